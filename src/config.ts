@@ -1,0 +1,327 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { isIPv4 } from 'node:net'
+import { parse as parseYaml } from 'yaml'
+import { HubError } from './errors.js'
+import { parsePattern } from './topics.js'
+
+/** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
+export interface MappingRule {
+  /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`. */
+  readonly topic: string
+  /** Text in which `{name}` stands for a named level. */
+  readonly measurement: string
+  /** Which named levels become tags; default all. */
+  readonly tags?: readonly string[]
+  /** Fields to keep, by flattened name, and what to call them; default all under their own name. */
+  readonly fields?: Readonly<Record<string, string>>
+  /** The flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
+  readonly time?: string
+  /** What a field is measured in, by its final name; default by well-known names such as `temperature`. */
+  readonly units?: Readonly<Record<string, string>>
+  /** How the payload is read; default by its first characters: JSON, line protocol, else a bare value. */
+  readonly decoder?: DecoderName
+}
+
+const decoderNames = ['json', 'value', 'line'] as const
+export type DecoderName = (typeof decoderNames)[number]
+
+interface Kind<T> {
+  readonly allowed: string
+  parse(given: unknown): T | undefined
+}
+
+interface Row<T> {
+  readonly kind: Kind<T>
+  readonly default: T
+  readonly help: string
+}
+
+const row = <T>(kind: Kind<T>, fallback: T, help: string): Row<T> => ({ kind, default: fallback, help })
+
+const text = (allowed = 'a text', test = /^[^\0]*$/): Kind<string> => ({
+  allowed,
+  parse: given => (typeof given === 'string' && test.test(given) ? given : undefined),
+})
+
+const integer = (min: number, max: number): Kind<number> => ({
+  allowed: `a whole number from ${min} to ${max}`,
+  parse: given => {
+    const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given
+    return Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+      ? (value as number)
+      : undefined
+  },
+})
+
+const oneOf = <T extends string>(...values: T[]): Kind<T> => ({
+  allowed: `one of ${values.join(', ')}`,
+  parse: given => values.find(value => value === given),
+})
+
+const flag: Kind<boolean> = {
+  allowed: 'true or false',
+  parse: given =>
+    given === true || given === 'true' ? true : given === false || given === 'false' ? false : undefined,
+}
+
+const units: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }
+
+/** Bytes; `10GB`, `512KB` or a plain number. */
+const size = (min: number): Kind<number> => ({
+  allowed: `a size of at least ${min} bytes such as 64KB, 512MB or 10GB`,
+  parse: given => {
+    const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?B)?$/i.exec(String(given).trim())
+    const bytes = found ? Math.round(Number(found[1]) * (units[(found[2] ?? 'B').toUpperCase()] ?? 1)) : 0
+    return bytes >= min ? bytes : undefined
+  },
+})
+
+const times: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5 }
+
+/** Milliseconds; `500ms`, `10s`, `5m`. */
+const duration: Kind<number> = {
+  allowed: 'a time such as 500ms, 10s or 5m',
+  parse: given => {
+    const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(String(given).trim())
+    return found ? Number(found[1]) * (times[found[2] as string] as number) : undefined
+  },
+}
+
+const url = (...protocols: string[]): Kind<string> => ({
+  allowed: `empty, or a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`,
+  parse: given => {
+    if (given === '') return ''
+    if (typeof given !== 'string' || !URL.canParse(given)) return undefined
+    return protocols.includes(new URL(given).protocol) ? given : undefined
+  },
+})
+
+const mapping: Kind<readonly MappingRule[]> = {
+  allowed:
+    'a list of {topic, measurement, tags?, fields?, time?, units?, decoder?} in the settings file; named levels are {name}',
+  parse: given => (Array.isArray(given) && given.every(isMappingRule) ? given : undefined),
+}
+
+function isMappingRule(rule: unknown): rule is MappingRule {
+  if (typeof rule !== 'object' || rule === null) return false
+  const {
+    topic,
+    measurement,
+    tags = [],
+    fields = {},
+    time = 'time',
+    units: inUnits = {},
+    decoder = 'json',
+    ...unknown
+  } = rule as Record<string, unknown>
+  if (Object.keys(unknown).length > 0 || typeof topic !== 'string' || typeof measurement !== 'string') return false
+  const pattern = parsePattern(topic)
+  if (typeof pattern === 'string') return false
+  const named = [...measurement.matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
+  return (
+    measurement.length > 0 &&
+    typeof time === 'string' &&
+    Array.isArray(tags) &&
+    [...named, ...tags].every(name => pattern.names.includes(name)) &&
+    decoderNames.some(name => name === decoder) &&
+    isTextMap(fields) &&
+    isTextMap(inUnits)
+  )
+}
+
+function isTextMap(given: unknown): boolean {
+  return (
+    typeof given === 'object' && given !== null && Object.values(given).every(name => typeof name === 'string' && name)
+  )
+}
+
+/** Every setting there is. From this table come the types, the defaults, the checks, `--help` and the README. */
+const table = {
+  host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
+  'mqtt.port': row(integer(0, 65535), 1883, 'MQTT over TCP; 0 takes a free port.'),
+  'http.port': row(
+    integer(0, 65535),
+    8080,
+    'Dashboard, API, metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
+  ),
+  'data.dir': row(text('a folder', /^[^\0]+$/), './data', 'Where everything is kept; one hub at a time.'),
+  'rabbitmq.url': row(url('amqp:', 'amqps:'), '', 'RabbitMQ to bridge into; empty: the embedded queue alone.'),
+  'rabbitmq.window': row(integer(1, 100_000), 2_000, 'Messages on their way to RabbitMQ without a confirm, at most.'),
+  'rabbitmq.prefetch': row(
+    integer(1, 65_535),
+    4_000,
+    'Messages the record consumer takes from RabbitMQ unacknowledged, at most.',
+  ),
+  'influx.url': row(
+    url('http:', 'https:'),
+    '',
+    'InfluxDB 1.x API with the database as path; empty: the embedded DuckDB.',
+  ),
+  'auth.anonymous': row(flag, false, 'Let anyone in although host is not a loopback address.'),
+  'spool.fsync': row(
+    oneOf('group', 'interval'),
+    'group',
+    'group: on disk before PUBACK; interval: synced once a second.',
+  ),
+  'spool.segment': row(size(65_536), 32e6, 'Size of one spool file.'),
+  'spool.limit': row(size(1e6), 10e9, 'The spool refuses more than this; devices keep and send again.'),
+  'limits.connections': row(integer(1, 1_000_000), 10_000, 'MQTT connections at a time.'),
+  'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
+  'limits.inflight': row(
+    integer(1, 65_535),
+    1_000,
+    'Publishes of one connection that wait for the disk before it is read no further.',
+  ),
+  'limits.outbox': row(
+    size(1_024),
+    1e6,
+    'Bytes waiting for one slow subscriber; past it QoS 0 is dropped and counted.',
+  ),
+  'limits.queue': row(
+    integer(1, 10_000_000),
+    10_000,
+    'QoS 1 and 2 messages kept for one absent session; past it the oldest goes and is counted.',
+  ),
+  mapping: row(
+    mapping,
+    [
+      { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
+      { topic: 'home/{room}/{device}/status', measurement: 'status' },
+    ] as readonly MappingRule[],
+    'Which topics become which measurement, tags and fields; first match wins.',
+  ),
+  'log.level': row(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'What is logged, to stderr.'),
+  'log.format': row(oneOf('auto', 'text', 'json'), 'auto', 'auto: text on a terminal, JSON lines otherwise.'),
+  'shutdown.timeout': row(duration, 10_000, 'How long a stop may take before it is forced.'),
+}
+
+export type SettingKey = keyof typeof table
+export type Settings = { readonly [K in SettingKey]: (typeof table)[K] extends Row<infer T> ? T : never }
+
+const keys = Object.keys(table) as SettingKey[]
+
+export const settingKeys: readonly SettingKey[] = keys
+
+const environmentName = (key: string) => `TELEHUB_${key.replaceAll('.', '_').toUpperCase()}`
+
+export interface SettingsSources {
+  /** Parsed flags: `--mqtt.port 1884` is `{'mqtt.port': '1884'}`. */
+  readonly flags?: Readonly<Record<string, unknown>>
+  readonly environment?: Readonly<Record<string, string | undefined>>
+  /** Path of the YAML file; it must exist when given. Default `telehub.yaml`, if it is there. */
+  readonly file?: string | undefined
+}
+
+/**
+ * File < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line each:
+ * where, what was given, what is allowed.
+ */
+export function loadSettings({ flags = {}, environment = {}, file }: SettingsSources): Settings {
+  const problems: string[] = []
+  const given = new Map<string, { value: unknown; from: string }>()
+  for (const [key, value] of fileValues(file, problems)) given.set(key, { value, from: file ?? defaultFile })
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith('TELEHUB_') || value === undefined) continue
+    const key = keys.find(candidate => environmentName(candidate) === name)
+    if (key) given.set(key, { value, from: name })
+    else problems.push(`${name}: no such setting; the environment may name ${nearest(name, keys.map(environmentName))}`)
+  }
+  for (const [key, value] of Object.entries(flags)) given.set(key, { value, from: `--${key}` })
+
+  const settings: Record<string, unknown> = {}
+  for (const key of keys) settings[key] = table[key].default
+  for (const [key, { value, from }] of given) {
+    if (!isSettingKey(key)) {
+      problems.push(
+        `${from}: no such setting${from.includes(key) ? '' : ` ${key}`}; did you mean ${nearest(key, keys)}?`,
+      )
+      continue
+    }
+    const { kind } = table[key]
+    const parsed = kind.parse(value)
+    if (parsed === undefined) problems.push(`${key}: given ${show(value)} (${from}), allowed is ${kind.allowed}`)
+    else settings[key] = parsed
+  }
+  const result = settings as unknown as Settings
+  if (!isLoopback(result.host) && !result['auth.anonymous']) {
+    problems.push(
+      `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; ` +
+        'keep 127.0.0.1, or say auth.anonymous: true to let everyone in',
+    )
+  }
+  if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
+  return result
+}
+
+const defaultFile = 'telehub.yaml'
+
+function fileValues(file: string | undefined, problems: string[]): [string, unknown][] {
+  const path = file ?? defaultFile
+  if (!existsSync(path)) {
+    if (file !== undefined) problems.push(`--config: there is no file ${show(file)}`)
+    return []
+  }
+  try {
+    const parsed: unknown = parseYaml(readFileSync(path, 'utf8')) ?? {}
+    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new Error('it must hold `key: value` lines')
+    return flatten(parsed as Record<string, unknown>)
+  } catch (error) {
+    problems.push(`${path}: ${(error as Error).message.split('\n')[0]}`)
+    return []
+  }
+}
+
+/** `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
+function flatten(values: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
+  return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? flatten(value as Record<string, unknown>, `${prefix}${name}.`)
+      : [[prefix + name, value]],
+  )
+}
+
+function isSettingKey(key: string): key is SettingKey {
+  return Object.hasOwn(table, key)
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+}
+
+const show = (value: unknown) => JSON.stringify(value) ?? String(value)
+
+/** The candidate that shares the longest run of letters with `word`: good enough for a typing mistake. */
+function nearest(word: string, candidates: readonly string[]): string {
+  const pairs = (s: string) => new Set([...s.toLowerCase()].map((c, i, all) => c + (all[i + 1] ?? '')))
+  const wanted = pairs(word)
+  const score = (c: string) => [...pairs(c)].filter(pair => wanted.has(pair)).length / (c.length + word.length)
+  return [...candidates].sort((a, b) => score(b) - score(a))[0] as string
+}
+
+const shown = (key: SettingKey) => {
+  const value: unknown = table[key].default
+  if (key === 'mapping' || value === '') return ''
+  if (typeof value === 'number' && table[key].kind.allowed.startsWith('a size')) return showSize(value)
+  if (table[key].kind === (duration as unknown)) return `${(value as number) / 1e3}s`
+  return String(value)
+}
+
+function showSize(bytes: number): string {
+  const unit = (['GB', 'MB', 'KB'] as const).find(name => bytes >= (units[name] as number)) ?? 'B'
+  return `${bytes / (units[unit] as number)}${unit}`
+}
+
+/** The settings part of `--help`. */
+export function settingsHelp(): string {
+  const width = Math.max(...keys.map(key => key.length))
+  return keys.map(key => `  --${key.padEnd(width)}  ${table[key].help}${shown(key) && ` [${shown(key)}]`}`).join('\n')
+}
+
+/** The settings table of the README. */
+export function settingsMarkdown(): string {
+  const rows = keys.map(key => {
+    const { kind, help } = table[key]
+    return `| \`${key}\` | ${shown(key) && `\`${shown(key)}\``} | ${help} Allowed: ${kind.allowed.replaceAll('|', '\\|')}. |`
+  })
+  return ['| setting | default | what it does |', '|---|---|---|', ...rows].join('\n')
+}

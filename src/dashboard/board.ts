@@ -1,0 +1,445 @@
+import { fetchHistory, hubNow, type Quality, type SeriesInfo, type SeriesRow, type Value } from './api.js'
+import type { LastReading, LastValue } from './feed.js'
+import { Cadence, Spark, sparkPoints, sparkSpan } from './spark.js'
+import { ageText, decimalsOf, type Label, labelOf, placeOf, stateOf, valueText } from './wording.js'
+
+/** One reading of one series, as it arrived. */
+export interface Sample {
+  readonly series: SeriesInfo
+  readonly time: number
+  readonly value: Value
+}
+
+const sparkWidth = 200
+const sparkHeight = 32
+/** A line need not move more often than this. */
+const sparkEvery = 250
+/** Histories asked for at a time, for the lines of the tiles on screen. */
+const seedsAtOnce = 3
+const retryTicks = 15
+
+const qualityWords: Readonly<Record<Exclude<Quality, 'good'>, readonly [word: string, why: string]>> = {
+  late: ['late', 'The device’s time is more than a minute behind: the reading was held back on its way.'],
+  clock: ['clock', 'The device’s clock was impossible, so the time it was received counts.'],
+}
+
+const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
+
+/** The tiles, by place. Keeps the DOM it has and touches only what changed, once per frame. */
+export class Board {
+  readonly #root: HTMLElement
+  readonly #matches: HTMLElement
+  readonly #tiles = new Map<string, Tile>()
+  readonly #groups = new Map<string, Group>()
+  /** The places that tags name: what has only a topic is put with them. */
+  readonly #places = new Set<string>()
+  readonly #byElement = new WeakMap<Element, Tile>()
+  readonly #visible = new Set<Tile>()
+  readonly #changed = new Set<Tile>()
+  #seeds: Tile[] = []
+  readonly #watch: IntersectionObserver
+  #seeding = 0
+  #ticks = 0
+  #frame = 0
+  #words: readonly string[] = []
+  #selected: Tile | undefined
+
+  constructor(root: HTMLElement, matches: HTMLElement) {
+    this.#root = root
+    this.#matches = matches
+    this.#watch = new IntersectionObserver(entries => this.#seen(entries), { rootMargin: '120px' })
+  }
+
+  get size(): number {
+    return this.#tiles.size
+  }
+
+  tile(key: string): Tile | undefined {
+    return this.#tiles.get(key)
+  }
+
+  /** The hub's list: new series get a tile, known ones what they missed. */
+  snapshot(rows: readonly SeriesRow[]): void {
+    for (const row of rows) this.#place(row)
+    for (const row of rows) {
+      const tile = this.#tiles.get(row.key) ?? this.#add(row)
+      if (row.unit !== undefined) tile.unit = row.unit
+      if (row.last && row.last.time > tile.time)
+        tile.take(row.last.time, row.last.value, undefined, row.last.time, false)
+      this.#touch(tile)
+    }
+    this.#count()
+    // What came while this page was away is missing in the lines.
+    for (const tile of this.#tiles.values()) tile.seeded = false
+    this.#ask()
+  }
+
+  /** One push of the hub. Answers with the samples that are news. */
+  take(reading: LastReading, retained: boolean): readonly Sample[] {
+    const samples: Sample[] = []
+    for (const last of reading.values) {
+      const known = this.#tiles.get(last.series)
+      const tile = known ?? this.#add(infoOf(last))
+      if (last.unit !== undefined) tile.unit = last.unit
+      if (reading.time >= tile.time) {
+        const news = reading.time > tile.time
+        tile.take(reading.time, last.value, reading.quality, reading.received, !retained)
+        if (news) samples.push({ series: tile.info, time: reading.time, value: last.value })
+      }
+      this.#touch(tile)
+      if (!known) this.#count()
+    }
+    return samples
+  }
+
+  /** Once a second: ages, and the lines that move on with time. */
+  tick(): void {
+    const now = hubNow()
+    for (const tile of this.#tiles.values()) tile.paint(now)
+    for (const tile of this.#visible) tile.draw(now, true)
+    // Lines whose past the store could not tell.
+    if (++this.#ticks % retryTicks === 0) this.#ask()
+  }
+
+  filter(text: string): void {
+    this.#words = text.toLowerCase().split(/\s+/).filter(Boolean)
+    for (const tile of this.#tiles.values()) tile.shown = tile.matches(this.#words)
+    this.#count()
+  }
+
+  select(key: string | undefined): void {
+    this.#selected?.anchor.removeAttribute('aria-current')
+    this.#selected = key === undefined ? undefined : this.#tiles.get(key)
+    this.#selected?.anchor.setAttribute('aria-current', 'true')
+  }
+
+  #add(info: SeriesInfo): Tile {
+    this.#place(info)
+    const tile = new Tile(info, labelOf(info, this.#places))
+    tile.shown = tile.matches(this.#words)
+    this.#group(tile.label.place).add(tile)
+    this.#tiles.set(info.key, tile)
+    this.#byElement.set(tile.element, tile)
+    this.#watch.observe(tile.element)
+    return tile
+  }
+
+  #group(place: string): Group {
+    let group = this.#groups.get(place)
+    if (!group) {
+      group = new Group(place)
+      this.#groups.set(place, group)
+      const next = [...this.#groups.values()].filter(other => other.after(place)).sort(byPlace)[0]
+      this.#root.insertBefore(group.element, next?.element ?? null)
+    }
+    return group
+  }
+
+  /** A place that was not known before draws to it what has only its topic. */
+  #place({ tags }: SeriesInfo): void {
+    const place = placeOf(tags)
+    if (place === undefined || this.#places.has(place)) return
+    this.#places.add(place)
+    for (const tile of this.#tiles.values()) {
+      const label = labelOf(tile.info, this.#places)
+      if (label.place === tile.label.place) continue
+      this.#groups.get(tile.label.place)?.remove(tile)
+      tile.label = label
+      this.#group(label.place).add(tile)
+    }
+  }
+
+  #count(): void {
+    let shown = 0
+    for (const group of this.#groups.values()) shown += group.count()
+    const all = this.#tiles.size
+    const filtered = this.#words.length > 0
+    this.#matches.hidden = !filtered
+    const text = !filtered ? '' : shown === 0 ? 'Nothing here matches.' : `${shown} of ${all} readings`
+    if (this.#matches.textContent !== text) this.#matches.textContent = text
+  }
+
+  #touch(tile: Tile): void {
+    this.#changed.add(tile)
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0
+      const now = hubNow()
+      for (const changed of this.#changed) {
+        changed.paint(now)
+        if (this.#visible.has(changed)) changed.draw(now, false)
+      }
+      this.#changed.clear()
+    })
+  }
+
+  #seen(entries: readonly IntersectionObserverEntry[]): void {
+    const now = hubNow()
+    for (const entry of entries) {
+      const tile = this.#byElement.get(entry.target)
+      if (!tile) continue
+      if (!entry.isIntersecting) {
+        this.#visible.delete(tile)
+        continue
+      }
+      this.#visible.add(tile)
+      tile.draw(now, true)
+    }
+    this.#ask()
+  }
+
+  #ask(): void {
+    this.#seeds = [...this.#visible].filter(tile => !tile.seeded && tile.spark)
+    void this.#seed()
+  }
+
+  /** Draws the past of the tiles on screen, a few at a time; what has scrolled away has to wait. */
+  async #seed(): Promise<void> {
+    if (this.#seeding >= seedsAtOnce) return
+    this.#seeding++
+    for (let tile = this.#seeds.shift(); tile; tile = this.#seeds.shift()) {
+      if (tile.seeded || !this.#visible.has(tile)) continue
+      tile.seeded = true
+      if (this.#seeding < seedsAtOnce) void this.#seed()
+      const to = hubNow()
+      const request = { series: tile.info.key, from: to - sparkSpan, to, points: sparkPoints, fn: 'mean' } as const
+      // The line is a comfort: without the past it starts now.
+      await fetchHistory(request).then(
+        columns => tile.seed(columns.times, columns.values),
+        () => {
+          tile.seeded = false
+        },
+      )
+      tile.draw(hubNow(), true)
+    }
+    this.#seeding--
+  }
+}
+
+/** One series on the board. */
+export class Tile {
+  readonly info: SeriesInfo
+  readonly element: HTMLElement
+  readonly anchor: HTMLAnchorElement
+  readonly spark: Spark | undefined
+  readonly #cadence = new Cadence()
+  readonly #name: HTMLElement
+  readonly #device: HTMLElement
+  readonly #value: HTMLElement
+  readonly #unit: HTMLElement
+  readonly #age: HTMLElement
+  readonly #quality: HTMLElement
+  readonly #line: SVGPathElement
+  readonly #area: SVGPathElement
+  #label: Label
+  #haystack = ''
+  #unitText = ''
+  #decimals = 0
+  #drawnAt = 0
+  #heard = 0
+  time = 0
+  value: Value = ''
+  quality: Quality | undefined
+  seeded = false
+
+  constructor(info: SeriesInfo, label: Label) {
+    this.info = info
+    this.element = clone('tile-template')
+    this.anchor = part<HTMLAnchorElement>(this.element, '.tile')
+    this.#name = part(this.element, '.tile-name')
+    this.#device = part(this.element, '.tile-device')
+    this.#value = part(this.element, '.tile-value')
+    this.#unit = part(this.element, '.tile-unit')
+    this.#age = part(this.element, '.tile-age')
+    this.#quality = part(this.element, '.tile-quality')
+    this.#line = part(this.element, '.line')
+    this.#area = part(this.element, '.area')
+    this.spark = info.type === 'text' ? undefined : new Spark(info.type === 'boolean')
+    this.anchor.href = `#${new URLSearchParams({ series: info.key })}`
+    this.anchor.dataset.series = info.key
+    this.anchor.dataset.type = info.type
+    this.#label = label
+    this.label = label
+    this.unit = info.unit ?? ''
+  }
+
+  get label(): Label {
+    return this.#label
+  }
+
+  set label(label: Label) {
+    const { name, place, device } = label
+    this.#label = label
+    this.#haystack = `${this.info.key} ${place} ${device} ${name}`.toLowerCase()
+    this.#name.textContent = name
+    this.#device.textContent = device
+    this.anchor.title = this.info.tags.topic ?? [name, device].filter(Boolean).join('\n')
+  }
+
+  /** Between two readings, in milliseconds; zero as long as it is not known. */
+  get interval(): number {
+    return this.#cadence.interval
+  }
+
+  get unit(): string {
+    return this.#unitText
+  }
+
+  set unit(text: string) {
+    if (text === this.#unitText) return
+    this.#unitText = text
+    this.#unit.textContent = text
+  }
+
+  get shown(): boolean {
+    return !this.element.hidden
+  }
+
+  set shown(shown: boolean) {
+    this.element.hidden = !shown
+  }
+
+  get valueText(): string {
+    return valueText(this.label.name, this.value, this.#decimals)
+  }
+
+  get stale(): boolean {
+    return hubNow() - this.#heard > this.#cadence.limit
+  }
+
+  matches(words: readonly string[]): boolean {
+    return words.every(word => this.#haystack.includes(word))
+  }
+
+  /**
+   * `heard`: when the hub received it; a reading that was held back is old, but its device is not silent.
+   * `steady`: the time since the value before is an interval of the device, not a gap of this page.
+   */
+  take(time: number, value: Value, quality: Quality | undefined, heard: number, steady: boolean): void {
+    if (steady && this.time > 0) this.#cadence.learn(time - this.time)
+    this.time = time
+    this.#heard = Math.max(time, heard)
+    this.value = value
+    if (quality !== undefined) this.quality = quality
+    if (typeof value === 'number') this.#decimals = Math.max(this.#decimals, decimalsOf(value))
+    if (typeof value !== 'string') this.spark?.add(time, Number(value))
+  }
+
+  seed(times: readonly number[], values: readonly Value[]): void {
+    this.spark?.seed(times, values.map(Number))
+    // Full windows hide the readings in them: then only live ones tell the cadence.
+    if (times.length > sparkPoints * 0.9) return
+    for (let i = 1; i < times.length; i++) this.#cadence.learn((times[i] as number) - (times[i - 1] as number))
+  }
+
+  /** Writes to the DOM only what is different there. */
+  paint(now: number): void {
+    const { anchor } = this
+    const text = this.valueText
+    if (this.#value.textContent !== text) this.#value.textContent = text
+    mark(anchor, 'length', lengthOf(text.length + this.#unitText.length * 0.6))
+    const raw = String(this.value)
+    if (this.#value.dataset.value !== raw) this.#value.dataset.value = raw
+    if (typeof this.value === 'boolean') mark(anchor, 'tone', stateOf(this.label.name, this.value).tone)
+    const age = ageText(now - this.time)
+    if (this.#age.textContent !== age) this.#age.textContent = age
+    mark(anchor, 'stale', String(this.stale))
+    const quality = this.quality === undefined || this.quality === 'good' ? undefined : qualityWords[this.quality]
+    if (this.#quality.hidden !== (quality === undefined)) this.#quality.hidden = quality === undefined
+    if (quality && this.#quality.textContent !== quality[0]) {
+      this.#quality.textContent = quality[0]
+      this.#quality.title = quality[1]
+    }
+  }
+
+  draw(now: number, ticked: boolean): void {
+    if (!this.spark || (!ticked && now - this.#drawnAt < sparkEvery)) return
+    this.#drawnAt = now
+    const { line, area } = this.spark.paths(sparkWidth, sparkHeight, now)
+    this.#line.setAttribute('d', line)
+    this.#area.setAttribute('d', area)
+  }
+
+  /** Why the value is not to be taken as it stands; empty when it is. */
+  get doubt(): string {
+    return this.quality === undefined || this.quality === 'good' ? '' : (qualityWords[this.quality]?.[1] ?? '')
+  }
+}
+
+class Group {
+  readonly place: string
+  readonly element: HTMLElement
+  readonly #list: HTMLElement
+  readonly #number: HTMLElement
+  readonly #tiles: Tile[] = []
+
+  constructor(place: string) {
+    this.place = place
+    this.element = clone('group-template')
+    this.#list = part(this.element, '.tiles')
+    this.#number = part(this.element, '.group-count')
+    part(this.element, '.group-name').textContent = place || 'No place'
+  }
+
+  /** Does it come after that place? What has no place comes last. */
+  after(place: string): boolean {
+    return byPlace({ place }, this) < 0
+  }
+
+  add(tile: Tile): void {
+    const at = this.#tiles.findIndex(other => byName(tile, other) < 0)
+    if (at < 0) {
+      this.#tiles.push(tile)
+      this.#list.append(tile.element)
+    } else {
+      this.#list.insertBefore(tile.element, (this.#tiles[at] as Tile).element)
+      this.#tiles.splice(at, 0, tile)
+    }
+  }
+
+  remove(tile: Tile): void {
+    const at = this.#tiles.indexOf(tile)
+    if (at < 0) return
+    this.#tiles.splice(at, 1)
+    tile.element.remove()
+  }
+
+  count(): number {
+    const shown = this.#tiles.filter(tile => tile.shown).length
+    this.element.hidden = shown === 0
+    const text = String(shown)
+    if (this.#number.textContent !== text) this.#number.textContent = text
+    return shown
+  }
+}
+
+function byPlace(a: { readonly place: string }, b: { readonly place: string }): number {
+  return Number(a.place === '') - Number(b.place === '') || order.compare(a.place, b.place)
+}
+
+function byName(a: Tile, b: Tile): number {
+  return order.compare(a.label.device, b.label.device) || order.compare(a.label.name, b.label.name)
+}
+
+function infoOf(last: LastValue): SeriesInfo {
+  const type = typeof last.value === 'number' ? 'number' : typeof last.value === 'boolean' ? 'boolean' : 'text'
+  const { series: key, measurement, tags, field } = last
+  return { key, measurement, tags, field, type, ...(last.unit === undefined ? {} : { unit: last.unit }) }
+}
+
+/** A number that is cut off would be another number: long ones are set smaller. */
+export function lengthOf(characters: number): string {
+  return characters > 11 ? 'longer' : characters > 7.5 ? 'long' : 'short'
+}
+
+function mark(element: HTMLElement, name: string, value: string): void {
+  if (element.dataset[name] !== value) element.dataset[name] = value
+}
+
+function clone(id: string): HTMLElement {
+  const template = document.getElementById(id) as HTMLTemplateElement
+  return template.content.firstElementChild?.cloneNode(true) as HTMLElement
+}
+
+function part<T extends Element = HTMLElement>(element: Element, selector: string): T {
+  return element.querySelector<T>(selector) as T
+}

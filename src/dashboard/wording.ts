@@ -1,0 +1,149 @@
+/** How the page says things: places, names, numbers, states, ages. Pure. */
+
+import type { SeriesInfo, Value } from './api.js'
+
+/** Where a series is shown and what it is called there. */
+export interface Label {
+  /** Mostly the field; a bare value is called as its measurement or as the end of its topic. */
+  readonly name: string
+  /** The group's heading; empty when the series belongs nowhere. */
+  readonly place: string
+  /** What is left of the tags: mostly the device. */
+  readonly device: string
+}
+
+const placeTags = ['room', 'area', 'zone', 'place', 'location', 'floor', 'building', 'site']
+
+/** The place that a tag names, such as `room`. */
+export function placeOf(tags: SeriesInfo['tags']): string | undefined {
+  return placeTags.map(name => tags[name]).find(Boolean)
+}
+
+/**
+ * By `room` or another tag that names a place, else by the first tag. A series that has only its topic stands with the
+ * place of `places` that its topic runs through, so that what else a room says stands in the room, else by the topic's
+ * first levels.
+ */
+export function labelOf(
+  series: Pick<SeriesInfo, 'tags' | 'measurement' | 'field'>,
+  places: ReadonlySet<string>,
+): Label {
+  const { measurement, field } = series
+  const tags = Object.entries(series.tags).filter(([, value]) => value !== '')
+  const named = tags.filter(([name]) => name !== 'topic')
+  if (named.length > 0) {
+    const place = placeOf(series.tags) ?? named[0]?.[1] ?? ''
+    const at = named.findIndex(([, value]) => value === place)
+    const rest = named.filter((_, i) => i !== at).map(([, value]) => value)
+    const name = field === 'value' ? measurement : field
+    return { name, place, device: rest.join(' · ') || (name === measurement ? '' : measurement) }
+  }
+  const levels = (tags[0]?.[1] ?? '').split('/').filter(level => level !== '')
+  if (levels.length === 0) return { name: field, place: '', device: measurement }
+  // `…/relay/0` says no more than `…/value` when the number stands alone.
+  const bare = field === 'value' ? (/^\d+$/.test(levels.at(-1) ?? '') && levels.length > 2 ? 2 : 1) : 0
+  const name = bare > 0 ? levels.splice(-bare).join('/') : field
+  const at = levels.findIndex(level => places.has(level))
+  if (at >= 0) return { name, place: levels[at] as string, device: levels.slice(at + 1).join('/') }
+  const depth = Math.min(2, bare > 0 ? levels.length : levels.length - 1)
+  return { name, place: levels.slice(0, depth).join('/'), device: levels.slice(depth).join('/') }
+}
+
+/** Decimals worth showing of a number; a series keeps the most it has had, so that its value does not jitter. */
+export function decimalsOf(value: number): number {
+  if (Number.isInteger(value)) return 0
+  const whole = Math.abs(value)
+  const most = whole >= 10_000 ? 1 : whole >= 1 ? 3 : Math.min(8, 2 - Math.floor(Math.log10(whole || 1)))
+  const text = whole.toFixed(most).replace(/0+$/, '')
+  return text.length - text.indexOf('.') - 1
+}
+
+export function numberText(value: number, decimals: number): string {
+  const whole = Math.abs(value)
+  if (whole >= 1e12 || (whole > 0 && whole < 1e-6)) return value.toExponential(3)
+  return value.toFixed(decimals).replace(/^-(?=[0.]+$)/, '')
+}
+
+/** A state's word, and how much it asks to be looked at. */
+export interface State {
+  readonly word: string
+  readonly tone: 'quiet' | 'on' | 'active' | 'alert'
+}
+
+const states: readonly (readonly [field: RegExp, on: string, off: string, tone: State['tone']])[] = [
+  [/leak|smoke|alarm|fault|error|tamper|flood|overheat|gas_?detected/i, 'detected', 'clear', 'alert'],
+  [/low_?batt|batt\w*_?low/i, 'low', 'ok', 'alert'],
+  [/motion|occup|presence|vibration/i, 'detected', 'clear', 'active'],
+  [/open|door|window|gate|garage/i, 'open', 'closed', 'active'],
+  [/lock/i, 'locked', 'unlocked', 'on'],
+  [/online|connected|reachable/i, 'online', 'offline', 'on'],
+  [
+    /^on$|power|relay|switch|heat|cool|light|lamp|pump|fan|state|enabled|running|charging|valve|plug/i,
+    'on',
+    'off',
+    'on',
+  ],
+]
+
+export function stateOf(field: string, value: boolean): State {
+  const [, on, off, tone] = states.find(([pattern]) => pattern.test(field)) ?? ['', 'true', 'false', 'on']
+  return { word: value ? on : off, tone: value ? tone : 'quiet' }
+}
+
+export function valueText(field: string, value: Value, decimals: number): string {
+  if (typeof value === 'number') return numberText(value, decimals)
+  return typeof value === 'boolean' ? stateOf(field, value).word : value
+}
+
+export function ageText(milliseconds: number): string {
+  const seconds = milliseconds / 1000
+  if (seconds < 2) return 'now'
+  return `${spanText(milliseconds)} ago`
+}
+
+export function spanText(milliseconds: number): string {
+  const seconds = Math.max(0, milliseconds / 1000)
+  if (seconds < 60) return `${Math.floor(seconds)} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`
+  return `${Math.floor(seconds / 86_400)} d`
+}
+
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+})
+const minute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
+
+/** The time of day, with the date when that is not today. */
+export function momentText(time: number, now: number): string {
+  const today = new Date(time).toDateString() === new Date(now).toDateString()
+  return today ? clock.format(time) : `${day.format(time)}, ${clock.format(time)}`
+}
+
+/** The same to the minute: since when something is so. */
+export function sinceText(time: number, now: number): string {
+  const today = new Date(time).toDateString() === new Date(now).toDateString()
+  return today
+    ? minute.format(time)
+    : now - time < 518_400_000
+      ? `${day.format(time)}, ${minute.format(time)}`
+      : day.format(time)
+}
+
+const dependencyNames = new Map([
+  ['store', 'The store'],
+  ['influxdb', 'InfluxDB'],
+  ['influx', 'InfluxDB'],
+  ['duckdb', 'DuckDB'],
+  ['rabbitmq', 'RabbitMQ'],
+  ['queue', 'The queue'],
+  ['spool', 'The spool'],
+])
+
+export function dependencyText(name: string): string {
+  return dependencyNames.get(name.toLowerCase()) ?? name
+}

@@ -1,0 +1,48 @@
+/**
+ * The closed list of what can go wrong, and what each means at the HTTP edge. At the MQTT edge every one of
+ * them means: no acknowledgement, the connection is closed, the device sends again.
+ */
+const codes = {
+  bad_settings: 400,
+  bad_request: 400,
+  not_found: 404,
+  data_dir_locked: 500,
+  data_dir_unusable: 500,
+  port_taken: 500,
+  spool_full: 503,
+  spool_failed: 503,
+  store_unavailable: 503,
+  queue_unavailable: 503,
+  queue_clash: 500,
+  stopping: 503,
+} as const
+
+export type ErrorCode = keyof typeof codes
+
+/** An error with a code a program can act on and a sentence a person can act on. */
+export class HubError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'HubError'
+    this.code = code
+  }
+
+  get httpStatus(): number {
+    return codes[this.code]
+  }
+}
+
+/** The sentence of anything thrown, with the causes a driver hid behind an empty message. */
+export function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const { code, errors } = error as Error & { code?: unknown; errors?: readonly unknown[] }
+  return error.message || errors?.map(describe).join('; ') || String(code ?? error.name)
+}
+
+/** Drivers mark system errors with a string `code` such as ENOSPC; undefined for anything else. */
+export function systemCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' ? code : undefined
+}

@@ -1,0 +1,268 @@
+import { close, closeSync, fdatasync, fsyncSync, ftruncate, openSync, write, writeSync } from 'node:fs'
+import { crc32 } from 'node:zlib'
+import { describe, HubError } from './errors.js'
+
+/**
+ * Frames and group commit: what every append-only file of the hub is made of.
+ *
+ *     ┌────────────┬──────────────────┬─────────────────┬─────────────────┐
+ *     │ length u32 │ mark(length) u32 │ crc32(body) u32 │ body (length B) │   little endian, length ≥ 1
+ *     └────────────┴──────────────────┴─────────────────┴─────────────────┘
+ *
+ * The mark tells a header from other bytes at a glance: looking for the next frame behind damage must not compute a
+ * checksum at every byte.
+ */
+export const frameHeaderBytes = 12
+
+function mark(length: number): number {
+  return (Math.imul(length, 0x9e3779b1) ^ 0x54484652) >>> 0
+}
+
+function writeHeader(target: Buffer, at: number, body: Buffer): void {
+  target.writeUInt32LE(body.length, at)
+  target.writeUInt32LE(mark(body.length), at + 4)
+  target.writeUInt32LE(crc32(body), at + 8)
+}
+
+/** No frame is longer; a larger length in a file is damage. */
+const maxFrameBytes = 300e6
+
+export interface Frame {
+  readonly body: Buffer
+  /** Where the frame begins and where the next one would, relative to the buffer read. */
+  readonly start: number
+  readonly end: number
+}
+
+/** The frame at `at`, or undefined when there is no whole, undamaged one. The body is a view, not a copy. */
+export function frameAt(buffer: Buffer, at: number): Frame | undefined {
+  if (at + frameHeaderBytes >= buffer.length) return undefined
+  const length = buffer.readUInt32LE(at)
+  const end = at + frameHeaderBytes + length
+  if (length === 0 || length > maxFrameBytes || end > buffer.length) return undefined
+  if (buffer.readUInt32LE(at + 4) !== mark(length)) return undefined
+  const body = buffer.subarray(at + frameHeaderBytes, end)
+  return crc32(body) === buffer.readUInt32LE(at + 8) ? { body, start: at, end } : undefined
+}
+
+/** The first undamaged frame at or after `at`: how a reader gets past damage. */
+export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
+  for (let i = at; i + frameHeaderBytes < buffer.length; i++) {
+    const frame = frameAt(buffer, i)
+    if (frame) return frame
+  }
+  return undefined
+}
+
+/** Writes whole frames to the start of a new file, a megabyte at a time, and syncs it. Returns the file's end. */
+export function writeFrames(fd: number, bodies: Iterable<Buffer>): number {
+  let end = 0
+  let parts: Buffer[] = []
+  let held = 0
+  const flush = () => {
+    const bytes = Buffer.concat(parts)
+    for (let written = 0; written < held; ) written += writeSync(fd, bytes, written, held - written, end + written)
+    end += held
+    parts = []
+    held = 0
+  }
+  for (const body of bodies) {
+    const header = Buffer.allocUnsafe(frameHeaderBytes)
+    writeHeader(header, 0, body)
+    parts.push(header, body)
+    held += header.length + body.length
+    if (held >= 1 << 20) flush()
+  }
+  flush()
+  fsyncSync(fd)
+  return end
+}
+
+/** A new file is only safe once its directory entry is. */
+export function syncDirectory(dir: string): void {
+  const fd = openSync(dir, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+export interface CommitLogOptions {
+  /** `group`: a commit is synced before it is reported. `interval`: synced once a second. */
+  readonly fsync: 'group' | 'interval'
+  /** Called after each group, committed or failed, and after its callbacks: the file's end and how many frames it had. */
+  readonly settled?: (end: number, frames: number, error?: Error) => void
+  /**
+   * Past this size, and past twice the size it began with, `rotate` is asked, between two groups, for the next file to
+   * write to: one that begins with a large snapshot must not be rewritten at once.
+   */
+  readonly rotateBytes: number
+  readonly rotate: () => Promise<{ fd: number; end: number }>
+}
+
+type Done = (error?: Error) => void
+
+/**
+ * The group commit of one append-only file. All that is appended in one turn of the event loop, and all that
+ * arrives while the disk is busy, becomes one write and one fdatasync. Callbacks run in append order, after
+ * the sync. A group that fails is cut off the file and every callback of it gets the error; the next group
+ * is tried anew, except after a failed sync: then nothing is known of the file, and the next group goes to a
+ * new one (see PostgreSQL's "fsyncgate").
+ */
+export class CommitLog {
+  readonly #options: CommitLogOptions
+  #fd = -1
+  #end = 0
+  #rotateAt = 0
+  #group = Buffer.allocUnsafe(1 << 20)
+  #spare = Buffer.allocUnsafe(1 << 20)
+  #used = 0
+  #waiting: (Done | undefined)[] = []
+  #writing = false
+  #writingBytes = 0
+  #scheduled = false
+  #rotateNow = false
+  #syncTimer: NodeJS.Timeout | undefined
+  /** Who waits for the group being filled, and for the one being written. */
+  #flushing: (() => void)[] = []
+  #flushingWritten: (() => void)[] = []
+
+  constructor(options: CommitLogOptions) {
+    this.#options = options
+  }
+
+  open(fd: number, end: number): void {
+    this.#fd = fd
+    this.#end = end
+    this.#rotateAt = Math.max(this.#options.rotateBytes, end * 2)
+    if (this.#options.fsync === 'interval') {
+      this.#syncTimer = setInterval(() => fdatasync(this.#fd, () => {}), 1_000).unref()
+    }
+  }
+
+  /** End of what is committed. */
+  get end(): number {
+    return this.#end
+  }
+
+  /** Bytes appended that are not committed yet. */
+  get pendingBytes(): number {
+    return this.#used + this.#writingBytes
+  }
+
+  /** Appends one frame: `encode` writes exactly `length` bytes at `at`. `done` runs when the frame is committed. */
+  append(length: number, encode: (target: Buffer, at: number) => void, done?: Done): void {
+    const at = this.#used
+    const bodyAt = at + frameHeaderBytes
+    const used = bodyAt + length
+    if (used > this.#group.length) this.#grow(used)
+    const group = this.#group
+    encode(group, bodyAt)
+    writeHeader(group, at, group.subarray(bodyAt, used))
+    this.#used = used
+    this.#waiting.push(done)
+    if (!this.#writing && !this.#scheduled) {
+      this.#scheduled = true
+      setImmediate(() => this.#commit())
+    }
+  }
+
+  /** Resolves when all that was appended before is committed or has failed. */
+  flush(): Promise<void> {
+    if (this.#used > 0) return new Promise(resolve => this.#flushing.push(resolve))
+    if (this.#writing) return new Promise(resolve => this.#flushingWritten.push(resolve))
+    return Promise.resolve()
+  }
+
+  /** Commits what is left, syncs and closes the file. */
+  async close(): Promise<void> {
+    await this.flush()
+    clearInterval(this.#syncTimer)
+    const fd = this.#fd
+    if (fd < 0) return
+    this.#fd = -1
+    await new Promise<void>(resolve => fdatasync(fd, () => close(fd, () => resolve())))
+  }
+
+  #grow(needed: number): void {
+    const larger = Buffer.allocUnsafe(Math.max(needed, this.#group.length * 2))
+    this.#group.copy(larger, 0, 0, this.#used)
+    this.#group = larger
+  }
+
+  #commit(): void {
+    this.#scheduled = false
+    if (this.#used === 0) return
+    const bytes = this.#group.subarray(0, this.#used)
+    const waiting = this.#waiting
+    ;[this.#group, this.#spare] = [this.#spare, this.#group]
+    if (this.#group.length > maxKeptBytes) this.#group = Buffer.allocUnsafe(1 << 20)
+    this.#used = 0
+    this.#waiting = []
+    this.#flushingWritten = this.#flushing
+    this.#flushing = []
+    this.#writing = true
+    this.#writingBytes = bytes.length
+    if (this.#end >= this.#rotateAt || this.#rotateNow) void this.#rotateThenWrite(bytes, waiting)
+    else this.#write(bytes, 0, waiting)
+  }
+
+  async #rotateThenWrite(bytes: Buffer, waiting: readonly (Done | undefined)[]): Promise<void> {
+    try {
+      const next = await this.#options.rotate()
+      const old = this.#fd
+      this.#fd = next.fd
+      this.#end = next.end
+      this.#rotateAt = Math.max(this.#options.rotateBytes, next.end * 2)
+      this.#rotateNow = false
+      // The old file's last group is synced already, or a second old at most with `interval`.
+      fdatasync(old, () => close(old, () => {}))
+    } catch (error) {
+      this.#finish(waiting, failure(error))
+      return
+    }
+    this.#write(bytes, 0, waiting)
+  }
+
+  #write(bytes: Buffer, from: number, waiting: readonly (Done | undefined)[]): void {
+    write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
+      if (error) return this.#undo(waiting, error)
+      if (from + written < bytes.length) return this.#write(bytes, from + written, waiting)
+      if (this.#options.fsync === 'interval') return this.#committed(bytes.length, waiting)
+      fdatasync(this.#fd, syncError => {
+        if (!syncError) return this.#committed(bytes.length, waiting)
+        this.#rotateNow = true
+        this.#undo(waiting, syncError)
+      })
+    })
+  }
+
+  #committed(length: number, waiting: readonly (Done | undefined)[]): void {
+    this.#end += length
+    this.#finish(waiting)
+  }
+
+  #undo(waiting: readonly (Done | undefined)[], error: Error): void {
+    ftruncate(this.#fd, this.#end, truncateError => {
+      if (truncateError) this.#rotateNow = true
+      this.#finish(waiting, failure(error))
+    })
+  }
+
+  #finish(waiting: readonly (Done | undefined)[], error?: Error): void {
+    for (const done of waiting) done?.(error)
+    this.#writingBytes = 0
+    this.#options.settled?.(this.#end, waiting.length, error)
+    this.#writing = false
+    for (const resolve of this.#flushingWritten.splice(0)) resolve()
+    if (this.#used > 0) this.#commit()
+  }
+}
+
+/** A group buffer that grew past this in a burst is not kept. */
+const maxKeptBytes = 16 << 20
+
+function failure(error: unknown): HubError {
+  return new HubError('spool_failed', `could not write to disk: ${describe(error)}`, { cause: error })
+}

@@ -1,0 +1,113 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { QoS } from './model.js'
+
+/** Where the numbers come from that are not counted but looked up when somebody asks. */
+export interface Gauges {
+  readonly clients: () => number
+  readonly connections: () => number
+  readonly retained: () => number
+  readonly spoolBytes: () => number
+  /** Messages each cursor has yet to pass, by name. */
+  readonly lag: () => Promise<Readonly<Record<string, number>>>
+}
+
+/**
+ * The hub's counters, as Prometheus text. What is counted for every message is a plain number, read when asked for;
+ * everything begins at 0 with the process.
+ */
+export class Metrics {
+  readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
+  receivedBytes = 0
+  delivered = 0
+  dropped = 0
+  queueDropped = 0
+  stored = 0
+  points = 0
+  readonly refused = new Map<string, number>()
+  readonly dead = new Map<string, number>()
+  readonly #registry = new Registry()
+
+  constructor(gauges: Gauges) {
+    const registers = [this.#registry]
+    collectDefaultMetrics({ register: this.#registry })
+    const counter = (name: string, help: string, read: () => number) =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset()
+          this.inc(read())
+        },
+      })
+    const byReason = (name: string, help: string, counts: ReadonlyMap<string, number>) =>
+      new Counter({
+        name,
+        help,
+        labelNames: ['reason'],
+        registers,
+        collect() {
+          this.reset()
+          for (const [reason, count] of counts) this.inc({ reason }, count)
+        },
+      })
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
+    const { received } = this
+    new Counter({
+      name: 'telehub_received_total',
+      help: 'Publishes accepted from clients, by QoS',
+      labelNames: ['qos'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [qos, count] of Object.entries(received)) this.inc({ qos }, count)
+      },
+    })
+    counter('telehub_received_bytes_total', 'Payload bytes accepted from clients', () => this.receivedBytes)
+    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', () => this.delivered)
+    counter('telehub_dropped_total', 'QoS 0 deliveries dropped because the subscriber did not read', () => this.dropped)
+    counter(
+      'telehub_queue_dropped_total',
+      'Messages dropped from full queues of absent sessions',
+      () => this.queueDropped,
+    )
+    counter('telehub_stored_total', 'Messages whose readings are stored', () => this.stored)
+    counter('telehub_points_total', 'Points written to the store', () => this.points)
+    byReason('telehub_refused_total', 'What was refused, by reason', this.refused)
+    byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
+    gauge('telehub_clients', 'MQTT clients connected', gauges.clients)
+    gauge('telehub_connections', 'Connections open to the MQTT listeners', gauges.connections)
+    gauge('telehub_retained', 'Retained messages', gauges.retained)
+    gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
+    new Gauge({
+      name: 'telehub_spool_lag',
+      help: 'Messages in the spool that a cursor has yet to pass',
+      labelNames: ['cursor'],
+      registers,
+      async collect() {
+        for (const [cursor, lag] of Object.entries(await gauges.lag())) this.set({ cursor }, lag)
+      },
+    })
+  }
+
+  /** Prometheus text exposition format. */
+  text(): Promise<string> {
+    return this.#registry.metrics()
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+}
+
+export function increment(counts: Map<string, number>, key: string, by = 1): void {
+  counts.set(key, (counts.get(key) ?? 0) + by)
+}

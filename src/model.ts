@@ -1,0 +1,139 @@
+/** The nouns every part of the hub speaks in. Types and pure functions only. */
+
+export type QoS = 0 | 1 | 2
+
+/** One accepted PUBLISH, exactly as the spool keeps it: raw, undecoded. */
+export interface Message {
+  /** Ascending by one per accepted publish of this hub, never reused. */
+  readonly sequence: number
+  /** Microseconds since the epoch, strictly ascending per hub, so (hub, receivedAt) names one message. */
+  readonly receivedAt: number
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly clientId: string
+  /** The authenticated user name; empty when anonymous. */
+  readonly user: string
+  /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
+  readonly packetId: number
+}
+
+/** A publish of a client before it has its place in the spool. The payload may be a view into the network chunk. */
+export type Publish = Omit<Message, 'sequence' | 'receivedAt'>
+
+/** A message of the hub itself for MQTT subscribers: pushes, presence, what back ends send. */
+export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain'>
+
+/** What a reading's value may be. Numbers are always stored as 64 bit floats. */
+export type FieldValue = number | boolean | string
+
+/** Sorted by name, names unique. Pairs, not objects: device text is never used as a property name. */
+export type Tags = readonly (readonly [name: string, value: string])[]
+export type Fields = readonly (readonly [name: string, value: FieldValue])[]
+
+/** One row of a time series: several fields of one measurement and tag set at one instant. */
+export interface Point {
+  readonly measurement: string
+  readonly tags: Tags
+  /** At least one. No NaN, no infinity. */
+  readonly fields: Fields
+  /** Microseconds since the epoch. With the series it is the point's identity: written twice, it is there once. */
+  readonly time: number
+}
+
+/**
+ * How far a reading can be trusted.
+ * `good`: as sent · `late`: the device's time is more than a minute behind the hub's (buffered or delayed) ·
+ * `clock`: the device's time was impossible, the receive time was taken instead.
+ */
+export type Quality = 'good' | 'late' | 'clock'
+
+/** A decoded and mapped message. */
+export interface Reading {
+  readonly message: Message
+  readonly points: readonly Point[]
+  readonly quality: Quality
+}
+
+export type FieldType = 'number' | 'boolean' | 'text'
+
+/** Names one series: one field of one measurement and tag set. */
+export interface SeriesId {
+  readonly measurement: string
+  readonly tags: Tags
+  readonly field: string
+}
+
+export interface Series extends SeriesId {
+  readonly type: FieldType
+  /** The newest value by time; time in microseconds. */
+  readonly last: { readonly time: number; readonly value: FieldValue }
+}
+
+/** Why a message will never be stored as it is. `reason` is a stable word, `detail` a sentence for people. */
+export interface Rejection {
+  readonly reason: string
+  readonly detail: string
+}
+
+/** The answer to every hand-over: done; try again later; or never, and why (it is dead-lettered). */
+export type Outcome = 'ack' | 'retry' | Rejection
+
+/** A message that was rejected, kept with its reason so that it can be looked at and replayed. */
+export interface DeadLetter extends Rejection {
+  readonly message: Message
+  /** Microseconds since the epoch. */
+  readonly failedAt: number
+  readonly attempts: number
+}
+
+/** What the hub knows of an MQTT client. */
+export interface Device {
+  readonly clientId: string
+  readonly user: string
+  readonly online: boolean
+  /** Since when it is online or offline; microseconds. */
+  readonly since: number
+  /** Its last publish; microseconds, 0 if none. */
+  readonly lastSeen: number
+  readonly messages: number
+}
+
+/** The line-protocol form `measurement,tag=value field`, with `\`, `,`, `=` and space escaped: one string per series. */
+export function seriesKey(id: SeriesId): string {
+  let key = escapeKey(id.measurement)
+  for (const [name, value] of id.tags) key += `,${escapeKey(name)}=${escapeKey(value)}`
+  return `${key} ${escapeKey(id.field)}`
+}
+
+/** The inverse of {@link seriesKey}; undefined when `key` is not of that form. */
+export function parseSeriesKey(key: string): SeriesId | undefined {
+  const parts: string[] = []
+  const marks: string[] = []
+  let part = ''
+  for (let i = 0; i < key.length; i++) {
+    const char = key[i] as string
+    if (char === '\\') part += key[++i] ?? ''
+    else if (char === ',' || char === '=' || char === ' ') {
+      parts.push(part)
+      marks.push(char)
+      part = ''
+    } else part += char
+  }
+  parts.push(part)
+  const [measurement, ...rest] = parts as [string, ...string[]]
+  const field = rest.pop()
+  if (marks.pop() !== ' ' || !measurement || !field || !/^(,=)*$/.test(marks.join(''))) return undefined
+  const tags: [string, string][] = []
+  for (let i = 0; i < rest.length; i += 2) tags.push([rest[i] as string, rest[i + 1] as string])
+  return { measurement, tags, field }
+}
+
+function escapeKey(text: string): string {
+  return /[\\,= ]/.test(text) ? text.replace(/[\\,= ]/g, '\\$&') : text
+}
+
+export function fieldType(value: FieldValue): FieldType {
+  return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
+}

@@ -1,0 +1,70 @@
+import { type Message, type Reading, seriesKey } from '../model.js'
+import { hubTopics } from '../topics.js'
+import type { Mapping } from './mapping.js'
+import type { Registry } from './registry.js'
+
+/** A retained message of the hub for the screen. */
+export interface Push {
+  readonly topic: string
+  readonly json: string
+}
+
+export interface LiveOptions {
+  readonly mapping: Mapping
+  readonly registry: Registry
+  /** Resolves when the broker has them: the next batch waits, so the busier the hub, the fewer pushes per topic. */
+  readonly push: (pushes: readonly Push[]) => Promise<void>
+}
+
+/**
+ * From messages to the screen: keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}`.
+ * Of the messages of one topic in a batch only the newest is decoded and pushed.
+ */
+export class Live {
+  readonly #options: LiveOptions
+
+  constructor(options: LiveOptions) {
+    this.#options = options
+  }
+
+  /** What is known from before goes out again, so that a dashboard need not wait for every device to speak. */
+  async start(): Promise<void> {
+    const { registry, push } = this.#options
+    const known = [...registry.last()].map(([topic, json]) => ({ topic: hubTopics.last(topic), json }))
+    for (let i = 0; i < known.length; i += 1_000) await push(known.slice(i, i + 1_000))
+  }
+
+  async handle(messages: readonly Message[]): Promise<undefined> {
+    const { mapping, registry, push } = this.#options
+    const newest = new Map<string, Message>()
+    for (const message of messages) {
+      registry.saw(message)
+      newest.set(message.topic, message)
+    }
+    const pushes: Push[] = []
+    for (const message of newest.values()) {
+      const reading = mapping.read(message)
+      if ('reason' in reading || reading.points.length === 0) continue
+      const json = this.#toJson(reading)
+      registry.said(message.topic, json)
+      pushes.push({ topic: hubTopics.last(message.topic), json })
+    }
+    if (pushes.length > 0) await push(pushes)
+    return undefined
+  }
+
+  #toJson({ message, points, quality }: Reading): string {
+    const values = points.flatMap(({ measurement, tags, fields }) =>
+      fields.map(([field, value]) => ({
+        series: seriesKey({ measurement, tags, field }),
+        measurement,
+        tags: Object.fromEntries(tags),
+        field,
+        value,
+        unit: this.#options.mapping.unit(measurement, field),
+      })),
+    )
+    const time = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
+    return JSON.stringify({ topic: message.topic, time, received: message.receivedAt / 1_000, quality, values })
+  }
+}

@@ -1,0 +1,39 @@
+import type { Message, Outcome, Point } from '../model.js'
+import type { TimeSeriesStore } from '../store/store.js'
+import type { Mapping } from './mapping.js'
+
+export interface RecordOptions {
+  readonly mapping: Mapping
+  readonly store: TimeSeriesStore
+  readonly recorded: (messages: number, points: number) => void
+}
+
+/** From messages to stored points: decode, map, write. What the store or a decoder refuses is rejected with its reason. */
+export class Record {
+  readonly #options: RecordOptions
+
+  constructor(options: RecordOptions) {
+    this.#options = options
+  }
+
+  async handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
+    const { mapping, store, recorded } = this.#options
+    const outcomes: Outcome[] = new Array(messages.length).fill('ack')
+    const points: Point[] = []
+    const owners: number[] = []
+    for (const [i, message] of messages.entries()) {
+      const reading = mapping.read(message)
+      if ('reason' in reading) outcomes[i] = reading
+      else {
+        for (const point of reading.points) {
+          points.push(point)
+          owners.push(i)
+        }
+      }
+    }
+    const refused = points.length > 0 ? await store.write(points) : []
+    for (const { index, reason, detail } of refused) outcomes[owners[index] as number] = { reason, detail }
+    recorded(outcomes.filter(outcome => outcome === 'ack').length, points.length - refused.length)
+    return outcomes
+  }
+}

@@ -1,0 +1,72 @@
+import type { Message, QoS } from '../model.js'
+
+/**
+ * A message as bytes, the same in the spool and wherever else the hub keeps messages. Little endian.
+ *
+ *     ┌────────────┬──────────┬───────────────┬──────────────┬────────────────┬───────┬───────┬───────┬──────────┬──────┬───────┬─────────┐
+ *     │ version u8 │ flags u8 │ packet id u16 │ sequence u64 │ receivedAt u64 │ client u16 │ user u16 │ topic u16 │ client │ user │ topic │ payload │
+ *     └────────────┴──────────┴───────────────┴──────────────┴────────────────┴───────┴───────┴───────┴──────────┴──────┴───────┴─────────┘
+ *     flags: bits 0–1 QoS · bit 2 retain          the three u16 are byte lengths · payload: the rest
+ */
+const version = 1
+const headerBytes = 26
+
+export function encodedLength(message: Message): number {
+  return (
+    headerBytes +
+    Buffer.byteLength(message.clientId) +
+    Buffer.byteLength(message.user) +
+    Buffer.byteLength(message.topic) +
+    message.payload.length
+  )
+}
+
+/** Writes {@link encodedLength} bytes into `target` at `at`. */
+export function encodeMessage(message: Message, target: Buffer, at: number): void {
+  target[at] = version
+  target[at + 1] = message.qos | (message.retain ? 4 : 0)
+  target.writeUInt16LE(message.packetId, at + 2)
+  writeUInt64(target, message.sequence, at + 4)
+  writeUInt64(target, message.receivedAt, at + 12)
+  let end = at + headerBytes
+  const client = target.write(message.clientId, end)
+  end += client
+  const user = target.write(message.user, end)
+  end += user
+  const topic = target.write(message.topic, end)
+  end += topic
+  target.writeUInt16LE(client, at + 20)
+  target.writeUInt16LE(user, at + 22)
+  target.writeUInt16LE(topic, at + 24)
+  target.set(message.payload, end)
+}
+
+/** The inverse of {@link encodeMessage}. The payload is a view into `body`; undefined when the version is unknown. */
+export function decodeMessage(body: Buffer): Message | undefined {
+  if (body[0] !== version || body.length < headerBytes) return undefined
+  const flags = body[1] as number
+  const clientEnd = headerBytes + body.readUInt16LE(20)
+  const userEnd = clientEnd + body.readUInt16LE(22)
+  const topicEnd = userEnd + body.readUInt16LE(24)
+  return {
+    sequence: readUInt64(body, 4),
+    receivedAt: readUInt64(body, 12),
+    topic: body.toString('utf8', userEnd, topicEnd),
+    payload: body.subarray(topicEnd),
+    qos: (flags & 3) as QoS,
+    retain: (flags & 4) !== 0,
+    clientId: body.toString('utf8', headerBytes, clientEnd),
+    user: body.toString('utf8', clientEnd, userEnd),
+    packetId: body.readUInt16LE(2),
+  }
+}
+
+/** For safe integers, without BigInt. */
+export function writeUInt64(target: Buffer, value: number, at: number): void {
+  target.writeUInt32LE(value % 0x1_0000_0000, at)
+  target.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
+}
+
+export function readUInt64(source: Buffer, at: number): number {
+  return source.readUInt32LE(at) + source.readUInt32LE(at + 4) * 0x1_0000_0000
+}

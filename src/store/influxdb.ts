@@ -1,0 +1,301 @@
+import { setMaxListeners } from 'node:events'
+import { promisify } from 'node:util'
+import { gzip as gzipCallback } from 'node:zlib'
+import { InfluxDB } from 'influx'
+import { describe, HubError } from '../errors.js'
+import { type FieldType, type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
+import { decodeStored, encodeLines, storedKey, storedMeasurement, storedText } from './line-protocol.js'
+import { compareSeries, FieldTypes, sift, windowWidth } from './points.js'
+import type { Columns, HistoryQuery, RejectedPoint, TimeSeriesStore } from './store.js'
+
+const gzip = promisify(gzipCallback)
+
+/** So many statements go into one request when the newest value of every field is asked for. */
+const statementsPerQuery = 200
+
+/** What `/query` answers with, as far as it is read here. */
+interface QueryAnswer {
+  readonly results: readonly StatementResult[]
+}
+interface StatementResult {
+  readonly series?: readonly ResultSeries[]
+  readonly error?: string
+}
+interface ResultSeries {
+  readonly name: string
+  readonly tags?: Readonly<Record<string, string>>
+  readonly values: readonly (readonly [time: number | string, value: FieldValue])[]
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+/** InfluxDB over its 1.x API. The database is created when a write finds it missing. */
+export class InfluxStore implements TimeSeriesStore {
+  readonly #client: InfluxDB
+  readonly #database: string
+  readonly #writeUrl: string
+  readonly #headers: Readonly<Record<string, string>>
+  readonly #timeoutMs: number
+  readonly #stopping = new AbortController()
+  readonly #types = new FieldTypes()
+  #typesLoaded = false
+  /** Writes run one after the other: of two for one series and time the later must win. */
+  #writes: Promise<unknown> = Promise.resolve()
+
+  /** The path of `url` is the database; user name and password may be in it too. `timeoutMs` is for each request. */
+  constructor(options: { readonly url: string; readonly timeoutMs?: number }) {
+    const url = new URL(options.url)
+    const path = url.pathname.split('/').filter(Boolean).map(decodeURIComponent)
+    this.#database = path.pop() ?? 'telehub'
+    this.#timeoutMs = options.timeoutMs ?? 30_000
+    // One listener a request under way, however many there are.
+    setMaxListeners(0, this.#stopping.signal)
+    const prefix = path.length > 0 ? `/${path.map(encodeURIComponent).join('/')}` : ''
+    const username = decodeURIComponent(url.username)
+    const password = decodeURIComponent(url.password)
+    this.#writeUrl = `${url.origin}${prefix}/write?db=${encodeURIComponent(this.#database)}&precision=u`
+    const basic = Buffer.from(`${username}:${password}`).toString('base64')
+    this.#headers = {
+      'content-type': 'text/plain; charset=utf-8',
+      'content-encoding': 'gzip',
+      ...(username && { authorization: `Basic ${basic}` }),
+    }
+    const protocol = url.protocol === 'https:' ? 'https' : 'http'
+    this.#client = new InfluxDB({
+      database: this.#database,
+      ...(username && { username, password }),
+      hosts: [
+        { host: url.hostname, port: Number(url.port || { https: 443, http: 80 }[protocol]), protocol, path: prefix },
+      ],
+      pool: { maxRetries: 0, requestTimeout: this.#timeoutMs, backoff: neverDisabled },
+    })
+  }
+
+  /** Contacts nobody: a server that is down is the business of the first write or read. */
+  async start(): Promise<void> {}
+
+  write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
+    const result = this.#writes.then(() => this.#write(points))
+    this.#writes = result.catch(() => undefined)
+    return result
+  }
+
+  async history({ series, from: start, to: end, points, fn }: HistoryQuery): Promise<Columns> {
+    const from = Math.ceil(start)
+    const to = Math.ceil(end)
+    const tags = series.tags.filter(([, value]) => value !== '')
+    const field = `${identifier(storedKey(series.field))}::field`
+    const conditions = tags.map(
+      ([name, value]) => `${identifier(storedKey(name))}::tag = ${stringLiteral(storedText(value))}`,
+    )
+    conditions.push(`time >= ${from}u`, `time < ${to}u`)
+    // By all tags: a series that has these tags and others as well must not be mixed in.
+    const source = `FROM ${identifier(storedMeasurement(series.measurement))} WHERE ${conditions.join(' AND ')} GROUP BY *`
+    const select = async (statement: string): Promise<Columns> => {
+      const [result] = await this.#query([statement])
+      const wanted = JSON.stringify(tags)
+      const rows = result?.series?.find(found => JSON.stringify(tagsOf(found)) === wanted)?.values ?? []
+      return { times: rows.map(([time]) => Number(time)), values: rows.map(([, value]) => value) }
+    }
+    const raw = await select(`SELECT ${field} ${source} ORDER BY time LIMIT ${points + 1}`)
+    if (raw.times.length <= points) return raw
+    const width = windowWidth(from, to, points)
+    const offset = ((from % width) + width) % width
+    const aggregate = typeof raw.values[0] === 'number' ? fn : 'last'
+    return select(`SELECT ${aggregate}(${field}) ${source}, time(${width}u, ${offset}u) fill(none)`)
+  }
+
+  async series(limit: number): Promise<readonly Series[]> {
+    const fields = await this.#fieldKeys()
+    const all: Series[] = []
+    for (let start = 0; start < fields.length; start += statementsPerQuery) {
+      const some = fields.slice(start, start + statementsPerQuery)
+      const results = await this.#query(
+        some.map(
+          ({ measurement, field }) =>
+            `SELECT last(${identifier(field)}::field) FROM ${identifier(measurement)} GROUP BY *`,
+        ),
+      )
+      for (const [i, { measurement, field }] of some.entries()) {
+        for (const found of results[i]?.series ?? []) {
+          const [time, value] = found.values[0] as readonly [number, FieldValue]
+          all.push({
+            measurement: decodeStored(measurement),
+            tags: tagsOf(found),
+            field: decodeStored(field),
+            type: fieldType(value),
+            last: { time, value },
+          })
+        }
+      }
+    }
+    return all.sort(compareSeries).slice(0, limit)
+  }
+
+  /** Requests under way are given up. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the store was stopped'))
+    await this.#writes
+  }
+
+  async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
+    if (!this.#typesLoaded) await this.#loadTypes()
+    const { good, rejected } = sift(points, this.#types)
+    if (good.length === 0) return rejected
+    try {
+      const refused = await this.#send(points, good)
+      if (refused.length === 0) return rejected
+      // What the refused points taught may be wrong, and InfluxDB knows fields that we did not.
+      this.#typesLoaded = false
+      return [...rejected, ...refused].sort((a, b) => a.index - b.index)
+    } catch (error) {
+      this.#typesLoaded = false
+      throw error
+    }
+  }
+
+  /** Halves what InfluxDB refuses until the bad points stand alone; it stored the good ones around them. */
+  async #send(points: readonly Point[], indices: readonly number[]): Promise<RejectedPoint[]> {
+    const { status, body } = await this.#post(encodeLines(indices.map(index => points[index] as Point)))
+    if (status >= 200 && status < 300) return []
+    const words = errorWords(body)
+    if (status !== 400 && status !== 413) throw unavailable(`InfluxDB answered ${status}: ${words}`)
+    if (indices.length > 1) {
+      const middle = indices.length >> 1
+      const first = await this.#send(points, indices.slice(0, middle))
+      return [...first, ...(await this.#send(points, indices.slice(middle)))]
+    }
+    const reason = words.includes('field type conflict') ? 'type_conflict' : 'store_refused'
+    return [{ index: indices[0] as number, reason, detail: words }]
+  }
+
+  async #post(lines: string): Promise<Answer> {
+    const body = await gzip(lines, { level: 1 })
+    const answer = await this.#request(body)
+    if (answer.status !== 404 || !answer.body.includes('database not found')) return answer
+    await this.#limited(() => this.#client.createDatabase(this.#database))
+    return this.#request(body)
+  }
+
+  #request(body: Buffer): Promise<Answer> {
+    return this.#limited(async signal => {
+      const response = await fetch(this.#writeUrl, { method: 'POST', headers: this.#headers, body, signal })
+      return { status: response.status, body: await response.text() }
+    })
+  }
+
+  /** The fields as InfluxDB keeps their names; the one type of several that a query would take comes first. */
+  async #fieldKeys(): Promise<{ measurement: string; field: string; type: FieldType }[]> {
+    const [result] = await this.#query(['SHOW FIELD KEYS'])
+    const keys: { measurement: string; field: string; type: FieldType }[] = []
+    for (const { name, values } of result?.series ?? []) {
+      const seen = new Set<string>()
+      for (const [key, kind] of values) {
+        const field = String(key)
+        if (seen.has(field)) continue
+        seen.add(field)
+        keys.push({ measurement: name, field, type: kind === 'string' ? 'text' : kind === 'boolean' ? kind : 'number' })
+      }
+    }
+    return keys
+  }
+
+  /** InfluxDB itself holds a field to its type only within a shard, which is a week: so we know them all. */
+  async #loadTypes(): Promise<void> {
+    const keys = await this.#fieldKeys()
+    this.#types.clear()
+    for (const { measurement, field, type } of keys) {
+      this.#types.set(decodeStored(measurement), decodeStored(field), type)
+    }
+    this.#typesLoaded = true
+  }
+
+  /** One result a statement; none at all when the database is not there yet. */
+  async #query(statements: readonly string[]): Promise<readonly StatementResult[]> {
+    const answer = await this.#limited(
+      signal =>
+        this.#client.queryRaw(statements.join('; '), {
+          precision: 'u',
+          method: 'POST',
+          signal,
+        }) as Promise<QueryAnswer>,
+    )
+    const error = answer.results.find(result => result.error)?.error
+    if (error?.startsWith('database not found')) return []
+    if (error) throw unavailable(`InfluxDB did not answer: ${error}`)
+    return answer.results
+  }
+
+  /** The time limit of one exchange with its body. Drivers that never settle are left behind when it is over. */
+  async #limited<T>(exchange: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const limit = new AbortController()
+    const give = (reason: Error) => limit.abort(reason)
+    const stopped = () => give(this.#stopping.signal.reason as Error)
+    const timer = setTimeout(() => give(new Error(`no answer within ${this.#timeoutMs} ms`)), this.#timeoutMs)
+    this.#stopping.signal.addEventListener('abort', stopped)
+    if (this.#stopping.signal.aborted) stopped()
+    try {
+      return await Promise.race([exchange(limit.signal), rejectionOf(limit.signal)])
+    } catch (error) {
+      const cause = limit.signal.aborted ? limit.signal.reason : error
+      throw unavailable(`InfluxDB cannot be used: ${sentence(cause)}`, cause)
+    } finally {
+      clearTimeout(timer)
+      this.#stopping.signal.removeEventListener('abort', stopped)
+    }
+  }
+}
+
+/** The client's pool would refuse queries for seconds after one failure; trying again is the caller's decision. */
+const neverDisabled = {
+  getDelay: () => 0,
+  next: () => neverDisabled,
+  reset: () => neverDisabled,
+}
+
+function rejectionOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}
+
+/** `fetch` hides the reason in `cause`. */
+function sentence(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause === undefined ? describe(error) : `${describe(error)} (${describe(cause)})`
+}
+
+function unavailable(message: string, cause?: unknown): HubError {
+  return new HubError('store_unavailable', message, { cause })
+}
+
+function errorWords(body: string): string {
+  try {
+    const { error } = JSON.parse(body) as { error?: unknown }
+    if (typeof error === 'string') return error
+  } catch {
+    // Proxies answer with pages of their own.
+  }
+  return body.slice(0, 300) || 'no reason given'
+}
+
+/** InfluxDB names every tag of the measurement; those this series does not have are empty. */
+function tagsOf(found: ResultSeries): Tags {
+  return Object.entries(found.tags ?? {})
+    .filter(([, value]) => value !== '')
+    .map(([name, value]) => [decodeStored(name), decodeStored(value)] as const)
+    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+}
+
+/** Stored names hold no line ends, so quotes and backslashes are all there is to escape. */
+function identifier(name: string): string {
+  return `"${name.replace(/["\\]/g, '\\$&')}"`
+}
+
+function stringLiteral(text: string): string {
+  return `'${text.replace(/['\\]/g, '\\$&')}'`
+}

@@ -1,0 +1,226 @@
+/** The topic map, and the one matcher of topic filters. Pure; the browser may import it too. */
+
+/** Hub topics (`$hub/…`): only the hub publishes there. Client ids are percent-encoded into one level. */
+export const hubTopics = {
+  presence: (clientId: string) => `$hub/presence/${encodeLevel(clientId)}`,
+  everyPresence: '$hub/presence/+',
+  last: (topic: string) => `$hub/last/${topic}`,
+}
+
+/** `%`, `/`, `+`, `#` and control characters percent-encoded (UTF-8), so that any text fits one topic level. */
+export function encodeLevel(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
+  return text.replace(/[%/+#\u0000-\u001f\u007f]/g, percent)
+}
+
+/**
+ * MQTT topic → AMQP routing key: `/` becomes `.`; `%`, `.`, `*`, `#` inside a level are percent-encoded, so the
+ * way back is exact. AMQP topic bindings then work level by level: `home.#` binds all below `home/`.
+ */
+export function routingKeyOf(topic: string): string {
+  return /[%.*#]/.test(topic)
+    ? topic
+        .split('/')
+        .map(level => level.replace(/[%.*#]/g, percent))
+        .join('.')
+    : topic.replaceAll('/', '.')
+}
+
+/** The inverse of {@link routingKeyOf}. */
+export function topicOf(routingKey: string): string {
+  const topic = routingKey.replaceAll('.', '/')
+  return topic.includes('%')
+    ? topic.replace(/%(25|2E|2A|23)/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)))
+    : topic
+}
+
+function percent(char: string): string {
+  return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`
+}
+
+/** May a PUBLISH use this topic name? No wildcards, no U+0000, not empty. [MQTT-3.3.2-2] [MQTT-4.7.3-1] [MQTT-4.7.3-2] */
+export function isTopicName(topic: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: U+0000 is what is refused
+  return topic.length > 0 && !/[+#\u0000]/.test(topic)
+}
+
+/** Longest topic, client id and user name, in bytes: what the hub makes of them must fit a topic or an AMQP header too. */
+const maxNameBytes = 4_096
+
+/** A sentence when `text` is longer than names may be. */
+export function tooLong(what: string, text: string): string | undefined {
+  // No character takes more than three bytes a code unit: short texts, nearly all, are not encoded to be counted.
+  const long = text.length * 3 > maxNameBytes && new TextEncoder().encode(text).length > maxNameBytes
+  return long ? `a ${what} of more than ${maxNameBytes} bytes` : undefined
+}
+
+/** Why nobody but the hub may publish to this topic; undefined when everybody may. */
+export function publishFault(topic: string): string | undefined {
+  const long = tooLong('topic', topic)
+  if (long) return long
+  if (!isTopicName(topic)) return `${topic}: a topic to publish to is not empty and has no + or # or U+0000`
+  // [MQTT-4.7.2-1]
+  return topic.startsWith('$') ? `${topic}: topics that begin with $ are the hub's own` : undefined
+}
+
+/** Is it a valid topic filter? Wildcards stand alone in their level, `#` last. [MQTT-4.7.1-2] [MQTT-4.7.1-3] */
+export function isTopicFilter(filter: string): boolean {
+  if (filter.length === 0 || filter.includes('\u0000')) return false
+  const levels = filter.split('/')
+  return levels.every((level, i) =>
+    level.includes('#') ? level === '#' && i === levels.length - 1 : !level.includes('+') || level === '+',
+  )
+}
+
+/** Does `filter` match `topic`? A leading wildcard does not match `$…` topics. [MQTT-4.7.2-1] */
+export function matches(filter: string, topic: string): boolean {
+  if (topic.charCodeAt(0) === 36 && (filter[0] === '+' || filter[0] === '#')) return false
+  const wanted = filter.split('/')
+  const levels = topic.split('/')
+  for (let i = 0; i < wanted.length; i++) {
+    if (wanted[i] === '#') return true
+    if (i >= levels.length) return false
+    if (wanted[i] !== '+' && wanted[i] !== levels[i]) return false
+  }
+  return wanted.length === levels.length
+}
+
+/**
+ * A pattern such as `home/{room}/{device}/telemetry`: a filter whose named levels are captured.
+ * `{name}` is one level, `{name...}` (last only) the rest.
+ */
+export interface TopicPattern {
+  readonly filter: string
+  readonly names: readonly string[]
+  /** The captured levels by name, or undefined when the topic is not matched. */
+  match(topic: string): readonly (readonly [name: string, level: string])[] | undefined
+}
+
+/** Returns the pattern, or a sentence that says what is wrong with it. */
+export function parsePattern(text: string): TopicPattern | string {
+  const captures: { name: string; level: number; rest: boolean }[] = []
+  const levels = text.split('/').map((level, i, all) => {
+    const named = /^\{([A-Za-z_][\w-]*)(\.\.\.)?\}$/.exec(level)
+    if (!named) return level
+    const rest = named[2] !== undefined && i === all.length - 1
+    if (named[2] !== undefined && !rest) return '{'
+    captures.push({ name: named[1] as string, level: i, rest })
+    return rest ? '#' : '+'
+  })
+  const filter = levels.join('/')
+  if (/[{}]/.test(filter)) return `${text}: a named level is {name}, or {name...} as the last level`
+  if (!isTopicFilter(filter)) return `${text}: + and # stand alone in a level, # only as the last one`
+  const names = captures.map(capture => capture.name)
+  if (new Set(names).size < names.length) return `${text}: a name is used twice`
+  const match: TopicPattern['match'] = topic => {
+    if (!matches(filter, topic)) return undefined
+    const found = topic.split('/')
+    return captures.map(({ name, level, rest }) => [name, (rest ? found.slice(level).join('/') : found[level]) ?? ''])
+  }
+  return { filter, names, match }
+}
+
+interface Node<T> {
+  readonly children: Map<string, Node<T>>
+  readonly values: Set<T>
+}
+
+/**
+ * Values filed under topic filters, found by topic. Exact filters are one map lookup, wildcards a walk of the
+ * trie; the answer for a topic is remembered until a wildcard filter or that very filter changes, so a busy
+ * topic costs one lookup however many filters there are. Removal is O(1) per value.
+ */
+export class FilterIndex<T> {
+  readonly #exact = new Map<string, Set<T>>()
+  readonly #root: Node<T> = { children: new Map(), values: new Set() }
+  readonly #remembered = new Map<string, readonly T[]>()
+
+  add(filter: string, value: T): void {
+    if (isExact(filter)) {
+      const values = this.#exact.get(filter)
+      if (values) values.add(value)
+      else this.#exact.set(filter, new Set([value]))
+      this.#remembered.delete(filter)
+      return
+    }
+    let node = this.#root
+    for (const level of filter.split('/')) {
+      let next = node.children.get(level)
+      if (!next) {
+        next = { children: new Map(), values: new Set() }
+        node.children.set(level, next)
+      }
+      node = next
+    }
+    node.values.add(value)
+    this.#remembered.clear()
+  }
+
+  remove(filter: string, value: T): void {
+    if (isExact(filter)) {
+      const values = this.#exact.get(filter)
+      values?.delete(value)
+      if (values?.size === 0) this.#exact.delete(filter)
+      this.#remembered.delete(filter)
+      return
+    }
+    const path: Node<T>[] = [this.#root]
+    const levels = filter.split('/')
+    for (const level of levels) {
+      const next = path.at(-1)?.children.get(level)
+      if (!next) return
+      path.push(next)
+    }
+    path.at(-1)?.values.delete(value)
+    for (let i = levels.length; i > 0; i--) {
+      const node = path[i] as Node<T>
+      if (node.values.size > 0 || node.children.size > 0) break
+      path[i - 1]?.children.delete(levels[i - 1] as string)
+    }
+    this.#remembered.clear()
+  }
+
+  /** All values whose filter matches; a value filed under several matching filters comes several times. */
+  match(topic: string): readonly T[] {
+    const known = this.#remembered.get(topic)
+    if (known) return known
+    const found: T[] = []
+    if (this.#root.children.size > 0) {
+      const levels = topic.split('/')
+      // [MQTT-4.7.2-1]
+      const hidden = topic.charCodeAt(0) === 36
+      for (const [level, node] of this.#root.children) {
+        if (hidden && (level === '+' || level === '#')) continue
+        if (level === '#' || level === '+' || level === levels[0]) collect(node, level, levels, 1, found)
+      }
+    }
+    for (const value of this.#exact.get(topic) ?? []) found.push(value)
+    if (this.#remembered.size >= rememberedTopics) this.#remembered.clear()
+    this.#remembered.set(topic, found)
+    return found
+  }
+}
+
+const rememberedTopics = 50_000
+
+function isExact(filter: string): boolean {
+  return !filter.includes('+') && !filter.includes('#')
+}
+
+function collect<T>(node: Node<T>, level: string, levels: readonly string[], depth: number, found: T[]): void {
+  if (level === '#') {
+    found.push(...node.values)
+    return
+  }
+  if (depth === levels.length) {
+    found.push(...node.values)
+    // "sport/#" also matches "sport": the parent level. [MQTT-4.7.1-2]
+    const below = node.children.get('#')
+    if (below) found.push(...below.values)
+    return
+  }
+  for (const next of [levels[depth] as string, '+', '#']) {
+    const child = node.children.get(next)
+    if (child) collect(child, next, levels, depth + 1, found)
+  }
+}

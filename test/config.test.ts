@@ -1,0 +1,100 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadSettings, type SettingsSources, settingKeys, settingsHelp, settingsMarkdown } from '../src/config.js'
+import type { HubError } from '../src/errors.js'
+import { tempDir } from './services/service.js'
+
+async function file(text: string): Promise<string> {
+  const path = join(await tempDir(), 'telehub.yaml')
+  writeFileSync(path, text)
+  return path
+}
+
+function problems(sources: SettingsSources): string[] {
+  try {
+    loadSettings(sources)
+    return []
+  } catch (error) {
+    t.equal((error as HubError).code, 'bad_settings')
+    return (error as HubError).message.split('\n')
+  }
+}
+
+t.test('file < environment < flags, dotted or nested', async t => {
+  const path = await file('mqtt:\n  port: 1\nhttp.port: 2\ndata: {dir: /x}\nspool.limit: 5GB\nshutdown.timeout: 2s\n')
+  const settings = loadSettings({
+    file: path,
+    environment: { TELEHUB_HTTP_PORT: '3', TELEHUB_DATA_DIR: '/y', OTHER: 'z' },
+    flags: { 'data.dir': '/z' },
+  })
+  t.equal(settings['mqtt.port'], 1)
+  t.equal(settings['http.port'], 3)
+  t.equal(settings['data.dir'], '/z')
+  t.equal(settings['spool.limit'], 5e9)
+  t.equal(settings['shutdown.timeout'], 2_000)
+  t.equal(loadSettings({})['mqtt.port'], 1883)
+})
+
+t.test('all mistakes at once, each with what was given and what is allowed', async t => {
+  const found = problems({
+    file: await file('mqtt.prot: 1\nspool.fsync: never\nlimits: {packet: tiny}\n'),
+    environment: { TELEHUB_HTTP_PRT: '1', TELEHUB_INFLUX_URL: 'ftp://x' },
+    flags: { 'mqtt.port': '99999', 'rabbitmq.url': 'nonsense', 'shutdown.timeout': 'soon', 'http.port': true },
+  })
+  t.equal(found.length, 9, found.join('\n'))
+  const has = (pattern: RegExp) =>
+    t.ok(
+      found.some(line => pattern.test(line)),
+      String(pattern),
+    )
+  has(/mqtt\.prot.*did you mean mqtt\.port/)
+  has(/spool\.fsync: given "never" .*allowed is one of group, interval/)
+  has(/limits\.packet: given "tiny"/)
+  has(/TELEHUB_HTTP_PRT: no such setting.*TELEHUB_HTTP_PORT/)
+  has(/influx\.url: given "ftp:\/\/x" \(TELEHUB_INFLUX_URL\), allowed is .*http:/)
+  has(/mqtt\.port: given "99999" \(--mqtt\.port\), allowed is a whole number from 0 to 65535/)
+  has(/rabbitmq\.url/)
+  has(/shutdown\.timeout.*500ms/)
+  has(/http\.port: given true/)
+})
+
+t.test('a host others can reach needs a word that this is meant', async t => {
+  t.match(problems({ flags: { host: '0.0.0.0' } })[0], /host: given "0\.0\.0\.0".*auth\.anonymous/)
+  t.same(problems({ flags: { host: '0.0.0.0', 'auth.anonymous': 'true' } }), [])
+  for (const host of ['127.0.0.1', '::1', 'localhost', '127.1.2.3']) t.same(problems({ flags: { host } }), [], host)
+})
+
+t.test('a file that is missing or broken is said so', async t => {
+  t.match(problems({ file: '/no/such.yaml' })[0], /there is no file "\/no\/such\.yaml"/)
+  t.match(problems({ file: await file('a: [1') })[0], /telehub\.yaml: /)
+  t.match(problems({ file: await file('- 1') })[0], /key: value/)
+})
+
+t.test('mapping rules are checked', async t => {
+  const good = loadSettings({
+    file: await file('mapping:\n  - {topic: "a/{b}/#", measurement: "m_{b}", tags: [b], units: {x: bar}}\n'),
+  })
+  t.equal(good.mapping[0]?.topic, 'a/{b}/#')
+  for (const bad of [
+    '{topic: "a/{b", measurement: m}',
+    '{topic: a}',
+    '{topic: a, measurement: "{x}"}',
+    '{topic: "{a}", measurement: m, tags: [b]}',
+    '{topic: a, measurement: m, colour: red}',
+    '{topic: a, measurement: m, decoder: xml}',
+    '{topic: a, measurement: m, fields: {a: 1}}',
+    'text',
+  ]) {
+    t.match(problems({ file: await file(`mapping: [${bad}]`) })[0], /^mapping: given/, bad)
+  }
+})
+
+t.test('help and README name every setting', async t => {
+  for (const key of settingKeys) {
+    t.ok(settingsHelp().includes(`--${key} `), key)
+    t.ok(settingsMarkdown().includes(`\`${key}\``), key)
+  }
+  t.match(settingsHelp(), /spool\.limit .*\[10GB\]/)
+  t.match(settingsHelp(), /shutdown\.timeout .*\[10s\]/)
+})

@@ -1,0 +1,118 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
+import { tempDir } from '../services/service.js'
+
+t.test('a taken port is one clear sentence', async t => {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as { port: number }
+  for (const setting of ['mqtt.port', 'http.port']) {
+    const other = setting === 'mqtt.port' ? 'http.port' : 'mqtt.port'
+    const run = runCli(['start', `--${setting}`, String(port), `--${other}`, '0', '--data.dir', await tempDir()])
+    t.not(await run.exited, 0)
+    t.equal(
+      run.stderr(),
+      `telehub: ${setting}: 127.0.0.1:${port} is taken by another program; choose another with --${setting}, 0 takes a free port\n`,
+    )
+    t.equal(run.stdout(), '')
+  }
+})
+
+t.test('a data directory in use is refused with who has it; after a kill it is free at once', async t => {
+  const hub = await startHub(t)
+  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', hub.dir])
+  t.equal(await run.exited, 1)
+  t.equal(
+    run.stderr(),
+    `telehub: data.dir: ${hub.dir} is in use by another hub (process ${hub.pid}); stop it, or choose another with --data.dir\n`,
+  )
+  await hub.kill()
+  const next = await startHub(t, {}, hub.dir)
+  t.equal(await next.stop(), 0)
+})
+
+t.test('a very long data directory works, and is locked too', async t => {
+  const dir = join(await tempDir(), 'x'.repeat(100), 'y'.repeat(100))
+  const hub = await startHub(t, {}, dir)
+  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir])
+  t.equal(await run.exited, 1)
+  t.match(run.stderr(), /in use by another hub/)
+  t.equal(await hub.stop(), 0)
+})
+
+t.test('a data directory that cannot be is said so', async t => {
+  const file = join(await tempDir(), 'file')
+  writeFileSync(file, '')
+  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', join(file, 'data')])
+  t.equal(await run.exited, 1)
+  t.match(run.stderr(), /^telehub: data\.dir: cannot write to .*: ENOTDIR.*\n$/)
+})
+
+t.test('all wrong settings at once, each with what is allowed; unknown commands too', async t => {
+  const run = runCli(['start', '--mqtt.prot', '1', '--http.port', 'eighty', '--nonsense'], {
+    TELEHUB_SPOOL_FSYNC: 'maybe',
+  })
+  t.equal(await run.exited, 2)
+  const lines = run.stderr().trimEnd().split('\n')
+  t.equal(lines.length, 4, run.stderr())
+  t.ok(lines.every(line => line.startsWith('telehub: ')))
+  t.match(run.stderr(), /--mqtt\.prot: no such setting; did you mean mqtt\.port\?/)
+  t.match(run.stderr(), /http\.port: given "eighty" \(--http\.port\), allowed is a whole number from 0 to 65535/)
+  t.match(run.stderr(), /spool\.fsync: given "maybe" \(TELEHUB_SPOOL_FSYNC\), allowed is one of group, interval/)
+  const unknown = runCli(['strat'])
+  t.equal(await unknown.exited, 2)
+  t.match(unknown.stderr(), /there is no command strat/)
+})
+
+t.test('help, version, check', async t => {
+  const help = runCli(['--help'])
+  t.equal(await help.exited, 0)
+  t.match(help.stdout(), /telehub start \[--demo\]/)
+  t.match(help.stdout(), /--rabbitmq\.url/)
+  const version = runCli(['--version'])
+  t.equal(await version.exited, 0)
+  t.match(version.stdout(), /^\d+\.\d+\.\d+\n$/)
+  const dir = await tempDir()
+  writeFileSync(join(dir, 'telehub.yaml'), 'mqtt: {port: 1999}\n')
+  const good = runCli(['check'], {}, dir)
+  t.equal(await good.exited, 0)
+  writeFileSync(join(dir, 'telehub.yaml'), 'mqtt: {port: none}\n')
+  const bad = runCli(['check'], {}, dir)
+  t.equal(await bad.exited, 2)
+  t.match(bad.stderr(), /mqtt\.port: given "none" \(telehub\.yaml\)/)
+})
+
+t.test("stopped in order, and started again: yesterday's data is there, and the screen has it at once", async t => {
+  const first = await startHub(t)
+  const device = await connectMqtt(t, first.mqttUrl, { clientId: 'd' })
+  await device.publishAsync('home/hall/m/telemetry', '{"power":5}', { qos: 1 })
+  t.equal(await first.stop(), 0)
+  t.match(first.log(), /stopped/)
+  const second = await startHub(t, {}, first.dir)
+  await eventually(
+    async () => (await history(second, 'telemetry,device=m,room=hall power')).length === 1,
+    'history is there',
+  )
+  const page = await connectMqtt(t, second.webSocketUrl)
+  const last = new Promise<string>(resolve => page.once('message', (_topic, payload) => resolve(payload.toString())))
+  await page.subscribeAsync('$hub/last/#')
+  t.match(JSON.parse(await last), {
+    topic: 'home/hall/m/telemetry',
+    quality: 'good',
+    values: [{ series: 'telemetry,device=m,room=hall power', value: 5, unit: 'W' }],
+  })
+})
+
+t.test('a broken identity or store in the data directory is a sentence, not a stack', async t => {
+  const dir = await tempDir()
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, 'store.duckdb'), 'this is no database')
+  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir])
+  t.equal(await run.exited, 1)
+  t.match(run.stderr(), /^telehub: .*store\.duckdb/)
+  t.notMatch(run.stderr(), /\n {4}at /)
+})

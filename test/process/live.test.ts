@@ -1,0 +1,141 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Message } from '../../src/model.js'
+import { Live, type Push } from '../../src/process/live.js'
+import { Mapping } from '../../src/process/mapping.js'
+import { Record } from '../../src/process/record.js'
+import { Registry } from '../../src/process/registry.js'
+import { DuckDbStore } from '../../src/store/duckdb.js'
+import { tempDir } from '../services/service.js'
+
+const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }])
+
+const message = (sequence: number, topic: string, payload: string, clientId = 'c'): Message => ({
+  sequence,
+  receivedAt: 1_763_710_000_000_000 + sequence,
+  topic,
+  payload: Buffer.from(payload),
+  qos: 1,
+  retain: false,
+  clientId,
+  user: 'u',
+  packetId: 0,
+})
+
+t.test(
+  'live: the newest reading of each topic is pushed, with series, unit and quality; the rest is counted',
+  async t => {
+    const pushes: Push[] = []
+    const registry = new Registry(join(await tempDir(), 'registry.json'))
+    t.equal(registry.start(), 0)
+    const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+    await live.handle([
+      message(1, 'home/hall/m/telemetry', '{"power":1}'),
+      message(2, 'x', '{"broken'),
+      message(3, 'home/hall/m/telemetry', '{"power":2,"on":true}'),
+      message(4, 'cleared', ''),
+      message(5, 'y', '7', 'd'),
+    ])
+    t.same(
+      pushes.map(({ topic, json }) => [topic, JSON.parse(json)]),
+      [
+        [
+          '$hub/last/home/hall/m/telemetry',
+          {
+            topic: 'home/hall/m/telemetry',
+            time: 1_763_710_000_000.003,
+            received: 1_763_710_000_000.003,
+            quality: 'good',
+            values: [
+              {
+                series: 'telemetry,device=m,room=hall on',
+                measurement: 'telemetry',
+                tags: { device: 'm', room: 'hall' },
+                field: 'on',
+                value: true,
+              },
+              {
+                series: 'telemetry,device=m,room=hall power',
+                measurement: 'telemetry',
+                tags: { device: 'm', room: 'hall' },
+                field: 'power',
+                value: 2,
+                unit: 'W',
+              },
+            ],
+          },
+        ],
+        [
+          '$hub/last/y',
+          {
+            topic: 'y',
+            time: 1_763_710_000_000.005,
+            received: 1_763_710_000_000.005,
+            quality: 'good',
+            values: [{ series: 'y,topic=y value', measurement: 'y', tags: { topic: 'y' }, field: 'value', value: 7 }],
+          },
+        ],
+      ],
+    )
+    t.match(registry.devices(), [
+      { clientId: 'c', messages: 4, user: 'u' },
+      { clientId: 'd', messages: 1, lastSeen: 1_763_710_000_000_005 },
+    ])
+    await registry.stop()
+  },
+)
+
+t.test(
+  'registry: what it knows survives, with the place in the spool it belongs to; who was online is offline',
+  async t => {
+    const path = join(await tempDir(), 'registry.json')
+    const first = new Registry(path)
+    first.start()
+    first.present('c', 'u', true, 5)
+    first.saw(message(41, 'x', '1'))
+    first.said('x', '{"v":1}')
+    await first.stop()
+
+    const second = new Registry(path)
+    t.equal(second.start(), 42)
+    t.match(second.devices(), [{ clientId: 'c', online: false, messages: 1 }])
+    const pushed: Push[] = []
+    await new Live({ mapping, registry: second, push: async more => void pushed.push(...more) }).start()
+    t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
+    await second.stop()
+
+    writeFileSync(path, readFileSync(path, 'utf8').slice(0, 20))
+    const third = new Registry(path)
+    t.equal(third.start(), 0, 'a torn snapshot is none')
+    await third.stop()
+  },
+)
+
+t.test(
+  'record: points are stored; what decoder or store refuse is rejected with its reason, and nothing else',
+  async t => {
+    const store = new DuckDbStore({ path: join(await tempDir(), 'store.duckdb') })
+    await store.start()
+    let counted: number[] = []
+    const record = new Record({ mapping, store, recorded: (messages, points) => (counted = [messages, points]) })
+    const outcomes = await record.handle([
+      message(1, 'a', '1'),
+      message(2, 'a', '{"broken'),
+      message(3, 'a', 'text now'),
+      message(4, 'a', ''),
+      message(5, 'b', '{"x":1,"y":"z"}'),
+    ])
+    t.match(outcomes, ['ack', { reason: 'bad_json' }, { reason: 'type_conflict', detail: /value/ }, 'ack', 'ack'])
+    t.same(counted, [3, 2])
+    t.same(
+      (await store.series(10)).map(series => [series.field, series.type, series.last.value]),
+      [
+        ['value', 'number', 1],
+        ['x', 'number', 1],
+        ['y', 'text', 'z'],
+      ],
+    )
+    await store.stop()
+  },
+)

@@ -1,0 +1,349 @@
+import { copyFileSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { frameAt } from '../../src/journal.js'
+import type { Message, Publish } from '../../src/model.js'
+import { Cursors } from '../../src/queue/cursors.js'
+import { listSegments, Spool, type SpoolOptions, segmentPath } from '../../src/queue/spool.js'
+import { tempDir } from '../services/service.js'
+
+const publish = (n: number, payload = `payload ${n}`): Publish => ({
+  topic: `t/${n}`,
+  payload: Buffer.from(payload),
+  qos: 1,
+  retain: n % 2 === 0,
+  clientId: 'device-ü',
+  user: 'someone',
+  packetId: n,
+})
+
+async function open(dir: string, more: Partial<SpoolOptions> = {}) {
+  const warnings: string[] = []
+  const spool = new Spool({
+    dir,
+    segmentBytes: 1e6,
+    limitBytes: 1e9,
+    fsync: 'group',
+    settled: () => {},
+    now: () => 1_000_000,
+    committed: () => {},
+    warn: sentence => warnings.push(sentence),
+    ...more,
+  })
+  await spool.start()
+  return { spool, warnings }
+}
+
+const append = (spool: Spool, message: Publish) =>
+  new Promise<number>((resolve, reject) =>
+    spool.append(message, (error, sequence) => (error ? reject(error) : resolve(sequence))),
+  )
+
+async function read(dir: string, spool: Spool, group = 'live', limit = 1_000): Promise<Message[]> {
+  const cursors = new Cursors({
+    dir,
+    groups: [group],
+    inherit: {},
+    position: spool.position,
+    freed: () => {},
+    warn: () => {},
+  })
+  cursors.start()
+  const messages: Message[] = []
+  while (cursors.depth(group) > 0) {
+    const delivery = await cursors.reader(group).next(limit, new AbortController().signal)
+    messages.push(...(delivery?.messages ?? []))
+    delivery?.settle()
+  }
+  await cursors.stop()
+  return messages
+}
+
+t.test('what is appended is read back, whole and in order, also after a restart', async t => {
+  const dir = await tempDir()
+  const first = await open(dir)
+  const sequences = await Promise.all([1, 2, 3].map(n => append(first.spool, publish(n))))
+  t.same(sequences, [1, 2, 3], 'callbacks come in order, sequences begin at 1')
+  await first.spool.stop()
+
+  const second = await open(dir)
+  t.equal(await append(second.spool, publish(4, '')), 4, 'the sequence goes on')
+  const messages = await read(dir, second.spool)
+  t.same(
+    messages,
+    [1, 2, 3, 4].map(n => ({ ...publish(n, n === 4 ? '' : undefined), sequence: n, receivedAt: 1_000_000 + n - 1 })),
+    'every part of a message, stamped in strictly ascending microseconds although the clock stood still',
+  )
+  t.same(second.warnings, [])
+  await second.spool.stop()
+})
+
+t.test('a clock that jumps back does not make stamps go back, also over a restart', async t => {
+  const dir = await tempDir()
+  let now = 9_000_000
+  const first = await open(dir, { now: () => now })
+  await append(first.spool, publish(1))
+  now = 1_000
+  await append(first.spool, publish(2))
+  await first.spool.stop()
+  const second = await open(dir, { now: () => now, segmentBytes: 1 })
+  await append(second.spool, publish(3))
+  await second.spool.stop()
+  const third = await open(dir, { now: () => now })
+  await append(third.spool, publish(4))
+  t.same(
+    (await read(dir, third.spool)).map(message => message.receivedAt),
+    [9_000_000, 9_000_001, 9_000_002, 9_000_003],
+  )
+  await third.spool.stop()
+})
+
+t.test('a file cut at any byte of the last message keeps all before it, and takes more', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  for (const n of [1, 2]) await append(spool, publish(n))
+  const kept = spool.position.end
+  await append(spool, publish(3))
+  const whole = spool.position.end
+  await spool.stop()
+  const path = segmentPath(dir, 1)
+  const original = readFileSync(path)
+  for (let size = kept; size < whole; size++) {
+    writeFileSync(path, original.subarray(0, size))
+    const again = await open(dir)
+    t.equal(again.spool.position.sequence, 2)
+    t.equal(
+      again.warnings.length,
+      size === kept ? 0 : 1,
+      `${size - kept} bytes of a torn message are cut and mentioned`,
+    )
+    t.equal(await append(again.spool, publish(4)), 3)
+    t.same(
+      (await read(dir, again.spool, `cut${size}`)).map(message => message.topic),
+      ['t/1', 't/2', 't/4'],
+    )
+    await again.spool.stop()
+  }
+})
+
+t.test('a flipped byte in the middle costs that message alone, and the file is kept as .bad', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  for (const n of [1, 2, 3]) await append(spool, publish(n))
+  await spool.stop()
+  const path = segmentPath(dir, 1)
+  const bytes = readFileSync(path)
+  const second = frameAt(bytes, 16)?.end as number
+  for (const at of [second, second + 4, second + 20]) {
+    const flipped = Buffer.from(bytes)
+    flipped[at] = (flipped[at] as number) ^ 0x40
+    writeFileSync(path, flipped)
+    const again = await open(dir)
+    t.match(again.warnings[0], /damaged in the middle/)
+    t.same(
+      (await read(dir, again.spool, `flip${at}`)).map(message => message.topic),
+      ['t/1', 't/3'],
+    )
+    t.ok(readdirSync(dir).some(name => name.endsWith('.bad')))
+    await again.spool.stop()
+  }
+})
+
+t.test('an empty or headless newest segment is begun anew', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  await append(spool, publish(1))
+  await spool.stop()
+  truncateSync(segmentPath(dir, 1), 0)
+  copyFileSync(segmentPath(dir, 1), segmentPath(dir, 2))
+  const again = await open(dir)
+  t.equal(await append(again.spool, publish(2)), 2)
+  await again.spool.stop()
+})
+
+t.test('segments: one after the other, read across, deleted once every cursor has passed', async t => {
+  const dir = await tempDir()
+  let freed = 0
+  const { spool } = await open(dir, { segmentBytes: 2_000 })
+  for (let n = 1; n <= 200; n++) await append(spool, publish(n))
+  const segments = listSegments(dir)
+  t.ok(segments.length > 5, `${segments.length} segments`)
+  const bytesBefore = spool.bytes
+
+  const cursors = new Cursors({
+    dir,
+    groups: ['live', 'record'],
+    inherit: {},
+    position: spool.position,
+    freed: bytes => {
+      freed += bytes
+      spool.freed(bytes)
+    },
+    warn: sentence => t.fail(sentence),
+  })
+  cursors.start()
+  const signal = new AbortController().signal
+  const readAll = async (group: string) => {
+    const seen: number[] = []
+    while (cursors.depth(group) > 0) {
+      const delivery = await cursors.reader(group).next(7, signal)
+      t.ok((delivery?.messages.length ?? 0) <= 7)
+      seen.push(...(delivery?.messages ?? []).map(message => message.sequence))
+      delivery?.settle()
+    }
+    return seen
+  }
+  const all = Array.from({ length: 200 }, (_, i) => i + 1)
+  t.same(await readAll('live'), all)
+  await cursors.deletePassed()
+  t.same(listSegments(dir), segments, 'the other cursor has not passed')
+  t.same(await readAll('record'), all)
+  await cursors.deletePassed()
+  t.same(listSegments(dir), segments.slice(-2), 'the newest two stay')
+  t.equal(bytesBefore - spool.bytes, freed)
+  await cursors.stop()
+  await spool.stop()
+})
+
+t.test('a cursor goes on where it was settled; what was taken and not settled comes again', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  for (let n = 1; n <= 10; n++) await append(spool, publish(n))
+  const signal = new AbortController().signal
+  const start = () => {
+    const cursors = new Cursors({
+      dir,
+      groups: ['bridge'],
+      inherit: { bridge: 'record' },
+      position: spool.position,
+      freed: () => {},
+      warn: () => {},
+    })
+    cursors.start()
+    return cursors
+  }
+  const first = start()
+  const one = await first.reader('bridge').next(4, signal)
+  one?.settle()
+  await first.reader('bridge').next(4, signal)
+  await first.stop()
+
+  const second = start()
+  t.equal(second.depth('bridge'), 6)
+  const two = await second.reader('bridge').next(100, signal)
+  t.same(
+    two?.messages.map(message => message.sequence),
+    [5, 6, 7, 8, 9, 10],
+  )
+  await second.stop()
+  await spool.stop()
+})
+
+t.test('a backlog changes hands when the drain changes: record becomes bridge where it was', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  for (let n = 1; n <= 4; n++) await append(spool, publish(n))
+  const options = { dir, position: spool.position, freed: () => {}, warn: () => {} }
+  const signal = new AbortController().signal
+  const embedded = new Cursors({ ...options, groups: ['record'], inherit: {} })
+  embedded.start()
+  ;(await embedded.reader('record').next(3, signal))?.settle()
+  await embedded.stop()
+  const bridged = new Cursors({ ...options, groups: ['bridge'], inherit: { bridge: 'record' } })
+  bridged.start()
+  t.same(
+    (await bridged.reader('bridge').next(9, signal))?.messages.map(message => message.sequence),
+    [4],
+  )
+  t.notOk(readdirSync(dir).includes('record.cursor'))
+  await bridged.stop()
+  await spool.stop()
+})
+
+t.test('a reader that waits is woken by a commit, and by the end', async t => {
+  const dir = await tempDir()
+  let cursors: Cursors | undefined
+  const { spool } = await open(dir, { committed: position => cursors?.committed(position) })
+  cursors = new Cursors({
+    dir,
+    groups: ['live'],
+    inherit: {},
+    position: spool.position,
+    freed: () => {},
+    warn: () => {},
+  })
+  cursors.start()
+  const abort = new AbortController()
+  const waiting = cursors.reader('live').next(10, abort.signal)
+  await append(spool, publish(1))
+  const delivery = await waiting
+  t.equal(delivery?.messages[0]?.sequence, 1)
+  delivery?.settle()
+  const last = cursors.reader('live').next(10, abort.signal)
+  abort.abort()
+  t.equal(await last, undefined)
+  await cursors.stop()
+  await spool.stop()
+})
+
+t.test('at its limit it refuses, and says so; a message larger than a chunk goes through', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir, { limitBytes: 3e6 })
+  const large = 'x'.repeat(2_500_000)
+  await append(spool, publish(1, large))
+  t.equal((await read(dir, spool))[0]?.payload.length, large.length)
+  await append(spool, publish(2, 'y'.repeat(600_000)))
+  await t.rejects(append(spool, publish(3)), { code: 'spool_full' })
+  t.ok(spool.full)
+  await spool.stop()
+})
+
+t.test('a cursor that is beyond the end, as after a loss of power with fsync interval, goes on at the end', async t => {
+  const dir = await tempDir()
+  const first = await open(dir)
+  for (let n = 1; n <= 10; n++) await append(first.spool, publish(n))
+  t.equal((await read(dir, first.spool)).length, 10)
+  await first.spool.stop()
+  truncateSync(segmentPath(dir, 1), 300)
+  const second = await open(dir)
+  const last = second.spool.position.sequence
+  t.ok(last < 10)
+  for (let n = 20; n < 30; n++) await append(second.spool, publish(n))
+  await second.spool.stop()
+  // The cursor was saved at 11; what came after the loss has those sequence numbers too.
+  const third = await open(dir)
+  const seen = await read(dir, third.spool)
+  t.ok(seen.length <= 10)
+  await third.spool.stop()
+})
+
+t.test('after damage, bytes that look like a header are told from one at a glance', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  const samples = Buffer.alloc(4_000_000)
+  for (let at = 0; at < samples.length; at += 4) samples.writeInt32LE(at % 50_000, at)
+  await append(spool, { ...publish(1), payload: samples })
+  await append(spool, publish(2))
+  await spool.stop()
+  const path = segmentPath(dir, 1)
+  const bytes = readFileSync(path)
+  bytes[20] = 0xff
+  writeFileSync(path, bytes)
+  const again = await open(dir)
+  t.same(
+    (await read(dir, again.spool)).map(message => message.topic),
+    ['t/2'],
+  )
+  await again.spool.stop()
+})
+
+t.test('replay gives what comes after a sequence number, over segments', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir, { segmentBytes: 500 })
+  for (let n = 1; n <= 20; n++) await append(spool, publish(n))
+  t.same(
+    [...spool.replay(15)].map(message => message.sequence),
+    [16, 17, 18, 19, 20],
+  )
+  t.same([...spool.replay(20)], [])
+  await spool.stop()
+})

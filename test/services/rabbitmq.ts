@@ -1,0 +1,182 @@
+import { execFile } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { dockerAnswers, startComposed } from './docker.js'
+import { answers, freePort, program, type RunningProcess, startProcess, tempDir } from './service.js'
+
+export interface RabbitServer {
+  /** `amqp://guest:guest@127.0.0.1:PORT` */
+  readonly url: string
+  /** Where its MQTT plugin listens, when that was asked for. */
+  readonly mqttPort: number | undefined
+  stop(): Promise<void>
+  /** A crash: SIGKILL to the server itself; resolves when nothing of it is left. */
+  kill(): Promise<void>
+  /** On the same folder and port, after `stop` or `kill`. */
+  restart(): Promise<void>
+  /** `rabbitmqctl` against it; resolves with what it printed. */
+  ctl(...args: string[]): Promise<string>
+}
+
+export interface RabbitOptions {
+  readonly plugins?: readonly 'rabbitmq_mqtt'[]
+}
+
+const run = promisify(execFile)
+
+/** Makes sure that {@link startRabbit} finds a server, installing one if that is what it takes. */
+export async function ensureRabbit(): Promise<void> {
+  if (!process.env.TEST_RABBITMQ_URL && !(await dockerAnswers())) await serverProgram()
+}
+
+/**
+ * A real RabbitMQ: the one TEST_RABBITMQ_URL names, else one from Docker Compose when Docker answers, else a private
+ * one on free ports in a temporary folder, installed with apt-get when we are root. With plugins always the private one.
+ */
+export async function startRabbit({ plugins = [] }: RabbitOptions = {}): Promise<RabbitServer> {
+  if (plugins.length > 0) return privateServer(plugins)
+  const given = process.env.TEST_RABBITMQ_URL
+  if (given) {
+    return { url: given, mqttPort: undefined, stop: async () => {}, kill: notOurs, restart: notOurs, ctl: notOurs }
+  }
+  return (await dockerAnswers()) ? composed() : privateServer([])
+}
+
+async function notOurs(): Promise<never> {
+  throw new Error('the server of TEST_RABBITMQ_URL is not ours to control')
+}
+
+async function composed(): Promise<RabbitServer> {
+  const server = await startComposed('rabbitmq', 'RABBITMQ_PORT')
+  return {
+    ...server,
+    url: `amqp://guest:guest@127.0.0.1:${server.port}`,
+    mqttPort: undefined,
+    ctl: (...args) => server.docker('exec', '-T', 'rabbitmq', 'rabbitmqctl', ...args),
+  }
+}
+
+/** The real script: the one in /usr/sbin is a wrapper that changes user and would leave our settings behind. */
+async function serverProgram(): Promise<string> {
+  const debian = '/usr/lib/rabbitmq/bin/rabbitmq-server'
+  if (existsSync(debian)) return debian
+  const found = await program('rabbitmq-server', 'rabbitmq-server')
+  return existsSync(debian) ? debian : found
+}
+
+async function privateServer(plugins: readonly string[]): Promise<RabbitServer> {
+  const command = await serverProgram()
+  const cwd = await tempDir()
+  const [port, epmdPort, distPort] = [await freePort(), await freePort(), await freePort()]
+  const mqttPort = plugins.includes('rabbitmq_mqtt') ? await freePort() : undefined
+  const config = join(cwd, 'rabbitmq.conf')
+  await writeFile(
+    config,
+    [
+      `listeners.tcp.1 = 127.0.0.1:${port}`,
+      'distribution.listener.interface = 127.0.0.1',
+      'disk_free_limit.absolute = 50MB',
+      ...(mqttPort ? [`mqtt.listeners.tcp.1 = 127.0.0.1:${mqttPort}`, 'mqtt.allow_anonymous = true'] : []),
+      '',
+    ].join('\n'),
+  )
+  await writeFile(join(cwd, 'enabled_plugins'), `[${plugins.join(',')}].\n`)
+  const env = {
+    HOME: cwd,
+    RABBITMQ_NODENAME: `telehub-test-${port}@localhost`,
+    RABBITMQ_CONFIG_FILE: config,
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(cwd, 'enabled_plugins'),
+    RABBITMQ_MNESIA_BASE: join(cwd, 'mnesia'),
+    RABBITMQ_LOG_BASE: join(cwd, 'log'),
+    RABBITMQ_PID_FILE: join(cwd, 'pid'),
+    RABBITMQ_DIST_PORT: String(distPort),
+    ERL_EPMD_PORT: String(epmdPort),
+    ERL_EPMD_ADDRESS: '127.0.0.1',
+    // The script becomes the Erlang VM instead of watching it: what we started is what we kill.
+    RUNNING_UNDER_SYSTEMD: 'true',
+  }
+  const ctl = async (...args: string[]) => {
+    const { stdout } = await run(join(dirname(command), 'rabbitmqctl'), args, { cwd, env: { ...process.env, ...env } })
+    return stdout
+  }
+
+  let processes: RunningProcess[] = []
+  const end = async (how: 'stop' | 'kill') => {
+    // Erlang's helpers put themselves into a process group of their own and end when their parent has.
+    const helpers = processes.flatMap(({ pid }) => descendants(pid))
+    for (const one of processes) await one[how]()
+    processes = []
+    await gone(helpers)
+  }
+  const start = async () => {
+    // Started here, or Erlang starts one in the background that outlives everything.
+    const epmd = await program('epmd', 'erlang-base')
+    const args = ['-port', String(epmdPort), '-address', '127.0.0.1']
+    processes.unshift(await startProcess({ command: epmd, args, env, cwd, port: epmdPort, timeoutMs: 10_000 }))
+    try {
+      processes.unshift(await startProcess({ command, args: [], env, cwd, port, timeoutMs: 90_000 }))
+      if (mqttPort) await listens(mqttPort)
+    } catch (error) {
+      await end('kill')
+      throw error
+    }
+  }
+  await start()
+  return {
+    url: `amqp://guest:guest@127.0.0.1:${port}`,
+    mqttPort,
+    stop: () => end('stop'),
+    kill: () => end('kill'),
+    restart: start,
+    ctl,
+  }
+}
+
+async function listens(port: number): Promise<void> {
+  const deadline = performance.now() + 30_000
+  while (!(await answers(port))) {
+    if (performance.now() > deadline) throw new Error(`RabbitMQ's MQTT plugin does not listen on port ${port}`)
+    await sleep(50)
+  }
+}
+
+/** Every process below this one; none where there is no /proc. */
+function descendants(pid: number): number[] {
+  const parents = new Map(processes().map(id => [id, parentOf(id)]))
+  const found = [pid]
+  for (let i = 0; i < found.length; i++) {
+    for (const [id, parent] of parents) if (parent === found[i]) found.push(id)
+  }
+  return found.slice(1)
+}
+
+function processes(): number[] {
+  if (!existsSync('/proc/self/stat')) return []
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .map(Number)
+}
+
+function parentOf(pid: number): number {
+  try {
+    // "pid (name) state parent …", and the name may hold anything.
+    return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1])
+  } catch {
+    return 0
+  }
+}
+
+async function gone(pids: readonly number[]): Promise<void> {
+  const isZombie = (pid: number) => {
+    try {
+      return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.startsWith('Z') ?? true
+    } catch {
+      return true
+    }
+  }
+  for (let waited = 0; waited < 5_000 && !pids.every(isZombie); waited += 20) await sleep(20)
+  for (const pid of pids.filter(id => !isZombie(id))) process.kill(pid, 'SIGKILL')
+}

@@ -1,0 +1,149 @@
+interface Subtest {
+  readonly name: string
+  readonly depth: number
+  /** Given when the verdict came before the content, in braces. */
+  readonly verdict?: { readonly ok: boolean; readonly text: string }
+  points: number
+  passed: number
+  failed: number
+}
+
+interface Failure {
+  /** File, subtests and assertion, outermost first. */
+  readonly path: readonly string[]
+  readonly details: string[]
+}
+
+/**
+ * Reads the TAP output of a whole run, line by line; writes a line per test file, then every failure in full.
+ * Counted are assertions. A subtest or a file counts only when it failed with no failed assertion in it: it ended
+ * early, took too long, or asserted nothing.
+ */
+export class TapReport {
+  passed = 0
+  failed = 0
+  #skipped = 0
+  readonly #write: (line: string) => void
+  readonly #colour: boolean
+  readonly #failures: Failure[] = []
+  readonly #open: Subtest[] = []
+  readonly #missing: Set<string>
+  /** The point just read: details may follow, which are kept when it is a failure. */
+  #last: { readonly failure: Failure | undefined } | undefined
+  #detailIndent: number | undefined
+
+  /** `files` are the names of what is run; one that never reports is a failure. */
+  constructor(files: readonly string[], write: (line: string) => void, colour: boolean) {
+    this.#missing = new Set(files)
+    this.#write = write
+    this.#colour = colour
+  }
+
+  line(line: string): void {
+    if (this.#detailIndent !== undefined) {
+      this.#detail(line, this.#detailIndent)
+      return
+    }
+    if (this.#last && /^ +---$/.test(line)) {
+      this.#detailIndent = line.indexOf('-')
+      return
+    }
+    this.#last = undefined
+    const depth = line.length - line.trimStart().length
+    const subtest = /^ *# Subtest: (.*)$/.exec(line)
+    const point = /^ *(not )?ok \d+(?: - (.*?))?( \{)?$/.exec(line)
+    if (subtest) this.#enter(unescaped(subtest[1] as string), depth)
+    else if (point) {
+      const [, not, text = '', brace] = point
+      if (brace) this.#enter(nameOf(text), depth, { ok: !not, text })
+      else this.#point(depth, !not, text)
+    } else if (line.trim() === '}') {
+      const { verdict } = this.#open.at(-1) ?? {}
+      if (verdict) this.#point(depth, verdict.ok, verdict.text)
+    } else if (line.startsWith('Bail out!')) this.fail(line)
+    else if (!/^ *(#.*|\d+\.\.\d+.*|TAP version.*)?$/.test(line)) this.#write(line)
+  }
+
+  /** Text to be seen with what was just reported. */
+  note(text: string): void {
+    for (const line of text.trimEnd().split('\n')) this.#write(`    ${line}`)
+  }
+
+  /** A failure of the run itself. */
+  fail(problem: string): void {
+    this.failed++
+    this.#failures.push({ path: [problem], details: [] })
+  }
+
+  /** Call it once, at the end: all failures, where they are looked for. */
+  summarize(): void {
+    for (const file of this.#missing) this.fail(`${sourceOf(file)} did not run`)
+    for (const { path, details } of this.#failures) {
+      this.#write(`\n${this.#paint(31, '✖')} ${path.join(' › ')}`)
+      for (const detail of details) this.#write(`    ${detail}`)
+    }
+    this.#write(this.#skipped > 0 ? `\n${this.#skipped} skipped` : '')
+  }
+
+  #enter(name: string, depth: number, verdict?: Subtest['verdict']): void {
+    this.#open.push({ name, depth, ...(verdict && { verdict }), points: 0, passed: 0, failed: 0 })
+  }
+
+  #point(depth: number, ok: boolean, text: string): void {
+    const subtest = this.#open.at(-1)?.depth === depth ? this.#open.pop() : undefined
+    const skipped = / # (skip|todo)/i.test(text)
+    const count = { passed: subtest?.passed ?? 0, failed: subtest?.failed ?? 0 }
+    let failure: Failure | undefined
+    if (subtest ? subtest.points === 0 || (!ok && subtest.failed === 0) : !ok && !skipped) {
+      const path = [...this.#open.map(open => open.name), nameOf(text)].map(sourceOf)
+      failure = { path: ok ? [...path, 'there is no test in it'] : path, details: [] }
+      this.#failures.push(failure)
+      this.failed++
+      count.failed++
+    } else if (!subtest && skipped) this.#skipped++
+    else if (!subtest) {
+      this.passed++
+      count.passed++
+    }
+    this.#last = { failure }
+    const parent = this.#open.at(-1)
+    if (parent) {
+      parent.points++
+      parent.passed += count.passed
+      parent.failed += count.failed
+    } else if (subtest) this.#fileLine(subtest.name, count, / # time=([\d.]+)ms/.exec(text)?.[1])
+  }
+
+  #fileLine(file: string, count: { passed: number; failed: number }, ms: string | undefined): void {
+    this.#missing.delete(file)
+    const sign = count.failed > 0 ? this.#paint(31, '✖') : this.#paint(32, '✔')
+    const parts = [`${count.passed} passed`]
+    if (count.failed > 0) parts.push(`${count.failed} failed`)
+    if (ms !== undefined) parts.push(`${(Number(ms) / 1e3).toFixed(1)} s`)
+    this.#write(`${sign} ${sourceOf(file)}  ${parts.join(', ')}`)
+  }
+
+  #detail(line: string, indent: number): void {
+    const text = line.slice(indent)
+    if (text === '...' && line.slice(0, indent).trim() === '') {
+      this.#detailIndent = undefined
+      this.#last = undefined
+    } else this.#last?.failure?.details.push(text)
+  }
+
+  #paint(code: number, text: string): string {
+    return this.#colour ? `\u001b[${code}m${text}\u001b[0m` : text
+  }
+}
+
+function sourceOf(file: string): string {
+  return file.replace(/^dist\/(.*\.test)\.js$/, '$1.ts')
+}
+
+function nameOf(text: string): string {
+  return unescaped(text.replace(/ # (time=|skip|todo).*$/i, ''))
+}
+
+function unescaped(text: string): string {
+  return text.replace(/\\([\\#])/g, '$1')
+}
