@@ -60,10 +60,11 @@ async function start(settings: Settings, demo: boolean): Promise<void> {
   // From the first moment: a signal that arrives while the hub starts stops it as soon as it has.
   const signalled = signal(log)
   const hub = await startHub(settings, log, version)
-  const { mqttUrl, httpUrl, webSocketUrl } = hub
+  const { mqttUrl, mqttsUrl, httpUrl, webSocketUrl } = hub
   const parts = [
     `dashboard ${httpUrl}`,
     mqttUrl,
+    ...(mqttsUrl ? [mqttsUrl] : []),
     webSocketUrl,
     `queue ${settings['rabbitmq.url'] ? 'RabbitMQ' : 'embedded'}`,
     `store ${settings['influx.url'] ? 'InfluxDB' : 'DuckDB'}`,

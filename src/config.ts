@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { isIPv4 } from 'node:net'
+import { isIP, isIPv4 } from 'node:net'
 import { parse as parseYaml } from 'yaml'
 import { HubError } from './errors.js'
 import { parsePattern } from './topics.js'
@@ -53,6 +53,36 @@ const integer = (min: number, max: number): Kind<number> => ({
   },
 })
 
+const portOrOff: Kind<number | 'off'> = {
+  allowed: 'off or a port from 0 to 65535',
+  parse: given => (given === 'off' ? 'off' : integer(0, 65_535).parse(given)),
+}
+
+/** Given as a list, or as text with commas between. */
+const list = (isOne: (text: string) => boolean, allowed: string): Kind<readonly string[]> => ({
+  allowed,
+  parse: given => {
+    const all = typeof given === 'string' ? given.split(',').map(one => one.trim()) : given
+    if (!Array.isArray(all)) return undefined
+    const named = all.filter(one => one !== '')
+    return named.every(one => typeof one === 'string' && isOne(one)) ? named : undefined
+  },
+})
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  return (
+    version > 0 &&
+    rest.length === 0 &&
+    (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+  )
+}
+
+function isOrigin(text: string): boolean {
+  return text === '*' || (URL.canParse(text) && new URL(text).origin === text)
+}
+
 const oneOf = <T extends string>(...values: T[]): Kind<T> => ({
   allowed: `one of ${values.join(', ')}`,
   parse: given => values.find(value => value === given),
@@ -76,13 +106,13 @@ const size = (min: number): Kind<number> => ({
   },
 })
 
-const times: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5 }
+const times: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
 
-/** Milliseconds; `500ms`, `10s`, `5m`. */
+/** Milliseconds; `500ms`, `10s`, `5m`, `2h`, `30d`. */
 const duration: Kind<number> = {
-  allowed: 'a time such as 500ms, 10s or 5m',
+  allowed: 'a time such as 500ms, 10s, 5m, 2h or 30d',
   parse: given => {
-    const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(String(given).trim())
+    const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(String(given).trim())
     return found ? Number(found[1]) * (times[found[2] as string] as number) : undefined
   },
 }
@@ -139,10 +169,22 @@ function isTextMap(given: unknown): boolean {
 const table = {
   host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
   'mqtt.port': row(integer(0, 65535), 1883, 'MQTT over TCP; 0 takes a free port.'),
+  'mqtts.port': row(portOrOff, 'off', 'MQTT over TLS, usually 8883; 0 takes a free port. Needs tls.cert and tls.key.'),
   'http.port': row(
     integer(0, 65535),
     8080,
     'Dashboard, API, metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
+  ),
+  'tls.cert': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificate chain (PEM): makes http.port https and wss, and allows mqtts.port.',
+  ),
+  'tls.key': row(text('a file', /^[^\0]*$/), '', 'Its private key (PEM).'),
+  'tls.ca': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificates (PEM) that those of MQTT clients must be signed by; empty: none is asked for.',
   ),
   'data.dir': row(text('a folder', /^[^\0]+$/), './data', 'Where everything is kept; one hub at a time.'),
   'rabbitmq.url': row(url('amqp:', 'amqps:'), '', 'RabbitMQ to bridge into; empty: the embedded queue alone.'),
@@ -165,23 +207,81 @@ const table = {
   ),
   'spool.segment': row(size(65_536), 32e6, 'Size of one spool file.'),
   'spool.limit': row(size(1e6), 10e9, 'The spool refuses more than this; devices keep and send again.'),
-  'limits.connections': row(integer(1, 1_000_000), 10_000, 'MQTT connections at a time.'),
+  'limits.connections': row(
+    integer(1, 1_000_000),
+    10_000,
+    'MQTT connections at a time; past it the one that has waited longest for its CONNECT gives way.',
+  ),
+  'limits.address': row(integer(1, 1_000_000), 5_000, 'MQTT connections of one address at a time.'),
+  'limits.connect': row(duration, 10_000, 'From the connection to its CONNACK, authentication included.'),
+  'limits.hello': row(size(64), 65_536, 'Largest MQTT packet before CONNECT is accepted.'),
   'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
   'limits.inflight': row(
     integer(1, 65_535),
     1_000,
     'Publishes of one connection that wait for the disk before it is read no further.',
   ),
+  'limits.inflightBytes': row(size(1_024), 4e6, 'Bytes of them.'),
+  'limits.messages': row(
+    integer(0, 1_000_000_000),
+    0,
+    'Publishes a second of one connection; what is more waits in the socket. 0: no limit.',
+  ),
+  'limits.bytes': row(size(0), 0, 'Bytes a second of one connection, likewise.'),
+  'limits.keepalive': row(
+    duration,
+    0,
+    'Longest keep alive: a client that asked for more, or for none, is held to this one. 0s: no limit.',
+  ),
   'limits.outbox': row(
     size(1_024),
     1e6,
     'Bytes waiting for one slow subscriber; past it QoS 0 is dropped and counted.',
   ),
-  'limits.queue': row(
-    integer(1, 10_000_000),
-    10_000,
-    'QoS 1 and 2 messages kept for one absent session; past it the oldest goes and is counted.',
+  'limits.stuck': row(duration, 10_000, 'A subscriber that takes nothing for so long with its outbox full is cut off.'),
+  'limits.window': row(
+    integer(1, 65_535),
+    100,
+    'QoS 1 and 2 deliveries to one client without its acknowledgement; the next ones wait in its queue.',
   ),
+  'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
+  'limits.queue': row(
+    integer(1, 1_000_000),
+    10_000,
+    'QoS 1 and 2 messages kept for one session; past it the oldest goes and is counted.',
+  ),
+  'limits.queueBytes': row(size(1_024), 64e6, 'Bytes of them.'),
+  'limits.queueAge': row(duration, 0, 'How long they are kept at most. 0s: as long as the session.'),
+  'limits.sessions': row(
+    integer(1, 10_000_000),
+    100_000,
+    'Sessions kept; past it the one absent longest goes and is counted.',
+  ),
+  'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: for ever.'),
+  'limits.retained': row(
+    integer(1, 100_000_000),
+    1_000_000,
+    'Retained messages; past it a new topic is delivered but not retained, and counted.',
+  ),
+  'limits.retainedBytes': row(size(1_024), 256e6, 'Bytes of them.'),
+  'proxy.trusted': row(
+    list(isNetwork, 'addresses or networks such as 10.0.0.7, 10.0.0.0/8 or ::1, with commas between'),
+    [],
+    'Proxies that are believed when they say who their client is: X-Forwarded-For on http.port.',
+  ),
+  'proxy.protocol': row(
+    flag,
+    false,
+    'Connections of these to mqtt.port and mqtts.port begin with PROXY protocol v1 or v2.',
+  ),
+  'ws.origins': row(
+    list(isOrigin, '* or origins such as https://example.org, with commas between'),
+    [],
+    'Other sites whose pages may open a WebSocket; * is every one. The dashboard always may.',
+  ),
+  'ws.ping': row(duration, 30_000, 'A WebSocket that has not answered a ping by the next one is cut off. 0s: none.'),
+  'sys.interval': row(duration, 10_000, 'How often the $SYS statistics are published. 0s: never.'),
+  'sys.read': row(oneOf('all', 'none'), 'all', 'Who may subscribe to $SYS.'),
   mapping: row(
     mapping,
     [
@@ -249,6 +349,15 @@ export function loadSettings({ flags = {}, environment = {}, file }: SettingsSou
         'keep 127.0.0.1, or say auth.anonymous: true to let everyone in',
     )
   }
+  if ((result['tls.cert'] === '') !== (result['tls.key'] === '')) {
+    problems.push('tls.cert and tls.key: given one without the other; a certificate needs its key')
+  }
+  if (result['mqtts.port'] !== 'off' && result['tls.cert'] === '') {
+    problems.push(`mqtts.port: given ${result['mqtts.port']}, which needs tls.cert and tls.key`)
+  }
+  if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
+    problems.push('proxy.protocol: given true, which needs proxy.trusted to say whose word is taken')
+  }
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return result
 }
@@ -302,13 +411,19 @@ const shown = (key: SettingKey) => {
   const value: unknown = table[key].default
   if (key === 'mapping' || value === '') return ''
   if (typeof value === 'number' && table[key].kind.allowed.startsWith('a size')) return showSize(value)
-  if (table[key].kind === (duration as unknown)) return `${(value as number) / 1e3}s`
+  if (table[key].kind === (duration as unknown)) return showTime(value as number)
+  if (Array.isArray(value)) return value.join(', ')
   return String(value)
 }
 
 function showSize(bytes: number): string {
   const unit = (['GB', 'MB', 'KB'] as const).find(name => bytes >= (units[name] as number)) ?? 'B'
   return `${bytes / (units[unit] as number)}${unit}`
+}
+
+function showTime(ms: number): string {
+  const unit = (['d', 'h', 'm', 's'] as const).find(name => ms > 0 && ms % (times[name] as number) === 0)
+  return unit ? `${ms / (times[unit] as number)}${unit}` : `${ms / 1e3}s`
 }
 
 /** The settings part of `--help`. */

@@ -3,7 +3,8 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Broker, type Presence } from './broker/broker.js'
-import { Listeners, listenError } from './broker/listeners.js'
+import { Connections } from './broker/connections.js'
+import { Listeners, listenError, loadTls } from './broker/listeners.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
 import { HttpServer } from './http/server.js'
@@ -39,6 +40,8 @@ import type { HistoryQuery } from './store/store.js'
 
 export interface Hub {
   readonly mqttUrl: string
+  /** If there is a listener for it. */
+  readonly mqttsUrl: string | undefined
   readonly httpUrl: string
   readonly webSocketUrl: string
   /** Resolves when all is stopped, with a sentence for each part that did not stop in order. */
@@ -48,7 +51,7 @@ export interface Hub {
 }
 
 /** Accepted bytes that may wait for the disk before no connection is read any more. */
-const ingestBudgetBytes = 32e6
+const ingestBudgetBytes = 8e6
 
 /** Microseconds since the epoch. */
 const now = () => Date.now() * 1_000
@@ -58,6 +61,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
   const lock = new DataDirLock(dir)
+  const tlsPaths = { cert: settings['tls.cert'], key: settings['tls.key'], ca: settings['tls.ca'] }
+  const tls = tlsPaths.cert ? loadTls(tlsPaths) : undefined
+  const secure = tls ? 's' : ''
   const hostInUrl = settings.host.includes(':') ? `[${settings.host}]` : settings.host
   let fail: (error: Error) => void = () => {}
   const failed = new Promise<Error>(resolveFailed => {
@@ -66,8 +72,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const metrics = new Metrics({
     clients: () => broker.clients,
-    connections: () => listeners.connections,
-    retained: () => broker.retained,
+    connections: () => connections.count,
+    delivered: () => connections.traffic.publishesOut,
+    sessions: () => broker.counts.sessions,
+    subscriptions: () => broker.counts.subscriptions,
+    retained: () => broker.counts.retained,
+    retainedBytes: () => broker.counts.retainedBytes,
     spoolBytes: () => spool.bytes,
     lag: async () => (await processor.call('status', undefined)).lag,
   })
@@ -90,11 +100,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const ingest = new Ingest({
     log: spool,
     budgetBytes: ingestBudgetBytes,
-    relieved: () => listeners.relieved(),
-    accepted: (qos, bytes) => {
-      metrics.received[qos]++
+    relieved: () => connections.relieved(),
+    received: bytes => {
       metrics.receivedBytes += bytes
     },
+    accepted: qos => {
+      metrics.received[qos]++
+    },
+    settled: (publish, error, sequence) => broker.settled(publish, error, sequence),
     refused: (_qos, reason) => increment(metrics.refused, reason),
   })
 
@@ -102,23 +115,67 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const broker: Broker = new Broker({
     id: () => identity.brokerId,
-    sessions: { dir: join(dir, 'sessions'), fsync: settings['spool.fsync'], queueLimit: settings['limits.queue'] },
-    outboxBytes: settings['limits.outbox'],
-    accept: (publish, done) => ingest.accept(publish, done),
+    version,
+    sessions: {
+      dir: join(dir, 'sessions'),
+      fsync: settings['spool.fsync'],
+      queue: {
+        window: settings['limits.window'],
+        messages: settings['limits.queue'],
+        bytes: settings['limits.queueBytes'],
+        ageMs: settings['limits.queueAge'],
+      },
+      sessions: settings['limits.sessions'],
+      sessionAgeMs: settings['limits.sessionAge'],
+      retained: { messages: settings['limits.retained'], bytes: settings['limits.retainedBytes'] },
+    },
+    subscriptions: settings['limits.subscriptions'],
+    sysMs: settings['sys.interval'],
+    sysReadable: settings['sys.read'] === 'all',
+    accept: (publish, inOrder) => ingest.accept(publish, inOrder),
     flush: () => spool.flush(),
     replay: after => spool.replay(after),
     now,
     presence: presence => processor.tell('present', presence),
-    count: (what, reason) => {
-      if (what === 'refused') increment(metrics.refused, reason ?? 'other')
-      else if (what === 'delivered') metrics.delivered++
-      else if (what === 'dropped') metrics.dropped++
-      else metrics.queueDropped++
-    },
+    refused: reason => increment(metrics.refused, reason),
+    dropped: what => increment(metrics.givenUp, what),
+    statistics: () => ({
+      traffic: connections.traffic,
+      received: metrics.received[0] + metrics.received[1] + metrics.received[2],
+      receivedBytes: metrics.receivedBytes,
+      dropped: metrics.dropped,
+    }),
     log: {
       debug: sentence => log.debug(sentence),
       info: sentence => log.info(sentence),
       warn: sentence => log.warn(sentence),
+    },
+  })
+
+  const connections: Connections = new Connections({
+    limits: {
+      connections: settings['limits.connections'],
+      perAddress: settings['limits.address'],
+      connectMs: settings['limits.connect'],
+      helloBytes: settings['limits.hello'],
+      packetBytes: settings['limits.packet'],
+      inflight: settings['limits.inflight'],
+      inflightBytes: settings['limits.inflightBytes'],
+      messages: settings['limits.messages'],
+      bytes: settings['limits.bytes'],
+      outboxBytes: settings['limits.outbox'],
+      stuckMs: settings['limits.stuck'],
+      keepAliveMs: settings['limits.keepalive'],
+    },
+    protocol: connection => broker.protocol(connection),
+    overloaded: () => ingest.overloaded,
+    drain: () => spool.flush(),
+    refused: (reason, sentence) => {
+      increment(metrics.refused, reason)
+      log.debug(sentence)
+    },
+    dropped: () => {
+      metrics.dropped++
     },
   })
 
@@ -149,22 +206,27 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const listeners: Listeners = new Listeners({
     host: settings.host,
-    port: settings['mqtt.port'],
-    limits: {
-      connections: settings['limits.connections'],
+    mqttPort: settings['mqtt.port'],
+    mqttsPort: settings['mqtts.port'],
+    tls: tlsPaths,
+    webSocket: {
+      origins: settings['ws.origins'],
+      pingMs: settings['ws.ping'],
       packetBytes: settings['limits.packet'],
-      inflight: settings['limits.inflight'],
     },
-    handle: (connection, request) => broker.handle(connection, request),
-    overloaded: () => ingest.overloaded,
-    drain: () => spool.flush(),
+    proxy: { trusted: settings['proxy.trusted'], protocol: settings['proxy.protocol'] },
+    pending: settings['limits.connections'],
+    handshakeMs: settings['limits.connect'],
+    accept: (stream, peer) => connections.accept(stream, peer),
     refused: reason => increment(metrics.refused, reason),
+    info: sentence => log.info(sentence),
   })
 
   const http = new HttpServer({
     host: settings.host,
     port: settings['http.port'],
     version,
+    tls,
     api: {
       series: limit => processor.call('series', limit),
       history: query => processor.call('history', query),
@@ -182,11 +244,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     warn: sentence => log.warn(sentence),
   })
 
-  const stop = await startParts([lock, identity, spool, broker, processor, http, listeners])
+  const stop = await startParts([lock, identity, spool, broker, processor, http, connections, listeners])
   return {
-    mqttUrl: `mqtt://${hostInUrl}:${listeners.port}`,
-    httpUrl: `http://${hostInUrl}:${http.port}`,
-    webSocketUrl: `ws://${hostInUrl}:${http.port}/mqtt`,
+    mqttUrl: `mqtt://${hostInUrl}:${listeners.mqttPort}`,
+    mqttsUrl: listeners.mqttsPort === undefined ? undefined : `mqtts://${hostInUrl}:${listeners.mqttsPort}`,
+    httpUrl: `http${secure}://${hostInUrl}:${http.port}`,
+    webSocketUrl: `ws${secure}://${hostInUrl}:${http.port}/mqtt`,
     stop: () => stop(settings['shutdown.timeout']),
     failed,
   }

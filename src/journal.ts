@@ -93,6 +93,8 @@ export interface CommitLogOptions {
   readonly fsync: 'group' | 'interval'
   /** Called after each group, committed or failed, and after its callbacks: the file's end and how many frames it had. */
   readonly settled?: (end: number, frames: number, error?: Error) => void
+  /** What the first frame of the group that is now reported is numbered, 0 without; callbacks get their frame's number. */
+  readonly first?: () => number
   /**
    * Past this size, and past twice the size it began with, `rotate` is asked, between two groups, for the next file to
    * write to: one that begins with a large snapshot must not be rewritten at once.
@@ -101,7 +103,14 @@ export interface CommitLogOptions {
   readonly rotate: () => Promise<{ fd: number; end: number }>
 }
 
-type Done = (error?: Error) => void
+/** Told once what became of a frame; `value` and `number` as they were given to `append`, and by it. */
+type Done<T> = (value: T, error: Error | undefined, number: number) => void
+
+/** The callbacks of a group, and what each is called with. One array of each: a group may have many frames. */
+class Waiting {
+  readonly done: (Done<never> | undefined)[] = []
+  readonly values: unknown[] = []
+}
 
 /**
  * The group commit of one append-only file. All that is appended in one turn of the event loop, and all that
@@ -118,7 +127,7 @@ export class CommitLog {
   #group = Buffer.allocUnsafe(1 << 20)
   #spare = Buffer.allocUnsafe(1 << 20)
   #used = 0
-  #waiting: (Done | undefined)[] = []
+  #waiting = new Waiting()
   #writing = false
   #writingBytes = 0
   #scheduled = false
@@ -151,21 +160,30 @@ export class CommitLog {
     return this.#used + this.#writingBytes
   }
 
-  /** Appends one frame: `encode` writes exactly `length` bytes at `at`. `done` runs when the frame is committed. */
-  append(length: number, encode: (target: Buffer, at: number) => void, done?: Done): void {
+  /**
+   * Appends one frame: `encode` writes exactly `length` bytes of `value` at `at`. `done` runs when the frame is
+   * committed. Both get `value`, so that they need not be made anew for every frame.
+   */
+  append<T>(length: number, value: T, encode: (value: T, target: Buffer, at: number) => void, done?: Done<T>): void {
     const at = this.#used
     const bodyAt = at + frameHeaderBytes
     const used = bodyAt + length
     if (used > this.#group.length) this.#grow(used)
     const group = this.#group
-    encode(group, bodyAt)
+    encode(value, group, bodyAt)
     writeHeader(group, at, group.subarray(bodyAt, used))
     this.#used = used
-    this.#waiting.push(done)
+    this.#waiting.done.push(done)
+    this.#waiting.values.push(value)
     if (!this.#writing && !this.#scheduled) {
       this.#scheduled = true
       setImmediate(() => this.#commit())
     }
+  }
+
+  /** Asks for the next file before the next group, however long this one is. */
+  rotateNext(): void {
+    this.#rotateNow = true
   }
 
   /** Resolves when all that was appended before is committed or has failed. */
@@ -199,7 +217,7 @@ export class CommitLog {
     ;[this.#group, this.#spare] = [this.#spare, this.#group]
     if (this.#group.length > maxKeptBytes) this.#group = Buffer.allocUnsafe(1 << 20)
     this.#used = 0
-    this.#waiting = []
+    this.#waiting = new Waiting()
     this.#flushingWritten = this.#flushing
     this.#flushing = []
     this.#writing = true
@@ -208,7 +226,7 @@ export class CommitLog {
     else this.#write(bytes, 0, waiting)
   }
 
-  async #rotateThenWrite(bytes: Buffer, waiting: readonly (Done | undefined)[]): Promise<void> {
+  async #rotateThenWrite(bytes: Buffer, waiting: Waiting): Promise<void> {
     try {
       const next = await this.#options.rotate()
       const old = this.#fd
@@ -225,7 +243,7 @@ export class CommitLog {
     this.#write(bytes, 0, waiting)
   }
 
-  #write(bytes: Buffer, from: number, waiting: readonly (Done | undefined)[]): void {
+  #write(bytes: Buffer, from: number, waiting: Waiting): void {
     write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
       if (error) return this.#undo(waiting, error)
       if (from + written < bytes.length) return this.#write(bytes, from + written, waiting)
@@ -238,22 +256,24 @@ export class CommitLog {
     })
   }
 
-  #committed(length: number, waiting: readonly (Done | undefined)[]): void {
+  #committed(length: number, waiting: Waiting): void {
     this.#end += length
     this.#finish(waiting)
   }
 
-  #undo(waiting: readonly (Done | undefined)[], error: Error): void {
+  #undo(waiting: Waiting, error: Error): void {
     ftruncate(this.#fd, this.#end, truncateError => {
       if (truncateError) this.#rotateNow = true
       this.#finish(waiting, failure(error))
     })
   }
 
-  #finish(waiting: readonly (Done | undefined)[], error?: Error): void {
-    for (const done of waiting) done?.(error)
+  #finish(waiting: Waiting, error?: Error): void {
+    const first = this.#options.first?.() ?? 0
+    const { done, values } = waiting
+    for (let i = 0; i < done.length; i++) done[i]?.(values[i] as never, error, first + i)
     this.#writingBytes = 0
-    this.#options.settled?.(this.#end, waiting.length, error)
+    this.#options.settled?.(this.#end, done.length, error)
     this.#writing = false
     for (const resolve of this.#flushingWritten.splice(0)) resolve()
     if (this.#used > 0) this.#commit()

@@ -5,7 +5,11 @@ import type { QoS } from './model.js'
 export interface Gauges {
   readonly clients: () => number
   readonly connections: () => number
+  readonly delivered: () => number
+  readonly sessions: () => number
+  readonly subscriptions: () => number
   readonly retained: () => number
+  readonly retainedBytes: () => number
   readonly spoolBytes: () => number
   /** Messages each cursor has yet to pass, by name. */
   readonly lag: () => Promise<Readonly<Record<string, number>>>
@@ -18,13 +22,12 @@ export interface Gauges {
 export class Metrics {
   readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
   receivedBytes = 0
-  delivered = 0
   dropped = 0
-  queueDropped = 0
   stored = 0
   points = 0
   readonly refused = new Map<string, number>()
   readonly dead = new Map<string, number>()
+  readonly givenUp = new Map<string, number>()
   readonly #registry = new Registry()
 
   constructor(gauges: Gauges) {
@@ -71,13 +74,17 @@ export class Metrics {
         for (const [qos, count] of Object.entries(received)) this.inc({ qos }, count)
       },
     })
-    counter('telehub_received_bytes_total', 'Payload bytes accepted from clients', () => this.receivedBytes)
-    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', () => this.delivered)
-    counter('telehub_dropped_total', 'QoS 0 deliveries dropped because the subscriber did not read', () => this.dropped)
     counter(
-      'telehub_queue_dropped_total',
-      'Messages dropped from full queues of absent sessions',
-      () => this.queueDropped,
+      'telehub_received_bytes_total',
+      'Payload bytes of publishes that came from clients',
+      () => this.receivedBytes,
+    )
+    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', gauges.delivered)
+    counter('telehub_dropped_total', 'QoS 0 deliveries dropped because the subscriber did not read', () => this.dropped)
+    byReason(
+      'telehub_given_up_total',
+      'What was given up for want of room or by age: queue (its oldest message), sessions, session_age, retained',
+      this.givenUp,
     )
     counter('telehub_stored_total', 'Messages whose readings are stored', () => this.stored)
     counter('telehub_points_total', 'Points written to the store', () => this.points)
@@ -85,7 +92,10 @@ export class Metrics {
     byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
     gauge('telehub_clients', 'MQTT clients connected', gauges.clients)
     gauge('telehub_connections', 'Connections open to the MQTT listeners', gauges.connections)
+    gauge('telehub_sessions', 'Sessions that outlive their connection', gauges.sessions)
+    gauge('telehub_subscriptions', 'Subscriptions', gauges.subscriptions)
     gauge('telehub_retained', 'Retained messages', gauges.retained)
+    gauge('telehub_retained_bytes', 'What they take in memory, about', gauges.retainedBytes)
     gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
     new Gauge({
       name: 'telehub_spool_lag',

@@ -22,6 +22,12 @@ export interface Message {
 /** A publish of a client before it has its place in the spool. The payload may be a view into the network chunk. */
 export type Publish = Omit<Message, 'sequence' | 'receivedAt'>
 
+/** A publish that is told what becomes of it. */
+export interface PendingPublish extends Publish {
+  /** It is on disk and distributed; or, with an error, it is not kept and must not be acknowledged. */
+  settle(error: Error | undefined): void
+}
+
 /** A message of the hub itself for MQTT subscribers: pushes, presence, what back ends send. */
 export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain'>
 

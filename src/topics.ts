@@ -5,6 +5,8 @@ export const hubTopics = {
   presence: (clientId: string) => `$hub/presence/${encodeLevel(clientId)}`,
   everyPresence: '$hub/presence/+',
   last: (topic: string) => `$hub/last/${topic}`,
+  why: (clientId: string) => `$hub/why/${encodeLevel(clientId)}`,
+  everyWhy: '$hub/why/+',
 }
 
 /** `%`, `/`, `+`, `#` and control characters percent-encoded (UTF-8), so that any text fits one topic level. */
@@ -52,6 +54,16 @@ export function tooLong(what: string, text: string): string | undefined {
   // No character takes more than three bytes a code unit: short texts, nearly all, are not encoded to be counted.
   const long = text.length * 3 > maxNameBytes && new TextEncoder().encode(text).length > maxNameBytes
   return long ? `a ${what} of more than ${maxNameBytes} bytes` : undefined
+}
+
+/** Levels a topic or a topic filter may have: each costs a step wherever topics are looked up. */
+const maxLevels = 32
+
+/** A sentence when `text` has more levels than topics may. */
+export function tooDeep(what: string, text: string): string | undefined {
+  let levels = 1
+  for (let at = text.indexOf('/'); at >= 0; at = text.indexOf('/', at + 1)) levels++
+  return levels > maxLevels ? `a ${what} of more than ${maxLevels} levels` : undefined
 }
 
 /** Why nobody but the hub may publish to this topic; undefined when everybody may. */
@@ -121,106 +133,127 @@ export function parsePattern(text: string): TopicPattern | string {
 }
 
 interface Node<T> {
-  readonly children: Map<string, Node<T>>
-  readonly values: Set<T>
+  children: Map<string, Node<T>> | undefined
+  values: Set<T> | undefined
 }
 
+const none: readonly never[] = []
+
 /**
- * Values filed under topic filters, found by topic. Exact filters are one map lookup, wildcards a walk of the
- * trie; the answer for a topic is remembered until a wildcard filter or that very filter changes, so a busy
- * topic costs one lookup however many filters there are. Removal is O(1) per value.
+ * Values filed under topic filters, found by topic. Exact filters are one map lookup, wildcards a walk of the trie.
+ * What is remembered of a topic are the filters that match it, not their values: it stays valid until a wildcard
+ * filter, or that very filter, is used for the first time or no longer, and a busy topic costs one lookup however
+ * many filters and values there are. Adding and removing a value is O(levels of its filter).
  */
 export class FilterIndex<T> {
   readonly #exact = new Map<string, Set<T>>()
-  readonly #root: Node<T> = { children: new Map(), values: new Set() }
-  readonly #remembered = new Map<string, readonly T[]>()
+  readonly #root: Node<T> = { children: undefined, values: undefined }
+  readonly #remembered = new Map<string, readonly ReadonlySet<T>[]>()
+  #rememberedWeight = 0
 
   add(filter: string, value: T): void {
     if (isExact(filter)) {
       const values = this.#exact.get(filter)
       if (values) values.add(value)
-      else this.#exact.set(filter, new Set([value]))
-      this.#remembered.delete(filter)
+      else {
+        this.#exact.set(filter, new Set([value]))
+        this.#remembered.delete(filter)
+      }
       return
     }
     let node = this.#root
     for (const level of filter.split('/')) {
+      node.children ??= new Map()
       let next = node.children.get(level)
       if (!next) {
-        next = { children: new Map(), values: new Set() }
+        next = { children: undefined, values: undefined }
         node.children.set(level, next)
       }
       node = next
     }
+    if (!node.values) {
+      node.values = new Set()
+      this.#forget()
+    }
     node.values.add(value)
-    this.#remembered.clear()
   }
 
   remove(filter: string, value: T): void {
     if (isExact(filter)) {
       const values = this.#exact.get(filter)
-      values?.delete(value)
-      if (values?.size === 0) this.#exact.delete(filter)
+      if (!values?.delete(value) || values.size > 0) return
+      this.#exact.delete(filter)
       this.#remembered.delete(filter)
       return
     }
     const path: Node<T>[] = [this.#root]
     const levels = filter.split('/')
     for (const level of levels) {
-      const next = path.at(-1)?.children.get(level)
+      const next = path.at(-1)?.children?.get(level)
       if (!next) return
       path.push(next)
     }
-    path.at(-1)?.values.delete(value)
+    const last = path.at(-1) as Node<T>
+    if (!last.values?.delete(value) || last.values.size > 0) return
+    last.values = undefined
+    this.#forget()
     for (let i = levels.length; i > 0; i--) {
       const node = path[i] as Node<T>
-      if (node.values.size > 0 || node.children.size > 0) break
-      path[i - 1]?.children.delete(levels[i - 1] as string)
+      if (node.values || node.children) break
+      const { children } = path[i - 1] as Node<T>
+      children?.delete(levels[i - 1] as string)
+      if (children?.size === 0) (path[i - 1] as Node<T>).children = undefined
     }
-    this.#remembered.clear()
   }
 
-  /** All values whose filter matches; a value filed under several matching filters comes several times. */
-  match(topic: string): readonly T[] {
+  /** The values of every filter that matches, a set a filter. The sets are the index's own: they change with it. */
+  match(topic: string): readonly ReadonlySet<T>[] {
     const known = this.#remembered.get(topic)
     if (known) return known
-    const found: T[] = []
-    if (this.#root.children.size > 0) {
-      const levels = topic.split('/')
-      // [MQTT-4.7.2-1]
-      const hidden = topic.charCodeAt(0) === 36
-      for (const [level, node] of this.#root.children) {
-        if (hidden && (level === '+' || level === '#')) continue
-        if (level === '#' || level === '+' || level === levels[0]) collect(node, level, levels, 1, found)
-      }
+    const found: Set<T>[] = []
+    // [MQTT-4.7.2-1]
+    if (this.#root.children) collect(this.#root, topic.split('/'), 0, topic.charCodeAt(0) === 36, found)
+    const exact = this.#exact.get(topic)
+    if (exact) found.push(exact)
+    this.#rememberedWeight += topicWeight + topic.length + found.length
+    if (this.#rememberedWeight > maxRememberedWeight) {
+      this.#forget()
+      this.#rememberedWeight = topicWeight + topic.length + found.length
     }
-    for (const value of this.#exact.get(topic) ?? []) found.push(value)
-    if (this.#remembered.size >= rememberedTopics) this.#remembered.clear()
-    this.#remembered.set(topic, found)
+    this.#remembered.set(topic, found.length === 0 ? none : found)
     return found
+  }
+
+  #forget(): void {
+    this.#remembered.clear()
+    this.#rememberedWeight = 0
   }
 }
 
-const rememberedTopics = 50_000
+/** Topics remembered are limited by what they take, in units of about 8 bytes. */
+const maxRememberedWeight = 8e6
+const topicWeight = 16
 
 function isExact(filter: string): boolean {
   return !filter.includes('+') && !filter.includes('#')
 }
 
-function collect<T>(node: Node<T>, level: string, levels: readonly string[], depth: number, found: T[]): void {
-  if (level === '#') {
-    found.push(...node.values)
-    return
-  }
-  if (depth === levels.length) {
-    found.push(...node.values)
+function collect<T>(node: Node<T>, levels: readonly string[], depth: number, hidden: boolean, found: Set<T>[]): void {
+  const { children } = node
+  if (!children) return
+  if (!hidden || depth > 0) {
     // "sport/#" also matches "sport": the parent level. [MQTT-4.7.1-2]
-    const below = node.children.get('#')
-    if (below) found.push(...below.values)
-    return
+    const rest = children.get('#')?.values
+    if (rest) found.push(rest)
   }
-  for (const next of [levels[depth] as string, '+', '#']) {
-    const child = node.children.get(next)
-    if (child) collect(child, next, levels, depth + 1, found)
-  }
+  if (depth === levels.length) return
+  const literal = children.get(levels[depth] as string)
+  if (literal) reach(literal, levels, depth + 1, hidden, found)
+  const any = !hidden || depth > 0 ? children.get('+') : undefined
+  if (any) reach(any, levels, depth + 1, hidden, found)
+}
+
+function reach<T>(node: Node<T>, levels: readonly string[], depth: number, hidden: boolean, found: Set<T>[]): void {
+  if (depth === levels.length && node.values) found.push(node.values)
+  collect(node, levels, depth, hidden, found)
 }

@@ -17,14 +17,12 @@ async function open(more: Partial<CommitLogOptions> = {}) {
   log.open(openSync(path, 'w+'), 0)
   const append = (text: string) =>
     new Promise<void>((resolve, reject) =>
-      log.append(
-        text.length,
-        (target, at) => target.write(text, at),
-        error => (error ? reject(error) : resolve()),
-      ),
+      log.append(text.length, text, write, (_, error) => (error ? reject(error) : resolve())),
     )
   return { path, log, append }
 }
+
+const write = (text: string, target: Buffer, at: number) => target.write(text, at)
 
 function bodies(path: string): string[] {
   const buffer = readFileSync(path)
@@ -42,9 +40,11 @@ t.test('callbacks come in append order, after their frame is in the file', async
       const append = () =>
         log.append(
           text.length,
-          (target, at) => target.write(text, at),
-          error => {
+          n,
+          (_, target, at) => target.write(text, at),
+          (value, error) => {
             t.error(error)
+            if (value !== n) t.fail('the value is the one given')
             if (n % 250 === 0) t.ok(bodies(path).includes(text))
             if (order.push(n) === 1_000) resolve()
           },
@@ -65,8 +65,8 @@ t.test('callbacks come in append order, after their frame is in the file', async
 t.test('a frame larger than the buffer, and flush', async t => {
   const { path, log } = await open()
   const large = 'x'.repeat(5_000_000)
-  log.append(3, (target, at) => target.write('abc', at))
-  log.append(large.length, (target, at) => target.write(large, at))
+  log.append(3, 'abc', write)
+  log.append(large.length, large, write)
   await log.flush()
   t.equal(log.pendingBytes, 0)
   t.same(

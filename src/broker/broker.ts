@@ -1,14 +1,12 @@
-import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { Aedes, type AedesOptions, type AedesPublishPacket, type Client, type ConnectPacket } from 'aedes'
-import aedesPacket from 'aedes-packet'
 import { describe } from '../errors.js'
-import type { Message, Outward, Publish } from '../model.js'
-import { hubTopics, isTopicName, matches, publishFault, tooLong } from '../topics.js'
-import { Emitter } from './emitter.js'
-import { Gate } from './listeners.js'
-import type { StoredPacket } from './session-records.js'
-import { Sessions, type SessionsOptions } from './sessions.js'
+import type { Message, Outward, PendingPublish } from '../model.js'
+import { hubTopics, publishFault, tooDeep, tooLong } from '../topics.js'
+import { Client, type ClientBroker } from './client.js'
+import type { Connection, Protocol, Traffic } from './connection.js'
+import { Control } from './control.js'
+import { PublishReader } from './packets.js'
+import { type Dropped, type Published, Sessions, type SessionsOptions } from './sessions.js'
+import { SysTopics } from './statistics.js'
 
 export interface Presence {
   readonly clientId: string
@@ -21,18 +19,32 @@ export interface Presence {
 export interface BrokerOptions {
   /** Ascends with every start of the hub; asked once, at the start. */
   readonly id: () => string
-  readonly sessions: Pick<SessionsOptions, 'dir' | 'fsync' | 'queueLimit'>
-  /** Bytes that may wait for one subscriber. */
-  readonly outboxBytes: number
-  /** Makes a publish durable; `done` in the order of the calls. An error closes the connection, unacknowledged. */
-  readonly accept: (publish: Publish, done: (error: Error | undefined, sequence: number) => void) => void
-  /** Resolves when every `accept` so far is done. */
+  readonly version: string
+  readonly sessions: Omit<SessionsOptions, 'now' | 'dropped' | 'warn'>
+  /** Subscriptions of one client. */
+  readonly subscriptions: number
+  /** How often `$SYS` is published, in milliseconds; 0 is never. */
+  readonly sysMs: number
+  readonly sysReadable: boolean
+  /** Makes a publish durable; what comes of it is for {@link Broker.settled}. */
+  readonly accept: (publish: PendingPublish, inOrder: boolean) => void
+  /** Resolves when every `accept` so far is settled. */
   readonly flush: () => Promise<void>
   /** What the spool holds above a sequence number; asked once, at the start. */
   readonly replay: (after: number) => Iterable<Message>
+  /** Microseconds since the epoch. */
   readonly now: () => number
   readonly presence: (presence: Presence) => void
-  readonly count: (what: 'delivered' | 'dropped' | 'queue_dropped' | 'refused', reason?: string) => void
+  readonly refused: (reason: string) => void
+  /** Something acknowledged was given up, for want of room or by age. */
+  readonly dropped: (what: Dropped) => void
+  /** For `$SYS`: what the connections and the ingest count. */
+  readonly statistics: () => {
+    readonly traffic: Traffic
+    readonly received: number
+    readonly receivedBytes: number
+    readonly dropped: number
+  }
   readonly log: {
     debug(sentence: string): void
     info(sentence: string): void
@@ -40,128 +52,102 @@ export interface BrokerOptions {
   }
 }
 
-// Both packages are CommonJS and declare what is a class as a function or a namespace.
-const Packet = aedesPacket as unknown as new (original: object, broker?: object) => StoredPacket
+/** Clients that are gone and still shown as offline, and refusals still shown. */
+const maxShown = 10_000
 
 /**
- * Aedes with our own way from publish to subscribers. Its QoS 1 path acknowledges before it stores (DESIGN §3.1); so
- * the gate, `authorizePublish`, does all of it when the spool has the message: retained message, queues of absent
- * sessions, live subscribers, in spool order and in one go. What Aedes does afterwards is the acknowledgement.
+ * The MQTT broker: connections speak through {@link Client}s, Aedes decides who may connect, sessions deliver. The
+ * gate is `accept`: what passes it is in the spool, then among the retained, in the queues of absent sessions and on
+ * its way to subscribers, in spool order and in one go; only then is it acknowledged.
  */
-class GatedAedes extends Aedes {
-  #distribute: (packet: object, clientId: string | undefined, sequence: number) => void
-
-  constructor(
-    options: AedesOptions,
-    distribute: (packet: object, clientId: string | undefined, sequence: number) => void,
-  ) {
-    super(options)
-    this.#distribute = distribute
-  }
-
-  // Aedes calls it with the client for what the gate has distributed already, without for its own `$SYS` messages.
-  override publish(packet: object, client: unknown, done?: (error?: Error) => void): void {
-    if (typeof client === 'function') {
-      this.#distribute(packet, undefined, 0)
-      ;(client as (error?: Error) => void)()
-    } else done?.()
-  }
-}
-
 export class Broker {
   readonly name = 'broker'
   readonly #options: BrokerOptions
   readonly #sessions: Sessions
-  readonly #emitter = new Emitter()
-  readonly #aedes: GatedAedes
-  readonly #users = new WeakMap<Client, string>()
-  /** Clients whose presence is shown: those that publish, leave a will, or keep a session. */
-  readonly #devices = new WeakSet<Client>()
+  readonly #control: Control
+  readonly #forClients: ClientBroker
+  readonly #connected = new Set<Client>()
   /** Client ids whose retained presence says offline, the longest gone first. */
   readonly #absent = new Set<string>()
+  /** Client ids with a refusal retained. */
+  readonly #refusals = new Set<string>()
+  readonly #sys = new SysTopics()
+  readonly #sysSent = new Map<string, string>()
+  readonly #startedAt = performance.now()
+  #sysTimer: NodeJS.Timeout | undefined
+  #maximum = 0
+  #expired = 0
 
   constructor(options: BrokerOptions) {
     this.#options = options
+    const { log } = options
     this.#sessions = new Sessions({
       ...options.sessions,
-      permitted: (_client, filter) => mayRead(filter),
-      dropped: clientId => {
-        options.count('queue_dropped')
-        options.log.debug(`the queue of ${clientId} is full; its oldest message went`)
-      },
-      warn: options.log.warn,
+      now: () => Math.floor(options.now() / 1_000),
+      dropped: (what, clientId) => this.#dropped(what, clientId),
+      warn: log.warn,
     })
-    this.#aedes = new GatedAedes(
-      {
-        mq: this.#emitter,
-        persistence: this.#sessions,
-        concurrency: 0,
-        connectTimeout: 10_000,
-        drainTimeout: 10_000,
-        maxTopicLevels: 32,
-        preConnect: (_client, packet, done) => {
-          const fault = faultOf(packet)
-          if (!fault) return done(null, true)
-          options.count('refused', 'connect')
-          options.log.info(`refused a connection: ${fault}`)
-          done(new Error(fault), false)
-        },
-        authenticate: (client, username, _password, done) => {
-          this.#users.set(client, username ?? '')
-          done(null, true)
-        },
-        authorizePublish: (client, packet, done) => {
-          // What a hook throws would end the process: it ends this connection instead.
-          try {
-            this.#authorizePublish(client, packet as unknown as StoredPacket, done)
-          } catch (error) {
-            options.log.warn(`${client?.id}: a publish to ${packet.topic} failed: ${describe(error)}`)
-            done(error instanceof Error ? error : new Error(String(error)))
-          }
-        },
-        authorizeSubscribe: (client, subscription, done) => {
-          if (mayRead(subscription.topic)) return done(null, subscription)
-          this.#options.count('refused', 'subscribe')
-          this.#options.log.info(`refused ${client.id} the subscription of ${subscription.topic}`)
-          done(null, null)
-        },
-        authorizeForward: (client, packet) => this.#forward(client, packet),
-        published: (_packet, _client, done) => done(),
+    this.#control = new Control({
+      sessions: this.#sessions,
+      authenticate: (client, username) => {
+        ;(client as Client).user = username
+        return true
       },
-      (packet, clientId, sequence) => this.#distribute(packet, clientId, sequence),
-    )
+      will: (client, will, done) => this.#will(client as Client | undefined, will, done),
+      log: log.debug,
+    })
+    this.#forClients = {
+      sessions: this.#sessions,
+      reader: new PublishReader(),
+      open: client => this.#control.open(client),
+      accept: options.accept,
+      publishFault: (_client, topic) => (topic.charCodeAt(0) === 36 ? publishFault(topic) : undefined),
+      subscribeFault: (client, filter) => this.#subscribeFault(client, filter),
+      refused: (client, action, topic, reason) => this.#refused(client, action, topic, reason),
+      connected: client => this.#isConnected(client),
+      left: client => this.#left(client),
+      seen: client => this.#seen(client),
+      debug: log.debug,
+    }
   }
 
   /** Brings back sessions, retained messages and wills, makes good what a crash cost them, then takes connections. */
   async start(): Promise<void> {
-    const { id, replay } = this.#options
-    this.#aedes.id = id()
+    const { id, replay, sysMs } = this.#options
     await this.#sessions.load()
-    for (const message of replay(this.#sessions.applied)) {
-      const { topic, payload, qos, retain, sequence, clientId, packetId } = message
+    let last = this.#sessions.applied
+    for (const message of replay(last)) {
+      const { qos, retain, sequence, clientId, packetId } = message
+      last = sequence
       if (qos === 0 && !retain) continue
-      this.#sessions.publish(this.#packet({ topic, payload, qos, retain }, clientId), sequence)
+      this.#sessions.publish(message, sequence)
       if (qos === 2 && packetId > 0) this.#sessions.recoverIncoming(clientId, packetId)
     }
-    this.#watch()
-    await this.#aedes.listen()
+    // Played again after the next crash, too, it would bring back packet ids that were released meanwhile.
+    this.#sessions.committed(last)
+    await this.#control.start(id())
     this.#settleAbsent()
+    if (sysMs === 0) return
+    this.#publishSys()
+    this.#sysTimer = setInterval(() => this.#publishSys(), sysMs).unref()
   }
 
   async stop(): Promise<void> {
-    await new Promise<void>(resolve => this.#aedes.close(resolve))
+    clearInterval(this.#sysTimer)
+    await this.#control.stop()
     // Clients that left without a goodbye have left wills.
     await this.#options.flush()
     await this.#sessions.stop()
   }
 
-  handle(connection: Duplex, request?: IncomingMessage): void {
-    this.#aedes.handle(connection, request)
+  /** What speaks MQTT over a connection. */
+  protocol(connection: Connection): Protocol {
+    return new Client(connection, this.#forClients)
   }
 
   /** Distributes a message of the hub at once. For QoS 1 and 2 and retained ones see {@link flushed}. */
   publish(message: Outward): void {
-    this.#distribute(message, undefined, 0)
+    this.#sessions.publish({ ...message, clientId: '' }, 0)
   }
 
   /** Resolves when all that was published so far is safe in the queues of absent sessions and among the retained. */
@@ -169,131 +155,85 @@ export class Broker {
     return this.#sessions.flush()
   }
 
-  /** The spool has committed up to `sequence`; call it after the `done` of each of its publishes. */
+  /** The spool has a publish, at `sequence`, or refused it: in the order of `accept`. */
+  settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
+    if (!error) this.#sessions.publish(publish, sequence)
+    publish.settle(error)
+  }
+
+  /** The spool has committed up to `sequence`; call it when each of its publishes is settled. */
   committed(sequence: number): void {
     this.#sessions.committed(sequence)
   }
 
   get clients(): number {
-    const { clients } = this.#aedes as unknown as { clients: Readonly<{ [id: string]: Client }> }
-    return Object.values(clients).filter(client => !client.closed).length
+    return this.#connected.size
   }
 
-  get retained(): number {
-    return this.#sessions.retainedCount
+  get counts(): Sessions['counts'] {
+    return this.#sessions.counts
   }
 
-  #authorizePublish(client: Client | null, packet: StoredPacket, done: (error?: Error | null) => void): void {
-    const fault = publishFault(packet.topic)
+  #will(client: Client | undefined, will: Published, done: (error: Error | undefined) => void): void {
+    const fault = publishFault(will.topic)
     if (fault) {
-      this.#options.count('refused', 'publish')
-      this.#options.log.info(`refused a publish of ${client?.id}: ${fault}`)
+      if (client) this.#refused(client, 'publish', will.topic, fault)
       done(new Error(fault))
-    } else if (client && packet.qos === 2 && packet.messageId !== undefined) {
-      // By the time Aedes looks for a retransmission the packet is known, and all that is left to do is PUBREC.
-      this.#sessions.receive(client, packet, received => this.#gate(client, packet, received), done)
-    } else this.#gate(client, packet, done)
+    } else this.#options.accept({ ...will, user: client?.user ?? '', packetId: 0, settle: done }, true)
   }
 
-  /** The gate: what passes is in the spool and with every subscriber; only then is it acknowledged. */
-  #gate(client: Client | null, packet: StoredPacket, done: (error?: Error) => void): void {
-    const clientId = client?.id ?? packet.clientId ?? ''
-    if (client) this.#seen(client)
-    const gate = client && packet.qos > 0 ? Gate.of(client.conn) : undefined
-    gate?.begin()
-    this.#options.accept(
-      {
-        topic: packet.topic,
-        // Wills restored from the journal and packets of clients may carry text.
-        payload: Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload),
-        qos: packet.qos,
-        retain: packet.retain,
-        clientId,
-        user: (client && this.#users.get(client)) ?? '',
-        packetId: packet.qos === 2 ? (packet.messageId ?? 0) : 0,
-      },
-      (error, sequence) => {
-        gate?.end()
-        if (error) {
-          this.#options.log.debug(`${clientId}: not acknowledged: ${error.message}`)
-          return done(error)
-        }
-        this.#distribute(packet, clientId, sequence)
-        done()
-      },
-    )
-  }
-
-  #distribute(publish: object, clientId: string | undefined, sequence: number): void {
-    const packet = this.#packet(publish, clientId)
-    this.#sessions.publish(packet, sequence)
-    this.#emitter.emit(packet as unknown as AedesPublishPacket)
-  }
-
-  #packet(publish: object, clientId: string | undefined): StoredPacket {
-    const packet = new Packet(publish, this.#aedes)
-    // DUP belongs to one hop, not to the message. [MQTT-3.3.1-3]
-    packet.dup = false
-    if (clientId !== undefined) packet.clientId = clientId
-    return packet
-  }
-
-  /** Asked for every delivery: a subscriber that does not read loses QoS 0 first, then its connection. */
-  #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
-    const { outboxBytes, count, log } = this.#options
-    // While the queue of a session is streamed to it, what comes in waits in that queue: it must not overtake.
-    if (!client.clean && !client.connected && packet.qos > 0 && packet.messageId === undefined) return null
-    const waiting = client.conn.writableLength
-    if (waiting > outboxBytes) {
-      if (Math.min(packet.qos, grantedQoS(client, packet.topic)) === 0) {
-        count('dropped')
-        return null
-      }
-      if (waiting > outboxBytes * 4) {
-        if (!client.conn.destroyed) {
-          count('refused', 'slow_consumer')
-          log.info(`${client.id} does not read: disconnected with ${waiting} bytes waiting`)
-          client.conn.destroy()
-        }
-        // Not null: Aedes would take it out of the session's queue.
-        return packet
-      }
+  #subscribeFault(client: Client, filter: string): string | undefined {
+    const large = tooLong('topic filter', filter) ?? tooDeep('topic filter', filter)
+    if (large) return large
+    if (filter.startsWith('$share/')) {
+      return 'shared subscriptions are not spoken: subscribe to the filter without $share/{group}/, or consume from RabbitMQ'
     }
-    count('delivered')
-    return packet
-  }
-
-  #watch(): void {
-    const { log, count } = this.#options
-    // Without a listener an 'error' ends the process.
-    this.#aedes.on('error' as 'closed', ((error: unknown) => log.warn(`broker: ${describe(error)}`)) as () => void)
-    this.#aedes.on('clientReady', client => {
-      Gate.of(client.conn)?.open()
-      this.#deliverUnsent(client)
-      if (!client.clean || (client as Client & { will?: unknown }).will) this.#seen(client)
-    })
-    this.#aedes.on('clientDisconnect', client => {
-      if (this.#devices.has(client)) this.#present(client.id, this.#users.get(client) ?? '', false)
-    })
-    const failed = (client: Client, error: Error) => {
-      count('refused', 'connection_error')
-      log.debug(`${client.id || 'a connection'} closed: ${error.message}`)
+    if (filter.startsWith('$SYS') && !this.#options.sysReadable) return '$SYS may not be read (sys.read)'
+    const { subscriptions } = client.session ?? {}
+    if (subscriptions && subscriptions.size >= this.#options.subscriptions && !subscriptions.has(filter)) {
+      return `more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`
     }
-    this.#aedes.on('clientError', failed)
-    this.#aedes.on('connectionError', failed)
+    return undefined
   }
 
-  /** What was queued between the end of the queue's stream and now. */
-  #deliverUnsent(client: Client): void {
-    if (client.clean) return
-    const { deliverQoS } = client as Client & { deliverQoS: (packet: StoredPacket, done: () => void) => void }
-    for (const packet of this.#sessions.unsent(client.id)) deliverQoS(packet, () => {})
+  /** Counted, logged, and retained under `$hub/why/{clientId}`, where its developer will look. */
+  #refused(client: Client, action: string, topic: string, reason: string): void {
+    const { id, user } = client
+    this.#options.refused(action)
+    this.#options.log.info(`refused ${id} to ${action} ${topic}: ${reason}`)
+    this.#refusals.delete(id)
+    this.#refusals.add(id)
+    const time = Math.floor(this.#options.now() / 1_000)
+    this.#show(hubTopics.why(id), { clientId: id, user, action, topic, reason, time })
+    if (this.#refusals.size <= maxShown) return
+    const oldest = this.#refusals.values().next().value as string
+    this.#refusals.delete(oldest)
+    this.#show(hubTopics.why(oldest))
   }
 
+  #dropped(what: Dropped, clientId: string): void {
+    this.#options.dropped(what)
+    if (what === 'session_age') this.#expired++
+    this.#options.log.debug(`${clientId}: ${droppedSentences[what]}`)
+  }
+
+  // — presence —
+
+  #isConnected(client: Client): void {
+    this.#connected.add(client)
+    this.#maximum = Math.max(this.#maximum, this.#connected.size)
+    if (client.connect?.clean === false || client.connect?.will) this.#seen(client)
+  }
+
+  /** Its presence is shown: those that publish, leave a will, or keep a session. */
   #seen(client: Client): void {
-    if (this.#devices.has(client) || !client.connected) return
-    this.#devices.add(client)
-    this.#present(client.id, this.#users.get(client) ?? '', true)
+    if (client.isShown || !this.#connected.has(client)) return
+    client.isShown = true
+    this.#present(client.id, client.user, true)
+  }
+
+  #left(client: Client): void {
+    if (this.#connected.delete(client) && client.isShown) this.#present(client.id, client.user, false)
   }
 
   #present(clientId: string, user: string, online: boolean): void {
@@ -301,21 +241,16 @@ export class Broker {
     if (!online) this.#absent.add(clientId)
     const since = this.#options.now()
     this.#options.presence({ clientId, user, online, since })
-    this.publish({
-      topic: hubTopics.presence(clientId),
-      payload: Buffer.from(JSON.stringify({ clientId, user, online, since: since / 1_000 })),
-      qos: 0,
-      retain: true,
-    })
+    this.#show(hubTopics.presence(clientId), { clientId, user, online, since: since / 1_000 })
     this.#forgetAbsent()
   }
 
   /** Clients with an id of the moment come once: the presence of those longest gone is cleared. */
   #forgetAbsent(): void {
-    if (this.#absent.size <= maxAbsent) return
+    if (this.#absent.size <= maxShown) return
     const longest = this.#absent.values().next().value as string
     this.#absent.delete(longest)
-    this.publish({ topic: hubTopics.presence(longest), payload: Buffer.alloc(0), qos: 0, retain: true })
+    this.#show(hubTopics.presence(longest))
   }
 
   /** Nobody is connected yet: who was online when the hub went down is offline, and its will is due. [MQTT-3.1.2-8] */
@@ -329,33 +264,54 @@ export class Broker {
       if (online) this.#present(clientId, user, false)
       else this.#absent.add(clientId)
     }
+    for (const { payload } of this.#sessions.retainedBy(hubTopics.everyWhy)) {
+      this.#refusals.add((JSON.parse(payload.toString()) as { clientId: string }).clientId)
+    }
     for (const will of this.#sessions.wills()) {
-      this.#gate(null, will, () => void this.#sessions.delWill({ id: will.clientId ?? '' }))
+      this.#will(undefined, will, error => {
+        if (error) this.#options.log.warn(`the will of ${will.clientId}: ${describe(error)}`)
+        this.#sessions.deleteWill(will.clientId)
+      })
+    }
+  }
+
+  /** Retains a value, or clears it. */
+  #show(topic: string, value?: object): void {
+    const payload = value ? Buffer.from(JSON.stringify(value)) : Buffer.alloc(0)
+    this.publish({ topic, payload, qos: 0, retain: true })
+  }
+
+  #publishSys(): void {
+    const { statistics, version, now } = this.#options
+    const { traffic, received, receivedBytes, dropped } = statistics()
+    const { absent, subscriptions, retained } = this.#sessions.counts
+    const topics = this.#sys.at(now() / 1_000, {
+      version: `telehub ${version}`,
+      uptimeSeconds: (performance.now() - this.#startedAt) / 1_000,
+      clients: {
+        connected: this.#connected.size,
+        disconnected: absent,
+        maximum: this.#maximum,
+        expired: this.#expired,
+      },
+      subscriptions,
+      retained,
+      packets: { received: traffic.packetsIn, sent: traffic.packetsOut },
+      publishes: { received, sent: traffic.publishesOut, dropped, bytesReceived: receivedBytes },
+      bytes: { received: traffic.bytesIn, sent: traffic.bytesOut },
+      heapBytes: process.memoryUsage().heapUsed,
+    })
+    for (const [topic, value] of topics) {
+      if (this.#sysSent.get(topic) === value) continue
+      this.#sysSent.set(topic, value)
+      this.publish({ topic, payload: Buffer.from(value), qos: 0, retain: true })
     }
   }
 }
 
-/** Clients that are gone and still shown as offline. */
-const maxAbsent = 10_000
-
-/** What is wrong with a CONNECT that Aedes would let pass, if anything. */
-function faultOf({ clientId, username = '', will }: ConnectPacket): string | undefined {
-  if (will && ((will.qos ?? 0) > 2 || !isTopicName(will.topic)))
-    return 'a will needs QoS 0, 1 or 2 and a topic without wildcards'
-  return tooLong('client id', clientId) ?? tooLong('user name', username) ?? (will && tooLong('will topic', will.topic))
-}
-
-/** The highest QoS that the client's subscriptions grant this topic. Slow; for slow subscribers only. */
-function grantedQoS(client: Client, topic: string): number {
-  const { subscriptions } = client as Client & { subscriptions: Readonly<{ [filter: string]: { qos: number } }> }
-  let highest = 0
-  for (const filter in subscriptions) {
-    if (matches(filter, topic)) highest = Math.max(highest, subscriptions[filter]?.qos ?? 0)
-  }
-  return highest
-}
-
-/** May clients subscribe to this? Shared subscriptions are not spoken; `$SYS` names every client and filter. */
-function mayRead(filter: string): boolean {
-  return !filter.startsWith('$share/') && !filter.startsWith('$SYS')
+const droppedSentences: Readonly<Record<Dropped, string>> = {
+  queue: 'its queue is full or its oldest message too old (limits.queue…): the oldest went',
+  sessions: 'its session went to make room for another (limits.sessions)',
+  session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
+  retained: 'a message was not retained: there are as many as may be (limits.retained…)',
 }

@@ -1,39 +1,72 @@
-import type { AedesPublishPacket } from 'aedes'
+import type { QoS } from '../model.js'
 import { FilterIndex } from '../topics.js'
+import type { Delivery, Queued, Session, Subscription } from './session.js'
 
-type Listener = (packet: AedesPublishPacket, done: () => void) => void
+/** A durable session that a message was queued for. */
+export interface QueuedIn {
+  readonly session: Session
+  readonly entry: Queued
+}
 
 /**
- * The emitter Aedes delivers through (its `mq` option), in place of mqemitter: a topic's listeners are found once
- * and remembered, called one after the other, and never waited for. There is no queue that a flood could fill and
- * no slot that a frozen subscriber could hold (research: aedes.md §2.5); each socket's own outbox is the bound.
+ * From a topic to the sessions that subscribe to it, in place of mqemitter: found once and remembered, called one
+ * after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
+ * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
  */
 export class Emitter {
-  /** Aedes reads it; nothing here is limited by it. */
-  readonly concurrency = 0
-  readonly #index = new FilterIndex<Listener>()
+  readonly #index = new FilterIndex<Subscription>()
+  #mark = 0
+  #count = 0
 
-  on(filter: string, listener: Listener, done?: () => void): this {
-    this.#index.add(filter, listener)
-    if (done) setImmediate(done)
-    return this
+  add(subscription: Subscription): void {
+    this.#index.add(subscription.filter, subscription)
+    this.#count++
   }
 
-  removeListener(filter: string, listener: Listener, done?: () => void): this {
-    this.#index.remove(filter, listener)
-    if (done) setImmediate(done)
-    return this
+  remove(subscription: Subscription): void {
+    this.#index.remove(subscription.filter, subscription)
+    this.#count--
   }
 
-  emit(packet: AedesPublishPacket, done?: () => void): this {
-    for (const listener of this.#index.match(packet.topic)) listener(packet, ignore)
-    done?.()
-    return this
+  get subscriptions(): number {
+    return this.#count
   }
 
-  close(done?: () => void): void {
-    done?.()
+  match(topic: string): Subscription[] {
+    return this.#index.match(topic).flatMap(subscriptions => [...subscriptions])
+  }
+
+  /**
+   * Delivers once to each session that subscribes, at the lower of the message's QoS and the highest that its matching
+   * subscriptions ask for. [MQTT-3.3.5-1] [MQTT-3.8.4-6] Returns where it was queued durably.
+   */
+  emit(delivery: Delivery): readonly QueuedIn[] {
+    const found = this.#index.match(delivery.topic)
+    const only = found[0]
+    if (!only) return none
+    const queued: QueuedIn[] = []
+    const deliver = (session: Session, qos: QoS) => {
+      const entry = session.deliver(delivery, qos < delivery.qos ? qos : delivery.qos)
+      if (entry && session.durable) queued.push({ session, entry })
+    }
+    if (found.length === 1) {
+      for (const { session, qos } of only) deliver(session, qos)
+      return queued
+    }
+    const mark = ++this.#mark
+    const sessions: Session[] = []
+    for (const subscriptions of found) {
+      for (const { session, qos } of subscriptions) {
+        if (session.mark !== mark) {
+          session.mark = mark
+          session.best = qos
+          sessions.push(session)
+        } else if (session.best < qos) session.best = qos
+      }
+    }
+    for (const session of sessions) deliver(session, session.best)
+    return queued
   }
 }
 
-function ignore(): void {}
+const none: readonly QueuedIn[] = []

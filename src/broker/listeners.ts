@@ -1,151 +1,333 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
-import { Duplex } from 'node:stream'
-import { type WebSocket, WebSocketServer } from 'ws'
-import { HubError, systemCode } from '../errors.js'
+import type { Duplex } from 'node:stream'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
+import { describe, HubError, systemCode } from '../errors.js'
+import type { Peer } from './connection.js'
+import { Networks, plainAddress, readProxyHeader } from './proxy.js'
+import { WebSockets } from './websocket.js'
 
 export interface ListenersOptions {
   readonly host: string
   /** 0 takes a free port. */
-  readonly port: number
-  readonly limits: {
-    readonly connections: number
-    readonly packetBytes: number
-    readonly inflight: number
-  }
-  /** Takes over a connection that has passed the limits. */
-  readonly handle: (connection: Duplex, request?: IncomingMessage) => void
-  /** While true no connection is read: what is accepted already waits for the disk. */
-  readonly overloaded: () => boolean
+  readonly mqttPort: number
+  readonly mqttsPort: number | 'off'
+  /** Used if there is a port for it. */
+  readonly tls: TlsPaths
+  readonly webSocket: { readonly origins: readonly string[]; readonly pingMs: number; readonly packetBytes: number }
+  /** With `protocol` the connections of trusted proxies begin with a PROXY header. */
+  readonly proxy: { readonly trusted: readonly string[]; readonly protocol: boolean }
+  /** Connections in a handshake at a time; past it the one that has waited longest gives way. */
+  readonly pending: number
+  /** Until the end of the handshakes, PROXY header included. */
+  readonly handshakeMs: number
+  /** Takes over; all that the client sent is still to be read. */
+  readonly accept: (stream: Duplex, peer: Peer) => void
+  /** For the counters. */
   readonly refused: (reason: string) => void
-  /** Resolves when every publish read so far is acknowledged or refused. */
-  readonly drain: () => Promise<void>
+  /** Says it in words, not more often than anybody reads. */
+  readonly info: (sentence: string) => void
 }
 
-/** MQTT over TCP, and over WebSockets that the HTTP server hands on. Every connection is read through a {@link Gate}. */
+/** All ways in for MQTT: TCP, TLS, and WebSockets that the HTTP server hands on. Hands over who has got through. */
 export class Listeners {
   readonly name = 'listeners'
   readonly #options: ListenersOptions
-  readonly #tcp: Server
-  readonly #webSockets: WebSocketServer
-  readonly #connections = new Set<Duplex>()
-  readonly #turn = new Turn()
-  readonly #outbox = new Outbox()
-  #stopping = false
+  readonly #say: (sentence: string) => void
+  readonly #trusted: Networks
+  readonly #handshakes: Handshakes
+  readonly #webSockets: WebSockets
+  readonly #mqtt: Server
+  readonly #mqtts: Server
+  #tls: TlsServer | undefined
 
-  constructor(given: ListenersOptions) {
-    const options = { ...given, overloaded: () => this.#stopping || given.overloaded() }
+  constructor(options: ListenersOptions) {
+    const { webSocket, proxy, accept } = options
+    const refused = (reason: string, sentence: string) => this.#refused(reason, sentence)
     this.#options = options
-    this.#tcp = createServer({ noDelay: true, keepAlive: true }, socket => this.#accept(joinChunks(socket)))
-    this.#webSockets = new WebSocketServer({
-      noServer: true,
-      maxPayload: options.limits.packetBytes,
-      perMessageDeflate: false,
-      handleProtocols: offered => (offered.has('mqtt') ? 'mqtt' : false),
-    })
+    this.#say = sparingly(options.info)
+    this.#trusted = new Networks(proxy.trusted)
+    this.#handshakes = new Handshakes(options.pending, options.handshakeMs, refused)
+    this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, accept, refused })
+    const tcp = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
+    this.#mqtt = createServer(tcp, socket => this.#arrived(socket, 'mqtt'))
+    this.#mqtts = createServer(tcp, socket => this.#arrived(socket, 'mqtts'))
   }
 
   async start(): Promise<void> {
-    const { host, port } = this.#options
-    await new Promise<void>((resolve, reject) => {
-      this.#tcp.once('error', error => reject(listenError(error, 'mqtt.port', host, port)))
-      this.#tcp.listen(port, host, resolve)
-    })
+    const { host, mqttPort, mqttsPort, tls } = this.#options
+    try {
+      if (mqttsPort !== 'off') {
+        this.#tls = this.#tlsServer(loadTls(tls))
+        await this.#listen(this.#mqtts, 'mqtts.port', host, mqttsPort)
+      }
+      await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
+      this.#webSockets.start()
+    } catch (error) {
+      this.stop()
+      throw error
+    }
   }
 
-  /** Reads no more, lets the acknowledgements out, then ends every connection; resolves when the port is free. */
-  async stop(): Promise<void> {
-    this.#stopping = true
-    const closed = new Promise<void>(resolve => this.#tcp.close(() => resolve()))
-    await this.#options.drain()
-    await new Promise(resolve => setImmediate(resolve))
-    for (const connection of this.#connections) connection.destroy()
-    await closed
+  /** Frees the ports and ends what is in a handshake. Who was handed over is somebody else's. */
+  stop(): void {
+    this.#mqtt.close()
+    this.#mqtts.close()
+    this.#webSockets.stop()
+    this.#handshakes.stop()
   }
 
-  /** The TCP port taken. */
-  get port(): number {
-    const address = this.#tcp.address()
-    return typeof address === 'object' && address !== null ? address.port : 0
+  /** The port taken. */
+  get mqttPort(): number {
+    return portOf(this.#mqtt) ?? 0
   }
 
-  get connections(): number {
-    return this.#connections.size
+  get mqttsPort(): number | undefined {
+    return portOf(this.#mqtts)
   }
 
-  /** An HTTP request to `/mqtt` that asks to become a WebSocket. */
+  /** An HTTP request to become a WebSocket. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    this.#webSockets.handleUpgrade(request, socket, head, webSocket => {
-      socket.setNoDelay(true)
-      this.#accept(new WebSocketStream(webSocket), request)
-    })
+    this.#webSockets.upgrade(request, socket, head)
   }
 
-  /** The overload is over: held connections are read again. */
-  relieved(): void {
-    this.#turn.next()
+  async #listen(server: Server, setting: string, host: string, port: number): Promise<void> {
+    // Devices come back all at once: as many wait to be accepted as the system lets.
+    server.listen({ host, port, backlog: 65_535 })
+    try {
+      await once(server, 'listening')
+    } catch (error) {
+      throw listenError(error, setting, host, port)
+    }
+    server.on('error', error => this.#refused('accept_failed', `${setting}: ${describe(error)}`))
   }
 
-  #accept(connection: Duplex, request?: IncomingMessage): void {
-    const { limits, handle, refused } = this.#options
-    if (this.#connections.size >= limits.connections) {
-      refused('too_many_connections')
-      connection.destroy()
+  #arrived(socket: Socket, listener: 'mqtt' | 'mqtts'): void {
+    // Without a listener a reset connection would end the process.
+    socket.on('error', ignore)
+    const remote = plainAddress(socket.remoteAddress)
+    if (remote === undefined) {
+      socket.destroy()
       return
     }
-    this.#connections.add(connection)
-    connection.once('close', () => this.#connections.delete(connection))
-    Gate.put(connection, this.#options, this.#turn)
-    this.#outbox.take(connection)
-    handle(connection, request)
-  }
-}
-
-interface Written {
-  readonly chunk: Buffer | string
-  readonly encoding: BufferEncoding
-}
-
-/**
- * Holds back what is written to a connection until the turn of the event loop ends, so that it leaves in one piece:
- * Aedes writes each PUBLISH in five small chunks and each subscriber's in a turn of its own, and a system call for
- * every one of them takes more time than all else the hub does.
- */
-class Outbox {
-  readonly #written = new Set<Duplex>()
-
-  take(connection: Duplex): void {
-    const write = connection.write.bind(connection) as (...written: unknown[]) => boolean
-    connection.write = (...written: unknown[]) => {
-      if (!this.#written.has(connection)) this.#hold(connection)
-      return write(...written)
+    const isProxied = this.#options.proxy.protocol && this.#trusted.has(remote)
+    if (listener === 'mqtt' && !isProxied) {
+      this.#options.accept(socket, { address: remote, listener })
+      return
+    }
+    const handshake = this.#handshakes.begin(socket, remote)
+    const identified = () => {
+      if (listener === 'mqtt') this.#accept(socket, listener)
+      else this.#tls?.emit('connection', socket)
+    }
+    if (!isProxied) identified()
+    else {
+      readProxyHeader(
+        socket,
+        address => {
+          handshake.address = address ?? remote
+          identified()
+        },
+        why => {
+          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
+          socket.destroy()
+        },
+      )
     }
   }
 
-  #hold(connection: Duplex): void {
-    if (this.#written.size === 0) setImmediate(() => this.#flush())
-    this.#written.add(connection)
-    connection.cork()
+  /** The end of its handshakes. */
+  #accept(stream: Socket, listener: 'mqtt' | 'mqtts'): void {
+    const handshake = this.#handshakes.end(stream)
+    if (handshake) this.#options.accept(stream, { address: handshake.address, listener })
+    else stream.destroy()
   }
 
-  #flush(): void {
-    const written = [...this.#written]
-    this.#written.clear()
-    for (const connection of written) connection.uncork()
+  #tlsServer(tls: Tls): TlsServer {
+    const { handshakeMs } = this.#options
+    const isAsked = tls.ca !== undefined
+    const server = createTlsServer({
+      ...tls,
+      minVersion: 'TLSv1.2',
+      requestCert: isAsked,
+      rejectUnauthorized: isAsked,
+      handshakeTimeout: handshakeMs,
+    })
+    server.on('secureConnection', stream => {
+      stream.on('error', ignore)
+      this.#accept(stream, 'mqtts')
+    })
+    server.on('tlsClientError', (error, stream) => {
+      const handshake = this.#handshakes.end(stream)
+      stream.destroy()
+      // Node ends one whose certificate it does not accept as if the client had gone away, its address forgotten.
+      const verdict = stream.authorizationError
+      if (verdict) this.#refused('tls_handshake', `the certificate of a client was not accepted: ${verdict}`)
+      // Without a handshake it was cut off, and that was said; who goes away was not refused.
+      else if (handshake && systemCode(error) !== 'ECONNRESET') {
+        const why = (error as { reason?: string }).reason ?? describe(error)
+        this.#refused('tls_handshake', `${handshake.address}: TLS handshake failed: ${why}`)
+      }
+    })
+    return server
+  }
+
+  #refused(reason: string, sentence: string): void {
+    this.#options.refused(reason)
+    this.#say(sentence)
   }
 }
 
-/** Node would hand the chunks of a corked socket to the kernel one by one. */
-function joinChunks(socket: Socket): Socket {
-  socket._writev = (chunks: Written[], done: (error?: Error | null) => void) =>
-    socket._write(joined(chunks), 'buffer' as BufferEncoding, done)
-  return socket
+function ignore(): void {}
+
+function portOf(server: Server): number | undefined {
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : undefined
 }
 
-function joined(chunks: readonly Written[]): Buffer {
-  return Buffer.concat(
-    chunks.map(({ chunk, encoding }) => (typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk)),
-  )
+/** Ten sentences a second are let through; the next one says how many were not. */
+function sparingly(say: (sentence: string) => void): (sentence: string) => void {
+  let second = 0
+  let said = 0
+  let unsaid = 0
+  return sentence => {
+    const now = Math.floor(performance.now() / 1_000)
+    if (now !== second) said = 0
+    second = now
+    if (said++ >= 10) {
+      unsaid++
+      return
+    }
+    say(unsaid > 0 ? `${sentence} (and ${unsaid} more like it before)` : sentence)
+    unsaid = 0
+  }
+}
+
+interface Handshake {
+  readonly socket: Socket
+  /** Its key; when it is closed, it has forgotten. */
+  readonly ends: string
+  readonly timer: NodeJS.Timeout
+  /** As far as it is known. */
+  address: string
+}
+
+/** Connections in a handshake, the one that has waited longest first. */
+class Handshakes {
+  readonly #limit: number
+  readonly #ms: number
+  readonly #refused: (reason: string, sentence: string) => void
+  /** By the ends of the connection: a TLS socket has those of the socket it is made of, and does not show that. */
+  readonly #waiting = new Map<string, Handshake>()
+
+  constructor(limit: number, ms: number, refused: (reason: string, sentence: string) => void) {
+    this.#limit = limit
+    this.#ms = ms
+    this.#refused = refused
+  }
+
+  begin(socket: Socket, address: string): Handshake {
+    const [longest] = this.#waiting.values()
+    if (longest && this.#waiting.size >= this.#limit) this.#cutOff(longest, 'gave_way', 'gave way to another')
+    const timer = setTimeout(() => {
+      this.#cutOff(handshake, 'handshake_timeout', `not finished within ${this.#ms} ms (limits.connect)`)
+    }, this.#ms)
+    const handshake: Handshake = { socket, ends: endsOf(socket), timer, address }
+    this.#waiting.set(handshake.ends, handshake)
+    socket.once('close', () => this.#remove(handshake))
+    return handshake
+  }
+
+  /** Of the connection or the TLS socket made of it; undefined if it is over already. */
+  end(stream: Socket): Handshake | undefined {
+    const handshake = this.#waiting.get(endsOf(stream))
+    if (handshake) this.#remove(handshake)
+    return handshake
+  }
+
+  stop(): void {
+    for (const { socket } of this.#waiting.values()) socket.destroy()
+  }
+
+  #cutOff(handshake: Handshake, reason: string, why: string): void {
+    this.#remove(handshake)
+    handshake.socket.destroy()
+    this.#refused(reason, `${handshake.address}: handshake cut off: ${why}`)
+  }
+
+  #remove(handshake: Handshake): void {
+    clearTimeout(handshake.timer)
+    // The next connection may have the same ends.
+    if (this.#waiting.get(handshake.ends) === handshake) this.#waiting.delete(handshake.ends)
+  }
+}
+
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
+}
+
+export interface TlsPaths {
+  /** Of PEM files; '' is none. */
+  readonly cert: string
+  readonly key: string
+  readonly ca: string
+}
+
+export interface Tls {
+  readonly cert: Buffer
+  readonly key: Buffer
+  readonly ca?: Buffer
+}
+
+/** Reads and checks certificates and key. Throws a `HubError` that says which setting, which file, and what is wrong. */
+export function loadTls({ cert, key, ca }: TlsPaths): Tls {
+  const read = (setting: string, path: string, check: (pem: Buffer) => void): Buffer => {
+    try {
+      const pem = readFileSync(path)
+      check(pem)
+      return pem
+    } catch (error) {
+      const code = systemCode(error)
+      const why =
+        code === 'ENOENT'
+          ? 'there is no such file'
+          : code === 'EACCES'
+            ? 'may not be read by this user'
+            : describe(error)
+      throw new HubError('bad_settings', `${setting}: ${path}: ${why}`, { cause: error })
+    }
+  }
+  const certificate = read('tls.cert', cert, certificates)
+  const tls = {
+    cert: certificate,
+    key: read('tls.key', key, pem => {
+      if (!certificates(certificate)[0]?.checkPrivateKey(privateKey(pem))) {
+        throw new Error(`is not the key of the certificate in ${cert}; the certificate of the hub comes first there`)
+      }
+    }),
+  }
+  return ca === '' ? tls : { ...tls, ca: read('tls.ca', ca, certificates) }
+}
+
+function certificates(pem: Buffer): X509Certificate[] {
+  const found = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
+  if (!found) throw new Error('holds no certificate in PEM (-----BEGIN CERTIFICATE-----)')
+  try {
+    return found.map(one => new X509Certificate(one))
+  } catch (error) {
+    throw new Error(`holds a damaged certificate (${describe(error)})`)
+  }
+}
+
+function privateKey(pem: Buffer): KeyObject {
+  try {
+    return createPrivateKey(pem)
+  } catch (error) {
+    throw new Error(`holds no private key in PEM without a passphrase (${describe(error)})`)
+  }
 }
 
 /** `EADDRINUSE` and its like as a sentence that says what to do. */
@@ -166,249 +348,4 @@ export function listenError(error: unknown, setting: string, host: string, port:
       cause: error,
     },
   )
-}
-
-/** Turns of the event loop, for all gates: what may be read in one, and who waits for the next. */
-class Turn {
-  number = 0
-  #left = turnBytes
-  readonly #held = new Set<Gate>()
-  #scheduled = false
-
-  hold(gate: Gate): void {
-    this.#held.add(gate)
-  }
-
-  /** How much of `wanted` bytes may be read in this turn. */
-  grant(wanted: number): number {
-    return Math.min(wanted, this.#left)
-  }
-
-  spend(bytes: number): void {
-    this.#left -= bytes
-    this.end()
-  }
-
-  /** Ends this turn soon: whoever is held by then may read again. */
-  end(): void {
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      this.next()
-    })
-  }
-
-  /** Whoever was held longest reads first; those the turn has no bytes for stay first in line for the next. */
-  next(): void {
-    this.number++
-    this.#left = turnBytes
-    const waiting = [...this.#held]
-    this.#held.clear()
-    let served = 0
-    while (served < waiting.length && this.#left > 0) (waiting[served++] as Gate).resume()
-    if (served === waiting.length) return
-    const again = [...this.#held]
-    this.#held.clear()
-    for (const gate of [...waiting.slice(served), ...again]) this.#held.add(gate)
-  }
-}
-
-/** Read in a turn from one connection, so that a flooding one gets its share and no more. */
-const readBytes = 16_384
-
-/** Read in a turn from all connections: what they publish is in memory until the turn's deliveries are written. */
-const turnBytes = 262_144
-
-/**
- * The read side of one connection, before Aedes: true back-pressure, which Aedes lacks (research: aedes.md §2.4), and
- * the limit on packet size, which the parser lacks. Reads at most {@link readBytes} a turn of the event loop and {@link turnBytes} with all others, nothing
- * while too many of its publishes wait for the disk or the hub is overloaded: TCP then slows the sender down.
- */
-export class Gate {
-  static readonly #gates = new WeakMap<Duplex, Gate>()
-  readonly #connection: Duplex
-  readonly #options: ListenersOptions
-  readonly #turn: Turn
-  readonly #meter: PacketMeter
-  #readInTurn = -1
-  #inFlight = 0
-  #held = false
-  /** CONNECT is read alone; what follows waits in the socket until the client is ready, or it would overtake. */
-  #state: 'connect' | 'connecting' | 'open' = 'connect'
-
-  private constructor(connection: Duplex, options: ListenersOptions, turn: Turn) {
-    this.#connection = connection
-    this.#options = options
-    this.#turn = turn
-    this.#meter = new PacketMeter(Math.min(options.limits.packetBytes, connectBytes))
-  }
-
-  static put(connection: Duplex, options: ListenersOptions, turn: Turn): void {
-    const gate = new Gate(connection, options, turn)
-    Gate.#gates.set(connection, gate)
-    const read = connection.read.bind(connection)
-    connection.read = size => (size === 0 ? read(0) : gate.#read(read))
-  }
-
-  static of(connection: Duplex): Gate | undefined {
-    return Gate.#gates.get(connection)
-  }
-
-  /** The client is connected and ready: all that it sends may be read. */
-  open(): void {
-    this.#state = 'open'
-    this.#meter.limit = this.#options.limits.packetBytes
-    this.resume()
-  }
-
-  /** One more of its publishes waits for the disk. */
-  begin(): void {
-    this.#inFlight++
-  }
-
-  /** One of them is there, or refused. */
-  end(): void {
-    this.#inFlight--
-    if (this.#held && this.#inFlight < this.#options.limits.inflight / 2) {
-      this.#turn.hold(this)
-      this.#turn.end()
-    }
-  }
-
-  resume(): void {
-    if (!this.#held) return
-    this.#held = false
-    if (!this.#connection.destroyed) this.#connection.emit('readable')
-  }
-
-  #read(read: (size?: number) => Buffer | null): Buffer | null {
-    const connection = this.#connection
-    if (this.#state === 'connecting' || this.#inFlight >= this.#options.limits.inflight) {
-      this.#held = true
-      return null
-    }
-    const granted = this.#turn.grant(readBytes)
-    if (granted <= 0 || this.#readInTurn === this.#turn.number || this.#options.overloaded()) {
-      this.#held = true
-      this.#turn.hold(this)
-      return null
-    }
-    const chunk = read(connection.readableLength > granted ? granted : undefined)
-    if (chunk === null) return null
-    this.#readInTurn = this.#turn.number
-    this.#turn.spend(chunk.length)
-    const taken = this.#meter.take(chunk, this.#state === 'connect')
-    if (taken < 0) {
-      this.#options.refused('packet_too_large')
-      connection.destroy(new Error(`a packet larger than ${this.#meter.limit} bytes (limits.packet)`))
-      return null
-    }
-    if (this.#state === 'connect' && this.#meter.between) this.#state = 'connecting'
-    if (taken < chunk.length) connection.unshift(chunk.subarray(taken))
-    // A stream with data left over says nothing more by itself.
-    if (connection.readableLength > 0) {
-      this.#held = true
-      if (this.#state !== 'connecting') this.#turn.hold(this)
-    }
-    return chunk.subarray(0, taken)
-  }
-}
-
-/** A CONNECT with will, user name and password of any sense is smaller; nobody has said yet who he is. */
-const connectBytes = 65_536
-
-/** Follows packet boundaries through a byte stream: fixed header, remaining length (MQTT 3.1.1 §2.2), body. */
-class PacketMeter {
-  limit: number
-  /** Bytes of the current packet's body still to come. */
-  #body = 0
-  /** 0: at a packet's first byte; 1 to 4: at that byte of the remaining length. */
-  #lengthByte = 0
-  #length = 0
-
-  constructor(limit: number) {
-    this.limit = limit
-  }
-
-  /** At the end of a packet. */
-  get between(): boolean {
-    return this.#body === 0 && this.#lengthByte === 0
-  }
-
-  /**
-   * How much of the chunk to go on with: all of it, or with `one` up to the end of the current packet. -1 as soon as
-   * a packet announces more than the limit, or a length that is none.
-   */
-  take(chunk: Buffer, one: boolean): number {
-    let at = 0
-    while (at < chunk.length) {
-      if (this.#body > 0) {
-        const step = Math.min(this.#body, chunk.length - at)
-        this.#body -= step
-        at += step
-      } else {
-        const byte = chunk[at++] as number
-        if (this.#lengthByte === 0) {
-          this.#lengthByte = 1
-          this.#length = 0
-          continue
-        }
-        this.#length += (byte & 127) * 128 ** (this.#lengthByte - 1)
-        if ((byte & 128) !== 0) {
-          if (++this.#lengthByte > 4) return -1
-          continue
-        }
-        if (this.#length > this.limit) return -1
-        this.#body = this.#length
-        this.#lengthByte = 0
-      }
-      if (one && this.between) return at
-    }
-    return at
-  }
-}
-
-/** How long a WebSocket's closing handshake may take. */
-const closeMs = 1_000
-
-/**
- * A WebSocket as the byte stream that MQTT wants: writes of one turn leave as one binary frame, a full reader
- * pauses the socket, text frames are refused. [MQTT-6.0.0-1] [MQTT-6.0.0-2]
- */
-class WebSocketStream extends Duplex {
-  readonly #webSocket: WebSocket
-
-  constructor(webSocket: WebSocket) {
-    super({ writableHighWaterMark: 65_536, readableHighWaterMark: 65_536 })
-    this.#webSocket = webSocket
-    webSocket.on('message', (data, isBinary) => {
-      if (!isBinary) {
-        webSocket.close(1003, 'MQTT needs binary frames')
-        return
-      }
-      if (!this.push(data)) webSocket.pause()
-    })
-    webSocket.on('error', error => this.destroy(error))
-    webSocket.on('close', () => this.destroy())
-  }
-
-  override _read(): void {
-    if (this.#webSocket.isPaused) this.#webSocket.resume()
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#webSocket.send(chunk, done)
-  }
-
-  override _writev(chunks: Written[], done: (error?: Error | null) => void): void {
-    this.#webSocket.send(joined(chunks), done)
-  }
-
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    // Lets what was written leave, but does not wait for a peer that takes nothing.
-    this.#webSocket.close(1000)
-    setTimeout(() => this.#webSocket.terminate(), error ? 0 : closeMs).unref()
-    done(error)
-  }
 }

@@ -1,122 +1,128 @@
-import { openSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { Readable } from 'node:stream'
-import { CommitLog, nextFrame, syncDirectory, writeFrames } from '../journal.js'
-import type { QoS } from '../model.js'
-import { FilterIndex, matches } from '../topics.js'
-import { isEmpty, newSession, type OfflineSubscription, onePerClient, type Session, spooled } from './session.js'
-import {
-  copyPayload,
-  decodeRecord,
-  encodeRecord,
-  head,
-  type JournalRecord,
-  packetKey,
-  parseKey,
-  pubrel,
-  queued,
-  type RecordedSubscription,
-  recorded,
-  type StoredPacket,
-} from './session-records.js'
+import type { Outward, QoS } from '../model.js'
+import { Emitter } from './emitter.js'
+import { type Retained, RetainedMessages } from './retained.js'
+import { Delivery, type Queued, type QueueLimits, Session, type SessionHost, spooled } from './session.js'
+import { SessionJournal } from './session-journal.js'
+import { encodeRecord, head, type JournalRecord, type QueuedFor, type RecordedHead } from './session-records.js'
 
-type Subscription = RecordedSubscription
+/** A message with its publisher; empty for the hub itself. */
+export type Published = Outward & { readonly clientId: string }
 
-/** An Aedes client; the suite gives no more than the id. */
-interface ClientRef {
-  readonly id: string
-  readonly clean?: boolean
-  readonly closed?: boolean
-}
+export type Dropped = 'queue' | 'sessions' | 'session_age' | 'retained'
 
 export interface SessionsOptions {
   readonly dir: string
   readonly fsync: 'group' | 'interval'
-  /** Messages kept for one absent session; past it the oldest goes. */
-  readonly queueLimit: number
-  /** May this client's subscription be kept? Aedes hands over refused ones too (research: aedes.md §6.1). */
-  readonly permitted: (client: ClientRef, filter: string) => boolean
-  /** A session's oldest queued message went because the queue was full. */
-  readonly dropped: (clientId: string) => void
+  readonly queue: QueueLimits
+  /** Durable sessions; past it the one absent longest goes. */
+  readonly sessions: number
+  /** How long the session of an absent client is kept, in milliseconds; 0 is for ever. */
+  readonly sessionAgeMs: number
+  readonly retained: { readonly messages: number; readonly bytes: number }
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */
+  readonly dropped: (what: Dropped, clientId: string) => void
   readonly warn: (sentence: string) => void
 }
 
 /** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
 const maxIncoming = 1_000
 
-/** The journal is written anew, from what is in memory, when it has grown past this. */
-const journalBytes = 16e6
-
 /**
- * Sessions, offline queues, retained messages, wills and QoS 2 state: Aedes' persistence interface, with memory as
- * the truth. Every call completes at once, so nothing overtakes anything (research: aedes.md §4.1); every change is
- * appended to a journal by group commit. `flush` resolves when the journal has all of it.
+ * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
+ * completes at once, so nothing overtakes anything (research: aedes.md §4.1); every change of what outlives a
+ * connection is appended to a journal by group commit. `flush` resolves when the journal has all of it.
  *
  * A crash may cost the journal its last moment although the spool already has the messages of it. Every record
  * therefore carries `q`, the spool sequence up to which everything is in; on start the broker plays the spool from
  * there on again (`applied`).
  *
- *     sessions/0000000007.log     frames of journal.ts, bodies of session-records.ts; begins with a snapshot
+ * What is bounded, and what goes when the bound is reached: a queue loses its oldest; of too many sessions the one
+ * absent longest goes; a retained message on a new topic is delivered, but not retained. Each is counted.
  */
 export class Sessions {
   readonly #options: SessionsOptions
-  readonly #log: CommitLog
+  readonly #journal: SessionJournal
+  readonly #emitter = new Emitter()
   readonly #sessions = new Map<string, Session>()
-  readonly #offline = new FilterIndex<OfflineSubscription>()
-  readonly #retained = new Map<string, StoredPacket>()
-  readonly #wills = new Map<string, StoredPacket>()
-  #file = 0
+  /** Durable sessions without a connection, absent longest first. */
+  readonly #absent = new Set<Session>()
+  readonly #retained = new RetainedMessages()
+  /** Those of the hub itself, under `$`, which no limit is for. */
+  readonly #own = new RetainedMessages()
+  readonly #wills = new Map<string, Published>()
+  readonly #durable: SessionHost
+  readonly #passing: SessionHost
+  #order = 0
   #applied = 0
   #marked = 0
   /** Spool sequences above `applied` that the journal has in its queues. */
   readonly #queuedBefore = new Set<number>()
-  #subscribing: readonly Subscription[] | undefined
-  #marker: NodeJS.Timeout | undefined
-  /** For Aedes and its test suite. */
-  broker: { readonly id: string } = { id: 'hub' }
+  #timer: NodeJS.Timeout | undefined
 
   constructor(options: SessionsOptions) {
     this.#options = options
-    this.#log = new CommitLog({ fsync: options.fsync, rotateBytes: journalBytes, rotate: async () => this.#rewrite() })
+    const { dir, fsync, warn, now } = options
+    this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#snapshot() })
+    const nextOrder = () => ++this.#order
+    // What still comes of a session that is over, or replaced, is not told of the one that is there now.
+    const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
+    this.#durable = {
+      now,
+      nextOrder,
+      queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
+      sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.clientId, n, m }),
+      released: (session, m, done) => {
+        if (!this.#isKept(session)) return
+        this.#record({ t: 'rel', c: session.clientId, m }, undefined, error => {
+          if (error) options.warn(`${session.clientId}: PUBREL held back: ${error.message}`)
+          else done()
+        })
+      },
+      acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
+      dropped: (session, { n }) => {
+        record(session, { t: 'drop', c: session.clientId, n })
+        options.dropped('queue', session.clientId)
+      },
+    }
+    const nothing = () => {}
+    this.#passing = {
+      now,
+      nextOrder,
+      queued: nothing,
+      sent: nothing,
+      released: (_session, _packetId, done) => done(),
+      acknowledged: nothing,
+      dropped: ({ clientId }) => options.dropped('queue', clientId),
+    }
   }
 
-  /** Reads the journal. Call before Aedes listens. */
+  /** Reads the journal. Call before anybody connects. */
   async load(): Promise<void> {
-    const { dir, warn } = this.#options
-    await mkdir(dir, { recursive: true })
-    const files = readdirSync(dir)
-      .filter(name => /^\d{10}\.log$/.test(name))
-      .sort()
-    const newest = files.at(-1)
-    if (newest === undefined) {
-      const opened = this.#rewrite()
-      this.#log.open(opened.fd, opened.end)
-    } else {
-      const path = join(dir, newest)
-      this.#file = Number(newest.slice(0, 10))
-      const buffer = readFileSync(path)
-      let end = 0
-      for (let frame = nextFrame(buffer, 0); frame; frame = nextFrame(buffer, end)) {
-        if (frame.start !== end) warn(`stepped over ${frame.start - end} damaged bytes at ${end} of ${path}`)
-        end = frame.end
-        const record = decodeRecord(frame.body)
-        if (record) this.#apply(record)
-      }
-      if (end < buffer.length) truncateSync(path, end)
-      this.#log.open(openSync(path, 'r+'), end)
-      for (const old of files.slice(0, -1)) rmSync(join(dir, old))
+    const { now } = this.#options
+    await this.#journal.load((record, payload) => this.#apply(record, payload))
+    // Who was connected when the hub went down is absent from now on.
+    for (const session of this.#sessions.values()) {
+      if (session.absentSince > 0) continue
+      session.absentSince = now()
+      this.#record({ t: 'open', c: session.clientId, a: session.absentSince })
     }
-    for (const clientId of [...this.#sessions.keys()]) this.#tidy(clientId)
+    const longest = [...this.#sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
+    for (const session of longest) this.#absent.add(session)
+    this.#makeRoom()
     for (const sequence of this.#queuedBefore) if (sequence <= this.#applied) this.#queuedBefore.delete(sequence)
     this.#marked = this.#applied
-    this.#marker = setInterval(() => this.#mark(), 1_000).unref()
+    this.#timer = setInterval(() => {
+      this.#mark()
+      this.expire()
+    }, 1_000).unref()
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#marker)
+    clearInterval(this.#timer)
     this.#mark()
-    await this.#log.close()
+    await this.#journal.close()
   }
 
   /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
@@ -131,8 +137,14 @@ export class Sessions {
     return this.#applied
   }
 
-  get retainedCount(): number {
-    return this.#retained.size
+  get counts(): { sessions: number; absent: number; subscriptions: number; retained: number; retainedBytes: number } {
+    return {
+      sessions: this.#sessions.size,
+      absent: this.#absent.size,
+      subscriptions: this.#emitter.subscriptions,
+      retained: this.#retained.count + this.#own.count,
+      retainedBytes: this.#retained.bytes + this.#own.bytes,
+    }
   }
 
   /** The spool has committed up to `sequence`, and all of it has been published here. */
@@ -143,181 +155,138 @@ export class Sessions {
   }
 
   /**
-   * Takes one publish into the state: retained message and the queues of persistent sessions. Synchronous.
+   * Takes one publish: retained message, subscribers that are there, queues of those that are not. Synchronous.
    * `sequence` is its place in the spool, 0 if it has none: published again after a crash, it is queued once.
-   * `$hub/last/…` is not journalled: it is made anew from the registry on every start.
    */
-  publish(packet: StoredPacket, sequence: number): void {
-    if (packet.retain) this.#retain(packet)
-    if (packet.qos === 0 || this.#queuedBefore.has(sequence)) return
-    const subscriptions = this.#offline.match(packet.topic)
-    if (subscriptions.length > 0) this.#enqueue(subscriptions, packet, sequence)
+  publish(message: Published, sequence: number): void {
+    if (message.retain) this.#retain(message)
+    if (this.#queuedBefore.size > 0 && this.#queuedBefore.has(sequence)) return
+    const { topic, payload, qos, clientId } = message
+    const delivery = new Delivery(topic, payload, qos, clientId, this.#options.now(), ++this.#order)
+    const queued = this.#emitter.emit(delivery)
+    if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
   }
 
-  /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
-  recoverIncoming(clientId: string, packetId: number): void {
-    this.#session(clientId).incoming.set(packetId, spooled)
+  // — sessions —
+
+  all(): Iterable<Session> {
+    return this.#sessions.values()
   }
 
-  /** The retained messages a filter matches. */
-  *retainedBy(filter: string): Generator<StoredPacket> {
-    if (!filter.includes('+') && !filter.includes('#')) {
-      const packet = this.#retained.get(filter)
-      if (packet) yield packet
-      return
+  /** The durable session of a client, if there is one. */
+  find(clientId: string): Session | undefined {
+    return this.#sessions.get(clientId)
+  }
+
+  /** The session a connection begins with: a new one, or for `clean` false the one it had. [MQTT-3.1.2-4] [MQTT-3.1.2-6] */
+  open(clientId: string, clean: boolean): { session: Session; present: boolean } {
+    if (clean) {
+      this.forget(clientId)
+      return { session: new Session(clientId, false, this.#options.queue, this.#passing), present: false }
     }
-    for (const packet of this.#retained.values()) if (matches(filter, packet.topic)) yield packet
+    const known = this.#sessions.get(clientId)
+    const session = known ?? this.#create(clientId)
+    this.#absent.delete(session)
+    session.absentSince = 0
+    this.#record({ t: 'open', c: clientId, a: 0 })
+    if (!known) this.#makeRoom()
+    return { session, present: known !== undefined }
   }
 
-  /** Wills of clients that were connected when the hub last stopped without a goodbye. */
-  wills(): readonly StoredPacket[] {
-    return [...this.#wills.values()]
+  /** Its connection is over. */
+  leave(session: Session): void {
+    session.detach()
+    if (!session.durable) {
+      for (const subscription of session.subscriptions.values()) this.#emitter.remove(subscription)
+      session.subscriptions.clear()
+    } else if (this.#sessions.get(session.clientId) === session && !this.#absent.has(session)) {
+      session.absentSince = this.#options.now()
+      this.#absent.add(session)
+      this.#record({ t: 'open', c: session.clientId, a: session.absentSince })
+    }
   }
 
-  // — Aedes' persistence interface —
-
-  async setup(broker: { readonly id: string }): Promise<void> {
-    this.broker = broker
+  /** Ends a durable session. */
+  forget(clientId: string): void {
+    if (this.#remove(clientId)) this.#record({ t: 'forget', c: clientId })
   }
 
-  async destroy(): Promise<void> {
-    await this.stop()
+  subscribe(session: Session, filter: string, qos: QoS): void {
+    if (session.durable && !this.#isKept(session)) return
+    this.#subscribe(session, filter, qos)
+    if (session.durable) this.#record({ t: 'sub', c: session.clientId, s: [{ topic: filter, qos }] })
   }
 
-  async storeRetained(packet: StoredPacket): Promise<void> {
-    this.#retain(packet)
+  unsubscribe(session: Session, filter: string): void {
+    if (this.#unfile(session, filter) && this.#isKept(session)) {
+      this.#record({ t: 'unsub', c: session.clientId, f: [filter] })
+    }
   }
 
-  createRetainedStream(filter: string): Readable {
-    return Readable.from(this.retainedBy(filter))
+  /** The subscriptions that a publish to this topic would reach, each. */
+  subscribers(topic: string) {
+    return this.#emitter.match(topic)
   }
 
-  createRetainedStreamCombi(filters: readonly string[]): Readable {
-    const all = [...new Set(filters.flatMap(filter => [...this.retainedBy(filter)]))]
-    return Readable.from(all)
-  }
-
-  async addSubscriptions(client: ClientRef, subscriptions: readonly Subscription[]): Promise<void> {
-    // Aedes hands over the whole SUBSCRIBE once for every filter in it, all in one go.
-    if (this.#subscribing === subscriptions) return
-    this.#subscribing = subscriptions
-    queueMicrotask(() => {
-      this.#subscribing = undefined
+  /** Queues a message for one durable session, whatever it subscribes to. */
+  enqueue(session: Session, { topic, payload, qos, retain, clientId }: Published): Queued {
+    const at = this.#options.now()
+    const entry = session.enqueue({
+      topic,
+      payload: Buffer.from(payload),
+      qos: qos === 2 ? 2 : 1,
+      retain,
+      at,
+      order: ++this.#order,
+      clientId,
     })
-    const kept = subscriptions.filter(({ topic }) => this.#options.permitted(client, topic)).map(recorded)
-    for (const subscription of kept) this.#subscribe(client.id, subscription)
-    this.#record({ t: 'sub', c: client.id, s: kept })
+    this.#durable.queued(session, entry)
+    return entry
   }
 
-  async removeSubscriptions(client: ClientRef, filters: readonly string[]): Promise<void> {
-    for (const filter of filters) this.#unsubscribe(client.id, filter)
-    this.#record({ t: 'unsub', c: client.id, f: [...filters] })
+  number(session: Session, entry: Queued, packetId: number): void {
+    session.number(entry, packetId)
+    this.#durable.sent(session, entry)
   }
 
-  async cleanSubscriptions(client: ClientRef): Promise<void> {
-    if (!this.#sessions.has(client.id)) return
-    this.#forget(client.id)
-    this.#record({ t: 'forget', c: client.id })
+  /** Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] */
+  offerRetained(session: Session, filter: string, qos: QoS): void {
+    session.offerRetained(filter, atMost(qos, this.retainedBy(filter)))
   }
 
-  async subscriptionsByClient(client: ClientRef): Promise<Subscription[]> {
-    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])].map(s => ({ ...s }))
-  }
-
-  async subscriptionsByTopic(topic: string): Promise<OfflineSubscription[]> {
-    return [...this.#offline.match(topic)]
-  }
-
-  async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
-    let subsCount = 0
-    let clientsCount = 0
-    for (const session of this.#sessions.values()) {
-      subsCount += session.filed.size
-      if (session.subscriptions.size > 0) clientsCount++
+  /** Lets go of what is too old. */
+  expire(): void {
+    const { sessionAgeMs, queue, now, dropped } = this.#options
+    const time = now()
+    if (sessionAgeMs > 0) {
+      for (const session of this.#absent) {
+        if (time - session.absentSince < sessionAgeMs) break
+        this.forget(session.clientId)
+        dropped('session_age', session.clientId)
+      }
     }
-    return { subsCount, clientsCount }
+    if (queue.ageMs > 0) for (const session of this.#absent) session.expire(time)
   }
 
-  getClientList(filter: string): Readable {
-    return Readable.from([...this.#sessions].filter(([, s]) => s.subscriptions.has(filter)).map(([id]) => id))
-  }
-
-  async outgoingEnqueue(subscription: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
-    this.#enqueue([{ clientId: subscription.clientId, topic: packet.topic, qos: packet.qos }], packet)
-  }
-
-  async outgoingEnqueueCombi(
-    subscriptions: readonly { readonly clientId: string; readonly topic: string; readonly qos?: QoS }[],
-    packet: StoredPacket,
-  ): Promise<void> {
-    this.#enqueue(
-      subscriptions.map(s => ({ ...s, qos: s.qos ?? packet.qos })),
-      packet,
-    )
-  }
-
-  /** Gives a queued publish its packet id, or replaces it by its PUBREL. */
-  async outgoingUpdate(client: ClientRef, packet: StoredPacket): Promise<void> {
-    const session = this.#sessions.get(client.id)
-    const { messageId = 0 } = packet
-    const named = packetKey(packet)
-    const byName = session?.outgoing.get(named)
-    const key = byName ? named : session?.byMessageId.get(messageId)
-    // A PUBREC for what was never queued (a retained message) is answered all the same, and a packet that has left a
-    // full queue meanwhile is still delivered: neither is a reason to disconnect, which is what an error would do.
-    if (!session || key === undefined) return
-    if (packet.cmd === 'pubrel') {
-      session.outgoing.set(key, packet)
-      this.#record({ t: 'rel', c: client.id, m: messageId })
-    } else if (byName) {
-      if (byName.messageId !== undefined) session.byMessageId.delete(byName.messageId)
-      // Aedes begins its ids anew with each connection; one that is still in flight must not be given twice. [MQTT-2.3.1-2]
-      let id = messageId
-      while (session.byMessageId.has(id)) id = (id % 65_535) + 1
-      packet.messageId = id
-      this.#number(session, key, byName, id)
-      this.#record({ t: 'num', c: client.id, ...parseKey(key), m: id })
-    }
-  }
-
-  /** The client has it. A call without a packet id clears nothing: it would hit another message (aedes #543). */
-  async outgoingClearMessageId(client: ClientRef, packet: { messageId?: number }): Promise<StoredPacket | undefined> {
-    const session = this.#sessions.get(client.id)
-    if (!session || packet.messageId === undefined) return undefined
-    const cleared = this.#acknowledge(session, packet.messageId)
-    if (cleared) this.#record({ t: 'ack', c: client.id, m: packet.messageId })
-    return cleared
-  }
-
-  outgoingStream(client: ClientRef): Readable {
-    // The map itself, not a copy: what is queued while the stream runs comes behind it, in order.
-    return Readable.from(this.#sessions.get(client.id)?.outgoing.values() ?? [])
-  }
-
-  /** What is queued for a client and was not sent on this connection or another: what came while its queue was streamed. */
-  unsent(clientId: string): StoredPacket[] {
-    return [...(this.#sessions.get(clientId)?.outgoing.values() ?? [])].filter(packet => packet.messageId === undefined)
-  }
+  // — QoS 2 of the client —
 
   /**
    * A QoS 2 publish arrives. The first time, `accept` is to make it durable; a retransmission is recognised and only
    * waits for that. `done` runs when PUBREC may be sent; with an error it must not be, and the publish may come again.
    */
   receive(
-    client: ClientRef,
-    packet: StoredPacket,
+    session: Session,
+    packetId: number,
     accept: (done: (error?: Error) => void) => void,
     done: (error?: Error) => void,
   ): void {
-    const session = this.#session(client.id)
-    const id = packet.messageId ?? 0
     // By its packet id alone: DUP is not set by every client that retransmits, and an id is only free again after a
     // PUBCOMP, which is not sent before the release is on disk. [MQTT-4.3.3-2]
-    if (session.incoming.has(id)) {
+    if (session.incoming.has(packetId)) {
       done()
       return
     }
-    const accepting = session.accepting.get(id)
+    const accepting = session.accepting.get(packetId)
     if (accepting) {
       accepting.push(done)
       return
@@ -327,262 +296,286 @@ export class Sessions {
       return
     }
     const waiting = [done]
-    session.accepting.set(id, waiting)
+    session.accepting.set(packetId, waiting)
     accept(error => {
-      session.accepting.delete(id)
-      // A clean session ends with its connection, and its packet ids with it. [MQTT-3.1.2-6]
-      if (!error && !(client.clean && client.closed)) this.#received(client.id, id, spooled)
+      session.accepting.delete(packetId)
+      if (!error) this.received(session, packetId)
       for (const each of waiting) each(error)
     })
   }
 
-  /** For Aedes' sake; `receive` has done it by the time Aedes asks. */
-  async incomingStorePacket(client: ClientRef, packet: StoredPacket): Promise<void> {
-    const id = packet.messageId ?? 0
-    this.#received(client.id, id, { ...queued(packet), messageId: id })
+  received(session: Session, packetId: number, packet: object | typeof spooled = spooled): void {
+    session.incoming.set(packetId, packet)
+    if (this.#isKept(session)) this.#record({ t: 'in', c: session.clientId, m: packetId })
   }
 
-  async incomingGetPacket(client: ClientRef, packet: StoredPacket): Promise<StoredPacket | { messageId: number }> {
-    const session = this.#sessions.get(client.id)
-    const id = packet.messageId ?? 0
-    const known = session?.incoming.get(id)
-    if (!known) throw new Error('no such packet')
-    return known === spooled ? { messageId: id } : known
+  /** PUBREL came. `done` runs when the release is on disk: after PUBCOMP the client may use the packet id again. */
+  release(session: Session, packetId: number, done: (error?: Error) => void): void {
+    session.incoming.delete(packetId)
+    // Also when it was released before: that may still be on its way to the disk.
+    if (this.#isKept(session)) this.#record({ t: 'out', c: session.clientId, m: packetId }, undefined, done)
+    else done()
   }
 
-  /** Resolves when the release is on disk: after PUBCOMP the client may use the packet id again. */
-  async incomingDelPacket(client: ClientRef, packet: { messageId?: number }): Promise<void> {
-    const id = packet.messageId ?? 0
-    if (!this.#sessions.get(client.id)?.incoming.delete(id)) throw new Error('no such packet')
-    await new Promise<void>((resolve, reject) =>
-      this.#record({ t: 'out', c: client.id, m: id }, undefined, error => (error ? reject(error) : resolve())),
-    )
+  clearIncoming(session: Session): void {
+    if (session.incoming.size === 0) return
+    session.incoming.clear()
+    if (this.#isKept(session)) this.#record({ t: 'clear', c: session.clientId })
   }
 
-  async cleanIncoming(client: ClientRef): Promise<void> {
-    const session = this.#sessions.get(client.id)
-    if (session && session.incoming.size > 0) {
-      session.incoming.clear()
-      this.#record({ t: 'clear', c: client.id })
-    }
-    this.#tidy(client.id)
+  /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
+  recoverIncoming(clientId: string, packetId: number): void {
+    const session = this.#sessions.get(clientId)
+    if (session) this.received(session, packetId)
   }
 
-  async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
-    packet.brokerId = this.broker.id
-    packet.clientId = client.id
-    this.#wills.set(client.id, copyPayload(packet))
-    this.#record({ t: 'will', c: client.id, p: head(packet) }, packet.payload)
+  // — wills —
+
+  putWill(will: Published): void {
+    this.#wills.set(will.clientId, { ...will, payload: Buffer.from(will.payload) })
+    this.#record({ t: 'will', c: will.clientId, p: head(will) }, will.payload)
   }
 
-  async getWill(client: ClientRef): Promise<StoredPacket | undefined> {
-    return this.#wills.get(client.id)
-  }
-
-  async delWill(client: ClientRef): Promise<StoredPacket | undefined> {
-    const will = this.#wills.get(client.id)
+  deleteWill(clientId: string): Published | undefined {
+    const will = this.#wills.get(clientId)
     if (!will) return undefined
-    this.#wills.delete(client.id)
-    this.#record({ t: 'unwill', c: client.id })
+    this.#wills.delete(clientId)
+    this.#record({ t: 'unwill', c: clientId })
     return will
   }
 
-  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
-    return Readable.from([...this.#wills.values()].filter(will => !brokers[will.brokerId ?? '']))
+  will(clientId: string): Published | undefined {
+    return this.#wills.get(clientId)
+  }
+
+  wills(): readonly Published[] {
+    return [...this.#wills.values()]
+  }
+
+  // — retained —
+
+  retainedBy(filter: string): Iterable<Retained> {
+    return this.#retainedOf(filter).match(filter)
+  }
+
+  /** No wildcard reaches from one into the other. [MQTT-4.7.2-1] */
+  #retainedOf(filter: string): RetainedMessages {
+    return filter.charCodeAt(0) === 36 ? this.#own : this.#retained
+  }
+
+  #retain(message: Published): void {
+    const { topic, payload, clientId } = message
+    const { retained, dropped } = this.#options
+    if (payload.length === 0) {
+      if (!this.#retainedOf(topic).delete(topic)) return
+    } else {
+      const all = this.#retainedOf(topic)
+      const isNew = all === this.#retained && all.get(topic) === undefined
+      if (isNew && (all.count >= retained.messages || all.bytes >= retained.bytes)) {
+        dropped('retained', clientId)
+        return
+      }
+      all.set(message)
+    }
+    if (isJournalled(topic)) this.#record({ t: 'ret', p: head(message) }, payload)
   }
 
   // — the state —
 
-  #session(clientId: string): Session {
-    let session = this.#sessions.get(clientId)
-    if (!session) {
-      session = newSession()
-      this.#sessions.set(clientId, session)
-    }
+  #create(clientId: string): Session {
+    const session = new Session(clientId, true, this.#options.queue, this.#durable)
+    this.#sessions.set(clientId, session)
     return session
   }
 
-  #received(clientId: string, id: number, packet: StoredPacket | typeof spooled): void {
-    this.#session(clientId).incoming.set(id, packet)
-    this.#record({ t: 'in', c: clientId, m: id })
+  /** Is it the durable session of its client? */
+  #isKept(session: Session): boolean {
+    return session.durable && this.#sessions.get(session.clientId) === session
   }
 
-  /** A session that holds nothing is none. */
-  #tidy(clientId: string): void {
-    const session = this.#sessions.get(clientId)
-    if (session && isEmpty(session)) this.#sessions.delete(clientId)
-  }
-
-  #forget(clientId: string): void {
-    const session = this.#sessions.get(clientId)
-    for (const [filter, filed] of session?.filed ?? []) this.#offline.remove(filter, filed)
-    this.#sessions.delete(clientId)
-  }
-
-  #subscribe(clientId: string, subscription: Subscription): void {
-    const session = this.#session(clientId)
-    const { topic } = subscription
-    const filed = session.filed.get(topic)
-    if (filed) {
-      this.#offline.remove(topic, filed)
-      session.filed.delete(topic)
+  #makeRoom(): void {
+    for (const longest of this.#absent) {
+      if (this.#sessions.size <= this.#options.sessions) return
+      this.forget(longest.clientId)
+      this.#options.dropped('sessions', longest.clientId)
     }
-    session.subscriptions.set(topic, subscription)
-    if (subscription.qos === 0) return
-    const offline = { ...subscription, clientId }
-    session.filed.set(topic, offline)
-    this.#offline.add(topic, offline)
   }
 
-  #unsubscribe(clientId: string, filter: string): void {
+  #remove(clientId: string): boolean {
     const session = this.#sessions.get(clientId)
-    if (!session) return
+    if (!session) return false
+    for (const subscription of session.subscriptions.values()) this.#emitter.remove(subscription)
+    session.subscriptions.clear()
+    this.#absent.delete(session)
+    return this.#sessions.delete(clientId)
+  }
+
+  #subscribe(session: Session, filter: string, qos: QoS): void {
+    if (session.subscriptions.get(filter)?.qos === qos) return
+    this.#unfile(session, filter)
+    const subscription = { session, filter, qos }
+    session.subscriptions.set(filter, subscription)
+    this.#emitter.add(subscription)
+  }
+
+  #unfile(session: Session, filter: string): boolean {
+    const subscription = session.subscriptions.get(filter)
+    if (!subscription) return false
     session.subscriptions.delete(filter)
-    const filed = session.filed.get(filter)
-    if (filed) this.#offline.remove(filter, filed)
-    session.filed.delete(filter)
-  }
-
-  #retain(packet: StoredPacket): void {
-    const { topic } = packet
-    if (packet.payload.length === 0) this.#retained.delete(topic)
-    else this.#retained.set(topic, copyPayload(packet))
-    if (!topic.startsWith('$hub/last/')) this.#record({ t: 'ret', p: head(packet) }, packet.payload)
-  }
-
-  #enqueue(subscriptions: readonly OfflineSubscription[], packet: StoredPacket, sequence = 0): void {
-    const wanted = onePerClient(subscriptions).map(({ clientId, qos }) => ({
-      c: clientId,
-      o: Math.min(qos, packet.qos) as QoS,
-    }))
-    const copy = queued(packet)
-    for (const { c, o } of wanted) this.#queue(c, { ...copy, qos: o })
-    this.#record({ t: 'enq', to: wanted, x: sequence, p: head(packet) }, copy.payload)
-  }
-
-  #queue(clientId: string, packet: StoredPacket): void {
-    const session = this.#session(clientId)
-    session.outgoing.set(packetKey(packet), packet)
-    if (session.outgoing.size <= this.#options.queueLimit) return
-    const [key, oldest] = session.outgoing.entries().next().value as [string, StoredPacket]
-    session.outgoing.delete(key)
-    if (oldest.messageId !== undefined) session.byMessageId.delete(oldest.messageId)
-    this.#options.dropped(clientId)
-  }
-
-  #number(session: Session, key: string, queued: StoredPacket, messageId: number): void {
-    queued.messageId = messageId
-    session.byMessageId.set(messageId, key)
-  }
-
-  #acknowledge(session: Session, messageId: number): StoredPacket | undefined {
-    const key = session.byMessageId.get(messageId)
-    if (key === undefined) return undefined
-    const packet = session.outgoing.get(key)
-    session.byMessageId.delete(messageId)
-    session.outgoing.delete(key)
-    return packet
+    session.forgetRetained(filter)
+    this.#emitter.remove(subscription)
+    return true
   }
 
   // — the journal —
 
   #record(record: JournalRecord, payload?: Buffer, done?: (error?: Error) => void): void {
-    const bytes = encodeRecord({ ...record, q: this.#applied }, payload)
     this.#marked = this.#applied
-    this.#log.append(bytes.length, (target, at) => bytes.copy(target, at), done)
+    this.#journal.record({ ...record, q: this.#applied }, payload, done)
+  }
+
+  #recordQueued(
+    queued: readonly { readonly session: Session; readonly entry: Queued }[],
+    { topic, qos, payload, clientId, at }: Pick<Delivery, 'topic' | 'qos' | 'payload' | 'clientId' | 'at'>,
+    sequence: number,
+  ): void {
+    const to = queued.map(({ session, entry: { n, qos: o, packetId: m } }) => ({ c: session.clientId, n, o, m }))
+    const retain = queued[0]?.entry.retain === true
+    this.#record({ t: 'enq', to, x: sequence, a: at, p: { topic, qos, retain, clientId } }, payload)
   }
 
   #mark(): void {
     if (this.#applied > this.#marked) this.#record({ t: 'mark' })
   }
 
-  #apply({ record, payload }: { record: JournalRecord; payload: Buffer }): void {
+  #apply(record: JournalRecord, payload: Buffer): void {
     if (record.q !== undefined && record.q > this.#applied) this.#applied = record.q
+    const published = (p: RecordedHead): Published => ({ ...p, payload: Buffer.from(payload) })
     switch (record.t) {
       case 'mark':
         return
-      case 'sub':
-        for (const subscription of record.s) this.#subscribe(record.c, subscription)
-        return
-      case 'unsub':
-        for (const filter of record.f) this.#unsubscribe(record.c, filter)
-        return
-      case 'forget':
-        this.#forget(record.c)
-        return
       case 'ret':
-        if (payload.length === 0) this.#retained.delete(record.p.topic)
-        else this.#retained.set(record.p.topic, { ...record.p, payload: Buffer.from(payload) })
-        return
-      case 'enq': {
-        const copy = Buffer.from(payload)
-        if (record.x > 0) this.#queuedBefore.add(record.x)
-        for (const { c, o } of record.to) this.#queue(c, { ...record.p, qos: o, payload: copy, messageId: undefined })
-        return
-      }
-      case 'num': {
-        const session = this.#session(record.c)
-        const key = packetKey({ brokerId: record.b, brokerCounter: record.n })
-        const queued = session.outgoing.get(key)
-        if (queued) this.#number(session, key, queued, record.m)
-        return
-      }
-      case 'rel': {
-        const session = this.#session(record.c)
-        const key = session.byMessageId.get(record.m)
-        if (key !== undefined) session.outgoing.set(key, pubrel(record.m))
-        return
-      }
-      case 'ack':
-        this.#acknowledge(this.#session(record.c), record.m)
-        return
-      case 'in':
-        this.#session(record.c).incoming.set(record.m, spooled)
-        return
-      case 'out':
-        this.#session(record.c).incoming.delete(record.m)
-        return
-      case 'clear':
-        this.#session(record.c).incoming.clear()
+        if (payload.length === 0) this.#retainedOf(record.p.topic).delete(record.p.topic)
+        else this.#retainedOf(record.p.topic).set(published(record.p))
         return
       case 'will':
-        this.#wills.set(record.c, { ...record.p, payload: Buffer.from(payload) })
+        this.#wills.set(record.c, published(record.p))
         return
       case 'unwill':
         this.#wills.delete(record.c)
+        return
+      case 'forget':
+        this.#remove(record.c)
+        return
+      case 'enq': {
+        const { topic, retain, clientId } = record.p
+        const copy = Buffer.from(payload)
+        const order = ++this.#order
+        if (record.x > 0) this.#queuedBefore.add(record.x)
+        for (const { c, n, o, m } of record.to) {
+          const session = this.#sessions.get(c) ?? this.#create(c)
+          // The group written right after a snapshot is in the snapshot already.
+          if (n <= session.last) continue
+          const entry = session.enqueue({ topic, payload: copy, qos: o, retain, at: record.a, order, clientId }, n)
+          if (m > 0) session.number(entry, m)
+        }
+        return
+      }
+    }
+    const known = this.#sessions.get(record.c)
+    switch (record.t) {
+      case 'open':
+        ;(known ?? this.#create(record.c)).absentSince = record.a
+        return
+      case 'sub':
+        for (const { topic, qos } of record.s) this.#subscribe(known ?? this.#create(record.c), topic, qos)
+        return
+      case 'in':
+        ;(known ?? this.#create(record.c)).incoming.set(record.m, spooled)
+        return
+    }
+    if (known) this.#applyTo(known, record)
+  }
+
+  #applyTo(session: Session, record: JournalRecord): void {
+    switch (record.t) {
+      case 'unsub':
+        for (const filter of record.f) this.#unfile(session, filter)
+        return
+      case 'num':
+      case 'drop': {
+        const entry = [...first(session.unsent, ({ n }) => n === record.n)][0]
+        if (!entry) return
+        if (record.t === 'num') session.number(entry, record.m)
+        else session.drop(entry)
+        return
+      }
+      case 'rel': {
+        const entry = session.inflight.get(record.m)
+        if (entry) entry.released = true
+        return
+      }
+      case 'ack':
+        session.inflight.delete(record.m)
+        return
+      case 'out':
+        session.incoming.delete(record.m)
+        return
+      case 'clear':
+        session.incoming.clear()
     }
   }
 
   /** The state as records, in an order that rebuilds it. */
   *#snapshot(): Generator<Buffer> {
     yield encodeRecord({ t: 'mark', q: this.#applied })
-    for (const [topic, packet] of this.#retained) {
-      if (!topic.startsWith('$hub/last/')) yield encodeRecord({ t: 'ret', p: head(packet) }, packet.payload)
+    for (const message of [...this.#retained.all(), ...this.#own.all()]) {
+      if (!isJournalled(message.topic)) continue
+      yield encodeRecord({ t: 'ret', p: head({ ...message, retain: true }) }, message.payload)
     }
     for (const [c, will] of this.#wills) yield encodeRecord({ t: 'will', c, p: head(will) }, will.payload)
     for (const [c, session] of this.#sessions) {
-      if (session.subscriptions.size > 0) yield encodeRecord({ t: 'sub', c, s: [...session.subscriptions.values()] })
-      for (const [key, packet] of session.outgoing) {
-        const { b, n } = parseKey(key)
-        const p = { ...head(packet), brokerId: b, brokerCounter: n }
-        yield encodeRecord({ t: 'enq', to: [{ c, o: packet.qos }], x: 0, p }, packet.payload)
-        if (packet.messageId === undefined) continue
-        yield encodeRecord({ t: 'num', c, b, n, m: packet.messageId })
-        if (packet.cmd === 'pubrel') yield encodeRecord({ t: 'rel', c, m: packet.messageId })
-      }
+      yield encodeRecord({ t: 'open', c, a: session.absentSince })
+      const s = [...session.subscriptions.values()].map(({ filter, qos }) => ({ topic: filter, qos }))
+      if (s.length > 0) yield encodeRecord({ t: 'sub', c, s })
       for (const m of session.incoming.keys()) yield encodeRecord({ t: 'in', c, m })
     }
+    yield* this.#queueSnapshot()
   }
 
-  /** Begins a new journal file with a snapshot; the file is complete and synced before it gets its name. */
-  #rewrite(): { fd: number; end: number } {
-    const { dir } = this.#options
-    const path = join(dir, `${String(++this.#file).padStart(10, '0')}.log`)
-    const fd = openSync(`${path}.new`, 'w+')
-    const end = writeFrames(fd, this.#snapshot())
-    renameSync(`${path}.new`, path)
-    syncDirectory(dir)
-    rmSync(join(dir, `${String(this.#file - 1).padStart(10, '0')}.log`), { force: true })
-    return { fd, end }
+  /** What is queued, in the order it came, each message once however many sessions it waits in. */
+  *#queueSnapshot(): Generator<Buffer> {
+    const queued = new Map<number, { readonly entry: Queued; readonly to: QueuedFor[] }>()
+    const released: { c: string; m: number }[] = []
+    for (const [c, session] of this.#sessions) {
+      for (const entry of [...session.inflight.values(), ...session.unsent]) {
+        const { order, n, qos: o, packetId: m } = entry
+        const same = queued.get(order) ?? { entry, to: [] }
+        if (same.to.length === 0) queued.set(order, same)
+        same.to.push({ c, n, o, m })
+        if (entry.released) released.push({ c, m })
+      }
+    }
+    for (const [, { entry, to }] of [...queued].sort(([a], [b]) => a - b)) {
+      yield encodeRecord({ t: 'enq', to, x: 0, a: entry.at, p: head(entry) }, entry.payload)
+    }
+    for (const { c, m } of released) yield encodeRecord({ t: 'rel', c, m })
+  }
+}
+
+/** `$hub/last/…` is made anew from the registry on every start, `$SYS/…` by the statistics. */
+function isJournalled(topic: string): boolean {
+  return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
+}
+
+function* atMost(limit: QoS, messages: Iterable<Retained>): Generator<Retained> {
+  for (const message of messages) yield message.qos > limit ? { ...message, qos: limit } : message
+}
+
+function* first<T>(items: Iterable<T>, wanted: (item: T) => boolean): Generator<T> {
+  for (const item of items) {
+    if (!wanted(item)) continue
+    yield item
+    return
   }
 }

@@ -13,12 +13,17 @@ export interface HttpOptions {
   readonly host: string
   readonly port: number
   readonly version: string
+  /** PEM; with it all is HTTPS. */
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
   readonly api: Api
-  /** A WebSocket to `/mqtt`. */
+  /** A request to become a WebSocket: answers it, whatever it asks for. */
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
   readonly warn: (sentence: string) => void
 }
+
+/** How long a TLS handshake may take, and after it the headers of a request. */
+const patienceMs = 10_000
 
 /** Dashboard, API, health, metrics, and the way in for MQTT over WebSocket, on one port. */
 export class HttpServer {
@@ -31,8 +36,11 @@ export class HttpServer {
   }
 
   async start(): Promise<void> {
-    const { host, port, api, version, upgrade, listenError, warn } = this.#options
+    const { host, port, api, version, tls, upgrade, listenError, warn } = this.#options
+    const patience = { headersTimeout: patienceMs, connectionsCheckingInterval: 1_000 }
+    const secure = { ...tls, ...patience, minVersion: 'TLSv1.2', handshakeTimeout: patienceMs } as const
     const app = fastify({
+      ...(tls ? { https: secure } : { http: patience }),
       forceCloseConnections: true,
       routerOptions: { maxParamLength: 2_000 },
       frameworkErrors: (error, _request, reply: FastifyReply) => {
@@ -60,18 +68,14 @@ export class HttpServer {
     })
     await app.register(apiRoutes, api)
     await app.register(dashboard)
-    app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-      // Without a listener a reset connection would end the process.
-      socket.on('error', () => {})
-      if (request.url?.split('?')[0] !== '/mqtt') refuse(socket, '404 Not Found')
-      else if (!sameOrigin(request)) refuse(socket, '403 Forbidden')
-      else upgrade(request, socket, head)
-    })
+    app.server.on('upgrade', upgrade)
     try {
       await app.listen({ host, port })
     } catch (error) {
       throw listenError(error, 'http.port', host, port)
     }
+    // Too many open files, and then a connection cannot be accepted.
+    app.server.on('error', error => warn(`http: ${describe(error)}`))
   }
 
   async stop(): Promise<void> {
@@ -83,16 +87,6 @@ export class HttpServer {
     const address = this.#app?.server.address()
     return typeof address === 'object' && address !== null ? address.port : 0
   }
-}
-
-/** A page of another site must not talk to a hub on the visitor's machine: browsers let it open WebSockets anywhere. */
-function sameOrigin({ headers }: IncomingMessage): boolean {
-  return headers.origin === undefined || (URL.canParse(headers.origin) && new URL(headers.origin).host === headers.host)
-}
-
-function refuse(socket: Socket, status: string): void {
-  socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-  socket.destroySoon()
 }
 
 /** The dashboard's own files, and the two libraries it imports, as their packages ship them. */

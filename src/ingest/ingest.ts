@@ -1,11 +1,13 @@
-import type { Publish, QoS } from '../model.js'
+import type { PendingPublish, QoS } from '../model.js'
 
 /** What ingest needs of the spool. */
 export interface Log {
   /** Copies what it needs of the payload before it returns. */
-  append(publish: Publish, done?: (error: Error | undefined, sequence: number) => void): void
+  append<P extends PendingPublish>(
+    publish: P,
+    done: (publish: P, error: Error | undefined, sequence: number) => void,
+  ): void
   readonly pendingBytes: number
-  readonly full: boolean
 }
 
 export interface IngestOptions {
@@ -14,8 +16,16 @@ export interface IngestOptions {
   readonly budgetBytes: number
   /** The overload is over. */
   readonly relieved: () => void
-  readonly accepted: (qos: QoS, bytes: number) => void
-  /** A QoS 0 publish that will not be kept, and why. */
+  /** A publish with so many bytes of payload came. */
+  readonly received: (bytes: number) => void
+  readonly accepted: (qos: QoS) => void
+  /**
+   * Each publish, once: QoS 1 and 2 after the group commit, in the order of `accept`; QoS 0 at once, since nobody waits
+   * for it, or `inOrder` as the others. With an error it is not kept, and its sender must not be acknowledged; QoS 0 has
+   * no sender to tell. `sequence` is its place in the spool, 0 for QoS 0.
+   */
+  readonly settled: (publish: PendingPublish, error: Error | undefined, sequence: number) => void
+  /** A publish that will not be kept, and why. */
   readonly refused: (qos: QoS, reason: string) => void
 }
 
@@ -28,28 +38,25 @@ export class Ingest {
     this.#options = options
   }
 
-  /**
-   * `done` runs without an error when the publish may be acknowledged: QoS 1 and 2 after the group commit, in the
-   * order of the calls; QoS 0 at once, since nobody waits for it. With an error it is not kept; the sender of a
-   * QoS 1 or 2 publish must not be acknowledged. `sequence` is its place in the spool, 0 for QoS 0.
-   */
-  accept(publish: Publish, done: (error: Error | undefined, sequence: number) => void): void {
-    const { log, accepted, refused } = this.#options
-    const { qos, payload } = publish
-    if (qos > 0) {
-      log.append(publish, (error, sequence) => {
-        if (error) refused(qos, reasonOf(error))
-        else accepted(qos, payload.length)
-        done(error, sequence)
-      })
-    } else if (log.full) {
-      refused(qos, 'spool_full')
-      done(undefined, 0)
-    } else {
-      log.append(publish, error => (error ? refused(qos, reasonOf(error)) : accepted(qos, payload.length)))
-      done(undefined, 0)
-    }
-    if (log.pendingBytes > this.#options.budgetBytes) this.#overloaded = true
+  accept(publish: PendingPublish, inOrder: boolean): void {
+    const { log, received, settled, budgetBytes } = this.#options
+    received(publish.payload.length)
+    const waits = publish.qos > 0 || inOrder
+    log.append(publish, waits ? this.#settle : this.#count)
+    if (!waits) settled(publish, undefined, 0)
+    if (log.pendingBytes > budgetBytes) this.#overloaded = true
+  }
+
+  // One callback for all publishes: there may be many on their way to the disk.
+  readonly #settle = (publish: PendingPublish, error: Error | undefined, sequence: number): void => {
+    this.#count(publish, error)
+    if (publish.qos > 0) this.#options.settled(publish, error, sequence)
+    else this.#options.settled(publish, undefined, 0)
+  }
+
+  readonly #count = ({ qos }: PendingPublish, error: Error | undefined): void => {
+    if (error) this.#options.refused(qos, reasonOf(error))
+    else this.#options.accepted(qos)
   }
 
   /** So much waits for the disk that nothing more should be read. */

@@ -1,4 +1,4 @@
-import type { Message, QoS } from '../model.js'
+import type { Message, Publish, QoS } from '../model.js'
 
 /**
  * A message as bytes, the same in the spool and wherever else the hub keeps messages. Little endian.
@@ -11,7 +11,7 @@ import type { Message, QoS } from '../model.js'
 const version = 1
 const headerBytes = 26
 
-export function encodedLength(message: Message): number {
+export function encodedLength(message: Publish): number {
   return (
     headerBytes +
     Buffer.byteLength(message.clientId) +
@@ -23,11 +23,22 @@ export function encodedLength(message: Message): number {
 
 /** Writes {@link encodedLength} bytes into `target` at `at`. */
 export function encodeMessage(message: Message, target: Buffer, at: number): void {
+  encodePublish(message, message.sequence, message.receivedAt, target, at)
+}
+
+/** The same for a publish that is about to get its place. */
+export function encodePublish(
+  message: Publish,
+  sequence: number,
+  receivedAt: number,
+  target: Buffer,
+  at: number,
+): void {
   target[at] = version
   target[at + 1] = message.qos | (message.retain ? 4 : 0)
   target.writeUInt16LE(message.packetId, at + 2)
-  writeUInt64(target, message.sequence, at + 4)
-  writeUInt64(target, message.receivedAt, at + 12)
+  writeUInt64(target, sequence, at + 4)
+  writeUInt64(target, receivedAt, at + 12)
   let end = at + headerBytes
   const client = target.write(message.clientId, end)
   end += client

@@ -75,12 +75,13 @@ export class DeadLetterFiles implements DeadLetters {
     return new Promise((resolve, reject) =>
       this.#log.append(
         4 + head.length + encodedLength(message),
-        (target, at) => {
+        message,
+        (message, target, at) => {
           target.writeUInt32LE(head.length, at)
           head.copy(target, at + 4)
           encodeMessage(message, target, at + 4 + head.length)
         },
-        error => (error ? reject(error) : resolve()),
+        (_, error) => (error ? reject(error) : resolve()),
       ),
     )
   }

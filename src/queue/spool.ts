@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { HubError } from '../errors.js'
 import { CommitLog, frameAt, nextFrame, syncDirectory } from '../journal.js'
 import type { Message, Publish } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage, readUInt64, writeUInt64 } from './codec.js'
+import { decodeMessage, encodedLength, encodePublish, readUInt64, writeUInt64 } from './codec.js'
 
 /**
  * The spool: every accepted message, raw and in order, in files called segments.
@@ -66,6 +66,7 @@ export class Spool {
       fsync: options.fsync,
       rotateBytes: options.segmentBytes,
       rotate: async () => this.#newSegment(),
+      first: () => this.#settledSequence + 1,
       settled: (_end, frames, error) => {
         this.#settledSequence += frames
         if (!error) options.committed(this.position)
@@ -110,35 +111,21 @@ export class Spool {
    * Takes a message; `done` runs once it is committed, in the order of the calls, with the sequence number it got.
    * An error means it is not kept: `spool_full`, or `spool_failed` when the disk refused it.
    */
-  append(publish: Publish, done?: (error: Error | undefined, sequence: number) => void): void {
+  append<P extends Publish>(publish: P, done?: (publish: P, error: Error | undefined, sequence: number) => void): void {
     if (this.full) {
-      done?.(
-        new HubError('spool_full', `the spool holds its limit of ${this.#options.limitBytes} bytes (spool.limit)`),
-        0,
-      )
+      const { limitBytes } = this.#options
+      const error = new HubError('spool_full', `the spool holds its limit of ${limitBytes} bytes (spool.limit)`)
+      done?.(publish, error, 0)
       return
     }
-    const sequence = ++this.#sequence
+    this.#sequence++
     // Strictly ascending even when the clock stands still, within a millisecond, or jumps back.
     this.#receivedAt = Math.max(this.#receivedAt + 1, this.#options.now())
-    const { topic, payload, qos, retain, clientId, user, packetId } = publish
-    const message: Message = {
-      sequence,
-      receivedAt: this.#receivedAt,
-      topic,
-      payload,
-      qos,
-      retain,
-      clientId,
-      user,
-      packetId,
-    }
-    this.#log.append(
-      encodedLength(message),
-      (target, at) => encodeMessage(message, target, at),
-      done && (error => done(error, sequence)),
-    )
+    this.#log.append(encodedLength(publish), publish, this.#encode, done)
   }
+
+  readonly #encode = (publish: Publish, target: Buffer, at: number): void =>
+    encodePublish(publish, this.#sequence, this.#receivedAt, target, at)
 
   /** Resolves when everything appended so far is on disk or has been refused. */
   flush(): Promise<void> {

@@ -1,133 +1,168 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { startMosquitto } from '../services/mosquitto.js'
-import { type Load, runLoad } from './load.js'
-import { type Results, type Row, readResults, resultsFile, resultsMarkdown } from './results.js'
+import { program } from '../services/service.js'
+import { overload } from './overload.js'
+import { comparison, figure, type Results, type Row, resultsFile, verdict } from './results.js'
+import { type Measured, type Measurement, measurements } from './rows.js'
+import { type Candidate, candidates } from './targets.js'
 
 /*
- * npm run bench [-- --seconds 10] [--only floor,mosquitto,telehub]: measures everything in one run on this machine and
- * writes test/bench/results.json. `--readme` prints the table of the last results and measures nothing.
+ * npm run bench [-- [words] [--seconds 4] [--only telehub,mosquitto,floor]]: measures all rows, or those whose name
+ * contains one of the words, in one run on this machine. A run of all rows and all candidates writes
+ * test/bench/results.json, from which npm run readme makes the table in the README.
+ *
+ * npm run bench -- overload [--seconds 60] [--close]: the floods of overload.ts.
+ *
+ * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
+ * which should be a disk.
  */
 
-interface Target {
-  readonly port: number
-  stop(): Promise<void>
-}
-
-interface Candidate {
-  readonly name: string
-  readonly what: string
-  start(): Promise<Target>
-}
-
-const root = fileURLToPath(new URL('../../..', import.meta.url))
-
-const candidates: readonly Candidate[] = [
-  { name: 'floor', what: 'Node parses and acknowledges, no broker', start: startFloor },
-  { name: 'mosquitto', what: 'Mosquitto, memory only', start: startRival },
-  { name: 'telehub', what: 'telehub, acknowledged after fdatasync', start: startHub },
-]
-
-async function startFloor(): Promise<Target> {
-  const child = fork(fileURLToPath(new URL('floor.js', import.meta.url)))
-  const port = await new Promise<number>((resolve, reject) => {
-    child.once('message', message => resolve(Number(message)))
-    child.once('exit', code => reject(new Error(`the floor ended with exit code ${code}`)))
-  })
-  return { port, stop: () => end(child) }
-}
-
-async function startRival(): Promise<Target> {
-  const server = await startMosquitto()
-  return { port: server.port, stop: () => server.stop() }
-}
-
-async function startHub(): Promise<Target> {
-  // Not /tmp where that is memory: what is measured is a disk.
-  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'telehub-bench-'))
-  const args = ['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', folder, '--log.level', 'warn']
-  const child = spawn(process.execPath, [join(root, 'dist/src/cli.js'), ...args], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const stop = async () => {
-    await end(child)
-    rmSync(folder, { recursive: true, force: true })
-  }
-  const ready = new Promise<number>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', line => {
-      const port = /^telehub ready .*mqtt:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1]
-      if (port) resolve(Number(port))
-    })
-    child.once('exit', code => reject(new Error(`telehub ended with exit code ${code} before it was ready`)))
-  })
-  try {
-    return { port: await ready, stop }
-  } catch (error) {
-    await stop()
-    throw error
-  }
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const gone = new Promise(resolve => child.once('exit', resolve))
-  child.kill('SIGTERM')
-  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000)
-  await gone
-  clearTimeout(timer)
-}
-
-async function measure(chosen: readonly Candidate[], load: Omit<Load, 'port'>): Promise<Row[]> {
-  const rows: Row[] = []
-  for (const { name, what, start } of chosen) {
-    process.stderr.write(`${what} …\n`)
-    const target = await start()
-    try {
-      const { acknowledged, seconds } = await runLoad({ ...load, port: target.port })
-      rows.push({ name, what, acknowledgedPerSecond: Math.round(acknowledged / seconds) })
-    } finally {
-      await target.stop()
-    }
-  }
-  const rival = rows.find(row => row.name === 'mosquitto')?.acknowledgedPerSecond
-  return rival ? rows.map(row => ({ ...row, ratio: Number((row.acknowledgedPerSecond / rival).toFixed(2)) })) : rows
-}
+type Name = Candidate['name']
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seconds: { type: 'string', default: '10' },
-      only: { type: 'string' },
-      readme: { type: 'boolean' },
-    },
+  const { values, positionals } = parseArgs({
+    options: { seconds: { type: 'string' }, only: { type: 'string' }, close: { type: 'boolean' } },
+    allowPositionals: true,
   })
-  if (values.readme) return console.log(resultsMarkdown(readResults()))
-  const names = values.only?.split(',')
-  const unknown = names?.find(name => !candidates.some(candidate => candidate.name === name))
-  const seconds = Number(values.seconds)
-  if (unknown || !(seconds > 0)) {
-    const all = candidates.map(candidate => candidate.name).join(', ')
-    throw new Error(unknown ? `--only: given ${unknown}, allowed are ${all}` : '--seconds: allowed is a number above 0')
+  const given = values.seconds === undefined ? undefined : Number(values.seconds)
+  if (given !== undefined && !(given > 0)) throw new Error('--seconds: allowed is a number above 0')
+  if (positionals[0] === 'overload') return overload(given ?? 60, values.close ? 'close' : 'reset')
+
+  const names = values.only?.split(',') ?? candidates.map(({ name }) => name)
+  const unknown = names.find(name => !candidates.some(candidate => candidate.name === name))
+  if (unknown) throw new Error(`--only: given ${unknown}, allowed are ${candidates.map(({ name }) => name).join(', ')}`)
+  const words = positionals.map(word => word.toLowerCase())
+  const isChosen = (name: string) => words.length === 0 || words.some(word => name.toLowerCase().includes(word))
+  const chosen = measurements.filter(({ rows }) => rows.some(row => isChosen(row.name)))
+  if (chosen.length === 0) throw new Error(`no row contains ${positionals.join(' or ')}`)
+
+  const seconds = given ?? 4
+  const date = new Date().toISOString()
+  const rows: Row[] = []
+  let failures = 0
+  for (const [n, measurement] of chosen.entries()) {
+    const measured = new Map<Name, Measured>()
+    // One after the other in each row: a machine that becomes slower or faster meanwhile favours neither for long.
+    for (const candidate of candidates.filter(({ name }) => names.includes(name))) {
+      if (candidate.name === 'floor' && measurement.withoutFloor) continue
+      say(`${n + 1} of ${chosen.length}: ${measurement.rows[0]?.name.replace(/, p\d+$/, '')} · ${candidate.what} …`)
+      try {
+        measured.set(candidate.name, await measure(candidate, measurement, seconds))
+      } catch (error) {
+        failures++
+        say(`${candidate.what} failed: ${(error as Error).message}`)
+      }
+    }
+    for (const row of rowsOf(measurement, measured, rows)) {
+      rows.push(row)
+      if (isChosen(row.name)) console.log(printed(row))
+    }
   }
-  const load = { publishers: 100, window: 20, payloadBytes: 100, warmUpMs: 2_000, durationMs: seconds * 1_000 }
-  const rows = await measure(
-    candidates.filter(({ name }) => !names || names.includes(name)),
-    load,
-  )
-  const machine = { cores: cpus().length, cpu: cpus()[0]?.model.trim() ?? 'unknown', node: process.versions.node }
-  const results: Results = { date: new Date().toISOString(), machine, load, rows }
   // A part of the rows is for whoever is tuning, and no result to publish.
-  if (!names) writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
-  console.log(resultsMarkdown(results))
+  if (words.length === 0 && names.length === candidates.length) {
+    const results: Results = { date, machine: machine(), versions: await versions(), seconds, rows }
+    writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
+    say('written to test/bench/results.json; npm run readme takes it over')
+  }
+  if (failures > 0) process.exitCode = 1
+}
+
+async function measure(candidate: Candidate, { measure }: Measurement, seconds: number): Promise<Measured> {
+  const target = await candidate.start()
+  try {
+    return await measure(target, seconds)
+  } finally {
+    await target.stop()
+  }
+}
+
+function rowsOf(measurement: Measurement, measured: ReadonlyMap<Name, Measured>, before: readonly Row[]): Row[] {
+  const [telehub, rival, floor] = (['telehub', 'mosquitto', 'floor'] as const).map(name => measured.get(name))
+  return measurement.rows.map(({ name, unit, figure, target }) => {
+    const [ours, theirs, least] = [telehub, rival, floor].map(one => one && rounded(one.figures[figure] ?? 0))
+    // Who failed has not reached it.
+    const reached = telehub ? target?.reached(telehub, rival, before) : target && false
+    return {
+      name,
+      unit,
+      ...(ours !== undefined && { telehub: ours }),
+      ...(theirs !== undefined && { rival: theirs }),
+      ...(least !== undefined && { floor: least }),
+      ...(ours !== undefined && theirs && { ratio: rounded(ours / theirs) }),
+      ...(target && { target: target.text }),
+      ...(reached !== undefined && { reached }),
+      ...(telehub?.note !== undefined && { note: telehub.note }),
+      cpu: {
+        ...(telehub && { telehub: shares(telehub) }),
+        ...(rival && { rival: shares(rival) }),
+        ...(floor && { floor: shares(floor) }),
+      },
+    }
+  })
+}
+
+const shares = ({ cpu }: Measured) => ({ server: rounded(cpu.server), generator: rounded(cpu.generator) })
+
+/** Three digits behind the point, none above a thousand: what comes after is chance. */
+function rounded(value: number): number {
+  return Number(value.toFixed(Math.abs(value) >= 1_000 ? 0 : 3))
+}
+
+function printed(row: Row): string {
+  const of = (name: string, value: number | undefined) =>
+    value === undefined ? '' : `${name} ${figure(value, row.unit)}`.padEnd(name.length + 13)
+  return [
+    row.name.padEnd(70),
+    of('telehub', row.telehub),
+    of('Mosquitto', row.rival),
+    of('floor', row.floor),
+    comparison(row).padEnd(9),
+    row.target ? `${verdict(row) || 'target'}: ${row.target}` : '',
+    row.note ?? '',
+    cpuOf(row),
+  ]
+    .filter(Boolean)
+    .join('  ')
+}
+
+/** Cores in use: by the server + by the load generator. */
+function cpuOf({ cpu }: Row): string {
+  const both = Object.entries(cpu).map(([name, { server, generator }]) => {
+    return `${name} ${server.toFixed(1)}+${generator.toFixed(1)}`
+  })
+  return `[cores ${both.join(', ')}]`
+}
+
+function machine(): Results['machine'] {
+  const all = cpus()
+  return { cores: all.length, cpu: all[0]?.model.trim() ?? 'unknown', memoryBytes: totalmem() }
+}
+
+async function versions(): Promise<Results['versions']> {
+  const { version } = JSON.parse(
+    readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
+  ) as { version: string }
+  const help = execHelp(await program('mosquitto', 'mosquitto'))
+  return { telehub: version, mosquitto: /version (\S+)/.exec(help)?.[1] ?? 'unknown', node: process.versions.node }
+}
+
+/** Mosquitto ends its help with an exit code that is none of success. */
+function execHelp(command: string): string {
+  try {
+    return execFileSync(command, ['-h'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  } catch (error) {
+    return String((error as { stdout?: unknown }).stdout ?? '')
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`bench: ${(error as Error).message}\n`)
+  say(`bench: ${(error as Error).message}`)
   process.exitCode = 1
 })

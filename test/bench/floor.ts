@@ -1,44 +1,169 @@
-import { createServer } from 'node:net'
+import { createHash } from 'node:crypto'
+import { createServer, type Socket } from 'node:net'
+import { encodeFrame, frame, PacketScanner, publishPacket } from './wire.js'
 
 /*
- * The least Node can do: finds PUBLISH packets in the bytes and acknowledges them. No sessions, no subscribers, no
- * disk. What a broker does costs the difference to this. Prints its port; ends when its parent does.
+ * The least Node can do: finds packets in the bytes, acknowledges a PUBLISH of QoS 1, passes every PUBLISH on to every
+ * subscriber at QoS 0. No sessions, no filters, no disk. What a broker does costs the difference to this. TCP and
+ * WebSocket on one port. Prints its port; ends when its parent does.
  */
 
 const connack = Buffer.from([0x20, 2, 0, 0])
 
-const server = createServer({ noDelay: true }, socket => {
-  let rest: Buffer = Buffer.alloc(0)
-  socket.on('error', () => socket.destroy())
-  socket.on('data', chunk => {
-    const data = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk
-    const answers: Buffer[] = []
-    let at = 0
-    while (at + 2 <= data.length) {
-      let length = 0
-      let head = at + 1
-      let byte: number | undefined
-      for (let shift = 0; ; shift += 7) {
-        byte = data[head++]
-        if (byte === undefined) break
-        length |= (byte & 0x7f) << shift
-        if (byte < 0x80) break
-      }
-      if (byte === undefined || head + length > data.length) break
-      const type = (data[at] as number) >> 4
-      if (type === 1) answers.push(connack)
-      else if (type === 3) {
-        const identifier = head + 2 + data.readUInt16BE(head)
-        answers.push(Buffer.from([0x40, 2, data[identifier] as number, data[identifier + 1] as number]))
-      }
-      at = head + length
-    }
-    rest = at === data.length ? Buffer.alloc(0) : Buffer.from(data.subarray(at))
-    if (answers.length > 0) socket.write(answers.length === 1 ? (answers[0] as Buffer) : Buffer.concat(answers))
-  })
-})
+/** Bytes that may wait for a subscriber before no publisher is read. */
+const outboxBytes = 1_000_000
 
-server.listen(0, '127.0.0.1', () => {
+const sockets = new Set<Peer>()
+const subscribers = new Set<Peer>()
+
+class Peer {
+  readonly #socket: Socket
+  #webSocket = false
+  #publishes = false
+  #answers: Buffer[] = []
+  #passedOn: Buffer[] = []
+  #rest: Buffer = Buffer.alloc(0)
+  readonly #packets = new PacketScanner((data, start, body, end) => this.#packet(data, start, body, end))
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    sockets.add(this)
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => {
+      sockets.delete(this)
+      subscribers.delete(this)
+      resume()
+    })
+    socket.on('drain', resume)
+    socket.once('data', chunk => {
+      if (chunk[0] === 0x47) this.#upgrade(chunk)
+      else {
+        this.#take(chunk)
+        socket.on('data', next => this.#take(next))
+      }
+    })
+  }
+
+  get full(): boolean {
+    return this.#socket.writableLength > outboxBytes
+  }
+
+  pause(): void {
+    if (this.#publishes) this.#socket.pause()
+  }
+
+  resume(): void {
+    if (this.#publishes) this.#socket.resume()
+  }
+
+  /** Packets, and the same as a frame. */
+  send(packets: Buffer, framed: () => Buffer): void {
+    this.#socket.write(this.#webSocket ? framed() : packets)
+  }
+
+  #take(chunk: Buffer): void {
+    this.#packets.take(chunk, 0, chunk.length)
+    if (this.#answers.length > 0) {
+      const answers = joined(this.#answers)
+      this.#answers = []
+      this.send(answers, () => encodeFrame(frame.binary, answers, false))
+    }
+    if (this.#passedOn.length > 0) {
+      const packets = joined(this.#passedOn)
+      this.#passedOn = []
+      let made: Buffer | undefined
+      const framed = () => {
+        made ??= encodeFrame(frame.binary, packets, false)
+        return made
+      }
+      for (const subscriber of subscribers) subscriber.send(packets, framed)
+      if (anyFull()) for (const peer of sockets) peer.pause()
+    }
+  }
+
+  #packet(data: Buffer, start: number, body: number, end: number): void {
+    const first = data[start] as number
+    const type = first >> 4
+    if (type === 1) this.#answers.push(connack)
+    else if (type === 8) {
+      subscribers.add(this)
+      this.#answers.push(suback(data, body, end))
+    } else if (type === 3) {
+      this.#publishes = true
+      const identifier = body + 2 + data.readUInt16BE(body)
+      if ((first & 6) !== 0) {
+        this.#answers.push(Buffer.from([0x40, 2, data[identifier] as number, data[identifier + 1] as number]))
+      }
+      if (subscribers.size === 0) return
+      if ((first & 6) === 0) this.#passOn(data, start, end)
+      else {
+        const topic = data.toString('utf8', body + 2, identifier)
+        this.#passedOn.push(publishPacket(topic, data.subarray(identifier + 2, end), 0))
+      }
+    }
+  }
+
+  /** Packets that lie side by side go on in one piece. */
+  #passOn(data: Buffer, start: number, end: number): void {
+    const last = this.#passedOn.at(-1)
+    if (last && last.buffer === data.buffer && last.byteOffset + last.length === data.byteOffset + start) {
+      this.#passedOn[this.#passedOn.length - 1] = data.subarray(start - last.length, end)
+    } else this.#passedOn.push(data.subarray(start, end))
+  }
+
+  /** RFC 6455 §4.2.2; the client's frames are masked with anything. */
+  #upgrade(request: Buffer): void {
+    const key = /^Sec-WebSocket-Key: (\S+)\r$/m.exec(request.toString('latin1'))?.[1] ?? ''
+    const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+    this.#webSocket = true
+    this.#socket.write(
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+        `Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    )
+    this.#socket.on('data', chunk => this.#unframe(chunk))
+  }
+
+  #unframe(chunk: Buffer): void {
+    let data = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk
+    for (;;) {
+      const short = data.length < 2 ? 0 : (data[1] as number) & 0x7f
+      const head = (short < 126 ? 2 : 4) + 4
+      if (short === 127) this.#socket.destroy()
+      if (data.length < head || short === 127) break
+      const end = head + (short < 126 ? short : data.readUInt16BE(2))
+      if (data.length < end) break
+      const payload = Buffer.from(data.subarray(head, end))
+      for (let i = 0; i < payload.length; i++)
+        payload[i] = (payload[i] as number) ^ (data[head - 4 + (i % 4)] as number)
+      if (((data[0] as number) & 0xf) === frame.binary) this.#take(payload)
+      data = data.subarray(end)
+    }
+    this.#rest = Buffer.from(data)
+  }
+}
+
+/** All filters granted at QoS 0. */
+function suback(data: Buffer, body: number, end: number): Buffer {
+  let filters = 0
+  for (let at = body + 2; at < end; at += 3 + data.readUInt16BE(at)) filters++
+  return Buffer.concat([Buffer.from([0x90, 2 + filters]), data.subarray(body, body + 2), Buffer.alloc(filters)])
+}
+
+function joined(parts: readonly Buffer[]): Buffer {
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
+}
+
+function anyFull(): boolean {
+  for (const subscriber of subscribers) if (subscriber.full) return true
+  return false
+}
+
+function resume(): void {
+  if (!anyFull()) for (const peer of sockets) peer.resume()
+}
+
+const server = createServer({ noDelay: true }, socket => void new Peer(socket))
+server.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 }, () => {
   const address = server.address()
   if (address && typeof address === 'object') process.send?.(address.port)
 })

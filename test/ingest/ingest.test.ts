@@ -1,16 +1,17 @@
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
 import { Ingest, type Log } from '../../src/ingest/ingest.js'
-import type { Publish } from '../../src/model.js'
+import type { PendingPublish, QoS } from '../../src/model.js'
 
-const publish = (qos: 0 | 1 | 2): Publish => ({
-  topic: 't',
-  payload: Buffer.from('x'),
+const publish = (qos: QoS, topic = 't', payload = 'x'): PendingPublish => ({
+  topic,
+  payload: Buffer.from(payload),
   qos,
   retain: false,
   clientId: 'c',
   user: '',
   packetId: 0,
+  settle: () => {},
 })
 
 /** A log whose commits happen when the test says so. */
@@ -18,54 +19,87 @@ function fixture() {
   const waiting: ((error: Error | undefined, sequence: number) => void)[] = []
   const log = {
     pendingBytes: 0,
-    full: false,
-    append: (_: unknown, done?: (typeof waiting)[0]) => void waiting.push(done ?? (() => {})),
+    append: (given: PendingPublish, done: (publish: PendingPublish, error: Error | undefined, n: number) => void) =>
+      void waiting.push((error, sequence) => done(given, error, sequence)),
   }
+  /** What is counted, and what is told. */
   const events: string[] = []
+  const told: string[] = []
   const ingest = new Ingest({
     log: log as Log,
     budgetBytes: 100,
     relieved: () => events.push('relieved'),
+    received: bytes => events.push(`received ${bytes}`),
     accepted: qos => events.push(`accepted ${qos}`),
+    settled: ({ topic, qos }, error, sequence) =>
+      told.push(`${topic} ${qos} ${error ? (error as HubError).code : sequence}`),
     refused: (qos, reason) => events.push(`refused ${qos} ${reason}`),
   })
-  return { log, waiting, events, ingest }
+  return { log, waiting, events, told, ingest }
 }
 
-t.test('QoS 1 and 2 are answered after the commit, QoS 0 at once', async t => {
-  const { waiting, events, ingest } = fixture()
-  const answers: string[] = []
-  for (const qos of [1, 0, 2] as const)
-    ingest.accept(publish(qos), (error, sequence) => answers.push(`${qos} ${error ? 'no' : sequence}`))
-  t.same(answers, ['0 0'])
+t.test('QoS 1 and 2 are settled after the commit, QoS 0 at once', async t => {
+  const { waiting, events, told, ingest } = fixture()
+  ingest.accept(publish(1, 'a'), true)
+  ingest.accept(publish(0, 'b', 'four'), false)
+  ingest.accept(publish(2, 'c'), false)
+  t.same(told, ['b 0 0'])
+  t.same(events, ['received 1', 'received 4', 'received 1'])
   for (const [i, done] of waiting.entries()) done(undefined, i + 10)
-  t.same(answers, ['0 0', '1 10', '2 12'])
-  t.same(events, ['accepted 1', 'accepted 0', 'accepted 2'])
+  t.same(told, ['b 0 0', 'a 1 10', 'c 2 12'])
+  t.same(events.slice(3), ['accepted 1', 'accepted 0', 'accepted 2'])
 })
 
-t.test('what is not kept is refused by reason, and QoS 1 is told', async t => {
-  const { log, waiting, events, ingest } = fixture()
-  const errors: unknown[] = []
-  ingest.accept(publish(1), error => errors.push(error))
-  ingest.accept(publish(0), error => errors.push(error))
-  for (const done of waiting) done(new HubError('spool_failed', 'disk'), 0)
-  log.full = true
-  ingest.accept(publish(0), error => errors.push(error))
-  t.match(errors, [undefined, { code: 'spool_failed' }, undefined])
-  t.same(events, ['refused 1 spool_failed', 'refused 0 spool_failed', 'refused 0 spool_full'])
+t.test('QoS 0 in order is settled in its place among the others, once, with no place in the spool', async t => {
+  const { waiting, told, ingest } = fixture()
+  ingest.accept(publish(1, 'a'), true)
+  ingest.accept(publish(0, 'b'), true)
+  ingest.accept(publish(0, 'c'), false)
+  ingest.accept(publish(2, 'd'), true)
+  ingest.accept(publish(0, 'e'), true)
+  t.same(told, ['c 0 0'])
+  for (const [i, done] of waiting.entries()) done(undefined, i + 1)
+  t.same(told, ['c 0 0', 'a 1 1', 'b 0 0', 'd 2 4', 'e 0 0'])
+})
+
+t.test('what is not kept is refused by reason, and QoS 1 and 2 are told', async t => {
+  const { waiting, events, told, ingest } = fixture()
+  ingest.accept(publish(1, 'a'), true)
+  ingest.accept(publish(0, 'b'), false)
+  ingest.accept(publish(0, 'c'), true)
+  ingest.accept(publish(2, 'd'), true)
+  for (const done of waiting.splice(0)) done(new HubError('spool_full', 'disk'), 0)
+  ingest.accept(publish(1, 'e'), true)
+  waiting[0]?.(new Error('a bug'), 0)
+  t.same(told, ['b 0 0', 'a 1 spool_full', 'c 0 0', 'd 2 spool_full', 'e 1 undefined'])
+  t.same(
+    events.filter(event => !event.startsWith('received')),
+    [
+      'refused 1 spool_full',
+      'refused 0 spool_full',
+      'refused 0 spool_full',
+      'refused 2 spool_full',
+      'refused 1 internal',
+    ],
+  )
 })
 
 t.test('past the budget it is overloaded until half of it is free, and says so once', async t => {
-  const { log, events, ingest } = fixture()
-  log.pendingBytes = 101
-  ingest.accept(publish(1), () => {})
-  t.ok(ingest.overloaded)
-  log.pendingBytes = 60
-  ingest.settled()
-  t.ok(ingest.overloaded)
-  log.pendingBytes = 50
-  ingest.settled()
-  ingest.settled()
-  t.notOk(ingest.overloaded)
-  t.same(events, ['relieved'])
+  for (const inOrder of [true, false]) {
+    const { log, events, ingest } = fixture()
+    log.pendingBytes = 100
+    ingest.accept(publish(0), inOrder)
+    t.notOk(ingest.overloaded)
+    log.pendingBytes = 101
+    ingest.accept(publish(inOrder ? 1 : 0), inOrder)
+    t.ok(ingest.overloaded)
+    log.pendingBytes = 60
+    ingest.settled()
+    t.ok(ingest.overloaded)
+    log.pendingBytes = 50
+    ingest.settled()
+    ingest.settled()
+    t.notOk(ingest.overloaded)
+    t.equal(events.filter(event => event === 'relieved').length, 1)
+  }
 })

@@ -50,7 +50,7 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
             m =>
               new Promise<void>((resolve, reject) => {
                 stamp = m.receivedAt
-                spool.append(m, error => (error ? reject(error) : resolve()))
+                spool.append(m, (_, error) => (error ? reject(error) : resolve()))
               }),
           ),
         )

@@ -35,7 +35,7 @@ async function open(dir: string, more: Partial<SpoolOptions> = {}) {
 
 const append = (spool: Spool, message: Publish) =>
   new Promise<number>((resolve, reject) =>
-    spool.append(message, (error, sequence) => (error ? reject(error) : resolve(sequence))),
+    spool.append(message, (_, error, sequence) => (error ? reject(error) : resolve(sequence))),
   )
 
 async function read(dir: string, spool: Spool, group = 'live', limit = 1_000): Promise<Message[]> {

@@ -1,0 +1,478 @@
+import type { Duplex } from 'node:stream'
+import { Framer, MalformedPacket, packetType, writeAck } from './packets.js'
+import type { Outlet } from './session.js'
+
+/** Where a connection came from. */
+export interface Peer {
+  readonly address: string
+  readonly listener: 'mqtt' | 'mqtts' | 'ws' | 'wss'
+}
+
+/** What speaks MQTT over a connection. */
+export interface Protocol {
+  /** The framer is at a whole packet. What it throws closes the connection. */
+  packet(framer: Framer): void
+  /** There is room in the outbox again. */
+  writable(): void
+  /** The connection is over; called once. */
+  closed(): void
+}
+
+export interface ConnectionLimits {
+  /** Largest packet before `open`, and after. */
+  readonly helloBytes: number
+  readonly packetBytes: number
+  /** Publishes, and bytes of them, that wait for the disk before the connection is read no further. */
+  readonly inflight: number
+  readonly inflightBytes: number
+  /** Publishes and bytes a second; 0 is no limit. */
+  readonly messages: number
+  readonly bytes: number
+  /** Bytes that may wait to be written; past it QoS 0 is dropped. */
+  readonly outboxBytes: number
+  /** Milliseconds from the connection to `open`. */
+  readonly connectMs: number
+  /** Milliseconds that one write may take. */
+  readonly stuckMs: number
+  /** Longest keep alive in milliseconds; 0 is no limit. */
+  readonly keepAliveMs: number
+}
+
+/** Counted since the start. */
+export interface Traffic {
+  bytesIn: number
+  bytesOut: number
+  packetsIn: number
+  packetsOut: number
+  publishesOut: number
+}
+
+/** What a connection asks of all of them together. */
+export interface Pool {
+  readonly limits: ConnectionLimits
+  /** Milliseconds of a clock that never jumps, as of this turn of the event loop. */
+  readonly now: number
+  /** While true nothing is read: what is accepted already waits for the disk. */
+  readonly overloaded: boolean
+  /** May so many bytes be processed in this turn? If not the connection is to be resumed in one of the next. */
+  grant(bytes: number): boolean
+  /** To be resumed in the next turn. */
+  queue(connection: Connection): void
+  /** To be flushed when this turn ends. */
+  dirty(connection: Connection): void
+  opened(connection: Connection): void
+  refused(reason: string, sentence: string): void
+  dropped(): void
+  readonly traffic: Traffic
+}
+
+/** Why a connection is not read now; several may hold at a time. */
+const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16 } as const
+
+const connectHeader = packetType.connect << 4
+
+/** Read in one go only from who sends as fast as it can: Node reads up to twice as much. */
+const bulkBytes = 32_768
+
+/** Written in one piece at most; how long one takes tells a slow reader from a stuck one. */
+const pieceBytes = 65_536
+
+/**
+ * One network connection, before and behind the MQTT protocol: cuts what comes in into packets, with true
+ * back-pressure (what is not read stays with the sender, in TCP), and gathers what goes out until the turn of the
+ * event loop ends, so that it leaves in one piece. All of it is bounded (research: aedes.md §2.4, §2.5).
+ */
+export class Connection implements Outlet {
+  readonly peer: Peer
+  readonly #stream: Duplex
+  readonly #pool: Pool
+  readonly #framer: Framer
+  readonly #openedAt: number
+  #protocol: Protocol | undefined
+  #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
+  #holds = 0
+  #stopped = false
+  #hasTurn = false
+  #inflight = 0
+  #inflightBytes = 0
+  #lastRead: number
+  /** Milliseconds without a packet after which the client is given up; 0: never. */
+  #patienceMs = 0
+  /** Publishes and bytes that may still be read before the rate limit holds. */
+  #messagesLeft = 0
+  #bytesLeft = 0
+  #refilledAt = 0
+  #chunks: Buffer[] = []
+  #acks: number[] = []
+  #bytes = 0
+  #writing = 0
+  #writingSince = 0
+  #isDirty = false
+  /** The session has more than there was room for. */
+  #wanted = false
+
+  constructor(stream: Duplex, peer: Peer, pool: Pool) {
+    this.peer = peer
+    this.#stream = stream
+    this.#pool = pool
+    this.#framer = new Framer(pool.limits.helloBytes)
+    this.#openedAt = this.#lastRead = pool.now
+    stream.on('data', this.#read.bind(this))
+    stream.on('error', ignore)
+    stream.on('close', () => this.#close())
+  }
+
+  /** Begins to read for `protocol`. */
+  serve(protocol: Protocol): void {
+    this.#protocol = protocol
+  }
+
+  /** CONNECT is with the broker: nothing more is read until `open`, or it would overtake. */
+  connecting(): void {
+    this.#hold(hold.connecting)
+  }
+
+  /** The client is connected: all that it sends may be read. `keepAlive` in seconds, as it asked; 0 for none. */
+  open(keepAlive: number): void {
+    if (this.#state !== 'hello') return
+    const { limits, now } = this.#pool
+    this.#state = 'open'
+    this.#framer.limit = limits.packetBytes
+    this.#messagesLeft = limits.messages
+    this.#bytesLeft = limits.bytes
+    this.#refilledAt = this.#lastRead = now
+    const asked = keepAlive * 1_000
+    const granted = limits.keepAliveMs > 0 && (asked === 0 || asked > limits.keepAliveMs) ? limits.keepAliveMs : asked
+    // [MQTT-3.1.2-24]
+    this.#patienceMs = granted * 1.5
+    this.#pool.opened(this)
+    this.#release(hold.connecting)
+  }
+
+  /** A publish of `bytes` waits for the disk. */
+  begin(bytes: number): void {
+    this.#inflight++
+    this.#inflightBytes += bytes
+    const { inflight, inflightBytes } = this.#pool.limits
+    if (this.#inflight >= inflight || this.#inflightBytes >= inflightBytes) this.#hold(hold.inflight)
+  }
+
+  /** It is there, or refused. */
+  done(bytes: number): void {
+    this.#inflight--
+    this.#inflightBytes -= bytes
+    if ((this.#holds & hold.inflight) === 0) return
+    const { inflight, inflightBytes } = this.#pool.limits
+    if (this.#inflight * 2 <= inflight && this.#inflightBytes * 2 <= inflightBytes) this.#release(hold.inflight)
+  }
+
+  /** Do publishes of it wait for the disk? */
+  get waiting(): boolean {
+    return this.#inflight > 0
+  }
+
+  /** One more publish of `bytes` was read: past the rate limit the connection is held until it is paid for. */
+  spend(bytes: number): void {
+    const { messages, bytes: perSecond } = this.#pool.limits
+    if (messages === 0 && perSecond === 0) return
+    const now = this.#pool.now
+    const seconds = (now - this.#refilledAt) / 1_000
+    this.#refilledAt = now
+    this.#messagesLeft = Math.min(messages, this.#messagesLeft + seconds * messages) - 1
+    this.#bytesLeft = Math.min(perSecond, this.#bytesLeft + seconds * perSecond) - bytes
+    const owed = Math.max(
+      messages > 0 ? -this.#messagesLeft / messages : 0,
+      perSecond > 0 ? -this.#bytesLeft / perSecond : 0,
+    )
+    if (owed <= 0 || (this.#holds & hold.rate) !== 0) return
+    this.#hold(hold.rate)
+    setTimeout(() => this.#release(hold.rate), Math.max(1, owed * 1_000)).unref()
+  }
+
+  // — out —
+
+  get roomy(): boolean {
+    if (this.#bytes + this.#writing < this.#pool.limits.outboxBytes / 2) return true
+    this.#wanted = true
+    return false
+  }
+
+  offer(packet: Buffer): void {
+    if (this.#bytes + this.#writing > this.#pool.limits.outboxBytes) this.#pool.dropped()
+    else {
+      this.#pool.traffic.publishesOut++
+      this.write(packet)
+    }
+  }
+
+  publish(parts: readonly Buffer[]): void {
+    if (this.#state === 'closed') return
+    this.#pool.traffic.publishesOut++
+    this.#pool.traffic.packetsOut++
+    for (const part of parts) this.#append(part)
+  }
+
+  /** Any other packet. */
+
+  write(packet: Buffer): void {
+    if (this.#state === 'closed') return
+    this.#pool.traffic.packetsOut++
+    this.#append(packet)
+  }
+
+  writeAck(type: number, packetId: number): void {
+    if (this.#state === 'closed') return
+    this.#pool.traffic.packetsOut++
+    if (this.#state === 'hello') {
+      // What is resumed must not overtake its CONNACK. [MQTT-3.2.0-1]
+      const packet = Buffer.allocUnsafe(4)
+      writeAck(packet, 0, type, packetId)
+      this.#append(packet)
+      return
+    }
+    this.#acks.push((type << 16) | packetId)
+    this.#bytes += 4
+    this.#soil()
+  }
+
+  #append(bytes: Buffer): void {
+    this.#chunks.push(bytes)
+    this.#bytes += bytes.length
+    this.#soil()
+  }
+
+  #soil(): void {
+    if (this.#isDirty) return
+    this.#isDirty = true
+    this.#pool.dirty(this)
+  }
+
+  /** The turn is over: what was written leaves, unless the last piece is still on its way. */
+  flush(): void {
+    this.#isDirty = false
+    if (this.#writing > 0 || this.#bytes === 0 || this.#state === 'closed') return
+    const piece = this.#nextPiece()
+    this.#writing = piece.length
+    this.#writingSince = this.#pool.now
+    this.#pool.traffic.bytesOut += piece.length
+    this.#stream.write(piece, this.#written)
+  }
+
+  readonly #written = (): void => {
+    this.#writing = 0
+    if (this.#bytes > 0) this.flush()
+    else if (this.#state === 'ending') this.#stream.end()
+    if (!this.#wanted || this.#bytes + this.#writing >= this.#pool.limits.outboxBytes / 2) return
+    this.#wanted = false
+    this.#protocol?.writable()
+  }
+
+  /** All acknowledgements first: nothing says that they must not overtake publishes. */
+  #nextPiece(): Buffer {
+    const acks = this.#acks
+    const chunks = this.#chunks
+    const first = chunks[0]
+    if (acks.length === 0 && first && (chunks.length === 1 || first.length > pieceBytes)) {
+      if (first.length > pieceBytes) chunks[0] = first.subarray(pieceBytes)
+      else this.#chunks = []
+      this.#bytes -= Math.min(first.length, pieceBytes)
+      return first.length > pieceBytes ? first.subarray(0, pieceBytes) : first
+    }
+    let size = acks.length * 4
+    let count = 0
+    while (count < chunks.length && size + (chunks[count] as Buffer).length <= pieceBytes) {
+      size += (chunks[count++] as Buffer).length
+    }
+    const piece = Buffer.allocUnsafe(size)
+    let at = 0
+    for (const ack of acks) {
+      writeAck(piece, at, ack >> 16, ack & 0xffff)
+      at += 4
+    }
+    for (let i = 0; i < count; i++) {
+      const chunk = chunks[i] as Buffer
+      piece.set(chunk, at)
+      at += chunk.length
+    }
+    if (acks.length > 0) this.#acks = []
+    this.#chunks = count === chunks.length ? [] : chunks.slice(count)
+    this.#bytes -= size
+    return piece
+  }
+
+  // — in —
+
+  #read(chunk: Buffer): void {
+    if (this.#state !== 'hello' && this.#state !== 'open') return
+    // Whoever does not begin as a CONNECT does is not waited for. [MQTT-3.1.0-1]
+    const isFirst = this.#state === 'hello' && this.#holds === 0 && this.#framer.buffered === 0
+    if (isFirst && chunk[0] !== connectHeader) {
+      this.#refuse(new MalformedPacket('MQTT-3.1.0-1', 'the first packet is not CONNECT'))
+      return
+    }
+    this.#pool.traffic.bytesIn += chunk.length
+    this.#framer.push(chunk)
+    const hasTurn = this.#hasTurn
+    this.#hasTurn = false
+    if (this.#holds !== 0) this.#stop()
+    else if (this.#pool.overloaded) this.#hold(hold.overload)
+    else if (this.#pool.grant(chunk.length) || hasTurn) {
+      this.#process()
+      // Who floods waits for its next turn with its bytes in the kernel, not in memory.
+      if (chunk.length >= bulkBytes) this.yield()
+    } else this.#hold(hold.turn)
+  }
+
+  /** Reads on when its next turn comes. */
+  yield(): void {
+    if (this.#holds === 0 && !this.isClosed) this.#hold(hold.turn)
+  }
+
+  /** Its turn has come. Returns how many bytes it may use it for. */
+  resume(): number {
+    const buffered = this.#framer.buffered
+    this.#holds &= ~(hold.turn | hold.overload)
+    this.#hasTurn = this.#holds === 0
+    if (this.#holds === 0) this.#process()
+    return Math.max(buffered, bulkBytes)
+  }
+
+  get buffered(): number {
+    return this.#framer.buffered
+  }
+
+  #process(): void {
+    const framer = this.#framer
+    try {
+      while (this.#holds === 0 && (this.#state === 'open' || this.#state === 'hello') && framer.next()) {
+        this.#lastRead = this.#pool.now
+        this.#pool.traffic.packetsIn++
+        this.#protocol?.packet(framer)
+      }
+    } catch (error) {
+      this.#refuse(error)
+    }
+    if (this.#holds === 0) this.#start()
+  }
+
+  #refuse(error: unknown): void {
+    const malformed = error instanceof MalformedPacket
+    const reason = !malformed ? 'internal' : error.tooLarge ? 'packet_too_large' : 'malformed'
+    this.#pool.refused(
+      reason,
+      `${error instanceof Error ? error.message : error}${malformed ? ` [${error.clause}]` : ''}`,
+    )
+    this.end()
+  }
+
+  #hold(why: number): void {
+    this.#holds |= why
+    if (why === hold.turn || why === hold.overload) this.#pool.queue(this)
+    this.#stop()
+  }
+
+  #release(why: number): void {
+    if ((this.#holds & why) === 0) return
+    this.#holds &= ~why
+    if (this.#holds !== 0) return
+    this.#holds = hold.turn
+    this.#pool.queue(this)
+  }
+
+  /**
+   * A paused stream would read 64 KB more, which a thousand held connections times make a difference: the handle of a
+   * socket is told itself, as Node does for its own `onread` buffers.
+   */
+  #stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#stream.pause()
+    const handle = handleOf(this.#stream)
+    if (!handle?.reading) return
+    handle.reading = false
+    handle.readStop()
+  }
+
+  #start(): void {
+    if (!this.#stopped || this.#state === 'closed' || this.#state === 'ending') return
+    this.#stopped = false
+    const handle = handleOf(this.#stream)
+    if (handle && !handle.reading) {
+      handle.reading = true
+      handle.readStart()
+    }
+    this.#stream.resume()
+  }
+
+  // — the end —
+
+  /** Twice a second: gives up a client that says nothing, takes nothing, or does not finish. */
+  sweep(): void {
+    const { limits, now } = this.#pool
+    if (this.#state === 'hello' && now - this.#openedAt > limits.connectMs) {
+      this.#giveUp('connect_timeout', `not connected within ${limits.connectMs} ms`)
+    } else if (this.#writing > 0 && now - this.#writingSince > limits.stuckMs) {
+      this.#giveUp(
+        'slow_consumer',
+        `took nothing for ${limits.stuckMs} ms with ${this.#bytes + this.#writing} bytes waiting`,
+      )
+    } else if (this.#state === 'ending' && this.#writing === 0) this.destroy()
+    else if (this.#patienceMs > 0 && this.#holds === 0 && now - this.#lastRead > this.#patienceMs) {
+      this.#giveUp('keepalive_timeout', `said nothing for ${Math.round(now - this.#lastRead)} ms`)
+    } else if (this.#holds !== 0) this.#lastRead = now
+  }
+
+  #giveUp(reason: string, sentence: string): void {
+    this.#pool.refused(reason, sentence)
+    this.destroy()
+  }
+
+  /** Closes it when what was written has left; nothing more is read. */
+  end(): void {
+    if (this.#state === 'closed' || this.#state === 'ending') return
+    this.#state = 'ending'
+    this.#over()
+    // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
+    this.#stream.resume()
+    if (this.#bytes === 0 && this.#writing === 0) this.#stream.end()
+    else this.#soil()
+  }
+
+  destroy(): void {
+    this.#stream.destroy()
+    this.#close()
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed' || this.#state === 'ending'
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#chunks = []
+    this.#acks = []
+    this.#bytes = 0
+    this.#over()
+  }
+
+  #over(): void {
+    const protocol = this.#protocol
+    this.#protocol = undefined
+    protocol?.closed()
+  }
+}
+
+interface ReadHandle {
+  reading: boolean
+  readStop(): void
+  readStart(): void
+}
+
+/** Of a plain TCP socket; TLS and WebSocket streams have buffers of their own between. */
+function handleOf(stream: Duplex): ReadHandle | undefined {
+  const { _handle: handle, encrypted } = stream as Duplex & { _handle?: ReadHandle | null; encrypted?: boolean }
+  return handle && !encrypted ? handle : undefined
+}
+
+function ignore(): void {}

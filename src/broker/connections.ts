@@ -1,0 +1,213 @@
+import type { Duplex } from 'node:stream'
+import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
+
+export interface ConnectionsOptions {
+  readonly limits: ConnectionLimits & {
+    /** At a time, in all and of one address. */
+    readonly connections: number
+    readonly perAddress: number
+  }
+  /** What speaks MQTT over a connection that has passed the limits. */
+  readonly protocol: (connection: Connection) => Protocol
+  /** While true nothing is read: what is accepted already waits for the disk. */
+  readonly overloaded: () => boolean
+  /** A connection was refused or cut off: counted, and said. */
+  readonly refused: (reason: string, sentence: string) => void
+  /** A QoS 0 delivery found its subscriber's outbox full. */
+  readonly dropped: () => void
+  /** Resolves when every publish read so far is acknowledged or refused. */
+  readonly drain: () => Promise<void>
+}
+
+/** Read in a turn of the event loop from all connections; what is more waits for one of the next. */
+const turnBytes = 524_288
+
+/** Read at once even when the turn is spent: a client that says little does not wait behind those that flood. */
+const smallBytes = 2_048
+
+/** Read and held for a later turn, of all connections; past it none is read before its turn. */
+const heldBytes = 33_554_432
+
+const sweepMs = 500
+
+/**
+ * All connections, and what they share: the turns of the event loop, in which each gets its share of reading and its
+ * outbox is flushed once, the limits on how many there are, and one timer for everything that can take too long.
+ */
+export class Connections implements Pool {
+  readonly name = 'connections'
+  readonly limits: ConnectionsOptions['limits']
+  readonly traffic = { bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsOut: 0, publishesOut: 0 }
+  now = performance.now()
+  readonly #options: ConnectionsOptions
+  readonly #all = new Set<Connection>()
+  /** Not connected yet, the longest waiting first. */
+  readonly #unconnected = new Set<Connection>()
+  readonly #addresses = new Map<string, number>()
+  readonly #dirty: Connection[] = []
+  #queue: Connection[] = []
+  #held = 0
+  #allWait = false
+  #left = turnBytes
+  #scheduled = false
+  #stopping = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: ConnectionsOptions) {
+    this.#options = options
+    this.limits = options.limits
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
+  }
+
+  /** Reads no more, lets the acknowledgements out, then ends every connection. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    await this.#options.drain()
+    await new Promise(resolve => setImmediate(resolve))
+    const all = [...this.#all]
+    for (const connection of all) connection.end()
+    // What was written leaves with the next turns, from whoever takes it.
+    for (let wait = 0; wait < 10 && this.#all.size > 0; wait++) await new Promise(resolve => setTimeout(resolve, 20))
+    for (const connection of this.#all) connection.destroy()
+    clearInterval(this.#timer)
+  }
+
+  get count(): number {
+    return this.#all.size
+  }
+
+  accept(stream: Duplex, peer: Peer): void {
+    if (this.#stopping) {
+      stream.on('error', () => {}).destroy()
+      return
+    }
+    const { connections, perAddress } = this.limits
+    const ofAddress = this.#addresses.get(peer.address) ?? 0
+    if (ofAddress >= perAddress && !this.#giveWay('limits.address', peer.address)) {
+      this.#turnAway(stream, 'too_many_of_address', `${peer.address} has ${ofAddress} connections (limits.address)`)
+      return
+    }
+    if (this.#all.size >= connections && !this.#giveWay('limits.connections')) {
+      this.#turnAway(stream, 'too_many_connections', `${this.#all.size} connections are open (limits.connections)`)
+      return
+    }
+    this.#schedule()
+    const connection = new Connection(stream, peer, this)
+    this.#all.add(connection)
+    this.#unconnected.add(connection)
+    this.#addresses.set(peer.address, (this.#addresses.get(peer.address) ?? 0) + 1)
+    stream.once('close', () => this.#gone(connection))
+    connection.serve(this.#options.protocol(connection))
+  }
+
+  /** The overload is over. */
+  relieved(): void {
+    this.#schedule()
+  }
+
+  // — Pool —
+
+  get overloaded(): boolean {
+    return this.#stopping || this.#options.overloaded()
+  }
+
+  grant(bytes: number): boolean {
+    this.#schedule()
+    const isLeft = this.#left > 0
+    this.#left -= bytes
+    return isLeft || bytes <= smallBytes
+  }
+
+  queue(connection: Connection): void {
+    this.#queue.push(connection)
+    this.#held += connection.buffered
+    this.#schedule()
+    if (this.#held < heldBytes || this.#allWait) return
+    this.#allWait = true
+    for (const each of this.#all) each.yield()
+  }
+
+  dirty(connection: Connection): void {
+    this.#dirty.push(connection)
+    this.#schedule()
+  }
+
+  opened(connection: Connection): void {
+    this.#unconnected.delete(connection)
+  }
+
+  refused(reason: string, sentence: string): void {
+    this.#options.refused(reason, sentence)
+  }
+
+  dropped(): void {
+    this.#options.dropped()
+  }
+
+  // — turns —
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.now = performance.now()
+    setImmediate(this.#turn)
+  }
+
+  /** The end of a turn: what was written leaves; who was held longest is read first. */
+  readonly #turn = (): void => {
+    this.#scheduled = false
+    this.now = performance.now()
+    this.#left = turnBytes
+    if (this.#queue.length > 0 && !this.overloaded) this.#resume()
+    for (const connection of this.#dirty.splice(0)) connection.flush()
+  }
+
+  #resume(): void {
+    const waiting = this.#queue
+    this.#queue = []
+    let served = 0
+    while (served < waiting.length && this.#left > 0) {
+      this.#left -= (waiting[served++] as Connection).resume()
+    }
+    // Those not served stay first in line.
+    if (served < waiting.length) this.#queue = waiting.slice(served).concat(this.#queue)
+    this.#held = 0
+    for (const connection of this.#queue) this.#held += connection.buffered
+    this.#allWait &&= this.#held > heldBytes / 2
+    if (this.#queue.length > 0) this.#schedule()
+  }
+
+  #sweep(): void {
+    this.now = performance.now()
+    for (const connection of this.#all) connection.sweep()
+  }
+
+  /** The one that has waited longest for its CONNECT makes room, of one address or of all. */
+  #giveWay(setting: string, address?: string): boolean {
+    for (const waiting of this.#unconnected) {
+      if (address !== undefined && waiting.peer.address !== address) continue
+      this.refused('gave_way', `${waiting.peer.address} had not connected when room was needed (${setting})`)
+      waiting.destroy()
+      this.#gone(waiting)
+      return true
+    }
+    return false
+  }
+
+  #turnAway(stream: Duplex, reason: string, sentence: string): void {
+    this.refused(reason, sentence)
+    stream.on('error', () => {}).destroy()
+  }
+
+  #gone(connection: Connection): void {
+    if (!this.#all.delete(connection)) return
+    this.#unconnected.delete(connection)
+    const { address } = connection.peer
+    const left = (this.#addresses.get(address) ?? 1) - 1
+    if (left === 0) this.#addresses.delete(address)
+    else this.#addresses.set(address, left)
+  }
+}

@@ -1,0 +1,244 @@
+import { Readable } from 'node:stream'
+import type { QoS } from '../model.js'
+import type { Queued, Session, Subscription } from './session.js'
+import type { Published, Sessions } from './sessions.js'
+
+/** A packet as Aedes hands it over or takes it back. */
+export interface StoredPacket {
+  cmd: 'publish' | 'pubrel'
+  topic: string
+  payload: Buffer
+  qos: QoS
+  retain: boolean
+  dup: boolean
+  brokerId?: string
+  brokerCounter?: number
+  clientId?: string
+  messageId?: number | undefined
+}
+
+/** An Aedes client; its test suite gives no more than the id. */
+export interface ClientRef {
+  readonly id: string
+}
+
+interface AedesSubscription {
+  readonly topic: string
+  readonly qos: QoS
+}
+
+/**
+ * {@link Sessions} as Aedes' persistence interface, which Aedes' own abstract suite holds us to. What makes Aedes
+ * deliver is overridden in the hub, where sessions deliver themselves; see control.ts.
+ */
+export class Persistence {
+  readonly sessions: Sessions
+  broker: { readonly id: string } = { id: 'hub' }
+  /** What Aedes gave with a message or a subscription that our own state has no use for. */
+  readonly #given = new WeakMap<object, object>()
+
+  constructor(sessions: Sessions) {
+    this.sessions = sessions
+  }
+
+  async setup(broker: { readonly id: string }): Promise<void> {
+    this.broker = broker
+  }
+
+  async destroy(): Promise<void> {
+    await this.sessions.stop()
+  }
+
+  async storeRetained(packet: StoredPacket): Promise<void> {
+    this.sessions.publish({ ...published(packet), qos: 0 }, 0)
+    for (const message of this.sessions.retainedBy(packet.topic)) this.#given.set(message, { ...packet })
+  }
+
+  createRetainedStream(filter: string): Readable {
+    return this.createRetainedStreamCombi([filter])
+  }
+
+  createRetainedStreamCombi(filters: readonly string[]): Readable {
+    const found = new Set(filters.flatMap(filter => [...this.sessions.retainedBy(filter)]))
+    return Readable.from(
+      [...found].map(message => ({ retain: true, ...this.#given.get(message), ...clientOf(message) })),
+    )
+  }
+
+  async addSubscriptions({ id }: ClientRef, subscriptions: readonly AedesSubscription[]): Promise<void> {
+    const session = this.#session(id)
+    for (const given of subscriptions) {
+      this.sessions.subscribe(session, given.topic, given.qos)
+      this.#given.set(session.subscriptions.get(given.topic) as Subscription, { ...given })
+    }
+  }
+
+  async removeSubscriptions({ id }: ClientRef, filters: readonly string[]): Promise<void> {
+    const session = this.sessions.find(id)
+    for (const filter of filters) if (session) this.sessions.unsubscribe(session, filter)
+  }
+
+  async cleanSubscriptions({ id }: ClientRef): Promise<void> {
+    this.sessions.forget(id)
+  }
+
+  async subscriptionsByClient({ id }: ClientRef): Promise<AedesSubscription[]> {
+    return [...(this.sessions.find(id)?.subscriptions.values() ?? [])].map(subscription =>
+      this.#subscription(subscription),
+    )
+  }
+
+  async subscriptionsByTopic(topic: string): Promise<(AedesSubscription & { clientId: string })[]> {
+    return this.sessions
+      .subscribers(topic)
+      .filter(({ qos }) => qos > 0)
+      .map(subscription => ({ ...this.#subscription(subscription), clientId: subscription.session.clientId }))
+  }
+
+  async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
+    const all = [...this.sessions.all()].filter(({ subscriptions }) => subscriptions.size > 0)
+    const queueing = all.flatMap(({ subscriptions }) => [...subscriptions.values()].filter(({ qos }) => qos > 0))
+    return { subsCount: queueing.length, clientsCount: all.length }
+  }
+
+  getClientList(filter: string): Readable {
+    const all = [...this.sessions.all()].filter(({ subscriptions }) => subscriptions.has(filter))
+    return Readable.from(all.map(({ clientId }) => clientId))
+  }
+
+  async outgoingEnqueue({ clientId }: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
+    await this.outgoingEnqueueCombi([{ clientId }], packet)
+  }
+
+  async outgoingEnqueueCombi(
+    subscriptions: readonly { readonly clientId: string }[],
+    packet: StoredPacket,
+  ): Promise<void> {
+    for (const { clientId } of subscriptions) {
+      const entry = this.sessions.enqueue(this.#session(clientId), published(packet))
+      this.#given.set(entry, { ...packet })
+    }
+  }
+
+  /** Gives a queued publish its packet id, or replaces it by its PUBREL. */
+  async outgoingUpdate({ id }: ClientRef, packet: StoredPacket): Promise<void> {
+    const session = this.#session(id)
+    if (packet.cmd === 'pubrel') return void session.received(packet.messageId ?? 0)
+    const entry = [...session.unsent].find(one => this.#isFrom(one, packet))
+    if (!entry) return
+    // Aedes begins its ids anew with each connection; one that is still in flight is not given twice. [MQTT-2.3.1-2]
+    let messageId = packet.messageId ?? 0
+    while (session.inflight.has(messageId)) messageId = (messageId % 65_535) + 1
+    packet.messageId = messageId
+    this.sessions.number(session, entry, messageId)
+  }
+
+  /** The client has it. A call without a packet id clears nothing: it would hit another message (aedes #543). */
+  async outgoingClearMessageId(
+    { id }: ClientRef,
+    { messageId }: { messageId?: number },
+  ): Promise<StoredPacket | undefined> {
+    const session = this.sessions.find(id)
+    const entry = messageId === undefined ? undefined : session?.inflight.get(messageId)
+    if (!session || !entry) return undefined
+    const packet = this.#packet(entry, messageId)
+    session.clear(messageId as number)
+    return packet
+  }
+
+  outgoingStream({ id }: ClientRef): Readable {
+    const session = this.sessions.find(id)
+    return Readable.from([
+      ...[...(session?.inflight ?? [])].map(([messageId, entry]) =>
+        entry.released ? { cmd: 'pubrel', messageId } : this.#packet(entry, messageId),
+      ),
+      ...[...(session?.unsent ?? [])].map(entry => this.#packet(entry, undefined)),
+    ])
+  }
+
+  async incomingStorePacket({ id }: ClientRef, packet: StoredPacket): Promise<void> {
+    const { cmd, topic, payload, qos, retain, dup, messageId = 0 } = packet
+    this.sessions.received(this.#session(id), messageId, { cmd, topic, payload, qos, retain, dup, messageId })
+  }
+
+  async incomingGetPacket({ id }: ClientRef, { messageId = 0 }: { messageId?: number }): Promise<object> {
+    const known = this.sessions.find(id)?.incoming.get(messageId)
+    if (!known) throw new Error('no such packet')
+    return typeof known === 'symbol' ? { messageId } : known
+  }
+
+  async incomingDelPacket({ id }: ClientRef, { messageId = 0 }: { messageId?: number }): Promise<void> {
+    const session = this.#session(id)
+    await new Promise<void>((resolve, reject) =>
+      this.sessions.release(session, messageId, error => (error ? reject(error) : resolve())),
+    )
+  }
+
+  async cleanIncoming({ id }: ClientRef): Promise<void> {
+    const session = this.sessions.find(id)
+    if (session) this.sessions.clearIncoming(session)
+  }
+
+  async putWill({ id }: ClientRef, packet: StoredPacket): Promise<void> {
+    packet.brokerId = this.broker.id
+    packet.clientId = id
+    this.sessions.putWill(published(packet))
+    this.#given.set(this.sessions.will(id) as Published, { ...packet })
+  }
+
+  async getWill({ id }: ClientRef): Promise<StoredPacket | undefined> {
+    return this.#will(this.sessions.will(id))
+  }
+
+  async delWill({ id }: ClientRef): Promise<StoredPacket | undefined> {
+    return this.#will(this.sessions.deleteWill(id))
+  }
+
+  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
+    const wills = this.sessions.wills().map(will => this.#will(will) as StoredPacket)
+    return Readable.from(wills.filter(({ brokerId = '' }) => !brokers[brokerId]))
+  }
+
+  #session(clientId: string): Session {
+    return this.sessions.find(clientId) ?? this.sessions.open(clientId, false).session
+  }
+
+  #subscription(subscription: Subscription): AedesSubscription {
+    return { ...this.#given.get(subscription), topic: subscription.filter, qos: subscription.qos }
+  }
+
+  #isFrom(entry: Queued, { brokerId, brokerCounter }: StoredPacket): boolean {
+    const given = this.#given.get(entry) as StoredPacket | undefined
+    return given?.brokerId === brokerId && given?.brokerCounter === brokerCounter
+  }
+
+  #packet(entry: Queued, messageId: number | undefined): StoredPacket {
+    const { brokerId, brokerCounter, payload = entry.payload } = (this.#given.get(entry) ?? {}) as Partial<StoredPacket>
+    const { topic, qos, retain, clientId } = entry
+    return {
+      cmd: 'publish',
+      topic,
+      payload: Buffer.isBuffer(payload) ? entry.payload : payload,
+      qos,
+      retain,
+      dup: false,
+      ...(brokerId !== undefined && { brokerId }),
+      ...(brokerCounter !== undefined && { brokerCounter }),
+      ...(clientId && { clientId }),
+      messageId,
+    }
+  }
+
+  #will(will: Published | undefined): StoredPacket | undefined {
+    return will && ({ ...will, ...this.#given.get(will) } as StoredPacket)
+  }
+}
+
+/** Payloads that are text are given, too. */
+function published({ topic, payload, qos, retain, clientId = '' }: StoredPacket): Published {
+  return { topic, payload: Buffer.isBuffer(payload) ? payload : Buffer.from(payload), qos, retain, clientId }
+}
+
+function clientOf<T extends { clientId?: string }>({ clientId, ...message }: T) {
+  return clientId ? { ...message, clientId } : message
+}

@@ -1,0 +1,122 @@
+/** A retained message. [MQTT-3.3.1-5] */
+export interface Retained {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: 0 | 1 | 2
+  /** Who published it; empty for the hub itself. */
+  readonly clientId: string
+}
+
+interface Node {
+  children: Map<string, Node> | undefined
+  message: Retained | undefined
+}
+
+/** What a retained message takes beside its topic and payload, and what a level in the trie takes, about. */
+const overheadBytes = 200
+const nodeBytes = 250
+
+/**
+ * The retained messages by topic: an exact topic is one map lookup, a filter with wildcards a walk of the trie that
+ * enters only the branches it matches.
+ */
+export class RetainedMessages {
+  readonly #exact = new Map<string, Retained>()
+  readonly #root: Node = { children: undefined, message: undefined }
+  #bytes = 0
+
+  get count(): number {
+    return this.#exact.size
+  }
+
+  /** About what they take in memory. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get(topic: string): Retained | undefined {
+    return this.#exact.get(topic)
+  }
+
+  /** Keeps a copy of the payload, exactly as large: what is kept for ever must not keep a network chunk. */
+  set({ topic, payload, qos, clientId }: Retained): void {
+    const copy = Buffer.allocUnsafeSlow(payload.length)
+    payload.copy(copy)
+    const known = this.#exact.get(topic)
+    this.#bytes += sizeOf(topic, payload) - (known ? sizeOf(topic, known.payload) : 0)
+    const message = { topic, payload: copy, qos, clientId }
+    this.#exact.set(topic, message)
+    let node = this.#root
+    for (const level of topic.split('/')) {
+      node.children ??= new Map()
+      let next = node.children.get(level)
+      if (!next) {
+        next = { children: undefined, message: undefined }
+        node.children.set(level, next)
+        this.#bytes += nodeBytes
+      }
+      node = next
+    }
+    node.message = message
+  }
+
+  delete(topic: string): boolean {
+    const known = this.#exact.get(topic)
+    if (!known) return false
+    this.#exact.delete(topic)
+    this.#bytes -= sizeOf(topic, known.payload)
+    const levels = topic.split('/')
+    const path: Node[] = [this.#root]
+    for (const level of levels) path.push(path.at(-1)?.children?.get(level) as Node)
+    ;(path.at(-1) as Node).message = undefined
+    for (let i = levels.length; i > 0; i--) {
+      const node = path[i] as Node
+      if (node.message || node.children) break
+      const parent = path[i - 1] as Node
+      parent.children?.delete(levels[i - 1] as string)
+      this.#bytes -= nodeBytes
+      if (parent.children?.size === 0) parent.children = undefined
+    }
+    return true
+  }
+
+  /** What a filter matches, in no order. What is set or deleted meanwhile may or may not be among it. */
+  match(filter: string): Iterable<Retained> {
+    return filter.includes('+') || filter.includes('#') ? walk(this.#root, filter.split('/'), 0) : this.#lookUp(filter)
+  }
+
+  /** Not before it is asked for: what is sent later must not be older than what was delivered meanwhile. */
+  *#lookUp(topic: string): Generator<Retained> {
+    const message = this.#exact.get(topic)
+    if (message) yield message
+  }
+
+  all(): Iterable<Retained> {
+    return this.#exact.values()
+  }
+}
+
+function sizeOf(topic: string, payload: Buffer): number {
+  return overheadBytes + topic.length * 2 + payload.length
+}
+
+function* walk(node: Node, levels: readonly string[], depth: number, isRoot = true): Generator<Retained> {
+  const level = levels[depth]
+  if (level === undefined) {
+    if (node.message) yield node.message
+    return
+  }
+  // "sport/#" also matches "sport": the parent level. [MQTT-4.7.1-2]
+  if (level === '#' && node.message) yield node.message
+  if (!node.children) return
+  if (level !== '+' && level !== '#') {
+    const next = node.children.get(level)
+    if (next) yield* walk(next, levels, depth + 1, false)
+    return
+  }
+  for (const [name, next] of node.children) {
+    // [MQTT-4.7.2-1]
+    if (isRoot && name.charCodeAt(0) === 36) continue
+    yield* walk(next, levels, level === '#' ? depth : depth + 1, false)
+  }
+}

@@ -1,0 +1,242 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+import type { Peer } from './connection.js'
+import { clientAddress, type Networks, plainAddress } from './proxy.js'
+
+export interface WebSocketsOptions {
+  /** Whose pages may connect beside the dashboard's own; `*` is everybody's. */
+  readonly origins: readonly string[]
+  /** Proxies whose X-Forwarded-For and X-Forwarded-Host are believed. */
+  readonly trusted: Networks
+  /** 0: none. */
+  readonly pingMs: number
+  /** Largest MQTT packet, counted as its remaining length. */
+  readonly packetBytes: number
+  readonly accept: (stream: Duplex, peer: Peer) => void
+  readonly refused: (reason: string, sentence: string) => void
+}
+
+const path = '/mqtt'
+
+/** Longest fixed header of an MQTT packet, whose limit is for what follows it. [MQTT-2.2] */
+const fixedHeaderBytes = 5
+
+/** How long a closing handshake may take. */
+const closeMs = 1_000
+
+/** MQTT over WebSockets, from the HTTP request on. [MQTT-6.0.0-3] [MQTT-6.0.0-4] */
+export class WebSockets {
+  readonly #options: WebSocketsOptions
+  readonly #server: WebSocketServer
+  /** With their addresses. */
+  readonly #streams = new Map<WebSocketStream, string>()
+  #pings: NodeJS.Timeout | undefined
+
+  constructor(options: WebSocketsOptions) {
+    this.#options = options
+    // The types do not know closeTimeout yet.
+    const server: ServerOptions & { closeTimeout: number } = {
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: options.packetBytes + fixedHeaderBytes,
+      closeTimeout: closeMs,
+      // MQTT 3.1 clients ask for mqttv3.1; one that asks for nothing is served as well.
+      handleProtocols: offered => ['mqtt', 'mqttv3.1'].find(name => offered.has(name)) ?? false,
+    }
+    this.#server = new WebSocketServer(server)
+  }
+
+  start(): void {
+    const { pingMs } = this.#options
+    if (pingMs > 0) this.#pings = setInterval(() => this.#ping(), pingMs).unref()
+  }
+
+  /** Upgrades no more; what is connected stays so. */
+  stop(): void {
+    clearInterval(this.#pings)
+    this.#server.close()
+  }
+
+  /** An HTTP request to become a WebSocket: answered here, whatever the answer. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    // Without a listener a reset connection would end the process.
+    socket.on('error', () => {})
+    const { origins, trusted, accept, refused } = this.#options
+    const { headers, url = '' } = request
+    const remote = plainAddress(socket.remoteAddress)
+    if (remote === undefined) {
+      socket.destroy()
+      return
+    }
+    if (url.split('?')[0] !== path) {
+      answer(socket, '404 Not Found', `There is no WebSocket at ${quoted(url)}, only at ${path}.`)
+      return
+    }
+    const address = clientAddress(headers, remote, trusted)
+    const forwarded = trusted.has(remote) ? `,${headers['x-forwarded-host'] ?? ''}` : ''
+    if (!isAllowed(headers.origin, `${headers.host ?? ''}${forwarded}`.split(','), origins)) {
+      const why = `pages of ${quoted(headers.origin)} may not connect; the setting ws.origins says which may`
+      refused('origin', `${address}: ${why}`)
+      answer(socket, '403 Forbidden', `WebSocket refused: ${why}.`)
+      return
+    }
+    this.#server.handleUpgrade(request, socket, head, webSocket => {
+      socket.setKeepAlive(true, 60_000)
+      const stream = new WebSocketStream(webSocket, socket)
+      this.#streams.set(stream, address)
+      stream.once('close', () => this.#streams.delete(stream))
+      stream.on('error', () => {})
+      accept(stream, { address, listener: 'encrypted' in socket ? 'wss' : 'ws' })
+    })
+  }
+
+  #ping(): void {
+    const { pingMs, refused } = this.#options
+    for (const [stream, address] of this.#streams) {
+      if (!stream.ping()) refused('ping_timeout', `${address}: no answer to a ping for ${pingMs} ms (ws.ping)`)
+    }
+  }
+}
+
+/**
+ * A page of another site must not reach a hub that only its visitor can: browsers let it open WebSockets anywhere
+ * (RFC 6455 §10.2). Whoever names no origin is no browser.
+ */
+function isAllowed(origin: string | undefined, hosts: readonly string[], origins: readonly string[]): boolean {
+  if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true
+  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
+  const { protocol, host } = new URL(origin)
+  // Of either scheme, as a proxy may have taken off the TLS; read as a URL, which leaves out the scheme's own port.
+  const urls = hosts.map(own => `${protocol}//${own.trim()}`)
+  return urls.some(own => URL.canParse(own) && new URL(own).host === host)
+}
+
+/** What a stranger wrote, fit for a sentence. */
+function quoted(text = ''): string {
+  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text)
+}
+
+function answer(socket: Socket, status: string, sentence: string): void {
+  const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8`
+  const body = `${sentence}\n`
+  socket.write(`${head}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  socket.destroySoon()
+}
+
+/** Up to here one copy costs less than a second buffer to write. */
+const joinedBytes = 1_024
+
+/**
+ * A WebSocket as the byte stream that MQTT wants. Each write, and all corked ones together, leave as one binary frame;
+ * a full reader stops the peer; a text frame ends the connection. [MQTT-6.0.0-1] [MQTT-6.0.0-2]
+ *
+ * Frames are written to the socket here and not by `send`, which costs a fifth more time for the small ones. This is
+ * safe as ws, without compression, writes its control frames whole and at once.
+ */
+export class WebSocketStream extends Duplex {
+  readonly #webSocket: WebSocket
+  readonly #socket: Socket
+  /** How much was read when the last ping was sent; -1 before the first. */
+  #readAtPing = -1
+
+  /** `socket` is what the WebSocket is made of. */
+  constructor(webSocket: WebSocket, socket: Socket) {
+    super({ allowHalfOpen: false, readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
+    this.#webSocket = webSocket
+    this.#socket = socket
+    webSocket.on('message', (data: Buffer, isBinary: boolean) => {
+      if (this.destroyed) return
+      if (!isBinary) {
+        webSocket.close(1003, 'MQTT needs binary frames')
+        this.destroy(new Error('a text frame; MQTT needs binary ones'))
+      } else if (!this.push(data)) webSocket.pause()
+    })
+    webSocket.on('error', error => this.destroy(error))
+    webSocket.on('close', code => {
+      // 1006: without a closing handshake (RFC 6455 §7.1.5). After one, what came before it is still to be read.
+      if (code === 1006) this.destroy()
+      else this.push(null)
+    })
+  }
+
+  /**
+   * Asks the peer for a sign of life; if none, of any kind, came since the last time, the connection is destroyed and
+   * the answer is false. A peer that is not read cannot give one.
+   */
+  ping(): boolean {
+    if (this.destroyed || this.#webSocket.isPaused) return true
+    const { bytesRead } = this.#socket
+    if (bytesRead === this.#readAtPing) {
+      this.#webSocket.terminate()
+      this.destroy(new Error('no answer to a ping'))
+      return false
+    }
+    this.#readAtPing = bytesRead
+    this.#webSocket.ping()
+    return true
+  }
+
+  override _read(): void {
+    if (this.#webSocket.isPaused) this.#webSocket.resume()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#send([chunk], chunk.length, done)
+  }
+
+  override _writev(written: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    const chunks = written.map(({ chunk }) => chunk)
+    this.#send(
+      chunks,
+      chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+      done,
+    )
+  }
+
+  #send(chunks: readonly Buffer[], length: number, done: (error?: Error | null) => void): void {
+    const socket = this.#socket
+    if (this.#webSocket.readyState !== this.#webSocket.OPEN) {
+      // Behind a close frame nothing may follow (RFC 6455 §5.5.1), and nobody would read it.
+      done()
+    } else if (length <= joinedBytes) {
+      socket.write(Buffer.concat([frameHeader(length), ...chunks]), done)
+    } else {
+      socket.cork()
+      socket.write(frameHeader(length))
+      for (const chunk of chunks.slice(0, -1)) socket.write(chunk)
+      socket.write(chunks.at(-1) as Buffer, done)
+      socket.uncork()
+    }
+  }
+
+  override _final(done: () => void): void {
+    this.#webSocket.close(1000)
+    done()
+  }
+
+  /** What was written leaves if the peer takes it in time, and so does the closing handshake. */
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#webSocket.close(1000)
+    // Paused it would not see the peer's answer.
+    this.#webSocket.resume()
+    done(error)
+  }
+}
+
+/** Of a whole, unmasked, binary message. (RFC 6455 §5.2) */
+function frameHeader(length: number): Buffer {
+  const header = Buffer.allocUnsafe(length < 126 ? 2 : length < 65_536 ? 4 : 10)
+  header[0] = 0x82
+  if (length < 126) header[1] = length
+  else if (length < 65_536) {
+    header[1] = 126
+    header.writeUInt16BE(length, 2)
+  } else {
+    header[1] = 127
+    header.writeBigUInt64BE(BigInt(length), 2)
+  }
+  return header
+}

@@ -1,0 +1,140 @@
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { readFileSync, rmSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { freePort, program, startProcess, tempDir } from '../services/service.js'
+
+/** A running server to load. */
+export interface Target {
+  readonly pid: number
+  /** MQTT over TCP. */
+  readonly port: number
+  /** MQTT over WebSocket, path `/mqtt`. */
+  readonly webSocketPort: number
+  stop(): Promise<void>
+}
+
+export interface Candidate {
+  readonly name: 'telehub' | 'mosquitto' | 'floor'
+  readonly what: string
+  start(): Promise<Target>
+}
+
+export const candidates: readonly Candidate[] = [
+  { name: 'floor', what: 'Node floor', start: startFloor },
+  { name: 'mosquitto', what: 'Mosquitto', start: startRival },
+  { name: 'telehub', what: 'telehub', start: startHub },
+]
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+
+/** More than any row needs: what is measured is speed, not where the limits are. */
+const hubLimits = ['--limits.connections', '100000', '--limits.address', '100000']
+
+/** Parses, acknowledges, passes on: the least Node can do. */
+async function startFloor(): Promise<Target> {
+  const child = fork(fileURLToPath(new URL('floor.js', import.meta.url)))
+  const port = await new Promise<number>((resolve, reject) => {
+    child.once('message', message => resolve(Number(message)))
+    child.once('exit', code => reject(new Error(`the floor ended with exit code ${code}`)))
+  })
+  return { pid: child.pid as number, port, webSocketPort: port, stop: () => end(child) }
+}
+
+/** Mosquitto, memory only: it has nothing on disk when it acknowledges. */
+async function startRival(): Promise<Target> {
+  const command = await program('mosquitto', 'mosquitto')
+  const cwd = await tempDir()
+  const [port, webSocketPort] = [await freePort(), await freePort()]
+  const config = join(cwd, 'mosquitto.conf')
+  const lines = [
+    // The first one must be TCP: with WebSockets alone it does not start (mosquitto #2284).
+    `listener ${port} 127.0.0.1`,
+    `listener ${webSocketPort} 127.0.0.1`,
+    'protocol websockets',
+    'allow_anonymous true',
+    'persistence false',
+    // As root it would become a user that may not read this folder.
+    ...(process.getuid?.() === 0 ? ['user root'] : []),
+    // Nothing of what a publisher in a hurry sends is dropped by the rival's own limits.
+    'max_queued_messages 0',
+    'max_inflight_messages 0',
+    'set_tcp_nodelay true',
+    'log_type error',
+    '',
+  ]
+  await writeFile(config, lines.join('\n'))
+  // Node raises its limit of open files by itself; others start with what the shell has.
+  const script = 'ulimit -n "$(ulimit -Hn)"; exec "$0" -c "$1"'
+  const args = ['-c', script, command, config]
+  const server = await startProcess({ command: '/bin/sh', args, cwd, port, timeoutMs: 10_000 })
+  return { pid: server.pid, port, webSocketPort, stop: () => server.stop() }
+}
+
+/** The built hub, as users run it: embedded queue and store, acknowledged after fdatasync. */
+export async function startHub(flags: readonly string[] = hubLimits): Promise<Target> {
+  // What is measured is a disk: where /tmp is memory, TMPDIR names another place.
+  const folder = await tempDir()
+  const args = ['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', folder, '--log.level', 'warn', ...flags]
+  const child = spawn(process.execPath, [join(root, 'dist/src/cli.js'), ...args], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const kill = () => void child.kill('SIGKILL')
+  process.once('exit', kill)
+  const gone = new Promise(resolve => child.once('exit', resolve))
+  // What it has not stored yet nobody will ask for.
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      kill()
+      await gone
+    }
+    process.off('exit', kill)
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  }
+  const ready = new Promise<Omit<Target, 'stop'>>((resolve, reject) => {
+    createInterface({ input: child.stdout }).on('line', line => {
+      const port = /^telehub ready .*mqtt:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1]
+      const webSocketPort = /ws:\/\/127\.0\.0\.1:(\d+)\/mqtt/.exec(line)?.[1]
+      if (port) resolve({ pid: child.pid as number, port: Number(port), webSocketPort: Number(webSocketPort) })
+    })
+    child.once('exit', code => reject(new Error(`telehub ended with exit code ${code} before it was ready`)))
+  })
+  try {
+    return { ...(await ready), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = new Promise(resolve => child.once('exit', resolve))
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000)
+  await gone
+  clearTimeout(timer)
+}
+
+/** Bytes of memory a process has at this moment, and had at most. */
+export function residentBytes(pid: number): { readonly now: number; readonly peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const of = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1_024
+  return { now: of('VmRSS'), peak: of('VmHWM') }
+}
+
+/** Processor time a process has used with all its threads, in seconds. */
+export function processorSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // Behind the program's name, which may hold anything. utime and stime are fields 14 and 15, in hundredths.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / 100
+}
+
+/** How many files, connections among them, a process of ours may have open. */
+export function openFilesLimit(): number {
+  return Number(/^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity)
+}

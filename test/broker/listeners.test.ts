@@ -1,0 +1,453 @@
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import type { Peer } from '../../src/broker/connection.js'
+import { Listeners, type ListenersOptions, listenError, loadTls } from '../../src/broker/listeners.js'
+import { HttpServer } from '../../src/http/server.js'
+import { eventually } from '../harness.js'
+import { tempDir } from '../services/service.js'
+
+const path = (name: string) => (name ? fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url)) : '')
+const file = (name: string) => readFileSync(path(name))
+const tls = { cert: path('server.pem'), key: path('server.key'), ca: '' }
+const secure = { ...tls, ca: path('ca.pem') }
+
+interface Accepted {
+  readonly stream: Duplex
+  readonly peer: Peer
+}
+
+interface Served {
+  readonly listeners: Listeners
+  /** By reason. */
+  readonly refused: Record<string, number>
+  readonly said: string[]
+  /** The server's side of the next connection. */
+  next(): Promise<Accepted>
+  waiting(): number
+}
+
+const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info'> = {
+  host: '127.0.0.1',
+  mqttPort: 0,
+  mqttsPort: 'off',
+  tls: { cert: '', key: '', ca: '' },
+  webSocket: { origins: [], pingMs: 0, packetBytes: 100_000 },
+  proxy: { trusted: [], protocol: false },
+  pending: 10_000,
+  handshakeMs: 10_000,
+}
+
+async function serve(t: Test, options: Partial<ListenersOptions> = {}): Promise<Served> {
+  const accepted: Accepted[] = []
+  const refused: Record<string, number> = {}
+  const said: string[] = []
+  const listeners = new Listeners({
+    ...defaults,
+    accept: (stream, peer) => {
+      t.teardown(() => stream.destroy())
+      accepted.push({ stream, peer })
+    },
+    refused: reason => {
+      refused[reason] = (refused[reason] ?? 0) + 1
+    },
+    info: sentence => said.push(sentence),
+    ...options,
+  })
+  t.teardown(() => listeners.stop())
+  await listeners.start()
+  const next = async () => {
+    while (accepted.length === 0) await sleep(1)
+    return accepted.shift() as Accepted
+  }
+  return { listeners, refused, said, next, waiting: () => accepted.length }
+}
+
+const mqttsPort = (served: Served) => served.listeners.mqttsPort ?? 0
+
+async function dial(t: Test, port: number, host = '127.0.0.1'): Promise<Socket> {
+  const socket = connect({ port, host, noDelay: true })
+  socket.on('error', () => {})
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Resolves when the handshake is over; what a refused client certificate does to TLS 1.3 comes after. */
+async function dialTls(t: Test, port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
+  const socket = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), ...options })
+  t.teardown(() => socket.destroy())
+  await once(socket, 'secureConnect')
+  socket.on('error', () => {})
+  return socket
+}
+
+async function read(stream: Duplex, length: number): Promise<string> {
+  let all = ''
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+    all += chunk
+    if (all.length >= length) break
+  }
+  return all
+}
+
+/** Unlike `once` does not mind an error before. */
+const closed = (socket: Socket) => new Promise<void>(resolve => socket.resume().once('close', () => resolve()))
+
+const echoes = async (t: Test, client: Duplex, { stream }: Accepted, sent = 'MQTT') => {
+  client.write(sent)
+  t.equal(await read(stream, sent.length), sent, 'there')
+  stream.write('back')
+  t.equal(await read(client, 4), 'back', 'and back')
+}
+
+t.test('TCP and TLS', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls })
+  const client = await dial(t, served.listeners.mqttPort)
+  const accepted = await served.next()
+  t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtt' })
+  await echoes(t, client, accepted)
+
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const client = await dialTls(t, mqttsPort(served), { minVersion: version, maxVersion: version })
+    const accepted = await served.next()
+    t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtts' })
+    await echoes(t, client, accepted)
+    client.destroy()
+    await eventually(() => accepted.stream.closed, 'it is over on both sides')
+  }
+  t.same(served.refused, {})
+
+  const old = { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const
+  await t.rejects(dialTls(t, mqttsPort(served), old), 'TLS 1.1')
+  const plain = await dial(t, mqttsPort(served))
+  plain.write(Buffer.from([0x10, 12, 0, 4, 77, 81, 84, 84, 4, 2, 0, 0, 0, 0]))
+  await closed(plain)
+  t.same(served.refused, { tls_handshake: 2 })
+  t.match(served.said[0], /127.0.0.1: TLS handshake failed: unsupported protocol/)
+  t.match(served.said[1], /127.0.0.1: TLS handshake failed: (wrong version number|packet length too long|http request)/)
+
+  const hasty = await dial(t, mqttsPort(served))
+  hasty.resetAndDestroy()
+  const leaving = connectTls({ port: mqttsPort(served), host: '127.0.0.1', ca: file('ca.pem') })
+  leaving.on('error', () => {})
+  await once(leaving, 'connect')
+  leaving.destroy()
+  await sleep(100)
+  t.same(served.refused, { tls_handshake: 2 }, 'who leaves is not refused')
+  t.equal(served.waiting(), 0)
+})
+
+t.test('an IPv4 client of a dual-stack port has an IPv4 address', async t => {
+  const served = await serve(t, { host: '::' })
+  await dial(t, served.listeners.mqttPort)
+  t.equal((await served.next()).peer.address, '127.0.0.1')
+  await dial(t, served.listeners.mqttPort, '::1')
+  t.equal((await served.next()).peer.address, '::1')
+})
+
+t.test('client certificates', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls: secure })
+  const port = mqttsPort(served)
+  const good = { cert: file('client.pem'), key: file('client.key') }
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const client = await dialTls(t, port, { ...good, maxVersion })
+    await echoes(t, client, await served.next())
+    for (const cert of [{}, { cert: file('stranger.pem'), key: file('stranger.key') }]) {
+      const refused = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), maxVersion, ...cert })
+      refused.on('error', () => {})
+      await closed(refused)
+    }
+  }
+  t.same(served.refused, { tls_handshake: 4 })
+  t.match(served.said[0], /TLS handshake failed: peer did not return a certificate/)
+  t.match(served.said[1], /certificate of a client was not accepted: DEPTH_ZERO_SELF_SIGNED_CERT/)
+  t.equal(served.waiting(), 0)
+})
+
+t.test('certificates and keys that are none are refused at the start, in words', async t => {
+  const dir = await tempDir()
+  const written = (name: string, content: string | Buffer) => {
+    writeFileSync(join(dir, name), content)
+    return join(dir, name)
+  }
+  const text = written('text.pem', 'not PEM')
+  const damaged = written('damaged.pem', String(file('server.pem')).replace(/M/g, 'N'))
+  const locked = '-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjMF8G\n-----END ENCRYPTED PRIVATE KEY-----\n'
+  const missing = join(dir, 'missing.pem')
+  for (const [given, why] of [
+    [{ cert: missing }, `tls.cert: ${missing}: there is no such file`],
+    [{ cert: dir }, /^tls.cert: .*: EISDIR/],
+    [{ cert: text }, `tls.cert: ${text}: holds no certificate in PEM`],
+    [{ cert: path('server.key') }, /^tls.cert: .*server.key: holds no certificate in PEM/],
+    [{ cert: damaged }, `tls.cert: ${damaged}: holds a damaged certificate`],
+    [{ key: missing }, `tls.key: ${missing}: there is no such file`],
+    [{ key: text }, `tls.key: ${text}: holds no private key in PEM without a passphrase`],
+    [{ key: written('locked.pem', locked) }, /^tls.key: .*: holds no private key in PEM without a passphrase/],
+    [{ key: path('server.pem') }, /^tls.key: .*server.pem: holds no private key/],
+    [{ key: path('stranger.key') }, /^tls.key: .*stranger.key: is not the key of the certificate in .*server.pem/],
+    [{ ca: missing }, `tls.ca: ${missing}: there is no such file`],
+    [{ ca: text }, `tls.ca: ${text}: holds no certificate in PEM`],
+  ] as const) {
+    const message = typeof why === 'string' ? new RegExp(`^${why.replaceAll('.', '\\.')}`) : why
+    t.throws(() => loadTls({ ...tls, ...given }), { code: 'bad_settings', message }, String(why))
+  }
+  const chain = written('chain.pem', Buffer.concat([file('server.pem'), file('ca.pem')]))
+  t.equal(loadTls({ ...tls, cert: chain }).cert.length, readFileSync(chain).length, 'a chain')
+  const { ca } = loadTls(secure)
+  t.ok(ca?.equals(file('ca.pem')))
+  await t.rejects(serve(t, { mqttsPort: 0, tls: { ...tls, cert: missing } }), { code: 'bad_settings' })
+  await serve(t, { tls: { ...tls, cert: missing } })
+  t.pass('without a port for it nobody looks')
+})
+
+const header = 'PROXY TCP4 203.0.113.9 198.51.100.1 56324 1883\r\n'
+const local = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x20\0\0\0', 'latin1')
+const proxy = { trusted: ['127.0.0.1'], protocol: true }
+
+t.test('PROXY protocol, before MQTT and before TLS', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls, proxy })
+  for (const [sent, address] of [
+    [Buffer.from(header), '203.0.113.9'],
+    [local, '127.0.0.1'],
+  ] as const) {
+    const client = await dial(t, served.listeners.mqttPort)
+    client.write(Buffer.concat([sent, Buffer.from('MQTT')]))
+    const accepted = await served.next()
+    t.same(accepted.peer, { address, listener: 'mqtt' })
+    t.equal(await read(accepted.stream, 4), 'MQTT', 'in one segment with what follows')
+    await echoes(t, client, accepted, 'more')
+
+    const apart = await dial(t, served.listeners.mqttPort)
+    for (const byte of sent) {
+      apart.write(Buffer.from([byte]))
+      await sleep(1)
+    }
+    const other = await served.next()
+    t.same(other.peer, { address, listener: 'mqtt' }, 'byte by byte')
+    await echoes(t, apart, other)
+
+    const raw = await dial(t, mqttsPort(served))
+    raw.cork()
+    raw.write(sent)
+    const overTls = connectTls({ socket: raw, host: 'localhost', ca: file('ca.pem') })
+    overTls.on('error', () => {})
+    process.nextTick(() => raw.uncork())
+    await once(overTls, 'secureConnect')
+    const third = await served.next()
+    t.same(third.peer, { address, listener: 'mqtts' })
+    await echoes(t, overTls, third)
+  }
+  t.same(served.refused, {})
+})
+
+t.test('a trusted proxy must send a header; what others send is theirs', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls, proxy })
+  for (const port of [served.listeners.mqttPort, mqttsPort(served)]) {
+    const bare = await dial(t, port)
+    bare.write(Buffer.from([0x10, 12, 0, 4]))
+    await closed(bare)
+    const silent = await dial(t, port)
+    silent.end()
+    await closed(silent)
+  }
+  t.same(served.refused, { proxy_header: 2 })
+  t.match(served.said[0], '127.0.0.1: no PROXY header, which proxy.protocol asks of it: it does not begin')
+  t.equal(served.waiting(), 0)
+  for (const other of [
+    { trusted: ['10.0.0.0/8'], protocol: true },
+    { trusted: ['127.0.0.1'], protocol: false },
+  ]) {
+    const served = await serve(t, { proxy: other })
+    const client = await dial(t, served.listeners.mqttPort)
+    client.write(header)
+    const { stream, peer } = await served.next()
+    t.same(peer, { address: '127.0.0.1', listener: 'mqtt' })
+    t.equal(await read(stream, header.length), header, 'not looked at')
+  }
+})
+
+t.test('who is slow is cut off, drip by drip', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls, proxy, handshakeMs: 300 })
+  const { mqttPort } = served.listeners
+  const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'
+  const took = await Promise.all(
+    (
+      [
+        [mqttPort, '', header],
+        [mqttPort, '', local.toString('latin1')],
+        [mqttsPort(served), '', header],
+        [mqttsPort(served), header, hello],
+        [mqttsPort(served), header, ''],
+      ] as const
+    ).map(async ([port, first, slowly]) => {
+      const socket = await dial(t, port)
+      const from = Date.now()
+      socket.write(first)
+      let at = 0
+      const drip = setInterval(() => socket.write(slowly.slice(at, ++at), 'latin1'), 40)
+      await closed(socket)
+      clearInterval(drip)
+      return Date.now() - from
+    }),
+  )
+  t.ok(
+    took.every(ms => ms >= 280 && ms < 2_000),
+    took.join(),
+  )
+  t.equal(served.waiting(), 0)
+  t.same(served.refused, { handshake_timeout: 5 })
+  t.match(served.said.join('\n'), '203.0.113.9: handshake cut off: not finished within 300 ms (limits.connect)')
+})
+
+t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', async t => {
+  const from = Date.now()
+  const served = await serve(t, { mqttsPort: 0, tls, proxy, pending: 100, handshakeMs: 60_000 })
+  for (const [port, sent] of [
+    [served.listeners.mqttPort, ''],
+    [served.listeners.mqttPort, header.slice(0, -1)],
+    [mqttsPort(served), header],
+    [mqttsPort(served), `${header}\x16\x03\x01\x02\x00\x01`],
+  ] as const) {
+    const before = served.refused.gave_way ?? 0
+    const idle = await Promise.all(Array.from({ length: 2_000 }, () => dial(t, port)))
+    for (const socket of idle) socket.resume().write(sent)
+    const client = await dial(t, port)
+    client.write(header)
+    if (port === mqttsPort(served)) {
+      const overTls = connectTls({ socket: client, host: 'localhost', ca: file('ca.pem') })
+      overTls.on('error', () => {})
+      await once(overTls, 'secureConnect')
+      await echoes(t, overTls, await served.next())
+    } else await echoes(t, client, await served.next())
+    await eventually(() => idle.filter(socket => socket.closed).length >= 1_900, 'those that waited longest gave way')
+    t.ok((served.refused.gave_way ?? 0) - before >= 1_900)
+    for (const socket of idle) socket.destroy()
+    await sleep(50)
+  }
+  t.same(Object.keys(served.refused), ['gave_way'])
+  const seconds = Math.ceil((Date.now() - from) / 1_000) + 1
+  t.ok(served.said.length <= 10 * seconds, `${served.said.length} sentences in ${seconds} s`)
+  t.match(served.said.join('\n'), /handshake cut off: gave way to another/)
+  t.match(served.said.join('\n'), /\(and \d+ more like it before\)/)
+})
+
+t.test('who has left, or got through, takes no place', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls, proxy, pending: 1, handshakeMs: 200 })
+  const opened: [Duplex, Accepted][] = []
+  for (const port of [served.listeners.mqttPort, mqttsPort(served)]) {
+    for (const sent of ['', 'PROXY', header.slice(0, -1)]) {
+      const socket = await dial(t, port)
+      socket.write(sent)
+      await sleep(20)
+      socket.destroy()
+      await sleep(20)
+    }
+    const socket = await dial(t, port)
+    socket.write(header)
+    if (port === served.listeners.mqttPort) opened.push([socket, await served.next()])
+    else {
+      const overTls = connectTls({ socket, host: 'localhost', ca: file('ca.pem') })
+      opened.push([overTls, await served.next()])
+    }
+  }
+  await sleep(300)
+  t.same(served.refused, {}, 'nor is it cut off later')
+  for (const [client, accepted] of opened) await echoes(t, client, accepted)
+})
+
+t.test('stop frees the ports at once, ends handshakes, and leaves connections alone', async t => {
+  const served = await serve(t, { mqttsPort: 0, tls })
+  const { mqttPort } = served.listeners
+  const securePort = mqttsPort(served)
+  const tcp = await dial(t, mqttPort)
+  const overTcp = await served.next()
+  const overTls = await dialTls(t, securePort)
+  const alsoTls = await served.next()
+  const halfOpen = await dial(t, securePort)
+  const gone = closed(halfOpen)
+  await sleep(50)
+  await served.listeners.stop()
+  await gone
+  await t.rejects(dial(t, mqttPort), { code: 'ECONNREFUSED' })
+  const again = await serve(t, { mqttPort, mqttsPort: securePort, tls })
+  t.equal(again.listeners.mqttPort, mqttPort)
+  t.equal(again.listeners.mqttsPort, securePort)
+  await echoes(t, tcp, overTcp)
+  await echoes(t, overTls, alsoTls)
+  t.same(served.refused, {})
+})
+
+t.test('a port that is taken is said so, and the other is not kept', async t => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => taken.close())
+  await once(taken, 'listening')
+  const port = (taken.address() as { port: number }).port
+  const said = (setting: string) => ({
+    code: 'port_taken',
+    message: new RegExp(`^${setting}: 127.0.0.1:${port} is taken`),
+  })
+  await t.rejects(serve(t, { mqttPort: port }), said('mqtt.port'))
+  await t.rejects(serve(t, { mqttsPort: port, tls }), said('mqtts.port'))
+  const [free] = [await serve(t)].map(({ listeners }) => {
+    const { mqttPort } = listeners
+    listeners.stop()
+    return mqttPort
+  })
+  await t.rejects(serve(t, { mqttPort: port, mqttsPort: free ?? 0, tls }), said('mqtt.port'))
+  await serve(t, { mqttPort: free ?? 0 })
+  await t.rejects(serve(t, { host: '192.0.2.1' }), { message: /192.0.2.1:0 is no address of this machine/ })
+})
+
+t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async t => {
+  const served = await serve(t)
+  const http = new HttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    version: 'test',
+    tls: loadTls(secure),
+    api: {
+      series: () => Promise.resolve(Buffer.from('[]')),
+      history: () => Promise.resolve(Buffer.from('{}')),
+      devices: () => Promise.resolve(Buffer.from('[]')),
+      dead: () => Promise.resolve(Buffer.from('[]')),
+      ready: async () => ({ ready: true, dependencies: [] }),
+      metrics: async () => ({ text: '', contentType: 'text/plain' }),
+      now: () => 0,
+    },
+    upgrade: (request, socket, head) => served.listeners.upgrade(request, socket, head),
+    listenError,
+    warn: sentence => t.comment(sentence),
+  })
+  await http.start()
+  t.teardown(() => http.stop())
+  const [response] = await once(
+    request({ host: '127.0.0.1', port: http.port, path: '/healthz', ca: file('ca.pem') }).end(),
+    'response',
+  )
+  t.equal(response.statusCode, 200, 'browsers need no certificate')
+  response.resume()
+  const own = `https://127.0.0.1:${http.port}`
+  const client = new WebSocket(`wss://127.0.0.1:${http.port}/mqtt`, 'mqtt', { ca: file('ca.pem'), origin: own })
+  t.teardown(() => client.terminate())
+  await once(client, 'open')
+  const { stream, peer } = await served.next()
+  t.same(peer, { address: '127.0.0.1', listener: 'wss' })
+  client.send(Buffer.from('MQTT'))
+  t.equal(await read(stream, 4), 'MQTT')
+
+  served.listeners.stop()
+  const late = new WebSocket(`wss://127.0.0.1:${http.port}/mqtt`, 'mqtt', { ca: file('ca.pem') })
+  const [error] = await once(late, 'error')
+  t.match(error.message, /503/, 'after the stop there are no more')
+  client.send(Buffer.from('more'))
+  t.equal(await read(stream, 4), 'more')
+})

@@ -1,0 +1,360 @@
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Queued, Session } from '../../src/broker/session.js'
+import type { Sessions } from '../../src/broker/sessions.js'
+import { nextFrame, writeFrames } from '../../src/journal.js'
+import { Random } from '../cases/packets.js'
+import {
+  absent,
+  crash,
+  fill,
+  folders,
+  journalOf,
+  message,
+  openSessions,
+  present,
+  queueLimits,
+  refuseWrites,
+  stateOf,
+  topicsOf,
+} from '../cases/sessions.js'
+import { tempDir } from '../services/service.js'
+
+const retained = (sessions: Sessions, topic: string) => [...sessions.retainedBy(topic)][0]?.payload.toString()
+
+// — the journal —
+
+t.test('a publish that is played again after a crash is queued once', async t => {
+  const next = await folders()
+  const dir = next()
+  const first = await openSessions(dir)
+  absent(first, 'c', { '#': 1 })
+  first.publish(message('a', { retain: true }), 7)
+  first.publish(message('b'), 8)
+  const second = await crash(first, dir, next())
+  t.equal(second.applied, 0, 'the spool had not reported 7')
+  for (const [topic, sequence] of [
+    ['a', 7],
+    ['b', 8],
+    ['c', 9],
+  ] as const) {
+    second.publish(message(topic, { retain: true }), sequence)
+  }
+  second.committed(9)
+  t.same(topicsOf(second.find('c')?.unsent ?? []), ['a', 'b', 'c'])
+  t.equal(retained(second, 'a'), 'payload of a')
+  const third = await crash(second, join(dir, '..', '2'), next())
+  t.equal(third.applied, 9)
+  t.same(topicsOf(third.find('c')?.unsent ?? []), ['a', 'b', 'c'])
+  await third.stop()
+})
+
+t.test('a crash at any moment: with the spool played again, each message is there once, or acknowledged', async t => {
+  const next = await folders()
+  const dir = next()
+  const first = await openSessions(dir, { queue: { ...queueLimits, window: 3 } })
+  absent(first, 'away', { '#': 1 })
+  const { session } = present(first, 'here', { '#': 2 })
+  // What is in the journal so far is told to the clients; what follows may be lost.
+  await first.flush()
+  const from = statSync(journalOf(dir)).size
+  const spool = Array.from({ length: 30 }, (_, i) => message(`t/${i + 1}`, { qos: i % 3 === 0 ? 2 : 1 }))
+  const acknowledged: string[] = []
+  for (const [i, publish] of spool.entries()) {
+    first.publish(publish, i + 1)
+    if (i % 4 === 3) first.committed(i + 1)
+    const [entry] = session.inflight.values()
+    if (i % 2 === 0 || !entry) continue
+    if (entry.qos === 2 && !entry.released) session.received(entry.packetId)
+    else {
+      if (entry.qos === 1) session.acknowledge(entry.packetId)
+      else session.complete(entry.packetId)
+      acknowledged.push(entry.topic)
+    }
+  }
+  await first.stop()
+  const whole = readFileSync(journalOf(dir))
+  const all = topicsOf(first.find('away')?.unsent ?? [])
+  t.equal(all.length, spool.length)
+  let cuts = 0
+  for (let end = from; end <= whole.length; end = nextFrame(whole, end)?.end ?? whole.length + 1) {
+    const path = join(dir, readdirSync(dir)[0] as string)
+    writeFileSync(path, whole.subarray(0, end))
+    const second = await openSessions(dir)
+    for (const [i, publish] of spool.entries()) if (i + 1 > second.applied) second.publish(publish, i + 1)
+    const { inflight, unsent } = second.find('here') as Session
+    const here = [...topicsOf(inflight.values()), ...topicsOf(unsent)]
+    const lost = all.filter(topic => !here.includes(topic) && !acknowledged.includes(topic))
+    const order = all.filter(topic => here.includes(topic))
+    const away = topicsOf(second.find('away')?.unsent ?? [])
+    if (
+      lost.length > 0 ||
+      JSON.stringify(order) !== JSON.stringify(here) ||
+      JSON.stringify(away) !== JSON.stringify(all)
+    ) {
+      t.same({ lost, here, away }, { lost: [], here: order, away: all }, `cut at ${end}`)
+    }
+    await second.stop()
+    cuts++
+  }
+  t.ok(cuts > 50, `${cuts} moments`)
+})
+
+t.test('a torn journal loses its last record and no more', async t => {
+  const dir = await tempDir()
+  const first = await openSessions(dir)
+  for (const n of [1, 2, 3]) first.publish(message(`t/${n}`, { retain: true, qos: 0 }), 0)
+  await first.stop()
+  truncateSync(journalOf(dir), readFileSync(journalOf(dir)).length - 3)
+  const second = await openSessions(dir)
+  t.ok(retained(second, 't/1') && retained(second, 't/2'))
+  t.notOk(retained(second, 't/3'))
+  second.publish(message('t/3', { retain: true, qos: 0 }), 0)
+  await second.stop()
+  const third = await openSessions(dir)
+  t.equal(third.counts.retained, 3)
+  await third.stop()
+})
+
+t.test('damage in the middle of the journal: the rest is read, whatever is missing, and it is said', async t => {
+  const dir = await tempDir()
+  const first = await openSessions(dir)
+  const session = fill(first)
+  absent(first, 'gone', { '#': 1 })
+  first.forget('gone')
+  first.open('c', false)
+  first.unsubscribe(session, 'b')
+  first.clearIncoming(session)
+  first.publish(message('last', { retain: true }), 0)
+  await first.stop()
+  const whole = readFileSync(journalOf(dir))
+  let damaged = 0
+  for (let frame = nextFrame(whole, 0); frame && frame.end < whole.length; frame = nextFrame(whole, frame.end)) {
+    const bytes = Buffer.from(whole)
+    bytes.fill(0xff, frame.start + 12, frame.end)
+    writeFileSync(journalOf(dir), bytes)
+    const warnings: string[] = []
+    const sessions = await openSessions(dir, { warn: sentence => warnings.push(sentence) })
+    t.match(warnings, [/damaged/])
+    t.equal(retained(sessions, 'last'), 'payload of last')
+    const { session, wire } = present(sessions, 'c', { '#': 2 })
+    sessions.publish(message('after'), 9)
+    const expected = [...session.inflight.values()].map(({ packetId }) => packetId)
+    t.equal(new Set(expected).size, expected.length)
+    t.equal(wire.publishes.at(-1)?.topic, 'after')
+    await sessions.stop()
+    damaged++
+  }
+  t.ok(damaged > 15, `${damaged} records, each missing once`)
+})
+
+t.test('a journal with any of its records missing is read, and works', async t => {
+  const dir = await tempDir()
+  const first = await openSessions(dir, { queue: { ...queueLimits, messages: 3, window: 2 } })
+  fill(first)
+  const { session } = present(first, 'c', { '#': 2 })
+  for (let n = 10; n < 40; n++) {
+    first.publish(message(`t/${n}`, { qos: n % 3 === 0 ? 2 : 1 }), n)
+    const [entry] = session.inflight.values()
+    if (!entry || n % 3 === 0) continue
+    if (entry.qos === 1) session.acknowledge(entry.packetId)
+    else if (entry.released) session.complete(entry.packetId)
+    else session.received(entry.packetId)
+    if (n === 20) first.forget('gone')
+    if (n === 25) absent(first, 'gone', { '#': 1 })
+  }
+  await first.stop()
+  const path = journalOf(dir)
+  const whole = readFileSync(path)
+  const frames: Buffer[] = []
+  for (let frame = nextFrame(whole, 0); frame; frame = nextFrame(whole, frame.end)) {
+    frames.push(whole.subarray(frame.start, frame.end))
+  }
+  t.ok(frames.length > 80, `${frames.length} records`)
+  const random = new Random(3)
+  for (let round = 0; round < 200; round++) {
+    const missing = random.pick([5, 20, 50, 90])
+    writeFileSync(path, Buffer.concat(frames.filter(() => !random.chance(missing))))
+    const sessions = await openSessions(dir, { queue: { ...queueLimits, messages: 3, window: 2 } })
+    const { session, wire } = present(sessions, 'c', { '#': 1 })
+    const sent = [...session.inflight]
+    if (sent.some(([id, { packetId }]) => id < 1 || id !== packetId)) t.fail(`round ${round}: ids`)
+    for (let n = 0; session.inflight.size > 0 && n < 1_000; n++) {
+      const { packetId, qos, released } = session.inflight.values().next().value as Queued
+      const fault =
+        qos === 1 ? session.acknowledge(packetId) : released ? session.complete(packetId) : session.received(packetId)
+      if (fault) t.fail(`round ${round}: ${fault}`)
+    }
+    sessions.publish(message('after', { retain: true }), 99)
+    if (session.unsent.length > 0 || wire.publishes.at(-1)?.topic !== 'after') t.fail(`round ${round}: stuck`)
+    await sessions.stop()
+  }
+})
+
+t.test('frames that are no records are stepped over', async t => {
+  const dir = await tempDir()
+  const first = await openSessions(dir)
+  first.publish(message('a', { retain: true }), 0)
+  await first.stop()
+  const fd = openSync(join(dir, '0000000002.log'), 'w+')
+  const kept = nextFrame(readFileSync(journalOf(dir)), 0)?.body as Buffer
+  const long = Buffer.alloc(8)
+  long.writeUInt32LE(2 ** 32 - 1)
+  writeFrames(fd, [Buffer.from('x'), long, Buffer.from('\u0003\0\0\0{}}'), Buffer.from('\u0002\0\0\0{}'), kept])
+  closeSync(fd)
+  const second = await openSessions(dir)
+  t.same(stateOf(second).sessions, [])
+  await second.stop()
+})
+
+/** Publishes until the journal is written anew, with `meanwhile` in the same moment. */
+async function grow(sessions: Sessions, dir: string, meanwhile: () => void = () => {}): Promise<void> {
+  const before = journalOf(dir)
+  for (let n = 0; journalOf(dir) === before; n++) {
+    if (n === 100) throw new Error('not written anew')
+    sessions.publish(message('same', { qos: 0, retain: true, payload: Buffer.alloc(500_000, n) }), 0)
+    meanwhile()
+    await sessions.flush()
+  }
+}
+
+t.test('a long journal is written anew, with everything in it, and what is recorded in that moment once', async t => {
+  const next = await folders()
+  const dir = next()
+  const first = await openSessions(dir, { queue: { ...queueLimits, messages: 20 } })
+  fill(first)
+  const { session } = present(first, 'here', { 'n/+': 2 })
+  absent(first, 'away', { 'n/+': 1 })
+  let n = 10
+  await grow(first, dir, () => {
+    for (let i = 0; i < 3; i++) first.publish(message(`n/${n}`, { qos: n % 2 === 0 ? 1 : 2 }), ++n)
+    first.committed(n)
+    for (const { packetId, qos } of [...session.inflight.values()].slice(-2)) {
+      if (qos === 1) session.acknowledge(packetId)
+      else session.received(packetId)
+    }
+    absent(first, `passing ${n}`, { '#': 1 })
+    first.forget(`passing ${n - 3}`)
+    first.received(session, n)
+    first.release(session, n - 3, () => {})
+  })
+  t.equal(readdirSync(dir).length, 1, 'the old file is gone')
+  const before = stateOf(first)
+  const second = await crash(first, dir, next())
+  t.same(stateOf(second), before)
+  t.equal(second.applied, n)
+  t.equal(retained(second, '$hub/why/c'), 'payload of $hub/why/c')
+  t.equal(retained(second, '$hub/last/a/1'), undefined)
+  await second.stop()
+})
+
+t.test('a journal with more in it than its limit is not rewritten at every commit', async t => {
+  const dir = await tempDir()
+  const sessions = await openSessions(dir)
+  for (let n = 0; n < 40; n++) {
+    sessions.publish(message(`t/${n}`, { qos: 0, retain: true, payload: Buffer.alloc(500_000) }), 0)
+  }
+  await sessions.flush()
+  await sessions.flush()
+  const before = readdirSync(dir)
+  for (let n = 0; n < 20; n++) {
+    sessions.publish(message('t/0', { qos: 0, retain: true }), 0)
+    await sessions.flush()
+  }
+  t.same(readdirSync(dir), before)
+  await sessions.stop()
+})
+
+t.test('what many wait for is in the journal once, before it is written anew and after, and in memory', async t => {
+  const next = await folders()
+  const dir = next()
+  const first = await openSessions(dir)
+  for (let n = 0; n < 100; n++) absent(first, `c${n}`, { '#': 1 })
+  const payload = Buffer.alloc(100_000, 'x')
+  for (let n = 0; n < 10; n++) first.publish(message(`t/${n}`, { payload }), n + 1)
+  await first.flush()
+  t.ok(statSync(journalOf(dir)).size < 2e6)
+  await grow(first, dir)
+  const size = statSync(journalOf(dir)).size
+  t.ok(size < 4e6, `${size} bytes for a million bytes of payload`)
+  const before = stateOf(first)
+  const second = await crash(first, dir, next())
+  t.same(stateOf(second), before)
+  const payloads = new Set([...second.all()].flatMap(({ unsent }) => [...unsent].map(({ payload }) => payload)))
+  t.equal(payloads.size, 10)
+  await second.stop()
+})
+
+// — a disk that refuses —
+
+t.test('what a full disk kept from the journal is in it once the disk takes writes again', async t => {
+  const next = await folders()
+  const dir = next()
+  const first = await openSessions(dir)
+  absent(first, 'c', { '#': 1 })
+  await first.flush()
+  const { restore } = refuseWrites()
+  first.publish(message('a', { retain: true }), 1)
+  first.committed(1)
+  await t.rejects(first.flush())
+  restore()
+  first.publish(message('b'), 2)
+  first.committed(2)
+  const before = stateOf(first)
+  const second = await crash(first, dir, next())
+  t.equal(second.applied, 2, 'the spool is not played again from 1')
+  t.same(stateOf(second), before)
+  await second.stop()
+})
+
+t.test('a journal that cannot be written anew on a full disk leaves nothing open and nothing behind', async t => {
+  const dir = await tempDir()
+  const sessions = await openSessions(dir)
+  const openFiles = () =>
+    existsSync('/proc/self/fd')
+      ? readdirSync('/proc/self/fd')
+          .map(fd => readLink(`/proc/self/fd/${fd}`))
+          .filter(path => path.startsWith(dir)).length
+      : 1
+  for (let n = 0; n < 17; n++) {
+    sessions.publish(message('same', { qos: 0, retain: true, payload: Buffer.alloc(1_000_000, n) }), 0)
+  }
+  await sessions.flush()
+  const { restore } = refuseWrites()
+  for (let n = 0; n < 20; n++) {
+    sessions.publish(message('t', { retain: true, payload: Buffer.from(`${n}`) }), 0)
+    await t.rejects(sessions.flush())
+  }
+  restore()
+  t.equal(openFiles(), 1)
+  t.ok(readdirSync(dir).length <= 2, readdirSync(dir).join(' '))
+  sessions.publish(message('u', { retain: true }), 0)
+  await sessions.flush()
+  const before = stateOf(sessions)
+  await sessions.stop()
+  t.equal(readdirSync(dir).filter(name => name.endsWith('.log')).length, 1)
+  const second = await openSessions(dir)
+  t.same(stateOf(second), before)
+  t.equal(readdirSync(dir).length, 1, 'what was begun and not finished is gone')
+  await second.stop()
+})
+
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    // The one that the listing itself had open.
+    return ''
+  }
+}

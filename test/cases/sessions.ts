@@ -1,0 +1,202 @@
+import fs, { cpSync, readdirSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import { join } from 'node:path'
+import { Framer, PublishReader, packetType } from '../../src/broker/packets.js'
+import type { Outlet, Queued, QueueLimits, Session } from '../../src/broker/session.js'
+import { type Published, Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
+import { tempDir } from '../services/service.js'
+
+export const queueLimits: QueueLimits = { window: 100, messages: 100_000, bytes: 64e6, ageMs: 0 }
+
+/** Sessions of a folder, with the limits that hubs have unless a test says otherwise; their clock stands still. */
+export async function openSessions(dir: string, more: Partial<SessionsOptions> = {}): Promise<Sessions> {
+  const sessions = new Sessions({
+    dir,
+    fsync: 'group',
+    queue: queueLimits,
+    sessions: 100_000,
+    sessionAgeMs: 0,
+    retained: { messages: 1_000_000, bytes: 256e6 },
+    now: () => 1_000_000,
+    dropped: () => {},
+    warn: () => {},
+    ...more,
+  })
+  await sessions.load()
+  return sessions
+}
+
+/** What is on disk in `dir` once all of it is there, opened as after a crash. The first ones are of no use any more. */
+export async function crash(
+  sessions: Sessions,
+  dir: string,
+  to: string,
+  more: Partial<SessionsOptions> = {},
+): Promise<Sessions> {
+  await sessions.flush()
+  cpSync(dir, to, { recursive: true })
+  await sessions.stop()
+  return openSessions(to, more)
+}
+
+export function message(topic: string, more: Partial<Published> = {}): Published {
+  return { topic, payload: Buffer.from(`payload of ${topic}`), qos: 1, retain: false, clientId: 'publisher', ...more }
+}
+
+export interface Sent {
+  readonly topic: string
+  readonly payload: string
+  readonly qos: 0 | 1 | 2
+  readonly packetId: number
+  readonly retain: boolean
+  readonly dup: boolean
+}
+
+const reader = new PublishReader()
+
+/** A connection that notes what is written to it. */
+export class Wire implements Outlet {
+  /** Publishes it takes until it is full. */
+  room = Number.POSITIVE_INFINITY
+  readonly publishes: Sent[] = []
+  #lines: string[] = []
+
+  get roomy(): boolean {
+    return this.room > 0
+  }
+
+  offer(packet: Buffer): void {
+    this.#read(packet)
+  }
+
+  publish(parts: readonly Buffer[]): void {
+    this.#read(Buffer.concat(parts))
+  }
+
+  writeAck(type: number, packetId: number): void {
+    const name = type === packetType.pubrel ? 'pubrel' : `type ${type}`
+    this.#lines.push(`${name} #${packetId}`)
+  }
+
+  /** What was written since the last call: `topic q1 #7 dup retain`, `pubrel #7`. */
+  take(): string[] {
+    const lines = this.#lines
+    this.#lines = []
+    return lines
+  }
+
+  #read(bytes: Buffer): void {
+    this.room--
+    const framer = new Framer(1e9)
+    framer.push(bytes)
+    if (!framer.next() || framer.end !== framer.buffer.length) throw new Error('not one whole packet')
+    reader.read(framer.header, framer.buffer, framer.start, framer.end)
+    const { topic, qos, packetId, retain, dup } = reader
+    const payload = framer.buffer.toString('latin1', reader.payloadStart, framer.end)
+    this.publishes.push({ topic, payload, qos, packetId, retain, dup })
+    const id = qos > 0 ? ` #${packetId}` : ''
+    this.#lines.push(`${topic} q${qos}${id}${dup ? ' dup' : ''}${retain ? ' retain' : ''}`)
+  }
+}
+
+/** A client that stays away: its session, with these subscriptions. */
+export function absent(sessions: Sessions, clientId: string, subscriptions: Readonly<Record<string, 0 | 1 | 2>> = {}) {
+  const { session } = sessions.open(clientId, false)
+  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, filter, qos)
+  sessions.leave(session)
+  return session
+}
+
+/** A client that is there, and its connection. */
+export function present(
+  sessions: Sessions,
+  clientId: string,
+  subscriptions: Readonly<Record<string, 0 | 1 | 2>> = {},
+  clean = false,
+): { session: Session; wire: Wire } {
+  const { session } = sessions.open(clientId, clean)
+  const wire = new Wire()
+  session.attach(wire)
+  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, filter, qos)
+  return { session, wire }
+}
+
+export function topicsOf(entries: Iterable<Queued>): string[] {
+  return [...entries].map(({ topic }) => topic)
+}
+
+/** All that is to outlive the connections, in a form to compare. */
+export function stateOf(sessions: Sessions) {
+  const queued = ({ topic, payload, qos, retain, clientId, at, packetId, released }: Queued) =>
+    `${topic} ${payload.length} ${payload.toString('latin1', 0, 50)} ${qos} ${retain} ${clientId} ${at} ${packetId} ${released}`
+  return {
+    sessions: [...sessions.all()]
+      .map(({ clientId, subscriptions, inflight, unsent, incoming }) => ({
+        clientId,
+        subscriptions: [...subscriptions.values()].map(({ filter, qos }) => `${filter} ${qos}`).sort(),
+        inflight: [...inflight.values()].map(queued),
+        unsent: [...unsent].map(queued),
+        incoming: [...incoming.keys()].sort((a, b) => a - b),
+      }))
+      .sort((a, b) => (a.clientId < b.clientId ? -1 : 1)),
+    retained: [...sessions.retainedBy('#')]
+      .map(({ topic, payload, qos, clientId }) => `${topic} ${payload.toString('latin1')} ${qos} ${clientId}`)
+      .sort(),
+    wills: sessions
+      .wills()
+      .map(({ clientId, topic, payload, qos, retain }) => `${clientId} ${topic} ${payload} ${qos} ${retain}`)
+      .sort(),
+    subscriptions: sessions.counts.subscriptions,
+  }
+}
+
+/** Leaves something of every kind. */
+export function fill(sessions: Sessions): Session {
+  const { session } = present(sessions, 'c', { 'a/#': 2, b: 0 })
+  sessions.publish(message('a/1', { retain: true }), 1)
+  sessions.publish(message('a/2', { qos: 2 }), 2)
+  sessions.publish(message('a/3', { qos: 2 }), 3)
+  sessions.publish(message('b'), 4)
+  session.acknowledge(1)
+  session.received(2)
+  sessions.leave(session)
+  sessions.publish(message('a/4', { clientId: '' }), 5)
+  sessions.publish(message('a/5', { qos: 2 }), 6)
+  sessions.committed(6)
+  sessions.putWill(message('will', { clientId: '__proto__', qos: 2, retain: true }))
+  sessions.putWill(message('will', { clientId: 'gone' }))
+  sessions.deleteWill('gone')
+  sessions.received(session, 5)
+  sessions.received(session, 6)
+  sessions.release(session, 6, () => {})
+  sessions.publish(message('$hub/last/a/1', { retain: true, qos: 0 }), 0)
+  sessions.publish(message('$hub/why/c', { retain: true, qos: 0 }), 0)
+  sessions.publish(message('cleared', { retain: true, qos: 0 }), 0)
+  sessions.publish(message('cleared', { retain: true, qos: 0, payload: Buffer.alloc(0) }), 0)
+  return session
+}
+
+export const journalOf = (dir: string) => join(dir, readdirSync(dir).find(name => name.endsWith('.log')) as string)
+
+/** A folder of folders: each call names a new one, to open sessions in or for what a crash leaves of them. */
+export async function folders(): Promise<() => string> {
+  const dir = await tempDir()
+  let n = 0
+  return () => join(dir, String(++n))
+}
+
+/** Until it is restored the disk takes nothing, as when it is full. */
+export function refuseWrites(): { restore(): void } {
+  const { write, writeSync } = fs
+  const full = () => Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+  const refused = (...given: unknown[]) => setImmediate(given.at(-1) as (error: Error) => void, full())
+  const thrown = () => {
+    throw full()
+  }
+  const put = (one: unknown, sync: unknown) => {
+    Object.assign(fs, { write: one, writeSync: sync })
+    syncBuiltinESMExports()
+  }
+  put(refused, thrown)
+  return { restore: () => put(write, writeSync) }
+}
