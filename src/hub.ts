@@ -92,7 +92,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     settled: () => ingest.settled(),
     committed: position => {
       broker.committed(position.sequence)
-      processor.tell('committed', position)
+      processor.committed(position)
     },
     warn: sentence => log.warn(sentence),
   })
@@ -424,6 +424,9 @@ interface ProcessorThreadOptions {
   readonly died: (error: Error) => void
 }
 
+/** How long the processor thread may not know of a commit. */
+const noticeMs = 4
+
 /** The processor thread, seen from the broker thread. */
 class ProcessorThread implements Part {
   readonly name = 'processor'
@@ -431,6 +434,8 @@ class ProcessorThread implements Part {
   #worker: Worker | undefined
   #link: Link<ProcessorOffers> | undefined
   #stopping = false
+  #position: SpoolPosition | undefined
+  #notice: NodeJS.Timeout | undefined
 
   constructor(options: ProcessorThreadOptions) {
     this.#options = options
@@ -459,8 +464,21 @@ class ProcessorThread implements Part {
 
   async stop(): Promise<void> {
     this.#stopping = true
+    clearTimeout(this.#notice)
     await this.#link?.call('stop', undefined)
     await this.#worker?.terminate()
+  }
+
+  /**
+   * Told a few times a hundredth of a second, however many groups are committed: what it reads is in larger batches
+   * then, and it takes less from the broker thread.
+   */
+  committed(position: SpoolPosition): void {
+    this.#position = position
+    this.#notice ??= setTimeout(() => {
+      this.#notice = undefined
+      if (this.#position) this.tell('committed', this.#position)
+    }, noticeMs)
   }
 
   call<Name extends keyof ProcessorOffers>(

@@ -1,5 +1,6 @@
 import { describe } from '../errors.js'
 import type { PendingPublish, QoS } from '../model.js'
+import { encodeNames, type NamedPublish } from '../queue/codec.js'
 import type { Connection, Protocol } from './connection.js'
 import type { Controlled, Port } from './control.js'
 import {
@@ -61,15 +62,12 @@ export class Client implements Protocol, Controlled {
   isShown = false
   #port: Port | undefined
   #session: Session | undefined
-  #isReady = false
+  #lastTopic = ''
+  #lastNames: Buffer | undefined
 
   constructor(connection: Connection, broker: ClientBroker) {
     this.connection = connection
     this.#broker = broker
-  }
-
-  get isReady(): boolean {
-    return this.#isReady
   }
 
   get session(): Session | undefined {
@@ -175,7 +173,7 @@ export class Client implements Protocol, Controlled {
     }
     if (!this.isShown) this.#broker.seen(this)
     const payload = buffer.subarray(reader.payloadStart, end)
-    const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes)
+    const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
     if (qos === 2) {
       connection.begin(bytes)
       const accept = (done: (error?: Error) => void) => {
@@ -190,6 +188,15 @@ export class Client implements Protocol, Controlled {
       else publish.bytes = 0
       this.#broker.accept(publish, waits)
     }
+  }
+
+  /** Encoded once when the same topic comes again and again, as it does from most devices. */
+  #namesFor(topic: string): Buffer | undefined {
+    if (topic !== this.#lastTopic) {
+      this.#lastTopic = topic
+      this.#lastNames = undefined
+    } else this.#lastNames ??= encodeNames({ clientId: this.id, user: this.user, topic })
+    return this.#lastNames
   }
 
   /** A publish is on disk, or a retransmission of one that is; or it is refused. */
@@ -267,7 +274,6 @@ export class Client implements Protocol, Controlled {
 
   ready(): void {
     if (!this.#session) return
-    this.#isReady = true
     this.#broker.connected(this)
     this.connection.open(this.connect?.keepAlive ?? 0)
   }
@@ -286,7 +292,7 @@ export class Client implements Protocol, Controlled {
 }
 
 /** A publish of a client on its way to the disk. One object for all that has to be known then: there may be many. */
-class Incoming implements PendingPublish {
+class Incoming implements PendingPublish, NamedPublish {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
@@ -300,6 +306,7 @@ class Incoming implements PendingPublish {
   bytes: number
   /** For QoS 2: the session has its packet id. */
   received: ((error?: Error) => void) | undefined
+  readonly names: Buffer | undefined
   readonly #client: Client
 
   constructor(
@@ -310,6 +317,7 @@ class Incoming implements PendingPublish {
     retain: boolean,
     packetId: number,
     bytes: number,
+    names: Buffer | undefined,
   ) {
     this.#client = client
     this.topic = topic
@@ -321,6 +329,7 @@ class Incoming implements PendingPublish {
     this.packetId = qos === 2 ? packetId : 0
     this.ackId = packetId
     this.bytes = bytes
+    this.names = names
   }
 
   settle(error: Error | undefined): void {

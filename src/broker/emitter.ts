@@ -32,18 +32,17 @@ export class Emitter {
     return this.#count
   }
 
-  match(topic: string): Subscription[] {
-    return this.#index.match(topic).flatMap(subscriptions => [...subscriptions])
+  /** The subscriptions that a topic reaches, a set for each filter. */
+  find(topic: string): readonly ReadonlySet<Subscription>[] {
+    return this.#index.match(topic)
   }
 
   /**
    * Delivers once to each session that subscribes, at the lower of the message's QoS and the highest that its matching
    * subscriptions ask for. [MQTT-3.3.5-1] [MQTT-3.8.4-6] Returns where it was queued durably.
    */
-  emit(delivery: Delivery): readonly QueuedIn[] {
-    const found = this.#index.match(delivery.topic)
-    const only = found[0]
-    if (!only) return none
+  emit(delivery: Delivery, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
+    const only = found[0] as ReadonlySet<Subscription>
     const queued: QueuedIn[] = []
     const deliver = (session: Session, qos: QoS) => {
       const entry = session.deliver(delivery, qos < delivery.qos ? qos : delivery.qos)
@@ -68,5 +67,3 @@ export class Emitter {
     return queued
   }
 }
-
-const none: readonly QueuedIn[] = []

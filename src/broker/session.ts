@@ -129,6 +129,8 @@ export class Session {
   best: QoS = 0
   readonly #limits: QueueLimits
   readonly #host: SessionHost
+  /** PUBREC came, and the journal does not have it yet. */
+  readonly #releasing = new Set<number>()
   #outlet: Outlet | undefined
   #number = 0
   #lastId = 0
@@ -148,8 +150,10 @@ export class Session {
     this.#outlet = outlet
     this.absentSince = 0
     for (const entry of this.inflight.values()) {
-      if (entry.released) outlet.writeAck(packetType.pubrel, entry.packetId)
-      else this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
+      if (entry.released) {
+        // It is sent when the journal has it.
+        if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
+      } else this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
     }
     this.pump()
   }
@@ -239,11 +243,14 @@ export class Session {
   received(packetId: number): string | undefined {
     const entry = this.inflight.get(packetId)
     if (entry?.qos === 1) return `PUBREC for the QoS 1 publish ${packetId}`
-    const outlet = this.#outlet
-    const release = () => outlet?.writeAck(packetType.pubrel, packetId)
+    const release = () => this.#outlet?.writeAck(packetType.pubrel, packetId)
     if (entry) {
       entry.released = true
-      this.#host.released(this, packetId, release)
+      this.#releasing.add(packetId)
+      this.#host.released(this, packetId, () => {
+        this.#releasing.delete(packetId)
+        release()
+      })
     } else release()
     return undefined
   }

@@ -162,8 +162,10 @@ export class Sessions {
     if (message.retain) this.#retain(message)
     if (this.#queuedBefore.size > 0 && this.#queuedBefore.has(sequence)) return
     const { topic, payload, qos, clientId } = message
+    const found = this.#emitter.find(topic)
+    if (found.length === 0) return
     const delivery = new Delivery(topic, payload, qos, clientId, this.#options.now(), ++this.#order)
-    const queued = this.#emitter.emit(delivery)
+    const queued = this.#emitter.emit(delivery, found)
     if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
   }
 
@@ -225,7 +227,7 @@ export class Sessions {
 
   /** The subscriptions that a publish to this topic would reach, each. */
   subscribers(topic: string) {
-    return this.#emitter.match(topic)
+    return this.#emitter.find(topic).flatMap(subscriptions => [...subscriptions])
   }
 
   /** Queues a message for one durable session, whatever it subscribes to. */

@@ -41,7 +41,8 @@ export class WebSockets {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      maxPayload: options.packetBytes + fixedHeaderBytes,
+      // A frame may hold more than one packet, or parts of them.
+      maxPayload: 2 * (options.packetBytes + fixedHeaderBytes),
       closeTimeout: closeMs,
       // MQTT 3.1 clients ask for mqttv3.1; one that asks for nothing is served as well.
       handleProtocols: offered => ['mqtt', 'mqttv3.1'].find(name => offered.has(name)) ?? false,

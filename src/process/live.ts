@@ -6,6 +6,7 @@ import type { Registry } from './registry.js'
 /** A retained message of the hub for the screen. */
 export interface Push {
   readonly topic: string
+  /** Empty takes it away. */
   readonly json: string
 }
 
@@ -46,7 +47,8 @@ export class Live {
       const reading = mapping.read(message)
       if ('reason' in reading || reading.points.length === 0) continue
       const json = this.#toJson(reading)
-      registry.said(message.topic, json)
+      const forgotten = registry.said(message.topic, json)
+      if (forgotten !== undefined) pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       pushes.push({ topic: hubTopics.last(message.topic), json })
     }
     if (pushes.length > 0) await push(pushes)

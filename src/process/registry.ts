@@ -4,7 +4,7 @@ import { systemCode } from '../errors.js'
 import type { Device, Message } from '../model.js'
 
 /** More clients or topics than this are not remembered: the one that has been silent longest goes. */
-const limit = 100_000
+const defaultLimit = 100_000
 
 const saveEveryMs = 5_000
 
@@ -21,6 +21,7 @@ interface Snapshot {
  */
 export class Registry {
   readonly #path: string
+  readonly #limit: number
   #devices = new Map<string, Device>()
   #last = new Map<string, string>()
   #next = 0
@@ -28,8 +29,9 @@ export class Registry {
   #timer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
 
-  constructor(path: string) {
+  constructor(path: string, limit = defaultLimit) {
     this.#path = path
+    this.#limit = limit
   }
 
   /** Reads the snapshot. Returns the first sequence number that is not in it, 0 when there is none. */
@@ -89,11 +91,14 @@ export class Registry {
     this.#dirty = true
   }
 
-  /** The newest reading of a topic, as it is pushed. */
-  said(topic: string, json: string): void {
+  /** The newest reading of a topic, as it is pushed. Returns the topic that was forgotten for it, if one was. */
+  said(topic: string, json: string): string | undefined {
     this.#last.delete(topic)
     this.#last.set(topic, json)
-    if (this.#last.size > limit) this.#last.delete(this.#last.keys().next().value as string)
+    if (this.#last.size <= this.#limit) return undefined
+    const [longest] = this.#last.keys()
+    if (longest !== undefined) this.#last.delete(longest)
+    return longest
   }
 
   devices(): readonly Device[] {
@@ -105,7 +110,7 @@ export class Registry {
   }
 
   #forgetOldest(): void {
-    if (this.#devices.size > limit) this.#devices.delete(this.#devices.keys().next().value as string)
+    if (this.#devices.size > this.#limit) this.#devices.delete(this.#devices.keys().next().value as string)
   }
 
   #save(): void {

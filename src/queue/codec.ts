@@ -10,8 +10,23 @@ import type { Message, Publish, QoS } from '../model.js'
  */
 const version = 1
 const headerBytes = 26
+const namesAt = 20
 
-export function encodedLength(message: Publish): number {
+/** A publish whose names may be encoded already. */
+export interface NamedPublish extends Publish {
+  readonly names?: Buffer | undefined
+}
+
+/** The three lengths, client id, user and topic as {@link encodePublish} writes them: many publishes have the same. */
+export function encodeNames({ clientId, user, topic }: Pick<Publish, 'clientId' | 'user' | 'topic'>): Buffer {
+  const lengths = [clientId, user, topic].map(name => Buffer.byteLength(name))
+  const names = Buffer.from(`      ${clientId}${user}${topic}`)
+  for (const [i, length] of lengths.entries()) names.writeUInt16LE(length, i * 2)
+  return names
+}
+
+export function encodedLength(message: NamedPublish): number {
+  if (message.names) return namesAt + message.names.length + message.payload.length
   return (
     headerBytes +
     Buffer.byteLength(message.clientId) +
@@ -28,7 +43,7 @@ export function encodeMessage(message: Message, target: Buffer, at: number): voi
 
 /** The same for a publish that is about to get its place. */
 export function encodePublish(
-  message: Publish,
+  message: NamedPublish,
   sequence: number,
   receivedAt: number,
   target: Buffer,
@@ -39,6 +54,11 @@ export function encodePublish(
   target.writeUInt16LE(message.packetId, at + 2)
   writeUInt64(target, sequence, at + 4)
   writeUInt64(target, receivedAt, at + 12)
+  if (message.names) {
+    target.set(message.names, at + namesAt)
+    target.set(message.payload, at + namesAt + message.names.length)
+    return
+  }
   let end = at + headerBytes
   const client = target.write(message.clientId, end)
   end += client

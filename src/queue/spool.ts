@@ -1,8 +1,8 @@
-import { fsyncSync, openSync, readdirSync, readFileSync, statSync, truncateSync, writeSync } from 'node:fs'
+import { constants, fsyncSync, openSync, readdirSync, readFileSync, statSync, truncateSync, writeSync } from 'node:fs'
 import { copyFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HubError } from '../errors.js'
-import { CommitLog, frameAt, nextFrame, syncDirectory } from '../journal.js'
+import { CommitLog, frameAt, nextFrame, syncDirectory, syncedWrites } from '../journal.js'
 import type { Message, Publish } from '../model.js'
 import { decodeMessage, encodedLength, encodePublish, readUInt64, writeUInt64 } from './codec.js'
 
@@ -63,7 +63,7 @@ export class Spool {
   constructor(options: SpoolOptions) {
     this.#options = options
     this.#log = new CommitLog({
-      fsync: options.fsync,
+      fsync: this.#writesAreSynced ? 'write' : options.fsync,
       rotateBytes: options.segmentBytes,
       rotate: async () => this.#newSegment(),
       first: () => this.#settledSequence + 1,
@@ -157,9 +157,17 @@ export class Spool {
     }
   }
 
+  get #writesAreSynced(): boolean {
+    return this.#options.fsync === 'group' && syncedWrites !== 0
+  }
+
+  get #flags(): number {
+    return constants.O_RDWR | (this.#writesAreSynced ? syncedWrites : 0)
+  }
+
   #newSegment(): { fd: number; end: number } {
     const segment = this.#settledSequence + 1
-    const fd = openSync(segmentPath(this.#options.dir, segment), 'wx+')
+    const fd = openSync(segmentPath(this.#options.dir, segment), this.#flags | constants.O_CREAT | constants.O_EXCL)
     writeHeader(fd, this.#receivedAt)
     fsyncSync(fd)
     syncDirectory(this.#options.dir)
@@ -200,7 +208,7 @@ export class Spool {
       truncateSync(path, end)
       this.#options.warn(`cut ${buffer.length - end} bytes of an unfinished write off ${path}`)
     }
-    const fd = openSync(path, 'r+')
+    const fd = openSync(path, this.#flags)
     if (!headed) writeHeader(fd, this.#receivedAt)
     fsyncSync(fd)
     return { fd, end }

@@ -23,6 +23,36 @@ const message = (sequence: number, topic: string, payload: string, clientId = 'c
   packetId: 0,
 })
 
+t.test('a topic that is forgotten for a newer one is taken from the screen, too', async t => {
+  const pushes: Push[] = []
+  const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
+  registry.start()
+  const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+  await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
+  t.same(
+    pushes.map(({ topic, json }) => [topic, json === '']),
+    [
+      ['$hub/last/a', false],
+      ['$hub/last/b', false],
+      ['$hub/last/a', true],
+      ['$hub/last/c', false],
+    ],
+  )
+  await live.handle([message(5, 'd', '5')])
+  t.same(
+    pushes.slice(4).map(({ topic, json }) => [topic, json === '']),
+    [
+      ['$hub/last/b', true],
+      ['$hub/last/d', false],
+    ],
+  )
+  t.same(
+    [...registry.last()].map(([topic]) => topic),
+    ['c', 'd'],
+  )
+  await registry.stop()
+})
+
 t.test(
   'live: the newest reading of each topic is pushed, with series, unit and quality; the rest is counted',
   async t => {
