@@ -20,7 +20,7 @@ export interface ConnectionsOptions {
 }
 
 /** Read in a turn of the event loop from all connections; what is more waits for one of the next. */
-const turnBytes = 524_288
+const turnBytes = 262_144
 
 /** Read at once even when the turn is spent: a client that says little does not wait behind those that flood. */
 const smallBytes = 2_048
