@@ -52,6 +52,9 @@ export interface BrokerOptions {
   }
 }
 
+/** Of all topic filters of one client together: kept sessions are there after the next start, too. */
+const maxFilterLength = 500_000
+
 /** Clients that are gone and still shown as offline, and refusals still shown. */
 const maxShown = 10_000
 
@@ -189,7 +192,9 @@ export class Broker {
       return 'shared subscriptions are not spoken: subscribe to the filter without $share/{group}/, or consume from RabbitMQ'
     }
     if (filter.startsWith('$SYS') && !this.#options.sysReadable) return '$SYS may not be read (sys.read)'
-    const { subscriptions } = client.session ?? {}
+    const { subscriptions, filterLength = 0 } = client.session ?? {}
+    if (filterLength + filter.length > maxFilterLength)
+      return `topic filters of more than ${maxFilterLength} characters in all`
     if (subscriptions && subscriptions.size >= this.#options.subscriptions && !subscriptions.has(filter)) {
       return `more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`
     }
@@ -200,11 +205,13 @@ export class Broker {
   #refused(client: Client, action: string, topic: string, reason: string): void {
     const { id, user } = client
     this.#options.refused(action)
-    this.#options.log.info(`refused ${id} to ${action} ${topic}: ${reason}`)
+    this.#options.log.info(`refused ${short(id)} to ${action} ${short(topic)}: ${short(reason)}`)
+    if (isTooLongToShow(id)) return
     this.#refusals.delete(id)
     this.#refusals.add(id)
     const time = Math.floor(this.#options.now() / 1_000)
-    this.#show(hubTopics.why(id), { clientId: id, user, action, topic, reason, time })
+    const said = { clientId: id, user: short(user), action, topic: short(topic), reason: short(reason), time }
+    this.#show(hubTopics.why(id), said)
     if (this.#refusals.size <= maxShown) return
     const oldest = this.#refusals.values().next().value as string
     this.#refusals.delete(oldest)
@@ -227,7 +234,7 @@ export class Broker {
 
   /** Its presence is shown: those that publish, leave a will, or keep a session. */
   #seen(client: Client): void {
-    if (client.isShown || !this.#connected.has(client)) return
+    if (client.isShown || !this.#connected.has(client) || isTooLongToShow(client.id)) return
     client.isShown = true
     this.#present(client.id, client.user, true)
   }
@@ -307,6 +314,18 @@ export class Broker {
       this.publish({ topic, payload: Buffer.from(value), qos: 0, retain: true })
     }
   }
+}
+
+/** What strangers wrote, fit for a line: neither long nor of several. */
+function short(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
+  const line = text.replace(/[\u0000-\u001f\u007f]/g, '·')
+  return line.length > 200 ? `${line.slice(0, 200)}…` : line
+}
+
+/** There are thousands of such topics, for ids of sane length. */
+function isTooLongToShow(clientId: string): boolean {
+  return clientId.length > 256
 }
 
 const droppedSentences: Readonly<Record<Dropped, string>> = {

@@ -209,7 +209,9 @@ export class Client implements Protocol, Controlled {
   }
 
   #release(session: Session, packetId: number): void {
+    this.connection.begin(recordBytes)
     this.#broker.sessions.release(session, packetId, error => {
+      this.connection.done(recordBytes)
       if (error) {
         this.#broker.debug(`${this.id}: PUBREL not acknowledged: ${error.message}`)
         this.connection.end()
@@ -220,10 +222,12 @@ export class Client implements Protocol, Controlled {
   /** SUBACK has a code for every filter, also for one that is there twice. [MQTT-3.8.4-4] [MQTT-3.8.4-5] */
   #subscribe(session: Session, { packetId, subscriptions }: Subscribe): void {
     const { sessions } = this.#broker
+    let refusals = 0
     const codes = subscriptions.map(({ filter, qos }) => {
       const fault = this.#broker.subscribeFault(this, filter)
       if (!fault) sessions.subscribe(session, filter, qos)
-      else this.#broker.refused(this, 'subscribe', filter, fault)
+      // The first of a packet is said: there may be a hundred thousand.
+      else if (refusals++ === 0) this.#broker.refused(this, 'subscribe', filter, fault)
       return fault ? refusedCode : qos
     })
     this.#whenKept(session, () => {
@@ -242,8 +246,12 @@ export class Client implements Protocol, Controlled {
   /** What a client is told of a session that outlives the connection is on disk before. */
   #whenKept(session: Session, answer: () => void): void {
     if (session.durable) {
+      this.connection.begin(recordBytes)
       this.#broker.sessions.flush().then(
-        () => session.attached && answer(),
+        () => {
+          this.connection.done(recordBytes)
+          if (session.attached) answer()
+        },
         error => {
           this.#broker.debug(`${this.id}: not acknowledged: ${describe(error)}`)
           this.connection.end()
@@ -275,7 +283,11 @@ export class Client implements Protocol, Controlled {
   ready(): void {
     if (!this.#session) return
     this.#broker.connected(this)
-    this.connection.open(this.connect?.keepAlive ?? 0)
+    const { connect } = this
+    if (!connect) return
+    // Neither is needed any more, and each may be large.
+    this.connect = { ...connect, will: undefined, password: undefined }
+    this.connection.open(connect.keepAlive)
   }
 
   send(bytes: Buffer): void {
@@ -337,6 +349,9 @@ class Incoming implements PendingPublish, NamedPublish {
     else this.#client.settled(this, error)
   }
 }
+
+/** What a change of the session that waits for the disk counts for among what is in flight. */
+const recordBytes = 256
 
 /** The code of SUBACK for a filter that is refused. [MQTT-3.9.3-2] */
 const refusedCode = 0x80

@@ -67,9 +67,18 @@ export interface Pool {
 }
 
 /** Why a connection is not read now; several may hold at a time. */
-const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16 } as const
+const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
+
+/** What a chunk or an acknowledgement that waits takes beside its bytes, about. */
+const waitingBytes = 32
 
 const connectHeader = packetType.connect << 4
+
+/** How long a peer may take to close after its answer has left. */
+const lingerMs = 500
+
+/** Node takes a longer one for 1 ms. */
+const maxTimerMs = 2 ** 31 - 1
 
 /** Read in one go only from who sends as fast as it can: Node reads up to twice as much. */
 const bulkBytes = 32_768
@@ -86,13 +95,17 @@ export class Connection implements Outlet {
   readonly peer: Peer
   readonly #stream: Duplex
   readonly #pool: Pool
-  readonly #framer: Framer
-  readonly #openedAt: number
+  #framer: Framer
+  #openedAt: number
   #protocol: Protocol | undefined
   #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
   #holds = 0
   #stopped = false
   #hasTurn = false
+  /** The peer has closed; what it sent before is still to be read. */
+  #isGone = false
+  #endedAt = 0
+  #rateTimer: NodeJS.Timeout | undefined
   #inflight = 0
   #inflightBytes = 0
   #lastRead: number
@@ -119,7 +132,7 @@ export class Connection implements Outlet {
     this.#openedAt = this.#lastRead = pool.now
     stream.on('data', this.#read.bind(this))
     stream.on('error', ignore)
-    stream.on('close', () => this.#close())
+    stream.on('close', () => this.#gone())
   }
 
   /** Begins to read for `protocol`. */
@@ -186,7 +199,8 @@ export class Connection implements Outlet {
     )
     if (owed <= 0 || (this.#holds & hold.rate) !== 0) return
     this.#hold(hold.rate)
-    setTimeout(() => this.#release(hold.rate), Math.max(1, owed * 1_000)).unref()
+    const ms = Math.min(maxTimerMs, Math.max(1, owed * 1_000))
+    this.#rateTimer = setTimeout(() => this.#release(hold.rate), ms).unref()
   }
 
   // — out —
@@ -233,12 +247,21 @@ export class Connection implements Outlet {
     this.#acks.push((type << 16) | packetId)
     this.#bytes += 4
     this.#soil()
+    this.#checkOutbox()
   }
 
   #append(bytes: Buffer): void {
     this.#chunks.push(bytes)
     this.#bytes += bytes.length
     this.#soil()
+    this.#checkOutbox()
+  }
+
+  /** Whoever asks and does not read the answers has to wait with the next question. */
+  #checkOutbox(): void {
+    if (this.#state !== 'open' || this.#isGone) return
+    const waiting = this.#bytes + waitingBytes * (this.#chunks.length + this.#acks.length)
+    if (waiting > 2 * this.#pool.limits.outboxBytes) this.#hold(hold.outbox)
   }
 
   #soil(): void {
@@ -250,6 +273,7 @@ export class Connection implements Outlet {
   /** The turn is over: what was written leaves, unless the last piece is still on its way. */
   flush(): void {
     this.#isDirty = false
+    if (this.#isGone) this.#discard()
     if (this.#writing > 0 || this.#bytes === 0 || this.#state === 'closed') return
     const piece = this.#nextPiece()
     this.#writing = piece.length
@@ -262,7 +286,9 @@ export class Connection implements Outlet {
     this.#writing = 0
     if (this.#bytes > 0) this.flush()
     else if (this.#state === 'ending') this.#stream.end()
-    if (!this.#wanted || this.#bytes + this.#writing >= this.#pool.limits.outboxBytes / 2) return
+    if (this.#bytes + this.#writing >= this.#pool.limits.outboxBytes / 2) return
+    this.#release(hold.outbox)
+    if (!this.#wanted) return
     this.#wanted = false
     this.#protocol?.writable()
   }
@@ -352,7 +378,9 @@ export class Connection implements Outlet {
     } catch (error) {
       this.#refuse(error)
     }
-    if (this.#holds === 0) this.#start()
+    if (this.#holds !== 0) return
+    if (this.#isGone) this.#close()
+    else this.#start()
   }
 
   #refuse(error: unknown): void {
@@ -380,27 +408,24 @@ export class Connection implements Outlet {
   }
 
   /**
-   * A paused stream would read 64 KB more, which a thousand held connections times make a difference: the handle of a
-   * socket is told itself, as Node does for its own `onread` buffers.
+   * A paused stream would read 64 KB more, and a thousand held connections that much: the handle of a socket is told
+   * itself. Node goes on believing that it reads, or it would have it read again.
    */
   #stop(): void {
     if (this.#stopped) return
     this.#stopped = true
     this.#stream.pause()
-    const handle = handleOf(this.#stream)
-    if (!handle?.reading) return
-    handle.reading = false
-    handle.readStop()
+    handleOf(this.#stream)?.readStop()
   }
 
   #start(): void {
-    if (!this.#stopped || this.#state === 'closed' || this.#state === 'ending') return
+    if (!this.#stopped || this.isClosed) return
+    this.#resume()
+  }
+
+  #resume(): void {
     this.#stopped = false
-    const handle = handleOf(this.#stream)
-    if (handle && !handle.reading) {
-      handle.reading = true
-      handle.readStart()
-    }
+    handleOf(this.#stream)?.readStart()
     this.#stream.resume()
   }
 
@@ -416,10 +441,17 @@ export class Connection implements Outlet {
         'slow_consumer',
         `took nothing for ${limits.stuckMs} ms with ${this.#bytes + this.#writing} bytes waiting`,
       )
-    } else if (this.#state === 'ending' && this.#writing === 0) this.destroy()
+    } else if (this.#state === 'ending' && this.#bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
     else if (this.#patienceMs > 0 && this.#holds === 0 && now - this.#lastRead > this.#patienceMs) {
       this.#giveUp('keepalive_timeout', `said nothing for ${Math.round(now - this.#lastRead)} ms`)
     } else if (this.#holds !== 0) this.#lastRead = now
+  }
+
+  /** The hub itself was away for so long (ms): nobody is to blame for it. */
+  forgive(ms: number): void {
+    this.#lastRead += ms
+    this.#writingSince += ms
+    this.#openedAt += ms
   }
 
   #giveUp(reason: string, sentence: string): void {
@@ -431,9 +463,10 @@ export class Connection implements Outlet {
   end(): void {
     if (this.#state === 'closed' || this.#state === 'ending') return
     this.#state = 'ending'
+    this.#endedAt = this.#pool.now
     this.#over()
     // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
-    this.#stream.resume()
+    this.#resume()
     if (this.#bytes === 0 && this.#writing === 0) this.#stream.end()
     else this.#soil()
   }
@@ -447,13 +480,28 @@ export class Connection implements Outlet {
     return this.#state === 'closed' || this.#state === 'ending'
   }
 
+  /** The peer is gone: what it said before still counts, a DISCONNECT above all. */
+  #gone(): void {
+    if (!this.isClosed && this.#holds !== 0 && this.#framer.buffered > 0) {
+      this.#isGone = true
+      this.#discard()
+      this.#release(hold.rate | hold.outbox)
+    } else this.#close()
+  }
+
   #close(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    clearTimeout(this.#rateTimer)
+    this.#framer = new Framer(0)
+    this.#discard()
+    this.#over()
+  }
+
+  #discard(): void {
     this.#chunks = []
     this.#acks = []
     this.#bytes = 0
-    this.#over()
   }
 
   #over(): void {
@@ -464,7 +512,6 @@ export class Connection implements Outlet {
 }
 
 interface ReadHandle {
-  reading: boolean
   readStop(): void
   readStart(): void
 }

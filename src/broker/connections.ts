@@ -51,6 +51,7 @@ export class Connections implements Pool {
   #left = turnBytes
   #scheduled = false
   #stopping = false
+  #sweptAt = performance.now()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: ConnectionsOptions) {
@@ -59,6 +60,7 @@ export class Connections implements Pool {
   }
 
   start(): void {
+    this.#sweptAt = performance.now()
     this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
   }
 
@@ -181,8 +183,14 @@ export class Connections implements Pool {
   }
 
   #sweep(): void {
-    this.now = performance.now()
-    for (const connection of this.#all) connection.sweep()
+    const now = performance.now()
+    const away = now - this.#sweptAt - sweepMs
+    this.now = this.#sweptAt = now
+    for (const connection of this.#all) {
+      // After a pause of the whole hub what came meanwhile is not read yet.
+      if (away > sweepMs) connection.forgive(away)
+      connection.sweep()
+    }
   }
 
   /** The one that has waited longest for its CONNECT makes room, of one address or of all. */

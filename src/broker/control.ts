@@ -46,6 +46,8 @@ export class Control {
       connectTimeout: 2 ** 31 - 1,
       drainTimeout: 0,
       maxTopicLevels: 100,
+      // What is too long has been refused by the packet's reader.
+      maxClientsIdLength: 65_535,
       preConnect: (client, packet, done) => {
         // The connection keeps the time, also for a keep alive that is longer than the hub allows.
         const connect = packet as ConnectPacket & { keepalive: number }
@@ -129,6 +131,11 @@ class NoEmitter {
 
 /** The persistence without what would make Aedes restore and deliver what the sessions do. */
 class Undelivered extends Persistence {
+  /** Aedes looks for wills of brokers that died, and knows of none that lives. Ours are settled at the start. */
+  override streamWill(): Readable {
+    return Readable.from([])
+  }
+
   override async cleanSubscriptions(): Promise<void> {}
   override async cleanIncoming(): Promise<void> {}
 

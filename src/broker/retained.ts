@@ -81,8 +81,14 @@ export class RetainedMessages {
   }
 
   /** What a filter matches, in no order. What is set or deleted meanwhile may or may not be among it. */
-  match(filter: string): Iterable<Retained> {
-    return filter.includes('+') || filter.includes('#') ? walk(this.#root, filter.split('/'), 0) : this.#lookUp(filter)
+  *match(filter: string): Generator<Retained> {
+    for (const message of this.search(filter)) if (message) yield message
+  }
+
+  /** The same with a pause, undefined, now and then: a filter may match little of much. */
+  search(filter: string): Iterable<Retained | undefined> {
+    const isExact = !filter.includes('+') && !filter.includes('#')
+    return isExact ? this.#lookUp(filter) : walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce })
   }
 
   /** Not before it is asked for: what is sent later must not be older than what was delivered meanwhile. */
@@ -100,7 +106,19 @@ function sizeOf(topic: string, payload: Buffer): number {
   return overheadBytes + topic.length * 2 + payload.length
 }
 
-function* walk(node: Node, levels: readonly string[], depth: number, isRoot = true): Generator<Retained> {
+const stepsAtOnce = 500
+
+function* walk(
+  node: Node,
+  levels: readonly string[],
+  depth: number,
+  steps: { left: number },
+  isRoot = true,
+): Generator<Retained | undefined> {
+  if (steps.left-- === 0) {
+    steps.left = stepsAtOnce
+    yield undefined
+  }
   const level = levels[depth]
   if (level === undefined) {
     if (node.message) yield node.message
@@ -111,12 +129,17 @@ function* walk(node: Node, levels: readonly string[], depth: number, isRoot = tr
   if (!node.children) return
   if (level !== '+' && level !== '#') {
     const next = node.children.get(level)
-    if (next) yield* walk(next, levels, depth + 1, false)
+    if (next) yield* walk(next, levels, depth + 1, steps, false)
     return
   }
   for (const [name, next] of node.children) {
     // [MQTT-4.7.2-1]
     if (isRoot && name.charCodeAt(0) === 36) continue
-    yield* walk(next, levels, level === '#' ? depth : depth + 1, false)
+    yield* walk(next, levels, level === '#' ? depth : depth + 1, steps, false)
   }
+}
+
+/** Messages with their QoS lowered to `limit`. */
+export function* atMost(limit: 0 | 1 | 2, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
+  for (const message of messages) yield message && message.qos > limit ? { ...message, qos: limit } : message
 }

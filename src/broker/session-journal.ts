@@ -81,17 +81,24 @@ export class SessionJournal {
     const { dir, snapshot } = this.#options
     const path = join(dir, nameOf(this.#file + 1))
     const fd = openSync(`${path}.new`, 'w+')
+    let end: number
     try {
-      const end = writeFrames(fd, snapshot())
+      end = writeFrames(fd, snapshot())
       renameSync(`${path}.new`, path)
       syncDirectory(dir)
-      rmSync(join(dir, nameOf(this.#file++)), { force: true })
-      return { fd, end }
     } catch (error) {
       closeSync(fd)
-      rmSync(`${path}.new`, { force: true })
+      // Also under its name: what is written next goes to the old file.
+      for (const begun of [`${path}.new`, path]) rmSync(begun, { force: true })
       throw error
     }
+    const old = join(dir, nameOf(this.#file++))
+    try {
+      rmSync(old, { force: true })
+    } catch {
+      // The next start takes the newest, and tries again.
+    }
+    return { fd, end }
   }
 }
 

@@ -7,6 +7,8 @@ export interface Outlet {
   readonly roomy: boolean
   /** A PUBLISH of QoS 0: gone, and counted, when the outbox is full. */
   offer(packet: Buffer): void
+  /** The client is to come again. */
+  end(): void
   /** A PUBLISH of QoS 1 or 2, in parts. */
   publish(parts: readonly Buffer[]): void
   writeAck(type: number, packetId: number): void
@@ -76,11 +78,13 @@ export interface SessionHost {
   /** Milliseconds since the epoch. */
   now(): number
   nextOrder(): number
+  /** Calls `pump` of the session in one of the next turns of the event loop. */
+  later(session: Session): void
   queued(session: Session, entry: Queued): void
   /** It has its packet id. */
   sent(session: Session, entry: Queued): void
   /** `done` when that outlives a crash: only then may PUBREL be sent, or the client might get it all again. */
-  released(session: Session, packetId: number, done: () => void): void
+  released(session: Session, packetId: number, done: (error?: Error) => void): void
   acknowledged(session: Session, packetId: number): void
   /** It goes undelivered: the queue is full, or it is too old. */
   dropped(session: Session, entry: Queued): void
@@ -131,12 +135,14 @@ export class Session {
   readonly #host: SessionHost
   /** PUBREC came, and the journal does not have it yet. */
   readonly #releasing = new Set<number>()
+  /** What is still to be sent again on this connection. */
+  #resending: Iterator<Queued> | undefined
   #outlet: Outlet | undefined
   #number = 0
   #lastId = 0
   #unsentBytes = 0
   /** Retained messages still to be sent, by the filter they are for. */
-  readonly #retained = new Map<string, Iterator<RetainedDelivery>>()
+  readonly #retained = new Map<string, Iterator<RetainedDelivery | undefined>>()
 
   constructor(clientId: string, durable: boolean, limits: QueueLimits, host: SessionHost) {
     this.clientId = clientId
@@ -149,18 +155,17 @@ export class Session {
   attach(outlet: Outlet): void {
     this.#outlet = outlet
     this.absentSince = 0
-    for (const entry of this.inflight.values()) {
-      if (entry.released) {
-        // It is sent when the journal has it.
-        if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
-      } else this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
-    }
+    this.#resending = this.inflight.values()
     this.pump()
   }
 
   detach(): void {
     this.#outlet = undefined
+    this.#resending = undefined
   }
+
+  /** Characters of all its filters. */
+  filterLength = 0
 
   get attached(): boolean {
     return this.#outlet !== undefined
@@ -181,7 +186,13 @@ export class Session {
     if (!outlet && !this.durable) return undefined
     const { topic, payload, at, order, clientId } = delivery
     const entry = this.enqueue({ topic, payload, qos, retain: false, at, order, clientId })
-    if (outlet && this.unsent.length === 1 && this.inflight.size < this.#limits.window && outlet.roomy) {
+    if (
+      outlet &&
+      !this.#resending &&
+      this.unsent.length === 1 &&
+      this.inflight.size < this.#limits.window &&
+      outlet.roomy
+    ) {
       this.#take()
       this.#send(outlet, entry, delivery.encoded)
     } else this.#trim(at)
@@ -201,12 +212,13 @@ export class Session {
 
   /**
    * Retained messages for a new subscription, taken one by one as the connection has room; of one that is kept, also
-   * the next connection. A subscription given again begins anew.
+   * the next connection. Undefined is a pause. A subscription given again begins anew.
    */
-  offerRetained(filter: string, messages: Iterable<RetainedDelivery>): void {
+  offerRetained(filter: string, messages: Iterable<RetainedDelivery | undefined>): void {
     this.#retained.delete(filter)
     this.#retained.set(filter, messages[Symbol.iterator]())
-    this.pump()
+    if (this.#retained.size === 1) this.pump()
+    else this.#host.later(this)
   }
 
   /** The subscription is over. */
@@ -217,7 +229,7 @@ export class Session {
   /** Sends what waits, as far as window and connection have room. Call when either may have. */
   pump(): void {
     const outlet = this.#outlet
-    if (!outlet) return
+    if (!outlet || !this.#resend(outlet)) return
     while (this.inflight.size < this.#limits.window && outlet.roomy) {
       const entry = this.#take()
       if (!entry) {
@@ -228,6 +240,19 @@ export class Session {
         this.#host.sent(this, entry)
       }
     }
+  }
+
+  /** True when all of it is sent again. */
+  #resend(outlet: Outlet): boolean {
+    while (this.#resending) {
+      if (!outlet.roomy) return false
+      const { done, value: entry } = this.#resending.next()
+      if (done) this.#resending = undefined
+      else if (!entry.released) this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
+      // PUBREL is sent when the journal has it.
+      else if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
+    }
+    return true
   }
 
   /** PUBACK. Returns what is wrong with it, if anything; one for nothing known is late, and nothing. */
@@ -247,9 +272,10 @@ export class Session {
     if (entry) {
       entry.released = true
       this.#releasing.add(packetId)
-      this.#host.released(this, packetId, () => {
+      this.#host.released(this, packetId, error => {
         this.#releasing.delete(packetId)
-        release()
+        if (error) this.#outlet?.end()
+        else release()
       })
     } else release()
     return undefined
@@ -296,6 +322,11 @@ export class Session {
     if (next.done) {
       this.#retained.delete(first[0])
       return true
+    }
+    // It has looked at many and found none: others are to have their turn.
+    if (next.value === undefined) {
+      this.#host.later(this)
+      return false
     }
     const { topic, payload, qos, clientId } = next.value
     const encoded = new EncodedPublish(topic, payload)

@@ -1,6 +1,6 @@
 import type { Outward, QoS } from '../model.js'
 import { Emitter } from './emitter.js'
-import { type Retained, RetainedMessages } from './retained.js'
+import { atMost, type Retained, RetainedMessages } from './retained.js'
 import { Delivery, type Queued, type QueueLimits, Session, type SessionHost, spooled } from './session.js'
 import { SessionJournal } from './session-journal.js'
 import { encodeRecord, head, type JournalRecord, type QueuedFor, type RecordedHead } from './session-records.js'
@@ -25,6 +25,8 @@ export interface SessionsOptions {
   readonly dropped: (what: Dropped, clientId: string) => void
   readonly warn: (sentence: string) => void
 }
+
+const pumpedInTurn = 8
 
 /** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
 const maxIncoming = 1_000
@@ -59,6 +61,8 @@ export class Sessions {
   #marked = 0
   /** Spool sequences above `applied` that the journal has in its queues. */
   readonly #queuedBefore = new Set<number>()
+  /** Sessions whose turn to send has yet to come. */
+  readonly #later = new Set<Session>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: SessionsOptions) {
@@ -66,18 +70,20 @@ export class Sessions {
     const { dir, fsync, warn, now } = options
     this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#snapshot() })
     const nextOrder = () => ++this.#order
+    const later = (session: Session) => this.#pumpLater(session)
     // What still comes of a session that is over, or replaced, is not told of the one that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
     this.#durable = {
       now,
       nextOrder,
+      later,
       queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
       sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.clientId, n, m }),
       released: (session, m, done) => {
         if (!this.#isKept(session)) return
         this.#record({ t: 'rel', c: session.clientId, m }, undefined, error => {
-          if (error) options.warn(`${session.clientId}: PUBREL held back: ${error.message}`)
-          else done()
+          if (error) options.warn(`${session.clientId}: not acknowledged: ${error.message}`)
+          done(error)
         })
       },
       acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
@@ -90,6 +96,7 @@ export class Sessions {
     this.#passing = {
       now,
       nextOrder,
+      later,
       queued: nothing,
       sent: nothing,
       released: (_session, _packetId, done) => done(),
@@ -253,7 +260,7 @@ export class Sessions {
 
   /** Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] */
   offerRetained(session: Session, filter: string, qos: QoS): void {
-    session.offerRetained(filter, atMost(qos, this.retainedBy(filter)))
+    session.offerRetained(filter, atMost(qos, this.#retainedOf(filter).search(filter)))
   }
 
   /** Lets go of what is too old. */
@@ -395,6 +402,20 @@ export class Sessions {
     return session.durable && this.#sessions.get(session.clientId) === session
   }
 
+  /** A few each turn: what they look for may take long. */
+  #pumpLater(session: Session): void {
+    if (this.#later.size === 0) setImmediate(this.#pumpSome)
+    this.#later.add(session)
+  }
+
+  readonly #pumpSome = (): void => {
+    const some = [...this.#later].slice(0, pumpedInTurn)
+    for (const session of some) this.#later.delete(session)
+    const isLeft = this.#later.size > 0
+    for (const session of some) session.pump()
+    if (isLeft) setImmediate(this.#pumpSome)
+  }
+
   #makeRoom(): void {
     for (const longest of this.#absent) {
       if (this.#sessions.size <= this.#options.sessions) return
@@ -417,6 +438,7 @@ export class Sessions {
     this.#unfile(session, filter)
     const subscription = { session, filter, qos }
     session.subscriptions.set(filter, subscription)
+    session.filterLength += filter.length
     this.#emitter.add(subscription)
   }
 
@@ -424,6 +446,7 @@ export class Sessions {
     const subscription = session.subscriptions.get(filter)
     if (!subscription) return false
     session.subscriptions.delete(filter)
+    session.filterLength -= filter.length
     session.forgetRetained(filter)
     this.#emitter.remove(subscription)
     return true
@@ -506,7 +529,7 @@ export class Sessions {
         return
       case 'num':
       case 'drop': {
-        const entry = [...first(session.unsent, ({ n }) => n === record.n)][0]
+        const entry = find(session.unsent, record.n)
         if (!entry) return
         if (record.t === 'num') session.number(entry, record.m)
         else session.drop(entry)
@@ -570,14 +593,7 @@ function isJournalled(topic: string): boolean {
   return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
 }
 
-function* atMost(limit: QoS, messages: Iterable<Retained>): Generator<Retained> {
-  for (const message of messages) yield message.qos > limit ? { ...message, qos: limit } : message
-}
-
-function* first<T>(items: Iterable<T>, wanted: (item: T) => boolean): Generator<T> {
-  for (const item of items) {
-    if (!wanted(item)) continue
-    yield item
-    return
-  }
+function find(entries: Iterable<Queued>, n: number): Queued | undefined {
+  for (const entry of entries) if (entry.n === n) return entry
+  return undefined
 }

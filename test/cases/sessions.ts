@@ -73,6 +73,10 @@ export class Wire implements Outlet {
     this.#read(Buffer.concat(parts))
   }
 
+  end(): void {
+    this.#lines.push('end')
+  }
+
   writeAck(type: number, packetId: number): void {
     const name = type === packetType.pubrel ? 'pubrel' : `type ${type}`
     this.#lines.push(`${name} #${packetId}`)
