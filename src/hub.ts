@@ -424,8 +424,8 @@ interface ProcessorThreadOptions {
   readonly died: (error: Error) => void
 }
 
-/** How long the processor thread may not know of a commit. */
-const noticeMs = 4
+/** Between two notices of commits to the processor thread. */
+const pauseMs = 4
 
 /** The processor thread, seen from the broker thread. */
 class ProcessorThread implements Part {
@@ -434,8 +434,8 @@ class ProcessorThread implements Part {
   #worker: Worker | undefined
   #link: Link<ProcessorOffers> | undefined
   #stopping = false
-  #position: SpoolPosition | undefined
-  #notice: NodeJS.Timeout | undefined
+  #untold: SpoolPosition | undefined
+  #pause: NodeJS.Timeout | undefined
 
   constructor(options: ProcessorThreadOptions) {
     this.#options = options
@@ -464,21 +464,26 @@ class ProcessorThread implements Part {
 
   async stop(): Promise<void> {
     this.#stopping = true
-    clearTimeout(this.#notice)
+    clearTimeout(this.#pause)
     await this.#link?.call('stop', undefined)
     await this.#worker?.terminate()
   }
 
   /**
-   * Told a few times a hundredth of a second, however many groups are committed: what it reads is in larger batches
-   * then, and it takes less from the broker thread.
+   * Told at once, and then every few milliseconds, however many groups are committed meanwhile: what it reads is in
+   * larger batches then, and it takes less from the broker thread.
    */
   committed(position: SpoolPosition): void {
-    this.#position = position
-    this.#notice ??= setTimeout(() => {
-      this.#notice = undefined
-      if (this.#position) this.tell('committed', this.#position)
-    }, noticeMs)
+    this.#untold = position
+    if (!this.#pause) this.#tellCommitted()
+  }
+
+  #tellCommitted(): void {
+    this.#pause = undefined
+    if (!this.#untold) return
+    this.tell('committed', this.#untold)
+    this.#untold = undefined
+    this.#pause = setTimeout(() => this.#tellCommitted(), pauseMs)
   }
 
   call<Name extends keyof ProcessorOffers>(
