@@ -172,6 +172,9 @@ t.test('the will of a client that was connected when the hub was killed is publi
     async () => (await first.get<{ devices: { online: boolean }[] }>('/api/devices')).body.devices[0]?.online,
     'online',
   )
+  // Its SUBACK comes when the journal of the sessions has everything up to here.
+  const witness = await connectMqtt(t, first.mqttUrl, { clientId: 'witness', clean: false })
+  await witness.subscribeAsync('witness', { qos: 1 })
   await first.kill()
   const second = await startHub(t, {}, first.dir)
   const reader = await connectMqtt(t, second.mqttUrl)
