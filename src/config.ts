@@ -101,7 +101,8 @@ const size = (min: number): Kind<number> => ({
   allowed: `a size of at least ${min} bytes such as 64KB, 512MB or 10GB`,
   parse: given => {
     const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?B)?$/i.exec(String(given).trim())
-    const bytes = found ? Math.round(Number(found[1]) * (units[(found[2] ?? 'B').toUpperCase()] ?? 1)) : 0
+    if (!found) return undefined
+    const bytes = Math.round(Number(found[1]) * (units[(found[2] ?? 'B').toUpperCase()] ?? 1))
     return bytes >= min ? bytes : undefined
   },
 })
@@ -191,8 +192,18 @@ const table = {
   'rabbitmq.window': row(integer(1, 100_000), 2_000, 'Messages on their way to RabbitMQ without a confirm, at most.'),
   'rabbitmq.prefetch': row(
     integer(1, 65_535),
-    4_000,
+    10_000,
     'Messages the record consumer takes from RabbitMQ unacknowledged, at most.',
+  ),
+  'rabbitmq.envelope': row(
+    oneOf('message', 'batch'),
+    'message',
+    'message: one AMQP message for each publish, for any consumer; batch: many in one, for the hub alone, and faster.',
+  ),
+  'rabbitmq.record': row(
+    flag,
+    true,
+    'Store here what telehub.record holds; false leaves it to telehub process on other machines.',
   ),
   'influx.url': row(
     url('http:', 'https:'),
@@ -207,6 +218,19 @@ const table = {
   ),
   'spool.segment': row(size(65_536), 32e6, 'Size of one spool file.'),
   'spool.limit': row(size(1e6), 10e9, 'The spool refuses more than this; devices keep and send again.'),
+  'spool.alarm': row(integer(1, 100), 80, 'An alarm is raised when the spool is so full, in percent of its limit.'),
+  'spool.rate': row(
+    integer(0, 100_000_000),
+    0,
+    'Messages a second that a backlog is drained at, beside what arrives meanwhile. 0: as fast as the target takes it.',
+  ),
+  'spool.keep': row(duration, 0, 'How long messages stay in the spool after they went on, for telehub spool replay.'),
+  'spool.keepBytes': row(size(0), 1e9, 'Bytes of them, at most; and never more than half of spool.limit in all.'),
+  'dead.limit': row(
+    size(1e6),
+    1e9,
+    'Dead letters kept without a RabbitMQ; past it the oldest file of them goes, and is counted as dropped.',
+  ),
   'limits.connections': row(
     integer(1, 1_000_000),
     10_000,
@@ -310,13 +334,15 @@ export interface SettingsSources {
   readonly environment?: Readonly<Record<string, string | undefined>>
   /** Path of the YAML file; it must exist when given. Default `telehub.yaml`, if it is there. */
   readonly file?: string | undefined
+  /** Whether these are for a hub that listens; a command that only asks or takes needs no care who may come. */
+  readonly serves?: boolean
 }
 
 /**
  * File < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line each:
  * where, what was given, what is allowed.
  */
-export function loadSettings({ flags = {}, environment = {}, file }: SettingsSources): Settings {
+export function loadSettings({ flags = {}, environment = {}, file, serves = true }: SettingsSources): Settings {
   const problems: string[] = []
   const given = new Map<string, { value: unknown; from: string }>()
   for (const [key, value] of fileValues(file, problems)) given.set(key, { value, from: file ?? defaultFile })
@@ -343,7 +369,7 @@ export function loadSettings({ flags = {}, environment = {}, file }: SettingsSou
     else settings[key] = parsed
   }
   const result = settings as unknown as Settings
-  if (!isLoopback(result.host) && !result['auth.anonymous']) {
+  if (serves && !isLoopback(result.host) && !result['auth.anonymous']) {
     problems.push(
       `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; ` +
         'keep 127.0.0.1, or say auth.anonymous: true to let everyone in',
@@ -357,6 +383,9 @@ export function loadSettings({ flags = {}, environment = {}, file }: SettingsSou
   }
   if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
     problems.push('proxy.protocol: given true, which needs proxy.trusted to say whose word is taken')
+  }
+  if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
+    problems.push('rabbitmq.record: given false, which leaves storing to others than this hub; that needs rabbitmq.url')
   }
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return result

@@ -5,7 +5,9 @@
 const codes = {
   bad_settings: 400,
   bad_request: 400,
+  forbidden: 403,
   not_found: 404,
+  busy: 409,
   data_dir_locked: 500,
   data_dir_unusable: 500,
   port_taken: 500,
@@ -22,11 +24,18 @@ export type ErrorCode = keyof typeof codes
 /** An error with a code a program can act on and a sentence a person can act on. */
 export class HubError extends Error {
   readonly code: ErrorCode
+  /** How long the other side asked to be left alone. */
+  readonly retryAfterMs: number | undefined
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly retryAfterMs?: number | undefined },
+  ) {
     super(message, options)
     this.name = 'HubError'
     this.code = code
+    this.retryAfterMs = options?.retryAfterMs
   }
 
   get httpStatus(): number {

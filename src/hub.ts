@@ -1,38 +1,29 @@
-import { randomUUID } from 'node:crypto'
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { Broker, type Presence } from './broker/broker.js'
+import { Alarms } from './alarms.js'
+import { Broker } from './broker/broker.js'
 import { Connections } from './broker/connections.js'
 import { Listeners, listenError, loadTls } from './broker/listeners.js'
 import type { Settings } from './config.js'
-import { HubError } from './errors.js'
+import { describe, HubError } from './errors.js'
 import { HttpServer } from './http/server.js'
+import { Identity } from './identity.js'
 import { Ingest } from './ingest/ingest.js'
 import { type Part, startParts } from './lifecycle.js'
 import { Link } from './link.js'
 import { DataDirLock } from './lock.js'
 import type { Log } from './log.js'
 import { increment, Metrics } from './metrics.js'
-import type { Outward } from './model.js'
-import { Live, type Push as LivePush } from './process/live.js'
-import { Mapping } from './process/mapping.js'
-import { type Dependency, Processor } from './process/processor.js'
-import { Record } from './process/record.js'
-import { Registry } from './process/registry.js'
-import { Push } from './push/push.js'
-import { Cursors } from './queue/cursors.js'
-import { DeadLetterFiles } from './queue/dead-letters.js'
-import type { QueueReader } from './queue/queue.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processing.js'
 import { Spool, type SpoolPosition } from './queue/spool.js'
-import type { HistoryQuery } from './store/store.js'
 
 /*
  * The hub, in the order a message goes through it:
  *
- *   device ─► listeners ─► broker ─► ingest ─► SPOOL ─► PUBACK ─► MQTT subscribers          startHub, the broker thread
+ *   device ─► listeners ─► broker ─► ingest ─► SPOOL ─► PUBACK ─► MQTT subscribers          here, the broker thread
  *                                                │
- *                                                ├─ cursor live ──► registry, $hub/last ─► broker      startProcessor,
+ *                                                ├─ cursor live ──► registry, $hub/last ─► broker      processing.ts,
  *                                                └─ cursor record ─► decode, map ─► STORE              the processor
  *                                                   or bridge ─► RABBITMQ ─► record ─► STORE           thread
  *   back end ─► RABBITMQ telehub.publish ─► push ─► broker ─► MQTT subscribers
@@ -79,8 +70,15 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     retained: () => broker.counts.retained,
     retainedBytes: () => broker.counts.retainedBytes,
     spoolBytes: () => spool.bytes,
-    lag: async () => (await processor.call('status', undefined)).lag,
+    alarms: () => alarms.list(),
+    processor: async () => {
+      const { sheet, ...numbers } = await processor.call('status', undefined)
+      const { since, reasons, ...balance } = sheet
+      return { ...numbers, balance, reasons }
+    },
   })
+
+  const refusals = new RefusalCounts(refusals => processor.tell('refused', refusals))
 
   const spool = new Spool({
     dir: spoolDir,
@@ -94,6 +92,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       broker.committed(position.sequence)
       processor.committed(position)
     },
+    refused: () => processor.tell('diskFull', undefined),
     warn: sentence => log.warn(sentence),
   })
 
@@ -108,7 +107,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       metrics.received[qos]++
     },
     settled: (publish, error, sequence) => broker.settled(publish, error, sequence),
-    refused: (_qos, reason) => increment(metrics.refused, reason),
+    refused: ({ clientId }, reason) => {
+      increment(metrics.refused, reason)
+      refusals.add(clientId, reason)
+    },
   })
 
   const identity = new Identity(dir)
@@ -137,7 +139,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     replay: after => spool.replay(after),
     now,
     presence: presence => processor.tell('present', presence),
-    refused: reason => increment(metrics.refused, reason),
+    refused: (action, clientId) => {
+      increment(metrics.refused, action)
+      if (action === 'publish') refusals.add(clientId, 'not_permitted')
+    },
     dropped: what => increment(metrics.givenUp, what),
     statistics: () => ({
       traffic: connections.traffic,
@@ -184,6 +189,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     dir,
     hubId: () => identity.hubId,
     position: () => spool.position,
+    flushed: () => spool.flush(),
+    left: sentence => log.info(sentence),
     offers: {
       live: pushes => {
         for (const { topic, json } of pushes)
@@ -231,11 +238,17 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       series: limit => processor.call('series', limit),
       history: query => processor.call('history', query),
       devices: () => processor.call('devices', undefined),
-      dead: limit => processor.call('dead', limit),
-      ready: async () => ({
-        ready: !spool.full,
-        dependencies: (await processor.call('status', undefined)).dependencies,
-      }),
+      dead: (filter, limit) => processor.call('dead', { filter, limit }),
+      balance: query => processor.call('balance', query),
+      spool: () => processor.call('spool', undefined),
+      begin: job => processor.call('begin', job),
+      progress: job => processor.call('progress', job),
+      cancel: job => processor.tell('cancel', job),
+      origins: settings['ws.origins'],
+      ready: async () => {
+        const { dependencies, waiting } = await processor.call('status', undefined)
+        return { ready: !spool.full && !spool.failing, dependencies, waiting, alarms: alarms.list() }
+      },
       metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
       now,
     },
@@ -244,7 +257,46 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     warn: sentence => log.warn(sentence),
   })
 
-  const stop = await startParts([lock, identity, spool, broker, processor, http, connections, listeners])
+  const alarms = new Alarms({
+    checks: {
+      full: () => (spool.full ? 'the spool is at its limit: publishes are refused, and devices keep them' : undefined),
+      spool: () => {
+        const percent = Math.floor(spool.fill * 100)
+        if (percent < settings['spool.alarm']) return undefined
+        return `the spool is ${percent} % full (spool.limit); at 100 % publishes are refused, and devices keep them`
+      },
+      disk: async () => {
+        if (spool.failing)
+          return `the disk refuses what is written (${describe(spool.failing)}); devices keep and send again`
+        const { bavail, bsize } = await statfs(dir)
+        const free = bavail * bsize
+        if (free >= Math.min(1e9, settings['spool.limit'] - spool.bytes)) return undefined
+        return `the disk of data.dir has ${Math.round(free / 1e6)} MB left, less than the spool may take (spool.limit)`
+      },
+      dead: async () => {
+        const percent = Math.floor(
+          ((await processor.call('status', undefined)).deadBytes / settings['dead.limit']) * 100,
+        )
+        if (percent < 80) return undefined
+        return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
+      },
+    },
+    everyMs: 2_000,
+    log,
+  })
+
+  const stop = await startParts([
+    lock,
+    identity,
+    spool,
+    broker,
+    processor,
+    refusals,
+    alarms,
+    http,
+    connections,
+    listeners,
+  ])
   return {
     mqttUrl: `mqtt://${hostInUrl}:${listeners.mqttPort}`,
     mqttsUrl: listeners.mqttsPort === undefined ? undefined : `mqtts://${hostInUrl}:${listeners.mqttsPort}`,
@@ -255,174 +307,21 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   }
 }
 
-/** What the broker thread offers the processor thread. */
-export type BrokerOffers = {
-  live: (pushes: readonly LivePush[]) => void
-  /** Resolves when the broker has them for good. */
-  outward: (messages: readonly (Omit<Outward, 'payload'> & { payload: Uint8Array })[]) => Promise<void>
-  freed: (bytes: number) => void
-  stored: (count: { messages: number; points: number }) => void
-  deadLettered: (reason: string) => void
-  log: (line: { level: 'info' | 'warn'; sentence: string }) => void
-}
-
-/** What the processor thread offers the broker thread. */
-export type ProcessorOffers = {
-  start: (position: SpoolPosition) => Promise<void>
-  stop: (argument: undefined) => Promise<void>
-  committed: (position: SpoolPosition) => void
-  present: (presence: Presence) => void
-  status: (argument: undefined) => { dependencies: readonly Dependency[]; lag: Readonly<{ [cursor: string]: number }> }
-  series: (limit: number) => Promise<Uint8Array>
-  history: (query: HistoryQuery) => Promise<Uint8Array>
-  devices: (argument: undefined) => Uint8Array
-  dead: (limit: number) => Promise<Uint8Array>
-}
-
-/** What the processor thread is given when it is made. */
-export interface ProcessorThreadData {
-  readonly settings: Settings
-  readonly dir: string
-  readonly hubId: string
-}
-
-/** The processor thread's parts: everything behind the spool. Nothing runs before `start`. */
-export function processorOffers(
-  { settings, dir, hubId }: ProcessorThreadData,
-  broker: () => Link<BrokerOffers>,
-): ProcessorOffers {
-  const log = {
-    info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
-    warn: (sentence: string) => broker().tell('log', { level: 'warn', sentence }),
-  }
-  let started: { processor: Processor; stop: (timeoutMs: number) => Promise<string[]> } | undefined
-  let committed: SpoolPosition
-  let cursors: Cursors | undefined
-  const running = () => {
-    if (!started) throw new HubError('stopping', 'the hub is starting or stopping; ask again')
-    return started
-  }
-  const registry = new Registry(join(dir, 'registry.json'))
-
-  async function start(position: SpoolPosition): Promise<void> {
-    committed = position
-    const mapping = new Mapping(settings.mapping)
-    const rabbit = settings['rabbitmq.url']
-      ? new (await import('./queue/rabbitmq.js')).RabbitMq({
-          url: settings['rabbitmq.url'],
-          hubId,
-          prefetch: settings['rabbitmq.prefetch'],
-          state: (up, detail) => processor.report('rabbitmq', up, detail, 'RabbitMQ'),
-          now,
-        })
-      : undefined
-    const store = settings['influx.url']
-      ? new (await import('./store/influxdb.js')).InfluxStore({ url: settings['influx.url'] })
-      : new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb') })
-
-    const spool = new Cursors({
-      dir: join(dir, 'spool'),
-      groups: ['live', rabbit ? 'bridge' : 'record'],
-      inherit: { bridge: 'record', record: 'bridge' },
-      position: committed,
-      freed: bytes => broker().tell('freed', bytes),
-      warn: log.warn,
-    })
-    cursors = spool
-    const dead = rabbit ?? new DeadLetterFiles(join(dir, 'dead'))
-    const live = new Live({ mapping, registry, push: pushes => broker().call('live', pushes) })
-    const record = new Record({
-      mapping,
-      store,
-      recorded: (messages, points) => broker().tell('stored', { messages, points }),
-    })
-    // Copies: a payload is a view into an AMQP frame, and a view is cloned with all that is behind it.
-    const push = new Push(messages =>
-      broker().call(
-        'outward',
-        messages.map(message => ({ ...message, payload: Uint8Array.from(message.payload) })),
-      ),
-    )
-
-    // The only place that chooses: the spool is drained by the record consumer, or into RabbitMQ and from there by it.
-    const reader = (group: string): QueueReader => ({
-      next: (limit, signal) => spool.reader(group).next(limit, signal),
-    })
-    const consumers = [
-      { name: 'live', reader: reader('live'), handle: live.handle.bind(live), batch: 2_000 },
-      ...(rabbit
-        ? [
-            {
-              name: 'bridge',
-              reader: reader('bridge'),
-              handle: async (messages: Parameters<typeof rabbit.publish>[0]) => void (await rabbit.publish(messages)),
-              batch: settings['rabbitmq.window'],
-            },
-            { name: 'record', reader: rabbit.reader('record'), handle: record.handle.bind(record), batch: 5_000 },
-            { name: 'publish', reader: rabbit.reader('publish'), handle: push.handle.bind(push), batch: 500 },
-          ]
-        : [{ name: 'record', reader: reader('record'), handle: record.handle.bind(record), batch: 5_000 }]),
-    ]
-    const processor = new Processor({
-      store,
-      storeName: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
-      mapping,
-      registry,
-      live,
-      dead,
-      consumers,
-      lag: () => Object.fromEntries(spool.groups.map(group => [group, spool.depth(group)])),
-      deadLettered: reason => broker().tell('deadLettered', reason),
-      now,
-      log,
-    })
-    const parts: Part[] = [
-      {
-        name: 'cursors',
-        start: () => {
-          spool.start()
-          spool.reader('live').rewind(registry.start())
-        },
-        stop: async () => {
-          await spool.stop()
-          await registry.stop()
-        },
-      },
-      ...(dead instanceof DeadLetterFiles ? [dead] : []),
-      ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
-      processor,
-    ]
-    started = { processor, stop: await startParts(parts) }
-  }
-
-  return {
-    start,
-    stop: async () => {
-      const problems = await started?.stop(settings['shutdown.timeout'] * 0.75)
-      started = undefined
-      for (const problem of problems ?? []) log.warn(problem)
-    },
-    committed: position => {
-      committed = position
-      cursors?.committed(position)
-    },
-    present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
-    status: () => running().processor.status(),
-    series: limit => running().processor.series(limit),
-    history: query => running().processor.history(query),
-    devices: () => running().processor.devices(),
-    dead: limit => running().processor.dead(limit),
-  }
-}
-
 interface ProcessorThreadOptions {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: () => string
   readonly position: () => SpoolPosition
+  /** Resolves when the spool has all that was accepted. */
+  readonly flushed: () => Promise<void>
+  /** When it stops: what is not stored yet, and where it is. */
+  readonly left: (sentence: string) => void
   readonly offers: BrokerOffers
   readonly died: (error: Error) => void
 }
+
+/** Messages live for milliseconds: with room enough they are gone before the collector copies them. */
+const youngMegabytes = 128
 
 /** Between two notices of commits to the processor thread. */
 const pauseMs = 4
@@ -444,7 +343,10 @@ class ProcessorThread implements Part {
   async start(): Promise<void> {
     const { settings, dir, hubId, position, offers, died } = this.#options
     const workerData: ProcessorThreadData = { settings, dir, hubId: hubId() }
-    const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData })
+    const worker = new Worker(new URL('./thread.js', import.meta.url), {
+      workerData,
+      resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
+    })
     const link = new Link<ProcessorOffers>(worker, offers)
     const gone = (error: Error) => {
       link.fail(error)
@@ -463,10 +365,15 @@ class ProcessorThread implements Part {
   }
 
   async stop(): Promise<void> {
+    const { settings, flushed, position, left } = this.#options
     this.#stopping = true
+    await flushed()
     clearTimeout(this.#pause)
-    await this.#link?.call('stop', undefined)
+    const drainMs = settings['shutdown.timeout'] / 2
+    const end = await this.#link?.call('stop', { position: position(), drainMs })
+    if (end?.left) left(end.left)
     await this.#worker?.terminate()
+    if (end && end.problems.length > 0) throw new Error(end.problems.join('; '))
   }
 
   /**
@@ -499,45 +406,37 @@ class ProcessorThread implements Part {
   }
 }
 
-/** Who this hub is, for message ids, and how often it has started, so that its broker ids ascend. */
-class Identity implements Part {
-  readonly name = 'identity'
-  readonly #path: string
-  #id = ''
-  #starts = 0
+/** Refused publishes by client, told to the processor thread once a second. */
+class RefusalCounts implements Part {
+  readonly name = 'refusals'
+  readonly #tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void
+  #clients = new Map<string, Map<string, number>>()
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(dir: string) {
-    this.#path = join(dir, 'hub.json')
+  constructor(tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void) {
+    this.#tell = tell
   }
 
   start(): void {
-    const known = existsSync(this.#path) ? this.#read() : { id: randomUUID(), starts: 0 }
-    this.#id = known.id
-    this.#starts = known.starts + 1
-    writeFileSync(`${this.#path}.new`, `${JSON.stringify({ id: this.#id, starts: this.#starts })}\n`, { flush: true })
-    renameSync(`${this.#path}.new`, this.#path)
+    this.#timer = setInterval(() => this.#flush(), 1_000)
   }
 
-  stop(): void {}
-
-  #read(): { id: string; starts: number } {
-    try {
-      const { id, starts } = JSON.parse(readFileSync(this.#path, 'utf8')) as { id: string; starts: number }
-      if (typeof id === 'string' && Number.isSafeInteger(starts)) return { id, starts }
-    } catch {
-      // Said below, with what to do about it.
-    }
-    throw new HubError(
-      'data_dir_unusable',
-      `data.dir: ${this.#path} is damaged; restore it, or remove it and the hub gets a new identity`,
-    )
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#flush()
   }
 
-  get hubId(): string {
-    return this.#id
+  add(clientId: string, reason: string): void {
+    // Whoever comes with a new name each time is counted without one.
+    const client = this.#clients.size < 10_000 ? clientId : ''
+    const reasons = this.#clients.get(client)
+    if (reasons) increment(reasons, reason)
+    else this.#clients.set(client, new Map([[reason, 1]]))
   }
 
-  get brokerId(): string {
-    return `hub-${String(this.#starts).padStart(8, '0')}-${this.#id.slice(0, 8)}`
+  #flush(): void {
+    if (this.#clients.size === 0) return
+    this.#tell([...this.#clients].map(([clientId, reasons]) => ({ clientId, reasons: Object.fromEntries(reasons) })))
+    this.#clients = new Map()
   }
 }

@@ -1,6 +1,7 @@
 import { close, closeSync, constants, fdatasync, fsyncSync, ftruncate, openSync, write, writeSync } from 'node:fs'
+import { copyFile, rm } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { describe, HubError } from './errors.js'
+import { describe, HubError, systemCode } from './errors.js'
 
 /**
  * Frames and group commit: what every append-only file of the hub is made of.
@@ -45,11 +46,27 @@ export function frameAt(buffer: Buffer, at: number): Frame | undefined {
   return crc32(body) === buffer.readUInt32LE(at + 8) ? { body, start: at, end } : undefined
 }
 
-/** The first undamaged frame at or after `at`: how a reader gets past damage. */
+/**
+ * Where the frame at `at` ends by its header, whether it is whole or not, and may be past the buffer's end; undefined
+ * when there is no header.
+ */
+export function claimedEnd(buffer: Buffer, at: number): number | undefined {
+  if (at + frameHeaderBytes > buffer.length) return undefined
+  const length = buffer.readUInt32LE(at)
+  if (length === 0 || length > maxFrameBytes || buffer.readUInt32LE(at + 4) !== mark(length)) return undefined
+  return at + frameHeaderBytes + length
+}
+
+/** The first undamaged frame at or after `at`, where a frame should begin: how a reader gets past damage. */
 export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
-  for (let i = at; i + frameHeaderBytes < buffer.length; i++) {
+  let boundary = at
+  for (let i = at; i + frameHeaderBytes < buffer.length; ) {
     const frame = frameAt(buffer, i)
     if (frame) return frame
+    // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
+    const end = i === boundary ? claimedEnd(buffer, i) : undefined
+    if (end === undefined) i++
+    else i = boundary = end
   }
   return undefined
 }
@@ -91,6 +108,21 @@ export function syncDirectory(dir: string): void {
   }
 }
 
+/** Keeps a damaged file as it was when that was first found. Returns what to tell a person of it. */
+export async function keepDamaged(path: string): Promise<string> {
+  const copy = `${path}.bad`
+  try {
+    await copyFile(path, copy, constants.COPYFILE_EXCL)
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') {
+      // Half a copy is worse than none: it would be taken for the whole.
+      await rm(copy, { force: true }).catch(() => {})
+      return `it could not be copied (${describe(error)})`
+    }
+  }
+  return `a copy is ${copy}`
+}
+
 export interface CommitLogOptions {
   /**
    * `group`: a commit is synced before it is reported. `interval`: synced once a second. `write`: as `group`, by the
@@ -107,6 +139,10 @@ export interface CommitLogOptions {
    */
   readonly rotateBytes: number
   readonly rotate: () => Promise<{ fd: number; end: number }>
+  /** All that was appended until now is the next group. */
+  readonly taken?: () => void
+  /** With `interval`: what was reported as committed in the last second may not be on disk. */
+  readonly unsynced?: (error: Error) => void
 }
 
 /** Told once what became of a frame; `value` and `number` as they were given to `append`, and by it. */
@@ -152,7 +188,7 @@ export class CommitLog {
     this.#end = end
     this.#rotateAt = Math.max(this.#options.rotateBytes, end * 2)
     if (this.#options.fsync === 'interval') {
-      this.#syncTimer = setInterval(() => fdatasync(this.#fd, () => {}), 1_000).unref()
+      this.#syncTimer ??= setInterval(() => fdatasync(this.#fd, error => this.#synced(error)), 1_000).unref()
     }
   }
 
@@ -206,7 +242,19 @@ export class CommitLog {
     const fd = this.#fd
     if (fd < 0) return
     this.#fd = -1
-    await new Promise<void>(resolve => fdatasync(fd, () => close(fd, () => resolve())))
+    await new Promise<void>(resolve =>
+      fdatasync(fd, error => {
+        this.#synced(error)
+        close(fd, () => resolve())
+      }),
+    )
+  }
+
+  /** Only with `interval` does a sync come after the report of what it is for. */
+  #synced(error: Error | null): void {
+    if (!error || this.#options.fsync !== 'interval') return
+    this.#rotateNow = true
+    this.#options.unsynced?.(error)
   }
 
   #grow(needed: number): void {
@@ -228,7 +276,9 @@ export class CommitLog {
     this.#flushing = []
     this.#writing = true
     this.#writingBytes = bytes.length
-    if (this.#end >= this.#rotateAt || this.#rotateNow) void this.#rotateThenWrite(bytes, waiting)
+    this.#options.taken?.()
+    if (this.#fd < 0) this.#finish(waiting, failure('the file is closed'))
+    else if (this.#end >= this.#rotateAt || this.#rotateNow) void this.#rotateThenWrite(bytes, waiting)
     else this.#write(bytes, 0, waiting)
   }
 
@@ -241,7 +291,10 @@ export class CommitLog {
       this.#rotateAt = Math.max(this.#options.rotateBytes, next.end * 2)
       this.#rotateNow = false
       // The old file's last group is synced already, or a second old at most with `interval`.
-      fdatasync(old, () => close(old, () => {}))
+      fdatasync(old, error => {
+        this.#synced(error)
+        close(old, () => {})
+      })
     } catch (error) {
       this.#finish(waiting, failure(error))
       return
@@ -253,7 +306,7 @@ export class CommitLog {
     const { fsync } = this.#options
     write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
       // It may be the sync that failed.
-      if (error && fsync === 'write') this.#rotateNow = true
+      if (error && fsync === 'write' && !isFull(error)) this.#rotateNow = true
       if (error) return this.#undo(waiting, error)
       if (from + written < bytes.length) return this.#write(bytes, from + written, waiting)
       if (fsync !== 'group') return this.#committed(bytes.length, waiting)
@@ -291,6 +344,12 @@ export class CommitLog {
 
 /** A group buffer that grew past this in a burst is not kept. */
 const maxKeptBytes = 16 << 20
+
+/** There is no room. Nothing was written then, so what is in the file is what was there before. */
+export function isFull(error: unknown): boolean {
+  const code = systemCode(error)
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
 
 function failure(error: unknown): HubError {
   return new HubError('spool_failed', `could not write to disk: ${describe(error)}`, { cause: error })

@@ -11,8 +11,21 @@ export interface Gauges {
   readonly retained: () => number
   readonly retainedBytes: () => number
   readonly spoolBytes: () => number
+  readonly alarms: () => readonly { readonly name: string }[]
+  readonly processor: () => Promise<ProcessorNumbers>
+}
+
+/** What the processor thread knows. */
+export interface ProcessorNumbers {
   /** Messages each cursor has yet to pass, by name. */
-  readonly lag: () => Promise<Readonly<Record<string, number>>>
+  readonly lag: Readonly<Record<string, number>>
+  /** By target: how often it has failed since it last worked. */
+  readonly failures: Readonly<Record<string, number>>
+  readonly waiting: readonly { readonly consumer: string; readonly target: string }[]
+  /** The terms of the balance sheet, and of two of them the reasons. */
+  readonly balance: Readonly<Record<string, number>>
+  readonly reasons: Readonly<Record<string, ReadonlyMap<string, number>>>
+  readonly deadBytes: number
 }
 
 /**
@@ -29,6 +42,7 @@ export class Metrics {
   readonly dead = new Map<string, number>()
   readonly givenUp = new Map<string, number>()
   readonly #registry = new Registry()
+  readonly #lookUp: () => Promise<void>
 
   constructor(gauges: Gauges) {
     const registers = [this.#registry]
@@ -86,7 +100,11 @@ export class Metrics {
       'What was given up for want of room or by age: queue (its oldest message), sessions, session_age, retained',
       this.givenUp,
     )
-    counter('telehub_stored_total', 'Messages whose readings are stored', () => this.stored)
+    counter(
+      'telehub_stored_total',
+      'Messages whose readings were stored; those of replays count again',
+      () => this.stored,
+    )
     counter('telehub_points_total', 'Points written to the store', () => this.points)
     byReason('telehub_refused_total', 'What was refused, by reason', this.refused)
     byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
@@ -97,19 +115,34 @@ export class Metrics {
     gauge('telehub_retained', 'Retained messages', gauges.retained)
     gauge('telehub_retained_bytes', 'What they take in memory, about', gauges.retainedBytes)
     gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
-    new Gauge({
-      name: 'telehub_spool_lag',
-      help: 'Messages in the spool that a cursor has yet to pass',
-      labelNames: ['cursor'],
-      registers,
-      async collect() {
-        for (const [cursor, lag] of Object.entries(await gauges.lag())) this.set({ cursor }, lag)
-      },
-    })
+    const labelled = (name: string, help: string, ...labelNames: string[]) =>
+      new Gauge({ name, help, labelNames, registers })
+    const lag = labelled('telehub_spool_lag', 'Messages in the spool that a cursor has yet to pass', 'cursor')
+    const failures = labelled('telehub_target_failures', 'Failures since the target last worked; 0: it works', 'target')
+    const waiting = labelled('telehub_waiting', 'What waits for what', 'consumer', 'target')
+    const balance = labelled('telehub_balance_messages', 'The balance sheet; residual should be 0', 'term')
+    const reasons = labelled('telehub_balance_reason_messages', 'Of dead and refused, by reason', 'term', 'reason')
+    const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
+    const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
+    this.#lookUp = async () => {
+      for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()
+      for (const { name } of gauges.alarms()) alarms.set({ name }, 1)
+      const numbers = await gauges.processor()
+      for (const [cursor, left] of Object.entries(numbers.lag)) lag.set({ cursor }, left)
+      for (const [target, count] of Object.entries(numbers.failures)) failures.set({ target }, count)
+      for (const { consumer, target } of numbers.waiting) waiting.set({ consumer, target }, 1)
+      for (const [term, count] of Object.entries(numbers.balance)) balance.set({ term }, count)
+      for (const [term, counts] of Object.entries(numbers.reasons)) {
+        for (const [reason, count] of counts) reasons.set({ term, reason }, count)
+      }
+      deadBytes.set(numbers.deadBytes)
+    }
   }
 
   /** Prometheus text exposition format. */
-  text(): Promise<string> {
+  async text(): Promise<string> {
+    // The processor may be starting or stopping: the rest is there all the same.
+    await this.#lookUp().catch(() => {})
     return this.#registry.metrics()
   }
 

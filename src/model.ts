@@ -17,10 +17,12 @@ export interface Message {
   readonly user: string
   /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
   readonly packetId: number
+  /** The hub that accepted it, when that was another one. */
+  readonly hub?: string
 }
 
 /** A publish of a client before it has its place in the spool. The payload may be a view into the network chunk. */
-export type Publish = Omit<Message, 'sequence' | 'receivedAt'>
+export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'hub'>
 
 /** A publish that is told what becomes of it. */
 export interface PendingPublish extends Publish {
@@ -104,6 +106,11 @@ export interface Device {
   /** Its last publish; microseconds, 0 if none. */
   readonly lastSeen: number
   readonly messages: number
+}
+
+/** Names one message among all that this hub may meet. */
+export function messageId({ hub, sequence }: Pick<Message, 'hub' | 'sequence'>): string {
+  return hub === undefined ? String(sequence) : `${hub}-${sequence}`
 }
 
 /** The line-protocol form `measurement,tag=value field`, with `\`, `,`, `=` and space escaped: one string per series. */

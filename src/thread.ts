@@ -1,8 +1,8 @@
 import { readlinkSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
-import { type BrokerOffers, type ProcessorThreadData, processorOffers } from './hub.js'
 import { Link } from './link.js'
+import { type BrokerOffers, type ProcessorThreadData, processorOffers } from './processing.js'
 
 /** The entry of the processor thread. */
 if (parentPort) {

@@ -138,3 +138,10 @@ export async function history(hub: RunningHub, series: string): Promise<unknown[
   const { body } = await hub.get<{ values: unknown[] }>(`/api/history?${query}`)
   return body.values
 }
+
+/** One number of the metrics, by its whole name; 0 when it is not there. */
+export async function metric(hub: RunningHub, name: string): Promise<number> {
+  const text = await (await fetch(`${hub.httpUrl}/metrics`)).text()
+  const line = text.split('\n').find(one => one.startsWith(`${name} `))
+  return Number(line?.slice(name.length) ?? 0)
+}

@@ -138,3 +138,46 @@ t.test('damage: a frame is whole or it is not there, and the next whole one is f
   t.equal(frameAt(whole.subarray(0, whole.length - 1), 22), undefined)
   t.equal(frameAt(Buffer.alloc(100), 0), undefined, 'zeros are no frame')
 })
+
+t.test('a payload that looks like a frame is not taken for one when what it is in is damaged', async t => {
+  const path = join(await tempDir(), 'frames')
+  writeFrames(openSync(path, 'w+'), [Buffer.from('inner')])
+  const inner = readFileSync(path)
+  writeFrames(openSync(path, 'w+'), [Buffer.concat([inner, Buffer.from('tail')]), Buffer.from('next')])
+  const whole = readFileSync(path)
+  const damaged = Buffer.from(whole)
+  damaged[12 + inner.length] = 0
+  t.equal(nextFrame(damaged, 0)?.body.toString(), 'next')
+  t.equal(nextFrame(whole.subarray(0, 12 + inner.length + 2), 0), undefined, 'torn')
+})
+
+t.test('after a failed sync the next group goes to a new file; after a full disk it need not', async t => {
+  const dir = await tempDir()
+  const groups: number[] = []
+  let files = 0
+  const { log, append } = await open({
+    fsync: 'write',
+    taken: () => groups.push(log.pendingBytes),
+    rotate: async () => ({ fd: openSync(join(dir, String(++files)), 'w+'), end: 0 }),
+  })
+  await append('one')
+  t.same(groups, [15], 'told of a group before it is written')
+  const good = openSync(join(dir, 'good'), 'w+')
+  log.open(openSync('/dev/full', 'r+'), 0)
+  await t.rejects(append('two'), { code: 'spool_failed', message: /ENOSPC/ })
+  log.open(good, 0)
+  await append('three')
+  t.equal(files, 1, 'that one could not be cut off')
+  await log.close()
+  await t.rejects(append('late'), { code: 'spool_failed' }, 'a closed one refuses')
+})
+
+t.test('interval: a sync that fails is told', async t => {
+  const errors: Error[] = []
+  const { log, append } = await open({ fsync: 'interval', unsynced: error => errors.push(error) })
+  // It takes what is written and cannot be synced.
+  log.open(openSync('/dev/null', 'r+'), 0)
+  await append('one')
+  await log.close()
+  t.match(errors, [{ code: 'EINVAL' }])
+})

@@ -35,7 +35,8 @@ export interface BrokerOptions {
   /** Microseconds since the epoch. */
   readonly now: () => number
   readonly presence: (presence: Presence) => void
-  readonly refused: (reason: string) => void
+  /** A publish or a subscription was refused. */
+  readonly refused: (action: 'publish' | 'subscribe', clientId: string) => void
   /** Something acknowledged was given up, for want of room or by age. */
   readonly dropped: (what: Dropped) => void
   /** For `$SYS`: what the connections and the ingest count. */
@@ -202,9 +203,9 @@ export class Broker {
   }
 
   /** Counted, logged, and retained under `$hub/why/{clientId}`, where its developer will look. */
-  #refused(client: Client, action: string, topic: string, reason: string): void {
+  #refused(client: Client, action: 'publish' | 'subscribe', topic: string, reason: string): void {
     const { id, user } = client
-    this.#options.refused(action)
+    this.#options.refused(action, id)
     this.#options.log.info(`refused ${short(id)} to ${action} ${short(topic)}: ${short(reason)}`)
     if (isTooLongToShow(id)) return
     this.#refusals.delete(id)

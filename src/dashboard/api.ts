@@ -36,6 +36,82 @@ export interface Dependency {
   readonly name: string
   readonly state: 'up' | 'down' | 'starting'
   readonly detail?: string
+  readonly since?: number
+  /** When it is tried again. */
+  readonly retryAt?: number
+}
+
+/** How the hub is. A hub that keeps no balance sends neither `waiting` nor `alarms`. */
+export interface Ready {
+  readonly dependencies: readonly Dependency[]
+  readonly waiting?: readonly { readonly consumer: string; readonly target: string; readonly detail: string }[]
+  readonly alarms?: readonly { readonly name: string; readonly detail: string }[]
+}
+
+/** What became of what was received: all but `received` and `residual` add up to `received`, less `residual`. */
+export interface Counts {
+  readonly received: number
+  readonly stored: number
+  readonly dead: number
+  readonly dropped: number
+  readonly refused: number
+  readonly residual: number
+}
+
+export interface HourRow extends Counts {
+  readonly hour: number
+  /** In the spool or the queue. */
+  readonly waiting: number
+}
+
+export interface DeviceHourRow extends HourRow {
+  readonly clientId: string
+}
+
+export interface Balance extends Counts {
+  readonly since: number
+  readonly spool: number
+  readonly queue: number
+  readonly reasons: {
+    readonly dead: Readonly<Record<string, number>>
+    readonly refused: Readonly<Record<string, number>>
+  }
+  readonly hours: readonly HourRow[]
+  readonly devices: readonly DeviceHourRow[]
+}
+
+export interface DeadLetter {
+  readonly id: string
+  readonly reason: string
+  readonly detail: string
+  readonly failedAt: number
+  readonly attempts: number
+  readonly topic: string
+  readonly clientId: string
+  readonly user: string
+  readonly qos: number
+  readonly retain: boolean
+  readonly sequence: number
+  readonly receivedAt: number
+  /** Base64. */
+  readonly payload: string
+}
+
+/** Which dead letters: all that fit everything given. */
+export interface DeadFilter {
+  readonly id?: string
+  readonly reason?: string
+  readonly device?: string
+}
+
+/** How far a replay or a drop is. */
+export interface JobProgress {
+  readonly done: number
+  readonly stored: number
+  readonly dropped: number
+  /** Still dead letters. */
+  readonly kept: number
+  readonly finished: boolean
 }
 
 export interface HistoryRequest {
@@ -82,10 +158,61 @@ export async function fetchHistory(request: HistoryRequest, signal?: AbortSignal
 }
 
 /** Not ready is an answer too (503 with the same body), so the status is not looked at. */
-export async function fetchDependencies(): Promise<readonly Dependency[]> {
-  const response = await fetch('/readyz', { cache: 'no-store' })
-  const body = (await response.json()) as { dependencies?: Dependency[] }
-  return body.dependencies ?? []
+export async function fetchReady(): Promise<Ready> {
+  const response = await fetch('/readyz', { cache: 'no-store', signal: AbortSignal.timeout(15_000) })
+  const body = (await response.json()) as Partial<Ready>
+  return { ...body, dependencies: body.dependencies ?? [] }
+}
+
+/** The balance with the last `hours`; with `device` only that one's rows. */
+export async function fetchBalance(hours: number, limit: number, device?: string): Promise<Balance> {
+  const query = new URLSearchParams({ hours: String(hours), limit: String(limit), ...(device && { device }) })
+  return get<Balance>(`/api/balance?${query}`)
+}
+
+/** The newest first. */
+export async function fetchDead(filter: DeadFilter, limit: number): Promise<readonly DeadLetter[]> {
+  const query = new URLSearchParams({ ...filter, limit: String(limit) })
+  return (await get<{ dead: DeadLetter[] }>(`/api/dead?${query}`)).dead
+}
+
+/**
+ * Handles dead letters again, or takes them out for good. Tells how far it is while it runs; resolves with the end,
+ * rejects when it ended before that. Who does not wait for it ends it.
+ */
+export async function moveDead(
+  kind: 'replay' | 'drop',
+  filter: DeadFilter,
+  progress: (progress: JobProgress) => void,
+): Promise<JobProgress> {
+  const response = await post(`/api/dead/${kind}`, filter)
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
+  let text = ''
+  for (let ended = false; !ended; ) {
+    const { value = '', done = true } = (await reader?.read()) ?? {}
+    ended = done
+    const lines = `${text}${value}${ended ? '\n' : ''}`.split('\n')
+    text = lines.pop() ?? ''
+    for (const line of lines.filter(line => line.trim() !== '')) {
+      const { error, ...said } = JSON.parse(line) as Partial<JobProgress> & { error?: string }
+      if (error !== undefined) throw new ApiError(500, error)
+      last = { ...last, ...said }
+      progress(last)
+    }
+  }
+  if (!last.finished) throw new ApiError(502, 'The answer broke off; what was done by then stays done.')
+  return last
+}
+
+async function post(path: string, body: unknown): Promise<Response> {
+  const response = await fetch(path, {
+    method: 'POST',
+    cache: 'no-store',
+    headers: { accept: 'application/x-ndjson, application/json', 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+  return checked(response)
 }
 
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
@@ -94,8 +221,13 @@ async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
     headers: { accept: 'application/json' },
     signal: signal ?? AbortSignal.timeout(15_000),
   })
+  return (await checked(response)).json() as Promise<T>
+}
+
+/** The same, when it is 2xx; rejects with the hub's sentence when not. */
+async function checked(response: Response): Promise<Response> {
   readClock(response)
-  if (response.ok) return (await response.json()) as T
+  if (response.ok) return response
   const body = (await response.json().catch(() => ({}))) as { message?: string }
   throw new ApiError(response.status, body.message ?? `The hub answered ${response.status}.`)
 }

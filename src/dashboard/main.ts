@@ -1,11 +1,11 @@
 import { ApiError, fetchDevices, fetchSeries } from './api.js'
+import { BalancePage } from './balance.js'
 import { Board } from './board.js'
 import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
 import { Feed, type LastReading } from './feed.js'
+import { element } from './nodes.js'
 import { PresencePanel } from './presence.js'
 import { Status } from './status.js'
-
-const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
 const board = new Board(element('groups'), element('matches'))
 const presence = new PresencePanel(
@@ -19,6 +19,12 @@ const detail = new Detail(selection => {
   if (selection && selection.range !== detail.selection?.range) chosen = selection.range
   navigate(selection)
 })
+const balance = new BalancePage(() => status.ask(), leaveBalance, filterBy)
+status.onReady = ready => {
+  // Only a hub that keeps a balance says what waits.
+  if (ready) element('pages').hidden = ready.waiting === undefined
+  balance.ready(ready)
+}
 const feed = new Feed(`dashboard-${randomHex(8)}`, {
   state: (state, reason) => status.connection(state, reason),
   subscribed: () => void synchronise(),
@@ -36,6 +42,8 @@ let chosen: string | undefined
 let listed = false
 /** What comes before the list waits for it, so that the board appears once and in order. */
 let early: Map<string, LastReading> | undefined = new Map()
+/** What each page is filtered by. */
+const filters = { board: '', balance: '' }
 let opener: HTMLElement | undefined
 let again: ReturnType<typeof setTimeout> | undefined
 
@@ -78,6 +86,56 @@ function grown(): void {
   else if (wanted && board.tile(wanted.key) && element('detail').dataset.missing === 'true') followAddress()
 }
 
+/** The address of the balance. */
+const balanceAddress = '#balance'
+
+function onBalance(): boolean {
+  return location.hash === balanceAddress
+}
+
+/** The page of the address, before what is open on it. */
+function showPage(focus: boolean): void {
+  const shown = onBalance() ? 'balance' : 'board'
+  const other = balance.shown !== onBalance()
+  if (onBalance()) balance.show(focus)
+  else balance.hide()
+  element('page').hidden = onBalance()
+  for (const link of element('pages').querySelectorAll('a')) {
+    if (link.dataset.page === shown) link.setAttribute('aria-current', 'page')
+    else link.removeAttribute('aria-current')
+  }
+  if (!other) return
+  const search = element<HTMLInputElement>('search')
+  search.value = filters[shown]
+  search.placeholder = onBalance() ? 'Filter by device, topic, reason' : 'Filter by room, device, field'
+}
+
+/** This hub keeps no balance: back to what there is. */
+function leaveBalance(): void {
+  element('pages').hidden = true
+  if (!onBalance()) return
+  history.replaceState(null, '', location.pathname + location.search)
+  followAddress()
+}
+
+function openBalance(): void {
+  if (!onBalance()) history.pushState(null, '', balanceAddress)
+  followAddress(true)
+  scrollTo({ top: 0 })
+}
+
+function filterBy(text: string): void {
+  element<HTMLInputElement>('search').value = text
+  if (onBalance()) {
+    filters.balance = text
+    balance.filter(text)
+  } else {
+    filters.board = text
+    board.filter(text)
+    presence.filter(text)
+  }
+}
+
 function readAddress(): Selection | undefined {
   const parameters = new URLSearchParams(location.hash.slice(1))
   const key = parameters.get('series')
@@ -106,13 +164,14 @@ function navigate(selection: Selection | undefined): void {
   followAddress()
 }
 
-function followAddress(): void {
+function followAddress(focus = false): void {
+  showPage(focus)
   const selection = readAddress()
   const title = 'telehub'
   if (!selection) {
     board.select(undefined)
     detail.close()
-    document.title = title
+    document.title = onBalance() ? `Balance · ${title}` : title
     return
   }
   const tile = board.tile(selection.key)
@@ -129,7 +188,7 @@ function randomHex(bytes: number): string {
 }
 
 function onPage(): void {
-  addEventListener('popstate', followAddress)
+  addEventListener('popstate', () => followAddress())
 
   element('groups').addEventListener('click', event => {
     const tile = (event.target as Element).closest<HTMLAnchorElement>('a.tile')
@@ -141,10 +200,7 @@ function onPage(): void {
   })
 
   const search = element<HTMLInputElement>('search')
-  search.addEventListener('input', () => {
-    board.filter(search.value)
-    presence.filter(search.value)
-  })
+  search.addEventListener('input', () => filterBy(search.value))
   document.addEventListener('keydown', event => {
     const typing = event.target instanceof HTMLInputElement
     if (event.key === '/' && !typing && !event.metaKey && !event.ctrlKey) {
@@ -153,19 +209,19 @@ function onPage(): void {
       search.select()
     }
     if (event.key !== 'Escape') return
-    if (typing && search.value) {
-      search.value = ''
-      board.filter('')
-      presence.filter('')
-    } else navigate(undefined)
+    if (typing && search.value) filterBy('')
+    else if (!onBalance()) navigate(undefined)
   })
 
   document.querySelector('.skip')?.addEventListener('click', event => {
     event.preventDefault()
-    element('board').focus()
+    element(onBalance() ? 'balance' : 'board').focus()
   })
-  document.querySelector('.brand')?.addEventListener('click', event => {
+  document.addEventListener('click', event => {
+    const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a')
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
     event.preventDefault()
+    if (link.getAttribute('href') === balanceAddress) return openBalance()
     navigate(undefined)
     scrollTo({ top: 0 })
   })
@@ -192,6 +248,7 @@ function onPage(): void {
 }
 
 onPage()
+showPage(false)
 status.start()
 feed.start()
 setInterval(() => {
@@ -200,4 +257,5 @@ setInterval(() => {
   board.tick()
   presence.tick()
   detail.tick()
+  balance.tick()
 }, 1000)

@@ -1,10 +1,18 @@
-import { type Dependency, fetchDependencies } from './api.js'
+import { fetchReady, type Ready } from './api.js'
 import type { FeedState } from './feed.js'
 import { dependencyText } from './wording.js'
 
 const readyEvery = 10_000
 
 const stateWords: Readonly<Record<FeedState, string>> = { live: 'Live', connecting: 'Connecting', offline: 'Offline' }
+
+interface Line {
+  readonly tone: string
+  readonly title: string
+  readonly text: string
+  /** Where on this page there is more about it. */
+  readonly more?: { readonly text: string; readonly href: string }
+}
 
 /** How the page itself stands with the hub, and how the hub stands with what it depends on. */
 export class Status {
@@ -13,10 +21,14 @@ export class Status {
   readonly #rate: HTMLElement
   readonly #banners: HTMLElement
   #reason = ''
-  #dependencies: readonly Dependency[] = []
+  #ready: Ready | undefined
+  #asking: Promise<void> | undefined
   #readings = 0
   #shown = ''
   #wasLive = false
+
+  /** Told whenever the hub has said how it is; undefined when it did not answer. */
+  onReady: ((ready: Ready | undefined) => void) | undefined
 
   constructor(connection: HTMLElement, text: HTMLElement, rate: HTMLElement, banners: HTMLElement) {
     this.#connection = connection
@@ -26,8 +38,8 @@ export class Status {
   }
 
   start(): void {
-    void this.#ask()
-    setInterval(() => void this.#ask(), readyEvery)
+    void this.ask()
+    setInterval(() => void this.ask(), readyEvery)
   }
 
   connection(state: FeedState, reason: string): void {
@@ -35,7 +47,7 @@ export class Status {
     this.#connection.dataset.state = state
     this.#text.textContent = state === 'connecting' && this.#wasLive ? 'Reconnecting' : stateWords[state]
     this.#reason = state === 'offline' ? `${reason}. What you see is the last that arrived; trying again.` : ''
-    if (state === 'live') void this.#ask()
+    if (state === 'live') void this.ask()
     this.#draw()
   }
 
@@ -50,21 +62,31 @@ export class Status {
     if (this.#rate.textContent !== text) this.#rate.textContent = text
   }
 
+  /** Asks the hub how it is, now. */
+  ask(): Promise<void> {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
   async #ask(): Promise<void> {
     if (document.hidden) return
-    try {
-      this.#dependencies = await fetchDependencies()
-    } catch {
-      // No answer at all is the connection's news, not a dependency's.
-      this.#dependencies = []
-    }
+    // No answer at all is the connection's news, not a dependency's.
+    this.#ready = await fetchReady().catch(() => undefined)
     this.#draw()
+    this.onReady?.(this.#ready)
   }
 
   #draw(): void {
-    const lines: { tone: string; title: string; text: string }[] = []
+    const lines: Line[] = []
     if (this.#reason) lines.push({ tone: 'offline', title: 'Not connected', text: this.#reason })
-    for (const { name, state, detail } of this.#dependencies) {
+    for (const { detail } of this.#ready?.alarms ?? []) {
+      const [, title = detail, text = ''] = /^([^:]+): (.+)$/s.exec(detail) ?? []
+      const more = { text: 'What waits where', href: '#balance' }
+      lines.push({ tone: 'alarm', title: text ? `${title}:` : title, text, more })
+    }
+    for (const { name, state, detail } of this.#ready?.dependencies ?? []) {
       if (state === 'up') continue
       const title = `${dependencyText(name)} is ${state}`
       const kept = /spool|broker/i.test(name)
@@ -78,13 +100,20 @@ export class Status {
     if (shown === this.#shown) return
     this.#shown = shown
     this.#banners.replaceChildren(
-      ...lines.map(({ tone, title, text }) => {
+      ...lines.map(({ tone, title, text, more }) => {
         const line = document.createElement('p')
         line.className = 'banner'
         line.dataset.tone = tone
         const strong = document.createElement('strong')
         strong.textContent = title
         line.append(strong, ' ', text)
+        if (more) {
+          const link = document.createElement('a')
+          link.className = 'banner-more'
+          link.href = more.href
+          link.textContent = more.text
+          line.append(' ', link)
+        }
         return line
       }),
     )

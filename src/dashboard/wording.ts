@@ -147,3 +147,54 @@ const dependencyNames = new Map([
 export function dependencyText(name: string): string {
   return dependencyNames.get(name.toLowerCase()) ?? name
 }
+
+const counts = new Intl.NumberFormat()
+
+/** A count with its thousands set apart. */
+export function countText(count: number): string {
+  return counts.format(count)
+}
+
+/** `1 message`, `2 messages`. */
+export function manyText(count: number, noun: string): string {
+  return `${countText(count)} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** How much of the whole, never rounded up to all of it nor down to nothing. */
+export function shareText(part: number, whole: number): string {
+  if (whole <= 0 || part <= 0) return '0 %'
+  const percent = (part / whole) * 100
+  if (percent >= 100) return '100 %'
+  if (percent < 0.1) return 'under 0.1 %'
+  return percent > 99.9 ? 'over 99.9 %' : `${percent.toFixed(percent >= 10 && percent < 99 ? 0 : 1)} %`
+}
+
+/** The hour that begins at `time`, as `14:00`; with the date when that is not today. */
+export function hourText(time: number, now: number): string {
+  const today = new Date(time).toDateString() === new Date(now).toDateString()
+  return today ? minute.format(time) : `${day.format(time)}, ${minute.format(time)}`
+}
+
+const printable = new TextDecoder('utf-8', { fatal: true })
+/** Control characters, and those that turn the direction of what stands beside them. */
+const unprintable = /[^\P{Cc}\t\n\r]|[\u202a-\u202e\u2066-\u2069]/u
+
+/** Bytes as the text they are, else in hexadecimal; at most `most` bytes of them. */
+export function bytesText(bytes: Uint8Array, most: number): { readonly text: string; readonly hex: boolean } {
+  const shown = bytes.subarray(0, most)
+  // A cut may go through a character: then it is up to three bytes earlier.
+  const earliest = shown.length < bytes.length ? shown.length - 3 : shown.length
+  for (let end = shown.length; end >= earliest; end--) {
+    try {
+      const text = printable.decode(shown.subarray(0, end))
+      if (!unprintable.test(text)) return { text, hex: false }
+    } catch {
+      // Not a text up to here.
+    }
+  }
+  return { text: hexText(shown), hex: true }
+}
+
+function hexText(bytes: Uint8Array): string {
+  return [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join(' ')
+}

@@ -1,17 +1,52 @@
-import type { FastifyInstance } from 'fastify'
-import { HubError } from '../errors.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { describe, HubError } from '../errors.js'
 import { parseSeriesKey } from '../model.js'
+import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Aggregate, aggregates, type HistoryQuery } from '../store/store.js'
+import { isTopicFilter } from '../topics.js'
 
 /** What the API asks of the hub. Bytes are JSON, made elsewhere. */
 export interface Api {
   readonly series: (limit: number) => Promise<Uint8Array>
   readonly history: (query: HistoryQuery) => Promise<Uint8Array>
   readonly devices: () => Promise<Uint8Array>
-  readonly dead: (limit: number) => Promise<Uint8Array>
-  readonly ready: () => Promise<{ readonly ready: boolean; readonly dependencies: readonly unknown[] }>
+  readonly dead: (filter: DeadLetterFilter, limit: number) => Promise<Uint8Array>
+  readonly balance: (query: BalanceParameters) => Promise<Uint8Array>
+  readonly spool: () => Promise<SpoolAnswer>
+  /** Begins to replay or drop; the number of the job is what the other two are asked with. */
+  readonly begin: (job: Job) => Promise<number>
+  readonly progress: (job: number) => Promise<JobProgress>
+  readonly cancel: (job: number) => void
+  /** Other sites whose pages may ask for changes; `*` is every one. */
+  readonly origins: readonly string[]
+  readonly ready: () => Promise<{ readonly ready: boolean } & Readonly<Record<string, unknown>>>
   readonly metrics: () => Promise<{ readonly text: string; readonly contentType: string }>
   readonly now: () => number
+}
+
+interface BalanceParameters {
+  readonly hours: number
+  readonly device: string | undefined
+  readonly limit: number
+}
+
+type Job =
+  | { readonly kind: 'replay' | 'drop'; readonly filter: DeadLetterFilter }
+  | { readonly kind: 'past'; readonly past: { from: number; to: number; topic: string | undefined } }
+
+interface JobProgress {
+  readonly done: number
+  readonly stored: number
+  readonly dropped: number
+  readonly kept: number
+  readonly finished: boolean
+}
+
+/** Times in microseconds. */
+interface SpoolAnswer {
+  readonly segments: readonly { readonly from: number | undefined; readonly to: number | undefined }[]
+  readonly cursors: readonly { readonly oldest: number | undefined }[]
 }
 
 const problem = {
@@ -48,6 +83,31 @@ interface HistoryParameters {
   points: number
   fn: Aggregate
 }
+
+const letterFilter = {
+  id: { type: 'string', description: 'One letter, by the id that the list shows' },
+  reason: { type: 'string' },
+  device: { type: 'string', description: 'Client id' },
+  from: { ...instant, description: 'When it failed: milliseconds since the epoch, included' },
+  to: { ...instant, description: 'Not included' },
+} as const
+
+interface LetterParameters {
+  id?: string
+  reason?: string
+  device?: string
+  from?: number
+  to?: number
+  all?: true
+}
+
+function filterOf({ id, reason, device, from, to }: LetterParameters): DeadLetterFilter {
+  const micros = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms * 1_000))
+  return { id, reason, clientId: device, from: micros(from), to: micros(to) }
+}
+
+/** How often a job says how far it is. */
+const progressEveryMs = 250
 
 /** The route table. */
 export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
@@ -94,16 +154,127 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     sendJson(reply, await api.devices()),
   )
 
-  app.get<{ Querystring: { limit: number } }>(
+  app.get<{ Querystring: LetterParameters & { limit: number } }>(
     '/api/dead',
     {
       schema: {
-        summary: 'Messages that could not be stored, with the reason; payload in base64',
-        querystring: { type: 'object', properties: { limit: { ...limit, default: 100 } } },
+        summary: 'Messages that could not be stored, with the reason, the newest first; payload in base64',
+        querystring: {
+          type: 'object',
+          additionalProperties: false,
+          properties: { ...letterFilter, limit: { ...limit, default: 100 } },
+        },
       },
     },
-    async ({ query }, reply) => sendJson(reply, await api.dead(query.limit)),
+    async ({ query }, reply) => sendJson(reply, await api.dead(filterOf(query), query.limit)),
   )
+
+  for (const [kind, summary] of [
+    ['replay', 'Handles dead letters again, after a fix; what is stored now is taken out of them'],
+    ['drop', 'Takes dead letters out for good'],
+  ] as const) {
+    app.post<{ Body: LetterParameters }>(
+      `/api/dead/${kind}`,
+      {
+        schema: {
+          summary,
+          description: 'Answers with a line of JSON every so often: how far it is. The last one is `finished`.',
+          body: { type: 'object', additionalProperties: false, properties: { ...letterFilter, all: { const: true } } },
+        },
+      },
+      ({ body }, reply) => {
+        const { all, ...filter } = body
+        if (!all && Object.keys(filter).length === 0) {
+          throw new HubError('bad_request', 'which ones? Allowed are id, reason, device, from and to, or all: true')
+        }
+        return runJob(reply, { kind, filter: filterOf(filter) })
+      },
+    )
+  }
+
+  app.get<{ Querystring: { hours: number; device?: string; limit: number } }>(
+    '/api/balance',
+    {
+      schema: {
+        summary: 'What became of everything received: in all, by hour, and by device and hour; `residual` should be 0',
+        querystring: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            hours: { type: 'integer', minimum: 1, maximum: 2_160, default: 24 },
+            device: { type: 'string', description: 'Client id: only its rows' },
+            limit: { ...limit, default: 1_000, description: 'Rows of devices' },
+          },
+        },
+      },
+    },
+    async ({ query: { hours, device, limit } }, reply) => sendJson(reply, await api.balance({ hours, device, limit })),
+  )
+
+  app.get('/api/spool', { schema: { summary: 'The segments of the spool, and where its readers are' } }, async () => {
+    const { segments, cursors, ...more } = await api.spool()
+    const ms = (time: number | undefined) => (time === undefined ? undefined : time / 1_000)
+    return {
+      ...more,
+      segments: segments.map(segment => ({ ...segment, from: ms(segment.from), to: ms(segment.to) })),
+      cursors: cursors.map(cursor => ({ ...cursor, oldest: ms(cursor.oldest) })),
+    }
+  })
+
+  app.post<{ Body: { from: number; to?: number; topic?: string } }>(
+    '/api/spool/replay',
+    {
+      schema: {
+        summary: 'Handles messages again that the spool has kept (spool.keep), as under a new mapping',
+        description: 'Answers as /api/dead/replay.',
+        body: {
+          type: 'object',
+          required: ['from'],
+          additionalProperties: false,
+          properties: {
+            from: { ...instant, description: 'When it was received: milliseconds since the epoch, included' },
+            to: { ...instant, description: 'Not included; default now' },
+            topic: { type: 'string', description: 'Topic filter; default all' },
+          },
+        },
+      },
+    },
+    (request, reply) => {
+      const { from, to = api.now() / 1_000, topic } = request.body
+      if (topic !== undefined && !isTopicFilter(topic)) {
+        throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
+      }
+      const past = { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
+      return runJob(reply, { kind: 'past', past })
+    },
+  )
+
+  /** Sends a line of JSON a while, so that whoever waits sees that it goes on; who goes away ends it. */
+  async function runJob(reply: FastifyReply, job: Job): Promise<FastifyReply> {
+    const number = await api.begin(job)
+    let gone = false
+    const { raw } = reply.hijack()
+    const leave = () => {
+      gone = true
+      api.cancel(number)
+    }
+    if (raw.destroyed) leave()
+    else raw.once('close', leave)
+    let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
+    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8', 'x-content-type-options': 'nosniff' })
+    try {
+      for (let pause = 20; ; pause = Math.min(pause * 2, progressEveryMs)) {
+        last = await api.progress(number)
+        raw.write(`${JSON.stringify(last)}\n`)
+        if (last.finished || gone) break
+        await sleep(pause)
+      }
+    } catch (error) {
+      raw.write(`${JSON.stringify({ ...last, finished: true, error: describe(error) })}\n`)
+    }
+    raw.end()
+    return reply
+  }
 
   app.get('/api/openapi.json', hide, async () => app.swagger())
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { createRequire } from 'node:module'
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
@@ -42,6 +42,8 @@ export class HttpServer {
     const app = fastify({
       ...(tls ? { https: secure } : { http: patience }),
       forceCloseConnections: true,
+      // A mistyped filter must be refused, not taken for none.
+      ajv: { customOptions: { removeAdditional: false } },
       routerOptions: { maxParamLength: 2_000 },
       frameworkErrors: (error, _request, reply: FastifyReply) => {
         void reply.code(error.statusCode ?? 400).send({ error: 'bad_request', message: error.message })
@@ -59,6 +61,14 @@ export class HttpServer {
     })
     app.setNotFoundHandler((request, reply) => {
       void reply.code(404).send({ error: 'not_found', message: `there is nothing at ${request.method} ${request.url}` })
+    })
+    // A page of another site may send what a form can send: not JSON, and not without saying where it comes from.
+    app.removeContentTypeParser('text/plain')
+    app.addHook('onRequest', async ({ method, headers: { origin, host } }) => {
+      if (['GET', 'HEAD', 'OPTIONS'].includes(method) || origin === undefined) return
+      if (isOwnPage(origin, host, this.#options.host) || api.origins.some(one => one === '*' || one === origin)) return
+      const sentence = `requests of pages at ${origin} are not taken; this hub is at ${host}, and ws.origins may allow others`
+      throw new HubError('forbidden', sentence)
     })
     app.addHook('onSend', async (_request, reply) => {
       reply.header('x-content-type-options', 'nosniff')
@@ -108,4 +118,13 @@ async function dashboard(app: FastifyInstance): Promise<void> {
       reply.sendFile(path, '/', { maxAge: '1d' }),
     )
   }
+}
+
+/** A name that somebody's DNS points at a loopback address would make their page the hub's own. */
+function isOwnPage(origin: string, host: string | undefined, listening: string): boolean {
+  if (!URL.canParse(origin)) return false
+  const page = new URL(origin)
+  const isAddress = page.hostname === 'localhost' || isIP(page.hostname.replace(/^\[|\]$/g, '')) !== 0
+  const isLoopback = listening === 'localhost' || listening === '::1' || listening.startsWith('127.')
+  return page.host === host && (isAddress || !isLoopback)
 }

@@ -26,7 +26,7 @@ export interface IngestOptions {
    */
   readonly settled: (publish: PendingPublish, error: Error | undefined, sequence: number) => void
   /** A publish that will not be kept, and why. */
-  readonly refused: (qos: QoS, reason: string) => void
+  readonly refused: (publish: PendingPublish, reason: string) => void
 }
 
 /** The door between broker and spool: every publish of a client goes through `accept` or is refused and counted. */
@@ -54,9 +54,9 @@ export class Ingest {
     else this.#options.settled(publish, undefined, 0)
   }
 
-  readonly #count = ({ qos }: PendingPublish, error: Error | undefined): void => {
-    if (error) this.#options.refused(qos, reasonOf(error))
-    else this.#options.accepted(qos)
+  readonly #count = (publish: PendingPublish, error: Error | undefined): void => {
+    if (error) this.#options.refused(publish, reasonOf(error))
+    else this.#options.accepted(publish.qos)
   }
 
   /** So much waits for the disk that nothing more should be read. */

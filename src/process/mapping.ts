@@ -98,6 +98,8 @@ export class Mapping {
     let place = this.#known.get(topic)
     if (place) return place
     place = this.#work(topic)
+    // So whoever writes the points need not look at them anew for each.
+    Object.freeze(place.tags)
     if (this.#known.size >= 50_000) this.#known.clear()
     this.#known.set(topic, place)
     return place

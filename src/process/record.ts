@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Message, Outcome, Point } from '../model.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
@@ -7,6 +8,9 @@ export interface RecordOptions {
   readonly store: TimeSeriesStore
   readonly recorded: (messages: number, points: number) => void
 }
+
+/** So many messages are decoded before others get their turn. */
+const atOnce = 1_000
 
 /** From messages to stored points: decode, map, write. What the store or a decoder refuses is rejected with its reason. */
 export class Record {
@@ -22,6 +26,8 @@ export class Record {
     const points: Point[] = []
     const owners: number[] = []
     for (const [i, message] of messages.entries()) {
+      // Others of this thread, and so the screen, must not wait for a whole batch.
+      if (i > 0 && i % atOnce === 0) await turn()
       const reading = mapping.read(message)
       if ('reason' in reading) outcomes[i] = reading
       else {

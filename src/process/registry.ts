@@ -3,10 +3,13 @@ import { open, rename } from 'node:fs/promises'
 import { systemCode } from '../errors.js'
 import type { Device, Message } from '../model.js'
 
-/** More clients or topics than this are not remembered: the one that has been silent longest goes. */
+/** More clients or topics than this are not remembered: those that have been silent longest go. */
 const defaultLimit = 100_000
 
 const saveEveryMs = 5_000
+
+/** A device as it is kept: it changes with every message. */
+type Entry = { -readonly [key in keyof Device]: Device[key] }
 
 interface Snapshot {
   /** The first sequence number whose message is not in here. */
@@ -22,9 +25,10 @@ interface Snapshot {
 export class Registry {
   readonly #path: string
   readonly #limit: number
-  #devices = new Map<string, Device>()
+  #devices = new Map<string, Entry>()
   #last = new Map<string, string>()
   #next = 0
+  #saved = 0
   #dirty = false
   #timer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
@@ -45,12 +49,17 @@ export class Registry {
       // Who was online then is announced again by the broker.
       this.#devices = new Map(devices.map(device => [device.clientId, { ...device, online: false }]))
       this.#last = new Map(last)
-      this.#next = next
+      this.#next = this.#saved = next
     } catch (error) {
       if (systemCode(error) !== 'ENOENT' && !(error instanceof SyntaxError)) throw error
     }
     this.#timer = setInterval(() => this.#save(), saveEveryMs)
     return this.#next
+  }
+
+  /** The first sequence number that is not in the snapshot on disk: it must stay readable. */
+  get saved(): number {
+    return this.#saved
   }
 
   async stop(): Promise<void> {
@@ -62,32 +71,22 @@ export class Registry {
   saw(message: Message): void {
     const { clientId, user, receivedAt, sequence } = message
     if (sequence < this.#next) return
-    const known = this.#devices.get(clientId)
-    this.#devices.delete(clientId)
-    this.#devices.set(clientId, {
-      clientId,
-      user,
-      online: known?.online ?? false,
-      since: known?.since ?? receivedAt,
-      lastSeen: receivedAt,
-      messages: (known?.messages ?? 0) + 1,
-    })
-    this.#forgetOldest()
     this.#next = sequence + 1
     this.#dirty = true
+    const known = this.#devices.get(clientId)
+    if (known) {
+      known.user = user
+      known.lastSeen = receivedAt
+      known.messages++
+      return
+    }
+    this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
   }
 
   present(clientId: string, user: string, online: boolean, since: number): void {
     const known = this.#devices.get(clientId)
-    this.#devices.set(clientId, {
-      clientId,
-      user,
-      online,
-      since,
-      lastSeen: known?.lastSeen ?? 0,
-      messages: known?.messages ?? 0,
-    })
-    this.#forgetOldest()
+    if (known) Object.assign(known, { user, online, since })
+    else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
     this.#dirty = true
   }
 
@@ -109,20 +108,36 @@ export class Registry {
     return this.#last
   }
 
-  #forgetOldest(): void {
-    if (this.#devices.size > this.#limit) this.#devices.delete(this.#devices.keys().next().value as string)
+  #add(device: Entry): void {
+    if (this.#devices.size >= this.#limit) this.#forgetSilent()
+    this.#devices.set(device.clientId, device)
+  }
+
+  /** A tenth of them, those silent longest, so that not every new one has to look at all. */
+  #forgetSilent(): void {
+    const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
+    for (const { clientId } of bySilence.slice(0, Math.max(1, this.#limit / 10))) this.#devices.delete(clientId)
   }
 
   #save(): void {
     if (!this.#dirty) return
     this.#dirty = false
     const snapshot: Snapshot = { next: this.#next, devices: [...this.#devices.values()], last: [...this.#last] }
+    // At once: the devices change with every message.
+    const text = JSON.stringify(snapshot)
     this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, JSON.stringify(snapshot)))
+      .then(() => replaceFile(this.#path, text))
+      .then(() => {
+        this.#saved = snapshot.next
+      })
       .catch(() => {
         this.#dirty = true
       })
   }
+}
+
+function lastHeard({ lastSeen, since }: Device): number {
+  return Math.max(lastSeen, since)
 }
 
 /** Readers of `path` see the old text or the new, whole, whatever happens in between. */

@@ -1,6 +1,9 @@
 import type { Message, Outcome, Outward } from '../model.js'
 import { publishFault } from '../topics.js'
 
+/** Why what a back end published is dead-lettered. */
+export const badTopic = 'bad_topic'
+
 /**
  * From back ends to dashboards and devices: what services publish to `telehub.publish` goes to MQTT subscribers.
  * `publish` resolves when the broker has all of it, queues of absent sessions and retained messages included;
@@ -16,7 +19,7 @@ export class Push {
   async handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
     const outcomes = messages.map(({ topic }): Outcome => {
       const fault = publishFault(topic)
-      return fault ? { reason: 'bad_topic', detail: fault } : 'ack'
+      return fault ? { reason: badTopic, detail: fault } : 'ack'
     })
     const good = messages.filter((_, i) => outcomes[i] === 'ack')
     await this.#publish(good.map(({ topic, payload, qos, retain }) => ({ topic, payload, qos, retain })))

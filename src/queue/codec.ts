@@ -9,6 +9,8 @@ import type { Message, Publish, QoS } from '../model.js'
  *     flags: bits 0–1 QoS · bit 2 retain          the three u16 are byte lengths · payload: the rest
  */
 const version = 1
+/** What one name in a batch may have, in bytes. */
+const longestName = 16_384
 const headerBytes = 26
 const namesAt = 20
 
@@ -90,6 +92,64 @@ export function decodeMessage(body: Buffer): Message | undefined {
     user: body.toString('utf8', clientEnd, userEnd),
     packetId: body.readUInt16LE(2),
   }
+}
+
+/**
+ * Many messages as one body. Little endian.
+ *
+ *     ┌────────────┬───────┬───────────┬─ count times ───────────────────┐
+ *     │ version u8 │ 0  u8 │ count u16 │ length u32 │ message, as above  │
+ *     └────────────┴───────┴───────────┴─────────────────────────────────┘
+ */
+const batchVersion = 0x81
+const batchHeaderBytes = 4
+const lengthBytes = 4
+
+/** At least one message, at most 65,535. */
+export function encodeBatch(messages: readonly Message[]): Buffer {
+  const lengths = messages.map(encodedLength)
+  const body = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + lengthBytes + length, batchHeaderBytes))
+  body[0] = batchVersion
+  body[1] = 0
+  body.writeUInt16LE(messages.length, 2)
+  let at = batchHeaderBytes
+  for (const [i, message] of messages.entries()) {
+    const length = lengths[i] as number
+    body.writeUInt32LE(length, at)
+    encodeMessage(message, body, at + lengthBytes)
+    at += lengthBytes + length
+  }
+  return body
+}
+
+/** The inverse of {@link encodeBatch}; undefined for anything else. The payloads are views into `body`. */
+export function decodeBatch(body: Buffer): Message[] | undefined {
+  if (body.length < batchHeaderBytes || body[0] !== batchVersion || body[1] !== 0) return undefined
+  const count = body.readUInt16LE(2)
+  const messages: Message[] = []
+  let at = batchHeaderBytes
+  for (let i = 0; i < count; i++) {
+    if (at + lengthBytes > body.length) return undefined
+    const start = at + lengthBytes
+    at = start + body.readUInt32LE(at)
+    if (at > body.length) return undefined
+    const message = checkedMessage(body.subarray(start, at))
+    if (!message) return undefined
+    messages.push(message)
+  }
+  return count > 0 && at === body.length ? messages : undefined
+}
+
+/** {@link decodeMessage} for bytes that no checksum vouches for. */
+function checkedMessage(body: Buffer): Message | undefined {
+  if (body.length < headerBytes || (body[1] as number) > 7 || ((body[1] as number) & 3) === 3) return undefined
+  const names = body.readUInt16LE(20) + body.readUInt16LE(22) + body.readUInt16LE(24)
+  // Longer ones have no place in the headers of a dead letter.
+  if (names > 3 * longestName || headerBytes + names > body.length) return undefined
+  const message = decodeMessage(body)
+  return message && Number.isSafeInteger(message.sequence) && Number.isSafeInteger(message.receivedAt)
+    ? message
+    : undefined
 }
 
 /** For safe integers, without BigInt. */

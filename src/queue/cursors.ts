@@ -1,31 +1,13 @@
-import { closeSync, copyFileSync, existsSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
-import { crc32 } from 'node:zlib'
-import { describe } from '../errors.js'
-import { frameAt, frameHeaderBytes, nextFrame } from '../journal.js'
-import type { Message } from '../model.js'
-import { decodeMessage, readUInt64, writeUInt64 } from './codec.js'
-import { type Delivery, type QueueReader, Wakeup } from './queue.js'
-import { listSegments, type SpoolPosition, segmentHeaderBytes, segmentPath } from './spool.js'
-
-/**
- * The reading side of the spool, on the processor thread: a cursor per consumer group, each at its own pace.
- * Segments that every cursor has passed are deleted, except the one before the newest: the broker makes its own
- * state good from the last messages after a crash (`Spool.replay`).
- *
- *     name.cursor   ┌──────────────┬─────────────┬────────────┬────────────┬───────────┐
- *                   │ sequence u64 │ segment u64 │ offset u64 │ number u32 │ crc32 u32 │   two slots, written in turn:
- *                   └──────────────┴─────────────┴────────────┴────────────┴───────────┘   the whole one with the higher number counts
- *     sequence: the next one wanted · segment, offset: where it is
- */
-const slotBytes = 32
-
-/** A cursor is saved at most this often; what it passed since then comes again after a crash. */
-const saveEveryMs = 100
-
-/** A chunk read at a time. A message larger than this is read alone. */
-const chunkBytes = 1 << 20
+import { unlinkSync } from 'node:fs'
+import { describe, systemCode } from '../errors.js'
+import { decodeMessage } from './codec.js'
+import { Cursor } from './cursor.js'
+import { CursorFile, listCursors, type Place } from './cursor-file.js'
+import { Meter } from './meter.js'
+import { type Past, type PastRange, readPast } from './past.js'
+import { SegmentReader } from './segment-reader.js'
+import { passedOf, Segments, surplus } from './segments.js'
+import { type SpoolPosition, segmentHeaderBytes, segmentPath } from './spool.js'
 
 export interface CursorsOptions {
   readonly dir: string
@@ -35,60 +17,167 @@ export interface CursorsOptions {
   readonly inherit: Readonly<Record<string, string>>
   /** Where the spool was committed when this side started. */
   readonly position: SpoolPosition
+  /** How long, and up to how many bytes, messages are kept that every cursor has passed. 0: not at all. */
+  readonly keepMs?: number
+  readonly keepBytes?: number
+  /** The spool's: what is kept never takes more than makes half of it. */
+  readonly limitBytes?: number
+  /** From this sequence number on everything must stay readable. */
+  readonly pinned?: () => number
+  /** Most messages a second that a cursor drains of a backlog, beyond what arrives; 0: as fast as it can. Not `live`. */
+  readonly rate?: number
+  /** Microseconds since the epoch. */
+  readonly now?: () => number
+  /** Milliseconds of a clock that never jumps. */
+  readonly monotonic?: () => number
+  /**
+   * The numbers from `from` to `to` will not come. `damaged`: there were messages, and what is left of them cannot be
+   * read, or their file is gone. Otherwise the disk refused them, and they were never acknowledged. Told before the
+   * message behind them is delivered; told again after a restart unless that one was settled.
+   */
+  readonly skipped?: (group: string, from: number, to: number, damaged: boolean) => void | Promise<void>
   /** Segments were deleted. */
   readonly freed: (bytes: number) => void
   readonly warn: (sentence: string) => void
 }
 
-interface Place {
-  sequence: number
-  segment: number
-  offset: number
+/** What people are told of the spool. Times in microseconds since the epoch. */
+export interface SpoolStatus {
+  readonly bytes: number
+  readonly limit: number
+  /** Of those, in segments that every cursor has passed. */
+  readonly keptBytes: number
+  readonly segments: readonly {
+    /** Its first sequence number. */
+    readonly segment: number
+    readonly bytes: number
+    /** When its first message was received; undefined while there is none. */
+    readonly from: number | undefined
+    /** When its last message was received; undefined while it is being written. */
+    readonly to: number | undefined
+    readonly kept: boolean
+  }[]
+  readonly cursors: readonly {
+    readonly name: string
+    /** The next one it wants. */
+    readonly sequence: number
+    /** Messages it has not settled, and bytes from there on. */
+    readonly lag: number
+    readonly lagBytes: number
+    /** When the next message it wants was received; undefined when it has caught up. */
+    readonly oldest: number | undefined
+  }[]
 }
 
-interface SavedPlace extends Place {
-  /** How often it was saved before. */
-  readonly number: number
-}
-
+/**
+ * The reading side of the spool, on the processor thread: a cursor per consumer group, each at its own pace, `live`
+ * first. Segments that every cursor has passed are kept for a while, so that they can be read again, and deleted then;
+ * the newest two stay: the broker makes its own state good from the last messages after a crash (`Spool.replay`).
+ */
 export class Cursors {
   readonly #options: CursorsOptions
+  readonly #segments: Segments
   readonly #cursors = new Map<string, Cursor>()
-  #segments: number[] = []
+  readonly #meters: Meter[] = []
+  readonly #now: () => number
   #position: SpoolPosition
-  #deleting = false
+  #timer: NodeJS.Timeout | undefined
+  #deletingFails = false
 
   constructor(options: CursorsOptions) {
     this.#options = options
     this.#position = options.position
+    this.#now = options.now ?? (() => Date.now() * 1_000)
+    this.#segments = new Segments(options.dir, this.#now)
   }
 
   start(): void {
     const { dir, groups, inherit } = this.#options
-    this.#segments = listSegments(dir)
-    const first = this.#segments[0] as number
-    const oldest: SavedPlace = { sequence: first, segment: first, offset: segmentHeaderBytes, number: 0 }
-    const saved = new Map(['live', 'record', 'bridge'].map(name => [name, readCursor(cursorPath(dir, name))] as const))
+    this.#segments.start()
+    this.#segments.grow(this.#position)
+    const names = listCursors(dir)
+    const files = new Map([...names, ...groups].map(name => [name, new CursorFile(dir, name)] as const))
+    const places = new Map([...files].map(([name, file]) => [name, this.#read(name, file)] as const))
     for (const group of groups) {
-      const place = saved.get(group) ?? saved.get(inherit[group] ?? '') ?? oldest
-      const known = this.#segments.includes(place.segment) ? this.#notBeyond(group, place) : oldest
-      this.#cursors.set(group, new Cursor(group, known, this))
+      const file = files.get(group) as CursorFile
+      const place = places.get(group) ?? places.get(inherit[group] ?? '')
+      this.#add(group, file, place)
     }
-    for (const name of saved.keys()) if (!groups.includes(name)) rmSync(cursorPath(dir, name), { force: true })
+    for (const [name, file] of files) if (!groups.includes(name)) file.remove()
+    // What is kept expires, and what is pinned is released, without anybody reading.
+    this.#timer = setInterval(() => this.deletePassed(), checkEveryMs).unref()
+  }
+
+  #read(name: string, file: CursorFile): Place | undefined {
+    try {
+      return file.read()
+    } catch (error) {
+      this.#options.warn(`cursor ${name} cannot be read: ${describe(error)}`)
+      return undefined
+    }
+  }
+
+  #add(name: string, file: CursorFile, saved: Place | undefined): void {
+    const { dir, rate = 0, monotonic, skipped, warn } = this.#options
+    const { place, displaced } = this.#locate(name, saved)
+    try {
+      if (!file.read()) file.create(place)
+    } catch (error) {
+      warn(`cursor ${name} could not be made: ${describe(error)}`)
+    }
+    const isFirst = name === firstLane
+    const meter = rate > 0 && !isFirst ? new Meter({ rate, now: monotonic ?? (() => performance.now()) }) : undefined
+    if (meter) this.#meters.push(meter)
+    const cursor = new Cursor({
+      name,
+      dir,
+      place,
+      displaced,
+      file,
+      segments: this.#segments,
+      position: () => this.#position,
+      first: () => (isFirst ? undefined : this.#cursors.get(firstLane)),
+      meter,
+      skipped: (from, to, damaged) => skipped?.(name, from, to, damaged),
+      moved: () => this.deletePassed(),
+      warn,
+    })
+    this.#cursors.set(name, cursor)
+  }
+
+  #locate(name: string, saved: Place | undefined): { place: Place; displaced: boolean } {
+    const { list } = this.#segments
+    const oldest = list[0]?.segment ?? 1
+    if (!saved) {
+      return { place: { sequence: oldest, segment: oldest, offset: segmentHeaderBytes }, displaced: false }
+    }
+    if (!this.#segments.find(saved.segment)) {
+      const segment = this.#segments.after(saved.segment)?.segment
+      if (segment !== undefined) {
+        return { place: { sequence: saved.sequence, segment, offset: segmentHeaderBytes }, displaced: true }
+      }
+    }
+    return { place: this.#notBeyond(name, saved), displaced: false }
   }
 
   /** With `spool.fsync: interval` a loss of power may take what a cursor has passed already. */
-  #notBeyond(group: string, place: SavedPlace): SavedPlace {
+  #notBeyond(group: string, place: Place): Place {
     const { sequence, segment, end } = this.#position
-    if (place.sequence <= sequence + 1 && (place.segment < segment || place.offset <= end)) return place
+    if (
+      place.sequence <= sequence + 1 &&
+      (place.segment < segment || (place.segment === segment && place.offset <= end))
+    )
+      return place
     this.#options.warn(`the spool ends before the place of cursor ${group}; it goes on at the end`)
-    return { sequence: sequence + 1, segment, offset: end, number: place.number }
+    return { sequence: Math.min(place.sequence, sequence + 1), segment, offset: end }
   }
 
   /** The spool has committed more. */
   committed(position: SpoolPosition): void {
-    if (position.segment > (this.#segments.at(-1) ?? 0)) this.#segments.push(position.segment)
+    const arrived = position.sequence - this.#position.sequence
+    this.#segments.grow(position)
     this.#position = position
+    for (const meter of this.#meters) meter.arrived(arrived)
     for (const cursor of this.#cursors.values()) cursor.wake()
   }
 
@@ -100,6 +189,7 @@ export class Cursors {
 
   /** Saves every cursor. Nothing is read or settled afterwards. */
   async stop(): Promise<void> {
+    clearInterval(this.#timer)
     for (const cursor of this.#cursors.values()) await cursor.close()
   }
 
@@ -109,227 +199,114 @@ export class Cursors {
 
   /** Messages committed that `group` has not settled. */
   depth(group: string): number {
-    return this.#position.sequence + 1 - this.reader(group).settled.sequence
+    return this.reader(group).lag
   }
 
-  get dir(): string {
-    return this.#options.dir
+  /** What is still here of a part of the past. */
+  past(range: PastRange, signal: AbortSignal): Past {
+    return readPast(this.#options.dir, this.#segments, this.#position, range, signal)
   }
 
-  get position(): SpoolPosition {
-    return this.#position
+  /** Deletes what nobody needs any more and is not to be kept. */
+  deletePassed(): void {
+    const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = this.#options
+    this.#delete({ keepMs, keepBytes, limitBytes })
   }
 
-  warn(sentence: string): void {
-    this.#options.warn(sentence)
+  /**
+   * The disk is full: what every cursor has passed is deleted at once, also what is pinned. Without room nothing of what
+   * is counted can be saved, and so nothing would ever be released.
+   */
+  giveUpKept(): void {
+    this.#delete({ keepMs: 0, keepBytes: 0, limitBytes: 0 }, this.#settledSegment)
   }
 
-  /** The segment after this one, when this one will not grow any more. */
-  after(segment: number): number | undefined {
-    return this.#segments[this.#segments.indexOf(segment) + 1]
-  }
-
-  /** The segment that holds `sequence`, or the oldest there is. */
-  holding(sequence: number): number {
-    return this.#segments.findLast(segment => segment <= sequence) ?? (this.#segments[0] as number)
-  }
-
-  async deletePassed(): Promise<void> {
-    if (this.#deleting) return
-    this.#deleting = true
-    try {
-      const needed = Math.min(...[...this.#cursors.values()].map(cursor => cursor.settled.segment))
-      while (this.#segments.length > 2 && (this.#segments[0] as number) < needed) {
-        const path = segmentPath(this.#options.dir, this.#segments[0] as number)
-        const { size } = statSync(path)
-        await unlink(path)
-        this.#segments.shift()
-        this.#options.freed(size)
-      }
-    } finally {
-      this.#deleting = false
-    }
-  }
-}
-
-/** One group's place in the spool. */
-export class Cursor implements QueueReader {
-  readonly #name: string
-  readonly #owner: Cursors
-  readonly #slot = Buffer.alloc(slotBytes)
-  #fd: number | undefined
-  #saves: number
-  #timer: NodeJS.Timeout | undefined
-  /** Where the next frame is taken from. */
-  #place: Place
-  /** Where reading would begin again. */
-  #settled: Place
-  #file: { readonly segment: number; readonly handle: FileHandle } | undefined
-  #chunk: Buffer = Buffer.alloc(0)
-  /** Offset in the segment of the chunk's first byte. */
-  #chunkAt = 0
-  readonly #wakeup = new Wakeup()
-
-  constructor(name: string, { number, ...place }: SavedPlace, owner: Cursors) {
-    this.#name = name
-    this.#owner = owner
-    this.#saves = number
-    this.#place = place
-    this.#settled = { ...place }
-  }
-
-  get settled(): Readonly<Place> {
-    return this.#settled
-  }
-
-  /** Begins again at `sequence`, if that is further back and still there. Before the first `next` only. */
-  rewind(sequence: number): void {
-    if (sequence >= this.#place.sequence) return
-    const segment = this.#owner.holding(sequence)
-    this.#place = { sequence: Math.max(sequence, segment), segment, offset: segmentHeaderBytes }
-    this.#settled = { ...this.#place }
-  }
-
-  wake(): void {
-    this.#wakeup.wake()
-  }
-
-  async next(limit: number, signal: AbortSignal): Promise<Delivery | undefined> {
-    const messages: Message[] = []
-    while (messages.length < limit) {
-      if (signal.aborted) return undefined
-      const message = this.#take()
-      if (message) {
-        // A cursor can be a little behind its file's name; what it has passed does not come twice.
-        if (message.sequence >= this.#place.sequence) {
-          this.#place.sequence = message.sequence + 1
-          messages.push(message)
+  #delete(retention: Parameters<typeof surplus>[2], needed = this.#needed): void {
+    const { dir, freed, warn } = this.#options
+    let count = surplus(this.#segments.list, needed, retention, this.#now())
+    for (; count > 0; count--) {
+      const oldest = this.#segments.list[0]
+      if (!oldest) return
+      const path = segmentPath(dir, oldest.segment)
+      try {
+        unlinkSync(path)
+      } catch (error) {
+        // Somebody else has deleted it: it takes no room any more.
+        if (systemCode(error) !== 'ENOENT') {
+          if (!this.#deletingFails) warn(`could not delete ${path}: ${describe(error)}; tried again`)
+          this.#deletingFails = true
+          return
         }
-        continue
       }
-      // What is at hand goes out at once; only an empty hand reads or waits.
-      if (messages.length > 0) break
-      const known = this.#owner.position
-      if (!(await this.#read())) await this.#waitForCommit(known, signal)
+      this.#deletingFails = false
+      this.#segments.shift()
+      freed(oldest.bytes)
     }
-    const reached = { ...this.#place }
-    return { messages, settle: () => this.#settle(reached) }
   }
 
-  async close(): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#save()
-    if (this.#fd !== undefined) closeSync(this.#fd)
-    await this.#file?.handle.close()
-    this.#file = undefined
+  /** The first segment that somebody still reads, or begins to read again after a crash. */
+  get #needed(): number {
+    const { pinned } = this.#options
+    const settled = this.#settledSegment
+    return pinned ? Math.min(settled, this.#segments.holding(pinned())) : settled
   }
 
-  /** The next message of the chunk. Moves past damage when the chunk reaches behind it. */
-  #take(): Message | undefined {
-    const at = this.#place.offset - this.#chunkAt
-    const frame = frameAt(this.#chunk, at)
-    if (!frame) return undefined
-    this.#place.offset = this.#chunkAt + frame.end
-    return decodeMessage(frame.body) ?? this.#take()
+  get #settledSegment(): number {
+    return Math.min(...[...this.#cursors.values()].map(cursor => cursor.settled.segment))
   }
 
-  /** Fills the chunk from the place on, or moves to the next segment. False when there is nothing more yet. */
-  async #read(): Promise<boolean> {
-    const { segment, offset } = this.#place
-    const next = this.#owner.after(segment)
-    const handle = await this.#open(segment)
-    const end = next === undefined ? this.#committedEnd(segment) : (await handle.stat()).size
-    if (offset >= end) {
-      if (next === undefined) return false
-      this.#place = { sequence: this.#place.sequence, segment: next, offset: segmentHeaderBytes }
-      this.#chunk = Buffer.alloc(0)
-      this.#chunkAt = segmentHeaderBytes
-      return true
+  async status(): Promise<SpoolStatus> {
+    const { list } = this.#segments
+    const kept = passedOf(list, this.#needed)
+    const sum = (segments: readonly { readonly bytes: number }[]) => segments.reduce((all, { bytes }) => all + bytes, 0)
+    return {
+      bytes: sum(list),
+      limit: this.#options.limitBytes ?? 0,
+      keptBytes: sum(kept),
+      segments: list.map(({ segment, bytes, from }, i) => ({
+        segment,
+        bytes,
+        from: from || undefined,
+        to: list[i + 1]?.before,
+        kept: i < kept.length,
+      })),
+      cursors: await Promise.all([...this.#cursors].map(([name, cursor]) => this.#statusOf(name, cursor))),
     }
-    this.#chunk = await readAt(handle, offset, Math.min(end - offset, chunkBytes))
-    this.#chunkAt = offset
-    if (frameAt(this.#chunk, 0)) return true
-    const length = this.#chunk.length >= frameHeaderBytes ? this.#chunk.readUInt32LE(0) + frameHeaderBytes : 0
-    if (length > this.#chunk.length && length <= end - offset) {
-      this.#chunk = await readAt(handle, offset, length)
-      if (frameAt(this.#chunk, 0)) return true
+  }
+
+  async #statusOf(name: string, { settled, lag }: Cursor): Promise<SpoolStatus['cursors'][number]> {
+    const place = { ...settled }
+    const behind = this.#segments.list.filter(({ segment }) => segment >= place.segment)
+    const lagBytes =
+      behind.reduce((all, { bytes }) => all + bytes, 0) - (behind[0]?.segment === place.segment ? place.offset : 0)
+    const oldest = lag > 0 ? await this.#stampAt(place) : undefined
+    return { name, sequence: place.sequence, lag, lagBytes: lag > 0 ? Math.max(0, lagBytes) : 0, oldest }
+  }
+
+  /** When the next message from a place on was received, or, when it cannot be read, about when. */
+  async #stampAt({ segment, offset }: Place): Promise<number | undefined> {
+    const reader = new SegmentReader(this.#options.dir)
+    try {
+      for (let at: number | undefined = segment; at !== undefined; at = this.#segments.after(at)?.segment) {
+        const end = at === this.#position.segment ? this.#position.end : await reader.size(at)
+        const begin = at === segment ? offset : segmentHeaderBytes
+        if (begin >= end) continue
+        const damaged = await reader.load(at, begin, end)
+        const frame = reader.at(at, begin + damaged)
+        const message = frame && decodeMessage(frame.body)
+        if (message) return message.receivedAt
+      }
+      return undefined
+    } catch {
+      return this.#segments.after(segment)?.before
+    } finally {
+      await reader.close()
     }
-    await this.#stepOverDamage(handle, segment, offset, end)
-    return true
-  }
-
-  async #stepOverDamage(handle: FileHandle, segment: number, offset: number, end: number): Promise<void> {
-    const path = segmentPath(this.#owner.dir, segment)
-    if (!existsSync(`${path}.bad`)) copyFileSync(path, `${path}.bad`)
-    this.#chunk = await readAt(handle, offset, end - offset)
-    const whole = nextFrame(this.#chunk, 0)
-    this.#place.offset = whole ? offset + whole.start : end
-    this.#owner.warn(
-      `${this.#name}: stepped over ${this.#place.offset - offset} damaged bytes at ${offset} of ${path}; a copy is ${path}.bad`,
-    )
-  }
-
-  #committedEnd(segment: number): number {
-    const { position } = this.#owner
-    return position.segment === segment ? position.end : 0
-  }
-
-  async #open(segment: number): Promise<FileHandle> {
-    if (this.#file?.segment !== segment) {
-      await this.#file?.handle.close()
-      this.#file = undefined
-      this.#file = { segment, handle: await open(segmentPath(this.#owner.dir, segment), 'r') }
-    }
-    return this.#file.handle
-  }
-
-  async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
-    // Every commit makes a new position: a different one came while the file was being looked at.
-    if (this.#owner.position === known) await this.#wakeup.sleep(signal)
-  }
-
-  #settle(reached: Place): void {
-    this.#settled = reached
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.#save()
-      this.#owner.deletePassed().catch(error => this.#owner.warn(`could not delete a segment: ${describe(error)}`))
-    }, saveEveryMs)
-  }
-
-  #save(): void {
-    const number = ++this.#saves
-    writeUInt64(this.#slot, this.#settled.sequence, 0)
-    writeUInt64(this.#slot, this.#settled.segment, 8)
-    writeUInt64(this.#slot, this.#settled.offset, 16)
-    this.#slot.writeUInt32LE(number, 24)
-    this.#slot.writeUInt32LE(crc32(this.#slot.subarray(0, 28)), 28)
-    const path = cursorPath(this.#owner.dir, this.#name)
-    this.#fd ??= openSync(path, existsSync(path) ? 'r+' : 'w')
-    writeSync(this.#fd, this.#slot, 0, slotBytes, (number % 2) * slotBytes)
   }
 }
 
-async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(length)
-  const { bytesRead } = await handle.read(buffer, 0, length, offset)
-  return buffer.subarray(0, bytesRead)
-}
+/** It feeds the screens: the others let it go first, and it is never metered. */
+const firstLane = 'live'
 
-function cursorPath(dir: string, name: string): string {
-  return join(dir, `${name}.cursor`)
-}
-
-function readCursor(path: string): SavedPlace | undefined {
-  if (!existsSync(path)) return undefined
-  const file = readFileSync(path)
-  let best: SavedPlace | undefined
-  for (const at of [0, slotBytes]) {
-    const slot = file.subarray(at, at + slotBytes)
-    if (slot.length < slotBytes || crc32(slot.subarray(0, 28)) !== slot.readUInt32LE(28)) continue
-    const number = slot.readUInt32LE(24)
-    if (best && best.number > number) continue
-    best = { number, sequence: readUInt64(slot, 0), segment: readUInt64(slot, 8), offset: readUInt64(slot, 16) }
-  }
-  return best
-}
+/** How often is looked for what has been kept long enough. */
+const checkEveryMs = 500

@@ -1,115 +1,395 @@
-import { openSync, readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CommitLog, nextFrame, syncDirectory } from '../journal.js'
-import type { DeadLetter, Rejection } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage } from './codec.js'
-import type { DeadLetters } from './queue.js'
+import { setImmediate } from 'node:timers/promises'
+import { describe, HubError } from '../errors.js'
+import { CommitLog, syncDirectory } from '../journal.js'
+import type { DeadLetter, Message } from '../model.js'
+import {
+  EncodedLetter,
+  framesATurn,
+  type Key,
+  keyOf,
+  keyOfId,
+  LetterFile,
+  type Letters,
+  parseName,
+} from './letter-file.js'
+import type { DeadLetterFilter, DeadLetters } from './queue.js'
 
-const fileBytes = 32e6
+/** A dead letter that had to go for newer ones: which message it was, and why it was one. */
+export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> & Pick<DeadLetter, 'reason'>
 
-interface Head extends Rejection {
-  readonly failedAt: number
-  readonly attempts: number
+export interface DeadLetterFilesOptions {
+  readonly dir: string
+  /** Past it the oldest go, a file at a time. */
+  readonly limitBytes: number
+  /** Something a person should know: damage found, letters dropped. */
+  readonly warn: (sentence: string) => void
+  /**
+   * Letters that go because of the limit, at the start already. They go once this resolves; after a crash in between, and
+   * after a rejection, it is called for them again. It must not wait for `put`.
+   */
+  readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
 }
 
+/** Bytes of payloads that a list holds; what is above is left out. */
+const mostListed = 64e6
+
+type Handle = Parameters<DeadLetters['sweep']>[1]
+
+/** A log, and the file it writes to now. */
+interface Writer {
+  readonly log: CommitLog
+  file: LetterFile
+}
+
+/** Where a letter is in its file. */
+interface Found {
+  readonly start: number
+  readonly letter: DeadLetter
+}
+
+const largestFileBytes = 32e6
+const batchSize = 500
+
 /**
- * Dead letters without a RabbitMQ: append-only files, oldest first, kept until somebody drops them.
+ * Dead letters without a RabbitMQ: append-only files, oldest first; `letter-file.ts` draws them. A letter is named by its
+ * place in them, so one that is put again after its removal is not gone. A file whose letters are all gone is deleted;
+ * one that is mostly gone is written anew.
  *
- *     dead/0000000001.log      frames of journal.ts, their bodies:
- *     ┌─────────────────┬────────────────────────────────────────────┬─────────────────────┐
- *     │ JSON length u32 │ {reason, detail, failedAt, attempts} UTF-8 │ message: codec.ts   │
- *     └─────────────────┴────────────────────────────────────────────┴─────────────────────┘
+ * Held in memory are the ids, to see what is put twice: eight bytes for each letter. All files are read at the start,
+ * one at a time.
  */
 export class DeadLetterFiles implements DeadLetters {
   readonly name = 'dead letters'
-  readonly #dir: string
-  readonly #log: CommitLog
-  #file = 0
+  readonly #options: DeadLetterFilesOptions
+  readonly #fileBytes: number
+  readonly #ending = new AbortController()
+  /** Ascending by number: by age. */
+  #files: LetterFile[] = []
+  #number = 0
+  #writer: Writer | undefined
+  readonly #pending = new Map<Key, Promise<void>>()
+  /** What a sweep has handed over, and where it was put again meanwhile: that one is not meant by the answer. */
+  readonly #inHand = new Map<Key, LetterFile | undefined>()
+  #sweeping: Promise<unknown> = Promise.resolve()
+  #trimming: Promise<void> | undefined
 
-  constructor(dir: string) {
-    this.#dir = dir
-    this.#log = new CommitLog({
-      fsync: 'group',
-      rotateBytes: fileBytes,
-      rotate: async () => ({ fd: this.#create(), end: 0 }),
-    })
+  constructor(options: DeadLetterFilesOptions) {
+    this.#options = options
+    this.#fileBytes = Math.min(largestFileBytes, Math.ceil(options.limitBytes / 8))
   }
 
   async start(): Promise<void> {
-    await mkdir(this.#dir, { recursive: true })
-    const newest = this.#files().at(-1)
-    if (newest === undefined) {
-      this.#log.open(this.#create(), 0)
-      return
+    await mkdir(this.#options.dir, { recursive: true })
+    this.#files = this.#found()
+    for (const [i, file] of this.#files.entries()) {
+      const earlier = this.#files.slice(0, i)
+      const isNewest = i === this.#files.length - 1
+      const twice = await file.load(isNewest, key => earlier.some(one => one.has(key)), this.#options.warn)
+      if (twice.length > 0) await file.remove(await file.read(), twice, () => true)
+      await file.closeGone()
     }
-    this.#file = newest
-    const path = this.#path(newest)
-    const buffer = readFileSync(path)
-    let end = 0
-    for (let frame = nextFrame(buffer, 0); frame; frame = nextFrame(buffer, end)) end = frame.end
-    if (end < buffer.length) truncateSync(path, end)
-    this.#log.open(openSync(path, 'r+'), end)
+    for (const file of [...this.#files]) await this.#tidy(file)
+    const newest = this.#files.at(-1)
+    // A log may become twice as long as it was when it was opened.
+    const fits = newest && newest.end < this.#fileBytes / 2
+    this.#writer = this.#open(fits ? { file: newest, fd: openSync(newest.path, 'r+') } : this.#create())
+    await this.#trim()
   }
 
+  /** Ends a sweep before its next batch, and commits what was put. */
   async stop(): Promise<void> {
-    await this.#log.close()
+    this.#ending.abort()
+    await this.#sweeping
+    await this.#writer?.log.close()
+    this.#writer = undefined
+    await this.#trimming
+  }
+
+  /** Of all files, and of what waits to be written. */
+  get bytes(): number {
+    return this.#files.reduce((sum, file) => sum + file.bytes, this.#writer?.log.pendingBytes ?? 0)
+  }
+
+  /** Letters there are. */
+  get count(): number {
+    return this.#files.reduce((sum, file) => sum + file.count, 0)
   }
 
   async put(letters: readonly DeadLetter[]): Promise<void> {
-    await Promise.all(letters.map(letter => this.#append(letter)))
+    await Promise.all(letters.map(letter => this.#put(letter)))
+    // So much as was put too much is gone when this resolves: however fast they come, they do not outgrow the limit.
+    await this.#trim()
   }
 
-  async list(limit: number): Promise<readonly DeadLetter[]> {
+  async list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
     const found: DeadLetter[] = []
-    for (const file of this.#files().reverse()) {
-      const letters = readLetters(readFileSync(this.#path(file)))
-      found.push(...letters.reverse().slice(0, limit - found.length))
-      if (found.length >= limit) break
+    let bytes = 0
+    for (const file of this.#holding(filter).reverse()) {
+      if (found.length >= limit || bytes >= mostListed) break
+      const letters = await file.read()
+      let seen = 0
+      for (const start of letters.starts.toReversed()) {
+        if (found.length >= limit || bytes >= mostListed) break
+        const letter = letters.matching(start, filter)
+        if (letter) {
+          found.push(letter)
+          bytes += letter.message.payload.length
+        }
+        if (++seen % framesATurn === 0) await setImmediate()
+      }
     }
     return found
   }
 
-  #append({ message, reason, detail, failedAt, attempts }: DeadLetter): Promise<void> {
-    const head = Buffer.from(JSON.stringify({ reason, detail, failedAt, attempts } satisfies Head))
-    return new Promise((resolve, reject) =>
-      this.#log.append(
-        4 + head.length + encodedLength(message),
-        message,
-        (message, target, at) => {
-          target.writeUInt32LE(head.length, at)
-          head.copy(target, at + 4)
-          encodeMessage(message, target, at + 4 + head.length)
-        },
-        (_, error) => (error ? reject(error) : resolve()),
-      ),
-    )
+  /** One after the other. What is put after it began is not handed over. */
+  sweep(filter: DeadLetterFilter, handle: Handle, signal: AbortSignal): Promise<void> {
+    const either = AbortSignal.any([signal, this.#ending.signal])
+    const sweep = this.#sweeping.then(() => this.#sweep(filter, handle, either))
+    this.#sweeping = sweep.catch(() => {})
+    return sweep
   }
 
-  #create(): number {
-    const fd = openSync(this.#path(++this.#file), 'wx')
-    syncDirectory(this.#dir)
-    return fd
+  #put(letter: DeadLetter): Promise<void> {
+    const writer = this.#writer
+    if (!writer || this.#ending.signal.aborted)
+      return Promise.reject(new HubError('stopping', 'dead letters are closed'))
+    const key = keyOf(letter.message)
+    const pending = this.#pending.get(key)
+    if (pending) return pending
+    if (!this.#inHand.has(key) && this.#files.some(file => file.has(key))) return Promise.resolve()
+    const committed = this.#append(writer, new EncodedLetter(letter))
+    this.#pending.set(key, committed)
+    return committed
   }
 
-  #files(): number[] {
-    return readdirSync(this.#dir)
-      .filter(name => /^\d{10}\.log$/.test(name))
-      .map(name => Number(name.slice(0, 10)))
-      .sort((a, b) => a - b)
+  async #sweep(filter: DeadLetterFilter, handle: Handle, signal: AbortSignal): Promise<void> {
+    const files = this.#holding(filter).map(file => ({ file, end: file.end }))
+    for (const { file, end } of files) {
+      // It is being dropped.
+      while (file.busy) await this.#trimming
+      if (signal.aborted) return
+      if (file.deleted) continue
+      file.busy = true
+      try {
+        await this.#sweepFile(file, end, filter, handle, signal)
+      } finally {
+        await file.closeGone()
+        await this.#tidy(file)
+        file.busy = false
+      }
+    }
   }
 
-  #path(file: number): string {
-    return join(this.#dir, `${String(file).padStart(10, '0')}.log`)
+  async #sweepFile(
+    file: LetterFile,
+    end: number,
+    filter: DeadLetterFilter,
+    handle: Handle,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const letters = await file.read()
+    let batch: Found[] = []
+    for (const [i, start] of letters.starts.entries()) {
+      if (signal.aborted || start >= end) break
+      const letter = letters.matching(start, filter)
+      if (letter) batch.push({ start, letter })
+      if (batch.length === batchSize) {
+        await this.#handOver(file, letters, batch, handle, signal)
+        batch = []
+      }
+      if (i % framesATurn === 0) await setImmediate()
+    }
+    if (batch.length > 0 && !signal.aborted) await this.#handOver(file, letters, batch, handle, signal)
+  }
+
+  async #handOver(
+    file: LetterFile,
+    letters: Letters,
+    batch: readonly Found[],
+    handle: Handle,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const { letter } of batch) this.#inHand.set(keyOf(letter.message), undefined)
+    let answers: readonly boolean[] = []
+    try {
+      answers = (await unlessAborted(handle(batch.map(({ letter }) => letter)), signal)) ?? []
+    } finally {
+      await Promise.allSettled(batch.map(({ letter }) => this.#pending.get(keyOf(letter.message))))
+      const putAgain = (letter: DeadLetter) => this.#inHand.get(keyOf(letter.message)) !== undefined
+      const gone = batch.filter(({ letter }, i) => answers[i] === true || putAgain(letter))
+      try {
+        const starts = gone.map(({ start }) => start)
+        await file.remove(letters, starts, key => this.#inHand.get(key) === file)
+      } finally {
+        this.#inHand.clear()
+      }
+    }
+  }
+
+  /** Frees the space of what is gone. What fails here costs space only, and is tried again. */
+  async #tidy(file: LetterFile): Promise<void> {
+    if (file.count > 0 ? !file.isMostlyGone : file.writing && file.end === 0) return
+    try {
+      if (file.writing) await this.#roll()
+      if (file.count > 0) await file.rewrite()
+      else await this.#delete(file)
+    } catch (error) {
+      this.#options.warn(`could not free the space of removed dead letters: ${describe(error)}`)
+    }
+  }
+
+  /** One at a time; never fails. */
+  #trim(): Promise<void> {
+    if (this.#trimming) return this.#trimming
+    if (this.bytes <= this.#options.limitBytes) return Promise.resolve()
+    this.#trimming = this.#dropOldest()
+      .catch(error => this.#options.warn(`could not drop the oldest dead letters: ${describe(error)}`))
+      .finally(() => {
+        this.#trimming = undefined
+      })
+    return this.#trimming
+  }
+
+  async #dropOldest(): Promise<void> {
+    const { limitBytes, dropped, warn } = this.#options
+    let count = 0
+    try {
+      while (this.bytes > limitBytes) {
+        // What a sweep has in hand is about to be removed, and must not be counted twice.
+        const file = this.#files.find(({ busy, writing }) => !busy && !writing)
+        if (!file) return
+        file.busy = true
+        try {
+          await dropped(await droppedOf(file))
+          count += file.count
+          await this.#delete(file)
+        } finally {
+          file.busy = false
+        }
+      }
+    } finally {
+      if (count > 0) warn(`dropped the ${count} oldest dead letters: the limit is ${limitBytes} bytes (dead.limit)`)
+    }
+  }
+
+  async #delete(file: LetterFile): Promise<void> {
+    try {
+      await file.delete()
+    } finally {
+      if (file.deleted) this.#files = this.#files.filter(one => one !== file)
+    }
+  }
+
+  /** Oldest first. */
+  #holding({ id }: DeadLetterFilter): LetterFile[] {
+    if (id === undefined) return [...this.#files]
+    const key = keyOfId(id)
+    return this.#files.filter(file => file.has(key))
+  }
+
+  /** The files there are, oldest first; what a crash left besides is removed. */
+  #found(): LetterFile[] {
+    const { dir } = this.#options
+    const names = readdirSync(dir).flatMap(name => parseName(name) ?? [])
+    const newest = new Map<number, number>()
+    for (const { number, generation, kind } of names) {
+      this.#number = Math.max(this.#number, number)
+      if (kind === 'log') newest.set(number, Math.max(newest.get(number) ?? 0, generation))
+    }
+    for (const name of readdirSync(dir)) {
+      const parsed = parseName(name)
+      if (!parsed) continue
+      if (parsed.kind === 'new' || newest.get(parsed.number) !== parsed.generation) rmSync(join(dir, name))
+    }
+    return [...newest].sort(([a], [b]) => a - b).map(([number, generation]) => new LetterFile(dir, number, generation))
+  }
+
+  #create(): { file: LetterFile; fd: number } {
+    const { dir } = this.#options
+    const file = new LetterFile(dir, ++this.#number)
+    const fd = openSync(file.path, 'wx')
+    try {
+      syncDirectory(dir)
+    } catch (error) {
+      closeSync(fd)
+      rmSync(file.path, { force: true })
+      throw error
+    }
+    this.#files.push(file)
+    return { file, fd }
+  }
+
+  #open({ file, fd }: { file: LetterFile; fd: number }): Writer {
+    const log = new CommitLog({
+      fsync: 'group',
+      rotateBytes: this.#fileBytes,
+      rotate: async () => {
+        const next = this.#create()
+        writer.file.writing = false
+        writer.file = next.file
+        writer.file.writing = true
+        return { fd: next.fd, end: 0 }
+      },
+    })
+    const writer = { log, file }
+    file.writing = true
+    log.open(fd, file.end)
+    return writer
+  }
+
+  #append(writer: Writer, letter: EncodedLetter): Promise<void> {
+    return new Promise((resolve, reject) => {
+      writer.log.append(letter.length, letter, writeLetter, (_, error) => {
+        this.#pending.delete(letter.key)
+        if (error) return reject(error)
+        writer.file.added(letter, writer.log.end)
+        if (this.#inHand.has(letter.key)) this.#inHand.set(letter.key, writer.file)
+        resolve()
+      })
+    })
+  }
+
+  /** Goes on in a new file. Resolves when the one before is closed. */
+  async #roll(): Promise<void> {
+    const before = this.#writer
+    if (!before) return
+    this.#writer = this.#open(this.#create())
+    await before.log.close()
+    before.file.writing = false
   }
 }
 
-function readLetters(buffer: Buffer): DeadLetter[] {
-  const letters: DeadLetter[] = []
-  for (let frame = nextFrame(buffer, 0); frame; frame = nextFrame(buffer, frame.end)) {
-    const end = 4 + frame.body.readUInt32LE()
-    const message = decodeMessage(frame.body.subarray(end))
-    if (message) letters.push({ message, ...(JSON.parse(frame.body.toString('utf8', 4, end)) as Head) })
+const writeLetter = (letter: EncodedLetter, target: Buffer, at: number) => letter.write(target, at)
+
+async function droppedOf(file: LetterFile): Promise<DroppedLetter[]> {
+  const letters = await file.read()
+  const dropped: DroppedLetter[] = []
+  for (const [i, start] of letters.starts.entries()) {
+    const letter = letters.at(start)
+    if (letter) {
+      const { sequence, receivedAt, clientId, hub } = letter.message
+      dropped.push({ sequence, receivedAt, clientId, ...(hub !== undefined && { hub }), reason: letter.reason })
+    }
+    if (i % framesATurn === 0) await setImmediate()
   }
-  return letters
+  return dropped
+}
+
+/** What is still under way when the signal aborts is not waited for. */
+async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let end = () => {}
+  const aborted = new Promise<undefined>(resolve => {
+    end = () => resolve(undefined)
+    signal.addEventListener('abort', end)
+    if (signal.aborted) end()
+  })
+  try {
+    const result = await Promise.race([action, aborted])
+    return signal.aborted ? undefined : result
+  } finally {
+    signal.removeEventListener('abort', end)
+  }
 }

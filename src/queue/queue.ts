@@ -1,10 +1,13 @@
 import { HubError } from '../errors.js'
-import type { DeadLetter, Message, Outcome, Rejection } from '../model.js'
+import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
+import { type Persistence, pause, persist } from '../retry.js'
 
 /** Messages taken from a queue in order, not yet given back. */
 export interface Delivery {
-  /** At least one, ascending by time of acceptance. */
+  /** At least one, ascending by time of acceptance. A queue that delivers at least once may repeat some. */
   readonly messages: readonly Message[]
+  /** Of those that came too often to be tried again: position and why. They go to the dead letters. */
+  readonly given?: ReadonlyMap<number, Rejection>
   /** Every message is done with: they will not come again. Called once. */
   settle(): void
 }
@@ -23,12 +26,60 @@ export interface Queue {
   reader(group: string): QueueReader
 }
 
+/** Which dead letters are meant: all that is named must fit. */
+export interface DeadLetterFilter {
+  /** As `messageId` of model.ts makes it. */
+  readonly id?: string | undefined
+  readonly reason?: string | undefined
+  readonly clientId?: string | undefined
+  /** Microseconds since the epoch, of `failedAt`; `from` is included, `to` is not. */
+  readonly from?: number | undefined
+  readonly to?: number | undefined
+}
+
 /** Where rejected messages are kept, with their reason, until someone replays or drops them. */
 export interface DeadLetters {
-  /** Resolves when all are durable. */
+  /** Resolves when all are durable. A letter that is put again after a crash is there once. */
   put(letters: readonly DeadLetter[]): Promise<void>
-  /** At most `limit` of them, the newest first; which, when there are more, is the implementation's choice. */
-  list(limit: number): Promise<readonly DeadLetter[]>
+  /**
+   * At most `limit` of them, and fewer when they are large, the newest first; which, when there are more, is the
+   * implementation's choice.
+   */
+  list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]>
+  /**
+   * Hands over each that fits, oldest first, at most 500 at a time; those answered `true` are removed, and removed for
+   * good when the next batch comes or the promise resolves. A throw, or `signal`, ends it and removes nothing of that batch.
+   */
+  sweep(
+    filter: DeadLetterFilter,
+    handle: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>,
+    signal: AbortSignal,
+  ): Promise<void>
+}
+
+/** Whether a letter is meant by a filter. */
+export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLetterFilter): boolean {
+  return (
+    (filter.id === undefined || filter.id === messageId(message)) &&
+    (filter.reason === undefined || filter.reason === reason) &&
+    (filter.clientId === undefined || filter.clientId === message.clientId) &&
+    failedAt >= (filter.from ?? -Infinity) &&
+    failedAt < (filter.to ?? Infinity)
+  )
+}
+
+/** What became of a message: done, or in the dead letters for this reason. */
+export interface Settled {
+  readonly message: Message
+  readonly rejection: Rejection | undefined
+}
+
+/** Who keeps account of what became of messages, and so knows which have come before. */
+export interface Ledger {
+  /** Those that are not settled yet, each once, in their order. */
+  unsettled(messages: readonly Message[]): readonly Message[]
+  /** Resolves when that is durable: only then are they given back to their queue. */
+  settle(settled: readonly Settled[]): Promise<void>
 }
 
 export interface Consumer {
@@ -37,90 +88,74 @@ export interface Consumer {
   /** One outcome per message, in their order; nothing means all are done; a throw means all must be tried again. */
   readonly handle: (messages: readonly Message[]) => Promise<readonly Outcome[] | undefined>
   readonly dead: DeadLetters
+  /** Without: what comes twice is handled twice. */
+  readonly ledger?: Ledger
   /** Most messages handed over at a time. */
   readonly batch: number
+  /**
+   * After so little that it was done sooner than more would be worth: how long it waits, in milliseconds, so that there
+   * is more to hand over. Without: not at all.
+   */
+  readonly restMs?: number
   readonly now: () => number
-  /** Called before each wait, so that someone hears of it. */
-  readonly retrying: (error: unknown, waitMs: number) => void
+  readonly circuitOf: Persistence['circuitOf']
+  readonly retrying: Persistence['retrying']
   readonly recovered: () => void
 }
 
 /**
- * The one consumer loop of the hub, and the only retry. Takes messages in order, hands them over, keeps what must
- * be tried again (with growing pauses, for ever, nothing overtakes it), puts what was rejected into the dead
- * letters, and settles a delivery only when each of its messages is done or dead-lettered. Resolves when
- * `signal` aborts; what was in hand then is not settled and comes again.
+ * The one consumer loop of the hub. Takes messages in order, hands them over, keeps what must be tried again (for ever,
+ * nothing overtakes it), puts what was rejected into the dead letters, and settles a delivery only when each of its
+ * messages is done or dead-lettered and the ledger has it. Resolves when `signal` aborts; what was in hand then is not
+ * settled and comes again.
  */
 export async function consume(consumer: Consumer, signal: AbortSignal): Promise<void> {
+  const { reader, batch, restMs, ledger } = consumer
+  const attempt = <T>(action: () => Promise<T>) => persist(action, { ...consumer, signal })
   while (!signal.aborted) {
-    const delivery = await retrying(consumer, signal, () => consumer.reader.next(consumer.batch, signal))
+    const delivery = await attempt(() => reader.next(batch, signal))
     if (!delivery) return
-    let left = delivery.messages
-    let attempts = 0
-    const done = await retrying(consumer, signal, async () => {
-      attempts++
-      const outcomes = (await consumer.handle(left)) ?? []
-      const rejected = left.flatMap((message, i): DeadLetter[] => {
-        const outcome = outcomes[i]
-        return isRejection(outcome) ? [{ message, ...outcome, failedAt: consumer.now(), attempts }] : []
-      })
-      if (rejected.length > 0) await consumer.dead.put(rejected)
-      left = left.filter((_, i) => outcomes[i] === 'retry')
-      if (left.length > 0) throw new HubError('queue_unavailable', `${left.length} messages must be tried again`)
-      return true
-    })
-    if (done) delivery.settle()
+    const settled = await attempt(settling(consumer, delivery))
+    if (!settled) return
+    if (ledger && settled.length > 0 && !(await attempt(() => ledger.settle(settled).then(() => true)))) return
+    delivery.settle()
+    if (restMs && delivery.messages.length < batch / 4) await pause(restMs, signal)
   }
 }
 
-/** Tries until it works; undefined when the signal aborts first. */
-async function retrying<T>(consumer: Consumer, signal: AbortSignal, action: () => Promise<T>): Promise<T | undefined> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const result = await unlessAborted(action(), signal)
-      if (attempt > 0) consumer.recovered()
-      return result
-    } catch (error) {
-      if (signal.aborted) return undefined
-      const waitMs = backoffMs(attempt)
-      consumer.retrying(error, waitMs)
-      await pause(waitMs, signal)
-      if (signal.aborted) return undefined
+/** Tries what is left of a delivery; called until it resolves, with what became of each message that was new. */
+function settling(consumer: Consumer, { messages, given }: Delivery): () => Promise<Settled[]> {
+  const { ledger, dead, now, handle } = consumer
+  const settled: Settled[] = []
+  /** On their way to the dead letters: when those fail, nothing is handled anew for it. */
+  const refused = new Map<Message, Rejection>()
+  let left = ledger?.unsettled(messages) ?? messages
+  let attempts = 0
+  if (given) {
+    for (const [i, rejection] of given) refused.set(messages[i] as Message, rejection)
+    for (const message of refused.keys()) if (!left.includes(message)) refused.delete(message)
+    left = left.filter(message => !refused.has(message))
+  }
+  return async () => {
+    attempts++
+    const outcomes = left.length > 0 ? ((await handle(left)) ?? []) : []
+    const again: Message[] = []
+    for (const [i, message] of left.entries()) {
+      const outcome = outcomes[i] ?? 'ack'
+      if (outcome === 'ack') settled.push({ message, rejection: undefined })
+      else if (outcome === 'retry') again.push(message)
+      else refused.set(message, outcome)
     }
-  }
-}
-
-/** What is under way when the end comes is not waited for: it was not settled, and comes again. */
-async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(new HubError('stopping', 'stopped before it was done'))
-    signal.addEventListener('abort', abort)
-  })
-  try {
-    return await Promise.race([action, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
-}
-
-/** 100 ms, doubling to 10 s, each up to a quarter shorter by chance so that many do not knock at once. */
-export function backoffMs(attempt: number, random = Math.random): number {
-  return Math.round(Math.min(10_000, 100 * 2 ** attempt) * (1 - random() / 4))
-}
-
-/** Resolves after `ms`, or at once when the signal aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
+    left = again
+    if (refused.size > 0) {
+      const failedAt = now()
+      await dead.put([...refused].map(([message, rejection]) => ({ message, ...rejection, failedAt, attempts })))
+      for (const [message, rejection] of refused) settled.push({ message, rejection })
+      refused.clear()
     }
-    const timer = setTimeout(end, ms)
-    if (signal.aborted) end()
-    else signal.addEventListener('abort', end)
-  })
+    if (left.length > 0) throw new HubError('queue_unavailable', `${left.length} messages must be tried again`)
+    return settled
+  }
 }
 
 /** Lets one reader sleep until something has come. */
@@ -145,8 +180,4 @@ export class Wakeup {
       signal.addEventListener('abort', end)
     })
   }
-}
-
-function isRejection(outcome: Outcome | undefined): outcome is Rejection {
-  return typeof outcome === 'object'
 }

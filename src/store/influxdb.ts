@@ -1,10 +1,13 @@
 import { setMaxListeners } from 'node:events'
+import { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
 import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
-import { decodeStored, encodeLines, storedKey, storedMeasurement, storedText } from './line-protocol.js'
+import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
+import { BatchWriter, type Refusal, type Written } from './influx-batch.js'
+import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 import { compareSeries, FieldTypes, sift, windowWidth } from './points.js'
 import type { Columns, HistoryQuery, RejectedPoint, TimeSeriesStore } from './store.js'
 
@@ -30,7 +33,11 @@ interface ResultSeries {
 interface Answer {
   readonly status: number
   readonly body: string
+  readonly retryAfterMs: number | undefined
 }
+
+/** Bodies smaller than this are sent as they are. */
+const worthCompressing = 1_000
 
 /** InfluxDB over its 1.x API. The database is created when a write finds it missing. */
 export class InfluxStore implements TimeSeriesStore {
@@ -42,6 +49,9 @@ export class InfluxStore implements TimeSeriesStore {
   readonly #stopping = new AbortController()
   readonly #types = new FieldTypes()
   #typesLoaded = false
+  readonly #batches = new BatchWriter(lines => this.#post(lines))
+  /** On this machine, compressing costs more than it saves. */
+  readonly #compress: boolean
   /** Writes run one after the other: of two for one series and time the later must win. */
   #writes: Promise<unknown> = Promise.resolve()
 
@@ -60,9 +70,9 @@ export class InfluxStore implements TimeSeriesStore {
     const basic = Buffer.from(`${username}:${password}`).toString('base64')
     this.#headers = {
       'content-type': 'text/plain; charset=utf-8',
-      'content-encoding': 'gzip',
       ...(username && { authorization: `Basic ${basic}` }),
     }
+    this.#compress = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(url.hostname)
     const protocol = url.protocol === 'https:' ? 'https' : 'http'
     this.#client = new InfluxDB({
       database: this.#database,
@@ -142,49 +152,69 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
-    if (!this.#typesLoaded) await this.#loadTypes()
-    const { good, rejected } = sift(points, this.#types)
-    if (good.length === 0) return rejected
-    try {
-      const refused = await this.#send(points, good)
-      if (refused.length === 0) return rejected
-      // What the refused points taught may be wrong, and InfluxDB knows fields that we did not.
-      this.#typesLoaded = false
-      return [...rejected, ...refused].sort((a, b) => a.index - b.index)
-    } catch (error) {
-      this.#typesLoaded = false
-      throw error
+    for (let attempt = 0; ; attempt++) {
+      if (!this.#typesLoaded) await this.#loadTypes()
+      const { good, rejected } = sift(points, this.#types)
+      if (good.length === 0) return rejected
+      try {
+        const written = await this.#batches.write(points, good)
+        if (written.refused.length === 0) return rejected
+        this.#learn(points, good, written)
+        return [...rejected, ...written.refused].sort((a, b) => a.index - b.index)
+      } catch (error) {
+        if (!(error instanceof DatabaseMissing) || attempt > 0) throw error
+        await this.#createDatabase()
+        // The fields went with the database, so all of the batch is looked at anew.
+        this.#types.clear()
+      }
     }
   }
 
-  /** Halves what InfluxDB refuses until the bad points stand alone; it stored the good ones around them. */
-  async #send(points: readonly Point[], indices: readonly number[]): Promise<RejectedPoint[]> {
-    const { status, body } = await this.#post(encodeLines(indices.map(index => points[index] as Point)))
-    if (status >= 200 && status < 300) return []
-    const words = errorWords(body)
-    if (status !== 400 && status !== 413) throw unavailable(`InfluxDB answered ${status}: ${words}`)
-    if (indices.length > 1) {
-      const middle = indices.length >> 1
-      const first = await this.#send(points, indices.slice(0, middle))
-      return [...first, ...(await this.#send(points, indices.slice(middle)))]
+  /** Only what is stored fixes a type; then what InfluxDB said of its own. */
+  #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: Written): void {
+    this.#types.forget()
+    const bad = new Set(refused.map(({ index }) => index))
+    for (const index of good) if (!bad.has(index)) this.#types.check(points[index] as Point)
+    for (const { measurement, field, type } of fixed) {
+      const known = this.#types.get(measurement, field)
+      if (known === undefined) this.#types.set(measurement, field, type)
+      else if (known !== type) this.#typesLoaded = false
     }
-    const reason = words.includes('field type conflict') ? 'type_conflict' : 'store_refused'
-    return [{ index: indices[0] as number, reason, detail: words }]
   }
 
-  async #post(lines: string): Promise<Answer> {
-    const body = await gzip(lines, { level: 1 })
-    const answer = await this.#request(body)
-    if (answer.status !== 404 || !answer.body.includes('database not found')) return answer
-    await this.#limited(() => this.#client.createDatabase(this.#database))
-    return this.#request(body)
-  }
-
-  #request(body: Buffer): Promise<Answer> {
-    return this.#limited(async signal => {
-      const response = await fetch(this.#writeUrl, { method: 'POST', headers: this.#headers, body, signal })
-      return { status: response.status, body: await response.text() }
+  /** One request. Throws when its answer is not about the points. */
+  async #post(lines: string): Promise<Refusal | undefined> {
+    const compress = this.#compress && lines.length >= worthCompressing
+    const body = compress ? await gzip(lines, { level: 1 }) : lines
+    const headers = compress ? { ...this.#headers, 'content-encoding': 'gzip' } : this.#headers
+    const answer = await this.#limited(async (signal): Promise<Answer> => {
+      // Followed, a redirect would turn the write into a read, which succeeds.
+      const response = await fetch(this.#writeUrl, { method: 'POST', headers, body, signal, redirect: 'manual' })
+      const after = retryAfterMs(response.headers.get('retry-after'), response.headers.get('date'))
+      return { status: response.status, body: await response.text(), retryAfterMs: after }
     })
+    const { status } = answer
+    // The one answer that says stored; any web server says 200.
+    if (status === 204) return undefined
+    if (status === 413) return { tooLarge: true, words: errorWords(answer.body) }
+    const words = status === 400 || status === 422 ? verdictWords(answer.body) : undefined
+    // A shard that is being deleted is gone in a moment.
+    if (words !== undefined && !pendingDeletion.test(words)) return { tooLarge: false, words }
+    if (status === 404 && answer.body.includes('database not found')) throw new DatabaseMissing(this.#database)
+    throw answered(status, errorWords(answer.body), answer.retryAfterMs)
+  }
+
+  async #createDatabase(): Promise<void> {
+    try {
+      await this.#limited(() => this.#client.createDatabase(this.#database))
+    } catch (error) {
+      const asked = error instanceof HubError ? error.retryAfterMs : undefined
+      throw new HubError(
+        'store_unavailable',
+        `InfluxDB has no database '${this.#database}', and creating it failed: ${describe(error)}`,
+        { cause: error, retryAfterMs: asked },
+      )
+    }
   }
 
   /** The fields as InfluxDB keeps their names; the one type of several that a query would take comes first. */
@@ -241,6 +271,8 @@ export class InfluxStore implements TimeSeriesStore {
       return await Promise.race([exchange(limit.signal), rejectionOf(limit.signal)])
     } catch (error) {
       const cause = limit.signal.aborted ? limit.signal.reason : error
+      const response = (cause as { readonly res?: unknown } | null)?.res
+      if (response instanceof IncomingMessage) throw answeredQuery(response, describe(cause))
       throw unavailable(`InfluxDB cannot be used: ${sentence(cause)}`, cause)
     } finally {
       clearTimeout(timer)
@@ -248,6 +280,9 @@ export class InfluxStore implements TimeSeriesStore {
     }
   }
 }
+
+/** A database that was dropped is closing. The whole of the words: further on they may repeat what a device wrote. */
+const pendingDeletion = /^(?:[\w ]+: )?(?:partial write: )?(?:engine: )?shard \d+ is pending deletion\b/
 
 /** The client's pool would refuse queries for seconds after one failure; trying again is the caller's decision. */
 const neverDisabled = {
@@ -273,14 +308,30 @@ function unavailable(message: string, cause?: unknown): HubError {
   return new HubError('store_unavailable', message, { cause })
 }
 
-function errorWords(body: string): string {
-  try {
-    const { error } = JSON.parse(body) as { error?: unknown }
-    if (typeof error === 'string') return error
-  } catch {
-    // Proxies answer with pages of their own.
+class DatabaseMissing extends HubError {
+  constructor(database: string) {
+    super('store_unavailable', `InfluxDB has no database '${database}'`)
   }
-  return body.slice(0, 300) || 'no reason given'
+}
+
+/** What a person can do about a status; those that pass by themselves have nothing. */
+const advice: Readonly<Record<number, string>> = {
+  200: 'that is not how it confirms a write: check host and path in influx.url',
+  401: 'check user and password in influx.url',
+  403: 'check user and password in influx.url, and that this user may read and write the database',
+  404: 'check host and path in influx.url',
+}
+
+function answered(status: number, words: string, retryAfterMs: number | undefined): HubError {
+  const act = advice[status] ?? (status >= 300 && status < 400 ? 'check protocol and host in influx.url' : '')
+  const message = `InfluxDB answered ${status}: ${shorten(words)}${act && `; ${act}`}`
+  return new HubError('store_unavailable', message, { retryAfterMs })
+}
+
+/** The client keeps the body of such an answer only within its message. Its error, which holds the password, ends here. */
+function answeredQuery({ statusCode = 0, headers }: IncomingMessage, message: string): HubError {
+  const words = errorWords(message.replace(/^.*? error occurred: /s, ''))
+  return answered(statusCode, words, retryAfterMs(headers['retry-after'], headers.date))
 }
 
 /** InfluxDB names every tag of the measurement; those this series does not have are empty. */

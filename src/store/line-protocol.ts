@@ -9,19 +9,41 @@ export type Precision = 'n' | 'u' | 'ms' | 's'
  * as they were after {@link decodeStored}.
  */
 export function encodeLines(points: readonly Point[]): string {
-  let lines = ''
-  for (const { measurement, tags, fields, time } of points) {
-    lines += storedMeasurement(measurement).replace(/[, ]/g, '\\$&')
-    for (const [name, value] of tags)
-      if (value !== '') lines += `,${escapeText(storedKey(name))}=${escapeText(storedText(value))}`
-    let separator = ' '
-    for (const [name, value] of fields) {
-      lines += `${separator}${escapeText(storedKey(name))}=${encodeValue(value)}`
-      separator = ','
-    }
-    lines += ` ${time}\n`
+  return points.map(encodeLine).join('')
+}
+
+export function encodeLine(point: Point): string {
+  let line = encodeSeries(point)
+  let separator = ' '
+  for (const [name, value] of point.fields) {
+    line += `${separator}${encodeKey(name)}=${encodeValue(value)}`
+    separator = ','
   }
-  return lines
+  return `${line} ${point.time}\n`
+}
+
+/** Measurement and tags as they stand at the beginning of a line. */
+export function encodeSeries({ measurement, tags }: Point): string {
+  const known = Object.isFrozen(tags) ? encoded.get(tags) : undefined
+  if (known?.measurement === measurement) return known.text
+  let text = plain.test(measurement) ? measurement : storedMeasurement(measurement).replace(/[, ]/g, '\\$&')
+  for (const [name, value] of tags) if (value !== '') text += `,${encodeKey(name)}=${encodeText(value)}`
+  if (Object.isFrozen(tags)) encoded.set(tags, { measurement, text })
+  return text
+}
+
+/** Tags that are frozen are those of many points: what they look like is worked out once. */
+const encoded = new WeakMap<Tags, { readonly measurement: string; readonly text: string }>()
+
+/** Nothing in it needs another form, in any place. */
+const plain = /^[\w./:-]+$/
+
+function encodeKey(name: string): string {
+  return plain.test(name) && name !== 'time' ? name : escapeText(storedKey(name))
+}
+
+function encodeText(text: string): string {
+  return plain.test(text) ? text : escapeText(storedText(text))
 }
 
 /** The measurement's name as InfluxDB keeps it. A line that begins with # would be a comment. */

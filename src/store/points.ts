@@ -6,10 +6,16 @@ const furthest = Number.MAX_SAFE_INTEGER
 
 /**
  * The type every field of every measurement is fixed to. `check` learns from what it is given, so that a batch
- * is held to its own first values; when that batch is not stored after all, `clear` and `set` anew.
+ * is held to its own first values; when that batch is not stored after all, `forget` them, or `clear` and `set` anew.
  */
 export class FieldTypes {
   readonly #types = new Map<string, Map<string, FieldType>>()
+  /** What was learnt since `keep`. */
+  #learnt: (readonly [measurement: string, field: string])[] = []
+
+  get(measurement: string, field: string): FieldType | undefined {
+    return this.#types.get(measurement)?.get(field)
+  }
 
   set(measurement: string, field: string, type: FieldType): void {
     const fields = this.#types.get(measurement)
@@ -30,19 +36,38 @@ export class FieldTypes {
       if (type === undefined) complete = false
       else if (type !== given) return conflict(measurement, field, type, given)
     }
-    if (!complete) for (const [field, value] of fields) this.set(measurement, field, fieldType(value))
+    if (!complete) {
+      for (const [field, value] of fields) {
+        if (known?.has(field)) continue
+        this.set(measurement, field, fieldType(value))
+        this.#learnt.push([measurement, field])
+      }
+    }
     return undefined
+  }
+
+  /** What was learnt until now stays. */
+  keep(): void {
+    if (this.#learnt.length > 0) this.#learnt = []
+  }
+
+  /** What `check` learnt since `keep` was wrong. */
+  forget(): void {
+    for (const [measurement, field] of this.#learnt) this.#types.get(measurement)?.delete(field)
+    this.#learnt = []
   }
 
   clear(): void {
     this.#types.clear()
+    this.#learnt = []
   }
 }
 
-/** Splits a batch into the positions that can be stored and the points that never will be. */
+/** Splits a batch into the positions that can be stored and the points that never will be. Earlier lessons are kept. */
 export function sift(points: readonly Point[], types: FieldTypes): { good: number[]; rejected: RejectedPoint[] } {
   const good: number[] = []
   const rejected: RejectedPoint[] = []
+  types.keep()
   for (const [index, point] of points.entries()) {
     const rejection = types.check(point)
     if (rejection) rejected.push({ index, ...rejection })
@@ -110,7 +135,14 @@ function badName(name: string): string | undefined {
   return loneSurrogate(name) ? 'is not valid Unicode' : undefined
 }
 
-/** Half of a surrogate pair has no UTF-8 form: it would come back as another name. */
+/** Half of a surrogate pair has no UTF-8 form: it would come back as another name. Names of known texts come often. */
 function loneSurrogate(text: string): boolean {
-  return /\p{Surrogate}/u.test(text)
+  if (wellFormed.has(text)) return false
+  if (/\p{Surrogate}/u.test(text)) return true
+  if (text.length <= longestKnown && wellFormed.size < mostKnown) wellFormed.add(text)
+  return false
 }
+
+const wellFormed = new Set<string>()
+const longestKnown = 100
+const mostKnown = 20_000

@@ -34,10 +34,20 @@ export interface TimeSeriesStore {
   /**
    * Resolves when every point that is not in the answer is durable and readable. A point already there (same
    * series and time) is replaced, so writing a batch again changes nothing; within a batch the later one wins.
-   * A tag with an empty value is no tag. The points answered are refused for ever, with the reason:
-   * `type_conflict` (the first value of a field fixes its type in the whole measurement; a point is refused
-   * whole), `bad_value` (NaN, infinity, half a microsecond, no name, no fields), `store_refused` (in the
-   * server's words). Rejects with `store_unavailable` when nothing can be said of the batch: write all of it again.
+   * A tag with an empty value is no tag. The points answered, in ascending order, are refused for ever, with the
+   * reason; all others of the batch are stored:
+   *
+   * - `type_conflict`: the first value of a field fixes its type in the whole measurement (all numbers are one
+   *   type); a point with a value of another type is refused whole.
+   * - `bad_value`: NaN, infinity, half a microsecond, no name, no fields.
+   * - `beyond_retention`: older than the server's retention policy keeps anything.
+   * - `series_limit`: it would begin a series, or bring a tag value, beyond the server's limit of these.
+   * - `too_large`: alone it is more than the server, or a proxy before it, takes.
+   * - `store_refused`: for anything else that the server says.
+   *
+   * What a server refused has the server's own words as `detail`. Rejects with `store_unavailable`, within the time
+   * limit of the requests, when nothing can be said of the batch: write all of it again, not before `retryAfterMs` if
+   * the server named a time.
    */
   write(points: readonly Point[]): Promise<readonly RejectedPoint[]>
 

@@ -1,32 +1,9 @@
 import type { MqttClient } from 'mqtt'
 import type { Page } from 'playwright-core'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
-import { openPage, type PageOptions } from '../services/chromium.js'
 import { tempDir } from '../services/service.js'
-
-interface Dashboard {
-  readonly page: Page
-  /** Errors and warnings the page wrote, exceptions it did not catch, and requests that left the hub's origin. */
-  readonly problems: readonly string[]
-}
-
-/** A dashboard of its own, gone when the test ends; watched from before its first request. */
-async function openDashboard(t: Test, url: string, options?: PageOptions): Promise<Dashboard> {
-  const { page, close } = await openPage('about:blank', options)
-  t.teardown(close)
-  const problems: string[] = []
-  const { host } = new URL(url)
-  const leaves = (address: string) => !address.startsWith('data:') && new URL(address).host !== host
-  page.on('console', message => {
-    if (['error', 'warning', 'assert'].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`)
-  })
-  page.on('pageerror', error => problems.push(`not caught: ${error.message}`))
-  page.on('request', request => leaves(request.url()) && problems.push(`left the origin: ${request.url()}`))
-  page.on('websocket', socket => leaves(socket.url()) && problems.push(`left the origin: ${socket.url()}`))
-  await page.goto(url)
-  return { page, problems }
-}
+import { openDashboard } from './open-dashboard.js'
 
 const tileOf = (page: Page, series: string) => page.locator(`.tile[data-series=${JSON.stringify(series)}]`)
 const shownOf = (page: Page, series: string) => tileOf(page, series).locator('.tile-value').getAttribute('data-value')

@@ -71,7 +71,9 @@ export function queueContract(t: Test, open: () => Promise<QueueUnderTest>): voi
     'what is published survives; what was not settled comes again, in order, what was settled does not',
     async t => {
       const before = await open()
-      await before.queue.publish([1, 2, 3, 4, 5, 6].map(n => message(n)))
+      // Two publishes: what one of them puts together into one piece is settled as a whole.
+      await before.queue.publish([1, 2].map(n => message(n)))
+      await before.queue.publish([3, 4, 5, 6].map(n => message(n)))
       const reader = before.queue.reader(before.group)
       t.same(
         (await take(reader, 2)).map(m => m.sequence),
@@ -98,6 +100,23 @@ export function queueContract(t: Test, open: () => Promise<QueueUnderTest>): voi
     ]
     await queue.publish(sent)
     t.same(await take(queue.reader(group), sent.length), sent)
+    await close()
+  })
+  t.test('publishes that overlap, larger than anything that is sent as one, come in order', async t => {
+    const { queue, group, close } = await open()
+    const sent = Array.from({ length: 3_000 }, (_, i) =>
+      message(i + 1, { payload: Buffer.alloc(i % 500 === 0 ? 70_000 : i % 90, i % 256) }),
+    )
+    await Promise.all([0, 1, 2].map(part => queue.publish(sent.slice(part * 1_000, part * 1_000 + 1_000))))
+    const reader = queue.reader(group)
+    const taken: Message[] = []
+    for (let limit = 1; taken.length < sent.length; limit = (limit * 7) % 1_013) {
+      const delivery = await reader.next(limit, AbortSignal.timeout(20_000))
+      if (!delivery || delivery.messages.length > limit) return t.fail(`asked for ${limit}`)
+      taken.push(...delivery.messages)
+      delivery.settle()
+    }
+    t.same(taken, sent)
     await close()
   })
 }

@@ -305,6 +305,43 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     t.strictSame(await store.write([reading(noon, 'text after all', 'humidity')]), [], 'and fixed no type')
   })
 
+  check('a batch with refused points written again is answered the same, and changes nothing', async (t, store) => {
+    const batch = [
+      reading(noon, 'too late to be text'),
+      reading(noon + 1, 1),
+      reading(noon + 1, Number.NaN),
+      reading(noon + 2, 2),
+      reading(noon + 1, true),
+      reading(noon + 1, 3),
+    ]
+    await store.write([reading(noon, 0)])
+    for (let attempt = 0; attempt < 3; attempt++) {
+      t.strictSame(
+        (await store.write(batch)).map(({ index, reason }) => [index, reason]),
+        [
+          [0, 'type_conflict'],
+          [2, 'bad_value'],
+          [4, 'type_conflict'],
+        ],
+      )
+    }
+    t.strictSame(await all(store, temperature), [
+      [noon, 0],
+      [noon + 1, 3],
+      [noon + 2, 2],
+    ])
+  })
+
+  check('a batch of refused points alone is answered in full and stores nothing', async (t, store) => {
+    await store.write([reading(noon, 1)])
+    const rejected = await store.write(Array.from({ length: 100 }, (_, i) => reading(noon + i, i % 2 === 0)))
+    t.strictSame(
+      rejected.map(({ index }) => index),
+      Array.from({ length: 100 }, (_, i) => i),
+    )
+    t.strictSame(await all(store, temperature), [[noon, 1]])
+  })
+
   check('values no store can hold are refused, the others stored', async (t, store) => {
     const rejected = await store.write([
       reading(noon, Number.NaN),

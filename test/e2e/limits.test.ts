@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet, type QoS } from 'mqtt-packet'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
 
 interface Test {
   teardown(end: () => unknown): void
@@ -178,12 +178,6 @@ class RawWebSocket extends Raw {
 }
 
 const kinds = { TCP: RawTcp, WebSocket: RawWebSocket }
-
-async function metric(hub: RunningHub, name: string): Promise<number> {
-  const text = await (await fetch(`${hub.httpUrl}/metrics`)).text()
-  const line = text.split('\n').find(one => one.startsWith(`${name} `))
-  return Number(line?.slice(name.length) ?? 0)
-}
 
 const refused = (hub: RunningHub, reason: string) => metric(hub, `telehub_refused_total{reason="${reason}"}`)
 

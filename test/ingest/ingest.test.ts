@@ -33,7 +33,7 @@ function fixture() {
     accepted: qos => events.push(`accepted ${qos}`),
     settled: ({ topic, qos }, error, sequence) =>
       told.push(`${topic} ${qos} ${error ? (error as HubError).code : sequence}`),
-    refused: (qos, reason) => events.push(`refused ${qos} ${reason}`),
+    refused: ({ qos }, reason) => events.push(`refused ${qos} ${reason}`),
   })
   return { log, waiting, events, told, ingest }
 }

@@ -1,12 +1,10 @@
-import { join } from 'node:path'
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
-import type { DeadLetter, Message, Outcome } from '../../src/model.js'
+import type { DeadLetter } from '../../src/model.js'
 import { Cursors } from '../../src/queue/cursors.js'
-import { DeadLetterFiles } from '../../src/queue/dead-letters.js'
-import { backoffMs, consume, type DeadLetters } from '../../src/queue/queue.js'
+import { type Consumer, consume, type DeadLetters, type Delivery, type Ledger } from '../../src/queue/queue.js'
 import { Spool } from '../../src/queue/spool.js'
-import { type DeadLettersUnderTest, deadLettersContract } from '../contract/dead-letters.js'
+import { Circuit } from '../../src/retry.js'
 import { message, type QueueUnderTest, queueContract } from '../contract/queue.js'
 import { tempDir } from '../services/service.js'
 
@@ -68,66 +66,89 @@ t.test('the spool as a queue', async t => {
   queueContract(t, async () => openSpool(await tempDir()))
 })
 
-t.test('dead letters in files', async t => {
-  deadLettersContract(t, async () => {
-    const dir = join(await tempDir(), 'dead')
-    const open = async (): Promise<DeadLettersUnderTest> => {
-      const dead = new DeadLetterFiles(dir)
-      await dead.start()
-      return { dead, reopen: () => dead.stop().then(open), close: () => dead.stop() }
-    }
-    return open()
-  })
-})
-
-/** A reader of a fixed list, for the loop alone. */
-function listOf(messages: readonly Message[]) {
-  const left = [...messages]
+/** A reader of fixed deliveries, for the loop alone. */
+function readerOf(deliveries: readonly Pick<Delivery, 'messages' | 'given'>[]) {
+  const left = [...deliveries]
   const settled: number[] = []
   return {
     settled,
     reader: {
-      next: async (limit: number, signal: AbortSignal) => {
-        const taken = left.splice(0, limit)
-        if (taken.length === 0) {
+      next: async (_limit: number, signal: AbortSignal) => {
+        const delivery = left.shift()
+        if (!delivery) {
           await new Promise(resolve => signal.addEventListener('abort', resolve))
           return undefined
         }
-        return { messages: taken, settle: () => settled.push(...taken.map(m => m.sequence)) }
+        return { ...delivery, settle: () => settled.push(...delivery.messages.map(m => m.sequence)) }
       },
     },
   }
 }
 
-async function run(
-  handle: (messages: readonly Message[]) => Promise<readonly Outcome[] | undefined>,
-  put?: DeadLetters['put'],
-) {
+interface Given {
+  readonly put?: DeadLetters['put']
+  readonly ledger?: Ledger
+  readonly deliveries?: readonly Pick<Delivery, 'messages' | 'given'>[]
+  /** Whose absence an error tells of. */
+  readonly circuitOf?: Consumer['circuitOf']
+}
+
+const messages = (...sequences: readonly number[]) => sequences.map(n => message(n))
+
+async function run(handle: Consumer['handle'], { put, ledger, deliveries, circuitOf }: Given = {}) {
   const abort = new AbortController()
-  const { reader, settled } = listOf([1, 2, 3, 4].map(n => message(n)))
+  const given = deliveries ?? [{ messages: messages(1, 2) }, { messages: messages(3, 4) }]
+  const { reader, settled } = readerOf(given)
   const letters: DeadLetter[] = []
   const retried: string[] = []
   let recoveries = 0
+  const dead: DeadLetters = {
+    put: put ?? (async more => void letters.push(...more)),
+    list: async () => letters,
+    sweep: async () => {},
+  }
   const done = consume(
     {
       name: 'test',
       reader,
       handle,
-      dead: { put: put ?? (async more => void letters.push(...more)), list: async () => letters },
+      dead,
+      ...(ledger && { ledger }),
       batch: 2,
       now: () => 77,
+      circuitOf: circuitOf ?? (() => undefined),
       retrying: error => retried.push(error instanceof HubError ? error.code : String(error)),
-      recovered: () => {
-        recoveries++
-        if (settled.length === 4) abort.abort()
-      },
+      recovered: () => recoveries++,
     },
     abort.signal,
   )
-  while (settled.length < 4) await new Promise(resolve => setTimeout(resolve, 5))
+  const count = given.flatMap(({ messages }) => messages).length
+  while (settled.length < count) await new Promise(resolve => setTimeout(resolve, 5))
   abort.abort()
   await done
   return { settled, letters, retried, recoveries }
+}
+
+const bad = { reason: 'bad', detail: '' }
+
+/** A ledger in memory; `before` runs ahead of what each `settle` does. */
+function ledgerOf(known: readonly number[], before: (settled: number) => Promise<void> = async () => {}) {
+  const done = new Set(known)
+  const log: string[] = []
+  const ledger: Ledger = {
+    unsettled: messages => {
+      const seen = new Set(done)
+      return messages.filter(({ sequence }) => !seen.has(sequence) && seen.add(sequence))
+    },
+    settle: async settled => {
+      await before(settled.length)
+      for (const { message, rejection } of settled) {
+        done.add(message.sequence)
+        log.push(`${message.sequence} ${rejection?.reason ?? 'done'}`)
+      }
+    },
+  }
+  return { ledger, log }
 }
 
 t.test(
@@ -169,18 +190,165 @@ t.test('the loop: a dead letter that cannot be kept is tried again, its message 
   const put: DeadLetters['put'] = async () => {
     if (refusals-- > 0) throw new HubError('queue_unavailable', 'no')
   }
-  const { settled, retried } = await run(async messages => messages.map(() => ({ reason: 'bad', detail: '' })), put)
+  const { settled, retried } = await run(async messages => messages.map(() => bad), { put })
   t.same(settled, [1, 2, 3, 4])
   t.same(retried, ['queue_unavailable'])
 })
 
-t.test('pauses grow to ten seconds and no further, with chance in them', async t => {
+t.test('the loop: a dead letter that fails does not hand anything over anew', async t => {
+  const seen: number[][] = []
+  const kept: number[] = []
+  let refusals = 2
+  const { settled, retried } = await run(
+    async messages => {
+      seen.push(messages.map(m => m.sequence))
+      return messages.map(m => (m.sequence % 2 ? bad : 'ack'))
+    },
+    {
+      put: async letters => {
+        if (refusals-- > 0) throw new HubError('spool_failed', 'no')
+        kept.push(...letters.map(letter => letter.message.sequence))
+      },
+    },
+  )
+  t.same(seen, [
+    [1, 2],
+    [3, 4],
+  ])
+  t.same(kept, [1, 3])
+  t.same(settled, [1, 2, 3, 4])
+  t.same(retried, ['spool_failed', 'spool_failed'])
+})
+
+t.test('the loop: what came too often goes to the dead letters and is not handed over', async t => {
+  const seen: number[] = []
+  const given = new Map([[1, { reason: 'poison', detail: 'came 20 times' }]])
+  const { settled, letters } = await run(
+    async messages => {
+      seen.push(...messages.map(m => m.sequence))
+      return messages.map(m => (m.sequence === 3 ? bad : 'ack'))
+    },
+    {
+      deliveries: [
+        { messages: messages(1, 2, 3), given },
+        { messages: messages(4), given: new Map([[0, bad]]) },
+      ],
+    },
+  )
+  t.same(seen, [1, 3])
+  t.same(letters.map(({ message, reason, detail }) => [message.sequence, reason, detail]).sort(), [
+    [2, 'poison', 'came 20 times'],
+    [3, 'bad', ''],
+    [4, 'bad', ''],
+  ])
+  t.same(settled, [1, 2, 3, 4])
+})
+
+t.test('the loop: what the ledger has is not handled again, nor dead-lettered again, and is settled', async t => {
+  const seen: number[][] = []
+  const { ledger, log } = ledgerOf([1, 5])
+  const { settled, letters } = await run(
+    async messages => {
+      seen.push(messages.map(m => m.sequence))
+      return undefined
+    },
+    {
+      ledger,
+      deliveries: [
+        { messages: messages(1, 2, 2, 3) },
+        { messages: messages(1, 2, 3) },
+        { messages: messages(3, 4, 5), given: new Map([0, 2].map(i => [i, bad])) },
+        { messages: messages(5, 6), given: new Map([[1, bad]]) },
+      ],
+    },
+  )
+  t.same(seen, [[2, 3], [4]])
   t.same(
-    [0, 1, 2, 6, 7, 50].map(attempt => backoffMs(attempt, () => 0)),
-    [100, 200, 400, 6_400, 10_000, 10_000],
+    letters.map(({ message }) => message.sequence),
+    [6],
   )
-  t.equal(
-    backoffMs(50, () => 1),
-    7_500,
+  t.same(log, ['2 done', '3 done', '4 done', '6 bad'])
+  t.same(settled, [1, 2, 2, 3, 1, 2, 3, 3, 4, 5, 5, 6])
+})
+
+t.test(
+  'the loop: nothing is given back to its queue before the ledger has it, and that alone is tried again',
+  async t => {
+    const order: string[] = []
+    let refusals = 1
+    const { ledger } = ledgerOf([], async count => {
+      order.push(`ledger asked for ${count}`)
+      await new Promise(resolve => setTimeout(resolve, 5))
+      if (refusals-- > 0) throw new HubError('spool_failed', 'no')
+      order.push('ledger has it')
+    })
+    const { settled, retried, recoveries } = await run(
+      async messages => {
+        order.push(`handled ${messages.map(m => m.sequence)}`)
+        return ['ack', bad]
+      },
+      { ledger, put: async letters => void order.push(`dead ${letters.map(letter => letter.message.sequence)}`) },
+    )
+    t.same(order, [
+      'handled 1,2',
+      'dead 2',
+      'ledger asked for 2',
+      'ledger asked for 2',
+      'ledger has it',
+      'handled 3,4',
+      'dead 4',
+      'ledger asked for 2',
+      'ledger has it',
+    ])
+    t.same(settled, [1, 2, 3, 4])
+    t.same(retried, ['spool_failed'])
+    t.equal(recoveries, 1)
+  },
+)
+
+t.test('the loop: told to stop while the ledger is busy, it does not give back', async t => {
+  const abort = new AbortController()
+  const { reader, settled } = readerOf([{ messages: messages(1) }])
+  await consume(
+    {
+      name: 'test',
+      reader,
+      handle: async () => undefined,
+      dead: { put: async () => {}, list: async () => [], sweep: async () => {} },
+      ledger: {
+        unsettled: messages => messages,
+        settle: () => {
+          abort.abort()
+          return new Promise(() => {})
+        },
+      },
+      batch: 1,
+      now: () => 0,
+      circuitOf: () => undefined,
+      retrying: () => t.fail('stopping is no failure'),
+      recovered: () => {},
+    },
+    abort.signal,
   )
+  t.same(settled, [])
+})
+
+t.test('the loop: a target that is down is waited for by its circuit', async t => {
+  const states: string[] = []
+  const circuit = new Circuit({
+    key: 'store',
+    name: 'DuckDB',
+    now: Date.now,
+    changed: ({ state }) => states.push(state),
+  })
+  let failures = 2
+  const { settled } = await run(
+    async () => {
+      if (failures-- > 0) throw new HubError('store_unavailable', 'down')
+      return undefined
+    },
+    { circuitOf: () => circuit },
+  )
+  t.same(states, ['down', 'up'])
+  t.same(settled, [1, 2, 3, 4])
 })

@@ -1,97 +1,58 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect } from 'amqplib'
-import t, { type Test } from 'tap'
-import { RabbitMq } from '../../src/queue/rabbitmq.js'
-import { type DeadLettersUnderTest, deadLettersContract } from '../contract/dead-letters.js'
+import t from 'tap'
+import { decodeBatch } from '../../src/queue/codec.js'
 import { message, type QueueUnderTest, queueContract, take } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { startRabbit } from '../services/rabbitmq.js'
+import { channelOf, client, exchanges, hubId, wipe } from './rabbitmq-client.js'
 
 const rabbit = await startRabbit()
 t.teardown(() => rabbit.stop())
 
-const queues = ['telehub.record', 'telehub.publish', 'telehub.dead']
-const exchanges = ['telehub.telemetry', 'telehub.publish', 'telehub.dead']
-
-function client(states: string[] = []): RabbitMq {
-  return new RabbitMq({
-    url: rabbit.url,
-    hubId: 'hub-under-test',
-    prefetch: 1_000,
-    state: (up, detail) => states.push(up ? 'up' : `down: ${detail}`),
-    now: () => 5,
-  })
-}
-
-/** A channel of ours beside the hub's; closed when the test ends. */
-async function channelOf(t: Test) {
-  const model = await connect(rabbit.url)
-  t.teardown(() => model.close())
-  const channel = await model.createChannel()
-  channel.on('error', () => {})
-  return channel
-}
-
-/** Nothing of the hub is left in RabbitMQ. */
-async function wipe(): Promise<void> {
-  const model = await connect(rabbit.url)
-  const channel = await model.createChannel()
-  for (const queue of queues) await channel.deleteQueue(queue)
-  for (const exchange of exchanges) await channel.deleteExchange(exchange)
-  await model.close()
-}
-
-function openQueue(): QueueUnderTest {
-  const queue = client()
+function openQueue(envelope: 'message' | 'batch'): QueueUnderTest {
+  const queue = client(rabbit.url, { envelope })
   return {
     queue,
     group: 'record',
     close: () => queue.stop(),
     reopen: async () => {
       await queue.stop()
-      return openQueue()
+      return openQueue(envelope)
     },
   }
 }
 
-function openDead(): DeadLettersUnderTest {
-  const dead = client()
-  return {
-    dead,
-    close: () => dead.stop(),
-    reopen: async () => {
-      await dead.stop()
-      return openDead()
-    },
-  }
+for (const envelope of ['message', 'batch'] as const) {
+  t.test(`RabbitMQ as a queue, envelope ${envelope}`, async t => {
+    queueContract(t, async () => {
+      await wipe(rabbit.url)
+      const opened = openQueue(envelope)
+      // Connects, and so declares exchanges and queues.
+      await opened.queue.publish([])
+      return opened
+    })
+  })
 }
-
-t.test('RabbitMQ as a queue', async t => {
-  queueContract(t, async () => {
-    await wipe()
-    const opened = openQueue()
-    // Connects, and so declares exchanges and queues.
-    await opened.queue.publish([])
-    return opened
-  })
-})
-
-t.test('dead letters in RabbitMQ', async t => {
-  deadLettersContract(t, async () => {
-    await wipe()
-    return openDead()
-  })
-})
 
 t.test('the topology is the documented one, durable, and another consumer gets what the README says', async t => {
-  await wipe()
-  const hub = client()
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
   await hub.put([])
   await hub.publish([])
-  const channel = await channelOf(t)
+  const channel = await channelOf(t, rabbit.url)
   // Asserting with other arguments would be refused.
-  for (const exchange of exchanges) await channel.assertExchange(exchange, 'topic', { durable: true })
-  for (const queue of queues) await channel.checkQueue(queue)
+  for (const [exchange, type] of Object.entries(exchanges)) {
+    await channel.assertExchange(exchange, type, { durable: true })
+  }
+  const quorum = { 'x-queue-type': 'quorum', 'x-delivery-limit': 100, 'x-dead-letter-exchange': 'telehub.dead' }
+  const declared = {
+    'telehub.record': { ...quorum, 'x-single-active-consumer': true },
+    'telehub.publish': quorum,
+    'telehub.dead': { 'x-queue-type': 'quorum', 'x-delivery-limit': 2_147_483_647 },
+  }
+  for (const [queue, more] of Object.entries(declared)) {
+    await channel.assertQueue(queue, { durable: true, arguments: more })
+  }
   const { queue } = await channel.assertQueue('', { exclusive: true })
   await channel.bindQueue(queue, 'telehub.telemetry', 'home.#')
   const got: { key: string; headers: object; id: string; body: string; persistent: boolean }[] = []
@@ -144,11 +105,11 @@ t.test('the topology is the documented one, durable, and another consumer gets w
 })
 
 t.test('what strangers put into our queues, without headers or with odd ones, is taken as it is', async t => {
-  await wipe()
-  const hub = client()
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
   const reader = hub.reader('publish')
   await hub.publish([])
-  const channel = await channelOf(t)
+  const channel = await channelOf(t, rabbit.url)
   channel.publish('telehub.publish', 'lamp.set%2Eme', Buffer.from('on'))
   channel.publish('telehub.publish', 'x', Buffer.from('y'), {
     headers: { 'mqtt-qos': 7, 'mqtt-retain': 'yes', sequence: 'one' },
@@ -156,13 +117,113 @@ t.test('what strangers put into our queues, without headers or with odd ones, is
   const [first, second] = await take(reader, 2)
   t.match(first, { topic: 'lamp/set.me', qos: 0, retain: false, clientId: '', receivedAt: 5, sequence: 0 })
   t.match(second, { topic: 'x', qos: 0, retain: false })
+  t.match(first?.hub, /^\?[0-9a-f]{16}$/, 'nobody is called that')
+  t.not(first?.hub, second?.hub)
   await hub.stop()
 })
 
+t.test('whose message it is, is in its message id', async t => {
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
+  await hub.publish([message(7), message(8, { hub: 'attic-2' }), message(9, { hub: `attic ${'é'.repeat(200)}` })])
+  const channel = await channelOf(t, rabbit.url)
+  const tricky: [messageId: string, headers: object][] = [
+    ['own-words', {}],
+    [`${hubId}-3`, { sequence: 4 }],
+    ['-5', { sequence: 5 }],
+    [`${hubId}-6`, { sequence: 6 }],
+    [`${hubId}--1`, { sequence: -1 }],
+  ]
+  for (const [messageId, headers] of tricky) {
+    channel.publish('telehub.telemetry', 'x', Buffer.from(messageId), { messageId, headers })
+  }
+  const reader = hub.reader('record')
+  const came = (await take(reader, 8)).map(one => [one.hub, one.sequence])
+  t.match(came[2]?.[0], /^\?[0-9a-f]{16}$/, 'too long for AMQP, and still one name')
+  t.same(came.toSpliced(2, 1), [
+    [undefined, 7],
+    ['attic-2', 8],
+    ['?own-words', 0],
+    [`?${hubId}-3`, 0],
+    ['?-5', 0],
+    [undefined, 6],
+    [`?${hubId}--1`, 0],
+  ])
+  await hub.stop()
+})
+
+t.test('a batch is the documented one; both envelopes mixed come in order, from several hubs', async t => {
+  await wipe(rabbit.url)
+  const [single, batching] = [client(rabbit.url), client(rabbit.url, { envelope: 'batch' })]
+  const other = client(rabbit.url, { envelope: 'batch', hubId: 'attic-2' })
+  await single.publish([1, 2].map(n => message(n)))
+  const channel = await channelOf(t, rabbit.url)
+  const { queue } = await channel.assertQueue('', { exclusive: true })
+  await channel.bindQueue(queue, 'telehub.batches', 'record')
+  await batching.publish(Array.from({ length: 450 }, (_, i) => message(i + 3)))
+  await single.publish([message(453)])
+  await other.publish([message(1), message(2)])
+  await batching.publish([message(454), message(9, { hub: 'attic-2' }), message(10, { hub: 'attic-2' }), message(455)])
+  const batches: object[] = []
+  await new Promise<void>(resolve => {
+    void channel.consume(queue, got => {
+      if (!got) return
+      const { messageId, contentType, deliveryMode, headers } = got.properties
+      batches.push({ messageId, contentType, deliveryMode, headers, decoded: decodeBatch(got.content)?.length })
+      if (batches.length === 7) resolve()
+    })
+  })
+  const expected = (hub: string, first: number, last: number) => ({
+    messageId: `${hub}-${first}..${last}`,
+    contentType: 'application/vnd.telehub.batch',
+    deliveryMode: 2,
+    headers: { count: last - first + 1, 'first-sequence': first, 'last-sequence': last },
+    decoded: last - first + 1,
+  })
+  t.same(batches, [
+    expected(hubId, 3, 202),
+    expected(hubId, 203, 402),
+    expected(hubId, 403, 452),
+    expected('attic-2', 1, 2),
+    expected(hubId, 454, 454),
+    expected('attic-2', 9, 10),
+    expected(hubId, 455, 455),
+  ])
+  const own = Array.from({ length: 453 }, (_, i) => message(i + 1))
+  const attic = (n: number) => message(n, { hub: 'attic-2' })
+  t.same(await take(single.reader('record'), 459), [
+    ...own,
+    attic(1),
+    attic(2),
+    message(454),
+    attic(9),
+    attic(10),
+    message(455),
+  ])
+  await Promise.all([single.stop(), batching.stop(), other.stop()])
+})
+
+t.test('receipts reach the hub they are for, also later; for a hub without a queue they end', async t => {
+  await wipe(rabbit.url)
+  const recorder = client(rabbit.url, { hubId: 'recorder' })
+  const hub = client(rabbit.url, { consumesReceipts: true })
+  await hub.publish([])
+  await recorder.publishReceipts(hubId, Buffer.from('{"stored":[[1,5]]}'))
+  await recorder.publishReceipts('nobody', Buffer.from('{}'))
+  await recorder.publishReceipts(hubId, Buffer.from('{"stored":[[6,9]]}'))
+  const receipts = await take(hub.reader('receipts'), 2)
+  t.same(
+    receipts.map(({ payload }) => JSON.parse(payload.toString())),
+    [{ stored: [[1, 5]] }, { stored: [[6, 9]] }],
+  )
+  t.throws(() => recorder.reader('receipts'), /no queue for receipts/)
+  await Promise.all([recorder.stop(), hub.stop()])
+})
+
 t.test('a lost connection: what fails says so, and the next try works', async t => {
-  await wipe()
+  await wipe(rabbit.url)
   const states: string[] = []
-  const hub = client(states)
+  const hub = client(rabbit.url, { state: (up, detail) => states.push(up ? 'up' : `down: ${detail}`) })
   const reader = hub.reader('record')
   await hub.publish([message(1)])
   await reader.next(1, AbortSignal.timeout(20_000))
@@ -183,12 +244,12 @@ t.test('a lost connection: what fails says so, and the next try works', async t 
 t.test(
   'a deleted queue or exchange is declared again; what nobody took meanwhile is not taken for confirmed',
   async t => {
-    await wipe()
-    const hub = client()
+    await wipe(rabbit.url)
+    const hub = client(rabbit.url)
     const reader = hub.reader('record')
     await hub.publish([message(1)])
     t.equal((await take(reader, 1))[0]?.sequence, 1)
-    const channel = await channelOf(t)
+    const channel = await channelOf(t, rabbit.url)
     await channel.deleteQueue('telehub.record')
     await t.rejects(hub.publish([message(2)]), { code: 'queue_unavailable', message: /no queue took 1 messages/ })
     await eventually(() => hub.publish([message(2)]).then(() => true), 'published again')
@@ -200,34 +261,14 @@ t.test(
   },
 )
 
-t.test('something of the same name with other arguments is a clear error', async t => {
-  await wipe()
-  const channel = await channelOf(t)
-  await channel.assertQueue('telehub.record', { durable: true })
-  const hub = client()
-  await t.rejects(hub.publish([message(1)]), { code: 'queue_clash', message: /telehub\..*telehub\.record/s })
-  await hub.stop()
-})
-
 t.test('nobody there, or a wrong password, is an error and not a wait', async t => {
   const state: string[] = []
-  const nobody = new RabbitMq({
-    url: 'amqp://127.0.0.1:1',
-    hubId: 'h',
-    prefetch: 1,
-    state: (_, d) => state.push(d ?? ''),
-    now: () => 0,
-  })
+  const more = { state: (_: boolean, detail = '') => state.push(detail) }
+  const nobody = client('amqp://127.0.0.1:1', more)
   await t.rejects(nobody.publish([message(1)]), { code: 'queue_unavailable', message: /ECONNREFUSED/ })
   const url = new URL(rabbit.url)
   url.password = 'wrong'
-  const stranger = new RabbitMq({
-    url: url.href,
-    hubId: 'h',
-    prefetch: 1,
-    state: (_, d) => state.push(d ?? ''),
-    now: () => 0,
-  })
+  const stranger = client(url.href, more)
   await t.rejects(stranger.reader('record').next(1, AbortSignal.timeout(20_000)), {
     code: 'queue_unavailable',
     message: /ACCESS.REFUSED/,

@@ -52,6 +52,13 @@ export async function tempDir(): Promise<string> {
   return folder
 }
 
+/** The folders made by {@link tempDir} so far are not removed: somebody wants to look into them. */
+export function keepFolders(): readonly string[] {
+  const kept = [...folders]
+  folders.clear()
+  return kept
+}
+
 /**
  * Starts a program in its own process group and resolves when its port answers. Rejects with the end of its
  * output when it ends first or is too slow (it is killed then). Whatever still runs when this process ends is killed.

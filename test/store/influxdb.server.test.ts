@@ -103,7 +103,7 @@ async function scripted(t: Test, write: RequestListener, query: RequestListener 
       const body = Buffer.concat(parts)
       authorizations.push(request.headers.authorization)
       if (!request.url?.startsWith('/write')) return query(request, response)
-      bodies.push(gunzipSync(body).toString())
+      bodies.push((request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body).toString())
       return write(request, response)
     })
   })
@@ -134,18 +134,77 @@ function headersThen(status: number, end: boolean): RequestListener {
 
 t.test('every answer that is not about a point is store_unavailable, with status and words', async t => {
   for (const [status, body, message] of [
-    [401, '{"error":"authorization failed"}', /401.*authorization failed/],
-    [403, '{"error":"not authorized to write"}', /403.*not authorized/],
+    [200, 'Welcome', /200: Welcome; .*check host and path in influx.url/],
+    [301, '', /301: no reason given; check protocol and host in influx.url/],
+    [400, '<html>The plain HTTP request was sent to HTTPS port', /400.*plain HTTP/],
+    [400, '{"error":"partial write: shard 3 is pending deletion dropped=2"}', /400.*pending deletion/],
+    [401, '{"error":"authorization failed"}', /401: authorization failed; check user and password in influx.url/],
+    [403, '{"error":"not authorized to write"}', /403: not authorized to write; check user and password in influx.url/],
     [500, '{"error":"timeout"}', /500.*timeout/],
     [502, '<html>Bad gateway</html>', /502.*Bad gateway/],
     [429, '', /429.*no reason given/],
-    [404, '{"error":"no such page"}', /404.*no such page/],
+    [404, '{"error":"no such page"}', /404: no such page; check host and path in influx.url/],
   ] as const) {
-    const { host } = await scripted(t, answer(status, body))
+    const { host, bodies } = await scripted(t, answer(status, body))
     const store = new InfluxStore({ url: `http://${host}/telehub` })
-    await t.rejects(store.write([reading(noon, 1)]), { code: 'store_unavailable', message }, String(status))
+    const batch = [reading(noon, 1), reading(noon + 1, 2)]
+    await t.rejects(store.write(batch), { code: 'store_unavailable', message }, String(status))
+    t.equal(bodies.length, 1, 'no part of it is tried')
     await store.stop()
   }
+})
+
+t.test('the pause a server asks for goes along, as seconds or as a date', async t => {
+  const date = 'Tue, 14 Nov 2023 22:13:20 GMT'
+  for (const [status, after, expected] of [
+    [429, '7', 7_000],
+    [503, '120', 120_000],
+    [503, 'Tue, 14 Nov 2023 22:13:25 GMT', 5_000],
+    [503, 'Tue, 14 Nov 2023 22:13:00 GMT', 0],
+    [429, 'soon', undefined],
+  ] as const) {
+    const refuse: RequestListener = (_, response) =>
+      response.writeHead(status, { 'retry-after': after, date }).end('{"error":"busy"}')
+    const writing = await scripted(t, refuse)
+    const writer = new InfluxStore({ url: `http://${writing.host}/telehub` })
+    t.teardown(() => writer.stop())
+    const error = await writer.write([reading(noon, 1)]).catch(error => error)
+    t.match(error, { code: 'store_unavailable', message: new RegExp(`${status}: busy`) })
+    t.equal(error.retryAfterMs, expected, `${status} ${after}`)
+    // The client for queries keeps nothing of an answer of 500 or more.
+    if (status !== 429) continue
+    const querying = await scripted(t, answer(204, ''), refuse)
+    const reader = new InfluxStore({ url: `http://${querying.host}/telehub` })
+    t.teardown(() => reader.stop())
+    const refused = await all(reader, temperature).catch(error => error)
+    t.match(refused, { code: 'store_unavailable', message: /429: busy/ })
+    t.equal(refused.retryAfterMs, expected)
+  }
+})
+
+t.test('a database that is missing and cannot be created is told in the words of the refusal', async t => {
+  const missing = answer(404, '{"error":"database not found: \\"telehub\\""}')
+  let creations = 0
+  const refusals: [RequestListener, RegExp][] = [
+    [answer(403, '{"error":"requires admin privilege"}'), /no database 'telehub'.*failed.*requires admin privilege/],
+    [answer(200, '{"results":[{"error":"disk is full"}]}'), /no database 'telehub'.*failed.*disk is full/],
+    [answer(200, '{"results":[{}]}'), /no database 'telehub'/],
+    [headersThen(200, true), /no database 'telehub'.*failed/],
+    [hang, /no database 'telehub'.*failed.*no answer within/],
+  ]
+  for (const [refuse, message] of refusals) {
+    let queries = 0
+    const { host, bodies } = await scripted(t, missing, (request, response) => {
+      if (queries++ === 0) return answerNothing(request, response)
+      creations++
+      return refuse(request, response)
+    })
+    const store = new InfluxStore({ url: `http://${host}/telehub`, timeoutMs: 500 })
+    t.teardown(() => store.stop())
+    await t.rejects(store.write([reading(noon, 1)]), { code: 'store_unavailable', message }, String(message))
+    t.ok(bodies.length <= 2, 'it is not tried for ever')
+  }
+  t.ok(creations >= refusals.length)
 })
 
 t.test('silence, before or after the headers, ends at the time limit; a lost connection at once', async t => {
@@ -183,6 +242,81 @@ t.test('a batch that is too large is halved until it fits', async t => {
   )
 })
 
+t.test('no body is larger than five million bytes, and the order stays', async t => {
+  const { host, bodies } = await scripted(t, answer(204, ''))
+  const store = new InfluxStore({ url: `http://${host}/telehub` })
+  t.teardown(() => store.stop())
+  const texts = [...Array(30).fill('温'.repeat(100_000)), 'x'.repeat(6_000_000), 'last']
+  t.strictSame(await store.write(texts.map((text, i) => reading(noon + i, text, 'text'))), [])
+  const lines = bodies.map(body => body.trim().split('\n'))
+  t.strictSame(
+    lines.flat().map(line => Number(line.split(' ').at(-1)) - noon),
+    texts.map((_, i) => i),
+  )
+  t.ok(bodies.every((body, i) => Buffer.byteLength(body) <= 5_000_000 || lines[i]?.length === 1))
+  t.ok(bodies.length <= 5, `${bodies.length} bodies`)
+})
+
+t.test('a failure between the parts of a batch means that all of it is to be written again', async t => {
+  const { host, bodies } = await scripted(t, (request, response) =>
+    answer(bodies.length === 2 ? 500 : 204, '')(request, response),
+  )
+  const store = new InfluxStore({ url: `http://${host}/telehub` })
+  t.teardown(() => store.stop())
+  const batch = [0, 1, 2].map(i => reading(noon + i, 'x'.repeat(4_000_000), 'text'))
+  await t.rejects(store.write(batch), { code: 'store_unavailable' })
+  t.equal(bodies.length, 2)
+  t.strictSame(await store.write(batch), [])
+  t.equal(bodies.length, 5)
+})
+
+t.test('unparsable lines, of a server that then stores nothing: the others are written again', async t => {
+  const { host, bodies } = await scripted(t, (request, response) => {
+    const bad = bodies
+      .at(-1)
+      ?.split('\n')
+      .find(line => line.includes('temperature=1 '))
+    // As InfluxDB 2 has it: the others are stored only when the words speak of a partial write.
+    const words = `unable to parse '${bad}': it's: 'bad'`
+    answer(bad ? 400 : 204, JSON.stringify({ code: 'invalid', message: words }))(request, response)
+  })
+  const store = new InfluxStore({ url: `http://${host}/telehub` })
+  t.teardown(() => store.stop())
+  const batch = [reading(noon, 0), reading(noon + 1, 1), reading(noon + 2, 2)]
+  t.match(await store.write(batch), [{ index: 1, reason: 'store_refused', detail: /^unable to parse .*'bad'$/ }])
+  t.strictSame(
+    bodies.slice(1).map(body => body.trim().split('\n').length),
+    [2],
+  )
+})
+
+t.test(
+  'words that name no point: halves, until the bad ones stand alone, in no more requests than that takes',
+  async t => {
+    const { host, bodies } = await scripted(t, (request, response) => {
+      const bad = /temperature=(77|78|500) /.test(bodies.at(-1) ?? '')
+      answer(bad ? 422 : 204, '{"code":"unprocessable entity","message":"it does not please"}')(request, response)
+    })
+    const store = new InfluxStore({ url: `http://${host}/telehub` })
+    t.teardown(() => store.stop())
+    const rejected = await store.write(Array.from({ length: 1_024 }, (_, i) => reading(noon + i, i)))
+    t.strictSame(
+      rejected,
+      [77, 78, 500].map(index => ({ index, reason: 'store_refused', detail: 'it does not please' })),
+    )
+    t.ok(bodies.length <= 61, `${bodies.length} requests`)
+    const last = new Map(
+      bodies.flatMap((body, i) =>
+        body
+          .trim()
+          .split('\n')
+          .map(line => [line, i] as const),
+      ),
+    )
+    t.equal(last.size, 1_024)
+  },
+)
+
 t.test('user name and password of the url go along, on writes and queries', async t => {
   const { host, authorizations } = await scripted(t, answer(204, ''))
   const store = new InfluxStore({ url: `http://us%40er:p%3Ass@${host}/telehub` })
@@ -193,11 +327,30 @@ t.test('user name and password of the url go along, on writes and queries', asyn
   t.strictSame(authorizations, [expected, expected, expected])
 })
 
-t.test('stop gives up what is under way', async t => {
-  const { host } = await scripted(t, hang)
-  const store = new InfluxStore({ url: `http://${host}/telehub` })
-  const write = t.rejects(store.write([reading(noon, 1)]), { code: 'store_unavailable', message: /stopped/ })
-  await new Promise(resolve => setTimeout(resolve, 50))
-  await store.stop()
-  await write
+t.test('stop gives up what is under way, in whatever it hangs, and what waits behind it', async t => {
+  const missing = answer(404, '{"error":"database not found"}')
+  for (const [name, write, queries] of [
+    ['the types', answer(204, ''), []],
+    ['a write', hang, [answerNothing]],
+    ['an answer', headersThen(400, false), [answerNothing]],
+    ['a creation', missing, [answerNothing]],
+  ] as const) {
+    const asked: string[] = []
+    const { host } = await scripted(
+      t,
+      (request, response) => {
+        asked.push('write')
+        return write(request, response)
+      },
+      (request, response) => (queries[asked.push('query') - 1] ?? hang)(request, response),
+    )
+    const store = new InfluxStore({ url: `http://${host}/telehub` })
+    const writes = [0, 1].map(i => t.rejects(store.write([reading(noon, i)]), { message: /stopped/ }, name))
+    const hanging = { 'the types': 1, 'a write': 2, 'an answer': 2, 'a creation': 3 }[name]
+    await eventually(() => asked.length === hanging, 'what hangs was asked')
+    await store.stop()
+    await Promise.all(writes)
+    await t.rejects(store.write([reading(noon, 1)]), { code: 'store_unavailable', message: /stopped/ })
+    t.equal(asked.length, hanging, 'nobody is asked after the stop')
+  }
 })

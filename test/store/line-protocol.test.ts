@@ -43,6 +43,14 @@ t.test('encode: what separates parts is escaped, empty tags are left out', async
   t.equal(line('m', tags, [['f', 1]]), 'm,b=x f=1 1\n')
 })
 
+t.test('encode: tags that many points share, in several measurements', async t => {
+  const tags: Point['tags'] = Object.freeze([['a b', 'c,d'] as const])
+  const points = ['m', 'n,o', 'm'].map((measurement, i) => point(measurement, tags, [['f', i]], i))
+  const lines = 'm,a\\ b=c\\,d f=0 0\nn\\,o,a\\ b=c\\,d f=1 1\nm,a\\ b=c\\,d f=2 2\n'
+  t.equal(encodeLines(points), lines)
+  t.equal(encodeLines(points), lines)
+})
+
 t.test('encode: no text can end its line or its part', async t => {
   t.equal(line('m\nevil,x=y v=9', [], [['f', 1]]), 'm\\x0aevil\\,x=y\\ v=9 f=1 1\n')
   t.equal(line('m', [['k\\', 'v\\']], [['f\\', 1]]), 'm,k\\x5c=v\\x5c f\\x5c=1 1\n')

@@ -1,0 +1,379 @@
+import { ApiError, type Balance, type Dependency, fetchBalance, hubNow, type Ready } from './api.js'
+import { DeadPanel } from './dead.js'
+import { Hours } from './hours.js'
+import { element, Keyed, make, put } from './nodes.js'
+import { countText, dependencyText, manyText, momentText, shareText, sinceText, spanText } from './wording.js'
+
+const pollEvery = 2000
+const hoursShown = 24
+const mostRows = 500
+/** A count may be between two places at the moment it is read: only what is odd twice running is. */
+const oddTwice = 2
+
+interface Part {
+  readonly name: keyof Pick<Balance, 'stored' | 'spool' | 'queue' | 'dead' | 'dropped' | 'refused'>
+  readonly text: string
+  readonly note: string
+}
+
+const parts: readonly Part[] = [
+  { name: 'stored', text: 'stored', note: 'in the store, to be read' },
+  { name: 'spool', text: 'in spool', note: 'on disk, waiting' },
+  { name: 'queue', text: 'in queue', note: 'in RabbitMQ, waiting' },
+  { name: 'dead', text: 'dead', note: 'kept, with the reason' },
+  { name: 'dropped', text: 'dropped', note: 'dead letters given up' },
+  { name: 'refused', text: 'refused', note: 'never acknowledged' },
+]
+
+/** The page that answers whether everything is accounted for, and where what is not stored yet is. */
+export class BalancePage {
+  readonly #root = element('balance')
+  readonly #verdict = element('verdict')
+  readonly #flow = new Flow(element('flow'))
+  readonly #deadReasons = new Reasons('dead', 'Dead', 'No message was rejected.')
+  readonly #refusedReasons = new Reasons('refused', 'Refused', 'No message was refused.')
+  readonly #hours: Hours
+  readonly #dead: DeadPanel
+  readonly #askReady: () => Promise<void>
+  readonly #gone: () => void
+  readonly #sum: Keyed<{ name: string; sign: string; text: string; note: string; count: number }, HTMLElement>
+  readonly #waits: Keyed<{ text: string; tone: string }, HTMLElement>
+  readonly #dependencies: Keyed<Dependency, HTMLElement>
+  #ready: Ready | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #asked = 0
+  #odd = 0
+  #filter = ''
+  /** The filter as the whole name of a device that is not among the rows at hand. */
+  #device: string | undefined
+  #readAt = 0
+
+  /** `askReady` asks the hub how it is, the answer comes by `ready`; `gone`: this hub keeps no balance. */
+  constructor(askReady: () => Promise<void>, gone: () => void, filterBy: (device: string) => void) {
+    this.#askReady = askReady
+    this.#gone = gone
+    this.#hours = new Hours(hoursShown, filterBy)
+    this.#dead = new DeadPanel(() => this.#soon(0), filterBy)
+    this.#sum = new Keyed(
+      element('sum'),
+      row => row.name,
+      row => {
+        const item = make('li', 'part')
+        item.dataset.part = row.name
+        item.append(
+          make('span', 'part-sign', row.sign),
+          make('span', 'part-name', make('i', 'swatch'), row.text),
+          make('span', 'part-number'),
+          make('span', 'part-note'),
+        )
+        return item
+      },
+      (item, { count, note }) => {
+        item.dataset.count = String(count)
+        put(item.querySelector('.part-number') as Element, countText(count))
+        put(item.querySelector('.part-note') as Element, note)
+      },
+    )
+    this.#waits = new Keyed(
+      element('waits'),
+      row => row.text.split(':')[0] ?? '',
+      () => make('li'),
+      (item, { text, tone }) => {
+        item.dataset.tone = tone
+        put(item, text)
+      },
+    )
+    this.#dependencies = new Keyed(
+      element('dependencies'),
+      row => row.name,
+      () => make('li', '', make('span', 'dot'), make('span', 'dependency-name'), make('span', 'dependency-state')),
+      (item, { name, state, since }) => {
+        item.dataset.state = state
+        put(
+          item.children[1] as Element,
+          dependencyText(name).replace(/^The (\w)/, (_, first) => first.toUpperCase()),
+        )
+        put(item.children[2] as Element, since ? `${state} for ${spanText(hubNow() - since)}` : state)
+      },
+    )
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.shown) this.#soon(0)
+    })
+    addEventListener('resize', () => this.#flow.join())
+  }
+
+  get shown(): boolean {
+    return !this.#root.hidden
+  }
+
+  /** Shows it and keeps it fresh. `focus`: somebody came here by a link. */
+  show(focus: boolean): void {
+    const first = !this.shown
+    this.#root.hidden = false
+    if (!first) return
+    if (focus) this.#verdict.focus({ preventScroll: true })
+    this.#soon(0)
+  }
+
+  hide(): void {
+    this.#root.hidden = true
+    this.#asked++
+    clearTimeout(this.#timer)
+  }
+
+  filter(text: string): void {
+    this.#filter = text.trim()
+    this.#device = undefined
+    this.#hours.filter(this.#filter)
+    this.#dead.filter(this.#filter)
+    if (this.shown) this.#soon(300)
+  }
+
+  ready(ready: Ready | undefined): void {
+    if (ready) this.#ready = ready
+    this.tick()
+  }
+
+  /** Once a second: what counts up and down. */
+  tick(): void {
+    if (!this.shown || !this.#ready) return
+    const { dependencies, waiting = [] } = this.#ready
+    const lines = waiting.map(({ consumer, target, detail }) => {
+      const dependency = dependencies.find(({ name }) => dependencyText(name) === dependencyText(target))
+      return { text: waitText(consumer, target, detail, dependency), tone: 'waits' }
+    })
+    const nothing = { text: 'Nothing waits: what comes in goes straight through to the store.', tone: 'quiet' }
+    this.#waits.show(lines.length > 0 ? lines : [nothing])
+    this.#dependencies.show(dependencies)
+  }
+
+  #soon(inMs: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#poll(), inMs)
+  }
+
+  async #poll(): Promise<void> {
+    // A hidden tab asks nothing; it is told when it is looked at again.
+    if (document.hidden || !this.shown) return
+    const asked = ++this.#asked
+    const answer = await Promise.all([fetchBalance(hoursShown, mostRows, this.#device), this.#askReady()]).catch(
+      (error: unknown) => error,
+    )
+    if (asked !== this.#asked) return
+    if (answer instanceof ApiError && answer.status === 404) return this.#gone()
+    if (Array.isArray(answer)) {
+      const balance = answer[0] as Balance
+      this.#readAt = hubNow()
+      this.#draw(balance)
+      // The rows at hand are not all: the filter may name a device that is among the others.
+      const cut = this.#device === undefined && balance.devices.length >= mostRows
+      if (cut && this.#filter && this.#hours.matching === 0) {
+        this.#device = this.#filter
+        return this.#soon(0)
+      }
+      await this.#dead.refresh(balance)
+    }
+    this.#root.dataset.stale = String(!Array.isArray(answer))
+    if (!Array.isArray(answer)) this.#old(answer)
+    if (asked === this.#asked) this.#soon(pollEvery)
+  }
+
+  /** What is on the page was so once; now nobody knows. */
+  #old(error: unknown): void {
+    const section = this.#verdict.closest('section') as HTMLElement
+    const was = section.dataset.state === 'even' ? ' Everything was accounted for then.' : ''
+    if (section.dataset.state !== 'unknown') {
+      section.dataset.state = 'unknown'
+      element('verdict-help').hidden = true
+      put(this.#verdict, 'Not known now')
+      const then = momentText(this.#readAt, hubNow())
+      put(element('verdict-text'), this.#readAt > 0 ? `Below is how it was at ${then}.${was}` : '')
+    }
+    const why = error instanceof ApiError ? error.message : 'The hub does not answer.'
+    put(element('balance-note'), `The balance cannot be read now. ${why} Trying again.`)
+  }
+
+  #draw(balance: Balance): void {
+    put(element('balance-note'), '')
+    const { received, residual, since, spool, queue } = balance
+    const now = hubNow()
+    this.#odd = residual === 0 ? 0 : this.#odd + 1
+    const state = residual === 0 ? 'even' : this.#odd < oddTwice ? 'counting' : 'odd'
+    const section = this.#verdict.closest('section') as HTMLElement
+    const wait = spool + queue
+    if (state === 'counting' && section.dataset.state === 'even') return
+    section.dataset.state = state
+    put(
+      this.#verdict,
+      state === 'counting'
+        ? 'Counting'
+        : state === 'even'
+          ? 'Everything is accounted for'
+          : residual > 0
+            ? `${manyText(residual, 'message')} ${residual === 1 ? 'is' : 'are'} unaccounted for`
+            : `${manyText(-residual, 'message')} ${residual === -1 ? 'is' : 'are'} counted twice`,
+    )
+    const moment = sinceText(since, now)
+    put(
+      element('verdict-text'),
+      received === 0
+        ? `Nothing has come in yet. Counting since ${moment}.`
+        : `${countText(received)} received since ${moment}. ${
+            wait > 0 ? `${countText(wait)} of them wait to be stored.` : 'None of them waits.'
+          }`,
+    )
+    const help = element('verdict-help')
+    help.hidden = state !== 'odd'
+    put(help, state === 'odd' ? helpText(balance, now) : '')
+    const number = element('residual')
+    number.dataset.count = String(residual)
+    put(number, countText(residual))
+
+    this.#sum.show([
+      { name: 'received', sign: '', text: 'received', note: `since ${moment}`, count: received },
+      ...parts.map(({ name, text, note }, i) => {
+        const share = name === 'stored' && received > 0 ? `${shareText(balance.stored, received)} of all` : note
+        return { name, sign: i === 0 ? '=' : '+', text, note: share, count: balance[name] }
+      }),
+      ...(state === 'odd'
+        ? [
+            {
+              name: 'residual',
+              sign: '+',
+              text: residual > 0 ? 'missing' : 'double',
+              note: 'look into it',
+              count: residual,
+            },
+          ]
+        : []),
+    ])
+    this.#flow.show(balance)
+    this.#deadReasons.show(balance.reasons.dead)
+    this.#refusedReasons.show(balance.reasons.refused)
+    this.#hours.show(balance)
+  }
+}
+
+/** Everything as one bar, and what of it is not stored drawn large below it. */
+class Flow {
+  readonly #all = make('div', 'flow-bar')
+  readonly #rest = make('div', 'flow-rest')
+  readonly #wedge = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
+  readonly #between = make('div', 'flow-between')
+  readonly #caption = make('span', 'flow-caption')
+  readonly #large = make('div', 'flow-bar flow-large')
+  #shown = ''
+
+  constructor(host: HTMLElement) {
+    this.#wedge.setAttribute('class', 'flow-wedge')
+    this.#wedge.setAttribute('viewBox', '0 0 1000 30')
+    this.#wedge.setAttribute('preserveAspectRatio', 'none')
+    this.#wedge.append(document.createElementNS('http://www.w3.org/2000/svg', 'path'))
+    this.#between.append(this.#wedge, this.#caption)
+    host.append(this.#all, this.#between, this.#large)
+  }
+
+  show(balance: Balance): void {
+    const missing = Math.max(0, balance.residual)
+    const rest = [...parts.slice(1).map(({ name, text }) => ({ name, text, count: balance[name] }))]
+      .concat({ name: 'residual' as Part['name'], text: 'missing', count: missing })
+      .filter(({ count }) => count > 0)
+    const shown = JSON.stringify([balance.stored, rest])
+    if (shown === this.#shown) return
+    this.#shown = shown
+    const left = rest.reduce((sum, { count }) => sum + count, 0)
+    const segment = ({ name, text, count }: { name: string; text: string; count: number }, labelled: boolean) => {
+      const made = make('div', 'segment')
+      made.dataset.part = name
+      made.style.flexGrow = String(count)
+      if (labelled) made.append(make('span', '', `${text} ${countText(count)}`))
+      return made
+    }
+    const stored = segment({ name: 'stored', text: 'stored', count: balance.stored }, true)
+    this.#rest.style.flexGrow = String(left)
+    this.#rest.replaceChildren(...rest.map(row => segment(row, false)))
+    this.#all.replaceChildren(...(balance.stored > 0 ? [stored] : []), ...(left > 0 ? [this.#rest] : []))
+    this.#large.replaceChildren(...rest.map(row => segment(row, true)))
+    this.#large.hidden = left === 0
+    this.#between.hidden = left === 0
+    put(this.#caption, `${countText(left)} not stored`)
+    this.join()
+  }
+
+  /** Draws what joins the two bars, which is of the width that the page has. */
+  join(): void {
+    const whole = this.#all.getBoundingClientRect()
+    if (this.#large.hidden || whole.width === 0) return
+    const part = this.#rest.getBoundingClientRect()
+    const at = (x: number) => (((x - whole.left) / whole.width) * 1000).toFixed(1)
+    this.#wedge.firstElementChild?.setAttribute('d', `M${at(part.left)} 0H${at(part.right)}L1000 30H0Z`)
+  }
+}
+
+function helpText({ residual, hours }: Balance, now: number): string {
+  const odd = hours.filter(row => row.residual !== 0)
+  const when =
+    odd.length > 0 ? ` They came in ${odd.map(({ hour }) => `after ${sinceText(hour, now)}`).join(', ')}.` : ''
+  const what =
+    residual > 0
+      ? 'They were acknowledged, and are neither stored nor waiting nor set aside.'
+      : 'They are in two places at once.'
+  return `${what}${when} Read the hub’s log of that time for “spool” and “record”, and run “telehub spool” on its machine: it lists what is on disk. Change nothing in its data folder before that.`
+}
+
+/** Such as: record waits for InfluxDB: ECONNREFUSED, since 3 min, next try in 8 s. */
+function waitText(consumer: string, target: string, detail: string, dependency: Dependency | undefined): string {
+  const now = hubNow()
+  const { since, retryAt } = dependency ?? {}
+  const facts = [
+    detail,
+    ...(since ? [`since ${spanText(now - since)}`] : []),
+    ...(retryAt ? [retryAt > now ? `next try in ${spanText(retryAt - now)}` : 'trying now'] : []),
+  ].filter(Boolean)
+  return `${consumer} waits for ${dependencyText(target)}${facts.length > 0 ? `: ${facts.join(', ')}` : ''}`
+}
+
+interface ReasonRow {
+  readonly reason: string
+  readonly count: number
+  readonly most: number
+}
+
+/** Reasons and how many each, the most first. */
+class Reasons {
+  readonly #head = make('h3')
+  readonly #rows: Keyed<ReasonRow, HTMLElement>
+  readonly #title: string
+  readonly #none: string
+
+  constructor(kind: 'dead' | 'refused', title: string, none: string) {
+    this.#title = title
+    this.#none = none
+    const list = make('ul', 'reasons')
+    list.dataset.kind = kind
+    element('reasons').append(this.#head, list)
+    this.#rows = new Keyed(
+      list,
+      row => row.reason,
+      row => {
+        const item = make('li', '', make('code', '', row.reason), make('span', 'reason-count'), make('i', 'reason-bar'))
+        item.dataset.reason = row.reason
+        return item
+      },
+      (item, { count, most }) => {
+        put(item.children[1] as Element, countText(count))
+        const bar = item.children[2] as HTMLElement
+        bar.style.width = `${Math.max(1, (count / most) * 100)}%`
+      },
+    )
+  }
+
+  show(counts: Readonly<Record<string, number>>): void {
+    const rows = Object.entries(counts).filter(([, count]) => count > 0)
+    rows.sort((a, b) => b[1] - a[1])
+    const most = rows[0]?.[1] ?? 0
+    this.#rows.show(rows.map(([reason, count]) => ({ reason, count, most })))
+    put(this.#head, rows.length > 0 ? this.#title : this.#none)
+    this.#head.dataset.empty = String(rows.length === 0)
+  }
+}

@@ -1,0 +1,64 @@
+/** The page's elements: made, kept up to date without a rewrite. What comes from the hub is only ever text. */
+
+export const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
+
+/** An element of a class with text or children in it. */
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  className = '',
+  ...children: readonly (string | Node)[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag)
+  if (className) made.className = className
+  made.append(...children)
+  return made
+}
+
+/** Sets the text if it is another one: a screen reader is told of every change, and a selection is lost with it. */
+export function put(target: Element, text: string): void {
+  if (target.textContent !== text) target.textContent = text
+}
+
+/** Makes `wanted` the children, in this order; those that stay keep their focus, as far as their order does. */
+export function arrange(parent: Element, wanted: readonly Element[]): void {
+  const staying = new Set(wanted)
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove()
+  for (const [i, child] of wanted.entries()) {
+    const there = parent.children[i]
+    if (there !== child) parent.insertBefore(child, there ?? null)
+  }
+}
+
+/** One element per key, made once and painted again with every new row. */
+export class Keyed<Row, Made extends Element> {
+  readonly #parent: Element
+  readonly #key: (row: Row) => string
+  readonly #make: (row: Row) => Made
+  readonly #paint: (made: Made, row: Row) => void
+  #made = new Map<string, Made>()
+
+  constructor(
+    parent: Element,
+    key: (row: Row) => string,
+    make: (row: Row) => NoInfer<Made>,
+    paint: (made: Made, row: Row) => void,
+  ) {
+    this.#parent = parent
+    this.#key = key
+    this.#make = make
+    this.#paint = paint
+  }
+
+  /** Shows these rows and no others. Keys must differ. */
+  show(rows: readonly Row[]): void {
+    const next = new Map<string, Made>()
+    for (const row of rows) {
+      const key = this.#key(row)
+      const made = this.#made.get(key) ?? this.#make(row)
+      this.#paint(made, row)
+      next.set(key, made)
+    }
+    this.#made = next
+    arrange(this.#parent, [...next.values()])
+  }
+}

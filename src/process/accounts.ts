@@ -1,0 +1,194 @@
+/** How many messages went which way. `dead` are those that wait in the dead letters, `dropped` were taken out of them. */
+export interface Counts {
+  readonly received: number
+  readonly stored: number
+  readonly dead: ReadonlyMap<string, number>
+  readonly dropped: number
+  readonly refused: ReadonlyMap<string, number>
+  /** The highest sequence number received, and the highest one that is settled. */
+  readonly lastReceived: number
+  readonly lastSettled: number
+}
+
+class Row implements Counts {
+  received = 0
+  stored = 0
+  dropped = 0
+  lastReceived = 0
+  lastSettled = 0
+  dead: Map<string, number> = none
+  refused: Map<string, number> = none
+}
+
+/** Most rows have neither dead letters nor refusals. */
+const none: Map<string, number> = new Map()
+
+/** A change to one row. */
+export interface Entry {
+  /** Hours since the epoch, of the time of receipt. */
+  readonly hour: number
+  readonly client: string
+  readonly received?: number
+  readonly stored?: number
+  readonly dropped?: number
+  readonly dead?: Readonly<Record<string, number>>
+  readonly refused?: Readonly<Record<string, number>>
+  readonly lastReceived?: number
+  readonly lastSettled?: number
+}
+
+/** An entry as it is kept on disk, where there are many: by position, in the order of {@link Entry}. */
+export type PackedEntry = readonly [
+  hour: number,
+  client: string,
+  received: number,
+  stored: number,
+  dropped: number,
+  dead: Readonly<Record<string, number>> | 0,
+  refused: Readonly<Record<string, number>> | 0,
+  lastReceived: number,
+  lastSettled: number,
+]
+
+export function pack(entry: Entry): PackedEntry {
+  const { hour, client, received = 0, stored = 0, dropped = 0, dead = 0, refused = 0 } = entry
+  return [hour, client, received, stored, dropped, dead, refused, entry.lastReceived ?? 0, entry.lastSettled ?? 0]
+}
+
+export function unpack(packed: PackedEntry): Entry {
+  const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled] = packed
+  const reasons = { ...(dead && { dead }), ...(refused && { refused }) }
+  return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled }
+}
+
+/** So many hours of the hub as a whole are kept: 90 days. */
+const hoursKept = 90 * 24
+
+/**
+ * The columns of the balance sheet: the hub's sum, the hub per hour, and each client per hour. The rows of clients are
+ * bounded, the oldest hour goes first; sums and hours of the hub stay whole.
+ */
+export class Accounts {
+  readonly total = new Row()
+  readonly #hours = new Map<number, Row>()
+  readonly #clients = new Map<number, Map<string, Row>>()
+  readonly #rowsKept: number
+  #rows = 0
+  /** The rows of clients of this hour, and before, were given up: what comes late for them is in the sums alone. */
+  givenUp = 0
+
+  constructor(rowsKept = 100_000) {
+    this.#rowsKept = rowsKept
+  }
+
+  apply(entry: Entry): void {
+    add(this.total, entry)
+    add(this.#hour(entry.hour), entry)
+    const row = this.#client(entry.hour, entry.client)
+    if (row) add(row, entry)
+  }
+
+  /** The newest hours first, at most `limit`. */
+  hours(limit: number): readonly (readonly [hour: number, counts: Counts])[] {
+    return [...this.#hours].sort(([a], [b]) => b - a).slice(0, limit)
+  }
+
+  /** Clients of the hours from `since` on, the newest hour first. */
+  *clients(since: number): Generator<readonly [hour: number, client: string, counts: Counts]> {
+    const hours = [...this.#clients].filter(([hour]) => hour >= since).sort(([a], [b]) => b - a)
+    for (const [hour, clients] of hours) for (const [client, counts] of clients) yield [hour, client, counts]
+  }
+
+  /** All there is, as entries that rebuild it: rows of clients, and what only the sums still have. */
+  *snapshot(): Generator<{ readonly kind: 'total' | 'hour' | 'client'; readonly entry: Entry }> {
+    yield { kind: 'total', entry: entryOf(0, '', this.total) }
+    for (const [hour, row] of this.#hours) yield { kind: 'hour', entry: entryOf(hour, '', row) }
+    for (const [hour, clients] of this.#clients) {
+      for (const [client, row] of clients) yield { kind: 'client', entry: entryOf(hour, client, row) }
+    }
+  }
+
+  /** One part of a snapshot. */
+  restore(kind: 'total' | 'hour' | 'client', entry: Entry): void {
+    const row =
+      kind === 'total' ? this.total : kind === 'hour' ? this.#hour(entry.hour) : this.#client(entry.hour, entry.client)
+    if (row) add(row, entry)
+  }
+
+  #hour(hour: number): Row {
+    let row = this.#hours.get(hour)
+    if (!row) {
+      row = new Row()
+      this.#hours.set(hour, row)
+      if (this.#hours.size > hoursKept) this.#hours.delete(Math.min(...this.#hours.keys()))
+    }
+    return row
+  }
+
+  /** Undefined for an hour that is older than all that has room. */
+  #client(hour: number, client: string): Row | undefined {
+    if (hour <= this.givenUp) return undefined
+    let clients = this.#clients.get(hour)
+    let row = clients?.get(client)
+    if (row) return row
+    if (this.#rows >= this.#rowsKept) {
+      const oldest = Math.min(...this.#clients.keys())
+      if (hour < oldest || (hour === oldest && this.#clients.size === 1)) return undefined
+      this.#rows -= this.#clients.get(oldest)?.size ?? 0
+      this.#clients.delete(oldest)
+      this.givenUp = oldest
+      clients = this.#clients.get(hour)
+    }
+    if (!clients) {
+      clients = new Map()
+      this.#clients.set(hour, clients)
+    }
+    row = new Row()
+    clients.set(client, row)
+    this.#rows++
+    return row
+  }
+}
+
+function add(row: Row, entry: Entry): void {
+  row.received += entry.received ?? 0
+  row.stored += entry.stored ?? 0
+  row.dropped += entry.dropped ?? 0
+  row.lastReceived = Math.max(row.lastReceived, entry.lastReceived ?? 0)
+  row.lastSettled = Math.max(row.lastSettled, entry.lastSettled ?? 0)
+  row.dead = addReasons(row.dead, entry.dead)
+  row.refused = addReasons(row.refused, entry.refused)
+}
+
+function addReasons(to: Map<string, number>, from: Readonly<Record<string, number>> | undefined): Map<string, number> {
+  if (!from) return to
+  const sum = to === none ? new Map<string, number>() : to
+  for (const [reason, count] of Object.entries(from)) {
+    const now = (sum.get(reason) ?? 0) + count
+    if (now === 0) sum.delete(reason)
+    else sum.set(reason, now)
+  }
+  return sum
+}
+
+function entryOf(hour: number, client: string, row: Row): Entry {
+  const { received, stored, dropped, lastReceived, lastSettled, dead, refused } = row
+  return {
+    hour,
+    client,
+    received,
+    stored,
+    dropped,
+    lastReceived,
+    lastSettled,
+    ...(dead.size > 0 && { dead: Object.fromEntries(dead) }),
+    ...(refused.size > 0 && { refused: Object.fromEntries(refused) }),
+  }
+}
+
+/** The sum over all reasons. */
+export function sum(reasons: ReadonlyMap<string, number>): number {
+  let all = 0
+  for (const count of reasons.values()) all += count
+  return all
+}

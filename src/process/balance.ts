@@ -1,0 +1,527 @@
+import type { Message } from '../model.js'
+import type { Ledger, Settled } from '../queue/queue.js'
+import { Accounts, type Counts, type Entry, type PackedEntry, pack, sum, unpack } from './accounts.js'
+import { BalanceJournal } from './balance-journal.js'
+import { Ranges } from './ranges.js'
+
+/** What the hub and its queue say of themselves when somebody asks for the sheet. */
+export interface Places {
+  /** The last sequence number in the spool. */
+  readonly accepted: number
+  /** The last one that has left it: stored, or confirmed by RabbitMQ. */
+  readonly drained: number
+  /** Whether it goes into RabbitMQ from there. */
+  readonly queued: boolean
+}
+
+/** `received = stored + spool + queue + dead + dropped + refused + residual`, and residual should be 0. */
+export interface Sheet {
+  /** Microseconds since the epoch. */
+  readonly since: number
+  readonly received: number
+  readonly stored: number
+  readonly spool: number
+  readonly queue: number
+  readonly dead: number
+  readonly dropped: number
+  readonly refused: number
+  /** Accepted, passed on, and never heard of again. */
+  readonly residual: number
+  readonly reasons: {
+    readonly dead: ReadonlyMap<string, number>
+    readonly refused: ReadonlyMap<string, number>
+  }
+}
+
+/** One line of the sheet: the hub or one client in one hour. */
+export interface SheetLine {
+  /** Microseconds since the epoch, when the hour began. */
+  readonly hour: number
+  readonly clientId?: string
+  readonly received: number
+  readonly stored: number
+  readonly dead: number
+  readonly dropped: number
+  readonly refused: number
+  /** In the spool or the queue. */
+  readonly waiting: number
+  readonly residual: number
+}
+
+/** As much of a message as is needed to account for it; a receipt has no more. */
+export type Accounted = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'>
+
+/** Publishes of one client that were refused before they had a sequence number. */
+export interface Refusals {
+  readonly clientId: string
+  readonly reasons: Readonly<Record<string, number>>
+}
+
+export interface BalanceOptions {
+  readonly dir: string
+  /** Where the spool's drain is when the account is opened for the first time: everything after it counts. */
+  readonly opening: () => number
+  /** The last sequence number in the spool, when it starts. */
+  readonly accepted: () => number
+  /** Microseconds since the epoch. */
+  readonly now: () => number
+  readonly warn: (sentence: string) => void
+  /** The journal is written anew, from what is in memory, when it has grown past this. */
+  readonly journalBytes?: number
+}
+
+/** One record of the journal. All that it changes, it changes at once. */
+interface Change {
+  /** Sequence numbers that are settled, as from, to, from, to … */
+  readonly settled?: readonly number[]
+  /** Sequence numbers that were never given to a message that was accepted. */
+  readonly never?: readonly number[]
+  /** Everything before it is counted as received. */
+  readonly next?: number
+  /** Sequence numbers of dead letters that are stored or dropped now, as from, to, from, to … */
+  readonly moved?: readonly number[]
+  readonly rows?: readonly PackedEntry[]
+}
+
+/** The first record of each file; those behind it have what is in the accounts, then come the changes. */
+interface Opening {
+  readonly since: number
+  readonly base: number
+  readonly again: number
+  readonly never: number
+  readonly settled: readonly number[]
+  readonly highest: number
+  readonly next: number
+  readonly moved: readonly number[]
+  /** The hour up to which rows of clients were given up. */
+  readonly givenUp: number
+}
+interface SnapshotRows {
+  readonly kind: 'total' | 'hour' | 'client'
+  readonly snapshot: readonly PackedEntry[]
+}
+
+const microsecondsPerHour = 3_600e6
+
+/** What was received or refused is written at most this often. */
+const writeEveryMs = 1_000
+
+/** Clients with refusals in an hour that are told apart. */
+const refusedClients = 10_000
+
+/**
+ * The balance sheet. Every accepted message has a sequence number, so what became of it is a set of numbers: a number
+ * that was passed on and is in no account is missing, which is the residual.
+ *
+ * - Settled: on disk before the queue is told, so a message that comes again after a crash is known. Counted once.
+ * - Received, by client and hour: folded from the cursor `live`, which begins again at `saved` after a crash.
+ * - Refused: told by the broker. What a crash takes away of it is missing on both sides of the sum.
+ */
+export class Balance implements Ledger {
+  readonly name = 'balance'
+  readonly #options: BalanceOptions
+  readonly #journal: BalanceJournal
+  readonly #accounts = new Accounts()
+  readonly #settled = new Ranges()
+  /** The highest number that is settled. Queues give messages back in order: none before it is in the queue any more. */
+  #highest = 0
+  /** Settled, and on their way to the disk. */
+  readonly #settling = new Set<Ranges>()
+  /** Taken out of the dead letters; a crash may have left them there. */
+  readonly #moved = new Ranges()
+  #since = 0
+  /** Up to this number messages were there before the account was. */
+  #base = 0
+  /** Messages whose numbers were given a second time. */
+  #again = 0
+  #never = 0
+  /** Everything before it is in memory, and everything before `#saved` on disk. */
+  #next = 1
+  #saved = 1
+  /** Received since the last change that was written. */
+  #unwritten = new Map<number, Map<string, { received: number; lastReceived: number }>>()
+  /** By hour and client: while the disk refuses, this must not grow with time. */
+  #refusals = new Map<number, Map<string, Map<string, number>>>()
+  #writing = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: BalanceOptions) {
+    this.#options = options
+    this.#journal = new BalanceJournal({
+      dir: options.dir,
+      rotateBytes: options.journalBytes ?? 16e6,
+      snapshot: () => this.#snapshot(),
+      warn: options.warn,
+    })
+  }
+
+  async start(): Promise<void> {
+    const { opening, accepted, now } = this.#options
+    const isNew = !(await this.#journal.load(record => this.#read(record as Opening | SnapshotRows | Change)))
+    if (isNew) {
+      this.#since = now()
+      this.#base = opening()
+      this.#next = this.#base + 1
+    }
+    const isBeyond = this.#settled.count > this.#settled.upTo(accepted()) || this.#next > accepted() + 1
+    if (isBeyond && !isNew) this.#forgetBeyond(accepted())
+    if (isBeyond || isNew) this.#journal.begin()
+    this.#saved = this.#next
+    this.#timer = setInterval(() => this.#write(), writeEveryMs)
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#write()
+    await this.#journal.close()
+  }
+
+  /** The first sequence number that is not counted as received on disk: it must stay readable. */
+  get saved(): number {
+    return this.#saved
+  }
+
+  /** The cursor `live` has read these. Those before `saved` may come again. */
+  saw(messages: readonly Message[]): void {
+    let hour = -1
+    let clients: Map<string, { received: number; lastReceived: number }> | undefined
+    for (const { sequence, receivedAt, clientId } of messages) {
+      if (sequence < this.#next) continue
+      this.#next = sequence + 1
+      const own = Math.floor(receivedAt / microsecondsPerHour)
+      if (own !== hour || !clients) {
+        hour = own
+        clients = this.#unwritten.get(hour) ?? new Map()
+        this.#unwritten.set(hour, clients)
+      }
+      const row = clients.get(clientId)
+      if (row) {
+        row.received++
+        row.lastReceived = sequence
+      } else clients.set(clientId, { received: 1, lastReceived: sequence })
+    }
+  }
+
+  refused(refusals: readonly Refusals[]): void {
+    const hour = Math.floor(this.#options.now() / microsecondsPerHour)
+    for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
+  }
+
+  /** Sequence numbers that the disk refused: no accepted message ever had them. Resolves when that is durable. */
+  async never(from: number, to: number): Promise<void> {
+    if (to > this.#base) await this.#append({ never: [Math.max(from, this.#base + 1), to] })
+  }
+
+  unsettled(messages: readonly Message[]): readonly Message[] {
+    if (areBehind(Math.max(this.#base, this.#highest), messages)) return messages
+    const seen = new Set<number>()
+    return messages.filter(({ sequence }) => {
+      if (sequence <= this.#base) return true
+      if (seen.has(sequence) || this.#settled.has(sequence)) return false
+      seen.add(sequence)
+      return true
+    })
+  }
+
+  settle(settled: readonly Settled[]): Promise<void> {
+    return this.settleAll(settled.map(({ message, rejection }) => ({ message, reason: rejection?.reason })))
+  }
+
+  /** As `settle`, for those whose messages are elsewhere. Those that are settled already change nothing. */
+  async settleAll(settled: readonly { message: Accounted; reason: string | undefined }[]): Promise<void> {
+    const fresh = new Ranges()
+    const rows = new Rows()
+    for (const { message, reason } of settled) {
+      const { sequence, receivedAt, clientId } = message
+      if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
+      // A receipt is taken at its word, but not for what was never accepted.
+      if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
+      fresh.add(sequence, sequence)
+      if (reason === undefined) rows.settle(receivedAt, clientId, 'stored', sequence)
+      else rows.die(receivedAt, clientId, reason, sequence)
+    }
+    // Those of others that are on their way are on disk when this group is.
+    if (fresh.count === 0) return this.#journal.flush()
+    this.#settling.add(fresh)
+    try {
+      await this.#append({ settled: flat(fresh), rows: rows.packed() })
+    } finally {
+      this.#settling.delete(fresh)
+    }
+  }
+
+  /** Dead letters were stored after all, or dropped. Resolves when that is durable; each letter counts once. */
+  async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
+    const rows = new Rows()
+    const moved = new Ranges()
+    const settled = new Ranges()
+    const left = new Map(this.#accounts.total.dead)
+    for (const { message, reason } of letters) {
+      const { sequence, receivedAt, clientId, hub } = message
+      // What was dead before the account was opened, or of another hub, is in no row here.
+      if (hub !== undefined || sequence <= this.#base || this.#moved.has(sequence) || moved.has(sequence)) continue
+      moved.add(sequence, sequence)
+      if (!this.#settled.has(sequence)) {
+        // That it is dead has not been told yet, and need not be any more.
+        settled.add(sequence, sequence)
+        rows.settle(receivedAt, clientId, to, sequence)
+      } else if ((left.get(reason) ?? 0) > 0) {
+        left.set(reason, (left.get(reason) ?? 0) - 1)
+        rows.move(receivedAt, clientId, reason, to)
+      }
+    }
+    if (moved.count === 0) return
+    await this.#append({ moved: flat(moved), settled: flat(settled), rows: rows.packed() })
+  }
+
+  sheet({ accepted, drained, queued }: Places): Sheet {
+    const { stored, dead, dropped, refused } = this.#accounts.total
+    const known = Math.max(this.#base, this.#highest)
+    const left = Math.max(drained, known)
+    const passed = queued ? known : left
+    const refusedAll = sum(refused)
+    return {
+      since: this.#since,
+      received: accepted - this.#base - this.#never + this.#again + refusedAll,
+      stored,
+      spool: accepted - left,
+      queue: left - passed - (this.#settled.count - this.#settled.upTo(passed)),
+      dead: sum(dead),
+      dropped,
+      refused: refusedAll,
+      residual: passed - this.#base - this.#settled.upTo(passed),
+      reasons: { dead, refused },
+    }
+  }
+
+  /** The hub, hour by hour, the newest first. */
+  hours(limit: number): SheetLine[] {
+    return this.#accounts.hours(limit).map(([hour, counts]) => this.#line(hour, counts))
+  }
+
+  /** Clients, hour by hour, the newest hour first, of the last `hours` hours. */
+  clients(hours: number, limit: number, clientId: string | undefined): SheetLine[] {
+    const since = Math.floor(this.#options.now() / microsecondsPerHour) - hours + 1
+    const lines: SheetLine[] = []
+    for (const [hour, client, counts] of this.#accounts.clients(since)) {
+      if (lines.length >= limit) break
+      if (clientId === undefined || client === clientId) lines.push({ clientId: client, ...this.#line(hour, counts) })
+    }
+    return lines
+  }
+
+  /** Whether all of a row is settled can only be said once nothing of it is on its way. */
+  #line(hour: number, counts: Counts): SheetLine {
+    const { received, stored, dropped, lastReceived, lastSettled } = counts
+    const dead = sum(counts.dead)
+    const refused = sum(counts.refused)
+    const open = received - stored - dead - dropped - refused
+    const isCounted = lastSettled < this.#saved
+    const isSettled = lastReceived <= this.#highest
+    return {
+      hour: hour * microsecondsPerHour,
+      received,
+      stored,
+      dead,
+      dropped,
+      refused,
+      waiting: isCounted && !isSettled ? open : 0,
+      residual: isCounted && isSettled ? open : 0,
+    }
+  }
+
+  #isSettling(sequence: number): boolean {
+    for (const ranges of this.#settling) if (ranges.has(sequence)) return true
+    return false
+  }
+
+  /**
+   * With `spool.fsync: interval` a loss of power may take messages out of the spool that were settled. They stay stored
+   * and counted, but their numbers come again, and must not be known then.
+   */
+  #forgetBeyond(accepted: number): void {
+    this.#again += this.#settled.cut(accepted)
+    this.#highest = Math.min(this.#highest, accepted)
+    this.#next = Math.min(this.#next, accepted + 1)
+    this.#saved = this.#next
+    this.#options.warn(`the spool ends at ${accepted}, before what was settled: its last messages were lost`)
+  }
+
+  /** What was received and refused since the last time. */
+  #write(): void {
+    // One after the other: `next` says that all before it is in this group or an earlier one.
+    if (this.#writing) return
+    const next = this.#next
+    const rows: PackedEntry[] = []
+    for (const [hour, clients] of this.#refusals) {
+      for (const [client, reasons] of clients) {
+        rows.push(pack({ hour, client, received: sum(reasons), refused: Object.fromEntries(reasons) }))
+      }
+    }
+    for (const [hour, clients] of this.#unwritten) {
+      for (const [client, row] of clients) rows.push(pack({ hour, client, ...row }))
+    }
+    if (rows.length === 0) return
+    const [unwritten, refusals] = [this.#unwritten, this.#refusals]
+    this.#unwritten = new Map()
+    this.#refusals = new Map()
+    this.#writing = true
+    const written = () => {
+      this.#writing = false
+    }
+    this.#append({ next, rows }).then(written, () => {
+      written()
+      // The disk refuses: it is counted with what comes next.
+      for (const [hour, clients] of refusals) {
+        for (const [client, reasons] of clients) this.#refuse(hour, client, reasons)
+      }
+      for (const [hour, clients] of unwritten) {
+        const known = this.#unwritten.get(hour) ?? new Map<string, { received: number; lastReceived: number }>()
+        this.#unwritten.set(hour, known)
+        for (const [client, { received, lastReceived }] of clients) {
+          const row = known.get(client) ?? { received: 0, lastReceived }
+          known.set(client, { received: row.received + received, lastReceived: row.lastReceived })
+        }
+      }
+    })
+  }
+
+  #refuse(hour: number, client: string, reasons: Iterable<readonly [string, number]>): void {
+    const clients = this.#refusals.get(hour) ?? new Map<string, Map<string, number>>()
+    this.#refusals.set(hour, clients)
+    const known = clients.has(client) || clients.size < refusedClients ? client : ''
+    const counts = clients.get(known) ?? new Map<string, number>()
+    clients.set(known, counts)
+    for (const [reason, count] of reasons) counts.set(reason, (counts.get(reason) ?? 0) + count)
+  }
+
+  /** Resolves when the change is on disk; what is in memory is what is on disk. */
+  #append(change: Change): Promise<void> {
+    return this.#journal.append(change, () => {
+      this.#apply(change)
+      if (change.next !== undefined) this.#saved = change.next
+    })
+  }
+
+  #apply({ settled = [], never = [], moved = [], rows = [] }: Change): void {
+    for (const [from, to] of pairs(settled)) {
+      this.#settled.add(from, to)
+      this.#highest = Math.max(this.#highest, to)
+    }
+    for (const [from, to] of pairs(never)) this.#never += this.#settled.add(from, to)
+    for (const row of rows) this.#accounts.apply(unpack(row))
+    for (const [from, to] of pairs(moved)) this.#moved.add(from, to)
+  }
+
+  #read(record: Opening | SnapshotRows | Change): void {
+    if ('base' in record) {
+      const { since, base, again, never, settled, highest, next, moved, givenUp } = record
+      this.#since = since
+      this.#base = base
+      this.#again = again
+      this.#next = next
+      this.#apply({ settled, moved })
+      this.#never = never
+      this.#highest = highest
+      this.#accounts.givenUp = givenUp
+    } else if ('snapshot' in record) {
+      for (const row of record.snapshot) this.#accounts.restore(record.kind, unpack(row))
+    } else {
+      this.#apply(record)
+      this.#next = record.next ?? this.#next
+    }
+  }
+
+  *#snapshot(): Generator<object> {
+    const opening: Opening = {
+      since: this.#since,
+      base: this.#base,
+      again: this.#again,
+      never: this.#never,
+      settled: flat(this.#settled),
+      highest: this.#highest,
+      next: this.#saved,
+      moved: flat(this.#moved),
+      givenUp: this.#accounts.givenUp,
+    }
+    yield opening
+    let rows: PackedEntry[] = []
+    let kind: SnapshotRows['kind'] = 'total'
+    const part = (): SnapshotRows => ({ kind, snapshot: rows })
+    for (const row of this.#accounts.snapshot()) {
+      if (row.kind !== kind || rows.length >= 1_000) {
+        yield part()
+        rows = []
+        kind = row.kind
+      }
+      rows.push(pack(row.entry))
+    }
+    yield part()
+  }
+}
+
+type OpenEntry = { -readonly [key in keyof Entry]: Entry[key] }
+
+/** Changes to rows, one for each hour and client. */
+class Rows {
+  readonly #hours = new Map<number, Map<string, OpenEntry>>()
+
+  settle(receivedAt: number, client: string, as: 'stored' | 'dropped', sequence: number): void {
+    const entry = this.#entry(receivedAt, client)
+    entry[as] = (entry[as] ?? 0) + 1
+    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
+  }
+
+  die(receivedAt: number, client: string, reason: string, sequence: number): void {
+    const entry = this.#entry(receivedAt, client)
+    addDead(entry, reason, 1)
+    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
+  }
+
+  move(receivedAt: number, client: string, reason: string, to: 'stored' | 'dropped'): void {
+    const entry = this.#entry(receivedAt, client)
+    entry[to] = (entry[to] ?? 0) + 1
+    addDead(entry, reason, -1)
+  }
+
+  packed(): PackedEntry[] {
+    return [...this.#hours.values()].flatMap(clients => [...clients.values()].map(pack))
+  }
+
+  #entry(receivedAt: number, client: string): OpenEntry {
+    const hour = Math.floor(receivedAt / microsecondsPerHour)
+    let clients = this.#hours.get(hour)
+    if (!clients) {
+      clients = new Map()
+      this.#hours.set(hour, clients)
+    }
+    let entry = clients.get(client)
+    if (!entry) {
+      entry = { hour, client }
+      clients.set(client, entry)
+    }
+    return entry
+  }
+}
+
+function addDead(entry: OpenEntry, reason: string, count: number): void {
+  entry.dead = { ...entry.dead, [reason]: (entry.dead?.[reason] ?? 0) + count }
+}
+
+/** Nearly always: each one is behind all that is settled, and behind the one before it. */
+function areBehind(settled: number, messages: readonly Message[]): boolean {
+  let last = settled
+  for (const { sequence } of messages) {
+    if (sequence <= last) return false
+    last = sequence
+  }
+  return true
+}
+
+function* pairs(flat: readonly number[]): Generator<readonly [number, number]> {
+  for (let i = 0; i < flat.length; i += 2) yield [flat[i] as number, flat[i + 1] as number]
+}
+
+function flat(ranges: Ranges): number[] {
+  return [...ranges.pairs()].flat()
+}

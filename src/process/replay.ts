@@ -1,0 +1,134 @@
+import { describe, HubError } from '../errors.js'
+import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
+
+/** From here to there, by the time of receipt, in microseconds; of topics that match the filter. */
+export interface Past {
+  readonly from: number
+  readonly to: number
+  readonly topic: string | undefined
+}
+
+export type Job =
+  /** Dead letters are handled again; what is stored now is taken out. */
+  | { readonly kind: 'replay'; readonly filter: DeadLetterFilter }
+  /** Dead letters are taken out for good. */
+  | { readonly kind: 'drop'; readonly filter: DeadLetterFilter }
+  /** Messages that the spool has kept are handled again. */
+  | { readonly kind: 'past'; readonly past: Past }
+
+export interface Progress {
+  /** Messages looked at. */
+  readonly done: number
+  /** About how many there are to look at, when that is known. */
+  readonly total?: number
+  readonly stored: number
+  readonly dropped: number
+  /** Rejected again, or still in the dead letters. */
+  readonly kept: number
+  readonly finished: boolean
+  /** Why it ended before its end; what was done by then stays done. */
+  readonly error?: string
+}
+
+export interface ReplaysOptions {
+  readonly dead: DeadLetters
+  /** One outcome a message; what is acknowledged is stored. */
+  readonly handle: (messages: readonly Message[]) => Promise<readonly Outcome[]>
+  /** The same for dead letters, which go where they were going when they failed. */
+  readonly handleLetters: (letters: readonly DeadLetter[]) => Promise<readonly Outcome[]>
+  /** Resolves when the account of it is durable. */
+  readonly moved: (letters: readonly DeadLetter[], to: 'stored' | 'dropped') => Promise<void>
+  /** What the spool has kept of the past, in order, in batches; `total` is about how many messages. */
+  readonly past: (past: Past, signal: AbortSignal) => { total: number; batches: AsyncIterable<readonly Message[]> }
+}
+
+/** Handles messages once more: dead letters after a fix, or the raw past under a new mapping. One job at a time. */
+export class Replays {
+  readonly #options: ReplaysOptions
+  #abort = new AbortController()
+  #running: Promise<void> = Promise.resolve()
+  #job = 0
+  #progress: Progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: true }
+
+  constructor(options: ReplaysOptions) {
+    this.#options = options
+  }
+
+  /** Begins a job, and returns its number. */
+  begin(job: Job): number {
+    if (!this.#progress.finished) {
+      throw new HubError('busy', `another replay is under way (${this.#progress.done} messages done); wait for its end`)
+    }
+    this.#abort = new AbortController()
+    this.#progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
+    this.#running = this.#run(job, this.#abort.signal).then(
+      () => this.#report({ finished: true }),
+      error => this.#report({ finished: true, error: describe(error) }),
+    )
+    return ++this.#job
+  }
+
+  progress(job: number): Progress {
+    if (job !== this.#job) throw new HubError('not_found', 'that replay is over, and another one has begun')
+    return this.#progress
+  }
+
+  /** Ends it between two batches. */
+  cancel(job: number): void {
+    if (job === this.#job) this.#abort.abort()
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort()
+    await this.#running
+  }
+
+  async #run(job: Job, signal: AbortSignal): Promise<void> {
+    const { dead, past } = this.#options
+    if (job.kind === 'replay') await dead.sweep(job.filter, letters => this.#replay(letters), signal)
+    else if (job.kind === 'drop') await dead.sweep(job.filter, letters => this.#drop(letters), signal)
+    else {
+      const { total, batches } = past(job.past, signal)
+      this.#report({ total })
+      for await (const messages of batches) {
+        const stored = (await this.#options.handle(messages)).filter(outcome => outcome === 'ack').length
+        this.#add({ done: messages.length, stored, kept: messages.length - stored })
+        if (signal.aborted) break
+      }
+    }
+    if (signal.aborted) throw new HubError('stopping', 'cancelled')
+  }
+
+  async #replay(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
+    const outcomes = await this.#options.handleLetters(letters)
+    // Cancelled meanwhile: they stay where they are, so they must not be counted as gone.
+    if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
+    const isStored = letters.map((_, i) => outcomes[i] === 'ack')
+    const stored = letters.filter((_, i) => isStored[i])
+    await this.#options.moved(stored, 'stored')
+    this.#add({ done: letters.length, stored: stored.length, kept: letters.length - stored.length })
+    return isStored
+  }
+
+  async #drop(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
+    if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
+    await this.#options.moved(letters, 'dropped')
+    this.#add({ done: letters.length, dropped: letters.length })
+    return letters.map(() => true)
+  }
+
+  #add({ done, stored = 0, dropped = 0, kept = 0 }: Partial<Progress> & { readonly done: number }): void {
+    const before = this.#progress
+    this.#report({
+      done: before.done + done,
+      stored: before.stored + stored,
+      dropped: before.dropped + dropped,
+      kept: before.kept + kept,
+    })
+  }
+
+  #report(change: Partial<Progress>): void {
+    this.#progress = { ...this.#progress, ...change }
+  }
+}

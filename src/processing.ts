@@ -1,0 +1,529 @@
+import { join, resolve } from 'node:path'
+import type { Presence } from './broker/broker.js'
+import type { Settings } from './config.js'
+import { HubError } from './errors.js'
+import { type Part, startParts } from './lifecycle.js'
+import type { Link } from './link.js'
+import type { Message, Outcome, Outward } from './model.js'
+import { Answers, type BalanceQuery } from './process/answers.js'
+import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
+import { Dependencies } from './process/dependencies.js'
+import { Live, type Push as LivePush } from './process/live.js'
+import { Mapping } from './process/mapping.js'
+import { Processor, type ProcessorOptions, type ProcessorStatus } from './process/processor.js'
+import { decodeReceipt, Receipts } from './process/receipts.js'
+import { Record } from './process/record.js'
+import { Registry } from './process/registry.js'
+import { type Job, type Progress, Replays } from './process/replay.js'
+import { badTopic, Push } from './push/push.js'
+import { Cursors, type SpoolStatus } from './queue/cursors.js'
+import { DeadLetterFiles } from './queue/dead-letters.js'
+import type { DeadLetterFilter, Ledger, QueueReader, Settled } from './queue/queue.js'
+import type { RabbitMq } from './queue/rabbitmq.js'
+import type { SpoolPosition } from './queue/spool.js'
+import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
+import { matches } from './topics.js'
+
+/*
+ * Behind the spool: the other half of hub.ts, which runs in the processor thread, and `telehub process`, which is the
+ * part of it that may run on other machines.
+ *
+ *   SPOOL ─┬─ cursor live ──► registry, $hub/last ─► broker thread
+ *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
+ *             or bridge ─► RABBITMQ ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
+ */
+
+type Log = { info(sentence: string): void; warn(sentence: string): void }
+
+/** What the broker thread offers the processor thread. */
+export type BrokerOffers = {
+  live: (pushes: readonly LivePush[]) => void
+  /** Resolves when the broker has them for good. */
+  outward: (messages: readonly (Omit<Outward, 'payload'> & { payload: Uint8Array })[]) => Promise<void>
+  freed: (bytes: number) => void
+  stored: (count: { messages: number; points: number }) => void
+  deadLettered: (reason: string) => void
+  log: (line: { level: 'info' | 'warn'; sentence: string }) => void
+}
+
+/** What the processor thread offers the broker thread. */
+export type ProcessorOffers = {
+  start: (position: SpoolPosition) => Promise<void>
+  /** Goes on until the spool is empty or the time is over; says what is left where, if anything, and what did not stop. */
+  stop: (end: { position: SpoolPosition; drainMs: number }) => Promise<{
+    readonly left: string | undefined
+    readonly problems: readonly string[]
+  }>
+  committed: (position: SpoolPosition) => void
+  present: (presence: Presence) => void
+  refused: (refusals: readonly Refusals[]) => void
+  /** The disk is full: what is only kept for replays goes. */
+  diskFull: (argument: undefined) => void
+  status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
+  series: (limit: number) => Promise<Uint8Array>
+  history: (query: HistoryQuery) => Promise<Uint8Array>
+  devices: (argument: undefined) => Uint8Array
+  dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
+  balance: (query: BalanceQuery) => Uint8Array
+  spool: (argument: undefined) => Promise<SpoolStatus>
+  begin: (job: Job) => number
+  progress: (job: number) => Progress
+  cancel: (job: number) => void
+}
+
+/** What the processor thread is given when it is made. */
+export interface ProcessorThreadData {
+  readonly settings: Settings
+  readonly dir: string
+  readonly hubId: string
+}
+
+/** Microseconds since the epoch. */
+const now = () => Date.now() * 1_000
+
+/** The screen is not quicker, and of the readings of a device in between only the newest is pushed. */
+const liveRestMs = 20
+const recordBatch = 5_000
+const probeEveryMs = 2_000
+/** A transaction, or a request, has a cost of its own. */
+const recordRestMs = 25
+/** Why what back ends publish is dead-lettered: it never was on its way to the store. */
+const outwardReasons = [badTopic, 'publish_limit']
+
+/** Restarts without a single settled message count as well: as many as an outage of the store may bring. */
+const deliveryLimit = 30
+
+/** More than the window, so that it is full most of the time. */
+const bridgeBatch = 20_000
+
+/** Everything that runs behind the spool, once started. */
+interface Processing {
+  readonly processor: Processor
+  readonly answers: Answers
+  readonly replays: Replays
+  readonly sheet: () => Sheet
+  readonly deadBytes: () => number
+  readonly stop: (timeoutMs: number) => Promise<string[]>
+}
+
+/** The processor thread's parts. Nothing runs before `start`. */
+export function processorOffers(data: ProcessorThreadData, broker: () => Link<BrokerOffers>): ProcessorOffers {
+  const { settings, dir } = data
+  const log = {
+    info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
+    warn: (sentence: string) => broker().tell('log', { level: 'warn', sentence }),
+  }
+  let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
+  let cursors: Cursors | undefined
+  const drain = drainOf(settings)
+  const spool = () => {
+    if (!cursors) throw notRunning()
+    return cursors
+  }
+  const places = (): Places => ({
+    accepted: committed.sequence,
+    drained: spool().reader(drain).settled.sequence - 1,
+    queued: settings['rabbitmq.url'] !== '',
+  })
+  const registry = new Registry(join(dir, 'registry.json'))
+  const balance = new Balance({
+    dir: join(dir, 'balance'),
+    opening: () => places().drained,
+    accepted: () => committed.sequence,
+    now,
+    warn: log.warn,
+  })
+  let started: Processing | undefined
+  const running = () => {
+    if (!started) throw notRunning()
+    return started
+  }
+  return {
+    start: async position => {
+      committed = position
+      cursors = new Cursors({
+        dir: join(dir, 'spool'),
+        groups: ['live', drain],
+        inherit: { bridge: 'record', record: 'bridge' },
+        position,
+        keepMs: settings['spool.keep'],
+        keepBytes: settings['spool.keepBytes'],
+        limitBytes: settings['spool.limit'],
+        pinned: () => Math.min(balance.saved, registry.saved),
+        rate: settings['spool.rate'],
+        now,
+        skipped: (group, from, to, damaged) => {
+          if (group === drain && !damaged) return balance.never(from, to)
+        },
+        freed: bytes => broker().tell('freed', bytes),
+        warn: log.warn,
+      })
+      started = await startProcessing(data, { cursors, registry, balance, places }, broker, log)
+    },
+    stop: async ({ position, drainMs }) => {
+      if (!started) return { left: undefined, problems: [] }
+      committed = position
+      cursors?.committed(position)
+      await started.processor.drain(drainMs)
+      const left = leftBehind(started)
+      const problems = await started.stop(settings['shutdown.timeout'] / 4)
+      started = undefined
+      return { left, problems }
+    },
+    committed: position => {
+      committed = position
+      cursors?.committed(position)
+    },
+    present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
+    refused: refusals => balance.refused(refusals),
+    diskFull: () => cursors?.giveUpKept(),
+    status: () => {
+      const { processor, sheet, deadBytes } = running()
+      return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes() }
+    },
+    series: limit => running().answers.series(limit),
+    history: query => running().answers.history(query),
+    devices: () => running().answers.devices(),
+    dead: ({ filter, limit }) => running().answers.dead(filter, limit),
+    balance: query => running().answers.balance(query),
+    spool: () => spool().status(),
+    begin: job => running().replays.begin(job),
+    progress: job => running().replays.progress(job),
+    cancel: job => started?.replays.cancel(job),
+  }
+}
+
+function notRunning(): HubError {
+  return new HubError('stopping', 'the hub is starting or stopping; ask again')
+}
+
+/** The only place that chooses: the spool is drained by the record consumer, or into RabbitMQ and from there by it. */
+function drainOf(settings: Settings): 'bridge' | 'record' {
+  return settings['rabbitmq.url'] ? 'bridge' : 'record'
+}
+
+interface Ground {
+  readonly cursors: Cursors
+  readonly registry: Registry
+  readonly balance: Balance
+  readonly places: () => Places
+}
+
+async function startProcessing(
+  { settings, dir, hubId }: ProcessorThreadData,
+  { cursors, registry, balance, places }: Ground,
+  broker: () => Link<BrokerOffers>,
+  log: Log,
+): Promise<Processing> {
+  const mapping = new Mapping(settings.mapping)
+  const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
+  const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
+  const store = await openStore(settings, dir)
+  const files = new DeadLetterFiles({
+    dir: join(dir, 'dead'),
+    limitBytes: settings['dead.limit'],
+    warn: log.warn,
+    dropped: letters =>
+      balance.moved(
+        letters.map(message => ({ message, reason: message.reason })),
+        'dropped',
+      ),
+  })
+  const dead = rabbit ?? files
+  const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
+  const ledger = receipts ? new BothLedgers(balance, receipts) : balance
+  const live = new Live({ mapping, registry, push: pushes => broker().call('live', pushes) })
+  const record = new Record({
+    mapping,
+    store,
+    recorded: (messages, points) => broker().tell('stored', { messages, points }),
+  })
+  // Copies: a payload is a view into an AMQP frame, and a view is cloned with all that is behind it.
+  const push = new Push(messages =>
+    broker().call(
+      'outward',
+      messages.map(message => ({ ...message, payload: Uint8Array.from(message.payload) })),
+    ),
+  )
+
+  const reader = (group: string): QueueReader => ({
+    next: (limit, signal) => cursors.reader(group).next(limit, signal),
+  })
+  const handleRecord = async (messages: readonly Message[]) => {
+    const outcomes = await record.handle(messages)
+    dependencies.heard('store', true)
+    return outcomes
+  }
+  const consumers: ProcessorOptions['consumers'] = [
+    {
+      name: 'live',
+      reader: reader('live'),
+      handle: messages => {
+        balance.saw(messages)
+        return live.handle(messages)
+      },
+      batch: 10_000,
+      restMs: liveRestMs,
+    },
+    ...(rabbit
+      ? [
+          {
+            name: 'bridge',
+            reader: reader('bridge'),
+            handle: async (messages: readonly Message[]) => void (await rabbit.publish(messages)),
+            batch: bridgeBatch,
+          },
+          { name: 'publish', reader: rabbit.reader('publish'), handle: push.handle.bind(push), batch: 500 },
+          {
+            name: 'receipts',
+            reader: rabbit.reader('receipts'),
+            handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
+            batch: 100,
+          },
+          ...(settings['rabbitmq.record']
+            ? [
+                {
+                  name: 'record',
+                  reader: rabbit.reader('record'),
+                  handle: handleRecord,
+                  batch: recordBatch,
+                  restMs: recordRestMs,
+                  ledger,
+                },
+              ]
+            : []),
+        ]
+      : [
+          {
+            name: 'record',
+            reader: reader('record'),
+            handle: handleRecord,
+            batch: recordBatch,
+            restMs: recordRestMs,
+            ledger,
+          },
+        ]),
+  ]
+  const processor = new Processor({
+    dependencies,
+    dead,
+    consumers,
+    lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
+    deadLettered: reason => broker().tell('deadLettered', reason),
+    now,
+  })
+  const replays = new Replays({
+    dead,
+    handle: handleRecord,
+    handleLetters: async letters => {
+      const outcomes = new Map<Message, Outcome>()
+      for (const [isOutward, handle] of [[true, push.handle.bind(push)] as const, [false, handleRecord] as const]) {
+        const messages = letters
+          .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
+          .map(({ message }) => message)
+        const answers = messages.length > 0 ? await handle(messages) : []
+        for (const [i, message] of messages.entries()) outcomes.set(message, answers[i] ?? 'ack')
+      }
+      return letters.map(({ message }) => outcomes.get(message) ?? 'retry')
+    },
+    moved: (letters, to) => ledger.moved(letters, to),
+    past: ({ from, to, topic }, signal) => {
+      const { total, batches } = cursors.past({ from, to }, signal)
+      return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
+    },
+  })
+  const answers = new Answers({ store, mapping, registry, dead, balance, places, dependencies })
+  const parts: Part[] = [
+    { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
+    balance,
+    // After a crash both have forgotten the last seconds, which are in the spool.
+    { name: 'registry', start: () => rewind(cursors, registry, balance), stop: () => registry.stop() },
+    ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
+    ...(rabbit ? [] : [files]),
+    {
+      name: 'store',
+      start: async () => {
+        await store.start()
+        if (!settings['influx.url']) dependencies.heard('store', true)
+      },
+      stop: () => store.stop(),
+    },
+    storeProbe(store, dependencies),
+    { name: 'live', start: () => live.start(), stop: () => {} },
+    { name: 'replays', start: () => {}, stop: () => replays.stop() },
+    processor,
+  ]
+  return {
+    processor,
+    answers,
+    replays,
+    sheet: () => balance.sheet(places()),
+    deadBytes: () => (rabbit ? 0 : files.bytes),
+    stop: await startParts(parts),
+  }
+}
+
+/** Whether the store is there is known without anything to write or to ask: a question with an empty answer. */
+function storeProbe(store: TimeSeriesStore, dependencies: Dependencies): Part {
+  const series = { measurement: 'telehub', tags: [], field: 'probe' }
+  const probe = () => {
+    if (dependencies.isUp('store')) return
+    const question = () => store.history({ series, from: 0, to: 1, points: 1, fn: 'last' })
+    dependencies.ask('store', question).catch(() => {})
+  }
+  let timer: NodeJS.Timeout | undefined
+  return {
+    name: 'store probe',
+    start: () => {
+      probe()
+      timer = setInterval(probe, probeEveryMs)
+    },
+    stop: () => clearInterval(timer),
+  }
+}
+
+function rewind(cursors: Cursors, registry: Registry, balance: Balance): void {
+  cursors.reader('live').rewind(Math.min(registry.start(), balance.saved))
+}
+
+function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Dependencies {
+  return new Dependencies({
+    names: {
+      store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
+      ...(settings['rabbitmq.url'] && { rabbitmq: 'RabbitMQ' }),
+      disk: 'the disk',
+    },
+    meanwhile,
+    now: () => Date.now(),
+    log,
+  })
+}
+
+async function openRabbit(
+  settings: Settings,
+  hubId: string,
+  consumesReceipts: boolean,
+  dependencies: Dependencies,
+): Promise<RabbitMq> {
+  const { RabbitMq } = await import('./queue/rabbitmq.js')
+  return new RabbitMq({
+    url: settings['rabbitmq.url'],
+    hubId,
+    envelope: settings['rabbitmq.envelope'],
+    consumesReceipts,
+    deliveryLimit,
+    window: settings['rabbitmq.window'],
+    prefetch: settings['rabbitmq.prefetch'],
+    state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
+    now,
+  })
+}
+
+async function openStore(settings: Settings, dir: string): Promise<TimeSeriesStore> {
+  return settings['influx.url']
+    ? new (await import('./store/influxdb.js')).InfluxStore({ url: settings['influx.url'] })
+    : new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb') })
+}
+
+async function takeReceipts(messages: readonly Message[], balance: Balance): Promise<void> {
+  for (const { payload } of messages) {
+    const receipt = decodeReceipt(payload)
+    if (!receipt) continue
+    if (receipt.moved) {
+      const letters = receipt.entries.map(({ message, reason = '' }) => ({ message, reason }))
+      await balance.moved(letters, receipt.moved)
+    } else await balance.settleAll(receipt.entries)
+  }
+}
+
+async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: string): AsyncGenerator<Message[]> {
+  for await (const messages of batches) yield messages.filter(({ topic }) => matches(filter, topic))
+}
+
+/** For people, when the hub stops. */
+function leftBehind({ sheet, processor }: Processing): string | undefined {
+  const { spool, queue } = sheet()
+  if (spool === 0 && queue === 0) return undefined
+  const waits = processor.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
+  const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
+  const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
+  return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
+}
+
+/** Own messages are in the balance; of those of other hubs these hubs are told. */
+class BothLedgers implements Ledger {
+  readonly #own: Balance
+  readonly #others: Receipts
+
+  constructor(own: Balance, others: Receipts) {
+    this.#own = own
+    this.#others = others
+  }
+
+  unsettled(messages: readonly Message[]): readonly Message[] {
+    if (messages.every(({ hub }) => hub === undefined)) return this.#own.unsettled(messages)
+    const open = new Set([
+      ...this.#own.unsettled(messages.filter(({ hub }) => hub === undefined)),
+      ...this.#others.unsettled(messages.filter(({ hub }) => hub !== undefined)),
+    ])
+    return messages.filter(message => open.has(message))
+  }
+
+  async settle(settled: readonly Settled[]): Promise<void> {
+    const others = settled.filter(({ message }) => message.hub !== undefined)
+    await this.#others.settle(others)
+    await this.#own.settle(settled.filter(({ message }) => message.hub === undefined))
+  }
+
+  async moved(letters: readonly { message: Message; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
+    const isOwn = ({ message }: { readonly message: Message }) => message.hub === undefined
+    await this.#others.moved(
+      letters.filter(letter => !isOwn(letter)),
+      to,
+    )
+    await this.#own.moved(letters.filter(isOwn), to)
+  }
+}
+
+/**
+ * `telehub process`: the record consumer alone, on any machine that reaches RabbitMQ and the store. Resolves when it
+ * runs; the function returned stops it, with a sentence for each part that did not stop in order.
+ */
+export async function startProcess(settings: Settings, log: Log): Promise<() => Promise<string[]>> {
+  for (const key of ['rabbitmq.url', 'influx.url'] as const) {
+    if (settings[key] === '') {
+      throw new HubError(
+        'bad_settings',
+        `${key}: telehub process takes from RabbitMQ and writes to InfluxDB, so it is needed`,
+      )
+    }
+  }
+  const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
+  // It is no hub: every message has a hub that wants to know.
+  const rabbit = await openRabbit(settings, '', false, dependencies)
+  const store = await openStore(settings, resolve(settings['data.dir']))
+  const record = new Record({ mapping: new Mapping(settings.mapping), store, recorded: () => {} })
+  const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
+  const processor = new Processor({
+    dependencies,
+    dead: rabbit,
+    consumers: [
+      {
+        name: 'record',
+        reader: rabbit.reader('record'),
+        handle: record.handle.bind(record),
+        batch: recordBatch,
+        ledger,
+      },
+    ],
+    lag: () => ({}),
+    deadLettered: () => {},
+    now,
+  })
+  const stop = await startParts([
+    { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() },
+    { name: 'store', start: () => store.start(), stop: () => store.stop() },
+    processor,
+  ])
+  return () => stop(settings['shutdown.timeout'])
+}

@@ -1,0 +1,60 @@
+/** A cursor that has not come for longer was held up: what has arrived meanwhile is a backlog. */
+const longestAbsenceMs = 10_000
+
+/** How long tokens are saved up, so that a backlog is not read one message at a time. */
+const gatherMs = 50
+
+export interface MeterOptions {
+  /** Messages per second beyond what arrives. */
+  readonly rate: number
+  /** A monotonic clock, in milliseconds. */
+  readonly now: () => number
+}
+
+/**
+ * How fast a backlog is drained: a token for each message that arrives, and `rate` more every second. What arrives is
+ * never held back when there is no backlog, and a backlog always shrinks. No more than a second's tokens are kept for
+ * one who does not take them.
+ */
+export class Meter {
+  readonly #options: MeterOptions
+  #tokens = 0
+  #arrived = 0
+  #at: number
+
+  constructor(options: MeterOptions) {
+    this.#options = options
+    this.#at = options.now()
+  }
+
+  arrived(messages: number): void {
+    this.#arrived += messages
+  }
+
+  /** How many may be taken now of a backlog; 0: ask again after {@link waitMs}. */
+  allowed(backlog: number): number {
+    const { rate, now } = this.#options
+    const elapsed = Math.max(0, now() - this.#at)
+    this.#at += elapsed
+    const counted = elapsed > longestAbsenceMs ? 1_000 : elapsed
+    const arrived = elapsed > longestAbsenceMs ? (this.#arrived * 1_000) / elapsed : this.#arrived
+    this.#arrived = 0
+    const fresh = arrived + (rate * Math.min(counted, longestAbsenceMs)) / 1_000
+    // What is new counts in full, also to one whose batches take long; only what was left over has a bound.
+    this.#tokens = Math.min(Math.min(this.#tokens, rate) + fresh, Math.max(backlog, 0))
+    const whole = Math.floor(this.#tokens)
+    return whole >= backlog || whole >= this.#batch ? whole : 0
+  }
+
+  get waitMs(): number {
+    return Math.max(1, Math.ceil(((this.#batch - this.#tokens) * 1_000) / this.#options.rate))
+  }
+
+  took(messages: number): void {
+    this.#tokens = Math.max(0, this.#tokens - messages)
+  }
+
+  get #batch(): number {
+    return Math.max(1, Math.floor((this.#options.rate * gatherMs) / 1_000))
+  }
+}

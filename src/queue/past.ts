@@ -1,0 +1,116 @@
+import { HubError, systemCode } from '../errors.js'
+import type { Message } from '../model.js'
+import { decodeMessage } from './codec.js'
+import { SegmentReader } from './segment-reader.js'
+import type { Segment, Segments } from './segments.js'
+import { type SpoolPosition, segmentHeaderBytes } from './spool.js'
+
+/** Most messages in a batch. */
+const batchMessages = 2_000
+
+/** A part of what was received, in microseconds since the epoch. */
+export interface PastRange {
+  readonly from: number
+  /** Not included. */
+  readonly to: number
+}
+
+export interface Past {
+  /** About how many messages there are, and bytes: for a progress bar. */
+  readonly total: number
+  readonly bytes: number
+  /**
+   * The messages in their order. Ends where the spool was committed when it was asked for, or when the signal aborts;
+   * rejects with `not_found` when what comes next has been deleted meanwhile.
+   */
+  readonly batches: AsyncIterable<readonly Message[]>
+}
+
+/** What the spool still has of a part of the past, whether consumers have passed it or not. */
+export function readPast(
+  dir: string,
+  segments: Segments,
+  position: SpoolPosition,
+  range: PastRange,
+  signal: AbortSignal,
+): Past {
+  const parts = segments.list.flatMap((segment, i) => {
+    const last = segments.list[i + 1]?.before ?? Number.POSITIVE_INFINITY
+    return last >= range.from && segment.from < range.to ? [{ segment, last }] : []
+  })
+  let total = 0
+  let bytes = 0
+  for (const { segment, last } of parts) {
+    const next = segments.after(segment.segment)?.segment ?? position.sequence + 1
+    const share = overlap(segment.from, last, range)
+    total += (next - segment.segment) * share
+    bytes += segment.bytes * share
+  }
+  const first = parts[0]?.segment
+  return {
+    total: Math.round(total),
+    bytes: Math.round(bytes),
+    batches: first ? batches(dir, segments, first, position, range, signal) : none(),
+  }
+}
+
+/** How much of the time of a segment is meant. */
+function overlap(from: number, last: number, range: PastRange): number {
+  if (!Number.isFinite(last) || last <= from) return 1
+  const meant = Math.min(range.to, last) - Math.max(range.from, from)
+  return Math.min(1, Math.max(0, meant / (last - from)))
+}
+
+async function* none(): AsyncGenerator<readonly Message[]> {}
+
+async function* batches(
+  dir: string,
+  segments: Segments,
+  first: Segment,
+  position: SpoolPosition,
+  range: PastRange,
+  signal: AbortSignal,
+): AsyncGenerator<readonly Message[]> {
+  const reader = new SegmentReader(dir)
+  try {
+    for (let segment: number | undefined = first.segment; segment !== undefined; ) {
+      // Looked up before it is read: if it is deleted meanwhile, this goes on with nothing less.
+      const next: number | undefined = segments.after(segment)?.segment
+      const end: number = segment === position.segment ? position.end : await reader.size(segment)
+      for (let offset = segmentHeaderBytes; offset < end; ) {
+        const { messages, reached } = take(reader, segment, offset, range)
+        offset = reached
+        if (messages.length > 0) yield messages
+        if (signal.aborted || offset === Number.POSITIVE_INFINITY) return
+        if (!reader.at(segment, offset) && offset < end) offset += await reader.load(segment, offset, end)
+      }
+      segment = segment < position.segment ? next : undefined
+    }
+  } catch (error) {
+    throw systemCode(error) === 'ENOENT' ? gone(segments) : error
+  } finally {
+    await reader.close()
+  }
+}
+
+/** What is at hand. `reached` is endless behind the end of the range. */
+function take(reader: SegmentReader, segment: number, offset: number, range: PastRange) {
+  const messages: Message[] = []
+  let reached = offset
+  while (messages.length < batchMessages) {
+    const frame = reader.at(segment, reached)
+    if (!frame) break
+    reached = frame.end
+    const message = decodeMessage(frame.body)
+    if (!message || message.receivedAt < range.from) continue
+    if (message.receivedAt >= range.to) return { messages, reached: Number.POSITIVE_INFINITY }
+    messages.push(message)
+  }
+  return { messages, reached }
+}
+
+function gone(segments: Segments): HubError {
+  const oldest = segments.list[0]
+  const since = new Date((oldest?.from ?? 0) / 1_000).toISOString()
+  return new HubError('not_found', `the spool deleted what came next; what is left of the past begins at ${since}`)
+}

@@ -1,0 +1,299 @@
+import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type Channel,
+  type ChannelModel,
+  type ConfirmChannel,
+  type ConsumeMessage,
+  connect,
+  type Options,
+} from 'amqplib'
+import { describe, HubError } from '../errors.js'
+
+export type { Channel, ConfirmChannel }
+export type Delivered = ConsumeMessage
+export type Properties = Options.Publish
+
+export const exchanges = {
+  telemetry: 'telehub.telemetry',
+  batches: 'telehub.batches',
+  publish: 'telehub.publish',
+  receipts: 'telehub.receipts',
+  dead: 'telehub.dead',
+} as const
+
+const exchangeTypes: Readonly<Record<string, 'topic' | 'direct'>> = {
+  [exchanges.telemetry]: 'topic',
+  [exchanges.batches]: 'direct',
+  [exchanges.publish]: 'topic',
+  [exchanges.receipts]: 'direct',
+  [exchanges.dead]: 'topic',
+}
+
+/** The key of every batch. */
+export const batchKey = 'record'
+
+export const queues = {
+  record: 'telehub.record',
+  publish: 'telehub.publish',
+  dead: 'telehub.dead',
+  receipts: (hubId: string) => `telehub.receipts.${hubId}`,
+} as const
+
+/** What RabbitMQ should have: everything durable, every queue a quorum queue. */
+export type Topology = readonly {
+  readonly queue: string
+  readonly arguments: Readonly<Record<string, unknown>>
+  readonly bindings: readonly (readonly [exchange: string, key: string])[]
+}[]
+
+/** Redeliveries of one message before RabbitMQ itself dead-letters it: the reader has given it up long before. */
+const deliveryLimit = 100
+
+/** Letters are delivered each time someone looks at them; without a limit of its own RabbitMQ 4 takes 20. */
+const noLimit = 2_147_483_647
+
+const consumed = { 'x-delivery-limit': deliveryLimit, 'x-dead-letter-exchange': exchanges.dead }
+
+/**
+ * `telehub.record` has one active consumer at a time, however many there are: so the messages of a device are stored
+ * in their order, and when that consumer ends the next one goes on where it was, with nothing to be shared out anew.
+ * One consumer stores more than one InfluxDB node takes. It is bound to both exchanges, so a hub that changes from
+ * messages to batches leaves nothing behind.
+ */
+export function topology(hubId: string, consumesReceipts: boolean): Topology {
+  const receipts = queues.receipts(hubId)
+  return [
+    {
+      queue: queues.record,
+      arguments: { ...consumed, 'x-single-active-consumer': true },
+      bindings: [
+        [exchanges.telemetry, '#'],
+        [exchanges.batches, batchKey],
+      ],
+    },
+    { queue: queues.publish, arguments: consumed, bindings: [[exchanges.publish, '#']] },
+    { queue: queues.dead, arguments: { 'x-delivery-limit': noLimit }, bindings: [[exchanges.dead, '#']] },
+    ...(consumesReceipts
+      ? [{ queue: receipts, arguments: consumed, bindings: [[exchanges.receipts, hubId]] } as const]
+      : []),
+  ]
+}
+
+/** What is known of one server over all connections to it, told each time that changes. */
+export class Health {
+  readonly #tell: (up: boolean, detail?: string) => void
+  #lost: string | undefined
+  #blocked: string | undefined
+  #told: string | undefined = 'nothing yet'
+
+  constructor(tell: (up: boolean, detail?: string) => void) {
+    this.#tell = tell
+  }
+
+  connected(): void {
+    this.#lost = undefined
+    this.#changed()
+    // Something else than the connection may have failed meanwhile, and somebody may wait to hear.
+    if (this.#blocked === undefined) this.#tell(true)
+  }
+
+  lost(detail: string): void {
+    this.#lost = detail
+    this.#changed()
+  }
+
+  /** It takes no messages for this reason; undefined: it does again. */
+  blocked(reason: string | undefined): void {
+    if (reason === undefined && this.#blocked === undefined) return
+    this.#blocked = reason && `RabbitMQ takes nothing more: ${reason}`
+    this.#changed()
+  }
+
+  #changed(): void {
+    const detail = this.#blocked ?? this.#lost
+    if (detail === this.#told) return
+    this.#told = detail
+    if (detail === undefined) this.#tell(true)
+    else this.#tell(false, detail)
+  }
+}
+
+/** A server that answers at all answers within this; longer, and the connection is given up. */
+const patienceMs = 30_000
+const goodbyeMs = 5_000
+
+/** One AMQP connection, made when first needed and again after it is lost. */
+export class Connection {
+  readonly #url: string
+  readonly #topology: Topology
+  readonly #health: Health
+  readonly #channels = new Set<Channel>()
+  #model: Promise<ChannelModel> | undefined
+  /** The one that `#model` has resolved to. */
+  #current: ChannelModel | undefined
+  #blocked = false
+  #closed = false
+
+  constructor(url: string, topology: Topology, health: Health) {
+    this.#url = url
+    this.#topology = topology
+    this.#health = health
+  }
+
+  /** RabbitMQ reads nothing from this connection, until there is memory and disk again. */
+  get isBlocked(): boolean {
+    return this.#blocked
+  }
+
+  async channel<C extends Channel>(create: (model: ChannelModel) => Promise<C>): Promise<C> {
+    const model = await this.#connected()
+    try {
+      const channel = await create(model)
+      // Without a listener an 'error' ends the process; what it says reaches the callers by their rejections.
+      channel.on('error', () => {})
+      this.#channels.add(channel)
+      channel.on('close', () => this.#channels.delete(channel))
+      return channel
+    } catch (error) {
+      if (this.#current === model) this.reset()
+      throw unavailable(error)
+    }
+  }
+
+  /** Gives the connection up; the next use makes a new one, which declares everything. */
+  reset(): void {
+    const model = this.#current
+    // One that is being made declares everything already.
+    if (!model) return
+    this.#current = undefined
+    this.#model = undefined
+    this.#unblocked()
+    void end(model, [])
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const model = await this.#model?.catch(() => undefined)
+    // RabbitMQ reads nothing from a blocked connection, also no goodbye.
+    if (model) await end(model, this.#blocked ? [] : [...this.#channels])
+  }
+
+  #connected(): Promise<ChannelModel> {
+    if (this.#closed) return Promise.reject(new HubError('stopping', 'the connection to RabbitMQ is closed'))
+    this.#model ??= this.#connect().catch(error => {
+      this.#model = undefined
+      const failure = unavailable(error)
+      this.#health.lost(failure.message)
+      throw failure
+    })
+    return this.#model
+  }
+
+  async #connect(): Promise<ChannelModel> {
+    const url = new URL(this.#url)
+    // A sixth of the server's default: a dead peer is noticed within 20 s.
+    if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', '10')
+    const model = await connect(url.href, { timeout: 10_000, noDelay: true, keepAlive: true })
+    model.on('error', () => {})
+    model.on('blocked', reason => {
+      if (this.#current !== model) return
+      this.#blocked = true
+      this.#health.blocked(reason)
+    })
+    model.on('unblocked', () => {
+      if (this.#current === model) this.#unblocked()
+    })
+    model.on('close', error => {
+      // A silent peer never answers our FIN: the socket would stay as long as the kernel keeps trying.
+      setTimeout(() => socketOf(model).destroy(), 1_000).unref()
+      if (this.#current !== model) return
+      this.#current = undefined
+      this.#model = undefined
+      this.#unblocked()
+      if (!this.#closed) this.#health.lost(error ? describe(error) : 'the connection was closed')
+    })
+    try {
+      await within(patienceMs, declare(model, this.#topology))
+    } catch (error) {
+      await end(model, [])
+      throw error
+    }
+    this.#current = model
+    this.#health.connected()
+    return model
+  }
+
+  #unblocked(): void {
+    if (!this.#blocked) return
+    this.#blocked = false
+    this.#health.blocked(undefined)
+  }
+}
+
+/** The driver has no way to give up a connection whose peer is silent. */
+function socketOf(model: ChannelModel): Duplex {
+  return (model.connection as unknown as { readonly stream: Duplex }).stream
+}
+
+/** Closes a connection politely, and when that is not answered, anyhow. */
+async function end(model: ChannelModel, channels: readonly Channel[]): Promise<void> {
+  const goodbye = async () => {
+    // Channel by channel first: closing the connection at once would overtake acknowledgements not yet written.
+    await Promise.all(channels.map(channel => channel.close().catch(() => {})))
+    await model.close().catch(() => {})
+  }
+  const late = () => socketOf(model).destroy(new Error('RabbitMQ did not answer the end of the connection'))
+  await within(goodbyeMs, goodbye()).catch(late)
+}
+
+async function within<T>(ms: number, action: Promise<T>): Promise<T> {
+  const abort = new AbortController()
+  const late = sleep(ms, undefined, { signal: abort.signal }).then(
+    () => Promise.reject(new Error(`RabbitMQ did not answer within ${ms / 1000} s`)),
+    () => new Promise<never>(() => {}),
+  )
+  try {
+    return await Promise.race([action, late])
+  } finally {
+    abort.abort()
+  }
+}
+
+async function declare(model: ChannelModel, topology: Topology): Promise<void> {
+  const channel = await model.createChannel()
+  channel.on('error', () => {})
+  for (const [exchange, type] of Object.entries(exchangeTypes)) {
+    await channel.assertExchange(exchange, type, { durable: true }).catch(error => {
+      throw clash(
+        error,
+        `an exchange ${exchange} that is not a durable ${type} exchange. Delete it (management page, or rabbitmqadmin ` +
+          `delete exchange name=${exchange}); the hub makes it anew, bindings of yours you must make again`,
+      )
+    })
+  }
+  for (const { queue, arguments: more, bindings } of topology) {
+    const wanted = { 'x-queue-type': 'quorum', ...more }
+    await channel.assertQueue(queue, { durable: true, arguments: wanted }).catch(error => {
+      throw clash(
+        error,
+        `a queue ${queue} that was declared in another way. Let its consumers empty it, delete it with "rabbitmqctl ` +
+          `delete_queue ${queue}", and the hub makes it anew; what is in it when it is deleted is lost`,
+      )
+    })
+    for (const [exchange, key] of bindings) await channel.bindQueue(queue, exchange, key)
+  }
+  await channel.close()
+}
+
+function clash(error: unknown, sentence: string): HubError {
+  const said = describe(error)
+  return /PRECONDITION[_-]FAILED/.test(said)
+    ? new HubError('queue_clash', `RabbitMQ has ${sentence}. It says: ${said}`, { cause: error })
+    : unavailable(error)
+}
+
+export function unavailable(error: unknown): HubError {
+  if (error instanceof HubError) return error
+  return new HubError('queue_unavailable', `RabbitMQ: ${describe(error)}`, { cause: error })
+}

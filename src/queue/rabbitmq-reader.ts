@@ -1,0 +1,244 @@
+import type { Message, Rejection } from '../model.js'
+import { type Delivery, type QueueReader, Wakeup } from './queue.js'
+import { type Channel, type Connection, type Delivered, unavailable } from './rabbitmq-connection.js'
+import { integer, type Unpacked, unpack } from './rabbitmq-message.js'
+
+export interface ReaderOptions {
+  readonly queue: string
+  readonly connection: Connection
+  readonly hubId: string
+  /** AMQP messages, which may be batches. */
+  readonly prefetch: number
+  /** Redeliveries after which a message is not tried again. */
+  readonly deliveryLimit: number
+  /** Why a message that came too often is in the dead letters. */
+  readonly givenUpAs: string
+  /** Microseconds. */
+  readonly now: () => number
+}
+
+/** Redeliveries after which a message is suspected of ending the process. */
+const suspected = 3
+
+/** Bodies in hand, at most; what is above goes back to RabbitMQ. */
+const bytesInHand = 64 * 1024 * 1024
+
+/** An AMQP message that has arrived, and how much of it was handed out. */
+interface Parcel {
+  readonly got: Delivered
+  readonly redeliveries: number
+  /** Unpacked when its turn comes. */
+  unpacked: Unpacked | undefined
+  taken: number
+}
+
+/**
+ * A consumer on one queue. Deliveries settle in order, so one acknowledgement settles all before it. An AMQP message
+ * with many messages may be spread over several deliveries; it is acknowledged when the last of them is settled.
+ *
+ * A message that ends the process, each time it is handled, must not do so for ever, nor take along what was delivered
+ * with it. When the front message has come back three times, the reader becomes careful: one AMQP message at a time,
+ * one message a delivery, until one comes that never came back. A message that came back `deliveryLimit` times is not handled
+ * again but given up, for the dead letters. A batch is counted as one, so all of it that has not been settled is given
+ * up with the message that is to blame; from the dead letters each of them can be replayed.
+ *
+ * Nothing is taken while a delivery is unsettled and the channel is lost, as RabbitMQ does to consumers that hold
+ * something for half an hour: so one outage of the store counts once, not every half hour.
+ *
+ * More than 64 MB of bodies in hand go back to RabbitMQ, and come again in smaller portions.
+ *
+ * The order survives restarts and failover as long as the next consumer takes at least as many at a time as the last
+ * one: RabbitMQ puts what comes back behind what came back before and was not delivered again since.
+ */
+export class Reader implements QueueReader {
+  readonly #options: ReaderOptions
+  readonly #wakeup = new Wakeup()
+  #channel: Channel | undefined
+  #closing: Promise<void> = Promise.resolve()
+  /** Those whose messages are not all handed out. */
+  #arrived: Parcel[] = []
+  /** What is not acknowledged, and its bodies. */
+  #held = 0
+  #bytes = 0
+  /** Of the last bodies, the largest; forgotten little by little. */
+  #largest = 0
+  #careful = false
+  /** Of the open channel. */
+  #prefetch: number
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+    this.#prefetch = options.prefetch
+  }
+
+  async next(limit: number, signal: AbortSignal): Promise<Delivery | undefined> {
+    for (;;) {
+      if (signal.aborted) return undefined
+      await this.#consume()
+      const front = this.#arrived[0]
+      if (!front) {
+        await this.#wakeup.sleep(signal)
+      } else if (front.redeliveries >= suspected && !this.#careful) {
+        this.#careful = true
+        if (this.#channel) this.#lose(this.#channel)
+      } else {
+        return this.#deliver(
+          front.redeliveries >= this.#options.deliveryLimit ? this.#giveUp(limit) : this.#take(limit),
+        )
+      }
+    }
+  }
+
+  /** Up to the first message that is suspected: it comes alone. */
+  #take(limit: number): Taken {
+    const taken: Taken = { messages: [], given: new Map(), done: [] }
+    const most = this.#careful && this.#isSuspect(this.#arrived[0]) ? 1 : limit
+    let parcels = 0
+    for (const parcel of this.#arrived) {
+      if (taken.messages.length === most) break
+      if (taken.messages.length > 0 && this.#isSuspect(parcel)) break
+      const { messages, rejection } = this.#unpacked(parcel)
+      if (rejection) taken.given.set(taken.messages.length, rejection)
+      moveTo(taken, parcel, messages, most)
+      if (parcel.taken === messages.length) parcels++
+    }
+    this.#arrived.splice(0, parcels)
+    return taken
+  }
+
+  #giveUp(limit: number): Taken {
+    const parcel = this.#arrived[0] as Parcel
+    const taken: Taken = { messages: [], given: new Map(), done: [] }
+    const { messages, rejection } = this.#unpacked(parcel)
+    moveTo(taken, parcel, messages, limit)
+    const many = messages.length > 1 ? `, in one batch of ${messages.length} messages,` : ''
+    const reason = rejection ?? {
+      reason: this.#options.givenUpAs,
+      detail: `was delivered${many} ${parcel.redeliveries + 1} times and never settled: the process may have ended each time`,
+    }
+    for (const i of taken.messages.keys()) taken.given.set(i, reason)
+    if (parcel.taken === messages.length) this.#arrived.shift()
+    return taken
+  }
+
+  #deliver({ messages, given, done }: Taken): Delivery {
+    const channel = this.#channel
+    return {
+      messages,
+      ...(given.size > 0 && { given }),
+      settle: () => {
+        const last = done.at(-1)
+        // On a lost channel there is nothing to acknowledge: RabbitMQ delivers again, and writing again changes nothing.
+        if (!last || !channel || channel !== this.#channel) return
+        try {
+          channel.ack(last.got, true)
+        } catch {
+          // The connection is being closed: it is delivered again, and known then.
+          this.#forget(channel)
+          return
+        }
+        this.#held -= done.length
+        for (const { got } of done) this.#bytes -= got.content.length
+        this.#relax(channel, last)
+      },
+    }
+  }
+
+  /**
+   * Takes more at a time again. Not while something comes that has come before: RabbitMQ puts what it gets back behind
+   * what it got back earlier, so there must be nothing left of that.
+   */
+  #relax(channel: Channel, settled: Parcel): void {
+    if (settled.redeliveries > 0 || this.#arrived.some(({ redeliveries }) => redeliveries > 0)) return
+    if (!this.#careful && this.#prefetch * 4 > this.#wantedPrefetch()) return
+    this.#careful = false
+    this.#lose(channel)
+  }
+
+  #isSuspect(parcel: Parcel | undefined): boolean {
+    return (parcel?.redeliveries ?? 0) >= suspected
+  }
+
+  #unpacked(parcel: Parcel): Unpacked {
+    parcel.unpacked ??= unpack(parcel.got, this.#options.hubId, this.#options.now())
+    return parcel.unpacked
+  }
+
+  async #consume(): Promise<void> {
+    if (this.#channel) return
+    const { queue, connection } = this.#options
+    await this.#closing
+    const channel = await connection.channel(model => model.createChannel())
+    channel.on('close', () => this.#forget(channel))
+    try {
+      this.#prefetch = this.#careful ? 1 : this.#wantedPrefetch()
+      await channel.prefetch(this.#prefetch)
+      this.#channel = channel
+      await channel.consume(queue, got => {
+        if (this.#channel !== channel) return
+        // Null: the queue was deleted; a new connection declares it again.
+        if (got === null) {
+          this.#forget(channel)
+          connection.reset()
+        } else this.#arrive(channel, got)
+      })
+    } catch (error) {
+      this.#forget(channel)
+      connection.reset()
+      throw unavailable(error)
+    }
+  }
+
+  #arrive(channel: Channel, got: Delivered): void {
+    const size = got.content.length
+    const redeliveries = integer(got.properties.headers?.['x-delivery-count'], 0)
+    this.#arrived.push({ got, redeliveries, unpacked: undefined, taken: 0 })
+    this.#held++
+    this.#bytes += size
+    this.#largest = Math.max(size, this.#largest * 0.97)
+    // Fewer at a time, and all of these again: AMQP has no other way to take less.
+    if (this.#bytes > bytesInHand && this.#held > 1) {
+      this.#largest = Math.max(this.#largest, this.#bytes / this.#held)
+      this.#lose(channel)
+    }
+    this.#wakeup.wake()
+  }
+
+  /** As many of that size as are half of what may be in hand. */
+  #wantedPrefetch(): number {
+    const fitting = Math.floor(bytesInHand / 2 / Math.max(1, this.#largest))
+    return Math.max(1, Math.min(this.#options.prefetch, fitting))
+  }
+
+  /** Gives back what is not acknowledged. Not by cancelling: another consumer would go on behind what we still hold. */
+  #lose(channel: Channel): void {
+    this.#forget(channel)
+    this.#closing = Promise.race([
+      channel.close().catch(() => {}),
+      new Promise<void>(resolve => channel.once('close', resolve)),
+    ])
+  }
+
+  #forget(channel: Channel): void {
+    if (this.#channel !== channel) return
+    this.#channel = undefined
+    this.#arrived = []
+    this.#held = 0
+    this.#bytes = 0
+    this.#wakeup.wake()
+  }
+}
+
+interface Taken {
+  readonly messages: Message[]
+  readonly given: Map<number, Rejection>
+  /** Whose last message is among them. */
+  readonly done: Parcel[]
+}
+
+function moveTo(taken: Taken, parcel: Parcel, messages: readonly Message[], most: number): void {
+  const end = Math.min(messages.length, parcel.taken + most - taken.messages.length)
+  for (let i = parcel.taken; i < end; i++) taken.messages.push(messages[i] as Message)
+  parcel.taken = end
+  if (end === messages.length) taken.done.push(parcel)
+}

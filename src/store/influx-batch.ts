@@ -1,0 +1,128 @@
+import type { Point } from '../model.js'
+import { type Entry, type FixedType, judge, shorten } from './influx-answers.js'
+import { encodeLine, encodeSeries } from './line-protocol.js'
+import type { RejectedPoint } from './store.js'
+
+/** InfluxDB's refusal of points, in its words; `tooLarge` when it did not even look at them. */
+export interface Refusal {
+  readonly tooLarge: boolean
+  readonly words: string
+}
+
+export interface Written {
+  /** In no particular order. */
+  readonly refused: readonly RejectedPoint[]
+  /** The types that InfluxDB named in its refusals. */
+  readonly fixed: readonly FixedType[]
+}
+
+/** No request body is larger, in bytes before compression, unless it is a single point. */
+const largestBody = 5_000_000
+/** One refusal as too large never makes later bodies smaller than this. */
+const smallestLimit = 64 * 1024
+/** After so many kinds of bad points in one batch it is halved, so that not all of it is sent once for each kind. */
+const mostRounds = 4
+const mostRemembered = 10_000
+
+/**
+ * Writes batches and finds out which points of them InfluxDB has not stored, with few requests: those it names are
+ * taken out; only where its words do not name them is the batch halved. Points of one series stay in their order.
+ */
+export class BatchWriter {
+  readonly #post: (lines: string) => Promise<Refusal | undefined>
+  #largest = largestBody
+  /** Refused for the number of series: likely the next time, too. */
+  readonly #beyondLimit = new Set<string>()
+
+  /** `post` resolves with undefined when every line is stored, and rejects when nothing can be said of them. */
+  constructor(post: (lines: string) => Promise<Refusal | undefined>) {
+    this.#post = post
+  }
+
+  /** Resolves when each of the points at `indices` is stored or refused for ever. */
+  async write(points: readonly Point[], indices: readonly number[]): Promise<Written> {
+    const fixed: FixedType[] = []
+    const refused: RejectedPoint[] = []
+    const entries = indices.map(index => {
+      const point = points[index] as Point
+      return { index, point, line: encodeLine(point) }
+    })
+    for (const part of this.#parts(entries)) refused.push(...(await this.#send(part, fixed)))
+    return { refused, fixed }
+  }
+
+  #parts(entries: readonly Entry[]): readonly (readonly Entry[])[] {
+    let length = 0
+    for (const { line } of entries) length += line.length
+    // No UTF-16 unit takes more than three bytes.
+    if (length * 3 <= this.#largest) return [entries]
+    const parts: Entry[][] = [[]]
+    let size = 0
+    for (const entry of entries) {
+      const bytes = Buffer.byteLength(entry.line)
+      if (size > 0 && size + bytes > this.#largest) {
+        parts.push([])
+        size = 0
+      }
+      parts.at(-1)?.push(entry)
+      size += bytes
+    }
+    return parts
+  }
+
+  async #send(entries: readonly Entry[], fixed: FixedType[], round = 0): Promise<readonly RejectedPoint[]> {
+    const lines = entries.map(({ line }) => line).join('')
+    const refusal = await this.#post(lines)
+    if (!refusal) return []
+    const { words } = refusal
+    if (refusal.tooLarge) {
+      if (entries.length === 1) return reject(entries, 'too_large', shorten(words))
+      const half = Buffer.byteLength(lines) >> 1
+      this.#largest = Math.max(smallestLimit, Math.min(this.#largest, half))
+      return this.#halve(entries, fixed)
+    }
+    const verdict = judge(words, entries, entry => this.#beyondLimit.has(encodeSeries(entry.point)))
+    if (verdict.fixed) fixed.push(verdict.fixed)
+    const { reason, suspects, certain, restIsIn } = verdict
+    if (suspects.length === 0 || (suspects.length === entries.length && !certain)) {
+      if (entries.length > 1) return this.#halve(bySeries(entries), fixed)
+      return this.#refuse(entries, reason, shorten(words))
+    }
+    const alone = suspects.map(({ entry }) => entry)
+    const found = certain
+      ? suspects.flatMap(({ entry, detail }) => this.#refuse([entry], reason, detail))
+      : await this.#send(alone, fixed)
+    if (found.length === entries.length || (restIsIn && found.length === suspects.length)) return found
+    if (found.length === 0) return this.#halve(bySeries(entries), fixed)
+    const bad = new Set(found.map(({ index }) => index))
+    const rest = entries.filter(({ index }) => !bad.has(index))
+    const more = round < mostRounds ? this.#send(rest, fixed, round + 1) : this.#halve(bySeries(rest), fixed)
+    return [...found, ...(await more)]
+  }
+
+  async #halve(entries: readonly Entry[], fixed: FixedType[]): Promise<readonly RejectedPoint[]> {
+    if (entries.length === 1) return this.#send(entries, fixed)
+    const middle = entries.length >> 1
+    const first = await this.#send(entries.slice(0, middle), fixed)
+    return [...first, ...(await this.#send(entries.slice(middle), fixed))]
+  }
+
+  #refuse(entries: readonly Entry[], reason: string, detail: string): RejectedPoint[] {
+    if (reason === 'series_limit') {
+      if (this.#beyondLimit.size >= mostRemembered) this.#beyondLimit.clear()
+      for (const entry of entries) this.#beyondLimit.add(encodeSeries(entry.point))
+    }
+    return reject(entries, reason, detail)
+  }
+}
+
+function reject(entries: readonly Entry[], reason: string, detail: string): RejectedPoint[] {
+  return entries.map(({ index }) => ({ index, reason, detail }))
+}
+
+/** What is refused for its series then stands together. The sort is stable: each series keeps its order. */
+function bySeries(entries: readonly Entry[]): readonly Entry[] {
+  const keyed = entries.map(entry => ({ entry, series: encodeSeries(entry.point) }))
+  keyed.sort((a, b) => (a.series < b.series ? -1 : a.series > b.series ? 1 : 0))
+  return keyed.map(({ entry }) => entry)
+}
