@@ -28,6 +28,7 @@ const programs = {
   devices: 'devices/fleet.js',
   test: 'test/run.js',
   bench: 'test/bench/bench.js',
+  proof: 'test/proof/proof.js',
   readme: 'test/readme.js',
 }
 const tsc = at('node_modules/typescript/bin/tsc')
