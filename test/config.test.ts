@@ -65,6 +65,18 @@ t.test('a host others can reach needs a word that this is meant', async t => {
   for (const host of ['127.0.0.1', '::1', 'localhost', '127.1.2.3']) t.same(problems({ flags: { host } }), [], host)
 })
 
+t.test('what belongs together, and a size that is none', async t => {
+  t.match(problems({ flags: { 'rabbitmq.record': 'false' } })[0], /rabbitmq\.record: .* needs rabbitmq\.url/)
+  t.same(problems({ flags: { host: '0.0.0.0' }, serves: false }), [], 'who does not listen needs no care who may come')
+  for (const given of ['lots', '-1', '10XB']) {
+    t.match(
+      problems({ flags: { 'spool.keepBytes': given } })[0],
+      /^spool\.keepBytes: given ".*" \(--spool\.keepBytes\), allowed is a size/,
+      given,
+    )
+  }
+})
+
 t.test('a file that is missing or broken is said so', async t => {
   t.match(problems({ file: '/no/such.yaml' })[0], /there is no file "\/no\/such\.yaml"/)
   t.match(problems({ file: await file('a: [1') })[0], /telehub\.yaml: /)

@@ -1,13 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
-import { fileURLToPath } from 'node:url'
+import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { program } from '../services/service.js'
 import { overload } from './overload.js'
-import { comparison, figure, type Results, type Row, resultsFile, verdict } from './results.js'
+import { pipeline } from './pipeline.js'
+import { comparison, figure, type Results, type Row, readResults, resultsFile, rounded, verdict } from './results.js'
 import { type Measured, type Measurement, measurements } from './rows.js'
-import { type Candidate, candidates } from './targets.js'
+import { type Candidate, candidates, machine, version } from './targets.js'
 
 /*
  * npm run bench [-- [words] [--seconds 4] [--only telehub,mosquitto,floor]]: measures all rows, or those whose name
@@ -15,6 +14,8 @@ import { type Candidate, candidates } from './targets.js'
  * test/bench/results.json, from which npm run readme makes the table in the README.
  *
  * npm run bench -- overload [--seconds 60] [--close]: the floods of overload.ts.
+ *
+ * npm run bench -- pipeline [--seconds 60] [--backlog 2000000] [words]: what is behind the broker, of pipeline.ts.
  *
  * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
  * which should be a disk.
@@ -24,11 +25,19 @@ type Name = Candidate['name']
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
-    options: { seconds: { type: 'string' }, only: { type: 'string' }, close: { type: 'boolean' } },
+    options: {
+      seconds: { type: 'string' },
+      only: { type: 'string' },
+      close: { type: 'boolean' },
+      backlog: { type: 'string' },
+    },
     allowPositionals: true,
   })
   const given = values.seconds === undefined ? undefined : Number(values.seconds)
   if (given !== undefined && !(given > 0)) throw new Error('--seconds: allowed is a number above 0')
+  const backlog = Number(values.backlog ?? 2_000_000)
+  if (!(Number.isInteger(backlog) && backlog > 0)) throw new Error('--backlog: allowed is a whole number above 0')
+  if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
   if (positionals[0] === 'overload') return overload(given ?? 60, values.close ? 'close' : 'reset')
 
   const names = values.only?.split(',') ?? candidates.map(({ name }) => name)
@@ -63,7 +72,15 @@ async function main(): Promise<void> {
   }
   // A part of the rows is for whoever is tuning, and no result to publish.
   if (words.length === 0 && names.length === candidates.length) {
-    const results: Results = { date, machine: machine(), versions: await versions(), seconds, rows }
+    const { pipeline: before } = readResults()
+    const results: Results = {
+      date,
+      machine: machine(),
+      versions: await versions(),
+      seconds,
+      rows,
+      ...(before && { pipeline: before }),
+    }
     writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
     say('written to test/bench/results.json; npm run readme takes it over')
   }
@@ -106,11 +123,6 @@ function rowsOf(measurement: Measurement, measured: ReadonlyMap<Name, Measured>,
 
 const shares = ({ cpu }: Measured) => ({ server: rounded(cpu.server), generator: rounded(cpu.generator) })
 
-/** Three digits behind the point, none above a thousand: what comes after is chance. */
-function rounded(value: number): number {
-  return Number(value.toFixed(Math.abs(value) >= 1_000 ? 0 : 3))
-}
-
 function printed(row: Row): string {
   const of = (name: string, value: number | undefined) =>
     value === undefined ? '' : `${name} ${figure(value, row.unit)}`.padEnd(name.length + 13)
@@ -136,17 +148,9 @@ function cpuOf({ cpu }: Row): string {
   return `[cores ${both.join(', ')}]`
 }
 
-function machine(): Results['machine'] {
-  const all = cpus()
-  return { cores: all.length, cpu: all[0]?.model.trim() ?? 'unknown', memoryBytes: totalmem() }
-}
-
 async function versions(): Promise<Results['versions']> {
-  const { version } = JSON.parse(
-    readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
-  ) as { version: string }
   const help = execHelp(await program('mosquitto', 'mosquitto'))
-  return { telehub: version, mosquitto: /version (\S+)/.exec(help)?.[1] ?? 'unknown', node: process.versions.node }
+  return { telehub: version(), mosquitto: /version (\S+)/.exec(help)?.[1] ?? 'unknown', node: process.versions.node }
 }
 
 /** Mosquitto ends its help with an exit code that is none of success. */

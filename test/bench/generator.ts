@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Flooders, type FloodJob, HalfOpen, type HalfOpenJob } from './flooders.js'
 import { Opener, type OpenJob } from './opener.js'
 import { type AckedJob, AckedPublishers, type PacedJob, PacedPublishers } from './publishers.js'
+import { Freshness, type FreshnessJob, Readings, type ReadingsJob } from './readings.js'
 import { Saturate, type SaturateJob } from './saturate.js'
 import { type SubscribeJob, Subscribers } from './subscribers.js'
 import type { Distribution, Task } from './task.js'
@@ -10,7 +11,16 @@ import { monotonicMicros } from './wire.js'
 
 /* A load generator: a process of its own that does one job, between two moments that all processes agree on. */
 
-export type Job = AckedJob | PacedJob | SubscribeJob | SaturateJob | OpenJob | FloodJob | HalfOpenJob
+export type Job =
+  | AckedJob
+  | PacedJob
+  | SubscribeJob
+  | SaturateJob
+  | OpenJob
+  | FloodJob
+  | HalfOpenJob
+  | ReadingsJob
+  | FreshnessJob
 
 /** When counting begins and ends, in microseconds of the monotonic clock. */
 export interface Period {
@@ -96,6 +106,10 @@ function taskOf(job: Job, onFailure: (error: Error) => void): Task {
       return new AckedPublishers(job, onFailure)
     case 'paced':
       return new PacedPublishers(job, onFailure)
+    case 'readings':
+      return new Readings(job, onFailure)
+    case 'freshness':
+      return new Freshness(job, onFailure)
     case 'saturate':
       return new Saturate(job, onFailure)
     case 'open':

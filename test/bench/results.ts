@@ -31,6 +31,25 @@ export interface Results {
   /** How long each candidate was measured in each row. */
   readonly seconds: number
   readonly rows: readonly Row[]
+  /** Of another run: npm run bench -- pipeline. */
+  readonly pipeline?: PipelineResults
+}
+
+/** One figure of what is behind the broker: see pipeline.ts. */
+export interface PipelineRow extends Omit<Row, 'rival' | 'floor' | 'cpu'> {
+  /** RabbitMQ's own MQTT plugin. */
+  readonly rival?: number
+  /** Processor time in parts of one core while telehub was measured, by process. */
+  readonly cores: Readonly<Record<string, number>>
+  /** Most memory telehub's process had. */
+  readonly memoryBytes?: number
+}
+
+export interface PipelineResults extends Pick<Results, 'date' | 'machine' | 'seconds'> {
+  readonly versions: Readonly<Record<'telehub' | 'node' | 'rabbitmq' | 'influxdb', string>>
+  /** Messages that were caught up on. */
+  readonly backlog: number
+  readonly rows: readonly PipelineRow[]
 }
 
 /** In the sources, not in what is compiled from them: it is committed. */
@@ -47,17 +66,28 @@ export function figure(value: number | undefined, unit: Unit): string {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms`
 }
 
+/** Three digits behind the point, none above a thousand: what comes after is chance. */
+export function rounded(value: number): number {
+  return Number(value.toFixed(Math.abs(value) >= 1_000 ? 0 : 3))
+}
+
 /** telehub against its rival: a factor; for times what it takes longer. */
-export function comparison({ unit, telehub, rival, ratio }: Row): string {
+export function comparison({ unit, telehub, rival, ratio }: Pick<Row, 'unit' | 'telehub' | 'rival' | 'ratio'>): string {
   if (telehub === undefined || rival === undefined || ratio === undefined) return ''
   const difference = telehub - rival
   return unit === 'ms' ? `${difference < 0 ? '−' : '+'}${figure(Math.abs(difference), unit)}` : `${ratio.toFixed(2)} ×`
 }
 
-export const verdict = ({ reached }: Row): string => (reached === undefined ? '' : reached ? 'reached' : 'missed')
+export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
+  reached === undefined ? '' : reached ? 'reached' : 'missed'
 
 /** The benchmarks part of the README. */
-export function resultsMarkdown({ date, machine, versions, seconds, rows }: Results): string {
+export function resultsMarkdown(results: Results): string {
+  const { pipeline } = results
+  return [brokerMarkdown(results), ...(pipeline ? [pipelineMarkdown(pipeline)] : [])].join('\n\n')
+}
+
+function brokerMarkdown({ date, machine, versions, seconds, rows }: Results): string {
   const line = (row: Row) =>
     [
       row.note ? `${row.name} (${row.note})` : row.name,
@@ -68,20 +98,52 @@ export function resultsMarkdown({ date, machine, versions, seconds, rows }: Resu
       row.target ?? '',
       verdict(row),
     ].join(' | ')
-  const rated = rows.filter(({ target }) => target)
-  const reached = rated.filter(row => row.reached).length
   const shares = rows.flatMap(({ cpu }) => Object.values(cpu).map(({ generator }) => generator))
-  const gigabytes = Math.round(machine.memoryBytes / 2 ** 30)
   return [
     '| | telehub | Mosquitto | Node floor | to Mosquitto | target | |',
     '|---|---:|---:|---:|---:|---|---|',
     ...rows.map(row => `| ${line(row)} |`),
     '',
-    `${reached} of ${rated.length} targets reached. Measured ${date.slice(0, 10)} in one run of \`npm run bench\`, ${seconds} s ` +
-      `each, on ${machine.cores} cores (${machine.cpu}, ${gigabytes} GB), of which the load generator took ` +
+    `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench\`, ${seconds} s ` +
+      `each, on ${coresOf(machine)}, of which the load generator took ` +
       `${Math.max(...shares).toFixed(1)} at most. telehub ` +
       `${versions.telehub} (Node ${versions.node}) runs as \`npm start\` does: what it takes is on disk before PUBACK and goes to ` +
       `DuckDB meanwhile. Mosquitto ${versions.mosquitto} is in memory only, without queue limits, with TCP_NODELAY. The Node ` +
       'floor parses, acknowledges and passes on, and does nothing else.',
   ].join('\n')
+}
+
+function pipelineMarkdown({ date, machine, versions, seconds, backlog, rows }: PipelineResults): string {
+  const line = (row: PipelineRow) =>
+    [
+      row.note ? `${row.name} (${row.note})` : row.name,
+      figure(row.telehub, row.unit),
+      row.rival === undefined ? '' : figure(row.rival, row.unit),
+      comparison(row),
+      row.target ?? '',
+      verdict(row),
+    ].join(' | ')
+  return [
+    "| | telehub | RabbitMQ's MQTT plugin | to the plugin | target | |",
+    '|---|---:|---:|---:|---|---|',
+    ...rows.map(row => `| ${line(row)} |`),
+    '',
+    `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench -- pipeline\`, ${seconds} s each, on ` +
+      `${coresOf(machine)}, which the load generator, RabbitMQ and InfluxDB share. A reading is one QoS 1 message of 100 ` +
+      'devices, window 20, that becomes one point of three numbers. The rate is the highest found that was held without ' +
+      'anything piling up in the spool or the queue, and afterwards every reading that was acknowledged was found: by ' +
+      'publisher confirms in the quorum queue, by the history API in the stores. The plugin acknowledges when the quorum ' +
+      `queue has confirmed. Catching up: ${backlog.toLocaleString('en')} messages wait while the store is away or too slow; ` +
+      'the rate is by how much they become fewer while 5,000/s go on arriving. ' +
+      `telehub ${versions.telehub} (Node ${versions.node}), RabbitMQ ${versions.rabbitmq}, InfluxDB ${versions.influxdb}.`,
+  ].join('\n')
+}
+
+function reachedOf(rows: readonly Pick<Row, 'target' | 'reached'>[]): string {
+  const rated = rows.filter(({ target }) => target)
+  return `${rated.filter(row => row.reached).length} of ${rated.length} targets reached.`
+}
+
+function coresOf({ cores, cpu, memoryBytes }: Results['machine']): string {
+  return `${cores} cores (${cpu}, ${Math.round(memoryBytes / 2 ** 30)} GB)`
 }

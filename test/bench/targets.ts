@@ -1,6 +1,7 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
+import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -137,4 +138,33 @@ export function processorSeconds(pid: number): number {
 /** How many files, connections among them, a process of ours may have open. */
 export function openFilesLimit(): number {
   return Number(/^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity)
+}
+
+/** The process that we started and that calls itself `name`; undefined when there is none, as with Docker. */
+export function childNamed(name: string): number | undefined {
+  const isIt = (pid: string) => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      const end = stat.lastIndexOf(')')
+      return (
+        stat.slice(stat.indexOf('(') + 1, end) === name && Number(stat.slice(end + 2).split(' ')[1]) === process.pid
+      )
+    } catch {
+      // It has ended meanwhile.
+      return false
+    }
+  }
+  const found = readdirSync('/proc').find(entry => /^\d+$/.test(entry) && isIt(entry))
+  return found === undefined ? undefined : Number(found)
+}
+
+/** What everything is measured on. */
+export function machine(): { readonly cores: number; readonly cpu: string; readonly memoryBytes: number } {
+  const all = cpus()
+  return { cores: all.length, cpu: all[0]?.model.trim() ?? 'unknown', memoryBytes: totalmem() }
+}
+
+/** Of the hub that is built. */
+export function version(): string {
+  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
 }
