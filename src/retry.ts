@@ -164,7 +164,7 @@ export async function persist<T>(action: () => Promise<T>, options: Persistence)
   let asking: Circuit | undefined
   for (let attempt = 0; ; attempt++) {
     try {
-      const result = await unlessAborted(action(), signal)
+      const result = await unlessStopped(action(), signal)
       asking?.succeeded()
       if (attempt > 0) recovered()
       return result
@@ -191,7 +191,7 @@ export async function persist<T>(action: () => Promise<T>, options: Persistence)
 }
 
 /** What is under way when the end comes is not waited for: it was not settled, and comes again. */
-async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
+async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
   let abort = () => {}
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(new HubError('stopping', 'stopped before it was done'))
@@ -229,4 +229,20 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) end()
     else signal.addEventListener('abort', end)
   })
+}
+
+/** The result; undefined when the signal aborts first: what is still under way then is not waited for. */
+export async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let end = () => {}
+  const aborted = new Promise<undefined>(resolve => {
+    end = () => resolve(undefined)
+    signal.addEventListener('abort', end)
+    if (signal.aborted) end()
+  })
+  try {
+    const result = await Promise.race([action, aborted])
+    return signal.aborted ? undefined : result
+  } finally {
+    signal.removeEventListener('abort', end)
+  }
 }

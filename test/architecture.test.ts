@@ -49,6 +49,7 @@ const ground = [
   'log.ts',
   'metrics.ts',
   'retry.ts',
+  'snapshot-log.ts',
 ]
 /** The composition: the only files that know two technologies. */
 const composition = ['hub.ts', 'processing.ts']

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, HubError } from '../errors.js'
 import { CommitLog, syncDirectory } from '../journal.js'
 import type { DeadLetter, Message } from '../model.js'
+import { unlessAborted } from '../retry.js'
 import {
   EncodedLetter,
   framesATurn,
@@ -376,20 +377,4 @@ async function droppedOf(file: LetterFile): Promise<DroppedLetter[]> {
     if (i % framesATurn === 0) await setImmediate()
   }
   return dropped
-}
-
-/** What is still under way when the signal aborts is not waited for. */
-async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  let end = () => {}
-  const aborted = new Promise<undefined>(resolve => {
-    end = () => resolve(undefined)
-    signal.addEventListener('abort', end)
-    if (signal.aborted) end()
-  })
-  try {
-    const result = await Promise.race([action, aborted])
-    return signal.aborted ? undefined : result
-  } finally {
-    signal.removeEventListener('abort', end)
-  }
 }

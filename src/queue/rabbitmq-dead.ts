@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DeadLetter, messageId } from '../model.js'
+import { unlessAborted } from '../retry.js'
 import { type DeadLetterFilter, type DeadLetters, fits } from './queue.js'
 import { type Channel, type Connection, type Delivered, exchanges, queues, unavailable } from './rabbitmq-connection.js'
 import { integer, outgoingMessage, text, unpack } from './rabbitmq-message.js'
@@ -351,16 +352,6 @@ function delivered(deliveryTag: number): Delivered {
 /** Names a letter: put twice, it is shown once. */
 function keyOf({ message, reason }: DeadLetter): string {
   return `${messageId(message)} ${reason}`
-}
-
-/** Undefined when the signal comes first. */
-function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const end = () => resolve(undefined)
-    if (signal.aborted) end()
-    signal.addEventListener('abort', end)
-    action.then(resolve, reject).finally(() => signal.removeEventListener('abort', end))
-  })
 }
 
 /** Sorts by time, the queue's order where that is the same, and drops the oldest of more than `limit`. */
