@@ -1,6 +1,12 @@
+import { readFileSync } from 'node:fs'
+import { isIPv4 } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
+import { adminKeyPath } from './auth/admin-key.js'
 import { describe, HubError } from './errors.js'
+import { escaped, plain } from './log.js'
+import { count, many, table, time } from './terminal.js'
 
 /*
  * The commands that ask a running hub over its HTTP API: `telehub dead …` and `telehub spool …`. They print for people,
@@ -14,12 +20,14 @@ export const adminHelp = `  telehub spool            segments, cursors and how f
   telehub dead replay      handle them again, after a fix: ID, or the filters of list, or --all
   telehub dead drop        take them out for good: likewise, and --yes`
 
-export const adminHint = `These ask the hub at --url (default: host and http.port of the settings); --json prints what it answered. TIME is
-2026-01-31T12:00:00Z, or 90m, 2h, 3d for so long ago.`
+export const adminHint = `telehub spool and telehub dead ask the hub at --url (default: host and http.port of the settings); --json prints what it
+answered. A hub that asks who they are is shown --key or TELEHUB_KEY, an admin's API key; else what the hub has written to
+admin.key in data.dir. TIME is 2026-01-31T12:00:00Z, or 90m, 2h, 3d for so long ago.`
 
 /** Flags of these commands beside the settings. */
 export const adminFlags = {
   url: { type: 'string' },
+  key: { type: 'string' },
   json: { type: 'boolean' },
   yes: { type: 'boolean' },
   all: { type: 'boolean' },
@@ -32,6 +40,31 @@ export const adminFlags = {
 } as const
 
 export type AdminFlags = { readonly [name in keyof typeof adminFlags]?: string | boolean | undefined }
+
+export interface HubAddress {
+  readonly url: string
+  /** An API key, or the hub's own admin key; undefined: none is known. */
+  readonly key: string | undefined
+}
+
+/**
+ * The key that a hub has written beside its data; undefined when there is none, or it may not be read. It is for this
+ * machine alone: one that is shown to another hub would open this one.
+ */
+export function localKey(dir: string, url: string): string | undefined {
+  if (!URL.canParse(url) || !isLocal(new URL(url).hostname.replace(/^\[|\]$/g, ''))) return undefined
+  try {
+    return readFileSync(adminKeyPath(dir), 'utf8').trim()
+  } catch {
+    return undefined
+  }
+}
+
+/** Is this host one of this machine? */
+function isLocal(host: string): boolean {
+  if (['localhost', '::1', '0.0.0.0', '::'].includes(host) || (isIPv4(host) && host.startsWith('127.'))) return true
+  return Object.values(networkInterfaces()).some(all => all?.some(({ address }) => address === host))
+}
 
 export interface Terminal {
   readonly out: (text: string) => void
@@ -74,7 +107,7 @@ interface Spool {
   readonly cursors: readonly { name: string; sequence: number; lag: number; oldest?: number }[]
 }
 
-/** What each command takes, beside `--url` and `--json`. */
+/** What each command takes, beside `--url`, `--key` and `--json`. */
 const commands: Readonly<Record<string, { readonly flags: readonly string[]; readonly id?: 'needed' | 'allowed' }>> = {
   spool: { flags: [] },
   'spool replay': { flags: ['from', 'to', 'topic'] },
@@ -97,7 +130,7 @@ function check(words: readonly string[], flags: AdminFlags): void {
   if (known.id === 'needed' && !id) throw usage(`telehub ${name} needs an ID, as telehub dead list shows them`)
   if (id === '') throw usage(`telehub ${name}: given an empty ID`)
   for (const [flag, value] of Object.entries(flags)) {
-    if (flag !== 'url' && flag !== 'json' && !known.flags.includes(flag))
+    if (!['url', 'key', 'json'].includes(flag) && !known.flags.includes(flag))
       throw usage(`telehub ${name} takes no --${flag}`)
     const isText = adminFlags[flag as keyof typeof adminFlags].type === 'string'
     if (isText && (typeof value !== 'string' || value === '' || value.startsWith('--'))) {
@@ -116,14 +149,14 @@ function check(words: readonly string[], flags: AdminFlags): void {
 export async function admin(
   words: readonly string[],
   flags: AdminFlags,
-  url: string,
+  { url, key }: HubAddress,
   terminal: Terminal,
 ): Promise<number> {
   check(words, flags)
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`--url: given ${JSON.stringify(url)}, allowed is an address such as http://127.0.0.1:8080`)
   }
-  const hub = new HubClient(url)
+  const hub = new HubClient(url, key)
   const [command, action, id = ''] = words
   if (command === 'spool') return action ? replayPast(hub, flags, terminal) : showSpool(hub, flags, terminal)
   if (action === 'list') return listDead(hub, flags, terminal)
@@ -275,9 +308,11 @@ async function follow(
 /** The HTTP API, as far as these commands need it. */
 class HubClient {
   readonly #url: string
+  readonly #headers: Readonly<Record<string, string>>
 
-  constructor(url: string) {
+  constructor(url: string, key: string | undefined) {
     this.#url = url.replace(/\/$/, '')
+    this.#headers = key ? { authorization: `Bearer ${key}` } : {}
   }
 
   async get<T>(path: string): Promise<T> {
@@ -294,10 +329,15 @@ class HubClient {
     }
   }
 
-  async #fetch(path: string, options: RequestInit = {}): Promise<Response> {
+  async #fetch(path: string, { headers, ...options }: RequestInit = {}): Promise<Response> {
     let response: Response
     try {
-      response = await fetch(this.#url + path, options)
+      response = await fetch(this.#url + path, {
+        ...options,
+        headers: { ...this.#headers, ...(headers as Record<string, string>) },
+        // The key is for nobody else.
+        redirect: 'manual',
+      })
     } catch (error) {
       const cause = (error as { cause?: unknown }).cause ?? error
       throw new HubError(
@@ -311,6 +351,20 @@ class HubClient {
     }
     if (response.ok) return response
     const { message } = (await response.json().catch(() => ({}))) as { message?: string }
+    if (response.status === 401) {
+      const shown = this.#headers.authorization ? 'does not know the key it was shown' : 'wants to know who asks'
+      throw new HubError(
+        'unauthorized',
+        `the hub at ${this.#url} ${shown}; run this as the user of the hub on its machine, with its data.dir, or give ` +
+          "an admin's API key with --key or TELEHUB_KEY",
+      )
+    }
+    if (response.status === 403) {
+      throw new HubError(
+        'forbidden',
+        `the hub at ${this.#url} refuses: ${plain(message ?? response.statusText)}; --key or TELEHUB_KEY takes the API key of another user`,
+      )
+    }
     throw new HubError('bad_request', `the hub at ${this.#url} says: ${plain(message ?? response.statusText)}`)
   }
 }
@@ -336,28 +390,8 @@ function usage(sentence: string): HubError {
 }
 
 function print(out: Terminal['out'], answer: unknown): number {
-  out(`${JSON.stringify(answer, undefined, 2)}\n`)
+  out(`${escaped(JSON.stringify(answer, undefined, 2))}\n`)
   return 0
-}
-
-/** What devices sent must not move the cursor, turn the line around, or colour the terminal. */
-function plain(text: string, lines = false): string {
-  const unsafe = /\p{Cc}|\p{Zl}|\p{Zp}|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
-  return text.replace(unsafe, char => (lines && (char === '\n' || char === '\t') ? char : '\uFFFD'))
-}
-
-/** A cell that is longer would make every row as wide. */
-const widest = 60
-
-function table(head: readonly string[], all: readonly (readonly string[])[]): string {
-  const rows = all.map(row => row.map(cell => (cell.length > widest ? `${cell.slice(0, widest - 1)}…` : cell)))
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]?.length ?? 0)))
-  const line = (cells: readonly string[]) =>
-    `${cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd()}\n`
-  return [head, ...rows].map(line).join('')
 }
 
 function bar(share: number): string {
@@ -374,21 +408,6 @@ function bytes(size: number): string {
     ] as const
   ).find(([, factor]) => size >= factor)
   return unit ? `${(size / unit[1]).toFixed(1)} ${unit[0]}` : `${size} B`
-}
-
-function many(number: number, what: string): string {
-  return `${count(number)} ${what}${number === 1 ? '' : 's'}`
-}
-
-function count(number: number): string {
-  return number.toLocaleString('en')
-}
-
-function time(ms: number): string {
-  return new Date(ms)
-    .toISOString()
-    .replace('T', ' ')
-    .replace(/\.\d+Z$/, 'Z')
 }
 
 function age(ms: number): string {

@@ -1,24 +1,33 @@
 #!/usr/bin/env node
 import { type ChildProcess, fork } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { type AdminFlags, admin, adminFlags, adminHelp, adminHint } from './admin.js'
+import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } from './admin.js'
+import { readUsers } from './auth/users.js'
+import { certificatesHelp, certify } from './certificates.js'
 import { loadSettings, type Settings, settingKeys, settingsHelp } from './config.js'
 import { describe, HubError, systemCode } from './errors.js'
 import { startHub } from './hub.js'
-import { createLog, type Log } from './log.js'
+import { createLog, type Log, plain } from './log.js'
 import { startProcess } from './processing.js'
+import { loadTls, tlsPaths } from './tls.js'
+import { isUserCommand, type UserFlags, userAdmin, userFlags, userHelp, userHint } from './user-admin.js'
 
 const help = () => `telehub: every message is on disk before it is acknowledged
 
   telehub start [--demo]   start the hub; --demo adds a simulated smart home
   telehub process          store what RabbitMQ holds, without a hub: on other machines, any number of them
   telehub check            check the settings and say what is wrong with them, all at once
+${certificatesHelp}
 ${adminHelp}
+${userHelp}
   telehub --version
 
 ${adminHint}
+
+${userHint}
 
 Settings come from telehub.yaml (--config FILE names another), then the environment (mqtt.port is
 TELEHUB_MQTT_PORT), then flags:
@@ -30,12 +39,14 @@ const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
-async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+/** Read twice: which command it is decides what its flags are. */
+const readArguments = (own: ReturnType<typeof userFlags>) =>
+  parseArgs({
     strict: false,
     allowPositionals: true,
     options: {
       ...Object.fromEntries(settingKeys.map(key => [key, { type: 'string' as const }])),
+      ...own,
       ...adminFlags,
       config: { type: 'string' },
       demo: { type: 'boolean' },
@@ -43,39 +54,109 @@ async function main(): Promise<void> {
       version: { type: 'boolean' },
     },
   })
+
+async function main(): Promise<void> {
+  // It has flags of its own, and asks for no settings.
+  const [, , first, ...others] = process.argv
+  if (first === 'cert' && !others.includes('--help')) return certify(others, terminal)
+  const ownFlags = userFlags(readArguments({}).positionals)
+  const { values, positionals } = readArguments(ownFlags)
   const { help: wantsHelp, version: wantsVersion, demo, config, ...given } = values
   const [command = 'start', ...rest] = positionals
   if (wantsHelp) return void process.stdout.write(help())
   if (wantsVersion) return void process.stdout.write(`${version}\n`)
-  if (!['start', 'check', 'process', 'spool', 'dead'].includes(command)) {
+  const isUsers = isUserCommand(command)
+  if (!isUsers && !['start', 'check', 'process', 'spool', 'dead'].includes(command)) {
     throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
   }
   const isAdmin = command === 'spool' || command === 'dead'
   const of = (isOne: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))
-  const isFlag = (name: string) => isAdmin && Object.hasOwn(adminFlags, name)
+  const isFlag = (name: string) => (isAdmin || isUsers) && Object.hasOwn(isUsers ? ownFlags : adminFlags, name)
+  const { TELEHUB_KEY: environmentKey, ...environment } = process.env
   const settings = loadSettings({
     flags: of(name => !isFlag(name)),
-    environment: process.env,
+    environment,
     file: typeof config === 'string' ? config : undefined,
     serves: command === 'start' || command === 'check',
   })
   if (isAdmin) {
-    process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, urlOf(settings, given.url), terminal)
+    const url = typeof given.url === 'string' ? given.url : callable(urlOf(settings))
+    const key = typeof given.key === 'string' ? given.key : environmentKey || localKey(settings['data.dir'], url)
+    process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, { url, key }, terminal)
+    return
+  }
+  if (isUsers) {
+    const place = usersPlace(settings, typeof config === 'string' ? config : 'telehub.yaml')
+    const asks = process.stdin.isTTY === true
+    process.exitCode = await userAdmin(positionals, of(isFlag) as UserFlags, place, { ...terminal, asks })
     return
   }
   if (demo && command !== 'start') throw new HubError('bad_settings', `${command} takes no --demo`)
+  if (demo && (settings['auth.file'] || settings['mqtt.port'] === 'off')) {
+    throw new HubError('bad_settings', '--demo: its devices have no users and need mqtt.port; leave out auth.file')
+  }
   if (rest.length > 0)
     throw new HubError('bad_settings', `${command} takes no ${rest.join(' ')}; telehub --help shows its use`)
-  if (command === 'check') return void process.stdout.write('the settings are in order\n')
+  if (command === 'check') {
+    checkFiles(settings)
+    return void process.stdout.write('the settings are in order\n')
+  }
   if (command === 'process') await runProcess(settings)
   else await start(settings, demo === true)
 }
 
-function urlOf(settings: Settings, given: unknown): string {
-  if (typeof given === 'string') return given
+/** The files that the settings name. Throws what is wrong with all of them, in the words of the hub that starts. */
+function checkFiles(settings: Settings): void {
+  const faults: string[] = []
+  const attempt = (check: () => void) => {
+    try {
+      check()
+    } catch (error) {
+      faults.push(describe(error))
+    }
+  }
+  if (settings['tls.cert']) attempt(() => loadTls(tlsPaths(settings)))
+  const users = settings['auth.file']
+  if (users) attempt(() => checkUsers(resolve(users)))
+  if (faults.length > 0) throw new HubError('bad_settings', faults.join('\n'))
+}
+
+function checkUsers(file: string): void {
+  if (!existsSync(file)) {
+    throw new HubError(
+      'bad_settings',
+      `auth.file: there is no file ${file}; telehub user add NAME --kind admin makes it`,
+    )
+  }
+  try {
+    if (readUsers(file).users.size > 0) return
+  } catch (error) {
+    const faults = describe(error).split('\n')
+    throw new HubError('bad_settings', faults.map(fault => `auth.file: ${fault}`).join('\n'), { cause: error })
+  }
+  process.stderr.write(
+    `telehub: auth.file: ${plain(file)} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first\n`,
+  )
+}
+
+function urlOf(settings: Settings): string {
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host
   return `http${settings['tls.cert'] ? 's' : ''}://${host}:${settings['http.port']}`
+}
+
+/** An address to listen on for all is none to call: no certificate is for it. */
+function callable(url: string): string {
+  const { hostname, protocol, port } = new URL(url)
+  return hostname === '0.0.0.0' || hostname === '[::]' ? `${protocol}//localhost${port && `:${port}`}` : url
+}
+
+/** The users file, or where one is made when the settings name none: beside their own. */
+function usersPlace(settings: Settings, settingsFile: string) {
+  const named = settings['auth.file']
+  const file = named || join(dirname(settingsFile), 'users.yaml')
+  const wildcards = settings['limits.wildcards']
+  return { file, isNamed: named !== '', settingsFile, url: urlOf(settings), wildcards }
 }
 
 const terminal = {
@@ -109,7 +190,7 @@ async function start(settings: Settings, demo: boolean): Promise<void> {
   const { mqttUrl, mqttsUrl, httpUrl, webSocketUrl } = hub
   const parts = [
     `dashboard ${httpUrl}`,
-    mqttUrl,
+    ...(mqttUrl ? [mqttUrl] : []),
     ...(mqttsUrl ? [mqttsUrl] : []),
     webSocketUrl,
     `queue ${settings['rabbitmq.url'] ? 'RabbitMQ' : 'embedded'}`,
@@ -117,9 +198,9 @@ async function start(settings: Settings, demo: boolean): Promise<void> {
     `data ${settings['data.dir']}`,
   ]
   process.stdout.write(`telehub ready · ${parts.join(' · ')}\n`)
-  if (settings['auth.anonymous'])
+  if (settings['auth.anonymous'] && settings['auth.file'] === '')
     log.warn('auth.anonymous is on: whoever reaches this hub may read and publish everything')
-  const devices = demo ? startDevices(mqttUrl) : undefined
+  const devices = demo && mqttUrl ? startDevices(mqttUrl) : undefined
 
   const failure = await Promise.race([signalled, hub.failed])
   if (failure) log.error(`the hub cannot go on: ${failure.message}`)
@@ -162,12 +243,13 @@ async function stopDevices(devices: ChildProcess | undefined): Promise<void> {
   clearTimeout(timer)
 }
 
-// Whoever reads us may have read enough, as `head` has.
+// Whoever reads us may have read enough, as `head` has; a hub whose log nobody reads goes on.
+process.stderr.on('error', () => {})
 process.stdout.on('error', (error: unknown) => process.exit(systemCode(error) === 'EPIPE' ? 0 : 1))
 
 main().catch((error: unknown) => {
   const known = error instanceof HubError
-  for (const line of describe(error).split('\n')) process.stderr.write(`telehub: ${line}\n`)
+  for (const line of describe(error).split('\n')) process.stderr.write(`telehub: ${plain(line)}\n`)
   if (!known && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   process.exit(known && error.code === 'bad_settings' ? 2 : 1)
 })

@@ -169,7 +169,7 @@ function isTextMap(given: unknown): boolean {
 /** Every setting there is. From this table come the types, the defaults, the checks, `--help` and the README. */
 const table = {
   host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
-  'mqtt.port': row(integer(0, 65535), 1883, 'MQTT over TCP; 0 takes a free port.'),
+  'mqtt.port': row(portOrOff, 1883, 'MQTT over TCP; 0 takes a free port.'),
   'mqtts.port': row(portOrOff, 'off', 'MQTT over TLS, usually 8883; 0 takes a free port. Needs tls.cert and tls.key.'),
   'http.port': row(
     integer(0, 65535),
@@ -179,13 +179,18 @@ const table = {
   'tls.cert': row(
     text('a file', /^[^\0]*$/),
     '',
-    'Certificate chain (PEM): makes http.port https and wss, and allows mqtts.port.',
+    'Certificate chain (PEM): makes http.port https and wss, and allows mqtts.port. A change of the file acts at once.',
   ),
   'tls.key': row(text('a file', /^[^\0]*$/), '', 'Its private key (PEM).'),
   'tls.ca': row(
     text('a file', /^[^\0]*$/),
     '',
-    'Certificates (PEM) that those of MQTT clients must be signed by; empty: none is asked for.',
+    'Certificates (PEM) that those of clients on mqtts.port must be signed by; empty: none is asked for. https and wss never ask.',
+  ),
+  'tls.clients': row(
+    oneOf('required', 'optional'),
+    'required',
+    'With tls.ca: whether an MQTT client must show a certificate, or may log in with a password instead.',
   ),
   'data.dir': row(text('a folder', /^[^\0]+$/), './data', 'Where everything is kept; one hub at a time.'),
   'rabbitmq.url': row(url('amqp:', 'amqps:'), '', 'RabbitMQ to bridge into; empty: the embedded queue alone.'),
@@ -210,7 +215,22 @@ const table = {
     '',
     'InfluxDB 1.x API with the database as path; empty: the embedded DuckDB.',
   ),
-  'auth.anonymous': row(flag, false, 'Let anyone in although host is not a loopback address.'),
+  'auth.file': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Users and what they may do, as telehub user makes it; empty: nobody is asked. A change acts within a second or two.',
+  ),
+  'auth.anonymous': row(
+    flag,
+    false,
+    'Without auth.file: let anyone in although host is not a loopback address. With it: who gives no name is its user anonymous.',
+  ),
+  'auth.attempts': row(
+    integer(1, 1_000_000),
+    20,
+    'Failed attempts a minute of one address with one name; the next ones are refused unheard.',
+  ),
+  'auth.login': row(duration, 30 * 864e5, 'How long the login of a browser lasts without use.'),
   'spool.fsync': row(
     oneOf('group', 'interval'),
     'group',
@@ -269,6 +289,9 @@ const table = {
     'QoS 1 and 2 deliveries to one client without its acknowledgement; the next ones wait in its queue.',
   ),
   'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
+  'limits.wildcards': row(integer(0, 1_000_000), 1_000, 'Of these, with + or #. A user may have a limit of its own.'),
+  'limits.jsonDepth': row(integer(1, 100), 16, 'Levels of nesting of a JSON payload that is stored.'),
+  'limits.jsonFields': row(integer(1, 100_000), 1_000, 'Fields of a JSON payload that is stored.'),
   'limits.queue': row(
     integer(1, 1_000_000),
     10_000,
@@ -350,7 +373,11 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
     if (!name.startsWith('TELEHUB_') || value === undefined) continue
     const key = keys.find(candidate => environmentName(candidate) === name)
     if (key) given.set(key, { value, from: name })
-    else problems.push(`${name}: no such setting; the environment may name ${nearest(name, keys.map(environmentName))}`)
+    else {
+      const meant = nearest(name.slice('TELEHUB_'.length), key => environmentName(key).slice('TELEHUB_'.length))
+      const hint = meant ? `the environment may name ${environmentName(meant)}` : listed
+      problems.push(`${name}: no such setting; ${hint}`)
+    }
   }
   for (const [key, value] of Object.entries(flags)) given.set(key, { value, from: `--${key}` })
 
@@ -358,9 +385,9 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
   for (const key of keys) settings[key] = table[key].default
   for (const [key, { value, from }] of given) {
     if (!isSettingKey(key)) {
-      problems.push(
-        `${from}: no such setting${from.includes(key) ? '' : ` ${key}`}; did you mean ${nearest(key, keys)}?`,
-      )
+      const meant = nearest(key)
+      const hint = meant ? `did you mean ${meant}?` : listed
+      problems.push(`${from}: no such setting${from.includes(key) ? '' : ` ${key}`}; ${hint}`)
       continue
     }
     const { kind } = table[key]
@@ -369,10 +396,10 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
     else settings[key] = parsed
   }
   const result = settings as unknown as Settings
-  if (serves && !isLoopback(result.host) && !result['auth.anonymous']) {
+  if (serves && !isLoopback(result.host) && result['auth.file'] === '' && !result['auth.anonymous']) {
     problems.push(
-      `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; ` +
-        'keep 127.0.0.1, or say auth.anonymous: true to let everyone in',
+      `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; keep 127.0.0.1, ` +
+        'or make users with telehub user add and name their file in auth.file, or say auth.anonymous: true to let everyone in',
     )
   }
   if ((result['tls.cert'] === '') !== (result['tls.key'] === '')) {
@@ -380,6 +407,11 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
   }
   if (result['mqtts.port'] !== 'off' && result['tls.cert'] === '') {
     problems.push(`mqtts.port: given ${result['mqtts.port']}, which needs tls.cert and tls.key`)
+  }
+  if (result['tls.ca'] !== '' && result['mqtts.port'] === 'off') {
+    problems.push(
+      `tls.ca: given ${show(result['tls.ca'])}, which needs mqtts.port: nowhere else are clients asked for certificates`,
+    )
   }
   if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
     problems.push('proxy.protocol: given true, which needs proxy.trusted to say whose word is taken')
@@ -428,12 +460,21 @@ function isLoopback(host: string): boolean {
 
 const show = (value: unknown) => JSON.stringify(value) ?? String(value)
 
-/** The candidate that shares the longest run of letters with `word`: good enough for a typing mistake. */
-function nearest(word: string, candidates: readonly string[]): string {
+const listed = 'telehub --help lists them all'
+
+/** A typing mistake shares as much with what was meant; half is all of it. */
+const enough = 0.25
+
+/**
+ * The setting whose name shares the most pairs of letters with `word`; undefined when it is hardly a typing mistake.
+ * Never the one that lets everyone in: nobody is to come to it by following a hint.
+ */
+function nearest(word: string, nameOf: (key: SettingKey) => string = key => key): SettingKey | undefined {
   const pairs = (s: string) => new Set([...s.toLowerCase()].map((c, i, all) => c + (all[i + 1] ?? '')))
   const wanted = pairs(word)
   const score = (c: string) => [...pairs(c)].filter(pair => wanted.has(pair)).length / (c.length + word.length)
-  return [...candidates].sort((a, b) => score(b) - score(a))[0] as string
+  const [best] = keys.map(key => ({ key, score: score(nameOf(key)) })).sort((a, b) => b.score - a.score)
+  return best && best.score >= enough && best.key !== 'auth.anonymous' ? best.key : undefined
 }
 
 const shown = (key: SettingKey) => {

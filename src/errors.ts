@@ -5,9 +5,11 @@
 const codes = {
   bad_settings: 400,
   bad_request: 400,
+  unauthorized: 401,
   forbidden: 403,
   not_found: 404,
   busy: 409,
+  too_many: 429,
   data_dir_locked: 500,
   data_dir_unusable: 500,
   port_taken: 500,

@@ -2,12 +2,18 @@ import { statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Alarms } from './alarms.js'
+import { AdminKey } from './auth/admin-key.js'
+import { Authority } from './auth/authority.js'
+import { Logins } from './auth/logins.js'
+import type { Verb } from './auth/rules.js'
+import { KnownSources } from './auth/sources.js'
 import { Broker } from './broker/broker.js'
 import { Connections } from './broker/connections.js'
-import { Listeners, listenError, loadTls } from './broker/listeners.js'
+import { Listeners, listenError } from './broker/listeners.js'
 import type { Settings } from './config.js'
 import { describe, HubError } from './errors.js'
 import { HttpServer } from './http/server.js'
+import type { Paired } from './http/session.js'
 import { Identity } from './identity.js'
 import { Ingest } from './ingest/ingest.js'
 import { type Part, startParts } from './lifecycle.js'
@@ -17,6 +23,7 @@ import type { Log } from './log.js'
 import { increment, Metrics } from './metrics.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processing.js'
 import { Spool, type SpoolPosition } from './queue/spool.js'
+import { Tls, tlsPaths } from './tls.js'
 
 /*
  * The hub, in the order a message goes through it:
@@ -30,8 +37,8 @@ import { Spool, type SpoolPosition } from './queue/spool.js'
  */
 
 export interface Hub {
-  readonly mqttUrl: string
   /** If there is a listener for it. */
+  readonly mqttUrl: string | undefined
   readonly mqttsUrl: string | undefined
   readonly httpUrl: string
   readonly webSocketUrl: string
@@ -52,8 +59,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
   const lock = new DataDirLock(dir)
-  const tlsPaths = { cert: settings['tls.cert'], key: settings['tls.key'], ca: settings['tls.ca'] }
-  const tls = tlsPaths.cert ? loadTls(tlsPaths) : undefined
+  const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), now: () => Date.now(), log }) : undefined
   const secure = tls ? 's' : ''
   const hostInUrl = settings.host.includes(':') ? `[${settings.host}]` : settings.host
   let fail: (error: Error) => void = () => {}
@@ -115,9 +121,30 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const identity = new Identity(dir)
 
+  const logins = new Logins({
+    path: join(dir, 'logins.json'),
+    loginMs: settings['auth.login'],
+    now: () => Date.now(),
+    ended: () => broker.dismiss(),
+  })
+
+  const known = new KnownSources(join(dir, 'known.json'))
+
+  const authority: Authority = new Authority({
+    file: settings['auth.file'] && resolve(settings['auth.file']),
+    anonymous: settings['auth.anonymous'],
+    attempts: settings['auth.attempts'],
+    logins,
+    known,
+    now: () => Date.now(),
+    changed: () => broker.reconsider(),
+    log,
+  })
+
   const broker: Broker = new Broker({
     id: () => identity.brokerId,
     version,
+    authority,
     sessions: {
       dir: join(dir, 'sessions'),
       fsync: settings['spool.fsync'],
@@ -132,6 +159,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       retained: { messages: settings['limits.retained'], bytes: settings['limits.retainedBytes'] },
     },
     subscriptions: settings['limits.subscriptions'],
+    wildcards: settings['limits.wildcards'],
     sysMs: settings['sys.interval'],
     sysReadable: settings['sys.read'] === 'all',
     accept: (publish, inOrder) => ingest.accept(publish, inOrder),
@@ -139,9 +167,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     replay: after => spool.replay(after),
     now,
     presence: presence => processor.tell('present', presence),
-    refused: (action, clientId) => {
-      increment(metrics.refused, action)
-      if (action === 'publish') refusals.add(clientId, 'not_permitted')
+    refused: (reason, clientId) => {
+      increment(metrics.refused, reason)
+      if (reason === 'publish') refusals.add(clientId, 'not_permitted')
     },
     dropped: what => increment(metrics.givenUp, what),
     statistics: () => ({
@@ -215,7 +243,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     host: settings.host,
     mqttPort: settings['mqtt.port'],
     mqttsPort: settings['mqtts.port'],
-    tls: tlsPaths,
+    tls,
+    clientCertificates: settings['tls.clients'],
     webSocket: {
       origins: settings['ws.origins'],
       pingMs: settings['ws.ping'],
@@ -229,15 +258,17 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     info: sentence => log.info(sentence),
   })
 
+  const adminKey = new AdminKey(dir)
+
   const http = new HttpServer({
     host: settings.host,
     port: settings['http.port'],
     version,
     tls,
     api: {
-      series: limit => processor.call('series', limit),
-      history: query => processor.call('history', query),
-      devices: () => processor.call('devices', undefined),
+      series: (limit, rules) => processor.call('series', { limit, rules }),
+      history: (query, rules) => processor.call('history', { query, rules }),
+      devices: rules => processor.call('devices', rules),
       dead: (filter, limit) => processor.call('dead', { filter, limit }),
       balance: query => processor.call('balance', query),
       spool: () => processor.call('spool', undefined),
@@ -252,6 +283,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
       now,
     },
+    authority,
+    anonymous: settings['auth.anonymous'],
+    logins,
+    redeem: async code => pairedOf(await authority.redeem(code)),
+    adminKey: adminKey.key,
+    proxies: settings['proxy.trusted'],
     upgrade: (request, socket, head) => listeners.upgrade(request, socket, head),
     listenError,
     warn: sentence => log.warn(sentence),
@@ -280,14 +317,20 @@ export async function startHub(settings: Settings, log: Log, version: string): P
         if (percent < 80) return undefined
         return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
       },
+      certificate: () => tls?.warning(),
     },
     everyMs: 2_000,
     log,
   })
 
   const stop = await startParts([
+    ...(tls ? [tls] : []),
     lock,
     identity,
+    adminKey,
+    logins,
+    known,
+    authority,
     spool,
     broker,
     processor,
@@ -298,13 +341,22 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     listeners,
   ])
   return {
-    mqttUrl: `mqtt://${hostInUrl}:${listeners.mqttPort}`,
+    mqttUrl: listeners.mqttPort === undefined ? undefined : `mqtt://${hostInUrl}:${listeners.mqttPort}`,
     mqttsUrl: listeners.mqttsPort === undefined ? undefined : `mqtts://${hostInUrl}:${listeners.mqttsPort}`,
     httpUrl: `http${secure}://${hostInUrl}:${http.port}`,
     webSocketUrl: `ws${secure}://${hostInUrl}:${http.port}/mqtt`,
     stop: () => stop(settings['shutdown.timeout']),
     failed,
   }
+}
+
+/** What a device is told of what it may do; of `{client}` it knows itself what it stands for. */
+function pairedOf({ user, password }: Awaited<ReturnType<Authority['redeem']>>): Paired {
+  const allowed = (verb: Verb) =>
+    user.rules
+      .filter(rule => rule.effect === 'allow' && (rule.verb === verb || rule.verb === 'all'))
+      .map(({ filter }) => filter.replaceAll('{user}', user.name))
+  return { user: user.name, password, clients: user.clients, publish: allowed('publish'), read: allowed('read') }
 }
 
 interface ProcessorThreadOptions {

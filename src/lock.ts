@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { describe, HubError, systemCode } from './errors.js'
 
 /** Socket paths end at 107 bytes on Linux, 103 on macOS. */
@@ -25,7 +25,7 @@ export class DataDirLock {
 
   async start(): Promise<void> {
     try {
-      await mkdir(this.#dir, { recursive: true })
+      await makeDirectory(this.#dir)
       const probe = join(this.#dir, '.writable')
       writeFileSync(probe, '')
       rmSync(probe)
@@ -79,6 +79,18 @@ export class DataDirLock {
     } catch {
       return 'unknown'
     }
+  }
+}
+
+/** What is in it is the hub's alone. One that is there keeps the mode that somebody has given it, as do those above it. */
+async function makeDirectory(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { mode: 0o700 })
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return
+    if (systemCode(error) !== 'ENOENT') throw error
+    await mkdir(dirname(dir), { recursive: true })
+    await mkdir(dir, { recursive: true, mode: 0o700 })
   }
 }
 

@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path'
+import type { ReadRules } from './auth/rules.js'
 import type { Presence } from './broker/broker.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
@@ -60,9 +61,9 @@ export type ProcessorOffers = {
   /** The disk is full: what is only kept for replays goes. */
   diskFull: (argument: undefined) => void
   status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
-  series: (limit: number) => Promise<Uint8Array>
-  history: (query: HistoryQuery) => Promise<Uint8Array>
-  devices: (argument: undefined) => Uint8Array
+  series: (query: { limit: number; rules: ReadRules | undefined }) => Promise<Uint8Array>
+  history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
+  devices: (rules: ReadRules | undefined) => Uint8Array
   dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
   balance: (query: BalanceQuery) => Uint8Array
   spool: (argument: undefined) => Promise<SpoolStatus>
@@ -181,9 +182,9 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
       const { processor, sheet, deadBytes } = running()
       return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes() }
     },
-    series: limit => running().answers.series(limit),
-    history: query => running().answers.history(query),
-    devices: () => running().answers.devices(),
+    series: ({ limit, rules }) => running().answers.series(limit, rules),
+    history: ({ query, rules }) => running().answers.history(query, rules),
+    devices: rules => running().answers.devices(rules),
     dead: ({ filter, limit }) => running().answers.dead(filter, limit),
     balance: query => running().answers.balance(query),
     spool: () => spool().status(),
@@ -215,7 +216,7 @@ async function startProcessing(
   broker: () => Link<BrokerOffers>,
   log: Log,
 ): Promise<Processing> {
-  const mapping = new Mapping(settings.mapping)
+  const mapping = mappingOf(settings)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const store = await openStore(settings, dir)
@@ -399,6 +400,10 @@ function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Depend
   })
 }
 
+function mappingOf(settings: Settings): Mapping {
+  return new Mapping(settings.mapping, { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] })
+}
+
 async function openRabbit(
   settings: Settings,
   hubId: string,
@@ -502,7 +507,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
   // It is no hub: every message has a hub that wants to know.
   const rabbit = await openRabbit(settings, '', false, dependencies)
   const store = await openStore(settings, resolve(settings['data.dir']))
-  const record = new Record({ mapping: new Mapping(settings.mapping), store, recorded: () => {} })
+  const record = new Record({ mapping: mappingOf(settings), store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const processor = new Processor({
     dependencies,

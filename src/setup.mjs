@@ -30,6 +30,7 @@ const programs = {
   bench: 'test/bench/bench.js',
   proof: 'test/proof/proof.js',
   readme: 'test/readme.js',
+  sbom: 'test/sbom.js',
 }
 const tsc = at('node_modules/typescript/bin/tsc')
 const lock = at('dist.lock')

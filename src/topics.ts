@@ -84,6 +84,10 @@ export function isTopicFilter(filter: string): boolean {
   )
 }
 
+export function isWildcard(filter: string): boolean {
+  return filter.includes('+') || filter.includes('#')
+}
+
 /** Does `filter` match `topic`? A leading wildcard does not match `$…` topics. [MQTT-4.7.2-1] */
 export function matches(filter: string, topic: string): boolean {
   if (topic.charCodeAt(0) === 36 && (filter[0] === '+' || filter[0] === '#')) return false
@@ -106,6 +110,11 @@ export interface TopicPattern {
   readonly names: readonly string[]
   /** The captured levels by name, or undefined when the topic is not matched. */
   match(topic: string): readonly (readonly [name: string, level: string])[] | undefined
+  /**
+   * The inverse: filters of the topics in which these levels have these names, any level one that is not given. None
+   * when no topic can have them, as a `/` in one level.
+   */
+  fill(named: ReadonlyMap<string, string>): readonly string[]
 }
 
 /** Returns the pattern, or a sentence that says what is wrong with it. */
@@ -129,7 +138,23 @@ export function parsePattern(text: string): TopicPattern | string {
     const found = topic.split('/')
     return captures.map(({ name, level, rest }) => [name, (rest ? found.slice(level).join('/') : found[level]) ?? ''])
   }
-  return { filter, names, match }
+  const fill: TopicPattern['fill'] = named => {
+    const filled = [...levels]
+    let hasEmptyRest = false
+    for (const { name, level, rest } of captures) {
+      const value = named.get(name)
+      if (value === undefined) continue
+      // A leading wildcard does not match topics that begin with $. [MQTT-4.7.2-1]
+      if ((value && !isTopicName(value)) || (!rest && value.includes('/')) || (level === 0 && value[0] === '$'))
+        return []
+      filled[level] = value
+      hasEmptyRest ||= rest && value === ''
+    }
+    // "sport/#" matches "sport", too. [MQTT-4.7.1-2]
+    const filters = [filled.join('/'), ...(hasEmptyRest ? [filled.slice(0, -1).join('/')] : [])]
+    return filters.filter(one => one.length > 0)
+  }
+  return { filter, names, match, fill }
 }
 
 interface Node<T> {
@@ -152,7 +177,7 @@ export class FilterIndex<T> {
   #rememberedWeight = 0
 
   add(filter: string, value: T): void {
-    if (isExact(filter)) {
+    if (!isWildcard(filter)) {
       const values = this.#exact.get(filter)
       if (values) values.add(value)
       else {
@@ -179,7 +204,7 @@ export class FilterIndex<T> {
   }
 
   remove(filter: string, value: T): void {
-    if (isExact(filter)) {
+    if (!isWildcard(filter)) {
       const values = this.#exact.get(filter)
       if (!values?.delete(value) || values.size > 0) return
       this.#exact.delete(filter)
@@ -233,10 +258,6 @@ export class FilterIndex<T> {
 /** Topics remembered are limited by what they take, in units of about 8 bytes. */
 const maxRememberedWeight = 8e6
 const topicWeight = 16
-
-function isExact(filter: string): boolean {
-  return !filter.includes('+') && !filter.includes('#')
-}
 
 function collect<T>(node: Node<T>, levels: readonly string[], depth: number, hidden: boolean, found: Set<T>[]): void {
   const { children } = node

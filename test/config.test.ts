@@ -53,10 +53,21 @@ t.test('all mistakes at once, each with what was given and what is allowed', asy
   has(/limits\.packet: given "tiny"/)
   has(/TELEHUB_HTTP_PRT: no such setting.*TELEHUB_HTTP_PORT/)
   has(/influx\.url: given "ftp:\/\/x" \(TELEHUB_INFLUX_URL\), allowed is .*http:/)
-  has(/mqtt\.port: given "99999" \(--mqtt\.port\), allowed is a whole number from 0 to 65535/)
+  has(/mqtt\.port: given "99999" \(--mqtt\.port\), allowed is off or a port from 0 to 65535/)
   has(/rabbitmq\.url/)
   has(/shutdown\.timeout.*500ms/)
   has(/http\.port: given true/)
+})
+
+t.test('a name that is no setting: the nearest one, when it is near, and never one that lets everyone in', async t => {
+  const hint = (flag: string) => problems({ flags: { [flag]: 'x' } })[0]
+  t.match(hint('mqtt.prot'), /; did you mean mqtt\.port\?$/)
+  t.match(hint('fsync'), /; did you mean spool\.fsync\?$/)
+  for (const flag of ['bogus', 'x', 'anonymous', 'auth.anonymus', 'auth_anonymous']) {
+    t.equal(hint(flag), `--${flag}: no such setting; telehub --help lists them all`)
+  }
+  const [found] = problems({ environment: { TELEHUB_AUTH_ANONYMUS: 'true' } })
+  t.equal(found, 'TELEHUB_AUTH_ANONYMUS: no such setting; telehub --help lists them all')
 })
 
 t.test('a host others can reach needs a word that this is meant', async t => {
@@ -109,4 +120,11 @@ t.test('help and README name every setting', async t => {
   }
   t.match(settingsHelp(), /spool\.limit .*\[10GB\]/)
   t.match(settingsHelp(), /shutdown\.timeout .*\[10s\]/)
+})
+
+t.test('client certificates are asked for on mqtts.port alone, and that it is there', async t => {
+  const flags = { 'tls.cert': 'a.pem', 'tls.key': 'a.key', 'tls.ca': 'ca.pem' }
+  const message = 'tls.ca: given "ca.pem", which needs mqtts.port: nowhere else are clients asked for certificates'
+  t.throws(() => loadSettings({ flags }), { code: 'bad_settings', message })
+  t.equal(loadSettings({ flags: { ...flags, 'mqtts.port': '0' } })['tls.clients'], 'required')
 })

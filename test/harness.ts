@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
@@ -12,6 +14,8 @@ interface Test {
 export interface RunningHub {
   readonly dir: string
   readonly mqttUrl: string
+  /** Empty without mqtts.port. */
+  readonly mqttsUrl: string
   readonly httpUrl: string
   readonly webSocketUrl: string
   readonly pid: number
@@ -39,12 +43,13 @@ export async function startHub(
   t.teardown(() => run.kill())
   const ready = await run.line(/^telehub ready .*$/m)
   const address = (pattern: RegExp) => pattern.exec(ready)?.[0] ?? ''
-  const httpUrl = address(/http:\/\/\S+/)
+  const httpUrl = address(/https?:\/\/\S+/)
   return {
     dir: folder,
     mqttUrl: address(/mqtt:\/\/\S+/),
+    mqttsUrl: address(/mqtts:\/\/\S+/),
     httpUrl,
-    webSocketUrl: address(/ws:\/\/\S+/),
+    webSocketUrl: address(/wss?:\/\/\S+/),
     pid: run.pid,
     log: run.stderr,
     kill: run.kill,
@@ -53,7 +58,7 @@ export async function startHub(
       return run.exited
     },
     get: async <T>(path: string) => {
-      const response = await fetch(httpUrl + path)
+      const response = await fetch(httpUrl + path, { headers: asAdmin(folder) })
       return { status: response.status, body: (await response.json()) as T }
     },
   }
@@ -66,6 +71,8 @@ export interface Run {
   stderr(): string
   /** Resolves with the first match on stdout; rejects with what was said when it ends without. */
   line(pattern: RegExp): Promise<string>
+  /** Its stderr is read no more, as when a terminal is closed. */
+  unread(): void
   kill(): Promise<void>
 }
 
@@ -97,6 +104,9 @@ export function runCli(args: readonly string[], env: Readonly<Record<string, str
         if (child.exitCode !== null || child.signalCode !== null) throw new Error(`telehub ended: ${stderr}`)
         await sleep(10)
       }
+    },
+    unread: () => {
+      child.stderr.destroy()
     },
     kill: async () => {
       child.kill('SIGKILL')
@@ -132,6 +142,11 @@ export async function eventually<T>(
   throw new Error(`never came true: ${what}; last: ${last instanceof Error ? last.message : JSON.stringify(last)}`)
 }
 
+/** As the commands on the hub's machine ask. */
+function asAdmin(dir: string): { readonly authorization: string } {
+  return { authorization: `Bearer ${readFileSync(join(dir, 'admin.key'), 'utf8').trim()}` }
+}
+
 /** The stored values of one series, oldest first. */
 export async function history(hub: RunningHub, series: string): Promise<unknown[]> {
   const query = new URLSearchParams({ series, from: '0', to: '4102444800000', points: '100000' })
@@ -141,7 +156,7 @@ export async function history(hub: RunningHub, series: string): Promise<unknown[
 
 /** One number of the metrics, by its whole name; 0 when it is not there. */
 export async function metric(hub: RunningHub, name: string): Promise<number> {
-  const text = await (await fetch(`${hub.httpUrl}/metrics`)).text()
+  const text = await (await fetch(`${hub.httpUrl}/metrics`, { headers: asAdmin(hub.dir) })).text()
   const line = text.split('\n').find(one => one.startsWith(`${name} `))
   return Number(line?.slice(name.length) ?? 0)
 }

@@ -1,9 +1,14 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parse } from 'yaml'
 import { loadSettings } from '../src/config.js'
+import { freePort } from './services/service.js'
 
 /** What only breaks on somebody else's machine: the container, the compose file, the commands. */
 
@@ -18,6 +23,8 @@ interface Service {
   readonly volumes?: readonly string[]
   readonly depends_on?: Readonly<Record<string, { readonly required: boolean }>>
   readonly healthcheck?: { readonly test: readonly string[] }
+  readonly cap_drop?: readonly string[]
+  readonly security_opt?: readonly string[]
 }
 
 const compose: { readonly services: Readonly<Record<string, Service>>; readonly volumes: object } = parse(
@@ -70,6 +77,56 @@ t.test(
   },
 )
 
+t.test('compose: who nobody asked is on this machine, and has no rights there', async t => {
+  const { environment = {}, ports = [], cap_drop, security_opt } = compose.services.hub ?? {}
+  const settings = loadSettings({ environment })
+  t.ok(settings['auth.file'] || (settings['auth.anonymous'] && ports.every(port => port.startsWith('127.0.0.1:'))))
+  t.same(cap_drop, ['ALL'])
+  t.same(security_opt, ['no-new-privileges:true'])
+  // What the comment says to write instead.
+  const [, file = ''] = /^# +TELEHUB_AUTH_FILE: (\S+)$/m.exec(read('docker-compose.yml')) ?? []
+  const { TELEHUB_AUTH_ANONYMOUS: _, ...others } = environment
+  t.throws(() => loadSettings({ environment: others }), { code: 'bad_settings' })
+  t.equal(loadSettings({ environment: { ...others, TELEHUB_AUTH_FILE: file } })['auth.file'], file)
+  t.ok(file.startsWith(`${settings['data.dir']}/`), 'in the volume')
+})
+
+t.test('MQTT over TLS: what the comments of compose and Dockerfile say of it is so', async t => {
+  const text = read('docker-compose.yml')
+  const [, published = '', inside = ''] = /^ +# - "127\.0\.0\.1:(\S+):(\d+)"$/m.exec(text) ?? []
+  t.equal(published, `\${MQTTS_PORT:-${inside}}`)
+  t.ok(last('EXPOSE').split(/\s+/).includes(inside), 'the image exposes it')
+  for (const file of [text, read('Dockerfile')]) {
+    const [, names = '', port] = /once (.*) \((\d+)\) are set/.exec(file) ?? []
+    t.same(names.match(/TELEHUB_\w+/g), ['TELEHUB_TLS_CERT', 'TELEHUB_TLS_KEY', 'TELEHUB_MQTTS_PORT'])
+    t.equal(port, inside)
+  }
+  const environment = { TELEHUB_TLS_CERT: 'a', TELEHUB_TLS_KEY: 'b', TELEHUB_MQTTS_PORT: inside }
+  t.equal(loadSettings({ environment })['mqtts.port'], Number(inside))
+})
+
+t.test('the health check of the container asks over HTTP and HTTPS alike', async t => {
+  const [program, , code = ''] = JSON.parse(last('HEALTHCHECK').replace(/^.*?CMD /, '')) as string[]
+  t.equal(program, 'node')
+  t.same(compose.services.hub?.healthcheck?.test, ['CMD', 'node', '-e', code], 'in both places')
+  const pem = (name: string) => read(`test/cases/tls/${name}`)
+  const answer = (status: number) => (_request: unknown, response: ServerResponse) => response.writeHead(status).end()
+  for (const [server, expected] of [
+    [createServer(answer(200)), 0],
+    [createServer(answer(503)), 1],
+    [createHttpsServer({ cert: pem('server.pem'), key: pem('server.key') }, answer(200)), 0],
+    [undefined, 1],
+  ] as const) {
+    server?.listen(0, '127.0.0.1')
+    if (server) await once(server, 'listening')
+    const port = server ? (server.address() as { port: number }).port : await freePort()
+    const run = spawn(process.execPath, ['-e', code.replace('8080', String(port))], { stdio: 'inherit' })
+    const [exitCode] = await once(run, 'exit')
+    t.equal(exitCode, expected)
+    server?.close()
+  }
+})
+
 t.test('compose: the hub starts without the others', async t => {
   const needs = Object.entries(compose.services.hub?.depends_on ?? {})
   t.same(
@@ -117,7 +174,7 @@ t.test('Dockerfile: its environment is settings there are; nobody gets in unaske
   const settings = loadSettings({ environment: { ...given, TELEHUB_AUTH_ANONYMOUS: 'true' } })
   t.equal(settings['data.dir'], last('VOLUME'))
   const exposed = last('EXPOSE').split(/\s+/).map(Number)
-  t.same(exposed, [settings['mqtt.port'], settings['http.port']])
+  t.same(exposed, [settings['mqtt.port'], settings['http.port'], 8883], 'and mqtts, where it is usual')
 })
 
 t.test('every command we name is there', async t => {

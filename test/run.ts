@@ -17,7 +17,7 @@ import { TapReport } from './tap-report.js'
 /*
  * npm test [-- [--unit] [words]]: runs every dist/test/**\/*.test.js, or those whose path contains one of the words.
  *
- * A test that needs a real server, or starts the built program, is in test/e2e/ or test/browser/ or is named
+ * A test that needs a real server, or starts the built program, is in test/e2e/, browser/ or hostile/ or is named
  * *.server.test.ts. `--unit` leaves those out. A test is never skipped because a server is missing: the servers are
  * installed first, or the run ends with what to install.
  *
@@ -28,7 +28,7 @@ import { TapReport } from './tap-report.js'
 const here = fileURLToPath(new URL('.', import.meta.url))
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-const needsServer = (file: string) => /^dist\/test\/(e2e|browser)\/|\.server\.test\.js$/.test(file)
+const needsServer = (file: string) => /^dist\/test\/(e2e|browser|hostile)\/|\.server\.test\.js$/.test(file)
 
 const mark = 'TEST_RUN_FOLDER'
 const timeoutMs = 180_000

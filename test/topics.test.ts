@@ -101,6 +101,19 @@ t.test('patterns with named levels', async t => {
   t.equal(pattern.match('home/kitchen/telemetry'), undefined)
   const rest = parsePattern('a/{all...}')
   t.same(typeof rest !== 'string' && rest.match('a/b/c'), [['all', 'b/c']])
+  const fill = (text: string, named: Record<string, string>) => {
+    const parsed = parsePattern(text)
+    return typeof parsed === 'string' ? parsed : parsed.fill(new Map(Object.entries(named)))
+  }
+  t.same(fill('home/{room}/{device}/+', { room: 'kitchen' }), ['home/kitchen/+/+'])
+  t.same(fill('a/{all...}', {}), ['a/#'])
+  t.same(fill('a/{all...}', { all: 'b/c' }), ['a/b/c'])
+  t.same(fill('a/{all...}', { all: '' }), ['a/', 'a'])
+  t.same(fill('{x}', { x: '' }), [], 'no topic is empty')
+  t.same(fill('{x}/b', { x: '' }), ['/b'])
+  for (const bad of ['a/b', '+', '#', 'a+', '$SYS', '\u0000']) t.same(fill('{x}/b', { x: bad }), [], bad)
+  t.same(fill('{all...}', { all: '$SYS/x' }), [])
+  t.same(fill('a/{all...}', { all: 'b/#' }), [])
   for (const bad of ['a/{x', 'a/{x...}/b', '{x}/{x}', 'a/#/b', 'pre{x}']) t.type(parsePattern(bad), 'string', bad)
 })
 

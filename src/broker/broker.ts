@@ -1,11 +1,15 @@
+import type { Authority, Principal } from '../auth/authority.js'
+import { type Decision, ruleText } from '../auth/rules.js'
 import { describe } from '../errors.js'
+import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
-import { hubTopics, publishFault, tooDeep, tooLong } from '../topics.js'
+import { hubTopics, isWildcard, publishFault, tooDeep, tooLong } from '../topics.js'
 import { Client, type ClientBroker } from './client.js'
 import type { Connection, Protocol, Traffic } from './connection.js'
 import { Control } from './control.js'
-import { PublishReader } from './packets.js'
-import { type Dropped, type Published, Sessions, type SessionsOptions } from './sessions.js'
+import { type Connect, PublishReader } from './packets.js'
+import type { Published } from './session-state.js'
+import { type Dropped, Sessions, type SessionsOptions } from './sessions.js'
 import { SysTopics } from './statistics.js'
 
 export interface Presence {
@@ -20,9 +24,11 @@ export interface BrokerOptions {
   /** Ascends with every start of the hub; asked once, at the start. */
   readonly id: () => string
   readonly version: string
-  readonly sessions: Omit<SessionsOptions, 'now' | 'dropped' | 'warn'>
-  /** Subscriptions of one client. */
+  readonly authority: Pick<Authority, 'open' | 'authenticate' | 'access' | 'clientFault' | 'user'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'warn'>
+  /** Subscriptions of one client, and those of them with wildcards. */
   readonly subscriptions: number
+  readonly wildcards: number
   /** How often `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
@@ -35,8 +41,8 @@ export interface BrokerOptions {
   /** Microseconds since the epoch. */
   readonly now: () => number
   readonly presence: (presence: Presence) => void
-  /** A publish or a subscription was refused. */
-  readonly refused: (action: 'publish' | 'subscribe', clientId: string) => void
+  /** A connection, a publish or a subscription was refused, or a delivery ended. */
+  readonly refused: (reason: RefusalReason, clientId: string) => void
   /** Something acknowledged was given up, for want of room or by age. */
   readonly dropped: (what: Dropped) => void
   /** For `$SYS`: what the connections and the ingest count. */
@@ -52,6 +58,11 @@ export interface BrokerOptions {
     warn(sentence: string): void
   }
 }
+
+export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
+
+/** As it is counted. */
+export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 
 /** Of all topic filters of one client together: kept sessions are there after the next start, too. */
 const maxFilterLength = 500_000
@@ -70,7 +81,8 @@ export class Broker {
   readonly #sessions: Sessions
   readonly #control: Control
   readonly #forClients: ClientBroker
-  readonly #connected = new Set<Client>()
+  /** By client id. */
+  readonly #connected = new Map<string, Client>()
   /** Client ids whose retained presence says offline, the longest gone first. */
   readonly #absent = new Set<string>()
   /** Client ids with a refusal retained. */
@@ -78,6 +90,8 @@ export class Broker {
   readonly #sys = new SysTopics()
   readonly #sysSent = new Map<string, string>()
   readonly #startedAt = performance.now()
+  /** Of refusals, which strangers cause at will. */
+  readonly #say: (sentence: string) => void
   #sysTimer: NodeJS.Timeout | undefined
   #maximum = 0
   #expired = 0
@@ -85,27 +99,26 @@ export class Broker {
   constructor(options: BrokerOptions) {
     this.#options = options
     const { log } = options
+    this.#say = sparingly(log.info)
     this.#sessions = new Sessions({
       ...options.sessions,
+      access: (user, clientId) => options.authority.access(user, clientId),
       now: () => Math.floor(options.now() / 1_000),
       dropped: (what, clientId) => this.#dropped(what, clientId),
       warn: log.warn,
     })
     this.#control = new Control({
       sessions: this.#sessions,
-      authenticate: (client, username) => {
-        ;(client as Client).user = username
-        return true
-      },
       will: (client, will, done) => this.#will(client as Client | undefined, will, done),
       log: log.debug,
     })
     this.#forClients = {
       sessions: this.#sessions,
       reader: new PublishReader(),
+      authenticate: (client, connect, done) => this.#authenticate(client, connect, done),
       open: client => this.#control.open(client),
       accept: options.accept,
-      publishFault: (_client, topic) => (topic.charCodeAt(0) === 36 ? publishFault(topic) : undefined),
+      publishFault: (client, topic) => this.#publishFault(client, topic),
       subscribeFault: (client, filter) => this.#subscribeFault(client, filter),
       refused: (client, action, topic, reason) => this.#refused(client, action, topic, reason),
       connected: client => this.#isConnected(client),
@@ -178,12 +191,103 @@ export class Broker {
     return this.#sessions.counts
   }
 
+  // — who may do what —
+
+  #authenticate(client: Client, connect: Connect, done: (principal: Principal | number) => void): void {
+    const { authority } = this.#options
+    const { address, certificate } = client.connection.peer
+    const { username, password, will } = connect
+    const { id } = client
+    const refuse = (reason: RefusalReason, code: number, user: string, why: string) => {
+      this.#options.refused(reason, id)
+      this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
+      // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
+      const isOurs = user !== '' || this.#absent.has(id) || this.#sessions.find(id)?.attached === false
+      if (isOurs) this.#tell(id, user, 'connect', user && will ? will.topic : '', user ? why : (unheard[code] ?? why))
+      done(code)
+    }
+    const shown = { address, certificate, username, password: password?.toString() }
+    authority.authenticate({ ...shown, isGone: () => client.connection.isClosed }, verdict => {
+      if ('refused' in verdict) {
+        const isBusy = verdict.refused === 'busy'
+        const code = isBusy ? returnCode.unavailable : returnCode.badCredentials
+        refuse(isBusy ? 'auth_busy' : 'bad_credentials', code, '', verdict.why)
+        return
+      }
+      const { user } = verdict
+      const fault = this.#connectFault(user, id) ?? (will && this.#permissionFault('publish', user, id, will.topic))
+      if (fault) refuse('connect', returnCode.notAuthorized, user, fault)
+      else done(verdict)
+    })
+  }
+
+  /** Why a user may not be this client, or not any more. */
+  #connectFault(user: string, clientId: string): string | undefined {
+    return this.#options.authority.clientFault(user, clientId) ?? this.#takeoverFault(user, clientId)
+  }
+
+  /** A session, kept or connected, belongs to the user who began it. */
+  #takeoverFault(user: string, clientId: string): string | undefined {
+    const { authority } = this.#options
+    if (authority.open) return undefined
+    const owner = this.#connected.get(clientId)?.user ?? this.#sessions.find(clientId)?.user
+    if (owner === undefined || owner === user || !authority.user(owner)) return undefined
+    return `client id ${clientId} is in use by user ${owner}`
+  }
+
+  #permissionFault(verb: 'publish' | 'subscribe', user: string, clientId: string, topic: string): string | undefined {
+    const access = this.#options.authority.access(user, clientId)
+    return access && faultOf(access[verb](topic), user)
+  }
+
+  #publishFault(client: Client, topic: string): string | undefined {
+    if (topic.charCodeAt(0) === 36) return publishFault(topic)
+    const access = client.session?.access
+    if (!access || access.mayPublish(topic)) return undefined
+    return faultOf(access.publish(topic), client.user)
+  }
+
+  /** Users or their rights have changed: closes who may not be here, narrows what the others may do. */
+  reconsider(): void {
+    this.#sessions.reconsider()
+    for (const client of this.#connected.values()) {
+      const { session, user } = client
+      if (!session) continue
+      if (!session.durable) this.#sessions.permit(session)
+      const silent = [...session.subscriptions.values()].find(({ reach }) => reach === 'none')
+      if (!silent) continue
+      const fault = faultOf(session.access?.subscribe(silent.filter), user) ?? ''
+      this.#refused(client, 'receive', silent.filter, fault)
+    }
+    this.dismiss()
+  }
+
+  /** Closes who is no longer let in. */
+  dismiss(): void {
+    const { authority } = this.#options
+    for (const client of [...this.#connected.values()]) {
+      const fault = client.isValid() ? authority.clientFault(client.user, client.id) : noLonger
+      if (fault) this.#dismiss(client, fault)
+    }
+  }
+
+  #dismiss(client: Client, fault: string): void {
+    this.#refused(client, 'connect', '', fault)
+    client.connection.end()
+  }
+
   #will(client: Client | undefined, will: Published, done: (error: Error | undefined) => void): void {
-    const fault = publishFault(will.topic)
-    if (fault) {
-      if (client) this.#refused(client, 'publish', will.topic, fault)
-      done(new Error(fault))
-    } else this.#options.accept({ ...will, user: client?.user ?? '', packetId: 0, settle: done }, true)
+    const { clientId } = will
+    const user = client?.user ?? will.user ?? ''
+    const fault = publishFault(will.topic) ?? this.#permissionFault('publish', user, clientId, will.topic)
+    if (!fault) {
+      this.#options.accept({ ...will, user, packetId: 0, settle: done }, true)
+      return
+    }
+    this.#options.refused('publish', clientId)
+    this.#options.log.info(`the will of ${short(clientId)} on ${short(will.topic)} is refused: ${short(fault)}`)
+    this.#tell(clientId, user, 'publish', will.topic, fault)
+    done(new Error(fault))
   }
 
   #subscribeFault(client: Client, filter: string): string | undefined {
@@ -193,26 +297,45 @@ export class Broker {
       return 'shared subscriptions are not spoken: subscribe to the filter without $share/{group}/, or consume from RabbitMQ'
     }
     if (filter.startsWith('$SYS') && !this.#options.sysReadable) return '$SYS may not be read (sys.read)'
-    const { subscriptions, filterLength = 0 } = client.session ?? {}
+    const { session, user } = client
+    if (!session) return undefined
+    const { subscriptions, filterLength, access } = session
+    const decision = access?.subscribe(filter)
+    if (decision && !decision.allowed) return faultOf(decision, user)
+    if (subscriptions.has(filter)) return undefined
     if (filterLength + filter.length > maxFilterLength)
       return `topic filters of more than ${maxFilterLength} characters in all`
-    if (subscriptions && subscriptions.size >= this.#options.subscriptions && !subscriptions.has(filter)) {
+    if (subscriptions.size >= this.#options.subscriptions) {
       return `more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`
+    }
+    const own = this.#options.authority.user(user)?.wildcards
+    const wildcards = own ?? this.#options.wildcards
+    if (isWildcard(filter) && session.wildcards >= wildcards) {
+      const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
+      return `more than ${wildcards} subscriptions with + or # (${whose})`
     }
     return undefined
   }
 
-  /** Counted, logged, and retained under `$hub/why/{clientId}`, where its developer will look. */
-  #refused(client: Client, action: 'publish' | 'subscribe', topic: string, reason: string): void {
+  /** Counted, and said at most once a second for each client: it may be refused a hundred thousand times. */
+  #refused(client: Client, action: Action, topic: string, reason: string): void {
     const { id, user } = client
     this.#options.refused(action, id)
-    this.#options.log.info(`refused ${short(id)} to ${action} ${short(topic)}: ${short(reason)}`)
-    if (isTooLongToShow(id)) return
-    this.#refusals.delete(id)
-    this.#refusals.add(id)
+    const now = this.#options.now()
+    if (action === 'publish' && now - client.refusedAt < 1e6) return
+    client.refusedAt = now
+    this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(reason)}`)
+    this.#tell(id, user, action, topic, reason)
+  }
+
+  /** Retained under `$hub/why/{clientId}`, where its developer will look. */
+  #tell(clientId: string, user: string, action: Action, topic: string, reason: string): void {
+    if (isTooLongToShow(clientId)) return
+    this.#refusals.delete(clientId)
+    this.#refusals.add(clientId)
     const time = Math.floor(this.#options.now() / 1_000)
-    const said = { clientId: id, user: short(user), action, topic: short(topic), reason: short(reason), time }
-    this.#show(hubTopics.why(id), said)
+    const said = { clientId, user: short(user), action, topic: short(topic), reason: short(reason), time }
+    this.#show(hubTopics.why(clientId), said)
     if (this.#refusals.size <= maxShown) return
     const oldest = this.#refusals.values().next().value as string
     this.#refusals.delete(oldest)
@@ -228,20 +351,36 @@ export class Broker {
   // — presence —
 
   #isConnected(client: Client): void {
-    this.#connected.add(client)
+    this.#connected.set(client.id, client)
+    this.#forgetRefusalOfOthers(client)
+    // Its user may have changed between its credentials and now.
+    if (!client.isValid()) this.#dismiss(client, noLonger)
     this.#maximum = Math.max(this.#maximum, this.#connected.size)
     if (client.connect?.clean === false || client.connect?.will) this.#seen(client)
   }
 
+  /** Why another user was refused is not for the one who has its client id now. */
+  #forgetRefusalOfOthers({ id, user }: Client): void {
+    if (this.#options.authority.open || !this.#refusals.has(id)) return
+    for (const { payload } of this.#sessions.retainedBy(hubTopics.why(id))) {
+      const told = JSON.parse(payload.toString()) as { user: string; action: Action }
+      if (told.user === user || told.action === 'connect') continue
+      this.#refusals.delete(id)
+      this.#show(hubTopics.why(id))
+    }
+  }
+
   /** Its presence is shown: those that publish, leave a will, or keep a session. */
   #seen(client: Client): void {
-    if (client.isShown || !this.#connected.has(client) || isTooLongToShow(client.id)) return
+    if (client.isShown || this.#connected.get(client.id) !== client || isTooLongToShow(client.id)) return
     client.isShown = true
     this.#present(client.id, client.user, true)
   }
 
   #left(client: Client): void {
-    if (this.#connected.delete(client) && client.isShown) this.#present(client.id, client.user, false)
+    if (this.#connected.get(client.id) !== client) return
+    this.#connected.delete(client.id)
+    if (client.isShown) this.#present(client.id, client.user, false)
   }
 
   #present(clientId: string, user: string, online: boolean): void {
@@ -324,6 +463,25 @@ function short(text: string): string {
   return line.length > 200 ? `${line.slice(0, 200)}…` : line
 }
 
+/** What is shown of a stranger's attempt, by return code: not its own words. */
+const unheard: Readonly<Record<number, string>> = {
+  3: 'too many wrong passwords, or too many at a time: its own was not heard',
+  4: 'wrong user name or password',
+}
+
+const noLonger = 'its user is gone, or its password or login is not valid any more'
+
+/** What decided, for the one who wonders why. */
+function faultOf(decision: Decision | undefined, user: string): string | undefined {
+  if (decision?.allowed) return undefined
+  const rule = decision?.rule
+  if (!rule) return `no rule of user ${user || '(none)'} allows it`
+  return `${ruleText(rule)}${rule.place && ` (${rule.place})`}`
+}
+
+/** Of CONNACK. [MQTT-3.2.2.3] */
+const returnCode = { unavailable: 3, badCredentials: 4, notAuthorized: 5 } as const
+
 /** There are thousands of such topics, for ids of sane length. */
 function isTooLongToShow(clientId: string): boolean {
   return clientId.length > 256
@@ -334,4 +492,5 @@ const droppedSentences: Readonly<Record<Dropped, string>> = {
   sessions: 'its session went to make room for another (limits.sessions)',
   session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
   retained: 'a message was not retained: there are as many as may be (limits.retained…)',
+  not_permitted: 'a message of its queue went: it may not read that topic any more',
 }

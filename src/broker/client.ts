@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto'
+import type { Principal } from '../auth/authority.js'
+import type { Access } from '../auth/rules.js'
 import { describe } from '../errors.js'
 import type { PendingPublish, QoS } from '../model.js'
 import { encodeNames, type NamedPublish } from '../queue/codec.js'
@@ -31,6 +34,8 @@ export interface ClientBroker {
   readonly sessions: Sessions
   /** One for all clients. */
   readonly reader: PublishReader
+  /** Who is it, and may it be that client? `done` once, with the return code of CONNACK when not. */
+  authenticate(client: Client, connect: Connect, done: (verdict: Principal | number) => void): void
   /** Begins the handshake. */
   open(client: Client): Port
   /** Makes a publish durable and distributes it, then settles it. QoS 0 at once, or `inOrder` after those before it. */
@@ -54,14 +59,20 @@ export interface ClientBroker {
 export class Client implements Protocol, Controlled {
   readonly connection: Connection
   readonly #broker: ClientBroker
-  /** Empty until it is connected. */
+  /** Empty until it asks to connect. */
   id = ''
+  /** Empty until it is authenticated. */
   user = ''
   connect: Connect | undefined
   /** Its presence is shown. */
   isShown = false
+  /** When it was last told that it may not publish, in microseconds since the epoch. */
+  refusedAt = 0
+  #principal: Principal | undefined
   #port: Port | undefined
   #session: Session | undefined
+  #permitted: string | undefined
+  #permittedBy: Access | undefined
   #lastTopic = ''
   #lastNames: Buffer | undefined
 
@@ -72,6 +83,11 @@ export class Client implements Protocol, Controlled {
 
   get session(): Session | undefined {
     return this.#session
+  }
+
+  /** False once its user is gone, or what it showed has changed. */
+  isValid(): boolean {
+    return this.#principal?.isValid() === true
   }
 
   // — Protocol: what the client sends —
@@ -153,8 +169,22 @@ export class Client implements Protocol, Controlled {
       throw error
     }
     this.connection.connecting()
-    this.#port = this.#broker.open(this)
-    this.#port.push(wholePacket(header, buffer, start, end))
+    const { connect } = this
+    // Aedes knows a client by its id, and asks nobody: what it decides it decides at once.
+    this.id = connect.clientId || `auto-${randomUUID()}`
+    const packet = Buffer.from(wholePacket(header, buffer, start, end))
+    this.#broker.authenticate(this, connect, verdict => {
+      if (this.connection.isClosed) return
+      if (typeof verdict === 'number') {
+        this.connection.write(connack(verdict, false))
+        this.connection.end()
+        return
+      }
+      this.#principal = verdict
+      this.user = verdict.user
+      this.#port = this.#broker.open(this)
+      this.#port.push(packet)
+    })
   }
 
   #publish(session: Session, header: number, buffer: Buffer, start: number, end: number): void {
@@ -164,13 +194,16 @@ export class Client implements Protocol, Controlled {
     const { topic, qos, retain, packetId } = reader
     const bytes = end - start
     connection.spend(bytes)
-    const fault = this.#broker.publishFault(this, topic)
+    const fault = this.#isPermitted(session, topic) ? undefined : this.#broker.publishFault(this, topic)
     if (fault) {
-      // 3.1.1 has no way to say no: an acknowledgement would be a lie. [MQTT-3.3.5-2]
       this.#broker.refused(this, 'publish', topic, fault)
-      connection.end()
+      // 3.1.1 has no way to say no: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 asks for none, and a
+      // device is not cut off from what it may do; who reaches for the hub's own topics means no good.
+      if (qos > 0 || topic.charCodeAt(0) === 36) connection.end()
       return
     }
+    this.#permitted = topic
+    this.#permittedBy = session.access
     if (!this.isShown) this.#broker.seen(this)
     const payload = buffer.subarray(reader.payloadStart, end)
     const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
@@ -188,6 +221,11 @@ export class Client implements Protocol, Controlled {
       else publish.bytes = 0
       this.#broker.accept(publish, waits)
     }
+  }
+
+  /** The topic it published to last, which most devices publish to next, as long as its rules are the same. */
+  #isPermitted(session: Session, topic: string): boolean {
+    return topic === this.#permitted && session.access === this.#permittedBy
   }
 
   /** Encoded once when the same topic comes again and again, as it does from most devices. */
@@ -262,10 +300,6 @@ export class Client implements Protocol, Controlled {
 
   // — Controlled: what Aedes decides —
 
-  named(clientId: string): void {
-    this.id = clientId
-  }
-
   answered(returnCode: number): void {
     const { connect, connection } = this
     if (!connect || connection.isClosed) return
@@ -273,7 +307,7 @@ export class Client implements Protocol, Controlled {
       connection.write(connack(returnCode, false))
       return
     }
-    const { session, present } = this.#broker.sessions.open(this.id, connect.clean)
+    const { session, present } = this.#broker.sessions.open(this.id, connect.clean, this.user)
     this.#session = session
     // [MQTT-3.2.2-2]; a reserved byte in MQTT 3.1.
     connection.write(connack(0, present && connect.protocol === 4))
@@ -288,10 +322,6 @@ export class Client implements Protocol, Controlled {
     // Neither is needed any more, and each may be large.
     this.connect = { ...connect, will: undefined, password: undefined }
     this.connection.open(connect.keepAlive)
-  }
-
-  send(bytes: Buffer): void {
-    this.connection.write(bytes)
   }
 
   end(): void {

@@ -6,6 +6,8 @@ import type { Outlet } from './session.js'
 export interface Peer {
   readonly address: string
   readonly listener: 'mqtt' | 'mqtts' | 'ws' | 'wss'
+  /** The names in the client certificate that was verified; empty without one. */
+  readonly certificate: readonly string[]
 }
 
 /** What speaks MQTT over a connection. */

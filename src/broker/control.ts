@@ -1,15 +1,16 @@
-import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { Readable } from 'node:stream'
 import { Aedes, type Client as AedesClient, type AedesOptions, type ConnectPacket } from 'aedes'
 import { describe } from '../errors.js'
 import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
-import type { Published, Sessions } from './sessions.js'
+import type { Published } from './session-state.js'
+import type { Sessions } from './sessions.js'
 
 /** A client as Aedes' decisions reach it. */
 export interface Controlled {
-  /** Its id; one is chosen for a client that gave none. */
-  named(clientId: string): void
+  /** Authenticated, and named: a client that gave no id has been given one. */
+  readonly id: string
+  readonly user: string
   /** Aedes has answered its CONNECT with this code. */
   answered(returnCode: number): void
   /** It is connected. */
@@ -22,8 +23,6 @@ export interface Controlled {
 
 export interface ControlOptions {
   readonly sessions: Sessions
-  /** Who is it? Undefined refuses. */
-  readonly authenticate: (client: Controlled, username: string, password: Buffer | undefined) => boolean
   /** The client is gone without a goodbye. `done` when its will is kept, or refused. */
   readonly will: (client: Controlled | undefined, will: Published, done: (error?: Error) => void) => void
   readonly log: (sentence: string) => void
@@ -38,7 +37,7 @@ export class Control {
   readonly #aedes: Quiet
 
   constructor(options: ControlOptions) {
-    const { sessions, authenticate, will, log } = options
+    const { sessions, will, log } = options
     this.#aedes = new Quiet({
       mq: new NoEmitter(),
       persistence: new Undelivered(sessions),
@@ -52,22 +51,19 @@ export class Control {
         // The connection keeps the time, also for a keep alive that is longer than the hub allows.
         const connect = packet as ConnectPacket & { keepalive: number }
         connect.keepalive = 0
-        connect.clientId ||= `auto-${randomUUID()}`
-        ownerOf(client).named(connect.clientId)
+        connect.clientId = ownerOf(client).id
         done(null, true)
-      },
-      authenticate: (client, username, password, done) => {
-        done(null, authenticate(ownerOf(client), username ?? '', password as Buffer | undefined))
       },
       // Publishes do not come here, wills do.
       authorizePublish: (client, packet, done) => {
-        const { topic, payload, qos, retain, clientId } = packet as unknown as StoredPacket
+        const { topic, payload, qos, retain, clientId, user } = packet as unknown as StoredPacket
         const message = {
           topic,
           payload: Buffer.isBuffer(payload) ? payload : Buffer.from(payload),
           qos,
           retain,
           clientId: client?.id ?? clientId ?? '',
+          user: user ?? '',
         }
         will(client ? ownerOf(client) : undefined, message, done)
       },
@@ -145,6 +141,10 @@ class Undelivered extends Persistence {
 
   override outgoingStream(): Readable {
     return Readable.from([])
+  }
+
+  override async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
+    await super.putWill(client, Object.assign(packet, { user: ownerOf(client as AedesClient).user }))
   }
 
   /** Aedes names a closed client's will by the client id, once it is published: its successor's is not meant. */

@@ -1,6 +1,7 @@
+import type { Reads } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import { FilterIndex } from '../topics.js'
-import type { Delivery, Queued, Session, Subscription } from './session.js'
+import type { Delivery, Queued, Reach, Session, Subscription } from './session.js'
 
 /** A durable session that a message was queued for. */
 export interface QueuedIn {
@@ -16,6 +17,10 @@ export interface QueuedIn {
 export class Emitter {
   readonly #index = new FilterIndex<Subscription>()
   #mark = 0
+  /** The last answer: who was asked, for which topic. */
+  #asked: Reads | undefined
+  #askedFor = ''
+  #isReadable = false
   #count = 0
 
   add(subscription: Subscription): void {
@@ -49,13 +54,15 @@ export class Emitter {
       if (entry && session.durable) queued.push({ session, entry })
     }
     if (found.length === 1) {
-      for (const { session, qos } of only) deliver(session, qos)
+      for (const { session, qos, reach } of only)
+        if (this.#isReached(session, reach, delivery.topic)) deliver(session, qos)
       return queued
     }
     const mark = ++this.#mark
     const sessions: Session[] = []
     for (const subscriptions of found) {
-      for (const { session, qos } of subscriptions) {
+      for (const { session, qos, reach } of subscriptions) {
+        if (!this.#isReached(session, reach, delivery.topic)) continue
         if (session.mark !== mark) {
           session.mark = mark
           session.best = qos
@@ -65,5 +72,18 @@ export class Emitter {
     }
     for (const session of sessions) deliver(session, session.best)
     return queued
+  }
+
+  /** Clients of one user share what they may read, mostly: it is asked once for all of them. */
+  #isReached(session: Session, reach: Reach, topic: string): boolean {
+    if (reach !== 'some') return reach === 'all'
+    if (topic.charCodeAt(0) === 36) return session.mayReceive(topic)
+    const reads = session.access?.reads
+    if (reads !== this.#asked || topic !== this.#askedFor) {
+      this.#asked = reads
+      this.#askedFor = topic
+      this.#isReadable = session.mayReceive(topic)
+    }
+    return this.#isReadable
   }
 }

@@ -1,22 +1,24 @@
-import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { describe, HubError, systemCode } from '../errors.js'
+import { sparingly } from '../log.js'
+import { Networks, plainAddress, readProxyHeader } from '../proxy.js'
+import { namesOf, noNames, type Tls } from '../tls.js'
 import type { Peer } from './connection.js'
-import { Networks, plainAddress, readProxyHeader } from './proxy.js'
 import { WebSockets } from './websocket.js'
 
 export interface ListenersOptions {
   readonly host: string
   /** 0 takes a free port. */
-  readonly mqttPort: number
+  readonly mqttPort: number | 'off'
   readonly mqttsPort: number | 'off'
-  /** Used if there is a port for it. */
-  readonly tls: TlsPaths
+  /** Started; needed if there is a port for it. */
+  readonly tls: Tls | undefined
+  /** Whether a client must show a certificate, where one is asked for. */
+  readonly clientCertificates: 'required' | 'optional'
   readonly webSocket: { readonly origins: readonly string[]; readonly pingMs: number; readonly packetBytes: number }
   /** With `protocol` the connections of trusted proxies begin with a PROXY header. */
   readonly proxy: { readonly trusted: readonly string[]; readonly protocol: boolean }
@@ -60,11 +62,13 @@ export class Listeners {
   async start(): Promise<void> {
     const { host, mqttPort, mqttsPort, tls } = this.#options
     try {
-      if (mqttsPort !== 'off') {
-        this.#tls = this.#tlsServer(loadTls(tls))
+      if (mqttsPort !== 'off' && tls) {
+        const server = this.#tlsServer(tls)
+        this.#tls = server
+        tls.onChange(() => server.setSecureContext(tls.mqttContext))
         await this.#listen(this.#mqtts, 'mqtts.port', host, mqttsPort)
       }
-      await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
+      if (mqttPort !== 'off') await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
       this.#webSockets.start()
     } catch (error) {
       this.stop()
@@ -80,9 +84,9 @@ export class Listeners {
     this.#handshakes.stop()
   }
 
-  /** The port taken. */
-  get mqttPort(): number {
-    return portOf(this.#mqtt) ?? 0
+  /** The port taken, if there is a listener. */
+  get mqttPort(): number | undefined {
+    return portOf(this.#mqtt)
   }
 
   get mqttsPort(): number | undefined {
@@ -115,7 +119,7 @@ export class Listeners {
     }
     const isProxied = this.#options.proxy.protocol && this.#trusted.has(remote)
     if (listener === 'mqtt' && !isProxied) {
-      this.#options.accept(socket, { address: remote, listener })
+      this.#options.accept(socket, { address: remote, listener, certificate: noNames })
       return
     }
     const handshake = this.#handshakes.begin(socket, remote)
@@ -140,25 +144,30 @@ export class Listeners {
   }
 
   /** The end of its handshakes. */
-  #accept(stream: Socket, listener: 'mqtt' | 'mqtts'): void {
+  #accept(stream: Socket, listener: 'mqtt' | 'mqtts', certificate = noNames): void {
     const handshake = this.#handshakes.end(stream)
-    if (handshake) this.#options.accept(stream, { address: handshake.address, listener })
+    if (handshake) this.#options.accept(stream, { address: handshake.address, listener, certificate })
     else stream.destroy()
   }
 
   #tlsServer(tls: Tls): TlsServer {
-    const { handshakeMs } = this.#options
-    const isAsked = tls.ca !== undefined
+    const { handshakeMs, clientCertificates } = this.#options
     const server = createTlsServer({
-      ...tls,
-      minVersion: 'TLSv1.2',
-      requestCert: isAsked,
-      rejectUnauthorized: isAsked,
+      ...tls.mqttContext,
+      requestCert: tls.asksClients,
+      rejectUnauthorized: tls.asksClients && clientCertificates === 'required',
       handshakeTimeout: handshakeMs,
     })
     server.on('secureConnection', stream => {
       stream.on('error', ignore)
-      this.#accept(stream, 'mqtts')
+      try {
+        this.#accept(stream, 'mqtts', verifiedNames(stream))
+      } catch (error) {
+        const handshake = this.#handshakes.end(stream)
+        stream.destroy()
+        const why = `the certificate of a client was not accepted: ${describe(error)}`
+        if (handshake) this.#refused('tls_handshake', `${handshake.address}: ${why}`)
+      }
     })
     server.on('tlsClientError', (error, stream) => {
       const handshake = this.#handshakes.end(stream)
@@ -183,27 +192,17 @@ export class Listeners {
 
 function ignore(): void {}
 
+/** Who shows none has no names. Throws when there is a certificate and it is not one that counts. */
+function verifiedNames(stream: TLSSocket): readonly string[] {
+  const certificate = stream.getPeerX509Certificate()
+  if (!certificate) return noNames
+  if (!stream.authorized) throw stream.authorizationError
+  return namesOf(certificate)
+}
+
 function portOf(server: Server): number | undefined {
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : undefined
-}
-
-/** Ten sentences a second are let through; the next one says how many were not. */
-function sparingly(say: (sentence: string) => void): (sentence: string) => void {
-  let second = 0
-  let said = 0
-  let unsaid = 0
-  return sentence => {
-    const now = Math.floor(performance.now() / 1_000)
-    if (now !== second) said = 0
-    second = now
-    if (said++ >= 10) {
-      unsaid++
-      return
-    }
-    say(unsaid > 0 ? `${sentence} (and ${unsaid} more like it before)` : sentence)
-    unsaid = 0
-  }
 }
 
 interface Handshake {
@@ -267,67 +266,6 @@ class Handshakes {
 
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
-}
-
-export interface TlsPaths {
-  /** Of PEM files; '' is none. */
-  readonly cert: string
-  readonly key: string
-  readonly ca: string
-}
-
-export interface Tls {
-  readonly cert: Buffer
-  readonly key: Buffer
-  readonly ca?: Buffer
-}
-
-/** Reads and checks certificates and key. Throws a `HubError` that says which setting, which file, and what is wrong. */
-export function loadTls({ cert, key, ca }: TlsPaths): Tls {
-  const read = (setting: string, path: string, check: (pem: Buffer) => void): Buffer => {
-    try {
-      const pem = readFileSync(path)
-      check(pem)
-      return pem
-    } catch (error) {
-      const code = systemCode(error)
-      const why =
-        code === 'ENOENT'
-          ? 'there is no such file'
-          : code === 'EACCES'
-            ? 'may not be read by this user'
-            : describe(error)
-      throw new HubError('bad_settings', `${setting}: ${path}: ${why}`, { cause: error })
-    }
-  }
-  const certificate = read('tls.cert', cert, certificates)
-  const tls = {
-    cert: certificate,
-    key: read('tls.key', key, pem => {
-      if (!certificates(certificate)[0]?.checkPrivateKey(privateKey(pem))) {
-        throw new Error(`is not the key of the certificate in ${cert}; the certificate of the hub comes first there`)
-      }
-    }),
-  }
-  return ca === '' ? tls : { ...tls, ca: read('tls.ca', ca, certificates) }
-}
-
-function certificates(pem: Buffer): X509Certificate[] {
-  const found = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
-  if (!found) throw new Error('holds no certificate in PEM (-----BEGIN CERTIFICATE-----)')
-  try {
-    return found.map(one => new X509Certificate(one))
-  } catch (error) {
-    throw new Error(`holds a damaged certificate (${describe(error)})`)
-  }
-}
-
-function privateKey(pem: Buffer): KeyObject {
-  try {
-    return createPrivateKey(pem)
-  } catch (error) {
-    throw new Error(`holds no private key in PEM without a passphrase (${describe(error)})`)
-  }
 }
 
 /** `EADDRINUSE` and its like as a sentence that says what to do. */

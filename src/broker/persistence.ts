@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream'
 import type { QoS } from '../model.js'
 import type { Queued, Session, Subscription } from './session.js'
-import type { Published, Sessions } from './sessions.js'
+import type { Published } from './session-state.js'
+import type { Sessions } from './sessions.js'
 
 /** A packet as Aedes hands it over or takes it back. */
 export interface StoredPacket {
@@ -14,6 +15,7 @@ export interface StoredPacket {
   brokerId?: string
   brokerCounter?: number
   clientId?: string
+  user?: string
   messageId?: number | undefined
 }
 
@@ -235,8 +237,9 @@ export class Persistence {
 }
 
 /** Payloads that are text are given, too. */
-function published({ topic, payload, qos, retain, clientId = '' }: StoredPacket): Published {
-  return { topic, payload: Buffer.isBuffer(payload) ? payload : Buffer.from(payload), qos, retain, clientId }
+function published({ topic, payload, qos, retain, clientId = '', user }: StoredPacket): Published {
+  const bytes = Buffer.isBuffer(payload) ? payload : Buffer.from(payload)
+  return { topic, payload: bytes, qos, retain, clientId, ...(user && { user }) }
 }
 
 function clientOf<T extends { clientId?: string }>({ clientId, ...message }: T) {

@@ -1,3 +1,5 @@
+import { isWildcard } from '../topics.js'
+
 /** A retained message. [MQTT-3.3.1-5] */
 export interface Retained {
   readonly topic: string
@@ -87,8 +89,7 @@ export class RetainedMessages {
 
   /** The same with a pause, undefined, now and then: a filter may match little of much. */
   search(filter: string): Iterable<Retained | undefined> {
-    const isExact = !filter.includes('+') && !filter.includes('#')
-    return isExact ? this.#lookUp(filter) : walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce })
+    return isWildcard(filter) ? walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce }) : this.#lookUp(filter)
   }
 
   /** Not before it is asked for: what is sent later must not be older than what was delivered meanwhile. */

@@ -12,8 +12,8 @@ import type { QoS } from '../model.js'
  */
 export type JournalRecord = { readonly q?: number } & (
   | { readonly t: 'mark' }
-  /** There is a session; `a`: its client left then (ms since the epoch), 0: is connected. */
-  | { readonly t: 'open'; readonly c: string; readonly a: number }
+  /** There is a session of user `u`; `a`: its client left then (ms since the epoch), 0: is connected. */
+  | { readonly t: 'open'; readonly c: string; readonly a: number; readonly u?: string }
   | { readonly t: 'sub'; readonly c: string; readonly s: readonly RecordedSubscription[] }
   | { readonly t: 'unsub'; readonly c: string; readonly f: readonly string[] }
   | { readonly t: 'forget'; readonly c: string }
@@ -36,7 +36,7 @@ export type JournalRecord = { readonly q?: number } & (
   /** QoS 2 from the client: in, out (released), all cleared. */
   | { readonly t: 'in' | 'out'; readonly c: string; readonly m: number }
   | { readonly t: 'clear'; readonly c: string }
-  | { readonly t: 'will'; readonly c: string; readonly p: RecordedHead }
+  | { readonly t: 'will'; readonly c: string; readonly u?: string; readonly p: RecordedHead }
   | { readonly t: 'unwill'; readonly c: string }
 )
 

@@ -1,3 +1,4 @@
+import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import { EncodedPublish, packetType } from './packets.js'
 
@@ -14,10 +15,20 @@ export interface Outlet {
   writeAck(type: number, packetId: number): void
 }
 
+/** What of a subscription may be delivered: `some` is asked for each message. */
+export type Reach = 'all' | 'some' | 'none'
+
 export interface Subscription {
   readonly session: Session
   readonly filter: string
   readonly qos: QoS
+  /** As permissions are now: one that was granted stays, and tells nothing while it is not. */
+  reach: Reach
+}
+
+export function reachOf(access: Access | undefined, filter: string): Reach {
+  if (!access || access.readsAll(filter)) return 'all'
+  return access.subscribe(filter).allowed ? 'some' : 'none'
 }
 
 /** One message on its way to any number of subscribers. */
@@ -85,9 +96,11 @@ export interface SessionHost {
   sent(session: Session, entry: Queued): void
   /** `done` when that outlives a crash: only then may PUBREL be sent, or the client might get it all again. */
   released(session: Session, packetId: number, done: (error?: Error) => void): void
+  /** Calls `done` when all that was told here until the end of this turn outlives a crash. */
+  kept(done: (error?: Error) => void): void
   acknowledged(session: Session, packetId: number): void
-  /** It goes undelivered: the queue is full, or it is too old. */
-  dropped(session: Session, entry: Queued): void
+  /** It goes undelivered: the queue is full or it is too old, or its client may not read it any more. */
+  dropped(session: Session, entry: Queued, why: 'queue' | 'not_permitted'): void
 }
 
 export interface QueueLimits {
@@ -126,6 +139,10 @@ export class Session {
   readonly incoming = new Map<number, typeof spooled | object>()
   /** Who waits for a QoS 2 publish on its way into the spool, by packet id. */
   readonly accepting = new Map<number, ((error?: Error) => void)[]>()
+  /** Whose it is; empty when nobody is asked. */
+  user = ''
+  /** What its client may do; undefined: everything. */
+  access: Access | undefined
   /** When its client left, in milliseconds since the epoch; 0 while it is there. */
   absentSince = 0
   /** For the emitter: which message reached it last, and at which QoS. */
@@ -135,6 +152,10 @@ export class Session {
   readonly #host: SessionHost
   /** PUBREC came, and the journal does not have it yet. */
   readonly #releasing = new Set<number>()
+  /** Sent when the journal has their packet ids: QoS 2 ones, and what came after them. */
+  readonly #numbering = new Set<Queued>()
+  /** The journal has refused their packet ids. */
+  readonly #unnumbered = new Set<Queued>()
   /** What is still to be sent again on this connection. */
   #resending: Iterator<Queued> | undefined
   #outlet: Outlet | undefined
@@ -166,6 +187,8 @@ export class Session {
 
   /** Characters of all its filters. */
   filterLength = 0
+  /** Subscriptions with + or #. */
+  wildcards = 0
 
   get attached(): boolean {
     return this.#outlet !== undefined
@@ -174,6 +197,17 @@ export class Session {
   /** The number of the last message queued. */
   get last(): number {
     return this.#number
+  }
+
+  mayReceive(topic: string): boolean {
+    return this.access === undefined || this.access.mayRead(topic)
+  }
+
+  /** Permissions have changed. */
+  narrow(): void {
+    for (const subscription of this.subscriptions.values()) {
+      subscription.reach = reachOf(this.access, subscription.filter)
+    }
   }
 
   /** Hands a message on at `qos`; returns what now waits for an acknowledgement, if anything. The caller journals it. */
@@ -234,7 +268,8 @@ export class Session {
       const entry = this.#take()
       if (!entry) {
         if (!this.#pumpRetained(outlet)) return
-      } else if (this.#isOld(entry, this.#host.now())) this.#host.dropped(this, entry)
+      } else if (this.#isOld(entry, this.#host.now())) this.#host.dropped(this, entry, 'queue')
+      else if (!this.mayReceive(entry.topic)) this.#host.dropped(this, entry, 'not_permitted')
       else {
         this.#send(outlet, entry, new EncodedPublish(entry.topic, entry.payload))
         this.#host.sent(this, entry)
@@ -248,7 +283,13 @@ export class Session {
       if (!outlet.roomy) return false
       const { done, value: entry } = this.#resending.next()
       if (done) this.#resending = undefined
-      else if (!entry.released) this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
+      else if (this.#numbering.has(entry)) continue
+      else if (this.#unnumbered.delete(entry)) this.#sendWhenNumbered(entry)
+      else if (!entry.released && !this.mayReceive(entry.topic)) {
+        this.inflight.delete(entry.packetId)
+        this.#host.acknowledged(this, entry.packetId)
+        this.#host.dropped(this, entry, 'not_permitted')
+      } else if (!entry.released) this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
       // PUBREL is sent when the journal has it.
       else if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
     }
@@ -329,6 +370,11 @@ export class Session {
       return false
     }
     const { topic, payload, qos, clientId } = next.value
+    // It was readable when it was asked for.
+    if (!this.mayReceive(topic)) {
+      this.#host.later(this)
+      return false
+    }
     const encoded = new EncodedPublish(topic, payload)
     if (qos === 0) {
       outlet.offer(encoded.qos0(true))
@@ -357,7 +403,25 @@ export class Session {
     this.#lastId = id
     entry.packetId = id
     this.inflight.set(id, entry)
-    this.#write(outlet, entry, encoded, false)
+    // What comes after one that waits waits with it, to stay in order.
+    const waits = this.durable && (entry.qos === 2 || this.#numbering.size > 0)
+    if (waits) this.#sendWhenNumbered(entry)
+    else this.#write(outlet, entry, encoded, false)
+  }
+
+  /** The client remembers a QoS 2 packet id for longer than this process may live: so must the journal. [MQTT-4.3.3-1] */
+  #sendWhenNumbered(entry: Queued): void {
+    this.#numbering.add(entry)
+    this.#host.kept(error => {
+      this.#numbering.delete(entry)
+      const outlet = this.#outlet
+      if (error) {
+        this.#unnumbered.add(entry)
+        outlet?.end()
+      } else if (outlet && this.inflight.get(entry.packetId) === entry) {
+        this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), false)
+      }
+    })
   }
 
   #write(outlet: Outlet, { qos, packetId, retain }: Queued, encoded: EncodedPublish, dup: boolean): void {
@@ -373,7 +437,7 @@ export class Session {
 
   #dropOldest(): void {
     const entry = this.#take()
-    if (entry) this.#host.dropped(this, entry)
+    if (entry) this.#host.dropped(this, entry, 'queue')
   }
 
   #isOld(entry: Queued, now: number): boolean {

@@ -1,14 +1,12 @@
-import type { Outward, QoS } from '../model.js'
-import { Emitter } from './emitter.js'
-import { atMost, type Retained, RetainedMessages } from './retained.js'
-import { Delivery, type Queued, type QueueLimits, Session, type SessionHost, spooled } from './session.js'
+import type { Access } from '../auth/rules.js'
+import type { QoS } from '../model.js'
+import { atMost, type Retained } from './retained.js'
+import { Delivery, type Queued, type QueueLimits, reachOf, Session, type SessionHost, spooled } from './session.js'
 import { SessionJournal } from './session-journal.js'
-import { encodeRecord, head, type JournalRecord, type QueuedFor, type RecordedHead } from './session-records.js'
+import { head, type JournalRecord } from './session-records.js'
+import { isJournalled, type Published, SessionState, willRecord } from './session-state.js'
 
-/** A message with its publisher; empty for the hub itself. */
-export type Published = Outward & { readonly clientId: string }
-
-export type Dropped = 'queue' | 'sessions' | 'session_age' | 'retained'
+export type Dropped = 'queue' | 'sessions' | 'session_age' | 'retained' | 'not_permitted'
 
 export interface SessionsOptions {
   readonly dir: string
@@ -19,6 +17,8 @@ export interface SessionsOptions {
   /** How long the session of an absent client is kept, in milliseconds; 0 is for ever. */
   readonly sessionAgeMs: number
   readonly retained: { readonly messages: number; readonly bytes: number }
+  /** What a user may do through a client, as of now; undefined: everything. */
+  readonly access?: (user: string, clientId: string) => Access | undefined
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */
@@ -46,21 +46,13 @@ const maxIncoming = 1_000
 export class Sessions {
   readonly #options: SessionsOptions
   readonly #journal: SessionJournal
-  readonly #emitter = new Emitter()
-  readonly #sessions = new Map<string, Session>()
-  /** Durable sessions without a connection, absent longest first. */
-  readonly #absent = new Set<Session>()
-  readonly #retained = new RetainedMessages()
-  /** Those of the hub itself, under `$`, which no limit is for. */
-  readonly #own = new RetainedMessages()
-  readonly #wills = new Map<string, Published>()
+  readonly #state: SessionState
   readonly #durable: SessionHost
   readonly #passing: SessionHost
   #order = 0
-  #applied = 0
   #marked = 0
-  /** Spool sequences above `applied` that the journal has in its queues. */
-  readonly #queuedBefore = new Set<number>()
+  /** Who waits for the journal to have what was recorded in this turn. */
+  #waiting: ((error?: Error) => void)[] = []
   /** Sessions whose turn to send has yet to come. */
   readonly #later = new Set<Session>()
   #timer: NodeJS.Timeout | undefined
@@ -68,7 +60,6 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     const { dir, fsync, warn, now } = options
-    this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#snapshot() })
     const nextOrder = () => ++this.#order
     const later = (session: Session) => this.#pumpLater(session)
     // What still comes of a session that is over, or replaced, is not told of the one that is there now.
@@ -86,10 +77,11 @@ export class Sessions {
           done(error)
         })
       },
+      kept: done => this.#whenKept(done),
       acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
-      dropped: (session, { n }) => {
+      dropped: (session, { n }, why) => {
         record(session, { t: 'drop', c: session.clientId, n })
-        options.dropped('queue', session.clientId)
+        options.dropped(why, session.clientId)
       },
     }
     const nothing = () => {}
@@ -100,26 +92,31 @@ export class Sessions {
       queued: nothing,
       sent: nothing,
       released: (_session, _packetId, done) => done(),
+      kept: done => done(),
       acknowledged: nothing,
-      dropped: ({ clientId }) => options.dropped('queue', clientId),
+      dropped: ({ clientId }, _entry, why) => options.dropped(why, clientId),
     }
+    this.#state = new SessionState(options.queue, this.#durable)
+    this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#state.snapshot() })
   }
 
   /** Reads the journal. Call before anybody connects. */
   async load(): Promise<void> {
     const { now } = this.#options
-    await this.#journal.load((record, payload) => this.#apply(record, payload))
+    await this.#journal.load((record, payload) => this.#state.apply(record, payload))
     // Who was connected when the hub went down is absent from now on.
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#state.sessions.values()) {
       if (session.absentSince > 0) continue
       session.absentSince = now()
-      this.#record({ t: 'open', c: session.clientId, a: session.absentSince })
+      this.#recordOpen(session)
     }
-    const longest = [...this.#sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
-    for (const session of longest) this.#absent.add(session)
+    this.reconsider()
+    const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
+    for (const session of longest) this.#state.absent.add(session)
     this.#makeRoom()
-    for (const sequence of this.#queuedBefore) if (sequence <= this.#applied) this.#queuedBefore.delete(sequence)
-    this.#marked = this.#applied
+    for (const sequence of this.#state.queuedBefore)
+      if (sequence <= this.#state.applied) this.#state.queuedBefore.delete(sequence)
+    this.#marked = this.#state.applied
     this.#timer = setInterval(() => {
       this.#mark()
       this.expire()
@@ -134,31 +131,29 @@ export class Sessions {
 
   /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
   async flush(): Promise<void> {
-    await new Promise<void>((resolve, reject) =>
-      this.#record({ t: 'mark' }, undefined, error => (error ? reject(error) : resolve())),
-    )
+    await new Promise<void>((resolve, reject) => this.#whenKept(error => (error ? reject(error) : resolve())))
   }
 
   /** All publishes up to this spool sequence are in. */
   get applied(): number {
-    return this.#applied
+    return this.#state.applied
   }
 
   get counts(): { sessions: number; absent: number; subscriptions: number; retained: number; retainedBytes: number } {
     return {
-      sessions: this.#sessions.size,
-      absent: this.#absent.size,
-      subscriptions: this.#emitter.subscriptions,
-      retained: this.#retained.count + this.#own.count,
-      retainedBytes: this.#retained.bytes + this.#own.bytes,
+      sessions: this.#state.sessions.size,
+      absent: this.#state.absent.size,
+      subscriptions: this.#state.emitter.subscriptions,
+      retained: this.#state.retained.count + this.#state.own.count,
+      retainedBytes: this.#state.retained.bytes + this.#state.own.bytes,
     }
   }
 
   /** The spool has committed up to `sequence`, and all of it has been published here. */
   committed(sequence: number): void {
-    this.#applied = sequence
+    this.#state.applied = sequence
     // What was played again after a crash is played by now; from here on sequence numbers are new.
-    if (this.#queuedBefore.size > 0) this.#queuedBefore.clear()
+    if (this.#state.queuedBefore.size > 0) this.#state.queuedBefore.clear()
   }
 
   /**
@@ -167,37 +162,46 @@ export class Sessions {
    */
   publish(message: Published, sequence: number): void {
     if (message.retain) this.#retain(message)
-    if (this.#queuedBefore.size > 0 && this.#queuedBefore.has(sequence)) return
+    if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
     const { topic, payload, qos, clientId } = message
-    const found = this.#emitter.find(topic)
+    const found = this.#state.emitter.find(topic)
     if (found.length === 0) return
     const delivery = new Delivery(topic, payload, qos, clientId, this.#options.now(), ++this.#order)
-    const queued = this.#emitter.emit(delivery, found)
+    const queued = this.#state.emitter.emit(delivery, found)
     if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
   }
 
   // — sessions —
 
   all(): Iterable<Session> {
-    return this.#sessions.values()
+    return this.#state.sessions.values()
   }
 
   /** The durable session of a client, if there is one. */
   find(clientId: string): Session | undefined {
-    return this.#sessions.get(clientId)
+    return this.#state.sessions.get(clientId)
   }
 
-  /** The session a connection begins with: a new one, or for `clean` false the one it had. [MQTT-3.1.2-4] [MQTT-3.1.2-6] */
-  open(clientId: string, clean: boolean): { session: Session; present: boolean } {
+  /** The session a connection of `user` begins with: a new one, or for `clean` false the one it had. [MQTT-3.1.2-4] [MQTT-3.1.2-6] */
+  open(clientId: string, clean: boolean, user = ''): { session: Session; present: boolean } {
+    const { queue } = this.#options
     if (clean) {
       this.forget(clientId)
-      return { session: new Session(clientId, false, this.#options.queue, this.#passing), present: false }
+      const session = new Session(clientId, false, queue, this.#passing)
+      session.user = user
+      this.permit(session)
+      return { session, present: false }
     }
-    const known = this.#sessions.get(clientId)
-    const session = known ?? this.#create(clientId)
-    this.#absent.delete(session)
+    const left = this.#state.sessions.get(clientId)
+    // What somebody else began is not handed on; of before there were users, it is.
+    if (left && left.user !== '' && left.user !== user && this.#options.access?.(user, clientId)) this.forget(clientId)
+    const known = this.#state.sessions.get(clientId)
+    const session = known ?? this.#state.create(clientId)
+    this.#state.absent.delete(session)
     session.absentSince = 0
-    this.#record({ t: 'open', c: clientId, a: 0 })
+    session.user = user
+    this.permit(session)
+    this.#recordOpen(session)
     if (!known) this.#makeRoom()
     return { session, present: known !== undefined }
   }
@@ -206,35 +210,48 @@ export class Sessions {
   leave(session: Session): void {
     session.detach()
     if (!session.durable) {
-      for (const subscription of session.subscriptions.values()) this.#emitter.remove(subscription)
+      for (const subscription of session.subscriptions.values()) this.#state.emitter.remove(subscription)
       session.subscriptions.clear()
-    } else if (this.#sessions.get(session.clientId) === session && !this.#absent.has(session)) {
+    } else if (this.#state.sessions.get(session.clientId) === session && !this.#state.absent.has(session)) {
       session.absentSince = this.#options.now()
-      this.#absent.add(session)
-      this.#record({ t: 'open', c: session.clientId, a: session.absentSince })
+      this.#state.absent.add(session)
+      this.#recordOpen(session)
+      // Without what was remembered of its topics: there may be a hundred thousand who are away.
+      this.permit(session)
     }
+  }
+
+  /** Permissions have changed: what each durable session may be told is asked anew, and holds from now on. */
+  reconsider(): void {
+    for (const session of this.#state.sessions.values()) this.permit(session)
+  }
+
+  /** Likewise of one session, kept or not. */
+  permit(session: Session): void {
+    session.access = this.#options.access?.(session.user, session.clientId)
+    session.narrow()
   }
 
   /** Ends a durable session. */
   forget(clientId: string): void {
-    if (this.#remove(clientId)) this.#record({ t: 'forget', c: clientId })
+    if (this.#state.remove(clientId)) this.#record({ t: 'forget', c: clientId })
   }
 
   subscribe(session: Session, filter: string, qos: QoS): void {
     if (session.durable && !this.#isKept(session)) return
-    this.#subscribe(session, filter, qos)
+    this.#state.subscribe(session, filter, qos)
     if (session.durable) this.#record({ t: 'sub', c: session.clientId, s: [{ topic: filter, qos }] })
   }
 
   unsubscribe(session: Session, filter: string): void {
-    if (this.#unfile(session, filter) && this.#isKept(session)) {
+    if (this.#state.unsubscribe(session, filter) && this.#isKept(session)) {
       this.#record({ t: 'unsub', c: session.clientId, f: [filter] })
     }
   }
 
   /** The subscriptions that a publish to this topic would reach, each. */
   subscribers(topic: string) {
-    return this.#emitter.find(topic).flatMap(subscriptions => [...subscriptions])
+    return this.#state.emitter.find(topic).flatMap(subscriptions => [...subscriptions])
   }
 
   /** Queues a message for one durable session, whatever it subscribes to. */
@@ -260,7 +277,8 @@ export class Sessions {
 
   /** Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] */
   offerRetained(session: Session, filter: string, qos: QoS): void {
-    session.offerRetained(filter, atMost(qos, this.#retainedOf(filter).search(filter)))
+    const found = atMost(qos, this.#state.retainedOf(filter).search(filter))
+    session.offerRetained(filter, reachOf(session.access, filter) === 'all' ? found : permitted(session, found))
   }
 
   /** Lets go of what is too old. */
@@ -268,13 +286,13 @@ export class Sessions {
     const { sessionAgeMs, queue, now, dropped } = this.#options
     const time = now()
     if (sessionAgeMs > 0) {
-      for (const session of this.#absent) {
+      for (const session of this.#state.absent) {
         if (time - session.absentSince < sessionAgeMs) break
         this.forget(session.clientId)
         dropped('session_age', session.clientId)
       }
     }
-    if (queue.ageMs > 0) for (const session of this.#absent) session.expire(time)
+    if (queue.ageMs > 0) for (const session of this.#state.absent) session.expire(time)
   }
 
   // — QoS 2 of the client —
@@ -334,52 +352,47 @@ export class Sessions {
 
   /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
   recoverIncoming(clientId: string, packetId: number): void {
-    const session = this.#sessions.get(clientId)
+    const session = this.#state.sessions.get(clientId)
     if (session) this.received(session, packetId)
   }
 
   // — wills —
 
   putWill(will: Published): void {
-    this.#wills.set(will.clientId, { ...will, payload: Buffer.from(will.payload) })
-    this.#record({ t: 'will', c: will.clientId, p: head(will) }, will.payload)
+    this.#state.wills.set(will.clientId, { ...will, payload: Buffer.from(will.payload) })
+    this.#record(willRecord(will.clientId, will), will.payload)
   }
 
   deleteWill(clientId: string): Published | undefined {
-    const will = this.#wills.get(clientId)
+    const will = this.#state.wills.get(clientId)
     if (!will) return undefined
-    this.#wills.delete(clientId)
+    this.#state.wills.delete(clientId)
     this.#record({ t: 'unwill', c: clientId })
     return will
   }
 
   will(clientId: string): Published | undefined {
-    return this.#wills.get(clientId)
+    return this.#state.wills.get(clientId)
   }
 
   wills(): readonly Published[] {
-    return [...this.#wills.values()]
+    return [...this.#state.wills.values()]
   }
 
   // — retained —
 
   retainedBy(filter: string): Iterable<Retained> {
-    return this.#retainedOf(filter).match(filter)
-  }
-
-  /** No wildcard reaches from one into the other. [MQTT-4.7.2-1] */
-  #retainedOf(filter: string): RetainedMessages {
-    return filter.charCodeAt(0) === 36 ? this.#own : this.#retained
+    return this.#state.retainedOf(filter).match(filter)
   }
 
   #retain(message: Published): void {
     const { topic, payload, clientId } = message
     const { retained, dropped } = this.#options
     if (payload.length === 0) {
-      if (!this.#retainedOf(topic).delete(topic)) return
+      if (!this.#state.retainedOf(topic).delete(topic)) return
     } else {
-      const all = this.#retainedOf(topic)
-      const isNew = all === this.#retained && all.get(topic) === undefined
+      const all = this.#state.retainedOf(topic)
+      const isNew = all === this.#state.retained && all.get(topic) === undefined
       if (isNew && (all.count >= retained.messages || all.bytes >= retained.bytes)) {
         dropped('retained', clientId)
         return
@@ -391,15 +404,9 @@ export class Sessions {
 
   // — the state —
 
-  #create(clientId: string): Session {
-    const session = new Session(clientId, true, this.#options.queue, this.#durable)
-    this.#sessions.set(clientId, session)
-    return session
-  }
-
   /** Is it the durable session of its client? */
   #isKept(session: Session): boolean {
-    return session.durable && this.#sessions.get(session.clientId) === session
+    return session.durable && this.#state.sessions.get(session.clientId) === session
   }
 
   /** A few each turn: what they look for may take long. */
@@ -417,46 +424,35 @@ export class Sessions {
   }
 
   #makeRoom(): void {
-    for (const longest of this.#absent) {
-      if (this.#sessions.size <= this.#options.sessions) return
+    for (const longest of this.#state.absent) {
+      if (this.#state.sessions.size <= this.#options.sessions) return
       this.forget(longest.clientId)
       this.#options.dropped('sessions', longest.clientId)
     }
   }
 
-  #remove(clientId: string): boolean {
-    const session = this.#sessions.get(clientId)
-    if (!session) return false
-    for (const subscription of session.subscriptions.values()) this.#emitter.remove(subscription)
-    session.subscriptions.clear()
-    this.#absent.delete(session)
-    return this.#sessions.delete(clientId)
-  }
-
-  #subscribe(session: Session, filter: string, qos: QoS): void {
-    if (session.subscriptions.get(filter)?.qos === qos) return
-    this.#unfile(session, filter)
-    const subscription = { session, filter, qos }
-    session.subscriptions.set(filter, subscription)
-    session.filterLength += filter.length
-    this.#emitter.add(subscription)
-  }
-
-  #unfile(session: Session, filter: string): boolean {
-    const subscription = session.subscriptions.get(filter)
-    if (!subscription) return false
-    session.subscriptions.delete(filter)
-    session.filterLength -= filter.length
-    session.forgetRetained(filter)
-    this.#emitter.remove(subscription)
-    return true
-  }
-
   // — the journal —
 
+  #recordOpen({ clientId: c, absentSince: a, user: u }: Session): void {
+    this.#record({ t: 'open', c, a, ...(u && { u }) })
+  }
+
+  /** Calls `done` when all that is recorded until the end of this turn outlives a crash. */
+  #whenKept(done: (error?: Error) => void): void {
+    this.#waiting.push(done)
+    if (this.#waiting.length > 1) return
+    queueMicrotask(() => {
+      const waiting = this.#waiting
+      this.#waiting = []
+      this.#record({ t: 'mark' }, undefined, error => {
+        for (const each of waiting) each(error)
+      })
+    })
+  }
+
   #record(record: JournalRecord, payload?: Buffer, done?: (error?: Error) => void): void {
-    this.#marked = this.#applied
-    this.#journal.record({ ...record, q: this.#applied }, payload, done)
+    this.#marked = this.#state.applied
+    this.#journal.record({ ...record, q: this.#state.applied }, payload, done)
   }
 
   #recordQueued(
@@ -470,130 +466,26 @@ export class Sessions {
   }
 
   #mark(): void {
-    if (this.#applied > this.#marked) this.#record({ t: 'mark' })
-  }
-
-  #apply(record: JournalRecord, payload: Buffer): void {
-    if (record.q !== undefined && record.q > this.#applied) this.#applied = record.q
-    const published = (p: RecordedHead): Published => ({ ...p, payload: Buffer.from(payload) })
-    switch (record.t) {
-      case 'mark':
-        return
-      case 'ret':
-        if (payload.length === 0) this.#retainedOf(record.p.topic).delete(record.p.topic)
-        else this.#retainedOf(record.p.topic).set(published(record.p))
-        return
-      case 'will':
-        this.#wills.set(record.c, published(record.p))
-        return
-      case 'unwill':
-        this.#wills.delete(record.c)
-        return
-      case 'forget':
-        this.#remove(record.c)
-        return
-      case 'enq': {
-        const { topic, retain, clientId } = record.p
-        const copy = Buffer.from(payload)
-        const order = ++this.#order
-        if (record.x > 0) this.#queuedBefore.add(record.x)
-        for (const { c, n, o, m } of record.to) {
-          const session = this.#sessions.get(c) ?? this.#create(c)
-          // The group written right after a snapshot is in the snapshot already.
-          if (n <= session.last) continue
-          const entry = session.enqueue({ topic, payload: copy, qos: o, retain, at: record.a, order, clientId }, n)
-          if (m > 0) session.number(entry, m)
-        }
-        return
-      }
-    }
-    const known = this.#sessions.get(record.c)
-    switch (record.t) {
-      case 'open':
-        ;(known ?? this.#create(record.c)).absentSince = record.a
-        return
-      case 'sub':
-        for (const { topic, qos } of record.s) this.#subscribe(known ?? this.#create(record.c), topic, qos)
-        return
-      case 'in':
-        ;(known ?? this.#create(record.c)).incoming.set(record.m, spooled)
-        return
-    }
-    if (known) this.#applyTo(known, record)
-  }
-
-  #applyTo(session: Session, record: JournalRecord): void {
-    switch (record.t) {
-      case 'unsub':
-        for (const filter of record.f) this.#unfile(session, filter)
-        return
-      case 'num':
-      case 'drop': {
-        const entry = find(session.unsent, record.n)
-        if (!entry) return
-        if (record.t === 'num') session.number(entry, record.m)
-        else session.drop(entry)
-        return
-      }
-      case 'rel': {
-        const entry = session.inflight.get(record.m)
-        if (entry) entry.released = true
-        return
-      }
-      case 'ack':
-        session.inflight.delete(record.m)
-        return
-      case 'out':
-        session.incoming.delete(record.m)
-        return
-      case 'clear':
-        session.incoming.clear()
-    }
-  }
-
-  /** The state as records, in an order that rebuilds it. */
-  *#snapshot(): Generator<Buffer> {
-    yield encodeRecord({ t: 'mark', q: this.#applied })
-    for (const message of [...this.#retained.all(), ...this.#own.all()]) {
-      if (!isJournalled(message.topic)) continue
-      yield encodeRecord({ t: 'ret', p: head({ ...message, retain: true }) }, message.payload)
-    }
-    for (const [c, will] of this.#wills) yield encodeRecord({ t: 'will', c, p: head(will) }, will.payload)
-    for (const [c, session] of this.#sessions) {
-      yield encodeRecord({ t: 'open', c, a: session.absentSince })
-      const s = [...session.subscriptions.values()].map(({ filter, qos }) => ({ topic: filter, qos }))
-      if (s.length > 0) yield encodeRecord({ t: 'sub', c, s })
-      for (const m of session.incoming.keys()) yield encodeRecord({ t: 'in', c, m })
-    }
-    yield* this.#queueSnapshot()
-  }
-
-  /** What is queued, in the order it came, each message once however many sessions it waits in. */
-  *#queueSnapshot(): Generator<Buffer> {
-    const queued = new Map<number, { readonly entry: Queued; readonly to: QueuedFor[] }>()
-    const released: { c: string; m: number }[] = []
-    for (const [c, session] of this.#sessions) {
-      for (const entry of [...session.inflight.values(), ...session.unsent]) {
-        const { order, n, qos: o, packetId: m } = entry
-        const same = queued.get(order) ?? { entry, to: [] }
-        if (same.to.length === 0) queued.set(order, same)
-        same.to.push({ c, n, o, m })
-        if (entry.released) released.push({ c, m })
-      }
-    }
-    for (const [, { entry, to }] of [...queued].sort(([a], [b]) => a - b)) {
-      yield encodeRecord({ t: 'enq', to, x: 0, a: entry.at, p: head(entry) }, entry.payload)
-    }
-    for (const { c, m } of released) yield encodeRecord({ t: 'rel', c, m })
+    if (this.#state.applied > this.#marked) this.#record({ t: 'mark' })
   }
 }
 
-/** `$hub/last/…` is made anew from the registry on every start, `$SYS/…` by the statistics. */
-function isJournalled(topic: string): boolean {
-  return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
-}
+/** Retained messages that may be looked at in a turn without one that may be read. */
+const lookedAt = 256
 
-function find(entries: Iterable<Queued>, n: number): Queued | undefined {
-  for (const entry of entries) if (entry.n === n) return entry
-  return undefined
+/** Those of `found` that the session may read; undefined is a pause. */
+function* permitted<T extends { readonly topic: string }>(
+  session: Session,
+  found: Iterable<T | undefined>,
+): Generator<T | undefined> {
+  let looked = 0
+  for (const message of found) {
+    if (message === undefined || session.mayReceive(message.topic)) {
+      looked = 0
+      yield message
+    } else if (++looked === lookedAt) {
+      looked = 0
+      yield undefined
+    }
+  }
 }

@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+import { clientAddress, type Networks, plainAddress } from '../proxy.js'
+import { noNames } from '../tls.js'
 import type { Peer } from './connection.js'
-import { clientAddress, type Networks, plainAddress } from './proxy.js'
 
 export interface WebSocketsOptions {
   /** Whose pages may connect beside the dashboard's own; `*` is everybody's. */
@@ -90,7 +91,7 @@ export class WebSockets {
       this.#streams.set(stream, address)
       stream.once('close', () => this.#streams.delete(stream))
       stream.on('error', () => {})
-      accept(stream, { address, listener: 'encrypted' in socket ? 'wss' : 'ws' })
+      accept(stream, { address, listener: 'encrypted' in socket ? 'wss' : 'ws', certificate: noNames })
     })
   }
 

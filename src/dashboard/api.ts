@@ -114,6 +114,24 @@ export interface JobProgress {
   readonly finished: boolean
 }
 
+/** Whom this hub takes this page for. */
+export interface Session {
+  /** `open`: nobody is asked; `anonymous`: neither, though others reach the hub; `required`: everybody is. */
+  readonly auth: 'open' | 'anonymous' | 'required'
+  readonly user: string
+  readonly kind: string
+  /** May it replay and drop? */
+  readonly mayChange: boolean
+}
+
+/** What MQTT asks for; both are missing where nobody is asked. */
+export interface Credentials {
+  readonly username?: string
+  readonly password?: string
+  /** When the password has to be renewed, by the hub's clock. */
+  readonly expires?: number
+}
+
 export interface HistoryRequest {
   readonly series: string
   readonly from: number
@@ -132,10 +150,57 @@ export class ApiError extends Error {
 }
 
 let skew = 0
+let leaving = false
 
 /** Now by the hub's clock: the ages must be right on a phone whose own clock is not. */
 export function hubNow(): number {
   return Date.now() - skew
+}
+
+/** A hub from before there were users asks nobody. */
+export async function fetchSession(): Promise<Session> {
+  return get<Session>('/api/session').catch((error: unknown) => {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error
+    return { auth: 'open', user: '', kind: '', mayChange: true }
+  })
+}
+
+/** What the next MQTT connection shows; asking again also extends what the connections of this login have. */
+export async function fetchCredentials(): Promise<Credentials> {
+  try {
+    return (await (await post('/api/session/token', {}, AbortSignal.timeout(8000))).json()) as Credentials
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return {}
+    throw error
+  }
+}
+
+/** Ends the login, and goes to where one signs in. Rejects when the hub did not hear of it. */
+export async function signOut(): Promise<void> {
+  // Its answers to what is still asked are 401 from now on.
+  leaving = true
+  try {
+    await post('/api/logout', {}, AbortSignal.timeout(8000))
+  } catch (error) {
+    leaving = false
+    if (!(error instanceof ApiError) || error.status !== 401) throw error
+  }
+  location.replace('/login')
+}
+
+/** The same page anew, with nothing of what it has shown. */
+export function reload(): void {
+  if (leaving) return
+  leaving = true
+  location.reload()
+}
+
+/** To where one signs in, and from there back to here. */
+function signIn(): void {
+  if (leaving) return
+  leaving = true
+  const here = location.pathname + location.search + location.hash
+  location.replace(`/login?${new URLSearchParams({ next: here })}`)
 }
 
 export async function fetchSeries(): Promise<readonly SeriesRow[]> {
@@ -205,12 +270,13 @@ export async function moveDead(
   return last
 }
 
-async function post(path: string, body: unknown): Promise<Response> {
+async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
   const response = await fetch(path, {
     method: 'POST',
     cache: 'no-store',
     headers: { accept: 'application/x-ndjson, application/json', 'content-type': 'application/json' },
     body: JSON.stringify(body),
+    ...(signal && { signal }),
   })
   return checked(response)
 }
@@ -228,6 +294,7 @@ async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 async function checked(response: Response): Promise<Response> {
   readClock(response)
   if (response.ok) return response
+  if (response.status === 401) signIn()
   const body = (await response.json().catch(() => ({}))) as { message?: string }
   throw new ApiError(response.status, body.message ?? `The hub answered ${response.status}.`)
 }

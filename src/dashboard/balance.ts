@@ -5,6 +5,8 @@ import { element, Keyed, make, put } from './nodes.js'
 import { countText, dependencyText, manyText, momentText, shareText, sinceText, spanText } from './wording.js'
 
 const pollEvery = 2000
+/** Rights change seldom. */
+const forbiddenEvery = 30_000
 const hoursShown = 24
 const mostRows = 500
 /** A count may be between two places at the moment it is read: only what is odd twice running is. */
@@ -121,6 +123,11 @@ export class BalancePage {
     clearTimeout(this.#timer)
   }
 
+  /** Why nothing can be changed from here; empty: it can. */
+  set readOnly(why: string) {
+    this.#dead.readOnly = why
+  }
+
   filter(text: string): void {
     this.#filter = text.trim()
     this.#device = undefined
@@ -174,8 +181,21 @@ export class BalancePage {
       await this.#dead.refresh(balance)
     }
     this.#root.dataset.stale = String(!Array.isArray(answer))
-    if (!Array.isArray(answer)) this.#old(answer)
-    if (asked === this.#asked) this.#soon(pollEvery)
+    const forbidden = answer instanceof ApiError && answer.status === 403
+    if (forbidden) this.#forbidden(answer.message)
+    else if (!Array.isArray(answer)) this.#old(answer)
+    if (asked === this.#asked) this.#soon(forbidden ? forbiddenEvery : pollEvery)
+  }
+
+  /** Not for this user. What was read before that is of no use now. */
+  #forbidden(why: string): void {
+    this.#root.dataset.forbidden = 'true'
+    const section = this.#verdict.closest('section') as HTMLElement
+    section.dataset.state = 'unknown'
+    element('verdict-help').hidden = true
+    put(this.#verdict, 'Not shown to you')
+    put(element('verdict-text'), why)
+    put(element('balance-note'), '')
   }
 
   /** What is on the page was so once; now nobody knows. */
@@ -194,6 +214,7 @@ export class BalancePage {
   }
 
   #draw(balance: Balance): void {
+    delete this.#root.dataset.forbidden
     put(element('balance-note'), '')
     const { received, residual, since, spool, queue } = balance
     const now = hubNow()

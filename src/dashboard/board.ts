@@ -58,6 +58,15 @@ export class Board {
     return this.#tiles.get(key)
   }
 
+  /** Those whose topic or tags name one of these, in the board's order. */
+  named(...names: readonly string[]): readonly Tile[] {
+    // A single character names too much.
+    const wanted = names.filter(name => name.length > 1).map(levelsOf)
+    return [...this.#tiles.values()]
+      .filter(tile => tile.bears(wanted))
+      .sort((a, b) => byPlace(a.label, b.label) || byName(a, b))
+  }
+
   /** The hub's list: new series get a tile, known ones what they missed. */
   snapshot(rows: readonly SeriesRow[]): void {
     for (const row of rows) this.#place(row)
@@ -81,6 +90,7 @@ export class Board {
       const known = this.#tiles.get(last.series)
       const tile = known ?? this.#add(infoOf(last))
       if (last.unit !== undefined) tile.unit = last.unit
+      tile.topic = reading.topic
       if (reading.time >= tile.time) {
         const news = reading.time > tile.time
         tile.take(reading.time, last.value, reading.quality, reading.received, !retained)
@@ -232,10 +242,13 @@ export class Tile {
   readonly #area: SVGPathElement
   #label: Label
   #haystack = ''
+  #named: { readonly topic: string | undefined; readonly texts: readonly string[] } = { topic: undefined, texts: [] }
   #unitText = ''
   #decimals = 0
   #drawnAt = 0
   #heard = 0
+  /** Of the reading it shows; empty when that is from the store. */
+  topic = ''
   time = 0
   value: Value = ''
   quality: Quality | undefined
@@ -304,6 +317,15 @@ export class Tile {
 
   get stale(): boolean {
     return hubNow() - this.#heard > this.#cadence.limit
+  }
+
+  /** `names` as {@link levelsOf} makes them. */
+  bears(names: readonly string[]): boolean {
+    const topic = this.topic || (this.info.tags.topic ?? '')
+    if (this.#named.topic !== topic) {
+      this.#named = { topic, texts: [topic, ...Object.values(this.info.tags)].map(levelsOf) }
+    }
+    return names.some(name => this.#named.texts.some(text => text.includes(name)))
   }
 
   matches(words: readonly string[]): boolean {
@@ -418,6 +440,11 @@ function byPlace(a: { readonly place: string }, b: { readonly place: string }): 
 
 function byName(a: Tile, b: Tile): number {
   return order.compare(a.label.device, b.label.device) || order.compare(a.label.name, b.label.name)
+}
+
+/** `a/b` and the device `a-b` are written differently and named alike. */
+function levelsOf(text: string): string {
+  return `-${text.toLowerCase().replaceAll(/[/_.:-]+/g, '-')}-`
 }
 
 function infoOf(last: LastValue): SeriesInfo {

@@ -11,6 +11,8 @@ import {
 import { element, Keyed, make, put } from './nodes.js'
 import { bytesText, countText, manyText, momentText } from './wording.js'
 
+const deadHint =
+  'What cannot be stored as it is. Replay tries again, after a mapping was mended for instance; drop gives up on it.'
 const shown = 50
 const mostBytes = 2000
 /** The counts tell what is new; what they cannot tell, such as another attempt, is seen at the latest then. */
@@ -48,6 +50,7 @@ export class DeadPanel {
   #read = ''
   #readAt = 0
   #busy = false
+  #readOnly = ''
   #outcome = ''
 
   /** `changed`: something was replayed or dropped. `filterBy` takes the device whose name was clicked. */
@@ -79,6 +82,13 @@ export class DeadPanel {
         chip.setAttribute('aria-pressed', String(reason === this.#reason))
       },
     )
+  }
+
+  /** Why nothing can be changed from here; empty: it can. */
+  set readOnly(why: string) {
+    this.#readOnly = why
+    put(element('dead-hint'), why ? `What cannot be stored as it is. ${why}` : deadHint)
+    this.#draw()
   }
 
   filter(text: string): void {
@@ -187,7 +197,7 @@ export class DeadPanel {
     ] as const) {
       if (!button) continue
       // With a part of them in view, all would be others than one sees.
-      button.hidden = this.#text !== '' && device === undefined
+      button.hidden = this.#readOnly !== '' || (this.#text !== '' && device === undefined)
       put(button, device ? `${word} all of ${device}` : count === 1 ? word : `${word} all ${countText(count)}`)
       const which = device ? `all dead letters of ${device}` : manyText(count, 'dead letter')
       button.setAttribute('aria-label', `${word} ${which} with the reason ${reason}`)
@@ -196,6 +206,7 @@ export class DeadPanel {
     if (made) made.group = group
     made?.letters.show(letters)
     for (const button of root.querySelectorAll('button')) if (button.dataset.action) button.disabled = this.#busy
+    for (const buttons of root.querySelectorAll<HTMLElement>('.letter-buttons')) buttons.hidden = this.#readOnly !== ''
   }
 
   /** What the buttons of a group act on, and how many that is. */

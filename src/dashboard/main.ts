@@ -1,18 +1,24 @@
+import { Account, whyNotChange } from './account.js'
 import { ApiError, fetchDevices, fetchSeries } from './api.js'
 import { BalancePage } from './balance.js'
 import { Board } from './board.js'
 import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
-import { Feed, type LastReading } from './feed.js'
+import { DevicePage } from './device.js'
+import { Feed, type FeedPart, type LastReading } from './feed.js'
 import { element } from './nodes.js'
-import { PresencePanel } from './presence.js'
+import { deviceAddress, PresencePanel } from './presence.js'
+import { Refusals } from './refusals.js'
 import { Status } from './status.js'
+import { nameText } from './wording.js'
 
 const board = new Board(element('groups'), element('matches'))
+const refusals = new Refusals()
 const presence = new PresencePanel(
   element('devices'),
   element('presence-count'),
   element('devices-note'),
   element<HTMLTemplateElement>('device-template'),
+  refusals,
 )
 const status = new Status(element('connection'), element('connection-text'), element('rate'), element('banners'))
 const detail = new Detail(selection => {
@@ -20,6 +26,16 @@ const detail = new Detail(selection => {
   navigate(selection)
 })
 const balance = new BalancePage(() => status.ask(), leaveBalance, filterBy)
+const device = new DevicePage(board, refusals, rows => {
+  presence.snapshot(rows)
+  device.snapshot(rows)
+})
+const account = new Account(session => {
+  balance.readOnly = whyNotChange(session)
+  device.users = session.auth === 'required'
+  const anonymous = session.user ? unnamedNotice : anonymousNotice
+  status.notice('anonymous', session.auth === 'anonymous' ? anonymous : undefined)
+})
 status.onReady = ready => {
   // Only a hub that keeps a balance says what waits.
   if (ready) element('pages').hidden = ready.waiting === undefined
@@ -27,15 +43,50 @@ status.onReady = ready => {
 }
 const feed = new Feed(`dashboard-${randomHex(8)}`, {
   state: (state, reason) => status.connection(state, reason),
-  subscribed: () => void synchronise(),
+  subscribed: parts => {
+    if (asked || !account.session) void account.ask()
+    asked = true
+    denied = parts
+    device.refusalsReadable = !denied.includes('refusals')
+    device.presenceReadable = !denied.includes('presence')
+    presence.readable = device.presenceReadable
+    void synchronise()
+  },
   reading: (reading, retained) => {
     if (!retained) status.reading()
     if (early) early.set(reading.topic, reading)
     else take(reading, retained)
   },
-  presence: body => presence.take(body),
+  presence: body => {
+    presence.take(body)
+    device.presence(body)
+  },
+  refusal: body => {
+    refusals.take(body)
+    presence.refused(body.clientId)
+    device.refused(body.clientId)
+  },
 })
 
+const anonymousNotice = {
+  tone: 'anonymous',
+  title: 'Open to all.',
+  text: 'Anyone who reaches this hub may read and publish everything (auth.anonymous).',
+}
+/** There are users, and one for who gives no name. */
+const unnamedNotice = {
+  tone: 'anonymous',
+  title: 'Not signed in.',
+  text: 'You see what this hub shows to anyone (auth.anonymous).',
+  more: { text: 'Sign in', href: '/login' },
+}
+/** Where readings are not pushed to this page, they are asked for. */
+const askEvery = 10_000
+
+/** What the hub does not push to this user. */
+let denied: readonly FeedPart[] = []
+/** Has the hub been asked who this is? A new connection may be another's. */
+let asked = false
 /** What was chosen by hand holds for the next chart too. */
 let chosen: string | undefined
 /** Has the hub's list been read? Before that an unknown series is only not known yet. */
@@ -56,17 +107,35 @@ function take(reading: LastReading, retained: boolean): void {
 /** The hub's whole state, asked for whenever the feed starts anew. */
 async function synchronise(): Promise<void> {
   clearTimeout(again)
+  const unseen = new Set<string>(denied.includes('readings') ? ['live readings'] : [])
+  if (denied.includes('presence')) unseen.add('who is online')
+  const isForbidden = (error: unknown) => error instanceof ApiError && error.status === 403
+  if (denied.includes('readings')) again = setTimeout(() => void synchronise(), askEvery)
   const [series] = await Promise.all([
     fetchSeries().catch((error: unknown) => {
+      if (isForbidden(error)) unseen.add('readings')
       // The store may be down; what the broker has retained is on its way. Asked again in a while.
-      if (!(error instanceof ApiError) || error.status >= 500) again = setTimeout(() => void synchronise(), 10_000)
+      if (!(error instanceof ApiError) || error.status >= 500) {
+        clearTimeout(again)
+        again = setTimeout(() => void synchronise(), askEvery)
+      }
       return undefined
     }),
     fetchDevices().then(
-      devices => presence.snapshot(devices),
-      () => presence.snapshot([]),
+      rows => {
+        presence.snapshot(rows)
+        device.snapshot(rows)
+      },
+      (error: unknown) => {
+        if (isForbidden(error)) unseen.add('devices')
+        presence.snapshot([])
+      },
     ),
   ])
+  const { user = '' } = account.session ?? {}
+  const what = [...unseen].join(', ')
+  const text = `The user ${user} may not read all that this page shows: ${what} ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
+  status.notice('unseen', unseen.size > 0 ? { tone: 'unseen', title: 'A part of it.', text } : undefined)
   if (series) {
     board.snapshot(series)
     listed = true
@@ -93,21 +162,44 @@ function onBalance(): boolean {
   return location.hash === balanceAddress
 }
 
+/** The client whose page the address names. */
+function onDevice(): string | undefined {
+  return new URLSearchParams(location.hash.slice(1)).get('device') || undefined
+}
+
 /** The page of the address, before what is open on it. */
 function showPage(focus: boolean): void {
+  const clientId = onDevice()
   const shown = onBalance() ? 'balance' : 'board'
   const other = balance.shown !== onBalance()
   if (onBalance()) balance.show(focus)
   else balance.hide()
-  element('page').hidden = onBalance()
+  if (clientId !== undefined) device.show(clientId, focus)
+  else if (device.shown) leaveDevice()
+  element('page').hidden = onBalance() || clientId !== undefined
   for (const link of element('pages').querySelectorAll('a')) {
-    if (link.dataset.page === shown) link.setAttribute('aria-current', 'page')
+    if (link.dataset.page === shown && clientId === undefined) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
   if (!other) return
   const search = element<HTMLInputElement>('search')
   search.value = filters[shown]
   search.placeholder = onBalance() ? 'Filter by device, topic, reason' : 'Filter by room, device, field'
+}
+
+function openDevice(clientId: string): void {
+  if (onDevice() !== clientId) history.pushState(null, '', deviceAddress(clientId))
+  followAddress(true)
+  scrollTo({ top: 0 })
+}
+
+/** Back to where it was chosen. */
+function leaveDevice(): void {
+  const left = element('device').dataset.client
+  device.hide()
+  if (onBalance() || left === undefined) return
+  // When the board is shown again.
+  queueMicrotask(() => presence.link(left)?.focus({ preventScroll: true }))
 }
 
 /** This hub keeps no balance: back to what there is. */
@@ -171,7 +263,8 @@ function followAddress(focus = false): void {
   if (!selection) {
     board.select(undefined)
     detail.close()
-    document.title = onBalance() ? `Balance · ${title}` : title
+    const name = onDevice()
+    document.title = onBalance() ? `Balance · ${title}` : name === undefined ? title : `${nameText(name)} · ${title}`
     return
   }
   const tile = board.tile(selection.key)
@@ -199,6 +292,13 @@ function onPage(): void {
     navigate({ key, range: chosen ?? rangeFor(board.tile(key)?.interval ?? 0) })
   })
 
+  element('devices').addEventListener('click', event => {
+    const clientId = (event.target as Element).closest<HTMLElement>('li')?.dataset.client
+    if (clientId === undefined || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
+    event.preventDefault()
+    openDevice(clientId)
+  })
+
   const search = element<HTMLInputElement>('search')
   search.addEventListener('input', () => filterBy(search.value))
   document.addEventListener('keydown', event => {
@@ -208,18 +308,19 @@ function onPage(): void {
       search.focus()
       search.select()
     }
-    if (event.key !== 'Escape') return
+    if (event.key !== 'Escape' || account.isOpen) return
     if (typing && search.value) filterBy('')
     else if (!onBalance()) navigate(undefined)
   })
 
   document.querySelector('.skip')?.addEventListener('click', event => {
     event.preventDefault()
-    element(onBalance() ? 'balance' : 'board').focus()
+    element(onBalance() ? 'balance' : device.shown ? 'device' : 'board').focus()
   })
   document.addEventListener('click', event => {
-    const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a')
+    const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a, a.back')
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
+    if (link.getAttribute('href') === '/login') return
     event.preventDefault()
     if (link.getAttribute('href') === balanceAddress) return openBalance()
     navigate(undefined)
@@ -250,6 +351,7 @@ function onPage(): void {
 onPage()
 showPage(false)
 status.start()
+void account.ask()
 feed.start()
 setInterval(() => {
   status.tick()
@@ -257,5 +359,6 @@ setInterval(() => {
   board.tick()
   presence.tick()
   detail.tick()
+  device.tick()
   balance.tick()
 }, 1000)

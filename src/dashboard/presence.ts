@@ -1,12 +1,21 @@
 import { type DeviceRow, hubNow } from './api.js'
 import type { Presence } from './feed.js'
-import { sinceText, spanText } from './wording.js'
+import { arrange } from './nodes.js'
+import type { Refusals } from './refusals.js'
+import { nameText, sinceText, spanText } from './wording.js'
 
 interface Row {
   readonly element: HTMLElement
+  readonly link: HTMLAnchorElement
   readonly since: HTMLElement
-  presence: Presence
+  readonly mark: HTMLElement
+  readonly clientId: string
+  /** Unknown of one that was refused and never was here. */
+  presence: Presence | undefined
 }
+
+/** The address of a client's page. */
+export const deviceAddress = (clientId: string) => `#${new URLSearchParams({ device: clientId })}`
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
 /** Rows drawn at most; the filter reaches the others. */
@@ -14,21 +23,36 @@ const most = 300
 /** Pages like this one are clients too, but nobody's devices. */
 const pages = /^dashboard-[0-9a-f]{16}$/
 
-/** Who is connected. Offline devices first: they are what one looks for. */
+/** Who is connected, or was refused. Offline devices first: they are what one looks for. */
 export class PresencePanel {
   readonly #list: HTMLElement
   readonly #count: HTMLElement
   readonly #note: HTMLElement
   readonly #rows = new Map<string, Row>()
   readonly #template: HTMLTemplateElement
+  readonly #refusals: Refusals
   #words: readonly string[] = []
   #frame = 0
+  #readable = true
 
-  constructor(list: HTMLElement, count: HTMLElement, note: HTMLElement, template: HTMLTemplateElement) {
+  constructor(
+    list: HTMLElement,
+    count: HTMLElement,
+    note: HTMLElement,
+    template: HTMLTemplateElement,
+    refusals: Refusals,
+  ) {
     this.#list = list
     this.#count = count
     this.#note = note
     this.#template = template
+    this.#refusals = refusals
+  }
+
+  /** May this page read who is connected? */
+  set readable(readable: boolean) {
+    this.#readable = readable
+    this.#later()
   }
 
   get size(): number {
@@ -42,11 +66,21 @@ export class PresencePanel {
 
   take(presence: Presence): void {
     if (pages.test(presence.clientId)) return
-    const row = this.#rows.get(presence.clientId)
-    if (!row) this.#rows.set(presence.clientId, this.#make(presence))
+    const row = this.#row(presence.clientId)
     // A snapshot may be older than what was pushed meanwhile.
-    else if (presence.since >= row.presence.since) row.presence = presence
+    if (!row.presence || presence.since >= row.presence.since) row.presence = presence
     this.#later()
+  }
+
+  /** It was refused something: it has a row, were it never here. */
+  refused(clientId: string): void {
+    if (pages.test(clientId)) return
+    this.#row(clientId)
+    this.#later()
+  }
+
+  link(clientId: string): HTMLAnchorElement | undefined {
+    return this.#rows.get(clientId)?.link
   }
 
   filter(text: string): void {
@@ -56,15 +90,28 @@ export class PresencePanel {
 
   tick(): void {
     const now = hubNow()
-    for (const row of this.#rows.values()) if (row.element.isConnected) paint(row, now)
+    for (const row of this.#rows.values()) if (row.element.isConnected) this.#paint(row, now)
   }
 
-  #make(presence: Presence): Row {
+  #row(clientId: string): Row {
+    const known = this.#rows.get(clientId)
+    if (known) return known
     const element = this.#template.content.firstElementChild?.cloneNode(true) as HTMLElement
-    element.dataset.client = presence.clientId
-    const id = element.querySelector<HTMLElement>('.device-id') as HTMLElement
-    id.textContent = presence.clientId
-    return { element, since: element.querySelector<HTMLElement>('.device-since') as HTMLElement, presence }
+    const part = (selector: string) => element.querySelector(selector) as HTMLElement
+    element.dataset.client = clientId
+    const link = part('a') as HTMLAnchorElement
+    link.href = deviceAddress(clientId)
+    part('.device-id').textContent = nameText(clientId)
+    const row = {
+      element,
+      link,
+      since: part('.device-since'),
+      mark: part('.device-refused'),
+      clientId,
+      presence: undefined,
+    }
+    this.#rows.set(clientId, row)
+    return row
   }
 
   #later(): void {
@@ -78,50 +125,51 @@ export class PresencePanel {
     const now = hubNow()
     const all = [...this.#rows.values()]
     const matching = all
-      .filter(({ presence }) => {
-        const text = `${presence.clientId} ${presence.user}`.toLowerCase()
+      .filter(({ clientId, presence }) => {
+        const text = `${clientId} ${presence?.user ?? ''}`.toLowerCase()
         return this.#words.every(word => text.includes(word))
       })
       .sort(
         (a, b) =>
-          Number(a.presence.online) - Number(b.presence.online) ||
-          order.compare(a.presence.clientId, b.presence.clientId),
+          Number(a.presence?.online ?? false) - Number(b.presence?.online ?? false) ||
+          order.compare(a.clientId, b.clientId),
       )
     const rows = matching.slice(0, most)
-    for (const row of rows) paint(row, now)
-    const wanted = rows.map(row => row.element)
-    if (
-      wanted.length !== this.#list.children.length ||
-      wanted.some((element, i) => this.#list.children[i] !== element)
-    ) {
-      this.#list.replaceChildren(...wanted)
-    }
-    const online = all.filter(row => row.presence.online).length
-    this.#count.textContent = all.length === 0 ? '' : `${online} of ${all.length} online`
+    for (const row of rows) this.#paint(row, now)
+    arrange(
+      this.#list,
+      rows.map(row => row.element),
+    )
+    const present = all.filter(row => row.presence)
+    const online = present.filter(row => row.presence?.online).length
+    this.#count.textContent = present.length === 0 ? '' : `${online} of ${present.length} online`
     this.#note.textContent =
       all.length === 0
-        ? 'No device has connected yet.'
+        ? this.#readable
+          ? 'No device has connected yet.'
+          : 'Who is connected is not shown: your user may not read $hub/presence/#.'
         : matching.length === 0
           ? 'No device matches.'
           : matching.length > most
             ? `and ${matching.length - most} more: filter to see them`
             : ''
   }
-}
 
-function paint(row: Row, now: number): void {
-  const { online, since, user, clientId } = row.presence
-  const state = String(online)
-  if (row.element.dataset.online !== state) row.element.dataset.online = state
-  const text =
-    since <= 0
-      ? online
-        ? 'online'
-        : 'offline'
-      : online
-        ? `for ${spanText(now - since)}`
-        : `off for ${spanText(now - since)}`
-  if (row.since.textContent !== text) row.since.textContent = text
-  const title = `${clientId}${user ? ` (${user})` : ''}: ${online ? 'online' : 'offline'} since ${sinceText(since, now)}`
-  if (row.element.title !== title) row.element.title = title
+  #paint(row: Row, now: number): void {
+    const { clientId, presence, mark } = row
+    const { online = false, since = 0, user = '' } = presence ?? {}
+    // Who only subscribes is not counted as there or not: it may well be connected.
+    const state = presence ? String(online) : 'unknown'
+    if (row.element.dataset.online !== state) row.element.dataset.online = state
+    const word = presence ? (online ? 'online' : 'offline') : 'refused'
+    const text = since <= 0 ? word : online ? `for ${spanText(now - since)}` : `off for ${spanText(now - since)}`
+    if (row.since.textContent !== text) row.since.textContent = text
+    const refused = this.#refusals.news(clientId, presence, now)
+    if (mark.hidden !== !refused) mark.hidden = !refused
+    const refusal = refused ? `\nRefused to ${refused.action} at ${sinceText(refused.time, now)}` : ''
+    const title = `${nameText(clientId)}${user ? ` (${nameText(user)})` : ''}: ${word}${
+      since > 0 ? ` since ${sinceText(since, now)}` : ''
+    }${refusal}`
+    if (row.link.title !== title) row.link.title = title
+  }
 }

@@ -6,7 +6,7 @@ const readyEvery = 10_000
 
 const stateWords: Readonly<Record<FeedState, string>> = { live: 'Live', connecting: 'Connecting', offline: 'Offline' }
 
-interface Line {
+export interface Line {
   readonly tone: string
   readonly title: string
   readonly text: string
@@ -20,6 +20,7 @@ export class Status {
   readonly #text: HTMLElement
   readonly #rate: HTMLElement
   readonly #banners: HTMLElement
+  readonly #notices = new Map<string, Line>()
   #reason = ''
   #ready: Ready | undefined
   #asking: Promise<void> | undefined
@@ -48,6 +49,13 @@ export class Status {
     this.#text.textContent = state === 'connecting' && this.#wasLive ? 'Reconnecting' : stateWords[state]
     this.#reason = state === 'offline' ? `${reason}. What you see is the last that arrived; trying again.` : ''
     if (state === 'live') void this.ask()
+    this.#draw()
+  }
+
+  /** Something else that holds for the whole page; undefined when it no longer does. */
+  notice(key: string, line: Line | undefined): void {
+    if (line) this.#notices.set(key, line)
+    else this.#notices.delete(key)
     this.#draw()
   }
 
@@ -95,6 +103,7 @@ export class Status {
       const text = detail ? detail.charAt(0).toUpperCase() + detail.slice(1) : kept
       lines.push({ tone: state, title, text })
     }
+    lines.push(...this.#notices.values())
     // Rewritten only when different, or a screen reader would hear it every ten seconds.
     const shown = JSON.stringify(lines)
     if (shown === this.#shown) return

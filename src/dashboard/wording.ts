@@ -198,3 +198,16 @@ export function bytesText(bytes: Uint8Array, most: number): { readonly text: str
 function hexText(bytes: Uint8Array): string {
   return [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join(' ')
 }
+
+/** Control characters, and those that are not seen or turn the direction of what stands beside them. */
+const hiddenCharacters = /[\p{Cc}\u00ad\u061c\u115f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu
+
+export function hasHidden(text: string): boolean {
+  return text.search(hiddenCharacters) >= 0
+}
+
+/** A name that a device chose, with what cannot be seen in it made seen. */
+export function nameText(name: string): string {
+  if (!hasHidden(name)) return name
+  return name.replace(hiddenCharacters, char => `‹${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}›`)
+}

@@ -1,16 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ReadRules } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import { parseSeriesKey } from '../model.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Aggregate, aggregates, type HistoryQuery } from '../store/store.js'
-import { isTopicFilter } from '../topics.js'
+import { hubTopics, isTopicFilter } from '../topics.js'
+import { type Caller, type Guard, readRulesOf } from './guard.js'
 
-/** What the API asks of the hub. Bytes are JSON, made elsewhere. */
+/** What the API asks of the hub. Bytes are JSON, made elsewhere. With `rules` only what they let be read is in it. */
 export interface Api {
-  readonly series: (limit: number) => Promise<Uint8Array>
-  readonly history: (query: HistoryQuery) => Promise<Uint8Array>
-  readonly devices: () => Promise<Uint8Array>
+  readonly series: (limit: number, rules: ReadRules | undefined) => Promise<Uint8Array>
+  /** Rejects with `forbidden` when the rules do not let the series be read, or the mapping does not make it. */
+  readonly history: (query: HistoryQuery, rules: ReadRules | undefined) => Promise<Uint8Array>
+  readonly devices: (rules: ReadRules | undefined) => Promise<Uint8Array>
   readonly dead: (filter: DeadLetterFilter, limit: number) => Promise<Uint8Array>
   readonly balance: (query: BalanceParameters) => Promise<Uint8Array>
   readonly spool: () => Promise<SpoolAnswer>
@@ -109,14 +112,21 @@ function filterOf({ id, reason, device, from, to }: LetterParameters): DeadLette
 /** How often a job says how far it is. */
 const progressEveryMs = 250
 
-/** The route table. */
-export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
+/** The route table. What a route does not say in `config.allow` is for those who may read. */
+export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api; guard: Guard }): Promise<void> {
   const hide = { schema: { hide: true } }
-  app.get('/healthz', hide, async () => ({ healthy: true }))
+  const unasked = { ...hide, config: { allow: 'anyone' } } as const
+  app.get('/healthz', unasked, async () => ({ healthy: true }))
 
-  app.get('/readyz', hide, async (_request, reply) => {
+  app.get('/readyz', unasked, async (request, reply) => {
     const answer = await api.ready()
-    return reply.code(answer.ready ? 200 : 503).send(answer)
+    const { ready } = answer
+    // What it depends on, and where that is, is nothing for strangers.
+    const isKnown = await guard.identify(request).then(
+      ({ kind }) => kind !== 'device',
+      () => false,
+    )
+    return reply.code(ready ? 200 : 503).send(isKnown ? answer : { ready })
   })
 
   app.get('/metrics', hide, async (_request, reply) => {
@@ -129,10 +139,11 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     {
       schema: { summary: 'All series with their newest value', querystring: { type: 'object', properties: { limit } } },
     },
-    async ({ query }, reply) => sendJson(reply, await api.series(query.limit)),
+    async (request, reply) => sendJson(reply, await api.series(request.query.limit, rulesOf(request, '#'))),
   )
 
-  app.get<{ Querystring: HistoryParameters }>('/api/history', { schema: historySchema }, async ({ query }, reply) => {
+  app.get<{ Querystring: HistoryParameters }>('/api/history', { schema: historySchema }, async (request, reply) => {
+    const { query } = request
     const series = parseSeriesKey(query.series)
     if (!series) {
       throw new HubError(
@@ -144,19 +155,18 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     const from = query.from ?? to - 3_600_000
     if (from > to) throw new HubError('bad_request', `from (${from}) is after to (${to})`)
     const { points, fn } = query
-    return sendJson(
-      reply,
-      await api.history({ series, from: Math.round(from * 1_000), to: Math.round(to * 1_000), points, fn }),
-    )
+    const wanted = { series, from: Math.round(from * 1_000), to: Math.round(to * 1_000), points, fn }
+    return sendJson(reply, await api.history(wanted, rulesOf(request, '#')))
   })
 
-  app.get('/api/devices', { schema: { summary: 'MQTT clients: online or not, last seen' } }, async (_request, reply) =>
-    sendJson(reply, await api.devices()),
+  app.get('/api/devices', { schema: { summary: 'MQTT clients: online or not, last seen' } }, async (request, reply) =>
+    sendJson(reply, await api.devices(rulesOf(request, hubTopics.everyPresence))),
   )
 
   app.get<{ Querystring: LetterParameters & { limit: number } }>(
     '/api/dead',
     {
+      config: { allow: 'everything' },
       schema: {
         summary: 'Messages that could not be stored, with the reason, the newest first; payload in base64',
         querystring: {
@@ -176,6 +186,7 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     app.post<{ Body: LetterParameters }>(
       `/api/dead/${kind}`,
       {
+        config: { allow: 'change' },
         schema: {
           summary,
           description: 'Answers with a line of JSON every so often: how far it is. The last one is `finished`.',
@@ -195,6 +206,7 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
   app.get<{ Querystring: { hours: number; device?: string; limit: number } }>(
     '/api/balance',
     {
+      config: { allow: 'everything' },
       schema: {
         summary: 'What became of everything received: in all, by hour, and by device and hour; `residual` should be 0',
         querystring: {
@@ -211,7 +223,11 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     async ({ query: { hours, device, limit } }, reply) => sendJson(reply, await api.balance({ hours, device, limit })),
   )
 
-  app.get('/api/spool', { schema: { summary: 'The segments of the spool, and where its readers are' } }, async () => {
+  const spoolRoute = {
+    config: { allow: 'everything' },
+    schema: { summary: 'The segments of the spool, and where its readers are' },
+  } as const
+  app.get('/api/spool', spoolRoute, async () => {
     const { segments, cursors, ...more } = await api.spool()
     const ms = (time: number | undefined) => (time === undefined ? undefined : time / 1_000)
     return {
@@ -224,6 +240,7 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
   app.post<{ Body: { from: number; to?: number; topic?: string } }>(
     '/api/spool/replay',
     {
+      config: { allow: 'change' },
       schema: {
         summary: 'Handles messages again that the spool has kept (spool.keep), as under a new mapping',
         description: 'Answers as /api/dead/replay.',
@@ -261,7 +278,7 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
     if (raw.destroyed) leave()
     else raw.once('close', leave)
     let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
-    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8', 'x-content-type-options': 'nosniff' })
+    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' })
     try {
       for (let pause = 20; ; pause = Math.min(pause * 2, progressEveryMs)) {
         last = await api.progress(number)
@@ -277,6 +294,11 @@ export async function apiRoutes(app: FastifyInstance, api: Api): Promise<void> {
   }
 
   app.get('/api/openapi.json', hide, async () => app.swagger())
+}
+
+/** What of the topics that `filter` matches the caller may read; undefined: all of them. */
+function rulesOf({ caller }: FastifyRequest, filter: string): ReadRules | undefined {
+  return readRulesOf(caller as Caller, filter)
 }
 
 function sendJson(

@@ -1,29 +1,50 @@
+import { lookup } from 'node:dns/promises'
 import type { IncomingMessage } from 'node:http'
-import { createRequire } from 'node:module'
-import { isIP, type Socket } from 'node:net'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
+import type { Server as HttpsServer } from 'node:https'
+import type { Socket } from 'node:net'
 import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
+import type { Tls } from '../tls.js'
 import { type Api, apiRoutes } from './api.js'
+import { type AuthorityPort, Guard } from './guard.js'
+import { securityHeaders } from './headers.js'
+import { pages, pageTexts } from './pages.js'
+import { type Paired, sessionRoutes } from './session.js'
 
 export interface HttpOptions {
   readonly host: string
   readonly port: number
   readonly version: string
-  /** PEM; with it all is HTTPS. */
-  readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
+  /** Started; with it all is HTTPS. */
+  readonly tls?: Tls | undefined
   readonly api: Api
+  /** Undefined, or open: nobody is asked. */
+  readonly authority: AuthorityPort | undefined
+  /** auth.anonymous: who shows nothing is let in all the same, as far as the authority says. */
+  readonly anonymous: boolean
+  readonly logins: Logins
+  /** Turns a pairing code into credentials, once: see {@link Paired}. */
+  readonly redeem: (code: string) => Promise<Paired | undefined>
+  /** Opens everything; for whoever may read the files of the hub. */
+  readonly adminKey: string
+  /** Whose X-Forwarded-… headers are believed. */
+  readonly proxies: readonly string[]
   /** A request to become a WebSocket: answers it, whatever it asks for. */
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
   readonly warn: (sentence: string) => void
 }
 
+/** The largest body that anybody has a use for is a filter of dead letters. */
+const bodyLimit = 65_536
+
 /** How long a TLS handshake may take, and after it the headers of a request. */
 const patienceMs = 10_000
+
+/** How long a request may take to arrive, body and all: strangers may send some. */
+const requestMs = 30_000
 
 /** Dashboard, API, health, metrics, and the way in for MQTT over WebSocket, on one port. */
 export class HttpServer {
@@ -36,16 +57,30 @@ export class HttpServer {
   }
 
   async start(): Promise<void> {
-    const { host, port, api, version, tls, upgrade, listenError, warn } = this.#options
+    const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
+    const guard = new Guard({ ...this.#options, origins: api.origins })
+    const headersFor = securityHeaders(pageTexts())
+    // On the answer itself: so they are there whoever writes it.
+    const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
+      for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)
+    }
     const patience = { headersTimeout: patienceMs, connectionsCheckingInterval: 1_000 }
-    const secure = { ...tls, ...patience, minVersion: 'TLSv1.2', handshakeTimeout: patienceMs } as const
     const app = fastify({
-      ...(tls ? { https: secure } : { http: patience }),
+      ...(tls ? { https: { ...tls.context, ...patience, handshakeTimeout: patienceMs } } : { http: patience }),
       forceCloseConnections: true,
+      bodyLimit,
+      requestTimeout: requestMs,
       // A mistyped filter must be refused, not taken for none.
       ajv: { customOptions: { removeAdditional: false } },
       routerOptions: { maxParamLength: 2_000 },
-      frameworkErrors: (error, _request, reply: FastifyReply) => {
+      clientErrorHandler: (error, socket) => {
+        const [status, message] = malformed[error.code] ?? ['400 Bad Request', 'this is no HTTP request']
+        if (error.code !== 'ECONNRESET')
+          refuse(socket, status, { error: 'bad_request', message }, headersFor(undefined))
+        else socket.destroy()
+      },
+      frameworkErrors: (error, request, reply: FastifyReply) => {
+        secureAnswer(reply, request.headers.host)
         void reply.code(error.statusCode ?? 400).send({ error: 'bad_request', message: error.message })
       },
     })
@@ -54,6 +89,8 @@ export class HttpServer {
       const hubError = error instanceof HubError ? error : undefined
       const status = hubError?.httpStatus ?? (error as { statusCode?: number }).statusCode ?? 500
       if (status >= 500 && !hubError) warn(`http: ${describe(error)}`)
+      if (status === 401) reply.header('www-authenticate', 'Bearer realm="telehub"')
+      if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
       void reply.code(status).send({
         error: hubError?.code ?? (status < 500 ? 'bad_request' : 'internal'),
         message: status >= 500 && !hubError ? 'something went wrong in the hub; its log says what' : describe(error),
@@ -64,23 +101,32 @@ export class HttpServer {
     })
     // A page of another site may send what a form can send: not JSON, and not without saying where it comes from.
     app.removeContentTypeParser('text/plain')
-    app.addHook('onRequest', async ({ method, headers: { origin, host } }) => {
-      if (['GET', 'HEAD', 'OPTIONS'].includes(method) || origin === undefined) return
-      if (isOwnPage(origin, host, this.#options.host) || api.origins.some(one => one === '*' || one === origin)) return
-      const sentence = `requests of pages at ${origin} are not taken; this hub is at ${host}, and ws.origins may allow others`
-      throw new HubError('forbidden', sentence)
-    })
-    app.addHook('onSend', async (_request, reply) => {
-      reply.header('x-content-type-options', 'nosniff')
+    app.decorateRequest('caller', undefined)
+    app.addHook('onRequest', async (request, reply) => {
+      secureAnswer(reply, request.headers.host)
+      return guard.check(request, reply)
     })
     await app.register(fastifySwagger, {
-      openapi: { info: { title: 'telehub', version, description: 'Times are milliseconds since the epoch.' } },
+      openapi: {
+        info: { title: 'telehub', version, description: 'Times are milliseconds since the epoch.' },
+        components: { securitySchemes },
+        security: guard.open ? [] : Object.keys(securitySchemes).map(name => ({ [name]: [] })),
+      },
     })
-    await app.register(apiRoutes, api)
-    await app.register(dashboard)
-    app.server.on('upgrade', upgrade)
+    await app.register(apiRoutes, { api, guard })
+    await app.register(sessionRoutes, { guard, authority, logins, redeem, now: () => api.now() / 1_000 })
+    await app.register(async app => pages(app, guard))
+    app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      const fault = guard.hostFault(request)
+      const answer = { error: 'forbidden', message: fault ?? '' }
+      if (fault) refuse(socket, '403 Forbidden', answer, headersFor(undefined))
+      else upgrade(request, socket, head)
+    })
+    tls?.onChange(() => (app.server as HttpsServer).setSecureContext(tls.context))
     try {
-      await app.listen({ host, port })
+      // Fastify would give each address of localhost a server of its own, which no new certificate would reach.
+      const address = tls && host === 'localhost' ? (await lookup(host)).address : host
+      await app.listen({ host: address, port })
     } catch (error) {
       throw listenError(error, 'http.port', host, port)
     }
@@ -99,32 +145,40 @@ export class HttpServer {
   }
 }
 
-/** The dashboard's own files, and the two libraries it imports, as their packages ship them. */
-async function dashboard(app: FastifyInstance): Promise<void> {
-  const require = createRequire(import.meta.url)
-  const packageFile = (name: string, file: string) => join(dirname(require.resolve(`${name}/package.json`)), file)
-  const vendor: Readonly<Record<string, string>> = {
-    'mqtt.js': packageFile('mqtt', 'dist/mqtt.esm.js'),
-    'uplot.js': packageFile('uplot', 'dist/uPlot.esm.js'),
-    'uplot.css': packageFile('uplot', 'dist/uPlot.min.css'),
-  }
-  await app.register(fastifyStatic, {
-    root: fileURLToPath(new URL('../dashboard', import.meta.url)),
-    cacheControl: true,
-    maxAge: 0,
-  })
-  for (const [name, path] of Object.entries(vendor)) {
-    app.get(`/vendor/${name}`, { schema: { hide: true } }, (_request, reply) =>
-      reply.sendFile(path, '/', { maxAge: '1d' }),
-    )
-  }
+/** How one says who one is, for /api/openapi.json. */
+const securitySchemes = {
+  cookie: {
+    type: 'apiKey',
+    in: 'cookie',
+    name: 'telehub',
+    description: 'As POST /api/login gives it to a browser; over TLS its name is __Host-telehub.',
+  },
+  key: { type: 'http', scheme: 'bearer', description: 'An API key, thk_…, or the key in admin.key of data.dir.' },
+} as const
+
+/** What Node found wrong with the bytes of a request, when it says more than that. */
+const malformed: Readonly<Record<string, readonly [status: string, message: string]>> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KB'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request took too long to arrive'],
 }
 
-/** A name that somebody's DNS points at a loopback address would make their page the hub's own. */
-function isOwnPage(origin: string, host: string | undefined, listening: string): boolean {
-  if (!URL.canParse(origin)) return false
-  const page = new URL(origin)
-  const isAddress = page.hostname === 'localhost' || isIP(page.hostname.replace(/^\[|\]$/g, '')) !== 0
-  const isLoopback = listening === 'localhost' || listening === '::1' || listening.startsWith('127.')
-  return page.host === host && (isAddress || !isLoopback)
+/** Answers where there is no request that could be answered, and ends the connection. */
+function refuse(
+  socket: Socket,
+  status: string,
+  answer: { readonly error: string; readonly message: string },
+  headers: readonly (readonly [name: string, value: string])[],
+): void {
+  // Without a listener a reset connection would end the process.
+  socket.on('error', () => {})
+  if (!socket.writable) return void socket.destroy()
+  const body = JSON.stringify(answer)
+  const all = [
+    ...headers,
+    ['connection', 'close'],
+    ['content-type', 'application/json; charset=utf-8'],
+    ['content-length', Buffer.byteLength(body)],
+  ]
+  socket.write(`HTTP/1.1 ${status}\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)
+  socket.destroySoon()
 }

@@ -1,6 +1,10 @@
-import { type DeadLetter, messageId, type Series, seriesKey } from '../model.js'
+import { setImmediate as turn } from 'node:timers/promises'
+import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
+import { HubError } from '../errors.js'
+import { type DeadLetter, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
+import { hubTopics } from '../topics.js'
 import type { Balance, Places, SheetLine } from './balance.js'
 import type { Dependencies } from './dependencies.js'
 import type { Mapping } from './mapping.js'
@@ -25,7 +29,7 @@ export interface BalanceQuery {
 
 /**
  * What the API asks of the processor thread. Answers are JSON bytes, made here so that the broker thread has nothing to
- * do but pass them on; times in milliseconds.
+ * do but pass them on; times in milliseconds. With `rules` only what they let be read is in it.
  */
 export class Answers {
   readonly #options: AnswersOptions
@@ -34,21 +38,39 @@ export class Answers {
     this.#options = options
   }
 
-  async series(limit: number): Promise<Uint8Array> {
+  /** A series is in it if the mapping makes it, and from topics alone that may be read. */
+  async series(limit: number, rules: ReadRules | undefined): Promise<Uint8Array> {
     const { dependencies, store } = this.#options
-    const found = await dependencies.ask('store', () => store.series(limit))
-    return json({ series: found.map(series => this.#describe(series)) })
+    const found = await dependencies.ask('store', () => store.series(rules ? mostSeries : limit))
+    const readable: Series[] = []
+    for (const [i, series] of found.entries()) {
+      if (readable.length >= limit) break
+      // Others of this thread must not wait for all of them.
+      if (rules && i % atOnce === atOnce - 1) await turn()
+      if (!rules || this.#isReadable(series, rules)) readable.push(series)
+    }
+    return json({ series: readable.map(series => this.#describe(series)) })
   }
 
-  async history(query: HistoryQuery): Promise<Uint8Array> {
+  /** Throws `forbidden` when the series may not be read; the same for one that there is not. */
+  async history(query: HistoryQuery, rules: ReadRules | undefined): Promise<Uint8Array> {
     const { dependencies, store } = this.#options
+    if (rules && !this.#isReadable(query.series, rules)) {
+      const key = seriesKey(query.series)
+      throw new HubError(
+        'forbidden',
+        `${key}: the mapping makes it from no topic, or from one that this user may not read`,
+      )
+    }
     const { times, values } = await dependencies.ask('store', () => store.history(query))
     return json({ times: times.map(time => time / 1_000), values })
   }
 
-  devices(): Uint8Array {
+  /** A device is in it if its presence may be read. */
+  devices(rules: ReadRules | undefined): Uint8Array {
     const devices = this.#options.registry
       .devices()
+      .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
       .map(device => ({ ...device, since: device.since / 1_000, lastSeen: device.lastSeen / 1_000 }))
     return json({ devices })
   }
@@ -78,6 +100,12 @@ export class Answers {
     })
   }
 
+  /** By what is certain: what the mapping would make, not what was seen, which is forgotten or can be forged. */
+  #isReadable(series: SeriesId, rules: ReadRules): boolean {
+    const sources = this.#options.mapping.sourcesOf(series)
+    return sources.length > 0 && sources.every(source => readsAll(rules, source))
+  }
+
   #describe(series: Series) {
     const { measurement, tags, field, type, last } = series
     return {
@@ -91,6 +119,12 @@ export class Answers {
     }
   }
 }
+
+/** So many series are looked at before others get their turn. */
+const atOnce = 1_000
+
+/** What the API gives at most. */
+const mostSeries = 100_000
 
 /** Bytes of payloads in one answer. */
 const mostAnswered = 64e6

@@ -1,4 +1,4 @@
-import { type Message, type Reading, seriesKey } from '../model.js'
+import { type FieldValue, type Message, type Point, type Reading, seriesKey } from '../model.js'
 import { hubTopics } from '../topics.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
@@ -17,9 +17,12 @@ export interface LiveOptions {
   readonly push: (pushes: readonly Push[]) => Promise<void>
 }
 
+/** Characters of one push: values past it are in the store alone. Names are in each value, so a small batch grows large. */
+const mostPushed = 1e6
+
 /**
  * From messages to the screen: keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}`.
- * Of the messages of one topic in a batch only the newest is decoded and pushed.
+ * Of the messages of one topic in a batch only the newest is decoded and pushed, of one series its newest value.
  */
 export class Live {
   readonly #options: LiveOptions
@@ -47,8 +50,9 @@ export class Live {
       const reading = mapping.read(message)
       if ('reason' in reading || reading.points.length === 0) continue
       const json = this.#toJson(reading)
-      const forgotten = registry.said(message.topic, json)
-      if (forgotten !== undefined) pushes.push({ topic: hubTopics.last(forgotten), json: '' })
+      for (const forgotten of registry.said(message.topic, json)) {
+        pushes.push({ topic: hubTopics.last(forgotten), json: '' })
+      }
       pushes.push({ topic: hubTopics.last(message.topic), json })
     }
     if (pushes.length > 0) await push(pushes)
@@ -56,17 +60,25 @@ export class Live {
   }
 
   #toJson({ message, points, quality }: Reading): string {
-    const values = points.flatMap(({ measurement, tags, fields }) =>
-      fields.map(([field, value]) => ({
-        series: seriesKey({ measurement, tags, field }),
-        measurement,
-        tags: Object.fromEntries(tags),
-        field,
-        value,
-        unit: this.#options.mapping.unit(measurement, field),
-      })),
-    )
+    const newest = new Map<string, { point: Point; field: string; value: FieldValue }>()
+    for (const point of points) {
+      for (const [field, value] of point.fields) {
+        const series = seriesKey({ measurement: point.measurement, tags: point.tags, field })
+        if (point.time >= (newest.get(series)?.point.time ?? -Infinity)) newest.set(series, { point, field, value })
+      }
+    }
+    const values: string[] = []
+    let length = 0
+    for (const [series, { point, field, value }] of newest) {
+      const { measurement, tags } = point
+      const unit = this.#options.mapping.unit(measurement, field)
+      const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
+      length += json.length
+      if (values.length > 0 && length > mostPushed) break
+      values.push(json)
+    }
     const time = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
-    return JSON.stringify({ topic: message.topic, time, received: message.receivedAt / 1_000, quality, values })
+    const head = JSON.stringify({ topic: message.topic, time, received: message.receivedAt / 1_000, quality })
+    return `${head.slice(0, -1)},"values":[${values.join(',')}]}`
   }
 }

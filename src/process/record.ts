@@ -12,6 +12,9 @@ export interface RecordOptions {
 /** So many messages are decoded before others get their turn. */
 const atOnce = 1_000
 
+/** So many points are held before they are written: a message may hold one for every few of its bytes. */
+const mostHeld = 20_000
+
 /** From messages to stored points: decode, map, write. What the store or a decoder refuses is rejected with its reason. */
 export class Record {
   readonly #options: RecordOptions
@@ -23,8 +26,16 @@ export class Record {
   async handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
     const { mapping, store, recorded } = this.#options
     const outcomes: Outcome[] = new Array(messages.length).fill('ack')
-    const points: Point[] = []
-    const owners: number[] = []
+    let points: Point[] = []
+    let owners: number[] = []
+    let stored = 0
+    const write = async () => {
+      const refused = points.length > 0 ? await store.write(points) : []
+      for (const { index, reason, detail } of refused) outcomes[owners[index] as number] = { reason, detail }
+      stored += points.length - refused.length
+      points = []
+      owners = []
+    }
     for (const [i, message] of messages.entries()) {
       // Others of this thread, and so the screen, must not wait for a whole batch.
       if (i > 0 && i % atOnce === 0) await turn()
@@ -35,11 +46,11 @@ export class Record {
           points.push(point)
           owners.push(i)
         }
+        if (points.length >= mostHeld) await write()
       }
     }
-    const refused = points.length > 0 ? await store.write(points) : []
-    for (const { index, reason, detail } of refused) outcomes[owners[index] as number] = { reason, detail }
-    recorded(outcomes.filter(outcome => outcome === 'ack').length, points.length - refused.length)
+    await write()
+    recorded(outcomes.filter(outcome => outcome === 'ack').length, stored)
     return outcomes
   }
 }

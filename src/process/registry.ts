@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
 import { systemCode } from '../errors.js'
 import type { Device, Message } from '../model.js'
+import { replaceFile } from '../replace-file.js'
 
 /** More clients or topics than this are not remembered: those that have been silent longest go. */
 const defaultLimit = 100_000
+
+/** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
+const mostDeviceCharacters = 16e6
+const mostReadingCharacters = 200e6
 
 const saveEveryMs = 5_000
 
@@ -27,6 +31,8 @@ export class Registry {
   readonly #limit: number
   #devices = new Map<string, Entry>()
   #last = new Map<string, string>()
+  #deviceCharacters = 0
+  #readingCharacters = 0
   #next = 0
   #saved = 0
   #dirty = false
@@ -49,6 +55,8 @@ export class Registry {
       // Who was online then is announced again by the broker.
       this.#devices = new Map(devices.map(device => [device.clientId, { ...device, online: false }]))
       this.#last = new Map(last)
+      for (const device of this.#devices.values()) this.#deviceCharacters += nameLength(device)
+      for (const [topic, json] of this.#last) this.#readingCharacters += topic.length + json.length
       this.#next = this.#saved = next
     } catch (error) {
       if (systemCode(error) !== 'ENOENT' && !(error instanceof SyntaxError)) throw error
@@ -75,7 +83,7 @@ export class Registry {
     this.#dirty = true
     const known = this.#devices.get(clientId)
     if (known) {
-      known.user = user
+      this.#rename(known, user)
       known.lastSeen = receivedAt
       known.messages++
       return
@@ -85,19 +93,27 @@ export class Registry {
 
   present(clientId: string, user: string, online: boolean, since: number): void {
     const known = this.#devices.get(clientId)
-    if (known) Object.assign(known, { user, online, since })
-    else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
+    if (known) {
+      this.#rename(known, user)
+      known.online = online
+      known.since = since
+    } else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
     this.#dirty = true
   }
 
-  /** The newest reading of a topic, as it is pushed. Returns the topic that was forgotten for it, if one was. */
-  said(topic: string, json: string): string | undefined {
-    this.#last.delete(topic)
+  /** The newest reading of a topic, as it is pushed. Returns the topics that were forgotten for it. */
+  said(topic: string, json: string): readonly string[] {
+    this.#forgetReading(topic)
     this.#last.set(topic, json)
-    if (this.#last.size <= this.#limit) return undefined
-    const [longest] = this.#last.keys()
-    if (longest !== undefined) this.#last.delete(longest)
-    return longest
+    this.#readingCharacters += topic.length + json.length
+    if (this.#last.size <= this.#limit && this.#readingCharacters <= mostReadingCharacters) return none
+    const forgotten: string[] = []
+    for (const silent of this.#last.keys()) {
+      if (this.#last.size <= this.#limit && this.#readingCharacters <= mostReadingCharacters) break
+      this.#forgetReading(silent)
+      forgotten.push(silent)
+    }
+    return forgotten
   }
 
   devices(): readonly Device[] {
@@ -109,14 +125,30 @@ export class Registry {
   }
 
   #add(device: Entry): void {
-    if (this.#devices.size >= this.#limit) this.#forgetSilent()
+    if (this.#devices.size >= this.#limit || this.#deviceCharacters > mostDeviceCharacters) this.#forgetSilent()
     this.#devices.set(device.clientId, device)
+    this.#deviceCharacters += nameLength(device)
+  }
+
+  #rename(device: Entry, user: string): void {
+    this.#deviceCharacters += user.length - device.user.length
+    device.user = user
+  }
+
+  #forgetReading(topic: string): void {
+    const json = this.#last.get(topic)
+    if (json === undefined) return
+    this.#last.delete(topic)
+    this.#readingCharacters -= topic.length + json.length
   }
 
   /** A tenth of them, those silent longest, so that not every new one has to look at all. */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
-    for (const { clientId } of bySilence.slice(0, Math.max(1, this.#limit / 10))) this.#devices.delete(clientId)
+    for (const device of bySilence.slice(0, Math.max(1, this.#devices.size / 10))) {
+      this.#devices.delete(device.clientId)
+      this.#deviceCharacters -= nameLength(device)
+    }
   }
 
   #save(): void {
@@ -136,18 +168,12 @@ export class Registry {
   }
 }
 
-function lastHeard({ lastSeen, since }: Device): number {
-  return Math.max(lastSeen, since)
+const none: readonly never[] = []
+
+function nameLength({ clientId, user }: Device): number {
+  return clientId.length + user.length
 }
 
-/** Readers of `path` see the old text or the new, whole, whatever happens in between. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const file = await open(`${path}.new`, 'w')
-  try {
-    await file.writeFile(text)
-    await file.datasync()
-  } finally {
-    await file.close()
-  }
-  await rename(`${path}.new`, path)
+function lastHeard({ lastSeen, since }: Device): number {
+  return Math.max(lastSeen, since)
 }

@@ -123,6 +123,9 @@ export async function consume(consumer: Consumer, signal: AbortSignal): Promise<
   }
 }
 
+/** Details may repeat names of the payload, which may be as long as the payload. */
+const longestDetail = 1_000
+
 /** Tries what is left of a delivery; called until it resolves, with what became of each message that was new. */
 function settling(consumer: Consumer, { messages, given }: Delivery): () => Promise<Settled[]> {
   const { ledger, dead, now, handle } = consumer
@@ -149,7 +152,14 @@ function settling(consumer: Consumer, { messages, given }: Delivery): () => Prom
     left = again
     if (refused.size > 0) {
       const failedAt = now()
-      await dead.put([...refused].map(([message, rejection]) => ({ message, ...rejection, failedAt, attempts })))
+      const letters = [...refused].map(([message, { reason, detail }]) => ({
+        message,
+        reason,
+        detail: detail.slice(0, longestDetail),
+        failedAt,
+        attempts,
+      }))
+      await dead.put(letters)
       for (const [message, rejection] of refused) settled.push({ message, rejection })
       refused.clear()
     }

@@ -94,7 +94,14 @@ function outgoingBatch(messages: readonly Message[], hubId: string): Outgoing {
  */
 export function unpack(got: Got, hubId: string, now: number): Unpacked {
   const { properties, content } = got
-  if (properties.contentType !== batchType) return { messages: [single(got, hubId, now)] }
+  if (properties.contentType !== batchType) {
+    const messages = [single(got, hubId, now)]
+    const topic: unknown = properties.headers?.['mqtt-topic']
+    // Nor is it what its routing key says.
+    if (typeof topic !== 'string' || topic === '' || text(topic) !== '') return { messages }
+    const detail = `a header mqtt-topic of more than ${longestName} bytes`
+    return { messages, rejection: { reason: 'bad_topic', detail } }
+  }
   const messages = decodeBatch(content)
   if (!messages) {
     const detail = `${content.length} bytes that say they are a batch of messages, and are none`

@@ -160,7 +160,7 @@ export class DuckDbStore implements TimeSeriesStore {
       // In one transaction, so both statements see the same rows.
       await reader.run('BEGIN TRANSACTION READ ONLY')
       try {
-        const fn = aggregateSql[series.type === 'number' ? query.fn : 'last']
+        const fn = read(table, aggregateSql[series.type === 'number' ? query.fn : 'last'])
         const windows = await columns(
           reader,
           `SELECT (time - $2) // $4 AS w, ${fn}, count(*) ${where} GROUP BY w ORDER BY w`,
@@ -172,7 +172,11 @@ export class DuckDbStore implements TimeSeriesStore {
           return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, series.type) }
         }
         if (readings === 0) return { times: [], values: [] }
-        const [times = [], values = []] = await columns(reader, `SELECT time, value ${where} ORDER BY time`, range)
+        const [times = [], values = []] = await columns(
+          reader,
+          `SELECT time, ${read(table, 'value')} ${where} ORDER BY time`,
+          range,
+        )
         return { times: times.map(Number), values: typed(values, series.type) }
       } finally {
         await reader.run('COMMIT')
@@ -303,7 +307,7 @@ export class DuckDbStore implements TimeSeriesStore {
     for (const table of ['numbers', 'texts'] as const) {
       const [ids = [], measurements = [], tags = [], fields = [], types = [], times = [], values = []] = await columns(
         connection,
-        `SELECT id, measurement, tags, field, type, newest.time, newest.value
+        `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')}, type, newest.time, ${read(table, 'newest.value')}
          FROM series JOIN (SELECT series, max(time) AS time, arg_max(value, time) AS value FROM ${table} GROUP BY series)
          AS newest ON newest.series = id`,
       )
@@ -311,9 +315,9 @@ export class DuckDbStore implements TimeSeriesStore {
         const type = types[i] as FieldType
         const series: KnownSeries = {
           id: Number(id),
-          measurement: String(measurements[i]),
+          measurement: unguarded(measurements[i]),
           tags: JSON.parse(String(tags[i])) as Tags,
-          field: String(fields[i]),
+          field: unguarded(fields[i]),
           type,
           time: Number(times[i]),
           value: typed([values[i] as DuckDBValue], type)[0] as FieldValue,
@@ -380,8 +384,21 @@ function groupKey(measurement: string, tags: Tags): string {
   return key
 }
 
+/** The driver takes a byte order mark at the beginning of a text for nothing: so no text begins with one. */
+function guarded(expression: string): string {
+  return `'.' || ${expression}`
+}
+
+function unguarded(text: DuckDBValue | undefined): string {
+  return String(text).slice(1)
+}
+
+function read(table: Table, expression: string): string {
+  return table === 'texts' ? guarded(expression) : expression
+}
+
 function typed(values: readonly DuckDBValue[], type: FieldType): FieldValue[] {
-  if (type === 'text') return values.map(String)
+  if (type === 'text') return values.map(unguarded)
   return type === 'boolean' ? values.map(value => value === 1) : values.map(Number)
 }
 

@@ -104,12 +104,13 @@ const longestDetail = 600
 const hour = 3_600_000_000
 
 function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Named {
-  if (said.includes(conflict)) return conflicting(said, entries)
+  // At the beginning only: further on these words may be the names and values of a device.
+  if (said.startsWith(conflict)) return conflicting(said, entries)
   if (said.startsWith('points beyond retention policy')) {
     const dropped = Number(/ dropped=(\d+)$/.exec(said)?.[1])
     return { reason: 'beyond_retention', suspects: oldest(entries, dropped), everyShard: true }
   }
-  const limit = /max-(values-per-tag|series-per-database) limit exceeded/.exec(said)
+  const limit = /^max-(values-per-tag|series-per-database) limit exceeded/.exec(said)
   if (!limit) return { reason: 'store_refused', suspects: [] }
   const told = new Set(limit[1] === 'values-per-tag' ? entries.filter(({ point }) => namesTag(said, point)) : [])
   const suspects = entries.filter(entry => told.has(entry) || isBeyondLimit(entry))

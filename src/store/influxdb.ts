@@ -191,7 +191,7 @@ export class InfluxStore implements TimeSeriesStore {
       // Followed, a redirect would turn the write into a read, which succeeds.
       const response = await fetch(this.#writeUrl, { method: 'POST', headers, body, signal, redirect: 'manual' })
       const after = retryAfterMs(response.headers.get('retry-after'), response.headers.get('date'))
-      return { status: response.status, body: await response.text(), retryAfterMs: after }
+      return { status: response.status, body: await beginningOf(response), retryAfterMs: after }
     })
     const { status } = answer
     // The one answer that says stored; any web server says 200.
@@ -296,6 +296,20 @@ function rejectionOf(signal: AbortSignal): Promise<never> {
     if (signal.aborted) reject(signal.reason)
     else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
+}
+
+/** InfluxDB repeats the lines it refuses; what is beyond this is no answer of its, but, say, a compressed bomb. */
+const longestAnswer = 16 * 1024 * 1024
+
+async function beginningOf(response: Response): Promise<string> {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of response.body ?? []) {
+    bytes += part.length
+    if (bytes > longestAnswer) throw new Error(`an answer of more than ${longestAnswer / 2 ** 20} MB to a write`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString('utf8')
 }
 
 /** `fetch` hides the reason in `cause`. */

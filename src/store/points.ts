@@ -122,6 +122,9 @@ function faultOf({ measurement, tags, fields, time }: Point): Rejection | undefi
     if (typeof given === 'number' && !Number.isFinite(given)) {
       return bad(`field '${field}' of '${measurement}' is ${given}, which no store can hold`)
     }
+    if (typeof given === 'string' && loneSurrogate(given)) {
+      return bad(`the text of field '${field}' of '${measurement}' is not valid Unicode`)
+    }
   }
   return undefined
 }

@@ -39,7 +39,7 @@ export interface TimeSeriesStore {
    *
    * - `type_conflict`: the first value of a field fixes its type in the whole measurement (all numbers are one
    *   type); a point with a value of another type is refused whole.
-   * - `bad_value`: NaN, infinity, half a microsecond, no name, no fields.
+   * - `bad_value`: NaN, infinity, half a microsecond, no name, no fields, text that is not valid Unicode.
    * - `beyond_retention`: older than the server's retention policy keeps anything.
    * - `series_limit`: it would begin a series, or bring a tag value, beyond the server's limit of these.
    * - `too_large`: alone it is more than the server, or a proxy before it, takes.

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { program } from '../services/service.js'
+import { access } from './access.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
 import { comparison, figure, type Results, type Row, readResults, resultsFile, rounded, verdict } from './results.js'
@@ -16,6 +17,8 @@ import { type Candidate, candidates, machine, version } from './targets.js'
  * npm run bench -- overload [--seconds 60] [--close]: the floods of overload.ts.
  *
  * npm run bench -- pipeline [--seconds 60] [--backlog 2000000] [words]: what is behind the broker, of pipeline.ts.
+ *
+ * npm run bench -- access [--seconds 4] [words]: what users and rules cost, of access.ts.
  *
  * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
  * which should be a disk.
@@ -38,6 +41,7 @@ async function main(): Promise<void> {
   const backlog = Number(values.backlog ?? 2_000_000)
   if (!(Number.isInteger(backlog) && backlog > 0)) throw new Error('--backlog: allowed is a whole number above 0')
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
+  if (positionals[0] === 'access') return access(given ?? 4, positionals.slice(1))
   if (positionals[0] === 'overload') return overload(given ?? 60, values.close ? 'close' : 'reset')
 
   const names = values.only?.split(',') ?? candidates.map(({ name }) => name)
@@ -72,14 +76,15 @@ async function main(): Promise<void> {
   }
   // A part of the rows is for whoever is tuning, and no result to publish.
   if (words.length === 0 && names.length === candidates.length) {
-    const { pipeline: before } = readResults()
+    const { pipeline: behind, access: ruled } = readResults()
     const results: Results = {
       date,
       machine: machine(),
       versions: await versions(),
       seconds,
       rows,
-      ...(before && { pipeline: before }),
+      ...(behind && { pipeline: behind }),
+      ...(ruled && { access: ruled }),
     }
     writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
     say('written to test/bench/results.json; npm run readme takes it over')

@@ -13,6 +13,7 @@ import {
 export interface ConnectionOptions {
   readonly port: number
   readonly clientId: string
+  readonly login?: { readonly username: string; readonly password: string }
   /** MQTT over WebSocket instead of TCP. */
   readonly webSocket?: boolean
   /** One of 127.0.0.0/8, when 127.0.0.1 has not ports enough or the broker limits one address. */
@@ -43,7 +44,7 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options
-    const { port, clientId, webSocket = false, localAddress } = options
+    const { port, clientId, login, webSocket = false, localAddress } = options
     this.ready = new Promise((resolve, reject) => {
       this.#settle = error => (error ? reject(error) : resolve())
     })
@@ -71,7 +72,7 @@ export class Connection {
     })
     this.socket.on('error', error => this.#fail(error))
     this.socket.on('close', () => this.#fail(new Error('the broker closed a connection')))
-    this.socket.write(webSocket ? upgradeRequest(port) : connectPacket(clientId))
+    this.socket.write(webSocket ? upgradeRequest(port) : connectPacket(clientId, login))
   }
 
   /** Resolves with SUBACK; rejects when any of the filters is refused. */

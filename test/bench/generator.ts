@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { Flooders, type FloodJob, HalfOpen, type HalfOpenJob } from './flooders.js'
+import { Guessers, type GuessJob } from './guessers.js'
 import { Opener, type OpenJob } from './opener.js'
 import { type AckedJob, AckedPublishers, type PacedJob, PacedPublishers } from './publishers.js'
 import { Freshness, type FreshnessJob, Readings, type ReadingsJob } from './readings.js'
@@ -19,6 +20,7 @@ export type Job =
   | OpenJob
   | FloodJob
   | HalfOpenJob
+  | GuessJob
   | ReadingsJob
   | FreshnessJob
 
@@ -116,6 +118,8 @@ function taskOf(job: Job, onFailure: (error: Error) => void): Task {
       return new Opener(job, onFailure)
     case 'flood':
       return new Flooders(job)
+    case 'guess':
+      return new Guessers(job)
     case 'half-open':
       return new HalfOpen(job)
     case 'subscribe':

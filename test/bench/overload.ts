@@ -89,14 +89,18 @@ export async function halfOpen(
   }
 }
 
+type Login = { readonly username: string; readonly password: string }
+
 /** A client that behaves. */
-class Probe {
+export class Probe {
   readonly #port: number
+  readonly #login: Login | undefined
   #number = 0
   #old: Client | undefined
 
-  constructor(port: number) {
+  constructor(port: number, login?: Login) {
     this.#port = port
+    this.#login = login
   }
 
   /** The first of everything is slow. */
@@ -169,7 +173,7 @@ class Probe {
 
   async #connect(): Promise<{ client: Client; micros: number }> {
     const from = monotonicMicros()
-    const client = new Client(this.#port, `well-behaved-${this.#number++}`)
+    const client = new Client(this.#port, `well-behaved-${this.#number++}`, this.#login)
     try {
       await inTime(client.connection.ready)
     } catch (error) {
@@ -197,10 +201,11 @@ class Client {
   ended = false
   #waiting: { resolve: () => void; reject: (error: Error) => void } | undefined
 
-  constructor(port: number, clientId: string) {
+  constructor(port: number, clientId: string, login: Login | undefined) {
     this.connection = new Connection({
       port,
       clientId,
+      ...(login && { login }),
       onPacket: (data, start) => {
         if (data[start] === 0x40) this.#waiting?.resolve()
       },

@@ -9,7 +9,7 @@ t.test('a reading becomes a point of three numbers, the time it was sent the las
   const payload = readingOf(7)
   stamp(payload, payload.length, 123_456_789)
   t.equal(stampOf(payload, payload.length), 123_456_789)
-  const [sample] = decode(payload, { timeFields: ['time'], receivedAt: 0 })
+  const [sample] = decode(payload, { timeFields: ['time'], receivedAt: 0, json: { depth: 16, fields: 1_000 } })
   t.same([...(sample?.fields ?? [])].map(([name]) => name).sort(), ['energy', 'power', 'sent'])
   t.equal(sample?.fields.find(([name]) => name === 'sent')?.[1], 1e15 + 123_456_789)
   // A single reading is told from a count by that.
@@ -105,7 +105,7 @@ t.test('the table of the pipeline follows the one of the broker', async t => {
       row({ name: 'c', telehub: 7, unit: 'ms', note: 'fell behind' }),
     ],
   }
-  const { pipeline: _, ...others } = results
+  const { pipeline: _, access, ...others } = results
   const alone = resultsMarkdown(others)
   const text = resultsMarkdown({ ...others, pipeline })
   t.ok(text.startsWith(`${alone}\n\n`))
@@ -116,4 +116,15 @@ t.test('the table of the pipeline follows the one of the broker', async t => {
     '| c (fell behind) | 7.00 ms |  |  |  |  |',
   ])
   t.match(lines.at(-1), '1 of 2 targets reached. Measured 2030-01-02')
+
+  const rules = {
+    date: '2031-01-02T03:04:05Z',
+    machine: results.machine,
+    seconds: 4,
+    telehub: '1',
+    rows: access?.rows ?? [],
+  }
+  const whole = resultsMarkdown({ ...others, pipeline, access: rules })
+  t.ok(whole.startsWith(`${text}\n\n`), 'what rules cost comes last')
+  t.match(whole.split('\n').at(-1), 'Measured 2031-01-02')
 })

@@ -33,6 +33,23 @@ export interface Results {
   readonly rows: readonly Row[]
   /** Of another run: npm run bench -- pipeline. */
   readonly pipeline?: PipelineResults
+  /** Of another run: npm run bench -- access. */
+  readonly access?: AccessResults
+}
+
+/** The same figure twice, in words what was different. */
+export interface AccessRow {
+  readonly name: string
+  readonly unit: Unit
+  readonly without: string
+  readonly before: number
+  readonly with: string
+  readonly after: number
+}
+
+export interface AccessResults extends Pick<Results, 'date' | 'machine' | 'seconds'> {
+  readonly telehub: string
+  readonly rows: readonly AccessRow[]
 }
 
 /** One figure of what is behind the broker: see pipeline.ts. */
@@ -83,8 +100,27 @@ export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
 
 /** The benchmarks part of the README. */
 export function resultsMarkdown(results: Results): string {
-  const { pipeline } = results
-  return [brokerMarkdown(results), ...(pipeline ? [pipelineMarkdown(pipeline)] : [])].join('\n\n')
+  const { pipeline, access } = results
+  return [
+    brokerMarkdown(results),
+    ...(pipeline ? [pipelineMarkdown(pipeline)] : []),
+    ...(access ? [accessMarkdown(access)] : []),
+  ].join('\n\n')
+}
+
+function accessMarkdown({ date, machine, telehub, seconds, rows }: AccessResults): string {
+  const line = ({ name, unit, without, before, with: withIt, after }: AccessRow) =>
+    `| ${name} | ${without}: ${figure(before, unit)} | ${withIt}: ${figure(after, unit)} | ${comparison({ unit, telehub: after, rival: before, ratio: after / before })} |`
+  return [
+    '| what users and rules cost | without | with | |',
+    '|---|---:|---:|---:|',
+    ...rows.map(line),
+    '',
+    `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- access\`, medians of three, ${seconds} s each, on ` +
+      `${coresOf(machine)}. With rules: a user of 24 rules among 103 users, and every delivery asked for. The wrong ` +
+      'passwords come from 16,256 addresses, half of them for a user that is there; the client that behaves has a ' +
+      `password, and has come in before. telehub ${telehub}.`,
+  ].join('\n')
 }
 
 function brokerMarkdown({ date, machine, versions, seconds, rows }: Results): string {

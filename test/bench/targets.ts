@@ -32,7 +32,7 @@ export const candidates: readonly Candidate[] = [
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
 /** More than any row needs: what is measured is speed, not where the limits are. */
-const hubLimits = ['--limits.connections', '100000', '--limits.address', '100000']
+export const hubLimits = ['--limits.connections', '100000', '--limits.address', '100000']
 
 /** Parses, acknowledges, passes on: the least Node can do. */
 async function startFloor(): Promise<Target> {

@@ -30,8 +30,10 @@ function text(value: string): Buffer {
 }
 
 /** MQTT 3.1.1 CONNECT, clean session, no keep-alive. */
-export function connectPacket(clientId: string): Buffer {
-  return withLength(0x10, text('MQTT'), Buffer.from([4, 2, 0, 0]), text(clientId))
+export function connectPacket(clientId: string, login?: { username: string; password: string }): Buffer {
+  const flags = login ? 0xc2 : 0x02
+  const shown = login ? [text(login.username), text(login.password)] : []
+  return withLength(0x10, text('MQTT'), Buffer.from([4, flags, 0, 0]), text(clientId), ...shown)
 }
 
 /** SUBSCRIBE to all of `filters` at one QoS. */

@@ -100,7 +100,8 @@ async function serve(
     drain: async () => {},
   })
   pool.start()
-  const accept = (stream: Duplex) => pool.accept(stream, { address: '127.0.0.1', listener: tls ? 'mqtts' : 'mqtt' })
+  const accept = (stream: Duplex) =>
+    pool.accept(stream, { address: '127.0.0.1', listener: tls ? 'mqtts' : 'mqtt', certificate: [] })
   const server: Server = tls
     ? createTlsServer({ cert: pem('server.pem'), key: pem('server.key') }, accept)
     : createTcpServer(accept)

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -9,9 +9,11 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { Logins } from '../../src/auth/logins.js'
 import type { Peer } from '../../src/broker/connection.js'
-import { Listeners, type ListenersOptions, listenError, loadTls } from '../../src/broker/listeners.js'
+import { Listeners, type ListenersOptions, listenError } from '../../src/broker/listeners.js'
 import { HttpServer } from '../../src/http/server.js'
+import { loadTls, Tls, type TlsPaths } from '../../src/tls.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
@@ -35,18 +37,30 @@ interface Served {
   waiting(): number
 }
 
-const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info'> = {
+const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info' | 'tls'> = {
   host: '127.0.0.1',
   mqttPort: 0,
   mqttsPort: 'off',
-  tls: { cert: '', key: '', ca: '' },
+  clientCertificates: 'required',
   webSocket: { origins: [], pingMs: 0, packetBytes: 100_000 },
   proxy: { trusted: [], protocol: false },
   pending: 10_000,
   handshakeMs: 10_000,
 }
 
-async function serve(t: Test, options: Partial<ListenersOptions> = {}): Promise<Served> {
+/** Loaded and watched. */
+function certificates(t: Test, paths: TlsPaths): Tls {
+  const say = (sentence: string) => t.comment(sentence)
+  const tls = new Tls({ paths, now: () => Date.now(), log: { info: say, warn: say }, everyMs: 20 })
+  tls.start()
+  t.teardown(() => tls.stop())
+  return tls
+}
+
+async function serve(
+  t: Test,
+  options: Partial<Omit<ListenersOptions, 'tls'> & { tls: TlsPaths }> = {},
+): Promise<Served> {
   const accepted: Accepted[] = []
   const refused: Record<string, number> = {}
   const said: string[] = []
@@ -61,6 +75,7 @@ async function serve(t: Test, options: Partial<ListenersOptions> = {}): Promise<
     },
     info: sentence => said.push(sentence),
     ...options,
+    tls: options.tls && certificates(t, options.tls),
   })
   t.teardown(() => listeners.stop())
   await listeners.start()
@@ -71,6 +86,7 @@ async function serve(t: Test, options: Partial<ListenersOptions> = {}): Promise<
   return { listeners, refused, said, next, waiting: () => accepted.length }
 }
 
+const mqttPort = (served: Served) => served.listeners.mqttPort ?? 0
 const mqttsPort = (served: Served) => served.listeners.mqttsPort ?? 0
 
 async function dial(t: Test, port: number, host = '127.0.0.1'): Promise<Socket> {
@@ -111,15 +127,15 @@ const echoes = async (t: Test, client: Duplex, { stream }: Accepted, sent = 'MQT
 
 t.test('TCP and TLS', async t => {
   const served = await serve(t, { mqttsPort: 0, tls })
-  const client = await dial(t, served.listeners.mqttPort)
+  const client = await dial(t, mqttPort(served))
   const accepted = await served.next()
-  t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtt' })
+  t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
   await echoes(t, client, accepted)
 
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const client = await dialTls(t, mqttsPort(served), { minVersion: version, maxVersion: version })
     const accepted = await served.next()
-    t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtts' })
+    t.same(accepted.peer, { address: '127.0.0.1', listener: 'mqtts', certificate: [] })
     await echoes(t, client, accepted)
     client.destroy()
     await eventually(() => accepted.stream.closed, 'it is over on both sides')
@@ -148,9 +164,9 @@ t.test('TCP and TLS', async t => {
 
 t.test('an IPv4 client of a dual-stack port has an IPv4 address', async t => {
   const served = await serve(t, { host: '::' })
-  await dial(t, served.listeners.mqttPort)
+  await dial(t, mqttPort(served))
   t.equal((await served.next()).peer.address, '127.0.0.1')
-  await dial(t, served.listeners.mqttPort, '::1')
+  await dial(t, mqttPort(served), '::1')
   t.equal((await served.next()).peer.address, '::1')
 })
 
@@ -171,6 +187,118 @@ t.test('client certificates', async t => {
   t.match(served.said[0], /TLS handshake failed: peer did not return a certificate/)
   t.match(served.said[1], /certificate of a client was not accepted: DEPTH_ZERO_SELF_SIGNED_CERT/)
   t.equal(served.waiting(), 0)
+})
+
+t.test(
+  'the names of a client certificate go with its connection; with tls.clients: optional one may have none',
+  async t => {
+    const good = { cert: file('client.pem'), key: file('client.key') }
+    const stranger = { cert: file('stranger.pem'), key: file('stranger.key') }
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const served = await serve(t, { mqttsPort: 0, tls: secure, clientCertificates: 'optional' })
+      const port = mqttsPort(served)
+      const names = async (options: ConnectionOptions) => {
+        const client = await dialTls(t, port, { maxVersion, ...options })
+        const accepted = await served.next()
+        await echoes(t, client, accepted)
+        return accepted.peer.certificate
+      }
+      t.same(await names(good), ['device-1'])
+      t.same(await names({}), [], 'without one')
+      const refused = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), maxVersion, ...stranger })
+      refused.on('error', () => {})
+      await closed(refused)
+      t.same(served.refused, { tls_handshake: 1 })
+      t.match(
+        served.said[0],
+        /^127\.0\.0\.1: the certificate of a client was not accepted: DEPTH_ZERO_SELF_SIGNED_CERT/,
+      )
+      t.equal(served.waiting(), 0)
+
+      for (const [who, options, expected] of [
+        ['with one', good, ['device-1']],
+        ['without', {}, []],
+        ['of a stranger', stranger, undefined],
+      ] as const) {
+        const first = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), maxVersion, ...options })
+        first.on('error', () => {})
+        let session: Buffer | undefined
+        first.on('session', one => {
+          session = one
+        })
+        if (expected) {
+          await once(first, 'secureConnect')
+          await echoes(t, first, await served.next())
+          first.destroy()
+        } else await closed(first)
+        if (!session) continue
+        const again = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), maxVersion, session })
+        again.on('error', () => {})
+        t.teardown(() => again.destroy())
+        if (expected) {
+          await once(again, 'secureConnect')
+          const accepted = await served.next()
+          t.ok(again.isSessionReused(), `a session ${who} resumed`)
+          t.same(accepted.peer.certificate, expected, 'is whose it was')
+        } else {
+          await closed(again)
+          t.equal(served.waiting(), 0, `a session ${who} gets no further`)
+        }
+      }
+    }
+  },
+)
+
+t.test('new certificates are for those who come; a session with a certificate of the old CA is over', async t => {
+  const dir = await tempDir()
+  const paths = { cert: join(dir, 'cert'), key: join(dir, 'key'), ca: join(dir, 'ca') }
+  const put = (name: string) => {
+    copyFileSync(path(`${name}.pem`), paths.cert)
+    copyFileSync(path(`${name}.key`), paths.key)
+  }
+  put('server')
+  copyFileSync(path('ca.pem'), paths.ca)
+  const served = await serve(t, { mqttsPort: 0, tls: paths, clientCertificates: 'optional' })
+  const good = { cert: file('client.pem'), key: file('client.key') }
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    put('server')
+    copyFileSync(path('ca.pem'), paths.ca)
+    const port = mqttsPort(served)
+    const shown = async (options: ConnectionOptions = {}) => {
+      const client = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ...options })
+      client.on('error', () => {})
+      t.teardown(() => client.destroy())
+      await once(client, 'secureConnect')
+      return client
+    }
+    const nameOf = (client: TLSSocket) => client.getPeerCertificate().subject.CN
+    await eventually(async () => {
+      const client = await shown()
+      await served.next()
+      return nameOf(client) === 'localhost'
+    }, 'the first certificate')
+    let session: Buffer | undefined
+    const open = await dialTls(t, port, { ...good, maxVersion })
+    const accepted = await served.next()
+    open.on('session', one => {
+      session = one
+    })
+    await echoes(t, open, accepted)
+    t.same(accepted.peer.certificate, ['device-1'])
+    copyFileSync(path('stranger.pem'), paths.ca)
+    put('stranger')
+    await eventually(async () => {
+      const client = await shown()
+      await served.next()
+      return nameOf(client) === 'device-1'
+    }, 'the second certificate')
+    await echoes(t, open, accepted, 'still there')
+    session ??= open.getSession()
+    t.ok(session)
+    const again = await shown({ maxVersion, ...(session && { session }) })
+    t.notOk(again.isSessionReused(), 'not resumed')
+    t.same((await served.next()).peer.certificate, [], 'and what it showed then counts no more')
+  }
 })
 
 t.test('certificates and keys that are none are refused at the start, in words', async t => {
@@ -205,8 +333,6 @@ t.test('certificates and keys that are none are refused at the start, in words',
   const { ca } = loadTls(secure)
   t.ok(ca?.equals(file('ca.pem')))
   await t.rejects(serve(t, { mqttsPort: 0, tls: { ...tls, cert: missing } }), { code: 'bad_settings' })
-  await serve(t, { tls: { ...tls, cert: missing } })
-  t.pass('without a port for it nobody looks')
 })
 
 const header = 'PROXY TCP4 203.0.113.9 198.51.100.1 56324 1883\r\n'
@@ -219,20 +345,20 @@ t.test('PROXY protocol, before MQTT and before TLS', async t => {
     [Buffer.from(header), '203.0.113.9'],
     [local, '127.0.0.1'],
   ] as const) {
-    const client = await dial(t, served.listeners.mqttPort)
+    const client = await dial(t, mqttPort(served))
     client.write(Buffer.concat([sent, Buffer.from('MQTT')]))
     const accepted = await served.next()
-    t.same(accepted.peer, { address, listener: 'mqtt' })
+    t.same(accepted.peer, { address, listener: 'mqtt', certificate: [] })
     t.equal(await read(accepted.stream, 4), 'MQTT', 'in one segment with what follows')
     await echoes(t, client, accepted, 'more')
 
-    const apart = await dial(t, served.listeners.mqttPort)
+    const apart = await dial(t, mqttPort(served))
     for (const byte of sent) {
       apart.write(Buffer.from([byte]))
       await sleep(1)
     }
     const other = await served.next()
-    t.same(other.peer, { address, listener: 'mqtt' }, 'byte by byte')
+    t.same(other.peer, { address, listener: 'mqtt', certificate: [] }, 'byte by byte')
     await echoes(t, apart, other)
 
     const raw = await dial(t, mqttsPort(served))
@@ -243,7 +369,7 @@ t.test('PROXY protocol, before MQTT and before TLS', async t => {
     process.nextTick(() => raw.uncork())
     await once(overTls, 'secureConnect')
     const third = await served.next()
-    t.same(third.peer, { address, listener: 'mqtts' })
+    t.same(third.peer, { address, listener: 'mqtts', certificate: [] })
     await echoes(t, overTls, third)
   }
   t.same(served.refused, {})
@@ -251,7 +377,7 @@ t.test('PROXY protocol, before MQTT and before TLS', async t => {
 
 t.test('a trusted proxy must send a header; what others send is theirs', async t => {
   const served = await serve(t, { mqttsPort: 0, tls, proxy })
-  for (const port of [served.listeners.mqttPort, mqttsPort(served)]) {
+  for (const port of [mqttPort(served), mqttsPort(served)]) {
     const bare = await dial(t, port)
     bare.write(Buffer.from([0x10, 12, 0, 4]))
     await closed(bare)
@@ -267,23 +393,23 @@ t.test('a trusted proxy must send a header; what others send is theirs', async t
     { trusted: ['127.0.0.1'], protocol: false },
   ]) {
     const served = await serve(t, { proxy: other })
-    const client = await dial(t, served.listeners.mqttPort)
+    const client = await dial(t, mqttPort(served))
     client.write(header)
     const { stream, peer } = await served.next()
-    t.same(peer, { address: '127.0.0.1', listener: 'mqtt' })
+    t.same(peer, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
     t.equal(await read(stream, header.length), header, 'not looked at')
   }
 })
 
 t.test('who is slow is cut off, drip by drip', async t => {
   const served = await serve(t, { mqttsPort: 0, tls, proxy, handshakeMs: 300 })
-  const { mqttPort } = served.listeners
+  const plainPort = mqttPort(served)
   const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'
   const took = await Promise.all(
     (
       [
-        [mqttPort, '', header],
-        [mqttPort, '', local.toString('latin1')],
+        [plainPort, '', header],
+        [plainPort, '', local.toString('latin1')],
         [mqttsPort(served), '', header],
         [mqttsPort(served), header, hello],
         [mqttsPort(served), header, ''],
@@ -312,8 +438,8 @@ t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', a
   const from = Date.now()
   const served = await serve(t, { mqttsPort: 0, tls, proxy, pending: 100, handshakeMs: 60_000 })
   for (const [port, sent] of [
-    [served.listeners.mqttPort, ''],
-    [served.listeners.mqttPort, header.slice(0, -1)],
+    [mqttPort(served), ''],
+    [mqttPort(served), header.slice(0, -1)],
     [mqttsPort(served), header],
     [mqttsPort(served), `${header}\x16\x03\x01\x02\x00\x01`],
   ] as const) {
@@ -343,7 +469,7 @@ t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', a
 t.test('who has left, or got through, takes no place', async t => {
   const served = await serve(t, { mqttsPort: 0, tls, proxy, pending: 1, handshakeMs: 200 })
   const opened: [Duplex, Accepted][] = []
-  for (const port of [served.listeners.mqttPort, mqttsPort(served)]) {
+  for (const port of [mqttPort(served), mqttsPort(served)]) {
     for (const sent of ['', 'PROXY', header.slice(0, -1)]) {
       const socket = await dial(t, port)
       socket.write(sent)
@@ -353,7 +479,7 @@ t.test('who has left, or got through, takes no place', async t => {
     }
     const socket = await dial(t, port)
     socket.write(header)
-    if (port === served.listeners.mqttPort) opened.push([socket, await served.next()])
+    if (port === mqttPort(served)) opened.push([socket, await served.next()])
     else {
       const overTls = connectTls({ socket, host: 'localhost', ca: file('ca.pem') })
       opened.push([overTls, await served.next()])
@@ -366,9 +492,9 @@ t.test('who has left, or got through, takes no place', async t => {
 
 t.test('stop frees the ports at once, ends handshakes, and leaves connections alone', async t => {
   const served = await serve(t, { mqttsPort: 0, tls })
-  const { mqttPort } = served.listeners
+  const port = mqttPort(served)
   const securePort = mqttsPort(served)
-  const tcp = await dial(t, mqttPort)
+  const tcp = await dial(t, port)
   const overTcp = await served.next()
   const overTls = await dialTls(t, securePort)
   const alsoTls = await served.next()
@@ -377,9 +503,9 @@ t.test('stop frees the ports at once, ends handshakes, and leaves connections al
   await sleep(50)
   await served.listeners.stop()
   await gone
-  await t.rejects(dial(t, mqttPort), { code: 'ECONNREFUSED' })
-  const again = await serve(t, { mqttPort, mqttsPort: securePort, tls })
-  t.equal(again.listeners.mqttPort, mqttPort)
+  await t.rejects(dial(t, port), { code: 'ECONNREFUSED' })
+  const again = await serve(t, { mqttPort: port, mqttsPort: securePort, tls })
+  t.equal(mqttPort(again), port)
   t.equal(again.listeners.mqttsPort, securePort)
   await echoes(t, tcp, overTcp)
   await echoes(t, overTls, alsoTls)
@@ -398,9 +524,9 @@ t.test('a port that is taken is said so, and the other is not kept', async t => 
   await t.rejects(serve(t, { mqttPort: port }), said('mqtt.port'))
   await t.rejects(serve(t, { mqttsPort: port, tls }), said('mqtts.port'))
   const [free] = [await serve(t)].map(({ listeners }) => {
-    const { mqttPort } = listeners
+    const free = listeners.mqttPort
     listeners.stop()
-    return mqttPort
+    return free
   })
   await t.rejects(serve(t, { mqttPort: port, mqttsPort: free ?? 0, tls }), said('mqtt.port'))
   await serve(t, { mqttPort: free ?? 0 })
@@ -413,7 +539,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     host: '127.0.0.1',
     port: 0,
     version: 'test',
-    tls: loadTls(secure),
+    tls: certificates(t, secure),
     api: {
       series: () => Promise.resolve(Buffer.from('[]')),
       history: () => Promise.resolve(Buffer.from('{}')),
@@ -429,6 +555,12 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
       metrics: async () => ({ text: '', contentType: 'text/plain' }),
       now: () => 0,
     },
+    authority: undefined,
+    anonymous: false,
+    logins: new Logins({ path: '', loginMs: 0, now: () => 0, ended: () => {} }),
+    redeem: async () => undefined,
+    adminKey: '',
+    proxies: [],
     upgrade: (request, socket, head) => served.listeners.upgrade(request, socket, head),
     listenError,
     warn: sentence => t.comment(sentence),
@@ -446,7 +578,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
   t.teardown(() => client.terminate())
   await once(client, 'open')
   const { stream, peer } = await served.next()
-  t.same(peer, { address: '127.0.0.1', listener: 'wss' })
+  t.same(peer, { address: '127.0.0.1', listener: 'wss', certificate: [] })
   client.send(Buffer.from('MQTT'))
   t.equal(await read(stream, 4), 'MQTT')
 

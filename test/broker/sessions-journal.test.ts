@@ -136,6 +136,7 @@ t.test('damage in the middle of the journal: the rest is read, whatever is missi
   first.open('c', false)
   first.unsubscribe(session, 'b')
   first.clearIncoming(session)
+  await first.flush()
   first.publish(message('last', { retain: true }), 0)
   await first.stop()
   const whole = readFileSync(journalOf(dir))
@@ -152,6 +153,7 @@ t.test('damage in the middle of the journal: the rest is read, whatever is missi
     sessions.publish(message('after'), 9)
     const expected = [...session.inflight.values()].map(({ packetId }) => packetId)
     t.equal(new Set(expected).size, expected.length)
+    await sessions.flush()
     t.equal(wire.publishes.at(-1)?.topic, 'after')
     await sessions.stop()
     damaged++
@@ -197,6 +199,7 @@ t.test('a journal with any of its records missing is read, and works', async t =
       if (fault) t.fail(`round ${round}: ${fault}`)
     }
     sessions.publish(message('after', { retain: true }), 99)
+    await sessions.flush()
     if (session.unsent.length > 0 || wire.publishes.at(-1)?.topic !== 'after') t.fail(`round ${round}: stuck`)
     await sessions.stop()
   }

@@ -291,7 +291,6 @@ for (const seed of seeds) {
 
     const restart = async () => {
       const uncommitted = Array.from({ length: random.below(4) }, publish)
-      check()
       await flush()
       done.push('crash')
       const before = dir
@@ -414,6 +413,8 @@ for (const seed of seeds) {
           model.clear(known, packetId)
         }
       }
+      // QoS 2 leaves a kept session when the journal has its packet id.
+      if (model.all().some(({ wire, expected }) => wire && wire.written < expected.length)) await flush()
       check()
       if (step % 20 === 0) compare('state')
       // Groups of a few steps each.

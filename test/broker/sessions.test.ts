@@ -84,6 +84,7 @@ t.test('everything survives a restart', async t => {
   t.equal(retained(second, '$hub/last/a/1'), undefined, 'is made anew by who publishes it')
 
   const { wire, session } = present(second, 'c')
+  await second.flush()
   t.same(wire.take(), ['pubrel #2', 'a/3 q2 #3 dup', 'a/4 q1 #4', 'a/5 q2 #5'])
   second.publish(message('a/6'), 7)
   session.complete(2)

@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type ClientOptions, WebSocket } from 'ws'
 import type { Peer } from '../../src/broker/connection.js'
-import { Networks } from '../../src/broker/proxy.js'
 import { WebSockets, type WebSocketsOptions } from '../../src/broker/websocket.js'
+import { Networks } from '../../src/proxy.js'
 import { eventually } from '../harness.js'
 
 const file = (name: string) => readFileSync(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
@@ -384,9 +384,9 @@ t.test('origins', async t => {
 t.test('the client behind trusted proxies', async t => {
   const headers = { 'x-forwarded-for': '203.0.113.9, [2001:db8::7]:4711, 10.0.0.1' }
   const trusting = await serve(t, { trusted: new Networks(['127.0.0.1', '10.0.0.0/8']) })
-  t.same((await trusting.open([], { headers })).peer, { address: '2001:db8::7', listener: 'ws' })
+  t.same((await trusting.open([], { headers })).peer, { address: '2001:db8::7', listener: 'ws', certificate: [] })
   const wary = await serve(t)
-  t.same((await wary.open([], { headers })).peer, { address: '127.0.0.1', listener: 'ws' })
+  t.same((await wary.open([], { headers })).peer, { address: '127.0.0.1', listener: 'ws', certificate: [] })
 })
 
 t.test('what is no WebSocket is answered, and what goes away in the middle harms nobody', async t => {

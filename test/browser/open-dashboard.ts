@@ -8,13 +8,13 @@ export interface Dashboard {
   readonly problems: readonly string[]
 }
 
-/** A dashboard of its own, gone when the test ends; watched from before its first request. */
-export async function openDashboard(t: Test, url: string, options?: PageOptions): Promise<Dashboard> {
+/** A dashboard of its own, gone when the test ends; watched from before its first request. `hub`: the origin, if not of `url`. */
+export async function openDashboard(t: Test, url: string, options?: PageOptions, hub = url): Promise<Dashboard> {
   const { page, close } = await openPage('about:blank', options)
   t.teardown(close)
   const problems: string[] = []
-  const { host } = new URL(url)
-  const leaves = (address: string) => !address.startsWith('data:') && new URL(address).host !== host
+  const { host } = new URL(hub)
+  const leaves = (address: string) => !/^(data|about):/.test(address) && new URL(address).host !== host
   page.on('console', message => {
     if (['error', 'warning', 'assert'].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`)
   })

@@ -3,7 +3,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { Framer, PublishReader, packetType } from '../../src/broker/packets.js'
 import type { Outlet, Queued, QueueLimits, Session } from '../../src/broker/session.js'
-import { type Published, Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
+import type { Published } from '../../src/broker/session-state.js'
+import { Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
 import { tempDir } from '../services/service.js'
 
 export const queueLimits: QueueLimits = { window: 100, messages: 100_000, bytes: 64e6, ageMs: 0 }
@@ -80,6 +81,11 @@ export class Wire implements Outlet {
   writeAck(type: number, packetId: number): void {
     const name = type === packetType.pubrel ? 'pubrel' : `type ${type}`
     this.#lines.push(`${name} #${packetId}`)
+  }
+
+  /** Packets written since the last `take`. */
+  get written(): number {
+    return this.#lines.length
   }
 
   /** What was written since the last call: `topic q1 #7 dup retain`, `pubrel #7`. */

@@ -21,6 +21,7 @@ const hostile = [
   '"; DROP DATABASE telehub; --',
   'naïve 温度 🌡️',
   ' leading and trailing ',
+  '\ufeffbyte order mark',
 ]
 
 export function point(measurement: string, tags: Tags, fields: Fields, time: number): Point {
@@ -353,10 +354,11 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
       point('', [], [['v', 1]], noon),
       point('climate', [['device', '\ud800']], [['v', 1]], noon),
       reading(noon, 1, ''),
+      reading(noon, 'half a pair: \udc00', 'state'),
     ])
     t.strictSame(
       rejected.map(({ index, reason }) => [index, reason]),
-      [0, 1, 2, 4, 5, 6, 7, 8].map(index => [index, 'bad_value']),
+      [0, 1, 2, 4, 5, 6, 7, 8, 9].map(index => [index, 'bad_value']),
     )
     t.strictSame(await all(store, temperature), [[noon, 1]])
   })

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -35,6 +35,22 @@ t.test('a data directory in use is refused with who has it; after a kill it is f
   t.equal(await next.stop(), 0)
 })
 
+t.test('a hub whose log nobody reads goes on, and stops when it is told to', async t => {
+  for (const format of ['json', 'text']) {
+    const dir = await tempDir()
+    const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir, '--log.format', format])
+    t.teardown(() => run.kill())
+    const ready = await run.line(/^telehub ready .*$/m)
+    run.unread()
+    const client = await connectMqtt(t, /mqtt:\/\/\S+/.exec(ready)?.[0] ?? '')
+    // Refused, and said.
+    await client.subscribeAsync('$share/x/y').catch(() => {})
+    await client.publishAsync('still/there', '1', { qos: 1 })
+    process.kill(run.pid, 'SIGTERM')
+    t.equal(await run.exited, 0, format)
+  }
+})
+
 t.test('a very long data directory works, and is locked too', async t => {
   const dir = join(await tempDir(), 'x'.repeat(100), 'y'.repeat(100))
   const hub = await startHub(t, {}, dir)
@@ -42,6 +58,20 @@ t.test('a very long data directory works, and is locked too', async t => {
   t.equal(await run.exited, 1)
   t.match(run.stderr(), /in use by another hub/)
   t.equal(await hub.stop(), 0)
+})
+
+t.test('a data directory that the hub makes is its own alone; one that is there keeps its mode', async t => {
+  const modeOf = (path: string) => statSync(path).mode & 0o777
+  const above = join(await tempDir(), 'above')
+  const hub = await startHub(t, {}, join(above, 'data'))
+  t.equal(modeOf(join(above, 'data')), 0o700)
+  t.equal(modeOf(above), 0o777 & ~process.umask(), 'what is above it may be of others too')
+  t.equal(await hub.stop(), 0)
+  const given = join(above, 'given')
+  mkdirSync(given, { mode: 0o750 })
+  const other = await startHub(t, {}, given)
+  t.equal(modeOf(given), 0o750 & ~process.umask())
+  t.equal(await other.stop(), 0)
 })
 
 t.test('a data directory that cannot be is said so', async t => {
@@ -84,6 +114,48 @@ t.test('help, version, check', async t => {
   const bad = runCli(['check'], {}, dir)
   t.equal(await bad.exited, 2)
   t.match(bad.stderr(), /mqtt\.port: given "none" \(telehub\.yaml\)/)
+})
+
+t.test('check reads the users file, too, and says what the hub would', async t => {
+  const dir = await tempDir()
+  const settings = ['--auth.file', 'users.yaml', '--mqtt.port', '0', '--http.port', '0', '--data.dir', 'data']
+  const both = async () => {
+    const runs = ['check', 'start'].map(command => runCli([command, ...settings], {}, dir))
+    for (const run of runs) t.equal(await run.exited, 2)
+    const [check, start] = runs.map(run => run.stderr())
+    t.equal(check, start)
+    return check
+  }
+  t.equal(
+    await both(),
+    `telehub: auth.file: there is no file ${join(dir, 'users.yaml')}; telehub user add NAME --kind admin makes it\n`,
+  )
+  const file = join(dir, 'users.yaml')
+  writeFileSync(file, 'users:\n  a: {kind: robot}\n  b: {kind: device, rules: [allow fly x]}\n', { mode: 0o600 })
+  t.match(
+    await both(),
+    /^telehub: auth\.file: users\.yaml:2: a\.kind: .*\ntelehub: auth\.file: users\.yaml:3: b\.rules: .*\n$/,
+  )
+  writeFileSync(file, 'users:\n  a: {kind: admin}\n')
+  const good = runCli(['check', ...settings], {}, dir)
+  t.equal(await good.exited, 0)
+  t.equal(good.stdout() + good.stderr(), 'the settings are in order\n')
+  writeFileSync(file, '')
+  const empty = runCli(['check', ...settings, '--tls.cert', 'none', '--tls.key', 'none'], {}, dir)
+  t.equal(await empty.exited, 2)
+  t.match(empty.stderr(), /users\.yaml has no users, so nobody can log in; .*\ntelehub: tls\.cert: /)
+})
+
+t.test('spool and dead call a hub that listens everywhere by a name that certificates have', async t => {
+  for (const [host, url] of [
+    ['0.0.0.0', 'http://localhost:9'],
+    ['::', 'http://localhost:9'],
+    ['::1', 'http://[::1]:9'],
+  ]) {
+    const run = runCli(['spool', '--host', host as string, '--http.port', '9', '--data.dir', await tempDir()])
+    t.equal(await run.exited, 1)
+    t.ok(run.stderr().startsWith(`telehub: no hub answers at ${url} (`), run.stderr())
+  }
 })
 
 t.test("stopped in order, and started again: yesterday's data is there, and the screen has it at once", async t => {

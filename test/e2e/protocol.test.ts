@@ -49,10 +49,10 @@ class Raw {
     return packets
   }
 
-  /** Everything the hub has sent so far: a PINGRESP comes behind it. */
+  /** Everything the hub has sent so far: an UNSUBACK comes behind it, also behind what waits for the journal. */
   async soFar(): Promise<Packet[]> {
-    this.send({ cmd: 'pingreq' })
-    return (await this.until('pingresp')).slice(0, -1)
+    this.send({ cmd: 'unsubscribe', messageId: 3, unsubscriptions: ['so/far'] })
+    return (await this.until('unsuback')).slice(0, -1)
   }
 
   async publishes(): Promise<IPublishPacket[]> {

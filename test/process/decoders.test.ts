@@ -7,6 +7,8 @@ import { decode } from '../../src/process/decoders/decoders.js'
 // A case is a folder: input.txt, and expected.json (the samples) or expected.err (the reason). Adding one adds no code.
 const folder = fileURLToPath(new URL('../../../test/cases/decoders', import.meta.url))
 
+const json = { depth: 16, fields: 1_000 }
+
 function thrownBy(run: () => unknown): unknown {
   try {
     return run()
@@ -18,7 +20,8 @@ function thrownBy(run: () => unknown): unknown {
 for (const name of readdirSync(folder)) {
   t.test(name, async t => {
     const input = readFileSync(join(folder, name, 'input.txt'))
-    const run = () => decode(input, { timeFields: ['time', 'timestamp', 'ts'], receivedAt: 1_700_000_000_000_000 })
+    const run = () =>
+      decode(input, { timeFields: ['time', 'timestamp', 'ts'], receivedAt: 1_700_000_000_000_000, json })
     const refused = join(folder, name, 'expected.err')
     if (existsSync(refused)) t.match(thrownBy(run), { reason: readFileSync(refused, 'utf8').trim() })
     else t.strictSame(run(), JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')))
@@ -26,7 +29,7 @@ for (const name of readdirSync(folder)) {
 }
 
 t.test('a named decoder is not second-guessed', async t => {
-  const options = { timeFields: [], receivedAt: 1 }
+  const options = { timeFields: [], receivedAt: 1, json }
   t.same(decode(Buffer.from('{"a":1}'), { ...options, decoder: 'value' }), [{ fields: [['value', '{"a":1}']] }])
   t.match(
     thrownBy(() => decode(Buffer.from('23.5x'), { ...options, decoder: 'json' })),

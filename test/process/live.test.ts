@@ -9,7 +9,10 @@ import { Registry } from '../../src/process/registry.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { tempDir } from '../services/service.js'
 
-const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }])
+const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }], {
+  depth: 16,
+  fields: 1_000,
+})
 
 const message = (sequence: number, topic: string, payload: string, clientId = 'c'): Message => ({
   sequence,
@@ -51,6 +54,25 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
     ['c', 'd'],
   )
   await registry.stop()
+})
+
+t.test('what is remembered of large readings and long names has an end, and can be saved', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const registry = new Registry(path)
+  registry.start()
+  const large = 'x'.repeat(10_000_000)
+  const forgotten = Array.from({ length: 25 }, (_, i) => registry.said(String(i), large)).flat()
+  t.same(forgotten, ['0', '1', '2', '3', '4', '5'], 'those silent longest')
+  const long = 'c'.repeat(4_000)
+  for (let i = 0; i < 5_000; i++) registry.saw(message(i + 1, 'x', '1', `${long}${i}`))
+  const known = registry.devices().length
+  t.ok(known > 3_000 && known < 4_100, `${known} devices`)
+  await registry.stop()
+  const again = new Registry(path)
+  again.start()
+  t.equal(again.devices().length, known)
+  t.equal([...again.last()].length, 19)
+  await again.stop()
 })
 
 t.test(

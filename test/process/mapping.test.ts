@@ -1,6 +1,7 @@
 import t from 'tap'
-import type { Message } from '../../src/model.js'
+import { type Message, parseSeriesKey } from '../../src/model.js'
 import { Mapping } from '../../src/process/mapping.js'
+import { matches } from '../../src/topics.js'
 
 const receivedAt = 1_763_710_000_000_000
 
@@ -16,18 +17,23 @@ const message = (topic: string, payload: unknown): Message => ({
   packetId: 0,
 })
 
-const mapping = new Mapping([
-  { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
-  {
-    topic: 'plant/{line}/{cell...}',
-    measurement: '{line}_data',
-    tags: ['cell'],
-    fields: { 'p.bar': 'pressure' },
-    units: { pressure: 'bar' },
-  },
-  { topic: 'raw/#', measurement: 'raw', decoder: 'value', time: 'none' },
-  { topic: 'home/#', measurement: 'never' },
-])
+const json = { depth: 16, fields: 1_000 }
+
+const mapping = new Mapping(
+  [
+    { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
+    {
+      topic: 'plant/{line}/{cell...}',
+      measurement: '{line}_data',
+      tags: ['cell'],
+      fields: { 'p.bar': 'pressure' },
+      units: { pressure: 'bar' },
+    },
+    { topic: 'raw/#', measurement: 'raw', decoder: 'value', time: 'none' },
+    { topic: 'home/#', measurement: 'never' },
+  ],
+  json,
+)
 
 t.test('named levels become tags, sorted; numbers, booleans and text become fields, sorted', async t => {
   t.match(mapping.read(message('home/kitchen/t1/telemetry', { temperature: 21, on: false })), {
@@ -103,4 +109,107 @@ t.test('units: the rule first, then well-known names', async t => {
   t.equal(mapping.unit('telemetry', 'pressure'), 'hPa')
   t.equal(mapping.unit('telemetry', 'ENERGY.Power'), 'W')
   t.equal(mapping.unit('telemetry', 'mode'), undefined)
+})
+
+/** Of a mapping with these rules, or of the one above. */
+function sourcesOf(key: string, of = mapping): readonly string[] {
+  const series = parseSeriesKey(key)
+  if (!series) throw new Error(key)
+  return of.sourcesOf(series)
+}
+
+t.test('sources: the topics from which the mapping makes a series', async t => {
+  t.same(sourcesOf('telemetry,device=t1,room=kitchen v'), ['home/kitchen/t1/telemetry'])
+  t.same(sourcesOf('telemetry,device=t1 v'), ['home//t1/telemetry'], 'an empty level makes no tag')
+  t.same(sourcesOf('L1_data,cell=a/b pressure'), ['plant/L1/a/b'], 'levels of the measurement; the rest')
+  t.same(sourcesOf('L1_data pressure'), ['plant/L1/', 'plant/L1'])
+  t.same(sourcesOf('L1_data,cell=a/b p.bar'), [], 'a field that the rule does not make')
+  t.same(sourcesOf('a/b_data,cell=x pressure'), [], 'one level has no /')
+  t.same(sourcesOf('raw value'), ['raw/#'])
+  t.same(sourcesOf('never v'), ['home/#'], 'an earlier rule takes some of it')
+  t.same(sourcesOf('zigbee2mqtt,topic=zigbee2mqtt/lamp state'), ['zigbee2mqtt/lamp'])
+  t.same(sourcesOf('x,topic=/x value'), ['/x'])
+  t.same(sourcesOf('mqtt,topic=/ value'), ['/'])
+})
+
+t.test('sources: none of a series that the mapping does not make', async t => {
+  for (const key of [
+    'telemetry,device=t1,room=kitchen,floor=1 v',
+    'telemetry,room=kitchen,device=t1 v',
+    'telemetry,device=t1,device=t1,room=kitchen v',
+    'telemetry,device=t1,room= v',
+    'telemetry,device=t1,room=+ v',
+    'telemetry,device=t1,room=# v',
+    'telemetry,device=t1,room=a/b v',
+    'other,device=t1,room=kitchen v',
+    'Telemetry,device=t1,room=kitchen v',
+    '_datum pressure',
+    'own,sensor=1 v',
+    'own v',
+    'lamp,topic=zigbee2mqtt/lamp state',
+    'zigbee2mqtt,topic=zigbee2mqtt/+ state',
+    'zigbee2mqtt,topic= state',
+    'home,topic=home/kitchen/t1/telemetry v',
+    'zigbee2mqtt,topic=zigbee2mqtt/lamp,x=1 state',
+    '__proto__ v',
+  ]) {
+    t.same(sourcesOf(key), [], key)
+  }
+  t.same(mapping.sourcesOf({ measurement: 'telemetry', tags: [['', 'x']], field: 'v' }), [])
+})
+
+t.test('sources: several rules, and levels of which only a text with others tells', async t => {
+  const several = new Mapping(
+    [
+      { topic: 'a/{room}/{device}', measurement: 'm', tags: ['device'] },
+      { topic: 'b/{device}', measurement: 'm' },
+      { topic: 'c/{device}', measurement: 'm', decoder: 'line' },
+      { topic: 'd/{x}/{y}', measurement: '{x}_{y}', tags: [] },
+      { topic: 'e/{device}', measurement: '{device}', tags: [] },
+      { topic: 'f/{kind}/{device}', measurement: '{kind}-{device}', tags: ['device'] },
+      { topic: '{site}/g', measurement: 'g' },
+    ],
+    json,
+  )
+  t.same(sourcesOf('m,device=t1 v', several), ['a/+/t1', 'b/t1'])
+  t.same(sourcesOf('p_q_r v', several), ['d/+/+', 'e/p_q_r'])
+  t.same(sourcesOf('mqtt v', several), ['e/mqtt', 'e/'])
+  t.same(sourcesOf('temp-t1,device=t1 v', several), ['f/temp/t1'])
+  t.same(sourcesOf('temp-t2,device=t1 v', several), [], 'measurement and tag contradict each other')
+  t.same(sourcesOf('g,site=s v', several), ['s/g'])
+  t.same(sourcesOf('g,site=$SYS v', several), [])
+  const long = new Mapping([{ topic: '{a}/{b}/{c}/{d}', measurement: '{a}_{b}_{c}_{d}!', tags: [] }], json)
+  t.same(sourcesOf(`${'_'.repeat(100_000)} v`, long), [], 'a text that takes a regular expression for ever')
+})
+
+t.test('sources: whatever the topic, it is among those of the series that it makes', async t => {
+  const rules = [
+    { topic: 'a/{x}/{y}', measurement: 'm' },
+    { topic: 'a/{x}/{y...}', measurement: '{x}', tags: ['y'] },
+    { topic: '+/{x}', measurement: 'm{x}{x}', tags: [] },
+    { topic: '{x}/b/{y}/#', measurement: '{x}{y}', tags: ['x'] },
+    { topic: '{x...}', measurement: '{x}', tags: [] },
+  ]
+  const levels = ['', 'a', 'b', 'm', 'mqtt', 'topic']
+  let topics = levels
+  let longest = levels
+  for (let depth = 2; depth <= 4; depth++) {
+    longest = longest.flatMap(head => levels.map(level => `${head}/${level}`))
+    topics = [...topics, ...longest]
+  }
+  const wrong: string[] = []
+  // Each rule first, last and left out: so each decides about its topics, and none does.
+  for (let from = 0; from <= rules.length; from++) {
+    for (let count = 0; count <= rules.length; count++) {
+      const made = new Mapping([...rules.slice(from), ...rules.slice(0, from)].slice(0, count), json)
+      for (const topic of topics.filter(topic => topic.length > 0)) {
+        const reading = made.read(message(topic, '{"v":1}'))
+        for (const { measurement, tags } of 'points' in reading ? reading.points : []) {
+          const sources = made.sourcesOf({ measurement, tags, field: 'v' })
+          if (!sources.some(source => matches(source, topic))) wrong.push(`${from} ${count} ${topic}: ${sources}`)
+        }
+      }
+    }
+  }
+  t.same(wrong.slice(0, 10), [])
 })

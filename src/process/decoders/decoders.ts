@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { DecoderName } from '../../config.js'
-import { decodeJson } from './json.js'
+import { decodeJson, type JsonLimits } from './json.js'
 import { decodeLine, looksLikeLine } from './line.js'
 import { type Sample, Undecodable } from './sample.js'
 import { decodeValue } from './value.js'
@@ -11,6 +11,7 @@ export interface DecodeOptions {
   readonly timeFields: readonly string[]
   /** Microseconds; for lines without a time. */
   readonly receivedAt: number
+  readonly json: JsonLimits
 }
 
 /**
@@ -25,7 +26,7 @@ export function decode(payload: Buffer, options: DecodeOptions): readonly Sample
   if (text.length === 0) throw new Undecodable('no_reading', 'the payload is blank')
   switch (options.decoder ?? choose(text)) {
     case 'json':
-      return decodeJson(text, options.timeFields)
+      return decodeJson(text, options.timeFields, options.json)
     case 'line':
       return decodeLine(text, options.receivedAt)
     case 'value':

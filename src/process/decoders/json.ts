@@ -1,32 +1,130 @@
 import type { FieldValue } from '../../model.js'
 import { type Sample, Undecodable } from './sample.js'
 
-const maxDepth = 16
-const maxFields = 1_000
+/** How much of a JSON payload is looked at before it is refused. */
+export interface JsonLimits {
+  /** Levels of nesting. */
+  readonly depth: number
+  /** Fields of one reading. */
+  readonly fields: number
+}
+
+/**
+ * A long name with many short ones inside becomes many long ones: all of them may be so many times as long as the
+ * payload, and for short payloads a little more.
+ */
+const mostNameGrowth = 8
+const alwaysAllowed = 10_000
 
 /**
  * A JSON object: nested names joined with `.`, array elements by index, `null` left out. An array of objects that
  * each carry their own time is a batch of readings.
  */
-export function decodeJson(text: string, timeFields: readonly string[]): Sample[] {
+export function decodeJson(text: string, timeFields: readonly string[], limits: JsonLimits): Sample[] {
+  if (text.length > worthScanning) refuseHuge(text, limits)
   let parsed: unknown
   try {
     parsed = JSON.parse(text)
   } catch (error) {
     throw new Undecodable('bad_json', `not valid JSON: ${(error as Error).message}`)
   }
-  if (Array.isArray(parsed) && parsed.length > 0) {
-    const batch = parsed.map(element => sample(element, timeFields))
-    if (batch.every(one => one.time !== undefined && one.fields.length > 0)) return batch
-  }
-  const one = sample(parsed, timeFields)
+  const names = { left: mostNameGrowth * text.length + alwaysAllowed }
+  const batch = Array.isArray(parsed) ? readBatch(parsed, timeFields, limits, names) : undefined
+  if (batch) return batch
+  const one = sample(parsed, timeFields, limits, names)
   if (one.fields.length === 0) throw new Undecodable('no_reading', 'the JSON holds no number, boolean or text')
   return [one]
 }
 
-function sample(value: unknown, timeFields: readonly string[]): Sample {
+/** Shorter payloads take no time worth saving. */
+const worthScanning = 65_536
+
+/**
+ * What is far too much is refused before it is parsed: an object of a million names takes seconds. Members that are null
+ * count here. The elements of a batch may be as many as they like.
+ */
+function refuseHuge(text: string, { depth, fields }: JsonLimits): void {
+  /** Commas so far, of each object and array that is open. */
+  const open: number[] = []
+  const mayBeBatch = text.startsWith('[') ? 1 : 0
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]
+    if (char === '"') i = endOfString(text, i)
+    else if (char === '[' || char === '{') {
+      open.push(0)
+      if (open.length > depth + mayBeBatch) throw tooDeep(depth)
+    } else if (char === ']' || char === '}') open.pop()
+    else if (char === ',' && open.length > mayBeBatch) {
+      const commas = (open.pop() as number) + 1
+      if (commas >= fields) throw tooManyFields(fields)
+      open.push(commas)
+    }
+  }
+}
+
+/** Where the quote is that ends the string which begins at `start`; the end of the text when there is none. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0
+    while (text[at - 1 - backslashes] === '\\') backslashes++
+    if (backslashes % 2 === 0) return at
+  }
+  return text.length
+}
+
+function tooDeep(depth: number): Undecodable {
+  return new Undecodable('too_deep', `nested deeper than ${depth} levels (limits.jsonDepth)`)
+}
+
+function tooManyFields(fields: number): Undecodable {
+  return new Undecodable('too_many_fields', `more than ${fields} fields (limits.jsonFields)`)
+}
+
+/** Characters that the names of what is still to be read may have. */
+interface NameBudget {
+  left: number
+}
+
+/** Undefined when not every element is a reading with its own time. */
+function readBatch(
+  elements: readonly unknown[],
+  timeFields: readonly string[],
+  limits: JsonLimits,
+  names: NameBudget,
+): Sample[] | undefined {
+  const batch: Sample[] = []
+  for (const element of elements) {
+    if (typeof element !== 'object') return undefined
+    const one = sample(element, timeFields, limits, names)
+    if (one.time === undefined || one.fields.length === 0) return undefined
+    batch.push(one)
+  }
+  return batch.length > 0 ? batch : undefined
+}
+
+function sample(value: unknown, timeFields: readonly string[], limits: JsonLimits, names: NameBudget): Sample {
   const found = new Map<string, FieldValue>()
-  flatten(value, '', 0, found)
+  const flatten = (inner: unknown, name: string, depth: number): void => {
+    if (inner === null) return
+    if (typeof inner !== 'object') {
+      if (typeof inner === 'number' && !Number.isFinite(inner)) {
+        throw new Undecodable('bad_value', `${name}: the number is too large`)
+      }
+      if (found.size >= limits.fields) throw tooManyFields(limits.fields)
+      names.left -= name.length
+      if (names.left < 0) {
+        throw new Undecodable(
+          'names_too_long',
+          `names within names: together more than ${mostNameGrowth} times the payload`,
+        )
+      }
+      found.set(name || 'value', inner as FieldValue)
+      return
+    }
+    if (depth >= limits.depth) throw tooDeep(limits.depth)
+    for (const [key, next] of Object.entries(inner as object)) flatten(next, name ? `${name}.${key}` : key, depth + 1)
+  }
+  flatten(value, '', 0)
   for (const name of timeFields) {
     const time = parseTime(found.get(name))
     if (time === undefined) continue
@@ -34,20 +132,6 @@ function sample(value: unknown, timeFields: readonly string[]): Sample {
     return { fields: [...found], time }
   }
   return { fields: [...found] }
-}
-
-function flatten(value: unknown, name: string, depth: number, found: Map<string, FieldValue>): void {
-  if (value === null) return
-  if (typeof value !== 'object') {
-    if (typeof value === 'number' && !Number.isFinite(value)) {
-      throw new Undecodable('bad_value', `${name}: the number is too large`)
-    }
-    if (found.size >= maxFields) throw new Undecodable('too_many_fields', `more than ${maxFields} fields`)
-    found.set(name || 'value', value as FieldValue)
-    return
-  }
-  if (depth >= maxDepth) throw new Undecodable('too_deep', `nested deeper than ${maxDepth} levels`)
-  for (const [key, inner] of Object.entries(value)) flatten(inner, name ? `${name}.${key}` : key, depth + 1, found)
 }
 
 /**

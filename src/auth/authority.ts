@@ -1,0 +1,453 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { statSync } from 'node:fs'
+import { basename } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
+import type { Part } from '../lifecycle.js'
+import { WatchedFiles } from '../watch.js'
+import { Attempts } from './attempts.js'
+import { ClientIds } from './client-ids.js'
+import type { Logins } from './logins.js'
+import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
+import { Access, type Reads, type Rule, readsByClient } from './rules.js'
+import { type KnownSources, sourceOf } from './sources.js'
+import { type Kind, parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
+import { findPairing } from './users-file.js'
+import type { UsersTask } from './users-thread.js'
+import { Verifier } from './verifier.js'
+
+/** What somebody shows who wants in. */
+export interface Credentials {
+  readonly address: string
+  readonly username: string | undefined
+  /** A password, an API key, or a token of {@link Logins}. */
+  readonly password: string | undefined
+  /** Names in the client certificate that was verified: CN and SAN. */
+  readonly certificate: readonly string[]
+  /** Nobody waits for the verdict any more. */
+  readonly isGone?: () => boolean
+}
+
+/** Who somebody is, as long as `isValid`. */
+export interface Principal {
+  /** When nobody is asked, what it says it is. */
+  readonly user: string
+  readonly kind: Kind
+  /** The login of a browser that this came from. */
+  readonly login: string | undefined
+  /** Changes with the credentials: what is remembered of them is worth nothing then. */
+  readonly stamp: string
+  /** False once the user is gone, its credentials have changed, or its login has ended. */
+  isValid(): boolean
+}
+
+/** `why` is for the log; it may name what strangers must not know. */
+export interface Refusal {
+  readonly refused: 'bad_credentials' | 'busy'
+  readonly why: string
+  /** With `busy`: when it may be worth trying again, in milliseconds. */
+  readonly retryAfterMs: number
+}
+
+export type Verdict = Principal | Refusal
+
+export interface AuthorityOptions {
+  /** Of the users; empty: nobody is asked, and everybody may do everything. */
+  readonly file: string
+  /** Whoever shows nothing is the user `anonymous` of the file. */
+  readonly anonymous: boolean
+  /** Failed attempts a minute of one address with one name, before the next ones are refused unheard. */
+  readonly attempts: number
+  readonly logins: Logins
+  readonly known: KnownSources
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Users or their rights have changed, or a login has ended: what was granted is to be asked for again. */
+  readonly changed: () => void
+  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+}
+
+/** How somebody was let in, beside its name: as long as the user still has it. */
+type Proof = (user: User) => boolean
+
+/** What an unknown name is verified against, so that it takes as long as a known one. */
+const nobodysHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
+
+/** A change is seen in twice this time, in milliseconds. */
+const watchMs = 250
+
+/** Of one address, whatever the names: so many times what one name may fail. */
+const namesOfAddress = 50
+
+/**
+ * Who is who, and who may do what: the users file, always as it is now. A file that cannot be read leaves what was
+ * there before.
+ */
+export class Authority implements Part {
+  readonly name = 'authority'
+  /** Nobody is asked. */
+  readonly open: boolean
+  readonly #options: AuthorityOptions
+  readonly #verifier = new Verifier()
+  readonly #attempts: Attempts
+  readonly #attemptsOfAddress: Attempts
+  /** Of each user, the password that was right last, as a digest with a key of this process. */
+  readonly #verified = new Map<string, Buffer>()
+  readonly #key = randomBytes(32)
+  /** Who waits for a password to be verified, by name and digest: a thousand devices of one user are one. */
+  readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
+  #users: Users = { users: new Map(), everyone: [] }
+  #named: ReadonlyMap<string, string> = new Map()
+  #keys: ReadonlyMap<string, string> = new Map()
+  #clientIds = new ClientIds(this.#users)
+  /** Of users that were asked for. */
+  readonly #rules = new Map<string, RulesOfUser>()
+  #watch: WatchedFiles | undefined
+  #reloading: Promise<void> = Promise.resolve()
+  #redeeming: Promise<unknown> = Promise.resolve()
+  /** Of the file when it was read last. */
+  #mark = ''
+  #stopped = false
+
+  constructor(options: AuthorityOptions) {
+    this.#options = options
+    this.open = options.file === ''
+    this.#attempts = new Attempts(options.attempts)
+    this.#attemptsOfAddress = new Attempts(options.attempts * namesOfAddress)
+  }
+
+  start(): void {
+    const { file, log } = this.#options
+    if (this.open) return
+    // Before the first reading: what changes meanwhile is read again.
+    this.#watch = new WatchedFiles({ paths: [file], changed: () => void this.#reload(), everyMs: watchMs })
+    this.#watch.start()
+    let read: Read
+    try {
+      this.#look()
+      read = parseUsers(readUsersText(file), basename(file))
+    } catch (error) {
+      throw new HubError('bad_settings', `auth.file: ${this.#hint(error)}`, { cause: error })
+    }
+    if ('faults' in read) throw new HubError('bad_settings', read.faults.map(fault => `auth.file: ${fault}`).join('\n'))
+    this.#take(read.users)
+    if (this.#users.users.size === 0) {
+      log.warn(
+        `auth.file: ${file} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first`,
+      )
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#watch?.stop()
+    await Promise.all([this.#reloading, this.#verifier.stop()])
+  }
+
+  /** Calls `done` once: at once when what is shown is quick to check, else when its turn has come. */
+  authenticate(shown: Credentials, done: (verdict: Verdict) => void): void {
+    const quick = this.#quickly(shown)
+    if (quick) done(quick)
+    else this.#byPassword(shown, done)
+  }
+
+  /** The verdict when it takes no time, and is nothing that could be found by trying. */
+  #quickly({ address, username = '', password, certificate }: Credentials): Verdict | undefined {
+    if (this.open) return { ...everybody, user: username }
+    const certified = certificate.map(name => this.#named.get(name)).find(name => name !== undefined)
+    if (certified !== undefined && (username === '' || username === certified)) {
+      return this.#principal(certified, user => certificate.some(name => isNamed(user, name)))
+    }
+    if (password === undefined) return this.#withoutPassword(username, certificate)
+    if (password.startsWith('tht_')) return this.#byToken(username, password)
+    if (password.startsWith('thk_')) return this.#byKey(username, password)
+    const user = this.user(username)
+    if (!user) return undefined
+    const isRight = isSecretHash(user.password)
+      ? verifyPassword(user.password, password)
+      : // Asked as often as one likes, it would tell what the password is.
+        this.#options.known.has(address, username) && this.#isRemembered(user, password)
+    return isRight ? this.#principal(username, hasPassword(user)) : undefined
+  }
+
+  /** What a user may do through one client; undefined: everything. It does not change: ask again after `changed`. */
+  access(name: string, clientId: string): Access | undefined {
+    if (this.open) return undefined
+    const known = this.#rules.get(name) ?? this.#rulesOf(name)
+    const access = new Access(name, clientId, known.rules, known.reads)
+    if (!known.byClient) known.reads = access.reads
+    return access
+  }
+
+  #rulesOf(name: string): RulesOfUser {
+    const user = this.user(name)
+    const rules = user ? [...user.rules, ...this.#users.everyone] : []
+    const made: RulesOfUser = { rules, byClient: readsByClient(rules), reads: undefined }
+    if (user) this.#rules.set(name, made)
+    return made
+  }
+
+  user(name: string): User | undefined {
+    return this.#users.users.get(name)
+  }
+
+  /** Why a user may not connect with this client id, in words; undefined when it may. */
+  clientFault(name: string, clientId: string): string | undefined {
+    return this.open ? undefined : this.#clientIds.fault(name, clientId)
+  }
+
+  /** Still the same credentials? */
+  isStamp(name: string, stamp: string): boolean {
+    const user = this.user(name)
+    return user !== undefined && stampOf(user) === stamp
+  }
+
+  /** Makes a one-time code into credentials, which are on disk then. Throws a `HubError`. */
+  async redeem(code: string): Promise<{ user: User; password: string }> {
+    const { file, now } = this.#options
+    if (this.open) throw new HubError('forbidden', 'this hub asks nobody who they are: there is nothing to pair')
+    // A code that was made a moment ago may not have been read yet.
+    if (!findPairing(this.#users, code, now()) && this.#isChanged()) await this.#reload()
+    if (!findPairing(this.#users, code, now())) {
+      throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
+    }
+    // One at a time: whoever comes second finds it used.
+    const redeeming = this.#redeeming.then(() => inThread<Redeemed>({ kind: 'redeem', file, code, now: now() }))
+    this.#redeeming = redeeming.catch(() => {})
+    const redeemed = await redeeming
+    await this.#reload()
+    const user = this.user(redeemed.user)
+    if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)
+    return { user, password: redeemed.password }
+  }
+
+  // — by what was shown —
+
+  #withoutPassword(username: string, certificate: readonly string[]): Verdict {
+    const isAnonymous = this.#options.anonymous && username === ''
+    if (isAnonymous && this.#users.users.has('anonymous')) return this.#principal('anonymous', () => true)
+    if (certificate.length > 0)
+      return refusal(`its certificate, ${quoted(certificate.join(', '))}, is of no user it may be`)
+    if (isAnonymous) return refusal('gave no name, and there is no user anonymous in auth.file')
+    return refusal(username === '' ? 'gave neither name nor password' : `gave no password for ${quoted(username)}`)
+  }
+
+  #byToken(username: string, token: string): Verdict {
+    const { logins } = this.#options
+    const found = logins.verify(token)
+    if (!found || (username !== '' && username !== found.user)) return refusal('its token is not valid, or no longer')
+    const { user: name, login } = found
+    const user = this.user(name)
+    if (!user) return refusal(`there is no user ${quoted(name)} any more`)
+    const stamp = stampOf(user)
+    const principal = this.#principal(name, now => stampOf(now) === stamp && logins.isAlive(login))
+    return 'refused' in principal ? principal : { ...principal, login }
+  }
+
+  #byKey(username: string, key: string): Verdict {
+    const { id = '', secret = '' } = readKey(key) ?? {}
+    const name = this.#keys.get(id)
+    const hash = name === undefined ? undefined : this.user(name)?.keys.find(one => one.id === id)?.hash
+    const isRight = verifyPassword(hash ?? hashSecret(''), secret)
+    if (!hash || !isRight || name === undefined || (username !== '' && username !== name)) {
+      return refusal(`its API key ${quoted(id)} is not valid`)
+    }
+    return this.#principal(name, ({ keys }) => keys.some(one => one.hash === hash))
+  }
+
+  #byPassword(shown: Credentials, done: (verdict: Verdict) => void): void {
+    const { address, username = '', password = '', isGone = () => false } = shown
+    const { known, now } = this.#options
+    const user = this.user(username)
+    const pendingKey = `${username.slice(0, 64)} ${this.#digest(user?.password ?? '', password).toString('base64')}`
+    const pending = this.#pending.get(pendingKey)
+    if (pending) {
+      pending.push(done)
+      return
+    }
+    // By a hash of the name, whether there is such a user or not: names are long, and who is there is nobody's business.
+    const source = sourceOf(address)
+    const sourceAndName = `${source} ${hashSecret(username)}`
+    const isKnown = user !== undefined && known.has(address, username)
+    const waitMs =
+      this.#attempts.take(sourceAndName, now()) || (isKnown ? 0 : this.#attemptsOfAddress.take(source, now()))
+    if (waitMs > 0) {
+      done(busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs))
+      return
+    }
+    const waiting = [done]
+    this.#pending.set(pendingKey, waiting)
+    const settle = (verdict: Verdict) => {
+      this.#pending.delete(pendingKey)
+      if (!('refused' in verdict) || verdict.refused === 'busy') {
+        this.#attempts.giveBack(sourceAndName)
+        this.#attemptsOfAddress.giveBack(source)
+      }
+      for (const each of waiting) each(verdict)
+    }
+    const verified = (isRight: boolean | undefined) => {
+      if (isRight === undefined) settle(busy('its password could not be verified now', 5_000))
+      else if (!user) settle(refusal(`there is no user ${quoted(username)}`))
+      // The file may have changed meanwhile.
+      else if (!isRight || hash !== this.user(username)?.password)
+        settle(refusal(`wrong password for ${quoted(username)}`))
+      else {
+        this.#verified.set(username, this.#digest(hash, password))
+        known.add(address, username)
+        settle(this.#principal(username, hasPassword(user)))
+      }
+    }
+    // Whatever there is to verify it takes as long.
+    const hash = user && user.password !== '' && !isSecretHash(user.password) ? user.password : nobodysHash
+    const isAlone = () => waiting.length === 1 && isGone()
+    if (!this.#verifier.verify({ source, isKnown, hash, password, isGone: isAlone, done: verified })) {
+      settle(busy('too many passwords wait to be verified', 5_000))
+    }
+  }
+
+  #principal(name: string, proof: Proof): Verdict {
+    const user = this.user(name)
+    if (!user) return refusal(`there is no user ${quoted(name)} any more`)
+    const isValid = () => {
+      const now = this.user(name)
+      return now !== undefined && now.kind === user.kind && proof(now)
+    }
+    return { user: name, kind: user.kind, login: undefined, stamp: stampOf(user), isValid }
+  }
+
+  // — passwords that were right before: a thousand devices that come back at once are not verified again —
+
+  #isRemembered(user: User, password: string): boolean {
+    const known = this.#verified.get(user.name)
+    return known !== undefined && timingSafeEqual(known, this.#digest(user.password, password))
+  }
+
+  #digest(hash: string, password: string): Buffer {
+    return createHmac('sha256', this.#key).update(hash).update('\0').update(password).digest()
+  }
+
+  // — the file —
+
+  #hint(error: unknown): string {
+    const { file } = this.#options
+    if (systemCode(error) !== 'ENOENT') return `${file}: ${describe(error)}`
+    return `there is no file ${file}; telehub user add NAME --kind admin makes it`
+  }
+
+  #isChanged(): boolean {
+    try {
+      return markOf(this.#options.file) !== this.#mark
+    } catch {
+      return false
+    }
+  }
+
+  /** To be read next. */
+  #look(): void {
+    const { file, log } = this.#options
+    const { mode } = statSync(file)
+    if (!statSync(file).isFile()) throw new Error('it is no file')
+    this.#mark = markOf(file)
+    if ((mode & 0o077) === 0) return
+    log.warn(`auth.file: ${file} may be read by others on this machine; chmod 600 ${file} keeps it to its owner`)
+  }
+
+  /** In a thread of its own, one at a time: the broker goes on meanwhile. */
+  #reload(): Promise<void> {
+    this.#reloading = this.#reloading.then(async () => {
+      const { file, log, changed } = this.#options
+      try {
+        this.#look()
+        const read = await inThread<Read>({ kind: 'read', file })
+        if ('faults' in read) throw new Error(summary(read.faults))
+        const { users } = read
+        // An editor may write an empty file first; who means it can stop the hub.
+        if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it holds no users')
+        if (this.#stopped) return
+        this.#take(users)
+        log.info(`auth.file: ${file} has changed, and holds from now on: ${users.users.size} users`)
+        changed()
+      } catch (error) {
+        log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
+      }
+    })
+    return this.#reloading
+  }
+
+  #take(users: Users): void {
+    this.#users = users
+    this.#rules.clear()
+    const all = [...users.users.values()]
+    this.#named = new Map([
+      ...all.flatMap(({ name, certificates }) => certificates.map(one => [one, name] as const)),
+      ...all.map(({ name }) => [name, name] as const),
+    ])
+    this.#keys = new Map(all.flatMap(({ name, keys }) => keys.map(({ id }) => [id, name] as const)))
+    this.#clientIds = new ClientIds(users)
+    for (const name of this.#verified.keys()) if (!users.users.has(name)) this.#verified.delete(name)
+  }
+}
+
+const everybody: Principal = { user: '', kind: 'admin', login: undefined, stamp: '', isValid: () => true }
+
+function refusal(why: string): Refusal {
+  return { refused: 'bad_credentials', why, retryAfterMs: 0 }
+}
+
+function busy(why: string, retryAfterMs: number): Refusal {
+  return { refused: 'busy', why, retryAfterMs }
+}
+
+function hasPassword({ password }: User): Proof {
+  return user => user.password === password
+}
+
+function stampOf({ password, kind }: User): string {
+  return hashSecret(`${kind} ${password}`)
+}
+
+function isNamed({ name, certificates }: User, given: string): boolean {
+  return name === given || certificates.includes(given)
+}
+
+/** What is shown for a name may be a secret in the wrong place. */
+function quoted(text: string): string {
+  if (/^th[akt]_/.test(text)) return 'that looks like a key'
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
+}
+
+interface RulesOfUser {
+  readonly rules: readonly Rule[]
+  readonly byClient: boolean
+  /** For all of its clients, once there is one. */
+  reads: Reads | undefined
+}
+
+type Read = ReturnType<typeof parseUsers>
+
+interface Redeemed {
+  readonly user: string
+  readonly password: string
+}
+
+function markOf(file: string): string {
+  const { ino, size, mtimeMs } = statSync(file)
+  return `${ino} ${size} ${mtimeMs}`
+}
+
+function summary([first = '', ...more]: readonly string[]): string {
+  return more.length > 0 ? `${first} (and ${more.length} more)` : first
+}
+
+/** Rejects with the `HubError` of the thread. */
+function inThread<T>(task: UsersTask): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const worker = new Worker(new URL('./users-thread.js', import.meta.url), { workerData: task })
+    worker.once('message', ({ result, fault, code }: { result: T; fault?: string; code?: ErrorCode }) => {
+      if (fault === undefined) resolve(result)
+      else reject(code ? new HubError(code, fault) : new Error(fault))
+    })
+    worker.once('error', reject)
+    worker.once('exit', () => reject(new Error('the thread ended without an answer')))
+  })
+}

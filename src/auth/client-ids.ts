@@ -1,0 +1,53 @@
+import { fits, type User, type Users } from './users.js'
+
+interface Bound {
+  readonly pattern: string
+  readonly user: string
+}
+
+/**
+ * Which client ids are kept for whom: those that a user is bound to (`clients`), and its own name. Finds that in a few
+ * lookups, however many users there are: a thousand devices may come at once.
+ */
+export class ClientIds {
+  readonly #users: ReadonlyMap<string, User>
+  /** By what stands before the first `*`, or the whole pattern. */
+  readonly #bound = new Map<string, Bound[]>()
+  /** The lengths of these, each once. */
+  readonly #lengths: ReadonlySet<number>
+
+  constructor({ users }: Users) {
+    this.#users = users
+    for (const { name, clients } of users.values()) {
+      for (const given of clients) {
+        const pattern = given.replaceAll('{user}', name)
+        const start = pattern.split('*', 1)[0] as string
+        const all = this.#bound.get(start)
+        if (all) all.push({ pattern, user: name })
+        else this.#bound.set(start, [{ pattern, user: name }])
+      }
+    }
+    this.#lengths = new Set([...this.#bound.keys()].map(start => start.length))
+  }
+
+  /** Why a user may not connect with a client id, in words; undefined when it may. */
+  fault(name: string, clientId: string): string | undefined {
+    const { clients = [] } = this.#users.get(name) ?? {}
+    if (clients.length > 0) {
+      if (clients.some(pattern => fits(pattern.replaceAll('{user}', name), clientId))) return undefined
+      return `user ${name} may not use the client id ${clientId}; allowed are ${clients.join(', ')}`
+    }
+    if (clientId !== name && this.#users.has(clientId)) return `the client id ${clientId} is the name of another user`
+    const other = this.#others(name, clientId)
+    return other && `the client id ${clientId} is kept for user ${other.user} (${other.pattern})`
+  }
+
+  #others(name: string, clientId: string): Bound | undefined {
+    for (const length of this.#lengths) {
+      const found = length > clientId.length ? undefined : this.#bound.get(clientId.slice(0, length))
+      const other = found?.find(({ pattern, user }) => user !== name && fits(pattern, clientId))
+      if (other) return other
+    }
+    return undefined
+  }
+}

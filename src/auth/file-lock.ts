@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import { lstatSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, HubError, systemCode } from '../errors.js'
+
+/** How long somebody waits for others before it gives up. */
+const waitMs = 30_000
+
+/** Nothing that holds a lock takes so long: whoever made one that is older is gone, or on another machine. */
+const staleMs = 120_000
+
+/** Breaking takes two system calls: what is older was left by a kill between them. */
+const breakerStaleMs = 5_000
+
+/**
+ * Runs `act` while no other process runs one under the same lock: `path`, a symbolic link that points to nothing and
+ * says who holds it, as making a link with its text is one step, which a kill cannot halve. A lock whose process is
+ * gone is broken. `act` gets a check that throws `busy` when the lock is no longer ours; it is to be called right
+ * before the change. As `act` is synchronous, one process never holds a lock twice, nor when it is asked for one.
+ */
+export async function withFileLock<T>(path: string, act: (check: () => void) => T): Promise<T> {
+  const own = JSON.stringify([process.pid, hostname(), randomBytes(6).toString('hex')])
+  const until = Date.now() + waitMs
+  while (!take(path, own)) {
+    if (breakStale(path)) continue
+    if (Date.now() > until) {
+      const holder = holderOf(read(path))
+      throw new HubError(
+        'busy',
+        `${path}: process ${holder?.pid ?? '(unknown)'} has held it for ${waitMs / 1_000} s; try again, or remove it when that is no telehub`,
+      )
+    }
+    await sleep(10 + Math.random() * 30)
+  }
+  try {
+    return act(() => {
+      if (read(path) !== own) throw new HubError('busy', `${path}: somebody took this lock away; try again`)
+    })
+  } finally {
+    if (read(path) === own) unlinkSync(path)
+  }
+}
+
+/** False: somebody holds it. */
+function take(path: string, text: string): boolean {
+  try {
+    symlinkSync(text, path)
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw new HubError('data_dir_unusable', `cannot lock ${path}: ${describe(error)}`, { cause: error })
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw new HubError('data_dir_unusable', `cannot read the lock ${path}: ${describe(error)}`, { cause: error })
+  }
+}
+
+/**
+ * Removes the lock of a process that is gone. True when it is worth trying again at once. One breaker at a time: two
+ * that had seen the same stale lock would otherwise remove the next one's too.
+ */
+function breakStale(path: string): boolean {
+  if (!isStale(path)) return false
+  const breaker = `${path}.breaker`
+  if (!take(breaker, String(process.pid))) {
+    if (ageOf(breaker) > breakerStaleMs) remove(breaker)
+    return false
+  }
+  try {
+    if (isStale(path)) remove(path)
+  } finally {
+    remove(breaker)
+  }
+  return true
+}
+
+function isStale(path: string): boolean {
+  const text = read(path)
+  if (text === undefined) return false
+  const holder = holderOf(text)
+  if (holder?.host === hostname() && (holder.pid === process.pid || !isAlive(holder.pid))) return true
+  return ageOf(path) > staleMs
+}
+
+function holderOf(text: string | undefined): { readonly pid: number; readonly host: string } | undefined {
+  try {
+    const [pid, host] = JSON.parse(text ?? '') as unknown[]
+    return Number.isSafeInteger(pid) && typeof host === 'string' ? { pid: pid as number, host } : undefined
+  } catch {
+    // Not one of ours: only its age tells.
+    return undefined
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return systemCode(error) === 'EPERM'
+  }
+}
+
+/** Milliseconds; none when it is not there. */
+function ageOf(path: string): number {
+  try {
+    return Date.now() - lstatSync(path).mtimeMs
+  } catch {
+    return 0
+  }
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
+  }
+}

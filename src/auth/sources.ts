@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
+import type { Part } from '../lifecycle.js'
+import { replaceFile } from '../replace-file.js'
+
+/** An address, or of IPv6 what one line has: its first 64 bits. Whoever has one of those has them all. */
+export function sourceOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [head = '', tail] = address.toLowerCase().split('%', 1)[0]?.split('::') ?? []
+  const first = head.split(':').filter(Boolean)
+  const last = tail?.split(':').filter(Boolean) ?? []
+  const all = [...first, ...Array.from({ length: Math.max(0, 8 - first.length - last.length) }, () => '0'), ...last]
+  return all
+    .slice(0, 4)
+    .map(part => part.replace(/^0+(?=.)/, ''))
+    .join(':')
+}
+
+/** Pairs remembered; past it the one used longest ago is forgotten. */
+const maxPairs = 100_000
+
+const saveEveryMs = 60_000
+
+/**
+ * From where each user has come in with its password. Those places are heard first while others guess, after a restart
+ * as well: kept in a file, as hashes.
+ */
+export class KnownSources implements Part {
+  readonly name = 'known sources'
+  readonly #path: string
+  /** The one used longest ago first. */
+  #pairs = new Set<string>()
+  #dirty = false
+  #timer: NodeJS.Timeout | undefined
+  #saving: Promise<void> = Promise.resolve()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** A file that is missing or damaged costs nothing but the order of answers. */
+  start(): void {
+    try {
+      const known: unknown = JSON.parse(readFileSync(this.#path, 'utf8'))
+      if (Array.isArray(known)) this.#pairs = new Set(known.filter(one => typeof one === 'string').slice(-maxPairs))
+    } catch {
+      this.#pairs = new Set()
+    }
+    this.#timer = setInterval(() => this.#save(), saveEveryMs).unref()
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#save()
+    await this.#saving
+  }
+
+  has(address: string, user: string): boolean {
+    return this.#pairs.has(hashOf(address, user))
+  }
+
+  add(address: string, user: string): void {
+    const pair = hashOf(address, user)
+    this.#pairs.delete(pair)
+    this.#pairs.add(pair)
+    if (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
+    this.#dirty = true
+  }
+
+  #save(): void {
+    if (!this.#dirty) return
+    this.#dirty = false
+    const text = JSON.stringify([...this.#pairs])
+    this.#saving = this.#saving
+      .then(() => replaceFile(this.#path, text, 0o600))
+      .catch(() => {
+        this.#dirty = true
+      })
+  }
+}
+
+function hashOf(address: string, user: string): string {
+  return createHash('sha256')
+    .update(`${sourceOf(address)} ${user}`)
+    .digest('base64url')
+    .slice(0, 22)
+}

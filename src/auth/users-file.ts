@@ -1,0 +1,329 @@
+import {
+  closeSync,
+  existsSync,
+  fchownSync,
+  fsyncSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, resolve } from 'node:path'
+import { type Document, isMap, isSeq, type Node, type Pair, YAMLMap, YAMLSeq } from 'yaml'
+import { describe, HubError, systemCode } from '../errors.js'
+import { syncDirectory } from '../journal.js'
+import { withFileLock } from './file-lock.js'
+import { hashSecret, isSameText, makeSecret } from './passwords.js'
+import { parseRule, ruleText } from './rules.js'
+import {
+  type ApiKey,
+  hashPairingCode,
+  type Kind,
+  nameOf,
+  type Pairing,
+  parseUsers,
+  readDocument,
+  readUsersText,
+  textOf,
+  type User,
+  type Users,
+} from './users.js'
+
+/** What is written of a user that is new. */
+export interface NewUser {
+  readonly name: string
+  readonly kind: Kind
+  /** A hash; empty: no password lets it in. */
+  readonly password: string
+  readonly clients: readonly string[]
+  readonly certificates: readonly string[]
+  /** As `allow publish a/#`. */
+  readonly rules: readonly string[]
+}
+
+const heading =
+  ' telehub: users, and what they may do. Made by `telehub user`; may be edited, and acts within a second or two.'
+
+/**
+ * Changes the users file, which is made when it is not there. Comments and what is not changed stay. Resolves when the
+ * new file is on disk, of mode 0600, with what `edit` returned; when it rejects, the old one is as it was. One edit at a
+ * time, whichever process it is of: `edit` sees what the one before it has made.
+ */
+export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): Promise<T> {
+  const real = realPath(path)
+  return withFileLock(`${real}.lock`, check => {
+    const file = new UsersFile(readUsersText(real), basename(path))
+    const result = edit(file)
+    const text = file.changed()
+    if (text !== undefined) {
+      const read = parseUsers(text, basename(path))
+      if ('faults' in read) throw new HubError('bad_request', `${path} stays as it was: ${read.faults.join('\n')}`)
+      check()
+      replaceFile(real, text)
+    }
+    return result
+  })
+}
+
+/** Whose code this is, if it still is one. Every pairing is compared, in constant time. */
+export function findPairing({ users }: Users, code: string, now: number): User | undefined {
+  const hash = hashPairingCode(code)
+  let found: User | undefined
+  for (const user of users.values()) {
+    if (user.pairing && isSameText(user.pairing.hash, hash) && now < user.pairing.expires) found = user
+  }
+  return found
+}
+
+/** A users file while it is changed. A method that throws has changed nothing. */
+export class UsersFile {
+  /** As they were before any change. */
+  readonly before: Users
+  readonly #name: string
+  readonly #text: string
+  readonly #document: Document
+  #isChanged = false
+
+  /** Throws the faults of the text. */
+  constructor(text: string, name: string) {
+    const { document, users, faults } = readDocument(text, name)
+    if (faults.length > 0) throw new HubError('bad_settings', faults.join('\n'))
+    this.before = users
+    this.#name = name
+    this.#text = text
+    this.#document = document
+  }
+
+  /** What is to be written; undefined when nothing is. */
+  changed(): string | undefined {
+    if (!this.#isChanged) return undefined
+    const isFlush = /^( *)[\w.@-]+:[^\S\n]*(#.*)?\n\1- /m.test(this.#text)
+    const indent = /^[\w-]+:[^\S\n]*(?:#.*)?\n(?:\s*#.*\n)*( +)[^\s#-]/m.exec(this.#text)?.[1]?.length ?? 2
+    return this.#document.toString({ indent, indentSeq: !isFlush, lineWidth: 0, flowCollectionPadding: false })
+  }
+
+  addUser({ name, kind, password, clients, certificates, rules }: NewUser): void {
+    const users = this.#users()
+    if (pairOf(users, name)) throw new HubError('bad_request', `there is a user ${name} in ${this.#name} already`)
+    const user = this.#document.createNode({
+      kind,
+      ...(password && { password }),
+      ...(clients.length > 0 && { clients }),
+      ...(certificates.length > 0 && { certificates }),
+      ...(rules.length > 0 && { rules }),
+    }) as YAMLMap
+    for (const field of ['clients', 'certificates']) {
+      const list = pairOf(user, field)?.value
+      if (isSeq(list)) list.flow = true
+    }
+    this.#append(users, name, user)
+  }
+
+  /** What its clients logged in with before is worth nothing from now on. An empty hash: no password lets it in. */
+  setPassword(name: string, hash: string): void {
+    this.#set(this.#user(name), 'password', hash)
+  }
+
+  removeUser(name: string): void {
+    this.#user(name)
+    this.#remove(this.#users(), name)
+  }
+
+  /** False when the user has this rule already. */
+  addRule(name: string, rule: string): boolean {
+    const user = this.#user(name)
+    if (this.#ruleAt(user, rule) >= 0) return false
+    this.#push(user, 'rules', this.#document.createNode(rule))
+    return true
+  }
+
+  /** False when the user has no such rule. */
+  removeRule(name: string, rule: string): boolean {
+    const user = this.#user(name)
+    const at = this.#ruleAt(user, rule)
+    if (at < 0) return false
+    this.#take(user, 'rules', at)
+    return true
+  }
+
+  addKey(name: string, { id, label, hash, created }: ApiKey): void {
+    const key = this.#flow({ id, label, hash, created: timeText(created) })
+    this.#push(this.#user(name), 'keys', key)
+  }
+
+  removeKey(name: string, id: string): void {
+    const user = this.#user(name)
+    const at = itemsOf(user, 'keys').findIndex(key => isMap(key) && textOf(pairOf(key as YAMLMap, 'id')?.value) === id)
+    if (at < 0)
+      throw new HubError(
+        'not_found',
+        `user ${name} has no key ${id}; telehub user key list ${name} shows those there are`,
+      )
+    this.#take(user, 'keys', at)
+  }
+
+  /** Replaces the pairing that may be there. */
+  setPairing(name: string, { hash, expires }: Pairing): void {
+    this.#set(this.#user(name), 'pairing', this.#flow({ hash, expires: timeText(expires) }))
+  }
+
+  /** Turns a code into credentials, once: its user gets a new password, which nobody but the caller knows. */
+  redeemPairing(code: string, now: number): { readonly user: User; readonly password: string } {
+    const user = findPairing(this.before, code, now)
+    if (!user) {
+      throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
+    }
+    const password = makeSecret()
+    this.setPassword(user.name, hashSecret(password))
+    this.#remove(this.#user(user.name), 'pairing')
+    return { user, password }
+  }
+
+  /** The map of the users, made when there is none. */
+  #users(): YAMLMap {
+    const { contents } = this.#document
+    if (!isMap(contents)) {
+      const comment = contents?.commentBefore ?? this.#document.commentBefore ?? heading
+      this.#document.contents = new YAMLMap()
+      this.#document.commentBefore = comment
+    }
+    const root = this.#document.contents as unknown as YAMLMap
+    const users = pairOf(root, 'users')
+    if (users && isMap(users.value)) return users.value as YAMLMap
+    const made = new YAMLMap()
+    if (users) users.value = made
+    else root.add(this.#document.createPair('users', made))
+    return made
+  }
+
+  #user(name: string): YAMLMap {
+    const user = pairOf(this.#users(), name)?.value
+    if (isMap(user)) return user as YAMLMap
+    throw new HubError(
+      'not_found',
+      `there is no user ${name} in ${this.#name}; telehub user list shows those there are`,
+    )
+  }
+
+  #ruleAt(user: YAMLMap, wanted: string): number {
+    return itemsOf(user, 'rules').findIndex(item => {
+      const rule = parseRule(textOf(item) ?? '')
+      return typeof rule !== 'string' && ruleText(rule) === wanted
+    })
+  }
+
+  #flow(value: object): Node {
+    const node = this.#document.createNode(value) as YAMLMap
+    node.flow = true
+    return node
+  }
+
+  #set(map: YAMLMap, field: string, value: unknown): void {
+    const pair = pairOf(map, field)
+    const node = typeof value === 'string' ? this.#document.createNode(value) : (value as Node)
+    if (!pair) this.#append(map, field, node)
+    else {
+      const old = pair.value as Node | null
+      if (old?.comment) node.comment = old.comment
+      pair.value = node
+    }
+    this.#isChanged = true
+  }
+
+  /** At the end, where people look for what is new. */
+  #append(map: YAMLMap, field: string, value: unknown): void {
+    // What was written {} would grow into one long line.
+    if (map.items.length === 0) map.flow = false
+    map.items.push(this.#document.createPair(field, value))
+    this.#isChanged = true
+  }
+
+  #remove(map: YAMLMap, field: string): void {
+    map.items = map.items.filter(pair => nameOf(pair.key) !== field)
+    this.#isChanged = true
+  }
+
+  #push(map: YAMLMap, field: string, item: Node): void {
+    const list = pairOf(map, field)?.value
+    if (isSeq(list)) {
+      if (list.items.length === 0) list.flow = false
+      list.items.push(item)
+      this.#isChanged = true
+      return
+    }
+    const made = new YAMLSeq()
+    made.items.push(item)
+    this.#set(map, field, made)
+  }
+
+  /** An empty list goes, too. */
+  #take(map: YAMLMap, field: string, at: number): void {
+    const items = itemsOf(map, field)
+    items.splice(at, 1)
+    if (items.length === 0) this.#remove(map, field)
+    this.#isChanged = true
+  }
+}
+
+/** By the text of its key: what is written 123 or true is a name, too. */
+function pairOf(map: YAMLMap, key: string): Pair | undefined {
+  return map.items.find(pair => nameOf(pair.key) === key)
+}
+
+function itemsOf(map: YAMLMap, field: string): unknown[] {
+  const list = pairOf(map, field)?.value
+  return isSeq(list) ? list.items : []
+}
+
+const timeText = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+
+/** The file itself when the path is a link: the link is to stay one. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') {
+      const folder = dirname(resolve(path))
+      if (existsSync(folder)) return path
+      throw new HubError(
+        'data_dir_unusable',
+        `${path}: there is no folder ${folder}; make it first, or name a file elsewhere in auth.file`,
+        { cause: error },
+      )
+    }
+    throw new HubError('data_dir_unusable', `cannot open ${path}: ${describe(error)}`, { cause: error })
+  }
+}
+
+/** The new text, or the old one: whatever happens meanwhile. Only who holds the lock may call this. */
+function replaceFile(path: string, text: string): void {
+  const fresh = `${path}.new`
+  try {
+    const old = statSync(path, { throwIfNoEntry: false })
+    // Left by a kill, or put there by somebody else.
+    rmSync(fresh, { force: true })
+    const fd = openSync(fresh, 'wx', 0o600)
+    try {
+      // Root changes it for the hub, which is to read it afterwards.
+      if (old && (old.uid !== process.geteuid?.() || old.gid !== process.getegid?.())) fchownSync(fd, old.uid, old.gid)
+      writeFileSync(fd, text)
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(fresh, path)
+  } catch (error) {
+    rmSync(fresh, { force: true })
+    const mounted = systemCode(error) === 'EBUSY' ? '; mount its folder into the container, not the file alone' : ''
+    throw new HubError(
+      'data_dir_unusable',
+      `${path} stays as it was, it cannot be written: ${describe(error)}${mounted}`,
+      {
+        cause: error,
+      },
+    )
+  }
+  syncDirectory(dirname(path))
+}

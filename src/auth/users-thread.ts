@@ -1,0 +1,26 @@
+import { basename } from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import { describe, HubError } from '../errors.js'
+import { parseUsers, readUsersText } from './users.js'
+import { editUsers } from './users-file.js'
+
+/** What is asked of the thread: the users of a file, or whose one-time code this is. */
+export type UsersTask =
+  | { readonly kind: 'read'; readonly file: string }
+  | { readonly kind: 'redeem'; readonly file: string; readonly code: string; readonly now: number }
+
+/** The entry of a thread that reads or edits the users file and ends: with ten thousand users this takes a second. */
+if (parentPort) {
+  const port = parentPort
+  const task = workerData as UsersTask
+  const work = async () => {
+    if (task.kind === 'read') return parseUsers(readUsersText(task.file), basename(task.file))
+    const { file, code, now } = task
+    const { user, password } = await editUsers(file, users => users.redeemPairing(code, now))
+    return { user: user.name, password }
+  }
+  work().then(
+    result => port.postMessage({ result }),
+    (error: unknown) => port.postMessage({ fault: describe(error), code: error instanceof HubError ? error.code : '' }),
+  )
+}

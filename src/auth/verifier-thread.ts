@@ -1,0 +1,13 @@
+import { parentPort } from 'node:worker_threads'
+import { yieldToBroker } from '../priority.js'
+import { verifyPassword } from './passwords.js'
+
+/** The entry of the thread that verifies passwords: each takes tens of milliseconds and tens of megabytes. */
+if (parentPort) {
+  const port = parentPort
+  // Whoever guesses keeps it busy.
+  yieldToBroker(19)
+  port.on('message', ({ hash, password }: { hash: string; password: string }) => {
+    port.postMessage(verifyPassword(hash, password))
+  })
+}

@@ -1,0 +1,121 @@
+import { Worker } from 'node:worker_threads'
+
+export interface Job {
+  /** Who asks: each has its turn. */
+  readonly source: string
+  /** Its user has come from there before: heard before all others. */
+  readonly isKnown: boolean
+  readonly hash: string
+  readonly password: string
+  /** Nobody waits for the answer any more. */
+  readonly isGone: () => boolean
+  /** Undefined: it could not be found out, or others were before it. */
+  readonly done: (isRight: boolean | undefined) => void
+}
+
+/** What waits in a lane, at most: in all, and of one source. */
+const most = { waiting: 256, ofSource: 32 }
+
+/** Jobs that wait, by source; sources take turns, and the longest queue gives way when all places are taken. */
+class Lane {
+  /** The first source is next. */
+  readonly #waiting = new Map<string, Job[]>()
+  #count = 0
+
+  /** False when there is no place for it. */
+  add(job: Job): boolean {
+    const own = this.#waiting.get(job.source)
+    if (own && own.length >= most.ofSource) return false
+    if (this.#count >= most.waiting && (own || !this.#makeRoom())) return false
+    this.#count++
+    if (own) own.push(job)
+    else this.#waiting.set(job.source, [job])
+    return true
+  }
+
+  next(): Job | undefined {
+    const [first] = this.#waiting
+    if (!first) return undefined
+    const [source, jobs] = first
+    const job = jobs.shift() as Job
+    this.#count--
+    this.#waiting.delete(source)
+    if (jobs.length > 0) this.#waiting.set(source, jobs)
+    return job
+  }
+
+  /** The last of whoever has most is not heard. */
+  #makeRoom(): boolean {
+    let longest: Job[] = []
+    for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs
+    if (longest.length < 2) return false
+    this.#count--
+    longest.pop()?.done(undefined)
+    return true
+  }
+}
+
+/**
+ * Verifies slow hashes one at a time in a thread of its own: not in Node's thread pool, which the spool writes with.
+ * Who is known is heard first; the others take turns, so that whoever floods waits behind nobody but itself.
+ */
+export class Verifier {
+  readonly #known = new Lane()
+  readonly #others = new Lane()
+  #worker: Worker | undefined
+  #running: Job | undefined
+  #stopped = false
+
+  /** False: too many wait already, and `done` is not called. */
+  verify(job: Job): boolean {
+    if (this.#stopped || !(job.isKnown ? this.#known : this.#others).add(job)) return false
+    this.#next()
+    return true
+  }
+
+  /** What waits is answered: it could not be found out. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    const running = this.#running
+    this.#running = undefined
+    running?.done(undefined)
+    for (let job = this.#take(); job; job = this.#take()) job.done(undefined)
+    await this.#worker?.terminate()
+  }
+
+  #take(): Job | undefined {
+    return this.#known.next() ?? this.#others.next()
+  }
+
+  #next(): void {
+    if (this.#running || this.#stopped) return
+    let job = this.#take()
+    for (; job?.isGone(); job = this.#take()) job.done(undefined)
+    if (!job) return
+    this.#running = job
+    this.#worker ??= this.#begin()
+    const { hash, password } = job
+    this.#worker.postMessage({ hash, password })
+  }
+
+  #begin(): Worker {
+    const worker = new Worker(new URL('./verifier-thread.js', import.meta.url))
+    worker.unref()
+    const settle = (isRight: boolean | undefined) => {
+      const job = this.#running
+      this.#running = undefined
+      job?.done(isRight)
+      this.#next()
+    }
+    worker.on('message', settle)
+    const gone = () => {
+      if (this.#worker !== worker || this.#stopped) return
+      // Out of memory, most likely: the next one has a new thread.
+      this.#worker = undefined
+      settle(undefined)
+    }
+    worker.on('error', gone)
+    worker.on('exit', gone)
+    return worker
+  }
+}

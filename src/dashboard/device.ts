@@ -1,0 +1,238 @@
+import { ApiError, type DeviceRow, fetchDevices, hubNow } from './api.js'
+import type { Board, Tile } from './board.js'
+import type { Presence } from './feed.js'
+import { element, Keyed, make, put } from './nodes.js'
+import { type Refusals, type Refused, remedyOf } from './refusals.js'
+import { ageText, countText, momentText, nameText, sinceText, spanText } from './wording.js'
+
+const pollEvery = 10_000
+const mostReadings = 60
+
+const actionWords: Readonly<Record<Refused['action'], string>> = {
+  connect: 'connect',
+  publish: 'publish',
+  subscribe: 'subscribe',
+  receive: 'receive',
+}
+
+/** The page of one client: whether it is here, what it has done, and what the hub refused it. */
+export class DevicePage {
+  readonly #root = element('device')
+  readonly #name = element('device-name')
+  readonly #board: Board
+  readonly #refusals: Refusals
+  readonly #rows = new Map<string, DeviceRow>()
+  readonly #presences = new Map<string, Presence>()
+  readonly #facts: Keyed<{ readonly name: string; readonly text: string }, HTMLElement>
+  readonly #list: Keyed<Refused, HTMLElement>
+  readonly #readings: Keyed<Tile, HTMLElement>
+  readonly #found: (rows: readonly DeviceRow[]) => void
+  #clientId: string | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #asked = 0
+  #known = false
+  /** Does this hub know users? */
+  users = false
+  /** May this page read who is connected? */
+  presenceReadable = true
+  /** May this page read what was refused? */
+  refusalsReadable = true
+
+  /** `found` takes what the hub says of its devices. */
+  constructor(board: Board, refusals: Refusals, found: (rows: readonly DeviceRow[]) => void) {
+    this.#board = board
+    this.#refusals = refusals
+    this.#found = found
+    this.#facts = new Keyed(
+      element('device-facts'),
+      fact => fact.name,
+      ({ name }) => make('div', '', make('dt', '', name), make('dd')),
+      (made, { text }) => put(made.lastElementChild as Element, text),
+    )
+    this.#list = new Keyed(
+      element('refusals'),
+      ({ action, topic, reason }) => JSON.stringify([action, topic, reason]),
+      refused => this.#makeRefusal(refused),
+      (made, { time, times }) => {
+        const now = hubNow()
+        const often = times > 1 ? ` · ${countText(times)} times` : ''
+        put(made.querySelector('.refusal-when') as Element, `${momentText(time, now)} · ${ageText(now - time)}${often}`)
+      },
+    )
+    this.#readings = new Keyed(
+      element('device-readings'),
+      tile => tile.info.key,
+      tile => {
+        const link = make('a', 'device-reading')
+        link.href = tile.anchor.getAttribute('href') ?? ''
+        link.append(
+          make('span', 'reading-name', make('span'), ' ', make('span', 'hint')),
+          make('span', 'reading-value'),
+          make('span', 'reading-unit'),
+          make('span', 'reading-age'),
+        )
+        return make('li', '', link)
+      },
+      (made, tile) => {
+        const [name, value, unit, age] = made.firstElementChild?.children ?? []
+        const { place, name: field } = tile.label
+        if (name?.firstElementChild) put(name.firstElementChild, field)
+        if (name?.lastElementChild) put(name.lastElementChild, place)
+        if (value) put(value, tile.valueText)
+        if (unit) put(unit, tile.unit)
+        if (age) put(age, tile.time > 0 ? ageText(hubNow() - tile.time) : '')
+        made.dataset.stale = String(tile.stale)
+      },
+    )
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.shown) void this.#poll()
+    })
+  }
+
+  get shown(): boolean {
+    return !this.#root.hidden
+  }
+
+  /** `focus`: somebody came here by a link. */
+  show(clientId: string, focus: boolean): void {
+    const other = this.#clientId !== clientId
+    this.#clientId = clientId
+    this.#root.hidden = false
+    if (!other) return
+    put(this.#name, nameText(clientId))
+    this.#root.dataset.client = clientId
+    this.#draw()
+    if (focus) this.#name.focus({ preventScroll: true })
+    void this.#poll()
+  }
+
+  hide(): void {
+    this.#root.hidden = true
+    this.#clientId = undefined
+    this.#asked++
+    clearTimeout(this.#timer)
+  }
+
+  /** The hub's list, all of it. */
+  snapshot(rows: readonly DeviceRow[]): void {
+    this.#known = true
+    for (const row of rows) {
+      this.#rows.set(row.clientId, row)
+      this.presence(row)
+    }
+  }
+
+  presence(presence: Presence): void {
+    const before = this.#presences.get(presence.clientId)
+    // A snapshot may be older than what was pushed meanwhile.
+    if (!before || presence.since >= before.since) this.#presences.set(presence.clientId, presence)
+    if (presence.clientId === this.#clientId) this.#draw()
+  }
+
+  /** There is another refusal of this client. */
+  refused(clientId: string): void {
+    if (clientId === this.#clientId) this.#draw()
+  }
+
+  /** Once a second: ages and values. */
+  tick(): void {
+    if (this.shown) this.#draw()
+  }
+
+  async #poll(): Promise<void> {
+    clearTimeout(this.#timer)
+    if (document.hidden || !this.shown) return
+    const asked = ++this.#asked
+    const rows = await fetchDevices().catch((error: unknown) => error)
+    if (asked !== this.#asked) return
+    if (Array.isArray(rows)) this.#found(rows as DeviceRow[])
+    const forbidden = rows instanceof ApiError && rows.status === 403
+    put(element('device-note'), forbidden ? `More about it is not shown: ${rows.message}` : '')
+    this.#draw()
+    if (!forbidden) this.#timer = setTimeout(() => void this.#poll(), pollEvery)
+  }
+
+  #draw(): void {
+    const clientId = this.#clientId
+    if (clientId === undefined) return
+    const now = hubNow()
+    const presence = this.#presences.get(clientId)
+    const row = this.#rows.get(clientId)
+    const refusals = this.#refusals.of(clientId)
+    this.#root.dataset.online = presence ? String(presence.online) : 'unknown'
+    put(element('device-state'), this.#stateText(presence, refusals.length > 0, now))
+    const user = presence?.user || refusals[0]?.user || ''
+    const facts = [
+      { name: 'User', text: nameText(user) },
+      { name: 'Messages', text: row ? countText(row.messages) : '' },
+      { name: 'Last seen', text: row && row.lastSeen > 0 ? momentText(row.lastSeen, now) : '' },
+    ]
+    this.#facts.show(facts.filter(({ text }) => text !== ''))
+    this.#list.show(refusals)
+    const none = this.refusalsReadable
+      ? 'The hub has refused it nothing.'
+      : 'What it was refused is not shown: your user may not read $hub/why/+.'
+    put(element('refusals-note'), refusals.length > 0 ? '' : none)
+    // Of a user with many devices its name says nothing about this one.
+    const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
+    const tiles = this.#board.named(clientId, isShared ? '' : user)
+    this.#readings.show(tiles.slice(0, mostReadings))
+    element('device-readings-card').hidden = tiles.length === 0
+    put(element('device-readings-count'), tiles.length > mostReadings ? `${mostReadings} of ${tiles.length}` : '')
+  }
+
+  #stateText(presence: Presence | undefined, refused: boolean, now: number): string {
+    if (presence) {
+      const { online, since } = presence
+      const word = online ? 'Online' : 'Offline'
+      return since > 0 ? `${word} for ${spanText(now - since)}, since ${sinceText(since, now)}` : word
+    }
+    if (!this.presenceReadable) return 'Whether it is connected is not shown: your user may not read $hub/presence/#.'
+    if (refused) return 'Nothing is known of it but what it was refused.'
+    return this.#known ? 'The hub knows no such device. Should it connect, it is shown here.' : ''
+  }
+
+  #makeRefusal(refused: Refused): HTMLElement {
+    const { action, topic, reason } = refused
+    const made = make(
+      'li',
+      'refusal',
+      make(
+        'p',
+        'refusal-head',
+        make('span', 'refusal-action', actionWords[action] ?? nameText(String(action))),
+        ' ',
+        make('bdi', 'refusal-topic', nameText(topic ?? '')),
+        make('span', 'refusal-when'),
+      ),
+      make('p', 'refusal-reason', make('bdi', '', sentenceOf(nameText(reason)))),
+    )
+    made.dataset.action = action
+    const { text, command } = remedyOf(refused, this.users)
+    if (text && (command || !text.endsWith(':'))) made.append(make('p', 'refusal-remedy', text))
+    if (command) made.append(copyable(command))
+    return made
+  }
+}
+
+/** A command with its button; without a clipboard it can be selected. */
+function copyable(command: string): HTMLElement {
+  const snippet = make('div', 'snippet', make('code', '', command))
+  if (!navigator.clipboard) return snippet
+  const button = make('button', '', 'Copy')
+  button.type = 'button'
+  button.setAttribute('aria-label', 'Copy the command')
+  button.addEventListener('click', () => {
+    void navigator.clipboard.writeText(command).then(() => {
+      put(button, 'Copied')
+      setTimeout(() => put(button, 'Copy'), 2000)
+    })
+  })
+  snippet.append(button)
+  return snippet
+}
+
+/** As the hub says it, as a sentence. */
+function sentenceOf(reason: string): string {
+  return /[.!?…)]$/.test(reason) ? reason : `${reason}.`
+}

@@ -1,0 +1,151 @@
+/** The page where one signs in. Public, so it imports nothing of the rest. */
+
+const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
+
+const form = element<HTMLFormElement>('form')
+const user = element<HTMLInputElement>('user')
+const password = element<HTMLInputElement>('password')
+const show = element<HTMLButtonElement>('show')
+const submit = element<HTMLButtonElement>('submit')
+
+const patience = 20_000
+/** How long to wait when the hub does not say. */
+const usualWait = 60
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+})
+
+/** Before then nothing is sent: the hub would refuse it unheard. */
+let notBefore = 0
+let countdown: ReturnType<typeof setInterval> | undefined
+let busy = false
+
+function say(text: string): void {
+  element('error').textContent = text
+}
+
+/** It stays where the focus is: a disabled button would lose it. */
+function draw(): void {
+  submit.setAttribute('aria-disabled', String(busy || notBefore > 0))
+  submit.textContent = busy ? 'Signing in' : 'Sign in'
+}
+
+function markInvalid(...inputs: readonly HTMLInputElement[]): void {
+  for (const input of [user, password]) {
+    if (inputs.includes(input)) input.setAttribute('aria-invalid', 'true')
+    else input.removeAttribute('aria-invalid')
+  }
+  inputs[0]?.focus()
+}
+
+/** Where to go from here: a page of this hub, else the first one. */
+function destination(): string {
+  const next = new URLSearchParams(location.search).get('next')
+  // Sent here from a page, its hash came along.
+  if (next === null) return `/${location.hash}`
+  if (!next.startsWith('/') || !URL.canParse(next, location.origin)) return '/'
+  // `//host`, `/\\host` and what a parser takes for them have another origin.
+  const url = new URL(next, location.origin)
+  const isHere = url.origin === location.origin && !url.pathname.startsWith('//') && url.pathname !== '/login'
+  return isHere ? url.pathname + url.search + url.hash : '/'
+}
+
+async function signIn(): Promise<void> {
+  if (busy || notBefore > 0) return
+  const missing = [user, password].filter(input => input.value === '')
+  if (missing.length > 0) {
+    say(missing[0] === user ? 'Your user name is missing.' : 'Your password is missing.')
+    return markInvalid(...missing)
+  }
+  reveal(false)
+  say('')
+  markInvalid()
+  busy = true
+  draw()
+  const response = await fetch('/api/login', {
+    method: 'POST',
+    cache: 'no-store',
+    headers: { accept: 'application/json', 'content-type': 'application/json' },
+    body: JSON.stringify({ user: user.value, password: password.value }),
+    signal: AbortSignal.timeout(patience),
+  }).catch(() => undefined)
+  if (response?.ok) {
+    location.replace(destination())
+    return
+  }
+  busy = false
+  draw()
+  if (!response) {
+    return say(
+      navigator.onLine ? 'The hub does not answer. Is it running, and can this computer reach it?' : 'You are offline.',
+    )
+  }
+  if (response.status === 429) return waitFor(secondsOf(response.headers.get('retry-after')))
+  if (response.status === 401) {
+    say('Wrong user name or password.')
+    markInvalid(password)
+    password.select()
+    return
+  }
+  const body = (await response.json().catch(() => ({}))) as { message?: unknown }
+  const message = typeof body.message === 'string' ? body.message : ''
+  if (response.status === 503) return say('The hub is busy with other logins. Try again in a moment.')
+  say(`Signing in did not work: ${message || `the hub answered ${response.status}`}`)
+}
+
+/** Of a Retry-After: a number of seconds, or a date. */
+function secondsOf(header: string | null): number {
+  if (header === null) return usualWait
+  const seconds = /^\d+$/.test(header.trim()) ? Number(header) : (Date.parse(header) - Date.now()) / 1000
+  return Number.isFinite(seconds) ? Math.max(1, Math.ceil(seconds)) : usualWait
+}
+
+function waitFor(seconds: number): void {
+  notBefore = Date.now() + seconds * 1000
+  // Said once with the time of day; the seconds that run are for the eye alone.
+  say(`Too many attempts. Try again at ${clock.format(notBefore)}.`)
+  clearInterval(countdown)
+  countdown = setInterval(count, 250)
+  count()
+  draw()
+}
+
+function count(): void {
+  const left = Math.ceil((notBefore - Date.now()) / 1000)
+  const over = left <= 0
+  const [minutes, seconds] = [Math.floor(left / 60), left % 60]
+  element('countdown').textContent = over ? '' : `${minutes}:${String(seconds).padStart(2, '0')}`
+  if (!over) return
+  clearInterval(countdown)
+  notBefore = 0
+  say('')
+  draw()
+}
+
+function reveal(shown: boolean): void {
+  password.type = shown ? 'text' : 'password'
+  show.setAttribute('aria-pressed', String(shown))
+  show.title = shown ? 'Hide the password' : 'Show the password'
+}
+
+form.addEventListener('submit', event => {
+  event.preventDefault()
+  void signIn()
+})
+show.addEventListener('click', () => reveal(password.type === 'password'))
+for (const input of [user, password]) {
+  input.addEventListener('input', () => input.removeAttribute('aria-invalid'))
+  input.addEventListener('keyup', event => {
+    const caps = event.getModifierState?.('CapsLock') === true
+    const text = caps && input === password ? 'Caps Lock is on.' : ''
+    if (element('caps').textContent !== text) element('caps').textContent = text
+  })
+}
+reveal(false)
+draw()
+element('host').textContent = `to the hub at ${location.host}`
+element('plain').hidden = isSecureContext
+if (!user.value) user.focus()

@@ -1,0 +1,92 @@
+/** What the hub refused whom, and what to do about it. */
+
+import type { Presence, Refusal } from './feed.js'
+import { hasHidden } from './wording.js'
+
+/** Different refusals kept of one client. */
+const most = 10
+/** Longer ago than this it is no news. */
+const newsFor = 86_400_000
+
+/** One refusal, however often it came. */
+export interface Refused extends Refusal {
+  /** As far as this page has seen. */
+  readonly times: number
+}
+
+/** What is known of refusals: the hub keeps the last one of each client, this page those that came since it is open. */
+export class Refusals {
+  readonly #of = new Map<string, readonly Refused[]>()
+
+  take(refusal: Refusal): void {
+    const before = this.of(refusal.clientId)
+    const isSame = (one: Refusal) =>
+      one.action === refusal.action && one.topic === refusal.topic && one.reason === refusal.reason
+    const same = before.find(isSame)
+    // The hub's own copy comes again with every connection.
+    if (same && same.time >= refusal.time) return
+    const newest = { ...refusal, times: (same?.times ?? 0) + 1 }
+    this.#of.set(refusal.clientId, [newest, ...before.filter(one => one !== same)].slice(0, most))
+  }
+
+  /** The newest first. */
+  of(clientId: string): readonly Refused[] {
+    return this.#of.get(clientId) ?? []
+  }
+
+  /** What is to be looked at now: not long ago, and not settled by a connection since. */
+  news(clientId: string, presence: Presence | undefined, now: number): Refused | undefined {
+    const [newest] = this.of(clientId)
+    if (!newest || now - newest.time > newsFor) return undefined
+    const settled = newest.action === 'connect' && presence?.online === true && presence.since > newest.time
+    return settled ? undefined : newest
+  }
+}
+
+/** What to do about a refusal: a sentence, and a command that helps. */
+export interface Remedy {
+  readonly text: string
+  readonly command: string
+}
+
+/** `users`: does this hub know users? Without, no command changes anything. */
+export function remedyOf({ action, clientId, user, topic, reason }: Refusal, users: boolean): Remedy {
+  if (/\$ are the hub's own/.test(reason))
+    return { text: 'No rule allows this: publish to another topic.', command: '' }
+  const limit = /\(((?:limits|sys|auth|spool)\.\w+)\)/.exec(reason)?.[1]
+  if (limit) return { text: `The setting ${limit} decides this.`, command: '' }
+  if (!users || !user) return { text: '', command: '' }
+  if (action === 'connect') {
+    if (/client id/i.test(reason)) {
+      return { text: `The client ids that ${user} may use are in the users file, under “clients”.`, command: '' }
+    }
+    if (/password|credential/i.test(reason)) {
+      return {
+        text: 'If its password is lost, give it another one:',
+        command: commandOf('telehub user passwd', [user]),
+      }
+    }
+    return { text: '', command: '' }
+  }
+  const verb = action === 'publish' ? 'publish' : 'read'
+  if (/^no rule\b/.test(reason)) {
+    return { text: 'If it may, allow it:', command: commandOf('telehub user grant', [user, verb, topic]) }
+  }
+  const option = action === 'publish' ? '--publish' : action === 'subscribe' ? '--subscribe' : '--read'
+  return {
+    text: /^deny\b/.test(reason)
+      ? 'A deny beats every allow: narrow that line or take it away. To see what decides:'
+      : 'To see what decides:',
+    command: commandOf('telehub explain', ['--user', user, '--client', clientId, option, topic]),
+  }
+}
+
+/** Empty when what is to be quoted is cut, or holds what a terminal would obey, an option could be taken for, or an eye not see. */
+function commandOf(command: string, parts: readonly string[]): string {
+  const given = parts.filter(part => !/^--\w+$/.test(part))
+  if (given.some(part => part === '' || part.startsWith('-') || part.endsWith('…') || hasHidden(part))) return ''
+  // The hub says a control character as a dot.
+  if (given.some(part => part.includes('·'))) return ''
+  const quoted = parts.map(part => (/^[\w./@:+,=%-]+$/.test(part) ? part : `'${part.replaceAll("'", `'\\''`)}'`))
+  return [command, ...quoted].join(' ')
+}

@@ -1,0 +1,297 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { isIP } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Authority, Credentials, Verdict } from '../auth/authority.js'
+import type { Logins } from '../auth/logins.js'
+import type { Access, ReadRules } from '../auth/rules.js'
+import type { Kind } from '../auth/users.js'
+import { HubError } from '../errors.js'
+import { clientAddress, Networks, plainAddress } from '../proxy.js'
+
+/** What is asked of the authority here. */
+export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
+
+export interface GuardOptions {
+  readonly host: string
+  /** Other sites whose pages may ask; `*` is every one. */
+  readonly origins: readonly string[]
+  /** Addresses and networks of proxies that are believed. */
+  readonly proxies: readonly string[]
+  /** Undefined, or open: nobody is asked. */
+  readonly authority: AuthorityPort | undefined
+  /** Whoever shows nothing is let in all the same, as far as the authority says. */
+  readonly anonymous: boolean
+  readonly logins: Logins
+  readonly adminKey: string
+}
+
+/** What a route is for: `read` when it does not say. */
+export type Allow =
+  /** Nobody is asked. */
+  | 'anyone'
+  /** Dashboards, services and admins; what they see is the route's care. */
+  | 'read'
+  /** Those of them who may read `#` entirely. */
+  | 'everything'
+  /** Admins. */
+  | 'change'
+
+/** Who asks. */
+export interface Caller {
+  /** Empty: nobody was asked. */
+  readonly user: string
+  readonly kind: Kind
+  /** Of the browser, when it came with a cookie. */
+  readonly login: string | undefined
+  /** Undefined: it may read everything. */
+  readonly access: Access | undefined
+  /** Nobody was asked for credentials, or it has shown none. */
+  readonly anonymous: boolean
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    allow?: Allow
+    /** Whoever is not signed in is sent to where one does so. */
+    isPage?: boolean
+  }
+  interface FastifyRequest {
+    /** Undefined where anyone is let in unasked. */
+    caller: Caller | undefined
+  }
+}
+
+const everybody: Caller = { user: '', kind: 'admin', login: undefined, access: undefined, anonymous: true }
+const keyHolder: Caller = { ...everybody, anonymous: false }
+
+/** Decides for each request who asks, and whether it may, before anything of it is read but its head. */
+export class Guard {
+  readonly #options: GuardOptions
+  readonly #proxies: Networks
+  readonly #hosts: ReadonlySet<string>
+
+  constructor(options: GuardOptions) {
+    this.#options = options
+    this.#proxies = new Networks(options.proxies)
+    const named = options.origins.filter(origin => URL.canParse(origin)).map(origin => new URL(origin).hostname)
+    this.#hosts = new Set(['localhost', options.host.toLowerCase(), ...named])
+  }
+
+  /** Nobody is asked. */
+  get open(): boolean {
+    return this.#options.authority?.open ?? true
+  }
+
+  /** Whoever shows nothing may be let in. */
+  get isAnonymous(): boolean {
+    return this.#options.anonymous
+  }
+
+  /** The `onRequest` hook: throws what is wrong, answers, or leaves the caller in the request. */
+  async check(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
+    const { allow = 'read', isPage } = request.routeOptions.config ?? {}
+    const fault = this.hostFault(request.raw) ?? this.#crossSiteFault(request)
+    if (fault) throw new HubError('forbidden', fault)
+    if (allow === 'anyone') return undefined
+    const isRead = request.method === 'GET' || request.method === 'HEAD'
+    request.caller = await this.identify(request).catch((error: unknown) => {
+      if (isPage && isRead && error instanceof HubError && error.code === 'unauthorized') return undefined
+      throw error
+    })
+    if (!request.caller) return reply.redirect('/login')
+    const refusal = refusalOf(request.caller, allow)
+    if (refusal) throw new HubError('forbidden', refusal)
+    return undefined
+  }
+
+  /** Throws `unauthorized` for strangers, and `too_many` for those who guess. */
+  async identify(request: FastifyRequest): Promise<Caller> {
+    if (this.open) return everybody
+    const { authorization } = request.headers
+    const byCookie = authorization === undefined ? this.loginOf(request) : undefined
+    if (byCookie) return byCookie
+    const caller =
+      authorization === undefined ? await this.#unasked(request) : await this.#keyed(request, authorization)
+    if (caller) return caller
+    throw new HubError(
+      'unauthorized',
+      'this hub wants to know who asks: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
+        'HTTP Basic is not supported',
+    )
+  }
+
+  /** Of the cookie of the request. A login from before its user's password was changed ends here. */
+  loginOf(request: FastifyRequest): Caller | undefined {
+    const { authority, logins } = this.#options
+    const login = logins.find(cookieOf(request.headers.cookie, this.#cookieName(request)) ?? '')
+    if (!login || !authority) return undefined
+    const user = authority.user(login.user)
+    if (!user || !mayLogIn(user.kind) || !authority.isStamp(user.name, login.stamp)) {
+      logins.end(login.login)
+      return undefined
+    }
+    const access = authority.access(user.name, '')
+    return { user: user.name, kind: user.kind, login: login.login, access, anonymous: false }
+  }
+
+  /** Never rejects. */
+  authenticate(request: FastifyRequest, given: { username?: string; password?: string }): Promise<Verdict> {
+    const { authority } = this.#options
+    const { username, password } = given
+    const credentials: Credentials = { address: this.address(request.raw), username, password, certificate: [] }
+    return new Promise(resolve => {
+      if (authority) authority.authenticate(credentials, resolve)
+      else resolve({ refused: 'bad_credentials', why: 'there are no users', retryAfterMs: 0 })
+    })
+  }
+
+  /** Of who asks, behind proxies that are trusted. */
+  address({ headers, socket }: IncomingMessage): string {
+    return clientAddress(headers, plainAddress(socket.remoteAddress) ?? '', this.#proxies)
+  }
+
+  /** A `Set-Cookie`; without a value it is taken away. */
+  setCookie(request: FastifyRequest, reply: FastifyReply, value: string | undefined, forMs = 0): void {
+    const secure = this.#isSecure(request) ? '; Secure' : ''
+    const text = `${this.#cookieName(request)}=${value ?? ''}; Path=/; Max-Age=${Math.floor(forMs / 1_000)}`
+    reply.header('set-cookie', `${text}; HttpOnly; SameSite=Strict${secure}`)
+  }
+
+  /** The cookie again, so that the browser keeps it as long as the hub does. */
+  slideCookie(request: FastifyRequest, reply: FastifyReply, forMs: number): void {
+    const value = cookieOf(request.headers.cookie, this.#cookieName(request))
+    if (value) this.setCookie(request, reply, value, forMs)
+  }
+
+  /**
+   * A name that somebody's DNS points at this hub would make their page the hub's own: where strangers are let in, only
+   * names that nobody else can give are answered to. Proxies that are trusted have seen to it themselves.
+   */
+  hostFault({ headers, socket }: IncomingMessage): string | undefined {
+    const letsStrangersIn = this.open || this.isAnonymous
+    if (!letsStrangersIn || headers.host === undefined || this.#options.origins.includes('*')) return undefined
+    const isForwarded = headers['x-forwarded-host'] !== undefined || headers['x-forwarded-for'] !== undefined
+    if (isForwarded && this.#isProxy(socket.remoteAddress)) return undefined
+    const name = hostName(headers.host)
+    if (name !== undefined && (isOwnNetworks(name) || this.#hosts.has(name))) return undefined
+    const given = JSON.stringify(headers.host.slice(0, 200))
+    return (
+      `given the host ${given}; whoever lets strangers in answers to addresses and to names of its own network alone: ` +
+      'should this be a name of the hub, put it into ws.origins, as http://hub.example.org'
+    )
+  }
+
+  /** A page of another site may send what a form can send, and its browser says where it comes from. */
+  #crossSiteFault({ method, headers, raw }: FastifyRequest): string | undefined {
+    if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return undefined
+    const { origin, host = '' } = headers
+    if (headers.cookie !== undefined && headers['sec-fetch-site'] === 'cross-site') {
+      return 'requests of pages of other sites are not taken with a cookie'
+    }
+    if (origin === undefined || this.#options.origins.some(one => one === '*' || one === origin)) return undefined
+    const forwarded = this.#isProxy(raw.socket.remoteAddress) ? String(headers['x-forwarded-host'] ?? '') : ''
+    if (isOwnPage(origin, [host, ...forwarded.split(',')])) return undefined
+    return `requests of pages at ${origin} are not taken; this hub is at ${host}, and ws.origins may allow others`
+  }
+
+  /** Who shows nothing. */
+  async #unasked(request: FastifyRequest): Promise<Caller | undefined> {
+    if (!this.#options.anonymous) return undefined
+    const caller = this.#callerOf(await this.authenticate(request, {}))
+    return caller && caller.kind !== 'device' ? { ...caller, anonymous: true } : undefined
+  }
+
+  async #keyed(request: FastifyRequest, authorization: string): Promise<Caller | undefined> {
+    const key = /^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? ''
+    if (isEqual(key, this.#options.adminKey)) return keyHolder
+    // The tokens of pages are for MQTT alone.
+    if (!/^thk_\w+_[\w-]+$/.test(key) || key.length > 200) return undefined
+    return this.#callerOf(await this.authenticate(request, { username: '', password: key }))
+  }
+
+  #callerOf(verdict: Verdict): Caller | undefined {
+    if ('refused' in verdict) {
+      if (verdict.refused === 'busy') throw tooMany(verdict.retryAfterMs)
+      return undefined
+    }
+    const { user, kind } = verdict
+    return { user, kind, login: undefined, access: this.#options.authority?.access(user, ''), anonymous: false }
+  }
+
+  /** Over TLS the name itself says that no other host, and nobody without TLS, has set it (RFC 6265bis §4.1.3.2). */
+  #cookieName(request: FastifyRequest): string {
+    return this.#isSecure(request) ? '__Host-telehub' : 'telehub'
+  }
+
+  #isSecure({ raw: { headers, socket } }: FastifyRequest): boolean {
+    if ('encrypted' in socket) return true
+    const protocol = String(headers['x-forwarded-proto'] ?? '').split(',')
+    return this.#isProxy(socket.remoteAddress) && protocol.at(-1)?.trim() === 'https'
+  }
+
+  #isProxy(address: string | undefined): boolean {
+    return this.#proxies.has(plainAddress(address) ?? '')
+  }
+}
+
+/** Which topics a caller may read of those that `filter` matches; undefined: all of them. */
+export function readRulesOf({ access }: Caller, filter: string): ReadRules | undefined {
+  return access === undefined || access.readsAll(filter) ? undefined : access.readRules
+}
+
+/** Services have API keys, and devices have nothing to see. */
+export function mayLogIn(kind: Kind): boolean {
+  return kind === 'dashboard' || kind === 'admin'
+}
+
+export function tooMany(retryAfterMs: number): HubError {
+  const seconds = Math.ceil(retryAfterMs / 1_000)
+  return new HubError('too_many', `too many attempts; try again in ${seconds} s`, { retryAfterMs })
+}
+
+/** Why a caller may not, said so that it helps. */
+function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undefined {
+  if (kind === 'device') {
+    return `user ${user} is a device, and devices speak MQTT alone; dashboards, services and admins may ask here`
+  }
+  if (allow === 'change' && kind !== 'admin')
+    return `user ${user} is a ${kind}; only an admin may change something here`
+  if (allow === 'everything' && access && !access.readsAll('#')) {
+    return `user ${user} may not read every topic, and this is of all of them; that needs allow read #, and no deny`
+  }
+  return undefined
+}
+
+/** The page's host is one that the hub was asked by. Read as a URL, which leaves out the scheme's own port. */
+function isOwnPage(origin: string, hosts: readonly string[]): boolean {
+  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
+  const { protocol, host } = new URL(origin)
+  const urls = hosts.map(own => `${protocol}//${own.trim()}`)
+  return urls.some(own => URL.canParse(own) && new URL(own).host === host)
+}
+
+/** Addresses, and names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */
+function isOwnNetworks(name: string): boolean {
+  if (isIP(name.replace(/^\[|\]$/g, '')) !== 0 || !name.includes('.')) return true
+  return /\.(local|localhost|home\.arpa|internal|lan|home|localdomain)$/.test(name)
+}
+
+function hostName(host: string): string | undefined {
+  return /^[\w.:[\]-]+$/.test(host) && URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : undefined
+}
+
+function cookieOf(header: string | undefined, name: string): string | undefined {
+  for (const pair of (header ?? '').split(';')) {
+    const at = pair.indexOf('=')
+    if (at > 0 && pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim()
+  }
+  return undefined
+}
+
+/** In constant time, lengths aside. */
+function isEqual(one: string, other: string): boolean {
+  const a = Buffer.from(one)
+  const b = Buffer.from(other)
+  return a.length === b.length && a.length > 0 && timingSafeEqual(a, b)
+}

@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+
+/*
+ * No Strict-Transport-Security: it is for a host name, all its ports included, and what else runs at that name may
+ * speak no TLS. No Access-Control-*: no page of another site reads anything here.
+ */
+
+/** Sent with every answer, whatever it is. A route may give another Cache-Control. */
+const always: readonly (readonly [name: string, value: string])[] = [
+  ['x-content-type-options', 'nosniff'],
+  // For browsers that do not know frame-ancestors.
+  ['x-frame-options', 'DENY'],
+  ['referrer-policy', 'no-referrer'],
+  ['cross-origin-opener-policy', 'same-origin'],
+  ['cross-origin-resource-policy', 'same-origin'],
+  [
+    'permissions-policy',
+    'accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(), usb=()',
+  ],
+  ['cache-control', 'no-store'],
+]
+
+/** The headers of an answer to a request that named `host`, given the pages' HTML. */
+export function securityHeaders(
+  pages: readonly string[],
+): (host: string | undefined) => (readonly [name: string, value: string])[] {
+  // What stands in a page itself is the import map alone; a script that was put there has another hash.
+  const hashes = pages.flatMap(page => [...page.matchAll(/<script type="importmap">([\s\S]*?)<\/script>/g)])
+  const scripts = hashes.map(([, text = '']) => ` 'sha256-${createHash('sha256').update(text).digest('base64')}'`)
+  return host => {
+    // To some browsers, Safari before 15.4, 'self' is no ws:.
+    const sockets = host !== undefined && /^[\w.:[\]-]+$/.test(host) ? ` ws://${host} wss://${host}` : ''
+    const policy = [
+      "default-src 'none'",
+      `script-src 'self'${[...new Set(scripts)].join('')}`,
+      "style-src 'self'",
+      "img-src 'self' data:",
+      `connect-src 'self'${sockets}`,
+      "form-action 'self'",
+      "base-uri 'none'",
+      "frame-ancestors 'none'",
+    ]
+    return [...always, ['content-security-policy', policy.join('; ')]]
+  }
+}

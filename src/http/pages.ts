@@ -1,0 +1,62 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import fastifyStatic from '@fastify/static'
+import type { FastifyInstance } from 'fastify'
+import type { Guard } from './guard.js'
+
+const root = fileURLToPath(new URL('../dashboard', import.meta.url))
+
+const read = (name: string) => (existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '')
+
+/** The HTML of the pages there are. */
+export const pageTexts = () => ['index.html', 'login.html'].map(read)
+
+/** The dashboard's own files, and the two libraries it imports, as their packages ship them. */
+export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
+  const require = createRequire(import.meta.url)
+  const packageFile = (name: string, file: string) => join(dirname(require.resolve(`${name}/package.json`)), file)
+  const vendor: Readonly<Record<string, string>> = {
+    'mqtt.js': packageFile('mqtt', 'dist/mqtt.esm.js'),
+    'uplot.js': packageFile('uplot', 'dist/uPlot.esm.js'),
+    'uplot.css': packageFile('uplot', 'dist/uPlot.min.css'),
+  }
+  const schema = { hide: true }
+  await app.register(fastifyStatic, { root, index: false, cacheControl: true, maxAge: 0 })
+  // Pages are not kept: who has signed out sees none with the back button.
+  app.get('/', { schema, config: { isPage: true } }, (_request, reply) =>
+    reply.sendFile('index.html', { cacheControl: false }),
+  )
+  app.get('/login', { schema, config: { allow: 'anyone' } }, (_request, reply) =>
+    guard.open ? reply.redirect('/') : reply.sendFile('login.html', { cacheControl: false }),
+  )
+  for (const [path, page] of [
+    ['/index.html', '/'],
+    ['/login.html', '/login'],
+  ] as const) {
+    app.get(path, { schema, config: { allow: 'anyone' } }, (_request, reply) => reply.redirect(page))
+  }
+  const open = filesOf('login.html')
+  for (const name of open) {
+    app.get(`/${name}`, { schema, config: { allow: 'anyone' } }, (_request, reply) => reply.sendFile(name))
+  }
+  for (const [name, path] of Object.entries(vendor)) {
+    app.get(`/vendor/${name}`, { schema }, (_request, reply) => reply.sendFile(path, '/', { maxAge: '1d' }))
+  }
+}
+
+/** What a page loads of our own files, and what that imports in turn. */
+function filesOf(page: string): ReadonlySet<string> {
+  const found = new Set<string>()
+  const follow = (from: string, addresses: Iterable<readonly string[]>) => {
+    for (const [, address = ''] of addresses) {
+      const name = posix.join('/', dirname(from), address).slice(1)
+      if (found.has(name) || !/\.(js|css|svg)$/.test(name) || !existsSync(join(root, name))) continue
+      found.add(name)
+      if (name.endsWith('.js')) follow(name, read(name).matchAll(/\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g))
+    }
+  }
+  follow(page, read(page).matchAll(/\s(?:src|href)="([^":#]+)"/g))
+  return found
+}

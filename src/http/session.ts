@@ -1,0 +1,172 @@
+import type { FastifyInstance } from 'fastify'
+import { Attempts } from '../auth/attempts.js'
+import type { Logins } from '../auth/logins.js'
+import { sourceOf } from '../auth/sources.js'
+import { HubError } from '../errors.js'
+import { type AuthorityPort, type Caller, type Guard, mayLogIn, tooMany } from './guard.js'
+
+/** What a device becomes by its pairing code. */
+export interface Paired {
+  readonly user: string
+  readonly password: string
+  readonly clients: readonly string[]
+  /** Topic filters. */
+  readonly publish: readonly string[]
+  readonly read: readonly string[]
+}
+
+export interface SessionOptions {
+  readonly guard: Guard
+  readonly authority: AuthorityPort | undefined
+  readonly logins: Logins
+  /**
+   * Turns a code, 12 characters in upper case without dashes, into the credentials of its user, once; undefined when
+   * there is no such code, or it has expired.
+   */
+  readonly redeem: (code: string) => Promise<Paired | undefined>
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/**
+ * Codes that one source may try in a minute, right or wrong. There is no limit over all, as one could use it up for the
+ * others: a code is good for ten minutes, and has 60 bits.
+ */
+const pairingAttempts = 10
+
+/** What comes here is short; who sends more is somebody else. */
+const bodyLimit = 4_096
+
+/** Longer ones nobody has typed; scrypt takes its time for each. */
+const maxPassword = 1_024
+
+/** Sign in, sign out, who am I, a password for MQTT, and pairing. */
+export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
+  const { guard, authority, logins, redeem, now } = options
+  const attempts = new Attempts(pairingAttempts)
+
+  // No body is an answer too: whoever signs out has nothing to say.
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.removeContentTypeParser('application/json')
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined)
+    else parseJson(request, body, done)
+  })
+
+  app.post<{ Body: { user: string; password: string } }>(
+    '/api/login',
+    {
+      bodyLimit,
+      config: { allow: 'anyone' },
+      schema: {
+        summary: 'Signs a browser in: 204 and a cookie',
+        security: [],
+        body: {
+          type: 'object',
+          required: ['user', 'password'],
+          additionalProperties: false,
+          properties: {
+            user: { type: 'string', maxLength: 64 },
+            password: { type: 'string', maxLength: maxPassword },
+          },
+        },
+      },
+    },
+    async (request, reply) => {
+      if (guard.open || !authority) throw new HubError('bad_request', 'this hub asks nobody who they are (auth.file)')
+      const { user: name, password } = request.body
+      const wrong = () => new HubError('unauthorized', 'the name or the password is wrong')
+      // A key or a token must not become a login that outlives it.
+      if (/^th[akt]_/.test(password)) throw wrong()
+      const verdict = await guard.authenticate(request, { username: name, password })
+      if ('refused' in verdict && verdict.refused === 'busy') throw tooMany(verdict.retryAfterMs)
+      // What was checked must be what is in the file now: the check takes a while.
+      if ('refused' in verdict || verdict.user !== name || !verdict.isValid()) throw wrong()
+      if (!mayLogIn(verdict.kind)) {
+        throw new HubError('forbidden', `user ${name} is a ${verdict.kind}; dashboards and admins may sign in here`)
+      }
+      // A cookie that somebody else has put there gets no new rights; its login is over.
+      const before = guard.loginOf(request)?.login
+      if (before) logins.end(before)
+      const { cookie, expires } = logins.begin(name, verdict.stamp)
+      guard.setCookie(request, reply, cookie, expires - now())
+      return reply.code(204).send()
+    },
+  )
+
+  app.post(
+    '/api/logout',
+    { bodyLimit, config: { allow: 'anyone' }, schema: { summary: 'Ends the login of the cookie', security: [] } },
+    async (request, reply) => {
+      const login = guard.loginOf(request)?.login
+      if (login) logins.end(login)
+      guard.setCookie(request, reply, undefined)
+      return reply.code(204).send()
+    },
+  )
+
+  app.get(
+    '/api/session',
+    { schema: { summary: 'Who asks, and whether it may change something (replay, drop)' } },
+    async ({ caller }) => {
+      const { user, kind, anonymous } = caller as Caller
+      const auth = guard.open && !guard.isAnonymous ? 'open' : anonymous || guard.open ? 'anonymous' : 'required'
+      return { auth, user, kind, mayChange: kind === 'admin' }
+    },
+  )
+
+  app.post(
+    '/api/session/token',
+    {
+      bodyLimit,
+      schema: {
+        summary: 'Name and password for an MQTT connection of a page, for five minutes; empty when nobody is asked',
+        description: 'Asking again extends what the connections of this login have: they end a minute after `expires`.',
+      },
+    },
+    async (request, reply) => {
+      const { user, login, anonymous } = request.caller as Caller
+      if (login === undefined) {
+        if (anonymous) return {}
+        throw new HubError('forbidden', 'tokens are for pages that are signed in; over MQTT an API key is the password')
+      }
+      const { token, expires } = logins.token(login)
+      guard.slideCookie(request, reply, logins.lifeMs)
+      return { username: user, password: token, expires }
+    },
+  )
+
+  app.post<{ Body: { code: string } }>(
+    '/api/pair',
+    {
+      bodyLimit,
+      config: { allow: 'anyone' },
+      schema: {
+        summary: 'Turns a pairing code (telehub device pair) into the credentials of a device, once',
+        security: [],
+        body: {
+          type: 'object',
+          required: ['code'],
+          additionalProperties: false,
+          properties: { code: { type: 'string', maxLength: 64 } },
+        },
+      },
+    },
+    async request => {
+      const wait = attempts.take(sourceOf(guard.address(request.raw)), now())
+      if (wait > 0) throw tooMany(wait)
+      const code = plainCode(request.body.code)
+      const paired = code.length === 12 ? await redeem(code) : undefined
+      if (paired) return paired
+      throw new HubError(
+        'forbidden',
+        'this code is wrong, used, or older than ten minutes; telehub device pair makes a new one',
+      )
+    },
+  )
+}
+
+/** As people type it: Crockford's base32 has no O, I and L (https://www.crockford.com/base32.html). */
+function plainCode(text: string): string {
+  return text.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1')
+}

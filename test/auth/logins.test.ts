@@ -1,0 +1,214 @@
+import { createHmac } from 'node:crypto'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { Logins, tokenMs } from '../../src/auth/logins.js'
+import { tempDir } from '../services/service.js'
+
+const hour = 3_600_000
+const loginMs = 30 * 24 * hour
+
+/** Logins with a clock of their own. */
+async function open(t: Test, dir?: string, at = 1_000_000) {
+  const folder = dir ?? (await tempDir())
+  const clock = { now: at }
+  const ended: string[] = []
+  const path = join(folder, 'logins.json')
+  const logins = new Logins({ path, loginMs, now: () => clock.now, ended: login => ended.push(login) })
+  logins.start()
+  t.teardown(() => logins.stop())
+  return { logins, clock, ended, path, dir: folder }
+}
+
+t.test('a login is found by its cookie, and by nothing else', async t => {
+  const { logins } = await open(t)
+  const { cookie, expires } = logins.begin('ann', 'stamp')
+  t.equal(expires, 1_000_000 + loginMs)
+  const found = logins.find(cookie)
+  t.match(found, { user: 'ann', stamp: 'stamp', expires })
+  t.not(logins.begin('ann', 'stamp').cookie, cookie)
+  const rubbish = ['', 'x', '__proto__', 'constructor', `${cookie}x`, cookie.slice(1), `${cookie}\n`, '\0', '💥']
+  for (const text of [...rubbish, 'x'.repeat(100_000), found?.login ?? '']) {
+    t.equal(logins.find(text), undefined, JSON.stringify(text.slice(0, 40)))
+  }
+})
+
+t.test('use makes it last, disuse ends it', async t => {
+  const { logins, clock, ended } = await open(t)
+  const { cookie } = logins.begin('ann', '')
+  const login = logins.find(cookie)?.login ?? ''
+  for (let i = 0; i < 5; i++) {
+    clock.now += loginMs - 1
+    t.equal(logins.find(cookie)?.expires, clock.now + loginMs)
+  }
+  clock.now += loginMs
+  t.equal(logins.find(cookie), undefined)
+  t.same(ended, [])
+  logins.sweep()
+  t.same(ended, [login])
+  clock.now -= loginMs
+  t.equal(logins.find(cookie), undefined, 'a clock that goes back brings none back')
+})
+
+t.test('a restart keeps logins, and not their tokens; what the file says opens nothing', async t => {
+  const first = await open(t)
+  const { cookie } = first.logins.begin('ann', 'stamp')
+  const { login } = first.logins.find(cookie) ?? { login: '' }
+  const gone = first.logins.begin('bob', 'stamp')
+  first.logins.end(first.logins.find(gone.cookie)?.login ?? '')
+  const { token } = first.logins.token(login)
+  await first.logins.stop()
+  t.equal(statSync(first.path).mode & 0o777, 0o600)
+  const text = readFileSync(first.path, 'utf8')
+  t.notMatch(text, cookie)
+  t.notMatch(text, token)
+
+  const { logins } = await open(t, first.dir)
+  t.match(logins.find(cookie), { login, user: 'ann', stamp: 'stamp' })
+  t.equal(logins.find(gone.cookie), undefined, 'ended is ended')
+  t.equal(logins.verify(token), undefined, 'signed by another process')
+  t.equal(logins.isAlive(login), false, 'no connection has survived')
+  for (const { hash, login: name } of (JSON.parse(text) as { logins: { hash: string; login: string }[] }).logins) {
+    t.equal(logins.find(hash), undefined)
+    t.equal(logins.find(name), undefined)
+  }
+})
+
+t.test('a file that others may read is mended with the next write', async t => {
+  const dir = await tempDir()
+  for (const name of ['logins.json', 'logins.json.new']) writeFileSync(join(dir, name), '{}', { mode: 0o644 })
+  const { logins, path } = await open(t, dir)
+  logins.begin('ann', '')
+  await logins.stop()
+  t.equal(statSync(path).mode & 0o777, 0o600)
+})
+
+t.test('a damaged file counts as none', async t => {
+  for (const text of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"logins":7}',
+    '{"logins":[null]}',
+    '{"logins":[{"login":1,"used":"x"}]}',
+  ]) {
+    const dir = await tempDir()
+    writeFileSync(join(dir, 'logins.json'), text)
+    const { logins } = await open(t, dir)
+    const { cookie } = logins.begin('ann', '')
+    t.match(logins.find(cookie), { user: 'ann' }, text)
+  }
+})
+
+t.test('no more than 100 logins of a user, and 10,000 in all: the one unused longest goes', async t => {
+  const { logins, clock, ended, path } = await open(t)
+  const kept = logins.begin('quiet', '').cookie
+  const cookies: string[] = []
+  for (let i = 0; i < 101; i++) {
+    clock.now++
+    cookies.push(logins.begin('ann', '').cookie)
+    if (i === 50) logins.find(cookies[0] as string)
+  }
+  t.ok(logins.find(cookies[0] as string), 'used in between')
+  t.equal(logins.find(cookies[1] as string), undefined)
+  t.ok(logins.find(kept), 'that of another user stays')
+  t.equal(ended.length, 1)
+
+  clock.now++
+  logins.find(kept)
+  for (let i = 0; i < 10_000; i++) {
+    clock.now++
+    if (i % 100 === 0) logins.find(kept)
+    logins.begin(`user${i}`, '')
+  }
+  t.ok(logins.find(kept), 'used again and again')
+  t.equal(logins.find(cookies[100] as string), undefined)
+  await logins.stop()
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).logins.length, 10_000)
+})
+
+t.test('a token is that of its login, for five minutes', async t => {
+  const { logins, clock } = await open(t)
+  const { login } = logins.find(logins.begin('ann', 'stamp').cookie) ?? { login: '' }
+  const { token, expires } = logins.token(login)
+  t.match(token, /^tht_/)
+  t.equal(expires, clock.now + tokenMs)
+  t.same(logins.verify(token), { login, user: 'ann', stamp: 'stamp' })
+  clock.now = expires - 1
+  t.ok(logins.verify(token))
+  clock.now = expires
+  t.equal(logins.verify(token), undefined, 'expired')
+  const next = logins.token(login).token
+  t.ok(logins.verify(next))
+  t.equal(logins.verify(token), undefined, 'a new one does not revive the old')
+  logins.end(login)
+  t.equal(logins.verify(next), undefined, 'of a login that has ended')
+  t.throws(() => logins.token(login))
+  t.throws(() => logins.token('__proto__'))
+})
+
+t.test('a forged token is none', async t => {
+  const { logins, clock } = await open(t)
+  const other = await open(t)
+  const { login } = logins.find(logins.begin('ann', '').cookie) ?? { login: '' }
+  const { token } = logins.token(login)
+  const [body = '', signature = ''] = token.slice(4).split('.')
+  const bodyOf = (...parts: unknown[]) => Buffer.from(JSON.stringify(parts)).toString('base64url')
+  const later = clock.now + 10 * tokenMs
+  const signed = (text: string, key: string | Buffer) => createHmac('sha256', key).update(text).digest('base64url')
+  const theirs = other.logins.find(other.logins.begin('ann', '').cookie)?.login ?? ''
+  const attempts: [string, string][] = [
+    ['empty', ''],
+    ['the prefix alone', 'tht_'],
+    ['no signature', `tht_${body}`],
+    ['an empty signature', `tht_${body}.`],
+    ['a short signature', token.slice(0, -1)],
+    ['a long signature', `${token}A`],
+    ['a line end behind it', `${token}\n`],
+    ['another last character', token.slice(0, -2) + (token.at(-2) === 'A' ? 'B' : 'A') + token.at(-1)],
+    ['another user', `tht_${bodyOf(login, 'root', later)}.${signature}`],
+    ['a longer life', `tht_${bodyOf(login, 'ann', later)}.${signature}`],
+    ['signed with nothing', `tht_${bodyOf(login, 'ann', later)}.${signed(bodyOf(login, 'ann', later), '')}`],
+    [
+      'signed with zeros',
+      `tht_${bodyOf(login, 'ann', later)}.${signed(bodyOf(login, 'ann', later), Buffer.alloc(32))}`,
+    ],
+    ['of another hub', other.logins.token(theirs).token],
+    ['no JSON', `tht_${Buffer.from('{').toString('base64url')}.${signature}`],
+    ['signature and body exchanged', `tht_${signature}.${body}`],
+    ['another prefix', `thk_${token.slice(4)}`],
+    ['very long', `tht_${'A'.repeat(1_000_000)}.${signature}`],
+    ['a second part behind', `${token}.${signature}`],
+  ]
+  for (const [name, forged] of attempts) t.equal(logins.verify(forged), undefined, name)
+  t.ok(logins.verify(token), 'the real one is still good')
+})
+
+t.test('connections end when the page has not renewed its token in time; the cookie goes on', async t => {
+  const { logins, clock, ended } = await open(t)
+  const { cookie } = logins.begin('ann', '')
+  const login = logins.find(cookie)?.login ?? ''
+  t.equal(logins.isAlive(login), false, 'no token, no connection')
+  logins.token(login)
+  clock.now += tokenMs - 1
+  logins.token(login)
+  clock.now += tokenMs + 59_999
+  t.ok(logins.isAlive(login), 'a minute late')
+  logins.sweep()
+  t.same(ended, [])
+  clock.now++
+  t.equal(logins.isAlive(login), false)
+  logins.sweep()
+  logins.sweep()
+  t.same(ended, [login], 'told once')
+  t.match(logins.find(cookie), { login }, 'a tab that slept may go on')
+  const { token } = logins.token(login)
+  t.ok(logins.isAlive(login))
+  t.ok(logins.verify(token))
+  logins.end(login)
+  t.equal(logins.isAlive(login), false)
+  t.same(ended, [login, login])
+  logins.end(login)
+  t.equal(ended.length, 2, 'an end is one end')
+})

@@ -1,0 +1,180 @@
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { Authority } from '../../src/auth/authority.js'
+import { Logins } from '../../src/auth/logins.js'
+import { hashSecret, makeSecret } from '../../src/auth/passwords.js'
+import { KnownSources } from '../../src/auth/sources.js'
+import { type Kind, makeKey } from '../../src/auth/users.js'
+import type { UsersFile } from '../../src/auth/users-file.js'
+import { HubError } from '../../src/errors.js'
+import { type HttpOptions, HttpServer } from '../../src/http/server.js'
+import { usersFile } from '../cases/users.js'
+import { eventually } from '../harness.js'
+import { tempDir } from '../services/service.js'
+
+/** Writes a user, in place of the one of this name; returns a key of it. `password` may be a scrypt hash. */
+function putUser(file: UsersFile, name: string, kind: Kind, password: string, rules = everything): string {
+  if (file.before.users.has(name)) file.removeUser(name)
+  const hash = password === '' || password.startsWith('scrypt$') ? password : hashSecret(password)
+  file.addUser({ name, kind, password: hash, clients: [], certificates: [], rules })
+  const { text, key } = makeKey('', Date.now())
+  file.addKey(name, key)
+  return text
+}
+
+const everything: readonly string[] = ['allow all #', 'allow read $hub/#']
+
+export interface Guarded {
+  readonly url: string
+  readonly port: number
+  readonly authority: Authority
+  /** Makes a user, or another one of this name; resolves with a key of it when the hub knows. */
+  readonly set: (name: string, kind: Kind, password: string, rules?: readonly string[]) => Promise<string>
+  /** Resolves when the hub knows. */
+  readonly remove: (name: string) => Promise<void>
+  readonly logins: Logins
+  readonly adminKey: string
+  /** What reached the hub behind the guard. */
+  readonly reached: string[]
+  readonly request: (path: string, options?: RequestInit) => Promise<Response>
+  readonly post: (path: string, body: unknown, headers?: Readonly<Record<string, string>>) => Promise<Response>
+  /** Signs in; resolves with the cookie as it is sent back. */
+  readonly signIn: (user: string, password: string) => Promise<string>
+  /** Bytes as they are; resolves with all that is answered until the connection ends. */
+  readonly raw: (text: string) => Promise<string>
+}
+
+/** The HTTP side of a hub that asks who one is, with nothing behind it; gone when the test ends. */
+export async function startGuarded(
+  t: Test,
+  options: Partial<HttpOptions> & { origins?: readonly string[] } = {},
+): Promise<Guarded> {
+  const users = await usersFile()
+  await users.edit(file => {
+    putUser(file, 'ann', 'dashboard', 'sesame-ann')
+    putUser(file, 'root', 'admin', 'sesame-root')
+    putUser(file, 'thermo', 'device', 'sesame-thermo')
+    putUser(file, 'grafana', 'service', 'sesame-grafana')
+  })
+  const dir = await tempDir()
+  // It stands still: whoever has no attempt left gets none however slow the test is.
+  const started = Date.now()
+  const now = () => started
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, now, ended: () => {} })
+  logins.start()
+  const authorityOptions = {
+    file: users.file,
+    anonymous: options.anonymous ?? false,
+    attempts: 20,
+    logins,
+    known: new KnownSources(join(dir, 'sources.json')),
+    now,
+    changed: () => {},
+    log: { info: (sentence: string) => t.comment(sentence), warn: (sentence: string) => t.comment(sentence) },
+  }
+  const authority = new Authority(authorityOptions)
+  authority.start()
+  const reached: string[] = []
+  const answer =
+    (name: string, json = '{}') =>
+    async (..._given: unknown[]) => {
+      reached.push(name)
+      return Buffer.from(json)
+    }
+  const adminKey = `tha_${makeSecret()}`
+  const server = new HttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    version: 'test',
+    api: {
+      series: answer('series', '{"series":[]}'),
+      history: answer('history'),
+      devices: answer('devices', '{"devices":[]}'),
+      dead: answer('dead', '{"dead":[]}'),
+      balance: answer('balance'),
+      spool: async () => {
+        reached.push('spool')
+        return { segments: [], cursors: [] }
+      },
+      begin: async ({ kind }) => reached.push(kind),
+      progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
+      cancel: () => {},
+      origins: options.origins ?? [],
+      ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place' }] }),
+      metrics: async () => {
+        reached.push('metrics')
+        return { text: '', contentType: 'text/plain' }
+      },
+      now: () => now() * 1_000,
+    },
+    authority,
+    anonymous: false,
+    logins,
+    redeem: async code => {
+      reached.push(`redeem ${code}`)
+      if (code !== 'ABCDEFGHJKMN') return undefined
+      return { user: 'thermo', password: 'made', clients: [], publish: ['devices/thermo/#'], read: [] }
+    },
+    adminKey,
+    proxies: [],
+    upgrade: (_request, socket) => {
+      reached.push('upgrade')
+      socket.destroy()
+    },
+    listenError: error => new HubError('port_taken', String(error)),
+    warn: sentence => t.comment(sentence),
+    ...options,
+  })
+  await server.start()
+  t.teardown(async () => {
+    await server.stop()
+    await authority.stop()
+    await logins.stop()
+  })
+  const { port } = server
+  const url = `http://127.0.0.1:${port}`
+  const request: Guarded['request'] = (path, init) => fetch(url + path, { redirect: 'manual', ...init })
+  const post: Guarded['post'] = (path, body, headers) =>
+    request(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    })
+  return {
+    url,
+    port,
+    authority,
+    set: async (name, kind, password, rules) => {
+      const key = await users.edit(file => putUser(file, name, kind, password, rules))
+      const id = key.split('_')[1]
+      await eventually(() => authority.user(name)?.keys.some(one => one.id === id), `${name} is known`)
+      return key
+    },
+    remove: async name => {
+      await users.edit(file => file.removeUser(name))
+      await eventually(() => !authority.user(name), `${name} is gone`)
+    },
+    logins,
+    adminKey,
+    reached,
+    request,
+    post,
+    signIn: async (user, password) => {
+      const response = await post('/api/login', { user, password })
+      if (response.status !== 204) throw new Error(`not signed in: ${response.status} ${await response.text()}`)
+      return (response.headers.get('set-cookie') ?? '').split(';')[0] as string
+    },
+    raw: text =>
+      new Promise((resolve, reject) => {
+        const socket = connect(port, '127.0.0.1')
+        let received = ''
+        socket.on('data', chunk => {
+          received += chunk
+        })
+        socket.on('close', () => resolve(received))
+        socket.on('error', error => (received ? resolve(received) : reject(error)))
+        socket.write(text)
+      }),
+  }
+}
