@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { isIPv4 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { adminKeyPath } from './auth/admin-key.js'
+import { isLoopback } from './config.js'
 import { describe, HubError } from './errors.js'
 import { escaped, plain } from './log.js'
+import type { JobProgress } from './model.js'
 import { count, many, table, time } from './terminal.js'
 
 /*
@@ -62,7 +63,7 @@ export function localKey(dir: string, url: string): string | undefined {
 
 /** Is this host one of this machine? */
 function isLocal(host: string): boolean {
-  if (['localhost', '::1', '0.0.0.0', '::'].includes(host) || (isIPv4(host) && host.startsWith('127.'))) return true
+  if (isLoopback(host) || host === '0.0.0.0' || host === '::') return true
   return Object.values(networkInterfaces()).some(all => all?.some(({ address }) => address === host))
 }
 
@@ -87,16 +88,6 @@ interface Letter {
   readonly sequence: number
   readonly receivedAt: number
   readonly payload: string
-}
-
-interface Progress {
-  readonly done: number
-  readonly total?: number
-  readonly stored: number
-  readonly dropped: number
-  readonly kept: number
-  readonly finished: boolean
-  readonly error?: string
 }
 
 interface Spool {
@@ -279,7 +270,7 @@ async function follow(
   { json }: AdminFlags,
   { out, progress }: Terminal,
 ): Promise<number> {
-  let last: Progress | undefined
+  let last: JobProgress | undefined
   try {
     for await (const report of hub.job(path, body)) {
       last = report
@@ -320,12 +311,12 @@ class HubClient {
     return (await response.json()) as T
   }
 
-  async *job(path: string, body: unknown): AsyncGenerator<Progress> {
+  async *job(path: string, body: unknown): AsyncGenerator<JobProgress> {
     const headers = { 'content-type': 'application/json' }
     const response = await this.#fetch(path, { method: 'POST', headers, body: JSON.stringify(body) })
     if (!response.body) return
     for await (const line of createInterface({ input: Readable.fromWeb(response.body) })) {
-      yield JSON.parse(line) as Progress
+      yield JSON.parse(line) as JobProgress
     }
   }
 

@@ -454,7 +454,7 @@ function isSettingKey(key: string): key is SettingKey {
   return Object.hasOwn(table, key)
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 

@@ -150,3 +150,18 @@ function escapeKey(text: string): string {
 export function fieldType(value: FieldValue): FieldType {
   return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
 }
+
+/** How far a replay or a drop is. */
+export interface JobProgress {
+  /** Messages looked at. */
+  readonly done: number
+  /** About how many there are to look at, when that is known. */
+  readonly total?: number
+  readonly stored: number
+  readonly dropped: number
+  /** Rejected again, or still in the dead letters. */
+  readonly kept: number
+  readonly finished: boolean
+  /** Why it ended before its end; what was done by then stays done. */
+  readonly error?: string
+}

@@ -5,7 +5,7 @@ import type { Settings } from './config.js'
 import { HubError } from './errors.js'
 import { type Part, startParts } from './lifecycle.js'
 import type { Link } from './link.js'
-import type { Message, Outcome, Outward } from './model.js'
+import type { JobProgress, Message, Outcome, Outward } from './model.js'
 import { Answers, type BalanceQuery } from './process/answers.js'
 import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
 import { Dependencies } from './process/dependencies.js'
@@ -15,7 +15,7 @@ import { Processor, type ProcessorOptions, type ProcessorStatus } from './proces
 import { decodeReceipt, Receipts } from './process/receipts.js'
 import { Record } from './process/record.js'
 import { Registry } from './process/registry.js'
-import { type Job, type Progress, Replays } from './process/replay.js'
+import { type Job, Replays } from './process/replay.js'
 import { badTopic, Push } from './push/push.js'
 import { Cursors, type SpoolStatus } from './queue/cursors.js'
 import { DeadLetterFiles } from './queue/dead-letters.js'
@@ -68,7 +68,7 @@ export type ProcessorOffers = {
   balance: (query: BalanceQuery) => Uint8Array
   spool: (argument: undefined) => Promise<SpoolStatus>
   begin: (job: Job) => number
-  progress: (job: number) => Progress
+  progress: (job: number) => JobProgress
   cancel: (job: number) => void
 }
 

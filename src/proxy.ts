@@ -169,3 +169,12 @@ export function readProxyHeader(
   }
   socket.on('readable', read)
 }
+
+/** Is the page's host one that the hub was asked by? */
+export function isOwnPage(origin: string, hosts: readonly string[]): boolean {
+  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
+  const { protocol, host } = new URL(origin)
+  // Of either scheme, as a proxy may have taken off the TLS; read as a URL, which leaves out the scheme's own port.
+  const urls = hosts.map(own => `${protocol}//${own.trim()}`)
+  return urls.some(own => URL.canParse(own) && new URL(own).host === host)
+}

@@ -1,5 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { type Stats, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
@@ -281,7 +281,7 @@ export class Authority implements Part {
       this.#pending.delete(pendingKey)
       if (!('refused' in verdict) || verdict.refused === 'busy') {
         this.#attempts.giveBack(sourceAndName)
-        this.#attemptsOfAddress.giveBack(source)
+        if (!isKnown) this.#attemptsOfAddress.giveBack(source)
       }
       for (const each of waiting) each(verdict)
     }
@@ -336,7 +336,7 @@ export class Authority implements Part {
 
   #isChanged(): boolean {
     try {
-      return markOf(this.#options.file) !== this.#mark
+      return markOf(statSync(this.#options.file)) !== this.#mark
     } catch {
       return false
     }
@@ -345,10 +345,10 @@ export class Authority implements Part {
   /** To be read next. */
   #look(): void {
     const { file, log } = this.#options
-    const { mode } = statSync(file)
-    if (!statSync(file).isFile()) throw new Error('it is no file')
-    this.#mark = markOf(file)
-    if ((mode & 0o077) === 0) return
+    const stats = statSync(file)
+    if (!stats.isFile()) throw new Error('it is no file')
+    this.#mark = markOf(stats)
+    if ((stats.mode & 0o077) === 0) return
     log.warn(`auth.file: ${file} may be read by others on this machine; chmod 600 ${file} keeps it to its owner`)
   }
 
@@ -430,8 +430,7 @@ interface Redeemed {
   readonly password: string
 }
 
-function markOf(file: string): string {
-  const { ino, size, mtimeMs } = statSync(file)
+function markOf({ ino, size, mtimeMs }: Stats): string {
   return `${ino} ${size} ${mtimeMs}`
 }
 

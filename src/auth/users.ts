@@ -135,9 +135,12 @@ export function makePairing(now: number): { readonly code: string; readonly pair
 }
 
 /** As people type it: in any case, with any dashes and spaces, O for 0, I and L for 1. */
+export function plainPairingCode(code: string): string {
+  return code.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1')
+}
+
 export function hashPairingCode(code: string): string {
-  const digits = code.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1')
-  return hashSecret(digits)
+  return hashSecret(plainPairingCode(code))
 }
 
 /** The file as its text is laid out, to change it without touching the rest, and as it is understood. */

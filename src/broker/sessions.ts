@@ -217,7 +217,7 @@ export class Sessions {
       this.#state.absent.add(session)
       this.#recordOpen(session)
       // Without what was remembered of its topics: there may be a hundred thousand who are away.
-      this.permit(session)
+      session.access = this.#options.access?.(session.user, session.clientId)
     }
   }
 

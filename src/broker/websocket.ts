@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
-import { clientAddress, type Networks, plainAddress } from '../proxy.js'
+import { clientAddress, isOwnPage, type Networks, plainAddress } from '../proxy.js'
 import { noNames } from '../tls.js'
 import type { Peer } from './connection.js'
 
@@ -109,11 +109,7 @@ export class WebSockets {
  */
 function isAllowed(origin: string | undefined, hosts: readonly string[], origins: readonly string[]): boolean {
   if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true
-  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
-  const { protocol, host } = new URL(origin)
-  // Of either scheme, as a proxy may have taken off the TLS; read as a URL, which leaves out the scheme's own port.
-  const urls = hosts.map(own => `${protocol}//${own.trim()}`)
-  return urls.some(own => URL.canParse(own) && new URL(own).host === host)
+  return isOwnPage(origin, hosts)
 }
 
 /** What a stranger wrote, fit for a sentence. */

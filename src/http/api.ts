@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ReadRules } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
-import { parseSeriesKey } from '../model.js'
+import { type JobProgress, parseSeriesKey } from '../model.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Aggregate, aggregates, type HistoryQuery } from '../store/store.js'
 import { hubTopics, isTopicFilter } from '../topics.js'
@@ -37,14 +37,6 @@ interface BalanceParameters {
 type Job =
   | { readonly kind: 'replay' | 'drop'; readonly filter: DeadLetterFilter }
   | { readonly kind: 'past'; readonly past: { from: number; to: number; topic: string | undefined } }
-
-interface JobProgress {
-  readonly done: number
-  readonly stored: number
-  readonly dropped: number
-  readonly kept: number
-  readonly finished: boolean
-}
 
 /** Times in microseconds. */
 interface SpoolAnswer {

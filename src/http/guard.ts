@@ -7,7 +7,7 @@ import type { Logins } from '../auth/logins.js'
 import type { Access, ReadRules } from '../auth/rules.js'
 import type { Kind } from '../auth/users.js'
 import { HubError } from '../errors.js'
-import { clientAddress, Networks, plainAddress } from '../proxy.js'
+import { clientAddress, isOwnPage, Networks, plainAddress } from '../proxy.js'
 
 /** What is asked of the authority here. */
 export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
@@ -261,14 +261,6 @@ function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undef
     return `user ${user} may not read every topic, and this is of all of them; that needs allow read #, and no deny`
   }
   return undefined
-}
-
-/** The page's host is one that the hub was asked by. Read as a URL, which leaves out the scheme's own port. */
-function isOwnPage(origin: string, hosts: readonly string[]): boolean {
-  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
-  const { protocol, host } = new URL(origin)
-  const urls = hosts.map(own => `${protocol}//${own.trim()}`)
-  return urls.some(own => URL.canParse(own) && new URL(own).host === host)
 }
 
 /** Addresses, and names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */

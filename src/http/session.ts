@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { Attempts } from '../auth/attempts.js'
 import type { Logins } from '../auth/logins.js'
 import { sourceOf } from '../auth/sources.js'
+import { plainPairingCode } from '../auth/users.js'
 import { HubError } from '../errors.js'
 import { type AuthorityPort, type Caller, type Guard, mayLogIn, tooMany } from './guard.js'
 
@@ -155,7 +156,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     async request => {
       const wait = attempts.take(sourceOf(guard.address(request.raw)), now())
       if (wait > 0) throw tooMany(wait)
-      const code = plainCode(request.body.code)
+      const code = plainPairingCode(request.body.code)
       const paired = code.length === 12 ? await redeem(code) : undefined
       if (paired) return paired
       throw new HubError(
@@ -164,9 +165,4 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       )
     },
   )
-}
-
-/** As people type it: Crockford's base32 has no O, I and L (https://www.crockford.com/base32.html). */
-function plainCode(text: string): string {
-  return text.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1')
 }

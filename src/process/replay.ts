@@ -1,5 +1,5 @@
 import { describe, HubError } from '../errors.js'
-import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { DeadLetter, JobProgress, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 
 /** From here to there, by the time of receipt, in microseconds; of topics that match the filter. */
@@ -16,20 +16,6 @@ export type Job =
   | { readonly kind: 'drop'; readonly filter: DeadLetterFilter }
   /** Messages that the spool has kept are handled again. */
   | { readonly kind: 'past'; readonly past: Past }
-
-export interface Progress {
-  /** Messages looked at. */
-  readonly done: number
-  /** About how many there are to look at, when that is known. */
-  readonly total?: number
-  readonly stored: number
-  readonly dropped: number
-  /** Rejected again, or still in the dead letters. */
-  readonly kept: number
-  readonly finished: boolean
-  /** Why it ended before its end; what was done by then stays done. */
-  readonly error?: string
-}
 
 export interface ReplaysOptions {
   readonly dead: DeadLetters
@@ -49,7 +35,7 @@ export class Replays {
   #abort = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #job = 0
-  #progress: Progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: true }
+  #progress: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: true }
 
   constructor(options: ReplaysOptions) {
     this.#options = options
@@ -69,7 +55,7 @@ export class Replays {
     return ++this.#job
   }
 
-  progress(job: number): Progress {
+  progress(job: number): JobProgress {
     if (job !== this.#job) throw new HubError('not_found', 'that replay is over, and another one has begun')
     return this.#progress
   }
@@ -118,7 +104,7 @@ export class Replays {
     return letters.map(() => true)
   }
 
-  #add({ done, stored = 0, dropped = 0, kept = 0 }: Partial<Progress> & { readonly done: number }): void {
+  #add({ done, stored = 0, dropped = 0, kept = 0 }: Partial<JobProgress> & { readonly done: number }): void {
     const before = this.#progress
     this.#report({
       done: before.done + done,
@@ -128,7 +114,7 @@ export class Replays {
     })
   }
 
-  #report(change: Partial<Progress>): void {
+  #report(change: Partial<JobProgress>): void {
     this.#progress = { ...this.#progress, ...change }
   }
 }

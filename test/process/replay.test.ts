@@ -1,7 +1,7 @@
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
-import type { DeadLetter, Message, Outcome } from '../../src/model.js'
-import { type Job, type Progress, Replays, type ReplaysOptions } from '../../src/process/replay.js'
+import type { DeadLetter, JobProgress, Message, Outcome } from '../../src/model.js'
+import { type Job, Replays, type ReplaysOptions } from '../../src/process/replay.js'
 import { DeadLetterFiles } from '../../src/queue/dead-letters.js'
 import { message } from '../contract/queue.js'
 import { eventually } from '../harness.js'
@@ -38,7 +38,7 @@ async function open(test: { teardown(end: () => unknown): void }, more: Partial<
     await replays.stop()
     await dead.stop()
   })
-  const run = async (job: Job): Promise<Progress> => {
+  const run = async (job: Job): Promise<JobProgress> => {
     const number = replays.begin(job)
     return eventually(() => replays.progress(number).finished && replays.progress(number), 'the job ends')
   }
