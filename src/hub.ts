@@ -136,6 +136,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     attempts: settings['auth.attempts'],
     logins,
     known,
+    saltKey: join(dir, 'salt.key'),
     now: () => Date.now(),
     changed: () => broker.reconsider(),
     log,

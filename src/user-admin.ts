@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import { hashPassword, hashSecret, isSecretHash, makeSecret } from './auth/passwords.js'
 import { overlap, parseRule, quote, type Rule, ruleText, verbs } from './auth/rules.js'
+import { iterations, makeScram, preparePassword, scramMethod } from './auth/scram.js'
 import {
   clientPatternFault,
   type Kind,
@@ -27,8 +28,8 @@ import { askHidden, count, firstLine, many, table, time } from './terminal.js'
  */
 
 export const userHelp = `  telehub user add NAME    a user of --kind device (default), dashboard, service or admin [--allow "publish F"]…
-                           [--deny "read F"]… [--client PATTERN]… [--certificate NAME]… [--password-file FILE | --generate]
-  telehub user passwd NAME another password [--password-file FILE | --generate]
+                           [--deny "read F"]… [--client PATTERN]… [--certificate NAME]… [--password-file FILE | --generate] [--scram]
+  telehub user passwd NAME another password [--password-file FILE | --generate] [--scram]
   telehub user remove NAME the user and its keys [--yes]
   telehub user list        all of them; show NAME: one with its rules
   telehub user grant NAME VERB FILTER    a rule more [--deny]; VERB is ${verbs.join(', ')}
@@ -42,7 +43,8 @@ const longest = 1_000
 
 export const userHint = `telehub user and telehub device change the file of auth.file, and a hub that uses it acts within a second or two. A
 password has ${shortest} to ${count(longest)} characters; it is asked for on a terminal, or is the first line of a pipe or of --password-file, or
-is made by --generate. F is a topic filter, in which {user} and {client} stand for the names.`
+is made by --generate. With --scram it is good for ${scramMethod} of MQTT 5, too, for which a client counts ${count(iterations)} hashes at
+each connection. F is a topic filter, in which {user} and {client} stand for the names.`
 
 type FlagType = { readonly type: 'string'; readonly multiple?: boolean } | { readonly type: 'boolean' }
 
@@ -54,6 +56,7 @@ const flagTypes: Readonly<Record<string, FlagType>> = {
   certificate: { type: 'string', multiple: true },
   'password-file': { type: 'string' },
   generate: { type: 'boolean' },
+  scram: { type: 'boolean' },
   label: { type: 'string' },
   user: { type: 'string' },
   publish: { type: 'string' },
@@ -106,7 +109,7 @@ interface Command {
   run(call: Call): Promise<number> | number
 }
 
-const credentials = ['password-file', 'generate']
+const credentials = ['password-file', 'generate', 'scram']
 
 const commands: Readonly<Record<string, Command>> = {
   'user add': {
@@ -173,24 +176,29 @@ async function addUser({ given: [name = ''], flags, place, terminal }: Call): Pr
   }
   // Who needs no password is not asked for one.
   const needsNone = (name === 'anonymous' || certificates.length > 0) && !credentials.some(flag => flags[flag])
-  const { hash, made } = needsNone ? { hash: '', made: undefined } : await passwordOf(name, flags, terminal)
-  await editUsers(place.file, file => file.addUser({ name, kind, password: hash, clients, certificates, rules }))
+  const { hash, scram, made } = needsNone
+    ? { hash: '', scram: '', made: undefined }
+    : await passwordOf(name, flags, terminal)
+  await editUsers(place.file, file => file.addUser({ name, kind, password: hash, scram, clients, certificates, rules }))
   const { out } = terminal
   out(`${name} is now ${article(kind)} in ${shown(place)}. It may:\n`)
   for (const rule of rules) out(`  ${plain(rule)}\n`)
   if (clients.length > 0) out(`as one of the clients ${plain(clients.join(', '))}\n`)
   if (made) out(`password, shown this once: ${made}\n`)
+  if (scram) out(`it is good for ${scramMethod}, too\n`)
   if (certificates.length > 0) out(`a certificate of ${plain([name, ...certificates].join(', '))} lets it in\n`)
   else if (needsNone) out('who gives no name is this user, when auth.anonymous is true\n')
   return done(place, out)
 }
 
 async function setPassword({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
-  userOf(readUsers(place.file), name, place)
-  const { hash, made } = await passwordOf(name, flags, terminal)
-  await editUsers(place.file, file => file.setPassword(name, hash))
+  const before = userOf(readUsers(place.file), name, place)
+  const { hash, scram, made } = await passwordOf(name, flags, terminal)
+  await editUsers(place.file, file => file.setPassword(name, hash, scram))
   terminal.out(`${name} has another password. Whoever is connected with the old one is sent away.\n`)
   if (made) terminal.out(`password, shown this once: ${made}\n`)
+  if (scram) terminal.out(`it is good for ${scramMethod}, too\n`)
+  else if (before.scram) terminal.out(`${scramMethod} lets it in no more: that needs --scram\n`)
   return done(place, terminal.out)
 }
 
@@ -238,6 +246,7 @@ function showUser({ given: [name = ''], flags, place, terminal: { out, now } }: 
     ['user', user.name],
     ['kind', user.kind],
     ['password', passwordText(user)],
+    ['scram', user.scram ? scramMethod : 'none'],
     ['clients', user.clients.join(', ') || 'any'],
     ['certificates', [name, ...user.certificates].join(', ')],
     ['wildcards', user.wildcards === undefined ? 'as limits.wildcards says' : String(user.wildcards)],
@@ -391,6 +400,8 @@ function texts(flags: UserFlags, flag: string, faultOf: (text: string) => string
 
 interface NewPassword {
   readonly hash: string
+  /** Empty: it was not asked for. */
+  readonly scram: string
   /** The password, when it was made here. */
   readonly made: string | undefined
 }
@@ -400,7 +411,7 @@ async function passwordOf(name: string, flags: UserFlags, { asks }: UserTerminal
   if (flags.generate) {
     if (file !== undefined) throw usage('--generate and --password-file: given both, allowed is one')
     const made = makeSecret()
-    return { hash: hashSecret(made), made }
+    return { hash: hashSecret(made), scram: flags.scram ? makeScram(made) : '', made }
   }
   const given = typeof file === 'string' ? firstLineOf(file) : asks ? await askTwice(name) : await firstLine()
   if (given === '') {
@@ -413,7 +424,14 @@ async function passwordOf(name: string, flags: UserFlags, { asks }: UserTerminal
       `the password: given ${many(length, 'character')}, allowed are ${shortest} to ${count(longest)}`,
     )
   }
-  return { hash: await hashPassword(given), made: undefined }
+  const prepared = flags.scram ? await preparePassword(given) : ''
+  if (prepared === undefined) {
+    throw new HubError(
+      'bad_settings',
+      `the password: has a character that ${scramMethod} cannot use (RFC 4013), such as an emoji; take another, or leave out --scram`,
+    )
+  }
+  return { hash: await hashPassword(given), scram: prepared && makeScram(prepared), made: undefined }
 }
 
 async function askTwice(name: string): Promise<string> {
@@ -456,11 +474,12 @@ function passwordText({ password }: User): string {
 }
 
 /** Without anything that opens something. */
-function asJson({ name, kind, password, clients, certificates, wildcards, rules, keys, pairing }: User) {
+function asJson({ name, kind, password, scram, clients, certificates, wildcards, rules, keys, pairing }: User) {
   return {
     name,
     kind,
     hasPassword: password !== '',
+    hasScram: scram !== '',
     clients,
     certificates,
     wildcards,

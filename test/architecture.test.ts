@@ -36,7 +36,7 @@ const builtin = (to: string) => to.startsWith('node:') || builtinModules.include
 const packages = imports.filter(({ to }) => !to.endsWith('.ts') && !builtin(to))
 
 /** Pure words and formats: anyone may use them. They use each other and nothing else. */
-const nouns = ['model.ts', 'topics.ts', 'errors.ts', 'queue/codec.ts', 'store/line-protocol.ts']
+const nouns = ['model.ts', 'topics.ts', 'errors.ts', 'properties.ts', 'queue/codec.ts', 'store/line-protocol.ts']
 /** Below everything that does something: they use nouns, each other, Node and their one package. */
 const ground = [
   'alarms.ts',
@@ -45,9 +45,11 @@ const ground = [
   'auth/authority.ts',
   'auth/client-ids.ts',
   'auth/file-lock.ts',
+  'auth/kept-key.ts',
   'auth/logins.ts',
   'auth/passwords.ts',
   'auth/rules.ts',
+  'auth/scram.ts',
   'auth/sources.ts',
   'auth/users-file.ts',
   'auth/users-thread.ts',

@@ -7,9 +7,11 @@ import type { Part } from '../lifecycle.js'
 import { WatchedFiles } from '../watch.js'
 import { Attempts } from './attempts.js'
 import { ClientIds } from './client-ids.js'
+import { keptKey } from './kept-key.js'
 import type { Logins } from './logins.js'
 import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
 import { Access, type Reads, type Rule, readsByClient } from './rules.js'
+import { Challenge, nobodysScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
 import { type KnownSources, sourceOf } from './sources.js'
 import { type Kind, parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
@@ -51,6 +53,15 @@ export interface Refusal {
 
 export type Verdict = Principal | Refusal
 
+/** What to send and wait for the answer to; or the end, with what is to be sent along when it lets somebody in. */
+export type ScramStep = { readonly challenge: Buffer } | { readonly verdict: Verdict; readonly data?: Buffer }
+
+/** One exchange of authentication data, until there is a verdict: from then on each step is refused. */
+export interface ScramExchange {
+  /** Takes what the client has sent, none at all too; never throws, and takes microseconds. */
+  step(data: Buffer | undefined): ScramStep
+}
+
 export interface AuthorityOptions {
   /** Of the users; empty: nobody is asked, and everybody may do everything. */
   readonly file: string
@@ -60,6 +71,8 @@ export interface AuthorityOptions {
   readonly attempts: number
   readonly logins: Logins
   readonly known: KnownSources
+  /** A file for the key of the salts that are shown for names without one; it is made when it is not there. */
+  readonly saltKey: string
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Users or their rights have changed, or a login has ended: what was granted is to be asked for again. */
@@ -94,6 +107,8 @@ export class Authority implements Part {
   /** Of each user, the password that was right last, as a digest with a key of this process. */
   readonly #verified = new Map<string, Buffer>()
   readonly #key = randomBytes(32)
+  /** Of another process it would be other salts: who asks before and after a restart would know who is there. */
+  #saltKey: Buffer = randomBytes(32)
   /** Who waits for a password to be verified, by name and digest: a thousand devices of one user are one. */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
   #users: Users = { users: new Map(), everyone: [] }
@@ -117,8 +132,13 @@ export class Authority implements Part {
   }
 
   start(): void {
-    const { file, log } = this.#options
+    const { file, saltKey, log } = this.#options
     if (this.open) return
+    try {
+      this.#saltKey = keptKey(saltKey)
+    } catch (error) {
+      log.warn(`a key cannot be kept, so SCRAM may tell who is a user by restarts: ${describe(error)}`)
+    }
     // Before the first reading: what changes meanwhile is read again.
     this.#watch = new WatchedFiles({ paths: [file], changed: () => void this.#reload(), everyMs: watchMs })
     this.#watch.start()
@@ -168,6 +188,42 @@ export class Authority implements Part {
       : // Asked as often as one likes, it would tell what the password is.
         this.#options.known.has(address, username) && this.#isRemembered(user, password)
     return isRight ? this.#principal(username, hasPassword(user)) : undefined
+  }
+
+  /**
+   * Begins what an MQTT 5 client asks for by its authentication method (MQTT 5 §4.12); undefined when that is not spoken, or
+   * nobody is asked. `username` is that of CONNECT. A wrong proof counts as a wrong password does, and what is given up
+   * halfway as nothing.
+   */
+  exchange(method: string, shown: Pick<Credentials, 'address' | 'username'>): ScramExchange | undefined {
+    if (this.open || method !== scramMethod) return undefined
+    const over = () => ({ verdict: refusal('its SCRAM exchange is over') })
+    let next: (data: Buffer) => ScramStep = data => {
+      const { address, username = '' } = shown
+      const first = readClientFirst(data)
+      if (typeof first === 'string') return { verdict: refusal(first) }
+      const { name } = first
+      if (username !== '' && username !== name) {
+        return { verdict: refusal(`${quoted(username)} gave SCRAM another name, ${quoted(name)}`) }
+      }
+      const attempt = this.#attempt(address, name)
+      if ('refused' in attempt) return { verdict: attempt }
+      // It has not tried yet.
+      attempt.giveBack()
+      const scram = this.user(name)?.scram ?? ''
+      // Both are made and read whoever asks: it takes as long.
+      const made = nobodysScram(name, this.#saltKey)
+      const challenge = new Challenge(first, parseScram(scram || made) as ScramSecret)
+      next = answer => this.#byScram(address, name, scram, challenge.answer(answer))
+      return { challenge: Buffer.from(challenge.text) }
+    }
+    return {
+      step: (data = Buffer.alloc(0)) => {
+        const now = next
+        next = over
+        return now(data)
+      },
+    }
   }
 
   /** What a user may do through one client; undefined: everything. It does not change: ask again after `changed`. */
@@ -255,9 +311,46 @@ export class Authority implements Part {
     return this.#principal(name, ({ keys }) => keys.some(one => one.hash === hash))
   }
 
+  /** `proof` is the hub's own, or why the client's is none; `scram` is what the client was asked about. */
+  #byScram(address: string, name: string, scram: string, proof: Buffer | string): ScramStep {
+    // Others may have tried since the client was asked.
+    const attempt = this.#attempt(address, name)
+    if ('refused' in attempt) return { verdict: attempt }
+    const refused = (why: string) => ({ verdict: refusal(why) })
+    const user = this.user(name)
+    if (!user) return refused(`there is no user ${quoted(name)}`)
+    if (scram === '') return refused(`${quoted(name)} has no password for SCRAM; telehub user passwd --scram sets one`)
+    if (typeof proof === 'string') return refused(`SCRAM of ${quoted(name)}: ${proof}`)
+    if (scram !== user.scram) return refused(`the password of ${quoted(name)} has changed meanwhile`)
+    attempt.giveBack()
+    this.#options.known.add(address, name)
+    const hasSame: Proof = now => now.scram === scram && now.password === user.password
+    return { verdict: this.#principal(name, hasSame), data: proof }
+  }
+
+  /** One that counts as failed until it is given back; or too many have failed before. */
+  #attempt(address: string, name: string): { readonly giveBack: () => void } | Refusal {
+    const { now } = this.#options
+    // By a hash of the name, whether there is such a user or not: names are long, and who is there is nobody's business.
+    const source = sourceOf(address)
+    const sourceAndName = `${source} ${hashSecret(name)}`
+    const isKnown = this.#isKnown(address, name)
+    const waitMs =
+      this.#attempts.take(sourceAndName, now()) || (isKnown ? 0 : this.#attemptsOfAddress.take(source, now()))
+    if (waitMs > 0) return busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs)
+    const giveBack = () => {
+      this.#attempts.giveBack(sourceAndName)
+      if (!isKnown) this.#attemptsOfAddress.giveBack(source)
+    }
+    return { giveBack }
+  }
+
+  #isKnown(address: string, name: string): boolean {
+    return this.user(name) !== undefined && this.#options.known.has(address, name)
+  }
+
   #byPassword(shown: Credentials, done: (verdict: Verdict) => void): void {
     const { address, username = '', password = '', isGone = () => false } = shown
-    const { known, now } = this.#options
     const user = this.user(username)
     const pendingKey = `${username.slice(0, 64)} ${this.#digest(user?.password ?? '', password).toString('base64')}`
     const pending = this.#pending.get(pendingKey)
@@ -265,24 +358,17 @@ export class Authority implements Part {
       pending.push(done)
       return
     }
-    // By a hash of the name, whether there is such a user or not: names are long, and who is there is nobody's business.
-    const source = sourceOf(address)
-    const sourceAndName = `${source} ${hashSecret(username)}`
-    const isKnown = user !== undefined && known.has(address, username)
-    const waitMs =
-      this.#attempts.take(sourceAndName, now()) || (isKnown ? 0 : this.#attemptsOfAddress.take(source, now()))
-    if (waitMs > 0) {
-      done(busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs))
+    const isKnown = this.#isKnown(address, username)
+    const attempt = this.#attempt(address, username)
+    if ('refused' in attempt) {
+      done(attempt)
       return
     }
     const waiting = [done]
     this.#pending.set(pendingKey, waiting)
     const settle = (verdict: Verdict) => {
       this.#pending.delete(pendingKey)
-      if (!('refused' in verdict) || verdict.refused === 'busy') {
-        this.#attempts.giveBack(sourceAndName)
-        if (!isKnown) this.#attemptsOfAddress.giveBack(source)
-      }
+      if (!('refused' in verdict) || verdict.refused === 'busy') attempt.giveBack()
       for (const each of waiting) each(verdict)
     }
     const verified = (isRight: boolean | undefined) => {
@@ -293,14 +379,16 @@ export class Authority implements Part {
         settle(refusal(`wrong password for ${quoted(username)}`))
       else {
         this.#verified.set(username, this.#digest(hash, password))
-        known.add(address, username)
+        this.#options.known.add(address, username)
         settle(this.#principal(username, hasPassword(user)))
       }
     }
     // Whatever there is to verify it takes as long.
     const hash = user && user.password !== '' && !isSecretHash(user.password) ? user.password : nobodysHash
     const isAlone = () => waiting.length === 1 && isGone()
-    if (!this.#verifier.verify({ source, isKnown, hash, password, isGone: isAlone, done: verified })) {
+    if (
+      !this.#verifier.verify({ source: sourceOf(address), isKnown, hash, password, isGone: isAlone, done: verified })
+    ) {
       settle(busy('too many passwords wait to be verified', 5_000))
     }
   }
@@ -402,8 +490,8 @@ function hasPassword({ password }: User): Proof {
   return user => user.password === password
 }
 
-function stampOf({ password, kind }: User): string {
-  return hashSecret(`${kind} ${password}`)
+function stampOf({ password, scram, kind }: User): string {
+  return hashSecret(`${kind} ${password}${scram && ` ${scram}`}`)
 }
 
 function isNamed({ name, certificates }: User, given: string): boolean {

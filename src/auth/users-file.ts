@@ -17,6 +17,7 @@ import { syncDirectory } from '../journal.js'
 import { withFileLock } from './file-lock.js'
 import { hashSecret, isSameText, makeSecret } from './passwords.js'
 import { parseRule, ruleText } from './rules.js'
+import { makeScram } from './scram.js'
 import {
   type ApiKey,
   hashPairingCode,
@@ -37,6 +38,8 @@ export interface NewUser {
   readonly kind: Kind
   /** A hash; empty: no password lets it in. */
   readonly password: string
+  /** As `makeScram` made it; none: SCRAM does not let it in. */
+  readonly scram?: string
   readonly clients: readonly string[]
   readonly certificates: readonly string[]
   /** As `allow publish a/#`. */
@@ -104,12 +107,13 @@ export class UsersFile {
     return this.#document.toString({ indent, indentSeq: !isFlush, lineWidth: 0, flowCollectionPadding: false })
   }
 
-  addUser({ name, kind, password, clients, certificates, rules }: NewUser): void {
+  addUser({ name, kind, password, scram, clients, certificates, rules }: NewUser): void {
     const users = this.#users()
     if (pairOf(users, name)) throw new HubError('bad_request', `there is a user ${name} in ${this.#name} already`)
     const user = this.#document.createNode({
       kind,
       ...(password && { password }),
+      ...(scram && { scram }),
       ...(clients.length > 0 && { clients }),
       ...(certificates.length > 0 && { certificates }),
       ...(rules.length > 0 && { rules }),
@@ -121,9 +125,15 @@ export class UsersFile {
     this.#append(users, name, user)
   }
 
-  /** What its clients logged in with before is worth nothing from now on. An empty hash: no password lets it in. */
-  setPassword(name: string, hash: string): void {
-    this.#set(this.#user(name), 'password', hash)
+  /**
+   * What its clients logged in with before is worth nothing from now on. An empty hash: no password lets it in; no `scram`:
+   * nor does SCRAM, also when it did.
+   */
+  setPassword(name: string, hash: string, scram = ''): void {
+    const user = this.#user(name)
+    this.#set(user, 'password', hash)
+    if (scram) this.#set(user, 'scram', scram)
+    else this.#remove(user, 'scram')
   }
 
   removeUser(name: string): void {
@@ -169,14 +179,17 @@ export class UsersFile {
     this.#set(this.#user(name), 'pairing', this.#flow({ hash, expires: timeText(expires) }))
   }
 
-  /** Turns a code into credentials, once: its user gets a new password, which nobody but the caller knows. */
+  /**
+   * Turns a code into credentials, once: its user gets a new password, which nobody but the caller knows. It is good for
+   * SCRAM if the one before was, which takes tens of milliseconds: off the broker thread.
+   */
   redeemPairing(code: string, now: number): { readonly user: User; readonly password: string } {
     const user = findPairing(this.before, code, now)
     if (!user) {
       throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
     }
     const password = makeSecret()
-    this.setPassword(user.name, hashSecret(password))
+    this.setPassword(user.name, hashSecret(password), user.scram && makeScram(password))
     this.#remove(this.#user(user.name), 'pairing')
     return { user, password }
   }

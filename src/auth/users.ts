@@ -16,6 +16,7 @@ import {
 import { describe, HubError, systemCode } from '../errors.js'
 import { hashSecret, isHash, isSecretHash, makeSecret } from './passwords.js'
 import { parseRule, quote, type Rule } from './rules.js'
+import { isScram } from './scram.js'
 
 export const kinds = ['device', 'dashboard', 'service', 'admin'] as const
 export type Kind = (typeof kinds)[number]
@@ -42,6 +43,8 @@ export interface User {
   readonly kind: Kind
   /** As `hashPassword` or `hashSecret` made it; empty: no password lets it in. */
   readonly password: string
+  /** As `makeScram` made it, of the same password; empty: SCRAM does not let it in. */
+  readonly scram: string
   readonly keys: readonly ApiKey[]
   readonly pairing: Pairing | undefined
   /** Client ids it may use: texts in which `*` stands for anything and `{user}` for its name; empty: any that is free. */
@@ -181,7 +184,7 @@ export function readUsers(path: string): Users {
 /** A key twice is refused by us: how they look for it takes squared time. */
 const yamlOptions = { uniqueKeys: false, prettyErrors: false, logLevel: 'error' } as const
 
-const fields = ['kind', 'password', 'clients', 'certificates', 'wildcards', 'rules', 'keys', 'pairing']
+const fields = ['kind', 'password', 'scram', 'clients', 'certificates', 'wildcards', 'rules', 'keys', 'pairing']
 
 /** What a part of the file is read as, with where it is written. */
 type Given = Node | null | undefined
@@ -239,6 +242,7 @@ class Reader {
       name,
       kind: 'device',
       password: '',
+      scram: '',
       keys: [],
       pairing: undefined,
       clients: [],
@@ -250,6 +254,7 @@ class Reader {
       const what = `${name}.${field}`
       if (field === 'kind') kind = this.#kind(node, place, what)
       else if (field === 'password') user = { ...user, password: this.#hash(node, place, what, isHash) }
+      else if (field === 'scram') user = { ...user, scram: this.#hash(node, place, what, isScram) }
       else if (field === 'clients') user = { ...user, clients: this.#texts(node, place, what, clientPatternFault) }
       else if (field === 'certificates') user = { ...user, certificates: this.#texts(node, place, what, nameFault) }
       else if (field === 'wildcards') user = { ...user, wildcards: this.#count(node, place, what) }

@@ -19,6 +19,7 @@ import t from 'tap'
 import { ClientIds } from '../../src/auth/client-ids.js'
 import { hashSecret, isSecretHash, verifyPassword } from '../../src/auth/passwords.js'
 import { ruleText } from '../../src/auth/rules.js'
+import { isScram, makeScram } from '../../src/auth/scram.js'
 import { makeKey, makePairing, parseUsers, readKey, readUsers, type Users, usualRules } from '../../src/auth/users.js'
 import { editUsers, findPairing, type NewUser, type UsersFile } from '../../src/auth/users-file.js'
 import { eventually } from '../harness.js'
@@ -26,6 +27,7 @@ import { tempDir } from '../services/service.js'
 import { smallDisk } from '../services/small-disk.js'
 
 const hash = hashSecret('a secret')
+const scram = makeScram('a secret')
 
 function users(text: string): Users {
   const read = parseUsers(text, 'users.yaml')
@@ -137,7 +139,7 @@ t.test('every fault is told with its line, what was given and what is allowed; a
     ['users:\n  "a b": {kind: device}\n', /:2: users: given "a b", allowed is a letter or digit/],
     ['users:\n  ../x: {kind: device}\n', /given "\.\.\/x"/],
     [`users:\n  ${'x'.repeat(65)}: {kind: device}\n`, /64 at most/],
-    ['users:\n  a: {kind: device, rule: []}\n', /:2: a: given "rule", allowed are kind, password, clients/],
+    ['users:\n  a: {kind: device, rule: []}\n', /:2: a: given "rule", allowed are kind, password, scram, clients/],
     ['user: {}\n', /:1: the file: given "user", allowed are everyone, users/],
     ['- a\n', /:1: the file: given a list, allowed is key: value/],
     ['users: [a]\n', /users: given a list/],
@@ -152,6 +154,13 @@ t.test('every fault is told with its line, what was given and what is allowed; a
     ],
     ['users:\n  a:\n    kind: device\n    rules:\n      - allow read #\n', /:5: .*put quotes around 'allow read #'$/],
     ['everyone:\n  - allow: read\n', /:2: everyone: given a map, allowed is a rule/],
+    [
+      `users:\n  a:\n    kind: device\n    scram: ${scram.replace('100000', '4096')}\n`,
+      /:4: a\.scram: what is given is no hash, allowed is what telehub user writes/,
+    ],
+    [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: what is given is no hash/],
+    [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: what is given is no hash/],
+    [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: what is given is no hash/],
     ['users:\n  a: {kind: device, wildcards: -1}\n', /wildcards: given "-1", allowed is a whole number/],
     ['users:\n  a: {kind: device, wildcards: many}\n', /wildcards: given "many"/],
     ['users:\n  a: {kind: device, clients: ["{client}"]}\n', /clients: given "\{client\}", allowed is a client id/],
@@ -206,6 +215,7 @@ t.test('a password that was written as it is does not come back in the sentence'
   const given = faults('users:\n  a: {kind: device, password: opensesame}\n')
   t.match(given, [/^users\.yaml:2: a\.password: what is given is no hash/])
   t.notMatch(given.join(), /opensesame/)
+  t.notMatch(faults('users:\n  a: {kind: device, scram: opensesame}\n').join(), /opensesame/)
 })
 
 t.test('what is too large or too deep is refused, and stops nothing', async t => {
@@ -400,6 +410,27 @@ t.test('pairing: once, in time, in any case; the code becomes a password', async
   await editUsers(both, one => one.setPairing('thermo', pairing))
   const tries = await Promise.allSettled([1, 2, 3].map(() => editUsers(both, one => one.redeemPairing(code, 1_000))))
   t.equal(tries.filter(({ status }) => status === 'fulfilled').length, 1, 'whoever comes first')
+})
+
+t.test('scram: written beside the password, and never left behind by another one', async t => {
+  const path = await file(example)
+  const user = (name: string) => readUsers(path).users.get(name)
+  await editUsers(path, one => one.addUser(device('lamp', { scram })))
+  t.match(user('lamp'), { password: hash, scram })
+  t.equal(user('thermo')?.scram, '')
+  const another = makeScram('another')
+  await editUsers(path, one => one.setPassword('lamp', hashSecret('another'), another))
+  t.equal(user('lamp')?.scram, another)
+  await editUsers(path, one => one.setPassword('lamp', hash))
+  t.equal(user('lamp')?.scram, '')
+  t.notMatch(readFileSync(path, 'utf8'), 'scram')
+  await editUsers(path, one => one.setPassword('lamp', hash, scram))
+  const codes = ['lamp', 'thermo'].map(name => ({ name, ...makePairing(1_000) }))
+  for (const { name, pairing } of codes) await editUsers(path, one => one.setPairing(name, pairing))
+  for (const { code } of codes) await editUsers(path, one => one.redeemPairing(code, 1_000))
+  t.ok(isScram(user('lamp')?.scram ?? ''))
+  t.not(user('lamp')?.scram, scram, 'of the new password')
+  t.equal(user('thermo')?.scram, '', 'who had none gets none')
 })
 
 t.test('keys say which they are; nothing else is one', async t => {

@@ -82,6 +82,7 @@ t.test('client ids: bound, reserved, and free', async t => {
       name,
       kind: 'device',
       password: '',
+      scram: '',
       keys: [],
       pairing: undefined,
       clients,
@@ -120,7 +121,8 @@ async function authority(t: Test, attempts = 20) {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
-  const one = new Authority({ file: users.file, anonymous: false, attempts, logins, known, now, changed, log })
+  const saltKey = join(dir, 'salt.key')
+  const one = new Authority({ file: users.file, anonymous: false, attempts, logins, known, saltKey, now, changed, log })
   one.start()
   t.teardown(() => one.stop())
   const ask = (shown: Partial<Credentials>) =>

@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { hashSecret, verifyPassword } from '../../src/auth/passwords.js'
+import { Challenge, parseScram, readClientFirst } from '../../src/auth/scram.js'
 import { readKey, readUsers } from '../../src/auth/users.js'
 import { editUsers } from '../../src/auth/users-file.js'
+import { ScramClient } from '../cases/scram.js'
 import { tempDir } from '../services/service.js'
 
 const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
@@ -213,6 +215,64 @@ t.test('passwd, grant, revoke, keys, list, show, remove', async t => {
       err: /^telehub: there is no user a in users\.yaml; telehub user list/,
     })
   }
+})
+
+/** Does this password let in by what the file has for SCRAM? */
+function scramAccepts(scram: string | undefined, password: string): boolean {
+  const client = new ScramClient('a', password)
+  const first = readClientFirst(client.first)
+  const secret = parseScram(scram ?? '')
+  if (!secret || typeof first === 'string') return false
+  const hub = new Challenge(first, secret)
+  return typeof hub.answer(client.final(Buffer.from(hub.text))) !== 'string'
+}
+
+t.test('--scram: the same password for SCRAM, until another one is set', async t => {
+  const { path, users, text, telehub } = await place()
+  const scramOf = (name: string) => users().get(name)?.scram
+  const added = await telehub(['user', 'add', 'a', '--scram'], 'Zu\u0308rich horse\n')
+  t.match(added, {
+    code: 0,
+    out: /^a is now a device in users\.yaml\.[\s\S]*it is good for SCRAM-SHA-256, too\n$/,
+    err: '',
+  })
+  t.ok(verifyPassword(users().get('a')?.password ?? '', 'Z\u00fcrich horse'))
+  t.ok(scramAccepts(scramOf('a'), 'Z\u00fcrich horse'))
+  t.match((await telehub(['user', 'show', 'a'])).out, /^scram {8}SCRAM-SHA-256$/m)
+  const json = await telehub(['user', 'show', 'a', '--json'])
+  t.match(JSON.parse(json.out), { hasPassword: true, hasScram: true })
+  t.notMatch(json.out, /SHA-256|scrypt/)
+
+  const made = await telehub(['user', 'passwd', 'a', '--generate', '--scram'])
+  const password = /shown this once: (\S+)/.exec(made.out)?.[1] ?? ''
+  t.match(made.out, /\nit is good for SCRAM-SHA-256, too\n$/)
+  t.equal(users().get('a')?.password, hashSecret(password))
+  t.ok(scramAccepts(scramOf('a'), password))
+  t.notOk(scramAccepts(scramOf('a'), 'Z\u00fcrich horse'))
+
+  const { out } = await telehub(['device', 'pair', 'a'])
+  const code = /^ {2}([\w-]{14})$/m.exec(out)?.[1] ?? ''
+  const paired = await editUsers(path, file => file.redeemPairing(code, Date.now()))
+  t.ok(scramAccepts(scramOf('a'), paired.password), 'a device that is paired keeps it')
+
+  t.match((await telehub(['user', 'passwd', 'a'], 'third password\n')).out, /SCRAM-SHA-256 lets it in no more/)
+  t.equal(scramOf('a'), '')
+  t.notMatch(text(), /scram/)
+  t.match((await telehub(['user', 'show', 'a'])).out, /^scram {8}none$/m)
+  t.notMatch((await telehub(['user', 'passwd', 'a'], 'fourth password\n')).out, /SCRAM/)
+
+  const before = text()
+  t.match(await telehub(['user', 'passwd', 'a', '--scram'], `${'\u{1f600}'.repeat(8)}\n`), {
+    code: 2,
+    err: /^telehub: the password: has a character that SCRAM-SHA-256 cannot use \(RFC 4013\)/,
+  })
+  t.equal(text(), before)
+  t.equal((await telehub(['user', 'passwd', 'a'], `${'\u{1f600}'.repeat(8)}\n`)).code, 0, 'without it may have any')
+  t.match(await telehub(['user', 'list', '--scram']), { code: 2, err: /telehub user list takes no --scram/ })
+  const gate = await telehub(['user', 'add', 'gate', '--certificate', 'gate.example.org', '--scram', '--generate'])
+  t.match(gate.out, /shown this once/)
+  t.equal(gate.code, 0)
+  t.ok(scramOf('gate'))
 })
 
 t.test('device pair: a code that is good once', async t => {

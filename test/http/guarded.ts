@@ -69,6 +69,7 @@ export async function startGuarded(
     attempts: 20,
     logins,
     known: new KnownSources(join(dir, 'sources.json')),
+    saltKey: join(dir, 'salt.key'),
     now,
     changed: () => {},
     log: { info: (sentence: string) => t.comment(sentence), warn: (sentence: string) => t.comment(sentence) },
