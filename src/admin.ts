@@ -88,6 +88,12 @@ interface Letter {
   readonly sequence: number
   readonly receivedAt: number
   readonly payload: string
+  /** Of MQTT 5, if it came with them; correlation data in base64. */
+  readonly contentType?: string
+  readonly responseTopic?: string
+  readonly correlationData?: string
+  readonly userProperties?: readonly (readonly [name: string, value: string])[]
+  readonly expiresAt?: number
 }
 
 interface Spool {
@@ -225,11 +231,25 @@ async function showDead(hub: HubClient, id: string, { json }: AdminFlags, { out 
     ['device', `${plain(letter.clientId)}${letter.user ? `, user ${plain(letter.user)}` : ''}`],
     ['QoS', `${letter.qos}${letter.retain ? ', retained' : ''}`],
     ['received at', `${time(letter.receivedAt)}, sequence ${letter.sequence}`],
+    ...propertyRows(letter),
     ['payload', `${payload.length} bytes${isText ? '' : ', not text: in hexadecimal'}`],
   ]
   for (const [name, value] of rows) out(`${name.padEnd(12)} ${value}\n`)
   out(`\n${isText ? plain(text, true) : payload.toString('hex')}\n`)
   return 0
+}
+
+function propertyRows(letter: Letter): [string, string][] {
+  const { contentType, responseTopic, correlationData, userProperties = [], expiresAt } = letter
+  const rows: [string, string][] = userProperties.map(([name, value]) => [
+    'property',
+    `${plain(name)}: ${plain(value)}`,
+  ])
+  if (contentType !== undefined) rows.push(['content type', plain(contentType)])
+  if (responseTopic !== undefined) rows.push(['answer to', plain(responseTopic)])
+  if (correlationData !== undefined) rows.push(['correlation', `${plain(correlationData)} (base64)`])
+  if (expiresAt !== undefined) rows.push(['expires at', time(expiresAt)])
+  return rows
 }
 
 async function find(hub: HubClient, id: string): Promise<Letter> {

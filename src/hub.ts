@@ -226,7 +226,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
           broker.publish({ topic, payload: Buffer.from(json), qos: 0, retain: true })
       },
       outward: async messages => {
-        for (const { payload, ...message } of messages) broker.publish({ ...message, payload: Buffer.from(payload) })
+        for (const { payload, properties, ...message } of messages)
+          broker.publish({
+            ...message,
+            payload: Buffer.from(payload),
+            ...(properties && { properties: Buffer.from(properties) }),
+          })
         await broker.flushed()
       },
       freed: bytes => spool.freed(bytes),

@@ -17,6 +17,10 @@ export interface Message {
   readonly user: string
   /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
   readonly packetId: number
+  /** The MQTT 5 properties that travel with it, encoded as properties.ts says; undefined: none. */
+  readonly properties?: Buffer | undefined
+  /** Not delivered to a subscriber from then on, in microseconds since the epoch; undefined: at any time. */
+  readonly expiresAt?: number | undefined
   /** The hub that accepted it, when that was another one. */
   readonly hub?: string
 }
@@ -31,7 +35,7 @@ export interface PendingPublish extends Publish {
 }
 
 /** A message of the hub itself for MQTT subscribers: pushes, presence, what back ends send. */
-export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain'>
+export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain' | 'properties' | 'expiresAt'>
 
 /** What a reading's value may be. Numbers are always stored as 64 bit floats. */
 export type FieldValue = number | boolean | string

@@ -36,11 +36,17 @@ import { matches } from './topics.js'
 
 type Log = { info(sentence: string): void; warn(sentence: string): void }
 
+/** A Buffer arrives in another thread as what it is made of. */
+export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
+  readonly payload: Uint8Array
+  readonly properties?: Uint8Array
+}
+
 /** What the broker thread offers the processor thread. */
 export type BrokerOffers = {
   live: (pushes: readonly LivePush[]) => void
   /** Resolves when the broker has them for good. */
-  outward: (messages: readonly (Omit<Outward, 'payload'> & { payload: Uint8Array })[]) => Promise<void>
+  outward: (messages: readonly CrossingOutward[]) => Promise<void>
   freed: (bytes: number) => void
   stored: (count: { messages: number; points: number }) => void
   deadLettered: (reason: string) => void
@@ -243,7 +249,11 @@ async function startProcessing(
   const push = new Push(messages =>
     broker().call(
       'outward',
-      messages.map(message => ({ ...message, payload: Uint8Array.from(message.payload) })),
+      messages.map(({ payload, properties, ...message }) => ({
+        ...message,
+        payload: Uint8Array.from(payload),
+        ...(properties && { properties: Uint8Array.from(properties) }),
+      })),
     ),
   )
 

@@ -1,7 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
 import { HubError } from '../errors.js'
-import { type DeadLetter, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
+import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
+import { decodeProperties } from '../properties.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
@@ -80,7 +81,7 @@ export class Answers {
     const fitting: DeadLetter[] = []
     let bytes = 0
     for (const letter of letters) {
-      bytes += letter.message.payload.length
+      bytes += letter.message.payload.length + (letter.message.properties?.length ?? 0)
       // One answer is one text, which has an end.
       if (fitting.length > 0 && bytes > mostAnswered) break
       fitting.push(letter)
@@ -144,6 +145,17 @@ function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLet
     sequence: message.sequence,
     receivedAt: message.receivedAt / 1_000,
     payload: message.payload.toString('base64'),
+    ...describeProperties(message),
+  }
+}
+
+/** What came with it over MQTT 5, if anything did. */
+function describeProperties({ properties, expiresAt }: Message) {
+  const { correlationData, ...texts } = (properties && decodeProperties(properties)) ?? {}
+  return {
+    ...texts,
+    ...(correlationData && { correlationData: Buffer.from(correlationData).toString('base64') }),
+    ...(expiresAt !== undefined && { expiresAt: expiresAt / 1_000 }),
   }
 }
 

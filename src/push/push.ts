@@ -22,7 +22,16 @@ export class Push {
       return fault ? { reason: badTopic, detail: fault } : 'ack'
     })
     const good = messages.filter((_, i) => outcomes[i] === 'ack')
-    await this.#publish(good.map(({ topic, payload, qos, retain }) => ({ topic, payload, qos, retain })))
+    await this.#publish(
+      good.map(({ topic, payload, qos, retain, properties, expiresAt }) => ({
+        topic,
+        payload,
+        qos,
+        retain,
+        ...(properties && { properties }),
+        ...(expiresAt !== undefined && { expiresAt }),
+      })),
+    )
     return outcomes
   }
 }

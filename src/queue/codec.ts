@@ -1,4 +1,6 @@
 import type { Message, Publish, QoS } from '../model.js'
+import { decodeProperties, maxPropertyBytes } from '../properties.js'
+import { isTopicName } from '../topics.js'
 
 /**
  * A message as bytes, the same in the spool and wherever else the hub keeps messages. Little endian.
@@ -7,12 +9,20 @@ import type { Message, Publish, QoS } from '../model.js'
  *     │ version u8 │ flags u8 │ packet id u16 │ sequence u64 │ receivedAt u64 │ client u16 │ user u16 │ topic u16 │ client │ user │ topic │ payload │
  *     └────────────┴──────────┴───────────────┴──────────────┴────────────────┴───────┴───────┴───────┴──────────┴──────┴───────┴─────────┘
  *     flags: bits 0–1 QoS · bit 2 retain          the three u16 are byte lengths · payload: the rest
+ *
+ * With properties or an expiry the version is 2, and between topic and payload are
+ *
+ *     ┌───────────────────────┬───────────────┬────────────┐
+ *     │ properties length u32 │ expiresAt u64 │ properties │   as in properties.ts · expiresAt 0: never
+ *     └───────────────────────┴───────────────┴────────────┘
  */
-const version = 1
-/** What one name in a batch may have, in bytes. */
-const longestName = 16_384
+const plainVersion = 1
+const extendedVersion = 2
+/** What one name in a batch may have, in bytes: three of them and the properties must fit the headers of AMQP. */
+export const longestName = 12_288
 const headerBytes = 26
 const namesAt = 20
+const extensionBytes = 12
 
 /** A publish whose names may be encoded already. */
 export interface NamedPublish extends Publish {
@@ -28,14 +38,19 @@ export function encodeNames({ clientId, user, topic }: Pick<Publish, 'clientId' 
 }
 
 export function encodedLength(message: NamedPublish): number {
-  if (message.names) return namesAt + message.names.length + message.payload.length
+  const rest = message.payload.length + (isExtended(message) ? extensionBytes + (message.properties?.length ?? 0) : 0)
+  if (message.names) return namesAt + message.names.length + rest
   return (
     headerBytes +
     Buffer.byteLength(message.clientId) +
     Buffer.byteLength(message.user) +
     Buffer.byteLength(message.topic) +
-    message.payload.length
+    rest
   )
+}
+
+function isExtended({ properties, expiresAt }: Publish): boolean {
+  return properties !== undefined || expiresAt !== undefined
 }
 
 /** Writes {@link encodedLength} bytes into `target` at `at`. */
@@ -51,14 +66,16 @@ export function encodePublish(
   target: Buffer,
   at: number,
 ): void {
-  target[at] = version
+  const extended = isExtended(message)
+  target[at] = extended ? extendedVersion : plainVersion
   target[at + 1] = message.qos | (message.retain ? 4 : 0)
   target.writeUInt16LE(message.packetId, at + 2)
   writeUInt64(target, sequence, at + 4)
   writeUInt64(target, receivedAt, at + 12)
   if (message.names) {
     target.set(message.names, at + namesAt)
-    target.set(message.payload, at + namesAt + message.names.length)
+    const end = at + namesAt + message.names.length
+    target.set(message.payload, extended ? encodeExtension(message, target, end) : end)
     return
   }
   let end = at + headerBytes
@@ -71,17 +88,29 @@ export function encodePublish(
   target.writeUInt16LE(client, at + 20)
   target.writeUInt16LE(user, at + 22)
   target.writeUInt16LE(topic, at + 24)
-  target.set(message.payload, end)
+  target.set(message.payload, extended ? encodeExtension(message, target, end) : end)
 }
 
-/** The inverse of {@link encodeMessage}. The payload is a view into `body`; undefined when the version is unknown. */
+/** Where it ends. */
+function encodeExtension({ properties, expiresAt = 0 }: Publish, target: Buffer, at: number): number {
+  target.writeUInt32LE(properties?.length ?? 0, at)
+  writeUInt64(target, expiresAt, at + 4)
+  if (properties) target.set(properties, at + extensionBytes)
+  return at + extensionBytes + (properties?.length ?? 0)
+}
+
+/**
+ * The inverse of {@link encodeMessage}. Payload and properties are views into `body`; undefined when the version is
+ * unknown.
+ */
 export function decodeMessage(body: Buffer): Message | undefined {
-  if (body[0] !== version || body.length < headerBytes) return undefined
+  const version = body[0]
+  if ((version !== plainVersion && version !== extendedVersion) || body.length < headerBytes) return undefined
   const flags = body[1] as number
   const clientEnd = headerBytes + body.readUInt16LE(20)
   const userEnd = clientEnd + body.readUInt16LE(22)
   const topicEnd = userEnd + body.readUInt16LE(24)
-  return {
+  const message: Message = {
     sequence: readUInt64(body, 4),
     receivedAt: readUInt64(body, 12),
     topic: body.toString('utf8', userEnd, topicEnd),
@@ -92,6 +121,29 @@ export function decodeMessage(body: Buffer): Message | undefined {
     user: body.toString('utf8', clientEnd, userEnd),
     packetId: body.readUInt16LE(2),
   }
+  return version === plainVersion ? message : withExtension(message)
+}
+
+/** Takes it off the payload. */
+function withExtension(message: Message): Message | undefined {
+  const rest = message.payload
+  if (rest.length < extensionBytes) return undefined
+  const end = extensionBytes + rest.readUInt32LE(0)
+  if (end > rest.length) return undefined
+  const expiresAt = readUInt64(rest, 4)
+  return {
+    ...message,
+    payload: rest.subarray(end),
+    ...(end > extensionBytes && { properties: rest.subarray(extensionBytes, end) }),
+    ...(expiresAt !== 0 && { expiresAt }),
+  }
+}
+
+/** The sequence number of the message that is at `at`, without decoding it; undefined when the version is unknown. */
+export function sequenceAt(bytes: Buffer, at: number, end: number): number | undefined {
+  const version = bytes[at]
+  if ((version !== plainVersion && version !== extendedVersion) || at + namesAt > end) return undefined
+  return readUInt64(bytes, at + 4)
 }
 
 /**
@@ -147,9 +199,16 @@ function checkedMessage(body: Buffer): Message | undefined {
   // Longer ones have no place in the headers of a dead letter.
   if (names > 3 * longestName || headerBytes + names > body.length) return undefined
   const message = decodeMessage(body)
-  return message && Number.isSafeInteger(message.sequence) && Number.isSafeInteger(message.receivedAt)
-    ? message
-    : undefined
+  if (!message || !Number.isSafeInteger(message.sequence) || !Number.isSafeInteger(message.receivedAt)) return undefined
+  const { properties, expiresAt, ...plain } = message
+  // What a subscriber would close its connection for is left out: the message is good without it.
+  const isWrong = (properties && !isSound(properties)) || (expiresAt !== undefined && !Number.isSafeInteger(expiresAt))
+  return isWrong ? plain : message
+}
+
+function isSound(properties: Buffer): boolean {
+  const decoded = properties.length <= maxPropertyBytes ? decodeProperties(properties) : undefined
+  return decoded !== undefined && (decoded.responseTopic === undefined || isTopicName(decoded.responseTopic))
 }
 
 /** For safe integers, without BigInt. */

@@ -16,7 +16,7 @@ import {
   type Letters,
   parseName,
 } from './letter-file.js'
-import type { DeadLetterFilter, DeadLetters } from './queue.js'
+import { type DeadLetterFilter, type DeadLetters, heldBytes } from './queue.js'
 
 /** A dead letter that had to go for newer ones: which message it was, and why it was one. */
 export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> & Pick<DeadLetter, 'reason'>
@@ -34,7 +34,7 @@ export interface DeadLetterFilesOptions {
   readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
 }
 
-/** Bytes of payloads that a list holds; what is above is left out. */
+/** Bytes of messages that a list holds; what is above is left out. */
 const mostListed = 64e6
 
 type Handle = Parameters<DeadLetters['sweep']>[1]
@@ -137,7 +137,7 @@ export class DeadLetterFiles implements DeadLetters {
         const letter = letters.matching(start, filter)
         if (letter) {
           found.push(letter)
-          bytes += letter.message.payload.length
+          bytes += heldBytes(letter.message)
         }
         if (++seen % framesATurn === 0) await setImmediate()
       }

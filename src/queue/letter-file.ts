@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, HubError, systemCode } from '../errors.js'
 import { CommitLog, frameAt, frameHeaderBytes, nextFrame, syncDirectory } from '../journal.js'
 import { type DeadLetter, type Message, messageId } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage, readUInt64 } from './codec.js'
+import { decodeMessage, encodedLength, encodeMessage, sequenceAt } from './codec.js'
 import { type DeadLetterFilter, fits } from './queue.js'
 
 /**
@@ -66,7 +66,7 @@ export class Letters {
     return this.#bytes.subarray(at, at + this.#bytes.readUInt32LE(start))
   }
 
-  /** Undefined when it is of a later version. The payload is a view into the whole file. */
+  /** Undefined when it is of a later version. Payload and properties are views into the whole file. */
   at(start: number): DeadLetter | undefined {
     const body = this.body(start)
     const headEnd = endOfHead(body)
@@ -76,13 +76,15 @@ export class Letters {
     return { message: { ...message, ...(hub !== undefined && { hub }) }, ...rest }
   }
 
-  /** The same if it is meant, with a payload that may be kept. */
+  /** The same if it is meant, with copies that may be kept. */
   matching(start: number, filter: DeadLetterFilter): DeadLetter | undefined {
     // Before anything is parsed.
     if (filter.id !== undefined && this.key(start) !== keyOfId(filter.id)) return undefined
     const letter = this.at(start)
     if (!letter || !fits(letter, filter)) return undefined
-    return { ...letter, message: { ...letter.message, payload: Buffer.from(letter.message.payload) } }
+    const { payload, properties } = letter.message
+    const copies = { payload: Buffer.from(payload), ...(properties && { properties: Buffer.from(properties) }) }
+    return { ...letter, message: { ...letter.message, ...copies } }
   }
 
   /** Bytes in the file. */
@@ -100,9 +102,7 @@ export class Letters {
       const message = this.at(start)?.message
       return message && keyOf(message)
     }
-    // The number of a message, as codec.ts places it.
-    const message = at + 4 + bytes.readUInt32LE(at)
-    return message + 12 <= end && bytes[message] === 1 ? readUInt64(bytes, message + 4) : undefined
+    return sequenceAt(bytes, at + 4 + bytes.readUInt32LE(at), end)
   }
 }
 

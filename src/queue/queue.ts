@@ -57,6 +57,11 @@ export interface DeadLetters {
   ): Promise<void>
 }
 
+/** What is counted of a message where bytes in memory are bounded. */
+export function heldBytes({ payload, properties }: Message): number {
+  return payload.length + (properties?.length ?? 0)
+}
+
 /** Whether a letter is meant by a filter. */
 export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLetterFilter): boolean {
   return (

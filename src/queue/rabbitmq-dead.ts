@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DeadLetter, messageId } from '../model.js'
 import { unlessAborted } from '../retry.js'
-import { type DeadLetterFilter, type DeadLetters, fits } from './queue.js'
+import { type DeadLetterFilter, type DeadLetters, fits, heldBytes } from './queue.js'
 import { type Channel, type Connection, type Delivered, exchanges, queues, unavailable } from './rabbitmq-connection.js'
 import { integer, outgoingMessage, text, unpack } from './rabbitmq-message.js'
 import type { Publisher } from './rabbitmq-publisher.js'
@@ -14,8 +14,9 @@ export interface RabbitDeadLettersOptions {
   readonly now: () => number
 }
 
-/** Headers have to fit one AMQP frame. */
+/** What the driver encodes headers into has an end. */
 const longestDetail = 1_000
+const longestReason = 255
 
 /** Looked at in one go, at most: so many letters, or so many bytes of them. */
 const mostLetters = 100_000
@@ -185,11 +186,11 @@ export class RabbitDeadLetters implements DeadLetters {
         twinsOf.set(key, one.twins)
         if (!fits(letter, filter)) continue
         found.push(one)
-        bytes += letter.message.payload.length
+        bytes += heldBytes(letter.message)
       }
       if (found.length >= limit * 2 + 1_000) {
         keepNewest(found, limit)
-        bytes = found.reduce((sum, { letter }) => sum + letter.message.payload.length, 0)
+        bytes = found.reduce((sum, { letter }) => sum + heldBytes(letter.message), 0)
       }
       return bytes < mostBytes
     })
@@ -204,7 +205,8 @@ export class RabbitDeadLetters implements DeadLetters {
     const death = firstDeath(headers)
     return messages.map(message => ({
       message: { ...message, packetId: integer(headers['packet-id'], message.packetId) },
-      reason: text(headers.reason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
+      reason:
+        text(headers.reason, longestReason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
       detail: text(headers.detail) || rejection?.detail || death.detail,
       failedAt: integer(headers['failed-at'], death.time ?? message.receivedAt),
       attempts: integer(headers.attempts, 1),

@@ -1,17 +1,14 @@
 import { createHash } from 'node:crypto'
 import type { Message, QoS, Rejection } from '../model.js'
 import { routingKeyOf, topicOf } from '../topics.js'
-import { decodeBatch, encodeBatch, encodedLength } from './codec.js'
+import { decodeBatch, encodeBatch, encodedLength, longestName } from './codec.js'
 import { batchKey, type Delivered, exchanges } from './rabbitmq-connection.js'
+import { batchType, propertiesFrom, propertyHeaders } from './rabbitmq-properties.js'
 import type { Outgoing } from './rabbitmq-publisher.js'
 
 /** One AMQP message holds at most so many messages, or so many bytes of them unless one alone is longer. */
 const batchMessages = 200
 const batchBytes = 64 * 1024
-const batchType = 'application/vnd.telehub.batch'
-
-/** What others wrote for a name is taken when it is no longer than this: three of them must fit the headers. */
-const longestName = 16_384
 
 /** Bytes of an AMQP short string. */
 const longestShort = 255
@@ -32,6 +29,7 @@ export function outgoingMessage(
   hubId: string,
   more?: Readonly<Record<string, unknown>>,
 ): Outgoing {
+  const extension = message.properties && propertyHeaders(message.properties)
   return {
     exchange,
     key: shortened(routingKeyOf(message.topic)),
@@ -41,6 +39,7 @@ export function outgoingMessage(
       mandatory: true,
       messageId: `${hubPart(message, hubId)}-${message.sequence}`,
       timestamp: Math.floor(message.receivedAt / 1e6),
+      ...(extension?.contentType && { contentType: extension.contentType }),
       headers: {
         'mqtt-topic': message.topic,
         'mqtt-qos': message.qos,
@@ -49,6 +48,8 @@ export function outgoingMessage(
         ...(message.user && { user: message.user }),
         'received-at': message.receivedAt,
         sequence: message.sequence,
+        ...extension?.headers,
+        ...(message.expiresAt !== undefined && { 'mqtt-expires-at': message.expiresAt }),
         ...more,
       },
     },
@@ -120,6 +121,8 @@ function single(got: Got, hubId: string, now: number): Message {
   const suffix = `-${sequence}`
   const named = sequence >= 0 && id.length > suffix.length && id.endsWith(suffix)
   const hub = named ? id.slice(0, -suffix.length) : stranger(got)
+  const properties = propertiesFrom(got.properties)
+  const expiresAt = expiryOf(got, now)
   return {
     sequence: named ? sequence : 0,
     receivedAt: integer(headers['received-at'], now),
@@ -130,8 +133,21 @@ function single(got: Got, hubId: string, now: number): Message {
     clientId: text(headers['client-id']),
     user: text(headers.user),
     packetId: 0,
+    ...(properties && { properties }),
+    ...(expiresAt !== undefined && { expiresAt }),
     ...(hub !== hubId && { hub }),
   }
+}
+
+/** By our header, or where that is of no use as AMQP has it: milliseconds from now, as text. */
+function expiryOf({ properties: { headers, expiration } }: Got, now: number): number | undefined {
+  const header: unknown = headers?.['mqtt-expires-at']
+  // What is not after the epoch has expired, as what is just after it.
+  if (Number.isSafeInteger(header)) return Math.max(1, header as number)
+  const lifetime: unknown = expiration
+  if (typeof lifetime !== 'string' || !/^\d{1,15}$/.test(lifetime)) return undefined
+  const at = now + Number(lifetime) * 1_000
+  return Number.isSafeInteger(at) ? at : undefined
 }
 
 function stranger({ properties, fields, content }: Got): string {
@@ -150,10 +166,8 @@ function digest(...parts: readonly (string | Buffer)[]): string {
   return hash.digest('hex').slice(0, 16)
 }
 
-export function text(value: unknown): string {
-  return typeof value === 'string' && value.length <= longestName && Buffer.byteLength(value) <= longestName
-    ? value
-    : ''
+export function text(value: unknown, longest = longestName): string {
+  return typeof value === 'string' && value.length <= longest && Buffer.byteLength(value) <= longest ? value : ''
 }
 
 export function integer(value: unknown, fallback: number): number {

@@ -20,12 +20,13 @@ export interface ReaderOptions {
 /** Redeliveries after which a message is suspected of ending the process. */
 const suspected = 3
 
-/** Bodies in hand, at most; what is above goes back to RabbitMQ. */
+/** Bodies and headers in hand, at most; what is above goes back to RabbitMQ. */
 const bytesInHand = 64 * 1024 * 1024
 
 /** An AMQP message that has arrived, and how much of it was handed out. */
 interface Parcel {
   readonly got: Delivered
+  readonly bytes: number
   readonly redeliveries: number
   /** Unpacked when its turn comes. */
   unpacked: Unpacked | undefined
@@ -45,7 +46,7 @@ interface Parcel {
  * Nothing is taken while a delivery is unsettled and the channel is lost, as RabbitMQ does to consumers that hold
  * something for half an hour: so one outage of the store counts once, not every half hour.
  *
- * More than 64 MB of bodies in hand go back to RabbitMQ, and come again in smaller portions.
+ * More than 64 MB of bodies and headers in hand go back to RabbitMQ, and come again in smaller portions.
  *
  * The order survives restarts and failover as long as the next consumer takes at least as many at a time as the last
  * one: RabbitMQ puts what comes back behind what came back before and was not delivered again since.
@@ -57,10 +58,10 @@ export class Reader implements QueueReader {
   #closing: Promise<void> = Promise.resolve()
   /** Those whose messages are not all handed out. */
   #arrived: Parcel[] = []
-  /** What is not acknowledged, and its bodies. */
+  /** What is not acknowledged, and its bytes. */
   #held = 0
   #bytes = 0
-  /** Of the last bodies, the largest; forgotten little by little. */
+  /** Of the last messages, the largest; forgotten little by little. */
   #largest = 0
   #careful = false
   /** Of the open channel. */
@@ -138,7 +139,7 @@ export class Reader implements QueueReader {
           return
         }
         this.#held -= done.length
-        for (const { got } of done) this.#bytes -= got.content.length
+        for (const { bytes } of done) this.#bytes -= bytes
         this.#relax(channel, last)
       },
     }
@@ -190,9 +191,9 @@ export class Reader implements QueueReader {
   }
 
   #arrive(channel: Channel, got: Delivered): void {
-    const size = got.content.length
+    const size = got.content.length + weightOf(got.properties.headers, headerDepth)
     const redeliveries = integer(got.properties.headers?.['x-delivery-count'], 0)
-    this.#arrived.push({ got, redeliveries, unpacked: undefined, taken: 0 })
+    this.#arrived.push({ got, bytes: size, redeliveries, unpacked: undefined, taken: 0 })
     this.#held++
     this.#bytes += size
     this.#largest = Math.max(size, this.#largest * 0.97)
@@ -227,6 +228,19 @@ export class Reader implements QueueReader {
     this.#bytes = 0
     this.#wakeup.wake()
   }
+}
+
+/** A table, an array of pairs in it, and what is in a pair. */
+const headerDepth = 3
+const valueBytes = 64
+
+/** Bytes in memory, about: many short values take far more than they had on the wire. */
+function weightOf(value: unknown, depth: number): number {
+  if (typeof value === 'string' || Buffer.isBuffer(value)) return value.length
+  if (typeof value !== 'object' || value === null || depth === 0) return 0
+  let bytes = 0
+  for (const one of Object.values(value)) bytes += valueBytes + weightOf(one, depth - 1)
+  return bytes
 }
 
 interface Taken {

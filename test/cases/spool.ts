@@ -1,4 +1,5 @@
 import type { Message, Publish } from '../../src/model.js'
+import { encodeProperties } from '../../src/properties.js'
 import { Cursors, type CursorsOptions } from '../../src/queue/cursors.js'
 import { Spool, type SpoolOptions } from '../../src/queue/spool.js'
 
@@ -11,6 +12,15 @@ export const publish = (n: number, payload = `payload ${n}`): Publish => ({
   clientId: 'device-ü',
   user: 'someone',
   packetId: n,
+})
+
+/** The same with what MQTT 5 adds. */
+export const extended = (n: number, payload?: string): Publish => ({
+  ...publish(n, payload),
+  ...(n % 3 !== 0 && {
+    properties: encodeProperties({ contentType: 'text/ä', userProperties: [['n', String(n)]] }) as Buffer,
+  }),
+  ...(n % 3 !== 1 && { expiresAt: 1_763_710_000_000_000 + n }),
 })
 
 /** A started spool, and what it warned of. */

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { type DeadLetter, type Message, messageId } from '../../src/model.js'
 import type { DeadLetterFilter, DeadLetters } from '../../src/queue/queue.js'
-import { message } from './queue.js'
+import { extensions, message } from './queue.js'
 
 export interface DeadLettersUnderTest {
   readonly dead: DeadLetters
@@ -57,6 +57,27 @@ export function deadLettersContract(t: Test, open: () => Promise<DeadLettersUnde
     t.same(await dead.list({}, 0), [])
     t.equal((await all(dead)).length, 4, 'looking takes nothing out')
     await close()
+  })
+
+  t.test('what MQTT 5 adds to its message is kept, looked at, handed over and put again', async t => {
+    const { dead, reopen } = await open()
+    const letters = extensions.map((extension, i) => letter(i + 1, {}, extension))
+    await dead.put(letters)
+    t.strictSame(await all(dead), letters.toReversed())
+    const again = await reopen()
+    const handed: DeadLetter[] = []
+    await again.dead.sweep(
+      {},
+      async some => {
+        handed.push(...some)
+        return some.map(() => true)
+      },
+      never,
+    )
+    t.strictSame(handed, letters)
+    await again.dead.put(handed)
+    t.strictSame(await all(again.dead), letters.toReversed())
+    await again.close()
   })
 
   t.test('it is still there after a restart, and takes more', async t => {

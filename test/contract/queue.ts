@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import type { Message } from '../../src/model.js'
+import { encodeProperties, maxPropertyBytes } from '../../src/properties.js'
 import type { Queue, QueueReader } from '../../src/queue/queue.js'
 
 /** What the suite needs of an implementation under test. */
@@ -24,6 +25,34 @@ export const message = (n: number, more: Partial<Message> = {}): Message => ({
   packetId: 0,
   ...more,
 })
+
+/** What MQTT 5 adds to a message: nothing, little, much. */
+export const extensions: readonly Pick<Message, 'properties' | 'expiresAt'>[] = [
+  {},
+  { expiresAt: 1_763_710_000_000_001 },
+  { properties: encodeProperties({ payloadFormat: 0 }) },
+  { properties: encodeProperties({ contentType: 'application/vnd.telehub.batch', correlationData: Buffer.alloc(0) }) },
+  {
+    properties: encodeProperties({
+      payloadFormat: 1,
+      contentType: 'text/plain; ä',
+      responseTopic: 'replies/é.*%',
+      correlationData: Buffer.from([0, 255, 10]),
+      userProperties: [
+        ['b', '2'],
+        ['a', ''],
+        ['b', '1'],
+        ['', '__proto__'],
+        ['__proto__', 'x'],
+        ['mqtt-topic', 'elsewhere'],
+      ],
+    }),
+    expiresAt: 2 ** 52,
+  },
+  { properties: encodeProperties({ contentType: 'ä'.repeat(200), responseTopic: 'é'.repeat(2_048) }) },
+  { properties: encodeProperties({ correlationData: Buffer.alloc(maxPropertyBytes - 3, 200) }), expiresAt: 1 },
+  { properties: encodeProperties({ userProperties: new Array(Math.floor(maxPropertyBytes / 6)).fill(['n', '']) }) },
+].map(({ properties, ...rest }) => ({ ...rest, ...(properties && { properties }) }))
 
 /** Takes `count` messages, settling as it goes. */
 export async function take(reader: QueueReader, count: number): Promise<Message[]> {
@@ -102,6 +131,16 @@ export function queueContract(t: Test, open: () => Promise<QueueUnderTest>): voi
     t.same(await take(queue.reader(group), sent.length), sent)
     await close()
   })
+
+  t.test('what MQTT 5 adds: properties and expiry, beside messages that have neither', async t => {
+    const { queue, group, reopen } = await open()
+    const sent = extensions.map((extension, i) => message(i + 1, extension))
+    await queue.publish(sent)
+    const after = await reopen()
+    t.strictSame(await take(after.queue.reader(group), sent.length), sent)
+    await after.close()
+  })
+
   t.test('publishes that overlap, larger than anything that is sent as one, come in order', async t => {
     const { queue, group, close } = await open()
     const sent = Array.from({ length: 3_000 }, (_, i) =>

@@ -135,6 +135,42 @@ t.test(
       ['headers of other types', 'typed', { 'mqtt-topic': 7, 'mqtt-qos': 'x', 'mqtt-retain': 'true' }, 'typed'],
       ['a header that is an object', 'object', { 'mqtt-topic': { toString: 'x' }, 'mqtt-qos': 3 }, 'object'],
       ['a header of a prototype', 'proto', JSON.parse('{"__proto__":"x","constructor":"y"}'), 'proto'],
+      [
+        'properties of other types',
+        'typed.properties',
+        {
+          'mqtt-payload-format': 'x',
+          'mqtt-content-type': 7,
+          'mqtt-response-topic': { toString: 'x' },
+          'mqtt-correlation-data': [1],
+          'mqtt-user-properties': 'x',
+          'mqtt-properties': 'x',
+          'mqtt-expires-at': '1',
+        },
+        'typed/properties',
+      ],
+      [
+        'properties that cannot be sent',
+        'wrong.properties',
+        {
+          'mqtt-payload-format': 2,
+          'mqtt-content-type': 'a\0',
+          'mqtt-response-topic': '$hub/#',
+          'mqtt-user-properties': [['\0', ''], ['a'], [{}, []]],
+          'mqtt-properties': Buffer.from('230001', 'hex'),
+          'mqtt-expires-at': 1.5,
+        },
+        'wrong/properties',
+      ],
+      ['a property of 60,000 bytes', 'large', { 'mqtt-content-type': 'x'.repeat(60_000) }, 'large'],
+      ['60,000 bytes of encoded properties', 'encoded', { 'mqtt-properties': Buffer.alloc(60_000, 0x26) }, 'encoded'],
+      ['4,000 properties', 'many', { 'mqtt-user-properties': new Array(4_000).fill(['', '']) }, 'many'],
+      [
+        'properties of a prototype',
+        'proto.properties',
+        { 'mqtt-user-properties': JSON.parse('{"__proto__":["x"],"constructor":"y"}') },
+        'proto/properties',
+      ],
       ...levels
         .filter(([, text]) => Buffer.byteLength(text) < 200)
         .map(([attempt, text]) => [attempt, routingKeyOf(`p/${text}`), {}, `p/${text}`] as const),
@@ -180,6 +216,11 @@ t.test('what strangers put into telehub.record is stored as what it is, or dead-
     [
       'a batch with a message of 4 GB',
       Buffer.from('81000100ffffffff00', 'hex'),
+      { contentType: 'application/vnd.telehub.batch' },
+    ],
+    [
+      'a batch with a message whose properties have 4 GB',
+      Buffer.from(`8100010026000000${'02'.padEnd(52, '0')}ffffffff${'0'.repeat(16)}`, 'hex'),
       { contentType: 'application/vnd.telehub.batch' },
     ],
     ['a header of 60,000 bytes', Buffer.from('1'), { headers: { 'mqtt-topic': 'x'.repeat(60_000) } }],

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Message } from '../../src/model.js'
+import { encodeProperties, maxPropertyBytes } from '../../src/properties.js'
 import {
   decodeBatch,
   decodeMessage,
@@ -8,6 +9,7 @@ import {
   encodeMessage,
   encodeNames,
   encodePublish,
+  sequenceAt,
 } from '../../src/queue/codec.js'
 
 const names = ['', 'a', 'gerät/1', '温度', '😀', 'x'.repeat(4_096)]
@@ -36,6 +38,82 @@ t.test('a message comes back as it was, also when its names were encoded before'
   }
 })
 
+const properties = encodeProperties({ contentType: 'text/ä', userProperties: [['a', '1']] }) as Buffer
+const extensions: readonly Partial<Message>[] = [
+  { properties },
+  { expiresAt: 1_763_710_000_000_000 },
+  { properties, expiresAt: 2 ** 52 },
+  { properties: encodeProperties({ correlationData: Buffer.alloc(maxPropertyBytes - 3) }) as Buffer, expiresAt: 1 },
+]
+
+const plain: Message = {
+  sequence: 513,
+  receivedAt: 1_763_710_000_000_000,
+  topic: 'a/b',
+  payload: Buffer.from('{}'),
+  qos: 2,
+  retain: true,
+  clientId: 'c',
+  user: 'ü',
+  packetId: 258,
+}
+
+const encoded = (message: Message): Buffer => {
+  const bytes = Buffer.alloc(encodedLength(message))
+  encodeMessage(message, bytes, 0)
+  return bytes
+}
+
+t.test('without properties and expiry it is the bytes it has always been', async t => {
+  const expected = '010602010102000000000000006c09bc1544060001000200030063c3bc612f627b7d'
+  t.equal(encoded(plain).toString('hex'), expected)
+  t.equal(encoded({ ...plain, properties: undefined, expiresAt: undefined }).toString('hex'), expected)
+})
+
+t.test('properties and expiry come back, also when the names were encoded before', async t => {
+  for (const extension of extensions) {
+    for (const payload of [Buffer.alloc(0), Buffer.from('payload'), Buffer.alloc(100_000, 1)]) {
+      const message = { ...plain, ...extension, payload }
+      const bytes = encoded(message)
+      t.equal(bytes[0], 2)
+      t.strictSame(decodeMessage(bytes), message)
+      const again = Buffer.alloc(bytes.length + 5)
+      const named = { ...message, names: encodeNames(message) }
+      t.equal(encodedLength(named), bytes.length)
+      encodePublish(named, message.sequence, message.receivedAt, again, 5)
+      t.ok(again.subarray(5).equals(bytes))
+      t.equal(sequenceAt(again, 5, again.length), message.sequence)
+    }
+  }
+  t.equal(sequenceAt(encoded(plain), 0, 28), plain.sequence)
+  t.equal(sequenceAt(encoded(plain), 0, 11), undefined)
+  t.equal(sequenceAt(Buffer.alloc(100, 3), 0, 100), undefined, 'of a later version')
+})
+
+t.test('a message whose properties end behind it is none', async t => {
+  const bytes = encoded({ ...plain, properties, payload: Buffer.alloc(0) })
+  const at = bytes.length - properties.length - 12
+  for (let length = at; length < bytes.length; length++) t.equal(decodeMessage(bytes.subarray(0, length)), undefined)
+  bytes.writeUInt32LE(0xffff_ffff, at)
+  t.equal(decodeMessage(bytes), undefined)
+})
+
+t.test('of a batch, properties that no subscriber may get are left out, and the message is not', async t => {
+  const bad: [attempt: string, wrong: Partial<Message>][] = [
+    ['rubbish', { properties: Buffer.from('rubbish') }],
+    ['a topic alias', { properties: Buffer.from([0x23, 0, 1]) }],
+    ['U+0000', { properties: encodeProperties({ contentType: '\0' }) as Buffer }],
+    ['a wildcard in the response topic', { properties: encodeProperties({ responseTopic: 'a/#' }) as Buffer }],
+    ['no response topic', { properties: encodeProperties({ responseTopic: '' }) as Buffer }],
+    ['too long', { properties: encodeProperties({ correlationData: Buffer.alloc(maxPropertyBytes) }) as Buffer }],
+    ['an expiry that is no number', { expiresAt: 2 ** 60 }],
+  ]
+  for (const [attempt, wrong] of bad) {
+    const sent = [plain, { ...plain, properties, expiresAt: 5, ...wrong }, { ...plain, properties }]
+    t.strictSame(decodeBatch(encodeBatch(sent)), [plain, plain, { ...plain, properties }], attempt)
+  }
+})
+
 const batch: readonly Message[] = names.map((topic, i) => ({
   sequence: 2 ** 40 + i,
   receivedAt: 1_763_710_000_000_000 + i,
@@ -46,6 +124,7 @@ const batch: readonly Message[] = names.map((topic, i) => ({
   clientId: `client ${i}`,
   user: '',
   packetId: i,
+  ...(i % 2 === 0 && extensions[(i / 2) % extensions.length]),
 }))
 
 t.test('a batch comes back as it was', async t => {
@@ -60,9 +139,7 @@ t.test('what is no batch, or a damaged one, is undefined and never a throw', asy
     t.equal(decodeBatch(body.subarray(0, length)), undefined, `cut to ${length} bytes`)
   }
   t.equal(decodeBatch(Buffer.concat([body, Buffer.alloc(1)])), undefined, 'a byte too many')
-  const single = Buffer.alloc(encodedLength(batch[1] as Message))
-  encodeMessage(batch[1] as Message, single, 0)
-  t.equal(decodeBatch(single), undefined, 'a message is no batch')
+  t.equal(decodeBatch(encoded(batch[1] as Message)), undefined, 'a message is no batch')
   t.equal(decodeBatch(Buffer.from([0x81, 0, 0, 0])), undefined, 'nothing in it')
   t.equal(decodeBatch(Buffer.from('{"temperature": 21.5}')), undefined)
   let whole = 0

@@ -1,8 +1,9 @@
 import { copyFileSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import type { Message } from '../../src/model.js'
 import { Cursors } from '../../src/queue/cursors.js'
 import { listSegments, type Spool, segmentPath } from '../../src/queue/spool.js'
-import { append, drain, openSpool as open, openCursors, publish, readAll } from '../cases/spool.js'
+import { append, drain, extended, openSpool as open, openCursors, publish, readAll } from '../cases/spool.js'
 import { tempDir } from '../services/service.js'
 
 const read = async (dir: string, spool: Spool) => (await readAll(dir, spool)).messages
@@ -23,6 +24,29 @@ t.test('what is appended is read back, whole and in order, also after a restart'
     'every part of a message, stamped in strictly ascending microseconds although the clock stood still',
   )
   t.same(second.warnings, [])
+  await second.spool.stop()
+})
+
+t.test('properties and expiry too, for every reader, beside messages that have neither', async t => {
+  const dir = await tempDir()
+  const first = await open(dir, { segmentBytes: 200 })
+  const sent = [publish(1), extended(2), extended(3), publish(4), extended(5), extended(6), extended(7, '')]
+  for (const one of sent.slice(0, 5)) await append(first.spool, one)
+  await first.spool.stop()
+  const second = await open(dir, { segmentBytes: 200 })
+  for (const one of sent.slice(5)) await append(second.spool, one)
+  const expected = sent.map((one, i) => ({ ...one, sequence: i + 1, receivedAt: 1_000_000 + i }))
+  t.ok(listSegments(dir).length > 1, 'over segments')
+  const { cursors } = openCursors(dir, second.spool, { groups: ['live', 'bridge'] })
+  t.strictSame(await drain(cursors, 'live', 3), expected)
+  t.strictSame(await drain(cursors, 'bridge'), expected)
+  const { batches } = cursors.past({ from: 0, to: 2_000_000 }, new AbortController().signal)
+  const past: Message[] = []
+  for await (const messages of batches) past.push(...messages)
+  t.strictSame(past, expected, 'what is kept')
+  t.strictSame([...second.spool.replay(2)], expected.slice(2), 'what the broker makes its state good from')
+  t.same([...first.warnings, ...second.warnings], [])
+  await cursors.stop()
   await second.spool.stop()
 })
 
