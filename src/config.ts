@@ -277,6 +277,11 @@ const table = {
     0,
     'Longest keep alive: a client that asked for more, or for none, is held to this one. 0s: no limit.',
   ),
+  'limits.aliases': row(
+    integer(0, 1_000),
+    64,
+    'Topic aliases of one MQTT 5 connection, each way: topics that are named by two bytes once they are known.',
+  ),
   'limits.outbox': row(
     size(1_024),
     1e6,

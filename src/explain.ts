@@ -1,7 +1,7 @@
 import { ClientIds } from './auth/client-ids.js'
 import { Access, covers, type Resolved, ruleText } from './auth/rules.js'
 import type { Users } from './auth/users.js'
-import { isTopicFilter, isTopicName, isWildcard, matches, publishFault } from './topics.js'
+import { isTopicFilter, isTopicName, isWildcard, matches, publishFault, sharedFilter } from './topics.js'
 
 export interface Question {
   readonly user: string
@@ -22,13 +22,17 @@ export function explain(
   { users, everyone }: Users,
   file: string,
   wildcards: number,
-  { user: name, client, way, topic }: Question,
+  { user: name, client, way, topic: asked }: Question,
 ): { readonly allowed: boolean; readonly lines: readonly string[] } {
   const no = (...lines: string[]) => ({ allowed: false, lines })
   const user = users.get(name)
   if (!user) return no(`there is no user ${name} in ${file}`)
   const clientFault = new ClientIds({ users, everyone }).fault(name, client)
   if (clientFault) return no(clientFault)
+  const shared = way === 'subscribe' ? sharedFilter(asked) : undefined
+  if (shared && 'fault' in shared) return no(shared.fault)
+  // Rules are about what is shared, whatever the group.
+  const topic = shared ? shared.filter : asked
   const fault = way === 'publish' ? publishFault(topic) : topicFault(way, topic)
   if (fault) return no(fault)
   const access = new Access(name, client, [...user.rules, ...everyone])

@@ -10,6 +10,7 @@ import { KnownSources } from './auth/sources.js'
 import { Broker } from './broker/broker.js'
 import { Connections } from './broker/connections.js'
 import { Listeners, listenError } from './broker/listeners.js'
+import { mostIncoming } from './broker/sessions.js'
 import type { Settings } from './config.js'
 import { describe, HubError } from './errors.js'
 import { HttpServer } from './http/server.js'
@@ -158,6 +159,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       sessions: settings['limits.sessions'],
       sessionAgeMs: settings['limits.sessionAge'],
       retained: { messages: settings['limits.retained'], bytes: settings['limits.retainedBytes'] },
+    },
+    clients: {
+      receiveMaximum: Math.min(settings['limits.inflight'], mostIncoming),
+      maximumPacketSize: settings['limits.packet'],
+      topicAliasMaximum: settings['limits.aliases'],
     },
     subscriptions: settings['limits.subscriptions'],
     wildcards: settings['limits.wildcards'],

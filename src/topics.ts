@@ -9,6 +9,11 @@ export const hubTopics = {
   everyWhy: '$hub/why/+',
 }
 
+/** Where the responses to a client's requests may go, as it is told when it asks. (MQTT 5 §4.10) */
+export function responsesTo(clientId: string): string {
+  return `replies/${encodeLevel(clientId)}`
+}
+
 /** `%`, `/`, `+`, `#` and control characters percent-encoded (UTF-8), so that any text fits one topic level. */
 export function encodeLevel(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
@@ -73,6 +78,20 @@ export function publishFault(topic: string): string | undefined {
   if (!isTopicName(topic)) return `${topic}: a topic to publish to is not empty and has no + or # or U+0000`
   // [MQTT-4.7.2-1]
   return topic.startsWith('$') ? `${topic}: topics that begin with $ are the hub's own` : undefined
+}
+
+/** `$share/{group}/{filter}`. (MQTT 5 §4.8.2; likewise for 3.1.1, which has no word for it.) */
+export interface SharedFilter {
+  readonly group: string
+  readonly filter: string
+}
+
+/** Undefined when it is no shared filter; `fault` when it begins as one and is none. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
+export function sharedFilter(filter: string): SharedFilter | { readonly fault: string } | undefined {
+  if (!/^\$share(?:\/|$)/.test(filter)) return undefined
+  const [, group = '', inner = ''] = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter) ?? []
+  if (inner !== '') return { group, filter: inner }
+  return { fault: `${filter}: a shared subscription is $share/{group}/{filter}, and a group has no + or #` }
 }
 
 /** Is it a valid topic filter? Wildcards stand alone in their level, `#` last. [MQTT-4.7.1-2] [MQTT-4.7.1-3] */

@@ -160,3 +160,10 @@ export async function metric(hub: RunningHub, name: string): Promise<number> {
   const line = text.split('\n').find(one => one.startsWith(`${name} `))
   return Number(line?.slice(name.length) ?? 0)
 }
+
+/** All that the hub counts as dropped, given up or refused, by whatever name. */
+export async function counted(hub: RunningHub): Promise<number> {
+  const text = await (await fetch(`${hub.httpUrl}/metrics`, { headers: asAdmin(hub.dir) })).text()
+  const found = text.matchAll(/^telehub_(?:dropped|given_up|refused|undelivered)\w*(?:\{.*\})? (\d+)$/gm)
+  return [...found].reduce((sum, [, value]) => sum + Number(value), 0)
+}

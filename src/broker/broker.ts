@@ -1,16 +1,19 @@
-import type { Authority, Principal } from '../auth/authority.js'
+import type { Authority, Principal, Verdict } from '../auth/authority.js'
 import { type Decision, ruleText } from '../auth/rules.js'
-import { describe } from '../errors.js'
+import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
-import { hubTopics, isWildcard, publishFault, tooDeep, tooLong } from '../topics.js'
-import { Client, type ClientBroker } from './client.js'
+import { hubTopics, isWildcard, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
+import { Client } from './client.js'
+import type { ClientBroker, ClientLimits } from './client-broker.js'
 import type { Connection, Protocol, Traffic } from './connection.js'
 import { Control } from './control.js'
-import { type Connect, PublishReader } from './packets.js'
-import type { Published } from './session-state.js'
+import { PublishReader } from './publish.js'
+import type { LastWill } from './session-state.js'
 import { type Dropped, Sessions, type SessionsOptions } from './sessions.js'
 import { SysTopics } from './statistics.js'
+import { topicsOf } from './subscription.js'
+import { type Connect, type Fault, reasonCode } from './wire.js'
 
 export interface Presence {
   readonly clientId: string
@@ -24,8 +27,9 @@ export interface BrokerOptions {
   /** Ascends with every start of the hub; asked once, at the start. */
   readonly id: () => string
   readonly version: string
-  readonly authority: Pick<Authority, 'open' | 'authenticate' | 'access' | 'clientFault' | 'user'>
-  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'warn'>
+  readonly authority: Pick<Authority, 'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn'>
+  readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   /** Subscriptions of one client, and those of them with wildcards. */
   readonly subscriptions: number
   readonly wildcards: number
@@ -67,6 +71,9 @@ export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 /** Of all topic filters of one client together: kept sessions are there after the next start, too. */
 const maxFilterLength = 500_000
 
+/** Of one client: each is a delivery of its own. */
+const mostShared = 100
+
 /** Clients that are gone and still shown as offline, and refusals still shown. */
 const maxShown = 10_000
 
@@ -105,26 +112,34 @@ export class Broker {
       access: (user, clientId) => options.authority.access(user, clientId),
       now: () => Math.floor(options.now() / 1_000),
       dropped: (what, clientId) => this.#dropped(what, clientId),
+      willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
       warn: log.warn,
     })
     this.#control = new Control({
       sessions: this.#sessions,
-      will: (client, will, done) => this.#will(client as Client | undefined, will, done),
+      will: (client, will, done) => this.#will({ ...will, user: client?.user ?? will.user ?? '' }, done),
       log: log.debug,
     })
+    const { sessionAgeMs } = options.sessions
     this.#forClients = {
       sessions: this.#sessions,
+      limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
       reader: new PublishReader(),
       authenticate: (client, connect, done) => this.#authenticate(client, connect, done),
+      exchange: (client, method, username) =>
+        options.authority.exchange(method, { address: client.connection.peer.address, username }),
+      judge: (client, verdict) => this.#judge(client, verdict),
       open: client => this.#control.open(client),
       accept: options.accept,
       publishFault: (client, topic) => this.#publishFault(client, topic),
       subscribeFault: (client, filter) => this.#subscribeFault(client, filter),
       refused: (client, action, topic, reason) => this.#refused(client, action, topic, reason),
+      tooLarge: client => this.#dropped('too_large', client.id),
       connected: client => this.#isConnected(client),
       left: client => this.#left(client),
       seen: client => this.#seen(client),
       debug: log.debug,
+      now: options.now,
     }
   }
 
@@ -193,32 +208,42 @@ export class Broker {
 
   // — who may do what —
 
-  #authenticate(client: Client, connect: Connect, done: (principal: Principal | number) => void): void {
-    const { authority } = this.#options
+  #authenticate(client: Client, connect: Connect, done: (principal: Principal | Fault) => void): void {
     const { address, certificate } = client.connection.peer
-    const { username, password, will } = connect
-    const { id } = client
-    const refuse = (reason: RefusalReason, code: number, user: string, why: string) => {
+    const { username, password } = connect
+    const shown = { address, certificate, username, password: password?.toString() }
+    const isGone = () => client.connection.isClosed
+    this.#options.authority.authenticate({ ...shown, isGone }, verdict => done(this.#judge(client, verdict)))
+  }
+
+  /** May who has shown this be that client, with its will? Or go on as that client, who has authenticated again? */
+  #judge(client: Client, verdict: Verdict): Principal | Fault {
+    const { id, connect, user: before } = client
+    const will = connect?.will
+    const { address } = client.connection.peer
+    const refuse = (reason: RefusalReason, code: number, user: string, why: string): Fault => {
       this.#options.refused(reason, id)
       this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
+      const said = user ? why : (unheard[code] ?? why)
       // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
-      const isOurs = user !== '' || this.#absent.has(id) || this.#sessions.find(id)?.attached === false
-      if (isOurs) this.#tell(id, user, 'connect', user && will ? will.topic : '', user ? why : (unheard[code] ?? why))
-      done(code)
+      const shown = user || before
+      const isOurs = shown !== '' || this.#absent.has(id) || this.#sessions.find(id)?.attached === false
+      if (isOurs) this.#tell(id, shown, 'connect', user && will ? will.topic : '', said)
+      return { code, reason: said }
     }
-    const shown = { address, certificate, username, password: password?.toString() }
-    authority.authenticate({ ...shown, isGone: () => client.connection.isClosed }, verdict => {
-      if ('refused' in verdict) {
-        const isBusy = verdict.refused === 'busy'
-        const code = isBusy ? returnCode.unavailable : returnCode.badCredentials
-        refuse(isBusy ? 'auth_busy' : 'bad_credentials', code, '', verdict.why)
-        return
-      }
-      const { user } = verdict
-      const fault = this.#connectFault(user, id) ?? (will && this.#permissionFault('publish', user, id, will.topic))
-      if (fault) refuse('connect', returnCode.notAuthorized, user, fault)
-      else done(verdict)
-    })
+    if ('refused' in verdict) {
+      return verdict.refused === 'busy'
+        ? refuse('auth_busy', reasonCode.serverBusy, '', verdict.why)
+        : refuse('bad_credentials', reasonCode.badCredentials, '', verdict.why)
+    }
+    const { user } = verdict
+    const fault =
+      (before && user !== before ? `user ${before} authenticated again as ${user}` : undefined) ??
+      this.#connectFault(user, id) ??
+      // Before MQTT 5 it cannot be told why: there it is refused when it is due.
+      (will && connect?.protocol === 5 ? publishFault(will.topic) : undefined) ??
+      (will && this.#permissionFault('publish', user, id, will.topic))
+    return fault ? refuse('connect', reasonCode.notAuthorized, user, fault) : verdict
   }
 
   /** Why a user may not be this client, or not any more. */
@@ -240,11 +265,12 @@ export class Broker {
     return access && faultOf(access[verb](topic), user)
   }
 
-  #publishFault(client: Client, topic: string): string | undefined {
-    if (topic.charCodeAt(0) === 36) return publishFault(topic)
+  #publishFault(client: Client, topic: string): Fault | undefined {
     const access = client.session?.access
-    if (!access || access.mayPublish(topic)) return undefined
-    return faultOf(access.publish(topic), client.user)
+    let reason: string | undefined
+    if (topic.charCodeAt(0) === 36) reason = publishFault(topic)
+    else if (access && !access.mayPublish(topic)) reason = faultOf(access.publish(topic), client.user)
+    return reason === undefined ? undefined : { code: reasonCode.notAuthorized, reason }
   }
 
   /** Users or their rights have changed: closes who may not be here, narrows what the others may do. */
@@ -256,7 +282,7 @@ export class Broker {
       if (!session.durable) this.#sessions.permit(session)
       const silent = [...session.subscriptions.values()].find(({ reach }) => reach === 'none')
       if (!silent) continue
-      const fault = faultOf(session.access?.subscribe(silent.filter), user) ?? ''
+      const fault = faultOf(session.access?.subscribe(topicsOf(silent)), user) ?? ''
       this.#refused(client, 'receive', silent.filter, fault)
     }
     this.dismiss()
@@ -273,46 +299,58 @@ export class Broker {
 
   #dismiss(client: Client, fault: string): void {
     this.#refused(client, 'connect', '', fault)
-    client.connection.end()
+    client.connection.end({ code: reasonCode.notAuthorized, reason: fault })
   }
 
-  #will(client: Client | undefined, will: Published, done: (error: Error | undefined) => void): void {
-    const { clientId } = will
-    const user = client?.user ?? will.user ?? ''
-    const fault = publishFault(will.topic) ?? this.#permissionFault('publish', user, clientId, will.topic)
+  /** A client is gone without a goodbye. `done` when its will is kept, or refused. */
+  #will(will: LastWill, done: (error?: Error) => void): void {
+    if (this.#sessions.wills.delay(will)) done()
+    else this.#publishWill(will, done)
+  }
+
+  #publishWill({ delay: _, expiry, ...will }: LastWill, done: (error?: Error) => void): void {
+    const { clientId, user = '', topic } = will
+    const fault = publishFault(topic) ?? this.#permissionFault('publish', user, clientId, topic)
     if (!fault) {
-      this.#options.accept({ ...will, user, packetId: 0, settle: done }, true)
+      const expiresAt = expiry === undefined ? undefined : this.#options.now() + expiry * 1e6
+      this.#options.accept({ ...will, user, expiresAt, packetId: 0, settle: done }, true)
       return
     }
     this.#options.refused('publish', clientId)
-    this.#options.log.info(`the will of ${short(clientId)} on ${short(will.topic)} is refused: ${short(fault)}`)
-    this.#tell(clientId, user, 'publish', will.topic, fault)
+    this.#options.log.info(`the will of ${short(clientId)} on ${short(topic)} is refused: ${short(fault)}`)
+    this.#tell(clientId, user, 'publish', topic, fault)
     done(new Error(fault))
   }
 
-  #subscribeFault(client: Client, filter: string): string | undefined {
+  #subscribeFault(client: Client, filter: string): Fault | undefined {
+    const invalid = (reason: string): Fault => ({ code: reasonCode.topicFilterInvalid, reason })
+    const refused = (reason: string): Fault => ({ code: reasonCode.notAuthorized, reason })
+    const tooMany = (reason: string): Fault => ({ code: reasonCode.quotaExceeded, reason })
     const large = tooLong('topic filter', filter) ?? tooDeep('topic filter', filter)
-    if (large) return large
-    if (filter.startsWith('$share/')) {
-      return 'shared subscriptions are not spoken: subscribe to the filter without $share/{group}/, or consume from RabbitMQ'
-    }
-    if (filter.startsWith('$SYS') && !this.#options.sysReadable) return '$SYS may not be read (sys.read)'
+    if (large) return invalid(large)
+    const shared = sharedFilter(filter)
+    if (shared && 'fault' in shared) return invalid(shared.fault)
+    const topics = shared?.filter ?? filter
+    if (topics.startsWith('$SYS') && !this.#options.sysReadable) return refused('$SYS may not be read (sys.read)')
     const { session, user } = client
     if (!session) return undefined
     const { subscriptions, filterLength, access } = session
-    const decision = access?.subscribe(filter)
-    if (decision && !decision.allowed) return faultOf(decision, user)
+    const decision = access?.subscribe(topics)
+    if (decision && !decision.allowed) return refused(faultOf(decision, user) ?? '')
     if (subscriptions.has(filter)) return undefined
     if (filterLength + filter.length > maxFilterLength)
-      return `topic filters of more than ${maxFilterLength} characters in all`
+      return tooMany(`topic filters of more than ${maxFilterLength} characters in all`)
+    if (shared && (session.shared?.size ?? 0) >= mostShared) {
+      return tooMany(`more than ${mostShared} shared subscriptions of one client`)
+    }
     if (subscriptions.size >= this.#options.subscriptions) {
-      return `more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`
+      return tooMany(`more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`)
     }
     const own = this.#options.authority.user(user)?.wildcards
     const wildcards = own ?? this.#options.wildcards
     if (isWildcard(filter) && session.wildcards >= wildcards) {
       const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
-      return `more than ${wildcards} subscriptions with + or # (${whose})`
+      return tooMany(`more than ${wildcards} subscriptions with + or # (${whose})`)
     }
     return undefined
   }
@@ -356,15 +394,15 @@ export class Broker {
     // Its user may have changed between its credentials and now.
     if (!client.isValid()) this.#dismiss(client, noLonger)
     this.#maximum = Math.max(this.#maximum, this.#connected.size)
-    if (client.connect?.clean === false || client.connect?.will) this.#seen(client)
+    if (client.session?.durable || client.will) this.#seen(client)
   }
 
   /** Why another user was refused is not for the one who has its client id now. */
   #forgetRefusalOfOthers({ id, user }: Client): void {
     if (this.#options.authority.open || !this.#refusals.has(id)) return
     for (const { payload } of this.#sessions.retainedBy(hubTopics.why(id))) {
-      const told = JSON.parse(payload.toString()) as { user: string; action: Action }
-      if (told.user === user || told.action === 'connect') continue
+      const told = readShown(payload)
+      if (told && (told.user === user || told.action === 'connect')) continue
       this.#refusals.delete(id)
       this.#show(hubTopics.why(id))
     }
@@ -402,24 +440,28 @@ export class Broker {
 
   /** Nobody is connected yet: who was online when the hub went down is offline, and its will is due. [MQTT-3.1.2-8] */
   #settleAbsent(): void {
-    for (const { payload } of [...this.#sessions.retainedBy(hubTopics.everyPresence)]) {
-      const { clientId, user, online } = JSON.parse(payload.toString()) as {
-        clientId: string
-        user: string
-        online: boolean
-      }
+    for (const { clientId, user, online } of this.#shown(hubTopics.everyPresence, hubTopics.presence)) {
       if (online) this.#present(clientId, user, false)
       else this.#absent.add(clientId)
     }
-    for (const { payload } of this.#sessions.retainedBy(hubTopics.everyWhy)) {
-      this.#refusals.add((JSON.parse(payload.toString()) as { clientId: string }).clientId)
-    }
-    for (const will of this.#sessions.wills()) {
-      this.#will(undefined, will, error => {
+    for (const { clientId } of this.#shown(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(clientId)
+    for (const will of this.#sessions.wills.all()) {
+      this.#will(will, error => {
         if (error) this.#options.log.warn(`the will of ${will.clientId}: ${describe(error)}`)
-        this.#sessions.deleteWill(will.clientId)
+        this.#sessions.wills.delete(will.clientId)
       })
     }
+  }
+
+  /** What is retained there of clients. What is damaged, or not what the hub writes there, goes. */
+  #shown(filter: string, topicOf: (clientId: string) => string): Shown[] {
+    return [...this.#sessions.retainedBy(filter)].flatMap(({ topic, payload }) => {
+      const shown = readShown(payload)
+      if (shown && topicOf(shown.clientId) === topic) return shown
+      this.#options.log.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
+      this.#show(topic)
+      return []
+    })
   }
 
   /** Retains a value, or clears it. */
@@ -465,8 +507,8 @@ function short(text: string): string {
 
 /** What is shown of a stranger's attempt, by return code: not its own words. */
 const unheard: Readonly<Record<number, string>> = {
-  3: 'too many wrong passwords, or too many at a time: its own was not heard',
-  4: 'wrong user name or password',
+  [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
+  [reasonCode.badCredentials]: 'wrong user name or password',
 }
 
 const noLonger = 'its user is gone, or its password or login is not valid any more'
@@ -479,12 +521,30 @@ function faultOf(decision: Decision | undefined, user: string): string | undefin
   return `${ruleText(rule)}${rule.place && ` (${rule.place})`}`
 }
 
-/** Of CONNACK. [MQTT-3.2.2.3] */
-const returnCode = { unavailable: 3, badCredentials: 4, notAuthorized: 5 } as const
-
 /** There are thousands of such topics, for ids of sane length. */
 function isTooLongToShow(clientId: string): boolean {
   return clientId.length > 256
+}
+
+/** What the hub retains of a client, as far as it reads it again. */
+interface Shown {
+  readonly clientId: string
+  readonly user: string
+  readonly online: boolean
+  readonly action: unknown
+}
+
+/** Undefined when it is nothing of the kind. */
+function readShown(payload: Buffer): Shown | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(payload.toString())
+  } catch {
+    return undefined
+  }
+  const { clientId, user, online, action } = (value ?? {}) as Readonly<Record<string, unknown>>
+  if (typeof clientId !== 'string' || typeof user !== 'string') return undefined
+  return { clientId, user, online: online === true, action }
 }
 
 const droppedSentences: Readonly<Record<Dropped, string>> = {
@@ -493,4 +553,7 @@ const droppedSentences: Readonly<Record<Dropped, string>> = {
   session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
   retained: 'a message was not retained: there are as many as may be (limits.retained…)',
   not_permitted: 'a message of its queue went: it may not read that topic any more',
+  expired: 'a message of its queue went: it had expired',
+  too_large: 'a message went: it is larger than the client takes (its maximum packet size)',
+  client_refused: 'a message went: the client refused it',
 }

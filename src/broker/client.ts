@@ -1,76 +1,68 @@
 import { randomUUID } from 'node:crypto'
-import type { Principal } from '../auth/authority.js'
+import type { Principal, ScramStep } from '../auth/authority.js'
 import type { Access } from '../auth/rules.js'
-import { describe } from '../errors.js'
-import type { PendingPublish, QoS } from '../model.js'
-import { encodeNames, type NamedPublish } from '../queue/codec.js'
+import { describe, HubError } from '../errors.js'
+import type { QoS } from '../model.js'
+import { encodeNames } from '../queue/codec.js'
+import { responsesTo, sharedFilter } from '../topics.js'
+import type { ClientBroker } from './client-broker.js'
 import type { Connection, Protocol } from './connection.js'
 import type { Controlled, Port } from './control.js'
-import {
-  type Connect,
-  checkEmpty,
-  connack,
-  type Framer,
-  isServerPacket,
-  MalformedPacket,
-  type PublishReader,
-  packetType,
-  pingresp,
-  readConnect,
-  readPacketId,
-  readSubscribe,
-  readUnsubscribe,
-  type Subscribe,
-  suback,
-  type Unsubscribe,
-  unsuback,
-  wholePacket,
-} from './packets.js'
+import { EnhancedAuthentication, unknownMethod } from './enhanced-authentication.js'
+import { isServerPacket, MalformedPacket, packetType, protocolError } from './fields.js'
+import type { Framer } from './framer.js'
+import { Incoming } from './incoming.js'
+import { Mqtt5, readConnect } from './mqtt5.js'
+import { checkEmpty, Mqtt3, pingresp } from './packets.js'
+import type { EncodedPublish } from './publish.js'
+import { ReceiveQuota } from './receive-quota.js'
 import type { Session } from './session.js'
-import type { Sessions } from './sessions.js'
+import type { Outlet } from './session-host.js'
+import {
+  type Accepted,
+  type Connect,
+  type Fault,
+  reasonCode,
+  type Sending,
+  type Subscribe,
+  type Unsubscribe,
+  type Will,
+  type Wire,
+} from './wire.js'
 
-/** What a client asks of the broker. */
-export interface ClientBroker {
-  readonly sessions: Sessions
-  /** One for all clients. */
-  readonly reader: PublishReader
-  /** Who is it, and may it be that client? `done` once, with the return code of CONNACK when not. */
-  authenticate(client: Client, connect: Connect, done: (verdict: Principal | number) => void): void
-  /** Begins the handshake. */
-  open(client: Client): Port
-  /** Makes a publish durable and distributes it, then settles it. QoS 0 at once, or `inOrder` after those before it. */
-  accept(publish: PendingPublish, inOrder: boolean): void
-  /** Why a client may not do this; undefined when it may. */
-  publishFault(client: Client, topic: string): string | undefined
-  subscribeFault(client: Client, filter: string): string | undefined
-  refused(client: Client, action: 'publish' | 'subscribe', topic: string, reason: string): void
-  connected(client: Client): void
-  left(client: Client): void
-  /** It publishes. */
-  seen(client: Client): void
-  /** A connection ended for something that is neither its fault nor said anywhere else. */
-  debug(sentence: string): void
-}
+const mqtt31 = new Mqtt3(3)
+const mqtt311 = new Mqtt3(4)
 
 /**
- * The server's side of MQTT 3.1 and 3.1.1 on one connection. Publishes and acknowledgements, both ways, and
- * subscriptions are handled here; who may connect, in whose place, and whose will is due, Aedes decides.
+ * The server's side of MQTT on one connection, whatever its version: how its packets are written is for its
+ * {@link Wire}. Publishes and acknowledgements, both ways, and subscriptions are handled here; who may connect, in whose
+ * place, and whose will is due, Aedes decides.
  */
-export class Client implements Protocol, Controlled {
+export class Client implements Protocol, Controlled, Outlet {
   readonly connection: Connection
   readonly #broker: ClientBroker
   /** Empty until it asks to connect. */
   id = ''
   /** Empty until it is authenticated. */
   user = ''
+  /** From its CONNECT until it is connected. */
   connect: Connect | undefined
   /** Its presence is shown. */
   isShown = false
   /** When it was last told that it may not publish, in microseconds since the epoch. */
   refusedAt = 0
+  receiveMaximum = 0
+  #wire: Wire | undefined
   #principal: Principal | undefined
+  #enhanced: EnhancedAuthentication | undefined
   #port: Port | undefined
   #session: Session | undefined
+  /** CONNACK was sent. */
+  #isAnswered = false
+  /** DISCONNECT came. */
+  #isLeaving = false
+  /** With MQTT 5. */
+  #quota: ReceiveQuota | undefined
   #permitted: string | undefined
   #permittedBy: Access | undefined
   #lastTopic = ''
@@ -85,6 +77,10 @@ export class Client implements Protocol, Controlled {
     return this.#session
   }
 
+  get will(): Will | undefined {
+    return this.connect?.will
+  }
+
   /** False once its user is gone, or what it showed has changed. */
   isValid(): boolean {
     return this.#principal?.isValid() === true
@@ -95,50 +91,52 @@ export class Client implements Protocol, Controlled {
   packet(framer: Framer): void {
     const { header, buffer, start, end } = framer
     const type = header >> 4
-    if (!this.connect) {
+    const wire = this.#wire
+    if (!wire) {
       if (type !== packetType.connect) {
         throw new MalformedPacket('MQTT-3.1.0-1', `the first packet is of type ${type}, not CONNECT`)
       }
-      this.#connect(header, buffer, start, end)
+      this.#connect(framer)
       return
     }
     const session = this.#session
-    if (!session) throw new Error('a packet before the session')
-    const { protocol } = this.connect
-    if (type === packetType.publish) {
-      this.#publish(session, header, buffer, start, end)
-      return
-    }
-    const readId = () => readPacketId(header, buffer, start, end, protocol)
+    if (!session) this.#beforeSession(wire, type, header, buffer, start, end)
+    else if (type === packetType.publish) this.#publish(wire, session, header, buffer, start, end)
+    else this.#packet(wire, session, type, header, buffer, start, end)
+  }
+
+  #packet(wire: Wire, session: Session, type: number, header: number, buffer: Buffer, start: number, end: number) {
     switch (type) {
       case packetType.puback:
-        check(session.acknowledge(readId()))
+        check(session.acknowledge(wire.readAck(header, buffer, start, end), wire.ackCode >= 0x80))
         break
       case packetType.pubrec:
-        check(session.received(readId()))
+        check(session.received(wire.readAck(header, buffer, start, end), wire.ackCode >= 0x80))
         break
       case packetType.pubcomp:
-        check(session.complete(readId()))
+        check(session.complete(wire.readAck(header, buffer, start, end)))
         break
       case packetType.pubrel:
-        this.#release(session, readId())
+        this.#release(session, wire.readAck(header, buffer, start, end))
         break
       case packetType.subscribe:
-        this.#subscribe(session, readSubscribe(header, buffer, start, end, protocol))
+        this.#subscribe(wire, session, wire.readSubscribe(header, buffer, start, end))
         break
       case packetType.unsubscribe:
-        this.#unsubscribe(session, readUnsubscribe(header, buffer, start, end, protocol))
+        this.#unsubscribe(wire, session, wire.readUnsubscribe(header, buffer, start, end))
         break
       case packetType.pingreq:
         checkEmpty(header, start, end)
         this.connection.write(pingresp)
         break
       case packetType.disconnect:
-        checkEmpty(header, start, end)
-        this.#port?.push(wholePacket(header, buffer, start, end))
+        this.#disconnect(wire, session, header, buffer, start, end)
+        break
+      case packetType.auth:
+        this.#reauthenticate(wire, header, buffer, start, end)
         break
       case packetType.connect:
-        throw new MalformedPacket('MQTT-3.1.0-2', 'a second CONNECT')
+        throw protocolError('MQTT-3.1.0-2', 'a second CONNECT')
       default:
         throw new MalformedPacket(
           'MQTT-2.2.1',
@@ -151,6 +149,12 @@ export class Client implements Protocol, Controlled {
     this.#session?.pump()
   }
 
+  farewell(fault: Fault): Buffer | undefined {
+    if (this.#isAnswered) return this.#wire?.disconnect(fault)
+    // [MQTT-3.14.0-1]
+    return this.#wire?.version === 5 ? this.#wire.refused(fault) : undefined
+  }
+
   closed(): void {
     const session = this.#session
     this.#session = undefined
@@ -158,74 +162,211 @@ export class Client implements Protocol, Controlled {
     this.#port?.close()
   }
 
-  #connect(header: number, buffer: Buffer, start: number, end: number): void {
-    try {
-      this.connect = readConnect(header, buffer, start, end)
-    } catch (error) {
-      // [MQTT-3.1.2-2] [MQTT-3.1.3-9]; also what makes an MQTT 5 client fall back to 3.1.1.
-      if (error instanceof MalformedPacket && error.returnCode !== undefined) {
-        this.connection.write(connack(error.returnCode, false))
-      }
-      throw error
+  // — connecting —
+
+  #connect(framer: Framer): void {
+    const { limits } = this.#broker
+    const connect = this.#read(framer)
+    const wire = connect.protocol === 5 ? new Mqtt5(connect, limits) : connect.protocol === 4 ? mqtt311 : mqtt31
+    this.connect = connect
+    this.#wire = wire
+    this.receiveMaximum = connect.receiveMaximum
+    if (wire.version === 5) {
+      this.#quota = new ReceiveQuota(limits.receiveMaximum)
+      framer.strict()
     }
     this.connection.connecting()
-    const { connect } = this
     // Aedes knows a client by its id, and asks nobody: what it decides it decides at once.
     this.id = connect.clientId || `auto-${randomUUID()}`
-    const packet = Buffer.from(wholePacket(header, buffer, start, end))
-    this.#broker.authenticate(this, connect, verdict => {
-      if (this.connection.isClosed) return
-      if (typeof verdict === 'number') {
-        this.connection.write(connack(verdict, false))
-        this.connection.end()
-        return
-      }
-      this.#principal = verdict
-      this.user = verdict.user
-      this.#port = this.#broker.open(this)
-      this.#port.push(packet)
-    })
+    const { authentication, username } = connect
+    if (!authentication) {
+      this.#broker.authenticate(this, connect, verdict => this.#judged(wire, verdict))
+      return
+    }
+    const { method, data } = authentication
+    this.#enhanced = new EnhancedAuthentication(method, () =>
+      this.#broker.exchange(this, method, this.user || username),
+    )
+    const step = this.#enhanced.begin(data)
+    if (step) this.#step(wire, step)
+    else this.#refuse(wire, unknownMethod(method))
   }
 
-  #publish(session: Session, header: number, buffer: Buffer, start: number, end: number): void {
-    const { reader, sessions } = this.#broker
+  #read({ header, buffer, start, end }: Framer): Connect {
+    try {
+      return readConnect(header, buffer, start, end)
+    } catch (error) {
+      // [MQTT-3.1.2-2] [MQTT-3.1.3-9]; also what makes a client of a later version fall back to 3.1.1.
+      if (error instanceof MalformedPacket && error.connack) this.connection.write(error.connack)
+      throw error
+    }
+  }
+
+  /** All but AUTH has to wait for CONNACK. [MQTT-3.1.2-30] */
+  #beforeSession(wire: Wire, type: number, header: number, buffer: Buffer, start: number, end: number): void {
+    if (type === packetType.disconnect) {
+      wire.readDisconnect(header, buffer, start, end)
+      this.connection.end()
+      return
+    }
+    if (type !== packetType.auth || !this.#enhanced) {
+      throw protocolError('MQTT-3.1.2-30', `a packet of type ${type} before CONNACK`)
+    }
+    this.connection.connecting()
+    this.#step(wire, this.#enhanced.continued(wire.readAuth(header, buffer, start, end)))
+  }
+
+  #step(wire: Wire, step: ScramStep): void {
+    if ('verdict' in step) this.#judged(wire, this.#broker.judge(this, step.verdict), step.data)
+    else {
+      this.#auth(wire, reasonCode.continueAuthentication, step.challenge)
+      this.connection.again()
+    }
+  }
+
+  #auth(wire: Wire, code: number, data: Buffer | undefined): void {
+    this.#write(wire.auth(code, { method: this.#enhanced?.method ?? '', data }))
+  }
+
+  /** False: what the client is to be told is larger than it takes, and it cannot go on without. [MQTT-3.1.2-24] */
+  #write(packet: Buffer | undefined): boolean {
+    if (packet) this.connection.write(packet)
+    else this.connection.end(answerTooLarge)
+    return packet !== undefined
+  }
+
+  #refuse(wire: Wire, fault: Fault): void {
+    const packet = wire.refused(fault)
+    if (packet) this.connection.write(packet)
+    this.connection.end()
+  }
+
+  #judged(wire: Wire, verdict: Principal | Fault, data?: Buffer): void {
+    const { connect } = this
+    if (this.connection.isClosed || !connect) return
+    if ('code' in verdict) {
+      this.#refuse(wire, verdict)
+      return
+    }
+    this.#principal = verdict
+    this.user = verdict.user
+    const authentication = this.#enhanced && { method: this.#enhanced.method, data }
+    const said = { ...connect, authentication }
+    this.connect = said
+    // Who does not take a CONNACK is found out before it takes anybody's place, and before it has a will.
+    if (!wire.accepted(this.#accepted(said))) this.#refuse(wire, answerTooLarge)
+    else this.#port = this.#broker.open(this)
+  }
+
+  /** What CONNACK says of all but the session. */
+  #accepted({ protocol, clientId, sessionExpiry, keepAlive, authentication }: Connect): Accepted {
+    const granted = this.connection.grantedKeepAlive(keepAlive, protocol === 5)
+    const expiry = this.#expiry(sessionExpiry)
+    return {
+      sessionPresent: false,
+      assignedClientId: clientId === '' ? this.id : undefined,
+      sessionExpiry: expiry === sessionExpiry ? undefined : expiry,
+      keepAlive: granted === keepAlive ? undefined : granted,
+      responseInformation: undefined,
+      authentication,
+    }
+  }
+
+  /** Of what is asked for. Before MQTT 5 a session is kept for ever; the broker gives it up when its time is over. */
+  #expiry(asked: number): number {
+    return this.#wire?.version === 5 ? Math.min(asked, this.#broker.limits.sessionExpiry) : asked
+  }
+
+  /** AUTH of a client that is connected: it shows anew who it is, and goes on meanwhile. (MQTT 5 §4.12.1) */
+  #reauthenticate(wire: Wire, header: number, buffer: Buffer, start: number, end: number): void {
+    this.connection.spend(end - start)
+    const auth = wire.readAuth(header, buffer, start, end)
+    const step = this.#enhanced?.again(auth)
+    if (step && 'challenge' in step) {
+      this.#auth(wire, reasonCode.continueAuthentication, step.challenge)
+      return
+    }
+    const verdict = step ? this.#broker.judge(this, step.verdict) : unknownMethod(auth.method)
+    if ('code' in verdict) {
+      const { serverBusy, notAuthorized } = reasonCode
+      // DISCONNECT knows neither wrong passwords nor unknown methods.
+      this.connection.end({ ...verdict, code: verdict.code === serverBusy ? serverBusy : notAuthorized })
+    } else {
+      this.#principal = verdict
+      this.#auth(wire, reasonCode.success, step?.data)
+    }
+  }
+
+  #disconnect(wire: Wire, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
+    const { code, sessionExpiry } = wire.readDisconnect(header, buffer, start, end)
+    if (sessionExpiry !== undefined) {
+      this.#broker.sessions.setExpiry(session, this.#expiry(sessionExpiry))
+    }
+    this.#isLeaving = true
+    // [MQTT-3.14.4-3]; with any other code its will is due.
+    if (code === reasonCode.success) this.#port?.goodbye()
+    else this.connection.end()
+  }
+
+  // — publishes of the client —
+
+  #publish(wire: Wire, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
+    const broker = this.#broker
     const { connection } = this
-    reader.read(header, buffer, start, end)
-    const { topic, qos, retain, packetId } = reader
+    const { reader } = broker
+    wire.readPublish(reader, header, buffer, start, end)
+    const { topic, qos, retain, packetId, properties, expiry } = reader
     const bytes = end - start
     connection.spend(bytes)
-    const fault = this.#isPermitted(session, topic) ? undefined : this.#broker.publishFault(this, topic)
+    if (qos > 0) this.#quota?.take(qos, packetId)
+    // A retransmission of what was accepted: whatever it says now, its sender is to hear that it is there.
+    if (qos === 2 && session.incoming.has(packetId)) {
+      this.#acknowledge(qos, packetId)
+      return
+    }
+    const fault = reader.fault ?? this.#publishFault(session, topic)
     if (fault) {
-      this.#broker.refused(this, 'publish', topic, fault)
-      // 3.1.1 has no way to say no: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 asks for none, and a
-      // device is not cut off from what it may do; who reaches for the hub's own topics means no good.
-      if (qos > 0 || topic.charCodeAt(0) === 36) connection.end()
+      this.#refusePublish(wire, topic, qos, packetId, fault)
       return
     }
     this.#permitted = topic
     this.#permittedBy = session.access
-    if (!this.isShown) this.#broker.seen(this)
+    if (!this.isShown) broker.seen(this)
     const payload = buffer.subarray(reader.payloadStart, end)
     const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
+    publish.properties = properties
+    if (expiry >= 0) publish.expiresAt = broker.now() + expiry * 1e6
     if (qos === 2) {
       connection.begin(bytes)
       const accept = (done: (error?: Error) => void) => {
         publish.received = done
-        this.#broker.accept(publish, true)
+        broker.accept(publish, true)
       }
-      sessions.receive(session, packetId, accept, error => this.settled(publish, error))
+      broker.sessions.receive(session, packetId, accept, error => this.settled(publish, error))
     } else {
       // QoS 0 stays behind what the client published before it, if that is still on its way to the disk.
       const waits = qos === 1 || connection.waiting
       if (waits) connection.begin(bytes)
       else publish.bytes = 0
-      this.#broker.accept(publish, waits)
+      broker.accept(publish, waits)
     }
   }
 
-  /** The topic it published to last, which most devices publish to next, as long as its rules are the same. */
-  #isPermitted(session: Session, topic: string): boolean {
-    return topic === this.#permitted && session.access === this.#permittedBy
+  /** The topic it published to last is the one most devices publish to next: as long as its rules are the same. */
+  #publishFault(session: Session, topic: string): Fault | undefined {
+    const isPermitted = topic === this.#permitted && session.access === this.#permittedBy
+    return isPermitted ? undefined : this.#broker.publishFault(this, topic)
+  }
+
+  #refusePublish(wire: Wire, topic: string, qos: QoS, packetId: number, fault: Fault): void {
+    this.#broker.refused(this, 'publish', topic, fault.reason)
+    if (wire.version === 5) {
+      if (qos > 0) this.#acknowledge(qos, packetId, fault)
+      return
+    }
+    // 3.1.1 has no way to say no: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 asks for none, and a
+    // device is not cut off from what it may do; who reaches for the hub's own topics means no good.
+    if (qos > 0 || topic.charCodeAt(0) === 36) this.connection.end()
   }
 
   /** Encoded once when the same topic comes again and again, as it does from most devices. */
@@ -240,92 +381,160 @@ export class Client implements Protocol, Controlled {
   /** A publish is on disk, or a retransmission of one that is; or it is refused. */
   settled({ qos, ackId, bytes }: Incoming, error: Error | undefined): void {
     if (bytes > 0) this.connection.done(bytes)
-    if (error) {
-      this.#broker.debug(`${this.id}: not acknowledged: ${error.message}`)
-      this.connection.end()
-    } else if (qos > 0) this.connection.writeAck(qos === 1 ? packetType.puback : packetType.pubrec, ackId)
+    if (error) this.#notAcknowledged(error)
+    else if (qos > 0) this.#acknowledge(qos, ackId)
+  }
+
+  /** PUBACK or PUBREC; with a fault nothing follows it. */
+  #acknowledge(qos: QoS, packetId: number, fault?: Fault): void {
+    this.#quota?.acknowledged(qos, packetId, fault !== undefined)
+    this.#writeAck(qos === 1 ? packetType.puback : packetType.pubrec, packetId, fault)
+  }
+
+  /** Our own failure: it is to come again with what it has. */
+  #notAcknowledged(error: unknown): void {
+    const reason = describe(error)
+    this.#broker.debug(`${this.id}: not acknowledged: ${reason}`)
+    const isFull = error instanceof HubError && (error.code === 'spool_full' || error.code === 'too_many')
+    this.connection.end({ code: isFull ? reasonCode.quotaExceeded : reasonCode.unspecified, reason })
   }
 
   #release(session: Session, packetId: number): void {
     this.connection.begin(recordBytes)
-    this.#broker.sessions.release(session, packetId, error => {
+    this.#broker.sessions.release(session, packetId, (error, isKnown) => {
       this.connection.done(recordBytes)
-      if (error) {
-        this.#broker.debug(`${this.id}: PUBREL not acknowledged: ${error.message}`)
-        this.connection.end()
-      } else this.connection.writeAck(packetType.pubcomp, packetId)
+      this.#quota?.released(packetId)
+      if (error) this.#notAcknowledged(error)
+      else this.#writeAck(packetType.pubcomp, packetId, isKnown ? undefined : unknownPacketId)
     })
   }
 
+  // — subscriptions —
+
   /** SUBACK has a code for every filter, also for one that is there twice. [MQTT-3.8.4-4] [MQTT-3.8.4-5] */
-  #subscribe(session: Session, { packetId, subscriptions }: Subscribe): void {
+  #subscribe(wire: Wire, session: Session, { packetId, id, subscriptions }: Subscribe): void {
     const { sessions } = this.#broker
     let refusals = 0
-    const codes = subscriptions.map(({ filter, qos }) => {
-      const fault = this.#broker.subscribeFault(this, filter)
-      if (!fault) sessions.subscribe(session, filter, qos)
-      // The first of a packet is said: there may be a hundred thousand.
-      else if (refusals++ === 0) this.#broker.refused(this, 'subscribe', filter, fault)
-      return fault ? refusedCode : qos
+    /** Those that get what is retained. */
+    const retained: Subscribe['subscriptions'][number][] = []
+    const answers = subscriptions.map(subscription => {
+      const { filter, qos, retainHandling } = subscription
+      const fault = subscription.fault ?? this.#broker.subscribeFault(this, filter)
+      if (fault) {
+        // The first of a packet is said: there may be a hundred thousand.
+        if (refusals++ === 0) this.#broker.refused(this, 'subscribe', filter, fault.reason)
+        return fault
+      }
+      const isNew = !session.subscriptions.has(filter)
+      sessions.subscribe(session, { ...subscription, id })
+      // [MQTT-3.8.4-4]
+      if (!sharedFilter(filter) && (retainHandling === 0 || (retainHandling === 1 && isNew)))
+        retained.push(subscription)
+      return qos
     })
     this.#whenKept(session, () => {
-      this.connection.write(suback(packetId, codes))
-      for (const [i, { filter, qos }] of subscriptions.entries()) {
-        if (codes[i] !== refusedCode) sessions.offerRetained(session, filter, qos)
+      if (!this.#write(wire.suback(packetId, answers))) return
+      for (const { filter, qos } of retained) {
+        if (session.subscriptions.has(filter)) sessions.offerRetained(session, filter, qos)
       }
     })
   }
 
-  #unsubscribe(session: Session, { packetId, filters }: Unsubscribe): void {
-    for (const filter of filters) this.#broker.sessions.unsubscribe(session, filter)
-    this.#whenKept(session, () => this.connection.write(unsuback(packetId)))
+  #unsubscribe(wire: Wire, session: Session, { packetId, filters }: Unsubscribe): void {
+    const { sessions } = this.#broker
+    const answers = filters.map(filter => (typeof filter === 'string' ? sessions.unsubscribe(session, filter) : filter))
+    this.#whenKept(session, () => this.#write(wire.unsuback(packetId, answers)))
   }
 
   /** What a client is told of a session that outlives the connection is on disk before. */
   #whenKept(session: Session, answer: () => void): void {
-    if (session.durable) {
-      this.connection.begin(recordBytes)
-      this.#broker.sessions.flush().then(
-        () => {
-          this.connection.done(recordBytes)
-          if (session.attached) answer()
-        },
-        error => {
-          this.#broker.debug(`${this.id}: not acknowledged: ${describe(error)}`)
-          this.connection.end()
-        },
-      )
-    } else answer()
+    if (!session.durable) {
+      answer()
+      return
+    }
+    this.connection.begin(recordBytes)
+    this.#broker.sessions.flush().then(
+      () => {
+        this.connection.done(recordBytes)
+        if (session.attached) answer()
+      },
+      error => this.#notAcknowledged(error),
+    )
+  }
+
+  // — Outlet: what goes to the client —
+
+  get roomy(): boolean {
+    return this.connection.roomy
+  }
+
+  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): void {
+    // Before it is encoded: a topic alias that is made known must be sent.
+    if (this.connection.drops()) return
+    const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
+    if (parts) this.connection.publish(parts)
+    else this.#broker.tooLarge(this)
+  }
+
+  publish(message: EncodedPublish, sending: Sending, dup: boolean): boolean {
+    const parts = this.#encode(message, sending, dup)
+    if (parts) this.connection.publish(parts)
+    return parts !== undefined
+  }
+
+  #encode(message: EncodedPublish, sending: Sending, dup: boolean): readonly Buffer[] | undefined {
+    const now = message.expiresAt === undefined ? 0 : this.#broker.now()
+    return this.#wire?.publish(message, sending, dup, now)
+  }
+
+  writeAck(type: number, packetId: number, code: number = reasonCode.success): void {
+    this.#writeAck(type, packetId, code === reasonCode.packetIdNotFound ? unknownPacketId : undefined)
+  }
+
+  #writeAck(type: number, packetId: number, fault: Fault | undefined): void {
+    const packet = fault && this.#wire?.ack(type, packetId, fault)
+    if (packet) this.connection.write(packet)
+    else this.connection.writeAck(type, packetId)
   }
 
   // — Controlled: what Aedes decides —
 
-  answered(returnCode: number): void {
+  answered(code: number): void {
     const { connect, connection } = this
-    if (!connect || connection.isClosed) return
-    if (returnCode !== 0) {
-      connection.write(connack(returnCode, false))
+    const wire = this.#wire
+    if (!connect || !wire || connection.isClosed) return
+    if (code !== 0) {
+      this.#refuse(wire, { code: reasonCode.serverUnavailable, reason: `not accepted (${code})` })
       return
     }
-    const { session, present } = this.#broker.sessions.open(this.id, connect.clean, this.user)
+    const { clean, requestResponse } = connect
+    const expiry = this.#expiry(connect.sessionExpiry)
+    const { session, present } = this.#broker.sessions.open(this.id, { clean, expiry, user: this.user })
+    const responses = responsesTo(this.id)
     this.#session = session
-    // [MQTT-3.2.2-2]; a reserved byte in MQTT 3.1.
-    connection.write(connack(0, present && connect.protocol === 4))
-    session.attach(connection)
+    this.#isAnswered = true
+    // [MQTT-3.2.2-2]
+    const packet = wire.accepted({
+      ...this.#accepted(connect),
+      sessionPresent: present,
+      responseInformation:
+        requestResponse && session.access?.subscribe(responses).allowed !== false ? responses : undefined,
+    })
+    if (this.#write(packet)) session.attach(this)
   }
 
   ready(): void {
-    if (!this.#session) return
-    this.#broker.connected(this)
     const { connect } = this
-    if (!connect) return
-    // Neither is needed any more, and each may be large.
-    this.connect = { ...connect, will: undefined, password: undefined }
-    this.connection.open(connect.keepAlive)
+    if (!this.#session || !connect) return
+    this.#broker.connected(this)
+    // Not needed any more, and it may be large.
+    this.connect = undefined
+    const isTold = connect.protocol === 5
+    this.connection.open(this.connection.grantedKeepAlive(connect.keepAlive, isTold), isTold)
   }
 
-  end(): void {
-    this.connection.end()
+  end(fault = takenOver): void {
+    this.connection.end(this.#isLeaving ? undefined : fault)
   }
 
   left(): void {
@@ -333,59 +542,18 @@ export class Client implements Protocol, Controlled {
   }
 }
 
-/** A publish of a client on its way to the disk. One object for all that has to be known then: there may be many. */
-class Incoming implements PendingPublish, NamedPublish {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: QoS
-  readonly retain: boolean
-  readonly clientId: string
-  readonly user: string
-  readonly packetId: number
-  /** The packet id of a QoS 1 publish too. */
-  readonly ackId: number
-  /** What it counts for among those that wait for the disk; 0 when it does not. */
-  bytes: number
-  /** For QoS 2: the session has its packet id. */
-  received: ((error?: Error) => void) | undefined
-  readonly names: Buffer | undefined
-  readonly #client: Client
-
-  constructor(
-    client: Client,
-    topic: string,
-    payload: Buffer,
-    qos: QoS,
-    retain: boolean,
-    packetId: number,
-    bytes: number,
-    names: Buffer | undefined,
-  ) {
-    this.#client = client
-    this.topic = topic
-    this.payload = payload
-    this.qos = qos
-    this.retain = retain
-    this.clientId = client.id
-    this.user = client.user
-    this.packetId = qos === 2 ? packetId : 0
-    this.ackId = packetId
-    this.bytes = bytes
-    this.names = names
-  }
-
-  settle(error: Error | undefined): void {
-    if (this.received) this.received(error)
-    else this.#client.settled(this, error)
-  }
-}
-
 /** What a change of the session that waits for the disk counts for among what is in flight. */
 const recordBytes = 256
 
-/** The code of SUBACK for a filter that is refused. [MQTT-3.9.3-2] */
-const refusedCode = 0x80
+const plainQoS0: Sending = { qos: 0, packetId: 0, retain: false, ids: undefined }
+
+const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection has this client id now' }
+const answerTooLarge: Fault = {
+  code: reasonCode.packetTooLarge,
+  reason: 'the answer is larger than its maximum packet size',
+}
+const unknownPacketId: Fault = { code: reasonCode.packetIdNotFound, reason: 'no such packet id' }
 
 function check(fault: string | undefined): void {
-  if (fault) throw new MalformedPacket('MQTT-4.3', fault)
+  if (fault) throw protocolError('MQTT-4.3', fault)
 }

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream'
-import { Framer, MalformedPacket, packetType, writeAck } from './packets.js'
-import type { Outlet } from './session.js'
+import { MalformedPacket, packetType } from './fields.js'
+import { Framer } from './framer.js'
+import { writeAck } from './packets.js'
+import { type Fault, reasonCode } from './wire.js'
 
 /** Where a connection came from. */
 export interface Peer {
@@ -16,6 +18,8 @@ export interface Protocol {
   packet(framer: Framer): void
   /** There is room in the outbox again. */
   writable(): void
+  /** The packet that tells the client why its connection is about to be closed, if it can be told. */
+  farewell(fault: Fault): Buffer | undefined
   /** The connection is over; called once. */
   closed(): void
 }
@@ -93,7 +97,7 @@ const pieceBytes = 65_536
  * back-pressure (what is not read stays with the sender, in TCP), and gathers what goes out until the turn of the
  * event loop ends, so that it leaves in one piece. All of it is bounded (research: aedes.md §2.4, §2.5).
  */
-export class Connection implements Outlet {
+export class Connection {
   readonly peer: Peer
   readonly #stream: Duplex
   readonly #pool: Pool
@@ -101,6 +105,8 @@ export class Connection implements Outlet {
   #openedAt: number
   #protocol: Protocol | undefined
   #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
+  /** CONNECT came. */
+  #hasBegun = false
   #holds = 0
   #stopped = false
   #hasTurn = false
@@ -109,6 +115,8 @@ export class Connection implements Outlet {
   #endedAt = 0
   #rateTimer: NodeJS.Timeout | undefined
   #inflight = 0
+  /** Of them over the limit: who has been told of it is to be caught beyond it, not to wait there. */
+  #spare = 0
   #inflightBytes = 0
   #lastRead: number
   /** Milliseconds without a packet after which the client is given up; 0: never. */
@@ -123,6 +131,8 @@ export class Connection implements Outlet {
   #writing = 0
   #writingSince = 0
   #isDirty = false
+  /** What is being written may end within a packet. */
+  #isSplit = false
   /** The session has more than there was room for. */
   #wanted = false
 
@@ -144,22 +154,37 @@ export class Connection implements Outlet {
 
   /** CONNECT is with the broker: nothing more is read until `open`, or it would overtake. */
   connecting(): void {
+    this.#hasBegun = true
     this.#hold(hold.connecting)
   }
 
-  /** The client is connected: all that it sends may be read. `keepAlive` in seconds, as it asked; 0 for none. */
-  open(keepAlive: number): void {
+  /** Of what is asked for, in seconds; 0 is none. Who is told of it can be told whole ones, of two bytes. */
+  grantedKeepAlive(asked: number, isTold: boolean): number {
+    const limit = this.#pool.limits.keepAliveMs / 1_000
+    const most = isTold && limit > 0 ? Math.min(0xffff, Math.max(1, Math.floor(limit))) : limit
+    return most > 0 && (asked === 0 || asked > most) ? most : asked
+  }
+
+  /** CONNECT has been answered by a question: one more packet is read before `open`. */
+  again(): void {
+    this.#release(hold.connecting)
+  }
+
+  /**
+   * The client is connected: all that it sends may be read. `keepAlive` in seconds, as it was granted; 0 for none.
+   * `isTold`: it knows how many publishes it may have in flight.
+   */
+  open(keepAlive: number, isTold = false): void {
     if (this.#state !== 'hello') return
+    this.#spare = isTold ? 1 : 0
     const { limits, now } = this.#pool
     this.#state = 'open'
     this.#framer.limit = limits.packetBytes
     this.#messagesLeft = limits.messages
     this.#bytesLeft = limits.bytes
     this.#refilledAt = this.#lastRead = now
-    const asked = keepAlive * 1_000
-    const granted = limits.keepAliveMs > 0 && (asked === 0 || asked > limits.keepAliveMs) ? limits.keepAliveMs : asked
     // [MQTT-3.1.2-24]
-    this.#patienceMs = granted * 1.5
+    this.#patienceMs = keepAlive * 1_500
     this.#pool.opened(this)
     this.#release(hold.connecting)
   }
@@ -169,7 +194,7 @@ export class Connection implements Outlet {
     this.#inflight++
     this.#inflightBytes += bytes
     const { inflight, inflightBytes } = this.#pool.limits
-    if (this.#inflight >= inflight || this.#inflightBytes >= inflightBytes) this.#hold(hold.inflight)
+    if (this.#inflight >= inflight + this.#spare || this.#inflightBytes >= inflightBytes) this.#hold(hold.inflight)
   }
 
   /** It is there, or refused. */
@@ -205,7 +230,7 @@ export class Connection implements Outlet {
     this.#rateTimer = setTimeout(() => this.#release(hold.rate), ms).unref()
   }
 
-  // — out —
+  // — out: nothing once it is about to be closed —
 
   get roomy(): boolean {
     if (this.#bytes + this.#writing < this.#pool.limits.outboxBytes / 2) return true
@@ -213,31 +238,32 @@ export class Connection implements Outlet {
     return false
   }
 
-  offer(packet: Buffer): void {
-    if (this.#bytes + this.#writing > this.#pool.limits.outboxBytes) this.#pool.dropped()
-    else {
-      this.#pool.traffic.publishesOut++
-      this.write(packet)
-    }
+  /** Does so much wait that QoS 0 is to be dropped? Then one is counted. */
+  drops(): boolean {
+    if (this.#bytes + this.#writing <= this.#pool.limits.outboxBytes) return false
+    this.#pool.dropped()
+    return true
   }
 
+  /** A PUBLISH, in one part or two. */
   publish(parts: readonly Buffer[]): void {
-    if (this.#state === 'closed') return
-    this.#pool.traffic.publishesOut++
-    this.#pool.traffic.packetsOut++
-    for (const part of parts) this.#append(part)
+    if (this.isClosed) return
+    const { traffic } = this.#pool
+    traffic.publishesOut++
+    traffic.packetsOut++
+    this.#append(parts[0] as Buffer)
+    if (parts.length > 1) this.#append(parts[1] as Buffer)
   }
 
   /** Any other packet. */
-
   write(packet: Buffer): void {
-    if (this.#state === 'closed') return
+    if (this.isClosed) return
     this.#pool.traffic.packetsOut++
     this.#append(packet)
   }
 
   writeAck(type: number, packetId: number): void {
-    if (this.#state === 'closed') return
+    if (this.isClosed) return
     this.#pool.traffic.packetsOut++
     if (this.#state === 'hello') {
       // What is resumed must not overtake its CONNACK. [MQTT-3.2.0-1]
@@ -300,6 +326,7 @@ export class Connection implements Outlet {
     const acks = this.#acks
     const chunks = this.#chunks
     const first = chunks[0]
+    this.#isSplit = acks.length === 0 && first !== undefined && first.length > pieceBytes
     if (acks.length === 0 && first && (chunks.length === 1 || first.length > pieceBytes)) {
       if (first.length > pieceBytes) chunks[0] = first.subarray(pieceBytes)
       else this.#chunks = []
@@ -333,7 +360,7 @@ export class Connection implements Outlet {
   #read(chunk: Buffer): void {
     if (this.#state !== 'hello' && this.#state !== 'open') return
     // Whoever does not begin as a CONNECT does is not waited for. [MQTT-3.1.0-1]
-    const isFirst = this.#state === 'hello' && this.#holds === 0 && this.#framer.buffered === 0
+    const isFirst = !this.#hasBegun && this.#framer.buffered === 0
     if (isFirst && chunk[0] !== connectHeader) {
       this.#refuse(new MalformedPacket('MQTT-3.1.0-1', 'the first packet is not CONNECT'))
       return
@@ -392,7 +419,11 @@ export class Connection implements Outlet {
       reason,
       `${error instanceof Error ? error.message : error}${malformed ? ` [${error.clause}]` : ''}`,
     )
-    this.end()
+    this.end(
+      malformed
+        ? { code: error.reasonCode, reason: error.message }
+        : { code: reasonCode.unspecified, reason: 'an error in the hub' },
+    )
   }
 
   #hold(why: number): void {
@@ -437,16 +468,39 @@ export class Connection implements Outlet {
   sweep(): void {
     const { limits, now } = this.#pool
     if (this.#state === 'hello' && now - this.#openedAt > limits.connectMs) {
-      this.#giveUp('connect_timeout', `not connected within ${limits.connectMs} ms`)
-    } else if (this.#writing > 0 && now - this.#writingSince > limits.stuckMs) {
-      this.#giveUp(
-        'slow_consumer',
-        `took nothing for ${limits.stuckMs} ms with ${this.#bytes + this.#writing} bytes waiting`,
-      )
-    } else if (this.#state === 'ending' && this.#bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
+      const reason = `not connected within ${limits.connectMs} ms`
+      this.#pool.refused('connect_timeout', reason)
+      this.giveUp({ code: reasonCode.notAuthorized, reason })
+    } else if (this.#writing > 0 && now - this.#writingSince > limits.stuckMs) this.#cutOff()
+    else if (this.#state === 'ending' && this.#bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
     else if (this.#patienceMs > 0 && this.#holds === 0 && now - this.#lastRead > this.#patienceMs) {
-      this.#giveUp('keepalive_timeout', `said nothing for ${Math.round(now - this.#lastRead)} ms`)
+      if (this.isClosed) return
+      const reason = `said nothing for ${Math.round(now - this.#lastRead)} ms`
+      this.#pool.refused('keepalive_timeout', reason)
+      this.end({ code: reasonCode.keepAliveTimeout, reason })
     } else if (this.#holds !== 0) this.#lastRead = now
+  }
+
+  /** It takes nothing: what waits is discarded, and why is the last it may still read. */
+  #cutOff(): void {
+    if (this.isClosed) {
+      this.destroy()
+      return
+    }
+    const waiting = this.#bytes + this.#writing
+    const reason = `took nothing for ${this.#pool.limits.stuckMs} ms with ${waiting} bytes waiting`
+    this.#pool.refused('slow_consumer', reason)
+    const farewell = this.#isSplit ? undefined : this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
+    this.#discard()
+    if (!farewell) {
+      this.destroy()
+      return
+    }
+    this.#state = 'ending'
+    this.#endedAt = this.#pool.now
+    this.#over()
+    this.#resume()
+    this.#stream.end(farewell)
   }
 
   /** The hub itself was away for so long (ms): nobody is to blame for it. */
@@ -456,14 +510,24 @@ export class Connection implements Outlet {
     this.#openedAt += ms
   }
 
-  #giveUp(reason: string, sentence: string): void {
-    this.#pool.refused(reason, sentence)
-    this.destroy()
+  /** Closes it when what was written has left; nothing more is read. The client is told why, if it can be. */
+  end(fault?: Fault): void {
+    if (!this.isClosed) this.#end(fault && this.#protocol?.farewell(fault))
   }
 
-  /** Closes it when what was written has left; nothing more is read. */
-  end(): void {
-    if (this.#state === 'closed' || this.#state === 'ending') return
+  /** Gives up one that is not `open`: at once, or when it has had the time to be told why, if it can be. */
+  giveUp(fault: Fault): void {
+    const farewell = this.#protocol?.farewell(fault)
+    if (!farewell) {
+      this.destroy()
+      return
+    }
+    this.#end(farewell)
+    setTimeout(() => this.destroy(), lingerMs).unref()
+  }
+
+  #end(farewell: Buffer | undefined): void {
+    if (farewell) this.write(farewell)
     this.#state = 'ending'
     this.#endedAt = this.#pool.now
     this.#over()

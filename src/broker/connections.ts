@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
+import { type Fault, reasonCode } from './wire.js'
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
@@ -29,6 +30,9 @@ const smallBytes = 2_048
 const heldBytes = 33_554_432
 
 const sweepMs = 500
+
+const noRoom: Fault = { code: reasonCode.serverBusy, reason: 'not connected when room was needed for others' }
+const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is stopping' }
 
 /**
  * All connections, and what they share: the turns of the event loop, in which each gets its share of reading and its
@@ -70,7 +74,7 @@ export class Connections implements Pool {
     await this.#options.drain()
     await new Promise(resolve => setImmediate(resolve))
     const all = [...this.#all]
-    for (const connection of all) connection.end()
+    for (const connection of all) connection.end(shuttingDown)
     // What was written leaves with the next turns, from whoever takes it.
     for (let wait = 0; wait < 10 && this.#all.size > 0; wait++) await new Promise(resolve => setTimeout(resolve, 20))
     for (const connection of this.#all) connection.destroy()
@@ -198,7 +202,7 @@ export class Connections implements Pool {
     for (const waiting of this.#unconnected) {
       if (address !== undefined && waiting.peer.address !== address) continue
       this.refused('gave_way', `${waiting.peer.address} had not connected when room was needed (${setting})`)
-      waiting.destroy()
+      waiting.giveUp(noRoom)
       this.#gone(waiting)
       return true
     }

@@ -1,16 +1,20 @@
 import { EventEmitter } from 'node:events'
 import { Readable } from 'node:stream'
-import { Aedes, type Client as AedesClient, type AedesOptions, type ConnectPacket } from 'aedes'
+import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
 import { describe } from '../errors.js'
+import { lengthSize, packetType, writeHead } from './fields.js'
 import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
-import type { Published } from './session-state.js'
+import type { LastWill } from './session-state.js'
 import type { Sessions } from './sessions.js'
+import type { Will } from './wire.js'
 
 /** A client as Aedes' decisions reach it. */
 export interface Controlled {
   /** Authenticated, and named: a client that gave no id has been given one. */
   readonly id: string
   readonly user: string
+  /** As it came with CONNECT; until it is with Aedes. */
+  readonly will: Will | undefined
   /** Aedes has answered its CONNECT with this code. */
   answered(returnCode: number): void
   /** It is connected. */
@@ -24,7 +28,7 @@ export interface Controlled {
 export interface ControlOptions {
   readonly sessions: Sessions
   /** The client is gone without a goodbye. `done` when its will is kept, or refused. */
-  readonly will: (client: Controlled | undefined, will: Published, done: (error?: Error) => void) => void
+  readonly will: (client: Controlled | undefined, will: LastWill, done: (error?: Error) => void) => void
   readonly log: (sentence: string) => void
 }
 
@@ -47,23 +51,21 @@ export class Control {
       maxTopicLevels: 100,
       // What is too long has been refused by the packet's reader.
       maxClientsIdLength: 65_535,
-      preConnect: (client, packet, done) => {
-        // The connection keeps the time, also for a keep alive that is longer than the hub allows.
-        const connect = packet as ConnectPacket & { keepalive: number }
-        connect.keepalive = 0
-        connect.clientId = ownerOf(client).id
-        done(null, true)
-      },
       // Publishes do not come here, wills do.
       authorizePublish: (client, packet, done) => {
-        const { topic, payload, qos, retain, clientId, user } = packet as unknown as StoredPacket
+        const stored = packet as unknown as StoredPacket
+        const { topic, payload, qos, retain, clientId, user = '' } = stored
+        const { delay = 0, expiry, properties } = stored
         const message = {
           topic,
           payload: Buffer.isBuffer(payload) ? payload : Buffer.from(payload),
           qos,
           retain,
           clientId: client?.id ?? clientId ?? '',
-          user: user ?? '',
+          user,
+          delay,
+          expiry,
+          properties,
         }
         will(client ? ownerOf(client) : undefined, message, done)
       },
@@ -86,10 +88,11 @@ export class Control {
     await new Promise<void>(resolve => this.#aedes.close(resolve))
   }
 
-  /** Begins with a client, whose CONNECT is the first packet to be pushed. */
+  /** Begins with a client. */
   open(owner: Controlled): Port {
     const port = new Port(owner)
     this.#aedes.handle(port as unknown as Parameters<Quiet['handle']>[0])
+    port.push(connectPacket(owner))
     return port
   }
 }
@@ -144,7 +147,10 @@ class Undelivered extends Persistence {
   }
 
   override async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
-    await super.putWill(client, Object.assign(packet, { user: ownerOf(client as AedesClient).user }))
+    // It knows MQTT 3.1.1 only.
+    const { user, will } = ownerOf(client as AedesClient)
+    const { delay = 0, expiry, properties } = will ?? {}
+    await super.putWill(client, Object.assign(packet, { user, delay, expiry, properties }))
   }
 
   /** Aedes names a closed client's will by the client id, once it is published: its successor's is not meant. */
@@ -158,6 +164,26 @@ class Undelivered extends Persistence {
 function ownerOf(client: AedesClient): Controlled {
   return (client.conn as unknown as Port).owner
 }
+
+/** What Aedes needs to know of a client, in MQTT 3.1.1: its id, and its will. The connection keeps the time itself. */
+function connectPacket({ id, will }: Controlled): Buffer {
+  const fields: Buffer[] = [Buffer.from(id)]
+  if (will) fields.push(Buffer.from(will.topic), will.payload)
+  const length = fields.reduce((sum, field) => sum + 2 + field.length, 10)
+  const packet = Buffer.allocUnsafe(1 + lengthSize(length) + length)
+  let at = writeHead(packet, packetType.connect << 4, length)
+  const flags = 0x02 | (will ? 0x04 | (will.qos << 3) | (will.retain ? 0x20 : 0) : 0)
+  packet.set([0, 4, ...Buffer.from('MQTT'), 4, flags, 0, 0], at)
+  at += 10
+  for (const field of fields) {
+    packet.writeUInt16BE(field.length, at)
+    packet.set(field, at + 2)
+    at += 2 + field.length
+  }
+  return packet
+}
+
+const disconnectPacket = Buffer.from([packetType.disconnect << 4, 0])
 
 /** Bytes of a CONNACK; the last one is its code. [MQTT-3.2.2] */
 const connackBytes = 4
@@ -183,6 +209,11 @@ export class Port extends EventEmitter {
   push(packet: Buffer): void {
     this.#packets.push(packet)
     this.emit('readable')
+  }
+
+  /** The client has said goodbye: there is no will any more, and its connection is to be closed. */
+  goodbye(): void {
+    this.push(disconnectPacket)
   }
 
   /** The connection is closed: Aedes publishes the will unless the client said goodbye. */

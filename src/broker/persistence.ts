@@ -1,8 +1,10 @@
 import { Readable } from 'node:stream'
 import type { QoS } from '../model.js'
-import type { Queued, Session, Subscription } from './session.js'
-import type { Published } from './session-state.js'
+import type { Queued } from './delivery.js'
+import type { Session } from './session.js'
+import type { LastWill, Published } from './session-state.js'
 import type { Sessions } from './sessions.js'
+import type { Subscription } from './subscription.js'
 
 /** A packet as Aedes hands it over or takes it back. */
 export interface StoredPacket {
@@ -16,6 +18,10 @@ export interface StoredPacket {
   brokerCounter?: number
   clientId?: string
   user?: string
+  /** Of a will; see wire.ts. */
+  delay?: number
+  expiry?: number | undefined
+  properties?: Buffer | undefined
   messageId?: number | undefined
 }
 
@@ -70,7 +76,7 @@ export class Persistence {
   async addSubscriptions({ id }: ClientRef, subscriptions: readonly AedesSubscription[]): Promise<void> {
     const session = this.#session(id)
     for (const given of subscriptions) {
-      this.sessions.subscribe(session, given.topic, given.qos)
+      this.sessions.subscribe(session, { filter: given.topic, qos: given.qos })
       this.#given.set(session.subscriptions.get(given.topic) as Subscription, { ...given })
     }
   }
@@ -184,25 +190,26 @@ export class Persistence {
   async putWill({ id }: ClientRef, packet: StoredPacket): Promise<void> {
     packet.brokerId = this.broker.id
     packet.clientId = id
-    this.sessions.putWill(published(packet))
-    this.#given.set(this.sessions.will(id) as Published, { ...packet })
+    const { delay = 0, expiry, properties } = packet
+    this.sessions.wills.put({ ...published(packet), delay, expiry, properties })
+    this.#given.set(this.sessions.wills.of(id) as LastWill, { ...packet })
   }
 
   async getWill({ id }: ClientRef): Promise<StoredPacket | undefined> {
-    return this.#will(this.sessions.will(id))
+    return this.#will(this.sessions.wills.of(id))
   }
 
   async delWill({ id }: ClientRef): Promise<StoredPacket | undefined> {
-    return this.#will(this.sessions.deleteWill(id))
+    return this.#will(this.sessions.wills.delete(id))
   }
 
   streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
-    const wills = this.sessions.wills().map(will => this.#will(will) as StoredPacket)
+    const wills = this.sessions.wills.all().map(will => this.#will(will) as StoredPacket)
     return Readable.from(wills.filter(({ brokerId = '' }) => !brokers[brokerId]))
   }
 
   #session(clientId: string): Session {
-    return this.sessions.find(clientId) ?? this.sessions.open(clientId, false).session
+    return this.sessions.find(clientId) ?? this.sessions.open(clientId, { clean: false, expiry: Infinity }).session
   }
 
   #subscription(subscription: Subscription): AedesSubscription {
@@ -231,8 +238,10 @@ export class Persistence {
     }
   }
 
-  #will(will: Published | undefined): StoredPacket | undefined {
-    return will && ({ ...will, ...this.#given.get(will) } as StoredPacket)
+  #will(will: LastWill | undefined): StoredPacket | undefined {
+    if (!will) return undefined
+    const { delay: _, expiry: __, properties: ___, ...rest } = will
+    return { ...rest, ...this.#given.get(will) } as StoredPacket
   }
 }
 
@@ -242,6 +251,8 @@ function published({ topic, payload, qos, retain, clientId = '', user }: StoredP
   return { topic, payload: bytes, qos, retain, clientId, ...(user && { user }) }
 }
 
+/** Without what it does not have: Aedes' tests look. */
 function clientOf<T extends { clientId?: string }>({ clientId, ...message }: T) {
-  return clientId ? { ...message, clientId } : message
+  const said = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined))
+  return clientId ? { ...said, clientId } : said
 }

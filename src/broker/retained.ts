@@ -1,13 +1,8 @@
 import { isWildcard } from '../topics.js'
+import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
 
 /** A retained message. [MQTT-3.3.1-5] */
-export interface Retained {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: 0 | 1 | 2
-  /** Who published it; empty for the hub itself. */
-  readonly clientId: string
-}
+export type Retained = RetainedDelivery
 
 interface Node {
   children: Map<string, Node> | undefined
@@ -25,7 +20,16 @@ const nodeBytes = 250
 export class RetainedMessages {
   readonly #exact = new Map<string, Retained>()
   readonly #root: Node = { children: undefined, message: undefined }
+  readonly #now: () => number
+  /** Those that expire, and where among them the sweep is. */
+  readonly #expiring = new Set<string>()
+  #swept: Iterator<string> | undefined
   #bytes = 0
+
+  /** `now`: milliseconds since the epoch. */
+  constructor(now: () => number) {
+    this.#now = now
+  }
 
   get count(): number {
     return this.#exact.size
@@ -41,13 +45,14 @@ export class RetainedMessages {
   }
 
   /** Keeps a copy of the payload, exactly as large: what is kept for ever must not keep a network chunk. */
-  set({ topic, payload, qos, clientId }: Retained): void {
-    const copy = Buffer.allocUnsafeSlow(payload.length)
-    payload.copy(copy)
+  set({ topic, payload, qos, clientId, properties, expiresAt }: Retained): void {
     const known = this.#exact.get(topic)
-    this.#bytes += sizeOf(topic, payload) - (known ? sizeOf(topic, known.payload) : 0)
-    const message = { topic, payload: copy, qos, clientId }
+    const kept = { payload: lasting(payload), properties: properties && lasting(properties) }
+    const message = { topic, qos, clientId, expiresAt, ...kept }
+    this.#bytes += sizeOf(message) - (known ? sizeOf(known) : 0)
     this.#exact.set(topic, message)
+    if (expiresAt === undefined) this.#expiring.delete(topic)
+    else this.#expiring.add(topic)
     let node = this.#root
     for (const level of topic.split('/')) {
       node.children ??= new Map()
@@ -66,7 +71,8 @@ export class RetainedMessages {
     const known = this.#exact.get(topic)
     if (!known) return false
     this.#exact.delete(topic)
-    this.#bytes -= sizeOf(topic, known.payload)
+    this.#expiring.delete(topic)
+    this.#bytes -= sizeOf(known)
     const levels = topic.split('/')
     const path: Node[] = [this.#root]
     for (const level of levels) path.push(path.at(-1)?.children?.get(level) as Node)
@@ -88,8 +94,25 @@ export class RetainedMessages {
   }
 
   /** The same with a pause, undefined, now and then: a filter may match little of much. */
-  search(filter: string): Iterable<Retained | undefined> {
-    return isWildcard(filter) ? walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce }) : this.#lookUp(filter)
+  *search(filter: string): Generator<Retained | undefined> {
+    const found = isWildcard(filter)
+      ? walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce })
+      : this.#lookUp(filter)
+    for (const message of found) if (!message || !isExpired(message, this.#now())) yield message
+  }
+
+  /** Lets go of what has expired, looking at so many, and at others the next time. */
+  sweep(most: number): void {
+    for (let looked = 0; looked < most; looked++) {
+      this.#swept ??= this.#expiring.values()
+      const { done, value: topic } = this.#swept.next()
+      if (done) {
+        this.#swept = undefined
+        return
+      }
+      const message = this.#exact.get(topic)
+      if (message && isExpired(message, this.#now())) this.delete(topic)
+    }
   }
 
   /** Not before it is asked for: what is sent later must not be older than what was delivered meanwhile. */
@@ -103,8 +126,8 @@ export class RetainedMessages {
   }
 }
 
-function sizeOf(topic: string, payload: Buffer): number {
-  return overheadBytes + topic.length * 2 + payload.length
+function sizeOf({ topic, payload, properties }: Retained): number {
+  return overheadBytes + topic.length * 2 + payload.length + (properties ? properties.length + 100 : 0)
 }
 
 const stepsAtOnce = 500

@@ -1,12 +1,51 @@
 import type { Outward, QoS } from '../model.js'
-import { isWildcard } from '../topics.js'
+import { isWildcard, sharedFilter } from '../topics.js'
+import type { Queued } from './delivery.js'
 import { Emitter } from './emitter.js'
 import { RetainedMessages } from './retained.js'
-import { type Queued, type QueueLimits, reachOf, Session, type SessionHost, spooled } from './session.js'
-import { encodeRecord, head, type JournalRecord, type QueuedFor, type RecordedHead } from './session-records.js'
+import { Session, spooled } from './session.js'
+import type { QueueLimits, SessionHost } from './session-host.js'
+import {
+  encodeRecord,
+  head,
+  headed,
+  type JournalRecord,
+  type QueuedFor,
+  type RecordedHead,
+  type RecordedSubscription,
+  type RecordedWill,
+} from './session-records.js'
+import type { Group } from './shares.js'
+import { reachOf, type Subscription, topicsOf } from './subscription.js'
 
 /** A message with its publisher; both empty for the hub itself. */
 export type Published = Outward & { readonly clientId: string; readonly user?: string }
+
+/** A client's last will. */
+export type LastWill = Published & {
+  /** Seconds that it waits for the client to come back. (MQTT 5 §3.1.3.2.2) */
+  readonly delay: number
+  /** Seconds that it is delivered, from when it is published; undefined: for ever. */
+  readonly expiry: number | undefined
+}
+
+/** A will whose client is gone. */
+export interface DueWill {
+  readonly will: LastWill
+  /** Milliseconds since the epoch. */
+  readonly due: number
+  isPublishing: boolean
+}
+
+/** What a session subscribes to, and how; what is not said is as in 3.1.1. */
+export interface Subscribing {
+  readonly filter: string
+  readonly qos: QoS
+  readonly noLocal?: boolean
+  readonly asPublished?: boolean
+  /** 0: none. */
+  readonly id?: number
+}
 
 /**
  * What outlives a connection, in memory, and the same as journal records: `apply` makes it of them one by one,
@@ -18,10 +57,13 @@ export class SessionState {
   /** Those without a connection, absent longest first. */
   readonly absent = new Set<Session>()
   readonly emitter = new Emitter()
-  readonly retained = new RetainedMessages()
+  readonly retained: RetainedMessages
   /** Those of the hub itself, under `$`, which no limit is for. */
-  readonly own = new RetainedMessages()
-  readonly wills = new Map<string, Published>()
+  readonly own: RetainedMessages
+  /** Of clients that are connected. */
+  readonly wills = new Map<string, LastWill>()
+  /** Of clients that are gone and may come back. */
+  readonly dueWills = new Map<string, DueWill>()
   /** All publishes up to this spool sequence are in. */
   applied = 0
   /** Spool sequences above `applied` that the journal has in its queues. */
@@ -32,6 +74,8 @@ export class SessionState {
   constructor(limits: QueueLimits, host: SessionHost) {
     this.#limits = limits
     this.#host = host
+    this.retained = new RetainedMessages(() => host.now())
+    this.own = new RetainedMessages(() => host.now())
   }
 
   create(clientId: string): Session {
@@ -40,35 +84,67 @@ export class SessionState {
     return session
   }
 
-  remove(clientId: string): boolean {
+  remove(clientId: string): Session | undefined {
     const session = this.sessions.get(clientId)
-    if (!session) return false
-    for (const subscription of session.subscriptions.values()) this.emitter.remove(subscription)
-    session.subscriptions.clear()
+    if (!session) return undefined
+    this.unsubscribeAll(session)
     this.absent.delete(session)
-    return this.sessions.delete(clientId)
+    this.sessions.delete(clientId)
+    return session
   }
 
-  /** Of a durable session or a passing one. */
-  subscribe(session: Session, filter: string, qos: QoS): void {
-    if (session.subscriptions.get(filter)?.qos === qos) return
-    this.unsubscribe(session, filter)
-    const subscription = { session, filter, qos, reach: reachOf(session.access, filter) }
+  /** Of a durable session or a passing one. False: it is there already, just so. */
+  subscribe(session: Session, { filter, qos, noLocal = false, asPublished = false, id = 0 }: Subscribing): boolean {
+    const known = session.subscriptions.get(filter)
+    const isSame =
+      known?.qos === qos &&
+      known.noLocal === noLocal &&
+      known.asPublished === asPublished &&
+      (known.ids?.[0] ?? 0) === id
+    if (isSame) return false
+    const group = this.#groupOf(session, filter)
+    if (known) this.#drop(session, known)
+    const reach = reachOf(session.access, topicsOf({ group, filter }))
+    const ids = id > 0 ? ([id] as const) : undefined
+    const subscription = { session, filter, qos, noLocal, asPublished, ids, group, reach }
     session.subscriptions.set(filter, subscription)
     session.filterLength += filter.length
     if (isWildcard(filter)) session.wildcards++
+    if (group) {
+      session.shared ??= new Set()
+      session.shared.add(subscription)
+    }
     this.emitter.add(subscription)
+    return true
   }
 
-  unsubscribe(session: Session, filter: string): boolean {
+  /** The group of a shared filter: what the session has waiting of it stays of it, also if it was the only member. */
+  #groupOf(session: Session, filter: string): Group | undefined {
+    const shared = sharedFilter(filter)
+    if (!shared || 'fault' in shared) return undefined
+    const { group } = session.subscriptions.get(filter) ?? {}
+    return group ?? session.groupOf(filter) ?? this.emitter.group(filter, shared.filter)
+  }
+
+  unsubscribe(session: Session, filter: string): Subscription | undefined {
     const subscription = session.subscriptions.get(filter)
-    if (!subscription) return false
+    if (!subscription) return undefined
+    session.forgetRetained(filter)
+    this.#drop(session, subscription)
+    return subscription
+  }
+
+  unsubscribeAll(session: Session): void {
+    for (const subscription of session.subscriptions.values()) this.#drop(session, subscription)
+  }
+
+  #drop(session: Session, subscription: Subscription): void {
+    const { filter, group } = subscription
     session.subscriptions.delete(filter)
     session.filterLength -= filter.length
     if (isWildcard(filter)) session.wildcards--
-    session.forgetRetained(filter)
+    if (group) session.shared?.delete(subscription)
     this.emitter.remove(subscription)
-    return true
   }
 
   /** No wildcard reaches from one into the other. [MQTT-4.7.2-1] */
@@ -80,7 +156,7 @@ export class SessionState {
 
   apply(record: JournalRecord, payload: Buffer): void {
     if (record.q !== undefined && record.q > this.applied) this.applied = record.q
-    const published = (p: RecordedHead): Published => ({ ...p, payload: Buffer.from(payload) })
+    const published = (p: RecordedHead): Published => ({ ...headed(p), payload: Buffer.from(payload) })
     switch (record.t) {
       case 'mark':
         return
@@ -89,7 +165,13 @@ export class SessionState {
         else this.retainedOf(record.p.topic).set(published(record.p))
         return
       case 'will':
-        this.wills.set(record.c, { ...published(record.p), user: record.u ?? '' })
+        this.wills.set(record.c, willOf(record, payload))
+        return
+      case 'due':
+        this.dueWills.set(record.c, { will: willOf(record, payload), due: record.a, isPublishing: false })
+        return
+      case 'undue':
+        this.dueWills.delete(record.c)
         return
       case 'unwill':
         this.wills.delete(record.c)
@@ -98,15 +180,16 @@ export class SessionState {
         this.remove(record.c)
         return
       case 'enq': {
-        const { topic, retain, clientId } = record.p
-        const copy = Buffer.from(payload)
+        const message = published(record.p)
         const order = this.#host.nextOrder()
         if (record.x > 0) this.queuedBefore.add(record.x)
-        for (const { c, n, o, m } of record.to) {
+        for (const { c, n, o, m, r, s: ids, g } of record.to) {
           const session = this.sessions.get(c) ?? this.create(c)
           // The group written right after a snapshot is in the snapshot already.
           if (n <= session.last) continue
-          const entry = session.enqueue({ topic, payload: copy, qos: o, retain, at: record.a, order, clientId }, n)
+          const retain = r === 1 || message.retain
+          const group = g === undefined ? undefined : session.subscriptions.get(g)?.group
+          const entry = session.enqueue({ ...message, qos: o, retain, at: record.a, order, ids, group }, n)
           if (m > 0) session.number(entry, m)
         }
         return
@@ -118,10 +201,14 @@ export class SessionState {
         const session = known ?? this.create(record.c)
         session.absentSince = record.a
         session.user = record.u ?? ''
+        session.expiry = record.e ?? Infinity
         return
       }
       case 'sub':
-        for (const { topic, qos } of record.s) this.subscribe(known ?? this.create(record.c), topic, qos)
+        for (const { topic, qos, nl, rap, id } of record.s) {
+          const subscribing = { filter: topic, qos, noLocal: nl === 1, asPublished: rap === 1, id: id ?? 0 }
+          this.subscribe(known ?? this.create(record.c), subscribing)
+        }
         return
       case 'in':
         ;(known ?? this.create(record.c)).incoming.set(record.m, spooled)
@@ -149,7 +236,7 @@ export class SessionState {
         return
       }
       case 'ack':
-        session.inflight.delete(record.m)
+        session.acknowledged(record.m)
         return
       case 'out':
         session.incoming.delete(record.m)
@@ -166,10 +253,11 @@ export class SessionState {
       if (!isJournalled(message.topic)) continue
       yield encodeRecord({ t: 'ret', p: head({ ...message, retain: true }) }, message.payload)
     }
-    for (const [c, will] of this.wills) yield encodeRecord(willRecord(c, will), will.payload)
+    for (const will of this.wills.values()) yield encodeRecord(willRecord(will), will.payload)
+    for (const { will, due } of this.dueWills.values()) yield encodeRecord(dueRecord(will, due), will.payload)
     for (const [c, session] of this.sessions) {
-      yield encodeRecord({ t: 'open', c, a: session.absentSince, ...(session.user && { u: session.user }) })
-      const s = [...session.subscriptions.values()].map(({ filter, qos }) => ({ topic: filter, qos }))
+      yield encodeRecord(openRecord(session))
+      const s = [...session.subscriptions.values()].map(recordedSubscription)
       if (s.length > 0) yield encodeRecord({ t: 'sub', c, s })
       for (const m of session.incoming.keys()) yield encodeRecord({ t: 'in', c, m })
     }
@@ -181,16 +269,15 @@ export class SessionState {
     const queued = new Map<number, { readonly entry: Queued; readonly to: QueuedFor[] }>()
     const released: { c: string; m: number }[] = []
     for (const [c, session] of this.sessions) {
-      for (const entry of [...session.inflight.values(), ...session.unsent]) {
-        const { order, n, qos: o, packetId: m } = entry
-        const same = queued.get(order) ?? { entry, to: [] }
-        if (same.to.length === 0) queued.set(order, same)
-        same.to.push({ c, n, o, m })
-        if (entry.released) released.push({ c, m })
+      for (const entry of [...session.inflight.values(), ...session.unsent, ...(session.lent ?? [])]) {
+        const same = queued.get(entry.order) ?? { entry, to: [] }
+        if (same.to.length === 0) queued.set(entry.order, same)
+        same.to.push(queuedFor(session, entry))
+        if (entry.released) released.push({ c, m: entry.packetId })
       }
     }
     for (const [, { entry, to }] of [...queued].sort(([a], [b]) => a - b)) {
-      yield encodeRecord({ t: 'enq', to, x: 0, a: entry.at, p: head(entry) }, entry.payload)
+      yield encodeRecord({ t: 'enq', to, x: 0, a: entry.at, p: head({ ...entry, retain: false }) }, entry.payload)
     }
     for (const { c, m } of released) yield encodeRecord({ t: 'rel', c, m })
   }
@@ -206,6 +293,34 @@ function find(entries: Iterable<Queued>, n: number): Queued | undefined {
   return undefined
 }
 
-export function willRecord(c: string, { user: u, ...will }: Published): JournalRecord {
-  return { t: 'will', c, ...(u && { u }), p: head(will) }
+export function openRecord({ clientId: c, absentSince: a, user: u, expiry: e }: Session): JournalRecord {
+  return { t: 'open', c, a, ...(u && { u }), ...(e !== Infinity && { e }) }
+}
+
+type Recorded = Pick<Subscription, 'filter' | 'qos' | 'noLocal' | 'asPublished' | 'ids'>
+
+export function recordedSubscription({ filter, qos, noLocal, asPublished, ids }: Recorded): RecordedSubscription {
+  return { topic: filter, qos, ...(noLocal && { nl: 1 }), ...(asPublished && { rap: 1 }), ...(ids && { id: ids[0] }) }
+}
+
+export function queuedFor({ clientId: c }: Session, entry: Queued): QueuedFor {
+  const { n, qos: o, packetId: m, retain, ids: s, group } = entry
+  return { c, n, o, m, ...(retain && { r: 1 }), ...(s && { s }), ...(group && { g: group.key }) }
+}
+
+export function willRecord(will: LastWill): JournalRecord {
+  return { t: 'will', ...recordedWill(will) }
+}
+
+export function dueRecord(will: LastWill, due: number): JournalRecord {
+  return { t: 'due', a: due, ...recordedWill(will) }
+}
+
+function recordedWill(will: LastWill): RecordedWill {
+  const { clientId: c, user: u, delay: d, expiry: x } = will
+  return { c, ...(u && { u }), ...(d > 0 && { d }), ...(x !== undefined && { x }), p: head(will) }
+}
+
+function willOf({ p, u = '', d = 0, x }: RecordedWill, payload: Buffer): LastWill {
+  return { ...headed(p), payload: Buffer.from(payload), user: u, delay: d, expiry: x }
 }

@@ -1,124 +1,21 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
-import { EncodedPublish, packetType } from './packets.js'
-
-/** What a session needs of the connection its client has. */
-export interface Outlet {
-  /** False while so much waits to be written that what is next had better wait in the session. */
-  readonly roomy: boolean
-  /** A PUBLISH of QoS 0: gone, and counted, when the outbox is full. */
-  offer(packet: Buffer): void
-  /** The client is to come again. */
-  end(): void
-  /** A PUBLISH of QoS 1 or 2, in parts. */
-  publish(parts: readonly Buffer[]): void
-  writeAck(type: number, packetId: number): void
-}
-
-/** What of a subscription may be delivered: `some` is asked for each message. */
-export type Reach = 'all' | 'some' | 'none'
-
-export interface Subscription {
-  readonly session: Session
-  readonly filter: string
-  readonly qos: QoS
-  /** As permissions are now: one that was granted stays, and tells nothing while it is not. */
-  reach: Reach
-}
-
-export function reachOf(access: Access | undefined, filter: string): Reach {
-  if (!access || access.readsAll(filter)) return 'all'
-  return access.subscribe(filter).allowed ? 'some' : 'none'
-}
-
-/** One message on its way to any number of subscribers. */
-export class Delivery {
-  readonly topic: string
-  readonly qos: QoS
-  /** Milliseconds since the epoch. */
-  readonly at: number
-  /** Its place in the order of all messages that may be queued. */
-  readonly order: number
-  readonly clientId: string
-  readonly encoded: EncodedPublish
-  readonly #payload: Buffer
-  #kept: Buffer | undefined
-
-  constructor(topic: string, payload: Buffer, qos: QoS, clientId: string, at: number, order: number) {
-    this.topic = topic
-    this.qos = qos
-    this.at = at
-    this.order = order
-    this.clientId = clientId
-    this.#payload = payload
-    this.encoded = new EncodedPublish(topic, payload)
-  }
-
-  /** The payload for whoever keeps it: a copy, the same one for all. */
-  get payload(): Buffer {
-    if (!this.#kept) {
-      // Not of Node's pool: what is kept for long would keep 8 KB.
-      this.#kept = Buffer.allocUnsafeSlow(this.#payload.length)
-      this.#payload.copy(this.#kept)
-    }
-    return this.#kept
-  }
-}
-
-/** A QoS 1 or 2 message that its client has yet to acknowledge. */
-export interface Queued {
-  /** Its number in its session: ascending, given once. */
-  readonly n: number
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: 1 | 2
-  readonly retain: boolean
-  /** When it was queued, in milliseconds since the epoch. */
-  readonly at: number
-  /** The same for all that were queued with one message, ascending in each session. */
-  readonly order: number
-  readonly clientId: string
-  /** 0: not sent yet. */
-  packetId: number
-  /** PUBREC came: its PUBREL is what is sent again. */
-  released: boolean
-}
-
-/** What a session asks for, and whom it tells what becomes of what is queued. */
-export interface SessionHost {
-  /** Milliseconds since the epoch. */
-  now(): number
-  nextOrder(): number
-  /** Calls `pump` of the session in one of the next turns of the event loop. */
-  later(session: Session): void
-  queued(session: Session, entry: Queued): void
-  /** It has its packet id. */
-  sent(session: Session, entry: Queued): void
-  /** `done` when that outlives a crash: only then may PUBREL be sent, or the client might get it all again. */
-  released(session: Session, packetId: number, done: (error?: Error) => void): void
-  /** Calls `done` when all that was told here until the end of this turn outlives a crash. */
-  kept(done: (error?: Error) => void): void
-  acknowledged(session: Session, packetId: number): void
-  /** It goes undelivered: the queue is full or it is too old, or its client may not read it any more. */
-  dropped(session: Session, entry: Queued, why: 'queue' | 'not_permitted'): void
-}
-
-export interface QueueLimits {
-  /** Deliveries without an acknowledgement. */
-  readonly window: number
-  readonly messages: number
-  readonly bytes: number
-  /** Milliseconds; 0 is for ever. */
-  readonly ageMs: number
-}
-
-/** A retained message on its way to a new subscription, at the QoS it is to have. */
-export interface RetainedDelivery {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: QoS
-  readonly clientId: string
-}
+import {
+  type Delivery,
+  type Enqueued,
+  encodedOf,
+  isExpired,
+  type Queued,
+  type RetainedDelivery,
+  sizeOf,
+} from './delivery.js'
+import { packetType } from './fields.js'
+import { Fifo } from './fifo.js'
+import { EncodedPublish } from './publish.js'
+import type { Outlet, QueueLimits, SessionHost, Undelivered } from './session-host.js'
+import type { Group } from './shares.js'
+import { reachOf, type Subscription, topicsOf } from './subscription.js'
+import { type Fault, reasonCode, type Sending } from './wire.js'
 
 /** A QoS 2 publish of the client that is in the spool: all that is still wanted of it is its packet id. */
 export const spooled = Symbol('spooled')
@@ -126,7 +23,7 @@ export const spooled = Symbol('spooled')
 /**
  * The state of one client (MQTT 3.1.1 §3.1.2.4), and the way out to it: QoS 0 goes straight to the connection, QoS 1
  * and 2 through a window of unacknowledged deliveries with an ordered queue behind it. One that is not `durable` ends
- * with its connection.
+ * with its connection, and so does one that may not outlive it any more: `expiry` 0.
  */
 export class Session {
   readonly clientId: string
@@ -145,9 +42,17 @@ export class Session {
   access: Access | undefined
   /** When its client left, in milliseconds since the epoch; 0 while it is there. */
   absentSince = 0
-  /** For the emitter: which message reached it last, and at which QoS. */
+  /** Seconds that it is kept without a connection; Infinity: for ever. */
+  expiry = Infinity
+  /** Its shared subscriptions; undefined: none yet. */
+  shared: Set<Subscription> | undefined
+  /** What other members of its groups have, and it is to have again should they and this process end. */
+  lent: Set<Queued> | undefined
+  /** For the emitter: which message reached it last, at which QoS, and what else its subscriptions ask for. */
   mark = 0
   best: QoS = 0
+  retains = false
+  ids: readonly number[] | undefined
   readonly #limits: QueueLimits
   readonly #host: SessionHost
   /** PUBREC came, and the journal does not have it yet. */
@@ -156,9 +61,18 @@ export class Session {
   readonly #numbering = new Set<Queued>()
   /** The journal has refused their packet ids. */
   readonly #unnumbered = new Set<Queued>()
-  /** What is still to be sent again on this connection. */
+  /** The journal had their packet ids when the connection they were for was gone. */
+  readonly #unwritten = new Set<Queued>()
+  /** What is still to be sent again on this connection, and what of it waits for the journal. */
   #resending: Iterator<Queued> | undefined
+  #held: Queued | undefined
+  /** Messages it has of each group. */
+  #ofGroups: Map<Group, number> | undefined
   #outlet: Outlet | undefined
+  /** Deliveries without an acknowledgement, as the client and we allow them. */
+  #window: number
+  /** Publishes sent again on this connection that count for its window. */
+  #resent = 0
   #number = 0
   #lastId = 0
   #unsentBytes = 0
@@ -170,19 +84,23 @@ export class Session {
     this.durable = durable
     this.#limits = limits
     this.#host = host
+    this.#window = limits.window
   }
 
   /** Its client is connected: what is unacknowledged is sent again first, then what waited. [MQTT-4.4.0-1] */
   attach(outlet: Outlet): void {
     this.#outlet = outlet
+    this.#window = Math.min(this.#limits.window, outlet.receiveMaximum)
+    this.#resent = 0
     this.absentSince = 0
     this.#resending = this.inflight.values()
+    this.#held = undefined
     this.pump()
   }
 
   detach(): void {
     this.#outlet = undefined
-    this.#resending = undefined
+    this.#resending = this.#held = undefined
   }
 
   /** Characters of all its filters. */
@@ -206,41 +124,115 @@ export class Session {
   /** Permissions have changed. */
   narrow(): void {
     for (const subscription of this.subscriptions.values()) {
-      subscription.reach = reachOf(this.access, subscription.filter)
+      subscription.reach = reachOf(this.access, topicsOf(subscription))
     }
   }
 
-  /** Hands a message on at `qos`; returns what now waits for an acknowledgement, if anything. The caller journals it. */
-  deliver(delivery: Delivery, qos: QoS): Queued | undefined {
+  /** Is what is queued next at the cost of what was queued first? */
+  get full(): boolean {
+    return this.unsent.length >= this.#limits.messages || this.#unsentBytes >= this.#limits.bytes
+  }
+
+  /** Looks in one of the next turns whether there is something to send. */
+  wake(): void {
+    this.#host.later(this)
+  }
+
+  /** The groups it shares with. */
+  get groups(): readonly Group[] {
+    return this.shared ? [...this.shared].flatMap(({ group }) => group ?? []) : []
+  }
+
+  /** How much it has of a group, waiting or unacknowledged. */
+  has(group: Group): number {
+    return this.#ofGroups?.get(group) ?? 0
+  }
+
+  /** The group of that name that it has messages of, member or not. */
+  groupOf(key: string): Group | undefined {
+    for (const group of this.#ofGroups?.keys() ?? []) if (group.key === key) return group
+    return undefined
+  }
+
+  /** What it has to do before what comes next: unacknowledged and waiting. */
+  get load(): number {
+    return this.inflight.size + this.unsent.length
+  }
+
+  /**
+   * Hands a message on at `qos`; returns what now waits for an acknowledgement, if anything. The caller journals it.
+   * `retain`, `ids` and `group` as in {@link Enqueued}.
+   */
+  deliver(delivery: Delivery, qos: QoS, retain = false, ids?: readonly number[], group?: Group): Queued | undefined {
     const outlet = this.#outlet
     if (qos === 0) {
-      outlet?.offer(delivery.encoded.qos0(false))
+      outlet?.offer(delivery.encoded, retain, ids)
       return undefined
     }
     if (!outlet && !this.durable) return undefined
-    const { topic, payload, at, order, clientId } = delivery
-    const entry = this.enqueue({ topic, payload, qos, retain: false, at, order, clientId })
-    if (
-      outlet &&
-      !this.#resending &&
-      this.unsent.length === 1 &&
-      this.inflight.size < this.#limits.window &&
-      outlet.roomy
-    ) {
-      this.#take()
-      this.#send(outlet, entry, delivery.encoded)
-    } else this.#trim(at)
-    return entry
+    const { topic, payload, at, order, clientId, properties, expiresAt } = delivery
+    const entry = this.enqueue({ topic, payload, qos, retain, at, order, clientId, properties, expiresAt, ids, group })
+    if (!outlet || this.#resending || this.unsent.length > 1 || this.inflight.size >= this.#window || !outlet.roomy) {
+      this.#trim(at)
+      return entry
+    }
+    this.#take()
+    if (this.#send(outlet, entry, delivery.encoded)) return entry
+    this.#drop(entry, 'too_large')
+    return undefined
   }
 
   /** Puts a message at the end of the queue, and does nothing else. */
-  enqueue(message: Omit<Queued, 'n' | 'packetId' | 'released'>, n = this.#number + 1): Queued {
-    // Spelled out: made by a spread it takes ten times as long, and more memory.
-    const { topic, payload, qos, retain, at, order, clientId } = message
-    const entry: Queued = { n, topic, payload, qos, retain, at, order, clientId, packetId: 0, released: false }
-    this.#number = Math.max(this.#number, n)
+  enqueue(message: Enqueued, n = this.#number + 1): Queued {
+    const entry = this.#entry(message, n)
     this.unsent.push(entry)
     this.#unsentBytes += sizeOf(entry)
+    const { group } = entry
+    if (group) {
+      this.#ofGroups ??= new Map()
+      this.#ofGroups.set(group, this.has(group) + 1)
+    }
+    return entry
+  }
+
+  /** Remembers a message that another member of its group has. The caller journals it as queued here. */
+  lend(message: Enqueued): Queued {
+    return this.keep(this.#entry(message, this.#number + 1))
+  }
+
+  /** Goes on remembering what another member has taken over. */
+  keep(entry: Queued): Queued {
+    this.lent ??= new Set()
+    this.lent.add(entry)
+    return entry
+  }
+
+  /** The other member has delivered it. */
+  returned(entry: Queued): void {
+    if (this.lent?.delete(entry)) this.#host.moved(this, entry)
+  }
+
+  #entry(message: Enqueued, n: number): Queued {
+    // Spelled out: made by a spread it takes ten times as long, and more memory.
+    const { topic, payload, qos, retain, at, order, clientId, properties, expiresAt, ids, group } = message
+    const entry: Queued = {
+      n,
+      topic,
+      payload,
+      qos,
+      retain,
+      at,
+      order,
+      clientId,
+      properties,
+      expiresAt,
+      ids,
+      group,
+      packetId: 0,
+      released: false,
+      returned: undefined,
+    }
+    this.#number = Math.max(this.#number, n)
     return entry
   }
 
@@ -264,62 +256,133 @@ export class Session {
   pump(): void {
     const outlet = this.#outlet
     if (!outlet || !this.#resend(outlet)) return
-    while (this.inflight.size < this.#limits.window && outlet.roomy) {
+    while (this.inflight.size < this.#window && outlet.roomy) {
       const entry = this.#take()
       if (!entry) {
-        if (!this.#pumpRetained(outlet)) return
-      } else if (this.#isOld(entry, this.#host.now())) this.#host.dropped(this, entry, 'queue')
-      else if (!this.mayReceive(entry.topic)) this.#host.dropped(this, entry, 'not_permitted')
-      else {
-        this.#send(outlet, entry, new EncodedPublish(entry.topic, entry.payload))
-        this.#host.sent(this, entry)
+        const more = (this.shared !== undefined && this.#host.inherit(this)) || this.#pumpRetained(outlet)
+        if (!more) return
+        continue
       }
+      const fault = this.#faultOf(entry)
+      if (fault) this.#drop(entry, fault)
+      else if (this.#send(outlet, entry, encodedOf(entry))) this.#host.sent(this, entry)
+      else this.#drop(entry, 'too_large')
     }
   }
 
-  /** True when all of it is sent again. */
+  /** What was taken out of the queue goes undelivered. */
+  #drop(entry: Queued, why: Undelivered): void {
+    this.#host.dropped(this, entry, why)
+    this.#over(entry)
+  }
+
+  /** It is not here any more, and with nobody else. */
+  #over(entry: Queued): void {
+    this.#forget(entry)
+    entry.returned?.()
+  }
+
+  /** It is not here any more. */
+  #forget(entry: Queued): void {
+    if (this.#numbering.size > 0) this.#numbering.delete(entry)
+    if (this.#unnumbered.size > 0) this.#unnumbered.delete(entry)
+    if (this.#unwritten.size > 0) this.#unwritten.delete(entry)
+    const { group } = entry
+    if (!group) return
+    const left = this.has(group) - 1
+    if (left > 0) this.#ofGroups?.set(group, left)
+    else {
+      this.#ofGroups?.delete(group)
+      group.absent.delete(this)
+    }
+  }
+
+  /** Why something that waited is not to be sent any more. */
+  #faultOf(entry: Queued): Undelivered | undefined {
+    const now = this.#host.now()
+    if (isExpired(entry, now)) return 'expired'
+    if (this.#isOld(entry, now)) return 'queue'
+    return this.mayReceive(entry.topic) ? undefined : 'not_permitted'
+  }
+
+  /** True when all of it is sent again. No more at a time than the client takes. [MQTT-3.3.4-9] */
   #resend(outlet: Outlet): boolean {
     while (this.#resending) {
-      if (!outlet.roomy) return false
-      const { done, value: entry } = this.#resending.next()
-      if (done) this.#resending = undefined
-      else if (this.#numbering.has(entry)) continue
-      else if (this.#unnumbered.delete(entry)) this.#sendWhenNumbered(entry)
-      else if (!entry.released && !this.mayReceive(entry.topic)) {
-        this.inflight.delete(entry.packetId)
-        this.#host.acknowledged(this, entry.packetId)
-        this.#host.dropped(this, entry, 'not_permitted')
-      } else if (!entry.released) this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), true)
+      if (!outlet.roomy || this.#resent >= this.#window) return false
+      const entry = this.#held ?? (this.#resending.next().value as Queued | undefined)
+      this.#held = undefined
+      if (!entry) this.#resending = undefined
+      else if (this.inflight.get(entry.packetId) !== entry) continue
+      else if (this.#numbering.has(entry)) {
+        this.#held = entry
+        return false
+      } else if (this.#unnumbered.delete(entry)) {
+        this.#resent++
+        this.#sendWhenNumbered(entry)
+      } else if (!entry.released) this.#resendPublish(outlet, entry)
       // PUBREL is sent when the journal has it.
       else if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
     }
     return true
   }
 
-  /** PUBACK. Returns what is wrong with it, if anything; one for nothing known is late, and nothing. */
-  acknowledge(packetId: number): string | undefined {
+  #resendPublish(outlet: Outlet, entry: Queued): void {
+    const isFirst = this.#unwritten.delete(entry)
+    // A QoS 2 message that was sent once does not expire. [MQTT-4.3.3-7]
+    if ((entry.qos === 1 || isFirst) && isExpired(entry, this.#host.now())) this.#giveUp(entry, 'expired', isFirst)
+    else if (!this.mayReceive(entry.topic)) this.#giveUp(entry, 'not_permitted', isFirst)
+    else if (this.#write(outlet, entry, !isFirst)) this.#resent++
+    else this.#giveUp(entry, 'too_large', isFirst)
+  }
+
+  /** What has a packet id will not be sent, or not again. */
+  #giveUp(entry: Queued, why: Undelivered, isUnsent: boolean): void {
+    this.#host.dropped(this, entry, why)
+    if (entry.qos === 2 && !isUnsent) {
+      // The client may have it, and remembers the packet id until PUBREL.
+      this.#release(entry)
+      return
+    }
+    this.inflight.delete(entry.packetId)
+    this.#host.acknowledged(this, entry.packetId)
+    this.#over(entry)
+  }
+
+  /**
+   * PUBACK. Returns what is wrong with it, if anything; one for nothing known is late, and nothing. `isRefused`: the
+   * client does not want it, and gets it no more. [MQTT-4.3.2-4]
+   */
+  acknowledge(packetId: number, isRefused = false): string | undefined {
     const entry = this.inflight.get(packetId)
     if (!entry) return undefined
     if (entry.qos !== 1) return `PUBACK for the QoS 2 publish ${packetId}`
+    if (isRefused) this.#host.dropped(this, entry, 'client_refused')
     this.clear(packetId)
     return undefined
   }
 
   /** PUBREC: what comes next is PUBREL, also for an id that is not known any more. [MQTT-4.3.3-1] */
-  received(packetId: number): string | undefined {
+  received(packetId: number, isRefused = false): string | undefined {
     const entry = this.inflight.get(packetId)
     if (entry?.qos === 1) return `PUBREC for the QoS 1 publish ${packetId}`
-    const release = () => this.#outlet?.writeAck(packetType.pubrel, packetId)
-    if (entry) {
-      entry.released = true
-      this.#releasing.add(packetId)
-      this.#host.released(this, packetId, error => {
-        this.#releasing.delete(packetId)
-        if (error) this.#outlet?.end()
-        else release()
-      })
-    } else release()
+    if (entry && isRefused) {
+      if (entry.released) return undefined
+      this.#host.dropped(this, entry, 'client_refused')
+      this.clear(packetId)
+    } else if (entry) this.#release(entry)
+    else if (!isRefused) this.#outlet?.writeAck(packetType.pubrel, packetId, reasonCode.packetIdNotFound)
     return undefined
+  }
+
+  #release(entry: Queued): void {
+    const { packetId } = entry
+    entry.released = true
+    this.#releasing.add(packetId)
+    this.#host.released(this, packetId, error => {
+      this.#releasing.delete(packetId)
+      if (error) this.#outlet?.end(journalFault)
+      else this.#outlet?.writeAck(packetType.pubrel, packetId)
+    })
   }
 
   /** PUBCOMP. */
@@ -339,8 +402,19 @@ export class Session {
     this.inflight.set(packetId, entry)
   }
 
+  /** It goes out of the queue, as the journal remembers it. */
   drop(entry: Queued): void {
-    if (this.unsent.remove(entry)) this.#unsentBytes -= sizeOf(entry)
+    if (!this.unsent.remove(entry)) return
+    this.#unsentBytes -= sizeOf(entry)
+    this.#forget(entry)
+  }
+
+  /** It was acknowledged, as the journal remembers it. */
+  acknowledged(packetId: number): void {
+    const entry = this.inflight.get(packetId)
+    if (!entry) return
+    this.inflight.delete(packetId)
+    this.#forget(entry)
   }
 
   /** Lets go of what has been queued for longer than it may. */
@@ -351,9 +425,39 @@ export class Session {
 
   /** Whatever it was, the client has it. */
   clear(packetId: number): void {
+    const entry = this.inflight.get(packetId)
     this.inflight.delete(packetId)
+    if (this.#resent > 0) this.#resent--
     this.#host.acknowledged(this, packetId)
+    if (entry) this.#over(entry)
     this.pump()
+  }
+
+  /**
+   * Takes out what another member of the group may have instead, at most so many: what is waiting, and without a
+   * connection also what is in flight. QoS 2 that was sent stays. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+   */
+  give(group: Group, most = Infinity, mayHave: (entry: Queued) => boolean = () => true): readonly Queued[] {
+    if (this.has(group) === 0) return []
+    const given: Queued[] = []
+    const isGiven = (entry: Queued) => entry.group === group && mayHave(entry)
+    if (!this.attached) {
+      for (const entry of this.inflight.values()) {
+        if (given.length === most) break
+        if ((entry.qos === 1 || this.#isUnsent(entry)) && isGiven(entry)) given.push(entry)
+      }
+      for (const { packetId } of given) this.inflight.delete(packetId)
+    }
+    const waiting = this.unsent.removeWhere(isGiven, most - given.length)
+    for (const entry of waiting) this.#unsentBytes -= sizeOf(entry)
+    given.push(...waiting)
+    for (const entry of given) this.#forget(entry)
+    return given
+  }
+
+  /** It has its packet id, and was never sent. */
+  #isUnsent(entry: Queued): boolean {
+    return this.#numbering.has(entry) || this.#unnumbered.has(entry) || this.#unwritten.has(entry)
   }
 
   #pumpRetained(outlet: Outlet): boolean {
@@ -369,23 +473,25 @@ export class Session {
       this.#host.later(this)
       return false
     }
-    const { topic, payload, qos, clientId } = next.value
+    const { topic, payload, qos, clientId, properties, expiresAt } = next.value
     // It was readable when it was asked for.
     if (!this.mayReceive(topic)) {
       this.#host.later(this)
       return false
     }
-    const encoded = new EncodedPublish(topic, payload)
+    const ids = this.subscriptions.get(first[0])?.ids
+    const encoded = new EncodedPublish(topic, payload, properties, expiresAt)
     if (qos === 0) {
-      outlet.offer(encoded.qos0(true))
+      outlet.offer(encoded, true, ids)
       return true
     }
     const host = this.#host
     const [at, order] = [host.now(), host.nextOrder()]
-    const entry = this.enqueue({ topic, payload, qos, retain: true, at, order, clientId })
+    const message = { topic, payload, qos, retain: true, at, order, clientId, properties, expiresAt }
+    const entry = this.enqueue({ ...message, ids, group: undefined })
     this.#take()
-    this.#send(outlet, entry, encoded)
-    this.#host.queued(this, entry)
+    if (this.#send(outlet, entry, encoded)) host.queued(this, entry)
+    else this.#drop(entry, 'too_large')
     return true
   }
 
@@ -395,37 +501,55 @@ export class Session {
     return entry
   }
 
-  #send(outlet: Outlet, entry: Queued, encoded: EncodedPublish): void {
+  /** False: it is larger than the client takes. */
+  #send(outlet: Outlet, entry: Queued, encoded: EncodedPublish): boolean {
     // An id still in flight is not given twice. [MQTT-2.3.1-2]
     let id = this.#lastId
     do id = (id % 65_535) + 1
     while (this.inflight.has(id))
     this.#lastId = id
     entry.packetId = id
-    this.inflight.set(id, entry)
     // What comes after one that waits waits with it, to stay in order.
     const waits = this.durable && (entry.qos === 2 || this.#numbering.size > 0)
     if (waits) this.#sendWhenNumbered(entry)
-    else this.#write(outlet, entry, encoded, false)
+    else if (!outlet.publish(encoded, this.#sending(entry), false)) {
+      entry.packetId = 0
+      return false
+    }
+    this.inflight.set(id, entry)
+    return true
   }
 
   /** The client remembers a QoS 2 packet id for longer than this process may live: so must the journal. [MQTT-4.3.3-1] */
   #sendWhenNumbered(entry: Queued): void {
+    const meant = this.#outlet
     this.#numbering.add(entry)
     this.#host.kept(error => {
-      this.#numbering.delete(entry)
-      const outlet = this.#outlet
+      if (!this.#numbering.delete(entry)) return
       if (error) {
         this.#unnumbered.add(entry)
-        outlet?.end()
-      } else if (outlet && this.inflight.get(entry.packetId) === entry) {
-        this.#write(outlet, entry, new EncodedPublish(entry.topic, entry.payload), false)
+        this.#outlet?.end(journalFault)
+      } else if (!meant || meant !== this.#outlet) {
+        // It is sent with what is sent again, which may wait for it.
+        this.#unwritten.add(entry)
+        this.pump()
+      } else if (!this.#write(meant, entry, false)) {
+        this.#giveUp(entry, 'too_large', true)
+        this.#host.later(this)
       }
     })
   }
 
-  #write(outlet: Outlet, { qos, packetId, retain }: Queued, encoded: EncodedPublish, dup: boolean): void {
-    outlet.publish(encoded.qos12(qos, packetId, retain, dup))
+  /** False: it is larger than the client takes. */
+  #write(outlet: Outlet, entry: Queued, dup: boolean): boolean {
+    return outlet.publish(encodedOf(entry), this.#sending(entry), dup)
+  }
+
+  /** Of a shared subscription it is for each member as that has asked for. */
+  #sending(entry: Queued): Sending {
+    const { group, qos, packetId, retain, ids } = entry
+    if (!group || !retain) return entry
+    return { qos, packetId, ids, retain: this.subscriptions.get(group.key)?.asPublished === true }
   }
 
   /** The queue keeps its newest: the oldest goes, never one in flight. */
@@ -437,7 +561,7 @@ export class Session {
 
   #dropOldest(): void {
     const entry = this.#take()
-    if (entry) this.#host.dropped(this, entry, 'queue')
+    if (entry) this.#drop(entry, 'queue')
   }
 
   #isOld(entry: Queued, now: number): boolean {
@@ -445,47 +569,5 @@ export class Session {
   }
 }
 
-function sizeOf({ topic, payload }: Queued): number {
-  return topic.length + payload.length + 100
-}
-
-/** First in, first out, in constant time. */
-export class Fifo<T> implements Iterable<T> {
-  #items: (T | undefined)[] = []
-  #head = 0
-
-  get length(): number {
-    return this.#items.length - this.#head
-  }
-
-  get first(): T | undefined {
-    return this.#items[this.#head]
-  }
-
-  push(item: T): void {
-    this.#items.push(item)
-  }
-
-  shift(): T | undefined {
-    const item = this.#items[this.#head]
-    if (item === undefined) return undefined
-    this.#items[this.#head++] = undefined
-    if (this.#head > 32 && this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head)
-      this.#head = 0
-    }
-    return item
-  }
-
-  /** Takes one out wherever it is: fast for the first, slow for others. */
-  remove(item: T): boolean {
-    if (this.first === item) return this.shift() !== undefined
-    const at = this.#items.indexOf(item, this.#head)
-    if (at >= 0) this.#items.splice(at, 1)
-    return at >= 0
-  }
-
-  *[Symbol.iterator](): Iterator<T> {
-    for (let i = this.#head; i < this.#items.length; i++) yield this.#items[i] as T
-  }
-}
+/** What our own disk has refused. */
+const journalFault: Fault = { code: reasonCode.unspecified, reason: 'what is to outlive a crash could not be written' }

@@ -1,12 +1,27 @@
 import type { Access } from '../auth/rules.js'
+import { HubError } from '../errors.js'
 import type { QoS } from '../model.js'
+import { Delivery, isExpired, type Queued } from './delivery.js'
+import type { QueuedIn } from './emitter.js'
+import { HandOver } from './hand-over.js'
+import { LastWills, type LastWillsOptions } from './last-wills.js'
 import { atMost, type Retained } from './retained.js'
-import { Delivery, type Queued, type QueueLimits, reachOf, Session, type SessionHost, spooled } from './session.js'
+import { Session, spooled } from './session.js'
+import type { QueueLimits, SessionHost, Undelivered } from './session-host.js'
 import { SessionJournal } from './session-journal.js'
 import { head, type JournalRecord } from './session-records.js'
-import { isJournalled, type Published, SessionState, willRecord } from './session-state.js'
+import {
+  isJournalled,
+  openRecord,
+  type Published,
+  queuedFor,
+  recordedSubscription,
+  SessionState,
+  type Subscribing,
+} from './session-state.js'
+import { reachOf } from './subscription.js'
 
-export type Dropped = 'queue' | 'sessions' | 'session_age' | 'retained' | 'not_permitted'
+export type Dropped = Undelivered | 'sessions' | 'session_age' | 'retained'
 
 export interface SessionsOptions {
   readonly dir: string
@@ -23,13 +38,27 @@ export interface SessionsOptions {
   readonly now: () => number
   /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */
   readonly dropped: (what: Dropped, clientId: string) => void
+  /** As in {@link LastWillsOptions}. */
+  readonly willDue: LastWillsOptions['due']
   readonly warn: (sentence: string) => void
 }
+
+/** How a connection begins a session, in MQTT 5's words. */
+export interface Opening {
+  /** Without what was left of an earlier one. */
+  readonly clean: boolean
+  /** Seconds that it outlives the connection; Infinity: for ever. */
+  readonly expiry: number
+  readonly user?: string
+}
+
+/** Retained messages that are looked at in a second, whether they have expired. */
+const sweptAtOnce = 10_000
 
 const pumpedInTurn = 8
 
 /** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
-const maxIncoming = 1_000
+export const mostIncoming = 1_000
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
@@ -49,6 +78,8 @@ export class Sessions {
   readonly #state: SessionState
   readonly #durable: SessionHost
   readonly #passing: SessionHost
+  readonly #handOver: HandOver
+  readonly wills: LastWills
   #order = 0
   #marked = 0
   /** Who waits for the journal to have what was recorded in this turn. */
@@ -79,10 +110,16 @@ export class Sessions {
       },
       kept: done => this.#whenKept(done),
       acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
-      dropped: (session, { n }, why) => {
-        record(session, { t: 'drop', c: session.clientId, n })
+      dropped: (session, entry, why) => {
+        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
+        record(session, { t: 'drop', c: session.clientId, n: entry.n })
         options.dropped(why, session.clientId)
       },
+      moved: (session, { n, packetId: m }) => {
+        const { clientId: c } = session
+        record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
+      },
+      inherit: session => this.#handOver.inherit(session),
     }
     const nothing = () => {}
     this.#passing = {
@@ -94,9 +131,26 @@ export class Sessions {
       released: (_session, _packetId, done) => done(),
       kept: done => done(),
       acknowledged: nothing,
-      dropped: ({ clientId }, _entry, why) => options.dropped(why, clientId),
+      dropped: (session, entry, why) => {
+        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
+        options.dropped(why, session.clientId)
+      },
+      moved: nothing,
+      inherit: session => this.#handOver.inherit(session),
     }
     this.#state = new SessionState(options.queue, this.#durable)
+    this.#handOver = new HandOver({
+      emitter: this.#state.emitter,
+      nextOrder,
+      queued: (queued, message) => this.#recordQueued(queued, message, 0),
+      moved: (session, entry) => (session.durable ? this.#durable : this.#passing).moved(session, entry),
+    })
+    this.wills = new LastWills({
+      state: this.#state,
+      now,
+      record: (record, payload) => this.#record(record, payload),
+      due: options.willDue,
+    })
     this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#state.snapshot() })
   }
 
@@ -108,11 +162,14 @@ export class Sessions {
     for (const session of this.#state.sessions.values()) {
       if (session.absentSince > 0) continue
       session.absentSince = now()
-      this.#recordOpen(session)
+      this.#record(openRecord(session))
     }
     this.reconsider()
     const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
-    for (const session of longest) this.#state.absent.add(session)
+    for (const session of longest) {
+      this.#state.absent.add(session)
+      for (const group of session.groups) group.hold(session)
+    }
     this.#makeRoom()
     for (const sequence of this.#state.queuedBefore)
       if (sequence <= this.#state.applied) this.#state.queuedBefore.delete(sequence)
@@ -120,6 +177,7 @@ export class Sessions {
     this.#timer = setInterval(() => {
       this.#mark()
       this.expire()
+      this.wills.publishDue()
     }, 1_000).unref()
   }
 
@@ -163,12 +221,23 @@ export class Sessions {
   publish(message: Published, sequence: number): void {
     if (message.retain) this.#retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
-    const { topic, payload, qos, clientId } = message
-    const found = this.#state.emitter.find(topic)
-    if (found.length === 0) return
-    const delivery = new Delivery(topic, payload, qos, clientId, this.#options.now(), ++this.#order)
-    const queued = this.#state.emitter.emit(delivery, found)
-    if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
+    const { emitter } = this.#state
+    const found = emitter.find(message.topic)
+    const shared = emitter.findShared(message.topic)
+    if (found.length === 0 && shared.length === 0) return
+    const at = this.#options.now()
+    if (isExpired(message, at)) {
+      this.#options.dropped('expired', message.clientId)
+      return
+    }
+    const delivery = new Delivery(message, at, ++this.#order)
+    const queued = found.length > 0 ? emitter.emit(delivery, found) : []
+    if (shared.length === 0) {
+      if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
+      return
+    }
+    const all = [...queued, ...emitter.emitShared(delivery, shared)]
+    if (all.length > 0) this.#recordQueued(all, delivery, sequence)
   }
 
   // — sessions —
@@ -182,42 +251,57 @@ export class Sessions {
     return this.#state.sessions.get(clientId)
   }
 
-  /** The session a connection of `user` begins with: a new one, or for `clean` false the one it had. [MQTT-3.1.2-4] [MQTT-3.1.2-6] */
-  open(clientId: string, clean: boolean, user = ''): { session: Session; present: boolean } {
-    const { queue } = this.#options
-    if (clean) {
-      this.forget(clientId)
-      const session = new Session(clientId, false, queue, this.#passing)
+  /**
+   * The session a connection of `user` begins with: a new one, or unless `clean` the one it had. [MQTT-3.1.2-4]
+   * [MQTT-3.1.2-5] One with `expiry` 0 ends with the connection.
+   */
+  open(clientId: string, { clean, expiry, user = '' }: Opening): { session: Session; present: boolean } {
+    const left = this.#state.sessions.get(clientId)
+    // What somebody else began is not handed on; of before there were users, it is.
+    const isOthers = left && left.user !== '' && left.user !== user && this.#options.access?.(user, clientId)
+    if (left && this.#isOver(left)) this.#outlived(left)
+    else if (left && (clean || isOthers)) this.forget(clientId)
+    else this.wills.back(clientId, left !== undefined)
+    const known = this.#state.sessions.get(clientId)
+    if (!known && expiry === 0) {
+      const session = new Session(clientId, false, this.#options.queue, this.#passing)
       session.user = user
+      session.expiry = 0
       this.permit(session)
       return { session, present: false }
     }
-    const left = this.#state.sessions.get(clientId)
-    // What somebody else began is not handed on; of before there were users, it is.
-    if (left && left.user !== '' && left.user !== user && this.#options.access?.(user, clientId)) this.forget(clientId)
-    const known = this.#state.sessions.get(clientId)
     const session = known ?? this.#state.create(clientId)
     this.#state.absent.delete(session)
+    for (const group of session.groups) group.absent.delete(session)
     session.absentSince = 0
     session.user = user
+    session.expiry = expiry
     this.permit(session)
-    this.#recordOpen(session)
+    this.#record(openRecord(session))
     if (!known) this.#makeRoom()
     return { session, present: known !== undefined }
+  }
+
+  /** How long the session is to be kept when its connection is over, in seconds; what is not kept now cannot be. */
+  setExpiry(session: Session, expiry: number): void {
+    session.expiry = expiry
+    if (this.#isKept(session)) this.#record(openRecord(session))
   }
 
   /** Its connection is over. */
   leave(session: Session): void {
     session.detach()
-    if (!session.durable) {
-      for (const subscription of session.subscriptions.values()) this.#state.emitter.remove(subscription)
-      session.subscriptions.clear()
-    } else if (this.#state.sessions.get(session.clientId) === session && !this.#state.absent.has(session)) {
+    const isKept = this.#isKept(session)
+    if (!isKept || session.expiry === 0) {
+      if (isKept) this.forget(session.clientId)
+      else if (!session.durable) this.#end(session)
+    } else if (!this.#state.absent.has(session)) {
       session.absentSince = this.#options.now()
       this.#state.absent.add(session)
-      this.#recordOpen(session)
+      this.#record(openRecord(session))
       // Without what was remembered of its topics: there may be a hundred thousand who are away.
       session.access = this.#options.access?.(session.user, session.clientId)
+      for (const group of session.groups) group.hold(session)
     }
   }
 
@@ -230,23 +314,47 @@ export class Sessions {
   permit(session: Session): void {
     session.access = this.#options.access?.(session.user, session.clientId)
     session.narrow()
+    if (session.shared && session.attached) session.wake()
   }
 
-  /** Ends a durable session. */
+  /** Ends a durable session. Its will, if that waits, is due. */
   forget(clientId: string): void {
-    if (this.#state.remove(clientId)) this.#record({ t: 'forget', c: clientId })
+    const session = this.#state.sessions.get(clientId)
+    if (!session) return
+    this.#end(session)
+    this.#state.remove(clientId)
+    this.#record({ t: 'forget', c: clientId })
+    this.wills.back(clientId, false)
   }
 
-  subscribe(session: Session, filter: string, qos: QoS): void {
+  subscribe(session: Session, subscribing: Subscribing): void {
     if (session.durable && !this.#isKept(session)) return
-    this.#state.subscribe(session, filter, qos)
-    if (session.durable) this.#record({ t: 'sub', c: session.clientId, s: [{ topic: filter, qos }] })
+    this.#state.subscribe(session, subscribing)
+    const subscription = session.subscriptions.get(subscribing.filter)
+    if (!subscription) return
+    if (subscription.group) session.wake()
+    if (session.durable) this.#record({ t: 'sub', c: session.clientId, s: [recordedSubscription(subscription)] })
   }
 
-  unsubscribe(session: Session, filter: string): void {
-    if (this.#state.unsubscribe(session, filter) && this.#isKept(session)) {
-      this.#record({ t: 'unsub', c: session.clientId, f: [filter] })
-    }
+  /** False: there was no such subscription. */
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = this.#state.unsubscribe(session, filter)
+    if (!subscription) return false
+    if (subscription.group) this.#handOver.left(subscription.group, session)
+    if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.clientId, f: [filter] })
+    return true
+  }
+
+  /** What was sent with QoS 2 goes to nobody else. [MQTT-4.8.2-5] */
+  #mayPass({ group, qos, packetId }: Queued): boolean {
+    return group !== undefined && (qos === 1 || packetId === 0)
+  }
+
+  /** The session is over: what it has of its groups goes to other members. */
+  #end(session: Session): void {
+    const { groups } = session
+    this.#state.unsubscribeAll(session)
+    for (const group of groups) this.#handOver.left(group, session)
   }
 
   /** The subscriptions that a publish to this topic would reach, each. */
@@ -255,17 +363,11 @@ export class Sessions {
   }
 
   /** Queues a message for one durable session, whatever it subscribes to. */
-  enqueue(session: Session, { topic, payload, qos, retain, clientId }: Published): Queued {
-    const at = this.#options.now()
-    const entry = session.enqueue({
-      topic,
-      payload: Buffer.from(payload),
-      qos: qos === 2 ? 2 : 1,
-      retain,
-      at,
-      order: ++this.#order,
-      clientId,
-    })
+  enqueue(session: Session, message: Published): Queued {
+    const [at, order] = [this.#options.now(), ++this.#order]
+    const payload = Buffer.from(message.payload)
+    const qos = message.qos === 2 ? 2 : 1
+    const entry = session.enqueue({ ...message, payload, qos, at, order, ids: undefined, group: undefined })
     this.#durable.queued(session, entry)
     return entry
   }
@@ -278,21 +380,30 @@ export class Sessions {
   /** Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] */
   offerRetained(session: Session, filter: string, qos: QoS): void {
     const found = atMost(qos, this.#state.retainedOf(filter).search(filter))
-    session.offerRetained(filter, reachOf(session.access, filter) === 'all' ? found : permitted(session, found))
+    const others = session.subscriptions.get(filter)?.noLocal ? notOf(session.clientId, found) : found
+    session.offerRetained(filter, reachOf(session.access, filter) === 'all' ? others : permitted(session, others))
   }
 
   /** Lets go of what is too old. */
   expire(): void {
-    const { sessionAgeMs, queue, now, dropped } = this.#options
+    const { queue, now } = this.#options
+    for (const session of this.#state.absent) if (this.#isOver(session)) this.#outlived(session)
     const time = now()
-    if (sessionAgeMs > 0) {
-      for (const session of this.#state.absent) {
-        if (time - session.absentSince < sessionAgeMs) break
-        this.forget(session.clientId)
-        dropped('session_age', session.clientId)
-      }
-    }
     if (queue.ageMs > 0) for (const session of this.#state.absent) session.expire(time)
+    this.#state.retained.sweep(sweptAtOnce)
+  }
+
+  /** One that was to end with its connection is not given up. */
+  #outlived({ clientId, expiry }: Session): void {
+    this.forget(clientId)
+    if (expiry > 0) this.#options.dropped('session_age', clientId)
+  }
+
+  /** It was absent for longer than it may be: than it asked for, or than the hub keeps any. */
+  #isOver({ absentSince, expiry }: Session): boolean {
+    if (absentSince === 0) return false
+    const { sessionAgeMs, now } = this.#options
+    return now() - absentSince >= Math.min(expiry * 1_000, sessionAgeMs || Infinity)
   }
 
   // — QoS 2 of the client —
@@ -318,8 +429,8 @@ export class Sessions {
       accepting.push(done)
       return
     }
-    if (session.incoming.size + session.accepting.size >= maxIncoming) {
-      done(new Error(`more than ${maxIncoming} QoS 2 publishes are waiting for their PUBREL`))
+    if (session.incoming.size + session.accepting.size >= mostIncoming) {
+      done(new HubError('too_many', `more than ${mostIncoming} QoS 2 publishes are waiting for their PUBREL`))
       return
     }
     const waiting = [done]
@@ -337,11 +448,18 @@ export class Sessions {
   }
 
   /** PUBREL came. `done` runs when the release is on disk: after PUBCOMP the client may use the packet id again. */
-  release(session: Session, packetId: number, done: (error?: Error) => void): void {
-    session.incoming.delete(packetId)
+  release(session: Session, packetId: number, done: (error?: Error, isKnown?: boolean) => void): void {
+    // It came before its PUBREC: first that, then what ends it.
+    const accepting = session.accepting.get(packetId)
+    if (accepting) {
+      accepting.push(error => (error ? done(error) : this.release(session, packetId, done)))
+      return
+    }
+    const isKnown = session.incoming.delete(packetId)
     // Also when it was released before: that may still be on its way to the disk.
-    if (this.#isKept(session)) this.#record({ t: 'out', c: session.clientId, m: packetId }, undefined, done)
-    else done()
+    const released = (error?: Error) => done(error, isKnown)
+    if (this.#isKept(session)) this.#record({ t: 'out', c: session.clientId, m: packetId }, undefined, released)
+    else released()
   }
 
   clearIncoming(session: Session): void {
@@ -354,29 +472,6 @@ export class Sessions {
   recoverIncoming(clientId: string, packetId: number): void {
     const session = this.#state.sessions.get(clientId)
     if (session) this.received(session, packetId)
-  }
-
-  // — wills —
-
-  putWill(will: Published): void {
-    this.#state.wills.set(will.clientId, { ...will, payload: Buffer.from(will.payload) })
-    this.#record(willRecord(will.clientId, will), will.payload)
-  }
-
-  deleteWill(clientId: string): Published | undefined {
-    const will = this.#state.wills.get(clientId)
-    if (!will) return undefined
-    this.#state.wills.delete(clientId)
-    this.#record({ t: 'unwill', c: clientId })
-    return will
-  }
-
-  will(clientId: string): Published | undefined {
-    return this.#state.wills.get(clientId)
-  }
-
-  wills(): readonly Published[] {
-    return [...this.#state.wills.values()]
   }
 
   // — retained —
@@ -416,8 +511,11 @@ export class Sessions {
   }
 
   readonly #pumpSome = (): void => {
-    const some = [...this.#later].slice(0, pumpedInTurn)
-    for (const session of some) this.#later.delete(session)
+    const some: Session[] = []
+    for (const session of this.#later) {
+      this.#later.delete(session)
+      if (some.push(session) === pumpedInTurn) break
+    }
     const isLeft = this.#later.size > 0
     for (const session of some) session.pump()
     if (isLeft) setImmediate(this.#pumpSome)
@@ -432,10 +530,6 @@ export class Sessions {
   }
 
   // — the journal —
-
-  #recordOpen({ clientId: c, absentSince: a, user: u }: Session): void {
-    this.#record({ t: 'open', c, a, ...(u && { u }) })
-  }
 
   /** Calls `done` when all that is recorded until the end of this turn outlives a crash. */
   #whenKept(done: (error?: Error) => void): void {
@@ -455,14 +549,12 @@ export class Sessions {
     this.#journal.record({ ...record, q: this.#state.applied }, payload, done)
   }
 
-  #recordQueued(
-    queued: readonly { readonly session: Session; readonly entry: Queued }[],
-    { topic, qos, payload, clientId, at }: Pick<Delivery, 'topic' | 'qos' | 'payload' | 'clientId' | 'at'>,
-    sequence: number,
-  ): void {
-    const to = queued.map(({ session, entry: { n, qos: o, packetId: m } }) => ({ c: session.clientId, n, o, m }))
-    const retain = queued[0]?.entry.retain === true
-    this.#record({ t: 'enq', to, x: sequence, a: at, p: { topic, qos, retain, clientId } }, payload)
+  #recordQueued(queued: readonly QueuedIn[], message: Delivery | Queued, sequence: number): void {
+    const to = queued.map(({ session, entry }) => queuedFor(session, entry))
+    const { topic, qos, clientId, properties, expiresAt, at, payload } = message
+    // Who gets it with the RETAIN flag is said of each.
+    const p = head({ topic, qos, retain: false, clientId, properties, expiresAt })
+    this.#record({ t: 'enq', to, x: sequence, a: at, p }, payload)
   }
 
   #mark(): void {
@@ -472,6 +564,11 @@ export class Sessions {
 
 /** Retained messages that may be looked at in a turn without one that may be read. */
 const lookedAt = 256
+
+/** Those of `found` that others have published. [MQTT-3.8.3-3] */
+function* notOf(clientId: string, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
+  for (const message of found) if (message?.clientId !== clientId) yield message
+}
 
 /** Those of `found` that the session may read; undefined is a pause. */
 function* permitted<T extends { readonly topic: string }>(

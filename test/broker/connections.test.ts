@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { Connection, Protocol } from '../../src/broker/connection.js'
 import { Connections, type ConnectionsOptions } from '../../src/broker/connections.js'
-import { packetType } from '../../src/broker/packets.js'
+import { packetType } from '../../src/broker/fields.js'
 import { eventually } from '../harness.js'
 
 const pem = (name: string) => readFileSync(fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url)))
@@ -63,6 +63,8 @@ class Counter implements Protocol {
   }
 
   writable(): void {}
+
+  farewell(): undefined {}
 
   closed(): void {
     this.isClosed = true
@@ -206,7 +208,7 @@ for (const tls of [false, true]) {
       const [counter] = await eventually(() => counters.length === 1 && counters, 'it is there')
       const connection = (counter as Counter).connection
       await eventually(() => {
-        for (let i = 0; i < 1_000; i++) connection.offer(Buffer.alloc(1_000))
+        for (let i = 0; i < 1_000; i++) if (!connection.drops()) connection.publish([Buffer.alloc(1_000)])
         return (counter as Counter).isClosed
       }, 'it is cut off')
       t.ok(dropped() > 1_000, `${dropped()} dropped meanwhile: its outbox was full`)

@@ -1,7 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { Framer, MalformedPacket, type Protocol, packetType } from '../../src/broker/packets.js'
+import { MalformedPacket, packetType } from '../../src/broker/fields.js'
+import { Framer } from '../../src/broker/framer.js'
+import { Mqtt5 } from '../../src/broker/mqtt5.js'
+import type { Protocol } from '../../src/broker/packets.js'
+import type { Connect } from '../../src/broker/wire.js'
 import {
   type Content,
   connectPacket,
@@ -13,6 +17,16 @@ import {
   someConnect,
   somePacket,
 } from '../cases/packets.js'
+import {
+  authFaults,
+  type Content5,
+  connectFaults,
+  faultOf,
+  laterFaults,
+  read5,
+  someConnect5,
+  somePacket5,
+} from '../cases/packets5.js'
 
 /*
  * Streams of packets with something wrong in them, perhaps, in chunks of any size. The same streams again:
@@ -160,5 +174,83 @@ t.test(`${cases} streams, FUZZ_SEED=${seed}`, async t => {
     // The mutations reach deep, and leave enough in one piece.
     t.ok(accepted > cases / 2 && refused > cases / 10, 'both are seen often')
     t.ok(faults.size > 25, `${faults.size} statements broken`)
+  }
+})
+
+const limits5 = { receiveMaximum: 100, maximumPacketSize: limit, topicAliasMaximum: 8 }
+
+/** A stream of MQTT 5 as its connection reads it: each packet, and the fault at its end. */
+function read5All(chunks: readonly Buffer[]): { packets: Content5[]; fault: string | undefined } {
+  const framer = new Framer(limit)
+  const packets: Content5[] = []
+  let wire: Mqtt5 | undefined
+  const fault = faultOf(() => {
+    for (const chunk of chunks) {
+      framer.push(chunk)
+      while (framer.next()) {
+        const { header, buffer, start, end } = framer
+        if (!wire && header >> 4 !== packetType.connect) throw new MalformedPacket('MQTT-3.1.0-1', 'no CONNECT')
+        const content = read5(wire, header, buffer, start, end)
+        if (!content) continue
+        packets.push(content)
+        if (wire) continue
+        const connect = content as Content5 & Connect
+        if (connect.protocol !== 5) throw new MalformedPacket('MQTT-3.1.2-2', 'another version')
+        // As most packets want it.
+        wire = new Mqtt5({ ...connect, sessionExpiry: 1, authentication: { method: 'M', data: undefined } }, limits5)
+      }
+    }
+  })
+  return { packets, fault: fault && `${fault.clause} ${fault.reasonCode} ${fault.message}` }
+}
+
+/** All text and bytes that were made of packets. */
+function weightOf(value: unknown): number {
+  if (typeof value === 'string' || value instanceof Uint8Array) return value.length
+  if (typeof value !== 'object' || value === null) return 1
+  return Object.values(value).reduce((sum: number, one) => sum + weightOf(one), 1)
+}
+
+const cases5 = Math.ceil(cases / 2)
+
+t.test(`${cases5} streams of MQTT 5, FUZZ_SEED=${seed}`, async t => {
+  const random = new Random(seed)
+  const connects = Array.from({ length: 300 }, () => someConnect5(random).bytes)
+  const packets = Array.from({ length: 2_000 }, () => somePacket5(random, 'M').bytes)
+  const malformed = [...connectFaults, ...laterFaults, ...authFaults].map(([, bytes]) => bytes)
+  const faults = new Map<string, number>()
+  let accepted = 0
+  let refused = 0
+  for (let i = 0; i < cases5; i++) {
+    const several = Array.from({ length: random.below(6) }, () => random.pick(packets))
+    if (random.chance(10)) several.push(random.pick(malformed))
+    several.unshift(random.chance(97) ? random.pick(connects) : random.pick(malformed))
+    let stream = random.chance(3) ? random.bytes(random.below(60)) : Buffer.concat(several)
+    // More often than not the CONNECT stays whole, or nothing else would be read.
+    const head = random.chance(60) ? (several[0]?.length ?? 0) : 0
+    for (let times = random.below(4); times > 0; times--) {
+      const rest = mutate(random, stream.subarray(head), random.pick(packets))
+      stream = Buffer.concat([stream.subarray(0, head), rest])
+    }
+
+    const whole = read5All([stream])
+    const cut = read5All(chunksOf(random, stream))
+    accepted += whole.packets.length
+    if (whole.fault) refused++
+    const clause = whole.fault?.split(' ')[0] ?? 'none'
+    faults.set(clause, (faults.get(clause) ?? 0) + 1)
+    // An alias stands for a topic that was read before: not more than the longest for each packet.
+    const isSmall = weightOf(whole.packets) <= 100 + 10 * stream.length + 4_200 * whole.packets.length
+    if (isDeepStrictEqual(cut, whole) && isSmall) continue
+    t.same(cut, whole, `case ${i}: the same in chunks of any size`)
+    t.ok(isSmall, `case ${i}: no more than was sent`)
+    t.comment(`case ${i}: ${stream.toString('hex').slice(0, 2_000)}`)
+    break
+  }
+  t.comment(`${accepted} packets accepted, ${refused} streams refused`)
+  t.comment([...faults].map(([clause, count]) => `${clause}: ${count}`).join(', '))
+  if (cases >= 10_000) {
+    t.ok(accepted > cases5 && refused > cases5 / 10, 'both are seen often')
+    t.ok(faults.size > 40, `${faults.size} statements broken`)
   }
 })

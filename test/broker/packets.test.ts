@@ -4,15 +4,11 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
+import { isServerPacket, MalformedPacket, packetType } from '../../src/broker/fields.js'
+import { Framer } from '../../src/broker/framer.js'
 import {
   connack,
-  EncodedPublish,
-  Framer,
-  isServerPacket,
-  MalformedPacket,
   type Protocol,
-  PublishReader,
-  packetType,
   pingresp,
   readConnect,
   readPacketId,
@@ -22,12 +18,14 @@ import {
   unsuback,
   writeAck,
 } from '../../src/broker/packets.js'
+import { EncodedPublish, PublishReader } from '../../src/broker/publish.js'
 import {
   type Content,
   connectPacket,
   contentOf,
   malformedCases,
   packet,
+  plainOptions,
   Random,
   readNext,
   someConnect,
@@ -370,7 +368,7 @@ t.test('messages are read by mqtt-packet, in whatever order their forms are aske
       for (let i = 0; i < 8; i++) {
         const qos = random.below(3) as 0 | 1 | 2
         const [retain, dup, messageId] = [random.chance(50), qos > 0 && random.chance(50), 1 + random.below(65_535)]
-        const parts = qos === 0 ? [message.qos0(retain)] : message.qos12(qos, messageId, retain, dup)
+        const parts = qos === 0 ? message.qos0(retain) : message.qos12(qos, messageId, retain, dup)
         // What was given may be overwritten as soon as a form is encoded.
         given.fill(0)
         const [read, more] = parse(Buffer.concat(parts))
@@ -403,9 +401,11 @@ t.test('a message is encoded once per form, and large payloads are shared', asyn
     const [a, b] = [large.qos12(1, 1, false, false), large.qos12(2, 2, true, true)]
     t.same([a.length, b.length], [2, 2])
     t.equal(a[1], b[1], 'the payload')
-    if (first === 'qos0') t.equal(a[1]?.buffer, large.qos0(false).buffer, 'is that of the QoS 0 form')
+    if (first === 'qos0') t.equal(a[1]?.buffer, large.qos0(false)[0].buffer, 'is that of the QoS 0 form')
   }
-  t.match(parse(new EncodedPublish('x'.repeat(65_535), Buffer.alloc(0)).qos0(false)), [{ topic: 'x'.repeat(65_535) }])
+  t.match(parse(new EncodedPublish('x'.repeat(65_535), Buffer.alloc(0)).qos0(false)[0]), [
+    { topic: 'x'.repeat(65_535) },
+  ])
   t.throws(() => new EncodedPublish('x'.repeat(65_536), Buffer.alloc(0)).qos0(false), RangeError)
 })
 
@@ -418,9 +418,10 @@ function readPublishId(parts: readonly Buffer[]): number {
 t.test('readers tell what they read', async t => {
   t.same(readSubscribe(...framed(packet(0x82, '0102 0001 61 00 0003 622f23 02')), 4), {
     packetId: 258,
+    id: 0,
     subscriptions: [
-      { filter: 'a', qos: 0 },
-      { filter: 'b/#', qos: 2 },
+      { filter: 'a', qos: 0, ...plainOptions },
+      { filter: 'b/#', qos: 2, ...plainOptions },
     ],
   })
   t.same(readUnsubscribe(...framed(packet(0xa2, '0102 0001 61 0001 2b')), 4), { packetId: 258, filters: ['a', '+'] })

@@ -28,7 +28,7 @@ function someFilter(random: Random): string {
 t.test('whatever is set, replaced and deleted, a filter finds what it matches', async t => {
   for (let seed = 1; seed <= 20; seed++) {
     const random = new Random(seed)
-    const messages = new RetainedMessages()
+    const messages = new RetainedMessages(() => 0)
     const reference = new Map<string, string>()
     const known: string[] = []
     for (let step = 0; step < 400; step++) {
@@ -64,7 +64,7 @@ t.test('whatever is set, replaced and deleted, a filter finds what it matches', 
 })
 
 t.test('a wildcard at the front hides topics that begin with $, and only those', async t => {
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   for (const topic of ['$SYS/x', 'a/$SYS', 'a/b/$x/c', '/$x', '$']) messages.set(retained(topic))
   const topics = (filter: string) => [...messages.match(filter)].map(({ topic }) => topic).sort()
   t.same(topics('#'), ['/$x', 'a/$SYS', 'a/b/$x/c'])
@@ -76,7 +76,7 @@ t.test('a wildcard at the front hides topics that begin with $, and only those',
 })
 
 t.test('bytes: grow with topic and payload, a replacement counts once, and all of it is given back', async t => {
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   messages.set(retained('a/b', 'x'.repeat(1_000)))
   const one = messages.bytes
   t.ok(one > 1_000)
@@ -94,7 +94,7 @@ t.test('bytes: grow with topic and payload, a replacement counts once, and all o
 })
 
 t.test('the payload is copied, to bytes of its own', async t => {
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   const chunk = Buffer.from('before PAYLOAD after')
   messages.set({ ...retained('t'), payload: chunk.subarray(7, 14) })
   chunk.fill(0)
@@ -105,7 +105,7 @@ t.test('the payload is copied, to bytes of its own', async t => {
 
 t.test('what changes while a search is under way does not end it, nor bring what is gone', async t => {
   for (const filter of ['#', 'a/+', '+/#']) {
-    const messages = new RetainedMessages()
+    const messages = new RetainedMessages(() => 0)
     for (let n = 0; n < 100; n++) messages.set(retained(`a/${n}`, 'old'))
     const seen = new Map<string, string>()
     let n = 0
@@ -120,7 +120,7 @@ t.test('what changes while a search is under way does not end it, nor bring what
     t.notOk(seen.has('a/70'))
     t.equal(n, 60)
   }
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   messages.set(retained('exact', 'old'))
   const search = messages.match('exact')
   messages.set(retained('exact', 'new'))
@@ -131,7 +131,7 @@ t.test('what changes while a search is under way does not end it, nor bring what
 })
 
 t.test('a hundred thousand topics: each is found by itself, by its group, and with all', async t => {
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   const count = 100_000
   for (let n = 0; n < count; n++) messages.set(retained(`site/${n % 1_000}/device/${n}/state`, `${n}`))
   t.equal(messages.count, count)
@@ -152,7 +152,7 @@ t.test('a hundred thousand topics: each is found by itself, by its group, and wi
 })
 
 t.test('a topic of as many levels as fit is found, counted for what it takes, and taken away', async t => {
-  const messages = new RetainedMessages()
+  const messages = new RetainedMessages(() => 0)
   const topic = 'x/'.repeat(2_048).slice(0, -1)
   messages.set(retained(topic, 'deep'))
   for (const filter of ['#', 'x/#', topic, `${'+/'.repeat(31)}#`]) t.same(found(messages, filter), [`${topic}=deep`])

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { Fifo, type QueueLimits } from '../../src/broker/session.js'
+import { Fifo } from '../../src/broker/fifo.js'
+import type { QueueLimits } from '../../src/broker/session-host.js'
 import type { Dropped, Sessions, SessionsOptions } from '../../src/broker/sessions.js'
 import { Random } from '../cases/packets.js'
 import { absent, message, openSessions, present, queueLimits, topicsOf } from '../cases/sessions.js'
@@ -209,7 +210,7 @@ t.test('each gets the lower of the two QoS: exact, wildcard, and the highest of 
 t.test('a subscription given again has the new QoS, and one that is taken back has none', async t => {
   const { sessions } = await open(t)
   const { session, wire } = present(sessions, 'c', { '#': 2, 'a/+': 0 })
-  sessions.subscribe(session, '#', 1)
+  sessions.subscribe(session, { filter: '#', qos: 1 })
   sessions.publish(message('a/b', { qos: 2 }), 0)
   sessions.unsubscribe(session, '#')
   sessions.unsubscribe(session, 'never/there')
@@ -336,7 +337,7 @@ t.test('a subscription that is over has no retained messages to come; one given 
   const { session, wire } = present(sessions, 'c')
   wire.room = 1
   for (const filter of ['t/+', 't/1', 't/1', 't/2', '#']) {
-    sessions.subscribe(session, filter, 0)
+    sessions.subscribe(session, { filter, qos: 0 })
     sessions.offerRetained(session, filter, 0)
   }
   t.same(wire.take(), ['t/1 q0 retain'])

@@ -11,7 +11,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Queued, Session } from '../../src/broker/session.js'
+import type { Queued } from '../../src/broker/delivery.js'
+import type { Session } from '../../src/broker/session.js'
 import type { Sessions } from '../../src/broker/sessions.js'
 import { nextFrame, writeFrames } from '../../src/journal.js'
 import { Random } from '../cases/packets.js'
@@ -21,6 +22,7 @@ import {
   fill,
   folders,
   journalOf,
+  kept,
   message,
   openSessions,
   present,
@@ -133,7 +135,7 @@ t.test('damage in the middle of the journal: the rest is read, whatever is missi
   const session = fill(first)
   absent(first, 'gone', { '#': 1 })
   first.forget('gone')
-  first.open('c', false)
+  first.open('c', kept)
   first.unsubscribe(session, 'b')
   first.clearIncoming(session)
   await first.flush()

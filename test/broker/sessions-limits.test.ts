@@ -1,7 +1,18 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Dropped, Sessions, SessionsOptions } from '../../src/broker/sessions.js'
-import { absent, crash, message, openSessions, present, queueLimits, stateOf, topicsOf } from '../cases/sessions.js'
+import {
+  absent,
+  crash,
+  kept,
+  message,
+  openSessions,
+  passing,
+  present,
+  queueLimits,
+  stateOf,
+  topicsOf,
+} from '../cases/sessions.js'
 import { tempDir } from '../services/service.js'
 
 interface Fixture {
@@ -39,11 +50,11 @@ const idsOf = (sessions: Sessions) => [...sessions.all()].map(({ clientId }) => 
 
 t.test('a session is kept without a subscription, too, and over a restart', async t => {
   const { sessions, reopen } = await open(t)
-  t.equal(sessions.open('c', false).present, false)
-  t.equal(sessions.open('c', false).present, true)
+  t.equal(sessions.open('c', kept).present, false)
+  t.equal(sessions.open('c', kept).present, true)
   const second = await reopen()
   t.same(second.counts, { sessions: 1, absent: 1, subscriptions: 0, retained: 0, retainedBytes: 0 })
-  const { session, present } = second.open('c', false)
+  const { session, present } = second.open('c', kept)
   t.equal(present, true)
   t.equal(second.counts.absent, 0)
   second.leave(session)
@@ -62,7 +73,7 @@ t.test('a clean connect ends the session that was: nothing of it comes back, not
   t.same(sessions.counts, { sessions: 0, absent: 0, subscriptions: 1, retained: 0, retainedBytes: 0 })
   sessions.leave(clean.session)
   t.equal(sessions.counts.subscriptions, 0)
-  const again = sessions.open('c', false)
+  const again = sessions.open('c', kept)
   t.equal(again.present, false)
   t.same([again.session.incoming.size, again.session.unsent.length, again.session.subscriptions.size], [0, 0, 0])
   sessions.forget('c')
@@ -81,11 +92,11 @@ t.test('what still comes of a session that is over brings nothing of it back', a
     () => {},
   )
   sessions.leave(session)
-  const { session: clean } = sessions.open('c', true)
+  const { session: clean } = sessions.open('c', passing)
   for (const commit of commits) commit()
   session.acknowledge(1)
   session.received(2)
-  sessions.subscribe(session, 'late', 1)
+  sessions.subscribe(session, { filter: 'late', qos: 1 })
   sessions.unsubscribe(session, '#')
   sessions.leave(session)
   sessions.leave(clean)
@@ -107,8 +118,8 @@ t.test('a packet id of the session before is not taken for one of the session af
     () => {},
   )
   sessions.leave(session)
-  sessions.leave(sessions.open('c', true).session)
-  const { session: after } = sessions.open('c', false)
+  sessions.leave(sessions.open('c', passing).session)
+  const { session: after } = sessions.open('c', kept)
   commit()
   t.equal(after.incoming.size, 0)
   t.equal((await reopen()).find('c')?.incoming.size, 0)

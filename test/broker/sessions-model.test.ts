@@ -4,7 +4,18 @@ import type { Sessions, SessionsOptions } from '../../src/broker/sessions.js'
 import type { QoS } from '../../src/model.js'
 import { matches } from '../../src/topics.js'
 import { Random } from '../cases/packets.js'
-import { crash, folders, journalOf, message, openSessions, stateOf, Wire } from '../cases/sessions.js'
+import {
+  crash,
+  folders,
+  journalOf,
+  kept,
+  message,
+  openSessions,
+  passing,
+  stateOf,
+  Wire,
+  will,
+} from '../cases/sessions.js'
 
 /*
  * Whatever clients do, and whenever the hub crashes: the sessions do as a few arrays do. The same steps again:
@@ -342,13 +353,13 @@ for (const seed of seeds) {
       } else if (kind < 400) {
         done.push(`will of ${clientId}`)
         if (random.chance(50)) {
-          sessions.putWill(message('w', { clientId, payload: Buffer.from('will') }))
+          sessions.wills.put(will(clientId, { topic: 'w', payload: Buffer.from('will') }))
           model.wills.set(clientId, 'w')
-        } else if ((sessions.deleteWill(clientId) !== undefined) !== model.wills.delete(clientId)) fail('will', 0, 1)
+        } else if ((sessions.wills.delete(clientId) !== undefined) !== model.wills.delete(clientId)) fail('will', 0, 1)
       } else if (!known || !session) {
         const clean = random.chance(20)
         done.push(`connect ${clientId}${clean ? ' clean' : ''}`)
-        const opened = sessions.open(clientId, clean)
+        const opened = sessions.open(clientId, clean ? passing : kept)
         const expected = model.connect(clientId, clean)
         if (opened.present !== expected.present) fail('present', opened.present, expected.present)
         if (clean) live.set(clientId, opened.session)
@@ -363,7 +374,7 @@ for (const seed of seeds) {
         const filter = random.pick(filters)
         const qos = random.below(3) as QoS
         done.push(`subscribe ${clientId} ${filter} q${qos}`)
-        sessions.subscribe(session, filter, qos)
+        sessions.subscribe(session, { filter, qos })
         known.subscriptions.set(filter, qos)
         if (known.sent.length < limits.window) {
           sessions.offerRetained(session, filter, qos)

@@ -6,7 +6,19 @@ import t, { type Test } from 'tap'
 import { Persistence, type StoredPacket } from '../../src/broker/persistence.js'
 import type { Session } from '../../src/broker/session.js'
 import type { Sessions } from '../../src/broker/sessions.js'
-import { absent, crash, fill, folders, journalOf, message, openSessions, present, stateOf } from '../cases/sessions.js'
+import {
+  absent,
+  crash,
+  fill,
+  folders,
+  journalOf,
+  kept,
+  message,
+  openSessions,
+  present,
+  stateOf,
+  will,
+} from '../cases/sessions.js'
 import { tempDir } from '../services/service.js'
 
 const retained = (sessions: Sessions, topic: string) => [...sessions.retainedBy(topic)][0]?.payload.toString()
@@ -58,7 +70,7 @@ t.test('everything survives a restart', async t => {
   const first = await openSessions(dir)
   fill(first)
   const chunk = Buffer.from('from the network')
-  first.putWill(message('will', { clientId: 'd', payload: chunk }))
+  first.wills.put(will('d', { payload: chunk }))
   chunk.fill(0)
   const before = stateOf(first)
   const second = await crash(first, dir, next())
@@ -117,7 +129,7 @@ t.test('client ids that are names of properties are ids like others', async t =>
   const first = await openSessions(dir)
   for (const id of ids) {
     absent(first, id, { 'constructor/+': 1 })
-    first.putWill(message('__proto__', { clientId: id }))
+    first.wills.put(will(id, { topic: '__proto__' }))
   }
   first.publish(message('constructor/__proto__', { retain: true, clientId: 'constructor' }), 1)
   t.equal(first.find('hasOwnProperty'), undefined)
@@ -241,7 +253,7 @@ t.test('clean sessions leave nothing behind', async t => {
   t.same(answers, ['1', '2'])
   sessions.publish(message('b', { qos: 2 }), 2)
   t.same(sessions.counts, { sessions: 0, absent: 0, subscriptions: 0, retained: 0, retainedBytes: 0 })
-  t.equal(sessions.open('c', false).present, false)
+  t.equal(sessions.open('c', kept).present, false)
   sessions.forget('c')
   const size = statSync(journalOf(dir)).size
   await sessions.flush()

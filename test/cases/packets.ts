@@ -4,19 +4,17 @@
  */
 
 import mqttPacket, { type Packet, type QoS } from 'mqtt-packet'
+import { isServerPacket, MalformedPacket, packetType } from '../../src/broker/fields.js'
+import type { Framer } from '../../src/broker/framer.js'
 import {
   checkEmpty,
-  type Framer,
-  isServerPacket,
-  MalformedPacket,
   type Protocol,
-  PublishReader,
-  packetType,
   readConnect,
   readPacketId,
   readSubscribe,
   readUnsubscribe,
 } from '../../src/broker/packets.js'
+import { PublishReader } from '../../src/broker/publish.js'
 
 export interface MalformedCase {
   readonly name: string
@@ -109,8 +107,13 @@ const first: readonly Row[] = [
   ['protocol name MQTT with U+0000', packet(0x10, field('MQTT\0'), '04 02 003c', id), '3.1.2-1'],
   ['MQTT level 0', packet(0x10, field('MQTT'), '00 02 003c', id), '3.1.2-2', '20020001'],
   ['MQTT level 3', packet(0x10, field('MQTT'), '03 02 003c', id), '3.1.2-2', '20020001'],
-  ['MQTT level 5', packet(0x10, field('MQTT'), '05 02 003c 05 11 00000e10', id), '3.1.2-2', '20020001'],
-  ['MQTT level 5, flags only it may have', packet(0x10, field('MQTT'), '05 42 003c 00', id, id), '3.1.2-2', '20020001'],
+  ['MQTT level 6', packet(0x10, field('MQTT'), '06 02 003c 05 11 00000e10', id), '3.1.2-2', '20020001'],
+  [
+    'MQTT level 6, flags that 3.1.1 may not have',
+    packet(0x10, field('MQTT'), '06 42 003c 00', id, id),
+    '3.1.2-2',
+    '20020001',
+  ],
   ['MQTT level 6 and nothing after', packet(0x10, field('MQTT'), '06'), '3.1.2-2', '20020001'],
   ['MQTT level 84, a bridge', packet(0x10, field('MQTT'), '84 02 003c', id), '3.1.2-2', '20020001'],
   ['MQIsdp level 2', packet(0x10, field('MQIsdp'), '02 02 003c', id), '3.1.2-2', '20020001'],
@@ -385,9 +388,11 @@ export function contentOf(packet: Packet): Content {
         clean,
         keepAlive: keepalive,
         clientId,
-        will: will && { topic, payload, qos, retain },
+        will: will && { topic, payload, qos, retain, delay: 0, expiry: undefined, properties: undefined },
         username,
         password,
+        ...withoutMqtt5,
+        sessionExpiry: clean ? 0 : Infinity,
       }
     }
     case 'publish': {
@@ -395,7 +400,12 @@ export function contentOf(packet: Packet): Content {
       return { type, topic, packetId, qos, retain, dup, payload }
     }
     case 'subscribe':
-      return { type, packetId, subscriptions: packet.subscriptions.map(({ topic, qos }) => ({ filter: topic, qos })) }
+      return {
+        type,
+        packetId,
+        subscriptions: packet.subscriptions.map(({ topic, qos }) => ({ filter: topic, qos, ...plainOptions })),
+        id: 0,
+      }
     case 'unsubscribe':
       return { type, packetId, filters: packet.unsubscriptions }
     case 'pingreq':
@@ -405,6 +415,18 @@ export function contentOf(packet: Packet): Content {
       return { type, packetId }
   }
 }
+
+/** What MQTT 5 adds to a CONNECT, of a client that has not said it. */
+const withoutMqtt5 = {
+  receiveMaximum: 65_535,
+  maximumPacketSize: Infinity,
+  topicAliasMaximum: 0,
+  requestResponse: false,
+  requestProblem: false,
+  authentication: undefined,
+}
+
+export const plainOptions = { noLocal: false, asPublished: false, retainHandling: 0 }
 
 /** Chance that can be had again: the same seed, the same numbers (mulberry32). */
 export class Random {

@@ -1,10 +1,16 @@
 import fs, { cpSync, readdirSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { Framer, PublishReader, packetType } from '../../src/broker/packets.js'
-import type { Outlet, Queued, QueueLimits, Session } from '../../src/broker/session.js'
-import type { Published } from '../../src/broker/session-state.js'
-import { Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
+import type { Queued } from '../../src/broker/delivery.js'
+import { packetType } from '../../src/broker/fields.js'
+import { Framer } from '../../src/broker/framer.js'
+import { Mqtt3 } from '../../src/broker/packets.js'
+import { type EncodedPublish, PublishReader } from '../../src/broker/publish.js'
+import type { Session } from '../../src/broker/session.js'
+import type { Outlet, QueueLimits } from '../../src/broker/session-host.js'
+import type { LastWill, Published } from '../../src/broker/session-state.js'
+import { type Opening, Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
+import type { Sending } from '../../src/broker/wire.js'
 import { tempDir } from '../services/service.js'
 
 export const queueLimits: QueueLimits = { window: 100, messages: 100_000, bytes: 64e6, ageMs: 0 }
@@ -20,6 +26,7 @@ export async function openSessions(dir: string, more: Partial<SessionsOptions> =
     retained: { messages: 1_000_000, bytes: 256e6 },
     now: () => 1_000_000,
     dropped: () => {},
+    willDue: (_will, done) => done(false),
     warn: () => {},
     ...more,
   })
@@ -44,6 +51,14 @@ export function message(topic: string, more: Partial<Published> = {}): Published
   return { topic, payload: Buffer.from(`payload of ${topic}`), qos: 1, retain: false, clientId: 'publisher', ...more }
 }
 
+export function will(clientId: string, more: Partial<LastWill> = {}): LastWill {
+  return { ...message('will', { clientId }), delay: 0, expiry: undefined, ...more }
+}
+
+/** A session as MQTT 3.1.1 knows it: kept, or not. */
+export const kept: Opening = { clean: false, expiry: Number.POSITIVE_INFINITY }
+export const passing: Opening = { clean: true, expiry: 0 }
+
 export interface Sent {
   readonly topic: string
   readonly payload: string
@@ -54,6 +69,7 @@ export interface Sent {
 }
 
 const reader = new PublishReader()
+const mqtt311 = new Mqtt3(4)
 
 /** A connection that notes what is written to it. */
 export class Wire implements Outlet {
@@ -66,12 +82,15 @@ export class Wire implements Outlet {
     return this.room > 0
   }
 
-  offer(packet: Buffer): void {
-    this.#read(packet)
+  receiveMaximum = 65_535
+
+  offer(encoded: EncodedPublish, retain: boolean): void {
+    this.#read(Buffer.concat(mqtt311.publish(encoded, { qos: 0, packetId: 0, retain, ids: undefined }, false)))
   }
 
-  publish(parts: readonly Buffer[]): void {
-    this.#read(Buffer.concat(parts))
+  publish(encoded: EncodedPublish, sending: Sending, dup: boolean): boolean {
+    this.#read(Buffer.concat(mqtt311.publish(encoded, sending, dup)))
+    return true
   }
 
   end(): void {
@@ -111,8 +130,8 @@ export class Wire implements Outlet {
 
 /** A client that stays away: its session, with these subscriptions. */
 export function absent(sessions: Sessions, clientId: string, subscriptions: Readonly<Record<string, 0 | 1 | 2>> = {}) {
-  const { session } = sessions.open(clientId, false)
-  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, filter, qos)
+  const { session } = sessions.open(clientId, kept)
+  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, { filter, qos })
   sessions.leave(session)
   return session
 }
@@ -124,10 +143,10 @@ export function present(
   subscriptions: Readonly<Record<string, 0 | 1 | 2>> = {},
   clean = false,
 ): { session: Session; wire: Wire } {
-  const { session } = sessions.open(clientId, clean)
+  const { session } = sessions.open(clientId, clean ? passing : kept)
   const wire = new Wire()
   session.attach(wire)
-  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, filter, qos)
+  for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, { filter, qos })
   return { session, wire }
 }
 
@@ -152,8 +171,8 @@ export function stateOf(sessions: Sessions) {
     retained: [...sessions.retainedBy('#')]
       .map(({ topic, payload, qos, clientId }) => `${topic} ${payload.toString('latin1')} ${qos} ${clientId}`)
       .sort(),
-    wills: sessions
-      .wills()
+    wills: sessions.wills
+      .all()
       .map(({ clientId, topic, payload, qos, retain }) => `${clientId} ${topic} ${payload} ${qos} ${retain}`)
       .sort(),
     subscriptions: sessions.counts.subscriptions,
@@ -173,9 +192,9 @@ export function fill(sessions: Sessions): Session {
   sessions.publish(message('a/4', { clientId: '' }), 5)
   sessions.publish(message('a/5', { qos: 2 }), 6)
   sessions.committed(6)
-  sessions.putWill(message('will', { clientId: '__proto__', qos: 2, retain: true }))
-  sessions.putWill(message('will', { clientId: 'gone' }))
-  sessions.deleteWill('gone')
+  sessions.wills.put(will('__proto__', { qos: 2, retain: true }))
+  sessions.wills.put(will('gone'))
+  sessions.wills.delete('gone')
   sessions.received(session, 5)
   sessions.received(session, 6)
   sessions.release(session, 6, () => {})

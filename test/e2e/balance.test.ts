@@ -112,8 +112,9 @@ t.test('dead letters: listed, shown, replayed after a fix, dropped', async t => 
   const first = await startHub(t)
   const device = await connectMqtt(t, first.mqttUrl, { clientId: 'odd' })
   for (const text of ['{"one', '{"two']) await device.publishAsync('odd', text, { qos: 1 })
-  const other = await connectMqtt(t, first.mqttUrl, { clientId: 'other' })
-  await other.publishAsync('other', '{"three', { qos: 1 })
+  const other = await connectMqtt(t, first.mqttUrl, { clientId: 'other', protocolVersion: 5 })
+  const properties = { contentType: 'text/odd', userProperties: { from: 'the\u001bpast' }, messageExpiryInterval: 9 }
+  await other.publishAsync('other', '{"three', { qos: 1, properties })
   await eventually(async () => (await balance(first)).dead === 3, 'three dead letters')
 
   const listed = await telehub(first, 'dead', 'list', '--device', 'odd', '--json')
@@ -128,6 +129,11 @@ t.test('dead letters: listed, shown, replayed after a fix, dropped', async t => 
   )
   t.match((await telehub(first, 'dead', 'list')).stdout, /other .*not valid JSON/)
   t.match(await telehub(first, 'dead', 'show', dead[0]?.id ?? ''), { code: 0, stdout: /topic +odd\n.*\n\{"two\n/s })
+  const shown = JSON.parse((await telehub(first, 'dead', 'list', '--device', 'other', '--json')).stdout).dead[0]
+  t.match(shown, { contentType: 'text/odd', userProperties: [['from', 'the\u001bpast']], expiresAt: Number })
+  t.match(await telehub(first, 'dead', 'show', shown.id), {
+    stdout: /^property +from: the.?past\ncontent type text\/odd\nexpires at +20/m,
+  })
   t.match(await telehub(first, 'dead', 'show', '999'), { code: 1, stderr: /no dead letter 999/ })
   t.match(await telehub(first, 'dead', 'list', '--reason', 'type_conflict'), { stdout: 'no dead letters\n' })
 

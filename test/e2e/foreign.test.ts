@@ -50,26 +50,29 @@ t.test('a persistent session of mosquitto_sub gets what it missed', async t => {
   t.equal(await mosquittoClient('sub', ...at, ...session, '-C', '3', '-W', '20'), '1\n2\n3\n')
 })
 
-t.test('what is refused: MQTT 5 with the code to fall back, $share, $ topics, garbage', async t => {
-  t.same(await raw(...connectTo(5, 'five')), [0x20, 2, 0, 1])
-  const client = await connectMqtt(t, hub.mqttUrl, { clientId: 'asks' })
-  const codes = new Promise(resolve =>
-    client.once('packetreceive', packet => resolve(packet.cmd === 'suback' && packet.granted)),
-  )
-  client.subscribe(['$share/g/x', '$SYS/#', 'fine'], () => {})
-  t.same(await codes, [128, 0, 0])
-  for (const topic of ['$hub/last/x', '$SYS/x', '$anything']) {
-    const forger = await connectMqtt(t, hub.mqttUrl)
-    const closed = new Promise<void>(resolve => forger.once('close', () => resolve()))
-    forger.publish(topic, 'forged', { qos: 1 })
-    await closed
-    t.pass(`${topic} closes the connection`)
-  }
-  t.same(await raw(0xff, 0xff, 0xff, 0xff, 0xff, 0xff), [])
-  t.same(await raw(...Buffer.from('GET / HTTP/1.1\r\n\r\n')), [])
-  t.same(await raw(0x30, 3, 0, 1, 0x61), [], 'a PUBLISH before CONNECT')
-  t.equal((await hub.get('/healthz')).status, 200)
-})
+t.test(
+  'what is refused: a version there is not, with the code to fall back, $share without a filter, $ topics, garbage',
+  async t => {
+    t.same(await raw(...connectTo(6, 'six')), [0x20, 2, 0, 1])
+    const client = await connectMqtt(t, hub.mqttUrl, { clientId: 'asks' })
+    const codes = new Promise(resolve =>
+      client.once('packetreceive', packet => resolve(packet.cmd === 'suback' && packet.granted)),
+    )
+    client.subscribe(['$share/g', '$SYS/#', 'fine'], () => {})
+    t.same(await codes, [128, 0, 0])
+    for (const topic of ['$hub/last/x', '$SYS/x', '$anything']) {
+      const forger = await connectMqtt(t, hub.mqttUrl)
+      const closed = new Promise<void>(resolve => forger.once('close', () => resolve()))
+      forger.publish(topic, 'forged', { qos: 1 })
+      await closed
+      t.pass(`${topic} closes the connection`)
+    }
+    t.same(await raw(0xff, 0xff, 0xff, 0xff, 0xff, 0xff), [])
+    t.same(await raw(...Buffer.from('GET / HTTP/1.1\r\n\r\n')), [])
+    t.same(await raw(0x30, 3, 0, 1, 0x61), [], 'a PUBLISH before CONNECT')
+    t.equal((await hub.get('/healthz')).status, 200)
+  },
+)
 
 t.test('names too long, wills that cannot be: refused at the door, and nobody else is hurt', async t => {
   const bystander = await connectMqtt(t, hub.mqttUrl, { clientId: 'bystander' })

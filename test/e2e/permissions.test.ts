@@ -6,6 +6,7 @@ import { hashPassword } from '../../src/auth/passwords.js'
 import { makeKey } from '../../src/auth/users.js'
 import { passwordOf, type UsersOfTest, usersFile } from '../cases/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
+import { open5, openRaw, publishOf, type RawClient } from '../raw-client.js'
 
 /*
  * The hub's MQTT side as somebody sees it who wants what is not theirs. Each attempt has a name; all are refused, and
@@ -477,4 +478,56 @@ t.test('nobody by default: who shows nothing is anonymous only if there is such 
   t.equal(await refused(hub, { username: 'thermo', password: 'wrong' }), 4, 'a wrong password does not make anonymous')
   const guest = await connectMqtt(t, hub.mqttUrl)
   t.same(await grants(guest, ['home/#', '#']), [0, 128])
+})
+
+/** A QoS 2 publish, not released: its packet id, sent again with another topic, is to open nothing. */
+async function withId1(client: RawClient, topic: string, other: string, retain: boolean): Promise<unknown[]> {
+  const received: unknown[] = []
+  for (const each of [topic, other]) {
+    client.send(publishOf(each, 'QoS 2', 2, 1, { retain }))
+    received.push((await client.answer('pubrec')).messageId)
+  }
+  client.send(publishOf(other, 'QoS 0', 0, 0, { retain }), publishOf(other, 'QoS 1', 1, 2, { retain }))
+  return received
+}
+
+t.test('another topic with the packet id of a QoS 2 publish', async t => {
+  const { hub, users } = await start(t)
+  await users.add('narrow', ['allow publish ok/#'])
+  const credentials = { username: 'narrow', password: Buffer.from(passwordOf('narrow')) }
+  const watcher = await as(t, hub, 'watcher')
+  const got = inbox(watcher)
+  await watcher.subscribeAsync(['#', '$hub/last/#'], { qos: 1 })
+  const open = await startHub(t)
+  for (const open4or5 of [openRaw, open5]) {
+    const is5 = open4or5 === open5
+    const name = is5 ? 'MQTT 5' : 'MQTT 3.1.1'
+    const narrow = await eventually(() => open4or5(t, hub, { clientId: name, ...credentials }), 'the user is there')
+    t.same(await withId1(narrow, 'ok/x', 'secret/x', true), [1, 1], `${name}: it is told that id 1 is there`)
+    if (is5) t.match(await narrow.answer('puback'), { messageId: 2, reasonCode: 0x87 })
+    else t.same(await narrow.gone(), [], 'closed: QoS 1 is not acknowledged')
+
+    const forger = await open4or5(t, open, { clientId: name })
+    await withId1(forger, 'ok/x', '$hub/presence/victim', true)
+    if (is5) t.match(await forger.answer('puback'), { messageId: 2, reasonCode: 0x87 })
+    else t.same(await forger.gone(), [], 'closed: that is a topic of the hub')
+  }
+  await settled(t, hub)
+  await eventually(() => got.some(one => one.startsWith('home/thermo/settled')), 'all is distributed')
+  t.same(
+    got.filter(one => /^(ok|secret)/.test(one)),
+    ['ok/x QoS 2', 'ok/x QoS 2'],
+  )
+  const late = await as(t, hub, 'watcher')
+  const retained = inbox(late)
+  await late.subscribeAsync(['ok/#', 'secret/#'], { qos: 1 })
+  await eventually(() => retained.includes('ok/x QoS 2'), 'what is retained')
+  t.same(retained, ['ok/x QoS 2'])
+  const visitor = await openRaw(t, open)
+  await visitor.subscribe({ '$hub/presence/victim': 0, '$hub/last/#': 0 })
+  t.same(
+    (await visitor.publishes()).map(({ topic }) => topic).filter(topic => !topic.includes('ok/x')),
+    [],
+    'nobody has made up a device',
+  )
 })

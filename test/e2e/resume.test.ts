@@ -1,7 +1,10 @@
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt'
 import t from 'tap'
+import { openSessions } from '../cases/sessions.js'
 import { connectMqtt, eventually, startHub } from '../harness.js'
+import { open5, openRaw, publishOf } from '../raw-client.js'
 
 t.test('a session that comes and goes under load gets everything, in order on each connection', async t => {
   const hub = await startHub(t)
@@ -46,3 +49,45 @@ t.test('a session that comes and goes under load gets everything, in order on ea
   t.equal(got.size, total, 'nothing is missing')
   t.equal(outOfOrder, 0, 'nothing overtakes on a connection')
 })
+
+t.test(
+  'what is retained of clients and damaged does not keep the hub from starting: it goes, and that is said',
+  async t => {
+    const first = await startHub(t)
+    const device = await open5(t, first, { clientId: 'device' })
+    device.send(publishOf('x', 'x', 1, 1))
+    await device.answer('puback')
+    t.equal(await first.stop(), 0)
+
+    const sessions = await openSessions(join(first.dir, 'sessions'))
+    const damaged: Readonly<Record<string, string>> = {
+      '$hub/presence/text': 'no JSON',
+      '$hub/presence/null': 'null',
+      '$hub/presence/list': '[1]',
+      '$hub/presence/number': '{"clientId":7,"user":"","online":true}',
+      '$hub/presence/victim': '{"clientId":"somebody else","user":"","online":true}',
+      '$hub/why/text': '{',
+      '$hub/why/true': 'true',
+      '$hub/why/victim': '{"clientId":"somebody else","user":""}',
+    }
+    for (const [topic, text] of Object.entries(damaged)) {
+      sessions.publish({ topic, payload: Buffer.from(text), qos: 0, retain: true, clientId: '' }, 0)
+    }
+    await sessions.flush()
+    await sessions.stop()
+
+    const second = await startHub(t, {}, first.dir)
+    const said = (log: string) => [...log.matchAll(/(\$hub\/\S+) had something retained/g)].map(([, topic]) => topic)
+    t.same(said(second.log()).sort(), Object.keys(damaged).sort())
+    const shown = async (hub: typeof first) => {
+      const client = await openRaw(t, hub)
+      await client.subscribe({ '$hub/presence/+': 0, '$hub/why/+': 0 })
+      return (await client.publishes()).map(({ topic, payload }) => [topic, JSON.parse(String(payload)).online])
+    }
+    t.same(await shown(second), [['$hub/presence/device', false]], 'what is whole stays')
+    t.equal(await second.stop(), 0)
+    const third = await startHub(t, {}, first.dir)
+    t.same(said(third.log()), [], 'it is gone for good')
+    t.same(await shown(third), [['$hub/presence/device', false]])
+  },
+)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect } from 'amqplib'
+import { connect, type Message } from 'amqplib'
 import t, { type Test } from 'tap'
 import { connectMqtt, eventually, history, type RunningHub, startHub } from '../harness.js'
 import { startInflux } from '../services/influxdb.js'
@@ -103,6 +103,62 @@ t.test(
     t.equal(await second.stop(), 0)
   },
 )
+
+t.test('MQTT 5: a request from a back end to a device and the answer, each with what was sent along', async t => {
+  const hub = await startHub(t, await settingsFor('requests'))
+  await eventually(async () => (await state(hub, 'RabbitMQ')) === 'up', 'RabbitMQ is up')
+  const model = await connect(rabbit.url)
+  t.teardown(() => model.close().catch(() => {}))
+  const channel = await model.createChannel()
+  const { queue } = await channel.assertQueue('', { exclusive: true })
+  await channel.bindQueue(queue, 'telehub.telemetry', 'replies.#')
+  const answer = new Promise<Message | null>(resolve => {
+    void channel.consume(queue, resolve, { noAck: true })
+  })
+  const device = await connectMqtt(t, hub.mqttUrl, { protocolVersion: 5 })
+  device.on('message', (_topic, payload, { properties = {} }) => {
+    const { responseTopic = '', correlationData, userProperties } = properties
+    device.publish(responseTopic, `got ${payload}`, {
+      qos: 1,
+      properties: {
+        ...(correlationData && { correlationData }),
+        ...(userProperties && { userProperties }),
+        contentType: 'text/plain',
+        payloadFormatIndicator: true,
+        messageExpiryInterval: properties.messageExpiryInterval === 60 ? 100 : 1,
+      },
+    })
+  })
+  await device.subscribeAsync('lamp/+', { qos: 1 })
+  channel.publish('telehub.publish', 'lamp.set', Buffer.from('on'), {
+    correlationId: 'abc',
+    expiration: '60000',
+    headers: {
+      'mqtt-qos': 1,
+      'mqtt-response-topic': 'replies/1',
+      'mqtt-user-properties': [
+        ['trace', '1'],
+        ['trace', '0'],
+      ],
+    },
+  })
+  const { content, properties } = (await answer) as Message
+  t.equal(content.toString(), 'got on')
+  t.equal(properties.contentType, 'text/plain')
+  const { 'received-at': receivedAt, 'mqtt-expires-at': expiresAt, ...headers } = properties.headers ?? {}
+  t.match(headers, {
+    'mqtt-topic': 'replies/1',
+    'mqtt-content-type': 'text/plain',
+    'mqtt-payload-format': 1,
+    'mqtt-correlation-data': Buffer.from('abc'),
+    'mqtt-user-properties': [
+      ['trace', '1'],
+      ['trace', '0'],
+    ],
+  })
+  t.notOk('mqtt-response-topic' in headers)
+  t.equal(Math.round((expiresAt - receivedAt) / 1e6), 100)
+})
 
 t.test('what cannot be decoded is dead-lettered in RabbitMQ with its reason, and shown by the API', async t => {
   const hub = await startHub(t, await settingsFor('dead'))

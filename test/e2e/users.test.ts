@@ -325,7 +325,7 @@ users:
 `,
   )
   const ask = (...question: string[]) => telehub(['explain', '--user', 'thermo', '--client', 'thermo-1', ...question])
-  const cases: readonly [question: string[], code: number, out: string][] = [
+  const cases: readonly [question: string[], code: number, out: string | RegExp][] = [
     [
       ['--publish', 'home/thermo/t'],
       0,
@@ -346,6 +346,12 @@ users:
       0,
       'yes\nusers.yaml:10: allow read #\nbut not delivered is what these match:\nusers.yaml:11: deny read home/secret/#\n',
     ],
+    [
+      ['--subscribe', '$share/g/home/#'],
+      0,
+      'yes\nusers.yaml:10: allow read #\nbut not delivered is what these match:\nusers.yaml:11: deny read home/secret/#\n',
+    ],
+    [['--subscribe', '$share/g'], 1, /a shared subscription is \$share\/\{group\}\/\{filter\}/],
     [['--subscribe', 'a/#/b'], 1, 'no\na/#/b: + and # stand alone in a level, # only as the last one\n'],
     [
       ['--read', 'home/secret/x'],

@@ -1,0 +1,51 @@
+import type { Principal, ScramExchange, Verdict } from '../auth/authority.js'
+import type { PendingPublish } from '../model.js'
+import type { Client } from './client.js'
+import type { Port } from './control.js'
+import type { PublishReader } from './publish.js'
+import type { Sessions } from './sessions.js'
+import type { Connect, Fault } from './wire.js'
+
+/** What clients may have, as MQTT 5 is told in CONNACK. */
+export interface ClientLimits {
+  /** QoS 1 and 2 publishes of one client that it has no acknowledgement for. */
+  readonly receiveMaximum: number
+  /** Bytes of a packet. */
+  readonly maximumPacketSize: number
+  /** Topic aliases, each way. */
+  readonly topicAliasMaximum: number
+  /** Seconds that a session is kept; Infinity: for ever. */
+  readonly sessionExpiry: number
+}
+
+/** What a client asks of the broker. */
+export interface ClientBroker {
+  readonly sessions: Sessions
+  readonly limits: ClientLimits
+  /** One for all clients. */
+  readonly reader: PublishReader
+  /** Who is it, and may it be that client? `done` once, with the fault when not. */
+  authenticate(client: Client, connect: Connect, done: (verdict: Principal | Fault) => void): void
+  /** Begins enhanced authentication; undefined: not with that method. */
+  exchange(client: Client, method: string, username: string | undefined): ScramExchange | undefined
+  /** May who has shown this be, or go on being, that client? */
+  judge(client: Client, verdict: Verdict): Principal | Fault
+  /** Begins the handshake. */
+  open(client: Client): Port
+  /** Makes a publish durable and distributes it, then settles it. QoS 0 at once, or `inOrder` after those before it. */
+  accept(publish: PendingPublish, inOrder: boolean): void
+  /** Why a client may not do this; undefined when it may. */
+  publishFault(client: Client, topic: string): Fault | undefined
+  subscribeFault(client: Client, filter: string): Fault | undefined
+  refused(client: Client, action: 'publish' | 'subscribe', topic: string, reason: string): void
+  /** A QoS 0 delivery is larger than the client takes. */
+  tooLarge(client: Client): void
+  connected(client: Client): void
+  left(client: Client): void
+  /** It publishes. */
+  seen(client: Client): void
+  /** A connection ended for something that is neither its fault nor said anywhere else. */
+  debug(sentence: string): void
+  /** Microseconds since the epoch. */
+  now(): number
+}

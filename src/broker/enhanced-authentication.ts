@@ -1,0 +1,49 @@
+import type { ScramExchange, ScramStep } from '../auth/authority.js'
+import { protocolError } from './fields.js'
+import { type Authentication, type Fault, reasonCode } from './wire.js'
+
+type Auth = Authentication & { readonly code: number }
+
+/** Enhanced authentication of one connection (MQTT 5 §4.12): what comes with CONNECT and AUTH, as steps of an exchange. */
+export class EnhancedAuthentication {
+  readonly method: string
+  readonly #exchanged: () => ScramExchange | undefined
+  #exchange: ScramExchange | undefined
+
+  /** `exchanged` begins an exchange; undefined: not with this method. */
+  constructor(method: string, exchanged: () => ScramExchange | undefined) {
+    this.method = method
+    this.#exchanged = exchanged
+  }
+
+  /** CONNECT, with what it has brought. Undefined: not with this method. */
+  begin(data: Buffer | undefined): ScramStep | undefined {
+    this.#exchange = this.#exchanged()
+    return this.#exchange && this.#step(this.#exchange, data)
+  }
+
+  /** An AUTH while an exchange is under way. [MQTT-4.12.0-3] */
+  continued({ code, data }: Auth): ScramStep {
+    if (!this.#exchange || code !== reasonCode.continueAuthentication) {
+      throw protocolError('MQTT-4.12.0-3', `an AUTH with reason code ${code}, and it is not its turn`)
+    }
+    return this.#step(this.#exchange, data)
+  }
+
+  /** An AUTH of a client that is connected: it begins anew, or goes on with that. [MQTT-4.12.1-1] */
+  again(auth: Auth): ScramStep | undefined {
+    if (this.#exchange || auth.code !== reasonCode.reauthenticate) return this.continued(auth)
+    return this.begin(auth.data)
+  }
+
+  #step(exchange: ScramExchange, data: Buffer | undefined): ScramStep {
+    const step = exchange.step(data)
+    if ('verdict' in step) this.#exchange = undefined
+    return step
+  }
+}
+
+export function unknownMethod(method: string): Fault {
+  const reason = `${method.slice(0, 100)} is not an authentication method here: SCRAM-SHA-256 is, for users of auth.file`
+  return { code: reasonCode.badAuthenticationMethod, reason }
+}

@@ -1,0 +1,83 @@
+import { Delivery, type Queued } from './delivery.js'
+import type { Emitter, QueuedIn } from './emitter.js'
+import type { Session } from './session.js'
+import type { Group } from './shares.js'
+
+export interface HandOverOptions {
+  readonly emitter: Emitter
+  readonly nextOrder: () => number
+  /** To be journaled. */
+  readonly queued: (queued: readonly QueuedIn[], message: Delivery) => void
+  /** Another member has it now: to be journaled, after that. */
+  readonly moved: (session: Session, entry: Queued) => void
+}
+
+/** Messages that a member takes over from an absent one before it sends them. */
+const atOnce = 20
+
+/**
+ * What members of a shared subscription have, and others get instead: when one leaves or its session ends, all that it
+ * has waiting goes to others at once; while it is only away, others take it as they find time. What was in flight at
+ * QoS 1 goes too, and may so arrive twice; at QoS 2 it stays. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+ */
+export class HandOver {
+  readonly #options: HandOverOptions
+
+  constructor(options: HandOverOptions) {
+    this.#options = options
+  }
+
+  /** A session is no member any more. What nobody else may have stays with it. */
+  left(group: Group, from: Session): void {
+    if (group.members.size === 0) return
+    const { emitter } = this.#options
+    const mayGo = ({ topic, clientId }: Queued) => emitter.isWanted(group, topic, clientId)
+    for (const entry of from.give(group, Infinity, mayGo)) this.pass(from, entry)
+  }
+
+  /** A connected member has nothing more to do. True when it was given something. */
+  inherit(session: Session): boolean {
+    for (const { group, qos, reach } of session.shared ?? []) {
+      if (!group || group.absent.size === 0 || qos === 0 || reach === 'none') continue
+      const mayHave = reach === 'all' ? undefined : ({ topic }: Queued) => session.mayReceive(topic)
+      for (const from of group.absent) {
+        const given = from.give(group, atOnce, mayHave)
+        for (const entry of given) this.#take(group, session, from, entry)
+        if (given.length > 0) return true
+      }
+    }
+    return false
+  }
+
+  /** What a session may not or cannot deliver goes to another member; false: there is none for it. */
+  pass(from: Session, entry: Queued): boolean {
+    const { group } = entry
+    if (!group || group.members.size === 0) return false
+    const { emitter, nextOrder, queued, moved } = this.#options
+    const delivery = new Delivery(entry, entry.at, nextOrder(), true)
+    const got: QueuedIn[] = []
+    if (!emitter.emitTo(group, delivery, got, true, entry.returned)) return false
+    // First there, then gone from here: a crash between the two costs a duplicate, not the message.
+    if (got.length > 0) {
+      queued(got, delivery)
+      entry.returned?.()
+    }
+    moved(from, entry)
+    return true
+  }
+
+  #take(group: Group, session: Session, from: Session, entry: Queued): void {
+    const { nextOrder, queued, moved } = this.#options
+    const { qos, ids } = session.subscriptions.get(group.key) ?? entry
+    const lower = qos === 2 ? entry.qos : 1
+    const delivery = new Delivery(entry, entry.at, nextOrder(), true)
+    const taken = session.enqueue({ ...entry, qos: lower, ids, order: delivery.order })
+    if (session.durable) {
+      queued([{ session, entry: taken }], delivery)
+      moved(from, entry)
+    } else {
+      from.keep(entry)
+      taken.returned = () => from.returned(entry)
+    }
+  }
+}
