@@ -5,7 +5,16 @@ import { editUsers, type UsersFile } from '../../src/auth/users-file.js'
 import { tempDir } from '../services/service.js'
 import { startGenerator } from './generator.js'
 import { Probe, type Served } from './overload.js'
-import { type AccessResults, type AccessRow, figure, readResults, resultsFile, rounded, type Unit } from './results.js'
+import {
+  type AccessResults,
+  type AccessRow,
+  figure,
+  median,
+  readResults,
+  resultsFile,
+  rounded,
+  type Unit,
+} from './results.js'
 import { type Measurement, measurements } from './rows.js'
 import { hubLimits, machine, startHub, type Target, version } from './targets.js'
 import { monotonicMicros } from './wire.js'
@@ -138,8 +147,4 @@ async function ruledHub(): Promise<Target> {
     for (let n = 0; n < 100; n++) users.addUser(user(`device-${n}`, ['allow all devices/{user}/#'], password))
   })
   return startHub([...hubLimits, '--auth.file', file, '--auth.anonymous', 'true'])
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
 }

@@ -1,13 +1,12 @@
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { program } from '../services/service.js'
 import { access } from './access.js'
+import { mqtt5 } from './mqtt5.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
 import { comparison, figure, type Results, type Row, readResults, resultsFile, rounded, verdict } from './results.js'
 import { type Measured, type Measurement, measurements } from './rows.js'
-import { type Candidate, candidates, machine, version } from './targets.js'
+import { type Candidate, candidates, machine, versions } from './targets.js'
 
 /*
  * npm run bench [-- [words] [--seconds 4] [--only telehub,mosquitto,floor]]: measures all rows, or those whose name
@@ -19,6 +18,8 @@ import { type Candidate, candidates, machine, version } from './targets.js'
  * npm run bench -- pipeline [--seconds 60] [--backlog 2000000] [words]: what is behind the broker, of pipeline.ts.
  *
  * npm run bench -- access [--seconds 4] [words]: what users and rules cost, of access.ts.
+ *
+ * npm run bench -- mqtt5 [--seconds 4] [--only telehub,mosquitto,floor] [words]: MQTT 5 beside 3.1.1, of mqtt5.ts.
  *
  * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
  * which should be a disk.
@@ -47,6 +48,8 @@ async function main(): Promise<void> {
   const names = values.only?.split(',') ?? candidates.map(({ name }) => name)
   const unknown = names.find(name => !candidates.some(candidate => candidate.name === name))
   if (unknown) throw new Error(`--only: given ${unknown}, allowed are ${candidates.map(({ name }) => name).join(', ')}`)
+  const chosenOnes = candidates.filter(({ name }) => names.includes(name))
+  if (positionals[0] === 'mqtt5') return mqtt5(given ?? 4, chosenOnes, positionals.slice(1))
   const words = positionals.map(word => word.toLowerCase())
   const isChosen = (name: string) => words.length === 0 || words.some(word => name.toLowerCase().includes(word))
   const chosen = measurements.filter(({ rows }) => rows.some(row => isChosen(row.name)))
@@ -59,7 +62,7 @@ async function main(): Promise<void> {
   for (const [n, measurement] of chosen.entries()) {
     const measured = new Map<Name, Measured>()
     // One after the other in each row: a machine that becomes slower or faster meanwhile favours neither for long.
-    for (const candidate of candidates.filter(({ name }) => names.includes(name))) {
+    for (const candidate of chosenOnes) {
       if (candidate.name === 'floor' && measurement.withoutFloor) continue
       say(`${n + 1} of ${chosen.length}: ${measurement.rows[0]?.name.replace(/, p\d+$/, '')} · ${candidate.what} …`)
       try {
@@ -76,7 +79,7 @@ async function main(): Promise<void> {
   }
   // A part of the rows is for whoever is tuning, and no result to publish.
   if (words.length === 0 && names.length === candidates.length) {
-    const { pipeline: behind, access: ruled } = readResults()
+    const { pipeline: behind, access: ruled, mqtt5: beside } = readResults()
     const results: Results = {
       date,
       machine: machine(),
@@ -85,6 +88,7 @@ async function main(): Promise<void> {
       rows,
       ...(behind && { pipeline: behind }),
       ...(ruled && { access: ruled }),
+      ...(beside && { mqtt5: beside }),
     }
     writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
     say('written to test/bench/results.json; npm run readme takes it over')
@@ -151,20 +155,6 @@ function cpuOf({ cpu }: Row): string {
     return `${name} ${server.toFixed(1)}+${generator.toFixed(1)}`
   })
   return `[cores ${both.join(', ')}]`
-}
-
-async function versions(): Promise<Results['versions']> {
-  const help = execHelp(await program('mosquitto', 'mosquitto'))
-  return { telehub: version(), mosquitto: /version (\S+)/.exec(help)?.[1] ?? 'unknown', node: process.versions.node }
-}
-
-/** Mosquitto ends its help with an exit code that is none of success. */
-function execHelp(command: string): string {
-  try {
-    return execFileSync(command, ['-h'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
-  } catch (error) {
-    return String((error as { stdout?: unknown }).stdout ?? '')
-  }
 }
 
 function say(text: string): void {

@@ -1,19 +1,23 @@
 import { connect, type Socket } from 'node:net'
 import {
+  type ConnectOptions,
   connectPacket,
   encodeFrame,
   FrameScanner,
   frame,
   type OnPacket,
   PacketScanner,
+  pastProperties,
+  property,
+  propertyOf,
   subscribePacket,
+  TopicAliases,
   upgradeRequest,
 } from './wire.js'
 
-export interface ConnectionOptions {
+export interface ConnectionOptions extends ConnectOptions {
   readonly port: number
   readonly clientId: string
-  readonly login?: { readonly username: string; readonly password: string }
   /** MQTT over WebSocket instead of TCP. */
   readonly webSocket?: boolean
   /** One of 127.0.0.0/8, when 127.0.0.1 has not ports enough or the broker limits one address. */
@@ -35,16 +39,25 @@ export class Connection {
   readonly ready: Promise<void>
   readonly socket: Socket
   readonly #options: ConnectionOptions
-  readonly #packets = new PacketScanner((data, start, body, end) => this.#packet(data, start, body, end))
+  readonly #packets: PacketScanner
   readonly #frames: FrameScanner | undefined
   readonly #subscribed = new Map<number, { resolve: () => void; reject: (error: Error) => void }>()
+  readonly #aliases: TopicAliases | undefined
   #upgrading: Buffer | undefined
+  #receiveMaximum = 65_535
   #settle: ((error?: Error) => void) | undefined
   #ended = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
-    const { port, clientId, login, webSocket = false, localAddress } = options
+    const { port, clientId, version, topicAliases, webSocket = false, localAddress } = options
+    // 3.1.1 goes without a look at what only MQTT 5 can say.
+    this.#packets = new PacketScanner(
+      version === 5
+        ? (data, start, body, end) => this.#packet5(data, start, body, end)
+        : (data, start, body, end) => this.#packet(data, start, body, end),
+    )
+    if (topicAliases) this.#aliases = new TopicAliases(topicAliases)
     this.ready = new Promise((resolve, reject) => {
       this.#settle = error => (error ? reject(error) : resolve())
     })
@@ -72,14 +85,21 @@ export class Connection {
     })
     this.socket.on('error', error => this.#fail(error))
     this.socket.on('close', () => this.#fail(new Error('the broker closed a connection')))
-    this.socket.write(webSocket ? upgradeRequest(port) : connectPacket(clientId, login))
+    this.socket.write(webSocket ? upgradeRequest(port) : connectPacket(clientId, options))
+  }
+
+  /** As {@link ready}; rejects also when the broker does not take so many publishes before it has acknowledged them. */
+  async takes(window: number): Promise<void> {
+    await this.ready
+    const most = this.#receiveMaximum
+    if (window > most) throw new Error(`a window of ${window} is more than the broker's Receive Maximum of ${most}`)
   }
 
   /** Resolves with SUBACK; rejects when any of the filters is refused. */
   subscribe(packetId: number, filters: readonly string[], qos: 0 | 1 = 0): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#subscribed.set(packetId, { resolve, reject })
-      this.write(subscribePacket(packetId, filters, qos))
+      this.write(subscribePacket(packetId, filters, qos, this.#options.version))
     })
   }
 
@@ -115,8 +135,34 @@ export class Connection {
       return
     }
     this.#upgrading = undefined
-    this.write(connectPacket(this.#options.clientId))
+    this.write(connectPacket(this.#options.clientId, this.#options))
     this.#frames?.take(answer.subarray(end + 4))
+  }
+
+  #packet5(data: Buffer, start: number, body: number, end: number): void {
+    const fault = this.#faultOf(data, start, body, end)
+    if (fault === undefined) this.#packet(data, start, body, end)
+    else this.#fail(new Error(fault))
+  }
+
+  /** Whatever a broker refuses makes a figure wrong: it ends the measurement. */
+  #faultOf(data: Buffer, start: number, body: number, end: number): string | undefined {
+    const type = (data[start] as number) >> 4
+    if (type === 3) {
+      const isKnown = !this.#aliases || this.#aliases.topicOf(data, start, body) !== undefined
+      return isKnown ? undefined : 'the broker used a topic alias that it has not given'
+    }
+    // What is left out of a PUBACK or DISCONNECT is 0, success. (§3.4.2.1, §3.14.2.1)
+    if (type === 4) {
+      const code = end > body + 2 ? (data[body + 2] as number) : 0
+      return code < 0x80 ? undefined : `the broker refused a publish: reason code ${code}`
+    }
+    if (type === 14) return `the broker ended a connection: reason code ${end > body ? data[body] : 0}`
+    if (type === 2 && data[body + 1] === 0) {
+      if (end < body + 3) return 'the broker answered as one of MQTT 3.1.1'
+      this.#receiveMaximum = propertyOf(data, body + 2, property.receiveMaximum) ?? 65_535
+    }
+    return undefined
   }
 
   #packet(data: Buffer, start: number, body: number, end: number): void {
@@ -130,8 +176,10 @@ export class Connection {
       const packetId = data.readUInt16BE(body)
       const waiting = this.#subscribed.get(packetId)
       this.#subscribed.delete(packetId)
-      if (data.subarray(body + 2, end).includes(0x80)) waiting?.reject(new Error('the broker refused a subscription'))
-      else waiting?.resolve()
+      const codes = this.#options.version === 5 ? pastProperties(data, body + 2) : body + 2
+      if (data.subarray(codes, end).some(code => code >= 0x80)) {
+        waiting?.reject(new Error('the broker refused a subscription'))
+      } else waiting?.resolve()
     } else this.#options.onPacket(data, start, body, end)
   }
 

@@ -1,14 +1,17 @@
 import { createHash } from 'node:crypto'
 import { createServer, type Socket } from 'node:net'
-import { encodeFrame, frame, PacketScanner, publishPacket } from './wire.js'
+import { encodeFrame, frame, PacketScanner, pastProperties, publishPacket, type Version } from './wire.js'
 
 /*
  * The least Node can do: finds packets in the bytes, acknowledges a PUBLISH of QoS 1, passes every PUBLISH on to every
- * subscriber at QoS 0. No sessions, no filters, no disk. What a broker does costs the difference to this. TCP and
- * WebSocket on one port. Prints its port; ends when its parent does.
+ * subscriber at QoS 0. No sessions, no filters, no disk; who subscribes speaks the version of who publishes. What a
+ * broker does costs the difference to this. TCP and WebSocket on one port. Prints its port; ends when its parent does.
  */
 
-const connack = Buffer.from([0x20, 2, 0, 0])
+const connack: Readonly<Record<Version, Buffer>> = {
+  4: Buffer.from([0x20, 2, 0, 0]),
+  5: Buffer.from([0x20, 3, 0, 0, 0]),
+}
 
 /** Bytes that may wait for a subscriber before no publisher is read. */
 const outboxBytes = 1_000_000
@@ -19,6 +22,7 @@ const subscribers = new Set<Peer>()
 class Peer {
   readonly #socket: Socket
   #webSocket = false
+  #version: Version = 4
   #publishes = false
   #answers: Buffer[] = []
   #passedOn: Buffer[] = []
@@ -84,10 +88,12 @@ class Peer {
   #packet(data: Buffer, start: number, body: number, end: number): void {
     const first = data[start] as number
     const type = first >> 4
-    if (type === 1) this.#answers.push(connack)
-    else if (type === 8) {
+    if (type === 1) {
+      if (data[body + 6] === 5) this.#version = 5
+      this.#answers.push(connack[this.#version])
+    } else if (type === 8) {
       subscribers.add(this)
-      this.#answers.push(suback(data, body, end))
+      this.#answers.push(suback(data, body, end, this.#version))
     } else if (type === 3) {
       this.#publishes = true
       const identifier = body + 2 + data.readUInt16BE(body)
@@ -98,7 +104,8 @@ class Peer {
       if ((first & 6) === 0) this.#passOn(data, start, end)
       else {
         const topic = data.toString('utf8', body + 2, identifier)
-        this.#passedOn.push(publishPacket(topic, data.subarray(identifier + 2, end), 0))
+        const payload = this.#version === 5 ? pastProperties(data, identifier + 2) : identifier + 2
+        this.#passedOn.push(publishPacket(topic, data.subarray(payload, end), 0, 0, this.#version))
       }
     }
   }
@@ -143,10 +150,13 @@ class Peer {
 }
 
 /** All filters granted at QoS 0. */
-function suback(data: Buffer, body: number, end: number): Buffer {
+function suback(data: Buffer, body: number, end: number, version: Version): Buffer {
   let filters = 0
-  for (let at = body + 2; at < end; at += 3 + data.readUInt16BE(at)) filters++
-  return Buffer.concat([Buffer.from([0x90, 2 + filters]), data.subarray(body, body + 2), Buffer.alloc(filters)])
+  const from = version === 5 ? pastProperties(data, body + 2) : body + 2
+  for (let at = from; at < end; at += 3 + data.readUInt16BE(at)) filters++
+  // Of zeros are the codes, and before them in MQTT 5 the length of no properties.
+  const zeros = Buffer.alloc(version === 5 ? filters + 1 : filters)
+  return Buffer.concat([Buffer.from([0x90, 2 + zeros.length]), data.subarray(body, body + 2), zeros])
 }
 
 function joined(parts: readonly Buffer[]): Buffer {

@@ -51,7 +51,7 @@ export class Guessers implements Task {
       else this.#refused++
       socket.destroy()
     })
-    socket.write(connectPacket(`guess-${n}`, { username: name, password: `guess ${n}` }))
+    socket.write(connectPacket(`guess-${n}`, { login: { username: name, password: `guess ${n}` } }))
   }
 
   counts() {

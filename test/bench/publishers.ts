@@ -1,6 +1,6 @@
 import { Connection } from './connection.js'
 import type { Task } from './task.js'
-import { monotonicMicros, publishPacket, reading, stamp } from './wire.js'
+import { monotonicMicros, publishPacket, reading, stamp, type Version } from './wire.js'
 
 /** QoS 1 publishers that keep a window full: for every PUBACK the next publish. */
 export interface AckedJob {
@@ -10,6 +10,8 @@ export interface AckedJob {
   /** Publishes of one publisher that may wait for their PUBACK. */
   readonly window: number
   readonly payloadBytes: number
+  /** 3.1.1 without it. */
+  readonly version?: Version
 }
 
 /** Publishers that send at a rate, whatever the broker does; every reading carries the time it was sent. */
@@ -28,13 +30,15 @@ export const topicOf = (n: number) => `bench/floor-${n % 10}/meter-${n}/telemetr
 
 export class AckedPublishers implements Task {
   readonly #publishers: readonly AckedPublisher[]
+  readonly #window: number
 
   constructor(job: AckedJob, onFailure: (error: Error) => void) {
+    this.#window = job.window
     this.#publishers = Array.from({ length: job.publishers }, (_, n) => new AckedPublisher(job, n, onFailure))
   }
 
   async prepare(): Promise<void> {
-    await Promise.all(this.#publishers.map(({ connection }) => connection.ready))
+    await Promise.all(this.#publishers.map(({ connection }) => connection.takes(this.#window)))
   }
 
   run(): void {
@@ -57,15 +61,17 @@ class AckedPublisher {
   #from = 0
   #count = 0
 
-  constructor({ port, window, payloadBytes }: AckedJob, n: number, onFailure: (error: Error) => void) {
+  constructor(job: AckedJob, n: number, onFailure: (error: Error) => void) {
+    const { port, window, payloadBytes, version } = job
     const payload = reading(n, payloadBytes)
-    const packets = Array.from({ length: window }, (_, i) => publishPacket(topicOf(n), payload, 1, i + 1))
+    const packets = Array.from({ length: window }, (_, i) => publishPacket(topicOf(n), payload, 1, i + 1, version))
     this.#packets = Buffer.concat([...packets, ...packets])
     this.#length = this.#packets.length / packets.length / 2
     this.#window = window
     this.connection = new Connection({
       port,
       clientId: `bench-${n}`,
+      ...(version && { version }),
       onPacket: (data, start, body) => this.#acknowledge(data, start, body),
       onChunk: () => this.#replace(),
       onFailure,

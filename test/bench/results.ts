@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-export type Unit = '/s' | 'ms' | 'B'
+/** `B` is for memory, shown in KB; `bytes` for a few of them. */
+export type Unit = '/s' | 'ms' | 'B' | 'bytes'
 
 /** One figure of every candidate, from the same run. A candidate that failed, or was left out, has none. */
 export interface Row {
@@ -35,6 +36,8 @@ export interface Results {
   readonly pipeline?: PipelineResults
   /** Of another run: npm run bench -- access. */
   readonly access?: AccessResults
+  /** Of another run: npm run bench -- mqtt5. */
+  readonly mqtt5?: Mqtt5Results
 }
 
 /** The same figure twice, in words what was different. */
@@ -50,6 +53,30 @@ export interface AccessRow {
 export interface AccessResults extends Pick<Results, 'date' | 'machine' | 'seconds'> {
   readonly telehub: string
   readonly rows: readonly AccessRow[]
+}
+
+/** The same figure twice of every candidate, as MQTT 3.1.1 and MQTT 5 have it: see mqtt5.ts. */
+export interface Mqtt5Row {
+  readonly name: string
+  readonly unit: Unit
+  /** In words what was different. */
+  readonly without: string
+  readonly with: string
+  readonly telehub?: Beside
+  /** Mosquitto. */
+  readonly rival?: Beside
+  readonly floor?: Beside
+  readonly target?: string
+  readonly reached?: boolean
+}
+
+export interface Beside {
+  readonly before: number
+  readonly after: number
+}
+
+export interface Mqtt5Results extends Pick<Results, 'date' | 'machine' | 'versions' | 'seconds'> {
+  readonly rows: readonly Mqtt5Row[]
 }
 
 /** One figure of what is behind the broker: see pipeline.ts. */
@@ -79,6 +106,7 @@ export function readResults(): Results {
 export function figure(value: number | undefined, unit: Unit): string {
   if (value === undefined) return '—'
   if (unit === '/s') return `${Math.round(value).toLocaleString('en')}/s`
+  if (unit === 'bytes') return `${value.toFixed(1)} bytes`
   if (unit === 'B') return `${(value / 1_000).toFixed(1)} KB`
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms`
 }
@@ -88,11 +116,28 @@ export function rounded(value: number): number {
   return Number(value.toFixed(Math.abs(value) >= 1_000 ? 0 : 3))
 }
 
-/** telehub against its rival: a factor; for times what it takes longer. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
+}
+
+/** telehub against its rival: a factor; for times what it takes longer, for a few bytes by how many percent they differ. */
 export function comparison({ unit, telehub, rival, ratio }: Pick<Row, 'unit' | 'telehub' | 'rival' | 'ratio'>): string {
   if (telehub === undefined || rival === undefined || ratio === undefined) return ''
   const difference = telehub - rival
+  if (unit === 'bytes') return percent(difference / rival)
   return unit === 'ms' ? `${difference < 0 ? '−' : '+'}${figure(Math.abs(difference), unit)}` : `${ratio.toFixed(2)} ×`
+}
+
+function percent(part: number): string {
+  const rounded = Math.round(100 * part)
+  return `${rounded < 0 ? '−' : rounded > 0 ? '+' : ''}${Math.abs(rounded)} %`
+}
+
+/** What came after against what was before. */
+export function change(unit: Unit, beside: Beside | undefined): string {
+  return beside
+    ? comparison({ unit, telehub: beside.after, rival: beside.before, ratio: beside.after / beside.before })
+    : ''
 }
 
 export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
@@ -100,17 +145,18 @@ export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
 
 /** The benchmarks part of the README. */
 export function resultsMarkdown(results: Results): string {
-  const { pipeline, access } = results
+  const { pipeline, access, mqtt5 } = results
   return [
     brokerMarkdown(results),
     ...(pipeline ? [pipelineMarkdown(pipeline)] : []),
     ...(access ? [accessMarkdown(access)] : []),
+    ...(mqtt5 ? [mqtt5Markdown(mqtt5)] : []),
   ].join('\n\n')
 }
 
 function accessMarkdown({ date, machine, telehub, seconds, rows }: AccessResults): string {
   const line = ({ name, unit, without, before, with: withIt, after }: AccessRow) =>
-    `| ${name} | ${without}: ${figure(before, unit)} | ${withIt}: ${figure(after, unit)} | ${comparison({ unit, telehub: after, rival: before, ratio: after / before })} |`
+    `| ${name} | ${without}: ${figure(before, unit)} | ${withIt}: ${figure(after, unit)} | ${change(unit, { before, after })} |`
   return [
     '| what users and rules cost | without | with | |',
     '|---|---:|---:|---:|',
@@ -120,6 +166,36 @@ function accessMarkdown({ date, machine, telehub, seconds, rows }: AccessResults
       `${coresOf(machine)}. With rules: a user of 24 rules among 103 users, and every delivery asked for. The wrong ` +
       'passwords come from 16,256 addresses, half of them for a user that is there; the client that behaves has a ' +
       `password, and has come in before. telehub ${telehub}.`,
+  ].join('\n')
+}
+
+function mqtt5Markdown({ date, machine, versions, seconds, rows }: Mqtt5Results): string {
+  const line = (row: Mqtt5Row) => {
+    const { unit, telehub } = row
+    return [
+      row.name,
+      `${row.without}: ${figure(telehub?.before, unit)}`,
+      `${row.with}: ${figure(telehub?.after, unit)}`,
+      change(unit, telehub),
+      row.target ?? '',
+      verdict(row),
+      change(unit, row.rival),
+      change(unit, row.floor),
+    ].join(' | ')
+  }
+  return [
+    '| MQTT 5 beside 3.1.1 | telehub | | | target | | Mosquitto | Node floor |',
+    '|---|---:|---:|---:|---|---|---:|---:|',
+    ...rows.map(row => `| ${line(row)} |`),
+    '',
+    `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench -- mqtt5\`, medians of three, ${seconds} s ` +
+      `each, on ${coresOf(machine)}. The two sides of a row take turns on the same server; of Mosquitto and the Node floor ` +
+      'the table shows how the second compares with the first. The floor does nothing with properties but step over ' +
+      'them. Who publishes and who subscribes speak the same version, and no PUBLISH of theirs has properties. The group ' +
+      'shares one subscription (`$share`): in MQTT 5, 10 publishers keep 1,000 messages under way until they are acknowledged and ' +
+      'delivered. Topic aliases: what a subscriber receives over TCP, 64 bytes of JSON on 10 topics such as ' +
+      '`plant/line-4/press-17/telemetry`; with more topics than aliases less is saved. ' +
+      `telehub ${versions.telehub} (Node ${versions.node}), Mosquitto ${versions.mosquitto}.`,
   ].join('\n')
 }
 

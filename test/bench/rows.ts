@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Job, type Report, startGenerator } from './generator.js'
 import type { Row, Unit } from './results.js'
+import type { SaturateJob } from './saturate.js'
 import { openFilesLimit, processorSeconds, residentBytes, type Target } from './targets.js'
-import { monotonicMicros } from './wire.js'
+import { monotonicMicros, type Version } from './wire.js'
 
 /** What one candidate did in one measurement. */
 export interface Measured {
@@ -31,13 +32,17 @@ export interface Measurement {
   readonly rows: readonly RowOf[]
   /** The floor knows no filters: how cost grows is compared with Mosquitto alone. */
   readonly withoutFloor?: true
-  readonly measure: (target: Target, seconds: number) => Promise<Measured>
+  /** In 3.1.1 without a version. Only what mqtt5.ts shows heeds it. */
+  readonly measure: (target: Target, seconds: number, version?: Version) => Promise<Measured>
 }
 
 /** Connections, caches and compilers settle before anything is counted. */
 const warmUpSeconds = 1.5
 
 const payloadBytes = 100
+
+/** As fast as TCP takes it, to one subscriber. */
+export const toOne: Saturation = { subscribers: 1, window: 0, batch: 32 }
 
 /** All rows, in the order of DESIGN §7; then how cost grows. */
 export const measurements: readonly Measurement[] = [
@@ -60,7 +65,7 @@ export const measurements: readonly Measurement[] = [
         },
       },
     ],
-    measure: (target, seconds) => saturate(target, seconds, { subscribers: 1, window: 0, batch: 32 }),
+    measure: (target, seconds, version) => saturate(target, seconds, { ...toOne, ...(version && { version }) }),
   },
   {
     rows: [
@@ -71,8 +76,14 @@ export const measurements: readonly Measurement[] = [
         target: { text: '200,000/s', reached: ({ figures }) => (figures.received ?? 0) >= 200_000 },
       },
     ],
-    measure: (target, seconds) =>
-      saturate(target, seconds, { subscribers: 100, window: 50, batch: 1, webSocketPort: target.webSocketPort }),
+    measure: (target, seconds, version) =>
+      saturate(target, seconds, {
+        subscribers: 100,
+        window: 50,
+        batch: 1,
+        webSocketPort: target.webSocketPort,
+        ...(version && { version }),
+      }),
   },
   fanOut(200_000, [{ percentile: 'p50' }, { percentile: 'p99', atMost: 20 }]),
   fanOut(100_000, [{ percentile: 'p50' }, { percentile: 'p99', atMost: 5 }]),
@@ -121,30 +132,30 @@ function ingest(
   const target = { text, reached }
   return {
     rows: [{ name: ingestName(publishers, window), unit: '/s', figure: 'acknowledged', target }],
-    measure: async (target, seconds) => {
-      const job: Job = { kind: 'acked', port: target.port, publishers, window, payloadBytes }
+    measure: async (target, seconds, version) => {
+      const { port } = target
+      const job: Job = { kind: 'acked', port, publishers, window, payloadBytes, ...(version && { version }) }
       const { reports, cpu } = await load(target, seconds, [job])
       return { figures: { acknowledged: perSecond(reports[0], 'acknowledged') }, cpu }
     },
   }
 }
 
-interface Saturation {
-  readonly subscribers: number
-  readonly filters?: number
-  readonly window: number
-  readonly batch: number
-  readonly webSocketPort?: number
-}
+/** Every subscriber gets every reading of 100 bytes, unless it says otherwise. */
+export type Saturation = Pick<SaturateJob, 'subscribers' | 'window' | 'batch'> &
+  Partial<Omit<SaturateJob, 'kind' | 'port' | 'publishers'>>
 
-async function saturate(target: Target, seconds: number, given: Saturation): Promise<Measured> {
+/** 10 publishers. Figures: what was received and sent a second, and the bytes that one delivery took. */
+export async function saturate(target: Target, seconds: number, given: Saturation): Promise<Measured> {
   const { filters = 0, ...options } = given
   const job: Job = { kind: 'saturate', port: target.port, publishers: 10, filters, payloadBytes, ...options }
   const { reports, cpu } = await load(target, seconds, [job])
   const received = perSecond(reports[0], 'received')
-  const sent = perSecond(reports[0], 'sent') * (filters > 0 ? 1 : options.subscribers)
+  const once = filters > 0 || options.group !== undefined
+  const sent = perSecond(reports[0], 'sent') * (once ? 1 : options.subscribers)
   const lost = sent > 0 ? Math.round(100 * (1 - received / sent)) : 0
-  return { figures: { received, sent }, cpu, ...(lost > 0 && { note: `${lost} % lost` }) }
+  const bytes = perSecond(reports[0], 'bytes') / received
+  return { figures: { received, sent, bytes }, cpu, ...(lost > 0 && { note: `${lost} % lost` }) }
 }
 
 function growth(name: string, given: Saturation): Measurement {

@@ -1,6 +1,6 @@
 import { Connection } from './connection.js'
 import { Latencies, type Task } from './task.js'
-import { monotonicMicros, stampOf } from './wire.js'
+import { type ConnectOptions, monotonicMicros, stampOf } from './wire.js'
 
 /** Subscribers that count what they get and read the time of one message in so many. */
 export interface SubscribeJob {
@@ -15,6 +15,13 @@ export interface SubscribeJob {
   readonly sampleEvery: number
 }
 
+/** How to connect and subscribe: without `qos` at 0. */
+export interface SubscribeOptions
+  extends Pick<SubscribeJob, 'port' | 'webSocket' | 'sampleEvery'>,
+    Pick<ConnectOptions, 'version' | 'topicAliases'> {
+  readonly qos?: 0 | 1
+}
+
 /** Filters of one SUBSCRIBE. */
 const filtersPerPacket = 50
 
@@ -22,18 +29,20 @@ export class Subscribers implements Task {
   readonly latencies = new Latencies()
   readonly #connections: Connection[]
   readonly #filters: readonly (readonly string[])[]
+  readonly #qos: 0 | 1
   #received = 0
   #arrivedAt = 0
 
   /** `filters[n]` is what subscriber `n` subscribes to. `onChunk` after all messages of a chunk. */
   constructor(
-    job: Pick<SubscribeJob, 'port' | 'webSocket' | 'sampleEvery'>,
+    options: SubscribeOptions,
     filters: readonly (readonly string[])[],
     onFailure: (error: Error) => void,
     onChunk: () => void = () => {},
   ) {
     this.#filters = filters
-    this.#connections = filters.map((_, n) => this.#connect(job, n, onFailure, onChunk))
+    this.#qos = options.qos ?? 0
+    this.#connections = filters.map((_, n) => this.#connect(options, n, onFailure, onChunk))
   }
 
   get received(): number {
@@ -46,7 +55,7 @@ export class Subscribers implements Task {
         await connection.ready
         const filters = this.#filters[n] ?? []
         for (let at = 0; at < filters.length; at += filtersPerPacket) {
-          await connection.subscribe(1 + at / filtersPerPacket, filters.slice(at, at + filtersPerPacket))
+          await connection.subscribe(1 + at / filtersPerPacket, filters.slice(at, at + filtersPerPacket), this.#qos)
         }
       }),
     )
@@ -55,11 +64,14 @@ export class Subscribers implements Task {
   run(): void {}
 
   counts() {
-    return { received: this.#received }
+    return {
+      received: this.#received,
+      bytes: this.#connections.reduce((sum, { socket }) => sum + socket.bytesRead, 0),
+    }
   }
 
   #connect(
-    { port, webSocket, sampleEvery }: Pick<SubscribeJob, 'port' | 'webSocket' | 'sampleEvery'>,
+    { port, webSocket, sampleEvery, version, topicAliases }: SubscribeOptions,
     n: number,
     onFailure: (error: Error) => void,
     onChunk: () => void,
@@ -70,6 +82,8 @@ export class Subscribers implements Task {
       port,
       webSocket,
       clientId: `dashboard-${n}`,
+      ...(version && { version }),
+      ...(topicAliases && { topicAliases }),
       onPacket: (data, start, body, end) => {
         const first = data[start] as number
         if (first >> 4 !== 3) return

@@ -1,4 +1,4 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
@@ -167,4 +167,19 @@ export function machine(): { readonly cores: number; readonly cpu: string; reado
 /** Of the hub that is built. */
 export function version(): string {
   return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
+}
+
+/** Of all that is measured beside one another. */
+export async function versions(): Promise<Readonly<Record<'telehub' | 'mosquitto' | 'node', string>>> {
+  const help = helpOf(await program('mosquitto', 'mosquitto'))
+  return { telehub: version(), mosquitto: /version (\S+)/.exec(help)?.[1] ?? 'unknown', node: process.versions.node }
+}
+
+/** Mosquitto ends its help with an exit code that is none of success. */
+function helpOf(command: string): string {
+  try {
+    return execFileSync(command, ['-h'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  } catch (error) {
+    return String((error as { stdout?: unknown }).stdout ?? '')
+  }
 }

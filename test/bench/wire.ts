@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
 
 /*
- * MQTT 3.1.1 and WebSocket as bytes, for a load generator that must be lighter than what it loads: packets are encoded
- * beforehand, and of what comes in only headers and lengths are read.
+ * MQTT 3.1.1, MQTT 5 and WebSocket as bytes, for a load generator that must be lighter than what it loads: packets are
+ * encoded beforehand, and of what comes in only headers and lengths are read.
  */
+
+/** The protocol level: 4 is MQTT 3.1.1. */
+export type Version = 4 | 5
 
 /** Microseconds of the machine's monotonic clock: the same for all processes, so that their difference is a latency. */
 export function monotonicMicros(): number {
@@ -29,32 +32,122 @@ function text(value: string): Buffer {
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes])
 }
 
-/** MQTT 3.1.1 CONNECT, clean session, no keep-alive. */
-export function connectPacket(clientId: string, login?: { username: string; password: string }): Buffer {
+export interface ConnectOptions {
+  readonly login?: { readonly username: string; readonly password: string }
+  /** 3.1.1 without it. */
+  readonly version?: Version
+  /** Topic aliases the broker may give; none without it. MQTT 5 alone. */
+  readonly topicAliases?: number
+}
+
+/** CONNECT, clean session, no keep-alive. */
+export function connectPacket(clientId: string, options: ConnectOptions = {}): Buffer {
+  const { login, version = 4, topicAliases = 0 } = options
   const flags = login ? 0xc2 : 0x02
   const shown = login ? [text(login.username), text(login.password)] : []
-  return withLength(0x10, text('MQTT'), Buffer.from([4, flags, 0, 0]), text(clientId), ...shown)
+  const properties = topicAliases > 0 ? [3, property.topicAliasMaximum, topicAliases >> 8, topicAliases & 0xff] : [0]
+  const head = Buffer.from([version, flags, 0, 0, ...(version === 5 ? properties : [])])
+  return withLength(0x10, text('MQTT'), head, text(clientId), ...shown)
 }
 
 /** SUBSCRIBE to all of `filters` at one QoS. */
-export function subscribePacket(packetId: number, filters: readonly string[], qos: 0 | 1): Buffer {
+export function subscribePacket(
+  packetId: number,
+  filters: readonly string[],
+  qos: 0 | 1,
+  version: Version = 4,
+): Buffer {
   const entries = filters.flatMap(filter => [text(filter), Buffer.from([qos])])
-  return withLength(0x82, Buffer.from([packetId >> 8, packetId & 0xff]), ...entries)
-}
-
-/** A PUBLISH; with QoS 1 the packet identifier is at `packet.length - payload.length - 2`. */
-export function publishPacket(topic: string, payload: Buffer, qos: 0 | 1, packetId = 1): Buffer {
-  const id = qos === 0 ? [] : [Buffer.from([packetId >> 8, packetId & 0xff])]
-  return withLength(0x30 | (qos << 1), text(topic), ...id, payload)
+  return withLength(0x82, Buffer.from([packetId >> 8, packetId & 0xff]), noProperties[version], ...entries)
 }
 
 /**
- * A reading in JSON, as a device sends it, `bytes` long if that is enough for it. It ends with a time of 16 digits, at
- * the same place in all packets: see {@link stamp}.
+ * A PUBLISH; with QoS 1 the packet identifier is at `packet.length - payload.length - 2`, in MQTT 5 one byte before, as
+ * the length of the properties is behind it.
+ */
+export function publishPacket(topic: string, payload: Buffer, qos: 0 | 1, packetId = 1, version: Version = 4): Buffer {
+  const id = qos === 0 ? [] : [Buffer.from([packetId >> 8, packetId & 0xff])]
+  return withLength(0x30 | (qos << 1), text(topic), ...id, noProperties[version], payload)
+}
+
+const noProperties: Readonly<Record<Version, Buffer>> = { 4: Buffer.alloc(0), 5: Buffer.from([0]) }
+
+/** Those we read or write, MQTT 5 §2.2.2.2. */
+export const property = { receiveMaximum: 0x21, topicAliasMaximum: 0x22, topicAlias: 0x23 } as const
+
+/** Bytes of the properties that are numbers; of a user property (0x26) and the other texts the bytes themselves tell. */
+const widths: ReadonlyMap<number, number> = new Map([
+  ...[0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2a].map((id): [number, number] => [id, 1]),
+  ...[0x13, property.receiveMaximum, property.topicAliasMaximum, property.topicAlias].map((id): [number, number] => [
+    id,
+    2,
+  ]),
+  ...[0x02, 0x11, 0x18, 0x27].map((id): [number, number] => [id, 4]),
+])
+
+/** The number in one of the properties whose length is at `at`; undefined when it is not among them. */
+export function propertyOf(data: Buffer, at: number, wanted: number): number | undefined {
+  const end = pastProperties(data, at)
+  for (let next = pastVariable(data, at); next < end; ) {
+    const id = data[next++] as number
+    const width = widths.get(id)
+    if (width !== undefined) {
+      if (id === wanted) return data.readUIntBE(next, width)
+      next += width
+    } else if (id === 0x0b) next = pastVariable(data, next)
+    else {
+      next += 2 + data.readUInt16BE(next)
+      if (id === 0x26) next += 2 + data.readUInt16BE(next)
+    }
+  }
+  return undefined
+}
+
+/** What comes after the properties whose length is at `at`. */
+export function pastProperties(data: Buffer, at: number): number {
+  const end = pastVariable(data, at)
+  let length = 0
+  for (let digit = end - 1; digit >= at; digit--) length = (length << 7) | ((data[digit] as number) & 0x7f)
+  return end + length
+}
+
+/** What comes after a variable byte integer, §1.5.5. */
+function pastVariable(data: Buffer, at: number): number {
+  let end = at
+  while ((data[end++] as number) > 0x7f);
+  return end
+}
+
+/** The topics that the broker has given an alias on one connection, MQTT 5 §3.3.2.3.4. */
+export class TopicAliases {
+  readonly #topics: (string | undefined)[]
+
+  /** As many as CONNECT allowed. */
+  constructor(maximum: number) {
+    this.#topics = Array.from({ length: maximum + 1 }, () => undefined)
+  }
+
+  /** Of a PUBLISH; undefined when its alias is above the maximum, or was never given. */
+  topicOf(data: Buffer, start: number, body: number): string | undefined {
+    const length = data.readUInt16BE(body)
+    const behind = body + 2 + length
+    const alias = propertyOf(data, ((data[start] as number) & 6) === 0 ? behind : behind + 2, property.topicAlias)
+    const topic = length > 0 ? data.toString('utf8', body + 2, behind) : undefined
+    if (alias === undefined) return topic
+    if (alias === 0 || alias >= this.#topics.length) return undefined
+    if (topic !== undefined) this.#topics[alias] = topic
+    return this.#topics[alias]
+  }
+}
+
+/**
+ * A reading in JSON, as a device sends it, `bytes` long if that is enough for it; one of less than 66 has no voltage. It
+ * ends with a time of 16 digits, at the same place in all packets: see {@link stamp}.
  */
 export function reading(n: number, bytes: number): Buffer {
-  const values = `{"power":${1_000 + (n % 9_000)}.5,"voltage":230.1,"note":"`
   const end = `","sent":${stampBase}}`
+  const all = `{"power":${1_000 + (n % 9_000)}.5,"voltage":230.1,"note":"`
+  const values = all.length + end.length > bytes ? all.replace('"voltage":230.1,', '') : all
   return Buffer.from(`${values}${'x'.repeat(Math.max(0, bytes - values.length - end.length))}${end}`)
 }
 
