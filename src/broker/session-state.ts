@@ -84,24 +84,23 @@ export class SessionState {
     return session
   }
 
-  remove(clientId: string): Session | undefined {
+  remove(clientId: string): void {
     const session = this.sessions.get(clientId)
-    if (!session) return undefined
+    if (!session) return
     this.unsubscribeAll(session)
     this.absent.delete(session)
     this.sessions.delete(clientId)
-    return session
   }
 
-  /** Of a durable session or a passing one. False: it is there already, just so. */
-  subscribe(session: Session, { filter, qos, noLocal = false, asPublished = false, id = 0 }: Subscribing): boolean {
+  /** Of a durable session or a passing one. */
+  subscribe(session: Session, { filter, qos, noLocal = false, asPublished = false, id = 0 }: Subscribing): void {
     const known = session.subscriptions.get(filter)
     const isSame =
       known?.qos === qos &&
       known.noLocal === noLocal &&
       known.asPublished === asPublished &&
       (known.ids?.[0] ?? 0) === id
-    if (isSame) return false
+    if (isSame) return
     const group = this.#groupOf(session, filter)
     if (known) this.#drop(session, known)
     const reach = reachOf(session.access, topicsOf({ group, filter }))
@@ -115,7 +114,6 @@ export class SessionState {
       session.shared.add(subscription)
     }
     this.emitter.add(subscription)
-    return true
   }
 
   /** The group of a shared filter: what the session has waiting of it stays of it, also if it was the only member. */

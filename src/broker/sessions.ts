@@ -95,10 +95,23 @@ export class Sessions {
     const later = (session: Session) => this.#pumpLater(session)
     // What still comes of a session that is over, or replaced, is not told of the one that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
-    this.#durable = {
+    const moved = (session: Session, { n, packetId: m }: Queued) => {
+      const { clientId: c } = session
+      record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
+    }
+    const both: Pick<SessionHost, 'now' | 'nextOrder' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
       now,
       nextOrder,
       later,
+      dropped: (session, entry, why) => {
+        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
+        record(session, { t: 'drop', c: session.clientId, n: entry.n })
+        options.dropped(why, session.clientId)
+      },
+      moved,
+      inherit: session => this.#handOver.inherit(session),
+    }
+    this.#durable = {
       queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
       sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.clientId, n, m }),
       released: (session, m, done) => {
@@ -110,40 +123,23 @@ export class Sessions {
       },
       kept: done => this.#whenKept(done),
       acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
-      dropped: (session, entry, why) => {
-        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
-        record(session, { t: 'drop', c: session.clientId, n: entry.n })
-        options.dropped(why, session.clientId)
-      },
-      moved: (session, { n, packetId: m }) => {
-        const { clientId: c } = session
-        record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
-      },
-      inherit: session => this.#handOver.inherit(session),
+      ...both,
     }
     const nothing = () => {}
     this.#passing = {
-      now,
-      nextOrder,
-      later,
       queued: nothing,
       sent: nothing,
       released: (_session, _packetId, done) => done(),
       kept: done => done(),
       acknowledged: nothing,
-      dropped: (session, entry, why) => {
-        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
-        options.dropped(why, session.clientId)
-      },
-      moved: nothing,
-      inherit: session => this.#handOver.inherit(session),
+      ...both,
     }
     this.#state = new SessionState(options.queue, this.#durable)
     this.#handOver = new HandOver({
       emitter: this.#state.emitter,
       nextOrder,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
-      moved: (session, entry) => (session.durable ? this.#durable : this.#passing).moved(session, entry),
+      moved,
     })
     this.wills = new LastWills({
       state: this.#state,
