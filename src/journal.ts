@@ -237,7 +237,8 @@ export class CommitLog {
 
   /** Commits what is left, syncs and closes the file. */
   async close(): Promise<void> {
-    await this.flush()
+    // Who is told that a group is committed may answer with more.
+    while (this.pendingBytes > 0) await this.flush()
     clearInterval(this.#syncTimer)
     const fd = this.#fd
     if (fd < 0) return

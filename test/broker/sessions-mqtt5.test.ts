@@ -462,3 +462,28 @@ t.test('a will that could not be published when it was due still is when its cli
   t.same(wills, ['first'])
   await sessions.stop()
 })
+
+t.test('a will that was slow to be published leaves the next one of its client alone', async t => {
+  const wills: string[] = []
+  const publishing: (() => void)[] = []
+  const { clock, options, dir, sessions } = await withClock({
+    willDue: ({ payload }, done) => {
+      wills.push(payload.toString())
+      publishing.push(() => done(false))
+    },
+  })
+  const goes = (payload: string) => {
+    sessions.leave(sessions.open('c', { clean: false, expiry: 600 }).session)
+    sessions.wills.delay(will('c', { delay: 1, payload: Buffer.from(payload) }))
+  }
+  goes('first')
+  clock.now += 2_000
+  sessions.wills.publishDue()
+  goes('second')
+  publishing[0]?.()
+  const again = await crash(sessions, dir, folder(), options)
+  clock.now += 2_000
+  again.wills.publishDue()
+  t.same(wills, ['first', 'second'])
+  await again.stop()
+})

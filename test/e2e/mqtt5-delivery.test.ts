@@ -352,7 +352,10 @@ t.test('subscription identifiers: those of all that match, kept with the session
   const second = await startHub(t, {}, first.dir)
   const back = await open5(t, second, session)
   t.equal(back.sessionPresent, true)
-  t.same(idsOf((await back.take(1))[0]), [7], 'queued')
+  let [queued] = await back.take(1)
+  // What the hub had not yet written of its acknowledgement went with the hub: then it comes again.
+  if (String(queued?.payload) === 'retained') [queued] = await back.take(1)
+  t.same([String(queued?.payload), idsOf(queued)], ['queued', [7]])
   await (await connectMqtt(t, second.mqttUrl)).publishAsync('ids/kept', 'live', { qos: 1 })
   t.same(idsOf((await back.take(1))[0]), [7, 9], 'live, after SIGKILL')
   const plain = await openRaw(t, second, { clientId: 'ids', clean: false })
