@@ -185,12 +185,10 @@ t.test(`a group loses nothing, and each member gets its own in order (SESSIONS_S
       done.add(entry.payload.toString())
       one.session.acknowledge(entry.packetId)
     }
-    const fresh = one.wire.publishes.filter(({ dup }) => !dup).map(({ payload }) => Number(payload))
-    for (const [i, n] of fresh.entries()) {
-      const before = fresh[i - 1]
-      // What another member had when it went comes later than it was published.
-      if (before !== undefined && before > n && !redelivered.has(n)) disorder.push(`${clientId}: ${before}, ${n}`)
-    }
+    // What another member had when it went comes out of its place; all the rest is in order.
+    const fresh = one.wire.publishes.map(({ payload }) => Number(payload)).filter(n => !redelivered.has(n))
+    for (const [i, n] of fresh.entries())
+      if (n <= (fresh[i - 1] ?? -1)) disorder.push(`${clientId}: ${fresh[i - 1]}, ${n}`)
   }
   const redelivered = new Set<number>()
   const note = ({ inflight, unsent }: Session) => {
@@ -220,6 +218,9 @@ t.test(`a group loses nothing, and each member gets its own in order (SESSIONS_S
     } else if (kind < 60) {
       sessions.publish(message('x', { payload: Buffer.from(String(published++)) }), ++sequence)
       sessions.committed(sequence)
+      // Where messages wait with several absent members, one of them is emptied after the other.
+      const [group] = [...sessions.all()].flatMap(({ groups }) => groups)
+      if (group && group.absent.size > 1) redelivered.add(published - 1)
     } else work(clientId)
     if (step % 50 === 0) await new Promise(resolve => setImmediate(resolve))
   }
