@@ -1,6 +1,22 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { isIP, isIPv4 } from 'node:net'
+import { isIPv4 } from 'node:net'
 import { parse as parseYaml } from 'yaml'
+import {
+  duration,
+  flag,
+  integer,
+  isNetwork,
+  isOrigin,
+  type Kind,
+  list,
+  oneOf,
+  portOrOff,
+  showSize,
+  showTime,
+  size,
+  text,
+  url,
+} from './config/kinds.js'
 import { HubError } from './errors.js'
 import { parsePattern } from './topics.js'
 
@@ -25,11 +41,6 @@ export interface MappingRule {
 const decoderNames = ['json', 'value', 'line'] as const
 export type DecoderName = (typeof decoderNames)[number]
 
-interface Kind<T> {
-  readonly allowed: string
-  parse(given: unknown): T | undefined
-}
-
 interface Row<T> {
   readonly kind: Kind<T>
   readonly default: T
@@ -37,95 +48,6 @@ interface Row<T> {
 }
 
 const row = <T>(kind: Kind<T>, fallback: T, help: string): Row<T> => ({ kind, default: fallback, help })
-
-const text = (allowed = 'a text', test = /^[^\0]*$/): Kind<string> => ({
-  allowed,
-  parse: given => (typeof given === 'string' && test.test(given) ? given : undefined),
-})
-
-const integer = (min: number, max: number): Kind<number> => ({
-  allowed: `a whole number from ${min} to ${max}`,
-  parse: given => {
-    const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given
-    return Number.isInteger(value) && (value as number) >= min && (value as number) <= max
-      ? (value as number)
-      : undefined
-  },
-})
-
-const portOrOff: Kind<number | 'off'> = {
-  allowed: 'off or a port from 0 to 65535',
-  parse: given => (given === 'off' ? 'off' : integer(0, 65_535).parse(given)),
-}
-
-/** Given as a list, or as text with commas between. */
-const list = (isOne: (text: string) => boolean, allowed: string): Kind<readonly string[]> => ({
-  allowed,
-  parse: given => {
-    const all = typeof given === 'string' ? given.split(',').map(one => one.trim()) : given
-    if (!Array.isArray(all)) return undefined
-    const named = all.filter(one => one !== '')
-    return named.every(one => typeof one === 'string' && isOne(one)) ? named : undefined
-  },
-})
-
-function isNetwork(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const version = isIP(address)
-  return (
-    version > 0 &&
-    rest.length === 0 &&
-    (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
-  )
-}
-
-function isOrigin(text: string): boolean {
-  return text === '*' || (URL.canParse(text) && new URL(text).origin === text)
-}
-
-const oneOf = <T extends string>(...values: T[]): Kind<T> => ({
-  allowed: `one of ${values.join(', ')}`,
-  parse: given => values.find(value => value === given),
-})
-
-const flag: Kind<boolean> = {
-  allowed: 'true or false',
-  parse: given =>
-    given === true || given === 'true' ? true : given === false || given === 'false' ? false : undefined,
-}
-
-const units: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }
-
-/** Bytes; `10GB`, `512KB` or a plain number. */
-const size = (min: number): Kind<number> => ({
-  allowed: `a size of at least ${min} bytes such as 64KB, 512MB or 10GB`,
-  parse: given => {
-    const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?B)?$/i.exec(String(given).trim())
-    if (!found) return undefined
-    const bytes = Math.round(Number(found[1]) * (units[(found[2] ?? 'B').toUpperCase()] ?? 1))
-    return bytes >= min ? bytes : undefined
-  },
-})
-
-const times: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
-
-/** Milliseconds; `500ms`, `10s`, `5m`, `2h`, `30d`. */
-const duration: Kind<number> = {
-  allowed: 'a time such as 500ms, 10s, 5m, 2h or 30d',
-  parse: given => {
-    const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(String(given).trim())
-    return found ? Number(found[1]) * (times[found[2] as string] as number) : undefined
-  },
-}
-
-const url = (...protocols: string[]): Kind<string> => ({
-  allowed: `empty, or a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`,
-  parse: given => {
-    if (given === '') return ''
-    if (typeof given !== 'string' || !URL.canParse(given)) return undefined
-    return protocols.includes(new URL(given).protocol) ? given : undefined
-  },
-})
 
 const mapping: Kind<readonly MappingRule[]> = {
   allowed:
@@ -489,16 +411,6 @@ const shown = (key: SettingKey) => {
   if (table[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')
   return String(value)
-}
-
-function showSize(bytes: number): string {
-  const unit = (['GB', 'MB', 'KB'] as const).find(name => bytes >= (units[name] as number)) ?? 'B'
-  return `${bytes / (units[unit] as number)}${unit}`
-}
-
-function showTime(ms: number): string {
-  const unit = (['d', 'h', 'm', 's'] as const).find(name => ms > 0 && ms % (times[name] as number) === 0)
-  return unit ? `${ms / (times[unit] as number)}${unit}` : `${ms / 1e3}s`
 }
 
 /** The settings part of `--help`. */

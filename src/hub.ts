@@ -1,6 +1,5 @@
 import { statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { Worker } from 'node:worker_threads'
 import { Alarms } from './alarms.js'
 import { AdminKey } from './auth/admin-key.js'
 import { Authority } from './auth/authority.js'
@@ -12,18 +11,18 @@ import { Connections } from './broker/connections.js'
 import { Listeners, listenError } from './broker/listeners.js'
 import { mostIncoming } from './broker/sessions.js'
 import type { Settings } from './config.js'
-import { describe, HubError } from './errors.js'
+import { describe } from './errors.js'
 import { HttpServer } from './http/server.js'
 import type { Paired } from './http/session.js'
 import { Identity } from './identity.js'
 import { Ingest } from './ingest/ingest.js'
-import { type Part, startParts } from './lifecycle.js'
-import { Link } from './link.js'
+import { startParts } from './lifecycle.js'
 import { DataDirLock } from './lock.js'
 import type { Log } from './log.js'
 import { increment, Metrics } from './metrics.js'
-import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processing.js'
-import { Spool, type SpoolPosition } from './queue/spool.js'
+import { ProcessorThread } from './processor-thread.js'
+import { Spool } from './queue/spool.js'
+import { RefusalCounts } from './refusal-counts.js'
 import { Tls, tlsPaths } from './tls.js'
 
 /*
@@ -369,138 +368,4 @@ function pairedOf({ user, password }: Awaited<ReturnType<Authority['redeem']>>):
       .filter(rule => rule.effect === 'allow' && (rule.verb === verb || rule.verb === 'all'))
       .map(({ filter }) => filter.replaceAll('{user}', user.name))
   return { user: user.name, password, clients: user.clients, publish: allowed('publish'), read: allowed('read') }
-}
-
-interface ProcessorThreadOptions {
-  readonly settings: Settings
-  readonly dir: string
-  readonly hubId: () => string
-  readonly position: () => SpoolPosition
-  /** Resolves when the spool has all that was accepted. */
-  readonly flushed: () => Promise<void>
-  /** When it stops: what is not stored yet, and where it is. */
-  readonly left: (sentence: string) => void
-  readonly offers: BrokerOffers
-  readonly died: (error: Error) => void
-}
-
-/** Messages live for milliseconds: with room enough they are gone before the collector copies them. */
-const youngMegabytes = 128
-
-/** Between two notices of commits to the processor thread. */
-const pauseMs = 4
-
-/** The processor thread, seen from the broker thread. */
-class ProcessorThread implements Part {
-  readonly name = 'processor'
-  readonly #options: ProcessorThreadOptions
-  #worker: Worker | undefined
-  #link: Link<ProcessorOffers> | undefined
-  #stopping = false
-  #untold: SpoolPosition | undefined
-  #pause: NodeJS.Timeout | undefined
-
-  constructor(options: ProcessorThreadOptions) {
-    this.#options = options
-  }
-
-  async start(): Promise<void> {
-    const { settings, dir, hubId, position, offers, died } = this.#options
-    const workerData: ProcessorThreadData = { settings, dir, hubId: hubId() }
-    const worker = new Worker(new URL('./thread.js', import.meta.url), {
-      workerData,
-      resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
-    })
-    const link = new Link<ProcessorOffers>(worker, offers)
-    const gone = (error: Error) => {
-      link.fail(error)
-      if (!this.#stopping) died(error)
-    }
-    worker.on('error', gone)
-    worker.on('exit', code => gone(new Error(`the processor thread ended (${code})`)))
-    this.#worker = worker
-    this.#link = link
-    try {
-      await link.call('start', position())
-    } catch (error) {
-      await this.stop()
-      throw error
-    }
-  }
-
-  async stop(): Promise<void> {
-    const { settings, flushed, position, left } = this.#options
-    this.#stopping = true
-    await flushed()
-    clearTimeout(this.#pause)
-    const drainMs = settings['shutdown.timeout'] / 2
-    const end = await this.#link?.call('stop', { position: position(), drainMs })
-    if (end?.left) left(end.left)
-    await this.#worker?.terminate()
-    if (end && end.problems.length > 0) throw new Error(end.problems.join('; '))
-  }
-
-  /**
-   * Told at once, and then every few milliseconds, however many groups are committed meanwhile: what it reads is in
-   * larger batches then, and it takes less from the broker thread.
-   */
-  committed(position: SpoolPosition): void {
-    this.#untold = position
-    if (!this.#pause) this.#tellCommitted()
-  }
-
-  #tellCommitted(): void {
-    this.#pause = undefined
-    if (!this.#untold) return
-    this.tell('committed', this.#untold)
-    this.#untold = undefined
-    this.#pause = setTimeout(() => this.#tellCommitted(), pauseMs)
-  }
-
-  call<Name extends keyof ProcessorOffers>(
-    name: Name,
-    argument: Parameters<ProcessorOffers[Name]>[0],
-  ): Promise<Awaited<ReturnType<ProcessorOffers[Name]>>> {
-    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
-    return this.#link.call(name, argument)
-  }
-
-  tell<Name extends keyof ProcessorOffers>(name: Name, argument: Parameters<ProcessorOffers[Name]>[0]): void {
-    this.#link?.tell(name, argument)
-  }
-}
-
-/** Refused publishes by client, told to the processor thread once a second. */
-class RefusalCounts implements Part {
-  readonly name = 'refusals'
-  readonly #tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void
-  #clients = new Map<string, Map<string, number>>()
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void) {
-    this.#tell = tell
-  }
-
-  start(): void {
-    this.#timer = setInterval(() => this.#flush(), 1_000)
-  }
-
-  stop(): void {
-    clearInterval(this.#timer)
-    this.#flush()
-  }
-
-  add(clientId: string, reason: string): void {
-    // Whoever comes with a new name each time is counted without one.
-    const client = this.#clients.size < 10_000 ? clientId : ''
-    const reasons = this.#clients.get(client)
-    if (reasons) increment(reasons, reason)
-    else this.#clients.set(client, new Map([[reason, 1]]))
-  }
-
-  #flush(): void {
-    if (this.#clients.size === 0) return
-    this.#tell([...this.#clients].map(([clientId, reasons]) => ({ clientId, reasons: Object.fromEntries(reasons) })))
-    this.#clients = new Map()
-  }
 }

@@ -57,6 +57,7 @@ const ground = [
   'auth/verifier-thread.ts',
   'auth/verifier.ts',
   'config.ts',
+  'config/kinds.ts',
   'explain.ts',
   'identity.ts',
   'journal.ts',
@@ -67,6 +68,7 @@ const ground = [
   'metrics.ts',
   'priority.ts',
   'proxy.ts',
+  'refusal-counts.ts',
   'replace-file.ts',
   'retry.ts',
   'snapshot-log.ts',
@@ -75,7 +77,7 @@ const ground = [
   'watch.ts',
 ]
 /** The composition: the only files that know two technologies. */
-const composition = ['hub.ts', 'processing.ts']
+const composition = ['hub.ts', 'processing.ts', 'processor-thread.ts']
 const entries = ['admin.ts', 'certificates.ts', 'cli.ts', 'thread.ts', 'user-admin.ts']
 const ports = ['queue/queue.ts', 'store/store.ts']
 const stages = ['broker', 'ingest', 'process', 'push', 'http']
