@@ -20,6 +20,7 @@ import { startParts } from './lifecycle.js'
 import { DataDirLock } from './lock.js'
 import type { Log } from './log.js'
 import { increment, Metrics } from './metrics.js'
+import { Incidents } from './observe/incidents.js'
 import { ProcessorThread } from './processor-thread.js'
 import { Spool } from './queue/spool.js'
 import { RefusalCounts } from './refusal-counts.js'
@@ -67,6 +68,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     fail = resolveFailed
   })
 
+  const incidents = new Incidents({
+    now: () => Date.now(),
+    lost: messages => processor.tell('lost', messages),
+    log,
+  })
+
   const metrics = new Metrics({
     clients: () => broker.clients,
     connections: () => connections.count,
@@ -77,6 +84,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     retainedBytes: () => broker.counts.retainedBytes,
     spoolBytes: () => spool.bytes,
     alarms: () => alarms.list(),
+    incidents: () => incidents.list(),
     processor: async () => {
       const { sheet, ...numbers } = await processor.call('status', undefined)
       const { since, reasons, ...balance } = sheet
@@ -246,6 +254,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       },
       deadLettered: reason => increment(metrics.dead, reason),
       log: ({ level, sentence }) => log[level](sentence),
+      incident: ({ kind, sentence, lost }) => incidents.report(kind, sentence, lost),
     },
     died: error => fail(error),
   })
@@ -289,7 +298,13 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       origins: settings['ws.origins'],
       ready: async () => {
         const { dependencies, waiting } = await processor.call('status', undefined)
-        return { ready: !spool.full && !spool.failing, dependencies, waiting, alarms: alarms.list() }
+        return {
+          ready: !spool.full && !spool.failing,
+          dependencies,
+          waiting,
+          alarms: alarms.list(),
+          incidents: incidents.list(),
+        }
       },
       metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
       now,
@@ -345,6 +360,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     spool,
     broker,
     processor,
+    incidents,
     refusals,
     alarms,
     http,

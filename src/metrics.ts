@@ -12,6 +12,11 @@ export interface Gauges {
   readonly retainedBytes: () => number
   readonly spoolBytes: () => number
   readonly alarms: () => readonly { readonly name: string }[]
+  readonly incidents: () => readonly {
+    readonly kind: string
+    readonly count: number
+    readonly lost: { readonly messages: number }
+  }[]
   readonly processor: () => Promise<ProcessorNumbers>
 }
 
@@ -77,6 +82,23 @@ export class Metrics {
           this.set(read())
         },
       })
+    const byKind = (name: string, help: string, read: (incident: ReturnType<Gauges['incidents']>[number]) => number) =>
+      new Counter({
+        name,
+        help,
+        labelNames: ['kind'],
+        registers,
+        collect() {
+          this.reset()
+          for (const incident of gauges.incidents()) this.inc({ kind: incident.kind }, read(incident))
+        },
+      })
+    byKind(
+      'telehub_incidents_total',
+      'Damage found and repaired, and clocks that jumped, by kind',
+      ({ count }) => count,
+    )
+    byKind('telehub_lost_messages_total', 'Messages known to be lost, by kind of incident', ({ lost }) => lost.messages)
     const { received } = this
     new Counter({
       name: 'telehub_received_total',

@@ -6,6 +6,7 @@ import { HubError } from './errors.js'
 import { type Part, startParts } from './lifecycle.js'
 import type { Link } from './link.js'
 import type { JobProgress, Message, Outcome, Outward } from './model.js'
+import type { IncidentReporter, Loss } from './observe/incidents.js'
 import { Answers, type BalanceQuery } from './process/answers.js'
 import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
 import { Dependencies } from './process/dependencies.js'
@@ -51,6 +52,7 @@ export type BrokerOffers = {
   stored: (count: { messages: number; points: number }) => void
   deadLettered: (reason: string) => void
   log: (line: { level: 'info' | 'warn'; sentence: string }) => void
+  incident: (incident: { kind: string; sentence: string; lost: Loss | undefined }) => void
 }
 
 /** What the processor thread offers the broker thread. */
@@ -64,6 +66,8 @@ export type ProcessorOffers = {
   committed: (position: SpoolPosition) => void
   present: (presence: Presence) => void
   refused: (refusals: readonly Refusals[]) => void
+  /** So many messages more are known to be lost. */
+  lost: (messages: number) => void
   /** The disk is full: what is only kept for replays goes. */
   diskFull: (argument: undefined) => void
   status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
@@ -120,6 +124,9 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
     warn: (sentence: string) => broker().tell('log', { level: 'warn', sentence }),
   }
+  const incidents: IncidentReporter = {
+    report: (kind, sentence, lost) => broker().tell('incident', { kind, sentence, lost }),
+  }
   let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
   let cursors: Cursors | undefined
   const drain = drainOf(settings)
@@ -160,7 +167,10 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         rate: settings['spool.rate'],
         now,
         skipped: (group, from, to, damaged) => {
-          if (group === drain && !damaged) return balance.never(from, to)
+          if (group !== drain) return
+          if (!damaged) return balance.never(from, to)
+          const sentence = `the spool: messages ${from} to ${to} are lost: their segment is damaged or was removed`
+          incidents.report('spool_lost', sentence, { messages: to - from + 1 })
         },
         freed: bytes => broker().tell('freed', bytes),
         warn: log.warn,
@@ -183,6 +193,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     },
     present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
     refused: refusals => balance.refused(refusals),
+    lost: messages => balance.lost(messages),
     diskFull: () => cursors?.giveUpKept(),
     status: () => {
       const { processor, sheet, deadBytes } = running()

@@ -66,6 +66,7 @@ const ground = [
   'lock.ts',
   'log.ts',
   'metrics.ts',
+  'observe/incidents.ts',
   'priority.ts',
   'proxy.ts',
   'refusal-counts.ts',

@@ -110,7 +110,17 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
   const unasked = { ...hide, config: { allow: 'anyone' } } as const
   app.get('/healthz', unasked, async () => ({ healthy: true }))
 
-  app.get('/readyz', unasked, async (request, reply) => {
+  const readyRoute = {
+    config: { allow: 'anyone' },
+    schema: {
+      summary: 'Whether publishes are taken (200) or refused (503)',
+      description:
+        'Users also see `dependencies`, `waiting`, `alarms` (over when their cause is) and `incidents`: by kind what was ' +
+        'lost, truncated or set aside since the start, and clocks that jumped, with `count`, `first`, `last`, `detail` ' +
+        'and `lost` {messages, bytes}.',
+    },
+  } as const
+  app.get('/readyz', readyRoute, async (request, reply) => {
     const answer = await api.ready()
     const { ready } = answer
     // What it depends on, and where that is, is nothing for strangers.
@@ -201,6 +211,7 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
       config: { allow: 'everything' },
       schema: {
         summary: 'What became of everything received: in all, by hour, and by device and hour; `residual` should be 0',
+        description: '`lost` is no term of the sum: messages that incidents (see /readyz) report as lost.',
         querystring: {
           type: 'object',
           additionalProperties: false,

@@ -27,6 +27,11 @@ export interface Sheet {
   readonly refused: number
   /** Accepted, passed on, and never heard of again. */
   readonly residual: number
+  /**
+   * Messages that incidents report as lost: an explanation, not a term of the sum. Those lost before they were stored
+   * are in `residual` as well; those lost from a store or a session's queue are counted where they were.
+   */
+  readonly lost: number
   readonly reasons: {
     readonly dead: ReadonlyMap<string, number>
     readonly refused: ReadonlyMap<string, number>
@@ -81,6 +86,8 @@ interface Change {
   /** Sequence numbers of dead letters that are stored or dropped now, as from, to, from, to … */
   readonly moved?: readonly number[]
   readonly rows?: readonly PackedEntry[]
+  /** So many messages more were reported as lost. */
+  readonly lost?: number
 }
 
 /** The first record of each file; those behind it have what is in the accounts, then come the changes. */
@@ -95,6 +102,8 @@ interface Opening {
   readonly moved: readonly number[]
   /** The hour up to which rows of clients were given up. */
   readonly givenUp: number
+  /** Missing in files of older versions. */
+  readonly lost?: number
 }
 interface SnapshotRows {
   readonly kind: 'total' | 'hour' | 'client'
@@ -135,6 +144,9 @@ export class Balance implements Ledger {
   /** Messages whose numbers were given a second time. */
   #again = 0
   #never = 0
+  #lost = 0
+  /** Reported since the last change that was written. */
+  #unwrittenLost = 0
   /** Everything before it is in memory, and everything before `#saved` on disk. */
   #next = 1
   #saved = 1
@@ -205,6 +217,11 @@ export class Balance implements Ledger {
   refused(refusals: readonly Refusals[]): void {
     const hour = Math.floor(this.#options.now() / microsecondsPerHour)
     for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
+  }
+
+  /** Messages that were accepted are known to be lost. Kept on disk within a second or two. */
+  lost(messages: number): void {
+    this.#unwrittenLost += messages
   }
 
   /** Sequence numbers that the disk refused: no accepted message ever had them. Resolves when that is durable. */
@@ -290,6 +307,7 @@ export class Balance implements Ledger {
       dropped,
       refused: refusedAll,
       residual: passed - this.#base - this.#settled.upTo(passed),
+      lost: this.#lost + this.#unwrittenLost,
       reasons: { dead, refused },
     }
   }
@@ -361,7 +379,8 @@ export class Balance implements Ledger {
     for (const [hour, clients] of this.#unwritten) {
       for (const [client, row] of clients) rows.push(pack({ hour, client, ...row }))
     }
-    if (rows.length === 0) return
+    const lost = this.#unwrittenLost
+    if (rows.length === 0 && lost === 0) return
     const [unwritten, refusals] = [this.#unwritten, this.#refusals]
     this.#unwritten = new Map()
     this.#refusals = new Map()
@@ -369,7 +388,7 @@ export class Balance implements Ledger {
     const written = () => {
       this.#writing = false
     }
-    this.#append({ next, rows }).then(written, () => {
+    this.#append({ next, rows, ...(lost > 0 && { lost }) }).then(written, () => {
       written()
       // The disk refuses: it is counted with what comes next.
       for (const [hour, clients] of refusals) {
@@ -400,10 +419,12 @@ export class Balance implements Ledger {
     return this.#journal.append(change, () => {
       this.#apply(change)
       if (change.next !== undefined) this.#saved = change.next
+      this.#unwrittenLost -= change.lost ?? 0
     })
   }
 
-  #apply({ settled = [], never = [], moved = [], rows = [] }: Change): void {
+  #apply({ settled = [], never = [], moved = [], rows = [], lost = 0 }: Change): void {
+    this.#lost += lost
     for (const [from, to] of pairs(settled)) {
       this.#settled.add(from, to)
       this.#highest = Math.max(this.#highest, to)
@@ -415,7 +436,7 @@ export class Balance implements Ledger {
 
   #read(record: Opening | SnapshotRows | Change): void {
     if ('base' in record) {
-      const { since, base, again, never, settled, highest, next, moved, givenUp } = record
+      const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0 } = record
       this.#since = since
       this.#base = base
       this.#again = again
@@ -424,6 +445,7 @@ export class Balance implements Ledger {
       this.#never = never
       this.#highest = highest
       this.#accounts.givenUp = givenUp
+      this.#lost = lost
     } else if ('snapshot' in record) {
       for (const row of record.snapshot) this.#accounts.restore(record.kind, unpack(row))
     } else {
@@ -443,6 +465,7 @@ export class Balance implements Ledger {
       next: this.#saved,
       moved: flat(this.#moved),
       givenUp: this.#accounts.givenUp,
+      lost: this.#lost,
     }
     yield opening
     let rows: PackedEntry[] = []

@@ -330,3 +330,19 @@ t.test('a spool that lost its end to a loss of power: its numbers come again, an
     await after.stop()
   }
 })
+
+t.test('what incidents report as lost is kept over a restart, beside the sum', async t => {
+  const dir = await tempDir()
+  const first = await open(dir, { journalBytes: 100 })
+  first.balance.lost(7)
+  t.equal(first.balance.sheet(embedded(0, 0)).lost, 7, 'at once')
+  await first.balance.stop()
+  const second = await open(dir, { journalBytes: 100 })
+  second.balance.lost(3)
+  t.match(second.balance.sheet(embedded(0, 0)), { lost: 10, residual: 0, received: 0 })
+  second.balance.saw(messages(1, 5))
+  await second.balance.stop()
+  const third = await open(dir)
+  t.equal(third.balance.sheet(embedded(5, 5)).lost, 10)
+  await third.balance.stop()
+})

@@ -1,0 +1,95 @@
+import type { Part } from '../lifecycle.js'
+import { sparingly } from '../log.js'
+
+/** Messages and bytes known to be lost; a number that is not known is left out. */
+export interface Loss {
+  readonly messages?: number
+  readonly bytes?: number
+}
+
+/** Accepts reports of damage. `Incidents` implements it; another thread passes its reports on to that one. */
+export interface IncidentReporter {
+  /**
+   * @param kind Groups reports: `spool_damaged`, `clock_jump`. A constant of the code, never text from outside.
+   * @param sentence For an operator: which file or series, what happened, what to do.
+   * @param lost Left out when nothing is lost, or when nobody can know how much.
+   */
+  report(kind: string, sentence: string, lost?: Loss): void
+}
+
+/** All reports of one kind since the hub started. Times in milliseconds since the epoch. */
+export interface Incident {
+  readonly kind: string
+  readonly count: number
+  readonly first: number
+  readonly last: number
+  /** The latest sentence. */
+  readonly detail: string
+  /** Sums over all reports of this kind. */
+  readonly lost: Required<Loss>
+}
+
+export interface IncidentsOptions {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** Adds to the balance sheet, which is kept over restarts. Called from `start` on. */
+  readonly lost: (messages: number) => void
+  readonly log: { warn(sentence: string): void }
+}
+
+/** Kinds are constants of the code, so this is never reached unless one of them is made from text. */
+const maxKinds = 100
+
+/**
+ * Damage found and repaired: state that was lost, truncated or set aside, and clocks that jumped. An alarm is over when
+ * its cause is; an incident stays listed until the hub is restarted.
+ */
+export class Incidents implements Part, IncidentReporter {
+  readonly name = 'incidents'
+  readonly #options: IncidentsOptions
+  readonly #kinds = new Map<string, Incident>()
+  readonly #warn: (sentence: string) => void
+  #started = false
+  /** Lost messages reported before the balance sheet could take them. */
+  #untold = 0
+
+  constructor(options: IncidentsOptions) {
+    this.#options = options
+    this.#warn = sparingly(sentence => options.log.warn(sentence))
+  }
+
+  /** The balance sheet is there: it is given what was reported before. */
+  start(): void {
+    this.#started = true
+    if (this.#untold > 0) this.#options.lost(this.#untold)
+    this.#untold = 0
+  }
+
+  stop(): void {}
+
+  report(kind: string, sentence: string, { messages = 0, bytes = 0 }: Loss = {}): void {
+    const now = this.#options.now()
+    const known = this.#kinds.get(kind)
+    const lost = { messages: (known?.lost.messages ?? 0) + messages, bytes: (known?.lost.bytes ?? 0) + bytes }
+    // The latest kind is last.
+    this.#kinds.delete(kind)
+    this.#kinds.set(kind, {
+      kind,
+      count: (known?.count ?? 0) + 1,
+      first: known?.first ?? now,
+      last: now,
+      detail: sentence,
+      lost,
+    })
+    if (this.#kinds.size > maxKinds) this.#kinds.delete(this.#kinds.keys().next().value as string)
+    this.#warn(sentence)
+    if (messages === 0) return
+    if (this.#started) this.#options.lost(messages)
+    else this.#untold += messages
+  }
+
+  /** The latest kind first. */
+  list(): readonly Incident[] {
+    return [...this.#kinds.values()].reverse()
+  }
+}
