@@ -62,3 +62,68 @@ t.test('a subtest that ends early is a failure though all its assertions passed'
   t.equal(report.passed, 1)
   t.equal(report.failed, 1)
 })
+
+const failing = `# Subtest: dist/test/a.test.js
+    ok 1 - fine
+    not ok 2 - late
+      ---
+      found: 3
+      ...
+    1..2
+not ok 1 - dist/test/a.test.js # time=5ms
+`
+const passing = `# Subtest: dist/test/a.test.js
+    ok 1 - fine
+    ok 2 - late
+    1..2
+ok 1 - dist/test/a.test.js # time=5ms
+`
+const twice = (second: string) => {
+  const written: string[] = []
+  const report = new TapReport(['dist/test/a.test.js'], line => written.push(line), false)
+  for (const line of failing.split('\n')) report.line(line)
+  t.same(report.failedFiles, ['dist/test/a.test.js'])
+  report.again('dist/test/a.test.js')
+  t.same(report.failedFiles, [])
+  for (const line of second.split('\n')) report.line(line)
+  report.summarize()
+  return { report, written: written.join('\n') }
+}
+
+t.test(
+  'a file that fails and then passes alone counts as passed, and is listed as unsteady with its failure',
+  async t => {
+    const { report, written } = twice(passing)
+    t.equal(report.passed, 2)
+    t.equal(report.failed, 0)
+    t.same(report.unsteadyFiles, ['dist/test/a.test.js'])
+    t.match(written, '~ test/a.test.ts › late\n    found: 3')
+    t.match(written, /Unsteady: .*\n~ test\/a\.test\.ts\n/)
+  },
+)
+
+t.test('a file that fails twice is a failure, counted once', async t => {
+  const { report, written } = twice(failing)
+  t.equal(report.passed, 1)
+  t.equal(report.failed, 1)
+  t.same(report.unsteadyFiles, [])
+  t.notMatch(written, 'Unsteady')
+  t.equal(written.split('✖ test/a.test.ts › late').length, 2)
+})
+
+t.test('a file that does not report the second time is a failure', async t => {
+  const { report } = twice('')
+  t.equal(report.passed, 0)
+  t.equal(report.failed, 1)
+})
+
+t.test('what a file leaves behind is a failure of this file', async t => {
+  const report = new TapReport(['dist/test/a.test.js'], () => {}, false)
+  const [first = '', ...others] = passing.split('\n')
+  report.line(first)
+  report.failIn('a test left its folder')
+  for (const line of others) report.line(line)
+  t.equal(report.passed, 2)
+  t.equal(report.failed, 1)
+  t.same(report.failedFiles, ['dist/test/a.test.js'])
+})

@@ -8,7 +8,14 @@ interface Subtest {
   failed: number
 }
 
+interface Count {
+  readonly passed: number
+  readonly failed: number
+}
+
 interface Failure {
+  /** The file as it was named to the report; undefined: a failure of the run itself. */
+  readonly file: string | undefined
   /** File, subtests and assertion, outermost first. */
   readonly path: readonly string[]
   readonly details: string[]
@@ -25,7 +32,10 @@ export class TapReport {
   #skipped = 0
   readonly #write: (line: string) => void
   readonly #colour: boolean
-  readonly #failures: Failure[] = []
+  #failures: Failure[] = []
+  readonly #counts = new Map<string, Count>()
+  /** The failures of files that are run a second time. */
+  readonly #before = new Map<string, readonly Failure[]>()
   readonly #open: Subtest[] = []
   readonly #missing: Set<string>
   /** The point just read: details may follow, which are kept when it is a failure. */
@@ -72,17 +82,64 @@ export class TapReport {
   /** A failure of the run itself. */
   fail(problem: string): void {
     this.failed++
-    this.#failures.push({ path: [problem], details: [] })
+    this.#failures.push({ file: undefined, path: [problem], details: [] })
+  }
+
+  /** A failure of the file that is being reported, beside its assertions. */
+  failIn(problem: string): void {
+    const file = this.#open[0]
+    if (file) {
+      this.failed++
+      file.points++
+      file.failed++
+      this.#failures.push({ file: file.name, path: [sourceOf(file.name), problem], details: [] })
+    } else this.fail(problem)
+  }
+
+  /** The files with a failure, in the order in which they were reported. */
+  get failedFiles(): readonly string[] {
+    return [...this.#counts].filter(([, { failed }]) => failed > 0).map(([file]) => file)
+  }
+
+  /**
+   * The file will be reported a second time, and only this time counts. When it has no failure then, `summarize` lists it
+   * as unsteady, with the failures of the first time.
+   */
+  again(file: string): void {
+    const { passed, failed } = this.#counts.get(file) ?? { passed: 0, failed: 0 }
+    this.passed -= passed
+    this.failed -= failed
+    this.#counts.delete(file)
+    this.#missing.add(file)
+    this.#before.set(
+      file,
+      this.#failures.filter(one => one.file === file),
+    )
+    this.#failures = this.#failures.filter(one => one.file !== file)
+    this.#write(`  once more, alone: ${sourceOf(file)}`)
+  }
+
+  /** Files that failed and then passed alone. */
+  get unsteadyFiles(): readonly string[] {
+    return [...this.#before.keys()].filter(file => this.#counts.get(file)?.failed === 0)
   }
 
   /** Call it once, at the end: all failures, where they are looked for. */
   summarize(): void {
     for (const file of this.#missing) this.fail(`${sourceOf(file)} did not run`)
-    for (const { path, details } of this.#failures) {
-      this.#write(`\n${this.#paint(31, '✖')} ${path.join(' › ')}`)
-      for (const detail of details) this.#write(`    ${detail}`)
+    const unsteady = this.unsteadyFiles
+    for (const file of unsteady) for (const failure of this.#before.get(file) ?? []) this.#show('~', 33, failure)
+    for (const failure of this.#failures) this.#show('✖', 31, failure)
+    if (unsteady.length > 0) {
+      this.#write('\nUnsteady: failed, then passed alone. A defect to mend next, in the test or in what it tests:')
+      for (const file of unsteady) this.#write(`${this.#paint(33, '~')} ${sourceOf(file)}`)
     }
     this.#write(this.#skipped > 0 ? `\n${this.#skipped} skipped` : '')
+  }
+
+  #show(sign: string, colour: number, { path, details }: Failure): void {
+    this.#write(`\n${this.#paint(colour, sign)} ${path.join(' › ')}`)
+    for (const detail of details) this.#write(`    ${detail}`)
   }
 
   #enter(name: string, depth: number, verdict?: Subtest['verdict']): void {
@@ -95,8 +152,13 @@ export class TapReport {
     const count = { passed: subtest?.passed ?? 0, failed: subtest?.failed ?? 0 }
     let failure: Failure | undefined
     if (subtest ? subtest.points === 0 || (!ok && subtest.failed === 0) : !ok && !skipped) {
-      const path = [...this.#open.map(open => open.name), nameOf(text)].map(sourceOf)
-      failure = { path: ok ? [...path, 'there is no test in it'] : path, details: [] }
+      const names = [...this.#open.map(open => open.name), nameOf(text)]
+      const path = names.map(sourceOf)
+      failure = {
+        file: this.#open[0]?.name ?? subtest?.name,
+        path: ok ? [...path, 'there is no test in it'] : path,
+        details: [],
+      }
       this.#failures.push(failure)
       this.failed++
       count.failed++
@@ -114,8 +176,9 @@ export class TapReport {
     } else if (subtest) this.#fileLine(subtest.name, count, / # time=([\d.]+)ms/.exec(text)?.[1])
   }
 
-  #fileLine(file: string, count: { passed: number; failed: number }, ms: string | undefined): void {
+  #fileLine(file: string, count: Count, ms: string | undefined): void {
     this.#missing.delete(file)
+    this.#counts.set(file, count)
     const sign = count.failed > 0 ? this.#paint(31, '✖') : this.#paint(32, '✔')
     const parts = [`${count.passed} passed`]
     if (count.failed > 0) parts.push(`${count.failed} failed`)

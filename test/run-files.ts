@@ -1,0 +1,143 @@
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TapReport } from './tap-report.js'
+
+export interface RunFilesOptions {
+  /** The folder in which the files are run; their names are relative to it. */
+  readonly root: string
+  /** An empty folder. Each file gets a folder in it for its temporary files. */
+  readonly temporary: string
+  readonly report: TapReport
+  readonly timeoutMs: number
+  /** How many files run at the same time. */
+  readonly jobs: number
+}
+
+/** In the environment of every process that a test file starts: the temporary folder of this file. */
+const mark = 'TEST_RUN_FOLDER'
+
+/** When more files than this fail, the fault is not unsteadiness, and running them again would only take time. */
+const maxAgain = 8
+
+/**
+ * Runs the files as the Node programs they are. `tap run` is not used: it loads itself into every process a test starts,
+ * and changes how these processes take signals and how they end; such processes are what is tested here.
+ *
+ * A file that fails is run once more when all others have ended, alone. When it passes then, it counts as passed, and the
+ * report lists it as unsteady. A file also fails when it leaves a process or a folder behind; the process is ended.
+ */
+export async function runFiles(files: readonly string[], options: RunFilesOptions): Promise<void> {
+  const { report, jobs } = options
+  const running = new Set<ChildProcess>()
+  let stopped = false
+  const stop = (signal: NodeJS.Signals) => {
+    stopped = true
+    for (const child of running) child.kill(signal)
+  }
+  process.on('SIGINT', stop).on('SIGTERM', stop)
+  let runs = 0
+  const runAll = async (waiting: string[]) => {
+    for (let file = waiting.shift(); file && !stopped; file = waiting.shift()) {
+      await runFile(file, join(options.temporary, String(++runs)), running, options)
+    }
+  }
+  const waiting = [...files]
+  await Promise.all(Array.from({ length: jobs }, () => runAll(waiting)))
+  const failed = report.failedFiles
+  if (failed.length <= maxAgain && !stopped) {
+    for (const file of failed) report.again(file)
+    await runAll([...failed])
+  }
+  process.off('SIGINT', stop).off('SIGTERM', stop)
+}
+
+/** Hands the report what `tap run` would: the file as one subtest. Its errors are shown when it failed. */
+async function runFile(
+  file: string,
+  folder: string,
+  running: Set<ChildProcess>,
+  { root, report, timeoutMs }: RunFilesOptions,
+): Promise<void> {
+  mkdirSync(folder)
+  const startedAt = performance.now()
+  const child: ChildProcessByStdio<null, Readable, Readable> = spawn(process.execPath, ['--enable-source-maps', file], {
+    cwd: root,
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(timeoutMs / 1_000), TMPDIR: folder, [mark]: folder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  running.add(child)
+  const errors: Buffer[] = []
+  child.stderr.on('data', chunk => errors.push(chunk))
+  let ending = ''
+  // tap itself says sooner which test took too long; this is for a file that does not end after that.
+  const timers = [
+    setTimeout(() => {
+      ending = ' (did not end in time)'
+      child.kill('SIGTERM')
+    }, timeoutMs + 5_000),
+    setTimeout(() => child.kill('SIGKILL'), timeoutMs + 20_000),
+  ]
+  const exited = new Promise<boolean>(resolve => {
+    child.once('error', () => resolve(false))
+    child.once('close', code => resolve(code === 0))
+  })
+  const lines: string[] = []
+  for await (const line of createInterface({ input: child.stdout })) lines.push(line)
+  const ok = await exited
+  running.delete(child)
+  for (const timer of timers) clearTimeout(timer)
+  report.line(`# Subtest: ${file}`)
+  for (const line of lines) report.line(`    ${line}`)
+  const left = [...(await endLeftProcesses(folder)), ...leftFolders(folder)]
+  for (const problem of left) report.failIn(problem)
+  const time = (performance.now() - startedAt).toFixed(3)
+  report.line(`${ok ? '' : 'not '}ok 1 - ${file}${ending} # time=${time}ms`)
+  if (!ok && errors.length > 0) report.note(Buffer.concat(errors).toString())
+}
+
+/** Ends the processes that carry the mark in their environment and are still there after a moment; says which. */
+async function endLeftProcesses(folder: string): Promise<string[]> {
+  if (!existsSync('/proc/self/environ')) return []
+  for (let waited = 0; ; waited += 100) {
+    const left = markedProcesses(`${mark}=${folder}`)
+    if (left.length === 0) return []
+    if (waited < 3_000) {
+      await sleep(100)
+      continue
+    }
+    return left.map(pid => {
+      const command = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim()
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // The process ended by itself just now, which is too late all the same.
+      }
+      return `a test left a process running: ${pid} ${command.slice(0, 200)}`
+    })
+  }
+}
+
+function markedProcesses(entry: string): number[] {
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name) && read(`/proc/${name}/environ`).split('\0').includes(entry))
+    .map(Number)
+}
+
+function leftFolders(folder: string): string[] {
+  return readdirSync(folder)
+    .filter(name => name.startsWith('telehub-test-'))
+    .map(name => `a test left its folder: ${name} (${readdirSync(join(folder, name)).slice(0, 5).join(', ')})`)
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    // The process ended meanwhile, or belongs to another user.
+    return ''
+  }
+}
