@@ -1,7 +1,8 @@
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CommitLog, type CommitLogOptions, nextFrame, syncDirectory, writeFrames } from './journal.js'
+import { readFrames } from './disk/frame-file.js'
+import { CommitLog, type CommitLogOptions, keepDamaged, syncDirectory, writeFrames } from './journal.js'
 
 export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'rotateBytes'> {
   readonly dir: string
@@ -44,15 +45,18 @@ export class SnapshotLog {
     if (newest === undefined) return false
     const path = join(dir, newest)
     this.#file = Number(newest.slice(0, 10))
-    const buffer = readFileSync(path)
-    let end = 0
-    for (let frame = nextFrame(buffer, 0); frame; frame = nextFrame(buffer, end)) {
-      if (frame.start !== end) warn(`stepped over ${frame.start - end} damaged bytes at ${end} of ${path}`)
-      end = frame.end
-      read(frame.body)
-    }
-    if (end < buffer.length) truncateSync(path, end)
-    this.#log.open(openSync(path, 'r+'), end)
+    const fd = openSync(path, 'r+')
+    let damage = 0
+    const end = readFrames(fd, {
+      frame: read,
+      damaged: (at, bytes) => {
+        damage += bytes
+        warn(`stepped over ${bytes} damaged bytes at ${at} of ${path}`)
+      },
+    })
+    if (damage > 0) warn(`${path} is damaged; ${await keepDamaged(path)}`)
+    if (end < fstatSync(fd).size) ftruncateSync(fd, end)
+    this.#log.open(fd, end)
     for (const old of files.slice(0, -1)) rmSync(join(dir, old))
     return true
   }

@@ -58,6 +58,7 @@ const ground = [
   'auth/verifier.ts',
   'config.ts',
   'config/kinds.ts',
+  'disk/frame-file.ts',
   'explain.ts',
   'identity.ts',
   'journal.ts',
