@@ -217,6 +217,11 @@ const table = {
   ),
   'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
   'limits.wildcards': row(integer(0, 1_000_000), 1_000, 'Of these, with + or #. A user may have a limit of its own.'),
+  'limits.share': row(
+    integer(1, 100),
+    10,
+    'Percent of each pool that all users share (sessions, retained messages, series, …) that one user is sure of; beyond it a user takes what others leave, and gives way first. A user may have a share of its own. Without auth.file all clients are one user.',
+  ),
   'limits.jsonDepth': row(integer(1, 100), 16, 'Levels of nesting of a JSON payload that is stored.'),
   'limits.jsonFields': row(integer(1, 100_000), 1_000, 'Fields of a JSON payload that is stored.'),
   'limits.queue': row(

@@ -142,11 +142,15 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     file: settings['auth.file'] && resolve(settings['auth.file']),
     anonymous: settings['auth.anonymous'],
     attempts: settings['auth.attempts'],
+    share: settings['limits.share'] / 100,
     logins,
     known,
     saltKey: join(dir, 'salt.key'),
     now: () => Date.now(),
-    changed: () => broker.reconsider(),
+    changed: () => {
+      broker.reconsider()
+      processor.tell('shares', authority.shares)
+    },
     log,
   })
 
@@ -230,6 +234,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     settings,
     dir,
     hubId: () => identity.hubId,
+    shares: () => authority.shares,
     position: () => spool.position,
     flushed: () => spool.flush(),
     left: sentence => log.info(sentence),

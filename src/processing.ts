@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { ReadRules } from './auth/rules.js'
+import type { UserShares } from './auth/user-shares.js'
 import type { Presence } from './broker/broker.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
@@ -68,6 +69,8 @@ export type ProcessorOffers = {
   refused: (refusals: readonly Refusals[]) => void
   /** So many messages more are known to be lost. */
   lost: (messages: number) => void
+  /** The users file has changed. */
+  shares: (shares: UserShares) => void
   /** The disk is full: what is only kept for replays goes. */
   diskFull: (argument: undefined) => void
   status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
@@ -87,6 +90,8 @@ export interface ProcessorThreadData {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: string
+  /** When it is made; a change is told by `shares`. */
+  readonly shares: UserShares
 }
 
 /** Microseconds since the epoch. */
@@ -127,6 +132,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
   const incidents: IncidentReporter = {
     report: (kind, sentence, lost) => broker().tell('incident', { kind, sentence, lost }),
   }
+  let { shares } = data
   let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
   let cursors: Cursors | undefined
   const drain = drainOf(settings)
@@ -175,7 +181,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         freed: bytes => broker().tell('freed', bytes),
         warn: log.warn,
       })
-      started = await startProcessing(data, { cursors, registry, balance, places }, broker, log)
+      started = await startProcessing(data, { cursors, registry, balance, places, shares: () => shares }, broker, log)
     },
     stop: async ({ position, drainMs }) => {
       if (!started) return { left: undefined, problems: [] }
@@ -194,6 +200,9 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
+    shares: changed => {
+      shares = changed
+    },
     diskFull: () => cursors?.giveUpKept(),
     status: () => {
       const { processor, sheet, deadBytes } = running()
@@ -225,6 +234,8 @@ interface Ground {
   readonly registry: Registry
   readonly balance: Balance
   readonly places: () => Places
+  /** What users may claim of pools, as of now. */
+  readonly shares: () => UserShares
 }
 
 async function startProcessing(

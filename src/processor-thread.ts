@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import type { UserShares } from './auth/user-shares.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
 import type { Part } from './lifecycle.js'
@@ -10,6 +11,7 @@ interface ProcessorThreadOptions {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: () => string
+  readonly shares: () => UserShares
   readonly position: () => SpoolPosition
   /** Resolves when the spool has all that was accepted. */
   readonly flushed: () => Promise<void>
@@ -40,8 +42,8 @@ export class ProcessorThread implements Part {
   }
 
   async start(): Promise<void> {
-    const { settings, dir, hubId, position, offers, died } = this.#options
-    const workerData: ProcessorThreadData = { settings, dir, hubId: hubId() }
+    const { settings, dir, hubId, shares, position, offers, died } = this.#options
+    const workerData: ProcessorThreadData = { settings, dir, hubId: hubId(), shares: shares() }
     const worker = new Worker(new URL('./thread.js', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },

@@ -250,6 +250,7 @@ function showUser({ given: [name = ''], flags, place, terminal: { out, now } }: 
     ['clients', user.clients.join(', ') || 'any'],
     ['certificates', [name, ...user.certificates].join(', ')],
     ['wildcards', user.wildcards === undefined ? 'as limits.wildcards says' : String(user.wildcards)],
+    ['share', user.share === undefined ? 'as limits.share says' : `${user.share} %`],
   ]
   if (user.pairing) {
     const { expires } = user.pairing
@@ -474,7 +475,7 @@ function passwordText({ password }: User): string {
 }
 
 /** Without anything that opens something. */
-function asJson({ name, kind, password, scram, clients, certificates, wildcards, rules, keys, pairing }: User) {
+function asJson({ name, kind, password, scram, clients, certificates, wildcards, share, rules, keys, pairing }: User) {
   return {
     name,
     kind,
@@ -483,6 +484,7 @@ function asJson({ name, kind, password, scram, clients, certificates, wildcards,
     clients,
     certificates,
     wildcards,
+    share,
     rules: rules.map(rule => ({ rule: ruleText(rule), place: rule.place })),
     keys: keys.map(({ id, label, created }) => ({ id, label, created })),
     pairing: pairing && { expires: pairing.expires },

@@ -13,6 +13,7 @@ import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
 import { Access, type Reads, type Rule, readsByClient } from './rules.js'
 import { Challenge, nobodysScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
 import { type KnownSources, sourceOf } from './sources.js'
+import type { UserShares } from './user-shares.js'
 import { type Kind, parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
 import type { UsersTask } from './users-thread.js'
@@ -69,6 +70,8 @@ export interface AuthorityOptions {
   readonly anonymous: boolean
   /** Failed attempts a minute of one address with one name, before the next ones are refused unheard. */
   readonly attempts: number
+  /** Of a user without a share of its own, as a fraction of 1. */
+  readonly share: number
   readonly logins: Logins
   readonly known: KnownSources
   /** A file for the key of the salts that are shown for names without one; it is made when it is not there. */
@@ -115,6 +118,7 @@ export class Authority implements Part {
   #named: ReadonlyMap<string, string> = new Map()
   #keys: ReadonlyMap<string, string> = new Map()
   #clientIds = new ClientIds(this.#users)
+  #shares: UserShares
   /** Of users that were asked for. */
   readonly #rules = new Map<string, RulesOfUser>()
   #watch: WatchedFiles | undefined
@@ -127,6 +131,7 @@ export class Authority implements Part {
   constructor(options: AuthorityOptions) {
     this.#options = options
     this.open = options.file === ''
+    this.#shares = { isOpen: this.open, usual: options.share, own: new Map() }
     this.#attempts = new Attempts(options.attempts)
     this.#attemptsOfAddress = new Attempts(options.attempts * namesOfAddress)
   }
@@ -241,6 +246,11 @@ export class Authority implements Part {
     const made: RulesOfUser = { rules, byClient: readsByClient(rules), reads: undefined }
     if (user) this.#rules.set(name, made)
     return made
+  }
+
+  /** As of now; they change with the users file. */
+  get shares(): UserShares {
+    return this.#shares
   }
 
   user(name: string): User | undefined {
@@ -472,6 +482,8 @@ export class Authority implements Part {
     ])
     this.#keys = new Map(all.flatMap(({ name, keys }) => keys.map(({ id }) => [id, name] as const)))
     this.#clientIds = new ClientIds(users)
+    const own = all.flatMap(({ name, share }) => (share === undefined ? [] : [[name, share / 100] as const]))
+    this.#shares = { ...this.#shares, own: new Map(own) }
     for (const name of this.#verified.keys()) if (!users.users.has(name)) this.#verified.delete(name)
   }
 }

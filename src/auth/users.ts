@@ -53,6 +53,8 @@ export interface User {
   readonly certificates: readonly string[]
   /** Wildcard subscriptions that one client of it may have; undefined: as limits.wildcards says. */
   readonly wildcards: number | undefined
+  /** Percent of each pool that all users share; undefined: as limits.share says. */
+  readonly share: number | undefined
   readonly rules: readonly Rule[]
 }
 
@@ -184,7 +186,18 @@ export function readUsers(path: string): Users {
 /** A key twice is refused by us: how they look for it takes squared time. */
 const yamlOptions = { uniqueKeys: false, prettyErrors: false, logLevel: 'error' } as const
 
-const fields = ['kind', 'password', 'scram', 'clients', 'certificates', 'wildcards', 'rules', 'keys', 'pairing']
+const fields = [
+  'kind',
+  'password',
+  'scram',
+  'clients',
+  'certificates',
+  'wildcards',
+  'share',
+  'rules',
+  'keys',
+  'pairing',
+]
 
 /** What a part of the file is read as, with where it is written. */
 type Given = Node | null | undefined
@@ -248,6 +261,7 @@ class Reader {
       clients: [],
       certificates: [],
       wildcards: undefined,
+      share: undefined,
       rules: [],
     }
     for (const [field, node, place] of this.#entries(given, name, fields)) {
@@ -257,7 +271,8 @@ class Reader {
       else if (field === 'scram') user = { ...user, scram: this.#hash(node, place, what, isScram) }
       else if (field === 'clients') user = { ...user, clients: this.#texts(node, place, what, clientPatternFault) }
       else if (field === 'certificates') user = { ...user, certificates: this.#texts(node, place, what, nameFault) }
-      else if (field === 'wildcards') user = { ...user, wildcards: this.#count(node, place, what) }
+      else if (field === 'wildcards') user = { ...user, wildcards: this.#count(node, place, what, 0, 1_000_000) }
+      else if (field === 'share') user = { ...user, share: this.#count(node, place, what, 1, 100) }
       else if (field === 'rules') user = { ...user, rules: this.#rules(node, place, what) }
       else if (field === 'keys') user = { ...user, keys: this.#keys(node, place, what) }
       else user = { ...user, pairing: this.#pairing(node, place, what) }
@@ -312,10 +327,10 @@ class Reader {
     })
   }
 
-  #count(node: Given, at: number, what: string): number | undefined {
+  #count(node: Given, at: number, what: string, least: number, most: number): number | undefined {
     const given = isScalar(node) ? node.value : undefined
-    if (Number.isInteger(given) && (given as number) >= 0 && (given as number) <= 1_000_000) return given as number
-    this.#fault(at, `${what}: given ${show(node)}, allowed is a whole number from 0 to 1000000`)
+    if (Number.isInteger(given) && (given as number) >= least && (given as number) <= most) return given as number
+    this.#fault(at, `${what}: given ${show(node)}, allowed is a whole number from ${least} to ${most}`)
     return undefined
   }
 

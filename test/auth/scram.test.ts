@@ -237,7 +237,17 @@ async function authority(t: Test, attempts = 20) {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
-  const options = { anonymous: false, attempts, logins, known, saltKey: join(dir, 'salt.key'), now, changed, log }
+  const options = {
+    anonymous: false,
+    attempts,
+    share: 0.1,
+    logins,
+    known,
+    saltKey: join(dir, 'salt.key'),
+    now,
+    changed,
+    log,
+  }
   const begin = (more: { readonly file?: string; readonly saltKey?: string } = {}) => {
     const one = new Authority({ file: users.file, ...options, ...more })
     one.start()

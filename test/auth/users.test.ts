@@ -69,6 +69,7 @@ users:
     clients: [thermo-*, '{user}']
     certificates: [CN of thermo]
     wildcards: 10
+    share: 20
     rules:
       - allow publish home/{user}/#
       # nobody else's business
@@ -92,18 +93,25 @@ t.test('the file of the README is read, every rule with its line', async t => {
     clients: ['thermo-*', '{user}'],
     certificates: ['CN of thermo'],
     wildcards: 10,
+    share: 20,
     pairing: { hash, expires: Date.UTC(2026, 10, 21, 10, 10) },
   })
   t.same(thermo?.keys, [{ id: 'k3x9abcd', label: 'grafana', hash, created: Date.UTC(2026, 10, 21, 10) }])
   t.same(
     [...(thermo?.rules ?? []), ...read.everyone].map(rule => `${rule.place} ${ruleText(rule)}`),
     [
-      'users.yaml:15 allow publish home/{user}/#',
-      'users.yaml:17 deny read home/secret/#',
+      'users.yaml:16 allow publish home/{user}/#',
+      'users.yaml:18 deny read home/secret/#',
       'users.yaml:4 deny publish admin/#',
     ],
   )
-  t.match(read.users.get('screen'), { kind: 'dashboard', password: '', wildcards: undefined, pairing: undefined })
+  t.match(read.users.get('screen'), {
+    kind: 'dashboard',
+    password: '',
+    wildcards: undefined,
+    share: undefined,
+    pairing: undefined,
+  })
   for (const text of ['', '# nothing\n', 'users:\n', 'users: {}\n', '{}']) t.equal(users(text).users.size, 0, text)
 })
 
@@ -163,6 +171,8 @@ t.test('every fault is told with its line, what was given and what is allowed; a
     [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: what is given is no hash/],
     ['users:\n  a: {kind: device, wildcards: -1}\n', /wildcards: given "-1", allowed is a whole number/],
     ['users:\n  a: {kind: device, wildcards: many}\n', /wildcards: given "many"/],
+    ['users:\n  a: {kind: device, share: 0}\n', /share: given "0", allowed is a whole number from 1 to 100/],
+    ['users:\n  a: {kind: device, share: 101}\n', /share: given "101"/],
     ['users:\n  a: {kind: device, clients: ["{client}"]}\n', /clients: given "\{client\}", allowed is a client id/],
     ['users:\n  a: {kind: device, clients: [[b]]}\n', /clients: given a list, allowed is a text/],
     [

@@ -88,6 +88,7 @@ t.test('client ids: bound, reserved, and free', async t => {
       clients,
       certificates: [],
       wildcards: undefined,
+      share: undefined,
       rules: [],
     },
   ]
@@ -122,7 +123,18 @@ async function authority(t: Test, attempts = 20) {
   }
   const known = new KnownSources(join(dir, 'known.json'))
   const saltKey = join(dir, 'salt.key')
-  const one = new Authority({ file: users.file, anonymous: false, attempts, logins, known, saltKey, now, changed, log })
+  const one = new Authority({
+    file: users.file,
+    anonymous: false,
+    attempts,
+    share: 0.1,
+    logins,
+    known,
+    saltKey,
+    now,
+    changed,
+    log,
+  })
   one.start()
   t.teardown(() => one.stop())
   const ask = (shown: Partial<Credentials>) =>

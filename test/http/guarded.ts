@@ -67,6 +67,7 @@ export async function startGuarded(
     file: users.file,
     anonymous: options.anonymous ?? false,
     attempts: 20,
+    share: 0.1,
     logins,
     known: new KnownSources(join(dir, 'sources.json')),
     saltKey: join(dir, 'salt.key'),

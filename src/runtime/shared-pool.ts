@@ -1,0 +1,159 @@
+import { accountOf, shareOf, type UserShares } from '../auth/user-shares.js'
+
+/** The use of a pool by one user. */
+export interface Use {
+  readonly user: string
+  readonly amount: number
+}
+
+interface Entry {
+  readonly user: string
+  amount: number
+  share: number
+  /** Its place in the heap. */
+  at: number
+}
+
+/**
+ * Counts what each user takes of a pool that all of them share, in units of the caller, and knows who uses most for
+ * its share: when room is needed, that user gives way. Counting costs O(log users); `heaviest` costs nothing.
+ */
+export class SharedPool {
+  readonly #sharesNow: () => UserShares
+  #shares: UserShares
+  readonly #entries = new Map<string, Entry>()
+  /** A binary heap, the heaviest first. */
+  readonly #heap: Entry[] = []
+  #total = 0
+
+  /** `shares` as of now: another object when the users file has changed. */
+  constructor(shares: () => UserShares) {
+    this.#sharesNow = shares
+    this.#shares = shares()
+  }
+
+  /** Counts so much more for a user, or less. A user without any is forgotten. */
+  add(user: string, amount: number): void {
+    const account = this.#accountOf(user)
+    this.#set(account, (this.#entries.get(account)?.amount ?? 0) + amount)
+  }
+
+  /** Counts exactly so much for a user. */
+  set(user: string, amount: number): void {
+    this.#set(this.#accountOf(user), amount)
+  }
+
+  used(user: string): number {
+    return this.#entries.get(this.#accountOf(user))?.amount ?? 0
+  }
+
+  get total(): number {
+    return this.#total
+  }
+
+  /** Who uses most for its share; undefined when the pool is empty. */
+  get heaviest(): string | undefined {
+    this.#weigh()
+    return this.#heap[0]?.user
+  }
+
+  /** Does nobody use more for its share than this user? */
+  isHeaviest(user: string): boolean {
+    const entry = this.#entries.get(this.#accountOf(user))
+    const [heaviest] = this.#heap
+    return entry !== undefined && heaviest !== undefined && weightOf(entry) >= weightOf(heaviest)
+  }
+
+  /**
+   * May a user take `amount` more of a pool of `limit` that cannot be taken back? Anybody while half of the pool stays
+   * free; of the other half only users within their share.
+   */
+  admits(user: string, amount: number, limit: number): boolean {
+    if (this.#total + amount > limit) return false
+    if (this.#total + amount <= limit / 2) return true
+    const account = this.#accountOf(user)
+    return this.used(user) + amount <= limit * shareOf(this.#shares, account)
+  }
+
+  /** The `most` users with the largest amounts, in descending order. */
+  top(most: number): Use[] {
+    return this.#heap
+      .map(({ user, amount }) => ({ user, amount }))
+      .sort((a, b) => b.amount - a.amount)
+      .slice(0, most)
+  }
+
+  #accountOf(user: string): string {
+    this.#weigh()
+    return accountOf(this.#shares, user)
+  }
+
+  /** Anew when the shares have changed. */
+  #weigh(): void {
+    const shares = this.#sharesNow()
+    if (shares === this.#shares) return
+    this.#shares = shares
+    for (const entry of this.#heap) entry.share = shareOf(shares, entry.user)
+    for (let at = this.#heap.length >> 1; at-- > 0; ) this.#sink(this.#heap[at] as Entry)
+  }
+
+  #set(account: string, amount: number): void {
+    const known = this.#entries.get(account)
+    this.#total += amount - (known?.amount ?? 0)
+    if (!known) {
+      if (amount <= 0) return
+      const entry = { user: account, amount, share: shareOf(this.#shares, account), at: this.#heap.length }
+      this.#entries.set(account, entry)
+      this.#heap.push(entry)
+      this.#rise(entry)
+      return
+    }
+    const isMore = amount > known.amount
+    known.amount = amount
+    if (amount <= 0) this.#remove(known)
+    else if (isMore) this.#rise(known)
+    else this.#sink(known)
+  }
+
+  #remove(entry: Entry): void {
+    this.#entries.delete(entry.user)
+    const last = this.#heap.pop() as Entry
+    if (last === entry) return
+    this.#put(last, entry.at)
+    this.#rise(last)
+    this.#sink(last)
+  }
+
+  #rise(entry: Entry): void {
+    while (entry.at > 0) {
+      const parent = this.#heap[(entry.at - 1) >> 1] as Entry
+      if (weightOf(parent) >= weightOf(entry)) return
+      this.#swap(entry, parent)
+    }
+  }
+
+  #sink(entry: Entry): void {
+    for (;;) {
+      const left = this.#heap[2 * entry.at + 1]
+      const right = this.#heap[2 * entry.at + 2]
+      const heavier = right && left && weightOf(right) > weightOf(left) ? right : left
+      if (!heavier || weightOf(heavier) <= weightOf(entry)) return
+      this.#swap(entry, heavier)
+    }
+  }
+
+  #swap(a: Entry, b: Entry): void {
+    const { at } = a
+    this.#put(a, b.at)
+    this.#put(b, at)
+  }
+
+  #put(entry: Entry, at: number): void {
+    entry.at = at
+    this.#heap[at] = entry
+  }
+}
+
+function weightOf({ amount, share }: Entry): number {
+  return amount / share
+}
