@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { MalformedPacket, packetType } from './fields.js'
 import { Framer } from './framer.js'
+import { type Framing, Outbox, type Packet } from './outbox.js'
 import { writeAck } from './packets.js'
 import { type Fault, reasonCode } from './wire.js'
 
@@ -11,6 +12,9 @@ export interface Peer {
   /** The names in the client certificate that was verified; empty without one. */
   readonly certificate: readonly string[]
 }
+
+/** A byte stream to a client. With `framing`, what is written to the stream must be framed. */
+export type Transport = Duplex & { readonly framing?: Framing }
 
 /** What speaks MQTT over a connection. */
 export interface Protocol {
@@ -75,9 +79,6 @@ export interface Pool {
 /** Why a connection is not read now; several may hold at a time. */
 const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
 
-/** What a chunk or an acknowledgement that waits takes beside its bytes, about. */
-const waitingBytes = 32
-
 const connectHeader = packetType.connect << 4
 
 /** How long a peer may take to close after its answer has left. */
@@ -89,9 +90,6 @@ const maxTimerMs = 2 ** 31 - 1
 /** Read in one go only from who sends as fast as it can: Node reads up to twice as much. */
 const bulkBytes = 32_768
 
-/** Written in one piece at most; how long one takes tells a slow reader from a stuck one. */
-const pieceBytes = 65_536
-
 /**
  * One network connection, before and behind the MQTT protocol: cuts what comes in into packets, with true
  * back-pressure (what is not read stays with the sender, in TCP), and gathers what goes out until the turn of the
@@ -99,7 +97,7 @@ const pieceBytes = 65_536
  */
 export class Connection {
   readonly peer: Peer
-  readonly #stream: Duplex
+  readonly #stream: Transport
   readonly #pool: Pool
   #framer: Framer
   #openedAt: number
@@ -125,20 +123,17 @@ export class Connection {
   #messagesLeft = 0
   #bytesLeft = 0
   #refilledAt = 0
-  #chunks: Buffer[] = []
-  #acks: number[] = []
-  #bytes = 0
+  readonly #outbox: Outbox
   #writing = 0
   #writingSince = 0
   #isDirty = false
-  /** What is being written may end within a packet. */
-  #isSplit = false
   /** The session has more than there was room for. */
   #wanted = false
 
-  constructor(stream: Duplex, peer: Peer, pool: Pool) {
+  constructor(stream: Transport, peer: Peer, pool: Pool) {
     this.peer = peer
     this.#stream = stream
+    this.#outbox = new Outbox(stream.framing)
     this.#pool = pool
     this.#framer = new Framer(pool.limits.helloBytes)
     this.#openedAt = this.#lastRead = pool.now
@@ -233,63 +228,61 @@ export class Connection {
   // — out: nothing once it is about to be closed —
 
   get roomy(): boolean {
-    if (this.#bytes + this.#writing < this.#pool.limits.outboxBytes / 2) return true
+    if (this.#unsent < this.#pool.limits.outboxBytes / 2) return true
     this.#wanted = true
     return false
   }
 
   /** Does so much wait that QoS 0 is to be dropped? Then one is counted. */
   drops(): boolean {
-    if (this.#bytes + this.#writing <= this.#pool.limits.outboxBytes) return false
+    if (this.#unsent <= this.#pool.limits.outboxBytes) return false
     this.#pool.dropped()
     return true
+  }
+
+  /** Bytes that the client has yet to take. */
+  get #unsent(): number {
+    return this.#outbox.bytes + this.#writing
   }
 
   /** A PUBLISH, in one part or two. */
   publish(parts: readonly Buffer[]): void {
     if (this.isClosed) return
-    const { traffic } = this.#pool
-    traffic.publishesOut++
-    traffic.packetsOut++
-    this.#append(parts[0] as Buffer)
-    if (parts.length > 1) this.#append(parts[1] as Buffer)
+    this.#pool.traffic.publishesOut++
+    this.#push(parts.length === 1 ? (parts[0] as Buffer) : parts)
   }
 
   /** Any other packet. */
   write(packet: Buffer): void {
-    if (this.isClosed) return
-    this.#pool.traffic.packetsOut++
-    this.#append(packet)
+    if (!this.isClosed) this.#push(packet)
   }
 
   writeAck(type: number, packetId: number): void {
     if (this.isClosed) return
-    this.#pool.traffic.packetsOut++
     if (this.#state === 'hello') {
       // What is resumed must not overtake its CONNACK. [MQTT-3.2.0-1]
       const packet = Buffer.allocUnsafe(4)
       writeAck(packet, 0, type, packetId)
-      this.#append(packet)
+      this.#push(packet)
       return
     }
-    this.#acks.push((type << 16) | packetId)
-    this.#bytes += 4
+    this.#pool.traffic.packetsOut++
+    this.#outbox.pushAck(type, packetId)
     this.#soil()
     this.#checkOutbox()
   }
 
-  #append(bytes: Buffer): void {
-    this.#chunks.push(bytes)
-    this.#bytes += bytes.length
+  #push(packet: Packet): void {
+    this.#pool.traffic.packetsOut++
+    this.#outbox.push(packet)
     this.#soil()
     this.#checkOutbox()
   }
 
-  /** Whoever asks and does not read the answers has to wait with the next question. */
+  /** A client that asks and does not read the answers has to wait with the next question. */
   #checkOutbox(): void {
     if (this.#state !== 'open' || this.#isGone) return
-    const waiting = this.#bytes + waitingBytes * (this.#chunks.length + this.#acks.length)
-    if (waiting > 2 * this.#pool.limits.outboxBytes) this.#hold(hold.outbox)
+    if (this.#outbox.memory > 2 * this.#pool.limits.outboxBytes) this.#hold(hold.outbox)
   }
 
   #soil(): void {
@@ -301,9 +294,9 @@ export class Connection {
   /** The turn is over: what was written leaves, unless the last piece is still on its way. */
   flush(): void {
     this.#isDirty = false
-    if (this.#isGone) this.#discard()
-    if (this.#writing > 0 || this.#bytes === 0 || this.#state === 'closed') return
-    const piece = this.#nextPiece()
+    if (this.#isGone) this.#outbox.discard()
+    if (this.#writing > 0 || this.#outbox.bytes === 0 || this.#state === 'closed') return
+    const piece = this.#outbox.next()
     this.#writing = piece.length
     this.#writingSince = this.#pool.now
     this.#pool.traffic.bytesOut += piece.length
@@ -312,47 +305,13 @@ export class Connection {
 
   readonly #written = (): void => {
     this.#writing = 0
-    if (this.#bytes > 0) this.flush()
+    if (this.#outbox.bytes > 0) this.flush()
     else if (this.#state === 'ending') this.#stream.end()
-    if (this.#bytes + this.#writing >= this.#pool.limits.outboxBytes / 2) return
+    if (this.#unsent >= this.#pool.limits.outboxBytes / 2) return
     this.#release(hold.outbox)
     if (!this.#wanted) return
     this.#wanted = false
     this.#protocol?.writable()
-  }
-
-  /** All acknowledgements first: nothing says that they must not overtake publishes. */
-  #nextPiece(): Buffer {
-    const acks = this.#acks
-    const chunks = this.#chunks
-    const first = chunks[0]
-    this.#isSplit = acks.length === 0 && first !== undefined && first.length > pieceBytes
-    if (acks.length === 0 && first && (chunks.length === 1 || first.length > pieceBytes)) {
-      if (first.length > pieceBytes) chunks[0] = first.subarray(pieceBytes)
-      else this.#chunks = []
-      this.#bytes -= Math.min(first.length, pieceBytes)
-      return first.length > pieceBytes ? first.subarray(0, pieceBytes) : first
-    }
-    let size = acks.length * 4
-    let count = 0
-    while (count < chunks.length && size + (chunks[count] as Buffer).length <= pieceBytes) {
-      size += (chunks[count++] as Buffer).length
-    }
-    const piece = Buffer.allocUnsafe(size)
-    let at = 0
-    for (const ack of acks) {
-      writeAck(piece, at, ack >> 16, ack & 0xffff)
-      at += 4
-    }
-    for (let i = 0; i < count; i++) {
-      const chunk = chunks[i] as Buffer
-      piece.set(chunk, at)
-      at += chunk.length
-    }
-    if (acks.length > 0) this.#acks = []
-    this.#chunks = count === chunks.length ? [] : chunks.slice(count)
-    this.#bytes -= size
-    return piece
   }
 
   // — in —
@@ -472,7 +431,7 @@ export class Connection {
       this.#pool.refused('connect_timeout', reason)
       this.giveUp({ code: reasonCode.notAuthorized, reason })
     } else if (this.#writing > 0 && now - this.#writingSince > limits.stuckMs) this.#cutOff()
-    else if (this.#state === 'ending' && this.#bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
+    else if (this.#state === 'ending' && this.#outbox.bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
     else if (this.#patienceMs > 0 && this.#holds === 0 && now - this.#lastRead > this.#patienceMs) {
       if (this.isClosed) return
       const reason = `said nothing for ${Math.round(now - this.#lastRead)} ms`
@@ -487,11 +446,12 @@ export class Connection {
       this.destroy()
       return
     }
-    const waiting = this.#bytes + this.#writing
+    const waiting = this.#unsent
     const reason = `took nothing for ${this.#pool.limits.stuckMs} ms with ${waiting} bytes waiting`
     this.#pool.refused('slow_consumer', reason)
-    const farewell = this.#isSplit ? undefined : this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
-    this.#discard()
+    const isReadable = !this.#outbox.isWithinPacket
+    const farewell = isReadable && this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
+    this.#outbox.discard()
     if (!farewell) {
       this.destroy()
       return
@@ -500,7 +460,8 @@ export class Connection {
     this.#endedAt = this.#pool.now
     this.#over()
     this.#resume()
-    this.#stream.end(farewell)
+    this.#outbox.push(farewell)
+    this.#stream.end(this.#outbox.next())
   }
 
   /** The hub itself was away for so long (ms): nobody is to blame for it. */
@@ -533,7 +494,7 @@ export class Connection {
     this.#over()
     // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
     this.#resume()
-    if (this.#bytes === 0 && this.#writing === 0) this.#stream.end()
+    if (this.#unsent === 0) this.#stream.end()
     else this.#soil()
   }
 
@@ -550,7 +511,7 @@ export class Connection {
   #gone(): void {
     if (!this.isClosed && this.#holds !== 0 && this.#framer.buffered > 0) {
       this.#isGone = true
-      this.#discard()
+      this.#outbox.discard()
       this.#release(hold.rate | hold.outbox)
     } else this.#close()
   }
@@ -560,14 +521,8 @@ export class Connection {
     this.#state = 'closed'
     clearTimeout(this.#rateTimer)
     this.#framer = new Framer(0)
-    this.#discard()
+    this.#outbox.discard()
     this.#over()
-  }
-
-  #discard(): void {
-    this.#chunks = []
-    this.#acks = []
-    this.#bytes = 0
   }
 
   #over(): void {

@@ -5,6 +5,7 @@ import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import { clientAddress, isOwnPage, type Networks, plainAddress } from '../proxy.js'
 import { noNames } from '../tls.js'
 import type { Peer } from './connection.js'
+import type { Framing } from './outbox.js'
 
 export interface WebSocketsOptions {
   /** Whose pages may connect beside the dashboard's own; `*` is everybody's. */
@@ -124,17 +125,39 @@ function answer(socket: Socket, status: string, sentence: string): void {
   socket.destroySoon()
 }
 
-/** Up to here one copy costs less than a second buffer to write. */
-const joinedBytes = 1_024
+/** One MQTT packet is one binary message. A long packet comes in fragments, between which ws may write a pong. */
+const framing: Framing = {
+  headerBytes: length => (length < 126 ? 2 : length < 65_536 ? 4 : 10),
+  writeHeader: (target, at, length, isFirst, isLast) => {
+    target[at] = (isLast ? finBit : 0) | (isFirst ? binaryFrame : continuationFrame)
+    if (length < 126) {
+      target[at + 1] = length
+      return at + 2
+    }
+    if (length < 65_536) {
+      target[at + 1] = 126
+      return target.writeUInt16BE(length, at + 2)
+    }
+    target[at + 1] = 127
+    return target.writeBigUInt64BE(BigInt(length), at + 2)
+  },
+}
+
+/** RFC 6455 §5.2 */
+const finBit = 0x80
+const continuationFrame = 0
+const binaryFrame = 2
 
 /**
- * A WebSocket as the byte stream that MQTT wants. Each write, and all corked ones together, leave as one binary frame;
- * a full reader stops the peer; a text frame ends the connection. [MQTT-6.0.0-1] [MQTT-6.0.0-2]
+ * A WebSocket as the byte stream that MQTT wants: what is read is the content of binary frames, what is written must be
+ * whole frames, as `framing` makes them. A full reader stops the peer; a text frame ends the connection.
+ * [MQTT-6.0.0-1] [MQTT-6.0.0-2]
  *
  * Frames are written to the socket here and not by `send`, which costs a fifth more time for the small ones. This is
  * safe as ws, without compression, writes its control frames whole and at once.
  */
 export class WebSocketStream extends Duplex {
+  readonly framing = framing
   readonly #webSocket: WebSocket
   readonly #socket: Socket
   /** How much was read when the last ping was sent; -1 before the first. */
@@ -181,33 +204,10 @@ export class WebSocketStream extends Duplex {
     if (this.#webSocket.isPaused) this.#webSocket.resume()
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#send([chunk], chunk.length, done)
-  }
-
-  override _writev(written: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    const chunks = written.map(({ chunk }) => chunk)
-    this.#send(
-      chunks,
-      chunks.reduce((sum, chunk) => sum + chunk.length, 0),
-      done,
-    )
-  }
-
-  #send(chunks: readonly Buffer[], length: number, done: (error?: Error | null) => void): void {
-    const socket = this.#socket
-    if (this.#webSocket.readyState !== this.#webSocket.OPEN) {
-      // Behind a close frame nothing may follow (RFC 6455 §5.5.1), and nobody would read it.
-      done()
-    } else if (length <= joinedBytes) {
-      socket.write(Buffer.concat([frameHeader(length), ...chunks]), done)
-    } else {
-      socket.cork()
-      socket.write(frameHeader(length))
-      for (const chunk of chunks.slice(0, -1)) socket.write(chunk)
-      socket.write(chunks.at(-1) as Buffer, done)
-      socket.uncork()
-    }
+  override _write(frames: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    // Behind a close frame nothing may follow (RFC 6455 §5.5.1), and the peer would not read it.
+    if (this.#webSocket.readyState !== this.#webSocket.OPEN) done()
+    else this.#socket.write(frames, done)
   }
 
   override _final(done: () => void): void {
@@ -222,19 +222,4 @@ export class WebSocketStream extends Duplex {
     this.#webSocket.resume()
     done(error)
   }
-}
-
-/** Of a whole, unmasked, binary message. (RFC 6455 §5.2) */
-function frameHeader(length: number): Buffer {
-  const header = Buffer.allocUnsafe(length < 126 ? 2 : length < 65_536 ? 4 : 10)
-  header[0] = 0x82
-  if (length < 126) header[1] = length
-  else if (length < 65_536) {
-    header[1] = 126
-    header.writeUInt16BE(length, 2)
-  } else {
-    header[1] = 127
-    header.writeBigUInt64BE(BigInt(length), 2)
-  }
-  return header
 }

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type ClientOptions, WebSocket } from 'ws'
-import type { Peer } from '../../src/broker/connection.js'
+import type { Peer, Transport } from '../../src/broker/connection.js'
+import { Outbox } from '../../src/broker/outbox.js'
 import { WebSockets, type WebSocketsOptions } from '../../src/broker/websocket.js'
 import { Networks } from '../../src/proxy.js'
 import { eventually } from '../harness.js'
@@ -15,7 +15,7 @@ import { eventually } from '../harness.js'
 const file = (name: string) => readFileSync(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
 
 interface Accepted {
-  readonly stream: Duplex
+  readonly stream: Transport
   readonly peer: Peer
 }
 
@@ -102,34 +102,58 @@ function frames(bytes: Buffer): [number, number][] {
 const frame = (payload: string) =>
   Buffer.concat([Buffer.from([0x82, 0x80 | payload.length, 0, 0, 0, 0]), Buffer.from(payload)])
 
-t.test('each write leaves as one binary frame, corked ones together', async t => {
+/** One packet of one piece, as it is written to the stream. */
+function framed(stream: Transport, packet: Buffer): Buffer {
+  const outbox = new Outbox(stream.framing)
+  outbox.push(packet)
+  return outbox.next()
+}
+
+/** Writes each packet as the hub does; resolves when the socket has taken all. */
+async function writePackets(stream: Transport, ...packets: Buffer[]): Promise<void> {
+  const outbox = new Outbox(stream.framing)
+  for (const packet of packets) outbox.push(packet)
+  while (outbox.bytes > 0) await new Promise(resolve => stream.write(outbox.next(), resolve))
+}
+
+t.test('each packet leaves as one binary message', async t => {
   const { open, port, next } = await serve(t)
   const { stream, client } = await open()
   const got: Buffer[] = []
   client.on('message', (data: Buffer, isBinary) => got.push(isBinary ? data : Buffer.from('text')))
   const sizes = [1, 2, 125, 126, 127, 1_023, 1_024, 1_025, 65_535, 65_536, 65_537, 1_000_000]
-  const bodies = sizes.map((size, i) => Buffer.alloc(size, i + 1))
-  // Written one after the other: a busy stream would gather what comes next.
-  for (const body of bodies) await new Promise(resolve => stream.write(body, resolve))
+  const packets = sizes.map((size, i) => Buffer.alloc(size, i + 1))
+  await writePackets(stream, ...packets)
   await eventually(() => got.length === sizes.length, 'all have come')
-  for (const [i, body] of bodies.entries()) t.ok(got[i]?.equals(body), `${sizes[i]} bytes`)
-
-  for (const parts of [sizes.slice(0, 6), sizes.slice(6)]) {
-    got.length = 0
-    stream.cork()
-    for (const [i, size] of parts.entries()) stream.write(Buffer.alloc(size, i + 1))
-    stream.uncork()
-    await eventually(() => got.length > 0, 'it has come')
-    const all = Buffer.concat(parts.map((size, i) => Buffer.alloc(size, i + 1)))
-    t.equal(got.length, 1)
-    t.ok(got[0]?.equals(all), `${parts.length} parts, ${all.length} bytes`)
-  }
+  for (const [i, packet] of packets.entries()) t.ok(got[i]?.equals(packet), `${sizes[i]} bytes`)
 
   const raw = await rawClient(t, port)
   const { stream: other } = await next()
-  other.write(Buffer.alloc(300))
+  await writePackets(other, Buffer.alloc(300), Buffer.alloc(2))
   await once(raw, 'readable')
-  t.same(frames(raw.read()), [[0x82, 300]], 'whole, binary, not masked')
+  t.same(
+    frames(raw.read()),
+    [
+      [0x82, 300],
+      [0x82, 2],
+    ],
+    'whole, binary, not masked',
+  )
+  let received = Buffer.alloc(0)
+  raw.on('data', chunk => {
+    received = Buffer.concat([received, chunk])
+  })
+  await writePackets(other, Buffer.alloc(150_000))
+  await eventually(() => received.length >= 150_000 + 10 + 10 + 4, 'a packet of three pieces')
+  t.same(
+    frames(received),
+    [
+      [0x02, 65_536],
+      [0x00, 65_536],
+      [0x80, 18_928],
+    ],
+    'fragments of one message',
+  )
 })
 
 t.test('what comes in is a stream, whatever its frames', async t => {
@@ -208,7 +232,7 @@ t.test('a peer that does not read stops the writer', async t => {
   const { stream } = await next()
   let written = 0
   while (written < 200_000_000 && !stream.writableNeedDrain) {
-    stream.write(Buffer.alloc(60_000), () => {
+    stream.write(framed(stream, Buffer.alloc(60_000)), () => {
       written += 60_000
     })
     await sleep(0)
@@ -226,7 +250,7 @@ t.test('what came before a close is read before the end', async t => {
     client.close(1000)
     await sleep(100)
     // To nobody, and so nowhere; it ends nothing.
-    stream.write('too late')
+    stream.write(framed(stream, Buffer.from('too late')))
     await sleep(50)
     let got = 0
     for await (const chunk of stream) got += chunk.length
@@ -242,7 +266,7 @@ t.test('end and destroy close with a handshake, and do not wait long for it', as
     const got: unknown[] = []
     client.on('message', data => got.push(String(data)))
     stream.resume()
-    stream.write('the last words')
+    stream.write(framed(stream, Buffer.from('the last words')))
     stream[close]()
     const [code] = await once(client, 'close')
     t.equal(code, 1000, close)
