@@ -22,16 +22,43 @@ interface Rule extends MappingRule {
   readonly made: RegExp
 }
 
+/** What a topic alone decides. */
+interface Place {
+  readonly rule: Rule | undefined
+  readonly measurement: string
+  readonly tags: Tags
+  /** The mapping makes these tags in this measurement from no other topic. */
+  readonly isExclusive: boolean
+  /** By publisher, when the place is not exclusive. */
+  readonly byPublisher: Map<string, Tags>
+}
+
+/** The user who published, where the topic alone does not tell series apart. */
+const publisherTag = 'publisher'
+/** What a line calls its measurement, where the topic names the measurement. */
+const measurementTag = 'measurement'
+const topicTag = 'topic'
+/** Before a tag of a line whose name the hub uses for a tag of its own. */
+const linePrefix = 'line_'
+/** Publishers of one topic whose tags are remembered. */
+const maxPublishers = 100
+
 /**
  * From topic and payload to points. The first rule whose topic matches decides; a topic without a rule becomes the
  * measurement of its first level, with the whole topic as tag `topic`.
+ *
+ * A series belongs to the topic it comes from, so that whoever may publish to one topic cannot write what comes from
+ * another. Where the mapping makes one series from several topics, and where a rule lets lines name their series
+ * (`decoder: line`), the user is a tag of the series. Lines on other topics keep their tags beside the topic's.
  */
 export class Mapping {
   readonly #rules: readonly Rule[]
   readonly #json: JsonLimits
   readonly #units = new Map<string, string | undefined>()
   /** Topics come again and again: what a topic alone decides is worked out once. */
-  readonly #known = new Map<string, { rule: Rule | undefined; measurement: string; tags: Tags }>()
+  readonly #known = new Map<string, Place>()
+  /** A rule may make the tags that lines get here, so the topic in them proves nothing. */
+  readonly #linesNeedPublisher: boolean
 
   constructor(rules: readonly MappingRule[], json: JsonLimits) {
     this.#json = json
@@ -42,11 +69,15 @@ export class Mapping {
       const made = new RegExp(`^${parts.map((part, i) => (i % 2 === 0 ? escapeRegExp(part) : '.*')).join('')}$`, 's')
       return { ...rule, pattern, tagNames: new Set(rule.tags ?? pattern.names), parts, made }
     })
+    this.#linesNeedPublisher = this.#rules.some(
+      ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
+    )
   }
 
   /** The reading of a message, without points when the payload is empty; or why there is none. */
   read(message: Message): Reading | Rejection {
-    const { rule, measurement, tags } = this.#place(message.topic)
+    const place = this.#place(message.topic)
+    const { rule } = place
     let samples: readonly Sample[]
     try {
       samples = decode(message.payload, {
@@ -71,9 +102,10 @@ export class Mapping {
       if (time < receivedAt - late && quality === 'good') quality = 'late'
       const fields = rule?.fields ? rename(sample, rule.fields) : [...sample.fields]
       if (fields.length === 0) continue
+      const byLine = sample.measurement !== undefined && rule?.decoder === 'line'
       points.push({
-        measurement: sample.measurement ?? measurement,
-        tags: sample.tags ?? tags,
+        measurement: byLine ? sample.measurement : place.measurement,
+        tags: this.#tagsOf(sample, message, place),
         fields: fields.sort(byName),
         time,
       })
@@ -100,22 +132,64 @@ export class Mapping {
    * rule takes; never fewer. None when it makes it from no topic: then line protocol named it, or an older mapping.
    */
   sourcesOf(series: SeriesId): readonly string[] {
-    const { measurement, tags } = series
+    const { measurement, tags, field } = series
     // Others are not made: names are unique and sorted, values not empty.
     if (tags.some(([name, value], i) => value === '' || name <= (tags[i - 1]?.[0] ?? ''))) return []
-    const sources = new Set(this.#rules.flatMap(rule => sourcesByRule(rule, series)))
+    const sources = new Set(this.#sources(measurement, tags, field))
+    const others = tags.filter(([name]) => name !== publisherTag)
+    if (others.length < tags.length) {
+      // The tag is given to series of several topics alone.
+      const shared = this.#sources(measurement, others, field)
+      if (shared.length > 1 || shared.some(source => !isTopicName(source)))
+        for (const source of shared) sources.add(source)
+    }
+    const topic = this.#topicOfLine(measurement, others, field)
+    if (topic !== undefined) sources.add(topic)
+    return [...sources]
+  }
+
+  /** As {@link sourcesOf}, of tags that the topic alone makes; of any field when none is given. */
+  #sources(measurement: string, tags: Tags, field?: string): readonly string[] {
+    const sources = new Set(this.#rules.flatMap(rule => sourcesByRule(rule, measurement, tags, field)))
     const [name, topic = ''] = tags[0] ?? []
-    const isDefault = tags.length === 1 && name === 'topic' && isTopicName(topic) && measurement === firstLevel(topic)
+    const isDefault = tags.length === 1 && name === topicTag && isTopicName(topic) && measurement === firstLevel(topic)
     if (isDefault && !this.#work(topic).rule) sources.add(topic)
     return [...sources]
   }
 
-  #place(topic: string): { rule: Rule | undefined; measurement: string; tags: Tags } {
+  /** The topic on which a line made this series; undefined when none could. */
+  #topicOfLine(measurement: string, tags: Tags, field: string): string | undefined {
+    const named = new Map(tags)
+    const topic = named.get(topicTag)
+    if (topic === undefined || !named.has(measurementTag) || !isTopicName(topic)) return undefined
+    const place = this.#work(topic)
+    const { decoder, fields } = place.rule ?? {}
+    if (decoder !== undefined || (fields && !Object.values(fields).includes(field))) return undefined
+    const isMade = place.measurement === measurement && place.tags.every(([name, level]) => named.get(name) === level)
+    return isMade ? topic : undefined
+  }
+
+  /** The tags of a sample: those of the topic, and with them what must keep its series apart from all others. */
+  #tagsOf(sample: Sample, { topic, user }: Message, place: Place): Tags {
+    if (sample.measurement === undefined) return place.isExclusive || user === '' ? place.tags : ownTags(place, user)
+    const own = new Map<string, string>()
+    if (place.rule?.decoder !== 'line') {
+      own.set(measurementTag, sample.measurement)
+      for (const [name, level] of place.tags) own.set(name, level)
+      own.set(topicTag, topic)
+    }
+    if (user !== '' && (place.rule?.decoder === 'line' || this.#linesNeedPublisher)) own.set(publisherTag, user)
+    return merged(own, sample.tags ?? [])
+  }
+
+  #place(topic: string): Place {
     let place = this.#known.get(topic)
     if (place) return place
-    place = this.#work(topic)
-    // So whoever writes the points need not look at them anew for each.
-    Object.freeze(place.tags)
+    const { rule, measurement, tags } = this.#work(topic)
+    const sources = this.#sources(measurement, tags)
+    // Frozen: whoever writes the points need not look at them anew for each.
+    const isExclusive = sources.length === 1 && sources[0] === topic
+    place = { rule, measurement, tags: Object.freeze(tags), isExclusive, byPublisher: new Map() }
     if (this.#known.size >= 50_000) this.#known.clear()
     this.#known.set(topic, place)
     return place
@@ -141,6 +215,26 @@ function firstLevel(topic: string): string {
   return topic.split('/').find(level => level.length > 0) ?? fallbackMeasurement
 }
 
+/** The tags of a topic that shares its series with others, for one of its publishers. */
+function ownTags({ tags, byPublisher }: Place, user: string): Tags {
+  const known = byPublisher.get(user)
+  if (known) return known
+  const own = Object.freeze(merged(new Map([[publisherTag, user]]), tags))
+  if (byPublisher.size >= maxPublishers) byPublisher.clear()
+  byPublisher.set(user, own)
+  return own
+}
+
+/** Tags of the hub and others, sorted; one of the others that has the name of a tag of the hub gets another name. */
+function merged(own: Map<string, string>, others: Tags): Tags {
+  for (const [name, value] of others) {
+    let free = name
+    while (own.has(free)) free = linePrefix + free
+    own.set(free, value)
+  }
+  return [...own].sort(byName)
+}
+
 function rename(
   sample: Sample,
   names: Readonly<Record<string, string>>,
@@ -150,11 +244,15 @@ function rename(
   )
 }
 
-/** As {@link Mapping.sourcesOf}, of one rule. */
-function sourcesByRule({ decoder, fields, tagNames, parts, pattern }: Rule, series: SeriesId): readonly string[] {
-  const { measurement, tags, field } = series
+/** The sources that one rule makes; of any field when none is given. */
+function sourcesByRule(
+  { decoder, fields, tagNames, parts, pattern }: Rule,
+  measurement: string,
+  tags: Tags,
+  field: string | undefined,
+): readonly string[] {
   // Line protocol names its series itself.
-  if (decoder === 'line' || (fields && !Object.values(fields).includes(field))) return []
+  if (decoder === 'line' || (field !== undefined && fields && !Object.values(fields).includes(field))) return []
   if (!tags.every(([name]) => tagNames.has(name))) return []
   // Most rules make other measurements: it must be cheap to see.
   if (!measurement.startsWith(parts[0] as string)) return []

@@ -25,6 +25,7 @@ async function processing(t: Test) {
       { topic: 'gate/{gate}/{device}', measurement: 'press', tags: ['device'] },
       { topic: 'line/{device}', measurement: 'press' },
       { topic: 'plant/{line}/{cell...}', measurement: '{line}_data', tags: ['cell'] },
+      { topic: 'telegraf/#', measurement: 'telegraf', decoder: 'line' },
     ],
     { depth: 16, fields: 1_000 },
   )
@@ -105,33 +106,41 @@ t.test('series and history: of topics that may be read', async t => {
 
 const forbidden = { code: 'forbidden' }
 
-t.test('who writes into a series of others does not see it, whatever the hub remembers', async t => {
-  const { answers, publish, registry, open } = await processing(t)
-  const rules = { allow: ['devices/evil/#'], deny: [] }
-  const attack = async (of: Answers, send: typeof publish, at: string) => {
-    for (const key of [kitchen, 'secret,id=1 v', 'zigbee,topic=zigbee/lamp v']) {
-      await send('devices/evil/line', `${key}=7 ${(start + 500) * 1_000}`)
-      await t.rejects(ask(of, key, rules), forbidden, `${key} ${at}`)
+t.test(
+  'who names a series of others in line protocol neither changes nor sees it, whatever the hub remembers',
+  async t => {
+    const { answers, publish, registry, open } = await processing(t)
+    const rules = { allow: ['devices/evil/#'], deny: [] }
+    const attack = async (of: Answers, send: typeof publish, at: string) => {
+      for (const key of [kitchen, 'secret,id=1 v', 'zigbee,topic=zigbee/lamp v']) {
+        await send('devices/evil/line', `${key}=7 ${(start + 500) * 1_000}`)
+        await t.rejects(ask(of, key, rules), forbidden, `${key} ${at}`)
+      }
+      const own = await seriesOf(of, rules)
+      t.ok(own.length === 3 && own.every(key => key.includes('topic=devices/evil/line')), at)
     }
-    t.same(await seriesOf(of, rules), [], at)
-  }
-  await publish('home/kitchen/t1/telemetry', '{"v":1}')
-  await publish('zigbee/lamp', '{"v":2}')
-  await publish('home/secret', `secret,id=1 v=3 ${start * 1_000}`)
-  await attack(answers, publish, 'while it runs')
-  t.same(parsed(await ask(answers, kitchen, { allow: ['home/#'], deny: [] })).values, [1, 7], 'an integrity limit')
-  // What the hub knows of a topic is its newest reading: of the secret ones nothing is left.
-  await publish('home/kitchen/t1/telemetry', '{"w":1}')
-  await publish('zigbee/lamp', '{"w":1}')
-  await publish('home/secret', '1')
-  await registry.stop()
-  const again = open()
-  await attack(again.answers, again.publish, 'after a restart')
-  await again.registry.stop()
-  const { answers: forgetful, publish: send, registry: last } = open(new Registry(join(await tempDir(), 'none.json')))
-  await attack(forgetful, send, 'when all is forgotten')
-  await last.stop()
-})
+    await publish('home/kitchen/t1/telemetry', '{"v":1}')
+    await publish('zigbee/lamp', '{"v":2}')
+    await publish('home/secret', `secret,id=1 v=3 ${start * 1_000}`)
+    await attack(answers, publish, 'while it runs')
+    t.same(
+      parsed(await ask(answers, kitchen, { allow: ['home/#'], deny: [] })).values,
+      [1],
+      'what was there is as it was',
+    )
+    // What the hub knows of a topic is its newest reading: of the secret ones nothing is left.
+    await publish('home/kitchen/t1/telemetry', '{"w":1}')
+    await publish('zigbee/lamp', '{"w":1}')
+    await publish('home/secret', '1')
+    await registry.stop()
+    const again = open()
+    await attack(again.answers, again.publish, 'after a restart')
+    await again.registry.stop()
+    const { answers: forgetful, publish: send, registry: last } = open(new Registry(join(await tempDir(), 'none.json')))
+    await attack(forgetful, send, 'when all is forgotten')
+    await last.stop()
+  },
+)
 
 t.test('a topic as tag shows the series of that topic alone, whoever wrote it', async t => {
   const { answers, publish, registry } = await processing(t)
@@ -143,7 +152,12 @@ t.test('a topic as tag shows the series of that topic alone, whoever wrote it', 
     await t.rejects(ask(answers, key, rules), forbidden, key)
   }
   await publish('devices/evil/x', '{"v":5}')
-  t.same(await seriesOf(answers, rules), ['devices,topic=devices/evil/x v'])
+  t.same(await seriesOf(answers, rules), [
+    'devices,line_topic=devices/evil/x,measurement=telemetry,topic=devices/evil/x v',
+    'devices,line_topic=devices/evil/x,measurement=zigbee,topic=devices/evil/x v',
+    'devices,line_topic=zigbee/lamp,measurement=devices,topic=devices/evil/x v',
+    'devices,topic=devices/evil/x v',
+  ])
   t.same(await seriesOf(answers, { allow: ['zigbee/#'], deny: [] }), ['zigbee,topic=zigbee/lamp v'])
   await registry.stop()
 })
@@ -175,8 +189,8 @@ t.test('levels in the measurement, and the rest as tag', async t => {
 
 t.test('what line protocol names by itself is for those who may read everything', async t => {
   const { answers, publish, registry } = await processing(t)
-  await publish('devices/a/line', `own,sensor=1 v=1 ${start * 1_000}`)
-  await t.rejects(ask(answers, 'own,sensor=1 v', { allow: ['devices/#'], deny: [] }), forbidden)
+  await publish('telegraf/a', `own,sensor=1 v=1 ${start * 1_000}`)
+  await t.rejects(ask(answers, 'own,sensor=1 v', { allow: ['telegraf/#'], deny: [] }), forbidden)
   t.same(await seriesOf(answers, undefined), ['own,sensor=1 v'])
   await registry.stop()
 })

@@ -213,3 +213,102 @@ t.test('sources: whatever the topic, it is among those of the series that it mak
   }
   t.same(wrong.slice(0, 10), [])
 })
+
+t.test('a line on a topic without a rule for lines cannot name the series of another topic', async t => {
+  const line = (topic: string, text: string, user = 'mallory') => {
+    const reading = mapping.read({ ...message(topic, text), user })
+    return ('points' in reading ? reading.points : []).map(({ measurement, tags }) => ({ measurement, tags }))
+  }
+  const telemetry = [
+    ['device', 'x'],
+    ['measurement', 'telemetry'],
+    ['room', 'mallory'],
+    ['topic', 'home/mallory/x/telemetry'],
+  ]
+  t.same(
+    line('devices/mallory/x', 'telemetry,device=meter,room=kitchen temperature=999'),
+    [
+      {
+        measurement: 'devices',
+        tags: [
+          ['device', 'meter'],
+          ['measurement', 'telemetry'],
+          ['room', 'kitchen'],
+          ['topic', 'devices/mallory/x'],
+        ],
+      },
+    ],
+    'measurement and tags of the line are tags beside the topic',
+  )
+  t.same(
+    line('home/mallory/x/telemetry', 'telemetry,device=meter,line_device=y,room=kitchen temperature=1'),
+    [
+      {
+        measurement: 'telemetry',
+        tags: [
+          ...telemetry.slice(0, 1),
+          ['line_device', 'meter'],
+          ['line_line_device', 'y'],
+          ['line_room', 'kitchen'],
+          ...telemetry.slice(1),
+        ],
+      },
+    ],
+    'a tag of the line never takes the place of one of the topic',
+  )
+  t.same(
+    line('a', 'x,topic=devices/bob/t v=1\nx,measurement=devices v=1').flatMap(({ tags }) => tags),
+    [
+      ['line_topic', 'devices/bob/t'],
+      ['measurement', 'x'],
+      ['topic', 'a'],
+      ['line_measurement', 'devices'],
+      ['measurement', 'x'],
+      ['topic', 'a'],
+    ],
+  )
+  t.same(sourcesOf('devices,device=meter,measurement=telemetry,topic=devices/mallory/x temperature'), [
+    'devices/mallory/x',
+  ])
+  t.same(sourcesOf('other,measurement=telemetry,topic=devices/mallory/x temperature'), [])
+  t.same(sourcesOf('telemetry,device=y,measurement=x,room=mallory,topic=home/mallory/x/telemetry v'), [])
+})
+
+t.test('what several topics make, and lines that name their series, have their publisher as a tag', async t => {
+  const shared = new Mapping(
+    [
+      { topic: 'a/{room}/{device}', measurement: 'm', tags: ['device'] },
+      { topic: 'b/{device}', measurement: 'm' },
+      { topic: 'c/{device}', measurement: 'c' },
+      { topic: 'telegraf/#', measurement: 'telegraf', decoder: 'line' },
+      { topic: '{topic}/{measurement}', measurement: '{topic}' },
+    ],
+    json,
+  )
+  const tags = (topic: string, user: string, text = '1') => {
+    const reading = shared.read({ ...message(topic, text), user })
+    return 'points' in reading ? reading.points[0]?.tags : reading
+  }
+  const device = ['device', 't1']
+  t.same(tags('a/x/t1', 'bob'), [device, ['publisher', 'bob']], 'from several topics: whose is told apart')
+  t.same(tags('b/t1', 'mallory'), [device, ['publisher', 'mallory']])
+  t.equal(tags('b/t1', 'mallory'), tags('b/t1', 'mallory'), 'worked out once')
+  t.same(tags('b/t1', ''), [device], 'without users there is nothing to tell apart')
+  t.same(tags('c/t1', 'bob'), [device], 'a topic of its own')
+  t.same(tags('telegraf/h', 'bob', 'cpu,host=h,publisher=alice v=1'), [
+    ['host', 'h'],
+    ['line_publisher', 'alice'],
+    ['publisher', 'bob'],
+  ])
+  t.same(
+    tags('lamp', 'bob', 't v=1'),
+    [
+      ['measurement', 't'],
+      ['publisher', 'bob'],
+      ['topic', 'lamp'],
+    ],
+    'a rule may make the same tags',
+  )
+  t.same(sourcesOf('m,device=t1,publisher=bob v', shared), ['a/+/t1', 'b/t1'])
+  t.same(sourcesOf('c,device=t1,publisher=bob v', shared), [], 'none that the mapping makes')
+})

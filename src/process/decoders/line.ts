@@ -9,7 +9,7 @@ export function looksLikeLine(text: string): boolean {
   return /^[^\s,=]+(,[^\s,=]+=[^\s,=]+)* [^\s=]+=("|-?\d|t|f)/i.test(text)
 }
 
-/** InfluxDB line protocol, one reading a line; it brings its own measurement and tags. */
+/** InfluxDB line protocol, one reading a line. The mapping decides whether the measurement and tags of the line are kept as they are. */
 export function decodeLine(text: string, receivedAt: number): Sample[] {
   let points: Point[]
   try {
