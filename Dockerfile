@@ -23,5 +23,5 @@ STOPSIGNAL SIGTERM
 # With tls.cert it is https, and the certificate is that of another name.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
   CMD ["node", "-e", "const ask = (by, options) => new Promise(done => require(by).get({ host: '127.0.0.1', port: 8080, path: '/healthz', ...options }, answer => done(answer.statusCode === 200)).on('error', () => done(false))); ask('http').then(ok => ok || ask('https', { rejectUnauthorized: false })).then(ok => process.exit(ok ? 0 : 1))"]
-ENTRYPOINT ["node", "dist/src/cli.js"]
+ENTRYPOINT ["node", "--disable-sigusr1", "dist/src/cli.js"]
 CMD ["start"]

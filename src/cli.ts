@@ -243,6 +243,10 @@ async function stopDevices(devices: ChildProcess | undefined): Promise<void> {
   clearTimeout(timer)
 }
 
+// SIGUSR1 would open Node's inspector, and with it the whole process, to every user of the machine. A listener of our own
+// takes its place, also on versions of Node without --disable-sigusr1.
+process.on('SIGUSR1', () => process.stderr.write('telehub: SIGUSR1 is ignored: it would open the inspector of Node\n'))
+
 // Whoever reads us may have read enough, as `head` has; a hub whose log nobody reads goes on.
 process.stderr.on('error', () => {})
 process.stdout.on('error', (error: unknown) => process.exit(systemCode(error) === 'EPIPE' ? 0 : 1))

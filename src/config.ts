@@ -17,7 +17,7 @@ import {
   text,
   url,
 } from './config/kinds.js'
-import { HubError } from './errors.js'
+import { HubError, withoutPasswords } from './errors.js'
 import { parsePattern } from './topics.js'
 
 /** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
@@ -113,6 +113,11 @@ const table = {
     oneOf('required', 'optional'),
     'required',
     'With tls.ca: whether an MQTT client must show a certificate, or may log in with a password instead.',
+  ),
+  'tls.hsts': row(
+    duration,
+    0,
+    'With tls.cert: how long browsers are to reach this host name over HTTPS alone, on every port of it (Strict-Transport-Security). 0s: the header is not sent.',
   ),
   'data.dir': row(text('a folder', /^[^\0]+$/), './data', 'Where everything is kept; one hub at a time.'),
   'rabbitmq.url': row(url('amqp:', 'amqps:'), '', 'RabbitMQ to bridge into; empty: the embedded queue alone.'),
@@ -324,8 +329,10 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
     }
     const { kind } = table[key]
     const parsed = kind.parse(value)
-    if (parsed === undefined) problems.push(`${key}: given ${show(value)} (${from}), allowed is ${kind.allowed}`)
-    else settings[key] = parsed
+    if (parsed === undefined) {
+      const given = key.endsWith('.url') ? showUrl(value) : show(value)
+      problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
+    } else settings[key] = parsed
   }
   const result = settings as unknown as Settings
   if (serves && !isLoopback(result.host) && result['auth.file'] === '' && !result['auth.anonymous']) {
@@ -390,7 +397,11 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
-const show = (value: unknown) => JSON.stringify(value) ?? String(value)
+const show = (value: unknown) => withoutPasswords(JSON.stringify(value) ?? String(value))
+
+/** Hides a user name and password also where a mistyped scheme leaves no URL, as in `amqp//guest:guest@mq`. */
+const showUrl = (value: unknown) =>
+  show(typeof value === 'string' ? value.replace(/^((?:amqps?|https?):?\/*|[a-z]+:?\/+)?.*@/is, '$1***@') : value)
 
 const listed = 'telehub --help lists them all'
 

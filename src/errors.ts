@@ -45,11 +45,17 @@ export class HubError extends Error {
   }
 }
 
-/** The sentence of anything thrown, with the causes a driver hid behind an empty message. */
+/** The sentence of anything thrown, with the causes a driver hid behind an empty message, without passwords in URLs. */
 export function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!(error instanceof Error)) return withoutPasswords(String(error))
   const { code, errors } = error as Error & { code?: unknown; errors?: readonly unknown[] }
-  return error.message || errors?.map(describe).join('; ') || String(code ?? error.name)
+  return withoutPasswords(error.message) || errors?.map(describe).join('; ') || String(code ?? error.name)
+}
+
+/** Replaces user names and passwords of the URLs in a text by `***`: `amqp://guest:guest@mq` becomes `amqp://***@mq`. */
+export function withoutPasswords(text: string): string {
+  // Up to the last @: an unescaped password may hold an @ or a slash. A quote ends a text in JSON.
+  return text.includes('://') ? text.replace(/\b([a-z][a-z\d+.-]{0,30}:\/\/)(?:\\"|[^\s"])*@/gi, '$1***@') : text
 }
 
 /** Drivers mark system errors with a string `code` such as ENOSPC; undefined for anything else. */

@@ -28,7 +28,7 @@ export function explain(
   const user = users.get(name)
   if (!user) return no(`there is no user ${name} in ${file}`)
   const clientFault = new ClientIds({ users, everyone }).fault(name, client)
-  if (clientFault) return no(clientFault)
+  if (clientFault) return no(clientFault.detail)
   const shared = way === 'subscribe' ? sharedFilter(asked) : undefined
   if (shared && 'fault' in shared) return no(shared.fault)
   // Rules are about what is shared, whatever the group.

@@ -290,6 +290,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     port: settings['http.port'],
     version,
     tls,
+    hstsMs: settings['tls.hsts'],
     api: {
       series: (limit, rules) => processor.call('series', { limit, rules }),
       history: (query, rules) => processor.call('history', { query, rules }),

@@ -1,5 +1,6 @@
 import { type DestinationStream, type Logger, pino } from 'pino'
 import type { Settings } from './config.js'
+import { withoutPasswords } from './errors.js'
 
 export type Log = Logger
 
@@ -15,13 +16,13 @@ const textLines: DestinationStream = {
   write(line: string) {
     const { time, level, msg } = JSON.parse(line) as { time: number; level: number; msg: string }
     const name = (pino.levels.labels[level] ?? 'info').padEnd(5)
-    process.stderr.write(`${new Date(time).toLocaleTimeString()} ${name} ${plain(msg)}\n`)
+    process.stderr.write(`${new Date(time).toLocaleTimeString()} ${name} ${withoutPasswords(plain(msg))}\n`)
   },
 }
 
 /** Not pino's own destination: at the end of the process it waits for ever for a reader that has gone (sonic-boom 4). */
 const jsonLines: DestinationStream = {
-  write: (line: string) => void process.stderr.write(escaped(line)),
+  write: (line: string) => void process.stderr.write(withoutPasswords(escaped(line))),
 }
 
 /** What ends a line somewhere, moves the cursor, colours the terminal or turns the text around. */

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadSettings, type SettingsSources, settingKeys, settingsHelp, settingsMarkdown } from '../src/config.js'
-import type { HubError } from '../src/errors.js'
+import { describe, type HubError, withoutPasswords } from '../src/errors.js'
 import { tempDir } from './services/service.js'
 
 async function file(text: string): Promise<string> {
@@ -111,6 +111,30 @@ t.test('mapping rules are checked', async t => {
   ]) {
     t.match(problems({ file: await file(`mapping: [${bad}]`) })[0], /^mapping: given/, bad)
   }
+})
+
+t.test('no password of a URL in what is said of it', async t => {
+  for (const given of [
+    'amqp//guest:hunter2@mq',
+    'amqp:guest:hunter2@mq:5672',
+    'ftp://guest:hunter2@mq/vhost',
+    'http://guest:a/b@hunter2 @influx:8086/db?x=',
+    ':hunter2@mq',
+  ]) {
+    for (const flags of [
+      { 'rabbitmq.url': given },
+      { 'influx.url': `wss://${given}` },
+      { host: `http://a:hunter2@b` },
+    ]) {
+      const [sentence = ''] = problems({ flags })
+      t.match(sentence, /\*\*\*@/, sentence)
+      t.notMatch(sentence, 'hunter2', sentence)
+    }
+  }
+  const error = new AggregateError([new Error('connect failed: amqp://guest:hunter2@mq:5672')], '')
+  t.equal(describe(error), 'connect failed: amqp://***@mq:5672')
+  const line = JSON.stringify({ msg: 'no answer of http://a:hunter"2@x:1/y', from: 'c@d' })
+  t.same(JSON.parse(withoutPasswords(line)), { msg: 'no answer of http://***@x:1/y', from: 'c@d' })
 })
 
 t.test('help and README name every setting', async t => {

@@ -159,7 +159,7 @@ t.test('Dockerfile: runs the program of the package as nobody special, and can b
   t.equal(last('STOPSIGNAL'), 'SIGTERM')
   t.match(last('HEALTHCHECK'), '/healthz')
   t.equal(last('VOLUME'), '/data')
-  const [, program] = JSON.parse(last('ENTRYPOINT')) as string[]
+  const program = (JSON.parse(last('ENTRYPOINT')) as string[]).at(-1)
   t.equal(program, JSON.parse(read('package.json')).bin.telehub)
   t.same(JSON.parse(last('CMD')), ['start'])
 })

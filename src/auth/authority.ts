@@ -6,7 +6,7 @@ import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
 import type { Part } from '../lifecycle.js'
 import { WatchedFiles } from '../watch.js'
 import { Attempts } from './attempts.js'
-import { ClientIds } from './client-ids.js'
+import { type ClientFault, ClientIds } from './client-ids.js'
 import { keptKey } from './kept-key.js'
 import type { Logins } from './logins.js'
 import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
@@ -257,8 +257,8 @@ export class Authority implements Part {
     return this.#users.users.get(name)
   }
 
-  /** Why a user may not connect with this client id, in words; undefined when it may. */
-  clientFault(name: string, clientId: string): string | undefined {
+  /** Why a user may not connect with this client id; undefined when it may. */
+  clientFault(name: string, clientId: string): ClientFault | undefined {
     return this.open ? undefined : this.#clientIds.fault(name, clientId)
   }
 

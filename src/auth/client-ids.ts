@@ -1,5 +1,13 @@
 import { fits, type User, type Users } from './users.js'
 
+/** Why a user may not use a client id. */
+export interface ClientFault {
+  /** For the device: names no other user and none of their client ids. */
+  readonly reason: string
+  /** For the log and for whoever may read the users file: names whose client id it is. */
+  readonly detail: string
+}
+
 interface Bound {
   readonly pattern: string
   readonly user: string
@@ -30,16 +38,20 @@ export class ClientIds {
     this.#lengths = new Set([...this.#bound.keys()].map(start => start.length))
   }
 
-  /** Why a user may not connect with a client id, in words; undefined when it may. */
-  fault(name: string, clientId: string): string | undefined {
+  /** Why a user may not connect with a client id; undefined when it may. */
+  fault(name: string, clientId: string): ClientFault | undefined {
     const { clients = [] } = this.#users.get(name) ?? {}
     if (clients.length > 0) {
       if (clients.some(pattern => fits(pattern.replaceAll('{user}', name), clientId))) return undefined
-      return `user ${name} may not use the client id ${clientId}; allowed are ${clients.join(', ')}`
+      const reason = `user ${name} may not use the client id ${clientId}; allowed are ${clients.join(', ')}`
+      return { reason, detail: reason }
     }
-    if (clientId !== name && this.#users.has(clientId)) return `the client id ${clientId} is the name of another user`
+    const reason = `the client id ${clientId} is not for this user; choose another, such as ${name}`
+    if (clientId !== name && this.#users.has(clientId)) {
+      return { reason, detail: `the client id ${clientId} is the name of another user than ${name}` }
+    }
     const other = this.#others(name, clientId)
-    return other && `the client id ${clientId} is kept for user ${other.user} (${other.pattern})`
+    return other && { reason, detail: `the client id ${clientId} is kept for user ${other.user} (${other.pattern})` }
   }
 
   #others(name: string, clientId: string): Bound | undefined {

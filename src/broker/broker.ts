@@ -1,4 +1,5 @@
 import type { Authority, Principal, Verdict } from '../auth/authority.js'
+import type { ClientFault } from '../auth/client-ids.js'
 import { type Decision, ruleText } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
@@ -221,10 +222,10 @@ export class Broker {
     const { id, connect, user: before } = client
     const will = connect?.will
     const { address } = client.connection.peer
-    const refuse = (reason: RefusalReason, code: number, user: string, why: string): Fault => {
+    const refuse = (reason: RefusalReason, code: number, user: string, why: string, own = why): Fault => {
       this.#options.refused(reason, id)
       this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
-      const said = user ? why : (unheard[code] ?? why)
+      const said = user ? own : (unheard[code] ?? why)
       // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
       const shown = user || before
       const isOurs = shown !== '' || this.#absent.has(id) || this.#sessions.find(id)?.attached === false
@@ -243,21 +244,24 @@ export class Broker {
       // Before MQTT 5 it cannot be told why: there it is refused when it is due.
       (will && connect?.protocol === 5 ? publishFault(will.topic) : undefined) ??
       (will && this.#permissionFault('publish', user, id, will.topic))
-    return fault ? refuse('connect', reasonCode.notAuthorized, user, fault) : verdict
+    if (!fault) return verdict
+    const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
+    return refuse('connect', reasonCode.notAuthorized, user, detail, reason)
   }
 
   /** Why a user may not be this client, or not any more. */
-  #connectFault(user: string, clientId: string): string | undefined {
+  #connectFault(user: string, clientId: string): ClientFault | undefined {
     return this.#options.authority.clientFault(user, clientId) ?? this.#takeoverFault(user, clientId)
   }
 
   /** A session, kept or connected, belongs to the user who began it. */
-  #takeoverFault(user: string, clientId: string): string | undefined {
+  #takeoverFault(user: string, clientId: string): ClientFault | undefined {
     const { authority } = this.#options
     if (authority.open) return undefined
     const owner = this.#connected.get(clientId)?.user ?? this.#sessions.find(clientId)?.user
     if (owner === undefined || owner === user || !authority.user(owner)) return undefined
-    return `client id ${clientId} is in use by user ${owner}`
+    const reason = `the client id ${clientId} is in use by another user; choose another, such as ${user}`
+    return { reason, detail: `client id ${clientId} is in use by user ${owner}` }
   }
 
   #permissionFault(verb: 'publish' | 'subscribe', user: string, clientId: string, topic: string): string | undefined {
@@ -297,9 +301,10 @@ export class Broker {
     }
   }
 
-  #dismiss(client: Client, fault: string): void {
-    this.#refused(client, 'connect', '', fault)
-    client.connection.end({ code: reasonCode.notAuthorized, reason: fault })
+  #dismiss(client: Client, fault: string | ClientFault): void {
+    const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
+    this.#refused(client, 'connect', '', reason, detail)
+    client.connection.end({ code: reasonCode.notAuthorized, reason })
   }
 
   /** A client is gone without a goodbye. `done` when its will is kept, or refused. */
@@ -356,13 +361,13 @@ export class Broker {
   }
 
   /** Counted, and said at most once a second for each client: it may be refused a hundred thousand times. */
-  #refused(client: Client, action: Action, topic: string, reason: string): void {
+  #refused(client: Client, action: Action, topic: string, reason: string, detail = reason): void {
     const { id, user } = client
     this.#options.refused(action, id)
     const now = this.#options.now()
     if (action === 'publish' && now - client.refusedAt < 1e6) return
     client.refusedAt = now
-    this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(reason)}`)
+    this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(detail)}`)
     this.#tell(id, user, action, topic, reason)
   }
 
@@ -391,6 +396,7 @@ export class Broker {
   #isConnected(client: Client): void {
     this.#connected.set(client.id, client)
     this.#forgetRefusalOfOthers(client)
+    this.#replacePresenceOfOthers(client)
     // Its user may have changed between its credentials and now.
     if (!client.isValid()) this.#dismiss(client, noLonger)
     this.#maximum = Math.max(this.#maximum, this.#connected.size)
@@ -405,6 +411,14 @@ export class Broker {
       if (told && (told.user === user || told.action === 'connect')) continue
       this.#refusals.delete(id)
       this.#show(hubTopics.why(id))
+    }
+  }
+
+  /** A client may read the presence of its own id: the user who had that id before must not be named there. */
+  #replacePresenceOfOthers(client: Client): void {
+    if (this.#options.authority.open || !this.#absent.has(client.id)) return
+    for (const { payload } of this.#sessions.retainedBy(hubTopics.presence(client.id))) {
+      if (readShown(payload)?.user !== client.user) this.#seen(client)
     }
   }
 

@@ -92,7 +92,8 @@ export const url = (...protocols: string[]): Kind<string> => ({
   parse: given => {
     if (given === '') return ''
     if (typeof given !== 'string' || !URL.canParse(given)) return undefined
-    return protocols.includes(new URL(given).protocol) ? given : undefined
+    const { protocol, hostname } = new URL(given)
+    return protocols.includes(protocol) && hostname !== '' ? given : undefined
   },
 })
 

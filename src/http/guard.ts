@@ -91,6 +91,8 @@ export class Guard {
   /** The `onRequest` hook: throws what is wrong, answers, or leaves the caller in the request. */
   async check(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
     const { allow = 'read', isPage } = request.routeOptions.config ?? {}
+    const ambiguous = hostHeaderFault(request.raw)
+    if (ambiguous) throw new HubError('bad_request', ambiguous)
     const fault = this.hostFault(request.raw) ?? this.#crossSiteFault(request)
     if (fault) throw new HubError('forbidden', fault)
     if (allow === 'anyone') return undefined
@@ -233,6 +235,16 @@ export class Guard {
   #isProxy(address: string | undefined): boolean {
     return this.#proxies.has(plainAddress(address) ?? '')
   }
+}
+
+/**
+ * Why the Host headers of a request are refused with 400, or undefined. A proxy in front of the hub may have taken
+ * the other one of two (RFC 9112 §3.2).
+ */
+export function hostHeaderFault({ rawHeaders }: IncomingMessage): string | undefined {
+  let hosts = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.toLowerCase() === 'host') hosts++
+  return hosts > 1 ? `given ${hosts} Host headers, allowed is one (RFC 9112 §3.2)` : undefined
 }
 
 /** Which topics a caller may read of those that `filter` matches; undefined: all of them. */

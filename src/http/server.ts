@@ -8,7 +8,7 @@ import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
 import type { Tls } from '../tls.js'
 import { type Api, apiRoutes } from './api.js'
-import { type AuthorityPort, Guard } from './guard.js'
+import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import { pages, pageTexts } from './pages.js'
 import { type Paired, sessionRoutes } from './session.js'
@@ -19,6 +19,8 @@ export interface HttpOptions {
   readonly version: string
   /** Started; with it all is HTTPS. */
   readonly tls?: Tls | undefined
+  /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
+  readonly hstsMs?: number
   readonly api: Api
   /** Undefined, or open: nobody is asked. */
   readonly authority: AuthorityPort | undefined
@@ -58,8 +60,9 @@ export class HttpServer {
 
   async start(): Promise<void> {
     const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
+    const hstsMs = tls ? this.#options.hstsMs : 0
     const guard = new Guard({ ...this.#options, origins: api.origins })
-    const headersFor = securityHeaders(pageTexts())
+    const headersFor = securityHeaders(pageTexts(), hstsMs)
     // On the answer itself: so they are there whoever writes it.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
       for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)
@@ -117,9 +120,10 @@ export class HttpServer {
     await app.register(sessionRoutes, { guard, authority, logins, redeem, now: () => api.now() / 1_000 })
     await app.register(async app => pages(app, guard))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-      const fault = guard.hostFault(request)
-      const answer = { error: 'forbidden', message: fault ?? '' }
-      if (fault) refuse(socket, '403 Forbidden', answer, headersFor(undefined))
+      const ambiguous = hostHeaderFault(request)
+      const fault = ambiguous ?? guard.hostFault(request)
+      const [status, error] = ambiguous ? ['400 Bad Request', 'bad_request'] : ['403 Forbidden', 'forbidden']
+      if (fault) refuse(socket, status, { error, message: fault }, headersFor(undefined))
       else upgrade(request, socket, head)
     })
     tls?.onChange(() => (app.server as HttpsServer).setSecureContext(tls.context))

@@ -188,3 +188,11 @@ t.test('a broken identity or store in the data directory is a sentence, not a st
   t.match(run.stderr(), /^telehub: .*store\.duckdb/)
   t.notMatch(run.stderr(), /\n {4}at /)
 })
+
+t.test('SIGUSR1 does not open the inspector of Node, which would be a way in for all users of the machine', async t => {
+  const hub = await startHub(t)
+  process.kill(hub.pid, 'SIGUSR1')
+  await eventually(() => hub.log().includes('SIGUSR1 is ignored'), 'it is said')
+  t.notMatch(hub.log(), /Debugger listening/)
+  t.equal(await hub.stop(), 0)
+})

@@ -311,7 +311,13 @@ t.test("taking another's session, or its place", async t => {
     clientId: 'mine',
     clean: false,
   })
-  t.match(await why(t, hub, 'mine'), { action: 'connect', user: 'guest', reason: /in use by user thermo/ })
+  t.match(await why(t, hub, 'mine'), { action: 'connect', user: 'guest', reason: /in use by another user/ })
+  for (const clientId of ['mine', 'watcher', 'bound-7']) {
+    const reason = String((await why(t, hub, clientId))?.reason)
+    t.notMatch(reason, /thermo|bound-\*|user (watcher|bound)/, `no other user is named: ${reason}`)
+  }
+  t.match(hub.log(), /in use by user thermo/, 'the log of the hub names it')
+  t.match(hub.log(), /kept for user bound \(bound-\*\)/)
   await hub.kill()
   const again = await startHub(t, users.settings, hub.dir)
   t.equal(
@@ -530,4 +536,25 @@ t.test('another topic with the packet id of a QoS 2 publish', async t => {
     [],
     'nobody has made up a device',
   )
+})
+
+t.test('a client id that is free again does not tell whose it was', async t => {
+  const { hub } = await start(t)
+  const before = await as(t, hub, 'thermo', { clientId: 'cam1' })
+  await before.publishAsync('home/thermo/x', '1', { qos: 1 })
+  await before.endAsync()
+  const next = mqtt.connect(hub.mqttUrl, {
+    protocolVersion: 4,
+    reconnectPeriod: 0,
+    username: 'guest',
+    password: passwordOf('guest'),
+    clientId: 'cam1',
+  })
+  t.teardown(() => next.endAsync(true))
+  const got = inbox(next)
+  await next.subscribeAsync('$hub/presence/cam1')
+  await eventually(() => got.length > 0, 'its own presence')
+  t.equal(got.length, 1)
+  t.match(got[0], '"user":"guest"')
+  t.notMatch(got[0], 'thermo')
 })

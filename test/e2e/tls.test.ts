@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { get } from 'node:https'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -202,7 +203,12 @@ t.test('who has to show a certificate and has none, stays out', async t => {
     'tls.cert': at('server.pem'),
     'tls.key': at('server.key'),
     'tls.ca': at('ca.pem'),
+    'tls.hsts': '30d',
   })
+  const { headers } = await new Promise<IncomingMessage>((resolve, reject) =>
+    get(`${strict.httpUrl}/healthz`, { ca }, answer => resolve(answer.resume())).on('error', reject),
+  )
+  t.equal(headers['strict-transport-security'], 'max-age=2592000')
   const named = await connectMqtt(t, strict.mqttsUrl, { ca, ...own('thermo') })
   t.ok(named.connected)
   await t.rejects(connectMqtt(t, strict.mqttsUrl, { ca, connectTimeout: 5_000 }))

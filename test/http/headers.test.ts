@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { securityHeaders } from '../../src/http/headers.js'
 import { startGuarded } from './guarded.js'
 
 t.test('headers: of every answer, whatever it is', async t => {
@@ -45,4 +46,14 @@ t.test('headers: of every answer, whatever it is', async t => {
     const answer = await hub.raw(`GET /healthz HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
     t.notMatch(answer, /unsafe-inline|ws:/, 'a host that would write the policy')
   }
+})
+
+t.test('Strict-Transport-Security: over TLS, when it is set', async t => {
+  const hsts = (ms?: number) =>
+    securityHeaders([], ms)(undefined).find(([name]) => name === 'strict-transport-security')?.[1]
+  t.equal(hsts(), undefined)
+  t.equal(hsts(0), undefined)
+  t.equal(hsts(365 * 864e5), 'max-age=31536000')
+  const plain = await startGuarded(t, { hstsMs: 1e9 })
+  t.notOk((await plain.request('/healthz')).headers.get('strict-transport-security'), 'not without TLS (RFC 6797 §7.2)')
 })

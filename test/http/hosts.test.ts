@@ -98,3 +98,22 @@ t.test('where nobody is asked', async t => {
   t.equal((await hub.request('/login')).headers.get('location'), '/')
   t.equal((await hub.post('/api/login', { user: 'root', password: 'x' })).status, 400)
 })
+
+t.test('a request with two Host headers is refused, as a proxy may have taken the other one', async t => {
+  const hub = await startGuarded(t, { authority: undefined })
+  const own = `127.0.0.1:${hub.port}`
+  const more = (second: string) => `Host: ${second}\r\n`
+  for (const [path, upgrade] of [
+    ['/api/series', ''],
+    ['/healthz', ''],
+    ['/nothing', ''],
+    ['/mqtt', 'Connection: upgrade\r\nUpgrade: websocket\r\n'],
+  ] as const) {
+    const before = hub.reached.length
+    for (const second of [own, 'evil.example', '']) {
+      t.equal(await statusBy(own, hub, more(second) + upgrade, path), '400', `${path} with ${second || 'an empty one'}`)
+    }
+    t.equal(hub.reached.length, before, 'and reaches nothing')
+  }
+  t.equal(await statusBy(own, hub), '200')
+})
