@@ -87,6 +87,7 @@ export class ProcessorThread implements Part {
   }
 
   #tellCommitted(): void {
+    clearTimeout(this.#pause)
     this.#pause = undefined
     if (!this.#untold) return
     this.tell('committed', this.#untold)
@@ -99,6 +100,8 @@ export class ProcessorThread implements Part {
     argument: Parameters<ProcessorOffers[Name]>[0],
   ): Promise<Awaited<ReturnType<ProcessorOffers[Name]>>> {
     if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
+    // The answer includes everything acknowledged before the question.
+    if (this.#untold) this.#tellCommitted()
     return this.#link.call(name, argument)
   }
 

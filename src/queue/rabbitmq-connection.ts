@@ -1,17 +1,18 @@
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type Message as AmqpMessage,
   type Channel,
   type ChannelModel,
   type ConfirmChannel,
-  type ConsumeMessage,
   connect,
   type Options,
 } from 'amqplib'
 import { describe, HubError } from '../errors.js'
 
 export type { Channel, ConfirmChannel }
-export type Delivered = ConsumeMessage
+/** From a consumer or from `basic.get`. */
+export type Delivered = AmqpMessage
 export type Properties = Options.Publish
 
 export const exchanges = {

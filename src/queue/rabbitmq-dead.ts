@@ -19,7 +19,7 @@ const longestDetail = 1_000
 const longestReason = 255
 
 /** Looked at in one go, at most: so many letters, or so many bytes of them. */
-const mostLetters = 100_000
+const maxLetters = 100_000
 const mostBytes = 256 * 1024 * 1024
 
 /** One consumer after the other takes so many: RabbitMQ reads from its disk in one go what it gives to one of them. */
@@ -30,9 +30,9 @@ const silenceMs = 10_000
 
 const lettersAtATime = 500
 
-/** How often, and how long apart, letters that were put a moment ago are looked for. */
-const mostTries = 5
-const lateMs = 200
+/** How often, and how long apart, letters are looked for that are on their way back into the queue. */
+const maxTries = 20
+const retryMs = 100
 
 /** A letter and the AMQP message it came in. */
 interface Found {
@@ -54,8 +54,13 @@ interface Scan {
 
 /**
  * The letters in `telehub.dead`. Looking at them takes them from RabbitMQ without acknowledging; when that ends they
- * are back in their places. So two who look at the same time (two hubs on one RabbitMQ) see different parts; within
- * this process one waits for the other, and what a sweep holds while it works is listed from memory. The first 100,000
+ * go back to their places. So two who look at the same time (two hubs on one RabbitMQ) see different parts; within
+ * this process one waits for the other, and what a sweep holds while it works is listed from memory.
+ *
+ * A letter whose `put` has resolved is in every list and sweep that begins later. RabbitMQ's own count of a quorum queue
+ * cannot be used for that: RabbitMQ 3.10 answers 0 when the queue does not answer it within 250 ms. `basic.get` goes
+ * through the queue's log like everything else, and tells how many letters there are behind the one it returns.
+ * The first 100,000
  * letters are looked at, or 256 MB of them; what is behind those is seen when they are gone. A sweep that takes longer
  * than RabbitMQ's consumer timeout (half an hour) rejects; what it has removed stays removed.
  *
@@ -69,6 +74,12 @@ export class RabbitDeadLetters implements DeadLetters {
   #sweeping: Promise<unknown> = Promise.resolve()
   /** What the sweep that works now has taken out and not removed. */
   #taken: ReadonlySet<Found> = new Set()
+  #sweepingLook: Look | undefined
+  /**
+   * AMQP messages that are in the queue or held by us, at least, unless another hub has removed some: letters that are
+   * given back take a moment until they can be taken again.
+   */
+  #known = 0
 
   constructor(options: RabbitDeadLettersOptions) {
     this.#options = options
@@ -87,6 +98,7 @@ export class RabbitDeadLetters implements DeadLetters {
         }),
       ),
     )
+    this.#known += letters.length
   }
 
   list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
@@ -113,6 +125,7 @@ export class RabbitDeadLetters implements DeadLetters {
       const taken = new Set<Found>()
       try {
         await this.#alone(async () => {
+          this.#sweepingLook = look
           for (const one of await this.#takeAll(look, signal)) taken.add(one)
           this.#taken = taken
         })
@@ -125,13 +138,14 @@ export class RabbitDeadLetters implements DeadLetters {
           if (signal.aborted || !answers) return
           const done = part.filter((_, i) => answers[i] === true)
           for (const tag of part.flatMap(tagsOf)) later.delete(tag)
-          await look.release(new Set(done.flatMap(tagsOf)), later)
+          await this.#remove(look, new Set(done.flatMap(tagsOf)), later)
           for (const one of done) taken.delete(one)
         }
       } finally {
         await this.#alone(async () => {
           await look.end()
           this.#taken = new Set()
+          this.#sweepingLook = undefined
         })
       }
     })
@@ -141,27 +155,19 @@ export class RabbitDeadLetters implements DeadLetters {
 
   /** Everything, oldest first, each letter an AMQP message of its own. */
   async #takeAll(look: Look, signal: AbortSignal): Promise<Found[]> {
-    const expected = new Set<string>()
-    for (let tries = 0; ; ) {
+    for (;;) {
       const batches: Delivered[] = []
       const found = await this.#scan(look, { filter: {}, limit: Infinity, known: [], signal, batches })
-      if (batches.length > 0) {
-        for (const { letter } of found) expected.add(keyOf(letter))
-        for (const got of batches) {
-          const letters = this.#letters(got)
-          await this.put(letters)
-          for (const letter of letters) expected.add(keyOf(letter))
-        }
-        await look.release(new Set(batches.map(tagOf)), new Set())
-      } else {
-        // How many there are a quorum queue may say a moment late.
-        const seen = new Set(found.map(({ letter }) => keyOf(letter)))
-        const isWhole = expected.size > consumerLetters || [...expected].every(key => seen.has(key))
-        if (isWhole || signal.aborted || ++tries === mostTries) return found
-        await sleep(lateMs)
-      }
+      if (batches.length === 0 || signal.aborted) return found
+      for (const got of batches) await this.put(this.#letters(got))
+      await this.#remove(look, new Set(batches.map(tagOf)), new Set())
       await look.putBack()
     }
+  }
+
+  async #remove(look: Look, done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
+    await look.release(done, later)
+    this.#known -= done.size
   }
 
   /** The newest `limit` of those that fit, oldest first; of those known already, too. */
@@ -169,7 +175,9 @@ export class RabbitDeadLetters implements DeadLetters {
     const found = known.filter(({ letter }) => fits(letter, filter))
     const twinsOf = new Map(known.map(({ letter }) => [keyOf(letter), [] as Delivered[]]))
     let bytes = 0
-    await look.take(signal, got => {
+    const heldBySweep = () => (this.#sweepingLook === look ? 0 : (this.#sweepingLook?.held ?? 0))
+    const least = () => this.#known - heldBySweep()
+    const total = await look.take(least, signal, got => {
       const letters = this.#letters(got)
       if (batches && letters.length > 1) {
         batches.push(got)
@@ -194,6 +202,7 @@ export class RabbitDeadLetters implements DeadLetters {
       }
       return bytes < mostBytes
     })
+    this.#known = total + heldBySweep()
     keepNewest(found, limit)
     return found
   }
@@ -217,9 +226,9 @@ export class RabbitDeadLetters implements DeadLetters {
     const { connection } = this.#options
     const channel = await connection.channel(model => model.createChannel())
     try {
+      // Ends the channel when an operator has deleted the queue; a new connection declares the queue again.
       await channel.checkQueue(queues.dead)
     } catch (error) {
-      // Somebody has deleted it; a new connection declares it again.
       connection.reset()
       throw unavailable(error)
     }
@@ -240,24 +249,46 @@ class Look {
   #tags: number[] = []
   #next = 0
   readonly #removed = new Set<number>()
-  #putBack = 0
 
   constructor(channel: Channel) {
     this.#channel = channel
   }
 
-  /** Hands over what is in the queue now, until `each` answers false; none of it is removed. */
-  async take(signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<void> {
+  /** AMQP messages taken and neither removed nor put back. */
+  get held(): number {
+    return this.#tags.length - this.#next - this.#removed.size
+  }
+
+  /**
+   * Hands over what is in the queue now, until `each` answers false; none of it is removed. While there are fewer than
+   * `least`, looks again for a while. Resolves with the number of AMQP messages that are held now or still in the queue.
+   */
+  async take(least: () => number, signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<number> {
     try {
-      const { messageCount } = await this.#channel.checkQueue(queues.dead)
+      let isEnough = false
+      const hand = (got: Delivered) => {
+        isEnough = !each(got)
+        return !isEnough
+      }
+      let left = 0
+      for (let tries = 1; ; tries++) {
+        const got = await this.#channel.get(queues.dead)
+        left = got ? got.fields.messageCount : 0
+        if (got) this.#tags.push(tagOf(got))
+        if (got) hand(got)
+        if (this.held + left >= least() || isEnough || tries === maxTries || signal?.aborted) break
+        await sleep(retryMs)
+      }
+      const total = this.held + left
       await this.#channel.prefetch(consumerLetters)
-      let left = Math.min(messageCount, mostLetters)
+      left = isEnough || signal?.aborted ? 0 : Math.min(left, maxLetters - this.held)
       while (left > 0) {
         const most = Math.min(left, consumerLetters)
-        const taken = await this.#takePart(most, signal, each)
-        // It said that it has more: someone else looks at them, or enough were taken.
+        const taken = await this.#takePart(most, signal, hand)
+        // The queue had more: another hub looks at them, or enough were taken.
         left = taken < most ? 0 : left - taken
       }
+      return Math.max(total, this.held)
     } catch (error) {
       throw unavailable(error)
     }
@@ -310,7 +341,6 @@ class Look {
         const remove = done.has(tag)
         if (run && run.remove !== remove) end()
         run = { tag, remove }
-        if (!remove) this.#putBack++
       }
       end()
       const first = this.#tags[this.#next] ?? Infinity
@@ -326,22 +356,15 @@ class Look {
     }
   }
 
-  /** Puts back what was not removed, and waits until who looks next sees it. */
+  /** Puts back what was not removed: the letters are on their way into their places when this resolves. */
   async putBack(): Promise<void> {
     try {
-      const { messageCount: before } = await this.#channel.checkQueue(queues.dead)
-      const rest = this.#tags.length - this.#next - this.#removed.size
-      if (rest > 0) this.#channel.nackAll(true)
-      const expected = Math.max(before, this.#putBack) + rest
-      for (let tries = 0; tries < 100; tries++) {
-        const { messageCount } = await this.#channel.checkQueue(queues.dead)
-        if (messageCount >= expected) break
-        await sleep(10)
-      }
+      if (this.held > 0) this.#channel.nackAll(true)
+      // Answered when RabbitMQ has passed on what was sent on this channel before.
+      await this.#channel.checkQueue(queues.dead)
       this.#tags = []
       this.#next = 0
       this.#removed.clear()
-      this.#putBack = 0
     } catch (error) {
       throw unavailable(error)
     }

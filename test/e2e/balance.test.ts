@@ -60,6 +60,18 @@ t.test('the sheet adds up: stored, dead, refused; in all, by device, and as metr
   t.equal(await metric(hub, 'telehub_balance_messages{term="residual"}'), 0)
 })
 
+t.test('what was acknowledged before the question is in the sheet', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl)
+  const short: string[] = []
+  for (let round = 0, sent = 0; round < 50; round++) {
+    for (let n = 0; n < 3; n++, sent++) await device.publishAsync('a', String(n), { qos: 1 })
+    const { received } = await balance(hub)
+    if (received < sent) short.push(`${received} of ${sent} received`)
+  }
+  t.same(short, [])
+})
+
 t.test(
   'killed in the middle, again and again: nothing is missing in the sheet, and nothing is there twice',
   async t => {

@@ -154,3 +154,49 @@ t.test('looked at more often than RabbitMQ delivers by default; the queue delete
   t.same(await hub.list({}, 5), [], 'the queue is declared again')
   await hub.stop()
 })
+
+/** RabbitMQ answers 0 when it is asked how many messages there are and the queue does not answer within 250 ms. */
+async function stallDeadQueue(ms: number): Promise<void> {
+  const program = `spawn(fun() -> P = whereis('%2F_telehub.dead'), sys:suspend(P), timer:sleep(${ms}), sys:resume(P) end).`
+  await rabbit.ctl('eval', program)
+}
+
+t.test('a queue too busy to say how many letters it holds: none is left out', async t => {
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
+  await hub.put([1, 2].map(n => ({ message: message(n), reason: 'r', detail: 'd', failedAt: n, attempts: 1 })))
+  await stallDeadQueue(1_500)
+  t.same(sequences(await hub.list({}, 10)), [2, 1], 'a list')
+  await stallDeadQueue(1_500)
+  t.same(sequences(await removeAll(hub, ({ message }) => message.sequence === 1)), [1, 2], 'a sweep')
+  t.same(sequences(await hub.list({}, 10)), [2])
+  await hub.stop()
+})
+
+t.test('each letter that was put is in the list that is asked for next, also while a sweep works', async t => {
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
+  const put = (n: number) => hub.put([{ message: message(n), reason: 'r', detail: 'd', failedAt: n, attempts: 1 }])
+  const expected: number[] = []
+  for (let n = 1; n <= 60; n++) {
+    await put(n)
+    expected.unshift(n)
+    t.same(sequences(await hub.list({}, 100)), expected)
+    if (n % 20 === 0) {
+      await removeAll(hub, ({ message }) => message.sequence === n)
+      expected.shift()
+      t.same(sequences(await hub.list({}, 100)), expected, 'after a sweep')
+    }
+  }
+  await hub.sweep(
+    {},
+    async letters => {
+      await put(100)
+      t.same(sequences(await hub.list({}, 100)), [100, ...expected])
+      return letters.map(() => false)
+    },
+    never,
+  )
+  t.same(sequences(await hub.list({}, 100)), [100, ...expected])
+  await hub.stop()
+})
