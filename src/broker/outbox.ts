@@ -1,14 +1,14 @@
 import { writeAck } from './packets.js'
 
 /**
- * How a transport marks the packets it carries: WebSocket puts each into a message of its own (RFC 6455 §5.4), TCP and
- * TLS mark nothing.
+ * How a transport frames what it carries: WebSocket puts each packet, or each part of one that is cut, into a frame of
+ * its own; TCP and TLS have no frames.
  */
 export interface Framing {
   /** Bytes of the header of a frame that carries `length` bytes. */
   headerBytes(length: number): number
-  /** Writes the header of a frame with the first, the last, or a middle part of a packet. Returns where it ends. */
-  writeHeader(target: Buffer, at: number, length: number, isFirst: boolean, isLast: boolean): number
+  /** Writes that header. Returns where it ends in `target`. */
+  writeHeader(target: Buffer, at: number, length: number): number
 }
 
 /** A packet in one part, or in several that follow each other: header and payload of a PUBLISH. */
@@ -81,14 +81,14 @@ export class Outbox {
 
   /** Takes the next piece, framed; only while `bytes` is not 0. */
   next(): Buffer {
-    if (this.#restBytes > 0) return this.#nextPart(false)
+    if (this.#restBytes > 0) return this.#nextPart()
     const [first] = this.#packets
     if (this.#acks.length === 0 && first) {
       if (lengthOf(first) > pieceBytes) {
         this.#packets.shift()
         this.#rest = Buffer.isBuffer(first) ? [first] : [...first]
         this.#restBytes = lengthOf(first)
-        return this.#nextPart(true)
+        return this.#nextPart()
       }
       if (this.#packets.length === 1 && Buffer.isBuffer(first) && !this.#framing) {
         this.#packets = []
@@ -140,9 +140,8 @@ export class Outbox {
   }
 
   /** The next part of the packet that is being cut. */
-  #nextPart(isFirst: boolean): Buffer {
+  #nextPart(): Buffer {
     const length = Math.min(pieceBytes, this.#restBytes)
-    const isLast = length === this.#restBytes
     this.#restBytes -= length
     this.#bytes -= length
     const [part] = this.#rest
@@ -151,9 +150,8 @@ export class Outbox {
       else this.#rest.shift()
       return part.subarray(0, length)
     }
-    const headerBytes = this.#framing?.headerBytes(length) ?? 0
-    const piece = Buffer.allocUnsafe(headerBytes + length)
-    let at = this.#framing?.writeHeader(piece, 0, length, isFirst, isLast) ?? 0
+    const piece = Buffer.allocUnsafe(this.#framedBytes(length))
+    let at = this.#writeHeader(piece, 0, length)
     while (at < piece.length) {
       const part = this.#rest[0] as Buffer
       const taken = part.subarray(0, piece.length - at)
@@ -170,7 +168,7 @@ export class Outbox {
   }
 
   #writeHeader(target: Buffer, at: number, length: number): number {
-    return this.#framing?.writeHeader(target, at, length, true, true) ?? at
+    return this.#framing?.writeHeader(target, at, length) ?? at
   }
 }
 

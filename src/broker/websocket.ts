@@ -125,11 +125,15 @@ function answer(socket: Socket, status: string, sentence: string): void {
   socket.destroySoon()
 }
 
-/** One MQTT packet is one binary message. A long packet comes in fragments, between which ws may write a pong. */
+/**
+ * One MQTT packet is one binary message: Paho C reads the first packet of a message and forgets the others. A packet that
+ * is longer than a piece of the outbox is several messages and not fragments of one, as Paho for Python and Java do not
+ * read continuation frames (paho.mqtt.python#89, paho.mqtt.java#501).
+ */
 const framing: Framing = {
   headerBytes: length => (length < 126 ? 2 : length < 65_536 ? 4 : 10),
-  writeHeader: (target, at, length, isFirst, isLast) => {
-    target[at] = (isLast ? finBit : 0) | (isFirst ? binaryFrame : continuationFrame)
+  writeHeader: (target, at, length) => {
+    target[at] = finalBinaryFrame
     if (length < 126) {
       target[at + 1] = length
       return at + 2
@@ -143,10 +147,8 @@ const framing: Framing = {
   },
 }
 
-/** RFC 6455 §5.2 */
-const finBit = 0x80
-const continuationFrame = 0
-const binaryFrame = 2
+/** FIN and the opcode of a binary frame (RFC 6455 §5.2). */
+const finalBinaryFrame = 0x82
 
 /**
  * A WebSocket as the byte stream that MQTT wants: what is read is the content of binary frames, what is written must be
