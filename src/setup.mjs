@@ -31,6 +31,8 @@ const programs = {
   proof: 'test/proof/proof.js',
   readme: 'test/readme.js',
   sbom: 'test/sbom.js',
+  shrinkwrap: 'test/shrinkwrap.js',
+  'test-node': 'test/test-node.js',
 }
 const tsc = at('node_modules/typescript/bin/tsc')
 const lock = at('dist.lock')
@@ -68,6 +70,8 @@ async function main() {
 async function prepare(command) {
   if (!isInstalled()) {
     say('Installing packages (npm ci) …')
+    // Left by a packing that was interrupted; npm would take it for the lock file, and it lists no tools.
+    rmSync(at('npm-shrinkwrap.json'), { force: true })
     const npm = process.env.npm_execpath
     const [program, ...first] = npm?.endsWith('.js') ? [process.execPath, npm] : ['npm']
     await run('npm ci', program, [...first, 'ci', '--include=dev'])

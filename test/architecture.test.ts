@@ -82,7 +82,7 @@ const ground = [
 ]
 /** The composition: the only files that know two technologies. */
 const composition = ['hub.ts', 'processing.ts', 'processor-thread.ts']
-const entries = ['admin.ts', 'certificates.ts', 'cli.ts', 'thread.ts', 'user-admin.ts']
+const entries = ['admin.ts', 'certificates.ts', 'cli.ts', 'cli/healthcheck.ts', 'thread.ts', 'user-admin.ts']
 const ports = ['queue/queue.ts', 'store/store.ts']
 const stages = ['broker', 'ingest', 'process', 'push', 'http']
 /** Files of an adapter's folder that serve its adapters alone. */

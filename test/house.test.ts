@@ -1,14 +1,12 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
-import { createServer, type ServerResponse } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
+import { execFile } from 'node:child_process'
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { parse } from 'yaml'
 import { loadSettings } from '../src/config.js'
-import { freePort } from './services/service.js'
+import { tempDir } from './services/service.js'
 
 /** What only breaks on somebody else's machine: the container, the compose file, the commands. */
 
@@ -25,10 +23,19 @@ interface Service {
   readonly healthcheck?: { readonly test: readonly string[] }
   readonly cap_drop?: readonly string[]
   readonly security_opt?: readonly string[]
+  readonly read_only?: boolean
+  readonly tmpfs?: readonly string[]
+  readonly mem_limit?: string
 }
 
+/** Variables of the environment that must be set, with what Docker Compose says when one is not. */
+const required = /\$\{(\w+):\?([^}]*)\}/g
+
+/** As Docker Compose reads the file when the passwords are set. */
 const compose: { readonly services: Readonly<Record<string, Service>>; readonly volumes: object } = parse(
-  read('docker-compose.yml'),
+  read('docker-compose.yml')
+    .replace(required, 'secret')
+    .replace(/\$\{\w+_PASSWORD\}/g, 'secret'),
 )
 const services = Object.entries(compose.services)
 
@@ -105,26 +112,46 @@ t.test('MQTT over TLS: what the comments of compose and Dockerfile say of it is 
   t.equal(loadSettings({ environment })['mqtts.port'], Number(inside))
 })
 
-t.test('the health check of the container asks over HTTP and HTTPS alike', async t => {
-  const [program, , code = ''] = JSON.parse(last('HEALTHCHECK').replace(/^.*?CMD /, '')) as string[]
-  t.equal(program, 'node')
-  t.same(compose.services.hub?.healthcheck?.test, ['CMD', 'node', '-e', code], 'in both places')
-  const pem = (name: string) => read(`test/cases/tls/${name}`)
-  const answer = (status: number) => (_request: unknown, response: ServerResponse) => response.writeHead(status).end()
-  for (const [server, expected] of [
-    [createServer(answer(200)), 0],
-    [createServer(answer(503)), 1],
-    [createHttpsServer({ cert: pem('server.pem'), key: pem('server.key') }, answer(200)), 0],
-    [undefined, 1],
-  ] as const) {
-    server?.listen(0, '127.0.0.1')
-    if (server) await once(server, 'listening')
-    const port = server ? (server.address() as { port: number }).port : await freePort()
-    const run = spawn(process.execPath, ['-e', code.replace('8080', String(port))], { stdio: 'inherit' })
-    const [exitCode] = await once(run, 'exit')
-    t.equal(exitCode, expected)
-    server?.close()
-  }
+t.test('the health check of the container is the command that asks with the settings of the hub', async t => {
+  const program = (JSON.parse(last('ENTRYPOINT')) as string[]).at(-1)
+  const command = ['node', program, 'healthcheck']
+  t.same(JSON.parse(last('HEALTHCHECK').replace(/^.*?CMD /, '')), command)
+  t.same(compose.services.hub?.healthcheck?.test, ['CMD', ...command], 'in both places')
+})
+
+t.test('every image is named by version and digest', async t => {
+  const images = [
+    ...dockerfile.filter(([instruction]) => instruction === 'FROM').map(([, rest]) => rest.split(/\s/)[0]),
+    ...services.flatMap(([, { image }]) => image ?? []),
+  ]
+  t.equal(images.length, 4)
+  for (const image of images) t.match(image, /^[a-z]+:\d+\.\d+\.\d+[\w-]*@sha256:[\da-f]{64}$/)
+})
+
+t.test('compose: nothing has a password that is written in the file', async t => {
+  const text = read('docker-compose.yml')
+  t.notMatch(text, /guest/)
+  const inUrls = [...text.matchAll(/\b(?:amqp|http):\/\/\w+:([^@\n]*)@/g)].map(([, password]) => password)
+  t.equal(inUrls.length, 2)
+  for (const password of inUrls) t.match(password, /^\$\{\w+_PASSWORD:\?[^}]+\}$/)
+  const variables = [...text.matchAll(required)].map(([, name]) => name)
+  t.same([...new Set(variables)].sort(), ['INFLUX_ADMIN_PASSWORD', 'INFLUX_PASSWORD', 'RABBITMQ_PASSWORD'])
+  for (const [, name, sentence] of text.matchAll(required)) t.match(sentence, 'docker-compose.yml says how', `${name}`)
+  // The line at the head of the file, as a shell runs it.
+  const [, line = ''] = /^# +(\(umask 077; .*\))$/m.exec(text) ?? []
+  const dir = await tempDir()
+  await promisify(execFile)('sh', ['-c', line], { cwd: dir })
+  const made = readFileSync(join(dir, '.env'), 'utf8')
+  t.equal(statSync(join(dir, '.env')).mode & 0o777, 0o600)
+  for (const name of new Set(variables)) t.match(made, new RegExp(`^${name}=[\\da-f]{48}$`, 'm'), `${name}`)
+  t.match(read('.gitignore'), /^\.env$/m)
+})
+
+t.test('compose: the hub writes to its volume alone, and nothing takes all of the memory', async t => {
+  const { read_only, tmpfs } = compose.services.hub ?? {}
+  t.equal(read_only, true)
+  t.same(tmpfs, ['/tmp'])
+  for (const [name, { mem_limit }] of services) t.match(mem_limit, /^\d+g$/, `${name}`)
 })
 
 t.test('compose: the hub starts without the others', async t => {
@@ -157,7 +184,6 @@ t.test('Dockerfile: runs the program of the package as nobody special, and can b
   t.not(last('USER'), '')
   t.notMatch(last('USER'), /^(root|0)\b/)
   t.equal(last('STOPSIGNAL'), 'SIGTERM')
-  t.match(last('HEALTHCHECK'), '/healthz')
   t.equal(last('VOLUME'), '/data')
   const program = (JSON.parse(last('ENTRYPOINT')) as string[]).at(-1)
   t.equal(program, JSON.parse(read('package.json')).bin.telehub)
@@ -177,10 +203,20 @@ t.test('Dockerfile: its environment is settings there are; nobody gets in unaske
   t.same(exposed, [settings['mqtt.port'], settings['http.port'], 8883], 'and mqtts, where it is usual')
 })
 
+t.test('container, package and README name the same versions of Node, and the tests can be run on each', async t => {
+  const { engines } = JSON.parse(read('package.json'))
+  const majors = engines.node.split(' || ').map((range: string) => /^\^(\d+)\.\d+\.\d+$/.exec(range)?.[1])
+  t.same(majors, ['20', '22', '24'])
+  const [, rest = ''] = dockerfile.find(([instruction]) => instruction === 'FROM') ?? []
+  t.match(rest, new RegExp(`^node:${majors.at(-1)}\\.`), 'the container has the newest')
+  t.match(read('README.md'), 'Node.js 22 or 24')
+  for (const major of majors.slice(1)) t.match(read('CONTRIBUTING.md'), `npm run test:node -- ${major}`)
+})
+
 t.test('every command we name is there', async t => {
   const known = read('src/setup.mjs')
   for (const [name, command] of Object.entries(scripts)) {
-    const [, file, argument] = /^node (\S+)(?: (\w+))?/.exec(command) ?? []
+    const [, file, argument] = /^node (\S+)(?: ([\w-]+))?/.exec(command) ?? []
     if (!file) continue
     t.ok(existsSync(join(root, file)), `${name}: ${file}`)
     t.match(known, new RegExp(`\\b${argument}\\b`), `${name}: ${file} knows ${argument}`)

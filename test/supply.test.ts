@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { readLock, sbom } from './sbom.js'
+import { shrinkwrap } from './shrinkwrap.js'
 
 /** What others have made and we run: exactly these versions, each with its hash, and nothing runs when it is installed. */
 
@@ -35,6 +36,22 @@ t.test('every package has its hash, and comes from the registry', async t => {
     if (prebuilt.test(path)) t.ok(optional && os, `${path} is for one system alone`)
     else t.match(integrity, /^sha512-[\w+/]{86}==/, path)
     t.notMatch(resolved ?? '', /^(git|file|http:)/, path)
+  }
+})
+
+t.test('who installs the package gets the versions of the lock file', async t => {
+  const { packages: installed } = shrinkwrap({ packages })
+  t.same(
+    Object.keys(installed).filter(path => path !== ''),
+    locked.filter(([, { dev }]) => !dev).map(([path]) => path),
+  )
+  for (const [path, { dev }] of locked) if (!dev) t.same(installed[path], packages[path], path)
+  t.notOk(installed['']?.devDependencies)
+  t.same(packages['']?.dependencies, manifest.dependencies)
+  // npm heeds the overrides of the package that is worked on alone, not those of one that is installed.
+  for (const name of Object.keys(manifest.overrides)) {
+    const isShipped = locked.some(([path, { dev }]) => !dev && path.endsWith(`node_modules/${name}`))
+    t.notOk(isShipped, `${name} is overridden for the tests alone`)
   }
 })
 

@@ -28,6 +28,14 @@ async function compose(project: string, environment: Record<string, string>, ...
   return stdout
 }
 
+/** What docker-compose.yml wants of its environment, for the tests alone: they ask InfluxDB without a password. */
+export const composeEnvironment = {
+  INFLUX_AUTH: 'false',
+  RABBITMQ_PASSWORD: randomBytes(12).toString('hex'),
+  INFLUX_PASSWORD: randomBytes(12).toString('hex'),
+  INFLUX_ADMIN_PASSWORD: randomBytes(12).toString('hex'),
+} as const
+
 export interface ComposedServer {
   /** On 127.0.0.1. */
   readonly port: number
@@ -41,7 +49,8 @@ export interface ComposedServer {
 export async function startComposed(service: string, portVariable: string): Promise<ComposedServer> {
   const project = `telehub-test-${randomBytes(4).toString('hex')}`
   const port = await freePort()
-  const docker = (...args: string[]) => compose(project, { [portVariable]: String(port) }, ...args)
+  const docker = (...args: string[]) =>
+    compose(project, { ...composeEnvironment, [portVariable]: String(port) }, ...args)
   const up = async () => void (await docker('up', '--detach', '--wait', '--no-deps', service))
   let gone = false
   await up()

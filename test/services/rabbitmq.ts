@@ -4,11 +4,11 @@ import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { dockerAnswers, startComposed } from './docker.js'
+import { composeEnvironment, dockerAnswers, startComposed } from './docker.js'
 import { answers, freePort, program, type RunningProcess, startProcess, tempDir } from './service.js'
 
 export interface RabbitServer {
-  /** `amqp://guest:guest@127.0.0.1:PORT` */
+  /** `amqp://USER:PASSWORD@127.0.0.1:PORT` */
   readonly url: string
   /** Where its MQTT plugin listens, when that was asked for. */
   readonly mqttPort: number | undefined
@@ -53,7 +53,7 @@ async function composed(): Promise<RabbitServer> {
   const server = await startComposed('rabbitmq', 'RABBITMQ_PORT')
   return {
     ...server,
-    url: `amqp://guest:guest@127.0.0.1:${server.port}`,
+    url: `amqp://telehub:${composeEnvironment.RABBITMQ_PASSWORD}@127.0.0.1:${server.port}`,
     mqttPort: undefined,
     ctl: (...args) => server.docker('exec', '-T', 'rabbitmq', 'rabbitmqctl', ...args),
   }

@@ -1,0 +1,51 @@
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import type { Settings } from '../config.js'
+import { describe, HubError } from '../errors.js'
+
+export const healthcheckHelp = `  telehub healthcheck      ask the hub of these settings on this machine whether it serves; for containers and supervisors`
+
+/** A container is asked every few seconds, and an answer that takes longer is none. */
+const timeoutMs = 4_000
+
+/**
+ * Asks `/healthz` of the hub that runs with the same settings on this machine: its host, `http.port`, and HTTPS when there is
+ * a `tls.cert`. Resolves with the address that answered. Rejects with a `HubError` that says what was asked and what came.
+ */
+export async function checkHealth(settings: Settings): Promise<string> {
+  const port = settings['http.port']
+  if (port === 0) {
+    throw new HubError('bad_settings', 'http.port: given 0, a free port, which only the hub itself knows; name a port')
+  }
+  const isTls = settings['tls.cert'] !== ''
+  const host = reachableHost(settings.host)
+  const url = `http${isTls ? 's' : ''}://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`
+  let status: number | undefined
+  try {
+    status = await statusOf(url, isTls)
+  } catch (error) {
+    throw new HubError('not_found', `no hub answers at ${url} (${describe(error)})`)
+  }
+  if (status === 200) return url
+  throw new HubError('not_found', `${url} answers with status ${status}, and a hub that serves answers with 200`)
+}
+
+/** A host to listen on for all addresses is not one to connect to. */
+function reachableHost(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  return host === '::' ? '::1' : host
+}
+
+function statusOf(url: string, isTls: boolean): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const ask = isTls ? httpsRequest : httpRequest
+    // The certificate is for the name by which clients know the hub, and nothing secret is sent.
+    const request = ask(url, { rejectUnauthorized: false, agent: false, timeout: timeoutMs }, answer => {
+      answer.resume()
+      resolve(answer.statusCode)
+    })
+    request.on('timeout', () => request.destroy(new Error(`no answer within ${timeoutMs / 1e3} seconds`)))
+    request.on('error', reject)
+    request.end()
+  })
+}
