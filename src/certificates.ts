@@ -6,13 +6,14 @@ import {
   randomBytes,
   X509Certificate,
 } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import { domainToASCII } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import forge from 'node-forge'
+import { replaceFileSync } from './disk/replace-file.js'
 import { describe, HubError, systemCode } from './errors.js'
 
 /*
@@ -288,14 +289,7 @@ function refused(path: string, why: string): HubError {
 /** There is the old one or the new one, never a part of it. */
 function write(path: string, pem: string, mode: number): void {
   const text = pem.replaceAll('\r\n', '\n')
-  const fresh = `${path}.${randomBytes(4).toString('hex')}.new`
-  try {
-    writeFileSync(fresh, text, { mode, flag: 'wx', flush: true })
-    renameSync(fresh, path)
-  } catch (error) {
-    rmSync(fresh, { force: true })
-    throw error
-  }
+  replaceFileSync(path, text, { mode })
 }
 
 function day(ms: number): string {

@@ -127,13 +127,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
   })
 
-  const identity = new Identity(dir)
+  const identity = new Identity({ dir, incidents, warn: sentence => log.warn(sentence) })
 
   const logins = new Logins({
     path: join(dir, 'logins.json'),
     loginMs: settings['auth.login'],
     now: () => Date.now(),
     ended: () => broker.dismiss(),
+    incidents,
   })
 
   const known = new KnownSources(join(dir, 'known.json'))
@@ -283,7 +284,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     info: sentence => log.info(sentence),
   })
 
-  const adminKey = new AdminKey(dir)
+  const adminKey = new AdminKey(dir, sentence => log.warn(sentence))
 
   const http = new HttpServer({
     host: settings.host,

@@ -1,41 +1,70 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { HubError } from './errors.js'
+import { setAside } from './disk/damaged.js'
+import { type Files, nodeFiles, readWholeSync } from './disk/files.js'
+import { replaceFileSync } from './disk/replace-file.js'
+import { RetriedWrite } from './disk/retried-write.js'
+import { describe } from './errors.js'
 import type { Part } from './lifecycle.js'
+import type { IncidentReporter } from './observe/incidents.js'
 
-/** Who this hub is, for message ids, and how often it has started, so that its broker ids ascend. */
+export interface IdentityOptions {
+  readonly dir: string
+  readonly incidents: IncidentReporter
+  readonly warn: (sentence: string) => void
+  readonly files?: Files
+}
+
+/** The hub's id, for message ids, and the number of its starts, so that its broker ids ascend. */
 export class Identity implements Part {
   readonly name = 'identity'
+  readonly #options: IdentityOptions
   readonly #path: string
+  readonly #file: RetriedWrite
   #id = ''
   #starts = 0
 
-  constructor(dir: string) {
+  constructor(options: IdentityOptions) {
+    const { dir, warn, files = nodeFiles } = options
+    this.#options = options
     this.#path = join(dir, 'hub.json')
+    this.#file = new RetriedWrite({
+      what: this.#path,
+      write: () =>
+        replaceFileSync(this.#path, `${JSON.stringify({ id: this.#id, starts: this.#starts })}\n`, { files }),
+      warn,
+    })
   }
 
+  /** A damaged file is set aside and the hub gets a new id. A disk that refuses the file is tried again. */
   start(): void {
-    const known = existsSync(this.#path) ? this.#read() : { id: randomUUID(), starts: 0 }
+    const known = this.#read() ?? { id: randomUUID(), starts: 0 }
     this.#id = known.id
     this.#starts = known.starts + 1
-    writeFileSync(`${this.#path}.new`, `${JSON.stringify({ id: this.#id, starts: this.#starts })}\n`, { flush: true })
-    renameSync(`${this.#path}.new`, this.#path)
+    this.#file.start()
   }
 
-  stop(): void {}
+  stop(): void {
+    this.#file.stop()
+  }
 
-  #read(): { id: string; starts: number } {
+  #read(): { id: string; starts: number } | undefined {
+    const { incidents, files = nodeFiles } = this.#options
+    let why: string
     try {
-      const { id, starts } = JSON.parse(readFileSync(this.#path, 'utf8')) as { id: string; starts: number }
-      if (typeof id === 'string' && Number.isSafeInteger(starts)) return { id, starts }
-    } catch {
-      // Said below, with what to do about it.
+      const text = readWholeSync(this.#path, files)
+      if (text === undefined) return undefined
+      const { id, starts } = JSON.parse(text.toString('utf8')) as { id: string; starts: number }
+      if (typeof id === 'string' && id !== '' && Number.isSafeInteger(starts)) return { id, starts }
+      why = 'it has no id and number of starts'
+    } catch (error) {
+      why = describe(error)
     }
-    throw new HubError(
-      'data_dir_unusable',
-      `data.dir: ${this.#path} is damaged; restore it, or remove it and the hub gets a new identity`,
+    incidents.report(
+      'identity_damaged',
+      `${this.#path} cannot be read (${why}); the hub has a new id, and what RabbitMQ holds for the old one is not settled; ${setAside(this.#path, files)}`,
     )
+    return undefined
   }
 
   get hubId(): string {

@@ -1,6 +1,6 @@
-import { close, closeSync, constants, fdatasync, fsyncSync, ftruncate, openSync, write, writeSync } from 'node:fs'
-import { copyFile, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { crc32 } from 'node:zlib'
+import { type Files, nodeFiles, openNew, openToRead, readPiece, syncDirectory, writeWholeSync } from './disk/files.js'
 import { describe, HubError, systemCode } from './errors.js'
 
 /**
@@ -72,13 +72,12 @@ export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
 }
 
 /** Writes whole frames to the start of a new file, a megabyte at a time, and syncs it. Returns the file's end. */
-export function writeFrames(fd: number, bodies: Iterable<Buffer>): number {
+export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files = nodeFiles): number {
   let end = 0
   let parts: Buffer[] = []
   let held = 0
   const flush = () => {
-    const bytes = Buffer.concat(parts)
-    for (let written = 0; written < held; ) written += writeSync(fd, bytes, written, held - written, end + written)
+    writeWholeSync(files, fd, Buffer.concat(parts), end)
     end += held
     parts = []
     held = 0
@@ -91,36 +90,49 @@ export function writeFrames(fd: number, bodies: Iterable<Buffer>): number {
     if (held >= 1 << 20) flush()
   }
   flush()
-  fsyncSync(fd)
+  files.fsyncSync(fd)
   return end
 }
 
 /** To open a file with, so that what a write has written is on disk when it returns; 0 where there is no such thing. */
 export const syncedWrites = constants.O_DSYNC ?? 0
 
-/** A new file is only safe once its directory entry is. */
-export function syncDirectory(dir: string): void {
-  const fd = openSync(dir, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
+export { syncDirectory }
 
 /** Keeps a damaged file as it was when that was first found. Returns what to tell a person of it. */
-export async function keepDamaged(path: string): Promise<string> {
+export async function keepDamaged(path: string, files: Files = nodeFiles): Promise<string> {
   const copy = `${path}.bad`
   try {
-    await copyFile(path, copy, constants.COPYFILE_EXCL)
+    await copyFile(path, copy, files)
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') {
-      // Half a copy is worse than none: it would be taken for the whole.
-      await rm(copy, { force: true }).catch(() => {})
       return `it could not be copied (${describe(error)})`
     }
   }
   return `a copy is ${copy}`
+}
+
+/** Half a copy is worse than none: it would be taken for the whole. */
+async function copyFile(from: string, to: string, files: Files): Promise<void> {
+  const source = files.openSync(from, openToRead)
+  try {
+    const target = files.openSync(to, openNew)
+    try {
+      for (let at = 0; ; ) {
+        const piece = await readPiece(files, source, at, 1 << 20)
+        if (piece.length === 0) break
+        writeWholeSync(files, target, piece, at)
+        at += piece.length
+      }
+    } catch (error) {
+      files.removeSync(to)
+      throw error
+    } finally {
+      files.closeSync(target)
+    }
+  } finally {
+    files.closeSync(source)
+  }
 }
 
 export interface CommitLogOptions {
@@ -143,6 +155,7 @@ export interface CommitLogOptions {
   readonly taken?: () => void
   /** With `interval`: what was reported as committed in the last second may not be on disk. */
   readonly unsynced?: (error: Error) => void
+  readonly files?: Files
 }
 
 /** Told once what became of a frame; `value` and `number` as they were given to `append`, and by it. */
@@ -163,7 +176,10 @@ class Waiting {
  */
 export class CommitLog {
   readonly #options: CommitLogOptions
+  readonly #files: Files
+  /** Negative while no file can be written to: the next group asks for one. */
   #fd = -1
+  #closed = false
   #end = 0
   #rotateAt = 0
   #group = Buffer.allocUnsafe(1 << 20)
@@ -181,15 +197,15 @@ export class CommitLog {
 
   constructor(options: CommitLogOptions) {
     this.#options = options
+    this.#files = options.files ?? nodeFiles
   }
 
+  /** A negative `fd`: the disk refuses to have the file open for writing, and the first group goes to another one. */
   open(fd: number, end: number): void {
     this.#fd = fd
     this.#end = end
     this.#rotateAt = Math.max(this.#options.rotateBytes, end * 2)
-    if (this.#options.fsync === 'interval') {
-      this.#syncTimer ??= setInterval(() => fdatasync(this.#fd, error => this.#synced(error)), 1_000).unref()
-    }
+    if (this.#options.fsync === 'interval') this.#syncTimer ??= setInterval(() => this.#syncNow(), 1_000).unref()
   }
 
   /** End of what is committed. */
@@ -241,14 +257,19 @@ export class CommitLog {
     while (this.pendingBytes > 0) await this.flush()
     clearInterval(this.#syncTimer)
     const fd = this.#fd
+    this.#closed = true
     if (fd < 0) return
     this.#fd = -1
     await new Promise<void>(resolve =>
-      fdatasync(fd, error => {
+      this.#files.fdatasync(fd, error => {
         this.#synced(error)
-        close(fd, () => resolve())
+        this.#files.close(fd, () => resolve())
       }),
     )
+  }
+
+  #syncNow(): void {
+    if (this.#fd >= 0) this.#files.fdatasync(this.#fd, error => this.#synced(error))
   }
 
   /** Only with `interval` does a sync come after the report of what it is for. */
@@ -278,8 +299,8 @@ export class CommitLog {
     this.#writing = true
     this.#writingBytes = bytes.length
     this.#options.taken?.()
-    if (this.#fd < 0) this.#finish(waiting, failure('the file is closed'))
-    else if (this.#end >= this.#rotateAt || this.#rotateNow) void this.#rotateThenWrite(bytes, waiting)
+    if (this.#closed) this.#finish(waiting, failure('the file is closed'))
+    else if (this.#fd < 0 || this.#end >= this.#rotateAt || this.#rotateNow) void this.#rotateThenWrite(bytes, waiting)
     else this.#write(bytes, 0, waiting)
   }
 
@@ -292,10 +313,12 @@ export class CommitLog {
       this.#rotateAt = Math.max(this.#options.rotateBytes, next.end * 2)
       this.#rotateNow = false
       // The old file's last group is synced already, or a second old at most with `interval`.
-      fdatasync(old, error => {
-        this.#synced(error)
-        close(old, () => {})
-      })
+      if (old >= 0) {
+        this.#files.fdatasync(old, error => {
+          this.#synced(error)
+          this.#files.close(old, () => {})
+        })
+      }
     } catch (error) {
       this.#finish(waiting, failure(error))
       return
@@ -305,13 +328,14 @@ export class CommitLog {
 
   #write(bytes: Buffer, from: number, waiting: Waiting): void {
     const { fsync } = this.#options
-    write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
+    this.#files.write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
       // It may be the sync that failed.
       if (error && fsync === 'write' && !isFull(error)) this.#rotateNow = true
       if (error) return this.#undo(waiting, error)
+      if (written === 0) return this.#undo(waiting, new Error('the disk took no byte'))
       if (from + written < bytes.length) return this.#write(bytes, from + written, waiting)
       if (fsync !== 'group') return this.#committed(bytes.length, waiting)
-      fdatasync(this.#fd, syncError => {
+      this.#files.fdatasync(this.#fd, syncError => {
         if (!syncError) return this.#committed(bytes.length, waiting)
         this.#rotateNow = true
         this.#undo(waiting, syncError)
@@ -325,7 +349,7 @@ export class CommitLog {
   }
 
   #undo(waiting: Waiting, error: Error): void {
-    ftruncate(this.#fd, this.#end, truncateError => {
+    this.#files.ftruncate(this.#fd, this.#end, truncateError => {
       if (truncateError) this.#rotateNow = true
       this.#finish(waiting, failure(error))
     })

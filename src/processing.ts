@@ -145,7 +145,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     drained: spool().reader(drain).settled.sequence - 1,
     queued: settings['rabbitmq.url'] !== '',
   })
-  const registry = new Registry(join(dir, 'registry.json'))
+  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents })
   const balance = new Balance({
     dir: join(dir, 'balance'),
     opening: () => places().drained,

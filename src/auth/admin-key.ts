@@ -1,5 +1,6 @@
-import { chmodSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { replaceFileSync } from '../disk/replace-file.js'
+import { RetriedWrite } from '../disk/retried-write.js'
 import type { Part } from '../lifecycle.js'
 import { makeSecret } from './passwords.js'
 
@@ -12,20 +13,18 @@ export const adminKeyPath = (dir: string) => join(dir, 'admin.key')
 export class AdminKey implements Part {
   readonly name = 'admin key'
   readonly key = `tha_${makeSecret()}`
-  readonly #path: string
+  readonly #file: RetriedWrite
 
-  constructor(dir: string) {
-    this.#path = adminKeyPath(dir)
+  constructor(dir: string, warn: (sentence: string) => void = () => {}) {
+    const path = adminKeyPath(dir)
+    this.#file = new RetriedWrite({ what: path, write: () => replaceFileSync(path, `${this.key}\n`), warn })
   }
 
   start(): void {
-    const path = `${this.#path}.new`
-    writeFileSync(path, '', { mode: 0o600 })
-    // A file that was there keeps its mode.
-    chmodSync(path, 0o600)
-    writeFileSync(path, `${this.key}\n`)
-    renameSync(path, this.#path)
+    this.#file.start()
   }
 
-  stop(): void {}
+  stop(): void {
+    this.#file.stop()
+  }
 }

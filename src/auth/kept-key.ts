@@ -1,23 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { systemCode } from '../errors.js'
+import { readWholeSync } from '../disk/files.js'
+import { replaceFileSync } from '../disk/replace-file.js'
 
 const keyBytes = 32
 
 /** A key of 256 random bits that outlives the process: that of the file, which is made when there is none. Throws when it cannot. */
 export function keptKey(path: string): Buffer {
-  try {
-    const kept = Buffer.from(readFileSync(path, 'latin1').trim(), 'base64url')
-    if (kept.length === keyBytes) return kept
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error
-  }
+  const text = readWholeSync(path)?.toString('latin1').trim() ?? ''
+  const kept = Buffer.from(text, 'base64url')
+  if (kept.length === keyBytes) return kept
   const key = randomBytes(keyBytes)
-  const fresh = `${path}.new`
-  writeFileSync(fresh, '', { mode: 0o600 })
-  // A file that was there keeps its mode.
-  chmodSync(fresh, 0o600)
-  writeFileSync(fresh, `${key.toString('base64url')}\n`, { flush: true })
-  renameSync(fresh, path)
+  replaceFileSync(path, `${key.toString('base64url')}\n`)
   return key
 }

@@ -1,8 +1,10 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { systemCode } from '../errors.js'
+import { setAside } from '../disk/damaged.js'
+import { readWholeSync } from '../disk/files.js'
+import { replaceFile } from '../disk/replace-file.js'
+import { describe } from '../errors.js'
 import type { Part } from '../lifecycle.js'
-import { replaceFile } from '../replace-file.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import { makeSecret } from './passwords.js'
 
 /*
@@ -27,6 +29,7 @@ export interface LoginsOptions {
   readonly now: () => number
   /** Called once whenever a login is no longer {@link Logins.isAlive}: its connections have to go. */
   readonly ended: (login: string) => void
+  readonly incidents?: IncidentReporter
 }
 
 export interface Login {
@@ -90,7 +93,7 @@ export class Logins implements Part {
 
   /** A file that is damaged counts as none: everybody signs in again. */
   start(): void {
-    for (const entry of readLogins(this.#options.path)) this.#add(entry)
+    for (const entry of this.#read()) this.#add(entry)
     this.#timers = [
       setInterval(() => this.sweep(), sweepEveryMs).unref(),
       setInterval(() => this.#save(), saveEveryMs).unref(),
@@ -175,6 +178,25 @@ export class Logins implements Part {
     }
   }
 
+  #read(): Entry[] {
+    const { path, incidents } = this.#options
+    try {
+      const text = readWholeSync(path)
+      if (text === undefined) return []
+      const { logins } = JSON.parse(text.toString('utf8')) as { logins: Entry[] }
+      return logins
+        .filter(isEntry)
+        .slice(0, maxLogins)
+        .map(({ login, hash, user, stamp, used }) => ({ login, hash, user, stamp, used, aliveUntil: 0 }))
+    } catch (error) {
+      incidents?.report(
+        'logins_damaged',
+        `${path} cannot be read (${describe(error)}); people sign in again; ${setAside(path)}`,
+      )
+      return []
+    }
+  }
+
   #isOver({ used }: Entry): boolean {
     return this.#options.now() >= used + this.#options.loginMs
   }
@@ -209,7 +231,7 @@ export class Logins implements Part {
         // As it is now that its turn has come: many changes are one write.
         this.#queued = false
         this.#dirty = false
-        return replaceFile(this.#options.path, this.#text(), 0o600)
+        return replaceFile(this.#options.path, this.#text())
       })
       .catch(() => {
         this.#dirty = true
@@ -233,19 +255,6 @@ const maxTokenLength = 512
 
 function hashOf(cookie: string): string {
   return createHash('sha256').update(cookie).digest('base64url')
-}
-
-function readLogins(path: string): Entry[] {
-  try {
-    const { logins } = JSON.parse(readFileSync(path, 'utf8')) as { logins: Entry[] }
-    return logins
-      .filter(isEntry)
-      .slice(0, maxLogins)
-      .map(({ login, hash, user, stamp, used }) => ({ login, hash, user, stamp, used, aliveUntil: 0 }))
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError || systemCode(error) === 'ENOENT') return []
-    throw error
-  }
 }
 
 /** What a file says may be anything. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
+import { readWholeSync } from '../disk/files.js'
+import { replaceFile } from '../disk/replace-file.js'
 import type { Part } from '../lifecycle.js'
-import { replaceFile } from '../replace-file.js'
 
 /** An address, or of IPv6 what one line has: its first 64 bits. Whoever has one of those has them all. */
 export function sourceOf(address: string): string {
@@ -42,7 +42,7 @@ export class KnownSources implements Part {
   /** A file that is missing or damaged costs nothing but the order of answers. */
   start(): void {
     try {
-      const known: unknown = JSON.parse(readFileSync(this.#path, 'utf8'))
+      const known: unknown = JSON.parse(readWholeSync(this.#path)?.toString('utf8') ?? '')
       if (Array.isArray(known)) this.#pairs = new Set(known.filter(one => typeof one === 'string').slice(-maxPairs))
     } catch {
       this.#pairs = new Set()
@@ -73,7 +73,7 @@ export class KnownSources implements Part {
     this.#dirty = false
     const text = JSON.stringify([...this.#pairs])
     this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, text, 0o600))
+      .then(() => replaceFile(this.#path, text))
       .catch(() => {
         this.#dirty = true
       })

@@ -1,19 +1,8 @@
-import {
-  closeSync,
-  existsSync,
-  fchownSync,
-  fsyncSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { type Document, isMap, isSeq, type Node, type Pair, YAMLMap, YAMLSeq } from 'yaml'
+import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, HubError, systemCode } from '../errors.js'
-import { syncDirectory } from '../journal.js'
 import { withFileLock } from './file-lock.js'
 import { hashSecret, isSameText, makeSecret } from './passwords.js'
 import { parseRule, ruleText } from './rules.js'
@@ -64,7 +53,7 @@ export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): 
       const read = parseUsers(text, basename(path))
       if ('faults' in read) throw new HubError('bad_request', `${path} stays as it was: ${read.faults.join('\n')}`)
       check()
-      replaceFile(real, text)
+      replaceUsers(real, text)
     }
     return result
   })
@@ -311,24 +300,13 @@ function realPath(path: string): string {
 }
 
 /** The new text, or the old one: whatever happens meanwhile. Only who holds the lock may call this. */
-function replaceFile(path: string, text: string): void {
-  const fresh = `${path}.new`
+function replaceUsers(path: string, text: string): void {
   try {
     const old = statSync(path, { throwIfNoEntry: false })
-    // Left by a kill, or put there by somebody else.
-    rmSync(fresh, { force: true })
-    const fd = openSync(fresh, 'wx', 0o600)
-    try {
-      // Root changes it for the hub, which is to read it afterwards.
-      if (old && (old.uid !== process.geteuid?.() || old.gid !== process.getegid?.())) fchownSync(fd, old.uid, old.gid)
-      writeFileSync(fd, text)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(fresh, path)
+    // Root changes it for the hub, which is to read it afterwards.
+    const isOthers = old && (old.uid !== process.geteuid?.() || old.gid !== process.getegid?.())
+    replaceFileSync(path, text, { owner: isOthers ? old : undefined })
   } catch (error) {
-    rmSync(fresh, { force: true })
     const mounted = systemCode(error) === 'EBUSY' ? '; mount its folder into the container, not the file alone' : ''
     throw new HubError(
       'data_dir_unusable',
@@ -338,5 +316,4 @@ function replaceFile(path: string, text: string): void {
       },
     )
   }
-  syncDirectory(dirname(path))
 }

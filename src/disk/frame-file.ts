@@ -1,11 +1,90 @@
-import { fstatSync, readSync } from 'node:fs'
-import { claimedEnd, frameAt, frameHeaderBytes } from '../journal.js'
+import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from '../journal.js'
+import { type Files, nodeFiles, readPiece, readPieceSync } from './files.js'
 
-/** Bytes read from a file at once. One frame may need more. */
+/** Read at a time. A longer frame is read alone. */
 const pieceBytes = 4 << 20
 
+/**
+ * Finds the frames of a file of any size, reading it a piece at a time. Positions are those in the file. Bodies are views
+ * of their piece, which is never written to again.
+ */
+export class FrameReader {
+  readonly #files: Files
+  readonly #fd: number
+  #piece: Buffer = Buffer.alloc(0)
+  #pieceAt = 0
+
+  /** The file stays open: its owner closes it. */
+  constructor(files: Files, fd: number) {
+    this.#files = files
+    this.#fd = fd
+  }
+
+  /** The whole frame at `at`, if it has been read already. */
+  at(at: number): Frame | undefined {
+    if (at < this.#pieceAt) return undefined
+    const frame = frameAt(this.#piece, at - this.#pieceAt)
+    return frame && { body: frame.body, start: at, end: this.#pieceAt + frame.end }
+  }
+
+  /** The first undamaged frame at or after `at`, where a frame should begin, that ends at or before `end`. */
+  async next(at: number, end: number): Promise<Frame | undefined> {
+    const search = this.#search(at, end)
+    for (let step = search.next(); ; ) {
+      if (step.done) return step.value
+      step = search.next(await readPiece(this.#files, this.#fd, step.value.at, step.value.length))
+    }
+  }
+
+  /** The same, blocking the thread. */
+  nextSync(at: number, end: number): Frame | undefined {
+    const known = this.at(at)
+    if (known && known.end <= end) return known
+    const search = this.#search(at, end)
+    for (let step = search.next(); ; ) {
+      if (step.done) return step.value
+      step = search.next(readPieceSync(this.#files, this.#fd, step.value.at, step.value.length))
+    }
+  }
+
+  /** Asks for the pieces it needs, one after the other. */
+  *#search(from: number, end: number): Generator<{ at: number; length: number }, Frame | undefined, Buffer> {
+    let boundary = from
+    for (let at = from; at + frameHeaderBytes < end; ) {
+      if (at < this.#pieceAt || at + frameHeaderBytes >= this.#pieceAt + this.#piece.length) {
+        this.#keep(at, yield { at, length: Math.min(pieceBytes, end - at) })
+        // The file is shorter than `end` says.
+        if (this.#piece.length <= frameHeaderBytes) return undefined
+      }
+      let claimed = this.#claimedEnd(at)
+      if (claimed !== undefined && claimed <= end && claimed > this.#pieceAt + this.#piece.length) {
+        this.#keep(at, yield { at, length: Math.max(claimed - at, Math.min(pieceBytes, end - at)) })
+        claimed = this.#claimedEnd(at)
+      }
+      if (claimed !== undefined && claimed <= end) {
+        const frame = this.at(at)
+        if (frame) return frame
+      }
+      // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
+      if (claimed !== undefined && at === boundary) at = boundary = claimed
+      else at++
+    }
+    return undefined
+  }
+
+  #claimedEnd(at: number): number | undefined {
+    const end = claimedEnd(this.#piece, at - this.#pieceAt)
+    return end === undefined ? undefined : this.#pieceAt + end
+  }
+
+  #keep(at: number, piece: Buffer): void {
+    this.#pieceAt = at
+    this.#piece = piece
+  }
+}
+
 export interface FrameHandlers {
-  /** A whole, undamaged frame. `body` is only valid during the call; `at` is where the body begins in the file. */
+  /** A whole, undamaged frame. `body` is a view; `at` is where the body begins in the file. */
   frame(body: Buffer, at: number): void
   /** Bytes between two frames that are no frame. */
   damaged?(at: number, bytes: number): void
@@ -19,51 +98,25 @@ export interface FrameHandlers {
  * @param from Where the first frame begins.
  * @throws what the disk reports
  */
-export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from = 0): number {
-  const { size } = fstatSync(fd)
-  let piece = Buffer.allocUnsafe(Math.min(pieceBytes, Math.max(size - from, 1)))
-  // The piece holds `held` bytes of the file from `base` on.
-  let base = from
-  let held = 0
-  /** True when the piece has the bytes from `at` to `end`, both places in the file. */
-  const has = (at: number, end: number): boolean => {
-    if (end <= base + held) return true
-    if (end > size) return false
-    const kept = base + held - at
-    const needed = Math.max(end - at, Math.min(pieceBytes, size - at))
-    const larger = needed > piece.length ? Buffer.allocUnsafe(needed) : piece
-    piece.copy(larger, 0, at - base, held)
-    // A piece that one large frame needed is not kept.
-    piece = needed <= pieceBytes && larger.length > pieceBytes ? Buffer.from(larger.subarray(0, needed)) : larger
-    base = at
-    held = kept
-    while (held < needed) {
-      const read = readSync(fd, piece, held, needed - held, base + held)
-      if (read === 0) break
-      held += read
-    }
-    return end <= base + held
-  }
+export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from = 0, files: Files = nodeFiles): number {
+  const size = files.sizeSync(fd)
+  const reader = new FrameReader(files, fd)
   let end = from
-  // Where a frame begins if those before it are whole.
-  let boundary = from
-  for (let at = from; has(at, at + frameHeaderBytes); ) {
-    const bytes = piece.subarray(0, held)
-    const claimed = claimedEnd(bytes, at - base)
-    if (claimed === undefined) {
-      at++
-      continue
-    }
-    const next = base + claimed
-    const found = has(at, next) ? frameAt(piece.subarray(0, held), at - base) : undefined
-    if (found) {
-      if (at > end) damaged?.(end, at - end)
-      frame(found.body, at + frameHeaderBytes)
-      at = boundary = end = next
-    }
-    // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
-    else if (at === boundary) at = boundary = next
-    else at++
+  for (let found = reader.nextSync(from, size); found; found = reader.nextSync(end, size)) {
+    if (found.start > end) damaged?.(end, found.start - end)
+    end = found.end
+    frame(found.body, found.start + frameHeaderBytes)
   }
   return end
+}
+
+/** Whether a part of a file is nothing but zeros: room that was made and never filled. */
+export function isZero(files: Files, fd: number, from: number, to: number): boolean {
+  for (let at = from; at < to; ) {
+    const piece = readPieceSync(files, fd, at, Math.min(pieceBytes, to - at))
+    if (piece.length === 0) return true
+    if (piece.some(byte => byte !== 0)) return false
+    at += piece.length
+  }
+  return true
 }

@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { systemCode } from '../errors.js'
+import { setAside } from '../disk/damaged.js'
+import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
+import { replaceFile } from '../disk/replace-file.js'
+import { describe } from '../errors.js'
 import type { Device, Message } from '../model.js'
-import { replaceFile } from '../replace-file.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 
 /** More clients or topics than this are not remembered: those that have been silent longest go. */
 const defaultLimit = 100_000
@@ -22,6 +24,11 @@ interface Snapshot {
   readonly last: readonly (readonly [topic: string, json: string])[]
 }
 
+export interface RegistryOptions {
+  readonly files?: Files
+  readonly incidents?: IncidentReporter
+}
+
 /**
  * What each device last said and when. In memory, saved every few seconds with the place in the spool it belongs to:
  * after a crash the live cursor goes back to that place, and nothing is missing or counted twice.
@@ -29,6 +36,8 @@ interface Snapshot {
 export class Registry {
   readonly #path: string
   readonly #limit: number
+  readonly #files: Files
+  readonly #incidents: IncidentReporter | undefined
   #devices = new Map<string, Entry>()
   #last = new Map<string, string>()
   #deviceCharacters = 0
@@ -39,30 +48,55 @@ export class Registry {
   #timer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
 
-  constructor(path: string, limit = defaultLimit) {
+  constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
     this.#path = path
     this.#limit = limit
+    this.#files = more.files ?? nodeFiles
+    this.#incidents = more.incidents
   }
 
-  /** Reads the snapshot. Returns the first sequence number that is not in it, 0 when there is none. */
+  /**
+   * Reads the snapshot. Returns the first sequence number that is not in it, 0 when there is none. A damaged snapshot is
+   * set aside: devices and last readings fill up again with what they send.
+   */
   start(): number {
     try {
-      const {
-        next = 0,
-        devices = [],
-        last = [],
-      } = (JSON.parse(readFileSync(this.#path, 'utf8')) ?? {}) as Partial<Snapshot>
-      // Who was online then is announced again by the broker.
-      this.#devices = new Map(devices.map(device => [device.clientId, { ...device, online: false }]))
-      this.#last = new Map(last)
-      for (const device of this.#devices.values()) this.#deviceCharacters += nameLength(device)
-      for (const [topic, json] of this.#last) this.#readingCharacters += topic.length + json.length
-      this.#next = this.#saved = next
+      const text = readWholeSync(this.#path, this.#files)
+      if (text !== undefined) this.#restore(JSON.parse(text.toString('utf8')) as Partial<Snapshot>)
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT' && !(error instanceof SyntaxError)) throw error
+      this.#incidents?.report(
+        'registry_damaged',
+        `${this.#path} cannot be read (${describe(error)}); devices and last readings show again once they send; ${setAside(this.#path, this.#files)}`,
+      )
     }
     this.#timer = setInterval(() => this.#save(), saveEveryMs)
     return this.#next
+  }
+
+  #restore({ next, devices, last }: Partial<Snapshot>): void {
+    if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
+      throw new Error('it has no next, devices and last')
+    }
+    const knownDevices = new Map<string, Entry>()
+    const knownLast = new Map<string, string>()
+    let [deviceCharacters, readingCharacters] = [0, 0]
+    for (const { clientId, user, since, lastSeen, messages } of devices) {
+      if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
+      if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
+      // Devices that are online are announced again by the broker.
+      knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
+      deviceCharacters += clientId.length + user.length
+    }
+    for (const [topic, json] of last) {
+      if (typeof topic !== 'string' || typeof json !== 'string') throw new Error('a last reading is no text')
+      knownLast.set(topic, json)
+      readingCharacters += topic.length + json.length
+    }
+    this.#devices = knownDevices
+    this.#last = knownLast
+    this.#deviceCharacters = deviceCharacters
+    this.#readingCharacters = readingCharacters
+    this.#next = this.#saved = next as number
   }
 
   /** The first sequence number that is not in the snapshot on disk: it must stay readable. */
@@ -158,7 +192,7 @@ export class Registry {
     // At once: the devices change with every message.
     const text = JSON.stringify(snapshot)
     this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, text))
+      .then(() => replaceFile(this.#path, text, { files: this.#files }))
       .then(() => {
         this.#saved = snapshot.next
       })

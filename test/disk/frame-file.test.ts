@@ -1,7 +1,8 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readFrames } from '../../src/disk/frame-file.js'
+import { type Files, nodeFiles } from '../../src/disk/files.js'
+import { FrameReader, readFrames } from '../../src/disk/frame-file.js'
 import { nextFrame, writeFrames } from '../../src/journal.js'
 import { Random } from '../cases/packets.js'
 import { tempDir } from '../services/service.js'
@@ -69,3 +70,30 @@ t.test('damaged and cut in any way, a file is read as a buffer is', async t => {
 t.test('an empty file has no frames', async t =>
   t.same(await read(Buffer.alloc(0)), { bodies: [], damage: [], end: 0 }),
 )
+
+t.test('read without blocking, frames are found as when the thread is blocked', async t => {
+  const random = new Random(3)
+  for (let round = 0; round < 100; round++) {
+    const bytes = await framed(
+      Array.from({ length: 1 + random.below(20) }, () => Buffer.alloc(1 + random.below(60), 7)),
+    )
+    for (let n = random.below(4); n > 0; n--) bytes[random.below(bytes.length)] = random.below(256)
+    const path = join(await tempDir(), 'file')
+    writeFileSync(path, bytes)
+    const fd = openSync(path, 'r')
+    // Every read is short.
+    const files: Files = {
+      ...nodeFiles,
+      read: (fd, buffer, offset, length, position, done) =>
+        nodeFiles.read(fd, buffer, offset, 1 + random.below(length), position, done),
+    }
+    const reader = new FrameReader(files, fd)
+    const bodies: Buffer[] = []
+    for (let frame = await reader.next(0, bytes.length); frame; frame = await reader.next(frame.end, bytes.length)) {
+      bodies.push(frame.body)
+      t.same(reader.at(frame.start)?.end, frame.end)
+    }
+    closeSync(fd)
+    if (JSON.stringify(bodies) !== JSON.stringify(expected(bytes).bodies)) t.fail(`round ${round}`)
+  }
+})

@@ -191,3 +191,25 @@ t.test(
     await store.stop()
   },
 )
+
+t.test('a damaged registry is set aside and reported, and does not keep the hub from starting', async t => {
+  for (const damaged of [
+    '',
+    'null',
+    '{"next":5,"devices":{},"last":[]}',
+    '{"next":5,"devices":[{}],"last":[]}',
+    '{"next":5,"devices":[],"last":[[1,2]]}',
+    '{"next":"x","devices":[],"last":[]}',
+  ]) {
+    const path = join(await tempDir(), 'registry.json')
+    writeFileSync(path, damaged)
+    const reports: string[] = []
+    const registry = new Registry(path, undefined, {
+      incidents: { report: (kind, sentence) => reports.push(`${kind}: ${sentence}`) },
+    })
+    t.equal(registry.start(), 0, 'the spool is read again as far back as it reaches')
+    t.match(reports, [/^registry_damaged: .*registry\.json\.bad now$/], damaged)
+    t.same(registry.devices(), [])
+    await registry.stop()
+  }
+})

@@ -1,0 +1,156 @@
+import {
+  close,
+  closeSync,
+  constants,
+  fdatasync,
+  fstatSync,
+  fsync,
+  fsyncSync,
+  ftruncate,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  read,
+  readdirSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  write,
+  writeSync,
+} from 'node:fs'
+import { systemCode } from '../errors.js'
+
+type Done = (error: Error | null) => void
+type Transferred = (error: Error | null, bytes: number) => void
+
+/**
+ * The file operations that state on disk is made of, with the names and errors of `node:fs`. Every class that keeps
+ * state is given one, so that tests can make each of these operations fail. Reads and writes may be short.
+ */
+export interface Files {
+  /** A symbolic link is not followed (`ELOOP`); a new file is for the hub's user alone (0600), whatever the umask. */
+  openSync(path: string, flags: number): number
+  closeSync(fd: number): void
+  readSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number
+  writeSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number
+  fsyncSync(fd: number): void
+  ftruncateSync(fd: number, length: number): void
+  /** Bytes of an open file. */
+  sizeSync(fd: number): number
+
+  close(fd: number, done: Done): void
+  read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number, done: Transferred): void
+  write(fd: number, buffer: Uint8Array, offset: number, length: number, position: number, done: Transferred): void
+  fsync(fd: number, done: Done): void
+  fdatasync(fd: number, done: Done): void
+  ftruncate(fd: number, length: number, done: Done): void
+
+  /** Names in a directory, in no order. */
+  listSync(dir: string): string[]
+  /** Makes a directory (0700) and those above it that are missing. */
+  makeDirectorySync(dir: string): void
+  /** Bytes of the file at a path; undefined when there is none. */
+  sizeOfSync(path: string): number | undefined
+  renameSync(from: string, to: string): void
+  /** Removes a file; that there is none is no error. */
+  removeSync(path: string): void
+}
+
+const noFollow = constants.O_NOFOLLOW ?? 0
+
+export const openToRead = constants.O_RDONLY
+export const openToChange = constants.O_RDWR
+/** Fails with `EEXIST` when there is one. */
+export const openNew = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL
+
+export const nodeFiles: Files = {
+  openSync: (path, flags) => openSync(path, flags | noFollow, 0o600),
+  closeSync,
+  readSync,
+  writeSync: (fd, buffer, offset, length, position) => writeSync(fd, buffer, offset, length, position),
+  fsyncSync,
+  ftruncateSync,
+  sizeSync: fd => fstatSync(fd).size,
+  close,
+  read,
+  write: (fd, buffer, offset, length, position, done) => write(fd, buffer, offset, length, position, done),
+  fsync,
+  fdatasync,
+  ftruncate,
+  listSync: dir => readdirSync(dir),
+  makeDirectorySync: dir => void mkdirSync(dir, { recursive: true, mode: 0o700 }),
+  sizeOfSync: path => statSync(path, { throwIfNoEntry: false })?.size,
+  renameSync,
+  removeSync: path => {
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+    }
+  },
+}
+
+/** The directory entries of a new, renamed or removed file survive a loss of power once this returns. */
+export function syncDirectory(dir: string, files: Files = nodeFiles): void {
+  // The directory itself may be a link that an operator made.
+  const fd = files.openSync(`${dir}/.`, openToRead)
+  try {
+    files.fsyncSync(fd)
+  } finally {
+    files.closeSync(fd)
+  }
+}
+
+/** Writes all bytes at `position`, however short single writes are. */
+export function writeWholeSync(files: Files, fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const written = files.writeSync(fd, bytes, done, bytes.length - done, position + done)
+    if (written === 0) throw new Error('the disk took no byte')
+    done += written
+  }
+}
+
+/** Reads up to `length` bytes at `position`; fewer at the end of the file. */
+export function readPieceSync(files: Files, fd: number, position: number, length: number): Buffer {
+  const buffer = Buffer.allocUnsafe(length)
+  let held = 0
+  while (held < length) {
+    const count = files.readSync(fd, buffer, held, length - held, position + held)
+    if (count === 0) break
+    held += count
+  }
+  return buffer.subarray(0, held)
+}
+
+/** The same without blocking the thread. */
+export async function readPiece(files: Files, fd: number, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length)
+  let held = 0
+  while (held < length) {
+    const count = await new Promise<number>((resolve, reject) =>
+      files.read(fd, buffer, held, length - held, position + held, (error, bytes) =>
+        error ? reject(error) : resolve(bytes),
+      ),
+    )
+    if (count === 0) break
+    held += count
+  }
+  return buffer.subarray(0, held)
+}
+
+/** The whole of a small file; undefined when there is none. */
+export function readWholeSync(path: string, files: Files = nodeFiles): Buffer | undefined {
+  let fd: number
+  try {
+    fd = files.openSync(path, openToRead)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return readPieceSync(files, fd, 0, files.sizeSync(fd))
+  } finally {
+    files.closeSync(fd)
+  }
+}

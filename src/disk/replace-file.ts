@@ -1,0 +1,99 @@
+import { fchmodSync, fchownSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { type Files, nodeFiles, openNew, openToRead, syncDirectory, writeWholeSync } from './files.js'
+
+export interface Replacing {
+  /** Permission bits of the new file, whatever the umask and the old file say; 0600 without. */
+  readonly mode?: number
+  /** User and group of the new file; those of the process without. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+  readonly files?: Files
+}
+
+/**
+ * Readers of `path` see the old content or the new one, whole, whatever happens in between: `path.new` is written,
+ * synced, renamed, and its name synced. When this returns the new content survives a loss of power. When this throws the
+ * old content is there, unless only the sync of the name failed. A link at `path` is replaced, not followed.
+ */
+export function replaceFileSync(path: string, content: string | Uint8Array, how: Replacing = {}): void {
+  const { files = nodeFiles } = how
+  const fresh = begin(path, how)
+  try {
+    try {
+      writeWholeSync(files, fresh.fd, Buffer.from(content as string), 0)
+      files.fsyncSync(fresh.fd)
+    } finally {
+      files.closeSync(fresh.fd)
+    }
+    files.renameSync(fresh.path, path)
+  } catch (error) {
+    discard(fresh.path, files)
+    throw error
+  }
+  syncDirectory(dirname(path), files)
+}
+
+/** The same, without blocking the thread while the disk is at work. One at a time for each path. */
+export async function replaceFile(path: string, content: string | Uint8Array, how: Replacing = {}): Promise<void> {
+  const { files = nodeFiles } = how
+  const fresh = begin(path, how)
+  try {
+    try {
+      await writeWhole(files, fresh.fd, Buffer.from(content as string))
+      await sync(files, fresh.fd)
+    } finally {
+      files.closeSync(fresh.fd)
+    }
+    files.renameSync(fresh.path, path)
+  } catch (error) {
+    discard(fresh.path, files)
+    throw error
+  }
+  const dir = files.openSync(`${dirname(path)}/.`, openToRead)
+  try {
+    await sync(files, dir)
+  } finally {
+    files.closeSync(dir)
+  }
+}
+
+function begin(path: string, { mode, owner, files = nodeFiles }: Replacing): { path: string; fd: number } {
+  const fresh = `${path}.new`
+  // Left by a kill, or put there by another program: never written through.
+  files.removeSync(fresh)
+  const fd = files.openSync(fresh, openNew)
+  try {
+    if (owner) fchownSync(fd, owner.uid, owner.gid)
+    if (mode !== undefined) fchmodSync(fd, mode)
+  } catch (error) {
+    files.closeSync(fd)
+    discard(fresh, files)
+    throw error
+  }
+  return { path: fresh, fd }
+}
+
+/** The first error is the one to be told of. */
+function discard(path: string, files: Files): void {
+  try {
+    files.removeSync(path)
+  } catch {
+    // The next replacement removes it.
+  }
+}
+
+async function writeWhole(files: Files, fd: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const written = await new Promise<number>((resolve, reject) =>
+      files.write(fd, bytes, done, bytes.length - done, done, (error, count) =>
+        error ? reject(error) : resolve(count),
+      ),
+    )
+    if (written === 0) throw new Error('the disk took no byte')
+    done += written
+  }
+}
+
+function sync(files: Files, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
+}

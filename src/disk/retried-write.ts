@@ -1,0 +1,55 @@
+import { describe, systemCode } from '../errors.js'
+
+/** The disk refuses, as opposed to a file that the hub's user has no right to: it may work again later. */
+export function isDiskError(error: unknown): boolean {
+  return diskErrors.has(systemCode(error) ?? '')
+}
+
+const diskErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENXIO', 'ENODEV', 'ESTALE', 'ETIMEDOUT'])
+
+const againMs = 1_000
+
+export interface RetriedWriteOptions {
+  /** For the log: `the hub's identity`. */
+  readonly what: string
+  /** Throws when the disk refuses. */
+  readonly write: () => void
+  readonly warn: (sentence: string) => void
+}
+
+/** A small file that the hub works without: a disk that refuses it does not keep the hub from starting. */
+export class RetriedWrite {
+  readonly #options: RetriedWriteOptions
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: RetriedWriteOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Writes. When the disk refuses, logs that once and tries again every second until the write works. Throws any error
+   * that is not the disk's.
+   */
+  start(): void {
+    try {
+      this.#options.write()
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+      this.#options.warn(`${this.#options.what} could not be written: ${describe(error)}; tried again until it is`)
+      this.#timer = setInterval(() => this.#again(), againMs).unref()
+    }
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #again(): void {
+    try {
+      this.#options.write()
+      clearInterval(this.#timer)
+    } catch {
+      // Logged when that began.
+    }
+  }
+}
