@@ -4,7 +4,6 @@
  *
  * - SUBSCRIBE, UNSUBSCRIBE and PUBREL are QoS 1 messages: sent again they may have DUP in their header.
  * - A client id has 1 to 23 characters.
- * - Without the will flag, will QoS and will retain are disregarded.
  * - User name and password may be missing though they are flagged: the remaining length takes precedence.
  */
 
@@ -64,7 +63,7 @@ export function readConnect(header: number, buffer: Buffer, start: number, end: 
     throw new MalformedPacket('MQTT-3.1.2-2', `a CONNECT with ${name} level ${buffer[at]}`, unacceptableProtocol)
   if (at + 4 > end) throw new MalformedPacket('MQTT-3.1.2', 'a CONNECT that ends in its variable header')
   const flags = buffer[at + 1] as number
-  checkConnectFlags(flags, protocol)
+  checkConnectFlags(flags)
   const keepAlive = u16(buffer, at + 2)
   at += 4
   const clientId = readText(buffer, at, end, 'client id')
@@ -111,11 +110,11 @@ export function readConnect(header: number, buffer: Buffer, start: number, end: 
   }
 }
 
-function checkConnectFlags(flags: number, protocol: Protocol): void {
+function checkConnectFlags(flags: number): void {
   if (flags & 0x01) throw new MalformedPacket('MQTT-3.1.2-3', 'a CONNECT with the reserved flag set')
   if (flags & 0x04) {
     if ((flags & 0x18) === 0x18) throw new MalformedPacket('MQTT-3.1.2-14', 'a will with QoS 3')
-  } else if (protocol === 4) {
+  } else {
     if (flags & 0x18) throw new MalformedPacket('MQTT-3.1.2-13', 'a CONNECT with a will QoS and no will')
     if (flags & 0x20) throw new MalformedPacket('MQTT-3.1.2-15', 'a CONNECT with will retain and no will')
   }

@@ -112,7 +112,6 @@ t.test('what mqtt-packet does not write, and is allowed', async t => {
   t.match(one(packet(0x10, mqtt31, '02 003c 0001 61')), { protocol: 3, clientId: 'a', clean: true, keepAlive: 60 })
   t.match(one(packet(0x10, mqtt31, 'c2 003c 0001 61')), { username: undefined, password: undefined })
   t.match(one(packet(0x10, mqtt31, 'c2 003c 0001 61 0001 75')), { username: 'u', password: undefined })
-  t.match(one(packet(0x10, mqtt31, '3a 003c 0001 61')), { will: undefined }, 'will QoS 3 and retain, disregarded')
   const id23 = Buffer.concat([Buffer.from([0, 92]), Buffer.from('😀'.repeat(23))])
   t.match(one(packet(0x10, mqtt31, '02 003c', id23)), { clientId: '😀'.repeat(23) }, 'characters, not bytes')
   t.match(one(packet(0x10, '00044d515454 04 02 0000 0000')), { protocol: 4, clientId: '', keepAlive: 0 })

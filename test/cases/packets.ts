@@ -131,6 +131,9 @@ const first: readonly Row[] = [
   ['will QoS 2 and no will', connect4('12', id), '3.1.2-13'],
   ['will QoS 3 and no will', connect4('1a', id), '3.1.2-13'],
   ['will retain and no will', connect4('22', id), '3.1.2-15'],
+  ['will QoS 1 and no will in MQTT 3.1', connect3('0a', id), '3.1.2-13'],
+  ['will QoS 3 and no will in MQTT 3.1', connect3('1a', id), '3.1.2-13'],
+  ['will retain and no will in MQTT 3.1', connect3('22', id), '3.1.2-15'],
   ['a password and no user name', connect4('42', id, field('secret')), '3.1.2-22'],
   ['a password and no user name in MQTT 3.1', connect3('42', id, field('secret')), '3.1.2-22'],
   // Client id.
