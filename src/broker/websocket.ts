@@ -74,13 +74,19 @@ export class WebSockets {
       socket.destroy()
       return
     }
-    if (url.split('?')[0] !== path) {
+    // Upgrade of an HTTP/1.0 request is to be ignored (RFC 9110 §7.8), and a WebSocket needs it (RFC 6455 §4.2.1).
+    if (request.httpVersionMajor === 1 && request.httpVersionMinor === 0) {
+      answer(socket, '400 Bad Request', `A WebSocket at ${path} is opened with HTTP/1.1, not with HTTP/1.0.`)
+      return
+    }
+    const target = targetOf(url)
+    if (target.path !== path) {
       answer(socket, '404 Not Found', `There is no WebSocket at ${quoted(url)}, only at ${path}.`)
       return
     }
     const address = clientAddress(headers, remote, trusted)
     const forwarded = trusted.has(remote) ? `,${headers['x-forwarded-host'] ?? ''}` : ''
-    if (!isAllowed(headers.origin, `${headers.host ?? ''}${forwarded}`.split(','), origins)) {
+    if (!isAllowed(headers.origin, `${target.host ?? headers.host ?? ''}${forwarded}`.split(','), origins)) {
       const why = `pages of ${quoted(headers.origin)} may not connect; the setting ws.origins says which may`
       refused('origin', `${address}: ${why}`)
       answer(socket, '403 Forbidden', `WebSocket refused: ${why}.`)
@@ -102,6 +108,15 @@ export class WebSockets {
       if (!stream.ping()) refused('ping_timeout', `${address}: no answer to a ping for ${pingMs} ms (ws.ping)`)
     }
   }
+}
+
+/**
+ * The path of a request target. In absolute form, as `ws://host/mqtt`, a target also has the host, which then counts
+ * instead of the Host header. (RFC 9112 §3.2.2)
+ */
+function targetOf(url: string): { readonly path: string; readonly host: string | undefined } {
+  const [, host, rest = url] = /^(?:https?|wss?):\/\/([^/?#]+)(.*)$/i.exec(url) ?? []
+  return { path: rest.split('?')[0] as string, host }
 }
 
 /**

@@ -456,3 +456,28 @@ t.test('frames that come with the request are read', async t => {
   await eventually(() => got === 'at once', 'all of it')
   t.pass('all of it')
 })
+
+t.test('a WebSocket is opened with HTTP/1.1; the request target may be absolute', async t => {
+  const { port, next } = await serve(t)
+  const own = `http://127.0.0.1:${port}`
+  const ask = async (target: string, version = '1.1', more = '') => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    const lines = request(port, more).replace('/mqtt HTTP/1.1', `${target} HTTP/${version}`)
+    socket.write(lines)
+    await once(socket, 'readable')
+    return String(socket.read())
+  }
+  t.match(await ask('/mqtt', '1.0'), /^HTTP\/1.1 400 [\s\S]*HTTP\/1.1, not with HTTP\/1.0/, 'RFC 6455 §4.2.1')
+  for (const target of ['/mqtt', `ws://127.0.0.1:${port}/mqtt`, `${own}/mqtt?x=1`, 'WS://hub.example/mqtt']) {
+    t.match(await ask(target), /^HTTP\/1.1 101 /, target)
+    await next()
+  }
+  for (const target of [`${own}/other`, 'http://127.0.0.1', 'http://127.0.0.1?/mqtt', 'ftp://127.0.0.1/mqtt']) {
+    t.match(await ask(target), /^HTTP\/1.1 404 /, target)
+  }
+  const origin = 'Origin: http://hub.example\r\n'
+  t.match(await ask('/mqtt', '1.1', origin), /^HTTP\/1.1 403 /)
+  t.match(await ask('http://hub.example/mqtt', '1.1', origin), /^HTTP\/1.1 101 /, 'its host counts (RFC 9112 §3.2.2)')
+})
