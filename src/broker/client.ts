@@ -415,11 +415,11 @@ export class Client implements Protocol, Controlled, Outlet {
   #subscribe(wire: Wire, session: Session, { packetId, id, subscriptions }: Subscribe): void {
     const { sessions } = this.#broker
     let refusals = 0
-    /** Those that get what is retained. */
-    const retained: Subscribe['subscriptions'][number][] = []
+    /** Subscriptions that get what is retained, and what had been retained when they were made. */
+    const retained: { readonly filter: string; readonly qos: QoS; readonly until: number }[] = []
     const answers = subscriptions.map(subscription => {
       const { filter, qos, retainHandling } = subscription
-      const fault = subscription.fault ?? this.#broker.subscribeFault(this, filter)
+      const fault = this.#broker.subscribeFault(this, filter)
       if (fault) {
         // The first of a packet is said: there may be a hundred thousand.
         if (refusals++ === 0) this.#broker.refused(this, 'subscribe', filter, fault.reason)
@@ -429,20 +429,20 @@ export class Client implements Protocol, Controlled, Outlet {
       sessions.subscribe(session, { ...subscription, id })
       // [MQTT-3.8.4-4]
       if (!sharedFilter(filter) && (retainHandling === 0 || (retainHandling === 1 && isNew)))
-        retained.push(subscription)
+        retained.push({ filter, qos, until: sessions.retainedSoFar(filter) })
       return qos
     })
     this.#whenKept(session, () => {
       if (!this.#write(wire.suback(packetId, answers))) return
-      for (const { filter, qos } of retained) {
-        if (session.subscriptions.has(filter)) sessions.offerRetained(session, filter, qos)
+      for (const { filter, qos, until } of retained) {
+        if (session.subscriptions.has(filter)) sessions.offerRetained(session, filter, qos, until)
       }
     })
   }
 
   #unsubscribe(wire: Wire, session: Session, { packetId, filters }: Unsubscribe): void {
     const { sessions } = this.#broker
-    const answers = filters.map(filter => (typeof filter === 'string' ? sessions.unsubscribe(session, filter) : filter))
+    const answers = filters.map(filter => sessions.unsubscribe(session, filter))
     this.#whenKept(session, () => this.#write(wire.unsuback(packetId, answers)))
   }
 
@@ -468,12 +468,13 @@ export class Client implements Protocol, Controlled, Outlet {
     return this.connection.roomy
   }
 
-  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): void {
+  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
     // Before it is encoded: a topic alias that is made known must be sent.
-    if (this.connection.drops()) return
+    if (this.connection.drops()) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
     if (parts) this.connection.publish(parts)
     else this.#broker.tooLarge(this)
+    return parts !== undefined
   }
 
   publish(message: EncodedPublish, sending: Sending, dup: boolean): boolean {

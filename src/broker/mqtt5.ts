@@ -113,7 +113,7 @@ export class Mqtt5 implements Wire {
   readonly #sessionExpiry: number
   readonly #method: string | undefined
   /** By alias. */
-  #topics: string[] | undefined
+  #topics: (string | undefined)[] | undefined
   readonly #aliases: TopicAliases | undefined
 
   constructor(connect: Connect, limits: Limits5) {
@@ -131,19 +131,23 @@ export class Mqtt5 implements Wire {
   readPublish(reader: PublishReader, header: number, buffer: Buffer, start: number, end: number): void {
     reader.read(header, buffer, start, end, statements5)
     const at = reader.payloadStart
+    const hasTopic = reader.topic.length > 0
     if (at < end && buffer[at] === 0) {
       reader.payloadStart = at + 1
-      if (reader.topic.length === 0) throw noTopic()
+      if (!hasTopic) throw noTopic()
       return
     }
     reader.payloadStart = message.read(buffer, at, end, scopes.publish)
-    if (message.isTooLarge) reader.fault = tooManyProperties
     reader.properties = message.properties
     reader.expiry = message.expiry
     message.properties = undefined
-    if (message.alias >= 0) this.#resolve(reader, message.alias)
-    // An alias may be among what was not read any more.
-    else if (reader.topic.length === 0 && !reader.fault) throw noTopic()
+    const { alias } = message
+    if (alias >= 0) this.#resolve(reader, alias)
+    else if (!hasTopic) throw noTopic()
+    if (!message.isTooLarge) return
+    reader.fault = tooManyProperties
+    // A refused PUBLISH defines no alias. What the alias stood for before is not what its sender means from now on.
+    if (alias >= 0 && hasTopic && this.#topics) this.#topics[alias] = undefined
   }
 
   #resolve(reader: PublishReader, alias: number): void {
@@ -184,7 +188,7 @@ export class Mqtt5 implements Wire {
     if (at === end) throw protocolError('MQTT-3.8.3-2', 'a SUBSCRIBE without a topic filter')
     const subscriptions: SubscribeOption[] = []
     for (; at < end; at++) {
-      const filter = readText(buffer, at, end, 'topic filter', statements5)
+      const filter = readFilter(buffer, at, end, 'SUBSCRIBE')
       at = afterField(buffer, at)
       if (at >= end) throw new MalformedPacket('MQTT-3.8.3', 'a SUBSCRIBE that ends before its options')
       subscriptions.push(readOptions(filter, buffer[at] as number))
@@ -198,13 +202,8 @@ export class Mqtt5 implements Wire {
     let at = properties.begin(buffer, start + 2, end, scopes.unsubscribe)
     while (properties.next());
     if (at === end) throw protocolError('MQTT-3.10.3-2', 'an UNSUBSCRIBE without a topic filter')
-    const filters: (string | Fault)[] = []
-    for (; at < end; at = afterField(buffer, at)) {
-      const filter = readText(buffer, at, end, 'topic filter', statements5)
-      const shared = sharedFilter(filter)
-      const isNone = !isTopicFilter(filter) || (shared && 'fault' in shared)
-      filters.push(isNone ? noFilter : filter)
-    }
+    const filters: string[] = []
+    for (; at < end; at = afterField(buffer, at)) filters.push(readFilter(buffer, at, end, 'UNSUBSCRIBE'))
     return { packetId, filters }
   }
 
@@ -288,13 +287,10 @@ export class Mqtt5 implements Wire {
     return this.#answers(packetType.suback, packetId, answers)
   }
 
-  unsuback(packetId: number, answers: readonly (boolean | Fault)[]): Buffer | undefined {
+  unsuback(packetId: number, answers: readonly boolean[]): Buffer | undefined {
     const { success, noSubscriptionExisted } = reasonCode
-    return this.#answers(
-      packetType.unsuback,
-      packetId,
-      answers.map(answer => (typeof answer !== 'boolean' ? answer : answer ? success : noSubscriptionExisted)),
-    )
+    const codes = answers.map(existed => (existed ? success : noSubscriptionExisted))
+    return this.#answers(packetType.unsuback, packetId, codes)
   }
 
   /** They have one reason string for all their filters: that of the first fault. */
@@ -394,13 +390,21 @@ function readOptions(filter: string, options: number): SubscribeOption {
     noLocal,
     asPublished: (options & 8) !== 0,
     retainHandling: retainHandling as 0 | 1 | 2,
-    fault: isTopicFilter(filter) ? undefined : noFilter,
   }
 }
 
-const noFilter: Fault = {
-  code: reasonCode.topicFilterInvalid,
-  reason: 'a topic filter is not empty, + and # stand alone in a level, and # is the last one',
+/** A filter of SUBSCRIBE or UNSUBSCRIBE. A text that is no topic filter is a protocol error, as in 3.1.1. */
+function readFilter(buffer: Buffer, at: number, end: number, packet: string): string {
+  const filter = readText(buffer, at, end, 'topic filter', statements5)
+  const shared = sharedFilter(filter)
+  // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+  if (shared && 'fault' in shared)
+    throw protocolError('MQTT-4.8.2-1', `${packet} with a faulty filter: ${shared.fault}`)
+  if (isTopicFilter(filter)) return filter
+  if (filter.length === 0) throw protocolError('MQTT-4.7.3-1', `${packet} with an empty topic filter`)
+  const clause = /[^/]#|#./.test(filter) ? 'MQTT-4.7.1-1' : 'MQTT-4.7.1-2'
+  const rule = '+ and # stand alone in a level, and # is the last one'
+  throw protocolError(clause, `${packet} with a text that is no topic filter: ${rule}`)
 }
 
 function authenticationProperties({ method, data }: Authentication): Buffer[] {

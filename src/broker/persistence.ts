@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { QoS } from '../model.js'
 import type { Queued } from './delivery.js'
+import type { Retained } from './retained.js'
 import type { Session } from './session.js'
 import type { LastWill, Published } from './session-state.js'
 import type { Sessions } from './sessions.js'
@@ -252,7 +253,7 @@ function published({ topic, payload, qos, retain, clientId = '', user }: StoredP
 }
 
 /** Without what it does not have: Aedes' tests look. */
-function clientOf<T extends { clientId?: string }>({ clientId, ...message }: T) {
+function clientOf({ clientId, change: _, ...message }: Retained) {
   const said = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined))
   return clientId ? { ...said, clientId } : said
 }

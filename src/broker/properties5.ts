@@ -228,7 +228,7 @@ export class MessageReader {
   readonly #reader = new PropertyReader()
   /** What travels with it, in the order it came; undefined when it is nothing, or too large. */
   properties: Buffer | undefined
-  /** Then what comes after so much has not been looked at. */
+  /** More than `maxPropertyBytes` would travel with the message. Its other fields are as the packet has them. */
   isTooLarge = false
   /** Seconds; -1 when it has none. */
   expiry = -1
@@ -249,11 +249,6 @@ export class MessageReader {
     while (reader.next()) {
       const { id, value, from, to } = reader
       if (travels(id)) size += to - from
-      if (size > maxPropertyBytes) {
-        this.isTooLarge = true
-        reader.stop()
-        return after
-      }
       if (id === propertyId.messageExpiry) this.expiry = value
       else if (id === propertyId.topicAlias) this.alias = value
       else if (id === propertyId.willDelay) this.delay = value
@@ -261,7 +256,8 @@ export class MessageReader {
       else if (id === propertyId.subscriptionId)
         throw protocolError('MQTT-3.3.4-6', 'a PUBLISH of a client with a subscription identifier')
     }
-    if (size === 0) return after
+    this.isTooLarge = size > maxPropertyBytes
+    if (size === 0 || this.isTooLarge) return after
     // A will is kept for long, and comes once; of publishes there may be many.
     const kept = scope === scopes.will ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size)
     if (size === after - first) buffer.copy(kept, 0, first, after)

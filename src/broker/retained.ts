@@ -2,7 +2,10 @@ import { isWildcard } from '../topics.js'
 import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
 
 /** A retained message. [MQTT-3.3.1-5] */
-export type Retained = RetainedDelivery
+export interface Retained extends RetainedDelivery {
+  /** When it was retained, as a count of all messages retained until then; see {@link RetainedMessages.changes}. */
+  readonly change: number
+}
 
 interface Node {
   children: Map<string, Node> | undefined
@@ -25,6 +28,7 @@ export class RetainedMessages {
   readonly #expiring = new Set<string>()
   #swept: Iterator<string> | undefined
   #bytes = 0
+  #changes = 0
 
   /** `now`: milliseconds since the epoch. */
   constructor(now: () => number) {
@@ -40,15 +44,20 @@ export class RetainedMessages {
     return this.#bytes
   }
 
+  /** How many messages have been retained so far. A message with a higher `change` came later. */
+  get changes(): number {
+    return this.#changes
+  }
+
   get(topic: string): Retained | undefined {
     return this.#exact.get(topic)
   }
 
   /** Keeps a copy of the payload, exactly as large: what is kept for ever must not keep a network chunk. */
-  set({ topic, payload, qos, clientId, properties, expiresAt }: Retained): void {
+  set({ topic, payload, qos, clientId, properties, expiresAt }: RetainedDelivery): void {
     const known = this.#exact.get(topic)
     const kept = { payload: lasting(payload), properties: properties && lasting(properties) }
-    const message = { topic, qos, clientId, expiresAt, ...kept }
+    const message = { topic, qos, clientId, expiresAt, change: ++this.#changes, ...kept }
     this.#bytes += sizeOf(message) - (known ? sizeOf(known) : 0)
     this.#exact.set(topic, message)
     if (expiresAt === undefined) this.#expiring.delete(topic)
@@ -161,9 +170,4 @@ function* walk(
     if (isRoot && name.charCodeAt(0) === 36) continue
     yield* walk(next, levels, level === '#' ? depth : depth + 1, steps, false)
   }
-}
-
-/** Messages with their QoS lowered to `limit`. */
-export function* atMost(limit: 0 | 1 | 2, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of messages) yield message && message.qos > limit ? { ...message, qos: limit } : message
 }

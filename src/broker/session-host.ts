@@ -9,8 +9,11 @@ export interface Outlet {
   readonly roomy: boolean
   /** QoS 1 and 2 publishes the client takes without having acknowledged them. */
   readonly receiveMaximum: number
-  /** A PUBLISH of QoS 0: gone, and counted, when the outbox is full or the client does not take so large a packet. */
-  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): void
+  /**
+   * Sends a PUBLISH of QoS 0. False: it is dropped, and counted, as the outbox is full or the client does not take so
+   * large a packet.
+   */
+  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean
   /** A PUBLISH of QoS 1 or 2. False: it is larger than the client takes, and not sent. */
   publish(message: EncodedPublish, sending: Sending, dup: boolean): boolean
   /** `code` is for those who understand it. */

@@ -48,6 +48,8 @@ export class Session {
   shared: Set<Subscription> | undefined
   /** What other members of its groups have, and it is to have again should they and this process end. */
   lent: Set<Queued> | undefined
+  /** A QoS 0 delivery found no room on this connection. */
+  hasMissed = false
   /** For the emitter: which message reached it last, at which QoS, and what else its subscriptions ask for. */
   mark = 0
   best: QoS = 0
@@ -71,7 +73,7 @@ export class Session {
   #outlet: Outlet | undefined
   /** Deliveries without an acknowledgement, as the client and we allow them. */
   #window: number
-  /** Publishes sent again on this connection that count for its window. */
+  /** Deliveries that count for the window of this connection while unacknowledged ones are sent again. */
   #resent = 0
   #number = 0
   #lastId = 0
@@ -93,9 +95,24 @@ export class Session {
     this.#window = Math.min(this.#limits.window, outlet.receiveMaximum)
     this.#resent = 0
     this.absentSince = 0
+    this.hasMissed = false
     this.#resending = this.inflight.values()
     this.#held = undefined
+    this.#resendReleases(outlet)
     this.pump()
+  }
+
+  /**
+   * PUBRELs wait for no window [MQTT-3.3.4-8], so they go first. Their messages count for the receive maximum until
+   * PUBCOMP: the client may have state for each. (MQTT 5 §4.4, §4.9)
+   */
+  #resendReleases(outlet: Outlet): void {
+    for (const { released, packetId } of this.inflight.values()) {
+      if (!released) continue
+      this.#resent++
+      // A PUBREL that the journal does not have yet is sent when it has.
+      if (!this.#releasing.has(packetId)) outlet.writeAck(packetType.pubrel, packetId)
+    }
   }
 
   detach(): void {
@@ -166,7 +183,7 @@ export class Session {
   deliver(delivery: Delivery, qos: QoS, retain = false, ids?: readonly number[], group?: Group): Queued | undefined {
     const outlet = this.#outlet
     if (qos === 0) {
-      outlet?.offer(delivery.encoded, retain, ids)
+      if (outlet && !outlet.offer(delivery.encoded, retain, ids)) this.hasMissed = true
       return undefined
     }
     if (!outlet && !this.durable) return undefined
@@ -320,8 +337,6 @@ export class Session {
         this.#resent++
         this.#sendWhenNumbered(entry)
       } else if (!entry.released) this.#resendPublish(outlet, entry)
-      // PUBREL is sent when the journal has it.
-      else if (!this.#releasing.has(entry.packetId)) outlet.writeAck(packetType.pubrel, entry.packetId)
     }
     return true
   }

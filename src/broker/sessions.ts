@@ -5,7 +5,8 @@ import { Delivery, isExpired, type Queued } from './delivery.js'
 import type { QueuedIn } from './emitter.js'
 import { HandOver } from './hand-over.js'
 import { LastWills, type LastWillsOptions } from './last-wills.js'
-import { atMost, type Retained } from './retained.js'
+import type { Retained } from './retained.js'
+import { retainedFor } from './retained-offer.js'
 import { Session, spooled } from './session.js'
 import type { QueueLimits, SessionHost, Undelivered } from './session-host.js'
 import { SessionJournal } from './session-journal.js'
@@ -19,7 +20,6 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-import { reachOf } from './subscription.js'
 
 export type Dropped = Undelivered | 'sessions' | 'session_age' | 'retained'
 
@@ -373,11 +373,18 @@ export class Sessions {
     this.#durable.sent(session, entry)
   }
 
-  /** Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] */
-  offerRetained(session: Session, filter: string, qos: QoS): void {
-    const found = atMost(qos, this.#state.retainedOf(filter).search(filter))
-    const others = session.subscriptions.get(filter)?.noLocal ? notOf(session.clientId, found) : found
-    session.offerRetained(filter, reachOf(session.access, filter) === 'all' ? others : permitted(session, others))
+  /** How many messages have been retained so far, of those that the filter may match. */
+  retainedSoFar(filter: string): number {
+    return this.#state.retainedOf(filter).changes
+  }
+
+  /**
+   * Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8]
+   * `until` is what {@link retainedSoFar} was when the subscription was made: a message that was retained later has
+   * been delivered to it as any other, unless the connection had no room for it.
+   */
+  offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
+    session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until))
   }
 
   /** Lets go of what is too old. */
@@ -555,30 +562,5 @@ export class Sessions {
 
   #mark(): void {
     if (this.#state.applied > this.#marked) this.#record({ t: 'mark' })
-  }
-}
-
-/** Retained messages that may be looked at in a turn without one that may be read. */
-const lookedAt = 256
-
-/** Those of `found` that others have published. [MQTT-3.8.3-3] */
-function* notOf(clientId: string, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of found) if (message?.clientId !== clientId) yield message
-}
-
-/** Those of `found` that the session may read; undefined is a pause. */
-function* permitted<T extends { readonly topic: string }>(
-  session: Session,
-  found: Iterable<T | undefined>,
-): Generator<T | undefined> {
-  let looked = 0
-  for (const message of found) {
-    if (message === undefined || session.mayReceive(message.topic)) {
-      looked = 0
-      yield message
-    } else if (++looked === lookedAt) {
-      looked = 0
-      yield undefined
-    }
   }
 }

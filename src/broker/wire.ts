@@ -112,8 +112,6 @@ export interface SubscribeOption {
   readonly asPublished: boolean
   /** Retained messages: 0 sent, 1 sent when the subscription is new, 2 not sent. (§3.8.3.1) */
   readonly retainHandling: 0 | 1 | 2
-  /** No filter one can subscribe to: SUBACK says so, and the others hold. The versions before 5 throw instead. */
-  readonly fault?: Fault | undefined
 }
 
 export interface Subscribe {
@@ -125,8 +123,7 @@ export interface Subscribe {
 
 export interface Unsubscribe {
   readonly packetId: number
-  /** One that is no filter is its fault: UNSUBACK says so. The versions before 5 throw instead. */
-  readonly filters: readonly (string | Fault)[]
+  readonly filters: readonly string[]
 }
 
 export interface Disconnect {
@@ -172,8 +169,8 @@ export interface Wire {
   ack(type: number, packetId: number, fault: Fault): Buffer | undefined
   /** `answers` has the granted QoS or the fault of each filter, in their order. */
   suback(packetId: number, answers: readonly (QoS | Fault)[]): Buffer | undefined
-  /** Was there such a subscription? Or the fault of the filter. In their order. */
-  unsuback(packetId: number, answers: readonly (boolean | Fault)[]): Buffer | undefined
+  /** `answers` has for each filter, in their order, whether there was such a subscription. */
+  unsuback(packetId: number, answers: readonly boolean[]): Buffer | undefined
   /** Undefined when the version has no DISCONNECT of a server, or no AUTH. */
   disconnect(fault: Fault): Buffer | undefined
   auth(code: number, authentication: Authentication): Buffer | undefined

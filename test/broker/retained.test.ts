@@ -1,9 +1,10 @@
 import t from 'tap'
+import type { RetainedDelivery } from '../../src/broker/delivery.js'
 import { type Retained, RetainedMessages } from '../../src/broker/retained.js'
 import { isTopicFilter, matches } from '../../src/topics.js'
 import { Random } from '../cases/packets.js'
 
-const retained = (topic: string, text = topic): Retained => ({
+const retained = (topic: string, text = topic): RetainedDelivery => ({
   topic,
   payload: Buffer.from(text),
   qos: 1,

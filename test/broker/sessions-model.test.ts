@@ -96,9 +96,8 @@ class Model {
 
   attach(session: ModelSession, wire: Wire): void {
     session.wire = wire
-    for (const entry of session.sent) {
-      session.expected.push(entry.released ? `pubrel #${entry.packetId}` : line(entry, ' dup'))
-    }
+    for (const { released, packetId } of session.sent) if (released) session.expected.push(`pubrel #${packetId}`)
+    for (const entry of session.sent) if (!entry.released) session.expected.push(line(entry, ' dup'))
     this.pump(session)
   }
 

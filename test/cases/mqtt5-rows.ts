@@ -171,6 +171,22 @@ const malformed = 'DISCONNECT 81'
 const error = 'DISCONNECT 82'
 const either = 'DISCONNECT 8[12]'
 const deep = 'x/'.repeat(40)
+/** Texts that are no topic filters. */
+const noFilters = [
+  'a/#/b',
+  '#/a',
+  'a#',
+  'a/b+',
+  '',
+  '$share',
+  '$share/',
+  '$share/g',
+  '$share/g/',
+  '$share//a',
+  '$share/g+/a',
+  '$share/#/a',
+  '$share/g/a#',
+]
 const illFormed: readonly (readonly [name: string, bytes: Buffer, clause: string])[] = [
   ['bytes that are no UTF-8', hex('61ff'), 'MQTT-1.5.4-1'],
   ['a surrogate', hex('eda080'), 'MQTT-1.5.4-1'],
@@ -396,6 +412,29 @@ const ends: readonly Short[] = [
     error,
   ],
   ['DISCONNECT with bytes behind its end', hex('e0 03 00 00 00'), '§3.14.2', malformed],
+  ...noFilters.map((filter): Short => [`SUBSCRIBE to "${filter}"`, subscribe(filter, '01'), '§4.7, §4.8.2', error]),
+  ...noFilters.map((filter): Short => [`UNSUBSCRIBE from "${filter}"`, unsubscribe(filter), '§4.7, §4.8.2', error]),
+  [
+    'SUBSCRIBE to good and malformed filters',
+    packet(0x82, '0001', none, field('sub/a'), '01', field('sub/#/b'), '00', field('sub/c'), '02'),
+    'MQTT-4.7.1-1',
+    error,
+  ],
+  ...(['first', 'last'] as const).map((place): Short => {
+    const said = place === 'first' ? props('23 0001', tooMany.subarray(3)) : props(tooMany.subarray(3), '23 0001')
+    const both = join(publish(0, 'row/a', said), publish(1, '', props('23 0001')))
+    return [`a topic alias, ${place} in a PUBLISH that was refused, and its use`, both, '§3.3.2.3.4', error]
+  }),
+  [
+    'a topic alias that a refused PUBLISH has given to another topic, and its use',
+    join(
+      publish(0, 'row/a', props('23 0001')),
+      publish(0, 'row/b', props('23 0001', tooMany.subarray(3))),
+      publish(1, '', props('23 0001')),
+    ),
+    '§3.3.2.3.4',
+    error,
+  ],
 ]
 
 const stays: readonly Short[] = [
@@ -432,39 +471,21 @@ const stays: readonly Short[] = [
     (qos): Short => [`SUBSCRIBE QoS ${qos}`, subscribe('row/x', qos), 'MQTT-3.8.4-7', `SUBACK 1 ${qos}`],
   ),
   ['SUBSCRIBE with all options', subscribe('row/x', '2e', props('0b ffffff7f')), '§3.8.3.1', 'SUBACK 1 02'],
-  ...[
-    'a/#/b',
-    '#/a',
-    'a#',
-    'a/b+',
-    '',
-    '$share',
-    '$share/',
-    '$share/g',
-    '$share/g/',
-    '$share//a',
-    '$share/g+/a',
-    '$share/#/a',
-    '$share/g/a#',
-    deep,
-    `$share/g/${deep}`,
-    'x'.repeat(4_097),
-  ].map((filter): Short => [`filter ${filter.slice(0, 20)}`, subscribe(filter, '01'), '§4.7, §4.8.2', 'SUBACK 1 8f']),
+  ...[deep, `$share/g/${deep}`, 'x'.repeat(4_097)].map(
+    (filter): Short => [`filter ${filter.slice(0, 20)}`, subscribe(filter, '01'), '§3.9.3', 'SUBACK 1 8f'],
+  ),
   [
     'SUBSCRIBE to good and bad',
-    packet(0x82, '0001', none, field('sub/a'), '01', field('sub/#/b'), '00', field('sub/c'), '02'),
+    packet(0x82, '0001', none, field('sub/a'), '01', field(deep), '00', field('sub/c'), '02'),
     'MQTT-3.9.3-1',
     'SUBACK 1 01 8f 02',
   ],
   ['$share', subscribe('$share/g/sub/+', '01'), '§4.8.2', 'SUBACK 1 01'],
   ['UNSUBSCRIBE from what is not there', unsubscribe('row/none'), '§3.11.3', 'UNSUBACK 1 11'],
-  ...['', 'a/#/b', 'a+', '$share', '$share/g', '$share/g/a#'].map(
-    (filter): Short => [`UNSUBSCRIBE from "${filter}"`, unsubscribe(filter), '§3.11.3', 'UNSUBACK 1 8f'],
-  ),
   ...([1, 2] as const).map((qos): Short => {
-    const said = props(tooMany.subarray(3), '23 0001')
+    const said = props('23 0001', tooMany.subarray(3))
     const answer = `PUB${qos === 1 ? 'ACK' : 'REC'} 1 97`
-    return [`PUBLISH QoS ${qos} with too many properties before its alias`, publish(qos, '', said), '§4.9', answer]
+    return [`PUBLISH QoS ${qos} with an alias and too many properties`, publish(qos, 'row/a', said), '§4.9', answer]
   }),
   [
     'SUBSCRIBE, and UNSUBSCRIBE from that and another',

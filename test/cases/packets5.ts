@@ -211,8 +211,7 @@ export function somePacket5(random: Random, method: string): Packet5 {
           return { topic: filter, qos, nl: noLocal, rap: asPublished, rh: retainHandling }
         }),
       })
-      const meant = subscriptions.map(one => ({ ...one, fault: undefined }))
-      return { bytes, meant: { type: packetType.subscribe, packetId, id, subscriptions: meant } }
+      return { bytes, meant: { type: packetType.subscribe, packetId, id, subscriptions } }
     }
     case 1: {
       const filters = Array.from({ length: 1 + random.below(4) }, () => random.pick(['a', '#', someTopic(random)]))
@@ -419,7 +418,8 @@ export const laterFaults: readonly Row[] = [
   ['SUBSCRIBE with an identifier cut', subscribe(properties('0b 80'), text('a'), '00'), 0x81, '1.5.5'],
   ['SUBSCRIBE with a spare byte of identifier', subscribe(properties('0b 8100'), text('a'), '00'), 0x81, '1.5.5-1'],
   ['SUBSCRIBE with a reason', subscribe(properties('1f', text('a')), text('a'), '00'), 0x81, '2.2.2.2'],
-  ['SUBSCRIBE with No Local, shared by nobody', subscribe(none, text('$share'), '04'), 0x82, '3.8.3-4'],
+  ['SUBSCRIBE with No Local, shared', subscribe(none, text('$share/g/a'), '04'), 0x82, '3.8.3-4'],
+  ['SUBSCRIBE to $share alone', subscribe(none, text('$share'), '00'), 0x82, '4.8.2-1'],
   ['SUBSCRIBE with too many properties', subscribe(tooMany, text('a'), '00'), 0x97, 'limit'],
   ['UNSUBSCRIBE with too many properties', packet(0xa2, '0001', tooMany, text('a')), 0x97, 'limit'],
   ['UNSUBSCRIBE with flags', packet(0xa0, '0001 00', text('a')), 0x81, '3.10.1-1'],

@@ -84,8 +84,13 @@ export class Wire implements Outlet {
 
   receiveMaximum = 65_535
 
-  offer(encoded: EncodedPublish, retain: boolean): void {
+  /** QoS 0 finds no room. */
+  isFull = false
+
+  offer(encoded: EncodedPublish, retain: boolean): boolean {
+    if (this.isFull) return false
     this.#read(Buffer.concat(mqtt311.publish(encoded, { qos: 0, packetId: 0, retain, ids: undefined }, false)))
+    return true
   }
 
   publish(encoded: EncodedPublish, sending: Sending, dup: boolean): boolean {
@@ -142,9 +147,11 @@ export function present(
   clientId: string,
   subscriptions: Readonly<Record<string, 0 | 1 | 2>> = {},
   clean = false,
+  receiveMaximum = 65_535,
 ): { session: Session; wire: Wire } {
   const { session } = sessions.open(clientId, clean ? passing : kept)
   const wire = new Wire()
+  wire.receiveMaximum = receiveMaximum
   session.attach(wire)
   for (const [filter, qos] of Object.entries(subscriptions)) sessions.subscribe(session, { filter, qos })
   return { session, wire }

@@ -1,0 +1,59 @@
+import type { QoS } from '../model.js'
+import type { Retained, RetainedMessages } from './retained.js'
+import type { Session } from './session.js'
+import { reachOf } from './subscription.js'
+
+/**
+ * The retained messages that a new subscription is sent, at the lower QoS, looked up one by one; undefined is a pause.
+ * `until` is how many had been retained when the subscription was made.
+ */
+export function retainedFor(
+  session: Session,
+  filter: string,
+  qos: QoS,
+  retained: RetainedMessages,
+  until: number,
+): Iterable<Retained | undefined> {
+  const found = atMost(qos, undelivered(session, until, retained.search(filter)))
+  const others = session.subscriptions.get(filter)?.noLocal ? notOf(session.clientId, found) : found
+  return reachOf(session.access, filter) === 'all' ? others : permitted(session, others)
+}
+
+/** Retained messages that may be looked at in a turn without one that may be read. */
+const lookedAt = 256
+
+/** Those of `found` that the session did not get when they were published: by then `until` had been retained. */
+function* undelivered(
+  session: Session,
+  until: number,
+  found: Iterable<Retained | undefined>,
+): Generator<Retained | undefined> {
+  for (const message of found) if (!message || message.change <= until || session.hasMissed) yield message
+}
+
+/** Those of `found` that others have published. [MQTT-3.8.3-3] */
+function* notOf(clientId: string, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
+  for (const message of found) if (message?.clientId !== clientId) yield message
+}
+
+/** Those of `found` that the session may read; undefined is a pause. */
+function* permitted<T extends { readonly topic: string }>(
+  session: Session,
+  found: Iterable<T | undefined>,
+): Generator<T | undefined> {
+  let looked = 0
+  for (const message of found) {
+    if (message === undefined || session.mayReceive(message.topic)) {
+      looked = 0
+      yield message
+    } else if (++looked === lookedAt) {
+      looked = 0
+      yield undefined
+    }
+  }
+}
+
+/** Messages with their QoS lowered to `limit`. */
+function* atMost(limit: QoS, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
+  for (const message of messages) yield message && message.qos > limit ? { ...message, qos: limit } : message
+}
