@@ -56,6 +56,8 @@ const readArguments = (own: ReturnType<typeof userFlags>) =>
   })
 
 async function main(): Promise<void> {
+  // Messages, keys and passwords are in what is written: no file is for other users of the machine.
+  process.umask(0o077)
   // It has flags of its own, and asks for no settings.
   const [, , first, ...others] = process.argv
   if (first === 'cert' && !others.includes('--help')) return certify(others, terminal)

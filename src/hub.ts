@@ -59,7 +59,7 @@ const now = () => Date.now() * 1_000
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
-  const lock = new DataDirLock(dir)
+  const lock = new DataDirLock({ dir, warn: sentence => log.warn(sentence), lost: error => fail(error) })
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), now: () => Date.now(), log }) : undefined
   const secure = tls ? 's' : ''
   const hostInUrl = settings.host.includes(':') ? `[${settings.host}]` : settings.host

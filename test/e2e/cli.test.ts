@@ -1,4 +1,4 @@
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -60,18 +60,46 @@ t.test('a very long data directory works, and is locked too', async t => {
   t.equal(await hub.stop(), 0)
 })
 
-t.test('a data directory that the hub makes is its own alone; one that is there keeps its mode', async t => {
+t.test('a data directory and all files in it are for the hub alone, whatever the umask', async t => {
+  const umask = process.umask(0)
+  t.teardown(() => process.umask(umask))
   const modeOf = (path: string) => statSync(path).mode & 0o777
   const above = join(await tempDir(), 'above')
   const hub = await startHub(t, {}, join(above, 'data'))
   t.equal(modeOf(join(above, 'data')), 0o700)
-  t.equal(modeOf(above), 0o777 & ~process.umask(), 'what is above it may be of others too')
+  const client = await connectMqtt(t, hub.mqttUrl, { clientId: 'kept', clean: false })
+  await client.subscribeAsync('#', { qos: 1 })
+  await client.publishAsync('a', '{"value":1}', { qos: 1, retain: true })
+  await client.publishAsync('b', 'no number {', { qos: 1 })
+  const filesOf = (dir: string): string[] =>
+    readdirSync(dir, { withFileTypes: true }).flatMap(entry =>
+      entry.isDirectory() ? filesOf(join(dir, entry.name)) : [join(dir, entry.name)],
+    )
+  await eventually(() => readdirSync(join(above, 'data', 'dead')).length > 0, 'a dead letter')
   t.equal(await hub.stop(), 0)
+  const files = filesOf(join(above, 'data'))
+  t.ok(files.length > 6, files.join(' '))
+  t.same(
+    files.filter(path => (modeOf(path) & 0o077) !== 0),
+    [],
+  )
   const given = join(above, 'given')
-  mkdirSync(given, { mode: 0o750 })
+  mkdirSync(given, { mode: 0o755 })
   const other = await startHub(t, {}, given)
-  t.equal(modeOf(given), 0o750 & ~process.umask())
+  t.equal(modeOf(given), 0o700, 'one that was there, too')
   t.equal(await other.stop(), 0)
+})
+
+t.test('a data directory that other users may write is refused, with what to do', async t => {
+  const dir = join(await tempDir(), 'open')
+  mkdirSync(dir)
+  chmodSync(dir, 0o777)
+  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir])
+  t.equal(await run.exited, 1)
+  t.match(
+    run.stderr(),
+    /^telehub: data\.dir: .* may be written by other users \(mode 777\).*; chmod 700 it, or choose another/,
+  )
 })
 
 t.test('a data directory that cannot be is said so', async t => {
@@ -79,7 +107,7 @@ t.test('a data directory that cannot be is said so', async t => {
   writeFileSync(file, '')
   const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', join(file, 'data')])
   t.equal(await run.exited, 1)
-  t.match(run.stderr(), /^telehub: data\.dir: cannot write to .*: ENOTDIR.*\n$/)
+  t.match(run.stderr(), /^telehub: data\.dir: cannot use .*: ENOTDIR.*\n$/)
 })
 
 t.test('all wrong settings at once, each with what is allowed; unknown commands too', async t => {

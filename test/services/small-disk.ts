@@ -19,7 +19,7 @@ export async function smallDisk(
 ): Promise<SmallDisk | undefined> {
   const dir = await tempDir()
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'telehub-test', dir], { stdio: 'ignore' })
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700`, 'telehub-test', dir], { stdio: 'ignore' })
   } catch {
     return undefined
   }
