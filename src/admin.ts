@@ -38,6 +38,7 @@ export const adminFlags = {
   from: { type: 'string' },
   to: { type: 'string' },
   limit: { type: 'string' },
+  hash: { type: 'string' },
 } as const
 
 export type AdminFlags = { readonly [name in keyof typeof adminFlags]?: string | boolean | undefined }

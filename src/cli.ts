@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } from './admin.js'
 import { readUsers } from './auth/users.js'
 import { certificatesHelp, certify } from './certificates.js'
+import { type AuditFlags, audit, auditHelp } from './cli/audit.js'
 import { checkHealth, healthcheckHelp } from './cli/healthcheck.js'
 import { loadSettings, type Settings, settingKeys, settingsHelp } from './config.js'
 import { describe, HubError, systemCode } from './errors.js'
@@ -22,6 +23,7 @@ const help = () => `telehub: every message is on disk before it is acknowledged
 ${healthcheckHelp}
 ${certificatesHelp}
 ${adminHelp}
+${auditHelp}
 ${userHelp}
   telehub --version
 
@@ -68,13 +70,15 @@ async function main(): Promise<void> {
   if (wantsHelp) return void process.stdout.write(help())
   if (wantsVersion) return void process.stdout.write(`${version}\n`)
   const isUsers = isUserCommand(command)
-  if (!isUsers && !['start', 'check', 'healthcheck', 'process', 'spool', 'dead'].includes(command)) {
+  if (!isUsers && !['start', 'check', 'healthcheck', 'process', 'spool', 'dead', 'audit'].includes(command)) {
     throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
   }
   const isAdmin = command === 'spool' || command === 'dead'
+  const isAudit = command === 'audit'
   const of = (isOne: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))
-  const isFlag = (name: string) => (isAdmin || isUsers) && Object.hasOwn(isUsers ? ownFlags : adminFlags, name)
+  const isFlag = (name: string) =>
+    (isAdmin || isAudit || isUsers) && Object.hasOwn(isUsers ? ownFlags : adminFlags, name)
   const { TELEHUB_KEY: environmentKey, ...environment } = process.env
   const settings = loadSettings({
     flags: of(name => !isFlag(name)),
@@ -86,6 +90,10 @@ async function main(): Promise<void> {
     const url = typeof given.url === 'string' ? given.url : callable(urlOf(settings))
     const key = typeof given.key === 'string' ? given.key : environmentKey || localKey(settings['data.dir'], url)
     process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, { url, key }, terminal)
+    return
+  }
+  if (isAudit) {
+    process.exitCode = await audit(positionals, of(isFlag) as AuditFlags, settings['data.dir'], terminal.out)
     return
   }
   if (isUsers) {

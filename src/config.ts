@@ -158,6 +158,11 @@ const table = {
     'Failed attempts a minute of one address with one name; the next ones are refused unheard.',
   ),
   'auth.login': row(duration, 30 * 864e5, 'How long the login of a browser lasts without use.'),
+  'audit.limit': row(
+    size(100_000),
+    64e6,
+    'Bytes of the audit log in data.dir/audit (who came in, was refused, changed something); past it the oldest file goes.',
+  ),
   'spool.fsync': row(
     oneOf('group', 'interval'),
     'group',

@@ -20,6 +20,9 @@ import { startParts } from './lifecycle.js'
 import { DataDirLock } from './lock.js'
 import type { Log } from './log.js'
 import { increment, Metrics } from './metrics.js'
+import { Audit } from './observe/audit.js'
+import { auditDir } from './observe/audit-chain.js'
+import { AuditLog } from './observe/audit-log.js'
 import { Incidents } from './observe/incidents.js'
 import { ProcessorThread } from './processor-thread.js'
 import { Spool } from './queue/spool.js'
@@ -74,6 +77,15 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     log,
   })
 
+  const auditLog = new AuditLog({
+    dir: auditDir(dir),
+    limitBytes: settings['audit.limit'],
+    now: () => Date.now(),
+    incidents,
+    log,
+  })
+  const audit = new Audit({ append: event => auditLog.append(event), now: () => Date.now() })
+
   const metrics = new Metrics({
     clients: () => broker.clients,
     connections: () => connections.count,
@@ -85,6 +97,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     spoolBytes: () => spool.bytes,
     alarms: () => alarms.list(),
     incidents: () => incidents.list(),
+    audit: () => auditLog,
     processor: async () => {
       const { sheet, ...numbers } = await processor.call('status', undefined)
       const { since, reasons, ...balance } = sheet
@@ -152,6 +165,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       broker.reconsider()
       processor.tell('shares', authority.shares)
     },
+    audit,
     log,
   })
 
@@ -325,6 +339,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     upgrade: (request, socket, head) => listeners.upgrade(request, socket, head),
     listenError,
     warn: sentence => log.warn(sentence),
+    info: sentence => log.info(sentence),
+    counted: reason => increment(metrics.refused, reason),
+    audit,
   })
 
   const alarms = new Alarms({
@@ -351,6 +368,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
         return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
       },
       certificate: () => tls?.warning(),
+      audit: () => auditLog.failure && `the audit log cannot be written: ${auditLog.failure}; make room on the disk`,
     },
     everyMs: 2_000,
     log,
@@ -360,6 +378,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...(tls ? [tls] : []),
     lock,
     identity,
+    auditLog,
+    audit,
     adminKey,
     logins,
     known,
@@ -374,12 +394,16 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     connections,
     listeners,
   ])
+  audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {
     mqttUrl: listeners.mqttPort === undefined ? undefined : `mqtt://${hostInUrl}:${listeners.mqttPort}`,
     mqttsUrl: listeners.mqttsPort === undefined ? undefined : `mqtts://${hostInUrl}:${listeners.mqttsPort}`,
     httpUrl: `http${secure}://${hostInUrl}:${http.port}`,
     webSocketUrl: `ws${secure}://${hostInUrl}:${http.port}/mqtt`,
-    stop: () => stop(settings['shutdown.timeout']),
+    stop: () => {
+      audit.record({ event: 'hub', result: 'stopping' })
+      return stop(settings['shutdown.timeout'])
+    },
     failed,
   }
 }

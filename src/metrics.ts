@@ -17,6 +17,7 @@ export interface Gauges {
     readonly count: number
     readonly lost: { readonly messages: number }
   }[]
+  readonly audit: () => { readonly lines: number; readonly lost: number }
   readonly processor: () => Promise<ProcessorNumbers>
 }
 
@@ -130,6 +131,8 @@ export class Metrics {
     counter('telehub_points_total', 'Points written to the store', () => this.points)
     byReason('telehub_refused_total', 'What was refused, by reason', this.refused)
     byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
+    counter('telehub_audit_lines_total', 'Lines written to the audit log', () => gauges.audit().lines)
+    counter('telehub_audit_lost_total', 'Events the audit log could not take', () => gauges.audit().lost)
     gauge('telehub_clients', 'MQTT clients connected', gauges.clients)
     gauge('telehub_connections', 'Connections open to the MQTT listeners', gauges.connections)
     gauge('telehub_sessions', 'Sessions that outlive their connection', gauges.sessions)

@@ -52,6 +52,7 @@ const ground = [
   'auth/scram.ts',
   'auth/sources.ts',
   'auth/user-shares.ts',
+  'auth/user-changes.ts',
   'auth/users-file.ts',
   'auth/users-thread.ts',
   'auth/users.ts',
@@ -88,7 +89,15 @@ const ground = [
 ]
 /** The composition: the only files that know two technologies. */
 const composition = ['hub.ts', 'processing.ts', 'processor-thread.ts']
-const entries = ['admin.ts', 'certificates.ts', 'cli.ts', 'cli/healthcheck.ts', 'thread.ts', 'user-admin.ts']
+const entries = [
+  'admin.ts',
+  'certificates.ts',
+  'cli.ts',
+  'cli/audit.ts',
+  'cli/healthcheck.ts',
+  'thread.ts',
+  'user-admin.ts',
+]
 const ports = ['queue/queue.ts', 'store/store.ts']
 const stages = ['broker', 'ingest', 'process', 'push', 'http']
 /** Files of an adapter's folder that serve its adapters alone. */

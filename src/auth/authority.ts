@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
 import type { Part } from '../lifecycle.js'
+import type { Auditor } from '../observe/audit.js'
 import { WatchedFiles } from '../watch.js'
 import { Attempts } from './attempts.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
@@ -13,6 +14,7 @@ import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
 import { Access, type Reads, type Rule, readsByClient } from './rules.js'
 import { Challenge, nobodysScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
 import { type KnownSources, sourceOf } from './sources.js'
+import { userChanges } from './user-changes.js'
 import type { UserShares } from './user-shares.js'
 import { type Kind, parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
@@ -80,6 +82,8 @@ export interface AuthorityOptions {
   readonly now: () => number
   /** Users or their rights have changed, or a login has ended: what was granted is to be asked for again. */
   readonly changed: () => void
+  /** Is told which users a changed file has changed. */
+  readonly audit?: Pick<Auditor, 'record'>
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
 }
 
@@ -91,6 +95,9 @@ const nobodysHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
 
 /** A change is seen in twice this time, in milliseconds. */
 const watchMs = 250
+
+/** Users of one change of the file that get a line each in the audit log. */
+const toldChanges = 200
 
 /** Of one address, whatever the names: so many times what one name may fail. */
 const namesOfAddress = 50
@@ -462,14 +469,24 @@ export class Authority implements Part {
         // An editor may write an empty file first; who means it can stop the hub.
         if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it holds no users')
         if (this.#stopped) return
+        const changes = userChanges(this.#users, users)
         this.#take(users)
         log.info(`auth.file: ${file} has changed, and holds from now on: ${users.users.size} users`)
+        this.#tell(changes)
         changed()
       } catch (error) {
         log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
       }
     })
     return this.#reloading
+  }
+
+  #tell(changes: readonly string[]): void {
+    const { audit, file } = this.#options
+    const more = changes.length - toldChanges
+    for (const what of changes.slice(0, toldChanges)) audit?.record({ event: 'users', result: 'ok', via: 'file', what })
+    const what = `${more} more changes of ${file}`
+    if (more > 0) audit?.record({ event: 'users', result: 'ok', via: 'file', what, count: more })
   }
 
   #take(users: Users): void {

@@ -3,10 +3,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ReadRules } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import { type JobProgress, parseSeriesKey } from '../model.js'
+import type { Auditor } from '../observe/audit.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Aggregate, aggregates, type HistoryQuery } from '../store/store.js'
 import { hubTopics, isTopicFilter } from '../topics.js'
-import { type Caller, type Guard, readRulesOf } from './guard.js'
+import { type Caller, callerName, type Guard, readRulesOf } from './guard.js'
+import { RequestRefused } from './refusals.js'
 
 /** What the API asks of the hub. Bytes are JSON, made elsewhere. With `rules` only what they let be read is in it. */
 export interface Api {
@@ -101,11 +103,20 @@ function filterOf({ id, reason, device, from, to }: LetterParameters): DeadLette
   return { id, reason, clientId: device, from: micros(from), to: micros(to) }
 }
 
+const jobNames = {
+  replay: 'replay of dead letters',
+  drop: 'drop of dead letters',
+  past: 'replay of the spool',
+} as const satisfies Record<Job['kind'], string>
+
 /** How often a job says how far it is. */
 const progressEveryMs = 250
 
 /** The route table. What a route does not say in `config.allow` is for those who may read. */
-export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api; guard: Guard }): Promise<void> {
+export async function apiRoutes(
+  app: FastifyInstance,
+  { api, guard, audit }: { api: Api; guard: Guard; audit: Auditor },
+): Promise<void> {
   const hide = { schema: { hide: true } }
   const unasked = { ...hide, config: { allow: 'anyone' } } as const
   app.get('/healthz', unasked, async () => ({ healthy: true }))
@@ -126,7 +137,11 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
     // What it depends on, and where that is, is nothing for strangers.
     const isKnown = await guard.identify(request).then(
       ({ kind }) => kind !== 'device',
-      () => false,
+      (error: unknown) => {
+        // A wrong key counts here too; a caller who shows none is answered.
+        if (error instanceof RequestRefused) guard.report(request.raw, error.httpStatus, error)
+        return false
+      },
     )
     return reply.code(ready ? 200 : 503).send(isKnown ? answer : { ready })
   })
@@ -195,12 +210,12 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
           body: { type: 'object', additionalProperties: false, properties: { ...letterFilter, all: { const: true } } },
         },
       },
-      ({ body }, reply) => {
-        const { all, ...filter } = body
+      (request, reply) => {
+        const { all, ...filter } = request.body
         if (!all && Object.keys(filter).length === 0) {
           throw new HubError('bad_request', 'which ones? Allowed are id, reason, device, from and to, or all: true')
         }
-        return runJob(reply, { kind, filter: filterOf(filter) })
+        return runJob(request, reply, { kind, filter: filterOf(filter) })
       },
     )
   }
@@ -265,13 +280,21 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
         throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
       }
       const past = { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
-      return runJob(reply, { kind: 'past', past })
+      return runJob(request, reply, { kind: 'past', past })
     },
   )
 
   /** Sends a line of JSON a while, so that whoever waits sees that it goes on; who goes away ends it. */
-  async function runJob(reply: FastifyReply, job: Job): Promise<FastifyReply> {
+  async function runJob(request: FastifyRequest, reply: FastifyReply, job: Job): Promise<FastifyReply> {
     const number = await api.begin(job)
+    const who = {
+      event: 'change',
+      user: callerName(request.caller as Caller),
+      address: guard.address(request.raw),
+      via: 'http',
+      what: jobNames[job.kind],
+    } as const
+    audit.record({ ...who, result: 'begun', detail: JSON.stringify(request.body) })
     let gone = false
     const { raw } = reply.hijack()
     const leave = () => {
@@ -290,8 +313,12 @@ export async function apiRoutes(app: FastifyInstance, { api, guard }: { api: Api
         await sleep(pause)
       }
     } catch (error) {
-      raw.write(`${JSON.stringify({ ...last, finished: true, error: describe(error) })}\n`)
+      last = { ...last, finished: true, error: describe(error) }
+      raw.write(`${JSON.stringify(last)}\n`)
     }
+    const { done, stored, dropped, kept, error } = last
+    const detail = `${done} done, ${stored} stored, ${dropped} dropped, ${kept} kept${error ? `: ${error}` : ''}`
+    audit.record({ ...who, result: error ? 'failed' : gone ? 'given up' : 'ok', detail })
     raw.end()
     return reply
   }

@@ -8,6 +8,7 @@ import type { Access, ReadRules } from '../auth/rules.js'
 import type { Kind } from '../auth/users.js'
 import { HubError } from '../errors.js'
 import { clientAddress, isOwnPage, Networks, plainAddress } from '../proxy.js'
+import { type Refusals, RequestRefused } from './refusals.js'
 
 /** What is asked of the authority here. */
 export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
@@ -24,6 +25,7 @@ export interface GuardOptions {
   readonly anonymous: boolean
   readonly logins: Logins
   readonly adminKey: string
+  readonly refusals: Refusals
 }
 
 /** What a route is for: `read` when it does not say. */
@@ -93,8 +95,10 @@ export class Guard {
     const { allow = 'read', isPage } = request.routeOptions.config ?? {}
     const ambiguous = hostHeaderFault(request.raw)
     if (ambiguous) throw new HubError('bad_request', ambiguous)
-    const fault = this.hostFault(request.raw) ?? this.#crossSiteFault(request)
-    if (fault) throw new HubError('forbidden', fault)
+    const foreign = this.hostFault(request.raw)
+    if (foreign) throw new RequestRefused('host', 'forbidden', foreign)
+    const fault = this.#crossSiteFault(request)
+    if (fault) throw new RequestRefused('cross_site', 'forbidden', fault)
     if (allow === 'anyone') return undefined
     const isRead = request.method === 'GET' || request.method === 'HEAD'
     request.caller = await this.identify(request).catch((error: unknown) => {
@@ -116,11 +120,12 @@ export class Guard {
     const caller =
       authorization === undefined ? await this.#unasked(request) : await this.#keyed(request, authorization)
     if (caller) return caller
-    throw new HubError(
-      'unauthorized',
-      'this hub wants to know who asks: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
-        'HTTP Basic is not supported',
-    )
+    throw authorization === undefined ? new HubError('unauthorized', whoAsks) : wrongKey('it is no API key')
+  }
+
+  /** Counts a refusal, and tells the logs. */
+  report(request: IncomingMessage, status: number, error: Error): void {
+    this.#options.refusals.report(request, this.address(request), status, error)
   }
 
   /** Of the cookie of the request. A login from before its user's password was changed ends here. */
@@ -209,7 +214,9 @@ export class Guard {
     if (isEqual(key, this.#options.adminKey)) return keyHolder
     // The tokens of pages are for MQTT alone.
     if (!/^thk_\w+_[\w-]+$/.test(key) || key.length > 200) return undefined
-    return this.#callerOf(await this.authenticate(request, { username: '', password: key }))
+    const verdict = await this.authenticate(request, { username: '', password: key })
+    if ('refused' in verdict && verdict.refused === 'bad_credentials') throw wrongKey(verdict.why)
+    return this.#callerOf(verdict)
   }
 
   #callerOf(verdict: Verdict): Caller | undefined {
@@ -235,6 +242,19 @@ export class Guard {
   #isProxy(address: string | undefined): boolean {
     return this.#proxies.has(plainAddress(address) ?? '')
   }
+}
+
+const whoAsks =
+  'this hub wants to know who asks: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
+  'HTTP Basic is not supported'
+
+function wrongKey(detail: string): HubError {
+  return new RequestRefused('key', 'unauthorized', whoAsks, { detail })
+}
+
+/** Who asks, for the audit log. */
+export function callerName({ user, anonymous }: Caller): string {
+  return user || (anonymous ? 'anyone' : 'admin.key')
 }
 
 /**

@@ -6,11 +6,13 @@ import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
+import type { Auditor } from '../observe/audit.js'
 import type { Tls } from '../tls.js'
 import { type Api, apiRoutes } from './api.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import { pages, pageTexts } from './pages.js'
+import { Refusals, RequestRefused } from './refusals.js'
 import { type Paired, sessionRoutes } from './session.js'
 
 export interface HttpOptions {
@@ -37,6 +39,10 @@ export interface HttpOptions {
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
   readonly warn: (sentence: string) => void
+  readonly info: (sentence: string) => void
+  /** A refusal, for the counters. */
+  readonly counted: (reason: string) => void
+  readonly audit: Auditor
 }
 
 /** The largest body that anybody has a use for is a filter of dead letters. */
@@ -61,7 +67,9 @@ export class HttpServer {
   async start(): Promise<void> {
     const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
     const hstsMs = tls ? this.#options.hstsMs : 0
-    const guard = new Guard({ ...this.#options, origins: api.origins })
+    const { audit } = this.#options
+    const refusals = new Refusals(this.#options)
+    const guard = new Guard({ ...this.#options, origins: api.origins, refusals })
     const headersFor = securityHeaders(pageTexts(), hstsMs)
     // On the answer itself: so they are there whoever writes it.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
@@ -78,20 +86,22 @@ export class HttpServer {
       routerOptions: { maxParamLength: 2_000 },
       clientErrorHandler: (error, socket) => {
         const [status, message] = malformed[error.code] ?? ['400 Bad Request', 'this is no HTTP request']
-        if (error.code !== 'ECONNRESET')
-          refuse(socket, status, { error: 'bad_request', message }, headersFor(undefined))
-        else socket.destroy()
+        if (error.code === 'ECONNRESET') return void socket.destroy()
+        refusals.count(error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'timeout' : 'malformed')
+        refuse(socket, status, { error: 'bad_request', message }, headersFor(undefined))
       },
       frameworkErrors: (error, request, reply: FastifyReply) => {
         secureAnswer(reply, request.headers.host)
+        refusals.count('bad_request')
         void reply.code(error.statusCode ?? 400).send({ error: 'bad_request', message: error.message })
       },
     })
     this.#app = app
-    app.setErrorHandler((error, _request, reply) => {
+    app.setErrorHandler((error, request, reply) => {
       const hubError = error instanceof HubError ? error : undefined
       const status = hubError?.httpStatus ?? (error as { statusCode?: number }).statusCode ?? 500
       if (status >= 500 && !hubError) warn(`http: ${describe(error)}`)
+      if (status >= 400 && status < 500 && error instanceof Error) guard.report(request.raw, status, error)
       if (status === 401) reply.header('www-authenticate', 'Bearer realm="telehub"')
       if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
       void reply.code(status).send({
@@ -100,6 +110,7 @@ export class HttpServer {
       })
     })
     app.setNotFoundHandler((request, reply) => {
+      refusals.count('not_found')
       void reply.code(404).send({ error: 'not_found', message: `there is nothing at ${request.method} ${request.url}` })
     })
     // A page of another site may send what a form can send: not JSON, and not without saying where it comes from.
@@ -116,15 +127,18 @@ export class HttpServer {
         security: guard.open ? [] : Object.keys(securitySchemes).map(name => ({ [name]: [] })),
       },
     })
-    await app.register(apiRoutes, { api, guard })
-    await app.register(sessionRoutes, { guard, authority, logins, redeem, now: () => api.now() / 1_000 })
+    await app.register(apiRoutes, { api, guard, audit })
+    await app.register(sessionRoutes, { guard, authority, logins, redeem, audit, now: () => api.now() / 1_000 })
     await app.register(async app => pages(app, guard))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       const ambiguous = hostHeaderFault(request)
       const fault = ambiguous ?? guard.hostFault(request)
       const [status, error] = ambiguous ? ['400 Bad Request', 'bad_request'] : ['403 Forbidden', 'forbidden']
-      if (fault) refuse(socket, status, { error, message: fault }, headersFor(undefined))
-      else upgrade(request, socket, head)
+      if (fault) {
+        const refused = ambiguous ? new HubError('bad_request', fault) : new RequestRefused('host', 'forbidden', fault)
+        guard.report(request, refused.httpStatus, refused)
+        refuse(socket, status, { error, message: fault }, headersFor(undefined))
+      } else upgrade(request, socket, head)
     })
     tls?.onChange(() => (app.server as HttpsServer).setSecureContext(tls.context))
     try {

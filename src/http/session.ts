@@ -4,7 +4,9 @@ import type { Logins } from '../auth/logins.js'
 import { sourceOf } from '../auth/sources.js'
 import { plainPairingCode } from '../auth/users.js'
 import { HubError } from '../errors.js'
+import type { Auditor } from '../observe/audit.js'
 import { type AuthorityPort, type Caller, type Guard, mayLogIn, tooMany } from './guard.js'
+import { RequestRefused } from './refusals.js'
 
 /** What a device becomes by its pairing code. */
 export interface Paired {
@@ -27,6 +29,7 @@ export interface SessionOptions {
   readonly redeem: (code: string) => Promise<Paired | undefined>
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  readonly audit: Auditor
 }
 
 /**
@@ -43,7 +46,7 @@ const maxPassword = 1_024
 
 /** Sign in, sign out, who am I, a password for MQTT, and pairing. */
 export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
-  const { guard, authority, logins, redeem, now } = options
+  const { guard, authority, logins, redeem, now, audit } = options
   const attempts = new Attempts(pairingAttempts)
 
   // No body is an answer too: whoever signs out has nothing to say.
@@ -76,13 +79,15 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     async (request, reply) => {
       if (guard.open || !authority) throw new HubError('bad_request', 'this hub asks nobody who they are (auth.file)')
       const { user: name, password } = request.body
-      const wrong = () => new HubError('unauthorized', 'the name or the password is wrong')
+      const wrong = (detail: string) =>
+        new RequestRefused('password', 'unauthorized', 'the name or the password is wrong', { user: name, detail })
       // A key or a token must not become a login that outlives it.
-      if (/^th[akt]_/.test(password)) throw wrong()
+      if (/^th[akt]_/.test(password)) throw wrong('a key or a token in the place of the password')
       const verdict = await guard.authenticate(request, { username: name, password })
       if ('refused' in verdict && verdict.refused === 'busy') throw tooMany(verdict.retryAfterMs)
       // What was checked must be what is in the file now: the check takes a while.
-      if ('refused' in verdict || verdict.user !== name || !verdict.isValid()) throw wrong()
+      if ('refused' in verdict) throw wrong(verdict.why)
+      if (verdict.user !== name || !verdict.isValid()) throw wrong('the users file has changed meanwhile')
       if (!mayLogIn(verdict.kind)) {
         throw new HubError('forbidden', `user ${name} is a ${verdict.kind}; dashboards and admins may sign in here`)
       }
@@ -90,6 +95,8 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const before = guard.loginOf(request)?.login
       if (before) logins.end(before)
       const { cookie, expires } = logins.begin(name, verdict.stamp)
+      const address = guard.address(request.raw)
+      audit.repeated({ event: 'login', result: 'ok', user: name, address, via: 'http', detail: `a ${verdict.kind}` })
       guard.setCookie(request, reply, cookie, expires - now())
       return reply.code(204).send()
     },
@@ -99,8 +106,12 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     '/api/logout',
     { bodyLimit, config: { allow: 'anyone' }, schema: { summary: 'Ends the login of the cookie', security: [] } },
     async (request, reply) => {
-      const login = guard.loginOf(request)?.login
-      if (login) logins.end(login)
+      const { login, user } = guard.loginOf(request) ?? {}
+      const address = guard.address(request.raw)
+      if (login) {
+        logins.end(login)
+        audit.repeated({ event: 'logout', result: 'ok', user, address, via: 'http' })
+      }
       guard.setCookie(request, reply, undefined)
       return reply.code(204).send()
     },
@@ -154,15 +165,23 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       },
     },
     async request => {
-      const wait = attempts.take(sourceOf(guard.address(request.raw)), now())
+      const address = guard.address(request.raw)
+      const wait = attempts.take(sourceOf(address), now())
       if (wait > 0) throw tooMany(wait)
       const code = plainPairingCode(request.body.code)
-      const paired = code.length === 12 ? await redeem(code) : undefined
-      if (paired) return paired
-      throw new HubError(
-        'forbidden',
-        'this code is wrong, used, or older than ten minutes; telehub device pair makes a new one',
-      )
+      const paired = code.length === 12 ? await redeem(code).catch(asWrongCode) : undefined
+      if (!paired) throw wrongCode('it is no code of 12 characters, or there is none such')
+      audit.record({ event: 'pairing', result: 'ok', user: paired.user, address, via: 'http' })
+      return paired
     },
   )
+}
+
+function wrongCode(detail: string): HubError {
+  const message = 'this code is wrong, used, or older than ten minutes; telehub device pair makes a new one'
+  return new RequestRefused('pairing', 'forbidden', message, { detail })
+}
+
+function asWrongCode(error: unknown): never {
+  throw error instanceof HubError && error.code === 'forbidden' ? wrongCode(error.message) : error
 }

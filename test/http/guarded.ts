@@ -9,6 +9,7 @@ import { type Kind, makeKey } from '../../src/auth/users.js'
 import type { UsersFile } from '../../src/auth/users-file.js'
 import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
+import type { AuditEvent } from '../../src/observe/audit-chain.js'
 import { usersFile } from '../cases/users.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -37,6 +38,10 @@ export interface Guarded {
   readonly adminKey: string
   /** What reached the hub behind the guard. */
   readonly reached: string[]
+  /** Lines of the log, reasons of the counters, and events of the audit log. */
+  readonly said: string[]
+  readonly counted: string[]
+  readonly audited: AuditEvent[]
   readonly request: (path: string, options?: RequestInit) => Promise<Response>
   readonly post: (path: string, body: unknown, headers?: Readonly<Record<string, string>>) => Promise<Response>
   /** Signs in; resolves with the cookie as it is sent back. */
@@ -63,6 +68,13 @@ export async function startGuarded(
   const now = () => started
   const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, now, ended: () => {} })
   logins.start()
+  const said: string[] = []
+  const counted: string[] = []
+  const audited: AuditEvent[] = []
+  const audit = {
+    record: (event: AuditEvent) => audited.push(event),
+    repeated: (event: AuditEvent) => audited.push(event),
+  }
   const authorityOptions = {
     file: users.file,
     anonymous: options.anonymous ?? false,
@@ -72,6 +84,7 @@ export async function startGuarded(
     known: new KnownSources(join(dir, 'sources.json')),
     saltKey: join(dir, 'salt.key'),
     now,
+    audit,
     changed: () => {},
     log: { info: (sentence: string) => t.comment(sentence), warn: (sentence: string) => t.comment(sentence) },
   }
@@ -126,6 +139,9 @@ export async function startGuarded(
     },
     listenError: error => new HubError('port_taken', String(error)),
     warn: sentence => t.comment(sentence),
+    info: sentence => said.push(sentence),
+    counted: reason => counted.push(reason),
+    audit,
     ...options,
   })
   await server.start()
@@ -160,6 +176,9 @@ export async function startGuarded(
     logins,
     adminKey,
     reached,
+    said,
+    counted,
+    audited,
     request,
     post,
     signIn: async (user, password) => {

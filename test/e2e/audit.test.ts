@@ -1,0 +1,144 @@
+import { appendFileSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parseAuditLine } from '../../src/observe/audit-chain.js'
+import { passwordOf, usersFile } from '../cases/users.js'
+import { eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
+
+/** What the audit log of a hub says, the oldest first. */
+function audited(hub: RunningHub) {
+  const dir = join(hub.dir, 'audit')
+  const names = readdirSync(dir).sort()
+  const lines = names.flatMap(name => readFileSync(join(dir, name), 'utf8').split('\n'))
+  return lines.flatMap(line => parseAuditLine(line) ?? [])
+}
+
+/** Resolves when there is an event with these fields. */
+function has(hub: RunningHub, fields: Readonly<Record<string, string | RegExp>>) {
+  const fits = (line: object) =>
+    Object.entries(fields).every(([name, expected]) => {
+      const given = String((line as Record<string, unknown>)[name])
+      return typeof expected === 'string' ? given === expected : expected.test(given)
+    })
+  return eventually(() => audited(hub).find(fits), `audited: ${JSON.stringify(fields)}`)
+}
+
+const telehub = async (hub: RunningHub, ...args: string[]) => {
+  const run = runCli([...args, '--data.dir', hub.dir])
+  return { code: await run.exited, out: run.stdout() + run.stderr() }
+}
+
+t.test('who came in, was refused, or changed something: by whom, from where, and every refusal is counted', async t => {
+  const users = await usersFile()
+  await users.add('thermo', ['allow publish home/thermo/#'])
+  await users.add('root', ['allow all #'], { kind: 'admin' })
+  const hub = await startHub(t, users.settings)
+  const post = (path: string, body: object, headers: Readonly<Record<string, string>> = {}) =>
+    fetch(hub.httpUrl + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(body),
+    })
+  const origin = { address: '127.0.0.1', via: 'http' }
+
+  t.equal((await post('/api/login', { user: 'root', password: 'wrong' })).status, 401)
+  await has(hub, {
+    event: 'login',
+    result: 'refused',
+    reason: 'http_password',
+    user: 'root',
+    detail: /wrong password/,
+    ...origin,
+  })
+  t.equal(
+    (await fetch(`${hub.httpUrl}/api/series`, { headers: { authorization: 'Bearer thk_abcdefgh_x' } })).status,
+    401,
+  )
+  await has(hub, { event: 'refused', reason: 'http_key', what: 'GET /api/series', ...origin })
+  await fetch(`${hub.httpUrl}/readyz`, { headers: { authorization: 'Bearer nonsense' } })
+  t.equal((await fetch(`${hub.httpUrl}/api/series?key=secret`)).status, 401)
+  const bare = await has(hub, { event: 'refused', reason: 'http_unauthorized' })
+  t.notMatch(JSON.stringify(bare), 'secret')
+  t.equal((await post('/api/pair', { code: 'ABCD-EFGH-JKMN' })).status, 403)
+  await has(hub, { event: 'pairing', result: 'refused', reason: 'http_pairing', ...origin })
+  t.equal((await post('/api/login', {}, { origin: 'http://evil.example' })).status, 403)
+  await has(hub, { event: 'refused', reason: 'http_cross_site' })
+  t.equal((await post('/api/login', {})).status, 400)
+  t.equal((await fetch(`${hub.httpUrl}/nothing`)).status, 401)
+  for (const [reason, count] of Object.entries({
+    password: 1,
+    key: 2,
+    unauthorized: 2,
+    pairing: 1,
+    cross_site: 1,
+    bad_request: 1,
+  })) {
+    t.equal(await metric(hub, `telehub_refused_total{reason="http_${reason}"}`), count, reason)
+  }
+  t.match(hub.log(), /refused POST \/api\/login of 127\.0\.0\.1: wrong password for \\?"root/)
+
+  const login = await post('/api/login', { user: 'root', password: passwordOf('root') })
+  t.equal(login.status, 204)
+  await has(hub, { event: 'login', result: 'ok', user: 'root', ...origin })
+  const cookie = (login.headers.get('set-cookie') ?? '').split(';')[0] as string
+  t.equal((await post('/api/dead/drop', { all: true }, { cookie })).status, 200)
+  const drop = { event: 'change', user: 'root', what: 'drop of dead letters', ...origin }
+  await has(hub, { ...drop, result: 'begun', detail: '{"all":true}' })
+  await has(hub, { ...drop, result: 'ok', detail: /^0 done/ })
+  const replay = await telehub(hub, 'dead', 'replay', '--all', '--url', hub.httpUrl)
+  t.equal(replay.code, 0, replay.out)
+  await has(hub, { event: 'change', user: 'admin.key', what: 'replay of dead letters' })
+  t.equal((await post('/api/logout', {}, { cookie })).status, 204)
+  await has(hub, { event: 'logout', user: 'root' })
+
+  await users.add('eve', ['allow read #'])
+  await users.edit(file => file.addRule('thermo', 'allow publish home/#'))
+  await has(hub, { event: 'users', what: 'added user eve (device)', via: 'file' })
+  await has(hub, { event: 'users', what: 'changed user thermo: rules' })
+  await users.edit(file => file.removeUser('eve'))
+  await has(hub, { event: 'users', what: 'removed user eve (device)' })
+
+  t.equal(await hub.stop(), 0)
+  t.match(audited(hub)[0], { n: 1, event: 'hub', result: 'started' })
+  t.match(audited(hub).at(-1), { event: 'hub', result: 'stopping' })
+  const verified = await telehub(hub, 'audit', 'verify')
+  t.equal(verified.code, 0)
+  t.match(verified.out, /^the chain is whole: \d+ lines in 1 file, numbers 1 to \d+\nhash of the last line: \S{43}\n$/)
+  const tail = await telehub(hub, 'audit', '--limit', '3')
+  t.match(tail.out, /^line +when +event(.|\n)*hub stopping/)
+  t.equal(tail.out.trimEnd().split('\n').length, 4)
+  const json = await telehub(hub, 'audit', 'tail', '--json', '--limit', '2')
+  t.match(JSON.parse(json.out.trimEnd().split('\n')[1] ?? ''), { event: 'hub', result: 'stopping' })
+  appendFileSync(join(hub.dir, 'audit', '000000000001.jsonl'), '{"n":1}\n')
+  const broken = await telehub(hub, 'audit', 'verify')
+  t.equal(broken.code, 1)
+  t.match(broken.out, /is no line of an audit log\nthe chain is broken/)
+})
+
+t.test('a flood of guesses over HTTP is a few lines with a count', async t => {
+  const users = await usersFile()
+  await users.add('root', ['allow all #'], { kind: 'admin' })
+  const hub = await startHub(t, users.settings)
+  const tries = 400
+  for (let n = 0; n < tries; n += 40) {
+    await Promise.all(
+      Array.from({ length: 40 }, (_, i) =>
+        fetch(`${hub.httpUrl}/api/series`, { headers: { authorization: `Bearer thk_abcdefgh_${n + i}` } }),
+      ),
+    )
+  }
+  t.equal(await metric(hub, 'telehub_refused_total{reason="http_key"}'), tries)
+  t.equal(await hub.stop(), 0)
+  const lines = audited(hub).filter(({ reason }) => reason === 'http_key')
+  t.equal(lines.length, 6)
+  t.match(lines.at(-1), { count: tries - 5, address: '127.0.0.1' })
+})
+
+t.test('the audit log of a hub in a process that is killed: what was written is there, and goes on', async t => {
+  const hub = await startHub(t)
+  await has(hub, { event: 'hub', result: 'started' })
+  await hub.kill()
+  const next = await startHub(t, {}, hub.dir)
+  await eventually(() => audited(next).filter(({ result }) => result === 'started').length === 2, 'both starts')
+  t.equal((await telehub(next, 'audit', 'verify')).code, 0, 'also beside a hub that runs')
+})
