@@ -240,6 +240,11 @@ const table = {
     'QoS 1 and 2 messages kept for one session; past it the oldest goes and is counted.',
   ),
   'limits.queueBytes': row(size(1_024), 64e6, 'Bytes of them.'),
+  'limits.queueMemory': row(
+    size(1_048_576),
+    128e6,
+    'Bytes of queued messages of all sessions together that may wait in memory; what is above it waits on disk.',
+  ),
   'limits.queueAge': row(duration, 0, 'How long they are kept at most. 0s: as long as the session.'),
   'limits.sessions': row(
     integer(1, 10_000_000),

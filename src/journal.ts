@@ -19,7 +19,8 @@ function mark(length: number): number {
   return (Math.imul(length, 0x9e3779b1) ^ 0x54484652) >>> 0
 }
 
-function writeHeader(target: Buffer, at: number, body: Buffer): void {
+/** Writes the header of a frame with that body to `target`. */
+export function writeFrameHeader(target: Buffer, at: number, body: Buffer): void {
   target.writeUInt32LE(body.length, at)
   target.writeUInt32LE(mark(body.length), at + 4)
   target.writeUInt32LE(crc32(body), at + 8)
@@ -84,7 +85,7 @@ export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files =
   }
   for (const body of bodies) {
     const header = Buffer.allocUnsafe(frameHeaderBytes)
-    writeHeader(header, 0, body)
+    writeFrameHeader(header, 0, body)
     parts.push(header, body)
     held += header.length + body.length
     if (held >= 1 << 20) flush()
@@ -229,7 +230,7 @@ export class CommitLog {
     if (used > this.#group.length) this.#grow(used)
     const group = this.#group
     encode(value, group, bodyAt)
-    writeHeader(group, at, group.subarray(bodyAt, used))
+    writeFrameHeader(group, at, group.subarray(bodyAt, used))
     this.#used = used
     this.#waiting.done.push(done)
     this.#waiting.values.push(value)

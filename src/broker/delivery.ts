@@ -15,8 +15,6 @@ export class Delivery {
   readonly retain: boolean
   /** Milliseconds since the epoch. */
   readonly at: number
-  /** Its place in the order of all messages that may be queued. */
-  readonly order: number
   readonly clientId: string
   readonly expiresAt: number | undefined
   readonly encoded: EncodedPublish
@@ -26,13 +24,12 @@ export class Delivery {
   #keptProperties: Buffer | undefined
 
   /** `isKept`: payload and properties are such as are kept already. */
-  constructor(message: Deliverable & Pick<Outward, 'qos' | 'retain'>, at: number, order: number, isKept = false) {
+  constructor(message: Deliverable & Pick<Outward, 'qos' | 'retain'>, at: number, isKept = false) {
     const { topic, payload, qos, retain, clientId, properties, expiresAt } = message
     this.topic = topic
     this.qos = qos
     this.retain = retain
     this.at = at
-    this.order = order
     this.clientId = clientId
     this.expiresAt = expiresAt
     this.#payload = payload
@@ -71,8 +68,6 @@ export interface Enqueued extends Deliverable {
   readonly retain: boolean
   /** When it was queued, in milliseconds since the epoch. */
   readonly at: number
-  /** The same for all that were queued with one message, ascending in each session. */
-  readonly order: number
   /** Identifiers of the subscriptions it is for; undefined: none has one. */
   readonly ids: readonly number[] | undefined
   /** Of a shared subscription: another member may get it instead. */

@@ -34,6 +34,19 @@ export class Fifo<T> implements Iterable<T> {
     return at >= 0
   }
 
+  /** Takes out the first ones, in their order. */
+  takeFirst(most: number): readonly T[] {
+    const taken = this.#items.slice(this.#head, this.#head + most) as T[]
+    this.#items = this.#items.slice(this.#head + taken.length)
+    this.#head = 0
+    return taken
+  }
+
+  /** Takes out the last ones, in their order. */
+  takeLast(most: number): readonly T[] {
+    return this.#items.splice(Math.max(this.#head, this.#items.length - most)) as T[]
+  }
+
   /** Takes out at most so many that `isWanted`, in their order. */
   removeWhere(isWanted: (item: T) => boolean, most: number): readonly T[] {
     const removed: T[] = []

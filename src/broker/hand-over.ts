@@ -5,7 +5,6 @@ import type { Group } from './shares.js'
 
 export interface HandOverOptions {
   readonly emitter: Emitter
-  readonly nextOrder: () => number
   /** To be journaled. */
   readonly queued: (queued: readonly QueuedIn[], message: Delivery) => void
   /** Another member has it now: to be journaled, after that. */
@@ -53,8 +52,8 @@ export class HandOver {
   pass(from: Session, entry: Queued): boolean {
     const { group } = entry
     if (!group || group.members.size === 0) return false
-    const { emitter, nextOrder, queued, moved } = this.#options
-    const delivery = new Delivery(entry, entry.at, nextOrder(), true)
+    const { emitter, queued, moved } = this.#options
+    const delivery = new Delivery(entry, entry.at, true)
     const got: QueuedIn[] = []
     if (!emitter.emitTo(group, delivery, got, true, entry.returned)) return false
     // First there, then gone from here: a crash between the two costs a duplicate, not the message.
@@ -67,11 +66,11 @@ export class HandOver {
   }
 
   #take(group: Group, session: Session, from: Session, entry: Queued): void {
-    const { nextOrder, queued, moved } = this.#options
+    const { queued, moved } = this.#options
     const { qos, ids } = session.subscriptions.get(group.key) ?? entry
     const lower = qos === 2 ? entry.qos : 1
-    const delivery = new Delivery(entry, entry.at, nextOrder(), true)
-    const taken = session.enqueue({ ...entry, qos: lower, ids, order: delivery.order })
+    const delivery = new Delivery(entry, entry.at, true)
+    const taken = session.enqueue({ ...entry, qos: lower, ids })
     if (session.durable) {
       queued([{ session, entry: taken }], delivery)
       moved(from, entry)

@@ -1,6 +1,7 @@
 import type { Queued } from './delivery.js'
 import type { EncodedPublish } from './publish.js'
 import type { Session } from './session.js'
+import type { QueueMemory } from './session-queue.js'
 import type { Fault, Sending } from './wire.js'
 
 /** What a session needs of the connection its client has. */
@@ -29,7 +30,7 @@ export type Undelivered = 'queue' | 'not_permitted' | 'expired' | 'too_large' | 
 export interface SessionHost {
   /** Milliseconds since the epoch. */
   now(): number
-  nextOrder(): number
+  readonly memory: QueueMemory
   /** Calls `pump` of the session in one of the next turns of the event loop. */
   later(session: Session): void
   queued(session: Session, entry: Queued): void

@@ -1,16 +1,17 @@
 import type { Message, QoS } from '../model.js'
+import { ByteReader, type ByteWriter } from './byte-buffer.js'
 
 /**
- * The records of the session journal, as frame bodies:
+ * The records of the session journal. `c` is a client id, `n` the number of a queued message in its session, `m` a
+ * packet id. Frequent ones are binary, the others JSON:
  *
- *     ┌──────────────────┬──────────────┬─────────────────┐
- *     │ JSON length u32  │ JSON (UTF-8) │ payload: the rest │
- *     └──────────────────┴──────────────┴─────────────────┘
+ *     ┌─────────┬─────────────┬─────────────┬───────────────────────────────────────────┬───────────────────┐
+ *     │ kind u8 │ ordinal u48 │ applied u48 │ fields, or JSON length u32 + JSON (UTF-8) │ payload: the rest │
+ *     └─────────┴─────────────┴─────────────┴───────────────────────────────────────────┴───────────────────┘
  *
- * `c` is a client id, `n` the number of a queued message in its session, `m` a packet id. Names are short because
- * there are many.
+ * `ordinal` numbers the records without a gap. `applied` is the sequence in the spool up to which every publish is in.
  */
-export type JournalRecord = { readonly q?: number } & (
+export type JournalRecord =
   | { readonly t: 'mark' }
   /**
    * There is a session of user `u`; `a`: its client left then (ms since the epoch), 0: is connected; `e`: seconds that
@@ -20,14 +21,14 @@ export type JournalRecord = { readonly q?: number } & (
   | { readonly t: 'sub'; readonly c: string; readonly s: readonly RecordedSubscription[] }
   | { readonly t: 'unsub'; readonly c: string; readonly f: readonly string[] }
   | { readonly t: 'forget'; readonly c: string }
-  | { readonly t: 'ret'; readonly p: RecordedHead }
+  | { readonly t: 'ret'; readonly p: Headed }
   /** Queued for these clients; `x` is its sequence in the spool, 0 if it is not from there; `a`: when (ms). */
   | {
       readonly t: 'enq'
       readonly to: readonly QueuedFor[]
       readonly x: number
       readonly a: number
-      readonly p: RecordedHead
+      readonly p: Headed
     }
   /** What was queued as `n` was sent as packet `m`. */
   | { readonly t: 'num'; readonly c: string; readonly n: number; readonly m: number }
@@ -45,7 +46,6 @@ export type JournalRecord = { readonly q?: number } & (
   | ({ readonly t: 'due'; readonly a: number } & RecordedWill)
   /** It is back in time, or the will was published. */
   | { readonly t: 'undue'; readonly c: string }
-)
 
 /** `d`: seconds that it waits for the client to come back; `x`: seconds that it is delivered, if not for ever. */
 export interface RecordedWill {
@@ -81,7 +81,7 @@ export interface RecordedSubscription {
   readonly id?: number
 }
 
-/** A message without its payload. */
+/** A message without its payload, as JSON. */
 export interface RecordedHead {
   readonly topic: string
   readonly qos: QoS
@@ -94,29 +94,164 @@ export interface RecordedHead {
   readonly e?: number
 }
 
-const empty = Buffer.alloc(0)
+/** A message without its payload. */
+export type Headed = Pick<Message, 'topic' | 'qos' | 'retain' | 'clientId' | 'properties' | 'expiresAt'>
 
-export function encodeRecord(record: JournalRecord, payload: Buffer = empty): Buffer {
-  const json = JSON.stringify(record)
-  const length = Buffer.byteLength(json)
-  const body = Buffer.allocUnsafe(4 + length + payload.length)
-  body.writeUInt32LE(length)
-  body.write(json, 4)
-  body.set(payload, 4 + length)
-  return body
+export interface Stamp {
+  readonly ordinal: number
+  readonly applied: number
 }
 
-/** The payload is a view into `body`. Undefined when it is no record. */
-export function decodeRecord(body: Buffer): { record: JournalRecord; payload: Buffer } | undefined {
-  if (body.length < 4) return undefined
-  const end = 4 + body.readUInt32LE()
+const json = 0
+const kinds = ['json', 'mark', 'ret', 'enq', 'num', 'drop', 'rel', 'ack', 'in', 'out'] as const
+const kindOf = Object.fromEntries(kinds.map((t, kind) => [t, kind])) as { readonly [t in JournalRecord['t']]?: number }
+
+export function encodeRecord(out: ByteWriter, record: JournalRecord, stamp: Stamp, payload?: Buffer): void {
+  const kind = kindOf[record.t] ?? json
+  out.u8(kind)
+  out.u48(stamp.ordinal)
+  out.u48(stamp.applied)
+  switch (record.t) {
+    case 'mark':
+      return
+    case 'ret':
+      encodeHead(out, record.p)
+      break
+    case 'enq':
+      out.u48(record.x)
+      out.f64(record.a)
+      encodeHead(out, record.p)
+      out.u32(record.to.length)
+      for (const queued of record.to) encodeQueued(out, queued)
+      break
+    case 'num':
+      out.text(record.c)
+      out.u48(record.n)
+      out.u16(record.m)
+      return
+    case 'drop':
+      out.text(record.c)
+      out.u48(record.n)
+      return
+    case 'rel':
+    case 'ack':
+    case 'in':
+    case 'out':
+      out.text(record.c)
+      out.u16(record.m)
+      return
+    default:
+      out.sized(Buffer.from(JSON.stringify(record)))
+  }
+  if (payload) out.raw(payload)
+}
+
+export interface Decoded extends Stamp {
+  readonly record: JournalRecord
+  /** A view. */
+  readonly payload: Buffer
+}
+
+/** Undefined when it is no record. */
+export function decodeRecord(body: Buffer): Decoded | undefined {
   try {
-    return { record: JSON.parse(body.toString('utf8', 4, end)) as JournalRecord, payload: body.subarray(end) }
+    const from = new ByteReader(body)
+    const t = kinds[from.u8()]
+    if (t === undefined) return undefined
+    const [ordinal, applied] = [from.u48(), from.u48()]
+    const record = fieldsOf(t, from)
+    return { record, ordinal, applied, payload: from.rest() }
   } catch {
     return undefined
   }
 }
 
+function fieldsOf(t: (typeof kinds)[number], from: ByteReader): JournalRecord {
+  switch (t) {
+    case 'mark':
+      return { t }
+    case 'ret':
+      return { t, p: decodeHead(from) }
+    case 'enq': {
+      const [x, a, p] = [from.u48(), from.f64(), decodeHead(from)]
+      const to: QueuedFor[] = []
+      for (let left = from.u32(); left > 0; left--) to.push(decodeQueued(from))
+      return { t, x, a, p, to }
+    }
+    case 'num':
+      return { t, c: from.text(), n: from.u48(), m: from.u16() }
+    case 'drop':
+      return { t, c: from.text(), n: from.u48() }
+    case 'json':
+      return JSON.parse(from.sized().toString('utf8')) as JournalRecord
+    default:
+      return { t, c: from.text(), m: from.u16() }
+  }
+}
+
+/** Bits of {@link encodeHead}, above the QoS. */
+const headFlags = { retain: 4, properties: 8, expires: 16 }
+
+/** `flags u8 · topic · client id [· properties u32+] [· expires f64]` */
+export function encodeHead(out: ByteWriter, { topic, qos, retain, clientId, properties, expiresAt }: Headed): void {
+  let flags: number = qos
+  if (retain) flags |= headFlags.retain
+  if (properties) flags |= headFlags.properties
+  if (expiresAt !== undefined) flags |= headFlags.expires
+  out.u8(flags)
+  out.text(topic)
+  out.text(clientId)
+  if (properties) out.sized(properties)
+  if (expiresAt !== undefined) out.f64(expiresAt)
+}
+
+/** The properties are a copy. */
+export function decodeHead(from: ByteReader): Headed {
+  const flags = from.u8()
+  const topic = from.text()
+  const clientId = from.text()
+  const properties = flags & headFlags.properties ? Buffer.from(from.sized()) : undefined
+  const expiresAt = flags & headFlags.expires ? from.f64() : undefined
+  const retain = (flags & headFlags.retain) > 0
+  return { topic, qos: (flags & 3) as QoS, retain, clientId, properties, expiresAt }
+}
+
+/** Bits of {@link encodeQueued}, above the QoS. */
+const queuedFlags = { retain: 4, ids: 8, group: 16 }
+
+/** `flags u8 · client id · n u48 · packet id u16 [· identifiers: count u16, u32 each] [· group]` */
+function encodeQueued(out: ByteWriter, { c, n, o, m, r, s, g }: QueuedFor): void {
+  out.u8(o | (r ? queuedFlags.retain : 0) | (s ? queuedFlags.ids : 0) | (g === undefined ? 0 : queuedFlags.group))
+  out.text(c)
+  out.u48(n)
+  out.u16(m)
+  if (s) encodeIds(out, s)
+  if (g !== undefined) out.text(g)
+}
+
+function decodeQueued(from: ByteReader): QueuedFor {
+  const flags = from.u8()
+  const [c, n, m] = [from.text(), from.u48(), from.u16()]
+  const plain = { c, n, o: (flags & 3) as 1 | 2, m }
+  if (flags < queuedFlags.retain) return plain
+  const s = flags & queuedFlags.ids ? decodeIds(from) : undefined
+  const g = flags & queuedFlags.group ? from.text() : undefined
+  return { ...plain, ...(flags & queuedFlags.retain && { r: 1 }), ...(s && { s }), ...(g !== undefined && { g }) }
+}
+
+/** Subscription identifiers: their count (u16) and each (u32). */
+export function encodeIds(out: ByteWriter, ids: readonly number[]): void {
+  out.u16(ids.length)
+  for (const id of ids) out.u32(id)
+}
+
+export function decodeIds(from: ByteReader): readonly number[] {
+  const ids: number[] = []
+  for (let left = from.u16(); left > 0; left--) ids.push(from.u32())
+  return ids
+}
+
+/** As it is in a will. */
 export function head({ topic, qos, retain, clientId, properties, expiresAt }: Headed): RecordedHead {
   const plain = { topic, qos, retain, clientId }
   if (!properties && expiresAt === undefined) return plain
@@ -127,5 +262,3 @@ export function head({ topic, qos, retain, clientId, properties, expiresAt }: He
 export function headed({ v, e, ...head }: RecordedHead): Headed {
   return { ...head, properties: v === undefined ? undefined : Buffer.from(v, 'base64'), expiresAt: e }
 }
-
-type Headed = Pick<Message, 'topic' | 'qos' | 'retain' | 'clientId' | 'properties' | 'expiresAt'>

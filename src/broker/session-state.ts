@@ -2,16 +2,14 @@ import type { Outward, QoS } from '../model.js'
 import { isWildcard, sharedFilter } from '../topics.js'
 import type { Queued } from './delivery.js'
 import { Emitter } from './emitter.js'
+import type { SharedPayloads } from './queue-chunk.js'
 import { RetainedMessages } from './retained.js'
-import { Session, spooled } from './session.js'
+import { Session } from './session.js'
 import type { QueueLimits, SessionHost } from './session-host.js'
 import {
-  encodeRecord,
   head,
-  headed,
   type JournalRecord,
   type QueuedFor,
-  type RecordedHead,
   type RecordedSubscription,
   type RecordedWill,
 } from './session-records.js'
@@ -48,8 +46,7 @@ export interface Subscribing {
 }
 
 /**
- * What outlives a connection, in memory, and the same as journal records: `apply` makes it of them one by one,
- * `snapshot` gives the records that would make it.
+ * What outlives a connection, in memory. session-capture.ts puts it into a snapshot, session-replay.ts brings it back.
  */
 export class SessionState {
   /** Durable sessions by client id. */
@@ -68,6 +65,8 @@ export class SessionState {
   applied = 0
   /** Spool sequences above `applied` that the journal has in its queues. */
   readonly queuedBefore = new Set<number>()
+  /** Large payloads of what is queued and packed. */
+  readonly payloads: SharedPayloads = new WeakMap()
   readonly #limits: QueueLimits
   readonly #host: SessionHost
 
@@ -149,146 +148,11 @@ export class SessionState {
   retainedOf(filter: string): RetainedMessages {
     return filter.charCodeAt(0) === 36 ? this.own : this.retained
   }
-
-  // — as records —
-
-  apply(record: JournalRecord, payload: Buffer): void {
-    if (record.q !== undefined && record.q > this.applied) this.applied = record.q
-    const published = (p: RecordedHead): Published => ({ ...headed(p), payload: Buffer.from(payload) })
-    switch (record.t) {
-      case 'mark':
-        return
-      case 'ret':
-        if (payload.length === 0) this.retainedOf(record.p.topic).delete(record.p.topic)
-        else this.retainedOf(record.p.topic).set(published(record.p))
-        return
-      case 'will':
-        this.wills.set(record.c, willOf(record, payload))
-        return
-      case 'due':
-        this.dueWills.set(record.c, { will: willOf(record, payload), due: record.a, isPublishing: false })
-        return
-      case 'undue':
-        this.dueWills.delete(record.c)
-        return
-      case 'unwill':
-        this.wills.delete(record.c)
-        return
-      case 'forget':
-        this.remove(record.c)
-        return
-      case 'enq': {
-        const message = published(record.p)
-        const order = this.#host.nextOrder()
-        if (record.x > 0) this.queuedBefore.add(record.x)
-        for (const { c, n, o, m, r, s: ids, g } of record.to) {
-          const session = this.sessions.get(c) ?? this.create(c)
-          // The group written right after a snapshot is in the snapshot already.
-          if (n <= session.last) continue
-          const retain = r === 1 || message.retain
-          const group = g === undefined ? undefined : session.subscriptions.get(g)?.group
-          const entry = session.enqueue({ ...message, qos: o, retain, at: record.a, order, ids, group }, n)
-          if (m > 0) session.number(entry, m)
-        }
-        return
-      }
-    }
-    const known = this.sessions.get(record.c)
-    switch (record.t) {
-      case 'open': {
-        const session = known ?? this.create(record.c)
-        session.absentSince = record.a
-        session.user = record.u ?? ''
-        session.expiry = record.e ?? Infinity
-        return
-      }
-      case 'sub':
-        for (const { topic, qos, nl, rap, id } of record.s) {
-          const subscribing = { filter: topic, qos, noLocal: nl === 1, asPublished: rap === 1, id: id ?? 0 }
-          this.subscribe(known ?? this.create(record.c), subscribing)
-        }
-        return
-      case 'in':
-        ;(known ?? this.create(record.c)).incoming.set(record.m, spooled)
-        return
-    }
-    if (known) this.#applyTo(known, record)
-  }
-
-  #applyTo(session: Session, record: JournalRecord): void {
-    switch (record.t) {
-      case 'unsub':
-        for (const filter of record.f) this.unsubscribe(session, filter)
-        return
-      case 'num':
-      case 'drop': {
-        const entry = find(session.unsent, record.n)
-        if (!entry) return
-        if (record.t === 'num') session.number(entry, record.m)
-        else session.drop(entry)
-        return
-      }
-      case 'rel': {
-        const entry = session.inflight.get(record.m)
-        if (entry) entry.released = true
-        return
-      }
-      case 'ack':
-        session.acknowledged(record.m)
-        return
-      case 'out':
-        session.incoming.delete(record.m)
-        return
-      case 'clear':
-        session.incoming.clear()
-    }
-  }
-
-  /** The state as records, in an order that rebuilds it. */
-  *snapshot(): Generator<Buffer> {
-    yield encodeRecord({ t: 'mark', q: this.applied })
-    for (const message of [...this.retained.all(), ...this.own.all()]) {
-      if (!isJournalled(message.topic)) continue
-      yield encodeRecord({ t: 'ret', p: head({ ...message, retain: true }) }, message.payload)
-    }
-    for (const will of this.wills.values()) yield encodeRecord(willRecord(will), will.payload)
-    for (const { will, due } of this.dueWills.values()) yield encodeRecord(dueRecord(will, due), will.payload)
-    for (const [c, session] of this.sessions) {
-      yield encodeRecord(openRecord(session))
-      const s = [...session.subscriptions.values()].map(recordedSubscription)
-      if (s.length > 0) yield encodeRecord({ t: 'sub', c, s })
-      for (const m of session.incoming.keys()) yield encodeRecord({ t: 'in', c, m })
-    }
-    yield* this.#queueSnapshot()
-  }
-
-  /** What is queued, in the order it came, each message once however many sessions it waits in. */
-  *#queueSnapshot(): Generator<Buffer> {
-    const queued = new Map<number, { readonly entry: Queued; readonly to: QueuedFor[] }>()
-    const released: { c: string; m: number }[] = []
-    for (const [c, session] of this.sessions) {
-      for (const entry of [...session.inflight.values(), ...session.unsent, ...(session.lent ?? [])]) {
-        const same = queued.get(entry.order) ?? { entry, to: [] }
-        if (same.to.length === 0) queued.set(entry.order, same)
-        same.to.push(queuedFor(session, entry))
-        if (entry.released) released.push({ c, m: entry.packetId })
-      }
-    }
-    for (const [, { entry, to }] of [...queued].sort(([a], [b]) => a - b)) {
-      yield encodeRecord({ t: 'enq', to, x: 0, a: entry.at, p: head({ ...entry, retain: false }) }, entry.payload)
-    }
-    for (const { c, m } of released) yield encodeRecord({ t: 'rel', c, m })
-  }
 }
 
 /** `$hub/last/…` is made anew from the registry on every start, `$SYS/…` by the statistics. */
 export function isJournalled(topic: string): boolean {
   return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
-}
-
-function find(entries: Iterable<Queued>, n: number): Queued | undefined {
-  for (const entry of entries) if (entry.n === n) return entry
-  return undefined
 }
 
 export function openRecord({ clientId: c, absentSince: a, user: u, expiry: e }: Session): JournalRecord {
@@ -317,8 +181,4 @@ export function dueRecord(will: LastWill, due: number): JournalRecord {
 function recordedWill(will: LastWill): RecordedWill {
   const { clientId: c, user: u, delay: d, expiry: x } = will
   return { c, ...(u && { u }), ...(d > 0 && { d }), ...(x !== undefined && { x }), p: head(will) }
-}
-
-function willOf({ p, u = '', d = 0, x }: RecordedWill, payload: Buffer): LastWill {
-  return { ...headed(p), payload: Buffer.from(payload), user: u, delay: d, expiry: x }
 }

@@ -1,18 +1,10 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
-import {
-  type Delivery,
-  type Enqueued,
-  encodedOf,
-  isExpired,
-  type Queued,
-  type RetainedDelivery,
-  sizeOf,
-} from './delivery.js'
+import { type Delivery, type Enqueued, encodedOf, isExpired, type Queued, type RetainedDelivery } from './delivery.js'
 import { packetType } from './fields.js'
-import { Fifo } from './fifo.js'
 import { EncodedPublish } from './publish.js'
 import type { Outlet, QueueLimits, SessionHost, Undelivered } from './session-host.js'
+import { SessionQueue } from './session-queue.js'
 import type { Group } from './shares.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
 import { type Fault, reasonCode, type Sending } from './wire.js'
@@ -31,7 +23,7 @@ export class Session {
   readonly subscriptions = new Map<string, Subscription>()
   /** Sent and not yet acknowledged, by packet id, in the order of sending. */
   readonly inflight = new Map<number, Queued>()
-  readonly unsent = new Fifo<Queued>()
+  readonly unsent: SessionQueue
   /** QoS 2 publishes received and not yet released, by packet id. */
   readonly incoming = new Map<number, typeof spooled | object>()
   /** Who waits for a QoS 2 publish on its way into the spool, by packet id. */
@@ -77,7 +69,6 @@ export class Session {
   #resent = 0
   #number = 0
   #lastId = 0
-  #unsentBytes = 0
   /** Retained messages still to be sent, by the filter they are for. */
   readonly #retained = new Map<string, Iterator<RetainedDelivery | undefined>>()
 
@@ -87,6 +78,7 @@ export class Session {
     this.#limits = limits
     this.#host = host
     this.#window = limits.window
+    this.unsent = new SessionQueue(host.memory)
   }
 
   /** Its client is connected: what is unacknowledged is sent again first, then what waited. [MQTT-4.4.0-1] */
@@ -134,6 +126,22 @@ export class Session {
     return this.#number
   }
 
+  /** The last packet id given. */
+  get lastId(): number {
+    return this.#lastId
+  }
+
+  /** Goes on behind these, as a snapshot remembers them. */
+  restore(last: number, lastId: number): void {
+    this.#number = last
+    this.#lastId = lastId
+  }
+
+  /** Does it have messages that other members of a group may get instead? */
+  get hasOfGroups(): boolean {
+    return (this.#ofGroups?.size ?? 0) > 0 || (this.lent?.size ?? 0) > 0
+  }
+
   mayReceive(topic: string): boolean {
     return this.access === undefined || this.access.mayRead(topic)
   }
@@ -147,7 +155,7 @@ export class Session {
 
   /** Is what is queued next at the cost of what was queued first? */
   get full(): boolean {
-    return this.unsent.length >= this.#limits.messages || this.#unsentBytes >= this.#limits.bytes
+    return this.unsent.length >= this.#limits.messages || this.unsent.bytes >= this.#limits.bytes
   }
 
   /** Looks in one of the next turns whether there is something to send. */
@@ -187,8 +195,8 @@ export class Session {
       return undefined
     }
     if (!outlet && !this.durable) return undefined
-    const { topic, payload, at, order, clientId, properties, expiresAt } = delivery
-    const entry = this.enqueue({ topic, payload, qos, retain, at, order, clientId, properties, expiresAt, ids, group })
+    const { topic, payload, at, clientId, properties, expiresAt } = delivery
+    const entry = this.enqueue({ topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group })
     if (!outlet || this.#resending || this.unsent.length > 1 || this.inflight.size >= this.#window || !outlet.roomy) {
       this.#trim(at)
       return entry
@@ -203,7 +211,6 @@ export class Session {
   enqueue(message: Enqueued, n = this.#number + 1): Queued {
     const entry = this.#entry(message, n)
     this.unsent.push(entry)
-    this.#unsentBytes += sizeOf(entry)
     const { group } = entry
     if (group) {
       this.#ofGroups ??= new Map()
@@ -231,7 +238,7 @@ export class Session {
 
   #entry(message: Enqueued, n: number): Queued {
     // Spelled out: made by a spread it takes ten times as long, and more memory.
-    const { topic, payload, qos, retain, at, order, clientId, properties, expiresAt, ids, group } = message
+    const { topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group } = message
     const entry: Queued = {
       n,
       topic,
@@ -239,7 +246,6 @@ export class Session {
       qos,
       retain,
       at,
-      order,
       clientId,
       properties,
       expiresAt,
@@ -274,6 +280,10 @@ export class Session {
     const outlet = this.#outlet
     if (!outlet || !this.#resend(outlet)) return
     while (this.inflight.size < this.#window && outlet.roomy) {
+      if (!this.unsent.isReady) {
+        this.unsent.load(() => this.pump())
+        return
+      }
       const entry = this.#take()
       if (!entry) {
         const more = (this.shared !== undefined && this.#host.inherit(this)) || this.#pumpRetained(outlet)
@@ -318,7 +328,7 @@ export class Session {
   #faultOf(entry: Queued): Undelivered | undefined {
     const now = this.#host.now()
     if (isExpired(entry, now)) return 'expired'
-    if (this.#isOld(entry, now)) return 'queue'
+    if (this.#isOld(entry.at, now)) return 'queue'
     return this.mayReceive(entry.topic) ? undefined : 'not_permitted'
   }
 
@@ -411,7 +421,7 @@ export class Session {
 
   /** Gives an entry of the queue its packet id, as the journal remembers it. */
   number(entry: Queued, packetId: number): void {
-    if (this.unsent.remove(entry)) this.#unsentBytes -= sizeOf(entry)
+    this.unsent.remove(entry)
     entry.packetId = packetId
     this.#lastId = packetId
     this.inflight.set(packetId, entry)
@@ -419,9 +429,7 @@ export class Session {
 
   /** It goes out of the queue, as the journal remembers it. */
   drop(entry: Queued): void {
-    if (!this.unsent.remove(entry)) return
-    this.#unsentBytes -= sizeOf(entry)
-    this.#forget(entry)
+    if (this.unsent.remove(entry)) this.#forget(entry)
   }
 
   /** It was acknowledged, as the journal remembers it. */
@@ -434,7 +442,7 @@ export class Session {
 
   /** Lets go of what has been queued for longer than it may. */
   expire(now: number): void {
-    for (let oldest = this.unsent.first; oldest && this.#isOld(oldest, now); oldest = this.unsent.first)
+    for (let at = this.unsent.oldestAt; at !== undefined && this.#isOld(at, now); at = this.unsent.oldestAt)
       this.#dropOldest()
   }
 
@@ -464,7 +472,6 @@ export class Session {
       for (const { packetId } of given) this.inflight.delete(packetId)
     }
     const waiting = this.unsent.removeWhere(isGiven, most - given.length)
-    for (const entry of waiting) this.#unsentBytes -= sizeOf(entry)
     given.push(...waiting)
     for (const entry of given) this.#forget(entry)
     return given
@@ -501,8 +508,8 @@ export class Session {
       return true
     }
     const host = this.#host
-    const [at, order] = [host.now(), host.nextOrder()]
-    const message = { topic, payload, qos, retain: true, at, order, clientId, properties, expiresAt }
+    const at = host.now()
+    const message = { topic, payload, qos, retain: true, at, clientId, properties, expiresAt }
     const entry = this.enqueue({ ...message, ids, group: undefined })
     this.#take()
     if (this.#send(outlet, entry, encoded)) host.queued(this, entry)
@@ -511,9 +518,7 @@ export class Session {
   }
 
   #take(): Queued | undefined {
-    const entry = this.unsent.shift()
-    if (entry) this.#unsentBytes -= sizeOf(entry)
-    return entry
+    return this.unsent.shift()
   }
 
   /** False: it is larger than the client takes. */
@@ -571,7 +576,7 @@ export class Session {
   #trim(now: number): void {
     const { messages, bytes } = this.#limits
     if (this.#limits.ageMs > 0) this.expire(now)
-    while (this.unsent.length > messages || (this.#unsentBytes > bytes && this.unsent.length > 1)) this.#dropOldest()
+    while (this.unsent.length > messages || (this.unsent.bytes > bytes && this.unsent.length > 1)) this.#dropOldest()
   }
 
   #dropOldest(): void {
@@ -579,8 +584,8 @@ export class Session {
     if (entry) this.#drop(entry, 'queue')
   }
 
-  #isOld(entry: Queued, now: number): boolean {
-    return this.#limits.ageMs > 0 && now - entry.at > this.#limits.ageMs
+  #isOld(queuedAt: number, now: number): boolean {
+    return this.#limits.ageMs > 0 && now - queuedAt > this.#limits.ageMs
   }
 }
 

@@ -1,16 +1,18 @@
-import type { Access } from '../auth/rules.js'
 import { HubError } from '../errors.js'
 import type { QoS } from '../model.js'
 import { Delivery, isExpired, type Queued } from './delivery.js'
 import type { QueuedIn } from './emitter.js'
 import { HandOver } from './hand-over.js'
-import { LastWills, type LastWillsOptions } from './last-wills.js'
+import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
 import { retainedFor } from './retained-offer.js'
 import { Session, spooled } from './session.js'
-import type { QueueLimits, SessionHost, Undelivered } from './session-host.js'
-import { SessionJournal } from './session-journal.js'
-import { head, type JournalRecord } from './session-records.js'
+import { capture } from './session-capture.js'
+import type { SessionHost } from './session-host.js'
+import { SessionJournal, usualPace } from './session-journal.js'
+import type { QueueMemory } from './session-queue.js'
+import type { JournalRecord } from './session-records.js'
+import { SessionReplay } from './session-replay.js'
 import {
   isJournalled,
   openRecord,
@@ -20,37 +22,7 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-
-export type Dropped = Undelivered | 'sessions' | 'session_age' | 'retained'
-
-export interface SessionsOptions {
-  readonly dir: string
-  readonly fsync: 'group' | 'interval'
-  readonly queue: QueueLimits
-  /** Durable sessions; past it the one absent longest goes. */
-  readonly sessions: number
-  /** How long the session of an absent client is kept, in milliseconds; 0 is for ever. */
-  readonly sessionAgeMs: number
-  readonly retained: { readonly messages: number; readonly bytes: number }
-  /** What a user may do through a client, as of now; undefined: everything. */
-  readonly access?: (user: string, clientId: string) => Access | undefined
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-  /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */
-  readonly dropped: (what: Dropped, clientId: string) => void
-  /** As in {@link LastWillsOptions}. */
-  readonly willDue: LastWillsOptions['due']
-  readonly warn: (sentence: string) => void
-}
-
-/** How a connection begins a session, in MQTT 5's words. */
-export interface Opening {
-  /** Without what was left of an earlier one. */
-  readonly clean: boolean
-  /** Seconds that it outlives the connection; Infinity: for ever. */
-  readonly expiry: number
-  readonly user?: string
-}
+import type { Opening, SessionsOptions } from './sessions-options.js'
 
 /** Retained messages that are looked at in a second, whether they have expired. */
 const sweptAtOnce = 10_000
@@ -74,13 +46,15 @@ export const mostIncoming = 1_000
  */
 export class Sessions {
   readonly #options: SessionsOptions
-  readonly #journal: SessionJournal
+  readonly #journal: SessionJournal<Session>
   readonly #state: SessionState
   readonly #durable: SessionHost
   readonly #passing: SessionHost
   readonly #handOver: HandOver
   readonly wills: LastWills
-  #order = 0
+  readonly #memory: QueueMemory
+  /** What the queues had in memory after the last snapshot. */
+  #memoryBefore = 0
   #marked = 0
   /** Who waits for the journal to have what was recorded in this turn. */
   #waiting: ((error?: Error) => void)[] = []
@@ -90,8 +64,15 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options
-    const { dir, fsync, warn, now } = options
-    const nextOrder = () => ++this.#order
+    const { dir, fsync, warn, now, incidents } = options
+    this.#memory = {
+      bytes: 0,
+      damaged: (messages, bytes, reason) => {
+        const sentence = `${messages} queued messages could not be read back from ${dir}: ${reason}`
+        incidents.report('queue_damaged', sentence, { bytes })
+        for (let n = 0; n < messages; n++) options.dropped('queue', '')
+      },
+    }
     const later = (session: Session) => this.#pumpLater(session)
     // What still comes of a session that is over, or replaced, is not told of the one that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
@@ -99,9 +80,9 @@ export class Sessions {
       const { clientId: c } = session
       record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
     }
-    const both: Pick<SessionHost, 'now' | 'nextOrder' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
+    const both: Pick<SessionHost, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
       now,
-      nextOrder,
+      memory: this.#memory,
       later,
       dropped: (session, entry, why) => {
         if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
@@ -137,7 +118,6 @@ export class Sessions {
     this.#state = new SessionState(options.queue, this.#durable)
     this.#handOver = new HandOver({
       emitter: this.#state.emitter,
-      nextOrder,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
       moved,
     })
@@ -147,13 +127,25 @@ export class Sessions {
       record: (record, payload) => this.#record(record, payload),
       due: options.willDue,
     })
-    this.#journal = new SessionJournal({ dir, fsync, warn, snapshot: () => this.#state.snapshot() })
+    const state = this.#state
+    this.#journal = new SessionJournal({
+      dir,
+      fsync,
+      pace: options.pace ?? usualPace,
+      target: new SessionReplay(state),
+      snapshot: (to, ordinal) => capture(state, to, ordinal, state.payloads),
+      payloads: state.payloads,
+      applied: () => state.applied,
+      isExpected: options.isExpected,
+      incidents,
+      warn,
+    })
   }
 
   /** Reads the journal. Call before anybody connects. */
   async load(): Promise<void> {
     const { now } = this.#options
-    await this.#journal.load((record, payload) => this.#state.apply(record, payload))
+    await this.#journal.load()
     // Who was connected when the hub went down is absent from now on.
     for (const session of this.#state.sessions.values()) {
       if (session.absentSince > 0) continue
@@ -172,6 +164,7 @@ export class Sessions {
     this.#marked = this.#state.applied
     this.#timer = setInterval(() => {
       this.#mark()
+      this.#spill()
       this.expire()
       this.wills.publishDue()
     }, 1_000).unref()
@@ -186,6 +179,22 @@ export class Sessions {
   /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
   async flush(): Promise<void> {
     await new Promise<void>((resolve, reject) => this.#whenKept(error => (error ? reject(error) : resolve())))
+  }
+
+  /** Begins a snapshot with the next change, unless one is being made. */
+  snapshotNext(): void {
+    this.#journal.snapshotNext()
+    this.#record({ t: 'mark' })
+  }
+
+  /** Bytes of queued messages that are in memory. */
+  get queueMemory(): number {
+    return this.#memory.bytes
+  }
+
+  /** Resolves when no snapshot is being made. */
+  settled(): Promise<void> {
+    return this.#journal.settled()
   }
 
   /** All publishes up to this spool sequence are in. */
@@ -226,7 +235,7 @@ export class Sessions {
       this.#options.dropped('expired', message.clientId)
       return
     }
-    const delivery = new Delivery(message, at, ++this.#order)
+    const delivery = new Delivery(message, at)
     const queued = found.length > 0 ? emitter.emit(delivery, found) : []
     if (shared.length === 0) {
       if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
@@ -360,10 +369,10 @@ export class Sessions {
 
   /** Queues a message for one durable session, whatever it subscribes to. */
   enqueue(session: Session, message: Published): Queued {
-    const [at, order] = [this.#options.now(), ++this.#order]
+    const at = this.#options.now()
     const payload = Buffer.from(message.payload)
     const qos = message.qos === 2 ? 2 : 1
-    const entry = session.enqueue({ ...message, payload, qos, at, order, ids: undefined, group: undefined })
+    const entry = session.enqueue({ ...message, payload, qos, at, ids: undefined, group: undefined })
     this.#durable.queued(session, entry)
     return entry
   }
@@ -497,7 +506,7 @@ export class Sessions {
       }
       all.set(message)
     }
-    if (isJournalled(topic)) this.#record({ t: 'ret', p: head(message) }, payload)
+    if (isJournalled(topic)) this.#record({ t: 'ret', p: message }, payload)
   }
 
   // — the state —
@@ -549,15 +558,25 @@ export class Sessions {
 
   #record(record: JournalRecord, payload?: Buffer, done?: (error?: Error) => void): void {
     this.#marked = this.#state.applied
-    this.#journal.record({ ...record, q: this.#state.applied }, payload, done)
+    this.#journal.record(record, payload, done)
   }
 
   #recordQueued(queued: readonly QueuedIn[], message: Delivery | Queued, sequence: number): void {
     const to = queued.map(({ session, entry }) => queuedFor(session, entry))
     const { topic, qos, clientId, properties, expiresAt, at, payload } = message
     // Who gets it with the RETAIN flag is said of each.
-    const p = head({ topic, qos, retain: false, clientId, properties, expiresAt })
+    const p = { topic, qos, retain: false, clientId, properties, expiresAt }
     this.#record({ t: 'enq', to, x: sequence, a: at, p }, payload)
+  }
+
+  /** Too much waits in memory: a snapshot puts it on disk. Not again for what a snapshot does not move. */
+  #spill(): void {
+    const { bytes } = this.#memory
+    const { queueMemory } = this.#options
+    if (bytes < this.#memoryBefore) this.#memoryBefore = bytes
+    if (bytes <= queueMemory || bytes - this.#memoryBefore < queueMemory / 2) return
+    this.#memoryBefore = bytes
+    this.snapshotNext()
   }
 
   #mark(): void {

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
-import type { Dropped, Sessions, SessionsOptions } from '../../src/broker/sessions.js'
+import type { Sessions } from '../../src/broker/sessions.js'
+import type { Dropped, SessionsOptions } from '../../src/broker/sessions-options.js'
 import {
   absent,
   crash,

@@ -4,7 +4,8 @@ import { Access } from '../../src/auth/rules.js'
 import type { Queued } from '../../src/broker/delivery.js'
 import type { Session } from '../../src/broker/session.js'
 import type { LastWill } from '../../src/broker/session-state.js'
-import type { Dropped, Sessions, SessionsOptions } from '../../src/broker/sessions.js'
+import type { Sessions } from '../../src/broker/sessions.js'
+import type { Dropped, SessionsOptions } from '../../src/broker/sessions-options.js'
 import { Random } from '../cases/packets.js'
 import { crash, folders, message, openSessions, stateOf, Wire, will } from '../cases/sessions.js'
 
@@ -38,7 +39,7 @@ async function withClock(more: Partial<SessionsOptions> = {}) {
 /** All that is to outlive a crash. What a session has lent to others it has itself again. */
 function wholeState(sessions: Sessions) {
   const hex = (bytes: Buffer | undefined) => bytes?.toString('hex')
-  const queued = ({ order: _, returned: __, payload, properties, group, ...entry }: Queued) => ({
+  const queued = ({ returned: _, payload, properties, group, ...entry }: Queued) => ({
     ...entry,
     payload: payload.toString(),
     properties: hex(properties),

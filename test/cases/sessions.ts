@@ -1,4 +1,4 @@
-import fs, { cpSync, readdirSync } from 'node:fs'
+import fs, { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import type { Queued } from '../../src/broker/delivery.js'
@@ -9,7 +9,8 @@ import { type EncodedPublish, PublishReader } from '../../src/broker/publish.js'
 import type { Session } from '../../src/broker/session.js'
 import type { Outlet, QueueLimits } from '../../src/broker/session-host.js'
 import type { LastWill, Published } from '../../src/broker/session-state.js'
-import { type Opening, Sessions, type SessionsOptions } from '../../src/broker/sessions.js'
+import { Sessions } from '../../src/broker/sessions.js'
+import type { Opening, SessionsOptions } from '../../src/broker/sessions-options.js'
 import type { Sending } from '../../src/broker/wire.js'
 import { tempDir } from '../services/service.js'
 
@@ -21,6 +22,10 @@ export async function openSessions(dir: string, more: Partial<SessionsOptions> =
     dir,
     fsync: 'group',
     queue: queueLimits,
+    queueMemory: 1e9,
+    pace: { journalBytes: 2e6, sliceMs: 4 },
+    isExpected: () => false,
+    incidents: { report: () => {} },
     sessions: 100_000,
     sessionAgeMs: 0,
     retained: { messages: 1_000_000, bytes: 256e6 },
@@ -42,9 +47,14 @@ export async function crash(
   more: Partial<SessionsOptions> = {},
 ): Promise<Sessions> {
   await sessions.flush()
-  cpSync(dir, to, { recursive: true })
+  copyFiles(dir, to)
   await sessions.stop()
   return openSessions(to, more)
+}
+
+function copyFiles(dir: string, to: string): void {
+  mkdirSync(to, { recursive: true })
+  for (const name of readdirSync(dir)) copyFileSync(join(dir, name), join(to, name))
 }
 
 export function message(topic: string, more: Partial<Published> = {}): Published {
@@ -212,7 +222,22 @@ export function fill(sessions: Sessions): Session {
   return session
 }
 
-export const journalOf = (dir: string) => join(dir, readdirSync(dir).find(name => name.endsWith('.log')) as string)
+/** The newest journal, and the newest snapshot. */
+export const journalOf = (dir: string) => newest(dir, '.journal')
+export const snapshotOf = (dir: string) => newest(dir, '.snapshot')
+
+function newest(dir: string, end: string): string {
+  const name = readdirSync(dir)
+    .sort()
+    .findLast(name => name.endsWith(end))
+  return join(dir, name as string)
+}
+
+/** Takes incidents, and what they say. */
+export function reports() {
+  const reported: string[] = []
+  return { reported, incidents: { report: (_kind: string, sentence: string) => void reported.push(sentence) } }
+}
 
 /** A folder of folders: each call names a new one, to open sessions in or for what a crash leaves of them. */
 export async function folders(): Promise<() => string> {

@@ -1,0 +1,210 @@
+import { type Queued, sizeOf } from './delivery.js'
+import { Fifo } from './fifo.js'
+import { packed, type QueueChunk, type SharedPayloads } from './queue-chunk.js'
+
+/** What all queues together have in memory, in the bytes that count for their limits. */
+export interface QueueMemory {
+  bytes: number
+  /** What is read from disk was damaged or could not be read: so many messages of a queue are lost. */
+  damaged(messages: number, bytes: number, reason: string): void
+}
+
+/** Messages packed at once: each costs a microsecond or two. */
+const packedAtOnce = 500
+
+/** More chunks than these are packed together, if they are small. */
+const mostSmallChunks = 8
+const smallChunkBytes = 4_096
+
+/**
+ * The messages that wait in a session, first in, first out. Between the first ones and the last ones there may be
+ * chunks, which are packed and may be on disk: `isReady` says whether the next message is in memory. Every other
+ * operation reads what it needs at once.
+ */
+export class SessionQueue implements Iterable<Queued> {
+  readonly #memory: QueueMemory
+  readonly #first = new Fifo<Queued>()
+  #chunks: QueueChunk[] | undefined
+  #last: Fifo<Queued> | undefined
+  #length = 0
+  #bytes = 0
+  #isLoading = false
+
+  constructor(memory: QueueMemory) {
+    this.#memory = memory
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** What the messages count for in the limit of a queue. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** When the first message was queued; undefined: there is none. */
+  get oldestAt(): number | undefined {
+    return this.#first.first?.at ?? this.#chunks?.[0]?.firstAt
+  }
+
+  push(entry: Queued): void {
+    if (this.#chunks) {
+      this.#last ??= new Fifo()
+      this.#last.push(entry)
+    } else this.#first.push(entry)
+    this.#count(entry, 1)
+  }
+
+  shift(): Queued | undefined {
+    while (this.#first.length === 0 && this.#chunks) this.#unpackFirst()
+    const entry = this.#first.shift()
+    if (entry) this.#count(entry, -1)
+    return entry
+  }
+
+  /** False: the next message is on disk. Then `load`. */
+  get isReady(): boolean {
+    return this.#first.length > 0 || this.#chunks?.[0] === undefined || this.#chunks[0].bytes !== undefined
+  }
+
+  /** Reads the next messages from disk. `done` is called once however often this is called before. */
+  load(done: () => void): void {
+    if (this.#isLoading) return
+    const chunk = this.#chunks?.[0]
+    if (!chunk) return
+    this.#isLoading = true
+    chunk.readLater((error, bytes) => {
+      this.#isLoading = false
+      // Something else may have needed it meanwhile.
+      if (this.#chunks?.[0] === chunk && this.#first.length === 0) this.#unpackFirst(error ?? bytes)
+      done()
+    })
+  }
+
+  remove(entry: Queued): boolean {
+    const isFound = this.#first.remove(entry) || (this.#unpackAll() && this.#first.remove(entry))
+    if (isFound) this.#count(entry, -1)
+    return isFound
+  }
+
+  /** Takes out at most so many that `isWanted`, in their order. */
+  removeWhere(isWanted: (entry: Queued) => boolean, most: number): readonly Queued[] {
+    this.#unpackAll()
+    const removed = this.#first.removeWhere(isWanted, most)
+    for (const entry of removed) this.#count(entry, -1)
+    return removed
+  }
+
+  /** The message of that number, if it is in the queue. */
+  find(n: number): Queued | undefined {
+    if (this.#first.first?.n === n) return this.#first.first
+    for (const entry of this) if (entry.n === n) return entry
+    return undefined
+  }
+
+  [Symbol.iterator](): Iterator<Queued> {
+    this.#unpackAll()
+    return this.#first[Symbol.iterator]()
+  }
+
+  // — for snapshots —
+
+  /** The packed messages, behind the {@link leading} and before the {@link trailing} ones. */
+  get chunks(): readonly QueueChunk[] {
+    return this.#chunks ? [...this.#chunks] : []
+  }
+
+  get leading(): readonly Queued[] {
+    return [...this.#first]
+  }
+
+  get trailing(): readonly Queued[] {
+    return this.#last ? [...this.#last] : []
+  }
+
+  /**
+   * Packs some of what is behind the first `keep` messages. Call again until it returns false: there is no more.
+   * Messages of groups must not be among them.
+   */
+  pack(keep: number, payloads: SharedPayloads): boolean {
+    if (this.#isLoading) return false
+    const { length } = this.#first
+    if (length > keep) {
+      this.#chunks = [
+        ...this.#packed(this.#first.takeLast(Math.min(length - keep, packedAtOnce)), payloads),
+        ...this.chunks,
+      ]
+      return this.#first.length > keep || (this.#last?.length ?? 0) > 0
+    }
+    if (!this.#last || this.#last.length === 0) return false
+    const entries = this.#last.takeFirst(packedAtOnce)
+    this.#chunks = [...this.chunks, ...this.#packed(entries, payloads)]
+    if (this.#last.length === 0) this.#last = undefined
+    return this.#last !== undefined
+  }
+
+  /** Makes few of many small chunks: one that gets a message a day would have one a day. */
+  compact(): void {
+    const chunks = this.#chunks
+    if (!chunks || chunks.length <= mostSmallChunks || this.#isLoading) return
+    if (chunks.reduce((sum, { length }) => sum + length, 0) < chunks.length * smallChunkBytes) this.#unpackAll()
+  }
+
+  /** Puts packed messages behind all others. */
+  append(chunk: QueueChunk): void {
+    this.#chunks = [...this.chunks, chunk]
+    this.#length += chunk.count
+    this.#bytes += chunk.size
+  }
+
+  #packed(entries: readonly Queued[], payloads: SharedPayloads): QueueChunk[] {
+    const chunks = packed(entries, payloads)
+    for (const { size } of chunks) this.#memory.bytes -= size
+    return chunks
+  }
+
+  /** The first chunk becomes messages again; from these bytes if they were read. */
+  #unpackFirst(read?: Buffer | Error): void {
+    const chunk = this.#chunks?.shift()
+    if (!chunk) return
+    this.#take(chunk, read)
+    this.#settle()
+  }
+
+  #unpackAll(): true {
+    const chunks = this.#chunks ?? []
+    this.#chunks = undefined
+    for (const chunk of chunks) this.#take(chunk)
+    this.#settle()
+    return true
+  }
+
+  #take(chunk: QueueChunk, read?: Buffer | Error): void {
+    try {
+      if (read instanceof Error) throw read
+      const entries = chunk.unpack(read)
+      this.#memory.bytes += chunk.size
+      for (const entry of entries) this.#first.push(entry)
+    } catch (error) {
+      this.#length -= chunk.count
+      this.#bytes -= chunk.size
+      this.#memory.damaged(chunk.count, chunk.length, error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  /** Without chunks between them, first and last are one. */
+  #settle(): void {
+    if (this.#chunks && this.#chunks.length > 0) return
+    this.#chunks = undefined
+    for (const entry of this.#last ?? []) this.#first.push(entry)
+    this.#last = undefined
+  }
+
+  #count(entry: Queued, sign: 1 | -1): void {
+    const size = sign * sizeOf(entry)
+    this.#length += sign
+    this.#bytes += size
+    this.#memory.bytes += size
+  }
+}

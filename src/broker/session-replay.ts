@@ -1,0 +1,175 @@
+import type { RetainedDelivery } from './delivery.js'
+import type { QueueChunk } from './queue-chunk.js'
+import { type Session, spooled } from './session.js'
+import {
+  type Decoded,
+  type Headed,
+  headed,
+  type JournalRecord,
+  type RecordedSubscription,
+  type RecordedWill,
+} from './session-records.js'
+import type { RestoredMessage, SessionHead, SnapshotHeader, SnapshotTarget } from './session-snapshot.js'
+import type { LastWill, Published, SessionState } from './session-state.js'
+
+/** Brings a state back: first what a snapshot has, then the records of the journal one by one. */
+export class SessionReplay implements SnapshotTarget<Session> {
+  readonly #state: SessionState
+  /** Which record each session has seen when it was put into the snapshot: those up to there are in it. */
+  readonly #seen = new Map<Session, number>()
+
+  constructor(state: SessionState) {
+    this.#state = state
+  }
+
+  // — a snapshot —
+
+  begin({ applied }: SnapshotHeader): void {
+    this.#state.applied = applied
+  }
+
+  retained(message: RetainedDelivery): void {
+    this.#state.retainedOf(message.topic).set(message)
+  }
+
+  record(record: JournalRecord, payload: Buffer): void {
+    this.apply({ record, payload, ordinal: 0, applied: 0 })
+  }
+
+  session({ c, a, u = '', e = Infinity, n, m, s, q, ordinal }: SessionHead): Session {
+    const session = this.#state.create(c)
+    session.absentSince = a
+    session.user = u
+    session.expiry = e
+    session.restore(n, m)
+    this.#subscribe(session, s)
+    for (const packetId of q ?? []) session.incoming.set(packetId, spooled)
+    this.#seen.set(session, ordinal)
+    return session
+  }
+
+  message(session: Session, { message, packetId, released, group: key }: RestoredMessage): void {
+    const group = key === '' ? undefined : session.subscriptions.get(key)?.group
+    const entry = session.enqueue({ ...message, group }, message.n)
+    if (packetId > 0) session.number(entry, packetId)
+    entry.released = released
+  }
+
+  chunk(session: Session, chunk: QueueChunk): void {
+    session.unsent.append(chunk)
+  }
+
+  // — records —
+
+  apply({ record, payload, ordinal, applied }: Decoded): void {
+    const state = this.#state
+    if (applied > state.applied) state.applied = applied
+    switch (record.t) {
+      case 'mark':
+        return
+      case 'ret':
+        if (payload.length === 0) state.retainedOf(record.p.topic).delete(record.p.topic)
+        else state.retainedOf(record.p.topic).set({ ...record.p, payload })
+        return
+      case 'will':
+        state.wills.set(record.c, willOf(record, payload))
+        return
+      case 'due':
+        state.dueWills.set(record.c, { will: willOf(record, payload), due: record.a, isPublishing: false })
+        return
+      case 'undue':
+        state.dueWills.delete(record.c)
+        return
+      case 'unwill':
+        state.wills.delete(record.c)
+        return
+      case 'enq':
+        this.#enqueue(record, messageOf(record.p, payload), ordinal)
+        return
+    }
+    const known = state.sessions.get(record.c)
+    if (known && this.#hasSeen(known, ordinal)) return
+    switch (record.t) {
+      case 'open': {
+        const session = known ?? state.create(record.c)
+        session.absentSince = record.a
+        session.user = record.u ?? ''
+        session.expiry = record.e ?? Infinity
+        return
+      }
+      case 'sub':
+        this.#subscribe(known ?? state.create(record.c), record.s)
+        return
+      case 'in':
+        ;(known ?? state.create(record.c)).incoming.set(record.m, spooled)
+        return
+      case 'forget':
+        state.remove(record.c)
+        return
+    }
+    if (known) this.#applyTo(known, record)
+  }
+
+  #hasSeen(session: Session, ordinal: number): boolean {
+    return ordinal <= (this.#seen.get(session) ?? 0)
+  }
+
+  #enqueue(record: Extract<JournalRecord, { t: 'enq' }>, message: Published, ordinal: number): void {
+    const { sessions, queuedBefore } = this.#state
+    if (record.x > 0) queuedBefore.add(record.x)
+    for (const { c, n, o, m, r, s: ids, g } of record.to) {
+      const session = sessions.get(c) ?? this.#state.create(c)
+      if (this.#hasSeen(session, ordinal) || n <= session.last) continue
+      const retain = r === 1 || message.retain
+      const group = g === undefined ? undefined : session.subscriptions.get(g)?.group
+      const { topic, payload, clientId, properties, expiresAt } = message
+      const queued = { topic, payload, clientId, properties, expiresAt, qos: o, retain, at: record.a, ids, group }
+      const entry = session.enqueue(queued, n)
+      if (m > 0) session.number(entry, m)
+    }
+  }
+
+  #subscribe(session: Session, subscriptions: readonly RecordedSubscription[]): void {
+    for (const { topic, qos, nl, rap, id = 0 } of subscriptions) {
+      this.#state.subscribe(session, { filter: topic, qos, noLocal: nl === 1, asPublished: rap === 1, id })
+    }
+  }
+
+  #applyTo(session: Session, record: JournalRecord): void {
+    switch (record.t) {
+      case 'unsub':
+        for (const filter of record.f) this.#state.unsubscribe(session, filter)
+        return
+      case 'num':
+      case 'drop': {
+        const entry = session.unsent.find(record.n)
+        if (!entry) return
+        if (record.t === 'num') session.number(entry, record.m)
+        else session.drop(entry)
+        return
+      }
+      case 'rel': {
+        const entry = session.inflight.get(record.m)
+        if (entry) entry.released = true
+        return
+      }
+      case 'ack':
+        session.acknowledged(record.m)
+        return
+      case 'out':
+        session.incoming.delete(record.m)
+        return
+      case 'clear':
+        session.incoming.clear()
+    }
+  }
+}
+
+/** With a payload of its own: what was read is a view of much more. */
+function messageOf(head: Headed, payload: Buffer): Published {
+  return { ...head, payload: Buffer.from(payload) }
+}
+
+function willOf({ p, u = '', d = 0, x }: RecordedWill, payload: Buffer): LastWill {
+  return { ...messageOf(headed(p), payload), user: u, delay: d, expiry: x }
+}
