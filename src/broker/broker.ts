@@ -5,6 +5,7 @@ import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
 import { hubTopics, isWildcard, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
+import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
 import type { Connection, Protocol, Traffic } from './connection.js'
@@ -96,6 +97,9 @@ export class Broker {
   readonly #absent = new Set<string>()
   /** Client ids with a refusal retained. */
   readonly #refusals = new Set<string>()
+  readonly #bridges = new BridgeStates((topic, state) =>
+    this.publish({ topic, payload: Buffer.from(state ?? ''), qos: 0, retain: true }),
+  )
   readonly #sys = new SysTopics()
   readonly #sysSent = new Map<string, string>()
   readonly #startedAt = performance.now()
@@ -134,6 +138,7 @@ export class Broker {
       open: client => this.#control.open(client),
       accept: options.accept,
       publishFault: (client, topic) => this.#publishFault(client, topic),
+      bridgeState: (client, topic, payload) => this.#bridgeState(client, topic, payload),
       subscribeFault: (client, filter) => this.#subscribeFault(client, filter),
       refused: (client, action, topic, reason) => this.#refused(client, action, topic, reason),
       tooLarge: client => this.#dropped('too_large', client.id),
@@ -242,9 +247,7 @@ export class Broker {
     const fault =
       (before && user !== before ? `user ${before} authenticated again as ${user}` : undefined) ??
       this.#connectFault(user, id) ??
-      // Before MQTT 5 it cannot be told why: there it is refused when it is due.
-      (will && connect?.protocol === 5 ? publishFault(will.topic) : undefined) ??
-      (will && this.#permissionFault('publish', user, id, will.topic))
+      (will && this.#willFault(will.topic, user, id, connect?.protocol))
     if (!fault) return verdict
     const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
     return refuse('connect', reasonCode.notAuthorized, user, detail, reason)
@@ -276,6 +279,19 @@ export class Broker {
     if (topic.charCodeAt(0) === 36) reason = publishFault(topic)
     else if (access && !access.mayPublish(topic)) reason = faultOf(access.publish(topic), client.user)
     return reason === undefined ? undefined : { code: reasonCode.notAuthorized, reason }
+  }
+
+  #willFault(topic: string, user: string, clientId: string, protocol: number | undefined): string | undefined {
+    if (topic === bridgeStateTopic(clientId)) return undefined
+    // Before MQTT 5 it cannot be told why: there it is refused when it is due.
+    const fault = protocol === 5 ? publishFault(topic) : undefined
+    return fault ?? this.#permissionFault('publish', user, clientId, topic)
+  }
+
+  #bridgeState(client: Client, topic: string, payload: Buffer): boolean {
+    const state = topic === bridgeStateTopic(client.id) ? bridgeStateOf(payload) : undefined
+    if (state) this.#bridges.report(client, topic, state)
+    return state !== undefined
   }
 
   /** Users or their rights have changed: closes who may not be here, narrows what the others may do. */
@@ -316,6 +332,11 @@ export class Broker {
 
   #publishWill({ delay: _, expiry, ...will }: LastWill, done: (error?: Error) => void): void {
     const { clientId, user = '', topic } = will
+    if (topic === bridgeStateTopic(clientId)) {
+      this.#bridges.lost(topic)
+      done()
+      return
+    }
     const fault = publishFault(topic) ?? this.#permissionFault('publish', user, clientId, topic)
     if (!fault) {
       const expiresAt = expiry === undefined ? undefined : this.#options.now() + expiry * 1e6
@@ -433,6 +454,7 @@ export class Broker {
   #left(client: Client): void {
     if (this.#connected.get(client.id) !== client) return
     this.#connected.delete(client.id)
+    this.#bridges.left(client, bridgeStateTopic(client.id))
     if (client.isShown) this.#present(client.id, client.user, false)
   }
 

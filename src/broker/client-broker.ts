@@ -36,6 +36,8 @@ export interface ClientBroker {
   accept(publish: PendingPublish, inOrder: boolean): void
   /** Why a client may not do this; undefined when it may. */
   publishFault(client: Client, topic: string): Fault | undefined
+  /** Takes a publish of a client if it is what a bridge says of itself; false when it is something else. */
+  bridgeState(client: Client, topic: string, payload: Buffer): boolean
   subscribeFault(client: Client, filter: string): Fault | undefined
   refused(client: Client, action: 'publish' | 'subscribe', topic: string, reason: string): void
   /** A QoS 0 delivery is larger than the client takes. */

@@ -52,6 +52,7 @@ export class Client implements Protocol, Controlled, Outlet {
   /** When it was last told that it may not publish, in microseconds since the epoch. */
   refusedAt = 0
   receiveMaximum = 0
+  #isBridge = false
   #wire: Wire | undefined
   #principal: Principal | undefined
   #enhanced: EnhancedAuthentication | undefined
@@ -171,6 +172,7 @@ export class Client implements Protocol, Controlled, Outlet {
     this.connect = connect
     this.#wire = wire
     this.receiveMaximum = connect.receiveMaximum
+    this.#isBridge = connect.bridge
     if (wire.version === 5) {
       this.#quota = new ReceiveQuota(limits.receiveMaximum)
       framer.strict()
@@ -326,7 +328,9 @@ export class Client implements Protocol, Controlled, Outlet {
     }
     const fault = reader.fault ?? this.#publishFault(session, topic)
     if (fault) {
-      this.#refusePublish(wire, topic, qos, packetId, fault)
+      const state = buffer.subarray(reader.payloadStart, end)
+      if (!reader.fault && broker.bridgeState(this, topic, state)) this.#reported(session, qos, packetId)
+      else this.#refusePublish(wire, topic, qos, packetId, fault)
       return
     }
     this.#permitted = topic
@@ -356,6 +360,19 @@ export class Client implements Protocol, Controlled, Outlet {
   #publishFault(session: Session, topic: string): Fault | undefined {
     const isPermitted = topic === this.#permitted && session.access === this.#permittedBy
     return isPermitted ? undefined : this.#broker.publishFault(this, topic)
+  }
+
+  /** A bridge has told its state, which is nothing to be spooled. */
+  #reported(session: Session, qos: QoS, packetId: number): void {
+    if (qos === 1) this.#acknowledge(qos, packetId)
+    else if (qos === 2) {
+      this.#broker.sessions.receive(
+        session,
+        packetId,
+        done => done(),
+        error => (error ? this.#notAcknowledged(error) : this.#acknowledge(qos, packetId)),
+      )
+    }
   }
 
   #refusePublish(wire: Wire, topic: string, qos: QoS, packetId: number, fault: Fault): void {
@@ -426,7 +443,8 @@ export class Client implements Protocol, Controlled, Outlet {
         return fault
       }
       const isNew = !session.subscriptions.has(filter)
-      sessions.subscribe(session, { ...subscription, id })
+      const asBridge = this.#isBridge && !sharedFilter(filter) && { noLocal: true, asPublished: true }
+      sessions.subscribe(session, { ...subscription, id, ...asBridge })
       // [MQTT-3.8.4-4]
       if (!sharedFilter(filter) && (retainHandling === 0 || (retainHandling === 1 && isNew)))
         retained.push({ filter, qos, until: sessions.retainedSoFar(filter) })

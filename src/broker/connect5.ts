@@ -70,6 +70,7 @@ export function readConnect5(header: number, buffer: Buffer, start: number, end:
   const { sessionExpiry, receiveMaximum, maximumPacketSize, topicAliasMaximum, requestResponse, requestProblem } = said
   return {
     protocol: 5,
+    bridge: false,
     clean: (flags & 0x02) !== 0,
     sessionExpiry,
     keepAlive,

@@ -4,6 +4,7 @@
  *
  * - SUBSCRIBE, UNSUBSCRIBE and PUBREL are QoS 1 messages: sent again they may have DUP in their header.
  * - A client id has 1 to 23 characters.
+ * - A bridge of Mosquitto sets the highest bit of the protocol level. It is no part of either version.
  * - User name and password may be missing though they are flagged: the remaining length takes precedence.
  */
 
@@ -59,8 +60,9 @@ export function readConnect(header: number, buffer: Buffer, start: number, end: 
   if (name !== 'MQTT' && name !== 'MQIsdp')
     throw new MalformedPacket('MQTT-3.1.2-1', 'a CONNECT with the name of another protocol')
   const protocol: Protocol = name === 'MQTT' ? 4 : 3
-  if (buffer[at] !== protocol)
-    throw new MalformedPacket('MQTT-3.1.2-2', `a CONNECT with ${name} level ${buffer[at]}`, unacceptableProtocol)
+  const level = buffer[at] as number
+  if ((level & 0x7f) !== protocol)
+    throw new MalformedPacket('MQTT-3.1.2-2', `a CONNECT with ${name} level ${level}`, unacceptableProtocol)
   if (at + 4 > end) throw new MalformedPacket('MQTT-3.1.2', 'a CONNECT that ends in its variable header')
   const flags = buffer[at + 1] as number
   checkConnectFlags(flags)
@@ -94,6 +96,7 @@ export function readConnect(header: number, buffer: Buffer, start: number, end: 
   checkClientId(clientId, protocol, clean)
   return {
     protocol,
+    bridge: (level & 0x80) !== 0,
     clean,
     sessionExpiry: clean ? 0 : Infinity,
     keepAlive,

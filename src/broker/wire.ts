@@ -59,6 +59,11 @@ export interface Will {
 /** A CONNECT. What it has not said is as the version before 5 would have it. */
 export interface Connect {
   readonly protocol: Version
+  /**
+   * A bridge of another broker, as Mosquitto says in the highest bit of the protocol level of 3.1 and 3.1.1: it is sent
+   * nothing that it has published itself, and RETAIN flags as they were published. MQTT 5 has options for both.
+   */
+  readonly bridge: boolean
   /** Begin without what a session before left. */
   readonly clean: boolean
   /** Seconds that the session outlives the connection; Infinity: for ever. 3.1.1: 0 with `clean`, else Infinity. */

@@ -26,6 +26,7 @@ t.comment(`FUZZ_SEED=${seed}`)
 
 const plain: Connect = {
   protocol: 5,
+  bridge: false,
   clean: true,
   sessionExpiry: 0,
   keepAlive: 0,

@@ -115,10 +115,10 @@ const first: readonly Row[] = [
     '20020001',
   ],
   ['MQTT level 6 and nothing after', packet(0x10, field('MQTT'), '06'), '3.1.2-2', '20020001'],
-  ['MQTT level 84, a bridge', packet(0x10, field('MQTT'), '84 02 003c', id), '3.1.2-2', '20020001'],
+  ['MQTT level 83, a bridge', packet(0x10, field('MQTT'), '83 02 003c', id), '3.1.2-2', '20020001'],
   ['MQIsdp level 2', packet(0x10, field('MQIsdp'), '02 02 003c', id), '3.1.2-2', '20020001'],
   ['MQIsdp level 4', packet(0x10, field('MQIsdp'), '04 02 003c', id), '3.1.2-2', '20020001'],
-  ['MQIsdp level 83, a bridge', packet(0x10, field('MQIsdp'), '83 02 003c', id), '3.1.2-2', '20020001'],
+  ['MQIsdp level 84, a bridge', packet(0x10, field('MQIsdp'), '84 02 003c', id), '3.1.2-2', '20020001'],
   ['CONNECT cut after the level', packet(0x10, mqtt4), '3.1.2'],
   ['CONNECT cut after the flags', packet(0x10, mqtt4, '02'), '3.1.2'],
   ['CONNECT cut in the keep-alive', packet(0x10, mqtt4, '02 00'), '3.1.2'],
@@ -395,6 +395,7 @@ export function contentOf(packet: Packet): Content {
         username,
         password,
         ...withoutMqtt5,
+        bridge: false,
         sessionExpiry: clean ? 0 : Infinity,
       }
     }

@@ -166,6 +166,7 @@ export function someConnect5(random: Random): Packet5 {
   const meant = {
     type: packetType.connect,
     protocol: 5,
+    bridge: false,
     clean,
     sessionExpiry: sessionExpiryInterval === 0xffffffff ? Infinity : (sessionExpiryInterval ?? 0),
     keepAlive,

@@ -18,6 +18,8 @@ export interface MosquittoServer {
 export interface MosquittoOptions {
   /** Keep sessions and retained messages on disk; default memory only. */
   readonly persistence?: boolean
+  /** Further lines of its configuration, such as a bridge. */
+  readonly lines?: readonly string[]
 }
 
 /** Makes sure that {@link startMosquitto} finds the server and tests its clients, installing them if need be. */
@@ -27,7 +29,10 @@ export async function ensureMosquitto(): Promise<void> {
 }
 
 /** A real Mosquitto: the one TEST_MOSQUITTO_URL names, else a private one on a free port in a temporary folder. */
-export async function startMosquitto({ persistence = false }: MosquittoOptions = {}): Promise<MosquittoServer> {
+export async function startMosquitto({
+  persistence = false,
+  lines: more = [],
+}: MosquittoOptions = {}): Promise<MosquittoServer> {
   const given = process.env.TEST_MOSQUITTO_URL
   if (given) {
     const port = Number(new URL(given).port || 1883)
@@ -48,6 +53,7 @@ export async function startMosquitto({ persistence = false }: MosquittoOptions =
     'max_queued_messages 0',
     'max_inflight_messages 0',
     'log_type error',
+    ...more,
     '',
   ]
   await writeFile(config, lines.join('\n'))
