@@ -7,7 +7,7 @@ import { isLoopback } from './config.js'
 import { describe, HubError } from './errors.js'
 import { escaped, plain } from './log.js'
 import type { JobProgress } from './model.js'
-import { count, many, table, time } from './terminal.js'
+import { bytes, count, many, table, time } from './terminal.js'
 
 /*
  * The commands that ask a running hub over its HTTP API: `telehub dead …` and `telehub spool …`. They print for people,
@@ -409,17 +409,6 @@ function print(out: Terminal['out'], answer: unknown): number {
 function bar(share: number): string {
   const filled = Math.round(Math.min(1, share) * 30)
   return `[${'█'.repeat(filled)}${' '.repeat(30 - filled)}]`
-}
-
-function bytes(size: number): string {
-  const unit = (
-    [
-      ['GB', 1e9],
-      ['MB', 1e6],
-      ['KB', 1e3],
-    ] as const
-  ).find(([, factor]) => size >= factor)
-  return unit ? `${(size / unit[1]).toFixed(1)} ${unit[0]}` : `${size} B`
 }
 
 function age(ms: number): string {

@@ -8,6 +8,7 @@ import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } fr
 import { readUsers } from './auth/users.js'
 import { certificatesHelp, certify } from './certificates.js'
 import { type AuditFlags, audit, auditHelp } from './cli/audit.js'
+import { doctorFlags, doctorHelp, runDoctor } from './cli/doctor.js'
 import { checkHealth, healthcheckHelp } from './cli/healthcheck.js'
 import { loadSettings, type Settings, settingKeys, settingsHelp } from './config.js'
 import { describe, HubError, systemCode } from './errors.js'
@@ -20,6 +21,7 @@ const help = () => `telehub: every message is on disk before it is acknowledged
   telehub start [--demo]   start the hub; --demo adds a simulated smart home
   telehub process          store what RabbitMQ holds, without a hub: on other machines, any number of them
   telehub check            check the settings and say what is wrong with them, all at once
+${doctorHelp}
 ${healthcheckHelp}
 ${certificatesHelp}
 ${adminHelp}
@@ -41,6 +43,18 @@ const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
+/** Of the commands that are not about users: their flags beside the settings. */
+const flagsByCommand: Readonly<Record<string, object>> = {
+  start: {},
+  process: {},
+  check: {},
+  healthcheck: {},
+  doctor: { ...adminFlags, ...doctorFlags },
+  spool: adminFlags,
+  dead: adminFlags,
+  audit: adminFlags,
+}
+
 /** Read twice: which command it is decides what its flags are. */
 const readArguments = (own: ReturnType<typeof userFlags>) =>
   parseArgs({
@@ -50,6 +64,7 @@ const readArguments = (own: ReturnType<typeof userFlags>) =>
       ...Object.fromEntries(settingKeys.map(key => [key, { type: 'string' as const }])),
       ...own,
       ...adminFlags,
+      ...doctorFlags,
       config: { type: 'string' },
       demo: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
@@ -70,26 +85,37 @@ async function main(): Promise<void> {
   if (wantsHelp) return void process.stdout.write(help())
   if (wantsVersion) return void process.stdout.write(`${version}\n`)
   const isUsers = isUserCommand(command)
-  if (!isUsers && !['start', 'check', 'healthcheck', 'process', 'spool', 'dead', 'audit'].includes(command)) {
+  if (!isUsers && !Object.hasOwn(flagsByCommand, command)) {
     throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
   }
   const isAdmin = command === 'spool' || command === 'dead'
   const isAudit = command === 'audit'
   const of = (isOne: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))
-  const isFlag = (name: string) =>
-    (isAdmin || isAudit || isUsers) && Object.hasOwn(isUsers ? ownFlags : adminFlags, name)
+  const flagsOf = isUsers ? ownFlags : (flagsByCommand[command] ?? {})
+  const isFlag = (name: string) => Object.hasOwn(flagsOf, name)
   const { TELEHUB_KEY: environmentKey, ...environment } = process.env
-  const settings = loadSettings({
-    flags: of(name => !isFlag(name)),
-    environment,
-    file: typeof config === 'string' ? config : undefined,
-    serves: command === 'start' || command === 'check',
-  })
-  if (isAdmin) {
+  const load = (serves: boolean) =>
+    loadSettings({
+      flags: of(name => !isFlag(name)),
+      environment,
+      file: typeof config === 'string' ? config : undefined,
+      serves,
+    })
+  const hubAt = (settings: Settings) => {
     const url = typeof given.url === 'string' ? given.url : callable(urlOf(settings))
-    const key = typeof given.key === 'string' ? given.key : environmentKey || localKey(settings['data.dir'], url)
-    process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, { url, key }, terminal)
+    return {
+      url,
+      key: typeof given.key === 'string' ? given.key : environmentKey || localKey(settings['data.dir'], url),
+    }
+  }
+  if (command === 'doctor') {
+    process.exitCode = await runDoctor({ rest, flags: of(isFlag) as AdminFlags, load, hubAt, ...terminal })
+    return
+  }
+  const settings = load(command === 'start' || command === 'check')
+  if (isAdmin) {
+    process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, hubAt(settings), terminal)
     return
   }
   if (isAudit) {

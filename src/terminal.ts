@@ -24,6 +24,18 @@ export function count(number: number): string {
   return number.toLocaleString('en')
 }
 
+/** `1.2 GB`: for people, in powers of ten. */
+export function bytes(size: number): string {
+  const unit = (
+    [
+      ['GB', 1e9],
+      ['MB', 1e6],
+      ['KB', 1e3],
+    ] as const
+  ).find(([, factor]) => size >= factor)
+  return unit ? `${(size / unit[1]).toFixed(1)} ${unit[0]}` : `${size} B`
+}
+
 export function time(ms: number): string {
   return new Date(ms)
     .toISOString()

@@ -218,7 +218,8 @@ export function loadTls({ cert, key, ca }: TlsPaths): TlsFiles {
   return files
 }
 
-function certificates(pem: Buffer): X509Certificate[] {
+/** The certificates of a file, in its order. Throws a sentence when there is none, or a damaged one. */
+export function certificates(pem: Buffer): X509Certificate[] {
   const found = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
   if (!found) throw new Error('holds no certificate in PEM (-----BEGIN CERTIFICATE-----)')
   try {

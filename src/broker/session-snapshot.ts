@@ -42,6 +42,11 @@ import {
  */
 const kind = { header: 1, retained: 2, record: 3, payload: 4, session: 5, messages: 6, chunk: 7, end: 8 }
 
+/** Is this the last frame of a snapshot? One that does not end with it was cut short. */
+export function isSnapshotEnd(body: Buffer): boolean {
+  return body[0] === kind.end
+}
+
 export interface SnapshotHeader extends Stamp {
   readonly version: 1
 }

@@ -298,3 +298,64 @@ export function unavailable(error: unknown): HubError {
   if (error instanceof HubError) return error
   return new HubError('queue_unavailable', `RabbitMQ: ${describe(error)}`, { cause: error })
 }
+
+/** What a look at a server has shown. Nothing was declared but a queue that went with the connection. */
+export interface Look {
+  readonly product: string
+  readonly version: string
+  /** Names of exchanges and queues that are not there: a hub declares them when it connects. */
+  readonly missing: readonly string[]
+  /** What this user may not do, in the words of the server. */
+  readonly refused: readonly string[]
+}
+
+/**
+ * Connects, and looks which parts of the topology are there and whether the user has the rights that the hub needs, without
+ * changing anything. Rejects with `queue_unavailable` when no connection can be made.
+ */
+export async function lookAt(url: string, wanted: Topology): Promise<Look> {
+  const model = await connect(url, { timeout: 10_000 }).catch(error => {
+    throw unavailable(error)
+  })
+  model.on('error', () => {})
+  try {
+    const missing: string[] = []
+    const refused: string[] = []
+    const attempt = async (action: (channel: Channel) => Promise<unknown>, failed: (said: string) => void) => {
+      // The server closes a channel on which something is refused.
+      const channel = await model.createChannel()
+      channel.on('error', () => {})
+      try {
+        await action(channel)
+        await channel.close()
+      } catch (error) {
+        failed(describe(error))
+      }
+    }
+    const look = (name: string, action: (channel: Channel) => Promise<unknown>) =>
+      attempt(action, said => {
+        if (/NOT[_-]FOUND/.test(said)) missing.push(name)
+        else refused.push(`${name}: ${said}`)
+      })
+    for (const exchange of Object.keys(exchangeTypes)) await look(exchange, channel => channel.checkExchange(exchange))
+    for (const { queue } of wanted) await look(queue, channel => channel.checkQueue(queue))
+    const rights = async (channel: Channel) => {
+      // Named as the queues of the hub are, so that the same rights are asked for.
+      const { queue } = await channel.assertQueue(`telehub.doctor.${process.pid}`, {
+        exclusive: true,
+        autoDelete: true,
+      })
+      for (const exchange of Object.keys(exchangeTypes)) {
+        // Binding needs the right to write to the queue and to read from the exchange.
+        if (!missing.includes(exchange)) await channel.bindQueue(queue, exchange, 'telehub.doctor')
+      }
+      await channel.get(queue, { noAck: true })
+      await channel.deleteQueue(queue)
+    }
+    await attempt(rights, said => refused.push(said))
+    const { product = 'RabbitMQ', version = '?' } = model.connection.serverProperties
+    return { product: String(product), version: String(version), missing, refused }
+  } finally {
+    await end(model, [])
+  }
+}

@@ -12,6 +12,8 @@ export interface RabbitServer {
   readonly url: string
   /** Where its MQTT plugin listens, when that was asked for. */
   readonly mqttPort: number | undefined
+  /** Where its management API answers, when that was asked for: `http://127.0.0.1:PORT`. */
+  readonly managementUrl?: string | undefined
   stop(): Promise<void>
   /** A crash: SIGKILL to the server itself; resolves when nothing of it is left. */
   kill(): Promise<void>
@@ -22,7 +24,7 @@ export interface RabbitServer {
 }
 
 export interface RabbitOptions {
-  readonly plugins?: readonly 'rabbitmq_mqtt'[]
+  readonly plugins?: readonly ('rabbitmq_mqtt' | 'rabbitmq_management')[]
 }
 
 const run = promisify(execFile)
@@ -72,6 +74,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
   const cwd = await tempDir()
   const [port, epmdPort, distPort] = [await freePort(), await freePort(), await freePort()]
   const mqttPort = plugins.includes('rabbitmq_mqtt') ? await freePort() : undefined
+  const managementPort = plugins.includes('rabbitmq_management') ? await freePort() : undefined
   const config = join(cwd, 'rabbitmq.conf')
   await writeFile(
     config,
@@ -80,6 +83,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
       'distribution.listener.interface = 127.0.0.1',
       'disk_free_limit.absolute = 50MB',
       ...(mqttPort ? [`mqtt.listeners.tcp.1 = 127.0.0.1:${mqttPort}`, 'mqtt.allow_anonymous = true'] : []),
+      ...(managementPort ? [`management.tcp.port = ${managementPort}`, 'management.tcp.ip = 127.0.0.1'] : []),
       '',
     ].join('\n'),
   )
@@ -118,7 +122,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
     processes.unshift(await startProcess({ command: epmd, args, env, cwd, port: epmdPort, timeoutMs: 10_000 }))
     try {
       processes.unshift(await startProcess({ command, args: [], env, cwd, port, timeoutMs: 90_000 }))
-      if (mqttPort) await listens(mqttPort)
+      for (const one of [mqttPort, managementPort]) if (one) await listens(one)
     } catch (error) {
       await end('kill')
       throw error
@@ -128,6 +132,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
     mqttPort,
+    managementUrl: managementPort ? `http://127.0.0.1:${managementPort}` : undefined,
     stop: () => end('stop'),
     kill: () => end('kill'),
     restart: start,
@@ -138,7 +143,7 @@ async function privateServer(plugins: readonly string[]): Promise<RabbitServer> 
 async function listens(port: number): Promise<void> {
   const deadline = performance.now() + 30_000
   while (!(await answers(port))) {
-    if (performance.now() > deadline) throw new Error(`RabbitMQ's MQTT plugin does not listen on port ${port}`)
+    if (performance.now() > deadline) throw new Error(`RabbitMQ's plugin does not listen on port ${port}`)
     await sleep(50)
   }
 }

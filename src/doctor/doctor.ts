@@ -1,0 +1,130 @@
+import { lstatSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Settings } from '../config.js'
+import { describe, HubError } from '../errors.js'
+import { escaped, plain } from '../log.js'
+import { many } from '../terminal.js'
+import { certificates } from './certificates.js'
+import { disk } from './disk.js'
+import { type Check, type Examined, type Finding, fine, problem } from './finding.js'
+import { machine } from './machine.js'
+import { rabbitmq } from './rabbitmq.js'
+import { rights } from './rights.js'
+import { findHub, running } from './running.js'
+import { state } from './state.js'
+import { store } from './store.js'
+import { users } from './users.js'
+
+/*
+ * `telehub doctor`: looks at everything a hub depends on, whether it runs or not, and names what is wrong with what to do.
+ * Each check only reads. With --repair what is safe is done: rights are narrowed, files without content removed.
+ */
+
+export interface DoctorOptions {
+  /** Loads the settings; strictly as for a hub that starts, or without its demands. Throws all faults as one `HubError`. */
+  readonly load: (strictly: boolean) => Settings
+  /** Where the hub of these settings answers, and the key to show it. */
+  readonly hubAt: (settings: Settings) => { readonly url: string; readonly key: string | undefined }
+  readonly management: string
+  readonly repair: boolean
+  readonly json: boolean
+  readonly out: (text: string) => void
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+const checks: readonly (readonly [name: string, check: Check])[] = [
+  ['hub', running],
+  ['machine', machine],
+  ['disk', disk],
+  ['data files', rights],
+  ['state', state],
+  ['store', store],
+  ['RabbitMQ', rabbitmq],
+  ['certificates', certificates],
+  ['users', users],
+]
+
+/** Resolves with the exit code: 0 when there are no problems (there may be warnings), 1 when there are. */
+export async function doctor(options: DoctorOptions): Promise<number> {
+  const { json, out, repair } = options
+  const findings: Finding[] = []
+  const tell = (finding: Finding) => {
+    findings.push(finding)
+    if (!json) out(`${lineOf(finding)}\n`)
+  }
+  for await (const finding of examine(options)) {
+    if (!repair || !finding.repair) {
+      tell(finding)
+      continue
+    }
+    try {
+      finding.repair.run()
+      tell(fine(finding.check, `repaired: ${finding.seen}: ${finding.repair.does}`))
+    } catch (error) {
+      tell({ ...finding, advice: `${finding.advice} It could not be repaired: ${describe(error)}.` })
+    }
+  }
+  const problems = findings.filter(({ level }) => level === 'problem').length
+  const warnings = findings.filter(({ level }) => level === 'warning').length
+  if (json) {
+    const shown = findings.map(({ check, level, seen, advice, repair: offered }) => ({
+      check,
+      level,
+      seen,
+      ...(advice && { advice }),
+      ...(offered && { repair: offered.does }),
+    }))
+    out(`${escaped(JSON.stringify({ problems, warnings, findings: shown }, undefined, 2))}\n`)
+  } else out(`\n${many(problems, 'problem')}, ${many(warnings, 'warning')}\n`)
+  return problems > 0 ? 1 : 0
+}
+
+async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
+  const { settings, faults } = loadOf(options)
+  yield* faults
+  if (!settings) return
+  const dir = resolve(settings['data.dir'])
+  const hasDir = lstatSync(dir, { throwIfNoEntry: false }) !== undefined
+  const hub = hasDir ? await findHub(dir) : undefined
+  const { url, key } = options.hubAt(settings)
+  const { now, management } = options
+  const examined: Examined = { settings, dir, hasDir, hub, now, url, key, management }
+  for (const [name, check] of checks) {
+    try {
+      yield* await check(examined)
+    } catch (error) {
+      yield problem(
+        name,
+        `this could not be looked at: ${describe(error)}`,
+        'Mend that first, then run telehub doctor again.',
+      )
+    }
+  }
+}
+
+/** Settings that a hub would not start with are looked at all the same, as far as they can be read. */
+function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readonly faults: Finding[] } {
+  const check = 'settings'
+  try {
+    return { settings: load(true), faults: [fine(check, 'in order')] }
+  } catch (error) {
+    // A flag that is wrong is a mistake of this call, not of the settings that are looked at.
+    if (!(error instanceof HubError) || /^--|\(--[\w.]+\)/m.test(error.message)) throw error
+    const faults = error.message
+      .split('\n')
+      .map(fault => problem(check, fault, 'Mend the setting; the hub does not start.'))
+    try {
+      return { settings: load(false), faults }
+    } catch {
+      return { faults }
+    }
+  }
+}
+
+const signs = { fine: '✓', warning: '!', problem: '✗' } as const
+
+/** One line: what comes from files, devices and servers can neither end it nor move the cursor. */
+function lineOf({ level, check, seen, advice }: Finding): string {
+  return plain(`${signs[level]} ${check}: ${seen}${advice && `. ${advice}`}`)
+}

@@ -1,0 +1,132 @@
+import { join } from 'node:path'
+import { nodeFiles, openToRead } from '../disk/files.js'
+import { describe, withoutPasswords } from '../errors.js'
+import { bytes } from '../terminal.js'
+import { clockDifference } from './date-header.js'
+import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
+
+/** The store of time series. */
+export const store: Check = examined => (examined.settings['influx.url'] ? influx(examined) : duckdb(examined))
+
+const influxCheck = 'InfluxDB'
+
+interface Answer {
+  readonly results?: readonly {
+    readonly series?: readonly {
+      readonly columns: readonly string[]
+      readonly values: readonly (readonly unknown[])[]
+    }[]
+    readonly error?: string
+  }[]
+  readonly error?: string
+}
+
+async function influx({ settings, now }: Examined): Promise<Finding[]> {
+  const url = new URL(settings['influx.url'])
+  const path = url.pathname.split('/').filter(Boolean)
+  const database = decodeURIComponent(path.pop() ?? 'telehub')
+  const base = `${url.origin}${path.map(part => `/${part}`).join('')}`
+  const headers: Record<string, string> = url.username
+    ? {
+        authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}`,
+      }
+    : {}
+  const ask = (to: string) => fetch(base + to, { headers, redirect: 'manual', signal: AbortSignal.timeout(10_000) })
+  let ping: Response
+  try {
+    ping = await ask('/ping')
+  } catch (error) {
+    const why = withoutPasswords(describe((error as { cause?: unknown }).cause ?? error))
+    return [
+      problem(
+        influxCheck,
+        `nothing answers at ${base} (${why})`,
+        'Start it, or mend influx.url; meanwhile the spool keeps what arrives, up to spool.limit.',
+      ),
+    ]
+  }
+  const found = clockDifference('clock of InfluxDB', ping.headers.get('date'), now())
+  const version = ping.headers.get('x-influxdb-version')
+  if (version === null) {
+    return [
+      ...found,
+      problem(
+        influxCheck,
+        `what answers at ${base} does not say that it is InfluxDB`,
+        'Check host, port and path in influx.url.',
+      ),
+    ]
+  }
+  const query = async (q: string): Promise<Answer & { readonly status: number }> => {
+    const response = await ask(`/query?db=${encodeURIComponent(database)}&q=${encodeURIComponent(q)}`)
+    return { status: response.status, ...((await response.json().catch(() => ({}))) as Answer) }
+  }
+  const policies = await query(
+    `SHOW RETENTION POLICIES ON "${database.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`,
+  )
+  const said = policies.error ?? policies.results?.[0]?.error
+  if (policies.status === 401 || policies.status === 403) {
+    return [
+      ...found,
+      problem(
+        influxCheck,
+        `version ${version} refuses this user: ${said ?? policies.status}`,
+        'Check user and password in influx.url.',
+      ),
+    ]
+  }
+  if (said && /database not found/.test(said)) {
+    return [
+      ...found,
+      fine(influxCheck, `version ${version} answers; the database ${database} is not there yet, and made by the hub`),
+    ]
+  }
+  if (said)
+    return [...found, warning(influxCheck, `version ${version} says: ${said}`, 'Check the database in influx.url.')]
+  const { columns = [], values = [] } = policies.results?.[0]?.series?.[0] ?? {}
+  const rows = values.map(row => Object.fromEntries(columns.map((name, i) => [name, row[i]])))
+  const standard = rows.find(row => row.default === true)
+  if (standard && standard.duration !== '0s') {
+    found.push(
+      warning(
+        influxCheck,
+        `retention policy ${standard.name} of ${database} deletes readings older than ${standard.duration}`,
+        `Keep them for ever, unless this is meant: ALTER RETENTION POLICY "${standard.name}" ON "${database}" DURATION INF.`,
+      ),
+    )
+  } else found.push(fine(influxCheck, `version ${version} answers; the database ${database} keeps readings for ever`))
+  return found
+}
+
+const duckCheck = 'DuckDB'
+
+/** Where DuckDB writes its name in the header of a database. */
+const magicAt = 8
+
+function duckdb({ dir, hasDir }: Examined): Finding[] {
+  const path = join(dir, 'store.duckdb')
+  const size = nodeFiles.sizeOfSync(path)
+  if (!hasDir || size === undefined) return [fine(duckCheck, 'no store yet: the hub makes it')]
+  try {
+    const head = Buffer.alloc(magicAt + 4)
+    const fd = nodeFiles.openSync(path, openToRead)
+    try {
+      nodeFiles.readSync(fd, head, 0, head.length, 0)
+    } finally {
+      nodeFiles.closeSync(fd)
+    }
+    if (head.toString('latin1', magicAt) !== 'DUCK') {
+      return [
+        problem(
+          duckCheck,
+          `${path} does not begin as a DuckDB database does: it is damaged`,
+          'Bring it back from a copy of data.dir while no hub runs. Without one the hub keeps what arrives in the spool.',
+        ),
+      ]
+    }
+    const wal = nodeFiles.sizeOfSync(`${path}.wal`)
+    return [fine(duckCheck, `${path}, ${bytes(size)}${wal ? `, and ${bytes(wal)} of its log` : ''}`)]
+  } catch (error) {
+    return [unreadable(duckCheck, path, error)]
+  }
+}
