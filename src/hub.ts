@@ -214,6 +214,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       receivedBytes: metrics.receivedBytes,
       dropped: metrics.dropped,
     }),
+    audit,
     log: {
       debug: sentence => log.debug(sentence),
       info: sentence => log.info(sentence),
@@ -371,6 +372,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
         return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
       },
       certificate: () => tls?.warning(),
+      client_fight: () => broker.fights(),
       audit: () => auditLog.failure && `the audit log cannot be written: ${auditLog.failure}; make room on the disk`,
     },
     everyMs: 2_000,

@@ -1,16 +1,27 @@
 import type { Authority, Principal, Verdict } from '../auth/authority.js'
 import type { ClientFault } from '../auth/client-ids.js'
-import { type Decision, ruleText } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
+import type { Auditor } from '../observe/audit.js'
 import { hubTopics, isWildcard, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
 import type { Connection, Protocol, Traffic } from './connection.js'
+import { ConnectionLog } from './connection-log.js'
 import { Control } from './control.js'
 import { PublishReader } from './publish.js'
+import {
+  droppedSentences,
+  faultOf,
+  isTooLongToShow,
+  noLonger,
+  readShown,
+  type Shown,
+  short,
+  unheard,
+} from './sentences.js'
 import type { LastWill } from './session-state.js'
 import { Sessions } from './sessions.js'
 import type { Dropped, SessionsOptions } from './sessions-options.js'
@@ -59,6 +70,7 @@ export interface BrokerOptions {
     readonly receivedBytes: number
     readonly dropped: number
   }
+  readonly audit: Auditor
   readonly log: {
     debug(sentence: string): void
     info(sentence: string): void
@@ -91,6 +103,7 @@ export class Broker {
   readonly #sessions: Sessions
   readonly #control: Control
   readonly #forClients: ClientBroker
+  readonly #log: ConnectionLog
   /** By client id. */
   readonly #connected = new Map<string, Client>()
   /** Client ids whose retained presence says offline, the longest gone first. */
@@ -113,10 +126,13 @@ export class Broker {
     this.#options = options
     const { log } = options
     this.#say = sparingly(log.info)
+    const { authority, audit } = options
+    const now = () => Math.floor(options.now() / 1_000)
+    this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, now })
     this.#sessions = new Sessions({
       ...options.sessions,
       access: (user, clientId) => options.authority.access(user, clientId),
-      now: () => Math.floor(options.now() / 1_000),
+      now,
       dropped: (what, clientId) => this.#dropped(what, clientId),
       willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
       warn: log.warn,
@@ -143,7 +159,8 @@ export class Broker {
       refused: (client, action, topic, reason) => this.#refused(client, action, topic, reason),
       tooLarge: client => this.#dropped('too_large', client.id),
       connected: client => this.#isConnected(client),
-      left: client => this.#left(client),
+      left: (client, reason) => this.#left(client, reason),
+      replaced: client => this.#log.replaced(client),
       seen: client => this.#seen(client),
       debug: log.debug,
       now: options.now,
@@ -209,6 +226,11 @@ export class Broker {
     return this.#connected.size
   }
 
+  /** A sentence while clients take a client id from each other over and over, for an alarm. */
+  fights(): string | undefined {
+    return this.#log.fights()
+  }
+
   get counts(): Sessions['counts'] {
     return this.#sessions.counts
   }
@@ -227,10 +249,12 @@ export class Broker {
   #judge(client: Client, verdict: Verdict): Principal | Fault {
     const { id, connect, user: before } = client
     const will = connect?.will
-    const { address } = client.connection.peer
+    const { address, listener: via } = client.connection.peer
     const refuse = (reason: RefusalReason, code: number, user: string, why: string, own = why): Fault => {
       this.#options.refused(reason, id)
       this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
+      const event = { event: 'refused', result: 'refused', reason, address, via, client: id, detail: why } as const
+      this.#options.audit.repeated({ ...event, user: user || before })
       const said = user ? own : (unheard[code] ?? why)
       // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
       const shown = user || before
@@ -344,6 +368,8 @@ export class Broker {
       return
     }
     this.#options.refused('publish', clientId)
+    const event = { event: 'refused', result: 'refused', reason: 'publish', user, client: clientId } as const
+    this.#options.audit.repeated({ ...event, what: topic, detail: `its will: ${fault}` })
     this.#options.log.info(`the will of ${short(clientId)} on ${short(topic)} is refused: ${short(fault)}`)
     this.#tell(clientId, user, 'publish', topic, fault)
     done(new Error(fault))
@@ -384,8 +410,11 @@ export class Broker {
 
   /** Counted, and said at most once a second for each client: it may be refused a hundred thousand times. */
   #refused(client: Client, action: Action, topic: string, reason: string, detail = reason): void {
-    const { id, user } = client
+    const { id, user, connection } = client
+    const { address, listener: via } = connection.peer
     this.#options.refused(action, id)
+    const event = { event: 'refused', result: 'refused', reason: action, user, address, via, client: id } as const
+    this.#options.audit.repeated({ ...event, what: topic, detail })
     const now = this.#options.now()
     if (action === 'publish' && now - client.refusedAt < 1e6) return
     client.refusedAt = now
@@ -417,6 +446,7 @@ export class Broker {
 
   #isConnected(client: Client): void {
     this.#connected.set(client.id, client)
+    this.#log.connected(client)
     this.#forgetRefusalOfOthers(client)
     this.#replacePresenceOfOthers(client)
     // Its user may have changed between its credentials and now.
@@ -451,7 +481,8 @@ export class Broker {
     this.#present(client.id, client.user, true)
   }
 
-  #left(client: Client): void {
+  #left(client: Client, reason: string): void {
+    this.#log.disconnected(client, reason)
     if (this.#connected.get(client.id) !== client) return
     this.#connected.delete(client.id)
     this.#bridges.left(client, bridgeStateTopic(client.id))
@@ -533,64 +564,4 @@ export class Broker {
       this.publish({ topic, payload: Buffer.from(value), qos: 0, retain: true })
     }
   }
-}
-
-/** What strangers wrote, fit for a line: neither long nor of several. */
-function short(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
-  const line = text.replace(/[\u0000-\u001f\u007f]/g, '·')
-  return line.length > 200 ? `${line.slice(0, 200)}…` : line
-}
-
-/** What is shown of a stranger's attempt, by return code: not its own words. */
-const unheard: Readonly<Record<number, string>> = {
-  [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
-  [reasonCode.badCredentials]: 'wrong user name or password',
-}
-
-const noLonger = 'its user is gone, or its password or login is not valid any more'
-
-/** What decided, for the one who wonders why. */
-function faultOf(decision: Decision | undefined, user: string): string | undefined {
-  if (decision?.allowed) return undefined
-  const rule = decision?.rule
-  if (!rule) return `no rule of user ${user || '(none)'} allows it`
-  return `${ruleText(rule)}${rule.place && ` (${rule.place})`}`
-}
-
-/** There are thousands of such topics, for ids of sane length. */
-function isTooLongToShow(clientId: string): boolean {
-  return clientId.length > 256
-}
-
-/** What the hub retains of a client, as far as it reads it again. */
-interface Shown {
-  readonly clientId: string
-  readonly user: string
-  readonly online: boolean
-  readonly action: unknown
-}
-
-/** Undefined when it is nothing of the kind. */
-function readShown(payload: Buffer): Shown | undefined {
-  let value: unknown
-  try {
-    value = JSON.parse(payload.toString())
-  } catch {
-    return undefined
-  }
-  const { clientId, user, online, action } = (value ?? {}) as Readonly<Record<string, unknown>>
-  if (typeof clientId !== 'string' || typeof user !== 'string') return undefined
-  return { clientId, user, online: online === true, action }
-}
-
-const droppedSentences: Readonly<Record<Dropped, string>> = {
-  queue: 'its queue is full or its oldest message too old (limits.queue…): the oldest went',
-  sessions: 'its session went to make room for another (limits.sessions)',
-  session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
-  retained: 'a message was not retained: there are as many as may be (limits.retained…)',
-  not_permitted: 'a message of its queue went: it may not read that topic any more',
-  expired: 'a message of its queue went: it had expired',
-  too_large: 'a message went: it is larger than the client takes (its maximum packet size)',
-  client_refused: 'a message went: the client refused it',
 }

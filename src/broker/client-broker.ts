@@ -43,7 +43,10 @@ export interface ClientBroker {
   /** A QoS 0 delivery is larger than the client takes. */
   tooLarge(client: Client): void
   connected(client: Client): void
-  left(client: Client): void
+  /** `reason` in words: why its connection has ended. */
+  left(client: Client, reason: string): void
+  /** Its connection is to be closed, as another one with its client id has come. */
+  replaced(client: Client): void
   /** It publishes. */
   seen(client: Client): void
   /** A connection ended for something that is neither its fault nor said anywhere else. */

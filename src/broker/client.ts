@@ -553,11 +553,15 @@ export class Client implements Protocol, Controlled, Outlet {
   }
 
   end(fault = takenOver): void {
+    if (!this.#isLeaving && fault === takenOver && !this.connection.isClosed) this.#broker.replaced(this)
     this.connection.end(this.#isLeaving ? undefined : fault)
   }
 
   left(): void {
-    this.#broker.left(this)
+    const { isClosed, endReason = 'its network connection ended without a DISCONNECT' } = this.connection
+    // Aedes gives up a client whose place is taken before it closes the connection.
+    const reason = isClosed ? endReason : takenOver.reason
+    this.#broker.left(this, this.#isLeaving ? 'it sent DISCONNECT' : reason)
   }
 }
 

@@ -111,6 +111,7 @@ export class Connection {
   /** The peer has closed; what it sent before is still to be read. */
   #isGone = false
   #endedAt = 0
+  #endReason: string | undefined
   #rateTimer: NodeJS.Timeout | undefined
   #inflight = 0
   /** Of them over the limit: who has been told of it is to be caught beyond it, not to wait there. */
@@ -449,6 +450,7 @@ export class Connection {
     const waiting = this.#unsent
     const reason = `took nothing for ${this.#pool.limits.stuckMs} ms with ${waiting} bytes waiting`
     this.#pool.refused('slow_consumer', reason)
+    this.#endReason = reason
     const isReadable = !this.#outbox.isWithinPacket
     const farewell = isReadable && this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
     this.#outbox.discard()
@@ -471,9 +473,16 @@ export class Connection {
     this.#openedAt += ms
   }
 
+  /** Why the hub ends or has ended this connection, in words; undefined when the peer did. */
+  get endReason(): string | undefined {
+    return this.#endReason
+  }
+
   /** Closes it when what was written has left; nothing more is read. The client is told why, if it can be. */
   end(fault?: Fault): void {
-    if (!this.isClosed) this.#end(fault && this.#protocol?.farewell(fault))
+    if (this.isClosed) return
+    this.#endReason = fault?.reason
+    this.#end(fault && this.#protocol?.farewell(fault))
   }
 
   /** Gives up one that is not `open`: at once, or when it has had the time to be told why, if it can be. */

@@ -1,9 +1,11 @@
 import { appendFileSync, readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import mqtt from 'mqtt'
 import t from 'tap'
 import { parseAuditLine } from '../../src/observe/audit-chain.js'
 import { passwordOf, usersFile } from '../cases/users.js'
-import { eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
+import { connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 
 /** What the audit log of a hub says, the oldest first. */
 function audited(hub: RunningHub) {
@@ -141,4 +143,63 @@ t.test('the audit log of a hub in a process that is killed: what was written is 
   const next = await startHub(t, {}, hub.dir)
   await eventually(() => audited(next).filter(({ result }) => result === 'started').length === 2, 'both starts')
   t.equal((await telehub(next, 'audit', 'verify')).code, 0, 'also beside a hub that runs')
+})
+
+t.test('over MQTT: logins, refusals, takeovers; who connects and disconnects, and why, is in the log', async t => {
+  const users = await usersFile()
+  await users.add('thermo', ['allow publish home/thermo/#'])
+  const hub = await startHub(t, users.settings)
+  const options = { username: 'thermo', password: passwordOf('thermo'), clientId: 'lamp-7' }
+  await t.rejects(connectMqtt(t, hub.mqttUrl, { ...options, password: 'wrong' }))
+  const origin = { address: '127.0.0.1', via: 'mqtt', client: 'lamp-7' }
+  await has(hub, { event: 'refused', reason: 'bad_credentials', detail: 'wrong password for "thermo"', ...origin })
+  const client = await connectMqtt(t, hub.mqttUrl, options)
+  await has(hub, { event: 'login', result: 'ok', user: 'thermo', ...origin })
+  await t.rejects(client.subscribeAsync('home/other/#'))
+  await has(hub, { event: 'refused', reason: 'subscribe', user: 'thermo', what: 'home/other/#', ...origin })
+  client.publish('home/other/t', '1')
+  await has(hub, {
+    event: 'refused',
+    reason: 'publish',
+    user: 'thermo',
+    what: 'home/other/t',
+    detail: /no rule of user/,
+  })
+  const next = await connectMqtt(t, hub.mqttUrl, options)
+  await has(hub, { event: 'takeover', user: 'thermo', detail: 'from 127.0.0.1', ...origin })
+  await next.endAsync()
+  const gone = await connectMqtt(t, hub.mqttUrl, { ...options, clientId: 'gone' })
+  gone.stream.destroy()
+  const named = 'lamp-7, user thermo, at 127\\.0\\.0\\.1 \\(mqtt\\)'
+  for (const sentence of [
+    `connected: ${named}"`,
+    `disconnected: ${named}: another connection has this client id now`,
+    `connected: ${named}, in the place of a connection from 127\\.0\\.0\\.1`,
+    `disconnected: ${named}: it sent DISCONNECT`,
+    'disconnected: gone, user thermo, .*: its network connection ended without a DISCONNECT',
+  ]) {
+    await eventually(() => new RegExp(sentence).test(hub.log()), sentence)
+  }
+})
+
+t.test('two clients that fight over one client id raise an alarm with both addresses', async t => {
+  const hub = await startHub(t)
+  const fight = async (localAddress: string) => {
+    const stream = () => connect({ host: '127.0.0.1', port: Number(new URL(hub.mqttUrl).port), localAddress })
+    const client = new mqtt.MqttClient(stream, { clientId: 'twin', protocolVersion: 4, reconnectPeriod: 0 })
+    client.on('error', () => {})
+    t.teardown(() => client.endAsync(true).catch(() => {}))
+    await new Promise<void>(resolve => client.once('connect', () => resolve()))
+  }
+  for (let round = 0; round < 5; round++) await fight(round % 2 ? '127.0.0.2' : '127.0.0.1')
+  const alarms = async () => (await hub.get<{ alarms: { name: string; detail: string }[] }>('/readyz')).body.alarms
+  t.notOk(
+    (await alarms()).some(({ name }) => name === 'client_fight'),
+    'a few takeovers are none',
+  )
+  for (let round = 0; round < 4; round++) await fight(round % 2 ? '127.0.0.1' : '127.0.0.2')
+  const alarm = await eventually(async () => (await alarms()).find(({ name }) => name === 'client_fight'), 'an alarm')
+  t.match(alarm.detail, /twin \(127\.0\.0\.[12] and 127\.0\.0\.[12]\); give each client an id of its own/)
+  for (const address of ['127.0.0.1', '127.0.0.2']) t.ok(alarm.detail.includes(address), address)
+  t.match(hub.log(), /alarm: connections take a client id from each other/)
 })

@@ -1,0 +1,120 @@
+import { sparingly } from '../log.js'
+import type { Auditor } from '../observe/audit.js'
+import type { Peer } from './connection.js'
+import { short } from './sentences.js'
+
+export interface ConnectionLogOptions {
+  /** No one is asked for credentials: then there are no logins to audit. */
+  readonly isOpen: boolean
+  readonly audit: Auditor
+  /** Rate limited here. */
+  readonly info: (sentence: string) => void
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** A client as far as the log names it. */
+export interface NamedClient {
+  readonly id: string
+  /** Empty: no one is asked. */
+  readonly user: string
+  readonly connection: { readonly peer: Peer }
+}
+
+/** Takeovers of one client id. */
+interface Takeovers {
+  /** The latest ones, the newest last, in milliseconds since the epoch. */
+  readonly times: number[]
+  /** Addresses of the connection that was closed last, and of the one that took its place. */
+  from: string
+  to: string
+}
+
+/** So many takeovers within `fightMs` are a fight: a device whose network is bad comes back less often. */
+const fightCount = 6
+const fightMs = 60_000
+
+/** An alarm holds so long after the latest takeover, in milliseconds. */
+const calmMs = 120_000
+
+/** Client ids whose takeovers are remembered; the one taken over longest ago is forgotten first. */
+const maxRemembered = 1_000
+
+/** Client ids that an alarm names. */
+const maxNamed = 3
+
+/**
+ * Says who connects and disconnects and why, and who takes whose place: at `info`, ten sentences a second at most.
+ * Finds clients that take one client id from each other over and over, each by reconnecting.
+ */
+export class ConnectionLog {
+  readonly #options: ConnectionLogOptions
+  readonly #say: (sentence: string) => void
+  /** By client id, the one taken over longest ago first. */
+  readonly #takeovers = new Map<string, Takeovers>()
+  /** Addresses of connections that were closed because another one has come, until that one is connected. */
+  readonly #replaced = new Map<string, string>()
+
+  constructor(options: ConnectionLogOptions) {
+    this.#options = options
+    this.#say = sparingly(options.info)
+  }
+
+  connected(client: NamedClient): void {
+    const { isOpen, audit } = this.#options
+    const { id, user, connection } = client
+    const { address, listener: via } = connection.peer
+    const from = this.#replaced.get(id)
+    this.#replaced.delete(id)
+    this.#say(`connected: ${named(client)}${from === undefined ? '' : `, in the place of a connection from ${from}`}`)
+    if (!isOpen) audit.repeated({ event: 'login', result: 'ok', user, address, via, client: id })
+    if (from === undefined) return
+    audit.repeated({ event: 'takeover', result: 'ok', user, address, via, client: id, detail: `from ${from}` })
+    this.#remember(id, from, address)
+  }
+
+  /** `reason` in words: why its connection has ended. */
+  disconnected(client: NamedClient, reason: string): void {
+    this.#say(`disconnected: ${named(client)}: ${short(reason)}`)
+  }
+
+  /** The connection of a client is closed because another one with its client id has come. */
+  replaced({ id, connection }: NamedClient): void {
+    this.#replaced.set(id, connection.peer.address)
+    // The other one may be gone before it is connected.
+    if (this.#replaced.size > maxRemembered) this.#replaced.delete(this.#replaced.keys().next().value as string)
+  }
+
+  /** A sentence while clients fight over a client id, for an alarm. */
+  fights(): string | undefined {
+    const now = this.#options.now()
+    const all = [...this.#takeovers].filter(([, { times }]) => isFight(times, now))
+    if (all.length === 0) return undefined
+    const some = all.slice(-maxNamed).map(([id, { from, to }]) => {
+      const ends = from === to ? `${from}, both` : `${from} and ${to}`
+      return `${short(id)} (${ends})`
+    })
+    const more = all.length > maxNamed ? `, and ${all.length - maxNamed} more` : ''
+    return `connections take a client id from each other over and over: ${some.join(', ')}${more}; give each client an id of its own`
+  }
+
+  #remember(id: string, from: string, to: string): void {
+    const known = this.#takeovers.get(id)
+    const times = [...(known?.times ?? []), this.#options.now()].slice(-fightCount)
+    this.#takeovers.delete(id)
+    this.#takeovers.set(id, { times, from, to })
+    if (this.#takeovers.size > maxRemembered) {
+      this.#takeovers.delete(this.#takeovers.keys().next().value as string)
+    }
+  }
+}
+
+function isFight(times: readonly number[], now: number): boolean {
+  const [first = 0] = times
+  const last = times.at(-1) ?? 0
+  return times.length >= fightCount && last - first <= fightMs && now - last <= calmMs
+}
+
+function named({ id, user, connection: { peer } }: NamedClient): string {
+  return `${short(id)}${user && `, user ${short(user)},`} at ${peer.address} (${peer.listener})`
+}

@@ -1,0 +1,65 @@
+import { type Decision, ruleText } from '../auth/rules.js'
+import type { Dropped } from './sessions-options.js'
+import { reasonCode } from './wire.js'
+
+/* What the broker says and shows of clients, in words. */
+
+/** Text of strangers cut down to fit a log line: no line ends, at most 200 characters. */
+export function short(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
+  const line = text.replace(/[\u0000-\u001f\u007f]/g, '·')
+  return line.length > 200 ? `${line.slice(0, 200)}…` : line
+}
+
+/** Reasons shown for unauthenticated clients, by return code: they say nothing of users. */
+export const unheard: Readonly<Record<number, string>> = {
+  [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
+  [reasonCode.badCredentials]: 'wrong user name or password',
+}
+
+export const noLonger = 'its user is gone, or its password or login is not valid any more'
+
+/** The rule that denies something, in words; undefined when it is allowed. */
+export function faultOf(decision: Decision | undefined, user: string): string | undefined {
+  if (decision?.allowed) return undefined
+  const rule = decision?.rule
+  if (!rule) return `no rule of user ${user || '(none)'} allows it`
+  return `${ruleText(rule)}${rule.place && ` (${rule.place})`}`
+}
+
+/** There are thousands of such topics, for ids of sane length. */
+export function isTooLongToShow(clientId: string): boolean {
+  return clientId.length > 256
+}
+
+/** A retained presence or refusal of a client, as far as the hub reads it again. */
+export interface Shown {
+  readonly clientId: string
+  readonly user: string
+  readonly online: boolean
+  readonly action: unknown
+}
+
+/** Undefined when it is nothing of the kind. */
+export function readShown(payload: Buffer): Shown | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(payload.toString())
+  } catch {
+    return undefined
+  }
+  const { clientId, user, online, action } = (value ?? {}) as Readonly<Record<string, unknown>>
+  if (typeof clientId !== 'string' || typeof user !== 'string') return undefined
+  return { clientId, user, online: online === true, action }
+}
+
+export const droppedSentences: Readonly<Record<Dropped, string>> = {
+  queue: 'its queue is full or its oldest message too old (limits.queue…): the oldest went',
+  sessions: 'its session went to make room for another (limits.sessions)',
+  session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
+  retained: 'a message was not retained: there are as many as may be (limits.retained…)',
+  not_permitted: 'a message of its queue went: it may not read that topic any more',
+  expired: 'a message of its queue went: it had expired',
+  too_large: 'a message went: it is larger than the client takes (its maximum packet size)',
+  client_refused: 'a message went: the client refused it',
+}
