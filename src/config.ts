@@ -227,6 +227,11 @@ const table = {
   ),
   'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
   'limits.wildcards': row(integer(0, 1_000_000), 1_000, 'Of these, with + or #. A user may have a limit of its own.'),
+  'limits.plusLevels': row(
+    integer(0, 32),
+    8,
+    'Levels that are + in one topic filter, at most: each makes it dearer to find out which filters a topic matches.',
+  ),
   'limits.share': row(
     integer(1, 100),
     10,

@@ -10,6 +10,7 @@ import { Broker } from './broker/broker.js'
 import { Connections } from './broker/connections.js'
 import { Listeners, listenError } from './broker/listeners.js'
 import { mostIncoming } from './broker/sessions.js'
+import { Work } from './broker/work.js'
 import type { Settings } from './config.js'
 import { describe } from './errors.js'
 import { HttpServer } from './http/server.js'
@@ -23,6 +24,7 @@ import { increment, Metrics } from './metrics.js'
 import { Audit } from './observe/audit.js'
 import { auditDir } from './observe/audit-chain.js'
 import { AuditLog } from './observe/audit-log.js'
+import { EventLoopDelay } from './observe/event-loop-delay.js'
 import { Incidents } from './observe/incidents.js'
 import { ProcessorThread } from './processor-thread.js'
 import { Spool } from './queue/spool.js'
@@ -95,6 +97,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     retained: () => broker.counts.retained,
     retainedBytes: () => broker.counts.retainedBytes,
     spoolBytes: () => spool.bytes,
+    eventLoopDelay: () => eventLoopDelay.longest,
     alarms: () => alarms.list(),
     incidents: () => incidents.list(),
     audit: () => auditLog,
@@ -104,6 +107,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       return { ...numbers, balance, reasons }
     },
   })
+
+  const work = new Work()
+
+  const eventLoopDelay = new EventLoopDelay()
 
   const refusals = new RefusalCounts(refusals => processor.tell('refused', refusals))
 
@@ -133,6 +140,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     accepted: qos => {
       metrics.received[qos]++
     },
+    passed: publish => broker.passed(publish),
     settled: (publish, error, sequence) => broker.settled(publish, error, sequence),
     refused: ({ clientId }, reason) => {
       increment(metrics.refused, reason)
@@ -172,6 +180,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const broker: Broker = new Broker({
     id: () => identity.brokerId,
     version,
+    work,
     authority,
     sessions: {
       dir: join(dir, 'sessions'),
@@ -194,12 +203,16 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       maximumPacketSize: settings['limits.packet'],
       topicAliasMaximum: settings['limits.aliases'],
     },
-    subscriptions: settings['limits.subscriptions'],
-    wildcards: settings['limits.wildcards'],
+    subscriptions: {
+      subscriptions: settings['limits.subscriptions'],
+      wildcards: settings['limits.wildcards'],
+      plusLevels: settings['limits.plusLevels'],
+    },
     sysMs: settings['sys.interval'],
     sysReadable: settings['sys.read'] === 'all',
     accept: (publish, inOrder) => ingest.accept(publish, inOrder),
     flush: () => spool.flush(),
+    relieved: () => connections.relieved(),
     replay: after => spool.replay(after),
     now,
     presence: presence => processor.tell('present', presence),
@@ -237,9 +250,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       stuckMs: settings['limits.stuck'],
       keepAliveMs: settings['limits.keepalive'],
     },
+    work,
     protocol: connection => broker.protocol(connection),
-    overloaded: () => ingest.overloaded,
-    drain: () => spool.flush(),
+    overloaded: () => ingest.overloaded || broker.overloaded,
+    drain: () => broker.drained(),
     refused: (reason, sentence) => {
       increment(metrics.refused, reason)
       log.debug(sentence)
@@ -258,17 +272,19 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     flushed: () => spool.flush(),
     left: sentence => log.info(sentence),
     offers: {
-      live: pushes => {
-        for (const { topic, json } of pushes)
-          broker.publish({ topic, payload: Buffer.from(json), qos: 0, retain: true })
+      live: async pushes => {
+        await broker.publishAll(
+          pushes.map(({ topic, json }) => ({ topic, payload: Buffer.from(json), qos: 0, retain: true })),
+        )
       },
       outward: async messages => {
-        for (const { payload, properties, ...message } of messages)
-          broker.publish({
+        await broker.publishAll(
+          messages.map(({ payload, properties, ...message }) => ({
             ...message,
             payload: Buffer.from(payload),
             ...(properties && { properties: Buffer.from(properties) }),
-          })
+          })),
+        )
         await broker.flushed()
       },
       freed: bytes => spool.freed(bytes),
@@ -395,6 +411,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     incidents,
     refusals,
     alarms,
+    eventLoopDelay,
     http,
     connections,
     listeners,

@@ -11,6 +11,8 @@ export interface Gauges {
   readonly retained: () => number
   readonly retainedBytes: () => number
   readonly spoolBytes: () => number
+  /** Seconds. */
+  readonly eventLoopDelay: () => number
   readonly alarms: () => readonly { readonly name: string }[]
   readonly incidents: () => readonly {
     readonly kind: string
@@ -140,6 +142,11 @@ export class Metrics {
     gauge('telehub_retained', 'Retained messages', gauges.retained)
     gauge('telehub_retained_bytes', 'What they take in memory, about', gauges.retainedBytes)
     gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
+    gauge(
+      'telehub_event_loop_delay_seconds',
+      'Longest time in the last minute that the thread of the broker served nobody else',
+      gauges.eventLoopDelay,
+    )
     const labelled = (name: string, help: string, ...labelNames: string[]) =>
       new Gauge({ name, help, labelNames, registers })
     const lag = labelled('telehub_spool_lag', 'Messages in the spool that a cursor has yet to pass', 'cursor')

@@ -46,7 +46,8 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
 
 /** What the broker thread offers the processor thread. */
 export type BrokerOffers = {
-  live: (pushes: readonly LivePush[]) => void
+  /** Resolves when they are with the subscribers. */
+  live: (pushes: readonly LivePush[]) => Promise<void>
   /** Resolves when the broker has them for good. */
   outward: (messages: readonly CrossingOutward[]) => Promise<void>
   freed: (bytes: number) => void

@@ -194,6 +194,12 @@ export class FilterIndex<T> {
   readonly #root: Node<T> = { children: undefined, values: undefined }
   readonly #remembered = new Map<string, readonly ReadonlySet<T>[]>()
   #rememberedWeight = 0
+  readonly #work: { done: number }
+
+  /** `work.done` goes up by one for each node that a search visits. */
+  constructor(work = { done: 0 }) {
+    this.#work = work
+  }
 
   add(filter: string, value: T): void {
     if (!isWildcard(filter)) {
@@ -256,7 +262,9 @@ export class FilterIndex<T> {
     if (known) return known
     const found: Set<T>[] = []
     // [MQTT-4.7.2-1]
-    if (this.#root.children) collect(this.#root, topic.split('/'), 0, topic.charCodeAt(0) === 36, found)
+    if (this.#root.children) {
+      collect(this.#root, topic.split('/'), 0, topic.charCodeAt(0) === 36, found, this.#work)
+    }
     const exact = this.#exact.get(topic)
     if (exact) found.push(exact)
     this.#rememberedWeight += topicWeight + topic.length + found.length
@@ -278,7 +286,15 @@ export class FilterIndex<T> {
 const maxRememberedWeight = 8e6
 const topicWeight = 16
 
-function collect<T>(node: Node<T>, levels: readonly string[], depth: number, hidden: boolean, found: Set<T>[]): void {
+function collect<T>(
+  node: Node<T>,
+  levels: readonly string[],
+  depth: number,
+  hidden: boolean,
+  found: Set<T>[],
+  work: { done: number },
+): void {
+  work.done++
   const { children } = node
   if (!children) return
   if (!hidden || depth > 0) {
@@ -288,12 +304,19 @@ function collect<T>(node: Node<T>, levels: readonly string[], depth: number, hid
   }
   if (depth === levels.length) return
   const literal = children.get(levels[depth] as string)
-  if (literal) reach(literal, levels, depth + 1, hidden, found)
+  if (literal) reach(literal, levels, depth + 1, hidden, found, work)
   const any = !hidden || depth > 0 ? children.get('+') : undefined
-  if (any) reach(any, levels, depth + 1, hidden, found)
+  if (any) reach(any, levels, depth + 1, hidden, found, work)
 }
 
-function reach<T>(node: Node<T>, levels: readonly string[], depth: number, hidden: boolean, found: Set<T>[]): void {
+function reach<T>(
+  node: Node<T>,
+  levels: readonly string[],
+  depth: number,
+  hidden: boolean,
+  found: Set<T>[],
+  work: { done: number },
+): void {
   if (depth === levels.length && node.values) found.push(node.values)
-  collect(node, levels, depth, hidden, found)
+  collect(node, levels, depth, hidden, found, work)
 }

@@ -76,6 +76,7 @@ const ground = [
   'observe/audit-chain.ts',
   'observe/audit-log.ts',
   'observe/audit.ts',
+  'observe/event-loop-delay.ts',
   'observe/incidents.ts',
   'priority.ts',
   'proxy.ts',

@@ -4,13 +4,14 @@ import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
-import { hubTopics, isWildcard, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
+import { hubTopics, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
 import type { Connection, Protocol, Traffic } from './connection.js'
 import { ConnectionLog } from './connection-log.js'
 import { Control } from './control.js'
+import { FanOut } from './fan-out.js'
 import { PublishReader } from './publish.js'
 import {
   droppedSentences,
@@ -27,7 +28,9 @@ import { Sessions } from './sessions.js'
 import type { Dropped, SessionsOptions } from './sessions-options.js'
 import { SysTopics } from './statistics.js'
 import { topicsOf } from './subscription.js'
+import { SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
 import { type Connect, type Fault, reasonCode } from './wire.js'
+import { charge, sliceWork, type Work } from './work.js'
 
 export interface Presence {
   readonly clientId: string
@@ -41,19 +44,20 @@ export interface BrokerOptions {
   /** Ascends with every start of the hub; asked once, at the start. */
   readonly id: () => string
   readonly version: string
+  readonly work: Work
   readonly authority: Pick<Authority, 'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user'>
-  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn' | 'work'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
-  /** Subscriptions of one client, and those of them with wildcards. */
-  readonly subscriptions: number
-  readonly wildcards: number
+  readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf'>
   /** How often `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
   /** Makes a publish durable; what comes of it is for {@link Broker.settled}. */
   readonly accept: (publish: PendingPublish, inOrder: boolean) => void
-  /** Resolves when every `accept` so far is settled. */
+  /** Resolves when the spool has called {@link Broker.settled} for every `accept` so far. */
   readonly flush: () => Promise<void>
+  /** The broker is not overloaded any more. */
+  readonly relieved: () => void
   /** What the spool holds above a sequence number; asked once, at the start. */
   readonly replay: (after: number) => Iterable<Message>
   /** Microseconds since the epoch. */
@@ -83,12 +87,6 @@ export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 /** As it is counted. */
 export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 
-/** Of all topic filters of one client together: kept sessions are there after the next start, too. */
-const maxFilterLength = 500_000
-
-/** Of one client: each is a delivery of its own. */
-const mostShared = 100
-
 /** Clients that are gone and still shown as offline, and refusals still shown. */
 const maxShown = 10_000
 
@@ -101,6 +99,8 @@ export class Broker {
   readonly name = 'broker'
   readonly #options: BrokerOptions
   readonly #sessions: Sessions
+  readonly #fanOut: FanOut
+  readonly #subscriptionLimits: SubscriptionLimits
   readonly #control: Control
   readonly #forClients: ClientBroker
   readonly #log: ConnectionLog
@@ -131,11 +131,22 @@ export class Broker {
     this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, now })
     this.#sessions = new Sessions({
       ...options.sessions,
+      work: options.work,
       access: (user, clientId) => options.authority.access(user, clientId),
       now,
       dropped: (what, clientId) => this.#dropped(what, clientId),
       willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
       warn: log.warn,
+    })
+    this.#fanOut = new FanOut({
+      work: options.work,
+      distribute: (publish, sequence) => this.#sessions.publish(publish, sequence),
+      distributed: sequence => this.#sessions.committed(sequence),
+      relieved: options.relieved,
+    })
+    this.#subscriptionLimits = new SubscriptionLimits({
+      ...options.subscriptions,
+      wildcardsOf: user => options.authority.user(user)?.wildcards,
     })
     this.#control = new Control({
       sessions: this.#sessions,
@@ -192,7 +203,7 @@ export class Broker {
     clearInterval(this.#sysTimer)
     await this.#control.stop()
     // Clients that left without a goodbye have left wills.
-    await this.#options.flush()
+    await this.drained()
     await this.#sessions.stop()
   }
 
@@ -206,20 +217,49 @@ export class Broker {
     this.#sessions.publish({ ...message, clientId: '' }, 0)
   }
 
+  /** Distributes messages of the hub in their order, in as many turns of the event loop as the work takes. */
+  async publishAll(messages: Iterable<Outward>): Promise<void> {
+    const { work } = this.#options
+    let end = work.done + sliceWork
+    for (const message of messages) {
+      if (work.done >= end) {
+        await new Promise(resolve => setImmediate(resolve))
+        end = work.done + sliceWork
+      }
+      this.publish(message)
+    }
+  }
+
+  /** Resolves when every publish accepted so far is distributed and acknowledged, or refused. */
+  async drained(): Promise<void> {
+    await this.#options.flush()
+    await this.#fanOut.drained()
+  }
+
+  /** So much waits to be distributed that nothing more should be read. */
+  get overloaded(): boolean {
+    return this.#fanOut.overloaded
+  }
+
   /** Resolves when all that was published so far is safe in the queues of absent sessions and among the retained. */
   flushed(): Promise<void> {
     return this.#sessions.flush()
   }
 
+  /** A publish of QoS 0 that waits for none before it. */
+  passed(publish: PendingPublish): void {
+    this.#sessions.publish(publish, 0)
+    publish.settle(undefined)
+  }
+
   /** The spool has a publish, at `sequence`, or refused it: in the order of `accept`. */
   settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
-    if (!error) this.#sessions.publish(publish, sequence)
-    publish.settle(error)
+    this.#fanOut.settled(publish, error, sequence)
   }
 
   /** The spool has committed up to `sequence`; call it when each of its publishes is settled. */
   committed(sequence: number): void {
-    this.#sessions.committed(sequence)
+    this.#fanOut.committed(sequence)
   }
 
   get clients(): number {
@@ -376,9 +416,9 @@ export class Broker {
   }
 
   #subscribeFault(client: Client, filter: string): Fault | undefined {
+    this.#options.work.done += charge.filter
     const invalid = (reason: string): Fault => ({ code: reasonCode.topicFilterInvalid, reason })
     const refused = (reason: string): Fault => ({ code: reasonCode.notAuthorized, reason })
-    const tooMany = (reason: string): Fault => ({ code: reasonCode.quotaExceeded, reason })
     const large = tooLong('topic filter', filter) ?? tooDeep('topic filter', filter)
     if (large) return invalid(large)
     const shared = sharedFilter(filter)
@@ -387,25 +427,10 @@ export class Broker {
     if (topics.startsWith('$SYS') && !this.#options.sysReadable) return refused('$SYS may not be read (sys.read)')
     const { session, user } = client
     if (!session) return undefined
-    const { subscriptions, filterLength, access } = session
-    const decision = access?.subscribe(topics)
+    const decision = session.access?.subscribe(topics)
     if (decision && !decision.allowed) return refused(faultOf(decision, user) ?? '')
-    if (subscriptions.has(filter)) return undefined
-    if (filterLength + filter.length > maxFilterLength)
-      return tooMany(`topic filters of more than ${maxFilterLength} characters in all`)
-    if (shared && (session.shared?.size ?? 0) >= mostShared) {
-      return tooMany(`more than ${mostShared} shared subscriptions of one client`)
-    }
-    if (subscriptions.size >= this.#options.subscriptions) {
-      return tooMany(`more than ${this.#options.subscriptions} subscriptions (limits.subscriptions)`)
-    }
-    const own = this.#options.authority.user(user)?.wildcards
-    const wildcards = own ?? this.#options.wildcards
-    if (isWildcard(filter) && session.wildcards >= wildcards) {
-      const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
-      return tooMany(`more than ${wildcards} subscriptions with + or # (${whose})`)
-    }
-    return undefined
+    const tooMany = this.#subscriptionLimits.fault(session, filter, topics)
+    return tooMany === undefined ? undefined : { code: reasonCode.quotaExceeded, reason: tooMany }
   }
 
   /** Counted, and said at most once a second for each client: it may be refused a hundred thousand times. */

@@ -4,6 +4,7 @@ import { Framer } from './framer.js'
 import { type Framing, Outbox, type Packet } from './outbox.js'
 import { writeAck } from './packets.js'
 import { type Fault, reasonCode } from './wire.js'
+import { charge, type Work } from './work.js'
 
 /** Where a connection came from. */
 export interface Peer {
@@ -64,8 +65,11 @@ export interface Pool {
   readonly now: number
   /** While true nothing is read: what is accepted already waits for the disk. */
   readonly overloaded: boolean
+  readonly work: Work
   /** May so many bytes be processed in this turn? If not the connection is to be resumed in one of the next. */
   grant(bytes: number): boolean
+  /** How far `work.done` may go until the connection that is served now must let others have their turn. */
+  readonly workEnd: number
   /** To be resumed in the next turn. */
   queue(connection: Connection): void
   /** To be flushed when this turn ends. */
@@ -108,6 +112,8 @@ export class Connection {
   #holds = 0
   #stopped = false
   #hasTurn = false
+  /** Work beyond its turns, which it has yet to wait for. */
+  #debt = 0
   /** The peer has closed; what it sent before is still to be read. */
   #isGone = false
   #endedAt = 0
@@ -343,8 +349,17 @@ export class Connection {
     if (this.#holds === 0 && !this.isClosed) this.#hold(hold.turn)
   }
 
-  /** Its turn has come. Returns how many bytes it may use it for. */
+  /**
+   * Its turn has come, and `workEnd` is set. Returns how many bytes it may use the turn for. A connection that did more
+   * than its turn was for lets turns pass until the others have had as much.
+   */
   resume(): number {
+    const { work, workEnd } = this.#pool
+    this.#debt -= Math.min(this.#debt, workEnd - work.done)
+    if (this.#debt > 0 && !this.isClosed) {
+      this.#pool.queue(this)
+      return 0
+    }
     const buffered = this.#framer.buffered
     this.#holds &= ~(hold.turn | hold.overload)
     this.#hasTurn = this.#holds === 0
@@ -358,11 +373,16 @@ export class Connection {
 
   #process(): void {
     const framer = this.#framer
+    const { work, traffic, workEnd } = this.#pool
     try {
       while (this.#holds === 0 && (this.#state === 'open' || this.#state === 'hello') && framer.next()) {
         this.#lastRead = this.#pool.now
-        this.#pool.traffic.packetsIn++
+        traffic.packetsIn++
+        work.done += charge.packet
         this.#protocol?.packet(framer)
+        if (work.done < workEnd) continue
+        this.#debt += work.done - workEnd
+        this.yield()
       }
     } catch (error) {
       this.#refuse(error)

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
 import { type Fault, reasonCode } from './wire.js'
+import { sliceWork, turnWork, type Work } from './work.js'
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
@@ -8,6 +9,7 @@ export interface ConnectionsOptions {
     readonly connections: number
     readonly perAddress: number
   }
+  readonly work: Work
   /** What speaks MQTT over a connection that has passed the limits. */
   readonly protocol: (connection: Connection) => Protocol
   /** While true nothing is read: what is accepted already waits for the disk. */
@@ -26,6 +28,12 @@ const turnBytes = 262_144
 /** Read at once even when the turn is spent: a client that says little does not wait behind those that flood. */
 const smallBytes = 2_048
 
+/** The most work for one connection once the turn is spent, or when many wait. */
+const smallWork = 2_000
+
+/** Past so much work in one turn nothing is read at once any more, however little it is. */
+const mostWork = 2 * turnWork
+
 /** Read and held for a later turn, of all connections; past it none is read before its turn. */
 const heldBytes = 33_554_432
 
@@ -41,6 +49,8 @@ const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is
 export class Connections implements Pool {
   readonly name = 'connections'
   readonly limits: ConnectionsOptions['limits']
+  readonly work: Work
+  workEnd = 0
   readonly traffic = { bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsOut: 0, publishesOut: 0 }
   now = performance.now()
   readonly #options: ConnectionsOptions
@@ -53,6 +63,7 @@ export class Connections implements Pool {
   #held = 0
   #allWait = false
   #left = turnBytes
+  #turnBegan = 0
   #scheduled = false
   #stopping = false
   #sweptAt = performance.now()
@@ -61,6 +72,7 @@ export class Connections implements Pool {
   constructor(options: ConnectionsOptions) {
     this.#options = options
     this.limits = options.limits
+    this.work = options.work
   }
 
   start(): void {
@@ -122,9 +134,12 @@ export class Connections implements Pool {
 
   grant(bytes: number): boolean {
     this.#schedule()
-    const isLeft = this.#left > 0
+    const { done } = this.work
+    const used = done - this.#turnBegan
+    const isLeft = this.#left > 0 && used < turnWork
     this.#left -= bytes
-    return isLeft || bytes <= smallBytes
+    this.workEnd = done + (isLeft ? sliceWork : smallWork)
+    return isLeft || (bytes <= smallBytes && used < mostWork)
   }
 
   queue(connection: Connection): void {
@@ -167,6 +182,7 @@ export class Connections implements Pool {
     this.#scheduled = false
     this.now = performance.now()
     this.#left = turnBytes
+    this.#turnBegan = this.work.done
     if (this.#queue.length > 0 && !this.overloaded) this.#resume()
     for (const connection of this.#dirty.splice(0)) connection.flush()
   }
@@ -175,7 +191,11 @@ export class Connections implements Pool {
     const waiting = this.#queue
     this.#queue = []
     let served = 0
-    while (served < waiting.length && this.#left > 0) {
+    const { work } = this
+    const turnEnd = work.done + turnWork
+    const slice = Math.max(smallWork, Math.min(sliceWork, Math.floor(turnWork / waiting.length)))
+    while (served < waiting.length && this.#left > 0 && work.done < turnEnd) {
+      this.workEnd = work.done + slice
       this.#left -= (waiting[served++] as Connection).resume()
     }
     // Those not served stay first in line.

@@ -5,6 +5,7 @@ import type { Delivery, Queued } from './delivery.js'
 import type { Session } from './session.js'
 import { type Group, Shares } from './shares.js'
 import type { Subscription } from './subscription.js'
+import { charge, type Work } from './work.js'
 
 /** A durable session that a message was queued for. */
 export interface QueuedIn {
@@ -18,8 +19,9 @@ export interface QueuedIn {
  * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
  */
 export class Emitter {
-  readonly #index = new FilterIndex<Subscription>()
-  readonly #shares = new Shares()
+  readonly #index: FilterIndex<Subscription>
+  readonly #shares: Shares
+  readonly #work: Work
   #mark = 0
   /** The last answer: who was asked, for which topic. */
   #asked: Reads | undefined
@@ -27,7 +29,14 @@ export class Emitter {
   #isReadable = false
   #count = 0
 
+  constructor(work: Work) {
+    this.#index = new FilterIndex(work)
+    this.#shares = new Shares(work)
+    this.#work = work
+  }
+
   add(subscription: Subscription): void {
+    this.#work.done += charge.filter
     const { group, filter } = subscription
     if (group) {
       group.members.add(subscription)
@@ -37,6 +46,7 @@ export class Emitter {
   }
 
   remove(subscription: Subscription): void {
+    this.#work.done += charge.filter
     const { group, filter } = subscription
     if (group) {
       group.members.delete(subscription)
@@ -72,6 +82,7 @@ export class Emitter {
     const queued: QueuedIn[] = []
     const only = found[0]
     if (found.length === 1 && only) {
+      this.#work.done += only.size * charge.delivery
       for (const subscription of only) {
         if (!this.#isReached(subscription, delivery)) continue
         const { session, qos, asPublished, ids } = subscription
@@ -82,6 +93,7 @@ export class Emitter {
     const mark = ++this.#mark
     const sessions: Session[] = []
     for (const subscriptions of found) {
+      this.#work.done += subscriptions.size * charge.delivery
       for (const subscription of subscriptions) {
         if (!this.#isReached(subscription, delivery)) continue
         const { session, qos, asPublished, ids } = subscription
@@ -115,6 +127,7 @@ export class Emitter {
    */
   emitTo(group: Group, delivery: Delivery, queued: QueuedIn[], isOld = false, returned?: () => void): boolean {
     const mayHave = (one: Subscription) => (!isOld || one.qos > 0) && this.#isReached(one, delivery)
+    this.#work.done += charge.delivery + group.members.size
     const member = group.choose(delivery.qos, mayHave)
     if (!member) return false
     const { session, qos, asPublished, ids } = member

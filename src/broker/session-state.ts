@@ -15,6 +15,7 @@ import {
 } from './session-records.js'
 import type { Group } from './shares.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
+import type { Work } from './work.js'
 
 /** A message with its publisher; both empty for the hub itself. */
 export type Published = Outward & { readonly clientId: string; readonly user?: string }
@@ -53,7 +54,7 @@ export class SessionState {
   readonly sessions = new Map<string, Session>()
   /** Those without a connection, absent longest first. */
   readonly absent = new Set<Session>()
-  readonly emitter = new Emitter()
+  readonly emitter: Emitter
   readonly retained: RetainedMessages
   /** Those of the hub itself, under `$`, which no limit is for. */
   readonly own: RetainedMessages
@@ -70,7 +71,8 @@ export class SessionState {
   readonly #limits: QueueLimits
   readonly #host: SessionHost
 
-  constructor(limits: QueueLimits, host: SessionHost) {
+  constructor(limits: QueueLimits, host: SessionHost, work: Work) {
+    this.emitter = new Emitter(work)
     this.#limits = limits
     this.#host = host
     this.retained = new RetainedMessages(() => host.now())

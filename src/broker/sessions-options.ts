@@ -3,11 +3,14 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { LastWillsOptions } from './last-wills.js'
 import type { QueueLimits, Undelivered } from './session-host.js'
 import type { SnapshotPace } from './session-journal.js'
+import type { Work } from './work.js'
 
 export type Dropped = Undelivered | 'sessions' | 'session_age' | 'retained'
 
 export interface SessionsOptions {
   readonly dir: string
+  /** What is done for sessions is added to it. */
+  readonly work: Work
   readonly fsync: 'group' | 'interval'
   readonly queue: QueueLimits
   readonly pace?: SnapshotPace

@@ -23,6 +23,7 @@ import {
   type Subscribing,
 } from './session-state.js'
 import type { Opening, SessionsOptions } from './sessions-options.js'
+import { charge, type Work } from './work.js'
 
 /** Retained messages that are looked at in a second, whether they have expired. */
 const sweptAtOnce = 10_000
@@ -55,6 +56,7 @@ export class Sessions {
   readonly #memory: QueueMemory
   /** What the queues had in memory after the last snapshot. */
   #memoryBefore = 0
+  readonly #work: Work
   #marked = 0
   /** Who waits for the journal to have what was recorded in this turn. */
   #waiting: ((error?: Error) => void)[] = []
@@ -64,6 +66,7 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options
+    this.#work = options.work
     const { dir, fsync, warn, now, incidents } = options
     this.#memory = {
       bytes: 0,
@@ -115,7 +118,7 @@ export class Sessions {
       acknowledged: nothing,
       ...both,
     }
-    this.#state = new SessionState(options.queue, this.#durable)
+    this.#state = new SessionState(options.queue, this.#durable, this.#work)
     this.#handOver = new HandOver({
       emitter: this.#state.emitter,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
@@ -224,6 +227,7 @@ export class Sessions {
    * `sequence` is its place in the spool, 0 if it has none: published again after a crash, it is queued once.
    */
   publish(message: Published, sequence: number): void {
+    this.#work.done += charge.message
     if (message.retain) this.#retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
     const { emitter } = this.#state

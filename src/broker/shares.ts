@@ -2,6 +2,7 @@ import type { QoS } from '../model.js'
 import { FilterIndex } from '../topics.js'
 import type { Session } from './session.js'
 import type { Subscription } from './subscription.js'
+import type { Work } from './work.js'
 
 /**
  * The members of one shared subscription, each a subscription of a session. A message goes to one of them: to the one
@@ -84,7 +85,11 @@ export class Group {
 /** All shared subscriptions, by topic. */
 export class Shares {
   readonly #groups = new Map<string, Group>()
-  readonly #index = new FilterIndex<Group>()
+  readonly #index: FilterIndex<Group>
+
+  constructor(work: Work) {
+    this.#index = new FilterIndex(work)
+  }
 
   /** The group of a filter with `$share/`; a new one when there is none. */
   group(key: string, filter: string): Group {

@@ -19,9 +19,10 @@ export interface IngestOptions {
   /** A publish with so many bytes of payload came. */
   readonly received: (bytes: number) => void
   readonly accepted: (qos: QoS) => void
+  /** A publish of QoS 0 that waits for none before it: at once, as its sender waits for no answer. */
+  readonly passed: (publish: PendingPublish) => void
   /**
-   * Each publish, once: QoS 1 and 2 after the group commit, in the order of `accept`; QoS 0 at once, since nobody waits
-   * for it, or `inOrder` as the others. With an error it is not kept, and its sender must not be acknowledged; QoS 0 has
+   * Each other publish, once, after the group commit and in the order of `accept`. With an error it is not kept, and its sender must not be acknowledged; QoS 0 has
    * no sender to tell. `sequence` is its place in the spool, 0 for QoS 0.
    */
   readonly settled: (publish: PendingPublish, error: Error | undefined, sequence: number) => void
@@ -39,11 +40,11 @@ export class Ingest {
   }
 
   accept(publish: PendingPublish, inOrder: boolean): void {
-    const { log, received, settled, budgetBytes } = this.#options
+    const { log, received, passed, budgetBytes } = this.#options
     received(publish.payload.length)
     const waits = publish.qos > 0 || inOrder
     log.append(publish, waits ? this.#settle : this.#count)
-    if (!waits) settled(publish, undefined, 0)
+    if (!waits) passed(publish)
     if (log.pendingBytes > budgetBytes) this.#overloaded = true
   }
 

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import type { Connection, Protocol } from '../../src/broker/connection.js'
 import { Connections, type ConnectionsOptions } from '../../src/broker/connections.js'
 import { packetType } from '../../src/broker/fields.js'
+import { Work } from '../../src/broker/work.js'
 import { eventually } from '../harness.js'
 
 const pem = (name: string) => readFileSync(fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url)))
@@ -88,6 +89,7 @@ async function serve(
   const refused: string[] = []
   let dropped = 0
   const pool = new Connections({
+    work: new Work(),
     limits: { ...limits, ...more },
     protocol: connection => {
       const counter = new Counter(connection, hangs)

@@ -9,6 +9,7 @@ import { Connections } from '../../src/broker/connections.js'
 import { packetType } from '../../src/broker/fields.js'
 import { Outbox } from '../../src/broker/outbox.js'
 import { WebSockets } from '../../src/broker/websocket.js'
+import { Work } from '../../src/broker/work.js'
 import { Networks } from '../../src/proxy.js'
 import { eventually } from '../harness.js'
 
@@ -158,6 +159,7 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
   const limits = { connections: 10, perAddress: 10, helloBytes: 1_000, packetBytes: 1e6, inflight: 10 }
   const rates = { inflightBytes: 1e6, messages: 0, bytes: 0, outboxBytes: 1e9, connectMs: 60_000 }
   const connections = new Connections({
+    work: new Work(),
     limits: { ...limits, ...rates, stuckMs: 60_000, keepAliveMs: 0 },
     protocol: connection => {
       const protocol: Protocol = {

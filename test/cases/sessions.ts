@@ -12,6 +12,7 @@ import type { LastWill, Published } from '../../src/broker/session-state.js'
 import { Sessions } from '../../src/broker/sessions.js'
 import type { Opening, SessionsOptions } from '../../src/broker/sessions-options.js'
 import type { Sending } from '../../src/broker/wire.js'
+import { Work } from '../../src/broker/work.js'
 import { tempDir } from '../services/service.js'
 
 export const queueLimits: QueueLimits = { window: 100, messages: 100_000, bytes: 64e6, ageMs: 0 }
@@ -19,6 +20,7 @@ export const queueLimits: QueueLimits = { window: 100, messages: 100_000, bytes:
 /** Sessions of a folder, with the limits that hubs have unless a test says otherwise; their clock stands still. */
 export async function openSessions(dir: string, more: Partial<SessionsOptions> = {}): Promise<Sessions> {
   const sessions = new Sessions({
+    work: new Work(),
     dir,
     fsync: 'group',
     queue: queueLimits,

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { witness } from '../hostile/witness.js'
 
 /** MQTT by hand: a load generator must be lighter than what it loads. */
 function connectPacket(clientId: string): Buffer {
@@ -64,6 +65,7 @@ t.test(
     subscriber.on('message', () => delivered++)
     await subscriber.subscribeAsync('flood/#')
 
+    const good = await witness(t, hub)
     const over = sleep(10_000)
     const written = await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
@@ -78,6 +80,7 @@ t.test(
     const total = written.reduce((sum, n) => sum + n, 0)
     t.comment(`${total} packets written, ${delivered} delivered, peak memory ${residentMegabytes(hub).toFixed()} MB`)
     t.ok(total > 100_000, 'it was a flood')
+    await good.end(5_000)
     t.ok(delivered > 0, 'the subscriber was served meanwhile')
 
     const client = await connectMqtt(t, hub.mqttUrl, { clientId: 'afterwards' })
@@ -107,9 +110,11 @@ t.test('a subscriber that never reads does not delay another', async t => {
   healthy.on('message', () => got++)
   await healthy.subscribeAsync('f/#', { qos: 1 })
   const publisher = await connectMqtt(t, hub.mqttUrl, { clientId: 'publisher' })
+  const good = await witness(t, hub)
   const payload = 'x'.repeat(30_000)
   for (let n = 0; n < 2_000; n++) await publisher.publishAsync(`f/${n % 10}`, payload, { qos: 1 })
   await eventually(() => got === 2_000, 'the healthy one has all')
+  await good.end()
   const metrics = await (await fetch(`${hub.httpUrl}/metrics`)).text()
   t.match(metrics, /telehub_dropped_total [1-9]/, 'what the frozen one did not get is counted')
 })

@@ -5,6 +5,7 @@ import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet, type
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
+import { witness } from '../hostile/witness.js'
 
 interface Test {
   teardown(end: () => unknown): void
@@ -327,6 +328,7 @@ for (const [most, settings] of [
 ] as const) {
   t.test(`3,000 sockets half open, ${most} of them held: a new client connects and publishes`, async t => {
     const hub = await startHub(t, settings)
+    const good = await witness(t, hub)
     const bytes = connectPacket({ clientId: 'half' })
     const half = Array.from({ length: 3_000 }, (_, n) => {
       const one = new RawTcp(t, hub)
@@ -348,6 +350,7 @@ for (const [most, settings] of [
       client.destroy()
     }
     await first.ping()
+    await good.end()
     t.comment(`${await metric(hub, 'telehub_connections')} connections, ${residentMegabytes(hub)} MB`)
   })
 }

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { type FieldValue, type SeriesId, seriesKey } from '../../src/model.js'
 import { connectMqtt, eventually, type RunningHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
+import { wasResponsive } from './witness.js'
 
 /** Text that breaks whoever puts it between quotes, or on a line, and hopes for the best; each with what it tries. */
 export const attempts: readonly (readonly [attempt: string, text: string])[] = [
@@ -182,4 +183,5 @@ export async function stillServes(t: Test, hub: RunningHub): Promise<void> {
   }, 'it stores')
   t.equal(values.at(-1), 42)
   t.equal((await hub.get('/healthz')).status, 200)
+  await wasResponsive(t, hub)
 }

@@ -31,6 +31,7 @@ function fixture() {
     relieved: () => events.push('relieved'),
     received: bytes => events.push(`received ${bytes}`),
     accepted: qos => events.push(`accepted ${qos}`),
+    passed: ({ topic, qos }) => told.push(`${topic} ${qos} 0`),
     settled: ({ topic, qos }, error, sequence) =>
       told.push(`${topic} ${qos} ${error ? (error as HubError).code : sequence}`),
     refused: ({ qos }, reason) => events.push(`refused ${qos} ${reason}`),

@@ -1,0 +1,56 @@
+import { isWildcard } from '../topics.js'
+import type { Session } from './session.js'
+
+export interface SubscriptionLimitsOptions {
+  /** Subscriptions of one client, and those of them with wildcards. */
+  readonly subscriptions: number
+  readonly wildcards: number
+  /** Levels of + in one filter. */
+  readonly plusLevels: number
+  /** What the users file says of wildcards; undefined: nothing. */
+  readonly wildcardsOf: (user: string) => number | undefined
+}
+
+/** All topic filters of one client together: kept sessions are there after the next start, too. */
+const maxFilterLength = 500_000
+
+/** Shared subscriptions of one client: each is a delivery of its own. */
+const mostShared = 100
+
+/** How many subscriptions there may be, and how dear one may be. */
+export class SubscriptionLimits {
+  readonly #options: SubscriptionLimitsOptions
+
+  constructor(options: SubscriptionLimitsOptions) {
+    this.#options = options
+  }
+
+  /** Why a session may not have one more subscription, in words; undefined when it may. `topics` is `filter` without `$share/…/`. */
+  fault(session: Session, filter: string, topics: string): string | undefined {
+    const { subscriptions: most, wildcards: usual, plusLevels, wildcardsOf } = this.#options
+    const { subscriptions, filterLength, shared, wildcards, user } = session
+    if (subscriptions.has(filter)) return undefined
+    if (levelsOfPlus(topics) > plusLevels) {
+      return `a topic filter with more than ${plusLevels} levels of + (limits.plusLevels)`
+    }
+    if (filterLength + filter.length > maxFilterLength) {
+      return `topic filters of more than ${maxFilterLength} characters in all`
+    }
+    if (filter !== topics && (shared?.size ?? 0) >= mostShared) {
+      return `more than ${mostShared} shared subscriptions of one client`
+    }
+    if (subscriptions.size >= most) return `more than ${most} subscriptions (limits.subscriptions)`
+    const own = wildcardsOf(user)
+    if (isWildcard(filter) && wildcards >= (own ?? usual)) {
+      const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
+      return `more than ${own ?? usual} subscriptions with + or # (${whose})`
+    }
+    return undefined
+  }
+}
+
+function levelsOfPlus(filter: string): number {
+  let found = 0
+  for (let at = filter.indexOf('+'); at >= 0; at = filter.indexOf('+', at + 1)) found++
+  return found
+}
