@@ -11,6 +11,7 @@ import type { IncidentReporter, Loss } from './observe/incidents.js'
 import { Answers, type BalanceQuery } from './process/answers.js'
 import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
 import { Dependencies } from './process/dependencies.js'
+import { BothLedgers, RejectedOnly } from './process/ledgers.js'
 import { Live, type Push as LivePush } from './process/live.js'
 import { Mapping } from './process/mapping.js'
 import { Processor, type ProcessorOptions, type ProcessorStatus } from './process/processor.js'
@@ -21,9 +22,10 @@ import { type Job, Replays } from './process/replay.js'
 import { badTopic, Push } from './push/push.js'
 import { Cursors, type SpoolStatus } from './queue/cursors.js'
 import { DeadLetterFiles } from './queue/dead-letters.js'
-import type { DeadLetterFilter, Ledger, QueueReader, Settled } from './queue/queue.js'
+import type { DeadLetterFilter, QueueReader } from './queue/queue.js'
 import type { RabbitMq } from './queue/rabbitmq.js'
 import type { SpoolPosition } from './queue/spool.js'
+import { Scrutiny, Suspects } from './runtime/suspects.js'
 import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
 import { matches } from './topics.js'
 
@@ -100,18 +102,18 @@ const now = () => Date.now() * 1_000
 
 /** The screen is not quicker, and of the readings of a device in between only the newest is pushed. */
 const liveRestMs = 20
+const liveBatch = 10_000
 const recordBatch = 5_000
 const probeEveryMs = 2_000
 /** A transaction, or a request, has a cost of its own. */
 const recordRestMs = 25
 /** Why what back ends publish is dead-lettered: it never was on its way to the store. */
-const outwardReasons = [badTopic, 'publish_limit']
-
-/** Restarts without a single settled message count as well: as many as an outage of the store may bring. */
-const deliveryLimit = 30
+const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
 
 /** More than the window, so that it is full most of the time. */
 const bridgeBatch = 20_000
+const publishBatch = 500
+const receiptBatch = 100
 
 /** Everything that runs behind the spool, once started. */
 interface Processing {
@@ -182,7 +184,12 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         freed: bytes => broker().tell('freed', bytes),
         warn: log.warn,
       })
-      started = await startProcessing(data, { cursors, registry, balance, places, shares: () => shares }, broker, log)
+      started = await startProcessing(
+        data,
+        { cursors, registry, balance, places, shares: () => shares, incidents },
+        broker,
+        log,
+      )
     },
     stop: async ({ position, drainMs }) => {
       if (!started) return { left: undefined, problems: [] }
@@ -237,11 +244,12 @@ interface Ground {
   readonly places: () => Places
   /** What users may claim of pools, as of now. */
   readonly shares: () => UserShares
+  readonly incidents: IncidentReporter
 }
 
 async function startProcessing(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, places }: Ground,
+  { cursors, registry, balance, places, incidents }: Ground,
   broker: () => Link<BrokerOffers>,
   log: Log,
 ): Promise<Processing> {
@@ -288,15 +296,18 @@ async function startProcessing(
     dependencies.heard('store', true)
     return outcomes
   }
+  const suspects = suspectsIn(join(dir, 'handling'), log, incidents)
   const consumers: ProcessorOptions['consumers'] = [
     {
       name: 'live',
+      // The record consumer sets such a message aside; the screens pass over it.
+      suspects: suspects('live', liveBatch, undefined),
       reader: reader('live'),
       handle: messages => {
         balance.saw(messages)
         return live.handle(messages)
       },
-      batch: 10_000,
+      batch: liveBatch,
       restMs: liveRestMs,
     },
     ...(rabbit
@@ -304,21 +315,31 @@ async function startProcessing(
           {
             name: 'bridge',
             reader: reader('bridge'),
+            suspects: suspects('bridge', bridgeBatch, 'poison'),
+            ledger: new RejectedOnly(balance),
             handle: async (messages: readonly Message[]) => void (await rabbit.publish(messages)),
             batch: bridgeBatch,
           },
-          { name: 'publish', reader: rabbit.reader('publish'), handle: push.handle.bind(push), batch: 500 },
+          {
+            name: 'publish',
+            reader: rabbit.reader('publish'),
+            suspects: suspects('publish', publishBatch, 'publish_poison'),
+            handle: push.handle.bind(push),
+            batch: publishBatch,
+          },
           {
             name: 'receipts',
             reader: rabbit.reader('receipts'),
+            suspects: suspects('receipts', receiptBatch, 'receipts_poison'),
             handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
-            batch: 100,
+            batch: receiptBatch,
           },
           ...(settings['rabbitmq.record']
             ? [
                 {
                   name: 'record',
                   reader: rabbit.reader('record'),
+                  suspects: suspects('record', recordBatch, 'poison'),
                   handle: handleRecord,
                   batch: recordBatch,
                   restMs: recordRestMs,
@@ -331,6 +352,7 @@ async function startProcessing(
           {
             name: 'record',
             reader: reader('record'),
+            suspects: suspects('record', recordBatch, 'poison'),
             handle: handleRecord,
             batch: recordBatch,
             restMs: recordRestMs,
@@ -449,7 +471,6 @@ async function openRabbit(
     hubId,
     envelope: settings['rabbitmq.envelope'],
     consumesReceipts,
-    deliveryLimit,
     window: settings['rabbitmq.window'],
     prefetch: settings['rabbitmq.prefetch'],
     state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
@@ -461,6 +482,14 @@ async function openStore(settings: Settings, dir: string): Promise<TimeSeriesSto
   return settings['influx.url']
     ? new (await import('./store/influxdb.js')).InfluxStore({ url: settings['influx.url'] })
     : new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb') })
+}
+
+/** What finds the messages that end this process, for each consumer; their records are in `dir`. */
+function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter) {
+  const scrutiny = new Scrutiny(dir)
+  const blamed = (sentence: string) => (incidents ? incidents.report('poison_message', sentence) : log.warn(sentence))
+  return (name: string, batch: number, reason: string | undefined) =>
+    new Suspects({ name, scrutiny, batch, reason, blamed, warn: log.warn.bind(log) })
 }
 
 async function takeReceipts(messages: readonly Message[], balance: Balance): Promise<void> {
@@ -486,41 +515,6 @@ function leftBehind({ sheet, processor }: Processing): string | undefined {
   const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
   const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
   return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
-}
-
-/** Own messages are in the balance; of those of other hubs these hubs are told. */
-class BothLedgers implements Ledger {
-  readonly #own: Balance
-  readonly #others: Receipts
-
-  constructor(own: Balance, others: Receipts) {
-    this.#own = own
-    this.#others = others
-  }
-
-  unsettled(messages: readonly Message[]): readonly Message[] {
-    if (messages.every(({ hub }) => hub === undefined)) return this.#own.unsettled(messages)
-    const open = new Set([
-      ...this.#own.unsettled(messages.filter(({ hub }) => hub === undefined)),
-      ...this.#others.unsettled(messages.filter(({ hub }) => hub !== undefined)),
-    ])
-    return messages.filter(message => open.has(message))
-  }
-
-  async settle(settled: readonly Settled[]): Promise<void> {
-    const others = settled.filter(({ message }) => message.hub !== undefined)
-    await this.#others.settle(others)
-    await this.#own.settle(settled.filter(({ message }) => message.hub === undefined))
-  }
-
-  async moved(letters: readonly { message: Message; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
-    const isOwn = ({ message }: { readonly message: Message }) => message.hub === undefined
-    await this.#others.moved(
-      letters.filter(letter => !isOwn(letter)),
-      to,
-    )
-    await this.#own.moved(letters.filter(isOwn), to)
-  }
 }
 
 /**
@@ -549,6 +543,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
       {
         name: 'record',
         reader: rabbit.reader('record'),
+        suspects: suspectsIn(join(resolve(settings['data.dir']), 'process'), log)('record', recordBatch, 'poison'),
         handle: record.handle.bind(record),
         batch: recordBatch,
         ledger,

@@ -83,6 +83,7 @@ const ground = [
   'refusal-counts.ts',
   'retry.ts',
   'runtime/shared-pool.ts',
+  'runtime/suspects.ts',
   'snapshot-log.ts',
   'terminal.ts',
   'tls.ts',

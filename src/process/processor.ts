@@ -6,7 +6,10 @@ export interface ProcessorOptions {
   readonly dependencies: Dependencies
   readonly dead: DeadLetters
   /** What each consumer takes from where and does with it. */
-  readonly consumers: readonly Pick<Consumer, 'name' | 'reader' | 'handle' | 'batch' | 'restMs' | 'ledger'>[]
+  readonly consumers: readonly Pick<
+    Consumer,
+    'name' | 'reader' | 'suspects' | 'handle' | 'batch' | 'restMs' | 'ledger'
+  >[]
   /** Messages each cursor of the spool has yet to pass. */
   readonly lag: () => Readonly<Record<string, number>>
   readonly deadLettered: (reason: string) => void
@@ -45,6 +48,8 @@ export class Processor {
         for (const { reason } of letters) deadLettered(reason)
       },
     }
+    // All of them before the first message is handled: each asks whether another one is looking.
+    for (const { suspects } of consumers) suspects?.start()
     this.#running = consumers.map(consumer =>
       consume(
         {
@@ -75,6 +80,7 @@ export class Processor {
   async stop(): Promise<void> {
     this.#abort.abort()
     await Promise.all(this.#running)
+    for (const { suspects } of this.#options.consumers) suspects?.stop()
   }
 
   status(): ProcessorStatus {

@@ -1,21 +1,27 @@
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
 import { type Persistence, pause, persist } from '../retry.js'
+import type { Suspects } from '../runtime/suspects.js'
 
 /** Messages taken from a queue in order, not yet given back. */
 export interface Delivery {
   /** At least one, ascending by time of acceptance. A queue that delivers at least once may repeat some. */
   readonly messages: readonly Message[]
-  /** Of those that came too often to be tried again: position and why. They go to the dead letters. */
+  /** Messages that cannot be read: position and why. They go to the dead letters. */
   readonly given?: ReadonlyMap<number, Rejection>
+  /** How often the first message came back unsettled, from whichever process, when the queue knows. */
+  readonly redeliveries?: number
   /** Every message is done with: they will not come again. Called once. */
   settle(): void
 }
 
 /** One reader's place in a queue. What was taken and not settled comes again after a restart, in order. */
 export interface QueueReader {
-  /** Waits for messages; undefined when `signal` aborts. Not called again before the last delivery is settled. */
-  next(limit: number, signal: AbortSignal): Promise<Delivery | undefined>
+  /**
+   * Waits for messages; undefined when `signal` aborts. Not called again before the last delivery is settled. With
+   * `halves`, a message that came back n times is in a delivery of at most 1/2^n of the limit, where the queue counts that.
+   */
+  next(limit: number, signal: AbortSignal, halves?: boolean): Promise<Delivery | undefined>
 }
 
 /** Where messages wait for their consumers. */
@@ -95,6 +101,8 @@ export interface Consumer {
   readonly dead: DeadLetters
   /** Without: what comes twice is handled twice. */
   readonly ledger?: Ledger
+  /** Finds the message that ends the process. Without: such a message ends the process for ever. */
+  readonly suspects?: Suspects
   /** Most messages handed over at a time. */
   readonly batch: number
   /**
@@ -115,16 +123,18 @@ export interface Consumer {
  * settled and comes again.
  */
 export async function consume(consumer: Consumer, signal: AbortSignal): Promise<void> {
-  const { reader, batch, restMs, ledger } = consumer
+  const { reader, batch, restMs, ledger, suspects } = consumer
   const attempt = <T>(action: () => Promise<T>) => persist(action, { ...consumer, signal })
   while (!signal.aborted) {
-    const delivery = await attempt(() => reader.next(batch, signal))
+    const isLooking = suspects?.isLooking ?? false
+    const delivery = await attempt(() => reader.next(suspects?.limit ?? batch, signal, suspects?.isBlind))
     if (!delivery) return
     const settled = await attempt(settling(consumer, delivery))
     if (!settled) return
     if (ledger && settled.length > 0 && !(await attempt(() => ledger.settle(settled).then(() => true)))) return
     delivery.settle()
-    if (restMs && delivery.messages.length < batch / 4) await pause(restMs, signal)
+    const isFew = delivery.messages.length < batch / 4 && !isLooking && !delivery.redeliveries
+    if (restMs && isFew) await pause(restMs, signal)
   }
 }
 
@@ -132,8 +142,8 @@ export async function consume(consumer: Consumer, signal: AbortSignal): Promise<
 const longestDetail = 1_000
 
 /** Tries what is left of a delivery; called until it resolves, with what became of each message that was new. */
-function settling(consumer: Consumer, { messages, given }: Delivery): () => Promise<Settled[]> {
-  const { ledger, dead, now, handle } = consumer
+function settling(consumer: Consumer, { messages, given, redeliveries = 0 }: Delivery): () => Promise<Settled[]> {
+  const { ledger, dead, now, handle, suspects } = consumer
   const settled: Settled[] = []
   /** On their way to the dead letters: when those fail, nothing is handled anew for it. */
   const refused = new Map<Message, Rejection>()
@@ -144,17 +154,27 @@ function settling(consumer: Consumer, { messages, given }: Delivery): () => Prom
     for (const message of refused.keys()) if (!left.includes(message)) refused.delete(message)
     left = left.filter(message => !refused.has(message))
   }
+  const take = (message: Message, outcome: Outcome, again: Message[]) => {
+    if (outcome === 'ack') settled.push({ message, rejection: undefined })
+    else if (outcome === 'retry') again.push(message)
+    else refused.set(message, outcome)
+  }
   return async () => {
     attempts++
-    const outcomes = left.length > 0 ? ((await handle(left)) ?? []) : []
     const again: Message[] = []
-    for (const [i, message] of left.entries()) {
-      const outcome = outcomes[i] ?? 'ack'
-      if (outcome === 'ack') settled.push({ message, rejection: undefined })
-      else if (outcome === 'retry') again.push(message)
-      else refused.set(message, outcome)
+    while (left.length > 0) {
+      const count = suspects?.next(left, redeliveries) ?? left.length
+      if (suspects && count === 0) take(left[0] as Message, suspects.blame(left[0] as Message), again)
+      else {
+        const part = count < left.length ? left.slice(0, count) : left
+        const outcomes = (await (suspects ? suspects.watch(part, () => handle(part)) : handle(part))) ?? []
+        for (const [i, message] of part.entries()) take(message, outcomes[i] ?? 'ack', again)
+      }
+      left = left.slice(Math.max(1, count))
+      // Nothing overtakes what has to be tried again.
+      if (again.length > 0) break
     }
-    left = again
+    left = again.length > 0 ? [...again, ...left] : left
     if (refused.size > 0) {
       const failedAt = now()
       const letters = [...refused].map(([message, { reason, detail }]) => ({

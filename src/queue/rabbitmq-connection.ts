@@ -45,16 +45,19 @@ export const queues = {
 export type Topology = readonly {
   readonly queue: string
   readonly arguments: Readonly<Record<string, unknown>>
+  /** How an older version declared the queue: it is used as it is. */
+  readonly formerly?: Readonly<Record<string, unknown>>
   readonly bindings: readonly (readonly [exchange: string, key: string])[]
 }[]
 
-/** Redeliveries of one message before RabbitMQ itself dead-letters it: the reader has given it up long before. */
-const deliveryLimit = 100
+/**
+ * Letters are delivered each time someone looks at them, and what was in hand with a message that ends the process comes
+ * back each time: RabbitMQ must give up neither. Without a limit of its own RabbitMQ 4 takes 20.
+ */
+const noLimit = { 'x-delivery-limit': 2_147_483_647 }
 
-/** Letters are delivered each time someone looks at them; without a limit of its own RabbitMQ 4 takes 20. */
-const noLimit = 2_147_483_647
-
-const consumed = { 'x-delivery-limit': deliveryLimit, 'x-dead-letter-exchange': exchanges.dead }
+const consumed = { ...noLimit, 'x-dead-letter-exchange': exchanges.dead }
+const formerlyConsumed = { ...consumed, 'x-delivery-limit': 100 }
 
 /**
  * `telehub.record` has one active consumer at a time, however many there are: so the messages of a device are stored
@@ -64,19 +67,33 @@ const consumed = { 'x-delivery-limit': deliveryLimit, 'x-dead-letter-exchange': 
  */
 export function topology(hubId: string, consumesReceipts: boolean): Topology {
   const receipts = queues.receipts(hubId)
+  const single = { 'x-single-active-consumer': true }
   return [
     {
       queue: queues.record,
-      arguments: { ...consumed, 'x-single-active-consumer': true },
+      arguments: { ...consumed, ...single },
+      formerly: { ...formerlyConsumed, ...single },
       bindings: [
         [exchanges.telemetry, '#'],
         [exchanges.batches, batchKey],
       ],
     },
-    { queue: queues.publish, arguments: consumed, bindings: [[exchanges.publish, '#']] },
-    { queue: queues.dead, arguments: { 'x-delivery-limit': noLimit }, bindings: [[exchanges.dead, '#']] },
+    {
+      queue: queues.publish,
+      arguments: consumed,
+      formerly: formerlyConsumed,
+      bindings: [[exchanges.publish, '#']],
+    },
+    { queue: queues.dead, arguments: noLimit, bindings: [[exchanges.dead, '#']] },
     ...(consumesReceipts
-      ? [{ queue: receipts, arguments: consumed, bindings: [[exchanges.receipts, hubId]] } as const]
+      ? [
+          {
+            queue: receipts,
+            arguments: consumed,
+            formerly: formerlyConsumed,
+            bindings: [[exchanges.receipts, hubId]],
+          } as const,
+        ]
       : []),
   ]
 }
@@ -262,10 +279,8 @@ async function within<T>(ms: number, action: Promise<T>): Promise<T> {
 }
 
 async function declare(model: ChannelModel, topology: Topology): Promise<void> {
-  const channel = await model.createChannel()
-  channel.on('error', () => {})
   for (const [exchange, type] of Object.entries(exchangeTypes)) {
-    await channel.assertExchange(exchange, type, { durable: true }).catch(error => {
+    await onChannel(model, channel => channel.assertExchange(exchange, type, { durable: true })).catch(error => {
       throw clash(
         error,
         `an exchange ${exchange} that is not a durable ${type} exchange. Delete it (management page, or rabbitmqadmin ` +
@@ -273,17 +288,32 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
       )
     })
   }
-  for (const { queue, arguments: more, bindings } of topology) {
-    const wanted = { 'x-queue-type': 'quorum', ...more }
-    await channel.assertQueue(queue, { durable: true, arguments: wanted }).catch(error => {
-      throw clash(
-        error,
-        `a queue ${queue} that was declared in another way. Let its consumers empty it, delete it with "rabbitmqctl ` +
-          `delete_queue ${queue}", and the hub makes it anew; what is in it when it is deleted is lost`,
+  for (const { queue, arguments: wanted, formerly = wanted, bindings } of topology) {
+    const assert = (more: Readonly<Record<string, unknown>>) =>
+      onChannel(model, channel =>
+        channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum', ...more } }),
       )
+    // The first error says what is wrong with the queue.
+    await assert(wanted).catch(error =>
+      assert(formerly).catch(() => {
+        throw clash(
+          error,
+          `a queue ${queue} that was declared in another way. Let its consumers empty it, delete it with "rabbitmqctl ` +
+            `delete_queue ${queue}", and the hub makes it anew; what is in it when it is deleted is lost`,
+        )
+      }),
+    )
+    await onChannel(model, async channel => {
+      for (const [exchange, key] of bindings) await channel.bindQueue(queue, exchange, key)
     })
-    for (const [exchange, key] of bindings) await channel.bindQueue(queue, exchange, key)
   }
+}
+
+/** On a channel of its own: an error ends the channel. */
+async function onChannel(model: ChannelModel, action: (channel: Channel) => Promise<unknown>): Promise<void> {
+  const channel = await model.createChannel()
+  channel.on('error', () => {})
+  await action(channel)
   await channel.close()
 }
 

@@ -9,16 +9,9 @@ export interface ReaderOptions {
   readonly hubId: string
   /** AMQP messages, which may be batches. */
   readonly prefetch: number
-  /** Redeliveries after which a message is not tried again. */
-  readonly deliveryLimit: number
-  /** Why a message that came too often is in the dead letters. */
-  readonly givenUpAs: string
   /** Microseconds. */
   readonly now: () => number
 }
-
-/** Redeliveries after which a message is suspected of ending the process. */
-const suspected = 3
 
 /** Bodies and headers in hand, at most; what is above goes back to RabbitMQ. */
 const bytesInHand = 64 * 1024 * 1024
@@ -37,11 +30,10 @@ interface Parcel {
  * A consumer on one queue. Deliveries settle in order, so one acknowledgement settles all before it. An AMQP message
  * with many messages may be spread over several deliveries; it is acknowledged when the last of them is settled.
  *
- * A message that ends the process, each time it is handled, must not do so for ever, nor take along what was delivered
- * with it. When the front message has come back three times, the reader becomes careful: one AMQP message at a time,
- * one message a delivery, until one comes that never came back. A message that came back `deliveryLimit` times is not handled
- * again but given up, for the dead letters. A batch is counted as one, so all of it that has not been settled is given
- * up with the message that is to blame; from the dead letters each of them can be replayed.
+ * A message that ends the process each time it is handled comes back with everything that was in hand. It is found by
+ * `runtime/suspects.ts`, whose record is on the disk of one machine; on another machine, or on a new disk, smaller and
+ * smaller deliveries of what came back do the same. As many as ever are in hand: a consumer that holds fewer than the last
+ * one would change their order.
  *
  * Nothing is taken while a delivery is unsettled and the channel is lost, as RabbitMQ does to consumers that hold
  * something for half an hour: so one outage of the store counts once, not every half hour.
@@ -63,7 +55,6 @@ export class Reader implements QueueReader {
   #bytes = 0
   /** Of the last messages, the largest; forgotten little by little. */
   #largest = 0
-  #careful = false
   /** Of the open channel. */
   #prefetch: number
 
@@ -72,32 +63,23 @@ export class Reader implements QueueReader {
     this.#prefetch = options.prefetch
   }
 
-  async next(limit: number, signal: AbortSignal): Promise<Delivery | undefined> {
+  async next(limit: number, signal: AbortSignal, halves = false): Promise<Delivery | undefined> {
     for (;;) {
       if (signal.aborted) return undefined
       await this.#consume()
-      const front = this.#arrived[0]
-      if (!front) {
-        await this.#wakeup.sleep(signal)
-      } else if (front.redeliveries >= suspected && !this.#careful) {
-        this.#careful = true
-        if (this.#channel) this.#lose(this.#channel)
-      } else {
-        return this.#deliver(
-          front.redeliveries >= this.#options.deliveryLimit ? this.#giveUp(limit) : this.#take(limit),
-        )
-      }
+      if (this.#arrived.length > 0) return this.#deliver(this.#take(limit, halves))
+      await this.#wakeup.sleep(signal)
     }
   }
 
-  /** Up to the first message that is suspected: it comes alone. */
-  #take(limit: number): Taken {
-    const taken: Taken = { messages: [], given: new Map(), done: [] }
-    const most = this.#careful && this.#isSuspect(this.#arrived[0]) ? 1 : limit
+  #take(limit: number, halves: boolean): Taken {
+    const redeliveries = this.#arrived[0]?.redeliveries ?? 0
+    const taken: Taken = { messages: [], given: new Map(), done: [], redeliveries }
+    let most = limit
     let parcels = 0
     for (const parcel of this.#arrived) {
-      if (taken.messages.length === most) break
-      if (taken.messages.length > 0 && this.#isSuspect(parcel)) break
+      if (halves) most = Math.min(most, Math.max(1, Math.floor(limit / 2 ** parcel.redeliveries)))
+      if (taken.messages.length >= most) break
       const { messages, rejection } = this.#unpacked(parcel)
       if (rejection) taken.given.set(taken.messages.length, rejection)
       moveTo(taken, parcel, messages, most)
@@ -107,25 +89,11 @@ export class Reader implements QueueReader {
     return taken
   }
 
-  #giveUp(limit: number): Taken {
-    const parcel = this.#arrived[0] as Parcel
-    const taken: Taken = { messages: [], given: new Map(), done: [] }
-    const { messages, rejection } = this.#unpacked(parcel)
-    moveTo(taken, parcel, messages, limit)
-    const many = messages.length > 1 ? `, in one batch of ${messages.length} messages,` : ''
-    const reason = rejection ?? {
-      reason: this.#options.givenUpAs,
-      detail: `was delivered${many} ${parcel.redeliveries + 1} times and never settled: the process may have ended each time`,
-    }
-    for (const i of taken.messages.keys()) taken.given.set(i, reason)
-    if (parcel.taken === messages.length) this.#arrived.shift()
-    return taken
-  }
-
-  #deliver({ messages, given, done }: Taken): Delivery {
+  #deliver({ messages, given, done, redeliveries }: Taken): Delivery {
     const channel = this.#channel
     return {
       messages,
+      redeliveries,
       ...(given.size > 0 && { given }),
       settle: () => {
         const last = done.at(-1)
@@ -146,18 +114,13 @@ export class Reader implements QueueReader {
   }
 
   /**
-   * Takes more at a time again. Not while something comes that has come before: RabbitMQ puts what it gets back behind
-   * what it got back earlier, so there must be nothing left of that.
+   * Takes more at a time again after large messages. Not while something comes that has come before: RabbitMQ puts what
+   * it gets back behind what it got back earlier, so there must be nothing left of that.
    */
   #relax(channel: Channel, settled: Parcel): void {
     if (settled.redeliveries > 0 || this.#arrived.some(({ redeliveries }) => redeliveries > 0)) return
-    if (!this.#careful && this.#prefetch * 4 > this.#wantedPrefetch()) return
-    this.#careful = false
+    if (this.#prefetch * 4 > this.#wantedPrefetch()) return
     this.#lose(channel)
-  }
-
-  #isSuspect(parcel: Parcel | undefined): boolean {
-    return (parcel?.redeliveries ?? 0) >= suspected
   }
 
   #unpacked(parcel: Parcel): Unpacked {
@@ -172,7 +135,7 @@ export class Reader implements QueueReader {
     const channel = await connection.channel(model => model.createChannel())
     channel.on('close', () => this.#forget(channel))
     try {
-      this.#prefetch = this.#careful ? 1 : this.#wantedPrefetch()
+      this.#prefetch = this.#wantedPrefetch()
       await channel.prefetch(this.#prefetch)
       this.#channel = channel
       await channel.consume(queue, got => {
@@ -246,8 +209,10 @@ function weightOf(value: unknown, depth: number): number {
 interface Taken {
   readonly messages: Message[]
   readonly given: Map<number, Rejection>
-  /** Whose last message is among them. */
+  /** Parcels whose last message is among them. */
   readonly done: Parcel[]
+  /** Of the first message. */
+  readonly redeliveries: number
 }
 
 function moveTo(taken: Taken, parcel: Parcel, messages: readonly Message[], most: number): void {

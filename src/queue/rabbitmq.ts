@@ -19,8 +19,6 @@ export interface RabbitMqOptions {
   readonly window: number
   /** Messages that are taken and not settled, at most. */
   readonly prefetch: number
-  /** So often a message may come back unsettled, as after a crash, before it is given up for the dead letters. */
-  readonly deliveryLimit: number
   /** Whether this hub has a queue for what consumers elsewhere tell of its messages. */
   readonly consumesReceipts: boolean
   /** Whether RabbitMQ answers, each time that changes; with the reason when it does not. */
@@ -80,7 +78,7 @@ export class RabbitMq implements Queue, DeadLetters {
 
   /** Of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
   reader(group: string): QueueReader {
-    const { hubId, prefetch, envelope, consumesReceipts, deliveryLimit, now } = this.#options
+    const { hubId, prefetch, envelope, consumesReceipts, now } = this.#options
     const known: Readonly<Record<string, string>> = {
       record: queues.record,
       publish: queues.publish,
@@ -92,8 +90,6 @@ export class RabbitMq implements Queue, DeadLetters {
       queue,
       connection: this.#consuming,
       hubId,
-      deliveryLimit,
-      givenUpAs: group === 'record' ? 'delivery_limit' : `${group}_limit`,
       prefetch: amqpMessages(prefetch, group === 'record' ? envelope : 'message'),
       now,
     })

@@ -100,7 +100,6 @@ t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
     envelope: 'message',
     window: 10,
     prefetch: 10,
-    deliveryLimit: 10,
     consumesReceipts: false,
     state: () => {},
     now: () => 0,

@@ -10,7 +10,6 @@ export function client(url: string, more: Partial<RabbitMqOptions> = {}): Rabbit
     hubId,
     envelope: 'message',
     window: 2_000,
-    deliveryLimit: 10,
     prefetch: 1_000,
     consumesReceipts: false,
     state: () => {},

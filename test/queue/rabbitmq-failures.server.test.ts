@@ -2,11 +2,13 @@ import { connect as connectTcp, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Message } from '../../src/model.js'
-import type { QueueReader } from '../../src/queue/queue.js'
+import { consume, type QueueReader } from '../../src/queue/queue.js'
 import type { RabbitMq } from '../../src/queue/rabbitmq.js'
+import { Scrutiny, Suspects } from '../../src/runtime/suspects.js'
 import { message, take } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { startRabbit } from '../services/rabbitmq.js'
+import { tempDir } from '../services/service.js'
 import { channelOf, client, wipe } from './rabbitmq-client.js'
 
 const rabbit = await startRabbit()
@@ -139,58 +141,146 @@ t.test('two consumers: one works, and when it ends the other goes on, in order a
   await second.stop()
 })
 
-/** Handles messages until one of them is poison: then this "process" ends, with all that it had in hand. */
-async function untilItDies(
-  envelope: 'message' | 'batch',
-  poison: number,
-  handled: number[],
-  given: Map<number, string>,
-) {
-  const hub = client(rabbit.url, { envelope })
-  const reader = hub.reader('record')
-  try {
-    for (;;) {
-      const delivery = await reader.next(10, AbortSignal.timeout(3_000))
-      if (!delivery) return false
-      for (const [i, { sequence }] of delivery.messages.entries()) {
-        const rejection = delivery.given?.get(i)
-        if (rejection) given.set(sequence, rejection.reason)
-        else if (sequence === poison) return true
-        else handled.push(sequence)
-      }
-      delivery.settle()
-    }
-  } finally {
-    await hub.stop()
+interface Life {
+  readonly envelope: 'message' | 'batch'
+  readonly isPoison: (sequence: number) => boolean
+  readonly handled: number[]
+  /** Where this machine keeps what it handles. */
+  readonly dir: string
+  /** Sizes of what is handed over. */
+  readonly sizes?: number[]
+  /** The store does not answer, and the process is killed while it waits. */
+  readonly isHanging?: boolean
+}
+
+/**
+ * One life of a process that consumes `telehub.record`: until a message ends it, with all that was in hand, or until the
+ * queue is empty. A message that ends the process is met in the middle of a batch, whose begin was stored by then.
+ */
+async function live({
+  envelope,
+  isPoison,
+  handled,
+  dir,
+  sizes = [],
+  isHanging = false,
+}: Life): Promise<'died' | 'done'> {
+  const hub = client(rabbit.url, { envelope, prefetch: 10_000 })
+  const end = new AbortController()
+  const scrutiny = new Scrutiny(dir)
+  const blamed = () => {}
+  const warn = (sentence: string) => t.fail(sentence)
+  const suspects = new Suspects({ name: 'record', scrutiny, batch: 5_000, reason: 'poison', blamed, warn })
+  suspects.start()
+  let result: 'died' | 'done' = 'done'
+  const idle = setTimeout(() => end.abort(), 3_000)
+  await consume(
+    {
+      name: 'record',
+      reader: hub.reader('record'),
+      suspects,
+      dead: hub,
+      batch: 5_000,
+      now: () => 1,
+      circuitOf: () => undefined,
+      retrying: () => {},
+      recovered: () => {},
+      handle: async messages => {
+        idle.refresh()
+        sizes.push(messages.length)
+        const at = messages.findIndex(({ sequence }) => isPoison(sequence))
+        handled.push(...sequences(at < 0 ? messages : messages.slice(0, at)))
+        if (at < 0 && !isHanging) return undefined
+        result = 'died'
+        end.abort()
+        // Its record stays as it is now.
+        suspects.stop()
+        return new Promise(() => {})
+      },
+    },
+    end.signal,
+  )
+  clearTimeout(idle)
+  await hub.stop()
+  return result
+}
+
+/** Lives one life after the other until all is handled; resolves with the number of deaths. */
+async function liveOn(lives: readonly Life[]): Promise<number> {
+  for (let deaths = 0; ; deaths++) {
+    if ((await live(lives[deaths % lives.length] as Life)) === 'done') return deaths
   }
 }
 
-for (const envelope of ['message', 'batch'] as const) {
-  t.test(`a message that ends the process is given up and takes nobody with it (${envelope})`, async t => {
+for (const [envelope, count] of [
+  ['message', 3],
+  ['batch', 2],
+] as const) {
+  t.test(`${count} of 200 messages end the process: they alone are set aside (${envelope})`, async t => {
     await wipe(rabbit.url)
     const hub = client(rabbit.url, { envelope })
-    for (let from = 1; from <= 41; from += 10) await hub.publish(numbers(from, from + 9).map(n => message(n)))
-    await hub.stop()
-    const handled: number[] = []
-    const given = new Map<number, string>()
-    let deaths = 0
-    while (deaths < 20 && (await untilItDies(envelope, 15, handled, given))) deaths++
-    t.ok(deaths >= 3 && deaths <= 11, `${deaths} deaths`)
-    // A batch is given up as one; what came before the poison was handled all the same.
-    t.same([...given.keys()], envelope === 'message' ? [15] : numbers(11, 20))
-    t.ok([...given.values()].every(reason => reason === 'delivery_limit'))
-    t.same(
-      firstOccurrences(handled).filter(n => n < 15),
-      numbers(1, 14),
+    await hub.publish(numbers(1, 200).map(n => message(n)))
+    // Spread, with neighbours and the last one among them.
+    const poison = new Set(
+      numbers(1, count).map(
+        n => (n % 5 === 2 ? Math.floor(((n - 1) * 200) / count) + 1 : 0) || Math.floor((n * 200) / count),
+      ),
     )
-    t.same(new Set([...handled, ...given.keys()]), new Set(numbers(1, 50)), 'everything else is handled')
+    t.equal(poison.size, count)
+    const handled: number[] = []
+    const deaths = await liveOn([{ envelope, isPoison: n => poison.has(n), handled, dir: t.testdir() }])
+    const letters = await hub.list({}, 1_000)
+    t.same(new Set(sequences(letters.map(one => one.message))), poison, `after ${deaths} deaths`)
+    t.ok(letters.every(({ reason }) => reason === 'poison'))
     t.same(
       firstOccurrences(handled),
-      firstOccurrences(handled).sort((a, b) => a - b),
-      'in order',
+      numbers(1, 200).filter(n => !poison.has(n)),
+      'everything else is handled, in order',
     )
+    await hub.stop()
   })
 }
+
+for (const isSameMachine of [true, false]) {
+  const where = isSameMachine ? 'on the same machine' : 'each on another machine'
+  t.test(`killed four times while the store hangs and 6,000 messages wait, ${where}: then many at a time`, async t => {
+    await wipe(rabbit.url)
+    const hub = client(rabbit.url)
+    await hub.publish(numbers(1, 6_000).map(n => message(n)))
+    const handled: number[] = []
+    const dirs = await Promise.all(numbers(1, 5).map(() => tempDir()))
+    const life = { envelope: 'message', isPoison: () => false } as const
+    for (const n of numbers(0, 3)) {
+      const dir = dirs[isSameMachine ? 0 : n] as string
+      t.equal(await live({ ...life, dir, isHanging: true, handled: [] }), 'died')
+    }
+    const sizes: number[] = []
+    t.equal(await live({ ...life, dir: dirs[isSameMachine ? 0 : 4] as string, handled, sizes }), 'done')
+    t.same(handled, numbers(1, 6_000), 'once, in order')
+    t.ok(sizes.length <= 300, `${sizes.length} deliveries`)
+    t.same(await hub.list({}, 10), [])
+    await hub.stop()
+  })
+}
+
+t.test('a message that ends the process on one machine and on the next', async t => {
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url)
+  await hub.publish(numbers(1, 200).map(n => message(n)))
+  const handled: number[] = []
+  const [one, other] = [await tempDir(), await tempDir()]
+  const life = { envelope: 'message', isPoison: (n: number) => n === 77, handled } as const
+  await liveOn([
+    { ...life, dir: one },
+    { ...life, dir: other },
+  ])
+  t.same(sequences((await hub.list({}, 10)).map(letter => letter.message)), [77])
+  t.same(
+    firstOccurrences(handled),
+    numbers(1, 200).filter(n => n !== 77),
+  )
+  await hub.stop()
+})
 
 t.test('no memory left: publish waits and the state says so; when there is again, it goes on', async t => {
   await wipe(rabbit.url)

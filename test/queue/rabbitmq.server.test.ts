@@ -47,11 +47,12 @@ t.test('the topology is the documented one, durable, and another consumer gets w
   for (const [exchange, type] of Object.entries(exchanges)) {
     await channel.assertExchange(exchange, type, { durable: true })
   }
-  const quorum = { 'x-queue-type': 'quorum', 'x-delivery-limit': 100, 'x-dead-letter-exchange': 'telehub.dead' }
+  const noLimit = { 'x-queue-type': 'quorum', 'x-delivery-limit': 2_147_483_647 }
+  const quorum = { ...noLimit, 'x-dead-letter-exchange': 'telehub.dead' }
   const declared = {
     'telehub.record': { ...quorum, 'x-single-active-consumer': true },
     'telehub.publish': quorum,
-    'telehub.dead': { 'x-queue-type': 'quorum', 'x-delivery-limit': 2_147_483_647 },
+    'telehub.dead': noLimit,
   }
   for (const [queue, more] of Object.entries(declared)) {
     await channel.assertQueue(queue, { durable: true, arguments: more })
@@ -104,6 +105,20 @@ t.test('the topology is the documented one, durable, and another consumer gets w
     },
     { key: 'home', id: 'hub-under-test-3', body: 'ä' },
   ])
+  await hub.stop()
+})
+
+t.test('queues that an older version declared are used as they are', async t => {
+  await wipe(rabbit.url)
+  const channel = await channelOf(t, rabbit.url)
+  const quorum = { 'x-queue-type': 'quorum', 'x-delivery-limit': 100, 'x-dead-letter-exchange': 'telehub.dead' }
+  const older = { 'telehub.record': { ...quorum, 'x-single-active-consumer': true }, 'telehub.publish': quorum }
+  for (const [queue, more] of Object.entries(older)) {
+    await channel.assertQueue(queue, { durable: true, arguments: more })
+  }
+  const hub = client(rabbit.url)
+  await hub.publish([message(1)])
+  t.match(await take(hub.reader('record'), 1), [{ sequence: 1 }])
   await hub.stop()
 })
 

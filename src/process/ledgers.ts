@@ -1,0 +1,57 @@
+import type { Message } from '../model.js'
+import type { Ledger, Settled } from '../queue/queue.js'
+import type { Balance } from './balance.js'
+import type { Receipts } from './receipts.js'
+
+/** Own messages are in the balance; of those of other hubs these hubs are told. */
+export class BothLedgers implements Ledger {
+  readonly #own: Balance
+  readonly #others: Receipts
+
+  constructor(own: Balance, others: Receipts) {
+    this.#own = own
+    this.#others = others
+  }
+
+  unsettled(messages: readonly Message[]): readonly Message[] {
+    if (messages.every(({ hub }) => hub === undefined)) return this.#own.unsettled(messages)
+    const open = new Set([
+      ...this.#own.unsettled(messages.filter(({ hub }) => hub === undefined)),
+      ...this.#others.unsettled(messages.filter(({ hub }) => hub !== undefined)),
+    ])
+    return messages.filter(message => open.has(message))
+  }
+
+  async settle(settled: readonly Settled[]): Promise<void> {
+    const others = settled.filter(({ message }) => message.hub !== undefined)
+    await this.#others.settle(others)
+    await this.#own.settle(settled.filter(({ message }) => message.hub === undefined))
+  }
+
+  async moved(letters: readonly { message: Message; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
+    const isOwn = ({ message }: { readonly message: Message }) => message.hub === undefined
+    await this.#others.moved(
+      letters.filter(letter => !isOwn(letter)),
+      to,
+    )
+    await this.#own.moved(letters.filter(isOwn), to)
+  }
+}
+
+/** For a consumer that only passes messages on: the ledger hears of those that were set aside, and of no others. */
+export class RejectedOnly implements Ledger {
+  readonly #ledger: Ledger
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger
+  }
+
+  unsettled(messages: readonly Message[]): readonly Message[] {
+    return messages
+  }
+
+  async settle(settled: readonly Settled[]): Promise<void> {
+    const rejected = settled.filter(({ rejection }) => rejection !== undefined)
+    if (rejected.length > 0) await this.#ledger.settle(rejected)
+  }
+}

@@ -1,0 +1,303 @@
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { replaceFileSync } from '../disk/replace-file.js'
+import { describe } from '../errors.js'
+import { type Message, messageId, type Rejection } from '../model.js'
+
+/** Deaths of the process while it handled one message alone, after which that message is set aside. */
+const deathsAlone = 3
+
+/**
+ * A message that ends the process does so at once: by running out of memory while it is decoded, or in native code. A
+ * handler that is still waiting after this, with the event loop running, waits for a server or the disk.
+ */
+const suspicionMs = 2_000
+
+/** Redeliveries after which the message in front is set aside by a process that has no record of its own. */
+const redeliveriesAlone = 30
+
+/** Messages that were set aside and may come to another consumer of the process. */
+const maxCondemned = 1_000
+
+/**
+ * Lets one consumer of a process handle messages at a time while any of them is looking for the message that ended the
+ * process: else the next death could be the work of another consumer. Costs nothing once none is looking.
+ */
+export class Scrutiny {
+  readonly #dir: string
+  readonly #looking = new Set<string>()
+  #turn: Promise<void> = Promise.resolve()
+  #condemned: Set<string> | undefined
+
+  /** @param dir Where the records of all consumers are. */
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  path(name: string): string {
+    return join(this.#dir, `${name}.handling`)
+  }
+
+  looks(name: string, isLooking: boolean): void {
+    if (isLooking) this.#looking.add(name)
+    else this.#looking.delete(name)
+  }
+
+  /** Resolves when the caller may handle messages; the function returned ends the turn and may be called twice. */
+  async enter(): Promise<() => void> {
+    if (this.#looking.size === 0) return () => {}
+    const before = this.#turn
+    let leave = () => {}
+    this.#turn = new Promise(resolve => {
+      leave = resolve
+    })
+    await before
+    return leave
+  }
+
+  /** A message that one consumer found to end the process: the others must not try it again. */
+  condemn(id: string): void {
+    const all = this.#all()
+    all.add(id)
+    if (all.size > maxCondemned) all.delete(all.values().next().value as string)
+    replaceFileSync(join(this.#dir, 'condemned.json'), `${JSON.stringify([...all])}\n`)
+  }
+
+  isCondemned(id: string): boolean {
+    return this.#all().has(id)
+  }
+
+  /** Whether there is none: then the ids of messages need not be made. */
+  get hasCondemned(): boolean {
+    return this.#all().size > 0
+  }
+
+  #all(): Set<string> {
+    if (this.#condemned) return this.#condemned
+    let ids: unknown
+    try {
+      ids = JSON.parse(readFileSync(join(this.#dir, 'condemned.json'), 'utf8'))
+    } catch {
+      ids = []
+    }
+    this.#condemned = new Set(Array.isArray(ids) ? ids.filter(id => typeof id === 'string') : [])
+    return this.#condemned
+  }
+}
+
+export interface SuspectsOptions {
+  /** The consumer's name. */
+  readonly name: string
+  readonly scrutiny: Scrutiny
+  /** Most messages handed over at a time when none is suspected. */
+  readonly batch: number
+  /** Why a message that was set aside is in the dead letters; undefined: the consumer passes over it. */
+  readonly reason: string | undefined
+  /** A message was set aside. */
+  readonly blamed: (sentence: string) => void
+  readonly warn: (sentence: string) => void
+  /** Milliseconds after which a handler that waits is no longer suspected. */
+  readonly suspicionMs?: number
+}
+
+/** The record on disk, one line of JSON at the begin of the file. */
+interface Written {
+  /** Id of the first message in hand, or of the first of the suspects. */
+  readonly first: string
+  /** Messages from `first` on that are suspected. */
+  readonly suspects: number
+  /** Messages from `first` on that are in hand; 0 when none is being handled. */
+  readonly handling: number
+  /** Most messages handed over at a time. */
+  readonly limit: number
+  /** Deaths of the process with `first` alone in hand. */
+  readonly deaths: number
+}
+
+/**
+ * Finds the message that ends the process, for one consumer. Before messages are handed over, a record on disk says
+ * which; a process that starts and finds such a record knows that its predecessor died with these in hand. Then it halves
+ * them, again and again over as many lives as it takes, until one message alone is in hand. Only that one is blamed, after
+ * three deaths, and set aside. What survives is no longer suspected, and twice as many are handed over each time.
+ *
+ * The record is not synced: it has to survive the process, not a loss of power.
+ */
+export class Suspects {
+  readonly #options: SuspectsOptions
+  #fd: number | undefined
+  #limit: number
+  #first = ''
+  /** From `#first` on, or from the next message on when `#first` is empty. */
+  #suspects = 0
+  #deaths = 0
+  /** There is a record of an earlier life. */
+  #hasRecord = false
+  #handed = 0
+  #failed = false
+
+  constructor(options: SuspectsOptions) {
+    this.#options = options
+    this.#limit = options.batch
+  }
+
+  /** Reads what the last process left. Before any consumer of the process begins. */
+  start(): void {
+    const { name, scrutiny, batch } = this.#options
+    const path = scrutiny.path(name)
+    const written = read(path)
+    this.#hasRecord = written !== undefined
+    if (written) {
+      const { first, suspects, handling, limit, deaths } = written
+      this.#first = first
+      this.#suspects = handling > 0 ? handling : suspects
+      this.#limit = Math.min(batch, handling > 0 ? Math.max(1, handling >> 1) : limit)
+      this.#deaths = handling === 1 ? deaths + 1 : handling > 1 ? 0 : deaths
+    }
+    scrutiny.looks(name, this.isLooking)
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      this.#fd = openSync(path, written ? 'r+' : 'w+', 0o600)
+      // A death before the first message says nothing new, and must not be taken for another one of this kind.
+      if (written) this.#write(this.#first, this.#suspects, 0)
+    } catch (error) {
+      this.#fails(error)
+    }
+  }
+
+  stop(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+    this.#options.scrutiny.looks(this.#options.name, false)
+  }
+
+  /** Whether the process has died with messages of this consumer in hand and the one to blame is not found yet. */
+  get isLooking(): boolean {
+    return this.#limit < this.#options.batch || this.#suspects > 0
+  }
+
+  /** This machine has no record: only the queue can know what came back. */
+  get isBlind(): boolean {
+    return !this.#hasRecord
+  }
+
+  /** Most messages to take from the queue. */
+  get limit(): number {
+    return this.#limit
+  }
+
+  /**
+   * How many of these, from the first on, to hand over next; 0 when the first one is to be set aside. `redeliveries` is
+   * how often it came back to the queue, from whichever process.
+   */
+  next(left: readonly Message[], redeliveries: number): number {
+    const { scrutiny } = this.#options
+    const [front] = left
+    if (!front) return 0
+    if (scrutiny.hasCondemned) {
+      const at = left.findIndex(message => scrutiny.isCondemned(messageId(message)))
+      if (at >= 0) return at
+    }
+    if (!this.isLooking) {
+      const isFirst = this.#handed === 0 && !this.#hasRecord
+      return isFirst && redeliveries >= redeliveriesAlone && left.length === 1 ? 0 : left.length
+    }
+    if (this.#suspects > 0) {
+      const at = this.#first === '' ? 0 : left.findIndex(message => messageId(message) === this.#first)
+      // What is before them was handled, or was not in hand.
+      if (at > 0) return Math.min(at, this.#limit)
+      if (at === 0) {
+        this.#first = ''
+        if (this.#suspects === 1) return this.#deaths >= deathsAlone ? 0 : 1
+        return Math.min(left.length, Math.ceil(this.#suspects / 2))
+      }
+      // They went to another process, or they were settled after all.
+      if (this.#limit >= this.#options.batch && !isAhead(this.#first, left)) this.#suspects = 0
+    }
+    return Math.min(left.length, this.#limit)
+  }
+
+  /** What becomes of a message for which `next` answered 0. */
+  blame(message: Message): Rejection | 'ack' {
+    const { name, reason, scrutiny, blamed } = this.#options
+    const id = messageId(message)
+    if (!scrutiny.isCondemned(id)) {
+      try {
+        scrutiny.condemn(id)
+      } catch (error) {
+        this.#fails(error)
+      }
+      blamed(
+        `${name}: the process ended again and again while it handled message ${id} of topic ${message.topic}; ` +
+          (reason ? `it is in the dead letters now (${reason})` : 'it is passed over'),
+      )
+      this.#suspects = 0
+      this.#deaths = 0
+      this.#first = ''
+      this.#write(id, 0, 0)
+    }
+    return reason ? { reason, detail: 'the process ended each time that this message was handled alone' } : 'ack'
+  }
+
+  /** Hands messages over; a death of the process meanwhile will be laid to them. */
+  async watch<T>(part: readonly Message[], handle: () => Promise<T>): Promise<T> {
+    const { name, scrutiny, suspicionMs: patience = suspicionMs } = this.#options
+    const leave = await scrutiny.enter()
+    const [front] = part
+    const id = front ? messageId(front) : ''
+    const inSuspects = this.#suspects > 0 && this.#first === ''
+    this.#handed++
+    this.#write(id, inSuspects ? this.#suspects : 0, part.length)
+    const waits = setTimeout(() => {
+      this.#write(id, inSuspects ? this.#suspects : 0, 0)
+      leave()
+    }, patience)
+    try {
+      return await handle()
+    } finally {
+      clearTimeout(waits)
+      if (inSuspects) this.#suspects = Math.max(0, this.#suspects - part.length)
+      if (this.#suspects === 0) this.#deaths = 0
+      this.#limit = Math.min(this.#options.batch, this.#limit * 2)
+      this.#write(id, 0, 0)
+      if (!this.isLooking) scrutiny.looks(name, false)
+      leave()
+    }
+  }
+
+  #write(first: string, suspects: number, handling: number): void {
+    if (this.#fd === undefined) return
+    const written: Written = { first, suspects, handling, limit: this.#limit, deaths: this.#deaths }
+    try {
+      writeSync(this.#fd, `${JSON.stringify(written)}\n`, 0)
+    } catch (error) {
+      this.#fails(error)
+    }
+  }
+
+  #fails(error: unknown): void {
+    const { name, warn } = this.#options
+    if (!this.#failed) {
+      warn(`${name}: a message that ends the process would not be found, as nothing can be kept: ${describe(error)}`)
+    }
+    this.#failed = true
+  }
+}
+
+/** Undefined when nothing has ever been handled here, or the record is damaged. */
+function read(path: string): Written | undefined {
+  try {
+    const [line = ''] = readFileSync(path, 'utf8').split('\n')
+    const { first, suspects, handling, limit, deaths } = JSON.parse(line) as Record<string, unknown>
+    const numbers = [suspects, handling, limit, deaths]
+    if (typeof first !== 'string' || !numbers.every(n => Number.isSafeInteger(n) && (n as number) >= 0))
+      return undefined
+    return { first, suspects, handling, limit: Math.max(1, limit as number), deaths } as Written
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a message of this hub comes after all of these, so that it is still to come. */
+function isAhead(id: string, messages: readonly Message[]): boolean {
+  return Number(id) > (messages.at(-1)?.sequence ?? 0)
+}
