@@ -74,10 +74,13 @@ async function startRival(): Promise<Target> {
   return { pid: server.pid, port, webSocketPort, stop: () => server.stop() }
 }
 
-/** The built hub, as users run it: embedded queue and store, acknowledged after fdatasync. */
-export async function startHub(flags: readonly string[] = hubLimits): Promise<Target> {
+/**
+ * The built hub, as users run it: embedded queue and store, acknowledged after fdatasync. A folder that is given is
+ * there after `stop`, to start with again.
+ */
+export async function startHub(flags: readonly string[] = hubLimits, given?: string): Promise<Target> {
   // What is measured is a disk: where /tmp is memory, TMPDIR names another place.
-  const folder = await tempDir()
+  const folder = given ?? (await tempDir())
   const args = ['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', folder, '--log.level', 'warn', ...flags]
   const child = spawn(process.execPath, [join(root, 'dist/src/cli.js'), ...args], {
     cwd: folder,
@@ -93,7 +96,7 @@ export async function startHub(flags: readonly string[] = hubLimits): Promise<Ta
       await gone
     }
     process.off('exit', kill)
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+    if (given === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
   }
   const ready = new Promise<Omit<Target, 'stop'>>((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', line => {

@@ -34,16 +34,18 @@ function text(value: string): Buffer {
 
 export interface ConnectOptions {
   readonly login?: { readonly username: string; readonly password: string }
+  /** The session is kept when the connection ends. */
+  readonly kept?: boolean
   /** 3.1.1 without it. */
   readonly version?: Version
   /** Topic aliases the broker may give; none without it. MQTT 5 alone. */
   readonly topicAliases?: number
 }
 
-/** CONNECT, clean session, no keep-alive. */
+/** CONNECT, clean session unless it is to be kept, no keep-alive. */
 export function connectPacket(clientId: string, options: ConnectOptions = {}): Buffer {
-  const { login, version = 4, topicAliases = 0 } = options
-  const flags = login ? 0xc2 : 0x02
+  const { login, kept = false, version = 4, topicAliases = 0 } = options
+  const flags = (login ? 0xc0 : 0) | (kept ? 0 : 0x02)
   const shown = login ? [text(login.username), text(login.password)] : []
   const properties = topicAliases > 0 ? [3, property.topicAliasMaximum, topicAliases >> 8, topicAliases & 0xff] : [0]
   const head = Buffer.from([version, flags, 0, 0, ...(version === 5 ? properties : [])])
@@ -65,9 +67,16 @@ export function subscribePacket(
  * A PUBLISH; with QoS 1 the packet identifier is at `packet.length - payload.length - 2`, in MQTT 5 one byte before, as
  * the length of the properties is behind it.
  */
-export function publishPacket(topic: string, payload: Buffer, qos: 0 | 1, packetId = 1, version: Version = 4): Buffer {
+export function publishPacket(
+  topic: string,
+  payload: Buffer,
+  qos: 0 | 1,
+  packetId = 1,
+  version: Version = 4,
+  retain = false,
+): Buffer {
   const id = qos === 0 ? [] : [Buffer.from([packetId >> 8, packetId & 0xff])]
-  return withLength(0x30 | (qos << 1), text(topic), ...id, noProperties[version], payload)
+  return withLength(0x30 | (qos << 1) | (retain ? 1 : 0), text(topic), ...id, noProperties[version], payload)
 }
 
 const noProperties: Readonly<Record<Version, Buffer>> = { 4: Buffer.alloc(0), 5: Buffer.from([0]) }
