@@ -2,6 +2,7 @@ import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import { type Delivery, type Enqueued, encodedOf, isExpired, type Queued, type RetainedDelivery } from './delivery.js'
 import { packetType } from './fields.js'
+import { LateMap, LateSet } from './late.js'
 import { EncodedPublish } from './publish.js'
 import type { Outlet, QueueLimits, SessionHost, Undelivered } from './session-host.js'
 import { SessionQueue } from './session-queue.js'
@@ -22,12 +23,12 @@ export class Session {
   readonly durable: boolean
   readonly subscriptions = new Map<string, Subscription>()
   /** Sent and not yet acknowledged, by packet id, in the order of sending. */
-  readonly inflight = new Map<number, Queued>()
+  readonly inflight = new LateMap<number, Queued>()
   readonly unsent: SessionQueue
   /** QoS 2 publishes received and not yet released, by packet id. */
-  readonly incoming = new Map<number, typeof spooled | object>()
+  readonly incoming = new LateMap<number, typeof spooled | object>()
   /** Who waits for a QoS 2 publish on its way into the spool, by packet id. */
-  readonly accepting = new Map<number, ((error?: Error) => void)[]>()
+  readonly accepting = new LateMap<number, ((error?: Error) => void)[]>()
   /** Whose it is; empty when nobody is asked. */
   user = ''
   /** What its client may do; undefined: everything. */
@@ -50,13 +51,13 @@ export class Session {
   readonly #limits: QueueLimits
   readonly #host: SessionHost
   /** PUBREC came, and the journal does not have it yet. */
-  readonly #releasing = new Set<number>()
+  readonly #releasing = new LateSet<number>()
   /** Sent when the journal has their packet ids: QoS 2 ones, and what came after them. */
-  readonly #numbering = new Set<Queued>()
+  readonly #numbering = new LateSet<Queued>()
   /** The journal has refused their packet ids. */
-  readonly #unnumbered = new Set<Queued>()
+  readonly #unnumbered = new LateSet<Queued>()
   /** The journal had their packet ids when the connection they were for was gone. */
-  readonly #unwritten = new Set<Queued>()
+  readonly #unwritten = new LateSet<Queued>()
   /** What is still to be sent again on this connection, and what of it waits for the journal. */
   #resending: Iterator<Queued> | undefined
   #held: Queued | undefined
@@ -70,7 +71,7 @@ export class Session {
   #number = 0
   #lastId = 0
   /** Retained messages still to be sent, by the filter they are for. */
-  readonly #retained = new Map<string, Iterator<RetainedDelivery | undefined>>()
+  readonly #retained = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
 
   constructor(clientId: string, durable: boolean, limits: QueueLimits, host: SessionHost) {
     this.clientId = clientId
@@ -110,6 +111,8 @@ export class Session {
   detach(): void {
     this.#outlet = undefined
     this.#resending = this.#held = undefined
+    for (const map of [this.inflight, this.incoming, this.accepting, this.#retained]) map.release()
+    for (const set of [this.#releasing, this.#numbering, this.#unnumbered, this.#unwritten]) set.release()
   }
 
   /** Characters of all its filters. */

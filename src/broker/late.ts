@@ -1,0 +1,78 @@
+/**
+ * A map that takes no memory before the first entry is set: most sessions are absent and have nothing in most of theirs.
+ * Iterates in the order of insertion.
+ */
+export class LateMap<K, V> implements Iterable<[K, V]> {
+  #entries: Map<K, V> | undefined
+
+  get size(): number {
+    return this.#entries?.size ?? 0
+  }
+
+  has(key: K): boolean {
+    return this.#entries?.has(key) === true
+  }
+
+  get(key: K): V | undefined {
+    return this.#entries?.get(key)
+  }
+
+  set(key: K, value: V): void {
+    this.#entries ??= new Map()
+    this.#entries.set(key, value)
+  }
+
+  delete(key: K): boolean {
+    return this.#entries?.delete(key) === true
+  }
+
+  clear(): void {
+    this.#entries = undefined
+  }
+
+  /** Gives the memory back when there is no entry. */
+  release(): void {
+    if (this.#entries?.size === 0) this.#entries = undefined
+  }
+
+  keys(): IterableIterator<K> {
+    return this.#entries?.keys() ?? nothing.keys()
+  }
+
+  values(): IterableIterator<V> {
+    return this.#entries?.values() ?? nothing.values()
+  }
+
+  [Symbol.iterator](): IterableIterator<[K, V]> {
+    return this.#entries?.entries() ?? nothing.entries()
+  }
+}
+
+const nothing = new Map<never, never>()
+
+/** A set that takes no memory before the first value is added. */
+export class LateSet<T> {
+  #values: Set<T> | undefined
+
+  get size(): number {
+    return this.#values?.size ?? 0
+  }
+
+  has(value: T): boolean {
+    return this.#values?.has(value) === true
+  }
+
+  add(value: T): void {
+    this.#values ??= new Set()
+    this.#values.add(value)
+  }
+
+  delete(value: T): boolean {
+    return this.#values?.delete(value) === true
+  }
+
+  /** Gives the memory back when there is no value. */
+  release(): void {
+    if (this.#values?.size === 0) this.#values = undefined
+  }
+}
