@@ -1,14 +1,15 @@
 import { join } from 'node:path'
-import { type Files, nodeFiles, openNew, openToChange, openToRead, readPiece, readPieceSync } from '../disk/files.js'
+import { type Files, nodeFiles, openNew, openToChange, openToRead } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
 import { describe } from '../errors.js'
 import { CommitLog, frameHeaderBytes, keepDamaged, writeFrameHeader } from '../journal.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { ByteWriter } from './byte-buffer.js'
-import type { ChunkFile, SharedPayloads } from './queue-chunk.js'
+import type { SharedPayloads } from './queue-chunk.js'
 import { type Decoded, decodeRecord, encodeRecord, type JournalRecord } from './session-records.js'
 import { decodeJsonRecord } from './session-records-json.js'
 import { readSnapshot, type SnapshotTarget, SnapshotWriter } from './session-snapshot.js'
+import { SnapshotFile } from './snapshot-file.js'
 
 /** A journal that has grown to a share of a large snapshot, or past this, is replaced by a new one. */
 const mostJournalBytes = 128e6
@@ -123,8 +124,8 @@ export class SessionJournal<T> {
       this.#ordinal = Math.max(this.#ordinal, this.#seen)
       if (open) this.#log.open(open.fd, open.end)
       else await this.#beginWith()
-      // The next start is to read less, and to find no damage again.
-      if (open && (open.end > this.#options.pace.journalBytes / 4 || this.#isDamaged)) this.snapshotNext()
+      // The next start is to find no damage again. Otherwise clients come back first.
+      if (open && this.#isDamaged) this.snapshotNext()
     }
   }
 
@@ -361,43 +362,6 @@ export class SessionJournal<T> {
 const lostState =
   'kept sessions, their queues and retained messages are lost. Restore the folder from a backup if there is one'
 const lostChanges = 'what changed in kept sessions and retained messages since the last snapshot is lost'
-
-/** A snapshot that queued messages are read back from; open as long as one of them is being read. */
-class SnapshotFile implements ChunkFile {
-  readonly fd: number
-  readonly #files: Files
-  #reading = 0
-  #isClosed = false
-
-  constructor(files: Files, fd: number) {
-    this.#files = files
-    this.fd = fd
-  }
-
-  read(offset: number, length: number): Buffer {
-    const bytes = readPieceSync(this.#files, this.fd, offset, length)
-    if (bytes.length < length) throw new RangeError('the file ends before')
-    return bytes
-  }
-
-  readLater(offset: number, length: number, done: (error: Error | undefined, bytes: Buffer) => void): void {
-    this.#reading++
-    const over = (error: Error | undefined, bytes: Buffer) => {
-      this.#reading--
-      if (this.#isClosed) this.close()
-      done(error, bytes)
-    }
-    readPiece(this.#files, this.fd, offset, length).then(
-      bytes => over(bytes.length < length ? new RangeError('the file ends before') : undefined, bytes),
-      error => over(error instanceof Error ? error : new Error(String(error)), Buffer.alloc(0)),
-    )
-  }
-
-  close(): void {
-    this.#isClosed = true
-    if (this.#reading === 0) this.#files.close(this.fd, () => {})
-  }
-}
 
 /** Bytes that are no records, at the end too. `whole`: where the last record ends. */
 function readDamage(

@@ -268,7 +268,7 @@ export class Sessions {
     const left = this.#state.sessions.get(clientId)
     // What somebody else began is not handed on; of before there were users, it is.
     const isOthers = left && left.user !== '' && left.user !== user && this.#options.access?.(user, clientId)
-    if (left && this.#isOver(left)) this.#outlived(left)
+    if (left && this.#isOver(left, this.#options.now())) this.#outlived(left)
     else if (left && (clean || isOthers)) this.forget(clientId)
     else this.wills.back(clientId, left !== undefined)
     const known = this.#state.sessions.get(clientId)
@@ -403,9 +403,11 @@ export class Sessions {
   /** Lets go of what is too old. */
   expire(): void {
     const { queue, now } = this.#options
-    for (const session of this.#state.absent) if (this.#isOver(session)) this.#outlived(session)
     const time = now()
-    if (queue.ageMs > 0) for (const session of this.#state.absent) session.expire(time)
+    for (const session of this.#state.absent) {
+      if (this.#isOver(session, time)) this.#outlived(session)
+      else if (queue.ageMs > 0) session.expire(time)
+    }
     this.#state.retained.sweep(sweptAtOnce)
   }
 
@@ -416,10 +418,9 @@ export class Sessions {
   }
 
   /** It was absent for longer than it may be: than it asked for, or than the hub keeps any. */
-  #isOver({ absentSince, expiry }: Session): boolean {
+  #isOver({ absentSince, expiry }: Session, time: number): boolean {
     if (absentSince === 0) return false
-    const { sessionAgeMs, now } = this.#options
-    return now() - absentSince >= Math.min(expiry * 1_000, sessionAgeMs || Infinity)
+    return time - absentSince >= Math.min(expiry * 1_000, this.#options.sessionAgeMs || Infinity)
   }
 
   // — QoS 2 of the client —

@@ -1,0 +1,93 @@
+import { type Files, readPiece, readPieceSync } from '../disk/files.js'
+import type { ChunkFile } from './queue-chunk.js'
+
+/** Clients that come back together have queues near each other: so much is read at once, and kept for a while. */
+const blockBytes = 128 << 10
+const keptBlocks = 32
+
+type Done = (error: Error | undefined, bytes: Buffer) => void
+
+/** A snapshot that queued messages are read back from; open as long as one of them is being read. */
+export class SnapshotFile implements ChunkFile {
+  readonly fd: number
+  readonly #files: Files
+  /** By number; the one that was used last is last. While a block is being read: who waits for it. */
+  readonly #blocks = new Map<number, Buffer | Done[]>()
+  #reading = 0
+  #isClosed = false
+
+  constructor(files: Files, fd: number) {
+    this.#files = files
+    this.fd = fd
+  }
+
+  read(offset: number, length: number): Buffer {
+    const bytes = readPieceSync(this.#files, this.fd, offset, length)
+    if (bytes.length < length) throw tooShort()
+    return bytes
+  }
+
+  /** The bytes are a view. `done` may be called at once. */
+  readLater(offset: number, length: number, done: Done): void {
+    const number = Math.floor(offset / blockBytes)
+    const at = offset - number * blockBytes
+    if (at + length > blockBytes) {
+      this.#read(offset, length, (error, bytes) =>
+        done(error ?? (bytes.length < length ? tooShort() : undefined), bytes),
+      )
+      return
+    }
+    const piece: Done = (error, block) => {
+      const bytes = block.subarray(at, at + length)
+      done(error ?? (bytes.length < length ? tooShort() : undefined), bytes)
+    }
+    const known = this.#blocks.get(number)
+    if (Array.isArray(known)) known.push(piece)
+    else if (known) {
+      this.#keep(number, known)
+      piece(undefined, known)
+    } else this.#readBlock(number, [piece])
+  }
+
+  close(): void {
+    this.#isClosed = true
+    if (this.#reading === 0) this.#files.close(this.fd, () => {})
+  }
+
+  #readBlock(number: number, waiting: Done[]): void {
+    this.#blocks.set(number, waiting)
+    this.#read(number * blockBytes, blockBytes, (error, block) => {
+      if (error) this.#blocks.delete(number)
+      else this.#keep(number, block)
+      for (const done of waiting) done(error, block)
+    })
+  }
+
+  #keep(number: number, block: Buffer): void {
+    this.#blocks.delete(number)
+    this.#blocks.set(number, block)
+    if (this.#blocks.size <= keptBlocks) return
+    for (const [oldest, held] of this.#blocks) {
+      if (Array.isArray(held)) continue
+      this.#blocks.delete(oldest)
+      return
+    }
+  }
+
+  #read(offset: number, length: number, done: Done): void {
+    this.#reading++
+    const over: Done = (error, bytes) => {
+      this.#reading--
+      if (this.#isClosed) this.close()
+      done(error, bytes)
+    }
+    readPiece(this.#files, this.fd, offset, length).then(
+      bytes => over(undefined, bytes),
+      error => over(error instanceof Error ? error : new Error(String(error)), Buffer.alloc(0)),
+    )
+  }
+}
+
+function tooShort(): RangeError {
+  return new RangeError('the file ends before')
+}
