@@ -90,9 +90,10 @@ async function runFile(
   const ok = await exited
   running.delete(child)
   for (const timer of timers) clearTimeout(timer)
+  const left = [...(await endLeftProcesses(folder)), ...leftFolders(folder)]
+  // In one go: files that run at the same time must not come between.
   report.line(`# Subtest: ${file}`)
   for (const line of lines) report.line(`    ${line}`)
-  const left = [...(await endLeftProcesses(folder)), ...leftFolders(folder)]
   for (const problem of left) report.failIn(problem)
   const time = (performance.now() - startedAt).toFixed(3)
   report.line(`${ok ? '' : 'not '}ok 1 - ${file}${ending} # time=${time}ms`)
