@@ -66,6 +66,8 @@ export interface ManagedQueue {
   readonly arguments?: Readonly<Record<string, unknown>>
   readonly members?: readonly string[]
   readonly online?: readonly string[]
+  readonly messages?: number
+  readonly consumers?: number
 }
 
 /** A policy of the virtual host, as the management API describes it. */
@@ -116,12 +118,27 @@ async function policies(examined: Examined, wanted: Topology): Promise<Finding[]
   }
   const told = new Set(listed.map(({ seen }) => afterName(seen)))
   const judged = [...listed, ...own.flatMap(judgeQueue).filter(({ seen }) => !told.has(afterName(seen)))]
+  judged.push(...strangers(queues, wanted))
   if (judged.length === 0) {
     judged.push(
       fine('RabbitMQ policies', `nothing in them loses messages (${own.length} of ${wanted.length} queues are there)`),
     )
   }
   return [...found, ...judged]
+}
+
+/** Queues of hubs that do not come for what is in them: gone, or started anew with another identity. */
+export function strangers(queues: readonly ManagedQueue[], wanted: Topology): Finding[] {
+  return queues
+    .filter(({ name }) => name.startsWith('telehub.receipts.') && !wanted.some(({ queue }) => queue === name))
+    .filter(({ messages = 0, consumers = 0 }) => messages > 0 && consumers === 0)
+    .map(({ name, messages }) =>
+      warning(
+        'RabbitMQ queues',
+        `${name} holds ${messages} receipts, and no hub with this id takes them`,
+        `Start that hub, or, when it is gone or has got another identity (hub.json), delete the queue: rabbitmqctl delete_queue ${name}.`,
+      ),
+    )
 }
 
 function managementOf(url: string): string {

@@ -10,7 +10,7 @@ export async function findHub(dir: string): Promise<RunningHub | undefined> {
   const pid = Number(read(join(dir, 'pid')))
   if (pid > 0 && hasOpen(pid, dir)) return { pid }
   // A hub of another user or container cannot be looked into; the socket that is its lock (lock.ts) answers all the same.
-  const locks = readdirSync(dir).filter(name => /^lock\.\d{10}$/.test(name))
+  const locks = list(dir).filter(name => /^lock\.\d{10}$/.test(name))
   const alive = await Promise.all(locks.map(name => answers(join(dir, name))))
   return alive.includes(true) ? { pid: 0 } : undefined
 }
@@ -22,6 +22,15 @@ function hasOpen(pid: number, dir: string): boolean {
   } catch {
     // Ended, or of another user.
     return false
+  }
+}
+
+/** Nothing when it cannot be read, which another check says. */
+function list(dir: string): string[] {
+  try {
+    return readdirSync(dir)
+  } catch {
+    return []
   }
 }
 

@@ -1,9 +1,11 @@
-import { readdirSync, readFileSync, rmSync, type Stats, statSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, type Stats, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { isSnapshotEnd } from '../broker/session-snapshot.js'
 import { nodeFiles, openToRead } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
 import { describe } from '../errors.js'
+import { plain } from '../log.js'
+import { auditDir, verifyAudit } from '../observe/audit-chain.js'
 import { decodeMessage } from '../queue/codec.js'
 import { CursorFile, listCursors, type Place } from '../queue/cursor-file.js'
 import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from '../queue/spool.js'
@@ -11,11 +13,18 @@ import { bytes, many } from '../terminal.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
 /** What the data directory holds: read with the readers of recovery, and never changed. */
-export const state: Check = examined => {
+export const state: Check = async examined => {
   const { dir, hasDir } = examined
   if (!hasDir) return []
   const spool = readSpool(examined)
-  return [...spool.findings, ...cursors(dir, spool), ...journals(examined), ...jsonFiles(dir), ...leftovers(examined)]
+  return [
+    ...spool.findings,
+    ...cursors(dir, spool),
+    ...journals(examined),
+    ...(await auditLog(examined)),
+    ...jsonFiles(dir),
+    ...leftovers(examined),
+  ]
 }
 
 const diskAdvice = 'Look for errors of this disk (dmesg, smartctl), and keep a copy of data.dir before the hub starts.'
@@ -30,8 +39,9 @@ interface FrameFile {
   readonly tail: number
 }
 
-/** Reads a file of frames through. Throws what the disk says. */
+/** Reads a file of frames through. Throws what the disk says, and when it is no file: a pipe would never end. */
 function readFrameFile(path: string, from: number, frame: (body: Buffer) => void): FrameFile {
+  if (!lstatSync(path).isFile()) throw new Error('it is not a file')
   const fd = nodeFiles.openSync(path, openToRead)
   try {
     let damaged = 0
@@ -206,6 +216,29 @@ function journals({ dir, hub }: Examined): Finding[] {
   return found
 }
 
+async function auditLog({ dir, hub }: Examined): Promise<Finding[]> {
+  const check = 'audit log'
+  const folder = auditDir(dir)
+  if (nodeFiles.sizeOfSync(folder) === undefined) return []
+  // A hub that runs is writing the last line.
+  if (hub !== undefined) return [fine(check, 'not verified while the hub writes to it: telehub audit verify does it')]
+  try {
+    const { first, last, faults } = await verifyAudit(folder)
+    // The last line of a hub that was killed.
+    const real = faults.filter((fault, i) => i < faults.length - 1 || !fault.includes('is not finished'))
+    if (real.length === 0) return [fine(check, `lines ${first} to ${last}, each with the hash of the one before`)]
+    return [
+      problem(
+        check,
+        plain(some(real)),
+        'A line was changed, put in or taken out, or the file is damaged: telehub audit verify shows all; compare with a copy.',
+      ),
+    ]
+  } catch (error) {
+    return [unreadable(check, folder, error)]
+  }
+}
+
 function jsonFiles(dir: string): Finding[] {
   const check = 'state files'
   const names = readdirSync(dir).filter(name => name.endsWith('.json'))
@@ -240,7 +273,7 @@ function leftovers({ dir, hub, now }: Examined): Finding[] {
     const path = join(dir, name)
     const stats = statSync(path, { throwIfNoEntry: false })
     if (!stats?.isFile()) continue
-    if (/\.bad(\.\d+)?$/.test(name)) kept.push(`${name} (${sizeAndAge(stats, now())})`)
+    if (/\.bad(\.\d+)?$|\.damaged-/.test(name)) kept.push(`${name} (${sizeAndAge(stats, now())})`)
     else if (/(\.new|^\.doctor-\d+|^\.writable|\/probe)$/.test(name) && now() - stats.mtimeMs > unfinishedMs)
       begun.push(path)
   }

@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { nodeFiles, openToRead } from '../disk/files.js'
 import { describe, withoutPasswords } from '../errors.js'
-import { bytes } from '../terminal.js'
+import { parseSeriesKey, type SeriesId } from '../model.js'
+import { bytes, many } from '../terminal.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
@@ -21,7 +23,7 @@ interface Answer {
   readonly error?: string
 }
 
-async function influx({ settings, now }: Examined): Promise<Finding[]> {
+async function influx({ settings, dir, now }: Examined): Promise<Finding[]> {
   const url = new URL(settings['influx.url'])
   const path = url.pathname.split('/').filter(Boolean)
   const database = decodeURIComponent(path.pop() ?? 'telehub')
@@ -95,7 +97,58 @@ async function influx({ settings, now }: Examined): Promise<Finding[]> {
       ),
     )
   } else found.push(fine(influxCheck, `version ${version} answers; the database ${database} keeps readings for ever`))
-  return found
+  return [...found, ...(await identity(settings['influx.url'], database, dir))]
+}
+
+/** So many of the last readings of this hub are looked for. */
+const samples = 5
+
+/** Is it the database that this hub has written to? It has the last readings that the hub knows, unless some are on their way. */
+async function identity(url: string, database: string, dir: string): Promise<Finding[]> {
+  const known = lastReadings(dir)
+  if (known.length === 0) return []
+  const { InfluxStore } = await import('../store/influxdb.js')
+  const influxStore = new InfluxStore({ url })
+  try {
+    let there = 0
+    for (const { series, time } of known) {
+      const { times } = await influxStore.history({ series, from: time, to: time + 1_000, points: 1, fn: 'last' })
+      if (times.length > 0) there++
+    }
+    const seen = `${there} of the last ${many(known.length, 'reading')} of this hub are in ${database}`
+    if (there > 0) return [fine('store identity', seen)]
+    return [
+      warning(
+        'store identity',
+        seen,
+        'Is influx.url the database that this hub has written to? If so, the readings are still in the spool or in RabbitMQ, or were deleted.',
+      ),
+    ]
+  } catch (error) {
+    return [warning('store identity', `not looked at: ${withoutPasswords(describe(error))}`, 'Mend that first.')]
+  } finally {
+    await influxStore.stop()
+  }
+}
+
+/** The readings that the hub keeps for newcomers, as registry.json has them; the latest first. Microseconds. */
+function lastReadings(dir: string): { readonly series: SeriesId; readonly time: number }[] {
+  try {
+    const { last } = JSON.parse(readFileSync(join(dir, 'registry.json'), 'utf8')) as {
+      last: [topic: string, json: string][]
+    }
+    return last
+      .map(([, json]) => JSON.parse(json) as { time: number; values?: { series: string }[] })
+      .sort((a, b) => b.time - a.time)
+      .flatMap(({ time, values }) => {
+        const series = parseSeriesKey(values?.[0]?.series ?? '')
+        return series ? [{ series, time: Math.round(time * 1_000) }] : []
+      })
+      .slice(0, samples)
+  } catch {
+    // None yet, or damaged, which another check says.
+    return []
+  }
 }
 
 const duckCheck = 'DuckDB'

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -371,7 +372,7 @@ export async function lookAt(url: string, wanted: Topology): Promise<Look> {
     for (const { queue } of wanted) await look(queue, channel => channel.checkQueue(queue))
     const rights = async (channel: Channel) => {
       // Named as the queues of the hub are, so that the same rights are asked for.
-      const { queue } = await channel.assertQueue(`telehub.doctor.${process.pid}`, {
+      const { queue } = await channel.assertQueue(`telehub.doctor.${randomUUID()}`, {
         exclusive: true,
         autoDelete: true,
       })

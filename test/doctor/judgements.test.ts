@@ -2,7 +2,8 @@ import t from 'tap'
 import { clockDifference } from '../../src/doctor/date-header.js'
 import { judgeFileSystem, judgeSync, mountOf } from '../../src/doctor/disk.js'
 import { judgeClock, node } from '../../src/doctor/machine.js'
-import { judgePolicies, judgeQueue } from '../../src/doctor/rabbitmq.js'
+import { judgePolicies, judgeQueue, strangers } from '../../src/doctor/rabbitmq.js'
+import { topology } from '../../src/queue/rabbitmq-connection.js'
 
 /** What cannot be had on every machine: file systems, disks, clocks and policies, as they are seen. */
 
@@ -85,4 +86,20 @@ t.test('a queue without a majority, or of a kind that loses messages', async t =
   t.match(judgeQueue({ name: 'telehub.record', type: 'quorum', members, online: ['a'] }), [
     { level: 'problem', seen: '1 of 3 members online' },
   ])
+})
+
+t.test('receipts that no hub takes are named', async t => {
+  const queue = (name: string, messages: number, consumers: number) => ({ name, messages, consumers })
+  const found = strangers(
+    [
+      queue('telehub.receipts.own', 5, 0),
+      queue('telehub.receipts.gone', 5, 0),
+      queue('telehub.receipts.busy', 5, 1),
+      queue('telehub.receipts.empty', 0, 0),
+      queue('shop.orders', 5, 0),
+    ],
+    topology('own', true),
+  )
+  t.match(found, [{ level: 'warning', seen: 'telehub.receipts.gone holds 5 receipts' }])
+  t.equal(found.length, 1)
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { RabbitMq } from '../../src/queue/rabbitmq.js'
-import { eventually, runCli, startHub } from '../harness.js'
+import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
 import { startInflux } from '../services/influxdb.js'
 import { startRabbit } from '../services/rabbitmq.js'
 import { tempDir } from '../services/service.js'
@@ -112,6 +112,22 @@ t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
   await doctor({ 'rabbitmq.url': rabbit.url }, '--management', management)
   await eventually(async () => /telehub\.record\t1/.test(await counts()), 'the message is there')
   t.notMatch(await counts(), 'telehub.doctor')
+})
+
+t.test('InfluxDB: whether it is the database that this hub has written to', async t => {
+  const [own, other] = [`own${process.pid}`, `other${process.pid}`]
+  const query = (q: string) => fetch(`${influx.url}/query`, { method: 'POST', body: new URLSearchParams({ q }) })
+  const hub = await startHub(t, { 'influx.url': `${influx.url}/${own}` })
+  const client = await connectMqtt(t, hub.mqttUrl)
+  await client.publishAsync('home/hall/t/telemetry', '{"value": 1}', { qos: 1 })
+  await eventually(async () => (await history(hub, 'telemetry,device=t,room=hall value')).length > 0, 'it is stored')
+  t.equal(await hub.stop(), 0)
+  await query(`CREATE DATABASE "${other}"`)
+  const at = async (name: string) =>
+    (await doctor({ 'influx.url': `${influx.url}/${name}`, 'data.dir': hub.dir })).of('store identity')
+  t.match(await at(own), '✓ store identity: 1 of the last 1 reading of this hub')
+  t.match(await at(other), '! store identity: 0 of the last 1 reading')
+  for (const name of [own, other]) await query(`DROP DATABASE "${name}"`)
 })
 
 t.test('InfluxDB: no database yet, one that deletes, none that answers', async t => {

@@ -3,6 +3,7 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -199,6 +200,23 @@ users:
   t.match(found.of('users'), 'lamp (device) may publish and read everything (allow all #')
   t.match(found.of('users'), 'nothing lets in lamp')
   t.notMatch(found.of('users'), 'boss (admin)')
+})
+
+t.test('what is no file, no folder, or not there is said, and the other checks go on', async t => {
+  const dir = await usedDirectory(t)
+  mkdirSync(join(dir, 'spool', '0000000000000000.seg'))
+  const log = join(dir, 'audit', readdirSync(join(dir, 'audit'))[0] ?? '')
+  writeFileSync(log, readFileSync(log, 'utf8').replace('"event"', '"Event"'))
+  writeFileSync(join(dir, 'store.duckdb.damaged-2026-11-29'), 'x')
+  const found = await doctor(dir)
+  t.match(found.of('spool'), '0000000000000000.seg cannot be read: it is not a file')
+  t.match(found.of('audit log'), /jsonl:\d+: /)
+  t.match(found.of('leftovers'), 'store.duckdb.damaged-2026-11-29')
+  const file = join(await tempDir(), 'data')
+  writeFileSync(file, '')
+  const noFolder = await doctor(file)
+  t.equal(noFolder.code, 1)
+  t.ok(noFolder.levels('users').length > 0)
 })
 
 t.test('a port that is taken is named with who has it', async t => {
