@@ -98,6 +98,16 @@ const table = {
     8080,
     'Dashboard, API, metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
   ),
+  'http.connections': row(
+    integer(1, 1_000_000),
+    1_000,
+    'HTTP connections at a time, WebSockets not among them; past it the one idle longest gives way.',
+  ),
+  'http.address': row(
+    integer(1, 1_000_000),
+    250,
+    'HTTP connections of one address, or one IPv6 /64, at a time; proxies of proxy.trusted are not limited.',
+  ),
   'tls.cert': row(
     text('a file', /^[^\0]*$/),
     '',
@@ -188,9 +198,14 @@ const table = {
     10_000,
     'MQTT connections at a time; past it the one that has waited longest for its CONNECT gives way.',
   ),
-  'limits.address': row(integer(1, 1_000_000), 5_000, 'MQTT connections of one address at a time.'),
+  'limits.address': row(integer(1, 1_000_000), 5_000, 'MQTT connections of one address, or one IPv6 /64, at a time.'),
   'limits.connect': row(duration, 10_000, 'From the connection to its CONNACK, authentication included.'),
   'limits.hello': row(size(64), 65_536, 'Largest MQTT packet before CONNECT is accepted.'),
+  'limits.helloMemory': row(
+    size(65_536),
+    64e6,
+    'Bytes that all clients together may have sent before their CONNECT is accepted; past it one that sent much gives way.',
+  ),
   'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
   'limits.inflight': row(
     integer(1, 65_535),

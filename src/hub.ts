@@ -29,6 +29,7 @@ import { Incidents } from './observe/incidents.js'
 import { ProcessorThread } from './processor-thread.js'
 import { Spool } from './queue/spool.js'
 import { RefusalCounts } from './refusal-counts.js'
+import { connectionsWithin, openFileLimit } from './runtime/open-files.js'
 import { Tls, tlsPaths } from './tls.js'
 
 /*
@@ -109,6 +110,15 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   })
 
   const work = new Work()
+
+  const openFiles = openFileLimit()
+  const room = connectionsWithin(openFiles, settings['limits.connections'], settings['http.connections'])
+  if (room.mqtt < settings['limits.connections'] || room.http < settings['http.connections']) {
+    log.warn(
+      `this process may have ${openFiles} files open, which is enough for ${room.mqtt} MQTT connections ` +
+        `(limits.connections) and ${room.http} HTTP connections (http.connections); raise it (ulimit -n, LimitNOFILE)`,
+    )
+  }
 
   const eventLoopDelay = new EventLoopDelay()
 
@@ -237,10 +247,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const connections: Connections = new Connections({
     limits: {
-      connections: settings['limits.connections'],
+      connections: room.mqtt,
       perAddress: settings['limits.address'],
       connectMs: settings['limits.connect'],
       helloBytes: settings['limits.hello'],
+      helloMemory: settings['limits.helloMemory'],
       packetBytes: settings['limits.packet'],
       inflight: settings['limits.inflight'],
       inflightBytes: settings['limits.inflightBytes'],
@@ -309,9 +320,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       origins: settings['ws.origins'],
       pingMs: settings['ws.ping'],
       packetBytes: settings['limits.packet'],
+      helloBytes: settings['limits.hello'],
     },
     proxy: { trusted: settings['proxy.trusted'], protocol: settings['proxy.protocol'] },
-    pending: settings['limits.connections'],
+    pending: room.mqtt,
     handshakeMs: settings['limits.connect'],
     accept: (stream, peer) => connections.accept(stream, peer),
     refused: reason => increment(metrics.refused, reason),
@@ -356,6 +368,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     redeem: async code => pairedOf(await authority.redeem(code)),
     adminKey: adminKey.key,
     proxies: settings['proxy.trusted'],
+    connections: room.http,
+    perAddress: settings['http.address'],
     upgrade: (request, socket, head) => listeners.upgrade(request, socket, head),
     listenError,
     warn: sentence => log.warn(sentence),

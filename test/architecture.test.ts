@@ -82,6 +82,7 @@ const ground = [
   'proxy.ts',
   'refusal-counts.ts',
   'retry.ts',
+  'runtime/open-files.ts',
   'runtime/shared-pool.ts',
   'runtime/suspects.ts',
   'snapshot-log.ts',

@@ -167,3 +167,9 @@ export async function counted(hub: RunningHub): Promise<number> {
   const found = text.matchAll(/^telehub_(?:dropped|given_up|refused|undelivered)\w*(?:\{.*\})? (\d+)$/gm)
   return [...found].reduce((sum, [, value]) => sum + Number(value), 0)
 }
+
+/** What the hub has in memory. */
+export function residentMegabytes(hub: RunningHub): number {
+  const status = readFileSync(`/proc/${hub.pid}/status`, 'utf8')
+  return Math.round(Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1_000)
+}

@@ -15,7 +15,13 @@ export interface Peer {
 }
 
 /** A byte stream to a client. With `framing`, what is written to the stream must be framed. */
-export type Transport = Duplex & { readonly framing?: Framing }
+export type Transport = Duplex & {
+  readonly framing?: Framing
+  /** The transport holds bytes back until a message is whole: it says of each arrival how many bytes came. */
+  arrived?: ((bytes: number) => void) | undefined
+  /** The client is connected: it may send messages that are as long as any packet, and `arrived` is called no more. */
+  opened?(): void
+}
 
 /** What speaks MQTT over a connection. */
 export interface Protocol {
@@ -74,6 +80,8 @@ export interface Pool {
   queue(connection: Connection): void
   /** To be flushed when this turn ends. */
   dirty(connection: Connection): void
+  /** So many bytes came from a client that is not connected. May give up this connection, or another, for want of room. */
+  hello(connection: Connection, bytes: number): void
   opened(connection: Connection): void
   refused(reason: string, sentence: string): void
   dropped(): void
@@ -144,6 +152,7 @@ export class Connection {
     this.#pool = pool
     this.#framer = new Framer(pool.limits.helloBytes)
     this.#openedAt = this.#lastRead = pool.now
+    if (stream.opened) stream.arrived = bytes => pool.hello(this, bytes)
     stream.on('data', this.#read.bind(this))
     stream.on('error', ignore)
     stream.on('close', () => this.#gone())
@@ -187,6 +196,7 @@ export class Connection {
     this.#refilledAt = this.#lastRead = now
     // [MQTT-3.1.2-24]
     this.#patienceMs = keepAlive * 1_500
+    this.#stream.opened?.()
     this.#pool.opened(this)
     this.#release(hold.connecting)
   }
@@ -324,6 +334,7 @@ export class Connection {
   // — in —
 
   #read(chunk: Buffer): void {
+    if (this.#state === 'hello' && !this.#stream.opened) this.#pool.hello(this, chunk.length)
     if (this.#state !== 'hello' && this.#state !== 'open') return
     // Whoever does not begin as a CONNECT does is not waited for. [MQTT-3.1.0-1]
     const isFirst = !this.#hasBegun && this.#framer.buffered === 0

@@ -1,13 +1,16 @@
 import type { Duplex } from 'node:stream'
+import { sourceOf } from '../auth/sources.js'
 import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
 import { type Fault, reasonCode } from './wire.js'
 import { sliceWork, turnWork, type Work } from './work.js'
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
-    /** At a time, in all and of one address. */
+    /** At a time, in all and of one address; of IPv6 of one /64. */
     readonly connections: number
     readonly perAddress: number
+    /** Bytes that all clients together may have sent before they are connected. */
+    readonly helloMemory: number
   }
   readonly work: Work
   /** What speaks MQTT over a connection that has passed the limits. */
@@ -30,6 +33,9 @@ const smallBytes = 2_048
 
 /** The most work for one connection once the turn is spent, or when many wait. */
 const smallWork = 2_000
+
+/** No CONNECT that devices send is longer; what is longer gives way first when memory is short. */
+const usualHelloBytes = 4_096
 
 /** Past so much work in one turn nothing is read at once any more, however little it is. */
 const mostWork = 2 * turnWork
@@ -55,9 +61,13 @@ export class Connections implements Pool {
   now = performance.now()
   readonly #options: ConnectionsOptions
   readonly #all = new Set<Connection>()
-  /** Not connected yet, the longest waiting first. */
-  readonly #unconnected = new Set<Connection>()
-  readonly #addresses = new Map<string, number>()
+  /** Not connected yet, the longest waiting first, with the bytes that each has sent. */
+  readonly #unconnected = new Map<Connection, number>()
+  /** Those of them that have sent more than any CONNECT needs. */
+  readonly #talkative = new Set<Connection>()
+  #helloBytes = 0
+  /** By source: all addresses of an IPv6 /64 are one. */
+  readonly #sources = new Map<string, number>()
   readonly #dirty: Connection[] = []
   #queue: Connection[] = []
   #held = 0
@@ -103,9 +113,10 @@ export class Connections implements Pool {
       return
     }
     const { connections, perAddress } = this.limits
-    const ofAddress = this.#addresses.get(peer.address) ?? 0
-    if (ofAddress >= perAddress && !this.#giveWay('limits.address', peer.address)) {
-      this.#turnAway(stream, 'too_many_of_address', `${peer.address} has ${ofAddress} connections (limits.address)`)
+    const source = sourceOf(peer.address)
+    const ofSource = this.#sources.get(source) ?? 0
+    if (ofSource >= perAddress && !this.#giveWay('limits.address', source)) {
+      this.#turnAway(stream, 'too_many_of_address', `${source} has ${ofSource} connections (limits.address)`)
       return
     }
     if (this.#all.size >= connections && !this.#giveWay('limits.connections')) {
@@ -115,8 +126,8 @@ export class Connections implements Pool {
     this.#schedule()
     const connection = new Connection(stream, peer, this)
     this.#all.add(connection)
-    this.#unconnected.add(connection)
-    this.#addresses.set(peer.address, (this.#addresses.get(peer.address) ?? 0) + 1)
+    this.#unconnected.set(connection, 0)
+    this.#sources.set(source, ofSource + 1)
     stream.once('close', () => this.#gone(connection))
     connection.serve(this.#options.protocol(connection))
   }
@@ -156,8 +167,27 @@ export class Connections implements Pool {
     this.#schedule()
   }
 
+  hello(connection: Connection, bytes: number): void {
+    const before = this.#unconnected.get(connection)
+    if (before === undefined) return
+    this.#unconnected.set(connection, before + bytes)
+    this.#helloBytes += bytes
+    if (before + bytes > usualHelloBytes) this.#talkative.add(connection)
+    while (this.#helloBytes > this.limits.helloMemory) {
+      const [talkative] = this.#talkative
+      const [longest] = this.#unconnected.keys()
+      const victim = talkative ?? longest
+      if (!victim) return
+      const sent = this.#unconnected.get(victim)
+      this.refused('gave_way', `${victim.peer.address} sent ${sent} bytes without being connected (limits.helloMemory)`)
+      this.#giveUp(victim)
+    }
+  }
+
   opened(connection: Connection): void {
+    this.#helloBytes -= this.#unconnected.get(connection) ?? 0
     this.#unconnected.delete(connection)
+    this.#talkative.delete(connection)
   }
 
   refused(reason: string, sentence: string): void {
@@ -218,15 +248,19 @@ export class Connections implements Pool {
   }
 
   /** The one that has waited longest for its CONNECT makes room, of one address or of all. */
-  #giveWay(setting: string, address?: string): boolean {
-    for (const waiting of this.#unconnected) {
-      if (address !== undefined && waiting.peer.address !== address) continue
+  #giveWay(setting: string, source?: string): boolean {
+    for (const waiting of this.#unconnected.keys()) {
+      if (source !== undefined && sourceOf(waiting.peer.address) !== source) continue
       this.refused('gave_way', `${waiting.peer.address} had not connected when room was needed (${setting})`)
-      waiting.giveUp(noRoom)
-      this.#gone(waiting)
+      this.#giveUp(waiting)
       return true
     }
     return false
+  }
+
+  #giveUp(connection: Connection): void {
+    connection.giveUp(noRoom)
+    this.#gone(connection)
   }
 
   #turnAway(stream: Duplex, reason: string, sentence: string): void {
@@ -236,10 +270,10 @@ export class Connections implements Pool {
 
   #gone(connection: Connection): void {
     if (!this.#all.delete(connection)) return
-    this.#unconnected.delete(connection)
-    const { address } = connection.peer
-    const left = (this.#addresses.get(address) ?? 1) - 1
-    if (left === 0) this.#addresses.delete(address)
-    else this.#addresses.set(address, left)
+    this.opened(connection)
+    const source = sourceOf(connection.peer.address)
+    const left = (this.#sources.get(source) ?? 1) - 1
+    if (left === 0) this.#sources.delete(source)
+    else this.#sources.set(source, left)
   }
 }

@@ -19,7 +19,12 @@ export interface ListenersOptions {
   readonly tls: Tls | undefined
   /** Whether a client must show a certificate, where one is asked for. */
   readonly clientCertificates: 'required' | 'optional'
-  readonly webSocket: { readonly origins: readonly string[]; readonly pingMs: number; readonly packetBytes: number }
+  readonly webSocket: {
+    readonly origins: readonly string[]
+    readonly pingMs: number
+    readonly packetBytes: number
+    readonly helloBytes: number
+  }
   /** With `protocol` the connections of trusted proxies begin with a PROXY header. */
   readonly proxy: { readonly trusted: readonly string[]; readonly protocol: boolean }
   /** Connections in a handshake at a time; past it the one that has waited longest gives way. */

@@ -16,6 +16,8 @@ export interface WebSocketsOptions {
   readonly pingMs: number
   /** Largest MQTT packet, counted as its remaining length. */
   readonly packetBytes: number
+  /** The same before CONNECT is accepted. */
+  readonly helloBytes: number
   readonly accept: (stream: Duplex, peer: Peer) => void
   readonly refused: (reason: string, sentence: string) => void
 }
@@ -24,6 +26,9 @@ const path = '/mqtt'
 
 /** Longest fixed header of an MQTT packet, whose limit is for what follows it. [MQTT-2.2] */
 const fixedHeaderBytes = 5
+
+/** A frame may hold what follows CONNECT, too. */
+const leastFrameBytes = 65_536
 
 /** How long a closing handshake may take. */
 const closeMs = 1_000
@@ -43,8 +48,8 @@ export class WebSockets {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      // A frame may hold more than one packet, or parts of them.
-      maxPayload: 2 * (options.packetBytes + fixedHeaderBytes),
+      // ws keeps a frame until it is whole: a stranger may not make it keep more than a CONNECT takes.
+      maxPayload: Math.max(leastFrameBytes, options.helloBytes + fixedHeaderBytes),
       closeTimeout: closeMs,
       // MQTT 3.1 clients ask for mqttv3.1; one that asks for nothing is served as well.
       handleProtocols: offered => ['mqtt', 'mqttv3.1'].find(name => offered.has(name)) ?? false,
@@ -67,7 +72,7 @@ export class WebSockets {
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     // Without a listener a reset connection would end the process.
     socket.on('error', () => {})
-    const { origins, trusted, accept, refused } = this.#options
+    const { origins, trusted, packetBytes, accept, refused } = this.#options
     const { headers, url = '' } = request
     const remote = plainAddress(socket.remoteAddress)
     if (remote === undefined) {
@@ -94,7 +99,8 @@ export class WebSockets {
     }
     this.#server.handleUpgrade(request, socket, head, webSocket => {
       socket.setKeepAlive(true, 60_000)
-      const stream = new WebSocketStream(webSocket, socket)
+      // A frame may hold more than one packet, or parts of them.
+      const stream = new WebSocketStream(webSocket, socket, 2 * (packetBytes + fixedHeaderBytes))
       this.#streams.set(stream, address)
       stream.once('close', () => this.#streams.delete(stream))
       stream.on('error', () => {})
@@ -177,14 +183,19 @@ export class WebSocketStream extends Duplex {
   readonly framing = framing
   readonly #webSocket: WebSocket
   readonly #socket: Socket
+  readonly #messageBytes: number
+  #isOpen = false
+  arrived: ((bytes: number) => void) | undefined
   /** How much was read when the last ping was sent; -1 before the first. */
   #readAtPing = -1
 
-  /** `socket` is what the WebSocket is made of. */
-  constructor(webSocket: WebSocket, socket: Socket) {
+  /** `socket` is what the WebSocket is made of. `messageBytes`: the longest message, once the client is connected. */
+  constructor(webSocket: WebSocket, socket: Socket, messageBytes: number) {
     super({ allowHalfOpen: false, readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
     this.#webSocket = webSocket
     this.#socket = socket
+    this.#messageBytes = messageBytes
+    socket.on('data', this.#count)
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (this.destroyed) return
       if (!isBinary) {
@@ -198,6 +209,17 @@ export class WebSocketStream extends Duplex {
       if (code === 1006) this.destroy()
       else this.push(null)
     })
+  }
+
+  readonly #count = (chunk: Buffer): void => this.arrived?.(chunk.length)
+
+  /** The client is connected: longer messages may come. ws has no other way to say so than where it keeps the limit. */
+  opened(): void {
+    this.#isOpen = true
+    this.arrived = undefined
+    this.#socket.off('data', this.#count)
+    const { _receiver: receiver } = this.#webSocket as WebSocket & { _receiver?: { _maxPayload: number } }
+    if (receiver) receiver._maxPayload = this.#messageBytes
   }
 
   /**
@@ -234,7 +256,9 @@ export class WebSocketStream extends Duplex {
 
   /** What was written leaves if the peer takes it in time, and so does the closing handshake. */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#webSocket.close(1000)
+    // A stranger that gives way must not go on filling the memory until the closing handshake is over.
+    if (!this.#isOpen && !this.writableFinished) this.#webSocket.terminate()
+    else this.#webSocket.close(1000)
     // Paused it would not see the peer's answer.
     this.#webSocket.resume()
     done(error)

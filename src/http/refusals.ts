@@ -76,6 +76,12 @@ export class Refusals {
     })
   }
 
+  /** A connection that was refused, or closed for want of room. */
+  connection(reason: string, sentence: string): void {
+    this.count(reason)
+    this.#say(sentence)
+  }
+
   /** A refusal of which nothing but its kind is known, such as bytes that are no HTTP. */
   count(reason: string): void {
     this.#options.counted(`http_${reason}`)

@@ -7,10 +7,12 @@ import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import { Networks } from '../proxy.js'
 import type { Tls } from '../tls.js'
 import { type Api, apiRoutes } from './api.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
+import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
 import { Refusals, RequestRefused } from './refusals.js'
 import { type Paired, sessionRoutes } from './session.js'
@@ -35,6 +37,9 @@ export interface HttpOptions {
   readonly adminKey: string
   /** Whose X-Forwarded-… headers are believed. */
   readonly proxies: readonly string[]
+  /** HTTP connections at a time, in all and of one address. */
+  readonly connections: number
+  readonly perAddress: number
   /** A request to become a WebSocket: answers it, whatever it asks for. */
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
@@ -50,6 +55,9 @@ const bodyLimit = 65_536
 
 /** How long a TLS handshake may take, and after it the headers of a request. */
 const patienceMs = 10_000
+
+/** How long a connection is kept for the next request. */
+const idleMs = 10_000
 
 /** How long a request may take to arrive, body and all: strangers may send some. */
 const requestMs = 30_000
@@ -81,6 +89,7 @@ export class HttpServer {
       forceCloseConnections: true,
       bodyLimit,
       requestTimeout: requestMs,
+      keepAliveTimeout: idleMs,
       // A mistyped filter must be refused, not taken for none.
       ajv: { customOptions: { removeAdditional: false } },
       routerOptions: { maxParamLength: 2_000 },
@@ -97,6 +106,13 @@ export class HttpServer {
       },
     })
     this.#app = app
+    const { connections, perAddress, proxies } = this.#options
+    new HttpConnections({
+      connections,
+      perAddress,
+      proxies: new Networks(proxies),
+      refused: (reason, sentence) => refusals.connection(reason, sentence),
+    }).watch(app.server)
     app.setErrorHandler((error, request, reply) => {
       const hubError = error instanceof HubError ? error : undefined
       const status = hubError?.httpStatus ?? (error as { statusCode?: number }).statusCode ?? 500

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer, type Server } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -16,6 +16,7 @@ const pem = (name: string) => readFileSync(fileURLToPath(new URL(`../../../test/
 const limits: ConnectionsOptions['limits'] = {
   connections: 100,
   perAddress: 100,
+  helloMemory: 1e6,
   helloBytes: 1_000,
   packetBytes: 100_000,
   inflight: 1_000,
@@ -147,6 +148,46 @@ function numbered(n: number, bytes = 8): Buffer {
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
+
+t.test('limits.address is for all addresses of one IPv6 /64 together', async t => {
+  const { pool, refused } = await serve(t, { perAddress: 2 })
+  const come = (address: string) => {
+    const stream = new PassThrough()
+    t.teardown(() => stream.destroy())
+    pool.accept(stream, { address, listener: 'mqtt', certificate: [] })
+    return stream
+  }
+  const first = come('2001:db8:0:1::1')
+  come('2001:db8:0:1::2')
+  come('2001:db8:0:1:ffff::3')
+  t.same(refused, ['gave_way'], 'the one that has waited longest')
+  t.ok(first.destroyed)
+  come('2001:db8:0:2::1')
+  come('2001:db8:0:2::2')
+  t.equal(pool.count, 4)
+})
+
+t.test('limits.helloMemory: of those that are not connected, one that has sent much gives way', async t => {
+  const { pool, refused } = await serve(t, { helloBytes: 60_000, helloMemory: 100_000 })
+  const come = () => {
+    const stream = new PassThrough()
+    t.teardown(() => stream.destroy())
+    pool.accept(stream, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
+    return stream
+  }
+  const connectOf = (bytes: number) => Buffer.concat([Buffer.from([0x10, 0xe0, 0xd4, 0x03]), Buffer.alloc(bytes - 4)])
+  const honest = come()
+  honest.write(connectOf(100))
+  const [first, second, third] = [come(), come(), come()]
+  for (const one of [first, second]) one.write(connectOf(45_000))
+  await eventually(() => first.listenerCount('data') > 0, 'all are there')
+  t.same(refused, [])
+  third.write(connectOf(45_000))
+  await eventually(() => refused.length === 1, 'one gives way')
+  t.same(refused, ['gave_way'])
+  t.ok(first.destroyed)
+  t.notOk(honest.destroyed || second.destroyed || third.destroyed)
+})
 
 t.test('limits.connect covers an authentication that hangs', async t => {
   const { client, counters, refused } = await serve(t, { connectMs: 300 }, { hangs: true })

@@ -42,7 +42,7 @@ const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info' | 'tls'> = 
   mqttPort: 0,
   mqttsPort: 'off',
   clientCertificates: 'required',
-  webSocket: { origins: [], pingMs: 0, packetBytes: 100_000 },
+  webSocket: { origins: [], pingMs: 0, packetBytes: 100_000, helloBytes: 1_000 },
   proxy: { trusted: [], protocol: false },
   pending: 10_000,
   handshakeMs: 10_000,
@@ -536,6 +536,8 @@ t.test('a port that is taken is said so, and the other is not kept', async t => 
 t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async t => {
   const served = await serve(t)
   const http = new HttpServer({
+    connections: 1_000,
+    perAddress: 250,
     host: '127.0.0.1',
     port: 0,
     version: 'test',

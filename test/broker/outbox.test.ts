@@ -156,7 +156,14 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
     opened = resolve
   })
   let client: Socket | WebSocket
-  const limits = { connections: 10, perAddress: 10, helloBytes: 1_000, packetBytes: 1e6, inflight: 10 }
+  const limits = {
+    connections: 10,
+    perAddress: 10,
+    helloMemory: 1e6,
+    helloBytes: 1_000,
+    packetBytes: 1e6,
+    inflight: 10,
+  }
   const rates = { inflightBytes: 1e6, messages: 0, bytes: 0, outboxBytes: 1e9, connectMs: 60_000 }
   const connections = new Connections({
     work: new Work(),
@@ -187,7 +194,14 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
   connections.start()
   const accept = (stream: Transport) =>
     connections.accept(stream, { address: '127.0.0.1', listener: kind === 'tcp' ? 'mqtt' : 'ws', certificate: [] })
-  const options = { origins: [], trusted: new Networks([]), pingMs: 20, packetBytes: 1e6, refused: () => {} }
+  const options = {
+    origins: [],
+    trusted: new Networks([]),
+    pingMs: 20,
+    packetBytes: 1e6,
+    helloBytes: 1_000,
+    refused: () => {},
+  }
   const webSockets = new WebSockets({ ...options, accept })
   const server = kind === 'tcp' ? createTcpServer(accept) : createServer()
   server.on('upgrade', (request, socket, head) => webSockets.upgrade(request, socket as Socket, head))

@@ -29,7 +29,7 @@ interface Served {
   open(protocols?: string[], options?: ClientOptions): Promise<Accepted & { readonly client: WebSocket }>
 }
 
-async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = false): Promise<Served> {
+async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = false, isOpened = true): Promise<Served> {
   const accepted: Accepted[] = []
   const refused: string[] = []
   const webSockets = new WebSockets({
@@ -37,8 +37,11 @@ async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = fa
     trusted: new Networks([]),
     pingMs: 0,
     packetBytes: 100_000,
+    helloBytes: 1_000,
     accept: (stream, peer) => {
       stream.on('error', () => {})
+      // As a client that is connected.
+      if (isOpened) (stream as Transport).opened?.()
       accepted.push({ stream, peer })
     },
     refused: (reason, sentence) => refused.push(`${reason}: ${sentence}`),
@@ -175,6 +178,25 @@ t.test('what comes in is a stream, whatever its frames', async t => {
   await once(stream, 'end')
   t.equal(got, 'abcde')
   await eventually(() => stream.closed, 'the stream is closed')
+})
+
+t.test('before the client is connected a message may be no longer than a CONNECT and what little follows', async t => {
+  const { open } = await serve(t, {}, false, false)
+  const { stream, client } = await open()
+  let got = 0
+  stream.on('data', chunk => {
+    got += chunk.length
+  })
+  client.send(Buffer.alloc(65_536))
+  await eventually(() => got === 65_536, 'as long as may be')
+  ;(stream as Transport).opened?.()
+  client.send(Buffer.alloc(200_010))
+  await eventually(() => got === 65_536 + 200_010, 'longer ones once it is connected')
+
+  const stranger = await open()
+  const closed = once(stranger.client, 'close')
+  stranger.client.send(Buffer.alloc(65_537))
+  t.equal((await closed)[0], 1009)
 })
 
 t.test('text frames and too large messages end the connection', async t => {

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet, type QoS } from 'mqtt-packet'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
+import { connectMqtt, eventually, metric, type RunningHub, residentMegabytes, startHub } from '../harness.js'
 import { witness } from '../hostile/witness.js'
 
 interface Test {
@@ -185,11 +184,6 @@ const refused = (hub: RunningHub, reason: string) => metric(hub, `telehub_refuse
 /** The hub has so many connections, and knows that those we closed are gone. */
 const connections = (hub: RunningHub, count: number) =>
   eventually(async () => (await metric(hub, 'telehub_connections')) === count, `${count} connections`)
-
-function residentMegabytes(hub: RunningHub): number {
-  const status = readFileSync(`/proc/${hub.pid}/status`, 'utf8')
-  return Math.round(Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1_000)
-}
 
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, n) => String(from + n))
 /** A payload that begins with its number. */

@@ -99,6 +99,8 @@ export async function startGuarded(
     }
   const adminKey = `tha_${makeSecret()}`
   const server = new HttpServer({
+    connections: 1_000,
+    perAddress: 250,
     host: '127.0.0.1',
     port: 0,
     version: 'test',
