@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path'
 import type { ReadRules } from './auth/rules.js'
 import type { UserShares } from './auth/user-shares.js'
-import type { Presence } from './broker/broker.js'
+import type { Presence } from './broker/shown-clients.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
 import { type Part, startParts } from './lifecycle.js'

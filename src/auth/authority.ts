@@ -239,10 +239,10 @@ export class Authority implements Part {
   }
 
   /** What a user may do through one client; undefined: everything. It does not change: ask again after `changed`. */
-  access(name: string, clientId: string): Access | undefined {
+  access(name: string, clientId: string, shownAs = clientId): Access | undefined {
     if (this.open) return undefined
     const known = this.#rules.get(name) ?? this.#rulesOf(name)
-    const access = new Access(name, clientId, known.rules, known.reads)
+    const access = new Access(name, clientId, known.rules, known.reads, shownAs)
     if (!known.byClient) known.reads = access.reads
     return access
   }

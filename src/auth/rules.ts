@@ -94,8 +94,12 @@ export class Access {
   readonly reads: Reads
   readonly #publish = new Map<string, boolean>()
 
-  /** `shared`: of another client of the same user, whose rules for reading do not depend on the client. */
-  constructor(user: string, clientId: string, rules: readonly Rule[], shared?: Reads) {
+  readonly #shownAs: string
+
+  /** `shared`: of another client of the same user, whose rules for reading do not depend on the client. `shownAs`: the
+   * name of the client in its own topics under `$hub`. */
+  constructor(user: string, clientId: string, rules: readonly Rule[], shared?: Reads, shownAs = clientId) {
+    this.#shownAs = shownAs
     this.user = user
     this.clientId = clientId
     this.rules = rules.map(rule => ({ rule, filter: resolve(rule.filter, user, clientId) }))
@@ -161,7 +165,7 @@ export class Access {
   /** Everybody may see why it was refused, and its own presence. */
   #own(topic: string): Decision | undefined {
     if (!topic.startsWith('$hub/')) return undefined
-    const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.clientId))
+    const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.#shownAs))
     return own && { allowed: true, rule: { effect: 'allow', verb: 'read', filter: own('{client}'), place: '' } }
   }
 }

@@ -1,10 +1,11 @@
 import type { Authority, Principal, Verdict } from '../auth/authority.js'
 import type { ClientFault } from '../auth/client-ids.js'
+import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
-import { hubTopics, publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
+import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
@@ -12,33 +13,19 @@ import type { Connection, Protocol, Traffic } from './connection.js'
 import { ConnectionLog } from './connection-log.js'
 import { Control } from './control.js'
 import { FanOut } from './fan-out.js'
+import { nameOf } from './last-wills.js'
 import { PublishReader } from './publish.js'
-import {
-  droppedSentences,
-  faultOf,
-  isTooLongToShow,
-  noLonger,
-  readShown,
-  type Shown,
-  short,
-  unheard,
-} from './sentences.js'
+import { droppedSentences, faultOf, noLonger, short, unheard } from './sentences.js'
+import { sessionName } from './session-name.js'
 import type { LastWill } from './session-state.js'
 import { Sessions } from './sessions.js'
 import type { Dropped, SessionsOptions } from './sessions-options.js'
+import { type Action, type Presence, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
 import { topicsOf } from './subscription.js'
 import { SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
 import { type Connect, type Fault, reasonCode } from './wire.js'
 import { charge, sliceWork, type Work } from './work.js'
-
-export interface Presence {
-  readonly clientId: string
-  readonly user: string
-  readonly online: boolean
-  /** Microseconds since the epoch. */
-  readonly since: number
-}
 
 export interface BrokerOptions {
   /** Ascends with every start of the hub; asked once, at the start. */
@@ -82,13 +69,11 @@ export interface BrokerOptions {
   }
 }
 
-export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
-
 /** As it is counted. */
 export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 
-/** Clients that are gone and still shown as offline, and refusals still shown. */
-const maxShown = 10_000
+/** Publishers of retained messages whose rights are remembered. */
+const maxPublishers = 1_000
 
 /**
  * The MQTT broker: connections speak through {@link Client}s, Aedes decides who may connect, sessions deliver. The
@@ -104,12 +89,11 @@ export class Broker {
   readonly #control: Control
   readonly #forClients: ClientBroker
   readonly #log: ConnectionLog
-  /** By client id. */
+  /** By the names of their sessions. */
   readonly #connected = new Map<string, Client>()
-  /** Client ids whose retained presence says offline, the longest gone first. */
-  readonly #absent = new Set<string>()
-  /** Client ids with a refusal retained. */
-  readonly #refusals = new Set<string>()
+  readonly #shown: ShownClients
+  /** What publishers of retained messages may do, by the names of their sessions. */
+  readonly #publishers = new Map<string, Access>()
   readonly #bridges = new BridgeStates((topic, state) =>
     this.publish({ topic, payload: Buffer.from(state ?? ''), qos: 0, retain: true }),
   )
@@ -132,7 +116,8 @@ export class Broker {
     this.#sessions = new Sessions({
       ...options.sessions,
       work: options.work,
-      access: (user, clientId) => options.authority.access(user, clientId),
+      access: (user, clientId) => options.authority.access(user, clientId, this.#shown.nameOf(user, clientId)),
+      mayRetain: (user, clientId, topic) => this.#mayRetain(user, clientId, topic),
       now,
       dropped: (what, clientId) => this.#dropped(what, clientId),
       willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
@@ -148,6 +133,13 @@ export class Broker {
       ...options.subscriptions,
       wildcardsOf: user => options.authority.user(user)?.wildcards,
     })
+    this.#shown = new ShownClients({
+      publish: message => this.publish(message),
+      retainedBy: filter => this.#sessions.retainedBy(filter),
+      presence: options.presence,
+      now: options.now,
+      warn: log.warn,
+    })
     this.#control = new Control({
       sessions: this.#sessions,
       will: (client, will, done) => this.#will({ ...will, user: client?.user ?? will.user ?? '' }, done),
@@ -162,7 +154,11 @@ export class Broker {
       exchange: (client, method, username) =>
         options.authority.exchange(method, { address: client.connection.peer.address, username }),
       judge: (client, verdict) => this.#judge(client, verdict),
-      open: client => this.#control.open(client),
+      open: client => {
+        this.#shown.entered(client)
+        return this.#control.open(client)
+      },
+      closed: client => this.#shown.closed(client),
       accept: options.accept,
       publishFault: (client, topic) => this.#publishFault(client, topic),
       bridgeState: (client, topic, payload) => this.#bridgeState(client, topic, payload),
@@ -184,11 +180,11 @@ export class Broker {
     await this.#sessions.load()
     let last = this.#sessions.applied
     for (const message of replay(last)) {
-      const { qos, retain, sequence, clientId, packetId } = message
+      const { qos, retain, sequence, user, clientId, packetId } = message
       last = sequence
       if (qos === 0 && !retain) continue
       this.#sessions.publish(message, sequence)
-      if (qos === 2 && packetId > 0) this.#sessions.recoverIncoming(clientId, packetId)
+      if (qos === 2 && packetId > 0) this.#sessions.recoverIncoming(sessionName(user, clientId), packetId)
     }
     // Played again after the next crash, too, it would bring back packet ids that were released meanwhile.
     this.#sessions.committed(last)
@@ -298,8 +294,9 @@ export class Broker {
       const said = user ? own : (unheard[code] ?? why)
       // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
       const shown = user || before
-      const isOurs = shown !== '' || this.#absent.has(id) || this.#sessions.find(id)?.attached === false
-      if (isOurs) this.#tell(id, shown, 'connect', user && will ? will.topic : '', said)
+      const session = this.#sessions.find(sessionName(connect?.username ?? '', id))
+      const isOurs = shown !== '' || this.#shown.isAbsent(id) || session?.attached === false
+      if (isOurs) this.#shown.refused(id, shown, 'connect', user && will ? will.topic : '', said)
       return { code, reason: said }
     }
     if ('refused' in verdict) {
@@ -310,26 +307,11 @@ export class Broker {
     const { user } = verdict
     const fault =
       (before && user !== before ? `user ${before} authenticated again as ${user}` : undefined) ??
-      this.#connectFault(user, id) ??
+      this.#options.authority.clientFault(user, id) ??
       (will && this.#willFault(will.topic, user, id, connect?.protocol))
     if (!fault) return verdict
     const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
     return refuse('connect', reasonCode.notAuthorized, user, detail, reason)
-  }
-
-  /** Why a user may not be this client, or not any more. */
-  #connectFault(user: string, clientId: string): ClientFault | undefined {
-    return this.#options.authority.clientFault(user, clientId) ?? this.#takeoverFault(user, clientId)
-  }
-
-  /** A session, kept or connected, belongs to the user who began it. */
-  #takeoverFault(user: string, clientId: string): ClientFault | undefined {
-    const { authority } = this.#options
-    if (authority.open) return undefined
-    const owner = this.#connected.get(clientId)?.user ?? this.#sessions.find(clientId)?.user
-    if (owner === undefined || owner === user || !authority.user(owner)) return undefined
-    const reason = `the client id ${clientId} is in use by another user; choose another, such as ${user}`
-    return { reason, detail: `client id ${clientId} is in use by user ${owner}` }
   }
 
   #permissionFault(verb: 'publish' | 'subscribe', user: string, clientId: string, topic: string): string | undefined {
@@ -358,8 +340,24 @@ export class Broker {
     return state !== undefined
   }
 
+  /** May what a client has had retained still be delivered: is its user still there, and allowed to publish it? */
+  #mayRetain(user: string, clientId: string, topic: string): boolean {
+    const { authority } = this.#options
+    if (authority.open) return true
+    const name = sessionName(user, clientId)
+    let access = this.#publishers.get(name)
+    if (!access) {
+      access = authority.access(user, clientId)
+      if (!access) return true
+      if (this.#publishers.size >= maxPublishers) this.#publishers.clear()
+      this.#publishers.set(name, access)
+    }
+    return access.mayPublish(topic)
+  }
+
   /** Users or their rights have changed: closes who may not be here, narrows what the others may do. */
   reconsider(): void {
+    this.#publishers.clear()
     this.#sessions.reconsider()
     for (const client of this.#connected.values()) {
       const { session, user } = client
@@ -411,7 +409,7 @@ export class Broker {
     const event = { event: 'refused', result: 'refused', reason: 'publish', user, client: clientId } as const
     this.#options.audit.repeated({ ...event, what: topic, detail: `its will: ${fault}` })
     this.#options.log.info(`the will of ${short(clientId)} on ${short(topic)} is refused: ${short(fault)}`)
-    this.#tell(clientId, user, 'publish', topic, fault)
+    this.#shown.refused(clientId, user, 'publish', topic, fault)
     done(new Error(fault))
   }
 
@@ -444,21 +442,7 @@ export class Broker {
     if (action === 'publish' && now - client.refusedAt < 1e6) return
     client.refusedAt = now
     this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(detail)}`)
-    this.#tell(id, user, action, topic, reason)
-  }
-
-  /** Retained under `$hub/why/{clientId}`, where its developer will look. */
-  #tell(clientId: string, user: string, action: Action, topic: string, reason: string): void {
-    if (isTooLongToShow(clientId)) return
-    this.#refusals.delete(clientId)
-    this.#refusals.add(clientId)
-    const time = Math.floor(this.#options.now() / 1_000)
-    const said = { clientId, user: short(user), action, topic: short(topic), reason: short(reason), time }
-    this.#show(hubTopics.why(clientId), said)
-    if (this.#refusals.size <= maxShown) return
-    const oldest = this.#refusals.values().next().value as string
-    this.#refusals.delete(oldest)
-    this.#show(hubTopics.why(oldest))
+    this.#shown.refused(id, user, action, topic, reason)
   }
 
   #dropped(what: Dropped, clientId: string): void {
@@ -470,97 +454,36 @@ export class Broker {
   // — presence —
 
   #isConnected(client: Client): void {
-    this.#connected.set(client.id, client)
+    this.#connected.set(client.name, client)
     this.#log.connected(client)
-    this.#forgetRefusalOfOthers(client)
-    this.#replacePresenceOfOthers(client)
     // Its user may have changed between its credentials and now.
     if (!client.isValid()) this.#dismiss(client, noLonger)
     this.#maximum = Math.max(this.#maximum, this.#connected.size)
-    if (client.session?.durable || client.will) this.#seen(client)
-  }
-
-  /** Why another user was refused is not for the one who has its client id now. */
-  #forgetRefusalOfOthers({ id, user }: Client): void {
-    if (this.#options.authority.open || !this.#refusals.has(id)) return
-    for (const { payload } of this.#sessions.retainedBy(hubTopics.why(id))) {
-      const told = readShown(payload)
-      if (told && (told.user === user || told.action === 'connect')) continue
-      this.#refusals.delete(id)
-      this.#show(hubTopics.why(id))
-    }
-  }
-
-  /** A client may read the presence of its own id: the user who had that id before must not be named there. */
-  #replacePresenceOfOthers(client: Client): void {
-    if (this.#options.authority.open || !this.#absent.has(client.id)) return
-    for (const { payload } of this.#sessions.retainedBy(hubTopics.presence(client.id))) {
-      if (readShown(payload)?.user !== client.user) this.#seen(client)
-    }
+    if (client.session?.durable || client.will || this.#shown.hasReplaced(client)) this.#seen(client)
   }
 
   /** Its presence is shown: those that publish, leave a will, or keep a session. */
   #seen(client: Client): void {
-    if (client.isShown || this.#connected.get(client.id) !== client || isTooLongToShow(client.id)) return
-    client.isShown = true
-    this.#present(client.id, client.user, true)
+    if (this.#connected.get(client.name) === client) this.#shown.online(client)
   }
 
   #left(client: Client, reason: string): void {
     this.#log.disconnected(client, reason)
-    if (this.#connected.get(client.id) !== client) return
-    this.#connected.delete(client.id)
+    if (this.#connected.get(client.name) !== client) return
+    this.#connected.delete(client.name)
     this.#bridges.left(client, bridgeStateTopic(client.id))
-    if (client.isShown) this.#present(client.id, client.user, false)
+    this.#shown.offline(client)
   }
 
-  #present(clientId: string, user: string, online: boolean): void {
-    this.#absent.delete(clientId)
-    if (!online) this.#absent.add(clientId)
-    const since = this.#options.now()
-    this.#options.presence({ clientId, user, online, since })
-    this.#show(hubTopics.presence(clientId), { clientId, user, online, since: since / 1_000 })
-    this.#forgetAbsent()
-  }
-
-  /** Clients with an id of the moment come once: the presence of those longest gone is cleared. */
-  #forgetAbsent(): void {
-    if (this.#absent.size <= maxShown) return
-    const longest = this.#absent.values().next().value as string
-    this.#absent.delete(longest)
-    this.#show(hubTopics.presence(longest))
-  }
-
-  /** Nobody is connected yet: who was online when the hub went down is offline, and its will is due. [MQTT-3.1.2-8] */
+  /** Nobody is connected yet: the wills of those who were when the hub went down are due. [MQTT-3.1.2-8] */
   #settleAbsent(): void {
-    for (const { clientId, user, online } of this.#shown(hubTopics.everyPresence, hubTopics.presence)) {
-      if (online) this.#present(clientId, user, false)
-      else this.#absent.add(clientId)
-    }
-    for (const { clientId } of this.#shown(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(clientId)
+    this.#shown.restore()
     for (const will of this.#sessions.wills.all()) {
       this.#will(will, error => {
         if (error) this.#options.log.warn(`the will of ${will.clientId}: ${describe(error)}`)
-        this.#sessions.wills.delete(will.clientId)
+        this.#sessions.wills.delete(nameOf(will))
       })
     }
-  }
-
-  /** What is retained there of clients. What is damaged, or not what the hub writes there, goes. */
-  #shown(filter: string, topicOf: (clientId: string) => string): Shown[] {
-    return [...this.#sessions.retainedBy(filter)].flatMap(({ topic, payload }) => {
-      const shown = readShown(payload)
-      if (shown && topicOf(shown.clientId) === topic) return shown
-      this.#options.log.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
-      this.#show(topic)
-      return []
-    })
-  }
-
-  /** Retains a value, or clears it. */
-  #show(topic: string, value?: object): void {
-    const payload = value ? Buffer.from(JSON.stringify(value)) : Buffer.alloc(0)
-    this.publish({ topic, payload, qos: 0, retain: true })
   }
 
   #publishSys(): void {

@@ -43,6 +43,8 @@ export interface ClientBroker {
   /** A QoS 0 delivery is larger than the client takes. */
   tooLarge(client: Client): void
   connected(client: Client): void
+  /** Its connection is over, whether it was connected or not. */
+  closed(client: Client): void
   /** `reason` in words: why its connection has ended. */
   left(client: Client, reason: string): void
   /** Its connection is to be closed, as another one with its client id has come. */

@@ -18,6 +18,7 @@ import type { EncodedPublish } from './publish.js'
 import { ReceiveQuota } from './receive-quota.js'
 import type { Session } from './session.js'
 import type { Outlet } from './session-host.js'
+import { sessionName } from './session-name.js'
 import {
   type Accepted,
   type Connect,
@@ -47,8 +48,10 @@ export class Client implements Protocol, Controlled, Outlet {
   user = ''
   /** From its CONNECT until it is connected. */
   connect: Connect | undefined
-  /** Its presence is shown. */
-  isShown = false
+  /** As {@link sessionName} makes it; empty until it is authenticated. */
+  name = ''
+  /** The name that its presence is shown with; empty: it is not shown. */
+  shownAs = ''
   /** When it was last told that it may not publish, in microseconds since the epoch. */
   refusedAt = 0
   receiveMaximum = 0
@@ -160,6 +163,7 @@ export class Client implements Protocol, Controlled, Outlet {
     const session = this.#session
     this.#session = undefined
     if (session) this.#broker.sessions.leave(session)
+    this.#broker.closed(this)
     this.#port?.close()
   }
 
@@ -252,6 +256,7 @@ export class Client implements Protocol, Controlled, Outlet {
     }
     this.#principal = verdict
     this.user = verdict.user
+    this.name = sessionName(verdict.user, this.id)
     const authentication = this.#enhanced && { method: this.#enhanced.method, data }
     const said = { ...connect, authentication }
     this.connect = said
@@ -335,7 +340,7 @@ export class Client implements Protocol, Controlled, Outlet {
     }
     this.#permitted = topic
     this.#permittedBy = session.access
-    if (!this.isShown) broker.seen(this)
+    if (this.shownAs === '') broker.seen(this)
     const payload = buffer.subarray(reader.payloadStart, end)
     const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
     publish.properties = properties

@@ -2,6 +2,7 @@ import { sparingly } from '../log.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Peer } from './connection.js'
 import { short } from './sentences.js'
+import { ownerOf, sessionName } from './session-name.js'
 
 export interface ConnectionLogOptions {
   /** No one is asked for credentials: then there are no logins to audit. */
@@ -50,7 +51,7 @@ const maxNamed = 3
 export class ConnectionLog {
   readonly #options: ConnectionLogOptions
   readonly #say: (sentence: string) => void
-  /** By client id, the one taken over longest ago first. */
+  /** By the name of the session, the one taken over longest ago first. */
   readonly #takeovers = new Map<string, Takeovers>()
   /** Addresses of connections that were closed because another one has come, until that one is connected. */
   readonly #replaced = new Map<string, string>()
@@ -64,13 +65,14 @@ export class ConnectionLog {
     const { isOpen, audit } = this.#options
     const { id, user, connection } = client
     const { address, listener: via } = connection.peer
-    const from = this.#replaced.get(id)
-    this.#replaced.delete(id)
+    const name = sessionName(user, id)
+    const from = this.#replaced.get(name)
+    this.#replaced.delete(name)
     this.#say(`connected: ${named(client)}${from === undefined ? '' : `, in the place of a connection from ${from}`}`)
     if (!isOpen) audit.repeated({ event: 'login', result: 'ok', user, address, via, client: id })
     if (from === undefined) return
     audit.repeated({ event: 'takeover', result: 'ok', user, address, via, client: id, detail: `from ${from}` })
-    this.#remember(id, from, address)
+    this.#remember(name, from, address)
   }
 
   /** `reason` in words: why its connection has ended. */
@@ -79,8 +81,8 @@ export class ConnectionLog {
   }
 
   /** The connection of a client is closed because another one with its client id has come. */
-  replaced({ id, connection }: NamedClient): void {
-    this.#replaced.set(id, connection.peer.address)
+  replaced({ id, user, connection }: NamedClient): void {
+    this.#replaced.set(sessionName(user, id), connection.peer.address)
     // The other one may be gone before it is connected.
     if (this.#replaced.size > maxRemembered) this.#replaced.delete(this.#replaced.keys().next().value as string)
   }
@@ -90,19 +92,19 @@ export class ConnectionLog {
     const now = this.#options.now()
     const all = [...this.#takeovers].filter(([, { times }]) => isFight(times, now))
     if (all.length === 0) return undefined
-    const some = all.slice(-maxNamed).map(([id, { from, to }]) => {
+    const some = all.slice(-maxNamed).map(([name, { from, to }]) => {
       const ends = from === to ? `${from}, both` : `${from} and ${to}`
-      return `${short(id)} (${ends})`
+      return `${short(ownerOf(name).clientId)} (${ends})`
     })
     const more = all.length > maxNamed ? `, and ${all.length - maxNamed} more` : ''
     return `connections take a client id from each other over and over: ${some.join(', ')}${more}; give each client an id of its own`
   }
 
-  #remember(id: string, from: string, to: string): void {
-    const known = this.#takeovers.get(id)
+  #remember(name: string, from: string, to: string): void {
+    const known = this.#takeovers.get(name)
     const times = [...(known?.times ?? []), this.#options.now()].slice(-fightCount)
-    this.#takeovers.delete(id)
-    this.#takeovers.set(id, { times, from, to })
+    this.#takeovers.delete(name)
+    this.#takeovers.set(name, { times, from, to })
     if (this.#takeovers.size > maxRemembered) {
       this.#takeovers.delete(this.#takeovers.keys().next().value as string)
     }

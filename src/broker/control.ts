@@ -13,6 +13,8 @@ export interface Controlled {
   /** Authenticated, and named: a client that gave no id has been given one. */
   readonly id: string
   readonly user: string
+  /** The name of its session, by which Aedes knows it. */
+  readonly name: string
   /** As it came with CONNECT; until it is with Aedes. */
   readonly will: Will | undefined
   /** Aedes has answered its CONNECT with this code. */
@@ -61,7 +63,7 @@ export class Control {
           payload: Buffer.isBuffer(payload) ? payload : Buffer.from(payload),
           qos,
           retain,
-          clientId: client?.id ?? clientId ?? '',
+          clientId: client ? ownerOf(client).id : (clientId ?? ''),
           user,
           delay,
           expiry,
@@ -72,7 +74,7 @@ export class Control {
     })
     // Without a listener an 'error' ends the process.
     this.#aedes.on('error' as 'closed', ((error: unknown) => log(`aedes: ${describe(error)}`)) as () => void)
-    this.#aedes.on('clientError', (client, error) => log(`${client.id}: ${error.message}`))
+    this.#aedes.on('clientError', (client, error) => log(`${ownerOf(client).id}: ${error.message}`))
     this.#aedes.on('connectionError', (_client, error) => log(`a connection: ${error.message}`))
     this.#aedes.on('clientReady', client => ownerOf(client).ready())
     this.#aedes.on('clientDisconnect', client => ownerOf(client).left())
@@ -148,12 +150,12 @@ class Undelivered extends Persistence {
 
   override async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
     // It knows MQTT 3.1.1 only.
-    const { user, will } = ownerOf(client as AedesClient)
+    const { id: clientId, user, will } = ownerOf(client as AedesClient)
     const { delay = 0, expiry, properties } = will ?? {}
-    await super.putWill(client, Object.assign(packet, { user, delay, expiry, properties }))
+    await super.putWill(client, Object.assign(packet, { clientId, user, delay, expiry, properties }))
   }
 
-  /** Aedes names a closed client's will by the client id, once it is published: its successor's is not meant. */
+  /** Aedes names a closed client's will by its id, once it is published: its successor's is not meant. */
   override async delWill(client: ClientRef & { readonly brokerId?: string }): Promise<StoredPacket | undefined> {
     const { clients } = this.broker as unknown as { clients: Readonly<Record<string, { readonly closed: boolean }>> }
     const hasSuccessor = client.brokerId !== undefined && clients[client.id]?.closed === false
@@ -166,8 +168,8 @@ function ownerOf(client: AedesClient): Controlled {
 }
 
 /** What Aedes needs to know of a client, in MQTT 3.1.1: its id, and its will. The connection keeps the time itself. */
-function connectPacket({ id, will }: Controlled): Buffer {
-  const fields: Buffer[] = [Buffer.from(id)]
+function connectPacket({ name, will }: Controlled): Buffer {
+  const fields: Buffer[] = [Buffer.from(name)]
   if (will) fields.push(Buffer.from(will.topic), will.payload)
   const length = fields.reduce((sum, field) => sum + 2 + field.length, 10)
   const packet = Buffer.allocUnsafe(1 + lengthSize(length) + length)

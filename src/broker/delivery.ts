@@ -6,6 +6,8 @@ import type { Group } from './shares.js'
 export type Deliverable = Pick<Outward, 'topic' | 'payload' | 'properties' | 'expiresAt'> & {
   /** Who published it; empty for the hub itself. */
   readonly clientId: string
+  /** The user of that client; empty or undefined when nobody was asked, and of what has been queued. */
+  readonly user?: string | undefined
 }
 
 /** One message on its way to any number of subscribers. */
@@ -16,6 +18,7 @@ export class Delivery {
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly clientId: string
+  readonly user: string
   readonly expiresAt: number | undefined
   readonly encoded: EncodedPublish
   readonly #payload: Buffer
@@ -25,12 +28,13 @@ export class Delivery {
 
   /** `isKept`: payload and properties are such as are kept already. */
   constructor(message: Deliverable & Pick<Outward, 'qos' | 'retain'>, at: number, isKept = false) {
-    const { topic, payload, qos, retain, clientId, properties, expiresAt } = message
+    const { topic, payload, qos, retain, clientId, user = '', properties, expiresAt } = message
     this.topic = topic
     this.qos = qos
     this.retain = retain
     this.at = at
     this.clientId = clientId
+    this.user = user
     this.expiresAt = expiresAt
     this.#payload = payload
     this.#properties = properties

@@ -143,7 +143,7 @@ export class Emitter {
 
   /** May a member take over a message on this topic, of this publisher, that has waited? */
   isWanted(group: Group, topic: string, clientId: string): boolean {
-    return group.choose(1, one => one.qos > 0 && this.#isReached(one, { topic, clientId })) !== undefined
+    return group.choose(1, one => one.qos > 0 && this.#isReached(one, { topic, clientId, user: '' })) !== undefined
   }
 
   /** What a member without a kept session has is remembered with one that has, should this process end before. */
@@ -158,9 +158,9 @@ export class Emitter {
   /** Clients of one user share what they may read, mostly: it is asked once for all of them. */
   #isReached(
     { session, reach, noLocal }: Subscription,
-    { topic, clientId }: Pick<Delivery, 'topic' | 'clientId'>,
+    { topic, clientId, user }: Pick<Delivery, 'topic' | 'clientId' | 'user'>,
   ): boolean {
-    if (noLocal && clientId === session.clientId) return false
+    if (noLocal && clientId === session.clientId && user === session.user) return false
     if (reach !== 'some') return reach === 'all'
     if (topic.charCodeAt(0) === 36) return session.mayReceive(topic)
     const reads = session.access?.reads

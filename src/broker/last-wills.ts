@@ -1,3 +1,4 @@
+import { sessionName } from './session-name.js'
 import type { JournalRecord } from './session-records.js'
 import { dueRecord, type LastWill, type SessionState, willRecord } from './session-state.js'
 
@@ -23,21 +24,22 @@ export class LastWills {
 
   put(will: LastWill): void {
     const { state, record } = this.#options
-    state.wills.set(will.clientId, { ...will, payload: Buffer.from(will.payload) })
+    state.wills.set(nameOf(will), { ...will, payload: Buffer.from(will.payload) })
     record(willRecord(will), will.payload)
   }
 
-  delete(clientId: string): LastWill | undefined {
+  /** `name` is that of the session, here and below. */
+  delete(name: string): LastWill | undefined {
     const { state, record } = this.#options
-    const will = state.wills.get(clientId)
+    const will = state.wills.get(name)
     if (!will) return undefined
-    state.wills.delete(clientId)
-    record({ t: 'unwill', c: clientId })
+    state.wills.delete(name)
+    record({ t: 'unwill', c: name })
     return will
   }
 
-  of(clientId: string): LastWill | undefined {
-    return this.#options.state.wills.get(clientId)
+  of(name: string): LastWill | undefined {
+    return this.#options.state.wills.get(name)
   }
 
   all(): readonly LastWill[] {
@@ -50,12 +52,13 @@ export class LastWills {
    */
   delay(will: LastWill): boolean {
     const { state, now, record } = this.#options
-    const { clientId, delay } = will
-    const session = state.sessions.get(clientId)
+    const { delay } = will
+    const name = nameOf(will)
+    const session = state.sessions.get(name)
     if (delay === 0 || !session || session.expiry === 0) return false
     const due = now() + delay * 1_000
     const kept = { ...will, payload: Buffer.from(will.payload) }
-    state.dueWills.set(clientId, { will: kept, due, isPublishing: false })
+    state.dueWills.set(name, { will: kept, due, isPublishing: false })
     record(dueRecord(will, due), will.payload)
     return true
   }
@@ -63,19 +66,19 @@ export class LastWills {
   publishDue(): void {
     const { state, now } = this.#options
     const time = now()
-    for (const [clientId, { due }] of state.dueWills) if (due <= time) this.back(clientId, false)
+    for (const [name, { due }] of state.dueWills) if (due <= time) this.back(name, false)
   }
 
   /** The client is back, or its session has ended: a will that waits is not wanted any more if the session goes on. */
-  back(clientId: string, goesOn: boolean): void {
+  back(name: string, goesOn: boolean): void {
     const { state, now, record, due } = this.#options
-    const waiting = state.dueWills.get(clientId)
+    const waiting = state.dueWills.get(name)
     if (!waiting || waiting.isPublishing) return
     const over = () => {
       // Its client may be gone again, and have left another.
-      if (state.dueWills.get(clientId) !== waiting) return
-      state.dueWills.delete(clientId)
-      record({ t: 'undue', c: clientId })
+      if (state.dueWills.get(name) !== waiting) return
+      state.dueWills.delete(name)
+      record({ t: 'undue', c: name })
     }
     // One that could not be published when it was due still is.
     if (goesOn && waiting.due > now()) {
@@ -88,4 +91,9 @@ export class LastWills {
       if (!isLater) over()
     })
   }
+}
+
+/** The name of the session whose client leaves this will. */
+export function nameOf({ user = '', clientId }: LastWill): string {
+  return sessionName(user, clientId)
 }

@@ -26,7 +26,7 @@ export interface StoredPacket {
   messageId?: number | undefined
 }
 
-/** An Aedes client; its test suite gives no more than the id. */
+/** An Aedes client, whose id is the name of a session; its test suite gives no more than the id. */
 export interface ClientRef {
   readonly id: string
 }
@@ -101,7 +101,7 @@ export class Persistence {
     return this.sessions
       .subscribers(topic)
       .filter(({ qos }) => qos > 0)
-      .map(subscription => ({ ...this.#subscription(subscription), clientId: subscription.session.clientId }))
+      .map(subscription => ({ ...this.#subscription(subscription), clientId: subscription.session.name }))
   }
 
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
@@ -112,7 +112,7 @@ export class Persistence {
 
   getClientList(filter: string): Readable {
     const all = [...this.sessions.all()].filter(({ subscriptions }) => subscriptions.has(filter))
-    return Readable.from(all.map(({ clientId }) => clientId))
+    return Readable.from(all.map(({ name }) => name))
   }
 
   async outgoingEnqueue({ clientId }: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
@@ -190,7 +190,7 @@ export class Persistence {
 
   async putWill({ id }: ClientRef, packet: StoredPacket): Promise<void> {
     packet.brokerId = this.broker.id
-    packet.clientId = id
+    packet.clientId ??= id
     const { delay = 0, expiry, properties } = packet
     this.sessions.wills.put({ ...published(packet), delay, expiry, properties })
     this.#given.set(this.sessions.wills.of(id) as LastWill, { ...packet })
@@ -253,7 +253,7 @@ function published({ topic, payload, qos, retain, clientId = '', user }: StoredP
 }
 
 /** Without what it does not have: Aedes' tests look. */
-function clientOf({ clientId, change: _, ...message }: Retained) {
+function clientOf({ clientId, change: _, user: __, ...message }: Retained) {
   const said = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined))
   return clientId ? { ...said, clientId } : said
 }

@@ -1,11 +1,12 @@
 import type { QoS } from '../model.js'
 import type { Retained, RetainedMessages } from './retained.js'
 import type { Session } from './session.js'
+import type { SessionsOptions } from './sessions-options.js'
 import { reachOf } from './subscription.js'
 
 /**
  * The retained messages that a new subscription is sent, at the lower QoS, looked up one by one; undefined is a pause.
- * `until` is how many had been retained when the subscription was made.
+ * `until` is how many had been retained when the subscription was made. `mayRetain` as in {@link SessionsOptions}.
  */
 export function retainedFor(
   session: Session,
@@ -13,9 +14,10 @@ export function retainedFor(
   qos: QoS,
   retained: RetainedMessages,
   until: number,
+  mayRetain: SessionsOptions['mayRetain'],
 ): Iterable<Retained | undefined> {
-  const found = atMost(qos, undelivered(session, until, retained.search(filter)))
-  const others = session.subscriptions.get(filter)?.noLocal ? notOf(session.clientId, found) : found
+  const found = atMost(qos, rightful(mayRetain, undelivered(session, until, retained.search(filter))))
+  const others = session.subscriptions.get(filter)?.noLocal ? notOf(session, found) : found
   return reachOf(session.access, filter) === 'all' ? others : permitted(session, others)
 }
 
@@ -32,8 +34,25 @@ function* undelivered(
 }
 
 /** Those of `found` that others have published. [MQTT-3.8.3-3] */
-function* notOf(clientId: string, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of found) if (message?.clientId !== clientId) yield message
+function* notOf({ clientId, user }: Session, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
+  for (const message of found) if (message?.clientId !== clientId || (message.user ?? '') !== user) yield message
+}
+
+/** Those of `found` whose publishers may still publish there; undefined is a pause. */
+function* rightful(
+  mayRetain: SessionsOptions['mayRetain'],
+  found: Iterable<Retained | undefined>,
+): Generator<Retained | undefined> {
+  let looked = 0
+  for (const message of found) {
+    if (!message?.user || !mayRetain || mayRetain(message.user, message.clientId, message.topic)) {
+      looked = 0
+      yield message
+    } else if (++looked === lookedAt) {
+      looked = 0
+      yield undefined
+    }
+  }
 }
 
 /** Those of `found` that the session may read; undefined is a pause. */

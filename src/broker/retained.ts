@@ -54,10 +54,10 @@ export class RetainedMessages {
   }
 
   /** Keeps a copy of the payload, exactly as large: what is kept for ever must not keep a network chunk. */
-  set({ topic, payload, qos, clientId, properties, expiresAt }: RetainedDelivery): void {
+  set({ topic, payload, qos, clientId, user, properties, expiresAt }: RetainedDelivery): void {
     const known = this.#exact.get(topic)
     const kept = { payload: lasting(payload), properties: properties && lasting(properties) }
-    const message = { topic, qos, clientId, expiresAt, change: ++this.#changes, ...kept }
+    const message = { topic, qos, clientId, user, expiresAt, change: ++this.#changes, ...kept }
     this.#bytes += sizeOf(message) - (known ? sizeOf(known) : 0)
     this.#exact.set(topic, message)
     if (expiresAt === undefined) this.#expiring.delete(topic)

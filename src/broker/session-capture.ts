@@ -30,7 +30,7 @@ export function* capture(
   for (const session of some(state.sessions.values(), state.sessions.size)) {
     yield* pack(session, payloads)
     // It may have ended while it was packed.
-    if (state.sessions.get(session.clientId) === session) yield* captureSession(session, to, ordinal)
+    if (state.sessions.get(session.name) === session) yield* captureSession(session, to, ordinal)
   }
 }
 
@@ -62,7 +62,7 @@ function* pack(session: Session, payloads: SharedPayloads): Generator<void> {
 }
 
 function* captureSession(session: Session, to: SnapshotWriter, ordinal: () => number): Generator<void> {
-  const { clientId: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, lent } = session
+  const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, lent } = session
   const head: SessionHead = {
     c,
     ...(u && { u }),

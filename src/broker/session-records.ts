@@ -2,7 +2,7 @@ import type { Message, QoS } from '../model.js'
 import { ByteReader, type ByteWriter } from './byte-buffer.js'
 
 /**
- * The records of the session journal. `c` is a client id, `n` the number of a queued message in its session, `m` a
+ * The records of the session journal. `c` is the name of a session (session-name.ts), `n` the number of a queued message in its session, `m` a
  * packet id. Frequent ones are binary, the others JSON:
  *
  *     ┌─────────┬─────────────┬─────────────┬───────────────────────────────────────────┬───────────────────┐
@@ -15,7 +15,8 @@ export type JournalRecord =
   | { readonly t: 'mark' }
   /**
    * There is a session of user `u`; `a`: its client left then (ms since the epoch), 0: is connected; `e`: seconds that
-   * it is kept then, if not for ever.
+   * it is kept then, if not for ever. Where `c` is a client id alone and there is a user, the session is given to that
+   * user, or the journal is from before sessions were named by both: later records may name it by the client id, too.
    */
   | { readonly t: 'open'; readonly c: string; readonly a: number; readonly u?: string; readonly e?: number }
   | { readonly t: 'sub'; readonly c: string; readonly s: readonly RecordedSubscription[] }
@@ -95,7 +96,10 @@ export interface RecordedHead {
 }
 
 /** A message without its payload. */
-export type Headed = Pick<Message, 'topic' | 'qos' | 'retain' | 'clientId' | 'properties' | 'expiresAt'>
+export type Headed = Pick<Message, 'topic' | 'qos' | 'retain' | 'clientId' | 'properties' | 'expiresAt'> & {
+  /** Of a retained message: the user who published it, if one was asked. */
+  readonly user?: string | undefined
+}
 
 export interface Stamp {
   readonly ordinal: number
@@ -190,19 +194,22 @@ function fieldsOf(t: (typeof kinds)[number], from: ByteReader): JournalRecord {
 }
 
 /** Bits of {@link encodeHead}, above the QoS. */
-const headFlags = { retain: 4, properties: 8, expires: 16 }
+const headFlags = { retain: 4, properties: 8, expires: 16, user: 32 }
 
-/** `flags u8 · topic · client id [· properties u32+] [· expires f64]` */
-export function encodeHead(out: ByteWriter, { topic, qos, retain, clientId, properties, expiresAt }: Headed): void {
+/** `flags u8 · topic · client id [· properties u32+] [· expires f64] [· user]` */
+export function encodeHead(out: ByteWriter, head: Headed): void {
+  const { topic, qos, retain, clientId, user, properties, expiresAt } = head
   let flags: number = qos
   if (retain) flags |= headFlags.retain
   if (properties) flags |= headFlags.properties
   if (expiresAt !== undefined) flags |= headFlags.expires
+  if (user) flags |= headFlags.user
   out.u8(flags)
   out.text(topic)
   out.text(clientId)
   if (properties) out.sized(properties)
   if (expiresAt !== undefined) out.f64(expiresAt)
+  if (user) out.text(user)
 }
 
 /** The properties are a copy. */
@@ -212,8 +219,9 @@ export function decodeHead(from: ByteReader): Headed {
   const clientId = from.text()
   const properties = flags & headFlags.properties ? Buffer.from(from.sized()) : undefined
   const expiresAt = flags & headFlags.expires ? from.f64() : undefined
+  const user = flags & headFlags.user ? from.text() : undefined
   const retain = (flags & headFlags.retain) > 0
-  return { topic, qos: (flags & 3) as QoS, retain, clientId, properties, expiresAt }
+  return { topic, qos: (flags & 3) as QoS, retain, clientId, user, properties, expiresAt }
 }
 
 /** Bits of {@link encodeQueued}, above the QoS. */

@@ -1,6 +1,8 @@
 import type { RetainedDelivery } from './delivery.js'
+import { nameOf } from './last-wills.js'
 import type { QueueChunk } from './queue-chunk.js'
 import { type Session, spooled } from './session.js'
+import { sessionName } from './session-name.js'
 import {
   type Decoded,
   type Headed,
@@ -17,6 +19,9 @@ export class SessionReplay implements SnapshotTarget<Session> {
   readonly #state: SessionState
   /** Which record each session has seen when it was put into the snapshot: those up to there are in it. */
   readonly #seen = new Map<Session, number>()
+  /** Names of sessions, and of wills, by client ids that stand for them in `c`. */
+  readonly #names = new Map<string, string>()
+  readonly #namesOfWills = new Map<string, string>()
 
   constructor(state: SessionState) {
     this.#state = state
@@ -37,9 +42,8 @@ export class SessionReplay implements SnapshotTarget<Session> {
   }
 
   session({ c, a, u = '', e = Infinity, n, m, s, q, ordinal }: SessionHead): Session {
-    const session = this.#state.create(c)
+    const session = this.#opened(c, u)
     session.absentSince = a
-    session.user = u
     session.expiry = e
     session.restore(n, m)
     this.#subscribe(session, s)
@@ -71,43 +75,69 @@ export class SessionReplay implements SnapshotTarget<Session> {
         if (payload.length === 0) state.retainedOf(record.p.topic).delete(record.p.topic)
         else state.retainedOf(record.p.topic).set({ ...record.p, payload })
         return
-      case 'will':
-        state.wills.set(record.c, willOf(record, payload))
+      case 'will': {
+        const will = willOf(record, payload)
+        state.wills.set(this.#nameOfWill(record.c, will), will)
         return
-      case 'due':
-        state.dueWills.set(record.c, { will: willOf(record, payload), due: record.a, isPublishing: false })
+      }
+      case 'due': {
+        const will = willOf(record, payload)
+        state.dueWills.set(this.#nameOfWill(record.c, will), { will, due: record.a, isPublishing: false })
         return
+      }
       case 'undue':
-        state.dueWills.delete(record.c)
+        state.dueWills.delete(this.#namesOfWills.get(record.c) ?? record.c)
         return
       case 'unwill':
-        state.wills.delete(record.c)
+        state.wills.delete(this.#namesOfWills.get(record.c) ?? record.c)
         return
       case 'enq':
         this.#enqueue(record, messageOf(record.p, payload), ordinal)
         return
     }
-    const known = state.sessions.get(record.c)
+    const name = this.#nameOf(record.c)
+    const known = state.sessions.get(name)
     if (known && this.#hasSeen(known, ordinal)) return
     switch (record.t) {
       case 'open': {
-        const session = known ?? state.create(record.c)
+        const session = this.#opened(record.c, record.u ?? '')
         session.absentSince = record.a
-        session.user = record.u ?? ''
         session.expiry = record.e ?? Infinity
         return
       }
       case 'sub':
-        this.#subscribe(known ?? state.create(record.c), record.s)
+        this.#subscribe(known ?? state.create(name), record.s)
         return
       case 'in':
-        ;(known ?? state.create(record.c)).incoming.set(record.m, spooled)
+        ;(known ?? state.create(name)).incoming.set(record.m, spooled)
         return
       case 'forget':
-        state.remove(record.c)
+        state.remove(name)
         return
     }
     if (known) this.#applyTo(known, record)
+  }
+
+  /** The session that an `open` record, or a snapshot, speaks of. */
+  #opened(c: string, user: string): Session {
+    const state = this.#state
+    const name = c.includes('\0') ? c : sessionName(user, c)
+    const before = name === c ? undefined : state.sessions.get(c)
+    if (name === c) this.#names.delete(c)
+    else this.#names.set(c, name)
+    const known = state.sessions.get(name)
+    if (known) return known
+    return before ? state.rename(before, name) : state.create(name)
+  }
+
+  #nameOf(c: string): string {
+    return this.#names.get(c) ?? c
+  }
+
+  #nameOfWill(c: string, will: LastWill): string {
+    const name = nameOf(will)
+    if (name !== c) this.#namesOfWills.set(c, name)
+    return name
   }
 
   #hasSeen(session: Session, ordinal: number): boolean {
@@ -118,7 +148,8 @@ export class SessionReplay implements SnapshotTarget<Session> {
     const { sessions, queuedBefore } = this.#state
     if (record.x > 0) queuedBefore.add(record.x)
     for (const { c, n, o, m, r, s: ids, g } of record.to) {
-      const session = sessions.get(c) ?? this.#state.create(c)
+      const name = this.#nameOf(c)
+      const session = sessions.get(name) ?? this.#state.create(name)
       if (this.#hasSeen(session, ordinal) || n <= session.last) continue
       const retain = r === 1 || message.retain
       const group = g === undefined ? undefined : session.subscriptions.get(g)?.group

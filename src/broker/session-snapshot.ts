@@ -52,7 +52,7 @@ export interface SnapshotHeader extends Stamp {
 }
 
 export interface SessionHead {
-  /** The client id. */
+  /** The name. */
   readonly c: string
   readonly u?: string
   /** As in the record `open`. */

@@ -6,6 +6,7 @@ import type { SharedPayloads } from './queue-chunk.js'
 import { RetainedMessages } from './retained.js'
 import { Session } from './session.js'
 import type { QueueLimits, SessionHost } from './session-host.js'
+import { ownerOf, sessionName } from './session-name.js'
 import {
   head,
   type JournalRecord,
@@ -18,7 +19,7 @@ import { reachOf, type Subscription, topicsOf } from './subscription.js'
 import type { Work } from './work.js'
 
 /** A message with its publisher; both empty for the hub itself. */
-export type Published = Outward & { readonly clientId: string; readonly user?: string }
+export type Published = Outward & { readonly clientId: string; readonly user?: string | undefined }
 
 /** A client's last will. */
 export type LastWill = Published & {
@@ -50,7 +51,7 @@ export interface Subscribing {
  * What outlives a connection, in memory. session-capture.ts puts it into a snapshot, session-replay.ts brings it back.
  */
 export class SessionState {
-  /** Durable sessions by client id. */
+  /** Durable sessions by name. */
   readonly sessions = new Map<string, Session>()
   /** Those without a connection, absent longest first. */
   readonly absent = new Set<Session>()
@@ -58,9 +59,9 @@ export class SessionState {
   readonly retained: RetainedMessages
   /** Those of the hub itself, under `$`, which no limit is for. */
   readonly own: RetainedMessages
-  /** Of clients that are connected. */
+  /** Of clients that are connected, by the names of their sessions. */
   readonly wills = new Map<string, LastWill>()
-  /** Of clients that are gone and may come back. */
+  /** Of clients that are gone and may come back, likewise. */
   readonly dueWills = new Map<string, DueWill>()
   /** All publishes up to this spool sequence are in. */
   applied = 0
@@ -79,18 +80,27 @@ export class SessionState {
     this.own = new RetainedMessages(() => host.now())
   }
 
-  create(clientId: string): Session {
-    const session = new Session(clientId, true, this.#limits, this.#host)
-    this.sessions.set(clientId, session)
+  create(name: string): Session {
+    const session = new Session(name, true, this.#limits, this.#host)
+    this.sessions.set(name, session)
     return session
   }
 
-  remove(clientId: string): void {
-    const session = this.sessions.get(clientId)
+  remove(name: string): void {
+    const session = this.sessions.get(name)
     if (!session) return
     this.unsubscribeAll(session)
     this.absent.delete(session)
-    this.sessions.delete(clientId)
+    this.sessions.delete(name)
+  }
+
+  /** Gives a durable session to another user. */
+  rename(session: Session, name: string): Session {
+    this.sessions.delete(session.name)
+    session.name = name
+    session.user = ownerOf(name).user
+    this.sessions.set(name, session)
+    return session
   }
 
   /** Of a durable session or a passing one. */
@@ -152,12 +162,14 @@ export class SessionState {
   }
 }
 
+type OpenRecord = Extract<JournalRecord, { readonly t: 'open' }>
+
 /** `$hub/last/…` is made anew from the registry on every start, `$SYS/…` by the statistics. */
 export function isJournalled(topic: string): boolean {
   return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
 }
 
-export function openRecord({ clientId: c, absentSince: a, user: u, expiry: e }: Session): JournalRecord {
+export function openRecord({ name: c, absentSince: a, user: u, expiry: e }: Session): OpenRecord {
   return { t: 'open', c, a, ...(u && { u }), ...(e !== Infinity && { e }) }
 }
 
@@ -167,7 +179,7 @@ export function recordedSubscription({ filter, qos, noLocal, asPublished, ids }:
   return { topic: filter, qos, ...(noLocal && { nl: 1 }), ...(asPublished && { rap: 1 }), ...(ids && { id: ids[0] }) }
 }
 
-export function queuedFor({ clientId: c }: Session, entry: Queued): QueuedFor {
+export function queuedFor({ name: c }: Session, entry: Queued): QueuedFor {
   const { n, qos: o, packetId: m, retain, ids: s, group } = entry
   return { c, n, o, m, ...(retain && { r: 1 }), ...(s && { s }), ...(group && { g: group.key }) }
 }
@@ -181,6 +193,7 @@ export function dueRecord(will: LastWill, due: number): JournalRecord {
 }
 
 function recordedWill(will: LastWill): RecordedWill {
-  const { clientId: c, user: u, delay: d, expiry: x } = will
+  const { clientId, user: u, delay: d, expiry: x } = will
+  const c = sessionName(u ?? '', clientId)
   return { c, ...(u && { u }), ...(d > 0 && { d }), ...(x !== undefined && { x }), p: head(will) }
 }

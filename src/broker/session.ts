@@ -5,6 +5,7 @@ import { packetType } from './fields.js'
 import { LateMap, LateSet } from './late.js'
 import { EncodedPublish } from './publish.js'
 import type { Outlet, QueueLimits, SessionHost, Undelivered } from './session-host.js'
+import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
 import type { Group } from './shares.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
@@ -20,6 +21,10 @@ export const spooled = Symbol('spooled')
  */
 export class Session {
   readonly clientId: string
+  /** Whose it is; empty when nobody is asked. It changes when a session from before there were users gets its user. */
+  user: string
+  /** Of user and client id, as {@link sessionName} makes it. */
+  name: string
   readonly durable: boolean
   readonly subscriptions = new Map<string, Subscription>()
   /** Sent and not yet acknowledged, by packet id, in the order of sending. */
@@ -29,8 +34,6 @@ export class Session {
   readonly incoming = new LateMap<number, typeof spooled | object>()
   /** Who waits for a QoS 2 publish on its way into the spool, by packet id. */
   readonly accepting = new LateMap<number, ((error?: Error) => void)[]>()
-  /** Whose it is; empty when nobody is asked. */
-  user = ''
   /** What its client may do; undefined: everything. */
   access: Access | undefined
   /** When its client left, in milliseconds since the epoch; 0 while it is there. */
@@ -73,7 +76,10 @@ export class Session {
   /** Retained messages still to be sent, by the filter they are for. */
   readonly #retained = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
 
-  constructor(clientId: string, durable: boolean, limits: QueueLimits, host: SessionHost) {
+  constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionHost) {
+    const { user, clientId } = ownerOf(name)
+    this.name = name
+    this.user = user
     this.clientId = clientId
     this.durable = durable
     this.#limits = limits
@@ -178,8 +184,7 @@ export class Session {
 
   /** The group of that name that it has messages of, member or not. */
   groupOf(key: string): Group | undefined {
-    for (const group of this.#ofGroups?.keys() ?? []) if (group.key === key) return group
-    return undefined
+    return [...(this.#ofGroups?.keys() ?? [])].find(group => group.key === key)
   }
 
   /** What it has to do before what comes next: unacknowledged and waiting. */
@@ -204,7 +209,7 @@ export class Session {
       this.#trim(at)
       return entry
     }
-    this.#take()
+    this.unsent.shift()
     if (this.#send(outlet, entry, delivery.encoded)) return entry
     this.#drop(entry, 'too_large')
     return undefined
@@ -287,7 +292,7 @@ export class Session {
         this.unsent.load(() => this.pump())
         return
       }
-      const entry = this.#take()
+      const entry = this.unsent.shift()
       if (!entry) {
         const more = (this.shared !== undefined && this.#host.inherit(this)) || this.#pumpRetained(outlet)
         if (!more) return
@@ -514,14 +519,10 @@ export class Session {
     const at = host.now()
     const message = { topic, payload, qos, retain: true, at, clientId, properties, expiresAt }
     const entry = this.enqueue({ ...message, ids, group: undefined })
-    this.#take()
+    this.unsent.shift()
     if (this.#send(outlet, entry, encoded)) host.queued(this, entry)
     else this.#drop(entry, 'too_large')
     return true
-  }
-
-  #take(): Queued | undefined {
-    return this.unsent.shift()
   }
 
   /** False: it is larger than the client takes. */
@@ -583,7 +584,7 @@ export class Session {
   }
 
   #dropOldest(): void {
-    const entry = this.#take()
+    const entry = this.unsent.shift()
     if (entry) this.#drop(entry, 'queue')
   }
 

@@ -25,6 +25,11 @@ export interface SessionsOptions {
   readonly retained: { readonly messages: number; readonly bytes: number }
   /** What a user may do through a client, as of now; undefined: everything. */
   readonly access?: (user: string, clientId: string) => Access | undefined
+  /**
+   * May what a client of a user had retained still be delivered? Asked of messages whose user is known, each time that
+   * one is to be sent. Default: it may.
+   */
+  readonly mayRetain?: (user: string, clientId: string, topic: string) => boolean
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */

@@ -10,6 +10,7 @@ import { Session, spooled } from './session.js'
 import { capture } from './session-capture.js'
 import type { SessionHost } from './session-host.js'
 import { SessionJournal, usualPace } from './session-journal.js'
+import { sessionName } from './session-name.js'
 import type { QueueMemory } from './session-queue.js'
 import type { JournalRecord } from './session-records.js'
 import { SessionReplay } from './session-replay.js'
@@ -80,7 +81,7 @@ export class Sessions {
     // What still comes of a session that is over, or replaced, is not told of the one that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
     const moved = (session: Session, { n, packetId: m }: Queued) => {
-      const { clientId: c } = session
+      const { name: c } = session
       record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
     }
     const both: Pick<SessionHost, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
@@ -89,7 +90,7 @@ export class Sessions {
       later,
       dropped: (session, entry, why) => {
         if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
-        record(session, { t: 'drop', c: session.clientId, n: entry.n })
+        record(session, { t: 'drop', c: session.name, n: entry.n })
         options.dropped(why, session.clientId)
       },
       moved,
@@ -97,16 +98,16 @@ export class Sessions {
     }
     this.#durable = {
       queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
-      sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.clientId, n, m }),
+      sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.name, n, m }),
       released: (session, m, done) => {
         if (!this.#isKept(session)) return
-        this.#record({ t: 'rel', c: session.clientId, m }, undefined, error => {
+        this.#record({ t: 'rel', c: session.name, m }, undefined, error => {
           if (error) options.warn(`${session.clientId}: not acknowledged: ${error.message}`)
           done(error)
         })
       },
       kept: done => this.#whenKept(done),
-      acknowledged: (session, m) => record(session, { t: 'ack', c: session.clientId, m }),
+      acknowledged: (session, m) => record(session, { t: 'ack', c: session.name, m }),
       ...both,
     }
     const nothing = () => {}
@@ -255,40 +256,46 @@ export class Sessions {
     return this.#state.sessions.values()
   }
 
-  /** The durable session of a client, if there is one. */
-  find(clientId: string): Session | undefined {
-    return this.#state.sessions.get(clientId)
+  /** The durable session of that name (see {@link sessionName}), if there is one. */
+  find(name: string): Session | undefined {
+    return this.#state.sessions.get(name)
   }
 
   /**
-   * The session a connection of `user` begins with: a new one, or unless `clean` the one it had. [MQTT-3.1.2-4]
-   * [MQTT-3.1.2-5] One with `expiry` 0 ends with the connection.
+   * The session a connection of `user` begins with: a new one, or unless `clean` the one that client of that user had.
+   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] One with `expiry` 0 ends with the connection.
    */
   open(clientId: string, { clean, expiry, user = '' }: Opening): { session: Session; present: boolean } {
-    const left = this.#state.sessions.get(clientId)
-    // What somebody else began is not handed on; of before there were users, it is.
-    const isOthers = left && left.user !== '' && left.user !== user && this.#options.access?.(user, clientId)
+    const name = sessionName(user, clientId)
+    this.#adopt(clientId, user, name)
+    const left = this.#state.sessions.get(name)
     if (left && this.#isOver(left, this.#options.now())) this.#outlived(left)
-    else if (left && (clean || isOthers)) this.forget(clientId)
-    else this.wills.back(clientId, left !== undefined)
-    const known = this.#state.sessions.get(clientId)
+    else if (left && clean) this.forget(name)
+    else this.wills.back(name, left !== undefined)
+    const known = this.#state.sessions.get(name)
     if (!known && expiry === 0) {
-      const session = new Session(clientId, false, this.#options.queue, this.#passing)
-      session.user = user
+      const session = new Session(name, false, this.#options.queue, this.#passing)
       session.expiry = 0
       this.permit(session)
       return { session, present: false }
     }
-    const session = known ?? this.#state.create(clientId)
+    const session = known ?? this.#state.create(name)
     this.#state.absent.delete(session)
     for (const group of session.groups) group.absent.delete(session)
     session.absentSince = 0
-    session.user = user
     session.expiry = expiry
     this.permit(session)
     this.#record(openRecord(session))
     if (!known) this.#makeRoom()
     return { session, present: known !== undefined }
+  }
+
+  /** A session that was begun before there were users is given to the first user who comes with its client id. */
+  #adopt(clientId: string, user: string, name: string): void {
+    const early = user === '' ? undefined : this.#state.sessions.get(clientId)
+    if (!early || early.attached || this.#state.sessions.has(name)) return
+    this.wills.back(clientId, true)
+    this.#record({ ...openRecord(this.#state.rename(early, name)), c: clientId })
   }
 
   /** How long the session is to be kept when its connection is over, in seconds; what is not kept now cannot be. */
@@ -302,7 +309,7 @@ export class Sessions {
     session.detach()
     const isKept = this.#isKept(session)
     if (!isKept || session.expiry === 0) {
-      if (isKept) this.forget(session.clientId)
+      if (isKept) this.forget(session.name)
       else if (!session.durable) this.#end(session)
     } else if (!this.#state.absent.has(session)) {
       session.absentSince = this.#options.now()
@@ -326,14 +333,14 @@ export class Sessions {
     if (session.shared && session.attached) session.wake()
   }
 
-  /** Ends a durable session. Its will, if that waits, is due. */
-  forget(clientId: string): void {
-    const session = this.#state.sessions.get(clientId)
+  /** Ends the durable session of that name. Its will, if that waits, is due. */
+  forget(name: string): void {
+    const session = this.#state.sessions.get(name)
     if (!session) return
     this.#end(session)
-    this.#state.remove(clientId)
-    this.#record({ t: 'forget', c: clientId })
-    this.wills.back(clientId, false)
+    this.#state.remove(name)
+    this.#record({ t: 'forget', c: name })
+    this.wills.back(name, false)
   }
 
   subscribe(session: Session, subscribing: Subscribing): void {
@@ -342,7 +349,7 @@ export class Sessions {
     const subscription = session.subscriptions.get(subscribing.filter)
     if (!subscription) return
     if (subscription.group) session.wake()
-    if (session.durable) this.#record({ t: 'sub', c: session.clientId, s: [recordedSubscription(subscription)] })
+    if (session.durable) this.#record({ t: 'sub', c: session.name, s: [recordedSubscription(subscription)] })
   }
 
   /** False: there was no such subscription. */
@@ -350,7 +357,7 @@ export class Sessions {
     const subscription = this.#state.unsubscribe(session, filter)
     if (!subscription) return false
     if (subscription.group) this.#handOver.left(subscription.group, session)
-    if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.clientId, f: [filter] })
+    if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.name, f: [filter] })
     return true
   }
 
@@ -397,7 +404,8 @@ export class Sessions {
    * been delivered to it as any other, unless the connection had no room for it.
    */
   offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
-    session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until))
+    const { mayRetain } = this.#options
+    session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
   }
 
   /** Lets go of what is too old. */
@@ -412,8 +420,8 @@ export class Sessions {
   }
 
   /** One that was to end with its connection is not given up. */
-  #outlived({ clientId, expiry }: Session): void {
-    this.forget(clientId)
+  #outlived({ name, clientId, expiry }: Session): void {
+    this.forget(name)
     if (expiry > 0) this.#options.dropped('session_age', clientId)
   }
 
@@ -461,7 +469,7 @@ export class Sessions {
 
   received(session: Session, packetId: number, packet: object | typeof spooled = spooled): void {
     session.incoming.set(packetId, packet)
-    if (this.#isKept(session)) this.#record({ t: 'in', c: session.clientId, m: packetId })
+    if (this.#isKept(session)) this.#record({ t: 'in', c: session.name, m: packetId })
   }
 
   /** PUBREL came. `done` runs when the release is on disk: after PUBCOMP the client may use the packet id again. */
@@ -475,19 +483,19 @@ export class Sessions {
     const isKnown = session.incoming.delete(packetId)
     // Also when it was released before: that may still be on its way to the disk.
     const released = (error?: Error) => done(error, isKnown)
-    if (this.#isKept(session)) this.#record({ t: 'out', c: session.clientId, m: packetId }, undefined, released)
+    if (this.#isKept(session)) this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
     else released()
   }
 
   clearIncoming(session: Session): void {
     if (session.incoming.size === 0) return
     session.incoming.clear()
-    if (this.#isKept(session)) this.#record({ t: 'clear', c: session.clientId })
+    if (this.#isKept(session)) this.#record({ t: 'clear', c: session.name })
   }
 
   /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
-  recoverIncoming(clientId: string, packetId: number): void {
-    const session = this.#state.sessions.get(clientId)
+  recoverIncoming(name: string, packetId: number): void {
+    const session = this.#state.sessions.get(name)
     if (session) this.received(session, packetId)
   }
 
@@ -518,7 +526,7 @@ export class Sessions {
 
   /** Is it the durable session of its client? */
   #isKept(session: Session): boolean {
-    return session.durable && this.#state.sessions.get(session.clientId) === session
+    return session.durable && this.#state.sessions.get(session.name) === session
   }
 
   /** A few each turn: what they look for may take long. */
@@ -541,7 +549,7 @@ export class Sessions {
   #makeRoom(): void {
     for (const longest of this.#state.absent) {
       if (this.#state.sessions.size <= this.#options.sessions) return
-      this.forget(longest.clientId)
+      this.forget(longest.name)
       this.#options.dropped('sessions', longest.clientId)
     }
   }

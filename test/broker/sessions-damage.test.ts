@@ -1,6 +1,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { sessionName } from '../../src/broker/session-name.js'
 import type { Sessions } from '../../src/broker/sessions.js'
 import type { SessionsOptions } from '../../src/broker/sessions-options.js'
 import { nextFrame } from '../../src/journal.js'
@@ -56,8 +57,8 @@ t.test('the journal of JSON records is read, and written anew in the present for
     const sessions = await openSessions(dir, { queue: { window: 3, messages: 1_000, bytes: 1e9, ageMs: 0 }, incidents })
     t.same(stateOf(sessions), expected)
     t.equal(sessions.applied, applied)
-    t.equal(sessions.find('five')?.user, 'ada')
-    t.same([...(sessions.find('five')?.subscriptions.values() ?? [])][0]?.ids, [77])
+    t.equal(sessions.find(sessionName('ada', 'five'))?.user, 'ada')
+    t.same([...(sessions.find(sessionName('ada', 'five'))?.subscriptions.values() ?? [])][0]?.ids, [77])
     await sessions.stop()
     t.same(readdirSync(dir).sort(), ['0000000002.journal', '0000000002.snapshot'])
   }

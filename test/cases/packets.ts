@@ -395,7 +395,8 @@ export function contentOf(packet: Packet): Content {
         username,
         password,
         ...withoutMqtt5,
-        bridge: false,
+        // Its types do not know it.
+        bridge: (packet as { bridgeMode?: boolean }).bridgeMode === true,
         sessionExpiry: clean ? 0 : Infinity,
       }
     }

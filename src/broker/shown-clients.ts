@@ -1,0 +1,180 @@
+import type { Outward } from '../model.js'
+import { hubTopics } from '../topics.js'
+import type { Retained } from './retained.js'
+import { isTooLongToShow, readShown, short, type Shown as Told } from './sentences.js'
+
+export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
+
+export interface Presence {
+  /** With the user before it where another user's client has that id; see {@link ShownClients.nameOf}. */
+  readonly clientId: string
+  readonly user: string
+  readonly online: boolean
+  /** Microseconds since the epoch. */
+  readonly since: number
+}
+
+/** What is shown of a client, and by what name. */
+export interface Shown {
+  readonly id: string
+  readonly user: string
+  /** Where its presence is shown; empty: it is not. */
+  shownAs: string
+}
+
+export interface ShownClientsOptions {
+  readonly publish: (message: Outward) => void
+  readonly retainedBy: (filter: string) => Iterable<Retained>
+  readonly presence: (presence: Presence) => void
+  /** Microseconds since the epoch. */
+  readonly now: () => number
+  readonly warn: (sentence: string) => void
+}
+
+/** Clients that are gone and still shown as offline, and refusals still shown. */
+const maxShown = 10_000
+
+/** What is retained of clients: `$hub/presence/…` and `$hub/why/…`. */
+export class ShownClients {
+  readonly #options: ShownClientsOptions
+  /** Clients that are connected, by client id: of those with the same id, the first user's. */
+  readonly #holders = new Map<string, Shown>()
+  /** Names whose retained presence says offline, the longest gone first. */
+  readonly #absent = new Set<string>()
+  /** Names with a refusal retained. */
+  readonly #refusals = new Set<string>()
+  /** Clients whose id was shown as another user's before. */
+  readonly #replacing = new WeakSet<Shown>()
+
+  constructor(options: ShownClientsOptions) {
+    this.#options = options
+  }
+
+  /** The name of a client in topics under `$hub`: its id, or `{user}/{id}` while another user's client has that id. */
+  nameOf(user: string, clientId: string): string {
+    const holder = this.#holders.get(clientId)
+    return !holder || holder.user === user ? clientId : `${user}/${clientId}`
+  }
+
+  /** A client is let in. If no other user's client has its id, what is shown there is of this client from now on. */
+  entered(client: Shown): void {
+    const { id, user } = client
+    const holder = this.#holders.get(id)
+    if (holder && holder.user !== user) return
+    this.#holders.set(id, client)
+    if (holder) return
+    for (const topicOf of [hubTopics.presence, hubTopics.why]) {
+      for (const { payload } of this.#options.retainedBy(topicOf(id))) {
+        const told = readShown(payload)
+        // What was shown of another user is not for this one: a client may read what has its own id.
+        if (!told || told.user === user) continue
+        // A stranger was refused with that id.
+        if (told.user === '' && told.action === 'connect') continue
+        this.#namesOf(topicOf).delete(id)
+        this.#show(topicOf(id))
+        if (topicOf === hubTopics.presence) this.#replacing.add(client)
+        if (told.user !== '') this.#keep(topicOf, `${told.user}/${id}`, payload, told.online)
+      }
+      this.#clear(topicOf, `${user}/${id}`)
+    }
+  }
+
+  /** Was the id of this client shown as another user's before? */
+  hasReplaced(client: Shown): boolean {
+    return this.#replacing.has(client)
+  }
+
+  /** The connection of a client is over. */
+  closed(client: Shown): void {
+    if (this.#holders.get(client.id) === client) this.#holders.delete(client.id)
+  }
+
+  /** Is there a client of this name that is gone, and shown? */
+  isAbsent(name: string): boolean {
+    return this.#absent.has(name)
+  }
+
+  online(client: Shown): void {
+    if (client.shownAs !== '' || isTooLongToShow(client.id)) return
+    client.shownAs = this.nameOf(client.user, client.id)
+    this.#present(client.shownAs, client, true)
+  }
+
+  /** A client that was shown is gone. */
+  offline(client: Shown): void {
+    if (client.shownAs === '') return
+    const { shownAs, id, user } = client
+    // Meanwhile another user's client may have come with that id.
+    this.#present(shownAs === id ? this.nameOf(user, id) : shownAs, client, false)
+  }
+
+  #present(name: string, { id: clientId, user }: Pick<Shown, 'id' | 'user'>, online: boolean): void {
+    this.#absent.delete(name)
+    if (!online) this.#absent.add(name)
+    const since = this.#options.now()
+    this.#options.presence({ clientId: name, user, online, since })
+    this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
+    // Clients with an id of the moment come once: the presence of those longest gone is cleared.
+    if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.values().next().value as string)
+  }
+
+  /** Shows why a client was refused something, where its developer will look. */
+  refused(clientId: string, user: string, action: Action, topic: string, reason: string): void {
+    if (isTooLongToShow(clientId)) return
+    const name = this.nameOf(user, clientId)
+    this.#refusals.delete(name)
+    this.#refusals.add(name)
+    const time = Math.floor(this.#options.now() / 1_000)
+    const [shownUser, shownTopic, shownReason] = [user, topic, reason].map(short)
+    this.#show(hubTopics.why(name), {
+      clientId,
+      user: shownUser,
+      action,
+      topic: shownTopic,
+      reason: shownReason,
+      time,
+    })
+    if (this.#refusals.size > maxShown) this.#clear(hubTopics.why, this.#refusals.values().next().value as string)
+  }
+
+  /** The hub has started, and no client is connected yet: who was online when it went down is offline. */
+  restore(): void {
+    for (const { name, told } of this.#restored(hubTopics.everyPresence, hubTopics.presence)) {
+      if (told.online) this.#present(name, { id: told.clientId, user: told.user }, false)
+      else this.#absent.add(name)
+    }
+    for (const { name } of this.#restored(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(name)
+  }
+
+  /** What is retained there of clients. What is damaged, or not what the hub writes there, goes. */
+  #restored(filter: string, topicOf: (name: string) => string): { name: string; told: Told }[] {
+    return [...this.#options.retainedBy(filter)].flatMap(({ topic, payload }) => {
+      const told = readShown(payload)
+      const names = told ? [told.clientId, `${told.user}/${told.clientId}`] : []
+      const name = names.find(one => topicOf(one) === topic)
+      if (told && name !== undefined) return { name, told }
+      this.#options.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
+      this.#show(topic)
+      return []
+    })
+  }
+
+  #keep(topicOf: (name: string) => string, name: string, payload: Buffer, isOnline: boolean): void {
+    if (!isOnline) this.#namesOf(topicOf).add(name)
+    this.#options.publish({ topic: topicOf(name), payload, qos: 0, retain: true })
+  }
+
+  #clear(topicOf: (name: string) => string, name: string): void {
+    if (this.#namesOf(topicOf).delete(name)) this.#show(topicOf(name))
+  }
+
+  #namesOf(topicOf: (name: string) => string): Set<string> {
+    return topicOf === hubTopics.presence ? this.#absent : this.#refusals
+  }
+
+  /** Retains a value, or clears it. */
+  #show(topic: string, value?: object): void {
+    const payload = value ? Buffer.from(JSON.stringify(value)) : Buffer.alloc(0)
+    this.#options.publish({ topic, payload, qos: 0, retain: true })
+  }
+}

@@ -1,0 +1,129 @@
+import type { MqttClient } from 'mqtt'
+import t, { type Test } from 'tap'
+import { passwordOf, usersFile } from '../cases/users.js'
+import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { openRaw, type RawClient } from '../raw-client.js'
+
+async function start(t: Test) {
+  const users = await usersFile()
+  await users.add('admin', ['allow all #', 'allow read $hub/#'])
+  await users.add('bob', ['allow all bob/#', 'allow subscribe $hub/#'])
+  await users.add('mallory', ['allow all mallory/#', 'allow subscribe $hub/#'])
+  const hub = await startHub(t, users.settings)
+  return { hub, users }
+}
+
+const raw = (t: Test, hub: RunningHub, username: string, clientId: string, clean = false): Promise<RawClient> =>
+  openRaw(t, hub, { username, password: Buffer.from(passwordOf(username)), clientId, clean })
+
+/** What is published on these topics, newest by topic. */
+async function watch(t: Test, hub: RunningHub, filter: string): Promise<Map<string, Record<string, unknown>>> {
+  const seen = new Map<string, Record<string, unknown>>()
+  const client: MqttClient = await connectMqtt(t, hub.mqttUrl, { username: 'admin', password: passwordOf('admin') })
+  client.on('message', (topic, payload) => {
+    if (payload.length === 0) seen.delete(topic)
+    else seen.set(topic, JSON.parse(String(payload)) as Record<string, unknown>)
+  })
+  await client.subscribeAsync(filter)
+  return seen
+}
+
+t.test('a client id cannot be squatted: each user has its session, presence and refusals', async t => {
+  const { hub, users } = await start(t)
+  const shown = await watch(t, hub, '$hub/+/+')
+  const mallory = await raw(t, hub, 'mallory', 'lamp')
+  await mallory.subscribe({ '$hub/why/lamp': 0, '$hub/presence/lamp': 0, 'mallory/x': 1 })
+  await eventually(() => shown.get('$hub/presence/lamp')?.user === 'mallory', 'its own presence')
+  const bob = await raw(t, hub, 'bob', 'lamp')
+  t.equal(bob.sessionPresent, false)
+  await bob.subscribe({ 'bob/x': 1 })
+  await eventually(() => shown.get('$hub/presence/bob%2Flamp')?.online === true, 'the other has a name of its own')
+  t.match(shown.get('$hub/presence/bob%2Flamp'), { clientId: 'lamp', user: 'bob' })
+  t.match(shown.get('$hub/presence/lamp'), { user: 'mallory', online: true })
+
+  await bob.subscribe({ 'mallory/x': 0 })
+  await eventually(() => shown.get('$hub/why/bob%2Flamp')?.topic === 'mallory/x', 'why bob was refused')
+  t.equal(shown.get('$hub/why/lamp'), undefined)
+  t.notOk(
+    (await mallory.publishes()).some(({ payload }) => String(payload).includes('bob')),
+    'who has the id reads nothing of the other',
+  )
+
+  // Mallory goes and stays away with a kept session: bob comes back to his own, and gets the plain name.
+  await mallory.cut()
+  await eventually(() => shown.get('$hub/presence/lamp')?.online === false, 'mallory is gone')
+  await bob.cut()
+  const admin = await connectMqtt(t, hub.mqttUrl, { username: 'admin', password: passwordOf('admin') })
+  await admin.publishAsync('bob/x', 'for bob', { qos: 1 })
+  await eventually(() => shown.get('$hub/presence/bob%2Flamp')?.online === false, 'bob is gone')
+  const back = await raw(t, hub, 'bob', 'lamp')
+  t.equal(back.sessionPresent, true)
+  t.match(await back.answer('publish'), { topic: 'bob/x' })
+  await eventually(() => shown.get('$hub/presence/lamp')?.user === 'bob', 'the plain name is his')
+  t.match(shown.get('$hub/presence/mallory%2Flamp'), { user: 'mallory', online: false })
+  t.equal(shown.get('$hub/presence/bob%2Flamp'), undefined)
+  const again = await raw(t, hub, 'mallory', 'lamp')
+  t.equal(again.sessionPresent, true)
+  t.notOk(
+    (await again.publishes()).some(({ payload }) => String(payload).includes('bob')),
+    'kept subscriptions, too',
+  )
+  back.send({ cmd: 'pingreq' })
+  t.match((await back.until('pingresp')).at(-1), { cmd: 'pingresp' }, 'nobody has taken over')
+
+  await hub.kill()
+  const second = await startHub(t, users.settings, hub.dir)
+  const restored = await watch(t, second, '$hub/presence/+')
+  await eventually(() => restored.size >= 2, 'both are shown again')
+  t.match(restored.get('$hub/presence/lamp'), { user: 'bob', online: false })
+  t.match(restored.get('$hub/presence/mallory%2Flamp'), { user: 'mallory', online: false })
+  for (const user of ['bob', 'mallory']) {
+    t.equal((await raw(t, second, user, 'lamp')).sessionPresent, true, `${user} has its session after kill -9`)
+  }
+})
+
+t.test('takeover is within a user', async t => {
+  const { hub } = await start(t)
+  const bob = await raw(t, hub, 'bob', 'lamp', true)
+  const mallory = await raw(t, hub, 'mallory', 'lamp', true)
+  const second = await raw(t, hub, 'bob', 'lamp', true)
+  t.same(await bob.gone(), [], 'the first of the same user is closed')
+  for (const client of [mallory, second]) {
+    client.send({ cmd: 'pingreq' })
+    t.match(await client.next(), { cmd: 'pingresp' })
+  }
+})
+
+t.test('retained messages of a user who lost the right, or was removed, are not delivered', async t => {
+  const { hub, users } = await start(t)
+  const publish = async (user: string) => {
+    const options = { username: user, password: passwordOf(user), clientId: `${user}-1` }
+    const client = await connectMqtt(t, hub.mqttUrl, options)
+    await client.publishAsync(`${user}/state`, `of ${user}`, { qos: 1, retain: true })
+    await client.endAsync()
+  }
+  for (const user of ['bob', 'mallory', 'admin']) await publish(user)
+  const retained = async (at: RunningHub) => {
+    const reader = await openRaw(t, at, {
+      username: 'admin',
+      password: Buffer.from(passwordOf('admin')),
+      clientId: 'r',
+    })
+    await reader.subscribe({ '#': 1 })
+    const got = (await reader.publishes()).map(({ topic }) => topic)
+    await reader.cut()
+    return got.sort()
+  }
+  t.same(await retained(hub), ['admin/state', 'bob/state', 'mallory/state'])
+  await users.edit(file => file.removeUser('mallory'))
+  await eventually(async () => !(await retained(hub)).includes('mallory/state'), 'the user is removed')
+  t.same(await retained(hub), ['admin/state', 'bob/state'])
+  await users.edit(file => file.removeRule('bob', 'allow all bob/#'))
+  await eventually(async () => !(await retained(hub)).includes('bob/state'), 'the right is gone')
+  t.same(await retained(hub), ['admin/state'])
+  await hub.kill()
+  const second = await startHub(t, users.settings, hub.dir)
+  t.same(await retained(second), ['admin/state'], 'also after kill -9')
+  await users.edit(file => file.addRule('bob', 'allow publish bob/#'))
+  await eventually(async () => (await retained(second)).includes('bob/state'), 'it comes back with the right')
+})
