@@ -137,7 +137,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       processor.committed(position)
     },
     refused: () => processor.tell('diskFull', undefined),
+    mayWrite: () => lock.held,
     warn: sentence => log.warn(sentence),
+    incidents,
   })
 
   const ingest = new Ingest({

@@ -154,7 +154,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     opening: () => places().drained,
     accepted: () => committed.sequence,
     now,
-    warn: log.warn,
+    incidents,
   })
   let started: Processing | undefined
   const running = () => {
@@ -183,6 +183,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         },
         freed: bytes => broker().tell('freed', bytes),
         warn: log.warn,
+        incidents,
       })
       started = await startProcessing(
         data,

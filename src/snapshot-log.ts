@@ -1,8 +1,8 @@
-import { closeSync, fstatSync, ftruncateSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Files, nodeFiles, openNew, openToChange, openToRead, syncDirectory } from './disk/files.js'
 import { readFrames } from './disk/frame-file.js'
-import { CommitLog, type CommitLogOptions, keepDamaged, syncDirectory, writeFrames } from './journal.js'
+import { isDiskError } from './disk/retried-write.js'
+import { CommitLog, type CommitLogOptions, keepDamaged, writeFrames } from './journal.js'
 
 export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'rotateBytes'> {
   readonly dir: string
@@ -10,7 +10,9 @@ export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'ro
   readonly snapshot: () => Iterable<Buffer>
   /** After each group that the disk refused. */
   readonly refused?: () => void
-  readonly warn: (sentence: string) => void
+  /** Bytes of the file that cannot be read; what is whole is kept. */
+  readonly damaged: (sentence: string, bytes: number) => void
+  readonly files?: Files
 }
 
 /**
@@ -20,50 +22,67 @@ export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'ro
  */
 export class SnapshotLog {
   readonly #options: SnapshotLogOptions
+  readonly #files: Files
   readonly #log: CommitLog
   #file = 0
+  /** What is written to; negative while the disk refuses. */
+  #opened = -1
 
   constructor(options: SnapshotLogOptions) {
     this.#options = options
+    this.#files = options.files ?? nodeFiles
     this.#log = new CommitLog({
       fsync: options.fsync,
       rotateBytes: options.rotateBytes,
-      rotate: async () => this.#rewrite(),
+      rotate: async () => {
+        const next = this.#rewrite()
+        // The log closes what it wrote to before.
+        this.#opened = next.fd
+        return next
+      },
       settled: (_end, _frames, error) => error && options.refused?.(),
+      files: this.#files,
     })
   }
 
-  /** Hands over every frame there is, and goes on behind them. False when there is no file: then `begin`. */
+  /**
+   * Hands over every frame there is, and goes on behind them. False when there is no file: then `begin`. A disk that is
+   * full or read-only is read all the same; appends fail until it takes writes. Rejects when the disk cannot be read.
+   */
   async load(read: (body: Buffer) => void): Promise<boolean> {
-    const { dir, warn } = this.#options
-    await mkdir(dir, { recursive: true })
-    const all = readdirSync(dir)
+    const { dir } = this.#options
+    this.#attempt(() => this.#files.makeDirectorySync(dir))
+    const all = this.#list()
     // Begun when the hub went down, and never finished.
-    for (const name of all) if (name.endsWith('.new')) rmSync(join(dir, name))
-    const files = all.filter(name => /^\d{10}\.log$/.test(name)).sort()
-    const newest = files.at(-1)
+    for (const name of all) if (name.endsWith('.new')) this.#attempt(() => this.#files.removeSync(join(dir, name)))
+    const names = all.filter(name => /^\d{10}\.log$/.test(name)).sort()
+    const newest = names.at(-1)
     if (newest === undefined) return false
-    const path = join(dir, newest)
     this.#file = Number(newest.slice(0, 10))
-    const fd = openSync(path, 'r+')
-    let damage = 0
-    const end = readFrames(fd, {
-      frame: read,
-      damaged: (at, bytes) => {
-        damage += bytes
-        warn(`stepped over ${bytes} damaged bytes at ${at} of ${path}`)
-      },
+    const path = join(dir, newest)
+    const end = await this.#read(path, read)
+    let fd = -1
+    this.#attempt(() => {
+      fd = this.#files.openSync(path, openToChange)
+      if (end < this.#files.sizeSync(fd)) this.#files.ftruncateSync(fd, end)
     })
-    if (damage > 0) warn(`${path} is damaged; ${await keepDamaged(path)}`)
-    if (end < fstatSync(fd).size) ftruncateSync(fd, end)
-    this.#log.open(fd, end)
-    for (const old of files.slice(0, -1)) rmSync(join(dir, old))
+    this.#open(fd, end)
+    for (const old of names.slice(0, -1)) this.#attempt(() => this.#files.removeSync(join(dir, old)))
     return true
   }
 
-  /** Goes on in a new file that begins with a snapshot. */
+  /** Goes on in a new file that begins with a snapshot. A disk that refuses is asked again with the next group. */
   begin(): void {
-    const { fd, end } = this.#rewrite()
+    let opened = { fd: -1, end: 0 }
+    this.#attempt(() => {
+      opened = this.#rewrite()
+    })
+    this.#open(opened.fd, opened.end)
+  }
+
+  #open(fd: number, end: number): void {
+    if (this.#opened >= 0) this.#files.closeSync(this.#opened)
+    this.#opened = fd
     this.#log.open(fd, end)
   }
 
@@ -87,29 +106,76 @@ export class SnapshotLog {
     await this.#log.close()
   }
 
+  #list(): string[] {
+    try {
+      return this.#files.listSync(this.#options.dir)
+    } catch (error) {
+      // It could not be made either.
+      if (isDiskError(error) || this.#files.sizeOfSync(this.#options.dir) !== undefined) throw error
+      return []
+    }
+  }
+
+  /** Returns where the last whole frame ends. */
+  async #read(path: string, read: (body: Buffer) => void): Promise<number> {
+    const fd = this.#files.openSync(path, openToRead)
+    try {
+      let damage = 0
+      const handlers = {
+        frame: read,
+        damaged: (_at: number, bytes: number) => {
+          damage += bytes
+        },
+      }
+      const end = readFrames(fd, handlers, 0, this.#files)
+      if (damage > 0) {
+        const copy = await keepDamaged(path, this.#files)
+        this.#options.damaged(`${damage} bytes of ${path} are damaged; what is whole is kept, ${copy}`, damage)
+      }
+      return end
+    } finally {
+      this.#files.closeSync(fd)
+    }
+  }
+
+  /** What the disk refuses is done again later, or by the next start. Throws other errors. */
+  #attempt(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+    }
+  }
+
   /** Begins a new file with a snapshot; it is complete and synced before it gets its name. */
   #rewrite(): { fd: number; end: number } {
     const { dir, snapshot } = this.#options
     const path = join(dir, nameOf(this.#file + 1))
-    const fd = openSync(`${path}.new`, 'w+')
+    this.#files.makeDirectorySync(dir)
+    this.#files.removeSync(`${path}.new`)
+    const fd = this.#files.openSync(`${path}.new`, openNew)
     let end: number
     try {
-      end = writeFrames(fd, snapshot())
-      renameSync(`${path}.new`, path)
-      syncDirectory(dir)
+      end = writeFrames(fd, snapshot(), this.#files)
+      this.#files.renameSync(`${path}.new`, path)
+      syncDirectory(dir, this.#files)
     } catch (error) {
-      closeSync(fd)
+      this.#files.closeSync(fd)
       // Also under its name: what is written next goes to the old file.
-      for (const begun of [`${path}.new`, path]) rmSync(begun, { force: true })
+      for (const begun of [`${path}.new`, path]) this.#remove(begun)
       throw error
     }
-    const old = join(dir, nameOf(this.#file++))
-    try {
-      rmSync(old, { force: true })
-    } catch {
-      // The next start takes the newest, and tries again.
-    }
+    this.#remove(join(dir, nameOf(this.#file++)))
     return { fd, end }
+  }
+
+  /** The next start takes the newest, and tries again. */
+  #remove(path: string): void {
+    try {
+      this.#files.removeSync(path)
+    } catch {
+      // See above.
+    }
   }
 }
 

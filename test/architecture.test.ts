@@ -63,6 +63,7 @@ const ground = [
   'disk/damaged.ts',
   'disk/files.ts',
   'disk/frame-file.ts',
+  'disk/probe.ts',
   'disk/replace-file.ts',
   'disk/retried-write.ts',
   'explain.ts',

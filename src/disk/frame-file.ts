@@ -2,7 +2,7 @@ import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from '../journal.js
 import { type Files, nodeFiles, readPiece, readPieceSync } from './files.js'
 
 /** Read at a time. A longer frame is read alone. */
-const pieceBytes = 4 << 20
+const pieceBytes = 1 << 20
 
 /**
  * Finds the frames of a file of any size, reading it a piece at a time. Positions are those in the file. Bodies are views
@@ -67,7 +67,7 @@ export class FrameReader {
       }
       // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
       if (claimed !== undefined && at === boundary) at = boundary = claimed
-      else at++
+      else at = this.#pieceAt + nextHeader(this.#piece, at + 1 - this.#pieceAt)
     }
     return undefined
   }
@@ -81,6 +81,14 @@ export class FrameReader {
     this.#pieceAt = at
     this.#piece = piece
   }
+}
+
+/** Where the next header may begin; where to go on with the next piece when there is none in this one. */
+function nextHeader(piece: Buffer, from: number): number {
+  const last = Math.max(from, piece.length - frameHeaderBytes)
+  if (piece.subarray(from).equals(zeros.subarray(0, piece.length - from))) return last
+  for (let at = from; at < last; at++) if (claimedEnd(piece, at) !== undefined) return at
+  return last
 }
 
 export interface FrameHandlers {
@@ -110,12 +118,14 @@ export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from =
   return end
 }
 
+const zeros = Buffer.alloc(pieceBytes)
+
 /** Whether a part of a file is nothing but zeros: room that was made and never filled. */
 export function isZero(files: Files, fd: number, from: number, to: number): boolean {
   for (let at = from; at < to; ) {
     const piece = readPieceSync(files, fd, at, Math.min(pieceBytes, to - at))
     if (piece.length === 0) return true
-    if (piece.some(byte => byte !== 0)) return false
+    if (!piece.equals(zeros.subarray(0, piece.length))) return false
     at += piece.length
   }
   return true

@@ -2,7 +2,7 @@ import { closeSync, fdatasyncSync, readFileSync, rmSync, statfsSync, writeSync }
 import { dirname, join } from 'node:path'
 import { nodeFiles, openNew } from '../disk/files.js'
 import { describe } from '../errors.js'
-import { listSegments, segmentPath } from '../queue/spool.js'
+import { listSegments, segmentPath } from '../queue/segment-file.js'
 import { bytes } from '../terminal.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 

@@ -8,7 +8,7 @@ import { plain } from '../log.js'
 import { auditDir, verifyAudit } from '../observe/audit-chain.js'
 import { decodeMessage } from '../queue/codec.js'
 import { CursorFile, listCursors, type Place } from '../queue/cursor-file.js'
-import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from '../queue/spool.js'
+import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from '../queue/segment-file.js'
 import { bytes, many } from '../terminal.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
@@ -147,7 +147,7 @@ function cursors(dir: string, { segments, last }: Spool): Finding[] {
   for (const name of listCursors(folder)) {
     let place: Place | undefined
     try {
-      place = new CursorFile(folder, name).read()
+      place = new CursorFile(folder, name, nodeFiles).read().place
     } catch (error) {
       found.push(unreadable(check, join(folder, `${name}.cursor`), error))
       continue

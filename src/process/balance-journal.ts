@@ -1,5 +1,5 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
+import { type Files, nodeFiles, openNew, writeWholeSync } from '../disk/files.js'
 import { SnapshotLog } from '../snapshot-log.js'
 
 export interface BalanceJournalOptions {
@@ -8,7 +8,9 @@ export interface BalanceJournalOptions {
   readonly rotateBytes: number
   /** The state as records that rebuild it, in their order. */
   readonly snapshot: () => Iterable<object>
-  readonly warn: (sentence: string) => void
+  /** Bytes of the file that cannot be read; what is whole is kept. */
+  readonly damaged: (sentence: string, bytes: number) => void
+  readonly files?: Files
 }
 
 /** Room on the disk that is given back when it is full, so that what is in the spool can be settled all the same. */
@@ -17,25 +19,31 @@ const reserveBytes = 1 << 20
 /** Where the balance sheet is kept: bodies of JSON, and beside them a file `reserve`, which only takes room. */
 export class BalanceJournal {
   readonly #log: SnapshotLog
-  readonly #reservePath: string
+  readonly #files: Files
+  readonly #dir: string
   #isReserved = false
 
   constructor(options: BalanceJournalOptions) {
-    const { dir, snapshot } = options
-    this.#reservePath = join(dir, 'reserve')
+    const { dir, snapshot, files = nodeFiles } = options
+    this.#dir = dir
+    this.#files = files
     this.#log = new SnapshotLog({ ...options, fsync: 'group', snapshot: () => bodies(snapshot()) })
   }
 
-  /** Hands over every record there is, and goes on behind them. False when there is none: then `begin`. */
-  load(read: (record: unknown) => void): Promise<boolean> {
-    mkdirSync(dirname(this.#reservePath), { recursive: true })
-    this.#reserve()
-    return this.#log.load(body => read(JSON.parse(body.toString('utf8'))))
+  /**
+   * Hands over every record there is, and goes on behind them. False when there is none: then `begin`. A disk that
+   * refuses writes is read all the same, and every append rejects until it takes them.
+   */
+  async load(read: (record: unknown) => void): Promise<boolean> {
+    const isThere = await this.#log.load(body => read(JSON.parse(body.toString('utf8'))))
+    if (isThere) this.#reserve()
+    return isThere
   }
 
   /** Goes on in a new file that begins with a snapshot. */
   begin(): void {
     this.#log.begin()
+    this.#reserve()
   }
 
   /** Resolves when it is on disk, right after `committed`; rejects when it is not. */
@@ -62,19 +70,35 @@ export class BalanceJournal {
     await this.#log.close()
   }
 
+  get #reservePath(): string {
+    return join(this.#dir, 'reserve')
+  }
+
   #reserve(): void {
     try {
-      writeFileSync(this.#reservePath, Buffer.alloc(reserveBytes), { flush: true })
+      this.#files.removeSync(this.#reservePath)
+      const fd = this.#files.openSync(this.#reservePath, openNew)
+      try {
+        writeWholeSync(this.#files, fd, Buffer.alloc(reserveBytes), 0)
+        this.#files.fsyncSync(fd)
+      } finally {
+        this.#files.closeSync(fd)
+      }
       this.#isReserved = true
     } catch {
       // There is no room for it yet: the next change tries again.
-      rmSync(this.#reservePath, { force: true })
+      this.#giveReserve()
     }
   }
 
+  /** Called from the callback of a write: a disk that refuses this, too, must not end the hub. */
   #giveReserve(): void {
-    rmSync(this.#reservePath, { force: true })
     this.#isReserved = false
+    try {
+      this.#files.removeSync(this.#reservePath)
+    } catch {
+      // Broken or read-only: there is no room to be given back.
+    }
   }
 }
 

@@ -1,4 +1,6 @@
+import type { Files } from '../disk/files.js'
 import type { Message } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import { Accounts, type Counts, type Entry, type PackedEntry, pack, sum, unpack } from './accounts.js'
 import { BalanceJournal } from './balance-journal.js'
@@ -70,9 +72,10 @@ export interface BalanceOptions {
   readonly accepted: () => number
   /** Microseconds since the epoch. */
   readonly now: () => number
-  readonly warn: (sentence: string) => void
+  readonly incidents: IncidentReporter
   /** The journal is written anew, from what is in memory, when it has grown past this. */
   readonly journalBytes?: number
+  readonly files?: Files
 }
 
 /** One record of the journal. All that it changes, it changes at once. */
@@ -130,14 +133,16 @@ export class Balance implements Ledger {
   readonly name = 'balance'
   readonly #options: BalanceOptions
   readonly #journal: BalanceJournal
-  readonly #accounts = new Accounts()
-  readonly #settled = new Ranges()
+  #accounts = new Accounts()
+  #settled = new Ranges()
   /** The highest number that is settled. Queues give messages back in order: none before it is in the queue any more. */
   #highest = 0
   /** Settled, and on their way to the disk. */
   readonly #settling = new Set<Ranges>()
   /** Taken out of the dead letters; a crash may have left them there. */
-  readonly #moved = new Ranges()
+  #moved = new Ranges()
+  /** The first record of the journal was read. */
+  #hasOpening = false
   #since = 0
   /** Up to this number messages were there before the account was. */
   #base = 0
@@ -163,14 +168,19 @@ export class Balance implements Ledger {
       dir: options.dir,
       rotateBytes: options.journalBytes ?? 16e6,
       snapshot: () => this.#snapshot(),
-      warn: options.warn,
+      damaged: (sentence, bytes) =>
+        options.incidents.report('balance_damaged', `the balance sheet: ${sentence}`, { bytes }),
+      ...(options.files && { files: options.files }),
     })
   }
 
   async start(): Promise<void> {
     const { opening, accepted, now } = this.#options
-    const isNew = !(await this.#journal.load(record => this.#read(record as Opening | SnapshotRows | Change)))
+    const isThere = await this.#journal.load(record => this.#read(record as Opening | SnapshotRows | Change))
+    const isNew = !this.#hasOpening
     if (isNew) {
+      if (isThere || opening() > 0) this.#reportNew(isThere)
+      this.#forgetAll()
       this.#since = now()
       this.#base = opening()
       this.#next = this.#base + 1
@@ -353,6 +363,25 @@ export class Balance implements Ledger {
     return false
   }
 
+  #reportNew(isThere: boolean): void {
+    const { dir, incidents } = this.#options
+    incidents.report(
+      'balance_lost',
+      `the balance sheet in ${dir} ${isThere ? 'has lost its beginning' : 'is gone'} and begins anew: what was received before is not in its sums`,
+    )
+  }
+
+  /** Changes without what they change are no account. */
+  #forgetAll(): void {
+    this.#accounts = new Accounts()
+    this.#settled = new Ranges()
+    this.#moved = new Ranges()
+    this.#highest = 0
+    this.#never = 0
+    this.#lost = 0
+    this.#again = 0
+  }
+
   /**
    * With `spool.fsync: interval` a loss of power may take messages out of the spool that were settled. They stay stored
    * and counted, but their numbers come again, and must not be known then.
@@ -362,7 +391,8 @@ export class Balance implements Ledger {
     this.#highest = Math.min(this.#highest, accepted)
     this.#next = Math.min(this.#next, accepted + 1)
     this.#saved = this.#next
-    this.#options.warn(`the spool ends at ${accepted}, before what was settled: its last messages were lost`)
+    const sentence = `the spool ends at ${accepted}, before what was settled: its last messages were lost`
+    this.#options.incidents.report('spool_cut', sentence)
   }
 
   /** What was received and refused since the last time. */
@@ -436,6 +466,7 @@ export class Balance implements Ledger {
 
   #read(record: Opening | SnapshotRows | Change): void {
     if ('base' in record) {
+      this.#hasOpening = true
       const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0 } = record
       this.#since = since
       this.#base = base

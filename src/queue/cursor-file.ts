@@ -1,8 +1,8 @@
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { constants } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { type Files, nodeFiles, openToChange, readWholeSync, syncDirectory } from '../disk/files.js'
 import { systemCode } from '../errors.js'
-import { syncDirectory } from '../journal.js'
 import { readUInt64, writeUInt64 } from './codec.js'
 
 /**
@@ -24,25 +24,22 @@ export interface Place {
 export class CursorFile {
   readonly #dir: string
   readonly #path: string
+  readonly #files: Files
   readonly #slot = Buffer.alloc(slotBytes)
   /** How often it was saved. */
   #number = 0
   #fd: number | undefined
 
-  constructor(dir: string, name: string) {
+  constructor(dir: string, name: string, files: Files) {
     this.#dir = dir
+    this.#files = files
     this.#path = join(dir, `${name}.cursor`)
   }
 
-  /** Undefined when there is none, or none that is whole. */
-  read(): Place | undefined {
-    let file: Buffer
-    try {
-      file = readFileSync(this.#path)
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined
-      throw error
-    }
+  /** `damaged`: there is a file, and no place in it is whole. Throws when the disk cannot read it. */
+  read(): { readonly place: Place | undefined; readonly damaged: boolean } {
+    const file = readWholeSync(this.#path, this.#files)
+    if (file === undefined) return { place: undefined, damaged: false }
     let best: Place | undefined
     for (const at of [0, slotBytes]) {
       const slot = file.subarray(at, at + slotBytes)
@@ -52,21 +49,21 @@ export class CursorFile {
       this.#number = number
       best = { sequence: readUInt64(slot, 0), segment: readUInt64(slot, 8), offset: readUInt64(slot, 16) }
     }
-    return best
+    return { place: best, damaged: best === undefined }
   }
 
   /** Makes the file, in its full size: what is saved later needs no more room on the disk. */
   create(place: Place): void {
-    this.#open('a')
     this.close()
+    this.#fd = this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
     this.write(place)
     this.write(place)
-    fsyncSync(this.#fd as number)
-    syncDirectory(this.#dir)
+    this.#files.fsyncSync(this.#fd)
+    syncDirectory(this.#dir, this.#files)
   }
 
   write({ sequence, segment, offset }: Place): void {
-    const fd = this.#fd ?? this.#open('r+')
+    this.#fd ??= this.#files.openSync(this.#path, openToChange)
     const number = this.#number + 1
     writeUInt64(this.#slot, sequence, 0)
     writeUInt64(this.#slot, segment, 8)
@@ -74,31 +71,31 @@ export class CursorFile {
     this.#slot.writeUInt32LE(number, 24)
     this.#slot.writeUInt32LE(crc32(this.#slot.subarray(0, 28)), 28)
     // A slot half written does not count, and the next try writes the same one.
-    const written = writeSync(fd, this.#slot, 0, slotBytes, (number % 2) * slotBytes)
+    const written = this.#files.writeSync(this.#fd, this.#slot, 0, slotBytes, (number % 2) * slotBytes)
     if (written < slotBytes) throw new Error(`${written} of ${slotBytes} bytes were written`)
     this.#number = number
   }
 
   remove(): void {
-    rmSync(this.#path, { force: true })
-  }
-
-  #open(flags: string): number {
-    this.#fd = openSync(this.#path, flags)
-    return this.#fd
+    this.#files.removeSync(this.#path)
   }
 
   close(): void {
     if (this.#fd === undefined) return
     const fd = this.#fd
     this.#fd = undefined
-    closeSync(fd)
+    this.#files.closeSync(fd)
   }
 }
 
 /** Names of the cursors there are. */
-export function listCursors(dir: string): string[] {
-  return readdirSync(dir)
-    .filter(name => name.endsWith('.cursor'))
-    .map(name => name.slice(0, -'.cursor'.length))
+export function listCursors(dir: string, files: Files = nodeFiles): string[] {
+  let names: string[]
+  try {
+    names = files.listSync(dir)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return []
+    throw error
+  }
+  return names.filter(name => name.endsWith('.cursor')).map(name => name.slice(0, -'.cursor'.length))
 }

@@ -1,15 +1,18 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import type { Files } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
 import { keepDamaged } from '../journal.js'
 import type { Message } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import { pause } from '../retry.js'
 import { decodeMessage } from './codec.js'
 import type { CursorFile, Place } from './cursor-file.js'
 import type { Meter } from './meter.js'
 import { type Delivery, type QueueReader, Wakeup } from './queue.js'
+import { segmentHeaderBytes, segmentPath } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
 import type { Segments } from './segments.js'
-import { type SpoolPosition, segmentHeaderBytes, segmentPath } from './spool.js'
+import type { SpoolPosition } from './spool.js'
 
 /** A cursor is saved at most this often; what it passed since then comes again after a crash. */
 const saveEveryMs = 100
@@ -37,6 +40,8 @@ export interface CursorOptions {
   /** After it was saved, or was to be. */
   readonly moved: () => void
   readonly warn: (sentence: string) => void
+  readonly incidents: IncidentReporter
+  readonly files: Files
 }
 
 /** One group's place in the spool. */
@@ -60,7 +65,7 @@ export class Cursor implements QueueReader {
 
   constructor(options: CursorOptions) {
     this.#options = options
-    this.#reader = new SegmentReader(options.dir)
+    this.#reader = new SegmentReader(options.dir, options.files)
     this.#place = { ...options.place }
     this.#settled = { ...options.place }
     this.#damaged = options.displaced
@@ -119,7 +124,7 @@ export class Cursor implements QueueReader {
     this.#save()
     try {
       this.#options.file.close()
-      await this.#reader.close()
+      this.#reader.close()
     } catch (error) {
       this.#options.warn(`${this.#options.name}: ${describe(error)}`)
     }
@@ -194,7 +199,7 @@ export class Cursor implements QueueReader {
     const next = this.#options.segments.after(segment)
     try {
       const newestEnd = position.segment === segment ? position.end : 0
-      const end = next ? await this.#reader.size(segment) : newestEnd
+      const end = next ? this.#reader.size(segment) : newestEnd
       if (offset < end) {
         const damaged = await this.#reader.load(segment, offset, end)
         if (damaged > 0) await this.#stepOver(damaged)
@@ -231,31 +236,32 @@ export class Cursor implements QueueReader {
   }
 
   async #readLastStamp(): Promise<number> {
-    const { dir, segments } = this.#options
+    const { dir, segments, files } = this.#options
     const { segment } = this.#place
-    const reader = new SegmentReader(dir)
+    const reader = new SegmentReader(dir, files)
     let stamp = segments.find(segment)?.before ?? 0
     try {
-      const end = await reader.size(segment)
+      const end = reader.size(segment)
       for (let offset = segmentHeaderBytes; offset < end; ) {
         const frame = reader.at(segment, offset)
         if (frame) stamp = decodeMessage(frame.body)?.receivedAt ?? stamp
         offset = frame?.end ?? offset + (await reader.load(segment, offset, end))
       }
     } finally {
-      await reader.close()
+      reader.close()
     }
     return stamp
   }
 
   async #stepOver(bytes: number): Promise<void> {
-    const { name, dir, warn } = this.#options
+    const { name, dir, files, incidents } = this.#options
     const { segment, offset } = this.#place
     const path = segmentPath(dir, segment)
     this.#damaged = true
-    const copy = await keepDamaged(path)
+    const copy = await keepDamaged(path, files)
     this.#place.offset = offset + bytes
-    warn(`${name}: stepped over ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`)
+    const sentence = `${name}: stepped over ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
+    incidents.report('spool_damaged', sentence, { bytes })
   }
 
   /** The file was deleted by hand: there is nothing to wait for in it. */
@@ -263,8 +269,8 @@ export class Cursor implements QueueReader {
     this.#damaged = true
     if (this.#missing === segment) return
     this.#missing = segment
-    const { name, dir, warn } = this.#options
-    warn(`${name}: ${segmentPath(dir, segment)} is gone, and what was not read of it`)
+    const { name, dir, incidents } = this.#options
+    incidents.report('spool_cut', `${name}: ${segmentPath(dir, segment)} is gone, and what was not read of it`)
   }
 
   async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {

@@ -1,13 +1,15 @@
-import { unlinkSync } from 'node:fs'
-import { describe, systemCode } from '../errors.js'
+import { type Files, nodeFiles } from '../disk/files.js'
+import { describe } from '../errors.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import { decodeMessage } from './codec.js'
 import { Cursor } from './cursor.js'
 import { CursorFile, listCursors, type Place } from './cursor-file.js'
 import { Meter } from './meter.js'
 import { type Past, type PastRange, readPast } from './past.js'
+import { segmentHeaderBytes, segmentPath } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
 import { passedOf, Segments, surplus } from './segments.js'
-import { type SpoolPosition, segmentHeaderBytes, segmentPath } from './spool.js'
+import type { SpoolPosition } from './spool.js'
 
 export interface CursorsOptions {
   readonly dir: string
@@ -39,6 +41,8 @@ export interface CursorsOptions {
   /** Segments were deleted. */
   readonly freed: (bytes: number) => void
   readonly warn: (sentence: string) => void
+  readonly incidents: IncidentReporter
+  readonly files?: Files
 }
 
 /** What people are told of the spool. Times in microseconds since the epoch. */
@@ -76,6 +80,7 @@ export interface SpoolStatus {
  */
 export class Cursors {
   readonly #options: CursorsOptions
+  readonly #files: Files
   readonly #segments: Segments
   readonly #cursors = new Map<string, Cursor>()
   readonly #meters: Meter[] = []
@@ -88,42 +93,60 @@ export class Cursors {
     this.#options = options
     this.#position = options.position
     this.#now = options.now ?? (() => Date.now() * 1_000)
-    this.#segments = new Segments(options.dir, this.#now)
+    this.#files = options.files ?? nodeFiles
+    this.#segments = new Segments(options.dir, this.#now, this.#files)
   }
 
   start(): void {
     const { dir, groups, inherit } = this.#options
     this.#segments.start()
     this.#segments.grow(this.#position)
-    const names = listCursors(dir)
-    const files = new Map([...names, ...groups].map(name => [name, new CursorFile(dir, name)] as const))
+    const names = listCursors(dir, this.#files)
+    const files = new Map([...names, ...groups].map(name => [name, new CursorFile(dir, name, this.#files)] as const))
     const places = new Map([...files].map(([name, file]) => [name, this.#read(name, file)] as const))
     for (const group of groups) {
       const file = files.get(group) as CursorFile
       const place = places.get(group) ?? places.get(inherit[group] ?? '')
       this.#add(group, file, place)
     }
-    for (const [name, file] of files) if (!groups.includes(name)) file.remove()
+    for (const [name, file] of files) if (!groups.includes(name)) this.#forget(name, file)
     // What is kept expires, and what is pinned is released, without anybody reading.
     this.#timer = setInterval(() => this.deletePassed(), checkEveryMs).unref()
   }
 
   #read(name: string, file: CursorFile): Place | undefined {
+    let why = 'no place in it is whole'
     try {
-      return file.read()
+      const { place, damaged } = file.read()
+      // A file that a crash left empty, before there was any message, is none that was damaged.
+      if (!damaged || this.#position.sequence === 0) return place
     } catch (error) {
-      this.#options.warn(`cursor ${name} cannot be read: ${describe(error)}`)
-      return undefined
+      why = describe(error)
+    }
+    this.#options.incidents.report(
+      'cursor_damaged',
+      `cursor ${name} cannot be read (${why}); it begins at the oldest message that the spool has, and those come again`,
+    )
+    return undefined
+  }
+
+  #forget(name: string, file: CursorFile): void {
+    try {
+      file.remove()
+    } catch (error) {
+      this.#options.warn(`cursor ${name} could not be removed: ${describe(error)}; the next start tries again`)
     }
   }
 
   #add(name: string, file: CursorFile, saved: Place | undefined): void {
-    const { dir, rate = 0, monotonic, skipped, warn } = this.#options
+    const { dir, rate = 0, monotonic, skipped, warn, incidents } = this.#options
     const { place, displaced } = this.#locate(name, saved)
-    try {
-      if (!file.read()) file.create(place)
-    } catch (error) {
-      warn(`cursor ${name} could not be made: ${describe(error)}`)
+    if (!saved) {
+      try {
+        file.create(place)
+      } catch (error) {
+        warn(`cursor ${name} could not be made: ${describe(error)}`)
+      }
     }
     const isFirst = name === firstLane
     const meter = rate > 0 && !isFirst ? new Meter({ rate, now: monotonic ?? (() => performance.now()) }) : undefined
@@ -141,6 +164,8 @@ export class Cursors {
       skipped: (from, to, damaged) => skipped?.(name, from, to, damaged),
       moved: () => this.deletePassed(),
       warn,
+      incidents,
+      files: this.#files,
     })
     this.#cursors.set(name, cursor)
   }
@@ -168,7 +193,8 @@ export class Cursors {
       (place.segment < segment || (place.segment === segment && place.offset <= end))
     )
       return place
-    this.#options.warn(`the spool ends before the place of cursor ${group}; it goes on at the end`)
+    const sentence = `the spool ends before the place of cursor ${group}; it goes on at the end`
+    this.#options.incidents.report('spool_cut', sentence)
     return { sequence: Math.min(place.sequence, sequence + 1), segment, offset: end }
   }
 
@@ -204,7 +230,7 @@ export class Cursors {
 
   /** What is still here of a part of the past. */
   past(range: PastRange, signal: AbortSignal): Past {
-    return readPast(this.#options.dir, this.#segments, this.#position, range, signal)
+    return readPast(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
   }
 
   /** Deletes what nobody needs any more and is not to be kept. */
@@ -229,14 +255,11 @@ export class Cursors {
       if (!oldest) return
       const path = segmentPath(dir, oldest.segment)
       try {
-        unlinkSync(path)
+        this.#files.removeSync(path)
       } catch (error) {
-        // Somebody else has deleted it: it takes no room any more.
-        if (systemCode(error) !== 'ENOENT') {
-          if (!this.#deletingFails) warn(`could not delete ${path}: ${describe(error)}; tried again`)
-          this.#deletingFails = true
-          return
-        }
+        if (!this.#deletingFails) warn(`could not delete ${path}: ${describe(error)}; tried again`)
+        this.#deletingFails = true
+        return
       }
       this.#deletingFails = false
       this.#segments.shift()
@@ -285,10 +308,10 @@ export class Cursors {
 
   /** When the next message from a place on was received, or, when it cannot be read, about when. */
   async #stampAt({ segment, offset }: Place): Promise<number | undefined> {
-    const reader = new SegmentReader(this.#options.dir)
+    const reader = new SegmentReader(this.#options.dir, this.#files)
     try {
       for (let at: number | undefined = segment; at !== undefined; at = this.#segments.after(at)?.segment) {
-        const end = at === this.#position.segment ? this.#position.end : await reader.size(at)
+        const end = at === this.#position.segment ? this.#position.end : reader.size(at)
         const begin = at === segment ? offset : segmentHeaderBytes
         if (begin >= end) continue
         const damaged = await reader.load(at, begin, end)
@@ -300,7 +323,7 @@ export class Cursors {
     } catch {
       return this.#segments.after(segment)?.before
     } finally {
-      await reader.close()
+      reader.close()
     }
   }
 }

@@ -1,9 +1,11 @@
+import type { Files } from '../disk/files.js'
 import { HubError, systemCode } from '../errors.js'
 import type { Message } from '../model.js'
 import { decodeMessage } from './codec.js'
+import { segmentHeaderBytes } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
 import type { Segment, Segments } from './segments.js'
-import { type SpoolPosition, segmentHeaderBytes } from './spool.js'
+import type { SpoolPosition } from './spool.js'
 
 /** Most messages in a batch. */
 const batchMessages = 2_000
@@ -29,6 +31,7 @@ export interface Past {
 /** What the spool still has of a part of the past, whether consumers have passed it or not. */
 export function readPast(
   dir: string,
+  files: Files,
   segments: Segments,
   position: SpoolPosition,
   range: PastRange,
@@ -50,7 +53,7 @@ export function readPast(
   return {
     total: Math.round(total),
     bytes: Math.round(bytes),
-    batches: first ? batches(dir, segments, first, position, range, signal) : none(),
+    batches: first ? batches(dir, files, segments, first, position, range, signal) : none(),
   }
 }
 
@@ -65,18 +68,19 @@ async function* none(): AsyncGenerator<readonly Message[]> {}
 
 async function* batches(
   dir: string,
+  files: Files,
   segments: Segments,
   first: Segment,
   position: SpoolPosition,
   range: PastRange,
   signal: AbortSignal,
 ): AsyncGenerator<readonly Message[]> {
-  const reader = new SegmentReader(dir)
+  const reader = new SegmentReader(dir, files)
   try {
     for (let segment: number | undefined = first.segment; segment !== undefined; ) {
       // Looked up before it is read: if it is deleted meanwhile, this goes on with nothing less.
       const next: number | undefined = segments.after(segment)?.segment
-      const end: number = segment === position.segment ? position.end : await reader.size(segment)
+      const end: number = segment === position.segment ? position.end : reader.size(segment)
       for (let offset = segmentHeaderBytes; offset < end; ) {
         const { messages, reached } = take(reader, segment, offset, range)
         offset = reached
@@ -89,7 +93,7 @@ async function* batches(
   } catch (error) {
     throw systemCode(error) === 'ENOENT' ? gone(segments) : error
   } finally {
-    await reader.close()
+    reader.close()
   }
 }
 

@@ -1,31 +1,27 @@
-import { type FileHandle, open } from 'node:fs/promises'
-import { type Frame, frameAt, frameHeaderBytes, nextFrame } from '../journal.js'
-import { segmentPath } from './spool.js'
+import { type Files, openToRead } from '../disk/files.js'
+import { FrameReader } from '../disk/frame-file.js'
+import type { Frame } from '../journal.js'
+import { segmentPath } from './segment-file.js'
 
-/** A chunk read at a time. A message larger than this is read alone. */
-const chunkBytes = 1 << 20
-
-/** Reads the frames of segments a chunk at a time. Offsets are those in the segment. */
+/** Reads the frames of segments a piece at a time. Offsets are those in the segment. */
 export class SegmentReader {
   readonly #dir: string
-  #file: { readonly segment: number; readonly handle: FileHandle } | undefined
-  #chunk: Buffer = Buffer.alloc(0)
-  #chunkSegment = -1
-  #chunkAt = 0
+  readonly #files: Files
+  #open: { readonly segment: number; readonly fd: number; readonly frames: FrameReader } | undefined
 
-  constructor(dir: string) {
+  constructor(dir: string, files: Files) {
     this.#dir = dir
+    this.#files = files
   }
 
-  /** The whole frame at `offset`, if it is at hand; its `end` is an offset, too. */
-  at(segment: number, offset: number): Pick<Frame, 'body' | 'end'> | undefined {
-    if (segment !== this.#chunkSegment || offset < this.#chunkAt) return undefined
-    const frame = frameAt(this.#chunk, offset - this.#chunkAt)
-    return frame && { body: frame.body, end: this.#chunkAt + frame.end }
+  /** The whole frame at `offset`, if it is at hand. */
+  at(segment: number, offset: number): Frame | undefined {
+    return segment === this.#open?.segment ? this.#open.frames.at(offset) : undefined
   }
 
-  async size(segment: number): Promise<number> {
-    return (await (await this.#open(segment)).stat()).size
+  /** Bytes of a segment. Throws `ENOENT` when it is gone. */
+  size(segment: number): number {
+    return this.#files.sizeSync(this.#opened(segment).fd)
   }
 
   /**
@@ -33,46 +29,21 @@ export class SegmentReader {
    * frame that is at hand, or the end.
    */
   async load(segment: number, offset: number, end: number): Promise<number> {
-    const handle = await this.#open(segment)
-    this.#keep(segment, offset, await readAt(handle, offset, Math.min(end - offset, chunkBytes)))
-    if (frameAt(this.#chunk, 0)) return 0
-    const length = this.#chunk.length >= frameHeaderBytes ? this.#chunk.readUInt32LE(0) + frameHeaderBytes : 0
-    if (length > this.#chunk.length && length <= end - offset) {
-      this.#keep(segment, offset, await readAt(handle, offset, length))
-      if (frameAt(this.#chunk, 0)) return 0
-    }
-    this.#keep(segment, offset, await readAt(handle, offset, end - offset))
-    return nextFrame(this.#chunk, 0)?.start ?? end - offset
+    const frame = await this.#opened(segment).frames.next(offset, end)
+    return (frame?.start ?? end) - offset
   }
 
-  async close(): Promise<void> {
-    const handle = this.#file?.handle
-    this.#file = undefined
-    await handle?.close()
+  close(): void {
+    const open = this.#open
+    this.#open = undefined
+    if (open) this.#files.closeSync(open.fd)
   }
 
-  #keep(segment: number, offset: number, chunk: Buffer): void {
-    this.#chunkSegment = segment
-    this.#chunkAt = offset
-    this.#chunk = chunk
+  #opened(segment: number): { readonly fd: number; readonly frames: FrameReader } {
+    if (this.#open?.segment === segment) return this.#open
+    this.close()
+    const fd = this.#files.openSync(segmentPath(this.#dir, segment), openToRead)
+    this.#open = { segment, fd, frames: new FrameReader(this.#files, fd) }
+    return this.#open
   }
-
-  async #open(segment: number): Promise<FileHandle> {
-    if (this.#file?.segment !== segment) {
-      await this.close()
-      this.#file = { segment, handle: await open(segmentPath(this.#dir, segment), 'r') }
-    }
-    return this.#file.handle
-  }
-}
-
-async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(length)
-  let held = 0
-  while (held < length) {
-    const { bytesRead } = await handle.read(buffer, held, length - held, offset + held)
-    if (bytesRead === 0) break
-    held += bytesRead
-  }
-  return buffer.subarray(0, held)
 }

@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { type Files, openToRead, readPieceSync } from '../disk/files.js'
 import { systemCode } from '../errors.js'
 import { claimedEnd, frameHeaderBytes } from '../journal.js'
 import { readUInt64 } from './codec.js'
-import { listSegments, readStamp, type SpoolPosition, segmentHeaderBytes, segmentPath } from './spool.js'
+import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from './segment-file.js'
+import type { SpoolPosition } from './spool.js'
 
 /** What the reading side knows of a segment without reading it through. */
 export interface Segment {
@@ -22,23 +23,25 @@ const stampAt = frameHeaderBytes + 12
 export class Segments {
   readonly #dir: string
   readonly #now: () => number
+  readonly #files: Files
   #list: Segment[] = []
 
-  constructor(dir: string, now: () => number) {
+  constructor(dir: string, now: () => number, files: Files) {
     this.#dir = dir
     this.#now = now
+    this.#files = files
   }
 
   start(): void {
     this.#list = []
-    for (const segment of listSegments(this.#dir)) this.#add(segment)
+    for (const segment of listSegments(this.#dir, this.#files)) this.#add(segment)
   }
 
   /** The spool has committed more. It is told of now and then only: there may be more than one new segment. */
   grow(position: SpoolPosition): void {
     const newest = this.#list.at(-1)
     if (newest && position.segment > newest.segment) {
-      newest.bytes = sizeOf(segmentPath(this.#dir, newest.segment)) ?? newest.bytes
+      newest.bytes = this.#sizeOf(newest.segment) ?? newest.bytes
       for (const segment of this.#listed(position)) if (segment > newest.segment) this.#add(segment)
     }
     const last = this.#list.at(-1)
@@ -47,7 +50,7 @@ export class Segments {
 
   #listed(position: SpoolPosition): number[] {
     try {
-      const found = listSegments(this.#dir).filter(segment => segment <= position.segment)
+      const found = listSegments(this.#dir, this.#files).filter(segment => segment <= position.segment)
       return found.includes(position.segment) ? found : [...found, position.segment]
     } catch {
       return [position.segment]
@@ -78,44 +81,44 @@ export class Segments {
   }
 
   #add(segment: number): void {
-    const path = segmentPath(this.#dir, segment)
     const previous = this.#list.at(-1)
-    const stamps = readStamps(path)
+    const stamps = this.#readStamps(segment)
     // A header has no checksum: what cannot be is not believed.
     const likely = stamps.before >= (previous?.before ?? 0) && stamps.before <= this.#now() + microsecondsPerDay
     const before = likely ? stamps.before : (previous?.before ?? 0)
     const from = Math.max(stamps.from, before)
-    this.#list.push({ segment, bytes: sizeOf(path) ?? 0, before, from })
+    this.#list.push({ segment, bytes: this.#sizeOf(segment) ?? 0, before, from })
+  }
+
+  /** Undefined when there is no such file any more. */
+  #sizeOf(segment: number): number | undefined {
+    try {
+      return this.#files.sizeOfSync(segmentPath(this.#dir, segment))
+    } catch {
+      return undefined
+    }
+  }
+
+  /** From the header and the first message; 0 when they cannot be read. */
+  #readStamps(segment: number): { before: number; from: number } {
+    let head: Buffer = Buffer.alloc(0)
+    try {
+      const fd = this.#files.openSync(segmentPath(this.#dir, segment), openToRead)
+      try {
+        head = readPieceSync(this.#files, fd, 0, segmentHeaderBytes + stampAt + 8)
+      } finally {
+        this.#files.closeSync(fd)
+      }
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error
+    }
+    const isWhole = head.length === segmentHeaderBytes + stampAt + 8
+    const hasMessage = isWhole && claimedEnd(head, segmentHeaderBytes) !== undefined
+    return { before: readStamp(head) ?? 0, from: hasMessage ? readUInt64(head, segmentHeaderBytes + stampAt) : 0 }
   }
 }
 
 const microsecondsPerDay = 86_400e6
-
-/** Undefined when there is no such file any more. */
-function sizeOf(path: string): number | undefined {
-  try {
-    return statSync(path).size
-  } catch {
-    return undefined
-  }
-}
-
-/** From the header and the first message; 0 when they cannot be read. */
-function readStamps(path: string): { before: number; from: number } {
-  const head = Buffer.alloc(segmentHeaderBytes + stampAt + 8)
-  try {
-    const fd = openSync(path, 'r')
-    try {
-      readSync(fd, head, 0, head.length, 0)
-    } finally {
-      closeSync(fd)
-    }
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error
-  }
-  const from = claimedEnd(head, segmentHeaderBytes) === undefined ? 0 : readUInt64(head, segmentHeaderBytes + stampAt)
-  return { before: readStamp(head) ?? 0, from }
-}
 
 /** How the past is kept. */
 export interface Retention {

@@ -1,32 +1,32 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeSync,
-} from 'node:fs'
-import { mkdir, open, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import { join } from 'node:path'
-import { describe, HubError, systemCode } from '../errors.js'
 import {
-  CommitLog,
-  claimedEnd,
-  frameHeaderBytes,
-  isFull,
-  keepDamaged,
-  nextFrame,
+  type Files,
+  nodeFiles,
+  openNew,
+  openToChange,
+  openToRead,
+  readWholeSync,
   syncDirectory,
-  syncedWrites,
-} from '../journal.js'
+} from '../disk/files.js'
+import { DiskProbe } from '../disk/probe.js'
+import { replaceFileSync } from '../disk/replace-file.js'
+import { isDiskError } from '../disk/retried-write.js'
+import { describe, HubError } from '../errors.js'
+import { CommitLog, isFull, keepDamaged, syncedWrites } from '../journal.js'
 import type { Message, Publish } from '../model.js'
-import { decodeMessage, encodedLength, encodePublish, readUInt64, writeUInt64 } from './codec.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { encodedLength, encodePublish } from './codec.js'
 import { CursorFile, listCursors } from './cursor-file.js'
+import {
+  listSegments,
+  messagesOf,
+  type Scanned,
+  scanSegment,
+  segmentHeaderBytes,
+  segmentPath,
+  writeSegmentHeader,
+} from './segment-file.js'
 
 /**
  * The spool: every accepted message, raw and in order, in files called segments.
@@ -47,16 +47,11 @@ import { CursorFile, listCursors } from './cursor-file.js'
  * A group that the disk refuses uses up its sequence numbers: messages without a gap between them on disk, but with one
  * between their numbers, are all that was ever acknowledged.
  */
-const magic = 'THSPOOL1'
-export const segmentHeaderBytes = 16
 
-/** No frame of a message is shorter. */
-const shortestFrame = frameHeaderBytes + 26
-
-/** While the disk refuses what is written, it is asked so often whether it takes so much again. */
 /** More than can be received in the second that is not synced. */
 const leapNumbers = 10_000_000
 
+/** While the disk refuses what is written: how often, and with how many bytes, it is tried. */
 const probeEveryMs = 1_000
 const probeBytes = 3 << 20
 
@@ -84,15 +79,22 @@ export interface SpoolOptions {
   readonly refused?: (error: Error) => void
   /** The last sequence number known elsewhere, which must not be given again; asked at the start. */
   readonly known?: () => number
-  /** Something a person should know: a tail cut, damage found, a disk that is full. */
+  /** False: nothing may be written yet, as the data directory is not locked. Asked at the start, and while the disk fails. */
+  readonly mayWrite?: () => boolean
+  /** Something an operator should know: a disk that is full, and that it works again. */
   readonly warn: (sentence: string) => void
+  /** Damage found at the start. */
+  readonly incidents: IncidentReporter
+  readonly files?: Files
 }
 
 /** The writing side of the spool, on the broker thread. The reading side is `cursors.ts`. */
 export class Spool {
   readonly name = 'spool'
   readonly #options: SpoolOptions
+  readonly #files: Files
   readonly #log: CommitLog
+  readonly #probe: DiskProbe
   #segment = 1
   #sequence = 0
   #settledSequence = 0
@@ -103,12 +105,14 @@ export class Spool {
   /** Bytes of all segments but the newest. */
   #olderBytes = 0
   #failing: Error | undefined
-  #probe: NodeJS.Timeout | undefined
-  #probing: Promise<void> = Promise.resolve()
+  /** What the start opened; negative when the disk refused. */
+  #opened = -1
 
   constructor(options: SpoolOptions) {
     this.#options = options
+    this.#files = options.files ?? nodeFiles
     this.#log = new CommitLog({
+      files: this.#files,
       fsync: this.#writesAreSynced ? 'write' : options.fsync,
       rotateBytes: options.segmentBytes,
       rotate: async () => this.#newSegment(),
@@ -128,23 +132,36 @@ export class Spool {
       unsynced: error =>
         options.warn(`the spool could not be synced: ${describe(error)}; its last second may be lost with the power`),
     })
+    this.#probe = new DiskProbe({
+      path: join(options.dir, 'probe'),
+      bytes: probeBytes,
+      everyMs: probeEveryMs,
+      files: this.#files,
+      works: () => this.#worksAgain(),
+      // What could not be given up a moment ago may have been passed by now.
+      refused: () => this.#failing && options.refused?.(this.#failing),
+    })
   }
 
-  /** Rejects with `data_dir_unusable` when there is no room or no right to write. */
+  /**
+   * Reads where the spool ends, and goes on there. A disk that is full or read-only is no reason to reject: then every
+   * publish is refused until the disk takes writes again. Rejects with `data_dir_unusable` when the directory cannot be
+   * read, or when this user has no right to it.
+   */
   async start(): Promise<void> {
     const { dir } = this.#options
     try {
-      await mkdir(dir, { recursive: true })
-      await rm(this.#probePath, { force: true })
-      const segments = listSegments(dir)
+      const isMade = this.#attempt(() => this.#files.makeDirectorySync(dir))
+      const segments = listSegments(dir, this.#files)
+      for (const segment of segments.slice(0, -1)) this.#olderBytes += this.#sizeOf(segment)
       const newest = segments.at(-1)
-      for (const segment of segments.slice(0, -1)) this.#olderBytes += statSync(segmentPath(dir, segment)).size
-      const opened = newest === undefined ? this.#newSegment() : await this.#recover(newest, segments.at(-2))
-      this.#log.open(opened.fd, opened.end)
+      if (newest !== undefined) await this.#recover(newest, segments.at(-2))
+      else if (isMade) this.#open(() => this.#newSegment(), 0)
+      else this.#log.open(-1, 0)
       const known = this.#highestKnown()
-      if (known > this.#settledSequence) this.#passOver(known, opened.fd)
-      else if (this.#mayHaveLost) this.#leap(opened.fd)
-      rmSync(this.#cleanPath, { force: true })
+      if (known > this.#settledSequence) this.#passOver(known)
+      else if (this.#mayHaveLost) this.#leap()
+      this.#attempt(() => this.#files.removeSync(this.#cleanPath))
     } catch (error) {
       throw new HubError('data_dir_unusable', `data.dir: cannot use ${dir}: ${describe(error)}`, { cause: error })
     }
@@ -152,9 +169,9 @@ export class Spool {
 
   async stop(): Promise<void> {
     await this.#log.close()
-    if (!this.#failing) closeSync(openSync(this.#cleanPath, 'w'))
-    clearTimeout(this.#probe)
-    await this.#probing
+    await this.#probe.stop()
+    if (this.#failing) return
+    replaceFileSync(this.#cleanPath, `${this.#settledSequence}\n`, { files: this.#files })
   }
 
   get position(): SpoolPosition {
@@ -224,49 +241,39 @@ export class Spool {
     const { warn, refused } = this.#options
     if (!this.#failing) {
       warn(`the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`)
-      this.#askAgain()
+      // A small group may fit where others do not, so a group that was written does not say that it is over.
+      this.#probe.start()
     }
     this.#failing = error
     refused?.(error)
   }
 
-  /**
-   * A small group may fit where others do not, and somebody may wait for the hub to say that it works before anything
-   * is published: so neither says that it is over, but this.
-   */
-  #askAgain(): void {
-    clearTimeout(this.#probe)
-    this.#probe = setTimeout(() => {
-      this.#probing = this.#tryDisk().then(works => {
-        if (!works) {
-          // What could not be given up a moment ago may have been passed by now.
-          if (this.#failing) this.#options.refused?.(this.#failing)
-          return this.#askAgain()
-        }
-        this.#failing = undefined
-        this.#options.warn('the spool: the disk takes what is written again')
-      })
-    }, probeEveryMs).unref()
+  #worksAgain(): void {
+    if (!this.#mayWrite) throw notLocked()
+    this.#files.removeSync(this.#cleanPath)
+    this.#failing = undefined
+    this.#options.warn('the spool: the disk takes what is written again')
   }
 
-  async #tryDisk(): Promise<boolean> {
-    try {
-      const file = await open(this.#probePath, 'w')
+  get #mayWrite(): boolean {
+    return this.#options.mayWrite?.() ?? true
+  }
+
+  /** Does what the disk may refuse. False when the disk does, and then the spool is failing; throws other errors. */
+  #attempt(act: () => void): boolean {
+    let refusal: unknown = notLocked()
+    if (this.#mayWrite) {
       try {
-        await file.writeFile(Buffer.alloc(probeBytes))
-        await file.sync()
-      } finally {
-        await file.close()
-        await rm(this.#probePath, { force: true })
+        act()
+        return true
+      } catch (error) {
+        if (!isDiskError(error)) throw error
+        refusal = error
       }
-      return true
-    } catch {
-      return false
     }
-  }
-
-  get #probePath(): string {
-    return join(this.#options.dir, 'probe')
+    const sentence = `could not write to disk: ${describe(refusal)}`
+    if (!this.#failing) this.#fails(new HubError('spool_failed', sentence, { cause: refusal }))
+    return false
   }
 
   /**
@@ -274,48 +281,68 @@ export class Spool {
    * synchronously. This is how broker state that a crash kept from its own journal is made good.
    */
   *replay(after: number): Generator<Message> {
-    const segments = listSegments(this.#options.dir)
+    const segments = listSegments(this.#options.dir, this.#files)
     for (const [i, segment] of segments.entries()) {
       const next = segments[i + 1]
       if (next !== undefined && next <= after + 1) continue
-      const buffer = readFileSync(segmentPath(this.#options.dir, segment))
-      for (let at = segmentHeaderBytes; ; ) {
-        const frame = nextFrame(buffer, at)
-        if (!frame) break
-        at = frame.end
-        const message = decodeMessage(frame.body)
-        if (message && message.sequence > after) yield message
+      const path = segmentPath(this.#options.dir, segment)
+      const fd = this.#files.openSync(path, openToRead)
+      try {
+        for (const message of messagesOf(this.#files, fd)) if (message.sequence > after) yield message
+      } catch (error) {
+        if (!isDiskError(error)) throw error
+        this.#unreadable(path, error)
+      } finally {
+        this.#files.closeSync(fd)
       }
     }
+  }
+
+  #unreadable(path: string, error: unknown): void {
+    this.#options.incidents.report(
+      'spool_unreadable',
+      `segment ${path} cannot be read (${describe(error)}); what is published now goes to a new one. Check the disk`,
+    )
   }
 
   get #writesAreSynced(): boolean {
     return this.#options.fsync === 'group' && syncedWrites !== 0
   }
 
-  get #flags(): number {
-    return constants.O_RDWR | (this.#writesAreSynced ? syncedWrites : 0)
+  get #syncing(): number {
+    return this.#writesAreSynced ? syncedWrites : 0
   }
 
   #newSegment(): { fd: number; end: number } {
+    if (!this.#mayWrite) throw notLocked()
     const { dir } = this.#options
     const segment = this.#settledSequence + 1
     const path = segmentPath(dir, segment)
     // One that was begun, and could neither be finished nor be removed, holds nothing.
-    const begun = existsSync(path) && statSync(path).size <= segmentHeaderBytes
-    const fd = openSync(path, this.#flags | constants.O_CREAT | (begun ? constants.O_TRUNC : constants.O_EXCL))
+    const begun = (this.#files.sizeOfSync(path) ?? Number.POSITIVE_INFINITY) <= segmentHeaderBytes
+    const flags = begun ? openToChange | constants.O_TRUNC : openNew
+    const fd = this.#files.openSync(path, flags | this.#syncing)
     try {
-      writeHeader(fd, this.#committedAt)
-      fsyncSync(fd)
-      syncDirectory(dir)
+      writeSegmentHeader(this.#files, fd, this.#committedAt)
+      this.#files.fsyncSync(fd)
+      syncDirectory(dir, this.#files)
     } catch (error) {
-      closeSync(fd)
-      rmSync(path, { force: true })
+      this.#files.closeSync(fd)
+      this.#removeBegun(path)
       throw error
     }
-    if (this.#log.end > 0) this.#olderBytes += this.#cutRefused()
+    if (this.#log.end > 0 && segment !== this.#segment) this.#olderBytes += this.#cutRefused()
     this.#segment = segment
     return { fd, end: segmentHeaderBytes }
+  }
+
+  /** The first error is the one to be told of: an empty segment that stays is taken up by the next try. */
+  #removeBegun(path: string): void {
+    try {
+      this.#files.removeSync(path)
+    } catch {
+      // See above.
+    }
   }
 
   /** What the disk refused and could not be cut off then would be read. Returns the size of the segment. */
@@ -323,86 +350,136 @@ export class Spool {
     const path = segmentPath(this.#options.dir, this.#segment)
     const { end } = this.#log
     try {
-      const { size } = statSync(path)
-      if (size > end) truncateSync(path, end)
+      if ((this.#files.sizeOfSync(path) ?? 0) > end) this.#truncate(path, end)
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT')
-        this.#options.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
+      this.#options.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
     }
     return end
   }
 
-  async #recover(segment: number, previous: number | undefined): Promise<{ fd: number; end: number }> {
-    const { dir, warn } = this.#options
+  #truncate(path: string, end: number): void {
+    const fd = this.#files.openSync(path, openToChange)
+    try {
+      this.#files.ftruncateSync(fd, end)
+    } finally {
+      this.#files.closeSync(fd)
+    }
+  }
+
+  #sizeOf(segment: number): number {
+    return this.#files.sizeOfSync(segmentPath(this.#options.dir, segment)) ?? 0
+  }
+
+  /** Opens what the next group is written to; `end` is where the segment ends when the disk refuses to open it. */
+  #open(act: () => { fd: number; end: number }, end: number): void {
+    let opened = { fd: -1, end }
+    this.#attempt(() => {
+      opened = act()
+    })
+    this.#opened = opened.fd
+    this.#log.open(opened.fd, opened.end)
+  }
+
+  /** Takes up the newest segment behind its last whole message. */
+  async #recover(segment: number, previous: number | undefined): Promise<void> {
+    const { dir, incidents } = this.#options
     const path = segmentPath(dir, segment)
-    const buffer = readFileSync(path)
     this.#segment = segment
-    this.#sequence = segment - 1
-    const stamp = readStamp(buffer)
-    let first = Number.POSITIVE_INFINITY
-    let end = segmentHeaderBytes
-    let damaged = stamp === undefined && nextFrame(buffer, end) !== undefined
-    for (;;) {
-      const frame = nextFrame(buffer, end)
-      if (!frame) break
-      damaged ||= frame.start !== end
-      const message = decodeMessage(frame.body)
-      if (message) {
-        first = Math.min(first, message.receivedAt)
-        this.#sequence = Math.max(this.#sequence, message.sequence)
-        this.#receivedAt = Math.max(this.#receivedAt, message.receivedAt)
-      }
-      end = frame.end
+    const scanned = await this.#scan(path)
+    if (!scanned) {
+      // Numbers that may have been in it are not given again.
+      this.#settledSequence = this.#sequence = segment + leapNumbers
+      this.#receivedAt = this.#committedAt = await this.#lastStamp(previous, 0)
+      this.#log.open(-1, this.#sizeOf(segment))
+      return
     }
-    const tail = buffer.subarray(end)
-    if (!isTorn(tail)) {
-      damaged = true
-      this.#sequence += Math.ceil(tail.length / shortestFrame)
-      if (!endsInZeros(tail)) end = buffer.length
-    }
+    const { size, stamp, tail, first, last = 0 } = scanned
+    let { end } = scanned
+    const isDamaged = typeof tail === 'object'
+    this.#sequence = Math.max(segment - 1, scanned.sequence) + (isDamaged ? tail.messages : 0)
+    if (isDamaged && !tail.endsInZeros) end = size
     // A header has no checksum: it is believed when it can be true.
-    const hasFirst = first < Number.POSITIVE_INFINITY
-    const before = hasFirst
-      ? stamp !== undefined && stamp < first
-        ? stamp
-        : first - 1
-      : this.#lastStamp(previous, stamp ?? 0)
-    this.#receivedAt = Math.max(this.#receivedAt, before)
-    this.#committedAt = this.#receivedAt
+    const before =
+      first === undefined
+        ? await this.#lastStamp(previous, stamp ?? 0)
+        : stamp !== undefined && stamp < first
+          ? stamp
+          : first - 1
+    this.#receivedAt = this.#committedAt = Math.max(this.#receivedAt, last, before)
     this.#settledSequence = this.#sequence
-    if (damaged || (hasFirst && before !== stamp)) {
-      warn(`segment ${path} is damaged in the middle; what is whole is kept, ${await keepDamaged(path)}`)
+    const isHeaderDamaged = first !== undefined && before !== stamp
+    if (isDamaged || scanned.damagedBytes > 0 || isHeaderDamaged) {
+      const bytes = scanned.damagedBytes + (isDamaged ? size - scanned.end : 0)
+      const copy = this.#mayWrite ? await keepDamaged(path, this.#files) : 'it is not copied, as nothing may be written'
+      incidents.report('spool_damaged', `segment ${path} is damaged (${bytes} bytes); what is whole is kept, ${copy}`, {
+        bytes,
+      })
     }
-    if (end < buffer.length) {
-      truncateSync(path, end)
-      warn(`cut ${buffer.length - end} bytes of an unfinished write off ${path}`)
+    if (end < size) {
+      incidents.report(
+        'spool_truncated',
+        `${path}: ${size - end} bytes of a write that was never finished are cut off; unless the file was damaged, nothing of them was acknowledged`,
+        { bytes: size - end },
+      )
     }
-    const fd = openSync(path, this.#flags)
-    if (before !== stamp) writeHeader(fd, before)
-    fsyncSync(fd)
-    return { fd, end }
+    this.#open(() => {
+      const fd = this.#files.openSync(path, openToChange | this.#syncing)
+      try {
+        if (end < size) this.#files.ftruncateSync(fd, end)
+        if (before !== stamp) writeSegmentHeader(this.#files, fd, before)
+        this.#files.fsyncSync(fd)
+      } catch (error) {
+        this.#files.closeSync(fd)
+        throw error
+      }
+      return { fd, end: Math.max(end, segmentHeaderBytes) }
+    }, end)
+  }
+
+  /** Undefined when the disk cannot read the segment. */
+  async #scan(path: string): Promise<Scanned | undefined> {
+    const fd = this.#files.openSync(path, openToRead)
+    try {
+      return await scanSegment(this.#files, fd)
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+      this.#unreadable(path, error)
+      return undefined
+    } finally {
+      this.#files.closeSync(fd)
+    }
   }
 
   /**
-   * With `spool.fsync: interval` a loss of power may take what others know of. What comes now goes to a new segment,
-   * so that no place of theirs is in the middle of it.
+   * The tail of the spool is gone: by a loss of power with `spool.fsync: interval`, or because a segment was cut or
+   * removed. What comes now goes to a new segment, so that no place of the readers is in the middle of it; they tell
+   * which of the messages they had not passed.
    */
-  #passOver(known: number, old: number): void {
-    this.#options.warn(
-      `the spool ends at ${this.#settledSequence}, and ${known} is known: messages between them may be lost`,
+  #passOver(known: number): void {
+    this.#options.incidents.report(
+      'spool_cut',
+      `the spool ends at message ${this.#settledSequence}, and ${known} is known: its end was lost or removed, and what was not stored of it yet is lost`,
     )
     this.#settledSequence = this.#sequence = known
     // Not the stamp of the last message that is there: so readers see that something is missing.
     this.#receivedAt++
     this.#committedAt = this.#receivedAt
-    const { fd, end } = this.#newSegment()
-    this.#log.open(fd, end)
-    closeSync(old)
+    this.#goOnInNewSegment()
+  }
+
+  #goOnInNewSegment(): void {
+    const old = this.#opened
+    this.#open(() => this.#newSegment(), this.#log.end)
+    if (old >= 0) this.#files.closeSync(old)
   }
 
   /** Not synced, and not stopped: what is missing since a loss of power may be in RabbitMQ and in the dead letters. */
   get #mayHaveLost(): boolean {
-    return this.#options.fsync === 'interval' && this.#settledSequence > 0 && !existsSync(this.#cleanPath)
+    return (
+      this.#options.fsync === 'interval' &&
+      this.#settledSequence > 0 &&
+      this.#files.sizeOfSync(this.#cleanPath) === undefined
+    )
   }
 
   get #cleanPath(): string {
@@ -410,79 +487,44 @@ export class Spool {
   }
 
   /** Goes on with numbers that nobody can know; to readers those between are none that were ever given. */
-  #leap(old: number): void {
+  #leap(): void {
     this.#settledSequence = this.#sequence = this.#settledSequence + leapNumbers
-    const { fd, end } = this.#newSegment()
-    this.#log.open(fd, end)
-    closeSync(old)
+    this.#goOnInNewSegment()
   }
 
   #highestKnown(): number {
-    const { dir, warn, known } = this.#options
-    let highest = known?.() ?? 0
-    for (const name of listCursors(dir)) {
+    const { dir, known } = this.#options
+    let highest = Math.max(known?.() ?? 0, this.#cleanEnd)
+    for (const name of listCursors(dir, this.#files)) {
       try {
-        highest = Math.max(highest, (new CursorFile(dir, name).read()?.sequence ?? 1) - 1)
-      } catch (error) {
-        warn(`cursor ${name} cannot be read: ${describe(error)}`)
+        highest = Math.max(highest, (new CursorFile(dir, name, this.#files).read().place?.sequence ?? 1) - 1)
+      } catch {
+        // The reading side reports it.
       }
     }
     return highest
   }
 
+  /** Where the spool ended when it was stopped; 0 when it was not. */
+  get #cleanEnd(): number {
+    try {
+      const end = Number(readWholeSync(this.#cleanPath, this.#files)?.toString('latin1'))
+      return Number.isSafeInteger(end) ? end : 0
+    } catch {
+      return 0
+    }
+  }
+
   /** When the last message of the segment before was received; `header` is what the newest one says. */
-  #lastStamp(previous: number | undefined, header: number): number {
+  async #lastStamp(previous: number | undefined, header: number): Promise<number> {
     const latest = this.#options.now() + microsecondsPerDay
     if (previous === undefined) return header <= latest ? header : 0
-    const buffer = readFileSync(segmentPath(this.#options.dir, previous))
-    const begun = readStamp(buffer) ?? 0
-    let last = begun <= latest ? begun : 0
-    for (let frame = nextFrame(buffer, segmentHeaderBytes); frame; frame = nextFrame(buffer, frame.end)) {
-      last = decodeMessage(frame.body)?.receivedAt ?? last
-    }
-    return last
+    const scanned = await this.#scan(segmentPath(this.#options.dir, previous))
+    const begun = scanned?.stamp ?? 0
+    return scanned?.last ?? (begun <= latest ? begun : 0)
   }
 }
 
+const notLocked = () => new Error('the data directory is not locked')
+
 const microsecondsPerDay = 86_400e6
-
-/** Whether what is behind the last whole frame was never written to its end: then it was never acknowledged. */
-function isTorn(tail: Buffer): boolean {
-  const claimed = claimedEnd(tail, 0)
-  return (
-    tail.length < frameHeaderBytes || (claimed !== undefined && claimed > tail.length) || tail.every(byte => byte === 0)
-  )
-}
-
-/** The file system made room, and the power failed before it was filled; most likely. */
-function endsInZeros(tail: Buffer): boolean {
-  return tail.length > zeroBytes && tail.subarray(-zeroBytes).every(byte => byte === 0)
-}
-
-const zeroBytes = 512
-
-function writeHeader(fd: number, receivedAt: number): void {
-  const header = Buffer.alloc(segmentHeaderBytes)
-  header.write(magic)
-  writeUInt64(header, receivedAt, magic.length)
-  const written = writeSync(fd, header, 0, header.length, 0)
-  if (written < header.length) throw new Error(`${written} of ${header.length} bytes were written`)
-}
-
-/** When the last message before a segment was received, by its header; undefined when that is damaged. */
-export function readStamp(segment: Buffer): number | undefined {
-  if (segment.length < segmentHeaderBytes || segment.toString('latin1', 0, magic.length) !== magic) return undefined
-  return readUInt64(segment, magic.length)
-}
-
-export function segmentPath(dir: string, segment: number): string {
-  return join(dir, `${String(segment).padStart(16, '0')}.seg`)
-}
-
-/** First sequence numbers of the segments there are, ascending. */
-export function listSegments(dir: string): number[] {
-  return readdirSync(dir)
-    .filter(name => /^\d{16}\.seg$/.test(name))
-    .map(name => Number(name.slice(0, 16)))
-    .sort((a, b) => a - b)
-}

@@ -35,6 +35,7 @@ export async function openSpool(dir: string, more: Partial<SpoolOptions> = {}) {
     now: () => 1_000_000,
     committed: () => {},
     warn: sentence => warnings.push(sentence),
+    incidents: { report: (_kind, sentence) => warnings.push(sentence) },
     ...more,
   })
   await spool.start()
@@ -65,6 +66,7 @@ export function openCursors(dir: string, spool: Spool, more: Partial<CursorsOpti
     position: spool.position,
     freed: bytes => spool.freed(bytes),
     warn: sentence => warnings.push(sentence),
+    incidents: { report: (_kind, sentence) => warnings.push(sentence) },
     skipped: (group, from, to, damaged) => void skipped.push({ group, from, to, damaged }),
     ...more,
   })

@@ -1,6 +1,7 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { type Files, nodeFiles } from '../../src/disk/files.js'
 import type { Message } from '../../src/model.js'
 import { Balance, type BalanceOptions, type Sheet } from '../../src/process/balance.js'
 import { message as base } from '../contract/queue.js'
@@ -29,7 +30,7 @@ async function open(dir: string, more: Partial<BalanceOptions> = {}) {
     opening: () => 0,
     accepted: () => 1e9,
     now: () => noon + 5 * hour,
-    warn: sentence => warnings.push(sentence),
+    incidents: { report: (kind, sentence) => warnings.push(`${kind}: ${sentence}`) },
     ...more,
   })
   await balance.start()
@@ -346,3 +347,88 @@ t.test('what incidents report as lost is kept over a restart, beside the sum', a
   t.equal(third.balance.sheet(embedded(5, 5)).lost, 10)
   await third.balance.stop()
 })
+
+t.test('a balance sheet that was emptied, cut or removed begins anew, and that is reported', async t => {
+  for (const [name, damage] of [
+    ['emptied', (path: string) => truncateSync(path, 0)],
+    ['cut in its first record', (path: string) => truncateSync(path, 30)],
+    ['removed', (path: string) => rmSync(path)],
+  ] as const) {
+    const dir = await tempDir()
+    const first = await open(dir)
+    first.balance.saw(messages(1, 10))
+    await first.balance.settle(stored(1, 10))
+    await first.balance.stop()
+    damage(join(dir, readdirSync(dir).find(file => file.endsWith('.log')) as string))
+    let accepted = 10
+    const second = await open(dir, { opening: () => 10, accepted: () => accepted })
+    accepted = 14
+    t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
+    second.balance.saw(messages(11, 14))
+    await second.balance.settle(stored(11, 14))
+    t.match(second.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
+    await second.balance.stop()
+    const third = await open(dir, { accepted: () => 14 })
+    t.match(third.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
+    t.same(third.warnings, [], 'reported once')
+    await third.balance.stop()
+  }
+})
+
+t.test('damage in the middle of the balance sheet is reported with its bytes', async t => {
+  const dir = await tempDir()
+  const first = await open(dir)
+  for (let n = 0; n < 5; n++) await first.balance.settle(stored(n * 10 + 1, n * 10 + 10))
+  await first.balance.stop()
+  const path = join(dir, readdirSync(dir).find(file => file.endsWith('.log')) as string)
+  const bytes = readFileSync(path)
+  bytes.fill(0xff, bytes.indexOf('[21,30]'), bytes.indexOf('[21,30]') + 3)
+  writeFileSync(path, bytes)
+  const second = await open(dir)
+  t.match(second.warnings, [/^balance_damaged: .*bytes of .* are damaged; what is whole is kept, a copy is/])
+  t.match(second.balance.sheet(embedded(50, 50)), { residual: 10, stored: 40 }, 'the residual tells what is not known')
+  await second.balance.stop()
+})
+
+for (const code of ['EIO', 'EROFS', 'ENOSPC']) {
+  t.test(
+    `a disk that refuses everything (${code}) ends nothing: what was refused is settled when the disk works`,
+    async t => {
+      const dir = await tempDir()
+      let refuses = false
+      const fail = () => Object.assign(new Error(`refused: ${code}`), { code })
+      const files: Files = {
+        ...nodeFiles,
+        openSync: (path, flags) => {
+          if (refuses && (flags & 3) !== 0) throw fail()
+          return nodeFiles.openSync(path, flags)
+        },
+        write: (fd, buffer, offset, length, position, done) =>
+          refuses ? setImmediate(done, fail(), 0) : nodeFiles.write(fd, buffer, offset, length, position, done),
+        ftruncate: (fd, length, done) => (refuses ? setImmediate(done, fail()) : nodeFiles.ftruncate(fd, length, done)),
+        removeSync: path => {
+          if (refuses) throw fail()
+          nodeFiles.removeSync(path)
+        },
+      }
+      const first = await open(dir, { files })
+      await first.balance.settle(stored(1, 5))
+      refuses = true
+      for (let n = 0; n < 3; n++) await t.rejects(first.balance.settle(stored(6, 10)))
+      refuses = false
+      await first.balance.settle(stored(6, 10))
+      refuses = true
+      await first.balance.stop()
+      // The same at the start.
+      const second = await open(dir, { files })
+      await t.rejects(second.balance.settle(stored(11, 12)))
+      refuses = false
+      await second.balance.settle(stored(11, 12))
+      t.match(second.balance.sheet(embedded(12, 12)), { stored: 12, residual: 0 })
+      await second.balance.stop()
+      const third = await open(dir)
+      t.match(third.balance.sheet(embedded(12, 12)), { stored: 12, residual: 0 })
+      await third.balance.stop()
+    },
+  )
+}

@@ -22,6 +22,7 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
     now: () => stamp,
     committed: position => cursors?.committed(position),
     warn: sentence => t.fail(sentence),
+    incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   await spool.start()
   cursors = new Cursors({
@@ -31,6 +32,7 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
     position: spool.position,
     freed: () => {},
     warn: s => t.fail(s),
+    incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   cursors.start()
   const reading = cursors

@@ -1,9 +1,24 @@
-import { copyFileSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  copyFileSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import t from 'tap'
+import { type Files, nodeFiles } from '../../src/disk/files.js'
 import type { Message } from '../../src/model.js'
 import { Cursors } from '../../src/queue/cursors.js'
-import { listSegments, type Spool, segmentPath } from '../../src/queue/spool.js'
+import { listSegments, segmentPath } from '../../src/queue/segment-file.js'
+import type { Spool } from '../../src/queue/spool.js'
 import { append, drain, extended, openSpool as open, openCursors, publish, readAll } from '../cases/spool.js'
+import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
 const read = async (dir: string, spool: Spool) => (await readAll(dir, spool)).messages
@@ -101,6 +116,7 @@ t.test('segments: one after the other, read across, deleted once every cursor ha
       spool.freed(bytes)
     },
     warn: sentence => t.fail(sentence),
+    incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   cursors.start()
   const signal = new AbortController().signal
@@ -139,6 +155,7 @@ t.test('a cursor goes on where it was settled; what was taken and not settled co
       position: spool.position,
       freed: () => {},
       warn: () => {},
+      incidents: { report: () => {} },
     })
     cursors.start()
     return cursors
@@ -164,7 +181,7 @@ t.test('a backlog changes hands when the drain changes: record becomes bridge wh
   const dir = await tempDir()
   const { spool } = await open(dir)
   for (let n = 1; n <= 4; n++) await append(spool, publish(n))
-  const options = { dir, position: spool.position, freed: () => {}, warn: () => {} }
+  const options = { dir, position: spool.position, freed: () => {}, warn: () => {}, incidents: { report: () => {} } }
   const signal = new AbortController().signal
   const embedded = new Cursors({ ...options, groups: ['record'], inherit: {} })
   embedded.start()
@@ -192,6 +209,7 @@ t.test('a reader that waits is woken by a commit, and by the end', async t => {
     position: spool.position,
     freed: () => {},
     warn: () => {},
+    incidents: { report: () => {} },
   })
   cursors.start()
   const abort = new AbortController()
@@ -291,5 +309,146 @@ t.test('replay gives what comes after a sequence number, over segments', async t
     [16, 17, 18, 19, 20],
   )
   t.same([...spool.replay(20)], [])
+  await spool.stop()
+})
+
+t.test('a segment of more than 2 GiB is read in pieces', async t => {
+  const dir = await tempDir()
+  const first = await open(dir)
+  for (let n = 1; n <= 3; n++) await append(first.spool, publish(n))
+  await first.spool.stop()
+  // The bytes behind the first message are a hole of 2 GiB, and then come the others.
+  const path = segmentPath(dir, 1)
+  const bytes = readFileSync(path)
+  const firstEnd = 16 + 12 + bytes.readUInt32LE(16)
+  truncateSync(path, firstEnd)
+  const fd = openSync(path, 'r+')
+  writeSync(fd, bytes, firstEnd, bytes.length - firstEnd, 2_200_000_000)
+  closeSync(fd)
+  const second = await open(dir, { files: withoutCopies, limitBytes: 1e10 })
+  t.match(second.warnings, [/is damaged \(\d{10} bytes\); what is whole is kept/])
+  t.equal(await append(second.spool, publish(4)), 4)
+  t.same(
+    [...second.spool.replay(1)].map(({ sequence }) => sequence),
+    [2, 3, 4],
+  )
+  await second.spool.stop()
+})
+
+/** A copy of gigabytes of zeros is nothing to wait for. */
+const withoutCopies: Files = {
+  ...nodeFiles,
+  openSync: (path, flags) => {
+    if (path.endsWith('.bad')) throw Object.assign(new Error('no room for a copy'), { code: 'ENOSPC' })
+    return nodeFiles.openSync(path, flags)
+  },
+}
+
+t.test('a tail that was cut off or removed is noticed, and its numbers are not given again', async t => {
+  for (const [name, damage] of [
+    ['cut', (path: string) => truncateSync(path, 300)],
+    ['emptied', (path: string) => truncateSync(path, 0)],
+    ['removed', (path: string) => rmSync(path)],
+  ] as const) {
+    const dir = await tempDir()
+    const first = await open(dir)
+    for (let n = 1; n <= 20; n++) await append(first.spool, publish(n))
+    const { cursors } = openCursors(dir, first.spool, { groups: ['record'] })
+    const delivery = await cursors.reader('record').next(2, new AbortController().signal)
+    delivery?.settle()
+    await cursors.stop()
+    await first.spool.stop()
+    damage(segmentPath(dir, 1))
+    const second = await open(dir)
+    t.match(second.warnings.join(), /and 20 is known: its end was lost or removed/, name)
+    t.equal(await append(second.spool, publish(21)), 21, name)
+    const { skipped, messages } = await readAll(dir, second.spool, 'record')
+    t.equal(messages.at(-1)?.sequence, 21, name)
+    t.ok(skipped.length > 0 && skipped.every(({ damaged }) => damaged), name)
+    t.equal(skipped.at(-1)?.to, 20, name)
+    const lost = skipped.reduce((sum, { from, to }) => sum + to - from + 1, 0)
+    t.equal(lost + messages.length, 19, 'every message that was not settled is there or told to be lost')
+    await second.spool.stop()
+  }
+})
+
+t.test('a damaged cursor begins at the oldest message, and that is reported', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  for (let n = 1; n <= 5; n++) await append(spool, publish(n))
+  t.equal((await readAll(dir, spool)).messages.length, 5)
+  for (const damaged of [Buffer.alloc(0), Buffer.alloc(64, 7), Buffer.alloc(10)]) {
+    writeFileSync(`${dir}/live.cursor`, damaged)
+    const { messages, warnings } = await readAll(dir, spool)
+    t.equal(messages.length, 5)
+    t.match(warnings, [/cursor live cannot be read \(no place in it is whole\); it begins at the oldest message/])
+  }
+  t.equal((await readAll(dir, spool)).messages.length, 0, 'the place is kept again')
+  await spool.stop()
+})
+
+for (const code of ['ENOSPC', 'EROFS', 'EIO']) {
+  t.test(
+    `a disk that refuses writes at the start (${code}): what is there is read, and publishes wait for the disk`,
+    async t => {
+      for (const [name, messages] of [
+        ['with messages', 3],
+        ['new', 0],
+      ] as const) {
+        const dir = `${await tempDir()}/spool`
+        if (messages > 0) {
+          const before = await open(dir)
+          for (let n = 1; n <= messages; n++) await append(before.spool, publish(n))
+          await before.spool.stop()
+          // A torn tail cannot be cut off yet.
+          appendFileSync(segmentPath(dir, 1), Buffer.alloc(5))
+        }
+        let refuses = true
+        const files: Files = {
+          ...nodeFiles,
+          openSync: (path, flags) => {
+            if (refuses && (flags & 3) !== 0) throw Object.assign(new Error(`refused: ${code}`), { code })
+            return nodeFiles.openSync(path, flags)
+          },
+        }
+        const { spool, warnings } = await open(dir, { files })
+        t.ok(spool.failing, name)
+        t.match(warnings.join(), /what is published is not acknowledged/, name)
+        await t.rejects(append(spool, publish(9)), { code: 'spool_failed' }, name)
+        t.same(
+          [...spool.replay(0)].map(({ sequence }) => sequence),
+          Array.from({ length: messages }, (_, i) => i + 1),
+          name,
+        )
+        refuses = false
+        await eventually(() => !spool.failing, 'the disk works again')
+        const sequence = await append(spool, publish(10))
+        t.ok(sequence > messages, name)
+        const { messages: all, skipped } = await readAll(dir, spool)
+        t.same(
+          all.map(({ topic }) => topic),
+          [...Array.from({ length: messages }, (_, i) => `t/${i + 1}`), 't/10'],
+          name,
+        )
+        t.ok(
+          skipped.every(({ damaged }) => !damaged),
+          'what was refused was never there',
+        )
+        await spool.stop()
+        t.equal((await readAll(dir, (await open(dir)).spool)).messages.length, 0)
+      }
+    },
+  )
+}
+
+t.test('nothing is written to a directory that is not locked', async t => {
+  const dir = await tempDir()
+  let mayWrite = false
+  const { spool } = await open(dir, { mayWrite: () => mayWrite })
+  await t.rejects(append(spool, publish(1)), { code: 'spool_failed' })
+  t.same(listSegments(dir), [])
+  mayWrite = true
+  await eventually(() => !spool.failing, 'locked')
+  await append(spool, publish(2))
   await spool.stop()
 })

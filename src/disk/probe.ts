@@ -1,0 +1,72 @@
+import { dirname } from 'node:path'
+import { type Files, openNew } from './files.js'
+
+export interface DiskProbeOptions {
+  /** A file of this name is written and removed. */
+  readonly path: string
+  readonly bytes: number
+  readonly everyMs: number
+  readonly files: Files
+  /** Called once the disk has taken so much; what it throws counts as a refusal. */
+  readonly works: () => void
+  /** Called after each try that the disk refused. */
+  readonly refused: () => void
+}
+
+/** Writes to a disk that has refused something, again and again, until the disk takes it. */
+export class DiskProbe {
+  readonly #options: DiskProbeOptions
+  #timer: NodeJS.Timeout | undefined
+  #trying: Promise<void> = Promise.resolve()
+  #stopped = false
+
+  constructor(options: DiskProbeOptions) {
+    this.#options = options
+  }
+
+  /** Tries until the disk works or `stop` is called. */
+  start(): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#trying = this.#try()
+    }, this.#options.everyMs).unref()
+  }
+
+  /** Resolves when no write is under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    await this.#trying
+  }
+
+  async #try(): Promise<void> {
+    try {
+      await this.#write()
+      this.#options.works()
+    } catch {
+      this.#options.refused()
+      if (!this.#stopped) this.start()
+    }
+  }
+
+  async #write(): Promise<void> {
+    const { path, bytes, files } = this.#options
+    files.makeDirectorySync(dirname(path))
+    files.removeSync(path)
+    const fd = files.openSync(path, openNew)
+    try {
+      const zeros = Buffer.alloc(bytes)
+      for (let done = 0; done < bytes; ) {
+        const written = await new Promise<number>((resolve, reject) =>
+          files.write(fd, zeros, done, bytes - done, done, (error, count) => (error ? reject(error) : resolve(count))),
+        )
+        if (written === 0) throw new Error('the disk took no byte')
+        done += written
+      }
+      await new Promise<void>((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
+    } finally {
+      files.closeSync(fd)
+      files.removeSync(path)
+    }
+  }
+}
