@@ -341,7 +341,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     tls,
     hstsMs: settings['tls.hsts'],
     api: {
-      series: (limit, rules) => processor.call('series', { limit, rules }),
+      series: query => processor.call('series', query),
       history: (query, rules) => processor.call('history', { query, rules }),
       devices: rules => processor.call('devices', rules),
       dead: (filter, limit) => processor.call('dead', { filter, limit }),

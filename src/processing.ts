@@ -8,25 +8,26 @@ import { type Part, startParts } from './lifecycle.js'
 import type { Link } from './link.js'
 import type { JobProgress, Message, Outcome, Outward } from './model.js'
 import type { IncidentReporter, Loss } from './observe/incidents.js'
-import { Answers, type BalanceQuery } from './process/answers.js'
+import { Answers, type BalanceQuery, type SeriesAnswerQuery } from './process/answers.js'
 import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
-import { Dependencies } from './process/dependencies.js'
+import type { Dependencies } from './process/dependencies.js'
 import { BothLedgers, RejectedOnly } from './process/ledgers.js'
 import { Live, type Push as LivePush } from './process/live.js'
-import { Mapping } from './process/mapping.js'
 import { Processor, type ProcessorOptions, type ProcessorStatus } from './process/processor.js'
 import { decodeReceipt, Receipts } from './process/receipts.js'
 import { Record } from './process/record.js'
+import { Refill } from './process/refill.js'
 import { Registry } from './process/registry.js'
 import { type Job, Replays } from './process/replay.js'
 import { badTopic, Push } from './push/push.js'
 import { Cursors, type SpoolStatus } from './queue/cursors.js'
 import { DeadLetterFiles } from './queue/dead-letters.js'
 import type { DeadLetterFilter, QueueReader } from './queue/queue.js'
-import type { RabbitMq } from './queue/rabbitmq.js'
 import type { SpoolPosition } from './queue/spool.js'
+import { persist } from './retry.js'
 import { Scrutiny, Suspects } from './runtime/suspects.js'
 import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
+import { dependenciesOf, mappingOf, openRabbit, openStore } from './targets.js'
 import { matches } from './topics.js'
 
 /*
@@ -77,7 +78,7 @@ export type ProcessorOffers = {
   /** The disk is full: what is only kept for replays goes. */
   diskFull: (argument: undefined) => void
   status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
-  series: (query: { limit: number; rules: ReadRules | undefined }) => Promise<Uint8Array>
+  series: (query: SeriesAnswerQuery) => Promise<Uint8Array>
   history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
   devices: (rules: ReadRules | undefined) => Uint8Array
   dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
@@ -122,6 +123,8 @@ interface Processing {
   readonly replays: Replays
   readonly sheet: () => Sheet
   readonly deadBytes: () => number
+  /** From this sequence number on the spool must stay readable. */
+  readonly needed: () => number
   readonly stop: (timeoutMs: number) => Promise<string[]>
 }
 
@@ -172,7 +175,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         keepMs: settings['spool.keep'],
         keepBytes: settings['spool.keepBytes'],
         limitBytes: settings['spool.limit'],
-        pinned: () => Math.min(balance.saved, registry.saved),
+        pinned: () => Math.min(balance.saved, registry.saved, started ? started.needed() : 1),
         rate: settings['spool.rate'],
         now,
         skipped: (group, from, to, damaged) => {
@@ -217,7 +220,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
       const { processor, sheet, deadBytes } = running()
       return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes() }
     },
-    series: ({ limit, rules }) => running().answers.series(limit, rules),
+    series: query => running().answers.series(query),
     history: ({ query, rules }) => running().answers.history(query, rules),
     devices: rules => running().answers.devices(rules),
     dead: ({ filter, limit }) => running().answers.dead(filter, limit),
@@ -257,7 +260,7 @@ async function startProcessing(
   const mapping = mappingOf(settings)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
-  const store = await openStore(settings, dir)
+  const store = await openStore(settings, dir, incidents)
   const files = new DeadLetterFiles({
     dir: join(dir, 'dead'),
     limitBytes: settings['dead.limit'],
@@ -289,11 +292,31 @@ async function startProcessing(
     ),
   )
 
+  const records = !rabbit || settings['rabbitmq.record']
+  const drained = () => (rabbit ? 0 : places().drained)
+  const refill = new Refill({
+    store,
+    kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
+    path: join(dir, 'store.json'),
+    settled: () => Math.max(balance.highest, drained()),
+    spool: cursors,
+    handle: messages => record.handle(messages, true),
+    incidents,
+    log,
+  })
+
   const reader = (group: string): QueueReader => ({
     next: (limit, signal) => cursors.reader(group).next(limit, signal),
   })
-  const handleRecord = async (messages: readonly Message[]) => {
+  const handleAgain = async (messages: readonly Message[]) => {
+    await refill.ready()
     const outcomes = await record.handle(messages)
+    dependencies.heard('store', true)
+    return outcomes
+  }
+  const handleRecord = async (messages: readonly Message[]) => {
+    await refill.ready()
+    const outcomes = await record.handle(messages, true)
     dependencies.heard('store', true)
     return outcomes
   }
@@ -371,10 +394,10 @@ async function startProcessing(
   })
   const replays = new Replays({
     dead,
-    handle: handleRecord,
+    handle: handleAgain,
     handleLetters: async letters => {
       const outcomes = new Map<Message, Outcome>()
-      for (const [isOutward, handle] of [[true, push.handle.bind(push)] as const, [false, handleRecord] as const]) {
+      for (const [isOutward, handle] of [[true, push.handle.bind(push)] as const, [false, handleAgain] as const]) {
         const messages = letters
           .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
           .map(({ message }) => message)
@@ -400,12 +423,19 @@ async function startProcessing(
     {
       name: 'store',
       start: async () => {
-        await store.start()
-        if (!settings['influx.url']) dependencies.heard('store', true)
+        try {
+          await store.start()
+          if (!settings['influx.url']) dependencies.heard('store', true)
+        } catch (error) {
+          // The spool keeps what arrives, so a store that cannot be opened now is no reason not to serve.
+          if (!(error instanceof HubError) || error.code !== 'store_unavailable') throw error
+          dependencies.heard('store', false, error.message)
+        }
       },
       stop: () => store.stop(),
     },
     storeProbe(store, dependencies),
+    ...(records ? [refilling(refill, dependencies)] : []),
     { name: 'live', start: () => live.start(), stop: () => {} },
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     processor,
@@ -416,6 +446,7 @@ async function startProcessing(
     replays,
     sheet: () => balance.sheet(places()),
     deadBytes: () => (rabbit ? 0 : files.bytes),
+    needed: () => (records ? refill.needed : Number.POSITIVE_INFINITY),
     stop: await startParts(parts),
   }
 }
@@ -439,50 +470,30 @@ function storeProbe(store: TimeSeriesStore, dependencies: Dependencies): Part {
   }
 }
 
+/** Fills the store up at the start, also when nothing new arrives. */
+function refilling(refill: Refill, dependencies: Dependencies): Part {
+  const name = 'refill'
+  const abort = new AbortController()
+  return {
+    name,
+    start: () => {
+      refill.start()
+      persist(() => refill.ready(), {
+        signal: abort.signal,
+        circuitOf: error => dependencies.circuitOf(error),
+        retrying: (error, circuit) => dependencies.retrying(name, error, circuit),
+        recovered: () => dependencies.recovered(name),
+      })
+    },
+    stop: () => {
+      abort.abort()
+      return refill.stop()
+    },
+  }
+}
+
 function rewind(cursors: Cursors, registry: Registry, balance: Balance): void {
   cursors.reader('live').rewind(Math.min(registry.start(), balance.saved))
-}
-
-function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Dependencies {
-  return new Dependencies({
-    names: {
-      store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
-      ...(settings['rabbitmq.url'] && { rabbitmq: 'RabbitMQ' }),
-      disk: 'the disk',
-    },
-    meanwhile,
-    now: () => Date.now(),
-    log,
-  })
-}
-
-function mappingOf(settings: Settings): Mapping {
-  return new Mapping(settings.mapping, { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] })
-}
-
-async function openRabbit(
-  settings: Settings,
-  hubId: string,
-  consumesReceipts: boolean,
-  dependencies: Dependencies,
-): Promise<RabbitMq> {
-  const { RabbitMq } = await import('./queue/rabbitmq.js')
-  return new RabbitMq({
-    url: settings['rabbitmq.url'],
-    hubId,
-    envelope: settings['rabbitmq.envelope'],
-    consumesReceipts,
-    window: settings['rabbitmq.window'],
-    prefetch: settings['rabbitmq.prefetch'],
-    state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
-    now,
-  })
-}
-
-async function openStore(settings: Settings, dir: string): Promise<TimeSeriesStore> {
-  return settings['influx.url']
-    ? new (await import('./store/influxdb.js')).InfluxStore({ url: settings['influx.url'] })
-    : new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb') })
 }
 
 /** What finds the messages that end this process, for each consumer; their records are in `dir`. */
@@ -534,7 +545,9 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
   const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
   // It is no hub: every message has a hub that wants to know.
   const rabbit = await openRabbit(settings, '', false, dependencies)
-  const store = await openStore(settings, resolve(settings['data.dir']))
+  const store = await openStore(settings, resolve(settings['data.dir']), {
+    report: (_, sentence) => log.warn(sentence),
+  })
   const record = new Record({ mapping: mappingOf(settings), store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const processor = new Processor({
@@ -545,7 +558,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
         name: 'record',
         reader: rabbit.reader('record'),
         suspects: suspectsIn(join(resolve(settings['data.dir']), 'process'), log)('record', recordBatch, 'poison'),
-        handle: record.handle.bind(record),
+        handle: messages => record.handle(messages),
         batch: recordBatch,
         ledger,
       },

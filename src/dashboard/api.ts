@@ -203,9 +203,20 @@ function signIn(): void {
   location.replace(`/login?${new URLSearchParams({ next: here })}`)
 }
 
+/** The series, page by page; a screen has no use for more than so many. */
 export async function fetchSeries(): Promise<readonly SeriesRow[]> {
-  return (await get<{ series: SeriesRow[] }>('/api/series')).series
+  const rows: SeriesRow[] = []
+  let after: string | undefined
+  do {
+    const query: string = after === undefined ? '' : `?${new URLSearchParams({ after })}`
+    const page = await get<{ series: SeriesRow[]; next?: string }>(`/api/series${query}`)
+    rows.push(...page.series)
+    after = page.next
+  } while (after !== undefined && rows.length < mostSeries)
+  return rows
 }
+
+const mostSeries = 20_000
 
 export async function fetchDevices(): Promise<readonly DeviceRow[]> {
   return (await get<{ devices: DeviceRow[] }>('/api/devices')).devices

@@ -12,7 +12,11 @@ import { RequestRefused } from './refusals.js'
 
 /** What the API asks of the hub. Bytes are JSON, made elsewhere. With `rules` only what they let be read is in it. */
 export interface Api {
-  readonly series: (limit: number, rules: ReadRules | undefined) => Promise<Uint8Array>
+  readonly series: (query: {
+    readonly limit: number
+    readonly after: string | undefined
+    readonly rules: ReadRules | undefined
+  }) => Promise<Uint8Array>
   /** Rejects with `forbidden` when the rules do not let the series be read, or the mapping does not make it. */
   readonly history: (query: HistoryQuery, rules: ReadRules | undefined) => Promise<Uint8Array>
   readonly devices: (rules: ReadRules | undefined) => Promise<Uint8Array>
@@ -151,12 +155,21 @@ export async function apiRoutes(
     return reply.header('content-type', contentType).send(text)
   })
 
-  app.get<{ Querystring: { limit: number } }>(
+  app.get<{ Querystring: { limit: number; after?: string } }>(
     '/api/series',
     {
-      schema: { summary: 'All series with their newest value', querystring: { type: 'object', properties: { limit } } },
+      schema: {
+        summary: 'A page of the series, each with its newest value; `next` is there when there are more',
+        querystring: {
+          type: 'object',
+          properties: { limit, after: { type: 'string', description: '`next` of the page before' } },
+        },
+      },
     },
-    async (request, reply) => sendJson(reply, await api.series(request.query.limit, rulesOf(request, '#'))),
+    async (request, reply) => {
+      const { limit, after } = request.query
+      return sendJson(reply, await api.series({ limit, after, rules: rulesOf(request, '#') }))
+    },
   )
 
   app.get<{ Querystring: HistoryParameters }>('/api/history', { schema: historySchema }, async (request, reply) => {

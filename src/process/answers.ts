@@ -28,6 +28,14 @@ export interface BalanceQuery {
   readonly limit: number
 }
 
+/** Which page of the series is wanted, and what of it may be read. */
+export interface SeriesAnswerQuery {
+  readonly limit: number
+  /** `next` of the page before. */
+  readonly after?: string | undefined
+  readonly rules: ReadRules | undefined
+}
+
 /**
  * What the API asks of the processor thread. Answers are JSON bytes, made here so that the broker thread has nothing to
  * do but pass them on; times in milliseconds. With `rules` only what they let be read is in it.
@@ -39,18 +47,27 @@ export class Answers {
     this.#options = options
   }
 
-  /** A series is in it if the mapping makes it, and from topics alone that may be read. */
-  async series(limit: number, rules: ReadRules | undefined): Promise<Uint8Array> {
+  /**
+   * A page of the series, and with `next` where the following one begins. With `rules` a series is in it if the mapping
+   * makes it, and from topics alone that may be read: then a page may be short, or empty, and not be the last one.
+   */
+  async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Uint8Array> {
     const { dependencies, store } = this.#options
-    const found = await dependencies.ask('store', () => store.series(rules ? mostSeries : limit))
     const readable: Series[] = []
-    for (const [i, series] of found.entries()) {
-      if (readable.length >= limit) break
-      // Others of this thread must not wait for all of them.
-      if (rules && i % atOnce === atOnce - 1) await turn()
-      if (!rules || this.#isReadable(series, rules)) readable.push(series)
-    }
-    return json({ series: readable.map(series => this.#describe(series)) })
+    let next = after
+    let looked = 0
+    do {
+      const query = { limit: limit - readable.length, after: next }
+      const page = await dependencies.ask('store', () => store.series(query))
+      for (const [i, series] of page.series.entries()) {
+        // Others of this thread must not wait for all of them.
+        if (rules && i % atOnce === atOnce - 1) await turn()
+        if (!rules || this.#isReadable(series, rules)) readable.push(series)
+      }
+      looked += Math.max(page.series.length, costOfPage)
+      next = page.next
+    } while (next !== undefined && readable.length < limit && looked < mostSeries)
+    return json({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
   }
 
   /** Throws `forbidden` when the series may not be read; the same for one that there is not. */
@@ -124,8 +141,9 @@ export class Answers {
 /** So many series are looked at before others get their turn. */
 const atOnce = 1_000
 
-/** What the API gives at most. */
+/** So many are looked at for one answer; a page counts as so many at least. */
 const mostSeries = 100_000
+const costOfPage = 1_000
 
 /** Bytes of payloads in one answer. */
 const mostAnswered = 64e6

@@ -203,6 +203,11 @@ export class Balance implements Ledger {
     return this.#saved
   }
 
+  /** The highest sequence number that is known to be stored or rejected. */
+  get highest(): number {
+    return this.#highest
+  }
+
   /** The cursor `live` has read these. Those before `saved` may come again. */
   saw(messages: readonly Message[]): void {
     let hour = -1

@@ -23,14 +23,19 @@ export class Record {
     this.#options = options
   }
 
-  async handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
+  /**
+   * One outcome a message. `inOrder`: everything before these messages has been handled, so that the store may keep the
+   * number of the last one.
+   */
+  async handle(messages: readonly Message[], inOrder = false): Promise<readonly Outcome[]> {
     const { mapping, store, recorded } = this.#options
     const outcomes: Outcome[] = new Array(messages.length).fill('ack')
     let points: Point[] = []
     let owners: number[] = []
     let stored = 0
-    const write = async () => {
-      const refused = points.length > 0 ? await store.write(points) : []
+    const write = async (sequence?: number) => {
+      const isNeeded = points.length > 0 || sequence !== undefined
+      const refused = isNeeded ? await store.write(points, sequence) : []
       for (const { index, reason, detail } of refused) outcomes[owners[index] as number] = { reason, detail }
       stored += points.length - refused.length
       points = []
@@ -49,8 +54,13 @@ export class Record {
         if (points.length >= mostHeld) await write()
       }
     }
-    await write()
+    await write(inOrder ? lastOwn(messages) : undefined)
     recorded(outcomes.filter(outcome => outcome === 'ack').length, stored)
     return outcomes
   }
+}
+
+/** The number of the last message that this hub accepted itself. */
+function lastOwn(messages: readonly Message[]): number | undefined {
+  return messages.findLast(({ hub }) => hub === undefined)?.sequence
 }

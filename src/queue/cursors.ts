@@ -1,11 +1,12 @@
 import { type Files, nodeFiles } from '../disk/files.js'
 import { describe } from '../errors.js'
+import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { decodeMessage } from './codec.js'
 import { Cursor } from './cursor.js'
 import { CursorFile, listCursors, type Place } from './cursor-file.js'
 import { Meter } from './meter.js'
-import { type Past, type PastRange, readPast } from './past.js'
+import { type Past, type PastRange, readNumbered, readPast } from './past.js'
 import { segmentHeaderBytes, segmentPath } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
 import { passedOf, Segments, surplus } from './segments.js'
@@ -231,6 +232,19 @@ export class Cursors {
   /** What is still here of a part of the past. */
   past(range: PastRange, signal: AbortSignal): Past {
     return readPast(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
+  }
+
+  /** The messages of a range of sequence numbers that are still here. */
+  numbered(
+    range: { readonly from: number; readonly to: number },
+    signal: AbortSignal,
+  ): AsyncIterable<readonly Message[]> {
+    return readNumbered(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
+  }
+
+  /** The first sequence number that is still here. */
+  get oldest(): number {
+    return this.#segments.list[0]?.segment ?? 1
   }
 
   /** Deletes what nobody needs any more and is not to be kept. */

@@ -53,8 +53,25 @@ export function readPast(
   return {
     total: Math.round(total),
     bytes: Math.round(bytes),
-    batches: first ? batches(dir, files, segments, first, position, range, signal) : none(),
+    batches: first ? batches(dir, files, segments, first, position, byTime(range), signal) : none(),
   }
+}
+
+/**
+ * The messages of a range of sequence numbers, both included, as far as they are committed. Ends when the signal aborts;
+ * rejects with `not_found` when what comes next has been deleted.
+ */
+export function readNumbered(
+  dir: string,
+  files: Files,
+  segments: Segments,
+  position: SpoolPosition,
+  { from, to }: { readonly from: number; readonly to: number },
+  signal: AbortSignal,
+): AsyncIterable<readonly Message[]> {
+  const first = segments.find(segments.holding(from))
+  const judge = ({ sequence }: Message) => (sequence < from ? 'before' : sequence > to ? 'behind' : 'in')
+  return first ? batches(dir, files, segments, first, position, judge, signal) : none()
 }
 
 /** How much of the time of a segment is meant. */
@@ -62,6 +79,13 @@ function overlap(from: number, last: number, range: PastRange): number {
   if (!Number.isFinite(last) || last <= from) return 1
   const meant = Math.min(range.to, last) - Math.max(range.from, from)
   return Math.min(1, Math.max(0, meant / (last - from)))
+}
+
+/** Where a message is: before the wanted range, in it, or behind its end. */
+type Judge = (message: Message) => 'before' | 'in' | 'behind'
+
+function byTime({ from, to }: PastRange): Judge {
+  return ({ receivedAt }) => (receivedAt < from ? 'before' : receivedAt >= to ? 'behind' : 'in')
 }
 
 async function* none(): AsyncGenerator<readonly Message[]> {}
@@ -72,7 +96,7 @@ async function* batches(
   segments: Segments,
   first: Segment,
   position: SpoolPosition,
-  range: PastRange,
+  judge: Judge,
   signal: AbortSignal,
 ): AsyncGenerator<readonly Message[]> {
   const reader = new SegmentReader(dir, files)
@@ -82,7 +106,7 @@ async function* batches(
       const next: number | undefined = segments.after(segment)?.segment
       const end: number = segment === position.segment ? position.end : reader.size(segment)
       for (let offset = segmentHeaderBytes; offset < end; ) {
-        const { messages, reached } = take(reader, segment, offset, range)
+        const { messages, reached } = take(reader, segment, offset, judge)
         offset = reached
         if (messages.length > 0) yield messages
         if (signal.aborted || offset === Number.POSITIVE_INFINITY) return
@@ -98,7 +122,7 @@ async function* batches(
 }
 
 /** What is at hand. `reached` is endless behind the end of the range. */
-function take(reader: SegmentReader, segment: number, offset: number, range: PastRange) {
+function take(reader: SegmentReader, segment: number, offset: number, judge: Judge) {
   const messages: Message[] = []
   let reached = offset
   while (messages.length < batchMessages) {
@@ -106,8 +130,9 @@ function take(reader: SegmentReader, segment: number, offset: number, range: Pas
     if (!frame) break
     reached = frame.end
     const message = decodeMessage(frame.body)
-    if (!message || message.receivedAt < range.from) continue
-    if (message.receivedAt >= range.to) return { messages, reached: Number.POSITIVE_INFINITY }
+    const place = message ? judge(message) : 'before'
+    if (!message || place === 'before') continue
+    if (place === 'behind') return { messages, reached: Number.POSITIVE_INFINITY }
     messages.push(message)
   }
   return { messages, reached }

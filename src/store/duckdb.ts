@@ -1,60 +1,39 @@
-import {
-  BIGINT,
-  DOUBLE,
-  type DuckDBAppender,
-  type DuckDBConnection,
-  DuckDBDataChunk,
-  DuckDBInstance,
-  type DuckDBType,
-  type DuckDBValue,
-  INTEGER,
-  VARCHAR,
-} from '@duckdb/node-api'
 import { describe, HubError } from '../errors.js'
-import { type FieldType, type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
-import { compareSeries, FieldTypes, sift, windowWidth } from './points.js'
-import type { Aggregate, Columns, HistoryQuery, RejectedPoint, TimeSeriesStore } from './store.js'
+import { type FieldType, type FieldValue, fieldType, type Point, type Tags } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { DuckDbFile, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
+import { aggregateSql, guarded, prepareDatabase, read, replaceStaged, type Table, unguarded } from './duckdb-sql.js'
+import {
+  isHeld,
+  type KnownSeries,
+  SeriesCache,
+  type SeriesGroup,
+  tagsText,
+  type Wanted,
+  wanted,
+} from './known-series.js'
+import { besideOf, besides, compareSeries, faultOf, typeConflict, windowWidth } from './points.js'
+import type {
+  Columns,
+  HistoryQuery,
+  LastStored,
+  RejectedPoint,
+  SeriesPage,
+  SeriesQuery,
+  TimeSeriesStore,
+} from './store.js'
 
-/** DuckDB's own vector size: no chunk holds more rows. */
-const chunkRows = 2048
+/** Series held in memory; the others are looked up when they are written or asked for. */
+const cachedSeries = 100_000
 
-/** Late points this far apart in time are looked for separately, so that a scan skips all between them. */
-const gapBetweenRanges = 3_600_000_000
-const mostRanges = 16
-
-const schema = `
-  CREATE TABLE IF NOT EXISTS series (
-    id INTEGER NOT NULL, measurement VARCHAR NOT NULL, tags VARCHAR NOT NULL, field VARCHAR NOT NULL,
-    type VARCHAR NOT NULL, UNIQUE (measurement, tags, field));
-  CREATE TABLE IF NOT EXISTS numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
-  CREATE TABLE IF NOT EXISTS texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
-  CREATE TEMP TABLE late_numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
-  CREATE TEMP TABLE late_texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
-`
-
-const aggregateSql: Record<Aggregate, string> = {
-  mean: 'avg(value)',
-  min: 'min(value)',
-  max: 'max(value)',
-  first: 'arg_min(value, time)',
-  last: 'arg_max(value, time)',
-  sum: 'sum(value)',
-  count: 'count(*)::DOUBLE',
+export interface DuckDbStoreOptions {
+  readonly path: string
+  readonly incidents?: IncidentReporter
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number
+  /** Series held in memory. */
+  readonly cached?: number
 }
-
-/** A series as kept in memory: `time` is the newest stored, so a point after it needs no look at the disk. */
-interface KnownSeries {
-  readonly id: number
-  readonly measurement: string
-  readonly tags: Tags
-  readonly field: string
-  readonly type: FieldType
-  time: number
-  value: FieldValue
-}
-
-/** Booleans are 0 and 1 among the numbers. */
-type Table = 'numbers' | 'texts'
 
 /** The rows of one table in one write, as columns. */
 class Rows {
@@ -85,115 +64,143 @@ class LateRows extends Rows {
   }
 }
 
+/** A series that a write begins. */
+interface Created extends Wanted {
+  readonly series: KnownSeries
+}
+
+/** A field of a point, and the series that takes the value. */
+interface Placed {
+  readonly series: KnownSeries
+  readonly time: number
+  readonly value: FieldValue
+}
+
 interface Batch {
-  readonly created: KnownSeries[]
   readonly fresh: Record<Table, Rows>
   readonly late: Record<Table, LateRows>
 }
 
-type AppendTarget = Table | 'series' | 'late_numbers' | 'late_texts'
-
-interface Database {
-  readonly instance: DuckDBInstance
-  readonly writer: DuckDBConnection
-  readonly reader: DuckDBConnection
-  readonly appenders: Record<AppendTarget, DuckDBAppender>
+/** A series by its row. */
+interface Named {
+  readonly id: number
+  readonly measurement: string
+  readonly tags: Tags
+  readonly field: string
+  readonly type: FieldType
 }
 
 /**
  * The embedded store: one DuckDB file. Points newer than the newest of their series are appended without a
  * look at what is there; late and repeated ones replace what has their series and time. A write is one
- * transaction, durable when it resolves.
+ * transaction, durable when it resolves. A damaged file is set aside, and a new one made.
  */
 export class DuckDbStore implements TimeSeriesStore {
   readonly #path: string
-  #database: Database | undefined
+  readonly #incidents: IncidentReporter | undefined
+  readonly #now: () => number
+  readonly #cache: SeriesCache
+  #file: DuckDbFile | undefined
+  #last: LastStored = { sequence: undefined, isNew: false }
   #stopped = true
-  /** Measurement and tags in one unambiguous string → field → series. */
-  readonly #series = new Map<string, Map<string, KnownSeries>>()
-  readonly #types = new FieldTypes()
   #nextId = 1
+  /** A statement met damage inside the file, so the file is set aside when it is opened next. */
+  #damage: string | undefined
   /** Writes, and separately reads, run one after the other: a connection holds one statement at a time. */
   #writes: Promise<unknown> = Promise.resolve()
   #reads: Promise<unknown> = Promise.resolve()
 
-  constructor(options: { readonly path: string }) {
-    this.#path = options.path
+  constructor({ path, incidents, now, cached }: DuckDbStoreOptions) {
+    this.#path = path
+    this.#incidents = incidents
+    this.#now = now ?? (() => Date.now())
+    this.#cache = new SeriesCache(cached ?? cachedSeries)
   }
 
-  /** Rejects with `data_dir_locked` when another process has the file, `data_dir_unusable` when it is no database. */
+  /**
+   * Rejects with `data_dir_locked` when another process has the file. Rejects with `store_unavailable` when the file
+   * cannot be opened now, as on a full disk: then each write and read tries again.
+   */
   async start(): Promise<void> {
     this.#stopped = false
     await this.#inOrderOfWrites(() => this.#open())
   }
 
-  write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
+  async last(): Promise<LastStored> {
     return this.#inOrderOfWrites(async () => {
-      const database = await this.#ready()
-      const { good, rejected } = sift(points, this.#types)
-      if (good.length === 0) return rejected
+      await this.#ready()
+      return this.#last
+    })
+  }
+
+  write(points: readonly Point[], sequence?: number): Promise<readonly RejectedPoint[]> {
+    return this.#inOrderOfWrites(async () => {
+      if (points.length === 0 && sequence === undefined) return []
+      const file = await this.#ready()
       try {
-        await this.#commit(database, this.#sort(points, good))
+        this.#cache.trim()
+        const rejected: RejectedPoint[] = []
+        const { placed, created } = await this.#place(file, points, rejected)
+        if (placed.length > 0 || sequence !== undefined) await this.#commit(file, placed, created, sequence)
+        return rejected.sort((a, b) => a.index - b.index)
       } catch (error) {
         // Whether the commit reached the disk is unknown, so memory is read from the disk again.
+        this.#met(error)
         await this.#close()
-        throw new HubError('store_unavailable', `DuckDB did not store ${good.length} points: ${describe(error)}`, {
+        throw new HubError('store_unavailable', `DuckDB did not store ${points.length} points: ${describe(error)}`, {
           cause: error,
         })
       }
-      return rejected
     })
   }
 
   async history(query: HistoryQuery): Promise<Columns> {
     await this.#recovered()
     const { measurement, tags, field } = query.series
-    const series = this.#series.get(groupKey(measurement, tags))?.get(field)
-    if (!series) return { times: [], values: [] }
-    return this.#inOrderOfReads(async reader => {
-      const table = tableOf(series.type)
-      const from = Math.ceil(query.from)
-      const to = Math.ceil(query.to)
-      const width = windowWidth(from, to, query.points)
-      const where = `FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3`
-      const range = [series.id, BigInt(from), BigInt(to)]
-      // In one transaction, so both statements see the same rows.
-      await reader.run('BEGIN TRANSACTION READ ONLY')
-      try {
-        const fn = read(table, aggregateSql[series.type === 'number' ? query.fn : 'last'])
-        const windows = await columns(
-          reader,
-          `SELECT (time - $2) // $4 AS w, ${fn}, count(*) ${where} GROUP BY w ORDER BY w`,
-          [...range, BigInt(width)],
-        )
-        const [starts = [], aggregated = [], counts = []] = windows
-        const readings = counts.reduce<number>((sum, count) => sum + Number(count), 0)
-        if (readings > query.points) {
-          return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, series.type) }
-        }
-        if (readings === 0) return { times: [], values: [] }
-        const [times = [], values = []] = await columns(
-          reader,
-          `SELECT time, ${read(table, 'value')} ${where} ORDER BY time`,
-          range,
-        )
-        return { times: times.map(Number), values: typed(values, series.type) }
-      } finally {
-        await reader.run('COMMIT')
+    const group: SeriesGroup = {
+      measurement,
+      tags: tags.filter(([, value]) => value !== ''),
+      fields: new Map(),
+      isCurrent: false,
+    }
+    return this.#inOrderOfReads(async file => {
+      // Beside it are the values of other types than its own.
+      const names = [field, ...besides(field)].map(name => wanted(group, name))
+      const found = await this.#lookUp(file, 'reader', names)
+      for (const name of names) {
+        const series = found.get(name)
+        const columns = series && (await this.#readings(file, series, query))
+        if (columns && columns.times.length > 0) return columns
       }
+      return { times: [], values: [] }
     })
   }
 
-  async series(limit: number): Promise<readonly Series[]> {
+  async series({ after, limit }: SeriesQuery): Promise<SeriesPage> {
     await this.#recovered()
-    const all: Series[] = []
-    for (const fields of this.#series.values()) {
-      for (const { measurement, tags, field, type, time, value } of fields.values()) {
-        if (time === Number.NEGATIVE_INFINITY) continue
-        all.push({ measurement, tags, field, type, last: { time, value } })
-      }
-    }
-    return all.sort(compareSeries).slice(0, limit)
+    return this.#inOrderOfReads(async file => {
+      const from = after === undefined ? 0 : Number(after)
+      const [ids = [], measurements = [], tags = [], fields = [], types = []] = await file.columns(
+        'reader',
+        `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')}, type FROM series WHERE id > $1
+         ORDER BY id LIMIT $2`,
+        [Number.isSafeInteger(from) && from < 2 ** 31 ? from : 0, limit + 1],
+      )
+      const named = ids.slice(0, limit).map((id, i) => ({
+        id: Number(id),
+        measurement: unguarded(measurements[i]),
+        tags: JSON.parse(String(tags[i])) as Tags,
+        field: unguarded(fields[i]),
+        type: types[i] as FieldType,
+      }))
+      const newest = await this.#newest(file, named)
+      const series = named.flatMap(({ id, ...name }) => {
+        const last = newest.get(id)
+        return last ? [{ ...name, last }] : []
+      })
+      const isMore = ids.length > limit
+      return { series: series.sort(compareSeries), next: isMore ? String(named.at(-1)?.id) : undefined }
+    })
   }
 
   async stop(): Promise<void> {
@@ -201,157 +208,274 @@ export class DuckDbStore implements TimeSeriesStore {
     await this.#inOrderOfWrites(() => this.#close())
   }
 
-  /** The points as rows. Moves the newest values in memory; a failed write has them loaded again. */
-  #sort(points: readonly Point[], good: readonly number[]): Batch {
-    const batch: Batch = {
-      created: [],
-      fresh: { numbers: new Rows(), texts: new Rows() },
-      late: { numbers: new LateRows(), texts: new LateRows() },
-    }
-    for (const index of good) {
-      const point = points[index] as Point
-      const { measurement, tags, time } = point
-      const key = groupKey(measurement, tags)
-      let group = this.#series.get(key)
-      if (!group) {
-        group = new Map()
-        this.#series.set(key, group)
+  /** The readings of a series in a range, or their windows. */
+  async #readings(file: DuckDbFile, { id, type }: KnownSeries, query: HistoryQuery): Promise<Columns> {
+    const table = tableOf(type)
+    const from = Math.ceil(query.from)
+    const to = Math.ceil(query.to)
+    const width = windowWidth(from, to, query.points)
+    const where = `FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3`
+    const range = [id, BigInt(from), BigInt(to)]
+    return file.inOneRead(async () => {
+      const fn = read(table, aggregateSql[type === 'number' ? query.fn : 'last'])
+      const [starts = [], aggregated = [], counts = []] = await file.columns(
+        'reader',
+        `SELECT (time - $2) // $4 AS w, ${fn}, count(*) ${where} GROUP BY w ORDER BY w`,
+        [...range, BigInt(width)],
+      )
+      const readings = counts.reduce<number>((sum, count) => sum + Number(count), 0)
+      if (readings > query.points) {
+        return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, type) }
       }
-      for (const [field, value] of point.fields) {
-        let series = group.get(field)
-        if (!series) {
-          const type = fieldType(value)
-          const own = tags.filter(tag => tag[1] !== '')
-          series = { id: this.#nextId++, measurement, tags: own, field, type, time: Number.NEGATIVE_INFINITY, value }
-          group.set(field, series)
-          batch.created.push(series)
-        }
-        const rows = time > series.time ? batch.fresh : batch.late
-        rows[tableOf(series.type)].add(series.id, time, value)
-        if (time >= series.time) {
-          series.time = time
-          series.value = value
-        }
-      }
-    }
-    return batch
+      if (readings === 0) return { times: [], values: [] }
+      const [times = [], values = []] = await file.columns(
+        'reader',
+        `SELECT time, ${read(table, 'value')} ${where} ORDER BY time`,
+        range,
+      )
+      return { times: times.map(Number), values: typed(values, type) }
+    })
   }
 
-  async #commit({ writer, appenders }: Database, { created, fresh, late }: Batch): Promise<void> {
-    await writer.run('BEGIN TRANSACTION')
-    append(
-      appenders.series,
-      [INTEGER, VARCHAR, VARCHAR, VARCHAR, VARCHAR],
-      [
-        created.map(series => series.id),
-        created.map(series => series.measurement),
-        created.map(series => JSON.stringify(series.tags)),
-        created.map(series => series.field),
-        created.map(series => series.type),
-      ],
-    )
+  /** The newest reading of each, by id: from memory where it is there, else from the disk. */
+  async #newest(file: DuckDbFile, named: readonly Named[]) {
+    const newest = new Map<number, { time: number; value: FieldValue }>()
+    const unknown: Record<Table, Named[]> = { numbers: [], texts: [] }
+    for (const series of named) {
+      const known = this.#cache.peek(series.measurement, series.tags, series.field)
+      if (known?.value === undefined) unknown[tableOf(series.type)].push(series)
+      else newest.set(series.id, { time: known.time, value: known.value })
+    }
     for (const table of ['numbers', 'texts'] as const) {
-      appendRows(appenders[table], table, fresh[table])
-      if (late[table].times.length > 0) {
-        appendRows(appenders[`late_${table}`], table, late[table])
-        await replace(writer, table, late[table].times)
+      const some = unknown[table]
+      if (some.length === 0) continue
+      const types = new Map(some.map(({ id, type }) => [id, type]))
+      const [ids = [], times = [], values = []] = await file.columns(
+        'reader',
+        `SELECT series, max(time), ${read(table, 'arg_max(value, time)')} FROM ${table}
+         WHERE series BETWEEN $1 AND $2 AND series IN (SELECT unnest($3)) GROUP BY series`,
+        [BigInt(some[0]?.id ?? 0), BigInt(some.at(-1)?.id ?? 0), some.map(({ id }) => BigInt(id))],
+      )
+      for (const [i, id] of ids.entries()) {
+        const type = types.get(Number(id)) ?? 'number'
+        newest.set(Number(id), { time: Number(times[i]), value: typed([values[i] as Value], type)[0] as FieldValue })
       }
     }
-    await writer.run('COMMIT')
+    return newest
   }
 
-  async #ready(): Promise<Database> {
-    if (!this.#database && !this.#stopped) {
+  /**
+   * Which series takes each value. Those not in memory are looked up, all at once; those that are nowhere are begun.
+   * Resolves when no name is unknown any more: a value of another type goes on to the field beside, which may be one.
+   */
+  async #place(file: DuckDbFile, points: readonly Point[], rejected: RejectedPoint[]) {
+    const faults = new Map<number, RejectedPoint>()
+    for (const [index, point] of points.entries()) {
+      const fault = faultOf(point)
+      if (fault) faults.set(index, { index, ...fault })
+    }
+    const created: Created[] = []
+    for (;;) {
+      const unknown: Wanted[] = []
+      const placed: Placed[] = []
+      const conflicts: RejectedPoint[] = []
+      for (const [index, point] of points.entries()) {
+        if (faults.has(index)) continue
+        const group = this.#cache.group(point.measurement, point.tags)
+        const names = point.fields.map(([field, value]) => this.#nameFor(group, point, field, value))
+        const conflict = names.indexOf(undefined)
+        if (conflict >= 0) {
+          conflicts.push({ index, ...typeConflict(point.measurement, point.fields[conflict]?.[0] ?? '') })
+          continue
+        }
+        for (const [i, [, value]] of point.fields.entries()) {
+          const name = names[i] as string
+          const known = group.fields.get(name)
+          if (typeof known === 'object') placed.push({ series: known, time: point.time, value })
+          else if (known === 'absent') {
+            const series = this.#begin(value)
+            group.fields.set(name, series)
+            created.push({ ...wanted(group, name), series })
+            placed.push({ series, time: point.time, value })
+          } else if (known === undefined) {
+            group.fields.set(name, 'asked')
+            this.#cache.grown()
+            unknown.push(wanted(group, name))
+          }
+        }
+      }
+      if (unknown.length === 0) {
+        rejected.push(...faults.values(), ...conflicts)
+        return { placed, created }
+      }
+      const found = await this.#lookUp(file, 'writer', unknown)
+      for (const name of unknown) name.group.fields.set(name.field, found.get(name) ?? 'absent')
+    }
+  }
+
+  #begin(value: FieldValue): KnownSeries {
+    return { id: this.#nextId++, type: fieldType(value), time: Number.NEGATIVE_INFINITY, value: undefined }
+  }
+
+  /** The field that takes a value: its own, or, when that is of another type, one beside it. */
+  #nameFor({ fields }: SeriesGroup, point: Point, field: string, value: FieldValue): string | undefined {
+    const type = fieldType(value)
+    let name = field
+    for (let step = 0; step <= mostSteps; step++) {
+      const known = fields.get(name)
+      const isOther = typeof known === 'object' && known.type !== type
+      // A field of the point itself is not replaced by another one.
+      const isTaken = step > 0 && point.fields.some(([other]) => other === name)
+      if (!isOther && !isTaken) return name
+      name = besideOf(name, type)
+    }
+    return undefined
+  }
+
+  /** The series of names, as far as the database has them. */
+  async #lookUp(
+    file: DuckDbFile,
+    by: 'writer' | 'reader',
+    names: readonly Wanted[],
+  ): Promise<Map<Wanted, KnownSeries>> {
+    const found = new Map<Wanted, KnownSeries>()
+    const byHash = new Map(names.map(name => [name.first, name]))
+    const [ids = [], types = [], firsts = [], seconds = []] = await file.columns(
+      by,
+      'SELECT id, type, first_hash, second_hash FROM series WHERE first_hash IN (SELECT unnest($1))',
+      [[...byHash.keys()]],
+    )
+    for (const [i, id] of ids.entries()) {
+      const name = byHash.get(firsts[i] as bigint)
+      if (name?.second !== seconds[i]) continue
+      const time = this.#cache.highest
+      found.set(name as Wanted, { id: Number(id), type: types[i] as FieldType, time, value: undefined })
+    }
+    return found
+  }
+
+  async #commit(
+    file: DuckDbFile,
+    placed: readonly Placed[],
+    created: readonly Created[],
+    sequence: number | undefined,
+  ) {
+    const { fresh, late } = rowsOf(placed)
+    await file.run('BEGIN TRANSACTION')
+    file.append('series', [
+      ['integer', created.map(({ series }) => series.id)],
+      ['text', created.map(({ group }) => group.measurement)],
+      ['text', created.map(({ group }) => tagsText(group.tags))],
+      ['text', created.map(({ field }) => field)],
+      ['text', created.map(({ series }) => series.type)],
+      ['bigint', created.map(({ first }) => first)],
+      ['bigint', created.map(({ second }) => second)],
+    ])
+    for (const table of ['numbers', 'texts'] as const) {
+      appendRows(file, table, table, fresh[table])
+      if (late[table].times.length > 0) {
+        appendRows(file, `temp.late_${table}`, table, late[table])
+        await replaceStaged(file, table, late[table].times)
+      }
+    }
+    if (sequence !== undefined) {
+      await file.run(`UPDATE progress SET sequence = greatest(coalesce(sequence, 0), ${sequence})`)
+    }
+    await file.run('COMMIT')
+    if (sequence !== undefined) {
+      this.#last = { ...this.#last, sequence: Math.max(this.#last.sequence ?? 0, sequence) }
+    }
+  }
+
+  async #ready(): Promise<DuckDbFile> {
+    if (!this.#file && !this.#stopped) {
       await this.#open().catch(error => {
         throw new HubError('store_unavailable', describe(error), { cause: error })
       })
     }
-    if (!this.#database) throw new HubError('store_unavailable', 'the DuckDB store is not started')
-    return this.#database
+    if (!this.#file) throw new HubError('store_unavailable', 'the DuckDB store is not started')
+    return this.#file
   }
 
-  /** Resolves when the database is open, which it is unless a write just failed. */
+  /** Resolves when the database is open, which it is unless it could not be, or a write just failed. */
   async #recovered(): Promise<void> {
-    if (!this.#database) await this.#inOrderOfWrites(() => this.#ready())
+    if (!this.#file) await this.#inOrderOfWrites(() => this.#ready())
   }
 
+  /** Damage is set aside: first the log beside the database, then the database. */
   async #open(): Promise<void> {
-    const instance = await DuckDBInstance.create(this.#path, { memory_limit: '512MB', threads: '2' }).catch(error => {
-      throw unusable(this.#path, error)
+    if (this.#file) return
+    if (this.#damage !== undefined) this.#setAside('database', this.#damage)
+    this.#damage = undefined
+    for (const next of ['wal', 'database', undefined] as const) {
+      try {
+        await this.#openFile()
+        return
+      } catch (error) {
+        if (!(error instanceof HubError) || error.code !== 'data_dir_unusable' || !next) throw error
+        this.#setAside(next, error.message)
+      }
+    }
+  }
+
+  #setAside(what: 'wal' | 'database', why: string): void {
+    let aside: string | undefined
+    try {
+      aside = setAside(this.#path, what, this.#now())
+      if (what === 'database') setAside(this.#path, 'wal', this.#now())
+    } catch (error) {
+      throw new HubError(
+        'store_unavailable',
+        `${this.#path} is damaged (${why}) and could not be set aside (${describe(error)}): move it away`,
+      )
+    }
+    if (aside === undefined) return
+    const text =
+      what === 'wal'
+        ? `the log of the store was damaged and is ${aside} now; the store goes on as it was when it last wrote its database`
+        : `the store was damaged and is ${aside} now; a new one is made, and filled with what the spool still has`
+    this.#incidents?.report('store_damaged', `${text} (${why})`)
+  }
+
+  async #openFile(): Promise<void> {
+    let isNew = false
+    const file = await DuckDbFile.open({
+      path: this.#path,
+      prepare: async file => {
+        isNew = await prepareDatabase(file)
+      },
+      tables: ['series', 'numbers', 'texts', 'temp.late_numbers', 'temp.late_texts'],
     })
     try {
-      const writer = await instance.connect()
-      const reader = await instance.connect()
-      await writer.run(schema)
-      await this.#load(writer)
-      const appender = (table: AppendTarget) =>
-        table.startsWith('late_') ? writer.createAppender(table, 'main', 'temp') : writer.createAppender(table)
-      const appenders = {
-        series: await appender('series'),
-        numbers: await appender('numbers'),
-        texts: await appender('texts'),
-        late_numbers: await appender('late_numbers'),
-        late_texts: await appender('late_texts'),
-      }
-      this.#database = { instance, writer, reader, appenders }
-    } catch (error) {
-      instance.closeSync()
-      throw unusable(this.#path, error)
-    }
-  }
-
-  async #load(connection: DuckDBConnection): Promise<void> {
-    this.#series.clear()
-    this.#types.clear()
-    this.#nextId = 1
-    for (const table of ['numbers', 'texts'] as const) {
-      const [ids = [], measurements = [], tags = [], fields = [], types = [], times = [], values = []] = await columns(
-        connection,
-        `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')}, type, newest.time, ${read(table, 'newest.value')}
-         FROM series JOIN (SELECT series, max(time) AS time, arg_max(value, time) AS value FROM ${table} GROUP BY series)
-         AS newest ON newest.series = id`,
+      const [[id] = [], [newest] = [], [sequence] = []] = await file.columns(
+        'writer',
+        `SELECT (SELECT max(id) FROM series), greatest((SELECT max(time) FROM numbers), (SELECT max(time) FROM texts)),
+           (SELECT sequence FROM progress)`,
       )
-      for (const [i, id] of ids.entries()) {
-        const type = types[i] as FieldType
-        const series: KnownSeries = {
-          id: Number(id),
-          measurement: unguarded(measurements[i]),
-          tags: JSON.parse(String(tags[i])) as Tags,
-          field: unguarded(fields[i]),
-          type,
-          time: Number(times[i]),
-          value: typed([values[i] as DuckDBValue], type)[0] as FieldValue,
-        }
-        this.#remember(series)
-      }
+      this.#nextId = Number(id ?? 0) + 1
+      this.#cache.clear(newest == null ? Number.NEGATIVE_INFINITY : Number(newest))
+      this.#last = { sequence: sequence == null ? undefined : Number(sequence), isNew }
+      this.#file = file
+    } catch (error) {
+      file.close()
+      this.#met(error)
+      throw error
     }
   }
 
-  #remember(series: KnownSeries): void {
-    const key = groupKey(series.measurement, series.tags)
-    const group = this.#series.get(key)
-    if (group) group.set(series.field, series)
-    else this.#series.set(key, new Map([[series.field, series]]))
-    this.#types.set(series.measurement, series.field, series.type)
-    this.#nextId = Math.max(this.#nextId, series.id + 1)
+  /** A statement failed: when that is for damage inside the file, a new one must be made. */
+  #met(error: unknown): void {
+    if (tellsOfDamage(error)) this.#damage = describe(error)
   }
 
   /** Also what a failed write does: the next call opens the file anew, which ends the open transaction. */
   async #close(): Promise<void> {
-    const database = this.#database
-    if (!database) return
-    this.#database = undefined
+    const file = this.#file
+    if (!file) return
+    this.#file = undefined
     await this.#reads.catch(() => undefined)
-    for (const appender of Object.values(database.appenders)) {
-      try {
-        appender.closeSync()
-      } catch {
-        // It held rows of the write that failed, and has told so already.
-      }
-    }
-    database.reader.closeSync()
-    database.writer.closeSync()
-    database.instance.closeSync()
+    file.close()
+    this.#cache.clear(Number.NEGATIVE_INFINITY)
   }
 
   #inOrderOfWrites<T>(work: () => Promise<T>): Promise<T> {
@@ -360,10 +484,10 @@ export class DuckDbStore implements TimeSeriesStore {
     return result
   }
 
-  #inOrderOfReads<T>(work: (reader: DuckDBConnection) => Promise<T>): Promise<T> {
+  #inOrderOfReads<T>(work: (file: DuckDbFile) => Promise<T>): Promise<T> {
     const result = this.#reads.then(async () => {
-      if (!this.#database) throw new HubError('store_unavailable', 'the DuckDB store is closed')
-      return work(this.#database.reader)
+      if (!this.#file) throw new HubError('store_unavailable', 'the DuckDB store is closed')
+      return work(this.#file)
     })
     this.#reads = result.catch(() => undefined)
     return result.catch(error => {
@@ -373,84 +497,38 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 }
 
+/** So many fields beside each other are tried. */
+const mostSteps = 3
+
+/** The values as rows. Moves the newest values in memory; a failed write has them loaded again. */
+function rowsOf(placed: readonly Placed[]): Batch {
+  const batch: Batch = {
+    fresh: { numbers: new Rows(), texts: new Rows() },
+    late: { numbers: new LateRows(), texts: new LateRows() },
+  }
+  for (const { series, time, value } of placed) {
+    const rows = time > series.time ? batch.fresh : batch.late
+    rows[tableOf(series.type)].add(series.id, time, value)
+    if (time < series.time) continue
+    series.time = time
+    series.value = isHeld(value) ? value : undefined
+  }
+  return batch
+}
+
+function appendRows(file: DuckDbFile, to: string, table: Table, rows: Rows): void {
+  file.append(to, [
+    ['integer', rows.series],
+    ['bigint', rows.times],
+    [table === 'texts' ? 'text' : 'double', rows.values],
+  ])
+}
+
 function tableOf(type: FieldType): Table {
   return type === 'text' ? 'texts' : 'numbers'
 }
 
-/** Lengths before the parts: no text inside them can make two keys equal. A tag with no value is no tag. */
-function groupKey(measurement: string, tags: Tags): string {
-  let key = `${measurement.length}:${measurement}`
-  for (const [name, value] of tags) if (value) key += `${name.length}:${name}${value.length}:${value}`
-  return key
-}
-
-/** The driver takes a byte order mark at the beginning of a text for nothing: so no text begins with one. */
-function guarded(expression: string): string {
-  return `'.' || ${expression}`
-}
-
-function unguarded(text: DuckDBValue | undefined): string {
-  return String(text).slice(1)
-}
-
-function read(table: Table, expression: string): string {
-  return table === 'texts' ? guarded(expression) : expression
-}
-
-function typed(values: readonly DuckDBValue[], type: FieldType): FieldValue[] {
+function typed(values: readonly Value[], type: FieldType): FieldValue[] {
   if (type === 'text') return values.map(unguarded)
   return type === 'boolean' ? values.map(value => value === 1) : values.map(Number)
-}
-
-async function columns(
-  connection: DuckDBConnection,
-  sql: string,
-  values: DuckDBValue[] = [],
-): Promise<DuckDBValue[][]> {
-  const types = values.map(value => (typeof value === 'bigint' ? BIGINT : INTEGER))
-  return (await connection.runAndReadAll(sql, values, types)).getColumns()
-}
-
-function appendRows(appender: DuckDBAppender, table: Table, rows: Rows): void {
-  const types = [INTEGER, BIGINT, table === 'texts' ? VARCHAR : DOUBLE]
-  append(appender, types, [rows.series, rows.times, rows.values])
-}
-
-function append(appender: DuckDBAppender, types: readonly DuckDBType[], data: readonly DuckDBValue[][]): void {
-  const count = data[0]?.length ?? 0
-  for (let start = 0; start < count; start += chunkRows) {
-    const chunk = DuckDBDataChunk.create(types, Math.min(chunkRows, count - start))
-    for (const [column, values] of data.entries()) chunk.setColumnValues(column, values.slice(start, start + chunkRows))
-    appender.appendDataChunk(chunk)
-  }
-  if (count > 0) appender.flushSync()
-}
-
-/** Puts the staged rows in the place of those with the same series and time, of this very transaction too. */
-async function replace(writer: DuckDBConnection, table: Table, times: readonly bigint[]): Promise<void> {
-  for (const [first, last] of ranges(times)) {
-    await writer.run(
-      `DELETE FROM ${table} USING late_${table} AS late
-       WHERE ${table}.time BETWEEN ${first} AND ${last} AND ${table}.series = late.series AND ${table}.time = late.time`,
-    )
-  }
-  await writer.run(`INSERT INTO ${table} SELECT * FROM late_${table}; DELETE FROM late_${table}`)
-}
-
-function ranges(times: readonly bigint[]): [first: bigint, last: bigint][] {
-  const result: [bigint, bigint][] = []
-  for (const time of [...times].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))) {
-    const range = result.at(-1)
-    if (range && (time - range[1] < gapBetweenRanges || result.length === mostRanges)) range[1] = time
-    else result.push([time, time])
-  }
-  return result
-}
-
-function unusable(path: string, error: unknown): HubError {
-  if (error instanceof HubError) return error
-  const text = describe(error)
-  return /lock on file|file handle conflict/i.test(text)
-    ? new HubError('data_dir_locked', `${path} is in use by another process: ${text}`, { cause: error })
-    : new HubError('data_dir_unusable', `${path} cannot be used as the DuckDB database: ${text}`, { cause: error })
 }

@@ -5,11 +5,13 @@ import { gzip as gzipCallback } from 'node:zlib'
 import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { FieldTypes, fieldKey } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type Refusal, type Written } from './influx-batch.js'
 import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
-import { compareSeries, FieldTypes, sift, windowWidth } from './points.js'
-import type { Columns, HistoryQuery, RejectedPoint, TimeSeriesStore } from './store.js'
+import { besides, compareSeries, windowWidth } from './points.js'
+import type { Columns, HistoryQuery, RejectedPoint, SeriesPage, SeriesQuery, TimeSeriesStore } from './store.js'
 
 const gzip = promisify(gzipCallback)
 
@@ -39,6 +41,14 @@ interface Answer {
 /** Bodies smaller than this are sent as they are. */
 const worthCompressing = 1_000
 
+export interface InfluxStoreOptions {
+  /** The path is the database; user name and password may be in it too. */
+  readonly url: string
+  /** For each request. */
+  readonly timeoutMs?: number
+  readonly incidents?: IncidentReporter
+}
+
 /** InfluxDB over its 1.x API. The database is created when a write finds it missing. */
 export class InfluxStore implements TimeSeriesStore {
   readonly #client: InfluxDB
@@ -55,8 +65,12 @@ export class InfluxStore implements TimeSeriesStore {
   /** Writes run one after the other: of two for one series and time the later must win. */
   #writes: Promise<unknown> = Promise.resolve()
 
-  /** The path of `url` is the database; user name and password may be in it too. `timeoutMs` is for each request. */
-  constructor(options: { readonly url: string; readonly timeoutMs?: number }) {
+  readonly #incidents: IncidentReporter | undefined
+  /** A write was stored in the database before: when it is missing, it was dropped. */
+  #wasThere = false
+
+  constructor(options: InfluxStoreOptions) {
+    this.#incidents = options.incidents
     const url = new URL(options.url)
     const path = url.pathname.split('/').filter(Boolean).map(decodeURIComponent)
     this.#database = path.pop() ?? 'telehub'
@@ -87,13 +101,29 @@ export class InfluxStore implements TimeSeriesStore {
   /** Contacts nobody: a server that is down is the business of the first write or read. */
   async start(): Promise<void> {}
 
+  /** Nothing is kept in the server that would tell. */
+  async last(): Promise<undefined> {}
+
   write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
     const result = this.#writes.then(() => this.#write(points))
     this.#writes = result.catch(() => undefined)
     return result
   }
 
-  async history({ series, from: start, to: end, points, fn }: HistoryQuery): Promise<Columns> {
+  async history(query: HistoryQuery): Promise<Columns> {
+    const { measurement, field } = query.series
+    const found = await this.#history(query)
+    if (found.times.length > 0) return found
+    if (!this.#typesLoaded) await this.#loadTypes()
+    for (const beside of besides(field)) {
+      if (this.#types.get(measurement, beside) === undefined) continue
+      const columns = await this.#history({ ...query, series: { ...query.series, field: beside } })
+      if (columns.times.length > 0) return columns
+    }
+    return found
+  }
+
+  async #history({ series, from: start, to: end, points, fn }: HistoryQuery): Promise<Columns> {
     const from = Math.ceil(start)
     const to = Math.ceil(end)
     const tags = series.tags.filter(([, value]) => value !== '')
@@ -118,10 +148,15 @@ export class InfluxStore implements TimeSeriesStore {
     return select(`SELECT ${aggregate}(${field}) ${source}, time(${width}u, ${offset}u) fill(none)`)
   }
 
-  async series(limit: number): Promise<readonly Series[]> {
-    const fields = await this.#fieldKeys()
-    const all: Series[] = []
-    for (let start = 0; start < fields.length; start += statementsPerQuery) {
+  /** Pages are in the order of measurement, field, tags. */
+  async series({ after, limit }: SeriesQuery): Promise<SeriesPage> {
+    const begin = after === undefined ? undefined : parseCursor(after)
+    const fields = (await this.#fieldKeys())
+      .sort((a, b) => compareText(a.measurement, b.measurement) || compareText(a.field, b.field))
+      .filter(key => !begin || compareCursors([key.measurement, key.field, begin[2]], begin) >= 0)
+    const all: { readonly cursor: Cursor; readonly series: Series }[] = []
+    let start = 0
+    for (; start < fields.length && all.length <= limit; start += statementsPerQuery) {
       const some = fields.slice(start, start + statementsPerQuery)
       const results = await this.#query(
         some.map(
@@ -132,17 +167,27 @@ export class InfluxStore implements TimeSeriesStore {
       for (const [i, { measurement, field }] of some.entries()) {
         for (const found of results[i]?.series ?? []) {
           const [time, value] = found.values[0] as readonly [number, FieldValue]
-          all.push({
+          const tags = tagsOf(found)
+          const cursor: Cursor = [measurement, field, JSON.stringify(tags)]
+          if (begin && compareCursors(cursor, begin) <= 0) continue
+          const series = {
             measurement: decodeStored(measurement),
-            tags: tagsOf(found),
+            tags,
             field: decodeStored(field),
             type: fieldType(value),
             last: { time, value },
-          })
+          }
+          all.push({ cursor, series })
         }
       }
     }
-    return all.sort(compareSeries).slice(0, limit)
+    all.sort((a, b) => compareCursors(a.cursor, b.cursor))
+    const page = all.slice(0, limit)
+    const isMore = all.length > limit || start < fields.length
+    return {
+      series: page.map(({ series }) => series).sort(compareSeries),
+      next: isMore && page.length > 0 ? JSON.stringify(page.at(-1)?.cursor) : undefined,
+    }
   }
 
   /** Requests under way are given up. */
@@ -152,29 +197,54 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
-    for (let attempt = 0; ; attempt++) {
+    const rejected: RejectedPoint[] = []
+    /** Types that InfluxDB named when it refused a value; within a shard they count for more than what is known. */
+    const named = new Map<string, FieldType>()
+    let left = points.map((_, index) => index)
+    let wasMade = false
+    do {
       if (!this.#typesLoaded) await this.#loadTypes()
-      const { good, rejected } = sift(points, this.#types)
-      if (good.length === 0) return rejected
-      try {
-        const written = await this.#batches.write(points, good)
-        if (written.refused.length === 0) return rejected
-        this.#learn(points, good, written)
-        return [...rejected, ...written.refused].sort((a, b) => a.index - b.index)
-      } catch (error) {
-        if (!(error instanceof DatabaseMissing) || attempt > 0) throw error
-        await this.#createDatabase()
-        // The fields went with the database, so all of the batch is looked at anew.
-        this.#types.clear()
+      this.#types.keep()
+      const adapted: Point[] = []
+      const good: number[] = []
+      const refused: RejectedPoint[] = []
+      for (const index of left) {
+        const point = this.#types.adapt(points[index] as Point, named)
+        if ('reason' in point) refused.push({ index, ...point })
+        else {
+          adapted[index] = point
+          good.push(index)
+        }
       }
-    }
+      let written: Written = { refused: [], fixed: [] }
+      try {
+        if (good.length > 0) written = await this.#batches.write(adapted, good)
+      } catch (error) {
+        if (!(error instanceof DatabaseMissing) || wasMade) throw error
+        wasMade = true
+        await this.#createDatabase()
+        // The fields went with the database, so all that is left is looked at anew.
+        this.#types.clear()
+        continue
+      }
+      rejected.push(...refused)
+      if (written.refused.length === 0) break
+      this.#learn(adapted, good, written)
+      const before = named.size
+      for (const { measurement, field, type } of written.fixed) named.set(fieldKey(measurement, field), type)
+      // What was refused for its type goes to the field beside, as long as there is news of types.
+      const again = written.refused.filter(({ reason }) => reason === 'type_conflict' && named.size > before)
+      rejected.push(...written.refused.filter(one => !again.includes(one)))
+      left = again.map(({ index }) => index).sort((a, b) => a - b)
+    } while (left.length > 0)
+    return rejected.sort((a, b) => a.index - b.index)
   }
 
   /** Only what is stored fixes a type; then what InfluxDB said of its own. */
   #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: Written): void {
     this.#types.forget()
     const bad = new Set(refused.map(({ index }) => index))
-    for (const index of good) if (!bad.has(index)) this.#types.check(points[index] as Point)
+    for (const index of good) if (!bad.has(index)) this.#types.adapt(points[index] as Point)
     for (const { measurement, field, type } of fixed) {
       const known = this.#types.get(measurement, field)
       if (known === undefined) this.#types.set(measurement, field, type)
@@ -195,7 +265,10 @@ export class InfluxStore implements TimeSeriesStore {
     })
     const { status } = answer
     // The one answer that says stored; any web server says 200.
-    if (status === 204) return undefined
+    if (status === 204) {
+      this.#wasThere = true
+      return undefined
+    }
     if (status === 413) return { tooLarge: true, words: errorWords(answer.body) }
     const words = status === 400 || status === 422 ? verdictWords(answer.body) : undefined
     // A shard that is being deleted is gone in a moment.
@@ -207,6 +280,12 @@ export class InfluxStore implements TimeSeriesStore {
   async #createDatabase(): Promise<void> {
     try {
       await this.#limited(() => this.#client.createDatabase(this.#database))
+      if (this.#wasThere) {
+        this.#incidents?.report(
+          'store_dropped',
+          `InfluxDB had lost the database '${this.#database}', which was made again: what was in it is gone`,
+        )
+      }
     } catch (error) {
       const asked = error instanceof HubError ? error.retryAfterMs : undefined
       throw new HubError(
@@ -237,6 +316,7 @@ export class InfluxStore implements TimeSeriesStore {
   async #loadTypes(): Promise<void> {
     const keys = await this.#fieldKeys()
     this.#types.clear()
+    if (keys.length > 0) this.#wasThere = true
     for (const { measurement, field, type } of keys) {
       this.#types.set(decodeStored(measurement), decodeStored(field), type)
     }
@@ -279,6 +359,27 @@ export class InfluxStore implements TimeSeriesStore {
       this.#stopping.signal.removeEventListener('abort', stopped)
     }
   }
+}
+
+/** Measurement, field and tags as InfluxDB keeps them: where a page of series ends. */
+type Cursor = readonly [measurement: string, field: string, tags: string]
+
+function parseCursor(text: string): Cursor | undefined {
+  try {
+    const cursor = JSON.parse(text) as unknown
+    const isCursor = Array.isArray(cursor) && cursor.length === 3 && cursor.every(part => typeof part === 'string')
+    return isCursor ? (cursor as unknown as Cursor) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function compareCursors(a: Cursor, b: Cursor): number {
+  return compareText(a[0], b[0]) || compareText(a[1], b[1]) || compareText(a[2], b[2])
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }
 
 /** A database that was dropped is closing. The whole of the words: further on they may repeat what a device wrote. */

@@ -1,79 +1,27 @@
-import { type FieldType, fieldType, type Point, type Rejection, type SeriesId } from '../model.js'
-import type { RejectedPoint } from './store.js'
+import type { FieldType, Point, Rejection, SeriesId } from '../model.js'
 
 /** Times from here to there, about 285 years around 1970, are exact in JavaScript and in every store. */
 const furthest = Number.MAX_SAFE_INTEGER
 
-/**
- * The type every field of every measurement is fixed to. `check` learns from what it is given, so that a batch
- * is held to its own first values; when that batch is not stored after all, `forget` them, or `clear` and `set` anew.
- */
-export class FieldTypes {
-  readonly #types = new Map<string, Map<string, FieldType>>()
-  /** What was learnt since `keep`. */
-  #learnt: (readonly [measurement: string, field: string])[] = []
+/** The suffix of the field beside another one that takes the values of a type: Home Assistant's, for text. */
+const suffixes = { text: '_str', number: '_num', boolean: '_bool' } as const
 
-  get(measurement: string, field: string): FieldType | undefined {
-    return this.#types.get(measurement)?.get(field)
-  }
-
-  set(measurement: string, field: string, type: FieldType): void {
-    const fields = this.#types.get(measurement)
-    if (fields) fields.set(field, type)
-    else this.#types.set(measurement, new Map([[field, type]]))
-  }
-
-  /** Why this point can never be stored; undefined when it can, and then its fields are learnt. */
-  check(point: Point): Rejection | undefined {
-    const fault = faultOf(point)
-    if (fault) return fault
-    const { measurement, fields } = point
-    const known = this.#types.get(measurement)
-    let complete = true
-    for (const [field, value] of fields) {
-      const type = known?.get(field)
-      const given = fieldType(value)
-      if (type === undefined) complete = false
-      else if (type !== given) return conflict(measurement, field, type, given)
-    }
-    if (!complete) {
-      for (const [field, value] of fields) {
-        if (known?.has(field)) continue
-        this.set(measurement, field, fieldType(value))
-        this.#learnt.push([measurement, field])
-      }
-    }
-    return undefined
-  }
-
-  /** What was learnt until now stays. */
-  keep(): void {
-    if (this.#learnt.length > 0) this.#learnt = []
-  }
-
-  /** What `check` learnt since `keep` was wrong. */
-  forget(): void {
-    for (const [measurement, field] of this.#learnt) this.#types.get(measurement)?.delete(field)
-    this.#learnt = []
-  }
-
-  clear(): void {
-    this.#types.clear()
-    this.#learnt = []
-  }
+/** The field that takes a value of `type` when the field `name` is of another type. */
+export function besideOf(name: string, type: FieldType): string {
+  return name + suffixes[type]
 }
 
-/** Splits a batch into the positions that can be stored and the points that never will be. Earlier lessons are kept. */
-export function sift(points: readonly Point[], types: FieldTypes): { good: number[]; rejected: RejectedPoint[] } {
-  const good: number[] = []
-  const rejected: RejectedPoint[] = []
-  types.keep()
-  for (const [index, point] of points.entries()) {
-    const rejection = types.check(point)
-    if (rejection) rejected.push({ index, ...rejection })
-    else good.push(index)
+/** The fields that may be beside a field; numbers first, as they are what is drawn. */
+export function besides(name: string): readonly string[] {
+  return [besideOf(name, 'number'), besideOf(name, 'boolean'), besideOf(name, 'text')]
+}
+
+export function typeConflict(measurement: string, field: string): Rejection {
+  const beside = besides(field).join(', ')
+  return {
+    reason: 'type_conflict',
+    detail: `field '${field}' of '${measurement}' is of another type than this value, and so are the fields beside it (${beside})`,
   }
-  return { good, rejected }
 }
 
 /** Orders by measurement, then tag by tag, then field; by code unit, so the same everywhere. */
@@ -98,14 +46,8 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-function conflict(measurement: string, field: string, type: FieldType, given: FieldType): Rejection {
-  return {
-    reason: 'type_conflict',
-    detail: `field '${field}' of '${measurement}' is fixed to ${type} by its first value, but this value is ${given}`,
-  }
-}
-
-function faultOf({ measurement, tags, fields, time }: Point): Rejection | undefined {
+/** Why this point can never be stored by any store; undefined when it can. */
+export function faultOf({ measurement, tags, fields, time }: Point): Rejection | undefined {
   if (fields.length === 0) return bad(`the point of '${measurement}' has no fields`)
   if (!Number.isInteger(time) || Math.abs(time) > furthest) {
     return bad(`the time ${time} of the point of '${measurement}' is not a whole number of microseconds`)

@@ -26,10 +26,39 @@ export interface RejectedPoint extends Rejection {
   readonly index: number
 }
 
+/** Which series are wanted. */
+export interface SeriesQuery {
+  /** `next` of the page before; without, the first page. */
+  readonly after?: string | undefined
+  /** Series of a page, at most. */
+  readonly limit: number
+}
+
+/** Some of the series, ordered by measurement, tags, field. Pages follow each other in an order of the store's own. */
+export interface SeriesPage {
+  readonly series: readonly Series[]
+  /** Where the next page begins; undefined when this is the last one. */
+  readonly next: string | undefined
+}
+
+/** How far a store has got. */
+export interface LastStored {
+  /** Every message up to this sequence number is stored or rejected; undefined when the store does not know. */
+  readonly sequence: number | undefined
+  /** The store was empty when it was opened, because it was made then. */
+  readonly isNew: boolean
+}
+
 /** Where points live. Implementations only try: no retry, no queue, no back-off of their own. */
 export interface TimeSeriesStore {
-  /** Resolves when reads and writes can be tried; a server that is down does not make it fail. */
+  /**
+   * Resolves when reads and writes can be tried; a server that is down does not make it fail. Rejects with
+   * `store_unavailable` when a file cannot be opened now: then each read and write tries to open it again.
+   */
   start(): Promise<void>
+
+  /** How far the store has got; undefined when it keeps no account of that. Rejects with `store_unavailable`. */
+  last(): Promise<LastStored | undefined>
 
   /**
    * Resolves when every point that is not in the answer is durable and readable. A point already there (same
@@ -37,8 +66,11 @@ export interface TimeSeriesStore {
    * A tag with an empty value is no tag. The points answered, in ascending order, are refused for ever, with the
    * reason; all others of the batch are stored:
    *
-   * - `type_conflict`: the first value of a field fixes its type in the whole measurement (all numbers are one
-   *   type); a point with a value of another type is refused whole.
+   * The first value of a field fixes its type, for its series or, where the server wants it so, for all of its
+   * measurement; all numbers are one type. A value of another type is stored in the field beside it: `field_num`,
+   * `field_bool` or `field_str`. So no writer can make the values of another one impossible to store.
+   *
+   * - `type_conflict`: the fields beside it are of other types, too.
    * - `bad_value`: NaN, infinity, half a microsecond, no name, no fields, text that is not valid Unicode.
    * - `beyond_retention`: older than the server's retention policy keeps anything.
    * - `series_limit`: it would begin a series, or bring a tag value, beyond the server's limit of these.
@@ -48,19 +80,22 @@ export interface TimeSeriesStore {
    * What a server refused has the server's own words as `detail`. Rejects with `store_unavailable`, within the time
    * limit of the requests, when nothing can be said of the batch: write all of it again, not before `retryAfterMs` if
    * the server named a time.
+   *
+   * `sequence`: when this write is done, every message up to it is stored or rejected. Kept with the points, so that
+   * `last` never tells of more than is there.
    */
-  write(points: readonly Point[]): Promise<readonly RejectedPoint[]>
+  write(points: readonly Point[], sequence?: number): Promise<readonly RejectedPoint[]>
 
   /**
    * The readings of one series in [from, to). No more than `points` of them: returned as they are. More: the
    * range is cut from `from` on into at most `points` windows of equal width, rounded up to whole microseconds;
-   * each window with readings gives one value, stamped with the window's start. An unknown series gives empty
-   * columns.
+   * each window with readings gives one value, stamped with the window's start. A series without readings in the range
+   * is answered with those of a field beside it, if there are any, else with empty columns.
    */
   history(query: HistoryQuery): Promise<Columns>
 
-  /** All series with their newest value, ordered by measurement, tags, field; at most `limit`. */
-  series(limit: number): Promise<readonly Series[]>
+  /** A page of the series, each with its newest value. */
+  series(query: SeriesQuery): Promise<SeriesPage>
 
   stop(): Promise<void>
 }

@@ -36,7 +36,7 @@ t.test('the sheet adds up: stored, dead, refused; in all, by device, and as metr
   await Promise.all(Array.from({ length: 300 }, (_, n) => device.publishAsync('a', String(n), { qos: 1 })))
   const odd = await connectMqtt(t, hub.mqttUrl, { clientId: 'odd' })
   for (let n = 0; n < 5; n++) await odd.publishAsync('odd', '{"broken', { qos: 1 })
-  await odd.publishAsync('a', 'text where a number was', { qos: 1 })
+  await odd.publishAsync('a', Buffer.from([0xff]), { qos: 1 })
   const thief = await connectMqtt(t, hub.mqttUrl, { clientId: 'thief' })
   const closed = new Promise<void>(resolve => thief.once('close', () => resolve()))
   thief.publish('$SYS/fake', 'x', { qos: 1 })
@@ -48,7 +48,7 @@ t.test('the sheet adds up: stored, dead, refused; in all, by device, and as metr
     return found.spool === 0 && found.refused === 1 && isCounted && found
   }, 'all is counted')
   t.match(sheet, { received: 307, stored: 300, spool: 0, queue: 0, dead: 6, dropped: 0, refused: 1, residual: 0 })
-  t.same(sheet.reasons, { dead: { bad_json: 5, type_conflict: 1 }, refused: { not_permitted: 1 } })
+  t.same(sheet.reasons, { dead: { bad_json: 5, not_utf8: 1 }, refused: { not_permitted: 1 } })
   t.equal(sumOf(sheet), sheet.received)
   t.match(
     sheet.devices.find(row => row.clientId === 'odd'),

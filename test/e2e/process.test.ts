@@ -35,7 +35,7 @@ t.test('the record consumers run elsewhere, one dies: all is stored once, in ord
   const publish = (from: number, to: number) =>
     Promise.all(Array.from({ length: to - from }, (_, n) => device.publishAsync('p', String(from + n), { qos: 1 })))
   await publish(0, 2_000)
-  await device.publishAsync('p', 'text where numbers were', { qos: 1 })
+  await device.publishAsync('p', '{"no reading', { qos: 1 })
   await eventually(async () => (await sheet()).queue === 2_001, 'they wait in RabbitMQ')
   t.match(await sheet(), { received: 2_001, stored: 0, spool: 0, dead: 0, residual: 0 })
 
@@ -62,7 +62,7 @@ t.test('the record consumers run elsewhere, one dies: all is stored once, in ord
     'in the order sent, each once',
   )
   const { body } = await hub.get<{ dead: { id: string }[] }>('/api/dead')
-  t.match(body.dead, [{ reason: 'type_conflict', clientId: 'dev', sequence: 2_001 }])
+  t.match(body.dead, [{ reason: 'bad_json', clientId: 'dev', sequence: 2_001 }])
   const dropped = runCli(['dead', 'drop', '--all', '--yes', '--url', hub.httpUrl])
   t.equal(await dropped.exited, 0, dropped.stderr())
   t.match(await sheet(), { dead: 0, dropped: 1, residual: 0 })

@@ -141,7 +141,7 @@ t.test('a query is not inflated at all', async t => {
   t.teardown(() => new Promise(resolve => server.close(resolve)))
   const store = new InfluxStore({ url: `http://127.0.0.1:${port}/x` })
   t.teardown(() => store.stop())
-  await t.rejects(store.series(1), { code: 'store_unavailable' })
+  await t.rejects(store.series({ limit: 1 }), { code: 'store_unavailable' })
 })
 
 t.test('words of a payload that InfluxDB repeats are not taken for its own', async t => {

@@ -53,6 +53,11 @@ t.test('what was sent is stored as it was sent, and nothing else', async t => {
     [[sent.length + 1]],
     'no other row',
   )
-  t.same(await rows(path, 'SELECT table_name FROM duckdb_tables() ORDER BY 1'), [['numbers'], ['series'], ['texts']])
+  t.same(await rows(path, 'SELECT table_name FROM duckdb_tables() ORDER BY 1'), [
+    ['numbers'],
+    ['progress'],
+    ['series'],
+    ['texts'],
+  ])
   t.notOk(existsSync('/tmp/telehub-hostile.csv') || existsSync('/tmp/telehub-hostile.db'), 'no file was written')
 })

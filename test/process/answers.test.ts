@@ -63,7 +63,7 @@ async function processing(t: Test) {
 const parsed = (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString())
 
 async function seriesOf(answers: Answers, rules: ReadRules | undefined, limit = 100): Promise<string[]> {
-  return parsed(await answers.series(limit, rules)).series.map(({ key }: { key: string }) => key)
+  return parsed(await answers.series({ limit, rules })).series.map(({ key }: { key: string }) => key)
 }
 
 const ask = (answers: Answers, key: string, rules: ReadRules | undefined) => {

@@ -1,12 +1,14 @@
 import { execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import t from 'tap'
+import { DuckDBInstance } from '@duckdb/node-api'
+import t, { type Test } from 'tap'
+import type { Tags } from '../../src/model.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { all, noon, reading, storeContract, temperature } from '../contract/store.js'
 import { tempDir } from '../services/service.js'
@@ -83,12 +85,172 @@ t.test('a file in use by another process is data_dir_locked', async t => {
   await store.stop()
 })
 
-t.test('what is no database, or no place for one, is data_dir_unusable', async t => {
+/** A store on `path`, and what it reports. */
+async function opened(t: Test, path: string, cached?: number) {
+  const reports: string[] = []
+  const incidents = { report: (kind: string, sentence: string) => reports.push(`${kind}: ${sentence}`) }
+  const store = new DuckDbStore({ path, incidents, ...(cached && { cached }) })
+  await store.start()
+  t.teardown(() => store.stop())
+  return { store, reports }
+}
+
+t.test('what is no database is set aside, and a new one is made', async t => {
   const path = await file()
-  await writeFile(path, 'this is not a database '.repeat(1_000))
-  await t.rejects(new DuckDbStore({ path }).start(), { code: 'data_dir_unusable', message: path })
-  const nowhere = join(path, 'below', 'a.duckdb')
-  await t.rejects(new DuckDbStore({ path: nowhere }).start(), { code: 'data_dir_unusable' })
+  const garbage = 'this is not a database '.repeat(1_000)
+  await writeFile(path, garbage)
+  await writeFile(`${path}.wal`, garbage)
+  const { store, reports } = await opened(t, path)
+  t.strictSame(await store.last(), { sequence: undefined, isNew: true })
+  t.strictSame(await store.write([reading(noon, 1)], 7), [])
+  t.strictSame(await all(store, temperature), [[noon, 1]])
+  const aside = (await readdir(dirname(path))).filter(name => name.includes('.damaged-'))
+  t.equal(aside.length, 2, 'nothing is deleted')
+  for (const name of aside) t.equal(await readFile(join(dirname(path), name), 'utf8'), garbage)
+  t.match(reports.at(-1), /^store_damaged: .*the store was damaged and is .*\.damaged-/)
+})
+
+t.test('where there is no place for a file, or none now, the store says so and tries again', async t => {
+  const dir = join(await tempDir(), 'later')
+  const store = new DuckDbStore({ path: join(dir, 'a.duckdb') })
+  await t.rejects(store.start(), { code: 'store_unavailable', message: dir })
+  await t.rejects(store.write([reading(noon, 1)]), { code: 'store_unavailable' })
+  await mkdir(dir)
+  t.strictSame(await store.write([reading(noon, 1)]), [])
+  t.strictSame(await all(store, temperature), [[noon, 1]])
+  await store.stop()
+})
+
+/** A store that was killed: what it wrote, message by message, is in its log. */
+async function killed(count: number): Promise<string> {
+  const path = await file()
+  const { process, exited, line } = child(
+    path,
+    `for (let n = 1; n <= ${count}; n++) await store.write([reading(${noon} + n, n)], n)
+     console.log('written'); process.stdin.resume()`,
+  )
+  await line()
+  process.kill('SIGKILL')
+  await exited
+  return path
+}
+
+t.test('how far the store has got is in the same transaction as the points', async t => {
+  const whole = await killed(40)
+  t.match(await (await opened(t, whole)).store.last(), { sequence: 40, isNew: false })
+
+  const cut = await killed(40)
+  await truncate(`${cut}.wal`, (await stat(`${cut}.wal`)).size - 3)
+  const { store } = await opened(t, cut)
+  t.match(await store.last(), { sequence: 39 }, 'a log without its last bytes has lost its last write')
+  t.equal((await all(store, temperature)).length, 39)
+})
+
+t.test(
+  'a log that DuckDB cannot read is set aside; the database goes on as it was when it was last written',
+  async t => {
+    const path = await killed(40)
+    const first = await opened(t, path)
+    await first.store.stop()
+    const { process, exited, line } = child(
+      path,
+      `for (let n = 41; n <= 80; n++) await store.write([reading(${noon} + n, n)], n)
+     console.log('written'); process.stdin.resume()`,
+    )
+    await line()
+    process.kill('SIGKILL')
+    await exited
+    const log = await readFile(`${path}.wal`)
+    await writeFile(`${path}.wal`, log.fill(0xa5, log.length / 3, log.length / 3 + 16))
+    const { store, reports } = await opened(t, path)
+    t.match(reports, [/^store_damaged: the log of the store was damaged and is .*\.damaged-.*\.wal now/])
+    t.match(await store.last(), { sequence: 40, isNew: false })
+    t.equal((await all(store, temperature)).length, 40)
+    t.strictSame(await store.write([reading(noon + 100, 100)], 100), [])
+  },
+)
+
+t.test('more series than are held in memory: each is found again, and nothing is there twice', async t => {
+  const path = await file()
+  let { store } = await opened(t, path, 20)
+  const model = new Map<string, Map<number, unknown>>()
+  let seed = 11
+  const random = (below: number) => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648
+    return Math.floor((seed / 2_147_483_648) * below)
+  }
+  const tagSets = Array.from({ length: 60 }, (_, n) => Object.freeze([['device', `d${n}`] as const]))
+  for (let round = 0; round < 24; round++) {
+    const points = Array.from({ length: 50 }, () => {
+      const n = random(60)
+      const field = `f${random(3)}`
+      const time = noon + (random(4) === 0 ? random(40) : round * 10 + random(20))
+      const value = random(5) === 0 ? `text ${random(100)}` : random(100)
+      return { n, field, time, value }
+    })
+    const kinds = await store.write(
+      points.map(({ n, field, time, value }) => ({
+        measurement: 'm',
+        // Half of them are the very same object each time, as those of a mapping are.
+        tags: n % 2 ? (tagSets[n] as Tags) : [['device', `d${n}`]],
+        fields: [[field, value]],
+        time,
+      })),
+    )
+    t.strictSame(kinds, [])
+    for (const { n, field, time, value } of points) {
+      const base = `d${n} ${field}`
+      const types = model.get(base)
+      const first = types ? [...types.values()][0] : value
+      const name =
+        types && typeof first !== typeof value ? `${base}${typeof value === 'string' ? '_str' : '_num'}` : base
+      model.set(name, (model.get(name) ?? new Map()).set(time, value))
+    }
+    if (round === 12) {
+      await store.stop()
+      ;({ store } = await opened(t, path, 20))
+    }
+  }
+  let wrong = 0
+  for (const [key, readings] of model) {
+    const [device = '', field = ''] = key.split(' ')
+    const found = await all(store, { measurement: 'm', tags: [['device', device]], field })
+    const expected = [...readings].sort(([a], [b]) => a - b)
+    if (JSON.stringify(found) !== JSON.stringify(expected)) wrong++
+  }
+  t.equal(wrong, 0)
+  const { series } = await store.series({ limit: 1_000 })
+  t.equal(series.length, model.size)
+  for (const { tags, field, last } of series) {
+    const readings = model.get(`${tags[0]?.[1]} ${field}`) ?? new Map()
+    t.equal(last.value, readings.get(Math.max(...readings.keys())), 'the newest of each')
+  }
+})
+
+t.test('a database of the version before, which had an index of names, is taken over', async t => {
+  const path = await file()
+  const instance = await DuckDBInstance.create(path)
+  const connection = await instance.connect()
+  await connection.run(`
+    CREATE TABLE series (id INTEGER NOT NULL, measurement VARCHAR NOT NULL, tags VARCHAR NOT NULL, field VARCHAR NOT NULL,
+      type VARCHAR NOT NULL, UNIQUE (measurement, tags, field));
+    CREATE TABLE numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
+    CREATE TABLE texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
+    INSERT INTO series VALUES (3, 'climate', '[["device","d1"]]', 'temperature', 'number'), (5, '\ufeffodd', '[]', 'v', 'text');
+    INSERT INTO numbers VALUES (3, ${noon}, 1), (3, ${noon + 1}, 2);
+    INSERT INTO texts VALUES (5, ${noon}, 'x')`)
+  connection.closeSync()
+  instance.closeSync()
+  const { store } = await opened(t, path)
+  t.strictSame(await store.last(), { sequence: undefined, isNew: false })
+  t.strictSame(await store.write([reading(noon + 1, 20), reading(noon + 2, 3)]), [])
+  t.strictSame(await all(store, temperature), [
+    [noon, 1],
+    [noon + 1, 20],
+    [noon + 2, 3],
+  ])
+  t.strictSame(await all(store, { measurement: '\ufeffodd', tags: [], field: 'v' }), [[noon, 'x']])
+  t.equal((await store.series({ limit: 10 })).series.length, 2)
 })
 
 t.test('the constructor touches nothing', async t => {
@@ -105,7 +267,7 @@ t.test('it runs in a worker thread, which ends when the store is stopped', async
        const store = new DuckDbStore({ path: workerData.path })
        await store.start()
        await store.write(workerData.points)
-       parentPort.postMessage(await store.series(10))
+       parentPort.postMessage((await store.series({ limit: 10 })).series)
        await store.stop()
      })`,
     { eval: true, workerData: { module: module.href, path, points: [reading(noon, 1), reading(noon + 1, 2)] } },

@@ -1,0 +1,148 @@
+import { readFileSync } from 'node:fs'
+import { replaceFile } from '../disk/replace-file.js'
+import { HubError } from '../errors.js'
+import type { Message } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { TimeSeriesStore } from '../store/store.js'
+
+export interface RefillOptions {
+  readonly store: TimeSeriesStore
+  /** Which store this hub writes: another one than at the last start has not lost what it never had. */
+  readonly kind: string
+  /** The file in which the kind is kept. */
+  readonly path: string
+  /** The last sequence number whose message is known to be stored or rejected, when the hub starts. */
+  readonly settled: () => number
+  readonly spool: {
+    /** The first sequence number that is still there. */
+    readonly oldest: number
+    /** The messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted. */
+    numbered(range: { from: number; to: number }, signal: AbortSignal): AsyncIterable<readonly Message[]>
+  }
+  /** Writes messages of the spool to the store once more, which changes nothing where they are in it. */
+  readonly handle: (messages: readonly Message[]) => Promise<unknown>
+  readonly incidents: IncidentReporter
+  readonly log: { info(sentence: string): void }
+}
+
+/**
+ * Makes a store whole that has lost its end: a log was cut, an older copy was put in its place, or the file is gone. It
+ * keeps the number of its last message, and what is missing up to what is known to be settled is written again from the
+ * spool, as far as the spool still has it. The rest is reported as lost.
+ */
+export class Refill {
+  readonly #options: RefillOptions
+  readonly #abort = new AbortController()
+  #settled = 0
+  /** The next number to write again; undefined until the store has told how far it is. */
+  #next: number | undefined
+  #isDone = false
+  #keepsCount = false
+  #running: Promise<void> | undefined
+
+  constructor(options: RefillOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#settled = this.#options.settled()
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort()
+    await this.#running?.catch(() => {})
+  }
+
+  /** From this sequence number on the spool must stay readable. */
+  get needed(): number {
+    return this.#isDone ? Number.POSITIVE_INFINITY : (this.#next ?? 1)
+  }
+
+  /** Resolves when the store has everything it can have: nothing newer may be written before. Rejects as the store does. */
+  async ready(): Promise<void> {
+    if (this.#isDone) return
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    this.#next ??= await this.#begin()
+    const { spool, handle, log } = this.#options
+    const first = this.#next
+    const { signal } = this.#abort
+    while (this.#next <= this.#settled) {
+      this.#skipDeleted(this.#next)
+      try {
+        for await (const messages of spool.numbered({ from: this.#next, to: this.#settled }, signal)) {
+          await handle(messages)
+          this.#next = (messages.at(-1)?.sequence ?? this.#next) + 1
+        }
+        if (signal.aborted) throw new HubError('stopping', 'stopped before the store had everything again')
+        this.#next = this.#settled + 1
+      } catch (error) {
+        if (!(error instanceof HubError) || error.code !== 'not_found') throw error
+        // Deleted by the hub, that is seen by what is the oldest now; deleted by hand, nothing tells what is left.
+        if (spool.oldest <= this.#next) this.#lose(this.#settled)
+      }
+    }
+    if (first <= this.#settled)
+      log.info(`the store has everything again that the spool had, up to message ${this.#settled}`)
+    if (this.#keepsCount) await this.#options.store.write([], this.#settled)
+    await this.#remember()
+    this.#isDone = true
+  }
+
+  /** Where to begin; behind the end when there is nothing to do. */
+  async #begin(): Promise<number> {
+    const { store, kind, spool } = this.#options
+    const last = await store.last()
+    if (!last) return this.#settled + 1
+    this.#keepsCount = true
+    const { sequence, isNew } = last
+    const before = this.#kindBefore()
+    const wasOurs = before === undefined ? sequence !== undefined : before === kind
+    const from = isNew ? 1 : sequence === undefined ? undefined : sequence + 1
+    if (!wasOurs || from === undefined || from > this.#settled) return this.#settled + 1
+    const again = this.#settled - Math.max(from, spool.oldest) + 1
+    const end = isNew ? 'is empty' : `ends at message ${sequence}`
+    this.#options.incidents.report(
+      'store_behind',
+      `the store ${end}, but messages up to ${this.#settled} were stored: ${Math.max(0, again)} are stored again from the spool`,
+    )
+    return from
+  }
+
+  #skipDeleted(next: number): void {
+    const last = Math.min(this.#options.spool.oldest - 1, this.#settled)
+    if (last >= next) this.#lose(last)
+  }
+
+  #lose(last: number): void {
+    const next = this.#next ?? 1
+    this.#options.incidents.report(
+      'store_lost',
+      `messages ${next} to ${last} are in the store no more, and in the spool neither (spool.keep keeps them longer)`,
+      { messages: last - next + 1 },
+    )
+    this.#next = last + 1
+  }
+
+  #kindBefore(): string | undefined {
+    try {
+      const kept = JSON.parse(readFileSync(this.#options.path, 'utf8')) as { readonly kind?: unknown } | null
+      return typeof kept?.kind === 'string' ? kept.kind : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  async #remember(): Promise<void> {
+    const { path, kind } = this.#options
+    if (this.#kindBefore() === kind) return
+    await replaceFile(path, `${JSON.stringify({ kind })}\n`).catch(() => {
+      // Known at the next start as a store that was not there before: then nothing is reported as lost.
+    })
+  }
+}

@@ -1,0 +1,182 @@
+import { existsSync, renameSync, statSync } from 'node:fs'
+import {
+  BIGINT,
+  DOUBLE,
+  type DuckDBAppender,
+  type DuckDBConnection,
+  DuckDBDataChunk,
+  DuckDBInstance,
+  type DuckDBValue,
+  INTEGER,
+  LIST,
+  listValue,
+  VARCHAR,
+} from '@duckdb/node-api'
+import { describe, HubError } from '../errors.js'
+
+/** DuckDB's own vector size: no chunk holds more rows. */
+const chunkRows = 2048
+
+/** What a column of rows to append holds. */
+export type ColumnType = 'integer' | 'bigint' | 'double' | 'text'
+export type Value = DuckDBValue
+
+const types = { integer: INTEGER, bigint: BIGINT, double: DOUBLE, text: VARCHAR } as const
+
+export interface DuckDbFileOptions {
+  readonly path: string
+  /** Run once the file is open, before anything else: makes what is missing. */
+  readonly prepare: (file: DuckDbFile) => Promise<void>
+  /** Where rows are appended; those of temporary tables as `temp.name`. */
+  readonly tables: readonly string[]
+}
+
+/**
+ * An open DuckDB database: one connection that writes, one that reads. All that the driver is asked for is asked here.
+ * The caller sees to it that writes follow each other, and reads: a connection holds one statement at a time.
+ */
+export class DuckDbFile {
+  readonly #instance: DuckDBInstance
+  readonly #writer: DuckDBConnection
+  readonly #reader: DuckDBConnection
+  readonly #appenders = new Map<string, DuckDBAppender>()
+
+  private constructor(instance: DuckDBInstance, writer: DuckDBConnection, reader: DuckDBConnection) {
+    this.#instance = instance
+    this.#writer = writer
+    this.#reader = reader
+  }
+
+  /** Rejects with a `HubError` as {@link openError} makes it. */
+  static async open({ path, prepare, tables }: DuckDbFileOptions): Promise<DuckDbFile> {
+    let instance: DuckDBInstance | undefined
+    try {
+      instance = await DuckDBInstance.create(path)
+      const file = new DuckDbFile(instance, await instance.connect(), await instance.connect())
+      await prepare(file)
+      for (const table of tables) {
+        const [name = '', schema = 'main'] = table.split('.').reverse()
+        file.#appenders.set(
+          table,
+          schema === 'temp'
+            ? await file.#writer.createAppender(name, 'main', 'temp')
+            : await file.#writer.createAppender(name),
+        )
+      }
+      return file
+    } catch (error) {
+      instance?.closeSync()
+      throw openError(path, error)
+    }
+  }
+
+  /** Runs statements on the connection that writes. */
+  async run(sql: string): Promise<void> {
+    await this.#writer.run(sql)
+  }
+
+  /** The answer column by column. Numbers are bound as integers, big integers and lists of them as such. */
+  async columns(by: 'writer' | 'reader', sql: string, values: readonly (number | bigint | bigint[])[] = []) {
+    const connection = by === 'writer' ? this.#writer : this.#reader
+    const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))
+    const kinds = values.map(value =>
+      Array.isArray(value) ? LIST(BIGINT) : typeof value === 'bigint' ? BIGINT : INTEGER,
+    )
+    return (await connection.runAndReadAll(sql, bound, kinds)).getColumns() as Value[][]
+  }
+
+  /** Runs `work` on the connection that reads, in one transaction: all its statements see the same rows. */
+  async inOneRead<T>(work: () => Promise<T>): Promise<T> {
+    await this.#reader.run('BEGIN TRANSACTION READ ONLY')
+    try {
+      return await work()
+    } finally {
+      await this.#reader.run('COMMIT')
+    }
+  }
+
+  /** Appends columns of equal length to one of the `tables`. */
+  append(table: string, columns: readonly (readonly [type: ColumnType, values: readonly Value[]])[]): void {
+    const count = columns[0]?.[1].length ?? 0
+    if (count === 0) return
+    const appender = this.#appenders.get(table)
+    if (!appender) throw new Error(`no appender for ${table}`)
+    const kinds = columns.map(([type]) => types[type])
+    for (let start = 0; start < count; start += chunkRows) {
+      const chunk = DuckDBDataChunk.create(kinds, Math.min(chunkRows, count - start))
+      for (const [column, [, values]] of columns.entries()) {
+        chunk.setColumnValues(column, values.slice(start, start + chunkRows))
+      }
+      appender.appendDataChunk(chunk)
+    }
+    appender.flushSync()
+  }
+
+  /** A transaction that was open is undone. */
+  close(): void {
+    for (const appender of this.#appenders.values()) {
+      try {
+        appender.closeSync()
+      } catch {
+        // It held rows of a write that failed, which the caller knows.
+      }
+    }
+    this.#reader.closeSync()
+    this.#writer.closeSync()
+    this.#instance.closeSync()
+  }
+}
+
+/** Words of errors that pass: the file is as it was, and can be opened when the cause is gone. */
+const passing =
+  /no space left|disk quota|input\/output error|i\/o error|read-only file system|permission denied|operation not permitted|too many open files|cannot allocate|out of memory|stale file handle|no such file or directory|not a directory|file too large/i
+
+/** A file of a newer DuckDB is whole: it is for the newer version to read. */
+const newer = /version number|storage version|newer version/i
+
+const damage = /corrupt|checksum|not a valid DuckDB|serializ|replaying WAL|INTERNAL Error/i
+
+/** Whether what DuckDB said while it was running tells of a damaged file. */
+export function tellsOfDamage(error: unknown): boolean {
+  return /corrupt|checksum/i.test(describe(error)) && !passing.test(describe(error))
+}
+
+/**
+ * `data_dir_locked`: another process has the file. `store_unavailable`: it cannot be opened now, and is as it was.
+ * `data_dir_unusable`: what is there is no database, or a damaged one.
+ */
+function openError(path: string, error: unknown): HubError {
+  if (error instanceof HubError) return error
+  const text = describe(error)
+  if (/lock on file|file handle conflict/i.test(text)) {
+    return new HubError('data_dir_locked', `${path} is in use by another process: ${text}`, { cause: error })
+  }
+  const isDamaged = damage.test(text) && !newer.test(text)
+  if (!isDamaged && (passing.test(text) || newer.test(text))) {
+    return new HubError('store_unavailable', `${path} cannot be opened: ${text}`, { cause: error })
+  }
+  return new HubError('data_dir_unusable', `${path} cannot be used as the DuckDB database: ${text}`, { cause: error })
+}
+
+/**
+ * Renames what is there so that it does not stand in the way: nothing is deleted. `wal` is the log beside the database,
+ * without which the database is as it was at its last checkpoint. Returns the new name, undefined when there is nothing.
+ */
+export function setAside(path: string, what: 'wal' | 'database', now: number): string | undefined {
+  const stamp = new Date(now).toISOString().replace(/[:.]/g, '-')
+  const suffix = what === 'wal' ? '.wal' : ''
+  if (!existsSync(path + suffix)) return undefined
+  let aside = `${path}.damaged-${stamp}`
+  for (let n = 2; existsSync(aside + suffix); n++) aside = `${path}.damaged-${stamp}-${n}`
+  renameSync(path + suffix, aside + suffix)
+  return aside + suffix
+}
+
+/** Bytes of a file; 0 when there is none. */
+export function sizeOf(path: string): number {
+  try {
+    return statSync(path).size
+  } catch {
+    return 0
+  }
+}

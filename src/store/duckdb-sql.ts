@@ -1,0 +1,120 @@
+import type { DuckDbFile, Value } from './duckdb-file.js'
+import { nameHashes } from './known-series.js'
+import type { Aggregate } from './store.js'
+
+/*
+ * The tables of a DuckDB store:
+ *
+ *     series     one row a series: its names, its type, and hashes of the names, by which it is found
+ *     numbers    readings; booleans are 0 and 1 among them
+ *     texts
+ *     progress   one row: every message up to this sequence number is stored or rejected; NULL while that is not known
+ *
+ * There is no index: DuckDB would hold it in memory, and a look through a column of a million hashes takes milliseconds.
+ */
+
+/** Booleans are 0 and 1 among the numbers. */
+export type Table = 'numbers' | 'texts'
+
+/** Late points this far apart in time are looked for separately, so that a scan skips all between them. */
+const gapBetweenRanges = 3_600_000_000
+const mostRanges = 16
+
+const columnsOfSeries = `id INTEGER NOT NULL, measurement VARCHAR NOT NULL, tags VARCHAR NOT NULL, field VARCHAR NOT NULL,
+  type VARCHAR NOT NULL, first_hash BIGINT NOT NULL, second_hash BIGINT NOT NULL`
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS series (${columnsOfSeries});
+  CREATE TABLE IF NOT EXISTS numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
+  CREATE TABLE IF NOT EXISTS texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
+  CREATE TABLE IF NOT EXISTS progress (sequence BIGINT);
+  INSERT INTO progress SELECT NULL WHERE NOT EXISTS (FROM progress);
+  CREATE TEMP TABLE late_numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
+  CREATE TEMP TABLE late_texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
+`
+
+/** Rows of an older version's table that are hashed at a time. */
+const migratedRows = 100_000
+
+export const aggregateSql: Record<Aggregate, string> = {
+  mean: 'avg(value)',
+  min: 'min(value)',
+  max: 'max(value)',
+  first: 'arg_min(value, time)',
+  last: 'arg_max(value, time)',
+  sum: 'sum(value)',
+  count: 'count(*)::DOUBLE',
+}
+
+/** Makes the tables that are missing. Resolves with whether there were none before. */
+export async function prepareDatabase(file: DuckDbFile): Promise<boolean> {
+  const [names = []] = await file.columns(
+    'writer',
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'main' AND table_name = 'series'",
+  )
+  if (names.length > 0 && !names.includes('first_hash')) await migrate(file)
+  await file.run(schema)
+  return names.length === 0
+}
+
+/** Series of a version that found them by a unique index: they get their hashes, in one transaction. */
+async function migrate(file: DuckDbFile): Promise<void> {
+  await file.run(`BEGIN TRANSACTION; CREATE TABLE series_with_hashes (${columnsOfSeries})`)
+  for (let after = -1; ; ) {
+    const [ids = [], measurements = [], tags = [], fields = []] = await file.columns(
+      'writer',
+      `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')} FROM series WHERE id > $1
+       ORDER BY id LIMIT ${migratedRows}`,
+      [after],
+    )
+    if (ids.length === 0) break
+    const hashes = ids.map((_, i) => nameHashes(unguarded(measurements[i]), String(tags[i]), unguarded(fields[i])))
+    const lists = [
+      ids.map(id => BigInt(Number(id))),
+      hashes.map(([first]) => first),
+      hashes.map(([, second]) => second),
+    ]
+    await file.columns(
+      'writer',
+      `INSERT INTO series_with_hashes SELECT id, measurement, tags, field, type, first_hash, second_hash FROM series
+       JOIN (SELECT unnest($1) AS hashed, unnest($2) AS first_hash, unnest($3) AS second_hash) ON hashed = id`,
+      lists,
+    )
+    after = Number(ids.at(-1))
+  }
+  await file.run('DROP TABLE series; ALTER TABLE series_with_hashes RENAME TO series; COMMIT')
+}
+
+/** The driver takes a byte order mark at the beginning of a text for nothing: so no text begins with one. */
+export function guarded(expression: string): string {
+  return `'.' || ${expression}`
+}
+
+export function unguarded(text: Value | undefined): string {
+  return String(text).slice(1)
+}
+
+export function read(table: Table, expression: string): string {
+  return table === 'texts' ? guarded(expression) : expression
+}
+
+/** Puts the staged rows in the place of those with the same series and time, of this very transaction too. */
+export async function replaceStaged(file: DuckDbFile, table: Table, times: readonly bigint[]): Promise<void> {
+  for (const [first, last] of ranges(times)) {
+    await file.run(
+      `DELETE FROM ${table} USING late_${table} AS late
+       WHERE ${table}.time BETWEEN ${first} AND ${last} AND ${table}.series = late.series AND ${table}.time = late.time`,
+    )
+  }
+  await file.run(`INSERT INTO ${table} SELECT * FROM late_${table}; DELETE FROM late_${table}`)
+}
+
+function ranges(times: readonly bigint[]): [first: bigint, last: bigint][] {
+  const result: [bigint, bigint][] = []
+  for (const time of [...times].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))) {
+    const range = result.at(-1)
+    if (range && (time - range[1] < gapBetweenRanges || result.length === mostRanges)) range[1] = time
+    else result.push([time, time])
+  }
+  return result
+}

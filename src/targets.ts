@@ -1,0 +1,59 @@
+import { join } from 'node:path'
+import type { Settings } from './config.js'
+import type { IncidentReporter } from './observe/incidents.js'
+import { Dependencies } from './process/dependencies.js'
+import { Mapping } from './process/mapping.js'
+import type { RabbitMq } from './queue/rabbitmq.js'
+import type { TimeSeriesStore } from './store/store.js'
+
+/*
+ * What the settings choose: the mapping, the queue server and the store, as the hub and `telehub process` use them.
+ */
+
+type Log = { info(sentence: string): void; warn(sentence: string): void }
+
+export function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Dependencies {
+  return new Dependencies({
+    names: {
+      store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
+      ...(settings['rabbitmq.url'] && { rabbitmq: 'RabbitMQ' }),
+      disk: 'the disk',
+    },
+    meanwhile,
+    now: () => Date.now(),
+    log,
+  })
+}
+
+export function mappingOf(settings: Settings): Mapping {
+  return new Mapping(settings.mapping, { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] })
+}
+
+export async function openRabbit(
+  settings: Settings,
+  hubId: string,
+  consumesReceipts: boolean,
+  dependencies: Dependencies,
+): Promise<RabbitMq> {
+  const { RabbitMq } = await import('./queue/rabbitmq.js')
+  return new RabbitMq({
+    url: settings['rabbitmq.url'],
+    hubId,
+    envelope: settings['rabbitmq.envelope'],
+    consumesReceipts,
+    window: settings['rabbitmq.window'],
+    prefetch: settings['rabbitmq.prefetch'],
+    state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
+    now: () => Date.now() * 1_000,
+  })
+}
+
+export async function openStore(
+  settings: Settings,
+  dir: string,
+  incidents: IncidentReporter,
+): Promise<TimeSeriesStore> {
+  const url = settings['influx.url']
+  if (!url) return new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb'), incidents })
+  return new (await import('./store/influxdb.js')).InfluxStore({ url, incidents })
+}
