@@ -242,6 +242,8 @@ const table = {
   ),
   'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
   'limits.wildcards': row(integer(0, 1_000_000), 1_000, 'Of these, with + or #. A user may have a limit of its own.'),
+  'limits.allSubscriptions': row(integer(1, 100_000_000), 1_000_000, 'Subscriptions of all clients together.'),
+  'limits.allWildcards': row(integer(0, 100_000_000), 100_000, 'Of these, with + or #.'),
   'limits.plusLevels': row(
     integer(0, 32),
     8,
@@ -250,7 +252,7 @@ const table = {
   'limits.share': row(
     integer(1, 100),
     10,
-    'Percent of each pool that all users share (sessions, retained messages, series, …) that one user is sure of; beyond it a user takes what others leave, and gives way first. A user may have a share of its own. Without auth.file all clients are one user.',
+    'Percent of each pool that all users share (connections, sessions, retained messages, series, …) that one user is sure of. Beyond it a user takes what others leave: it gives way first, or gets no more once half is taken. A user may have a share of its own. Without auth.file all clients are one user.',
   ),
   'limits.jsonDepth': row(integer(1, 100), 16, 'Levels of nesting of a JSON payload that is stored.'),
   'limits.jsonFields': row(integer(1, 100_000), 1_000, 'Fields of a JSON payload that is stored.'),
@@ -269,7 +271,7 @@ const table = {
   'limits.sessions': row(
     integer(1, 10_000_000),
     100_000,
-    'Sessions kept; past it the one absent longest goes and is counted.',
+    'Sessions kept; past it one that is absent goes and is counted: the oldest of the user with most for its share.',
   ),
   'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: for ever.'),
   'limits.retained': row(

@@ -10,6 +10,8 @@ export interface Gauges {
   readonly subscriptions: () => number
   readonly retained: () => number
   readonly retainedBytes: () => number
+  /** What the users with most take of each pool that all users share. */
+  readonly uses: () => readonly { readonly pool: string; readonly user: string; readonly amount: number }[]
   readonly spoolBytes: () => number
   /** Seconds. */
   readonly eventLoopDelay: () => number
@@ -155,9 +157,12 @@ export class Metrics {
     const balance = labelled('telehub_balance_messages', 'The balance sheet; residual should be 0', 'term')
     const reasons = labelled('telehub_balance_reason_messages', 'Of dead and refused, by reason', 'term', 'reason')
     const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
+    const uses = labelled('telehub_pool_used', 'Of each shared pool, the users who have most of it', 'pool', 'user')
     const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
     this.#lookUp = async () => {
       for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()
+      uses.reset()
+      for (const { pool, user, amount } of gauges.uses()) uses.set({ pool, user }, amount)
       for (const { name } of gauges.alarms()) alarms.set({ name }, 1)
       const numbers = await gauges.processor()
       for (const [cursor, left] of Object.entries(numbers.lag)) lag.set({ cursor }, left)

@@ -83,6 +83,7 @@ const ground = [
   'proxy.ts',
   'refusal-counts.ts',
   'retry.ts',
+  'runtime/fair-set.ts',
   'runtime/open-files.ts',
   'runtime/shared-pool.ts',
   'runtime/suspects.ts',

@@ -20,3 +20,6 @@ export function accountOf({ isOpen }: UserShares, user: string): string {
 export function shareOf({ usual, own }: UserShares, account: string): number {
   return account === '' ? 1 : (own.get(account) ?? usual)
 }
+
+/** Nobody is asked, and everything is for everybody. */
+export const unshared: UserShares = { isOpen: true, usual: 1, own: new Map() }

@@ -5,6 +5,7 @@ import { describe, HubError } from '../errors.js'
 import { sparingly } from '../log.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
+import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
@@ -23,7 +24,7 @@ import type { Dropped, SessionsOptions } from './sessions-options.js'
 import { type Action, type Presence, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
 import { topicsOf } from './subscription.js'
-import { SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
+import { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
 import { type Connect, type Fault, reasonCode } from './wire.js'
 import { charge, sliceWork, type Work } from './work.js'
 
@@ -32,10 +33,15 @@ export interface BrokerOptions {
   readonly id: () => string
   readonly version: string
   readonly work: Work
-  readonly authority: Pick<Authority, 'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user'>
-  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn' | 'work'>
+  readonly authority: Pick<
+    Authority,
+    'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user' | 'shares'
+  >
+  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn' | 'work' | 'shares'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
-  readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf'>
+  readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
+  /** Clients at a time. */
+  readonly connections: number
   /** How often `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
@@ -72,6 +78,9 @@ export interface BrokerOptions {
 /** As it is counted. */
 export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 
+/** Users whose part of a pool is told, those with most. */
+const shownUsers = 10
+
 /** Publishers of retained messages whose rights are remembered. */
 const maxPublishers = 1_000
 
@@ -92,6 +101,8 @@ export class Broker {
   /** By the names of their sessions. */
   readonly #connected = new Map<string, Client>()
   readonly #shown: ShownClients
+  /** Clients of each user. */
+  readonly #clients: SharedPool
   /** What publishers of retained messages may do, by the names of their sessions. */
   readonly #publishers = new Map<string, Access>()
   readonly #bridges = new BridgeStates((topic, state) =>
@@ -116,6 +127,7 @@ export class Broker {
     this.#sessions = new Sessions({
       ...options.sessions,
       work: options.work,
+      shares: () => authority.shares,
       access: (user, clientId) => options.authority.access(user, clientId, this.#shown.nameOf(user, clientId)),
       mayRetain: (user, clientId, topic) => this.#mayRetain(user, clientId, topic),
       now,
@@ -132,8 +144,11 @@ export class Broker {
     this.#subscriptionLimits = new SubscriptionLimits({
       ...options.subscriptions,
       wildcardsOf: user => options.authority.user(user)?.wildcards,
+      pools: () => this.#sessions.pools,
     })
+    this.#clients = new SharedPool(() => authority.shares)
     this.#shown = new ShownClients({
+      shares: () => authority.shares,
       publish: message => this.publish(message),
       retainedBy: filter => this.#sessions.retainedBy(filter),
       presence: options.presence,
@@ -267,6 +282,15 @@ export class Broker {
     return this.#log.fights()
   }
 
+  /** What the users with most take of each pool. */
+  get uses(): readonly (Use & { readonly pool: string })[] {
+    const { subscriptions, wildcards, absent, retained } = this.#sessions.pools
+    const pools = { connections: this.#clients, subscriptions, wildcards, absent_sessions: absent, retained }
+    return Object.entries(pools).flatMap(([pool, counted]) =>
+      counted.top(shownUsers).map(({ user, amount }) => ({ pool, user, amount })),
+    )
+  }
+
   get counts(): Sessions['counts'] {
     return this.#sessions.counts
   }
@@ -309,7 +333,12 @@ export class Broker {
       (before && user !== before ? `user ${before} authenticated again as ${user}` : undefined) ??
       this.#options.authority.clientFault(user, id) ??
       (will && this.#willFault(will.topic, user, id, connect?.protocol))
-    if (!fault) return verdict
+    if (!fault) {
+      const { connections } = this.#options
+      const isNew = connect !== undefined && !this.#connected.has(sessionName(user, id))
+      if (!isNew || this.#clients.admits(user, 1, connections)) return verdict
+      return refuse('connect', reasonCode.quotaExceeded, user, beyondShare('connections', 'limits.connections'))
+    }
     const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
     return refuse('connect', reasonCode.notAuthorized, user, detail, reason)
   }
@@ -454,6 +483,7 @@ export class Broker {
   // — presence —
 
   #isConnected(client: Client): void {
+    if (!this.#connected.has(client.name)) this.#clients.add(client.user, 1)
     this.#connected.set(client.name, client)
     this.#log.connected(client)
     // Its user may have changed between its credentials and now.
@@ -471,6 +501,7 @@ export class Broker {
     this.#log.disconnected(client, reason)
     if (this.#connected.get(client.name) !== client) return
     this.#connected.delete(client.name)
+    this.#clients.add(client.user, -1)
     this.#bridges.left(client, bridgeStateTopic(client.id))
     this.#shown.offline(client)
   }

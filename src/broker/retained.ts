@@ -1,3 +1,5 @@
+import { type UserShares, unshared } from '../auth/user-shares.js'
+import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { isWildcard } from '../topics.js'
 import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
 
@@ -30,9 +32,33 @@ export class RetainedMessages {
   #bytes = 0
   #changes = 0
 
+  /** Messages and bytes of each user. */
+  readonly #messagesOf: SharedPool
+  readonly #bytesOf: SharedPool
+
   /** `now`: milliseconds since the epoch. */
-  constructor(now: () => number) {
+  constructor(now: () => number, shares: () => UserShares = () => unshared) {
     this.#now = now
+    this.#messagesOf = new SharedPool(shares)
+    this.#bytesOf = new SharedPool(shares)
+  }
+
+  /** May a user have one more message retained, where there may be so many messages and bytes in all? */
+  admits(message: RetainedDelivery, messages: number, bytes: number): boolean {
+    const user = message.user ?? ''
+    if (this.count >= messages || this.bytes >= bytes) return false
+    return this.#messagesOf.admits(user, 1, messages) && this.#bytesOf.admits(user, sizeOf(message), bytes)
+  }
+
+  /** The users with most messages retained. */
+  top(most: number): Use[] {
+    return this.#messagesOf.top(most)
+  }
+
+  #charge(message: RetainedDelivery, by: 1 | -1): void {
+    const user = message.user ?? ''
+    this.#messagesOf.add(user, by)
+    this.#bytesOf.add(user, by * sizeOf(message))
   }
 
   get count(): number {
@@ -59,6 +85,8 @@ export class RetainedMessages {
     const kept = { payload: lasting(payload), properties: properties && lasting(properties) }
     const message = { topic, qos, clientId, user, expiresAt, change: ++this.#changes, ...kept }
     this.#bytes += sizeOf(message) - (known ? sizeOf(known) : 0)
+    if (known) this.#charge(known, -1)
+    this.#charge(message, 1)
     this.#exact.set(topic, message)
     if (expiresAt === undefined) this.#expiring.delete(topic)
     else this.#expiring.add(topic)
@@ -82,6 +110,7 @@ export class RetainedMessages {
     this.#exact.delete(topic)
     this.#expiring.delete(topic)
     this.#bytes -= sizeOf(known)
+    this.#charge(known, -1)
     const levels = topic.split('/')
     const path: Node[] = [this.#root]
     for (const level of levels) path.push(path.at(-1)?.children?.get(level) as Node)
@@ -135,7 +164,7 @@ export class RetainedMessages {
   }
 }
 
-function sizeOf({ topic, payload, properties }: Retained): number {
+function sizeOf({ topic, payload, properties }: RetainedDelivery): number {
   return overheadBytes + topic.length * 2 + payload.length + (properties ? properties.length + 100 : 0)
 }
 

@@ -1,4 +1,7 @@
+import { type UserShares, unshared } from '../auth/user-shares.js'
 import type { Outward, QoS } from '../model.js'
+import { FairSet } from '../runtime/fair-set.js'
+import { SharedPool } from '../runtime/shared-pool.js'
 import { isWildcard, sharedFilter } from '../topics.js'
 import type { Queued } from './delivery.js'
 import { Emitter } from './emitter.js'
@@ -54,7 +57,10 @@ export class SessionState {
   /** Durable sessions by name. */
   readonly sessions = new Map<string, Session>()
   /** Those without a connection, absent longest first. */
-  readonly absent = new Set<Session>()
+  readonly absent: FairSet<Session>
+  /** Subscriptions of each user, and those of them with + or #. */
+  readonly subscriptions: SharedPool
+  readonly wildcards: SharedPool
   readonly emitter: Emitter
   readonly retained: RetainedMessages
   /** Those of the hub itself, under `$`, which no limit is for. */
@@ -72,11 +78,14 @@ export class SessionState {
   readonly #limits: QueueLimits
   readonly #host: SessionHost
 
-  constructor(limits: QueueLimits, host: SessionHost, work: Work) {
+  constructor(limits: QueueLimits, host: SessionHost, work: Work, shares: () => UserShares = () => unshared) {
+    this.absent = new FairSet(shares)
+    this.subscriptions = new SharedPool(shares)
+    this.wildcards = new SharedPool(shares)
     this.emitter = new Emitter(work)
     this.#limits = limits
     this.#host = host
-    this.retained = new RetainedMessages(() => host.now())
+    this.retained = new RetainedMessages(() => host.now(), shares)
     this.own = new RetainedMessages(() => host.now())
   }
 
@@ -94,13 +103,36 @@ export class SessionState {
     this.sessions.delete(name)
   }
 
+  get pools() {
+    const { subscriptions, wildcards, absent, retained } = this
+    return { subscriptions, wildcards, absent, retained }
+  }
+
+  get counts(): { sessions: number; absent: number; subscriptions: number; retained: number; retainedBytes: number } {
+    return {
+      sessions: this.sessions.size,
+      absent: this.absent.size,
+      subscriptions: this.emitter.subscriptions,
+      retained: this.retained.count + this.own.count,
+      retainedBytes: this.retained.bytes + this.own.bytes,
+    }
+  }
+
   /** Gives a durable session to another user. */
   rename(session: Session, name: string): Session {
     this.sessions.delete(session.name)
+    for (const one of session.subscriptions.values()) this.#count(session, one.filter, -1)
     session.name = name
     session.user = ownerOf(name).user
+    for (const one of session.subscriptions.values()) this.#count(session, one.filter, 1)
     this.sessions.set(name, session)
     return session
+  }
+
+  /** Counts a subscription of the session's user, or one less. */
+  #count({ user }: Session, filter: string, by: 1 | -1): void {
+    this.subscriptions.add(user, by)
+    if (isWildcard(filter)) this.wildcards.add(user, by)
   }
 
   /** Of a durable session or a passing one. */
@@ -120,6 +152,7 @@ export class SessionState {
     session.subscriptions.set(filter, subscription)
     session.filterLength += filter.length
     if (isWildcard(filter)) session.wildcards++
+    this.#count(session, filter, 1)
     if (group) {
       session.shared ??= new Set()
       session.shared.add(subscription)
@@ -152,6 +185,7 @@ export class SessionState {
     session.subscriptions.delete(filter)
     session.filterLength -= filter.length
     if (isWildcard(filter)) session.wildcards--
+    this.#count(session, filter, -1)
     if (group) session.shared?.delete(subscription)
     this.emitter.remove(subscription)
   }

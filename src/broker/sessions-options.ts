@@ -1,4 +1,5 @@
 import type { Access } from '../auth/rules.js'
+import type { UserShares } from '../auth/user-shares.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { LastWillsOptions } from './last-wills.js'
 import type { QueueLimits, Undelivered } from './session-host.js'
@@ -18,7 +19,7 @@ export interface SessionsOptions {
   readonly queueMemory: number
   /** The hub ran before with this folder: sessions are missed when it is empty. */
   readonly isExpected: () => boolean
-  /** Durable sessions; past it the one absent longest goes. */
+  /** Durable sessions; past it one that is absent goes, the oldest of the user with most for its share. */
   readonly sessions: number
   /** How long the session of an absent client is kept, in milliseconds; 0 is for ever. */
   readonly sessionAgeMs: number
@@ -30,6 +31,8 @@ export interface SessionsOptions {
    * one is to be sent. Default: it may.
    */
   readonly mayRetain?: (user: string, clientId: string, topic: string) => boolean
+  /** What users may claim of what is limited in all; default: nobody is asked who it is. */
+  readonly shares?: () => UserShares
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Something acknowledged will not reach this client, or nobody who subscribes later, for want of room or by age. */

@@ -119,7 +119,7 @@ export class Sessions {
       acknowledged: nothing,
       ...both,
     }
-    this.#state = new SessionState(options.queue, this.#durable, this.#work)
+    this.#state = new SessionState(options.queue, this.#durable, this.#work, options.shares)
     this.#handOver = new HandOver({
       emitter: this.#state.emitter,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
@@ -159,7 +159,7 @@ export class Sessions {
     this.reconsider()
     const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
     for (const session of longest) {
-      this.#state.absent.add(session)
+      this.#state.absent.add(session, session.user)
       for (const group of session.groups) group.hold(session)
     }
     this.#makeRoom()
@@ -206,14 +206,13 @@ export class Sessions {
     return this.#state.applied
   }
 
-  get counts(): { sessions: number; absent: number; subscriptions: number; retained: number; retainedBytes: number } {
-    return {
-      sessions: this.#state.sessions.size,
-      absent: this.#state.absent.size,
-      subscriptions: this.#state.emitter.subscriptions,
-      retained: this.#state.retained.count + this.#state.own.count,
-      retainedBytes: this.#state.retained.bytes + this.#state.own.bytes,
-    }
+  /** What users take of the pools they share. */
+  get pools() {
+    return this.#state.pools
+  }
+
+  get counts() {
+    return this.#state.counts
   }
 
   /** The spool has committed up to `sequence`, and all of it has been published here. */
@@ -313,7 +312,7 @@ export class Sessions {
       else if (!session.durable) this.#end(session)
     } else if (!this.#state.absent.has(session)) {
       session.absentSince = this.#options.now()
-      this.#state.absent.add(session)
+      this.#state.absent.add(session, session.user)
       this.#record(openRecord(session))
       // Without what was remembered of its topics: there may be a hundred thousand who are away.
       session.access = this.#options.access?.(session.user, session.clientId)
@@ -513,7 +512,7 @@ export class Sessions {
     } else {
       const all = this.#state.retainedOf(topic)
       const isNew = all === this.#state.retained && all.get(topic) === undefined
-      if (isNew && (all.count >= retained.messages || all.bytes >= retained.bytes)) {
+      if (isNew && !all.admits(message, retained.messages, retained.bytes)) {
         dropped('retained', clientId)
         return
       }
@@ -547,8 +546,9 @@ export class Sessions {
   }
 
   #makeRoom(): void {
-    for (const longest of this.#state.absent) {
-      if (this.#state.sessions.size <= this.#options.sessions) return
+    while (this.#state.sessions.size > this.#options.sessions) {
+      const longest = this.#state.absent.first
+      if (!longest) return
       this.forget(longest.name)
       this.#options.dropped('sessions', longest.clientId)
     }

@@ -1,4 +1,6 @@
+import type { UserShares } from '../auth/user-shares.js'
 import type { Outward } from '../model.js'
+import { FairSet } from '../runtime/fair-set.js'
 import { hubTopics } from '../topics.js'
 import type { Retained } from './retained.js'
 import { isTooLongToShow, readShown, short, type Shown as Told } from './sentences.js'
@@ -23,6 +25,7 @@ export interface Shown {
 }
 
 export interface ShownClientsOptions {
+  readonly shares: () => UserShares
   readonly publish: (message: Outward) => void
   readonly retainedBy: (filter: string) => Iterable<Retained>
   readonly presence: (presence: Presence) => void
@@ -40,14 +43,16 @@ export class ShownClients {
   /** Clients that are connected, by client id: of those with the same id, the first user's. */
   readonly #holders = new Map<string, Shown>()
   /** Names whose retained presence says offline, the longest gone first. */
-  readonly #absent = new Set<string>()
+  readonly #absent: FairSet<string>
   /** Names with a refusal retained. */
-  readonly #refusals = new Set<string>()
+  readonly #refusals: FairSet<string>
   /** Clients whose id was shown as another user's before. */
   readonly #replacing = new WeakSet<Shown>()
 
   constructor(options: ShownClientsOptions) {
     this.#options = options
+    this.#absent = new FairSet(options.shares)
+    this.#refusals = new FairSet(options.shares)
   }
 
   /** The name of a client in topics under `$hub`: its id, or `{user}/{id}` while another user's client has that id. */
@@ -73,7 +78,7 @@ export class ShownClients {
         this.#namesOf(topicOf).delete(id)
         this.#show(topicOf(id))
         if (topicOf === hubTopics.presence) this.#replacing.add(client)
-        if (told.user !== '') this.#keep(topicOf, `${told.user}/${id}`, payload, told.online)
+        if (told.user !== '') this.#keep(topicOf, told.user, id, payload, told.online)
       }
       this.#clear(topicOf, `${user}/${id}`)
     }
@@ -110,20 +115,19 @@ export class ShownClients {
 
   #present(name: string, { id: clientId, user }: Pick<Shown, 'id' | 'user'>, online: boolean): void {
     this.#absent.delete(name)
-    if (!online) this.#absent.add(name)
+    if (!online) this.#absent.add(name, user)
     const since = this.#options.now()
     this.#options.presence({ clientId: name, user, online, since })
     this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
-    // Clients with an id of the moment come once: the presence of those longest gone is cleared.
-    if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.values().next().value as string)
+    // Clients with an id of the moment come once: what is shown of those longest gone is cleared, where most is shown.
+    if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.first)
   }
 
   /** Shows why a client was refused something, where its developer will look. */
   refused(clientId: string, user: string, action: Action, topic: string, reason: string): void {
     if (isTooLongToShow(clientId)) return
     const name = this.nameOf(user, clientId)
-    this.#refusals.delete(name)
-    this.#refusals.add(name)
+    this.#refusals.add(name, user)
     const time = Math.floor(this.#options.now() / 1_000)
     const [shownUser, shownTopic, shownReason] = [user, topic, reason].map(short)
     this.#show(hubTopics.why(name), {
@@ -134,16 +138,16 @@ export class ShownClients {
       reason: shownReason,
       time,
     })
-    if (this.#refusals.size > maxShown) this.#clear(hubTopics.why, this.#refusals.values().next().value as string)
+    if (this.#refusals.size > maxShown) this.#clear(hubTopics.why, this.#refusals.first)
   }
 
   /** The hub has started, and no client is connected yet: who was online when it went down is offline. */
   restore(): void {
     for (const { name, told } of this.#restored(hubTopics.everyPresence, hubTopics.presence)) {
       if (told.online) this.#present(name, { id: told.clientId, user: told.user }, false)
-      else this.#absent.add(name)
+      else this.#absent.add(name, told.user)
     }
-    for (const { name } of this.#restored(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(name)
+    for (const { name, told } of this.#restored(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(name, told.user)
   }
 
   /** What is retained there of clients. What is damaged, or not what the hub writes there, goes. */
@@ -159,16 +163,17 @@ export class ShownClients {
     })
   }
 
-  #keep(topicOf: (name: string) => string, name: string, payload: Buffer, isOnline: boolean): void {
-    if (!isOnline) this.#namesOf(topicOf).add(name)
+  #keep(topicOf: (name: string) => string, user: string, id: string, payload: Buffer, isOnline: boolean): void {
+    const name = `${user}/${id}`
+    if (!isOnline) this.#namesOf(topicOf).add(name, user)
     this.#options.publish({ topic: topicOf(name), payload, qos: 0, retain: true })
   }
 
-  #clear(topicOf: (name: string) => string, name: string): void {
-    if (this.#namesOf(topicOf).delete(name)) this.#show(topicOf(name))
+  #clear(topicOf: (name: string) => string, name: string | undefined): void {
+    if (name !== undefined && this.#namesOf(topicOf).delete(name)) this.#show(topicOf(name))
   }
 
-  #namesOf(topicOf: (name: string) => string): Set<string> {
+  #namesOf(topicOf: (name: string) => string): FairSet<string> {
     return topicOf === hubTopics.presence ? this.#absent : this.#refusals
   }
 

@@ -1,3 +1,4 @@
+import type { SharedPool } from '../runtime/shared-pool.js'
 import { isWildcard } from '../topics.js'
 import type { Session } from './session.js'
 
@@ -5,10 +6,15 @@ export interface SubscriptionLimitsOptions {
   /** Subscriptions of one client, and those of them with wildcards. */
   readonly subscriptions: number
   readonly wildcards: number
+  /** The same of all clients together. */
+  readonly allSubscriptions: number
+  readonly allWildcards: number
   /** Levels of + in one filter. */
   readonly plusLevels: number
   /** What the users file says of wildcards; undefined: nothing. */
   readonly wildcardsOf: (user: string) => number | undefined
+  /** What users have of all. */
+  readonly pools: () => { readonly subscriptions: SharedPool; readonly wildcards: SharedPool }
 }
 
 /** All topic filters of one client together: kept sessions are there after the next start, too. */
@@ -45,8 +51,20 @@ export class SubscriptionLimits {
       const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
       return `more than ${own ?? usual} subscriptions with + or # (${whose})`
     }
+    const { allSubscriptions, allWildcards } = this.#options
+    const pools = this.#options.pools()
+    if (!pools.subscriptions.admits(user, 1, allSubscriptions))
+      return beyondShare('subscriptions', 'limits.allSubscriptions')
+    if (isWildcard(filter) && !pools.wildcards.admits(user, 1, allWildcards)) {
+      return beyondShare('subscriptions with + or #', 'limits.allWildcards')
+    }
     return undefined
   }
+}
+
+/** Why a user may not have more of a pool that all users share. */
+export function beyondShare(what: string, setting: string): string {
+  return `its user has its share of all ${what} (${setting}, limits.share), and less than half of them are free`
 }
 
 function levelsOfPlus(filter: string): number {

@@ -34,17 +34,17 @@ export class SharedPool {
 
   /** Counts so much more for a user, or less. A user without any is forgotten. */
   add(user: string, amount: number): void {
-    const account = this.#accountOf(user)
+    const account = this.accountOf(user)
     this.#set(account, (this.#entries.get(account)?.amount ?? 0) + amount)
   }
 
   /** Counts exactly so much for a user. */
   set(user: string, amount: number): void {
-    this.#set(this.#accountOf(user), amount)
+    this.#set(this.accountOf(user), amount)
   }
 
   used(user: string): number {
-    return this.#entries.get(this.#accountOf(user))?.amount ?? 0
+    return this.#entries.get(this.accountOf(user))?.amount ?? 0
   }
 
   get total(): number {
@@ -59,7 +59,7 @@ export class SharedPool {
 
   /** Does nobody use more for its share than this user? */
   isHeaviest(user: string): boolean {
-    const entry = this.#entries.get(this.#accountOf(user))
+    const entry = this.#entries.get(this.accountOf(user))
     const [heaviest] = this.#heap
     return entry !== undefined && heaviest !== undefined && weightOf(entry) >= weightOf(heaviest)
   }
@@ -71,7 +71,7 @@ export class SharedPool {
   admits(user: string, amount: number, limit: number): boolean {
     if (this.#total + amount > limit) return false
     if (this.#total + amount <= limit / 2) return true
-    const account = this.#accountOf(user)
+    const account = this.accountOf(user)
     return this.used(user) + amount <= limit * shareOf(this.#shares, account)
   }
 
@@ -83,7 +83,8 @@ export class SharedPool {
       .slice(0, most)
   }
 
-  #accountOf(user: string): string {
+  /** The name under which a user is counted. */
+  accountOf(user: string): string {
     this.#weigh()
     return accountOf(this.#shares, user)
   }
