@@ -1,7 +1,7 @@
-import { lstatSync } from 'node:fs'
+import { accessSync, constants, lstatSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Settings } from '../config.js'
-import { describe, HubError } from '../errors.js'
+import { describe, HubError, systemCode } from '../errors.js'
 import { escaped, plain } from '../log.js'
 import { many } from '../terminal.js'
 import { certificates } from './certificates.js'
@@ -44,6 +44,9 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['certificates', certificates],
   ['users', users],
 ]
+
+/** Those that read and write in the data directory. */
+const ofDirectory: readonly Check[] = [disk, rights, state, store]
 
 /** Resolves with the exit code: 0 when there are no problems (there may be warnings), 1 when there are. */
 export async function doctor(options: DoctorOptions): Promise<number> {
@@ -90,7 +93,16 @@ async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
   const { url, key } = options.hubAt(settings)
   const { now, management } = options
   const examined: Examined = { settings, dir, hasDir, hub, now, url, key, management }
+  const isOpen = !hasDir || mayUse(dir)
+  if (!isOpen) {
+    yield problem(
+      'data files',
+      `${dir} may not be read and written by this user, so what is in it was not looked at`,
+      'Run telehub doctor as the user of the hub.',
+    )
+  }
   for (const [name, check] of checks) {
+    if (!isOpen && ofDirectory.includes(check)) continue
     try {
       yield* await check(examined)
     } catch (error) {
@@ -100,6 +112,16 @@ async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
         'Mend that first, then run telehub doctor again.',
       )
     }
+  }
+}
+
+function mayUse(dir: string): boolean {
+  try {
+    accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK)
+    return true
+  } catch (error) {
+    // A disk that is read-only is for its own check to name.
+    return systemCode(error) !== 'EACCES' && systemCode(error) !== 'EPERM'
   }
 }
 

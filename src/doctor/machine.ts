@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -9,7 +10,7 @@ import { type Check, type Examined, type Finding, fine, problem, warning } from 
 export const machine: Check = async examined => [
   node(process.versions.node),
   openFiles(examined),
-  clock(examined),
+  await clock(examined),
   ...(await ports(examined)),
 ]
 
@@ -61,8 +62,23 @@ const madeAt = Date.UTC(2026, 10, 29)
 /** No clock that is right is further ahead of the newest file than this. */
 const longestPauseMs = 5 * 365 * 864e5
 
-function clock({ dir, hasDir, now }: Examined): Finding {
-  return judgeClock(now(), hasDir ? newestFile(dir) : undefined)
+async function clock({ dir, hasDir, now }: Examined): Promise<Finding> {
+  const found = judgeClock(now(), hasDir ? newestFile(dir) : undefined)
+  if (found.level !== 'fine' || (await isSynchronized()) !== false) return found
+  return warning(
+    found.check,
+    `${found.seen}, and systemd says that no NTP server keeps it`,
+    'Let it be kept by NTP (timedatectl set-ntp true): the times of readings are those of this clock.',
+  )
+}
+
+/** Whether the clock is kept by NTP, as systemd knows it; undefined where there is no systemd, as in a container. */
+function isSynchronized(): Promise<boolean | undefined> {
+  return new Promise(resolve => {
+    execFile('timedatectl', ['show', '--property', 'NTPSynchronized', '--value'], { timeout: 3_000 }, (error, stdout) =>
+      resolve(error ? undefined : stdout.trim() === 'yes'),
+    )
+  })
 }
 
 /** What a clock says of itself, beside the time at which the newest file of the data directory was written. */
@@ -122,7 +138,7 @@ async function portFinding(setting: SettingKey, host: string, port: number, hub:
     return problem(
       setting,
       `a hub runs on this data directory, and nothing listens on ${place}`,
-      'Run telehub doctor with the settings of that hub: the same file, environment and flags.',
+      'It may still be starting. Otherwise run telehub doctor with the settings of that hub: the same file, environment and flags.',
     )
   }
   switch (systemCode(error)) {

@@ -86,7 +86,7 @@ export const running: Check = async ({ hub, url, key }: Examined): Promise<reado
       warning(
         check,
         `${name} runs, and does not answer at ${url} (${plain(why)})`,
-        'Name its address with --url; for a certificate of your own authority set NODE_EXTRA_CA_CERTS.',
+        'It may still be starting. Otherwise name its address with --url; for a certificate of your own authority set NODE_EXTRA_CA_CERTS.',
       ),
     ]
   }

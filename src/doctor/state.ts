@@ -226,6 +226,7 @@ async function auditLog({ dir, hub }: Examined): Promise<Finding[]> {
     const { first, last, faults } = await verifyAudit(folder)
     // The last line of a hub that was killed.
     const real = faults.filter((fault, i) => i < faults.length - 1 || !fault.includes('is not finished'))
+    if (last === 0 && real.length === 0) return [fine(check, 'empty')]
     if (real.length === 0) return [fine(check, `lines ${first} to ${last}, each with the hash of the one before`)]
     return [
       problem(

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
@@ -263,6 +264,8 @@ t.test('a disk in memory, or one that is nearly full', async t => {
   t.match(found.of('disk sync'), 'faster than a disk can be')
   t.match(found.of('free space'), 'soon nothing more will be acknowledged')
   t.equal(found.code, 1)
+  execFileSync('mount', ['-o', 'remount,ro', disk.dir])
+  t.match((await doctor(disk.dir)).of('disk sync'), 'does not take what is written to')
 })
 
 const pem = (name: string) => fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
