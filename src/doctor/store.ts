@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { nodeFiles, openToRead } from '../disk/files.js'
-import { describe, withoutPasswords } from '../errors.js'
+import { nodeFiles } from '../disk/files.js'
+import { describe, HubError, withoutPasswords } from '../errors.js'
 import { parseSeriesKey, type SeriesId } from '../model.js'
-import { bytes, many } from '../terminal.js'
+import { CursorFile } from '../queue/cursor-file.js'
+import { bytes, count, many } from '../terminal.js'
 import { clockDifference } from './date-header.js'
-import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
+import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 
 /** The store of time series. */
 export const store: Check = examined => (examined.settings['influx.url'] ? influx(examined) : duckdb(examined))
@@ -153,33 +154,56 @@ function lastReadings(dir: string): { readonly series: SeriesId; readonly time: 
 
 const duckCheck = 'DuckDB'
 
-/** Where DuckDB writes its name in the header of a database. */
-const magicAt = 8
-
-function duckdb({ dir, hasDir }: Examined): Finding[] {
+async function duckdb({ dir, hasDir, hub, settings }: Examined): Promise<Finding[]> {
   const path = join(dir, 'store.duckdb')
   const size = nodeFiles.sizeOfSync(path)
   if (!hasDir || size === undefined) return [fine(duckCheck, 'no store yet: the hub makes it')]
+  if (hub) return [fine(duckCheck, `${path}, ${bytes(size)}; not read while the hub uses it`)]
+  const { inspectDuckDb } = await import('../store/duckdb-file.js')
   try {
-    const head = Buffer.alloc(magicAt + 4)
-    const fd = nodeFiles.openSync(path, openToRead)
-    try {
-      nodeFiles.readSync(fd, head, 0, head.length, 0)
-    } finally {
-      nodeFiles.closeSync(fd)
-    }
-    if (head.toString('latin1', magicAt) !== 'DUCK') {
+    const { series, readings, sequence } = await inspectDuckDb(path)
+    const seen = `${many(readings, 'reading')} of ${count(series)} series, ${bytes(size)}`
+    return [fine(duckCheck, seen), ...belongs(sequence, dir, settings['rabbitmq.url'] !== '')]
+  } catch (error) {
+    if (!(error instanceof HubError) || error.code === 'store_unavailable') {
       return [
-        problem(
-          duckCheck,
-          `${path} does not begin as a DuckDB database does: it is damaged`,
-          'Bring it back from a copy of data.dir while no hub runs. Without one the hub keeps what arrives in the spool.',
-        ),
+        problem(duckCheck, describe(error), 'Mend that; meanwhile the spool keeps what arrives, up to spool.limit.'),
       ]
     }
-    const wal = nodeFiles.sizeOfSync(`${path}.wal`)
-    return [fine(duckCheck, `${path}, ${bytes(size)}${wal ? `, and ${bytes(wal)} of its log` : ''}`)]
-  } catch (error) {
-    return [unreadable(duckCheck, path, error)]
+    if (error.code === 'data_dir_locked') {
+      return [problem(duckCheck, describe(error), 'Stop that program: only the hub may have the store open.')]
+    }
+    return [
+      problem(
+        duckCheck,
+        describe(error),
+        'At its next start the hub sets the damaged file aside and fills a new one with what the spool still has. To keep older readings, bring store.duckdb back from a copy first.',
+      ),
+    ]
   }
+}
+
+/** Is the store that of this spool? Each keeps the number of the last message that is stored. */
+function belongs(stored: number | undefined, dir: string, hasQueue: boolean): Finding[] {
+  const check = 'store identity'
+  // With RabbitMQ between them the spool does not know what is stored.
+  if (stored === undefined || hasQueue) return []
+  let wanted: number
+  try {
+    const { place } = new CursorFile(join(dir, 'spool'), 'record', nodeFiles).read()
+    if (!place) return []
+    wanted = place.sequence
+  } catch {
+    // Another check says why it cannot be read.
+    return []
+  }
+  // The cursor is saved now and then, so the store may be ahead of it by what was stored since.
+  if (stored >= wanted - 1) return [fine(check, `the store has the messages up to ${stored}, as the spool says`)]
+  return [
+    problem(
+      check,
+      `the store ends at message ${stored}, and the spool says that ${wanted - 1} are stored: it is an older copy, or lost its end`,
+      'At its next start the hub stores again what the spool still has (spool.keep says for how long); for the rest bring back a later copy.',
+    ),
+  ]
 }

@@ -180,3 +180,38 @@ export function sizeOf(path: string): number {
     return 0
   }
 }
+
+/** What a database holds. */
+export interface DuckDbContent {
+  readonly series: number
+  readonly readings: number
+  /** The last sequence number whose points are in; undefined when none is, or a version made it that did not keep it. */
+  readonly sequence: number | undefined
+}
+
+/**
+ * Reads a database and its log through without changing them: every value is read, so that every checksum is verified.
+ * Rejects with a `HubError` as {@link openError} makes it; `data_dir_unusable` also when a part cannot be read.
+ */
+export async function inspectDuckDb(path: string): Promise<DuckDbContent> {
+  let instance: DuckDBInstance | undefined
+  try {
+    instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY', threads: '2', memory_limit: '256MB' })
+    const connection = await instance.connect()
+    const one = async (sql: string) => Number((await connection.runAndReadAll(sql)).getRows()[0]?.[0] ?? 0)
+    const series = await one('SELECT count(id) FROM series')
+    let readings = 0
+    for (const table of ['numbers', 'texts']) {
+      readings += await one(`SELECT count(*) FROM ${table}`)
+      // A count alone reads no values.
+      await one(`SELECT sum(hash(value) % 2) + sum(hash(time) % 2) + sum(hash(series) % 2) FROM ${table}`)
+    }
+    const hasProgress = await one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'progress'")
+    const sequence = hasProgress > 0 ? await one('SELECT max(sequence) FROM progress') : 0
+    return { series, readings, sequence: sequence > 0 ? sequence : undefined }
+  } catch (error) {
+    throw openError(path, error)
+  } finally {
+    instance?.closeSync()
+  }
+}
