@@ -5,6 +5,13 @@ import type { Session } from './session.js'
 import type { SessionHead, SnapshotWriter } from './session-snapshot.js'
 import { dueRecord, isJournalled, recordedSubscription, type SessionState, willRecord } from './session-state.js'
 
+export interface CaptureOptions {
+  /** The last record of the journal as of now. */
+  readonly ordinal: () => number
+  /** Queued messages that cannot be read back from the disk are given up. Otherwise there is no snapshot. */
+  readonly mayLose: boolean
+}
+
 /** Messages that stay in memory in front of a queue whose client is connected. */
 const keptReady = 100
 
@@ -14,23 +21,16 @@ const messagesAtOnce = 1_000
 /**
  * Puts a state into a snapshot while it changes. Each step takes a millisecond or two. What comes to be meanwhile may
  * be missing: the journal has it. What waits for absent clients is packed, and is on disk alone when the snapshot is.
- *
- * @param ordinal the last record of the journal as of now
  */
-export function* capture(
-  state: SessionState,
-  to: SnapshotWriter,
-  ordinal: () => number,
-  payloads: SharedPayloads,
-): Generator<void> {
+export function* capture(state: SessionState, to: SnapshotWriter, options: CaptureOptions): Generator<void> {
   yield* captureRetained(state.retained, to)
   yield* captureRetained(state.own, to)
   for (const will of state.wills.values()) to.record(willRecord(will), will.payload)
   for (const { will, due } of state.dueWills.values()) to.record(dueRecord(will, due), will.payload)
   for (const session of some(state.sessions.values(), state.sessions.size)) {
-    yield* pack(session, payloads)
+    yield* pack(session, state.payloads)
     // It may have ended while it was packed.
-    if (state.sessions.get(session.name) === session) yield* captureSession(session, to, ordinal)
+    if (state.sessions.get(session.name) === session) yield* captureSession(session, to, options)
   }
 }
 
@@ -61,7 +61,7 @@ function* pack(session: Session, payloads: SharedPayloads): Generator<void> {
   }
 }
 
-function* captureSession(session: Session, to: SnapshotWriter, ordinal: () => number): Generator<void> {
+function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLose }: CaptureOptions): Generator<void> {
   const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, lent } = session
   const head: SessionHead = {
     c,
@@ -88,7 +88,12 @@ function* captureSession(session: Session, to: SnapshotWriter, ordinal: () => nu
   yield
   to.copied(leading)
   for (const chunk of chunks) {
-    to.chunk(chunk)
+    try {
+      to.chunk(chunk)
+    } catch (error) {
+      if (!mayLose) throw error
+      unsent.lose(chunk, error)
+    }
     yield
   }
   to.copied(trailing)

@@ -6,6 +6,7 @@ import { CommitLog, frameHeaderBytes, keepDamaged, writeFrameHeader } from '../j
 import type { IncidentReporter } from '../observe/incidents.js'
 import { ByteWriter } from './byte-buffer.js'
 import type { SharedPayloads } from './queue-chunk.js'
+import type { CaptureOptions } from './session-capture.js'
 import { type Decoded, decodeRecord, encodeRecord, type JournalRecord } from './session-records.js'
 import { decodeJsonRecord } from './session-records-json.js'
 import { readSnapshot, type SnapshotTarget, SnapshotWriter } from './session-snapshot.js'
@@ -16,6 +17,9 @@ const mostJournalBytes = 128e6
 
 /** Records that the disk refused and that are kept until it takes them; beyond it a snapshot is made first. */
 const refusedBytes = 32e6
+
+/** After so many snapshots in a row that failed, messages that the disk does not give back are given up. */
+const mostFailures = 3
 
 export interface SnapshotPace {
   /** A journal that has grown past this is replaced by a snapshot. */
@@ -32,8 +36,8 @@ export interface SessionJournalOptions<T> {
   readonly pace: SnapshotPace
   /** Takes the state of the last snapshot, then the records since. */
   readonly target: SnapshotTarget<T> & { apply(decoded: Decoded): void }
-  /** Puts the state into `to`; each step takes a millisecond or two. `ordinal`: the last record as of now. */
-  readonly snapshot: (to: SnapshotWriter, ordinal: () => number) => Iterable<void>
+  /** Puts the state into `to`; each step takes a millisecond or two. */
+  readonly snapshot: (to: SnapshotWriter, options: CaptureOptions) => Iterable<void>
   readonly payloads: SharedPayloads
   /** Every publish up to this sequence in the spool is in. */
   readonly applied: () => number
@@ -68,6 +72,8 @@ export class SessionJournal<T> {
   #isWanted = false
   #isClosing = false
   #isDamaged = false
+  /** Snapshots in a row that could not be made. */
+  #failures = 0
   #refused: Buffer[] = []
   #refusedBytes = 0
 
@@ -312,7 +318,8 @@ export class SessionJournal<T> {
       const writer = new SnapshotWriter(this.#files, fd, payloads)
       writer.header({ version: 1, ordinal: this.#ordinal, applied: applied() })
       let since = performance.now()
-      for (const _ of snapshot(writer, () => this.#ordinal)) {
+      const options = { ordinal: () => this.#ordinal, mayLose: this.#failures >= mostFailures }
+      for (const _ of snapshot(writer, options)) {
         if (writer.isFull) await writer.flush()
         else if (performance.now() - since < pace.sliceMs) continue
         else await turn()
@@ -331,7 +338,9 @@ export class SessionJournal<T> {
       this.#snapshotBytes = writer.size
       writer.settle(this.#snapshot)
       old?.close()
+      this.#failures = 0
     } catch (error) {
+      this.#failures++
       if (this.#snapshot?.fd !== fd) this.#files.closeSync(fd)
       this.#files.removeSync(`${path}.new`)
       throw error

@@ -1,3 +1,4 @@
+import { describe } from '../errors.js'
 import { type Queued, sizeOf } from './delivery.js'
 import { Fifo } from './fifo.js'
 import { packed, type QueueChunk, type SharedPayloads } from './queue-chunk.js'
@@ -151,6 +152,15 @@ export class SessionQueue implements Iterable<Queued> {
     if (chunks.reduce((sum, { length }) => sum + length, 0) < chunks.length * smallChunkBytes) this.#unpackAll()
   }
 
+  /** The disk does not give a chunk back: its messages are lost. */
+  lose(chunk: QueueChunk, error: unknown): void {
+    const at = this.#chunks?.indexOf(chunk) ?? -1
+    if (at < 0) return
+    this.#chunks?.splice(at, 1)
+    this.#lost(chunk, error)
+    this.#settle()
+  }
+
   /** Puts packed messages behind all others. */
   append(chunk: QueueChunk): void {
     this.#chunks = [...this.chunks, chunk]
@@ -187,10 +197,14 @@ export class SessionQueue implements Iterable<Queued> {
       this.#memory.bytes += chunk.size
       for (const entry of entries) this.#first.push(entry)
     } catch (error) {
-      this.#length -= chunk.count
-      this.#bytes -= chunk.size
-      this.#memory.damaged(chunk.count, chunk.length, error instanceof Error ? error.message : String(error))
+      this.#lost(chunk, error)
     }
+  }
+
+  #lost({ count, size, length }: QueueChunk, error: unknown): void {
+    this.#length -= count
+    this.#bytes -= size
+    this.#memory.damaged(count, length, describe(error))
   }
 
   /** Without chunks between them, first and last are one. */

@@ -175,15 +175,14 @@ export class SnapshotWriter {
     }
   }
 
-  /** From `settle` on the chunk is on disk alone. */
+  /**
+   * From `settle` on the chunk is on disk alone.
+   * @throws what the disk reports when it does not give the chunk back
+   */
   chunk(chunk: QueueChunk): void {
-    try {
-      const bytes = chunk.read()
-      for (const payload of chunk.shared) if (payload) this.#payload(payload)
-      this.#placed.push([chunk, this.#chunk(chunk, bytes)])
-    } catch {
-      // The disk does not give it back: it is counted as lost when it is needed.
-    }
+    const bytes = chunk.read()
+    for (const payload of chunk.shared) if (payload) this.#payload(payload)
+    this.#placed.push([chunk, this.#chunk(chunk, bytes)])
   }
 
   end(): void {

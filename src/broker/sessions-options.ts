@@ -1,5 +1,6 @@
 import type { Access } from '../auth/rules.js'
 import type { UserShares } from '../auth/user-shares.js'
+import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { LastWillsOptions } from './last-wills.js'
 import type { QueueLimits, Undelivered } from './session-host.js'
@@ -15,6 +16,7 @@ export interface SessionsOptions {
   readonly fsync: 'group' | 'interval'
   readonly queue: QueueLimits
   readonly pace?: SnapshotPace
+  readonly files?: Files
   /** What waits in all queues together and may be in memory, in bytes; what is above it is on disk alone. */
   readonly queueMemory: number
   /** The hub ran before with this folder: sessions are missed when it is empty. */

@@ -54,7 +54,7 @@ export async function crash(
   return openSessions(to, more)
 }
 
-function copyFiles(dir: string, to: string): void {
+export function copyFiles(dir: string, to: string): void {
   mkdirSync(to, { recursive: true })
   for (const name of readdirSync(dir)) copyFileSync(join(dir, name), join(to, name))
 }
