@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { type Files, nodeFiles, openNew, openToChange, openToRead } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
+import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import { CommitLog, frameHeaderBytes, keepDamaged, writeFrameHeader } from '../journal.js'
 import type { IncidentReporter } from '../observe/incidents.js'
@@ -97,19 +98,19 @@ export class SessionJournal<T> {
   /** Brings back the state, then takes new records. */
   async load(): Promise<void> {
     const { dir } = this.#options
-    this.#files.makeDirectorySync(dir)
+    this.#unlessRefused(() => this.#files.makeDirectorySync(dir))
     const files = filesOf(this.#files, dir)
     // Begun when the hub went down, and never finished.
-    for (const name of files.unfinished) this.#files.removeSync(join(dir, name))
+    for (const name of files.unfinished) this.#removeOld(join(dir, name))
     const old = files.json.at(-1)
     const snapshot = files.snapshots.at(-1)
     const first = snapshot ?? files.journals[0]
     if (old !== undefined && snapshot === undefined) {
       await this.#loadJson(old)
-      for (const number of files.journals) this.#files.removeSync(this.#path(number, 'journal'))
+      for (const number of files.journals) this.#removeOld(this.#path(number, 'journal'))
       this.#number = Math.max(old, ...files.journals)
-      await this.#beginWith()
-      for (const number of files.json) this.#files.removeSync(this.#path(number, 'log'))
+      if (!(await this.#beginWith())) return
+      for (const number of files.json) this.#removeOld(this.#path(number, 'log'))
     } else if (first === undefined) {
       if (this.#options.isExpected()) this.#report(`${dir} is empty, and was not when the hub ran last: ${lostState}`)
       await this.#beginWith()
@@ -118,12 +119,12 @@ export class SessionJournal<T> {
       else await this.#loadSnapshot(snapshot)
       const journals = files.journals.filter(number => number >= first)
       if (journals[0] !== first) this.#report(`${this.#path(first, 'journal')} is missing: ${lostChanges}`)
-      for (const number of files.json) this.#files.removeSync(this.#path(number, 'log'))
-      for (const number of files.snapshots.slice(0, -1)) this.#files.removeSync(this.#path(number, 'snapshot'))
-      for (const number of files.journals) if (number < first) this.#files.removeSync(this.#path(number, 'journal'))
+      for (const number of files.json) this.#removeOld(this.#path(number, 'log'))
+      for (const number of files.snapshots.slice(0, -1)) this.#removeOld(this.#path(number, 'snapshot'))
+      for (const number of files.journals) if (number < first) this.#removeOld(this.#path(number, 'journal'))
       let open: { fd: number; end: number } | undefined
       for (const number of journals) {
-        if (open) this.#files.closeSync(open.fd)
+        if (open && open.fd >= 0) this.#files.closeSync(open.fd)
         open = await this.#loadJournal(number)
       }
       this.#number = journals.at(-1) ?? first
@@ -211,7 +212,7 @@ export class SessionJournal<T> {
   async #loadJournal(number: number): Promise<{ fd: number; end: number }> {
     const path = this.#path(number, 'journal')
     const { target } = this.#options
-    const fd = this.#files.openSync(path, openToChange)
+    const fd = this.#files.openSync(path, openToRead)
     let frames = 0
     let missing = 0
     let end = 0
@@ -232,8 +233,13 @@ export class SessionJournal<T> {
     )
     await this.#reportDamage(path, damage, frames === 0)
     if (damage === 0 && missing > 0) this.#report(`${path} lacks ${missing} records before its first: ${lostChanges}`)
-    if (damage > 0) this.#files.ftruncateSync(fd, end)
-    return { fd, end }
+    this.#files.closeSync(fd)
+    let opened = -1
+    this.#unlessRefused(() => {
+      opened = this.#files.openSync(path, openToChange)
+      if (damage > 0) this.#files.ftruncateSync(opened, end)
+    })
+    return { fd: opened, end }
   }
 
   async #reportDamage(path: string, bytes: number, isEmpty = false): Promise<void> {
@@ -249,12 +255,44 @@ export class SessionJournal<T> {
 
   // — writing —
 
-  /** Goes on in new files: a snapshot of what is in memory, and an empty journal. */
-  async #beginWith(): Promise<void> {
+  /** Goes on in new files: a snapshot of what is in memory, and an empty journal. False when the disk refuses. */
+  async #beginWith(): Promise<boolean> {
     this.#number++
-    const { fd, end } = await this.#newJournal([])
-    this.#log.open(fd, end)
-    await this.#makeSnapshot(this.#number)
+    try {
+      const { fd, end } = await this.#newJournal([])
+      try {
+        await this.#makeSnapshot(this.#number)
+      } catch (error) {
+        this.#files.closeSync(fd)
+        this.#removeOld(this.#path(this.#number, 'journal'))
+        throw error
+      }
+      this.#log.open(fd, end)
+      return true
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+      this.#options.warn(
+        `the sessions cannot be written (${describe(error)}); changes are refused until the disk works`,
+      )
+      // Before anything is kept in a journal, there is a snapshot of what is in memory now.
+      this.#refusedBytes = Number.POSITIVE_INFINITY
+      this.#log.open(-1, 0)
+      return false
+    }
+  }
+
+  /** A disk that refuses is no reason not to start. */
+  #unlessRefused(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+    }
+  }
+
+  /** The next start removes what stays. */
+  #removeOld(path: string): void {
+    this.#unlessRefused(() => this.#files.removeSync(path))
   }
 
   /** The next journal; a snapshot is made of what is before it when that has grown. */

@@ -1,8 +1,12 @@
 import { describe, systemCode } from '../errors.js'
 
-/** The disk refuses, as opposed to a file that the hub's user has no right to: it may work again later. */
+/**
+ * The disk refuses, by this error or by its cause, as opposed to a file that the hub's user has no right to: it may work
+ * again later.
+ */
 export function isDiskError(error: unknown): boolean {
-  return diskErrors.has(systemCode(error) ?? '')
+  if (diskErrors.has(systemCode(error) ?? '')) return true
+  return error instanceof Error && error.cause !== undefined && isDiskError(error.cause)
 }
 
 const diskErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENXIO', 'ENODEV', 'ESTALE', 'ETIMEDOUT'])

@@ -55,15 +55,33 @@ export class CursorFile {
   /** Makes the file, in its full size: what is saved later needs no more room on the disk. */
   create(place: Place): void {
     this.close()
-    this.#fd = this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
     this.write(place)
     this.write(place)
-    this.#files.fsyncSync(this.#fd)
+    this.#files.fsyncSync(this.#fd as number)
     syncDirectory(this.#dir, this.#files)
   }
 
-  write({ sequence, segment, offset }: Place): void {
-    this.#fd ??= this.#files.openSync(this.#path, openToChange)
+  write(place: Place): void {
+    try {
+      this.#write(place)
+    } catch (error) {
+      if (this.#number === 0) this.#discard()
+      throw error
+    }
+  }
+
+  /** The next start would take a file without a place for damaged. */
+  #discard(): void {
+    try {
+      this.close()
+      this.remove()
+    } catch {
+      // The next write tries it with what is there.
+    }
+  }
+
+  #write({ sequence, segment, offset }: Place): void {
+    this.#fd ??= this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
     const number = this.#number + 1
     writeUInt64(this.#slot, sequence, 0)
     writeUInt64(this.#slot, segment, 8)

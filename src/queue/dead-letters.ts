@@ -1,7 +1,8 @@
-import { closeSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
 import { CommitLog, syncDirectory } from '../journal.js'
 import type { DeadLetter, Message } from '../model.js'
@@ -83,21 +84,30 @@ export class DeadLetterFiles implements DeadLetters {
   }
 
   async start(): Promise<void> {
-    await mkdir(this.#options.dir, { recursive: true })
+    await unlessRefused(() => mkdir(this.#options.dir, { recursive: true, mode: 0o700 }))
     this.#files = this.#found()
     for (const [i, file] of this.#files.entries()) {
       const earlier = this.#files.slice(0, i)
       const isNewest = i === this.#files.length - 1
       const twice = await file.load(isNewest, key => earlier.some(one => one.has(key)), this.#options.warn)
-      if (twice.length > 0) await file.remove(await file.read(), twice, () => true)
+      if (twice.length > 0) await unlessRefused(async () => file.remove(await file.read(), twice, () => true))
       await file.closeGone()
     }
-    for (const file of [...this.#files]) await this.#tidy(file)
+    for (const file of [...this.#files]) await unlessRefused(() => this.#tidy(file))
     const newest = this.#files.at(-1)
     // A log may become twice as long as it was when it was opened.
     const fits = newest && newest.end < this.#fileBytes / 2
-    this.#writer = this.#open(fits ? { file: newest, fd: openSync(newest.path, 'r+') } : this.#create())
-    await this.#trim()
+    try {
+      this.#writer = this.#open(fits ? { file: newest, fd: openSync(newest.path, 'r+') } : this.#create())
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+      this.#options.warn(
+        `no dead letter can be put into ${this.#options.dir} (${describe(error)}); tried again with each`,
+      )
+      // The first letter asks for a new file.
+      this.#writer = this.#open({ file: newest ?? new LetterFile(this.#options.dir, this.#number), fd: -1 })
+    }
+    await unlessRefused(() => this.#trim())
   }
 
   /** Ends a sweep before its next batch, and commits what was put. */
@@ -294,16 +304,23 @@ export class DeadLetterFiles implements DeadLetters {
   /** The files there are, oldest first; what a crash left besides is removed. */
   #found(): LetterFile[] {
     const { dir } = this.#options
-    const names = readdirSync(dir).flatMap(name => parseName(name) ?? [])
+    const all = existsSync(dir) ? readdirSync(dir) : []
+    const names = all.flatMap(name => parseName(name) ?? [])
     const newest = new Map<number, number>()
     for (const { number, generation, kind } of names) {
       this.#number = Math.max(this.#number, number)
       if (kind === 'log') newest.set(number, Math.max(newest.get(number) ?? 0, generation))
     }
-    for (const name of readdirSync(dir)) {
+    for (const name of all) {
       const parsed = parseName(name)
       if (!parsed) continue
-      if (parsed.kind === 'new' || newest.get(parsed.number) !== parsed.generation) rmSync(join(dir, name))
+      if (parsed.kind === 'new' || newest.get(parsed.number) !== parsed.generation) {
+        try {
+          rmSync(join(dir, name))
+        } catch (error) {
+          if (!isDiskError(error)) throw error
+        }
+      }
     }
     return [...newest].sort(([a], [b]) => a - b).map(([number, generation]) => new LetterFile(dir, number, generation))
   }
@@ -360,6 +377,15 @@ export class DeadLetterFiles implements DeadLetters {
     this.#writer = this.#open(this.#create())
     await before.log.close()
     before.file.writing = false
+  }
+}
+
+/** A disk that refuses writes does not keep the hub from starting: the next start, or the next letter, tries again. */
+async function unlessRefused(act: () => unknown): Promise<void> {
+  try {
+    await act()
+  } catch (error) {
+    if (!isDiskError(error)) throw error
   }
 }
 

@@ -2,6 +2,7 @@ import { constants, copyFileSync, existsSync, openSync, renameSync, rmSync, stat
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { CommitLog, frameAt, frameHeaderBytes, nextFrame, syncDirectory } from '../journal.js'
 import { type DeadLetter, type Message, messageId } from '../model.js'
@@ -223,8 +224,13 @@ export class LetterFile {
     const { letters, end, damaged } = await this.#read()
     if (damaged || (!isNewest && end < size)) this.#keepBad(warn)
     if (end < size) {
-      truncateSync(this.path, end)
-      warn(`cut ${size - end} bytes of an unfinished write off ${this.path}`)
+      try {
+        truncateSync(this.path, end)
+        warn(`cut ${size - end} bytes of an unfinished write off ${this.path}`)
+      } catch (error) {
+        // They are not read, and nothing is written behind them.
+        if (!isDiskError(error)) throw error
+      }
     }
     this.#end = end
     const gone = await this.#readGone()
