@@ -255,7 +255,17 @@ const table = {
     'Percent of each pool that all users share (connections, sessions, retained messages, series, …) that one user is sure of. Beyond it a user takes what others leave: it gives way first, or gets no more once half is taken. A user may have a share of its own. Without auth.file all clients are one user.',
   ),
   'limits.jsonDepth': row(integer(1, 100), 16, 'Levels of nesting of a JSON payload that is stored.'),
-  'limits.jsonFields': row(integer(1, 100_000), 1_000, 'Fields of a JSON payload that is stored.'),
+  'limits.jsonFields': row(integer(1, 100_000), 100, 'Fields of a JSON payload that is stored.'),
+  'limits.series': row(
+    integer(0, 100_000_000),
+    1_000_000,
+    'Series (a field of a device) in all; a message that would begin more is a dead letter (too_many_series). Of half of them, any user may begin as many as there are; of the other half each is sure of its share (limits.share). 0: no limit.',
+  ),
+  'limits.seriesPerMinute': row(
+    integer(0, 1_000_000_000),
+    600_000,
+    'Series that may begin in a minute, in all, shared in the same way. 0: no limit.',
+  ),
   'limits.queue': row(
     integer(1, 1_000_000),
     10_000,

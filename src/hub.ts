@@ -104,7 +104,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     incidents: () => incidents.list(),
     audit: () => auditLog,
     processor: async () => {
-      const { sheet, ...numbers } = await processor.call('status', undefined)
+      const { sheet, seriesAlarm: _, ...numbers } = await processor.call('status', undefined)
       const { since, reasons, ...balance } = sheet
       return { ...numbers, balance, reasons }
     },
@@ -400,6 +400,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
         if (free >= Math.min(1e9, settings['spool.limit'] - spool.bytes)) return undefined
         return `the disk of data.dir has ${Math.round(free / 1e6)} MB left, less than the spool may take (spool.limit)`
       },
+      series: async () => (await processor.call('status', undefined)).seriesAlarm,
       dead: async () => {
         const percent = Math.floor(
           ((await processor.call('status', undefined)).deadBytes / settings['dead.limit']) * 100,

@@ -27,7 +27,7 @@ import type { SpoolPosition } from './queue/spool.js'
 import { persist } from './retry.js'
 import { Scrutiny, Suspects } from './runtime/suspects.js'
 import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
-import { dependenciesOf, mappingOf, openRabbit, openStore } from './targets.js'
+import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import { matches } from './topics.js'
 
 /*
@@ -77,7 +77,9 @@ export type ProcessorOffers = {
   shares: (shares: UserShares) => void
   /** The disk is full: what is only kept for replays goes. */
   diskFull: (argument: undefined) => void
-  status: (argument: undefined) => ProcessorStatus & { sheet: Sheet; deadBytes: number }
+  status: (
+    argument: undefined,
+  ) => ProcessorStatus & { sheet: Sheet; deadBytes: number; seriesAlarm: string | undefined }
   series: (query: SeriesAnswerQuery) => Promise<Uint8Array>
   history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
   devices: (rules: ReadRules | undefined) => Uint8Array
@@ -123,6 +125,7 @@ interface Processing {
   readonly replays: Replays
   readonly sheet: () => Sheet
   readonly deadBytes: () => number
+  readonly seriesAlarm: () => string | undefined
   /** From this sequence number on the spool must stay readable. */
   readonly needed: () => number
   readonly stop: (timeoutMs: number) => Promise<string[]>
@@ -217,8 +220,8 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     },
     diskFull: () => cursors?.giveUpKept(),
     status: () => {
-      const { processor, sheet, deadBytes } = running()
-      return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes() }
+      const { processor, sheet, deadBytes, seriesAlarm } = running()
+      return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes(), seriesAlarm: seriesAlarm() }
     },
     series: query => running().answers.series(query),
     history: ({ query, rules }) => running().answers.history(query, rules),
@@ -253,7 +256,7 @@ interface Ground {
 
 async function startProcessing(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, places, incidents }: Ground,
+  { cursors, registry, balance, places, shares, incidents }: Ground,
   broker: () => Link<BrokerOffers>,
   log: Log,
 ): Promise<Processing> {
@@ -275,8 +278,10 @@ async function startProcessing(
   const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const ledger = receipts ? new BothLedgers(balance, receipts) : balance
   const live = new Live({ mapping, registry, push: pushes => broker().call('live', pushes) })
+  const guard = seriesGuardOf(settings, shares, { path: join(dir, 'series.seen'), incidents })
   const record = new Record({
     mapping,
+    guard,
     store,
     recorded: (messages, points) => broker().tell('stored', { messages, points }),
   })
@@ -420,6 +425,7 @@ async function startProcessing(
     { name: 'registry', start: () => rewind(cursors, registry, balance), stop: () => registry.stop() },
     ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
     ...(rabbit ? [] : [files]),
+    guard,
     {
       name: 'store',
       start: async () => {
@@ -446,6 +452,7 @@ async function startProcessing(
     replays,
     sheet: () => balance.sheet(places()),
     deadBytes: () => (rabbit ? 0 : files.bytes),
+    seriesAlarm: () => guard.alarm(),
     needed: () => (records ? refill.needed : Number.POSITIVE_INFINITY),
     stop: await startParts(parts),
   }
@@ -548,7 +555,9 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
   const store = await openStore(settings, resolve(settings['data.dir']), {
     report: (_, sentence) => log.warn(sentence),
   })
-  const record = new Record({ mapping: mappingOf(settings), store, recorded: () => {} })
+  const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
+  const guard = seriesGuardOf(settings, () => shares)
+  const record = new Record({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const processor = new Processor({
     dependencies,

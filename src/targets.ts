@@ -1,8 +1,10 @@
 import { join } from 'node:path'
+import type { UserShares } from './auth/user-shares.js'
 import type { Settings } from './config.js'
 import type { IncidentReporter } from './observe/incidents.js'
 import { Dependencies } from './process/dependencies.js'
 import { Mapping } from './process/mapping.js'
+import { SeriesGuard } from './process/series-guard.js'
 import type { RabbitMq } from './queue/rabbitmq.js'
 import type { TimeSeriesStore } from './store/store.js'
 
@@ -56,4 +58,19 @@ export async function openStore(
   const url = settings['influx.url']
   if (!url) return new (await import('./store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb'), incidents })
   return new (await import('./store/influxdb.js')).InfluxStore({ url, incidents })
+}
+
+/** Without `path` the series that were seen are forgotten when the process ends. */
+export function seriesGuardOf(
+  settings: Settings,
+  shares: () => UserShares,
+  kept: { readonly path?: string; readonly incidents?: IncidentReporter } = {},
+): SeriesGuard {
+  return new SeriesGuard({
+    series: settings['limits.series'],
+    perMinute: settings['limits.seriesPerMinute'],
+    shares,
+    monotonic: () => performance.now(),
+    ...kept,
+  })
 }

@@ -36,10 +36,11 @@ export async function startHub(
   t: Test,
   settings: Readonly<Record<string, string>> = {},
   dir?: string,
+  environment: Readonly<Record<string, string>> = {},
 ): Promise<RunningHub> {
   const folder = dir ?? (await tempDir())
   const all = { 'mqtt.port': '0', 'http.port': '0', 'data.dir': folder, ...settings }
-  const run = runCli(['start', ...Object.entries(all).flatMap(([key, value]) => [`--${key}`, value])])
+  const run = runCli(['start', ...Object.entries(all).flatMap(([key, value]) => [`--${key}`, value])], environment)
   t.teardown(() => run.kill())
   const ready = await run.line(/^telehub ready .*$/m)
   const address = (pattern: RegExp) => pattern.exec(ready)?.[0] ?? ''

@@ -18,7 +18,10 @@ export interface LiveOptions {
 }
 
 /** Characters of one push: values past it are in the store alone. Names are in each value, so a small batch grows large. */
-const mostPushed = 1e6
+const mostPushed = 100_000
+
+/** Characters of pushes that are held before they are sent. */
+const mostHeld = 4e6
 
 /**
  * From messages to the screen: keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}`.
@@ -45,7 +48,8 @@ export class Live {
       registry.saw(message)
       newest.set(message.topic, message)
     }
-    const pushes: Push[] = []
+    let pushes: Push[] = []
+    let held = 0
     for (const message of newest.values()) {
       const reading = mapping.read(message)
       if ('reason' in reading || reading.points.length === 0) continue
@@ -54,6 +58,11 @@ export class Live {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
       pushes.push({ topic: hubTopics.last(message.topic), json })
+      held += json.length
+      if (held < mostHeld) continue
+      await push(pushes)
+      pushes = []
+      held = 0
     }
     if (pushes.length > 0) await push(pushes)
     return undefined

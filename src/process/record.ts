@@ -2,9 +2,12 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Message, Outcome, Point } from '../model.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
+import type { SeriesGuard } from './series-guard.js'
 
 export interface RecordOptions {
   readonly mapping: Mapping
+  /** Without: any number of series. */
+  readonly guard?: SeriesGuard
   readonly store: TimeSeriesStore
   readonly recorded: (messages: number, points: number) => void
 }
@@ -28,7 +31,7 @@ export class Record {
    * number of the last one.
    */
   async handle(messages: readonly Message[], inOrder = false): Promise<readonly Outcome[]> {
-    const { mapping, store, recorded } = this.#options
+    const { mapping, guard, store, recorded } = this.#options
     const outcomes: Outcome[] = new Array(messages.length).fill('ack')
     let points: Point[] = []
     let owners: number[] = []
@@ -45,8 +48,9 @@ export class Record {
       // Others of this thread, and so the screen, must not wait for a whole batch.
       if (i > 0 && i % atOnce === 0) await turn()
       const reading = mapping.read(message)
-      if ('reason' in reading) outcomes[i] = reading
-      else {
+      const refused = 'reason' in reading ? reading : guard?.check(reading.points, message)
+      if (refused) outcomes[i] = refused
+      else if ('points' in reading) {
         for (const point of reading.points) {
           points.push(point)
           owners.push(i)

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8'
 import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
@@ -11,6 +12,9 @@ const defaultLimit = 100_000
 /** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
 const mostDeviceCharacters = 16e6
 const mostReadingCharacters = 200e6
+
+/** Of the memory that there is for objects, readings take so much at most; their snapshot takes more than as much again. */
+const shareOfHeap = 1 / 12
 
 const saveEveryMs = 5_000
 
@@ -36,6 +40,7 @@ export interface RegistryOptions {
 export class Registry {
   readonly #path: string
   readonly #limit: number
+  readonly #mostCharacters: number
   readonly #files: Files
   readonly #incidents: IncidentReporter | undefined
   #devices = new Map<string, Entry>()
@@ -51,6 +56,7 @@ export class Registry {
   constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
     this.#path = path
     this.#limit = limit
+    this.#mostCharacters = Math.min(mostReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
     this.#files = more.files ?? nodeFiles
     this.#incidents = more.incidents
   }
@@ -140,10 +146,14 @@ export class Registry {
     this.#forgetReading(topic)
     this.#last.set(topic, json)
     this.#readingCharacters += topic.length + json.length
-    if (this.#last.size <= this.#limit && this.#readingCharacters <= mostReadingCharacters) return none
+    if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#mostCharacters) return none
+    // A part of them at once: the first key of a map from which many were removed is found ever more slowly.
+    const most = this.#limit - Math.floor(this.#limit / 20)
+    const mostCharacters = this.#mostCharacters * 0.95
     const forgotten: string[] = []
     for (const silent of this.#last.keys()) {
-      if (this.#last.size <= this.#limit && this.#readingCharacters <= mostReadingCharacters) break
+      if (this.#last.size <= most && this.#readingCharacters <= mostCharacters) break
+      if (silent === topic) break
       this.#forgetReading(silent)
       forgotten.push(silent)
     }

@@ -17,7 +17,11 @@ const nested = (depth: number, open: string, close: string) => `${open.repeat(de
 const fields = (count: number) => `{${Array.from({ length: count }, (_, i) => `"f${i}":1`).join(',')}}`
 
 t.test('each is stored as it is or dead-lettered with its reason, and the next ones are served', async t => {
-  const hub = await startHub(t, { 'limits.packet': '16MB', 'limits.inflightBytes': '64MB' })
+  const hub = await startHub(t, {
+    'limits.packet': '16MB',
+    'limits.inflightBytes': '64MB',
+    'limits.jsonFields': '1000',
+  })
   const device = await connectMqtt(t, hub.mqttUrl)
   const refused: readonly (readonly [attempt: string, payload: string | Buffer, reason: string])[] = [
     ['100,000 levels of [', nested(100_000, '[', ']'), 'too_deep'],
@@ -147,7 +151,7 @@ t.test(
     const count = async (name: string) => (await history(hub, name)).length
     await eventually(async () => (await count(key(`${long}/a`, 'v'))) === 20_000, 'every reading of a batch is stored')
     await eventually(async () => (await count(key(`${long}/b`, 'f19999'))) === 1, 'every field is stored')
-    await eventually(async () => (await count('m59999 v')) === 1, 'every line is stored')
+    await eventually(async () => (await count('lines,measurement=m59999,topic=lines v')) === 1, 'every line is stored')
     t.equal(await metric(hub, 'telehub_spool_lag{cursor="live"}'), 0, 'nobody waits')
     await stillServes(t, hub)
   },
