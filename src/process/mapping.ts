@@ -15,6 +15,8 @@ const late = 60e6
 
 interface Rule extends MappingRule {
   readonly pattern: TopicPattern
+  /** Every topic that matches begins with it. */
+  readonly prefix: string
   readonly tagNames: ReadonlySet<string>
   /** The measurement's text: every other part is the name of a level. */
   readonly parts: readonly string[]
@@ -30,7 +32,7 @@ interface Place {
   /** The mapping makes these tags in this measurement from no other topic. */
   readonly isExclusive: boolean
   /** By publisher, when the place is not exclusive. */
-  readonly byPublisher: Map<string, Tags>
+  byPublisher: Map<string, Tags> | undefined
 }
 
 /** The user who published, where the topic alone does not tell series apart. */
@@ -67,7 +69,8 @@ export class Mapping {
       if (typeof pattern === 'string') throw new HubError('bad_settings', pattern)
       const parts = rule.measurement.split(/\{(.*?)\}/)
       const made = new RegExp(`^${parts.map((part, i) => (i % 2 === 0 ? escapeRegExp(part) : '.*')).join('')}$`, 's')
-      return { ...rule, pattern, tagNames: new Set(rule.tags ?? pattern.names), parts, made }
+      const prefix = (/^[^+#]*/.exec(pattern.filter)?.[0] ?? '').replace(/\/$/, '')
+      return { ...rule, pattern, prefix, tagNames: new Set(rule.tags ?? pattern.names), parts, made }
     })
     this.#linesNeedPublisher = this.#rules.some(
       ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
@@ -186,18 +189,31 @@ export class Mapping {
     let place = this.#known.get(topic)
     if (place) return place
     const { rule, measurement, tags } = this.#work(topic)
-    const sources = this.#sources(measurement, tags)
+    const isExclusive = this.#isExclusive(topic, rule, measurement, tags)
     // Frozen: whoever writes the points need not look at them anew for each.
-    const isExclusive = sources.length === 1 && sources[0] === topic
-    place = { rule, measurement, tags: Object.freeze(tags), isExclusive, byPublisher: new Map() }
+    place = { rule, measurement, tags: Object.freeze(tags), isExclusive, byPublisher: undefined }
     if (this.#known.size >= 50_000) this.#known.clear()
     this.#known.set(topic, place)
     return place
   }
 
+  /** Does no other topic make these tags in this measurement? */
+  #isExclusive(topic: string, rule: Rule | undefined, measurement: string, tags: Tags): boolean {
+    let isMade = rule === undefined
+    for (const one of this.#rules) {
+      for (const source of sourcesByRule(one, measurement, tags, undefined)) {
+        if (source !== topic) return false
+        isMade = true
+      }
+    }
+    // Topics without a rule make one tag: their own name.
+    const isLikeDefault = rule !== undefined && tags.length === 1 && tags[0]?.[0] === topicTag
+    return isMade && (!isLikeDefault || this.#sources(measurement, tags).length === 1)
+  }
+
   #work(topic: string): { rule: Rule | undefined; measurement: string; tags: Tags } {
     for (const rule of this.#rules) {
-      const levels = rule.pattern.match(topic)
+      const levels = topic.startsWith(rule.prefix) ? rule.pattern.match(topic) : undefined
       if (!levels) continue
       const named = new Map(levels)
       const measurement = rule.measurement.replace(/\{(.*?)\}/g, (_, name: string) => named.get(name) ?? '')
@@ -211,17 +227,22 @@ export class Mapping {
 const fallbackMeasurement = 'mqtt'
 const defaultTimeFields = ['time', 'timestamp', 'ts']
 
+const none: readonly never[] = []
+
 function firstLevel(topic: string): string {
-  return topic.split('/').find(level => level.length > 0) ?? fallbackMeasurement
+  let begin = 0
+  while (topic[begin] === '/') begin++
+  const end = topic.indexOf('/', begin)
+  return (end < 0 ? topic.slice(begin) : topic.slice(begin, end)) || fallbackMeasurement
 }
 
 /** The tags of a topic that shares its series with others, for one of its publishers. */
-function ownTags({ tags, byPublisher }: Place, user: string): Tags {
-  const known = byPublisher.get(user)
+function ownTags(place: Place, user: string): Tags {
+  const known = place.byPublisher?.get(user)
   if (known) return known
-  const own = Object.freeze(merged(new Map([[publisherTag, user]]), tags))
-  if (byPublisher.size >= maxPublishers) byPublisher.clear()
-  byPublisher.set(user, own)
+  const own = Object.freeze(merged(new Map([[publisherTag, user]]), place.tags))
+  if (!place.byPublisher || place.byPublisher.size >= maxPublishers) place.byPublisher = new Map()
+  place.byPublisher.set(user, own)
   return own
 }
 
@@ -252,10 +273,10 @@ function sourcesByRule(
   field: string | undefined,
 ): readonly string[] {
   // Line protocol names its series itself.
-  if (decoder === 'line' || (field !== undefined && fields && !Object.values(fields).includes(field))) return []
-  if (!tags.every(([name]) => tagNames.has(name))) return []
+  if (decoder === 'line' || (field !== undefined && fields && !Object.values(fields).includes(field))) return none
   // Most rules make other measurements: it must be cheap to see.
-  if (!measurement.startsWith(parts[0] as string)) return []
+  if (!measurement.startsWith(parts[0] as string)) return none
+  if (!tags.every(([name]) => tagNames.has(name))) return none
   // An empty level makes no tag, and a measurement without a character is called otherwise.
   const named = new Map([...[...tagNames].map(name => [name, ''] as const), ...tags])
   const texts = measurement === fallbackMeasurement ? [measurement, ''] : [measurement]

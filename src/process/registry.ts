@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
@@ -17,6 +18,12 @@ const mostReadingCharacters = 200e6
 const shareOfHeap = 1 / 12
 
 const saveEveryMs = 5_000
+
+/** A snapshot is written at most so often that this many of its characters are written in a second. */
+const charactersPerSecond = 2e6
+
+/** Readings that are made text before others of this thread get their turn. */
+const atOnce = 2_000
 
 /** A device as it is kept: it changes with every message. */
 type Entry = { -readonly [key in keyof Device]: Device[key] }
@@ -52,6 +59,9 @@ export class Registry {
   #dirty = false
   #timer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
+  #isSaving = false
+  /** Checks of the timer that are passed over after a large snapshot. */
+  #passes = 0
 
   constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
     this.#path = path
@@ -75,7 +85,10 @@ export class Registry {
         `${this.#path} cannot be read (${describe(error)}); devices and last readings show again once they send; ${setAside(this.#path, this.#files)}`,
       )
     }
-    this.#timer = setInterval(() => this.#save(), saveEveryMs)
+    this.#timer = setInterval(() => {
+      if (this.#passes > 0) this.#passes--
+      else if (!this.#isSaving) this.#save()
+    }, saveEveryMs)
     return this.#next
   }
 
@@ -198,16 +211,28 @@ export class Registry {
   #save(): void {
     if (!this.#dirty) return
     this.#dirty = false
-    const snapshot: Snapshot = { next: this.#next, devices: [...this.#devices.values()], last: [...this.#last] }
-    // At once: the devices change with every message.
-    const text = JSON.stringify(snapshot)
+    const next = this.#next
+    // At once: the devices change with every message. Of a reading a newer one does as well.
+    const devices = JSON.stringify([...this.#devices.values()])
+    const last = [...this.#last]
+    this.#isSaving = true
     this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, text, { files: this.#files }))
-      .then(() => {
-        this.#saved = snapshot.next
+      .then(async () => {
+        const parts = [`{"next":${next},"devices":${devices},"last":[`]
+        for (let i = 0; i < last.length; i += atOnce) {
+          if (i > 0) await turn()
+          parts.push(i > 0 ? ',' : '', JSON.stringify(last.slice(i, i + atOnce)).slice(1, -1))
+        }
+        const text = `${parts.join('')}]}`
+        this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
+        await replaceFile(this.#path, text, { files: this.#files })
+        this.#saved = next
       })
       .catch(() => {
         this.#dirty = true
+      })
+      .finally(() => {
+        this.#isSaving = false
       })
   }
 }

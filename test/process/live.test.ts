@@ -139,6 +139,25 @@ t.test(
   },
 )
 
+t.test('a snapshot of many readings is written in parts, while they change, and is whole', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const registry = new Registry(path)
+  registry.start()
+  for (let i = 0; i < 9_000; i++) registry.said(`t/${i}`, `{"v":${i}}`)
+  registry.saw(message(7, 't/1', '1'))
+  const stopped = registry.stop()
+  for (let turn = 0; turn < 20; turn++) {
+    for (let i = 0; i < 500; i++) registry.said(`t/${turn * 400 + i}`, '{"v":"new"}')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await stopped
+  const again = new Registry(path)
+  t.equal(again.start(), 8)
+  t.equal(new Map(again.last()).size, 9_000, 'each topic once')
+  t.match(again.devices(), [{ clientId: 'c', messages: 1 }])
+  await again.stop()
+})
+
 t.test(
   'registry: what it knows survives, with the place in the spool it belongs to; who was online is offline',
   async t => {
