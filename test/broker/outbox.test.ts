@@ -197,7 +197,7 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
   const options = {
     origins: [],
     trusted: new Networks([]),
-    pingMs: 20,
+    pingMs: 0,
     packetBytes: 1e6,
     helloBytes: 1_000,
     refused: () => {},
