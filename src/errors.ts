@@ -14,6 +14,7 @@ const codes = {
   data_dir_unusable: 500,
   port_taken: 500,
   spool_full: 503,
+  spool_share: 503,
   spool_failed: 503,
   store_unavailable: 503,
   queue_unavailable: 503,

@@ -17,6 +17,7 @@ import { HttpServer } from './http/server.js'
 import type { Paired } from './http/session.js'
 import { Identity } from './identity.js'
 import { Ingest } from './ingest/ingest.js'
+import { SpoolShares } from './ingest/spool-shares.js'
 import { startParts } from './lifecycle.js'
 import { DataDirLock } from './lock.js'
 import type { Log } from './log.js'
@@ -145,6 +146,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const ingest = new Ingest({
     log: spool,
+    shares: new SpoolShares({
+      limitBytes: settings['spool.limit'],
+      bytes: () => spool.bytes,
+      shares: () => authority.shares,
+    }),
     budgetBytes: ingestBudgetBytes,
     relieved: () => connections.relieved(),
     received: bytes => {

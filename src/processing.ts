@@ -154,7 +154,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
     drained: spool().reader(drain).settled.sequence - 1,
     queued: settings['rabbitmq.url'] !== '',
   })
-  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents })
+  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, shares: () => shares })
   const balance = new Balance({
     dir: join(dir, 'balance'),
     opening: () => places().drained,

@@ -417,7 +417,9 @@ export class Client implements Protocol, Controlled, Outlet {
   #notAcknowledged(error: unknown): void {
     const reason = describe(error)
     this.#broker.debug(`${this.id}: not acknowledged: ${reason}`)
-    const isFull = error instanceof HubError && (error.code === 'spool_full' || error.code === 'too_many')
+    const isFull =
+      error instanceof HubError &&
+      (error.code === 'spool_full' || error.code === 'spool_share' || error.code === 'too_many')
     this.connection.end({ code: isFull ? reasonCode.quotaExceeded : reasonCode.unspecified, reason })
   }
 

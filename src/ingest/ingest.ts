@@ -1,4 +1,5 @@
 import type { PendingPublish, QoS } from '../model.js'
+import type { SpoolShares } from './spool-shares.js'
 
 /** What ingest needs of the spool. */
 export interface Log {
@@ -12,6 +13,8 @@ export interface Log {
 
 export interface IngestOptions {
   readonly log: Log
+  /** What of the spool is of which user. */
+  readonly shares: Pick<SpoolShares, 'fault' | 'took'>
   /** Accepted bytes that may wait for the disk; past it no connection is read. */
   readonly budgetBytes: number
   /** The overload is over. */
@@ -22,8 +25,8 @@ export interface IngestOptions {
   /** A publish of QoS 0 that waits for none before it: at once, as its sender waits for no answer. */
   readonly passed: (publish: PendingPublish) => void
   /**
-   * Each other publish, once, after the group commit and in the order of `accept`. With an error it is not kept, and its sender must not be acknowledged; QoS 0 has
-   * no sender to tell. `sequence` is its place in the spool, 0 for QoS 0.
+   * Each other publish, once, after the group commit and in the order of `accept`. With an error it is not kept, and its
+   * sender must not be acknowledged; QoS 0 has no sender to tell. `sequence` is its place in the spool, 0 for QoS 0.
    */
   readonly settled: (publish: PendingPublish, error: Error | undefined, sequence: number) => void
   /** A publish that will not be kept, and why. */
@@ -40,9 +43,16 @@ export class Ingest {
   }
 
   accept(publish: PendingPublish, inOrder: boolean): void {
-    const { log, received, passed, budgetBytes } = this.#options
+    const { log, shares, received, passed, budgetBytes } = this.#options
     received(publish.payload.length)
     const waits = publish.qos > 0 || inOrder
+    const fault = shares.fault(publish)
+    if (fault) {
+      ;(waits ? this.#settle : this.#count)(publish, fault, 0)
+      if (!waits) passed(publish)
+      return
+    }
+    shares.took(publish)
     log.append(publish, waits ? this.#settle : this.#count)
     if (!waits) passed(publish)
     if (log.pendingBytes > budgetBytes) this.#overloaded = true

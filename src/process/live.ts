@@ -54,7 +54,7 @@ export class Live {
       const reading = mapping.read(message)
       if ('reason' in reading || reading.points.length === 0) continue
       const json = this.#toJson(reading)
-      for (const forgotten of registry.said(message.topic, json)) {
+      for (const forgotten of registry.said(message.topic, json, message.user)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
       pushes.push({ topic: hubTopics.last(message.topic), json })

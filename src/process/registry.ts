@@ -1,13 +1,15 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
+import { type UserShares, unshared } from '../auth/user-shares.js'
 import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import type { Device, Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { FairSet } from '../runtime/fair-set.js'
 
-/** More clients or topics than this are not remembered: those that have been silent longest go. */
+/** More clients or topics than this are not remembered: the silent ones of the user with most for its share go. */
 const defaultLimit = 100_000
 
 /** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
@@ -32,12 +34,20 @@ interface Snapshot {
   /** The first sequence number whose message is not in here. */
   readonly next: number
   readonly devices: readonly Device[]
-  readonly last: readonly (readonly [topic: string, json: string])[]
+  /** Without a user in snapshots of before, and where nobody is asked. */
+  readonly last: readonly (readonly [topic: string, json: string, user?: string])[]
 }
 
 export interface RegistryOptions {
   readonly files?: Files
   readonly incidents?: IncidentReporter
+  /** Default: nobody is asked who it is. */
+  readonly shares?: () => UserShares
+}
+
+interface Reading {
+  readonly json: string
+  readonly user: string
 }
 
 /**
@@ -51,7 +61,10 @@ export class Registry {
   readonly #files: Files
   readonly #incidents: IncidentReporter | undefined
   #devices = new Map<string, Entry>()
-  #last = new Map<string, string>()
+  #last = new Map<string, Reading>()
+  /** Topics with a last reading, that of the longest silent first. */
+  #topics: FairSet<string>
+  readonly #shares: () => UserShares
   #deviceCharacters = 0
   #readingCharacters = 0
   #next = 0
@@ -69,6 +82,8 @@ export class Registry {
     this.#mostCharacters = Math.min(mostReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
     this.#files = more.files ?? nodeFiles
     this.#incidents = more.incidents
+    this.#shares = more.shares ?? (() => unshared)
+    this.#topics = new FairSet(this.#shares)
   }
 
   /**
@@ -97,7 +112,8 @@ export class Registry {
       throw new Error('it has no next, devices and last')
     }
     const knownDevices = new Map<string, Entry>()
-    const knownLast = new Map<string, string>()
+    const knownLast = new Map<string, Reading>()
+    const topics = new FairSet<string>(this.#shares)
     let [deviceCharacters, readingCharacters] = [0, 0]
     for (const { clientId, user, since, lastSeen, messages } of devices) {
       if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
@@ -106,13 +122,17 @@ export class Registry {
       knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
       deviceCharacters += clientId.length + user.length
     }
-    for (const [topic, json] of last) {
-      if (typeof topic !== 'string' || typeof json !== 'string') throw new Error('a last reading is no text')
-      knownLast.set(topic, json)
+    for (const [topic, json, user = ''] of last) {
+      if (typeof topic !== 'string' || typeof json !== 'string' || typeof user !== 'string') {
+        throw new Error('a last reading is no text')
+      }
+      knownLast.set(topic, { json, user })
+      topics.add(topic, user)
       readingCharacters += topic.length + json.length
     }
     this.#devices = knownDevices
     this.#last = knownLast
+    this.#topics = topics
     this.#deviceCharacters = deviceCharacters
     this.#readingCharacters = readingCharacters
     this.#next = this.#saved = next as number
@@ -154,19 +174,20 @@ export class Registry {
     this.#dirty = true
   }
 
-  /** The newest reading of a topic, as it is pushed. Returns the topics that were forgotten for it. */
-  said(topic: string, json: string): readonly string[] {
+  /** The newest reading of a topic, as it is pushed, and who sent it. Returns the topics that were forgotten for it. */
+  said(topic: string, json: string, user = ''): readonly string[] {
     this.#forgetReading(topic)
-    this.#last.set(topic, json)
+    this.#last.set(topic, { json, user })
+    this.#topics.add(topic, user)
     this.#readingCharacters += topic.length + json.length
     if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#mostCharacters) return none
     // A part of them at once: the first key of a map from which many were removed is found ever more slowly.
     const most = this.#limit - Math.floor(this.#limit / 20)
     const mostCharacters = this.#mostCharacters * 0.95
     const forgotten: string[] = []
-    for (const silent of this.#last.keys()) {
-      if (this.#last.size <= most && this.#readingCharacters <= mostCharacters) break
-      if (silent === topic) break
+    while (this.#last.size > most || this.#readingCharacters > mostCharacters) {
+      const silent = this.#topics.first
+      if (silent === undefined || silent === topic) break
       this.#forgetReading(silent)
       forgotten.push(silent)
     }
@@ -177,8 +198,8 @@ export class Registry {
     return [...this.#devices.values()].sort((a, b) => (a.clientId < b.clientId ? -1 : 1))
   }
 
-  last(): Iterable<readonly [topic: string, json: string]> {
-    return this.#last
+  *last(): Iterable<readonly [topic: string, json: string]> {
+    for (const [topic, { json }] of this.#last) yield [topic, json]
   }
 
   #add(device: Entry): void {
@@ -193,19 +214,29 @@ export class Registry {
   }
 
   #forgetReading(topic: string): void {
-    const json = this.#last.get(topic)
-    if (json === undefined) return
+    const known = this.#last.get(topic)
+    if (known === undefined) return
     this.#last.delete(topic)
-    this.#readingCharacters -= topic.length + json.length
+    this.#topics.delete(topic)
+    this.#readingCharacters -= topic.length + known.json.length
   }
 
-  /** A tenth of them, those silent longest, so that not every new one has to look at all. */
+  /** A tenth of them, so that not every new one has to look at all: of each user with most for its share the silent ones. */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
-    for (const device of bySilence.slice(0, Math.max(1, this.#devices.size / 10))) {
+    const silent = new FairSet<Entry>(this.#shares)
+    for (const device of bySilence) silent.add(device, device.user)
+    for (let left = Math.max(1, Math.floor(this.#devices.size / 10)); left > 0; left--) {
+      const device = silent.first
+      if (!device) return
+      silent.delete(device)
       this.#devices.delete(device.clientId)
       this.#deviceCharacters -= nameLength(device)
     }
+  }
+
+  *#recorded(): Iterable<readonly [string, string, string?]> {
+    for (const [topic, { json, user }] of this.#last) yield user === '' ? [topic, json] : [topic, json, user]
   }
 
   #save(): void {
@@ -214,7 +245,7 @@ export class Registry {
     const next = this.#next
     // At once: the devices change with every message. Of a reading a newer one does as well.
     const devices = JSON.stringify([...this.#devices.values()])
-    const last = [...this.#last]
+    const last = [...this.#recorded()]
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { passwordOf, usersFile } from '../cases/users.js'
-import { eventually, metric, type RunningHub, startHub } from '../harness.js'
+import { metric, type RunningHub, startHub } from '../harness.js'
 import { openRaw, RawClient } from '../raw-client.js'
 
 /** Mallory, a user of the least rights, takes all she can get of what all users share; bob goes on. */
@@ -84,17 +84,4 @@ t.test('subscriptions and wildcards of all clients of a user together', async t 
   const bob = await open(t, hub, 'bob', 'bob')
   t.same(await bob.subscribe({ 'bob/a': 0, 'bob/#': 0 }), [0, 0])
   t.equal(await metric(hub, 'telehub_pool_used{pool="subscriptions",user="mallory"}'), 20)
-})
-
-t.test('limits.share is a setting, and what is given back is free again', async t => {
-  const users = await usersFile()
-  await users.add('fleet', ['allow all fleet/#'])
-  const hub = await startHub(t, { ...users.settings, 'limits.connections': '10', 'limits.share': '90' })
-  const clients = []
-  for (let n = 0; n < 9; n++) clients.push(await open(t, hub, 'fleet', `f${n}`))
-  const late = new RawClient(t, hub.mqttUrl)
-  t.match(await late.hello({ ...login('fleet'), clientId: 'late' }), { cmd: 'connack', returnCode: 3 })
-  await clients[0]?.leave()
-  await eventually(async () => (await metric(hub, 'telehub_clients')) === 8, 'it has left')
-  await open(t, hub, 'fleet', 'late')
 })

@@ -27,6 +27,10 @@ function fixture() {
   const told: string[] = []
   const ingest = new Ingest({
     log: log as Log,
+    shares: {
+      fault: ({ user }) => (user === 'mallory' ? new HubError('spool_share', 'too much') : undefined),
+      took: () => {},
+    },
     budgetBytes: 100,
     relieved: () => events.push('relieved'),
     received: bytes => events.push(`received ${bytes}`),
@@ -103,4 +107,16 @@ t.test('past the budget it is overloaded until half of it is free, and says so o
     t.notOk(ingest.overloaded)
     t.equal(events.filter(event => event === 'relieved').length, 1)
   }
+})
+
+t.test('a user that has its share of the spool is refused: nothing of it goes to the log', async t => {
+  const { waiting, told, events, ingest } = fixture()
+  ingest.accept({ ...publish(1, 'a'), user: 'mallory' }, true)
+  ingest.accept({ ...publish(0, 'b'), user: 'mallory' }, false)
+  t.same(waiting, [])
+  t.same(told, ['a 1 spool_share', 'b 0 0'], 'QoS 0 is delivered all the same, as when the disk is full')
+  t.same(
+    events.filter(event => event.startsWith('refused')),
+    ['refused 1 spool_share', 'refused 0 spool_share'],
+  )
 })

@@ -56,6 +56,32 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   await registry.stop()
 })
 
+t.test('last readings and devices are forgotten of the user who has most, also after a restart', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const shares = () => ({ isOpen: false, usual: 0.1, own: new Map() })
+  const first = new Registry(path, 20, { shares })
+  first.start()
+  first.said('bob/state', '1', 'bob')
+  first.present('bob', 'bob', false, 1)
+  for (let n = 0; n < 60; n++) {
+    first.said(`mallory/${n}`, '1', 'mallory')
+    first.present(`m${n}`, 'mallory', false, 2 + n)
+  }
+  const isThere = (registry: Registry) => [
+    [...registry.last()].some(([topic]) => topic === 'bob/state'),
+    registry.devices().some(({ clientId }) => clientId === 'bob'),
+  ]
+  t.same(isThere(first), [true, true])
+  t.ok([...first.last()].length <= 20)
+  await first.stop()
+  const second = new Registry(path, 20, { shares })
+  second.start()
+  const forgotten = [1, 2].flatMap(n => second.said(`mallory/more/${n}`, '1', 'mallory'))
+  t.ok(forgotten.length > 0 && forgotten.every(topic => topic.startsWith('mallory/')), 'those of the same user')
+  t.same(isThere(second), [true, true])
+  await second.stop()
+})
+
 t.test('what is remembered of large readings and long names has an end, and can be saved', async t => {
   const path = join(await tempDir(), 'registry.json')
   const registry = new Registry(path)
