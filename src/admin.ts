@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { adminKeyPath } from './auth/admin-key.js'
+import { session, sessionHelp } from './cli/session.js'
 import { isLoopback } from './config.js'
 import { describe, HubError } from './errors.js'
 import { escaped, plain } from './log.js'
@@ -10,7 +11,7 @@ import type { JobProgress } from './model.js'
 import { bytes, count, many, table, time } from './terminal.js'
 
 /*
- * The commands that ask a running hub over its HTTP API: `telehub dead …` and `telehub spool …`. They print for people,
+ * The commands that ask a running hub over its HTTP API: `telehub dead …`, `telehub spool …` and `telehub session …`. They print for people,
  * or with `--json` what the API answered.
  */
 
@@ -19,9 +20,10 @@ export const adminHelp = `  telehub spool            segments, cursors and how f
   telehub dead list        dead letters, the newest first [--reason R] [--device CLIENT] [--from T] [--to T] [--limit N]
   telehub dead show ID     one of them with its payload
   telehub dead replay      handle them again, after a fix: ID, or the filters of list, or --all
-  telehub dead drop        take them out for good: likewise, and --yes`
+  telehub dead drop        take them out for good: likewise, and --yes
+${sessionHelp}`
 
-export const adminHint = `telehub spool and telehub dead ask the hub at --url (default: host and http.port of the settings); --json prints what it
+export const adminHint = `telehub spool, telehub dead and telehub session ask the hub at --url (default: host and http.port of the settings); --json prints what it
 answered. A hub that asks who they are is shown --key or TELEHUB_KEY, an admin's API key; else what the hub has written to
 admin.key in data.dir. TIME is 2026-01-31T12:00:00Z, or 90m, 2h, 3d for so long ago.`
 
@@ -34,6 +36,7 @@ export const adminFlags = {
   all: { type: 'boolean' },
   reason: { type: 'string' },
   device: { type: 'string' },
+  user: { type: 'string' },
   topic: { type: 'string' },
   from: { type: 'string' },
   to: { type: 'string' },
@@ -112,6 +115,8 @@ const commands: Readonly<Record<string, { readonly flags: readonly string[]; rea
   'dead list': { flags: ['reason', 'device', 'from', 'to', 'limit'] },
   'dead show': { flags: [], id: 'needed' },
   'dead replay': { flags: ['reason', 'device', 'from', 'to', 'all'], id: 'allowed' },
+  'session list': { flags: ['device', 'user', 'limit'] },
+  'session end': { flags: ['user'], id: 'needed' },
   'dead drop': { flags: ['reason', 'device', 'from', 'to', 'all', 'yes'], id: 'allowed' },
 }
 
@@ -125,7 +130,7 @@ function check(words: readonly string[], flags: AdminFlags): void {
   }
   const [, , id, ...more] = words
   if (more.length > 0 || (id !== undefined && !known.id)) throw usage(`telehub ${name} takes no ${more[0] ?? id}`)
-  if (known.id === 'needed' && !id) throw usage(`telehub ${name} needs an ID, as telehub dead list shows them`)
+  if (known.id === 'needed' && !id) throw usage(`telehub ${name} needs an ID, as telehub ${words[0]} list shows them`)
   if (id === '') throw usage(`telehub ${name}: given an empty ID`)
   for (const [flag, value] of Object.entries(flags)) {
     if (!['url', 'key', 'json'].includes(flag) && !known.flags.includes(flag))
@@ -157,6 +162,7 @@ export async function admin(
   const hub = new HubClient(url, key)
   const [command, action, id = ''] = words
   if (command === 'spool') return action ? replayPast(hub, flags, terminal) : showSpool(hub, flags, terminal)
+  if (command === 'session') return session(hub, action === 'end' ? id : undefined, flags, terminal)
   if (action === 'list') return listDead(hub, flags, terminal)
   if (action === 'show') return showDead(hub, id, flags, terminal)
   return work(hub, action === 'drop' ? 'drop' : 'replay', id || undefined, flags, terminal)
@@ -318,7 +324,7 @@ async function follow(
 }
 
 /** The HTTP API, as far as these commands need it. */
-class HubClient {
+export class HubClient {
   readonly #url: string
   readonly #headers: Readonly<Record<string, string>>
 
@@ -329,6 +335,11 @@ class HubClient {
 
   async get<T>(path: string): Promise<T> {
     const response = await this.#fetch(path)
+    return (await response.json()) as T
+  }
+
+  async delete<T>(path: string): Promise<T> {
+    const response = await this.#fetch(path, { method: 'DELETE' })
     return (await response.json()) as T
   }
 

@@ -52,6 +52,7 @@ const flagsByCommand: Readonly<Record<string, object>> = {
   doctor: { ...adminFlags, ...doctorFlags },
   spool: adminFlags,
   dead: adminFlags,
+  session: adminFlags,
   audit: adminFlags,
 }
 
@@ -88,7 +89,7 @@ async function main(): Promise<void> {
   if (!isUsers && !Object.hasOwn(flagsByCommand, command)) {
     throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
   }
-  const isAdmin = command === 'spool' || command === 'dead'
+  const isAdmin = ['spool', 'dead', 'session'].includes(command)
   const isAudit = command === 'audit'
   const of = (isOne: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))

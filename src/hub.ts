@@ -357,6 +357,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       dead: (filter, limit) => processor.call('dead', { filter, limit }),
       balance: query => processor.call('balance', query),
       spool: () => processor.call('spool', undefined),
+      sessions: (filter, most) => broker.listSessions(filter, most),
+      endSession: which => broker.endSession(which),
       begin: job => processor.call('begin', job),
       progress: job => processor.call('progress', job),
       cancel: job => processor.tell('cancel', job),

@@ -17,6 +17,8 @@ import { FanOut } from './fan-out.js'
 import { nameOf } from './last-wills.js'
 import { PublishReader } from './publish.js'
 import { droppedSentences, faultOf, noLonger, short, unheard } from './sentences.js'
+import type { Session } from './session.js'
+import { listSessions, type SessionFilter, type SessionList } from './session-list.js'
 import { sessionName } from './session-name.js'
 import type { LastWill } from './session-state.js'
 import { Sessions } from './sessions.js'
@@ -293,6 +295,26 @@ export class Broker {
 
   get counts(): Sessions['counts'] {
     return this.#sessions.counts
+  }
+
+  /** Sessions that are kept, and those of clients that are connected. */
+  listSessions(filter: SessionFilter, most: number): SessionList {
+    return listSessions(this.#allSessions(), filter, most)
+  }
+
+  *#allSessions(): Generator<Session> {
+    yield* this.#sessions.all()
+    for (const { session } of this.#connected.values()) if (session && !session.durable) yield session
+  }
+
+  /** Ends the session of a client of a user, and its connection; false when there is none. Its will is due. */
+  endSession({ user, clientId }: { readonly user: string; readonly clientId: string }): boolean {
+    const name = sessionName(user, clientId)
+    const client = this.#connected.get(name)
+    const isKept = this.#sessions.find(name) !== undefined
+    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator has ended its session' })
+    this.#sessions.forget(name)
+    return isKept || client !== undefined
   }
 
   // — who may do what —

@@ -9,9 +9,10 @@ import { type Aggregate, aggregates, type HistoryQuery } from '../store/store.js
 import { hubTopics, isTopicFilter } from '../topics.js'
 import { type Caller, callerName, type Guard, readRulesOf } from './guard.js'
 import { RequestRefused } from './refusals.js'
+import { type SessionsApi, sessionListRoutes } from './session-list.js'
 
 /** What the API asks of the hub. Bytes are JSON, made elsewhere. With `rules` only what they let be read is in it. */
-export interface Api {
+export interface Api extends SessionsApi {
   readonly series: (query: {
     readonly limit: number
     readonly after: string | undefined
@@ -296,6 +297,8 @@ export async function apiRoutes(
       return runJob(request, reply, { kind: 'past', past })
     },
   )
+
+  await app.register(sessionListRoutes, { api, guard, audit })
 
   /** Sends a line of JSON a while, so that whoever waits sees that it goes on; who goes away ends it. */
   async function runJob(request: FastifyRequest, reply: FastifyReply, job: Job): Promise<FastifyReply> {

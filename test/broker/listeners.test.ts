@@ -548,6 +548,8 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
       devices: () => Promise.resolve(Buffer.from('[]')),
       dead: () => Promise.resolve(Buffer.from('[]')),
       balance: () => Promise.resolve(Buffer.from('{}')),
+      sessions: () => ({ count: 0, sessions: [] }),
+      endSession: () => false,
       spool: async () => ({ segments: [], cursors: [] }),
       begin: async () => 1,
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),

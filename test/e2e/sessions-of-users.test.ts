@@ -1,7 +1,7 @@
 import type { MqttClient } from 'mqtt'
 import t, { type Test } from 'tap'
 import { passwordOf, usersFile } from '../cases/users.js'
-import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { connectMqtt, eventually, type RunningHub, runCli, startHub } from '../harness.js'
 import { openRaw, type RawClient } from '../raw-client.js'
 
 async function start(t: Test) {
@@ -126,4 +126,51 @@ t.test('retained messages of a user who lost the right, or was removed, are not 
   t.same(await retained(second), ['admin/state'], 'also after kill -9')
   await users.edit(file => file.addRule('bob', 'allow publish bob/#'))
   await eventually(async () => (await retained(second)).includes('bob/state'), 'it comes back with the right')
+})
+
+t.test('telehub session lists sessions, and ends one with what waits in it', async t => {
+  const { hub } = await start(t)
+  const telehub = async (...args: string[]) => {
+    const run = runCli(['session', ...args, '--url', hub.httpUrl, '--data.dir', hub.dir])
+    t.teardown(() => run.kill())
+    return { code: await run.exited, out: run.stdout(), err: run.stderr() }
+  }
+  for (const user of ['bob', 'mallory']) {
+    const client = await raw(t, hub, user, 'lamp')
+    await client.subscribe({ [`${user}/#`]: 1 })
+    await client.cut()
+  }
+  const bob = await openRaw(t, hub, {
+    username: 'bob',
+    password: Buffer.from(passwordOf('bob')),
+    clientId: 'here',
+    protocolVersion: 5,
+  })
+  const admin = await connectMqtt(t, hub.mqttUrl, { username: 'admin', password: passwordOf('admin') })
+  await admin.publishAsync('bob/x', 'for bob', { qos: 1 })
+
+  const { body } = await hub.get<{ count: number; sessions: object[] }>('/api/sessions?client=lamp')
+  t.match(body, { count: 2 })
+  t.match(
+    body.sessions.find(one => (one as { user: string }).user === 'bob'),
+    { clientId: 'lamp', connected: false, kept: true, subscriptions: 1, queued: 1 },
+  )
+  const all = await telehub('list')
+  t.match(all.out, /lamp +bob +away since .* kept +1 +1\n/)
+  t.match(all.out, /here +bob +connected/)
+  t.match((await telehub('list', '--user', 'bob', '--limit', '1')).out, /2 sessions, 1 shown/)
+
+  const which = await telehub('end', 'lamp')
+  t.not(which.code, 0)
+  t.match(which.err, /users (bob, mallory|mallory, bob) have sessions of client id lamp; say which with --user/)
+  t.match(await telehub('end', 'lamp', '--user', 'mallory'), { code: 0, out: /lamp, user mallory, is ended/ })
+  t.match(await telehub('end', 'lamp', '--user', 'mallory'), { err: /there is no session of client id "lamp" of user/ })
+  t.match(await telehub('end', 'here'), { code: 0, out: /here, user bob, is ended/ })
+  t.match(await bob.gone(), [{ cmd: 'disconnect', reasonCode: 0x98 }])
+  const mallory = await raw(t, hub, 'mallory', 'lamp')
+  t.equal(mallory.sessionPresent, false, 'it begins anew')
+  t.equal((await raw(t, hub, 'bob', 'lamp')).sessionPresent, true, 'that of the other is as it was')
+
+  const stranger = await fetch(`${hub.httpUrl}/api/sessions?client=lamp&user=bob`, { method: 'DELETE' })
+  t.equal(stranger.status, 401)
 })

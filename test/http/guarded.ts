@@ -110,6 +110,8 @@ export async function startGuarded(
       devices: answer('devices', '{"devices":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),
+      sessions: () => ({ count: 0, sessions: [] }),
+      endSession: () => false,
       spool: async () => {
         reached.push('spool')
         return { segments: [], cursors: [] }
