@@ -4,6 +4,7 @@ import { FairSet } from '../runtime/fair-set.js'
 import { hubTopics } from '../topics.js'
 import type { Retained } from './retained.js'
 import { isTooLongToShow, readShown, short, type Shown as Told } from './sentences.js'
+import { sessionName } from './session-name.js'
 
 export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 
@@ -55,10 +56,13 @@ export class ShownClients {
     this.#refusals = new FairSet(options.shares)
   }
 
-  /** The name of a client in topics under `$hub`: its id, or `{user}/{id}` while another user's client has that id. */
+  /**
+   * The name of a client in topics under `$hub`: its id, or while another user's client has that id the name of its
+   * session, which is no client's id.
+   */
   nameOf(user: string, clientId: string): string {
     const holder = this.#holders.get(clientId)
-    return !holder || holder.user === user ? clientId : `${user}/${clientId}`
+    return !holder || holder.user === user ? clientId : sessionName(user, clientId)
   }
 
   /** A client is let in. If no other user's client has its id, what is shown there is of this client from now on. */
@@ -80,7 +84,7 @@ export class ShownClients {
         if (topicOf === hubTopics.presence) this.#replacing.add(client)
         if (told.user !== '') this.#keep(topicOf, told.user, id, payload, told.online)
       }
-      this.#clear(topicOf, `${user}/${id}`)
+      if (user !== '') this.#clear(topicOf, sessionName(user, id))
     }
   }
 
@@ -117,7 +121,7 @@ export class ShownClients {
     this.#absent.delete(name)
     if (!online) this.#absent.add(name, user)
     const since = this.#options.now()
-    this.#options.presence({ clientId: name, user, online, since })
+    this.#options.presence({ clientId: name.replace('\0', '/'), user, online, since })
     this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
     // Clients with an id of the moment come once: what is shown of those longest gone is cleared, where most is shown.
     if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.first)
@@ -125,7 +129,9 @@ export class ShownClients {
 
   /** Shows why a client was refused something, where its developer will look. */
   refused(clientId: string, user: string, action: Action, topic: string, reason: string): void {
-    if (isTooLongToShow(clientId)) return
+    // A stranger does not write on the page of a client that is connected.
+    const isStrangers = user === '' && (this.#holders.get(clientId)?.user ?? '') !== ''
+    if (isTooLongToShow(clientId) || isStrangers) return
     const name = this.nameOf(user, clientId)
     this.#refusals.add(name, user)
     const time = Math.floor(this.#options.now() / 1_000)
@@ -154,7 +160,7 @@ export class ShownClients {
   #restored(filter: string, topicOf: (name: string) => string): { name: string; told: Told }[] {
     return [...this.#options.retainedBy(filter)].flatMap(({ topic, payload }) => {
       const told = readShown(payload)
-      const names = told ? [told.clientId, `${told.user}/${told.clientId}`] : []
+      const names = told ? [told.clientId, sessionName(told.user, told.clientId)] : []
       const name = names.find(one => topicOf(one) === topic)
       if (told && name !== undefined) return { name, told }
       this.#options.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
@@ -164,7 +170,7 @@ export class ShownClients {
   }
 
   #keep(topicOf: (name: string) => string, user: string, id: string, payload: Buffer, isOnline: boolean): void {
-    const name = `${user}/${id}`
+    const name = sessionName(user, id)
     if (!isOnline) this.#namesOf(topicOf).add(name, user)
     this.#options.publish({ topic: topicOf(name), payload, qos: 0, retain: true })
   }

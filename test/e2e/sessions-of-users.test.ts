@@ -37,17 +37,25 @@ t.test('a client id cannot be squatted: each user has its session, presence and 
   const bob = await raw(t, hub, 'bob', 'lamp')
   t.equal(bob.sessionPresent, false)
   await bob.subscribe({ 'bob/x': 1 })
-  await eventually(() => shown.get('$hub/presence/bob%2Flamp')?.online === true, 'the other has a name of its own')
-  t.match(shown.get('$hub/presence/bob%2Flamp'), { clientId: 'lamp', user: 'bob' })
+  await eventually(() => shown.get('$hub/presence/bob%00lamp')?.online === true, 'the other has a name of its own')
+  t.match(shown.get('$hub/presence/bob%00lamp'), { clientId: 'lamp', user: 'bob' })
   t.match(shown.get('$hub/presence/lamp'), { user: 'mallory', online: true })
 
   await bob.subscribe({ 'mallory/x': 0 })
-  await eventually(() => shown.get('$hub/why/bob%2Flamp')?.topic === 'mallory/x', 'why bob was refused')
+  await eventually(() => shown.get('$hub/why/bob%00lamp')?.topic === 'mallory/x', 'why bob was refused')
   t.equal(shown.get('$hub/why/lamp'), undefined)
   t.notOk(
     (await mallory.publishes()).some(({ payload }) => String(payload).includes('bob')),
     'who has the id reads nothing of the other',
   )
+
+  // Neither does a client id that looks like the name of the other.
+  const alike = await raw(t, hub, 'mallory', 'bob/lamp', true)
+  await alike.subscribe({ '$hub/why/bob%2Flamp': 0, '$hub/why/bob%00lamp': 0, '$hub/presence/bob%00lamp': 0 })
+  await bob.subscribe({ 'mallory/y': 0 })
+  await eventually(() => shown.get('$hub/why/bob%00lamp')?.topic === 'mallory/y', 'why bob was refused again')
+  const told = (await alike.publishes()).map(({ payload }) => JSON.parse(String(payload)) as { user: string })
+  t.ok(told.every(({ user }) => user === 'mallory'))
 
   // Mallory goes and stays away with a kept session: bob comes back to his own, and gets the plain name.
   await mallory.cut()
@@ -55,13 +63,13 @@ t.test('a client id cannot be squatted: each user has its session, presence and 
   await bob.cut()
   const admin = await connectMqtt(t, hub.mqttUrl, { username: 'admin', password: passwordOf('admin') })
   await admin.publishAsync('bob/x', 'for bob', { qos: 1 })
-  await eventually(() => shown.get('$hub/presence/bob%2Flamp')?.online === false, 'bob is gone')
+  await eventually(() => shown.get('$hub/presence/bob%00lamp')?.online === false, 'bob is gone')
   const back = await raw(t, hub, 'bob', 'lamp')
   t.equal(back.sessionPresent, true)
   t.match(await back.answer('publish'), { topic: 'bob/x' })
   await eventually(() => shown.get('$hub/presence/lamp')?.user === 'bob', 'the plain name is his')
-  t.match(shown.get('$hub/presence/mallory%2Flamp'), { user: 'mallory', online: false })
-  t.equal(shown.get('$hub/presence/bob%2Flamp'), undefined)
+  t.match(shown.get('$hub/presence/mallory%00lamp'), { user: 'mallory', online: false })
+  t.equal(shown.get('$hub/presence/bob%00lamp'), undefined)
   const again = await raw(t, hub, 'mallory', 'lamp')
   t.equal(again.sessionPresent, true)
   t.notOk(
@@ -76,7 +84,7 @@ t.test('a client id cannot be squatted: each user has its session, presence and 
   const restored = await watch(t, second, '$hub/presence/+')
   await eventually(() => restored.size >= 2, 'both are shown again')
   t.match(restored.get('$hub/presence/lamp'), { user: 'bob', online: false })
-  t.match(restored.get('$hub/presence/mallory%2Flamp'), { user: 'mallory', online: false })
+  t.match(restored.get('$hub/presence/mallory%00lamp'), { user: 'mallory', online: false })
   for (const user of ['bob', 'mallory']) {
     t.equal((await raw(t, second, user, 'lamp')).sessionPresent, true, `${user} has its session after kill -9`)
   }
