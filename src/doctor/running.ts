@@ -1,8 +1,11 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join, relative } from 'node:path'
+import type { Alarm } from '../alarms.js'
 import { describe } from '../errors.js'
 import { plain } from '../log.js'
+import type { Incident } from '../observe/incidents.js'
+import type { Waiting } from '../process/dependencies.js'
 import { type Check, type Examined, type Finding, fine, problem, type RunningHub, warning } from './finding.js'
 
 /** The hub that uses a data directory; undefined when none does. */
@@ -59,12 +62,12 @@ function answers(socketPath: string): Promise<boolean> {
   })
 }
 
+/** The part of the answer of `/readyz` that is shown; those who may not see it get `ready` alone. */
 interface Ready {
   readonly ready: boolean
-  readonly dependencies?: Readonly<Record<string, { readonly up?: boolean; readonly detail?: string }>>
-  readonly waiting?: readonly { readonly consumer: string; readonly target: string; readonly reason?: string }[]
-  readonly alarms?: readonly { readonly name?: string; readonly detail?: string }[]
-  readonly incidents?: readonly { readonly kind: string; readonly count: number; readonly detail: string }[]
+  readonly waiting?: readonly Waiting[]
+  readonly alarms?: readonly Alarm[]
+  readonly incidents?: readonly Incident[]
 }
 
 /** What a hub that runs says of itself. */
@@ -91,20 +94,18 @@ export const running: Check = async ({ hub, url, key }: Examined): Promise<reado
     ]
   }
   const found: Finding[] = []
-  for (const one of ready.alarms ?? []) {
-    found.push(
-      warning('alarm', plain(one.detail ?? one.name ?? JSON.stringify(one)), 'The alarm is over when its cause is.'),
-    )
+  for (const { detail } of ready.alarms ?? []) {
+    found.push(warning('alarm', plain(detail), 'The alarm is over when its cause is.'))
   }
   for (const { kind, count, detail } of ready.incidents ?? []) {
     const times = count > 1 ? `, ${count} times since the hub started` : ''
     found.push(warning('incident', `${kind}${times}: ${plain(detail)}`, 'It stays listed until the hub is restarted.'))
   }
-  for (const { consumer, target, reason } of ready.waiting ?? []) {
+  for (const { consumer, target, detail } of ready.waiting ?? []) {
     found.push(
       warning(
         'hub',
-        `${consumer} waits for ${target}${reason ? ` (${plain(reason)})` : ''}`,
+        `${consumer} waits for ${target}${detail ? ` (${plain(detail)})` : ''}`,
         'The spool keeps what arrives meanwhile.',
       ),
     )

@@ -116,7 +116,7 @@ async function identity(url: string, database: string, dir: string): Promise<Fin
       const { times } = await influxStore.history({ series, from: time, to: time + 1_000, points: 1, fn: 'last' })
       if (times.length > 0) there++
     }
-    const seen = `${there} of the last ${many(known.length, 'reading')} of this hub are in ${database}`
+    const seen = `${there} of ${known.length} last readings of this hub found in ${database}`
     if (there > 0) return [fine('store identity', seen)]
     return [
       warning(

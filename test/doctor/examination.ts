@@ -1,5 +1,7 @@
+import { cpSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { connectMqtt, runCli, startHub } from '../harness.js'
+import { tempDir } from '../services/service.js'
 
 interface Seen {
   readonly check: string
@@ -43,8 +45,17 @@ export async function doctor(
   }
 }
 
-/** A data directory as a hub leaves it: messages in the spool, a session, dead letters. */
+let used: Promise<string> | undefined
+
+/** A data directory as a hub leaves it, for this test alone: messages in the spool, a session, dead letters. */
 export async function usedDirectory(t: Test): Promise<string> {
+  used ??= leftByHub(t)
+  const dir = await tempDir()
+  cpSync(await used, dir, { recursive: true, preserveTimestamps: true })
+  return dir
+}
+
+async function leftByHub(t: Test): Promise<string> {
   const hub = await startHub(t)
   const client = await connectMqtt(t, hub.mqttUrl, { clientId: 'kept', clean: false })
   await client.subscribeAsync('a/#', { qos: 1 })

@@ -125,8 +125,8 @@ t.test('InfluxDB: whether it is the database that this hub has written to', asyn
   await query(`CREATE DATABASE "${other}"`)
   const at = async (name: string) =>
     (await doctor({ 'influx.url': `${influx.url}/${name}`, 'data.dir': hub.dir })).of('store identity')
-  t.match(await at(own), '✓ store identity: 1 of the last 1 reading of this hub')
-  t.match(await at(other), '! store identity: 0 of the last 1 reading')
+  t.match(await at(own), '✓ store identity: 1 of 1 last readings of this hub')
+  t.match(await at(other), '! store identity: 0 of 1 last readings')
   for (const name of [own, other]) await query(`DROP DATABASE "${name}"`)
 })
 

@@ -15,8 +15,8 @@ import {
 import { join } from 'node:path'
 import t from 'tap'
 import { doctor, usedDirectory } from '../doctor/examination.js'
-import { connectMqtt, type RunningHub, startHub } from '../harness.js'
-import { tempDir } from '../services/service.js'
+import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
+import { freePort, tempDir } from '../services/service.js'
 
 const newest = (dir: string, ending: string) =>
   join(
@@ -165,4 +165,23 @@ t.test('what is no file, no folder, or not there is said, and the other checks g
   const noFolder = await doctor(file)
   t.equal(noFolder.code, 1)
   t.ok(noFolder.levels('users').length > 0)
+})
+
+t.test('a hub that runs: what it has found damaged, and what it waits for', async t => {
+  const dir = await usedDirectory(t)
+  const sessions = newest(join(dir, 'sessions'), '.snapshot')
+  scratch(sessions, Math.floor(statSync(sessions).size / 2))
+  const port = String(await freePort())
+  const settings = { 'http.port': port, 'rabbitmq.url': 'amqp://127.0.0.1:1' }
+  const hub = await startHub(t, settings, dir)
+  await eventually(async () => {
+    const { body } = await hub.get<{ waiting: readonly unknown[] }>('/readyz')
+    return body.waiting.length > 0
+  }, 'the hub waits for RabbitMQ')
+  const found = await doctor(dir, settings)
+  t.match(found.of('incident'), /sessions/)
+  t.match(found.of('hub'), /waits for RabbitMQ \(/)
+  t.match(found.of('RabbitMQ'), 'ECONNREFUSED')
+  t.match(found.of('leftovers'), 'kept after damage: sessions/')
+  t.equal(found.code, 1)
 })
