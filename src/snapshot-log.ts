@@ -63,8 +63,16 @@ export class SnapshotLog {
     const end = await this.#read(path, read)
     let fd = -1
     this.#attempt(() => {
-      fd = this.#files.openSync(path, openToChange)
-      if (end < this.#files.sizeSync(fd)) this.#files.ftruncateSync(fd, end)
+      const opened = this.#files.openSync(path, openToChange)
+      try {
+        if (end < this.#files.sizeSync(opened)) this.#files.ftruncateSync(opened, end)
+        // What the process before wrote, and the name it gave the file, may not be on disk yet.
+        this.#files.fsyncSync(opened)
+        syncDirectory(dir, this.#files)
+        fd = opened
+      } finally {
+        if (fd < 0) this.#files.closeSync(opened)
+      }
     })
     this.#open(fd, end)
     for (const old of names.slice(0, -1)) this.#attempt(() => this.#files.removeSync(join(dir, old)))

@@ -1,8 +1,9 @@
+import { dirname } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { type UserShares, unshared } from '../auth/user-shares.js'
 import { setAside } from '../disk/damaged.js'
-import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
+import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import type { Device, Message } from '../model.js'
@@ -135,7 +136,19 @@ export class Registry {
     this.#topics = topics
     this.#deviceCharacters = deviceCharacters
     this.#readingCharacters = readingCharacters
-    this.#next = this.#saved = next as number
+    this.#next = next as number
+    this.#saved = this.#isDurable() ? this.#next : 0
+    this.#dirty = this.#saved === 0
+  }
+
+  /** The process before may have ended between the renaming of the file and the sync of its name. */
+  #isDurable(): boolean {
+    try {
+      syncDirectory(dirname(this.#path), this.#files)
+      return true
+    } catch {
+      return false
+    }
   }
 
   /** The first sequence number that is not in the snapshot on disk: it must stay readable. */

@@ -427,7 +427,9 @@ export class Spool {
       try {
         if (end < size) this.#files.ftruncateSync(fd, end)
         if (before !== stamp) writeSegmentHeader(this.#files, fd, before)
+        // What the process before wrote, and the name it gave the segment, may not be on disk yet.
         this.#files.fsyncSync(fd)
+        syncDirectory(dir, this.#files)
       } catch (error) {
         this.#files.closeSync(fd)
         throw error
