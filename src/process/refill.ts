@@ -38,6 +38,9 @@ export class Refill {
   #next: number | undefined
   #isDone = false
   #keepsCount = false
+  /** Where the store ended, for people. */
+  #end = ''
+  #isReported = false
   #running: Promise<void> | undefined
 
   constructor(options: RefillOptions) {
@@ -70,12 +73,12 @@ export class Refill {
   async #run(): Promise<void> {
     this.#next ??= await this.#begin()
     const { spool, handle, log } = this.#options
-    const first = this.#next
     const { signal } = this.#abort
     while (this.#next <= this.#settled) {
       this.#skipDeleted(this.#next)
       try {
         for await (const messages of spool.numbered({ from: this.#next, to: this.#settled }, signal)) {
+          this.#reportBehind()
           await handle(messages)
           this.#next = (messages.at(-1)?.sequence ?? this.#next) + 1
         }
@@ -87,8 +90,7 @@ export class Refill {
         if (spool.oldest <= this.#next) this.#lose(this.#settled)
       }
     }
-    if (first <= this.#settled)
-      log.info(`the store has everything again that the spool had, up to message ${this.#settled}`)
+    if (this.#isReported) log.info(`the store has everything again that the spool had, up to message ${this.#settled}`)
     if (this.#keepsCount) await this.#options.store.write([], this.#settled)
     await this.#remember()
     this.#isDone = true
@@ -96,22 +98,27 @@ export class Refill {
 
   /** Where to begin; behind the end when there is nothing to do. */
   async #begin(): Promise<number> {
-    const { store, kind, spool } = this.#options
+    const { store, kind } = this.#options
     const last = await store.last()
     if (!last) return this.#settled + 1
     this.#keepsCount = true
     const { sequence, isNew } = last
     const before = this.#kindBefore()
     const wasOurs = before === undefined ? sequence !== undefined : before === kind
-    const from = isNew ? 1 : sequence === undefined ? undefined : sequence + 1
+    const from = sequence === undefined ? (isNew ? 1 : undefined) : sequence + 1
     if (!wasOurs || from === undefined || from > this.#settled) return this.#settled + 1
-    const again = this.#settled - Math.max(from, spool.oldest) + 1
-    const end = isNew ? 'is empty' : `ends at message ${sequence}`
+    this.#end = sequence === undefined ? 'is empty' : `ends at message ${sequence}`
+    return from
+  }
+
+  /** Once there is a message that the store lacks: numbers in between may never have been given to one. */
+  #reportBehind(): void {
+    if (this.#isReported) return
+    this.#isReported = true
     this.#options.incidents.report(
       'store_behind',
-      `the store ${end}, but messages up to ${this.#settled} were stored: ${Math.max(0, again)} are stored again from the spool`,
+      `the store ${this.#end}, but messages up to ${this.#settled} were stored: those that the spool still has are stored again`,
     )
-    return from
   }
 
   #skipDeleted(next: number): void {

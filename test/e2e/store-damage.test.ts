@@ -75,11 +75,8 @@ for (const [name, kind, damage] of damages) {
     const before = readdirSync(hub.dir).length
     damage(path)
     const again = await startHub(t, {}, hub.dir)
-    const { incidents } = await ready(again)
-    t.ok(
-      incidents.some(one => kind.test(one.kind)),
-      JSON.stringify(incidents),
-    )
+    const isSaid = async () => (await ready(again)).incidents.some(one => kind.test(one.kind))
+    t.ok(await eventually(isSaid, 'an incident is reported'))
     await isWhole(t, again, 400)
     t.ok(readdirSync(hub.dir).length >= before - 2, 'nothing that was damaged is deleted')
   })
