@@ -31,6 +31,7 @@ export class RetainedMessages {
   #swept: Iterator<string> | undefined
   #bytes = 0
   #changes = 0
+  readonly #steps = { left: stepsAtOnce }
 
   /** Messages and bytes of each user. */
   readonly #messagesOf: SharedPool
@@ -131,11 +132,12 @@ export class RetainedMessages {
     for (const message of this.search(filter)) if (message) yield message
   }
 
-  /** The same with a pause, undefined, now and then: a filter may match little of much. */
+  /**
+   * The same with a pause, undefined, now and then: a filter may match little of much. The steps of all searches count
+   * together, as one client may begin thousands of short ones.
+   */
   *search(filter: string): Generator<Retained | undefined> {
-    const found = isWildcard(filter)
-      ? walk(this.#root, filter.split('/'), 0, { left: stepsAtOnce })
-      : this.#lookUp(filter)
+    const found = isWildcard(filter) ? walk(this.#root, filter.split('/'), 0, this.#steps) : this.#lookUp(filter)
     for (const message of found) if (!message || !isExpired(message, this.#now())) yield message
   }
 

@@ -166,3 +166,11 @@ t.test('a topic of as many levels as fit is found, counted for what it takes, an
   messages.delete(`${topic.slice(0, -1)}y`)
   t.same([messages.count, messages.bytes, found(messages, '#')], [0, 0, []])
 })
+
+t.test('searches that find nothing pause together, however short each of them is', async t => {
+  const messages = new RetainedMessages(() => 0)
+  for (let n = 0; n < 200; n++) messages.set({ topic: `a/${n}`, payload: Buffer.from('x'), qos: 0, clientId: '' })
+  let pauses = 0
+  for (let n = 0; n < 100; n++) for (const found of messages.search(`a/+/no${n}`)) if (found === undefined) pauses++
+  t.ok(pauses >= (100 * 200) / 500 - 1, `${pauses} pauses in 20,000 steps`)
+})
