@@ -21,9 +21,13 @@ export const adminHelp = `  telehub spool            segments, cursors and how f
   telehub dead show ID     one of them with its payload
   telehub dead replay      handle them again, after a fix: ID, or the filters of list, or --all
   telehub dead drop        take them out for good: likewise, and --yes
+  telehub login list       who is signed in with a browser, since when and from where [--user NAME]
+  telehub login end        sign out one login (ID), or all of a user (--user NAME)
+  telehub ban list         addresses that are banned after too many failures, and until when
+  telehub ban lift         end the ban of an address: ADDRESS
 ${sessionHelp}`
 
-export const adminHint = `telehub spool, telehub dead and telehub session ask the hub at --url (default: host and http.port of the settings); --json prints what it
+export const adminHint = `telehub spool, dead, session, login and ban ask the hub at --url (default: host and http.port of the settings); --json prints what it
 answered. A hub that asks who they are is shown --key or TELEHUB_KEY, an admin's API key; else what the hub has written to
 admin.key in data.dir. TIME is 2026-01-31T12:00:00Z, or 90m, 2h, 3d for so long ago.`
 
@@ -108,6 +112,23 @@ interface Spool {
   readonly cursors: readonly { name: string; sequence: number; lag: number; oldest?: number }[]
 }
 
+interface ListedLogin {
+  readonly id: string
+  readonly user: string
+  readonly began: number
+  readonly used: number
+  readonly expires: number
+  readonly address: string
+  readonly agent: string
+}
+
+interface ListedBan {
+  readonly source: string
+  readonly since: number
+  readonly until: number
+  readonly times: number
+}
+
 /** What each command takes, beside `--url`, `--key` and `--json`. */
 const commands: Readonly<Record<string, { readonly flags: readonly string[]; readonly id?: 'needed' | 'allowed' }>> = {
   spool: { flags: [] },
@@ -117,6 +138,10 @@ const commands: Readonly<Record<string, { readonly flags: readonly string[]; rea
   'dead replay': { flags: ['reason', 'device', 'from', 'to', 'all'], id: 'allowed' },
   'session list': { flags: ['device', 'user', 'limit'] },
   'session end': { flags: ['user'], id: 'needed' },
+  'login list': { flags: ['user'] },
+  'login end': { flags: ['user'], id: 'allowed' },
+  'ban list': { flags: [] },
+  'ban lift': { flags: [], id: 'needed' },
   'dead drop': { flags: ['reason', 'device', 'from', 'to', 'all', 'yes'], id: 'allowed' },
 }
 
@@ -163,9 +188,53 @@ export async function admin(
   const [command, action, id = ''] = words
   if (command === 'spool') return action ? replayPast(hub, flags, terminal) : showSpool(hub, flags, terminal)
   if (command === 'session') return session(hub, action === 'end' ? id : undefined, flags, terminal)
+  if (command === 'login')
+    return action === 'end' ? endLogins(hub, id, flags, terminal) : listLogins(hub, flags, terminal)
+  if (command === 'ban') return action === 'lift' ? liftBan(hub, id, flags, terminal) : listBans(hub, flags, terminal)
   if (action === 'list') return listDead(hub, flags, terminal)
   if (action === 'show') return showDead(hub, id, flags, terminal)
   return work(hub, action === 'drop' ? 'drop' : 'replay', id || undefined, flags, terminal)
+}
+
+async function listLogins(hub: HubClient, { user, json }: AdminFlags, { out }: Terminal): Promise<number> {
+  const answer = await hub.get<{ logins: readonly ListedLogin[] }>('/api/logins')
+  const logins = answer.logins.filter(one => user === undefined || one.user === user)
+  if (json) return print(out, { logins })
+  const rows = logins.map(({ id, user, began, used, expires, address, agent }) =>
+    [id, user, time(began), time(used), time(expires), address, agent].map(cell => plain(cell)),
+  )
+  out(rows.length > 0 ? table(['id', 'user', 'began', 'used', 'ends', 'from', 'browser'], rows) : 'no logins\n')
+  return 0
+}
+
+async function endLogins(hub: HubClient, id: string, { user, json }: AdminFlags, { out }: Terminal): Promise<number> {
+  if ((id === '') === (user === undefined)) {
+    throw usage('telehub login end needs an ID, as telehub login list shows them, or --user NAME for all of a user')
+  }
+  const answer = await hub.post<{ ended: number }>('/api/logins/end', id ? { id } : { user })
+  if (json) return print(out, answer)
+  out(`${many(answer.ended, 'login')} ended\n`)
+  return 0
+}
+
+async function listBans(hub: HubClient, { json }: AdminFlags, { out }: Terminal): Promise<number> {
+  const answer = await hub.get<{ bans: readonly ListedBan[] }>('/api/bans')
+  if (json) return print(out, answer)
+  const rows = answer.bans.map(({ source, since, until, times }) => [
+    plain(source),
+    time(since),
+    time(until),
+    many(times, 'time'),
+  ])
+  out(rows.length > 0 ? table(['address', 'since', 'until', 'banned'], rows) : 'no bans\n')
+  return 0
+}
+
+async function liftBan(hub: HubClient, source: string, { json }: AdminFlags, { out }: Terminal): Promise<number> {
+  const answer = await hub.post<{ lifted: string }>('/api/bans/lift', { source })
+  if (json) return print(out, answer)
+  out(`the ban of ${plain(answer.lifted)} is lifted\n`)
+  return 0
 }
 
 async function showSpool(hub: HubClient, { json }: AdminFlags, { out, now }: Terminal): Promise<number> {
@@ -340,6 +409,12 @@ export class HubClient {
 
   async delete<T>(path: string): Promise<T> {
     const response = await this.#fetch(path, { method: 'DELETE' })
+    return (await response.json()) as T
+  }
+
+  async post<T>(path: string, body: unknown): Promise<T> {
+    const headers = { 'content-type': 'application/json' }
+    const response = await this.#fetch(path, { method: 'POST', headers, body: JSON.stringify(body) })
     return (await response.json()) as T
   }
 

@@ -53,6 +53,8 @@ const flagsByCommand: Readonly<Record<string, object>> = {
   spool: adminFlags,
   dead: adminFlags,
   session: adminFlags,
+  login: adminFlags,
+  ban: adminFlags,
   audit: adminFlags,
 }
 
@@ -89,7 +91,7 @@ async function main(): Promise<void> {
   if (!isUsers && !Object.hasOwn(flagsByCommand, command)) {
     throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
   }
-  const isAdmin = ['spool', 'dead', 'session'].includes(command)
+  const isAdmin = ['spool', 'dead', 'session', 'login', 'ban'].includes(command)
   const isAudit = command === 'audit'
   const of = (isOne: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))

@@ -167,7 +167,22 @@ const table = {
     20,
     'Failed attempts a minute of one address with one name; the next ones are refused unheard.',
   ),
+  'auth.banAfter': row(
+    integer(1, 1_000_000),
+    100,
+    'Failed attempts of one address (of IPv6: its first 64 bits) within ten minutes that get it banned, whatever the names.',
+  ),
+  'auth.ban': row(
+    duration,
+    600_000,
+    'How long a ban lasts, the next one of the same address twice as long, up to a day. 0s: none is banned. This machine and proxy.trusted never are.',
+  ),
   'auth.login': row(duration, 30 * 864e5, 'How long the login of a browser lasts without use.'),
+  'auth.loginMax': row(
+    duration,
+    90 * 864e5,
+    'How long it lasts in all, however often it is used; then one signs in again. 0s: no limit.',
+  ),
   'audit.limit': row(
     size(100_000),
     64e6,

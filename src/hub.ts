@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { Alarms } from './alarms.js'
 import { AdminKey } from './auth/admin-key.js'
 import { Authority } from './auth/authority.js'
+import { Bans } from './auth/bans.js'
 import { Logins } from './auth/logins.js'
 import type { Verb } from './auth/rules.js'
 import { KnownSources } from './auth/sources.js'
@@ -172,12 +173,26 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const logins = new Logins({
     path: join(dir, 'logins.json'),
     loginMs: settings['auth.login'],
+    maxMs: settings['auth.loginMax'],
     now: () => Date.now(),
     ended: () => broker.dismiss(),
     incidents,
   })
 
   const known = new KnownSources(join(dir, 'known.json'))
+
+  const bans = new Bans({
+    path: join(dir, 'bans.json'),
+    failures: settings['auth.banAfter'],
+    firstMs: settings['auth.ban'],
+    exempt: settings['proxy.trusted'],
+    now: () => Date.now(),
+    changed: ({ source, until, times }, lifted) => {
+      const detail = lifted ? 'by an operator' : `until ${new Date(until).toISOString()}, for the ${times}. time`
+      log.info(`${lifted ? 'ban lifted' : 'banned'}: ${source}, ${detail}`)
+      audit.repeated({ event: 'ban', result: lifted ? 'lifted' : 'banned', address: source, detail })
+    },
+  })
 
   const authority: Authority = new Authority({
     file: settings['auth.file'] && resolve(settings['auth.file']),
@@ -186,6 +201,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     share: settings['limits.share'] / 100,
     logins,
     known,
+    bans,
     saltKey: join(dir, 'salt.key'),
     now: () => Date.now(),
     changed: () => {
@@ -337,7 +353,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     proxy: { trusted: settings['proxy.trusted'], protocol: settings['proxy.protocol'] },
     pending: room.mqtt,
     handshakeMs: settings['limits.connect'],
-    accept: (stream, peer) => connections.accept(stream, peer),
+    accept: (stream, peer) => {
+      if (bans.leftMs(peer.address) === 0 || known.hasSource(peer.address)) return connections.accept(stream, peer)
+      increment(metrics.refused, 'banned')
+      stream.on('error', () => {}).destroy()
+    },
     refused: reason => increment(metrics.refused, reason),
     info: sentence => log.info(sentence),
   })
@@ -390,6 +410,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     info: sentence => log.info(sentence),
     counted: reason => increment(metrics.refused, reason),
     audit,
+    bans,
   })
 
   const alarms = new Alarms({
@@ -433,6 +454,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     adminKey,
     logins,
     known,
+    bans,
     authority,
     spool,
     broker,

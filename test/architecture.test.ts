@@ -43,6 +43,7 @@ const ground = [
   'auth/admin-key.ts',
   'auth/attempts.ts',
   'auth/authority.ts',
+  'auth/bans.ts',
   'auth/client-ids.ts',
   'auth/file-lock.ts',
   'auth/kept-key.ts',

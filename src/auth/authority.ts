@@ -7,6 +7,7 @@ import type { Part } from '../lifecycle.js'
 import type { Auditor } from '../observe/audit.js'
 import { WatchedFiles } from '../watch.js'
 import { Attempts } from './attempts.js'
+import type { Bans } from './bans.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
 import { keptKey } from './kept-key.js'
 import type { Logins } from './logins.js'
@@ -76,6 +77,7 @@ export interface AuthorityOptions {
   readonly share: number
   readonly logins: Logins
   readonly known: KnownSources
+  readonly bans: Pick<Bans, 'failed' | 'leftMs'>
   /** A file for the key of the salts that are shown for names without one; it is made when it is not there. */
   readonly saltKey: string
   /** Milliseconds since the epoch. */
@@ -92,6 +94,12 @@ type Proof = (user: User) => boolean
 
 /** What an unknown name is verified against, so that it takes as long as a known one. */
 const nobodysHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
+
+/**
+ * SCRAM proofs a minute from sources where their user is not known, of all together: a password takes the time of scrypt,
+ * which is about ten a second, and a proof takes none.
+ */
+const proofsPerMinute = 600
 
 /** A change is seen in twice this time, in milliseconds. */
 const watchMs = 250
@@ -114,6 +122,7 @@ export class Authority implements Part {
   readonly #verifier = new Verifier()
   readonly #attempts: Attempts
   readonly #attemptsOfAddress: Attempts
+  readonly #proofs = new Attempts(proofsPerMinute)
   /** Of each user, the password that was right last, as a digest with a key of this process. */
   readonly #verified = new Map<string, Buffer>()
   readonly #key = randomBytes(32)
@@ -179,6 +188,9 @@ export class Authority implements Part {
   /** Calls `done` once: at once when what is shown is quick to check, else when its turn has come. */
   authenticate(shown: Credentials, done: (verdict: Verdict) => void): void {
     const quick = this.#quickly(shown)
+    const { address, password, certificate } = shown
+    const isProven = password !== undefined || certificate.length > 0
+    if (quick && 'user' in quick && isProven && !this.open) this.#options.known.add(address, quick.user)
     if (quick) done(quick)
     else this.#byPassword(shown, done)
   }
@@ -192,7 +204,11 @@ export class Authority implements Part {
     }
     if (password === undefined) return this.#withoutPassword(username, certificate)
     if (password.startsWith('tht_')) return this.#byToken(username, password)
-    if (password.startsWith('thk_')) return this.#byKey(username, password)
+    if (password.startsWith('thk_')) {
+      const verdict = this.#byKey(username, password)
+      if ('refused' in verdict) this.#options.bans.failed(address)
+      return verdict
+    }
     const user = this.user(username)
     if (!user) return undefined
     const isRight = isSecretHash(user.password)
@@ -333,13 +349,19 @@ export class Authority implements Part {
     // Others may have tried since the client was asked.
     const attempt = this.#attempt(address, name)
     if ('refused' in attempt) return { verdict: attempt }
-    const refused = (why: string) => ({ verdict: refusal(why) })
+    const waitMs = this.#isKnown(address, name) ? 0 : this.#proofs.take('', this.#options.now())
+    if (waitMs > 0) return { verdict: busy('too many SCRAM proofs of all sources together', waitMs) }
+    const refused = (why: string) => {
+      this.#options.bans.failed(address)
+      return { verdict: refusal(why) }
+    }
     const user = this.user(name)
     if (!user) return refused(`there is no user ${quoted(name)}`)
     if (scram === '') return refused(`${quoted(name)} has no password for SCRAM; telehub user passwd --scram sets one`)
     if (typeof proof === 'string') return refused(`SCRAM of ${quoted(name)}: ${proof}`)
     if (scram !== user.scram) return refused(`the password of ${quoted(name)} has changed meanwhile`)
     attempt.giveBack()
+    this.#proofs.giveBack('')
     this.#options.known.add(address, name)
     const hasSame: Proof = now => now.scram === scram && now.password === user.password
     return { verdict: this.#principal(name, hasSame), data: proof }
@@ -352,6 +374,8 @@ export class Authority implements Part {
     const source = sourceOf(address)
     const sourceAndName = `${source} ${hashSecret(name)}`
     const isKnown = this.#isKnown(address, name)
+    const bannedMs = isKnown ? 0 : this.#options.bans.leftMs(address)
+    if (bannedMs > 0) return busy(`${address} is banned after too many failures (auth.ban)`, bannedMs)
     const waitMs =
       this.#attempts.take(sourceAndName, now()) || (isKnown ? 0 : this.#attemptsOfAddress.take(source, now()))
     if (waitMs > 0) return busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs)
@@ -385,6 +409,7 @@ export class Authority implements Part {
     this.#pending.set(pendingKey, waiting)
     const settle = (verdict: Verdict) => {
       this.#pending.delete(pendingKey)
+      if ('refused' in verdict && verdict.refused === 'bad_credentials') this.#options.bans.failed(address)
       if (!('refused' in verdict) || verdict.refused === 'busy') attempt.giveBack()
       for (const each of waiting) each(verdict)
     }

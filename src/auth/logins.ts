@@ -25,6 +25,8 @@ export interface LoginsOptions {
   readonly path: string
   /** How long a login lasts without use. */
   readonly loginMs: number
+  /** How long a login lasts however often it is used; 0: no limit. */
+  readonly maxMs?: number
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Called once whenever a login is no longer {@link Logins.isAlive}: its connections have to go. */
@@ -40,7 +42,23 @@ export interface Login {
   readonly stamp: string
 }
 
+/** A login as its user or an admin sees it. Times in milliseconds since the epoch. */
+export interface ListedLogin {
+  readonly login: string
+  readonly user: string
+  readonly began: number
+  readonly used: number
+  readonly expires: number
+  /** Where it began, and what the browser called itself then; empty for a login of an older version. */
+  readonly address: string
+  readonly agent: string
+}
+
 interface Entry extends Login {
+  /** Milliseconds since the epoch. */
+  readonly began: number
+  readonly address: string
+  readonly agent: string
   /** Of the cookie. */
   readonly hash: string
   /** Milliseconds since the epoch. */
@@ -76,6 +94,8 @@ export class Logins implements Part {
   /** By the hash of the cookie: looking one up tells nothing of the others. */
   readonly #byCookie = new Map<string, Entry>()
   readonly #byLogin = new Map<string, Entry>()
+  /** How many logins each user has. */
+  readonly #ofUser = new Map<string, number>()
   #dirty = false
   /** A write that has not begun. */
   #queued = false
@@ -84,11 +104,6 @@ export class Logins implements Part {
 
   constructor(options: LoginsOptions) {
     this.#options = options
-  }
-
-  /** How long a login lasts without use. */
-  get lifeMs(): number {
-    return this.#options.loginMs
   }
 
   /** A file that is damaged counts as none: everybody signs in again. */
@@ -107,14 +122,23 @@ export class Logins implements Part {
   }
 
   /** `stamp` is that of the principal whose password was just checked. */
-  begin(user: string, stamp: string): { readonly cookie: string; readonly expires: number } {
-    this.sweep()
-    this.#makeRoom(user)
+  begin(
+    user: string,
+    stamp: string,
+    from: { address: string; agent: string } = nowhere,
+  ): { readonly cookie: string; readonly expires: number } {
+    if (!this.#hasRoom(user)) {
+      this.sweep()
+      this.#makeRoom(user)
+    }
     const cookie = makeSecret()
     const now = this.#options.now()
-    this.#add({ login: makeSecret(), hash: hashOf(cookie), user, stamp, used: now, aliveUntil: 0 })
+    const address = from.address.slice(0, 64)
+    const agent = from.agent.slice(0, maxAgentLength)
+    const entry = { login: makeSecret(), hash: hashOf(cookie), user, stamp, began: now, address, agent }
+    this.#add({ ...entry, used: now, aliveUntil: 0 })
     this.#changed()
-    return { cookie, expires: now + this.#options.loginMs }
+    return { cookie, expires: this.#expires({ began: now, used: now }) }
   }
 
   /** The login of a cookie, whatever was sent as one; from now on it lasts for the whole time again. */
@@ -122,11 +146,27 @@ export class Logins implements Part {
     if (!/^[\w-]{20,60}$/.test(cookie)) return undefined
     const entry = this.#byCookie.get(hashOf(cookie))
     if (!entry || this.#isOver(entry)) return undefined
-    const { now, loginMs } = this.#options
-    entry.used = now()
+    entry.used = this.#options.now()
     this.#dirty = true
     const { login, user, stamp } = entry
-    return { login, user, stamp, expires: entry.used + loginMs }
+    return { login, user, stamp, expires: this.#expires(entry) }
+  }
+
+  /** For how many milliseconds a login goes on if it is not used again; 0: it has ended. */
+  leftMs(login: string): number {
+    const entry = this.#byLogin.get(login)
+    return entry ? Math.max(0, this.#expires(entry) - this.#options.now()) : 0
+  }
+
+  /** Logins that have not ended, of one user or of all, the one used last first. */
+  list(of?: string): readonly ListedLogin[] {
+    const all = [...this.#byLogin.values()].filter(entry => !this.#isOver(entry) && (of ?? entry.user) === entry.user)
+    return all
+      .sort((a, b) => b.used - a.used)
+      .map(entry => {
+        const { login, user, began, used, address, agent } = entry
+        return { login, user, began, used, expires: this.#expires(entry), address, agent }
+      })
   }
 
   /** Signed out, or no longer good: neither cookie nor tokens open anything. */
@@ -135,6 +175,9 @@ export class Logins implements Part {
     if (!entry) return
     this.#byLogin.delete(login)
     this.#byCookie.delete(entry.hash)
+    const left = (this.#ofUser.get(entry.user) ?? 1) - 1
+    if (left > 0) this.#ofUser.set(entry.user, left)
+    else this.#ofUser.delete(entry.user)
     this.#changed()
     this.#options.ended(login)
   }
@@ -170,7 +213,7 @@ export class Logins implements Part {
   sweep(): void {
     const now = this.#options.now()
     for (const entry of [...this.#byLogin.values()]) {
-      if (this.#isOver(entry)) this.end(entry.login)
+      if (this.#isOver(entry, now)) this.end(entry.login)
       else if (entry.aliveUntil > 0 && now >= entry.aliveUntil) {
         entry.aliveUntil = 0
         this.#options.ended(entry.login)
@@ -187,7 +230,20 @@ export class Logins implements Part {
       return logins
         .filter(isEntry)
         .slice(0, maxLogins)
-        .map(({ login, hash, user, stamp, used }) => ({ login, hash, user, stamp, used, aliveUntil: 0 }))
+        .map(({ login, hash, user, stamp, used, began, address, agent }) => {
+          const from = { address: textOf(address), agent: textOf(agent) }
+          // Older versions did not keep when a login began.
+          return {
+            login,
+            hash,
+            user,
+            stamp,
+            used,
+            began: Number.isFinite(began) ? began : used,
+            ...from,
+            aliveUntil: 0,
+          }
+        })
     } catch (error) {
       incidents?.report(
         'logins_damaged',
@@ -197,8 +253,18 @@ export class Logins implements Part {
     }
   }
 
-  #isOver({ used }: Entry): boolean {
-    return this.#options.now() >= used + this.#options.loginMs
+  #expires({ began, used }: Pick<Entry, 'began' | 'used'>): number {
+    const { loginMs, maxMs = 0 } = this.#options
+    return Math.min(used + loginMs, maxMs > 0 ? began + maxMs : Number.POSITIVE_INFINITY)
+  }
+
+  #isOver({ began, used }: Entry, now = this.#options.now()): boolean {
+    const { loginMs, maxMs = 0 } = this.#options
+    return now >= used + loginMs || (maxMs > 0 && now >= began + maxMs)
+  }
+
+  #hasRoom(user: string): boolean {
+    return (this.#ofUser.get(user) ?? 0) < maxLoginsOfUser && this.#byLogin.size < maxLogins
   }
 
   #makeRoom(user: string): void {
@@ -211,6 +277,7 @@ export class Logins implements Part {
   #add(entry: Entry): void {
     this.#byCookie.set(entry.hash, entry)
     this.#byLogin.set(entry.login, entry)
+    this.#ofUser.set(entry.user, (this.#ofUser.get(entry.user) ?? 0) + 1)
   }
 
   #sign(body: string): string {
@@ -239,13 +306,7 @@ export class Logins implements Part {
   }
 
   #text(): string {
-    const logins = [...this.#byLogin.values()].map(({ login, hash, user, stamp, used }) => ({
-      login,
-      hash,
-      user,
-      stamp,
-      used,
-    }))
+    const logins = [...this.#byLogin.values()].map(({ aliveUntil: _, ...kept }) => kept)
     return `${JSON.stringify({ logins })}\n`
   }
 }
@@ -256,6 +317,12 @@ const maxTokenLength = 512
 function hashOf(cookie: string): string {
   return createHash('sha256').update(cookie).digest('base64url')
 }
+
+const nowhere = { address: '', agent: '' }
+
+const maxAgentLength = 200
+
+const textOf = (given: unknown) => (typeof given === 'string' ? given.slice(0, maxAgentLength) : '')
 
 /** What a file says may be anything. */
 function isEntry({ login, hash, user, stamp, used }: Entry): boolean {

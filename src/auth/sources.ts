@@ -60,11 +60,17 @@ export class KnownSources implements Part {
     return this.#pairs.has(hashOf(address, user))
   }
 
+  /** Has any user come in from there? */
+  hasSource(address: string): boolean {
+    return this.#pairs.has(hashOf(address, ''))
+  }
+
   add(address: string, user: string): void {
-    const pair = hashOf(address, user)
-    this.#pairs.delete(pair)
-    this.#pairs.add(pair)
-    if (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
+    for (const pair of [hashOf(address, user), hashOf(address, '')]) {
+      this.#pairs.delete(pair)
+      this.#pairs.add(pair)
+    }
+    while (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
     this.#dirty = true
   }
 

@@ -4,11 +4,13 @@ import type { Server as HttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { Networks } from '../proxy.js'
 import type { Tls } from '../tls.js'
+import { accessRoutes } from './access.js'
 import { type Api, apiRoutes } from './api.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
@@ -48,6 +50,7 @@ export interface HttpOptions {
   /** A refusal, for the counters. */
   readonly counted: (reason: string) => void
   readonly audit: Auditor
+  readonly bans: Bans
 }
 
 /** The largest body that anybody has a use for is a filter of dead letters. */
@@ -75,7 +78,7 @@ export class HttpServer {
   async start(): Promise<void> {
     const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
     const hstsMs = tls ? this.#options.hstsMs : 0
-    const { audit } = this.#options
+    const { audit, bans } = this.#options
     const refusals = new Refusals(this.#options)
     const guard = new Guard({ ...this.#options, origins: api.origins, refusals })
     const headersFor = securityHeaders(pageTexts(), hstsMs)
@@ -144,7 +147,8 @@ export class HttpServer {
       },
     })
     await app.register(apiRoutes, { api, guard, audit })
-    await app.register(sessionRoutes, { guard, authority, logins, redeem, audit, now: () => api.now() / 1_000 })
+    await app.register(sessionRoutes, { guard, authority, logins, redeem, audit, bans, now: () => api.now() / 1_000 })
+    await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       const ambiguous = hostHeaderFault(request)

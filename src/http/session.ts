@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Attempts } from '../auth/attempts.js'
+import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
 import { sourceOf } from '../auth/sources.js'
 import { plainPairingCode } from '../auth/users.js'
@@ -30,6 +31,7 @@ export interface SessionOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number
   readonly audit: Auditor
+  readonly bans: Pick<Bans, 'failed' | 'leftMs'>
 }
 
 /**
@@ -46,7 +48,7 @@ const maxPassword = 1_024
 
 /** Sign in, sign out, who am I, a password for MQTT, and pairing. */
 export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
-  const { guard, authority, logins, redeem, now, audit } = options
+  const { guard, authority, logins, redeem, now, audit, bans } = options
   const attempts = new Attempts(pairingAttempts)
 
   // No body is an answer too: whoever signs out has nothing to say.
@@ -94,8 +96,9 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       // A cookie that somebody else has put there gets no new rights; its login is over.
       const before = guard.loginOf(request)?.login
       if (before) logins.end(before)
-      const { cookie, expires } = logins.begin(name, verdict.stamp)
       const address = guard.address(request.raw)
+      const agent = request.headers['user-agent'] ?? ''
+      const { cookie, expires } = logins.begin(name, verdict.stamp, { address, agent })
       audit.repeated({ event: 'login', result: 'ok', user: name, address, via: 'http', detail: `a ${verdict.kind}` })
       guard.setCookie(request, reply, cookie, expires - now())
       return reply.code(204).send()
@@ -143,7 +146,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
         throw new HubError('forbidden', 'tokens are for pages that are signed in; over MQTT an API key is the password')
       }
       const { token, expires } = logins.token(login)
-      guard.slideCookie(request, reply, logins.lifeMs)
+      guard.slideCookie(request, reply, logins.leftMs(login))
       return { username: user, password: token, expires }
     },
   )
@@ -166,11 +169,14 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     },
     async request => {
       const address = guard.address(request.raw)
-      const wait = attempts.take(sourceOf(address), now())
+      const wait = bans.leftMs(address) || attempts.take(sourceOf(address), now())
       if (wait > 0) throw tooMany(wait)
       const code = plainPairingCode(request.body.code)
-      const paired = code.length === 12 ? await redeem(code).catch(asWrongCode) : undefined
-      if (!paired) throw wrongCode('it is no code of 12 characters, or there is none such')
+      const paired = code.length === 12 ? await redeem(code).catch(wrongCodeOf) : wrongCode('it has not 12 characters')
+      if (!paired || paired instanceof HubError) {
+        bans.failed(address)
+        throw paired ?? wrongCode('there is no such code')
+      }
       audit.record({ event: 'pairing', result: 'ok', user: paired.user, address, via: 'http' })
       return paired
     },
@@ -182,6 +188,7 @@ function wrongCode(detail: string): HubError {
   return new RequestRefused('pairing', 'forbidden', message, { detail })
 }
 
-function asWrongCode(error: unknown): never {
-  throw error instanceof HubError && error.code === 'forbidden' ? wrongCode(error.message) : error
+function wrongCodeOf(error: unknown): HubError {
+  if (error instanceof HubError && error.code === 'forbidden') return wrongCode(error.message)
+  throw error
 }

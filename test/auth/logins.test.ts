@@ -212,3 +212,40 @@ t.test('connections end when the page has not renewed its token in time; the coo
   logins.end(login)
   t.equal(ended.length, 2, 'an end is one end')
 })
+
+t.test('a login ends at its greatest age, however often it is used; the list says when', async t => {
+  const path = join(await tempDir(), 'logins.json')
+  let time = 1_000_000
+  const ended: string[] = []
+  const options = { path, loginMs: 10_000, maxMs: 35_000, now: () => time, ended: (login: string) => ended.push(login) }
+  const logins = new Logins(options)
+  logins.start()
+  const { cookie, expires } = logins.begin('ann', 'stamp', { address: '192.0.2.7', agent: 'Browser/1' })
+  t.equal(expires, 1_010_000)
+  for (let n = 0; n < 4; n++) {
+    time += 8_000
+    t.equal(logins.find(cookie)?.expires, Math.min(time + 10_000, 1_035_000))
+  }
+  const other = logins.begin('bob', 'stamp', { address: '192.0.2.8', agent: 'x'.repeat(1_000) })
+  const [listed] = logins.list('ann')
+  t.match(listed, { user: 'ann', began: 1_000_000, used: 1_032_000, expires: 1_035_000, address: '192.0.2.7' })
+  t.equal(logins.leftMs(listed?.login ?? ''), 3_000)
+  t.same(
+    logins
+      .list()
+      .map(({ user, agent }) => `${user} ${agent.length}`)
+      .sort(),
+    ['ann 9', 'bob 200'],
+  )
+  t.notMatch(JSON.stringify(logins.list()), cookie)
+  time += 3_000
+  t.equal(logins.find(cookie), undefined)
+  logins.sweep()
+  t.same(ended, [listed?.login])
+  await logins.stop()
+  const next = new Logins(options)
+  next.start()
+  t.match(next.list(), [{ user: 'bob', began: 1_032_000, address: '192.0.2.8' }], 'after a restart')
+  t.ok(next.find(other.cookie))
+  await next.stop()
+})

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Authority, type ScramStep } from '../../src/auth/authority.js'
+import { Bans } from '../../src/auth/bans.js'
 import { keptKey } from '../../src/auth/kept-key.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashSecret } from '../../src/auth/passwords.js'
@@ -237,7 +238,9 @@ async function authority(t: Test, attempts = 20) {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
+  const bans = new Bans({ path: join(dir, 'bans.json'), firstMs: 0, failures: 100, exempt: [], now, changed: () => {} })
   const options = {
+    bans,
     anonymous: false,
     attempts,
     share: 0.1,
@@ -447,4 +450,19 @@ t.test('who came in by SCRAM stays until the password, or what SCRAM has of it, 
   const fourth = enter('another')
   await changeAfter(() => users.edit(file => file.removeUser('lamp')))
   t.notOk(fourth.isValid())
+})
+
+t.test('proofs of many sources have a limit together; a user who has come from there before is heard', async t => {
+  const { exchange, come } = await authority(t)
+  t.match(verdictOf(come('lamp', 'correct horse', '10.6.0.1').last), { user: 'lamp' })
+  const guess = (address: string) => {
+    const hub = exchange(address)
+    hub.step(new ScramClient('lamp', 'x').first)
+    return whyOf(hub.step(Buffer.from('c=biws,r=x,p=x')))
+  }
+  const answers = Array.from({ length: 700 }, (_, n) => guess(`10.7.${n >> 8}.${n & 255}`))
+  t.equal(answers.filter(why => why.startsWith('bad_credentials')).length, 600, 'ten a second, as with passwords')
+  t.match(answers.at(-1), /^busy: too many SCRAM proofs of all sources together/)
+  t.match(whyOf(come('lamp', 'correct horse', '10.8.0.1').last), /^busy/)
+  t.match(verdictOf(come('lamp', 'correct horse', '10.6.0.1').last), { user: 'lamp' })
 })

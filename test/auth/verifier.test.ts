@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Attempts } from '../../src/auth/attempts.js'
 import { Authority, type Credentials, type Verdict } from '../../src/auth/authority.js'
+import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { ClientIds } from '../../src/auth/client-ids.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashPassword } from '../../src/auth/passwords.js'
 import { KnownSources, sourceOf } from '../../src/auth/sources.js'
-import type { User } from '../../src/auth/users.js'
+import { makeKey, type User } from '../../src/auth/users.js'
 import { Verifier } from '../../src/auth/verifier.js'
 import { usersFile } from '../cases/users.js'
 import { eventually } from '../harness.js'
@@ -118,7 +119,7 @@ t.test('client ids: bound, reserved, and free', async t => {
   }
 })
 
-async function authority(t: Test, attempts = 20) {
+async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = {}) {
   const users = await usersFile()
   await users.add('slow', [], { password: slow })
   await users.add('quick', [])
@@ -135,6 +136,15 @@ async function authority(t: Test, attempts = 20) {
   }
   const known = new KnownSources(join(dir, 'known.json'))
   const saltKey = join(dir, 'salt.key')
+  const bans = new Bans({
+    path: join(dir, 'bans.json'),
+    firstMs: 0,
+    failures: 100,
+    exempt: [],
+    now,
+    changed,
+    ...banned,
+  })
   const one = new Authority({
     file: users.file,
     anonymous: false,
@@ -142,6 +152,7 @@ async function authority(t: Test, attempts = 20) {
     share: 0.1,
     logins,
     known,
+    bans,
     saltKey,
     now,
     changed,
@@ -156,7 +167,7 @@ async function authority(t: Test, attempts = 20) {
         resolve,
       ),
     )
-  return { one, users, ask, said, changes: () => changes }
+  return { one, users, ask, said, bans, known, changes: () => changes }
 }
 
 t.test('a password that was right is not verified again, and one that changed is', async t => {
@@ -330,4 +341,37 @@ t.test('files of users that cannot be', async t => {
     )
     t.ok(one.user('quick'), 'who was there before is')
   }
+})
+
+t.test('a ban is about guessing: what cannot be guessed, and who has come from there before, is let in', async t => {
+  const { ask, bans, known, users, changes } = await authority(t, 1_000, { failures: 5, firstMs: 60_000 })
+  const { text, key } = makeKey('', Date.now())
+  await users.edit(file => file.addKey('quick', key))
+  await eventually(changes, 'the key is known')
+  const address = '10.5.0.1'
+  known.add(address, 'slow')
+  for (let n = 0; n < 5; n++) {
+    t.match(await ask({ address, username: 'stranger', password: `${n}` }), { refused: 'bad_credentials' })
+  }
+  t.equal(bans.leftMs(address), 60_000)
+  t.match(await ask({ address, username: 'stranger', password: 'x' }), {
+    refused: 'busy',
+    why: /banned/,
+    retryAfterMs: 60_000,
+  })
+  t.match(await ask({ address: '10.5.0.2', username: 'stranger', password: 'x' }), { refused: 'bad_credentials' })
+  t.match(await ask({ address, username: '', password: text }), { user: 'quick' }, 'an API key')
+  t.match(await ask({ address, certificate: ['quick'] }), { user: 'quick' }, 'a certificate')
+  t.match(
+    await ask({ address, username: 'slow', password: 'right' }),
+    { user: 'slow' },
+    'who has come from there before',
+  )
+  for (const password of ['thk_abcdefgh_x', 'thk_nonsense']) {
+    for (let n = 0; n < 3; n++) await ask({ address: '10.5.0.3', password })
+  }
+  t.ok(bans.leftMs('10.5.0.3') > 0, 'wrong API keys count')
+  for (let n = 0; n < 20; n++) await ask({ address: '10.5.0.4', username: 'quick' })
+  for (let n = 0; n < 20; n++) await ask({ address: '10.5.0.4', username: 'quick', password: 'tht_old.token' })
+  t.equal(bans.leftMs('10.5.0.4'), 0, 'no password, and tokens that are over, are no guesses')
 })

@@ -9,6 +9,7 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { Bans } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
 import type { Peer } from '../../src/broker/connection.js'
 import { Listeners, type ListenersOptions, listenError } from '../../src/broker/listeners.js'
@@ -562,6 +563,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     info: () => {},
     counted: () => {},
     audit: { record: () => {}, repeated: () => {} },
+    bans: new Bans({ path: '', failures: 1, firstMs: 0, exempt: [], now: () => 0, changed: () => {} }),
     authority: undefined,
     anonymous: false,
     logins: new Logins({ path: '', loginMs: 0, now: () => 0, ended: () => {} }),

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Authority } from '../../src/auth/authority.js'
+import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashSecret, makeSecret } from '../../src/auth/passwords.js'
 import { KnownSources } from '../../src/auth/sources.js'
@@ -36,6 +37,7 @@ export interface Guarded {
   readonly remove: (name: string) => Promise<void>
   readonly logins: Logins
   readonly adminKey: string
+  readonly bans: Bans
   /** What reached the hub behind the guard. */
   readonly reached: string[]
   /** Lines of the log, reasons of the counters, and events of the audit log. */
@@ -54,6 +56,7 @@ export interface Guarded {
 export async function startGuarded(
   t: Test,
   options: Partial<HttpOptions> & { origins?: readonly string[] } = {},
+  banned: Partial<BansOptions> = {},
 ): Promise<Guarded> {
   const users = await usersFile()
   await users.edit(file => {
@@ -75,6 +78,15 @@ export async function startGuarded(
     record: (event: AuditEvent) => audited.push(event),
     repeated: (event: AuditEvent) => audited.push(event),
   }
+  const bans = new Bans({
+    path: join(dir, 'bans.json'),
+    failures: 100,
+    firstMs: 0,
+    exempt: [],
+    now,
+    changed: () => {},
+    ...banned,
+  })
   const authorityOptions = {
     file: users.file,
     anonymous: options.anonymous ?? false,
@@ -82,6 +94,7 @@ export async function startGuarded(
     share: 0.1,
     logins,
     known: new KnownSources(join(dir, 'sources.json')),
+    bans,
     saltKey: join(dir, 'salt.key'),
     now,
     audit,
@@ -146,6 +159,7 @@ export async function startGuarded(
     info: sentence => said.push(sentence),
     counted: reason => counted.push(reason),
     audit,
+    bans,
     ...options,
   })
   await server.start()
@@ -179,6 +193,7 @@ export async function startGuarded(
     },
     logins,
     adminKey,
+    bans,
     reached,
     said,
     counted,
