@@ -181,11 +181,13 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
         pinned: () => Math.min(balance.saved, registry.saved, started ? started.needed() : 1),
         rate: settings['spool.rate'],
         now,
-        skipped: (group, from, to, damaged) => {
+        skipped: async (group, from, to, damaged) => {
           if (group !== drain) return
           if (!damaged) return balance.never(from, to)
+          const messages = await balance.gone(from, to)
+          if (messages === 0) return
           const sentence = `the spool: messages ${from} to ${to} are lost: their segment is damaged or was removed`
-          incidents.report('spool_lost', sentence, { messages: to - from + 1 })
+          incidents.report('spool_lost', sentence, { messages })
         },
         freed: bytes => broker().tell('freed', bytes),
         warn: log.warn,

@@ -4,7 +4,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import { Accounts, type Counts, type Entry, type PackedEntry, pack, sum, unpack } from './accounts.js'
 import { BalanceJournal } from './balance-journal.js'
-import { Ranges } from './ranges.js'
+import { flat, pairs, Ranges } from './ranges.js'
 
 /** What the hub and its queue say of themselves when somebody asks for the sheet. */
 export interface Places {
@@ -91,6 +91,8 @@ interface Change {
   readonly rows?: readonly PackedEntry[]
   /** So many messages more were reported as lost. */
   readonly lost?: number
+  /** Sequence numbers whose messages are reported as lost, as from, to, from, to … */
+  readonly gone?: readonly number[]
 }
 
 /** The first record of each file; those behind it have what is in the accounts, then come the changes. */
@@ -105,8 +107,9 @@ interface Opening {
   readonly moved: readonly number[]
   /** The hour up to which rows of clients were given up. */
   readonly givenUp: number
-  /** Missing in files of older versions. */
+  /** Missing in files of older versions, as is `gone`. */
   readonly lost?: number
+  readonly gone?: readonly number[]
 }
 interface SnapshotRows {
   readonly kind: 'total' | 'hour' | 'client'
@@ -141,6 +144,8 @@ export class Balance implements Ledger {
   readonly #settling = new Set<Ranges>()
   /** Taken out of the dead letters; a crash may have left them there. */
   #moved = new Ranges()
+  /** Reported as lost. */
+  #gone = new Ranges()
   /** The first record of the journal was read. */
   #hasOpening = false
   #since = 0
@@ -237,6 +242,17 @@ export class Balance implements Ledger {
   /** Messages that were accepted are known to be lost. Kept on disk within a second or two. */
   lost(messages: number): void {
     this.#unwrittenLost += messages
+  }
+
+  /**
+   * The messages with these sequence numbers cannot be read any more. Resolves with how many of them that was not known
+   * of: a reader that comes to the same gap again after a restart counts none.
+   */
+  async gone(from: number, to: number): Promise<number> {
+    const count = this.#gone.add(from, to)
+    // A disk that refuses this makes a restart count them again, and nothing worse.
+    if (count > 0) await this.#append({ gone: [from, to] }).catch(() => {})
+    return count
   }
 
   /** Sequence numbers that the disk refused: no accepted message ever had them. Resolves when that is durable. */
@@ -381,6 +397,7 @@ export class Balance implements Ledger {
     this.#accounts = new Accounts()
     this.#settled = new Ranges()
     this.#moved = new Ranges()
+    this.#gone = new Ranges()
     this.#highest = 0
     this.#never = 0
     this.#lost = 0
@@ -458,7 +475,8 @@ export class Balance implements Ledger {
     })
   }
 
-  #apply({ settled = [], never = [], moved = [], rows = [], lost = 0 }: Change): void {
+  #apply({ settled = [], never = [], moved = [], rows = [], lost = 0, gone = [] }: Change): void {
+    for (const [from, to] of pairs(gone)) this.#gone.add(from, to)
     this.#lost += lost
     for (const [from, to] of pairs(settled)) {
       this.#settled.add(from, to)
@@ -472,12 +490,12 @@ export class Balance implements Ledger {
   #read(record: Opening | SnapshotRows | Change): void {
     if ('base' in record) {
       this.#hasOpening = true
-      const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0 } = record
+      const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0, gone = [] } = record
       this.#since = since
       this.#base = base
       this.#again = again
       this.#next = next
-      this.#apply({ settled, moved })
+      this.#apply({ settled, moved, gone })
       this.#never = never
       this.#highest = highest
       this.#accounts.givenUp = givenUp
@@ -502,6 +520,7 @@ export class Balance implements Ledger {
       moved: flat(this.#moved),
       givenUp: this.#accounts.givenUp,
       lost: this.#lost,
+      gone: flat(this.#gone),
     }
     yield opening
     let rows: PackedEntry[] = []
@@ -575,12 +594,4 @@ function areBehind(settled: number, messages: readonly Message[]): boolean {
     last = sequence
   }
   return true
-}
-
-function* pairs(flat: readonly number[]): Generator<readonly [number, number]> {
-  for (let i = 0; i < flat.length; i += 2) yield [flat[i] as number, flat[i + 1] as number]
-}
-
-function flat(ranges: Ranges): number[] {
-  return [...ranges.pairs()].flat()
 }

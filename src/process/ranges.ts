@@ -73,3 +73,12 @@ export class Ranges {
     return low
   }
 }
+
+/** Reads ranges that are kept as from, to, from, to … */
+export function* pairs(flat: readonly number[]): Generator<readonly [number, number]> {
+  for (let i = 0; i < flat.length; i += 2) yield [flat[i] as number, flat[i + 1] as number]
+}
+
+export function flat(ranges: Ranges): number[] {
+  return [...ranges.pairs()].flat()
+}

@@ -432,3 +432,15 @@ for (const code of ['EIO', 'EROFS', 'ENOSPC']) {
     },
   )
 }
+
+t.test('a gap that a reader comes to again after a restart is counted once', async t => {
+  const dir = await tempDir()
+  const first = await open(dir, { journalBytes: 100 })
+  t.equal(await first.balance.gone(5, 9), 5)
+  t.equal(await first.balance.gone(5, 9), 0)
+  await first.balance.settle(stored(1, 4))
+  await first.balance.stop()
+  const second = await open(dir)
+  t.equal(await second.balance.gone(5, 11), 2, 'the new ones alone')
+  await second.balance.stop()
+})
