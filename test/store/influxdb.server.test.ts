@@ -52,9 +52,10 @@ t.test('a type that only InfluxDB knows of sends a value to the field beside it'
   t.strictSame(await all(two, { ...temperature, field: 'state_num' }), [[noon, 5]])
 })
 
-t.test('a database that is dropped is created again by the next write', async t => {
+t.test('a database that is dropped is created again by the next write, which is reported', async t => {
   const url = newDatabase()
-  const store = new InfluxStore({ url })
+  const reports: string[] = []
+  const store = new InfluxStore({ url, incidents: { report: kind => reports.push(kind) } })
   t.teardown(() => store.stop())
   await store.write([reading(noon, 1)])
   const drop = new URLSearchParams({ q: `DROP DATABASE "${new URL(url).pathname.slice(1)}"` })
@@ -64,6 +65,7 @@ t.test('a database that is dropped is created again by the next write', async t 
   t.strictSame(await eventually(() => listed(store, 10), 'series again'), [])
   t.strictSame(await eventually(() => store.write([reading(noon, 2)]), 'a write again'), [])
   t.strictSame(await all(store, temperature), [[noon, 2]])
+  t.strictSame(reports, ['store_dropped'], 'that it was made in the first place is no loss')
 })
 
 t.test('a name with a space and a quote is a database name', async t => {
