@@ -34,7 +34,7 @@ ${adminHint}
 ${userHint}
 
 Settings come from telehub.yaml (--config FILE names another), then the environment (mqtt.port is
-TELEHUB_MQTT_PORT), then flags:
+TELEHUB_MQTT_PORT), then flags. SIGHUP reads them again: the log says what changed and what needs a restart.
 
 ${settingsHelp()}
 `
@@ -74,6 +74,9 @@ const readArguments = (own: ReturnType<typeof userFlags>) =>
       version: { type: 'boolean' },
     },
   })
+
+/** The command runs until it is stopped: whoever started it waits to hear that it is ready. */
+let serves = false
 
 async function main(): Promise<void> {
   // Messages, keys and passwords are in what is written: no file is for other users of the machine.
@@ -142,8 +145,9 @@ async function main(): Promise<void> {
     return void process.stdout.write('the settings are in order\n')
   }
   if (command === 'healthcheck') return void process.stdout.write(`${await checkHealth(settings)} is healthy\n`)
-  if (command === 'process') await runProcess(settings)
-  else await start(settings, demo === true)
+  serves = true
+  if (command === 'process') await runProcess(settings, () => load(false))
+  else await start(settings, demo === true, () => load(true))
 }
 
 /** The files that the settings name. Throws what is wrong with all of them, in the words of the hub that starts. */
@@ -206,17 +210,25 @@ const terminal = {
 }
 
 /** Runs the record consumer alone until a signal ends it. */
-async function runProcess(settings: Settings): Promise<void> {
+async function runProcess(settings: Settings, read: () => Settings): Promise<void> {
   const log = createLog(settings)
   const signalled = signal(log)
   // Loaded when it is needed: the other commands start in half the time without it.
   const { startProcess } = await import('./processing.js')
-  const stop = await startProcess(settings, log)
+  const reloads = hangUps(log, read)
+  let stop = await startProcess(settings, log)
+  reloads.begin(async next => {
+    log.level = next['log.level']
+    await stop()
+    stop = await startProcess(next, log)
+    log.info('settings read again; the consumer was started anew')
+  })
   const place = (url: string) => new URL(url).host
   process.stdout.write(
     `telehub process ready · RabbitMQ ${place(settings['rabbitmq.url'])} → InfluxDB ${place(settings['influx.url'])}\n`,
   )
   await signalled
+  await reloads.end()
   const problems = await stop()
   for (const problem of problems) log.warn(problem)
   log.info('stopped')
@@ -224,12 +236,14 @@ async function runProcess(settings: Settings): Promise<void> {
 }
 
 /** Runs the hub until a signal or a failure ends it. */
-async function start(settings: Settings, demo: boolean): Promise<void> {
+async function start(settings: Settings, demo: boolean, read: () => Settings): Promise<void> {
   const log = createLog(settings)
   // From the first moment: a signal that arrives while the hub starts stops it as soon as it has.
   const signalled = signal(log)
+  const reloads = hangUps(log, read)
   const { startHub } = await import('./hub.js')
   const hub = await startHub(settings, log, version)
+  reloads.begin(next => hub.reload(next))
   const { mqttUrl, mqttsUrl, httpUrl, webSocketUrl } = hub
   const parts = [
     `dashboard ${httpUrl}`,
@@ -248,6 +262,7 @@ async function start(settings: Settings, demo: boolean): Promise<void> {
   const failure = await Promise.race([signalled, hub.failed])
   if (failure) log.error(`the hub cannot go on: ${failure.message}`)
   await stopDevices(devices)
+  await reloads.end()
   const problems = await hub.stop()
   for (const problem of problems) log.warn(problem)
   log.info('stopped')
@@ -267,6 +282,36 @@ function signal(log: Log): Promise<undefined> {
     process.on('SIGINT', take)
     process.on('SIGTERM', take)
   })
+}
+
+/** Reads the settings again at each SIGHUP, one after the other; one that comes before `begin` waits for that. */
+function hangUps(log: Log, read: () => Settings) {
+  let apply: ((settings: Settings) => Promise<void>) | undefined
+  let waits = false
+  let isOver = false
+  let working: Promise<void> = Promise.resolve()
+  const reload = async () => {
+    try {
+      if (!isOver) await apply?.(read())
+    } catch (error) {
+      for (const line of describe(error).split('\n')) log.warn(`settings not read again, the old ones hold: ${line}`)
+    }
+  }
+  const take = () => {
+    if (!apply) waits = true
+    else working = working.then(reload)
+  }
+  process.on('SIGHUP', take)
+  return {
+    begin(how: (settings: Settings) => Promise<void>) {
+      apply = how
+      if (waits) take()
+    },
+    async end() {
+      isOver = true
+      await working
+    },
+  }
 }
 
 function startDevices(url: string): ChildProcess {
@@ -292,7 +337,10 @@ process.on('SIGUSR1', () => process.stderr.write('telehub: SIGUSR1 is ignored: i
 
 // Whoever reads us may have read enough, as `head` has; a hub whose log nobody reads goes on.
 process.stderr.on('error', () => {})
-process.stdout.on('error', (error: unknown) => process.exit(systemCode(error) === 'EPIPE' ? 0 : 1))
+process.stdout.on('error', (error: unknown) => {
+  if (serves) process.stderr.write('telehub: stdout is closed, where the addresses were to be written: it ends\n')
+  process.exit(!serves && systemCode(error) === 'EPIPE' ? 0 : 1)
+})
 
 main().catch((error: unknown) => {
   const known = error instanceof HubError

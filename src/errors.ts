@@ -19,6 +19,7 @@ const codes = {
   store_unavailable: 503,
   queue_unavailable: 503,
   queue_clash: 500,
+  processor_down: 503,
   stopping: 503,
 } as const
 

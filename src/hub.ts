@@ -12,6 +12,7 @@ import { Connections } from './broker/connections.js'
 import { Listeners, listenError } from './broker/listeners.js'
 import { mostIncoming } from './broker/sessions.js'
 import { Work } from './broker/work.js'
+import { changeOf } from './config/reload.js'
 import type { Settings } from './config.js'
 import { describe } from './errors.js'
 import { HttpServer } from './http/server.js'
@@ -53,6 +54,8 @@ export interface Hub {
   readonly webSocketUrl: string
   /** Resolves when all is stopped, with a sentence for each part that did not stop in order. */
   stop(): Promise<string[]>
+  /** Applies what can change while the hub runs, and logs what needs a restart. */
+  reload(settings: Settings): Promise<void>
   /** Resolves, with the reason, if the hub cannot go on. */
   readonly failed: Promise<Error>
 }
@@ -67,6 +70,7 @@ const now = () => Date.now() * 1_000
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
+  let current = settings
   const lock = new DataDirLock({ dir, warn: sentence => log.warn(sentence), lost: error => fail(error) })
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), now: () => Date.now(), log }) : undefined
   const secure = tls ? 's' : ''
@@ -125,7 +129,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const eventLoopDelay = new EventLoopDelay()
 
-  const refusals = new RefusalCounts(refusals => processor.tell('refused', refusals))
+  const refusals = new RefusalCounts(
+    refusals => processor.tell('refused', refusals),
+    () => processor.isUp,
+  )
 
   const spool = new Spool({
     dir: spoolDir,
@@ -253,7 +260,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     relieved: () => connections.relieved(),
     replay: after => spool.replay(after),
     now,
-    presence: presence => processor.tell('present', presence),
+    presence: presence => processor.present(presence),
     refused: (reason, clientId) => {
       increment(metrics.refused, reason)
       if (reason === 'publish') refusals.add(clientId, 'not_permitted')
@@ -274,21 +281,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   })
 
   const connections: Connections = new Connections({
-    limits: {
-      connections: room.mqtt,
-      perAddress: settings['limits.address'],
-      connectMs: settings['limits.connect'],
-      helloBytes: settings['limits.hello'],
-      helloMemory: settings['limits.helloMemory'],
-      packetBytes: settings['limits.packet'],
-      inflight: settings['limits.inflight'],
-      inflightBytes: settings['limits.inflightBytes'],
-      messages: settings['limits.messages'],
-      bytes: settings['limits.bytes'],
-      outboxBytes: settings['limits.outbox'],
-      stuckMs: settings['limits.stuck'],
-      keepAliveMs: settings['limits.keepalive'],
-    },
+    limits: connectionLimits(settings, room.mqtt),
     work,
     protocol: connection => broker.protocol(connection),
     overloaded: () => ingest.overloaded || broker.overloaded,
@@ -335,7 +328,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       log: ({ level, sentence }) => log[level](sentence),
       incident: ({ kind, sentence, lost }) => incidents.report(kind, sentence, lost),
     },
-    died: error => fail(error),
+    // What the last thread deleted, it may not have told.
+    restarted: () => spool.recount(),
+    warn: sentence => log.warn(sentence),
   })
 
   const listeners: Listeners = new Listeners({
@@ -384,7 +379,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       cancel: job => processor.tell('cancel', job),
       origins: settings['ws.origins'],
       ready: async () => {
-        const { dependencies, waiting } = await processor.call('status', undefined)
+        const { dependencies, waiting } = await processor.readiness()
         return {
           ready: !spool.full && !spool.failing,
           dependencies,
@@ -418,7 +413,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       full: () => (spool.full ? 'the spool is at its limit: publishes are refused, and devices keep them' : undefined),
       spool: () => {
         const percent = Math.floor(spool.fill * 100)
-        if (percent < settings['spool.alarm']) return undefined
+        if (percent < current['spool.alarm']) return undefined
         return `the spool is ${percent} % full (spool.limit); at 100 % publishes are refused, and devices keep them`
       },
       disk: async () => {
@@ -432,12 +427,13 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       series: async () => (await processor.call('status', undefined)).seriesAlarm,
       dead: async () => {
         const percent = Math.floor(
-          ((await processor.call('status', undefined)).deadBytes / settings['dead.limit']) * 100,
+          ((await processor.call('status', undefined)).deadBytes / current['dead.limit']) * 100,
         )
         if (percent < 80) return undefined
         return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
       },
       certificate: () => tls?.warning(),
+      processor: () => processor.trouble,
       client_fight: () => broker.fights(),
       audit: () => auditLog.failure && `the audit log cannot be written: ${auditLog.failure}; make room on the disk`,
     },
@@ -475,9 +471,39 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     webSocketUrl: `ws${secure}://${hostInUrl}:${http.port}/mqtt`,
     stop: () => {
       audit.record({ event: 'hub', result: 'stopping' })
-      return stop(settings['shutdown.timeout'])
+      return stop(current['shutdown.timeout'])
+    },
+    reload: async next => {
+      const { settings: now, applied, forProcessor, needRestart } = changeOf(current, next)
+      current = now
+      log.level = current['log.level']
+      const { mqtt } = connectionsWithin(openFiles, current['limits.connections'], current['http.connections'])
+      connections.limits = connectionLimits(current, mqtt)
+      if (forProcessor) await processor.reload(current)
+      const changed = applied.length > 0 ? `changed now: ${applied.join(', ')}` : 'nothing changed'
+      log.info(`settings read again; ${changed}`)
+      if (needRestart.length > 0) log.warn(`changed in the settings, but needs a restart: ${needRestart.join(', ')}`)
+      audit.record({ event: 'change', result: 'settings', what: applied.join(' ') })
     },
     failed,
+  }
+}
+
+function connectionLimits(settings: Settings, connections: number): Connections['limits'] {
+  return {
+    connections,
+    perAddress: settings['limits.address'],
+    connectMs: settings['limits.connect'],
+    helloBytes: settings['limits.hello'],
+    helloMemory: settings['limits.helloMemory'],
+    packetBytes: settings['limits.packet'],
+    inflight: settings['limits.inflight'],
+    inflightBytes: settings['limits.inflightBytes'],
+    messages: settings['limits.messages'],
+    bytes: settings['limits.bytes'],
+    outboxBytes: settings['limits.outbox'],
+    stuckMs: settings['limits.stuck'],
+    keepAliveMs: settings['limits.keepalive'],
   }
 }
 

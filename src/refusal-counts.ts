@@ -5,11 +5,17 @@ import { increment } from './metrics.js'
 export class RefusalCounts implements Part {
   readonly name = 'refusals'
   readonly #tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void
+  readonly #isHeard: () => boolean
   #clients = new Map<string, Map<string, number>>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor(tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void) {
+  /** @param isHeard Whether the processor thread runs: until then the counts are kept. */
+  constructor(
+    tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void,
+    isHeard: () => boolean,
+  ) {
     this.#tell = tell
+    this.#isHeard = isHeard
   }
 
   start(): void {
@@ -30,7 +36,7 @@ export class RefusalCounts implements Part {
   }
 
   #flush(): void {
-    if (this.#clients.size === 0) return
+    if (this.#clients.size === 0 || !this.#isHeard()) return
     this.#tell([...this.#clients].map(([clientId, reasons]) => ({ clientId, reasons: Object.fromEntries(reasons) })))
     this.#clients = new Map()
   }

@@ -61,6 +61,7 @@ const ground = [
   'auth/verifier.ts',
   'config.ts',
   'config/kinds.ts',
+  'config/reload.ts',
   'disk/damaged.ts',
   'disk/files.ts',
   'disk/frame-file.ts',

@@ -74,6 +74,8 @@ export interface Run {
   line(pattern: RegExp): Promise<string>
   /** Its stderr is read no more, as when a terminal is closed. */
   unread(): void
+  /** Its stdout is read no more. */
+  closeStdout(): void
   kill(): Promise<void>
 }
 
@@ -108,6 +110,9 @@ export function runCli(args: readonly string[], env: Readonly<Record<string, str
     },
     unread: () => {
       child.stderr.destroy()
+    },
+    closeStdout: () => {
+      child.stdout.destroy()
     },
     kill: async () => {
       child.kill('SIGKILL')

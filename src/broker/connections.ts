@@ -54,7 +54,8 @@ const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is
  */
 export class Connections implements Pool {
   readonly name = 'connections'
-  readonly limits: ConnectionsOptions['limits']
+  /** May be replaced at any time; open connections keep to the new ones as far as they read them again. */
+  limits: ConnectionsOptions['limits']
   readonly work: Work
   workEnd = 0
   readonly traffic = { bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsOut: 0, publishesOut: 0 }

@@ -237,6 +237,12 @@ export class Spool {
     this.#olderBytes = Math.max(0, this.#olderBytes - bytes)
   }
 
+  /** Looks at the files: the reading side ended, perhaps without telling what it has deleted. */
+  recount(): void {
+    const older = listSegments(this.#options.dir, this.#files).filter(segment => segment < this.#segment)
+    this.#olderBytes = older.reduce((sum, segment) => sum + this.#sizeOf(segment), 0)
+  }
+
   #fails(error: Error): void {
     const { warn, refused } = this.#options
     if (!this.#failing) {

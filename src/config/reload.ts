@@ -1,0 +1,60 @@
+import type { SettingKey, Settings } from '../config.js'
+
+/** Settings that are read each time they are used. */
+const atOnce: readonly SettingKey[] = [
+  'log.level',
+  'limits.connections',
+  'limits.address',
+  'limits.connect',
+  'limits.hello',
+  'limits.inflightBytes',
+  'limits.messages',
+  'limits.bytes',
+  'limits.outbox',
+  'limits.stuck',
+  'limits.keepalive',
+  'spool.alarm',
+  'shutdown.timeout',
+]
+
+/** Settings of the processor thread alone: it is stopped in order and started with the new ones, while MQTT goes on. */
+const byProcessor: readonly SettingKey[] = [
+  'mapping',
+  'limits.jsonDepth',
+  'limits.jsonFields',
+  'spool.keep',
+  'spool.keepBytes',
+  'spool.rate',
+  'dead.limit',
+  'rabbitmq.url',
+  'rabbitmq.window',
+  'rabbitmq.prefetch',
+  'rabbitmq.envelope',
+  'rabbitmq.record',
+  'influx.url',
+]
+
+/** Settings that act without a restart when the hub reads its settings anew. */
+export const reloadable: readonly SettingKey[] = [...atOnce, ...byProcessor]
+
+export interface SettingsChange {
+  /** What holds from now on: of settings that need a restart, the old values. */
+  readonly settings: Settings
+  readonly applied: readonly SettingKey[]
+  /** Whether one of those is for the processor thread. */
+  readonly forProcessor: boolean
+  readonly needRestart: readonly SettingKey[]
+}
+
+/** What changes when a hub that runs with `before` reads `after`. */
+export function changeOf(before: Settings, after: Settings): SettingsChange {
+  const differs = (key: SettingKey) => JSON.stringify(before[key]) !== JSON.stringify(after[key])
+  const changed = (Object.keys(after) as SettingKey[]).filter(differs)
+  const applied = changed.filter(key => reloadable.includes(key))
+  return {
+    settings: { ...before, ...Object.fromEntries(applied.map(key => [key, after[key]])) },
+    applied,
+    forProcessor: applied.some(key => byProcessor.includes(key)),
+    needRestart: changed.filter(key => !reloadable.includes(key)),
+  }
+}

@@ -1,0 +1,61 @@
+import t from 'tap'
+import { connectMqtt, eventually, history, metric, type RunningHub, startHub } from '../harness.js'
+
+interface Ready {
+  readonly ready: boolean
+  readonly dependencies: readonly { readonly name: string; readonly state: string; readonly detail?: string }[]
+  readonly alarms: readonly { readonly name: string; readonly detail: string }[]
+  readonly incidents: readonly { readonly kind: string; readonly detail: string }[]
+}
+
+const ready = async (hub: RunningHub) => (await hub.get<Ready>('/readyz')).body
+
+/** Millions of points when it is decoded: far more than the heap of these hubs. */
+const tooMuch = 'm v=1\n'.repeat(4_000_000)
+
+t.test('a message that takes all memory of the processor thread is set aside; MQTT is served meanwhile', async t => {
+  const settings = { 'limits.packet': '64MB', 'spool.segment': '32MB' }
+  const hub = await startHub(t, settings, undefined, { NODE_OPTIONS: '--max-old-space-size=96' })
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'dev' })
+  const listener = await connectMqtt(t, hub.mqttUrl, { clientId: 'screen' })
+  const heard: string[] = []
+  listener.on('message', (_topic, payload) => heard.push(payload.toString()))
+  await listener.subscribeAsync('home/kitchen/t1/telemetry', { qos: 1 })
+  const publish = (value: number) =>
+    device.publishAsync('home/kitchen/t1/telemetry', JSON.stringify({ value }), { qos: 1 })
+  for (let n = 0; n < 20; n++) await publish(n)
+  await device.publishAsync('poison', tooMuch, { qos: 1 })
+  for (let n = 20; n < 40; n++) await publish(n)
+  await eventually(() => /the processor thread ended/.test(hub.log()), 'the thread died')
+  const [alarm] = await eventually(async () => {
+    const { alarms } = await ready(hub)
+    return alarms.some(({ name }) => name === 'processor') && alarms
+  }, 'an alarm is raised')
+  t.match(alarm, { name: 'processor', detail: /the processor thread ended .*times? / })
+  const before = heard.length
+  await publish(40)
+  await eventually(() => heard.length > before, 'subscribers are served')
+
+  const [letter] = await eventually(async () => {
+    const { status, body } = await hub.get<{ dead?: { topic: string; reason: string }[] }>('/api/dead')
+    return status === 200 && body.dead?.length && body.dead
+  }, 'the message is set aside')
+  t.match(letter, { topic: 'poison', reason: 'poison', clientId: 'dev' })
+  await eventually(
+    async () => (await history(hub, 'telemetry,device=t1,room=kitchen value')).length === 41,
+    'everything else is stored',
+  )
+  const { incidents } = await ready(hub)
+  t.ok(incidents.some(({ kind, detail }) => kind === 'poison_message' && /poison/.test(detail)))
+  const { body } = await hub.get<{ dead: object[] }>('/api/dead')
+  t.equal(body.dead.length, 1, 'nothing else is set aside')
+  t.match((await hub.get<object>('/api/balance')).body, { received: 42, stored: 41, dead: 1, residual: 0 })
+  const { devices } = (await hub.get<{ devices: { clientId: string; online: boolean }[] }>('/api/devices')).body
+  t.match(
+    devices.filter(({ clientId }) => clientId === 'dev'),
+    [{ online: true }],
+    'the new thread knows who is online',
+  )
+  t.equal(await metric(hub, 'telehub_clients'), 2)
+  t.equal(await hub.stop(), 0)
+})
