@@ -32,6 +32,7 @@ import { Incidents } from './observe/incidents.js'
 import { ProcessorThread } from './processor-thread.js'
 import { Spool } from './queue/spool.js'
 import { RefusalCounts } from './refusal-counts.js'
+import { Clock } from './runtime/clock.js'
 import { connectionsWithin, openFileLimit } from './runtime/open-files.js'
 import { Tls, tlsPaths } from './tls.js'
 
@@ -62,9 +63,6 @@ export interface Hub {
 
 /** Accepted bytes that may wait for the disk before no connection is read any more. */
 const ingestBudgetBytes = 8e6
-
-/** Microseconds since the epoch. */
-const now = () => Date.now() * 1_000
 
 /** Starts everything, sinks first; resolves when the hub serves. Throws a `HubError` that says what to do. */
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
@@ -133,6 +131,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     refusals => processor.tell('refused', refusals),
     () => processor.isUp,
   )
+
+  const clock = new Clock({ wall: () => Date.now(), monotonic: () => performance.now(), incidents })
+  const now = () => clock.now()
 
   const spool = new Spool({
     dir: spoolDir,
@@ -453,6 +454,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     bans,
     authority,
     spool,
+    {
+      name: clock.name,
+      start: () => {
+        clock.learn(spool.latest)
+        clock.start()
+      },
+      stop: () => clock.stop(),
+    },
     broker,
     processor,
     incidents,

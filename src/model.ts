@@ -6,8 +6,13 @@ export type QoS = 0 | 1 | 2
 export interface Message {
   /** Ascending by one per accepted publish of this hub, never reused. */
   readonly sequence: number
-  /** Microseconds since the epoch, strictly ascending per hub, so (hub, receivedAt) names one message. */
+  /**
+   * Microseconds since the epoch, by the hub's clock: it goes back when the clock is set back by more than a second.
+   * Otherwise strictly ascending, so that no two messages have the same. The order of messages is that of `sequence`.
+   */
   readonly receivedAt: number
+  /** The stamp by which the spool orders its messages, while the clock is behind that. */
+  readonly stamp?: number
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
@@ -26,7 +31,7 @@ export interface Message {
 }
 
 /** A publish of a client before it has its place in the spool. The payload may be a view into the network chunk. */
-export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'hub'>
+export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'stamp' | 'hub'>
 
 /** A publish that is told what becomes of it. */
 export interface PendingPublish extends Publish {

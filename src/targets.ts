@@ -6,6 +6,7 @@ import { Dependencies } from './process/dependencies.js'
 import { Mapping } from './process/mapping.js'
 import { SeriesGuard } from './process/series-guard.js'
 import type { RabbitMq } from './queue/rabbitmq.js'
+import { isSet } from './runtime/clock.js'
 import type { TimeSeriesStore } from './store/store.js'
 
 /*
@@ -28,7 +29,8 @@ export function dependenciesOf(settings: Settings, log: Log, meanwhile: string):
 }
 
 export function mappingOf(settings: Settings): Mapping {
-  return new Mapping(settings.mapping, { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] })
+  const json = { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] }
+  return new Mapping(settings.mapping, json, () => isSet(Date.now()))
 }
 
 export async function openRabbit(

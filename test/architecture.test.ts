@@ -87,6 +87,7 @@ const ground = [
   'retry.ts',
   'runtime/fair-set.ts',
   'runtime/open-files.ts',
+  'runtime/clock.ts',
   'runtime/shared-pool.ts',
   'runtime/suspects.ts',
   'snapshot-log.ts',

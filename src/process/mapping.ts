@@ -56,14 +56,17 @@ const maxPublishers = 100
 export class Mapping {
   readonly #rules: readonly Rule[]
   readonly #json: JsonLimits
+  readonly #isClockSet: () => boolean
   readonly #units = new Map<string, string | undefined>()
   /** Topics come again and again: what a topic alone decides is worked out once. */
   readonly #known = new Map<string, Place>()
   /** A rule may make the tags that lines get here, so the topic in them proves nothing. */
   readonly #linesNeedPublisher: boolean
 
-  constructor(rules: readonly MappingRule[], json: JsonLimits) {
+  /** @param isClockSet Whether the hub's clock can be right: otherwise no time of a device is doubted. */
+  constructor(rules: readonly MappingRule[], json: JsonLimits, isClockSet: () => boolean = () => true) {
     this.#json = json
+    this.#isClockSet = isClockSet
     this.#rules = rules.map(rule => {
       const pattern = parsePattern(rule.topic)
       if (typeof pattern === 'string') throw new HubError('bad_settings', pattern)
@@ -97,7 +100,8 @@ export class Mapping {
     // A clock that is not set still runs: when its newest time is put where the reading was received, the others of a
     // batch keep their distance to it.
     const newest = samples.reduce((latest, { time = -Infinity }) => Math.max(latest, time), -Infinity)
-    const skew = newest > -Infinity && (newest < earliest || newest > receivedAt + ahead) ? receivedAt - newest : 0
+    const skew =
+      newest > -Infinity && (newest < earliest || this.#isAhead(newest, receivedAt)) ? receivedAt - newest : 0
     let quality: Quality = skew === 0 ? 'good' : 'clock'
     const points: Point[] = []
     for (const sample of samples) {
@@ -183,6 +187,10 @@ export class Mapping {
     }
     if (user !== '' && (place.rule?.decoder === 'line' || this.#linesNeedPublisher)) own.set(publisherTag, user)
     return merged(own, sample.tags ?? [])
+  }
+
+  #isAhead(time: number, receivedAt: number): boolean {
+    return time > receivedAt + ahead && this.#isClockSet()
   }
 
   #place(topic: string): Place {

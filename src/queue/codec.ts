@@ -15,14 +15,23 @@ import { isTopicName } from '../topics.js'
  *     ┌───────────────────────┬───────────────┬────────────┐
  *     │ properties length u32 │ expiresAt u64 │ properties │   as in properties.ts · expiresAt 0: never
  *     └───────────────────────┴───────────────┴────────────┘
+ *
+ * In the spool receivedAt is a stamp that only ascends. While the clock is behind that, as after it had jumped ahead, the
+ * version is 3, and the time of the clock is in front of the properties, behind the other two:
+ *
+ *     ┌───────────────────────┬───────────────┬────────────────┬────────────┐
+ *     │ properties length u32 │ expiresAt u64 │ receivedAt u64 │ properties │
+ *     └───────────────────────┴───────────────┴────────────────┴────────────┘
  */
 const plainVersion = 1
 const extendedVersion = 2
+const stampedVersion = 3
 /** What one name in a batch may have, in bytes: three of them and the properties must fit the headers of AMQP. */
 export const longestName = 12_288
 const headerBytes = 26
 const namesAt = 20
 const extensionBytes = 12
+const timeBytes = 8
 
 /** A publish whose names may be encoded already. */
 export interface NamedPublish extends Publish {
@@ -53,21 +62,32 @@ function isExtended({ properties, expiresAt }: Publish): boolean {
   return properties !== undefined || expiresAt !== undefined
 }
 
+/** More bytes than {@link encodedLength} when the time of the clock is written beside the stamp. */
+export function stampedBytes(message: NamedPublish): number {
+  return isExtended(message) ? timeBytes : extensionBytes + timeBytes
+}
+
+/** What the spool orders a message by. */
+export function stampOf({ receivedAt, stamp }: Message): number {
+  return stamp ?? receivedAt
+}
+
 /** Writes {@link encodedLength} bytes into `target` at `at`. */
 export function encodeMessage(message: Message, target: Buffer, at: number): void {
   encodePublish(message, message.sequence, message.receivedAt, target, at)
 }
 
-/** The same for a publish that is about to get its place. */
+/** The same for a publish that is about to get its place. With `time`, `receivedAt` is the stamp of the spool. */
 export function encodePublish(
   message: NamedPublish,
   sequence: number,
   receivedAt: number,
   target: Buffer,
   at: number,
+  time?: number,
 ): void {
-  const extended = isExtended(message)
-  target[at] = extended ? extendedVersion : plainVersion
+  const extended = time !== undefined || isExtended(message)
+  target[at] = time !== undefined ? stampedVersion : extended ? extendedVersion : plainVersion
   target[at + 1] = message.qos | (message.retain ? 4 : 0)
   target.writeUInt16LE(message.packetId, at + 2)
   writeUInt64(target, sequence, at + 4)
@@ -75,7 +95,7 @@ export function encodePublish(
   if (message.names) {
     target.set(message.names, at + namesAt)
     const end = at + namesAt + message.names.length
-    target.set(message.payload, extended ? encodeExtension(message, target, end) : end)
+    target.set(message.payload, extended ? encodeExtension(message, target, end, time) : end)
     return
   }
   let end = at + headerBytes
@@ -88,15 +108,25 @@ export function encodePublish(
   target.writeUInt16LE(client, at + 20)
   target.writeUInt16LE(user, at + 22)
   target.writeUInt16LE(topic, at + 24)
-  target.set(message.payload, extended ? encodeExtension(message, target, end) : end)
+  target.set(message.payload, extended ? encodeExtension(message, target, end, time) : end)
 }
 
 /** Where it ends. */
-function encodeExtension({ properties, expiresAt = 0 }: Publish, target: Buffer, at: number): number {
+function encodeExtension(
+  { properties, expiresAt = 0 }: Publish,
+  target: Buffer,
+  at: number,
+  time: number | undefined,
+): number {
   target.writeUInt32LE(properties?.length ?? 0, at)
   writeUInt64(target, expiresAt, at + 4)
-  if (properties) target.set(properties, at + extensionBytes)
-  return at + extensionBytes + (properties?.length ?? 0)
+  let end = at + extensionBytes
+  if (time !== undefined) {
+    writeUInt64(target, time, end)
+    end += timeBytes
+  }
+  if (properties) target.set(properties, end)
+  return end + (properties?.length ?? 0)
 }
 
 /**
@@ -105,7 +135,7 @@ function encodeExtension({ properties, expiresAt = 0 }: Publish, target: Buffer,
  */
 export function decodeMessage(body: Buffer): Message | undefined {
   const version = body[0]
-  if ((version !== plainVersion && version !== extendedVersion) || body.length < headerBytes) return undefined
+  if (!isVersion(version) || body.length < headerBytes) return undefined
   const flags = body[1] as number
   const clientEnd = headerBytes + body.readUInt16LE(20)
   const userEnd = clientEnd + body.readUInt16LE(22)
@@ -121,20 +151,26 @@ export function decodeMessage(body: Buffer): Message | undefined {
     user: body.toString('utf8', clientEnd, userEnd),
     packetId: body.readUInt16LE(2),
   }
-  return version === plainVersion ? message : withExtension(message)
+  return version === plainVersion ? message : withExtension(message, version === stampedVersion)
+}
+
+function isVersion(version: number | undefined): boolean {
+  return version === plainVersion || version === extendedVersion || version === stampedVersion
 }
 
 /** Takes it off the payload. */
-function withExtension(message: Message): Message | undefined {
+function withExtension(message: Message, isStamped: boolean): Message | undefined {
   const rest = message.payload
-  if (rest.length < extensionBytes) return undefined
-  const end = extensionBytes + rest.readUInt32LE(0)
+  const begin = extensionBytes + (isStamped ? timeBytes : 0)
+  if (rest.length < begin) return undefined
+  const end = begin + rest.readUInt32LE(0)
   if (end > rest.length) return undefined
   const expiresAt = readUInt64(rest, 4)
   return {
     ...message,
     payload: rest.subarray(end),
-    ...(end > extensionBytes && { properties: rest.subarray(extensionBytes, end) }),
+    ...(isStamped && { receivedAt: readUInt64(rest, extensionBytes), stamp: message.receivedAt }),
+    ...(end > begin && { properties: rest.subarray(begin, end) }),
     ...(expiresAt !== 0 && { expiresAt }),
   }
 }
@@ -142,7 +178,7 @@ function withExtension(message: Message): Message | undefined {
 /** The sequence number of the message that is at `at`, without decoding it; undefined when the version is unknown. */
 export function sequenceAt(bytes: Buffer, at: number, end: number): number | undefined {
   const version = bytes[at]
-  if ((version !== plainVersion && version !== extendedVersion) || at + namesAt > end) return undefined
+  if (!isVersion(version) || at + namesAt > end) return undefined
   return readUInt64(bytes, at + 4)
 }
 

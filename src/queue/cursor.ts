@@ -5,7 +5,7 @@ import { keepDamaged } from '../journal.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { pause } from '../retry.js'
-import { decodeMessage } from './codec.js'
+import { decodeMessage, stampOf } from './codec.js'
 import type { CursorFile, Place } from './cursor-file.js'
 import type { Meter } from './meter.js'
 import { type Delivery, type QueueReader, Wakeup } from './queue.js'
@@ -176,7 +176,7 @@ export class Cursor implements QueueReader {
         this.#damaged = true
         continue
       }
-      this.#lastStamp = message.receivedAt
+      this.#lastStamp = stampOf(message)
       // A cursor can be a little behind its file's name; what it has passed does not come twice.
       if (message.sequence < place.sequence) continue
       place.sequence = message.sequence + 1
@@ -244,7 +244,8 @@ export class Cursor implements QueueReader {
       const end = reader.size(segment)
       for (let offset = segmentHeaderBytes; offset < end; ) {
         const frame = reader.at(segment, offset)
-        if (frame) stamp = decodeMessage(frame.body)?.receivedAt ?? stamp
+        const message = frame && decodeMessage(frame.body)
+        if (message) stamp = stampOf(message)
         offset = frame?.end ?? offset + (await reader.load(segment, offset, end))
       }
     } finally {

@@ -4,7 +4,7 @@ import { FrameReader, isZero } from '../disk/frame-file.js'
 import { systemCode } from '../errors.js'
 import { claimedEnd, type Frame, frameHeaderBytes } from '../journal.js'
 import type { Message } from '../model.js'
-import { decodeMessage, readUInt64, writeUInt64 } from './codec.js'
+import { decodeMessage, readUInt64, stampOf, writeUInt64 } from './codec.js'
 
 /*
  * One file of the spool; spool.ts draws it. Files of any size are read a piece at a time.
@@ -62,7 +62,7 @@ export interface Scanned {
   readonly damagedBytes: number
   /** The highest sequence number; 0 when there is no message. */
   readonly sequence: number
-  /** When the first and the latest message were received; undefined when there is none. */
+  /** Stamps of the first and the latest message; undefined when there is none. */
   readonly first: number | undefined
   readonly last: number | undefined
   /**
@@ -87,9 +87,9 @@ export async function scanSegment(files: Files, fd: number): Promise<Scanned> {
     damagedBytes += frame.start - end
     const message = decodeMessage(frame.body)
     if (message) {
-      first ??= message.receivedAt
-      first = Math.min(first, message.receivedAt)
-      last = Math.max(last ?? 0, message.receivedAt)
+      const stamp = stampOf(message)
+      first = Math.min(first ?? stamp, stamp)
+      last = Math.max(last ?? 0, stamp)
       sequence = Math.max(sequence, message.sequence)
     }
     end = frame.end

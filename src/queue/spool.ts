@@ -16,7 +16,7 @@ import { describe, HubError } from '../errors.js'
 import { CommitLog, isFull, keepDamaged, syncedWrites } from '../journal.js'
 import type { Message, Publish } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
-import { encodedLength, encodePublish } from './codec.js'
+import { encodedLength, encodePublish, stampedBytes } from './codec.js'
 import { CursorFile, listCursors } from './cursor-file.js'
 import {
   listSegments,
@@ -51,6 +51,9 @@ import {
 /** More than can be received in the second that is not synced. */
 const leapNumbers = 10_000_000
 
+/** A clock that goes back by less is being corrected, and is waited for. */
+const correctedMicros = 1e6
+
 /** While the disk refuses what is written: how often, and with how many bytes, it is tried. */
 const probeEveryMs = 1_000
 const probeBytes = 3 << 20
@@ -69,7 +72,7 @@ export interface SpoolOptions {
   readonly segmentBytes: number
   readonly limitBytes: number
   readonly fsync: 'group' | 'interval'
-  /** Microseconds since the epoch. It may jump; what the spool stamps does not. */
+  /** Microseconds since the epoch. It may jump: the stamps that messages are ordered by do not. */
   readonly now: () => number
   /** After each group, committed or refused: less waits for the disk. */
   readonly settled: () => void
@@ -98,7 +101,10 @@ export class Spool {
   #segment = 1
   #sequence = 0
   #settledSequence = 0
+  /** The stamp of the last message, strictly ascending whatever the clock does. */
   #receivedAt = 0
+  /** The time of the last message: a reading without a time of its own has that. */
+  #time = 0
   /** Of the last message of the group that is being written, and of the last one committed. */
   #takenAt = 0
   #committedAt = 0
@@ -161,6 +167,7 @@ export class Spool {
       const known = this.#highestKnown()
       if (known > this.#settledSequence) this.#passOver(known)
       else if (this.#mayHaveLost) this.#leap()
+      this.#time = this.#receivedAt
       this.#attempt(() => this.#files.removeSync(this.#cleanPath))
     } catch (error) {
       throw new HubError('data_dir_unusable', `data.dir: cannot use ${dir}: ${describe(error)}`, { cause: error })
@@ -219,13 +226,25 @@ export class Spool {
       return
     }
     this.#sequence++
-    // Strictly ascending even when the clock stands still, within a millisecond, or jumps back.
-    this.#receivedAt = Math.max(this.#receivedAt + 1, this.#options.now())
-    this.#log.append(encodedLength(publish), publish, this.#encode, done)
+    const now = this.#options.now()
+    // No two messages have the same time, also within a millisecond, and while a clock is corrected a little.
+    this.#time = now > this.#time || this.#time - now > correctedMicros ? now : this.#time + 1
+    this.#receivedAt = Math.max(this.#receivedAt + 1, this.#time)
+    const length = encodedLength(publish)
+    if (this.#time === this.#receivedAt) this.#log.append(length, publish, this.#encode, done)
+    else this.#log.append(length + stampedBytes(publish), publish, this.#encodeStamped, done)
   }
 
   readonly #encode = (publish: Publish, target: Buffer, at: number): void =>
     encodePublish(publish, this.#sequence, this.#receivedAt, target, at)
+
+  readonly #encodeStamped = (publish: Publish, target: Buffer, at: number): void =>
+    encodePublish(publish, this.#sequence, this.#receivedAt, target, at, this.#time)
+
+  /** The latest stamp there is, in microseconds since the epoch: the clock was there once. */
+  get latest(): number {
+    return this.#receivedAt
+  }
 
   /** Resolves when everything appended so far is on disk or has been refused. */
   flush(): Promise<void> {

@@ -58,8 +58,6 @@ t.test('SIGHUP while the hub starts is not its end', async t => {
   process.kill(run.pid, 'SIGHUP')
   await eventually(() => run.stderr().includes('settings read again'), 'read')
   t.match(run.stdout(), /telehub ready/)
-  process.kill(run.pid, 'SIGTERM')
-  t.equal(await run.exited, 0)
 })
 
 t.test('stdout closed before the hub is ready: it ends, and not as if all were well', async t => {

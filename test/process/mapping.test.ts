@@ -83,6 +83,13 @@ t.test("the device's time, how late it is, and clocks that cannot be right", asy
   t.match(at(ms - 3_600_000), { quality: 'late', points: [{ time: receivedAt - 3_600_000_000 }] })
   t.match(at(ms + 3_600_000), { quality: 'clock', points: [{ time: receivedAt }] }, 'an hour ahead')
   t.match(at(12), { quality: 'clock', points: [{ time: receivedAt }] }, '1970')
+  const unset = new Mapping([], json, () => false)
+  const later = (ms + 40 * 86_400_000) * 1_000
+  t.match(
+    unset.read(message('x', { time: later / 1_000, value: 1 })),
+    { quality: 'good', points: [{ time: later }] },
+    'the clock of the hub is not set: no time of a device is doubted',
+  )
 })
 
 t.test(

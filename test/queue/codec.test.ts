@@ -10,6 +10,7 @@ import {
   encodeNames,
   encodePublish,
   sequenceAt,
+  stampedBytes,
 } from '../../src/queue/codec.js'
 
 const names = ['', 'a', 'gerät/1', '温度', '😀', 'x'.repeat(4_096)]
@@ -87,7 +88,7 @@ t.test('properties and expiry come back, also when the names were encoded before
   }
   t.equal(sequenceAt(encoded(plain), 0, 28), plain.sequence)
   t.equal(sequenceAt(encoded(plain), 0, 11), undefined)
-  t.equal(sequenceAt(Buffer.alloc(100, 3), 0, 100), undefined, 'of a later version')
+  t.equal(sequenceAt(Buffer.alloc(100, 4), 0, 100), undefined, 'of a later version')
 })
 
 t.test('a message whose properties end behind it is none', async t => {
@@ -155,4 +156,39 @@ t.test('what is no batch, or a damaged one, is undefined and never a throw', asy
     }
   }
   t.ok(whole > 0, 'changed text is text')
+})
+
+t.test('bytes as older versions wrote them', async t => {
+  const rest = {
+    topic: 't/1',
+    payload: Buffer.from('21.5'),
+    qos: 1,
+    retain: true,
+    clientId: 'dev',
+    user: 'u',
+    packetId: 7,
+  }
+  const [sequence, receivedAt] = [513, 1_763_710_000_000_000]
+  const names = '03000100030064657675742f31'
+  const head = (version: string) => `${version}0507000102000000000000006c09bc15440600`
+  const plainBytes = Buffer.from(`${head('01')}${names}32312e35`, 'hex')
+  t.same(decodeMessage(plainBytes), { sequence, receivedAt, ...rest })
+  const extendedBytes = Buffer.from(`${head('02')}${names}00000000e80300000000000032312e35`, 'hex')
+  t.same(decodeMessage(extendedBytes), { sequence, receivedAt, ...rest, expiresAt: 1_000 })
+})
+
+t.test('the time of the clock beside the stamp of the spool', async t => {
+  for (const extension of [{}, ...extensions]) {
+    const publish = { ...plain, ...extension }
+    const bytes = Buffer.alloc(encodedLength(publish) + stampedBytes(publish))
+    encodePublish(publish, 9, 2 ** 51, bytes, 0, 1_000_000)
+    const message = decodeMessage(bytes)
+    t.same(message, { ...publish, sequence: 9, receivedAt: 1_000_000, stamp: 2 ** 51 })
+    t.equal(sequenceAt(bytes, 0, bytes.length), 9)
+    // Elsewhere only the time counts.
+    const again = Buffer.alloc(encodedLength(publish))
+    encodeMessage(message as Message, again, 0)
+    t.match(decodeMessage(again), { receivedAt: 1_000_000, stamp: undefined })
+    for (let cut = 0; cut < 60; cut++) t.doesNotThrow(() => decodeMessage(bytes.subarray(0, Math.max(26, cut))))
+  }
 })

@@ -65,24 +65,44 @@ t.test('properties and expiry too, for every reader, beside messages that have n
   await second.spool.stop()
 })
 
-t.test('a clock that jumps back does not make stamps go back, also over a restart', async t => {
+t.test('a clock that was wrong for a moment spoils no later time, and the order stays, also over restarts', async t => {
   const dir = await tempDir()
-  let now = 9_000_000
-  const first = await open(dir, { now: () => now })
-  await append(first.spool, publish(1))
-  now = 1_000
-  await append(first.spool, publish(2))
-  await first.spool.stop()
-  const second = await open(dir, { now: () => now, segmentBytes: 1 })
-  await append(second.spool, publish(3))
-  await second.spool.stop()
-  const third = await open(dir, { now: () => now })
-  await append(third.spool, publish(4))
+  const day = 86_400e6
+  const begin = 1_763_710_000_000_000
+  let now = begin
+  const times: number[] = []
+  const clocks = [begin, begin + day, begin + day, begin + 1_000, begin + 2_000, begin - day, begin + 3_000]
+  let n = 0
+  for (const clock of clocks) {
+    now = clock
+    // Each time in a segment, or behind the last message, of an earlier life.
+    const life = await open(dir, { now: () => now, segmentBytes: n % 2 === 0 ? 1 : 1e6 })
+    for (const publication of [extended(++n), publish(++n)]) {
+      await append(life.spool, publication)
+      times.push(now++)
+    }
+    t.same(life.warnings, [])
+    await life.spool.stop()
+  }
+  const last = await open(dir, { now: () => now })
+  const { messages, skipped, warnings } = await readAll(dir, last.spool)
   t.same(
-    (await read(dir, third.spool)).map(message => message.receivedAt),
-    [9_000_000, 9_000_001, 9_000_002, 9_000_003],
+    messages.map(message => message.sequence),
+    times.map((_, i) => i + 1),
   )
-  await third.spool.stop()
+  const expected = times.map((_, i) => (i % 2 === 0 ? extended(i + 1) : publish(i + 1)))
+  t.match(messages, expected, 'whole')
+  // The same instant a second time is one microsecond later.
+  const seen = messages.map(message => message.receivedAt)
+  t.ok(
+    seen.every((time, i) => Math.abs(time - (times[i] as number)) < 10),
+    `${seen.map((time, i) => time - (times[i] as number))}`,
+  )
+  t.equal(new Set(seen).size, seen.length, 'no time twice')
+  t.same(skipped, [])
+  t.same(warnings, [])
+  t.ok(last.spool.latest >= begin + day)
+  await last.spool.stop()
 })
 
 t.test('an empty or headless newest segment is begun anew', async t => {
