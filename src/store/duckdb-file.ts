@@ -172,6 +172,12 @@ export function setAside(path: string, what: 'wal' | 'database', now: number): s
   return aside + suffix
 }
 
+/** The files, database and log, that the next opening makes anew. None when there is a database. */
+export function missingFiles(path: string): readonly string[] {
+  const missing = [path, `${path}.wal`].filter(file => sizeOf(file) === 0)
+  return missing.includes(path) ? missing : []
+}
+
 /** Bytes of a file; 0 when there is none. */
 export function sizeOf(path: string): number {
   try {

@@ -1,7 +1,8 @@
+import { rmSync } from 'node:fs'
 import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
-import { DuckDbFile, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
+import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
 import { aggregateSql, guarded, prepareDatabase, read, replaceStaged, type Table, unguarded } from './duckdb-sql.js'
 import {
   isHeld,
@@ -408,10 +409,13 @@ export class DuckDbStore implements TimeSeriesStore {
     if (this.#damage !== undefined) this.#setAside('database', this.#damage)
     this.#damage = undefined
     for (const next of ['wal', 'database', undefined] as const) {
+      const missing = missingFiles(this.#path)
       try {
         await this.#openFile()
         return
       } catch (error) {
+        // A file that a full disk kept from being finished holds nothing. The next attempt would take it for a damaged one.
+        for (const begun of missing) rmSync(begun, { force: true })
         if (!(error instanceof HubError) || error.code !== 'data_dir_unusable' || !next) throw error
         this.#setAside(next, error.message)
       }

@@ -12,6 +12,7 @@ import type { Tags } from '../../src/model.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { all, noon, reading, storeContract, temperature } from '../contract/store.js'
 import { tempDir } from '../services/service.js'
+import { smallDisk } from '../services/small-disk.js'
 
 const module = new URL('../../src/store/duckdb.js', import.meta.url)
 
@@ -134,6 +135,31 @@ async function killed(count: number): Promise<string> {
   await exited
   return path
 }
+
+t.test('a database that a full disk keeps from being made is no damaged one', async t => {
+  const disk = await smallDisk(t, 4e6)
+  if (!disk) return t.pass('no file system can be mounted here')
+  const reports: string[] = []
+  const incidents = { report: (kind: string, sentence: string) => reports.push(`${kind}: ${sentence}`) }
+  for (const leave of [0, 4_096, 16_384]) {
+    disk.free()
+    disk.fill(leave)
+    const store = new DuckDbStore({ path: join(disk.dir, `${leave}.duckdb`), incidents })
+    const start = store.start()
+    if (leave === 0) await t.rejects(start, { code: 'store_unavailable' })
+    // How much room a new database needs is for DuckDB to say; the writes may succeed.
+    else await start.catch(() => {})
+    for (let tries = 0; tries < 3; tries++) await store.write([reading(noon, tries)]).catch(() => {})
+    disk.free()
+    t.strictSame(await store.write([reading(noon, 1)]), [])
+    await store.stop()
+  }
+  t.same(reports, [])
+  t.same(
+    (await readdir(disk.dir)).filter(name => name.includes('damaged')),
+    [],
+  )
+})
 
 t.test('how far the store has got is in the same transaction as the points', async t => {
   const whole = await killed(40)
