@@ -206,7 +206,7 @@ const table = {
   'dead.limit': row(
     size(1e6),
     1e9,
-    'Dead letters kept without a RabbitMQ; past it the oldest file of them goes, and is counted as dropped.',
+    'Dead letters kept without a RabbitMQ; past it the oldest of the user with most for its share go (without auth.file the oldest of all), and are counted as dropped.',
   ),
   'limits.connections': row(
     integer(1, 1_000_000),

@@ -269,6 +269,7 @@ async function startProcessing(
   const files = new DeadLetterFiles({
     dir: join(dir, 'dead'),
     limitBytes: settings['dead.limit'],
+    shares,
     warn: log.warn,
     dropped: letters =>
       balance.moved(

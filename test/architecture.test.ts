@@ -85,6 +85,7 @@ const ground = [
   'proxy.ts',
   'refusal-counts.ts',
   'retry.ts',
+  'runtime/fair-cuts.ts',
   'runtime/fair-set.ts',
   'runtime/open-files.ts',
   'runtime/clock.ts',

@@ -182,6 +182,13 @@ export function sequenceAt(bytes: Buffer, at: number, end: number): number | und
   return readUInt64(bytes, at + 4)
 }
 
+/** The user of the message that is at `at`, without decoding the rest; undefined as in {@link sequenceAt}. */
+export function userAt(bytes: Buffer, at: number, end: number): string | undefined {
+  if (!isVersion(bytes[at]) || at + headerBytes > end) return undefined
+  const begin = at + headerBytes + bytes.readUInt16LE(at + 20)
+  return bytes.toString('utf8', begin, Math.min(end, begin + bytes.readUInt16LE(at + 22)))
+}
+
 /**
  * Many messages as one body. Little endian.
  *

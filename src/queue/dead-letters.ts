@@ -2,11 +2,13 @@ import { closeSync, existsSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { accountOf, type UserShares, unshared } from '../auth/user-shares.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
 import { CommitLog, syncDirectory } from '../journal.js'
 import type { DeadLetter, Message } from '../model.js'
 import { unlessAborted } from '../retry.js'
+import { fairCuts } from '../runtime/fair-cuts.js'
 import {
   EncodedLetter,
   framesATurn,
@@ -24,8 +26,10 @@ export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId'
 
 export interface DeadLetterFilesOptions {
   readonly dir: string
-  /** Past it the oldest go, a file at a time. */
+  /** Past it the oldest letters of the user with most for its share go, about a file's worth at a time. */
   readonly limitBytes: number
+  /** As of now; without it all letters are of one user. */
+  readonly shares?: () => UserShares
   /** Something a person should know: damage found, letters dropped. */
   readonly warn: (sentence: string) => void
   /**
@@ -58,7 +62,8 @@ const batchSize = 500
 /**
  * Dead letters without a RabbitMQ: append-only files, oldest first; `letter-file.ts` draws them. A letter is named by its
  * place in them, so one that is put again after its removal is not gone. A file whose letters are all gone is deleted;
- * one that is mostly gone is written anew.
+ * one that is mostly gone is written anew. Past the limit the users with most for their share lose their oldest letters,
+ * and what is left of a file is written anew.
  *
  * Held in memory are the ids, to see what is put twice: eight bytes for each letter. All files are read at the start,
  * one at a time.
@@ -67,6 +72,7 @@ export class DeadLetterFiles implements DeadLetters {
   readonly name = 'dead letters'
   readonly #options: DeadLetterFilesOptions
   readonly #fileBytes: number
+  readonly #shares: () => UserShares
   readonly #ending = new AbortController()
   /** Ascending by number: by age. */
   #files: LetterFile[] = []
@@ -80,6 +86,7 @@ export class DeadLetterFiles implements DeadLetters {
 
   constructor(options: DeadLetterFilesOptions) {
     this.#options = options
+    this.#shares = options.shares ?? (() => unshared)
     this.#fileBytes = Math.min(largestFileBytes, Math.ceil(options.limitBytes / 8))
   }
 
@@ -105,7 +112,7 @@ export class DeadLetterFiles implements DeadLetters {
         `no dead letter can be put into ${this.#options.dir} (${describe(error)}); tried again with each`,
       )
       // The first letter asks for a new file.
-      this.#writer = this.#open({ file: newest ?? new LetterFile(this.#options.dir, this.#number), fd: -1 })
+      this.#writer = this.#open({ file: newest ?? this.#file(this.#number), fd: -1 })
     }
     await unlessRefused(() => this.#trim())
   }
@@ -264,26 +271,109 @@ export class DeadLetterFiles implements DeadLetters {
     return this.#trimming
   }
 
+  /** The oldest letters of those with most for their share, until the rest is within the limit. */
   async #dropOldest(): Promise<void> {
-    const { limitBytes, dropped, warn } = this.#options
+    const { limitBytes, warn } = this.#options
     let count = 0
+    const heaviest = new Set<string>()
     try {
       while (this.bytes > limitBytes) {
-        // What a sweep has in hand is about to be removed, and must not be counted twice.
-        const file = this.#files.find(({ busy, writing }) => !busy && !writing)
-        if (!file) return
-        file.busy = true
-        try {
-          await dropped(await droppedOf(file))
-          count += file.count
-          await this.#delete(file)
-        } finally {
-          file.busy = false
-        }
+        const used = this.#bytesOf()
+        const isShared = used.size > 1
+        // A file that is written anew has to free a good part of what writing costs.
+        const needed = Math.max(this.bytes - limitBytes, isShared ? this.#fileBytes : 0)
+        const cuts = isShared ? new Map(fairCuts(used, this.#shares(), needed)) : undefined
+        for (const account of cuts?.keys() ?? []) heaviest.add(account)
+        const dropped = await this.#dropOnce(cuts, limitBytes - (isShared ? needed / 2 : 0))
+        if (dropped === undefined) return
+        count += dropped
       }
     } finally {
-      if (count > 0) warn(`dropped the ${count} oldest dead letters: the limit is ${limitBytes} bytes (dead.limit)`)
+      if (count > 0)
+        warn(
+          `dropped the ${count} oldest dead letters${ofUsers(heaviest)}: the limit is ${limitBytes} bytes (dead.limit)`,
+        )
     }
+  }
+
+  /**
+   * One round through the files, oldest first, until no more than `enough` bytes are left. Without `cuts` whole files go.
+   * Resolves with the number of letters that are gone; undefined when there is nothing that may go now.
+   */
+  async #dropOnce(cuts: Cuts | undefined, enough: number): Promise<number | undefined> {
+    let [count, freed, isHeld] = [0, 0, false]
+    for (const file of [...this.#files]) {
+      if (this.bytes <= enough) break
+      if (file.deleted || (cuts && !isCut(file, cuts))) continue
+      // What a sweep has in hand is about to be removed, and must not be counted twice.
+      if (file.busy || (file.writing && !(cuts && (await this.#rolledFrom(file))))) {
+        isHeld = true
+        continue
+      }
+      file.busy = true
+      const before = file.bytes
+      try {
+        count += await this.#dropFrom(file, cuts)
+        freed += before - (file.deleted ? 0 : file.bytes)
+      } finally {
+        await file.closeGone()
+        file.busy = false
+      }
+    }
+    if (freed > 0) return count
+    // No file can be written anew: what can be had without is the oldest file, of whichever user.
+    return cuts && !isHeld ? this.#dropOnce(undefined, this.bytes - 1) : undefined
+  }
+
+  /** Whether letters are put into another file from now on. */
+  async #rolledFrom(file: LetterFile): Promise<boolean> {
+    if (this.#ending.signal.aborted) return false
+    await this.#roll()
+    return !file.writing && !file.busy
+  }
+
+  /** Drops letters of a file, and takes them off `cuts`; without, all of them. Resolves with how many. */
+  async #dropFrom(file: LetterFile, cuts: Cuts | undefined): Promise<number> {
+    const letters = await file.read()
+    const isWhole = !cuts || isMostlyCut(file, cuts)
+    const starts = isWhole ? letters.starts : await this.#due(letters, cuts)
+    await this.#options.dropped(await droppedOf(letters, starts))
+    if (isWhole) {
+      for (const [account, bytes] of file.bytesOf) cuts?.set(account, (cuts.get(account) ?? 0) - bytes)
+      await this.#delete(file)
+      return starts.length
+    }
+    await file.remove(letters, starts, () => false)
+    try {
+      await file.rewrite()
+    } catch (error) {
+      this.#options.warn(`could not free the space of dropped dead letters: ${describe(error)}`)
+    }
+    return starts.length
+  }
+
+  /** Where the letters begin that are to go, each of them taken off the cut of its account. */
+  async #due(letters: Letters, cuts: Cuts): Promise<number[]> {
+    const due: number[] = []
+    for (const [i, start] of letters.starts.entries()) {
+      const account = accountOf(this.#shares(), letters.user(start))
+      const left = cuts.get(account) ?? 0
+      if (left > 0) {
+        due.push(start)
+        cuts.set(account, left - letters.size(start))
+      }
+      if (i % framesATurn === 0) await setImmediate()
+    }
+    return due
+  }
+
+  /** Bytes of letters by account. */
+  #bytesOf(): Map<string, number> {
+    const sum = new Map<string, number>()
+    for (const { bytesOf } of this.#files) {
+      for (const [account, bytes] of bytesOf) sum.set(account, (sum.get(account) ?? 0) + bytes)
+    }
+    return sum
   }
 
   async #delete(file: LetterFile): Promise<void> {
@@ -322,12 +412,16 @@ export class DeadLetterFiles implements DeadLetters {
         }
       }
     }
-    return [...newest].sort(([a], [b]) => a - b).map(([number, generation]) => new LetterFile(dir, number, generation))
+    return [...newest].sort(([a], [b]) => a - b).map(([number, generation]) => this.#file(number, generation))
+  }
+
+  #file(number: number, generation?: number): LetterFile {
+    return new LetterFile(this.#options.dir, user => accountOf(this.#shares(), user), number, generation)
   }
 
   #create(): { file: LetterFile; fd: number } {
     const { dir } = this.#options
-    const file = new LetterFile(dir, ++this.#number)
+    const file = this.#file(++this.#number)
     const fd = openSync(file.path, 'wx')
     try {
       syncDirectory(dir)
@@ -391,10 +485,31 @@ async function unlessRefused(act: () => unknown): Promise<void> {
 
 const writeLetter = (letter: EncodedLetter, target: Buffer, at: number) => letter.write(target, at)
 
-async function droppedOf(file: LetterFile): Promise<DroppedLetter[]> {
-  const letters = await file.read()
+/** Bytes that accounts are still to give up. */
+type Cuts = Map<string, number>
+
+/** Whether the file has letters of accounts that are to give up some. */
+function isCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
+  return [...bytesOf.keys()].some(account => (cuts.get(account) ?? 0) > 0)
+}
+
+/** Whether every account of the file is to give up at least half of what it has there: writing the rest anew costs more. */
+function isMostlyCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
+  return [...bytesOf].every(([account, bytes]) => (cuts.get(account) ?? 0) * 2 >= bytes)
+}
+
+const mostNamed = 5
+
+function ofUsers(accounts: ReadonlySet<string>): string {
+  if (accounts.size === 0) return ''
+  const names = [...accounts].slice(0, mostNamed).map(account => JSON.stringify(account))
+  const more = accounts.size > mostNamed ? ` and ${accounts.size - mostNamed} more` : ''
+  return ` of the users with most for their share (${names.join(', ')}${more})`
+}
+
+async function droppedOf(letters: Letters, starts: readonly number[]): Promise<DroppedLetter[]> {
   const dropped: DroppedLetter[] = []
-  for (const [i, start] of letters.starts.entries()) {
+  for (const [i, start] of starts.entries()) {
     const letter = letters.at(start)
     if (letter) {
       const { sequence, receivedAt, clientId, hub } = letter.message

@@ -6,7 +6,7 @@ import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { CommitLog, frameAt, frameHeaderBytes, nextFrame, syncDirectory } from '../journal.js'
 import { type DeadLetter, type Message, messageId } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage, sequenceAt } from './codec.js'
+import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from './codec.js'
 import { type DeadLetterFilter, fits } from './queue.js'
 
 /**
@@ -105,6 +105,13 @@ export class Letters {
     }
     return sequenceAt(bytes, at + 4 + bytes.readUInt32LE(at), end)
   }
+
+  /** The user that published the message; empty when that cannot be read. */
+  user(start: number): string {
+    const at = start + frameHeaderBytes
+    const end = start + this.size(start)
+    return end - at < 4 ? '' : (userAt(this.#bytes, at + 4 + this.#bytes.readUInt32LE(at), end) ?? '')
+  }
 }
 
 interface Head extends Omit<DeadLetter, 'message'> {
@@ -122,12 +129,14 @@ const hubFirst = Buffer.from('{"hub":')
 export class EncodedLetter {
   readonly key: Key
   readonly length: number
+  readonly user: string
   readonly #head: Buffer
   readonly #message: Message
 
   constructor({ message, reason, detail, failedAt, attempts }: DeadLetter) {
     const { hub } = message
     this.key = keyOf(message)
+    this.user = message.user
     this.#message = message
     const head = { ...(hub !== undefined && { hub }), reason, detail, failedAt, attempts } satisfies Head
     this.#head = Buffer.from(JSON.stringify(head))
@@ -151,14 +160,19 @@ export class LetterFile {
   #goneEnd = 0
   #count = 0
   readonly #keys = new Keys()
+  readonly #account: (user: string) => string
+  /** Bytes of the letters that are there, by account. */
+  readonly #bytesOf = new Map<string, number>()
   #gone: CommitLog | undefined
   #writing = false
   /** Somebody is about to change or delete it: no one else may. */
   busy = false
   #deleted = false
 
-  constructor(dir: string, number: number, generation = 0) {
+  /** `account` is the name under which the letters of a user are counted. */
+  constructor(dir: string, account: (user: string) => string, number: number, generation = 0) {
     this.#dir = dir
+    this.#account = account
     this.number = number
     this.#generation = generation
   }
@@ -201,15 +215,20 @@ export class LetterFile {
     return this.#liveBytes * 2 < this.#end
   }
 
+  /** Bytes of the letters that are there, by account. */
+  get bytesOf(): ReadonlyMap<string, number> {
+    return this.#bytesOf
+  }
+
   has(key: Key): boolean {
     return this.#keys.has(key)
   }
 
   /** It has been appended, and ends at `end` now. */
-  added({ key, length }: EncodedLetter, end: number): void {
+  added({ key, length, user }: EncodedLetter, end: number): void {
     this.#keys.add(key)
     this.#count++
-    this.#liveBytes += frameHeaderBytes + length
+    this.#counted(user, frameHeaderBytes + length)
     this.#end = end
   }
 
@@ -243,7 +262,7 @@ export class LetterFile {
       if (key !== undefined && (this.#keys.has(key) || known(key))) twice.push(start)
       else if (key !== undefined) this.#keys.add(key)
       this.#count++
-      this.#liveBytes += letters.size(start)
+      this.#counted(letters.user(start), letters.size(start))
     }
     this.#keys.shrink()
     return twice
@@ -273,7 +292,7 @@ export class LetterFile {
     }
     const keys = new Set<Key>()
     for (const start of starts) {
-      this.#liveBytes -= letters.size(start)
+      this.#counted(letters.user(start), -letters.size(start))
       this.#count--
       const key = letters.key(start)
       if (key !== undefined && !putAgain(key)) keys.add(key)
@@ -316,6 +335,14 @@ export class LetterFile {
     this.#end = this.#liveBytes = end
     this.#goneEnd = 0
     for (const left of [oldLog, oldGone]) rmSync(left, { force: true })
+  }
+
+  #counted(user: string, bytes: number): void {
+    this.#liveBytes += bytes
+    const account = this.#account(user)
+    const left = (this.#bytesOf.get(account) ?? 0) + bytes
+    if (left > 0) this.#bytesOf.set(account, left)
+    else this.#bytesOf.delete(account)
   }
 
   async #appendGone(starts: readonly number[]): Promise<void> {

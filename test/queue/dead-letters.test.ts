@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, s
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import type { UserShares } from '../../src/auth/user-shares.js'
 import { frameAt, writeFrames } from '../../src/journal.js'
 import type { DeadLetter } from '../../src/model.js'
 import { encodedLength, encodeMessage } from '../../src/queue/codec.js'
@@ -315,6 +316,133 @@ t.test('past the limit the oldest go, told to the account before, and the rest s
   t.ok(smaller.dead.bytes <= 50_000, 'a limit that was lowered is kept to from the start')
   t.ok(smaller.dropped.length > 0)
   await smaller.dead.stop()
+})
+
+const tenth: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0.5]]) }
+const of = (user: string, n: number, bytes = 1_000) => letter(n, {}, { user, payload: Buffer.alloc(bytes, n) })
+const usersOf = (letters: readonly DeadLetter[], user: string) =>
+  numbers(letters.filter(({ message }) => message.user === user)).sort((a, b) => a - b)
+const numbersTo = (count: number, from = 1) => Array.from({ length: count }, (_, i) => from + i)
+
+t.test('past the limit a user with much loses its own oldest; the others keep theirs, in their order', async t => {
+  const dir = await tempDir()
+  const limitBytes = 100_000
+  const options = { limitBytes, shares: () => tenth }
+  const { dead, warnings, dropped } = await open(dir, options)
+  // Mixed with what mallory sends, and older than that.
+  for (let n = 1; n <= 6; n++) await dead.put([of('bob', n), of('mallory', 1_000 + n), of('carol', 100 + n)])
+  for (let n = 7; n <= 300; n++) {
+    await dead.put([of('mallory', 1_000 + n)])
+    if (dead.bytes > limitBytes) return t.fail(`${dead.bytes} bytes`)
+  }
+  await dead.put([of('bob', 7), of('bob', 8)])
+  const there = await all(dead)
+  t.same(usersOf(there, 'bob'), numbersTo(8))
+  t.same(usersOf(there, 'carol'), numbersTo(6, 101))
+  const left = usersOf(there, 'mallory')
+  t.ok(left.length > 50, `mallory has ${left.length}: what the others leave`)
+  t.same(left, numbersTo(left.length, 1_301 - left.length), 'the youngest ones')
+  t.same(
+    dropped.map(({ sequence }) => sequence),
+    numbersTo(300 - left.length, 1_001),
+    'each that went was told once, in its order',
+  )
+  t.equal(dead.count, there.length)
+  t.match(
+    warnings[0],
+    /dropped the \d+ oldest dead letters of the users with most for their share \("mallory"\): the limit is/,
+  )
+  await dead.stop()
+  const again = await open(dir, options)
+  t.same(await all(again.dead), there, 'the same after a restart, and in the same order')
+  t.same([again.dead.count, again.dropped, again.warnings], [there.length, [], []])
+  await again.dead.stop()
+  const smaller = await open(dir, { ...options, limitBytes: 50_000 })
+  t.ok(smaller.dead.bytes <= 50_000)
+  t.same(usersOf(await all(smaller.dead), 'bob'), numbersTo(8), 'nor when the limit is lowered')
+  await smaller.dead.stop()
+})
+
+t.test('many users that have the same lose the same, the oldest first; a larger share keeps more', async t => {
+  const users = [...Array.from({ length: 20 }, (_, i) => `user-${i}`), 'large']
+  const { dead, dropped, files } = await open(await tempDir(), { limitBytes: 200_000, shares: () => tenth })
+  for (let n = 0; n < 40; n++) {
+    await dead.put(users.map((user, i) => of(user, 1 + n * users.length + i)))
+    if (dead.bytes > 200_000) return t.fail(`${dead.bytes} bytes`)
+  }
+  const there = await all(dead)
+  t.equal(there.length + dropped.length, 40 * users.length)
+  const counts = users.slice(0, -1).map(user => usersOf(there, user).length)
+  const large = usersOf(there, 'large').length
+  t.ok(large >= 4 * Math.max(...counts), `${large} of the user with five times the share`)
+  t.ok(Math.max(...counts) - Math.min(...counts) <= 4, `${counts}`)
+  for (const user of users) {
+    const left = usersOf(there, user)
+    if (left.some((n, i) => i > 0 && n !== (left[i - 1] as number) + users.length)) t.fail(`${user} has a gap`)
+  }
+  t.ok(files().length <= 20, `${files()}`)
+  await dead.stop()
+})
+
+t.test('also what was put last gives way, when all else is of users with less for their share', async t => {
+  const { dead } = await open(await tempDir(), { limitBytes: 100_000, shares: () => tenth })
+  const others = Array.from({ length: 9 }, (_, i) => `user-${i}`)
+  await dead.put(others.flatMap((user, i) => numbersTo(9, 1 + i * 10).map(n => of(user, n))))
+  await dead.put(numbersTo(40, 1_001).map(n => of('mallory', n)))
+  const there = await all(dead)
+  t.ok(dead.bytes <= 100_000)
+  for (const [i, user] of others.entries()) {
+    t.ok(usersOf(there, user).length >= 8, `${user} has ${usersOf(there, user)}`)
+    t.equal(usersOf(there, user).at(-1), 9 + i * 10)
+  }
+  await dead.stop()
+})
+
+t.test('what cannot be written anew does not keep the letters below the limit: the oldest file goes', async t => {
+  const dir = await tempDir()
+  const { dead, dropped } = await open(dir, { limitBytes: 100_000, shares: () => tenth })
+  for (let n = 1; n <= 12; n++) {
+    // No file can be made where a folder is.
+    mkdirSync(join(dir, `${String(n).padStart(10, '0')}.1.new`))
+  }
+  for (let n = 1; n <= 120; n++) {
+    await dead.put([of('bob', n, 100), of('mallory', 1_000 + n)])
+    if (dead.bytes > 100_000) return t.fail(`${dead.bytes} bytes`)
+  }
+  const there = await all(dead)
+  t.equal(there.length, dead.count)
+  t.same(
+    [...there.map(({ message }) => message.sequence), ...dropped.map(({ sequence }) => sequence)].sort((a, b) => a - b),
+    [...numbersTo(120), ...numbersTo(120, 1_001)],
+    'each is there, or was told',
+  )
+  await dead.stop()
+})
+
+t.test('what a sweep has in hand is not dropped by the share of its user either', async t => {
+  const { dead, dropped } = await open(await tempDir(), { limitBytes: 60_000, shares: () => tenth })
+  for (let n = 1; n <= 30; n++) await dead.put([of('mallory', n), of('bob', 1_000 + n, 10)])
+  const swept: number[] = []
+  let next = 31
+  await dead.sweep(
+    {},
+    async letters => {
+      for (const end = next + 20; next < end; next++) await dead.put([of('mallory', next)])
+      swept.push(...numbers(letters))
+      return letters.map(({ message }) => message.user === 'mallory')
+    },
+    new AbortController().signal,
+  )
+  const left = await all(dead)
+  t.same(usersOf(left, 'bob'), numbersTo(30, 1_001))
+  const gone = [...swept.filter(n => n < 1_000), ...dropped.map(({ sequence }) => sequence)]
+  t.ok(dropped.length > 0)
+  t.same(
+    [...gone, ...usersOf(left, 'mallory')].sort((a, b) => a - b),
+    numbersTo(next - 1),
+    'each has one fate',
+  )
+  await dead.stop()
 })
 
 t.test('nothing is dropped that could not be told to the account', async t => {
