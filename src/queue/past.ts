@@ -10,7 +10,7 @@ import type { SpoolPosition } from './spool.js'
 /** Most messages in a batch. */
 const batchMessages = 2_000
 
-/** A part of what was received, in microseconds since the epoch. */
+/** A part of what was received, in microseconds since the epoch, by the clock of the hub (`receivedAt`). */
 export interface PastRange {
   readonly from: number
   /** Not included. */
@@ -22,13 +22,18 @@ export interface Past {
   readonly total: number
   readonly bytes: number
   /**
-   * The messages in their order. Ends where the spool was committed when it was asked for, or when the signal aborts;
+   * The messages in their order, which is not that of their times where the clock was set back. Ends where the spool was committed when it was asked for, or when the signal aborts;
    * rejects with `not_found` when what comes next has been deleted meanwhile.
    */
   readonly batches: AsyncIterable<readonly Message[]>
 }
 
-/** What the spool still has of a part of the past, whether consumers have passed it or not. */
+/**
+ * What the spool still has of a part of the past, whether consumers have passed it or not.
+ *
+ * Segments are ordered by stamps, and no message was received later than its stamp says: segments that end before the
+ * range are left out. All others are read, because after a clock was set back messages of any time may follow.
+ */
 export function readPast(
   dir: string,
   files: Files,
@@ -38,8 +43,8 @@ export function readPast(
   signal: AbortSignal,
 ): Past {
   const parts = segments.list.flatMap((segment, i) => {
-    const last = segments.list[i + 1]?.before ?? Number.POSITIVE_INFINITY
-    return last >= range.from && segment.from < range.to ? [{ segment, last }] : []
+    const last = segments.list[i + 1]?.latestBefore ?? Number.POSITIVE_INFINITY
+    return last >= range.from ? [{ segment, last }] : []
   })
   let total = 0
   let bytes = 0
@@ -70,22 +75,23 @@ export function readNumbered(
   signal: AbortSignal,
 ): AsyncIterable<readonly Message[]> {
   const first = segments.find(segments.holding(from))
-  const judge = ({ sequence }: Message) => (sequence < from ? 'before' : sequence > to ? 'behind' : 'in')
+  const judge = ({ sequence }: Message) => (sequence < from ? 'out' : sequence > to ? 'end' : 'in')
   return first ? batches(dir, files, segments, first, position, judge, signal) : none()
 }
 
-/** How much of the time of a segment is meant. */
+/** How much of a segment is meant, going by stamps. */
 function overlap(from: number, last: number, range: PastRange): number {
+  if (from >= range.to) return 0
   if (!Number.isFinite(last) || last <= from) return 1
   const meant = Math.min(range.to, last) - Math.max(range.from, from)
   return Math.min(1, Math.max(0, meant / (last - from)))
 }
 
-/** Where a message is: before the wanted range, in it, or behind its end. */
-type Judge = (message: Message) => 'before' | 'in' | 'behind'
+/** Whether a message is wanted; `end`: neither this one nor any behind it. */
+type Judge = (message: Message) => 'out' | 'in' | 'end'
 
 function byTime({ from, to }: PastRange): Judge {
-  return ({ receivedAt }) => (receivedAt < from ? 'before' : receivedAt >= to ? 'behind' : 'in')
+  return ({ receivedAt }) => (receivedAt >= from && receivedAt < to ? 'in' : 'out')
 }
 
 async function* none(): AsyncGenerator<readonly Message[]> {}
@@ -130,9 +136,9 @@ function take(reader: SegmentReader, segment: number, offset: number, judge: Jud
     if (!frame) break
     reached = frame.end
     const message = decodeMessage(frame.body)
-    const place = message ? judge(message) : 'before'
-    if (!message || place === 'before') continue
-    if (place === 'behind') return { messages, reached: Number.POSITIVE_INFINITY }
+    const place = message ? judge(message) : 'out'
+    if (!message || place === 'out') continue
+    if (place === 'end') return { messages, reached: Number.POSITIVE_INFINITY }
     messages.push(message)
   }
   return { messages, reached }

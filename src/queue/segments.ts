@@ -14,6 +14,8 @@ export interface Segment {
   /** Microseconds: the last message before it was received then, 0 when there was none; the first one in it. */
   readonly before: number
   readonly from: number
+  /** No message before it has a later stamp; endless when that cannot be told. */
+  readonly latestBefore: number
 }
 
 /** In a frame: behind the header, the two bytes of version and flags, the packet id and the sequence number. */
@@ -87,7 +89,10 @@ export class Segments {
     const likely = stamps.before >= (previous?.before ?? 0) && stamps.before <= this.#now() + microsecondsPerDay
     const before = likely ? stamps.before : (previous?.before ?? 0)
     const from = Math.max(stamps.from, before)
-    this.#list.push({ segment, bytes: this.#sizeOf(segment) ?? 0, before, from })
+    // After a clock that was far ahead, the stamp of the header is the unlikely one that is right.
+    const isKnown = likely || stamps.from > 0
+    const latestBefore = isKnown ? Math.max(stamps.before, stamps.from) : Number.POSITIVE_INFINITY
+    this.#list.push({ segment, bytes: this.#sizeOf(segment) ?? 0, before, from, latestBefore })
   }
 
   /** Undefined when there is no such file any more. */

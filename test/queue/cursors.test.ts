@@ -148,6 +148,36 @@ t.test('the past is read again, from here to there, over segments that are passe
   await spool.stop()
 })
 
+t.test('the past is that of the clock, also after it was wrong for a moment', async t => {
+  const day = 86_400e6
+  const clocks = [1, 2, 3].map(n => n * minute)
+  clocks.push(10 * day, 10 * day + minute, ...[4, 5, 6].map(n => n * minute))
+  for (const segmentBytes of [1, 1e6]) {
+    const dir = await tempDir()
+    let now = 0
+    const { spool } = await openSpool(dir, { segmentBytes, now: () => now })
+    for (const [i, clock] of clocks.entries()) {
+      now = clock
+      await append(spool, publish(i + 1))
+    }
+    // What the header of a segment says is more than a day ahead of the clock now.
+    const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, now: () => now })
+    const read = async (from: number, to: number) => {
+      const found: number[] = []
+      for await (const messages of cursors.past({ from, to }, never).batches) found.push(...sequences(messages))
+      return found
+    }
+    t.same(await read(5 * minute, 7 * minute), [7, 8], 'since the clock was set back')
+    t.same(await read(3 * minute, 5 * minute), [3, 6], 'from both sides')
+    t.same(await read(10 * day, 11 * day), [4, 5], 'what was taken meanwhile')
+    t.same(await read(0, Number.POSITIVE_INFINITY), upTo(8))
+    t.same(await read(0, 2 * minute), [1])
+    t.same(await read(7 * minute, 10 * day), [])
+    await cursors.stop()
+    await spool.stop()
+  }
+})
+
 t.test('the past is read in batches of one segment, past damage, and can be ended', async t => {
   const dir = await tempDir()
   const { spool } = await openSpool(dir)
