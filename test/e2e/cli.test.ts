@@ -207,14 +207,17 @@ t.test("stopped in order, and started again: yesterday's data is there, and the 
   })
 })
 
-t.test('a broken identity or store in the data directory is a sentence, not a stack', async t => {
+t.test('a broken identity or store in the data directory is set aside, and said in a sentence', async t => {
   const dir = await tempDir()
-  mkdirSync(dir, { recursive: true })
   writeFileSync(join(dir, 'store.duckdb'), 'this is no database')
-  const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir])
-  t.equal(await run.exited, 1)
-  t.match(run.stderr(), /^telehub: .*store\.duckdb/)
-  t.notMatch(run.stderr(), /\n {4}at /)
+  writeFileSync(join(dir, 'hub.json'), 'this is no identity')
+  const hub = await startHub(t, {}, dir)
+  t.match(hub.log(), /the store was damaged and is .*store\.duckdb\.damaged-/)
+  t.match(hub.log(), /hub\.json/)
+  t.notMatch(hub.log(), /\n {4}at /)
+  const { body } = await hub.get<{ incidents: readonly { readonly kind: string }[] }>('/readyz')
+  t.ok(body.incidents.some(({ kind }) => kind === 'store_damaged'))
+  t.equal(await hub.stop(), 0)
 })
 
 t.test('SIGUSR1 does not open the inspector of Node, which would be a way in for all users of the machine', async t => {
