@@ -119,6 +119,11 @@ const table = {
     '',
     'Certificates (PEM) that those of clients on mqtts.port must be signed by; empty: none is asked for. https and wss never ask.',
   ),
+  'tls.crl': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'With tls.ca: certificate revocation lists (PEM), one of every CA that is in tls.ca or between it and a client; whose CA has none, or one that has ended, is refused. A change of the file acts at once, on open connections too.',
+  ),
   'tls.clients': row(
     oneOf('required', 'optional'),
     'required',
@@ -407,6 +412,11 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
   if (result['tls.ca'] !== '' && result['mqtts.port'] === 'off') {
     problems.push(
       `tls.ca: given ${show(result['tls.ca'])}, which needs mqtts.port: nowhere else are clients asked for certificates`,
+    )
+  }
+  if (result['tls.crl'] !== '' && result['tls.ca'] === '') {
+    problems.push(
+      `tls.crl: given ${show(result['tls.crl'])}, which needs tls.ca: without it no client is asked for a certificate`,
     )
   }
   if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {

@@ -4,6 +4,7 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Settings } from './config.js'
 import { describe, HubError, systemCode } from './errors.js'
 import type { Part } from './lifecycle.js'
+import { type CertificateId, isRevoked, type RevocationList, revocationLists, subjectOf } from './revocation.js'
 import { WatchedFiles } from './watch.js'
 
 export interface TlsPaths {
@@ -11,10 +12,12 @@ export interface TlsPaths {
   readonly cert: string
   readonly key: string
   readonly ca: string
+  readonly crl: string
 }
 
 export function tlsPaths(settings: Settings): TlsPaths {
-  return { cert: settings['tls.cert'], key: settings['tls.key'], ca: settings['tls.ca'] }
+  const { 'tls.cert': cert, 'tls.key': key, 'tls.ca': ca, 'tls.crl': crl } = settings
+  return { cert, key, ca, crl }
 }
 
 /** The content of the files. */
@@ -22,6 +25,7 @@ export interface TlsFiles {
   readonly cert: Buffer
   readonly key: Buffer
   readonly ca?: Buffer
+  readonly crl?: readonly RevocationList[]
 }
 
 export interface TlsOptions {
@@ -60,6 +64,7 @@ const terms: SecureContextOptions = {
 }
 
 const dayMs = 864e5
+const hourMs = 36e5
 
 /** Before the end of a certificate. */
 const warningDays = 14
@@ -74,7 +79,10 @@ export class Tls implements Part {
   readonly #watched: WatchedFiles
   readonly #changed: (() => void)[] = []
   #files: TlsFiles | undefined
-  #daily: NodeJS.Timeout | undefined
+  #hourly: NodeJS.Timeout | undefined
+  #reminded: { readonly sentence: string; readonly at: number } | undefined
+  /** Why the files as they are now are not taken. */
+  #trouble: string | undefined
 
   constructor(options: TlsOptions) {
     const { paths, everyMs = 1_000 } = options
@@ -96,11 +104,11 @@ export class Tls implements Part {
       throw error
     }
     this.#remind()
-    this.#daily = setInterval(() => this.#remind(), dayMs).unref()
+    this.#hourly = setInterval(() => this.#remind(), hourMs).unref()
   }
 
   stop(): void {
-    clearInterval(this.#daily)
+    clearInterval(this.#hourly)
     this.#watched.stop()
   }
 
@@ -112,8 +120,18 @@ export class Tls implements Part {
 
   /** The same for MQTT, where clients are asked for a certificate if there is a `ca`. */
   get mqttContext(): SecureContextOptions {
-    const { ca } = this.#current
-    return ca ? { ...this.context, ca } : this.context
+    return contextOf(this.#current)
+  }
+
+  /** Are certificates of clients looked up in revocation lists? Does not change before the next start. */
+  get looksUpRevoked(): boolean {
+    return this.#options.paths.crl !== ''
+  }
+
+  /** Does a revocation list name one of the certificates? */
+  revokes(certificates: readonly CertificateId[]): boolean {
+    const { crl } = this.#current
+    return crl !== undefined && certificates.some(one => isRevoked(one, crl))
   }
 
   /** Are clients asked for certificates? Does not change before the next start. */
@@ -126,8 +144,35 @@ export class Tls implements Part {
     this.#changed.push(changed)
   }
 
-  /** A sentence for people when a certificate ends soon, has ended, or is not valid yet. */
+  /**
+   * A sentence for people when a certificate or a revocation list ends soon, has ended, or is not valid yet, or when
+   * changed files are not taken.
+   */
   warning(): string | undefined {
+    return [this.#trouble, this.#listWarning(), this.#certificateWarning()].filter(Boolean).join('; ') || undefined
+  }
+
+  /** OpenSSL refuses all clients of an authority whose list has ended. */
+  #listWarning(): string | undefined {
+    const { paths, now } = this.#options
+    const today = now()
+    // The list to be replaced first.
+    const [list] = [...(this.#current.crl ?? [])].sort((one, other) => one.to - other.to)
+    if (!list) return undefined
+    const what = `a revocation list in ${paths.crl} (tls.crl)`
+    const remedy = 'put a new list of its authority into the file, and it is taken up'
+    if (list.to <= today) {
+      return `${what} ended on ${minute(list.to)}: every client with a certificate of its authority is refused; ${remedy}`
+    }
+    // Some lists are replaced every day, others once a year.
+    if (list.to - today < Math.min(warningDays * dayMs, (list.to - list.from) / 4)) {
+      return `${what} ends on ${minute(list.to)}, and every client with a certificate of its authority is refused then; ${remedy}`
+    }
+    const early = this.#current.crl?.find(({ from }) => from > today)
+    return early && `${what} is not valid before ${minute(early.from)}: clients are refused; is the clock right?`
+  }
+
+  #certificateWarning(): string | undefined {
     const { paths, now } = this.#options
     const { cert, ca } = this.#current
     const today = now()
@@ -149,23 +194,48 @@ export class Tls implements Part {
   }
 
   #remind(): void {
+    const { now, log } = this.#options
     const sentence = this.warning()
-    if (sentence) this.#options.log.warn(sentence)
+    const last = this.#reminded
+    if (!sentence || (sentence === last?.sentence && now() - last.at < dayMs - hourMs / 2)) return
+    this.#reminded = { sentence, at: now() }
+    log.warn(sentence)
   }
 
   #reload(): void {
     const { paths, log } = this.#options
+    const before = this.#current
     try {
       this.#files = loadTls(paths)
+      this.#trouble = undefined
     } catch (error) {
-      log.warn(`${describe(error)}; the hub goes on with the certificate it has`)
+      const kept = paths.crl === '' ? 'the certificate it has' : 'the certificates and revocation lists it has'
+      this.#trouble = `${describe(error)}; the hub goes on with ${kept}`
+      log.warn(this.#trouble)
       return
     }
+    const { cert, crl } = this.#files
     for (const changed of this.#changed) changed()
-    const [own] = certificates(this.#files.cert)
-    log.info(`tls.cert: ${paths.cert}: new certificate taken up, valid until ${own ? day(validity(own).to) : '?'}`)
+    const hasNewLists = crl !== undefined && !sameLists(crl, before.crl)
+    if (hasNewLists) {
+      const revoked = crl.reduce((sum, { serials }) => sum + serials.size, 0)
+      log.info(`tls.crl: ${paths.crl}: new revocation lists taken up: ${crl.length}, with ${revoked} certificates`)
+    }
+    if (!hasNewLists || !cert.equals(before.cert)) {
+      const [own] = certificates(cert)
+      log.info(`tls.cert: ${paths.cert}: new certificate taken up, valid until ${own ? day(validity(own).to) : '?'}`)
+    }
     this.#remind()
   }
+}
+
+/** All that a server for MQTT needs. Node reads one list of each text alone. */
+function contextOf({ cert, key, ca, crl }: TlsFiles): SecureContextOptions {
+  return { ...terms, cert, key, ...(ca && { ca }), ...(crl && { crl: crl.map(({ pem }) => pem) }) }
+}
+
+function sameLists(some: readonly RevocationList[], others: readonly RevocationList[] = []): boolean {
+  return some.length === others.length && some.every(({ pem }, i) => pem === others[i]?.pem)
 }
 
 function validity({ validFrom, validTo }: X509Certificate): { from: number; to: number } {
@@ -181,13 +251,16 @@ function day(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10)
 }
 
+/** Some lists end after hours. */
+function minute(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+}
+
 /** Reads and checks certificates and key. Throws a `HubError` that says which setting, which file, and what is wrong. */
-export function loadTls({ cert, key, ca }: TlsPaths): TlsFiles {
-  const read = (setting: string, path: string, check: (pem: Buffer) => void): Buffer => {
+export function loadTls({ cert, key, ca, crl }: TlsPaths): TlsFiles {
+  const read = <T>(setting: string, path: string, parse: (pem: Buffer) => T): T => {
     try {
-      const pem = readFileSync(path)
-      check(pem)
-      return pem
+      return parse(readFileSync(path))
     } catch (error) {
       const code = systemCode(error)
       const why =
@@ -199,23 +272,45 @@ export function loadTls({ cert, key, ca }: TlsPaths): TlsFiles {
       throw new HubError('bad_settings', `${setting}: ${path}: ${why}`, { cause: error })
     }
   }
-  const certificate = read('tls.cert', cert, certificates)
+  const certificate = read('tls.cert', cert, withCertificates)
   const tls = {
     cert: certificate,
     key: read('tls.key', key, pem => {
       if (!certificates(certificate)[0]?.checkPrivateKey(privateKey(pem))) {
         throw new Error(`is not the key of the certificate in ${cert}; the certificate of the hub comes first there`)
       }
+      return pem
     }),
   }
-  const files = ca === '' ? tls : { ...tls, ca: read('tls.ca', ca, certificates) }
+  const issuers = ca === '' ? undefined : read('tls.ca', ca, withCertificates)
+  const lists = crl === '' || !issuers ? undefined : read('tls.crl', crl, pem => listsFor(issuers, ca, pem))
+  const files = { ...tls, ...(issuers && { ca: issuers }), ...(lists && { crl: lists }) }
   try {
-    createSecureContext({ ...terms, ...files })
+    createSecureContext(contextOf(files))
   } catch (error) {
     // A key that is too short to be safe, for one.
     throw new HubError('bad_settings', `tls.cert: ${cert}: cannot be used: ${describe(error)}`, { cause: error })
   }
   return files
+}
+
+function withCertificates(pem: Buffer): Buffer {
+  certificates(pem)
+  return pem
+}
+
+/** The lists of a file. Throws a sentence when an authority has none: OpenSSL would refuse all its clients. */
+function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] {
+  const lists = revocationLists(pem)
+  for (const issuer of certificates(issuers)) {
+    const name = subjectOf(issuer)
+    if (lists.some(list => list.issuer === name)) continue
+    const shown = issuer.subject.replaceAll('\n', ', ')
+    throw new Error(
+      `holds no list of ${shown}, which is in ${path} (tls.ca): all its clients would be refused; add its list, which may be empty`,
+    )
+  }
+  return lists
 }
 
 /** The certificates of a file, in its order. Throws a sentence when there is none, or a damaged one. */

@@ -86,6 +86,7 @@ const ground = [
   'refusal-counts.ts',
   'retry.ts',
   'runtime/fair-cuts.ts',
+  'revocation.ts',
   'runtime/fair-set.ts',
   'runtime/open-files.ts',
   'runtime/clock.ts',

@@ -17,14 +17,14 @@ const dayMs = 864e5
 interface Kept {
   readonly tls: Tls
   readonly said: string[]
-  readonly paths: { readonly cert: string; readonly key: string; readonly ca: string }
+  readonly paths: { readonly cert: string; readonly key: string; readonly ca: string; readonly crl: string }
   changes(): number
 }
 
 /** In a folder of its own, with the certificate of `server`. */
 async function keep(t: Test, { ca = false, now = Date.now() } = {}): Promise<Kept> {
   const dir = await tempDir()
-  const paths = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem'), ca: ca ? join(dir, 'ca.pem') : '' }
+  const paths = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem'), ca: ca ? join(dir, 'ca.pem') : '', crl: '' }
   copyFileSync(path('server.pem'), paths.cert)
   copyFileSync(path('server.key'), paths.key)
   if (ca) copyFileSync(path('ca.pem'), paths.ca)
@@ -90,6 +90,32 @@ t.test('the end of a certificate is said before it comes', async t => {
     if (warning) t.match(is, warning)
     else t.equal(is, undefined)
     t.same(said, is ? [is] : [], 'said at the start')
+  }
+})
+
+t.test('the end of a revocation list is said before it comes', async t => {
+  const dir = await tempDir()
+  const crl = join(dir, 'clients.crl')
+  copyFileSync(path('revocation/ended.crl'), crl)
+  const paths = { cert: path('server.pem'), key: path('server.key'), ca: path('revocation/ca.pem'), crl }
+  // Of 31 days, in January 2020; the last quarter is less than two weeks.
+  for (const [day, warning] of [
+    [Date.UTC(2020, 0, 24), undefined],
+    [
+      Date.UTC(2020, 0, 25),
+      /\(tls\.crl\) ends on 2020-02-01 00:00 UTC, and every client .* is refused then; put a new/,
+    ],
+    [Date.UTC(2020, 1, 1), /\(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client .* is refused; put a new list/],
+    [Date.UTC(2019, 11, 31), /\(tls\.crl\) is not valid before 2020-01-01 00:00 UTC: clients are refused/],
+  ] as const) {
+    const log = { info: () => {}, warn: () => {} }
+    const tls = new Tls({ paths, now: () => day, log })
+    t.teardown(() => tls.stop())
+    tls.start()
+    // The certificate of the hub is of a later year.
+    const sentence = tls.warning()?.split('; the certificate in')[0]
+    if (warning) t.match(sentence, warning)
+    else t.match(sentence, /^the certificate in .* is not valid before/)
   }
 })
 

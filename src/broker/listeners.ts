@@ -6,6 +6,7 @@ import { createServer as createTlsServer, type TLSSocket, type Server as TlsServ
 import { describe, HubError, systemCode } from '../errors.js'
 import { sparingly } from '../log.js'
 import { Networks, plainAddress, readProxyHeader } from '../proxy.js'
+import { type CertificateId, chainIds } from '../revocation.js'
 import { namesOf, noNames, type Tls } from '../tls.js'
 import type { Peer } from './connection.js'
 import { WebSockets } from './websocket.js'
@@ -50,6 +51,8 @@ export class Listeners {
   readonly #mqtt: Server
   readonly #mqtts: Server
   #tls: TlsServer | undefined
+  /** Open connections with a certificate that may be revoked yet. */
+  readonly #certified = new Map<TLSSocket, readonly CertificateId[]>()
 
   constructor(options: ListenersOptions) {
     const { webSocket, proxy, accept } = options
@@ -70,7 +73,10 @@ export class Listeners {
       if (mqttsPort !== 'off' && tls) {
         const server = this.#tlsServer(tls)
         this.#tls = server
-        tls.onChange(() => server.setSecureContext(tls.mqttContext))
+        tls.onChange(() => {
+          server.setSecureContext(tls.mqttContext)
+          this.#closeRevoked(tls)
+        })
         await this.#listen(this.#mqtts, 'mqtts.port', host, mqttsPort)
       }
       if (mqttPort !== 'off') await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
@@ -166,12 +172,13 @@ export class Listeners {
     server.on('secureConnection', stream => {
       stream.on('error', ignore)
       try {
+        // First, as getPeerX509Certificate takes the certificates of the authorities out of the connection.
+        if (tls.looksUpRevoked) this.#lookUp(stream, tls)
         this.#accept(stream, 'mqtts', verifiedNames(stream))
       } catch (error) {
         const handshake = this.#handshakes.end(stream)
         stream.destroy()
-        const why = `the certificate of a client was not accepted: ${describe(error)}`
-        if (handshake) this.#refused('tls_handshake', `${handshake.address}: ${why}`)
+        if (handshake) this.#notAccepted(`${handshake.address}: `, error)
       }
     })
     server.on('tlsClientError', (error, stream) => {
@@ -179,7 +186,7 @@ export class Listeners {
       stream.destroy()
       // Node ends one whose certificate it does not accept as if the client had gone away, its address forgotten.
       const verdict = stream.authorizationError
-      if (verdict) this.#refused('tls_handshake', `the certificate of a client was not accepted: ${verdict}`)
+      if (verdict) this.#notAccepted('', verdict)
       // Without a handshake it was cut off, and that was said; who goes away was not refused.
       else if (handshake && systemCode(error) !== 'ECONNRESET') {
         const why = (error as { reason?: string }).reason ?? describe(error)
@@ -189,6 +196,39 @@ export class Listeners {
     return server
   }
 
+  /**
+   * Remembers the certificate as long as the connection is open, as it may be revoked. Throws when it is revoked
+   * already: the lists may have changed during the handshake.
+   */
+  #lookUp(stream: TLSSocket, tls: Tls): void {
+    const certificate = stream.getPeerCertificate(true)
+    // Without a certificate Node answers an empty object.
+    if (!certificate?.raw) return
+    const ids = chainIds(certificate)
+    if (tls.revokes(ids)) throw revoked
+    this.#certified.set(stream, ids)
+    stream.once('close', () => this.#certified.delete(stream))
+  }
+
+  #closeRevoked(tls: Tls): void {
+    for (const [stream, ids] of this.#certified) {
+      if (!tls.revokes(ids)) continue
+      const address = plainAddress(stream.remoteAddress)
+      stream.destroy()
+      const serial = ids[0]?.serial
+      this.#refused(
+        'certificate_revoked',
+        `${address}: connection closed: its certificate ${serial} is revoked now (tls.crl)`,
+      )
+    }
+  }
+
+  #notAccepted(from: string, verdict: unknown): void {
+    const code = verdict instanceof Error ? describe(verdict) : String(verdict)
+    const [reason, why] = revocationVerdicts[code] ?? ['tls_handshake', undefined]
+    this.#refused(reason, `${from}the certificate of a client was not accepted: ${code}${why ? `: ${why}` : ''}`)
+  }
+
   #refused(reason: string, sentence: string): void {
     this.#options.refused(reason)
     this.#say(sentence)
@@ -196,6 +236,18 @@ export class Listeners {
 }
 
 function ignore(): void {}
+
+/** What OpenSSL says of a revoked certificate. */
+const revoked = 'CERT_REVOKED'
+
+/** What OpenSSL says about revocation: the reason under which it is counted, and what to do. */
+const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why: string]>> = {
+  [revoked]: ['certificate_revoked', 'a list in tls.crl names it'],
+  UNABLE_TO_GET_CRL: ['crl_unusable', 'tls.crl has no list of a CA between it and tls.ca; add one, which may be empty'],
+  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has ended; put a new one into the file'],
+  CRL_NOT_YET_VALID: ['crl_unusable', 'the list of its CA in tls.crl is not valid yet; is the clock right?'],
+  CRL_SIGNATURE_FAILURE: ['crl_unusable', 'the list in tls.crl was not signed by the key of its CA'],
+}
 
 /** Who shows none has no names. Throws when there is a certificate and it is not one that counts. */
 function verifiedNames(stream: TLSSocket): readonly string[] {

@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { describe } from '../errors.js'
+import type { RevocationList } from '../revocation.js'
 import { loadTls, certificates as readChain, tlsPaths } from '../tls.js'
 import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
@@ -29,6 +30,7 @@ export const certificates: Check = ({ settings, now }) => {
   const found = [
     ...chain.flatMap((one, i) => validity(i === 0 ? 'tls.cert' : 'tls.cert, in its chain', one, now(), true)),
     ...(files.ca ? readChain(files.ca).flatMap(one => validity('tls.ca', one, now(), false)) : []),
+    ...(files.crl ?? []).flatMap(list => listValidity(list, now())),
     ...order(chain, paths.cert),
     ...names(chain[0] as X509Certificate, settings.host),
   ]
@@ -73,6 +75,17 @@ function validity(where: string, one: X509Certificate, now: number, isShown: boo
     return [warning(check, `${where}: ${name} ends on ${day(to)}`, 'Put a new one into the file; it acts at once.')]
   }
   return []
+}
+
+function listValidity({ from, to }: RevocationList, now: number): Finding[] {
+  const remedy = 'Put a new list of the authority into the file; it acts at once.'
+  if (to <= now) {
+    const found = `tls.crl: a revocation list ended on ${day(to)}: every client of its authority is refused`
+    return [problem('certificates', found, remedy)]
+  }
+  // Lists that are replaced every day always end soon.
+  const isSoon = to - now < Math.min(soonDays * dayMs, (to - from) / 4)
+  return isSoon ? [warning('certificates', `tls.crl: a revocation list ends on ${day(to)}`, remedy)] : []
 }
 
 /** Each certificate must be signed by the next one. */

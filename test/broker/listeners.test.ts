@@ -20,7 +20,7 @@ import { tempDir } from '../services/service.js'
 
 const path = (name: string) => (name ? fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url)) : '')
 const file = (name: string) => readFileSync(path(name))
-const tls = { cert: path('server.pem'), key: path('server.key'), ca: '' }
+const tls = { cert: path('server.pem'), key: path('server.key'), ca: '', crl: '' }
 const secure = { ...tls, ca: path('ca.pem') }
 
 interface Accepted {
@@ -252,7 +252,7 @@ t.test(
 
 t.test('new certificates are for those who come; a session with a certificate of the old CA is over', async t => {
   const dir = await tempDir()
-  const paths = { cert: join(dir, 'cert'), key: join(dir, 'key'), ca: join(dir, 'ca') }
+  const paths = { cert: join(dir, 'cert'), key: join(dir, 'key'), ca: join(dir, 'ca'), crl: '' }
   const put = (name: string) => {
     copyFileSync(path(`${name}.pem`), paths.cert)
     copyFileSync(path(`${name}.key`), paths.key)
