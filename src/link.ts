@@ -25,6 +25,7 @@ export class Link<Remote extends Offers> {
   readonly #waiting = new Map<number, Waiting>()
   #calls = 0
   #gone: Error | undefined
+  #isCut = false
 
   constructor(port: MessagePort | Worker, offers: Offers) {
     this.#port = port
@@ -40,13 +41,13 @@ export class Link<Remote extends Offers> {
     const id = ++this.#calls
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
-      this.#port.postMessage({ kind: 'call', name, argument, id } satisfies Incoming)
+      this.#send({ kind: 'call', name, argument, id })
     })
   }
 
   /** Does not wait and does not hear of errors. */
   tell<Name extends keyof Remote & string>(name: Name, argument: Parameters<Remote[Name]>[0]): void {
-    this.#port.postMessage({ kind: 'tell', name, argument } satisfies Incoming)
+    this.#send({ kind: 'tell', name, argument })
   }
 
   fail(error: Error): void {
@@ -55,7 +56,17 @@ export class Link<Remote extends Offers> {
     this.#waiting.clear()
   }
 
+  /** Sends and hears nothing from now on: calls that wait for an answer wait for ever. For a thread that is about to end. */
+  cut(): void {
+    this.#isCut = true
+  }
+
+  #send(message: Incoming): void {
+    if (!this.#isCut) this.#port.postMessage(message)
+  }
+
   #receive(incoming: Incoming, offers: Offers): void {
+    if (this.#isCut) return
     if (incoming.kind === 'tell') offers[incoming.name]?.(incoming.argument)
     else if (incoming.kind === 'call') void this.#answer(incoming, offers)
     else {
@@ -69,10 +80,10 @@ export class Link<Remote extends Offers> {
   async #answer({ name, argument, id }: Incoming & { kind: 'call' }, offers: Offers): Promise<void> {
     try {
       const value = await offers[name]?.(argument)
-      this.#port.postMessage({ kind: 'result', id, value } satisfies Incoming)
+      this.#send({ kind: 'result', id, value })
     } catch (error) {
       const code = error instanceof HubError ? error.code : undefined
-      this.#port.postMessage({ kind: 'error', id, code, message: describe(error) } satisfies Incoming)
+      this.#send({ kind: 'error', id, code, message: describe(error) })
     }
   }
 }

@@ -26,6 +26,7 @@ import type { DeadLetterFilter, QueueReader } from './queue/queue.js'
 import type { SpoolPosition } from './queue/spool.js'
 import { persist } from './retry.js'
 import { Scrutiny, Suspects } from './runtime/suspects.js'
+import type { ThreadExit } from './runtime/thread-exit.js'
 import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
 import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import { matches } from './topics.js'
@@ -57,6 +58,8 @@ export type BrokerOffers = {
   stored: (count: { messages: number; points: number }) => void
   deadLettered: (reason: string) => void
   log: (line: { level: 'info' | 'warn'; sentence: string }) => void
+  /** An error ends this thread as soon as its native calls have ended; nothing else is heard of it. */
+  dying: (error: string) => void
   incident: (incident: { kind: string; sentence: string; lost: Loss | undefined }) => void
 }
 
@@ -68,6 +71,8 @@ export type ProcessorOffers = {
     readonly left: string | undefined
     readonly problems: readonly string[]
   }>
+  /** Resolves when the thread may be terminated. */
+  abandon: (argument: undefined) => Promise<void>
   committed: (position: SpoolPosition) => void
   present: (presence: Presence) => void
   refused: (refusals: readonly Refusals[]) => void
@@ -132,7 +137,11 @@ interface Processing {
 }
 
 /** The processor thread's parts. Nothing runs before `start`. */
-export function processorOffers(data: ProcessorThreadData, broker: () => Link<BrokerOffers>): ProcessorOffers {
+export function processorOffers(
+  data: ProcessorThreadData,
+  broker: () => Link<BrokerOffers>,
+  exit: ThreadExit,
+): ProcessorOffers {
   const { settings, dir } = data
   const log = {
     info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
@@ -195,7 +204,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
       })
       started = await startProcessing(
         data,
-        { cursors, registry, balance, places, shares: () => shares, incidents },
+        { cursors, registry, balance, places, shares: () => shares, incidents, exit },
         broker,
         log,
       )
@@ -210,6 +219,7 @@ export function processorOffers(data: ProcessorThreadData, broker: () => Link<Br
       started = undefined
       return { left, problems }
     },
+    abandon: () => exit.prepare(),
     committed: position => {
       committed = position
       cursors?.committed(position)
@@ -254,11 +264,12 @@ interface Ground {
   /** What users may claim of pools, as of now. */
   readonly shares: () => UserShares
   readonly incidents: IncidentReporter
+  readonly exit: ThreadExit
 }
 
 async function startProcessing(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, places, shares, incidents }: Ground,
+  { cursors, registry, balance, places, shares, incidents, exit }: Ground,
   broker: () => Link<BrokerOffers>,
   log: Log,
 ): Promise<Processing> {
@@ -266,6 +277,7 @@ async function startProcessing(
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const store = await openStore(settings, dir, incidents)
+  exit.before(() => store.abandon?.())
   const files = new DeadLetterFiles({
     dir: join(dir, 'dead'),
     limitBytes: settings['dead.limit'],
@@ -328,7 +340,7 @@ async function startProcessing(
     dependencies.heard('store', true)
     return outcomes
   }
-  const suspects = suspectsIn(join(dir, 'handling'), log, incidents)
+  const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
   const consumers: ProcessorOptions['consumers'] = [
     {
       name: 'live',
@@ -507,8 +519,9 @@ function rewind(cursors: Cursors, registry: Registry, balance: Balance): void {
 }
 
 /** What finds the messages that end this process, for each consumer; their records are in `dir`. */
-function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter) {
+function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter, exit?: ThreadExit) {
   const scrutiny = new Scrutiny(dir)
+  exit?.before(() => scrutiny.end())
   const blamed = (sentence: string) => (incidents ? incidents.report('poison_message', sentence) : log.warn(sentence))
   return (name: string, batch: number, reason: string | undefined) =>
     new Suspects({ name, scrutiny, batch, reason, blamed, warn: log.warn.bind(log) })

@@ -19,7 +19,7 @@ interface ProcessorThreadOptions {
   readonly flushed: () => Promise<void>
   /** When it stops: what is not stored yet, and where it is. */
   readonly left: (sentence: string) => void
-  readonly offers: BrokerOffers
+  readonly offers: Omit<BrokerOffers, 'dying'>
   /** Called each time a new thread runs after the last one died. */
   readonly restarted: () => void
   readonly warn: (sentence: string) => void
@@ -66,11 +66,16 @@ export class ProcessorThread implements Part {
   #untold: SpoolPosition | undefined
   #pause: NodeJS.Timeout | undefined
   #isUp = false
+  /** Resolves when the last thread has ended. */
+  #exited: Promise<void> = Promise.resolve()
+  /** The last thread has met its end, and may still wait for native calls before it exits. */
+  #isDying = false
   #death: Death | undefined
   #deaths = 0
   /** Milliseconds of a clock that never jumps. */
   #diedAt = Number.NEGATIVE_INFINITY
   #restart: NodeJS.Timeout | undefined
+  #restarting: Promise<void> = Promise.resolve()
   /** Clients that are online, or went offline a moment ago: a new thread is told of them. */
   readonly #presences = new Map<string, Presence>()
   #forget: NodeJS.Timeout | undefined
@@ -94,14 +99,20 @@ export class ProcessorThread implements Part {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
     })
-    const link = new Link<ProcessorOffers>(worker, offers)
     let isOver = false
     const gone = (error: Error) => {
       if (isOver) return
       isOver = true
+      if (this.#worker === worker) this.#isDying = true
       link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; ask again`))
       if (this.#link === link) this.#died(error)
     }
+    const link: Link<ProcessorOffers> = new Link(worker, {
+      ...offers,
+      dying: detail => gone(new Error(detail)),
+    } satisfies BrokerOffers)
+    this.#isDying = false
+    this.#exited = new Promise(resolve => worker.on('exit', () => resolve()))
     worker.on('error', gone)
     worker.on('exit', code => gone(new Error(`the thread ended (${code})`)))
     this.#worker = worker
@@ -111,7 +122,7 @@ export class ProcessorThread implements Part {
       this.#isUp = true
     } catch (error) {
       this.#link = undefined
-      await worker.terminate()
+      await this.#end()
       throw error
     }
   }
@@ -135,7 +146,15 @@ export class ProcessorThread implements Part {
       `the processor thread ended: ${describe(error)}; started again in ${restMs / 1_000} s. MQTT goes on, and the spool ` +
         'keeps what arrives',
     )
-    this.#restart = setTimeout(() => void this.#startAgain(), restMs)
+    this.#restart = setTimeout(() => {
+      this.#restarting = this.#startAgain()
+    }, restMs)
+  }
+
+  /** Resolves when the last thread has ended. One that dies is not terminated: native calls may be under way. */
+  async #end(): Promise<void> {
+    if (this.#isDying) await this.#exited
+    else await this.#worker?.terminate()
   }
 
   /** Stops the thread in order, and starts one with other settings. Resolves when it runs, or is tried again. */
@@ -155,15 +174,17 @@ export class ProcessorThread implements Part {
         drainMs: 0,
       })
       for (const problem of problems) this.#options.warn(problem)
+      await this.#link?.call('abandon', undefined)
     } catch (error) {
       this.#options.warn(`the processor thread ended while it stopped: ${describe(error)}`)
     }
-    await this.#worker?.terminate()
+    await this.#end()
     await this.#startAgain()
   }
 
   async #startAgain(): Promise<void> {
     try {
+      await this.#exited
       await this.#options.flushed()
       await this.#open()
     } catch (error) {
@@ -192,14 +213,15 @@ export class ProcessorThread implements Part {
     clearTimeout(this.#pause)
     clearTimeout(this.#restart)
     clearInterval(this.#forget)
+    await this.#restarting
     if (!this.#isUp) {
-      await this.#worker?.terminate()
+      await this.#end()
       return
     }
     const drainMs = this.#settings['shutdown.timeout'] / 2
     const end = await this.#link?.call('stop', { position: position(), drainMs })
     if (end?.left) left(end.left)
-    await this.#worker?.terminate()
+    await this.#end()
     if (end && end.problems.length > 0) throw new Error(end.problems.join('; '))
   }
 

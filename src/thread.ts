@@ -1,13 +1,20 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { describe } from './errors.js'
 import { Link } from './link.js'
 import { yieldToBroker } from './priority.js'
 import { type BrokerOffers, type ProcessorThreadData, processorOffers } from './processing.js'
+import { ThreadExit } from './runtime/thread-exit.js'
 
 /** The entry of the processor thread. */
 if (parentPort) {
   yieldToBroker(10)
+  const exit = new ThreadExit()
   const link: Link<BrokerOffers> = new Link(
     parentPort,
-    processorOffers(workerData as ProcessorThreadData, () => link),
+    processorOffers(workerData as ProcessorThreadData, () => link, exit),
   )
+  exit.onUncaught(error => {
+    link.tell('dying', describe(error))
+    link.cut()
+  })
 }

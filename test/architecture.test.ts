@@ -92,6 +92,7 @@ const ground = [
   'runtime/clock.ts',
   'runtime/shared-pool.ts',
   'runtime/suspects.ts',
+  'runtime/thread-exit.ts',
   'snapshot-log.ts',
   'terminal.ts',
   'tls.ts',

@@ -28,6 +28,7 @@ export class Scrutiny {
   readonly #looking = new Set<string>()
   #turn: Promise<void> = Promise.resolve()
   #condemned: Set<string> | undefined
+  #isOver = false
 
   /** @param dir Where the records of all consumers are. */
   constructor(dir: string) {
@@ -53,6 +54,23 @@ export class Scrutiny {
     })
     await before
     return leave
+  }
+
+  /**
+   * The process is about to end after an error. What is in hand stays suspected and is never given back to its consumer,
+   * and nothing more is handed over.
+   */
+  end(): void {
+    this.#isOver = true
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** Whether any consumer is looking for the message that ended the process. */
+  get isLooking(): boolean {
+    return this.#looking.size > 0
   }
 
   /** A message that one consumer found to end the process: the others must not try it again. */
@@ -242,6 +260,7 @@ export class Suspects {
   async watch<T>(part: readonly Message[], handle: () => Promise<T>): Promise<T> {
     const { name, scrutiny, suspicionMs: patience = suspicionMs } = this.#options
     const leave = await scrutiny.enter()
+    if (scrutiny.isOver) return new Promise(() => {})
     const [front] = part
     const id = front ? messageId(front) : ''
     const inSuspects = this.#suspects > 0 && this.#first === ''
@@ -254,7 +273,10 @@ export class Suspects {
     try {
       return await handle()
     } finally {
+      // An error in a callback that the handler left behind ends the process a moment later: it must find these in hand.
+      if (scrutiny.isLooking) await new Promise(resolve => setImmediate(resolve))
       clearTimeout(waits)
+      if (scrutiny.isOver) await new Promise(() => {})
       if (inSuspects) this.#suspects = Math.max(0, this.#suspects - part.length)
       if (this.#suspects === 0) this.#deaths = 0
       this.#limit = Math.min(this.#options.batch, this.#limit * 2)
@@ -265,7 +287,7 @@ export class Suspects {
   }
 
   #write(first: string, suspects: number, handling: number): void {
-    if (this.#fd === undefined) return
+    if (this.#fd === undefined || this.#options.scrutiny.isOver) return
     const written: Written = { first, suspects, handling, limit: this.#limit, deaths: this.#deaths }
     try {
       writeSync(this.#fd, `${JSON.stringify(written)}\n`, 0)

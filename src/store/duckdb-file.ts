@@ -13,6 +13,7 @@ import {
   VARCHAR,
 } from '@duckdb/node-api'
 import { describe, HubError } from '../errors.js'
+import type { NativeCalls } from './native-calls.js'
 
 /** DuckDB's own vector size: no chunk holds more rows. */
 const chunkRows = 2048
@@ -25,6 +26,8 @@ const types = { integer: INTEGER, bigint: BIGINT, double: DOUBLE, text: VARCHAR 
 
 export interface DuckDbFileOptions {
   readonly path: string
+  /** Every asynchronous call of the driver is run by these. */
+  readonly calls: NativeCalls
   /** Run once the file is open, before anything else: makes what is missing. */
   readonly prepare: (file: DuckDbFile) => Promise<void>
   /** Where rows are appended; those of temporary tables as `temp.name`. */
@@ -39,28 +42,37 @@ export class DuckDbFile {
   readonly #instance: DuckDBInstance
   readonly #writer: DuckDBConnection
   readonly #reader: DuckDBConnection
+  readonly #calls: NativeCalls
   readonly #appenders = new Map<string, DuckDBAppender>()
 
-  private constructor(instance: DuckDBInstance, writer: DuckDBConnection, reader: DuckDBConnection) {
+  private constructor(
+    instance: DuckDBInstance,
+    writer: DuckDBConnection,
+    reader: DuckDBConnection,
+    calls: NativeCalls,
+  ) {
+    this.#calls = calls
     this.#instance = instance
     this.#writer = writer
     this.#reader = reader
   }
 
   /** Rejects with a `HubError` as {@link openError} makes it. */
-  static async open({ path, prepare, tables }: DuckDbFileOptions): Promise<DuckDbFile> {
+  static async open({ path, calls, prepare, tables }: DuckDbFileOptions): Promise<DuckDbFile> {
     let instance: DuckDBInstance | undefined
     try {
-      instance = await DuckDBInstance.create(path)
-      const file = new DuckDbFile(instance, await instance.connect(), await instance.connect())
+      const opened = await calls.run(() => DuckDBInstance.create(path))
+      instance = opened
+      const connect = () => calls.run(() => opened.connect())
+      const file = new DuckDbFile(opened, await connect(), await connect(), calls)
       await prepare(file)
       for (const table of tables) {
         const [name = '', schema = 'main'] = table.split('.').reverse()
         file.#appenders.set(
           table,
-          schema === 'temp'
-            ? await file.#writer.createAppender(name, 'main', 'temp')
-            : await file.#writer.createAppender(name),
+          await calls.run(() =>
+            schema === 'temp' ? file.#writer.createAppender(name, 'main', 'temp') : file.#writer.createAppender(name),
+          ),
         )
       }
       return file
@@ -72,7 +84,7 @@ export class DuckDbFile {
 
   /** Runs statements on the connection that writes. */
   async run(sql: string): Promise<void> {
-    await this.#writer.run(sql)
+    await this.#calls.run(() => this.#writer.run(sql))
   }
 
   /** The answer column by column. Numbers are bound as integers, big integers and lists of them as such. */
@@ -82,16 +94,17 @@ export class DuckDbFile {
     const kinds = values.map(value =>
       Array.isArray(value) ? LIST(BIGINT) : typeof value === 'bigint' ? BIGINT : INTEGER,
     )
-    return (await connection.runAndReadAll(sql, bound, kinds)).getColumns() as Value[][]
+    const result = await this.#calls.run(() => connection.runAndReadAll(sql, bound, kinds))
+    return result.getColumns() as Value[][]
   }
 
   /** Runs `work` on the connection that reads, in one transaction: all its statements see the same rows. */
   async inOneRead<T>(work: () => Promise<T>): Promise<T> {
-    await this.#reader.run('BEGIN TRANSACTION READ ONLY')
+    await this.#calls.run(() => this.#reader.run('BEGIN TRANSACTION READ ONLY'))
     try {
       return await work()
     } finally {
-      await this.#reader.run('COMMIT')
+      await this.#calls.run(() => this.#reader.run('COMMIT'))
     }
   }
 
@@ -110,6 +123,11 @@ export class DuckDbFile {
       appender.appendDataChunk(chunk)
     }
     appender.flushSync()
+  }
+
+  /** The statement that reads just now fails. */
+  interruptReads(): void {
+    this.#reader.interrupt()
   }
 
   /** A transaction that was open is undone. */

@@ -13,6 +13,7 @@ import {
   type Wanted,
   wanted,
 } from './known-series.js'
+import { NativeCalls } from './native-calls.js'
 import { besideOf, besides, compareSeries, faultOf, typeConflict, windowWidth } from './points.js'
 import type {
   Columns,
@@ -101,6 +102,7 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #incidents: IncidentReporter | undefined
   readonly #now: () => number
   readonly #cache: SeriesCache
+  readonly #calls = new NativeCalls()
   #file: DuckDbFile | undefined
   #last: LastStored = { sequence: undefined, isNew: false }
   #stopped = true
@@ -207,6 +209,14 @@ export class DuckDbStore implements TimeSeriesStore {
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#inOrderOfWrites(() => this.#close())
+  }
+
+  async abandon(): Promise<void> {
+    this.#stopped = true
+    // A long answer would hold up the end, and is of no use any more.
+    this.#file?.interruptReads()
+    await this.#calls.end()
+    this.#file?.close()
   }
 
   /** The readings of a series in a range, or their windows. */
@@ -445,6 +455,7 @@ export class DuckDbStore implements TimeSeriesStore {
     let isNew = false
     const file = await DuckDbFile.open({
       path: this.#path,
+      calls: this.#calls,
       prepare: async file => {
         isNew = await prepareDatabase(file)
       },

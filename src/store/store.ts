@@ -98,4 +98,10 @@ export interface TimeSeriesStore {
   series(query: SeriesQuery): Promise<SeriesPage>
 
   stop(): Promise<void>
+
+  /**
+   * Stops a store at once whose thread is about to end after an error: reads and writes that are not done never resolve.
+   * Resolves when the thread may end, with nothing of the store left open. Only a store with native calls needs it.
+   */
+  abandon?(): Promise<void>
 }

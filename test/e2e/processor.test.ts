@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { connectMqtt, eventually, history, metric, type RunningHub, startHub } from '../harness.js'
 import { startInflux } from '../services/influxdb.js'
 
@@ -14,22 +14,57 @@ interface Ready {
 
 const ready = async (hub: RunningHub) => (await hub.get<Ready>('/readyz')).body
 
-/** Loaded before the hub: in the processor thread, a payload with these words ends the thread while it is handled. */
+/** Loaded before the hub: in the processor thread, this payload, and no file that mentions it, ends the thread while it is handled. */
 const preload = `import { isMainThread } from 'node:worker_threads'
 const { parse } = JSON
 if (!isMainThread) JSON.parse = (text, reviver) => {
-  if (String(text).includes('poison-pill')) process.nextTick(() => { throw new Error('poisoned') })
+  if (String(text) === '{"poison-pill":1}') process.nextTick(() => { throw new Error('poisoned') })
   return parse(text, reviver)
 }
 `
 
-t.test('a message that ends the processor thread is set aside; MQTT is served meanwhile', async t => {
-  const file = join(t.testdir(), 'preload.mjs')
-  writeFileSync(file, preload)
+t.test('with InfluxDB, a message that ends the processor thread is set aside; MQTT is served meanwhile', async t => {
   const influx = await startInflux()
   t.teardown(() => influx.stop())
-  const settings = { 'influx.url': `${influx.url}/processor` }
-  const hub = await startHub(t, settings, undefined, { NODE_OPTIONS: `--import ${pathToFileURL(file)}` })
+  await setsAside(t, { 'influx.url': `${influx.url}/processor` })
+})
+
+t.test('likewise with DuckDB', t => setsAside(t, {}))
+
+/** Each reading is a late one, which DuckDB looks for before it stores it: so DuckDB is at work when the thread dies. */
+t.test('deaths while DuckDB is at work end the thread alone, however often', async t => {
+  const hub = await startPoisonable(t, {})
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'dev' })
+  const count = 200
+  const publish = (value: number) => {
+    const payload = JSON.stringify({ value, time: 1_700_000_000_000 - value * 1_000 })
+    return device.publishAsync('home/kitchen/t1/telemetry', payload, { qos: 1 })
+  }
+  const published: Promise<unknown>[] = []
+  for (let n = 0; n < count; n++) {
+    published.push(publish(n))
+    if (n === count / 2) published.push(device.publishAsync('poison', '{"poison-pill":1}', { qos: 1 }))
+  }
+  await Promise.all(published)
+  const whole = { received: count + 1, stored: count, dead: 1, spool: 0, residual: 0 }
+  await eventually(async () => {
+    const { body } = await hub.get<Record<string, number>>('/api/balance')
+    return Object.entries(whole).every(([name, number]) => body[name] === number)
+  }, 'one is set aside, all else is stored')
+  t.match((await hub.get<object>('/api/dead')).body, { dead: [{ topic: 'poison', reason: 'poison' }] })
+  const deaths = hub.log().split('the processor thread ended: poisoned').length - 1
+  t.ok(deaths >= 6, `${deaths} deaths`)
+  t.equal(await hub.stop(), 0)
+})
+
+function startPoisonable(t: Test, settings: Parameters<typeof startHub>[1]): Promise<RunningHub> {
+  const file = join(t.testdir(), 'preload.mjs')
+  writeFileSync(file, preload)
+  return startHub(t, settings, undefined, { NODE_OPTIONS: `--import ${pathToFileURL(file)}` })
+}
+
+async function setsAside(t: Test, settings: Parameters<typeof startHub>[1]): Promise<void> {
+  const hub = await startPoisonable(t, settings)
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'dev' })
   const listener = await connectMqtt(t, hub.mqttUrl, { clientId: 'screen' })
   const heard: string[] = []
@@ -72,4 +107,4 @@ t.test('a message that ends the processor thread is set aside; MQTT is served me
   )
   t.equal(await metric(hub, 'telehub_clients'), 2)
   t.equal(await hub.stop(), 0)
-})
+}

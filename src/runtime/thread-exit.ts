@@ -1,0 +1,45 @@
+/**
+ * Lets a thread exit in order after an uncaught error. An environment of Node must not end while a native call of an
+ * add-on is under way: the call completes into nothing, and the whole process aborts.
+ */
+export class ThreadExit {
+  readonly #hooks: (() => Promise<void> | void)[] = []
+  #isExiting = false
+  #prepared: Promise<void> | undefined
+
+  /**
+   * Before it returns, `hook` stops its part from handling anything more; it resolves when the thread may exit. A
+   * rejection counts as that, too.
+   */
+  before(hook: () => Promise<void> | void): void {
+    this.#hooks.push(hook)
+  }
+
+  /** Resolves when every hook has, however long native calls take: to exit earlier is to end the process. */
+  prepare(): Promise<void> {
+    this.#prepared ??= Promise.allSettled(this.#hooks.map(async hook => hook())).then(() => {})
+    return this.#prepared
+  }
+
+  /**
+   * The first uncaught error of the thread, or unhandled rejection, is reported at once. The thread ends with that error
+   * once `prepare` has resolved; errors in between are consequences of the first one and are ignored.
+   */
+  onUncaught(report: (error: unknown) => void): void {
+    process.on('uncaughtException', error => {
+      if (this.#isExiting) return
+      this.#isExiting = true
+      // A waiting native call may not keep the event loop running.
+      const awake = setInterval(() => {}, 1_000)
+      const prepared = this.prepare()
+      report(error)
+      void prepared.then(() => {
+        clearInterval(awake)
+        process.removeAllListeners('uncaughtException')
+        setImmediate(() => {
+          throw error
+        })
+      })
+    })
+  }
+}
