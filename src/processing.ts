@@ -1,33 +1,32 @@
 import { join, resolve } from 'node:path'
-import type { ReadRules } from './auth/rules.js'
 import type { UserShares } from './auth/user-shares.js'
-import type { Presence } from './broker/shown-clients.js'
 import type { Settings } from './config.js'
 import { HubError } from './errors.js'
 import { type Part, startParts } from './lifecycle.js'
 import type { Link } from './link.js'
-import type { JobProgress, Message, Outcome, Outward } from './model.js'
-import type { IncidentReporter, Loss } from './observe/incidents.js'
-import { Answers, type BalanceQuery, type SeriesAnswerQuery } from './process/answers.js'
-import { Balance, type Places, type Refusals, type Sheet } from './process/balance.js'
+import type { Message, Outcome } from './model.js'
+import type { IncidentReporter } from './observe/incidents.js'
+import { Answers } from './process/answers.js'
+import { Balance, type Places, type Sheet } from './process/balance.js'
 import type { Dependencies } from './process/dependencies.js'
 import { BothLedgers, RejectedOnly } from './process/ledgers.js'
-import { Live, type Push as LivePush } from './process/live.js'
-import { Processor, type ProcessorOptions, type ProcessorStatus } from './process/processor.js'
+import { Live } from './process/live.js'
+import { Processor, type ProcessorOptions } from './process/processor.js'
 import { decodeReceipt, Receipts } from './process/receipts.js'
 import { Record } from './process/record.js'
 import { Refill } from './process/refill.js'
 import { Registry } from './process/registry.js'
-import { type Job, Replays } from './process/replay.js'
+import { Replays } from './process/replay.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
 import { badTopic, Push } from './push/push.js'
-import { Cursors, type SpoolStatus } from './queue/cursors.js'
+import { Cursors } from './queue/cursors.js'
 import { DeadLetterFiles } from './queue/dead-letters.js'
-import type { DeadLetterFilter, QueueReader } from './queue/queue.js'
+import type { QueueReader } from './queue/queue.js'
 import type { SpoolPosition } from './queue/spool.js'
 import { persist } from './retry.js'
 import { Scrutiny, Suspects } from './runtime/suspects.js'
 import type { ThreadExit } from './runtime/thread-exit.js'
-import type { HistoryQuery, TimeSeriesStore } from './store/store.js'
+import type { TimeSeriesStore } from './store/store.js'
 import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import { matches } from './topics.js'
 
@@ -41,69 +40,6 @@ import { matches } from './topics.js'
  */
 
 type Log = { info(sentence: string): void; warn(sentence: string): void }
-
-/** A Buffer arrives in another thread as what it is made of. */
-export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
-  readonly payload: Uint8Array
-  readonly properties?: Uint8Array
-}
-
-/** What the broker thread offers the processor thread. */
-export type BrokerOffers = {
-  /** Resolves when they are with the subscribers. */
-  live: (pushes: readonly LivePush[]) => Promise<void>
-  /** Resolves when the broker has them for good. */
-  outward: (messages: readonly CrossingOutward[]) => Promise<void>
-  freed: (bytes: number) => void
-  stored: (count: { messages: number; points: number }) => void
-  deadLettered: (reason: string) => void
-  log: (line: { level: 'info' | 'warn'; sentence: string }) => void
-  /** An error ends this thread as soon as its native calls have ended; nothing else is heard of it. */
-  dying: (error: string) => void
-  incident: (incident: { kind: string; sentence: string; lost: Loss | undefined }) => void
-}
-
-/** What the processor thread offers the broker thread. */
-export type ProcessorOffers = {
-  start: (position: SpoolPosition) => Promise<void>
-  /** Goes on until the spool is empty or the time is over; says what is left where, if anything, and what did not stop. */
-  stop: (end: { position: SpoolPosition; drainMs: number }) => Promise<{
-    readonly left: string | undefined
-    readonly problems: readonly string[]
-  }>
-  /** Resolves when the thread may be terminated. */
-  abandon: (argument: undefined) => Promise<void>
-  committed: (position: SpoolPosition) => void
-  present: (presence: Presence) => void
-  refused: (refusals: readonly Refusals[]) => void
-  /** So many messages more are known to be lost. */
-  lost: (messages: number) => void
-  /** The users file has changed. */
-  shares: (shares: UserShares) => void
-  /** The disk is full: what is only kept for replays goes. */
-  diskFull: (argument: undefined) => void
-  status: (
-    argument: undefined,
-  ) => ProcessorStatus & { sheet: Sheet; deadBytes: number; seriesAlarm: string | undefined }
-  series: (query: SeriesAnswerQuery) => Promise<Uint8Array>
-  history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
-  devices: (rules: ReadRules | undefined) => Uint8Array
-  dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
-  balance: (query: BalanceQuery) => Uint8Array
-  spool: (argument: undefined) => Promise<SpoolStatus>
-  begin: (job: Job) => number
-  progress: (job: number) => JobProgress
-  cancel: (job: number) => void
-}
-
-/** What the processor thread is given when it is made. */
-export interface ProcessorThreadData {
-  readonly settings: Settings
-  readonly dir: string
-  readonly hubId: string
-  /** When it is made; a change is told by `shares`. */
-  readonly shares: UserShares
-}
 
 /** Microseconds since the epoch. */
 const now = () => Date.now() * 1_000

@@ -6,7 +6,7 @@ import { describe, HubError } from './errors.js'
 import type { Part } from './lifecycle.js'
 import { Link } from './link.js'
 import type { ProcessorStatus } from './process/processor.js'
-import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processing.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
 import type { SpoolPosition } from './queue/spool.js'
 
 interface ProcessorThreadOptions {

@@ -2,7 +2,8 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { describe } from './errors.js'
 import { Link } from './link.js'
 import { yieldToBroker } from './priority.js'
-import { type BrokerOffers, type ProcessorThreadData, processorOffers } from './processing.js'
+import { processorOffers } from './processing.js'
+import type { BrokerOffers, ProcessorThreadData } from './processor-offers.js'
 import { ThreadExit } from './runtime/thread-exit.js'
 
 /** The entry of the processor thread. */

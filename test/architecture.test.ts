@@ -99,7 +99,7 @@ const ground = [
   'watch.ts',
 ]
 /** The composition: the only files that know two technologies. */
-const composition = ['hub.ts', 'processing.ts', 'processor-thread.ts', 'targets.ts']
+const composition = ['hub.ts', 'processing.ts', 'processor-offers.ts', 'processor-thread.ts', 'targets.ts']
 const entries = [
   'admin.ts',
   'certificates.ts',
