@@ -42,16 +42,26 @@ export class Stored {
 
 /** A payload that several queues may refer to. Read back from the file, they share it as long as one of them has it. */
 export class SharedPayload extends Stored {
+  /** Of the payload. */
+  readonly crc: number
   /** The snapshot that has it, and its number there. */
   snapshot: object | undefined
   id = 0
   #known: WeakRef<Buffer> | undefined
 
+  /** `bytes` stay in memory until a snapshot has them. */
+  constructor(length: number, bytes: Buffer | undefined, crc: number) {
+    super(length, bytes)
+    this.crc = crc
+  }
+
+  /** @throws what the disk reports, or `RangeError` when the bytes are damaged */
   get payload(): Buffer {
     if (this.bytes) return this.bytes
     const known = this.#known?.deref()
     if (known) return known
     const payload = this.read()
+    if (crc32(payload) !== this.crc) throw new RangeError('wrong checksum')
     this.#known = new WeakRef(payload)
     return payload
   }
@@ -182,15 +192,17 @@ export function encodeQueuedMessage(
   out.text(clientId)
   if (properties) out.sized(properties)
   if (expiresAt !== undefined) out.f64(expiresAt)
-  if (ids) encodeIds(scratch, ids)
+  if (ids) encodeIds(out, ids)
   if (!isShared) {
     out.sized(payload)
     return
   }
   let one = payloads.get(payload)
   if (!one) {
-    one = new SharedPayload(payload.length, payload)
+    one = new SharedPayload(payload.length, payload, crc32(payload))
     payloads.set(payload, one)
   }
+  // The snapshot that has it may be removed before the next one, which takes only what a queue refers to.
+  one.bytes ??= payload
   out.u16(shared.push(one) - 1)
 }

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import type { Files } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
 import { frameHeaderBytes, writeFrameHeader } from '../journal.js'
@@ -325,7 +326,7 @@ export function readSnapshot<T>(files: Files, fd: number, file: ChunkFile, targe
       }
       case kind.payload: {
         const id = from.u32()
-        const payload = new SharedPayload(body.length - from.at, undefined)
+        const payload = new SharedPayload(body.length - from.at, undefined, crc32(body.subarray(from.at)))
         payload.moved(file, at + from.at)
         payloads.set(id, payload)
         return

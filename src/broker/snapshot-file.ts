@@ -22,6 +22,7 @@ export class SnapshotFile implements ChunkFile {
   }
 
   read(offset: number, length: number): Buffer {
+    if (this.#isClosed) throw closed()
     const bytes = readPieceSync(this.#files, this.fd, offset, length)
     if (bytes.length < length) throw tooShort()
     return bytes
@@ -49,8 +50,14 @@ export class SnapshotFile implements ChunkFile {
     } else this.#readBlock(number, [piece])
   }
 
+  /** What is being read is read to its end. */
   close(): void {
+    if (this.#isClosed) return
     this.#isClosed = true
+    this.#closeUnread()
+  }
+
+  #closeUnread(): void {
     if (this.#reading === 0) this.#files.close(this.fd, () => {})
   }
 
@@ -75,10 +82,15 @@ export class SnapshotFile implements ChunkFile {
   }
 
   #read(offset: number, length: number, done: Done): void {
+    // Its number may be another file's by now.
+    if (this.#isClosed) {
+      done(closed(), Buffer.alloc(0))
+      return
+    }
     this.#reading++
     const over: Done = (error, bytes) => {
       this.#reading--
-      if (this.#isClosed) this.close()
+      if (this.#isClosed) this.#closeUnread()
       done(error, bytes)
     }
     readPiece(this.#files, this.fd, offset, length).then(
@@ -86,6 +98,10 @@ export class SnapshotFile implements ChunkFile {
       error => over(error instanceof Error ? error : new Error(String(error)), Buffer.alloc(0)),
     )
   }
+}
+
+function closed(): Error {
+  return new Error('the snapshot was replaced, and is closed')
 }
 
 function tooShort(): RangeError {

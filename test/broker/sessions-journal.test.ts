@@ -384,3 +384,60 @@ function readLink(path: string): string {
     return ''
   }
 }
+
+t.test('a payload that only the snapshot before had is written anew, from the retained message', async t => {
+  const next = await folders()
+  const dir = next()
+  const sessions = await openSessions(dir)
+  const snapshot = async () => {
+    const before = snapshotOf(dir)
+    sessions.snapshotNext()
+    await sessions.flush()
+    await sessions.settled()
+    t.not(snapshotOf(dir), before)
+  }
+  const payload = Buffer.alloc(1_000, 'p')
+  sessions.publish(message('t', { payload, retain: true }), 1)
+  const subscribed = (clientId: string) => {
+    const { session } = present(sessions, clientId)
+    sessions.subscribe(session, { filter: 't', qos: 1 })
+    sessions.offerRetained(session, 't', 1)
+    t.equal(session.inflight.size, 1)
+    return session
+  }
+  const first = subscribed('first')
+  await snapshot()
+  first.acknowledge(1)
+  await snapshot()
+  subscribed('second')
+  await snapshot()
+  const again = await crash(sessions, dir, next())
+  const found = [...(again.find('second')?.inflight.values() ?? []), ...(again.find('second')?.unsent ?? [])]
+  t.same(
+    found.map(({ payload }) => payload.toString()),
+    [payload.toString()],
+  )
+  await again.stop()
+})
+
+t.test('a snapshot has the subscription identifiers of messages that are in flight', async t => {
+  const next = await folders()
+  const dir = next()
+  const sessions = await openSessions(dir)
+  const { session } = present(sessions, 'c')
+  sessions.subscribe(session, { filter: 'a', qos: 1, id: 7 })
+  sessions.subscribe(session, { filter: '+', qos: 1, id: 300 })
+  sessions.publish(message('a'), 1)
+  sessions.publish(message('b'), 2)
+  sessions.snapshotNext()
+  await sessions.flush()
+  await sessions.settled()
+  const before = stateOf(sessions)
+  const again = await crash(sessions, dir, next())
+  t.same(
+    [...(again.find('c')?.inflight.values() ?? [])].map(({ ids }) => ids),
+    [[300, 7], [300]],
+  )
+  t.same(stateOf(again), before)
+  await again.stop()
+})

@@ -175,8 +175,8 @@ export function topicsOf(entries: Iterable<Queued>): string[] {
 
 /** All that is to outlive the connections, in a form to compare. */
 export function stateOf(sessions: Sessions) {
-  const queued = ({ topic, payload, qos, retain, clientId, at, packetId, released }: Queued) =>
-    `${topic} ${payload.length} ${payload.toString('latin1', 0, 50)} ${qos} ${retain} ${clientId} ${at} ${packetId} ${released}`
+  const queued = ({ topic, payload, qos, retain, clientId, at, packetId, released, ids }: Queued) =>
+    `${topic} ${payload.length} ${payload.toString('latin1', 0, 50)} ${qos} ${retain} ${clientId} ${at} ${packetId} ${released}${ids ? ` ids ${ids}` : ''}`
   return {
     sessions: [...sessions.all()]
       .map(({ clientId, subscriptions, inflight, unsent, incoming }) => ({
