@@ -63,6 +63,10 @@ export class SessionJournal<T> {
   readonly #log: CommitLog
   readonly #out = new ByteWriter()
   #ordinal = 0
+  /** `applied` of the last record that was appended, of the last one in the group being written, and of the last on disk. */
+  #appliedAppended = 0
+  #appliedWriting = 0
+  #appliedOnDisk = 0
   /** The last record that any session of the snapshot has seen. */
   #seen = 0
   /** The number of the newest journal. */
@@ -89,7 +93,13 @@ export class SessionJournal<T> {
         return rotateBytes()
       },
       rotate: () => this.#rotate(),
-      settled: (_end, _frames, error) => error && this.#log.rotateNext(),
+      taken: () => {
+        this.#appliedWriting = this.#appliedAppended
+      },
+      settled: (_end, _frames, error) => {
+        if (error) this.#log.rotateNext()
+        else this.#appliedOnDisk = this.#appliedWriting
+      },
       // What the journal has of the last second may not be on disk.
       unsynced: () => this.snapshotNext(),
     })
@@ -97,6 +107,11 @@ export class SessionJournal<T> {
 
   /** Brings back the state, then takes new records. */
   async load(): Promise<void> {
+    await this.#load()
+    this.#appliedOnDisk = this.#options.applied()
+  }
+
+  async #load(): Promise<void> {
     const { dir } = this.#options
     this.#unlessRefused(() => this.#files.makeDirectorySync(dir))
     const files = filesOf(this.#files, dir)
@@ -139,7 +154,8 @@ export class SessionJournal<T> {
   /** `done` runs when the record is on disk, or with the reason why it is not. */
   record(record: JournalRecord, payload?: Buffer, done?: (error: Error | undefined) => void): void {
     this.#out.clear()
-    encodeRecord(this.#out, record, { ordinal: ++this.#ordinal, applied: this.#options.applied() }, payload)
+    this.#appliedAppended = this.#options.applied()
+    encodeRecord(this.#out, record, { ordinal: ++this.#ordinal, applied: this.#appliedAppended }, payload)
     const body = Buffer.from(this.#out.written)
     this.#log.append(body.length, body, copyTo, (body, error) => {
       if (error) this.#keepRefused(body)
@@ -329,14 +345,17 @@ export class SessionJournal<T> {
     return opened
   }
 
-  /** A journal that begins with these records, synced. */
+  /**
+   * A journal that begins with these records, synced. The group that waits for it may be lost in a crash, so it only
+   * says to have the publishes that are on disk already: the others are played again from the spool.
+   */
   async #newJournal(records: readonly Buffer[]): Promise<{ fd: number; end: number }> {
     const { dir } = this.#options
     const path = this.#path(this.#number, 'journal')
     const fd = this.#files.openSync(path, openNew)
     try {
       this.#out.clear()
-      encodeRecord(this.#out, { t: 'mark' }, { ordinal: 0, applied: this.#options.applied() })
+      encodeRecord(this.#out, { t: 'mark' }, { ordinal: 0, applied: this.#appliedOnDisk })
       const end = await writeSynced(this.#files, fd, [Buffer.from(this.#out.written), ...records])
       await syncDirectoryLater(dir, this.#files)
       return { fd, end }
@@ -367,8 +386,11 @@ export class SessionJournal<T> {
       writer.end()
       await writer.flush()
       await writer.sync()
-      // A session may have seen records that are on their way to the disk.
-      if (this.#running) await this.#log.flush()
+      if (this.#running) {
+        // A session may have seen records that are on their way to the disk. Others, captured before, need them there.
+        await this.#log.flush()
+        if (this.#refusedBytes > 0) throw new Error('the disk refused what the journal needs beside it')
+      }
       this.#files.renameSync(`${path}.new`, path)
       await syncDirectoryLater(dir, this.#files)
       const old = this.#snapshot

@@ -12,6 +12,7 @@ import {
   openSessions,
   snapshotOf,
   stateOf,
+  topicsOf,
   Wire,
 } from '../cases/sessions.js'
 
@@ -32,7 +33,10 @@ for (const seed of seeds) {
     const dropped: string[] = []
     const options = { pace: { journalBytes: 3_000, sliceMs: 0 }, now: () => 1_000_000 }
     const sessions = await openSessions(dir, { ...options, files, dropped: what => dropped.push(what) })
-    for (const clientId of clientIds) absent(sessions, clientId, { [`${clientId}/#`]: 2, 'all/#': 1 })
+    for (const [n, clientId] of clientIds.entries()) {
+      const session = absent(sessions, clientId, { [`${clientId}/#`]: 2, 'all/#': 1 })
+      if (n % 2 === 0) sessions.subscribe(session, { filter: 'all/+', qos: 1, id: n + 1 })
+    }
     let checked = 0
     const check = async () => {
       const before = stateOf(sessions)
@@ -127,3 +131,82 @@ t.test('a disk that does not give a queue back for a moment: no snapshot is made
   t.equal([...(second.find('a')?.unsent ?? [])].length, 10)
   await second.stop()
 })
+
+/** Calls `before` ahead of each operation that changes a file or a name: what is on disk then is what a kill leaves. */
+class KillableFiles extends FaultyFiles {
+  before = () => {}
+
+  override openSync(path: string, flags: number): number {
+    this.before()
+    return super.openSync(path, flags)
+  }
+
+  override write(...given: Parameters<FaultyFiles['write']>): void {
+    this.before()
+    super.write(...given)
+  }
+
+  override writeSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number {
+    this.before()
+    return super.writeSync(fd, buffer, offset, length, position)
+  }
+
+  override renameSync(from: string, to: string): void {
+    this.before()
+    super.renameSync(from, to)
+  }
+
+  override removeSync(path: string): void {
+    this.before()
+    super.removeSync(path)
+  }
+}
+
+for (const seed of seeds) {
+  t.test(`killed before any change of a file, queues have all that the spool has, once (seed ${seed})`, async t => {
+    const random = new Random(seed)
+    const files = new KillableFiles(random)
+    const next = await folders()
+    const dir = next()
+    const options = { pace: { journalBytes: 2_000, sliceMs: 0 }, now: () => 1_000_000 }
+    const sessions = await openSessions(dir, { ...options, files })
+    for (const clientId of clientIds) absent(sessions, clientId, { 'x/#': 1 })
+    await sessions.flush()
+    let sequence = 0
+    const kills: { readonly dir: string; readonly sequence: number }[] = []
+    files.before = () => {
+      const copy = next()
+      copyFiles(dir, copy)
+      kills.push({ dir: copy, sequence })
+    }
+    const published = (n: number) => message(`x/${n}`, { payload: Buffer.alloc(100, n), retain: n % 5 === 0 })
+    for (let round = 0; round < 40; round++) {
+      files.percent = random.pick([0, 0, 0, 10])
+      for (let n = 1 + random.below(5); n > 0; n--) sessions.publish(published(++sequence), sequence)
+      sessions.committed(sequence)
+      if (random.chance(5)) sessions.snapshotNext()
+      // Publishes also come while files are being changed.
+      if (random.chance(50)) await sessions.flush().catch(() => {})
+      else await new Promise(resolve => setImmediate(resolve))
+    }
+    files.percent = 0
+    files.before = () => {}
+    await sessions.stop()
+    t.ok(kills.length > 50, `${kills.length} kills`)
+    for (const [at, { dir, sequence }] of kills.entries()) {
+      const again = await openSessions(dir, options)
+      for (let n = again.applied + 1; n <= sequence; n++) again.publish(published(n), n)
+      again.committed(sequence)
+      const expected = Array.from({ length: sequence }, (_, n) => `x/${n + 1}`)
+      for (const { clientId, unsent } of again.all()) {
+        const found = topicsOf(unsent)
+        if (found.join() !== expected.join()) t.same(found, expected, `${clientId} after kill ${at}`)
+      }
+      const retained = [...again.retainedBy('x/#')].length
+      if (retained !== Math.floor(sequence / 5))
+        t.equal(retained, Math.floor(sequence / 5), `retained after kill ${at}`)
+      await again.stop()
+      rmSync(dir, { recursive: true })
+    }
+  })
+}
