@@ -20,6 +20,7 @@ export class Account {
   constructor(changed: (session: Session) => void) {
     this.#changed = changed
     element('sign-out').addEventListener('click', () => void this.#leave())
+    element('account-logins').addEventListener('click', () => this.#menu.hidePopover())
     // Another tab may have signed in or out.
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden && this.session) void this.ask()
@@ -47,7 +48,7 @@ export class Account {
   }
 
   #draw({ auth, user, kind }: Session): void {
-    const isSomebody = auth === 'required' && user !== ''
+    const isSomebody = isSignedIn({ auth, user })
     element('account').hidden = !isSomebody
     if (!isSomebody) return
     put(element('account-name'), user)
@@ -69,6 +70,11 @@ export class Account {
   get isOpen(): boolean {
     return this.#menu.matches(':popover-open')
   }
+}
+
+/** Is it somebody who gave a name? */
+export function isSignedIn({ auth, user }: Pick<Session, 'auth' | 'user'>): boolean {
+  return auth === 'required' && user !== ''
 }
 
 /** Why this page may not change anything; empty when it may. */

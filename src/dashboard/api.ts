@@ -124,6 +124,19 @@ export interface Session {
   readonly mayChange: boolean
 }
 
+/** A browser that is signed in. */
+export interface LoginRow {
+  readonly id: string
+  readonly user: string
+  readonly began: number
+  readonly used: number
+  /** Where it began, and what the browser called itself then; empty where the hub does not know. */
+  readonly address: string
+  readonly agent: string
+  /** Is it this one? */
+  readonly current: boolean
+}
+
 /** What MQTT asks for; both are missing where nobody is asked. */
 export interface Credentials {
   readonly username?: string
@@ -173,6 +186,17 @@ export async function fetchCredentials(): Promise<Credentials> {
     if (error instanceof ApiError && error.status === 404) return {}
     throw error
   }
+}
+
+/** The one used last first; of all users for an admin. */
+export async function fetchLogins(): Promise<readonly LoginRow[]> {
+  return (await get<{ logins: LoginRow[] }>('/api/logins')).logins
+}
+
+/** Ends one login, or all of this user but the one of this page. Resolves with how many that were. */
+export async function endLogins(which: { readonly id: string } | { readonly others: true }): Promise<number> {
+  const answer = await post('/api/logins/end', which, AbortSignal.timeout(8000))
+  return ((await answer.json()) as { ended: number }).ended
 }
 
 /** Ends the login, and goes to where one signs in. Rejects when the hub did not hear of it. */

@@ -1,10 +1,11 @@
-import { Account, whyNotChange } from './account.js'
+import { Account, isSignedIn, whyNotChange } from './account.js'
 import { ApiError, fetchDevices, fetchSeries } from './api.js'
 import { BalancePage } from './balance.js'
 import { Board } from './board.js'
 import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
 import { DevicePage } from './device.js'
 import { Feed, type FeedPart, type LastReading } from './feed.js'
+import { LoginsPage } from './logins.js'
 import { element } from './nodes.js'
 import { deviceAddress, PresencePanel } from './presence.js'
 import { Refusals } from './refusals.js'
@@ -30,7 +31,10 @@ const device = new DevicePage(board, refusals, rows => {
   presence.snapshot(rows)
   device.snapshot(rows)
 })
+const logins = new LoginsPage()
 const account = new Account(session => {
+  if (isSignedIn(session)) logins.session = session
+  else leaveLogins()
   balance.readOnly = whyNotChange(session)
   device.users = session.auth === 'required'
   const anonymous = session.user ? unnamedNotice : anonymousNotice
@@ -162,6 +166,13 @@ function onBalance(): boolean {
   return location.hash === balanceAddress
 }
 
+/** The address of the logins of who is signed in. */
+const loginsAddress = '#account'
+
+function onLogins(): boolean {
+  return location.hash === loginsAddress
+}
+
 /** The client whose page the address names. */
 function onDevice(): string | undefined {
   return new URLSearchParams(location.hash.slice(1)).get('device') || undefined
@@ -176,9 +187,13 @@ function showPage(focus: boolean): void {
   else balance.hide()
   if (clientId !== undefined) device.show(clientId, focus)
   else if (device.shown) leaveDevice()
-  element('page').hidden = onBalance() || clientId !== undefined
+  if (onLogins()) logins.show(focus)
+  else logins.hide()
+  const isBoard = !onBalance() && !onLogins() && clientId === undefined
+  element('page').hidden = !isBoard
+  const page = onBalance() ? 'balance' : isBoard ? 'board' : undefined
   for (const link of element('pages').querySelectorAll('a')) {
-    if (link.dataset.page === shown && clientId === undefined) link.setAttribute('aria-current', 'page')
+    if (link.dataset.page === page) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
   if (!other) return
@@ -197,7 +212,7 @@ function openDevice(clientId: string): void {
 function leaveDevice(): void {
   const left = element('device').dataset.client
   device.hide()
-  if (onBalance() || left === undefined) return
+  if (onBalance() || onLogins() || left === undefined) return
   // When the board is shown again.
   queueMicrotask(() => presence.link(left)?.focus({ preventScroll: true }))
 }
@@ -205,9 +220,23 @@ function leaveDevice(): void {
 /** This hub keeps no balance: back to what there is. */
 function leaveBalance(): void {
   element('pages').hidden = true
-  if (!onBalance()) return
+  if (onBalance()) goBack()
+}
+
+/** Nobody is signed in here: likewise. */
+function leaveLogins(): void {
+  if (onLogins()) goBack()
+}
+
+function goBack(): void {
   history.replaceState(null, '', location.pathname + location.search)
   followAddress()
+}
+
+function openLogins(): void {
+  if (!onLogins()) history.pushState(null, '', loginsAddress)
+  followAddress(true)
+  scrollTo({ top: 0 })
 }
 
 function openBalance(): void {
@@ -264,7 +293,8 @@ function followAddress(focus = false): void {
     board.select(undefined)
     detail.close()
     const name = onDevice()
-    document.title = onBalance() ? `Balance · ${title}` : name === undefined ? title : `${nameText(name)} · ${title}`
+    const page = onBalance() ? 'Balance' : onLogins() ? 'Account' : name === undefined ? undefined : nameText(name)
+    document.title = page === undefined ? title : `${page} · ${title}`
     return
   }
   const tile = board.tile(selection.key)
@@ -315,7 +345,7 @@ function onPage(): void {
 
   document.querySelector('.skip')?.addEventListener('click', event => {
     event.preventDefault()
-    element(onBalance() ? 'balance' : device.shown ? 'device' : 'board').focus()
+    element(onBalance() ? 'balance' : onLogins() ? 'logins' : device.shown ? 'device' : 'board').focus()
   })
   document.addEventListener('click', event => {
     const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a, a.back')
@@ -323,6 +353,7 @@ function onPage(): void {
     if (link.getAttribute('href') === '/login') return
     event.preventDefault()
     if (link.getAttribute('href') === balanceAddress) return openBalance()
+    if (link.getAttribute('href') === loginsAddress) return openLogins()
     navigate(undefined)
     scrollTo({ top: 0 })
   })
@@ -361,4 +392,5 @@ setInterval(() => {
   detail.tick()
   device.tick()
   balance.tick()
+  logins.tick()
 }, 1000)

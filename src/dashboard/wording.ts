@@ -211,3 +211,34 @@ export function nameText(name: string): string {
   if (!hasHidden(name)) return name
   return name.replace(hiddenCharacters, char => `‹${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}›`)
 }
+
+/** The first that fits: most browsers name those they descend from, too. */
+const browsers: readonly (readonly [pattern: RegExp, name: string])[] = [
+  [/\b(Edg|EdgA|EdgiOS)\//, 'Edge'],
+  [/\bOPR\//, 'Opera'],
+  [/\bSamsungBrowser\//, 'Samsung Internet'],
+  [/\b(Firefox|FxiOS)\//, 'Firefox'],
+  [/(Chrome|CriOS)\//, 'Chrome'],
+  [/\bVersion\/[\d.]+ .*Safari\//, 'Safari'],
+]
+
+const systems: readonly (readonly [pattern: RegExp, name: string])[] = [
+  [/\biPhone\b/, 'iPhone'],
+  [/\biPad\b/, 'iPad'],
+  [/\bAndroid\b/, 'Android'],
+  [/\bCrOS\b/, 'ChromeOS'],
+  [/\bWindows\b/, 'Windows'],
+  [/\bMac OS X\b/, 'macOS'],
+  [/\bLinux\b/, 'Linux'],
+]
+
+const mostAgent = 60
+
+/** What a browser is called, by its User-Agent: `Firefox on Linux`; what is no browser, by the words it used. */
+export function browserText(agent: string): string {
+  const named = (names: typeof browsers) => names.find(([pattern]) => pattern.test(agent))?.[1]
+  const browser = named(browsers)
+  if (browser === undefined) return agent === '' ? 'Unknown browser' : nameText(agent.slice(0, mostAgent))
+  const system = named(systems)
+  return system === undefined ? browser : `${browser} on ${system}`
+}

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Bans } from '../auth/bans.js'
-import type { Logins } from '../auth/logins.js'
+import type { ListedLogin, Logins } from '../auth/logins.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { type Caller, callerName, type Guard } from './guard.js'
@@ -27,6 +27,7 @@ const endSchema = {
   properties: {
     id: { type: 'string', maxLength: 100, description: 'One login, as the list shows it' },
     user: { type: 'string', maxLength: 64, description: 'All logins of a user' },
+    others: { const: true, description: 'All logins of the user who asks, but the one that asks' },
   },
 } as const
 
@@ -44,7 +45,7 @@ export async function accessRoutes(app: FastifyInstance, options: AccessOptions)
     },
   )
 
-  app.post<{ Body: { id?: string; user?: string } }>(
+  app.post<{ Body: { id?: string; user?: string; others?: true } }>(
     '/api/logins/end',
     {
       schema: {
@@ -54,9 +55,13 @@ export async function accessRoutes(app: FastifyInstance, options: AccessOptions)
     },
     async request => {
       const caller = request.caller as Caller
-      const { id, user } = request.body
-      const mine = logins.list(caller.kind === 'admin' ? undefined : caller.user)
-      const meant = mine.filter(one => (id === undefined ? one.user === user : one.login === id))
+      const { id, user, others } = request.body
+      const mine = logins.list(caller.kind === 'admin' && !others ? undefined : caller.user)
+      const isMeant = (one: ListedLogin) => {
+        if (others) return one.login !== caller.login
+        return id === undefined ? one.user === user : one.login === id
+      }
+      const meant = mine.filter(isMeant)
       if (id !== undefined && meant.length === 0) {
         throw new HubError('not_found', 'there is no such login, or it is of another user; /api/logins lists them')
       }

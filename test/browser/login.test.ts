@@ -1,62 +1,20 @@
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Page } from 'playwright-core'
-import t, { type Test } from 'tap'
-import { hashPassword } from '../../src/auth/passwords.js'
-import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
-import { tempDir } from '../services/service.js'
-import { type Dashboard, openDashboard } from './open-dashboard.js'
-
-const isLive = async (page: Page) => (await page.locator('#connection').getAttribute('data-state')) === 'live'
-const textOf = async (page: Page, selector: string) => (await page.locator(selector).textContent()) ?? ''
-const pathOf = (page: Page) => new URL(page.url()).pathname
-/** A browser says every answer that is an error. */
-const others = (problems: readonly string[]) => problems.filter(problem => !/Failed to load resource/.test(problem))
-
-const password = 'correct horse battery'
-const hash = await hashPassword(password)
-
-const user = (name: string, kind: string, ...rules: readonly string[]) => [
-  `  ${name}:`,
-  `    kind: ${kind}`,
-  `    password: ${hash}`,
-  '    rules:',
-  ...rules.map(rule => `      - '${rule}'`),
-]
-const reading = ['allow read #', 'allow read $hub/#', 'allow read $SYS/#']
-const anna = user('anna', 'admin', ...reading, 'allow publish #')
-const bert = user('bert', 'dashboard', ...reading)
-const thermo = user('thermo', 'device', 'allow all home/thermo/#')
-
-interface Guarded extends RunningHub {
-  /** Writes the users file anew; it acts at once. */
-  write(...users: readonly (readonly string[])[]): Promise<void>
-}
-
-/** A hub that asks everybody. */
-async function startGuarded(t: Test, settings: Readonly<Record<string, string>> = {}): Promise<Guarded> {
-  const dir = await tempDir()
-  const file = join(dir, 'users.yaml')
-  const write: Guarded['write'] = (...users) =>
-    writeFile(file, `${['everyone:', '  - deny publish admin/#', 'users:', ...users.flat()].join('\n')}\n`, {
-      mode: 0o600,
-    })
-  await write(anna, bert, thermo)
-  return { ...(await startHub(t, { ...settings, 'auth.file': file }, dir)), write }
-}
-
-async function signIn(page: Page, name: string, secret = password): Promise<void> {
-  await page.locator('#user').fill(name)
-  await page.locator('#password').fill(secret)
-  await page.locator('#password').press('Enter')
-}
-
-async function openSignedIn(t: Test, hub: RunningHub, name: string, path = '/'): Promise<Dashboard> {
-  const opened = await openDashboard(t, hub.httpUrl + path)
-  await signIn(opened.page, name)
-  await eventually(() => isLive(opened.page), 'live')
-  return opened
-}
+import t from 'tap'
+import { connectMqtt, eventually, startHub } from '../harness.js'
+import {
+  anna,
+  isLive,
+  openSignedIn,
+  others,
+  password,
+  pathOf,
+  signIn,
+  startGuarded,
+  textOf,
+  thermo,
+  user,
+} from './guarded-hub.js'
+import { openDashboard } from './open-dashboard.js'
 
 t.test('nobody sees the dashboard unasked; with name and password it is live', async t => {
   const hub = await startGuarded(t)

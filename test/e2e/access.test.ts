@@ -83,6 +83,16 @@ t.test('logins: who is signed in and from where, and how to end that', async t =
   t.equal((await post('/api/logins/end', { id: ofAnn.find(one => !one.current)?.id }, ann)).status, 200)
   t.equal((await fetch(`${hub.httpUrl}/api/session`, { headers: { cookie: ann2 } })).status, 401)
   t.equal((await list(ann)).length, 1)
+  await signIn('ann')
+  const root2 = await signIn('root')
+  t.same(await (await post('/api/logins/end', { others: true }, ann)).json(), { ended: 1 })
+  t.same(
+    await (await post('/api/logins/end', { others: true }, root2)).json(),
+    { ended: 1 },
+    'of an admin its own alone',
+  )
+  t.same((await list(root2)).map(({ user }) => user).sort(), ['ann', 'bob', 'root'])
+  t.equal((await post('/api/logins/end', { others: false }, ann)).status, 400)
   t.match(await telehub(hub, 'login', 'list', '--user', 'bob'), { code: 0, out: /bob .*127\.0\.0\.1 +Test\/1\n$/ })
   t.match(await telehub(hub, 'login', 'end', '--user', 'bob'), { code: 0, out: '1 login ended\n' })
   t.equal((await fetch(`${hub.httpUrl}/api/session`, { headers: { cookie: bob } })).status, 401)

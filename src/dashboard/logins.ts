@@ -1,0 +1,171 @@
+import { ApiError, endLogins, fetchLogins, hubNow, type LoginRow, type Session, signOut } from './api.js'
+import { element, Keyed, make, put } from './nodes.js'
+import { ageText, browserText, countText, manyText, nameText, sinceText } from './wording.js'
+
+const pollEvery = 10_000
+/** Of other users; an admin sees all of them, and there may be thousands. */
+const mostOfOthers = 100
+
+/** The page of who is signed in: the logins of its user, and for an admin those of the others, each of which can be ended. */
+export class LoginsPage {
+  readonly #root = element('logins')
+  readonly #title = element('logins-title')
+  readonly #note = element('logins-note')
+  readonly #endOthers = element<HTMLButtonElement>('logins-end-others')
+  readonly #own: Keyed<LoginRow, HTMLElement>
+  readonly #foreign: Keyed<LoginRow, HTMLElement>
+  #session: Session | undefined
+  #rows: readonly LoginRow[] | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #asked = 0
+  #busy = false
+  #outcome = ''
+  #trouble = ''
+
+  constructor() {
+    const keyed = (id: string) =>
+      new Keyed<LoginRow, HTMLElement>(
+        element(id),
+        row => row.id,
+        row => this.#make(row),
+        (made, row) => this.#paint(made, row),
+      )
+    this.#own = keyed('logins-own')
+    this.#foreign = keyed('logins-foreign')
+    this.#endOthers.addEventListener('click', () => void this.#end({ others: true }))
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.shown) void this.#poll()
+    })
+  }
+
+  get shown(): boolean {
+    return !this.#root.hidden
+  }
+
+  /** Whose page this is. */
+  set session(session: Session) {
+    this.#session = session
+    put(element('logins-user'), nameText(session.user))
+    if (this.shown) this.#draw()
+  }
+
+  /** `focus`: somebody came here by a link. */
+  show(focus: boolean): void {
+    if (this.shown) return
+    this.#root.hidden = false
+    this.#outcome = ''
+    if (focus) this.#title.focus({ preventScroll: true })
+    this.#draw()
+    void this.#poll()
+  }
+
+  hide(): void {
+    this.#root.hidden = true
+    this.#asked++
+    clearTimeout(this.#timer)
+  }
+
+  /** Once a second: ages. */
+  tick(): void {
+    if (this.shown) this.#draw()
+  }
+
+  async #poll(): Promise<void> {
+    clearTimeout(this.#timer)
+    if (document.hidden || !this.shown) return
+    const asked = ++this.#asked
+    const answer = await fetchLogins().catch((error: unknown) => error)
+    if (asked !== this.#asked) return
+    const rows = Array.isArray(answer) ? (answer as readonly LoginRow[]) : undefined
+    if (rows) this.#rows = rows
+    this.#trouble = rows ? '' : `The logins cannot be read now: ${sentenceOf(answer)}`
+    this.#draw()
+    this.#timer = setTimeout(() => void this.#poll(), pollEvery)
+  }
+
+  #draw(): void {
+    const rows = this.#rows ?? []
+    const own = rows.filter(({ user }) => user === this.#session?.user)
+    const foreign = rows.filter(({ user }) => user !== this.#session?.user)
+    // This browser first: it is what one looks for.
+    this.#own.show([...own.filter(({ current }) => current), ...own.filter(({ current }) => !current)])
+    this.#foreign.show(foreign.slice(0, mostOfOthers))
+    this.#endOthers.hidden = !own.some(({ current }) => !current)
+    this.#endOthers.disabled = this.#busy
+    element('logins-foreign-card').hidden = foreign.length === 0
+    put(element('logins-foreign-count'), countText(foreign.length))
+    const isCut = foreign.length > mostOfOthers
+    put(
+      element('logins-foreign-note'),
+      isCut ? `The ${mostOfOthers} used last are shown. All of them: telehub login list` : '',
+    )
+    put(this.#note, [this.#outcome, this.#trouble].filter(Boolean).join(' '))
+  }
+
+  #make(row: LoginRow): HTMLElement {
+    const { id, user, current, agent, address } = row
+    const isOwn = user === this.#session?.user
+    const browser = make('span', 'login-browser', browserText(agent))
+    if (agent) browser.title = nameText(agent)
+    const button = make('button', current ? 'plain' : 'plain danger', current ? 'Sign out' : 'End')
+    button.type = 'button'
+    const whose = isOwn ? '' : ` of ${nameText(user)}`
+    if (!current) button.setAttribute('aria-label', `End the login${whose}: ${browserText(agent)} from ${address}`)
+    button.addEventListener('click', () => void (current ? this.#leave() : this.#end({ id })))
+    const made = make(
+      'li',
+      'login-row',
+      make(
+        'div',
+        'login-head',
+        ...(isOwn ? [] : [make('bdi', 'login-user', nameText(user))]),
+        browser,
+        ...(current ? [make('span', 'login-current', 'This browser')] : []),
+      ),
+      make('p', 'login-facts', make('span', 'login-began'), make('span', 'login-used')),
+      button,
+    )
+    made.dataset.id = id
+    return made
+  }
+
+  #paint(made: HTMLElement, { began, used, address }: LoginRow): void {
+    const now = hubNow()
+    const from = address ? `from ${address}` : 'from an unknown address'
+    put(made.querySelector('.login-began') as Element, `Since ${sinceText(began, now)}, ${from}`)
+    put(made.querySelector('.login-used') as Element, `Last used ${ageText(now - used)}`)
+    const button = made.querySelector('button')
+    if (button) button.disabled = this.#busy
+  }
+
+  async #end(which: { id: string } | { others: true }): Promise<void> {
+    if (this.#busy) return
+    this.#busy = true
+    this.#outcome = ''
+    this.#draw()
+    try {
+      const ended = await endLogins(which)
+      this.#outcome = `${manyText(ended, 'login')} ended.`
+    } catch (error) {
+      // Somebody else was quicker, or it was not used for too long: it has ended.
+      const isGone = error instanceof ApiError && error.status === 404
+      this.#outcome = isGone ? 'That login had ended already.' : `Not ended: ${sentenceOf(error)}`
+    }
+    this.#busy = false
+    await this.#poll()
+    // The button that was clicked has gone with its row.
+    if (this.shown && document.activeElement === document.body) this.#title.focus({ preventScroll: true })
+  }
+
+  async #leave(): Promise<void> {
+    this.#outcome = ''
+    await signOut().catch((error: unknown) => {
+      this.#outcome = `You are still signed in: ${sentenceOf(error)}`
+    })
+    this.#draw()
+  }
+}
+
+function sentenceOf(error: unknown): string {
+  return error instanceof ApiError ? error.message : 'The hub does not answer.'
+}
