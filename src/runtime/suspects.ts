@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs
 import { dirname, join } from 'node:path'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
-import { type Message, messageId, type Rejection } from '../model.js'
+import { type Message, messageId, type Outcome } from '../model.js'
 
 /** Deaths of the process while it handled one message alone, after which that message is set aside. */
 const deathsAlone = 3
@@ -235,8 +235,10 @@ export class Suspects {
   }
 
   /** What becomes of a message for which `next` answered 0. */
-  blame(message: Message): Rejection | 'ack' {
+  blame(message: Message): Outcome {
     const { name, reason, scrutiny, blamed } = this.#options
+    // Nobody would hear of it, and the next process would find it condemned, which is said once.
+    if (scrutiny.isOver) return 'retry'
     const id = messageId(message)
     if (!scrutiny.isCondemned(id)) {
       try {

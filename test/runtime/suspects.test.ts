@@ -218,3 +218,25 @@ t.test('a damaged record, or none, or a folder that cannot be written', async t 
   t.equal(await suspects.watch([message(1)], async () => 'handled'), 'handled')
   t.equal(warnings.length, 1)
 })
+
+t.test('a process that is about to end blames nobody: its successor does, and is heard', async t => {
+  const dir = t.testdir()
+  const blamed: string[] = []
+  const lifeOf = () => {
+    const scrutiny = new Scrutiny(dir)
+    const options = { name: 'record', batch: 10, reason: 'poison', warn: () => {} }
+    const suspects = new Suspects({ ...options, scrutiny, blamed: sentence => blamed.push(sentence) })
+    suspects.start()
+    return { scrutiny, suspects }
+  }
+  const dying = lifeOf()
+  dying.scrutiny.end()
+  t.equal(dying.suspects.blame(message(7)), 'retry')
+  t.same(blamed, [])
+  dying.suspects.stop()
+  const next = lifeOf()
+  t.notOk(next.scrutiny.isCondemned('7'))
+  t.match(next.suspects.blame(message(7)), { reason: 'poison' })
+  t.equal(blamed.length, 1)
+  next.suspects.stop()
+})
