@@ -262,7 +262,8 @@ async function start(settings: Settings, demo: boolean, read: () => Settings): P
   const failure = await Promise.race([signalled, hub.failed])
   if (failure) log.error(`the hub cannot go on: ${failure.message}`)
   await stopDevices(devices)
-  await reloads.end()
+  // One that is under way is given up by the stop: it may wait for a thread that cannot start.
+  void reloads.end()
   const problems = await hub.stop()
   for (const problem of problems) log.warn(problem)
   log.info('stopped')
@@ -307,6 +308,7 @@ function hangUps(log: Log, read: () => Settings) {
       apply = how
       if (waits) take()
     },
+    /** From now on nothing is read again; resolves when what is under way has ended. */
     async end() {
       isOver = true
       await working

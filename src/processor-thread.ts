@@ -59,6 +59,8 @@ export class ProcessorThread implements Part {
   readonly #options: ProcessorThreadOptions
   #worker: Worker | undefined
   #link: Link<ProcessorOffers> | undefined
+  /** The link to a thread whose start has not ended. */
+  #starting: Link<ProcessorOffers> | undefined
   #settings: Settings
   #stopping = false
   /** The last one began after the one before had ended. */
@@ -117,6 +119,7 @@ export class ProcessorThread implements Part {
     worker.on('exit', code => gone(new Error(`the thread ended (${code})`)))
     this.#worker = worker
     this.#link = link
+    this.#starting = link
     try {
       await link.call('start', position())
       this.#isUp = true
@@ -124,6 +127,8 @@ export class ProcessorThread implements Part {
       this.#link = undefined
       await this.#end()
       throw error
+    } finally {
+      this.#starting = undefined
     }
   }
 
@@ -186,6 +191,7 @@ export class ProcessorThread implements Part {
     try {
       await this.#exited
       await this.#options.flushed()
+      if (this.#stopping) return
       await this.#open()
     } catch (error) {
       if (!this.#stopping) this.#rest(error)
@@ -205,24 +211,40 @@ export class ProcessorThread implements Part {
     }
   }
 
+  /** A thread that dies meanwhile is waited for as well; then it rejects. */
   async stop(): Promise<void> {
-    const { flushed, position, left } = this.#options
+    const { flushed } = this.#options
     this.#stopping = true
-    await this.#reloading
-    await flushed()
     clearTimeout(this.#pause)
     clearTimeout(this.#restart)
     clearInterval(this.#forget)
-    await this.#restarting
-    if (!this.#isUp) {
+    await this.#giveUpStart()
+    await Promise.all([this.#reloading, this.#restarting])
+    await flushed()
+    try {
+      if (this.#isUp) await this.#stopInOrder()
+    } finally {
       await this.#end()
-      return
     }
+  }
+
+  /** A start may wait for anything, and nobody needs the thread any more. */
+  async #giveUpStart(): Promise<void> {
+    const link = this.#starting
+    if (!link) return
+    // It may have died meanwhile.
+    await link.call('abandon', undefined).catch(() => {})
+    link.fail(new HubError('stopping', 'the hub stops'))
+  }
+
+  async #stopInOrder(): Promise<void> {
+    const { position, left } = this.#options
+    const link = this.#link as Link<ProcessorOffers>
     const drainMs = this.#settings['shutdown.timeout'] / 2
-    const end = await this.#link?.call('stop', { position: position(), drainMs })
-    if (end?.left) left(end.left)
-    await this.#end()
-    if (end && end.problems.length > 0) throw new Error(end.problems.join('; '))
+    const end = await link.call('stop', { position: position(), drainMs })
+    if (end.left) left(end.left)
+    await link.call('abandon', undefined)
+    if (end.problems.length > 0) throw new Error(end.problems.join('; '))
   }
 
   /** Whether a thread runs that can be told something. */

@@ -9,10 +9,11 @@ export class ThreadExit {
 
   /**
    * Before it returns, `hook` stops its part from handling anything more; it resolves when the thread may exit. A
-   * rejection counts as that, too.
+   * rejection counts as that, too. A part that comes when the exit is being prepared is stopped at once.
    */
   before(hook: () => Promise<void> | void): void {
-    this.#hooks.push(hook)
+    if (this.#prepared) void (async () => hook())().catch(() => {})
+    else this.#hooks.push(hook)
   }
 
   /** Resolves when every hook has, however long native calls take: to exit earlier is to end the process. */

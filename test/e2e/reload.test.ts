@@ -32,7 +32,7 @@ t.test('SIGHUP reads the settings again, while clients stay connected', async t 
   process.kill(hub.pid, 'SIGHUP')
   await eventually(() => hub.log().includes('settings read again'), 'it says so')
   t.match(hub.log(), /changed now: limits\.address, mapping, log\.level/)
-  t.match(hub.log(), /needs a restart: spool\.limit/)
+  await eventually(() => /needs a restart: spool\.limit/.test(hub.log()), 'and what needs a restart')
   await publish(2)
   await stored('second', [2])
   await stored('first', [1])
@@ -58,6 +58,32 @@ t.test('SIGHUP while the hub starts is not its end', async t => {
   process.kill(run.pid, 'SIGHUP')
   await eventually(() => run.stderr().includes('settings read again'), 'read')
   t.match(run.stdout(), /telehub ready/)
+  process.kill(run.pid, 'SIGTERM')
+  t.equal(await run.exited, 0, run.stderr())
+})
+
+t.test('SIGTERM while the settings are read again ends the hub in order', async t => {
+  const dir = t.testdir()
+  const file = join(dir, 'telehub.yaml')
+  writeFileSync(file, `${mapping('first')}\n`)
+  const run = runCli([
+    'start',
+    '--config',
+    file,
+    '--mqtt.port',
+    '0',
+    '--http.port',
+    '0',
+    '--data.dir',
+    join(dir, 'data'),
+  ])
+  t.teardown(() => run.kill())
+  while (!existsSync(join(dir, 'data/hub.json'))) await sleep(1)
+  writeFileSync(file, `${mapping('second')}\n`)
+  process.kill(run.pid, 'SIGHUP')
+  await run.line(/telehub ready/)
+  process.kill(run.pid, 'SIGTERM')
+  t.equal(await run.exited, 0, run.stderr())
 })
 
 t.test('stdout closed before the hub is ready: it ends, and not as if all were well', async t => {
