@@ -219,6 +219,7 @@ async function startProcessing(
     limitBytes: settings['dead.limit'],
     shares,
     warn: log.warn,
+    incidents,
     dropped: letters =>
       balance.moved(
         letters.map(message => ({ message, reason: message.reason })),

@@ -5,6 +5,7 @@ import { describe, HubError, systemCode } from '../errors.js'
 import { escaped, plain } from '../log.js'
 import { many } from '../terminal.js'
 import { certificates } from './certificates.js'
+import { deadLetters } from './dead-letters.js'
 import { disk } from './disk.js'
 import { type Check, type Examined, type Finding, fine, problem } from './finding.js'
 import { machine } from './machine.js'
@@ -39,6 +40,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['disk', disk],
   ['data files', rights],
   ['state', state],
+  ['dead letters', deadLetters],
   ['store', store],
   ['RabbitMQ', rabbitmq],
   ['certificates', certificates],
@@ -46,7 +48,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
 ]
 
 /** Those that read and write in the data directory. */
-const ofDirectory: readonly Check[] = [disk, rights, state, store]
+const ofDirectory: readonly Check[] = [disk, rights, state, deadLetters, store]
 
 /** Resolves with the exit code: 0 when there are no problems (there may be warnings), 1 when there are. */
 export async function doctor(options: DoctorOptions): Promise<number> {

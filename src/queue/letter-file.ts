@@ -1,180 +1,72 @@
-import { constants, copyFileSync, existsSync, openSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
-import { isDiskError } from '../disk/retried-write.js'
-import { describe, HubError, systemCode } from '../errors.js'
-import { CommitLog, frameAt, frameHeaderBytes, nextFrame, syncDirectory } from '../journal.js'
-import { type DeadLetter, type Message, messageId } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from './codec.js'
-import { type DeadLetterFilter, fits } from './queue.js'
+import { setAside } from '../disk/damaged.js'
+import { type Files, syncDirectory } from '../disk/files.js'
+import { HubError, systemCode } from '../errors.js'
+import { frameHeaderBytes, keepDamaged } from '../journal.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { Exclusive } from './exclusive.js'
+import { type EncodedLetter, type Key, Letters } from './letter.js'
+import { cutFile, isSynced, renameSurely, succeeds, writeLetters } from './letter-disk.js'
+import { type IndexEntry, type Missing, missing } from './letter-index.js'
+import { LetterMarks } from './letter-marks.js'
+import { nameOf } from './letter-names.js'
+import { framesOf, readSurviving } from './letter-scan.js'
+import { LetterTally } from './letter-tally.js'
 
-/**
- * One file of dead letters, and the one beside it that tells which of them are gone.
- *
- *     dead/0000000001.log      letters, in the order they came
- *          0000000001.gone     where those begin in it that are gone
- *          0000000002.3.log    rewritten three times without what was gone; 0000000002.3.gone belongs to this one alone
- *          0000000002.4.new    being rewritten
- *
- *     .log  ┌─────────────────┬──────────────────────────────────────────────────┬───────────────────┐
- *           │ JSON length u32 │ {hub?, reason, detail, failedAt, attempts} UTF-8 │ message: codec.ts │   the body of a
- *           └─────────────────┴──────────────────────────────────────────────────┴───────────────────┘   frame: journal.ts
- *     .gone ┌────────────┐
- *           │ offset u32 │   the body of a frame; one each, so that damage brings back one letter
- *           └────────────┘
- *
- * A crash may leave, and a start removes: `.new`; a `.log` of which there is a later one; a `.gone` without its `.log`.
- */
-const namePattern = /^(\d{10})(?:\.(\d+))?\.(log|gone|new)$/
-
-export interface FileName {
-  readonly number: number
-  readonly generation: number
-  readonly kind: 'log' | 'gone' | 'new'
+export interface LetterFileOptions {
+  readonly dir: string
+  readonly files: Files
+  /** The name under which the letters of a user are counted. */
+  readonly account: (user: string) => string
+  readonly incidents: IncidentReporter
 }
 
-export function parseName(name: string): FileName | undefined {
-  const [, number, generation = '0', kind] = namePattern.exec(name) ?? []
-  if (number === undefined) return undefined
-  return { number: Number(number), generation: Number(generation), kind: kind as FileName['kind'] }
+/** What a start finds in a file. */
+export interface Loaded extends Missing {
+  readonly letters: Letters
+  /** Where those begin that are there already, in this file or in another one. */
+  readonly twice: readonly number[]
 }
 
-/** Names a message as `messageId` does; that of this hub is its number alone, because there may be millions. */
-export type Key = number | string
-
-export function keyOf(message: Pick<Message, 'hub' | 'sequence'>): Key {
-  return message.hub === undefined ? message.sequence : messageId(message)
-}
-
-export function keyOfId(id: string): Key {
-  return /^\d+$/.test(id) ? Number(id) : id
-}
-
-/** The letters of a file that were there when it was read. */
-export class Letters {
-  readonly #bytes: Buffer
-  /** Where each begins, ascending. */
-  readonly starts: readonly number[]
-
-  constructor(bytes: Buffer, starts: readonly number[]) {
-    this.#bytes = bytes
-    this.starts = starts
-  }
-
-  body(start: number): Buffer {
-    const at = start + frameHeaderBytes
-    return this.#bytes.subarray(at, at + this.#bytes.readUInt32LE(start))
-  }
-
-  /** Undefined when it is of a later version. Payload and properties are views into the whole file. */
-  at(start: number): DeadLetter | undefined {
-    const body = this.body(start)
-    const headEnd = endOfHead(body)
-    const message = decodeMessage(body.subarray(headEnd))
-    if (!message) return undefined
-    const { hub, ...rest } = JSON.parse(body.toString('utf8', 4, headEnd)) as Head
-    return { message: { ...message, ...(hub !== undefined && { hub }) }, ...rest }
-  }
-
-  /** The same if it is meant, with copies that may be kept. */
-  matching(start: number, filter: DeadLetterFilter): DeadLetter | undefined {
-    // Before anything is parsed.
-    if (filter.id !== undefined && this.key(start) !== keyOfId(filter.id)) return undefined
-    const letter = this.at(start)
-    if (!letter || !fits(letter, filter)) return undefined
-    const { payload, properties } = letter.message
-    const copies = { payload: Buffer.from(payload), ...(properties && { properties: Buffer.from(properties) }) }
-    return { ...letter, message: { ...letter.message, ...copies } }
-  }
-
-  /** Bytes in the file. */
-  size(start: number): number {
-    return frameHeaderBytes + this.#bytes.readUInt32LE(start)
-  }
-
-  /** As `keyOf` of its message, parsed only if need be, and without a view: a start asks for all there are. */
-  key(start: number): Key | undefined {
-    const bytes = this.#bytes
-    const at = start + frameHeaderBytes
-    const end = start + this.size(start)
-    if (end - at < 4) return undefined
-    if (bytes.compare(hubFirst, 0, hubFirst.length, at + 4, Math.min(at + 4 + hubFirst.length, end)) === 0) {
-      const message = this.at(start)?.message
-      return message && keyOf(message)
-    }
-    return sequenceAt(bytes, at + 4 + bytes.readUInt32LE(at), end)
-  }
-
-  /** The user that published the message; empty when that cannot be read. */
-  user(start: number): string {
-    const at = start + frameHeaderBytes
-    const end = start + this.size(start)
-    return end - at < 4 ? '' : (userAt(this.#bytes, at + 4 + this.#bytes.readUInt32LE(at), end) ?? '')
-  }
-}
-
-interface Head extends Omit<DeadLetter, 'message'> {
-  readonly hub?: string
-}
-
-/** The end of the body when it is none of ours. */
-function endOfHead(body: Buffer): number {
-  return body.length < 4 ? body.length : Math.min(4 + body.readUInt32LE(), body.length)
-}
-
-const hubFirst = Buffer.from('{"hub":')
-
-/** A letter on its way into a file. */
-export class EncodedLetter {
-  readonly key: Key
-  readonly length: number
-  readonly user: string
-  readonly #head: Buffer
-  readonly #message: Message
-
-  constructor({ message, reason, detail, failedAt, attempts }: DeadLetter) {
-    const { hub } = message
-    this.key = keyOf(message)
-    this.user = message.user
-    this.#message = message
-    const head = { ...(hub !== undefined && { hub }), reason, detail, failedAt, attempts } satisfies Head
-    this.#head = Buffer.from(JSON.stringify(head))
-    this.length = 4 + this.#head.length + encodedLength(message)
-  }
-
-  write(target: Buffer, at: number): void {
-    target.writeUInt32LE(this.#head.length, at)
-    this.#head.copy(target, at + 4)
-    encodeMessage(this.#message, target, at + 4 + this.#head.length)
-  }
-}
-
+/** One file of dead letters, and the one beside it that tells which of them are gone. */
 export class LetterFile {
   readonly number: number
-  readonly #dir: string
+  readonly #options: LetterFileOptions
   #generation: number
-  /** Bytes that are letters which are there. */
-  #liveBytes = 0
+  /** Which of its letters are gone. */
+  marks: LetterMarks
   #end = 0
-  #goneEnd = 0
-  #count = 0
-  readonly #keys = new Keys()
-  readonly #account: (user: string) => string
-  /** Bytes of the letters that are there, by account. */
-  readonly #bytesOf = new Map<string, number>()
-  #gone: CommitLog | undefined
+  /** The letters that are there, and how many are gone. */
+  readonly #tally: LetterTally
+  #gone = 0
+  /** Where letters begin that are in another place, too, and could not be removed here. */
+  readonly #superseded = new Set<number>()
   #writing = false
-  /** Somebody is about to change or delete it: no one else may. */
-  busy = false
   #deleted = false
+  /** Bytes that the disk did not give when it was read last. */
+  #unread = 0
+  /** Where the letters begin that could be read at the start, when that was not all. */
+  #readable: ReadonlySet<number> | undefined
+  /** There are marks where no letter is: one that is put there would be gone at once. */
+  #hasStrayMarks = false
+  #recorded: IndexEntry | undefined
+  /** Whoever is about to change or delete it holds it. */
+  readonly use = new Exclusive()
+  /** It is damaged, and the disk refused to take a copy. */
+  isEvidence = false
+  /** All that is in it is on disk, and its name. */
+  isSynced = true
+  /** Files that it was written anew from and that are still there: a start takes them when this one is gone. */
+  readonly older = new Set<string>()
+  /** It is about to be deleted. */
+  isLeaving = false
 
-  /** `account` is the name under which the letters of a user are counted. */
-  constructor(dir: string, account: (user: string) => string, number: number, generation = 0) {
-    this.#dir = dir
-    this.#account = account
+  constructor(options: LetterFileOptions, number: number, generation = 0) {
+    this.#options = options
     this.number = number
     this.#generation = generation
+    this.#tally = new LetterTally(options.account)
+    this.marks = this.#newMarks()
   }
 
   get path(): string {
@@ -183,12 +75,20 @@ export class LetterFile {
 
   /** On disk, with what tells which are gone. */
   get bytes(): number {
-    return this.#end + this.#goneEnd
+    return this.#end + this.marks.bytes
   }
 
   /** End of the last letter. */
   get end(): number {
     return this.#end
+  }
+
+  get entry(): IndexEntry {
+    // What cannot be read now is still expected by the next start.
+    if (this.isUnread && this.#recorded) return this.#recorded
+    const { number, end } = this
+    const letters = this.#tally.count + this.#gone + this.#superseded.size
+    return { number, generation: this.#generation, end, letters, gone: this.#gone }
   }
 
   /** Letters are being put into it. */
@@ -198,7 +98,7 @@ export class LetterFile {
 
   set writing(writing: boolean) {
     this.#writing = writing
-    if (!writing) this.#keys.shrink()
+    if (!writing) this.#tally.shrink()
   }
 
   get deleted(): boolean {
@@ -207,322 +107,267 @@ export class LetterFile {
 
   /** Letters that are there. */
   get count(): number {
-    return this.#count
+    return this.#tally.count
   }
 
   /** More than half of it is letters that are gone. */
   get isMostlyGone(): boolean {
-    return this.#liveBytes * 2 < this.#end
+    return this.#tally.bytes * 2 < this.#end
+  }
+
+  /** Part of it cannot be read: it is not written to, not written anew, and set aside instead of removed. */
+  get isUnread(): boolean {
+    return this.#readable !== undefined || this.#unread > 0
+  }
+
+  /** A restart finds all letters that are there. */
+  get isSure(): boolean {
+    return this.isSynced && !this.marks.isUncertain
+  }
+
+  /** Letters may be put behind those that are there. */
+  get mayGrow(): boolean {
+    return this.isSure && !this.isUnread && !this.isEvidence && !this.#hasStrayMarks
   }
 
   /** Bytes of the letters that are there, by account. */
   get bytesOf(): ReadonlyMap<string, number> {
-    return this.#bytesOf
+    return this.#tally.bytesOf
   }
 
   has(key: Key): boolean {
-    return this.#keys.has(key)
+    return this.#tally.has(key)
   }
 
   /** It has been appended, and ends at `end` now. */
   added({ key, length, user }: EncodedLetter, end: number): void {
-    this.#keys.add(key)
-    this.#count++
-    this.#counted(user, frameHeaderBytes + length)
+    this.#tally.add(key, user, frameHeaderBytes + length)
     this.#end = end
   }
 
   /**
-   * Reads what a restart has to know, and cuts off what a crash left unfinished. Resolves with where letters begin that
-   * are there already, in this file or as `known` says.
+   * Reads what a restart has to know; `known` tells what other files have. Rejects when it cannot be opened: then nothing
+   * was changed.
    */
-  async load(isNewest: boolean, known: (key: Key) => boolean, warn: (sentence: string) => void): Promise<number[]> {
-    const size = statSync(this.path).size
-    this.#end = size
-    this.#goneEnd = Infinity
-    const { letters, end, damaged } = await this.#read()
-    if (damaged || (!isNewest && end < size)) this.#keepBad(warn)
-    if (end < size) {
-      try {
-        truncateSync(this.path, end)
-        warn(`cut ${size - end} bytes of an unfinished write off ${this.path}`)
-      } catch (error) {
-        // They are not read, and nothing is written behind them.
-        if (!isDiskError(error)) throw error
-      }
-    }
+  async load(known: (key: Key) => boolean, recorded: IndexEntry | undefined): Promise<Loaded> {
+    const gone = await this.marks.load()
+    const { bytes, unread, reason } = await readSurviving(this.#options.files, this.path)
+    const { starts, end, damaged, damagedTail } = await framesOf(bytes)
+    this.#missed(unread, reason)
+    if (unread > 0) this.#readable = new Set(starts)
     this.#end = end
-    const gone = await this.#readGone()
-    this.#goneEnd = gone.end
-    if (gone.damaged) warn(`${this.#path('gone')} is damaged; some dead letters that were removed are there again`)
-    const twice: number[] = []
-    for (const [i, start] of letters.starts.entries()) {
-      if (i % framesATurn === 0) await setImmediate()
-      const key = letters.key(start)
-      if (key !== undefined && (this.#keys.has(key) || known(key))) twice.push(start)
-      else if (key !== undefined) this.#keys.add(key)
-      this.#count++
-      this.#counted(letters.user(start), letters.size(start))
-    }
-    this.#keys.shrink()
-    return twice
+    this.isSynced = await isSynced(this.#options.files, this.path)
+    const letters = new Letters(
+      bytes,
+      starts.filter(start => !gone.has(start)),
+    )
+    const twice = await this.#tally.addAll(letters, known)
+    this.#gone = starts.length - letters.starts.length
+    this.#hasStrayMarks = gone.size > this.#gone
+    this.#recorded = recorded?.generation === this.#generation ? recorded : undefined
+    const found = { starts, end, damaged, damagedTail, unread, marks: gone, gone: this.#gone }
+    return { letters, twice, ...missing(this.#recorded, found) }
   }
 
-  /** The letters that are there. None when it was deleted meanwhile. */
+  /** Cuts off what is behind the last letter, for good. Rejects with what the disk says. */
+  async cut(): Promise<void> {
+    await cutFile(this.#options.files, this.path, this.#end)
+  }
+
+  /** Keeps the file as it was found. Resolves with what to tell a person of it. */
+  async keep(): Promise<string> {
+    const { files } = this.#options
+    const told = await keepDamaged(this.path, files)
+    this.isEvidence = files.sizeOfSync(`${this.path}.bad`) === undefined
+    return told
+  }
+
+  /** The letters that are there, as far as they can be read. None when it was deleted meanwhile. */
   async read(): Promise<Letters> {
     while (!this.#deleted) {
+      const { path } = this
       try {
-        return (await this.#read()).letters
+        return await this.#read(path)
       } catch (error) {
-        // Rewritten meanwhile: it has another name.
         unlessMissing(error)
+        // Otherwise it was rewritten meanwhile, and has another name.
+        if (!this.#deleted && path === this.path) this.#wasRemoved()
       }
     }
     return new Letters(Buffer.alloc(0), [])
   }
 
-  /** Resolves when these are gone for good; rejects with `spool_failed`, and all of them are there. */
+  /**
+   * Resolves when these are gone for good. Rejects with `spool_failed`, and all of them are there; after a restart they
+   * may be gone all the same.
+   */
   async remove(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
     if (starts.length === 0) return
-    try {
-      await this.#appendGone(starts)
-    } catch (error) {
-      await this.closeGone()
-      throw error
-    }
-    const keys = new Set<Key>()
-    for (const start of starts) {
-      this.#counted(letters.user(start), -letters.size(start))
-      this.#count--
-      const key = letters.key(start)
-      if (key !== undefined && !putAgain(key)) keys.add(key)
-    }
-    this.#keys.delete(keys)
+    await this.marks.append(starts)
+    this.#gone += starts.length
+    this.#tally.remove(letters, starts, putAgain)
+  }
+
+  /**
+   * Removes letters that are in another place, too; `putAgain` tells where that is this file. When the disk refuses, they
+   * are not shown any more, and a restart finds one of each; before another one of them is removed, these must be.
+   */
+  async supersede(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
+    this.#tally.remove(letters, starts, putAgain)
+    for (const start of starts) this.#superseded.add(start)
+    await this.removeSuperseded().catch(() => {})
+  }
+
+  get hasSuperseded(): boolean {
+    return this.#superseded.size > 0
+  }
+
+  /** Rejects when the disk still refuses. */
+  async removeSuperseded(): Promise<void> {
+    const starts = [...this.#superseded]
+    if (starts.length === 0) return
+    await this.marks.append(starts)
+    this.#gone += starts.length
+    this.#superseded.clear()
   }
 
   /** Lets go of what `remove` keeps open. */
   async closeGone(): Promise<void> {
-    const gone = this.#gone
-    this.#gone = undefined
-    await gone?.close()
+    await this.marks.close()
+  }
+
+  /**
+   * What was read while the file was held by the caller is all there is: if it is less than there was, that is damage of
+   * now, and is reported.
+   */
+  async reconcile(letters: Letters): Promise<void> {
+    const lost = this.#tally.count - letters.starts.length
+    if (lost <= 0) return
+    const copy = await this.keep()
+    this.#options.incidents.report('dead_letters_lost', `${lost} dead letters of ${this.path} are lost; ${copy}`, {
+      messages: lost,
+    })
+    this.#tally.clear()
+    await this.#tally.addAll(letters, () => false)
   }
 
   /** Deletes it. The letters go first: without what tells which are gone, all of them would be there again. */
   async delete(): Promise<void> {
+    const { dir, files } = this.#options
     await this.closeGone()
-    rmSync(this.path)
+    if (this.older.size > 0) {
+      for (const path of this.older) files.removeSync(path)
+      syncDirectory(dir, files)
+    }
+    this.#retire(this.path)
     this.#deleted = true
-    syncDirectory(this.#dir)
-    rmSync(this.#path('gone'), { force: true })
+    syncDirectory(dir, files)
+    this.marks.remove()
   }
 
-  /** Writes it anew without what is gone. Until the new one is named and its name is on disk, the old one counts. */
+  /** Removes it, as nothing was put into it. That it is there again after a crash does no harm. */
+  discard(): void {
+    this.#deleted = true
+    succeeds(() => this.#options.files.removeSync(this.path))
+  }
+
+  /**
+   * Writes it anew without what is gone, and syncs that. Once the new one has its name it counts, also after a restart;
+   * the old one is removed when the name is on disk. Rejects when the disk refuses; then all letters are there as before.
+   */
   async rewrite(): Promise<void> {
+    const { dir, files } = this.#options
     const letters = await this.read()
+    if (this.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
+    await this.reconcile(letters)
     await this.closeGone()
-    const [oldLog, oldGone, temporary] = [this.path, this.#path('gone'), this.#path('new', this.#generation + 1)]
-    const path = this.#path('log', this.#generation + 1)
+    const generation = this.#generation + 1
+    const [oldLog, oldMarks, temporary] = [this.path, this.marks, this.#path('new', generation)]
     let end: number
     try {
-      end = await writeAll(temporary, letters)
-      renameSync(temporary, path)
-      syncDirectory(this.#dir)
+      end = await writeLetters(files, temporary, letters)
+      renameSurely(files, temporary, this.#path('log', generation))
     } catch (error) {
-      for (const left of [temporary, path]) rmSync(left, { force: true })
+      succeeds(() => files.removeSync(temporary))
       throw error
     }
-    this.#generation++
-    this.#end = this.#liveBytes = end
-    this.#goneEnd = 0
-    for (const left of [oldLog, oldGone]) rmSync(left, { force: true })
+    this.#generation = generation
+    this.marks = this.#newMarks()
+    this.#end = this.#tally.bytes = end
+    this.#gone = 0
+    this.#superseded.clear()
+    this.#hasStrayMarks = false
+    this.isSynced = false
+    this.older.add(oldLog)
+    syncDirectory(dir, files)
+    this.isSynced = true
+    this.#retire(oldLog)
+    this.older.delete(oldLog)
+    this.isEvidence = false
+    oldMarks.remove()
   }
 
-  #counted(user: string, bytes: number): void {
-    this.#liveBytes += bytes
-    const account = this.#account(user)
-    const left = (this.#bytesOf.get(account) ?? 0) + bytes
-    if (left > 0) this.#bytesOf.set(account, left)
-    else this.#bytesOf.delete(account)
+  /** Reads that fail may work later: what is there is left as it is, and shown as far as it can be read. */
+  #missed(unread: number, reason: string): void {
+    const isNew = unread > this.#unread
+    this.#unread = unread
+    if (!isNew) return
+    this.#options.incidents.report(
+      'dead_letters_unreadable',
+      `${unread} bytes of ${this.path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and the next start tries again`,
+    )
   }
 
-  async #appendGone(starts: readonly number[]): Promise<void> {
-    this.#gone ??= this.#openGone()
-    const gone = this.#gone
-    await new Promise<void>((resolve, reject) => {
-      // Appended in one turn, so it is one group: all of them or none.
-      for (const start of starts) {
-        gone.append(4, start, writeOffset, (_, error) => (error ? reject(error) : resolve()))
-      }
-    })
-    this.#goneEnd = gone.end
+  /** By somebody else, under the running hub. */
+  #wasRemoved(): void {
+    const { path, bytes } = this
+    const messages = this.#tally.count
+    if (this.#options.files.sizeOfSync(path) !== undefined)
+      throw new HubError('spool_failed', `what tells which letters of ${path} are gone was removed`)
+    this.#deleted = true
+    this.#end = 0
+    this.marks = this.#newMarks()
+    this.#tally.clear()
+    this.#options.incidents.report(
+      'dead_letters_lost',
+      `${path} was removed while the hub runs: ${messages} dead letters are lost`,
+      { messages, bytes },
+    )
   }
 
-  #openGone(): CommitLog {
-    const log = new CommitLog({ fsync: 'group', rotateBytes: Infinity, rotate: noOther })
-    try {
-      const path = this.#path('gone')
-      const fd = openSync(path, constants.O_RDWR | constants.O_CREAT)
-      log.open(fd, this.#goneEnd)
-      // What a write left that failed and could not be undone.
-      truncateSync(path, this.#goneEnd)
-      if (this.#goneEnd === 0) syncDirectory(this.#dir)
-    } catch (error) {
-      void log.close()
-      throw new HubError('spool_failed', `could not remove dead letters: ${describe(error)}`, { cause: error })
+  /** Removes it. What somebody may want to look at gets another name instead. */
+  #retire(path: string): void {
+    const { files } = this.#options
+    if (!this.isUnread && !this.isEvidence) {
+      files.removeSync(path)
+      return
     }
-    return log
+    const told = setAside(path, files)
+    if (files.sizeOfSync(path) !== undefined) throw new Error(told)
   }
 
-  async #read(): Promise<{ letters: Letters; end: number; damaged: boolean }> {
+  async #read(path: string): Promise<Letters> {
     // As it is now: what a rewrite changes meanwhile is of another file.
-    const [path, size] = [this.path, this.#end]
+    const end = this.#end
     // In this order: a letter that is removed between the two is one that was still there.
-    const { offsets } = await this.#readGone()
-    const bytes = (await readFile(path)).subarray(0, size)
-    const starts: number[] = []
-    let end = 0
-    let damaged = false
-    for (let seen = 1; ; seen++) {
-      const frame = frameAt(bytes, end) ?? nextFrame(bytes, end)
-      if (!frame) break
-      damaged ||= frame.start !== end
-      if (!offsets.has(frame.start)) starts.push(frame.start)
-      end = frame.end
-      if (seen % framesATurn === 0) await setImmediate()
-    }
-    return { letters: new Letters(bytes, starts), end, damaged }
+    const gone = await this.marks.read()
+    const { bytes, unread, reason } = await readSurviving(this.#options.files, path, end)
+    this.#missed(unread, reason)
+    const { starts } = await framesOf(bytes)
+    const isThere = (start: number) =>
+      !gone.has(start) && !this.#superseded.has(start) && this.#readable?.has(start) !== false
+    return new Letters(bytes, starts.filter(isThere))
   }
 
-  async #readGone(): Promise<{ offsets: Set<number>; end: number; damaged: boolean }> {
-    const offsets = new Set<number>()
-    let end = 0
-    let damaged = false
-    // Behind it may be what a write left that failed.
-    const size = this.#goneEnd
-    const file = size === 0 ? undefined : await readFile(this.#path('gone')).catch(unlessMissing)
-    const bytes = file?.subarray(0, size) ?? Buffer.alloc(0)
-    for (let frame = nextFrame(bytes, 0); frame; frame = nextFrame(bytes, end)) {
-      damaged ||= frame.start !== end
-      if (frame.body.length === 4) offsets.add(frame.body.readUInt32LE())
-      end = frame.end
-    }
-    return { offsets, end, damaged }
+  #newMarks(): LetterMarks {
+    return new LetterMarks(this.#options.files, this.#path('gone'))
   }
 
-  #keepBad(warn: (sentence: string) => void): void {
-    const copy = `${this.path}.bad`
-    // Told once, not at every start.
-    if (existsSync(copy)) return
-    try {
-      copyFileSync(this.path, copy)
-      warn(`${this.path} is damaged; its whole dead letters are kept, the file as it was is ${copy}`)
-    } catch (error) {
-      warn(`${this.path} is damaged; its whole dead letters are kept; it could not be copied: ${describe(error)}`)
-    }
-  }
-
-  #path(kind: FileName['kind'], generation = this.#generation): string {
-    return join(this.#dir, nameOf({ number: this.number, generation, kind }))
+  #path(kind: 'log' | 'gone' | 'new', generation = this.#generation): string {
+    return join(this.#options.dir, nameOf({ number: this.number, generation, kind }))
   }
 }
-
-function nameOf({ number, generation, kind }: FileName): string {
-  return `${String(number).padStart(10, '0')}${generation > 0 ? `.${generation}` : ''}.${kind}`
-}
-
-/** After so many the event loop gets its turn: a file may have a hundred thousand. */
-export const framesATurn = 1_000
-
-const writeOffset = (offset: number, target: Buffer, at: number) => target.writeUInt32LE(offset, at)
 
 function unlessMissing(error: unknown): undefined {
   if (systemCode(error) !== 'ENOENT') throw error
-}
-
-async function noOther(): Promise<never> {
-  throw new Error('the file before could not be written to')
-}
-
-/** Writes a new file of these letters, and syncs it. Resolves with its size. */
-async function writeAll(path: string, letters: Letters): Promise<number> {
-  const log = new CommitLog({ fsync: 'group', rotateBytes: Infinity, rotate: noOther })
-  log.open(openSync(path, 'w'), 0)
-  let failed: Error | undefined
-  for (const start of letters.starts) {
-    const body = letters.body(start)
-    log.append(body.length, body, copyBody, (_, error) => {
-      failed ??= error
-    })
-    if (log.pendingBytes >= 1 << 20) await log.flush()
-    if (failed) break
-  }
-  await log.close()
-  if (failed) throw failed
-  return log.end
-}
-
-const copyBody = (body: Buffer, target: Buffer, at: number) => body.copy(target, at)
-
-/** A set of keys: eight bytes each for messages of this hub, outside the heap, once they are many. */
-class Keys {
-  #sorted = new Float64Array(0)
-  readonly #recent = new Set<number>()
-  readonly #others = new Set<string>()
-
-  has(key: Key): boolean {
-    if (typeof key === 'string') return this.#others.has(key)
-    if (this.#recent.has(key)) return true
-    // Nearly always: a message that was never seen is a later one.
-    if (key > (this.#sorted.at(-1) ?? -1)) return false
-    return this.#sorted[this.#from(key)] === key
-  }
-
-  add(key: Key): void {
-    if (typeof key === 'string') this.#others.add(key)
-    else if (!this.has(key)) {
-      this.#recent.add(key)
-      if (this.#recent.size > Math.max(1_000, this.#sorted.length)) this.shrink()
-    }
-  }
-
-  delete(keys: ReadonlySet<Key>): void {
-    let [least, most] = [Infinity, -Infinity]
-    for (const key of keys) {
-      if (typeof key === 'string') this.#others.delete(key)
-      else if (!this.#recent.delete(key)) {
-        least = Math.min(least, key)
-        most = Math.max(most, key)
-      }
-    }
-    if (least > most) return
-    const sorted = this.#sorted
-    const end = this.#from(most + 1)
-    let kept = this.#from(least)
-    for (let i = kept; i < end; i++) {
-      const key = sorted[i] as number
-      if (!keys.has(key)) sorted[kept++] = key
-    }
-    sorted.copyWithin(kept, end)
-    this.#sorted = sorted.subarray(0, sorted.length - (end - kept))
-  }
-
-  /** Where the first key is that is no less than this one. */
-  #from(key: number): number {
-    let [low, high] = [0, this.#sorted.length]
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#sorted[middle] as number) < key) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  shrink(): void {
-    const all = new Float64Array(this.#sorted.length + this.#recent.size)
-    all.set(this.#sorted)
-    let at = this.#sorted.length
-    for (const key of this.#recent) all[at++] = key
-    this.#sorted = all.sort()
-    this.#recent.clear()
-  }
 }

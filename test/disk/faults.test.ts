@@ -5,11 +5,10 @@ import { Balance } from '../../src/process/balance.js'
 import { Registry } from '../../src/process/registry.js'
 import { Cursors } from '../../src/queue/cursors.js'
 import { Spool } from '../../src/queue/spool.js'
+import { disk, end, started } from '../cases/failing-disk.js'
 import { Random } from '../cases/packets.js'
-import { PowerFiles } from '../cases/power-files.js'
 import { drain, openCursors, openSpool, publish } from '../cases/spool.js'
 import { message } from '../contract/queue.js'
-import { tempDir } from '../services/service.js'
 
 /*
  * The classes that keep state, on a disk where every operation may fail at random, that stops, and that loses its power.
@@ -17,34 +16,6 @@ import { tempDir } from '../services/service.js'
  */
 
 const quiet = { warn: () => {}, incidents: { report: () => {} } }
-
-async function disk(random: Random) {
-  const root = await tempDir()
-  const attic = join(root, 'attic')
-  mkdirSync(attic)
-  return { dir: join(root, 'data'), files: new PowerFiles(random, attic) }
-}
-
-/** How a process ends: in order, by SIGKILL, or by a loss of power. */
-async function end(random: Random, files: PowerFiles, stop: () => Promise<unknown>): Promise<void> {
-  files.percent = files.readPercent = 0
-  const how = random.below(3)
-  if (how > 0) files.off()
-  await stop().catch(() => {})
-  files.on()
-  if (how === 2) files.cut()
-}
-
-/** As a supervisor does: again until it starts. */
-async function started<T>(start: () => Promise<T>): Promise<T> {
-  for (let tries = 0; ; tries++) {
-    try {
-      return await start()
-    } catch (error) {
-      if (tries === 200) throw error
-    }
-  }
-}
 
 t.test('spool and cursors: every acknowledged message is delivered, under a number of its own', async t => {
   let failures = 0

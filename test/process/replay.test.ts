@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter, JobProgress, Message, Outcome } from '../../src/model.js'
@@ -17,9 +18,10 @@ const letter = (n: number, reason = 'bad_json'): DeadLetter => ({
 
 async function open(test: { teardown(end: () => unknown): void }, more: Partial<ReplaysOptions> = {}) {
   const dead = new DeadLetterFiles({
-    dir: await tempDir(),
+    dir: join(await tempDir(), 'dead'),
     limitBytes: 1e9,
     warn: sentence => t.fail(sentence),
+    incidents: { report: (_, sentence) => t.fail(sentence) },
     dropped: () => {
       t.fail('nothing is over the limit')
     },

@@ -18,18 +18,27 @@ import {
 } from '../contract/dead-letters.js'
 import { tempDir } from '../services/service.js'
 
+interface Incident {
+  readonly kind: string
+  readonly sentence: string
+  readonly messages?: number
+  readonly bytes?: number
+}
+
 async function open(dir: string, more: Partial<DeadLetterFilesOptions> = {}) {
   const warnings: string[] = []
+  const incidents: Incident[] = []
   const dropped: DroppedLetter[] = []
   const dead = new DeadLetterFiles({
     dir,
     limitBytes: 1e9,
     warn: sentence => warnings.push(sentence),
+    incidents: { report: (kind, sentence, lost = {}) => void incidents.push({ kind, sentence, ...lost }) },
     dropped: letters => void dropped.push(...letters),
     ...more,
   })
   await dead.start()
-  return { dead, warnings, dropped, files: () => readdirSync(dir).sort() }
+  return { dead, warnings, incidents, dropped, files: () => readdirSync(dir).sort() }
 }
 
 const many = (count: number, from = 1, bytes = 3) =>
@@ -49,7 +58,8 @@ t.test('dead letters in files', async t => {
 })
 
 t.test('the files of the versions before are read, what they have twice is there once', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
+  mkdirSync(dir)
   const body = ({ message, reason, detail, failedAt, attempts }: DeadLetter) => {
     const head = Buffer.from(JSON.stringify({ reason, detail, failedAt, attempts }))
     const bytes = Buffer.alloc(4 + head.length + encodedLength(message))
@@ -79,7 +89,7 @@ t.test('the files of the versions before are read, what they have twice is there
 })
 
 t.test('count and bytes are what is there', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead, files } = await open(dir)
   t.same([dead.count, dead.bytes], [0, 0])
   await dead.put(many(100))
@@ -93,7 +103,7 @@ t.test('count and bytes are what is there', async t => {
 })
 
 t.test('a file whose letters are gone is deleted, one that is mostly gone is written anew', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead, files } = await open(dir, { limitBytes: 800_000 })
   for (let n = 1; n <= 300; n += 10) await dead.put(many(10, n, 1_000))
   t.same(files(), [first, '0000000002.log', '0000000003.log', '0000000004.log'])
@@ -131,7 +141,7 @@ t.test('any sequence of puts, removals and restarts: as a list in memory would b
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
     return Math.floor((state / 2 ** 32) * below)
   }
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   let { dead } = await open(dir, { limitBytes: 4e6 })
   let model: number[] = []
   for (let step = 0; step < 120; step++) {
@@ -164,7 +174,7 @@ t.test('any sequence of puts, removals and restarts: as a list in memory would b
 })
 
 t.test('whatever a crash leaves of a rewrite or a deletion, each letter is there once', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir, { limitBytes: 80_000 })
   await dead.put(many(10, 1, 1_000))
   await dead.put(many(10, 11, 1_000))
@@ -209,32 +219,38 @@ t.test('whatever a crash leaves of a rewrite or a deletion, each letter is there
   }
 })
 
-t.test('a file cut at any byte of its last letter keeps all before it, and takes more', async t => {
-  const dir = await tempDir()
-  const { dead } = await open(dir)
-  await dead.put([letter(1), letter(2)])
-  const kept = dead.bytes
-  await dead.put([letter(3)])
-  const whole = dead.bytes
-  await dead.stop()
-  const path = join(dir, first)
-  const original = readFileSync(path)
-  for (let size = kept; size < whole; size++) {
-    writeFileSync(path, original.subarray(0, size))
-    const again = await open(dir)
-    t.equal(again.warnings.length, size === kept ? 0 : 1)
-    await again.dead.put([letter(4), letter(1)])
-    t.same(
-      await all(again.dead),
-      [4, 2, 1].map(n => letter(n)),
-      `${size - kept} bytes`,
-    )
-    await again.dead.stop()
-  }
-})
+t.test(
+  'an unfinished write: a file cut at any byte of its last letter keeps all before it, and takes more',
+  async t => {
+    const dir = join(await tempDir(), 'dead')
+    const { dead } = await open(dir)
+    await dead.put([letter(1), letter(2)])
+    const kept = dead.bytes
+    await dead.put([letter(3)])
+    const whole = dead.bytes
+    await dead.stop()
+    const path = join(dir, first)
+    const original = readFileSync(path)
+    for (let size = kept; size < whole; size++) {
+      writeFileSync(path, original.subarray(0, size))
+      // The last letter was not told to the index either.
+      rmSync(`${dir}.index`)
+      const again = await open(dir)
+      t.equal(again.warnings.length, size === kept ? 0 : 1)
+      t.same(again.incidents, [])
+      await again.dead.put([letter(4), letter(1)])
+      t.same(
+        await all(again.dead),
+        [4, 2, 1].map(n => letter(n)),
+        `${size - kept} bytes`,
+      )
+      await again.dead.stop()
+    }
+  },
+)
 
 t.test('a removal cut at any byte has happened or has not', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir)
   await dead.put(many(9))
   await removeAll(dead, { id: '2' })
@@ -261,12 +277,13 @@ t.test('a removal cut at any byte has happened or has not', async t => {
 })
 
 t.test('a flipped byte anywhere costs the letter it is in, no other, and is told once', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir)
   await dead.put([1, 2, 3].map(n => letter(n)))
   await dead.stop()
   const path = join(dir, first)
   const original = readFileSync(path)
+  const index = readFileSync(`${dir}.index`)
   const second = frameAt(original, 0)?.end as number
   const third = frameAt(original, second)?.end as number
   // Every byte of the headers, some of the rest.
@@ -274,15 +291,15 @@ t.test('a flipped byte anywhere costs the letter it is in, no other, and is told
     const bytes = Buffer.from(original)
     bytes[at] = (bytes[at] as number) ^ 0x41
     writeFileSync(path, bytes)
-    rmSync(`${path}.bad`, { force: true })
+    writeFileSync(`${dir}.index`, index)
     const expected = at < second ? [3, 2] : [3, 1]
     const again = await open(dir)
     t.same(numbers(await all(again.dead)), expected, `byte ${at}`)
-    t.equal(again.warnings.length, 1)
+    t.match(again.incidents, [{ kind: 'dead_letters_lost', messages: 1 }])
     t.same(readFileSync(`${path}.bad`), bytes)
     await again.dead.stop()
     const later = await open(dir)
-    t.same(later.warnings, [])
+    t.same(later.incidents, [])
     await removeAll(later.dead, { id: '3' })
     t.same(numbers(await all(later.dead)), expected.slice(1))
     await later.dead.stop()
@@ -291,7 +308,7 @@ t.test('a flipped byte anywhere costs the letter it is in, no other, and is told
 })
 
 t.test('past the limit the oldest go, told to the account before, and the rest stays below it', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const limitBytes = 100_000
   const { dead, warnings, dropped, files } = await open(dir, { limitBytes })
   for (let n = 1; n <= 200; n++) {
@@ -325,7 +342,7 @@ const usersOf = (letters: readonly DeadLetter[], user: string) =>
 const numbersTo = (count: number, from = 1) => Array.from({ length: count }, (_, i) => from + i)
 
 t.test('past the limit a user with much loses its own oldest; the others keep theirs, in their order', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const limitBytes = 100_000
   const options = { limitBytes, shares: () => tenth }
   const { dead, warnings, dropped } = await open(dir, options)
@@ -365,7 +382,10 @@ t.test('past the limit a user with much loses its own oldest; the others keep th
 
 t.test('many users that have the same lose the same, the oldest first; a larger share keeps more', async t => {
   const users = [...Array.from({ length: 20 }, (_, i) => `user-${i}`), 'large']
-  const { dead, dropped, files } = await open(await tempDir(), { limitBytes: 200_000, shares: () => tenth })
+  const { dead, dropped, files } = await open(join(await tempDir(), 'dead'), {
+    limitBytes: 200_000,
+    shares: () => tenth,
+  })
   for (let n = 0; n < 40; n++) {
     await dead.put(users.map((user, i) => of(user, 1 + n * users.length + i)))
     if (dead.bytes > 200_000) return t.fail(`${dead.bytes} bytes`)
@@ -385,7 +405,7 @@ t.test('many users that have the same lose the same, the oldest first; a larger 
 })
 
 t.test('also what was put last gives way, when all else is of users with less for their share', async t => {
-  const { dead } = await open(await tempDir(), { limitBytes: 100_000, shares: () => tenth })
+  const { dead } = await open(join(await tempDir(), 'dead'), { limitBytes: 100_000, shares: () => tenth })
   const others = Array.from({ length: 9 }, (_, i) => `user-${i}`)
   await dead.put(others.flatMap((user, i) => numbersTo(9, 1 + i * 10).map(n => of(user, n))))
   await dead.put(numbersTo(40, 1_001).map(n => of('mallory', n)))
@@ -399,7 +419,7 @@ t.test('also what was put last gives way, when all else is of users with less fo
 })
 
 t.test('what cannot be written anew does not keep the letters below the limit: the oldest file goes', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead, dropped } = await open(dir, { limitBytes: 100_000, shares: () => tenth })
   for (let n = 1; n <= 12; n++) {
     // No file can be made where a folder is.
@@ -420,7 +440,7 @@ t.test('what cannot be written anew does not keep the letters below the limit: t
 })
 
 t.test('what a sweep has in hand is not dropped by the share of its user either', async t => {
-  const { dead, dropped } = await open(await tempDir(), { limitBytes: 60_000, shares: () => tenth })
+  const { dead, dropped } = await open(join(await tempDir(), 'dead'), { limitBytes: 60_000, shares: () => tenth })
   for (let n = 1; n <= 30; n++) await dead.put([of('mallory', n), of('bob', 1_000 + n, 10)])
   const swept: number[] = []
   let next = 31
@@ -446,7 +466,7 @@ t.test('what a sweep has in hand is not dropped by the share of its user either'
 })
 
 t.test('nothing is dropped that could not be told to the account', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   let refuse = true
   const told: DroppedLetter[][] = []
   const { dead, warnings } = await open(dir, {
@@ -468,7 +488,7 @@ t.test('nothing is dropped that could not be told to the account', async t => {
 })
 
 t.test('what a sweep has in hand is not dropped meanwhile', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead, dropped } = await open(dir, { limitBytes: 50_000 })
   for (let n = 1; n <= 30; n++) await dead.put(many(1, n, 1_000))
   const swept: number[] = []
@@ -494,7 +514,7 @@ t.test('what a sweep has in hand is not dropped meanwhile', async t => {
 })
 
 t.test('a letter that is put again while it is in hand is not removed with the one in hand', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir)
   await dead.put([1, 2, 3].map(n => letter(n)))
   let late: Promise<void> | undefined
@@ -529,7 +549,7 @@ t.test('a letter that is put again while it is in hand is not removed with the o
 })
 
 t.test('sweeps come one after the other; looking and putting do not wait for them', async t => {
-  const { dead } = await open(await tempDir())
+  const { dead } = await open(join(await tempDir(), 'dead'))
   await dead.put([1, 2].map(n => letter(n)))
   const signal = new AbortController().signal
   const order: string[] = []
@@ -566,7 +586,7 @@ t.test('sweeps come one after the other; looking and putting do not wait for the
 })
 
 t.test('looking while files are deleted and written anew beside it misses nothing that stays', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir, { limitBytes: 400_000 })
   for (let n = 1; n <= 200; n += 10) await dead.put(many(10, n, 1_000))
   const stays = numbers(await all(dead)).filter(n => n % 3 === 0)
@@ -593,7 +613,7 @@ t.test('looking while files are deleted and written anew beside it misses nothin
 })
 
 t.test('a removal that the disk refuses: the sweep rejects, all are there, and later it works', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead } = await open(dir)
   await dead.put(many(9))
   // No file can be made where a folder is.
@@ -608,7 +628,7 @@ t.test('a removal that the disk refuses: the sweep rejects, all are there, and l
 })
 
 t.test('a file that cannot be written anew costs its space and nothing else', async t => {
-  const dir = await tempDir()
+  const dir = join(await tempDir(), 'dead')
   const { dead, warnings } = await open(dir, { limitBytes: 80_000 })
   for (let n = 1; n <= 20; n++) await dead.put(many(1, n, 1_000))
   mkdirSync(join(dir, '0000000001.1.new'))
@@ -628,7 +648,7 @@ t.test('a file that cannot be written anew costs its space and nothing else', as
 const refused = `
   import { DeadLetterFiles } from '${new URL('../../src/queue/dead-letters.js', import.meta.url)}'
   const [dir, letters] = JSON.parse(process.env.REFUSED)
-  const dead = new DeadLetterFiles({ dir, limitBytes: 1e9, warn: () => {}, dropped: () => {} })
+  const dead = new DeadLetterFiles({ dir, limitBytes: 1e9, warn: () => {}, dropped: () => {}, incidents: { report: () => {} } })
   await dead.start()
   const results = []
   for (const letter of letters) {
