@@ -1,46 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BlockList, isIP, isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net'
+import { isIP, type Socket } from 'node:net'
+import { type Networks, plainAddress } from './runtime/addresses.js'
 
 /*
  * Who a client behind a proxy is: by PROXY protocol, before the first byte of a connection
  * (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), or by X-Forwarded-For, in an HTTP request.
  */
-
-/**
- * One spelling for each address, so that it can be compared and counted by; IPv4 as such, though a dual-stack socket
- * says `::ffff:192.0.2.1` (RFC 4291 §2.5.5.2). Undefined for what is no address.
- */
-export function plainAddress(text = ''): string | undefined {
-  const version = isIP(text)
-  if (version !== 6) return version === 4 ? text : undefined
-  const { address } = new SocketAddress({ address: text, family: 'ipv6' })
-  const mapped = address.slice('::ffff:'.length)
-  return address.startsWith('::ffff:') && isIPv4(mapped) ? mapped : address
-}
-
-/** Addresses and networks such as `10.0.0.7`, `10.0.0.0/8` or `::1`. */
-export class Networks {
-  // One list for each family: asked across families, Node 20's BlockList compares in ways of its own.
-  readonly #ipv4 = new BlockList()
-  readonly #ipv6 = new BlockList()
-
-  constructor(networks: readonly string[]) {
-    for (const network of networks) {
-      const [given = '', bits] = network.split('/')
-      const address = plainAddress(given) ?? given
-      const size = isIPv4(address) ? 32 : 128
-      const outside = size === 32 && isIPv6(given) ? 96 : 0
-      const prefix = bits === undefined ? size : Math.max(0, Number(bits) - outside)
-      if (size === 32) this.#ipv4.addSubnet(address, prefix, 'ipv4')
-      else this.#ipv6.addSubnet(address, prefix, 'ipv6')
-    }
-  }
-
-  /** Of a {@link plainAddress}. */
-  has(address: string): boolean {
-    return isIPv4(address) ? this.#ipv4.check(address, 'ipv4') : this.#ipv6.check(address, 'ipv6')
-  }
-}
 
 /**
  * The address of the client that sent a request: each trusted proxy has added to X-Forwarded-For, at its end, whom it

@@ -85,6 +85,7 @@ const ground = [
   'proxy.ts',
   'refusal-counts.ts',
   'retry.ts',
+  'runtime/addresses.ts',
   'runtime/fair-cuts.ts',
   'revocation.ts',
   'runtime/fair-set.ts',

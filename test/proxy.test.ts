@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { clientAddress, Networks, parseProxyHeader, plainAddress, readProxyHeader } from '../src/proxy.js'
+import { clientAddress, parseProxyHeader, readProxyHeader } from '../src/proxy.js'
+import { Networks, plainAddress } from '../src/runtime/addresses.js'
 
 const v2 = (command: number, family: number, addresses: Buffer, more = Buffer.alloc(0)) => {
   const size = Buffer.alloc(2)

@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { replaceFile } from '../disk/replace-file.js'
 import type { Part } from '../lifecycle.js'
-import { Networks } from '../proxy.js'
-import { sourceOf } from './sources.js'
+import { Networks, sourceOf } from '../runtime/addresses.js'
 
 /** A source whose passwords are not verified. Times in milliseconds since the epoch. */
 export interface Ban {

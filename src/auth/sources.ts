@@ -1,21 +1,8 @@
 import { createHash } from 'node:crypto'
-import { isIPv6 } from 'node:net'
 import { readWholeSync } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import type { Part } from '../lifecycle.js'
-
-/** An address, or of IPv6 what one line has: its first 64 bits. Whoever has one of those has them all. */
-export function sourceOf(address: string): string {
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.toLowerCase().split('%', 1)[0]?.split('::') ?? []
-  const first = head.split(':').filter(Boolean)
-  const last = tail?.split(':').filter(Boolean) ?? []
-  const all = [...first, ...Array.from({ length: Math.max(0, 8 - first.length - last.length) }, () => '0'), ...last]
-  return all
-    .slice(0, 4)
-    .map(part => part.replace(/^0+(?=.)/, ''))
-    .join(':')
-}
+import { sourceOf } from '../runtime/addresses.js'
 
 /** Pairs remembered; past it the one used longest ago is forgotten. */
 const maxPairs = 100_000

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { sourceOf } from '../auth/sources.js'
+import { sourceOf } from '../runtime/addresses.js'
 import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
 import { type Fault, reasonCode } from './wire.js'
 import { sliceWork, turnWork, type Work } from './work.js'

@@ -1,7 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { sourceOf } from '../auth/sources.js'
-import { type Networks, plainAddress } from '../proxy.js'
+import { type Networks, plainAddress, sourceOf } from '../runtime/addresses.js'
 
 export interface HttpConnectionsOptions {
   /** At a time, in all and of one address. */

@@ -1,5 +1,5 @@
-import { sourceOf } from '../auth/sources.js'
 import type { Part } from '../lifecycle.js'
+import { sourceOf } from '../runtime/addresses.js'
 import type { AuditEvent } from './audit-chain.js'
 
 /** What is told of what happened. */

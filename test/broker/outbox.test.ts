@@ -10,7 +10,7 @@ import { packetType } from '../../src/broker/fields.js'
 import { Outbox } from '../../src/broker/outbox.js'
 import { WebSockets } from '../../src/broker/websocket.js'
 import { Work } from '../../src/broker/work.js'
-import { Networks } from '../../src/proxy.js'
+import { Networks } from '../../src/runtime/addresses.js'
 import { eventually } from '../harness.js'
 
 /* The outbox against a model: whatever is written, in whatever sizes and with whatever stalls, the client reads exactly

@@ -9,7 +9,7 @@ import { type ClientOptions, WebSocket } from 'ws'
 import type { Peer, Transport } from '../../src/broker/connection.js'
 import { Outbox } from '../../src/broker/outbox.js'
 import { WebSockets, type WebSocketsOptions } from '../../src/broker/websocket.js'
-import { Networks } from '../../src/proxy.js'
+import { Networks } from '../../src/runtime/addresses.js'
 import { eventually } from '../harness.js'
 
 const file = (name: string) => readFileSync(new URL(`../../../test/cases/tls/${name}`, import.meta.url))

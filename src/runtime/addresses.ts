@@ -1,0 +1,50 @@
+import { BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net'
+
+/**
+ * One spelling for each address, so that it can be compared and counted by; IPv4 as such, though a dual-stack socket
+ * says `::ffff:192.0.2.1` (RFC 4291 §2.5.5.2). Undefined for what is no address.
+ */
+export function plainAddress(text = ''): string | undefined {
+  const version = isIP(text)
+  if (version !== 6) return version === 4 ? text : undefined
+  const { address } = new SocketAddress({ address: text, family: 'ipv6' })
+  const mapped = address.slice('::ffff:'.length)
+  return address.startsWith('::ffff:') && isIPv4(mapped) ? mapped : address
+}
+
+/** Addresses and networks such as `10.0.0.7`, `10.0.0.0/8` or `::1`. */
+export class Networks {
+  // One list for each family: asked across families, Node 20's BlockList compares in ways of its own.
+  readonly #ipv4 = new BlockList()
+  readonly #ipv6 = new BlockList()
+
+  constructor(networks: readonly string[]) {
+    for (const network of networks) {
+      const [given = '', bits] = network.split('/')
+      const address = plainAddress(given) ?? given
+      const size = isIPv4(address) ? 32 : 128
+      const outside = size === 32 && isIPv6(given) ? 96 : 0
+      const prefix = bits === undefined ? size : Math.max(0, Number(bits) - outside)
+      if (size === 32) this.#ipv4.addSubnet(address, prefix, 'ipv4')
+      else this.#ipv6.addSubnet(address, prefix, 'ipv6')
+    }
+  }
+
+  /** Of a {@link plainAddress}. */
+  has(address: string): boolean {
+    return isIPv4(address) ? this.#ipv4.check(address, 'ipv4') : this.#ipv6.check(address, 'ipv6')
+  }
+}
+
+/** An address, or of IPv6 what one line has: its first 64 bits. Whoever has one of those has them all. */
+export function sourceOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [head = '', tail] = address.toLowerCase().split('%', 1)[0]?.split('::') ?? []
+  const first = head.split(':').filter(Boolean)
+  const last = tail?.split(':').filter(Boolean) ?? []
+  const all = [...first, ...Array.from({ length: Math.max(0, 8 - first.length - last.length) }, () => '0'), ...last]
+  return all
+    .slice(0, 4)
+    .map(part => part.replace(/^0+(?=.)/, ''))
+    .join(':')
+}
