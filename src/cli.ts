@@ -4,17 +4,17 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } from './admin.js'
 import { readUsers } from './auth/users.js'
-import { certificatesHelp, certify } from './certificates.js'
+import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } from './cli/admin.js'
 import { type AuditFlags, audit, auditHelp } from './cli/audit.js'
+import { certificatesHelp, certify } from './cli/certificates.js'
 import { doctorFlags, doctorHelp, runDoctor } from './cli/doctor.js'
 import { checkHealth, healthcheckHelp } from './cli/healthcheck.js'
-import { loadSettings, type Settings, settingKeys, settingsHelp } from './config.js'
+import { isUserCommand, type UserFlags, userAdmin, userFlags, userHelp, userHint } from './cli/user-admin.js'
+import { loadSettings, type Settings, settingKeys, settingsHelp } from './config/config.js'
 import { describe, HubError, systemCode } from './errors.js'
-import { createLog, type Log, plain } from './log.js'
-import { loadTls, tlsPaths } from './tls.js'
-import { isUserCommand, type UserFlags, userAdmin, userFlags, userHelp, userHint } from './user-admin.js'
+import { createLog, type Log, plain } from './observe/log.js'
+import { loadTls, tlsPaths } from './transport/tls.js'
 
 const help = () => `telehub: every message is on disk before it is acknowledged
 
@@ -214,7 +214,7 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<voi
   const log = createLog(settings)
   const signalled = signal(log)
   // Loaded when it is needed: the other commands start in half the time without it.
-  const { startProcess } = await import('./processing.js')
+  const { startProcess } = await import('./pipeline/pipeline.js')
   const reloads = hangUps(log, read)
   let stop = await startProcess(settings, log)
   reloads.begin(async next => {

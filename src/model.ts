@@ -22,7 +22,7 @@ export interface Message {
   readonly user: string
   /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
   readonly packetId: number
-  /** The MQTT 5 properties that travel with it, encoded as properties.ts says; undefined: none. */
+  /** The MQTT 5 properties that travel with it, encoded as mqtt/message-properties.ts says; undefined: none. */
   readonly properties?: Buffer | undefined
   /** Not delivered to a subscriber from then on, in microseconds since the epoch; undefined: at any time. */
   readonly expiresAt?: number | undefined

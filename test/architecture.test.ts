@@ -35,134 +35,109 @@ const ours = imports.filter(({ to }) => hubFiles.includes(to))
 const builtin = (to: string) => to.startsWith('node:') || builtinModules.includes(to)
 const packages = imports.filter(({ to }) => !to.endsWith('.ts') && !builtin(to))
 
-/** Pure words and formats: anyone may use them. They use each other and nothing else. */
-const nouns = ['model.ts', 'topics.ts', 'errors.ts', 'properties.ts', 'queue/codec.ts', 'store/line-protocol.ts']
-/** Below everything that does something: they use nouns, each other, Node and their one package. */
-const ground = [
-  'alarms.ts',
-  'auth/admin-key.ts',
-  'auth/attempts.ts',
-  'auth/authority.ts',
-  'auth/bans.ts',
-  'auth/client-ids.ts',
-  'auth/file-lock.ts',
-  'auth/kept-key.ts',
-  'auth/logins.ts',
-  'auth/passwords.ts',
-  'auth/rules.ts',
-  'auth/scram.ts',
-  'auth/sources.ts',
-  'auth/user-shares.ts',
-  'auth/user-changes.ts',
-  'auth/users-file.ts',
-  'auth/users-thread.ts',
-  'auth/users.ts',
-  'auth/verifier-thread.ts',
-  'auth/verifier.ts',
-  'config.ts',
-  'config/kinds.ts',
-  'config/reload.ts',
-  'disk/damaged.ts',
-  'disk/files.ts',
-  'disk/frame-file.ts',
-  'disk/probe.ts',
-  'disk/replace-file.ts',
-  'disk/retried-write.ts',
-  'explain.ts',
-  'identity.ts',
-  'journal.ts',
-  'lifecycle.ts',
-  'link.ts',
-  'lock.ts',
-  'log.ts',
-  'metrics.ts',
-  'observe/audit-chain.ts',
-  'observe/audit-log.ts',
-  'observe/audit.ts',
-  'observe/event-loop-delay.ts',
-  'observe/incidents.ts',
-  'priority.ts',
-  'proxy.ts',
-  'refusal-counts.ts',
-  'retry.ts',
-  'runtime/addresses.ts',
-  'runtime/fair-cuts.ts',
-  'revocation.ts',
-  'runtime/fair-set.ts',
-  'runtime/open-files.ts',
-  'runtime/clock.ts',
-  'runtime/shared-pool.ts',
-  'runtime/suspects.ts',
-  'runtime/thread-exit.ts',
-  'snapshot-log.ts',
-  'terminal.ts',
-  'tls.ts',
-  'watch.ts',
-]
-/** The composition: the only files that know two technologies. */
-const composition = ['hub.ts', 'processing.ts', 'processor-offers.ts', 'processor-thread.ts', 'targets.ts']
-const entries = [
-  'admin.ts',
-  'certificates.ts',
-  'cli.ts',
-  'cli/audit.ts',
-  'cli/doctor.ts',
-  'cli/healthcheck.ts',
-  'cli/session.ts',
-  'thread.ts',
-  'user-admin.ts',
-]
-/** Entries that lead to others, a file for each command. */
-const commands = ['cli.ts', 'admin.ts']
-/** Looks at what all others have made: it may read with the readers of each. */
-const inspection = 'doctor'
-const ports = ['queue/queue.ts', 'store/store.ts']
-const stages = ['broker', 'ingest', 'process', 'push', 'http']
-/** Files of an adapter's folder that serve its adapters alone. */
-const adapterFolders = ['queue', 'store']
+/** The words of the hub, at the root of `src`: anyone may use them. */
+const words = ['model.ts', 'topics.ts', 'errors.ts']
+/** Pure formats: they use words and each other, no package and no Node but Buffer. */
+const formats = ['mqtt/message-properties.ts', 'spool/message-codec.ts', 'store/line-protocol.ts']
+/** The whole on one page, and where a command begins. */
+const roots = ['hub.ts', 'cli.ts']
 
-const stageOf = (file: string) => stages.find(stage => file.startsWith(`${stage}/`))
+/** What each folder may import beside itself, words and formats. A folder is below those it imports. */
+const layers: Readonly<Record<string, readonly string[]>> = {
+  runtime: [],
+  config: [],
+  mqtt: [],
+  observe: ['config', 'runtime'],
+  disk: ['observe', 'runtime'],
+  queue: ['disk', 'runtime'],
+  auth: ['disk', 'observe', 'runtime'],
+  transport: ['config', 'disk', 'mqtt', 'observe', 'runtime'],
+  sessions: ['auth', 'disk', 'mqtt', 'observe', 'runtime'],
+  spool: ['disk', 'observe', 'queue', 'runtime'],
+  store: ['observe'],
+  accounting: ['disk', 'observe', 'queue'],
+  rabbitmq: ['queue', 'runtime'],
+  'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
+  broker: ['auth', 'mqtt', 'observe', 'runtime', 'sessions', 'transport'],
+  http: ['auth', 'observe', 'queue', 'runtime', 'store', 'transport'],
+  // The processor thread. It shows presence, which the broker tells it of.
+  pipeline: [
+    ...['config', 'disk', 'observe', 'runtime', 'auth', 'broker', 'queue', 'spool', 'store', 'accounting'],
+    ...['rabbitmq', 'dead-letters'],
+  ],
+  // Looks at what all others have made, with the readers of each.
+  doctor: [
+    ...['auth', 'config', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool', 'store'],
+    'transport',
+  ],
+  cli: ['auth', 'config', 'disk', 'doctor', 'observe', 'runtime'],
+}
+
+/** Folders of tools: any file of theirs may be imported. */
+const open = ['runtime', 'mqtt', 'observe', 'disk']
+/** The others have a door, the file of their name, and at most two files more that may be imported from outside. */
+const doors: Readonly<Record<string, readonly string[]>> = {
+  config: ['config.ts', 'reload.ts'],
+  queue: ['queue.ts', 'suspects.ts'],
+  store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
+  accounting: ['balance.ts', 'ledgers.ts', 'receipts.ts'],
+  rabbitmq: ['rabbitmq.ts'],
+  'dead-letters': ['dead-letters.ts'],
+  broker: ['broker.ts', 'shown-clients.ts'],
+  http: ['server.ts', 'session.ts'],
+  pipeline: ['pipeline.ts', 'processor-thread.ts'],
+}
+/** These have no door yet. */
+const doorless = ['auth', 'transport', 'sessions', 'spool', 'doctor', 'cli']
+
+const folderOf = (file: string) => (file.includes('/') ? (file.split('/')[0] as string) : '')
 
 t.test('every file has its place', async t => {
   for (const file of hubFiles) {
-    const placed =
-      nouns.includes(file) ||
-      ground.includes(file) ||
-      stageOf(file) !== undefined ||
-      adapterFolders.includes(dirname(file)) ||
-      composition.includes(file) ||
-      dirname(file) === inspection ||
-      entries.includes(file)
-    t.ok(placed, file)
+    const folder = folderOf(file)
+    t.ok(folder === '' ? words.includes(file) || roots.includes(file) : folder in layers, file)
   }
+  t.ok(
+    readdirSync(folder, { withFileTypes: true }).filter(entry => entry.isFile()).length <= 6,
+    'six files at the root',
+  )
+  t.same([...open, ...Object.keys(doors), ...doorless].sort(), Object.keys(layers).sort())
 })
 
 t.test('imports point one way', async t => {
   for (const { from, to } of ours) {
-    const common = nouns.includes(to) || ground.includes(to)
-    const stage = stageOf(from)
-    let allowed: boolean
-    if (nouns.includes(from)) allowed = nouns.includes(to)
-    else if (ground.includes(from)) allowed = common
-    else if (ports.includes(from)) allowed = common
-    else if (stage) allowed = common || ports.includes(to) || stageOf(to) === stage
-    else if (adapterFolders.includes(dirname(from))) allowed = common || dirname(to) === dirname(from)
-    else if (composition.includes(from)) allowed = !entries.includes(to) && dirname(to) !== inspection
-    else if (dirname(from) === inspection) allowed = !entries.includes(to) && !composition.includes(to)
-    else
-      allowed =
-        common ||
-        composition.includes(to) ||
-        dirname(to) === inspection ||
-        (commands.includes(from) && entries.includes(to))
-    t.ok(allowed, `${from} imports ${to}`)
+    let isAllowed: boolean
+    if (words.includes(to)) isAllowed = true
+    else if (formats.includes(to)) isAllowed = !words.includes(from)
+    else if (roots.includes(from)) isAllowed = to !== 'cli.ts'
+    else if (words.includes(from) || formats.includes(from)) isAllowed = false
+    else isAllowed = folderOf(from) === folderOf(to) || layers[folderOf(from)]?.includes(folderOf(to)) === true
+    t.ok(isAllowed, `${from} imports ${to}`)
   }
 })
 
-t.test('nouns touch neither packages nor the system', async t => {
-  for (const { from, to } of imports.filter(one => nouns.includes(one.from)))
-    t.notOk(builtin(to), `${from} imports ${to}`)
-  for (const { from, to } of packages) t.notOk(nouns.includes(from), `${from} imports ${to}`)
+t.test('no folder is above and below another', async t => {
+  const above = (folder: string, path: readonly string[]): void => {
+    if (path.includes(folder)) t.fail([...path, folder].join(' → '))
+    else for (const next of layers[folder] ?? []) above(next, [...path, folder])
+  }
+  for (const folder of Object.keys(layers)) above(folder, [])
+})
+
+t.test('a folder is entered by its door', async t => {
+  for (const { from, to } of ours) {
+    const folder = folderOf(to)
+    const through = doors[folder]
+    // The doctor reads what others have written with their own readers.
+    if (!through || folder === folderOf(from) || folderOf(from) === 'doctor' || formats.includes(to)) continue
+    t.ok(through.includes(to.slice(folder.length + 1)), `${from} imports ${to}`)
+  }
+  for (const [folder, files] of Object.entries(doors)) t.ok(files.length <= 3, folder)
+})
+
+t.test('words and formats touch neither packages nor the system', async t => {
+  const pure = imports.filter(({ from }) => words.includes(from) || formats.includes(from))
+  for (const { from, to } of pure) t.ok(to.endsWith('.ts'), `${from} imports ${to}`)
 })
 
 t.test('each package is known to one file', async t => {
@@ -178,17 +153,17 @@ t.test('each package is known to one file', async t => {
     // Aedes' packet type is the broker's own coin.
     if (name === 'aedes')
       t.ok(
-        [...by].every(file => stageOf(file) === 'broker'),
+        [...by].every(file => folderOf(file) === 'broker'),
         `${name}: ${[...by]}`,
       )
     else if (name === 'fastify')
       t.ok(
-        [...by].every(file => stageOf(file) === 'http'),
+        [...by].every(file => folderOf(file) === 'http'),
         `${name}: ${[...by]}`,
       )
     else if (name === 'yaml')
       t.ok(
-        [...by].every(file => file === 'config.ts' || dirname(file) === 'auth'),
+        [...by].every(file => folderOf(file) === 'config' || folderOf(file) === 'auth'),
         `${name}: ${[...by]}`,
       )
     else t.equal(by.size, 1, `${name}: ${[...by].join(', ')}`)
@@ -228,7 +203,7 @@ t.test('no file over 600 lines, no drawers, no barrels', async t => {
 
 t.test('settings come in through the front door', async t => {
   for (const file of hubFiles) {
-    if (file === 'cli.ts' || file === 'config.ts') continue
+    if (file === 'cli.ts' || file === 'config/config.ts') continue
     t.notMatch(readFileSync(join(folder, file), 'utf8'), /process\.(env|argv)/, file)
   }
   t.equal(relative(root, folder), 'src')

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { parse } from 'yaml'
-import { loadSettings } from '../src/config.js'
+import { loadSettings } from '../src/config/config.js'
 import { tempDir } from './services/service.js'
 
 /** What only breaks on somebody else's machine: the container, the compose file, the commands. */

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { settingsMarkdown } from '../src/config.js'
+import { settingsMarkdown } from '../src/config/config.js'
 import { readResults, resultsMarkdown } from './bench/results.js'
 
 /* npm run readme: writes the generated parts of README.md anew. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { RetriedWrite } from '../disk/retried-write.js'
-import type { Part } from '../lifecycle.js'
+import type { Part } from '../runtime/lifecycle.js'
 import { makeSecret } from './passwords.js'
 
 export const adminKeyPath = (dir: string) => join(dir, 'admin.key')

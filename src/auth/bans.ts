@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { replaceFile } from '../disk/replace-file.js'
-import type { Part } from '../lifecycle.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
+import type { Part } from '../runtime/lifecycle.js'
 
 /** A source whose passwords are not verified. Times in milliseconds since the epoch. */
 export interface Ban {

@@ -3,8 +3,8 @@ import { setAside } from '../disk/damaged.js'
 import { readWholeSync } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
-import type { Part } from '../lifecycle.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { Part } from '../runtime/lifecycle.js'
 import { makeSecret } from './passwords.js'
 
 /*

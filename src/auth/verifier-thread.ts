@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads'
-import { yieldToBroker } from '../priority.js'
+import { yieldToBroker } from '../runtime/priority.js'
 import { verifyPassword } from './passwords.js'
 
 /** The entry of the thread that verifies passwords: each takes tens of milliseconds and tens of megabytes. */

@@ -1,10 +1,10 @@
 import type { Principal, ScramExchange, Verdict } from '../auth/authority.js'
 import type { PendingPublish } from '../model.js'
+import type { Connect, Fault } from '../mqtt/codec.js'
+import type { PublishReader } from '../mqtt/publish.js'
+import type { Sessions } from '../sessions/sessions.js'
 import type { Client } from './client.js'
 import type { Port } from './control.js'
-import type { PublishReader } from './publish.js'
-import type { Sessions } from './sessions.js'
-import type { Connect, Fault } from './wire.js'
 
 /** What clients may have, as MQTT 5 is told in CONNACK. */
 export interface ClientLimits {

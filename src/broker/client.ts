@@ -3,22 +3,6 @@ import type { Principal, ScramStep } from '../auth/authority.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { QoS } from '../model.js'
-import { encodeNames } from '../queue/codec.js'
-import { responsesTo, sharedFilter } from '../topics.js'
-import type { ClientBroker } from './client-broker.js'
-import type { Connection, Protocol } from './connection.js'
-import type { Controlled, Port } from './control.js'
-import { EnhancedAuthentication, unknownMethod } from './enhanced-authentication.js'
-import { isServerPacket, MalformedPacket, packetType, protocolError } from './fields.js'
-import type { Framer } from './framer.js'
-import { Incoming } from './incoming.js'
-import { Mqtt5, readConnect } from './mqtt5.js'
-import { checkEmpty, Mqtt3, pingresp } from './packets.js'
-import type { EncodedPublish } from './publish.js'
-import { ReceiveQuota } from './receive-quota.js'
-import type { Session } from './session.js'
-import type { Outlet } from './session-host.js'
-import { sessionName } from './session-name.js'
 import {
   type Accepted,
   type Connect,
@@ -29,7 +13,23 @@ import {
   type Unsubscribe,
   type Will,
   type Wire,
-} from './wire.js'
+} from '../mqtt/codec.js'
+import { isServerPacket, MalformedPacket, packetType, protocolError } from '../mqtt/fields.js'
+import type { Framer } from '../mqtt/framer.js'
+import { Mqtt5, readConnect } from '../mqtt/mqtt5.js'
+import { checkEmpty, Mqtt3, pingresp } from '../mqtt/packets.js'
+import type { EncodedPublish } from '../mqtt/publish.js'
+import type { Session } from '../sessions/session.js'
+import type { Outlet } from '../sessions/session-host.js'
+import { sessionName } from '../sessions/session-name.js'
+import { encodeNames } from '../spool/message-codec.js'
+import { responsesTo, sharedFilter } from '../topics.js'
+import type { Connection, Protocol } from '../transport/connection.js'
+import type { ClientBroker } from './client-broker.js'
+import type { Controlled, Port } from './control.js'
+import { EnhancedAuthentication, unknownMethod } from './enhanced-authentication.js'
+import { Incoming } from './incoming.js'
+import { ReceiveQuota } from './receive-quota.js'
 
 const mqtt31 = new Mqtt3(3)
 const mqtt311 = new Mqtt3(4)

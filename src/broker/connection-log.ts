@@ -1,8 +1,8 @@
-import { sparingly } from '../log.js'
 import type { Auditor } from '../observe/audit.js'
-import type { Peer } from './connection.js'
+import { sparingly } from '../observe/log.js'
+import { ownerOf, sessionName } from '../sessions/session-name.js'
+import type { Peer } from '../transport/connection.js'
 import { short } from './sentences.js'
-import { ownerOf, sessionName } from './session-name.js'
 
 export interface ConnectionLogOptions {
   /** No one is asked for credentials: then there are no logins to audit. */

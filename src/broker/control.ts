@@ -2,11 +2,11 @@ import { EventEmitter } from 'node:events'
 import { Readable } from 'node:stream'
 import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
 import { describe } from '../errors.js'
-import { lengthSize, packetType, writeHead } from './fields.js'
+import type { Will } from '../mqtt/codec.js'
+import { lengthSize, packetType, writeHead } from '../mqtt/fields.js'
+import type { LastWill } from '../sessions/session-state.js'
+import type { Sessions } from '../sessions/sessions.js'
 import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
-import type { LastWill } from './session-state.js'
-import type { Sessions } from './sessions.js'
-import type { Will } from './wire.js'
 
 /** A client as Aedes' decisions reach it. */
 export interface Controlled {

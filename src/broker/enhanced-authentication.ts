@@ -1,6 +1,6 @@
 import type { ScramExchange, ScramStep } from '../auth/authority.js'
-import { protocolError } from './fields.js'
-import { type Authentication, type Fault, reasonCode } from './wire.js'
+import { type Authentication, type Fault, reasonCode } from '../mqtt/codec.js'
+import { protocolError } from '../mqtt/fields.js'
 
 type Auth = Authentication & { readonly code: number }
 

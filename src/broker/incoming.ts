@@ -1,5 +1,5 @@
 import type { PendingPublish, QoS } from '../model.js'
-import type { NamedPublish } from '../queue/codec.js'
+import type { NamedPublish } from '../spool/message-codec.js'
 
 /** Who is told what becomes of it. */
 export interface Publisher {

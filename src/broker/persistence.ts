@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream'
 import type { QoS } from '../model.js'
-import type { Queued } from './delivery.js'
-import type { Retained } from './retained.js'
-import type { Session } from './session.js'
-import type { LastWill, Published } from './session-state.js'
-import type { Sessions } from './sessions.js'
-import type { Subscription } from './subscription.js'
+import type { Queued } from '../sessions/delivery.js'
+import type { Retained } from '../sessions/retained.js'
+import type { Session } from '../sessions/session.js'
+import type { LastWill, Published } from '../sessions/session-state.js'
+import type { Sessions } from '../sessions/sessions.js'
+import type { Subscription } from '../sessions/subscription.js'
 
 /** A packet as Aedes hands it over or takes it back. */
 export interface StoredPacket {
@@ -19,7 +19,7 @@ export interface StoredPacket {
   brokerCounter?: number
   clientId?: string
   user?: string
-  /** Of a will; see wire.ts. */
+  /** Of a will; see mqtt/codec.ts. */
   delay?: number
   expiry?: number | undefined
   properties?: Buffer | undefined

@@ -1,6 +1,6 @@
 import type { QoS } from '../model.js'
-import { protocolError } from './fields.js'
-import { reasonCode } from './wire.js'
+import { reasonCode } from '../mqtt/codec.js'
+import { protocolError } from '../mqtt/fields.js'
 
 /**
  * What a client of MQTT 5 has published on this connection and is not done with: QoS 1 without their PUBACK, QoS 2

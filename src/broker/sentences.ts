@@ -1,6 +1,6 @@
 import { type Decision, ruleText } from '../auth/rules.js'
-import type { Dropped } from './sessions-options.js'
-import { reasonCode } from './wire.js'
+import { reasonCode } from '../mqtt/codec.js'
+import type { Dropped } from '../sessions/sessions-options.js'
 
 /* What the broker says and shows of clients, in words. */
 

@@ -1,10 +1,10 @@
-import type { UserShares } from '../auth/user-shares.js'
 import type { Outward } from '../model.js'
 import { FairSet } from '../runtime/fair-set.js'
+import type { UserShares } from '../runtime/user-shares.js'
+import type { Retained } from '../sessions/retained.js'
+import { sessionName } from '../sessions/session-name.js'
 import { hubTopics } from '../topics.js'
-import type { Retained } from './retained.js'
 import { isTooLongToShow, readShown, short, type Shown as Told } from './sentences.js'
-import { sessionName } from './session-name.js'
 
 export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 

@@ -1,7 +1,7 @@
 import { HubError, systemCode } from '../errors.js'
-import { escaped, plain } from '../log.js'
 import { auditDir, auditFiles, auditLines, parseAuditLine, verifyAudit } from '../observe/audit-chain.js'
-import { count, many, table } from '../terminal.js'
+import { escaped, plain } from '../observe/log.js'
+import { count, many, table } from '../runtime/terminal.js'
 
 /* `telehub audit`: reads the audit log in data.dir, whether the hub runs or not. */
 

@@ -1,6 +1,6 @@
 import { HubError } from '../errors.js'
-import { escaped, plain } from '../log.js'
-import { count, many, table, time } from '../terminal.js'
+import { escaped, plain } from '../observe/log.js'
+import { count, many, table, time } from '../runtime/terminal.js'
 
 /* `telehub session`: the sessions of MQTT clients, of a running hub. */
 

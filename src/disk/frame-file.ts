@@ -1,4 +1,4 @@
-import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from '../journal.js'
+import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from './commit-log.js'
 import { type Files, nodeFiles, readPiece, readPieceSync } from './files.js'
 
 /** Read at a time. A longer frame is read alone. */

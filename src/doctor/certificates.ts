@@ -1,8 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { describe } from '../errors.js'
-import type { RevocationList } from '../revocation.js'
-import { loadTls, certificates as readChain, tlsPaths } from '../tls.js'
+import type { RevocationList } from '../transport/revocation.js'
+import { loadTls, certificates as readChain, tlsPaths } from '../transport/tls.js'
 import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
 /** The certificates of the settings: that they fit together, are not about to end, and name this hub. */

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { nodeFiles } from '../disk/files.js'
-import { type IndexEntry, readIndex } from '../queue/letter-index.js'
-import { nameOf, parseName } from '../queue/letter-names.js'
-import { bytes, many } from '../terminal.js'
+import { type IndexEntry, readIndex } from '../dead-letters/letter-index.js'
+import { nameOf, parseName } from '../dead-letters/letter-names.js'
+import { bytes, many } from '../runtime/terminal.js'
 import { type Check, fine, problem, unreadable } from './finding.js'
 
 /** Whether all files of dead letters are there that the hub has written, and none is shorter than it was. */

@@ -2,8 +2,8 @@ import { closeSync, fdatasyncSync, readFileSync, rmSync, statfsSync, writeSync }
 import { dirname, join } from 'node:path'
 import { nodeFiles, openNew } from '../disk/files.js'
 import { describe } from '../errors.js'
-import { listSegments, segmentPath } from '../queue/segment-file.js'
-import { bytes } from '../terminal.js'
+import { bytes } from '../runtime/terminal.js'
+import { listSegments, segmentPath } from '../spool/segment-file.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
 /** The disk of the data directory: whether it keeps what it is given, and how much it can still take. */

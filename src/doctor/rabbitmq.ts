@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, withoutPasswords } from '../errors.js'
-import { lookAt, type Topology, topology } from '../queue/rabbitmq-connection.js'
+import { lookAt, type Topology, topology } from '../rabbitmq/connection.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 

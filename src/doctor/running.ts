@@ -1,18 +1,18 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join, relative } from 'node:path'
-import type { Alarm } from '../alarms.js'
 import { describe } from '../errors.js'
-import { plain } from '../log.js'
+import type { Alarm } from '../observe/alarms.js'
 import type { Incident } from '../observe/incidents.js'
-import type { Waiting } from '../process/dependencies.js'
+import { plain } from '../observe/log.js'
+import type { Waiting } from '../pipeline/dependencies.js'
 import { type Check, type Examined, type Finding, fine, problem, type RunningHub, warning } from './finding.js'
 
 /** The hub that uses a data directory; undefined when none does. */
 export async function findHub(dir: string): Promise<RunningHub | undefined> {
   const pid = Number(read(join(dir, 'pid')))
   if (pid > 0 && hasOpen(pid, dir)) return { pid }
-  // A hub of another user or container cannot be looked into; the socket that is its lock (lock.ts) answers all the same.
+  // A hub of another user or container cannot be looked into; the socket that is its lock (disk/lock.ts) answers all the same.
   const locks = list(dir).filter(name => /^lock\.\d{10}$/.test(name))
   const alive = await Promise.all(locks.map(name => answers(join(dir, name))))
   return alive.includes(true) ? { pid: 0 } : undefined

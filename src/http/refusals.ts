@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, HubError } from '../errors.js'
-import { plain, sparingly } from '../log.js'
 import type { Auditor } from '../observe/audit.js'
+import { plain, sparingly } from '../observe/log.js'
 
 /** A refusal that is told apart from others with the same status, and knows more than the answer may say. */
 export class RequestRefused extends HubError {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { escaped } from '../log.js'
+import { escaped } from './log.js'
 
 /*
  * The audit log: JSON lines in files that are named by the number of their first line,

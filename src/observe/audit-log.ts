@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, ftruncateSync, mkdirSync, openSync, re
 import { type FileHandle, open, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from '../errors.js'
-import type { Part } from '../lifecycle.js'
+import type { Part } from '../runtime/lifecycle.js'
 import {
   type AuditEvent,
   auditFileName,

@@ -1,5 +1,5 @@
-import type { Part } from '../lifecycle.js'
 import { sourceOf } from '../runtime/addresses.js'
+import type { Part } from '../runtime/lifecycle.js'
 import type { AuditEvent } from './audit-chain.js'
 
 /** What is told of what happened. */

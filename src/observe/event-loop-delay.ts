@@ -1,5 +1,5 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import type { Part } from '../lifecycle.js'
+import type { Part } from '../runtime/lifecycle.js'
 
 const intervalMs = 5_000
 /** Intervals that are looked back on: one minute. */

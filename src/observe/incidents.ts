@@ -1,5 +1,5 @@
-import type { Part } from '../lifecycle.js'
-import { sparingly } from '../log.js'
+import type { Part } from '../runtime/lifecycle.js'
+import { sparingly } from './log.js'
 
 /** Messages and bytes known to be lost; a number that is not known is left out. */
 export interface Loss {

@@ -1,7 +1,7 @@
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
-import { type Persistence, pause, persist } from '../retry.js'
-import type { Suspects } from '../runtime/suspects.js'
+import { type Persistence, pause, persist } from '../runtime/retry.js'
+import type { Suspects } from './suspects.js'
 
 /** Messages taken from a queue in order, not yet given back. */
 export interface Delivery {

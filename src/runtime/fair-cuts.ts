@@ -1,4 +1,4 @@
-import { shareOf, type UserShares } from '../auth/user-shares.js'
+import { shareOf, type UserShares } from './user-shares.js'
 
 /**
  * How much each account of a full pool gives up so that `needed` becomes free in all: those with most for their share

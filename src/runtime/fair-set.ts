@@ -1,5 +1,5 @@
-import type { UserShares } from '../auth/user-shares.js'
 import { SharedPool, type Use } from './shared-pool.js'
+import type { UserShares } from './user-shares.js'
 
 /**
  * Keys of many users in the order in which they came, for what is bounded in all: when there are too many, `first` is

@@ -1,4 +1,4 @@
-import { accountOf, shareOf, type UserShares } from '../auth/user-shares.js'
+import { accountOf, shareOf, type UserShares } from './user-shares.js'
 
 /** The use of a pool by one user. */
 export interface Use {

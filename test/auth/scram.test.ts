@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { Authority, type ScramStep } from '../../src/auth/authority.js'
 import { Bans } from '../../src/auth/bans.js'
 import { keptKey } from '../../src/auth/kept-key.js'
+import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashSecret } from '../../src/auth/passwords.js'
 import {
@@ -18,10 +19,9 @@ import {
   readClientFirst,
   type ScramSecret,
 } from '../../src/auth/scram.js'
-import { KnownSources } from '../../src/auth/sources.js'
 import { makePairing } from '../../src/auth/users.js'
-import { ScramClient } from '../cases/scram.js'
-import { usersFile } from '../cases/users.js'
+import { ScramClient } from '../fixtures/scram.js'
+import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 

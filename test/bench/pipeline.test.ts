@@ -1,5 +1,5 @@
 import t from 'tap'
-import { decode } from '../../src/process/decoders/decoders.js'
+import { decode } from '../../src/pipeline/decoders/decoders.js'
 import { readingOf } from './readings.js'
 import { type PipelineRow, type Results, readResults, resultsMarkdown } from './results.js'
 import { highestRate, isFlat, notInQueue, notStored, parseMetrics, type Sample, summary } from './sustained.js'

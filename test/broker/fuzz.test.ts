@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { MalformedPacket, packetType } from '../../src/broker/fields.js'
-import { Framer } from '../../src/broker/framer.js'
-import { Mqtt5 } from '../../src/broker/mqtt5.js'
-import type { Protocol } from '../../src/broker/packets.js'
-import type { Connect } from '../../src/broker/wire.js'
+import type { Connect } from '../../src/mqtt/codec.js'
+import { MalformedPacket, packetType } from '../../src/mqtt/fields.js'
+import { Framer } from '../../src/mqtt/framer.js'
+import { Mqtt5 } from '../../src/mqtt/mqtt5.js'
+import type { Protocol } from '../../src/mqtt/packets.js'
 import {
   type Content,
   connectPacket,
@@ -16,7 +16,7 @@ import {
   readNext,
   someConnect,
   somePacket,
-} from '../cases/packets.js'
+} from '../fixtures/packets.js'
 import {
   authFaults,
   type Content5,
@@ -26,7 +26,7 @@ import {
   read5,
   someConnect5,
   somePacket5,
-} from '../cases/packets5.js'
+} from '../fixtures/packets5.js'
 
 /*
  * Streams of packets with something wrong in them, perhaps, in chunks of any size. The same streams again:

@@ -5,12 +5,12 @@ import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { Listeners } from '../../src/broker/listeners.js'
-import { Tls } from '../../src/tls.js'
+import { Listeners } from '../../src/transport/listeners.js'
+import { Tls } from '../../src/transport/tls.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
-const path = (name: string) => fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
+const path = (name: string) => fileURLToPath(new URL(`../../../test/fixtures/tls/${name}`, import.meta.url))
 const file = (name: string) => readFileSync(path(name))
 
 type Client = 'kept' | 'revoked' | 'below'

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { Message } from '../../src/model.js'
-import { encodeProperties, maxPropertyBytes } from '../../src/properties.js'
+import { encodeProperties, maxPropertyBytes } from '../../src/mqtt/message-properties.js'
 import type { Queue, QueueReader } from '../../src/queue/queue.js'
 
 /** What the suite needs of an implementation under test. */

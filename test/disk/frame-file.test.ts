@@ -1,10 +1,10 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { nextFrame, writeFrames } from '../../src/disk/commit-log.js'
 import { type Files, nodeFiles } from '../../src/disk/files.js'
 import { FrameReader, readFrames } from '../../src/disk/frame-file.js'
-import { nextFrame, writeFrames } from '../../src/journal.js'
-import { Random } from '../cases/packets.js'
+import { Random } from '../fixtures/packets.js'
 import { tempDir } from '../services/service.js'
 
 /** Frames and damage as they are read from a file with these bytes. */

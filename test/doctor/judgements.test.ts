@@ -3,7 +3,7 @@ import { clockDifference } from '../../src/doctor/date-header.js'
 import { judgeFileSystem, judgeSync, mountOf } from '../../src/doctor/disk.js'
 import { judgeClock, node } from '../../src/doctor/machine.js'
 import { judgePolicies, judgeQueue, strangers } from '../../src/doctor/rabbitmq.js'
-import { topology } from '../../src/queue/rabbitmq-connection.js'
+import { topology } from '../../src/rabbitmq/connection.js'
 
 /** What cannot be had on every machine: file systems, disks, clocks and policies, as they are seen. */
 

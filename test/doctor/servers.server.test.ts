@@ -1,5 +1,5 @@
 import t from 'tap'
-import { RabbitMq } from '../../src/queue/rabbitmq.js'
+import { RabbitMq } from '../../src/rabbitmq/rabbitmq.js'
 import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
 import { startInflux } from '../services/influxdb.js'
 import { startRabbit } from '../services/rabbitmq.js'

@@ -1,6 +1,6 @@
 import mqtt from 'mqtt'
 import t from 'tap'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 
 /** Runs a command that asks the hub; resolves with its exit code and all that it printed. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import mqtt from 'mqtt'
 import t from 'tap'
 import { parseAuditLine } from '../../src/observe/audit-chain.js'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 
 /** What the audit log of a hub says, the oldest first. */

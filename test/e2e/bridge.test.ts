@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
+import { type ConnectOptions, RawClient } from '../clients/raw-mqtt.js'
 import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
-import { type ConnectOptions, RawClient } from '../raw-client.js'
 import { ensureMosquitto, startMosquitto } from '../services/mosquitto.js'
 
 await ensureMosquitto()

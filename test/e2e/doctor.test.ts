@@ -80,7 +80,7 @@ t.test('a disk in memory, or one that is nearly full', async t => {
   t.match((await doctor(disk.dir)).of('disk sync'), 'does not take what is written to')
 })
 
-const pem = (name: string) => fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
+const pem = (name: string) => fileURLToPath(new URL(`../../../test/fixtures/tls/${name}`, import.meta.url))
 
 t.test('certificates that do not fit', async t => {
   const dir = await tempDir()

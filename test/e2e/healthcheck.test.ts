@@ -5,7 +5,7 @@ import t from 'tap'
 import { runCli, startHub } from '../harness.js'
 import { freePort, tempDir } from '../services/service.js'
 
-const pem = (name: string) => fileURLToPath(new URL(`../../../test/cases/tls/${name}`, import.meta.url))
+const pem = (name: string) => fileURLToPath(new URL(`../../../test/fixtures/tls/${name}`, import.meta.url))
 
 /** As a container asks: by the settings of the environment. */
 async function healthcheck(environment: Readonly<Record<string, string>>) {

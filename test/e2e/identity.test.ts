@@ -5,7 +5,7 @@ import t from 'tap'
 import { hashSecret } from '../../src/auth/passwords.js'
 import { makePairing } from '../../src/auth/users.js'
 import { editUsers } from '../../src/auth/users-file.js'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, type RunningHub, runCli, startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
 

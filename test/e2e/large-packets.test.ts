@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { RawClient, type Received, type Version } from '../clients/raw-mqtt.js'
 import { connectMqtt, eventually, startHub } from '../harness.js'
-import { RawClient, type Received, type Version } from '../raw-client.js'
 
 /* A client that subscribes to large messages, publishes itself and does not read for a while: the acknowledgements of
  * its publishes stand between the packets of its subscription, never within one. */

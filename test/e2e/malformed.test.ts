@@ -9,7 +9,7 @@ import {
   Random,
   someConnect,
   somePacket,
-} from '../cases/packets.js'
+} from '../fixtures/packets.js'
 import { connectMqtt, startHub } from '../harness.js'
 
 /*

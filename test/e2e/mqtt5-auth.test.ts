@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { IAuthPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { open5, propertiesOf, publishOf, RawClient, type Received } from '../clients/raw-mqtt.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
-import { open5, propertiesOf, publishOf, RawClient, type Received } from '../raw-client.js'
 import { tempDir } from '../services/service.js'
 
 /*

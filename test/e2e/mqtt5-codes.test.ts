@@ -1,8 +1,4 @@
 import t, { type Test } from 'tap'
-import { connect, field, mqtt5Rows, props, publish, type Row, subscribe } from '../cases/mqtt5-rows.js'
-import { packet } from '../cases/packets.js'
-import { passwordOf, usersFile } from '../cases/users.js'
-import { counted, metric, type RunningHub, startHub } from '../harness.js'
 import {
   type ConnectOptions,
   connectBytes,
@@ -12,11 +8,15 @@ import {
   publishOf,
   RawClient,
   type Received,
-} from '../raw-client.js'
+} from '../clients/raw-mqtt.js'
+import { connect, field, mqtt5Rows, props, publish, type Row, subscribe } from '../fixtures/mqtt5-rows.js'
+import { packet } from '../fixtures/packets.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
+import { counted, metric, type RunningHub, startHub } from '../harness.js'
 
 /*
  * Every reason code the hub sends in MQTT 5, seen as bytes on the wire, and every packet that is none. The rows are in
- * cases/mqtt5-rows.ts, from the standard.
+ * fixtures/mqtt5-rows.ts, from the standard.
  */
 
 const id = { receiveMaximum: 0x21, aliases: 0x22, packetSize: 0x27, sessionExpiry: 0x11, keepAlive: 0x13 }

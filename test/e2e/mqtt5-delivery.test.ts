@@ -1,8 +1,5 @@
 import type { IPublishPacket } from 'mqtt-packet'
 import t from 'tap'
-import { field, props } from '../cases/mqtt5-rows.js'
-import { packet } from '../cases/packets.js'
-import { connectMqtt, counted, eventually, startHub } from '../harness.js'
 import {
   open5,
   openRaw,
@@ -11,7 +8,10 @@ import {
   publishOf,
   RawClient,
   type ReceivedPublish,
-} from '../raw-client.js'
+} from '../clients/raw-mqtt.js'
+import { field, props } from '../fixtures/mqtt5-rows.js'
+import { packet } from '../fixtures/packets.js'
+import { connectMqtt, counted, eventually, startHub } from '../harness.js'
 import { mosquittoClient } from '../services/mosquitto.js'
 
 /* What a subscriber of MQTT 5 gets, and how: quotas, aliases, options of a subscription, properties. */

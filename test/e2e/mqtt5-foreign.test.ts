@@ -1,9 +1,9 @@
 import { connect } from 'amqplib'
 import mqtt, { type IClientOptions, type MqttClient, type Packet } from 'mqtt'
 import t, { type Test } from 'tap'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { open5, openRaw, propertiesOf } from '../clients/raw-mqtt.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
-import { open5, openRaw, propertiesOf } from '../raw-client.js'
 import { mosquittoClient } from '../services/mosquitto.js'
 import { startRabbit } from '../services/rabbitmq.js'
 

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { eventually, history, metric, type RunningHub, startHub } from '../harness.js'
 import {
   type ConnectOptions,
   open5,
@@ -9,7 +8,8 @@ import {
   publishOf,
   RawClient,
   type ReceivedPublish,
-} from '../raw-client.js'
+} from '../clients/raw-mqtt.js'
+import { eventually, history, metric, type RunningHub, startHub } from '../harness.js'
 
 /*
  * How long things live in MQTT 5: sessions, wills that wait, messages that expire. The times are short, and what is to

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
 import t, { type Test } from 'tap'
-import { Random } from '../cases/packets.js'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { type ConnectOptions, open5, openRaw, RawClient } from '../clients/raw-mqtt.js'
+import { Random } from '../fixtures/packets.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
-import { type ConnectOptions, open5, openRaw, RawClient } from '../raw-client.js'
 
 /*
  * Shared subscriptions, $share/{group}/{filter}: of a group one gets each message, whoever of them comes and goes.

@@ -4,9 +4,9 @@ import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import t from 'tap'
 import { hashPassword } from '../../src/auth/passwords.js'
 import { makeKey } from '../../src/auth/users.js'
-import { passwordOf, type UsersOfTest, usersFile } from '../cases/users.js'
+import { open5, openRaw, publishOf, type RawClient } from '../clients/raw-mqtt.js'
+import { passwordOf, type UsersOfTest, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
-import { open5, openRaw, publishOf, type RawClient } from '../raw-client.js'
 
 /*
  * The hub's MQTT side as somebody sees it who wants what is not theirs. Each attempt has a name; all are refused, and

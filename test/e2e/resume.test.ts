@@ -2,9 +2,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt'
 import t from 'tap'
-import { openSessions } from '../cases/sessions.js'
+import { open5, openRaw, publishOf } from '../clients/raw-mqtt.js'
+import { openSessions } from '../fixtures/sessions.js'
 import { connectMqtt, eventually, startHub } from '../harness.js'
-import { open5, openRaw, publishOf } from '../raw-client.js'
 
 t.test('a session that comes and goes under load gets everything, in order on each connection', async t => {
   const hub = await startHub(t)

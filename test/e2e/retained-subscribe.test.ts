@@ -1,6 +1,6 @@
 import t from 'tap'
+import { RawClient } from '../clients/raw-mqtt.js'
 import { startHub } from '../harness.js'
-import { RawClient } from '../raw-client.js'
 
 const hub = await startHub(t)
 

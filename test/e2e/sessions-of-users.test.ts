@@ -1,8 +1,8 @@
 import type { MqttClient } from 'mqtt'
 import t, { type Test } from 'tap'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { openRaw, type RawClient } from '../clients/raw-mqtt.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, type RunningHub, runCli, startHub } from '../harness.js'
-import { openRaw, type RawClient } from '../raw-client.js'
 
 async function start(t: Test) {
   const users = await usersFile()

@@ -82,7 +82,7 @@ await t.test('telehub cert leaves alone what is not its own, and says what was w
     await t.rejects(cert('--dir', other, ...args), { message: why }, args.join(' '))
   }
   t.notOk(existsSync(other), 'nothing was made')
-  const cases = new URL('../../../test/cases/tls/', import.meta.url)
+  const cases = new URL('../../../test/fixtures/tls/', import.meta.url)
   const foreign = readFileSync(new URL('server.pem', cases), 'utf8')
   mkdirSync(other)
   const stays = async (name: string, content: string, why: RegExp) => {

@@ -7,7 +7,7 @@ import { hashSecret, verifyPassword } from '../../src/auth/passwords.js'
 import { Challenge, parseScram, readClientFirst } from '../../src/auth/scram.js'
 import { readKey, readUsers } from '../../src/auth/users.js'
 import { editUsers } from '../../src/auth/users-file.js'
-import { ScramClient } from '../cases/scram.js'
+import { ScramClient } from '../fixtures/scram.js'
 import { tempDir } from '../services/service.js'
 
 const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { absent, message, openSessions, snapshotOf } from '../cases/sessions.js'
+import { absent, message, openSessions, snapshotOf } from '../fixtures/sessions.js'
 import { tempDir } from '../services/service.js'
 
 t.test('a snapshot of much state gives others their turn all the while', async t => {

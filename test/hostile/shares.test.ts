@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
-import { passwordOf, usersFile } from '../cases/users.js'
+import { openRaw, RawClient } from '../clients/raw-mqtt.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { metric, type RunningHub, startHub } from '../harness.js'
-import { openRaw, RawClient } from '../raw-client.js'
 
 /** Mallory, a user of the least rights, takes all she can get of what all users share; bob goes on. */
 

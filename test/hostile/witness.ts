@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { type ConnectOptions, RawClient } from '../clients/raw-mqtt.js'
 import { metric, type RunningHub } from '../harness.js'
-import { type ConnectOptions, RawClient } from '../raw-client.js'
 
 /** What a good client and the event loop had to bear while something hostile went on. */
 export interface Delays {

@@ -1,6 +1,6 @@
 import t from 'tap'
+import { RawClient } from '../clients/raw-mqtt.js'
 import { eventually, startHub } from '../harness.js'
-import { RawClient } from '../raw-client.js'
 import { witness } from './witness.js'
 
 /** So many filters of 30 levels that all match `m/a/a/…`, each with `plus` levels of +, no two the same. */

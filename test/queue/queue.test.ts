@@ -1,10 +1,10 @@
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter } from '../../src/model.js'
-import { Cursors } from '../../src/queue/cursors.js'
 import { type Consumer, consume, type DeadLetters, type Delivery, type Ledger } from '../../src/queue/queue.js'
-import { Spool } from '../../src/queue/spool.js'
-import { Circuit } from '../../src/retry.js'
+import { Circuit } from '../../src/runtime/retry.js'
+import { Cursors } from '../../src/spool/cursors.js'
+import { Spool } from '../../src/spool/spool.js'
 import { message, type QueueUnderTest, queueContract } from '../contract/queue.js'
 import { tempDir } from '../services/service.js'
 

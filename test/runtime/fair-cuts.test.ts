@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { UserShares } from '../../src/auth/user-shares.js'
 import { fairCuts } from '../../src/runtime/fair-cuts.js'
+import type { UserShares } from '../../src/runtime/user-shares.js'
 
 const shares: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0.5]]) }
 const cuts = (used: Record<string, number>, needed: number) =>

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { UserShares } from '../../src/auth/user-shares.js'
 import { FairSet } from '../../src/runtime/fair-set.js'
+import type { UserShares } from '../../src/runtime/user-shares.js'
 
 const shares: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0.5]]) }
 

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { UserShares } from '../../src/auth/user-shares.js'
 import { SharedPool } from '../../src/runtime/shared-pool.js'
+import type { UserShares } from '../../src/runtime/user-shares.js'
 
 const tenth: UserShares = { isOpen: false, usual: 0.1, own: new Map() }
 

@@ -1,0 +1,90 @@
+import { isTopicFilter, isTopicName, isWildcard, matches, publishFault, sharedFilter } from '../topics.js'
+import { ClientIds } from './client-ids.js'
+import { Access, covers, type Resolved, ruleText } from './rules.js'
+import type { Users } from './users.js'
+
+export interface Question {
+  readonly user: string
+  readonly client: string
+  readonly way: 'publish' | 'subscribe' | 'read'
+  /** A filter, when it is about a subscription. */
+  readonly topic: string
+}
+
+/** Lines to show of what comes near. */
+const most = 3
+
+/**
+ * May somebody do something, and which line of the file decides that? `wildcards`: subscriptions with them that one
+ * client may have, when its user has no limit of its own.
+ */
+export function explain(
+  { users, everyone }: Users,
+  file: string,
+  wildcards: number,
+  { user: name, client, way, topic: asked }: Question,
+): { readonly allowed: boolean; readonly lines: readonly string[] } {
+  const no = (...lines: string[]) => ({ allowed: false, lines })
+  const user = users.get(name)
+  if (!user) return no(`there is no user ${name} in ${file}`)
+  const clientFault = new ClientIds({ users, everyone }).fault(name, client)
+  if (clientFault) return no(clientFault.detail)
+  const shared = way === 'subscribe' ? sharedFilter(asked) : undefined
+  if (shared && 'fault' in shared) return no(shared.fault)
+  // Rules are about what is shared, whatever the group.
+  const topic = shared ? shared.filter : asked
+  const fault = way === 'publish' ? publishFault(topic) : topicFault(way, topic)
+  if (fault) return no(fault)
+  const access = new Access(name, client, [...user.rules, ...everyone])
+  const { allowed, rule } = access[way](topic)
+  if (rule) {
+    const decided = access.rules.find(one => one.rule === rule)
+    const lines = decided
+      ? lineOf(decided, name, client)
+      : [`built in: every client may ${rule.verb === 'read' ? 'read' : 'ask for'} ${rule.filter}`]
+    if (!allowed) return no(...lines, 'a deny that matches beats every allow')
+    if (way === 'subscribe' && isWildcard(topic) && (user.wildcards ?? wildcards) === 0) {
+      const where =
+        user.wildcards === undefined ? 'the settings: limits.wildcards is 0' : `${file}: ${name}.wildcards is 0`
+      return no(...lines, `but ${where}: no subscription with + or #`)
+    }
+    const withheld = way === 'subscribe' ? access.withheld(topic) : []
+    const rest = withheld.flatMap(one => lineOf(one, name, client))
+    return { allowed, lines: rest.length > 0 ? [...lines, 'but not delivered is what these match:', ...rest] : lines }
+  }
+  const near = nearest(access.rules, way, topic).flatMap(one => lineOf(one, name, client))
+  const verb = way === 'subscribe' ? 'subscribe to' : way
+  return no(
+    `no rule of user ${name} allows it to ${verb} ${topic}`,
+    ...(near.length > 0 ? ['nearest are:', ...near] : [`${file} allows it nothing at all`]),
+  )
+}
+
+function topicFault(way: 'subscribe' | 'read', topic: string): string | undefined {
+  if (way === 'read') return isTopicName(topic) ? undefined : `${topic}: a topic to read is not empty and has no + or #`
+  return isTopicFilter(topic) ? undefined : `${topic}: + and # stand alone in a level, # only as the last one`
+}
+
+function lineOf({ rule, filter }: Resolved, user: string, client: string): string[] {
+  const names = [
+    ...(rule.filter.includes('{user}') ? [`{user} is ${user}`] : []),
+    ...(rule.filter.includes('{client}') ? [`{client} is ${client}`] : []),
+  ]
+  const line = `${rule.place}: ${ruleText(rule)}`
+  return names.length > 0 ? [line, `  ${names.join(', ')}: ${filter}`] : [line]
+}
+
+/** Those that allow the like of it elsewhere, the more levels they share the nearer; then those that allow something else. */
+function nearest(rules: readonly Resolved[], way: Question['way'], topic: string): Resolved[] {
+  const isAbout = ({ rule: { verb } }: Resolved) =>
+    verb === 'all' || verb === way || (way === 'subscribe' && verb === 'read')
+  const levels = topic.split('/')
+  const shared = ({ filter }: Resolved) => {
+    const differs = filter.split('/').findIndex((level, i) => level !== '+' && level !== levels[i])
+    return differs < 0 ? levels.length : differs
+  }
+  const allowing = rules.filter(({ rule }) => rule.effect === 'allow')
+  const alike = allowing.filter(isAbout).sort((a, b) => shared(b) - shared(a))
+  const other = allowing.filter(one => !isAbout(one) && (way === 'subscribe' ? covers : matches)(one.filter, topic))
+  return [...alike, ...other].slice(0, most)
+}

@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { readWholeSync } from '../disk/files.js'
+import { replaceFile } from '../disk/replace-file.js'
+import { sourceOf } from '../runtime/addresses.js'
+import type { Part } from '../runtime/lifecycle.js'
+
+/** Pairs remembered; past it the one used longest ago is forgotten. */
+const maxPairs = 100_000
+
+const saveEveryMs = 60_000
+
+/**
+ * From where each user has come in with its password. Those places are heard first while others guess, after a restart
+ * as well: kept in a file, as hashes.
+ */
+export class KnownSources implements Part {
+  readonly name = 'known sources'
+  readonly #path: string
+  /** The one used longest ago first. */
+  #pairs = new Set<string>()
+  #dirty = false
+  #timer: NodeJS.Timeout | undefined
+  #saving: Promise<void> = Promise.resolve()
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** A file that is missing or damaged costs nothing but the order of answers. */
+  start(): void {
+    try {
+      const known: unknown = JSON.parse(readWholeSync(this.#path)?.toString('utf8') ?? '')
+      if (Array.isArray(known)) this.#pairs = new Set(known.filter(one => typeof one === 'string').slice(-maxPairs))
+    } catch {
+      this.#pairs = new Set()
+    }
+    this.#timer = setInterval(() => this.#save(), saveEveryMs).unref()
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#save()
+    await this.#saving
+  }
+
+  has(address: string, user: string): boolean {
+    return this.#pairs.has(hashOf(address, user))
+  }
+
+  /** Has any user come in from there? */
+  hasSource(address: string): boolean {
+    return this.#pairs.has(hashOf(address, ''))
+  }
+
+  add(address: string, user: string): void {
+    for (const pair of [hashOf(address, user), hashOf(address, '')]) {
+      this.#pairs.delete(pair)
+      this.#pairs.add(pair)
+    }
+    while (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
+    this.#dirty = true
+  }
+
+  #save(): void {
+    if (!this.#dirty) return
+    this.#dirty = false
+    const text = JSON.stringify([...this.#pairs])
+    this.#saving = this.#saving
+      .then(() => replaceFile(this.#path, text))
+      .catch(() => {
+        this.#dirty = true
+      })
+  }
+}
+
+function hashOf(address: string, user: string): string {
+  return createHash('sha256')
+    .update(`${sourceOf(address)} ${user}`)
+    .digest('base64url')
+    .slice(0, 22)
+}

@@ -1,0 +1,338 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPair,
+  type KeyObject,
+  randomBytes,
+  X509Certificate,
+} from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { hostname, networkInterfaces } from 'node:os'
+import { join, resolve } from 'node:path'
+import { domainToASCII } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import forge from 'node-forge'
+import { replaceFileSync } from '../disk/replace-file.js'
+import { describe, HubError, systemCode } from '../errors.js'
+
+/*
+ * `telehub cert`: a certificate authority of one's own for a first set-up, and what it signs. In the folder:
+ *
+ *     ca.pem           ca.key           made once, then kept: devices trust it
+ *     server.pem       server.key       for this machine's names and addresses
+ *     client-NAME.pem  client-NAME.key  for the user NAME
+ *
+ * A key that is there is used and never written over; of certificates only those are that this authority has signed.
+ */
+
+export const certificatesHelp = `  telehub cert             make a local CA and a certificate for this machine, or renew it: [--dir certs] [--days N]
+                           [--name HOST]…; with --client USER… certificates for users instead`
+
+interface Terminal {
+  readonly out: (text: string) => void
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+interface Order {
+  readonly dir: string
+  readonly names: readonly string[]
+  readonly clients: readonly string[]
+  readonly days: number
+}
+
+interface Authority {
+  readonly certificate: forge.pki.Certificate
+  readonly key: forge.pki.rsa.PrivateKey
+  /** The same certificate. */
+  readonly x509: X509Certificate
+}
+
+/** What a certificate is for. */
+interface Subject {
+  /** Of its files, without the ending. */
+  readonly file: string
+  readonly name: string
+  readonly usage: 'serverAuth' | 'clientAuth'
+  /** DNS names and addresses. */
+  readonly hosts: readonly string[]
+}
+
+const dayMs = 864e5
+
+/** What browsers and iOS take of an authority of one's own, at most. */
+const longestDays = 825
+
+const authorityDays = 3_650
+
+/** Clocks of devices are late. */
+const earlyMs = 36e5
+
+/** Makes what the arguments of the command ask for, and says what to do with it. Throws a `HubError`. */
+export async function certify(args: readonly string[], terminal: Terminal): Promise<void> {
+  const order = parse(args)
+  const { dir, names, clients, days } = order
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    const authority = await openAuthority(dir, terminal)
+    const known = hostsOf(dir, authority)
+    // Who only wants a certificate for a client needs no new one for the server.
+    if (!known || names.length > 0 || clients.length === 0) {
+      const hosts = [...new Set([...names, ...(known ?? []), ...ownHosts()])]
+      const server: Subject = { file: 'server', name: hosts[0] as string, usage: 'serverAuth', hosts }
+      await issue(authority, server, dir, days, terminal)
+    }
+    for (const name of clients) {
+      await issue(authority, { file: `client-${name}`, name, usage: 'clientAuth', hosts: [] }, dir, days, terminal)
+    }
+    const [host] = hostsOf(dir, authority) ?? []
+    terminal.out(advice(dir, names[0] ?? host ?? 'localhost', clients, authority))
+  } catch (error) {
+    if (error instanceof HubError || systemCode(error) === undefined) throw error
+    throw new HubError('bad_settings', `--dir: ${dir}: ${describe(error)}`, { cause: error })
+  }
+}
+
+function parse(args: readonly string[]): Order {
+  const { values, positionals } = parseFlags(args)
+  if (positionals.length > 0) throw usage(`cert takes no ${positionals.join(' ')}`)
+  const { dir = 'certs', name: names = [], client: clients = [], days: given = String(longestDays) } = values
+  const days = /^\d{1,4}$/.test(given) ? Number(given) : 0
+  if (days < 1 || days > longestDays) {
+    throw usage(`--days: given ${given}, allowed is a whole number from 1 to ${longestDays}`)
+  }
+  for (const client of clients) {
+    if (!/^[a-z\d][\w.@-]{0,63}$/i.test(client)) {
+      throw usage(`--client: given ${JSON.stringify(client)}, allowed is the name of a user: letters, digits, . _ @ -`)
+    }
+  }
+  return { dir, names: names.map(hostName), clients: [...new Set(clients)], days }
+}
+
+function parseFlags(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        dir: { type: 'string' },
+        name: { type: 'string', multiple: true },
+        client: { type: 'string', multiple: true },
+        days: { type: 'string' },
+      },
+    })
+  } catch (error) {
+    throw usage(describe(error))
+  }
+}
+
+function usage(sentence: string): HubError {
+  return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
+}
+
+/** As it stands in a certificate. */
+function hostName(given: string): string {
+  const name = isIP(given) ? given : domainToASCII(given)
+  if (isIP(name) || isDnsName(name)) return name
+  throw usage(`--name: given ${JSON.stringify(given)}, allowed is a host name or an address, without a port`)
+}
+
+function isDnsName(name: string): boolean {
+  const labels = name.replace(/^\*\./, '').split('.')
+  return name.length <= 253 && labels.every(label => /^[a-z\d_]([a-z\d_-]{0,61}[a-z\d_])?$/i.test(label))
+}
+
+/** Under which this machine is reached. */
+function ownHosts(): string[] {
+  const host = hostname().toLowerCase()
+  const addresses = Object.values(networkInterfaces())
+    .flatMap(one => one ?? [])
+    // One that is good on one link alone is no use without the link's name.
+    .filter(({ internal, scopeid }) => !internal && !scopeid)
+    .map(({ address }) => address)
+  const names = isDnsName(host) ? [host, ...(host.includes('.') ? [] : [`${host}.local`])] : []
+  return [...names, 'localhost', '127.0.0.1', '::1', ...addresses]
+}
+
+/** The authority of the folder; made if there is none. */
+async function openAuthority(dir: string, { out, now }: Terminal): Promise<Authority> {
+  const paths = { pem: join(dir, 'ca.pem'), key: join(dir, 'ca.key') }
+  if (existsSync(paths.pem) && !existsSync(paths.key)) {
+    throw refused(paths.pem, 'is there without its ca.key; without it nothing can be signed')
+  }
+  const privateKey = await keyAt(paths.key, 3_072)
+  const key = forge.pki.privateKeyFromPem(pemOf(privateKey)) as forge.pki.rsa.PrivateKey
+  if (!existsSync(paths.pem)) {
+    const name = `telehub CA ${hostname().slice(0, 40)} ${randomBytes(2).toString('hex')}`
+    const certificate = blank(privateKey, name, now() + authorityDays * dayMs, now())
+    certificate.setIssuer(certificate.subject.attributes)
+    certificate.setExtensions([
+      { name: 'basicConstraints', critical: true, cA: true, pathLenConstraint: 0 },
+      { name: 'keyUsage', critical: true, keyCertSign: true, cRLSign: true },
+      { name: 'subjectKeyIdentifier' },
+    ])
+    certificate.sign(key, forge.md.sha256.create())
+    write(paths.pem, forge.pki.certificateToPem(certificate), 0o644)
+  }
+  const { certificate, x509 } = read(paths.pem)
+  if (!x509.ca || !x509.checkPrivateKey(privateKey))
+    throw refused(paths.pem, 'and ca.key are not those of one authority')
+  const end = Date.parse(x509.validTo)
+  if (end <= now()) throw refused(paths.pem, `ended on ${day(end)}, and all that it signed`)
+  if ((statSync(paths.key).mode & 0o077) !== 0) out(`${paths.key} may be read by others: chmod 600 it\n`)
+  return { certificate, key, x509 }
+}
+
+/** The names in the certificate of the server; undefined if there is none. Throws if it is another authority's. */
+function hostsOf(dir: string, authority: Authority): string[] | undefined {
+  const path = join(dir, 'server.pem')
+  if (!existsSync(path)) return undefined
+  const { altNames } = signed(path, authority).getExtension('subjectAltName') as { altNames?: AltName[] }
+  return altNames?.map(({ value, ip }) => ip ?? value)
+}
+
+interface AltName {
+  readonly value: string
+  readonly ip?: string
+}
+
+async function issue(authority: Authority, subject: Subject, dir: string, days: number, terminal: Terminal) {
+  const { file, name, usage, hosts } = subject
+  const { out, now } = terminal
+  const path = join(dir, `${file}.pem`)
+  const isRenewed = existsSync(path)
+  if (isRenewed) signed(path, authority)
+  const privateKey = await keyAt(join(dir, `${file}.key`), 2_048)
+  const end = Math.min(now() + days * dayMs, Date.parse(authority.x509.validTo))
+  const certificate = blank(privateKey, name.slice(0, 64), end, now())
+  certificate.setIssuer(authority.certificate.subject.attributes)
+  const altNames = hosts.map(host => (isIP(host) ? { type: 7, ip: host } : { type: 2, value: host }))
+  certificate.setExtensions([
+    { name: 'basicConstraints', critical: true, cA: false },
+    { name: 'keyUsage', critical: true, digitalSignature: true, keyEncipherment: usage === 'serverAuth' },
+    { name: 'extKeyUsage', [usage]: true },
+    { name: 'subjectKeyIdentifier' },
+    {
+      name: 'authorityKeyIdentifier',
+      keyIdentifier: authority.certificate.generateSubjectKeyIdentifier().getBytes(),
+    },
+    ...(altNames.length > 0 ? [{ name: 'subjectAltName', altNames }] : []),
+  ])
+  certificate.sign(authority.key, forge.md.sha256.create())
+  write(path, forge.pki.certificateToPem(certificate), 0o644)
+  const whom = usage === 'serverAuth' ? hosts.join(', ') : `the user ${name}`
+  out(`${path} ${isRenewed ? 'renewed' : 'made'}, until ${day(end)}, for ${whom}\n`)
+}
+
+/** With name, key, serial number and time of validity. */
+function blank(key: KeyObject, name: string, end: number, now: number): forge.pki.Certificate {
+  const certificate = forge.pki.createCertificate()
+  certificate.publicKey = forge.pki.publicKeyFromPem(
+    createPublicKey(key).export({ type: 'spki', format: 'pem' }) as string,
+  )
+  // 128 random bits; the byte before keeps the number positive.
+  certificate.serialNumber = `01${randomBytes(16).toString('hex')}`
+  certificate.validity.notBefore = new Date(now - earlyMs)
+  certificate.validity.notAfter = new Date(end)
+  const valueTagClass = forge.asn1.Type.UTF8 as unknown as forge.asn1.Class
+  certificate.setSubject([
+    { name: 'commonName', value: name, valueTagClass },
+    { name: 'organizationName', value: 'telehub', valueTagClass },
+  ])
+  return certificate
+}
+
+/** The RSA key of a file; made if there is none. */
+async function keyAt(path: string, modulusLength: number): Promise<KeyObject> {
+  if (!existsSync(path)) {
+    const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength })
+    write(path, pemOf(privateKey), 0o600)
+    return privateKey
+  }
+  let key: KeyObject
+  try {
+    key = createPrivateKey(readFileSync(path))
+  } catch (error) {
+    if (systemCode(error) === 'EACCES') throw error
+    throw refused(path, `holds no private key (${describe(error)})`)
+  }
+  if (key.asymmetricKeyType === 'rsa') return key
+  throw refused(path, `is a key of the kind ${key.asymmetricKeyType}, and telehub cert signs for RSA keys`)
+}
+
+function pemOf(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }) as string
+}
+
+/** A certificate of this authority. Throws when somebody else has signed it, so it is not ours to replace. */
+function signed(path: string, authority: Authority): forge.pki.Certificate {
+  const { certificate, x509 } = read(path)
+  if (x509.verify(authority.x509.publicKey)) return certificate
+  throw refused(path, 'was not signed by the ca.pem beside it, and is left as it is')
+}
+
+function read(path: string): { certificate: forge.pki.Certificate; x509: X509Certificate } {
+  try {
+    const pem = readFileSync(path, 'utf8')
+    return { certificate: forge.pki.certificateFromPem(pem), x509: new X509Certificate(pem) }
+  } catch (error) {
+    if (systemCode(error) === 'EACCES') throw error
+    throw refused(path, `is none that telehub cert has made (${describe(error)})`)
+  }
+}
+
+function refused(path: string, why: string): HubError {
+  return new HubError('bad_settings', `${path} ${why}; move it away, or name another folder with --dir`)
+}
+
+/** There is the old one or the new one, never a part of it. */
+function write(path: string, pem: string, mode: number): void {
+  const text = pem.replaceAll('\r\n', '\n')
+  replaceFileSync(path, text, { mode })
+}
+
+function day(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10)
+}
+
+/** What to do with it all. */
+function advice(dir: string, host: string, clients: readonly string[], { x509 }: Authority): string {
+  const at = (name: string) => resolve(dir, name)
+  const yaml = (name: string) => (/^[\w./-]+$/.test(at(name)) ? at(name) : JSON.stringify(at(name)))
+  const shell = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
+  const own = (name: string) =>
+    ` --cert ${shell(at(`client-${name}.pem`))} --key ${shell(at(`client-${name}.key`))} -i ${shell(name)}`
+  const publish = (flags: string) =>
+    `  mosquitto_pub -h ${shell(host)} -p 8883 --cafile ${shell(at('ca.pem'))}${flags} -q 1 -t devices/${first ?? 'test'}/telemetry -m '{"value": 1}'`
+  const [first] = clients
+  return [
+    '',
+    'In telehub.yaml (one that is running takes up renewed certificates by itself):',
+    '',
+    '  mqtts.port: 8883',
+    '  tls:',
+    `    cert: ${yaml('server.pem')}`,
+    `    key: ${yaml('server.key')}`,
+    ...(first ? [`    ca: ${yaml('ca.pem')}`, '    clients: optional      # or required: no client without one'] : []),
+    '',
+    `Give ca.pem to devices and browsers${first ? ', and to each client its own .pem and .key' : ''}. Keep ca.key to yourself: who has it can be anyone.`,
+    '',
+    publish(first ? own(first) : ''),
+    '',
+    ...(first
+      ? [
+          `The user ${first} has to be in the users file (auth.file), and may publish this when this says yes:`,
+          '',
+          `  telehub explain --user ${first} --client ${first} --publish devices/${first}/telemetry`,
+          '',
+          'When no, another client id (-i) or topic (-t) may do: telehub user show says which.',
+          '',
+        ]
+      : []),
+    `On an ESP32: client.setCACert(text of ca.pem)${first ? ', setCertificate, setPrivateKey' : ''} of WiFiClientSecure; port 8883, and the host by a name above.`,
+    '',
+    `SHA-256 fingerprint of ca.pem: ${x509.fingerprint256}`,
+    '',
+  ].join('\n')
+}

@@ -1,0 +1,512 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { isIPv4 } from 'node:net'
+import { parse as parseYaml } from 'yaml'
+import { HubError, withoutPasswords } from '../errors.js'
+import { parsePattern } from '../topics.js'
+import {
+  duration,
+  flag,
+  integer,
+  isNetwork,
+  isOrigin,
+  type Kind,
+  list,
+  oneOf,
+  portOrOff,
+  showSize,
+  showTime,
+  size,
+  text,
+  url,
+} from './kinds.js'
+
+/** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
+export interface MappingRule {
+  /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`. */
+  readonly topic: string
+  /** Text in which `{name}` stands for a named level. */
+  readonly measurement: string
+  /** Which named levels become tags; default all. */
+  readonly tags?: readonly string[]
+  /** Fields to keep, by flattened name, and what to call them; default all under their own name. */
+  readonly fields?: Readonly<Record<string, string>>
+  /** The flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
+  readonly time?: string
+  /** What a field is measured in, by its final name; default by well-known names such as `temperature`. */
+  readonly units?: Readonly<Record<string, string>>
+  /** How the payload is read; default by its first characters: JSON, line protocol, else a bare value. */
+  readonly decoder?: DecoderName
+}
+
+const decoderNames = ['json', 'value', 'line'] as const
+export type DecoderName = (typeof decoderNames)[number]
+
+interface Row<T> {
+  readonly kind: Kind<T>
+  readonly default: T
+  readonly help: string
+}
+
+const row = <T>(kind: Kind<T>, fallback: T, help: string): Row<T> => ({ kind, default: fallback, help })
+
+const mapping: Kind<readonly MappingRule[]> = {
+  allowed:
+    'a list of {topic, measurement, tags?, fields?, time?, units?, decoder?} in the settings file; named levels are {name}',
+  parse: given => (Array.isArray(given) && given.every(isMappingRule) ? given : undefined),
+}
+
+function isMappingRule(rule: unknown): rule is MappingRule {
+  if (typeof rule !== 'object' || rule === null) return false
+  const {
+    topic,
+    measurement,
+    tags = [],
+    fields = {},
+    time = 'time',
+    units: inUnits = {},
+    decoder = 'json',
+    ...unknown
+  } = rule as Record<string, unknown>
+  if (Object.keys(unknown).length > 0 || typeof topic !== 'string' || typeof measurement !== 'string') return false
+  const pattern = parsePattern(topic)
+  if (typeof pattern === 'string') return false
+  const named = [...measurement.matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
+  return (
+    measurement.length > 0 &&
+    typeof time === 'string' &&
+    Array.isArray(tags) &&
+    [...named, ...tags].every(name => pattern.names.includes(name)) &&
+    decoderNames.some(name => name === decoder) &&
+    isTextMap(fields) &&
+    isTextMap(inUnits)
+  )
+}
+
+function isTextMap(given: unknown): boolean {
+  return (
+    typeof given === 'object' && given !== null && Object.values(given).every(name => typeof name === 'string' && name)
+  )
+}
+
+/** Every setting there is. From this table come the types, the defaults, the checks, `--help` and the README. */
+const table = {
+  host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
+  'mqtt.port': row(portOrOff, 1883, 'MQTT over TCP; 0 takes a free port.'),
+  'mqtts.port': row(portOrOff, 'off', 'MQTT over TLS, usually 8883; 0 takes a free port. Needs tls.cert and tls.key.'),
+  'http.port': row(
+    integer(0, 65535),
+    8080,
+    'Dashboard, API, metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
+  ),
+  'http.connections': row(
+    integer(1, 1_000_000),
+    1_000,
+    'HTTP connections at a time, WebSockets not among them; past it the one idle longest gives way.',
+  ),
+  'http.address': row(
+    integer(1, 1_000_000),
+    250,
+    'HTTP connections of one address, or one IPv6 /64, at a time; proxies of proxy.trusted are not limited.',
+  ),
+  'tls.cert': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificate chain (PEM): makes http.port https and wss, and allows mqtts.port. A change of the file acts at once.',
+  ),
+  'tls.key': row(text('a file', /^[^\0]*$/), '', 'Its private key (PEM).'),
+  'tls.ca': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificates (PEM) that those of clients on mqtts.port must be signed by; empty: none is asked for. https and wss never ask.',
+  ),
+  'tls.crl': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'With tls.ca: certificate revocation lists (PEM), one of every CA that is in tls.ca or between it and a client; whose CA has none, or one that has ended, is refused. A change of the file acts at once, on open connections too.',
+  ),
+  'tls.clients': row(
+    oneOf('required', 'optional'),
+    'required',
+    'With tls.ca: whether an MQTT client must show a certificate, or may log in with a password instead.',
+  ),
+  'tls.hsts': row(
+    duration,
+    0,
+    'With tls.cert: how long browsers are to reach this host name over HTTPS alone, on every port of it (Strict-Transport-Security). 0s: the header is not sent.',
+  ),
+  'data.dir': row(text('a folder', /^[^\0]+$/), './data', 'Where everything is kept; one hub at a time.'),
+  'rabbitmq.url': row(url('amqp:', 'amqps:'), '', 'RabbitMQ to bridge into; empty: the embedded queue alone.'),
+  'rabbitmq.window': row(integer(1, 100_000), 2_000, 'Messages on their way to RabbitMQ without a confirm, at most.'),
+  'rabbitmq.prefetch': row(
+    integer(1, 65_535),
+    10_000,
+    'Messages the record consumer takes from RabbitMQ unacknowledged, at most.',
+  ),
+  'rabbitmq.envelope': row(
+    oneOf('message', 'batch'),
+    'message',
+    'message: one AMQP message for each publish, for any consumer; batch: many in one, for the hub alone, and faster.',
+  ),
+  'rabbitmq.record': row(
+    flag,
+    true,
+    'Store here what telehub.record holds; false leaves it to telehub process on other machines.',
+  ),
+  'influx.url': row(
+    url('http:', 'https:'),
+    '',
+    'InfluxDB 1.x API with the database as path; empty: the embedded DuckDB.',
+  ),
+  'auth.file': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Users and what they may do, as telehub user makes it; empty: nobody is asked. A change acts within a second or two.',
+  ),
+  'auth.anonymous': row(
+    flag,
+    false,
+    'Without auth.file: let anyone in although host is not a loopback address. With it: who gives no name is its user anonymous.',
+  ),
+  'auth.attempts': row(
+    integer(1, 1_000_000),
+    20,
+    'Failed attempts a minute of one address with one name; the next ones are refused unheard.',
+  ),
+  'auth.banAfter': row(
+    integer(1, 1_000_000),
+    100,
+    'Failed attempts of one address (of IPv6: its first 64 bits) within ten minutes that get it banned, whatever the names.',
+  ),
+  'auth.ban': row(
+    duration,
+    600_000,
+    'How long a ban lasts, the next one of the same address twice as long, up to a day. 0s: none is banned. This machine and proxy.trusted never are.',
+  ),
+  'auth.login': row(duration, 30 * 864e5, 'How long the login of a browser lasts without use.'),
+  'auth.loginMax': row(
+    duration,
+    90 * 864e5,
+    'How long it lasts in all, however often it is used; then one signs in again. 0s: no limit.',
+  ),
+  'audit.limit': row(
+    size(100_000),
+    64e6,
+    'Bytes of the audit log in data.dir/audit (who came in, was refused, changed something); past it the oldest file goes.',
+  ),
+  'spool.fsync': row(
+    oneOf('group', 'interval'),
+    'group',
+    'group: on disk before PUBACK; interval: synced once a second.',
+  ),
+  'spool.segment': row(size(65_536), 32e6, 'Size of one spool file.'),
+  'spool.limit': row(size(1e6), 10e9, 'The spool refuses more than this; devices keep and send again.'),
+  'spool.alarm': row(integer(1, 100), 80, 'An alarm is raised when the spool is so full, in percent of its limit.'),
+  'spool.rate': row(
+    integer(0, 100_000_000),
+    0,
+    'Messages a second that a backlog is drained at, beside what arrives meanwhile. 0: as fast as the target takes it.',
+  ),
+  'spool.keep': row(duration, 0, 'How long messages stay in the spool after they went on, for telehub spool replay.'),
+  'spool.keepBytes': row(size(0), 1e9, 'Bytes of them, at most; and never more than half of spool.limit in all.'),
+  'dead.limit': row(
+    size(1e6),
+    1e9,
+    'Dead letters kept without a RabbitMQ; past it the oldest of the user with most for its share go (without auth.file the oldest of all), and are counted as dropped.',
+  ),
+  'limits.connections': row(
+    integer(1, 1_000_000),
+    10_000,
+    'MQTT connections at a time; past it the one that has waited longest for its CONNECT gives way.',
+  ),
+  'limits.address': row(integer(1, 1_000_000), 5_000, 'MQTT connections of one address, or one IPv6 /64, at a time.'),
+  'limits.connect': row(duration, 10_000, 'From the connection to its CONNACK, authentication included.'),
+  'limits.hello': row(size(64), 65_536, 'Largest MQTT packet before CONNECT is accepted.'),
+  'limits.helloMemory': row(
+    size(65_536),
+    64e6,
+    'Bytes that all clients together may have sent before their CONNECT is accepted; past it one that sent much gives way.',
+  ),
+  'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
+  'limits.inflight': row(
+    integer(1, 65_535),
+    1_000,
+    'Publishes of one connection that wait for the disk before it is read no further.',
+  ),
+  'limits.inflightBytes': row(size(1_024), 4e6, 'Bytes of them.'),
+  'limits.messages': row(
+    integer(0, 1_000_000_000),
+    0,
+    'Publishes a second of one connection; what is more waits in the socket. 0: no limit.',
+  ),
+  'limits.bytes': row(size(0), 0, 'Bytes a second of one connection, likewise.'),
+  'limits.keepalive': row(
+    duration,
+    0,
+    'Longest keep alive: a client that asked for more, or for none, is held to this one. 0s: no limit.',
+  ),
+  'limits.aliases': row(
+    integer(0, 1_000),
+    64,
+    'Topic aliases of one MQTT 5 connection, each way: topics that are named by two bytes once they are known.',
+  ),
+  'limits.outbox': row(
+    size(1_024),
+    1e6,
+    'Bytes waiting for one slow subscriber; past it QoS 0 is dropped and counted.',
+  ),
+  'limits.stuck': row(duration, 10_000, 'A subscriber that takes nothing for so long with its outbox full is cut off.'),
+  'limits.window': row(
+    integer(1, 65_535),
+    100,
+    'QoS 1 and 2 deliveries to one client without its acknowledgement; the next ones wait in its queue.',
+  ),
+  'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
+  'limits.wildcards': row(integer(0, 1_000_000), 1_000, 'Of these, with + or #. A user may have a limit of its own.'),
+  'limits.allSubscriptions': row(integer(1, 100_000_000), 1_000_000, 'Subscriptions of all clients together.'),
+  'limits.allWildcards': row(integer(0, 100_000_000), 100_000, 'Of these, with + or #.'),
+  'limits.plusLevels': row(
+    integer(0, 32),
+    8,
+    'Levels that are + in one topic filter, at most: each makes it dearer to find out which filters a topic matches.',
+  ),
+  'limits.share': row(
+    integer(1, 100),
+    10,
+    'Percent of each pool that all users share (connections, sessions, retained messages, series, …) that one user is sure of. Beyond it a user takes what others leave: it gives way first, or gets no more once half is taken. A user may have a share of its own. Without auth.file all clients are one user.',
+  ),
+  'limits.jsonDepth': row(integer(1, 100), 16, 'Levels of nesting of a JSON payload that is stored.'),
+  'limits.jsonFields': row(integer(1, 100_000), 100, 'Fields of a JSON payload that is stored.'),
+  'limits.series': row(
+    integer(0, 100_000_000),
+    1_000_000,
+    'Series (a field of a device) in all; a message that would begin more is a dead letter (too_many_series). Of half of them, any user may begin as many as there are; of the other half each is sure of its share (limits.share). 0: no limit.',
+  ),
+  'limits.seriesPerMinute': row(
+    integer(0, 1_000_000_000),
+    600_000,
+    'Series that may begin in a minute, in all, shared in the same way. 0: no limit.',
+  ),
+  'limits.queue': row(
+    integer(1, 1_000_000),
+    10_000,
+    'QoS 1 and 2 messages kept for one session; past it the oldest goes and is counted.',
+  ),
+  'limits.queueBytes': row(size(1_024), 64e6, 'Bytes of them.'),
+  'limits.queueMemory': row(
+    size(1_048_576),
+    128e6,
+    'Bytes of queued messages of all sessions together that may wait in memory; what is above it waits on disk.',
+  ),
+  'limits.queueAge': row(duration, 0, 'How long they are kept at most. 0s: as long as the session.'),
+  'limits.sessions': row(
+    integer(1, 10_000_000),
+    100_000,
+    'Sessions kept; past it one that is absent goes and is counted: the oldest of the user with most for its share.',
+  ),
+  'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: for ever.'),
+  'limits.retained': row(
+    integer(1, 100_000_000),
+    1_000_000,
+    'Retained messages; past it a new topic is delivered but not retained, and counted.',
+  ),
+  'limits.retainedBytes': row(size(1_024), 256e6, 'Bytes of them.'),
+  'proxy.trusted': row(
+    list(isNetwork, 'addresses or networks such as 10.0.0.7, 10.0.0.0/8 or ::1, with commas between'),
+    [],
+    'Proxies that are believed when they say who their client is: X-Forwarded-For on http.port.',
+  ),
+  'proxy.protocol': row(
+    flag,
+    false,
+    'Connections of these to mqtt.port and mqtts.port begin with PROXY protocol v1 or v2.',
+  ),
+  'ws.origins': row(
+    list(isOrigin, '* or origins such as https://example.org, with commas between'),
+    [],
+    'Other sites whose pages may open a WebSocket; * is every one. The dashboard always may.',
+  ),
+  'ws.ping': row(duration, 30_000, 'A WebSocket that has not answered a ping by the next one is cut off. 0s: none.'),
+  'sys.interval': row(duration, 10_000, 'How often the $SYS statistics are published. 0s: never.'),
+  'sys.read': row(oneOf('all', 'none'), 'all', 'Who may subscribe to $SYS.'),
+  mapping: row(
+    mapping,
+    [
+      { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
+      { topic: 'home/{room}/{device}/status', measurement: 'status' },
+    ] as readonly MappingRule[],
+    'Which topics become which measurement, tags and fields; first match wins.',
+  ),
+  'log.level': row(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'What is logged, to stderr.'),
+  'log.format': row(oneOf('auto', 'text', 'json'), 'auto', 'auto: text on a terminal, JSON lines otherwise.'),
+  'shutdown.timeout': row(duration, 10_000, 'How long a stop may take before it is forced.'),
+}
+
+export type SettingKey = keyof typeof table
+export type Settings = { readonly [K in SettingKey]: (typeof table)[K] extends Row<infer T> ? T : never }
+
+const keys = Object.keys(table) as SettingKey[]
+
+export const settingKeys: readonly SettingKey[] = keys
+
+const environmentName = (key: string) => `TELEHUB_${key.replaceAll('.', '_').toUpperCase()}`
+
+export interface SettingsSources {
+  /** Parsed flags: `--mqtt.port 1884` is `{'mqtt.port': '1884'}`. */
+  readonly flags?: Readonly<Record<string, unknown>>
+  readonly environment?: Readonly<Record<string, string | undefined>>
+  /** Path of the YAML file; it must exist when given. Default `telehub.yaml`, if it is there. */
+  readonly file?: string | undefined
+  /** Whether these are for a hub that listens; a command that only asks or takes needs no care who may come. */
+  readonly serves?: boolean
+}
+
+/**
+ * File < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line each:
+ * where, what was given, what is allowed.
+ */
+export function loadSettings({ flags = {}, environment = {}, file, serves = true }: SettingsSources): Settings {
+  const problems: string[] = []
+  const given = new Map<string, { value: unknown; from: string }>()
+  for (const [key, value] of fileValues(file, problems)) given.set(key, { value, from: file ?? defaultFile })
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith('TELEHUB_') || value === undefined) continue
+    const key = keys.find(candidate => environmentName(candidate) === name)
+    if (key) given.set(key, { value, from: name })
+    else {
+      const meant = nearest(name.slice('TELEHUB_'.length), key => environmentName(key).slice('TELEHUB_'.length))
+      const hint = meant ? `the environment may name ${environmentName(meant)}` : listed
+      problems.push(`${name}: no such setting; ${hint}`)
+    }
+  }
+  for (const [key, value] of Object.entries(flags)) given.set(key, { value, from: `--${key}` })
+
+  const settings: Record<string, unknown> = {}
+  for (const key of keys) settings[key] = table[key].default
+  for (const [key, { value, from }] of given) {
+    if (!isSettingKey(key)) {
+      const meant = nearest(key)
+      const hint = meant ? `did you mean ${meant}?` : listed
+      problems.push(`${from}: no such setting${from.includes(key) ? '' : ` ${key}`}; ${hint}`)
+      continue
+    }
+    const { kind } = table[key]
+    const parsed = kind.parse(value)
+    if (parsed === undefined) {
+      const given = key.endsWith('.url') ? showUrl(value) : show(value)
+      problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
+    } else settings[key] = parsed
+  }
+  const result = settings as unknown as Settings
+  if (serves && !isLoopback(result.host) && result['auth.file'] === '' && !result['auth.anonymous']) {
+    problems.push(
+      `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; keep 127.0.0.1, ` +
+        'or make users with telehub user add and name their file in auth.file, or say auth.anonymous: true to let everyone in',
+    )
+  }
+  if ((result['tls.cert'] === '') !== (result['tls.key'] === '')) {
+    problems.push('tls.cert and tls.key: given one without the other; a certificate needs its key')
+  }
+  if (result['mqtts.port'] !== 'off' && result['tls.cert'] === '') {
+    problems.push(`mqtts.port: given ${result['mqtts.port']}, which needs tls.cert and tls.key`)
+  }
+  if (result['tls.ca'] !== '' && result['mqtts.port'] === 'off') {
+    problems.push(
+      `tls.ca: given ${show(result['tls.ca'])}, which needs mqtts.port: nowhere else are clients asked for certificates`,
+    )
+  }
+  if (result['tls.crl'] !== '' && result['tls.ca'] === '') {
+    problems.push(
+      `tls.crl: given ${show(result['tls.crl'])}, which needs tls.ca: without it no client is asked for a certificate`,
+    )
+  }
+  if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
+    problems.push('proxy.protocol: given true, which needs proxy.trusted to say whose word is taken')
+  }
+  if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
+    problems.push('rabbitmq.record: given false, which leaves storing to others than this hub; that needs rabbitmq.url')
+  }
+  if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
+  return result
+}
+
+const defaultFile = 'telehub.yaml'
+
+function fileValues(file: string | undefined, problems: string[]): [string, unknown][] {
+  const path = file ?? defaultFile
+  if (!existsSync(path)) {
+    if (file !== undefined) problems.push(`--config: there is no file ${show(file)}`)
+    return []
+  }
+  try {
+    const parsed: unknown = parseYaml(readFileSync(path, 'utf8')) ?? {}
+    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new Error('it must hold `key: value` lines')
+    return flatten(parsed as Record<string, unknown>)
+  } catch (error) {
+    problems.push(`${path}: ${(error as Error).message.split('\n')[0]}`)
+    return []
+  }
+}
+
+/** `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
+function flatten(values: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
+  return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? flatten(value as Record<string, unknown>, `${prefix}${name}.`)
+      : [[prefix + name, value]],
+  )
+}
+
+function isSettingKey(key: string): key is SettingKey {
+  return Object.hasOwn(table, key)
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+}
+
+const show = (value: unknown) => withoutPasswords(JSON.stringify(value) ?? String(value))
+
+/** Hides a user name and password also where a mistyped scheme leaves no URL, as in `amqp//guest:guest@mq`. */
+const showUrl = (value: unknown) =>
+  show(typeof value === 'string' ? value.replace(/^((?:amqps?|https?):?\/*|[a-z]+:?\/+)?.*@/is, '$1***@') : value)
+
+const listed = 'telehub --help lists them all'
+
+/** A typing mistake shares as much with what was meant; half is all of it. */
+const enough = 0.25
+
+/**
+ * The setting whose name shares the most pairs of letters with `word`; undefined when it is hardly a typing mistake.
+ * Never the one that lets everyone in: nobody is to come to it by following a hint.
+ */
+function nearest(word: string, nameOf: (key: SettingKey) => string = key => key): SettingKey | undefined {
+  const pairs = (s: string) => new Set([...s.toLowerCase()].map((c, i, all) => c + (all[i + 1] ?? '')))
+  const wanted = pairs(word)
+  const score = (c: string) => [...pairs(c)].filter(pair => wanted.has(pair)).length / (c.length + word.length)
+  const [best] = keys.map(key => ({ key, score: score(nameOf(key)) })).sort((a, b) => b.score - a.score)
+  return best && best.score >= enough && best.key !== 'auth.anonymous' ? best.key : undefined
+}
+
+const shown = (key: SettingKey) => {
+  const value: unknown = table[key].default
+  if (key === 'mapping' || value === '') return ''
+  if (typeof value === 'number' && table[key].kind.allowed.startsWith('a size')) return showSize(value)
+  if (table[key].kind === (duration as unknown)) return showTime(value as number)
+  if (Array.isArray(value)) return value.join(', ')
+  return String(value)
+}
+
+/** The settings part of `--help`. */
+export function settingsHelp(): string {
+  const width = Math.max(...keys.map(key => key.length))
+  return keys.map(key => `  --${key.padEnd(width)}  ${table[key].help}${shown(key) && ` [${shown(key)}]`}`).join('\n')
+}
+
+/** The settings table of the README. */
+export function settingsMarkdown(): string {
+  const rows = keys.map(key => {
+    const { kind, help } = table[key]
+    return `| \`${key}\` | ${shown(key) && `\`${shown(key)}\``} | ${help} Allowed: ${kind.allowed.replaceAll('|', '\\|')}. |`
+  })
+  return ['| setting | default | what it does |', '|---|---|---|', ...rows].join('\n')
+}

@@ -1,0 +1,85 @@
+import { type Files, openNew, openToChange, openToRead } from '../disk/files.js'
+import { systemCode } from '../errors.js'
+import { CommitLog } from '../disk/commit-log.js'
+import type { Letters } from './letter.js'
+
+/** For what costs space only when it fails: the next start tries again. */
+export function succeeds(act: () => void): boolean {
+  try {
+    act()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** All that is in a file is on disk when this resolves with true. */
+export async function isSynced(files: Files, path: string): Promise<boolean> {
+  try {
+    const fd = files.openSync(path, openToRead)
+    try {
+      await synced(files, fd)
+      return true
+    } finally {
+      files.closeSync(fd)
+    }
+  } catch {
+    return false
+  }
+}
+
+/** Cuts off what is behind `end`, for good; that there is no such file is fine. Rejects with what the disk says. */
+export async function cutFile(files: Files, path: string, end: number): Promise<void> {
+  let fd: number
+  try {
+    fd = files.openSync(path, openToChange)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return
+    throw error
+  }
+  try {
+    files.ftruncateSync(fd, end)
+    await synced(files, fd)
+  } finally {
+    files.closeSync(fd)
+  }
+}
+
+/** A file may have its new name although the disk reports a failure. */
+export function renameSurely(files: Files, from: string, to: string): void {
+  try {
+    files.renameSync(from, to)
+  } catch (error) {
+    if (files.sizeOfSync(to) === undefined) throw error
+  }
+}
+
+/** Writes a new file of these letters, and syncs it. Resolves with its size. */
+export async function writeLetters(files: Files, path: string, letters: Letters): Promise<number> {
+  files.removeSync(path)
+  const log = new CommitLog({ fsync: 'group', rotateBytes: Number.POSITIVE_INFINITY, rotate: noOther, files })
+  log.open(files.openSync(path, openNew), 0)
+  let failed: Error | undefined
+  for (const start of letters.starts) {
+    const body = letters.body(start)
+    log.append(body.length, body, copyBody, (_, error) => {
+      failed ??= error
+    })
+    if (log.pendingBytes >= 1 << 20) await log.flush()
+    if (failed) break
+  }
+  await log.close()
+  if (failed) throw failed
+  return log.end
+}
+
+/** Of a file that is appended to by group commit, and has no other to go on in. */
+export async function noOther(): Promise<never> {
+  throw new Error('the file before could not be written to')
+}
+
+const copyBody = (body: Buffer, target: Buffer, at: number) => body.copy(target, at)
+
+function synced(files: Files, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
+}

@@ -1,0 +1,206 @@
+import { setImmediate } from 'node:timers/promises'
+import { accountOf, type UserShares } from '../runtime/user-shares.js'
+import { describe } from '../errors.js'
+import type { DeadLetter, Message } from '../model.js'
+import { fairCuts } from '../runtime/fair-cuts.js'
+import type { Letters } from './letter.js'
+import type { LetterFile } from './letter-file.js'
+import type { LetterFolder } from './letter-folder.js'
+import { framesATurn } from './letter-scan.js'
+import type { LetterWriter } from './letter-writer.js'
+
+/** A dead letter that had to go for newer ones: which message it was, and why it was one. */
+export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> & Pick<DeadLetter, 'reason'>
+
+export interface LetterLimitOptions {
+  readonly limitBytes: number
+  /** About what is dropped at a time. */
+  readonly fileBytes: number
+  readonly shares: () => UserShares
+  readonly warn: (sentence: string) => void
+  /** Letters go once this resolves; after a rejection they stay. */
+  readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
+}
+
+/** Drops the oldest letters of the users with most for their share while there are more bytes than the limit. */
+export class LetterLimit {
+  readonly #options: LetterLimitOptions
+  readonly #folder: LetterFolder
+  readonly #writer: LetterWriter
+  #trimming: Promise<void> | undefined
+  #isEnding = false
+
+  constructor(options: LetterLimitOptions, folder: LetterFolder, writer: LetterWriter) {
+    this.#options = options
+    this.#folder = folder
+    this.#writer = writer
+  }
+
+  /** Nothing is dropped any more, but for what is being dropped. */
+  end(): void {
+    this.#isEnding = true
+  }
+
+  get #bytes(): number {
+    return this.#folder.bytes + this.#writer.pendingBytes
+  }
+
+  /** Resolves when no more than the limit is there, or nothing more may go now. One at a time; never rejects. */
+  trim(): Promise<void> {
+    if (this.#trimming) return this.#trimming
+    if (this.#isEnding || this.#bytes <= this.#options.limitBytes) return Promise.resolve()
+    this.#trimming = this.#dropOldest()
+      .catch(error => this.#options.warn(`could not drop the oldest dead letters: ${describe(error)}`))
+      .finally(() => {
+        this.#trimming = undefined
+      })
+    return this.#trimming
+  }
+
+  /** Resolves when nothing is being dropped. */
+  async trimmed(): Promise<void> {
+    await this.#trimming
+  }
+
+  /** The oldest letters of those with most for their share, until the rest is within the limit. */
+  async #dropOldest(): Promise<void> {
+    const { limitBytes, warn } = this.#options
+    let count = 0
+    const heaviest = new Set<string>()
+    try {
+      while (this.#bytes > limitBytes) {
+        const used = this.#bytesOf()
+        const isShared = used.size > 1
+        // A file that is written anew has to free a good part of what writing costs.
+        const needed = Math.max(this.#bytes - limitBytes, isShared ? this.#options.fileBytes : 0)
+        const cuts = isShared ? new Map(fairCuts(used, this.#options.shares(), needed)) : undefined
+        for (const account of cuts?.keys() ?? []) heaviest.add(account)
+        const dropped = await this.#dropOnce(cuts, limitBytes - (isShared ? needed / 2 : 0))
+        if (dropped === undefined) return
+        count += dropped
+      }
+    } finally {
+      if (count > 0)
+        warn(
+          `dropped the ${count} oldest dead letters${ofUsers(heaviest)}: the limit is ${limitBytes} bytes (dead.limit)`,
+        )
+    }
+  }
+
+  /**
+   * One round through the files, oldest first, until no more than `enough` bytes are left. Without `cuts` whole files go.
+   * Resolves with the number of letters that are gone; undefined when there is nothing that may go now.
+   */
+  async #dropOnce(cuts: Cuts | undefined, enough: number): Promise<number | undefined> {
+    let [count, freed, isHeld] = [0, 0, false]
+    for (const file of [...this.#folder.list]) {
+      if (this.#bytes <= enough) break
+      if (file.deleted || (cuts && !isCut(file, cuts))) continue
+      // What a sweep has in hand is about to be removed, and must not be counted twice.
+      if (file.use.isHeld || (file.writing && !(cuts && (await this.#rolledFrom(file))))) {
+        isHeld = true
+        continue
+      }
+      const release = file.use.hold()
+      const before = file.bytes
+      try {
+        count += await this.#dropFrom(file, cuts)
+        freed += before - (file.deleted ? 0 : file.bytes)
+      } finally {
+        await file.closeGone()
+        release()
+      }
+    }
+    if (freed > 0) return count
+    // No file can be written anew: what can be had without is the oldest file, of whichever user.
+    return cuts && !isHeld ? this.#dropOnce(undefined, this.#bytes - 1) : undefined
+  }
+
+  /** Whether letters are put into another file from now on. */
+  async #rolledFrom(file: LetterFile): Promise<boolean> {
+    if (this.#isEnding) return false
+    await this.#writer.roll()
+    return !file.writing && !file.use.isHeld
+  }
+
+  /** Drops letters of a file, and takes them off `cuts`; without, all of them. Resolves with how many. */
+  async #dropFrom(file: LetterFile, cuts: Cuts | undefined): Promise<number> {
+    const letters = await file.read()
+    await file.reconcile(letters)
+    const isWhole = !cuts || isMostlyCut(file, cuts)
+    const starts = isWhole ? letters.starts : await this.#due(letters, cuts)
+    await this.#options.dropped(await droppedOf(letters, starts))
+    if (isWhole) {
+      for (const [account, bytes] of file.bytesOf) cuts?.set(account, (cuts.get(account) ?? 0) - bytes)
+      await this.#folder.delete(file)
+      return starts.length
+    }
+    await file.remove(letters, starts, () => false)
+    try {
+      await file.rewrite()
+      this.#folder.changed()
+    } catch (error) {
+      this.#options.warn(`could not free the space of dropped dead letters: ${describe(error)}`)
+    }
+    return starts.length
+  }
+
+  /** Where the letters begin that are to go, each of them taken off the cut of its account. */
+  async #due(letters: Letters, cuts: Cuts): Promise<number[]> {
+    const due: number[] = []
+    for (const [i, start] of letters.starts.entries()) {
+      const account = accountOf(this.#options.shares(), letters.user(start))
+      const left = cuts.get(account) ?? 0
+      if (left > 0) {
+        due.push(start)
+        cuts.set(account, left - letters.size(start))
+      }
+      if (i % framesATurn === 0) await setImmediate()
+    }
+    return due
+  }
+
+  /** Bytes of letters by account. */
+  #bytesOf(): Map<string, number> {
+    const sum = new Map<string, number>()
+    for (const { bytesOf } of this.#folder.list) {
+      for (const [account, bytes] of bytesOf) sum.set(account, (sum.get(account) ?? 0) + bytes)
+    }
+    return sum
+  }
+}
+
+/** Bytes that accounts are still to give up. */
+type Cuts = Map<string, number>
+
+/** Whether the file has letters of accounts that are to give up some. */
+function isCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
+  return [...bytesOf.keys()].some(account => (cuts.get(account) ?? 0) > 0)
+}
+
+/** Whether every account of the file is to give up at least half of what it has there: writing the rest anew costs more. */
+function isMostlyCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
+  return [...bytesOf].every(([account, bytes]) => (cuts.get(account) ?? 0) * 2 >= bytes)
+}
+
+const mostNamed = 5
+
+function ofUsers(accounts: ReadonlySet<string>): string {
+  if (accounts.size === 0) return ''
+  const names = [...accounts].slice(0, mostNamed).map(account => JSON.stringify(account))
+  const more = accounts.size > mostNamed ? ` and ${accounts.size - mostNamed} more` : ''
+  return ` of the users with most for their share (${names.join(', ')}${more})`
+}
+
+async function droppedOf(letters: Letters, starts: readonly number[]): Promise<DroppedLetter[]> {
+  const dropped: DroppedLetter[] = []
+  for (const [i, start] of starts.entries()) {
+    const letter = letters.at(start)
+    if (letter) {
+      const { sequence, receivedAt, clientId, hub } = letter.message
+      dropped.push({ sequence, receivedAt, clientId, ...(hub !== undefined && { hub }), reason: letter.reason })
+    }
+    if (i % framesATurn === 0) await setImmediate()
+  }
+  return dropped
+}

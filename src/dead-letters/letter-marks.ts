@@ -1,0 +1,122 @@
+import { constants } from 'node:fs'
+import { dirname } from 'node:path'
+import { setAside } from '../disk/damaged.js'
+import { type Files, openToChange, syncDirectory } from '../disk/files.js'
+import { describe, HubError, systemCode } from '../errors.js'
+import { CommitLog, frameHeaderBytes } from '../disk/commit-log.js'
+import { noOther } from './letter-disk.js'
+import { framesOf, readSurviving } from './letter-scan.js'
+
+/**
+ * Which letters of a file are gone:
+ *
+ *     0000000001.gone   ┌────────────┐
+ *                       │ offset u32 │   where a letter begins: the body of a frame; one each, so that damage brings back one
+ *                       └────────────┘
+ */
+export class LetterMarks {
+  readonly path: string
+  readonly #files: Files
+  #end = 0
+  #log: CommitLog | undefined
+  /** An `append` has failed: a restart may find what it was to write. */
+  isUncertain = false
+  /** Bytes that are no marks, or that the disk did not give when the hub started. */
+  damaged = 0
+
+  constructor(files: Files, path: string) {
+    this.#files = files
+    this.path = path
+  }
+
+  /** Of all of them. */
+  get bytes(): number {
+    return this.#end
+  }
+
+  /** What can be read at a start. Rejects when the file cannot be opened. */
+  async load(): Promise<ReadonlySet<number>> {
+    try {
+      const { bytes, unread } = await readSurviving(this.#files, this.path)
+      const { offsets, end, damaged } = await offsetsOf(bytes)
+      this.damaged = Math.max(unread, damaged)
+      // What cannot be read is not written over.
+      this.#end = unread > 0 ? bytes.length : end
+      return offsets
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+      return new Set()
+    }
+  }
+
+  /** Where the letters begin that are gone by now. Rejects when not all of it can be read. */
+  async read(): Promise<ReadonlySet<number>> {
+    const end = this.#end
+    if (end === 0) return new Set()
+    const { bytes, unread, reason } = await readSurviving(this.#files, this.path, end)
+    if (unread > 0 || bytes.length < end)
+      throw new HubError('spool_failed', `${this.path} cannot be read: ${reason || 'it was cut'}`)
+    return (await offsetsOf(bytes)).offsets
+  }
+
+  /** Resolves when these are on disk; rejects with `spool_failed`, and none of them counts until a restart. */
+  async append(starts: readonly number[]): Promise<void> {
+    try {
+      this.#log ??= this.#open()
+      const log = this.#log
+      await new Promise<void>((resolve, reject) => {
+        // Appended in one turn, so it is one group: all of them or none.
+        for (const start of starts) {
+          log.append(4, start, writeOffset, (_, error) => (error ? reject(error) : resolve()))
+        }
+      })
+      this.#end = log.end
+      this.isUncertain = false
+    } catch (error) {
+      this.isUncertain = true
+      await this.close()
+      throw error
+    }
+  }
+
+  /** Lets go of what `append` keeps open. */
+  async close(): Promise<void> {
+    const log = this.#log
+    this.#log = undefined
+    await log?.close()
+  }
+
+  /** Only when its letters are not there any more. */
+  remove(): void {
+    if (this.damaged > 0) setAside(this.path, this.#files)
+    else this.#files.removeSync(this.path)
+  }
+
+  #open(): CommitLog {
+    const files = this.#files
+    const log = new CommitLog({ fsync: 'group', rotateBytes: Number.POSITIVE_INFINITY, rotate: noOther, files })
+    try {
+      const fd = files.openSync(this.path, openToChange | constants.O_CREAT)
+      log.open(fd, this.#end)
+      // What a write left that failed and could not be undone.
+      files.ftruncateSync(fd, this.#end)
+      // Its name, and after a rewrite that of the letters, may be in memory only.
+      syncDirectory(dirname(this.path), files)
+    } catch (error) {
+      void log.close()
+      throw new HubError('spool_failed', `could not remove dead letters: ${describe(error)}`, { cause: error })
+    }
+    return log
+  }
+}
+
+const writeOffset = (offset: number, target: Buffer, at: number) => target.writeUInt32LE(offset, at)
+
+async function offsetsOf(bytes: Buffer): Promise<{ offsets: Set<number>; end: number; damaged: number }> {
+  const { starts, end, damaged, damagedTail } = await framesOf(bytes)
+  const offsets = new Set<number>()
+  for (const start of starts) {
+    if (bytes.readUInt32LE(start) === 4) offsets.add(bytes.readUInt32LE(start + frameHeaderBytes))
+  }
+  return { offsets, end, damaged: damaged + damagedTail }
+}

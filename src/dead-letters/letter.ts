@@ -1,0 +1,122 @@
+import { frameHeaderBytes } from '../disk/commit-log.js'
+import { type DeadLetter, type Message, messageId } from '../model.js'
+import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from '../spool/message-codec.js'
+import { type DeadLetterFilter, fits } from '../queue/queue.js'
+
+/*
+ * A dead letter as it is in a file:
+ *
+ *     ┌─────────────────┬──────────────────────────────────────────────────┬───────────────────┐
+ *     │ JSON length u32 │ {hub?, reason, detail, failedAt, attempts} UTF-8 │ message: codec.ts │   the body of a
+ *     └─────────────────┴──────────────────────────────────────────────────┴───────────────────┘   frame: journal.ts
+ */
+
+/** Names a message as `messageId` does; that of this hub is its number alone, because there may be millions. */
+export type Key = number | string
+
+export function keyOf(message: Pick<Message, 'hub' | 'sequence'>): Key {
+  return message.hub === undefined ? message.sequence : messageId(message)
+}
+
+export function keyOfId(id: string): Key {
+  return /^\d+$/.test(id) ? Number(id) : id
+}
+
+/** The letters of a file that were there when it was read. */
+export class Letters {
+  readonly #bytes: Buffer
+  /** Where each begins, ascending. */
+  readonly starts: readonly number[]
+
+  constructor(bytes: Buffer, starts: readonly number[]) {
+    this.#bytes = bytes
+    this.starts = starts
+  }
+
+  body(start: number): Buffer {
+    const at = start + frameHeaderBytes
+    return this.#bytes.subarray(at, at + this.#bytes.readUInt32LE(start))
+  }
+
+  /** Undefined when it is of a later version. Payload and properties are views into the whole file. */
+  at(start: number): DeadLetter | undefined {
+    const body = this.body(start)
+    const headEnd = endOfHead(body)
+    const message = decodeMessage(body.subarray(headEnd))
+    if (!message) return undefined
+    const { hub, ...rest } = JSON.parse(body.toString('utf8', 4, headEnd)) as Head
+    return { message: { ...message, ...(hub !== undefined && { hub }) }, ...rest }
+  }
+
+  /** The same if it is meant, with copies that may be kept. */
+  matching(start: number, filter: DeadLetterFilter): DeadLetter | undefined {
+    // Before anything is parsed.
+    if (filter.id !== undefined && this.key(start) !== keyOfId(filter.id)) return undefined
+    const letter = this.at(start)
+    if (!letter || !fits(letter, filter)) return undefined
+    const { payload, properties } = letter.message
+    const copies = { payload: Buffer.from(payload), ...(properties && { properties: Buffer.from(properties) }) }
+    return { ...letter, message: { ...letter.message, ...copies } }
+  }
+
+  /** Bytes in the file. */
+  size(start: number): number {
+    return frameHeaderBytes + this.#bytes.readUInt32LE(start)
+  }
+
+  /** As `keyOf` of its message, parsed only if need be, and without a view: a start asks for all there are. */
+  key(start: number): Key | undefined {
+    const bytes = this.#bytes
+    const at = start + frameHeaderBytes
+    const end = start + this.size(start)
+    if (end - at < 4) return undefined
+    if (bytes.compare(hubFirst, 0, hubFirst.length, at + 4, Math.min(at + 4 + hubFirst.length, end)) === 0) {
+      const message = this.at(start)?.message
+      return message && keyOf(message)
+    }
+    return sequenceAt(bytes, at + 4 + bytes.readUInt32LE(at), end)
+  }
+
+  /** The user that published the message; empty when that cannot be read. */
+  user(start: number): string {
+    const at = start + frameHeaderBytes
+    const end = start + this.size(start)
+    return end - at < 4 ? '' : (userAt(this.#bytes, at + 4 + this.#bytes.readUInt32LE(at), end) ?? '')
+  }
+}
+
+interface Head extends Omit<DeadLetter, 'message'> {
+  readonly hub?: string
+}
+
+/** The end of the body when it is none of ours. */
+function endOfHead(body: Buffer): number {
+  return body.length < 4 ? body.length : Math.min(4 + body.readUInt32LE(), body.length)
+}
+
+const hubFirst = Buffer.from('{"hub":')
+
+/** A letter on its way into a file. */
+export class EncodedLetter {
+  readonly key: Key
+  readonly length: number
+  readonly user: string
+  readonly #head: Buffer
+  readonly #message: Message
+
+  constructor({ message, reason, detail, failedAt, attempts }: DeadLetter) {
+    const { hub } = message
+    this.key = keyOf(message)
+    this.user = message.user
+    this.#message = message
+    const head = { ...(hub !== undefined && { hub }), reason, detail, failedAt, attempts } satisfies Head
+    this.#head = Buffer.from(JSON.stringify(head))
+    this.length = 4 + this.#head.length + encodedLength(message)
+  }
+
+  write(target: Buffer, at: number): void {
+    target.writeUInt32LE(this.#head.length, at)
+    this.#head.copy(target, at + 4)
+    encodeMessage(this.#message, target, at + 4 + this.#head.length)
+  }
+}

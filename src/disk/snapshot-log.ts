@@ -1,0 +1,196 @@
+import { join } from 'node:path'
+import { CommitLog, type CommitLogOptions, keepDamaged, writeFrames } from './commit-log.js'
+import { type Files, nodeFiles, openNew, openToChange, openToRead, syncDirectory } from './files.js'
+import { readFrames } from './frame-file.js'
+import { isDiskError } from './retried-write.js'
+
+export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'rotateBytes'> {
+  readonly dir: string
+  /** The state as frames that rebuild it, in their order. */
+  readonly snapshot: () => Iterable<Buffer>
+  /** After each group that the disk refused. */
+  readonly refused?: () => void
+  /** Bytes of the file that cannot be read; what is whole is kept. */
+  readonly damaged: (sentence: string, bytes: number) => void
+  readonly files?: Files
+}
+
+/**
+ * A journal that is written anew, from what is in memory, when it has grown: by group commit, in
+ *
+ *     dir/0000000007.log     frames of commit-log.ts; begins with a snapshot
+ */
+export class SnapshotLog {
+  readonly #options: SnapshotLogOptions
+  readonly #files: Files
+  readonly #log: CommitLog
+  #file = 0
+  /** What is written to; negative while the disk refuses. */
+  #opened = -1
+
+  constructor(options: SnapshotLogOptions) {
+    this.#options = options
+    this.#files = options.files ?? nodeFiles
+    this.#log = new CommitLog({
+      fsync: options.fsync,
+      rotateBytes: options.rotateBytes,
+      rotate: async () => {
+        const next = this.#rewrite()
+        // The log closes what it wrote to before.
+        this.#opened = next.fd
+        return next
+      },
+      settled: (_end, _frames, error) => error && options.refused?.(),
+      files: this.#files,
+    })
+  }
+
+  /**
+   * Hands over every frame there is, and goes on behind them. False when there is no file: then `begin`. A disk that is
+   * full or read-only is read all the same; appends fail until it takes writes. Rejects when the disk cannot be read.
+   */
+  async load(read: (body: Buffer) => void): Promise<boolean> {
+    const { dir } = this.#options
+    this.#attempt(() => this.#files.makeDirectorySync(dir))
+    const all = this.#list()
+    // Begun when the hub went down, and never finished.
+    for (const name of all) if (name.endsWith('.new')) this.#attempt(() => this.#files.removeSync(join(dir, name)))
+    const names = all.filter(name => /^\d{10}\.log$/.test(name)).sort()
+    const newest = names.at(-1)
+    if (newest === undefined) return false
+    this.#file = Number(newest.slice(0, 10))
+    const path = join(dir, newest)
+    const end = await this.#read(path, read)
+    let fd = -1
+    this.#attempt(() => {
+      const opened = this.#files.openSync(path, openToChange)
+      try {
+        if (end < this.#files.sizeSync(opened)) this.#files.ftruncateSync(opened, end)
+        // What the process before wrote, and the name it gave the file, may not be on disk yet.
+        this.#files.fsyncSync(opened)
+        syncDirectory(dir, this.#files)
+        fd = opened
+      } finally {
+        if (fd < 0) this.#files.closeSync(opened)
+      }
+    })
+    this.#open(fd, end)
+    for (const old of names.slice(0, -1)) this.#attempt(() => this.#files.removeSync(join(dir, old)))
+    return true
+  }
+
+  /** Goes on in a new file that begins with a snapshot. A disk that refuses is asked again with the next group. */
+  begin(): void {
+    let opened = { fd: -1, end: 0 }
+    this.#attempt(() => {
+      opened = this.#rewrite()
+    })
+    this.#open(opened.fd, opened.end)
+  }
+
+  #open(fd: number, end: number): void {
+    if (this.#opened >= 0) this.#files.closeSync(this.#opened)
+    this.#opened = fd
+    this.#log.open(fd, end)
+  }
+
+  /** Asks for a new file, with a snapshot, before the next group. */
+  rewriteNext(): void {
+    this.#log.rotateNext()
+  }
+
+  /** `done` runs when the frame is on disk, or with the reason why it is not. */
+  append(body: Buffer, done?: (error: Error | undefined) => void): void {
+    this.#log.append(body.length, body, copyTo, done && ((_, error) => done(error)))
+  }
+
+  /** Resolves when all that was appended before is on disk or refused. */
+  flush(): Promise<void> {
+    return this.#log.flush()
+  }
+
+  /** Commits what is left. */
+  async close(): Promise<void> {
+    await this.#log.close()
+  }
+
+  #list(): string[] {
+    try {
+      return this.#files.listSync(this.#options.dir)
+    } catch (error) {
+      // It could not be made either.
+      if (isDiskError(error) || this.#files.sizeOfSync(this.#options.dir) !== undefined) throw error
+      return []
+    }
+  }
+
+  /** Returns where the last whole frame ends. */
+  async #read(path: string, read: (body: Buffer) => void): Promise<number> {
+    const fd = this.#files.openSync(path, openToRead)
+    try {
+      let damage = 0
+      const handlers = {
+        frame: read,
+        damaged: (_at: number, bytes: number) => {
+          damage += bytes
+        },
+      }
+      const end = readFrames(fd, handlers, 0, this.#files)
+      if (damage > 0) {
+        const copy = await keepDamaged(path, this.#files)
+        this.#options.damaged(`${damage} bytes of ${path} are damaged; what is whole is kept, ${copy}`, damage)
+      }
+      return end
+    } finally {
+      this.#files.closeSync(fd)
+    }
+  }
+
+  /** What the disk refuses is done again later, or by the next start. Throws other errors. */
+  #attempt(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      if (!isDiskError(error)) throw error
+    }
+  }
+
+  /** Begins a new file with a snapshot; it is complete and synced before it gets its name. */
+  #rewrite(): { fd: number; end: number } {
+    const { dir, snapshot } = this.#options
+    const path = join(dir, nameOf(this.#file + 1))
+    this.#files.makeDirectorySync(dir)
+    this.#files.removeSync(`${path}.new`)
+    const fd = this.#files.openSync(`${path}.new`, openNew)
+    let end: number
+    try {
+      end = writeFrames(fd, snapshot(), this.#files)
+      this.#files.renameSync(`${path}.new`, path)
+      syncDirectory(dir, this.#files)
+    } catch (error) {
+      this.#files.closeSync(fd)
+      // Also under its name: what is written next goes to the old file.
+      for (const begun of [`${path}.new`, path]) this.#remove(begun)
+      throw error
+    }
+    this.#remove(join(dir, nameOf(this.#file++)))
+    return { fd, end }
+  }
+
+  /** The next start takes the newest, and tries again. */
+  #remove(path: string): void {
+    try {
+      this.#files.removeSync(path)
+    } catch {
+      // See above.
+    }
+  }
+}
+
+function nameOf(file: number): string {
+  return `${String(file).padStart(10, '0')}.log`
+}
+
+function copyTo(bytes: Buffer, target: Buffer, at: number): void {
+  bytes.copy(target, at)
+}

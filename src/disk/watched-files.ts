@@ -1,0 +1,74 @@
+import { type BigIntStats, statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { systemCode } from '../errors.js'
+
+export interface WatchedFilesOptions {
+  readonly paths: readonly string[]
+  /** Some of them have changed, come or gone, and since the last look none has. */
+  readonly changed: () => void
+  /** From look to look. */
+  readonly everyMs?: number
+}
+
+/**
+ * Tells when files have changed, by looking: an editor, an ACME client or Kubernetes writes in place, renames a new file
+ * over the old one, or turns a symbolic link, perhaps on a network file system, and no notice of the system covers them
+ * all. Says nothing until two looks have seen the same, so that a certificate is not read before its key is there too.
+ */
+export class WatchedFiles {
+  readonly #options: WatchedFilesOptions
+  #told = ''
+  #seen = ''
+  #timer: NodeJS.Timeout | undefined
+  #looking = false
+
+  constructor(options: WatchedFilesOptions) {
+    this.#options = options
+  }
+
+  /** What changes from now on counts: start before the files are read. Keeps no process alive. */
+  start(): void {
+    const { paths, everyMs = 1_000 } = this.#options
+    this.#told = this.#seen = paths.map(path => attempt(() => mark(statSync(path, { bigint: true })))).join()
+    this.#timer = setInterval(() => void this.#look(), everyMs).unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  async #look(): Promise<void> {
+    // A file system that hangs must not be asked again and again.
+    if (this.#looking) return
+    this.#looking = true
+    const marks = await Promise.all(
+      this.#options.paths.map(path => stat(path, { bigint: true }).then(mark, (error: unknown) => fault(error))),
+    )
+    this.#looking = false
+    if (!this.#timer) return
+    const now = marks.join()
+    const isCalm = now === this.#seen
+    this.#seen = now
+    if (!isCalm || now === this.#told) return
+    this.#told = now
+    this.#options.changed()
+  }
+}
+
+/** Differs when a file is another one or was written to; permissions count, as one that could not be read may be now. */
+function mark({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
+}
+
+function attempt(look: () => string): string {
+  try {
+    return look()
+  } catch (error) {
+    return fault(error)
+  }
+}
+
+function fault(error: unknown): string {
+  return systemCode(error) ?? 'unknown'
+}

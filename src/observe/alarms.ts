@@ -1,0 +1,66 @@
+import type { Part } from '../runtime/lifecycle.js'
+
+/** Something that will become a loss of service if nobody acts. */
+export interface Alarm {
+  readonly name: string
+  readonly detail: string
+}
+
+export interface AlarmsOptions {
+  /** By name: a sentence for people while there is reason for an alarm. */
+  readonly checks: Readonly<Record<string, () => string | undefined | Promise<string | undefined>>>
+  readonly everyMs: number
+  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+}
+
+/** Looks every so often whether there is something to warn of, and says so once, and once when it is over. */
+export class Alarms implements Part {
+  readonly name = 'alarms'
+  readonly #options: AlarmsOptions
+  readonly #raised = new Map<string, string>()
+  #timer: NodeJS.Timeout | undefined
+  #looking = false
+
+  constructor(options: AlarmsOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#look(), this.#options.everyMs)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  list(): readonly Alarm[] {
+    return [...this.#raised].map(([name, detail]) => ({ name, detail }))
+  }
+
+  async #look(): Promise<void> {
+    // A file system that hangs must not be asked again and again.
+    if (this.#looking) return
+    this.#looking = true
+    await this.#check()
+    this.#looking = false
+  }
+
+  async #check(): Promise<void> {
+    const { checks, log } = this.#options
+    for (const [name, check] of Object.entries(checks)) {
+      let detail: string | undefined
+      try {
+        detail = await check()
+      } catch {
+        // Nothing can be said of it now, so nothing changes.
+        continue
+      }
+      if (detail === undefined) {
+        if (this.#raised.delete(name)) log.info(`alarm over: ${name}`)
+      } else {
+        if (!this.#raised.has(name)) log.warn(`alarm: ${detail}`)
+        this.#raised.set(name, detail)
+      }
+    }
+  }
+}

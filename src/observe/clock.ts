@@ -1,0 +1,87 @@
+import type { Part } from '../runtime/lifecycle.js'
+import type { IncidentReporter } from './incidents.js'
+
+/** Milliseconds since the epoch. A clock before this was never set: this version is younger. */
+export const neverSetBefore = Date.UTC(2026, 0, 1)
+
+/** Whether a wall clock in milliseconds can be right. */
+export function isSet(wallMs: number): boolean {
+  return wallMs >= neverSetBefore
+}
+
+const lookEveryMs = 1_000
+/** Less than this is a correction, or a busy machine. */
+const jumpMs = 5_000
+
+export interface ClockOptions {
+  /** Milliseconds since the epoch. */
+  readonly wall: () => number
+  /** Milliseconds of a clock that never jumps. */
+  readonly monotonic: () => number
+  readonly incidents: IncidentReporter
+}
+
+/**
+ * The wall clock, as far as it can be right. A machine without a battery starts in 1970: until its clock is set, time
+ * goes on from the latest that is known from the disk. Jumps are reported.
+ */
+export class Clock implements Part {
+  readonly name = 'clock'
+  readonly #options: ClockOptions
+  /** Where time goes on while the clock is not set, and the monotonic time of that. */
+  #base = neverSetBefore
+  #baseAt = 0
+  #lastWall = 0
+  #lastMonotonic = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: ClockOptions) {
+    this.#options = options
+  }
+
+  /** Microseconds since the epoch. */
+  now(): number {
+    const wall = this.#options.wall()
+    return (isSet(wall) ? wall : this.#base + this.#options.monotonic() - this.#baseAt) * 1_000
+  }
+
+  /** The latest time that is known, in microseconds since the epoch: it is later than that. */
+  learn(latest: number): void {
+    this.#base = Math.max(this.#base, latest / 1_000)
+    this.#baseAt = this.#options.monotonic()
+  }
+
+  start(): void {
+    const { wall, monotonic, incidents } = this.#options
+    this.#lastWall = wall()
+    this.#lastMonotonic = monotonic()
+    if (!isSet(this.#lastWall)) {
+      incidents.report(
+        'clock_not_set',
+        `the clock of this machine is not set (${new Date(this.#lastWall).toISOString()}); until it is, time goes on from ` +
+          `${new Date(this.now() / 1_000).toISOString()}, the latest that is known here. Devices keep their own times`,
+      )
+    }
+    this.#timer = setInterval(() => this.look(), lookEveryMs).unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** Compares the clocks. */
+  look(): void {
+    const { wall, monotonic, incidents } = this.#options
+    const [now, ticks] = [wall(), monotonic()]
+    const jump = now - this.#lastWall - (ticks - this.#lastMonotonic)
+    this.#lastWall = now
+    this.#lastMonotonic = ticks
+    if (Math.abs(jump) < jumpMs) return
+    const seconds = Math.round(Math.abs(jump) / 1_000)
+    incidents.report(
+      'clock_jump',
+      `the clock of this machine jumped ${seconds} s ${jump > 0 ? 'forward' : 'back'}, to ${new Date(now).toISOString()}: ` +
+        'readings without a time of their own have the time of this clock; check its synchronisation (NTP)',
+    )
+  }
+}

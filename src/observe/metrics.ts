@@ -1,0 +1,193 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { QoS } from '../model.js'
+
+/** Where the numbers come from that are not counted but looked up when somebody asks. */
+export interface Gauges {
+  readonly clients: () => number
+  readonly connections: () => number
+  readonly delivered: () => number
+  readonly sessions: () => number
+  readonly subscriptions: () => number
+  readonly retained: () => number
+  readonly retainedBytes: () => number
+  /** What the users with most take of each pool that all users share. */
+  readonly uses: () => readonly { readonly pool: string; readonly user: string; readonly amount: number }[]
+  readonly spoolBytes: () => number
+  /** Seconds. */
+  readonly eventLoopDelay: () => number
+  readonly alarms: () => readonly { readonly name: string }[]
+  readonly incidents: () => readonly {
+    readonly kind: string
+    readonly count: number
+    readonly lost: { readonly messages: number }
+  }[]
+  readonly audit: () => { readonly lines: number; readonly lost: number }
+  readonly processor: () => Promise<ProcessorNumbers>
+}
+
+/** What the processor thread knows. */
+export interface ProcessorNumbers {
+  /** Messages each cursor has yet to pass, by name. */
+  readonly lag: Readonly<Record<string, number>>
+  /** By target: how often it has failed since it last worked. */
+  readonly failures: Readonly<Record<string, number>>
+  readonly waiting: readonly { readonly consumer: string; readonly target: string }[]
+  /** The terms of the balance sheet, and of two of them the reasons. */
+  readonly balance: Readonly<Record<string, number>>
+  readonly reasons: Readonly<Record<string, ReadonlyMap<string, number>>>
+  readonly deadBytes: number
+}
+
+/**
+ * The hub's counters, as Prometheus text. What is counted for every message is a plain number, read when asked for;
+ * everything begins at 0 with the process.
+ */
+export class Metrics {
+  readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
+  receivedBytes = 0
+  dropped = 0
+  stored = 0
+  points = 0
+  readonly refused = new Map<string, number>()
+  readonly dead = new Map<string, number>()
+  readonly givenUp = new Map<string, number>()
+  readonly #registry = new Registry()
+  readonly #lookUp: () => Promise<void>
+
+  constructor(gauges: Gauges) {
+    const registers = [this.#registry]
+    collectDefaultMetrics({ register: this.#registry })
+    const counter = (name: string, help: string, read: () => number) =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset()
+          this.inc(read())
+        },
+      })
+    const byReason = (name: string, help: string, counts: ReadonlyMap<string, number>) =>
+      new Counter({
+        name,
+        help,
+        labelNames: ['reason'],
+        registers,
+        collect() {
+          this.reset()
+          for (const [reason, count] of counts) this.inc({ reason }, count)
+        },
+      })
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
+    const byKind = (name: string, help: string, read: (incident: ReturnType<Gauges['incidents']>[number]) => number) =>
+      new Counter({
+        name,
+        help,
+        labelNames: ['kind'],
+        registers,
+        collect() {
+          this.reset()
+          for (const incident of gauges.incidents()) this.inc({ kind: incident.kind }, read(incident))
+        },
+      })
+    byKind(
+      'telehub_incidents_total',
+      'Damage found and repaired, and clocks that jumped, by kind',
+      ({ count }) => count,
+    )
+    byKind('telehub_lost_messages_total', 'Messages known to be lost, by kind of incident', ({ lost }) => lost.messages)
+    const { received } = this
+    new Counter({
+      name: 'telehub_received_total',
+      help: 'Publishes accepted from clients, by QoS',
+      labelNames: ['qos'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [qos, count] of Object.entries(received)) this.inc({ qos }, count)
+      },
+    })
+    counter(
+      'telehub_received_bytes_total',
+      'Payload bytes of publishes that came from clients',
+      () => this.receivedBytes,
+    )
+    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', gauges.delivered)
+    counter('telehub_dropped_total', 'QoS 0 deliveries dropped because the subscriber did not read', () => this.dropped)
+    byReason(
+      'telehub_given_up_total',
+      'What was given up for want of room or by age: queue (its oldest message), sessions, session_age, retained',
+      this.givenUp,
+    )
+    counter(
+      'telehub_stored_total',
+      'Messages whose readings were stored; those of replays count again',
+      () => this.stored,
+    )
+    counter('telehub_points_total', 'Points written to the store', () => this.points)
+    byReason('telehub_refused_total', 'What was refused, by reason', this.refused)
+    byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
+    counter('telehub_audit_lines_total', 'Lines written to the audit log', () => gauges.audit().lines)
+    counter('telehub_audit_lost_total', 'Events the audit log could not take', () => gauges.audit().lost)
+    gauge('telehub_clients', 'MQTT clients connected', gauges.clients)
+    gauge('telehub_connections', 'Connections open to the MQTT listeners', gauges.connections)
+    gauge('telehub_sessions', 'Sessions that outlive their connection', gauges.sessions)
+    gauge('telehub_subscriptions', 'Subscriptions', gauges.subscriptions)
+    gauge('telehub_retained', 'Retained messages', gauges.retained)
+    gauge('telehub_retained_bytes', 'What they take in memory, about', gauges.retainedBytes)
+    gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
+    gauge(
+      'telehub_event_loop_delay_seconds',
+      'Longest time in the last minute that the thread of the broker served nobody else',
+      gauges.eventLoopDelay,
+    )
+    const labelled = (name: string, help: string, ...labelNames: string[]) =>
+      new Gauge({ name, help, labelNames, registers })
+    const lag = labelled('telehub_spool_lag', 'Messages in the spool that a cursor has yet to pass', 'cursor')
+    const failures = labelled('telehub_target_failures', 'Failures since the target last worked; 0: it works', 'target')
+    const waiting = labelled('telehub_waiting', 'What waits for what', 'consumer', 'target')
+    const balance = labelled('telehub_balance_messages', 'The balance sheet; residual should be 0', 'term')
+    const reasons = labelled('telehub_balance_reason_messages', 'Of dead and refused, by reason', 'term', 'reason')
+    const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
+    const uses = labelled('telehub_pool_used', 'Of each shared pool, the users who have most of it', 'pool', 'user')
+    const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
+    this.#lookUp = async () => {
+      for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()
+      uses.reset()
+      for (const { pool, user, amount } of gauges.uses()) uses.set({ pool, user }, amount)
+      for (const { name } of gauges.alarms()) alarms.set({ name }, 1)
+      const numbers = await gauges.processor()
+      for (const [cursor, left] of Object.entries(numbers.lag)) lag.set({ cursor }, left)
+      for (const [target, count] of Object.entries(numbers.failures)) failures.set({ target }, count)
+      for (const { consumer, target } of numbers.waiting) waiting.set({ consumer, target }, 1)
+      for (const [term, count] of Object.entries(numbers.balance)) balance.set({ term }, count)
+      for (const [term, counts] of Object.entries(numbers.reasons)) {
+        for (const [reason, count] of counts) reasons.set({ term, reason }, count)
+      }
+      deadBytes.set(numbers.deadBytes)
+    }
+  }
+
+  /** Prometheus text exposition format. */
+  async text(): Promise<string> {
+    // The processor may be starting or stopping: the rest is there all the same.
+    await this.#lookUp().catch(() => {})
+    return this.#registry.metrics()
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+}
+
+export function increment(counts: Map<string, number>, key: string, by = 1): void {
+  counts.set(key, (counts.get(key) ?? 0) + by)
+}

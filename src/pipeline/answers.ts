@@ -1,0 +1,186 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Balance, Places, SheetLine } from '../accounting/balance.js'
+import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
+import { HubError } from '../errors.js'
+import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
+import { decodeProperties } from '../mqtt/message-properties.js'
+import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
+import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
+import { hubTopics } from '../topics.js'
+import type { Dependencies } from './dependencies.js'
+import type { Mapping } from './mapping.js'
+import type { Registry } from './registry.js'
+
+export interface AnswersOptions {
+  readonly store: TimeSeriesStore
+  readonly mapping: Mapping
+  readonly registry: Registry
+  readonly dead: DeadLetters
+  readonly balance: Balance
+  readonly places: () => Places
+  readonly dependencies: Dependencies
+}
+
+/** Which lines of the balance sheet are wanted. */
+export interface BalanceQuery {
+  readonly hours: number
+  readonly device: string | undefined
+  readonly limit: number
+}
+
+/** Which page of the series is wanted, and what of it may be read. */
+export interface SeriesAnswerQuery {
+  readonly limit: number
+  /** `next` of the page before. */
+  readonly after?: string | undefined
+  readonly rules: ReadRules | undefined
+}
+
+/**
+ * What the API asks of the processor thread. Answers are JSON bytes, made here so that the broker thread has nothing to
+ * do but pass them on; times in milliseconds. With `rules` only what they let be read is in it.
+ */
+export class Answers {
+  readonly #options: AnswersOptions
+
+  constructor(options: AnswersOptions) {
+    this.#options = options
+  }
+
+  /**
+   * A page of the series, and with `next` where the following one begins. With `rules` a series is in it if the mapping
+   * makes it, and from topics alone that may be read: then a page may be short, or empty, and not be the last one.
+   */
+  async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Uint8Array> {
+    const { dependencies, store } = this.#options
+    const readable: Series[] = []
+    let next = after
+    let looked = 0
+    do {
+      const query = { limit: limit - readable.length, after: next }
+      const page = await dependencies.ask('store', () => store.series(query))
+      for (const [i, series] of page.series.entries()) {
+        // Others of this thread must not wait for all of them.
+        if (rules && i % atOnce === atOnce - 1) await turn()
+        if (!rules || this.#isReadable(series, rules)) readable.push(series)
+      }
+      looked += Math.max(page.series.length, costOfPage)
+      next = page.next
+    } while (next !== undefined && readable.length < limit && looked < mostSeries)
+    return json({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
+  }
+
+  /** Throws `forbidden` when the series may not be read; the same for one that there is not. */
+  async history(query: HistoryQuery, rules: ReadRules | undefined): Promise<Uint8Array> {
+    const { dependencies, store } = this.#options
+    if (rules && !this.#isReadable(query.series, rules)) {
+      const key = seriesKey(query.series)
+      throw new HubError(
+        'forbidden',
+        `${key}: the mapping makes it from no topic, or from one that this user may not read`,
+      )
+    }
+    const { times, values } = await dependencies.ask('store', () => store.history(query))
+    return json({ times: times.map(time => time / 1_000), values })
+  }
+
+  /** A device is in it if its presence may be read. */
+  devices(rules: ReadRules | undefined): Uint8Array {
+    const devices = this.#options.registry
+      .devices()
+      .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
+      .map(device => ({ ...device, since: device.since / 1_000, lastSeen: device.lastSeen / 1_000 }))
+    return json({ devices })
+  }
+
+  async dead(filter: DeadLetterFilter, limit: number): Promise<Uint8Array> {
+    const letters = await this.#options.dead.list(filter, limit)
+    const fitting: DeadLetter[] = []
+    let bytes = 0
+    for (const letter of letters) {
+      bytes += letter.message.payload.length + (letter.message.properties?.length ?? 0)
+      // One answer is one text, which has an end.
+      if (fitting.length > 0 && bytes > mostAnswered) break
+      fitting.push(letter)
+    }
+    return json({ dead: fitting.map(describeLetter) })
+  }
+
+  balance({ hours, device, limit }: BalanceQuery): Uint8Array {
+    const { balance, places } = this.#options
+    const { since, reasons, ...sheet } = balance.sheet(places())
+    return json({
+      since: since / 1_000,
+      ...sheet,
+      reasons: { dead: Object.fromEntries(reasons.dead), refused: Object.fromEntries(reasons.refused) },
+      hours: balance.hours(hours).map(inMilliseconds),
+      devices: balance.clients(hours, limit, device).map(inMilliseconds),
+    })
+  }
+
+  /** By what is certain: what the mapping would make, not what was seen, which is forgotten or can be forged. */
+  #isReadable(series: SeriesId, rules: ReadRules): boolean {
+    const sources = this.#options.mapping.sourcesOf(series)
+    return sources.length > 0 && sources.every(source => readsAll(rules, source))
+  }
+
+  #describe(series: Series) {
+    const { measurement, tags, field, type, last } = series
+    return {
+      key: seriesKey(series),
+      measurement,
+      tags: Object.fromEntries(tags),
+      field,
+      type,
+      unit: this.#options.mapping.unit(measurement, field),
+      last: { time: last.time / 1_000, value: last.value },
+    }
+  }
+}
+
+/** So many series are looked at before others get their turn. */
+const atOnce = 1_000
+
+/** So many are looked at for one answer; a page counts as so many at least. */
+const mostSeries = 100_000
+const costOfPage = 1_000
+
+/** Bytes of payloads in one answer. */
+const mostAnswered = 64e6
+
+function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLetter) {
+  return {
+    id: messageId(message),
+    reason,
+    detail,
+    failedAt: failedAt / 1_000,
+    attempts,
+    topic: message.topic,
+    clientId: message.clientId,
+    user: message.user,
+    qos: message.qos,
+    retain: message.retain,
+    sequence: message.sequence,
+    receivedAt: message.receivedAt / 1_000,
+    payload: message.payload.toString('base64'),
+    ...describeProperties(message),
+  }
+}
+
+/** What came with it over MQTT 5, if anything did. */
+function describeProperties({ properties, expiresAt }: Message) {
+  const { correlationData, ...texts } = (properties && decodeProperties(properties)) ?? {}
+  return {
+    ...texts,
+    ...(correlationData && { correlationData: Buffer.from(correlationData).toString('base64') }),
+    ...(expiresAt !== undefined && { expiresAt: expiresAt / 1_000 }),
+  }
+}
+
+function inMilliseconds(line: SheetLine): SheetLine {
+  return { ...line, hour: line.hour / 1_000 }
+}
+
+function json(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value))
+}

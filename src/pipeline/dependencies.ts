@@ -1,0 +1,155 @@
+import { describe, type ErrorCode, HubError } from '../errors.js'
+import { Circuit, type CircuitState } from '../runtime/retry.js'
+
+/** What the hub depends on, and whether it is there. Times in milliseconds since the epoch. */
+export interface Dependency {
+  readonly name: string
+  readonly state: 'up' | 'down' | 'starting'
+  /** Why it is down, since when, and when it is tried next. */
+  readonly detail?: string
+  readonly since?: number
+  readonly retryAt?: number
+}
+
+/** A consumer that gets no further, and for want of what. */
+export interface Waiting {
+  readonly consumer: string
+  readonly target: string
+  readonly detail: string
+}
+
+export interface DependenciesOptions {
+  /** What there is, by key: `store`, `rabbitmq`, `disk`; the names are for people. */
+  readonly names: Readonly<Partial<Record<Target, string>>>
+  /** What that means for what comes in, for people. */
+  readonly meanwhile: string
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+}
+
+export type Target = 'store' | 'rabbitmq' | 'disk'
+
+/** Whose absence an error tells of. */
+const targets: Partial<Record<ErrorCode, Target>> = {
+  store_unavailable: 'store',
+  queue_unavailable: 'rabbitmq',
+  queue_clash: 'rabbitmq',
+  spool_failed: 'disk',
+}
+
+/** A circuit for each target, and who waits for which. */
+export class Dependencies {
+  readonly #options: DependenciesOptions
+  readonly #circuits = new Map<Target, Circuit>()
+  readonly #met = new Set<Target>()
+  /** What a target says of itself while nobody has failed on it yet. */
+  readonly #notices = new Map<Target, { readonly detail: string; readonly since: number }>()
+  readonly #waiting = new Map<string, Waiting & { readonly circuit: Circuit | undefined }>()
+
+  constructor(options: DependenciesOptions) {
+    this.#options = options
+    const { now } = options
+    for (const [key, name] of Object.entries(options.names) as [Target, string][]) {
+      this.#circuits.set(key, new Circuit({ key, name, now, changed: state => this.#changed(state) }))
+    }
+  }
+
+  circuit(target: Target): Circuit | undefined {
+    return this.#circuits.get(target)
+  }
+
+  circuitOf(error: unknown): Circuit | undefined {
+    const target = error instanceof HubError ? targets[error.code] : undefined
+    return target && this.#circuits.get(target)
+  }
+
+  /** A target has spoken by itself: it is there, or takes nothing, with the reason. */
+  heard(target: Target, up: boolean, detail = 'no reason given'): void {
+    const { now, log } = this.#options
+    const circuit = this.#circuits.get(target)
+    if (up) {
+      this.#met.add(target)
+      if (circuit?.isDown) circuit.succeeded()
+      else if (this.#notices.delete(target)) log.info(`${circuit?.name ?? target} is back`)
+    } else if (!this.#notices.has(target) && !circuit?.isDown) {
+      this.#notices.set(target, { detail, since: now() })
+      log.warn(`${circuit?.name ?? target} is down: ${detail}; ${this.#options.meanwhile}`)
+    }
+  }
+
+  /** A consumer is going to wait. */
+  retrying(consumer: string, error: unknown, circuit: Circuit | undefined): void {
+    const detail = describe(error)
+    const before = this.#waiting.get(consumer)
+    this.#waiting.set(consumer, { consumer, target: circuit?.name ?? 'itself', detail, circuit })
+    // Of a target its circuit tells, once; anything else is a fault of ours.
+    if (!circuit && before?.detail !== detail) this.#options.log.warn(`${consumer}: ${detail}; tried again`)
+  }
+
+  recovered(consumer: string): void {
+    this.#waiting.delete(consumer)
+  }
+
+  /** What a question to a target comes to: nobody waits for one that is known to be down. */
+  async ask<T>(target: Target, question: () => Promise<T>): Promise<T> {
+    const circuit = this.#circuits.get(target)
+    // Whoever passes one that is down is the one that finds out.
+    const finds = circuit?.isDown ?? false
+    if (circuit && !circuit.tryPass()) {
+      throw new HubError('store_unavailable', `${circuit.name} is down: ${circuit.state.detail ?? ''}`)
+    }
+    try {
+      const answer = await question()
+      circuit?.succeeded()
+      this.#met.add(target)
+      return answer
+    } catch (error) {
+      const isAway = circuit && this.circuitOf(error) === circuit
+      if (isAway && (finds || !circuit.isDown)) circuit.failed(error)
+      else if (finds) circuit?.released()
+      throw error
+    }
+  }
+
+  /** It has answered, and nothing is known against it since. */
+  isUp(target: Target): boolean {
+    return this.#met.has(target) && !this.#notices.has(target) && !this.#circuits.get(target)?.isDown
+  }
+
+  list(): readonly Dependency[] {
+    return [...this.#circuits]
+      .filter(([key, circuit]) => key !== 'disk' || circuit.isDown)
+      .map(([key, circuit]) => {
+        const notice = this.#notices.get(key)
+        if (circuit.isDown) {
+          const { name, state, detail = '', since = 0, retryAt = 0 } = circuit.state
+          return { name, state, detail, since, retryAt }
+        }
+        if (notice) return { name: circuit.name, state: 'down', ...notice }
+        return { name: circuit.name, state: this.#met.has(key) ? 'up' : 'starting' }
+      })
+  }
+
+  /** How often each target has failed since it last worked; 0 when it does. */
+  failures(): Readonly<Record<string, number>> {
+    return Object.fromEntries([...this.#circuits.values()].map(({ name, state }) => [name, state.failures]))
+  }
+
+  waiting(): readonly Waiting[] {
+    // Whoever waits at an empty queue by now has had no occasion to say that it waits for nothing else.
+    const stuck = [...this.#waiting.values()].filter(({ circuit }) => circuit?.isDown ?? true)
+    return stuck.map(({ consumer, target, detail }) => ({ consumer, target, detail }))
+  }
+
+  #changed({ key, name, state, detail }: CircuitState): void {
+    const { log } = this.#options
+    if (state === 'up') {
+      this.#met.add(key as Target)
+      this.#notices.delete(key as Target)
+      log.info(`${name} is back`)
+    } else if (!this.#notices.has(key as Target)) {
+      log.warn(`${name} is down: ${detail}; ${this.#options.meanwhile}`)
+    }
+  }
+}

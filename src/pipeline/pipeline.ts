@@ -1,0 +1,538 @@
+import { join, resolve } from 'node:path'
+import { Balance, type Places, type Sheet } from '../accounting/balance.js'
+import { BothLedgers, RejectedOnly } from '../accounting/ledgers.js'
+import { decodeReceipt, Receipts } from '../accounting/receipts.js'
+import type { Settings } from '../config/config.js'
+import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
+import { HubError } from '../errors.js'
+import type { Message, Outcome } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { QueueReader } from '../queue/queue.js'
+import { Scrutiny, Suspects } from '../queue/suspects.js'
+import { type Part, startParts } from '../runtime/lifecycle.js'
+import { persist } from '../runtime/retry.js'
+import type { ThreadExit } from '../runtime/thread-exit.js'
+import type { UserShares } from '../runtime/user-shares.js'
+import type { Link } from '../runtime/worker-link.js'
+import { Cursors } from '../spool/cursors.js'
+import type { SpoolPosition } from '../spool/spool.js'
+import type { TimeSeriesStore } from '../store/store.js'
+import { matches } from '../topics.js'
+import { Answers } from './answers.js'
+import type { Dependencies } from './dependencies.js'
+import { Live } from './live.js'
+import { Processor, type ProcessorOptions } from './processor.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
+import { badTopic, Push } from './push.js'
+import { Record } from './record.js'
+import { Refill } from './refill.js'
+import { Registry } from './registry.js'
+import { Replays } from './replay.js'
+import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
+
+/*
+ * Behind the spool: the other half of hub.ts, which runs in the processor thread, and `telehub process`, which is the
+ * part of it that may run on other machines.
+ *
+ *   SPOOL ─┬─ cursor live ──► registry, $hub/last ─► broker thread
+ *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
+ *             or bridge ─► RABBITMQ ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
+ */
+
+type Log = { info(sentence: string): void; warn(sentence: string): void }
+
+/** Microseconds since the epoch. */
+const now = () => Date.now() * 1_000
+
+/** The screen is not quicker, and of the readings of a device in between only the newest is pushed. */
+const liveRestMs = 20
+const liveBatch = 10_000
+const recordBatch = 5_000
+const probeEveryMs = 2_000
+/** A transaction, or a request, has a cost of its own. */
+const recordRestMs = 25
+/** Why what back ends publish is dead-lettered: it never was on its way to the store. */
+const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
+
+/** More than the window, so that it is full most of the time. */
+const bridgeBatch = 20_000
+const publishBatch = 500
+const receiptBatch = 100
+
+/** Everything that runs behind the spool, once started. */
+interface Processing {
+  readonly processor: Processor
+  readonly answers: Answers
+  readonly replays: Replays
+  readonly sheet: () => Sheet
+  readonly deadBytes: () => number
+  readonly seriesAlarm: () => string | undefined
+  /** From this sequence number on the spool must stay readable. */
+  readonly needed: () => number
+  readonly stop: (timeoutMs: number) => Promise<string[]>
+}
+
+/** The processor thread's parts. Nothing runs before `start`. */
+export function processorOffers(
+  data: ProcessorThreadData,
+  broker: () => Link<BrokerOffers>,
+  exit: ThreadExit,
+): ProcessorOffers {
+  const { settings, dir } = data
+  const log = {
+    info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
+    warn: (sentence: string) => broker().tell('log', { level: 'warn', sentence }),
+  }
+  const incidents: IncidentReporter = {
+    report: (kind, sentence, lost) => broker().tell('incident', { kind, sentence, lost }),
+  }
+  let { shares } = data
+  let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
+  let cursors: Cursors | undefined
+  const drain = drainOf(settings)
+  const spool = () => {
+    if (!cursors) throw notRunning()
+    return cursors
+  }
+  const places = (): Places => ({
+    accepted: committed.sequence,
+    drained: spool().reader(drain).settled.sequence - 1,
+    queued: settings['rabbitmq.url'] !== '',
+  })
+  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, shares: () => shares })
+  const balance = new Balance({
+    dir: join(dir, 'balance'),
+    opening: () => places().drained,
+    accepted: () => committed.sequence,
+    now,
+    incidents,
+  })
+  let started: Processing | undefined
+  const running = () => {
+    if (!started) throw notRunning()
+    return started
+  }
+  return {
+    start: async position => {
+      committed = position
+      cursors = new Cursors({
+        dir: join(dir, 'spool'),
+        groups: ['live', drain],
+        inherit: { bridge: 'record', record: 'bridge' },
+        position,
+        keepMs: settings['spool.keep'],
+        keepBytes: settings['spool.keepBytes'],
+        limitBytes: settings['spool.limit'],
+        pinned: () => Math.min(balance.saved, registry.saved, started ? started.needed() : 1),
+        rate: settings['spool.rate'],
+        now,
+        skipped: async (group, from, to, damaged) => {
+          if (group !== drain) return
+          if (!damaged) return balance.never(from, to)
+          const messages = await balance.gone(from, to)
+          if (messages === 0) return
+          const sentence = `the spool: messages ${from} to ${to} are lost: their segment is damaged or was removed`
+          incidents.report('spool_lost', sentence, { messages })
+        },
+        freed: bytes => broker().tell('freed', bytes),
+        warn: log.warn,
+        incidents,
+      })
+      started = await startProcessing(
+        data,
+        { cursors, registry, balance, places, shares: () => shares, incidents, exit },
+        broker,
+        log,
+      )
+    },
+    stop: async ({ position, drainMs }) => {
+      if (!started) return { left: undefined, problems: [] }
+      committed = position
+      cursors?.committed(position)
+      await started.processor.drain(drainMs)
+      const left = leftBehind(started)
+      const problems = await started.stop(settings['shutdown.timeout'] / 4)
+      started = undefined
+      return { left, problems }
+    },
+    abandon: () => exit.prepare(),
+    committed: position => {
+      committed = position
+      cursors?.committed(position)
+    },
+    present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
+    refused: refusals => balance.refused(refusals),
+    lost: messages => balance.lost(messages),
+    shares: changed => {
+      shares = changed
+    },
+    diskFull: () => cursors?.giveUpKept(),
+    status: () => {
+      const { processor, sheet, deadBytes, seriesAlarm } = running()
+      return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes(), seriesAlarm: seriesAlarm() }
+    },
+    series: query => running().answers.series(query),
+    history: ({ query, rules }) => running().answers.history(query, rules),
+    devices: rules => running().answers.devices(rules),
+    dead: ({ filter, limit }) => running().answers.dead(filter, limit),
+    balance: query => running().answers.balance(query),
+    spool: () => spool().status(),
+    begin: job => running().replays.begin(job),
+    progress: job => running().replays.progress(job),
+    cancel: job => started?.replays.cancel(job),
+  }
+}
+
+function notRunning(): HubError {
+  return new HubError('stopping', 'the hub is starting or stopping; ask again')
+}
+
+/** The only place that chooses: the spool is drained by the record consumer, or into RabbitMQ and from there by it. */
+function drainOf(settings: Settings): 'bridge' | 'record' {
+  return settings['rabbitmq.url'] ? 'bridge' : 'record'
+}
+
+interface Ground {
+  readonly cursors: Cursors
+  readonly registry: Registry
+  readonly balance: Balance
+  readonly places: () => Places
+  /** What users may claim of pools, as of now. */
+  readonly shares: () => UserShares
+  readonly incidents: IncidentReporter
+  readonly exit: ThreadExit
+}
+
+async function startProcessing(
+  { settings, dir, hubId }: ProcessorThreadData,
+  { cursors, registry, balance, places, shares, incidents, exit }: Ground,
+  broker: () => Link<BrokerOffers>,
+  log: Log,
+): Promise<Processing> {
+  const mapping = mappingOf(settings)
+  const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
+  const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
+  const store = await openStore(settings, dir, incidents)
+  exit.before(() => store.abandon?.())
+  const files = new DeadLetterFiles({
+    dir: join(dir, 'dead'),
+    limitBytes: settings['dead.limit'],
+    shares,
+    warn: log.warn,
+    incidents,
+    dropped: letters =>
+      balance.moved(
+        letters.map(message => ({ message, reason: message.reason })),
+        'dropped',
+      ),
+  })
+  const dead = rabbit ?? files
+  const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
+  const ledger = receipts ? new BothLedgers(balance, receipts) : balance
+  const live = new Live({ mapping, registry, push: pushes => broker().call('live', pushes) })
+  const guard = seriesGuardOf(settings, shares, { path: join(dir, 'series.seen'), incidents })
+  const record = new Record({
+    mapping,
+    guard,
+    store,
+    recorded: (messages, points) => broker().tell('stored', { messages, points }),
+  })
+  // Copies: a payload is a view into an AMQP frame, and a view is cloned with all that is behind it.
+  const push = new Push(messages =>
+    broker().call(
+      'outward',
+      messages.map(({ payload, properties, ...message }) => ({
+        ...message,
+        payload: Uint8Array.from(payload),
+        ...(properties && { properties: Uint8Array.from(properties) }),
+      })),
+    ),
+  )
+
+  const records = !rabbit || settings['rabbitmq.record']
+  const drained = () => (rabbit ? 0 : places().drained)
+  const refill = new Refill({
+    store,
+    kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
+    path: join(dir, 'store.json'),
+    settled: () => Math.max(balance.highest, drained()),
+    spool: cursors,
+    handle: messages => record.handle(messages, true),
+    incidents,
+    log,
+  })
+
+  const reader = (group: string): QueueReader => ({
+    next: (limit, signal) => cursors.reader(group).next(limit, signal),
+  })
+  const handleAgain = async (messages: readonly Message[]) => {
+    await refill.ready()
+    const outcomes = await record.handle(messages)
+    dependencies.heard('store', true)
+    return outcomes
+  }
+  const handleRecord = async (messages: readonly Message[]) => {
+    await refill.ready()
+    const outcomes = await record.handle(messages, true)
+    dependencies.heard('store', true)
+    return outcomes
+  }
+  const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
+  const consumers: ProcessorOptions['consumers'] = [
+    {
+      name: 'live',
+      // The record consumer sets such a message aside; the screens pass over it.
+      suspects: suspects('live', liveBatch, undefined),
+      reader: reader('live'),
+      handle: messages => {
+        balance.saw(messages)
+        return live.handle(messages)
+      },
+      batch: liveBatch,
+      restMs: liveRestMs,
+    },
+    ...(rabbit
+      ? [
+          {
+            name: 'bridge',
+            reader: reader('bridge'),
+            suspects: suspects('bridge', bridgeBatch, 'poison'),
+            ledger: new RejectedOnly(balance),
+            handle: async (messages: readonly Message[]) => void (await rabbit.publish(messages)),
+            batch: bridgeBatch,
+          },
+          {
+            name: 'publish',
+            reader: rabbit.reader('publish'),
+            suspects: suspects('publish', publishBatch, 'publish_poison'),
+            handle: push.handle.bind(push),
+            batch: publishBatch,
+          },
+          {
+            name: 'receipts',
+            reader: rabbit.reader('receipts'),
+            suspects: suspects('receipts', receiptBatch, 'receipts_poison'),
+            handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
+            batch: receiptBatch,
+          },
+          ...(settings['rabbitmq.record']
+            ? [
+                {
+                  name: 'record',
+                  reader: rabbit.reader('record'),
+                  suspects: suspects('record', recordBatch, 'poison'),
+                  handle: handleRecord,
+                  batch: recordBatch,
+                  restMs: recordRestMs,
+                  ledger,
+                },
+              ]
+            : []),
+        ]
+      : [
+          {
+            name: 'record',
+            reader: reader('record'),
+            suspects: suspects('record', recordBatch, 'poison'),
+            handle: handleRecord,
+            batch: recordBatch,
+            restMs: recordRestMs,
+            ledger,
+          },
+        ]),
+  ]
+  const processor = new Processor({
+    dependencies,
+    dead,
+    consumers,
+    lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
+    deadLettered: reason => broker().tell('deadLettered', reason),
+    now,
+  })
+  const replays = new Replays({
+    dead,
+    handle: handleAgain,
+    handleLetters: async letters => {
+      const outcomes = new Map<Message, Outcome>()
+      for (const [isOutward, handle] of [[true, push.handle.bind(push)] as const, [false, handleAgain] as const]) {
+        const messages = letters
+          .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
+          .map(({ message }) => message)
+        const answers = messages.length > 0 ? await handle(messages) : []
+        for (const [i, message] of messages.entries()) outcomes.set(message, answers[i] ?? 'ack')
+      }
+      return letters.map(({ message }) => outcomes.get(message) ?? 'retry')
+    },
+    moved: (letters, to) => ledger.moved(letters, to),
+    past: ({ from, to, topic }, signal) => {
+      const { total, batches } = cursors.past({ from, to }, signal)
+      return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
+    },
+  })
+  const answers = new Answers({ store, mapping, registry, dead, balance, places, dependencies })
+  const parts: Part[] = [
+    { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
+    balance,
+    // After a crash both have forgotten the last seconds, which are in the spool.
+    { name: 'registry', start: () => rewind(cursors, registry, balance), stop: () => registry.stop() },
+    ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
+    ...(rabbit ? [] : [files]),
+    guard,
+    {
+      name: 'store',
+      start: async () => {
+        try {
+          await store.start()
+          if (!settings['influx.url']) dependencies.heard('store', true)
+        } catch (error) {
+          // The spool keeps what arrives, so a store that cannot be opened now is no reason not to serve.
+          if (!(error instanceof HubError) || error.code !== 'store_unavailable') throw error
+          dependencies.heard('store', false, error.message)
+        }
+      },
+      stop: () => store.stop(),
+    },
+    storeProbe(store, dependencies),
+    ...(records ? [refilling(refill, dependencies)] : []),
+    { name: 'live', start: () => live.start(), stop: () => {} },
+    { name: 'replays', start: () => {}, stop: () => replays.stop() },
+    processor,
+  ]
+  return {
+    processor,
+    answers,
+    replays,
+    sheet: () => balance.sheet(places()),
+    deadBytes: () => (rabbit ? 0 : files.bytes),
+    seriesAlarm: () => guard.alarm(),
+    needed: () => (records ? refill.needed : Number.POSITIVE_INFINITY),
+    stop: await startParts(parts),
+  }
+}
+
+/** Whether the store is there is known without anything to write or to ask: a question with an empty answer. */
+function storeProbe(store: TimeSeriesStore, dependencies: Dependencies): Part {
+  const series = { measurement: 'telehub', tags: [], field: 'probe' }
+  const probe = () => {
+    if (dependencies.isUp('store')) return
+    const question = () => store.history({ series, from: 0, to: 1, points: 1, fn: 'last' })
+    dependencies.ask('store', question).catch(() => {})
+  }
+  let timer: NodeJS.Timeout | undefined
+  return {
+    name: 'store probe',
+    start: () => {
+      probe()
+      timer = setInterval(probe, probeEveryMs)
+    },
+    stop: () => clearInterval(timer),
+  }
+}
+
+/** Fills the store up at the start, also when nothing new arrives. */
+function refilling(refill: Refill, dependencies: Dependencies): Part {
+  const name = 'refill'
+  const abort = new AbortController()
+  return {
+    name,
+    start: () => {
+      refill.start()
+      persist(() => refill.ready(), {
+        signal: abort.signal,
+        circuitOf: error => dependencies.circuitOf(error),
+        retrying: (error, circuit) => dependencies.retrying(name, error, circuit),
+        recovered: () => dependencies.recovered(name),
+      })
+    },
+    stop: () => {
+      abort.abort()
+      return refill.stop()
+    },
+  }
+}
+
+function rewind(cursors: Cursors, registry: Registry, balance: Balance): void {
+  cursors.reader('live').rewind(Math.min(registry.start(), balance.saved))
+}
+
+/** What finds the messages that end this process, for each consumer; their records are in `dir`. */
+function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter, exit?: ThreadExit) {
+  const scrutiny = new Scrutiny(dir)
+  exit?.before(() => scrutiny.end())
+  const blamed = (sentence: string) => (incidents ? incidents.report('poison_message', sentence) : log.warn(sentence))
+  return (name: string, batch: number, reason: string | undefined) =>
+    new Suspects({ name, scrutiny, batch, reason, blamed, warn: log.warn.bind(log) })
+}
+
+async function takeReceipts(messages: readonly Message[], balance: Balance): Promise<void> {
+  for (const { payload } of messages) {
+    const receipt = decodeReceipt(payload)
+    if (!receipt) continue
+    if (receipt.moved) {
+      const letters = receipt.entries.map(({ message, reason = '' }) => ({ message, reason }))
+      await balance.moved(letters, receipt.moved)
+    } else await balance.settleAll(receipt.entries)
+  }
+}
+
+async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: string): AsyncGenerator<Message[]> {
+  for await (const messages of batches) yield messages.filter(({ topic }) => matches(filter, topic))
+}
+
+/** For people, when the hub stops. */
+function leftBehind({ sheet, processor }: Processing): string | undefined {
+  const { spool, queue } = sheet()
+  if (spool === 0 && queue === 0) return undefined
+  const waits = processor.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
+  const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
+  const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
+  return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
+}
+
+/**
+ * `telehub process`: the record consumer alone, on any machine that reaches RabbitMQ and the store. Resolves when it
+ * runs; the function returned stops it, with a sentence for each part that did not stop in order.
+ */
+export async function startProcess(settings: Settings, log: Log): Promise<() => Promise<string[]>> {
+  for (const key of ['rabbitmq.url', 'influx.url'] as const) {
+    if (settings[key] === '') {
+      throw new HubError(
+        'bad_settings',
+        `${key}: telehub process takes from RabbitMQ and writes to InfluxDB, so it is needed`,
+      )
+    }
+  }
+  const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
+  // It is no hub: every message has a hub that wants to know.
+  const rabbit = await openRabbit(settings, '', false, dependencies)
+  const store = await openStore(settings, resolve(settings['data.dir']), {
+    report: (_, sentence) => log.warn(sentence),
+  })
+  const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
+  const guard = seriesGuardOf(settings, () => shares)
+  const record = new Record({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
+  const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
+  const processor = new Processor({
+    dependencies,
+    dead: rabbit,
+    consumers: [
+      {
+        name: 'record',
+        reader: rabbit.reader('record'),
+        suspects: suspectsIn(join(resolve(settings['data.dir']), 'process'), log)('record', recordBatch, 'poison'),
+        handle: messages => record.handle(messages),
+        batch: recordBatch,
+        ledger,
+      },
+    ],
+    lag: () => ({}),
+    deadLettered: () => {},
+    now,
+  })
+  const stop = await startParts([
+    { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() },
+    { name: 'store', start: () => store.start(), stop: () => store.stop() },
+    processor,
+  ])
+  return () => stop(settings['shutdown.timeout'])
+}

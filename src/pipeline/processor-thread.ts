@@ -1,0 +1,316 @@
+import { Worker } from 'node:worker_threads'
+import type { Presence } from '../broker/shown-clients.js'
+import type { Settings } from '../config/config.js'
+import { describe, HubError } from '../errors.js'
+import type { Part } from '../runtime/lifecycle.js'
+import type { UserShares } from '../runtime/user-shares.js'
+import { Link } from '../runtime/worker-link.js'
+import type { SpoolPosition } from '../spool/spool.js'
+import type { ProcessorStatus } from './processor.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
+
+interface ProcessorThreadOptions {
+  readonly settings: Settings
+  readonly dir: string
+  readonly hubId: () => string
+  readonly shares: () => UserShares
+  readonly position: () => SpoolPosition
+  /** Resolves when the spool has all that was accepted. */
+  readonly flushed: () => Promise<void>
+  /** When it stops: what is not stored yet, and where it is. */
+  readonly left: (sentence: string) => void
+  readonly offers: Omit<BrokerOffers, 'dying'>
+  /** Called each time a new thread runs after the last one died. */
+  readonly restarted: () => void
+  readonly warn: (sentence: string) => void
+  /** The program of the thread. */
+  readonly entry?: URL
+}
+
+/** The processor thread died. Times in milliseconds since the epoch. */
+interface Death {
+  readonly detail: string
+  readonly since: number
+  readonly retryAt: number
+}
+
+/** Messages live for milliseconds: with room enough they are gone before the collector copies them. */
+const youngMegabytes = 128
+
+/** Between two notices of commits to the processor thread. */
+const pauseMs = 4
+
+/**
+ * As many deaths as it may take to find the message that ends the thread (queue/suspects.ts) follow each other quickly.
+ * A thread that dies more often is tried less and less often.
+ */
+const quickDeaths = 40
+const quickMs = 250
+const longestRestMs = 60_000
+/** A thread that has run for so long is well. */
+const wellMs = 60_000
+
+/** The registry has been saved since: who went offline before need not be told again. */
+const rememberedMs = 30_000
+
+/** The processor thread, seen from the broker thread. */
+export class ProcessorThread implements Part {
+  readonly name = 'processor'
+  readonly #options: ProcessorThreadOptions
+  #worker: Worker | undefined
+  #link: Link<ProcessorOffers> | undefined
+  /** The link to a thread whose start has not ended. */
+  #starting: Link<ProcessorOffers> | undefined
+  #settings: Settings
+  #stopping = false
+  /** The last one began after the one before had ended. */
+  #reloading: Promise<void> = Promise.resolve()
+  #untold: SpoolPosition | undefined
+  #pause: NodeJS.Timeout | undefined
+  #isUp = false
+  /** Resolves when the last thread has ended. */
+  #exited: Promise<void> = Promise.resolve()
+  /** The last thread has met its end, and may still wait for native calls before it exits. */
+  #isDying = false
+  #death: Death | undefined
+  #deaths = 0
+  /** Milliseconds of a clock that never jumps. */
+  #diedAt = Number.NEGATIVE_INFINITY
+  #restart: NodeJS.Timeout | undefined
+  #restarting: Promise<void> = Promise.resolve()
+  /** Clients that are online, or went offline a moment ago: a new thread is told of them. */
+  readonly #presences = new Map<string, Presence>()
+  #forget: NodeJS.Timeout | undefined
+  #lost = 0
+
+  constructor(options: ProcessorThreadOptions) {
+    this.#options = options
+    this.#settings = options.settings
+  }
+
+  async start(): Promise<void> {
+    await this.#open()
+    this.#forget = setInterval(() => this.#forgetAbsent(), rememberedMs).unref()
+  }
+
+  /** Resolves when a new thread runs. Rejects when it could not start; then there is none. */
+  async #open(): Promise<void> {
+    const { dir, hubId, shares, position, offers, entry } = this.#options
+    const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: shares() }
+    const worker = new Worker(entry ?? new URL('./thread.js', import.meta.url), {
+      workerData,
+      resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
+    })
+    let isOver = false
+    const gone = (error: Error) => {
+      if (isOver) return
+      isOver = true
+      if (this.#worker === worker) this.#isDying = true
+      link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; ask again`))
+      if (this.#link === link) this.#died(error)
+    }
+    const link: Link<ProcessorOffers> = new Link(worker, {
+      ...offers,
+      dying: detail => gone(new Error(detail)),
+    } satisfies BrokerOffers)
+    this.#isDying = false
+    this.#exited = new Promise(resolve => worker.on('exit', () => resolve()))
+    worker.on('error', gone)
+    worker.on('exit', code => gone(new Error(`the thread ended (${code})`)))
+    this.#worker = worker
+    this.#link = link
+    this.#starting = link
+    try {
+      await link.call('start', position())
+      this.#isUp = true
+    } catch (error) {
+      this.#link = undefined
+      await this.#end()
+      throw error
+    } finally {
+      this.#starting = undefined
+    }
+  }
+
+  #died(error: Error): void {
+    const wasUp = this.#isUp
+    this.#isUp = false
+    // While it starts, whoever waits for the start is told.
+    if (this.#stopping || !wasUp) return
+    if (performance.now() - this.#diedAt > wellMs) this.#deaths = 0
+    this.#rest(error)
+  }
+
+  #rest(error: unknown): void {
+    this.#diedAt = performance.now()
+    this.#deaths++
+    const restMs = Math.min(longestRestMs, quickMs * 2 ** Math.max(0, this.#deaths - quickDeaths))
+    const since = this.#death?.since ?? Date.now()
+    this.#death = { detail: describe(error), since, retryAt: Date.now() + restMs }
+    this.#options.warn(
+      `the processor thread ended: ${describe(error)}; started again in ${restMs / 1_000} s. MQTT goes on, and the spool ` +
+        'keeps what arrives',
+    )
+    this.#restart = setTimeout(() => {
+      this.#restarting = this.#startAgain()
+    }, restMs)
+  }
+
+  /** Resolves when the last thread has ended. One that dies is not terminated: native calls may be under way. */
+  async #end(): Promise<void> {
+    if (this.#isDying) await this.#exited
+    else await this.#worker?.terminate()
+  }
+
+  /** Stops the thread in order, and starts one with other settings. Resolves when it runs, or is tried again. */
+  reload(settings: Settings): Promise<void> {
+    this.#reloading = this.#reloading.then(() => this.#reload(settings))
+    return this.#reloading
+  }
+
+  async #reload(settings: Settings): Promise<void> {
+    this.#settings = settings
+    if (this.#stopping || !this.#isUp) return
+    // Its end is meant: nobody is to be told that the thread died.
+    this.#isUp = false
+    try {
+      const { problems } = await (this.#link as Link<ProcessorOffers>).call('stop', {
+        position: this.#options.position(),
+        drainMs: 0,
+      })
+      for (const problem of problems) this.#options.warn(problem)
+      await this.#link?.call('abandon', undefined)
+    } catch (error) {
+      this.#options.warn(`the processor thread ended while it stopped: ${describe(error)}`)
+    }
+    await this.#end()
+    await this.#startAgain()
+  }
+
+  async #startAgain(): Promise<void> {
+    try {
+      await this.#exited
+      await this.#options.flushed()
+      if (this.#stopping) return
+      await this.#open()
+    } catch (error) {
+      if (!this.#stopping) this.#rest(error)
+      return
+    }
+    this.#death = undefined
+    this.#options.restarted()
+    for (const presence of this.#presences.values()) this.#link?.tell('present', presence)
+    if (this.#lost > 0) this.#link?.tell('lost', this.#lost)
+    this.#lost = 0
+  }
+
+  #forgetAbsent(): void {
+    const before = (Date.now() - rememberedMs) * 1_000
+    for (const [id, { online, since }] of this.#presences) {
+      if (!online && since < before) this.#presences.delete(id)
+    }
+  }
+
+  /** A thread that dies meanwhile is waited for as well; then it rejects. */
+  async stop(): Promise<void> {
+    const { flushed } = this.#options
+    this.#stopping = true
+    clearTimeout(this.#pause)
+    clearTimeout(this.#restart)
+    clearInterval(this.#forget)
+    await this.#giveUpStart()
+    await Promise.all([this.#reloading, this.#restarting])
+    await flushed()
+    try {
+      if (this.#isUp) await this.#stopInOrder()
+    } finally {
+      await this.#end()
+    }
+  }
+
+  /** A start may wait for anything, and nobody needs the thread any more. */
+  async #giveUpStart(): Promise<void> {
+    const link = this.#starting
+    if (!link) return
+    // It may have died meanwhile.
+    await link.call('abandon', undefined).catch(() => {})
+    link.fail(new HubError('stopping', 'the hub stops'))
+  }
+
+  async #stopInOrder(): Promise<void> {
+    const { position, left } = this.#options
+    const link = this.#link as Link<ProcessorOffers>
+    const drainMs = this.#settings['shutdown.timeout'] / 2
+    const end = await link.call('stop', { position: position(), drainMs })
+    if (end.left) left(end.left)
+    await link.call('abandon', undefined)
+    if (end.problems.length > 0) throw new Error(end.problems.join('; '))
+  }
+
+  /** Whether a thread runs that can be told something. */
+  get isUp(): boolean {
+    return this.#isUp
+  }
+
+  /** A sentence for people while the thread is down, or has died within the last minute. */
+  get trouble(): string | undefined {
+    const died = `the processor thread ended ${this.#deaths === 1 ? 'once' : `${this.#deaths} times in a row`}`
+    if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it runs again`
+    return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and runs again` : undefined
+  }
+
+  /** What it depends on and waits for; without a thread, that there is none. */
+  async readiness(): Promise<Pick<ProcessorStatus, 'dependencies' | 'waiting'>> {
+    if (!this.#death) {
+      try {
+        return await this.call('status', undefined)
+      } catch (error) {
+        if (!(error instanceof HubError) || error.code !== 'processor_down') throw error
+      }
+    }
+    const down = this.#death ?? { detail: 'the processor thread ended', since: Date.now(), retryAt: Date.now() }
+    return { dependencies: [{ name: 'processor', state: 'down', ...down }], waiting: [] }
+  }
+
+  /**
+   * Told at once, and then every few milliseconds, however many groups are committed meanwhile: what it reads is in
+   * larger batches then, and it takes less from the broker thread.
+   */
+  committed(position: SpoolPosition): void {
+    this.#untold = position
+    if (!this.#pause) this.#tellCommitted()
+  }
+
+  #tellCommitted(): void {
+    clearTimeout(this.#pause)
+    this.#pause = undefined
+    if (!this.#untold) return
+    this.tell('committed', this.#untold)
+    this.#untold = undefined
+    this.#pause = setTimeout(() => this.#tellCommitted(), pauseMs)
+  }
+
+  call<Name extends keyof ProcessorOffers>(
+    name: Name,
+    argument: Parameters<ProcessorOffers[Name]>[0],
+  ): Promise<Awaited<ReturnType<ProcessorOffers[Name]>>> {
+    if (this.#death) {
+      const { detail } = this.#death
+      return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; ask again`))
+    }
+    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
+    // The answer includes everything acknowledged before the question.
+    if (this.#untold) this.#tellCommitted()
+    return this.#link.call(name, argument)
+  }
+
+  tell<Name extends keyof ProcessorOffers>(name: Name, argument: Parameters<ProcessorOffers[Name]>[0]): void {
+    if (name === 'lost' && !this.#isUp) this.#lost += argument as number
+    else this.#link?.tell(name, argument)
+  }
+
+  present(presence: Presence): void {
+    this.#presences.set(presence.clientId, presence)
+    this.tell('present', presence)
+  }
+}

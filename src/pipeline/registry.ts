@@ -1,0 +1,292 @@
+import { dirname } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { getHeapStatistics } from 'node:v8'
+import { setAside } from '../disk/damaged.js'
+import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
+import { replaceFile } from '../disk/replace-file.js'
+import { describe } from '../errors.js'
+import type { Device, Message } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { FairSet } from '../runtime/fair-set.js'
+import { type UserShares, unshared } from '../runtime/user-shares.js'
+
+/** More clients or topics than this are not remembered: the silent ones of the user with most for its share go. */
+const defaultLimit = 100_000
+
+/** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
+const mostDeviceCharacters = 16e6
+const mostReadingCharacters = 200e6
+
+/** Of the memory that there is for objects, readings take so much at most; their snapshot takes more than as much again. */
+const shareOfHeap = 1 / 12
+
+const saveEveryMs = 5_000
+
+/** A snapshot is written at most so often that this many of its characters are written in a second. */
+const charactersPerSecond = 2e6
+
+/** Readings that are made text before others of this thread get their turn. */
+const atOnce = 2_000
+
+/** A device as it is kept: it changes with every message. */
+type Entry = { -readonly [key in keyof Device]: Device[key] }
+
+interface Snapshot {
+  /** The first sequence number whose message is not in here. */
+  readonly next: number
+  readonly devices: readonly Device[]
+  /** Without a user in snapshots of before, and where nobody is asked. */
+  readonly last: readonly (readonly [topic: string, json: string, user?: string])[]
+}
+
+export interface RegistryOptions {
+  readonly files?: Files
+  readonly incidents?: IncidentReporter
+  /** Default: nobody is asked who it is. */
+  readonly shares?: () => UserShares
+}
+
+interface Reading {
+  readonly json: string
+  readonly user: string
+}
+
+/**
+ * What each device last said and when. In memory, saved every few seconds with the place in the spool it belongs to:
+ * after a crash the live cursor goes back to that place, and nothing is missing or counted twice.
+ */
+export class Registry {
+  readonly #path: string
+  readonly #limit: number
+  readonly #mostCharacters: number
+  readonly #files: Files
+  readonly #incidents: IncidentReporter | undefined
+  #devices = new Map<string, Entry>()
+  #last = new Map<string, Reading>()
+  /** Topics with a last reading, that of the longest silent first. */
+  #topics: FairSet<string>
+  readonly #shares: () => UserShares
+  #deviceCharacters = 0
+  #readingCharacters = 0
+  #next = 0
+  #saved = 0
+  #dirty = false
+  #timer: NodeJS.Timeout | undefined
+  #saving: Promise<void> = Promise.resolve()
+  #isSaving = false
+  /** Checks of the timer that are passed over after a large snapshot. */
+  #passes = 0
+
+  constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
+    this.#path = path
+    this.#limit = limit
+    this.#mostCharacters = Math.min(mostReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
+    this.#files = more.files ?? nodeFiles
+    this.#incidents = more.incidents
+    this.#shares = more.shares ?? (() => unshared)
+    this.#topics = new FairSet(this.#shares)
+  }
+
+  /**
+   * Reads the snapshot. Returns the first sequence number that is not in it, 0 when there is none. A damaged snapshot is
+   * set aside: devices and last readings fill up again with what they send.
+   */
+  start(): number {
+    try {
+      const text = readWholeSync(this.#path, this.#files)
+      if (text !== undefined) this.#restore(JSON.parse(text.toString('utf8')) as Partial<Snapshot>)
+    } catch (error) {
+      this.#incidents?.report(
+        'registry_damaged',
+        `${this.#path} cannot be read (${describe(error)}); devices and last readings show again once they send; ${setAside(this.#path, this.#files)}`,
+      )
+    }
+    this.#timer = setInterval(() => {
+      if (this.#passes > 0) this.#passes--
+      else if (!this.#isSaving) this.#save()
+    }, saveEveryMs)
+    return this.#next
+  }
+
+  #restore({ next, devices, last }: Partial<Snapshot>): void {
+    if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
+      throw new Error('it has no next, devices and last')
+    }
+    const knownDevices = new Map<string, Entry>()
+    const knownLast = new Map<string, Reading>()
+    const topics = new FairSet<string>(this.#shares)
+    let [deviceCharacters, readingCharacters] = [0, 0]
+    for (const { clientId, user, since, lastSeen, messages } of devices) {
+      if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
+      if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
+      // Devices that are online are announced again by the broker.
+      knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
+      deviceCharacters += clientId.length + user.length
+    }
+    for (const [topic, json, user = ''] of last) {
+      if (typeof topic !== 'string' || typeof json !== 'string' || typeof user !== 'string') {
+        throw new Error('a last reading is no text')
+      }
+      knownLast.set(topic, { json, user })
+      topics.add(topic, user)
+      readingCharacters += topic.length + json.length
+    }
+    this.#devices = knownDevices
+    this.#last = knownLast
+    this.#topics = topics
+    this.#deviceCharacters = deviceCharacters
+    this.#readingCharacters = readingCharacters
+    this.#next = next as number
+    this.#saved = this.#isDurable() ? this.#next : 0
+    this.#dirty = this.#saved === 0
+  }
+
+  /** The process before may have ended between the renaming of the file and the sync of its name. */
+  #isDurable(): boolean {
+    try {
+      syncDirectory(dirname(this.#path), this.#files)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** The first sequence number that is not in the snapshot on disk: it must stay readable. */
+  get saved(): number {
+    return this.#saved
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#save()
+    await this.#saving
+  }
+
+  saw(message: Message): void {
+    const { clientId, user, receivedAt, sequence } = message
+    if (sequence < this.#next) return
+    this.#next = sequence + 1
+    this.#dirty = true
+    const known = this.#devices.get(clientId)
+    if (known) {
+      this.#rename(known, user)
+      known.lastSeen = receivedAt
+      known.messages++
+      return
+    }
+    this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
+  }
+
+  present(clientId: string, user: string, online: boolean, since: number): void {
+    const known = this.#devices.get(clientId)
+    if (known) {
+      this.#rename(known, user)
+      known.online = online
+      known.since = since
+    } else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
+    this.#dirty = true
+  }
+
+  /** The newest reading of a topic, as it is pushed, and who sent it. Returns the topics that were forgotten for it. */
+  said(topic: string, json: string, user = ''): readonly string[] {
+    this.#forgetReading(topic)
+    this.#last.set(topic, { json, user })
+    this.#topics.add(topic, user)
+    this.#readingCharacters += topic.length + json.length
+    if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#mostCharacters) return none
+    // A part of them at once: the first key of a map from which many were removed is found ever more slowly.
+    const most = this.#limit - Math.floor(this.#limit / 20)
+    const mostCharacters = this.#mostCharacters * 0.95
+    const forgotten: string[] = []
+    while (this.#last.size > most || this.#readingCharacters > mostCharacters) {
+      const silent = this.#topics.first
+      if (silent === undefined || silent === topic) break
+      this.#forgetReading(silent)
+      forgotten.push(silent)
+    }
+    return forgotten
+  }
+
+  devices(): readonly Device[] {
+    return [...this.#devices.values()].sort((a, b) => (a.clientId < b.clientId ? -1 : 1))
+  }
+
+  *last(): Iterable<readonly [topic: string, json: string]> {
+    for (const [topic, { json }] of this.#last) yield [topic, json]
+  }
+
+  #add(device: Entry): void {
+    if (this.#devices.size >= this.#limit || this.#deviceCharacters > mostDeviceCharacters) this.#forgetSilent()
+    this.#devices.set(device.clientId, device)
+    this.#deviceCharacters += nameLength(device)
+  }
+
+  #rename(device: Entry, user: string): void {
+    this.#deviceCharacters += user.length - device.user.length
+    device.user = user
+  }
+
+  #forgetReading(topic: string): void {
+    const known = this.#last.get(topic)
+    if (known === undefined) return
+    this.#last.delete(topic)
+    this.#topics.delete(topic)
+    this.#readingCharacters -= topic.length + known.json.length
+  }
+
+  /** A tenth of them, so that not every new one has to look at all: of each user with most for its share the silent ones. */
+  #forgetSilent(): void {
+    const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
+    const silent = new FairSet<Entry>(this.#shares)
+    for (const device of bySilence) silent.add(device, device.user)
+    for (let left = Math.max(1, Math.floor(this.#devices.size / 10)); left > 0; left--) {
+      const device = silent.first
+      if (!device) return
+      silent.delete(device)
+      this.#devices.delete(device.clientId)
+      this.#deviceCharacters -= nameLength(device)
+    }
+  }
+
+  *#recorded(): Iterable<readonly [string, string, string?]> {
+    for (const [topic, { json, user }] of this.#last) yield user === '' ? [topic, json] : [topic, json, user]
+  }
+
+  #save(): void {
+    if (!this.#dirty) return
+    this.#dirty = false
+    const next = this.#next
+    // At once: the devices change with every message. Of a reading a newer one does as well.
+    const devices = JSON.stringify([...this.#devices.values()])
+    const last = [...this.#recorded()]
+    this.#isSaving = true
+    this.#saving = this.#saving
+      .then(async () => {
+        const parts = [`{"next":${next},"devices":${devices},"last":[`]
+        for (let i = 0; i < last.length; i += atOnce) {
+          if (i > 0) await turn()
+          parts.push(i > 0 ? ',' : '', JSON.stringify(last.slice(i, i + atOnce)).slice(1, -1))
+        }
+        const text = `${parts.join('')}]}`
+        this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
+        await replaceFile(this.#path, text, { files: this.#files })
+        this.#saved = next
+      })
+      .catch(() => {
+        this.#dirty = true
+      })
+      .finally(() => {
+        this.#isSaving = false
+      })
+  }
+}
+
+const none: readonly never[] = []
+
+function nameLength({ clientId, user }: Device): number {
+  return clientId.length + user.length
+}
+
+function lastHeard({ lastSeen, since }: Device): number {
+  return Math.max(lastSeen, since)
+}

@@ -1,0 +1,179 @@
+import { hash } from 'node:crypto'
+import type { Message, Point, Rejection, Tags } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { HashSet } from '../runtime/hash-set.js'
+import { SharedPool } from '../runtime/shared-pool.js'
+import type { UserShares } from '../runtime/user-shares.js'
+import { SeenSeries } from './seen-series.js'
+
+export interface SeriesGuardOptions {
+  /** Series in all, and those that may begin in a minute; 0: no limit. */
+  readonly series: number
+  readonly perMinute: number
+  /** What users may claim of both, as of now. */
+  readonly shares: () => UserShares
+  /** Milliseconds of a clock that never jumps. */
+  readonly monotonic: () => number
+  /** Where the series that were seen are kept; without, they are forgotten when the process ends. */
+  readonly path?: string
+  readonly incidents?: IncidentReporter
+}
+
+/** What the guard refused last. */
+interface Refused {
+  readonly user: string
+  readonly clientId: string
+  readonly at: number
+  /** Messages refused without a pause. */
+  readonly count: number
+}
+
+const minuteMs = 60_000
+
+/** The fields of one tag set that are remembered, and tag sets that are not held by the mapping. */
+const maxFields = 1_000
+const maxRecent = 20_000
+
+/**
+ * Bounds how many series there are: in all, of one user, and new ones in a minute. A message that would begin more is
+ * rejected with `too_many_series`. Of each series a hash is held, not the name.
+ */
+export class SeriesGuard {
+  readonly name = 'series guard'
+  readonly #options: SeriesGuardOptions
+  readonly #known = new HashSet()
+  readonly #pool: SharedPool
+  #minute: SharedPool
+  #minuteBegan = Number.NEGATIVE_INFINITY
+  readonly #file: SeenSeries | undefined
+  /** Fields of tag sets that were looked up: those of the mapping are frozen, and the same objects each time. */
+  #byTags = new WeakMap<Tags, { readonly measurement: string; readonly fields: Set<string> }>()
+  #recent = new Set<string>()
+  #older = new Set<string>()
+  #refused: Refused | undefined
+
+  constructor(options: SeriesGuardOptions) {
+    this.#options = options
+    this.#pool = new SharedPool(options.shares)
+    this.#minute = new SharedPool(options.shares)
+    if (options.path !== undefined) this.#file = new SeenSeries(options.path, options.incidents)
+  }
+
+  start(): void {
+    this.#file?.start((high, low, user) => {
+      if (this.#known.add(high, low)) this.#pool.add(user, 1)
+    })
+  }
+
+  async stop(): Promise<void> {
+    await this.#file?.stop()
+  }
+
+  get size(): number {
+    return this.#known.size
+  }
+
+  /** Why the points of a message must not be stored; undefined when they may, and then their series are known. */
+  check(points: readonly Point[], { user, clientId }: Pick<Message, 'user' | 'clientId'>): Rejection | undefined {
+    const fresh: (readonly [high: number, low: number])[] = []
+    for (const { measurement, tags, fields } of points) {
+      const known = this.#fieldsOf(measurement, tags)
+      for (const [field] of fields) {
+        if (known?.has(field)) continue
+        const name = seriesName(measurement, tags, field)
+        if (!known && (this.#recent.has(name) || this.#older.has(name))) continue
+        const hashed = hashOf(name)
+        if (!this.#known.has(...hashed)) {
+          if (fresh.push(hashed) > this.#room) return this.#admit(fresh, user, clientId)
+        } else if (known) known.add(field)
+        else this.#remember(name)
+      }
+    }
+    return fresh.length > 0 ? this.#admit(fresh, user, clientId) : undefined
+  }
+
+  /** A sentence while users are refused, or nearly all series are taken. */
+  alarm(): string | undefined {
+    const { series, monotonic } = this.#options
+    const refused = this.#refused
+    if (refused && monotonic() - refused.at < 2 * minuteMs) {
+      const source =
+        refused.user === '' ? `client ${refused.clientId}` : `user ${refused.user}, client ${refused.clientId}`
+      return `${source} sends more new series than it may begin (limits.series, limits.seriesPerMinute): ${refused.count} messages are dead letters (too_many_series)`
+    }
+    if (series === 0 || this.#known.size < series * 0.9) return undefined
+    const [most] = this.#pool.top(1)
+    const source = most && most.user !== '' ? `; user ${most.user} has ${most.amount} of them` : ''
+    return `${this.#known.size} of ${series} series are taken (limits.series)${source}; at the limit new ones are dead letters`
+  }
+
+  /** Series that may begin at all: a message with more need not be looked at any further. */
+  get #room(): number {
+    const { series } = this.#options
+    return series > 0 ? series - this.#known.size : Number.POSITIVE_INFINITY
+  }
+
+  #admit(
+    fresh: readonly (readonly [high: number, low: number])[],
+    user: string,
+    clientId: string,
+  ): Rejection | undefined {
+    const { series, perMinute, monotonic } = this.#options
+    const now = monotonic()
+    if (now - this.#minuteBegan >= minuteMs) {
+      this.#minuteBegan = now
+      this.#minute = new SharedPool(this.#options.shares)
+    }
+    const count = fresh.length
+    const isOver = series > 0 && !this.#pool.admits(user, count, series)
+    if (isOver || (perMinute > 0 && !this.#minute.admits(user, count, perMinute))) {
+      const before = this.#refused && now - this.#refused.at < 2 * minuteMs ? this.#refused.count : 0
+      this.#refused = { user, clientId, at: now, count: before + 1 }
+      const has = `this user has begun ${this.#pool.used(user)} of ${this.#known.size}`
+      const limit = isOver ? `limits.series is ${series} in all` : `limits.seriesPerMinute is ${perMinute} in all`
+      return {
+        reason: 'too_many_series',
+        detail: `the message would begin ${count} series; ${limit}, of which each user is sure of its share; ${has}`,
+      }
+    }
+    let added = 0
+    for (const [high, low] of fresh) {
+      if (!this.#known.add(high, low)) continue
+      added++
+      this.#file?.add(high, low, user)
+    }
+    this.#pool.add(user, added)
+    this.#minute.add(user, added)
+    return undefined
+  }
+
+  /** The fields of a tag set that are known; undefined when its tags are not the same object each time. */
+  #fieldsOf(measurement: string, tags: Tags): Set<string> | undefined {
+    if (!Object.isFrozen(tags)) return undefined
+    const known = this.#byTags.get(tags)
+    if (known && known.measurement === measurement && known.fields.size < maxFields) return known.fields
+    const fields = new Set<string>()
+    this.#byTags.set(tags, { measurement, fields })
+    return fields
+  }
+
+  #remember(name: string): void {
+    this.#recent.add(name)
+    if (this.#recent.size < maxRecent) return
+    this.#older = this.#recent
+    this.#recent = new Set()
+  }
+}
+
+/** Lengths before the parts: no text inside them can make two names equal. */
+function seriesName(measurement: string, tags: Tags, field: string): string {
+  let name = `${measurement.length}:${measurement}${field.length}:${field}`
+  for (const [tag, value] of tags) if (value) name += `${tag.length}:${tag}${value.length}:${value}`
+  return name
+}
+
+/** The first 64 bits of SHA-256: a user cannot choose names that are taken for others. */
+function hashOf(name: string): readonly [high: number, low: number] {
+  const digest = hash('sha256', name, 'hex')
+  return [Number.parseInt(digest.slice(0, 8), 16), Number.parseInt(digest.slice(8, 16), 16)]
+}

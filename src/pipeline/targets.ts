@@ -1,0 +1,78 @@
+import { join } from 'node:path'
+import type { Settings } from '../config/config.js'
+import { isSet } from '../observe/clock.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
+import type { UserShares } from '../runtime/user-shares.js'
+import type { TimeSeriesStore } from '../store/store.js'
+import { Dependencies } from './dependencies.js'
+import { Mapping } from './mapping.js'
+import { SeriesGuard } from './series-guard.js'
+
+/*
+ * What the settings choose: the mapping, the queue server and the store, as the hub and `telehub process` use them.
+ */
+
+type Log = { info(sentence: string): void; warn(sentence: string): void }
+
+export function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Dependencies {
+  return new Dependencies({
+    names: {
+      store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',
+      ...(settings['rabbitmq.url'] && { rabbitmq: 'RabbitMQ' }),
+      disk: 'the disk',
+    },
+    meanwhile,
+    now: () => Date.now(),
+    log,
+  })
+}
+
+export function mappingOf(settings: Settings): Mapping {
+  const json = { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] }
+  return new Mapping(settings.mapping, json, () => isSet(Date.now()))
+}
+
+export async function openRabbit(
+  settings: Settings,
+  hubId: string,
+  consumesReceipts: boolean,
+  dependencies: Dependencies,
+): Promise<RabbitMq> {
+  const { RabbitMq } = await import('../rabbitmq/rabbitmq.js')
+  return new RabbitMq({
+    url: settings['rabbitmq.url'],
+    hubId,
+    envelope: settings['rabbitmq.envelope'],
+    consumesReceipts,
+    window: settings['rabbitmq.window'],
+    prefetch: settings['rabbitmq.prefetch'],
+    state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
+    now: () => Date.now() * 1_000,
+  })
+}
+
+export async function openStore(
+  settings: Settings,
+  dir: string,
+  incidents: IncidentReporter,
+): Promise<TimeSeriesStore> {
+  const url = settings['influx.url']
+  if (!url) return new (await import('../store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb'), incidents })
+  return new (await import('../store/influxdb.js')).InfluxStore({ url, incidents })
+}
+
+/** Without `path` the series that were seen are forgotten when the process ends. */
+export function seriesGuardOf(
+  settings: Settings,
+  shares: () => UserShares,
+  kept: { readonly path?: string; readonly incidents?: IncidentReporter } = {},
+): SeriesGuard {
+  return new SeriesGuard({
+    series: settings['limits.series'],
+    perMinute: settings['limits.seriesPerMinute'],
+    shares,
+    monotonic: () => performance.now(),
+    ...kept,
+  })
+}

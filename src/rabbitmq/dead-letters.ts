@@ -1,0 +1,413 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type DeadLetter, messageId } from '../model.js'
+import { type DeadLetterFilter, type DeadLetters, fits, heldBytes } from '../queue/queue.js'
+import { unlessAborted } from '../runtime/retry.js'
+import { type Channel, type Connection, type Delivered, exchanges, queues, unavailable } from './connection.js'
+import { integer, outgoingMessage, text, unpack } from './message.js'
+import type { Publisher } from './publisher.js'
+
+export interface RabbitDeadLettersOptions {
+  readonly hubId: string
+  readonly publisher: Publisher
+  readonly connection: Connection
+  /** Microseconds. */
+  readonly now: () => number
+}
+
+/** What the driver encodes headers into has an end. */
+const longestDetail = 1_000
+const longestReason = 255
+
+/** Looked at in one go, at most: so many letters, or so many bytes of them. */
+const maxLetters = 100_000
+const mostBytes = 256 * 1024 * 1024
+
+/** One consumer after the other takes so many: RabbitMQ reads from its disk in one go what it gives to one of them. */
+const consumerLetters = 5_000
+
+/** A queue that says it has letters delivers one within this. */
+const silenceMs = 10_000
+
+const lettersAtATime = 500
+
+/** How often, and how long apart, letters are looked for that are on their way back into the queue. */
+const maxTries = 20
+const retryMs = 100
+
+/** A letter and the AMQP message it came in. */
+interface Found {
+  readonly letter: DeadLetter
+  readonly got: Delivered
+  /** Put again after a crash: they have nothing that this one has not, and go when it goes. */
+  readonly twins: Delivered[]
+}
+
+interface Scan {
+  readonly filter: DeadLetterFilter
+  readonly limit: number
+  /** Taken out before, by someone else who still holds them. */
+  readonly known: readonly Found[]
+  readonly signal?: AbortSignal
+  /** Where batches are put, instead of looking into them. */
+  readonly batches?: Delivered[]
+}
+
+/**
+ * The letters in `telehub.dead`. Looking at them takes them from RabbitMQ without acknowledging; when that ends they
+ * go back to their places. So two who look at the same time (two hubs on one RabbitMQ) see different parts; within
+ * this process one waits for the other, and what a sweep holds while it works is listed from memory.
+ *
+ * A letter whose `put` has resolved is in every list and sweep that begins later. RabbitMQ's own count of a quorum queue
+ * cannot be used for that: RabbitMQ 3.10 answers 0 when the queue does not answer it within 250 ms. `basic.get` goes
+ * through the queue's log like everything else, and tells how many letters there are behind the one it returns.
+ * The first 100,000
+ * letters are looked at, or 256 MB of them; what is behind those is seen when they are gone. A sweep that takes longer
+ * than RabbitMQ's consumer timeout (half an hour) rejects; what it has removed stays removed.
+ *
+ * What RabbitMQ itself has put here is a letter too, with RabbitMQ's reason. A batch among it is shown as the letters
+ * it holds; before a sweep hands any of them over, all of them are put again, each by itself, and the batch goes.
+ */
+export class RabbitDeadLetters implements DeadLetters {
+  readonly #options: RabbitDeadLettersOptions
+  /** Who looks into the queue. */
+  #looking: Promise<unknown> = Promise.resolve()
+  #sweeping: Promise<unknown> = Promise.resolve()
+  /** What the sweep that works now has taken out and not removed. */
+  #taken: ReadonlySet<Found> = new Set()
+  #sweepingLook: Look | undefined
+  /**
+   * AMQP messages that are in the queue or held by us, at least, unless another hub has removed some: letters that are
+   * given back take a moment until they can be taken again.
+   */
+  #known = 0
+
+  constructor(options: RabbitDeadLettersOptions) {
+    this.#options = options
+  }
+
+  async put(letters: readonly DeadLetter[]): Promise<void> {
+    const { hubId, publisher } = this.#options
+    await publisher.publish(
+      letters.map(({ message, reason, detail, failedAt, attempts }) =>
+        outgoingMessage(exchanges.dead, message, hubId, {
+          reason,
+          detail: detail.slice(0, longestDetail),
+          'failed-at': failedAt,
+          attempts,
+          'packet-id': message.packetId,
+        }),
+      ),
+    )
+    this.#known += letters.length
+  }
+
+  list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
+    return this.#alone(async () => {
+      if (limit < 1) return []
+      const look = await this.#look()
+      try {
+        const found = await this.#scan(look, { filter, limit, known: [...this.#taken] })
+        return found.map(({ letter }) => letter).reverse()
+      } finally {
+        await look.end()
+      }
+    })
+  }
+
+  sweep(
+    filter: DeadLetterFilter,
+    handle: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sweep = this.#sweeping.then(async () => {
+      if (signal.aborted) return
+      const look = await this.#alone(() => this.#look())
+      const taken = new Set<Found>()
+      try {
+        await this.#alone(async () => {
+          this.#sweepingLook = look
+          for (const one of await this.#takeAll(look, signal)) taken.add(one)
+          this.#taken = taken
+        })
+        // All are taken before the first is handed over: one that is replayed may come back with the same id and reason.
+        const found = [...taken].filter(({ letter }) => fits(letter, filter))
+        const later = new Set(found.flatMap(tagsOf))
+        for (let at = 0; at < found.length && !signal.aborted; at += lettersAtATime) {
+          const part = found.slice(at, at + lettersAtATime)
+          const answers = await unlessAborted(handle(part.map(({ letter }) => letter)), signal)
+          if (signal.aborted || !answers) return
+          const done = part.filter((_, i) => answers[i] === true)
+          for (const tag of part.flatMap(tagsOf)) later.delete(tag)
+          await this.#remove(look, new Set(done.flatMap(tagsOf)), later)
+          for (const one of done) taken.delete(one)
+        }
+      } finally {
+        await this.#alone(async () => {
+          await look.end()
+          this.#taken = new Set()
+          this.#sweepingLook = undefined
+        })
+      }
+    })
+    this.#sweeping = sweep.catch(() => {})
+    return sweep
+  }
+
+  /** Everything, oldest first, each letter an AMQP message of its own. */
+  async #takeAll(look: Look, signal: AbortSignal): Promise<Found[]> {
+    for (;;) {
+      const batches: Delivered[] = []
+      const found = await this.#scan(look, { filter: {}, limit: Infinity, known: [], signal, batches })
+      if (batches.length === 0 || signal.aborted) return found
+      for (const got of batches) await this.put(this.#letters(got))
+      await this.#remove(look, new Set(batches.map(tagOf)), new Set())
+      await look.putBack()
+    }
+  }
+
+  async #remove(look: Look, done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
+    await look.release(done, later)
+    this.#known -= done.size
+  }
+
+  /** The newest `limit` of those that fit, oldest first; of those known already, too. */
+  async #scan(look: Look, { filter, limit, known, signal, batches }: Scan): Promise<Found[]> {
+    const found = known.filter(({ letter }) => fits(letter, filter))
+    const twinsOf = new Map(known.map(({ letter }) => [keyOf(letter), [] as Delivered[]]))
+    let bytes = 0
+    const heldBySweep = () => (this.#sweepingLook === look ? 0 : (this.#sweepingLook?.held ?? 0))
+    const least = () => this.#known - heldBySweep()
+    const total = await look.take(least, signal, got => {
+      const letters = this.#letters(got)
+      if (batches && letters.length > 1) {
+        batches.push(got)
+        return true
+      }
+      for (const letter of letters) {
+        const key = keyOf(letter)
+        const twins = twinsOf.get(key)
+        if (twins) {
+          twins.push(got)
+          continue
+        }
+        const one: Found = { letter, got, twins: [] }
+        twinsOf.set(key, one.twins)
+        if (!fits(letter, filter)) continue
+        found.push(one)
+        bytes += heldBytes(letter.message)
+      }
+      if (found.length >= limit * 2 + 1_000) {
+        keepNewest(found, limit)
+        bytes = found.reduce((sum, { letter }) => sum + heldBytes(letter.message), 0)
+      }
+      return bytes < mostBytes
+    })
+    this.#known = total + heldBySweep()
+    keepNewest(found, limit)
+    return found
+  }
+
+  #letters(got: Delivered): DeadLetter[] {
+    const { headers = {} } = got.properties
+    const now = this.#options.now()
+    const { messages, rejection } = unpack(got, this.#options.hubId, now)
+    const death = firstDeath(headers)
+    return messages.map(message => ({
+      message: { ...message, packetId: integer(headers['packet-id'], message.packetId) },
+      reason:
+        text(headers.reason, longestReason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
+      detail: text(headers.detail) || rejection?.detail || death.detail,
+      failedAt: integer(headers['failed-at'], death.time ?? message.receivedAt),
+      attempts: integer(headers.attempts, 1),
+    }))
+  }
+
+  async #look(): Promise<Look> {
+    const { connection } = this.#options
+    const channel = await connection.channel(model => model.createChannel())
+    try {
+      // Ends the channel when an operator has deleted the queue; a new connection declares the queue again.
+      await channel.checkQueue(queues.dead)
+    } catch (error) {
+      connection.reset()
+      throw unavailable(error)
+    }
+    return new Look(channel)
+  }
+
+  #alone<T>(action: () => Promise<T>): Promise<T> {
+    const turn = this.#looking.then(action)
+    this.#looking = turn.catch(() => {})
+    return turn
+  }
+}
+
+/** One look into the queue, on a channel of its own. */
+class Look {
+  readonly #channel: Channel
+  /** Delivered, ascending; before `#next` all are released, and of the others those that are `#removed`. */
+  #tags: number[] = []
+  #next = 0
+  readonly #removed = new Set<number>()
+
+  constructor(channel: Channel) {
+    this.#channel = channel
+  }
+
+  /** AMQP messages taken and neither removed nor put back. */
+  get held(): number {
+    return this.#tags.length - this.#next - this.#removed.size
+  }
+
+  /**
+   * Hands over what is in the queue now, until `each` answers false; none of it is removed. While there are fewer than
+   * `least`, looks again for a while. Resolves with the number of AMQP messages that are held now or still in the queue.
+   */
+  async take(least: () => number, signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<number> {
+    try {
+      let isEnough = false
+      const hand = (got: Delivered) => {
+        isEnough = !each(got)
+        return !isEnough
+      }
+      let left = 0
+      for (let tries = 1; ; tries++) {
+        const got = await this.#channel.get(queues.dead)
+        left = got ? got.fields.messageCount : 0
+        if (got) this.#tags.push(tagOf(got))
+        if (got) hand(got)
+        if (this.held + left >= least() || isEnough || tries === maxTries || signal?.aborted) break
+        await sleep(retryMs)
+      }
+      const total = this.held + left
+      await this.#channel.prefetch(consumerLetters)
+      left = isEnough || signal?.aborted ? 0 : Math.min(left, maxLetters - this.held)
+      while (left > 0) {
+        const most = Math.min(left, consumerLetters)
+        const taken = await this.#takePart(most, signal, hand)
+        // The queue had more: another hub looks at them, or enough were taken.
+        left = taken < most ? 0 : left - taken
+      }
+      return Math.max(total, this.held)
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  /** With a consumer of its own; resolves with how many were handed over. */
+  async #takePart(most: number, signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<number> {
+    const ended = new AbortController()
+    const end = () => ended.abort()
+    const finished = new Promise<void>(resolve => ended.signal.addEventListener('abort', () => resolve()))
+    let taken = 0
+    const late = setTimeout(end, silenceMs)
+    this.#channel.once('close', end)
+    signal?.addEventListener('abort', end)
+    if (signal?.aborted) end()
+    try {
+      const { consumerTag } = await this.#channel.consume(queues.dead, got => {
+        if (got === null) return end()
+        this.#tags.push(tagOf(got))
+        if (ended.signal.aborted) return
+        late.refresh()
+        if (!each(got) || ++taken === most) end()
+      })
+      await finished
+      await this.#channel.cancel(consumerTag)
+      return taken
+    } finally {
+      clearTimeout(late)
+      this.#channel.removeListener('close', end)
+      signal?.removeEventListener('abort', end)
+    }
+  }
+
+  /**
+   * Removes the `done`, and puts back the others up to the first that is needed `later`: RabbitMQ finds a letter at
+   * once only when it holds none for us that was delivered before.
+   */
+  async release(done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
+    if (done.size === 0) return
+    try {
+      let run: { tag: number; remove: boolean } | undefined
+      const end = () => {
+        if (run?.remove) this.#channel.ack(delivered(run.tag), true)
+        else if (run) this.#channel.nack(delivered(run.tag), true, true)
+      }
+      for (; this.#next < this.#tags.length; this.#next++) {
+        const tag = this.#tags[this.#next] as number
+        if (later.has(tag)) break
+        if (this.#removed.delete(tag)) continue
+        const remove = done.has(tag)
+        if (run && run.remove !== remove) end()
+        run = { tag, remove }
+      }
+      end()
+      const first = this.#tags[this.#next] ?? Infinity
+      for (const tag of done) {
+        if (tag < first) continue
+        this.#channel.ack(delivered(tag))
+        this.#removed.add(tag)
+      }
+      // The answer comes when RabbitMQ has worked off what was sent on this channel before.
+      await this.#channel.checkQueue(queues.dead)
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  /** Puts back what was not removed: the letters are on their way into their places when this resolves. */
+  async putBack(): Promise<void> {
+    try {
+      if (this.held > 0) this.#channel.nackAll(true)
+      // Answered when RabbitMQ has passed on what was sent on this channel before.
+      await this.#channel.checkQueue(queues.dead)
+      this.#tags = []
+      this.#next = 0
+      this.#removed.clear()
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  async end(): Promise<void> {
+    // On a lost channel RabbitMQ puts everything back by itself.
+    await this.putBack()
+      .then(() => this.#channel.close())
+      .catch(() => {})
+  }
+}
+
+function tagOf({ fields }: Delivered): number {
+  return fields.deliveryTag
+}
+
+function tagsOf({ got, twins }: Found): number[] {
+  return [tagOf(got), ...twins.map(tagOf)]
+}
+
+/** All that the driver needs to know of a delivery to answer it. */
+function delivered(deliveryTag: number): Delivered {
+  return { fields: { deliveryTag } } as Delivered
+}
+
+/** Names a letter: put twice, it is shown once. */
+function keyOf({ message, reason }: DeadLetter): string {
+  return `${messageId(message)} ${reason}`
+}
+
+/** Sorts by time, the queue's order where that is the same, and drops the oldest of more than `limit`. */
+function keepNewest(found: Found[], limit: number): void {
+  found.sort((a, b) => a.letter.failedAt - b.letter.failedAt)
+  found.splice(0, Math.max(0, found.length - limit))
+}
+
+/** What RabbitMQ writes down of a message that it dead-letters. */
+function firstDeath(headers: Readonly<Record<string, unknown>>): { detail: string; time: number | undefined } {
+  const deaths: unknown = headers['x-death']
+  const death: Record<string, unknown> | undefined = Array.isArray(deaths) ? deaths.at(-1) : undefined
+  if (!death) return { detail: '', time: undefined }
+  const seconds = integer((death.time as { value?: unknown } | undefined)?.value, 0)
+  const detail = `RabbitMQ gave it up in ${text(headers['x-first-death-queue'])}: ${text(headers['x-first-death-reason'])}`
+  return { detail, time: seconds > 0 ? seconds * 1e6 : undefined }
+}

@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto'
+import type { Message, QoS, Rejection } from '../model.js'
+import { decodeBatch, encodeBatch, encodedLength, longestName } from '../spool/message-codec.js'
+import { routingKeyOf, topicOf } from '../topics.js'
+import { batchKey, type Delivered, exchanges } from './connection.js'
+import { batchType, propertiesFrom, propertyHeaders } from './properties.js'
+import type { Outgoing } from './publisher.js'
+
+/** One AMQP message holds at most so many messages, or so many bytes of them unless one alone is longer. */
+const batchMessages = 200
+const batchBytes = 64 * 1024
+
+/** Bytes of an AMQP short string. */
+const longestShort = 255
+
+export type Got = Pick<Delivered, 'content' | 'properties'> & { readonly fields: { readonly routingKey: string } }
+
+/** What came of one AMQP message. */
+export interface Unpacked {
+  /** At least one. */
+  readonly messages: readonly Message[]
+  /** It is none that can be read: its one message has the body as payload. */
+  readonly rejection?: Rejection
+}
+
+export function outgoingMessage(
+  exchange: string,
+  message: Message,
+  hubId: string,
+  more?: Readonly<Record<string, unknown>>,
+): Outgoing {
+  const extension = message.properties && propertyHeaders(message.properties)
+  return {
+    exchange,
+    key: shortened(routingKeyOf(message.topic)),
+    body: message.payload,
+    properties: {
+      persistent: true,
+      mandatory: true,
+      messageId: `${hubPart(message, hubId)}-${message.sequence}`,
+      timestamp: Math.floor(message.receivedAt / 1e6),
+      ...(extension?.contentType && { contentType: extension.contentType }),
+      headers: {
+        'mqtt-topic': message.topic,
+        'mqtt-qos': message.qos,
+        'mqtt-retain': message.retain,
+        'client-id': message.clientId,
+        ...(message.user && { user: message.user }),
+        'received-at': message.receivedAt,
+        sequence: message.sequence,
+        ...extension?.headers,
+        ...(message.expiresAt !== undefined && { 'mqtt-expires-at': message.expiresAt }),
+        ...more,
+      },
+    },
+  }
+}
+
+/** The same messages in as few AMQP messages as may be; made one by one, as they are asked for. */
+export function* outgoingBatches(messages: readonly Message[], hubId: string): Generator<Outgoing> {
+  for (let from = 0, to = 0; from < messages.length; from = to) {
+    const { hub } = messages[from] as Message
+    let bytes = 0
+    for (; to < messages.length && to - from < batchMessages; to++) {
+      const message = messages[to] as Message
+      bytes += encodedLength(message)
+      // The body does not name the hub, the message id does.
+      if (to > from && (bytes > batchBytes || message.hub !== hub)) break
+    }
+    yield outgoingBatch(messages.slice(from, to), hubId)
+  }
+}
+
+function outgoingBatch(messages: readonly Message[], hubId: string): Outgoing {
+  const first = messages[0] as Message
+  const last = messages.at(-1) as Message
+  return {
+    exchange: exchanges.batches,
+    key: batchKey,
+    body: encodeBatch(messages),
+    properties: {
+      persistent: true,
+      mandatory: true,
+      contentType: batchType,
+      messageId: `${hubPart(first, hubId)}-${first.sequence}..${last.sequence}`,
+      timestamp: Math.floor(first.receivedAt / 1e6),
+      headers: { count: messages.length, 'first-sequence': first.sequence, 'last-sequence': last.sequence },
+    },
+  }
+}
+
+/**
+ * What others put into our queues may lack every header; what is there is not trusted to have its type. A message
+ * without a message id and a sequence of the hub's form gets a hub that no hub is called, made of what it has.
+ */
+export function unpack(got: Got, hubId: string, now: number): Unpacked {
+  const { properties, content } = got
+  if (properties.contentType !== batchType) {
+    const messages = [single(got, hubId, now)]
+    const topic: unknown = properties.headers?.['mqtt-topic']
+    // Nor is it what its routing key says.
+    if (typeof topic !== 'string' || topic === '' || text(topic) !== '') return { messages }
+    const detail = `a header mqtt-topic of more than ${longestName} bytes`
+    return { messages, rejection: { reason: 'bad_topic', detail } }
+  }
+  const messages = decodeBatch(content)
+  if (!messages) {
+    const detail = `${content.length} bytes that say they are a batch of messages, and are none`
+    return { messages: [single(got, hubId, now)], rejection: { reason: 'bad_batch', detail } }
+  }
+  const [, named] = /^(.+)-\d+\.\.\d+$/.exec(text(properties.messageId)) ?? []
+  const hub = named ?? stranger(got)
+  return { messages: hub === hubId ? messages : messages.map(message => ({ ...message, hub })) }
+}
+
+function single(got: Got, hubId: string, now: number): Message {
+  const { headers = {}, messageId } = got.properties
+  const qos = headers['mqtt-qos']
+  const sequence = integer(headers.sequence, -1)
+  const id = text(messageId)
+  const suffix = `-${sequence}`
+  const named = sequence >= 0 && id.length > suffix.length && id.endsWith(suffix)
+  const hub = named ? id.slice(0, -suffix.length) : stranger(got)
+  const properties = propertiesFrom(got.properties)
+  const expiresAt = expiryOf(got, now)
+  return {
+    sequence: named ? sequence : 0,
+    receivedAt: integer(headers['received-at'], now),
+    topic: text(headers['mqtt-topic']) || topicOf(got.fields.routingKey),
+    payload: got.content,
+    qos: qos === 1 || qos === 2 ? (qos as QoS) : 0,
+    retain: headers['mqtt-retain'] === true,
+    clientId: text(headers['client-id']),
+    user: text(headers.user),
+    packetId: 0,
+    ...(properties && { properties }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(hub !== hubId && { hub }),
+  }
+}
+
+/** By our header, or where that is of no use as AMQP has it: milliseconds from now, as text. */
+function expiryOf({ properties: { headers, expiration } }: Got, now: number): number | undefined {
+  const header: unknown = headers?.['mqtt-expires-at']
+  // What is not after the epoch has expired, as what is just after it.
+  if (Number.isSafeInteger(header)) return Math.max(1, header as number)
+  const lifetime: unknown = expiration
+  if (typeof lifetime !== 'string' || !/^\d{1,15}$/.test(lifetime)) return undefined
+  const at = now + Number(lifetime) * 1_000
+  return Number.isSafeInteger(at) ? at : undefined
+}
+
+function stranger({ properties, fields, content }: Got): string {
+  return `?${text(properties.messageId) || digest(fields.routingKey, content)}`
+}
+
+/** A message id has to fit an AMQP short string, with the sequences after it. */
+function hubPart({ hub }: Message, hubId: string): string {
+  const name = hub ?? hubId
+  return name.length > 60 && Buffer.byteLength(name) > longestShort - 40 ? `?${digest(name)}` : name
+}
+
+function digest(...parts: readonly (string | Buffer)[]): string {
+  const hash = createHash('sha1')
+  for (const part of parts) hash.update(part).update('\0')
+  return hash.digest('hex').slice(0, 16)
+}
+
+export function text(value: unknown, longest = longestName): string {
+  return typeof value === 'string' && value.length <= longest && Buffer.byteLength(value) <= longest ? value : ''
+}
+
+export function integer(value: unknown, fallback: number): number {
+  return Number.isSafeInteger(value) ? (value as number) : fallback
+}
+
+/** AMQP routing keys end at 255 bytes; the header `mqtt-topic` has the whole. */
+function shortened(key: string): string {
+  if (key.length * 3 <= longestShort || Buffer.byteLength(key) <= longestShort) return key
+  return Buffer.from(key)
+    .subarray(0, longestShort)
+    .toString('utf8')
+    .replace(/\uFFFD+$/, '')
+}

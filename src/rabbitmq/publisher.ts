@@ -1,0 +1,141 @@
+import { HubError } from '../errors.js'
+import { type ConfirmChannel, type Connection, type Properties, unavailable } from './connection.js'
+
+export interface Outgoing {
+  readonly exchange: string
+  readonly key: string
+  readonly body: Buffer
+  readonly properties: Properties
+}
+
+/** So many are handed to the channel before others of this thread, and the socket, get their turn. */
+const atOnce = 250
+
+/** Longest time without a confirm, while RabbitMQ takes messages at all. */
+const confirmMs = 60_000
+
+interface Open {
+  readonly channel: ConfirmChannel
+  /** Routing keys of what came back, ever. */
+  readonly returned: string[]
+}
+
+/** Publishes and waits for the confirms, on one channel that is opened when it is needed. */
+export class Publisher {
+  readonly #connection: Connection
+  readonly #window: number
+  readonly #unroutable: () => void
+  #open: Promise<Open> | undefined
+  /** Resolves when all of the last call is on its way, or it has failed. */
+  #handedOver: Promise<void> = Promise.resolve()
+
+  /** `window`: AMQP messages of one call on their way without a confirm. `unroutable`: no queue took a message. */
+  constructor(connection: Connection, window: number, unroutable: () => void) {
+    this.#connection = connection
+    this.#window = window
+    this.#unroutable = unroutable
+  }
+
+  /**
+   * Resolves when RabbitMQ has confirmed all, in order, behind those of earlier calls, and a queue has taken each that is `mandatory`. Rejects when any of them may not be there: then the connection is given
+   * up, and the next call starts with a new one.
+   */
+  async publish(outgoing: Iterable<Outgoing>): Promise<void> {
+    const earlier = this.#handedOver
+    let handedOver = () => {}
+    this.#handedOver = new Promise(resolve => {
+      handedOver = resolve
+    })
+    await earlier
+    await this.#publish(outgoing, handedOver).finally(handedOver)
+  }
+
+  async #publish(outgoing: Iterable<Outgoing>, handedOver: () => void): Promise<void> {
+    this.#open ??= this.#opened()
+    const opened = this.#open
+    try {
+      const { channel, returned } = await opened
+      const before = returned.length
+      await this.#confirmed(channel, outgoing, handedOver)
+      // A message that no queue takes is confirmed like any other, after it came back.
+      const lost = returned.length - before
+      if (lost === 0) return
+      this.#unroutable()
+      throw new HubError(
+        'queue_unavailable',
+        `RabbitMQ: no queue took ${lost} messages, the first with routing key ${returned[before]}`,
+      )
+    } catch (error) {
+      // Whatever it was, exchanges and queues are looked after anew. Once: others may have a new channel already.
+      if (this.#open === opened || !this.#open) {
+        this.#open = undefined
+        this.#connection.reset()
+      }
+      throw unavailable(error)
+    }
+  }
+
+  #confirmed(channel: ConfirmChannel, outgoing: Iterable<Outgoing>, handedOver: () => void): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const waiting = outgoing[Symbol.iterator]()
+      let published = 0
+      let confirmed = 0
+      let seen = 0
+      let ended = false
+      let scheduled = false
+      const timer = setInterval(() => {
+        const { isBlocked } = this.#connection
+        if (confirmed === seen && !isBlocked) end(() => reject(new Error(`no confirm for ${confirmMs / 1000} s`)))
+        // Its silence begins when it takes messages again.
+        seen = isBlocked ? -1 : confirmed
+      }, confirmMs)
+      const end = (how: () => void) => {
+        ended = true
+        clearInterval(timer)
+        how()
+      }
+      const schedule = () => {
+        if (scheduled || ended) return
+        scheduled = true
+        setImmediate(publishSome)
+      }
+      const onConfirm = (error: unknown) => {
+        if (error) return end(() => reject(error))
+        confirmed++
+        schedule()
+      }
+      const publishSome = () => {
+        scheduled = false
+        if (ended) return
+        try {
+          for (let n = 0; n < atOnce && published - confirmed < this.#window; n++) {
+            const { done, value } = waiting.next()
+            if (done) {
+              handedOver()
+              if (confirmed === published) end(resolve)
+              return
+            }
+            channel.publish(value.exchange, value.key, value.body, value.properties, onConfirm)
+            published++
+          }
+        } catch (error) {
+          end(() => reject(error))
+        }
+        // Past the window a confirm goes on.
+        if (published - confirmed < this.#window) schedule()
+      }
+      publishSome()
+    })
+  }
+
+  async #opened(): Promise<Open> {
+    const channel = await this.#connection.channel(model => model.createConfirmChannel())
+    const open: Open = { channel, returned: [] }
+    const opening = this.#open
+    channel.on('return', ({ fields }) => open.returned.push((fields as { routingKey: string }).routingKey))
+    channel.on('close', () => {
+      if (this.#open === opening) this.#open = undefined
+    })
+    return open
+  }
+}

@@ -1,0 +1,49 @@
+import { describe } from '../errors.js'
+
+/** Something that runs. Constructors do nothing; `start` may fail; `stop` is safe to call once after `start`. */
+export interface Part {
+  readonly name: string
+  start(): Promise<void> | void
+  stop(): Promise<void> | void
+}
+
+/**
+ * Starts parts from first to last. When one fails, those already started are stopped in reverse and the
+ * error is thrown. The function returned stops all in reverse; each stop is given what is left of
+ * `timeoutMs`, then left behind; it resolves with a sentence for each part that failed or was left.
+ */
+export async function startParts(parts: readonly Part[]): Promise<(timeoutMs: number) => Promise<string[]>> {
+  const started: Part[] = []
+  let stopping: Promise<string[]> | undefined
+  const stop = (timeoutMs: number) => (stopping ??= stopParts(started, timeoutMs))
+  for (const part of parts) {
+    try {
+      await part.start()
+      started.push(part)
+    } catch (error) {
+      await stop(5_000)
+      throw error
+    }
+  }
+  return stop
+}
+
+async function stopParts(started: readonly Part[], timeoutMs: number): Promise<string[]> {
+  const deadline = performance.now() + timeoutMs
+  const problems: string[] = []
+  for (const part of [...started].reverse()) {
+    const left = Math.max(100, deadline - performance.now())
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<string>(resolve => {
+      timer = setTimeout(resolve, left, `${part.name} did not stop within ${Math.round(left)} ms`)
+    })
+    const stopped = (async () => part.stop())().then(
+      () => undefined,
+      error => `${part.name}: ${describe(error)}`,
+    )
+    const problem = await Promise.race([stopped, late])
+    clearTimeout(timer)
+    if (problem) problems.push(problem)
+  }
+  return problems
+}

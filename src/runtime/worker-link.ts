@@ -1,0 +1,89 @@
+import type { MessagePort, Worker } from 'node:worker_threads'
+import { describe, type ErrorCode, HubError } from '../errors.js'
+
+/** What one thread offers the other: functions of one argument that can be cloned. */
+// biome-ignore lint/suspicious/noExplicitAny: the one place where any function of one argument is meant
+export type Offers = { readonly [name: string]: (argument: any) => unknown }
+
+type Incoming =
+  | { readonly kind: 'tell'; readonly name: string; readonly argument: unknown }
+  | { readonly kind: 'call'; readonly name: string; readonly argument: unknown; readonly id: number }
+  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly code: ErrorCode | undefined; readonly message: string }
+
+interface Waiting {
+  resolve(value: never): void
+  reject(error: Error): void
+}
+
+/**
+ * Typed calls between two threads over one port, in order. `Remote` is what the other side offers. An error thrown
+ * there is thrown here, a `HubError` with its code. `fail` rejects all that waits, when the other side is gone.
+ */
+export class Link<Remote extends Offers> {
+  readonly #port: MessagePort | Worker
+  readonly #waiting = new Map<number, Waiting>()
+  #calls = 0
+  #gone: Error | undefined
+  #isCut = false
+
+  constructor(port: MessagePort | Worker, offers: Offers) {
+    this.#port = port
+    port.on('message', (incoming: Incoming) => this.#receive(incoming, offers))
+  }
+
+  /** Resolves with what the other side's function returned. */
+  call<Name extends keyof Remote & string>(
+    name: Name,
+    argument: Parameters<Remote[Name]>[0],
+  ): Promise<Awaited<ReturnType<Remote[Name]>>> {
+    if (this.#gone) return Promise.reject(this.#gone)
+    const id = ++this.#calls
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.#send({ kind: 'call', name, argument, id })
+    })
+  }
+
+  /** Does not wait and does not hear of errors. */
+  tell<Name extends keyof Remote & string>(name: Name, argument: Parameters<Remote[Name]>[0]): void {
+    this.#send({ kind: 'tell', name, argument })
+  }
+
+  fail(error: Error): void {
+    this.#gone = error
+    for (const { reject } of this.#waiting.values()) reject(error)
+    this.#waiting.clear()
+  }
+
+  /** Sends and hears nothing from now on: calls that wait for an answer wait for ever. For a thread that is about to end. */
+  cut(): void {
+    this.#isCut = true
+  }
+
+  #send(message: Incoming): void {
+    if (!this.#isCut) this.#port.postMessage(message)
+  }
+
+  #receive(incoming: Incoming, offers: Offers): void {
+    if (this.#isCut) return
+    if (incoming.kind === 'tell') offers[incoming.name]?.(incoming.argument)
+    else if (incoming.kind === 'call') void this.#answer(incoming, offers)
+    else {
+      const waiting = this.#waiting.get(incoming.id)
+      this.#waiting.delete(incoming.id)
+      if (incoming.kind === 'result') waiting?.resolve(incoming.value as never)
+      else waiting?.reject(incoming.code ? new HubError(incoming.code, incoming.message) : new Error(incoming.message))
+    }
+  }
+
+  async #answer({ name, argument, id }: Incoming & { kind: 'call' }, offers: Offers): Promise<void> {
+    try {
+      const value = await offers[name]?.(argument)
+      this.#send({ kind: 'result', id, value })
+    } catch (error) {
+      const code = error instanceof HubError ? error.code : undefined
+      this.#send({ kind: 'error', id, code, message: describe(error) })
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import type { Reads } from '../auth/rules.js'
+import type { QoS } from '../model.js'
+import { charge, type Work } from '../runtime/work.js'
+import { FilterIndex } from '../topics.js'
+import type { Delivery, Queued } from './delivery.js'
+import type { Session } from './session.js'
+import { type Group, Shares } from './shares.js'
+import type { Subscription } from './subscription.js'
+
+/** A durable session that a message was queued for. */
+export interface QueuedIn {
+  readonly session: Session
+  readonly entry: Queued
+}
+
+/**
+ * From a topic to the sessions that subscribe to it, in place of mqemitter: found once and remembered, called one
+ * after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
+ * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
+ */
+export class Emitter {
+  readonly #index: FilterIndex<Subscription>
+  readonly #shares: Shares
+  readonly #work: Work
+  #mark = 0
+  /** The last answer: who was asked, for which topic. */
+  #asked: Reads | undefined
+  #askedFor = ''
+  #isReadable = false
+  #count = 0
+
+  constructor(work: Work) {
+    this.#index = new FilterIndex(work)
+    this.#shares = new Shares(work)
+    this.#work = work
+  }
+
+  add(subscription: Subscription): void {
+    this.#work.done += charge.filter
+    const { group, filter } = subscription
+    if (group) {
+      group.members.add(subscription)
+      this.#shares.joined(group)
+    } else this.#index.add(filter, subscription)
+    this.#count++
+  }
+
+  remove(subscription: Subscription): void {
+    this.#work.done += charge.filter
+    const { group, filter } = subscription
+    if (group) {
+      group.members.delete(subscription)
+      this.#shares.left(group)
+    } else this.#index.remove(filter, subscription)
+    this.#count--
+  }
+
+  /** The group of a shared subscription, for `add`. */
+  group(key: string, filter: string): Group {
+    return this.#shares.group(key, filter)
+  }
+
+  get subscriptions(): number {
+    return this.#count
+  }
+
+  /** The subscriptions that a topic reaches, a set for each filter; of shared ones see {@link findShared}. */
+  find(topic: string): readonly ReadonlySet<Subscription>[] {
+    return this.#index.match(topic)
+  }
+
+  findShared(topic: string): readonly ReadonlySet<Group>[] {
+    return this.#shares.find(topic)
+  }
+
+  /**
+   * Delivers once to each session that subscribes, at the lower of the message's QoS and the highest that its matching
+   * subscriptions ask for, with the identifiers of all of them. [MQTT-3.3.5-1] [MQTT-3.8.4-6] [MQTT-3.3.4-3] Returns
+   * where it was queued durably.
+   */
+  emit(delivery: Delivery, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
+    const queued: QueuedIn[] = []
+    const only = found[0]
+    if (found.length === 1 && only) {
+      this.#work.done += only.size * charge.delivery
+      for (const subscription of only) {
+        if (!this.#isReached(subscription, delivery)) continue
+        const { session, qos, asPublished, ids } = subscription
+        deliver(queued, delivery, session, qos, asPublished, ids)
+      }
+      return queued
+    }
+    const mark = ++this.#mark
+    const sessions: Session[] = []
+    for (const subscriptions of found) {
+      this.#work.done += subscriptions.size * charge.delivery
+      for (const subscription of subscriptions) {
+        if (!this.#isReached(subscription, delivery)) continue
+        const { session, qos, asPublished, ids } = subscription
+        if (session.mark !== mark) {
+          session.mark = mark
+          session.best = qos
+          session.retains = asPublished
+          session.ids = ids
+          sessions.push(session)
+          continue
+        }
+        if (session.best < qos) session.best = qos
+        session.retains ||= asPublished
+        if (ids) addIds(session, ids)
+      }
+    }
+    for (const session of sessions) deliver(queued, delivery, session, session.best, session.retains, session.ids)
+    return queued
+  }
+
+  /** Delivers to one member of each group, over and above {@link emit}. */
+  emitShared(delivery: Delivery, found: readonly ReadonlySet<Group>[]): readonly QueuedIn[] {
+    const queued: QueuedIn[] = []
+    for (const groups of found) for (const group of groups) this.emitTo(group, delivery, queued)
+    return queued
+  }
+
+  /**
+   * Delivers to one member; false: there is none that may have it. Adds to `queued` where it is queued durably.
+   * `isOld`: it has waited, and is for those who acknowledge it.
+   */
+  emitTo(group: Group, delivery: Delivery, queued: QueuedIn[], isOld = false, returned?: () => void): boolean {
+    const mayHave = (one: Subscription) => (!isOld || one.qos > 0) && this.#isReached(one, delivery)
+    this.#work.done += charge.delivery + group.members.size
+    const member = group.choose(delivery.qos, mayHave)
+    if (!member) return false
+    const { session, qos, asPublished, ids } = member
+    const lower = lowerOf(qos, delivery.qos)
+    // Of QoS 0 nothing is kept that another member could get.
+    const retain = lower === 0 ? asPublished && delivery.retain : delivery.retain
+    const entry = session.deliver(delivery, lower, retain, ids, group)
+    if (entry && session.durable) queued.push({ session, entry })
+    else if (entry) entry.returned = returned ?? this.#lend(group, delivery, entry, queued)
+    if (!session.attached) group.hold(session)
+    return true
+  }
+
+  /** May a member take over a message on this topic, of this publisher, that has waited? */
+  isWanted(group: Group, topic: string, clientId: string): boolean {
+    return group.choose(1, one => one.qos > 0 && this.#isReached(one, { topic, clientId, user: '' })) !== undefined
+  }
+
+  /** What a member without a kept session has is remembered with one that has, should this process end before. */
+  #lend(group: Group, delivery: Delivery, entry: Queued, queued: QueuedIn[]): (() => void) | undefined {
+    const keeper = group.keeper(one => this.#isReached(one, delivery))
+    if (!keeper) return undefined
+    const lent = keeper.lend(entry)
+    queued.push({ session: keeper, entry: lent })
+    return () => keeper.returned(lent)
+  }
+
+  /** Clients of one user share what they may read, mostly: it is asked once for all of them. */
+  #isReached(
+    { session, reach, noLocal }: Subscription,
+    { topic, clientId, user }: Pick<Delivery, 'topic' | 'clientId' | 'user'>,
+  ): boolean {
+    if (noLocal && clientId === session.clientId && user === session.user) return false
+    if (reach !== 'some') return reach === 'all'
+    if (topic.charCodeAt(0) === 36) return session.mayReceive(topic)
+    const reads = session.access?.reads
+    if (reads !== this.#asked || topic !== this.#askedFor) {
+      this.#asked = reads
+      this.#askedFor = topic
+      this.#isReadable = session.mayReceive(topic)
+    }
+    return this.#isReadable
+  }
+}
+
+function deliver(
+  queued: QueuedIn[],
+  delivery: Delivery,
+  session: Session,
+  qos: QoS,
+  asPublished: boolean,
+  ids: readonly number[] | undefined,
+): void {
+  const lower = lowerOf(qos, delivery.qos)
+  const entry = session.deliver(delivery, lower, asPublished && delivery.retain, ids)
+  if (entry && session.durable) queued.push({ session, entry })
+}
+
+function lowerOf(a: QoS, b: QoS): QoS {
+  return a < b ? a : b
+}
+
+/** More than one is an array of this delivery alone. */
+function addIds(session: Session, [id]: readonly [number]): void {
+  const { ids } = session
+  if (!ids) session.ids = [id]
+  else if (ids.length === 1) session.ids = [ids[0] as number, id]
+  else (ids as number[]).push(id)
+}

@@ -1,0 +1,165 @@
+import type { PendingPublish } from '../model.js'
+import { sliceWork, type Work } from '../runtime/work.js'
+import { Fifo } from './fifo.js'
+
+export interface FanOutOptions {
+  readonly work: Work
+  /** Gives a publish to its subscribers. */
+  readonly distribute: (publish: PendingPublish, sequence: number) => void
+  /** All publishes up to this sequence number are distributed. */
+  readonly distributed: (sequence: number) => void
+  /** The overload is over. */
+  readonly relieved: () => void
+}
+
+/** One group of the spool, as far as publishes of it have had to wait. */
+interface Group {
+  left: number
+  /** The last sequence number of the group; 0 until the group is committed. */
+  sequence: number
+}
+
+interface Waiting {
+  readonly publish: PendingPublish
+  readonly error: Error | undefined
+  readonly sequence: number
+  readonly group: Group
+}
+
+/** The publishes of one client, in order. */
+interface Lane {
+  readonly clientId: string
+  readonly waiting: Fifo<Waiting>
+  /** Work that this client may still be given in this round; negative while a dear publish is paid for. */
+  credit: number
+}
+
+/** Bytes that may wait before nothing more is read. */
+const mostBytes = 8e6
+const overheadBytes = 200
+
+/** What each client gets in one round. */
+const roundWork = 2_000
+
+/**
+ * Distributes what the spool has committed. A group is distributed at once while that is little work; beyond that the
+ * rest waits in a lane for each client, and clients take turns, so that publishes with many subscribers or many filters
+ * to compare hold up neither other clients nor the event loop. The order of each client is kept; the order of different
+ * clients may differ from the spool's.
+ */
+export class FanOut {
+  readonly #options: FanOutOptions
+  readonly #work: Work
+  readonly #lanes = new Map<string, Lane>()
+  readonly #rotation = new Fifo<Lane>()
+  /** Committed groups that are not distributed whole, the oldest first. */
+  readonly #groups = new Fifo<Group>()
+  #group: Group = { left: 0, sequence: 0 }
+  #bytes = 0
+  #overloaded = false
+  #isScheduled = false
+  /** How far `work.done` may go before the next turn. */
+  #end = 0
+  #drained: (() => void)[] = []
+
+  constructor(options: FanOutOptions) {
+    this.#options = options
+    this.#work = options.work
+  }
+
+  /** The spool has a publish at `sequence`, or refused it with an error. Call it in the order of the spool. */
+  settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
+    if (!this.#isScheduled) this.#schedule()
+    const lane = this.#lanes.get(publish.clientId)
+    if (!lane && this.#work.done < this.#end) this.#finish(publish, error, sequence)
+    else this.#wait(lane ?? this.#newLane(publish.clientId), publish, error, sequence)
+  }
+
+  /** The spool has committed up to `sequence`. Call it when each of the group's publishes is settled. */
+  committed(sequence: number): void {
+    if (this.#group.left === 0 && this.#groups.length === 0) {
+      this.#options.distributed(sequence)
+      return
+    }
+    this.#group.sequence = sequence
+    this.#groups.push(this.#group)
+    this.#group = { left: 0, sequence: 0 }
+    this.#advance()
+  }
+
+  /** So much waits that nothing more should be read. */
+  get overloaded(): boolean {
+    return this.#overloaded
+  }
+
+  /** Resolves when all that was settled so far is distributed. */
+  drained(): Promise<void> {
+    return this.#lanes.size === 0 ? Promise.resolve() : new Promise(resolve => this.#drained.push(resolve))
+  }
+
+  #finish(publish: PendingPublish, error: Error | undefined, sequence: number): void {
+    if (!error) this.#options.distribute(publish, sequence)
+    publish.settle(error)
+  }
+
+  #wait(lane: Lane, publish: PendingPublish, error: Error | undefined, sequence: number): void {
+    lane.waiting.push({ publish, error, sequence, group: this.#group })
+    this.#group.left++
+    this.#bytes += publish.payload.length + overheadBytes
+    if (this.#bytes > mostBytes) this.#overloaded = true
+  }
+
+  #newLane(clientId: string): Lane {
+    const lane = { clientId, waiting: new Fifo<Waiting>(), credit: 0 }
+    this.#lanes.set(clientId, lane)
+    this.#rotation.push(lane)
+    return lane
+  }
+
+  #schedule(): void {
+    this.#isScheduled = true
+    this.#end = this.#work.done + sliceWork
+    setImmediate(this.#turn)
+  }
+
+  readonly #turn = (): void => {
+    this.#isScheduled = false
+    if (this.#lanes.size === 0) return
+    this.#schedule()
+    while (this.#work.done < this.#end) {
+      const lane = this.#rotation.shift()
+      if (!lane) break
+      this.#serve(lane)
+      if (lane.waiting.length > 0) this.#rotation.push(lane)
+      else this.#lanes.delete(lane.clientId)
+    }
+    this.#advance()
+    if (this.#overloaded && this.#bytes <= mostBytes / 2) {
+      this.#overloaded = false
+      this.#options.relieved()
+    }
+    if (this.#lanes.size > 0) return
+    for (const resolve of this.#drained.splice(0)) resolve()
+  }
+
+  #serve(lane: Lane): void {
+    lane.credit = Math.min(roundWork, lane.credit + roundWork)
+    while (lane.credit > 0 && this.#work.done < this.#end) {
+      const waiting = lane.waiting.shift()
+      if (!waiting) return
+      const before = this.#work.done
+      this.#bytes -= waiting.publish.payload.length + overheadBytes
+      waiting.group.left--
+      this.#finish(waiting.publish, waiting.error, waiting.sequence)
+      lane.credit -= this.#work.done - before + 1
+    }
+  }
+
+  /** Says how far all is distributed, group by group. */
+  #advance(): void {
+    for (let group = this.#groups.first; group?.left === 0; group = this.#groups.first) {
+      this.#groups.shift()
+      this.#options.distributed(group.sequence)
+    }
+  }
+}

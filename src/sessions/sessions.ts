@@ -1,0 +1,599 @@
+import { HubError } from '../errors.js'
+import type { QoS } from '../model.js'
+import { charge, type Work } from '../runtime/work.js'
+import { Delivery, isExpired, type Queued } from './delivery.js'
+import type { QueuedIn } from './emitter.js'
+import { HandOver } from './hand-over.js'
+import { LastWills } from './last-wills.js'
+import type { Retained } from './retained.js'
+import { retainedFor } from './retained-offer.js'
+import { Session, spooled } from './session.js'
+import { capture } from './session-capture.js'
+import type { SessionHost } from './session-host.js'
+import { SessionJournal, usualPace } from './session-journal.js'
+import { sessionName } from './session-name.js'
+import type { QueueMemory } from './session-queue.js'
+import type { JournalRecord } from './session-records.js'
+import { SessionReplay } from './session-replay.js'
+import {
+  isJournalled,
+  openRecord,
+  type Published,
+  queuedFor,
+  recordedSubscription,
+  SessionState,
+  type Subscribing,
+} from './session-state.js'
+import type { Opening, SessionsOptions } from './sessions-options.js'
+
+/** Retained messages that are looked at in a second, whether they have expired. */
+const sweptAtOnce = 10_000
+
+const pumpedInTurn = 8
+
+/** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
+export const mostIncoming = 1_000
+
+/**
+ * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
+ * completes at once, so nothing overtakes anything (research: aedes.md §4.1); every change of what outlives a
+ * connection is appended to a journal by group commit. `flush` resolves when the journal has all of it.
+ *
+ * A crash may cost the journal its last moment although the spool already has the messages of it. Every record
+ * therefore carries `q`, the spool sequence up to which everything is in; on start the broker plays the spool from
+ * there on again (`applied`).
+ *
+ * What is bounded, and what goes when the bound is reached: a queue loses its oldest; of too many sessions the one
+ * absent longest goes; a retained message on a new topic is delivered, but not retained. Each is counted.
+ */
+export class Sessions {
+  readonly #options: SessionsOptions
+  readonly #journal: SessionJournal<Session>
+  readonly #state: SessionState
+  readonly #durable: SessionHost
+  readonly #passing: SessionHost
+  readonly #handOver: HandOver
+  readonly wills: LastWills
+  readonly #memory: QueueMemory
+  /** What the queues had in memory after the last snapshot. */
+  #memoryBefore = 0
+  readonly #work: Work
+  #marked = 0
+  /** Who waits for the journal to have what was recorded in this turn. */
+  #waiting: ((error?: Error) => void)[] = []
+  /** Sessions whose turn to send has yet to come. */
+  readonly #later = new Set<Session>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: SessionsOptions) {
+    this.#options = options
+    this.#work = options.work
+    const { dir, fsync, warn, now, incidents } = options
+    this.#memory = {
+      bytes: 0,
+      damaged: (messages, bytes, reason) => {
+        const sentence = `${messages} queued messages could not be read back from ${dir}: ${reason}`
+        incidents.report('queue_damaged', sentence, { bytes })
+        for (let n = 0; n < messages; n++) options.dropped('queue', '')
+      },
+    }
+    const later = (session: Session) => this.#pumpLater(session)
+    // What still comes of a session that is over, or replaced, is not told of the one that is there now.
+    const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
+    const moved = (session: Session, { n, packetId: m }: Queued) => {
+      const { name: c } = session
+      record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
+    }
+    const both: Pick<SessionHost, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
+      now,
+      memory: this.#memory,
+      later,
+      dropped: (session, entry, why) => {
+        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
+        record(session, { t: 'drop', c: session.name, n: entry.n })
+        options.dropped(why, session.clientId)
+      },
+      moved,
+      inherit: session => this.#handOver.inherit(session),
+    }
+    this.#durable = {
+      queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
+      sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.name, n, m }),
+      released: (session, m, done) => {
+        if (!this.#isKept(session)) return
+        this.#record({ t: 'rel', c: session.name, m }, undefined, error => {
+          if (error) options.warn(`${session.clientId}: not acknowledged: ${error.message}`)
+          done(error)
+        })
+      },
+      kept: done => this.#whenKept(done),
+      acknowledged: (session, m) => record(session, { t: 'ack', c: session.name, m }),
+      ...both,
+    }
+    const nothing = () => {}
+    this.#passing = {
+      queued: nothing,
+      sent: nothing,
+      released: (_session, _packetId, done) => done(),
+      kept: done => done(),
+      acknowledged: nothing,
+      ...both,
+    }
+    this.#state = new SessionState(options.queue, this.#durable, this.#work, options.shares)
+    this.#handOver = new HandOver({
+      emitter: this.#state.emitter,
+      queued: (queued, message) => this.#recordQueued(queued, message, 0),
+      moved,
+    })
+    this.wills = new LastWills({
+      state: this.#state,
+      now,
+      record: (record, payload) => this.#record(record, payload),
+      due: options.willDue,
+    })
+    const state = this.#state
+    this.#journal = new SessionJournal({
+      dir,
+      fsync,
+      pace: options.pace ?? usualPace,
+      ...(options.files && { files: options.files }),
+      target: new SessionReplay(state),
+      snapshot: (to, options) => capture(state, to, options),
+      payloads: state.payloads,
+      applied: () => state.applied,
+      isExpected: options.isExpected,
+      incidents,
+      warn,
+    })
+  }
+
+  /** Reads the journal. Call before anybody connects. */
+  async load(): Promise<void> {
+    const { now } = this.#options
+    await this.#journal.load()
+    // Who was connected when the hub went down is absent from now on.
+    for (const session of this.#state.sessions.values()) {
+      if (session.absentSince > 0) continue
+      session.absentSince = now()
+      this.#record(openRecord(session))
+    }
+    this.reconsider()
+    const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
+    for (const session of longest) {
+      this.#state.absent.add(session, session.user)
+      for (const group of session.groups) group.hold(session)
+    }
+    this.#makeRoom()
+    for (const sequence of this.#state.queuedBefore)
+      if (sequence <= this.#state.applied) this.#state.queuedBefore.delete(sequence)
+    this.#marked = this.#state.applied
+    this.#timer = setInterval(() => {
+      this.#mark()
+      this.#spill()
+      this.expire()
+      this.wills.publishDue()
+    }, 1_000).unref()
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#mark()
+    await this.#journal.close()
+  }
+
+  /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
+  async flush(): Promise<void> {
+    await new Promise<void>((resolve, reject) => this.#whenKept(error => (error ? reject(error) : resolve())))
+  }
+
+  /** Begins a snapshot with the next change, unless one is being made. */
+  snapshotNext(): void {
+    this.#journal.snapshotNext()
+    this.#record({ t: 'mark' })
+  }
+
+  /** Bytes of queued messages that are in memory. */
+  get queueMemory(): number {
+    return this.#memory.bytes
+  }
+
+  /** Resolves when no snapshot is being made. */
+  settled(): Promise<void> {
+    return this.#journal.settled()
+  }
+
+  /** All publishes up to this spool sequence are in. */
+  get applied(): number {
+    return this.#state.applied
+  }
+
+  /** What users take of the pools they share. */
+  get pools() {
+    return this.#state.pools
+  }
+
+  get counts() {
+    return this.#state.counts
+  }
+
+  /** The spool has committed up to `sequence`, and all of it has been published here. */
+  committed(sequence: number): void {
+    this.#state.applied = sequence
+    // What was played again after a crash is played by now; from here on sequence numbers are new.
+    if (this.#state.queuedBefore.size > 0) this.#state.queuedBefore.clear()
+  }
+
+  /**
+   * Takes one publish: retained message, subscribers that are there, queues of those that are not. Synchronous.
+   * `sequence` is its place in the spool, 0 if it has none: published again after a crash, it is queued once.
+   */
+  publish(message: Published, sequence: number): void {
+    this.#work.done += charge.message
+    if (message.retain) this.#retain(message)
+    if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
+    const { emitter } = this.#state
+    const found = emitter.find(message.topic)
+    const shared = emitter.findShared(message.topic)
+    if (found.length === 0 && shared.length === 0) return
+    const at = this.#options.now()
+    if (isExpired(message, at)) {
+      this.#options.dropped('expired', message.clientId)
+      return
+    }
+    const delivery = new Delivery(message, at)
+    const queued = found.length > 0 ? emitter.emit(delivery, found) : []
+    if (shared.length === 0) {
+      if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
+      return
+    }
+    const all = [...queued, ...emitter.emitShared(delivery, shared)]
+    if (all.length > 0) this.#recordQueued(all, delivery, sequence)
+  }
+
+  // — sessions —
+
+  all(): Iterable<Session> {
+    return this.#state.sessions.values()
+  }
+
+  /** The durable session of that name (see {@link sessionName}), if there is one. */
+  find(name: string): Session | undefined {
+    return this.#state.sessions.get(name)
+  }
+
+  /**
+   * The session a connection of `user` begins with: a new one, or unless `clean` the one that client of that user had.
+   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] One with `expiry` 0 ends with the connection.
+   */
+  open(clientId: string, { clean, expiry, user = '' }: Opening): { session: Session; present: boolean } {
+    const name = sessionName(user, clientId)
+    this.#adopt(clientId, user, name)
+    const left = this.#state.sessions.get(name)
+    if (left && this.#isOver(left, this.#options.now())) this.#outlived(left)
+    else if (left && clean) this.forget(name)
+    else this.wills.back(name, left !== undefined)
+    const known = this.#state.sessions.get(name)
+    if (!known && expiry === 0) {
+      const session = new Session(name, false, this.#options.queue, this.#passing)
+      session.expiry = 0
+      this.permit(session)
+      return { session, present: false }
+    }
+    const session = known ?? this.#state.create(name)
+    this.#state.absent.delete(session)
+    for (const group of session.groups) group.absent.delete(session)
+    session.absentSince = 0
+    session.expiry = expiry
+    this.permit(session)
+    this.#record(openRecord(session))
+    if (!known) this.#makeRoom()
+    return { session, present: known !== undefined }
+  }
+
+  /** A session that was begun before there were users is given to the first user who comes with its client id. */
+  #adopt(clientId: string, user: string, name: string): void {
+    const early = user === '' ? undefined : this.#state.sessions.get(clientId)
+    if (!early || early.attached || this.#state.sessions.has(name)) return
+    this.wills.back(clientId, true)
+    this.#record({ ...openRecord(this.#state.rename(early, name)), c: clientId })
+  }
+
+  /** How long the session is to be kept when its connection is over, in seconds; what is not kept now cannot be. */
+  setExpiry(session: Session, expiry: number): void {
+    session.expiry = expiry
+    if (this.#isKept(session)) this.#record(openRecord(session))
+  }
+
+  /** Its connection is over. */
+  leave(session: Session): void {
+    session.detach()
+    const isKept = this.#isKept(session)
+    if (!isKept || session.expiry === 0) {
+      if (isKept) this.forget(session.name)
+      else if (!session.durable) this.#end(session)
+    } else if (!this.#state.absent.has(session)) {
+      session.absentSince = this.#options.now()
+      this.#state.absent.add(session, session.user)
+      this.#record(openRecord(session))
+      // Without what was remembered of its topics: there may be a hundred thousand who are away.
+      session.access = this.#options.access?.(session.user, session.clientId)
+      for (const group of session.groups) group.hold(session)
+    }
+  }
+
+  /** Permissions have changed: what each durable session may be told is asked anew, and holds from now on. */
+  reconsider(): void {
+    for (const session of this.#state.sessions.values()) this.permit(session)
+  }
+
+  /** Likewise of one session, kept or not. */
+  permit(session: Session): void {
+    session.access = this.#options.access?.(session.user, session.clientId)
+    session.narrow()
+    if (session.shared && session.attached) session.wake()
+  }
+
+  /** Ends the durable session of that name. Its will, if that waits, is due. */
+  forget(name: string): void {
+    const session = this.#state.sessions.get(name)
+    if (!session) return
+    this.#end(session)
+    this.#state.remove(name)
+    this.#record({ t: 'forget', c: name })
+    this.wills.back(name, false)
+  }
+
+  subscribe(session: Session, subscribing: Subscribing): void {
+    if (session.durable && !this.#isKept(session)) return
+    this.#state.subscribe(session, subscribing)
+    const subscription = session.subscriptions.get(subscribing.filter)
+    if (!subscription) return
+    if (subscription.group) session.wake()
+    if (session.durable) this.#record({ t: 'sub', c: session.name, s: [recordedSubscription(subscription)] })
+  }
+
+  /** False: there was no such subscription. */
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = this.#state.unsubscribe(session, filter)
+    if (!subscription) return false
+    if (subscription.group) this.#handOver.left(subscription.group, session)
+    if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.name, f: [filter] })
+    return true
+  }
+
+  /** What was sent with QoS 2 goes to nobody else. [MQTT-4.8.2-5] */
+  #mayPass({ group, qos, packetId }: Queued): boolean {
+    return group !== undefined && (qos === 1 || packetId === 0)
+  }
+
+  /** The session is over: what it has of its groups goes to other members. */
+  #end(session: Session): void {
+    const { groups } = session
+    this.#state.unsubscribeAll(session)
+    for (const group of groups) this.#handOver.left(group, session)
+  }
+
+  /** The subscriptions that a publish to this topic would reach, each. */
+  subscribers(topic: string) {
+    return this.#state.emitter.find(topic).flatMap(subscriptions => [...subscriptions])
+  }
+
+  /** Queues a message for one durable session, whatever it subscribes to. */
+  enqueue(session: Session, message: Published): Queued {
+    const at = this.#options.now()
+    const payload = Buffer.from(message.payload)
+    const qos = message.qos === 2 ? 2 : 1
+    const entry = session.enqueue({ ...message, payload, qos, at, ids: undefined, group: undefined })
+    this.#durable.queued(session, entry)
+    return entry
+  }
+
+  number(session: Session, entry: Queued, packetId: number): void {
+    session.number(entry, packetId)
+    this.#durable.sent(session, entry)
+  }
+
+  /** How many messages have been retained so far, of those that the filter may match. */
+  retainedSoFar(filter: string): number {
+    return this.#state.retainedOf(filter).changes
+  }
+
+  /**
+   * Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8]
+   * `until` is what {@link retainedSoFar} was when the subscription was made: a message that was retained later has
+   * been delivered to it as any other, unless the connection had no room for it.
+   */
+  offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
+    const { mayRetain } = this.#options
+    session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
+  }
+
+  /** Lets go of what is too old. */
+  expire(): void {
+    const { queue, now } = this.#options
+    const time = now()
+    for (const session of this.#state.absent) {
+      if (this.#isOver(session, time)) this.#outlived(session)
+      else if (queue.ageMs > 0) session.expire(time)
+    }
+    this.#state.retained.sweep(sweptAtOnce)
+  }
+
+  /** One that was to end with its connection is not given up. */
+  #outlived({ name, clientId, expiry }: Session): void {
+    this.forget(name)
+    if (expiry > 0) this.#options.dropped('session_age', clientId)
+  }
+
+  /** It was absent for longer than it may be: than it asked for, or than the hub keeps any. */
+  #isOver({ absentSince, expiry }: Session, time: number): boolean {
+    if (absentSince === 0) return false
+    return time - absentSince >= Math.min(expiry * 1_000, this.#options.sessionAgeMs || Infinity)
+  }
+
+  // — QoS 2 of the client —
+
+  /**
+   * A QoS 2 publish arrives. The first time, `accept` is to make it durable; a retransmission is recognised and only
+   * waits for that. `done` runs when PUBREC may be sent; with an error it must not be, and the publish may come again.
+   */
+  receive(
+    session: Session,
+    packetId: number,
+    accept: (done: (error?: Error) => void) => void,
+    done: (error?: Error) => void,
+  ): void {
+    // By its packet id alone: DUP is not set by every client that retransmits, and an id is only free again after a
+    // PUBCOMP, which is not sent before the release is on disk. [MQTT-4.3.3-2]
+    if (session.incoming.has(packetId)) {
+      done()
+      return
+    }
+    const accepting = session.accepting.get(packetId)
+    if (accepting) {
+      accepting.push(done)
+      return
+    }
+    if (session.incoming.size + session.accepting.size >= mostIncoming) {
+      done(new HubError('too_many', `more than ${mostIncoming} QoS 2 publishes are waiting for their PUBREL`))
+      return
+    }
+    const waiting = [done]
+    session.accepting.set(packetId, waiting)
+    accept(error => {
+      session.accepting.delete(packetId)
+      if (!error) this.received(session, packetId)
+      for (const each of waiting) each(error)
+    })
+  }
+
+  received(session: Session, packetId: number, packet: object | typeof spooled = spooled): void {
+    session.incoming.set(packetId, packet)
+    if (this.#isKept(session)) this.#record({ t: 'in', c: session.name, m: packetId })
+  }
+
+  /** PUBREL came. `done` runs when the release is on disk: after PUBCOMP the client may use the packet id again. */
+  release(session: Session, packetId: number, done: (error?: Error, isKnown?: boolean) => void): void {
+    // It came before its PUBREC: first that, then what ends it.
+    const accepting = session.accepting.get(packetId)
+    if (accepting) {
+      accepting.push(error => (error ? done(error) : this.release(session, packetId, done)))
+      return
+    }
+    const isKnown = session.incoming.delete(packetId)
+    // Also when it was released before: that may still be on its way to the disk.
+    const released = (error?: Error) => done(error, isKnown)
+    if (this.#isKept(session)) this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
+    else released()
+  }
+
+  clearIncoming(session: Session): void {
+    if (session.incoming.size === 0) return
+    session.incoming.clear()
+    if (this.#isKept(session)) this.#record({ t: 'clear', c: session.name })
+  }
+
+  /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
+  recoverIncoming(name: string, packetId: number): void {
+    const session = this.#state.sessions.get(name)
+    if (session) this.received(session, packetId)
+  }
+
+  // — retained —
+
+  retainedBy(filter: string): Iterable<Retained> {
+    return this.#state.retainedOf(filter).match(filter)
+  }
+
+  #retain(message: Published): void {
+    const { topic, payload, clientId } = message
+    const { retained, dropped } = this.#options
+    if (payload.length === 0) {
+      if (!this.#state.retainedOf(topic).delete(topic)) return
+    } else {
+      const all = this.#state.retainedOf(topic)
+      const isNew = all === this.#state.retained && all.get(topic) === undefined
+      if (isNew && !all.admits(message, retained.messages, retained.bytes)) {
+        dropped('retained', clientId)
+        return
+      }
+      all.set(message)
+    }
+    if (isJournalled(topic)) this.#record({ t: 'ret', p: message }, payload)
+  }
+
+  // — the state —
+
+  /** Is it the durable session of its client? */
+  #isKept(session: Session): boolean {
+    return session.durable && this.#state.sessions.get(session.name) === session
+  }
+
+  /** A few each turn: what they look for may take long. */
+  #pumpLater(session: Session): void {
+    if (this.#later.size === 0) setImmediate(this.#pumpSome)
+    this.#later.add(session)
+  }
+
+  readonly #pumpSome = (): void => {
+    const some: Session[] = []
+    for (const session of this.#later) {
+      this.#later.delete(session)
+      if (some.push(session) === pumpedInTurn) break
+    }
+    const isLeft = this.#later.size > 0
+    for (const session of some) session.pump()
+    if (isLeft) setImmediate(this.#pumpSome)
+  }
+
+  #makeRoom(): void {
+    while (this.#state.sessions.size > this.#options.sessions) {
+      const longest = this.#state.absent.first
+      if (!longest) return
+      this.forget(longest.name)
+      this.#options.dropped('sessions', longest.clientId)
+    }
+  }
+
+  // — the journal —
+
+  /** Calls `done` when all that is recorded until the end of this turn outlives a crash. */
+  #whenKept(done: (error?: Error) => void): void {
+    this.#waiting.push(done)
+    if (this.#waiting.length > 1) return
+    queueMicrotask(() => {
+      const waiting = this.#waiting
+      this.#waiting = []
+      this.#record({ t: 'mark' }, undefined, error => {
+        for (const each of waiting) each(error)
+      })
+    })
+  }
+
+  #record(record: JournalRecord, payload?: Buffer, done?: (error?: Error) => void): void {
+    this.#marked = this.#state.applied
+    this.#journal.record(record, payload, done)
+  }
+
+  #recordQueued(queued: readonly QueuedIn[], message: Delivery | Queued, sequence: number): void {
+    const to = queued.map(({ session, entry }) => queuedFor(session, entry))
+    const { topic, qos, clientId, properties, expiresAt, at, payload } = message
+    // Who gets it with the RETAIN flag is said of each.
+    const p = { topic, qos, retain: false, clientId, properties, expiresAt }
+    this.#record({ t: 'enq', to, x: sequence, a: at, p }, payload)
+  }
+
+  /** Too much waits in memory: a snapshot puts it on disk. Not again for what a snapshot does not move. */
+  #spill(): void {
+    const { bytes } = this.#memory
+    const { queueMemory } = this.#options
+    if (bytes < this.#memoryBefore) this.#memoryBefore = bytes
+    if (bytes <= queueMemory || bytes - this.#memoryBefore < queueMemory / 2) return
+    this.#memoryBefore = bytes
+    this.snapshotNext()
+  }
+
+  #mark(): void {
+    if (this.#state.applied > this.#marked) this.#record({ t: 'mark' })
+  }
+}

@@ -1,0 +1,118 @@
+import type { QoS } from '../model.js'
+import type { Work } from '../runtime/work.js'
+import { FilterIndex } from '../topics.js'
+import type { Session } from './session.js'
+import type { Subscription } from './subscription.js'
+
+/**
+ * The members of one shared subscription, each a subscription of a session. A message goes to one of them: to the one
+ * that has least to do of those that are connected; whose turn it is decides among equals. While messages wait with a
+ * member that is not connected, what is new waits behind them, so that each member gets its own in order.
+ */
+export class Group {
+  /** With `$share/{group}/`. */
+  readonly key: string
+  readonly filter: string
+  /** In the order they joined. */
+  readonly members = new Set<Subscription>()
+  /** Sessions without a connection that have messages of the group. */
+  readonly absent = new Set<Session>()
+  #turn: Iterator<Subscription> | undefined
+
+  constructor(key: string, filter: string) {
+    this.key = key
+    this.filter = filter
+  }
+
+  /** Who is to get a message of that QoS; undefined: nobody may, or can. `mayHave` is asked of who would be chosen. */
+  choose(messageQoS: QoS, mayHave: (member: Subscription) => boolean): Subscription | undefined {
+    const there = this.#least(mayHave, ({ session }) => session.attached)
+    if (messageQoS === 0) return there
+    const queues = ({ session, qos }: Subscription) => !session.attached && session.durable && qos > 0
+    // Who asks for QoS 0 takes over nothing that has waited.
+    if (!there) return this.#holder(mayHave) ?? this.#least(mayHave, queues)
+    return (this.absent.size > 0 && there.qos > 0 && this.#holder(mayHave)) || there
+  }
+
+  /** Who has messages waiting without a connection, and room for more. */
+  #holder(mayHave: (member: Subscription) => boolean): Subscription | undefined {
+    for (const session of this.absent) {
+      const member = session.subscriptions.get(this.key)
+      if (member && member.qos > 0 && !session.full && mayHave(member)) return member
+    }
+    return undefined
+  }
+
+  #least(mayHave: (member: Subscription) => boolean, isAsked: (member: Subscription) => boolean) {
+    let chosen: Subscription | undefined
+    let least = Infinity
+    for (let i = 0; i < this.members.size; i++) {
+      const member = this.#next()
+      const { load } = member.session
+      if (load >= least || !isAsked(member) || !mayHave(member)) continue
+      chosen = member
+      least = load
+      if (load === 0) break
+    }
+    return chosen
+  }
+
+  /** A member that keeps its session to remember what a member without one has. */
+  keeper(mayHave: (member: Subscription) => boolean): Session | undefined {
+    for (const member of this.members) {
+      if (member.session.durable && member.qos > 0 && mayHave(member)) return member.session
+    }
+    return undefined
+  }
+
+  /** Something waits with a member that is not connected: the others are to take it over. */
+  hold(session: Session): void {
+    if (session.has(this) === 0) return
+    this.absent.add(session)
+    for (const { session: member } of this.members) if (member.attached) member.wake()
+  }
+
+  /** The members in turn, for ever. */
+  #next(): Subscription {
+    this.#turn ??= this.members.values()
+    const { done, value } = this.#turn.next()
+    if (!done) return value
+    this.#turn = undefined
+    return this.#next()
+  }
+}
+
+/** All shared subscriptions, by topic. */
+export class Shares {
+  readonly #groups = new Map<string, Group>()
+  readonly #index: FilterIndex<Group>
+
+  constructor(work: Work) {
+    this.#index = new FilterIndex(work)
+  }
+
+  /** The group of a filter with `$share/`; a new one when there is none. */
+  group(key: string, filter: string): Group {
+    return this.#groups.get(key) ?? new Group(key, filter)
+  }
+
+  joined(group: Group): void {
+    if (this.#groups.has(group.key)) return
+    this.#groups.set(group.key, group)
+    this.#index.add(group.filter, group)
+  }
+
+  /** A member has left. */
+  left(group: Group): void {
+    if (group.members.size > 0 || this.#groups.get(group.key) !== group) return
+    this.#groups.delete(group.key)
+    this.#index.remove(group.filter, group)
+  }
+
+  /** The groups that a topic reaches, a set for each filter. */
+  find(topic: string): readonly ReadonlySet<Group>[] {
+    return this.#groups.size > 0 ? this.#index.match(topic) : none
+  }
+}
+
+const none: readonly ReadonlySet<Group>[] = []

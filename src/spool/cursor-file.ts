@@ -1,0 +1,119 @@
+import { constants } from 'node:fs'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { type Files, nodeFiles, openToChange, readWholeSync, syncDirectory } from '../disk/files.js'
+import { systemCode } from '../errors.js'
+import { readUInt64, writeUInt64 } from './message-codec.js'
+
+/**
+ * Where a reader of the spool is:
+ *
+ *     name.cursor   ┌──────────────┬─────────────┬────────────┬────────────┬───────────┐
+ *                   │ sequence u64 │ segment u64 │ offset u64 │ number u32 │ crc32 u32 │   two slots, written in turn:
+ *                   └──────────────┴─────────────┴────────────┴────────────┴───────────┘   the whole one with the higher number counts
+ *     sequence: the next one wanted · segment, offset: where it is
+ */
+const slotBytes = 32
+
+export interface Place {
+  sequence: number
+  segment: number
+  offset: number
+}
+
+export class CursorFile {
+  readonly #dir: string
+  readonly #path: string
+  readonly #files: Files
+  readonly #slot = Buffer.alloc(slotBytes)
+  /** How often it was saved. */
+  #number = 0
+  #fd: number | undefined
+
+  constructor(dir: string, name: string, files: Files) {
+    this.#dir = dir
+    this.#files = files
+    this.#path = join(dir, `${name}.cursor`)
+  }
+
+  /** `damaged`: there is a file, and no place in it is whole. Throws when the disk cannot read it. */
+  read(): { readonly place: Place | undefined; readonly damaged: boolean } {
+    const file = readWholeSync(this.#path, this.#files)
+    if (file === undefined) return { place: undefined, damaged: false }
+    let best: Place | undefined
+    for (const at of [0, slotBytes]) {
+      const slot = file.subarray(at, at + slotBytes)
+      if (slot.length < slotBytes || crc32(slot.subarray(0, 28)) !== slot.readUInt32LE(28)) continue
+      const number = slot.readUInt32LE(24)
+      if (best && this.#number > number) continue
+      this.#number = number
+      best = { sequence: readUInt64(slot, 0), segment: readUInt64(slot, 8), offset: readUInt64(slot, 16) }
+    }
+    return { place: best, damaged: best === undefined }
+  }
+
+  /** Makes the file, in its full size: what is saved later needs no more room on the disk. */
+  create(place: Place): void {
+    this.close()
+    this.write(place)
+    this.write(place)
+    this.#files.fsyncSync(this.#fd as number)
+    syncDirectory(this.#dir, this.#files)
+  }
+
+  write(place: Place): void {
+    try {
+      this.#write(place)
+    } catch (error) {
+      if (this.#number === 0) this.#discard()
+      throw error
+    }
+  }
+
+  /** The next start would take a file without a place for damaged. */
+  #discard(): void {
+    try {
+      this.close()
+      this.remove()
+    } catch {
+      // The next write tries it with what is there.
+    }
+  }
+
+  #write({ sequence, segment, offset }: Place): void {
+    this.#fd ??= this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
+    const number = this.#number + 1
+    writeUInt64(this.#slot, sequence, 0)
+    writeUInt64(this.#slot, segment, 8)
+    writeUInt64(this.#slot, offset, 16)
+    this.#slot.writeUInt32LE(number, 24)
+    this.#slot.writeUInt32LE(crc32(this.#slot.subarray(0, 28)), 28)
+    // A slot half written does not count, and the next try writes the same one.
+    const written = this.#files.writeSync(this.#fd, this.#slot, 0, slotBytes, (number % 2) * slotBytes)
+    if (written < slotBytes) throw new Error(`${written} of ${slotBytes} bytes were written`)
+    this.#number = number
+  }
+
+  remove(): void {
+    this.#files.removeSync(this.#path)
+  }
+
+  close(): void {
+    if (this.#fd === undefined) return
+    const fd = this.#fd
+    this.#fd = undefined
+    this.#files.closeSync(fd)
+  }
+}
+
+/** Names of the cursors there are. */
+export function listCursors(dir: string, files: Files = nodeFiles): string[] {
+  let names: string[]
+  try {
+    names = files.listSync(dir)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return []
+    throw error
+  }
+  return names.filter(name => name.endsWith('.cursor')).map(name => name.slice(0, -'.cursor'.length))
+}

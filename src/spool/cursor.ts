@@ -1,0 +1,305 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { keepDamaged } from '../disk/commit-log.js'
+import type { Files } from '../disk/files.js'
+import { describe, systemCode } from '../errors.js'
+import type { Message } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import { type Delivery, type QueueReader, Wakeup } from '../queue/queue.js'
+import { pause } from '../runtime/retry.js'
+import type { Meter } from './backlog-meter.js'
+import type { CursorFile, Place } from './cursor-file.js'
+import { decodeMessage, stampOf } from './message-codec.js'
+import { segmentHeaderBytes, segmentPath } from './segment-file.js'
+import { SegmentReader } from './segment-reader.js'
+import type { Segments } from './segments.js'
+import type { SpoolPosition } from './spool.js'
+
+/** A cursor is saved at most this often; what it passed since then comes again after a crash. */
+const saveEveryMs = 100
+
+/** When it could not be saved. */
+const saveAgainMs = 1_000
+
+/** For so long at most the others wait for the first lane. */
+const longestYieldMs = 20
+
+export interface CursorOptions {
+  readonly name: string
+  readonly dir: string
+  readonly place: Place
+  readonly file: CursorFile
+  readonly segments: Segments
+  readonly position: () => SpoolPosition
+  /** Its segment was not there any more: what was between is gone. */
+  readonly displaced: boolean
+  /** The cursor that reads first, if this is not the one. */
+  readonly first: () => Cursor | undefined
+  readonly meter: Meter | undefined
+  /** See `CursorsOptions`. */
+  readonly skipped: (from: number, to: number, damaged: boolean) => void | Promise<void>
+  /** After it was saved, or was to be. */
+  readonly moved: () => void
+  readonly warn: (sentence: string) => void
+  readonly incidents: IncidentReporter
+  readonly files: Files
+}
+
+/** One group's place in the spool. */
+export class Cursor implements QueueReader {
+  readonly #options: CursorOptions
+  readonly #reader: SegmentReader
+  readonly #wakeup = new Wakeup()
+  /** Where the next frame is taken from. */
+  #place: Place
+  /** Where reading would begin again. */
+  #settled: Place
+  /** There was damage since the last message that was read. */
+  #damaged: boolean
+  /** When the last message before the place was received, if that is known. */
+  #lastStamp: number | undefined
+  #timer: NodeJS.Timeout | undefined
+  #unsaved = false
+  #missing = 0
+  #reading = false
+  #onTaken: (() => void)[] = []
+
+  constructor(options: CursorOptions) {
+    this.#options = options
+    this.#reader = new SegmentReader(options.dir, options.files)
+    this.#place = { ...options.place }
+    this.#settled = { ...options.place }
+    this.#damaged = options.displaced
+  }
+
+  get settled(): Readonly<Place> {
+    return this.#settled
+  }
+
+  /** Messages committed that are not settled. */
+  get lag(): number {
+    return this.#options.position().sequence + 1 - this.#settled.sequence
+  }
+
+  /** Begins again at `sequence`, if that is further back and still there. Before the first `next` only. */
+  rewind(sequence: number): void {
+    if (sequence >= this.#place.sequence) return
+    const segment = this.#options.segments.holding(sequence)
+    this.#place = { sequence: Math.max(sequence, segment), segment, offset: segmentHeaderBytes }
+    this.#settled = { ...this.#place }
+    this.#lastStamp = undefined
+  }
+
+  wake(): void {
+    this.#wakeup.wake()
+  }
+
+  async next(limit: number, signal: AbortSignal): Promise<Delivery | undefined> {
+    this.#reading = true
+    try {
+      while (!signal.aborted) {
+        const { segment, offset } = this.#place
+        if (!this.#reader.at(segment, offset)) {
+          const known = this.#options.position()
+          if (!(await this.#read(known))) await this.#waitForCommit(known, signal)
+          continue
+        }
+        const most = Math.min(limit, await this.#turn(signal))
+        const messages = most > 0 ? await this.#take(most) : []
+        if (messages.length === 0) continue
+        this.#options.meter?.took(messages.length)
+        const reached = { ...this.#place }
+        return { messages, settle: () => this.#settle(reached) }
+      }
+      return undefined
+    } finally {
+      this.#reading = false
+      for (const taken of this.#onTaken.splice(0)) taken()
+    }
+  }
+
+  /** Saves the place. Nothing is read or settled afterwards. */
+  async close(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#save()
+    try {
+      this.#options.file.close()
+      this.#reader.close()
+    } catch (error) {
+      this.#options.warn(`${this.#options.name}: ${describe(error)}`)
+    }
+  }
+
+  /** Waits, for a moment, while this one has something to read and is about to. */
+  async passes(): Promise<void> {
+    if (this.#place.sequence > this.#options.position().sequence) return
+    if (!this.#reading) {
+      await turn()
+      return
+    }
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, longestYieldMs)
+      this.#onTaken.push(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  /** Resolves when it may read, with how much; 0 when the signal aborted. */
+  async #turn(signal: AbortSignal): Promise<number> {
+    const { first, meter, position } = this.#options
+    await first()?.passes()
+    if (!meter) return Number.POSITIVE_INFINITY
+    for (;;) {
+      const allowed = meter.allowed(position().sequence + 1 - this.#place.sequence)
+      if (allowed > 0) return allowed
+      await pause(meter.waitMs, signal)
+      if (signal.aborted) return 0
+    }
+  }
+
+  /** What is at hand, at most `most`, up to a gap. */
+  async #take(most: number): Promise<Message[]> {
+    const messages: Message[] = []
+    const place = this.#place
+    while (messages.length < most) {
+      const frame = this.#reader.at(place.segment, place.offset)
+      if (!frame) break
+      const message = decodeMessage(frame.body)
+      if (message && message.sequence > place.sequence) {
+        if (messages.length > 0) break
+        await this.#skip(message.sequence - 1)
+      }
+      place.offset = frame.end
+      if (!message) {
+        this.#damaged = true
+        continue
+      }
+      this.#lastStamp = stampOf(message)
+      // A cursor can be a little behind its file's name; what it has passed does not come twice.
+      if (message.sequence < place.sequence) continue
+      place.sequence = message.sequence + 1
+      this.#damaged = false
+      messages.push(message)
+    }
+    return messages
+  }
+
+  /** Steps over all numbers up to `to`, once that is known to whom it concerns. */
+  async #skip(to: number): Promise<void> {
+    await this.#options.skipped(this.#place.sequence, to, this.#damaged)
+    this.#place.sequence = to + 1
+    this.#damaged = false
+  }
+
+  /** Has the next frame at hand, or moves to the next segment. False when there is nothing more yet. */
+  async #read(position: SpoolPosition): Promise<boolean> {
+    const { segment, offset } = this.#place
+    const next = this.#options.segments.after(segment)
+    try {
+      const newestEnd = position.segment === segment ? position.end : 0
+      const end = next ? this.#reader.size(segment) : newestEnd
+      if (offset < end) {
+        const damaged = await this.#reader.load(segment, offset, end)
+        if (damaged > 0) await this.#stepOver(damaged)
+        return true
+      }
+      if (!next) {
+        await this.#atEnd(position)
+        return false
+      }
+      if (next.segment > this.#place.sequence && !this.#damaged) this.#damaged = !(await this.#isBehind(next.before))
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+      this.#lost(segment)
+      if (!next) return false
+    }
+    this.#place = { sequence: this.#place.sequence, segment: next.segment, offset: segmentHeaderBytes }
+    this.#lastStamp = next.before
+    return true
+  }
+
+  /** All that was committed has been read, so numbers that are left were not given to anything that is there. */
+  async #atEnd({ segment, end, sequence }: SpoolPosition): Promise<void> {
+    const place = this.#place
+    if (place.segment !== segment || place.offset < end || place.sequence > sequence) return
+    await this.#skip(sequence)
+    // All that was taken before is settled: this is only asked for the next delivery.
+    this.#settle({ ...place })
+  }
+
+  /** Whether a segment was begun right behind the one that has been read: nothing between them is missing. */
+  async #isBehind(before: number): Promise<boolean> {
+    this.#lastStamp ??= await this.#readLastStamp()
+    return this.#lastStamp === before
+  }
+
+  async #readLastStamp(): Promise<number> {
+    const { dir, segments, files } = this.#options
+    const { segment } = this.#place
+    const reader = new SegmentReader(dir, files)
+    let stamp = segments.find(segment)?.before ?? 0
+    try {
+      const end = reader.size(segment)
+      for (let offset = segmentHeaderBytes; offset < end; ) {
+        const frame = reader.at(segment, offset)
+        const message = frame && decodeMessage(frame.body)
+        if (message) stamp = stampOf(message)
+        offset = frame?.end ?? offset + (await reader.load(segment, offset, end))
+      }
+    } finally {
+      reader.close()
+    }
+    return stamp
+  }
+
+  async #stepOver(bytes: number): Promise<void> {
+    const { name, dir, files, incidents } = this.#options
+    const { segment, offset } = this.#place
+    const path = segmentPath(dir, segment)
+    this.#damaged = true
+    const copy = await keepDamaged(path, files)
+    this.#place.offset = offset + bytes
+    const sentence = `${name}: stepped over ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
+    incidents.report('spool_damaged', sentence, { bytes })
+  }
+
+  /** The file was deleted by hand: there is nothing to wait for in it. */
+  #lost(segment: number): void {
+    this.#damaged = true
+    if (this.#missing === segment) return
+    this.#missing = segment
+    const { name, dir, incidents } = this.#options
+    incidents.report('spool_cut', `${name}: ${segmentPath(dir, segment)} is gone, and what was not read of it`)
+  }
+
+  async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
+    // Every commit makes a new position: a different one came while the file was being looked at.
+    if (this.#options.position() === known) await this.#wakeup.sleep(signal)
+  }
+
+  #settle(reached: Place): void {
+    this.#settled = reached
+    this.#timer ??= setTimeout(() => this.#saveAndTell(), saveEveryMs)
+  }
+
+  #saveAndTell(): void {
+    this.#timer = undefined
+    this.#save()
+    // Another try, also when nothing is settled meanwhile.
+    if (this.#unsaved) this.#timer = setTimeout(() => this.#saveAndTell(), saveAgainMs)
+    this.#options.moved()
+  }
+
+  #save(): void {
+    const { name, file, warn } = this.#options
+    try {
+      file.write(this.#settled)
+      this.#unsaved = false
+    } catch (error) {
+      if (!this.#unsaved) warn(`cursor ${name} could not be saved: ${describe(error)}; what it passes comes again`)
+      this.#unsaved = true
+    }
+  }
+}

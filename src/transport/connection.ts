@@ -1,0 +1,586 @@
+import type { Duplex } from 'node:stream'
+import { type Fault, reasonCode } from '../mqtt/codec.js'
+import { MalformedPacket, packetType } from '../mqtt/fields.js'
+import { Framer } from '../mqtt/framer.js'
+import { writeAck } from '../mqtt/packets.js'
+import { charge, type Work } from '../runtime/work.js'
+import { type Framing, Outbox, type Packet } from './outbox.js'
+
+/** Where a connection came from. */
+export interface Peer {
+  readonly address: string
+  readonly listener: 'mqtt' | 'mqtts' | 'ws' | 'wss'
+  /** The names in the client certificate that was verified; empty without one. */
+  readonly certificate: readonly string[]
+}
+
+/** A byte stream to a client. With `framing`, what is written to the stream must be framed. */
+export type Transport = Duplex & {
+  readonly framing?: Framing
+  /** The transport holds bytes back until a message is whole: it says of each arrival how many bytes came. */
+  arrived?: ((bytes: number) => void) | undefined
+  /** The client is connected: it may send messages that are as long as any packet, and `arrived` is called no more. */
+  opened?(): void
+}
+
+/** What speaks MQTT over a connection. */
+export interface Protocol {
+  /** The framer is at a whole packet. What it throws closes the connection. */
+  packet(framer: Framer): void
+  /** There is room in the outbox again. */
+  writable(): void
+  /** The packet that tells the client why its connection is about to be closed, if it can be told. */
+  farewell(fault: Fault): Buffer | undefined
+  /** The connection is over; called once. */
+  closed(): void
+}
+
+export interface ConnectionLimits {
+  /** Largest packet before `open`, and after. */
+  readonly helloBytes: number
+  readonly packetBytes: number
+  /** Publishes, and bytes of them, that wait for the disk before the connection is read no further. */
+  readonly inflight: number
+  readonly inflightBytes: number
+  /** Publishes and bytes a second; 0 is no limit. */
+  readonly messages: number
+  readonly bytes: number
+  /** Bytes that may wait to be written; past it QoS 0 is dropped. */
+  readonly outboxBytes: number
+  /** Milliseconds from the connection to `open`. */
+  readonly connectMs: number
+  /** Milliseconds that one write may take. */
+  readonly stuckMs: number
+  /** Longest keep alive in milliseconds; 0 is no limit. */
+  readonly keepAliveMs: number
+}
+
+/** Counted since the start. */
+export interface Traffic {
+  bytesIn: number
+  bytesOut: number
+  packetsIn: number
+  packetsOut: number
+  publishesOut: number
+}
+
+/** What a connection asks of all of them together. */
+export interface Pool {
+  readonly limits: ConnectionLimits
+  /** Milliseconds of a clock that never jumps, as of this turn of the event loop. */
+  readonly now: number
+  /** While true nothing is read: what is accepted already waits for the disk. */
+  readonly overloaded: boolean
+  readonly work: Work
+  /** May so many bytes be processed in this turn? If not the connection is to be resumed in one of the next. */
+  grant(bytes: number): boolean
+  /** How far `work.done` may go until the connection that is served now must let others have their turn. */
+  readonly workEnd: number
+  /** To be resumed in the next turn. */
+  queue(connection: Connection): void
+  /** To be flushed when this turn ends. */
+  dirty(connection: Connection): void
+  /** So many bytes came from a client that is not connected. May give up this connection, or another, for want of room. */
+  hello(connection: Connection, bytes: number): void
+  opened(connection: Connection): void
+  refused(reason: string, sentence: string): void
+  dropped(): void
+  readonly traffic: Traffic
+}
+
+/** Why a connection is not read now; several may hold at a time. */
+const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
+
+const connectHeader = packetType.connect << 4
+
+/** How long a peer may take to close after its answer has left. */
+const lingerMs = 500
+
+/** Node takes a longer one for 1 ms. */
+const maxTimerMs = 2 ** 31 - 1
+
+/** Read in one go only from who sends as fast as it can: Node reads up to twice as much. */
+const bulkBytes = 32_768
+
+/**
+ * One network connection, before and behind the MQTT protocol: cuts what comes in into packets, with true
+ * back-pressure (what is not read stays with the sender, in TCP), and gathers what goes out until the turn of the
+ * event loop ends, so that it leaves in one piece. All of it is bounded (research: aedes.md §2.4, §2.5).
+ */
+export class Connection {
+  readonly peer: Peer
+  readonly #stream: Transport
+  readonly #pool: Pool
+  #framer: Framer
+  #openedAt: number
+  #protocol: Protocol | undefined
+  #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
+  /** CONNECT came. */
+  #hasBegun = false
+  #holds = 0
+  #stopped = false
+  #hasTurn = false
+  /** Work beyond its turns, which it has yet to wait for. */
+  #debt = 0
+  /** The peer has closed; what it sent before is still to be read. */
+  #isGone = false
+  #endedAt = 0
+  #endReason: string | undefined
+  #rateTimer: NodeJS.Timeout | undefined
+  #inflight = 0
+  /** Of them over the limit: who has been told of it is to be caught beyond it, not to wait there. */
+  #spare = 0
+  #inflightBytes = 0
+  #lastRead: number
+  /** Milliseconds without a packet after which the client is given up; 0: never. */
+  #patienceMs = 0
+  /** Publishes and bytes that may still be read before the rate limit holds. */
+  #messagesLeft = 0
+  #bytesLeft = 0
+  #refilledAt = 0
+  readonly #outbox: Outbox
+  #writing = 0
+  #writingSince = 0
+  #isDirty = false
+  /** The session has more than there was room for. */
+  #wanted = false
+
+  constructor(stream: Transport, peer: Peer, pool: Pool) {
+    this.peer = peer
+    this.#stream = stream
+    this.#outbox = new Outbox(stream.framing)
+    this.#pool = pool
+    this.#framer = new Framer(pool.limits.helloBytes)
+    this.#openedAt = this.#lastRead = pool.now
+    if (stream.opened) stream.arrived = bytes => pool.hello(this, bytes)
+    stream.on('data', this.#read.bind(this))
+    stream.on('error', ignore)
+    stream.on('close', () => this.#gone())
+  }
+
+  /** Begins to read for `protocol`. */
+  serve(protocol: Protocol): void {
+    this.#protocol = protocol
+  }
+
+  /** CONNECT is with the broker: nothing more is read until `open`, or it would overtake. */
+  connecting(): void {
+    this.#hasBegun = true
+    this.#hold(hold.connecting)
+  }
+
+  /** Of what is asked for, in seconds; 0 is none. Who is told of it can be told whole ones, of two bytes. */
+  grantedKeepAlive(asked: number, isTold: boolean): number {
+    const limit = this.#pool.limits.keepAliveMs / 1_000
+    const most = isTold && limit > 0 ? Math.min(0xffff, Math.max(1, Math.floor(limit))) : limit
+    return most > 0 && (asked === 0 || asked > most) ? most : asked
+  }
+
+  /** CONNECT has been answered by a question: one more packet is read before `open`. */
+  again(): void {
+    this.#release(hold.connecting)
+  }
+
+  /**
+   * The client is connected: all that it sends may be read. `keepAlive` in seconds, as it was granted; 0 for none.
+   * `isTold`: it knows how many publishes it may have in flight.
+   */
+  open(keepAlive: number, isTold = false): void {
+    if (this.#state !== 'hello') return
+    this.#spare = isTold ? 1 : 0
+    const { limits, now } = this.#pool
+    this.#state = 'open'
+    this.#framer.limit = limits.packetBytes
+    this.#messagesLeft = limits.messages
+    this.#bytesLeft = limits.bytes
+    this.#refilledAt = this.#lastRead = now
+    // [MQTT-3.1.2-24]
+    this.#patienceMs = keepAlive * 1_500
+    this.#stream.opened?.()
+    this.#pool.opened(this)
+    this.#release(hold.connecting)
+  }
+
+  /** A publish of `bytes` waits for the disk. */
+  begin(bytes: number): void {
+    this.#inflight++
+    this.#inflightBytes += bytes
+    const { inflight, inflightBytes } = this.#pool.limits
+    if (this.#inflight >= inflight + this.#spare || this.#inflightBytes >= inflightBytes) this.#hold(hold.inflight)
+  }
+
+  /** It is there, or refused. */
+  done(bytes: number): void {
+    this.#inflight--
+    this.#inflightBytes -= bytes
+    if ((this.#holds & hold.inflight) === 0) return
+    const { inflight, inflightBytes } = this.#pool.limits
+    if (this.#inflight * 2 <= inflight && this.#inflightBytes * 2 <= inflightBytes) this.#release(hold.inflight)
+  }
+
+  /** Do publishes of it wait for the disk? */
+  get waiting(): boolean {
+    return this.#inflight > 0
+  }
+
+  /** One more publish of `bytes` was read: past the rate limit the connection is held until it is paid for. */
+  spend(bytes: number): void {
+    const { messages, bytes: perSecond } = this.#pool.limits
+    if (messages === 0 && perSecond === 0) return
+    const now = this.#pool.now
+    const seconds = (now - this.#refilledAt) / 1_000
+    this.#refilledAt = now
+    this.#messagesLeft = Math.min(messages, this.#messagesLeft + seconds * messages) - 1
+    this.#bytesLeft = Math.min(perSecond, this.#bytesLeft + seconds * perSecond) - bytes
+    const owed = Math.max(
+      messages > 0 ? -this.#messagesLeft / messages : 0,
+      perSecond > 0 ? -this.#bytesLeft / perSecond : 0,
+    )
+    if (owed <= 0 || (this.#holds & hold.rate) !== 0) return
+    this.#hold(hold.rate)
+    const ms = Math.min(maxTimerMs, Math.max(1, owed * 1_000))
+    this.#rateTimer = setTimeout(() => this.#release(hold.rate), ms).unref()
+  }
+
+  // — out: nothing once it is about to be closed —
+
+  get roomy(): boolean {
+    if (this.#unsent < this.#pool.limits.outboxBytes / 2) return true
+    this.#wanted = true
+    return false
+  }
+
+  /** Does so much wait that QoS 0 is to be dropped? Then one is counted. */
+  drops(): boolean {
+    if (this.#unsent <= this.#pool.limits.outboxBytes) return false
+    this.#pool.dropped()
+    return true
+  }
+
+  /** Bytes that the client has yet to take. */
+  get #unsent(): number {
+    return this.#outbox.bytes + this.#writing
+  }
+
+  /** A PUBLISH, in one part or two. */
+  publish(parts: readonly Buffer[]): void {
+    if (this.isClosed) return
+    this.#pool.traffic.publishesOut++
+    this.#push(parts.length === 1 ? (parts[0] as Buffer) : parts)
+  }
+
+  /** Any other packet. */
+  write(packet: Buffer): void {
+    if (!this.isClosed) this.#push(packet)
+  }
+
+  writeAck(type: number, packetId: number): void {
+    if (this.isClosed) return
+    if (this.#state === 'hello') {
+      // What is resumed must not overtake its CONNACK. [MQTT-3.2.0-1]
+      const packet = Buffer.allocUnsafe(4)
+      writeAck(packet, 0, type, packetId)
+      this.#push(packet)
+      return
+    }
+    this.#pool.traffic.packetsOut++
+    this.#outbox.pushAck(type, packetId)
+    this.#soil()
+    this.#checkOutbox()
+  }
+
+  #push(packet: Packet): void {
+    this.#pool.traffic.packetsOut++
+    this.#outbox.push(packet)
+    this.#soil()
+    this.#checkOutbox()
+  }
+
+  /** A client that asks and does not read the answers has to wait with the next question. */
+  #checkOutbox(): void {
+    if (this.#state !== 'open' || this.#isGone) return
+    if (this.#outbox.memory > 2 * this.#pool.limits.outboxBytes) this.#hold(hold.outbox)
+  }
+
+  #soil(): void {
+    if (this.#isDirty) return
+    this.#isDirty = true
+    this.#pool.dirty(this)
+  }
+
+  /** The turn is over: what was written leaves, unless the last piece is still on its way. */
+  flush(): void {
+    this.#isDirty = false
+    if (this.#isGone) this.#outbox.discard()
+    if (this.#writing > 0 || this.#outbox.bytes === 0 || this.#state === 'closed') return
+    const piece = this.#outbox.next()
+    this.#writing = piece.length
+    this.#writingSince = this.#pool.now
+    this.#pool.traffic.bytesOut += piece.length
+    this.#stream.write(piece, this.#written)
+  }
+
+  readonly #written = (): void => {
+    this.#writing = 0
+    if (this.#outbox.bytes > 0) this.flush()
+    else if (this.#state === 'ending') this.#stream.end()
+    if (this.#unsent >= this.#pool.limits.outboxBytes / 2) return
+    this.#release(hold.outbox)
+    if (!this.#wanted) return
+    this.#wanted = false
+    this.#protocol?.writable()
+  }
+
+  // — in —
+
+  #read(chunk: Buffer): void {
+    if (this.#state === 'hello' && !this.#stream.opened) this.#pool.hello(this, chunk.length)
+    if (this.#state !== 'hello' && this.#state !== 'open') return
+    // Whoever does not begin as a CONNECT does is not waited for. [MQTT-3.1.0-1]
+    const isFirst = !this.#hasBegun && this.#framer.buffered === 0
+    if (isFirst && chunk[0] !== connectHeader) {
+      this.#refuse(new MalformedPacket('MQTT-3.1.0-1', 'the first packet is not CONNECT'))
+      return
+    }
+    this.#pool.traffic.bytesIn += chunk.length
+    this.#framer.push(chunk)
+    const hasTurn = this.#hasTurn
+    this.#hasTurn = false
+    if (this.#holds !== 0) this.#stop()
+    else if (this.#pool.overloaded) this.#hold(hold.overload)
+    else if (this.#pool.grant(chunk.length) || hasTurn) {
+      this.#process()
+      // Who floods waits for its next turn with its bytes in the kernel, not in memory.
+      if (chunk.length >= bulkBytes) this.yield()
+    } else this.#hold(hold.turn)
+  }
+
+  /** Reads on when its next turn comes. */
+  yield(): void {
+    if (this.#holds === 0 && !this.isClosed) this.#hold(hold.turn)
+  }
+
+  /**
+   * Its turn has come, and `workEnd` is set. Returns how many bytes it may use the turn for. A connection that did more
+   * than its turn was for lets turns pass until the others have had as much.
+   */
+  resume(): number {
+    const { work, workEnd } = this.#pool
+    this.#debt -= Math.min(this.#debt, workEnd - work.done)
+    if (this.#debt > 0 && !this.isClosed) {
+      this.#pool.queue(this)
+      return 0
+    }
+    const buffered = this.#framer.buffered
+    this.#holds &= ~(hold.turn | hold.overload)
+    this.#hasTurn = this.#holds === 0
+    if (this.#holds === 0) this.#process()
+    return Math.max(buffered, bulkBytes)
+  }
+
+  get buffered(): number {
+    return this.#framer.buffered
+  }
+
+  #process(): void {
+    const framer = this.#framer
+    const { work, traffic, workEnd } = this.#pool
+    try {
+      while (this.#holds === 0 && (this.#state === 'open' || this.#state === 'hello') && framer.next()) {
+        this.#lastRead = this.#pool.now
+        traffic.packetsIn++
+        work.done += charge.packet
+        this.#protocol?.packet(framer)
+        if (work.done < workEnd) continue
+        this.#debt += work.done - workEnd
+        this.yield()
+      }
+    } catch (error) {
+      this.#refuse(error)
+    }
+    if (this.#holds !== 0) return
+    if (this.#isGone) this.#close()
+    else this.#start()
+  }
+
+  #refuse(error: unknown): void {
+    const malformed = error instanceof MalformedPacket
+    const reason = !malformed ? 'internal' : error.tooLarge ? 'packet_too_large' : 'malformed'
+    this.#pool.refused(
+      reason,
+      `${error instanceof Error ? error.message : error}${malformed ? ` [${error.clause}]` : ''}`,
+    )
+    this.end(
+      malformed
+        ? { code: error.reasonCode, reason: error.message }
+        : { code: reasonCode.unspecified, reason: 'an error in the hub' },
+    )
+  }
+
+  #hold(why: number): void {
+    this.#holds |= why
+    if (why === hold.turn || why === hold.overload) this.#pool.queue(this)
+    this.#stop()
+  }
+
+  #release(why: number): void {
+    if ((this.#holds & why) === 0) return
+    this.#holds &= ~why
+    if (this.#holds !== 0) return
+    this.#holds = hold.turn
+    this.#pool.queue(this)
+  }
+
+  /**
+   * A paused stream would read 64 KB more, and a thousand held connections that much: the handle of a socket is told
+   * itself. Node goes on believing that it reads, or it would have it read again.
+   */
+  #stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#stream.pause()
+    handleOf(this.#stream)?.readStop()
+  }
+
+  #start(): void {
+    if (!this.#stopped || this.isClosed) return
+    this.#resume()
+  }
+
+  #resume(): void {
+    this.#stopped = false
+    handleOf(this.#stream)?.readStart()
+    this.#stream.resume()
+  }
+
+  // — the end —
+
+  /** Twice a second: gives up a client that says nothing, takes nothing, or does not finish. */
+  sweep(): void {
+    const { limits, now } = this.#pool
+    if (this.#state === 'hello' && now - this.#openedAt > limits.connectMs) {
+      const reason = `not connected within ${limits.connectMs} ms`
+      this.#pool.refused('connect_timeout', reason)
+      this.giveUp({ code: reasonCode.notAuthorized, reason })
+    } else if (this.#writing > 0 && now - this.#writingSince > limits.stuckMs) this.#cutOff()
+    else if (this.#state === 'ending' && this.#outbox.bytes === 0 && now - this.#endedAt > lingerMs) this.destroy()
+    else if (this.#patienceMs > 0 && this.#holds === 0 && now - this.#lastRead > this.#patienceMs) {
+      if (this.isClosed) return
+      const reason = `said nothing for ${Math.round(now - this.#lastRead)} ms`
+      this.#pool.refused('keepalive_timeout', reason)
+      this.end({ code: reasonCode.keepAliveTimeout, reason })
+    } else if (this.#holds !== 0) this.#lastRead = now
+  }
+
+  /** It takes nothing: what waits is discarded, and why is the last it may still read. */
+  #cutOff(): void {
+    if (this.isClosed) {
+      this.destroy()
+      return
+    }
+    const waiting = this.#unsent
+    const reason = `took nothing for ${this.#pool.limits.stuckMs} ms with ${waiting} bytes waiting`
+    this.#pool.refused('slow_consumer', reason)
+    this.#endReason = reason
+    const isReadable = !this.#outbox.isWithinPacket
+    const farewell = isReadable && this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
+    this.#outbox.discard()
+    if (!farewell) {
+      this.destroy()
+      return
+    }
+    this.#state = 'ending'
+    this.#endedAt = this.#pool.now
+    this.#over()
+    this.#resume()
+    this.#outbox.push(farewell)
+    this.#stream.end(this.#outbox.next())
+  }
+
+  /** The hub itself was away for so long (ms): nobody is to blame for it. */
+  forgive(ms: number): void {
+    this.#lastRead += ms
+    this.#writingSince += ms
+    this.#openedAt += ms
+  }
+
+  /** Why the hub ends or has ended this connection, in words; undefined when the peer did. */
+  get endReason(): string | undefined {
+    return this.#endReason
+  }
+
+  /** Closes it when what was written has left; nothing more is read. The client is told why, if it can be. */
+  end(fault?: Fault): void {
+    if (this.isClosed) return
+    this.#endReason = fault?.reason
+    this.#end(fault && this.#protocol?.farewell(fault))
+  }
+
+  /** Gives up one that is not `open`: at once, or when it has had the time to be told why, if it can be. */
+  giveUp(fault: Fault): void {
+    const farewell = this.#protocol?.farewell(fault)
+    if (!farewell) {
+      this.destroy()
+      return
+    }
+    this.#end(farewell)
+    setTimeout(() => this.destroy(), lingerMs).unref()
+  }
+
+  #end(farewell: Buffer | undefined): void {
+    if (farewell) this.write(farewell)
+    this.#state = 'ending'
+    this.#endedAt = this.#pool.now
+    this.#over()
+    // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
+    this.#resume()
+    if (this.#unsent === 0) this.#stream.end()
+    else this.#soil()
+  }
+
+  destroy(): void {
+    this.#stream.destroy()
+    this.#close()
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed' || this.#state === 'ending'
+  }
+
+  /** The peer is gone: what it said before still counts, a DISCONNECT above all. */
+  #gone(): void {
+    if (!this.isClosed && this.#holds !== 0 && this.#framer.buffered > 0) {
+      this.#isGone = true
+      this.#outbox.discard()
+      this.#release(hold.rate | hold.outbox)
+    } else this.#close()
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    clearTimeout(this.#rateTimer)
+    this.#framer = new Framer(0)
+    this.#outbox.discard()
+    this.#over()
+  }
+
+  #over(): void {
+    const protocol = this.#protocol
+    this.#protocol = undefined
+    protocol?.closed()
+  }
+}
+
+interface ReadHandle {
+  readStop(): void
+  readStart(): void
+}
+
+/** Of a plain TCP socket; TLS and WebSocket streams have buffers of their own between. */
+function handleOf(stream: Duplex): ReadHandle | undefined {
+  const { _handle: handle, encrypted } = stream as Duplex & { _handle?: ReadHandle | null; encrypted?: boolean }
+  return handle && !encrypted ? handle : undefined
+}
+
+function ignore(): void {}

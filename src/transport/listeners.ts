@@ -1,0 +1,347 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
+import { describe, HubError, systemCode } from '../errors.js'
+import { sparingly } from '../observe/log.js'
+import { Networks, plainAddress } from '../runtime/addresses.js'
+import type { Peer } from './connection.js'
+import { readProxyHeader } from './proxy.js'
+import { type CertificateId, chainIds } from './revocation.js'
+import { namesOf, noNames, type Tls } from './tls.js'
+import { WebSockets } from './websocket.js'
+
+export interface ListenersOptions {
+  readonly host: string
+  /** 0 takes a free port. */
+  readonly mqttPort: number | 'off'
+  readonly mqttsPort: number | 'off'
+  /** Started; needed if there is a port for it. */
+  readonly tls: Tls | undefined
+  /** Whether a client must show a certificate, where one is asked for. */
+  readonly clientCertificates: 'required' | 'optional'
+  readonly webSocket: {
+    readonly origins: readonly string[]
+    readonly pingMs: number
+    readonly packetBytes: number
+    readonly helloBytes: number
+  }
+  /** With `protocol` the connections of trusted proxies begin with a PROXY header. */
+  readonly proxy: { readonly trusted: readonly string[]; readonly protocol: boolean }
+  /** Connections in a handshake at a time; past it the one that has waited longest gives way. */
+  readonly pending: number
+  /** Until the end of the handshakes, PROXY header included. */
+  readonly handshakeMs: number
+  /** Takes over; all that the client sent is still to be read. */
+  readonly accept: (stream: Duplex, peer: Peer) => void
+  /** For the counters. */
+  readonly refused: (reason: string) => void
+  /** Says it in words, not more often than anybody reads. */
+  readonly info: (sentence: string) => void
+}
+
+/** All ways in for MQTT: TCP, TLS, and WebSockets that the HTTP server hands on. Hands over who has got through. */
+export class Listeners {
+  readonly name = 'listeners'
+  readonly #options: ListenersOptions
+  readonly #say: (sentence: string) => void
+  readonly #trusted: Networks
+  readonly #handshakes: Handshakes
+  readonly #webSockets: WebSockets
+  readonly #mqtt: Server
+  readonly #mqtts: Server
+  #tls: TlsServer | undefined
+  /** Open connections with a certificate that may be revoked yet. */
+  readonly #certified = new Map<TLSSocket, readonly CertificateId[]>()
+
+  constructor(options: ListenersOptions) {
+    const { webSocket, proxy, accept } = options
+    const refused = (reason: string, sentence: string) => this.#refused(reason, sentence)
+    this.#options = options
+    this.#say = sparingly(options.info)
+    this.#trusted = new Networks(proxy.trusted)
+    this.#handshakes = new Handshakes(options.pending, options.handshakeMs, refused)
+    this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, accept, refused })
+    const tcp = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
+    this.#mqtt = createServer(tcp, socket => this.#arrived(socket, 'mqtt'))
+    this.#mqtts = createServer(tcp, socket => this.#arrived(socket, 'mqtts'))
+  }
+
+  async start(): Promise<void> {
+    const { host, mqttPort, mqttsPort, tls } = this.#options
+    try {
+      if (mqttsPort !== 'off' && tls) {
+        const server = this.#tlsServer(tls)
+        this.#tls = server
+        tls.onChange(() => {
+          server.setSecureContext(tls.mqttContext)
+          this.#closeRevoked(tls)
+        })
+        await this.#listen(this.#mqtts, 'mqtts.port', host, mqttsPort)
+      }
+      if (mqttPort !== 'off') await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
+      this.#webSockets.start()
+    } catch (error) {
+      this.stop()
+      throw error
+    }
+  }
+
+  /** Frees the ports and ends what is in a handshake. Who was handed over is somebody else's. */
+  stop(): void {
+    this.#mqtt.close()
+    this.#mqtts.close()
+    this.#webSockets.stop()
+    this.#handshakes.stop()
+  }
+
+  /** The port taken, if there is a listener. */
+  get mqttPort(): number | undefined {
+    return portOf(this.#mqtt)
+  }
+
+  get mqttsPort(): number | undefined {
+    return portOf(this.#mqtts)
+  }
+
+  /** An HTTP request to become a WebSocket. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    this.#webSockets.upgrade(request, socket, head)
+  }
+
+  async #listen(server: Server, setting: string, host: string, port: number): Promise<void> {
+    // Devices come back all at once: as many wait to be accepted as the system lets.
+    server.listen({ host, port, backlog: 65_535 })
+    try {
+      await once(server, 'listening')
+    } catch (error) {
+      throw listenError(error, setting, host, port)
+    }
+    server.on('error', error => this.#refused('accept_failed', `${setting}: ${describe(error)}`))
+  }
+
+  #arrived(socket: Socket, listener: 'mqtt' | 'mqtts'): void {
+    // Without a listener a reset connection would end the process.
+    socket.on('error', ignore)
+    const remote = plainAddress(socket.remoteAddress)
+    if (remote === undefined) {
+      socket.destroy()
+      return
+    }
+    const isProxied = this.#options.proxy.protocol && this.#trusted.has(remote)
+    if (listener === 'mqtt' && !isProxied) {
+      this.#options.accept(socket, { address: remote, listener, certificate: noNames })
+      return
+    }
+    const handshake = this.#handshakes.begin(socket, remote)
+    const identified = () => {
+      if (listener === 'mqtt') this.#accept(socket, listener)
+      else this.#tls?.emit('connection', socket)
+    }
+    if (!isProxied) identified()
+    else {
+      readProxyHeader(
+        socket,
+        address => {
+          handshake.address = address ?? remote
+          identified()
+        },
+        why => {
+          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
+          socket.destroy()
+        },
+      )
+    }
+  }
+
+  /** The end of its handshakes. */
+  #accept(stream: Socket, listener: 'mqtt' | 'mqtts', certificate = noNames): void {
+    const handshake = this.#handshakes.end(stream)
+    if (handshake) this.#options.accept(stream, { address: handshake.address, listener, certificate })
+    else stream.destroy()
+  }
+
+  #tlsServer(tls: Tls): TlsServer {
+    const { handshakeMs, clientCertificates } = this.#options
+    const server = createTlsServer({
+      ...tls.mqttContext,
+      requestCert: tls.asksClients,
+      rejectUnauthorized: tls.asksClients && clientCertificates === 'required',
+      handshakeTimeout: handshakeMs,
+    })
+    server.on('secureConnection', stream => {
+      stream.on('error', ignore)
+      try {
+        // First, as getPeerX509Certificate takes the certificates of the authorities out of the connection.
+        if (tls.looksUpRevoked) this.#lookUp(stream, tls)
+        this.#accept(stream, 'mqtts', verifiedNames(stream))
+      } catch (error) {
+        const handshake = this.#handshakes.end(stream)
+        stream.destroy()
+        if (handshake) this.#notAccepted(`${handshake.address}: `, error)
+      }
+    })
+    server.on('tlsClientError', (error, stream) => {
+      const handshake = this.#handshakes.end(stream)
+      stream.destroy()
+      // Node ends one whose certificate it does not accept as if the client had gone away, its address forgotten.
+      const verdict = stream.authorizationError
+      if (verdict) this.#notAccepted('', verdict)
+      // Without a handshake it was cut off, and that was said; who goes away was not refused.
+      else if (handshake && systemCode(error) !== 'ECONNRESET') {
+        const why = (error as { reason?: string }).reason ?? describe(error)
+        this.#refused('tls_handshake', `${handshake.address}: TLS handshake failed: ${why}`)
+      }
+    })
+    return server
+  }
+
+  /**
+   * Remembers the certificate as long as the connection is open, as it may be revoked. Throws when it is revoked
+   * already: the lists may have changed during the handshake.
+   */
+  #lookUp(stream: TLSSocket, tls: Tls): void {
+    const certificate = stream.getPeerCertificate(true)
+    // Without a certificate Node answers an empty object.
+    if (!certificate?.raw) return
+    const ids = chainIds(certificate)
+    if (tls.revokes(ids)) throw revoked
+    this.#certified.set(stream, ids)
+    stream.once('close', () => this.#certified.delete(stream))
+  }
+
+  #closeRevoked(tls: Tls): void {
+    for (const [stream, ids] of this.#certified) {
+      if (!tls.revokes(ids)) continue
+      const address = plainAddress(stream.remoteAddress)
+      stream.destroy()
+      const serial = ids[0]?.serial
+      this.#refused(
+        'certificate_revoked',
+        `${address}: connection closed: its certificate ${serial} is revoked now (tls.crl)`,
+      )
+    }
+  }
+
+  #notAccepted(from: string, verdict: unknown): void {
+    const code = verdict instanceof Error ? describe(verdict) : String(verdict)
+    const [reason, why] = revocationVerdicts[code] ?? ['tls_handshake', undefined]
+    this.#refused(reason, `${from}the certificate of a client was not accepted: ${code}${why ? `: ${why}` : ''}`)
+  }
+
+  #refused(reason: string, sentence: string): void {
+    this.#options.refused(reason)
+    this.#say(sentence)
+  }
+}
+
+function ignore(): void {}
+
+/** What OpenSSL says of a revoked certificate. */
+const revoked = 'CERT_REVOKED'
+
+/** What OpenSSL says about revocation: the reason under which it is counted, and what to do. */
+const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why: string]>> = {
+  [revoked]: ['certificate_revoked', 'a list in tls.crl names it'],
+  UNABLE_TO_GET_CRL: ['crl_unusable', 'tls.crl has no list of a CA between it and tls.ca; add one, which may be empty'],
+  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has ended; put a new one into the file'],
+  CRL_NOT_YET_VALID: ['crl_unusable', 'the list of its CA in tls.crl is not valid yet; is the clock right?'],
+  CRL_SIGNATURE_FAILURE: ['crl_unusable', 'the list in tls.crl was not signed by the key of its CA'],
+}
+
+/** Who shows none has no names. Throws when there is a certificate and it is not one that counts. */
+function verifiedNames(stream: TLSSocket): readonly string[] {
+  const certificate = stream.getPeerX509Certificate()
+  if (!certificate) return noNames
+  if (!stream.authorized) throw stream.authorizationError
+  return namesOf(certificate)
+}
+
+function portOf(server: Server): number | undefined {
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : undefined
+}
+
+interface Handshake {
+  readonly socket: Socket
+  /** Its key; when it is closed, it has forgotten. */
+  readonly ends: string
+  readonly timer: NodeJS.Timeout
+  /** As far as it is known. */
+  address: string
+}
+
+/** Connections in a handshake, the one that has waited longest first. */
+class Handshakes {
+  readonly #limit: number
+  readonly #ms: number
+  readonly #refused: (reason: string, sentence: string) => void
+  /** By the ends of the connection: a TLS socket has those of the socket it is made of, and does not show that. */
+  readonly #waiting = new Map<string, Handshake>()
+
+  constructor(limit: number, ms: number, refused: (reason: string, sentence: string) => void) {
+    this.#limit = limit
+    this.#ms = ms
+    this.#refused = refused
+  }
+
+  begin(socket: Socket, address: string): Handshake {
+    const [longest] = this.#waiting.values()
+    if (longest && this.#waiting.size >= this.#limit) this.#cutOff(longest, 'gave_way', 'gave way to another')
+    const timer = setTimeout(() => {
+      this.#cutOff(handshake, 'handshake_timeout', `not finished within ${this.#ms} ms (limits.connect)`)
+    }, this.#ms)
+    const handshake: Handshake = { socket, ends: endsOf(socket), timer, address }
+    this.#waiting.set(handshake.ends, handshake)
+    socket.once('close', () => this.#remove(handshake))
+    return handshake
+  }
+
+  /** Of the connection or the TLS socket made of it; undefined if it is over already. */
+  end(stream: Socket): Handshake | undefined {
+    const handshake = this.#waiting.get(endsOf(stream))
+    if (handshake) this.#remove(handshake)
+    return handshake
+  }
+
+  stop(): void {
+    for (const { socket } of this.#waiting.values()) socket.destroy()
+  }
+
+  #cutOff(handshake: Handshake, reason: string, why: string): void {
+    this.#remove(handshake)
+    handshake.socket.destroy()
+    this.#refused(reason, `${handshake.address}: handshake cut off: ${why}`)
+  }
+
+  #remove(handshake: Handshake): void {
+    clearTimeout(handshake.timer)
+    // The next connection may have the same ends.
+    if (this.#waiting.get(handshake.ends) === handshake) this.#waiting.delete(handshake.ends)
+  }
+}
+
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
+}
+
+/** `EADDRINUSE` and its like as a sentence that says what to do. */
+export function listenError(error: unknown, setting: string, host: string, port: number): HubError {
+  const code = systemCode(error)
+  const why =
+    code === 'EADDRINUSE'
+      ? 'is taken by another program'
+      : code === 'EACCES'
+        ? 'is not allowed for this user'
+        : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+          ? 'is no address of this machine'
+          : `cannot be used (${code ?? String(error)})`
+  return new HubError(
+    'port_taken',
+    `${setting}: ${host}:${port} ${why}; choose another with --${setting}, 0 takes a free port`,
+    {
+      cause: error,
+    },
+  )
+}

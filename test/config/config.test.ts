@@ -1,0 +1,160 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import {
+  loadSettings,
+  type SettingsSources,
+  settingKeys,
+  settingsHelp,
+  settingsMarkdown,
+} from '../../src/config/config.js'
+import { describe, type HubError, withoutPasswords } from '../../src/errors.js'
+import { tempDir } from '../services/service.js'
+
+async function file(text: string): Promise<string> {
+  const path = join(await tempDir(), 'telehub.yaml')
+  writeFileSync(path, text)
+  return path
+}
+
+function problems(sources: SettingsSources): string[] {
+  try {
+    loadSettings(sources)
+    return []
+  } catch (error) {
+    t.equal((error as HubError).code, 'bad_settings')
+    return (error as HubError).message.split('\n')
+  }
+}
+
+t.test('file < environment < flags, dotted or nested', async t => {
+  const path = await file('mqtt:\n  port: 1\nhttp.port: 2\ndata: {dir: /x}\nspool.limit: 5GB\nshutdown.timeout: 2s\n')
+  const settings = loadSettings({
+    file: path,
+    environment: { TELEHUB_HTTP_PORT: '3', TELEHUB_DATA_DIR: '/y', OTHER: 'z' },
+    flags: { 'data.dir': '/z' },
+  })
+  t.equal(settings['mqtt.port'], 1)
+  t.equal(settings['http.port'], 3)
+  t.equal(settings['data.dir'], '/z')
+  t.equal(settings['spool.limit'], 5e9)
+  t.equal(settings['shutdown.timeout'], 2_000)
+  t.equal(loadSettings({})['mqtt.port'], 1883)
+})
+
+t.test('all mistakes at once, each with what was given and what is allowed', async t => {
+  const found = problems({
+    file: await file('mqtt.prot: 1\nspool.fsync: never\nlimits: {packet: tiny}\n'),
+    environment: { TELEHUB_HTTP_PRT: '1', TELEHUB_INFLUX_URL: 'ftp://x' },
+    flags: { 'mqtt.port': '99999', 'rabbitmq.url': 'nonsense', 'shutdown.timeout': 'soon', 'http.port': true },
+  })
+  t.equal(found.length, 9, found.join('\n'))
+  const has = (pattern: RegExp) =>
+    t.ok(
+      found.some(line => pattern.test(line)),
+      String(pattern),
+    )
+  has(/mqtt\.prot.*did you mean mqtt\.port/)
+  has(/spool\.fsync: given "never" .*allowed is one of group, interval/)
+  has(/limits\.packet: given "tiny"/)
+  has(/TELEHUB_HTTP_PRT: no such setting.*TELEHUB_HTTP_PORT/)
+  has(/influx\.url: given "ftp:\/\/x" \(TELEHUB_INFLUX_URL\), allowed is .*http:/)
+  has(/mqtt\.port: given "99999" \(--mqtt\.port\), allowed is off or a port from 0 to 65535/)
+  has(/rabbitmq\.url/)
+  has(/shutdown\.timeout.*500ms/)
+  has(/http\.port: given true/)
+})
+
+t.test('a name that is no setting: the nearest one, when it is near, and never one that lets everyone in', async t => {
+  const hint = (flag: string) => problems({ flags: { [flag]: 'x' } })[0]
+  t.match(hint('mqtt.prot'), /; did you mean mqtt\.port\?$/)
+  t.match(hint('fsync'), /; did you mean spool\.fsync\?$/)
+  for (const flag of ['bogus', 'x', 'anonymous', 'auth.anonymus', 'auth_anonymous']) {
+    t.equal(hint(flag), `--${flag}: no such setting; telehub --help lists them all`)
+  }
+  const [found] = problems({ environment: { TELEHUB_AUTH_ANONYMUS: 'true' } })
+  t.equal(found, 'TELEHUB_AUTH_ANONYMUS: no such setting; telehub --help lists them all')
+})
+
+t.test('a host others can reach needs a word that this is meant', async t => {
+  t.match(problems({ flags: { host: '0.0.0.0' } })[0], /host: given "0\.0\.0\.0".*auth\.anonymous/)
+  t.same(problems({ flags: { host: '0.0.0.0', 'auth.anonymous': 'true' } }), [])
+  for (const host of ['127.0.0.1', '::1', 'localhost', '127.1.2.3']) t.same(problems({ flags: { host } }), [], host)
+})
+
+t.test('what belongs together, and a size that is none', async t => {
+  t.match(problems({ flags: { 'rabbitmq.record': 'false' } })[0], /rabbitmq\.record: .* needs rabbitmq\.url/)
+  t.same(problems({ flags: { host: '0.0.0.0' }, serves: false }), [], 'who does not listen needs no care who may come')
+  for (const given of ['lots', '-1', '10XB']) {
+    t.match(
+      problems({ flags: { 'spool.keepBytes': given } })[0],
+      /^spool\.keepBytes: given ".*" \(--spool\.keepBytes\), allowed is a size/,
+      given,
+    )
+  }
+})
+
+t.test('a file that is missing or broken is said so', async t => {
+  t.match(problems({ file: '/no/such.yaml' })[0], /there is no file "\/no\/such\.yaml"/)
+  t.match(problems({ file: await file('a: [1') })[0], /telehub\.yaml: /)
+  t.match(problems({ file: await file('- 1') })[0], /key: value/)
+})
+
+t.test('mapping rules are checked', async t => {
+  const good = loadSettings({
+    file: await file('mapping:\n  - {topic: "a/{b}/#", measurement: "m_{b}", tags: [b], units: {x: bar}}\n'),
+  })
+  t.equal(good.mapping[0]?.topic, 'a/{b}/#')
+  for (const bad of [
+    '{topic: "a/{b", measurement: m}',
+    '{topic: a}',
+    '{topic: a, measurement: "{x}"}',
+    '{topic: "{a}", measurement: m, tags: [b]}',
+    '{topic: a, measurement: m, colour: red}',
+    '{topic: a, measurement: m, decoder: xml}',
+    '{topic: a, measurement: m, fields: {a: 1}}',
+    'text',
+  ]) {
+    t.match(problems({ file: await file(`mapping: [${bad}]`) })[0], /^mapping: given/, bad)
+  }
+})
+
+t.test('no password of a URL in what is said of it', async t => {
+  for (const given of [
+    'amqp//guest:hunter2@mq',
+    'amqp:guest:hunter2@mq:5672',
+    'ftp://guest:hunter2@mq/vhost',
+    'http://guest:a/b@hunter2 @influx:8086/db?x=',
+    ':hunter2@mq',
+  ]) {
+    for (const flags of [
+      { 'rabbitmq.url': given },
+      { 'influx.url': `wss://${given}` },
+      { host: `http://a:hunter2@b` },
+    ]) {
+      const [sentence = ''] = problems({ flags })
+      t.match(sentence, /\*\*\*@/, sentence)
+      t.notMatch(sentence, 'hunter2', sentence)
+    }
+  }
+  const error = new AggregateError([new Error('connect failed: amqp://guest:hunter2@mq:5672')], '')
+  t.equal(describe(error), 'connect failed: amqp://***@mq:5672')
+  const line = JSON.stringify({ msg: 'no answer of http://a:hunter"2@x:1/y', from: 'c@d' })
+  t.same(JSON.parse(withoutPasswords(line)), { msg: 'no answer of http://***@x:1/y', from: 'c@d' })
+})
+
+t.test('help and README name every setting', async t => {
+  for (const key of settingKeys) {
+    t.ok(settingsHelp().includes(`--${key} `), key)
+    t.ok(settingsMarkdown().includes(`\`${key}\``), key)
+  }
+  t.match(settingsHelp(), /spool\.limit .*\[10GB\]/)
+  t.match(settingsHelp(), /shutdown\.timeout .*\[10s\]/)
+})
+
+t.test('client certificates are asked for on mqtts.port alone, and that it is there', async t => {
+  const flags = { 'tls.cert': 'a.pem', 'tls.key': 'a.key', 'tls.ca': 'ca.pem' }
+  const message = 'tls.ca: given "ca.pem", which needs mqtts.port: nowhere else are clients asked for certificates'
+  t.throws(() => loadSettings({ flags }), { code: 'bad_settings', message })
+  t.equal(loadSettings({ flags: { ...flags, 'mqtts.port': '0' } })['tls.clients'], 'required')
+})

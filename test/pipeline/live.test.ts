@@ -1,0 +1,262 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Message } from '../../src/model.js'
+import { Live, type Push } from '../../src/pipeline/live.js'
+import { Mapping } from '../../src/pipeline/mapping.js'
+import { Record } from '../../src/pipeline/record.js'
+import { Registry } from '../../src/pipeline/registry.js'
+import { DuckDbStore } from '../../src/store/duckdb.js'
+import { tempDir } from '../services/service.js'
+
+const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }], {
+  depth: 16,
+  fields: 1_000,
+})
+
+const message = (sequence: number, topic: string, payload: string, clientId = 'c'): Message => ({
+  sequence,
+  receivedAt: 1_763_710_000_000_000 + sequence,
+  topic,
+  payload: Buffer.from(payload),
+  qos: 1,
+  retain: false,
+  clientId,
+  user: 'u',
+  packetId: 0,
+})
+
+t.test('a topic that is forgotten for a newer one is taken from the screen, too', async t => {
+  const pushes: Push[] = []
+  const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
+  registry.start()
+  const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+  await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
+  t.same(
+    pushes.map(({ topic, json }) => [topic, json === '']),
+    [
+      ['$hub/last/a', false],
+      ['$hub/last/b', false],
+      ['$hub/last/a', true],
+      ['$hub/last/c', false],
+    ],
+  )
+  await live.handle([message(5, 'd', '5')])
+  t.same(
+    pushes.slice(4).map(({ topic, json }) => [topic, json === '']),
+    [
+      ['$hub/last/b', true],
+      ['$hub/last/d', false],
+    ],
+  )
+  t.same(
+    [...registry.last()].map(([topic]) => topic),
+    ['c', 'd'],
+  )
+  await registry.stop()
+})
+
+t.test('last readings and devices are forgotten of the user who has most, also after a restart', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const shares = () => ({ isOpen: false, usual: 0.1, own: new Map() })
+  const first = new Registry(path, 20, { shares })
+  first.start()
+  first.said('bob/state', '1', 'bob')
+  first.present('bob', 'bob', false, 1)
+  for (let n = 0; n < 60; n++) {
+    first.said(`mallory/${n}`, '1', 'mallory')
+    first.present(`m${n}`, 'mallory', false, 2 + n)
+  }
+  const isThere = (registry: Registry) => [
+    [...registry.last()].some(([topic]) => topic === 'bob/state'),
+    registry.devices().some(({ clientId }) => clientId === 'bob'),
+  ]
+  t.same(isThere(first), [true, true])
+  t.ok([...first.last()].length <= 20)
+  await first.stop()
+  const second = new Registry(path, 20, { shares })
+  second.start()
+  const forgotten = [1, 2].flatMap(n => second.said(`mallory/more/${n}`, '1', 'mallory'))
+  t.ok(forgotten.length > 0 && forgotten.every(topic => topic.startsWith('mallory/')), 'those of the same user')
+  t.same(isThere(second), [true, true])
+  await second.stop()
+})
+
+t.test('what is remembered of large readings and long names has an end, and can be saved', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const registry = new Registry(path)
+  registry.start()
+  const large = 'x'.repeat(10_000_000)
+  const forgotten = Array.from({ length: 25 }, (_, i) => registry.said(String(i), large)).flat()
+  t.same(forgotten, [...forgotten.keys()].map(String), 'those silent longest')
+  t.ok(forgotten.length >= 6 && forgotten.length < 25)
+  const long = 'c'.repeat(4_000)
+  for (let i = 0; i < 5_000; i++) registry.saw(message(i + 1, 'x', '1', `${long}${i}`))
+  const known = registry.devices().length
+  t.ok(known > 3_000 && known < 4_100, `${known} devices`)
+  await registry.stop()
+  const again = new Registry(path)
+  again.start()
+  t.equal(again.devices().length, known)
+  t.equal([...again.last()].length, 25 - forgotten.length)
+  await again.stop()
+})
+
+t.test(
+  'live: the newest reading of each topic is pushed, with series, unit and quality; the rest is counted',
+  async t => {
+    const pushes: Push[] = []
+    const registry = new Registry(join(await tempDir(), 'registry.json'))
+    t.equal(registry.start(), 0)
+    const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+    await live.handle([
+      message(1, 'home/hall/m/telemetry', '{"power":1}'),
+      message(2, 'x', '{"broken'),
+      message(3, 'home/hall/m/telemetry', '{"power":2,"on":true}'),
+      message(4, 'cleared', ''),
+      message(5, 'y', '7', 'd'),
+    ])
+    t.same(
+      pushes.map(({ topic, json }) => [topic, JSON.parse(json)]),
+      [
+        [
+          '$hub/last/home/hall/m/telemetry',
+          {
+            topic: 'home/hall/m/telemetry',
+            time: 1_763_710_000_000.003,
+            received: 1_763_710_000_000.003,
+            quality: 'good',
+            values: [
+              {
+                series: 'telemetry,device=m,room=hall on',
+                measurement: 'telemetry',
+                tags: { device: 'm', room: 'hall' },
+                field: 'on',
+                value: true,
+              },
+              {
+                series: 'telemetry,device=m,room=hall power',
+                measurement: 'telemetry',
+                tags: { device: 'm', room: 'hall' },
+                field: 'power',
+                value: 2,
+                unit: 'W',
+              },
+            ],
+          },
+        ],
+        [
+          '$hub/last/y',
+          {
+            topic: 'y',
+            time: 1_763_710_000_000.005,
+            received: 1_763_710_000_000.005,
+            quality: 'good',
+            values: [{ series: 'y,topic=y value', measurement: 'y', tags: { topic: 'y' }, field: 'value', value: 7 }],
+          },
+        ],
+      ],
+    )
+    t.match(registry.devices(), [
+      { clientId: 'c', messages: 4, user: 'u' },
+      { clientId: 'd', messages: 1, lastSeen: 1_763_710_000_000_005 },
+    ])
+    await registry.stop()
+  },
+)
+
+t.test('a snapshot of many readings is written in parts, while they change, and is whole', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const registry = new Registry(path)
+  registry.start()
+  for (let i = 0; i < 9_000; i++) registry.said(`t/${i}`, `{"v":${i}}`)
+  registry.saw(message(7, 't/1', '1'))
+  const stopped = registry.stop()
+  for (let turn = 0; turn < 20; turn++) {
+    for (let i = 0; i < 500; i++) registry.said(`t/${turn * 400 + i}`, '{"v":"new"}')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await stopped
+  const again = new Registry(path)
+  t.equal(again.start(), 8)
+  t.equal(new Map(again.last()).size, 9_000, 'each topic once')
+  t.match(again.devices(), [{ clientId: 'c', messages: 1 }])
+  await again.stop()
+})
+
+t.test(
+  'registry: what it knows survives, with the place in the spool it belongs to; who was online is offline',
+  async t => {
+    const path = join(await tempDir(), 'registry.json')
+    const first = new Registry(path)
+    first.start()
+    first.present('c', 'u', true, 5)
+    first.saw(message(41, 'x', '1'))
+    first.said('x', '{"v":1}')
+    await first.stop()
+
+    const second = new Registry(path)
+    t.equal(second.start(), 42)
+    t.match(second.devices(), [{ clientId: 'c', online: false, messages: 1 }])
+    const pushed: Push[] = []
+    await new Live({ mapping, registry: second, push: async more => void pushed.push(...more) }).start()
+    t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
+    await second.stop()
+
+    writeFileSync(path, readFileSync(path, 'utf8').slice(0, 20))
+    const third = new Registry(path)
+    t.equal(third.start(), 0, 'a torn snapshot is none')
+    await third.stop()
+  },
+)
+
+t.test(
+  'record: points are stored; what decoder or store refuse is rejected with its reason, and nothing else',
+  async t => {
+    const store = new DuckDbStore({ path: join(await tempDir(), 'store.duckdb') })
+    await store.start()
+    let counted: number[] = []
+    const record = new Record({ mapping, store, recorded: (messages, points) => (counted = [messages, points]) })
+    const outcomes = await record.handle([
+      message(1, 'a', '1'),
+      message(2, 'a', '{"broken'),
+      message(3, 'a', 'text now'),
+      message(4, 'a', '{"\\ud800":1}'),
+      message(5, 'b', '{"x":1,"y":"z"}'),
+    ])
+    t.match(outcomes, ['ack', { reason: 'bad_json' }, 'ack', { reason: 'bad_value' }, 'ack'])
+    t.same(counted, [3, 3])
+    t.same(
+      (await store.series({ limit: 10 })).series.map(series => [series.field, series.type, series.last.value]),
+      [
+        ['value', 'number', 1],
+        ['value_str', 'text', 'text now'],
+        ['x', 'number', 1],
+        ['y', 'text', 'z'],
+      ],
+    )
+    await store.stop()
+  },
+)
+
+t.test('a damaged registry is set aside and reported, and does not keep the hub from starting', async t => {
+  for (const damaged of [
+    '',
+    'null',
+    '{"next":5,"devices":{},"last":[]}',
+    '{"next":5,"devices":[{}],"last":[]}',
+    '{"next":5,"devices":[],"last":[[1,2]]}',
+    '{"next":"x","devices":[],"last":[]}',
+  ]) {
+    const path = join(await tempDir(), 'registry.json')
+    writeFileSync(path, damaged)
+    const reports: string[] = []
+    const registry = new Registry(path, undefined, {
+      incidents: { report: (kind, sentence) => reports.push(`${kind}: ${sentence}`) },
+    })
+    t.equal(registry.start(), 0, 'the spool is read again as far back as it reaches')
+    t.match(reports, [/^registry_damaged: .*registry\.json\.bad now$/], damaged)
+    t.same(registry.devices(), [])
+    await registry.stop()
+  }
+})

@@ -1,0 +1,262 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer, type Server } from 'node:net'
+import { type Duplex, PassThrough } from 'node:stream'
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { packetType } from '../../src/mqtt/fields.js'
+import { Work } from '../../src/runtime/work.js'
+import type { Connection, Protocol } from '../../src/transport/connection.js'
+import { Connections, type ConnectionsOptions } from '../../src/transport/connections.js'
+import { eventually } from '../harness.js'
+
+const pem = (name: string) =>
+  readFileSync(fileURLToPath(new URL(`../../../test/fixtures/tls/${name}`, import.meta.url)))
+
+const limits: ConnectionsOptions['limits'] = {
+  connections: 100,
+  perAddress: 100,
+  helloMemory: 1e6,
+  helloBytes: 1_000,
+  packetBytes: 100_000,
+  inflight: 1_000,
+  inflightBytes: 1e6,
+  messages: 0,
+  bytes: 0,
+  outboxBytes: 1e6,
+  connectMs: 60_000,
+  stuckMs: 60_000,
+  keepAliveMs: 0,
+}
+
+/** Counts what comes in, opens at the first packet unless it is to hang, and lets every publish wait for `release`. */
+class Counter implements Protocol {
+  readonly connection: Connection
+  readonly seen: number[] = []
+  readonly waiting: number[] = []
+  mostWaiting = 0
+  mostBytes = 0
+  isClosed = false
+  readonly #hangs: boolean
+
+  constructor(connection: Connection, hangs: boolean) {
+    this.connection = connection
+    this.#hangs = hangs
+  }
+
+  packet({ header, buffer, start, end }: Parameters<Protocol['packet']>[0]): void {
+    if (header >> 4 === packetType.connect) {
+      this.connection.connecting()
+      if (!this.#hangs) setImmediate(() => this.connection.open(0))
+      return
+    }
+    this.seen.push(buffer.readUInt32BE(start))
+    this.waiting.push(end - start)
+    this.connection.begin(end - start)
+    this.mostWaiting = Math.max(this.mostWaiting, this.waiting.length)
+    this.mostBytes = Math.max(
+      this.mostBytes,
+      this.waiting.reduce((sum, bytes) => sum + bytes, 0),
+    )
+  }
+
+  release(): void {
+    for (const bytes of this.waiting.splice(0)) this.connection.done(bytes)
+  }
+
+  writable(): void {}
+
+  farewell(): undefined {}
+
+  closed(): void {
+    this.isClosed = true
+  }
+}
+
+interface Setup {
+  readonly pool: Connections
+  readonly refused: string[]
+  dropped(): number
+  readonly counters: Counter[]
+  client(): Promise<Duplex>
+}
+
+async function serve(
+  t: Test,
+  more: Partial<ConnectionsOptions['limits']> = {},
+  { tls = false, hangs = false, overloaded = (): boolean => false } = {},
+): Promise<Setup> {
+  const counters: Counter[] = []
+  const refused: string[] = []
+  let dropped = 0
+  const pool = new Connections({
+    work: new Work(),
+    limits: { ...limits, ...more },
+    protocol: connection => {
+      const counter = new Counter(connection, hangs)
+      counters.push(counter)
+      return counter
+    },
+    overloaded,
+    refused: reason => refused.push(reason),
+    dropped: () => {
+      dropped++
+    },
+    drain: async () => {},
+  })
+  pool.start()
+  const accept = (stream: Duplex) =>
+    pool.accept(stream, { address: '127.0.0.1', listener: tls ? 'mqtts' : 'mqtt', certificate: [] })
+  const server: Server = tls
+    ? createTlsServer({ cert: pem('server.pem'), key: pem('server.key') }, accept)
+    : createTcpServer(accept)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const clients: Duplex[] = []
+  t.teardown(async () => {
+    for (const client of clients) client.destroy()
+    await pool.stop()
+    server.close()
+  })
+  return {
+    pool,
+    refused,
+    dropped: () => dropped,
+    counters,
+    client: async () => {
+      const client = tls
+        ? connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false })
+        : connectTcp({ port, host: '127.0.0.1' })
+      clients.push(client)
+      client.on('error', () => {})
+      await once(client, tls ? 'secureConnect' : 'connect')
+      return client
+    },
+  }
+}
+
+const hello = Buffer.from([0x10, 1, 0])
+
+/** A packet whose body begins with its number. */
+function numbered(n: number, bytes = 8): Buffer {
+  const packet = Buffer.alloc(2 + bytes)
+  packet[0] = 0x30
+  packet[1] = bytes
+  packet.writeUInt32BE(n, 2)
+  return packet
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
+
+t.test('limits.address is for all addresses of one IPv6 /64 together', async t => {
+  const { pool, refused } = await serve(t, { perAddress: 2 })
+  const come = (address: string) => {
+    const stream = new PassThrough()
+    t.teardown(() => stream.destroy())
+    pool.accept(stream, { address, listener: 'mqtt', certificate: [] })
+    return stream
+  }
+  const first = come('2001:db8:0:1::1')
+  come('2001:db8:0:1::2')
+  come('2001:db8:0:1:ffff::3')
+  t.same(refused, ['gave_way'], 'the one that has waited longest')
+  t.ok(first.destroyed)
+  come('2001:db8:0:2::1')
+  come('2001:db8:0:2::2')
+  t.equal(pool.count, 4)
+})
+
+t.test('limits.helloMemory: of those that are not connected, one that has sent much gives way', async t => {
+  const { pool, refused } = await serve(t, { helloBytes: 60_000, helloMemory: 100_000 })
+  const come = () => {
+    const stream = new PassThrough()
+    t.teardown(() => stream.destroy())
+    pool.accept(stream, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
+    return stream
+  }
+  const connectOf = (bytes: number) => Buffer.concat([Buffer.from([0x10, 0xe0, 0xd4, 0x03]), Buffer.alloc(bytes - 4)])
+  const honest = come()
+  honest.write(connectOf(100))
+  const [first, second, third] = [come(), come(), come()]
+  for (const one of [first, second]) one.write(connectOf(45_000))
+  await eventually(() => first.listenerCount('data') > 0, 'all are there')
+  t.same(refused, [])
+  third.write(connectOf(45_000))
+  await eventually(() => refused.length === 1, 'one gives way')
+  t.same(refused, ['gave_way'])
+  t.ok(first.destroyed)
+  t.notOk(honest.destroyed || second.destroyed || third.destroyed)
+})
+
+t.test('limits.connect covers an authentication that hangs', async t => {
+  const { client, counters, refused } = await serve(t, { connectMs: 300 }, { hangs: true })
+  const hanging = await client()
+  const closed = once(hanging, 'close')
+  hanging.resume().write(Buffer.concat([hello, numbered(1)]))
+  await closed
+  t.same(refused, ['connect_timeout'])
+  t.same(counters[0]?.seen, [], 'what came behind CONNECT was not read')
+  t.equal(counters[0]?.isClosed, true)
+})
+
+for (const tls of [false, true]) {
+  t.test(`${tls ? 'TLS' : 'TCP'}: so many publishes in flight, or so many bytes of them, and all in order`, async t => {
+    for (const more of [{ inflight: 10 }, { inflightBytes: 80 }]) {
+      const { client, counters } = await serve(t, more, { tls })
+      const sender = await client()
+      sender.write(hello)
+      for (const n of numbers(5_000)) sender.write(numbered(n))
+      const pump = setInterval(() => counters[0]?.release(), 1)
+      await eventually(() => counters[0]?.seen.length === 5_000, 'all are read')
+      clearInterval(pump)
+      t.same(counters[0]?.seen, numbers(5_000))
+      t.ok((counters[0]?.mostWaiting ?? 99) <= 10, `${counters[0]?.mostWaiting} in flight`)
+      t.ok((counters[0]?.mostBytes ?? 99) <= 80, `${counters[0]?.mostBytes} bytes of them`)
+    }
+  })
+
+  t.test(`${tls ? 'TLS' : 'TCP'}: past the budget nobody is read, afterwards everybody is`, async t => {
+    let overloaded = false
+    const { client, counters, pool } = await serve(t, {}, { tls, overloaded: () => overloaded })
+    const senders = await Promise.all(numbers(5).map(client))
+    for (const sender of senders) sender.write(hello)
+    await eventually(() => counters.length === 5, 'five connections')
+    const first = senders[0] as Duplex
+    first.write(numbered(0))
+    await eventually(() => counters.some(({ seen }) => seen.length === 1), 'one is read')
+    overloaded = true
+    for (const sender of senders) for (const n of numbers(2_000)) sender.write(numbered(n, 100))
+    // A turn of everything, and then some.
+    await new Promise(resolve => setTimeout(resolve, 200))
+    t.equal(
+      counters.reduce((sum, { seen }) => sum + seen.length, 0),
+      1,
+    )
+    overloaded = false
+    pool.relieved()
+    await eventually(() => {
+      for (const counter of counters) counter.release()
+      return counters.every(({ seen }) => seen.length >= 2_000)
+    }, 'all are read')
+    for (const { seen } of counters) t.same(seen.slice(-2_000), numbers(2_000))
+  })
+
+  t.test(
+    `${tls ? 'TLS' : 'TCP'}: who takes nothing is cut off, and holds no more than its outbox until then`,
+    async t => {
+      const { client, counters, refused, dropped } = await serve(t, { stuckMs: 1_000, outboxBytes: 100_000 }, { tls })
+      const frozen = await client()
+      frozen.pause().write(hello)
+      const [counter] = await eventually(() => counters.length === 1 && counters, 'it is there')
+      const connection = (counter as Counter).connection
+      await eventually(() => {
+        for (let i = 0; i < 1_000; i++) if (!connection.drops()) connection.publish([Buffer.alloc(1_000)])
+        return (counter as Counter).isClosed
+      }, 'it is cut off')
+      t.ok(dropped() > 1_000, `${dropped()} dropped meanwhile: its outbox was full`)
+      t.same(refused, ['slow_consumer'])
+    },
+  )
+}
