@@ -170,9 +170,14 @@ t.test('each package is known to one file', async t => {
   }
 })
 
-t.test('no cycles at run time', async t => {
+/** A session, its subscriptions and the groups that share some know each other's types. */
+const knowEachOther = ['session', 'session-host', 'subscription', 'shares', 'delivery'].map(it => `sessions/${it}.ts`)
+
+t.test('no cycles, not of types either', async t => {
   const next = new Map<string, string[]>()
-  for (const { from, to, typeOnly } of ours) if (!typeOnly) next.set(from, [...(next.get(from) ?? []), to])
+  const isKnown = ({ from, to, typeOnly }: Import) =>
+    typeOnly && knowEachOther.includes(from) && knowEachOther.includes(to)
+  for (const { from, to } of ours.filter(one => !isKnown(one))) next.set(from, [...(next.get(from) ?? []), to])
   const done = new Set<string>()
   const visit = (file: string, path: readonly string[]): void => {
     if (path.includes(file)) t.fail([...path.slice(path.indexOf(file)), file].join(' → '))

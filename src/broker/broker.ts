@@ -3,8 +3,9 @@ import type { ClientFault } from '../auth/client-ids.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
-import { type Connect, type Fault, reasonCode } from '../mqtt/codec.js'
+import type { Connect } from '../mqtt/codec.js'
 import { PublishReader } from '../mqtt/publish.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { Auditor } from '../observe/audit.js'
 import { sparingly } from '../observe/log.js'
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
@@ -98,7 +99,7 @@ export class Broker {
   readonly #fanOut: FanOut
   readonly #subscriptionLimits: SubscriptionLimits
   readonly #control: Control
-  readonly #forClients: ClientBroker
+  readonly #forClients: ClientBroker<Client>
   readonly #log: ConnectionLog
   /** By the names of their sessions. */
   readonly #connected = new Map<string, Client>()

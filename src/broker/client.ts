@@ -3,22 +3,13 @@ import type { Principal, ScramStep } from '../auth/authority.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { QoS } from '../model.js'
-import {
-  type Accepted,
-  type Connect,
-  type Fault,
-  reasonCode,
-  type Sending,
-  type Subscribe,
-  type Unsubscribe,
-  type Will,
-  type Wire,
-} from '../mqtt/codec.js'
+import type { Accepted, Connect, Subscribe, Unsubscribe, Will, Wire } from '../mqtt/codec.js'
 import { isServerPacket, MalformedPacket, packetType, protocolError } from '../mqtt/fields.js'
 import type { Framer } from '../mqtt/framer.js'
 import { Mqtt5, readConnect } from '../mqtt/mqtt5.js'
 import { checkEmpty, Mqtt3, pingresp } from '../mqtt/packets.js'
-import type { EncodedPublish } from '../mqtt/publish.js'
+import type { EncodedPublish, Sending } from '../mqtt/publish.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { Session } from '../sessions/session.js'
 import type { Outlet } from '../sessions/session-host.js'
 import { sessionName } from '../sessions/session-name.js'
@@ -41,7 +32,7 @@ const mqtt311 = new Mqtt3(4)
  */
 export class Client implements Protocol, Controlled, Outlet {
   readonly connection: Connection
-  readonly #broker: ClientBroker
+  readonly #broker: ClientBroker<Client>
   /** Empty until it asks to connect. */
   id = ''
   /** Empty until it is authenticated. */
@@ -72,7 +63,7 @@ export class Client implements Protocol, Controlled, Outlet {
   #lastTopic = ''
   #lastNames: Buffer | undefined
 
-  constructor(connection: Connection, broker: ClientBroker) {
+  constructor(connection: Connection, broker: ClientBroker<Client>) {
     this.connection = connection
     this.#broker = broker
   }

@@ -1,6 +1,7 @@
 import type { ScramExchange, ScramStep } from '../auth/authority.js'
-import { type Authentication, type Fault, reasonCode } from '../mqtt/codec.js'
+import type { Authentication } from '../mqtt/codec.js'
 import { protocolError } from '../mqtt/fields.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 
 type Auth = Authentication & { readonly code: number }
 

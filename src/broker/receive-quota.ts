@@ -1,6 +1,6 @@
 import type { QoS } from '../model.js'
-import { reasonCode } from '../mqtt/codec.js'
 import { protocolError } from '../mqtt/fields.js'
+import { reasonCode } from '../mqtt/reason-codes.js'
 
 /**
  * What a client of MQTT 5 has published on this connection and is not done with: QoS 1 without their PUBACK, QoS 2

@@ -1,5 +1,5 @@
 import { type Decision, ruleText } from '../auth/rules.js'
-import { reasonCode } from '../mqtt/codec.js'
+import { reasonCode } from '../mqtt/reason-codes.js'
 import type { Dropped } from '../sessions/sessions-options.js'
 
 /* What the broker says and shows of clients, in words. */

@@ -2,7 +2,7 @@
 
 import type { QoS } from '../model.js'
 import { tooLong } from '../topics.js'
-import { type Authentication, type Connect, reasonCode, type Will } from './codec.js'
+import type { Authentication, Connect, Will } from './codec.js'
 import {
   afterField,
   MalformedPacket,
@@ -16,6 +16,7 @@ import {
 } from './fields.js'
 import { propertyId } from './message-properties.js'
 import { authenticationOf, forEver, MessageReader, PropertyReader, scopes, tooManyProperties } from './properties5.js'
+import { reasonCode } from './reason-codes.js'
 
 /** Is it a CONNECT of MQTT 5, well-formed or not? */
 export function isMqtt5(buffer: Buffer, start: number, end: number): boolean {

@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { isTopicFilter, isTopicName, tooDeep, tooLong } from '../topics.js'
-import { reasonCode } from './codec.js'
+import { reasonCode } from './reason-codes.js'
 
 export const packetType = {
   connect: 1,

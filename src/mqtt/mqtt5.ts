@@ -12,18 +12,15 @@
 
 import type { QoS } from '../model.js'
 import { isTopicFilter, sharedFilter } from '../topics.js'
-import {
-  type Accepted,
-  type Authentication,
-  type Connect,
-  type Disconnect,
-  type Fault,
-  reasonCode,
-  type Sending,
-  type Subscribe,
-  type SubscribeOption,
-  type Unsubscribe,
-  type Wire,
+import type {
+  Accepted,
+  Authentication,
+  Connect,
+  Disconnect,
+  Subscribe,
+  SubscribeOption,
+  Unsubscribe,
+  Wire,
 } from './codec.js'
 import { isMqtt5, readConnect5 } from './connect5.js'
 import {
@@ -53,7 +50,8 @@ import {
   scopes,
   tooManyProperties,
 } from './properties5.js'
-import type { EncodedPublish, PublishReader } from './publish.js'
+import type { EncodedPublish, PublishReader, Sending } from './publish.js'
+import { type Fault, reasonCode } from './reason-codes.js'
 import { TopicAliases } from './topic-aliases.js'
 
 const { puback: PUBACK, pubrec: PUBREC, pubrel: PUBREL, pubcomp: PUBCOMP } = packetType

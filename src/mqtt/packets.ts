@@ -10,19 +10,7 @@
 
 import type { QoS } from '../model.js'
 import { tooLong } from '../topics.js'
-import {
-  type Accepted,
-  type Connect,
-  type Disconnect,
-  type Fault,
-  reasonCode,
-  type Sending,
-  type Subscribe,
-  type SubscribeOption,
-  type Unsubscribe,
-  type Will,
-  type Wire,
-} from './codec.js'
+import type { Accepted, Connect, Disconnect, Subscribe, SubscribeOption, Unsubscribe, Will, Wire } from './codec.js'
 import {
   afterField,
   lengthSize,
@@ -38,7 +26,8 @@ import {
   writeHead,
   wrongFlags,
 } from './fields.js'
-import type { EncodedPublish, PublishReader } from './publish.js'
+import type { EncodedPublish, PublishReader, Sending } from './publish.js'
+import { type Fault, reasonCode } from './reason-codes.js'
 
 const { connack: CONNACK, suback: SUBACK, unsuback: UNSUBACK, pingresp: PINGRESP } = packetType
 

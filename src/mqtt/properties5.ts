@@ -1,7 +1,7 @@
 /** Properties as MQTT 5 puts them into its packets (§2.2.2): which packet may have which, read, and written. */
 
 import { isTopicName } from '../topics.js'
-import { type Authentication, type Fault, reasonCode } from './codec.js'
+import type { Authentication } from './codec.js'
 import {
   checkField,
   checkText,
@@ -15,6 +15,7 @@ import {
   writeLength,
 } from './fields.js'
 import { maxPropertyBytes, propertyId } from './message-properties.js'
+import { type Fault, reasonCode } from './reason-codes.js'
 
 type Name = keyof typeof propertyId
 /** `flag`, `two` and `four` are numbers of so many bytes, `variable` one of up to four. (§1.5) */

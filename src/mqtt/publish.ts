@@ -1,4 +1,4 @@
-import type { Fault, Sending } from './codec.js'
+import type { QoS } from '../model.js'
 import {
   lengthSize,
   MalformedPacket,
@@ -13,6 +13,17 @@ import {
   writeLength,
 } from './fields.js'
 import { propertyId } from './message-properties.js'
+import type { Fault } from './reason-codes.js'
+
+/** How a PUBLISH is to be sent. */
+export interface Sending {
+  readonly qos: QoS
+  /** 0 for QoS 0. */
+  readonly packetId: number
+  readonly retain: boolean
+  /** Of the subscriptions it is for; undefined: none has one. */
+  readonly ids: readonly number[] | undefined
+}
 
 const knownTopics = 20_000
 const knownBytes = 256

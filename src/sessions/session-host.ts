@@ -1,5 +1,5 @@
-import type { Fault, Sending } from '../mqtt/codec.js'
-import type { EncodedPublish } from '../mqtt/publish.js'
+import type { EncodedPublish, Sending } from '../mqtt/publish.js'
+import type { Fault } from '../mqtt/reason-codes.js'
 import type { Queued } from './delivery.js'
 import type { Session } from './session.js'
 import type { QueueMemory } from './session-queue.js'

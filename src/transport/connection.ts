@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream'
-import { type Fault, reasonCode } from '../mqtt/codec.js'
 import { MalformedPacket, packetType } from '../mqtt/fields.js'
 import { Framer } from '../mqtt/framer.js'
 import { writeAck } from '../mqtt/packets.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { charge, type Work } from '../runtime/work.js'
 import { type Framing, Outbox, type Packet } from './outbox.js'
 

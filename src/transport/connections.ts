@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { type Fault, reasonCode } from '../mqtt/codec.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { sourceOf } from '../runtime/addresses.js'
 import { sliceWork, turnWork, type Work } from '../runtime/work.js'
 import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
