@@ -24,11 +24,11 @@ import { Incidents } from './observe/incidents.js'
 import type { Log } from './observe/log.js'
 import { increment, Metrics } from './observe/metrics.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
-import { ProcessorThread } from './pipeline/processor-thread.js'
+import { PipelineThread } from './pipeline/pipeline-thread.js'
 import { startParts } from './runtime/lifecycle.js'
 import { connectionsWithin, openFileLimit } from './runtime/open-files.js'
 import { Work } from './runtime/work.js'
-import { mostIncoming } from './sessions/sessions.js'
+import { maxIncoming } from './sessions/sessions.js'
 import { Ingest } from './spool/ingest.js'
 import { Spool } from './spool/spool.js'
 import { SpoolShares } from './spool/spool-shares.js'
@@ -242,7 +242,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       retained: { messages: settings['limits.retained'], bytes: settings['limits.retainedBytes'] },
     },
     clients: {
-      receiveMaximum: Math.min(settings['limits.inflight'], mostIncoming),
+      receiveMaximum: Math.min(settings['limits.inflight'], maxIncoming),
       maximumPacketSize: settings['limits.packet'],
       topicAliasMaximum: settings['limits.aliases'],
     },
@@ -296,7 +296,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
   })
 
-  const processor = new ProcessorThread({
+  const processor = new PipelineThread({
     settings,
     dir,
     hubId: () => identity.hubId,

@@ -1,14 +1,14 @@
 import type { Message } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
-import type { Balance } from './balance.js'
+import type { BalanceSheet } from './balance-sheet.js'
 import type { Receipts } from './receipts.js'
 
 /** Own messages are in the balance; of those of other hubs these hubs are told. */
 export class BothLedgers implements Ledger {
-  readonly #own: Balance
+  readonly #own: BalanceSheet
   readonly #others: Receipts
 
-  constructor(own: Balance, others: Receipts) {
+  constructor(own: BalanceSheet, others: Receipts) {
     this.#own = own
     this.#others = others
   }

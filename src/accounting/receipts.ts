@@ -1,6 +1,6 @@
 import { type Message, messageId } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
-import type { Accounted } from './balance.js'
+import type { Accounted } from './balance-sheet.js'
 
 /** What became of messages of another hub, as it is told to that hub. */
 export interface Receipt {

@@ -16,7 +16,7 @@ import type { KnownSources } from './known-sources.js'
 import type { Logins } from './logins.js'
 import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
 import { Access, type Reads, type Rule, readsByClient } from './rules.js'
-import { Challenge, nobodysScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
+import { Challenge, decoyScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
 import { userChanges } from './user-changes.js'
 import { type Kind, parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
@@ -94,7 +94,7 @@ export interface AuthorityOptions {
 type Proof = (user: User) => boolean
 
 /** What an unknown name is verified against, so that it takes as long as a known one. */
-const nobodysHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
+const dummyHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
 
 /**
  * SCRAM proofs a minute from sources where their user is not known, of all together: a password takes the time of scrypt,
@@ -241,7 +241,7 @@ export class Authority implements Part {
       attempt.giveBack()
       const scram = this.user(name)?.scram ?? ''
       // Both are made and read whoever asks: it takes as long.
-      const made = nobodysScram(name, this.#saltKey)
+      const made = decoyScram(name, this.#saltKey)
       const challenge = new Challenge(first, parseScram(scram || made) as ScramSecret)
       next = answer => this.#byScram(address, name, scram, challenge.answer(answer))
       return { challenge: Buffer.from(challenge.text) }
@@ -427,7 +427,7 @@ export class Authority implements Part {
       }
     }
     // Whatever there is to verify it takes as long.
-    const hash = user && user.password !== '' && !isSecretHash(user.password) ? user.password : nobodysHash
+    const hash = user && user.password !== '' && !isSecretHash(user.password) ? user.password : dummyHash
     const isAlone = () => waiting.length === 1 && isGone()
     if (
       !this.#verifier.verify({ source: sourceOf(address), isKnown, hash, password, isGone: isAlone, done: verified })

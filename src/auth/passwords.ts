@@ -19,8 +19,8 @@ interface Scrypt {
 const cost = { ln: 15, r: 8, p: 1 }
 
 /** What a hash may ask for at most, 256 MiB and a few seconds: a file must not stop the hub. */
-const mostMemory = 2 ** 28
-const mostWork = 2 ** 29
+const maxMemory = 2 ** 28
+const maxWork = 2 ** 29
 
 export async function hashPassword(password: string): Promise<string> {
   const salt = randomBytes(16)
@@ -82,7 +82,7 @@ function parseScrypt(text: string): Scrypt | undefined {
   const [, ln, r, p] = found.map(Number) as [number, number, number, number]
   const memory = 128 * 2 ** ln * r
   // The table of a small block is limited by RFC 7914, too.
-  if (ln < 1 || r < 1 || p < 1 || ln >= 16 * r || memory > mostMemory || memory * p > mostWork) return undefined
+  if (ln < 1 || r < 1 || p < 1 || ln >= 16 * r || memory > maxMemory || memory * p > maxWork) return undefined
   return {
     ln,
     r,

@@ -38,11 +38,11 @@ export function filterFault(filter: string): string | undefined {
   return large && `given ${large}, allowed is a shorter one`
 }
 
-const longestQuote = 100
+const maxQuote = 100
 
 /** What was given, for a sentence: neither a log line nor a terminal can be led astray by it. */
 export function quote(given: string): string {
-  const short = given.length > longestQuote ? `${given.slice(0, longestQuote)}…` : given
+  const short = given.length > maxQuote ? `${given.slice(0, maxQuote)}…` : given
   const unsafe = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
   return JSON.stringify(short).replace(unsafe, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -19,8 +19,8 @@ export const scramMethod = 'SCRAM-SHA-256'
 export const iterations = 100_000
 
 /** Bytes: a name and two nonces need no more. */
-const longestMessage = 4_096
-const longestNonce = 1_024
+const maxMessage = 4_096
+const maxNonce = 1_024
 
 const saltBytes = 16
 const keyBytes = 32
@@ -69,7 +69,7 @@ export function makeScram(prepared: string): string {
 }
 
 /** Of a name that has none: a salt that is always the same with the same key, and no password that fits. */
-export function nobodysScram(name: string, key: Buffer): string {
+export function decoyScram(name: string, key: Buffer): string {
   const nothing = Buffer.alloc(keyBytes)
   return line(hmac(key, name).subarray(0, saltBytes), nothing, nothing)
 }
@@ -104,7 +104,7 @@ export function readClientFirst(data: Buffer): ClientFirst | string {
   const [, header, onBehalf, bare] = /^([ny],(?:a=([^,]*))?,)(.*)$/s.exec(text) ?? []
   const [, given, nonce = '', more = ''] =
     /^n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+)((?:,[A-Za-z]=[^,]+)*)$/.exec(bare ?? '') ?? []
-  if (header === undefined || bare === undefined || given === undefined || nonce.length > longestNonce) {
+  if (header === undefined || bare === undefined || given === undefined || nonce.length > maxNonce) {
     return 'what it says first is no SCRAM message'
   }
   if (needsMore(more)) return 'it needs a SCRAM extension, and there is none'
@@ -152,7 +152,7 @@ export class Challenge {
 
 /** As UTF-8 without U+0000; undefined when it is none, or too long. */
 function readText(data: Buffer): string | undefined {
-  if (data.length > longestMessage || data.includes(0)) return undefined
+  if (data.length > maxMessage || data.includes(0)) return undefined
   try {
     // It keeps a byte order mark: the text is signed as it was sent.
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)

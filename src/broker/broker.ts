@@ -3,11 +3,11 @@ import type { ClientFault } from '../auth/client-ids.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Outward, PendingPublish } from '../model.js'
-import type { Connect } from '../mqtt/codec.js'
+import type { ConnectPacket } from '../mqtt/codec.js'
 import { PublishReader } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { Auditor } from '../observe/audit.js'
-import { sparingly } from '../observe/log.js'
+import { rateLimited } from '../observe/log.js'
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { charge, sliceWork, type Work } from '../runtime/work.js'
 import { FanOut } from '../sessions/fan-out.js'
@@ -22,12 +22,12 @@ import { topicsOf } from '../sessions/subscription.js'
 import { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from '../sessions/subscription-limits.js'
 import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import type { Connection, Protocol, Traffic } from '../transport/connection.js'
+import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
 import { ConnectionLog } from './connection-log.js'
-import { Control } from './control.js'
-import { droppedSentences, faultOf, noLonger, short, unheard } from './sentences.js'
+import { droppedSentences, faultOf, genericReasons, noLonger, short } from './sentences.js'
 import { type Action, type Presence, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
 
@@ -98,7 +98,7 @@ export class Broker {
   readonly #sessions: Sessions
   readonly #fanOut: FanOut
   readonly #subscriptionLimits: SubscriptionLimits
-  readonly #control: Control
+  readonly #control: AedesHandshake
   readonly #forClients: ClientBroker<Client>
   readonly #log: ConnectionLog
   /** By the names of their sessions. */
@@ -123,7 +123,7 @@ export class Broker {
   constructor(options: BrokerOptions) {
     this.#options = options
     const { log } = options
-    this.#say = sparingly(log.info)
+    this.#say = rateLimited(log.info)
     const { authority, audit } = options
     const now = () => Math.floor(options.now() / 1_000)
     this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, now })
@@ -158,7 +158,7 @@ export class Broker {
       now: options.now,
       warn: log.warn,
     })
-    this.#control = new Control({
+    this.#control = new AedesHandshake({
       sessions: this.#sessions,
       will: (client, will, done) => this.#will({ ...will, user: client?.user ?? will.user ?? '' }, done),
       log: log.debug,
@@ -320,7 +320,7 @@ export class Broker {
 
   // — who may do what —
 
-  #authenticate(client: Client, connect: Connect, done: (principal: Principal | Fault) => void): void {
+  #authenticate(client: Client, connect: ConnectPacket, done: (principal: Principal | Fault) => void): void {
     const { address, certificate } = client.connection.peer
     const { username, password } = connect
     const shown = { address, certificate, username, password: password?.toString() }
@@ -338,7 +338,7 @@ export class Broker {
       this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
       const event = { event: 'refused', result: 'refused', reason, address, via, client: id, detail: why } as const
       this.#options.audit.repeated({ ...event, user: user || before })
-      const said = user ? own : (unheard[code] ?? why)
+      const said = user ? own : (genericReasons[code] ?? why)
       // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
       const shown = user || before
       const session = this.#sessions.find(sessionName(connect?.username ?? '', id))

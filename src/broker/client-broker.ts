@@ -1,10 +1,10 @@
 import type { Principal, ScramExchange, Verdict } from '../auth/authority.js'
 import type { PendingPublish } from '../model.js'
-import type { Connect } from '../mqtt/codec.js'
+import type { ConnectPacket } from '../mqtt/codec.js'
 import type { PublishReader } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { Sessions } from '../sessions/sessions.js'
-import type { Port } from './control.js'
+import type { AedesConnection } from './aedes-handshake.js'
 
 /** What clients may have, as MQTT 5 is told in CONNACK. */
 export interface ClientLimits {
@@ -25,13 +25,13 @@ export interface ClientBroker<C> {
   /** One for all clients. */
   readonly reader: PublishReader
   /** Who is it, and may it be that client? `done` once, with the fault when not. */
-  authenticate(client: C, connect: Connect, done: (verdict: Principal | Fault) => void): void
+  authenticate(client: C, connect: ConnectPacket, done: (verdict: Principal | Fault) => void): void
   /** Begins enhanced authentication; undefined: not with that method. */
   exchange(client: C, method: string, username: string | undefined): ScramExchange | undefined
   /** May who has shown this be, or go on being, that client? */
   judge(client: C, verdict: Verdict): Principal | Fault
   /** Begins the handshake. */
-  open(client: C): Port
+  open(client: C): AedesConnection
   /** Makes a publish durable and distributes it, then settles it. QoS 0 at once, or `inOrder` after those before it. */
   accept(publish: PendingPublish, inOrder: boolean): void
   /** Why a client may not do this; undefined when it may. */

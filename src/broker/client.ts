@@ -3,23 +3,23 @@ import type { Principal, ScramStep } from '../auth/authority.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { QoS } from '../model.js'
-import type { Accepted, Connect, Subscribe, Unsubscribe, Will, Wire } from '../mqtt/codec.js'
-import { isServerPacket, MalformedPacket, packetType, protocolError } from '../mqtt/fields.js'
+import type { ConnackFields, ConnectPacket, PacketCodec, Subscribe, Unsubscribe, Will } from '../mqtt/codec.js'
 import type { Framer } from '../mqtt/framer.js'
-import { Mqtt5, readConnect } from '../mqtt/mqtt5.js'
-import { checkEmpty, Mqtt3, pingresp } from '../mqtt/packets.js'
-import type { EncodedPublish, Sending } from '../mqtt/publish.js'
+import { isServerPacket, MalformedPacket, packetType, protocolError } from '../mqtt/primitives.js'
+import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
+import { checkEmpty, Mqtt3, pingresp } from '../mqtt/v3.js'
+import { Mqtt5, readConnect } from '../mqtt/v5.js'
 import type { Session } from '../sessions/session.js'
-import type { Outlet } from '../sessions/session-host.js'
+import type { DeliveryTarget } from '../sessions/session-host.js'
 import { sessionName } from '../sessions/session-name.js'
 import { encodeNames } from '../spool/message-codec.js'
 import { responsesTo, sharedFilter } from '../topics.js'
 import type { Connection, Protocol } from '../transport/connection.js'
+import type { AedesConnection, Controlled } from './aedes-handshake.js'
 import type { ClientBroker } from './client-broker.js'
-import type { Controlled, Port } from './control.js'
 import { EnhancedAuthentication, unknownMethod } from './enhanced-authentication.js'
-import { Incoming } from './incoming.js'
+import { InboundPublish } from './incoming.js'
 import { ReceiveQuota } from './receive-quota.js'
 
 const mqtt31 = new Mqtt3(3)
@@ -27,10 +27,10 @@ const mqtt311 = new Mqtt3(4)
 
 /**
  * The server's side of MQTT on one connection, whatever its version: how its packets are written is for its
- * {@link Wire}. Publishes and acknowledgements, both ways, and subscriptions are handled here; who may connect, in whose
+ * {@link PacketCodec}. Publishes and acknowledgements, both ways, and subscriptions are handled here; who may connect, in whose
  * place, and whose will is due, Aedes decides.
  */
-export class Client implements Protocol, Controlled, Outlet {
+export class Client implements Protocol, Controlled, DeliveryTarget {
   readonly connection: Connection
   readonly #broker: ClientBroker<Client>
   /** Empty until it asks to connect. */
@@ -38,7 +38,7 @@ export class Client implements Protocol, Controlled, Outlet {
   /** Empty until it is authenticated. */
   user = ''
   /** From its CONNECT until it is connected. */
-  connect: Connect | undefined
+  connect: ConnectPacket | undefined
   /** As {@link sessionName} makes it; empty until it is authenticated. */
   name = ''
   /** The name that its presence is shown with; empty: it is not shown. */
@@ -47,10 +47,10 @@ export class Client implements Protocol, Controlled, Outlet {
   refusedAt = 0
   receiveMaximum = 0
   #isBridge = false
-  #wire: Wire | undefined
+  #wire: PacketCodec | undefined
   #principal: Principal | undefined
   #enhanced: EnhancedAuthentication | undefined
-  #port: Port | undefined
+  #port: AedesConnection | undefined
   #session: Session | undefined
   /** CONNACK was sent. */
   #isAnswered = false
@@ -100,7 +100,15 @@ export class Client implements Protocol, Controlled, Outlet {
     else this.#packet(wire, session, type, header, buffer, start, end)
   }
 
-  #packet(wire: Wire, session: Session, type: number, header: number, buffer: Buffer, start: number, end: number) {
+  #packet(
+    wire: PacketCodec,
+    session: Session,
+    type: number,
+    header: number,
+    buffer: Buffer,
+    start: number,
+    end: number,
+  ) {
     switch (type) {
       case packetType.puback:
         check(session.acknowledge(wire.readAck(header, buffer, start, end), wire.ackCode >= 0x80))
@@ -144,7 +152,7 @@ export class Client implements Protocol, Controlled, Outlet {
     this.#session?.pump()
   }
 
-  farewell(fault: Fault): Buffer | undefined {
+  disconnectPacket(fault: Fault): Buffer | undefined {
     if (this.#isAnswered) return this.#wire?.disconnect(fault)
     // [MQTT-3.14.0-1]
     return this.#wire?.version === 5 ? this.#wire.refused(fault) : undefined
@@ -189,7 +197,7 @@ export class Client implements Protocol, Controlled, Outlet {
     else this.#refuse(wire, unknownMethod(method))
   }
 
-  #read({ header, buffer, start, end }: Framer): Connect {
+  #read({ header, buffer, start, end }: Framer): ConnectPacket {
     try {
       return readConnect(header, buffer, start, end)
     } catch (error) {
@@ -200,7 +208,7 @@ export class Client implements Protocol, Controlled, Outlet {
   }
 
   /** All but AUTH has to wait for CONNACK. [MQTT-3.1.2-30] */
-  #beforeSession(wire: Wire, type: number, header: number, buffer: Buffer, start: number, end: number): void {
+  #beforeSession(wire: PacketCodec, type: number, header: number, buffer: Buffer, start: number, end: number): void {
     if (type === packetType.disconnect) {
       wire.readDisconnect(header, buffer, start, end)
       this.connection.end()
@@ -213,15 +221,15 @@ export class Client implements Protocol, Controlled, Outlet {
     this.#step(wire, this.#enhanced.continued(wire.readAuth(header, buffer, start, end)))
   }
 
-  #step(wire: Wire, step: ScramStep): void {
+  #step(wire: PacketCodec, step: ScramStep): void {
     if ('verdict' in step) this.#judged(wire, this.#broker.judge(this, step.verdict), step.data)
     else {
       this.#auth(wire, reasonCode.continueAuthentication, step.challenge)
-      this.connection.again()
+      this.connection.awaitAuthPacket()
     }
   }
 
-  #auth(wire: Wire, code: number, data: Buffer | undefined): void {
+  #auth(wire: PacketCodec, code: number, data: Buffer | undefined): void {
     this.#write(wire.auth(code, { method: this.#enhanced?.method ?? '', data }))
   }
 
@@ -232,13 +240,13 @@ export class Client implements Protocol, Controlled, Outlet {
     return packet !== undefined
   }
 
-  #refuse(wire: Wire, fault: Fault): void {
+  #refuse(wire: PacketCodec, fault: Fault): void {
     const packet = wire.refused(fault)
     if (packet) this.connection.write(packet)
     this.connection.end()
   }
 
-  #judged(wire: Wire, verdict: Principal | Fault, data?: Buffer): void {
+  #judged(wire: PacketCodec, verdict: Principal | Fault, data?: Buffer): void {
     const { connect } = this
     if (this.connection.isClosed || !connect) return
     if ('code' in verdict) {
@@ -257,7 +265,7 @@ export class Client implements Protocol, Controlled, Outlet {
   }
 
   /** What CONNACK says of all but the session. */
-  #accepted({ protocol, clientId, sessionExpiry, keepAlive, authentication }: Connect): Accepted {
+  #accepted({ protocol, clientId, sessionExpiry, keepAlive, authentication }: ConnectPacket): ConnackFields {
     const granted = this.connection.grantedKeepAlive(keepAlive, protocol === 5)
     const expiry = this.#expiry(sessionExpiry)
     return {
@@ -276,7 +284,7 @@ export class Client implements Protocol, Controlled, Outlet {
   }
 
   /** AUTH of a client that is connected: it shows anew who it is, and goes on meanwhile. (MQTT 5 §4.12.1) */
-  #reauthenticate(wire: Wire, header: number, buffer: Buffer, start: number, end: number): void {
+  #reauthenticate(wire: PacketCodec, header: number, buffer: Buffer, start: number, end: number): void {
     this.connection.spend(end - start)
     const auth = wire.readAuth(header, buffer, start, end)
     const step = this.#enhanced?.again(auth)
@@ -295,7 +303,7 @@ export class Client implements Protocol, Controlled, Outlet {
     }
   }
 
-  #disconnect(wire: Wire, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
+  #disconnect(wire: PacketCodec, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
     const { code, sessionExpiry } = wire.readDisconnect(header, buffer, start, end)
     if (sessionExpiry !== undefined) {
       this.#broker.sessions.setExpiry(session, this.#expiry(sessionExpiry))
@@ -308,7 +316,7 @@ export class Client implements Protocol, Controlled, Outlet {
 
   // — publishes of the client —
 
-  #publish(wire: Wire, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
+  #publish(wire: PacketCodec, session: Session, header: number, buffer: Buffer, start: number, end: number): void {
     const broker = this.#broker
     const { connection } = this
     const { reader } = broker
@@ -333,7 +341,7 @@ export class Client implements Protocol, Controlled, Outlet {
     this.#permittedBy = session.access
     if (this.shownAs === '') broker.seen(this)
     const payload = buffer.subarray(reader.payloadStart, end)
-    const publish = new Incoming(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
+    const publish = new InboundPublish(this, topic, payload, qos, retain, packetId, bytes, this.#namesFor(topic))
     publish.properties = properties
     if (expiry >= 0) publish.expiresAt = broker.now() + expiry * 1e6
     if (qos === 2) {
@@ -371,7 +379,7 @@ export class Client implements Protocol, Controlled, Outlet {
     }
   }
 
-  #refusePublish(wire: Wire, topic: string, qos: QoS, packetId: number, fault: Fault): void {
+  #refusePublish(wire: PacketCodec, topic: string, qos: QoS, packetId: number, fault: Fault): void {
     this.#broker.refused(this, 'publish', topic, fault.reason)
     if (wire.version === 5) {
       if (qos > 0) this.#acknowledge(qos, packetId, fault)
@@ -392,7 +400,7 @@ export class Client implements Protocol, Controlled, Outlet {
   }
 
   /** A publish is on disk, or a retransmission of one that is; or it is refused. */
-  settled({ qos, ackId, bytes }: Incoming, error: Error | undefined): void {
+  settled({ qos, ackId, bytes }: InboundPublish, error: Error | undefined): void {
     if (bytes > 0) this.connection.done(bytes)
     if (error) this.#notAcknowledged(error)
     else if (qos > 0) this.#acknowledge(qos, ackId)
@@ -427,7 +435,7 @@ export class Client implements Protocol, Controlled, Outlet {
   // — subscriptions —
 
   /** SUBACK has a code for every filter, also for one that is there twice. [MQTT-3.8.4-4] [MQTT-3.8.4-5] */
-  #subscribe(wire: Wire, session: Session, { packetId, id, subscriptions }: Subscribe): void {
+  #subscribe(wire: PacketCodec, session: Session, { packetId, id, subscriptions }: Subscribe): void {
     const { sessions } = this.#broker
     let refusals = 0
     /** Subscriptions that get what is retained, and what had been retained when they were made. */
@@ -456,7 +464,7 @@ export class Client implements Protocol, Controlled, Outlet {
     })
   }
 
-  #unsubscribe(wire: Wire, session: Session, { packetId, filters }: Unsubscribe): void {
+  #unsubscribe(wire: PacketCodec, session: Session, { packetId, filters }: Unsubscribe): void {
     const { sessions } = this.#broker
     const answers = filters.map(filter => sessions.unsubscribe(session, filter))
     this.#whenKept(session, () => this.#write(wire.unsuback(packetId, answers)))
@@ -480,11 +488,11 @@ export class Client implements Protocol, Controlled, Outlet {
 
   // — Outlet: what goes to the client —
 
-  get roomy(): boolean {
-    return this.connection.roomy
+  get hasCapacity(): boolean {
+    return this.connection.hasCapacity
   }
 
-  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
+  deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
     // Before it is encoded: a topic alias that is made known must be sent.
     if (this.connection.drops()) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
@@ -493,13 +501,13 @@ export class Client implements Protocol, Controlled, Outlet {
     return parts !== undefined
   }
 
-  publish(message: EncodedPublish, sending: Sending, dup: boolean): boolean {
+  publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean {
     const parts = this.#encode(message, sending, dup)
     if (parts) this.connection.publish(parts)
     return parts !== undefined
   }
 
-  #encode(message: EncodedPublish, sending: Sending, dup: boolean): readonly Buffer[] | undefined {
+  #encode(message: EncodedPublish, sending: PublishOptions, dup: boolean): readonly Buffer[] | undefined {
     const now = message.expiresAt === undefined ? 0 : this.#broker.now()
     return this.#wire?.publish(message, sending, dup, now)
   }
@@ -566,7 +574,7 @@ export class Client implements Protocol, Controlled, Outlet {
 /** What a change of the session that waits for the disk counts for among what is in flight. */
 const recordBytes = 256
 
-const plainQoS0: Sending = { qos: 0, packetId: 0, retain: false, ids: undefined }
+const plainQoS0: PublishOptions = { qos: 0, packetId: 0, retain: false, ids: undefined }
 
 const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection has this client id now' }
 const answerTooLarge: Fault = {

@@ -1,5 +1,5 @@
 import type { Auditor } from '../observe/audit.js'
-import { sparingly } from '../observe/log.js'
+import { rateLimited } from '../observe/log.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
 import type { Peer } from '../transport/connection.js'
 import { short } from './sentences.js'
@@ -58,7 +58,7 @@ export class ConnectionLog {
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options
-    this.#say = sparingly(options.info)
+    this.#say = rateLimited(options.info)
   }
 
   connected(client: NamedClient): void {

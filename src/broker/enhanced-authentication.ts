@@ -1,6 +1,6 @@
 import type { ScramExchange, ScramStep } from '../auth/authority.js'
 import type { Authentication } from '../mqtt/codec.js'
-import { protocolError } from '../mqtt/fields.js'
+import { protocolError } from '../mqtt/primitives.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 
 type Auth = Authentication & { readonly code: number }

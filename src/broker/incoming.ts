@@ -5,11 +5,11 @@ import type { NamedPublish } from '../spool/message-codec.js'
 export interface Publisher {
   readonly id: string
   readonly user: string
-  settled(publish: Incoming, error: Error | undefined): void
+  settled(publish: InboundPublish, error: Error | undefined): void
 }
 
 /** A publish of a client on its way to the disk. One object for all that has to be known then: there may be many. */
-export class Incoming implements PendingPublish, NamedPublish {
+export class InboundPublish implements PendingPublish, NamedPublish {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS

@@ -38,7 +38,7 @@ interface AedesSubscription {
 
 /**
  * {@link Sessions} as Aedes' persistence interface, which Aedes' own abstract suite holds us to. What makes Aedes
- * deliver is overridden in the hub, where sessions deliver themselves; see control.ts.
+ * deliver is overridden in the hub, where sessions deliver themselves; see aedes-handshake.ts.
  */
 export class Persistence {
   readonly sessions: Sessions

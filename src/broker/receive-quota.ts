@@ -1,5 +1,5 @@
 import type { QoS } from '../model.js'
-import { protocolError } from '../mqtt/fields.js'
+import { protocolError } from '../mqtt/primitives.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
 
 /**

@@ -12,7 +12,7 @@ export function short(text: string): string {
 }
 
 /** Reasons shown for unauthenticated clients, by return code: they say nothing of users. */
-export const unheard: Readonly<Record<number, string>> = {
+export const genericReasons: Readonly<Record<number, string>> = {
   [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
   [reasonCode.badCredentials]: 'wrong user name or password',
 }

@@ -42,7 +42,7 @@ interface Order {
   readonly days: number
 }
 
-interface Authority {
+interface CertificateAuthority {
   readonly certificate: forge.pki.Certificate
   readonly key: forge.pki.rsa.PrivateKey
   /** The same certificate. */
@@ -62,7 +62,7 @@ interface Subject {
 const dayMs = 864e5
 
 /** What browsers and iOS take of an authority of one's own, at most. */
-const longestDays = 825
+const maxDays = 825
 
 const authorityDays = 3_650
 
@@ -97,10 +97,10 @@ export async function certify(args: readonly string[], terminal: Terminal): Prom
 function parse(args: readonly string[]): Order {
   const { values, positionals } = parseFlags(args)
   if (positionals.length > 0) throw usage(`cert takes no ${positionals.join(' ')}`)
-  const { dir = 'certs', name: names = [], client: clients = [], days: given = String(longestDays) } = values
+  const { dir = 'certs', name: names = [], client: clients = [], days: given = String(maxDays) } = values
   const days = /^\d{1,4}$/.test(given) ? Number(given) : 0
-  if (days < 1 || days > longestDays) {
-    throw usage(`--days: given ${given}, allowed is a whole number from 1 to ${longestDays}`)
+  if (days < 1 || days > maxDays) {
+    throw usage(`--days: given ${given}, allowed is a whole number from 1 to ${maxDays}`)
   }
   for (const client of clients) {
     if (!/^[a-z\d][\w.@-]{0,63}$/i.test(client)) {
@@ -156,7 +156,7 @@ function ownHosts(): string[] {
 }
 
 /** The authority of the folder; made if there is none. */
-async function openAuthority(dir: string, { out, now }: Terminal): Promise<Authority> {
+async function openAuthority(dir: string, { out, now }: Terminal): Promise<CertificateAuthority> {
   const paths = { pem: join(dir, 'ca.pem'), key: join(dir, 'ca.key') }
   if (existsSync(paths.pem) && !existsSync(paths.key)) {
     throw refused(paths.pem, 'is there without its ca.key; without it nothing can be signed')
@@ -185,7 +185,7 @@ async function openAuthority(dir: string, { out, now }: Terminal): Promise<Autho
 }
 
 /** The names in the certificate of the server; undefined if there is none. Throws if it is another authority's. */
-function hostsOf(dir: string, authority: Authority): string[] | undefined {
+function hostsOf(dir: string, authority: CertificateAuthority): string[] | undefined {
   const path = join(dir, 'server.pem')
   if (!existsSync(path)) return undefined
   const { altNames } = signed(path, authority).getExtension('subjectAltName') as { altNames?: AltName[] }
@@ -197,7 +197,7 @@ interface AltName {
   readonly ip?: string
 }
 
-async function issue(authority: Authority, subject: Subject, dir: string, days: number, terminal: Terminal) {
+async function issue(authority: CertificateAuthority, subject: Subject, dir: string, days: number, terminal: Terminal) {
   const { file, name, usage, hosts } = subject
   const { out, now } = terminal
   const path = join(dir, `${file}.pem`)
@@ -266,7 +266,7 @@ function pemOf(key: KeyObject): string {
 }
 
 /** A certificate of this authority. Throws when somebody else has signed it, so it is not ours to replace. */
-function signed(path: string, authority: Authority): forge.pki.Certificate {
+function signed(path: string, authority: CertificateAuthority): forge.pki.Certificate {
   const { certificate, x509 } = read(path)
   if (x509.verify(authority.x509.publicKey)) return certificate
   throw refused(path, 'was not signed by the ca.pem beside it, and is left as it is')
@@ -297,7 +297,7 @@ function day(ms: number): string {
 }
 
 /** What to do with it all. */
-function advice(dir: string, host: string, clients: readonly string[], { x509 }: Authority): string {
+function advice(dir: string, host: string, clients: readonly string[], { x509 }: CertificateAuthority): string {
   const at = (name: string) => resolve(dir, name)
   const yaml = (name: string) => (/^[\w./-]+$/.test(at(name)) ? at(name) : JSON.stringify(at(name)))
   const shell = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)

@@ -30,7 +30,7 @@ const startingPattern = /^lock\.new-/
 const deadKept = 2
 
 /** Socket paths end at 107 bytes on Linux, 103 on macOS. */
-const longestPath = 100
+const maxPath = 100
 
 const againMs = 1_000
 
@@ -228,9 +228,9 @@ export class DataDirLock {
   /** A way to say the path of a socket that is short enough. */
   #address(name: string): string {
     const path = join(this.#dir, name)
-    if (Buffer.byteLength(path) <= longestPath) return path
+    if (Buffer.byteLength(path) <= maxPath) return path
     const short = relative(process.cwd(), path)
-    if (Buffer.byteLength(short) <= longestPath) return short
+    if (Buffer.byteLength(short) <= maxPath) return short
     this.#dirFd ??= openSync(this.#dir, 'r')
     return `/proc/self/fd/${this.#dirFd}/${name}`
   }

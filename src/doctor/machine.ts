@@ -60,7 +60,7 @@ function hardLimit(pid: string): number | undefined {
 const madeAt = Date.UTC(2026, 10, 29)
 
 /** No clock that is right is further ahead of the newest file than this. */
-const longestPauseMs = 5 * 365 * 864e5
+const maxPauseMs = 5 * 365 * 864e5
 
 async function clock({ dir, hasDir, now }: Examined): Promise<Finding> {
   const found = judgeClock(now(), hasDir ? newestFile(dir) : undefined)
@@ -97,7 +97,7 @@ export function judgeClock(now: number, newest: number | undefined): Finding {
       advice,
     )
   }
-  if (newest !== undefined && newest + longestPauseMs < now) {
+  if (newest !== undefined && newest + maxPauseMs < now) {
     return warning(check, `it is ${time}, five years after the newest file in data.dir was written`, advice)
   }
   return fine(check, `it is ${time}`)

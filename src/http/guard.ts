@@ -8,7 +8,7 @@ import type { Access, ReadRules } from '../auth/rules.js'
 import type { Kind } from '../auth/users.js'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
-import { clientAddress, isOwnPage } from '../transport/proxy.js'
+import { clientAddress, isOwnPage } from '../transport/proxy-protocol.js'
 import { type Refusals, RequestRefused } from './refusals.js'
 
 /** What is asked of the authority here. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
-import { plain, sparingly } from '../observe/log.js'
+import { plain, rateLimited } from '../observe/log.js'
 
 /** A refusal that is told apart from others with the same status, and knows more than the answer may say. */
 export class RequestRefused extends HubError {
@@ -51,7 +51,7 @@ export class Refusals {
 
   constructor(options: RefusalsOptions) {
     this.#options = options
-    this.#say = sparingly(options.info)
+    this.#say = rateLimited(options.info)
   }
 
   /** `status` is that of the answer, and is 4xx. */

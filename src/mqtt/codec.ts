@@ -1,5 +1,5 @@
 import type { QoS } from '../model.js'
-import type { EncodedPublish, PublishReader, Sending } from './publish.js'
+import type { EncodedPublish, PublishOptions, PublishReader } from './publish.js'
 import type { Fault } from './reason-codes.js'
 
 /** The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
@@ -19,7 +19,7 @@ export interface Will {
 }
 
 /** A CONNECT. What it has not said is as the version before 5 would have it. */
-export interface Connect {
+export interface ConnectPacket {
   readonly protocol: Version
   /**
    * A bridge of another broker, as Mosquitto says in the highest bit of the protocol level of 3.1 and 3.1.1: it is sent
@@ -57,7 +57,7 @@ export interface Authentication {
 }
 
 /** What CONNACK says of a connection that is accepted. */
-export interface Accepted {
+export interface ConnackFields {
   readonly sessionPresent: boolean
   /** The hub gave this id, as the client had none. */
   readonly assignedClientId: string | undefined
@@ -103,7 +103,7 @@ export interface Disconnect {
  * MQTT as one client speaks it: what its packets mean, and how ours are written. One object for each connection with
  * MQTT 5; the versions before need no memory and share one. What a `read…` throws is a `MalformedPacket`.
  */
-export interface Wire {
+export interface PacketCodec {
   readonly version: Version
   /** Reads a PUBLISH into the fields of `reader`. */
   readPublish(reader: PublishReader, header: number, buffer: Buffer, start: number, end: number): void
@@ -120,7 +120,7 @@ export interface Wire {
   // Undefined also where what they write is larger than the client takes. [MQTT-3.1.2-24]
 
   /** CONNACK, and nothing after it when it is a fault. Codes that it cannot have become others. */
-  accepted(answer: Accepted): Buffer | undefined
+  accepted(answer: ConnackFields): Buffer | undefined
   refused(fault: Fault): Buffer | undefined
   /** PUBACK, PUBREC, PUBREL or PUBCOMP that says more than its four bytes; the versions before 5 cannot say it: undefined. */
   ack(type: number, packetId: number, fault: Fault): Buffer | undefined
@@ -136,5 +136,5 @@ export interface Wire {
    * topic aliases holds from now on: it must be sent. `now`: microseconds since the epoch, for how long the message still
    * has.
    */
-  publish(message: EncodedPublish, sending: Sending, dup: boolean, now: number): readonly Buffer[] | undefined
+  publish(message: EncodedPublish, sending: PublishOptions, dup: boolean, now: number): readonly Buffer[] | undefined
 }

@@ -2,7 +2,8 @@
 
 import type { QoS } from '../model.js'
 import { tooLong } from '../topics.js'
-import type { Authentication, Connect, Will } from './codec.js'
+import type { Authentication, ConnectPacket, Will } from './codec.js'
+import { propertyId } from './message-properties.js'
 import {
   afterField,
   MalformedPacket,
@@ -13,8 +14,7 @@ import {
   statements5,
   u16,
   wrongFlags,
-} from './fields.js'
-import { propertyId } from './message-properties.js'
+} from './primitives.js'
 import { authenticationOf, forEver, MessageReader, PropertyReader, scopes, tooManyProperties } from './properties5.js'
 import { reasonCode } from './reason-codes.js'
 
@@ -27,7 +27,7 @@ const properties = new PropertyReader()
 const message = new MessageReader()
 
 /** Of what {@link isMqtt5}. What it returns has copies of all bytes. A client id that is refused comes after everything else. */
-export function readConnect5(header: number, buffer: Buffer, start: number, end: number): Connect {
+export function readConnect5(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   if ((header & 0x0f) !== 0) throw wrongFlags(header, 'MQTT-2.1.3-1')
   // The protocol's name and level have been looked at.
   let at = start + 7

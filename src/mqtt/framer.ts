@@ -1,4 +1,4 @@
-import { MalformedPacket } from './fields.js'
+import { MalformedPacket } from './primitives.js'
 
 const nothing: Buffer = Buffer.alloc(0)
 

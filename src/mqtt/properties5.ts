@@ -2,6 +2,7 @@
 
 import { isTopicName } from '../topics.js'
 import type { Authentication } from './codec.js'
+import { maxPropertyBytes, propertyId } from './message-properties.js'
 import {
   checkField,
   checkText,
@@ -13,8 +14,7 @@ import {
   statements5,
   u16,
   writeLength,
-} from './fields.js'
-import { maxPropertyBytes, propertyId } from './message-properties.js'
+} from './primitives.js'
 import { type Fault, reasonCode } from './reason-codes.js'
 
 type Name = keyof typeof propertyId

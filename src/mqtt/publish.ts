@@ -1,4 +1,5 @@
 import type { QoS } from '../model.js'
+import { propertyId } from './message-properties.js'
 import {
   lengthSize,
   MalformedPacket,
@@ -11,12 +12,11 @@ import {
   u16,
   writeHead,
   writeLength,
-} from './fields.js'
-import { propertyId } from './message-properties.js'
+} from './primitives.js'
 import type { Fault } from './reason-codes.js'
 
 /** How a PUBLISH is to be sent. */
-export interface Sending {
+export interface PublishOptions {
   readonly qos: QoS
   /** 0 for QoS 0. */
   readonly packetId: number
@@ -188,7 +188,7 @@ export class EncodedPublish {
    * Bytes of its PUBLISH. `alias` is the topic's, 0 for none; not `named` it stands for the topic, which the client
    * knows already.
    */
-  size({ qos, ids }: Sending, alias: number, named: boolean): number {
+  size({ qos, ids }: PublishOptions, alias: number, named: boolean): number {
     const properties = this.#propertiesSize(alias, ids)
     const length = this.#bodySize(qos > 0, named, properties)
     return 1 + lengthSize(length) + length
@@ -200,7 +200,7 @@ export class EncodedPublish {
    * identifiers, share theirs as long as nothing else is asked for between them. The `ids` are kept: nobody may change
    * them.
    */
-  mqtt5(sending: Sending, dup: boolean, alias: number, named: boolean, now: number): readonly Buffer[] {
+  mqtt5(sending: PublishOptions, dup: boolean, alias: number, named: boolean, now: number): readonly Buffer[] {
     const { qos, packetId, retain, ids } = sending
     const header = (packetType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
     const seconds = this.#secondsLeft(now)

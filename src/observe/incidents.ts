@@ -1,5 +1,5 @@
 import type { Part } from '../runtime/lifecycle.js'
-import { sparingly } from './log.js'
+import { rateLimited } from './log.js'
 
 /** Messages and bytes known to be lost; a number that is not known is left out. */
 export interface Loss {
@@ -55,7 +55,7 @@ export class Incidents implements Part, IncidentReporter {
 
   constructor(options: IncidentsOptions) {
     this.#options = options
-    this.#warn = sparingly(sentence => options.log.warn(sentence))
+    this.#warn = rateLimited(sentence => options.log.warn(sentence))
   }
 
   /** The balance sheet is there: it is given what was reported before. */

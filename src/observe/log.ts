@@ -39,7 +39,7 @@ export function escaped(json: string): string {
 }
 
 /** Ten sentences a second are let through; the next one says how many were not. */
-export function sparingly(say: (sentence: string) => void): (sentence: string) => void {
+export function rateLimited(say: (sentence: string) => void): (sentence: string) => void {
   let second = 0
   let said = 0
   let unsaid = 0

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import { Balance, type Places, type Sheet } from '../accounting/balance.js'
+import { BalanceSheet, type PipelineOffsets, type Totals } from '../accounting/balance-sheet.js'
 import { BothLedgers, RejectedOnly } from '../accounting/ledgers.js'
 import { decodeReceipt, Receipts } from '../accounting/receipts.js'
 import type { Settings } from '../config/config.js'
@@ -10,7 +10,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { QueueReader } from '../queue/queue.js'
 import { Scrutiny, Suspects } from '../queue/suspects.js'
 import { type Part, startParts } from '../runtime/lifecycle.js'
-import { persist } from '../runtime/retry.js'
+import { retryForever } from '../runtime/retry.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Link } from '../runtime/worker-link.js'
@@ -18,17 +18,17 @@ import { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { matches } from '../topics.js'
-import { Answers } from './answers.js'
+import { Consumers, type ConsumersOptions } from './consumers.js'
 import type { Dependencies } from './dependencies.js'
-import { Live } from './live.js'
-import { Processor, type ProcessorOptions } from './processor.js'
-import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
-import { badTopic, Push } from './push.js'
-import { Record } from './record.js'
+import { badTopic, Downlink } from './downlink.js'
+import { LivePusher } from './live-pusher.js'
+import { Queries } from './queries.js'
+import { Recorder } from './recorder.js'
 import { Refill } from './refill.js'
 import { Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 /*
  * Behind the spool: the other half of hub.ts, which runs in the processor thread, and `telehub process`, which is the
@@ -60,11 +60,11 @@ const publishBatch = 500
 const receiptBatch = 100
 
 /** Everything that runs behind the spool, once started. */
-interface Processing {
-  readonly processor: Processor
-  readonly answers: Answers
+interface PipelineParts {
+  readonly consumers: Consumers
+  readonly queries: Queries
   readonly replays: Replays
-  readonly sheet: () => Sheet
+  readonly sheet: () => Totals
   readonly deadBytes: () => number
   readonly seriesAlarm: () => string | undefined
   /** From this sequence number on the spool must stay readable. */
@@ -94,20 +94,20 @@ export function processorOffers(
     if (!cursors) throw notRunning()
     return cursors
   }
-  const places = (): Places => ({
+  const offsets = (): PipelineOffsets => ({
     accepted: committed.sequence,
     drained: spool().reader(drain).settled.sequence - 1,
     queued: settings['rabbitmq.url'] !== '',
   })
   const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, shares: () => shares })
-  const balance = new Balance({
+  const balance = new BalanceSheet({
     dir: join(dir, 'balance'),
-    opening: () => places().drained,
+    opening: () => offsets().drained,
     accepted: () => committed.sequence,
     now,
     incidents,
   })
-  let started: Processing | undefined
+  let started: PipelineParts | undefined
   const running = () => {
     if (!started) throw notRunning()
     return started
@@ -138,9 +138,9 @@ export function processorOffers(
         warn: log.warn,
         incidents,
       })
-      started = await startProcessing(
+      started = await composeParts(
         data,
-        { cursors, registry, balance, places, shares: () => shares, incidents, exit },
+        { cursors, registry, balance, offsets, shares: () => shares, incidents, exit },
         broker,
         log,
       )
@@ -149,7 +149,7 @@ export function processorOffers(
       if (!started) return { left: undefined, problems: [] }
       committed = position
       cursors?.committed(position)
-      await started.processor.drain(drainMs)
+      await started.consumers.drain(drainMs)
       const left = leftBehind(started)
       const problems = await started.stop(settings['shutdown.timeout'] / 4)
       started = undefined
@@ -160,7 +160,7 @@ export function processorOffers(
       committed = position
       cursors?.committed(position)
     },
-    present: ({ clientId, user, online, since }) => registry.present(clientId, user, online, since),
+    present: ({ clientId, user, online, since }) => registry.setPresence(clientId, user, online, since),
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
     shares: changed => {
@@ -168,14 +168,14 @@ export function processorOffers(
     },
     diskFull: () => cursors?.giveUpKept(),
     status: () => {
-      const { processor, sheet, deadBytes, seriesAlarm } = running()
-      return { ...processor.status(), sheet: sheet(), deadBytes: deadBytes(), seriesAlarm: seriesAlarm() }
+      const { consumers, sheet, deadBytes, seriesAlarm } = running()
+      return { ...consumers.status(), sheet: sheet(), deadBytes: deadBytes(), seriesAlarm: seriesAlarm() }
     },
-    series: query => running().answers.series(query),
-    history: ({ query, rules }) => running().answers.history(query, rules),
-    devices: rules => running().answers.devices(rules),
-    dead: ({ filter, limit }) => running().answers.dead(filter, limit),
-    balance: query => running().answers.balance(query),
+    series: query => running().queries.series(query),
+    history: ({ query, rules }) => running().queries.history(query, rules),
+    devices: rules => running().queries.devices(rules),
+    dead: ({ filter, limit }) => running().queries.dead(filter, limit),
+    balance: query => running().queries.balance(query),
     spool: () => spool().status(),
     begin: job => running().replays.begin(job),
     progress: job => running().replays.progress(job),
@@ -192,23 +192,23 @@ function drainOf(settings: Settings): 'bridge' | 'record' {
   return settings['rabbitmq.url'] ? 'bridge' : 'record'
 }
 
-interface Ground {
+interface PipelineState {
   readonly cursors: Cursors
   readonly registry: Registry
-  readonly balance: Balance
-  readonly places: () => Places
+  readonly balance: BalanceSheet
+  readonly offsets: () => PipelineOffsets
   /** What users may claim of pools, as of now. */
   readonly shares: () => UserShares
   readonly incidents: IncidentReporter
   readonly exit: ThreadExit
 }
 
-async function startProcessing(
+async function composeParts(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, places, shares, incidents, exit }: Ground,
+  { cursors, registry, balance, offsets, shares, incidents, exit }: PipelineState,
   broker: () => Link<BrokerOffers>,
   log: Log,
-): Promise<Processing> {
+): Promise<PipelineParts> {
   const mapping = mappingOf(settings)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
@@ -229,16 +229,16 @@ async function startProcessing(
   const dead = rabbit ?? files
   const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const ledger = receipts ? new BothLedgers(balance, receipts) : balance
-  const live = new Live({ mapping, registry, push: pushes => broker().call('live', pushes) })
+  const livePusher = new LivePusher({ mapping, registry, push: pushes => broker().call('live', pushes) })
   const guard = seriesGuardOf(settings, shares, { path: join(dir, 'series.seen'), incidents })
-  const record = new Record({
+  const recorder = new Recorder({
     mapping,
     guard,
     store,
     recorded: (messages, points) => broker().tell('stored', { messages, points }),
   })
   // Copies: a payload is a view into an AMQP frame, and a view is cloned with all that is behind it.
-  const push = new Push(messages =>
+  const downlink = new Downlink(messages =>
     broker().call(
       'outward',
       messages.map(({ payload, properties, ...message }) => ({
@@ -250,14 +250,14 @@ async function startProcessing(
   )
 
   const records = !rabbit || settings['rabbitmq.record']
-  const drained = () => (rabbit ? 0 : places().drained)
+  const drained = () => (rabbit ? 0 : offsets().drained)
   const refill = new Refill({
     store,
     kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
     path: join(dir, 'store.json'),
     settled: () => Math.max(balance.highest, drained()),
     spool: cursors,
-    handle: messages => record.handle(messages, true),
+    handle: messages => recorder.handle(messages, true),
     incidents,
     log,
   })
@@ -267,26 +267,26 @@ async function startProcessing(
   })
   const handleAgain = async (messages: readonly Message[]) => {
     await refill.ready()
-    const outcomes = await record.handle(messages)
+    const outcomes = await recorder.handle(messages)
     dependencies.heard('store', true)
     return outcomes
   }
   const handleRecord = async (messages: readonly Message[]) => {
     await refill.ready()
-    const outcomes = await record.handle(messages, true)
+    const outcomes = await recorder.handle(messages, true)
     dependencies.heard('store', true)
     return outcomes
   }
   const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
-  const consumers: ProcessorOptions['consumers'] = [
+  const definitions: ConsumersOptions['consumers'] = [
     {
       name: 'live',
       // The record consumer sets such a message aside; the screens pass over it.
       suspects: suspects('live', liveBatch, undefined),
       reader: reader('live'),
       handle: messages => {
-        balance.saw(messages)
-        return live.handle(messages)
+        balance.recordAccepted(messages)
+        return livePusher.handle(messages)
       },
       batch: liveBatch,
       restMs: liveRestMs,
@@ -305,7 +305,7 @@ async function startProcessing(
             name: 'publish',
             reader: rabbit.reader('publish'),
             suspects: suspects('publish', publishBatch, 'publish_poison'),
-            handle: push.handle.bind(push),
+            handle: downlink.handle.bind(downlink),
             batch: publishBatch,
           },
           {
@@ -341,10 +341,10 @@ async function startProcessing(
           },
         ]),
   ]
-  const processor = new Processor({
+  const consumers = new Consumers({
     dependencies,
     dead,
-    consumers,
+    consumers: definitions,
     lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
     deadLettered: reason => broker().tell('deadLettered', reason),
     now,
@@ -354,7 +354,10 @@ async function startProcessing(
     handle: handleAgain,
     handleLetters: async letters => {
       const outcomes = new Map<Message, Outcome>()
-      for (const [isOutward, handle] of [[true, push.handle.bind(push)] as const, [false, handleAgain] as const]) {
+      for (const [isOutward, handle] of [
+        [true, downlink.handle.bind(downlink)] as const,
+        [false, handleAgain] as const,
+      ]) {
         const messages = letters
           .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
           .map(({ message }) => message)
@@ -369,7 +372,7 @@ async function startProcessing(
       return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
     },
   })
-  const answers = new Answers({ store, mapping, registry, dead, balance, places, dependencies })
+  const queries = new Queries({ store, mapping, registry, dead, balance, offsets, dependencies })
   const parts: Part[] = [
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
@@ -394,15 +397,15 @@ async function startProcessing(
     },
     storeProbe(store, dependencies),
     ...(records ? [refilling(refill, dependencies)] : []),
-    { name: 'live', start: () => live.start(), stop: () => {} },
+    { name: 'live', start: () => livePusher.start(), stop: () => {} },
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
-    processor,
+    consumers,
   ]
   return {
-    processor,
-    answers,
+    consumers,
+    queries,
     replays,
-    sheet: () => balance.sheet(places()),
+    sheet: () => balance.sheet(offsets()),
     deadBytes: () => (rabbit ? 0 : files.bytes),
     seriesAlarm: () => guard.alarm(),
     needed: () => (records ? refill.needed : Number.POSITIVE_INFINITY),
@@ -437,7 +440,7 @@ function refilling(refill: Refill, dependencies: Dependencies): Part {
     name,
     start: () => {
       refill.start()
-      persist(() => refill.ready(), {
+      retryForever(() => refill.ready(), {
         signal: abort.signal,
         circuitOf: error => dependencies.circuitOf(error),
         retrying: (error, circuit) => dependencies.retrying(name, error, circuit),
@@ -451,7 +454,7 @@ function refilling(refill: Refill, dependencies: Dependencies): Part {
   }
 }
 
-function rewind(cursors: Cursors, registry: Registry, balance: Balance): void {
+function rewind(cursors: Cursors, registry: Registry, balance: BalanceSheet): void {
   cursors.reader('live').rewind(Math.min(registry.start(), balance.saved))
 }
 
@@ -464,7 +467,7 @@ function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter, exit?: 
     new Suspects({ name, scrutiny, batch, reason, blamed, warn: log.warn.bind(log) })
 }
 
-async function takeReceipts(messages: readonly Message[], balance: Balance): Promise<void> {
+async function takeReceipts(messages: readonly Message[], balance: BalanceSheet): Promise<void> {
   for (const { payload } of messages) {
     const receipt = decodeReceipt(payload)
     if (!receipt) continue
@@ -480,10 +483,10 @@ async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: stri
 }
 
 /** For people, when the hub stops. */
-function leftBehind({ sheet, processor }: Processing): string | undefined {
+function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
   const { spool, queue } = sheet()
   if (spool === 0 && queue === 0) return undefined
-  const waits = processor.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
+  const waits = consumers.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
   const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
   const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
   return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
@@ -510,9 +513,9 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
   })
   const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
   const guard = seriesGuardOf(settings, () => shares)
-  const record = new Record({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
+  const recorder = new Recorder({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
-  const processor = new Processor({
+  const consumers = new Consumers({
     dependencies,
     dead: rabbit,
     consumers: [
@@ -520,7 +523,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
         name: 'record',
         reader: rabbit.reader('record'),
         suspects: suspectsIn(join(resolve(settings['data.dir']), 'process'), log)('record', recordBatch, 'poison'),
-        handle: messages => record.handle(messages),
+        handle: messages => recorder.handle(messages),
         batch: recordBatch,
         ledger,
       },
@@ -532,7 +535,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
   const stop = await startParts([
     { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() },
     { name: 'store', start: () => store.start(), stop: () => store.stop() },
-    processor,
+    consumers,
   ])
   return () => stop(settings['shutdown.timeout'])
 }

@@ -14,8 +14,8 @@ import { type UserShares, unshared } from '../runtime/user-shares.js'
 const defaultLimit = 100_000
 
 /** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
-const mostDeviceCharacters = 16e6
-const mostReadingCharacters = 200e6
+const maxDeviceCharacters = 16e6
+const maxReadingCharacters = 200e6
 
 /** Of the memory that there is for objects, readings take so much at most; their snapshot takes more than as much again. */
 const shareOfHeap = 1 / 12
@@ -58,7 +58,7 @@ interface Reading {
 export class Registry {
   readonly #path: string
   readonly #limit: number
-  readonly #mostCharacters: number
+  readonly #maxCharacters: number
   readonly #files: Files
   readonly #incidents: IncidentReporter | undefined
   #devices = new Map<string, Entry>()
@@ -80,7 +80,7 @@ export class Registry {
   constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
     this.#path = path
     this.#limit = limit
-    this.#mostCharacters = Math.min(mostReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
+    this.#maxCharacters = Math.min(maxReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
     this.#files = more.files ?? nodeFiles
     this.#incidents = more.incidents
     this.#shares = more.shares ?? (() => unshared)
@@ -162,7 +162,7 @@ export class Registry {
     await this.#saving
   }
 
-  saw(message: Message): void {
+  recordMessage(message: Message): void {
     const { clientId, user, receivedAt, sequence } = message
     if (sequence < this.#next) return
     this.#next = sequence + 1
@@ -177,7 +177,7 @@ export class Registry {
     this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
   }
 
-  present(clientId: string, user: string, online: boolean, since: number): void {
+  setPresence(clientId: string, user: string, online: boolean, since: number): void {
     const known = this.#devices.get(clientId)
     if (known) {
       this.#rename(known, user)
@@ -188,17 +188,17 @@ export class Registry {
   }
 
   /** The newest reading of a topic, as it is pushed, and who sent it. Returns the topics that were forgotten for it. */
-  said(topic: string, json: string, user = ''): readonly string[] {
+  setLastReading(topic: string, json: string, user = ''): readonly string[] {
     this.#forgetReading(topic)
     this.#last.set(topic, { json, user })
     this.#topics.add(topic, user)
     this.#readingCharacters += topic.length + json.length
-    if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#mostCharacters) return none
+    if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#maxCharacters) return none
     // A part of them at once: the first key of a map from which many were removed is found ever more slowly.
     const most = this.#limit - Math.floor(this.#limit / 20)
-    const mostCharacters = this.#mostCharacters * 0.95
+    const maxCharacters = this.#maxCharacters * 0.95
     const forgotten: string[] = []
-    while (this.#last.size > most || this.#readingCharacters > mostCharacters) {
+    while (this.#last.size > most || this.#readingCharacters > maxCharacters) {
       const silent = this.#topics.first
       if (silent === undefined || silent === topic) break
       this.#forgetReading(silent)
@@ -216,7 +216,7 @@ export class Registry {
   }
 
   #add(device: Entry): void {
-    if (this.#devices.size >= this.#limit || this.#deviceCharacters > mostDeviceCharacters) this.#forgetSilent()
+    if (this.#devices.size >= this.#limit || this.#deviceCharacters > maxDeviceCharacters) this.#forgetSilent()
     this.#devices.set(device.clientId, device)
     this.#deviceCharacters += nameLength(device)
   }

@@ -1,14 +1,14 @@
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
-import { type Persistence, pause, persist } from '../runtime/retry.js'
+import { pause, type RetryPolicy, retryForever } from '../runtime/retry.js'
 import type { Suspects } from './suspects.js'
 
 /** Messages taken from a queue in order, not yet given back. */
-export interface Delivery {
+export interface Batch {
   /** At least one, ascending by time of acceptance. A queue that delivers at least once may repeat some. */
   readonly messages: readonly Message[]
   /** Messages that cannot be read: position and why. They go to the dead letters. */
-  readonly given?: ReadonlyMap<number, Rejection>
+  readonly exhausted?: ReadonlyMap<number, Rejection>
   /** How often the first message came back unsettled, from whichever process, when the queue knows. */
   readonly redeliveries?: number
   /** Every message is done with: they will not come again. Called once. */
@@ -21,7 +21,7 @@ export interface QueueReader {
    * Waits for messages; undefined when `signal` aborts. Not called again before the last delivery is settled. With
    * `halves`, a message that came back n times is in a delivery of at most 1/2^n of the limit, where the queue counts that.
    */
-  next(limit: number, signal: AbortSignal, halves?: boolean): Promise<Delivery | undefined>
+  next(limit: number, signal: AbortSignal, halves?: boolean): Promise<Batch | undefined>
 }
 
 /** Where messages wait for their consumers. */
@@ -111,8 +111,8 @@ export interface Consumer {
    */
   readonly restMs?: number
   readonly now: () => number
-  readonly circuitOf: Persistence['circuitOf']
-  readonly retrying: Persistence['retrying']
+  readonly circuitOf: RetryPolicy['circuitOf']
+  readonly retrying: RetryPolicy['retrying']
   readonly recovered: () => void
 }
 
@@ -124,7 +124,7 @@ export interface Consumer {
  */
 export async function consume(consumer: Consumer, signal: AbortSignal): Promise<void> {
   const { reader, batch, restMs, ledger, suspects } = consumer
-  const attempt = <T>(action: () => Promise<T>) => persist(action, { ...consumer, signal })
+  const attempt = <T>(action: () => Promise<T>) => retryForever(action, { ...consumer, signal })
   while (!signal.aborted) {
     const isLooking = suspects?.isLooking ?? false
     const delivery = await attempt(() => reader.next(suspects?.limit ?? batch, signal, suspects?.isBlind))
@@ -139,18 +139,18 @@ export async function consume(consumer: Consumer, signal: AbortSignal): Promise<
 }
 
 /** Details may repeat names of the payload, which may be as long as the payload. */
-const longestDetail = 1_000
+const maxDetail = 1_000
 
 /** Tries what is left of a delivery; called until it resolves, with what became of each message that was new. */
-function settling(consumer: Consumer, { messages, given, redeliveries = 0 }: Delivery): () => Promise<Settled[]> {
+function settling(consumer: Consumer, { messages, exhausted, redeliveries = 0 }: Batch): () => Promise<Settled[]> {
   const { ledger, dead, now, handle, suspects } = consumer
   const settled: Settled[] = []
   /** On their way to the dead letters: when those fail, nothing is handled anew for it. */
   const refused = new Map<Message, Rejection>()
   let left = ledger?.unsettled(messages) ?? messages
   let attempts = 0
-  if (given) {
-    for (const [i, rejection] of given) refused.set(messages[i] as Message, rejection)
+  if (exhausted) {
+    for (const [i, rejection] of exhausted) refused.set(messages[i] as Message, rejection)
     for (const message of refused.keys()) if (!left.includes(message)) refused.delete(message)
     left = left.filter(message => !refused.has(message))
   }
@@ -180,7 +180,7 @@ function settling(consumer: Consumer, { messages, given, redeliveries = 0 }: Del
       const letters = [...refused].map(([message, { reason, detail }]) => ({
         message,
         reason,
-        detail: detail.slice(0, longestDetail),
+        detail: detail.slice(0, maxDetail),
         failedAt,
         attempts,
       }))

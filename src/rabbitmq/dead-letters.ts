@@ -15,12 +15,12 @@ export interface RabbitDeadLettersOptions {
 }
 
 /** What the driver encodes headers into has an end. */
-const longestDetail = 1_000
-const longestReason = 255
+const maxDetail = 1_000
+const maxReason = 255
 
 /** Looked at in one go, at most: so many letters, or so many bytes of them. */
 const maxLetters = 100_000
-const mostBytes = 256 * 1024 * 1024
+const maxBytes = 256 * 1024 * 1024
 
 /** One consumer after the other takes so many: RabbitMQ reads from its disk in one go what it gives to one of them. */
 const consumerLetters = 5_000
@@ -91,7 +91,7 @@ export class RabbitDeadLetters implements DeadLetters {
       letters.map(({ message, reason, detail, failedAt, attempts }) =>
         outgoingMessage(exchanges.dead, message, hubId, {
           reason,
-          detail: detail.slice(0, longestDetail),
+          detail: detail.slice(0, maxDetail),
           'failed-at': failedAt,
           attempts,
           'packet-id': message.packetId,
@@ -200,7 +200,7 @@ export class RabbitDeadLetters implements DeadLetters {
         keepNewest(found, limit)
         bytes = found.reduce((sum, { letter }) => sum + heldBytes(letter.message), 0)
       }
-      return bytes < mostBytes
+      return bytes < maxBytes
     })
     this.#known = total + heldBySweep()
     keepNewest(found, limit)
@@ -215,7 +215,7 @@ export class RabbitDeadLetters implements DeadLetters {
     return messages.map(message => ({
       message: { ...message, packetId: integer(headers['packet-id'], message.packetId) },
       reason:
-        text(headers.reason, longestReason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
+        text(headers.reason, maxReason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
       detail: text(headers.detail) || rejection?.detail || death.detail,
       failedAt: integer(headers['failed-at'], death.time ?? message.receivedAt),
       attempts: integer(headers.attempts, 1),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Message, QoS, Rejection } from '../model.js'
-import { decodeBatch, encodeBatch, encodedLength, longestName } from '../spool/message-codec.js'
+import { decodeBatch, encodeBatch, encodedLength, maxName } from '../spool/message-codec.js'
 import { routingKeyOf, topicOf } from '../topics.js'
 import { batchKey, type Delivered, exchanges } from './connection.js'
 import { batchType, propertiesFrom, propertyHeaders } from './properties.js'
@@ -11,7 +11,7 @@ const batchMessages = 200
 const batchBytes = 64 * 1024
 
 /** Bytes of an AMQP short string. */
-const longestShort = 255
+const maxShort = 255
 
 export type Got = Pick<Delivered, 'content' | 'properties'> & { readonly fields: { readonly routingKey: string } }
 
@@ -100,7 +100,7 @@ export function unpack(got: Got, hubId: string, now: number): Unpacked {
     const topic: unknown = properties.headers?.['mqtt-topic']
     // Nor is it what its routing key says.
     if (typeof topic !== 'string' || topic === '' || text(topic) !== '') return { messages }
-    const detail = `a header mqtt-topic of more than ${longestName} bytes`
+    const detail = `a header mqtt-topic of more than ${maxName} bytes`
     return { messages, rejection: { reason: 'bad_topic', detail } }
   }
   const messages = decodeBatch(content)
@@ -157,7 +157,7 @@ function stranger({ properties, fields, content }: Got): string {
 /** A message id has to fit an AMQP short string, with the sequences after it. */
 function hubPart({ hub }: Message, hubId: string): string {
   const name = hub ?? hubId
-  return name.length > 60 && Buffer.byteLength(name) > longestShort - 40 ? `?${digest(name)}` : name
+  return name.length > 60 && Buffer.byteLength(name) > maxShort - 40 ? `?${digest(name)}` : name
 }
 
 function digest(...parts: readonly (string | Buffer)[]): string {
@@ -166,7 +166,7 @@ function digest(...parts: readonly (string | Buffer)[]): string {
   return hash.digest('hex').slice(0, 16)
 }
 
-export function text(value: unknown, longest = longestName): string {
+export function text(value: unknown, longest = maxName): string {
   return typeof value === 'string' && value.length <= longest && Buffer.byteLength(value) <= longest ? value : ''
 }
 
@@ -176,9 +176,9 @@ export function integer(value: unknown, fallback: number): number {
 
 /** AMQP routing keys end at 255 bytes; the header `mqtt-topic` has the whole. */
 function shortened(key: string): string {
-  if (key.length * 3 <= longestShort || Buffer.byteLength(key) <= longestShort) return key
+  if (key.length * 3 <= maxShort || Buffer.byteLength(key) <= maxShort) return key
   return Buffer.from(key)
-    .subarray(0, longestShort)
+    .subarray(0, maxShort)
     .toString('utf8')
     .replace(/\uFFFD+$/, '')
 }

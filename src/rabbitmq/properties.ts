@@ -33,10 +33,10 @@ export const batchType = 'application/vnd.telehub.batch'
  * A user property has five bytes beside its text in MQTT, and fifteen in an array of AMQP. The driver encodes all
  * headers of a message into 64 KB: three names and 1,000 characters of detail leave room for these and no more.
  */
-const mostInArray = 500
+const maxInArray = 500
 
 /** Bytes of an AMQP short string. */
-const longestShort = 255
+const maxShort = 255
 
 /** The headers for encoded properties, and the content type of AMQP if there is one. None when they are ill-formed. */
 export function propertyHeaders(
@@ -45,7 +45,7 @@ export function propertyHeaders(
   const properties = encoded.length <= maxPropertyBytes ? decodeProperties(encoded) : undefined
   if (!properties) return undefined
   const { payloadFormat, contentType, responseTopic, correlationData, userProperties } = properties
-  const isMany = userProperties !== undefined && userProperties.length > mostInArray
+  const isMany = userProperties !== undefined && userProperties.length > maxInArray
   return {
     headers: {
       ...(payloadFormat !== undefined && { [header.payloadFormat]: payloadFormat }),
@@ -61,7 +61,7 @@ export function propertyHeaders(
 
 /** Whoever may say what a body of AMQP is makes us, or a consumer that reads it less strictly, take it for a batch. */
 function isForAmqp(contentType: string): boolean {
-  return Buffer.byteLength(contentType) <= longestShort && !isOurType(contentType)
+  return Buffer.byteLength(contentType) <= maxShort && !isOurType(contentType)
 }
 
 function isOurType(contentType: string): boolean {

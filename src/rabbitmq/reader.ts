@@ -1,5 +1,5 @@
 import type { Message, Rejection } from '../model.js'
-import { type Delivery, type QueueReader, Wakeup } from '../queue/queue.js'
+import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
 import { type Channel, type Connection, type Delivered, unavailable } from './connection.js'
 import { integer, type Unpacked, unpack } from './message.js'
 
@@ -63,7 +63,7 @@ export class Reader implements QueueReader {
     this.#prefetch = options.prefetch
   }
 
-  async next(limit: number, signal: AbortSignal, halves = false): Promise<Delivery | undefined> {
+  async next(limit: number, signal: AbortSignal, halves = false): Promise<Batch | undefined> {
     for (;;) {
       if (signal.aborted) return undefined
       await this.#consume()
@@ -74,14 +74,14 @@ export class Reader implements QueueReader {
 
   #take(limit: number, halves: boolean): Taken {
     const redeliveries = this.#arrived[0]?.redeliveries ?? 0
-    const taken: Taken = { messages: [], given: new Map(), done: [], redeliveries }
+    const taken: Taken = { messages: [], exhausted: new Map(), done: [], redeliveries }
     let most = limit
     let parcels = 0
     for (const parcel of this.#arrived) {
       if (halves) most = Math.min(most, Math.max(1, Math.floor(limit / 2 ** parcel.redeliveries)))
       if (taken.messages.length >= most) break
       const { messages, rejection } = this.#unpacked(parcel)
-      if (rejection) taken.given.set(taken.messages.length, rejection)
+      if (rejection) taken.exhausted.set(taken.messages.length, rejection)
       moveTo(taken, parcel, messages, most)
       if (parcel.taken === messages.length) parcels++
     }
@@ -89,12 +89,12 @@ export class Reader implements QueueReader {
     return taken
   }
 
-  #deliver({ messages, given, done, redeliveries }: Taken): Delivery {
+  #deliver({ messages, exhausted, done, redeliveries }: Taken): Batch {
     const channel = this.#channel
     return {
       messages,
       redeliveries,
-      ...(given.size > 0 && { given }),
+      ...(exhausted.size > 0 && { exhausted }),
       settle: () => {
         const last = done.at(-1)
         // On a lost channel there is nothing to acknowledge: RabbitMQ delivers again, and writing again changes nothing.
@@ -208,7 +208,7 @@ function weightOf(value: unknown, depth: number): number {
 
 interface Taken {
   readonly messages: Message[]
-  readonly given: Map<number, Rejection>
+  readonly exhausted: Map<number, Rejection>
   /** Parcels whose last message is among them. */
   readonly done: Parcel[]
   /** Of the first message. */

@@ -77,7 +77,7 @@ export class Circuit {
       const { isDown } = this
       if (this.tryPass()) return isDown
       // The clock may jump forward: no single pause is longer than the longest back-off.
-      await this.#changeOrPause(this.#isTried ? longestPauseMs : Math.min(this.#leftMs, longestPauseMs), signal)
+      await this.#changeOrPause(this.#isTried ? maxPauseMs : Math.min(this.#leftMs, maxPauseMs), signal)
     }
     return false
   }
@@ -99,8 +99,8 @@ export class Circuit {
     this.#trying = false
     const asked = error instanceof HubError ? (error.retryAfterMs ?? 0) : 0
     const now = this.#options.now()
-    if (first && Math.abs(now - this.#upAt) > longestPauseMs) this.#streak = 0
-    this.#pauseMs = Math.max(Math.min(asked, longestAskedMs), backoffMs(this.#streak++))
+    if (first && Math.abs(now - this.#upAt) > maxPauseMs) this.#streak = 0
+    this.#pauseMs = Math.max(Math.min(asked, maxAskedMs), backoffMs(this.#streak++))
     this.#retryAt = now + this.#pauseMs
     this.#failures++
     this.#detail = describe(error)
@@ -119,7 +119,7 @@ export class Circuit {
 
   /** Who has not found out for so long may wait for something else by now, perhaps for what another would bring. */
   get #isTried(): boolean {
-    return this.#trying && Math.abs(this.#options.now() - this.#triedAt) < longestTryMs
+    return this.#trying && Math.abs(this.#options.now() - this.#triedAt) < maxTryMs
   }
 
   /** Of the pause; more than all of it is left only when the clock has jumped back: then it is over. */
@@ -147,7 +147,7 @@ export class Circuit {
   }
 }
 
-export interface Persistence {
+export interface RetryPolicy {
   readonly signal: AbortSignal
   /** Whose absence an error tells of; undefined: nobody's, tried again by itself. */
   readonly circuitOf: (error: unknown) => Circuit | undefined
@@ -158,7 +158,7 @@ export interface Persistence {
 }
 
 /** The one retry of the hub: tries until it works; undefined when the signal aborts first. */
-export async function persist<T>(action: () => Promise<T>, options: Persistence): Promise<T | undefined> {
+export async function retryForever<T>(action: () => Promise<T>, options: RetryPolicy): Promise<T | undefined> {
   const { signal, circuitOf, retrying, recovered } = options
   /** Where this caller is the one that finds out. */
   let asking: Circuit | undefined
@@ -205,16 +205,16 @@ async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promis
   }
 }
 
-const longestPauseMs = 10_000
+const maxPauseMs = 10_000
 
 /** A target that asks for a longer pause gets this one: it may have meant a date, or another clock. */
-const longestAskedMs = 60_000
+const maxAskedMs = 60_000
 
-const longestTryMs = 60_000
+const maxTryMs = 60_000
 
 /** 100 ms, doubling to 10 s, each up to a quarter shorter by chance so that many do not knock at once. */
 export function backoffMs(attempt: number, random = Math.random): number {
-  return Math.round(Math.min(longestPauseMs, 100 * 2 ** attempt) * (1 - random() / 4))
+  return Math.round(Math.min(maxPauseMs, 100 * 2 ** attempt) * (1 - random() / 4))
 }
 
 /** Resolves after `ms`, or at once when the signal aborts. */

@@ -44,7 +44,7 @@ export function time(ms: number): string {
 }
 
 /** As long as a password and its line end may be: what comes through a pipe need not end. */
-const longestLine = 10_000
+const maxLine = 10_000
 
 /** Asks on the terminal for a line that is not to be seen. Rejects when who is asked gives up. */
 export function askHidden(question: string): Promise<string> {
@@ -76,7 +76,7 @@ export function askHidden(question: string): Promise<string> {
         }
         if (char === '\u007f' || char === '\b') typed = [...typed].slice(0, -1).join('')
         else if (char === '\u0015') typed = ''
-        else if (typed.length < longestLine) typed += char
+        else if (typed.length < maxLine) typed += char
       }
     }
     stdin.on('data', take)
@@ -90,7 +90,7 @@ export async function firstLine(): Promise<string> {
   process.stdin.setEncoding('utf8')
   for await (const chunk of process.stdin) {
     text += chunk
-    if (text.includes('\n') || text.length > longestLine) break
+    if (text.includes('\n') || text.length > maxLine) break
   }
   return text.split(/\r?\n/)[0] ?? ''
 }

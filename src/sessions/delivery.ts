@@ -1,6 +1,6 @@
 import type { Outward, QoS } from '../model.js'
 import { EncodedPublish } from '../mqtt/publish.js'
-import type { Group } from './shares.js'
+import type { Group } from './shared-group.js'
 
 /** What is told of a message that is delivered, queued or retained. */
 export type Deliverable = Pick<Outward, 'topic' | 'payload' | 'properties' | 'expiresAt'> & {
@@ -11,7 +11,7 @@ export type Deliverable = Pick<Outward, 'topic' | 'payload' | 'properties' | 'ex
 }
 
 /** One message on its way to any number of subscribers. */
-export class Delivery {
+export class OutboundMessage {
   readonly topic: string
   readonly qos: QoS
   readonly retain: boolean
@@ -89,7 +89,7 @@ export interface Queued extends Enqueued {
   /** PUBREC came: its PUBREL is what is sent again. */
   released: boolean
   /** It is here on loan: to be told when it is over. */
-  returned: (() => void) | undefined
+  backupDone: (() => void) | undefined
 }
 
 /** A retained message on its way to a new subscription, at the QoS it is to have. */

@@ -35,7 +35,7 @@ interface Lane {
 }
 
 /** Bytes that may wait before nothing more is read. */
-const mostBytes = 8e6
+const maxBytes = 8e6
 const overheadBytes = 200
 
 /** What each client gets in one round. */
@@ -106,7 +106,7 @@ export class FanOut {
     lane.waiting.push({ publish, error, sequence, group: this.#group })
     this.#group.left++
     this.#bytes += publish.payload.length + overheadBytes
-    if (this.#bytes > mostBytes) this.#overloaded = true
+    if (this.#bytes > maxBytes) this.#overloaded = true
   }
 
   #newLane(clientId: string): Lane {
@@ -134,7 +134,7 @@ export class FanOut {
       else this.#lanes.delete(lane.clientId)
     }
     this.#advance()
-    if (this.#overloaded && this.#bytes <= mostBytes / 2) {
+    if (this.#overloaded && this.#bytes <= maxBytes / 2) {
       this.#overloaded = false
       this.#options.relieved()
     }

@@ -135,7 +135,7 @@ export function decodeQueuedMessage(from: ByteReader, shared: readonly (SharedPa
     group: undefined,
     packetId: 0,
     released: false,
-    returned: undefined,
+    backupDone: undefined,
   }
 }
 

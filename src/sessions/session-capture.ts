@@ -62,7 +62,7 @@ function* pack(session: Session, payloads: SharedPayloads): Generator<void> {
 }
 
 function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLose }: CaptureOptions): Generator<void> {
-  const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, lent } = session
+  const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, backups } = session
   const head: SessionHead = {
     c,
     ...(u && { u }),
@@ -77,7 +77,7 @@ function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLos
   // All at this moment; what is in them does not change but for what is sent.
   const sent = [...inflight.values()]
   const isWhole = session.hasOfGroups
-  const waiting: Queued[] = isWhole ? [...unsent, ...(lent ?? [])].sort((a, b) => a.n - b.n) : []
+  const waiting: Queued[] = isWhole ? [...unsent, ...(backups ?? [])].sort((a, b) => a.n - b.n) : []
   const { leading, chunks, trailing } = isWhole ? nothing : unsent
   to.session(head)
   to.messages(sent)

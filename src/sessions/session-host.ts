@@ -1,22 +1,22 @@
-import type { EncodedPublish, Sending } from '../mqtt/publish.js'
+import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { Queued } from './delivery.js'
 import type { Session } from './session.js'
 import type { QueueMemory } from './session-queue.js'
 
 /** What a session needs of the connection its client has. */
-export interface Outlet {
+export interface DeliveryTarget {
   /** False while so much waits to be written that what is next had better wait in the session. */
-  readonly roomy: boolean
+  readonly hasCapacity: boolean
   /** QoS 1 and 2 publishes the client takes without having acknowledged them. */
   readonly receiveMaximum: number
   /**
    * Sends a PUBLISH of QoS 0. False: it is dropped, and counted, as the outbox is full or the client does not take so
    * large a packet.
    */
-  offer(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean
+  deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean
   /** A PUBLISH of QoS 1 or 2. False: it is larger than the client takes, and not sent. */
-  publish(message: EncodedPublish, sending: Sending, dup: boolean): boolean
+  publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean
   /** `code` is for those who understand it. */
   writeAck(type: number, packetId: number, code?: number): void
   /** The client is to come again. */
@@ -24,10 +24,10 @@ export interface Outlet {
 }
 
 /** Why something queued goes undelivered. */
-export type Undelivered = 'queue' | 'not_permitted' | 'expired' | 'too_large' | 'client_refused'
+export type DropReason = 'queue' | 'not_permitted' | 'expired' | 'too_large' | 'client_refused'
 
 /** What a session asks for, and whom it tells what becomes of what is queued. */
-export interface SessionHost {
+export interface SessionEvents {
   /** Milliseconds since the epoch. */
   now(): number
   readonly memory: QueueMemory
@@ -42,11 +42,11 @@ export interface SessionHost {
   kept(done: (error?: Error) => void): void
   acknowledged(session: Session, packetId: number): void
   /** It goes undelivered, and is counted. */
-  dropped(session: Session, entry: Queued, why: Undelivered): void
+  dropped(session: Session, entry: Queued, why: DropReason): void
   /** Another member of its group has it now, or had it. */
   moved(session: Session, entry: Queued): void
   /** There is room for more: what absent members of its groups have waiting. True when it was given some. */
-  inherit(session: Session): boolean
+  takeOver(session: Session): boolean
 }
 
 export interface QueueLimits {

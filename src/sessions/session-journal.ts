@@ -14,13 +14,13 @@ import { readSnapshot, type SnapshotTarget, SnapshotWriter } from './session-sna
 import { SnapshotFile } from './snapshot-file.js'
 
 /** A journal that has grown to a share of a large snapshot, or past this, is replaced by a new one. */
-const mostJournalBytes = 128e6
+const maxJournalBytes = 128e6
 
 /** Records that the disk refused and that are kept until it takes them; beyond it a snapshot is made first. */
 const refusedBytes = 32e6
 
 /** After so many snapshots in a row that failed, messages that the disk does not give back are given up. */
-const mostFailures = 3
+const maxFailures = 3
 
 export interface SnapshotPace {
   /** A journal that has grown past this is replaced by a snapshot. */
@@ -184,7 +184,7 @@ export class SessionJournal<T> {
   }
 
   get #limit(): number {
-    return Math.max(this.#options.pace.journalBytes, Math.min(this.#snapshotBytes / 4, mostJournalBytes))
+    return Math.max(this.#options.pace.journalBytes, Math.min(this.#snapshotBytes / 4, maxJournalBytes))
   }
 
   #report(sentence: string, bytes?: number): void {
@@ -375,7 +375,7 @@ export class SessionJournal<T> {
       const writer = new SnapshotWriter(this.#files, fd, payloads)
       writer.header({ version: 1, ordinal: this.#ordinal, applied: applied() })
       let since = performance.now()
-      const options = { ordinal: () => this.#ordinal, mayLose: this.#failures >= mostFailures }
+      const options = { ordinal: () => this.#ordinal, mayLose: this.#failures >= maxFailures }
       for (const _ of snapshot(writer, options)) {
         if (writer.isFull) await writer.flush()
         else if (performance.now() - since < pace.sliceMs) continue

@@ -14,7 +14,7 @@ export interface QueueMemory {
 const packedAtOnce = 500
 
 /** More chunks than these are packed together, if they are small. */
-const mostSmallChunks = 8
+const maxSmallChunks = 8
 const smallChunkBytes = 4_096
 
 /**
@@ -148,7 +148,7 @@ export class SessionQueue implements Iterable<Queued> {
   /** Makes few of many small chunks: one that gets a message a day would have one a day. */
   compact(): void {
     const chunks = this.#chunks
-    if (!chunks || chunks.length <= mostSmallChunks || this.#isLoading) return
+    if (!chunks || chunks.length <= maxSmallChunks || this.#isLoading) return
     if (chunks.reduce((sum, { length }) => sum + length, 0) < chunks.length * smallChunkBytes) this.#unpackAll()
   }
 

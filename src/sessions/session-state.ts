@@ -5,11 +5,10 @@ import { type UserShares, unshared } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import { isWildcard, sharedFilter } from '../topics.js'
 import type { Queued } from './delivery.js'
-import { Emitter } from './emitter.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import { RetainedMessages } from './retained.js'
 import { Session } from './session.js'
-import type { QueueLimits, SessionHost } from './session-host.js'
+import type { QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf, sessionName } from './session-name.js'
 import {
   head,
@@ -18,8 +17,9 @@ import {
   type RecordedSubscription,
   type RecordedWill,
 } from './session-records.js'
-import type { Group } from './shares.js'
+import type { Group } from './shared-group.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
+import { SubscriptionIndex } from './subscription-index.js'
 
 /** A message with its publisher; both empty for the hub itself. */
 export type Published = Outward & { readonly clientId: string; readonly user?: string | undefined }
@@ -61,7 +61,7 @@ export class SessionState {
   /** Subscriptions of each user, and those of them with + or #. */
   readonly subscriptions: SharedPool
   readonly wildcards: SharedPool
-  readonly emitter: Emitter
+  readonly emitter: SubscriptionIndex
   readonly retained: RetainedMessages
   /** Those of the hub itself, under `$`, which no limit is for. */
   readonly own: RetainedMessages
@@ -76,13 +76,13 @@ export class SessionState {
   /** Large payloads of what is queued and packed. */
   readonly payloads: SharedPayloads = new WeakMap()
   readonly #limits: QueueLimits
-  readonly #host: SessionHost
+  readonly #host: SessionEvents
 
-  constructor(limits: QueueLimits, host: SessionHost, work: Work, shares: () => UserShares = () => unshared) {
+  constructor(limits: QueueLimits, host: SessionEvents, work: Work, shares: () => UserShares = () => unshared) {
     this.absent = new FairSet(shares)
     this.subscriptions = new SharedPool(shares)
     this.wildcards = new SharedPool(shares)
-    this.emitter = new Emitter(work)
+    this.emitter = new SubscriptionIndex(work)
     this.#limits = limits
     this.#host = host
     this.retained = new RetainedMessages(() => host.now(), shares)

@@ -1,14 +1,21 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
-import { packetType } from '../mqtt/fields.js'
-import { EncodedPublish, type Sending } from '../mqtt/publish.js'
+import { packetType } from '../mqtt/primitives.js'
+import { EncodedPublish, type PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { LateMap, LateSet } from '../runtime/late-map.js'
-import { type Delivery, type Enqueued, encodedOf, isExpired, type Queued, type RetainedDelivery } from './delivery.js'
-import type { Outlet, QueueLimits, SessionHost, Undelivered } from './session-host.js'
+import {
+  type Enqueued,
+  encodedOf,
+  isExpired,
+  type OutboundMessage,
+  type Queued,
+  type RetainedDelivery,
+} from './delivery.js'
+import type { DeliveryTarget, DropReason, QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
-import type { Group } from './shares.js'
+import type { Group } from './shared-group.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
 
 /** A QoS 2 publish of the client that is in the spool: all that is still wanted of it is its packet id. */
@@ -43,7 +50,7 @@ export class Session {
   /** Its shared subscriptions; undefined: none yet. */
   shared: Set<Subscription> | undefined
   /** What other members of its groups have, and it is to have again should they and this process end. */
-  lent: Set<Queued> | undefined
+  backups: Set<Queued> | undefined
   /** A QoS 0 delivery found no room on this connection. */
   hasMissed = false
   /** For the emitter: which message reached it last, at which QoS, and what else its subscriptions ask for. */
@@ -52,7 +59,7 @@ export class Session {
   retains = false
   ids: readonly number[] | undefined
   readonly #limits: QueueLimits
-  readonly #host: SessionHost
+  readonly #host: SessionEvents
   /** PUBREC came, and the journal does not have it yet. */
   readonly #releasing = new LateSet<number>()
   /** Sent when the journal has their packet ids: QoS 2 ones, and what came after them. */
@@ -66,7 +73,7 @@ export class Session {
   #held: Queued | undefined
   /** Messages it has of each group. */
   #ofGroups: Map<Group, number> | undefined
-  #outlet: Outlet | undefined
+  #outlet: DeliveryTarget | undefined
   /** Deliveries without an acknowledgement, as the client and we allow them. */
   #window: number
   /** Deliveries that count for the window of this connection while unacknowledged ones are sent again. */
@@ -76,7 +83,7 @@ export class Session {
   /** Retained messages still to be sent, by the filter they are for. */
   readonly #retained = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
 
-  constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionHost) {
+  constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionEvents) {
     const { user, clientId } = ownerOf(name)
     this.name = name
     this.user = user
@@ -89,7 +96,7 @@ export class Session {
   }
 
   /** Its client is connected: what is unacknowledged is sent again first, then what waited. [MQTT-4.4.0-1] */
-  attach(outlet: Outlet): void {
+  attach(outlet: DeliveryTarget): void {
     this.#outlet = outlet
     this.#window = Math.min(this.#limits.window, outlet.receiveMaximum)
     this.#resent = 0
@@ -105,7 +112,7 @@ export class Session {
    * PUBRELs wait for no window [MQTT-3.3.4-8], so they go first. Their messages count for the receive maximum until
    * PUBCOMP: the client may have state for each. (MQTT 5 §4.4, §4.9)
    */
-  #resendReleases(outlet: Outlet): void {
+  #resendReleases(outlet: DeliveryTarget): void {
     for (const { released, packetId } of this.inflight.values()) {
       if (!released) continue
       this.#resent++
@@ -148,7 +155,7 @@ export class Session {
 
   /** Does it have messages that other members of a group may get instead? */
   get hasOfGroups(): boolean {
-    return (this.#ofGroups?.size ?? 0) > 0 || (this.lent?.size ?? 0) > 0
+    return (this.#ofGroups?.size ?? 0) > 0 || (this.backups?.size ?? 0) > 0
   }
 
   mayReceive(topic: string): boolean {
@@ -196,16 +203,28 @@ export class Session {
    * Hands a message on at `qos`; returns what now waits for an acknowledgement, if anything. The caller journals it.
    * `retain`, `ids` and `group` as in {@link Enqueued}.
    */
-  deliver(delivery: Delivery, qos: QoS, retain = false, ids?: readonly number[], group?: Group): Queued | undefined {
+  deliver(
+    delivery: OutboundMessage,
+    qos: QoS,
+    retain = false,
+    ids?: readonly number[],
+    group?: Group,
+  ): Queued | undefined {
     const outlet = this.#outlet
     if (qos === 0) {
-      if (outlet && !outlet.offer(delivery.encoded, retain, ids)) this.hasMissed = true
+      if (outlet && !outlet.deliverQos0(delivery.encoded, retain, ids)) this.hasMissed = true
       return undefined
     }
     if (!outlet && !this.durable) return undefined
     const { topic, payload, at, clientId, properties, expiresAt } = delivery
     const entry = this.enqueue({ topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group })
-    if (!outlet || this.#resending || this.unsent.length > 1 || this.inflight.size >= this.#window || !outlet.roomy) {
+    if (
+      !outlet ||
+      this.#resending ||
+      this.unsent.length > 1 ||
+      this.inflight.size >= this.#window ||
+      !outlet.hasCapacity
+    ) {
       this.#trim(at)
       return entry
     }
@@ -228,20 +247,20 @@ export class Session {
   }
 
   /** Remembers a message that another member of its group has. The caller journals it as queued here. */
-  lend(message: Enqueued): Queued {
+  addBackup(message: Enqueued): Queued {
     return this.keep(this.#entry(message, this.#number + 1))
   }
 
   /** Goes on remembering what another member has taken over. */
   keep(entry: Queued): Queued {
-    this.lent ??= new Set()
-    this.lent.add(entry)
+    this.backups ??= new Set()
+    this.backups.add(entry)
     return entry
   }
 
   /** The other member has delivered it. */
-  returned(entry: Queued): void {
-    if (this.lent?.delete(entry)) this.#host.moved(this, entry)
+  dropBackup(entry: Queued): void {
+    if (this.backups?.delete(entry)) this.#host.moved(this, entry)
   }
 
   #entry(message: Enqueued, n: number): Queued {
@@ -261,7 +280,7 @@ export class Session {
       group,
       packetId: 0,
       released: false,
-      returned: undefined,
+      backupDone: undefined,
     }
     this.#number = Math.max(this.#number, n)
     return entry
@@ -287,14 +306,14 @@ export class Session {
   pump(): void {
     const outlet = this.#outlet
     if (!outlet || !this.#resend(outlet)) return
-    while (this.inflight.size < this.#window && outlet.roomy) {
+    while (this.inflight.size < this.#window && outlet.hasCapacity) {
       if (!this.unsent.isReady) {
         this.unsent.load(() => this.pump())
         return
       }
       const entry = this.unsent.shift()
       if (!entry) {
-        const more = (this.shared !== undefined && this.#host.inherit(this)) || this.#pumpRetained(outlet)
+        const more = (this.shared !== undefined && this.#host.takeOver(this)) || this.#pumpRetained(outlet)
         if (!more) return
         continue
       }
@@ -306,7 +325,7 @@ export class Session {
   }
 
   /** What was taken out of the queue goes undelivered. */
-  #drop(entry: Queued, why: Undelivered): void {
+  #drop(entry: Queued, why: DropReason): void {
     this.#host.dropped(this, entry, why)
     this.#over(entry)
   }
@@ -314,7 +333,7 @@ export class Session {
   /** It is not here any more, and with nobody else. */
   #over(entry: Queued): void {
     this.#forget(entry)
-    entry.returned?.()
+    entry.backupDone?.()
   }
 
   /** It is not here any more. */
@@ -333,7 +352,7 @@ export class Session {
   }
 
   /** Why something that waited is not to be sent any more. */
-  #faultOf(entry: Queued): Undelivered | undefined {
+  #faultOf(entry: Queued): DropReason | undefined {
     const now = this.#host.now()
     if (isExpired(entry, now)) return 'expired'
     if (this.#isOld(entry.at, now)) return 'queue'
@@ -341,9 +360,9 @@ export class Session {
   }
 
   /** True when all of it is sent again. No more at a time than the client takes. [MQTT-3.3.4-9] */
-  #resend(outlet: Outlet): boolean {
+  #resend(outlet: DeliveryTarget): boolean {
     while (this.#resending) {
-      if (!outlet.roomy || this.#resent >= this.#window) return false
+      if (!outlet.hasCapacity || this.#resent >= this.#window) return false
       const entry = this.#held ?? (this.#resending.next().value as Queued | undefined)
       this.#held = undefined
       if (!entry) this.#resending = undefined
@@ -359,7 +378,7 @@ export class Session {
     return true
   }
 
-  #resendPublish(outlet: Outlet, entry: Queued): void {
+  #resendPublish(outlet: DeliveryTarget, entry: Queued): void {
     const isFirst = this.#unwritten.delete(entry)
     // A QoS 2 message that was sent once does not expire. [MQTT-4.3.3-7]
     if ((entry.qos === 1 || isFirst) && isExpired(entry, this.#host.now())) this.#giveUp(entry, 'expired', isFirst)
@@ -369,7 +388,7 @@ export class Session {
   }
 
   /** What has a packet id will not be sent, or not again. */
-  #giveUp(entry: Queued, why: Undelivered, isUnsent: boolean): void {
+  #giveUp(entry: Queued, why: DropReason, isUnsent: boolean): void {
     this.#host.dropped(this, entry, why)
     if (entry.qos === 2 && !isUnsent) {
       // The client may have it, and remembers the packet id until PUBREL.
@@ -490,7 +509,7 @@ export class Session {
     return this.#numbering.has(entry) || this.#unnumbered.has(entry) || this.#unwritten.has(entry)
   }
 
-  #pumpRetained(outlet: Outlet): boolean {
+  #pumpRetained(outlet: DeliveryTarget): boolean {
     const [first] = this.#retained
     if (!first) return false
     const next = first[1].next()
@@ -512,7 +531,7 @@ export class Session {
     const ids = this.subscriptions.get(first[0])?.ids
     const encoded = new EncodedPublish(topic, payload, properties, expiresAt)
     if (qos === 0) {
-      outlet.offer(encoded, true, ids)
+      outlet.deliverQos0(encoded, true, ids)
       return true
     }
     const host = this.#host
@@ -526,7 +545,7 @@ export class Session {
   }
 
   /** False: it is larger than the client takes. */
-  #send(outlet: Outlet, entry: Queued, encoded: EncodedPublish): boolean {
+  #send(outlet: DeliveryTarget, entry: Queued, encoded: EncodedPublish): boolean {
     // An id still in flight is not given twice. [MQTT-2.3.1-2]
     let id = this.#lastId
     do id = (id % 65_535) + 1
@@ -565,12 +584,12 @@ export class Session {
   }
 
   /** False: it is larger than the client takes. */
-  #write(outlet: Outlet, entry: Queued, dup: boolean): boolean {
+  #write(outlet: DeliveryTarget, entry: Queued, dup: boolean): boolean {
     return outlet.publish(encodedOf(entry), this.#sending(entry), dup)
   }
 
   /** Of a shared subscription it is for each member as that has asked for. */
-  #sending(entry: Queued): Sending {
+  #sending(entry: Queued): PublishOptions {
     const { group, qos, packetId, retain, ids } = entry
     if (!group || !retain) return entry
     return { qos, packetId, ids, retain: this.subscriptions.get(group.key)?.asPublished === true }

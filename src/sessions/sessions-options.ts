@@ -4,10 +4,10 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import type { LastWillsOptions } from './last-wills.js'
-import type { QueueLimits, Undelivered } from './session-host.js'
+import type { DropReason, QueueLimits } from './session-host.js'
 import type { SnapshotPace } from './session-journal.js'
 
-export type Dropped = Undelivered | 'sessions' | 'session_age' | 'retained'
+export type Dropped = DropReason | 'sessions' | 'session_age' | 'retained'
 
 export interface SessionsOptions {
   readonly dir: string

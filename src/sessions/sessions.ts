@@ -1,15 +1,13 @@
 import { HubError } from '../errors.js'
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
-import { Delivery, isExpired, type Queued } from './delivery.js'
-import type { QueuedIn } from './emitter.js'
-import { HandOver } from './hand-over.js'
+import { isExpired, OutboundMessage, type Queued } from './delivery.js'
 import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
 import { retainedFor } from './retained-offer.js'
 import { Session, spooled } from './session.js'
 import { capture } from './session-capture.js'
-import type { SessionHost } from './session-host.js'
+import type { SessionEvents } from './session-host.js'
 import { SessionJournal, usualPace } from './session-journal.js'
 import { sessionName } from './session-name.js'
 import type { QueueMemory } from './session-queue.js'
@@ -25,6 +23,8 @@ import {
   type Subscribing,
 } from './session-state.js'
 import type { Opening, SessionsOptions } from './sessions-options.js'
+import { SharedFailover } from './shared-failover.js'
+import type { QueuedIn } from './subscription-index.js'
 
 /** Retained messages that are looked at in a second, whether they have expired. */
 const sweptAtOnce = 10_000
@@ -32,7 +32,7 @@ const sweptAtOnce = 10_000
 const pumpedInTurn = 8
 
 /** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
-export const mostIncoming = 1_000
+export const maxIncoming = 1_000
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
@@ -50,9 +50,9 @@ export class Sessions {
   readonly #options: SessionsOptions
   readonly #journal: SessionJournal<Session>
   readonly #state: SessionState
-  readonly #durable: SessionHost
-  readonly #passing: SessionHost
-  readonly #handOver: HandOver
+  readonly #durable: SessionEvents
+  readonly #transient: SessionEvents
+  readonly #failover: SharedFailover
   readonly wills: LastWills
   readonly #memory: QueueMemory
   /** What the queues had in memory after the last snapshot. */
@@ -84,17 +84,17 @@ export class Sessions {
       const { name: c } = session
       record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
     }
-    const both: Pick<SessionHost, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'inherit'> = {
+    const both: Pick<SessionEvents, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'takeOver'> = {
       now,
       memory: this.#memory,
       later,
       dropped: (session, entry, why) => {
-        if (why === 'not_permitted' && this.#mayPass(entry) && this.#handOver.pass(session, entry)) return
+        if (why === 'not_permitted' && this.#mayPass(entry) && this.#failover.reassign(session, entry)) return
         record(session, { t: 'drop', c: session.name, n: entry.n })
         options.dropped(why, session.clientId)
       },
       moved,
-      inherit: session => this.#handOver.inherit(session),
+      takeOver: session => this.#failover.takeOver(session),
     }
     this.#durable = {
       queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
@@ -111,7 +111,7 @@ export class Sessions {
       ...both,
     }
     const nothing = () => {}
-    this.#passing = {
+    this.#transient = {
       queued: nothing,
       sent: nothing,
       released: (_session, _packetId, done) => done(),
@@ -120,7 +120,7 @@ export class Sessions {
       ...both,
     }
     this.#state = new SessionState(options.queue, this.#durable, this.#work, options.shares)
-    this.#handOver = new HandOver({
+    this.#failover = new SharedFailover({
       emitter: this.#state.emitter,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
       moved,
@@ -240,7 +240,7 @@ export class Sessions {
       this.#options.dropped('expired', message.clientId)
       return
     }
-    const delivery = new Delivery(message, at)
+    const delivery = new OutboundMessage(message, at)
     const queued = found.length > 0 ? emitter.emit(delivery, found) : []
     if (shared.length === 0) {
       if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
@@ -274,7 +274,7 @@ export class Sessions {
     else this.wills.back(name, left !== undefined)
     const known = this.#state.sessions.get(name)
     if (!known && expiry === 0) {
-      const session = new Session(name, false, this.#options.queue, this.#passing)
+      const session = new Session(name, false, this.#options.queue, this.#transient)
       session.expiry = 0
       this.permit(session)
       return { session, present: false }
@@ -356,7 +356,7 @@ export class Sessions {
   unsubscribe(session: Session, filter: string): boolean {
     const subscription = this.#state.unsubscribe(session, filter)
     if (!subscription) return false
-    if (subscription.group) this.#handOver.left(subscription.group, session)
+    if (subscription.group) this.#failover.left(subscription.group, session)
     if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.name, f: [filter] })
     return true
   }
@@ -370,7 +370,7 @@ export class Sessions {
   #end(session: Session): void {
     const { groups } = session
     this.#state.unsubscribeAll(session)
-    for (const group of groups) this.#handOver.left(group, session)
+    for (const group of groups) this.#failover.left(group, session)
   }
 
   /** The subscriptions that a publish to this topic would reach, each. */
@@ -454,8 +454,8 @@ export class Sessions {
       accepting.push(done)
       return
     }
-    if (session.incoming.size + session.accepting.size >= mostIncoming) {
-      done(new HubError('too_many', `more than ${mostIncoming} QoS 2 publishes are waiting for their PUBREL`))
+    if (session.incoming.size + session.accepting.size >= maxIncoming) {
+      done(new HubError('too_many', `more than ${maxIncoming} QoS 2 publishes are waiting for their PUBREL`))
       return
     }
     const waiting = [done]
@@ -575,7 +575,7 @@ export class Sessions {
     this.#journal.record(record, payload, done)
   }
 
-  #recordQueued(queued: readonly QueuedIn[], message: Delivery | Queued, sequence: number): void {
+  #recordQueued(queued: readonly QueuedIn[], message: OutboundMessage | Queued, sequence: number): void {
     const to = queued.map(({ session, entry }) => queuedFor(session, entry))
     const { topic, qos, clientId, properties, expiresAt, at, payload } = message
     // Who gets it with the RETAIN flag is said of each.

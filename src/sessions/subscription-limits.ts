@@ -21,7 +21,7 @@ export interface SubscriptionLimitsOptions {
 const maxFilterLength = 500_000
 
 /** Shared subscriptions of one client: each is a delivery of its own. */
-const mostShared = 100
+const maxShared = 100
 
 /** How many subscriptions there may be, and how dear one may be. */
 export class SubscriptionLimits {
@@ -42,8 +42,8 @@ export class SubscriptionLimits {
     if (filterLength + filter.length > maxFilterLength) {
       return `topic filters of more than ${maxFilterLength} characters in all`
     }
-    if (filter !== topics && (shared?.size ?? 0) >= mostShared) {
-      return `more than ${mostShared} shared subscriptions of one client`
+    if (filter !== topics && (shared?.size ?? 0) >= maxShared) {
+      return `more than ${maxShared} shared subscriptions of one client`
     }
     if (subscriptions.size >= most) return `more than ${most} subscriptions (limits.subscriptions)`
     const own = wildcardsOf(user)

@@ -1,7 +1,7 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import type { Session } from './session.js'
-import type { Group } from './shares.js'
+import type { Group } from './shared-group.js'
 
 /** What of a subscription may be delivered: `some` is asked for each message. */
 export type Reach = 'all' | 'some' | 'none'

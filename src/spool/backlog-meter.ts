@@ -1,5 +1,5 @@
 /** A cursor that has not come for longer was held up: what has arrived meanwhile is a backlog. */
-const longestAbsenceMs = 10_000
+const maxAbsenceMs = 10_000
 
 /** How long tokens are saved up, so that a backlog is not read one message at a time. */
 const gatherMs = 50
@@ -36,10 +36,10 @@ export class Meter {
     const { rate, now } = this.#options
     const elapsed = Math.max(0, now() - this.#at)
     this.#at += elapsed
-    const counted = elapsed > longestAbsenceMs ? 1_000 : elapsed
-    const arrived = elapsed > longestAbsenceMs ? (this.#arrived * 1_000) / elapsed : this.#arrived
+    const counted = elapsed > maxAbsenceMs ? 1_000 : elapsed
+    const arrived = elapsed > maxAbsenceMs ? (this.#arrived * 1_000) / elapsed : this.#arrived
     this.#arrived = 0
-    const fresh = arrived + (rate * Math.min(counted, longestAbsenceMs)) / 1_000
+    const fresh = arrived + (rate * Math.min(counted, maxAbsenceMs)) / 1_000
     // What is new counts in full, also to one whose batches take long; only what was left over has a bound.
     this.#tokens = Math.min(Math.min(this.#tokens, rate) + fresh, Math.max(backlog, 0))
     const whole = Math.floor(this.#tokens)

@@ -4,7 +4,7 @@ import type { Files } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
-import { type Delivery, type QueueReader, Wakeup } from '../queue/queue.js'
+import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
 import { pause } from '../runtime/retry.js'
 import type { Meter } from './backlog-meter.js'
 import type { CursorFile, Place } from './cursor-file.js'
@@ -21,7 +21,7 @@ const saveEveryMs = 100
 const saveAgainMs = 1_000
 
 /** For so long at most the others wait for the first lane. */
-const longestYieldMs = 20
+const maxYieldMs = 20
 
 export interface CursorOptions {
   readonly name: string
@@ -93,7 +93,7 @@ export class Cursor implements QueueReader {
     this.#wakeup.wake()
   }
 
-  async next(limit: number, signal: AbortSignal): Promise<Delivery | undefined> {
+  async next(limit: number, signal: AbortSignal): Promise<Batch | undefined> {
     this.#reading = true
     try {
       while (!signal.aborted) {
@@ -138,7 +138,7 @@ export class Cursor implements QueueReader {
       return
     }
     await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, longestYieldMs)
+      const timer = setTimeout(resolve, maxYieldMs)
       this.#onTaken.push(() => {
         clearTimeout(timer)
         resolve()

@@ -5,7 +5,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor } from './cursor.js'
 import { CursorFile, listCursors, type Place } from './cursor-file.js'
-import { type Past, type PastRange, readNumbered, readPast } from './history.js'
+import { type PastRange, type ReplayRange, readNumbered, readPast } from './history.js'
 import { decodeMessage } from './message-codec.js'
 import { segmentHeaderBytes, segmentPath } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
@@ -230,7 +230,7 @@ export class Cursors {
   }
 
   /** What is still here of a part of the past. */
-  past(range: PastRange, signal: AbortSignal): Past {
+  past(range: PastRange, signal: AbortSignal): ReplayRange {
     return readPast(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
   }
 

@@ -17,7 +17,7 @@ export interface PastRange {
   readonly to: number
 }
 
-export interface Past {
+export interface ReplayRange {
   /** About how many messages there are, and bytes: for a progress bar. */
   readonly total: number
   readonly bytes: number
@@ -41,7 +41,7 @@ export function readPast(
   position: SpoolPosition,
   range: PastRange,
   signal: AbortSignal,
-): Past {
+): ReplayRange {
   const parts = segments.list.flatMap((segment, i) => {
     const last = segments.list[i + 1]?.latestBefore ?? Number.POSITIVE_INFINITY
     return last >= range.from ? [{ segment, last }] : []

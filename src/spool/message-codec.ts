@@ -27,7 +27,7 @@ const plainVersion = 1
 const extendedVersion = 2
 const stampedVersion = 3
 /** What one name in a batch may have, in bytes: three of them and the properties must fit the headers of AMQP. */
-export const longestName = 12_288
+export const maxName = 12_288
 const headerBytes = 26
 const namesAt = 20
 const extensionBytes = 12
@@ -240,7 +240,7 @@ function checkedMessage(body: Buffer): Message | undefined {
   if (body.length < headerBytes || (body[1] as number) > 7 || ((body[1] as number) & 3) === 3) return undefined
   const names = body.readUInt16LE(20) + body.readUInt16LE(22) + body.readUInt16LE(24)
   // Longer ones have no place in the headers of a dead letter.
-  if (names > 3 * longestName || headerBytes + names > body.length) return undefined
+  if (names > 3 * maxName || headerBytes + names > body.length) return undefined
   const message = decodeMessage(body)
   if (!message || !Number.isSafeInteger(message.sequence) || !Number.isSafeInteger(message.receivedAt)) return undefined
   const { properties, expiresAt, ...plain } = message

@@ -18,7 +18,7 @@ export type Table = 'numbers' | 'texts'
 
 /** Late points this far apart in time are looked for separately, so that a scan skips all between them. */
 const gapBetweenRanges = 3_600_000_000
-const mostRanges = 16
+const maxRanges = 16
 
 const columnsOfSeries = `id INTEGER NOT NULL, measurement VARCHAR NOT NULL, tags VARCHAR NOT NULL, field VARCHAR NOT NULL,
   type VARCHAR NOT NULL, first_hash BIGINT NOT NULL, second_hash BIGINT NOT NULL`
@@ -113,7 +113,7 @@ function ranges(times: readonly bigint[]): [first: bigint, last: bigint][] {
   const result: [bigint, bigint][] = []
   for (const time of [...times].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))) {
     const range = result.at(-1)
-    if (range && (time - range[1] < gapBetweenRanges || result.length === mostRanges)) range[1] = time
+    if (range && (time - range[1] < gapBetweenRanges || result.length === maxRanges)) range[1] = time
     else result.push([time, time])
   }
   return result

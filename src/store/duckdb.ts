@@ -332,7 +332,7 @@ export class DuckDbStore implements TimeSeriesStore {
   #nameFor({ fields }: SeriesGroup, point: Point, field: string, value: FieldValue): string | undefined {
     const type = fieldType(value)
     let name = field
-    for (let step = 0; step <= mostSteps; step++) {
+    for (let step = 0; step <= maxSteps; step++) {
       const known = fields.get(name)
       const isOther = typeof known === 'object' && known.type !== type
       // A field of the point itself is not replaced by another one.
@@ -513,7 +513,7 @@ export class DuckDbStore implements TimeSeriesStore {
 }
 
 /** So many fields beside each other are tried. */
-const mostSteps = 3
+const maxSteps = 3
 
 /** The values as rows. Moves the newest values in memory; a failed write has them loaded again. */
 function rowsOf(placed: readonly Placed[]): Batch {

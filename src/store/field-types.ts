@@ -2,10 +2,10 @@ import { type FieldType, type FieldValue, fieldType, type Point, type Rejection 
 import { besideOf, faultOf, typeConflict } from './points.js'
 
 /** Names that were learnt last are kept, at most twice as many; of others the server tells when it refuses a value. */
-const mostFields = 100_000
+const maxFields = 100_000
 
 /** So many fields beside each other are tried. */
-const mostSteps = 3
+const maxSteps = 3
 
 /** Types that a server has named for single fields, by `fieldKey`. */
 export type NamedTypes = ReadonlyMap<string, FieldType>
@@ -49,7 +49,7 @@ export class FieldTypes {
       let key = fieldKey(measurement, name)
       let known = named.get(key) ?? this.#get(key)
       for (let step = 1; known !== undefined && known !== type; step++) {
-        if (step > mostSteps) return typeConflict(measurement, field)
+        if (step > maxSteps) return typeConflict(measurement, field)
         do name = besideOf(name, type)
         while (isTaken(point, name))
         key = fieldKey(measurement, name)
@@ -99,7 +99,7 @@ export class FieldTypes {
 
   #set(key: string, type: FieldType): void {
     this.#types.set(key, type)
-    if (this.#types.size < mostFields) return
+    if (this.#types.size < maxFields) return
     this.#older = this.#types
     this.#types = new Map()
   }

@@ -81,9 +81,7 @@ export function retryAfterMs(header: string | null | undefined, date: string | n
 
 /** InfluxDB repeats whole lines: beginning and end tell enough. */
 export function shorten(words: string): string {
-  return words.length <= longestDetail
-    ? words
-    : `${words.slice(0, longestDetail / 2)} … ${words.slice(-longestDetail / 2)}`
+  return words.length <= maxDetail ? words : `${words.slice(0, maxDetail / 2)} … ${words.slice(-maxDetail / 2)}`
 }
 
 interface Named {
@@ -100,7 +98,7 @@ interface Named {
 const partial = /^(?:failure writing points to database: )?partial write: /
 const unparsable = "unable to parse '"
 const conflict = 'field type conflict'
-const longestDetail = 600
+const maxDetail = 600
 const hour = 3_600_000_000
 
 function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Named {

@@ -17,12 +17,12 @@ export interface Written {
 }
 
 /** No request body is larger, in bytes before compression, unless it is a single point. */
-const largestBody = 5_000_000
+const maxBody = 5_000_000
 /** One refusal as too large never makes later bodies smaller than this. */
 const smallestLimit = 64 * 1024
 /** After so many kinds of bad points in one batch it is halved, so that not all of it is sent once for each kind. */
-const mostRounds = 4
-const mostRemembered = 10_000
+const maxRounds = 4
+const maxRemembered = 10_000
 
 /**
  * Writes batches and finds out which points of them InfluxDB has not stored, with few requests: those it names are
@@ -30,7 +30,7 @@ const mostRemembered = 10_000
  */
 export class BatchWriter {
   readonly #post: (lines: string) => Promise<Refusal | undefined>
-  #largest = largestBody
+  #largest = maxBody
   /** Refused for the number of series: likely the next time, too. */
   readonly #beyondLimit = new Set<string>()
 
@@ -96,7 +96,7 @@ export class BatchWriter {
     if (found.length === 0) return this.#halve(bySeries(entries), fixed)
     const bad = new Set(found.map(({ index }) => index))
     const rest = entries.filter(({ index }) => !bad.has(index))
-    const more = round < mostRounds ? this.#send(rest, fixed, round + 1) : this.#halve(bySeries(rest), fixed)
+    const more = round < maxRounds ? this.#send(rest, fixed, round + 1) : this.#halve(bySeries(rest), fixed)
     return [...found, ...(await more)]
   }
 
@@ -109,7 +109,7 @@ export class BatchWriter {
 
   #refuse(entries: readonly Entry[], reason: string, detail: string): RejectedPoint[] {
     if (reason === 'series_limit') {
-      if (this.#beyondLimit.size >= mostRemembered) this.#beyondLimit.clear()
+      if (this.#beyondLimit.size >= maxRemembered) this.#beyondLimit.clear()
       for (const entry of entries) this.#beyondLimit.add(encodeSeries(entry.point))
     }
     return reject(entries, reason, detail)

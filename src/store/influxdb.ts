@@ -400,14 +400,14 @@ function rejectionOf(signal: AbortSignal): Promise<never> {
 }
 
 /** InfluxDB repeats the lines it refuses; what is beyond this is no answer of its, but, say, a compressed bomb. */
-const longestAnswer = 16 * 1024 * 1024
+const maxAnswer = 16 * 1024 * 1024
 
 async function beginningOf(response: Response): Promise<string> {
   const parts: Uint8Array[] = []
   let bytes = 0
   for await (const part of response.body ?? []) {
     bytes += part.length
-    if (bytes > longestAnswer) throw new Error(`an answer of more than ${longestAnswer / 2 ** 20} MB to a write`)
+    if (bytes > maxAnswer) throw new Error(`an answer of more than ${maxAnswer / 2 ** 20} MB to a write`)
     parts.push(part)
   }
   return Buffer.concat(parts).toString('utf8')

@@ -32,10 +32,10 @@ export interface Wanted {
 }
 
 /** Longer texts are not held in memory as a newest value. */
-const longestValue = 200
+const maxValue = 200
 
 /** A group with more fields is not held longer than its generation is young. */
-const mostFields = 5_000
+const maxFields = 5_000
 
 /**
  * The series that were written last, by name: at least `limit / 2` of them and at most `limit`. All others are looked up
@@ -97,7 +97,7 @@ export class SeriesCache {
     this.#size = 0
     // A group that is used all the time would grow for ever.
     for (const [key, group] of this.#old) {
-      if (group.fields.size <= mostFields) continue
+      if (group.fields.size <= maxFields) continue
       this.#old.delete(key)
       this.#forget(group)
     }
@@ -136,7 +136,7 @@ export class SeriesCache {
 
 /** Whether a value is small enough to be held as the newest. */
 export function isHeld(value: FieldValue): boolean {
-  return typeof value !== 'string' || value.length <= longestValue
+  return typeof value !== 'string' || value.length <= maxValue
 }
 
 /** The text of tags as the database keeps it. */

@@ -84,10 +84,10 @@ function badName(name: string): string | undefined {
 function loneSurrogate(text: string): boolean {
   if (wellFormed.has(text)) return false
   if (/\p{Surrogate}/u.test(text)) return true
-  if (text.length <= longestKnown && wellFormed.size < mostKnown) wellFormed.add(text)
+  if (text.length <= maxKnownLength && wellFormed.size < maxKnown) wellFormed.add(text)
   return false
 }
 
 const wellFormed = new Set<string>()
-const longestKnown = 100
-const mostKnown = 20_000
+const maxKnownLength = 100
+const maxKnown = 20_000

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream'
-import { MalformedPacket, packetType } from '../mqtt/fields.js'
 import { Framer } from '../mqtt/framer.js'
-import { writeAck } from '../mqtt/packets.js'
+import { MalformedPacket, packetType } from '../mqtt/primitives.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
+import { writeAck } from '../mqtt/v3.js'
 import { charge, type Work } from '../runtime/work.js'
 import { type Framing, Outbox, type Packet } from './outbox.js'
 
@@ -30,7 +30,7 @@ export interface Protocol {
   /** There is room in the outbox again. */
   writable(): void
   /** The packet that tells the client why its connection is about to be closed, if it can be told. */
-  farewell(fault: Fault): Buffer | undefined
+  disconnectPacket(fault: Fault): Buffer | undefined
   /** The connection is over; called once. */
   closed(): void
 }
@@ -89,7 +89,7 @@ export interface Pool {
 }
 
 /** Why a connection is not read now; several may hold at a time. */
-const hold = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
+const pauseReason = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
 
 const connectHeader = packetType.connect << 4
 
@@ -129,7 +129,7 @@ export class Connection {
   #rateTimer: NodeJS.Timeout | undefined
   #inflight = 0
   /** Of them over the limit: who has been told of it is to be caught beyond it, not to wait there. */
-  #spare = 0
+  #overQuotaSlack = 0
   #inflightBytes = 0
   #lastRead: number
   /** Milliseconds without a packet after which the client is given up; 0: never. */
@@ -166,7 +166,7 @@ export class Connection {
   /** CONNECT is with the broker: nothing more is read until `open`, or it would overtake. */
   connecting(): void {
     this.#hasBegun = true
-    this.#hold(hold.connecting)
+    this.#pauseReading(pauseReason.connecting)
   }
 
   /** Of what is asked for, in seconds; 0 is none. Who is told of it can be told whole ones, of two bytes. */
@@ -177,8 +177,8 @@ export class Connection {
   }
 
   /** CONNECT has been answered by a question: one more packet is read before `open`. */
-  again(): void {
-    this.#release(hold.connecting)
+  awaitAuthPacket(): void {
+    this.#resumeReading(pauseReason.connecting)
   }
 
   /**
@@ -187,7 +187,7 @@ export class Connection {
    */
   open(keepAlive: number, isTold = false): void {
     if (this.#state !== 'hello') return
-    this.#spare = isTold ? 1 : 0
+    this.#overQuotaSlack = isTold ? 1 : 0
     const { limits, now } = this.#pool
     this.#state = 'open'
     this.#framer.limit = limits.packetBytes
@@ -198,7 +198,7 @@ export class Connection {
     this.#patienceMs = keepAlive * 1_500
     this.#stream.opened?.()
     this.#pool.opened(this)
-    this.#release(hold.connecting)
+    this.#resumeReading(pauseReason.connecting)
   }
 
   /** A publish of `bytes` waits for the disk. */
@@ -206,16 +206,18 @@ export class Connection {
     this.#inflight++
     this.#inflightBytes += bytes
     const { inflight, inflightBytes } = this.#pool.limits
-    if (this.#inflight >= inflight + this.#spare || this.#inflightBytes >= inflightBytes) this.#hold(hold.inflight)
+    if (this.#inflight >= inflight + this.#overQuotaSlack || this.#inflightBytes >= inflightBytes)
+      this.#pauseReading(pauseReason.inflight)
   }
 
   /** It is there, or refused. */
   done(bytes: number): void {
     this.#inflight--
     this.#inflightBytes -= bytes
-    if ((this.#holds & hold.inflight) === 0) return
+    if ((this.#holds & pauseReason.inflight) === 0) return
     const { inflight, inflightBytes } = this.#pool.limits
-    if (this.#inflight * 2 <= inflight && this.#inflightBytes * 2 <= inflightBytes) this.#release(hold.inflight)
+    if (this.#inflight * 2 <= inflight && this.#inflightBytes * 2 <= inflightBytes)
+      this.#resumeReading(pauseReason.inflight)
   }
 
   /** Do publishes of it wait for the disk? */
@@ -236,15 +238,15 @@ export class Connection {
       messages > 0 ? -this.#messagesLeft / messages : 0,
       perSecond > 0 ? -this.#bytesLeft / perSecond : 0,
     )
-    if (owed <= 0 || (this.#holds & hold.rate) !== 0) return
-    this.#hold(hold.rate)
+    if (owed <= 0 || (this.#holds & pauseReason.rate) !== 0) return
+    this.#pauseReading(pauseReason.rate)
     const ms = Math.min(maxTimerMs, Math.max(1, owed * 1_000))
-    this.#rateTimer = setTimeout(() => this.#release(hold.rate), ms).unref()
+    this.#rateTimer = setTimeout(() => this.#resumeReading(pauseReason.rate), ms).unref()
   }
 
   // — out: nothing once it is about to be closed —
 
-  get roomy(): boolean {
+  get hasCapacity(): boolean {
     if (this.#unsent < this.#pool.limits.outboxBytes / 2) return true
     this.#wanted = true
     return false
@@ -285,24 +287,24 @@ export class Connection {
     }
     this.#pool.traffic.packetsOut++
     this.#outbox.pushAck(type, packetId)
-    this.#soil()
+    this.#scheduleFlush()
     this.#checkOutbox()
   }
 
   #push(packet: Packet): void {
     this.#pool.traffic.packetsOut++
     this.#outbox.push(packet)
-    this.#soil()
+    this.#scheduleFlush()
     this.#checkOutbox()
   }
 
   /** A client that asks and does not read the answers has to wait with the next question. */
   #checkOutbox(): void {
     if (this.#state !== 'open' || this.#isGone) return
-    if (this.#outbox.memory > 2 * this.#pool.limits.outboxBytes) this.#hold(hold.outbox)
+    if (this.#outbox.memory > 2 * this.#pool.limits.outboxBytes) this.#pauseReading(pauseReason.outbox)
   }
 
-  #soil(): void {
+  #scheduleFlush(): void {
     if (this.#isDirty) return
     this.#isDirty = true
     this.#pool.dirty(this)
@@ -325,7 +327,7 @@ export class Connection {
     if (this.#outbox.bytes > 0) this.flush()
     else if (this.#state === 'ending') this.#stream.end()
     if (this.#unsent >= this.#pool.limits.outboxBytes / 2) return
-    this.#release(hold.outbox)
+    this.#resumeReading(pauseReason.outbox)
     if (!this.#wanted) return
     this.#wanted = false
     this.#protocol?.writable()
@@ -347,17 +349,17 @@ export class Connection {
     const hasTurn = this.#hasTurn
     this.#hasTurn = false
     if (this.#holds !== 0) this.#stop()
-    else if (this.#pool.overloaded) this.#hold(hold.overload)
+    else if (this.#pool.overloaded) this.#pauseReading(pauseReason.overload)
     else if (this.#pool.grant(chunk.length) || hasTurn) {
       this.#process()
       // Who floods waits for its next turn with its bytes in the kernel, not in memory.
       if (chunk.length >= bulkBytes) this.yield()
-    } else this.#hold(hold.turn)
+    } else this.#pauseReading(pauseReason.turn)
   }
 
   /** Reads on when its next turn comes. */
   yield(): void {
-    if (this.#holds === 0 && !this.isClosed) this.#hold(hold.turn)
+    if (this.#holds === 0 && !this.isClosed) this.#pauseReading(pauseReason.turn)
   }
 
   /**
@@ -372,7 +374,7 @@ export class Connection {
       return 0
     }
     const buffered = this.#framer.buffered
-    this.#holds &= ~(hold.turn | hold.overload)
+    this.#holds &= ~(pauseReason.turn | pauseReason.overload)
     this.#hasTurn = this.#holds === 0
     if (this.#holds === 0) this.#process()
     return Math.max(buffered, bulkBytes)
@@ -417,17 +419,17 @@ export class Connection {
     )
   }
 
-  #hold(why: number): void {
+  #pauseReading(why: number): void {
     this.#holds |= why
-    if (why === hold.turn || why === hold.overload) this.#pool.queue(this)
+    if (why === pauseReason.turn || why === pauseReason.overload) this.#pool.queue(this)
     this.#stop()
   }
 
-  #release(why: number): void {
+  #resumeReading(why: number): void {
     if ((this.#holds & why) === 0) return
     this.#holds &= ~why
     if (this.#holds !== 0) return
-    this.#holds = hold.turn
+    this.#holds = pauseReason.turn
     this.#pool.queue(this)
   }
 
@@ -483,7 +485,7 @@ export class Connection {
     this.#pool.refused('slow_consumer', reason)
     this.#endReason = reason
     const isReadable = !this.#outbox.isWithinPacket
-    const farewell = isReadable && this.#protocol?.farewell({ code: reasonCode.quotaExceeded, reason })
+    const farewell = isReadable && this.#protocol?.disconnectPacket({ code: reasonCode.quotaExceeded, reason })
     this.#outbox.discard()
     if (!farewell) {
       this.destroy()
@@ -498,7 +500,7 @@ export class Connection {
   }
 
   /** The hub itself was away for so long (ms): nobody is to blame for it. */
-  forgive(ms: number): void {
+  extendDeadlines(ms: number): void {
     this.#lastRead += ms
     this.#writingSince += ms
     this.#openedAt += ms
@@ -513,12 +515,12 @@ export class Connection {
   end(fault?: Fault): void {
     if (this.isClosed) return
     this.#endReason = fault?.reason
-    this.#end(fault && this.#protocol?.farewell(fault))
+    this.#end(fault && this.#protocol?.disconnectPacket(fault))
   }
 
   /** Gives up one that is not `open`: at once, or when it has had the time to be told why, if it can be. */
   giveUp(fault: Fault): void {
-    const farewell = this.#protocol?.farewell(fault)
+    const farewell = this.#protocol?.disconnectPacket(fault)
     if (!farewell) {
       this.destroy()
       return
@@ -535,7 +537,7 @@ export class Connection {
     // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
     this.#resume()
     if (this.#unsent === 0) this.#stream.end()
-    else this.#soil()
+    else this.#scheduleFlush()
   }
 
   destroy(): void {
@@ -552,7 +554,7 @@ export class Connection {
     if (!this.isClosed && this.#holds !== 0 && this.#framer.buffered > 0) {
       this.#isGone = true
       this.#outbox.discard()
-      this.#release(hold.rate | hold.outbox)
+      this.#resumeReading(pauseReason.rate | pauseReason.outbox)
     } else this.#close()
   }
 

@@ -38,7 +38,7 @@ const smallWork = 2_000
 const usualHelloBytes = 4_096
 
 /** Past so much work in one turn nothing is read at once any more, however little it is. */
-const mostWork = 2 * turnWork
+const maxWork = 2 * turnWork
 
 /** Read and held for a later turn, of all connections; past it none is read before its turn. */
 const heldBytes = 33_554_432
@@ -116,11 +116,11 @@ export class Connections implements Pool {
     const { connections, perAddress } = this.limits
     const source = sourceOf(peer.address)
     const ofSource = this.#sources.get(source) ?? 0
-    if (ofSource >= perAddress && !this.#giveWay('limits.address', source)) {
+    if (ofSource >= perAddress && !this.#evictPending('limits.address', source)) {
       this.#turnAway(stream, 'too_many_of_address', `${source} has ${ofSource} connections (limits.address)`)
       return
     }
-    if (this.#all.size >= connections && !this.#giveWay('limits.connections')) {
+    if (this.#all.size >= connections && !this.#evictPending('limits.connections')) {
       this.#turnAway(stream, 'too_many_connections', `${this.#all.size} connections are open (limits.connections)`)
       return
     }
@@ -151,7 +151,7 @@ export class Connections implements Pool {
     const isLeft = this.#left > 0 && used < turnWork
     this.#left -= bytes
     this.workEnd = done + (isLeft ? sliceWork : smallWork)
-    return isLeft || (bytes <= smallBytes && used < mostWork)
+    return isLeft || (bytes <= smallBytes && used < maxWork)
   }
 
   queue(connection: Connection): void {
@@ -181,7 +181,7 @@ export class Connections implements Pool {
       if (!victim) return
       const sent = this.#unconnected.get(victim)
       this.refused('gave_way', `${victim.peer.address} sent ${sent} bytes without being connected (limits.helloMemory)`)
-      this.#giveUp(victim)
+      this.#closeUnauthenticated(victim)
     }
   }
 
@@ -243,23 +243,23 @@ export class Connections implements Pool {
     this.now = this.#sweptAt = now
     for (const connection of this.#all) {
       // After a pause of the whole hub what came meanwhile is not read yet.
-      if (away > sweepMs) connection.forgive(away)
+      if (away > sweepMs) connection.extendDeadlines(away)
       connection.sweep()
     }
   }
 
   /** The one that has waited longest for its CONNECT makes room, of one address or of all. */
-  #giveWay(setting: string, source?: string): boolean {
+  #evictPending(setting: string, source?: string): boolean {
     for (const waiting of this.#unconnected.keys()) {
       if (source !== undefined && sourceOf(waiting.peer.address) !== source) continue
       this.refused('gave_way', `${waiting.peer.address} had not connected when room was needed (${setting})`)
-      this.#giveUp(waiting)
+      this.#closeUnauthenticated(waiting)
       return true
     }
     return false
   }
 
-  #giveUp(connection: Connection): void {
+  #closeUnauthenticated(connection: Connection): void {
     connection.giveUp(noRoom)
     this.#gone(connection)
   }

@@ -4,10 +4,10 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { describe, HubError, systemCode } from '../errors.js'
-import { sparingly } from '../observe/log.js'
+import { rateLimited } from '../observe/log.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
 import type { Peer } from './connection.js'
-import { readProxyHeader } from './proxy.js'
+import { readProxyHeader } from './proxy-protocol.js'
 import { type CertificateId, chainIds } from './revocation.js'
 import { namesOf, noNames, type Tls } from './tls.js'
 import { WebSockets } from './websocket.js'
@@ -59,7 +59,7 @@ export class Listeners {
     const { webSocket, proxy, accept } = options
     const refused = (reason: string, sentence: string) => this.#refused(reason, sentence)
     this.#options = options
-    this.#say = sparingly(options.info)
+    this.#say = rateLimited(options.info)
     this.#trusted = new Networks(proxy.trusted)
     this.#handshakes = new Handshakes(options.pending, options.handshakeMs, refused)
     this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, accept, refused })

@@ -1,4 +1,4 @@
-import { writeAck } from '../mqtt/packets.js'
+import { writeAck } from '../mqtt/v3.js'
 
 /**
  * How a transport frames what it carries: WebSocket puts each packet, or each part of one that is cut, into a frame of

@@ -21,11 +21,11 @@ export interface RevocationList {
 }
 
 /** OpenSSL and this file read a list at once, and nothing else happens meanwhile. 16 MB hold 400,000 certificates. */
-const longestFile = 16_000_000
+const maxFile = 16_000_000
 
 /** The lists of a file, in its order. Throws a sentence when there is none, or a damaged one. */
 export function revocationLists(pem: Buffer): RevocationList[] {
-  if (pem.length > longestFile) throw new Error(`has ${pem.length} bytes, allowed are ${longestFile}`)
+  if (pem.length > maxFile) throw new Error(`has ${pem.length} bytes, allowed are ${maxFile}`)
   const found = pem.toString('latin1').match(/-----BEGIN X509 CRL-----.*?-----END X509 CRL-----/gs)
   if (!found) {
     throw new Error(
@@ -59,14 +59,14 @@ interface ChainedCertificate {
 export function chainIds(certificate: ChainedCertificate): CertificateId[] {
   const ids: CertificateId[] = []
   let one: ChainedCertificate | undefined = certificate
-  while (one && ids.length < longestChain) {
+  while (one && ids.length < maxChain) {
     ids.push(certificateId(one))
     one = one.issuerCertificate === one ? undefined : one.issuerCertificate
   }
   return ids
 }
 
-const longestChain = 10
+const maxChain = 10
 
 function certificateId({ raw }: ChainedCertificate): CertificateId {
   const [serial, , issuer] = certificateFields(raw)

@@ -5,7 +5,7 @@ import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import { type Networks, plainAddress } from '../runtime/addresses.js'
 import type { Peer } from './connection.js'
 import type { Framing } from './outbox.js'
-import { clientAddress, isOwnPage } from './proxy.js'
+import { clientAddress, isOwnPage } from './proxy-protocol.js'
 import { noNames } from './tls.js'
 
 export interface WebSocketsOptions {

@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import type { Connect } from '../../src/mqtt/codec.js'
-import { MalformedPacket, packetType } from '../../src/mqtt/fields.js'
+import type { ConnectPacket } from '../../src/mqtt/codec.js'
 import { Framer } from '../../src/mqtt/framer.js'
-import { Mqtt5 } from '../../src/mqtt/mqtt5.js'
-import type { Protocol } from '../../src/mqtt/packets.js'
+import { MalformedPacket, packetType } from '../../src/mqtt/primitives.js'
+import type { Protocol } from '../../src/mqtt/v3.js'
+import { Mqtt5 } from '../../src/mqtt/v5.js'
 import {
   type Content,
   connectPacket,
@@ -194,7 +194,7 @@ function read5All(chunks: readonly Buffer[]): { packets: Content5[]; fault: stri
         if (!content) continue
         packets.push(content)
         if (wire) continue
-        const connect = content as Content5 & Connect
+        const connect = content as Content5 & ConnectPacket
         if (connect.protocol !== 5) throw new MalformedPacket('MQTT-3.1.2-2', 'another version')
         // As most packets want it.
         wire = new Mqtt5({ ...connect, sessionExpiry: 1, authentication: { method: 'M', data: undefined } }, limits5)

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Balance } from '../../src/accounting/balance.js'
+import { BalanceSheet } from '../../src/accounting/balance-sheet.js'
 import { Registry } from '../../src/pipeline/registry.js'
 import { Cursors } from '../../src/spool/cursors.js'
 import { Spool } from '../../src/spool/spool.js'
@@ -113,7 +113,7 @@ t.test('balance sheet: what was settled stays settled, and counts once', async t
     const { dir, files } = await disk(random)
     const settled = new Set<number>()
     const open = async (more: object) => {
-      const balance = new Balance({
+      const balance = new BalanceSheet({
         dir,
         opening: () => 0,
         accepted: () => 1e6,
@@ -181,7 +181,7 @@ t.test('registry: the file is always whole, and never older than it was said to 
       if (damage.length > 0) t.fail(`seed ${seed}: ${damage}`)
       if (begun < saved) t.fail(`seed ${seed}: it begins at ${begun}, and ${saved} was saved`)
       next = Math.max(next, begun)
-      for (let n = random.below(20); n > 0; n--) registry.saw(message(++next))
+      for (let n = random.below(20); n > 0; n--) registry.recordMessage(message(++next))
       files.percent = random.below(40)
       await registry.stop()
       saved = registry.saved

@@ -8,7 +8,7 @@ import {
   type MessageProperties,
   maxPropertyBytes,
 } from '../../src/mqtt/message-properties.js'
-import { decodeBatch, encodeBatch, longestName } from '../../src/spool/message-codec.js'
+import { decodeBatch, encodeBatch, maxName } from '../../src/spool/message-codec.js'
 import { message, type QueueUnderTest, queueContract, take } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { startRabbit } from '../services/rabbitmq.js'
@@ -438,7 +438,7 @@ t.test('no device can make its message a batch', async t => {
   // One whom RabbitMQ lets in may send one; what it is not is no content type for subscribers either.
   channel.publish('telehub.publish', 'x', Buffer.from('none'), { contentType: types[0] as string })
   const stranger = await hub.reader('publish').next(1, AbortSignal.timeout(20_000))
-  t.equal(stranger?.given?.get(0)?.reason, 'bad_batch')
+  t.equal(stranger?.exhausted?.get(0)?.reason, 'bad_batch')
   t.equal(stranger?.messages[0]?.properties, undefined)
   await hub.stop()
 })
@@ -465,7 +465,7 @@ t.test('names at their longest and properties at their most: everything can be p
   const sent = properties.flatMap(([what, some], i) => {
     const encoded = encodeProperties(some)
     t.ok((encoded?.length ?? 0) <= maxPropertyBytes, what)
-    return [names(4_096, '😀'), names(longestName, 'é')].map((longest, j) =>
+    return [names(4_096, '😀'), names(maxName, 'é')].map((longest, j) =>
       message(i * 2 + j + 1, { ...longest, properties: encoded, expiresAt: 2 ** 52 - 1, hub: 'é'.repeat(300) }),
     )
   })

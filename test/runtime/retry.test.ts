@@ -1,6 +1,13 @@
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
-import { backoffMs, Circuit, type CircuitState, type Persistence, pause, persist } from '../../src/runtime/retry.js'
+import {
+  backoffMs,
+  Circuit,
+  type CircuitState,
+  pause,
+  type RetryPolicy,
+  retryForever,
+} from '../../src/runtime/retry.js'
 
 const never = new AbortController().signal
 
@@ -23,10 +30,10 @@ function circuitAt(start = 1_000_000_000) {
 
 const down = new HubError('store_unavailable', 'refused')
 
-function options(more: Partial<Persistence> = {}) {
+function options(more: Partial<RetryPolicy> = {}) {
   const retried: [string, string | undefined][] = []
   let recoveries = 0
-  const persistence: Persistence = {
+  const persistence: RetryPolicy = {
     signal: never,
     circuitOf: () => undefined,
     retrying: (error, circuit) => retried.push([(error as HubError).code, circuit?.name]),
@@ -224,7 +231,7 @@ t.test('who waits stops waiting when told, and leaves the one that asks alone', 
   const { persistence } = options({ signal: abort.signal, circuitOf: () => circuit })
   const waiting = [
     circuit.pass(abort.signal),
-    persist(async () => {
+    retryForever(async () => {
       throw down
     }, persistence),
   ]
@@ -238,7 +245,7 @@ t.test('who waits stops waiting when told, and leaves the one that asks alone', 
 t.test('persist: tries until it works', async t => {
   let calls = 0
   const { persistence, retried, recoveries } = options()
-  const result = await persist(async () => {
+  const result = await retryForever(async () => {
     if (++calls < 3) throw new HubError('queue_unavailable', 'no')
     return 'done'
   }, persistence)
@@ -248,7 +255,7 @@ t.test('persist: tries until it works', async t => {
     ['queue_unavailable', undefined],
   ])
   t.equal(recoveries(), 1)
-  t.equal(await persist(async () => 'at once', persistence), 'at once')
+  t.equal(await retryForever(async () => 'at once', persistence), 'at once')
   t.equal(recoveries(), 1, 'nothing to recover from')
 })
 
@@ -266,7 +273,7 @@ t.test(
     })
     const failures = ['store_unavailable', 'store_unavailable', 'queue_unavailable', 'spool_failed', undefined] as const
     let calls = 0
-    await persist(async () => {
+    await retryForever(async () => {
       seen.push(`${store.state.state} ${queue.state.state}`)
       const code = failures[calls++]
       if (code) throw new HubError(code, 'no')
@@ -306,7 +313,7 @@ t.test('persist: several callers of one target; while it is down one of them ask
       if (circuit.state.failures === 3) isDown = false
     },
   })
-  const results = await Promise.all([1, 2, 3, 4, 5].map(n => persist(() => ask(n), persistence)))
+  const results = await Promise.all([1, 2, 3, 4, 5].map(n => retryForever(() => ask(n), persistence)))
   t.same(results, [1, 2, 3, 4, 5])
   t.equal(most, 1)
   t.equal(asked, 5 + 2 + 1 + 4, 'all at first, one twice in vain, one that worked, the others')
@@ -317,7 +324,7 @@ t.test('persist: a late failure of another caller does not let a second one ask'
   const late = held<void>()
   const { persistence } = options({ circuitOf: () => circuit })
   const abort = new AbortController()
-  const slow = persist(() => late.promise, { ...persistence, signal: abort.signal })
+  const slow = retryForever(() => late.promise, { ...persistence, signal: abort.signal })
   circuit.failed(down)
   due()
   t.equal(await circuit.pass(never), true)
@@ -335,7 +342,7 @@ t.test('persist: what is under way when it is told to stop is not waited for, an
   const abort = new AbortController()
   let calls = 0
   const { persistence, retried } = options({ signal: abort.signal, circuitOf: () => circuit })
-  const ended = persist(() => {
+  const ended = retryForever(() => {
     if (++calls === 1) return Promise.reject(down)
     abort.abort()
     return new Promise<never>(() => {})

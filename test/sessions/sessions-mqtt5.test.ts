@@ -39,7 +39,7 @@ async function withClock(more: Partial<SessionsOptions> = {}) {
 /** All that is to outlive a crash. What a session has lent to others it has itself again. */
 function wholeState(sessions: Sessions) {
   const hex = (bytes: Buffer | undefined) => bytes?.toString('hex')
-  const queued = ({ returned: _, payload, properties, group, ...entry }: Queued) => ({
+  const queued = ({ backupDone: _, payload, properties, group, ...entry }: Queued) => ({
     ...entry,
     payload: payload.toString(),
     properties: hex(properties),
@@ -48,7 +48,7 @@ function wholeState(sessions: Sessions) {
   return {
     wills: stateOf(sessions).wills,
     sessions: [...sessions.all()]
-      .map(({ clientId, expiry, subscriptions, inflight, unsent, lent = [] }) => ({
+      .map(({ clientId, expiry, subscriptions, inflight, unsent, backups = [] }) => ({
         clientId,
         expiry,
         subscriptions: [...subscriptions.values()]
@@ -56,7 +56,7 @@ function wholeState(sessions: Sessions) {
             [filter, qos, noLocal, asPublished, ids, group?.filter].join(' '),
           )
           .sort(),
-        queued: [...inflight.values(), ...unsent, ...lent].map(queued).sort((a, b) => a.n - b.n),
+        queued: [...inflight.values(), ...unsent, ...backups].map(queued).sort((a, b) => a.n - b.n),
       }))
       .sort((a, b) => (a.clientId < b.clientId ? -1 : 1)),
     retained: [...sessions.retainedBy('#')]

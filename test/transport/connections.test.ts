@@ -5,7 +5,7 @@ import { type Duplex, PassThrough } from 'node:stream'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { packetType } from '../../src/mqtt/fields.js'
+import { packetType } from '../../src/mqtt/primitives.js'
 import { Work } from '../../src/runtime/work.js'
 import type { Connection, Protocol } from '../../src/transport/connection.js'
 import { Connections, type ConnectionsOptions } from '../../src/transport/connections.js'
@@ -67,7 +67,7 @@ class Counter implements Protocol {
 
   writable(): void {}
 
-  farewell(): undefined {}
+  disconnectPacket(): undefined {}
 
   closed(): void {
     this.isClosed = true

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { packetType } from '../../src/mqtt/fields.js'
+import { packetType } from '../../src/mqtt/primitives.js'
 import { Networks } from '../../src/runtime/addresses.js'
 import { Work } from '../../src/runtime/work.js'
 import type { Protocol, Transport } from '../../src/transport/connection.js'
@@ -181,7 +181,7 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
           })
         },
         writable: () => {},
-        farewell: () => undefined,
+        disconnectPacket: () => undefined,
         closed: () => {},
       }
       return protocol

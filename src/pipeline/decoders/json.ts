@@ -13,7 +13,7 @@ export interface JsonLimits {
  * A long name with many short ones inside becomes many long ones: all of them may be so many times as long as the
  * payload, and for short payloads a little more.
  */
-const mostNameGrowth = 8
+const maxNameGrowth = 8
 const alwaysAllowed = 10_000
 
 /**
@@ -28,7 +28,7 @@ export function decodeJson(text: string, timeFields: readonly string[], limits: 
   } catch (error) {
     throw new Undecodable('bad_json', `not valid JSON: ${(error as Error).message}`)
   }
-  const names = { left: mostNameGrowth * text.length + alwaysAllowed }
+  const names = { left: maxNameGrowth * text.length + alwaysAllowed }
   const batch = Array.isArray(parsed) ? readBatch(parsed, timeFields, limits, names) : undefined
   if (batch) return batch
   const one = sample(parsed, timeFields, limits, names)
@@ -115,7 +115,7 @@ function sample(value: unknown, timeFields: readonly string[], limits: JsonLimit
       if (names.left < 0) {
         throw new Undecodable(
           'names_too_long',
-          `names within names: together more than ${mostNameGrowth} times the payload`,
+          `names within names: together more than ${maxNameGrowth} times the payload`,
         )
       }
       found.set(name || 'value', inner as FieldValue)

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
 import { describe } from '../errors.js'
 import type { Will } from '../mqtt/codec.js'
-import { lengthSize, packetType, writeHead } from '../mqtt/fields.js'
+import { lengthSize, packetType, writeHead } from '../mqtt/primitives.js'
 import type { LastWill } from '../sessions/session-state.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
@@ -27,7 +27,7 @@ export interface Controlled {
   left(): void
 }
 
-export interface ControlOptions {
+export interface AedesHandshakeOptions {
   readonly sessions: Sessions
   /** The client is gone without a goodbye. `done` when its will is kept, or refused. */
   readonly will: (client: Controlled | undefined, will: LastWill, done: (error?: Error) => void) => void
@@ -36,17 +36,17 @@ export interface ControlOptions {
 
 /**
  * Aedes: who connects, under which name, in whose place, and whose will is due. What measurement and reading showed
- * that it cannot do well (research: aedes.md §2 to §4, §6.1) is done around it: it is given a {@link Port} with the
+ * that it cannot do well (research: aedes.md §2 to §4, §6.1) is done around it: it is given a {@link AedesConnection} with the
  * packets that are its business, CONNECT and DISCONNECT.
  */
-export class Control {
-  readonly #aedes: Quiet
+export class AedesHandshake {
+  readonly #aedes: SilencedAedes
 
-  constructor(options: ControlOptions) {
+  constructor(options: AedesHandshakeOptions) {
     const { sessions, will, log } = options
-    this.#aedes = new Quiet({
+    this.#aedes = new SilencedAedes({
       mq: new NoEmitter(),
-      persistence: new Undelivered(sessions),
+      persistence: new WillPersistence(sessions),
       concurrency: 0,
       connectTimeout: 2 ** 31 - 1,
       drainTimeout: 0,
@@ -91,16 +91,16 @@ export class Control {
   }
 
   /** Begins with a client. */
-  open(owner: Controlled): Port {
-    const port = new Port(owner)
-    this.#aedes.handle(port as unknown as Parameters<Quiet['handle']>[0])
+  open(owner: Controlled): AedesConnection {
+    const port = new AedesConnection(owner)
+    this.#aedes.handle(port as unknown as Parameters<SilencedAedes['handle']>[0])
     port.push(connectPacket(owner))
     return port
   }
 }
 
 /** Aedes without a way out for messages: a will has been distributed when it is authorized, its `$SYS` chatter is not. */
-class Quiet extends Aedes {
+class SilencedAedes extends Aedes {
   constructor(options: AedesOptions) {
     super(options)
   }
@@ -131,7 +131,7 @@ class NoEmitter {
 }
 
 /** The persistence without what would make Aedes restore and deliver what the sessions do. */
-class Undelivered extends Persistence {
+class WillPersistence extends Persistence {
   /** Aedes looks for wills of brokers that died, and knows of none that lives. Ours are settled at the start. */
   override streamWill(): Readable {
     return Readable.from([])
@@ -164,7 +164,7 @@ class Undelivered extends Persistence {
 }
 
 function ownerOf(client: AedesClient): Controlled {
-  return (client.conn as unknown as Port).owner
+  return (client.conn as unknown as AedesConnection).owner
 }
 
 /** What Aedes needs to know of a client, in MQTT 3.1.1: its id, and its will. The connection keeps the time itself. */
@@ -194,7 +194,7 @@ const connackBytes = 4
  * The connection as Aedes sees it. It is a stream only as far as Aedes looks: packets are read from it one by one, what
  * is written to it is the CONNACK, and destroying it ends the connection behind it.
  */
-export class Port extends EventEmitter {
+export class AedesConnection extends EventEmitter {
   readonly owner: Controlled
   readonly readable = true
   readonly writable = true

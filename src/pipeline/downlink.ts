@@ -9,7 +9,7 @@ export const badTopic = 'bad_topic'
  * `publish` resolves when the broker has all of it, queues of absent sessions and retained messages included;
  * only then is it acknowledged to RabbitMQ.
  */
-export class Push {
+export class Downlink {
   readonly #publish: (messages: readonly Outward[]) => Promise<void>
 
   constructor(publish: (messages: readonly Outward[]) => Promise<void>) {

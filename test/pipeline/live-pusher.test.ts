@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Message } from '../../src/model.js'
-import { Live, type Push } from '../../src/pipeline/live.js'
+import { LivePusher, type Push } from '../../src/pipeline/live-pusher.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
-import { Record } from '../../src/pipeline/record.js'
+import { Recorder } from '../../src/pipeline/recorder.js'
 import { Registry } from '../../src/pipeline/registry.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { tempDir } from '../services/service.js'
@@ -30,7 +30,7 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   const pushes: Push[] = []
   const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
   registry.start()
-  const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+  const live = new LivePusher({ mapping, registry, push: async more => void pushes.push(...more) })
   await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
   t.same(
     pushes.map(({ topic, json }) => [topic, json === '']),
@@ -61,11 +61,11 @@ t.test('last readings and devices are forgotten of the user who has most, also a
   const shares = () => ({ isOpen: false, usual: 0.1, own: new Map() })
   const first = new Registry(path, 20, { shares })
   first.start()
-  first.said('bob/state', '1', 'bob')
-  first.present('bob', 'bob', false, 1)
+  first.setLastReading('bob/state', '1', 'bob')
+  first.setPresence('bob', 'bob', false, 1)
   for (let n = 0; n < 60; n++) {
-    first.said(`mallory/${n}`, '1', 'mallory')
-    first.present(`m${n}`, 'mallory', false, 2 + n)
+    first.setLastReading(`mallory/${n}`, '1', 'mallory')
+    first.setPresence(`m${n}`, 'mallory', false, 2 + n)
   }
   const isThere = (registry: Registry) => [
     [...registry.last()].some(([topic]) => topic === 'bob/state'),
@@ -76,7 +76,7 @@ t.test('last readings and devices are forgotten of the user who has most, also a
   await first.stop()
   const second = new Registry(path, 20, { shares })
   second.start()
-  const forgotten = [1, 2].flatMap(n => second.said(`mallory/more/${n}`, '1', 'mallory'))
+  const forgotten = [1, 2].flatMap(n => second.setLastReading(`mallory/more/${n}`, '1', 'mallory'))
   t.ok(forgotten.length > 0 && forgotten.every(topic => topic.startsWith('mallory/')), 'those of the same user')
   t.same(isThere(second), [true, true])
   await second.stop()
@@ -87,11 +87,11 @@ t.test('what is remembered of large readings and long names has an end, and can 
   const registry = new Registry(path)
   registry.start()
   const large = 'x'.repeat(10_000_000)
-  const forgotten = Array.from({ length: 25 }, (_, i) => registry.said(String(i), large)).flat()
+  const forgotten = Array.from({ length: 25 }, (_, i) => registry.setLastReading(String(i), large)).flat()
   t.same(forgotten, [...forgotten.keys()].map(String), 'those silent longest')
   t.ok(forgotten.length >= 6 && forgotten.length < 25)
   const long = 'c'.repeat(4_000)
-  for (let i = 0; i < 5_000; i++) registry.saw(message(i + 1, 'x', '1', `${long}${i}`))
+  for (let i = 0; i < 5_000; i++) registry.recordMessage(message(i + 1, 'x', '1', `${long}${i}`))
   const known = registry.devices().length
   t.ok(known > 3_000 && known < 4_100, `${known} devices`)
   await registry.stop()
@@ -108,7 +108,7 @@ t.test(
     const pushes: Push[] = []
     const registry = new Registry(join(await tempDir(), 'registry.json'))
     t.equal(registry.start(), 0)
-    const live = new Live({ mapping, registry, push: async more => void pushes.push(...more) })
+    const live = new LivePusher({ mapping, registry, push: async more => void pushes.push(...more) })
     await live.handle([
       message(1, 'home/hall/m/telemetry', '{"power":1}'),
       message(2, 'x', '{"broken'),
@@ -169,11 +169,11 @@ t.test('a snapshot of many readings is written in parts, while they change, and 
   const path = join(await tempDir(), 'registry.json')
   const registry = new Registry(path)
   registry.start()
-  for (let i = 0; i < 9_000; i++) registry.said(`t/${i}`, `{"v":${i}}`)
-  registry.saw(message(7, 't/1', '1'))
+  for (let i = 0; i < 9_000; i++) registry.setLastReading(`t/${i}`, `{"v":${i}}`)
+  registry.recordMessage(message(7, 't/1', '1'))
   const stopped = registry.stop()
   for (let turn = 0; turn < 20; turn++) {
-    for (let i = 0; i < 500; i++) registry.said(`t/${turn * 400 + i}`, '{"v":"new"}')
+    for (let i = 0; i < 500; i++) registry.setLastReading(`t/${turn * 400 + i}`, '{"v":"new"}')
     await new Promise(resolve => setImmediate(resolve))
   }
   await stopped
@@ -190,16 +190,16 @@ t.test(
     const path = join(await tempDir(), 'registry.json')
     const first = new Registry(path)
     first.start()
-    first.present('c', 'u', true, 5)
-    first.saw(message(41, 'x', '1'))
-    first.said('x', '{"v":1}')
+    first.setPresence('c', 'u', true, 5)
+    first.recordMessage(message(41, 'x', '1'))
+    first.setLastReading('x', '{"v":1}')
     await first.stop()
 
     const second = new Registry(path)
     t.equal(second.start(), 42)
     t.match(second.devices(), [{ clientId: 'c', online: false, messages: 1 }])
     const pushed: Push[] = []
-    await new Live({ mapping, registry: second, push: async more => void pushed.push(...more) }).start()
+    await new LivePusher({ mapping, registry: second, push: async more => void pushed.push(...more) }).start()
     t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
     await second.stop()
 
@@ -216,7 +216,7 @@ t.test(
     const store = new DuckDbStore({ path: join(await tempDir(), 'store.duckdb') })
     await store.start()
     let counted: number[] = []
-    const record = new Record({ mapping, store, recorded: (messages, points) => (counted = [messages, points]) })
+    const record = new Recorder({ mapping, store, recorded: (messages, points) => (counted = [messages, points]) })
     const outcomes = await record.handle([
       message(1, 'a', '1'),
       message(2, 'a', '{"broken'),

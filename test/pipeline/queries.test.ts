@@ -2,11 +2,11 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ReadRules } from '../../src/auth/rules.js'
 import { type Message, parseSeriesKey } from '../../src/model.js'
-import { Answers, type AnswersOptions } from '../../src/pipeline/answers.js'
 import { Dependencies } from '../../src/pipeline/dependencies.js'
-import { Live } from '../../src/pipeline/live.js'
+import { LivePusher } from '../../src/pipeline/live-pusher.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
-import { Record } from '../../src/pipeline/record.js'
+import { Queries, type QueriesOptions } from '../../src/pipeline/queries.js'
+import { Recorder } from '../../src/pipeline/recorder.js'
 import { Registry } from '../../src/pipeline/registry.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { tempDir } from '../services/service.js'
@@ -32,14 +32,14 @@ async function processing(t: Test) {
   const log = { info: () => {}, warn: (sentence: string) => t.comment(sentence) }
   const dependencies = new Dependencies({ names: { store: 'DuckDB' }, meanwhile: '', now: () => Date.now(), log })
   dependencies.heard('store', true)
-  const record = new Record({ mapping, store, recorded: () => {} })
+  const record = new Recorder({ mapping, store, recorded: () => {} })
   let sequence = 0
   const open = (registry = new Registry(join(dir, 'registry.json'))) => {
     registry.start()
-    const live = new Live({ mapping, registry, push: async () => {} })
+    const live = new LivePusher({ mapping, registry, push: async () => {} })
     // Neither dead letters nor the balance are asked for.
-    const { dead, balance, places } = {} as AnswersOptions
-    const answers = new Answers({ store, mapping, registry, dependencies, dead, balance, places })
+    const { dead, balance, offsets } = {} as QueriesOptions
+    const answers = new Queries({ store, mapping, registry, dependencies, dead, balance, offsets })
     const publish = async (topic: string, payload: string, clientId = 'c') => {
       const message: Message = {
         sequence: ++sequence,
@@ -62,11 +62,11 @@ async function processing(t: Test) {
 
 const parsed = (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString())
 
-async function seriesOf(answers: Answers, rules: ReadRules | undefined, limit = 100): Promise<string[]> {
+async function seriesOf(answers: Queries, rules: ReadRules | undefined, limit = 100): Promise<string[]> {
   return parsed(await answers.series({ limit, rules })).series.map(({ key }: { key: string }) => key)
 }
 
-const ask = (answers: Answers, key: string, rules: ReadRules | undefined) => {
+const ask = (answers: Queries, key: string, rules: ReadRules | undefined) => {
   const series = parseSeriesKey(key)
   if (!series) throw new Error(key)
   return answers.history({ series, from: start, to: start + 1_000_000, points: 10, fn: 'last' }, rules)
@@ -111,7 +111,7 @@ t.test(
   async t => {
     const { answers, publish, registry, open } = await processing(t)
     const rules = { allow: ['devices/evil/#'], deny: [] }
-    const attack = async (of: Answers, send: typeof publish, at: string) => {
+    const attack = async (of: Queries, send: typeof publish, at: string) => {
       for (const key of [kitchen, 'secret,id=1 v', 'zigbee,topic=zigbee/lamp v']) {
         await send('devices/evil/line', `${key}=7 ${(start + 500) * 1_000}`)
         await t.rejects(ask(of, key, rules), forbidden, `${key} ${at}`)
@@ -206,7 +206,7 @@ t.test('a series is shown though the newest reading of its topic is of another o
 
 t.test('devices: whose presence may be read', async t => {
   const { answers, registry } = await processing(t)
-  for (const clientId of ['thermo', 'a/b', '__proto__', '#']) registry.present(clientId, 'u', true, start)
+  for (const clientId of ['thermo', 'a/b', '__proto__', '#']) registry.setPresence(clientId, 'u', true, start)
   const seen = (rules: ReadRules | undefined) =>
     parsed(answers.devices(rules)).devices.map(({ clientId }: { clientId: string }) => clientId)
   t.equal(seen(undefined).length, 4)

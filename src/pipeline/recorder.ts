@@ -4,7 +4,7 @@ import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
 import type { SeriesGuard } from './series-guard.js'
 
-export interface RecordOptions {
+export interface RecorderOptions {
   readonly mapping: Mapping
   /** Without: any number of series. */
   readonly guard?: SeriesGuard
@@ -16,13 +16,13 @@ export interface RecordOptions {
 const atOnce = 1_000
 
 /** So many points are held before they are written: a message may hold one for every few of its bytes. */
-const mostHeld = 20_000
+const maxHeld = 20_000
 
 /** From messages to stored points: decode, map, write. What the store or a decoder refuses is rejected with its reason. */
-export class Record {
-  readonly #options: RecordOptions
+export class Recorder {
+  readonly #options: RecorderOptions
 
-  constructor(options: RecordOptions) {
+  constructor(options: RecorderOptions) {
     this.#options = options
   }
 
@@ -55,7 +55,7 @@ export class Record {
           points.push(point)
           owners.push(i)
         }
-        if (points.length >= mostHeld) await write()
+        if (points.length >= maxHeld) await write()
       }
     }
     await write(inOrder ? lastOwn(messages) : undefined)

@@ -1,6 +1,6 @@
 /**
  * The wire format of MQTT 5.0 at our own edge, as strict as the specification, whose statements are cited. What it adds
- * to 3.1.1 (packets.ts); CONNECT is in connect5.ts:
+ * to 3.1.1 (v3.ts); CONNECT is in connect5.ts:
  *
  * - Properties, in nearly every packet (properties5.ts). Those of a message travel with it and are kept as they came.
  * - Reason codes, both ways: an acknowledgement may refuse, a server may say DISCONNECT, and why.
@@ -13,16 +13,17 @@
 import type { QoS } from '../model.js'
 import { isTopicFilter, sharedFilter } from '../topics.js'
 import type {
-  Accepted,
   Authentication,
-  Connect,
+  ConnackFields,
+  ConnectPacket,
   Disconnect,
+  PacketCodec,
   Subscribe,
   SubscribeOption,
   Unsubscribe,
-  Wire,
 } from './codec.js'
 import { isMqtt5, readConnect5 } from './connect5.js'
+import { propertyId } from './message-properties.js'
 import {
   afterField,
   lengthSize,
@@ -36,9 +37,7 @@ import {
   writeHead,
   writeLength,
   wrongFlags,
-} from './fields.js'
-import { propertyId } from './message-properties.js'
-import { connack, readConnect as readConnect3 } from './packets.js'
+} from './primitives.js'
 import {
   authenticationOf,
   fieldProperty,
@@ -50,9 +49,10 @@ import {
   scopes,
   tooManyProperties,
 } from './properties5.js'
-import type { EncodedPublish, PublishReader, Sending } from './publish.js'
+import type { EncodedPublish, PublishOptions, PublishReader } from './publish.js'
 import { type Fault, reasonCode } from './reason-codes.js'
 import { TopicAliases } from './topic-aliases.js'
+import { connack, readConnect as readConnect3 } from './v3.js'
 
 const { puback: PUBACK, pubrec: PUBREC, pubrel: PUBREL, pubcomp: PUBCOMP } = packetType
 
@@ -67,7 +67,7 @@ export interface Limits5 {
 }
 
 /** A CONNECT of any version. What it throws has the CONNACK to send before the connection is closed, if there is one. */
-export function readConnect(header: number, buffer: Buffer, start: number, end: number): Connect {
+export function readConnect(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   const is5 = isMqtt5(buffer, start, end)
   try {
     return is5 ? readConnect5(header, buffer, start, end) : readConnect3(header, buffer, start, end)
@@ -101,7 +101,7 @@ const connackCodes = new Set([
 const authCodes = new Set<number>([reasonCode.continueAuthentication, reasonCode.reauthenticate])
 
 /** MQTT 5 as one connection speaks it: what its CONNECT and our CONNACK have agreed on, and topic aliases. */
-export class Mqtt5 implements Wire {
+export class Mqtt5 implements PacketCodec {
   readonly version = 5
   ackCode = 0
   readonly #limits: Limits5
@@ -114,7 +114,7 @@ export class Mqtt5 implements Wire {
   #topics: (string | undefined)[] | undefined
   readonly #aliases: TopicAliases | undefined
 
-  constructor(connect: Connect, limits: Limits5) {
+  constructor(connect: ConnectPacket, limits: Limits5) {
     this.#limits = limits
     this.#maximumPacketSize = connect.maximumPacketSize
     this.#requestProblem = connect.requestProblem
@@ -240,7 +240,7 @@ export class Mqtt5 implements Wire {
 
   // — what we send —
 
-  accepted(answer: Accepted): Buffer | undefined {
+  accepted(answer: ConnackFields): Buffer | undefined {
     const { sessionExpiry, assignedClientId, keepAlive, responseInformation, authentication } = answer
     const said: Buffer[] = []
     if (sessionExpiry !== undefined) said.push(numberProperty(propertyId.sessionExpiry, sessionExpiry))
@@ -307,7 +307,7 @@ export class Mqtt5 implements Wire {
     return this.#fitting(control(packetType.auth << 4, [code], authenticationProperties(authentication)))
   }
 
-  publish(publish: EncodedPublish, sending: Sending, dup: boolean, now: number): readonly Buffer[] | undefined {
+  publish(publish: EncodedPublish, sending: PublishOptions, dup: boolean, now: number): readonly Buffer[] | undefined {
     const aliases = this.#aliases
     if (aliases) {
       const known = aliases.of(publish.topic)
@@ -325,7 +325,7 @@ export class Mqtt5 implements Wire {
   }
 
   /** [MQTT-3.1.2-24] */
-  #takes(publish: EncodedPublish, sending: Sending, alias: number, named: boolean): boolean {
+  #takes(publish: EncodedPublish, sending: PublishOptions, alias: number, named: boolean): boolean {
     return this.#maximumPacketSize === Infinity || publish.size(sending, alias, named) <= this.#maximumPacketSize
   }
 

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Balance, type BalanceOptions, type Sheet } from '../../src/accounting/balance.js'
+import { BalanceSheet, type BalanceSheetOptions, type Totals } from '../../src/accounting/balance-sheet.js'
 import { type Files, nodeFiles } from '../../src/disk/files.js'
 import type { Message } from '../../src/model.js'
 import { message as base } from '../contract/queue.js'
@@ -23,9 +23,9 @@ const dead = (sequence: number, reason = 'bad_json') => ({
   rejection: { reason, detail: '' },
 })
 
-async function open(dir: string, more: Partial<BalanceOptions> = {}) {
+async function open(dir: string, more: Partial<BalanceSheetOptions> = {}) {
   const warnings: string[] = []
-  const balance = new Balance({
+  const balance = new BalanceSheet({
     dir,
     opening: () => 0,
     accepted: () => 1e9,
@@ -38,7 +38,7 @@ async function open(dir: string, more: Partial<BalanceOptions> = {}) {
 }
 
 /** What must always be true of a sheet. */
-function sumOf({ stored, spool, queue, dead, dropped, refused, residual }: Sheet): number {
+function sumOf({ stored, spool, queue, dead, dropped, refused, residual }: Totals): number {
   return stored + spool + queue + dead + dropped + refused + residual
 }
 
@@ -48,7 +48,7 @@ const queued = (accepted: number, drained: number) => ({ accepted, drained, queu
 t.test('what is received is stored, dead, or waits: in the spool alone, or in the queue too', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir)
-  balance.saw(messages(1, 250))
+  balance.recordAccepted(messages(1, 250))
   await balance.settle([...stored(1, 98), dead(99), dead(100, 'type_conflict')])
   const alone = balance.sheet(embedded(250, 100))
   t.match(alone, { received: 250, stored: 98, dead: 2, spool: 150, queue: 0, residual: 0 })
@@ -113,7 +113,7 @@ t.test('what was there before the account was opened is handed on and not counte
   const dir = await tempDir()
   const { balance } = await open(dir, { opening: () => 1_000 })
   t.equal(balance.unsettled(messages(990, 1_010)).length, 21)
-  balance.saw(messages(990, 1_010))
+  balance.recordAccepted(messages(990, 1_010))
   await balance.settle(stored(990, 1_005))
   t.match(balance.sheet(embedded(1_010, 1_005)), { received: 10, stored: 5, spool: 5, residual: 0 })
   await balance.stop()
@@ -128,7 +128,7 @@ t.test('dead letters that are stored after all or dropped move, each once, also 
   await balance.moved([letter(1), letter(3, 'type_conflict')], 'dropped')
   // Of another hub.
   await balance.moved([{ message: message(2, { hub: 'other' }), reason: 'bad_json' }], 'dropped')
-  const check = (sheet: Sheet) => {
+  const check = (sheet: Totals) => {
     t.match(sheet, { stored: 3, dead: 1, dropped: 1, residual: 0 })
     t.same(Object.fromEntries(sheet.reasons.dead), { bad_json: 1 })
   }
@@ -180,7 +180,7 @@ t.test('refused publishes are received and refused, by reason', async t => {
 t.test('by client and hour: what waits, and what is missing once nothing does', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir)
-  balance.saw(messages(1, 250))
+  balance.recordAccepted(messages(1, 250))
   await balance.settle([...stored(1, 119), ...stored(121, 149)])
   await balance.stop()
   const { balance: again } = await open(dir)
@@ -219,14 +219,14 @@ t.test('by client and hour: what waits, and what is missing once nothing does', 
 t.test('killed: what was settled is known, what was received is read again from where it was saved', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir)
-  balance.saw(messages(1, 50))
+  balance.recordAccepted(messages(1, 50))
   await balance.settle(stored(1, 30))
   // A crash: another process has the files as they are.
   const copy = await tempDir()
   for (const name of readdirSync(dir)) copyFileSync(join(dir, name), join(copy, name))
   const after = await open(copy)
   t.equal(after.balance.saved, 1, 'nothing of what was received was written yet')
-  after.balance.saw(messages(1, 60))
+  after.balance.recordAccepted(messages(1, 60))
   t.same(
     after.balance.unsettled(messages(25, 35)).map(m => m.sequence),
     [31, 32, 33, 34, 35],
@@ -247,7 +247,7 @@ t.test('killed: what was settled is known, what was received is read again from 
 t.test('the journal cut at any byte, or with any byte flipped, is a sheet that adds up', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir)
-  balance.saw(messages(1, 40))
+  balance.recordAccepted(messages(1, 40))
   for (let n = 1; n <= 40; n += 10) await balance.settle([...stored(n, n + 8), dead(n + 9)])
   await balance.stop()
   const [name = ''] = readdirSync(dir).filter(one => one.endsWith('.log'))
@@ -289,7 +289,7 @@ t.test('the journal cut at any byte, or with any byte flipped, is a sheet that a
 t.test('the journal is written anew when it has grown, and nothing is counted twice', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir, { journalBytes: 3_000 })
-  balance.saw(messages(1, 600))
+  balance.recordAccepted(messages(1, 600))
   balance.refused([{ clientId: 'x', reasons: { spool_full: 5 } }])
   await balance.never(601, 610)
   for (let n = 1; n <= 600; n += 5) await balance.settle([...stored(n, n + 3), dead(n + 4)])
@@ -314,7 +314,7 @@ t.test('the journal is written anew when it has grown, and nothing is counted tw
 t.test('a spool that lost its end to a loss of power: its numbers come again, and are new ones', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir)
-  balance.saw(messages(1, 100))
+  balance.recordAccepted(messages(1, 100))
   await balance.settle(stored(1, 100))
   await balance.stop()
   for (let start = 0; start < 2; start++) {
@@ -326,7 +326,7 @@ t.test('a spool that lost its end to a loss of power: its numbers come again, an
     accepted += 10
     t.equal(after.unsettled(messages(from, from + 9)).length, 10, 'not taken for what was there before')
     await after.settle(stored(from, from + 9))
-    after.saw(messages(from, from + 9))
+    after.recordAccepted(messages(from, from + 9))
     t.match(after.sheet(embedded(from + 9, from + 9)), { received: from + 29, stored: from + 29, residual: 0 })
     await after.stop()
   }
@@ -341,7 +341,7 @@ t.test('what incidents report as lost is kept over a restart, beside the sum', a
   const second = await open(dir, { journalBytes: 100 })
   second.balance.lost(3)
   t.match(second.balance.sheet(embedded(0, 0)), { lost: 10, residual: 0, received: 0 })
-  second.balance.saw(messages(1, 5))
+  second.balance.recordAccepted(messages(1, 5))
   await second.balance.stop()
   const third = await open(dir)
   t.equal(third.balance.sheet(embedded(5, 5)).lost, 10)
@@ -356,7 +356,7 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
   ] as const) {
     const dir = await tempDir()
     const first = await open(dir)
-    first.balance.saw(messages(1, 10))
+    first.balance.recordAccepted(messages(1, 10))
     await first.balance.settle(stored(1, 10))
     await first.balance.stop()
     damage(join(dir, readdirSync(dir).find(file => file.endsWith('.log')) as string))
@@ -364,7 +364,7 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
     const second = await open(dir, { opening: () => 10, accepted: () => accepted })
     accepted = 14
     t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
-    second.balance.saw(messages(11, 14))
+    second.balance.recordAccepted(messages(11, 14))
     await second.balance.settle(stored(11, 14))
     t.match(second.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
     await second.balance.stop()

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Balance, Places, SheetLine } from '../accounting/balance.js'
+import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
 import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
@@ -11,13 +11,13 @@ import type { Dependencies } from './dependencies.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
 
-export interface AnswersOptions {
+export interface QueriesOptions {
   readonly store: TimeSeriesStore
   readonly mapping: Mapping
   readonly registry: Registry
   readonly dead: DeadLetters
-  readonly balance: Balance
-  readonly places: () => Places
+  readonly balance: BalanceSheet
+  readonly offsets: () => PipelineOffsets
   readonly dependencies: Dependencies
 }
 
@@ -40,10 +40,10 @@ export interface SeriesAnswerQuery {
  * What the API asks of the processor thread. Answers are JSON bytes, made here so that the broker thread has nothing to
  * do but pass them on; times in milliseconds. With `rules` only what they let be read is in it.
  */
-export class Answers {
-  readonly #options: AnswersOptions
+export class Queries {
+  readonly #options: QueriesOptions
 
-  constructor(options: AnswersOptions) {
+  constructor(options: QueriesOptions) {
     this.#options = options
   }
 
@@ -66,7 +66,7 @@ export class Answers {
       }
       looked += Math.max(page.series.length, costOfPage)
       next = page.next
-    } while (next !== undefined && readable.length < limit && looked < mostSeries)
+    } while (next !== undefined && readable.length < limit && looked < maxSeries)
     return json({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
   }
 
@@ -100,15 +100,15 @@ export class Answers {
     for (const letter of letters) {
       bytes += letter.message.payload.length + (letter.message.properties?.length ?? 0)
       // One answer is one text, which has an end.
-      if (fitting.length > 0 && bytes > mostAnswered) break
+      if (fitting.length > 0 && bytes > maxAnswered) break
       fitting.push(letter)
     }
     return json({ dead: fitting.map(describeLetter) })
   }
 
   balance({ hours, device, limit }: BalanceQuery): Uint8Array {
-    const { balance, places } = this.#options
-    const { since, reasons, ...sheet } = balance.sheet(places())
+    const { balance, offsets } = this.#options
+    const { since, reasons, ...sheet } = balance.sheet(offsets())
     return json({
       since: since / 1_000,
       ...sheet,
@@ -142,11 +142,11 @@ export class Answers {
 const atOnce = 1_000
 
 /** So many are looked at for one answer; a page counts as so many at least. */
-const mostSeries = 100_000
+const maxSeries = 100_000
 const costOfPage = 1_000
 
 /** Bytes of payloads in one answer. */
-const mostAnswered = 64e6
+const maxAnswered = 64e6
 
 function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLetter) {
   return {

@@ -4,7 +4,7 @@ import { yieldToBroker } from '../runtime/priority.js'
 import { ThreadExit } from '../runtime/thread-exit.js'
 import { Link } from '../runtime/worker-link.js'
 import { processorOffers } from './pipeline.js'
-import type { BrokerOffers, ProcessorThreadData } from './processor-offers.js'
+import type { BrokerOffers, ProcessorThreadData } from './thread-ports.js'
 
 /** The entry of the processor thread. */
 if (parentPort) {

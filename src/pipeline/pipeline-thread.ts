@@ -6,10 +6,10 @@ import type { Part } from '../runtime/lifecycle.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { Link } from '../runtime/worker-link.js'
 import type { SpoolPosition } from '../spool/spool.js'
-import type { ProcessorStatus } from './processor.js'
-import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './processor-offers.js'
+import type { ProcessorStatus } from './consumers.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
-interface ProcessorThreadOptions {
+interface PipelineThreadOptions {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: () => string
@@ -46,7 +46,7 @@ const pauseMs = 4
  */
 const quickDeaths = 40
 const quickMs = 250
-const longestRestMs = 60_000
+const maxRestMs = 60_000
 /** A thread that has run for so long is well. */
 const wellMs = 60_000
 
@@ -54,9 +54,9 @@ const wellMs = 60_000
 const rememberedMs = 30_000
 
 /** The processor thread, seen from the broker thread. */
-export class ProcessorThread implements Part {
+export class PipelineThread implements Part {
   readonly name = 'processor'
-  readonly #options: ProcessorThreadOptions
+  readonly #options: PipelineThreadOptions
   #worker: Worker | undefined
   #link: Link<ProcessorOffers> | undefined
   /** The link to a thread whose start has not ended. */
@@ -83,7 +83,7 @@ export class ProcessorThread implements Part {
   #forget: NodeJS.Timeout | undefined
   #lost = 0
 
-  constructor(options: ProcessorThreadOptions) {
+  constructor(options: PipelineThreadOptions) {
     this.#options = options
     this.#settings = options.settings
   }
@@ -97,7 +97,7 @@ export class ProcessorThread implements Part {
   async #open(): Promise<void> {
     const { dir, hubId, shares, position, offers, entry } = this.#options
     const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: shares() }
-    const worker = new Worker(entry ?? new URL('./thread.js', import.meta.url), {
+    const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
     })
@@ -144,7 +144,7 @@ export class ProcessorThread implements Part {
   #rest(error: unknown): void {
     this.#diedAt = performance.now()
     this.#deaths++
-    const restMs = Math.min(longestRestMs, quickMs * 2 ** Math.max(0, this.#deaths - quickDeaths))
+    const restMs = Math.min(maxRestMs, quickMs * 2 ** Math.max(0, this.#deaths - quickDeaths))
     const since = this.#death?.since ?? Date.now()
     this.#death = { detail: describe(error), since, retryAt: Date.now() + restMs }
     this.#options.warn(

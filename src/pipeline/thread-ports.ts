@@ -1,4 +1,4 @@
-import type { Refusals, Sheet } from '../accounting/balance.js'
+import type { Refusals, Totals } from '../accounting/balance-sheet.js'
 import type { ReadRules } from '../auth/rules.js'
 import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/config.js'
@@ -9,9 +9,9 @@ import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { HistoryQuery } from '../store/store.js'
-import type { BalanceQuery, SeriesAnswerQuery } from './answers.js'
-import type { Push as LivePush } from './live.js'
-import type { ProcessorStatus } from './processor.js'
+import type { ProcessorStatus } from './consumers.js'
+import type { Push as LivePush } from './live-pusher.js'
+import type { BalanceQuery, SeriesAnswerQuery } from './queries.js'
 import type { Job } from './replay.js'
 
 /* What the broker thread and the processor thread ask of each other, over a link. */
@@ -58,7 +58,7 @@ export type ProcessorOffers = {
   diskFull: (argument: undefined) => void
   status: (
     argument: undefined,
-  ) => ProcessorStatus & { sheet: Sheet; deadBytes: number; seriesAlarm: string | undefined }
+  ) => ProcessorStatus & { sheet: Totals; deadBytes: number; seriesAlarm: string | undefined }
   series: (query: SeriesAnswerQuery) => Promise<Uint8Array>
   history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
   devices: (rules: ReadRules | undefined) => Uint8Array

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Networks, plainAddress } from '../../src/runtime/addresses.js'
-import { clientAddress, parseProxyHeader, readProxyHeader } from '../../src/transport/proxy.js'
+import { clientAddress, parseProxyHeader, readProxyHeader } from '../../src/transport/proxy-protocol.js'
 
 const v2 = (command: number, family: number, addresses: Buffer, more = Buffer.alloc(0)) => {
   const size = Buffer.alloc(2)

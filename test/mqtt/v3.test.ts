@@ -4,8 +4,9 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { isServerPacket, MalformedPacket, packetType } from '../../src/mqtt/fields.js'
 import { Framer } from '../../src/mqtt/framer.js'
+import { isServerPacket, MalformedPacket, packetType } from '../../src/mqtt/primitives.js'
+import { EncodedPublish, PublishReader } from '../../src/mqtt/publish.js'
 import {
   connack,
   type Protocol,
@@ -17,8 +18,7 @@ import {
   suback,
   unsuback,
   writeAck,
-} from '../../src/mqtt/packets.js'
-import { EncodedPublish, PublishReader } from '../../src/mqtt/publish.js'
+} from '../../src/mqtt/v3.js'
 import {
   type Content,
   connectPacket,

@@ -10,7 +10,7 @@ export interface Push {
   readonly json: string
 }
 
-export interface LiveOptions {
+export interface LivePusherOptions {
   readonly mapping: Mapping
   readonly registry: Registry
   /** Resolves when the broker has them: the next batch waits, so the busier the hub, the fewer pushes per topic. */
@@ -18,19 +18,19 @@ export interface LiveOptions {
 }
 
 /** Characters of one push: values past it are in the store alone. Names are in each value, so a small batch grows large. */
-const mostPushed = 100_000
+const maxPushed = 100_000
 
 /** Characters of pushes that are held before they are sent. */
-const mostHeld = 4e6
+const maxHeld = 4e6
 
 /**
  * From messages to the screen: keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}`.
  * Of the messages of one topic in a batch only the newest is decoded and pushed, of one series its newest value.
  */
-export class Live {
-  readonly #options: LiveOptions
+export class LivePusher {
+  readonly #options: LivePusherOptions
 
-  constructor(options: LiveOptions) {
+  constructor(options: LivePusherOptions) {
     this.#options = options
   }
 
@@ -45,7 +45,7 @@ export class Live {
     const { mapping, registry, push } = this.#options
     const newest = new Map<string, Message>()
     for (const message of messages) {
-      registry.saw(message)
+      registry.recordMessage(message)
       newest.set(message.topic, message)
     }
     let pushes: Push[] = []
@@ -54,12 +54,12 @@ export class Live {
       const reading = mapping.read(message)
       if ('reason' in reading || reading.points.length === 0) continue
       const json = this.#toJson(reading)
-      for (const forgotten of registry.said(message.topic, json, message.user)) {
+      for (const forgotten of registry.setLastReading(message.topic, json, message.user)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
       pushes.push({ topic: hubTopics.last(message.topic), json })
       held += json.length
-      if (held < mostHeld) continue
+      if (held < maxHeld) continue
       await push(pushes)
       pushes = []
       held = 0
@@ -83,7 +83,7 @@ export class Live {
       const unit = this.#options.mapping.unit(measurement, field)
       const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
       length += json.length
-      if (values.length > 0 && length > mostPushed) break
+      if (values.length > 0 && length > maxPushed) break
       values.push(json)
     }
     const time = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000

@@ -1,12 +1,12 @@
-import { Delivery, type Queued } from './delivery.js'
-import type { Emitter, QueuedIn } from './emitter.js'
+import { OutboundMessage, type Queued } from './delivery.js'
 import type { Session } from './session.js'
-import type { Group } from './shares.js'
+import type { Group } from './shared-group.js'
+import type { QueuedIn, SubscriptionIndex } from './subscription-index.js'
 
-export interface HandOverOptions {
-  readonly emitter: Emitter
+export interface SharedFailoverOptions {
+  readonly emitter: SubscriptionIndex
   /** To be journaled. */
-  readonly queued: (queued: readonly QueuedIn[], message: Delivery) => void
+  readonly queued: (queued: readonly QueuedIn[], message: OutboundMessage) => void
   /** Another member has it now: to be journaled, after that. */
   readonly moved: (session: Session, entry: Queued) => void
 }
@@ -19,10 +19,10 @@ const atOnce = 20
  * has waiting goes to others at once; while it is only away, others take it as they find time. What was in flight at
  * QoS 1 goes too, and may so arrive twice; at QoS 2 it stays. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
  */
-export class HandOver {
-  readonly #options: HandOverOptions
+export class SharedFailover {
+  readonly #options: SharedFailoverOptions
 
-  constructor(options: HandOverOptions) {
+  constructor(options: SharedFailoverOptions) {
     this.#options = options
   }
 
@@ -31,11 +31,11 @@ export class HandOver {
     if (group.members.size === 0) return
     const { emitter } = this.#options
     const mayGo = ({ topic, clientId }: Queued) => emitter.isWanted(group, topic, clientId)
-    for (const entry of from.give(group, Infinity, mayGo)) this.pass(from, entry)
+    for (const entry of from.give(group, Infinity, mayGo)) this.reassign(from, entry)
   }
 
   /** A connected member has nothing more to do. True when it was given something. */
-  inherit(session: Session): boolean {
+  takeOver(session: Session): boolean {
     for (const { group, qos, reach } of session.shared ?? []) {
       if (!group || group.absent.size === 0 || qos === 0 || reach === 'none') continue
       const mayHave = reach === 'all' ? undefined : ({ topic }: Queued) => session.mayReceive(topic)
@@ -49,17 +49,17 @@ export class HandOver {
   }
 
   /** What a session may not or cannot deliver goes to another member; false: there is none for it. */
-  pass(from: Session, entry: Queued): boolean {
+  reassign(from: Session, entry: Queued): boolean {
     const { group } = entry
     if (!group || group.members.size === 0) return false
     const { emitter, queued, moved } = this.#options
-    const delivery = new Delivery(entry, entry.at, true)
+    const delivery = new OutboundMessage(entry, entry.at, true)
     const got: QueuedIn[] = []
-    if (!emitter.emitTo(group, delivery, got, true, entry.returned)) return false
+    if (!emitter.emitTo(group, delivery, got, true, entry.backupDone)) return false
     // First there, then gone from here: a crash between the two costs a duplicate, not the message.
     if (got.length > 0) {
       queued(got, delivery)
-      entry.returned?.()
+      entry.backupDone?.()
     }
     moved(from, entry)
     return true
@@ -69,14 +69,14 @@ export class HandOver {
     const { queued, moved } = this.#options
     const { qos, ids } = session.subscriptions.get(group.key) ?? entry
     const lower = qos === 2 ? entry.qos : 1
-    const delivery = new Delivery(entry, entry.at, true)
+    const delivery = new OutboundMessage(entry, entry.at, true)
     const taken = session.enqueue({ ...entry, qos: lower, ids })
     if (session.durable) {
       queued([{ session, entry: taken }], delivery)
       moved(from, entry)
     } else {
       from.keep(entry)
-      taken.returned = () => from.returned(entry)
+      taken.backupDone = () => from.dropBackup(entry)
     }
   }
 }

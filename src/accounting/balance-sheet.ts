@@ -7,7 +7,7 @@ import { BalanceJournal } from './balance-journal.js'
 import { flat, pairs, Ranges } from './ranges.js'
 
 /** What the hub and its queue say of themselves when somebody asks for the sheet. */
-export interface Places {
+export interface PipelineOffsets {
   /** The last sequence number in the spool. */
   readonly accepted: number
   /** The last one that has left it: stored, or confirmed by RabbitMQ. */
@@ -17,7 +17,7 @@ export interface Places {
 }
 
 /** `received = stored + spool + queue + dead + dropped + refused + residual`, and residual should be 0. */
-export interface Sheet {
+export interface Totals {
   /** Microseconds since the epoch. */
   readonly since: number
   readonly received: number
@@ -64,7 +64,7 @@ export interface Refusals {
   readonly reasons: Readonly<Record<string, number>>
 }
 
-export interface BalanceOptions {
+export interface BalanceSheetOptions {
   readonly dir: string
   /** Where the spool's drain is when the account is opened for the first time: everything after it counts. */
   readonly opening: () => number
@@ -132,9 +132,9 @@ const refusedClients = 10_000
  * - Received, by client and hour: folded from the cursor `live`, which begins again at `saved` after a crash.
  * - Refused: told by the broker. What a crash takes away of it is missing on both sides of the sum.
  */
-export class Balance implements Ledger {
+export class BalanceSheet implements Ledger {
   readonly name = 'balance'
-  readonly #options: BalanceOptions
+  readonly #options: BalanceSheetOptions
   readonly #journal: BalanceJournal
   #accounts = new Accounts()
   #settled = new Ranges()
@@ -167,7 +167,7 @@ export class Balance implements Ledger {
   #writing = false
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: BalanceOptions) {
+  constructor(options: BalanceSheetOptions) {
     this.#options = options
     this.#journal = new BalanceJournal({
       dir: options.dir,
@@ -214,7 +214,7 @@ export class Balance implements Ledger {
   }
 
   /** The cursor `live` has read these. Those before `saved` may come again. */
-  saw(messages: readonly Message[]): void {
+  recordAccepted(messages: readonly Message[]): void {
     let hour = -1
     let clients: Map<string, { received: number; lastReceived: number }> | undefined
     for (const { sequence, receivedAt, clientId } of messages) {
@@ -322,7 +322,7 @@ export class Balance implements Ledger {
     await this.#append({ moved: flat(moved), settled: flat(settled), rows: rows.packed() })
   }
 
-  sheet({ accepted, drained, queued }: Places): Sheet {
+  sheet({ accepted, drained, queued }: PipelineOffsets): Totals {
     const { stored, dead, dropped, refused } = this.#accounts.total
     const known = Math.max(this.#base, this.#highest)
     const left = Math.max(drained, known)

@@ -58,7 +58,7 @@ export class Group {
   }
 
   /** A member that keeps its session to remember what a member without one has. */
-  keeper(mayHave: (member: Subscription) => boolean): Session | undefined {
+  backupHolder(mayHave: (member: Subscription) => boolean): Session | undefined {
     for (const member of this.members) {
       if (member.session.durable && member.qos > 0 && mayHave(member)) return member.session
     }

@@ -10,7 +10,16 @@
 
 import type { QoS } from '../model.js'
 import { tooLong } from '../topics.js'
-import type { Accepted, Connect, Disconnect, Subscribe, SubscribeOption, Unsubscribe, Will, Wire } from './codec.js'
+import type {
+  ConnackFields,
+  ConnectPacket,
+  Disconnect,
+  PacketCodec,
+  Subscribe,
+  SubscribeOption,
+  Unsubscribe,
+  Will,
+} from './codec.js'
 import {
   afterField,
   lengthSize,
@@ -25,8 +34,8 @@ import {
   u16,
   writeHead,
   wrongFlags,
-} from './fields.js'
-import type { EncodedPublish, PublishReader, Sending } from './publish.js'
+} from './primitives.js'
+import type { EncodedPublish, PublishOptions, PublishReader } from './publish.js'
 import { type Fault, reasonCode } from './reason-codes.js'
 
 const { connack: CONNACK, suback: SUBACK, unsuback: UNSUBACK, pingresp: PINGRESP } = packetType
@@ -42,7 +51,7 @@ const identifierRejected = 2
  * What it returns has copies of all bytes. A packet that is not well-formed is not answered [MQTT-3.1.4-1]: a client
  * id that is well-formed and still refused comes after everything else.
  */
-export function readConnect(header: number, buffer: Buffer, start: number, end: number): Connect {
+export function readConnect(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   if ((header & 0x0f) !== 0) throw wrongFlags(header)
   let at = afterField(buffer, start)
   const name = at < end ? buffer.toString('latin1', start + 2, at) : ''
@@ -210,7 +219,7 @@ export function writeAck(target: Buffer, at: number, type: number, packetId: num
 }
 
 /** The format of one of these versions; it remembers nothing. */
-export class Mqtt3 implements Wire {
+export class Mqtt3 implements PacketCodec {
   readonly version: Protocol
   readonly ackCode = 0
 
@@ -243,7 +252,7 @@ export class Mqtt3 implements Wire {
     throw new MalformedPacket('MQTT-2.2.1', `a packet of type ${header >> 4}`)
   }
 
-  accepted({ sessionPresent }: Accepted): Buffer {
+  accepted({ sessionPresent }: ConnackFields): Buffer {
     // A reserved byte in MQTT 3.1.
     return connack(0, sessionPresent && this.version === 4)
   }
@@ -269,7 +278,7 @@ export class Mqtt3 implements Wire {
 
   auth(): undefined {}
 
-  publish(message: EncodedPublish, { qos, packetId, retain }: Sending, dup: boolean): readonly Buffer[] {
+  publish(message: EncodedPublish, { qos, packetId, retain }: PublishOptions, dup: boolean): readonly Buffer[] {
     return qos === 0 ? message.qos0(retain) : message.qos12(qos, packetId, retain, dup)
   }
 }

@@ -1,14 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
-import type { Connect } from '../../src/mqtt/codec.js'
-import { packetType } from '../../src/mqtt/fields.js'
+import type { ConnectPacket } from '../../src/mqtt/codec.js'
 import { Framer } from '../../src/mqtt/framer.js'
 import { encodeProperties, maxPropertyBytes } from '../../src/mqtt/message-properties.js'
-import { type Limits5, Mqtt5, readConnect } from '../../src/mqtt/mqtt5.js'
-import type { Sending } from '../../src/mqtt/publish.js'
+import { packetType } from '../../src/mqtt/primitives.js'
+import type { PublishOptions } from '../../src/mqtt/publish.js'
 import { EncodedPublish, PublishReader } from '../../src/mqtt/publish.js'
 import { TopicAliases } from '../../src/mqtt/topic-aliases.js'
+import { type Limits5, Mqtt5, readConnect } from '../../src/mqtt/v5.js'
 import { packet, Random } from '../fixtures/packets.js'
 import {
   authFaults,
@@ -25,7 +25,7 @@ import {
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000)
 t.comment(`FUZZ_SEED=${seed}`)
 
-const plain: Connect = {
+const plain: ConnectPacket = {
   protocol: 5,
   bridge: false,
   clean: true,
@@ -43,7 +43,7 @@ const plain: Connect = {
   authentication: undefined,
 }
 const limits: Limits5 = { receiveMaximum: 100, maximumPacketSize: 1_000_000, topicAliasMaximum: 8 }
-const mqtt5 = (connect: Partial<Connect> = {}) => new Mqtt5({ ...plain, ...connect }, limits)
+const mqtt5 = (connect: Partial<ConnectPacket> = {}) => new Mqtt5({ ...plain, ...connect }, limits)
 
 /** The one packet of these bytes, as arguments of a reader. */
 function framed(bytes: Buffer): [header: number, buffer: Buffer, start: number, end: number] {
@@ -371,7 +371,7 @@ t.test('reasons in words: only for whom wants them, as far as they fit', async t
   t.equal(cut[0]?.properties?.reasonString, '水'.repeat(333))
 })
 
-const sendingOf = (random: Random, ids: Sending['ids']): Sending => {
+const sendingOf = (random: Random, ids: PublishOptions['ids']): PublishOptions => {
   const qos = random.below(3) as 0 | 1 | 2
   return { qos, packetId: qos > 0 ? 1 + random.below(65_535) : 0, retain: random.chance(50), ids }
 }
@@ -457,7 +457,7 @@ t.test('messages are read by mqtt-packet, whatever the forms they are asked for 
 
 t.test('forms are shared, and nothing that was handed out changes', async t => {
   const random = new Random(seed)
-  const sending = (qos: 0 | 1 | 2, packetId: number, ids?: readonly number[]): Sending => {
+  const sending = (qos: 0 | 1 | 2, packetId: number, ids?: readonly number[]): PublishOptions => {
     return { qos, packetId, retain: false, ids }
   }
   const message = new EncodedPublish('home/topic', Buffer.alloc(100, 'p'), undefined, 100e6)
@@ -502,7 +502,7 @@ t.test('forms are shared, and nothing that was handed out changes', async t => {
 
 t.test('a packet larger than the client takes is not sent, and leaves no alias', async t => {
   const topic = 'home/kitchen/telemetry'
-  const sending: Sending = { qos: 1, packetId: 9, retain: false, ids: [3] }
+  const sending: PublishOptions = { qos: 1, packetId: 9, retain: false, ids: [3] }
   const properties = encodeProperties({ contentType: 'x' })
   const message = new EncodedPublish(topic, Buffer.alloc(300), properties, 9e6)
   const whole = Buffer.concat(mqtt5().publish(message, sending, false, 0) ?? []).length

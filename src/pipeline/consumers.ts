@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Consumer, consume, type DeadLetters } from '../queue/queue.js'
 import type { Dependencies, Dependency, Waiting } from './dependencies.js'
 
-export interface ProcessorOptions {
+export interface ConsumersOptions {
   readonly dependencies: Dependencies
   readonly dead: DeadLetters
   /** What each consumer takes from where and does with it. */
@@ -28,13 +28,13 @@ export interface ProcessorStatus {
 const drainPollMs = 20
 
 /** Runs the consumers: everything that is done with messages behind the spool. */
-export class Processor {
+export class Consumers {
   readonly name = 'processor'
-  readonly #options: ProcessorOptions
+  readonly #options: ConsumersOptions
   readonly #abort = new AbortController()
   #running: Promise<void>[] = []
 
-  constructor(options: ProcessorOptions) {
+  constructor(options: ConsumersOptions) {
     this.#options = options
   }
 

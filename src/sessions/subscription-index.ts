@@ -2,9 +2,9 @@ import type { Reads } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
 import { FilterIndex } from '../topics.js'
-import type { Delivery, Queued } from './delivery.js'
+import type { OutboundMessage, Queued } from './delivery.js'
 import type { Session } from './session.js'
-import { type Group, Shares } from './shares.js'
+import { type Group, Shares } from './shared-group.js'
 import type { Subscription } from './subscription.js'
 
 /** A durable session that a message was queued for. */
@@ -18,7 +18,7 @@ export interface QueuedIn {
  * after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
  * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
  */
-export class Emitter {
+export class SubscriptionIndex {
   readonly #index: FilterIndex<Subscription>
   readonly #shares: Shares
   readonly #work: Work
@@ -78,7 +78,7 @@ export class Emitter {
    * subscriptions ask for, with the identifiers of all of them. [MQTT-3.3.5-1] [MQTT-3.8.4-6] [MQTT-3.3.4-3] Returns
    * where it was queued durably.
    */
-  emit(delivery: Delivery, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
+  emit(delivery: OutboundMessage, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
     const only = found[0]
     if (found.length === 1 && only) {
@@ -115,7 +115,7 @@ export class Emitter {
   }
 
   /** Delivers to one member of each group, over and above {@link emit}. */
-  emitShared(delivery: Delivery, found: readonly ReadonlySet<Group>[]): readonly QueuedIn[] {
+  emitShared(delivery: OutboundMessage, found: readonly ReadonlySet<Group>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
     for (const groups of found) for (const group of groups) this.emitTo(group, delivery, queued)
     return queued
@@ -125,7 +125,7 @@ export class Emitter {
    * Delivers to one member; false: there is none that may have it. Adds to `queued` where it is queued durably.
    * `isOld`: it has waited, and is for those who acknowledge it.
    */
-  emitTo(group: Group, delivery: Delivery, queued: QueuedIn[], isOld = false, returned?: () => void): boolean {
+  emitTo(group: Group, delivery: OutboundMessage, queued: QueuedIn[], isOld = false, returned?: () => void): boolean {
     const mayHave = (one: Subscription) => (!isOld || one.qos > 0) && this.#isReached(one, delivery)
     this.#work.done += charge.delivery + group.members.size
     const member = group.choose(delivery.qos, mayHave)
@@ -136,7 +136,7 @@ export class Emitter {
     const retain = lower === 0 ? asPublished && delivery.retain : delivery.retain
     const entry = session.deliver(delivery, lower, retain, ids, group)
     if (entry && session.durable) queued.push({ session, entry })
-    else if (entry) entry.returned = returned ?? this.#lend(group, delivery, entry, queued)
+    else if (entry) entry.backupDone = returned ?? this.#assignBackup(group, delivery, entry, queued)
     if (!session.attached) group.hold(session)
     return true
   }
@@ -147,18 +147,18 @@ export class Emitter {
   }
 
   /** What a member without a kept session has is remembered with one that has, should this process end before. */
-  #lend(group: Group, delivery: Delivery, entry: Queued, queued: QueuedIn[]): (() => void) | undefined {
-    const keeper = group.keeper(one => this.#isReached(one, delivery))
+  #assignBackup(group: Group, delivery: OutboundMessage, entry: Queued, queued: QueuedIn[]): (() => void) | undefined {
+    const keeper = group.backupHolder(one => this.#isReached(one, delivery))
     if (!keeper) return undefined
-    const lent = keeper.lend(entry)
+    const lent = keeper.addBackup(entry)
     queued.push({ session: keeper, entry: lent })
-    return () => keeper.returned(lent)
+    return () => keeper.dropBackup(lent)
   }
 
   /** Clients of one user share what they may read, mostly: it is asked once for all of them. */
   #isReached(
     { session, reach, noLocal }: Subscription,
-    { topic, clientId, user }: Pick<Delivery, 'topic' | 'clientId' | 'user'>,
+    { topic, clientId, user }: Pick<OutboundMessage, 'topic' | 'clientId' | 'user'>,
   ): boolean {
     if (noLocal && clientId === session.clientId && user === session.user) return false
     if (reach !== 'some') return reach === 'all'
@@ -175,7 +175,7 @@ export class Emitter {
 
 function deliver(
   queued: QueuedIn[],
-  delivery: Delivery,
+  delivery: OutboundMessage,
   session: Session,
   qos: QoS,
   asPublished: boolean,
