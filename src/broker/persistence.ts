@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { QoS } from '../model.js'
-import type { Queued } from '../sessions/delivery.js'
+import { isReleased, type Queued } from '../sessions/delivery.js'
 import type { Retained } from '../sessions/retained.js'
 import type { Session } from '../sessions/session.js'
 import type { LastWill, Published } from '../sessions/session-state.js'
@@ -159,7 +159,7 @@ export class Persistence {
     const session = this.sessions.find(id)
     return Readable.from([
       ...[...(session?.inflight ?? [])].map(([messageId, entry]) =>
-        entry.released ? { cmd: 'pubrel', messageId } : this.#packet(entry, messageId),
+        isReleased(entry) ? { cmd: 'pubrel', messageId } : this.#packet(entry, messageId),
       ),
       ...[...(session?.unsent ?? [])].map(entry => this.#packet(entry, undefined)),
     ])

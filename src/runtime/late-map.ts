@@ -49,30 +49,3 @@ export class LateMap<K, V> implements Iterable<[K, V]> {
 }
 
 const nothing = new Map<never, never>()
-
-/** A set that takes no memory before the first value is added. */
-export class LateSet<T> {
-  #values: Set<T> | undefined
-
-  get size(): number {
-    return this.#values?.size ?? 0
-  }
-
-  has(value: T): boolean {
-    return this.#values?.has(value) === true
-  }
-
-  add(value: T): void {
-    this.#values ??= new Set()
-    this.#values.add(value)
-  }
-
-  delete(value: T): boolean {
-    return this.#values?.delete(value) === true
-  }
-
-  /** Gives the memory back when there is no value. */
-  release(): void {
-    if (this.#values?.size === 0) this.#values = undefined
-  }
-}

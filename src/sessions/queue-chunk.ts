@@ -134,7 +134,7 @@ export function decodeQueuedMessage(from: ByteReader, shared: readonly (SharedPa
     ids,
     group: undefined,
     packetId: 0,
-    released: false,
+    state: 'waiting',
     backupDone: undefined,
   }
 }

@@ -56,7 +56,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
     const group = key === '' ? undefined : session.subscriptions.get(key)?.group
     const entry = session.enqueue({ ...message, group }, message.n)
     if (packetId > 0) session.number(entry, packetId)
-    entry.released = released
+    if (released) entry.state = 'released'
   }
 
   chunk(session: Session, chunk: QueueChunk): void {
@@ -181,7 +181,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
       }
       case 'rel': {
         const entry = session.inflight.get(record.m)
-        if (entry) entry.released = true
+        if (entry) entry.state = 'released'
         return
       }
       case 'ack':

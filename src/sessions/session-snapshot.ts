@@ -3,7 +3,7 @@ import { ByteReader, ByteWriter } from '../disk/byte-buffer.js'
 import { frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
 import type { Files } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
-import type { Queued, RetainedDelivery } from './delivery.js'
+import { isReleased, type Queued, type RetainedDelivery } from './delivery.js'
 import {
   type ChunkFile,
   decodeQueuedMessage,
@@ -155,7 +155,7 @@ export class SnapshotWriter {
     const encoded = new ByteWriter()
     for (const message of messages) {
       encoded.u16(message.packetId)
-      encoded.u8(message.released ? 1 : 0)
+      encoded.u8(isReleased(message) ? 1 : 0)
       encoded.text(message.group?.key ?? '')
       encodeQueuedMessage(encoded, message, shared, this.#payloads)
     }

@@ -3,15 +3,19 @@ import type { QoS } from '../model.js'
 import { packetType } from '../mqtt/primitives.js'
 import { EncodedPublish, type PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
-import { LateMap, LateSet } from '../runtime/late-map.js'
+import { LateMap } from '../runtime/late-map.js'
 import {
   type Enqueued,
   encodedOf,
   isExpired,
+  isReleased,
   type OutboundMessage,
   type Queued,
+  type QueuedState,
   type RetainedDelivery,
+  waitingEntry,
 } from './delivery.js'
+import { RetainedBacklog } from './retained-backlog.js'
 import type { DeliveryTarget, DropReason, QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
@@ -60,14 +64,8 @@ export class Session {
   ids: readonly number[] | undefined
   readonly #limits: QueueLimits
   readonly #host: SessionEvents
-  /** PUBREC came, and the journal does not have it yet. */
-  readonly #releasing = new LateSet<number>()
-  /** Sent when the journal has their packet ids: QoS 2 ones, and what came after them. */
-  readonly #numbering = new LateSet<Queued>()
-  /** The journal has refused their packet ids. */
-  readonly #unnumbered = new LateSet<Queued>()
-  /** The journal had their packet ids when the connection they were for was gone. */
-  readonly #unwritten = new LateSet<Queued>()
+  /** Messages whose packet ids the journal does not have yet. */
+  #numbering = 0
   /** What is still to be sent again on this connection, and what of it waits for the journal. */
   #resending: Iterator<Queued> | undefined
   #held: Queued | undefined
@@ -80,8 +78,7 @@ export class Session {
   #resent = 0
   #number = 0
   #lastId = 0
-  /** Retained messages still to be sent, by the filter they are for. */
-  readonly #retained = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
+  readonly #retained = new RetainedBacklog()
 
   constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionEvents) {
     const { user, clientId } = ownerOf(name)
@@ -113,19 +110,19 @@ export class Session {
    * PUBCOMP: the client may have state for each. (MQTT 5 §4.4, §4.9)
    */
   #resendReleases(outlet: DeliveryTarget): void {
-    for (const { released, packetId } of this.inflight.values()) {
-      if (!released) continue
+    for (const { state, packetId } of this.inflight.values()) {
+      if (state !== 'releasing' && state !== 'released') continue
       this.#resent++
       // A PUBREL that the journal does not have yet is sent when it has.
-      if (!this.#releasing.has(packetId)) outlet.writeAck(packetType.pubrel, packetId)
+      if (state === 'released') outlet.writeAck(packetType.pubrel, packetId)
     }
   }
 
   detach(): void {
     this.#outlet = undefined
     this.#resending = this.#held = undefined
-    for (const map of [this.inflight, this.incoming, this.accepting, this.#retained]) map.release()
-    for (const set of [this.#releasing, this.#numbering, this.#unnumbered, this.#unwritten]) set.release()
+    for (const map of [this.inflight, this.incoming, this.accepting]) map.release()
+    this.#retained.release()
   }
 
   /** Characters of all its filters. */
@@ -264,26 +261,8 @@ export class Session {
   }
 
   #entry(message: Enqueued, n: number): Queued {
-    // Spelled out: made by a spread it takes ten times as long, and more memory.
-    const { topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group } = message
-    const entry: Queued = {
-      n,
-      topic,
-      payload,
-      qos,
-      retain,
-      at,
-      clientId,
-      properties,
-      expiresAt,
-      ids,
-      group,
-      packetId: 0,
-      released: false,
-      backupDone: undefined,
-    }
     this.#number = Math.max(this.#number, n)
-    return entry
+    return waitingEntry(message, n)
   }
 
   /**
@@ -291,8 +270,7 @@ export class Session {
    * the next connection. Undefined is a pause. A subscription given again begins anew.
    */
   offerRetained(filter: string, messages: Iterable<RetainedDelivery | undefined>): void {
-    this.#retained.delete(filter)
-    this.#retained.set(filter, messages[Symbol.iterator]())
+    this.#retained.set(filter, messages)
     if (this.#retained.size === 1) this.pump()
     else this.#host.later(this)
   }
@@ -338,9 +316,7 @@ export class Session {
 
   /** It is not here any more. */
   #forget(entry: Queued): void {
-    if (this.#numbering.size > 0) this.#numbering.delete(entry)
-    if (this.#unnumbered.size > 0) this.#unnumbered.delete(entry)
-    if (this.#unwritten.size > 0) this.#unwritten.delete(entry)
+    this.#become(entry, 'waiting')
     const { group } = entry
     if (!group) return
     const left = this.has(group) - 1
@@ -367,19 +343,20 @@ export class Session {
       this.#held = undefined
       if (!entry) this.#resending = undefined
       else if (this.inflight.get(entry.packetId) !== entry) continue
-      else if (this.#numbering.has(entry)) {
+      else if (entry.state === 'numbering') {
         this.#held = entry
         return false
-      } else if (this.#unnumbered.delete(entry)) {
+      } else if (entry.state === 'unnumbered') {
         this.#resent++
         this.#sendWhenNumbered(entry)
-      } else if (!entry.released) this.#resendPublish(outlet, entry)
+      } else if (!isReleased(entry)) this.#resendPublish(outlet, entry)
     }
     return true
   }
 
   #resendPublish(outlet: DeliveryTarget, entry: Queued): void {
-    const isFirst = this.#unwritten.delete(entry)
+    const isFirst = entry.state === 'unwritten'
+    this.#become(entry, 'sent')
     // A QoS 2 message that was sent once does not expire. [MQTT-4.3.3-7]
     if ((entry.qos === 1 || isFirst) && isExpired(entry, this.#host.now())) this.#giveUp(entry, 'expired', isFirst)
     else if (!this.mayReceive(entry.topic)) this.#giveUp(entry, 'not_permitted', isFirst)
@@ -418,7 +395,7 @@ export class Session {
     const entry = this.inflight.get(packetId)
     if (entry?.qos === 1) return `PUBREC for the QoS 1 publish ${packetId}`
     if (entry && isRefused) {
-      if (entry.released) return undefined
+      if (isReleased(entry)) return undefined
       this.#host.dropped(this, entry, 'client_refused')
       this.clear(packetId)
     } else if (entry) this.#release(entry)
@@ -428,10 +405,9 @@ export class Session {
 
   #release(entry: Queued): void {
     const { packetId } = entry
-    entry.released = true
-    this.#releasing.add(packetId)
+    this.#become(entry, 'releasing')
     this.#host.released(this, packetId, error => {
-      this.#releasing.delete(packetId)
+      if (entry.state === 'releasing') this.#become(entry, 'released')
       if (error) this.#outlet?.end(journalFault)
       else this.#outlet?.writeAck(packetType.pubrel, packetId)
     })
@@ -441,7 +417,7 @@ export class Session {
   complete(packetId: number): string | undefined {
     const entry = this.inflight.get(packetId)
     if (!entry) return undefined
-    if (!entry.released) return `PUBCOMP for publish ${packetId}, which had no PUBREC`
+    if (!isReleased(entry)) return `PUBCOMP for publish ${packetId}, which had no PUBREC`
     this.clear(packetId)
     return undefined
   }
@@ -450,6 +426,7 @@ export class Session {
   number(entry: Queued, packetId: number): void {
     this.unsent.remove(entry)
     entry.packetId = packetId
+    this.#become(entry, 'sent')
     this.#lastId = packetId
     this.inflight.set(packetId, entry)
   }
@@ -504,31 +481,31 @@ export class Session {
     return given
   }
 
+  #become(entry: Queued, state: QueuedState): void {
+    if (entry.state === 'numbering') this.#numbering--
+    if (state === 'numbering') this.#numbering++
+    entry.state = state
+  }
+
   /** It has its packet id, and was never sent. */
-  #isUnsent(entry: Queued): boolean {
-    return this.#numbering.has(entry) || this.#unnumbered.has(entry) || this.#unwritten.has(entry)
+  #isUnsent({ state }: Queued): boolean {
+    return state === 'numbering' || state === 'unnumbered' || state === 'unwritten'
   }
 
   #pumpRetained(outlet: DeliveryTarget): boolean {
-    const [first] = this.#retained
-    if (!first) return false
-    const next = first[1].next()
-    if (next.done) {
-      this.#retained.delete(first[0])
-      return true
-    }
-    // It has looked at many and found none: others are to have their turn.
-    if (next.value === undefined) {
+    const next = this.#retained.next()
+    if (next === undefined) return false
+    if (next === 'pause') {
       this.#host.later(this)
       return false
     }
-    const { topic, payload, qos, clientId, properties, expiresAt } = next.value
+    const { topic, payload, qos, clientId, properties, expiresAt } = next.message
     // It was readable when it was asked for.
     if (!this.mayReceive(topic)) {
       this.#host.later(this)
       return false
     }
-    const ids = this.subscriptions.get(first[0])?.ids
+    const ids = this.subscriptions.get(next.filter)?.ids
     const encoded = new EncodedPublish(topic, payload, properties, expiresAt)
     if (qos === 0) {
       outlet.deliverQos0(encoded, true, ids)
@@ -553,12 +530,12 @@ export class Session {
     this.#lastId = id
     entry.packetId = id
     // What comes after one that waits waits with it, to stay in order.
-    const waits = this.durable && (entry.qos === 2 || this.#numbering.size > 0)
+    const waits = this.durable && (entry.qos === 2 || this.#numbering > 0)
     if (waits) this.#sendWhenNumbered(entry)
     else if (!outlet.publish(encoded, this.#sending(entry), false)) {
       entry.packetId = 0
       return false
-    }
+    } else this.#become(entry, 'sent')
     this.inflight.set(id, entry)
     return true
   }
@@ -566,17 +543,19 @@ export class Session {
   /** The client remembers a QoS 2 packet id for longer than this process may live: so must the journal. [MQTT-4.3.3-1] */
   #sendWhenNumbered(entry: Queued): void {
     const meant = this.#outlet
-    this.#numbering.add(entry)
+    this.#become(entry, 'numbering')
     this.#host.kept(error => {
-      if (!this.#numbering.delete(entry)) return
+      if (entry.state !== 'numbering') return
       if (error) {
-        this.#unnumbered.add(entry)
+        this.#become(entry, 'unnumbered')
         this.#outlet?.end(journalFault)
       } else if (!meant || meant !== this.#outlet) {
         // It is sent with what is sent again, which may wait for it.
-        this.#unwritten.add(entry)
+        this.#become(entry, 'unwritten')
         this.pump()
-      } else if (!this.#write(meant, entry, false)) {
+      } else {
+        this.#become(entry, 'sent')
+        if (this.#write(meant, entry, false)) return
         this.#giveUp(entry, 'too_large', true)
         this.#host.later(this)
       }

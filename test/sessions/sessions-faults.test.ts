@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs'
 import t from 'tap'
 import type { QoS } from '../../src/model.js'
+import { isReleased } from '../../src/sessions/delivery.js'
 import { FaultyFiles } from '../fixtures/faulty-files.js'
 import { Random } from '../fixtures/packets.js'
 import {
@@ -68,7 +69,7 @@ for (const seed of seeds) {
       } else if (session?.attached) {
         const [entry] = session.inflight.values()
         if (entry?.qos === 1) session.acknowledge(entry.packetId)
-        else if (entry?.released) session.complete(entry.packetId)
+        else if (entry && isReleased(entry)) session.complete(entry.packetId)
         else if (entry) session.received(entry.packetId)
         if (random.chance(40)) sessions.leave(session)
       }

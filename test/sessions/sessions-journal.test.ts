@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import t from 'tap'
 import { nextFrame, writeFrames } from '../../src/disk/commit-log.js'
-import type { Queued } from '../../src/sessions/delivery.js'
+import { isReleased, type Queued } from '../../src/sessions/delivery.js'
 import type { Session } from '../../src/sessions/session.js'
 import type { Sessions } from '../../src/sessions/sessions.js'
 import { Random } from '../fixtures/packets.js'
@@ -81,7 +81,7 @@ t.test('a crash at any moment: with the spool played again, each message is ther
     if (i % 4 === 3) first.committed(i + 1)
     const [entry] = session.inflight.values()
     if (i % 2 === 0 || !entry) continue
-    if (entry.qos === 2 && !entry.released) session.received(entry.packetId)
+    if (entry.qos === 2 && !isReleased(entry)) session.received(entry.packetId)
     else {
       if (entry.qos === 1) session.acknowledge(entry.packetId)
       else session.complete(entry.packetId)
@@ -178,7 +178,7 @@ t.test('a journal with any of its records missing is read, and works', async t =
     const [entry] = session.inflight.values()
     if (!entry || n % 3 === 0) continue
     if (entry.qos === 1) session.acknowledge(entry.packetId)
-    else if (entry.released) session.complete(entry.packetId)
+    else if (isReleased(entry)) session.complete(entry.packetId)
     else session.received(entry.packetId)
     if (n === 20) first.forget('gone')
     if (n === 25) absent(first, 'gone', { '#': 1 })
@@ -202,7 +202,9 @@ t.test('a journal with any of its records missing is read, and works', async t =
     const sent = [...session.inflight]
     if (sent.some(([id, { packetId }]) => id < 1 || id !== packetId)) t.fail(`round ${round}: ids`)
     for (let n = 0; session.inflight.size > 0 && n < 1_000; n++) {
-      const { packetId, qos, released } = session.inflight.values().next().value as Queued
+      const entry = session.inflight.values().next().value as Queued
+      const { packetId, qos } = entry
+      const released = isReleased(entry)
       const fault =
         qos === 1 ? session.acknowledge(packetId) : released ? session.complete(packetId) : session.received(packetId)
       if (fault) t.fail(`round ${round}: ${fault}`)

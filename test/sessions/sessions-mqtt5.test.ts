@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import { Access } from '../../src/auth/rules.js'
 import type { Queued } from '../../src/sessions/delivery.js'
+import { isReleased } from '../../src/sessions/delivery.js'
 import type { Session } from '../../src/sessions/session.js'
 import type { LastWill } from '../../src/sessions/session-state.js'
 import type { Sessions } from '../../src/sessions/sessions.js'
@@ -39,8 +40,9 @@ async function withClock(more: Partial<SessionsOptions> = {}) {
 /** All that is to outlive a crash. What a session has lent to others it has itself again. */
 function wholeState(sessions: Sessions) {
   const hex = (bytes: Buffer | undefined) => bytes?.toString('hex')
-  const queued = ({ backupDone: _, payload, properties, group, ...entry }: Queued) => ({
+  const queued = ({ backupDone: _, payload, properties, group, state, ...entry }: Queued) => ({
     ...entry,
+    released: isReleased({ state }),
     payload: payload.toString(),
     properties: hex(properties),
     group: group?.key,
@@ -136,9 +138,9 @@ t.test(`what there is outlives a crash, whatever was done (SESSIONS_SEED=${seed}
     } else if (known) {
       const [entry] = known.session.inflight.values()
       if (!entry) continue
-      const { packetId, qos, released } = entry
+      const { packetId, qos } = entry
       if (qos === 1) known.session.acknowledge(packetId, random.chance(5))
-      else if (released) known.session.complete(packetId)
+      else if (isReleased(entry)) known.session.complete(packetId)
       else known.session.received(packetId, random.chance(5))
     }
   }
