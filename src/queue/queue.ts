@@ -3,58 +3,62 @@ import { type DeadLetter, type Message, messageId, type Outcome, type Rejection 
 import { pause, type RetryPolicy, retryForever } from '../runtime/retry.js'
 import type { Suspects } from './suspects.js'
 
-/** Messages taken from a queue in order, not yet given back. */
+/** Messages taken from a queue in order and not settled yet. */
 export interface Batch {
   /** At least one, ascending by time of acceptance. A queue that delivers at least once may repeat some. */
   readonly messages: readonly Message[]
-  /** Messages that cannot be read: position and why. They go to the dead letters. */
+  /** Why a message cannot be read, by index in `messages`. Such a message goes to the dead letters unhandled. */
   readonly exhausted?: ReadonlyMap<number, Rejection>
-  /** How often the first message came back unsettled, from whichever process, when the queue knows. */
+  /** How often the first message came back unsettled, from any process. Undefined: the queue does not count. */
   readonly redeliveries?: number
-  /** Every message is done with: they will not come again. Called once. */
+  /** Tells the queue that every message is done and must not be delivered again. Called once. */
   settle(): void
 }
 
-/** One reader's place in a queue. What was taken and not settled comes again after a restart, in order. */
+/** One consumer's position in a queue. Messages taken and not settled are delivered again after a restart, in order. */
 export interface QueueReader {
   /**
-   * Waits for messages; undefined when `signal` aborts. Not called again before the last delivery is settled. With
-   * `halves`, a message that came back n times is in a delivery of at most 1/2^n of the limit, where the queue counts that.
+   * Waits for messages; undefined when `signal` aborts. Not called again before the last batch is settled. With
+   * `halves`, a message that came back n times is in a batch of at most 1/2^n of the limit, if the queue counts that.
    */
   next(limit: number, signal: AbortSignal, halves?: boolean): Promise<Batch | undefined>
 }
 
 /** Where messages wait for their consumers. */
 export interface Queue {
-  /** Resolves when all are durable, in order. Rejects with `queue_unavailable` or `spool_full`: publish all of them again. */
+  /**
+   * Resolves when all are durable, in order. Rejects with `queue_unavailable` or `spool_full`: publish all of them
+   * again.
+   */
   publish(messages: readonly Message[]): Promise<void>
-  /** The reader of a consumer group; each group gets every message. One reader a group and process. */
+  /** Returns the reader of a consumer group; each group gets every message. A group has one reader in a process. */
   reader(group: string): QueueReader
 }
 
-/** Which dead letters are meant: all that is named must fit. */
+/** Selects dead letters: every field that is given must match. */
 export interface DeadLetterFilter {
-  /** As `messageId` of model.ts makes it. */
+  /** The id that `messageId` of model.ts returns. */
   readonly id?: string | undefined
   readonly reason?: string | undefined
   readonly clientId?: string | undefined
-  /** Microseconds since the epoch, of `failedAt`; `from` is included, `to` is not. */
+  /** Microseconds since the epoch, compared with `failedAt`; `from` is included, `to` is not. */
   readonly from?: number | undefined
   readonly to?: number | undefined
 }
 
-/** Where rejected messages are kept, with their reason, until someone replays or drops them. */
+/** Where rejected messages are kept, with the reason, until an operator replays or drops them. */
 export interface DeadLetters {
-  /** Resolves when all are durable. A letter that is put again after a crash is there once. */
+  /** Resolves when all are durable. A letter that is put again after a crash is stored once. */
   put(letters: readonly DeadLetter[]): Promise<void>
   /**
-   * At most `limit` of them, and fewer when they are large, the newest first; which, when there are more, is the
-   * implementation's choice.
+   * Returns at most `limit` letters, newest first, and fewer when they are large. When there are more, the
+   * implementation chooses which.
    */
   list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]>
   /**
-   * Hands over each that fits, oldest first, at most 500 at a time; those answered `true` are removed, and removed for
-   * good when the next batch comes or the promise resolves. A throw, or `signal`, ends it and removes nothing of that batch.
+   * Passes each matching letter to `handle`, oldest first, at most 500 at a time. Letters answered with `true` are
+   * removed, and removed for good when the next batch comes or the promise resolves. A throw, or `signal`, ends the
+   * sweep and removes no letter of that batch.
    */
   sweep(
     filter: DeadLetterFilter,
@@ -63,12 +67,12 @@ export interface DeadLetters {
   ): Promise<void>
 }
 
-/** What is counted of a message where bytes in memory are bounded. */
+/** Bytes that a message counts for where memory is bounded. */
 export function heldBytes({ payload, properties }: Message): number {
   return payload.length + (properties?.length ?? 0)
 }
 
-/** Whether a letter is meant by a filter. */
+/** Returns whether a letter matches a filter. */
 export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLetterFilter): boolean {
   return (
     (filter.id === undefined || filter.id === messageId(message)) &&
@@ -79,36 +83,33 @@ export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLett
   )
 }
 
-/** What became of a message: done, or in the dead letters for this reason. */
+/** The outcome of a message: done when `rejection` is undefined, otherwise in the dead letters for that reason. */
 export interface Settled {
   readonly message: Message
   readonly rejection: Rejection | undefined
 }
 
-/** Who keeps account of what became of messages, and so knows which have come before. */
+/** Keeps account of the outcome of each message, and so recognises a message that is delivered again. */
 export interface Ledger {
-  /** Those that are not settled yet, each once, in their order. */
+  /** Returns the messages that are not settled yet, each once, in their order. */
   unsettled(messages: readonly Message[]): readonly Message[]
-  /** Resolves when that is durable: only then are they given back to their queue. */
+  /** Resolves when the outcomes are durable. Only then are the messages settled with their queue. */
   settle(settled: readonly Settled[]): Promise<void>
 }
 
 export interface Consumer {
   readonly name: string
   readonly reader: QueueReader
-  /** One outcome per message, in their order; nothing means all are done; a throw means all must be tried again. */
+  /** Returns one outcome per message, in their order; undefined: all are done. Throws when all must be tried again. */
   readonly handle: (messages: readonly Message[]) => Promise<readonly Outcome[] | undefined>
   readonly dead: DeadLetters
-  /** Without: what comes twice is handled twice. */
+  /** Recognises repeated messages. Without a ledger, a message delivered twice is handled twice. */
   readonly ledger?: Ledger
-  /** Finds the message that ends the process. Without: such a message ends the process for ever. */
+  /** Finds the message that ends the process. Without, such a message ends the process again at every start. */
   readonly suspects?: Suspects
-  /** Most messages handed over at a time. */
+  /** Maximum number of messages handed over at a time. */
   readonly batch: number
-  /**
-   * After so little that it was done sooner than more would be worth: how long it waits, in milliseconds, so that there
-   * is more to hand over. Without: not at all.
-   */
+  /** Pause in milliseconds after a small batch, so that more messages gather for the next one. Without: no pause. */
   readonly restMs?: number
   readonly now: () => number
   readonly circuitOf: RetryPolicy['circuitOf']
@@ -117,10 +118,10 @@ export interface Consumer {
 }
 
 /**
- * The one consumer loop of the hub. Takes messages in order, hands them over, keeps what must be tried again (for ever,
- * nothing overtakes it), puts what was rejected into the dead letters, and settles a delivery only when each of its
- * messages is done or dead-lettered and the ledger has it. Resolves when `signal` aborts; what was in hand then is not
- * settled and comes again.
+ * The one consumer loop of the hub. Takes messages in order and hands them over. Messages to be tried again are kept
+ * until they succeed, and nothing overtakes them. Rejected messages go to the dead letters. A batch is settled only
+ * when each of its messages is done or dead-lettered and the ledger has recorded that. Resolves when `signal` aborts;
+ * messages in hand then are not settled and are delivered again.
  */
 export async function consume(consumer: Consumer, signal: AbortSignal): Promise<void> {
   const { reader, batch, restMs, ledger, suspects } = consumer
@@ -138,14 +139,17 @@ export async function consume(consumer: Consumer, signal: AbortSignal): Promise<
   }
 }
 
-/** Details may repeat names of the payload, which may be as long as the payload. */
+/** Maximum length of a detail, which may repeat names of the payload as long as the payload itself. */
 const maxDetail = 1_000
 
-/** Tries what is left of a delivery; called until it resolves, with what became of each message that was new. */
+/**
+ * Returns a function that tries what is left of a batch. It is called until it resolves with all outcomes of new
+ * messages.
+ */
 function settling(consumer: Consumer, { messages, exhausted, redeliveries = 0 }: Batch): () => Promise<Settled[]> {
   const { ledger, dead, now, handle, suspects } = consumer
   const settled: Settled[] = []
-  /** On their way to the dead letters: when those fail, nothing is handled anew for it. */
+  /** Messages on their way to the dead letters. When storing them fails, the next attempt handles no message anew. */
   const refused = new Map<Message, Rejection>()
   let left = ledger?.unsettled(messages) ?? messages
   let attempts = 0
@@ -171,7 +175,7 @@ function settling(consumer: Consumer, { messages, exhausted, redeliveries = 0 }:
         for (const [i, message] of part.entries()) take(message, outcomes[i] ?? 'ack', again)
       }
       left = left.slice(Math.max(1, count))
-      // Nothing overtakes what has to be tried again.
+      // Nothing overtakes a message that has to be tried again.
       if (again.length > 0) break
     }
     left = again.length > 0 ? [...again, ...left] : left
@@ -193,11 +197,11 @@ function settling(consumer: Consumer, { messages, exhausted, redeliveries = 0 }:
   }
 }
 
-/** Lets one reader sleep until something has come. */
+/** Lets one reader sleep until a message has arrived. */
 export class Wakeup {
   #wake: (() => void) | undefined
 
-  /** Wakes the reader, if it sleeps. */
+  /** Wakes the reader when one is asleep. */
   wake(): void {
     this.#wake?.()
   }

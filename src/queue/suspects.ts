@@ -4,7 +4,7 @@ import { replaceFileSync } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import { type Message, messageId, type Outcome } from '../model.js'
 
-/** Deaths of the process while it handled one message alone, after which that message is set aside. */
+/** Deaths of the process while one message was handled alone, after which that message is set aside. */
 const deathsAlone = 3
 
 /**
@@ -13,15 +13,16 @@ const deathsAlone = 3
  */
 const suspicionMs = 2_000
 
-/** Redeliveries after which the message in front is set aside by a process that has no record of its own. */
+/** Redeliveries after which a process without a record of its own sets the first message aside. */
 const redeliveriesAlone = 30
 
-/** Messages that were set aside and may come to another consumer of the process. */
+/** Maximum number of remembered messages that were set aside and may come to another consumer of the process. */
 const maxCondemned = 1_000
 
 /**
- * Lets one consumer of a process handle messages at a time while any of them is looking for the message that ended the
- * process: else the next death could be the work of another consumer. Costs nothing once none is looking.
+ * Lets only one consumer of a process handle messages at a time while any consumer is looking for the message that
+ * ended the process. Otherwise another consumer could have caused the next death. Costs nothing once no consumer is
+ * looking.
  */
 export class Scrutiny {
   readonly #dir: string
@@ -30,7 +31,7 @@ export class Scrutiny {
   #condemned: Set<string> | undefined
   #isOver = false
 
-  /** @param dir Where the records of all consumers are. */
+  /** @param dir The directory with the records of all consumers. */
   constructor(dir: string) {
     this.#dir = dir
   }
@@ -44,7 +45,7 @@ export class Scrutiny {
     else this.#looking.delete(name)
   }
 
-  /** Resolves when the caller may handle messages; the function returned ends the turn and may be called twice. */
+  /** Resolves when the caller may handle messages. The returned function ends the turn and may be called twice. */
   async enter(): Promise<() => void> {
     if (this.#looking.size === 0) return () => {}
     const before = this.#turn
@@ -57,8 +58,8 @@ export class Scrutiny {
   }
 
   /**
-   * The process is about to end after an error. What is in hand stays suspected and is never given back to its consumer,
-   * and nothing more is handed over.
+   * Called when the process is about to end after an error. Messages in hand stay suspected and are never returned to
+   * their consumer, and no more messages are handed over.
    */
   end(): void {
     this.#isOver = true
@@ -73,7 +74,7 @@ export class Scrutiny {
     return this.#looking.size > 0
   }
 
-  /** A message that one consumer found to end the process: the others must not try it again. */
+  /** Records a message that ends the process, so that the other consumers do not try that message again. */
   condemn(id: string): void {
     const all = this.#all()
     all.add(id)
@@ -85,7 +86,7 @@ export class Scrutiny {
     return this.#all().has(id)
   }
 
-  /** Whether there is none: then the ids of messages need not be made. */
+  /** Whether any message was condemned. While false, ids of messages need not be made. */
   get hasCondemned(): boolean {
     return this.#all().size > 0
   }
@@ -107,36 +108,37 @@ export interface SuspectsOptions {
   /** The consumer's name. */
   readonly name: string
   readonly scrutiny: Scrutiny
-  /** Most messages handed over at a time when none is suspected. */
+  /** Maximum number of messages handed over at a time when none is suspected. */
   readonly batch: number
-  /** Why a message that was set aside is in the dead letters; undefined: the consumer passes over it. */
+  /** Why a message that was set aside is in the dead letters. Undefined: the consumer skips the message. */
   readonly reason: string | undefined
-  /** A message was set aside. */
+  /** Called when a message was set aside. */
   readonly blamed: (sentence: string) => void
   readonly warn: (sentence: string) => void
-  /** Milliseconds after which a handler that waits is no longer suspected. */
+  /** Milliseconds after which a waiting handler is no longer suspected. */
   readonly suspicionMs?: number
 }
 
-/** The record on disk, one line of JSON at the begin of the file. */
+/** The record on disk, one line of JSON at the beginning of the file. */
 interface Written {
-  /** Id of the first message in hand, or of the first of the suspects. */
+  /** Id of the first message in hand, or of the first suspect. */
   readonly first: string
-  /** Messages from `first` on that are suspected. */
+  /** Number of suspected messages, from `first` on. */
   readonly suspects: number
-  /** Messages from `first` on that are in hand; 0 when none is being handled. */
+  /** Number of messages in hand, from `first` on; 0 when no message is being handled. */
   readonly handling: number
-  /** Most messages handed over at a time. */
+  /** Maximum number of messages handed over at a time. */
   readonly limit: number
   /** Deaths of the process with `first` alone in hand. */
   readonly deaths: number
 }
 
 /**
- * Finds the message that ends the process, for one consumer. Before messages are handed over, a record on disk says
- * which; a process that starts and finds such a record knows that its predecessor died with these in hand. Then it halves
- * them, again and again over as many lives as it takes, until one message alone is in hand. Only that one is blamed, after
- * three deaths, and set aside. What survives is no longer suspected, and twice as many are handed over each time.
+ * Finds the message that ends the process, for one consumer. Before messages are handed over, a record on disk names
+ * them. A process that starts and finds such a record knows that its predecessor died with these messages in hand. The
+ * suspects are then halved, over as many lives of the process as needed, until one message alone is in hand. Only that
+ * message is blamed, after three deaths, and set aside. Messages that were handled without a death are no longer
+ * suspected, and twice as many are handed over each time.
  *
  * The record is not synced: it has to survive the process, not a loss of power.
  */
@@ -145,10 +147,10 @@ export class Suspects {
   #fd: number | undefined
   #limit: number
   #first = ''
-  /** From `#first` on, or from the next message on when `#first` is empty. */
+  /** Number of suspects, from `#first` on, or from the next message on when `#first` is empty. */
   #suspects = 0
   #deaths = 0
-  /** There is a record of an earlier life. */
+  /** Whether a record of an earlier process was found. */
   #hasRecord = false
   #handed = 0
   #failed = false
@@ -158,7 +160,7 @@ export class Suspects {
     this.#limit = options.batch
   }
 
-  /** Reads what the last process left. Before any consumer of the process begins. */
+  /** Reads the record that the last process left. Called before any consumer of the process begins. */
   start(): void {
     const { name, scrutiny, batch } = this.#options
     const path = scrutiny.path(name)
@@ -175,7 +177,7 @@ export class Suspects {
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
       this.#fd = openSync(path, written ? 'r+' : 'w+', 0o600)
-      // A death before the first message says nothing new, and must not be taken for another one of this kind.
+      // A death before the first message reveals nothing new, and must not count as a death with messages in hand.
       if (written) this.#write(this.#first, this.#suspects, 0)
     } catch (error) {
       this.#fails(error)
@@ -188,24 +190,24 @@ export class Suspects {
     this.#options.scrutiny.looks(this.#options.name, false)
   }
 
-  /** Whether the process has died with messages of this consumer in hand and the one to blame is not found yet. */
+  /** Whether the process died with messages of this consumer in hand and the one to blame is not found yet. */
   get isLooking(): boolean {
     return this.#limit < this.#options.batch || this.#suspects > 0
   }
 
-  /** This machine has no record: only the queue can know what came back. */
+  /** Whether this machine has no record, so that only the queue can know which messages came back. */
   get isBlind(): boolean {
     return !this.#hasRecord
   }
 
-  /** Most messages to take from the queue. */
+  /** Maximum number of messages to take from the queue. */
   get limit(): number {
     return this.#limit
   }
 
   /**
-   * How many of these, from the first on, to hand over next; 0 when the first one is to be set aside. `redeliveries` is
-   * how often it came back to the queue, from whichever process.
+   * Returns how many of these, from the first on, to hand over next; 0 when the first one is to be set aside.
+   * `redeliveries` is how often the first message came back to the queue, from any process.
    */
   next(left: readonly Message[], redeliveries: number): number {
     const { scrutiny } = this.#options
@@ -221,20 +223,20 @@ export class Suspects {
     }
     if (this.#suspects > 0) {
       const at = this.#first === '' ? 0 : left.findIndex(message => messageId(message) === this.#first)
-      // What is before them was handled, or was not in hand.
+      // Messages before the suspects were handled already, or were not in hand.
       if (at > 0) return Math.min(at, this.#limit)
       if (at === 0) {
         this.#first = ''
         if (this.#suspects === 1) return this.#deaths >= deathsAlone ? 0 : 1
         return Math.min(left.length, Math.ceil(this.#suspects / 2))
       }
-      // They went to another process, or they were settled after all.
+      // The suspects went to another process, or they were settled after all.
       if (this.#limit >= this.#options.batch && !isAhead(this.#first, left)) this.#suspects = 0
     }
     return Math.min(left.length, this.#limit)
   }
 
-  /** What becomes of a message for which `next` answered 0. */
+  /** Sets aside a message for which `next` returned 0, and returns the outcome. */
   blame(message: Message): Outcome {
     const { name, reason, scrutiny, blamed } = this.#options
     // Nobody would hear of it, and the next process would find it condemned, which is said once.
@@ -258,7 +260,7 @@ export class Suspects {
     return reason ? { reason, detail: 'the process ended each time that this message was handled alone' } : 'ack'
   }
 
-  /** Hands messages over; a death of the process meanwhile will be laid to them. */
+  /** Hands messages over; a death of the process meanwhile will be blamed on these messages. */
   async watch<T>(part: readonly Message[], handle: () => Promise<T>): Promise<T> {
     const { name, scrutiny, suspicionMs: patience = suspicionMs } = this.#options
     const leave = await scrutiny.enter()
@@ -275,7 +277,8 @@ export class Suspects {
     try {
       return await handle()
     } finally {
-      // An error in a callback that the handler left behind ends the process a moment later: it must find these in hand.
+      // An error in a callback that the handler left behind ends the process a moment later, when these messages must
+      // still be in hand.
       if (scrutiny.isLooking) await new Promise(resolve => setImmediate(resolve))
       clearTimeout(waits)
       if (scrutiny.isOver) await new Promise(() => {})
@@ -307,7 +310,7 @@ export class Suspects {
   }
 }
 
-/** Undefined when nothing has ever been handled here, or the record is damaged. */
+/** Returns undefined when no message has ever been handled here, or the record is damaged. */
 function read(path: string): Written | undefined {
   try {
     const [line = ''] = readFileSync(path, 'utf8').split('\n')
@@ -321,7 +324,7 @@ function read(path: string): Written | undefined {
   }
 }
 
-/** Whether a message of this hub comes after all of these, so that it is still to come. */
+/** Returns whether a message of this hub comes after all of these, so that its turn is still to come. */
 function isAhead(id: string, messages: readonly Message[]): boolean {
   return Number(id) > (messages.at(-1)?.sequence ?? 0)
 }
