@@ -1,11 +1,11 @@
-/** How many messages went which way. `dead` are those that wait in the dead letters, `dropped` were taken out of them. */
+/** Numbers of messages by outcome. `dead` counts messages in the dead letters, `dropped` those removed from there. */
 export interface Counts {
   readonly received: number
   readonly stored: number
   readonly dead: ReadonlyMap<string, number>
   readonly dropped: number
   readonly refused: ReadonlyMap<string, number>
-  /** The highest sequence number received, and the highest one that is settled. */
+  /** The highest sequence number received, and the highest one settled. */
   readonly lastReceived: number
   readonly lastSettled: number
 }
@@ -25,7 +25,7 @@ const none: Map<string, number> = new Map()
 
 /** A change to one row. */
 export interface Entry {
-  /** Hours since the epoch, of the time of receipt. */
+  /** Hour of receipt, in hours since the epoch. */
   readonly hour: number
   readonly client: string
   readonly received?: number
@@ -37,7 +37,7 @@ export interface Entry {
   readonly lastSettled?: number
 }
 
-/** An entry as it is kept on disk, where there are many: by position, in the order of {@link Entry}. */
+/** An entry in its compact form on disk, where there are many: by position, in the order of {@link Entry}. */
 export type PackedEntry = readonly [
   hour: number,
   client: string,
@@ -61,12 +61,12 @@ export function unpack(packed: PackedEntry): Entry {
   return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled }
 }
 
-/** So many hours of the hub as a whole are kept: 90 days. */
+/** Hours of the whole hub that are kept: 90 days. */
 const hoursKept = 90 * 24
 
 /**
- * The columns of the balance sheet: the hub's sum, the hub per hour, and each client per hour. The rows of clients are
- * bounded, the oldest hour goes first; sums and hours of the hub stay whole.
+ * The columns of the balance sheet: the hub's sum, the hub per hour, and each client per hour. The number of client
+ * rows is bounded, and the oldest hour is evicted first. Sums and hours of the hub stay whole.
  */
 export class Accounts {
   readonly total = new Row()
@@ -74,7 +74,7 @@ export class Accounts {
   readonly #clients = new Map<number, Map<string, Row>>()
   readonly #rowsKept: number
   #rows = 0
-  /** The rows of clients of this hour, and before, were given up: what comes late for them is in the sums alone. */
+  /** The newest hour whose client rows were evicted. Late entries for hours up to this one are in the sums alone. */
   givenUp = 0
 
   constructor(rowsKept = 100_000) {
@@ -88,18 +88,18 @@ export class Accounts {
     if (row) add(row, entry)
   }
 
-  /** The newest hours first, at most `limit`. */
+  /** Returns the newest hours first, at most `limit`. */
   hours(limit: number): readonly (readonly [hour: number, counts: Counts])[] {
     return [...this.#hours].sort(([a], [b]) => b - a).slice(0, limit)
   }
 
-  /** Clients of the hours from `since` on, the newest hour first. */
+  /** Yields the clients of the hours from `since` on, the newest hour first. */
   *clients(since: number): Generator<readonly [hour: number, client: string, counts: Counts]> {
     const hours = [...this.#clients].filter(([hour]) => hour >= since).sort(([a], [b]) => b - a)
     for (const [hour, clients] of hours) for (const [client, counts] of clients) yield [hour, client, counts]
   }
 
-  /** All there is, as entries that rebuild it: rows of clients, and what only the sums still have. */
+  /** Yields entries that rebuild the accounts: the sum, the hours of the hub, and the client rows that are left. */
   *snapshot(): Generator<{ readonly kind: 'total' | 'hour' | 'client'; readonly entry: Entry }> {
     yield { kind: 'total', entry: entryOf(0, '', this.total) }
     for (const [hour, row] of this.#hours) yield { kind: 'hour', entry: entryOf(hour, '', row) }
@@ -108,7 +108,7 @@ export class Accounts {
     }
   }
 
-  /** One part of a snapshot. */
+  /** Adds one part of a snapshot. */
   restore(kind: 'total' | 'hour' | 'client', entry: Entry): void {
     const row =
       kind === 'total' ? this.total : kind === 'hour' ? this.#hour(entry.hour) : this.#client(entry.hour, entry.client)
@@ -125,7 +125,7 @@ export class Accounts {
     return row
   }
 
-  /** Undefined for an hour that is older than all that has room. */
+  /** Returns undefined when the hour was evicted, or when there is no room and no older hour to evict. */
   #client(hour: number, client: string): Row | undefined {
     if (hour <= this.givenUp) return undefined
     let clients = this.#clients.get(hour)
@@ -186,7 +186,7 @@ function entryOf(hour: number, client: string, row: Row): Entry {
   }
 }
 
-/** The sum over all reasons. */
+/** Returns the sum over all reasons. */
 export function sum(reasons: ReadonlyMap<string, number>): number {
   let all = 0
   for (const count of reasons.values()) all += count

@@ -4,19 +4,19 @@ import { SnapshotLog } from '../disk/snapshot-log.js'
 
 export interface BalanceJournalOptions {
   readonly dir: string
-  /** It is written anew, from what is in memory, when it has grown past this. */
+  /** Size of the file past which the journal is written anew from memory. */
   readonly rotateBytes: number
-  /** The state as records that rebuild it, in their order. */
+  /** Returns the state as records that rebuild it, in their order. */
   readonly snapshot: () => Iterable<object>
-  /** Bytes of the file that cannot be read; what is whole is kept. */
+  /** Called with the number of bytes of the file that cannot be read. Undamaged records are kept. */
   readonly damaged: (sentence: string, bytes: number) => void
   readonly files?: Files
 }
 
-/** Room on the disk that is given back when it is full, so that what is in the spool can be settled all the same. */
+/** Room reserved on the disk. A full disk is given it back, so that messages in the spool can still be settled. */
 const reserveBytes = 1 << 20
 
-/** Where the balance sheet is kept: bodies of JSON, and beside them a file `reserve`, which only takes room. */
+/** The balance sheet on disk: records of JSON, and beside them a file `reserve` that only takes room. */
 export class BalanceJournal {
   readonly #log: SnapshotLog
   readonly #files: Files
@@ -31,8 +31,9 @@ export class BalanceJournal {
   }
 
   /**
-   * Hands over every record there is, and goes on behind them. False when there is none: then `begin`. A disk that
-   * refuses writes is read all the same, and every append rejects until it takes them.
+   * Passes every record on disk to `read`, and appends behind them from then on. Returns false when there is no file:
+   * then call `begin`. A disk that refuses writes is read all the same, and every append rejects until the disk accepts
+   * writes again.
    */
   async load(read: (record: unknown) => void): Promise<boolean> {
     const isThere = await this.#log.load(body => read(JSON.parse(body.toString('utf8'))))
@@ -40,13 +41,13 @@ export class BalanceJournal {
     return isThere
   }
 
-  /** Goes on in a new file that begins with a snapshot. */
+  /** Continues in a new file that begins with a snapshot. */
   begin(): void {
     this.#log.begin()
     this.#reserve()
   }
 
-  /** Resolves when it is on disk, right after `committed`; rejects when it is not. */
+  /** Resolves when the record is on disk, right after `committed`. Rejects when the disk refused the record. */
   append(record: object, committed: () => void): Promise<void> {
     return new Promise((resolve, reject) =>
       this.#log.append(Buffer.from(JSON.stringify(record)), error => {
@@ -61,7 +62,7 @@ export class BalanceJournal {
     )
   }
 
-  /** Resolves when all that was appended before is on disk or refused. */
+  /** Resolves when every record appended before is on disk or refused. */
   flush(): Promise<void> {
     return this.#log.flush()
   }
@@ -86,18 +87,18 @@ export class BalanceJournal {
       }
       this.#isReserved = true
     } catch {
-      // There is no room for it yet: the next change tries again.
+      // There is no room for the reserve yet: the next change tries again.
       this.#giveReserve()
     }
   }
 
-  /** Called from the callback of a write: a disk that refuses this, too, must not end the hub. */
+  /** Called from the callback of a write: a disk that refuses the removal, too, must not end the hub. */
   #giveReserve(): void {
     this.#isReserved = false
     try {
       this.#files.removeSync(this.#reservePath)
     } catch {
-      // Broken or read-only: there is no room to be given back.
+      // The disk is broken or read-only: there is no room to be given back.
     }
   }
 }

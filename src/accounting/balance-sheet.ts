@@ -6,13 +6,13 @@ import { Accounts, type Counts, type Entry, type PackedEntry, pack, sum, unpack 
 import { BalanceJournal } from './balance-journal.js'
 import { flat, pairs, Ranges } from './ranges.js'
 
-/** What the hub and its queue say of themselves when somebody asks for the sheet. */
+/** Positions in the spool that the sheet is computed from. */
 export interface PipelineOffsets {
   /** The last sequence number in the spool. */
   readonly accepted: number
-  /** The last one that has left it: stored, or confirmed by RabbitMQ. */
+  /** The last sequence number that has left the spool: stored, or confirmed by RabbitMQ. */
   readonly drained: number
-  /** Whether it goes into RabbitMQ from there. */
+  /** Whether messages go from the spool into RabbitMQ. */
   readonly queued: boolean
 }
 
@@ -27,11 +27,11 @@ export interface Totals {
   readonly dead: number
   readonly dropped: number
   readonly refused: number
-  /** Accepted, passed on, and never heard of again. */
+  /** Messages that were accepted and passed on, with no known outcome. */
   readonly residual: number
   /**
-   * Messages that incidents report as lost: an explanation, not a term of the sum. Those lost before they were stored
-   * are in `residual` as well; those lost from a store or a session's queue are counted where they were.
+   * Messages that incidents report as lost: an explanation, not a term of the sum. Messages lost before they were
+   * stored are in `residual` as well. Messages lost from a store or a session's queue are counted where they were.
    */
   readonly lost: number
   readonly reasons: {
@@ -42,7 +42,7 @@ export interface Totals {
 
 /** One line of the sheet: the hub or one client in one hour. */
 export interface SheetLine {
-  /** Microseconds since the epoch, when the hour began. */
+  /** The beginning of the hour, in microseconds since the epoch. */
   readonly hour: number
   readonly clientId?: string
   readonly received: number
@@ -50,12 +50,12 @@ export interface SheetLine {
   readonly dead: number
   readonly dropped: number
   readonly refused: number
-  /** In the spool or the queue. */
+  /** Messages in the spool or the queue. */
   readonly waiting: number
   readonly residual: number
 }
 
-/** As much of a message as is needed to account for it; a receipt has no more. */
+/** The fields of a message needed to account for the message; a receipt has no more. */
 export type Accounted = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'>
 
 /** Publishes of one client that were refused before they had a sequence number. */
@@ -66,36 +66,36 @@ export interface Refusals {
 
 export interface BalanceSheetOptions {
   readonly dir: string
-  /** Where the spool's drain is when the account is opened for the first time: everything after it counts. */
+  /** Returns how far the spool is drained when the sheet is first opened: every message after that counts. */
   readonly opening: () => number
-  /** The last sequence number in the spool, when it starts. */
+  /** Returns the last sequence number in the spool. */
   readonly accepted: () => number
   /** Microseconds since the epoch. */
   readonly now: () => number
   readonly incidents: IncidentReporter
-  /** The journal is written anew, from what is in memory, when it has grown past this. */
+  /** Size of the journal past which the file is written anew from memory. */
   readonly journalBytes?: number
   readonly files?: Files
 }
 
-/** One record of the journal. All that it changes, it changes at once. */
+/** One record of the journal. All changes of a record take effect at once. */
 interface Change {
-  /** Sequence numbers that are settled, as from, to, from, to … */
+  /** Settled sequence numbers, as from, to, from, to … */
   readonly settled?: readonly number[]
-  /** Sequence numbers that were never given to a message that was accepted. */
+  /** Sequence numbers that no accepted message was given, as from, to, from, to … */
   readonly never?: readonly number[]
-  /** Everything before it is counted as received. */
+  /** All messages before this sequence number are counted as received. */
   readonly next?: number
   /** Sequence numbers of dead letters that are stored or dropped now, as from, to, from, to … */
   readonly moved?: readonly number[]
   readonly rows?: readonly PackedEntry[]
-  /** So many messages more were reported as lost. */
+  /** Number of further messages reported as lost. */
   readonly lost?: number
   /** Sequence numbers whose messages are reported as lost, as from, to, from, to … */
   readonly gone?: readonly number[]
 }
 
-/** The first record of each file; those behind it have what is in the accounts, then come the changes. */
+/** The first record of each file. The accounts follow as {@link SnapshotRows}, then the changes. */
 interface Opening {
   readonly since: number
   readonly base: number
@@ -105,9 +105,9 @@ interface Opening {
   readonly highest: number
   readonly next: number
   readonly moved: readonly number[]
-  /** The hour up to which rows of clients were given up. */
+  /** The newest hour whose client rows were evicted. */
   readonly givenUp: number
-  /** Missing in files of older versions, as is `gone`. */
+  /** Absent in files of older versions, as is `gone`. */
   readonly lost?: number
   readonly gone?: readonly number[]
 }
@@ -118,19 +118,20 @@ interface SnapshotRows {
 
 const microsecondsPerHour = 3_600e6
 
-/** What was received or refused is written at most this often. */
+/** Interval at which the counts of received and refused messages are written. */
 const writeEveryMs = 1_000
 
-/** Clients with refusals in an hour that are told apart. */
+/** Clients with refusals in an hour that are counted separately; further clients are counted together. */
 const refusedClients = 10_000
 
 /**
- * The balance sheet. Every accepted message has a sequence number, so what became of it is a set of numbers: a number
- * that was passed on and is in no account is missing, which is the residual.
+ * The balance sheet. Every accepted message has a sequence number, so the outcomes are sets of numbers. A number that
+ * was passed on and is in no set is missing: the number of these is the residual.
  *
- * - Settled: on disk before the queue is told, so a message that comes again after a crash is known. Counted once.
- * - Received, by client and hour: folded from the cursor `live`, which begins again at `saved` after a crash.
- * - Refused: told by the broker. What a crash takes away of it is missing on both sides of the sum.
+ * - Settled: on disk before the message is settled with the queue, so that a message delivered again after a crash is
+ * recognised. Counted once.
+ * - Received, by client and hour: summed up from the cursor `live`, which begins again at `saved` after a crash.
+ * - Refused: reported by the broker. Refusals lost in a crash are missing on both sides of the sum.
  */
 export class BalanceSheet implements Ledger {
   readonly name = 'balance'
@@ -138,31 +139,31 @@ export class BalanceSheet implements Ledger {
   readonly #journal: BalanceJournal
   #accounts = new Accounts()
   #settled = new Ranges()
-  /** The highest number that is settled. Queues give messages back in order: none before it is in the queue any more. */
+  /** The highest settled number. Queues deliver in order, so no message before this one is in the queue any more. */
   #highest = 0
-  /** Settled, and on their way to the disk. */
+  /** Settled sequence numbers on their way to the disk. */
   readonly #settling = new Set<Ranges>()
-  /** Taken out of the dead letters; a crash may have left them there. */
+  /** Sequence numbers of letters taken out of the dead letters; a crash may have left the letters there. */
   #moved = new Ranges()
-  /** Reported as lost. */
+  /** Sequence numbers whose messages were reported as lost. */
   #gone = new Ranges()
-  /** The first record of the journal was read. */
+  /** Whether the first record of the journal was read. */
   #hasOpening = false
   #since = 0
-  /** Up to this number messages were there before the account was. */
+  /** The last sequence number from before the sheet was opened. */
   #base = 0
-  /** Messages whose numbers were given a second time. */
+  /** Number of messages whose sequence numbers were given a second time. */
   #again = 0
   #never = 0
   #lost = 0
-  /** Reported since the last change that was written. */
+  /** Messages reported as lost since the last change that was written. */
   #unwrittenLost = 0
-  /** Everything before it is in memory, and everything before `#saved` on disk. */
+  /** All messages before `#next` are counted in memory, and all before `#saved` on disk. */
   #next = 1
   #saved = 1
-  /** Received since the last change that was written. */
+  /** Messages received since the last change that was written, by hour and client. */
   #unwritten = new Map<number, Map<string, { received: number; lastReceived: number }>>()
-  /** By hour and client: while the disk refuses, this must not grow with time. */
+  /** Refusals by hour and client. Must not grow with time while the disk refuses writes. */
   #refusals = new Map<number, Map<string, Map<string, number>>>()
   #writing = false
   #timer: NodeJS.Timeout | undefined
@@ -203,17 +204,17 @@ export class BalanceSheet implements Ledger {
     await this.#journal.close()
   }
 
-  /** The first sequence number that is not counted as received on disk: it must stay readable. */
+  /** The first sequence number that is not counted as received on disk. The spool must stay readable from there. */
   get saved(): number {
     return this.#saved
   }
 
-  /** The highest sequence number that is known to be stored or rejected. */
+  /** The highest sequence number known to be stored or rejected. */
   get highest(): number {
     return this.#highest
   }
 
-  /** The cursor `live` has read these. Those before `saved` may come again. */
+  /** Counts messages that the cursor `live` has read. Messages before `saved` may come again. */
   recordAccepted(messages: readonly Message[]): void {
     let hour = -1
     let clients: Map<string, { received: number; lastReceived: number }> | undefined
@@ -239,23 +240,23 @@ export class BalanceSheet implements Ledger {
     for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
   }
 
-  /** Messages that were accepted are known to be lost. Kept on disk within a second or two. */
+  /** Counts accepted messages that are known to be lost. The count is on disk within a second or two. */
   lost(messages: number): void {
     this.#unwrittenLost += messages
   }
 
   /**
-   * The messages with these sequence numbers cannot be read any more. Resolves with how many of them that was not known
-   * of: a reader that comes to the same gap again after a restart counts none.
+   * Records that the messages with these sequence numbers cannot be read any more. Resolves with how many of them were
+   * not recorded before: a reader that comes to the same gap again after a restart counts none.
    */
   async gone(from: number, to: number): Promise<number> {
     const count = this.#gone.add(from, to)
-    // A disk that refuses this makes a restart count them again, and nothing worse.
+    // When the disk refuses this record, a restart counts the messages again, and nothing worse happens.
     if (count > 0) await this.#append({ gone: [from, to] }).catch(() => {})
     return count
   }
 
-  /** Sequence numbers that the disk refused: no accepted message ever had them. Resolves when that is durable. */
+  /** Records sequence numbers that the disk refused: no accepted message ever had them. Resolves when durable. */
   async never(from: number, to: number): Promise<void> {
     if (to > this.#base) await this.#append({ never: [Math.max(from, this.#base + 1), to] })
   }
@@ -275,20 +276,20 @@ export class BalanceSheet implements Ledger {
     return this.settleAll(settled.map(({ message, rejection }) => ({ message, reason: rejection?.reason })))
   }
 
-  /** As `settle`, for those whose messages are elsewhere. Those that are settled already change nothing. */
+  /** Like `settle`, for messages of which only a receipt is here. Messages that are settled already change nothing. */
   async settleAll(settled: readonly { message: Accounted; reason: string | undefined }[]): Promise<void> {
     const fresh = new Ranges()
     const rows = new Rows()
     for (const { message, reason } of settled) {
       const { sequence, receivedAt, clientId } = message
       if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
-      // A receipt is taken at its word, but not for what was never accepted.
+      // A receipt is trusted, but not about a sequence number that was never accepted.
       if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
       fresh.add(sequence, sequence)
       if (reason === undefined) rows.settle(receivedAt, clientId, 'stored', sequence)
       else rows.die(receivedAt, clientId, reason, sequence)
     }
-    // Those of others that are on their way are on disk when this group is.
+    // Messages that another call is settling are on disk when this flush resolves.
     if (fresh.count === 0) return this.#journal.flush()
     this.#settling.add(fresh)
     try {
@@ -298,7 +299,7 @@ export class BalanceSheet implements Ledger {
     }
   }
 
-  /** Dead letters were stored after all, or dropped. Resolves when that is durable; each letter counts once. */
+  /** Records dead letters that were stored or dropped. Resolves when that is durable; each letter counts once. */
   async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
     const rows = new Rows()
     const moved = new Ranges()
@@ -306,11 +307,11 @@ export class BalanceSheet implements Ledger {
     const left = new Map(this.#accounts.total.dead)
     for (const { message, reason } of letters) {
       const { sequence, receivedAt, clientId, hub } = message
-      // What was dead before the account was opened, or of another hub, is in no row here.
+      // A letter from before the sheet was opened, or of another hub, is in no row here.
       if (hub !== undefined || sequence <= this.#base || this.#moved.has(sequence) || moved.has(sequence)) continue
       moved.add(sequence, sequence)
       if (!this.#settled.has(sequence)) {
-        // That it is dead has not been told yet, and need not be any more.
+        // The message has not been recorded as dead yet, and need not be any more.
         settled.add(sequence, sequence)
         rows.settle(receivedAt, clientId, to, sequence)
       } else if ((left.get(reason) ?? 0) > 0) {
@@ -343,12 +344,12 @@ export class BalanceSheet implements Ledger {
     }
   }
 
-  /** The hub, hour by hour, the newest first. */
+  /** Returns the hub's lines, the newest hour first. */
   hours(limit: number): SheetLine[] {
     return this.#accounts.hours(limit).map(([hour, counts]) => this.#line(hour, counts))
   }
 
-  /** Clients, hour by hour, the newest hour first, of the last `hours` hours. */
+  /** Returns the clients' lines of the last `hours` hours, the newest hour first. */
   clients(hours: number, limit: number, clientId: string | undefined): SheetLine[] {
     const since = Math.floor(this.#options.now() / microsecondsPerHour) - hours + 1
     const lines: SheetLine[] = []
@@ -359,7 +360,10 @@ export class BalanceSheet implements Ledger {
     return lines
   }
 
-  /** Whether all of a row is settled can only be said once nothing of it is on its way. */
+  /**
+   * Reports the open messages of a row only once the last settled one is counted as received. They are residual when
+   * the last received one is not above the highest settled number, and waiting otherwise.
+   */
   #line(hour: number, counts: Counts): SheetLine {
     const { received, stored, dropped, lastReceived, lastSettled } = counts
     const dead = sum(counts.dead)
@@ -392,7 +396,7 @@ export class BalanceSheet implements Ledger {
     )
   }
 
-  /** Changes without what they change are no account. */
+  /** Empties the accounts: changes are of no use without the opening that they change. */
   #forgetAll(): void {
     this.#accounts = new Accounts()
     this.#settled = new Ranges()
@@ -405,8 +409,8 @@ export class BalanceSheet implements Ledger {
   }
 
   /**
-   * With `spool.fsync: interval` a loss of power may take messages out of the spool that were settled. They stay stored
-   * and counted, but their numbers come again, and must not be known then.
+   * With `spool.fsync: interval` a loss of power may remove settled messages from the spool. They stay stored and
+   * counted, but their sequence numbers are given again, and the new messages must not be taken for settled ones.
    */
   #forgetBeyond(accepted: number): void {
     this.#again += this.#settled.cut(accepted)
@@ -417,9 +421,9 @@ export class BalanceSheet implements Ledger {
     this.#options.incidents.report('spool_cut', sentence)
   }
 
-  /** What was received and refused since the last time. */
+  /** Writes the messages received, refused and lost since the last write. */
   #write(): void {
-    // One after the other: `next` says that all before it is in this group or an earlier one.
+    // One write at a time: `next` states that all earlier messages are in this group or an earlier one.
     if (this.#writing) return
     const next = this.#next
     const rows: PackedEntry[] = []
@@ -442,7 +446,7 @@ export class BalanceSheet implements Ledger {
     }
     this.#append({ next, rows, ...(lost > 0 && { lost }) }).then(written, () => {
       written()
-      // The disk refuses: it is counted with what comes next.
+      // The disk refused the change: these counts are written with the next one.
       for (const [hour, clients] of refusals) {
         for (const [client, reasons] of clients) this.#refuse(hour, client, reasons)
       }
@@ -466,7 +470,7 @@ export class BalanceSheet implements Ledger {
     for (const [reason, count] of reasons) counts.set(reason, (counts.get(reason) ?? 0) + count)
   }
 
-  /** Resolves when the change is on disk; what is in memory is what is on disk. */
+  /** Resolves when the change is on disk. Memory changes only then, so that memory and disk agree. */
   #append(change: Change): Promise<void> {
     return this.#journal.append(change, () => {
       this.#apply(change)
@@ -586,7 +590,7 @@ function addDead(entry: OpenEntry, reason: string, count: number): void {
   entry.dead = { ...entry.dead, [reason]: (entry.dead?.[reason] ?? 0) + count }
 }
 
-/** Nearly always: each one is behind all that is settled, and behind the one before it. */
+/** Returns whether each message comes after all settled ones and after the message before, as nearly always. */
 function areBehind(settled: number, messages: readonly Message[]): boolean {
   let last = settled
   for (const { sequence } of messages) {

@@ -3,7 +3,7 @@ import type { Ledger, Settled } from '../queue/queue.js'
 import type { BalanceSheet } from './balance-sheet.js'
 import type { Receipts } from './receipts.js'
 
-/** Own messages are in the balance; of those of other hubs these hubs are told. */
+/** Settles own messages in the balance sheet, and sends receipts to other hubs for their messages. */
 export class BothLedgers implements Ledger {
   readonly #own: BalanceSheet
   readonly #others: Receipts
@@ -38,7 +38,7 @@ export class BothLedgers implements Ledger {
   }
 }
 
-/** For a consumer that only passes messages on: the ledger hears of those that were set aside, and of no others. */
+/** For a consumer that only passes messages on: records rejected messages in the ledger, and no others. */
 export class RejectedOnly implements Ledger {
   readonly #ledger: Ledger
 

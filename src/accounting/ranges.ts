@@ -1,11 +1,11 @@
-/** A set of whole numbers, kept as ranges: for numbers that come nearly in order, and nearly all. */
+/** A set of whole numbers, kept as ranges: for numbers that come nearly in order and with few gaps. */
 export class Ranges {
-  /** Ascending, apart from each other by at least one number. */
+  /** First numbers of the ranges, ascending. At least one number is missing between two ranges. */
   readonly #from: number[] = []
   readonly #to: number[] = []
   #count = 0
 
-  /** How many numbers are in it. */
+  /** How many numbers the set has. */
   get count(): number {
     return this.#count
   }
@@ -15,7 +15,7 @@ export class Ranges {
     return i < this.#to.length && (this.#from[i] as number) <= number
   }
 
-  /** How many numbers up to this one, itself included, are in it. */
+  /** Returns how many numbers of the set are at most `number`. */
   upTo(number: number): number {
     let count = 0
     for (const [from, to] of this.pairs()) {
@@ -25,9 +25,9 @@ export class Ranges {
     return count
   }
 
-  /** Adds all from `from` to `to`, both included. Returns how many of them are new. */
+  /** Adds all numbers from `from` to `to`, both included. Returns how many are new. */
   add(from: number, to: number): number {
-    // All that overlap, or touch.
+    // All ranges that overlap or touch the new one.
     const first = this.#firstEndingAt(from - 1)
     let last = first
     let known = 0
@@ -44,7 +44,7 @@ export class Ranges {
     return added
   }
 
-  /** Takes out all above `number`. Returns how many those were. */
+  /** Removes all numbers above `number`. Returns how many were removed. */
   cut(number: number): number {
     const removed = this.#count - this.upTo(number)
     const left = this.#firstEndingAt(number)
@@ -56,12 +56,12 @@ export class Ranges {
     return removed
   }
 
-  /** From and to of each range, ascending. */
+  /** Yields the first and the last number of each range, ascending. */
   *pairs(): Generator<readonly [from: number, to: number]> {
     for (const [i, from] of this.#from.entries()) yield [from, this.#to[i] as number]
   }
 
-  /** Position of the first range that ends at `number` or later. */
+  /** Returns the position of the first range that ends at `number` or later. */
   #firstEndingAt(number: number): number {
     let low = 0
     let high = this.#to.length
@@ -74,7 +74,7 @@ export class Ranges {
   }
 }
 
-/** Reads ranges that are kept as from, to, from, to … */
+/** Yields the ranges of a list of from, to, from, to … */
 export function* pairs(flat: readonly number[]): Generator<readonly [number, number]> {
   for (let i = 0; i < flat.length; i += 2) yield [flat[i] as number, flat[i + 1] as number]
 }

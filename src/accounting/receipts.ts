@@ -2,15 +2,15 @@ import { type Message, messageId } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import type { Accounted } from './balance-sheet.js'
 
-/** What became of messages of another hub, as it is told to that hub. */
+/** The outcome of messages of another hub, sent to that hub. */
 export interface Receipt {
-  /** Why it is in the dead letters; absent: it is stored. */
+  /** Messages with the reason why they are, or were, dead letters. Undefined: the message is stored. */
   readonly entries: readonly { readonly message: Accounted; readonly reason: string | undefined }[]
-  /** They were dead letters, and are `stored` or `dropped` now; absent: they came from the queue. */
+  /** Given when the messages were dead letters and are `stored` or `dropped` now. Absent: they came from the queue. */
   readonly moved?: 'stored' | 'dropped'
 }
 
-/** `[sequence, receivedAt, index of the client, index of the reason or -1]`, many of them in one message. */
+/** A receipt as JSON. Entries are `[sequence, receivedAt, index of the client, index of the reason or -1]`. */
 interface Body {
   readonly clients: readonly string[]
   readonly reasons: readonly string[]
@@ -20,13 +20,13 @@ interface Body {
 
 const entriesPerReceipt = 2_000
 
-/** Messages of others that were settled, remembered so that one that comes again is known. */
+/** Maximum number of settled messages remembered, so that a message delivered again is recognised. */
 const remembered = 200_000
 
 /**
- * The ledger for messages of other hubs: it tells each of them what became of its messages, before their queue is told.
- * What comes again is known as long as this process lives; after that it is written to the store again, which changes
- * nothing there, and its hub counts it once.
+ * The ledger for messages of other hubs: each hub is sent the outcome of its messages before they are settled with
+ * their queue. A message delivered again is recognised as long as this process lives. After that the message is written
+ * to the store again, which changes nothing there, and its hub counts the message once.
  */
 export class Receipts implements Ledger {
   readonly #publish: (hub: string, body: Buffer) => Promise<void>
@@ -40,7 +40,7 @@ export class Receipts implements Ledger {
   unsettled(messages: readonly Message[]): readonly Message[] {
     const seen = new Set<string>()
     return messages.filter(message => {
-      // A stranger's name may be that of many; written twice, it changes nothing.
+      // Messages that no hub accepted may share an id. Writing a message twice changes nothing.
       if (isStranger(message)) return true
       const id = messageId(message)
       if (seen.has(id) || this.#settled.has(id)) return false
@@ -58,7 +58,7 @@ export class Receipts implements Ledger {
     }
   }
 
-  /** Dead letters were stored after all, or dropped. */
+  /** Sends receipts for dead letters that were stored after all, or dropped. */
   async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
     await this.#tell(letters, to)
   }
@@ -67,7 +67,7 @@ export class Receipts implements Ledger {
     const byHub = new Map<string, Receipt['entries'][number][]>()
     for (const entry of entries) {
       const { hub } = entry.message
-      // What strangers put into the queue has no hub that would want to know.
+      // Messages that no hub accepted have no hub that needs a receipt.
       if (hub === undefined || isStranger(entry.message)) continue
       const known = byHub.get(hub)
       if (known) known.push(entry)
@@ -107,7 +107,7 @@ export function encodeReceipt({ entries, moved }: Receipt): Buffer {
   return Buffer.from(JSON.stringify(body))
 }
 
-/** Undefined when that is no receipt: others may have put it there. */
+/** Returns undefined when the payload is no receipt: other programs may publish to the queue, too. */
 export function decodeReceipt(payload: Buffer): Receipt | undefined {
   try {
     const { clients, reasons, entries, moved } = JSON.parse(payload.toString('utf8')) as Body
