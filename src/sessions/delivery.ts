@@ -2,11 +2,11 @@ import type { Outward, QoS } from '../model.js'
 import { EncodedPublish } from '../mqtt/publish.js'
 import type { Group } from './shared-group.js'
 
-/** What is told of a message that is delivered, queued or retained. */
+/** The fields that a message needs to be delivered, queued or retained. */
 export type Deliverable = Pick<Outward, 'topic' | 'payload' | 'properties' | 'expiresAt'> & {
-  /** Who published it; empty for the hub itself. */
+  /** The client that published the message; empty for the hub itself. */
   readonly clientId: string
-  /** The user of that client; empty or undefined when nobody was asked, and of what has been queued. */
+  /** The user of that client. Empty or undefined without authentication, and for a message that was queued. */
   readonly user?: string | undefined
 }
 
@@ -26,7 +26,7 @@ export class OutboundMessage {
   #kept: Buffer | undefined
   #keptProperties: Buffer | undefined
 
-  /** `isKept`: payload and properties are such as are kept already. */
+  /** With `isKept`, payload and properties are copies that may be kept as they are. */
   constructor(message: Deliverable & Pick<Outward, 'qos' | 'retain'>, at: number, isKept = false) {
     const { topic, payload, qos, retain, clientId, user = '', properties, expiresAt } = message
     this.topic = topic
@@ -45,36 +45,36 @@ export class OutboundMessage {
     this.encoded = new EncodedPublish(topic, payload, properties, expiresAt)
   }
 
-  /** The payload for whoever keeps it: a copy, the same one for all. */
+  /** The payload to keep: a copy, shared by every queue that keeps the message. */
   get payload(): Buffer {
     this.#kept ??= lasting(this.#payload)
     return this.#kept
   }
 
-  /** Likewise. */
+  /** The properties to keep: a shared copy, like {@link payload}. */
   get properties(): Buffer | undefined {
     if (this.#properties) this.#keptProperties ??= lasting(this.#properties)
     return this.#keptProperties
   }
 }
 
-/** A copy to be kept for long: of Node's pool it would keep 8 KB. */
+/** Returns a copy to be kept for long. A copy from Node's pool would keep 8 KB of memory. */
 export function lasting(bytes: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length)
   bytes.copy(copy)
   return copy
 }
 
-/** What {@link Session.enqueue} takes. */
+/** The message that {@link Session.enqueue} takes. */
 export interface Enqueued extends Deliverable {
   readonly qos: 1 | 2
-  /** The RETAIN flag it is delivered with; of a shared subscription that of the publish. */
+  /** The RETAIN flag to deliver with; for a shared subscription the flag of the publish. */
   readonly retain: boolean
-  /** When it was queued, in milliseconds since the epoch. */
+  /** When the message was queued, in milliseconds since the epoch. */
   readonly at: number
-  /** Identifiers of the subscriptions it is for; undefined: none has one. */
+  /** Identifiers of the subscriptions that the message is for. Undefined when none of them has one. */
   readonly ids: readonly number[] | undefined
-  /** Of a shared subscription: another member may get it instead. */
+  /** The shared subscription of the message: another member may get the message instead. */
   readonly group: Group | undefined
 }
 
@@ -82,15 +82,16 @@ export interface Enqueued extends Deliverable {
  * How far a QoS 1 or 2 message has come:
  *
  *     waiting ─► numbering ─► sent ─► releasing ─► released
- *                    ├──────► unwritten     the journal has its packet id; the connection it was for is gone
- *                    └──────► unnumbered    the journal refused its packet id
+ *                    ├──────► unwritten     the journal has the packet id; the connection meant is gone
+ *                    └──────► unnumbered    the journal refused the packet id
  *
- * Numbering waits for the journal to have the packet id: QoS 2, and QoS 1 behind it. Other QoS 1 is sent at once.
- * Releasing, of QoS 2, waits for the journal to have the PUBREC; then its PUBREL is what is sent again.
+ * A numbering message waits until the journal has the packet id: QoS 2, and QoS 1 behind a numbering message. Other QoS
+ * 1 messages are sent at once. A releasing message, of QoS 2, waits until the journal has the PUBREC; from then on
+ * PUBREL is sent again instead of the publish.
  */
 export type QueuedState = 'waiting' | 'numbering' | 'unnumbered' | 'unwritten' | 'sent' | 'releasing' | 'released'
 
-/** PUBREC came for it. */
+/** Returns whether the client has sent PUBREC for the message. */
 export function isReleased({ state }: Pick<Queued, 'state'>): boolean {
   return state === 'releasing' || state === 'released'
 }
@@ -99,18 +100,18 @@ export function isReleased({ state }: Pick<Queued, 'state'>): boolean {
 export interface Queued extends Enqueued {
   readonly properties: Buffer | undefined
   readonly expiresAt: number | undefined
-  /** Its number in its session: ascending, given once. */
+  /** Number of the message in the session: ascending, given once. */
   readonly n: number
-  /** 0: not sent yet. */
+  /** Packet id; 0 before the message is sent. */
   packetId: number
   state: QueuedState
-  /** It is here on loan: to be told when it is over. */
+  /** Called when the delivery is over, so that the backup of the message is dropped. Undefined: there is no backup. */
   backupDone: (() => void) | undefined
 }
 
-/** A message as it waits in a queue, with its number there. */
+/** Returns a message as the entry with number `n` of a queue. */
 export function waitingEntry(message: Enqueued, n: number): Queued {
-  // Spelled out: made by a spread it takes ten times as long, and more memory.
+  // Field by field, as a spread takes ten times as long and more memory.
   const { topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group } = message
   return {
     n,
@@ -130,22 +131,22 @@ export function waitingEntry(message: Enqueued, n: number): Queued {
   }
 }
 
-/** A retained message on its way to a new subscription, at the QoS it is to have. */
+/** A retained message on its way to a new subscription, at the QoS to deliver with. */
 export interface RetainedDelivery extends Deliverable {
   readonly qos: QoS
 }
 
-/** As it is sent when it has waited. */
+/** Encodes a message that has waited. */
 export function encodedOf({ topic, payload, properties, expiresAt }: Deliverable): EncodedPublish {
   return new EncodedPublish(topic, payload, properties, expiresAt)
 }
 
-/** `now` in milliseconds. */
+/** Returns whether a message has expired. `now` is in milliseconds. */
 export function isExpired({ expiresAt }: Pick<Deliverable, 'expiresAt'>, now: number): boolean {
   return expiresAt !== undefined && now * 1_000 >= expiresAt
 }
 
-/** What it takes of a queue's bytes, about. */
+/** Returns about how many bytes of a queue's limit a message takes. */
 export function sizeOf({ topic, payload, properties, ids }: Queued): number {
   const more = (properties ? properties.length + 100 : 0) + (ids ? 8 * ids.length : 0)
   return topic.length + payload.length + more + 100

@@ -4,15 +4,15 @@ import { Fifo } from './fifo.js'
 
 export interface FanOutOptions {
   readonly work: Work
-  /** Gives a publish to its subscribers. */
+  /** Distributes a publish to the subscribers. */
   readonly distribute: (publish: PendingPublish, sequence: number) => void
-  /** All publishes up to this sequence number are distributed. */
+  /** Called when all publishes up to this sequence number are distributed. */
   readonly distributed: (sequence: number) => void
-  /** The overload is over. */
+  /** Called when the overload is over. */
   readonly relieved: () => void
 }
 
-/** One group of the spool, as far as publishes of it have had to wait. */
+/** A commit group of the spool, with the number of its publishes that still wait. */
 interface Group {
   left: number
   /** The last sequence number of the group; 0 until the group is committed. */
@@ -30,35 +30,35 @@ interface Waiting {
 interface Lane {
   readonly clientId: string
   readonly waiting: Fifo<Waiting>
-  /** Work that this client may still be given in this round; negative while a dear publish is paid for. */
+  /** Work that this client may still cause in this round; negative while an expensive publish is paid off. */
   credit: number
 }
 
-/** Bytes that may wait before nothing more is read. */
+/** Bytes that may wait before reading stops. */
 const maxBytes = 8e6
 const overheadBytes = 200
 
-/** What each client gets in one round. */
+/** Work that each client may cause in one round. */
 const roundWork = 2_000
 
 /**
- * Distributes what the spool has committed. A group is distributed at once while that is little work; beyond that the
- * rest waits in a lane for each client, and clients take turns, so that publishes with many subscribers or many filters
- * to compare hold up neither other clients nor the event loop. The order of each client is kept; the order of different
- * clients may differ from the spool's.
+ * Distributes the publishes that the spool has committed. A group is distributed at once while that is little work.
+ * Beyond that, the rest waits in a lane for each client, and clients take turns: publishes with many subscribers or
+ * many filters to compare hold up neither other clients nor the event loop. The order of each client is kept; the order
+ * of different clients may differ from the spool's.
  */
 export class FanOut {
   readonly #options: FanOutOptions
   readonly #work: Work
   readonly #lanes = new Map<string, Lane>()
   readonly #rotation = new Fifo<Lane>()
-  /** Committed groups that are not distributed whole, the oldest first. */
+  /** Committed groups that are not wholly distributed, the oldest first. */
   readonly #groups = new Fifo<Group>()
   #group: Group = { left: 0, sequence: 0 }
   #bytes = 0
   #overloaded = false
   #isScheduled = false
-  /** How far `work.done` may go before the next turn. */
+  /** Value of `work.done` at which this turn ends. */
   #end = 0
   #drained: (() => void)[] = []
 
@@ -67,7 +67,7 @@ export class FanOut {
     this.#work = options.work
   }
 
-  /** The spool has a publish at `sequence`, or refused it with an error. Call it in the order of the spool. */
+  /** Takes a publish that the spool has at `sequence`, or refused with an error. Called in the order of the spool. */
   settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
     if (!this.#isScheduled) this.#schedule()
     const lane = this.#lanes.get(publish.clientId)
@@ -75,7 +75,7 @@ export class FanOut {
     else this.#wait(lane ?? this.#newLane(publish.clientId), publish, error, sequence)
   }
 
-  /** The spool has committed up to `sequence`. Call it when each of the group's publishes is settled. */
+  /** Called when the spool has committed up to `sequence`, after {@link settled} for each publish of the group. */
   committed(sequence: number): void {
     if (this.#group.left === 0 && this.#groups.length === 0) {
       this.#options.distributed(sequence)
@@ -87,12 +87,12 @@ export class FanOut {
     this.#advance()
   }
 
-  /** So much waits that nothing more should be read. */
+  /** Whether so many bytes wait that reading should stop. */
   get overloaded(): boolean {
     return this.#overloaded
   }
 
-  /** Resolves when all that was settled so far is distributed. */
+  /** Resolves when every publish settled so far is distributed. */
   drained(): Promise<void> {
     return this.#lanes.size === 0 ? Promise.resolve() : new Promise(resolve => this.#drained.push(resolve))
   }
@@ -155,7 +155,7 @@ export class FanOut {
     }
   }
 
-  /** Says how far all is distributed, group by group. */
+  /** Reports how far publishes are distributed, group by group. */
   #advance(): void {
     for (let group = this.#groups.first; group?.left === 0; group = this.#groups.first) {
       this.#groups.shift()

@@ -1,4 +1,4 @@
-/** First in, first out, in constant time. */
+/** A queue: first in, first out, in constant time. */
 export class Fifo<T> implements Iterable<T> {
   #items: (T | undefined)[] = []
   #head = 0
@@ -26,7 +26,7 @@ export class Fifo<T> implements Iterable<T> {
     return item
   }
 
-  /** Takes one out wherever it is: fast for the first, slow for others. */
+  /** Removes an item at any position: fast for the first, slow for others. */
   remove(item: T): boolean {
     if (this.first === item) return this.shift() !== undefined
     const at = this.#items.indexOf(item, this.#head)
@@ -34,7 +34,7 @@ export class Fifo<T> implements Iterable<T> {
     return at >= 0
   }
 
-  /** Takes out the first ones, in their order. */
+  /** Removes and returns the first items, in their order. */
   takeFirst(most: number): readonly T[] {
     const taken = this.#items.slice(this.#head, this.#head + most) as T[]
     this.#items = this.#items.slice(this.#head + taken.length)
@@ -42,12 +42,12 @@ export class Fifo<T> implements Iterable<T> {
     return taken
   }
 
-  /** Takes out the last ones, in their order. */
+  /** Removes and returns the last items, in their order. */
   takeLast(most: number): readonly T[] {
     return this.#items.splice(Math.max(this.#head, this.#items.length - most)) as T[]
   }
 
-  /** Takes out at most so many that `isWanted`, in their order. */
+  /** Removes and returns at most `most` items for which `isWanted` is true, in their order. */
   removeWhere(isWanted: (item: T) => boolean, most: number): readonly T[] {
     const removed: T[] = []
     const kept: (T | undefined)[] = []

@@ -8,13 +8,13 @@ export interface LastWillsOptions {
   readonly now: () => number
   readonly record: (record: JournalRecord, payload?: Buffer) => void
   /**
-   * A client is gone for good, or for longer than its will was to wait. `done` when the will is published or refused;
-   * `isLater`: it could not be, and is due again.
+   * Called when a client is gone for good, or for longer than the will delay. Call `done` when the will is published or
+   * refused. With `isLater` the will could not be published, and is due again.
    */
   readonly due: (will: LastWill, done: (isLater: boolean) => void) => void
 }
 
-/** The last wills of clients: of those that are connected, and of those that are gone and may come back. */
+/** The last wills of connected clients, and of clients that are gone and may come back. */
 export class LastWills {
   readonly #options: LastWillsOptions
 
@@ -28,7 +28,7 @@ export class LastWills {
     record(willRecord(will), will.payload)
   }
 
-  /** `name` is that of the session, here and below. */
+  /** Deletes the will of a connected client. `name` is the name of the session, here and below. */
   delete(name: string): LastWill | undefined {
     const { state, record } = this.#options
     const will = state.wills.get(name)
@@ -47,8 +47,9 @@ export class LastWills {
   }
 
   /**
-   * A client is gone whose will may wait: it is due after its delay, or when the session ends if that is sooner; who is
-   * back before has none. (MQTT 5 §3.1.3.2.2) False: it is due now.
+   * Delays the will of a client that is gone: the will is due after its delay, or when the session ends if that is
+   * sooner. The will of a client that is back before is discarded. (MQTT 5 §3.1.3.2.2) Returns false when the will is
+   * due now.
    */
   delay(will: LastWill): boolean {
     const { state, now, record } = this.#options
@@ -69,18 +70,21 @@ export class LastWills {
     for (const [name, { due }] of state.dueWills) if (due <= time) this.back(name, false)
   }
 
-  /** The client is back, or its session has ended: a will that waits is not wanted any more if the session goes on. */
+  /**
+   * Called when the client is back, or the session has ended. A waiting will is discarded if the session continues, and
+   * otherwise due.
+   */
   back(name: string, goesOn: boolean): void {
     const { state, now, record, due } = this.#options
     const waiting = state.dueWills.get(name)
     if (!waiting || waiting.isPublishing) return
     const over = () => {
-      // Its client may be gone again, and have left another.
+      // The client may be gone again, and have left another will.
       if (state.dueWills.get(name) !== waiting) return
       state.dueWills.delete(name)
       record({ t: 'undue', c: name })
     }
-    // One that could not be published when it was due still is.
+    // A will that could not be published when due is still due.
     if (goesOn && waiting.due > now()) {
       over()
       return
@@ -93,7 +97,7 @@ export class LastWills {
   }
 }
 
-/** The name of the session whose client leaves this will. */
+/** Returns the name of the session whose client leaves this will. */
 export function nameOf({ user = '', clientId }: LastWill): string {
   return sessionName(user, clientId)
 }

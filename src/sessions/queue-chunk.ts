@@ -5,7 +5,7 @@ import { decodeIds, encodeIds } from './session-records.js'
 
 /** A file that queued messages are read back from. */
 export interface ChunkFile {
-  /** @throws what the disk reports, or that the file ends before */
+  /** @throws the error of the disk, or an error when the file ends before */
   read(offset: number, length: number): Buffer
   readLater(offset: number, length: number, done: (error: Error | undefined, bytes: Buffer) => void): void
 }
@@ -22,14 +22,14 @@ export class Stored {
     this.bytes = bytes
   }
 
-  /** They are in that file from now on, and need no memory. */
+  /** Drops the bytes from memory: from now on they are in that file. */
   moved(file: ChunkFile, offset: number): void {
     this.#file = file
     this.#offset = offset
     this.bytes = undefined
   }
 
-  /** @throws what the disk reports */
+  /** @throws the error of the disk */
   read(): Buffer {
     return this.bytes ?? (this.#file as ChunkFile).read(this.#offset, this.length)
   }
@@ -40,22 +40,25 @@ export class Stored {
   }
 }
 
-/** A payload that several queues may refer to. Read back from the file, they share it as long as one of them has it. */
+/**
+ * A payload that several queues may refer to. Once read back from the file, the queues share one buffer as long as any
+ * of them has it.
+ */
 export class SharedPayload extends Stored {
-  /** Of the payload. */
+  /** CRC-32 of the payload. */
   readonly crc: number
-  /** The snapshot that has it, and its number there. */
+  /** The snapshot that has the payload, and the number of the payload there. */
   snapshot: object | undefined
   id = 0
   #known: WeakRef<Buffer> | undefined
 
-  /** `bytes` stay in memory until a snapshot has them. */
+  /** The bytes stay in memory until a snapshot has them. */
   constructor(length: number, bytes: Buffer | undefined, crc: number) {
     super(length, bytes)
     this.crc = crc
   }
 
-  /** @throws what the disk reports, or `RangeError` when the bytes are damaged */
+  /** @throws the error of the disk, or `RangeError` when the bytes are damaged */
   get payload(): Buffer {
     if (this.bytes) return this.bytes
     const known = this.#known?.deref()
@@ -67,17 +70,17 @@ export class SharedPayload extends Stored {
   }
 }
 
-/** Shared payloads by the buffer that queued messages have. */
+/** Shared payloads, by the buffer in the queued messages. */
 export type SharedPayloads = WeakMap<Buffer, SharedPayload>
 
-/** Payloads from here on are kept once, however many queues they are in; smaller ones are in each. */
+/** Length from which a payload is kept once for all queues; smaller payloads are in each queue. */
 const sharedFrom = 256
 
-/** A chunk is about as large as this, or has one message. */
+/** Approximate size of a chunk; a larger message has a chunk of its own. */
 const chunkBytes = 32_768
 
 /**
- * A run of queued messages in few bytes: in memory until a snapshot has it, then on disk until it is needed. The bytes:
+ * A run of queued messages in few bytes: in memory until a snapshot has them, then on disk until needed. The bytes:
  *
  *     crc32 of the rest u32, then for each message:
  *     flags u8 · n u48 · queued at f64 · topic · client id [· properties] [· expires f64] [· identifiers]
@@ -85,9 +88,9 @@ const chunkBytes = 32_768
  */
 export class QueueChunk extends Stored {
   readonly count: number
-  /** What the messages count for in the limit of a queue. */
+  /** Bytes that the messages count for in the limit of a queue. */
   readonly size: number
-  /** When the first was queued, in milliseconds since the epoch. */
+  /** When the first message was queued, in milliseconds since the epoch. */
   readonly firstAt: number
   readonly shared: readonly (SharedPayload | undefined)[]
 
@@ -100,8 +103,8 @@ export class QueueChunk extends Stored {
   }
 
   /**
-   * The messages, in their order.
-   * @throws what the disk reports, or `RangeError` when the bytes are damaged
+   * Returns the messages, in their order.
+   * @throws the error of the disk, or `RangeError` when the bytes are damaged
    */
   unpack(bytes: Buffer = this.read()): Queued[] {
     if (crc32(bytes.subarray(4)) !== bytes.readUInt32LE()) throw new RangeError('wrong checksum')
@@ -143,7 +146,7 @@ const flag = { exactlyOnce: 1, retain: 2, properties: 4, expires: 8, ids: 16, sh
 
 const scratch = new ByteWriter()
 
-/** Messages that have no packet id and no group, as chunks. */
+/** Returns messages as chunks; none of the messages has a packet id or a group. */
 export function packed(entries: readonly Queued[], payloads: SharedPayloads): QueueChunk[] {
   const chunks: QueueChunk[] = []
   for (let from = 0; from < entries.length; ) {
@@ -169,7 +172,7 @@ export function packed(entries: readonly Queued[], payloads: SharedPayloads): Qu
 
 const none: readonly never[] = []
 
-/** Without packet id and group. Payloads that may be shared are put behind those in `shared`. */
+/** Encodes a message without packet id and group. Payloads that may be shared are appended to `shared`. */
 export function encodeQueuedMessage(
   out: ByteWriter,
   entry: Queued,
@@ -202,7 +205,7 @@ export function encodeQueuedMessage(
     one = new SharedPayload(payload.length, payload, crc32(payload))
     payloads.set(payload, one)
   }
-  // The snapshot that has it may be removed before the next one, which takes only what a queue refers to.
+  // The snapshot with these bytes may be removed, and the next one takes only payloads that a queue refers to.
   one.bytes ??= payload
   out.u16(shared.push(one) - 1)
 }

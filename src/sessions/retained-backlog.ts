@@ -1,38 +1,38 @@
 import { LateMap } from '../runtime/late-map.js'
 import type { RetainedDelivery } from './delivery.js'
 
-/** A retained message, and the topic filter of the subscription it is for. */
+/** A retained message, and the topic filter of the subscription to send to. */
 export interface OfferedMessage {
   readonly filter: string
   readonly message: RetainedDelivery
 }
 
-/** The retained messages that new subscriptions of one session have yet to be sent, one filter after the other. */
+/** The retained messages still to be sent to new subscriptions of one session, one filter after the other. */
 export class RetainedBacklog {
   readonly #offers = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
 
-  /** Filters with messages left. */
+  /** Number of filters with messages left. */
   get size(): number {
     return this.#offers.size
   }
 
-  /** Replaces what is left for that filter. An undefined message is a pause in a long search. */
+  /** Replaces the messages left for a filter. An undefined message is a pause in a long search. */
   set(filter: string, messages: Iterable<RetainedDelivery | undefined>): void {
     this.#offers.delete(filter)
     this.#offers.set(filter, messages[Symbol.iterator]())
   }
 
-  /** Forgets what is left for that filter. */
+  /** Removes the messages left for a filter. */
   delete(filter: string): void {
     this.#offers.delete(filter)
   }
 
-  /** Gives the memory back when nothing is left. */
+  /** Frees the memory when no messages are left. */
   release(): void {
     this.#offers.release()
   }
 
-  /** Takes the next message. `pause`: many were looked at, and other sessions are to have their turn. */
+  /** Takes the next message. `pause`: many messages were looked at, and other sessions are to have their turn. */
   next(): OfferedMessage | 'pause' | undefined {
     for (const [filter, offer] of this.#offers) {
       const { done, value } = offer.next()

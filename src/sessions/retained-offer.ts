@@ -5,8 +5,9 @@ import type { SessionsOptions } from './sessions-options.js'
 import { reachOf } from './subscription.js'
 
 /**
- * The retained messages that a new subscription is sent, at the lower QoS, looked up one by one; undefined is a pause.
- * `until` is how many had been retained when the subscription was made. `mayRetain` as in {@link SessionsOptions}.
+ * Returns the retained messages to send to a new subscription, at the lower QoS, looked up one by one; undefined is a
+ * pause. `until` is the number of messages that had been retained when the subscription was made. `mayRetain` as in
+ * {@link SessionsOptions}.
  */
 export function retainedFor(
   session: Session,
@@ -21,10 +22,10 @@ export function retainedFor(
   return reachOf(session.access, filter) === 'all' ? others : permitted(session, others)
 }
 
-/** Retained messages that may be looked at in a turn without one that may be read. */
+/** Maximum number of messages looked at in one turn when none of them may be delivered. */
 const lookedAt = 256
 
-/** Those of `found` that the session did not get when they were published: by then `until` had been retained. */
+/** Yields messages that the session did not get when published: `until` had been retained at the subscription. */
 function* undelivered(
   session: Session,
   until: number,
@@ -33,12 +34,12 @@ function* undelivered(
   for (const message of found) if (!message || message.change <= until || session.hasMissed) yield message
 }
 
-/** Those of `found` that others have published. [MQTT-3.8.3-3] */
+/** Yields messages that other clients have published. [MQTT-3.8.3-3] */
 function* notOf({ clientId, user }: Session, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
   for (const message of found) if (message?.clientId !== clientId || (message.user ?? '') !== user) yield message
 }
 
-/** Those of `found` whose publishers may still publish there; undefined is a pause. */
+/** Yields messages whose publishers may still publish there; undefined is a pause. */
 function* rightful(
   mayRetain: SessionsOptions['mayRetain'],
   found: Iterable<Retained | undefined>,
@@ -55,7 +56,7 @@ function* rightful(
   }
 }
 
-/** Those of `found` that the session may read; undefined is a pause. */
+/** Yields messages that the session may read; undefined is a pause. */
 function* permitted<T extends { readonly topic: string }>(
   session: Session,
   found: Iterable<T | undefined>,
@@ -72,7 +73,7 @@ function* permitted<T extends { readonly topic: string }>(
   }
 }
 
-/** Messages with their QoS lowered to `limit`. */
+/** Yields messages with their QoS lowered to `limit`. */
 function* atMost(limit: QoS, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
   for (const message of messages) yield message && message.qos > limit ? { ...message, qos: limit } : message
 }

@@ -5,7 +5,7 @@ import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
 
 /** A retained message. [MQTT-3.3.1-5] */
 export interface Retained extends RetainedDelivery {
-  /** When it was retained, as a count of all messages retained until then; see {@link RetainedMessages.changes}. */
+  /** Number of messages retained until then, this one included; see {@link RetainedMessages.changes}. */
   readonly change: number
 }
 
@@ -14,26 +14,26 @@ interface Node {
   message: Retained | undefined
 }
 
-/** What a retained message takes beside its topic and payload, and what a level in the trie takes, about. */
+/** Approximate memory of a retained message beside topic and payload, and of a level in the trie. */
 const overheadBytes = 200
 const nodeBytes = 250
 
 /**
- * The retained messages by topic: an exact topic is one map lookup, a filter with wildcards a walk of the trie that
- * enters only the branches it matches.
+ * The retained messages by topic. An exact topic is one map lookup. A filter with wildcards is a walk of the trie that
+ * enters only matching branches.
  */
 export class RetainedMessages {
   readonly #exact = new Map<string, Retained>()
   readonly #root: Node = { children: undefined, message: undefined }
   readonly #now: () => number
-  /** Those that expire, and where among them the sweep is. */
+  /** Topics of messages that expire, and the position of the sweep among them. */
   readonly #expiring = new Set<string>()
   #swept: Iterator<string> | undefined
   #bytes = 0
   #changes = 0
   readonly #steps = { left: stepsAtOnce }
 
-  /** Messages and bytes of each user. */
+  /** Number and bytes of the messages of each user. */
   readonly #messagesOf: SharedPool
   readonly #bytesOf: SharedPool
 
@@ -44,14 +44,14 @@ export class RetainedMessages {
     this.#bytesOf = new SharedPool(shares)
   }
 
-  /** May a user have one more message retained, where there may be so many messages and bytes in all? */
+  /** Returns whether a user may have one more message retained. `messages` and `bytes` are the limits for all users. */
   admits(message: RetainedDelivery, messages: number, bytes: number): boolean {
     const user = message.user ?? ''
     if (this.count >= messages || this.bytes >= bytes) return false
     return this.#messagesOf.admits(user, 1, messages) && this.#bytesOf.admits(user, sizeOf(message), bytes)
   }
 
-  /** The users with most messages retained. */
+  /** Returns the users with the most messages retained. */
   top(most: number): Use[] {
     return this.#messagesOf.top(most)
   }
@@ -66,12 +66,12 @@ export class RetainedMessages {
     return this.#exact.size
   }
 
-  /** About what they take in memory. */
+  /** Approximate bytes that the messages take in memory. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** How many messages have been retained so far. A message with a higher `change` came later. */
+  /** Number of messages retained so far. A message with a higher `change` came later. */
   get changes(): number {
     return this.#changes
   }
@@ -80,7 +80,7 @@ export class RetainedMessages {
     return this.#exact.get(topic)
   }
 
-  /** Keeps a copy of the payload, exactly as large: what is kept for ever must not keep a network chunk. */
+  /** Keeps a copy of the payload of exactly the same length: a message kept for ever must not keep a network chunk. */
   set({ topic, payload, qos, clientId, user, properties, expiresAt }: RetainedDelivery): void {
     const known = this.#exact.get(topic)
     const kept = { payload: lasting(payload), properties: properties && lasting(properties) }
@@ -127,21 +127,21 @@ export class RetainedMessages {
     return true
   }
 
-  /** What a filter matches, in no order. What is set or deleted meanwhile may or may not be among it. */
+  /** Yields messages that match a filter, in no order. Messages set or deleted meanwhile may be among them or not. */
   *match(filter: string): Generator<Retained> {
     for (const message of this.search(filter)) if (message) yield message
   }
 
   /**
-   * The same with a pause, undefined, now and then: a filter may match little of much. The steps of all searches count
-   * together, as one client may begin thousands of short ones.
+   * Like {@link match}, with a pause, undefined, now and then, as a filter may match few of many messages. The steps of
+   * all searches count together, as one client may begin thousands of short ones.
    */
   *search(filter: string): Generator<Retained | undefined> {
     const found = isWildcard(filter) ? walk(this.#root, filter.split('/'), 0, this.#steps) : this.#lookUp(filter)
     for (const message of found) if (!message || !isExpired(message, this.#now())) yield message
   }
 
-  /** Lets go of what has expired, looking at so many, and at others the next time. */
+  /** Deletes expired messages, looking at `most` messages and continuing behind them the next time. */
   sweep(most: number): void {
     for (let looked = 0; looked < most; looked++) {
       this.#swept ??= this.#expiring.values()
@@ -155,7 +155,7 @@ export class RetainedMessages {
     }
   }
 
-  /** Not before it is asked for: what is sent later must not be older than what was delivered meanwhile. */
+  /** Looks the message up only on request: one sent later must not be older than one delivered meanwhile. */
   *#lookUp(topic: string): Generator<Retained> {
     const message = this.#exact.get(topic)
     if (message) yield message

@@ -6,21 +6,22 @@ import type { SessionHead, SnapshotWriter } from './session-snapshot.js'
 import { dueRecord, isJournalled, recordedSubscription, type SessionState, willRecord } from './session-state.js'
 
 export interface CaptureOptions {
-  /** The last record of the journal as of now. */
+  /** Returns the ordinal of the last record in the journal. */
   readonly ordinal: () => number
-  /** Queued messages that cannot be read back from the disk are given up. Otherwise there is no snapshot. */
+  /** Whether queued messages that cannot be read back from the disk are given up. Otherwise the snapshot fails. */
   readonly mayLose: boolean
 }
 
-/** Messages that stay in memory in front of a queue whose client is connected. */
+/** Messages that stay in memory at the front of a queue whose client is connected. */
 const keptReady = 100
 
 /** Messages in one frame of a snapshot. */
 const messagesAtOnce = 1_000
 
 /**
- * Puts a state into a snapshot while it changes. Each step takes a millisecond or two. What comes to be meanwhile may
- * be missing: the journal has it. What waits for absent clients is packed, and is on disk alone when the snapshot is.
+ * Writes a state into a snapshot while the state changes. Each step takes a millisecond or two. Changes made meanwhile
+ * may be missing, as the journal has them. Messages that wait for absent clients are packed, and are on disk alone once
+ * the snapshot is.
  */
 export function* capture(state: SessionState, to: SnapshotWriter, options: CaptureOptions): Generator<void> {
   yield* captureRetained(state.retained, to)
@@ -29,7 +30,7 @@ export function* capture(state: SessionState, to: SnapshotWriter, options: Captu
   for (const { will, due } of state.dueWills.values()) to.record(dueRecord(will, due), will.payload)
   for (const session of some(state.sessions.values(), state.sessions.size)) {
     yield* pack(session, state.payloads)
-    // It may have ended while it was packed.
+    // The session may have ended during the packing.
     if (state.sessions.get(session.name) === session) yield* captureSession(session, to, options)
   }
 }
@@ -42,7 +43,7 @@ function* captureRetained(retained: RetainedMessages, to: SnapshotWriter): Gener
   }
 }
 
-/** The first ones: what is added meanwhile comes behind them, and might have no end. */
+/** Yields the first `most` items. Items added meanwhile come behind them, and might have no end. */
 function* some<T>(all: Iterable<T>, most: number): Generator<T> {
   let left = most
   for (const one of all) {
@@ -56,7 +57,7 @@ function* pack(session: Session, payloads: SharedPayloads): Generator<void> {
   const { unsent } = session
   if (!session.attached) unsent.compact()
   if (!session.attached || unsent.length > 2 * keptReady) {
-    // It may have connected, or joined a group, since the last step.
+    // The session may have connected, or joined a group, since the last step.
     while (!session.hasOfGroups && unsent.pack(session.attached ? keptReady : 0, payloads)) yield
   }
 }
@@ -74,7 +75,7 @@ function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLos
     s: [...session.subscriptions.values()].map(recordedSubscription),
     ...(incoming.size > 0 && { q: [...incoming.keys()] }),
   }
-  // All at this moment; what is in them does not change but for what is sent.
+  // Copies of all collections at this moment. The messages in them do not change, except when sent.
   const sent = [...inflight.values()]
   const isWhole = session.hasOfGroups
   const waiting: Queued[] = isWhole ? [...unsent, ...(backups ?? [])].sort((a, b) => a.n - b.n) : []

@@ -4,29 +4,29 @@ import type { Queued } from './delivery.js'
 import type { Session } from './session.js'
 import type { QueueMemory } from './session-queue.js'
 
-/** What a session needs of the connection its client has. */
+/** The parts of a client's connection that a session uses. */
 export interface DeliveryTarget {
-  /** False while so much waits to be written that what is next had better wait in the session. */
+  /** False while so much waits to be written that further messages should wait in the session. */
   readonly hasCapacity: boolean
-  /** QoS 1 and 2 publishes the client takes without having acknowledged them. */
+  /** Number of unacknowledged QoS 1 and 2 publishes that the client accepts. */
   readonly receiveMaximum: number
   /**
-   * Sends a PUBLISH of QoS 0. False: it is dropped, and counted, as the outbox is full or the client does not take so
-   * large a packet.
+   * Sends a PUBLISH of QoS 0. Returns false when the message is dropped, and counted, as the outbox is full or the
+   * client does not accept so large a packet.
    */
   deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean
-  /** A PUBLISH of QoS 1 or 2. False: it is larger than the client takes, and not sent. */
+  /** Sends a PUBLISH of QoS 1 or 2. Returns false when the packet is larger than the client accepts, and not sent. */
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean
-  /** `code` is for those who understand it. */
+  /** Sends an acknowledgement; `code` only to clients whose protocol has reason codes. */
   writeAck(type: number, packetId: number, code?: number): void
-  /** The client is to come again. */
+  /** Ends the connection so that the client connects again. */
   end(fault: Fault): void
 }
 
-/** Why something queued goes undelivered. */
+/** Why a queued message goes undelivered. */
 export type DropReason = 'queue' | 'not_permitted' | 'expired' | 'too_large' | 'client_refused'
 
-/** What a session asks for, and whom it tells what becomes of what is queued. */
+/** The services that a session uses, and the events reported about queued messages. */
 export interface SessionEvents {
   /** Milliseconds since the epoch. */
   now(): number
@@ -34,26 +34,29 @@ export interface SessionEvents {
   /** Calls `pump` of the session in one of the next turns of the event loop. */
   later(session: Session): void
   queued(session: Session, entry: Queued): void
-  /** It has its packet id. */
+  /** Reports that a message was given a packet id. */
   sent(session: Session, entry: Queued): void
-  /** `done` when that outlives a crash: only then may PUBREL be sent, or the client might get it all again. */
+  /**
+   * Reports PUBREC. Calls `done` when that outlives a crash: before that, PUBREL must not be sent, or the client might
+   * get the whole message again.
+   */
   released(session: Session, packetId: number, done: (error?: Error) => void): void
-  /** Calls `done` when all that was told here until the end of this turn outlives a crash. */
+  /** Calls `done` when every event reported until the end of this turn outlives a crash. */
   kept(done: (error?: Error) => void): void
   acknowledged(session: Session, packetId: number): void
-  /** It goes undelivered, and is counted. */
+  /** Reports and counts a message that goes undelivered. */
   dropped(session: Session, entry: Queued, why: DropReason): void
-  /** Another member of its group has it now, or had it. */
+  /** Reports that another member of the group has, or had, the message. */
   moved(session: Session, entry: Queued): void
-  /** There is room for more: what absent members of its groups have waiting. True when it was given some. */
+  /** Gives messages of absent group members to a session that has room. Returns true when there were any. */
   takeOver(session: Session): boolean
 }
 
 export interface QueueLimits {
-  /** Deliveries without an acknowledgement. */
+  /** Maximum number of deliveries without an acknowledgement. */
   readonly window: number
   readonly messages: number
   readonly bytes: number
-  /** Milliseconds; 0 is for ever. */
+  /** Maximum age of a queued message in milliseconds; 0 is for ever. */
   readonly ageMs: number
 }

@@ -13,19 +13,19 @@ import { decodeJsonRecord } from './session-records-json.js'
 import { readSnapshot, type SnapshotTarget, SnapshotWriter } from './session-snapshot.js'
 import { SnapshotFile } from './snapshot-file.js'
 
-/** A journal that has grown to a share of a large snapshot, or past this, is replaced by a new one. */
+/** A journal that has grown to a share of a large snapshot, or past this size, is replaced by a new one. */
 const maxJournalBytes = 128e6
 
-/** Records that the disk refused and that are kept until it takes them; beyond it a snapshot is made first. */
+/** Bytes of refused records that are kept until the disk accepts them; beyond that a snapshot is made first. */
 const refusedBytes = 32e6
 
-/** After so many snapshots in a row that failed, messages that the disk does not give back are given up. */
+/** Failed snapshots in a row after which queued messages that cannot be read back from the disk are given up. */
 const maxFailures = 3
 
 export interface SnapshotPace {
-  /** A journal that has grown past this is replaced by a snapshot. */
+  /** Size past which a journal is replaced by a snapshot. */
   readonly journalBytes: number
-  /** Milliseconds that a snapshot works before others have their turn. */
+  /** Milliseconds that a snapshot works before other work has a turn. */
   readonly sliceMs: number
 }
 
@@ -35,14 +35,14 @@ export interface SessionJournalOptions<T> {
   readonly dir: string
   readonly fsync: 'group' | 'interval'
   readonly pace: SnapshotPace
-  /** Takes the state of the last snapshot, then the records since. */
+  /** Receives the state of the last snapshot, then the records since. */
   readonly target: SnapshotTarget<T> & { apply(decoded: Decoded): void }
-  /** Puts the state into `to`; each step takes a millisecond or two. */
+  /** Writes the state into `to`; each step takes a millisecond or two. */
   readonly snapshot: (to: SnapshotWriter, options: CaptureOptions) => Iterable<void>
   readonly payloads: SharedPayloads
-  /** Every publish up to this sequence in the spool is in. */
+  /** Returns the sequence in the spool up to which every publish is in the state. */
   readonly applied: () => number
-  /** There was a journal when the hub ran last. */
+  /** Returns whether there was a journal when the hub ran last. */
   readonly isExpected: () => boolean
   readonly incidents: IncidentReporter
   readonly files?: Files
@@ -50,8 +50,8 @@ export interface SessionJournalOptions<T> {
 }
 
 /**
- * What the sessions are rebuilt from. Records are appended by group commit; when there are many of them, the state is
- * written as a snapshot, in pieces between other work:
+ * The files that the sessions are rebuilt from. Records are appended by group commit. When there are many records, the
+ * state is written as a snapshot, in pieces between other work:
  *
  *     dir/0000000007.snapshot    session-snapshot.ts: the state without what the journals of that number and later have
  *     dir/0000000007.journal     frames of session-records.ts
@@ -63,13 +63,13 @@ export class SessionJournal<T> {
   readonly #log: CommitLog
   readonly #out = new ByteWriter()
   #ordinal = 0
-  /** `applied` of the last record that was appended, of the last one in the group being written, and of the last on disk. */
+  /** `applied` of the last record appended, of the last one in the group being written, and of the last one on disk. */
   #appliedAppended = 0
   #appliedWriting = 0
   #appliedOnDisk = 0
-  /** The last record that any session of the snapshot has seen. */
+  /** Ordinal of the last record that any session of the snapshot has seen. */
   #seen = 0
-  /** The number of the newest journal. */
+  /** Number of the newest journal. */
   #number = 0
   #snapshot: SnapshotFile | undefined
   #snapshotBytes = 0
@@ -77,7 +77,7 @@ export class SessionJournal<T> {
   #isWanted = false
   #isClosing = false
   #isDamaged = false
-  /** Snapshots in a row that could not be made. */
+  /** Snapshots in a row that failed. */
   #failures = 0
   #refused: Buffer[] = []
   #refusedBytes = 0
@@ -100,12 +100,12 @@ export class SessionJournal<T> {
         if (error) this.#log.rotateNext()
         else this.#appliedOnDisk = this.#appliedWriting
       },
-      // What the journal has of the last second may not be on disk.
+      // The journal's records of the last second may not be on disk.
       unsynced: () => this.snapshotNext(),
     })
   }
 
-  /** Brings back the state, then takes new records. */
+  /** Restores the state, then accepts new records. */
   async load(): Promise<void> {
     await this.#load()
     this.#appliedOnDisk = this.#options.applied()
@@ -115,7 +115,7 @@ export class SessionJournal<T> {
     const { dir } = this.#options
     this.#unlessRefused(() => this.#files.makeDirectorySync(dir))
     const files = filesOf(this.#files, dir)
-    // Begun when the hub went down, and never finished.
+    // Files begun when the hub went down, and never finished.
     for (const name of files.unfinished) this.#removeOld(join(dir, name))
     const old = files.json.at(-1)
     const snapshot = files.snapshots.at(-1)
@@ -146,12 +146,12 @@ export class SessionJournal<T> {
       this.#ordinal = Math.max(this.#ordinal, this.#seen)
       if (open) this.#log.open(open.fd, open.end)
       else await this.#beginWith()
-      // The next start is to find no damage again. Otherwise clients come back first.
+      // The next start must not find the damage again. In all other cases clients come back before a snapshot is made.
       if (open && this.#isDamaged) this.snapshotNext()
     }
   }
 
-  /** `done` runs when the record is on disk, or with the reason why it is not. */
+  /** Appends a record. Calls `done` when the record is on disk, or with the error. */
   record(record: JournalRecord, payload?: Buffer, done?: (error: Error | undefined) => void): void {
     this.#out.clear()
     this.#appliedAppended = this.#options.applied()
@@ -175,7 +175,7 @@ export class SessionJournal<T> {
     await this.#running
   }
 
-  /** Commits what is left. */
+  /** Commits the records that are left, and closes the files. */
   async close(): Promise<void> {
     await this.#log.close()
     this.#isClosing = true
@@ -198,7 +198,7 @@ export class SessionJournal<T> {
 
   // — reading —
 
-  /** Records of JSON: the format before this one. */
+  /** Reads records of JSON, the format before this one. */
   async #loadJson(number: number): Promise<void> {
     const path = this.#path(number, 'log')
     const { target } = this.#options
@@ -271,7 +271,10 @@ export class SessionJournal<T> {
 
   // — writing —
 
-  /** Goes on in new files: a snapshot of what is in memory, and an empty journal. False when the disk refuses. */
+  /**
+   * Continues in new files: a snapshot of the state in memory, and an empty journal. Returns false when the disk
+   * refuses.
+   */
   async #beginWith(): Promise<boolean> {
     this.#number++
     try {
@@ -290,14 +293,14 @@ export class SessionJournal<T> {
       this.#options.warn(
         `the sessions cannot be written (${describe(error)}); changes are refused until the disk works`,
       )
-      // Before anything is kept in a journal, there is a snapshot of what is in memory now.
+      // Before a journal keeps any record, there must be a snapshot of the state in memory now.
       this.#refusedBytes = Number.POSITIVE_INFINITY
       this.#log.open(-1, 0)
       return false
     }
   }
 
-  /** A disk that refuses is no reason not to start. */
+  /** Runs `act` and ignores a disk that refuses, which is no reason not to start. */
   #unlessRefused(act: () => void): void {
     try {
       act()
@@ -306,12 +309,12 @@ export class SessionJournal<T> {
     }
   }
 
-  /** The next start removes what stays. */
+  /** Removes a file; the next start removes files that stay. */
   #removeOld(path: string): void {
     this.#unlessRefused(() => this.#files.removeSync(path))
   }
 
-  /** The next journal; a snapshot is made of what is before it when that has grown. */
+  /** Begins the next journal, and a snapshot of the state before that journal when the last one has grown. */
   async #rotate(): Promise<{ fd: number; end: number }> {
     const isWanted = this.#isWanted || this.#log.end >= this.#limit || this.#refusedBytes > refusedBytes
     this.#number++
@@ -319,9 +322,9 @@ export class SessionJournal<T> {
     const refused = this.#refusedBytes > refusedBytes ? [] : this.#refused
     const opened = await this.#newJournal(refused)
     if (this.#refusedBytes > refusedBytes) {
-      // The journals lack what was refused. Nothing may be said to be kept before a snapshot has it.
+      // The journals lack the refused records. No record may be reported as kept before a snapshot has them.
       try {
-        // It waits for the group that waits for this one.
+        // A running snapshot waits for the group that waits for this journal.
         if (this.#running) throw new Error('a snapshot is being made')
         await this.#makeSnapshot(number)
       } catch (error) {
@@ -346,8 +349,9 @@ export class SessionJournal<T> {
   }
 
   /**
-   * A journal that begins with these records, synced. The group that waits for it may be lost in a crash, so it only
-   * says to have the publishes that are on disk already: the others are played again from the spool.
+   * Makes a journal that begins with these records, synced. The group that waits for the journal may be lost in a
+   * crash. The journal therefore claims only publishes that are on disk already: the others are replayed from the
+   * spool.
    */
   async #newJournal(records: readonly Buffer[]): Promise<{ fd: number; end: number }> {
     const { dir } = this.#options
@@ -366,7 +370,7 @@ export class SessionJournal<T> {
     }
   }
 
-  /** Writes the state beside other work; the files before are removed when it is on disk. */
+  /** Writes the state beside other work. Earlier files are removed when the snapshot is on disk. */
   async #makeSnapshot(number: number): Promise<void> {
     const { dir, pace, snapshot, payloads, applied } = this.#options
     const path = this.#path(number, 'snapshot')
@@ -387,7 +391,7 @@ export class SessionJournal<T> {
       await writer.flush()
       await writer.sync()
       if (this.#running) {
-        // A session may have seen records that are on their way to the disk. Others, captured before, need them there.
+        // A session may have seen records that are on their way to the disk. Sessions captured before need them there.
         await this.#log.flush()
         if (this.#refusedBytes > 0) throw new Error('the disk refused what the journal needs beside it')
       }
@@ -415,7 +419,7 @@ export class SessionJournal<T> {
       try {
         this.#files.removeSync(path)
       } catch {
-        // The next start tries again.
+        // The next start tries again to remove the file.
       }
       await turn()
     }
@@ -432,7 +436,10 @@ const lostState =
   'kept sessions, their queues and retained messages are lost. Restore the folder from a backup if there is one'
 const lostChanges = 'what changed in kept sessions and retained messages since the last snapshot is lost'
 
-/** Bytes that are no records, at the end too. `whole`: where the last record ends. */
+/**
+ * Returns the number of bytes that are no records, those at the end included. `whole` is called with the end of the
+ * last record.
+ */
 function readDamage(
   files: Files,
   fd: number,
@@ -463,7 +470,7 @@ function filesOf(files: Files, dir: string) {
   }
 }
 
-/** Returns where the frames end. */
+/** Returns the offset where the frames end. */
 async function writeSynced(files: Files, fd: number, bodies: readonly Buffer[]): Promise<number> {
   const parts = bodies.flatMap(body => {
     const header = Buffer.allocUnsafe(frameHeaderBytes)
@@ -486,7 +493,7 @@ function turn(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }
 
-/** As `syncDirectory`, without blocking the thread. */
+/** Syncs a directory like `syncDirectory`, without blocking the thread. */
 async function syncDirectoryLater(dir: string, files: Files): Promise<void> {
   const fd = files.openSync(`${dir}/.`, openToRead)
   try {

@@ -1,19 +1,19 @@
 import type { Session } from './session.js'
 
-/** A session as administrators see it. */
+/** A session as listed for administrators. */
 export interface ListedSession {
   readonly clientId: string
-  /** Empty: nobody was asked. */
+  /** The user of the session; empty without authentication. */
   readonly user: string
   readonly connected: boolean
-  /** It outlives the connection. */
+  /** Whether the session outlives the connection. */
   readonly kept: boolean
-  /** When its client left, in milliseconds since the epoch. */
+  /** When the client left, in milliseconds since the epoch. Absent while the client is connected. */
   readonly absentSince?: number
-  /** Seconds that it is kept without a connection, if not for ever. */
+  /** Seconds that the session is kept without a connection. Absent: for ever. */
   readonly expiry?: number
   readonly subscriptions: number
-  /** Messages that wait for the client, or for its acknowledgement, and the bytes of those that wait. */
+  /** Messages still to be sent or to be acknowledged, and the bytes of those still to be sent. */
   readonly queued: number
   readonly queuedBytes: number
 }
@@ -24,12 +24,12 @@ export interface SessionFilter {
 }
 
 export interface SessionList {
-  /** Of all that the filter matches. */
+  /** Number of all sessions that the filter matches. */
   readonly count: number
   readonly sessions: readonly ListedSession[]
 }
 
-/** The sessions that a filter matches, `most` of them at most. */
+/** Returns the sessions that a filter matches, at most `most` of them. */
 export function listSessions(all: Iterable<Session>, { clientId, user }: SessionFilter, most: number): SessionList {
   const sessions: ListedSession[] = []
   let count = 0

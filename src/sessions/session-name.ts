@@ -1,6 +1,6 @@
 /**
- * The name of a session: two users may have clients with the same id, and each of them has a session of its own. Where
- * nobody is asked for a user name, the name is the client id. U+0000 is in no client id [MQTT-1.5.3-2] and in no user name.
+ * Returns the name of a session. Two users may have clients with the same id, and each client has a session of its own.
+ * Without authentication the name is the client id. U+0000 is in no client id [MQTT-1.5.3-2] and in no user name.
  */
 export function sessionName(user: string, clientId: string): string {
   return user === '' ? clientId : `${user}\0${clientId}`

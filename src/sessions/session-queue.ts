@@ -3,24 +3,24 @@ import { type Queued, sizeOf } from './delivery.js'
 import { Fifo } from './fifo.js'
 import { packed, type QueueChunk, type SharedPayloads } from './queue-chunk.js'
 
-/** What all queues together have in memory, in the bytes that count for their limits. */
+/** Memory of all queues together, in the bytes that count for their limits. */
 export interface QueueMemory {
   bytes: number
-  /** What is read from disk was damaged or could not be read: so many messages of a queue are lost. */
+  /** Called when bytes on disk were damaged or could not be read, so that messages of a queue are lost. */
   damaged(messages: number, bytes: number, reason: string): void
 }
 
-/** Messages packed at once: each costs a microsecond or two. */
+/** Maximum number of messages packed at once: each takes a microsecond or two. */
 const packedAtOnce = 500
 
-/** More chunks than these are packed together, if they are small. */
+/** Maximum number of small chunks; more than these are packed together. */
 const maxSmallChunks = 8
 const smallChunkBytes = 4_096
 
 /**
- * The messages that wait in a session, first in, first out. Between the first ones and the last ones there may be
- * chunks, which are packed and may be on disk: `isReady` says whether the next message is in memory. Every other
- * operation reads what it needs at once.
+ * The messages that wait in a session, first in, first out. Between the first and the last messages there may be
+ * chunks, which are packed and may be on disk: `isReady` tells whether the next message is in memory. Every other
+ * operation reads the messages needed at once.
  */
 export class SessionQueue implements Iterable<Queued> {
   readonly #memory: QueueMemory
@@ -39,12 +39,12 @@ export class SessionQueue implements Iterable<Queued> {
     return this.#length
   }
 
-  /** What the messages count for in the limit of a queue. */
+  /** Bytes that the messages count for in the limit of a queue. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** When the first message was queued; undefined: there is none. */
+  /** When the first message was queued. Undefined while the queue is empty. */
   get oldestAt(): number | undefined {
     return this.#first.first?.at ?? this.#chunks?.[0]?.firstAt
   }
@@ -64,12 +64,12 @@ export class SessionQueue implements Iterable<Queued> {
     return entry
   }
 
-  /** False: the next message is on disk. Then `load`. */
+  /** Whether the next message is in memory. If not, call `load`. */
   get isReady(): boolean {
     return this.#first.length > 0 || this.#chunks?.[0] === undefined || this.#chunks[0].bytes !== undefined
   }
 
-  /** Reads the next messages from disk. `done` is called once however often this is called before. */
+  /** Reads the next messages from disk. Calls while a read is in progress are ignored, so `done` is called once. */
   load(done: () => void): void {
     if (this.#isLoading) return
     const chunk = this.#chunks?.[0]
@@ -77,7 +77,7 @@ export class SessionQueue implements Iterable<Queued> {
     this.#isLoading = true
     chunk.readLater((error, bytes) => {
       this.#isLoading = false
-      // Something else may have needed it meanwhile.
+      // Another operation may have needed the chunk meanwhile.
       if (this.#chunks?.[0] === chunk && this.#first.length === 0) this.#unpackFirst(error ?? bytes)
       done()
     })
@@ -89,7 +89,7 @@ export class SessionQueue implements Iterable<Queued> {
     return isFound
   }
 
-  /** Takes out at most so many that `isWanted`, in their order. */
+  /** Removes and returns at most `most` messages for which `isWanted` is true, in their order. */
   removeWhere(isWanted: (entry: Queued) => boolean, most: number): readonly Queued[] {
     this.#unpackAll()
     const removed = this.#first.removeWhere(isWanted, most)
@@ -97,7 +97,7 @@ export class SessionQueue implements Iterable<Queued> {
     return removed
   }
 
-  /** The message of that number, if it is in the queue. */
+  /** Returns the message with that number, if queued. */
   find(n: number): Queued | undefined {
     if (this.#first.first?.n === n) return this.#first.first
     for (const entry of this) if (entry.n === n) return entry
@@ -125,8 +125,8 @@ export class SessionQueue implements Iterable<Queued> {
   }
 
   /**
-   * Packs some of what is behind the first `keep` messages. Call again until it returns false: there is no more.
-   * Messages of groups must not be among them.
+   * Packs some of the messages behind the first `keep`. Returns false when none are left to pack; until then call
+   * again. Messages of groups must not be among them.
    */
   pack(keep: number, payloads: SharedPayloads): boolean {
     if (this.#isLoading) return false
@@ -145,14 +145,14 @@ export class SessionQueue implements Iterable<Queued> {
     return this.#last !== undefined
   }
 
-  /** Makes few of many small chunks: one that gets a message a day would have one a day. */
+  /** Joins many small chunks into few: a queue that gets a message a day would have a chunk for each day. */
   compact(): void {
     const chunks = this.#chunks
     if (!chunks || chunks.length <= maxSmallChunks || this.#isLoading) return
     if (chunks.reduce((sum, { length }) => sum + length, 0) < chunks.length * smallChunkBytes) this.#unpackAll()
   }
 
-  /** The disk does not give a chunk back: its messages are lost. */
+  /** Drops a chunk that cannot be read back from the disk: the messages are lost. */
   lose(chunk: QueueChunk, error: unknown): void {
     const at = this.#chunks?.indexOf(chunk) ?? -1
     if (at < 0) return
@@ -161,7 +161,7 @@ export class SessionQueue implements Iterable<Queued> {
     this.#settle()
   }
 
-  /** Puts packed messages behind all others. */
+  /** Appends packed messages behind all others. */
   append(chunk: QueueChunk): void {
     this.#chunks = [...this.chunks, chunk]
     this.#length += chunk.count
@@ -174,7 +174,7 @@ export class SessionQueue implements Iterable<Queued> {
     return chunks
   }
 
-  /** The first chunk becomes messages again; from these bytes if they were read. */
+  /** Turns the first chunk into messages again, from these bytes if they were read. */
   #unpackFirst(read?: Buffer | Error): void {
     const chunk = this.#chunks?.shift()
     if (!chunk) return
@@ -207,7 +207,7 @@ export class SessionQueue implements Iterable<Queued> {
     this.#memory.damaged(count, length, describe(error))
   }
 
-  /** Without chunks between them, first and last are one. */
+  /** Joins the last messages to the first ones when there are no chunks between them. */
   #settle(): void {
     if (this.#chunks && this.#chunks.length > 0) return
     this.#chunks = undefined

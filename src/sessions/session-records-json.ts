@@ -1,7 +1,8 @@
 import { headed, type JournalRecord, type RecordedHead } from './session-records.js'
 
 /**
- * The session journal as it was while all of it was JSON, read once and then written anew: files `0000000007.log`, each record
+ * Decodes a record of the session journal in the earlier format, all JSON, which is read once and then written anew.
+ * The files are `0000000007.log`, each record
  *
  *     ┌──────────────────┬──────────────┬─────────────────┐
  *     │ JSON length u32  │ JSON (UTF-8) │ payload: the rest │
@@ -22,7 +23,7 @@ export function decodeJsonRecord(
   }
 }
 
-/** A record as it was: heads of messages are JSON in all of them. */
+/** A record in the earlier format: heads of messages are JSON in all of them. */
 type Written =
   | Exclude<JournalRecord, { readonly t: 'ret' | 'enq' }>
   | { readonly t: 'ret'; readonly p: RecordedHead }

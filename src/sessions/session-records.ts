@@ -2,8 +2,8 @@ import { ByteReader, type ByteWriter } from '../disk/byte-buffer.js'
 import type { Message, QoS } from '../model.js'
 
 /**
- * The records of the session journal. `c` is the name of a session (session-name.ts), `n` the number of a queued message in its session, `m` a
- * packet id. Frequent ones are binary, the others JSON:
+ * The records of the session journal. `c` is the name of a session (session-name.ts), `n` the number of a queued
+ * message in the session, `m` a packet id. Frequent records are binary, the others JSON:
  *
  *     ┌─────────┬─────────────┬─────────────┬───────────────────────────────────────────┬───────────────────┐
  *     │ kind u8 │ ordinal u48 │ applied u48 │ fields, or JSON length u32 + JSON (UTF-8) │ payload: the rest │
@@ -14,16 +14,17 @@ import type { Message, QoS } from '../model.js'
 export type JournalRecord =
   | { readonly t: 'mark' }
   /**
-   * There is a session of user `u`; `a`: its client left then (ms since the epoch), 0: is connected; `e`: seconds that
-   * it is kept then, if not for ever. Where `c` is a client id alone and there is a user, the session is given to that
-   * user, or the journal is from before sessions were named by both: later records may name it by the client id, too.
+   * There is a session of user `u`. `a` is when the client left (ms since the epoch), 0 while connected. `e` is how
+   * many seconds the session is kept then; absent: for ever. Where `c` is a client id alone and there is a user, the
+   * session is given to that user, or the journal is from before sessions were named by both. Later records may then
+   * use the client id, too.
    */
   | { readonly t: 'open'; readonly c: string; readonly a: number; readonly u?: string; readonly e?: number }
   | { readonly t: 'sub'; readonly c: string; readonly s: readonly RecordedSubscription[] }
   | { readonly t: 'unsub'; readonly c: string; readonly f: readonly string[] }
   | { readonly t: 'forget'; readonly c: string }
   | { readonly t: 'ret'; readonly p: Headed }
-  /** Queued for these clients; `x` is its sequence in the spool, 0 if it is not from there; `a`: when (ms). */
+  /** A message was queued for these clients at `a` (ms). `x` is the sequence in the spool; 0: not from the spool. */
   | {
       readonly t: 'enq'
       readonly to: readonly QueuedFor[]
@@ -31,24 +32,24 @@ export type JournalRecord =
       readonly a: number
       readonly p: Headed
     }
-  /** What was queued as `n` was sent as packet `m`. */
+  /** The message queued as `n` was sent as packet `m`. */
   | { readonly t: 'num'; readonly c: string; readonly n: number; readonly m: number }
-  /** It was dropped. */
+  /** The message queued as `n` was dropped. */
   | { readonly t: 'drop'; readonly c: string; readonly n: number }
-  /** PUBREC came: what is sent again is PUBREL. */
+  /** PUBREC came: from now on PUBREL is sent again instead of the publish. */
   | { readonly t: 'rel'; readonly c: string; readonly m: number }
   | { readonly t: 'ack'; readonly c: string; readonly m: number }
-  /** QoS 2 from the client: in, out (released), all cleared. */
+  /** QoS 2 publishes from the client: received, released, and all cleared. */
   | { readonly t: 'in' | 'out'; readonly c: string; readonly m: number }
   | { readonly t: 'clear'; readonly c: string }
   | ({ readonly t: 'will' } & RecordedWill)
   | { readonly t: 'unwill'; readonly c: string }
-  /** The client is gone, and its will is due at `a` (ms since the epoch), or when its session ends. */
+  /** The client is gone, and the will is due at `a` (ms since the epoch), or when the session ends. */
   | ({ readonly t: 'due'; readonly a: number } & RecordedWill)
-  /** It is back in time, or the will was published. */
+  /** The client is back in time, or the will was published. */
   | { readonly t: 'undue'; readonly c: string }
 
-/** `d`: seconds that it waits for the client to come back; `x`: seconds that it is delivered, if not for ever. */
+/** A last will. `d`: seconds to wait for the client to come back; `x`: seconds to deliver the will, if not for ever. */
 export interface RecordedWill {
   readonly c: string
   readonly u?: string
@@ -61,13 +62,13 @@ export interface QueuedFor {
   readonly c: string
   readonly n: number
   readonly o: 1 | 2
-  /** Its packet id when it was sent at once, else 0. */
+  /** Packet id when the message was sent at once, else 0. */
   readonly m: number
-  /** With the RETAIN flag. */
+  /** Present when the message is delivered with the RETAIN flag. */
   readonly r?: 1
-  /** Identifiers of the subscriptions it is for. */
+  /** Identifiers of the subscriptions that the message is for. */
   readonly s?: readonly number[]
-  /** The shared subscription it is of. */
+  /** Key of the message's shared subscription. */
   readonly g?: string
 }
 
@@ -78,7 +79,7 @@ export interface RecordedSubscription {
   readonly nl?: 1
   /** Retain As Published. */
   readonly rap?: 1
-  /** Its identifier. */
+  /** Subscription identifier. */
   readonly id?: number
 }
 
@@ -87,17 +88,17 @@ export interface RecordedHead {
   readonly topic: string
   readonly qos: QoS
   readonly retain: boolean
-  /** Who published it; empty for the hub itself. */
+  /** The client that published the message; empty for the hub itself. */
   readonly clientId: string
-  /** Its properties, in base64. */
+  /** Properties of the message, in base64. */
   readonly v?: string
-  /** When it expires; microseconds since the epoch. */
+  /** When the message expires, in microseconds since the epoch. */
   readonly e?: number
 }
 
 /** A message without its payload. */
 export type Headed = Pick<Message, 'topic' | 'qos' | 'retain' | 'clientId' | 'properties' | 'expiresAt'> & {
-  /** Of a retained message: the user who published it, if one was asked. */
+  /** The user who published a retained message. Absent without authentication. */
   readonly user?: string | undefined
 }
 
@@ -152,11 +153,11 @@ export function encodeRecord(out: ByteWriter, record: JournalRecord, stamp: Stam
 
 export interface Decoded extends Stamp {
   readonly record: JournalRecord
-  /** A view. */
+  /** The payload, a view of the record. */
   readonly payload: Buffer
 }
 
-/** Undefined when it is no record. */
+/** Returns undefined when the body is no record. */
 export function decodeRecord(body: Buffer): Decoded | undefined {
   try {
     const from = new ByteReader(body)
@@ -212,7 +213,7 @@ export function encodeHead(out: ByteWriter, head: Headed): void {
   if (user) out.text(user)
 }
 
-/** The properties are a copy. */
+/** Decodes a head. The properties are a copy. */
 export function decodeHead(from: ByteReader): Headed {
   const flags = from.u8()
   const topic = from.text()
@@ -259,7 +260,7 @@ export function decodeIds(from: ByteReader): readonly number[] {
   return ids
 }
 
-/** As it is in a will. */
+/** Returns the head of a message as recorded in a will. */
 export function head({ topic, qos, retain, clientId, properties, expiresAt }: Headed): RecordedHead {
   const plain = { topic, qos, retain, clientId }
   if (!properties && expiresAt === undefined) return plain

@@ -14,10 +14,10 @@ import {
 import type { RestoredMessage, SessionHead, SnapshotHeader, SnapshotTarget } from './session-snapshot.js'
 import type { LastWill, Published, SessionState } from './session-state.js'
 
-/** Brings a state back: first what a snapshot has, then the records of the journal one by one. */
+/** Restores a state: first from a snapshot, then from the records of the journal one by one. */
 export class SessionReplay implements SnapshotTarget<Session> {
   readonly #state: SessionState
-  /** Which record each session has seen when it was put into the snapshot: those up to there are in it. */
+  /** Last record that each session had seen when captured: the snapshot has the session's records up to there. */
   readonly #seen = new Map<Session, number>()
   /** Names of sessions, and of wills, by client ids that stand for them in `c`. */
   readonly #names = new Map<string, string>()
@@ -118,7 +118,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
     if (known) this.#applyTo(known, record)
   }
 
-  /** The session that an `open` record, or a snapshot, speaks of. */
+  /** Returns the session of an `open` record, or of a snapshot. */
   #opened(c: string, user: string): Session {
     const state = this.#state
     const name = c.includes('\0') ? c : sessionName(user, c)
@@ -196,7 +196,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
   }
 }
 
-/** With a payload of its own: what was read is a view of much more. */
+/** Returns a message with a payload of its own: the payload read is a view of a much larger buffer. */
 function messageOf(head: Headed, payload: Buffer): Published {
   return { ...head, payload: Buffer.from(payload) }
 }

@@ -37,13 +37,13 @@ import {
  *     chunk      number of the session u32 · count u32 · size f64 · first queued at f64 · shared payloads · chunk
  *     end        JSON: how many sessions and retained messages there are
  *
- * Shared payloads are a count (u16) and the number of each in this file (u32). A session is followed by what it has:
- * messages, then chunks. It is written in pieces while the hub works, so that every session is as it was at a moment of
- * its own: `ordinal` is the last record of the journal that the session has seen.
+ * Shared payloads are a count (u16) and the number of each in this file (u32). A session is followed by its messages,
+ * then by its chunks. A snapshot is written in pieces while the hub works, so that every session is captured at a
+ * moment of its own: `ordinal` is the last record of the journal that the session has seen.
  */
 const kind = { header: 1, retained: 2, record: 3, payload: 4, session: 5, messages: 6, chunk: 7, end: 8 }
 
-/** Is this the last frame of a snapshot? One that does not end with it was cut short. */
+/** Returns whether this is the last frame of a snapshot. A snapshot without such a frame was cut short. */
 export function isSnapshotEnd(body: Buffer): boolean {
   return body[0] === kind.end
 }
@@ -53,15 +53,15 @@ export interface SnapshotHeader extends Stamp {
 }
 
 export interface SessionHead {
-  /** The name. */
+  /** Name of the session. */
   readonly c: string
   readonly u?: string
-  /** As in the record `open`. */
+  /** When the client left, as in the record `open`. */
   readonly a: number
   readonly e?: number
-  /** The last record that it has seen. */
+  /** Ordinal of the last record that the session has seen. */
   readonly ordinal: number
-  /** The number of the last message, and the last packet id given. */
+  /** Number of the last message, and the last packet id given. */
   readonly n: number
   readonly m: number
   readonly s: readonly RecordedSubscription[]
@@ -69,12 +69,12 @@ export interface SessionHead {
   readonly q?: readonly number[]
 }
 
-/** A message with its packet id, or of a group, as it is brought back. */
+/** A message with a packet id, or of a group, restored from a snapshot. */
 export interface RestoredMessage {
   readonly message: Queued
   readonly packetId: number
   readonly released: boolean
-  /** The key of its group; empty: none. */
+  /** Key of the message's group; empty: none. */
   readonly group: string
 }
 
@@ -87,11 +87,11 @@ export interface SnapshotTarget<T> {
   chunk(session: T, chunk: QueueChunk): void
 }
 
-/** So much is written, and synced, at once. */
+/** Bytes that are written at once, and bytes that are synced at once. */
 const writtenAtOnce = 1 << 20
 const syncedAtOnce = 8 << 20
 
-/** Writes a snapshot. What is put waits in memory until `flush`. */
+/** Writes a snapshot. Frames wait in memory until `flush`. */
 export class SnapshotWriter {
   readonly #files: Files
   readonly #fd: number
@@ -112,12 +112,12 @@ export class SnapshotWriter {
     this.#payloads = payloads
   }
 
-  /** Bytes written, and those that wait. */
+  /** Bytes written, and bytes that wait. */
   get size(): number {
     return this.#written + this.#frames.length
   }
 
-  /** It is time for `flush`. */
+  /** Whether `flush` should be called. */
   get isFull(): boolean {
     return this.#frames.length >= writtenAtOnce
   }
@@ -148,7 +148,7 @@ export class SnapshotWriter {
     this.#end()
   }
 
-  /** Messages of the session that are to be in memory: with a packet id, or of a group. */
+  /** Writes messages of the session that have to be in memory: with a packet id, or of a group. */
   messages(messages: readonly Queued[]): void {
     if (messages.length === 0) return
     const shared: SharedPayload[] = []
@@ -168,7 +168,7 @@ export class SnapshotWriter {
     this.#end()
   }
 
-  /** Messages of the session that may stay on disk until they are needed; they are in memory for now. */
+  /** Writes messages of the session that may stay on disk until they are needed; they are in memory for now. */
   copied(messages: readonly Queued[]): void {
     for (const chunk of packed(messages, this.#payloads)) {
       for (const payload of chunk.shared) if (payload) this.#payload(payload)
@@ -177,8 +177,8 @@ export class SnapshotWriter {
   }
 
   /**
-   * From `settle` on the chunk is on disk alone.
-   * @throws what the disk reports when it does not give the chunk back
+   * Writes a chunk, which is on disk alone from `settle` on.
+   * @throws the error of the disk when the chunk cannot be read back
    */
   chunk(chunk: QueueChunk): void {
     const bytes = chunk.read()
@@ -190,14 +190,14 @@ export class SnapshotWriter {
     this.#json(kind.end, { sessions: this.#sessions, retained: this.#retained })
   }
 
-  /** Resolves when all that was put is written. Rejects with what the disk reports. */
+  /** Resolves when all frames are written. Rejects with the error of the disk. */
   async flush(): Promise<void> {
     const bytes = this.#frames.written
     for (let from = 0; from < bytes.length; ) from += await this.#write(bytes, from)
     this.#written += bytes.length
     this.#unsynced += bytes.length
     this.#frames.clear()
-    // A large sync at the end would keep the spool's waiting.
+    // A large sync at the end would delay the syncs of the spool.
     if (this.#unsynced >= syncedAtOnce) await this.sync()
   }
 
@@ -208,7 +208,7 @@ export class SnapshotWriter {
     )
   }
 
-  /** What was written as chunks is read from that file from now on. */
+  /** Drops written chunks from memory: they are read from that file from now on. */
   settle(file: ChunkFile): void {
     for (const [stored, offset] of this.#placed) stored.moved(file, offset)
   }
@@ -222,7 +222,7 @@ export class SnapshotWriter {
     )
   }
 
-  /** Returns where the chunk is in the file. */
+  /** Returns the offset of the chunk in the file. */
   #chunk(chunk: QueueChunk, bytes: Buffer): number {
     const { shared } = chunk
     this.#begin(kind.chunk)
@@ -264,7 +264,7 @@ export class SnapshotWriter {
     this.#out.u8(kind)
   }
 
-  /** Returns where the body of the frame is in the file. */
+  /** Returns the offset of the frame's body in the file. */
   #end(): number {
     const body = this.#out.written
     writeFrameHeader(header, 0, body)
@@ -281,16 +281,16 @@ export interface SnapshotRead {
   /** The last record of the journal when the snapshot was begun, and the last that any session has seen. */
   readonly begun: number
   readonly seen: number
-  /** Bytes that are damaged. */
+  /** Number of damaged bytes. */
   readonly damage: number
-  /** The last frame is missing: it ends too early. */
+  /** Whether the file ends too early, without the last frame. */
   readonly isCutOff: boolean
 }
 
 /**
- * Brings back what a snapshot has. Reading goes on behind damage: the sessions and messages of a damaged frame are
- * missing then.
- * @throws what the disk reports
+ * Restores the contents of a snapshot. Reading continues behind damage, without the sessions and messages of the
+ * damaged frame.
+ * @throws the error of the disk
  */
 export function readSnapshot<T>(files: Files, fd: number, file: ChunkFile, target: SnapshotTarget<T>): SnapshotRead {
   const payloads = new Map<number, SharedPayload>()
@@ -339,7 +339,7 @@ export function readSnapshot<T>(files: Files, fd: number, file: ChunkFile, targe
         return
       }
       case kind.messages: {
-        // Its session is missing: damage.
+        // The session of these messages is missing: damage.
         if (from.u32() !== index || session === undefined) return
         const found = shared(from)
         for (let left = from.u32(); left > 0; left--) {

@@ -21,14 +21,14 @@ import type { Group } from './shared-group.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
 import { SubscriptionIndex } from './subscription-index.js'
 
-/** A message with its publisher; both empty for the hub itself. */
+/** A message with its client and user; both empty for the hub itself. */
 export type Published = Outward & { readonly clientId: string; readonly user?: string | undefined }
 
 /** A client's last will. */
 export type LastWill = Published & {
-  /** Seconds that it waits for the client to come back. (MQTT 5 §3.1.3.2.2) */
+  /** Seconds to wait for the client to come back. (MQTT 5 §3.1.3.2.2) */
   readonly delay: number
-  /** Seconds that it is delivered, from when it is published; undefined: for ever. */
+  /** Seconds to deliver the will after publishing; undefined: for ever. */
   readonly expiry: number | undefined
 }
 
@@ -40,40 +40,41 @@ export interface DueWill {
   isPublishing: boolean
 }
 
-/** What a session subscribes to, and how; what is not said is as in 3.1.1. */
+/** A subscription that a session asks for. Absent options are as in 3.1.1. */
 export interface Subscribing {
   readonly filter: string
   readonly qos: QoS
   readonly noLocal?: boolean
   readonly asPublished?: boolean
-  /** 0: none. */
+  /** Subscription identifier; 0: none. */
   readonly id?: number
 }
 
 /**
- * What outlives a connection, in memory. session-capture.ts puts it into a snapshot, session-replay.ts brings it back.
+ * The state that outlives a connection, in memory. Written into a snapshot by session-capture.ts, and restored by
+ * session-replay.ts.
  */
 export class SessionState {
   /** Durable sessions by name. */
   readonly sessions = new Map<string, Session>()
-  /** Those without a connection, absent longest first. */
+  /** Sessions without a connection, the one absent longest first. */
   readonly absent: FairSet<Session>
-  /** Subscriptions of each user, and those of them with + or #. */
+  /** Number of subscriptions of each user, and of those with + or #. */
   readonly subscriptions: SharedPool
   readonly wildcards: SharedPool
   readonly emitter: SubscriptionIndex
   readonly retained: RetainedMessages
-  /** Those of the hub itself, under `$`, which no limit is for. */
+  /** Retained messages of the hub itself, under `$`; no limit applies to them. */
   readonly own: RetainedMessages
-  /** Of clients that are connected, by the names of their sessions. */
+  /** Wills of connected clients, by the names of their sessions. */
   readonly wills = new Map<string, LastWill>()
-  /** Of clients that are gone and may come back, likewise. */
+  /** Wills of clients that are gone and may come back, by the names of their sessions. */
   readonly dueWills = new Map<string, DueWill>()
-  /** All publishes up to this spool sequence are in. */
+  /** Spool sequence up to which the state has all publishes. */
   applied = 0
-  /** Spool sequences above `applied` that the journal has in its queues. */
+  /** Spool sequences above `applied` of publishes that the journal has queued already. */
   readonly queuedBefore = new Set<number>()
-  /** Large payloads of what is queued and packed. */
+  /** Large payloads of messages that are queued and packed. */
   readonly payloads: SharedPayloads = new WeakMap()
   readonly #limits: QueueLimits
   readonly #host: SessionEvents
@@ -129,13 +130,13 @@ export class SessionState {
     return session
   }
 
-  /** Counts a subscription of the session's user, or one less. */
+  /** Adds `by` to the subscription counts of the session's user. */
   #count({ user }: Session, filter: string, by: 1 | -1): void {
     this.subscriptions.add(user, by)
     if (isWildcard(filter)) this.wildcards.add(user, by)
   }
 
-  /** Of a durable session or a passing one. */
+  /** Subscribes a session, durable or transient. */
   subscribe(session: Session, { filter, qos, noLocal = false, asPublished = false, id = 0 }: Subscribing): void {
     const known = session.subscriptions.get(filter)
     const isSame =
@@ -160,7 +161,10 @@ export class SessionState {
     this.emitter.add(subscription)
   }
 
-  /** The group of a shared filter: what the session has waiting of it stays of it, also if it was the only member. */
+  /**
+   * Returns the group of a shared filter. Messages of a group that wait in the session stay with that group, even if
+   * the session was the only member.
+   */
   #groupOf(session: Session, filter: string): Group | undefined {
     const shared = sharedFilter(filter)
     if (!shared || 'fault' in shared) return undefined
@@ -190,7 +194,7 @@ export class SessionState {
     this.emitter.remove(subscription)
   }
 
-  /** No wildcard reaches from one into the other. [MQTT-4.7.2-1] */
+  /** Returns the retained messages that a filter reaches. No wildcard reaches both kinds. [MQTT-4.7.2-1] */
   retainedOf(filter: string): RetainedMessages {
     return filter.charCodeAt(0) === 36 ? this.own : this.retained
   }
@@ -198,7 +202,10 @@ export class SessionState {
 
 type OpenRecord = Extract<JournalRecord, { readonly t: 'open' }>
 
-/** `$hub/last/…` is made anew from the registry on every start, `$SYS/…` by the statistics. */
+/**
+ * Returns whether retained messages of a topic are journalled. `$hub/last/…` is made anew from the registry on every
+ * start, `$SYS/…` by the statistics.
+ */
 export function isJournalled(topic: string): boolean {
   return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
 }

@@ -22,57 +22,63 @@ import { SessionQueue } from './session-queue.js'
 import type { Group } from './shared-group.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
 
-/** A QoS 2 publish of the client that is in the spool: all that is still wanted of it is its packet id. */
+/** Marks a QoS 2 publish of the client that is in the spool: only the packet id is still needed. */
 export const spooled = Symbol('spooled')
 
 /**
- * The state of one client (MQTT 3.1.1 §3.1.2.4), and the way out to it: QoS 0 goes straight to the connection, QoS 1
- * and 2 through a window of unacknowledged deliveries with an ordered queue behind it. One that is not `durable` ends
- * with its connection, and so does one that may not outlive it any more: `expiry` 0.
+ * The state of one client (MQTT 3.1.1 §3.1.2.4), and the delivery to that client. QoS 0 goes straight to the
+ * connection, QoS 1 and 2 through a window of unacknowledged deliveries with an ordered queue behind it. A session that
+ * is not `durable`, or has `expiry` 0, ends with the connection.
  */
 export class Session {
   readonly clientId: string
-  /** Whose it is; empty when nobody is asked. It changes when a session from before there were users gets its user. */
+  /** The user; empty without authentication. Changes when a session from before there were users gets a user. */
   user: string
-  /** Of user and client id, as {@link sessionName} makes it. */
+  /** Name made of user and client id by {@link sessionName}. */
   name: string
   readonly durable: boolean
   readonly subscriptions = new Map<string, Subscription>()
-  /** Sent and not yet acknowledged, by packet id, in the order of sending. */
+  /** Messages sent and not yet acknowledged, by packet id, in the order of sending. */
   readonly inflight = new LateMap<number, Queued>()
   readonly unsent: SessionQueue
   /** QoS 2 publishes received and not yet released, by packet id. */
   readonly incoming = new LateMap<number, typeof spooled | object>()
-  /** Who waits for a QoS 2 publish on its way into the spool, by packet id. */
+  /** Callbacks that wait until a QoS 2 publish is in the spool, by packet id. */
   readonly accepting = new LateMap<number, ((error?: Error) => void)[]>()
-  /** What its client may do; undefined: everything. */
+  /** Permissions of the client; undefined: everything is permitted. */
   access: Access | undefined
-  /** When its client left, in milliseconds since the epoch; 0 while it is there. */
+  /** When the client left, in milliseconds since the epoch; 0 while connected. */
   absentSince = 0
-  /** Seconds that it is kept without a connection; Infinity: for ever. */
+  /** Seconds that the session is kept without a connection; Infinity: for ever. */
   expiry = Infinity
-  /** Its shared subscriptions; undefined: none yet. */
+  /** Shared subscriptions of the session; undefined: none yet. */
   shared: Set<Subscription> | undefined
-  /** What other members of its groups have, and it is to have again should they and this process end. */
+  /**
+   * Backups of messages that other members of the same groups have. This session gets them back should those members
+   * and this process end.
+   */
   backups: Set<Queued> | undefined
-  /** A QoS 0 delivery found no room on this connection. */
+  /** Whether a QoS 0 delivery found no room on this connection. */
   hasMissed = false
-  /** For the emitter: which message reached it last, at which QoS, and what else its subscriptions ask for. */
+  /**
+   * Scratch fields of the subscription index: the last message for this session, the QoS, and what else the matching
+   * subscriptions ask for.
+   */
   mark = 0
   best: QoS = 0
   retains = false
   ids: readonly number[] | undefined
   readonly #limits: QueueLimits
   readonly #host: SessionEvents
-  /** Messages whose packet ids the journal does not have yet. */
+  /** Number of messages whose packet ids the journal does not have yet. */
   #numbering = 0
-  /** What is still to be sent again on this connection, and what of it waits for the journal. */
+  /** Messages still to be sent again on this connection, and the one of them that waits for the journal. */
   #resending: Iterator<Queued> | undefined
   #held: Queued | undefined
-  /** Messages it has of each group. */
+  /** Number of messages of each group in this session. */
   #ofGroups: Map<Group, number> | undefined
   #outlet: DeliveryTarget | undefined
-  /** Deliveries without an acknowledgement, as the client and we allow them. */
+  /** Number of unacknowledged deliveries that both the client and the hub allow. */
   #window: number
   /** Deliveries that count for the window of this connection while unacknowledged ones are sent again. */
   #resent = 0
@@ -92,7 +98,7 @@ export class Session {
     this.unsent = new SessionQueue(host.memory)
   }
 
-  /** Its client is connected: what is unacknowledged is sent again first, then what waited. [MQTT-4.4.0-1] */
+  /** Attaches a connection: unacknowledged messages are sent again first, then the waiting ones. [MQTT-4.4.0-1] */
   attach(outlet: DeliveryTarget): void {
     this.#outlet = outlet
     this.#window = Math.min(this.#limits.window, outlet.receiveMaximum)
@@ -106,14 +112,14 @@ export class Session {
   }
 
   /**
-   * PUBRELs wait for no window [MQTT-3.3.4-8], so they go first. Their messages count for the receive maximum until
-   * PUBCOMP: the client may have state for each. (MQTT 5 §4.4, §4.9)
+   * Sends PUBRELs again. They wait for no window [MQTT-3.3.4-8], so they go first. Their messages count for the receive
+   * maximum until PUBCOMP: the client may have state for each. (MQTT 5 §4.4, §4.9)
    */
   #resendReleases(outlet: DeliveryTarget): void {
     for (const { state, packetId } of this.inflight.values()) {
       if (state !== 'releasing' && state !== 'released') continue
       this.#resent++
-      // A PUBREL that the journal does not have yet is sent when it has.
+      // A releasing message gets PUBREL once the journal has the PUBREC.
       if (state === 'released') outlet.writeAck(packetType.pubrel, packetId)
     }
   }
@@ -125,16 +131,16 @@ export class Session {
     this.#retained.release()
   }
 
-  /** Characters of all its filters. */
+  /** Length of all topic filters of the session, in characters. */
   filterLength = 0
-  /** Subscriptions with + or #. */
+  /** Number of subscriptions with + or #. */
   wildcards = 0
 
   get attached(): boolean {
     return this.#outlet !== undefined
   }
 
-  /** The number of the last message queued. */
+  /** Number of the last message queued. */
   get last(): number {
     return this.#number
   }
@@ -144,13 +150,13 @@ export class Session {
     return this.#lastId
   }
 
-  /** Goes on behind these, as a snapshot remembers them. */
+  /** Restores the last number and packet id from a snapshot: new ones follow. */
   restore(last: number, lastId: number): void {
     this.#number = last
     this.#lastId = lastId
   }
 
-  /** Does it have messages that other members of a group may get instead? */
+  /** Whether the session has messages that other members of a group may get instead. */
   get hasOfGroups(): boolean {
     return (this.#ofGroups?.size ?? 0) > 0 || (this.backups?.size ?? 0) > 0
   }
@@ -159,46 +165,46 @@ export class Session {
     return this.access === undefined || this.access.mayRead(topic)
   }
 
-  /** Permissions have changed. */
+  /** Applies changed permissions to the subscriptions. */
   narrow(): void {
     for (const subscription of this.subscriptions.values()) {
       subscription.reach = reachOf(this.access, topicsOf(subscription))
     }
   }
 
-  /** Is what is queued next at the cost of what was queued first? */
+  /** Whether the next message queued would displace the oldest one. */
   get full(): boolean {
     return this.unsent.length >= this.#limits.messages || this.unsent.bytes >= this.#limits.bytes
   }
 
-  /** Looks in one of the next turns whether there is something to send. */
+  /** Has the session look in one of the next turns whether there is a message to send. */
   wake(): void {
     this.#host.later(this)
   }
 
-  /** The groups it shares with. */
+  /** The groups of the session's shared subscriptions. */
   get groups(): readonly Group[] {
     return this.shared ? [...this.shared].flatMap(({ group }) => group ?? []) : []
   }
 
-  /** How much it has of a group, waiting or unacknowledged. */
+  /** Returns how many messages of a group the session has, waiting or unacknowledged. */
   has(group: Group): number {
     return this.#ofGroups?.get(group) ?? 0
   }
 
-  /** The group of that name that it has messages of, member or not. */
+  /** Returns the group with that key that the session has messages of, member or not. */
   groupOf(key: string): Group | undefined {
     return [...(this.#ofGroups?.keys() ?? [])].find(group => group.key === key)
   }
 
-  /** What it has to do before what comes next: unacknowledged and waiting. */
+  /** Number of messages ahead of a new one: unacknowledged and waiting. */
   get load(): number {
     return this.inflight.size + this.unsent.length
   }
 
   /**
-   * Hands a message on at `qos`; returns what now waits for an acknowledgement, if anything. The caller journals it.
-   * `retain`, `ids` and `group` as in {@link Enqueued}.
+   * Delivers a message at `qos`. Returns the entry that now waits for an acknowledgement, if any, for the caller to
+   * journal. `retain`, `ids` and `group` as in {@link Enqueued}.
    */
   deliver(
     delivery: OutboundMessage,
@@ -231,7 +237,7 @@ export class Session {
     return undefined
   }
 
-  /** Puts a message at the end of the queue, and does nothing else. */
+  /** Appends a message to the queue, and does nothing else. */
   enqueue(message: Enqueued, n = this.#number + 1): Queued {
     const entry = this.#entry(message, n)
     this.unsent.push(entry)
@@ -243,19 +249,19 @@ export class Session {
     return entry
   }
 
-  /** Remembers a message that another member of its group has. The caller journals it as queued here. */
+  /** Adds a backup of a message that another group member has. The caller journals the backup as queued here. */
   addBackup(message: Enqueued): Queued {
     return this.keep(this.#entry(message, this.#number + 1))
   }
 
-  /** Goes on remembering what another member has taken over. */
+  /** Keeps, as a backup, a message that another member has taken over. */
   keep(entry: Queued): Queued {
     this.backups ??= new Set()
     this.backups.add(entry)
     return entry
   }
 
-  /** The other member has delivered it. */
+  /** Drops a backup: the other member has delivered the message. */
   dropBackup(entry: Queued): void {
     if (this.backups?.delete(entry)) this.#host.moved(this, entry)
   }
@@ -266,8 +272,8 @@ export class Session {
   }
 
   /**
-   * Retained messages for a new subscription, taken one by one as the connection has room; of one that is kept, also
-   * the next connection. Undefined is a pause. A subscription given again begins anew.
+   * Sends retained messages to a new subscription, one by one as the connection has room. For a durable session the
+   * next connection continues. An undefined message is a pause. Subscribing again starts over.
    */
   offerRetained(filter: string, messages: Iterable<RetainedDelivery | undefined>): void {
     this.#retained.set(filter, messages)
@@ -275,12 +281,12 @@ export class Session {
     else this.#host.later(this)
   }
 
-  /** The subscription is over. */
+  /** Forgets the retained messages for a subscription that is over. */
   forgetRetained(filter: string): void {
     this.#retained.delete(filter)
   }
 
-  /** Sends what waits, as far as window and connection have room. Call when either may have. */
+  /** Sends waiting messages, as far as window and connection have room. Called when either may have room. */
   pump(): void {
     const outlet = this.#outlet
     if (!outlet || !this.#resend(outlet)) return
@@ -302,19 +308,19 @@ export class Session {
     }
   }
 
-  /** What was taken out of the queue goes undelivered. */
+  /** Drops a message that was taken out of the queue. */
   #drop(entry: Queued, why: DropReason): void {
     this.#host.dropped(this, entry, why)
     this.#over(entry)
   }
 
-  /** It is not here any more, and with nobody else. */
+  /** Forgets a message that no other session has either. */
   #over(entry: Queued): void {
     this.#forget(entry)
     entry.backupDone?.()
   }
 
-  /** It is not here any more. */
+  /** Forgets a message that has left this session. */
   #forget(entry: Queued): void {
     this.#become(entry, 'waiting')
     const { group } = entry
@@ -327,7 +333,7 @@ export class Session {
     }
   }
 
-  /** Why something that waited is not to be sent any more. */
+  /** Returns why a message that waited must not be sent any more. */
   #faultOf(entry: Queued): DropReason | undefined {
     const now = this.#host.now()
     if (isExpired(entry, now)) return 'expired'
@@ -335,7 +341,7 @@ export class Session {
     return this.mayReceive(entry.topic) ? undefined : 'not_permitted'
   }
 
-  /** True when all of it is sent again. No more at a time than the client takes. [MQTT-3.3.4-9] */
+  /** Returns true when every message is sent again. Sends no more at a time than the client accepts. [MQTT-3.3.4-9] */
   #resend(outlet: DeliveryTarget): boolean {
     while (this.#resending) {
       if (!outlet.hasCapacity || this.#resent >= this.#window) return false
@@ -364,11 +370,11 @@ export class Session {
     else this.#giveUp(entry, 'too_large', isFirst)
   }
 
-  /** What has a packet id will not be sent, or not again. */
+  /** Gives up a message that has a packet id: the message is not sent, or not sent again. */
   #giveUp(entry: Queued, why: DropReason, isUnsent: boolean): void {
     this.#host.dropped(this, entry, why)
     if (entry.qos === 2 && !isUnsent) {
-      // The client may have it, and remembers the packet id until PUBREL.
+      // The client may have the message, and remembers the packet id until PUBREL.
       this.#release(entry)
       return
     }
@@ -378,8 +384,8 @@ export class Session {
   }
 
   /**
-   * PUBACK. Returns what is wrong with it, if anything; one for nothing known is late, and nothing. `isRefused`: the
-   * client does not want it, and gets it no more. [MQTT-4.3.2-4]
+   * Handles PUBACK. Returns the client's error, if any. A PUBACK for an unknown packet id is late, and no error.
+   * `isRefused`: the client rejected the message, which is not sent again. [MQTT-4.3.2-4]
    */
   acknowledge(packetId: number, isRefused = false): string | undefined {
     const entry = this.inflight.get(packetId)
@@ -390,7 +396,10 @@ export class Session {
     return undefined
   }
 
-  /** PUBREC: what comes next is PUBREL, also for an id that is not known any more. [MQTT-4.3.3-1] */
+  /**
+   * Handles PUBREC; returns the client's error, if any. The answer is PUBREL, also for an unknown packet id.
+   * [MQTT-4.3.3-1]
+   */
   received(packetId: number, isRefused = false): string | undefined {
     const entry = this.inflight.get(packetId)
     if (entry?.qos === 1) return `PUBREC for the QoS 1 publish ${packetId}`
@@ -413,7 +422,7 @@ export class Session {
     })
   }
 
-  /** PUBCOMP. */
+  /** Handles PUBCOMP; returns the client's error, if any. */
   complete(packetId: number): string | undefined {
     const entry = this.inflight.get(packetId)
     if (!entry) return undefined
@@ -422,7 +431,7 @@ export class Session {
     return undefined
   }
 
-  /** Gives an entry of the queue its packet id, as the journal remembers it. */
+  /** Gives a queued message the packet id recorded in the journal. */
   number(entry: Queued, packetId: number): void {
     this.unsent.remove(entry)
     entry.packetId = packetId
@@ -431,12 +440,12 @@ export class Session {
     this.inflight.set(packetId, entry)
   }
 
-  /** It goes out of the queue, as the journal remembers it. */
+  /** Removes a message from the queue, as recorded in the journal. */
   drop(entry: Queued): void {
     if (this.unsent.remove(entry)) this.#forget(entry)
   }
 
-  /** It was acknowledged, as the journal remembers it. */
+  /** Removes an acknowledged message, as recorded in the journal. */
   acknowledged(packetId: number): void {
     const entry = this.inflight.get(packetId)
     if (!entry) return
@@ -444,13 +453,13 @@ export class Session {
     this.#forget(entry)
   }
 
-  /** Lets go of what has been queued for longer than it may. */
+  /** Drops messages that have been queued for too long. */
   expire(now: number): void {
     for (let at = this.unsent.oldestAt; at !== undefined && this.#isOld(at, now); at = this.unsent.oldestAt)
       this.#dropOldest()
   }
 
-  /** Whatever it was, the client has it. */
+  /** Completes the delivery with this packet id, of any QoS: the client has the message. */
   clear(packetId: number): void {
     const entry = this.inflight.get(packetId)
     this.inflight.delete(packetId)
@@ -461,8 +470,8 @@ export class Session {
   }
 
   /**
-   * Takes out what another member of the group may have instead, at most so many: what is waiting, and without a
-   * connection also what is in flight. QoS 2 that was sent stays. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+   * Removes and returns at most `most` messages that another member of the group may have instead: waiting messages,
+   * and without a connection also those in flight. QoS 2 messages that were sent stay. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
    */
   give(group: Group, most = Infinity, mayHave: (entry: Queued) => boolean = () => true): readonly Queued[] {
     if (this.has(group) === 0) return []
@@ -487,7 +496,7 @@ export class Session {
     entry.state = state
   }
 
-  /** It has its packet id, and was never sent. */
+  /** Returns whether a message has a packet id, and was never sent. */
   #isUnsent({ state }: Queued): boolean {
     return state === 'numbering' || state === 'unnumbered' || state === 'unwritten'
   }
@@ -500,7 +509,7 @@ export class Session {
       return false
     }
     const { topic, payload, qos, clientId, properties, expiresAt } = next.message
-    // It was readable when it was asked for.
+    // The message was readable when the subscription asked for retained messages; permissions may have changed.
     if (!this.mayReceive(topic)) {
       this.#host.later(this)
       return false
@@ -521,15 +530,15 @@ export class Session {
     return true
   }
 
-  /** False: it is larger than the client takes. */
+  /** Returns false when the packet is larger than the client accepts. */
   #send(outlet: DeliveryTarget, entry: Queued, encoded: EncodedPublish): boolean {
-    // An id still in flight is not given twice. [MQTT-2.3.1-2]
+    // A packet id still in flight is not given twice. [MQTT-2.3.1-2]
     let id = this.#lastId
     do id = (id % 65_535) + 1
     while (this.inflight.has(id))
     this.#lastId = id
     entry.packetId = id
-    // What comes after one that waits waits with it, to stay in order.
+    // Messages behind a waiting one wait as well, to stay in order.
     const waits = this.durable && (entry.qos === 2 || this.#numbering > 0)
     if (waits) this.#sendWhenNumbered(entry)
     else if (!outlet.publish(encoded, this.#sending(entry), false)) {
@@ -540,7 +549,10 @@ export class Session {
     return true
   }
 
-  /** The client remembers a QoS 2 packet id for longer than this process may live: so must the journal. [MQTT-4.3.3-1] */
+  /**
+   * Sends a message once the journal has the packet id. The client remembers a QoS 2 packet id for longer than this
+   * process may live: so must the journal. [MQTT-4.3.3-1]
+   */
   #sendWhenNumbered(entry: Queued): void {
     const meant = this.#outlet
     this.#become(entry, 'numbering')
@@ -550,7 +562,7 @@ export class Session {
         this.#become(entry, 'unnumbered')
         this.#outlet?.end(journalFault)
       } else if (!meant || meant !== this.#outlet) {
-        // It is sent with what is sent again, which may wait for it.
+        // Sent with the messages sent again, which may wait for this one.
         this.#become(entry, 'unwritten')
         this.pump()
       } else {
@@ -562,19 +574,19 @@ export class Session {
     })
   }
 
-  /** False: it is larger than the client takes. */
+  /** Returns false when the packet is larger than the client accepts. */
   #write(outlet: DeliveryTarget, entry: Queued, dup: boolean): boolean {
     return outlet.publish(encodedOf(entry), this.#sending(entry), dup)
   }
 
-  /** Of a shared subscription it is for each member as that has asked for. */
+  /** Returns how to send a message. The RETAIN flag of a shared message depends on what the member has asked for. */
   #sending(entry: Queued): PublishOptions {
     const { group, qos, packetId, retain, ids } = entry
     if (!group || !retain) return entry
     return { qos, packetId, ids, retain: this.subscriptions.get(group.key)?.asPublished === true }
   }
 
-  /** The queue keeps its newest: the oldest goes, never one in flight. */
+  /** Drops the oldest waiting messages of a queue beyond the limits, never one in flight. */
   #trim(now: number): void {
     const { messages, bytes } = this.#limits
     if (this.#limits.ageMs > 0) this.expire(now)
@@ -591,5 +603,5 @@ export class Session {
   }
 }
 
-/** What our own disk has refused. */
+/** Reason for ending a connection when the hub's disk refused a record. */
 const journalFault: Fault = { code: reasonCode.unspecified, reason: 'what is to outlive a crash could not be written' }

@@ -26,25 +26,26 @@ import type { Opening, SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
 import type { QueuedIn } from './subscription-index.js'
 
-/** Retained messages that are looked at in a second, whether they have expired. */
+/** Retained messages that are checked for expiry in a second. */
 const sweptAtOnce = 10_000
 
 const pumpedInTurn = 8
 
-/** QoS 2 publishes of one client that may wait for their PUBREL: MQTT 3.1.1 has no way to tell it of a limit. */
+/** Maximum number of QoS 2 publishes of one client that wait for PUBREL. MQTT 3.1.1 cannot announce such a limit. */
 export const maxIncoming = 1_000
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
- * completes at once, so nothing overtakes anything (research: aedes.md §4.1); every change of what outlives a
- * connection is appended to a journal by group commit. `flush` resolves when the journal has all of it.
+ * completes at once, so nothing overtakes anything (research: aedes.md §4.1). Every change of state that outlives a
+ * connection is appended to a journal by group commit. `flush` resolves when the journal has all changes.
  *
- * A crash may cost the journal its last moment although the spool already has the messages of it. Every record
- * therefore carries `q`, the spool sequence up to which everything is in; on start the broker plays the spool from
- * there on again (`applied`).
+ * A crash may cost the journal the last moment although the spool already has the messages of that moment. Every record
+ * therefore carries `q`, the spool sequence up to which everything is in. On start the broker replays the spool from
+ * there (`applied`).
  *
- * What is bounded, and what goes when the bound is reached: a queue loses its oldest; of too many sessions the one
- * absent longest goes; a retained message on a new topic is delivered, but not retained. Each is counted.
+ * The following is bounded. A full queue drops the oldest message. Of too many sessions the one absent longest is
+ * removed. Beyond the limit of retained messages, a retained message on a new topic is delivered, but not retained.
+ * Each of these is counted.
  */
 export class Sessions {
   readonly #options: SessionsOptions
@@ -55,11 +56,11 @@ export class Sessions {
   readonly #failover: SharedFailover
   readonly wills: LastWills
   readonly #memory: QueueMemory
-  /** What the queues had in memory after the last snapshot. */
+  /** Bytes of the queues in memory after the last snapshot. */
   #memoryBefore = 0
   readonly #work: Work
   #marked = 0
-  /** Who waits for the journal to have what was recorded in this turn. */
+  /** Callbacks that wait for the journal to have the records of this turn. */
   #waiting: ((error?: Error) => void)[] = []
   /** Sessions whose turn to send has yet to come. */
   readonly #later = new Set<Session>()
@@ -78,7 +79,7 @@ export class Sessions {
       },
     }
     const later = (session: Session) => this.#pumpLater(session)
-    // What still comes of a session that is over, or replaced, is not told of the one that is there now.
+    // Events of a session that is over, or replaced, must not be recorded for the session that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
     const moved = (session: Session, { n, packetId: m }: Queued) => {
       const { name: c } = session
@@ -147,11 +148,11 @@ export class Sessions {
     })
   }
 
-  /** Reads the journal. Call before anybody connects. */
+  /** Reads the journal. Called before any client connects. */
   async load(): Promise<void> {
     const { now } = this.#options
     await this.#journal.load()
-    // Who was connected when the hub went down is absent from now on.
+    // Clients that were connected when the hub went down are absent from now on.
     for (const session of this.#state.sessions.values()) {
       if (session.absentSince > 0) continue
       session.absentSince = now()
@@ -202,12 +203,12 @@ export class Sessions {
     return this.#journal.settled()
   }
 
-  /** All publishes up to this spool sequence are in. */
+  /** Spool sequence up to which the sessions have all publishes. */
   get applied(): number {
     return this.#state.applied
   }
 
-  /** What users take of the pools they share. */
+  /** Usage of the pools that users share. */
   get pools() {
     return this.#state.pools
   }
@@ -216,16 +217,17 @@ export class Sessions {
     return this.#state.counts
   }
 
-  /** The spool has committed up to `sequence`, and all of it has been published here. */
+  /** Called when the spool has committed up to `sequence`, and all of that has been published here. */
   committed(sequence: number): void {
     this.#state.applied = sequence
-    // What was played again after a crash is played by now; from here on sequence numbers are new.
+    // The replay after a crash is over by now; from here on sequence numbers are new.
     if (this.#state.queuedBefore.size > 0) this.#state.queuedBefore.clear()
   }
 
   /**
-   * Takes one publish: retained message, subscribers that are there, queues of those that are not. Synchronous.
-   * `sequence` is its place in the spool, 0 if it has none: published again after a crash, it is queued once.
+   * Takes one publish, synchronously: retains the message, delivers to connected subscribers, and queues for absent
+   * ones. `sequence` is the place in the spool, 0 if there is none: published again after a crash, a message is queued
+   * once.
    */
   publish(message: Published, sequence: number): void {
     this.#work.done += charge.message
@@ -256,14 +258,14 @@ export class Sessions {
     return this.#state.sessions.values()
   }
 
-  /** The durable session of that name (see {@link sessionName}), if there is one. */
+  /** Returns the durable session of that name (see {@link sessionName}), if there is one. */
   find(name: string): Session | undefined {
     return this.#state.sessions.get(name)
   }
 
   /**
-   * The session a connection of `user` begins with: a new one, or unless `clean` the one that client of that user had.
-   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] One with `expiry` 0 ends with the connection.
+   * Opens the session of a connection of `user`: a new one, or unless `clean` the earlier one of that client and user.
+   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] A session with `expiry` 0 ends with the connection.
    */
   open(clientId: string, { clean, expiry, user = '' }: Opening): { session: Session; present: boolean } {
     const name = sessionName(user, clientId)
@@ -290,7 +292,7 @@ export class Sessions {
     return { session, present: known !== undefined }
   }
 
-  /** A session that was begun before there were users is given to the first user who comes with its client id. */
+  /** Gives a session from before there were users to the first user with the same client id. */
   #adopt(clientId: string, user: string, name: string): void {
     const early = user === '' ? undefined : this.#state.sessions.get(clientId)
     if (!early || early.attached || this.#state.sessions.has(name)) return
@@ -298,13 +300,13 @@ export class Sessions {
     this.#record({ ...openRecord(this.#state.rename(early, name)), c: clientId })
   }
 
-  /** How long the session is to be kept when its connection is over, in seconds; what is not kept now cannot be. */
+  /** Sets how many seconds the session outlives the connection. A transient session stays transient. */
   setExpiry(session: Session, expiry: number): void {
     session.expiry = expiry
     if (this.#isKept(session)) this.#record(openRecord(session))
   }
 
-  /** Its connection is over. */
+  /** Called when the connection of a session is over. */
   leave(session: Session): void {
     session.detach()
     const isKept = this.#isKept(session)
@@ -315,25 +317,25 @@ export class Sessions {
       session.absentSince = this.#options.now()
       this.#state.absent.add(session, session.user)
       this.#record(openRecord(session))
-      // Without what was remembered of its topics: there may be a hundred thousand who are away.
+      // A new object without remembered topics: there may be a hundred thousand absent clients.
       session.access = this.#options.access?.(session.user, session.clientId)
       for (const group of session.groups) group.hold(session)
     }
   }
 
-  /** Permissions have changed: what each durable session may be told is asked anew, and holds from now on. */
+  /** Applies changed permissions: each durable session gets the permissions as of now. */
   reconsider(): void {
     for (const session of this.#state.sessions.values()) this.permit(session)
   }
 
-  /** Likewise of one session, kept or not. */
+  /** Applies changed permissions to one session, durable or transient. */
   permit(session: Session): void {
     session.access = this.#options.access?.(session.user, session.clientId)
     session.narrow()
     if (session.shared && session.attached) session.wake()
   }
 
-  /** Ends the durable session of that name. Its will, if that waits, is due. */
+  /** Ends the durable session of that name. A will that waits is due then. */
   forget(name: string): void {
     const session = this.#state.sessions.get(name)
     if (!session) return
@@ -352,7 +354,7 @@ export class Sessions {
     if (session.durable) this.#record({ t: 'sub', c: session.name, s: [recordedSubscription(subscription)] })
   }
 
-  /** False: there was no such subscription. */
+  /** Returns false when there was no such subscription. */
   unsubscribe(session: Session, filter: string): boolean {
     const subscription = this.#state.unsubscribe(session, filter)
     if (!subscription) return false
@@ -361,24 +363,24 @@ export class Sessions {
     return true
   }
 
-  /** What was sent with QoS 2 goes to nobody else. [MQTT-4.8.2-5] */
+  /** Returns whether another member may get a message. A message sent with QoS 2 goes to no other. [MQTT-4.8.2-5] */
   #mayPass({ group, qos, packetId }: Queued): boolean {
     return group !== undefined && (qos === 1 || packetId === 0)
   }
 
-  /** The session is over: what it has of its groups goes to other members. */
+  /** Ends a session: messages of shared subscriptions go to other members. */
   #end(session: Session): void {
     const { groups } = session
     this.#state.unsubscribeAll(session)
     for (const group of groups) this.#failover.left(group, session)
   }
 
-  /** The subscriptions that a publish to this topic would reach, each. */
+  /** Returns each of the subscriptions that a publish to this topic would reach. */
   subscribers(topic: string) {
     return this.#state.emitter.find(topic).flatMap(subscriptions => [...subscriptions])
   }
 
-  /** Queues a message for one durable session, whatever it subscribes to. */
+  /** Queues a message for one durable session, regardless of subscriptions. */
   enqueue(session: Session, message: Published): Queued {
     const at = this.#options.now()
     const payload = Buffer.from(message.payload)
@@ -393,22 +395,22 @@ export class Sessions {
     this.#durable.sent(session, entry)
   }
 
-  /** How many messages have been retained so far, of those that the filter may match. */
+  /** Returns how many messages have been retained so far, of those that the filter may match. */
   retainedSoFar(filter: string): number {
     return this.#state.retainedOf(filter).changes
   }
 
   /**
-   * Sends a new subscription the retained messages it matches, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8]
-   * `until` is what {@link retainedSoFar} was when the subscription was made: a message that was retained later has
-   * been delivered to it as any other, unless the connection had no room for it.
+   * Sends a new subscription the matching retained messages, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] `until` is
+   * the value of {@link retainedSoFar} when the subscription was made. A message retained later has been delivered like
+   * any other, unless the connection had no room for it.
    */
   offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
     const { mayRetain } = this.#options
     session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
   }
 
-  /** Lets go of what is too old. */
+  /** Removes sessions, queued messages and retained messages that are too old. */
   expire(): void {
     const { queue, now } = this.#options
     const time = now()
@@ -419,13 +421,13 @@ export class Sessions {
     this.#state.retained.sweep(sweptAtOnce)
   }
 
-  /** One that was to end with its connection is not given up. */
+  /** Ends a session that was absent for too long. One that was to end with the connection is not counted as dropped. */
   #outlived({ name, clientId, expiry }: Session): void {
     this.forget(name)
     if (expiry > 0) this.#options.dropped('session_age', clientId)
   }
 
-  /** It was absent for longer than it may be: than it asked for, or than the hub keeps any. */
+  /** Returns whether a session was absent for longer than the client asked for, or than the hub keeps any session. */
   #isOver({ absentSince, expiry }: Session, time: number): boolean {
     if (absentSince === 0) return false
     return time - absentSince >= Math.min(expiry * 1_000, this.#options.sessionAgeMs || Infinity)
@@ -434,8 +436,9 @@ export class Sessions {
   // — QoS 2 of the client —
 
   /**
-   * A QoS 2 publish arrives. The first time, `accept` is to make it durable; a retransmission is recognised and only
-   * waits for that. `done` runs when PUBREC may be sent; with an error it must not be, and the publish may come again.
+   * Receives a QoS 2 publish. The first time, `accept` is called to make the publish durable; a retransmission is
+   * recognised and only waits for that. `done` is called when PUBREC may be sent. After an error PUBREC must not be
+   * sent, and the publish may come again.
    */
   receive(
     session: Session,
@@ -443,8 +446,8 @@ export class Sessions {
     accept: (done: (error?: Error) => void) => void,
     done: (error?: Error) => void,
   ): void {
-    // By its packet id alone: DUP is not set by every client that retransmits, and an id is only free again after a
-    // PUBCOMP, which is not sent before the release is on disk. [MQTT-4.3.3-2]
+    // A publish is recognised by the packet id alone: not every client that retransmits sets DUP, and an id is only
+    // free again after a PUBCOMP, which is not sent before the release is on disk. [MQTT-4.3.3-2]
     if (session.incoming.has(packetId)) {
       done()
       return
@@ -472,16 +475,16 @@ export class Sessions {
     if (this.#isKept(session)) this.#record({ t: 'in', c: session.name, m: packetId })
   }
 
-  /** PUBREL came. `done` runs when the release is on disk: after PUBCOMP the client may use the packet id again. */
+  /** Handles PUBREL. Calls `done` when the release is on disk: after PUBCOMP the client may use the packet id again. */
   release(session: Session, packetId: number, done: (error?: Error, isKnown?: boolean) => void): void {
-    // It came before its PUBREC: first that, then what ends it.
+    // PUBREL came before PUBREC was sent: the publish is accepted first, and then released.
     const accepting = session.accepting.get(packetId)
     if (accepting) {
       accepting.push(error => (error ? done(error) : this.release(session, packetId, done)))
       return
     }
     const isKnown = session.incoming.delete(packetId)
-    // Also when it was released before: that may still be on its way to the disk.
+    // Recorded even when released before: the earlier release may not be on disk yet.
     const released = (error?: Error) => done(error, isKnown)
     if (this.#isKept(session)) this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
     else released()
@@ -493,7 +496,7 @@ export class Sessions {
     if (this.#isKept(session)) this.#record({ t: 'clear', c: session.name })
   }
 
-  /** A spooled QoS 2 publish of before the crash: its retransmission must be recognised. */
+  /** Restores a QoS 2 publish spooled before the crash, so that a retransmission is recognised. */
   recoverIncoming(name: string, packetId: number): void {
     const session = this.#state.sessions.get(name)
     if (session) this.received(session, packetId)
@@ -524,12 +527,12 @@ export class Sessions {
 
   // — the state —
 
-  /** Is it the durable session of its client? */
+  /** Returns whether this is the current durable session of the client. */
   #isKept(session: Session): boolean {
     return session.durable && this.#state.sessions.get(session.name) === session
   }
 
-  /** A few each turn: what they look for may take long. */
+  /** Sends for a few sessions in each turn: their searches may take long. */
   #pumpLater(session: Session): void {
     if (this.#later.size === 0) setImmediate(this.#pumpSome)
     this.#later.add(session)
@@ -557,7 +560,7 @@ export class Sessions {
 
   // — the journal —
 
-  /** Calls `done` when all that is recorded until the end of this turn outlives a crash. */
+  /** Calls `done` when every record until the end of this turn outlives a crash. */
   #whenKept(done: (error?: Error) => void): void {
     this.#waiting.push(done)
     if (this.#waiting.length > 1) return
@@ -578,12 +581,15 @@ export class Sessions {
   #recordQueued(queued: readonly QueuedIn[], message: OutboundMessage | Queued, sequence: number): void {
     const to = queued.map(({ session, entry }) => queuedFor(session, entry))
     const { topic, qos, clientId, properties, expiresAt, at, payload } = message
-    // Who gets it with the RETAIN flag is said of each.
+    // The RETAIN flag is recorded for each session.
     const p = { topic, qos, retain: false, clientId, properties, expiresAt }
     this.#record({ t: 'enq', to, x: sequence, a: at, p }, payload)
   }
 
-  /** Too much waits in memory: a snapshot puts it on disk. Not again for what a snapshot does not move. */
+  /**
+   * Makes a snapshot when too much waits in memory, which puts messages on disk. Memory that a snapshot does not free
+   * must not cause another one.
+   */
   #spill(): void {
     const { bytes } = this.#memory
     const { queueMemory } = this.#options

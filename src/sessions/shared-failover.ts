@@ -5,19 +5,19 @@ import type { QueuedIn, SubscriptionIndex } from './subscription-index.js'
 
 export interface SharedFailoverOptions {
   readonly emitter: SubscriptionIndex
-  /** To be journaled. */
+  /** Called with messages that were queued for other members, to journal them. */
   readonly queued: (queued: readonly QueuedIn[], message: OutboundMessage) => void
-  /** Another member has it now: to be journaled, after that. */
+  /** Called when another member has a message, to journal that after `queued`. */
   readonly moved: (session: Session, entry: Queued) => void
 }
 
-/** Messages that a member takes over from an absent one before it sends them. */
+/** Number of messages that a member takes over from an absent one before sending them. */
 const atOnce = 20
 
 /**
- * What members of a shared subscription have, and others get instead: when one leaves or its session ends, all that it
- * has waiting goes to others at once; while it is only away, others take it as they find time. What was in flight at
- * QoS 1 goes too, and may so arrive twice; at QoS 2 it stays. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+ * Moves messages of a shared subscription from one member to others. When a member leaves or the session ends, all
+ * waiting messages go to others at once. While a member is only absent, others take messages as they find time.
+ * Messages in flight at QoS 1 go too, and may so arrive twice; at QoS 2 they stay. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
  */
 export class SharedFailover {
   readonly #options: SharedFailoverOptions
@@ -26,7 +26,7 @@ export class SharedFailover {
     this.#options = options
   }
 
-  /** A session is no member any more. What nobody else may have stays with it. */
+  /** Called when a session is no member any more. Messages that no other member may have stay with the session. */
   left(group: Group, from: Session): void {
     if (group.members.size === 0) return
     const { emitter } = this.#options
@@ -34,7 +34,7 @@ export class SharedFailover {
     for (const entry of from.give(group, Infinity, mayGo)) this.reassign(from, entry)
   }
 
-  /** A connected member has nothing more to do. True when it was given something. */
+  /** Gives an idle connected member the messages of absent ones. Returns true when there were any. */
   takeOver(session: Session): boolean {
     for (const { group, qos, reach } of session.shared ?? []) {
       if (!group || group.absent.size === 0 || qos === 0 || reach === 'none') continue
@@ -48,7 +48,7 @@ export class SharedFailover {
     return false
   }
 
-  /** What a session may not or cannot deliver goes to another member; false: there is none for it. */
+  /** Moves to another member a message that a session may not or cannot deliver. Returns false when there is none. */
   reassign(from: Session, entry: Queued): boolean {
     const { group } = entry
     if (!group || group.members.size === 0) return false
@@ -56,7 +56,7 @@ export class SharedFailover {
     const delivery = new OutboundMessage(entry, entry.at, true)
     const got: QueuedIn[] = []
     if (!emitter.emitTo(group, delivery, got, true, entry.backupDone)) return false
-    // First there, then gone from here: a crash between the two costs a duplicate, not the message.
+    // Added there first, then removed here: a crash between the two costs a duplicate, not the message.
     if (got.length > 0) {
       queued(got, delivery)
       entry.backupDone?.()

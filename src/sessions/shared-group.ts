@@ -5,15 +5,15 @@ import type { Session } from './session.js'
 import type { Subscription } from './subscription.js'
 
 /**
- * The members of one shared subscription, each a subscription of a session. A message goes to one of them: to the one
- * that has least to do of those that are connected; whose turn it is decides among equals. While messages wait with a
- * member that is not connected, what is new waits behind them, so that each member gets its own in order.
+ * The members of one shared subscription, each a subscription of a session. A message goes to one member: to the
+ * connected one with the least to do, and among equals to the one whose turn it is. While messages wait with a member
+ * that is not connected, new messages wait behind them, so that each member gets messages in order.
  */
 export class Group {
-  /** With `$share/{group}/`. */
+  /** The filter with `$share/{group}/`. */
   readonly key: string
   readonly filter: string
-  /** In the order they joined. */
+  /** Members in the order they joined. */
   readonly members = new Set<Subscription>()
   /** Sessions without a connection that have messages of the group. */
   readonly absent = new Set<Session>()
@@ -24,17 +24,20 @@ export class Group {
     this.filter = filter
   }
 
-  /** Who is to get a message of that QoS; undefined: nobody may, or can. `mayHave` is asked of who would be chosen. */
+  /**
+   * Returns the member to get a message of that QoS. Undefined when no member may, or can. `mayHave` is asked about
+   * each member that would be chosen.
+   */
   choose(messageQoS: QoS, mayHave: (member: Subscription) => boolean): Subscription | undefined {
     const there = this.#least(mayHave, ({ session }) => session.attached)
     if (messageQoS === 0) return there
     const queues = ({ session, qos }: Subscription) => !session.attached && session.durable && qos > 0
-    // Who asks for QoS 0 takes over nothing that has waited.
+    // A member at QoS 0 takes over no messages that have waited.
     if (!there) return this.#holder(mayHave) ?? this.#least(mayHave, queues)
     return (this.absent.size > 0 && there.qos > 0 && this.#holder(mayHave)) || there
   }
 
-  /** Who has messages waiting without a connection, and room for more. */
+  /** Returns a member without a connection that has messages waiting, and room for more. */
   #holder(mayHave: (member: Subscription) => boolean): Subscription | undefined {
     for (const session of this.absent) {
       const member = session.subscriptions.get(this.key)
@@ -57,7 +60,7 @@ export class Group {
     return chosen
   }
 
-  /** A member that keeps its session to remember what a member without one has. */
+  /** Returns a member with a durable session, which keeps backups of messages of members without one. */
   backupHolder(mayHave: (member: Subscription) => boolean): Session | undefined {
     for (const member of this.members) {
       if (member.session.durable && member.qos > 0 && mayHave(member)) return member.session
@@ -65,14 +68,14 @@ export class Group {
     return undefined
   }
 
-  /** Something waits with a member that is not connected: the others are to take it over. */
+  /** Called when messages wait with a member that is not connected: the others are to take them over. */
   hold(session: Session): void {
     if (session.has(this) === 0) return
     this.absent.add(session)
     for (const { session: member } of this.members) if (member.attached) member.wake()
   }
 
-  /** The members in turn, for ever. */
+  /** Returns the members in turn, for ever. */
   #next(): Subscription {
     this.#turn ??= this.members.values()
     const { done, value } = this.#turn.next()
@@ -91,7 +94,7 @@ export class Shares {
     this.#index = new FilterIndex(work)
   }
 
-  /** The group of a filter with `$share/`; a new one when there is none. */
+  /** Returns the group of a filter with `$share/`; a new one when there is none. */
   group(key: string, filter: string): Group {
     return this.#groups.get(key) ?? new Group(key, filter)
   }
@@ -102,14 +105,14 @@ export class Shares {
     this.#index.add(group.filter, group)
   }
 
-  /** A member has left. */
+  /** Called when a member has left. */
   left(group: Group): void {
     if (group.members.size > 0 || this.#groups.get(group.key) !== group) return
     this.#groups.delete(group.key)
     this.#index.remove(group.filter, group)
   }
 
-  /** The groups that a topic reaches, a set for each filter. */
+  /** Returns the groups that a topic reaches, a set for each filter. */
   find(topic: string): readonly ReadonlySet<Group>[] {
     return this.#groups.size > 0 ? this.#index.match(topic) : none
   }

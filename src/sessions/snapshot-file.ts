@@ -1,17 +1,17 @@
 import { type Files, readPiece, readPieceSync } from '../disk/files.js'
 import type { ChunkFile } from './queue-chunk.js'
 
-/** Clients that come back together have queues near each other: so much is read at once, and kept for a while. */
+/** Bytes read at once, and kept for a while: clients that come back together have queues near each other. */
 const blockBytes = 128 << 10
 const keptBlocks = 32
 
 type Done = (error: Error | undefined, bytes: Buffer) => void
 
-/** A snapshot that queued messages are read back from; open as long as one of them is being read. */
+/** A snapshot that queued messages are read back from. A closed one stays open until reads in progress end. */
 export class SnapshotFile implements ChunkFile {
   readonly fd: number
   readonly #files: Files
-  /** By number; the one that was used last is last. While a block is being read: who waits for it. */
+  /** Blocks by number, the one used last at the end; for a block being read, the callbacks that wait. */
   readonly #blocks = new Map<number, Buffer | Done[]>()
   #reading = 0
   #isClosed = false
@@ -28,7 +28,7 @@ export class SnapshotFile implements ChunkFile {
     return bytes
   }
 
-  /** The bytes are a view. `done` may be called at once. */
+  /** Reads bytes; they are a view. `done` may be called at once. */
   readLater(offset: number, length: number, done: Done): void {
     const number = Math.floor(offset / blockBytes)
     const at = offset - number * blockBytes
@@ -50,7 +50,7 @@ export class SnapshotFile implements ChunkFile {
     } else this.#readBlock(number, [piece])
   }
 
-  /** What is being read is read to its end. */
+  /** Closes the file once reads in progress have ended. */
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -82,7 +82,7 @@ export class SnapshotFile implements ChunkFile {
   }
 
   #read(offset: number, length: number, done: Done): void {
-    // Its number may be another file's by now.
+    // The file descriptor may belong to another file by now.
     if (this.#isClosed) {
       done(closed(), Buffer.alloc(0))
       return

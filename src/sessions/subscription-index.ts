@@ -14,8 +14,8 @@ export interface QueuedIn {
 }
 
 /**
- * From a topic to the sessions that subscribe to it, in place of mqemitter: found once and remembered, called one
- * after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
+ * Maps a topic to the sessions that subscribe to it, in place of mqemitter. The sessions are found once and remembered,
+ * called one after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
  * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
  */
 export class SubscriptionIndex {
@@ -23,7 +23,7 @@ export class SubscriptionIndex {
   readonly #shares: Shares
   readonly #work: Work
   #mark = 0
-  /** The last answer: who was asked, for which topic. */
+  /** The last permission check: the permissions, the topic and the result. */
   #asked: Reads | undefined
   #askedFor = ''
   #isReadable = false
@@ -55,7 +55,7 @@ export class SubscriptionIndex {
     this.#count--
   }
 
-  /** The group of a shared subscription, for `add`. */
+  /** Returns the group of a shared subscription, for `add`. */
   group(key: string, filter: string): Group {
     return this.#shares.group(key, filter)
   }
@@ -64,7 +64,7 @@ export class SubscriptionIndex {
     return this.#count
   }
 
-  /** The subscriptions that a topic reaches, a set for each filter; of shared ones see {@link findShared}. */
+  /** Returns the subscriptions that a topic reaches, a set for each filter; for shared ones see {@link findShared}. */
   find(topic: string): readonly ReadonlySet<Subscription>[] {
     return this.#index.match(topic)
   }
@@ -76,7 +76,7 @@ export class SubscriptionIndex {
   /**
    * Delivers once to each session that subscribes, at the lower of the message's QoS and the highest that its matching
    * subscriptions ask for, with the identifiers of all of them. [MQTT-3.3.5-1] [MQTT-3.8.4-6] [MQTT-3.3.4-3] Returns
-   * where it was queued durably.
+   * the sessions for which the message was queued durably.
    */
   emit(delivery: OutboundMessage, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
@@ -114,7 +114,7 @@ export class SubscriptionIndex {
     return queued
   }
 
-  /** Delivers to one member of each group, over and above {@link emit}. */
+  /** Delivers to one member of each group, in addition to {@link emit}. */
   emitShared(delivery: OutboundMessage, found: readonly ReadonlySet<Group>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
     for (const groups of found) for (const group of groups) this.emitTo(group, delivery, queued)
@@ -122,8 +122,8 @@ export class SubscriptionIndex {
   }
 
   /**
-   * Delivers to one member; false: there is none that may have it. Adds to `queued` where it is queued durably.
-   * `isOld`: it has waited, and is for those who acknowledge it.
+   * Delivers to one member; returns false when no member may have the message. Adds to `queued` when the message is
+   * queued durably. `isOld`: the message has waited, and goes only to members that acknowledge messages.
    */
   emitTo(group: Group, delivery: OutboundMessage, queued: QueuedIn[], isOld = false, returned?: () => void): boolean {
     const mayHave = (one: Subscription) => (!isOld || one.qos > 0) && this.#isReached(one, delivery)
@@ -132,7 +132,7 @@ export class SubscriptionIndex {
     if (!member) return false
     const { session, qos, asPublished, ids } = member
     const lower = lowerOf(qos, delivery.qos)
-    // Of QoS 0 nothing is kept that another member could get.
+    // A QoS 0 message is not kept for another member.
     const retain = lower === 0 ? asPublished && delivery.retain : delivery.retain
     const entry = session.deliver(delivery, lower, retain, ids, group)
     if (entry && session.durable) queued.push({ session, entry })
@@ -141,12 +141,15 @@ export class SubscriptionIndex {
     return true
   }
 
-  /** May a member take over a message on this topic, of this publisher, that has waited? */
+  /** Returns whether a member may take over a waiting message on this topic, of this publisher. */
   isWanted(group: Group, topic: string, clientId: string): boolean {
     return group.choose(1, one => one.qos > 0 && this.#isReached(one, { topic, clientId, user: '' })) !== undefined
   }
 
-  /** What a member without a kept session has is remembered with one that has, should this process end before. */
+  /**
+   * Backs up a message of a member without a durable session with a member that has one, should this process end before
+   * delivery.
+   */
   #assignBackup(group: Group, delivery: OutboundMessage, entry: Queued, queued: QueuedIn[]): (() => void) | undefined {
     const keeper = group.backupHolder(one => this.#isReached(one, delivery))
     if (!keeper) return undefined
@@ -155,7 +158,10 @@ export class SubscriptionIndex {
     return () => keeper.dropBackup(lent)
   }
 
-  /** Clients of one user share what they may read, mostly: it is asked once for all of them. */
+  /**
+   * Returns whether a message may reach a subscription. Clients of one user mostly share permissions, so the last check
+   * is reused.
+   */
   #isReached(
     { session, reach, noLocal }: Subscription,
     { topic, clientId, user }: Pick<OutboundMessage, 'topic' | 'clientId' | 'user'>,
@@ -190,7 +196,7 @@ function lowerOf(a: QoS, b: QoS): QoS {
   return a < b ? a : b
 }
 
-/** More than one is an array of this delivery alone. */
+/** Adds an identifier. An array of more than one belongs to this delivery alone, and may be changed. */
 function addIds(session: Session, [id]: readonly [number]): void {
   const { ids } = session
   if (!ids) session.ids = [id]

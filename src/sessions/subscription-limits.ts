@@ -3,27 +3,27 @@ import { isWildcard } from '../topics.js'
 import type { Session } from './session.js'
 
 export interface SubscriptionLimitsOptions {
-  /** Subscriptions of one client, and those of them with wildcards. */
+  /** Maximum number of subscriptions of one client, and of those with wildcards. */
   readonly subscriptions: number
   readonly wildcards: number
-  /** The same of all clients together. */
+  /** The same limits for all clients together. */
   readonly allSubscriptions: number
   readonly allWildcards: number
-  /** Levels of + in one filter. */
+  /** Maximum number of + levels in one filter. */
   readonly plusLevels: number
-  /** What the users file says of wildcards; undefined: nothing. */
+  /** Returns a user's limit of wildcards in the users file; undefined: the file sets none. */
   readonly wildcardsOf: (user: string) => number | undefined
-  /** What users have of all. */
+  /** Returns the usage of the limits for all clients, by user. */
   readonly pools: () => { readonly subscriptions: SharedPool; readonly wildcards: SharedPool }
 }
 
-/** All topic filters of one client together: kept sessions are there after the next start, too. */
+/** Maximum length of all topic filters of one client: durable sessions have them after the next start, too. */
 const maxFilterLength = 500_000
 
-/** Shared subscriptions of one client: each is a delivery of its own. */
+/** Maximum number of shared subscriptions of one client: each is a separate delivery. */
 const maxShared = 100
 
-/** How many subscriptions there may be, and how dear one may be. */
+/** Limits how many subscriptions there may be, and how expensive one may be. */
 export class SubscriptionLimits {
   readonly #options: SubscriptionLimitsOptions
 
@@ -31,7 +31,10 @@ export class SubscriptionLimits {
     this.#options = options
   }
 
-  /** Why a session may not have one more subscription, in words; undefined when it may. `topics` is `filter` without `$share/…/`. */
+  /**
+   * Returns why a session may not have one more subscription, in words. Undefined when the session may. `topics` is
+   * `filter` without `$share/…/`.
+   */
   fault(session: Session, filter: string, topics: string): string | undefined {
     const { subscriptions: most, wildcards: usual, plusLevels, wildcardsOf } = this.#options
     const { subscriptions, filterLength, shared, wildcards, user } = session
@@ -62,7 +65,7 @@ export class SubscriptionLimits {
   }
 }
 
-/** Why a user may not have more of a pool that all users share. */
+/** Returns why a user may not have more of a pool that all users share. */
 export function beyondShare(what: string, setting: string): string {
   return `its user has its share of all ${what} (${setting}, limits.share), and less than half of them are free`
 }

@@ -3,27 +3,27 @@ import type { QoS } from '../model.js'
 import type { Session } from './session.js'
 import type { Group } from './shared-group.js'
 
-/** What of a subscription may be delivered: `some` is asked for each message. */
+/** How much of a subscription may be delivered; `some`: permissions are checked for each message. */
 export type Reach = 'all' | 'some' | 'none'
 
 export interface Subscription {
   readonly session: Session
-  /** As it was asked for: of a shared one with `$share/{group}/`. */
+  /** Topic filter of the SUBSCRIBE packet; for a shared subscription with `$share/{group}/`. */
   readonly filter: string
   readonly qos: QoS
-  /** What its own client publishes is not delivered. [MQTT-3.8.3-3] */
+  /** Whether publishes of the subscribing client are not delivered. [MQTT-3.8.3-3] */
   readonly noLocal: boolean
-  /** Deliveries keep the RETAIN flag of the publish. (MQTT 5 §3.8.3.1) */
+  /** Whether deliveries keep the RETAIN flag of the publish. (MQTT 5 §3.8.3.1) */
   readonly asPublished: boolean
-  /** Its identifier; undefined: it has none. */
+  /** Subscription identifier. Undefined when the subscription has none. */
   readonly ids: readonly [number] | undefined
-  /** Whom it shares with. */
+  /** The group of a shared subscription; undefined: the subscription is not shared. */
   readonly group: Group | undefined
-  /** As permissions are now: one that was granted stays, and tells nothing while it is not. */
+  /** Reach under the current permissions. A granted subscription stays, and delivers nothing while not permitted. */
   reach: Reach
 }
 
-/** What it is about. */
+/** Returns the topic filter without `$share/{group}/`. */
 export function topicsOf({ group, filter }: Pick<Subscription, 'group' | 'filter'>): string {
   return group ? group.filter : filter
 }
