@@ -7,8 +7,8 @@ import { makeSecret } from './passwords.js'
 export const adminKeyPath = (dir: string) => join(dir, 'admin.key')
 
 /**
- * A key for the commands that ask a running hub: whoever may read the files of the hub may do as an admin does. It is
- * another one after each start.
+ * Key for the commands that query a running hub. A caller that may read the files of the hub has the rights of an
+ * admin. The key changes at each start.
  */
 export class AdminKey implements Part {
   readonly name = 'admin key'

@@ -23,7 +23,7 @@ import { findPairing } from './users-file.js'
 import type { UsersTask } from './users-thread.js'
 import { Verifier } from './verifier.js'
 
-/** What somebody shows who wants in. */
+/** Credentials that a client presents to authenticate. */
 export interface Credentials {
   readonly address: string
   readonly username: string | undefined
@@ -31,117 +31,126 @@ export interface Credentials {
   readonly password: string | undefined
   /** Names in the client certificate that was verified: CN and SAN. */
   readonly certificate: readonly string[]
-  /** Nobody waits for the verdict any more. */
+  /** Returns true once the client no longer waits for the verdict. */
   readonly isGone?: () => boolean
 }
 
-/** Who somebody is, as long as `isValid`. */
+/** Authenticated identity, valid as long as `isValid` returns true. */
 export interface Principal {
-  /** When nobody is asked, what it says it is. */
+  /** Unverified name from the client when authentication is off. */
   readonly user: string
   readonly kind: Kind
-  /** The login of a browser that this came from. */
+  /** Id of the browser login that the token was made from. Undefined for other credentials. */
   readonly login: string | undefined
-  /** Changes with the credentials: what is remembered of them is worth nothing then. */
+  /** Changes with the credentials: anything cached under an older stamp is void. */
   readonly stamp: string
-  /** False once the user is gone, its credentials have changed, or its login has ended. */
+  /** Returns false once the user is removed, the credentials have changed, or the login has ended. */
   isValid(): boolean
 }
 
-/** `why` is for the log; it may name what strangers must not know. */
+/** Rejected authentication. `why` is for the log and may name facts that strangers must not know. */
 export interface Refusal {
   readonly refused: 'bad_credentials' | 'busy'
   readonly why: string
-  /** With `busy`: when it may be worth trying again, in milliseconds. */
+  /** With `busy`: milliseconds until another attempt may succeed. */
   readonly retryAfterMs: number
 }
 
 export type Verdict = Principal | Refusal
 
-/** What to send and wait for the answer to; or the end, with what is to be sent along when it lets somebody in. */
+/**
+ * Challenge to send before the next step; or the verdict that ends the exchange, with data to send along on success.
+ */
 export type ScramStep = { readonly challenge: Buffer } | { readonly verdict: Verdict; readonly data?: Buffer }
 
-/** One exchange of authentication data, until there is a verdict: from then on each step is refused. */
+/** One exchange of authentication data. After the verdict, each further step is rejected. */
 export interface ScramExchange {
-  /** Takes what the client has sent, none at all too; never throws, and takes microseconds. */
+  /** Takes the data that the client sent, if any. Never throws, and takes microseconds. */
   step(data: Buffer | undefined): ScramStep
 }
 
 export interface AuthorityOptions {
-  /** Of the users; empty: nobody is asked, and everybody may do everything. */
+  /** Path of the users file. Empty: authentication is off, and every client may do everything. */
   readonly file: string
-  /** Whoever shows nothing is the user `anonymous` of the file. */
+  /** Authenticates clients without credentials as the user `anonymous` of the file. */
   readonly anonymous: boolean
-  /** Failed attempts a minute of one address with one name, before the next ones are refused unheard. */
+  /**
+   * Failed attempts a minute from one address with one name. Further attempts are rejected without checking the
+   * password.
+   */
   readonly attempts: number
-  /** Of a user without a share of its own, as a fraction of 1. */
+  /** Share of a user without one in the users file, as a fraction of 1. */
   readonly share: number
   readonly logins: Logins
   readonly known: KnownSources
   readonly bans: Pick<Bans, 'failed' | 'leftMs'>
-  /** A file for the key of the salts that are shown for names without one; it is made when it is not there. */
+  /** File for the key of the salts that are shown for names without a SCRAM secret. Created when missing. */
   readonly saltKey: string
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Users or their rights have changed, or a login has ended: what was granted is to be asked for again. */
+  /** Called when users or their rights have changed: permissions granted before must be asked for again. */
   readonly changed: () => void
-  /** Is told which users a changed file has changed. */
+  /** Records which users a changed file has changed. */
   readonly audit?: Pick<Auditor, 'record'>
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
 }
 
-/** How somebody was let in, beside its name: as long as the user still has it. */
+/** Returns true while the user still has the credential that authenticated the client. */
 type Proof = (user: User) => boolean
 
-/** What an unknown name is verified against, so that it takes as long as a known one. */
+/** Hash that unknown names are verified against, so that they take as long as known ones. */
 const dummyHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
 
 /**
- * SCRAM proofs a minute from sources where their user is not known, of all together: a password takes the time of scrypt,
- * which is about ten a second, and a proof takes none.
+ * SCRAM proofs a minute from sources where the user is not known, for all of those sources together. Scrypt limits
+ * passwords to about ten a second; a proof takes no time.
  */
 const proofsPerMinute = 600
 
-/** A change is seen in twice this time, in milliseconds. */
+/** Interval of checks for a changed file, in milliseconds. A change is seen within twice this time. */
 const watchMs = 250
 
-/** Users of one change of the file that get a line each in the audit log. */
+/** Users of one file change that get an audit line each. The others are counted in one line. */
 const toldChanges = 200
 
-/** Of one address, whatever the names: so many times what one name may fail. */
+/** Attempts of one address over all names, as a multiple of those of one name. */
 const namesOfAddress = 50
 
 /**
- * Who is who, and who may do what: the users file, always as it is now. A file that cannot be read leaves what was
- * there before.
+ * Authenticates clients and decides what they may do. Follows every change of the users file. When the file cannot be
+ * read, the users before the change stay in effect.
  */
 export class Authority implements Part {
   readonly name = 'authority'
-  /** Nobody is asked. */
+  /** True when authentication is off. */
   readonly open: boolean
   readonly #options: AuthorityOptions
   readonly #verifier = new Verifier()
   readonly #attempts: Attempts
   readonly #attemptsOfAddress: Attempts
   readonly #proofs = new Attempts(proofsPerMinute)
-  /** Of each user, the password that was right last, as a digest with a key of this process. */
+  /** Last correct password of each user, as a digest with a key of this process. */
   readonly #verified = new Map<string, Buffer>()
   readonly #key = randomBytes(32)
-  /** Of another process it would be other salts: who asks before and after a restart would know who is there. */
+  /**
+   * Key of the decoy salts, kept across restarts: salts that change at a restart would reveal which names are no users.
+   */
   #saltKey: Buffer = randomBytes(32)
-  /** Who waits for a password to be verified, by name and digest: a thousand devices of one user are one. */
+  /**
+   * Callers that wait for the same password, by name and digest: a thousand devices of one user need one verification.
+   */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
   #users: Users = { users: new Map(), everyone: [] }
   #named: ReadonlyMap<string, string> = new Map()
   #keys: ReadonlyMap<string, string> = new Map()
   #clientIds = new ClientIds(this.#users)
   #shares: UserShares
-  /** Of users that were asked for. */
+  /** Rules of the users looked up so far, by name. */
   readonly #rules = new Map<string, RulesOfUser>()
   #watch: WatchedFiles | undefined
   #reloading: Promise<void> = Promise.resolve()
   #redeeming: Promise<unknown> = Promise.resolve()
-  /** Of the file when it was read last. */
+  /** State of the file at the last reading. */
   #mark = ''
   #stopped = false
 
@@ -161,7 +170,7 @@ export class Authority implements Part {
     } catch (error) {
       log.warn(`a key cannot be kept, so SCRAM may tell who is a user by restarts: ${describe(error)}`)
     }
-    // Before the first reading: what changes meanwhile is read again.
+    // Watches before the first reading: a change made meanwhile is read again.
     this.#watch = new WatchedFiles({ paths: [file], changed: () => void this.#reload(), everyMs: watchMs })
     this.#watch.start()
     let read: Read
@@ -186,7 +195,9 @@ export class Authority implements Part {
     await Promise.all([this.#reloading, this.#verifier.stop()])
   }
 
-  /** Calls `done` once: at once when what is shown is quick to check, else when its turn has come. */
+  /**
+   * Calls `done` once: at once when the credentials are quick to check, else when their turn to be verified has come.
+   */
   authenticate(shown: Credentials, done: (verdict: Verdict) => void): void {
     const quick = this.#quickly(shown)
     const { address, password, certificate } = shown
@@ -196,7 +207,7 @@ export class Authority implements Part {
     else this.#byPassword(shown, done)
   }
 
-  /** The verdict when it takes no time, and is nothing that could be found by trying. */
+  /** Returns the verdict when the check takes no time and the credentials cannot be found by guessing. */
   #quickly({ address, username = '', password, certificate }: Credentials): Verdict | undefined {
     if (this.open) return { ...everybody, user: username }
     const certified = certificate.map(name => this.#named.get(name)).find(name => name !== undefined)
@@ -214,15 +225,15 @@ export class Authority implements Part {
     if (!user) return undefined
     const isRight = isSecretHash(user.password)
       ? verifyPassword(user.password, password)
-      : // Asked as often as one likes, it would tell what the password is.
+      : // Only for known sources: checked without a limit, this would reveal the password.
         this.#options.known.has(address, username) && this.#isRemembered(user, password)
     return isRight ? this.#principal(username, hasPassword(user)) : undefined
   }
 
   /**
-   * Begins what an MQTT 5 client asks for by its authentication method (MQTT 5 §4.12); undefined when that is not spoken, or
-   * nobody is asked. `username` is that of CONNECT. A wrong proof counts as a wrong password does, and what is given up
-   * halfway as nothing.
+   * Begins the exchange that an MQTT 5 client requests by its authentication method (MQTT 5 §4.12). Returns undefined
+   * when the method is not supported, or authentication is off. `username` is that of CONNECT. A wrong proof counts as
+   * a wrong password does; an exchange that the client abandons does not count.
    */
   exchange(method: string, shown: Pick<Credentials, 'address' | 'username'>): ScramExchange | undefined {
     if (this.open || method !== scramMethod) return undefined
@@ -237,10 +248,10 @@ export class Authority implements Part {
       }
       const attempt = this.#attempt(address, name)
       if ('refused' in attempt) return { verdict: attempt }
-      // It has not tried yet.
+      // Refunded: the client has not sent a proof yet.
       attempt.giveBack()
       const scram = this.user(name)?.scram ?? ''
-      // Both are made and read whoever asks: it takes as long.
+      // Made for every name, known or not, so that all take equally long.
       const made = decoyScram(name, this.#saltKey)
       const challenge = new Challenge(first, parseScram(scram || made) as ScramSecret)
       next = answer => this.#byScram(address, name, scram, challenge.answer(answer))
@@ -255,7 +266,10 @@ export class Authority implements Part {
     }
   }
 
-  /** What a user may do through one client; undefined: everything. It does not change: ask again after `changed`. */
+  /**
+   * Returns what a user may do through one client. Undefined: everything. The result never changes: ask again after
+   * `changed`.
+   */
   access(name: string, clientId: string, shownAs = clientId): Access | undefined {
     if (this.open) return undefined
     const known = this.#rules.get(name) ?? this.#rulesOf(name)
@@ -272,7 +286,7 @@ export class Authority implements Part {
     return made
   }
 
-  /** As of now; they change with the users file. */
+  /** Current shares. They change with the users file. */
   get shares(): UserShares {
     return this.#shares
   }
@@ -281,18 +295,18 @@ export class Authority implements Part {
     return this.#users.users.get(name)
   }
 
-  /** Why a user may not connect with this client id; undefined when it may. */
+  /** Returns why a user may not connect with this client id. Undefined when the id is allowed. */
   clientFault(name: string, clientId: string): ClientFault | undefined {
     return this.open ? undefined : this.#clientIds.fault(name, clientId)
   }
 
-  /** Still the same credentials? */
+  /** Returns true while the stamp is that of the user's current credentials. */
   isStamp(name: string, stamp: string): boolean {
     const user = this.user(name)
     return user !== undefined && stampOf(user) === stamp
   }
 
-  /** Makes a one-time code into credentials, which are on disk then. Throws a `HubError`. */
+  /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
   async redeem(code: string): Promise<{ user: User; password: string }> {
     const { file, now } = this.#options
     if (this.open) throw new HubError('forbidden', 'this hub asks nobody who they are: there is nothing to pair')
@@ -301,7 +315,7 @@ export class Authority implements Part {
     if (!findPairing(this.#users, code, now())) {
       throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
     }
-    // One at a time: whoever comes second finds it used.
+    // One code at a time: the second caller finds the code used.
     const redeeming = this.#redeeming.then(() => inThread<Redeemed>({ kind: 'redeem', file, code, now: now() }))
     this.#redeeming = redeeming.catch(() => {})
     const redeemed = await redeeming
@@ -311,7 +325,7 @@ export class Authority implements Part {
     return { user, password: redeemed.password }
   }
 
-  // — by what was shown —
+  // — by kind of credentials —
 
   #withoutPassword(username: string, certificate: readonly string[]): Verdict {
     const isAnonymous = this.#options.anonymous && username === ''
@@ -345,9 +359,12 @@ export class Authority implements Part {
     return this.#principal(name, ({ keys }) => keys.some(one => one.hash === hash))
   }
 
-  /** `proof` is the hub's own, or why the client's is none; `scram` is what the client was asked about. */
+  /**
+   * Judges the answer to a challenge. `proof` is the hub's own proof, or why the client's is wrong. `scram` is the
+   * secret that the client was challenged with.
+   */
   #byScram(address: string, name: string, scram: string, proof: Buffer | string): ScramStep {
-    // Others may have tried since the client was asked.
+    // Other clients may have failed since the challenge.
     const attempt = this.#attempt(address, name)
     if ('refused' in attempt) return { verdict: attempt }
     const waitMs = this.#isKnown(address, name) ? 0 : this.#proofs.take('', this.#options.now())
@@ -368,10 +385,10 @@ export class Authority implements Part {
     return { verdict: this.#principal(name, hasSame), data: proof }
   }
 
-  /** One that counts as failed until it is given back; or too many have failed before. */
+  /** Takes an attempt, which counts as failed until given back. Returns a refusal when too many have failed before. */
   #attempt(address: string, name: string): { readonly giveBack: () => void } | Refusal {
     const { now } = this.#options
-    // By a hash of the name, whether there is such a user or not: names are long, and who is there is nobody's business.
+    // Counted by a hash of the name, known or not: names are long, and which users exist must not show.
     const source = sourceOf(address)
     const sourceAndName = `${source} ${hashSecret(name)}`
     const isKnown = this.#isKnown(address, name)
@@ -426,7 +443,7 @@ export class Authority implements Part {
         settle(this.#principal(username, hasPassword(user)))
       }
     }
-    // Whatever there is to verify it takes as long.
+    // A scrypt hash is verified for every name, so that all take equally long.
     const hash = user && user.password !== '' && !isSecretHash(user.password) ? user.password : dummyHash
     const isAlone = () => waiting.length === 1 && isGone()
     if (
@@ -446,7 +463,7 @@ export class Authority implements Part {
     return { user: name, kind: user.kind, login: undefined, stamp: stampOf(user), isValid }
   }
 
-  // — passwords that were right before: a thousand devices that come back at once are not verified again —
+  // — correct passwords are remembered: a thousand devices that reconnect at once are not verified again —
 
   #isRemembered(user: User, password: string): boolean {
     const known = this.#verified.get(user.name)
@@ -473,7 +490,7 @@ export class Authority implements Part {
     }
   }
 
-  /** To be read next. */
+  /** Notes the state of the file right before a reading. Warns when other users of this machine may read the file. */
   #look(): void {
     const { file, log } = this.#options
     const stats = statSync(file)
@@ -483,7 +500,7 @@ export class Authority implements Part {
     log.warn(`auth.file: ${file} may be read by others on this machine; chmod 600 ${file} keeps it to its owner`)
   }
 
-  /** In a thread of its own, one at a time: the broker goes on meanwhile. */
+  /** Reads the file in a thread of its own, one reading at a time: the broker keeps running meanwhile. */
   #reload(): Promise<void> {
     this.#reloading = this.#reloading.then(async () => {
       const { file, log, changed } = this.#options
@@ -492,7 +509,7 @@ export class Authority implements Part {
         const read = await inThread<Read>({ kind: 'read', file })
         if ('faults' in read) throw new Error(summary(read.faults))
         const { users } = read
-        // An editor may write an empty file first; who means it can stop the hub.
+        // An editor may write an empty file first. An operator who wants no users can stop the hub.
         if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it holds no users')
         if (this.#stopped) return
         const changes = userChanges(this.#users, users)
@@ -553,7 +570,7 @@ function isNamed({ name, certificates }: User, given: string): boolean {
   return name === given || certificates.includes(given)
 }
 
-/** What is shown for a name may be a secret in the wrong place. */
+/** Quotes a name for a log line. A text that looks like a key is hidden: a secret may be in the wrong place. */
 function quoted(text: string): string {
   if (/^th[akt]_/.test(text)) return 'that looks like a key'
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
@@ -562,7 +579,10 @@ function quoted(text: string): string {
 interface RulesOfUser {
   readonly rules: readonly Rule[]
   readonly byClient: boolean
-  /** For all of its clients, once there is one. */
+  /**
+   * Permissions to read, shared by all clients of the user. Undefined before the first client, and when the rules name
+   * the client.
+   */
   reads: Reads | undefined
 }
 
@@ -581,7 +601,7 @@ function summary([first = '', ...more]: readonly string[]): string {
   return more.length > 0 ? `${first} (and ${more.length} more)` : first
 }
 
-/** Rejects with the `HubError` of the thread. */
+/** Runs a task in a thread. Rejects with the `HubError` of the thread. */
 function inThread<T>(task: UsersTask): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const worker = new Worker(new URL('./users-thread.js', import.meta.url), { workerData: task })

@@ -4,54 +4,56 @@ import { replaceFile } from '../disk/replace-file.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 
-/** A source whose passwords are not verified. Times in milliseconds since the epoch. */
+/** Ban of a source, whose passwords are not verified. Times are milliseconds since the epoch. */
 export interface Ban {
   /** An IPv4 address, or the first 64 bits of IPv6 addresses. */
   readonly source: string
   readonly since: number
   readonly until: number
-  /** How often it has been banned; each time lasts twice as long as the time before. */
+  /** Number of bans of this source so far. Each lasts twice as long as the one before. */
   readonly times: number
 }
 
 export interface BansOptions {
-  /** A file that keeps bans over a restart. */
+  /** File that keeps bans over a restart. */
   readonly path: string
-  /** Failures of one source within ten minutes, the last of which gets it banned. */
+  /** Failures of one source within ten minutes that cause a ban. */
   readonly failures: number
-  /** How long the first ban of a source lasts, in milliseconds; 0: none is ever banned. */
+  /** Duration of the first ban of a source, in milliseconds; 0: no source is ever banned. */
   readonly firstMs: number
-  /** Addresses and networks that are never banned, beside those of this machine: proxies, behind which everybody is. */
+  /**
+   * Addresses and networks that are never banned, beside those of this machine: proxies, behind which all clients are.
+   */
   readonly exempt: readonly string[]
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** A source was banned; or let go by an operator, when `lifted`. */
+  /** Called when a source is banned, or, with `lifted`, when an operator ends the ban. */
   readonly changed: (ban: Ban, lifted: boolean) => void
 }
 
 const windowMs = 600_000
 const maxBanMs = 864e5
 
-/** After its end a ban is remembered for so long: the next one is longer. */
+/** How long a ban is remembered after the end: a further ban within this time lasts longer. */
 const rememberMs = 7 * 864e5
 
-/** Sources with failures, and sources with bans, that are remembered; past it the oldest goes. */
+/** Maximum number of sources with failures, and of sources with bans. Beyond this, the oldest is forgotten. */
 const maxSources = 10_000
 
 const saveEveryMs = 5_000
 
 /**
- * Bans sources that fail again and again, each time for twice as long, up to a day. A ban is about guessing: what cannot
- * be guessed (a certificate, an API key, a login) still lets in, and so does a password of a user who has come from there
- * before. This machine and trusted proxies are never banned.
+ * Bans sources that fail again and again, each time for twice as long, up to a day. A ban is against guessing:
+ * credentials that cannot be guessed (a certificate, an API key, a login) are still accepted, and so is the password of
+ * a user who has authenticated from there before. This machine and trusted proxies are never banned.
  */
 export class Bans implements Part {
   readonly name = 'bans'
   readonly #options: BansOptions
   readonly #exempt: Networks
-  /** The one that failed longest ago first. */
+  /** Ordered by last failure, oldest first. */
   readonly #failures = new Map<string, { count: number; since: number }>()
-  /** The one banned longest ago first. */
+  /** Ordered by last ban, oldest first. */
   readonly #bans = new Map<string, Ban>()
   #dirty = false
   #timer: NodeJS.Timeout | undefined
@@ -62,7 +64,7 @@ export class Bans implements Part {
     this.#exempt = new Networks([...options.exempt, '127.0.0.0/8', '::1'])
   }
 
-  /** A file that is missing or damaged holds no bans. */
+  /** Loads the bans. A file that is missing or damaged holds none. */
   start(): void {
     for (const ban of readBans(this.#options.path)) this.#bans.set(ban.source, ban)
     this.#timer = setInterval(() => this.#save(), saveEveryMs).unref()
@@ -74,7 +76,7 @@ export class Bans implements Part {
     await this.#saving
   }
 
-  /** Something that can be guessed was wrong. */
+  /** Counts a wrong password, key or code of this address. */
   failed(address: string): void {
     const { failures, firstMs, now } = this.#options
     if (firstMs === 0 || this.#exempt.has(address)) return
@@ -100,7 +102,7 @@ export class Bans implements Part {
     this.#options.changed(ban, false)
   }
 
-  /** For how many milliseconds an address is still banned; 0: it is not. */
+  /** Returns for how many milliseconds an address is still banned; 0: not banned. */
   leftMs(address: string): number {
     if (this.#bans.size === 0) return 0
     const ban = this.#bans.get(sourceOf(address))
@@ -113,7 +115,9 @@ export class Bans implements Part {
     return [...this.#bans.values()].filter(({ until }) => until > now).reverse()
   }
 
-  /** Ends the ban of an address or a source as the list shows it, and forgets its failures. False: there is none. */
+  /**
+   * Ends the ban of an address, or of a source as listed, and forgets the failures. Returns false when there is no ban.
+   */
   lift(given: string): boolean {
     const source = this.#bans.has(given) ? given : sourceOf(given)
     const ban = this.#bans.get(source)
@@ -145,7 +149,7 @@ export class Bans implements Part {
   }
 }
 
-/** The bans of a file, as far as they are ones. */
+/** Returns the valid bans of a file. */
 function readBans(path: string): Ban[] {
   try {
     const { bans } = JSON.parse(readFileSync(path, 'utf8')) as { bans: Ban[] }

@@ -1,10 +1,10 @@
 import { fits, type User, type Users } from './users.js'
 
-/** Why a user may not use a client id. */
+/** Reason why a user may not use a client id. */
 export interface ClientFault {
   /** For the device: names no other user and none of their client ids. */
   readonly reason: string
-  /** For the log and for whoever may read the users file: names whose client id it is. */
+  /** For the log and for operators who may read the users file: names the user of the client id. */
   readonly detail: string
 }
 
@@ -14,14 +14,14 @@ interface Bound {
 }
 
 /**
- * Which client ids are kept for whom: those that a user is bound to (`clients`), and its own name. Finds that in a few
- * lookups, however many users there are: a thousand devices may come at once.
+ * Client ids that are reserved: those that a user is bound to (`clients`), and the name of each user. Checks an id in a
+ * few lookups, however many users there are: a thousand devices may connect at once.
  */
 export class ClientIds {
   readonly #users: ReadonlyMap<string, User>
-  /** By what stands before the first `*`, or the whole pattern. */
+  /** Reserved patterns by the text before the first `*`, or by the whole pattern. */
   readonly #bound = new Map<string, Bound[]>()
-  /** The lengths of these, each once. */
+  /** Lengths of the keys of `#bound`, each once. */
   readonly #lengths: ReadonlySet<number>
 
   constructor({ users }: Users) {
@@ -38,7 +38,7 @@ export class ClientIds {
     this.#lengths = new Set([...this.#bound.keys()].map(start => start.length))
   }
 
-  /** Why a user may not connect with a client id; undefined when it may. */
+  /** Returns why a user may not connect with a client id. Undefined when the id is allowed. */
   fault(name: string, clientId: string): ClientFault | undefined {
     const { clients = [] } = this.#users.get(name) ?? {}
     if (clients.length > 0) {

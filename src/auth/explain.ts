@@ -7,16 +7,16 @@ export interface Question {
   readonly user: string
   readonly client: string
   readonly way: 'publish' | 'subscribe' | 'read'
-  /** A filter, when it is about a subscription. */
+  /** A filter when the question is about a subscription. */
   readonly topic: string
 }
 
-/** Lines to show of what comes near. */
+/** Maximum number of near rules shown. */
 const most = 3
 
 /**
- * May somebody do something, and which line of the file decides that? `wildcards`: subscriptions with them that one
- * client may have, when its user has no limit of its own.
+ * Explains whether a user may do something, and which line of the file decides. `wildcards`: subscriptions with
+ * wildcards that one client may have when the user has no limit in the file.
  */
 export function explain(
   { users, everyone }: Users,
@@ -31,7 +31,7 @@ export function explain(
   if (clientFault) return no(clientFault.detail)
   const shared = way === 'subscribe' ? sharedFilter(asked) : undefined
   if (shared && 'fault' in shared) return no(shared.fault)
-  // Rules are about what is shared, whatever the group.
+  // Rules are about the filter that is shared, whatever the group.
   const topic = shared ? shared.filter : asked
   const fault = way === 'publish' ? publishFault(topic) : topicFault(way, topic)
   if (fault) return no(fault)
@@ -74,7 +74,10 @@ function lineOf({ rule, filter }: Resolved, user: string, client: string): strin
   return names.length > 0 ? [line, `  ${names.join(', ')}: ${filter}`] : [line]
 }
 
-/** Those that allow the like of it elsewhere, the more levels they share the nearer; then those that allow something else. */
+/**
+ * Returns the allowing rules that come near. First those for the same action: the more levels they share, the nearer.
+ * Then those that allow another action on this topic.
+ */
 function nearest(rules: readonly Resolved[], way: Question['way'], topic: string): Resolved[] {
   const isAbout = ({ rule: { verb } }: Resolved) =>
     verb === 'all' || verb === way || (way === 'subscribe' && verb === 'read')

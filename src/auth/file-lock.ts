@@ -4,20 +4,25 @@ import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, HubError, systemCode } from '../errors.js'
 
-/** How long somebody waits for others before it gives up. */
+/** How long a process waits for the lock before giving up. */
 const waitMs = 30_000
 
-/** Nothing that holds a lock takes so long: whoever made one that is older is gone, or on another machine. */
+/**
+ * Age at which a lock is broken. Nothing that holds a lock takes so long: the process is gone, or on another machine.
+ */
 const staleMs = 120_000
 
-/** Breaking takes two system calls: what is older was left by a kill between them. */
+/**
+ * Age at which a breaker is removed. Breaking takes two system calls: an older breaker was left by a kill between them.
+ */
 const breakerStaleMs = 5_000
 
 /**
- * Runs `act` while no other process runs one under the same lock: `path`, a symbolic link that points to nothing and
- * says who holds it, as making a link with its text is one step, which a kill cannot halve. A lock whose process is
- * gone is broken. `act` gets a check that throws `busy` when the lock is no longer ours; it is to be called right
- * before the change. As `act` is synchronous, one process never holds a lock twice, nor when it is asked for one.
+ * Runs `act` while no other process runs one under the same lock. The lock is `path`: a symbolic link to nothing, whose
+ * text names the holder. Creating a link with its text is one step, which a kill cannot halve. The lock of a process
+ * that is gone is broken. `act` gets a check that throws `busy` when the lock is no longer ours; call the check right
+ * before the change. As `act` is synchronous, a process never holds the lock while asking for the lock: one that names
+ * this process is stale.
  */
 export async function withFileLock<T>(path: string, act: (check: () => void) => T): Promise<T> {
   const own = JSON.stringify([process.pid, hostname(), randomBytes(6).toString('hex')])
@@ -42,7 +47,7 @@ export async function withFileLock<T>(path: string, act: (check: () => void) => 
   }
 }
 
-/** False: somebody holds it. */
+/** Returns false when another process holds the lock. */
 function take(path: string, text: string): boolean {
   try {
     symlinkSync(text, path)
@@ -63,8 +68,8 @@ function read(path: string): string | undefined {
 }
 
 /**
- * Removes the lock of a process that is gone. True when it is worth trying again at once. One breaker at a time: two
- * that had seen the same stale lock would otherwise remove the next one's too.
+ * Removes the lock of a process that is gone. Returns true when trying again at once is worthwhile. One breaker at a
+ * time: of two that had seen the same stale lock, the second would remove the next holder's lock.
  */
 function breakStale(path: string): boolean {
   if (!isStale(path)) return false
@@ -94,7 +99,7 @@ function holderOf(text: string | undefined): { readonly pid: number; readonly ho
     const [pid, host] = JSON.parse(text ?? '') as unknown[]
     return Number.isSafeInteger(pid) && typeof host === 'string' ? { pid: pid as number, host } : undefined
   } catch {
-    // Not one of ours: only its age tells.
+    // Not a lock of telehub: only the age shows whether the lock is stale.
     return undefined
   }
 }
@@ -108,7 +113,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Milliseconds; none when it is not there. */
+/** Age of a link in milliseconds; 0 when there is no link. */
 function ageOf(path: string): number {
   try {
     return Date.now() - lstatSync(path).mtimeMs

@@ -4,7 +4,10 @@ import { replaceFileSync } from '../disk/replace-file.js'
 
 const keyBytes = 32
 
-/** A key of 256 random bits that outlives the process: that of the file, which is made when there is none. Throws when it cannot. */
+/**
+ * Returns a key of 256 random bits that outlives the process: the key in the file, which is created when missing.
+ * Throws when the file cannot be read or written.
+ */
 export function keptKey(path: string): Buffer {
   const text = readWholeSync(path)?.toString('latin1').trim() ?? ''
   const kept = Buffer.from(text, 'base64url')

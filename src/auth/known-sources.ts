@@ -4,19 +4,19 @@ import { replaceFile } from '../disk/replace-file.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 
-/** Pairs remembered; past it the one used longest ago is forgotten. */
+/** Maximum number of pairs remembered. Beyond this, the pair used longest ago is forgotten. */
 const maxPairs = 100_000
 
 const saveEveryMs = 60_000
 
 /**
- * From where each user has come in with its password. Those places are heard first while others guess, after a restart
- * as well: kept in a file, as hashes.
+ * Sources from which each user has authenticated. Logins from there are checked first while others guess. The pairs
+ * survive a restart in a file, as hashes.
  */
 export class KnownSources implements Part {
   readonly name = 'known sources'
   readonly #path: string
-  /** The one used longest ago first. */
+  /** Hashes of pairs, ordered by last use, oldest first. */
   #pairs = new Set<string>()
   #dirty = false
   #timer: NodeJS.Timeout | undefined
@@ -26,7 +26,7 @@ export class KnownSources implements Part {
     this.#path = path
   }
 
-  /** A file that is missing or damaged costs nothing but the order of answers. */
+  /** Loads the pairs. A file that is missing or damaged costs nothing but the order of checks. */
   start(): void {
     try {
       const known: unknown = JSON.parse(readWholeSync(this.#path)?.toString('utf8') ?? '')
@@ -47,7 +47,7 @@ export class KnownSources implements Part {
     return this.#pairs.has(hashOf(address, user))
   }
 
-  /** Has any user come in from there? */
+  /** Returns true if any user has authenticated from this source. */
   hasSource(address: string): boolean {
     return this.#pairs.has(hashOf(address, ''))
   }

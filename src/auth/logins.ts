@@ -8,20 +8,21 @@ import type { Part } from '../runtime/lifecycle.js'
 import { makeSecret } from './passwords.js'
 
 /*
- * A login is made by a password, and is a cookie of a browser; it lasts as long as it is used (auth.login). A token is
- * made by a login, and is the password of a page's MQTT connection; it lasts minutes, and the page renews it.
+ * A login is made by a password, and is a cookie of a browser. A login lasts as long as the browser uses the cookie
+ * (auth.login). A token is made by a login, and is the password of a page's MQTT connection. A token lasts minutes, and
+ * the page renews it.
  *
  *   login   ├──────────────── used, used, used ────────────────┤ loginMs without use
  *   tokens  ├─ 5 min ─┤
  *               ├─ 5 min ─┤            ├─ 5 min ─┤                 renewed early, or late by a tab that slept
- *   alive   ├──────────────── + 1 min ┤├──────────── + 1 min ┤     connections are cut at its end, the cookie goes on
+ *   alive   ├──────────────── + 1 min ┤├──────────── + 1 min ┤     connections are cut at the end, the cookie goes on
  *
- * So a stolen token opens nothing after minutes, and a connection outlives its page, or the rights of its user, by no
- * more than that.
+ * A stolen token therefore opens nothing after minutes. A connection outlives the page, or the rights of the user, by
+ * no more than that.
  */
 
 export interface LoginsOptions {
-  /** The file of the logins; it holds hashes alone, and nobody else may read it. */
+  /** File of the logins. The file holds only hashes, and only the hub may read it. */
   readonly path: string
   /** How long a login lasts without use. */
   readonly loginMs: number
@@ -29,27 +30,29 @@ export interface LoginsOptions {
   readonly maxMs?: number
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Called once whenever a login is no longer {@link Logins.isAlive}: its connections have to go. */
+  /** Called once whenever a login is no longer {@link Logins.isAlive}: the connections of the login must be closed. */
   readonly ended: (login: string) => void
   readonly incidents?: IncidentReporter
 }
 
 export interface Login {
-  /** Names it; opens nothing. */
+  /** Id of the login; gives no access. */
   readonly login: string
   readonly user: string
-  /** Of the credentials that it was made by: `Authority.isStamp` says whether they still are. */
+  /**
+   * Stamp of the credentials that the login was made by. `Authority.isStamp` returns whether they are still current.
+   */
   readonly stamp: string
 }
 
-/** A login as its user or an admin sees it. Times in milliseconds since the epoch. */
+/** A login as shown to the user or an admin. Times in milliseconds since the epoch. */
 export interface ListedLogin {
   readonly login: string
   readonly user: string
   readonly began: number
   readonly used: number
   readonly expires: number
-  /** Where it began, and what the browser called itself then; empty for a login of an older version. */
+  /** Address and User-Agent at the beginning of the login. Empty for a login of an older version. */
   readonly address: string
   readonly agent: string
 }
@@ -59,45 +62,47 @@ interface Entry extends Login {
   readonly began: number
   readonly address: string
   readonly agent: string
-  /** Of the cookie. */
+  /** Hash of the cookie. */
   readonly hash: string
   /** Milliseconds since the epoch. */
   used: number
-  /** Until when connections of it may stay; 0: it has none. Not kept: after a restart there are none. */
+  /**
+   * Time until which connections of this login may stay; 0: there are none. Not saved: after a restart there are none.
+   */
   aliveUntil: number
 }
 
 export const tokenMs = 5 * 60_000
 
-/** So late may a page renew its token, which a hidden tab does when its browser lets it. */
+/** How late a page may renew the token: browsers delay hidden tabs. */
 const graceMs = 60_000
 
-/** Past it the login unused longest goes. */
+/** Beyond this, the login unused longest is ended. */
 const maxLogins = 10_000
-/** Of one user, so that nobody drives out the others. */
+/** Limit for one user, who could otherwise evict the logins of all others. */
 const maxLoginsOfUser = 100
 
-/** Use alone is not worth a write each time. */
+/** Interval of saves. Mere use is not worth a write each time. */
 const saveEveryMs = 60_000
 const sweepEveryMs = 10_000
 
 const tokenPrefix = 'tht_'
 
 /**
- * The logins of browsers, and the tokens of their pages. Survives a restart, tokens excepted: they are signed with a
- * key of this process alone.
+ * Logins of browsers, and tokens of their pages. Logins survive a restart. Tokens do not: they are signed with a key of
+ * this process.
  */
 export class Logins implements Part {
   readonly name = 'logins'
   readonly #options: LoginsOptions
   readonly #key = randomBytes(32)
-  /** By the hash of the cookie: looking one up tells nothing of the others. */
+  /** By the hash of the cookie: looking one up reveals nothing of the others. */
   readonly #byCookie = new Map<string, Entry>()
   readonly #byLogin = new Map<string, Entry>()
-  /** How many logins each user has. */
+  /** Number of logins of each user. */
   readonly #ofUser = new Map<string, number>()
   #dirty = false
-  /** A write that has not begun. */
+  /** True while a save waits to begin. */
   #queued = false
   #timers: NodeJS.Timeout[] = []
   #saving: Promise<void> = Promise.resolve()
@@ -106,7 +111,7 @@ export class Logins implements Part {
     this.#options = options
   }
 
-  /** A file that is damaged counts as none: everybody signs in again. */
+  /** Loads the logins. A damaged file counts as none: all users sign in again. */
   start(): void {
     for (const entry of this.#read()) this.#add(entry)
     this.#timers = [
@@ -121,7 +126,7 @@ export class Logins implements Part {
     await this.#saving
   }
 
-  /** `stamp` is that of the principal whose password was just checked. */
+  /** Begins a login. `stamp` is that of the principal whose password was just checked. */
   begin(
     user: string,
     stamp: string,
@@ -141,7 +146,7 @@ export class Logins implements Part {
     return { cookie, expires: this.#expires({ began: now, used: now }) }
   }
 
-  /** The login of a cookie, whatever was sent as one; from now on it lasts for the whole time again. */
+  /** Returns the login of a cookie, which may be any text. From now on the login lasts for the whole time again. */
   find(cookie: string): (Login & { readonly expires: number }) | undefined {
     if (!/^[\w-]{20,60}$/.test(cookie)) return undefined
     const entry = this.#byCookie.get(hashOf(cookie))
@@ -152,13 +157,13 @@ export class Logins implements Part {
     return { login, user, stamp, expires: this.#expires(entry) }
   }
 
-  /** For how many milliseconds a login goes on if it is not used again; 0: it has ended. */
+  /** Returns for how many milliseconds a login lasts without further use; 0: the login has ended. */
   leftMs(login: string): number {
     const entry = this.#byLogin.get(login)
     return entry ? Math.max(0, this.#expires(entry) - this.#options.now()) : 0
   }
 
-  /** Logins that have not ended, of one user or of all, the one used last first. */
+  /** Returns the logins that have not ended, of one user or of all, the one used last first. */
   list(of?: string): readonly ListedLogin[] {
     const all = [...this.#byLogin.values()].filter(entry => !this.#isOver(entry) && (of ?? entry.user) === entry.user)
     return all
@@ -169,7 +174,7 @@ export class Logins implements Part {
       })
   }
 
-  /** Signed out, or no longer good: neither cookie nor tokens open anything. */
+  /** Ends a login, on sign-out or when no longer valid: neither the cookie nor the tokens give access any more. */
   end(login: string): void {
     const entry = this.#byLogin.get(login)
     if (!entry) return
@@ -182,13 +187,16 @@ export class Logins implements Part {
     this.#options.ended(login)
   }
 
-  /** May its connections stay? */
+  /** Returns whether connections of the login may stay. */
   isAlive(login: string): boolean {
     const entry = this.#byLogin.get(login)
     return entry !== undefined && !this.#isOver(entry) && this.#options.now() < entry.aliveUntil
   }
 
-  /** For the next connection of the page; those it has may stay so much longer. Throws for a login that has ended. */
+  /**
+   * Makes a token for the next connection of the page, and extends the time of existing ones. Throws for a login that
+   * has ended.
+   */
   token(login: string): { readonly token: string; readonly expires: number } {
     const entry = this.#byLogin.get(login)
     if (!entry || this.#isOver(entry)) throw new Error('the login has ended')
@@ -198,7 +206,10 @@ export class Logins implements Part {
     return { token: `${tokenPrefix}${body}.${this.#sign(body)}`, expires }
   }
 
-  /** Whose token it is, whatever was sent as one; whether its user gave its own name is for the caller to see. */
+  /**
+   * Returns the login of a token, which may be any text. The caller compares the user with the name that the client
+   * gave.
+   */
   verify(token: string): Login | undefined {
     if (token.length > maxTokenLength) return undefined
     const [, body, signature] = /^tht_([\w-]+)\.([\w-]{43})$/.exec(token) ?? []
@@ -209,7 +220,7 @@ export class Logins implements Part {
     return { login, user, stamp: entry.stamp }
   }
 
-  /** Ends what was not used for too long, and tells of those whose page has not renewed its token in time. */
+  /** Ends logins that are over, and reports those whose page has not renewed the token in time. */
   sweep(): void {
     const now = this.#options.now()
     for (const entry of [...this.#byLogin.values()]) {
@@ -232,7 +243,7 @@ export class Logins implements Part {
         .slice(0, maxLogins)
         .map(({ login, hash, user, stamp, used, began, address, agent }) => {
           const from = { address: textOf(address), agent: textOf(agent) }
-          // Older versions did not keep when a login began.
+          // Older versions did not save when a login began.
           return {
             login,
             hash,
@@ -284,7 +295,7 @@ export class Logins implements Part {
     return createHmac('sha256', this.#key).update(body).digest('base64url')
   }
 
-  /** A login that ended must not come back with the next start. */
+  /** Saves at once: a login that ended must not come back with the next start. */
   #changed(): void {
     this.#dirty = true
     this.#save()
@@ -295,7 +306,7 @@ export class Logins implements Part {
     this.#queued = true
     this.#saving = this.#saving
       .then(() => {
-        // As it is now that its turn has come: many changes are one write.
+        // The state of this moment is written: many changes become one write.
         this.#queued = false
         this.#dirty = false
         return replaceFile(this.#options.path, this.#text())
@@ -311,7 +322,7 @@ export class Logins implements Part {
   }
 }
 
-/** A user name is 64 characters at most. */
+/** Maximum length of a token. A user name is 64 characters at most. */
 const maxTokenLength = 512
 
 function hashOf(cookie: string): string {
@@ -324,7 +335,7 @@ const maxAgentLength = 200
 
 const textOf = (given: unknown) => (typeof given === 'string' ? given.slice(0, maxAgentLength) : '')
 
-/** What a file says may be anything. */
+/** Checks an entry of the file, which may contain anything. */
 function isEntry({ login, hash, user, stamp, used }: Entry): boolean {
   return [login, hash, user, stamp].every(text => typeof text === 'string') && Number.isFinite(used)
 }

@@ -1,10 +1,10 @@
 import { createHash, randomBytes, scrypt, scryptSync, timingSafeEqual } from 'node:crypto'
 
 /**
- * Hashes of passwords and secrets, as texts that say how they were made:
+ * Hashes of passwords and secrets, as texts that name the method:
  *
- *     scrypt$ln=15,r=8,p=1$SALT$HASH     of what a person chose: slow to guess (RFC 7914)
- *     sha256$HASH                        of what the hub made at random, at least 128 bits: nothing to guess
+ *     scrypt$ln=15,r=8,p=1$SALT$HASH     for what a person chose: slow to guess (RFC 7914)
+ *     sha256$HASH                        for what the hub made at random, at least 128 bits: nothing to guess
  *
  * SALT and HASH are base64url.
  */
@@ -18,7 +18,7 @@ interface Scrypt {
 
 const cost = { ln: 15, r: 8, p: 1 }
 
-/** What a hash may ask for at most, 256 MiB and a few seconds: a file must not stop the hub. */
+/** Maximum cost of a hash, 256 MiB and a few seconds: a users file must not stop the hub. */
 const maxMemory = 2 ** 28
 const maxWork = 2 ** 29
 
@@ -33,12 +33,12 @@ export async function hashPassword(password: string): Promise<string> {
   return `scrypt$ln=${ln},r=${r},p=${p}$${salt.toString('base64url')}$${hash.toString('base64url')}`
 }
 
-/** Of a secret of at least 128 random bits, and of nothing else. */
+/** Hashes a secret of at least 128 random bits. Not for a password that a person chose. */
 export function hashSecret(secret: string): string {
   return `sha256$${createHash('sha256').update(secret).digest('base64url')}`
 }
 
-/** A random text of 160 bits. */
+/** Returns a random text of 160 bits. */
 export function makeSecret(): string {
   return randomBytes(20).toString('base64url')
 }
@@ -47,12 +47,15 @@ export function isHash(text: string): boolean {
   return isSecretHash(text) || parseScrypt(text) !== undefined
 }
 
-/** Is it quick to verify? */
+/** Returns whether the hash is quick to verify. */
 export function isSecretHash(text: string): boolean {
   return /^sha256\$[\w-]{43}$/.test(text)
 }
 
-/** Does the password belong to the hash? Compares in constant time. With scrypt this takes long: off the broker thread. */
+/**
+ * Returns whether the password belongs to the hash. Compares in constant time. Scrypt takes long: call this off the
+ * broker thread.
+ */
 export function verifyPassword(hash: string, password: string): boolean {
   if (isSecretHash(hash)) return isSameText(hashSecret(password), hash)
   const parsed = parseScrypt(hash)
@@ -61,7 +64,7 @@ export function verifyPassword(hash: string, password: string): boolean {
   return equal(scryptSync(password.normalize('NFC'), salt, wanted.length, scryptOptions(parameters)), wanted)
 }
 
-/** Compares in constant time: how long it takes tells nothing of where the texts differ. */
+/** Compares in constant time: the time taken does not reveal where the texts differ. */
 export function isSameText(a: string, b: string): boolean {
   return equal(Buffer.from(a), Buffer.from(b))
 }
@@ -81,7 +84,7 @@ function parseScrypt(text: string): Scrypt | undefined {
   if (!found) return undefined
   const [, ln, r, p] = found.map(Number) as [number, number, number, number]
   const memory = 128 * 2 ** ln * r
-  // The table of a small block is limited by RFC 7914, too.
+  // RFC 7914 also limits the table of a small block.
   if (ln < 1 || r < 1 || p < 1 || ln >= 16 * r || memory > maxMemory || memory * p > maxWork) return undefined
   return {
     ln,

@@ -1,6 +1,8 @@
 import { encodeLevel, hubTopics, isTopicFilter, matches, tooDeep, tooLong } from '../topics.js'
 
-/** What a rule is about: `all` is publish and read; `read` is asking for and receiving; `subscribe` is asking alone. */
+/**
+ * Actions of a rule: `all` is publish and read; `read` is subscribing and receiving; `subscribe` is subscribing alone.
+ */
 export const verbs = ['publish', 'subscribe', 'read', 'all'] as const
 export type Verb = (typeof verbs)[number]
 
@@ -9,11 +11,11 @@ export interface Rule {
   readonly verb: Verb
   /** A topic filter, in which `{user}` and `{client}` stand for one level, or a part of one. */
   readonly filter: string
-  /** Where it is written, for people: `users.yaml:12`; empty when it is built in. */
+  /** Line of the rule, for people: `users.yaml:12`. Empty for a built-in rule. */
   readonly place: string
 }
 
-/** Reads `allow publish home/{user}/#`. Returns a sentence when it cannot be read. */
+/** Reads `allow publish home/{user}/#`. Returns a sentence when the text is no rule. */
 export function parseRule(text: string, place = ''): Rule | string {
   const found = /^(allow|deny)\s+(\S+)\s+(.+)$/s.exec(text.trim())
   if (!found) {
@@ -27,7 +29,7 @@ export function parseRule(text: string, place = ''): Rule | string {
   return { effect: effect as Rule['effect'], verb, filter, place }
 }
 
-/** Why `filter` is none for a rule; undefined when it is one. */
+/** Returns why `filter` is not valid in a rule. Undefined when valid. */
 export function filterFault(filter: string): string | undefined {
   const unknown = /\{(?!user\}|client\})[^}]*\}?/.exec(filter)?.[0]
   if (unknown) return `given ${quote(unknown)} in ${quote(filter)}, allowed are {user} and {client}`
@@ -40,7 +42,7 @@ export function filterFault(filter: string): string | undefined {
 
 const maxQuote = 100
 
-/** What was given, for a sentence: neither a log line nor a terminal can be led astray by it. */
+/** Quotes a given text for a sentence, so that the text cannot mislead a log line or a terminal. */
 export function quote(given: string): string {
   const short = given.length > maxQuote ? `${given.slice(0, maxQuote)}…` : given
   const unsafe = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
@@ -49,55 +51,57 @@ export function quote(given: string): string {
 
 export const ruleText = ({ effect, verb, filter }: Rule) => `${effect} ${verb} ${filter}`
 
-/** What was decided, and by which rule; without one, as no rule allows it. */
+/** A decision, and the rule that decided. The rule is undefined when no rule allows the action. */
 export interface Decision {
   readonly allowed: boolean
   readonly rule: Rule | undefined
 }
 
-/** A rule, and its filter with the names of one client in it. */
+/** A rule, and the filter with the names of one client filled in. */
 export interface Resolved {
   readonly rule: Rule
   readonly filter: string
 }
 
-/** The rules of a client as plain data: any thread may ask them. */
+/** Rules of a client for reading, as plain data that any thread can use. */
 export interface ReadRules {
   readonly allow: readonly string[]
   readonly deny: readonly string[]
 }
 
-/** Topics remembered, of one client or of what one user reads, and how long they may be. */
+/** Maximum number and length of topics remembered, for one client or for what one user reads. */
 const maxRemembered = 500
 const maxRememberedLength = 128
 
 const lastPrefix = '$hub/last/'
 
 /**
- * What one client of one user may do. A deny that matches refuses, whatever else does; otherwise an allow is needed.
- * The order of rules means nothing. A topic under `$hub/last/` is readable as the topic it is about, and may be asked for
- * by everybody.
+ * Permissions of one client of one user. A deny that matches always wins; otherwise an allow is needed. The order of
+ * rules means nothing. A topic under `$hub/last/` is readable like the topic that follows, and every client may
+ * subscribe to one.
  *
- * | rule        | PUBLISH to a topic | SUBSCRIBE to a filter       | delivery of a topic |
+ * | rule        | PUBLISH to a topic | SUBSCRIBE to a filter      | delivery of a topic |
  * |---|---|---|---|
- * | `publish`   | it matches         |                             |                     |
- * | `read`      |                    | the whole filter is in it   | it matches          |
- * | `subscribe` |                    | the whole filter is in it   |                     |
- * | `all`       | it matches         | the whole filter is in it   | it matches          |
+ * | `publish`   | matches the topic  |                            |                     |
+ * | `read`      |                    | covers the whole filter    | matches the topic   |
+ * | `subscribe` |                    | covers the whole filter    |                     |
+ * | `all`       | matches the topic  | covers the whole filter    | matches the topic   |
  */
 export class Access {
   readonly user: string
   readonly clientId: string
-  /** As they are for this client, in the order of the file. */
+  /** Rules with the names of this client filled in, in the order of the file. */
   readonly rules: readonly Resolved[]
-  /** What it may read beside its own topics; clients of one user may share it. */
+  /** Permissions to read, beside the client's own topics. Clients of one user may share them. */
   readonly reads: Reads
   readonly #publish = new Map<string, boolean>()
 
   readonly #shownAs: string
 
-  /** `shared`: of another client of the same user, whose rules for reading do not depend on the client. `shownAs`: the
-   * name of the client in its own topics under `$hub`. */
+  /**
+   * `shared`: permissions of another client of the same user, whose rules for reading do not depend on the client.
+   * `shownAs`: the name of the client in its own topics under `$hub`.
+   */
   constructor(user: string, clientId: string, rules: readonly Rule[], shared?: Reads, shownAs = clientId) {
     this.#shownAs = shownAs
     this.user = user
@@ -106,12 +110,12 @@ export class Access {
     this.reads = shared ?? new Reads(this.rules)
   }
 
-  /** As {@link publish}, remembered: what the broker asks for every message. */
+  /** Decides like {@link publish}, and remembers: the broker asks for every message. */
   mayPublish(topic: string): boolean {
     return remembered(this.#publish, topic, () => this.publish(topic).allowed)
   }
 
-  /** As {@link read}, remembered. */
+  /** Decides like {@link read}, and remembers. */
   mayRead(topic: string): boolean {
     return this.reads.may(topic) || this.#own(topic) !== undefined
   }
@@ -124,12 +128,12 @@ export class Access {
     )
   }
 
-  /** May a topic be delivered? */
+  /** Decides whether a topic may be delivered. */
   read(topic: string): Decision {
     return this.#own(topic) ?? decide(this.rules, isReading, filter => matchesAsRead(filter, topic))
   }
 
-  /** May it be asked for? What is then delivered is for {@link read}. */
+  /** Decides whether a client may subscribe. What is then delivered is decided by {@link read}. */
   subscribe(filter: string): Decision {
     const own = this.#own(filter)
     if (own) return own
@@ -139,30 +143,30 @@ export class Access {
       ({ verb }) => verb !== 'publish',
       rule => covers(rule, filter) || (about !== undefined && covers(rule, about)),
     )
-    // A dashboard asks for all of it, and is told what its user may read.
+    // A dashboard subscribes to all last values, and receives those that the user may read.
     return decision.rule || about === undefined ? decision : askingForLast
   }
 
-  /** Is everything that a subscription to `filter` could bring readable? Then nothing has to be asked again. */
+  /** Returns true when everything that a subscription to `filter` matches is readable: no topic needs a check then. */
   readsAll(filter: string): boolean {
     return readsAll(this.readRules, filter)
   }
 
-  /** The denials that keep back a part of what a subscription to `filter` matches. */
+  /** Returns the denials that withhold a part of what a subscription to `filter` matches. */
   withheld(filter: string): readonly Resolved[] {
     return this.rules.filter(
       ({ rule, filter: one }) => rule.effect === 'deny' && isReading(rule) && withholds(one, filter),
     )
   }
 
-  /** What may be read, to be asked elsewhere with {@link mayRead}. */
+  /** Rules for reading, for use elsewhere with {@link mayRead}. */
   get readRules(): ReadRules {
     const of = (effect: Rule['effect']) =>
       this.rules.filter(({ rule }) => rule.effect === effect && isReading(rule)).map(({ filter }) => filter)
     return { allow: of('allow'), deny: of('deny') }
   }
 
-  /** Everybody may see why it was refused, and its own presence. */
+  /** Lets every client read why a request was refused, and its own presence. */
   #own(topic: string): Decision | undefined {
     if (!topic.startsWith('$hub/')) return undefined
     const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.#shownAs))
@@ -170,7 +174,7 @@ export class Access {
   }
 }
 
-/** What somebody may read. Remembers it: it is asked for every single delivery. */
+/** Permissions to read. Remembers decisions: one is needed for every single delivery. */
 export class Reads {
   readonly #rules: readonly Resolved[]
   readonly #known = new Map<string, boolean>()
@@ -185,7 +189,7 @@ export class Reads {
   }
 }
 
-/** Do rules for reading differ from client to client? */
+/** Returns whether rules for reading differ from client to client. */
 export function readsByClient(rules: readonly Rule[]): boolean {
   return rules.some(rule => isReading(rule) && rule.filter.includes('{client}'))
 }
@@ -209,22 +213,24 @@ const askingForLast: Decision = {
   rule: { effect: 'allow', verb: 'subscribe', filter: `${lastPrefix}#`, place: '' },
 }
 
-/** As `Access.read`, of rules that came from another thread, and of no client: its own topics are not among them. */
+/** Decides like `Access.read`, by rules from another thread. The own topics of a client are not included. */
 export function mayRead({ allow, deny }: ReadRules, topic: string): boolean {
   const applies = (filter: string) => matchesAsRead(filter, topic)
   return !deny.some(applies) && allow.some(applies)
 }
 
-/** As `Access.readsAll`, of rules that came from another thread: one that allows has all of it, none that denies a part. */
+/**
+ * Decides like `Access.readsAll`, by rules from another thread: one allow covers the whole filter, and no deny a part.
+ */
 export function readsAll({ allow, deny }: ReadRules, filter: string): boolean {
   if (deny.some(one => withholds(one, filter))) return false
   const about = aboutOf(filter)
-  // Below $hub/last/ a wildcard reaches the topics that begin with $, which a rule for `#` is not about.
+  // Below $hub/last/ a wildcard also reaches topics that begin with $, which a rule for `#` does not match.
   const isPlain = filter.startsWith(lastPrefix) && about !== undefined && !isWild(about)
   return allow.some(one => covers(one, filter) || (isPlain && covers(one, about)))
 }
 
-/** Does a denial of `denied` keep back a part of what `filter` matches? */
+/** Returns whether a denial of `denied` withholds a part of what `filter` matches. */
 function withholds(denied: string, filter: string): boolean {
   if (overlap(denied, filter)) return true
   const about = aboutOf(filter)
@@ -241,7 +247,7 @@ function matchesAsRead(filter: string, topic: string): boolean {
   return matches(filter, topic) || (topic.startsWith(lastPrefix) && matches(filter, topic.slice(lastPrefix.length)))
 }
 
-/** The topics whose `$hub/last/…` a filter matches, as a filter; undefined when it matches none of them. */
+/** Returns the topics whose `$hub/last/…` a filter matches, as a filter. Undefined when there are none. */
 function aboutOf(filter: string): string | undefined {
   const [hub, last, ...rest] = filter.split('/')
   if (hub !== '$hub') return undefined
@@ -259,13 +265,13 @@ function remembered(known: Map<string, boolean>, topic: string, decide: () => bo
   return decided
 }
 
-/** A name can neither add levels or wildcards to a filter nor lead into the hub's own topics. */
+/** Fills names into a filter. A name can neither add levels or wildcards nor lead into the hub's own topics. */
 function resolve(filter: string, user: string, clientId: string): string {
   const level = (name: string) => encodeLevel(name).replace(/^\$/, '%24')
   return filter.replace(/\{(user|client)\}/g, (_, which) => level(which === 'user' ? user : clientId))
 }
 
-/** Does `wide` match every topic that `narrow` matches? Both are topic filters. */
+/** Returns whether `wide` matches every topic that `narrow` matches. Both are topic filters. */
 export function covers(wide: string, narrow: string): boolean {
   const a = wide.split('/')
   const b = narrow.split('/')
@@ -281,7 +287,7 @@ export function covers(wide: string, narrow: string): boolean {
   return a.length === b.length
 }
 
-/** Is there a topic that both filters match? */
+/** Returns whether there is a topic that both filters match. */
 export function overlap(one: string, other: string): boolean {
   const isHidden = (filter: string) => filter.charCodeAt(0) === dollar
   if ((isHidden(one) && isWild(other)) || (isHidden(other) && isWild(one))) return false
@@ -289,7 +295,7 @@ export function overlap(one: string, other: string): boolean {
   const b = other.split('/')
   for (let i = 0; ; i++) {
     if (a[i] === '#' || b[i] === '#') return true
-    // "sport/#" matches "sport", too: its # stands right behind the end of the other. [MQTT-4.7.1-2]
+    // "sport/#" matches "sport", too: the # stands right behind the end of the other filter. [MQTT-4.7.1-2]
     if (i === a.length || i === b.length) return a.length === b.length
     if (a[i] !== '+' && b[i] !== '+' && a[i] !== b[i]) return false
   }

@@ -1,8 +1,8 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /*
- * The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding. A password never crosses the wire, and
- * the client learns that the hub knows it, too:
+ * The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding. A password never crosses the wire,
+ * and the client learns that the hub knows the password, too:
  *
  *   client → hub   n,,n=NAME,r=NONCE
  *   client ← hub   r=NONCE MORE,s=SALT,i=ITERATIONS
@@ -13,19 +13,21 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from
 export const scramMethod = 'SCRAM-SHA-256'
 
 /**
- * Of every user, and of names that are nobody's: whoever asks learns no difference. RFC 7677 wants 4,096 at least; a
- * client counts them at each connection unless it keeps the key.
+ * Iterations for every user, and for names of no user: a client sees no difference. RFC 7677 wants 4,096 at least. A
+ * client computes them at each connection unless the key is kept.
  */
 export const iterations = 100_000
 
-/** Bytes: a name and two nonces need no more. */
+/** Maximum length in bytes: a name and two nonces need no more. */
 const maxMessage = 4_096
 const maxNonce = 1_024
 
 const saltBytes = 16
 const keyBytes = 32
 
-/** What is kept of a password: it proves that somebody knows the password, and does not let in who has stolen it. */
+/**
+ * Stored form of a password: enough to check that a client knows the password, not enough to authenticate when stolen.
+ */
 export interface ScramSecret {
   readonly iterations: number
   readonly salt: Buffer
@@ -33,23 +35,24 @@ export interface ScramSecret {
   readonly serverKey: Buffer
 }
 
-/** What a client says first. */
+/** First message of a client. */
 export interface ClientFirst {
   readonly name: string
-  /** About channel binding and on whose behalf; the client repeats it under its proof. */
+  /** Channel binding, and the user to act for. The client repeats this part under the proof. */
   readonly header: string
-  /** The rest, which is under the proof as it was sent. */
+  /** Rest of the message, which the proof covers as sent. */
   readonly bare: string
   readonly nonce: string
 }
 
 /**
- * A password as SASLprep (RFC 4013) makes it, so that however it is typed it has the same bytes. Undefined when it has
- * none: of characters it forbids, such as control characters or those that Unicode 3.2 did not know.
+ * Prepares a password by SASLprep (RFC 4013), so that every way to type a password gives the same bytes. Resolves to
+ * undefined when the password has forbidden characters, such as control characters or those that Unicode 3.2 did not
+ * know.
  */
 export async function preparePassword(password: string): Promise<string | undefined> {
   if (/^[\x20-\x7e]+$/.test(password)) return password
-  // Its tables take 5 MB, which a hub has no use for.
+  // Imported when needed: the tables take 5 MB, which a hub has no use for.
   const { saslprep } = await import('@mongodb-js/saslprep')
   try {
     return saslprep(password) || undefined
@@ -59,8 +62,8 @@ export async function preparePassword(password: string): Promise<string | undefi
 }
 
 /**
- * What is kept of a password that is prepared, in a line as PostgreSQL writes it, of the fields of RFC 5803:
- * `SCRAM-SHA-256$100000:SALT$STOREDKEY:SERVERKEY`. Takes tens of milliseconds: off the broker thread.
+ * Returns what is stored for a prepared password, in a line as PostgreSQL writes it, of the fields of RFC 5803:
+ * `SCRAM-SHA-256$100000:SALT$STOREDKEY:SERVERKEY`. Takes tens of milliseconds: call this off the broker thread.
  */
 export function makeScram(prepared: string): string {
   const salt = randomBytes(saltBytes)
@@ -68,7 +71,7 @@ export function makeScram(prepared: string): string {
   return line(salt, hash(hmac(salted, 'Client Key')), hmac(salted, 'Server Key'))
 }
 
-/** Of a name that has none: a salt that is always the same with the same key, and no password that fits. */
+/** Returns a secret for a name that has none: the same key always gives the same salt, and no password fits. */
 export function decoyScram(name: string, key: Buffer): string {
   const nothing = Buffer.alloc(keyBytes)
   return line(hmac(key, name).subarray(0, saltBytes), nothing, nothing)
@@ -91,12 +94,12 @@ export function parseScram(text: string): ScramSecret | undefined {
   }
 }
 
-/** Is it what {@link makeScram} makes? One of other iterations would tell who is there. */
+/** Returns whether the text is one of {@link makeScram}. Other iterations would reveal which names are users. */
 export function isScram(text: string): boolean {
   return parseScram(text)?.iterations === iterations
 }
 
-/** What a client says first, or why that is no beginning, in words. */
+/** Reads the first message of a client. Returns in words why the message is not valid. */
 export function readClientFirst(data: Buffer): ClientFirst | string {
   const text = readText(data)
   if (text === undefined) return 'what it says first is no SCRAM message'
@@ -114,15 +117,15 @@ export function readClientFirst(data: Buffer): ClientFirst | string {
   return { name, header, bare, nonce }
 }
 
-/** The hub's part of one exchange: what it asks, and whether the answer proves that the client knows the password. */
+/** The hub's part of one exchange: the challenge, and the check that the answer proves knowledge of the password. */
 export class Challenge {
-  /** To be sent: server-first. */
+  /** Message to send: server-first. */
   readonly text: string
   readonly #first: ClientFirst
   readonly #secret: ScramSecret
   readonly #nonce: string
 
-  /** `more` is the hub's half of the nonce: never the same twice, or an answer would be good again. */
+  /** `more` is the hub's half of the nonce. Never the same twice, or an old answer would be valid again. */
   constructor(first: ClientFirst, secret: ScramSecret, more = randomBytes(18).toString('base64')) {
     this.#first = first
     this.#secret = secret
@@ -130,7 +133,7 @@ export class Challenge {
     this.text = `r=${this.#nonce},s=${secret.salt.toString('base64')},i=${secret.iterations}`
   }
 
-  /** The hub's own proof, server-final, which is to be sent; or why the client's is none, in words. */
+  /** Returns the hub's own proof to send (server-final), or in words why the client's proof is not valid. */
   answer(data: Buffer): Buffer | string {
     const [, unproved, binding, nonce, more = '', proof] =
       /^(c=([^,]*),r=([^,]*)((?:,[A-Za-z]=[^,]+)*)),p=([A-Za-z0-9+/]{43}=)$/.exec(readText(data) ?? '') ?? []
@@ -143,31 +146,33 @@ export class Challenge {
     const signature = hmac(storedKey, said)
     const proved = Buffer.from(proof, 'base64')
     const clientKey = proved.map((byte, i) => byte ^ (signature[i] as number))
-    // One that is written in another way is not what a client makes.
+    // A proof in another spelling of base64 does not come from a client.
     if (proved.toString('base64') !== proof) return 'its proof is no SCRAM message'
     if (!timingSafeEqual(hash(clientKey), storedKey)) return 'wrong password'
     return Buffer.from(`v=${hmac(serverKey, said).toString('base64')}`)
   }
 }
 
-/** As UTF-8 without U+0000; undefined when it is none, or too long. */
+/** Decodes UTF-8 without U+0000. Returns undefined when the data is not valid, or too long. */
 function readText(data: Buffer): string | undefined {
   if (data.length > maxMessage || data.includes(0)) return undefined
   try {
-    // It keeps a byte order mark: the text is signed as it was sent.
+    // A byte order mark is kept: the text is signed as sent.
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)
   } catch {
     return undefined
   }
 }
 
-/** `=2C` is a comma, `=3D` an equals sign, and nothing else may follow one. */
+/** Decodes a name: `=2C` is a comma, `=3D` an equals sign, and nothing else may follow an equals sign. */
 function readName(given: string): string | undefined {
   if (!/^(?:[^=]|=2C|=3D)+$/.test(given)) return undefined
   return given.replaceAll('=2C', ',').replaceAll('=3D', '=')
 }
 
-/** Extensions are passed over, but `m` says that what is behind it must be understood. */
+/**
+ * Returns whether an extension is mandatory. Others are skipped, but `m` means that what follows must be understood.
+ */
 function needsMore(extensions: string): boolean {
   return extensions.includes(',m=')
 }

@@ -1,7 +1,7 @@
 import { type Rule, ruleText } from './rules.js'
 import type { User, Users } from './users.js'
 
-/** What an operator wants to know of a changed users file, a sentence for each user. Secrets are in none of them. */
+/** Returns what has changed in a users file, for operators: a sentence for each user, without secrets. */
 export function userChanges(before: Users, after: Users): string[] {
   const changes: string[] = []
   for (const [name, { kind }] of before.users) {

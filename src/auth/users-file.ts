@@ -21,17 +21,17 @@ import {
   type Users,
 } from './users.js'
 
-/** What is written of a user that is new. */
+/** Fields of a new user. */
 export interface NewUser {
   readonly name: string
   readonly kind: Kind
-  /** A hash; empty: no password lets it in. */
+  /** A hash. Empty: no password is accepted. */
   readonly password: string
-  /** As `makeScram` made it; none: SCRAM does not let it in. */
+  /** Text by `makeScram`. Undefined: SCRAM is not accepted. */
   readonly scram?: string
   readonly clients: readonly string[]
   readonly certificates: readonly string[]
-  /** As `allow publish a/#`. */
+  /** Rules such as `allow publish a/#`. */
   readonly rules: readonly string[]
 }
 
@@ -39,9 +39,9 @@ const heading =
   ' telehub: users, and what they may do. Made by `telehub user`; may be edited, and acts within a second or two.'
 
 /**
- * Changes the users file, which is made when it is not there. Comments and what is not changed stay. Resolves when the
- * new file is on disk, of mode 0600, with what `edit` returned; when it rejects, the old one is as it was. One edit at a
- * time, whichever process it is of: `edit` sees what the one before it has made.
+ * Changes the users file, which is created when missing. Comments and what is not changed stay. Resolves with the
+ * result of `edit` when the new file is on disk, of mode 0600. Rejects with the old file unchanged. One edit at a time
+ * over all processes: `edit` sees the result of the edit before.
  */
 export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): Promise<T> {
   const real = realPath(path)
@@ -59,7 +59,7 @@ export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): 
   })
 }
 
-/** Whose code this is, if it still is one. Every pairing is compared, in constant time. */
+/** Returns the user of a code that is still valid. Compares every pairing, in constant time. */
 export function findPairing({ users }: Users, code: string, now: number): User | undefined {
   const hash = hashPairingCode(code)
   let found: User | undefined
@@ -69,9 +69,9 @@ export function findPairing({ users }: Users, code: string, now: number): User |
   return found
 }
 
-/** A users file while it is changed. A method that throws has changed nothing. */
+/** A users file during a change. A method that throws has changed nothing. */
 export class UsersFile {
-  /** As they were before any change. */
+  /** Users before any change. */
   readonly before: Users
   readonly #name: string
   readonly #text: string
@@ -88,7 +88,7 @@ export class UsersFile {
     this.#document = document
   }
 
-  /** What is to be written; undefined when nothing is. */
+  /** Returns the text to write. Undefined when nothing has changed. */
   changed(): string | undefined {
     if (!this.#isChanged) return undefined
     const isFlush = /^( *)[\w.@-]+:[^\S\n]*(#.*)?\n\1- /m.test(this.#text)
@@ -115,8 +115,8 @@ export class UsersFile {
   }
 
   /**
-   * What its clients logged in with before is worth nothing from now on. An empty hash: no password lets it in; no `scram`:
-   * nor does SCRAM, also when it did.
+   * Replaces the password: what clients of the user authenticated with before is void. An empty hash: no password is
+   * accepted. Without `scram`, SCRAM is not accepted either, even if accepted before.
    */
   setPassword(name: string, hash: string, scram = ''): void {
     const user = this.#user(name)
@@ -130,7 +130,7 @@ export class UsersFile {
     this.#remove(this.#users(), name)
   }
 
-  /** False when the user has this rule already. */
+  /** Returns false when the user has this rule already. */
   addRule(name: string, rule: string): boolean {
     const user = this.#user(name)
     if (this.#ruleAt(user, rule) >= 0) return false
@@ -138,7 +138,7 @@ export class UsersFile {
     return true
   }
 
-  /** False when the user has no such rule. */
+  /** Returns false when the user has no such rule. */
   removeRule(name: string, rule: string): boolean {
     const user = this.#user(name)
     const at = this.#ruleAt(user, rule)
@@ -163,14 +163,14 @@ export class UsersFile {
     this.#take(user, 'keys', at)
   }
 
-  /** Replaces the pairing that may be there. */
+  /** Replaces the pairing, if any. */
   setPairing(name: string, { hash, expires }: Pairing): void {
     this.#set(this.#user(name), 'pairing', this.#flow({ hash, expires: timeText(expires) }))
   }
 
   /**
-   * Turns a code into credentials, once: its user gets a new password, which nobody but the caller knows. It is good for
-   * SCRAM if the one before was, which takes tens of milliseconds: off the broker thread.
+   * Turns a code into credentials, once: the user gets a new password, which only the caller knows. The password is
+   * good for SCRAM if the one before was, which takes tens of milliseconds: call this off the broker thread.
    */
   redeemPairing(code: string, now: number): { readonly user: User; readonly password: string } {
     const user = findPairing(this.before, code, now)
@@ -183,7 +183,7 @@ export class UsersFile {
     return { user, password }
   }
 
-  /** The map of the users, made when there is none. */
+  /** Returns the map of the users, created when missing. */
   #users(): YAMLMap {
     const { contents } = this.#document
     if (!isMap(contents)) {
@@ -234,9 +234,9 @@ export class UsersFile {
     this.#isChanged = true
   }
 
-  /** At the end, where people look for what is new. */
+  /** Appends at the end, where people look for new entries. */
   #append(map: YAMLMap, field: string, value: unknown): void {
-    // What was written {} would grow into one long line.
+    // A map written as {} would grow into one long line.
     if (map.items.length === 0) map.flow = false
     map.items.push(this.#document.createPair(field, value))
     this.#isChanged = true
@@ -260,7 +260,7 @@ export class UsersFile {
     this.#set(map, field, made)
   }
 
-  /** An empty list goes, too. */
+  /** Removes an item, and a list that becomes empty. */
   #take(map: YAMLMap, field: string, at: number): void {
     const items = itemsOf(map, field)
     items.splice(at, 1)
@@ -269,7 +269,7 @@ export class UsersFile {
   }
 }
 
-/** By the text of its key: what is written 123 or true is a name, too. */
+/** Finds a pair by the text of the key: a key written as 123 or true is a name, too. */
 function pairOf(map: YAMLMap, key: string): Pair | undefined {
   return map.items.find(pair => nameOf(pair.key) === key)
 }
@@ -281,7 +281,7 @@ function itemsOf(map: YAMLMap, field: string): unknown[] {
 
 const timeText = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 
-/** The file itself when the path is a link: the link is to stay one. */
+/** Returns the file itself when the path is a link: the link must stay one. */
 function realPath(path: string): string {
   try {
     return realpathSync(path)
@@ -299,11 +299,11 @@ function realPath(path: string): string {
   }
 }
 
-/** The new text, or the old one: whatever happens meanwhile. Only who holds the lock may call this. */
+/** Leaves the new text or the old one, whatever happens meanwhile. Only the holder of the lock may call this. */
 function replaceUsers(path: string, text: string): void {
   try {
     const old = statSync(path, { throwIfNoEntry: false })
-    // Root changes it for the hub, which is to read it afterwards.
+    // Root may change the file for the hub, which must be able to read the file afterwards.
     const isOthers = old && (old.uid !== process.geteuid?.() || old.gid !== process.getegid?.())
     replaceFileSync(path, text, { owner: isOthers ? old : undefined })
   } catch (error) {

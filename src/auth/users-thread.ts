@@ -4,12 +4,12 @@ import { describe, HubError } from '../errors.js'
 import { parseUsers, readUsersText } from './users.js'
 import { editUsers } from './users-file.js'
 
-/** What is asked of the thread: the users of a file, or whose one-time code this is. */
+/** Task of the thread: to read the users of a file, or to redeem a pairing code. */
 export type UsersTask =
   | { readonly kind: 'read'; readonly file: string }
   | { readonly kind: 'redeem'; readonly file: string; readonly code: string; readonly now: number }
 
-/** The entry of a thread that reads or edits the users file and ends: with ten thousand users this takes a second. */
+/** Entry of a thread that reads or edits the users file and ends: with ten thousand users this takes a second. */
 if (parentPort) {
   const port = parentPort
   const task = workerData as UsersTask

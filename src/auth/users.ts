@@ -24,15 +24,15 @@ export type Kind = (typeof kinds)[number]
 export interface ApiKey {
   readonly id: string
   readonly label: string
-  /** As {@link hashSecret} made it, of the part behind the id. */
+  /** Hash by {@link hashSecret} of the part behind the id. */
   readonly hash: string
   /** Milliseconds since the epoch. */
   readonly created: number
 }
 
-/** A one-time code that becomes the credentials of its user. */
+/** One-time code that becomes the credentials of a user. */
 export interface Pairing {
-  /** As {@link hashSecret} made it, of the code without its dashes. */
+  /** Hash by {@link hashSecret} of the code without its dashes. */
   readonly hash: string
   /** Milliseconds since the epoch. */
   readonly expires: number
@@ -41,38 +41,38 @@ export interface Pairing {
 export interface User {
   readonly name: string
   readonly kind: Kind
-  /** As `hashPassword` or `hashSecret` made it; empty: no password lets it in. */
+  /** Hash by `hashPassword` or `hashSecret`. Empty: no password is accepted. */
   readonly password: string
-  /** As `makeScram` made it, of the same password; empty: SCRAM does not let it in. */
+  /** Text by `makeScram` for the same password. Empty: SCRAM is not accepted. */
   readonly scram: string
   readonly keys: readonly ApiKey[]
   readonly pairing: Pairing | undefined
-  /** Client ids it may use: texts in which `*` stands for anything and `{user}` for its name; empty: any that is free. */
+  /** Client ids that the user may use: `*` stands for anything, `{user}` for the name; empty: any that is free. */
   readonly clients: readonly string[]
-  /** Names in client certificates (CN or SAN) that are this user; its own name always is. */
+  /** Names in client certificates (CN or SAN) that are this user. The user's own name always is. */
   readonly certificates: readonly string[]
-  /** Wildcard subscriptions that one client of it may have; undefined: as limits.wildcards says. */
+  /** Wildcard subscriptions that one client of the user may have. Undefined: limits.wildcards applies. */
   readonly wildcards: number | undefined
-  /** Percent of each pool that all users share; undefined: as limits.share says. */
+  /** Guaranteed percent of each pool that all users share. Undefined: limits.share applies. */
   readonly share: number | undefined
   readonly rules: readonly Rule[]
 }
 
-/** The users file, read. */
+/** Parsed users file. */
 export interface Users {
   readonly users: ReadonlyMap<string, User>
   /** Rules for every user. */
   readonly everyone: readonly Rule[]
 }
 
-/** What a users file may be at most: the hub reads it whole. */
+/** Maximum size of a users file, which the hub reads whole. */
 export const maxUsers = 100_000
 export const maxUsersBytes = 50e6
 
-/** Faults that are told at once; the next ones are counted. */
+/** Maximum number of faults that are reported. Further ones are counted. */
 const maxFaults = 50
 
-/** The usual rules of a kind; a service has none: what it may do is for whoever makes it to say. */
+/** Usual rules of a kind. A service has none: the operator who makes one decides what the service may do. */
 export const usualRules: Readonly<Record<Kind, readonly string[]>> = {
   device: ['allow all devices/{user}/#'],
   dashboard: ['allow read #', 'allow read $hub/#', 'allow read $SYS/#'],
@@ -82,12 +82,12 @@ export const usualRules: Readonly<Record<Kind, readonly string[]>> = {
 
 const allowedName = 'a letter or digit, then letters, digits, and . _ @ -, 64 at most'
 
-/** Why nobody can be called so; undefined when one can. */
+/** Returns why a name is not allowed for a user. Undefined when allowed. */
 export function userNameFault(name: string): string | undefined {
   return /^[A-Za-z0-9][\w.@-]{0,63}$/.test(name) ? undefined : `given ${quote(name)}, allowed is ${allowedName}`
 }
 
-/** Why this is no pattern of client ids; undefined when it is one. */
+/** Returns why a pattern of client ids is not valid. Undefined when valid. */
 export function clientPatternFault(pattern: string): string | undefined {
   const braces = pattern.replaceAll('{user}', '')
   const isOne = pattern !== '' && pattern.length <= 1_000 && !/[{}]/.test(braces) && !/\p{Cc}/u.test(pattern)
@@ -96,7 +96,10 @@ export function clientPatternFault(pattern: string): string | undefined {
     : `given ${quote(pattern)}, allowed is a client id in which * stands for anything, {user} for the name`
 }
 
-/** Does a pattern fit, in which `*` stands for anything? In one pass, whatever the pattern: each part is looked for behind the one before it. */
+/**
+ * Returns whether a text fits a pattern, in which `*` stands for anything. Takes one pass, whatever the pattern: each
+ * part is searched behind the one before.
+ */
 export function fits(pattern: string, text: string): boolean {
   const [first = '', ...rest] = pattern.split('*')
   const last = rest.pop()
@@ -114,32 +117,32 @@ export function fits(pattern: string, text: string): boolean {
 
 const base32 = 'abcdefghijklmnopqrstuvwxyz234567'
 
-/** A new API key: its text, which is shown once, and what is kept of it. */
+/** Makes an API key: the text, which is shown once, and what is stored. */
 export function makeKey(label: string, now: number): { readonly text: string; readonly key: ApiKey } {
   const id = [...randomBytes(8)].map(byte => base32[byte & 31]).join('')
   const secret = makeSecret()
   return { text: `thk_${id}_${secret}`, key: { id, label, hash: hashSecret(secret), created: now } }
 }
 
-/** The parts of `thk_{id}_{secret}`; undefined when it is no API key. */
+/** Returns the parts of `thk_{id}_{secret}`. Undefined when the text is no API key. */
 export function readKey(text: string): { readonly id: string; readonly secret: string } | undefined {
   const found = /^thk_([a-z0-9]{8})_([\w-]{27})$/.exec(text)
   return found ? { id: found[1] as string, secret: found[2] as string } : undefined
 }
 
-/** Crockford's: no letter that looks like a digit. */
+/** Digits of Crockford: no letter looks like a digit. */
 const crockford = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 const pairingMs = 600_000
 
-/** A new code `ABCD-EFGH-JKMN`, which is shown once, and what is kept of it. */
+/** Makes a code `ABCD-EFGH-JKMN`, which is shown once, and what is stored. */
 export function makePairing(now: number): { readonly code: string; readonly pairing: Pairing } {
   const digits = [...randomBytes(12)].map(byte => crockford[byte & 31]).join('')
   const code = digits.replace(/(.{4})(?=.)/g, '$1-')
   return { code, pairing: { hash: hashPairingCode(code), expires: now + pairingMs } }
 }
 
-/** As people type it: in any case, with any dashes and spaces, O for 0, I and L for 1. */
+/** Reads a code as people type one: in any case, with any dashes and spaces, O for 0, I and L for 1. */
 export function plainPairingCode(code: string): string {
   return code.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1')
 }
@@ -148,7 +151,7 @@ export function hashPairingCode(code: string): string {
   return hashSecret(plainPairingCode(code))
 }
 
-/** The file as its text is laid out, to change it without touching the rest, and as it is understood. */
+/** Reads a users file both as a document, which can be changed without touching the rest, and as users. */
 export function readDocument(text: string, name: string) {
   const reader = new Reader(name)
   const users = reader.read(text)
@@ -161,7 +164,10 @@ export function parseUsers(text: string, name: string): { readonly users: Users 
   return faults.length > 0 ? { faults } : { users }
 }
 
-/** The text of a users file; empty when there is none. Throws a sentence when it cannot be read, or is too large. */
+/**
+ * Returns the text of a users file. Empty when there is no file. Throws a sentence when the file cannot be read or is
+ * too large.
+ */
 export function readUsersText(path: string): string {
   try {
     const { size } = statSync(path)
@@ -176,14 +182,14 @@ export function readUsersText(path: string): string {
   }
 }
 
-/** Throws all faults of the file, a line each. */
+/** Reads a users file. Throws all faults of the file, a line each. */
 export function readUsers(path: string): Users {
   const read = parseUsers(readUsersText(path), basename(path))
   if ('faults' in read) throw new HubError('bad_settings', read.faults.join('\n'))
   return read.users
 }
 
-/** A key twice is refused by us: how they look for it takes squared time. */
+/** Duplicate keys are rejected by our code: the library's own check takes squared time. */
 const yamlOptions = { uniqueKeys: false, prettyErrors: false, logLevel: 'error' } as const
 
 const fields = [
@@ -199,7 +205,7 @@ const fields = [
   'pairing',
 ]
 
-/** What a part of the file is read as, with where it is written. */
+/** Part of the file as parsed, with the position in the file. */
 type Given = Node | null | undefined
 
 class Reader {
@@ -230,7 +236,7 @@ class Reader {
       }
       this.#checkCertificates(users)
     } catch (error) {
-      // Thousands of brackets exhaust the stack of whoever follows them.
+      // Thousands of brackets exhaust the stack of the code that follows them.
       this.#fault(0, `cannot be read: ${describe(error)}`)
     }
     if (this.#untold > 0) this.faults.push(`${this.#name}: and ${this.#untold} more`)
@@ -292,7 +298,7 @@ class Reader {
     return { ...user, kind: kind ?? 'device' }
   }
 
-  /** The name of a user in a certificate is that user. */
+  /** Rejects names of other users: a certificate with the name of a user is that user. */
   #checkCertificates(users: ReadonlyMap<string, User>): void {
     for (const [certificate, name] of this.#certificates) {
       if (certificate === name || !users.has(certificate)) continue
@@ -307,7 +313,7 @@ class Reader {
     return kind
   }
 
-  /** Never quoted: it may be a password. */
+  /** Reads a hash. A fault never quotes the text, which may be a password. */
   #hash(node: Given, at: number, what: string, isOne: (text: string) => boolean): string {
     const given = textOf(node)
     if (given !== undefined && isOne(given)) return given
@@ -404,7 +410,10 @@ class Reader {
     return 0
   }
 
-  /** The entries of a map, each key once, with where it is; nothing but `allowed`. No map at all is none. */
+  /**
+   * Returns the entries of a map, each key once, with the position. Keys other than `allowed` are faults. Nothing is an
+   * empty map.
+   */
   #entries(given: Given, what: string, allowed?: readonly string[], at = 0): [string, Given, number][] {
     if (isNothing(given)) return []
     if (!isMap(given)) {
@@ -451,13 +460,13 @@ function isNothing(given: Given): given is null | undefined {
   return given === null || given === undefined || (isScalar(given) && given.value === null)
 }
 
-/** A text as it is written: `1` and `true` are texts here, too. */
+/** Returns a text as written: `1` and `true` are texts here, too. */
 export function textOf(given: unknown): string | undefined {
   if (!isScalar(given) || given.value === null || given.value === undefined) return undefined
   return typeof given.value === 'string' ? given.value : given.source
 }
 
-/** As {@link textOf}: the name `null` is one, too. */
+/** Returns a name as written. Unlike {@link textOf}, accepts `null` as one. */
 export function nameOf(key: unknown): string | undefined {
   if (!isScalar(key)) return undefined
   return typeof key.value === 'string' ? key.value : key.source || undefined

@@ -2,10 +2,10 @@ import { parentPort } from 'node:worker_threads'
 import { yieldToBroker } from '../runtime/priority.js'
 import { verifyPassword } from './passwords.js'
 
-/** The entry of the thread that verifies passwords: each takes tens of milliseconds and tens of megabytes. */
+/** Entry of the thread that verifies passwords: each takes tens of milliseconds and tens of megabytes. */
 if (parentPort) {
   const port = parentPort
-  // Whoever guesses keeps it busy.
+  // Clients that guess passwords keep this thread busy.
   yieldToBroker(19)
   port.on('message', ({ hash, password }: { hash: string; password: string }) => {
     port.postMessage(verifyPassword(hash, password))

@@ -1,28 +1,28 @@
 import { Worker } from 'node:worker_threads'
 
 export interface Job {
-  /** Who asks: each has its turn. */
+  /** Source of the password. Sources take turns. */
   readonly source: string
-  /** Its user has come from there before: heard before all others. */
+  /** True when the user has authenticated from there before: verified before all others. */
   readonly isKnown: boolean
   readonly hash: string
   readonly password: string
-  /** Nobody waits for the answer any more. */
+  /** Returns true once the caller no longer waits for the answer. */
   readonly isGone: () => boolean
-  /** Undefined: it could not be found out, or others were before it. */
+  /** Called with undefined when the password was not verified, such as when other jobs took the place. */
   readonly done: (isRight: boolean | undefined) => void
 }
 
-/** What waits in a lane, at most: in all, and of one source. */
+/** Maximum number of waiting jobs of a lane: in all, and of one source. */
 const most = { waiting: 256, ofSource: 32 }
 
-/** Jobs that wait, by source; sources take turns, and the longest queue gives way when all places are taken. */
+/** Waiting jobs by source. Sources take turns, and the longest queue loses a job when all places are taken. */
 class Lane {
-  /** The first source is next. */
+  /** Ordered by turn, next source first. */
   readonly #waiting = new Map<string, Job[]>()
   #count = 0
 
-  /** False when there is no place for it. */
+  /** Returns false when there is no place for the job. */
   add(job: Job): boolean {
     const own = this.#waiting.get(job.source)
     if (own && own.length >= most.ofSource) return false
@@ -44,7 +44,7 @@ class Lane {
     return job
   }
 
-  /** The last of whoever has most is not heard. */
+  /** Evicts the last job of the source with the most jobs. */
   #makeRoom(): boolean {
     let longest: Job[] = []
     for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs
@@ -57,7 +57,7 @@ class Lane {
 
 /**
  * Verifies slow hashes one at a time in a thread of its own: not in Node's thread pool, which the spool writes with.
- * Who is known is heard first; the others take turns, so that whoever floods waits behind nobody but itself.
+ * Known sources come first. The others take turns, so that a flooding source delays only itself.
  */
 export class Verifier {
   readonly #known = new Lane()
@@ -66,14 +66,14 @@ export class Verifier {
   #running: Job | undefined
   #stopped = false
 
-  /** False: too many wait already, and `done` is not called. */
+  /** Returns false when too many jobs wait already. `done` is not called then. */
   verify(job: Job): boolean {
     if (this.#stopped || !(job.isKnown ? this.#known : this.#others).add(job)) return false
     this.#next()
     return true
   }
 
-  /** What waits is answered: it could not be found out. */
+  /** Ends the thread. Calls `done` of each waiting job with undefined. */
   async stop(): Promise<void> {
     this.#stopped = true
     const running = this.#running
@@ -110,7 +110,7 @@ export class Verifier {
     worker.on('message', settle)
     const gone = () => {
       if (this.#worker !== worker || this.#stopped) return
-      // Out of memory, most likely: the next one has a new thread.
+      // Out of memory, most likely: the next job gets a new thread.
       this.#worker = undefined
       settle(undefined)
     }
