@@ -31,7 +31,7 @@ const endSchema = {
   },
 } as const
 
-/** Who is signed in, and which sources are banned: lists, and how to end both. */
+/** Routes that list and end the logins of browsers and the bans of sources. */
 export async function accessRoutes(app: FastifyInstance, options: AccessOptions): Promise<void> {
   const { guard, logins, bans, audit } = options
 

@@ -11,20 +11,25 @@ import { type Caller, callerName, type Guard, readRulesOf } from './guard.js'
 import { RequestRefused } from './refusals.js'
 import { type SessionsApi, sessionListRoutes } from './session-list.js'
 
-/** What the API asks of the hub. Bytes are JSON, made elsewhere. With `rules` only what they let be read is in it. */
+/**
+ * Questions of the API to the hub. Bytes are JSON, made elsewhere. With `rules` an answer holds only what these allow
+ * to read.
+ */
 export interface Api extends SessionsApi {
   readonly series: (query: {
     readonly limit: number
     readonly after: string | undefined
     readonly rules: ReadRules | undefined
   }) => Promise<Uint8Array>
-  /** Rejects with `forbidden` when the rules do not let the series be read, or the mapping does not make it. */
+  /**
+   * Rejects with `forbidden` when the rules do not allow to read the series, or the mapping does not make that series.
+   */
   readonly history: (query: HistoryQuery, rules: ReadRules | undefined) => Promise<Uint8Array>
   readonly devices: (rules: ReadRules | undefined) => Promise<Uint8Array>
   readonly dead: (filter: DeadLetterFilter, limit: number) => Promise<Uint8Array>
   readonly balance: (query: BalanceParameters) => Promise<Uint8Array>
   readonly spool: () => Promise<SpoolAnswer>
-  /** Begins to replay or drop; the number of the job is what the other two are asked with. */
+  /** Begins to replay or drop. Resolves with the number of the job, for `progress` and `cancel`. */
   readonly begin: (job: Job) => Promise<number>
   readonly progress: (job: number) => Promise<JobProgress>
   readonly cancel: (job: number) => void
@@ -59,7 +64,7 @@ const problem = {
 
 const limit = { type: 'integer', minimum: 1, maximum: 100_000, default: 10_000 } as const
 
-/** Up to the year 10000: what every store can hold. */
+/** Times up to the year 10000, which every store can hold. */
 const instant = { type: 'number', minimum: 0, maximum: 253_402_300_800_000 } as const
 
 const historySchema = {
@@ -114,10 +119,10 @@ const jobNames = {
   past: 'replay of the spool',
 } as const satisfies Record<Job['kind'], string>
 
-/** How often a job says how far it is. */
+/** Interval of the progress lines of a job. */
 const progressEveryMs = 250
 
-/** The route table. What a route does not say in `config.allow` is for those who may read. */
+/** The route table. A route without `config.allow` is for all who may read. */
 export async function apiRoutes(
   app: FastifyInstance,
   { api, guard, audit }: { api: Api; guard: Guard; audit: Auditor },
@@ -139,11 +144,11 @@ export async function apiRoutes(
   app.get('/readyz', readyRoute, async (request, reply) => {
     const answer = await api.ready()
     const { ready } = answer
-    // What it depends on, and where that is, is nothing for strangers.
+    // Unauthenticated callers do not see what the hub depends on, nor where that is.
     const isKnown = await guard.identify(request).then(
       ({ kind }) => kind !== 'device',
       (error: unknown) => {
-        // A wrong key counts here too; a caller who shows none is answered.
+        // A wrong key is counted here, too. A caller without a key gets an answer.
         if (error instanceof RequestRefused) guard.report(request.raw, error.httpStatus, error)
         return false
       },
@@ -300,7 +305,10 @@ export async function apiRoutes(
 
   await app.register(sessionListRoutes, { api, guard, audit })
 
-  /** Sends a line of JSON a while, so that whoever waits sees that it goes on; who goes away ends it. */
+  /**
+   * Sends a line of JSON at intervals, so that the caller sees the job go on. The job is cancelled when the caller
+   * disconnects.
+   */
   async function runJob(request: FastifyRequest, reply: FastifyReply, job: Job): Promise<FastifyReply> {
     const number = await api.begin(job)
     const who = {
@@ -342,7 +350,7 @@ export async function apiRoutes(
   app.get('/api/openapi.json', hide, async () => app.swagger())
 }
 
-/** What of the topics that `filter` matches the caller may read; undefined: all of them. */
+/** Returns the rules for what the caller may read of the topics that `filter` matches. Undefined: all of them. */
 function rulesOf({ caller }: FastifyRequest, filter: string): ReadRules | undefined {
   return readRulesOf(caller as Caller, filter)
 }

@@ -11,56 +11,56 @@ import { Networks, plainAddress } from '../runtime/addresses.js'
 import { clientAddress, isOwnPage } from '../transport/proxy-protocol.js'
 import { type Refusals, RequestRefused } from './refusals.js'
 
-/** What is asked of the authority here. */
+/** Part of the authority that HTTP needs. */
 export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
 
 export interface GuardOptions {
   readonly host: string
-  /** Other sites whose pages may ask; `*` is every one. */
+  /** Other sites whose pages may send requests; `*` is every one. */
   readonly origins: readonly string[]
-  /** Addresses and networks of proxies that are believed. */
+  /** Addresses and networks of trusted proxies. */
   readonly proxies: readonly string[]
-  /** Undefined, or open: nobody is asked. */
+  /** Undefined, or open: authentication is off. */
   readonly authority: AuthorityPort | undefined
-  /** Whoever shows nothing is let in all the same, as far as the authority says. */
+  /** Lets callers without credentials in all the same, as far as the authority allows. */
   readonly anonymous: boolean
   readonly logins: Logins
   readonly adminKey: string
   readonly refusals: Refusals
 }
 
-/** What a route is for: `read` when it does not say. */
+/** Callers that a route is for. The default is `read`. */
 export type Allow =
-  /** Nobody is asked. */
+  /** All callers, without authentication. */
   | 'anyone'
-  /** Dashboards, services and admins; what they see is the route's care. */
+  /** Dashboards, services and admins. The route itself limits what they see. */
   | 'read'
-  /** Those of them who may read `#` entirely. */
+  /** Dashboards, services and admins that may read `#` entirely. */
   | 'everything'
   /** Admins. */
   | 'change'
 
-/** Who asks. */
+/** Authenticated sender of a request. */
 export interface Caller {
-  /** Empty: nobody was asked. */
+  /** Empty when authentication is off, and for the admin key. */
   readonly user: string
   readonly kind: Kind
-  /** Of the browser, when it came with a cookie. */
+  /** Login of the browser that sent a cookie. Undefined for other credentials. */
   readonly login: string | undefined
-  /** Undefined: it may read everything. */
+  /** Undefined: the caller may read everything. */
   readonly access: Access | undefined
-  /** Nobody was asked for credentials, or it has shown none. */
+  /** True when authentication is off, or the caller has sent no credentials. */
   readonly anonymous: boolean
 }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     allow?: Allow
-    /** Whoever is not signed in is sent to where one does so. */
+    /** Redirects callers that are not signed in to the sign-in page. */
     isPage?: boolean
   }
   interface FastifyRequest {
-    /** Undefined where anyone is let in unasked. */
+    /** Undefined on routes for anyone. */
     caller: Caller | undefined
   }
 }
@@ -68,7 +68,7 @@ declare module 'fastify' {
 const everybody: Caller = { user: '', kind: 'admin', login: undefined, access: undefined, anonymous: true }
 const keyHolder: Caller = { ...everybody, anonymous: false }
 
-/** Decides for each request who asks, and whether it may, before anything of it is read but its head. */
+/** Decides for each request who sends it, and whether the caller may, before anything but the head is read. */
 export class Guard {
   readonly #options: GuardOptions
   readonly #proxies: Networks
@@ -81,17 +81,17 @@ export class Guard {
     this.#hosts = new Set(['localhost', options.host.toLowerCase(), ...named])
   }
 
-  /** Nobody is asked. */
+  /** True when authentication is off. */
   get open(): boolean {
     return this.#options.authority?.open ?? true
   }
 
-  /** Whoever shows nothing may be let in. */
+  /** True when callers without credentials may be let in. */
   get isAnonymous(): boolean {
     return this.#options.anonymous
   }
 
-  /** The `onRequest` hook: throws what is wrong, answers, or leaves the caller in the request. */
+  /** The `onRequest` hook: throws the reason of a rejection, answers, or stores the caller in the request. */
   async check(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
     const { allow = 'read', isPage } = request.routeOptions.config ?? {}
     const ambiguous = hostHeaderFault(request.raw)
@@ -112,7 +112,9 @@ export class Guard {
     return undefined
   }
 
-  /** Throws `unauthorized` for strangers, and `too_many` for those who guess. */
+  /**
+   * Returns the caller. Throws `unauthorized` for wrong or missing credentials, and `too_many` for too many attempts.
+   */
   async identify(request: FastifyRequest): Promise<Caller> {
     if (this.open) return everybody
     const { authorization } = request.headers
@@ -124,12 +126,12 @@ export class Guard {
     throw authorization === undefined ? new HubError('unauthorized', whoAsks) : wrongKey('it is no API key')
   }
 
-  /** Counts a refusal, and tells the logs. */
+  /** Counts a refusal, and logs it. */
   report(request: IncomingMessage, status: number, error: Error): void {
     this.#options.refusals.report(request, this.address(request), status, error)
   }
 
-  /** Of the cookie of the request. A login from before its user's password was changed ends here. */
+  /** Returns the caller by the cookie of the request. Ends a login that is older than the password of the user. */
   loginOf(request: FastifyRequest): Caller | undefined {
     const { authority, logins } = this.#options
     const login = logins.find(cookieOf(request.headers.cookie, this.#cookieName(request)) ?? '')
@@ -154,27 +156,28 @@ export class Guard {
     })
   }
 
-  /** Of who asks, behind proxies that are trusted. */
+  /** Returns the address of the caller, also behind trusted proxies. */
   address({ headers, socket }: IncomingMessage): string {
     return clientAddress(headers, plainAddress(socket.remoteAddress) ?? '', this.#proxies)
   }
 
-  /** A `Set-Cookie`; without a value it is taken away. */
+  /** Sets the cookie, or removes the cookie when there is no value. */
   setCookie(request: FastifyRequest, reply: FastifyReply, value: string | undefined, forMs = 0): void {
     const secure = this.#isSecure(request) ? '; Secure' : ''
     const text = `${this.#cookieName(request)}=${value ?? ''}; Path=/; Max-Age=${Math.floor(forMs / 1_000)}`
     reply.header('set-cookie', `${text}; HttpOnly; SameSite=Strict${secure}`)
   }
 
-  /** The cookie again, so that the browser keeps it as long as the hub does. */
+  /** Sends the cookie again, so that the browser keeps the cookie as long as the hub keeps the login. */
   slideCookie(request: FastifyRequest, reply: FastifyReply, forMs: number): void {
     const value = cookieOf(request.headers.cookie, this.#cookieName(request))
     if (value) this.setCookie(request, reply, value, forMs)
   }
 
   /**
-   * A name that somebody's DNS points at this hub would make their page the hub's own: where strangers are let in, only
-   * names that nobody else can give are answered to. Proxies that are trusted have seen to it themselves.
+   * Returns why the host of a request is rejected. Undefined when accepted. The owner of any domain could point a name
+   * at this hub, and pages under that name would count as the hub's own. Where unauthenticated callers are let in, the
+   * hub therefore answers only to names that no other site can have. Trusted proxies check the host themselves.
    */
   hostFault({ headers, socket }: IncomingMessage): string | undefined {
     const letsStrangersIn = this.open || this.isAnonymous
@@ -190,7 +193,10 @@ export class Guard {
     )
   }
 
-  /** A page of another site may send what a form can send, and its browser says where it comes from. */
+  /**
+   * Returns why a request from a page of another site is rejected. Undefined when accepted. Such a page may send what a
+   * form can send, and the browser sends where the page comes from.
+   */
   #crossSiteFault({ method, headers, raw }: FastifyRequest): string | undefined {
     if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return undefined
     const { origin, host = '' } = headers
@@ -203,7 +209,7 @@ export class Guard {
     return `requests of pages at ${origin} are not taken; this hub is at ${host}, and ws.origins may allow others`
   }
 
-  /** Who shows nothing. */
+  /** Returns the caller of a request without credentials. */
   async #unasked(request: FastifyRequest): Promise<Caller | undefined> {
     if (!this.#options.anonymous) return undefined
     const caller = this.#callerOf(await this.authenticate(request, {}))
@@ -213,7 +219,7 @@ export class Guard {
   async #keyed(request: FastifyRequest, authorization: string): Promise<Caller | undefined> {
     const key = /^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? ''
     if (isEqual(key, this.#options.adminKey)) return keyHolder
-    // The tokens of pages are for MQTT alone.
+    // Tokens of pages are for MQTT alone.
     if (!/^thk_\w+_[\w-]+$/.test(key) || key.length > 200) return undefined
     const verdict = await this.authenticate(request, { username: '', password: key })
     if ('refused' in verdict && verdict.refused === 'bad_credentials') throw wrongKey(verdict.why)
@@ -229,7 +235,10 @@ export class Guard {
     return { user, kind, login: undefined, access: this.#options.authority?.access(user, ''), anonymous: false }
   }
 
-  /** Over TLS the name itself says that no other host, and nobody without TLS, has set it (RFC 6265bis §4.1.3.2). */
+  /**
+   * Returns the name of the cookie. Over TLS the name itself guarantees that no other host, and no page without TLS,
+   * has set the cookie (RFC 6265bis §4.1.3.2).
+   */
   #cookieName(request: FastifyRequest): string {
     return this.#isSecure(request) ? '__Host-telehub' : 'telehub'
   }
@@ -253,14 +262,14 @@ function wrongKey(detail: string): HubError {
   return new RequestRefused('key', 'unauthorized', whoAsks, { detail })
 }
 
-/** Who asks, for the audit log. */
+/** Returns the name of the caller for the audit log. */
 export function callerName({ user, anonymous }: Caller): string {
   return user || (anonymous ? 'anyone' : 'admin.key')
 }
 
 /**
- * Why the Host headers of a request are refused with 400, or undefined. A proxy in front of the hub may have taken
- * the other one of two (RFC 9112 §3.2).
+ * Returns why the Host headers of a request are refused with 400, or undefined. A proxy in front of the hub may have
+ * taken the other one of two (RFC 9112 §3.2).
  */
 export function hostHeaderFault({ rawHeaders }: IncomingMessage): string | undefined {
   let hosts = 0
@@ -268,12 +277,12 @@ export function hostHeaderFault({ rawHeaders }: IncomingMessage): string | undef
   return hosts > 1 ? `given ${hosts} Host headers, allowed is one (RFC 9112 §3.2)` : undefined
 }
 
-/** Which topics a caller may read of those that `filter` matches; undefined: all of them. */
+/** Returns the rules for what a caller may read of the topics that `filter` matches. Undefined: all of them. */
 export function readRulesOf({ access }: Caller, filter: string): ReadRules | undefined {
   return access === undefined || access.readsAll(filter) ? undefined : access.readRules
 }
 
-/** Services have API keys, and devices have nothing to see. */
+/** Returns whether users of a kind may sign in: services have API keys, and devices have nothing to see. */
 export function mayLogIn(kind: Kind): boolean {
   return kind === 'dashboard' || kind === 'admin'
 }
@@ -283,7 +292,7 @@ export function tooMany(retryAfterMs: number): HubError {
   return new HubError('too_many', `too many attempts; try again in ${seconds} s`, { retryAfterMs })
 }
 
-/** Why a caller may not, said so that it helps. */
+/** Returns why a caller may not use a route, in words that help. Undefined when allowed. */
 function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undefined {
   if (kind === 'device') {
     return `user ${user} is a device, and devices speak MQTT alone; dashboards, services and admins may ask here`
@@ -296,7 +305,7 @@ function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undef
   return undefined
 }
 
-/** Addresses, and names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */
+/** Returns true for addresses, and for names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */
 function isOwnNetworks(name: string): boolean {
   if (isIP(name.replace(/^\[|\]$/g, '')) !== 0 || !name.includes('.')) return true
   return /\.(local|localhost|home\.arpa|internal|lan|home|localdomain)$/.test(name)
@@ -314,7 +323,7 @@ function cookieOf(header: string | undefined, name: string): string | undefined 
   return undefined
 }
 
-/** In constant time, lengths aside. */
+/** Compares in constant time, except for the lengths. */
 function isEqual(one: string, other: string): boolean {
   const a = Buffer.from(one)
   const b = Buffer.from(other)

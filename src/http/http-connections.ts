@@ -3,12 +3,12 @@ import type { Socket } from 'node:net'
 import { type Networks, plainAddress, sourceOf } from '../runtime/addresses.js'
 
 export interface HttpConnectionsOptions {
-  /** At a time, in all and of one address. */
+  /** Maximum number of connections, in all and of one address. */
   readonly connections: number
   readonly perAddress: number
-  /** Many clients come from the address of a trusted proxy: `perAddress` is not for them. */
+  /** Trusted proxies. Many clients come from the address of one: `perAddress` does not apply to them. */
   readonly proxies: Networks
-  /** A connection was refused or gave way: counted, and said. */
+  /** Called when a connection was refused or evicted, to be counted and logged. */
   readonly refused: (reason: string, sentence: string) => void
 }
 
@@ -20,15 +20,18 @@ interface HttpConnection {
 }
 
 /**
- * The connections of the HTTP server, which strangers open at will. When there are too many, in all or of one address, the
- * one that has been idle longest gives way; when none is idle, the new one is refused. A connection that has become a
- * WebSocket does not count here any more.
+ * The connections of the HTTP server, which unauthenticated clients open at will. When there are too many, in all or of
+ * one address, the one that has been idle longest is closed; when none is idle, the new one is refused. A connection
+ * that has become a WebSocket does not count here any more.
  */
 export class HttpConnections {
   readonly #options: HttpConnectionsOptions
-  /** By the remote end: a TLS socket has that of the socket it is made of, and does not show that. */
+  /**
+   * Connections by remote address and port: a TLS socket has those of the socket underneath, but does not expose that
+   * one.
+   */
   readonly #all = new Map<string, HttpConnection>()
-  /** Those without a request, idle longest first. */
+  /** Connections without a request, idle longest first. */
   readonly #idle = new Set<HttpConnection>()
   readonly #sources = new Map<string, number>()
 
@@ -43,7 +46,7 @@ export class HttpConnections {
   watch(server: Server): void {
     server.on('connection', socket => this.#arrived(socket))
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#asked(request, response))
-    // Its connection is counted among those of MQTT from here on.
+    // The connection counts among those of MQTT from here on.
     server.prependListener('upgrade', ({ socket }: IncomingMessage) => this.#forget(this.#all.get(endOf(socket))))
   }
 
@@ -83,7 +86,7 @@ export class HttpConnections {
     })
   }
 
-  /** The one that has been idle longest, of one source or of all. */
+  /** Closes the connection that has been idle longest, of one source or of all. */
   #giveWay(setting: string, source?: string): boolean {
     for (const idle of this.#idle) {
       if (source !== undefined && idle.source !== source) continue

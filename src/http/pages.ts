@@ -10,10 +10,10 @@ const root = fileURLToPath(new URL('../dashboard', import.meta.url))
 
 const read = (name: string) => (existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '')
 
-/** The HTML of the pages there are. */
+/** Returns the HTML of the pages. */
 export const pageTexts = () => ['index.html', 'login.html'].map(read)
 
-/** The dashboard's own files, and the two libraries it imports, as their packages ship them. */
+/** Serves the dashboard's own files, and the two libraries that they import, as the packages ship them. */
 export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
   const require = createRequire(import.meta.url)
   const packageFile = (name: string, file: string) => join(dirname(require.resolve(`${name}/package.json`)), file)
@@ -24,7 +24,7 @@ export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
   }
   const schema = { hide: true }
   await app.register(fastifyStatic, { root, index: false, cacheControl: true, maxAge: 0 })
-  // Pages are not kept: who has signed out sees none with the back button.
+  // Browsers do not keep pages: after a sign-out the back button shows none.
   app.get('/', { schema, config: { isPage: true } }, (_request, reply) =>
     reply.sendFile('index.html', { cacheControl: false }),
   )
@@ -46,7 +46,7 @@ export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
   }
 }
 
-/** What a page loads of our own files, and what that imports in turn. */
+/** Returns our own files that a page loads, and what those import in turn. */
 function filesOf(page: string): ReadonlySet<string> {
   const found = new Set<string>()
   const follow = (from: string, addresses: Iterable<readonly string[]>) => {

@@ -3,13 +3,13 @@ import { type ErrorCode, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { plain, rateLimited } from '../observe/log.js'
 
-/** A refusal that is told apart from others with the same status, and knows more than the answer may say. */
+/** A refusal with a reason of its own beside the status, and a detail that the answer must not contain. */
 export class RequestRefused extends HubError {
-  /** As it is counted, behind `http_`. */
+  /** Name in the counters, behind `http_`. */
   readonly reason: string
-  /** As whom the caller tried to come in. */
+  /** User that the caller tried to authenticate as. */
   readonly user: string | undefined
-  /** For the log: it may name what strangers must not know. */
+  /** For the log: may name facts that strangers must not know. */
   readonly detail: string
 
   constructor(
@@ -29,11 +29,11 @@ export interface RefusalsOptions {
   /** For the counters: `http_password`, `http_forbidden`, … */
   readonly counted: (reason: string) => void
   readonly audit: Auditor
-  /** Rate limited here. */
+  /** Log for refusals. The rate is limited here. */
   readonly info: (sentence: string) => void
 }
 
-/** Mistakes of callers: counted, but nothing that a log of who did what needs. */
+/** Mistakes of callers: counted, but of no interest for an audit log. */
 const mistakes: ReadonlySet<string> = new Set(['bad_request', 'not_found', 'conflict'])
 
 const reasonOfStatus: Readonly<Record<number, string>> = {
@@ -44,7 +44,7 @@ const reasonOfStatus: Readonly<Record<number, string>> = {
   429: 'too_many',
 }
 
-/** Counts what HTTP refuses, and tells the log and the audit log of attempts to come in or to go too far. */
+/** Counts the refusals of HTTP. Logs attempts to get in or to exceed permissions, in the log and the audit log. */
 export class Refusals {
   readonly #options: RefusalsOptions
   readonly #say: (sentence: string) => void
@@ -54,13 +54,13 @@ export class Refusals {
     this.#say = rateLimited(options.info)
   }
 
-  /** `status` is that of the answer, and is 4xx. */
+  /** Reports a refusal. `status` is that of the answer, and is 4xx. */
   report({ method = '', url = '' }: IncomingMessage, address: string, status: number, error: Error): void {
     const own = error instanceof RequestRefused ? error : undefined
     const reason = own?.reason ?? reasonOfStatus[status] ?? 'bad_request'
     this.count(reason)
     if (mistakes.has(reason)) return
-    // What stands behind ? may be a secret in the wrong place.
+    // The part behind ? may be a secret in the wrong place.
     const what = `${method} ${url.split('?', 1)[0]?.slice(0, 100)}`
     const detail = own?.detail ?? error.message
     this.#say(plain(`refused ${what} of ${address}: ${detail.slice(0, 300)}`))
@@ -76,13 +76,13 @@ export class Refusals {
     })
   }
 
-  /** A connection that was refused, or closed for want of room. */
+  /** Reports a connection that was refused, or closed for lack of room. */
   connection(reason: string, sentence: string): void {
     this.count(reason)
     this.#say(sentence)
   }
 
-  /** A refusal of which nothing but its kind is known, such as bytes that are no HTTP. */
+  /** Counts a refusal of which only the kind is known, such as bytes that are no HTTP. */
   count(reason: string): void {
     this.#options.counted(`http_${reason}`)
   }

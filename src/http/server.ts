@@ -23,49 +23,49 @@ export interface HttpOptions {
   readonly host: string
   readonly port: number
   readonly version: string
-  /** Started; with it all is HTTPS. */
+  /** TLS that has been started. When given, everything is HTTPS. */
   readonly tls?: Tls | undefined
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
   readonly api: Api
-  /** Undefined, or open: nobody is asked. */
+  /** Undefined, or open: authentication is off. */
   readonly authority: AuthorityPort | undefined
-  /** auth.anonymous: who shows nothing is let in all the same, as far as the authority says. */
+  /** auth.anonymous: lets callers without credentials in all the same, as far as the authority allows. */
   readonly anonymous: boolean
   readonly logins: Logins
   /** Turns a pairing code into credentials, once: see {@link Paired}. */
   readonly redeem: (code: string) => Promise<Paired | undefined>
-  /** Opens everything; for whoever may read the files of the hub. */
+  /** Key that allows everything; for callers that may read the files of the hub. */
   readonly adminKey: string
-  /** Whose X-Forwarded-… headers are believed. */
+  /** Addresses and networks of the proxies whose X-Forwarded-… headers are trusted. */
   readonly proxies: readonly string[]
-  /** HTTP connections at a time, in all and of one address. */
+  /** Maximum number of HTTP connections, in all and of one address. */
   readonly connections: number
   readonly perAddress: number
-  /** A request to become a WebSocket: answers it, whatever it asks for. */
+  /** Answers a request to become a WebSocket, whatever the request asks for. */
   readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
   readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
   readonly warn: (sentence: string) => void
   readonly info: (sentence: string) => void
-  /** A refusal, for the counters. */
+  /** Counts a refusal. */
   readonly counted: (reason: string) => void
   readonly audit: Auditor
   readonly bans: Bans
 }
 
-/** The largest body that anybody has a use for is a filter of dead letters. */
+/** Maximum size of a body. The largest useful one is a filter of dead letters. */
 const bodyLimit = 65_536
 
-/** How long a TLS handshake may take, and after it the headers of a request. */
+/** Time limit of a TLS handshake, and of the headers of a request after that. */
 const patienceMs = 10_000
 
-/** How long a connection is kept for the next request. */
+/** Time that a connection is kept for the next request. */
 const idleMs = 10_000
 
-/** How long a request may take to arrive, body and all: strangers may send some. */
+/** Time limit for a whole request to arrive, body included: unauthenticated callers may send some. */
 const requestMs = 30_000
 
-/** Dashboard, API, health, metrics, and the way in for MQTT over WebSocket, on one port. */
+/** Dashboard, API, health, metrics, and MQTT over WebSocket, on one port. */
 export class HttpServer {
   readonly name = 'http'
   readonly #options: HttpOptions
@@ -82,7 +82,7 @@ export class HttpServer {
     const refusals = new Refusals(this.#options)
     const guard = new Guard({ ...this.#options, origins: api.origins, refusals })
     const headersFor = securityHeaders(pageTexts(), hstsMs)
-    // On the answer itself: so they are there whoever writes it.
+    // Set on the raw answer, so that the headers are there whatever code writes the answer.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
       for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)
     }
@@ -93,7 +93,7 @@ export class HttpServer {
       bodyLimit,
       requestTimeout: requestMs,
       keepAliveTimeout: idleMs,
-      // A mistyped filter must be refused, not taken for none.
+      // A mistyped filter must be refused, not ignored.
       ajv: { customOptions: { removeAdditional: false } },
       routerOptions: { maxParamLength: 2_000 },
       clientErrorHandler: (error, socket) => {
@@ -132,7 +132,7 @@ export class HttpServer {
       refusals.count('not_found')
       void reply.code(404).send({ error: 'not_found', message: `there is nothing at ${request.method} ${request.url}` })
     })
-    // A page of another site may send what a form can send: not JSON, and not without saying where it comes from.
+    // A page of another site may send what a form can send: not JSON, and not without naming its origin.
     app.removeContentTypeParser('text/plain')
     app.decorateRequest('caller', undefined)
     app.addHook('onRequest', async (request, reply) => {
@@ -168,7 +168,7 @@ export class HttpServer {
     } catch (error) {
       throw listenError(error, 'http.port', host, port)
     }
-    // Too many open files, and then a connection cannot be accepted.
+    // Raised when there are too many open files, so that a connection cannot be accepted.
     app.server.on('error', error => warn(`http: ${describe(error)}`))
   }
 
@@ -176,14 +176,14 @@ export class HttpServer {
     await this.#app?.close()
   }
 
-  /** The port taken. */
+  /** Port that the server listens on. */
   get port(): number {
     const address = this.#app?.server.address()
     return typeof address === 'object' && address !== null ? address.port : 0
   }
 }
 
-/** How one says who one is, for /api/openapi.json. */
+/** Ways to authenticate, for /api/openapi.json. */
 const securitySchemes = {
   cookie: {
     type: 'apiKey',
@@ -194,13 +194,13 @@ const securitySchemes = {
   key: { type: 'http', scheme: 'bearer', description: 'An API key, thk_…, or the key in admin.key of data.dir.' },
 } as const
 
-/** What Node found wrong with the bytes of a request, when it says more than that. */
+/** Status and message for faults that Node names in the bytes of a request. */
 const malformed: Readonly<Record<string, readonly [status: string, message: string]>> = {
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers are longer than 16 KB'],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request took too long to arrive'],
 }
 
-/** Answers where there is no request that could be answered, and ends the connection. */
+/** Answers when there is no request object to answer, and ends the connection. */
 function refuse(
   socket: Socket,
   status: string,

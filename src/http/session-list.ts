@@ -3,11 +3,11 @@ import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { type Caller, callerName, type Guard } from './guard.js'
 
-/** What the routes ask of the hub. */
+/** Questions of the routes to the hub. */
 export interface SessionsApi {
-  /** An object with the number of sessions that the filter matches, and `most` of them at most. */
+  /** Returns an object with the number of sessions that the filter matches, and at most `most` of them. */
   readonly sessions: (filter: { readonly clientId?: string; readonly user?: string }, most: number) => object
-  /** False: there is none. */
+  /** Returns false when there is no such session. */
   readonly endSession: (which: { readonly clientId: string; readonly user: string }) => boolean
 }
 
@@ -21,7 +21,7 @@ const which = {
   user: { type: 'string', description: 'User name; empty where nobody was asked' },
 } as const
 
-/** The sessions of MQTT clients: listed, and ended. */
+/** Routes that list and end the sessions of MQTT clients. */
 export async function sessionListRoutes(
   app: FastifyInstance,
   { api, guard, audit }: { api: SessionsApi; guard: Guard; audit: Auditor },

@@ -9,7 +9,7 @@ import { sourceOf } from '../runtime/addresses.js'
 import { type AuthorityPort, type Caller, type Guard, mayLogIn, tooMany } from './guard.js'
 import { RequestRefused } from './refusals.js'
 
-/** What a device becomes by its pairing code. */
+/** Credentials and permissions that a device gets for a pairing code. */
 export interface Paired {
   readonly user: string
   readonly password: string
@@ -24,8 +24,8 @@ export interface SessionOptions {
   readonly authority: AuthorityPort | undefined
   readonly logins: Logins
   /**
-   * Turns a code, 12 characters in upper case without dashes, into the credentials of its user, once; undefined when
-   * there is no such code, or it has expired.
+   * Turns a code, 12 characters in upper case without dashes, into the credentials of a user, once. Resolves with
+   * undefined when there is no such code, or the code has expired.
    */
   readonly redeem: (code: string) => Promise<Paired | undefined>
   /** Milliseconds since the epoch. */
@@ -35,23 +35,23 @@ export interface SessionOptions {
 }
 
 /**
- * Codes that one source may try in a minute, right or wrong. There is no limit over all, as one could use it up for the
- * others: a code is good for ten minutes, and has 60 bits.
+ * Codes that one source may try in a minute, right or wrong. There is no limit over all sources, as one source could
+ * use up the tries of the others: a code is good for ten minutes, and has 60 bits.
  */
 const pairingAttempts = 10
 
-/** What comes here is short; who sends more is somebody else. */
+/** Maximum size of a body. Requests here are short; a longer one comes from no client of the hub. */
 const bodyLimit = 4_096
 
-/** Longer ones nobody has typed; scrypt takes its time for each. */
+/** Maximum length of a password. No person types a longer one, and scrypt takes time for each. */
 const maxPassword = 1_024
 
-/** Sign in, sign out, who am I, a password for MQTT, and pairing. */
+/** Routes to sign in, to sign out, to ask who is signed in, to get a password for MQTT, and to pair. */
 export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
   const { guard, authority, logins, redeem, now, audit, bans } = options
   const attempts = new Attempts(pairingAttempts)
 
-  // No body is an answer too: whoever signs out has nothing to say.
+  // An empty body is valid, too: a sign-out has nothing to send.
   const parseJson = app.getDefaultJsonParser('error', 'error')
   app.removeContentTypeParser('application/json')
   app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
@@ -83,17 +83,17 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const { user: name, password } = request.body
       const wrong = (detail: string) =>
         new RequestRefused('password', 'unauthorized', 'the name or the password is wrong', { user: name, detail })
-      // A key or a token must not become a login that outlives it.
+      // A key or a token must not become a login that outlives the key or token.
       if (/^th[akt]_/.test(password)) throw wrong('a key or a token in the place of the password')
       const verdict = await guard.authenticate(request, { username: name, password })
       if ('refused' in verdict && verdict.refused === 'busy') throw tooMany(verdict.retryAfterMs)
-      // What was checked must be what is in the file now: the check takes a while.
+      // The check takes a while: the user must still be as checked.
       if ('refused' in verdict) throw wrong(verdict.why)
       if (verdict.user !== name || !verdict.isValid()) throw wrong('the users file has changed meanwhile')
       if (!mayLogIn(verdict.kind)) {
         throw new HubError('forbidden', `user ${name} is a ${verdict.kind}; dashboards and admins may sign in here`)
       }
-      // A cookie that somebody else has put there gets no new rights; its login is over.
+      // A cookie that another party has put there gets no new rights: the login of that cookie ends.
       const before = guard.loginOf(request)?.login
       if (before) logins.end(before)
       const address = guard.address(request.raw)
