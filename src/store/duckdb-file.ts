@@ -18,7 +18,7 @@ import type { NativeCalls } from './native-calls.js'
 /** DuckDB's own vector size: no chunk holds more rows. */
 const chunkRows = 2048
 
-/** What a column of rows to append holds. */
+/** Type of a column of rows to append. */
 export type ColumnType = 'integer' | 'bigint' | 'double' | 'text'
 export type Value = DuckDBValue
 
@@ -26,17 +26,17 @@ const types = { integer: INTEGER, bigint: BIGINT, double: DOUBLE, text: VARCHAR 
 
 export interface DuckDbFileOptions {
   readonly path: string
-  /** Every asynchronous call of the driver is run by these. */
+  /** Runs every asynchronous call of the driver. */
   readonly calls: NativeCalls
-  /** Run once the file is open, before anything else: makes what is missing. */
+  /** Called once the file is open, before anything else: creates missing tables. */
   readonly prepare: (file: DuckDbFile) => Promise<void>
-  /** Where rows are appended; those of temporary tables as `temp.name`. */
+  /** Tables that rows are appended to. Temporary tables as `temp.name`. */
   readonly tables: readonly string[]
 }
 
 /**
- * An open DuckDB database: one connection that writes, one that reads. All that the driver is asked for is asked here.
- * The caller sees to it that writes follow each other, and reads: a connection holds one statement at a time.
+ * An open DuckDB database: one connection that writes, one that reads. All calls of the driver are made here. The
+ * caller runs writes one after the other, and reads likewise: a connection holds one statement at a time.
  */
 export class DuckDbFile {
   readonly #instance: DuckDBInstance
@@ -57,7 +57,7 @@ export class DuckDbFile {
     this.#reader = reader
   }
 
-  /** Rejects with a `HubError` as {@link openError} makes it. */
+  /** Opens a database. Rejects with a `HubError` of {@link openError}. */
   static async open({ path, calls, prepare, tables }: DuckDbFileOptions): Promise<DuckDbFile> {
     let instance: DuckDBInstance | undefined
     try {
@@ -87,7 +87,7 @@ export class DuckDbFile {
     await this.#calls.run(() => this.#writer.run(sql))
   }
 
-  /** The answer column by column. Numbers are bound as integers, big integers and lists of them as such. */
+  /** Returns the answer column by column. Numbers are bound as integers; big integers, and lists of them, as such. */
   async columns(by: 'writer' | 'reader', sql: string, values: readonly (number | bigint | bigint[])[] = []) {
     const connection = by === 'writer' ? this.#writer : this.#reader
     const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))
@@ -125,18 +125,18 @@ export class DuckDbFile {
     appender.flushSync()
   }
 
-  /** The statement that reads just now fails. */
+  /** Makes the statement that reads just now fail. */
   interruptReads(): void {
     this.#reader.interrupt()
   }
 
-  /** A transaction that was open is undone. */
+  /** Closes the database. An open transaction is undone. */
   close(): void {
     for (const appender of this.#appenders.values()) {
       try {
         appender.closeSync()
       } catch {
-        // It held rows of a write that failed, which the caller knows.
+        // The appender held rows of a failed write, which the caller knows of.
       }
     }
     this.#reader.closeSync()
@@ -145,23 +145,24 @@ export class DuckDbFile {
   }
 }
 
-/** Words of errors that pass: the file is as it was, and can be opened when the cause is gone. */
+/** Words of temporary errors: the file is unchanged, and can be opened when the cause is gone. */
 const passing =
   /no space left|disk quota|input\/output error|i\/o error|read-only file system|permission denied|operation not permitted|too many open files|cannot allocate|out of memory|stale file handle|no such file or directory|not a directory|file too large/i
 
-/** A file of a newer DuckDB is whole: it is for the newer version to read. */
+/** Words of errors for a file of a newer DuckDB. Such a file is whole, but only the newer version can read the file. */
 const newer = /version number|storage version|newer version/i
 
 const damage = /corrupt|checksum|not a valid DuckDB|serializ|replaying WAL|INTERNAL Error/i
 
-/** Whether what DuckDB said while it was running tells of a damaged file. */
+/** Returns whether an error of the running DuckDB means that the file is damaged. */
 export function tellsOfDamage(error: unknown): boolean {
   return /corrupt|checksum/i.test(describe(error)) && !passing.test(describe(error))
 }
 
 /**
- * `data_dir_locked`: another process has the file. `store_unavailable`: it cannot be opened now, and is as it was.
- * `data_dir_unusable`: what is there is no database, or a damaged one.
+ * Returns the error for a database that did not open. `data_dir_locked`: another process has the file.
+ * `store_unavailable`: the file cannot be opened now, and is unchanged. `data_dir_unusable`: the file is no database,
+ * or a damaged one.
  */
 function openError(path: string, error: unknown): HubError {
   if (error instanceof HubError) return error
@@ -177,8 +178,8 @@ function openError(path: string, error: unknown): HubError {
 }
 
 /**
- * Renames what is there so that it does not stand in the way: nothing is deleted. `wal` is the log beside the database,
- * without which the database is as it was at its last checkpoint. Returns the new name, undefined when there is nothing.
+ * Renames a damaged file out of the way: nothing is deleted. `wal` is the log beside the database, without which the
+ * database is as at the last checkpoint. Returns the new name. Undefined when there is no file.
  */
 export function setAside(path: string, what: 'wal' | 'database', now: number): string | undefined {
   const stamp = new Date(now).toISOString().replace(/[:.]/g, '-')
@@ -190,7 +191,7 @@ export function setAside(path: string, what: 'wal' | 'database', now: number): s
   return aside + suffix
 }
 
-/** The files, database and log, that the next opening makes anew. None when there is a database. */
+/** Returns the files, database and log, that the next opening creates. Empty when there is a database. */
 export function missingFiles(path: string): readonly string[] {
   const missing = [path, `${path}.wal`].filter(file => sizeOf(file) === 0)
   return missing.includes(path) ? missing : []
@@ -205,17 +206,20 @@ export function sizeOf(path: string): number {
   }
 }
 
-/** What a database holds. */
+/** Content of a database. */
 export interface DuckDbContent {
   readonly series: number
   readonly readings: number
-  /** The last sequence number whose points are in; undefined when none is, or a version made it that did not keep it. */
+  /**
+   * Last sequence number whose points are stored. Undefined when there is none, or in a database of a version without
+   * one.
+   */
   readonly sequence: number | undefined
 }
 
 /**
- * Reads a database and its log through without changing them: every value is read, so that every checksum is verified.
- * Rejects with a `HubError` as {@link openError} makes it; `data_dir_unusable` also when a part cannot be read.
+ * Reads a database and the log through without changing them: every value is read, so that every checksum is verified.
+ * Rejects with a `HubError` of {@link openError}; `data_dir_unusable` also when a part cannot be read.
  */
 export async function inspectDuckDb(path: string): Promise<DuckDbContent> {
   let instance: DuckDBInstance | undefined

@@ -5,18 +5,18 @@ import type { Aggregate } from './store.js'
 /*
  * The tables of a DuckDB store:
  *
- *     series     one row a series: its names, its type, and hashes of the names, by which it is found
+ *     series     one row a series: names, type, and hashes of the names, by which the series is found
  *     numbers    readings; booleans are 0 and 1 among them
  *     texts
  *     progress   one row: every message up to this sequence number is stored or rejected; NULL while that is not known
  *
- * There is no index: DuckDB would hold it in memory, and a look through a column of a million hashes takes milliseconds.
+ * There is no index: DuckDB would hold one in memory, and a scan of a column of a million hashes takes milliseconds.
  */
 
 /** Booleans are 0 and 1 among the numbers. */
 export type Table = 'numbers' | 'texts'
 
-/** Late points this far apart in time are looked for separately, so that a scan skips all between them. */
+/** Late points this far apart in time are searched for separately, so that a scan skips all between them. */
 const gapBetweenRanges = 3_600_000_000
 const maxRanges = 16
 
@@ -46,7 +46,7 @@ export const aggregateSql: Record<Aggregate, string> = {
   count: 'count(*)::DOUBLE',
 }
 
-/** Makes the tables that are missing. Resolves with whether there were none before. */
+/** Creates the tables that are missing. Resolves with whether there were none before. */
 export async function prepareDatabase(file: DuckDbFile): Promise<boolean> {
   const [names = []] = await file.columns(
     'writer',
@@ -57,7 +57,7 @@ export async function prepareDatabase(file: DuckDbFile): Promise<boolean> {
   return names.length === 0
 }
 
-/** Series of a version that found them by a unique index: they get their hashes, in one transaction. */
+/** Adds hashes to the series of a version that found them by a unique index, in one transaction. */
 async function migrate(file: DuckDbFile): Promise<void> {
   await file.run(`BEGIN TRANSACTION; CREATE TABLE series_with_hashes (${columnsOfSeries})`)
   for (let after = -1; ; ) {
@@ -85,7 +85,7 @@ async function migrate(file: DuckDbFile): Promise<void> {
   await file.run('DROP TABLE series; ALTER TABLE series_with_hashes RENAME TO series; COMMIT')
 }
 
-/** The driver takes a byte order mark at the beginning of a text for nothing: so no text begins with one. */
+/** Puts a character before a text: the driver drops a byte order mark at the beginning of a text. */
 export function guarded(expression: string): string {
   return `'.' || ${expression}`
 }
@@ -98,7 +98,7 @@ export function read(table: Table, expression: string): string {
   return table === 'texts' ? guarded(expression) : expression
 }
 
-/** Puts the staged rows in the place of those with the same series and time, of this very transaction too. */
+/** Replaces rows of the same series and time by the staged ones, even rows of this very transaction. */
 export async function replaceStaged(file: DuckDbFile, table: Table, times: readonly bigint[]): Promise<void> {
   for (const [first, last] of ranges(times)) {
     await file.run(

@@ -25,7 +25,7 @@ import type {
   TimeSeriesStore,
 } from './store.js'
 
-/** Series held in memory; the others are looked up when they are written or asked for. */
+/** Series held in memory. The others are looked up when they are written or asked for. */
 const cachedSeries = 100_000
 
 export interface DuckDbStoreOptions {
@@ -37,7 +37,7 @@ export interface DuckDbStoreOptions {
   readonly cached?: number
 }
 
-/** The rows of one table in one write, as columns. */
+/** Rows of one table in one write, as columns. */
 class Rows {
   readonly series: number[] = []
   readonly times: bigint[] = []
@@ -50,7 +50,7 @@ class Rows {
   }
 }
 
-/** Rows that may be stored already; of several with the same identity only the last is kept. */
+/** Rows that may be stored already. Of several with the same identity only the last is kept. */
 class LateRows extends Rows {
   readonly #positions = new Map<string, number>()
 
@@ -83,7 +83,7 @@ interface Batch {
   readonly late: Record<Table, LateRows>
 }
 
-/** A series by its row. */
+/** A series as the database names one. */
 interface Named {
   readonly id: number
   readonly measurement: string
@@ -93,9 +93,9 @@ interface Named {
 }
 
 /**
- * The embedded store: one DuckDB file. Points newer than the newest of their series are appended without a
- * look at what is there; late and repeated ones replace what has their series and time. A write is one
- * transaction, durable when it resolves. A damaged file is set aside, and a new one made.
+ * The embedded store: one DuckDB file. Points newer than the newest of their series are appended without a look at the
+ * stored ones. Late and repeated points replace those of the same series and time. A write is one transaction, durable
+ * when the write resolves. A damaged file is set aside, and a new one created.
  */
 export class DuckDbStore implements TimeSeriesStore {
   readonly #path: string
@@ -107,7 +107,7 @@ export class DuckDbStore implements TimeSeriesStore {
   #last: LastStored = { sequence: undefined, isNew: false }
   #stopped = true
   #nextId = 1
-  /** A statement met damage inside the file, so the file is set aside when it is opened next. */
+  /** Damage inside the file that a statement has met: the file is set aside at the next opening. */
   #damage: string | undefined
   /** Writes, and separately reads, run one after the other: a connection holds one statement at a time. */
   #writes: Promise<unknown> = Promise.resolve()
@@ -147,7 +147,7 @@ export class DuckDbStore implements TimeSeriesStore {
         if (placed.length > 0 || sequence !== undefined) await this.#commit(file, placed, created, sequence)
         return rejected.sort((a, b) => a.index - b.index)
       } catch (error) {
-        // Whether the commit reached the disk is unknown, so memory is read from the disk again.
+        // Whether the commit reached the disk is unknown: memory is loaded from the disk again.
         this.#met(error)
         await this.#close()
         throw new HubError('store_unavailable', `DuckDB did not store ${points.length} points: ${describe(error)}`, {
@@ -167,7 +167,7 @@ export class DuckDbStore implements TimeSeriesStore {
       isCurrent: false,
     }
     return this.#inOrderOfReads(async file => {
-      // Beside it are the values of other types than its own.
+      // Values of other types are in the fields beside this one.
       const names = [field, ...besides(field)].map(name => wanted(group, name))
       const found = await this.#lookUp(file, 'reader', names)
       for (const name of names) {
@@ -213,13 +213,13 @@ export class DuckDbStore implements TimeSeriesStore {
 
   async abandon(): Promise<void> {
     this.#stopped = true
-    // A long answer would hold up the end, and is of no use any more.
+    // A long answer would delay the end, and is of no use any more.
     this.#file?.interruptReads()
     await this.#calls.end()
     this.#file?.close()
   }
 
-  /** The readings of a series in a range, or their windows. */
+  /** Returns the readings of a series in a range, or their windows. */
   async #readings(file: DuckDbFile, { id, type }: KnownSeries, query: HistoryQuery): Promise<Columns> {
     const table = tableOf(type)
     const from = Math.ceil(query.from)
@@ -248,7 +248,7 @@ export class DuckDbStore implements TimeSeriesStore {
     })
   }
 
-  /** The newest reading of each, by id: from memory where it is there, else from the disk. */
+  /** Returns the newest reading of each series, by id: from memory if held there, else from the disk. */
   async #newest(file: DuckDbFile, named: readonly Named[]) {
     const newest = new Map<number, { time: number; value: FieldValue }>()
     const unknown: Record<Table, Named[]> = { numbers: [], texts: [] }
@@ -276,8 +276,9 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   /**
-   * Which series takes each value. Those not in memory are looked up, all at once; those that are nowhere are begun.
-   * Resolves when no name is unknown any more: a value of another type goes on to the field beside, which may be one.
+   * Decides which series takes each value. Series that are not in memory are looked up, all at once. Those not in the
+   * database begin here. Resolves when no name is unknown any more: a value of another type goes on to the field
+   * beside, which may be unknown, too.
    */
   async #place(file: DuckDbFile, points: readonly Point[], rejected: RejectedPoint[]) {
     const faults = new Map<number, RejectedPoint>()
@@ -328,7 +329,7 @@ export class DuckDbStore implements TimeSeriesStore {
     return { id: this.#nextId++, type: fieldType(value), time: Number.NEGATIVE_INFINITY, value: undefined }
   }
 
-  /** The field that takes a value: its own, or, when that is of another type, one beside it. */
+  /** Returns the field that takes a value: the field itself, or one beside when that is of another type. */
   #nameFor({ fields }: SeriesGroup, point: Point, field: string, value: FieldValue): string | undefined {
     const type = fieldType(value)
     let name = field
@@ -343,7 +344,7 @@ export class DuckDbStore implements TimeSeriesStore {
     return undefined
   }
 
-  /** The series of names, as far as the database has them. */
+  /** Returns the series of names, as far as the database has them. */
   async #lookUp(
     file: DuckDbFile,
     by: 'writer' | 'reader',
@@ -408,12 +409,12 @@ export class DuckDbStore implements TimeSeriesStore {
     return this.#file
   }
 
-  /** Resolves when the database is open, which it is unless it could not be, or a write just failed. */
+  /** Resolves when the database is open. Opens the database again after a failed start or write. */
   async #recovered(): Promise<void> {
     if (!this.#file) await this.#inOrderOfWrites(() => this.#ready())
   }
 
-  /** Damage is set aside: first the log beside the database, then the database. */
+  /** Opens the file. Damage is set aside: first the log beside the database, then the database. */
   async #open(): Promise<void> {
     if (this.#file) return
     if (this.#damage !== undefined) this.#setAside('database', this.#damage)
@@ -424,7 +425,8 @@ export class DuckDbStore implements TimeSeriesStore {
         await this.#openFile()
         return
       } catch (error) {
-        // A file that a full disk kept from being finished holds nothing. The next attempt would take it for a damaged one.
+        // A file that a full disk left unfinished holds nothing. The next attempt would take that file for a damaged
+        // one.
         for (const begun of missing) rmSync(begun, { force: true })
         if (!(error instanceof HubError) || error.code !== 'data_dir_unusable' || !next) throw error
         this.#setAside(next, error.message)
@@ -478,12 +480,14 @@ export class DuckDbStore implements TimeSeriesStore {
     }
   }
 
-  /** A statement failed: when that is for damage inside the file, a new one must be made. */
+  /** Notes damage inside the file when a statement has failed for that: a new file must be created. */
   #met(error: unknown): void {
     if (tellsOfDamage(error)) this.#damage = describe(error)
   }
 
-  /** Also what a failed write does: the next call opens the file anew, which ends the open transaction. */
+  /**
+   * Closes the file, also after a failed write: the next call opens the file again, which ends the open transaction.
+   */
   async #close(): Promise<void> {
     const file = this.#file
     if (!file) return
@@ -512,10 +516,10 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 }
 
-/** So many fields beside each other are tried. */
+/** Maximum number of fields beside each other that are tried. */
 const maxSteps = 3
 
-/** The values as rows. Moves the newest values in memory; a failed write has them loaded again. */
+/** Returns the values as rows. Moves the newest values in memory; after a failed write they are loaded again. */
 function rowsOf(placed: readonly Placed[]): Batch {
   const batch: Batch = {
     fresh: { numbers: new Rows(), texts: new Rows() },

@@ -1,10 +1,10 @@
 import { type FieldType, type FieldValue, fieldType, type Point, type Rejection } from '../model.js'
 import { besideOf, faultOf, typeConflict } from './points.js'
 
-/** Names that were learnt last are kept, at most twice as many; of others the server tells when it refuses a value. */
+/** Names of one generation. Two generations are kept; the types of others are learnt from the server's refusals. */
 const maxFields = 100_000
 
-/** So many fields beside each other are tried. */
+/** Maximum number of fields beside each other that are tried. */
 const maxSteps = 3
 
 /** Types that a server has named for single fields, by `fieldKey`. */
@@ -15,14 +15,14 @@ export function fieldKey(measurement: string, field: string): string {
 }
 
 /**
- * The types that a server holds the fields of its measurements to. A value of another type goes to the field beside its
- * own. `adapt` learns from what it is given, so that a batch is held to its own first values; `forget` takes back what
- * was learnt since `keep`, when that batch was not stored after all.
+ * Types that a server enforces for the fields of a measurement. A value of another type goes to a field beside. `adapt`
+ * learns from the points given, so that the first values of a batch fix the types for the rest. `forget` drops what was
+ * learnt since `keep`, when that batch was not stored after all.
  */
 export class FieldTypes {
   #types = new Map<string, FieldType>()
   #older = new Map<string, FieldType>()
-  /** What was learnt since `keep`. */
+  /** Fields whose types were learnt since `keep`. */
   #learnt: string[] = []
 
   get(measurement: string, field: string): FieldType | undefined {
@@ -34,8 +34,8 @@ export class FieldTypes {
   }
 
   /**
-   * The point with each value in a field that takes it, the very same object when that is its own; or why it can never
-   * be stored. `named` counts for more than what is known.
+   * Returns the point with each value in a field that takes the value, the very same object when nothing moves; or why
+   * the point can never be stored. Types in `named` override known ones.
    */
   adapt(point: Point, named: NamedTypes = none): Point | Rejection {
     const fault = faultOf(point)
@@ -69,12 +69,12 @@ export class FieldTypes {
     return fields ? { ...point, fields } : point
   }
 
-  /** What was learnt until now stays. */
+  /** Keeps what was learnt until now. */
   keep(): void {
     if (this.#learnt.length > 0) this.#learnt = []
   }
 
-  /** What `adapt` learnt since `keep` was wrong. */
+  /** Drops what `adapt` has learnt since `keep`. */
   forget(): void {
     for (const key of this.#learnt) {
       this.#types.delete(key)
@@ -107,7 +107,7 @@ export class FieldTypes {
 
 const none: NamedTypes = new Map()
 
-/** A field of the point itself is not replaced by another one. */
+/** Returns whether the point itself has a field of this name, which is not replaced by another one. */
 function isTaken(point: Point, name: string): boolean {
   return point.fields.some(([field]) => field === name)
 }

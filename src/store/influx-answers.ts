@@ -1,44 +1,44 @@
 import { type FieldType, type FieldValue, fieldType, type Point } from '../model.js'
 import { storedKey, storedMeasurement, storedText } from './line-protocol.js'
 
-/** A point on its way: its position in the caller's batch and its line. */
+/** A point to write: its position in the caller's batch, and its line. */
 export interface Entry {
   readonly index: number
   readonly point: Point
   readonly line: string
 }
 
-/** What InfluxDB holds a field to. */
+/** Type that InfluxDB enforces for a field. */
 export interface FixedType {
   readonly measurement: string
   readonly field: string
   readonly type: FieldType
 }
 
-/** What InfluxDB's words say of the points of a write it refused at least in part. */
+/** Meaning of InfluxDB's words for the points of a write that was refused at least in part. */
 export interface Verdict {
-  /** A stable word for the kind of refusal. */
+  /** Stable word for the kind of refusal. */
   readonly reason: 'type_conflict' | 'beyond_retention' | 'series_limit' | 'store_refused'
-  /** The points the words name, in the order given, with the words meant for each. */
+  /** Points that the words name, in the order given, with the words meant for each. */
   readonly suspects: readonly { readonly entry: Entry; readonly detail: string }[]
-  /** The suspects are refused for sure; otherwise they are only worth trying alone. */
+  /** True when the suspects are refused for sure. Otherwise they are only worth trying alone. */
   readonly certain: boolean
-  /** When all suspects are refused, all the others are stored. */
+  /** True when all others are stored, provided that all suspects are refused. */
   readonly restIsIn: boolean
   readonly fixed?: FixedType
 }
 
 /**
- * InfluxDB 1.x tells only of the first kind of bad point, counts those of all kinds but not the lines it could not
- * parse, and answers as soon as one shard has refused something, without a word of the others.
- * `isBeyondLimit` tells of series that were refused for their number before.
+ * Finds the points that InfluxDB's words refuse. InfluxDB 1.x reports only the first kind of bad point, counts those of
+ * all kinds but not the lines that could not be parsed, and answers as soon as one shard has refused something, without
+ * a word of the others. `isBeyondLimit` returns true for series that were refused for their number before.
  */
 export function judge(words: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Verdict {
   const start = partial.exec(words)?.[0].length ?? -1
   const said = start < 0 ? words : words.slice(start)
   if (said.startsWith(unparsable)) return unparsed(said, entries, start >= 0)
   const { reason, suspects, fixed, remembered = false, everyShard = false } = named(said, entries, isBeyondLimit)
-  // Where a limit of series drops points, InfluxDB 1.6 mistakes others for them, and says nothing of those.
+  // Where a limit of series drops points, InfluxDB 1.6 also drops others by mistake, and does not report those.
   const dropsOthers = reason === 'series_limit'
   const dropped = start < 0 ? undefined : Number(/ dropped=(\d+)$/.exec(said)?.[1])
   const all = dropped === entries.length
@@ -53,12 +53,12 @@ export function judge(words: string, entries: readonly Entry[], isBeyondLimit: (
   }
 }
 
-/** InfluxDB's own words, or the beginning of what somebody else answered. */
+/** Returns InfluxDB's own words, or the beginning of the answer of another server. */
 export function errorWords(body: string): string {
   return verdictWords(body) ?? (body.slice(0, 300) || 'no reason given')
 }
 
-/** The words when the body is InfluxDB's; a proxy's page is nobody's verdict on a point. */
+/** Returns the words when the body is InfluxDB's: a proxy's page is no verdict on a point. */
 export function verdictWords(body: string): string | undefined {
   try {
     const { error, message } = JSON.parse(body) as { error?: unknown; message?: unknown }
@@ -68,7 +68,9 @@ export function verdictWords(body: string): string | undefined {
   }
 }
 
-/** The pause a `Retry-After` asks for: seconds, or a date by the clock of the one who sent it. */
+/**
+ * Returns the pause that a `Retry-After` asks for: seconds, or a date by the clock of the server that sent the header.
+ */
 export function retryAfterMs(header: string | null | undefined, date: string | null | undefined): number | undefined {
   const text = header?.trim()
   if (!text) return undefined
@@ -79,7 +81,7 @@ export function retryAfterMs(header: string | null | undefined, date: string | n
   return Math.max(0, until - (Number.isNaN(now) ? Date.now() : now))
 }
 
-/** InfluxDB repeats whole lines: beginning and end tell enough. */
+/** Shortens words in the middle. InfluxDB repeats whole lines, of which beginning and end are enough. */
 export function shorten(words: string): string {
   return words.length <= maxDetail ? words : `${words.slice(0, maxDetail / 2)} … ${words.slice(-maxDetail / 2)}`
 }
@@ -88,13 +90,13 @@ interface Named {
   readonly reason: Verdict['reason']
   readonly suspects: readonly Entry[]
   readonly fixed?: FixedType | undefined
-  /** From what was refused before, not from these words. */
+  /** True when suspects come from earlier refusals, not from these words. */
   readonly remembered?: boolean
-  /** It is said only when no shard has refused anything. */
+  /** True for words that InfluxDB sends only when no shard has refused anything. */
   readonly everyShard?: boolean
 }
 
-/** At the beginning, or behind the prefix of InfluxDB 2: further on it may be what a device wrote. */
+/** Prefix at the beginning, or behind that of InfluxDB 2. Further on the same words may come from a device. */
 const partial = /^(?:failure writing points to database: )?partial write: /
 const unparsable = "unable to parse '"
 const conflict = 'field type conflict'
@@ -102,7 +104,7 @@ const maxDetail = 600
 const hour = 3_600_000_000
 
 function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Named {
-  // At the beginning only: further on these words may be the names and values of a device.
+  // Compared at the beginning only: further on these words may be names and values of a device.
   if (said.startsWith(conflict)) return conflicting(said, entries)
   if (said.startsWith('points beyond retention policy')) {
     const dropped = Number(/ dropped=(\d+)$/.exec(said)?.[1])
@@ -115,7 +117,10 @@ function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: E
   return { reason: 'series_limit', suspects, remembered: suspects.length > told.size }
 }
 
-/** Names may hold quotes, so the words are not taken apart but compared with what each value would make them. */
+/**
+ * Finds the points of a type conflict. Names may hold quotes: the words are not parsed, but compared with those for
+ * each value.
+ */
 function conflicting(said: string, entries: readonly Entry[]): Named {
   const reason = 'type_conflict'
   let fixed: FixedType | undefined
@@ -140,7 +145,9 @@ function influxType(value: FieldValue): string {
   return type === 'number' ? 'float' : type === 'text' ? 'string' : type
 }
 
-/** A shard that takes one time takes all later ones, so those dropped are the oldest. */
+/**
+ * Returns the oldest points. A shard that takes one time takes all later ones, so the dropped points are the oldest.
+ */
 function oldest(entries: readonly Entry[], count: number): readonly Entry[] {
   const times = entries.map(({ point }) => point.time).sort((a, b) => a - b)
   const newest = times[count - 1]
@@ -155,12 +162,15 @@ function namesTag(said: string, { measurement, tags }: Point): boolean {
   )
 }
 
-/** As Go's `%q` does it, as far as stored names hold anything to quote. */
+/** Quotes like Go's `%q`, as far as stored names hold anything to quote. */
 function quoted(text: string): string {
   return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
-/** Said only when everything that could be parsed was stored, if anything was. */
+/**
+ * Finds the lines that InfluxDB could not parse. These words are sent only when all other lines were stored, if any
+ * were.
+ */
 function unparsed(said: string, entries: readonly Entry[], othersAreIn: boolean): Verdict {
   const byLine = new Map<string, Entry[]>()
   for (const entry of entries) {
@@ -174,7 +184,7 @@ function unparsed(said: string, entries: readonly Entry[], othersAreIn: boolean)
   let at = 0
   while (at >= 0) {
     const from = at + unparsable.length
-    // A line may itself hold what ends it here.
+    // A line may itself contain the text that ends the line here.
     let end = said.indexOf("': ", from)
     while (end >= 0 && !byLine.has(said.slice(from, end))) end = said.indexOf("': ", end + 1)
     const next = said.indexOf(`\n${unparsable}`, Math.max(from, end))
@@ -196,13 +206,16 @@ function unparsed(said: string, entries: readonly Entry[], othersAreIn: boolean)
   }
 }
 
-/** Shards begin on the hour and last whole hours. */
+/** Returns whether all points are in one shard. Shards begin on the hour and last whole hours. */
 function inOneShard(entries: readonly Entry[]): boolean {
   const first = Math.floor((entries[0]?.point.time ?? 0) / hour)
   return entries.every(({ point }) => Math.floor(point.time / hour) === first)
 }
 
-/** What we encode is always parsed, unless measurement and tags are longer than 65,535 bytes. */
+/**
+ * Returns whether InfluxDB parses a line. Our lines always parse, unless measurement and tags are longer than 65,535
+ * bytes.
+ */
 function parses({ line }: Entry): boolean {
   return line.length < 65_535 / 3
 }

@@ -3,38 +3,38 @@ import { type Entry, type FixedType, judge, shorten } from './influx-answers.js'
 import { encodeLine, encodeSeries } from './line-protocol.js'
 import type { RejectedPoint } from './store.js'
 
-/** InfluxDB's refusal of points, in its words; `tooLarge` when it did not even look at them. */
+/** InfluxDB's refusal of points, in its own words. `tooLarge`: the points were not even parsed. */
 export interface Refusal {
   readonly tooLarge: boolean
   readonly words: string
 }
 
 export interface Written {
-  /** In no particular order. */
+  /** Refused points, in no particular order. */
   readonly refused: readonly RejectedPoint[]
-  /** The types that InfluxDB named in its refusals. */
+  /** Types that InfluxDB named in the refusals. */
   readonly fixed: readonly FixedType[]
 }
 
-/** No request body is larger, in bytes before compression, unless it is a single point. */
+/** Maximum size of a request body, in bytes before compression, unless the body is a single point. */
 const maxBody = 5_000_000
-/** One refusal as too large never makes later bodies smaller than this. */
+/** Smallest limit that a refusal as too large can set for later bodies. */
 const smallestLimit = 64 * 1024
-/** After so many kinds of bad points in one batch it is halved, so that not all of it is sent once for each kind. */
+/** Number of kinds of bad points after which a batch is halved, so that the batch is not sent once for each kind. */
 const maxRounds = 4
 const maxRemembered = 10_000
 
 /**
- * Writes batches and finds out which points of them InfluxDB has not stored, with few requests: those it names are
- * taken out; only where its words do not name them is the batch halved. Points of one series stay in their order.
+ * Writes batches, and finds the points that InfluxDB has not stored, with few requests: points that InfluxDB names are
+ * taken out. Only where the words do not name them is the batch halved. Points of one series stay in their order.
  */
 export class BatchWriter {
   readonly #post: (lines: string) => Promise<Refusal | undefined>
   #largest = maxBody
-  /** Refused for the number of series: likely the next time, too. */
+  /** Series refused for the number of series: likely to be refused the next time, too. */
   readonly #beyondLimit = new Set<string>()
 
-  /** `post` resolves with undefined when every line is stored, and rejects when nothing can be said of them. */
+  /** `post` resolves with undefined when every line is stored, and rejects when the answer is not about the lines. */
   constructor(post: (lines: string) => Promise<Refusal | undefined>) {
     this.#post = post
   }
@@ -120,7 +120,10 @@ function reject(entries: readonly Entry[], reason: string, detail: string): Reje
   return entries.map(({ index }) => ({ index, reason, detail }))
 }
 
-/** What is refused for its series then stands together. The sort is stable: each series keeps its order. */
+/**
+ * Sorts by series, so that points refused for their series stand together. The sort is stable: each series keeps its
+ * order.
+ */
 function bySeries(entries: readonly Entry[]): readonly Entry[] {
   const keyed = entries.map(entry => ({ entry, series: encodeSeries(entry.point) }))
   keyed.sort((a, b) => (a.series < b.series ? -1 : a.series > b.series ? 1 : 0))

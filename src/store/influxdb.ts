@@ -15,10 +15,10 @@ import type { Columns, HistoryQuery, RejectedPoint, SeriesPage, SeriesQuery, Tim
 
 const gzip = promisify(gzipCallback)
 
-/** So many statements go into one request when the newest value of every field is asked for. */
+/** Statements in one request for the newest value of every field. */
 const statementsPerQuery = 200
 
-/** What `/query` answers with, as far as it is read here. */
+/** Answer of `/query`, as far as read here. */
 interface QueryAnswer {
   readonly results: readonly StatementResult[]
 }
@@ -38,13 +38,13 @@ interface Answer {
   readonly retryAfterMs: number | undefined
 }
 
-/** Bodies smaller than this are sent as they are. */
+/** Bodies smaller than this are not compressed. */
 const worthCompressing = 1_000
 
 export interface InfluxStoreOptions {
-  /** The path is the database; user name and password may be in it too. */
+  /** URL of the server. The path is the database; user name and password may be included. */
   readonly url: string
-  /** For each request. */
+  /** Time limit of each request. */
   readonly timeoutMs?: number
   readonly incidents?: IncidentReporter
 }
@@ -60,13 +60,13 @@ export class InfluxStore implements TimeSeriesStore {
   readonly #types = new FieldTypes()
   #typesLoaded = false
   readonly #batches = new BatchWriter(lines => this.#post(lines))
-  /** On this machine, compressing costs more than it saves. */
+  /** False for a server on this machine, where compressing costs more than is saved. */
   readonly #compress: boolean
   /** Writes run one after the other: of two for one series and time the later must win. */
   #writes: Promise<unknown> = Promise.resolve()
 
   readonly #incidents: IncidentReporter | undefined
-  /** A write was stored in the database before: when it is missing, it was dropped. */
+  /** True once data was found or stored in the database: if the database is missing later, the database was dropped. */
   #wasThere = false
 
   constructor(options: InfluxStoreOptions) {
@@ -75,7 +75,7 @@ export class InfluxStore implements TimeSeriesStore {
     const path = url.pathname.split('/').filter(Boolean).map(decodeURIComponent)
     this.#database = path.pop() ?? 'telehub'
     this.#timeoutMs = options.timeoutMs ?? 30_000
-    // One listener a request under way, however many there are.
+    // One listener for each request under way, however many there are.
     setMaxListeners(0, this.#stopping.signal)
     const prefix = path.length > 0 ? `/${path.map(encodeURIComponent).join('/')}` : ''
     const username = decodeURIComponent(url.username)
@@ -98,10 +98,10 @@ export class InfluxStore implements TimeSeriesStore {
     })
   }
 
-  /** Contacts nobody: a server that is down is the business of the first write or read. */
+  /** Does not contact the server: one that is down fails the first write or read. */
   async start(): Promise<void> {}
 
-  /** Nothing is kept in the server that would tell. */
+  /** Returns undefined: the server stores no progress. */
   async last(): Promise<undefined> {}
 
   write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
@@ -190,7 +190,7 @@ export class InfluxStore implements TimeSeriesStore {
     }
   }
 
-  /** Requests under way are given up. */
+  /** Aborts the requests under way. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the store was stopped'))
     await this.#writes
@@ -198,7 +198,7 @@ export class InfluxStore implements TimeSeriesStore {
 
   async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
     const rejected: RejectedPoint[] = []
-    /** Types that InfluxDB named when it refused a value; within a shard they count for more than what is known. */
+    /** Types that InfluxDB named in refusals of values. Within a shard they override the known types. */
     const named = new Map<string, FieldType>()
     let left = points.map((_, index) => index)
     let wasMade = false
@@ -223,7 +223,7 @@ export class InfluxStore implements TimeSeriesStore {
         if (!(error instanceof DatabaseMissing) || wasMade) throw error
         wasMade = true
         await this.#createDatabase()
-        // The fields went with the database, so all that is left is looked at anew.
+        // The fields are gone with the database: all that is left is adapted again.
         this.#types.clear()
         continue
       }
@@ -232,7 +232,7 @@ export class InfluxStore implements TimeSeriesStore {
       this.#learn(adapted, good, written)
       const before = named.size
       for (const { measurement, field, type } of written.fixed) named.set(fieldKey(measurement, field), type)
-      // What was refused for its type goes to the field beside, as long as there is news of types.
+      // Values refused for their type go to the field beside, as long as new types are learnt.
       const again = written.refused.filter(({ reason }) => reason === 'type_conflict' && named.size > before)
       rejected.push(...written.refused.filter(one => !again.includes(one)))
       left = again.map(({ index }) => index).sort((a, b) => a - b)
@@ -240,7 +240,7 @@ export class InfluxStore implements TimeSeriesStore {
     return rejected.sort((a, b) => a.index - b.index)
   }
 
-  /** Only what is stored fixes a type; then what InfluxDB said of its own. */
+  /** Learns types. Only stored values fix a type; then come the types that InfluxDB named. */
   #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: Written): void {
     this.#types.forget()
     const bad = new Set(refused.map(({ index }) => index))
@@ -252,19 +252,19 @@ export class InfluxStore implements TimeSeriesStore {
     }
   }
 
-  /** One request. Throws when its answer is not about the points. */
+  /** Sends one request. Throws when the answer is not about the points. */
   async #post(lines: string): Promise<Refusal | undefined> {
     const compress = this.#compress && lines.length >= worthCompressing
     const body = compress ? await gzip(lines, { level: 1 }) : lines
     const headers = compress ? { ...this.#headers, 'content-encoding': 'gzip' } : this.#headers
     const answer = await this.#limited(async (signal): Promise<Answer> => {
-      // Followed, a redirect would turn the write into a read, which succeeds.
+      // A redirect that is followed would turn the write into a read, which succeeds.
       const response = await fetch(this.#writeUrl, { method: 'POST', headers, body, signal, redirect: 'manual' })
       const after = retryAfterMs(response.headers.get('retry-after'), response.headers.get('date'))
       return { status: response.status, body: await beginningOf(response), retryAfterMs: after }
     })
     const { status } = answer
-    // The one answer that says stored; any web server says 200.
+    // Only this status means stored: any web server answers 200.
     if (status === 204) {
       this.#wasThere = true
       return undefined
@@ -296,7 +296,9 @@ export class InfluxStore implements TimeSeriesStore {
     }
   }
 
-  /** The fields as InfluxDB keeps their names; the one type of several that a query would take comes first. */
+  /**
+   * Returns the fields by InfluxDB's names. Of several types of a field, the first is the one that a query would take.
+   */
   async #fieldKeys(): Promise<{ measurement: string; field: string; type: FieldType }[]> {
     const [result] = await this.#query(['SHOW FIELD KEYS'])
     const keys: { measurement: string; field: string; type: FieldType }[] = []
@@ -312,7 +314,9 @@ export class InfluxStore implements TimeSeriesStore {
     return keys
   }
 
-  /** InfluxDB itself holds a field to its type only within a shard, which is a week: so we know them all. */
+  /**
+   * Loads the types of all fields. InfluxDB itself enforces the type of a field only within a shard, which is a week.
+   */
   async #loadTypes(): Promise<void> {
     const keys = await this.#fieldKeys()
     this.#types.clear()
@@ -323,7 +327,7 @@ export class InfluxStore implements TimeSeriesStore {
     this.#typesLoaded = true
   }
 
-  /** One result a statement; none at all when the database is not there yet. */
+  /** Returns one result a statement. Empty when the database does not exist yet. */
   async #query(statements: readonly string[]): Promise<readonly StatementResult[]> {
     const answer = await this.#limited(
       signal =>
@@ -339,7 +343,7 @@ export class InfluxStore implements TimeSeriesStore {
     return answer.results
   }
 
-  /** The time limit of one exchange with its body. Drivers that never settle are left behind when it is over. */
+  /** Limits the time of one exchange, body included. A call of the driver that never settles is left behind then. */
   async #limited<T>(exchange: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const limit = new AbortController()
     const give = (reason: Error) => limit.abort(reason)
@@ -361,7 +365,7 @@ export class InfluxStore implements TimeSeriesStore {
   }
 }
 
-/** Measurement, field and tags as InfluxDB keeps them: where a page of series ends. */
+/** Measurement, field and tags by InfluxDB's names: the end of a page of series. */
 type Cursor = readonly [measurement: string, field: string, tags: string]
 
 function parseCursor(text: string): Cursor | undefined {
@@ -382,10 +386,16 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** A database that was dropped is closing. The whole of the words: further on they may repeat what a device wrote. */
+/**
+ * Words for a shard of a dropped database. The pattern begins at the start: further on the words may come from a
+ * device.
+ */
 const pendingDeletion = /^(?:[\w ]+: )?(?:partial write: )?(?:engine: )?shard \d+ is pending deletion\b/
 
-/** The client's pool would refuse queries for seconds after one failure; trying again is the caller's decision. */
+/**
+ * Back-off that never disables the server: the client's pool would refuse queries for seconds after one failure. When
+ * to try again is the caller's decision.
+ */
 const neverDisabled = {
   getDelay: () => 0,
   next: () => neverDisabled,
@@ -399,7 +409,10 @@ function rejectionOf(signal: AbortSignal): Promise<never> {
   })
 }
 
-/** InfluxDB repeats the lines it refuses; what is beyond this is no answer of its, but, say, a compressed bomb. */
+/**
+ * Maximum size of an answer. InfluxDB repeats the lines that are refused; a longer answer is not from InfluxDB but,
+ * say, a compressed bomb.
+ */
 const maxAnswer = 16 * 1024 * 1024
 
 async function beginningOf(response: Response): Promise<string> {
@@ -413,7 +426,7 @@ async function beginningOf(response: Response): Promise<string> {
   return Buffer.concat(parts).toString('utf8')
 }
 
-/** `fetch` hides the reason in `cause`. */
+/** Returns the message with that of `cause`, where `fetch` hides the reason. */
 function sentence(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined
   return cause === undefined ? describe(error) : `${describe(error)} (${describe(cause)})`
@@ -429,7 +442,7 @@ class DatabaseMissing extends HubError {
   }
 }
 
-/** What a person can do about a status; those that pass by themselves have nothing. */
+/** Advice for a person by status. Statuses that pass by themselves have none. */
 const advice: Readonly<Record<number, string>> = {
   200: 'that is not how it confirms a write: check host and path in influx.url',
   401: 'check user and password in influx.url',
@@ -443,13 +456,18 @@ function answered(status: number, words: string, retryAfterMs: number | undefine
   return new HubError('store_unavailable', message, { retryAfterMs })
 }
 
-/** The client keeps the body of such an answer only within its message. Its error, which holds the password, ends here. */
+/**
+ * Converts an error of the client, which keeps the body of the answer only within the message. That error holds the
+ * password, and must go no further.
+ */
 function answeredQuery({ statusCode = 0, headers }: IncomingMessage, message: string): HubError {
   const words = errorWords(message.replace(/^.*? error occurred: /s, ''))
   return answered(statusCode, words, retryAfterMs(headers['retry-after'], headers.date))
 }
 
-/** InfluxDB names every tag of the measurement; those this series does not have are empty. */
+/**
+ * Returns the tags of a series. InfluxDB names every tag of the measurement; those this series does not have are empty.
+ */
 function tagsOf(found: ResultSeries): Tags {
   return Object.entries(found.tags ?? {})
     .filter(([, value]) => value !== '')
@@ -457,7 +475,7 @@ function tagsOf(found: ResultSeries): Tags {
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
 }
 
-/** Stored names hold no line ends, so quotes and backslashes are all there is to escape. */
+/** Quotes a name. Stored names hold no line ends, so only quotes and backslashes are escaped. */
 function identifier(name: string): string {
   return `"${name.replace(/["\\]/g, '\\$&')}"`
 }

@@ -1,29 +1,29 @@
 import { hash } from 'node:crypto'
 import type { FieldType, FieldValue, Tags } from '../model.js'
 
-/** One series of the database, as far as it is held in memory. */
+/** One series of the database, as held in memory. */
 export interface KnownSeries {
   readonly id: number
   readonly type: FieldType
-  /** No stored point of the series is newer: a point after it can be appended without a look at the disk. */
+  /** No stored point of the series is newer: a later point can be appended without a look at the disk. */
   time: number
-  /** The newest value, which then is the one at `time`; undefined when that is not known. */
+  /** Newest value, which is the one at `time`. Undefined when not known. */
   value: FieldValue | undefined
 }
 
-/** A field that was not looked up yet: `asked` once it is among those that will be. */
+/** A field without a known series: `asked` while waiting to be looked up, `absent` when the database has none. */
 type Unknown = 'asked' | 'absent'
 
-/** The series of one measurement and tag set. */
+/** Series of one measurement and tag set. */
 export interface SeriesGroup {
   readonly measurement: string
   readonly tags: Tags
   readonly fields: Map<string, KnownSeries | Unknown>
-  /** Whether the cache still answers with it: what is held elsewhere must not be used any more otherwise. */
+  /** False once the cache has dropped the group: references held elsewhere must not be used any more. */
   isCurrent: boolean
 }
 
-/** The name of a field that was asked for, and two hashes of 60 bits by which the database finds its series. */
+/** A field to look up, and two hashes of 60 bits by which the database finds the series. */
 export interface Wanted {
   readonly group: SeriesGroup
   readonly field: string
@@ -31,15 +31,16 @@ export interface Wanted {
   readonly second: bigint
 }
 
-/** Longer texts are not held in memory as a newest value. */
+/** Maximum length of a text that is held in memory as a newest value. */
 const maxValue = 200
 
-/** A group with more fields is not held longer than its generation is young. */
+/** Maximum number of fields of a group that stays in the cache when the generations change. */
 const maxFields = 5_000
 
 /**
- * The series that were written last, by name: at least `limit / 2` of them and at most `limit`. All others are looked up
- * in the database again. Two generations: what is used moves to the young one, and when that is full the old one goes.
+ * Series that were written last, by name: at least `limit / 2` of them and at most `limit`. All others are looked up in
+ * the database again. There are two generations: a used group moves to the young one, and when that is full the old one
+ * is dropped.
  */
 export class SeriesCache {
   readonly #limit: number
@@ -47,7 +48,7 @@ export class SeriesCache {
   #old = new Map<string, SeriesGroup>()
   /** Series in the young generation. */
   #size = 0
-  /** Tags that are frozen are those of many points: their group is found without their text. */
+  /** Groups by their tags. Frozen tags are shared by many points: the group is found without the text of the tags. */
   #byTags = new WeakMap<Tags, SeriesGroup>()
   #highest = Number.NEGATIVE_INFINITY
 
@@ -55,7 +56,7 @@ export class SeriesCache {
     this.#limit = limit
   }
 
-  /** No point of a series that is not in the cache is newer. Microseconds since the epoch. */
+  /** No point of a series outside the cache is newer. Microseconds since the epoch. */
   get highest(): number {
     return this.#highest
   }
@@ -70,7 +71,7 @@ export class SeriesCache {
     this.#highest = highest
   }
 
-  /** The group of a measurement and tags; a new, empty one when it is not held. */
+  /** Returns the group of a measurement and tags: a new, empty one when not held. */
   group(measurement: string, tags: Tags): SeriesGroup {
     const isFrozen = Object.isFrozen(tags)
     const known = isFrozen ? this.#byTags.get(tags) : undefined
@@ -81,14 +82,14 @@ export class SeriesCache {
     return group
   }
 
-  /** The series of a name; undefined when it is not held. Does not make it younger. */
+  /** Returns the series of a name. Undefined when not held. Does not move the series to the young generation. */
   peek(measurement: string, tags: Tags, field: string): KnownSeries | undefined {
     const key = groupKey(measurement, tags)
     const found = (this.#young.get(key) ?? this.#old.get(key))?.fields.get(field)
     return typeof found === 'object' ? found : undefined
   }
 
-  /** Between two writes: the older half goes when there are too many. */
+  /** Drops the older half when there are too many series. To be called between two writes. */
   trim(): void {
     if (this.#size <= this.#limit / 2) return
     for (const group of this.#old.values()) this.#forget(group)
@@ -103,7 +104,7 @@ export class SeriesCache {
     }
   }
 
-  /** A field was added to a group. */
+  /** Counts a field that was added to a group. */
   grown(): void {
     this.#size++
   }
@@ -134,29 +135,32 @@ export class SeriesCache {
   }
 }
 
-/** Whether a value is small enough to be held as the newest. */
+/** Returns whether a value is small enough to be held as the newest. */
 export function isHeld(value: FieldValue): boolean {
   return typeof value !== 'string' || value.length <= maxValue
 }
 
-/** The text of tags as the database keeps it. */
+/** Returns the text of tags as stored in the database. */
 export function tagsText(tags: Tags): string {
   return JSON.stringify(tags)
 }
 
-/** What a name is found by: hashed, as an index over long texts would have to be held in memory. */
+/** Returns the keys to find a name by. They are hashes, as an index over long texts would have to be held in memory. */
 export function wanted(group: SeriesGroup, field: string): Wanted {
   const [first, second] = nameHashes(group.measurement, tagsText(group.tags), field)
   return { group, field, first, second }
 }
 
-/** The first 120 bits of SHA-256 over the names, in two halves. Two names never share both. */
+/** Returns the first 120 bits of SHA-256 over the names, in two halves. Two names never share both. */
 export function nameHashes(measurement: string, tags: string, field: string): readonly [first: bigint, second: bigint] {
   const digest = hash('sha256', `${measurement.length}:${field.length}:${measurement}${field}${tags}`, 'hex')
   return [BigInt(`0x${digest.slice(0, 15)}`), BigInt(`0x${digest.slice(15, 30)}`)]
 }
 
-/** Lengths before the parts: no text inside them can make two keys equal. A tag with no value is no tag. */
+/**
+ * Returns the key of a group. Lengths before the parts: no text inside them can make two keys equal. A tag with no
+ * value is no tag.
+ */
 function groupKey(measurement: string, tags: Tags): string {
   let key = `${measurement.length}:${measurement}`
   for (const [name, value] of tags) if (value) key += `${name.length}:${name}${value.length}:${value}`

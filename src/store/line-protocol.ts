@@ -1,12 +1,12 @@
 import type { Fields, FieldValue, Point, Tags } from '../model.js'
 
-/** What one unit of a timestamp is, as InfluxDB's `precision` names it. */
+/** Unit of a timestamp, as InfluxDB's `precision` names it. */
 export type Precision = 'n' | 'u' | 'ms' | 's'
 
 /**
- * Points as lines of InfluxDB's line protocol with times in microseconds (`precision=u`). Numbers are always
- * floats; tags with an empty value are left out, as InfluxDB has no such thing. Names and tag values come back
- * as they were after {@link decodeStored}.
+ * Encodes points as lines of InfluxDB's line protocol with times in microseconds (`precision=u`). Numbers are always
+ * floats; tags with an empty value are left out, as InfluxDB has no such thing. {@link decodeStored} restores names and
+ * tag values exactly.
  */
 export function encodeLines(points: readonly Point[]): string {
   return points.map(encodeLine).join('')
@@ -22,7 +22,7 @@ export function encodeLine(point: Point): string {
   return `${line} ${point.time}\n`
 }
 
-/** Measurement and tags as they stand at the beginning of a line. */
+/** Returns measurement and tags as they stand at the beginning of a line. */
 export function encodeSeries({ measurement, tags }: Point): string {
   const known = Object.isFrozen(tags) ? encoded.get(tags) : undefined
   if (known?.measurement === measurement) return known.text
@@ -32,10 +32,10 @@ export function encodeSeries({ measurement, tags }: Point): string {
   return text
 }
 
-/** Tags that are frozen are those of many points: what they look like is worked out once. */
+/** Encoded series by their tags. Frozen tags are shared by many points: they are encoded once. */
 const encoded = new WeakMap<Tags, { readonly measurement: string; readonly text: string }>()
 
-/** Nothing in it needs another form, in any place. */
+/** Matches a text that needs no escaping in any place. */
 const plain = /^[\w./:-]+$/
 
 function encodeKey(name: string): string {
@@ -46,24 +46,26 @@ function encodeText(text: string): string {
   return plain.test(text) ? text : escapeText(storedText(text))
 }
 
-/** The measurement's name as InfluxDB keeps it. A line that begins with # would be a comment. */
+/** Returns the measurement's name as InfluxDB stores it. A line that begins with # would be a comment. */
 export function storedMeasurement(name: string): string {
   const stored = storedText(name)
   return stored.startsWith('#') ? `\\x23${stored.slice(1)}` : stored
 }
 
-/** The name of a tag or field as InfluxDB keeps it; it would drop those called `time`. */
+/** Returns the name of a tag or field as stored by InfluxDB, which would drop those called `time`. */
 export function storedKey(name: string): string {
   return name === 'time' ? '\\x74ime' : storedText(name)
 }
 
-/** A tag's value as InfluxDB keeps it: control characters, and backslashes no line can carry, as `\xHH`. */
+/**
+ * Returns a tag's value as stored by InfluxDB: control characters, and backslashes that no line can carry, as `\xHH`.
+ */
 export function storedText(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
   return /[\\\x00-\x1f\x7f]/.test(text) ? text.replace(/[\x00-\x1f\x7f]|\\(?=[\\x,= "\x00-\x1f\x7f]|$)/g, hex) : text
 }
 
-/** The inverse of the three above. */
+/** Reverses the three functions above. */
 export function decodeStored(text: string): string {
   if (!text.includes('\\x')) return text
   return text.replace(/\\x([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
@@ -82,8 +84,9 @@ function encodeValue(value: FieldValue): string {
 }
 
 /**
- * The points of a text in line protocol, in its order; tags sorted by name, integers as numbers, empty lines
- * and comments passed over. A line without a time gets `now` (microseconds). Throws an error that names the line.
+ * Parses the points of a text in line protocol, in the order of the text. Tags are sorted by name, integers become
+ * numbers, empty lines and comments are skipped. A line without a time gets `now` (microseconds). Throws an error that
+ * names the line.
  */
 export function parseLineProtocol(text: string, now: number, precision: Precision = 'n'): Point[] {
   const points: Point[] = []
@@ -98,7 +101,7 @@ export function parseLineProtocol(text: string, now: number, precision: Precisio
   return points
 }
 
-/** Walks over the text; `line` is the number of the line it is on. */
+/** Walks over the text. `line` is the number of the current line. */
 class Scanner {
   readonly #text: string
   #at = 0
@@ -108,12 +111,12 @@ class Scanner {
     this.#text = text
   }
 
-  /** The next character; empty at the end of the text. */
+  /** Returns the next character; empty at the end of the text. */
   peek(): string {
     return this.#text[this.#at] ?? ''
   }
 
-  /** Whether the line is at its end; `\r\n` ends one too. */
+  /** Returns whether the line is at its end; `\r\n` ends a line, too. */
   atEnd(): boolean {
     const rest = this.#text.slice(this.#at, this.#at + 2)
     return rest === '' || rest[0] === '\n' || rest === '\r' || rest === '\r\n'
@@ -126,7 +129,7 @@ class Scanner {
     return char
   }
 
-  /** To the first character of the next line that holds a point; false when there is none. */
+  /** Skips to the first character of the next line that holds a point. Returns false when there is none. */
   skipToLine(): boolean {
     for (;;) {
       while (/\s/.test(this.peek())) this.take()
@@ -139,7 +142,7 @@ class Scanner {
     while (this.peek() === ' ' || this.peek() === '\t') this.take()
   }
 
-  /** Up to one of `stops` or the line's end; a backslash takes away the meaning of those in `escapable`. */
+  /** Reads up to one of `stops` or the end of the line. A backslash escapes the characters in `escapable`. */
   until(stops: string, escapable: string): string {
     let part = ''
     while (!this.atEnd() && !stops.includes(this.peek())) {
@@ -149,7 +152,7 @@ class Scanner {
     return part
   }
 
-  /** A string in double quotes; it may hold line ends. */
+  /** Reads a string in double quotes, which may hold line ends. */
   quoted(): string {
     this.take()
     let part = ''

@@ -1,17 +1,17 @@
 import type { FieldType, Point, Rejection, SeriesId } from '../model.js'
 
-/** Times from here to there, about 285 years around 1970, are exact in JavaScript and in every store. */
+/** Furthest time from 1970, about 285 years: up to there times are exact in JavaScript and in every store. */
 const furthest = Number.MAX_SAFE_INTEGER
 
-/** The suffix of the field beside another one that takes the values of a type: Home Assistant's, for text. */
+/** Suffix of the field that takes the values of a type beside another field: for text, Home Assistant's. */
 const suffixes = { text: '_str', number: '_num', boolean: '_bool' } as const
 
-/** The field that takes a value of `type` when the field `name` is of another type. */
+/** Returns the field that takes a value of `type` when the field `name` is of another type. */
 export function besideOf(name: string, type: FieldType): string {
   return name + suffixes[type]
 }
 
-/** The fields that may be beside a field; numbers first, as they are what is drawn. */
+/** Returns the fields that may be beside a field; numbers first, as they are drawn. */
 export function besides(name: string): readonly string[] {
   return [besideOf(name, 'number'), besideOf(name, 'boolean'), besideOf(name, 'text')]
 }
@@ -24,7 +24,7 @@ export function typeConflict(measurement: string, field: string): Rejection {
   }
 }
 
-/** Orders by measurement, then tag by tag, then field; by code unit, so the same everywhere. */
+/** Orders by measurement, then tag by tag, then field. Compares code units, so the order is the same everywhere. */
 export function compareSeries(a: SeriesId, b: SeriesId): number {
   const byMeasurement = compareText(a.measurement, b.measurement)
   if (byMeasurement) return byMeasurement
@@ -37,7 +37,7 @@ export function compareSeries(a: SeriesId, b: SeriesId): number {
   return a.tags.length - b.tags.length || compareText(a.field, b.field)
 }
 
-/** Whole microseconds, at least one: `points` windows of this width cover the range, the last may be shorter. */
+/** Returns the width in whole microseconds, at least one: `points` windows cover the range, the last may be shorter. */
 export function windowWidth(from: number, to: number, points: number): number {
   return Math.max(1, Math.ceil((to - from) / points))
 }
@@ -46,7 +46,7 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** Why this point can never be stored by any store; undefined when it can. */
+/** Returns why no store can ever store this point. Undefined when the point can be stored. */
 export function faultOf({ measurement, tags, fields, time }: Point): Rejection | undefined {
   if (fields.length === 0) return bad(`the point of '${measurement}' has no fields`)
   if (!Number.isInteger(time) || Math.abs(time) > furthest) {
@@ -80,7 +80,10 @@ function badName(name: string): string | undefined {
   return loneSurrogate(name) ? 'is not valid Unicode' : undefined
 }
 
-/** Half of a surrogate pair has no UTF-8 form: it would come back as another name. Names of known texts come often. */
+/**
+ * Returns whether a text has half of a surrogate pair, which has no UTF-8 form: the text would come back as another
+ * one. Texts without a fault are remembered, as names come often.
+ */
 function loneSurrogate(text: string): boolean {
   if (wellFormed.has(text)) return false
   if (/\p{Surrogate}/u.test(text)) return true
