@@ -26,15 +26,15 @@ export interface MappingRule {
   readonly topic: string
   /** Text in which `{name}` stands for a named level. */
   readonly measurement: string
-  /** Which named levels become tags; default all. */
+  /** Named levels that become tags; default all. */
   readonly tags?: readonly string[]
-  /** Fields to keep, by flattened name, and what to call them; default all under their own name. */
+  /** Fields to keep, by flattened name, with their new names; default all under their own name. */
   readonly fields?: Readonly<Record<string, string>>
-  /** The flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
+  /** Flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
   readonly time?: string
-  /** What a field is measured in, by its final name; default by well-known names such as `temperature`. */
+  /** Unit of each field, by final name; default by well-known names such as `temperature`. */
   readonly units?: Readonly<Record<string, string>>
-  /** How the payload is read; default by its first characters: JSON, line protocol, else a bare value. */
+  /** Decoder of the payload; default by the first characters: JSON, line protocol, else a bare value. */
   readonly decoder?: DecoderName
 }
 
@@ -88,7 +88,7 @@ function isTextMap(given: unknown): boolean {
   )
 }
 
-/** Every setting there is. From this table come the types, the defaults, the checks, `--help` and the README. */
+/** All settings. The types, the defaults, the checks, `--help` and the README come from this table. */
 const table = {
   host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
   'mqtt.port': row(portOrOff, 1883, 'MQTT over TCP; 0 takes a free port.'),
@@ -354,15 +354,15 @@ export interface SettingsSources {
   /** Parsed flags: `--mqtt.port 1884` is `{'mqtt.port': '1884'}`. */
   readonly flags?: Readonly<Record<string, unknown>>
   readonly environment?: Readonly<Record<string, string | undefined>>
-  /** Path of the YAML file; it must exist when given. Default `telehub.yaml`, if it is there. */
+  /** Path of the YAML file, which must exist when given. Default `telehub.yaml`, if that exists. */
   readonly file?: string | undefined
-  /** Whether these are for a hub that listens; a command that only asks or takes needs no care who may come. */
+  /** False for a command that only asks or takes: which clients may connect is not checked then. */
   readonly serves?: boolean
 }
 
 /**
- * File < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line each:
- * where, what was given, what is allowed.
+ * Loads the settings: file < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line
+ * each: where, what was given, what is allowed.
  */
 export function loadSettings({ flags = {}, environment = {}, file, serves = true }: SettingsSources): Settings {
   const problems: string[] = []
@@ -447,7 +447,7 @@ function fileValues(file: string | undefined, problems: string[]): [string, unkn
   }
 }
 
-/** `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
+/** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
 function flatten(values: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
   return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -472,12 +472,12 @@ const showUrl = (value: unknown) =>
 
 const listed = 'telehub --help lists them all'
 
-/** A typing mistake shares as much with what was meant; half is all of it. */
+/** Smallest score of a typing mistake. Half is a perfect match. */
 const enough = 0.25
 
 /**
- * The setting whose name shares the most pairs of letters with `word`; undefined when it is hardly a typing mistake.
- * Never the one that lets everyone in: nobody is to come to it by following a hint.
+ * Returns the setting whose name shares the most pairs of letters with `word`. Undefined when that is hardly a typing
+ * mistake. Never returns the setting that lets all clients in: a hint must not lead an operator there.
  */
 function nearest(word: string, nameOf: (key: SettingKey) => string = key => key): SettingKey | undefined {
   const pairs = (s: string) => new Set([...s.toLowerCase()].map((c, i, all) => c + (all[i + 1] ?? '')))

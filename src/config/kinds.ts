@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 
-/** A kind of setting: how a given value is read, and what a message says is allowed. */
+/** Kind of a setting: how a given value is parsed, and what a message names as allowed. */
 export interface Kind<T> {
   readonly allowed: string
   /** @returns undefined when `given` is not allowed */
@@ -27,7 +27,7 @@ export const portOrOff: Kind<number | 'off'> = {
   parse: given => (given === 'off' ? 'off' : integer(0, 65_535).parse(given)),
 }
 
-/** Given as a list, or as text with commas between. */
+/** List, or text with commas between. */
 export const list = (isOne: (text: string) => boolean, allowed: string): Kind<readonly string[]> => ({
   allowed,
   parse: given => {

@@ -17,7 +17,9 @@ const atOnce: readonly SettingKey[] = [
   'shutdown.timeout',
 ]
 
-/** Settings of the processor thread alone: it is stopped in order and started with the new ones, while MQTT goes on. */
+/**
+ * Settings of the processor thread alone, which is stopped in order and started with the new ones while MQTT goes on.
+ */
 const byProcessor: readonly SettingKey[] = [
   'mapping',
   'limits.jsonDepth',
@@ -34,19 +36,19 @@ const byProcessor: readonly SettingKey[] = [
   'influx.url',
 ]
 
-/** Settings that act without a restart when the hub reads its settings anew. */
+/** Settings that act without a restart when the hub reads the settings again. */
 export const reloadable: readonly SettingKey[] = [...atOnce, ...byProcessor]
 
 export interface SettingsChange {
-  /** What holds from now on: of settings that need a restart, the old values. */
+  /** Settings in effect from now on. Those that need a restart have the old values. */
   readonly settings: Settings
   readonly applied: readonly SettingKey[]
-  /** Whether one of those is for the processor thread. */
+  /** True when an applied setting is for the processor thread. */
   readonly forProcessor: boolean
   readonly needRestart: readonly SettingKey[]
 }
 
-/** What changes when a hub that runs with `before` reads `after`. */
+/** Returns what changes when a hub that runs with `before` reads `after`. */
 export function changeOf(before: Settings, after: Settings): SettingsChange {
   const differs = (key: SettingKey) => JSON.stringify(before[key]) !== JSON.stringify(after[key])
   const changed = (Object.keys(after) as SettingKey[]).filter(differs)
