@@ -43,7 +43,7 @@ const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
-/** Of the commands that are not about users: their flags beside the settings. */
+/** Flags beside the settings, for each command that is not about users. */
 const flagsByCommand: Readonly<Record<string, object>> = {
   start: {},
   process: {},
@@ -58,7 +58,7 @@ const flagsByCommand: Readonly<Record<string, object>> = {
   audit: adminFlags,
 }
 
-/** Read twice: which command it is decides what its flags are. */
+/** Parses the arguments. Called twice, as the flags depend on the command. */
 const readArguments = (own: ReturnType<typeof userFlags>) =>
   parseArgs({
     strict: false,
@@ -75,13 +75,13 @@ const readArguments = (own: ReturnType<typeof userFlags>) =>
     },
   })
 
-/** The command runs until it is stopped: whoever started it waits to hear that it is ready. */
+/** True while a command runs until stopped: the caller waits for the line that the command is ready. */
 let serves = false
 
 async function main(): Promise<void> {
-  // Messages, keys and passwords are in what is written: no file is for other users of the machine.
+  // Files that are written hold messages, keys and passwords: no other user of the machine may read them.
   process.umask(0o077)
-  // It has flags of its own, and asks for no settings.
+  // This command has flags of its own, and needs no settings.
   const [, , first, ...others] = process.argv
   if (first === 'cert' && !others.includes('--help')) return certify(others, terminal)
   const ownFlags = userFlags(readArguments({}).positionals)
@@ -150,7 +150,9 @@ async function main(): Promise<void> {
   else await start(settings, demo === true, () => load(true))
 }
 
-/** The files that the settings name. Throws what is wrong with all of them, in the words of the hub that starts. */
+/**
+ * Checks the files that the settings name. Throws what is wrong with all of them, in the words of the hub that starts.
+ */
 function checkFiles(settings: Settings): void {
   const faults: string[] = []
   const attempt = (check: () => void) => {
@@ -189,13 +191,13 @@ function urlOf(settings: Settings): string {
   return `http${settings['tls.cert'] ? 's' : ''}://${host}:${settings['http.port']}`
 }
 
-/** An address to listen on for all is none to call: no certificate is for it. */
+/** Returns a URL to call: an address to listen on for all cannot be called, and no certificate is for one. */
 function callable(url: string): string {
   const { hostname, protocol, port } = new URL(url)
   return hostname === '0.0.0.0' || hostname === '[::]' ? `${protocol}//localhost${port && `:${port}`}` : url
 }
 
-/** The users file, or where one is made when the settings name none: beside their own. */
+/** Returns the users file, or where one is made when the settings name none: beside the settings file. */
 function usersPlace(settings: Settings, settingsFile: string) {
   const named = settings['auth.file']
   const file = named || join(dirname(settingsFile), 'users.yaml')
@@ -209,11 +211,11 @@ const terminal = {
   now: () => Date.now(),
 }
 
-/** Runs the record consumer alone until a signal ends it. */
+/** Runs the record consumer alone until a signal. */
 async function runProcess(settings: Settings, read: () => Settings): Promise<void> {
   const log = createLog(settings)
   const signalled = signal(log)
-  // Loaded when it is needed: the other commands start in half the time without it.
+  // Loaded when needed: the other commands start in half the time.
   const { startProcess } = await import('./pipeline/pipeline.js')
   const reloads = hangUps(log, read)
   let stop = await startProcess(settings, log)
@@ -235,10 +237,10 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<voi
   process.exit(problems.length > 0 ? 1 : 0)
 }
 
-/** Runs the hub until a signal or a failure ends it. */
+/** Runs the hub until a signal or a failure. */
 async function start(settings: Settings, demo: boolean, read: () => Settings): Promise<void> {
   const log = createLog(settings)
-  // From the first moment: a signal that arrives while the hub starts stops it as soon as it has.
+  // From the first moment: a signal that arrives while the hub starts stops the hub right after the start.
   const signalled = signal(log)
   const reloads = hangUps(log, read)
   const { startHub } = await import('./hub.js')
@@ -285,7 +287,7 @@ function signal(log: Log): Promise<undefined> {
   })
 }
 
-/** Reads the settings again at each SIGHUP, one after the other; one that comes before `begin` waits for that. */
+/** Reads the settings again at each SIGHUP, one after the other. A signal that comes before `begin` waits for that. */
 function hangUps(log: Log, read: () => Settings) {
   let apply: ((settings: Settings) => Promise<void>) | undefined
   let waits = false
@@ -333,11 +335,11 @@ async function stopDevices(devices: ChildProcess | undefined): Promise<void> {
   clearTimeout(timer)
 }
 
-// SIGUSR1 would open Node's inspector, and with it the whole process, to every user of the machine. A listener of our own
-// takes its place, also on versions of Node without --disable-sigusr1.
+// SIGUSR1 would open Node's inspector, and thereby the whole process, to every user of the machine. This listener
+// replaces Node's own, also on versions without --disable-sigusr1.
 process.on('SIGUSR1', () => process.stderr.write('telehub: SIGUSR1 is ignored: it would open the inspector of Node\n'))
 
-// Whoever reads us may have read enough, as `head` has; a hub whose log nobody reads goes on.
+// A reader such as `head` may close the pipe early. A hub goes on when the reader of the log has gone.
 process.stderr.on('error', () => {})
 process.stdout.on('error', (error: unknown) => {
   if (serves) process.stderr.write('telehub: stdout is closed, where the addresses were to be written: it ends\n')

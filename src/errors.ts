@@ -28,7 +28,7 @@ export type ErrorCode = keyof typeof codes
 /** An error with a code a program can act on and a sentence a person can act on. */
 export class HubError extends Error {
   readonly code: ErrorCode
-  /** How long the other side asked to be left alone. */
+  /** Pause before another attempt that the other side asked for. */
   readonly retryAfterMs: number | undefined
 
   constructor(
@@ -47,7 +47,10 @@ export class HubError extends Error {
   }
 }
 
-/** The sentence of anything thrown, with the causes a driver hid behind an empty message, without passwords in URLs. */
+/**
+ * Returns the sentence of anything thrown, with the causes a driver hid behind an empty message, without passwords in
+ * URLs.
+ */
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return withoutPasswords(String(error))
   const { code, errors } = error as Error & { code?: unknown; errors?: readonly unknown[] }
@@ -60,7 +63,7 @@ export function withoutPasswords(text: string): string {
   return text.includes('://') ? text.replace(/\b([a-z][a-z\d+.-]{0,30}:\/\/)(?:\\"|[^\s"])*@/gi, '$1***@') : text
 }
 
-/** Drivers mark system errors with a string `code` such as ENOSPC; undefined for anything else. */
+/** Returns the code, such as ENOSPC, by which drivers mark system errors. Undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code
   return typeof code === 'string' ? code : undefined

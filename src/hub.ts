@@ -37,7 +37,7 @@ import { Listeners, listenError } from './transport/listeners.js'
 import { Tls, tlsPaths } from './transport/tls.js'
 
 /*
- * The hub, in the order a message goes through it:
+ * The hub, in the order that a message takes:
  *
  *   device ─► listeners ─► broker ─► ingest ─► SPOOL ─► PUBACK ─► MQTT subscribers          here, the broker thread
  *                                                │
@@ -48,7 +48,7 @@ import { Tls, tlsPaths } from './transport/tls.js'
  */
 
 export interface Hub {
-  /** If there is a listener for it. */
+  /** Undefined without a listener, like mqttsUrl. */
   readonly mqttUrl: string | undefined
   readonly mqttsUrl: string | undefined
   readonly httpUrl: string
@@ -61,10 +61,10 @@ export interface Hub {
   readonly failed: Promise<Error>
 }
 
-/** Accepted bytes that may wait for the disk before no connection is read any more. */
+/** Maximum number of accepted bytes that wait for the disk. Beyond this, no connection is read. */
 const ingestBudgetBytes = 8e6
 
-/** Starts everything, sinks first; resolves when the hub serves. Throws a `HubError` that says what to do. */
+/** Starts everything, sinks first. Resolves when the hub serves. Throws a `HubError` that names a remedy. */
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
@@ -329,7 +329,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       log: ({ level, sentence }) => log[level](sentence),
       incident: ({ kind, sentence, lost }) => incidents.report(kind, sentence, lost),
     },
-    // What the last thread deleted, it may not have told.
+    // The last thread may not have reported all that was deleted.
     restarted: () => spool.recount(),
     warn: sentence => log.warn(sentence),
   })
@@ -516,7 +516,10 @@ function connectionLimits(settings: Settings, connections: number): Connections[
   }
 }
 
-/** What a device is told of what it may do; of `{client}` it knows itself what it stands for. */
+/**
+ * Returns the credentials and permissions that a device is sent. `{client}` stays in the filters: the device knows its
+ * own id.
+ */
 function pairedOf({ user, password }: Awaited<ReturnType<Authority['redeem']>>): Paired {
   const allowed = (verb: Verb) =>
     user.rules

@@ -1,17 +1,18 @@
-/** The nouns every part of the hub speaks in. Types and pure functions only. */
+/** The nouns of every part of the hub. Types and pure functions only. */
 
 export type QoS = 0 | 1 | 2
 
-/** One accepted PUBLISH, exactly as the spool keeps it: raw, undecoded. */
+/** One accepted PUBLISH, exactly as the spool keeps the bytes: raw, undecoded. */
 export interface Message {
   /** Ascending by one per accepted publish of this hub, never reused. */
   readonly sequence: number
   /**
-   * Microseconds since the epoch, by the hub's clock: it goes back when the clock is set back by more than a second.
-   * Otherwise strictly ascending, so that no two messages have the same. The order of messages is that of `sequence`.
+   * Microseconds since the epoch, by the hub's clock: the time goes back when the clock is set back by more than a
+   * second. Otherwise strictly ascending, so that no two messages have the same. The order of messages is that of
+   * `sequence`.
    */
   readonly receivedAt: number
-  /** The stamp by which the spool orders its messages, while the clock is behind that. */
+  /** Stamp by which the spool orders the messages, while the clock is behind the stamp. */
   readonly stamp?: number
   readonly topic: string
   readonly payload: Buffer
@@ -22,27 +23,30 @@ export interface Message {
   readonly user: string
   /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
   readonly packetId: number
-  /** The MQTT 5 properties that travel with it, encoded as mqtt/message-properties.ts says; undefined: none. */
+  /** MQTT 5 properties that travel with the message, encoded as in mqtt/message-properties.ts. Undefined: none. */
   readonly properties?: Buffer | undefined
-  /** Not delivered to a subscriber from then on, in microseconds since the epoch; undefined: at any time. */
+  /** Expiry in microseconds since the epoch: not delivered to a subscriber from then on. Undefined: no expiry. */
   readonly expiresAt?: number | undefined
-  /** The hub that accepted it, when that was another one. */
+  /** The hub that accepted the message. Undefined for this hub. */
   readonly hub?: string
 }
 
-/** A publish of a client before it has its place in the spool. The payload may be a view into the network chunk. */
+/** A publish of a client without a place in the spool yet. The payload may be a view into the network chunk. */
 export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'stamp' | 'hub'>
 
-/** A publish that is told what becomes of it. */
+/** A publish that waits to be on disk. */
 export interface PendingPublish extends Publish {
-  /** It is on disk and distributed; or, with an error, it is not kept and must not be acknowledged. */
+  /**
+   * Called when the message is on disk and distributed; or, with an error, when the message is not kept and must not be
+   * acknowledged.
+   */
   settle(error: Error | undefined): void
 }
 
-/** A message of the hub itself for MQTT subscribers: pushes, presence, what back ends send. */
+/** A message of the hub itself for MQTT subscribers: pushes, presence, messages from back ends. */
 export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain' | 'properties' | 'expiresAt'>
 
-/** What a reading's value may be. Numbers are always stored as 64 bit floats. */
+/** Value of a reading. Numbers are always stored as 64 bit floats. */
 export type FieldValue = number | boolean | string
 
 /** Sorted by name, names unique. Pairs, not objects: device text is never used as a property name. */
@@ -55,7 +59,7 @@ export interface Point {
   readonly tags: Tags
   /** At least one. No NaN, no infinity. */
   readonly fields: Fields
-  /** Microseconds since the epoch. With the series it is the point's identity: written twice, it is there once. */
+  /** Microseconds since the epoch. Series and time identify the point: written twice, the point is stored once. */
   readonly time: number
 }
 
@@ -94,10 +98,10 @@ export interface Rejection {
   readonly detail: string
 }
 
-/** The answer to every hand-over: done; try again later; or never, and why (it is dead-lettered). */
+/** Result of every hand-over: done; try again later; or never, with the reason (the message is dead-lettered). */
 export type Outcome = 'ack' | 'retry' | Rejection
 
-/** A message that was rejected, kept with its reason so that it can be looked at and replayed. */
+/** A message that was rejected, kept with the reason for inspection and replay. */
 export interface DeadLetter extends Rejection {
   readonly message: Message
   /** Microseconds since the epoch. */
@@ -105,31 +109,34 @@ export interface DeadLetter extends Rejection {
   readonly attempts: number
 }
 
-/** What the hub knows of an MQTT client. */
+/** State of an MQTT client in the hub. */
 export interface Device {
   readonly clientId: string
   readonly user: string
   readonly online: boolean
-  /** Since when it is online or offline; microseconds. */
+  /** Time since which the client is online or offline; microseconds. */
   readonly since: number
-  /** Its last publish; microseconds, 0 if none. */
+  /** Time of the last publish; microseconds, 0 if none. */
   readonly lastSeen: number
   readonly messages: number
 }
 
-/** Names one message among all that this hub may meet. */
+/** Returns an id of a message that is unique among all that this hub may meet. */
 export function messageId({ hub, sequence }: Pick<Message, 'hub' | 'sequence'>): string {
   return hub === undefined ? String(sequence) : `${hub}-${sequence}`
 }
 
-/** The line-protocol form `measurement,tag=value field`, with `\`, `,`, `=` and space escaped: one string per series. */
+/**
+ * Returns the line-protocol form `measurement,tag=value field`, with `\`, `,`, `=` and space escaped: one string per
+ * series.
+ */
 export function seriesKey(id: SeriesId): string {
   let key = escapeKey(id.measurement)
   for (const [name, value] of id.tags) key += `,${escapeKey(name)}=${escapeKey(value)}`
   return `${key} ${escapeKey(id.field)}`
 }
 
-/** The inverse of {@link seriesKey}; undefined when `key` is not of that form. */
+/** Reverses {@link seriesKey}. Undefined when `key` is not of that form. */
 export function parseSeriesKey(key: string): SeriesId | undefined {
   const parts: string[] = []
   const marks: string[] = []
@@ -160,17 +167,17 @@ export function fieldType(value: FieldValue): FieldType {
   return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
 }
 
-/** How far a replay or a drop is. */
+/** Progress of a replay or a drop. */
 export interface JobProgress {
   /** Messages looked at. */
   readonly done: number
-  /** About how many there are to look at, when that is known. */
+  /** Estimated number of messages to look at, when known. */
   readonly total?: number
   readonly stored: number
   readonly dropped: number
   /** Rejected again, or still in the dead letters. */
   readonly kept: number
   readonly finished: boolean
-  /** Why it ended before its end; what was done by then stays done. */
+  /** Reason why the job ended early. Messages handled by then stay handled. */
   readonly error?: string
 }

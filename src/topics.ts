@@ -1,4 +1,4 @@
-/** The topic map, and the one matcher of topic filters. Pure; the browser may import it too. */
+/** Topic names, and the one matcher of topic filters. Pure; the browser may import this file, too. */
 
 /** Hub topics (`$hub/…`): only the hub publishes there. Client ids are percent-encoded into one level. */
 export const hubTopics = {
@@ -9,20 +9,21 @@ export const hubTopics = {
   everyWhy: '$hub/why/+',
 }
 
-/** Where the responses to a client's requests may go, as it is told when it asks. (MQTT 5 §4.10) */
+/** Returns the topic for the responses to a client's requests; sent to a client that asks for one. (MQTT 5 §4.10) */
 export function responsesTo(clientId: string): string {
   return `replies/${encodeLevel(clientId)}`
 }
 
-/** `%`, `/`, `+`, `#` and control characters percent-encoded (UTF-8), so that any text fits one topic level. */
+/** Percent-encodes `%`, `/`, `+`, `#` and control characters (UTF-8), so that any text fits one topic level. */
 export function encodeLevel(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
   return text.replace(/[%/+#\u0000-\u001f\u007f]/g, percent)
 }
 
 /**
- * MQTT topic → AMQP routing key: `/` becomes `.`; `%`, `.`, `*`, `#` inside a level are percent-encoded, so the
- * way back is exact. AMQP topic bindings then work level by level: `home.#` binds all below `home/`.
+ * Converts an MQTT topic to an AMQP routing key: `/` becomes `.`; `%`, `.`, `*`, `#` inside a level are
+ * percent-encoded, so the way back is exact. AMQP topic bindings then work level by level: `home.#` binds all below
+ * `home/`.
  */
 export function routingKeyOf(topic: string): string {
   return /[%.*#]/.test(topic)
@@ -33,7 +34,7 @@ export function routingKeyOf(topic: string): string {
     : topic.replaceAll('/', '.')
 }
 
-/** The inverse of {@link routingKeyOf}. */
+/** Reverses {@link routingKeyOf}. */
 export function topicOf(routingKey: string): string {
   const topic = routingKey.replaceAll('.', '/')
   return topic.includes('%')
@@ -45,33 +46,39 @@ function percent(char: string): string {
   return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`
 }
 
-/** May a PUBLISH use this topic name? No wildcards, no U+0000, not empty. [MQTT-3.3.2-2] [MQTT-4.7.3-1] [MQTT-4.7.3-2] */
+/**
+ * Returns whether a PUBLISH may use this topic name: no wildcards, no U+0000, not empty. [MQTT-3.3.2-2] [MQTT-4.7.3-1]
+ * [MQTT-4.7.3-2]
+ */
 export function isTopicName(topic: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: U+0000 is what is refused
   return topic.length > 0 && !/[+#\u0000]/.test(topic)
 }
 
-/** Longest topic, client id and user name, in bytes: what the hub makes of them must fit a topic or an AMQP header too. */
+/**
+ * Maximum length of topic, client id and user name, in bytes: what the hub makes of them must fit a topic or an AMQP
+ * header, too.
+ */
 const maxNameBytes = 4_096
 
-/** A sentence when `text` is longer than names may be. */
+/** Returns a sentence when `text` is longer than names may be. */
 export function tooLong(what: string, text: string): string | undefined {
   // No character takes more than three bytes a code unit: short texts, nearly all, are not encoded to be counted.
   const long = text.length * 3 > maxNameBytes && new TextEncoder().encode(text).length > maxNameBytes
   return long ? `a ${what} of more than ${maxNameBytes} bytes` : undefined
 }
 
-/** Levels a topic or a topic filter may have: each costs a step wherever topics are looked up. */
+/** Maximum number of levels of a topic or a topic filter: each costs a step wherever topics are looked up. */
 const maxLevels = 32
 
-/** A sentence when `text` has more levels than topics may. */
+/** Returns a sentence when `text` has more levels than topics may. */
 export function tooDeep(what: string, text: string): string | undefined {
   let levels = 1
   for (let at = text.indexOf('/'); at >= 0; at = text.indexOf('/', at + 1)) levels++
   return levels > maxLevels ? `a ${what} of more than ${maxLevels} levels` : undefined
 }
 
-/** Why nobody but the hub may publish to this topic; undefined when everybody may. */
+/** Returns why clients may not publish to this topic. Undefined when they may. */
 export function publishFault(topic: string): string | undefined {
   const long = tooLong('topic', topic)
   if (long) return long
@@ -80,13 +87,18 @@ export function publishFault(topic: string): string | undefined {
   return topic.startsWith('$') ? `${topic}: topics that begin with $ are the hub's own` : undefined
 }
 
-/** `$share/{group}/{filter}`. (MQTT 5 §4.8.2; likewise for 3.1.1, which has no word for it.) */
+/**
+ * Shared subscription `$share/{group}/{filter}` (MQTT 5 §4.8.2). Accepted for 3.1.1, too, which does not define them.
+ */
 export interface SharedFilter {
   readonly group: string
   readonly filter: string
 }
 
-/** Undefined when it is no shared filter; `fault` when it begins as one and is none. [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
+/**
+ * Parses a shared filter. Undefined for an ordinary filter; `fault` for a malformed shared one. [MQTT-4.8.2-1]
+ * [MQTT-4.8.2-2]
+ */
 export function sharedFilter(filter: string): SharedFilter | { readonly fault: string } | undefined {
   if (!/^\$share(?:\/|$)/.test(filter)) return undefined
   const [, group = '', inner = ''] = /^\$share\/([^/+#]+)\/(.+)$/s.exec(filter) ?? []
@@ -94,7 +106,7 @@ export function sharedFilter(filter: string): SharedFilter | { readonly fault: s
   return { fault: `${filter}: a shared subscription is $share/{group}/{filter}, and a group has no + or #` }
 }
 
-/** Is it a valid topic filter? Wildcards stand alone in their level, `#` last. [MQTT-4.7.1-2] [MQTT-4.7.1-3] */
+/** Returns whether a filter is valid: wildcards stand alone in their level, `#` last. [MQTT-4.7.1-2] [MQTT-4.7.1-3] */
 export function isTopicFilter(filter: string): boolean {
   if (filter.length === 0 || filter.includes('\u0000')) return false
   const levels = filter.split('/')
@@ -107,7 +119,7 @@ export function isWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#')
 }
 
-/** Does `filter` match `topic`? A leading wildcard does not match `$…` topics. [MQTT-4.7.2-1] */
+/** Returns whether `filter` matches `topic`. A leading wildcard does not match `$…` topics. [MQTT-4.7.2-1] */
 export function matches(filter: string, topic: string): boolean {
   if (topic.charCodeAt(0) === 36 && (filter[0] === '+' || filter[0] === '#')) return false
   const wanted = filter.split('/')
@@ -127,16 +139,16 @@ export function matches(filter: string, topic: string): boolean {
 export interface TopicPattern {
   readonly filter: string
   readonly names: readonly string[]
-  /** The captured levels by name, or undefined when the topic is not matched. */
+  /** Returns the captured levels by name. Undefined when the topic is not matched. */
   match(topic: string): readonly (readonly [name: string, level: string])[] | undefined
   /**
-   * The inverse: filters of the topics in which these levels have these names, any level one that is not given. None
-   * when no topic can have them, as a `/` in one level.
+   * Reverses `match`: returns filters of the topics in which these levels have these values. A level that is not given
+   * may be any. Empty when no topic can have the values, as with a `/` in one level.
    */
   fill(named: ReadonlyMap<string, string>): readonly string[]
 }
 
-/** Returns the pattern, or a sentence that says what is wrong with it. */
+/** Returns the pattern, or a sentence that names the mistake in the text. */
 export function parsePattern(text: string): TopicPattern | string {
   const captures: { name: string; level: number; rest: boolean }[] = []
   const levels = text.split('/').map((level, i, all) => {
@@ -184,10 +196,10 @@ interface Node<T> {
 const none: readonly never[] = []
 
 /**
- * Values filed under topic filters, found by topic. Exact filters are one map lookup, wildcards a walk of the trie.
- * What is remembered of a topic are the filters that match it, not their values: it stays valid until a wildcard
- * filter, or that very filter, is used for the first time or no longer, and a busy topic costs one lookup however
- * many filters and values there are. Adding and removing a value is O(levels of its filter).
+ * Values filed under topic filters, found by topic. Exact filters are one map lookup, wildcards a walk of the trie. For
+ * a topic the index remembers the matching filters, not their values: this stays valid until a wildcard filter, or that
+ * very filter, is used for the first time or no longer. A busy topic therefore costs one lookup however many filters
+ * and values there are. Adding and removing a value is O(levels of its filter).
  */
 export class FilterIndex<T> {
   readonly #exact = new Map<string, Set<T>>()
@@ -256,7 +268,10 @@ export class FilterIndex<T> {
     }
   }
 
-  /** The values of every filter that matches, a set a filter. The sets are the index's own: they change with it. */
+  /**
+   * Returns the values of every filter that matches, a set for each filter. The sets are the index's own: they change
+   * with the index.
+   */
   match(topic: string): readonly ReadonlySet<T>[] {
     const known = this.#remembered.get(topic)
     if (known) return known
@@ -282,7 +297,7 @@ export class FilterIndex<T> {
   }
 }
 
-/** Topics remembered are limited by what they take, in units of about 8 bytes. */
+/** Maximum memory of remembered topics, in units of about 8 bytes. */
 const maxRememberedWeight = 8e6
 const topicWeight = 16
 
