@@ -1,4 +1,4 @@
-/** Integers are little endian; a text is its length in bytes (u16) and UTF-8. */
+/** Writes binary fields. Integers are little endian; a text is a length in bytes (u16) and UTF-8. */
 export class ByteWriter {
   #bytes = Buffer.allocUnsafe(4_096)
   #length = 0
@@ -11,7 +11,7 @@ export class ByteWriter {
     this.#length = 0
   }
 
-  /** A view, valid until the next call. */
+  /** Bytes written so far, as a view that is valid until the next call. */
   get written(): Buffer {
     return this.#bytes.subarray(0, this.#length)
   }
@@ -42,14 +42,14 @@ export class ByteWriter {
   }
 
   text(value: string): void {
-    // No character takes more than three bytes a code unit.
+    // A UTF-16 code unit takes at most three bytes.
     this.#room(2 + value.length * 3)
     const written = this.#bytes.write(value, this.#length + 2)
     this.#bytes.writeUInt16LE(written, this.#length)
     this.#length += 2 + written
   }
 
-  /** With its length in front (u32). */
+  /** Writes the length (u32) and the bytes. */
   sized(value: Buffer): void {
     this.u32(value.length)
     this.raw(value)
@@ -110,14 +110,14 @@ export class ByteReader {
     return this.#bytes.toString('utf8', at, at + length)
   }
 
-  /** A view. */
+  /** Returns a view of the bytes, not a copy. */
   sized(): Buffer {
     const length = this.u32()
     const at = this.#take(length)
     return this.#bytes.subarray(at, at + length)
   }
 
-  /** A view of all that is left. */
+  /** Returns a view of all remaining bytes. */
   rest(): Buffer {
     return this.#bytes.subarray(this.#at)
   }

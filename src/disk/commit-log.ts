@@ -4,13 +4,13 @@ import { describe, HubError, systemCode } from '../errors.js'
 import { type Files, nodeFiles, openNew, openToRead, readPiece, syncDirectory, writeWholeSync } from './files.js'
 
 /**
- * Frames and group commit: what every append-only file of the hub is made of.
+ * Frames and group commit, which every append-only file of the hub is made of.
  *
  *     ┌────────────┬──────────────────┬─────────────────┬─────────────────┐
  *     │ length u32 │ mark(length) u32 │ crc32(body) u32 │ body (length B) │   little endian, length ≥ 1
  *     └────────────┴──────────────────┴─────────────────┴─────────────────┘
  *
- * The mark tells a header from other bytes at a glance: looking for the next frame behind damage must not compute a
+ * The mark tells a header from other bytes at a glance: a search for the next frame behind damage must not compute a
  * checksum at every byte.
  */
 export const frameHeaderBytes = 12
@@ -19,24 +19,24 @@ function mark(length: number): number {
   return (Math.imul(length, 0x9e3779b1) ^ 0x54484652) >>> 0
 }
 
-/** Writes the header of a frame with that body to `target`. */
+/** Writes to `target`, at `at`, the frame header for `body`. */
 export function writeFrameHeader(target: Buffer, at: number, body: Buffer): void {
   target.writeUInt32LE(body.length, at)
   target.writeUInt32LE(mark(body.length), at + 4)
   target.writeUInt32LE(crc32(body), at + 8)
 }
 
-/** No frame is longer; a larger length in a file is damage. */
+/** Largest frame. A larger length in a file is damage. */
 const maxFrameBytes = 300e6
 
 export interface Frame {
   readonly body: Buffer
-  /** Where the frame begins and where the next one would, relative to the buffer read. */
+  /** Where this frame begins and where the next one would begin, relative to the buffer read. */
   readonly start: number
   readonly end: number
 }
 
-/** The frame at `at`, or undefined when there is no whole, undamaged one. The body is a view, not a copy. */
+/** Returns the frame at `at`. Undefined when there is no whole, undamaged frame. The body is a view, not a copy. */
 export function frameAt(buffer: Buffer, at: number): Frame | undefined {
   if (at + frameHeaderBytes >= buffer.length) return undefined
   const length = buffer.readUInt32LE(at)
@@ -48,8 +48,8 @@ export function frameAt(buffer: Buffer, at: number): Frame | undefined {
 }
 
 /**
- * Where the frame at `at` ends by its header, whether it is whole or not, and may be past the buffer's end; undefined
- * when there is no header.
+ * Returns the end of the frame at `at` according to the header, whether the frame is whole or not. The end may lie past
+ * the end of the buffer. Undefined when there is no header.
  */
 export function claimedEnd(buffer: Buffer, at: number): number | undefined {
   if (at + frameHeaderBytes > buffer.length) return undefined
@@ -58,13 +58,13 @@ export function claimedEnd(buffer: Buffer, at: number): number | undefined {
   return at + frameHeaderBytes + length
 }
 
-/** The first undamaged frame at or after `at`, where a frame should begin: how a reader gets past damage. */
+/** Finds the first undamaged frame at or after `at`, where a frame should begin. Readers get past damage this way. */
 export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
   let boundary = at
   for (let i = at; i + frameHeaderBytes < buffer.length; ) {
     const frame = frameAt(buffer, i)
     if (frame) return frame
-    // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
+    // A damaged body behind a whole header is not searched: a payload may hold what looks like a frame.
     const end = i === boundary ? claimedEnd(buffer, i) : undefined
     if (end === undefined) i++
     else i = boundary = end
@@ -72,7 +72,7 @@ export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
   return undefined
 }
 
-/** Writes whole frames to the start of a new file, a megabyte at a time, and syncs it. Returns the file's end. */
+/** Writes whole frames to the start of a new file, a megabyte at a time, and syncs. Returns the end of the file. */
 export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files = nodeFiles): number {
   let end = 0
   let parts: Buffer[] = []
@@ -95,12 +95,15 @@ export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files =
   return end
 }
 
-/** To open a file with, so that what a write has written is on disk when it returns; 0 where there is no such thing. */
+/** Flag for opening a file whose writes are on disk when they return (O_DSYNC). 0 on platforms without that flag. */
 export const syncedWrites = constants.O_DSYNC ?? 0
 
 export { syncDirectory }
 
-/** Keeps a damaged file as it was when that was first found. Returns what to tell a person of it. */
+/**
+ * Copies a damaged file to `path.bad`, once, so that the copy shows the state when the damage was first found. Returns
+ * the end of a sentence for an operator.
+ */
 export async function keepDamaged(path: string, files: Files = nodeFiles): Promise<string> {
   const copy = `${path}.bad`
   try {
@@ -113,7 +116,7 @@ export async function keepDamaged(path: string, files: Files = nodeFiles): Promi
   return `a copy is ${copy}`
 }
 
-/** Half a copy is worse than none: it would be taken for the whole. */
+/** Copies a file. Removes an incomplete copy, which would be taken for a whole one. */
 async function copyFile(from: string, to: string, files: Files): Promise<void> {
   const source = files.openSync(from, openToRead)
   try {
@@ -138,47 +141,56 @@ async function copyFile(from: string, to: string, files: Files): Promise<void> {
 
 export interface CommitLogOptions {
   /**
-   * `group`: a commit is synced before it is reported. `interval`: synced once a second. `write`: as `group`, by the
-   * write itself, for files opened with {@link syncedWrites}: one trip through the thread pool instead of two.
+   * When commits are synced. `group`: before they are reported. `interval`: once a second. `write`: as `group`, but by
+   * the write call, for files opened with {@link syncedWrites}: one trip through the thread pool instead of two.
    */
   readonly fsync: 'group' | 'interval' | 'write'
-  /** Called after each group, committed or failed, and after its callbacks: the file's end and how many frames it had. */
+  /**
+   * Called after each group, committed or failed, and after the group's callbacks. Receives the end of the file and the
+   * number of frames in the group.
+   */
   readonly settled?: (end: number, frames: number, error?: Error) => void
-  /** What the first frame of the group that is now reported is numbered, 0 without; callbacks get their frame's number. */
+  /**
+   * Returns the number of the first frame of the group that is being reported; 0 without this option. Each callback
+   * receives the number of its own frame.
+   */
   readonly first?: () => number
   /**
-   * Past this size, and past twice the size it began with, `rotate` is asked, between two groups, for the next file to
-   * write to: one that begins with a large snapshot must not be rewritten at once.
+   * Size that ends a file. When the file is past this size, and past twice the size at the start, `rotate` is called
+   * between two groups for the next file to write to. Otherwise a file that begins with a large snapshot would be
+   * rewritten at once.
    */
   readonly rotateBytes: number
   readonly rotate: () => Promise<{ fd: number; end: number }>
-  /** All that was appended until now is the next group. */
+  /** Called when the next group is formed from everything appended so far. */
   readonly taken?: () => void
-  /** With `interval`: what was reported as committed in the last second may not be on disk. */
+  /** Called when a sync fails with `interval`: commits that were reported in the last second may not be on disk. */
   readonly unsynced?: (error: Error) => void
   readonly files?: Files
 }
 
-/** Told once what became of a frame; `value` and `number` as they were given to `append`, and by it. */
+/**
+ * Called once when a frame is committed or has failed. `value` is the argument of `append`; `number` is the frame's
+ * number.
+ */
 type Done<T> = (value: T, error: Error | undefined, number: number) => void
 
-/** The callbacks of a group, and what each is called with. One array of each: a group may have many frames. */
+/** The callbacks of a group and their arguments, in one array each, as a group may have many frames. */
 class Waiting {
   readonly done: (Done<never> | undefined)[] = []
   readonly values: unknown[] = []
 }
 
 /**
- * The group commit of one append-only file. All that is appended in one turn of the event loop, and all that
- * arrives while the disk is busy, becomes one write and one fdatasync. Callbacks run in append order, after
- * the sync. A group that fails is cut off the file and every callback of it gets the error; the next group
- * is tried anew, except after a failed sync: then nothing is known of the file, and the next group goes to a
- * new one (see PostgreSQL's "fsyncgate").
+ * The group commit of one append-only file. All that is appended in one turn of the event loop, and all that arrives
+ * while the disk is busy, becomes one write and one fdatasync. Callbacks run in append order, after the sync. A group
+ * that fails is cut off the file, and each of its callbacks receives the error. The next group is tried anew. After a
+ * failed sync the state of the file is unknown, so the next group goes to a new file (see PostgreSQL's "fsyncgate").
  */
 export class CommitLog {
   readonly #options: CommitLogOptions
   readonly #files: Files
-  /** Negative while no file can be written to: the next group asks for one. */
+  /** File descriptor. Negative while no file can be written to: then the next group asks for a file. */
   #fd = -1
   #closed = false
   #end = 0
@@ -192,7 +204,7 @@ export class CommitLog {
   #scheduled = false
   #rotateNow = false
   #syncTimer: NodeJS.Timeout | undefined
-  /** Who waits for the group being filled, and for the one being written. */
+  /** Callers of `flush` that wait for the group being filled, and for the one being written. */
   #flushing: (() => void)[] = []
   #flushingWritten: (() => void)[] = []
 
@@ -201,7 +213,10 @@ export class CommitLog {
     this.#files = options.files ?? nodeFiles
   }
 
-  /** A negative `fd`: the disk refuses to have the file open for writing, and the first group goes to another one. */
+  /**
+   * Continues behind `end` of an open file. A negative `fd` means that the disk refuses to open the file for writing;
+   * the first group then goes to another file.
+   */
   open(fd: number, end: number): void {
     this.#fd = fd
     this.#end = end
@@ -214,14 +229,14 @@ export class CommitLog {
     return this.#end
   }
 
-  /** Bytes appended that are not committed yet. */
+  /** Bytes appended but not committed. */
   get pendingBytes(): number {
     return this.#used + this.#writingBytes
   }
 
   /**
    * Appends one frame: `encode` writes exactly `length` bytes of `value` at `at`. `done` runs when the frame is
-   * committed. Both get `value`, so that they need not be made anew for every frame.
+   * committed. Both receive `value`, so that callers need no new closures for every frame.
    */
   append<T>(length: number, value: T, encode: (value: T, target: Buffer, at: number) => void, done?: Done<T>): void {
     const at = this.#used
@@ -240,21 +255,21 @@ export class CommitLog {
     }
   }
 
-  /** Asks for the next file before the next group, however long this one is. */
+  /** Rotates to the next file before the next group, whatever the size of this one. */
   rotateNext(): void {
     this.#rotateNow = true
   }
 
-  /** Resolves when all that was appended before is committed or has failed. */
+  /** Resolves when every frame appended so far is committed or has failed. */
   flush(): Promise<void> {
     if (this.#used > 0) return new Promise(resolve => this.#flushing.push(resolve))
     if (this.#writing) return new Promise(resolve => this.#flushingWritten.push(resolve))
     return Promise.resolve()
   }
 
-  /** Commits what is left, syncs and closes the file. */
+  /** Commits the remaining frames, syncs and closes the file. */
   async close(): Promise<void> {
-    // Who is told that a group is committed may answer with more.
+    // Callbacks of a commit may append more.
     while (this.pendingBytes > 0) await this.flush()
     clearInterval(this.#syncTimer)
     const fd = this.#fd
@@ -273,7 +288,7 @@ export class CommitLog {
     if (this.#fd >= 0) this.#files.fdatasync(this.#fd, error => this.#synced(error))
   }
 
-  /** Only with `interval` does a sync come after the report of what it is for. */
+  /** Handles the result of a sync. Only with `interval` does the sync follow the report of the commit. */
   #synced(error: Error | null): void {
     if (!error || this.#options.fsync !== 'interval') return
     this.#rotateNow = true
@@ -330,7 +345,7 @@ export class CommitLog {
   #write(bytes: Buffer, from: number, waiting: Waiting): void {
     const { fsync } = this.#options
     this.#files.write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
-      // It may be the sync that failed.
+      // The sync may be what failed.
       if (error && fsync === 'write' && !isFull(error)) this.#rotateNow = true
       if (error) return this.#undo(waiting, error)
       if (written === 0) return this.#undo(waiting, new Error('the disk took no byte'))
@@ -368,10 +383,10 @@ export class CommitLog {
   }
 }
 
-/** A group buffer that grew past this in a burst is not kept. */
+/** Largest group buffer that is kept after a burst. */
 const maxKeptBytes = 16 << 20
 
-/** There is no room. Nothing was written then, so what is in the file is what was there before. */
+/** Whether the error says that the disk is full. Then nothing was written, and the file is unchanged. */
 export function isFull(error: unknown): boolean {
   const code = systemCode(error)
   return code === 'ENOSPC' || code === 'EDQUOT'

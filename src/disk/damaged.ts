@@ -2,8 +2,8 @@ import { describe } from '../errors.js'
 import { type Files, nodeFiles } from './files.js'
 
 /**
- * Gives a damaged file another name, so that a new one can take its place: `path.bad`, or `path.bad.2` and so on up to 9,
- * the last of which is overwritten. Returns the end of a sentence for an operator.
+ * Renames a damaged file so that a new one can replace it: `path.bad`, or `path.bad.2` and so on up to 9, the last of
+ * which is overwritten. Returns the end of a sentence for an operator.
  */
 export function setAside(path: string, files: Files = nodeFiles): string {
   try {

@@ -26,17 +26,20 @@ type Transferred = (error: Error | null, bytes: number) => void
 
 /**
  * The file operations that state on disk is made of, with the names and errors of `node:fs`. Every class that keeps
- * state is given one, so that tests can make each of these operations fail. Reads and writes may be short.
+ * state on disk receives them, so that tests can make each operation fail. Reads and writes may be short.
  */
 export interface Files {
-  /** A symbolic link is not followed (`ELOOP`); a new file is for the hub's user alone (0600), whatever the umask. */
+  /**
+   * Opens a file. A symbolic link is not followed (`ELOOP`); a new file is for the hub's user alone (0600), whatever
+   * the umask.
+   */
   openSync(path: string, flags: number): number
   closeSync(fd: number): void
   readSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number
   writeSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number
   fsyncSync(fd: number): void
   ftruncateSync(fd: number, length: number): void
-  /** Bytes of an open file. */
+  /** Size of an open file, in bytes. */
   sizeSync(fd: number): number
 
   close(fd: number, done: Done): void
@@ -48,12 +51,12 @@ export interface Files {
 
   /** Names in a directory, in no order. */
   listSync(dir: string): string[]
-  /** Makes a directory (0700) and those above it that are missing. */
+  /** Creates a directory (0700) and any missing parents. */
   makeDirectorySync(dir: string): void
-  /** Bytes of the file at a path; undefined when there is none. */
+  /** Size of the file at a path, in bytes. Undefined when there is no file. */
   sizeOfSync(path: string): number | undefined
   renameSync(from: string, to: string): void
-  /** Removes a file; that there is none is no error. */
+  /** Removes a file. A missing file is no error. */
   removeSync(path: string): void
 }
 
@@ -61,7 +64,7 @@ const noFollow = constants.O_NOFOLLOW ?? 0
 
 export const openToRead = constants.O_RDONLY
 export const openToChange = constants.O_RDWR
-/** Fails with `EEXIST` when there is one. */
+/** Flags that create a file. Opening fails with `EEXIST` when the file exists. */
 export const openNew = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL
 
 export const nodeFiles: Files = {
@@ -91,9 +94,9 @@ export const nodeFiles: Files = {
   },
 }
 
-/** The directory entries of a new, renamed or removed file survive a loss of power once this returns. */
+/** Syncs a directory: the entries of new, renamed or removed files survive a loss of power once this returns. */
 export function syncDirectory(dir: string, files: Files = nodeFiles): void {
-  // The directory itself may be a link that an operator made.
+  // The directory may be a link that an operator made.
   const fd = files.openSync(`${dir}/.`, openToRead)
   try {
     files.fsyncSync(fd)
@@ -123,7 +126,7 @@ export function readPieceSync(files: Files, fd: number, position: number, length
   return buffer.subarray(0, held)
 }
 
-/** The same without blocking the thread. */
+/** Reads as {@link readPieceSync} does, without blocking the thread. */
 export async function readPiece(files: Files, fd: number, position: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length)
   let held = 0
@@ -139,7 +142,7 @@ export async function readPiece(files: Files, fd: number, position: number, leng
   return buffer.subarray(0, held)
 }
 
-/** The whole of a small file; undefined when there is none. */
+/** Returns the whole content of a small file. Undefined when there is no file. */
 export function readWholeSync(path: string, files: Files = nodeFiles): Buffer | undefined {
   let fd: number
   try {

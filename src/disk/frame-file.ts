@@ -1,12 +1,12 @@
 import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from './commit-log.js'
 import { type Files, nodeFiles, readPiece, readPieceSync } from './files.js'
 
-/** Read at a time. A longer frame is read alone. */
+/** Bytes to read at a time. A longer frame is read alone. */
 const pieceBytes = 1 << 20
 
 /**
- * Finds the frames of a file of any size, reading it a piece at a time. Positions are those in the file. Bodies are views
- * of their piece, which is never written to again.
+ * Finds the frames of a file of any size, reading a piece at a time. Positions are positions in the file. Bodies are
+ * views of their piece, which is never written to again.
  */
 export class FrameReader {
   readonly #files: Files
@@ -14,20 +14,20 @@ export class FrameReader {
   #piece: Buffer = Buffer.alloc(0)
   #pieceAt = 0
 
-  /** The file stays open: its owner closes it. */
+  /** Reads from an open file, which the owner closes. */
   constructor(files: Files, fd: number) {
     this.#files = files
     this.#fd = fd
   }
 
-  /** The whole frame at `at`, if it has been read already. */
+  /** Returns the whole frame at `at` when the current piece holds that frame. Undefined otherwise. */
   at(at: number): Frame | undefined {
     if (at < this.#pieceAt) return undefined
     const frame = frameAt(this.#piece, at - this.#pieceAt)
     return frame && { body: frame.body, start: at, end: this.#pieceAt + frame.end }
   }
 
-  /** The first undamaged frame at or after `at`, where a frame should begin, that ends at or before `end`. */
+  /** Finds the first undamaged frame at or after `at`, where a frame should begin, that ends at or before `end`. */
   async next(at: number, end: number): Promise<Frame | undefined> {
     const search = this.#search(at, end)
     for (let step = search.next(); ; ) {
@@ -36,7 +36,7 @@ export class FrameReader {
     }
   }
 
-  /** The same, blocking the thread. */
+  /** Searches as {@link next} does, blocking the thread. */
   nextSync(at: number, end: number): Frame | undefined {
     const known = this.at(at)
     if (known && known.end <= end) return known
@@ -47,7 +47,7 @@ export class FrameReader {
     }
   }
 
-  /** Asks for the pieces it needs, one after the other. */
+  /** Yields the pieces to read, one after the other, and returns the frame. */
   *#search(from: number, end: number): Generator<{ at: number; length: number }, Frame | undefined, Buffer> {
     let boundary = from
     for (let at = from; at + frameHeaderBytes < end; ) {
@@ -65,7 +65,7 @@ export class FrameReader {
         const frame = this.at(at)
         if (frame) return frame
       }
-      // A damaged body is not searched when its header is whole: a payload may hold what looks like a frame.
+      // A damaged body behind a whole header is not searched: a payload may hold what looks like a frame.
       if (claimed !== undefined && at === boundary) at = boundary = claimed
       else at = this.#pieceAt + nextHeader(this.#piece, at + 1 - this.#pieceAt)
     }
@@ -83,7 +83,9 @@ export class FrameReader {
   }
 }
 
-/** Where the next header may begin; where to go on with the next piece when there is none in this one. */
+/**
+ * Returns where the next header may begin. Without one in this piece, returns where to continue with the next piece.
+ */
 function nextHeader(piece: Buffer, from: number): number {
   const last = Math.max(from, piece.length - frameHeaderBytes)
   if (piece.subarray(from).equals(zeros.subarray(0, piece.length - from))) return last
@@ -92,19 +94,19 @@ function nextHeader(piece: Buffer, from: number): number {
 }
 
 export interface FrameHandlers {
-  /** A whole, undamaged frame. `body` is a view; `at` is where the body begins in the file. */
+  /** Called with each whole, undamaged frame. `body` is a view; `at` is where the body begins in the file. */
   frame(body: Buffer, at: number): void
-  /** Bytes between two frames that are no frame. */
+  /** Called with each stretch of bytes between two frames that is not a frame. */
   damaged?(at: number, bytes: number): void
 }
 
 /**
- * Reads the frames of a file of any size, with a few megabytes in memory. Returns where the last whole frame ends: what
- * is behind that is a write that a crash interrupted, or damage. `frame` may be called after `damaged`: reading goes on
- * behind damage.
+ * Reads the frames of a file of any size, with a few megabytes in memory. Returns where the last whole frame ends: the
+ * bytes behind that are a write that a crash interrupted, or damage. `frame` may be called after `damaged`, as reading
+ * continues behind damage.
  *
  * @param from Where the first frame begins.
- * @throws what the disk reports
+ * @throws the errors of the disk
  */
 export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from = 0, files: Files = nodeFiles): number {
   const size = files.sizeSync(fd)
@@ -120,7 +122,7 @@ export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from =
 
 const zeros = Buffer.alloc(pieceBytes)
 
-/** Whether a part of a file is nothing but zeros: room that was made and never filled. */
+/** Whether a part of a file is all zeros: preallocated room that was never filled. */
 export function isZero(files: Files, fd: number, from: number, to: number): boolean {
   for (let at = from; at < to; ) {
     const piece = readPieceSync(files, fd, at, Math.min(pieceBytes, to - at))

@@ -15,7 +15,7 @@ export interface IdentityOptions {
   readonly files?: Files
 }
 
-/** The hub's id, for message ids, and the number of its starts, so that its broker ids ascend. */
+/** The hub's id, for message ids, and the number of its starts, which makes broker ids ascend. */
 export class Identity implements Part {
   readonly name = 'identity'
   readonly #options: IdentityOptions
@@ -36,7 +36,10 @@ export class Identity implements Part {
     })
   }
 
-  /** A damaged file is set aside and the hub gets a new id. A disk that refuses the file is tried again. */
+  /**
+   * Reads the id and counts this start. A damaged file is set aside and the hub gets a new id. When the disk refuses
+   * the write, the write is retried.
+   */
   start(): void {
     const known = this.#read() ?? { id: randomUUID(), starts: 0 }
     this.#id = known.id

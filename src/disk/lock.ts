@@ -8,28 +8,32 @@ import { replaceFileSync } from './replace-file.js'
 import { isDiskError } from './retried-write.js'
 
 /*
- * Keeps a second hub out of a data directory, by a Unix socket in it: the kernel closes the socket however the hub ends,
- * so a kill -9 leaves nothing that would have to be judged by age or process id, also not across containers.
+ * Keeps a second hub out of a data directory, by a Unix socket in that directory. The kernel closes the socket however
+ * the hub ends, so a kill -9 leaves nothing that would have to be judged by age or process id, also not across
+ * containers.
  *
  *     data.dir/lock.0000000007         the socket of the hub that runs, or of one that was killed
- *              lock.new-4711-3f9a2b    a hub that is starting: it listens already, and is not the holder yet
+ *              lock.new-4711-3f9a2b    a hub that is starting: listens already, and is not the holder yet
  *
- * The highest number counts. A socket that refuses connections is dead for ever, and only then the next number may be
- * taken: by a hard link, which fails when there is one of that name, so of all that found the same dead socket one gets
- * it. Nothing is ever removed to make room, which is what would let two in: the second would remove the first one's.
+ * The highest number counts. A socket that refuses connections is dead for ever, and only then may the next number be
+ * taken. That is done by a hard link, which fails when the name exists, so only one of the hubs that found the same
+ * dead socket succeeds. Nothing is ever removed to make room. Such a removal would let two hubs in: the second would
+ * remove the socket of the first.
  *
- * Old numbers are removed by later holders. A starter that was asleep meanwhile may then take such a number again; it
- * sees that there is a higher one when it looks a second time, and gives way. A holder that stops removes its name while
- * it still listens, so that the name is never seen dead.
+ * Old numbers are removed by later holders. A starting hub that was asleep meanwhile may then take such an old number
+ * again. That hub looks a second time, finds the higher number, and withdraws. A holder that stops removes its name
+ * while still listening, so that the name is never seen dead.
  */
 
 const namePattern = /^lock\.(\d{10})$/
 const startingPattern = /^lock\.new-/
 
-/** Dead sockets that stay: a listing that runs while names come and go must not miss all of them. */
+/**
+ * Dead sockets that are not removed: a directory listing that runs while names come and go must not miss all of them.
+ */
 const deadKept = 2
 
-/** Socket paths end at 107 bytes on Linux, 103 on macOS. */
+/** Longest socket path used, in bytes. The limit is 107 on Linux and 103 on macOS. */
 const maxPath = 100
 
 const againMs = 1_000
@@ -37,7 +41,7 @@ const againMs = 1_000
 export interface DataDirLockOptions {
   readonly dir: string
   readonly warn: (sentence: string) => void
-  /** While the disk refused the lock another hub got it: this one has to stop. */
+  /** Called when another hub got the lock while the disk refused the lock to this hub, which must now stop. */
   readonly lost: (error: Error) => void
 }
 
@@ -46,7 +50,7 @@ export class DataDirLock {
   readonly #options: DataDirLockOptions
   readonly #dir: string
   #server: Server | undefined
-  /** Listens without a file, while the disk takes none. */
+  /** Socket without a file, used while the disk takes no file. */
   #standIn: Server | undefined
   #number = 0
   #held = false
@@ -60,9 +64,10 @@ export class DataDirLock {
   }
 
   /**
-   * Makes the directory (0700) if need be. Rejects with `data_dir_locked` when another hub is in it, and with
-   * `data_dir_unusable` when other users may write to it, or this one may not. A disk that is full, read-only or broken is
-   * no reason to reject: the lock is tried again every second, and until it is held nothing may be written.
+   * Makes the directory (0700) if need be, and takes the lock. Rejects with `data_dir_locked` when another hub is in
+   * the directory. Rejects with `data_dir_unusable` when other users may write to the directory, or when the hub's user
+   * may not. A disk that is full, read-only or broken is no reason to reject: the lock is tried again every second, and
+   * until it is held nothing may be written.
    */
   async start(): Promise<void> {
     try {
@@ -89,12 +94,12 @@ export class DataDirLock {
     if (this.#dirFd !== undefined) closeSync(this.#dirFd)
   }
 
-  /** False while the disk refuses the lock: nothing may be written to the directory then. */
+  /** Whether the lock is held. False while the disk refuses the lock: then nothing may be written to the directory. */
   get held(): boolean {
     return this.#held
   }
 
-  /** Resolves when the lock is held. Rejects with `data_dir_locked`, or with what the file system says. */
+  /** Resolves when the lock is held. Rejects with `data_dir_locked`, or with an error of the file system. */
   async #acquire(): Promise<void> {
     for (let attempt = 0; attempt < 20; attempt++) {
       const highest = this.#numbers().at(-1) ?? 0
@@ -122,13 +127,13 @@ export class DataDirLock {
     throw new HubError('data_dir_locked', `data.dir: could not lock ${this.#dir}; other hubs are starting there`)
   }
 
-  /** Names the socket `own` by the number. False: another hub was quicker. */
+  /** Links the socket `own` to the name with `number`. Returns false when another hub was quicker. */
   #take(own: string, number: number): boolean {
     const path = join(this.#dir, nameOf(number))
     try {
       linkSync(join(this.#dir, own), path)
     } catch (error) {
-      // ENOENT: the holder has tidied up.
+      // ENOENT: the holder has removed the name of this starting hub.
       if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOENT') return false
       throw error
     } finally {
@@ -139,7 +144,7 @@ export class DataDirLock {
     return false
   }
 
-  /** Ascending. */
+  /** Returns the numbers of all lock sockets, ascending. */
   #numbers(): number[] {
     return nodeFiles
       .listSync(this.#dir)
@@ -148,7 +153,7 @@ export class DataDirLock {
       .sort((a, b) => a - b)
   }
 
-  /** Old sockets, and those of hubs that were killed while they started. */
+  /** Removes old sockets, and those of hubs that were killed while starting. */
   #tidy(): void {
     try {
       replaceFileSync(join(this.#dir, 'pid'), `${process.pid}\n`)
@@ -158,7 +163,7 @@ export class DataDirLock {
         if (isOld || startingPattern.test(name)) nodeFiles.removeSync(join(this.#dir, name))
       }
     } catch {
-      // The lock is held all the same, and the next holder tidies up.
+      // The lock is held even so, and the next holder removes these files.
     }
   }
 
@@ -170,12 +175,15 @@ export class DataDirLock {
     try {
       nodeFiles.removeSync(join(this.#dir, nameOf(this.#number)))
     } catch {
-      // Read-only by now: the next hub finds a dead socket.
+      // The disk is read-only by now. The next hub finds a dead socket.
     }
     await closed(server)
   }
 
-  /** The disk takes no socket. Linux has names for sockets without a file; they are this machine's, or container's, own. */
+  /**
+   * Locks the directory without a file, as the disk takes no socket. Linux has names for sockets without a file; those
+   * are local to this machine, or container.
+   */
   async #standBy(cause: unknown): Promise<void> {
     if (process.platform === 'linux') {
       const { dev, ino } = statSync(this.#dir)
@@ -204,7 +212,7 @@ export class DataDirLock {
     }, againMs).unref()
   }
 
-  /** Files in it are the hub's alone, whatever their modes. */
+  /** Closes the directory to other users: all files are for the hub alone, whatever their modes. */
   #tighten({ mode, uid }: Stats): void {
     if (process.platform === 'win32') return
     const given = (mode & 0o777).toString(8)
@@ -225,7 +233,7 @@ export class DataDirLock {
     }
   }
 
-  /** A way to say the path of a socket that is short enough. */
+  /** Returns an address of the socket that is short enough for the system. */
   #address(name: string): string {
     const path = join(this.#dir, name)
     if (Buffer.byteLength(path) <= maxPath) return path
@@ -240,7 +248,7 @@ export class DataDirLock {
     try {
       holder = readWholeSync(join(this.#dir, 'pid'))?.toString('utf8').trim() || holder
     } catch {
-      // It is only to help.
+      // The process id is only a hint in the error.
     }
     return new HubError(
       'data_dir_locked',
@@ -257,7 +265,7 @@ function unusable(sentence: string, cause?: unknown): HubError {
   return new HubError('data_dir_unusable', `data.dir: ${sentence}`, { cause })
 }
 
-/** The directory, and those above it that are missing, are for the hub's user alone. */
+/** Makes the directory and any missing parents, for the hub's user alone. */
 function makeDirectory(dir: string): void {
   try {
     mkdirSync(dir, { mode: 0o700 })
@@ -268,7 +276,7 @@ function makeDirectory(dir: string): void {
   }
 }
 
-/** On a read-only disk a directory that is there cannot be made either. */
+/** Whether the directory exists. On a read-only disk mkdir fails for an existing directory too. */
 function isDirectory(dir: string): boolean {
   return statSync(dir, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
@@ -288,7 +296,10 @@ function closed(server: Server | undefined): Promise<void> {
   return new Promise(resolve => (server ? server.close(() => resolve()) : resolve()))
 }
 
-/** Any answer but a refusal is one of somebody alive: better no hub than two. */
+/**
+ * Returns the state of the hub behind a socket. Any error but a refusal counts as a living hub: running no hub is
+ * better than running two.
+ */
 function stateOf(address: string): Promise<'alive' | 'dead' | 'gone'> {
   return new Promise(resolve => {
     const socket = connect(address)

@@ -2,18 +2,18 @@ import { dirname } from 'node:path'
 import { type Files, openNew } from './files.js'
 
 export interface DiskProbeOptions {
-  /** A file of this name is written and removed. */
+  /** Path of the file that is written and removed. */
   readonly path: string
   readonly bytes: number
   readonly everyMs: number
   readonly files: Files
-  /** Called once the disk has taken so much; what it throws counts as a refusal. */
+  /** Called once the disk has accepted the test write. An error thrown here counts as a refusal. */
   readonly works: () => void
   /** Called after each try that the disk refused. */
   readonly refused: () => void
 }
 
-/** Writes to a disk that has refused something, again and again, until the disk takes it. */
+/** Repeats a test write to a disk that has refused something, until the disk accepts the write. */
 export class DiskProbe {
   readonly #options: DiskProbeOptions
   #timer: NodeJS.Timeout | undefined

@@ -3,17 +3,18 @@ import { dirname } from 'node:path'
 import { type Files, nodeFiles, openNew, openToRead, syncDirectory, writeWholeSync } from './files.js'
 
 export interface Replacing {
-  /** Permission bits of the new file, whatever the umask and the old file say; 0600 without. */
+  /** Permission bits of the new file, whatever the umask and the mode of the old file. Default: 0600. */
   readonly mode?: number
-  /** User and group of the new file; those of the process without. */
+  /** User and group of the new file. Default: those of the process. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
   readonly files?: Files
 }
 
 /**
- * Readers of `path` see the old content or the new one, whole, whatever happens in between: `path.new` is written,
- * synced, renamed, and its name synced. When this returns the new content survives a loss of power. When this throws the
- * old content is there, unless only the sync of the name failed. A link at `path` is replaced, not followed.
+ * Replaces a file atomically. Readers of `path` see the old content or the new content, whole, whatever happens in
+ * between: `path.new` is written, synced, renamed, and its name synced. When this returns, the new content survives a
+ * loss of power. When this throws, the old content is there, unless only the sync of the name failed. A link at `path`
+ * is replaced, not followed.
  */
 export function replaceFileSync(path: string, content: string | Uint8Array, how: Replacing = {}): void {
   const { files = nodeFiles } = how
@@ -33,7 +34,10 @@ export function replaceFileSync(path: string, content: string | Uint8Array, how:
   syncDirectory(dirname(path), files)
 }
 
-/** The same, without blocking the thread while the disk is at work. One at a time for each path. */
+/**
+ * Replaces a file as {@link replaceFileSync} does, without blocking the thread while the disk is at work. Callers run
+ * one replacement at a time for each path.
+ */
 export async function replaceFile(path: string, content: string | Uint8Array, how: Replacing = {}): Promise<void> {
   const { files = nodeFiles } = how
   const fresh = begin(path, how)
@@ -59,7 +63,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, ho
 
 function begin(path: string, { mode, owner, files = nodeFiles }: Replacing): { path: string; fd: number } {
   const fresh = `${path}.new`
-  // Left by a kill, or put there by another program: never written through.
+  // A file left by a kill, or put there by another program, is never written through.
   files.removeSync(fresh)
   const fd = files.openSync(fresh, openNew)
   try {
@@ -73,12 +77,12 @@ function begin(path: string, { mode, owner, files = nodeFiles }: Replacing): { p
   return { path: fresh, fd }
 }
 
-/** The first error is the one to be told of. */
+/** Removes the new file after an error. The caller reports that first error, so a failure here is ignored. */
 function discard(path: string, files: Files): void {
   try {
     files.removeSync(path)
   } catch {
-    // The next replacement removes it.
+    // Left for the next replacement to remove.
   }
 }
 

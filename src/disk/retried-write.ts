@@ -1,8 +1,8 @@
 import { describe, systemCode } from '../errors.js'
 
 /**
- * The disk refuses, by this error or by its cause, as opposed to a file that the hub's user has no right to: it may work
- * again later.
+ * Whether an error, or its cause, is a refusal of the disk, as opposed to a file that the hub's user has no right to.
+ * The disk may work again later.
  */
 export function isDiskError(error: unknown): boolean {
   if (diskErrors.has(systemCode(error) ?? '')) return true
@@ -14,14 +14,14 @@ const diskErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ENXIO', 'ENODEV
 const againMs = 1_000
 
 export interface RetriedWriteOptions {
-  /** For the log: `the hub's identity`. */
+  /** Name for the log: `the hub's identity`. */
   readonly what: string
   /** Throws when the disk refuses. */
   readonly write: () => void
   readonly warn: (sentence: string) => void
 }
 
-/** A small file that the hub works without: a disk that refuses it does not keep the hub from starting. */
+/** A small file that the hub can run without: a disk that refuses the file does not keep the hub from starting. */
 export class RetriedWrite {
   readonly #options: RetriedWriteOptions
   #timer: NodeJS.Timeout | undefined
@@ -31,8 +31,8 @@ export class RetriedWrite {
   }
 
   /**
-   * Writes. When the disk refuses, logs that once and tries again every second until the write works. Throws any error
-   * that is not the disk's.
+   * Writes the file. When the disk refuses, logs that once and tries again every second until the write works. Throws
+   * any error that is not the disk's.
    */
   start(): void {
     try {
@@ -53,7 +53,7 @@ export class RetriedWrite {
       this.#options.write()
       clearInterval(this.#timer)
     } catch {
-      // Logged when that began.
+      // The first failure was logged.
     }
   }
 }

@@ -6,17 +6,17 @@ import { isDiskError } from './retried-write.js'
 
 export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'rotateBytes'> {
   readonly dir: string
-  /** The state as frames that rebuild it, in their order. */
+  /** Returns the state as frames that rebuild it, in order. */
   readonly snapshot: () => Iterable<Buffer>
   /** After each group that the disk refused. */
   readonly refused?: () => void
-  /** Bytes of the file that cannot be read; what is whole is kept. */
+  /** Called with the number of unreadable bytes in the file. Whole frames are kept. */
   readonly damaged: (sentence: string, bytes: number) => void
   readonly files?: Files
 }
 
 /**
- * A journal that is written anew, from what is in memory, when it has grown: by group commit, in
+ * A journal that is rewritten from the state in memory when the file has grown. Frames are appended by group commit to
  *
  *     dir/0000000007.log     frames of commit-log.ts; begins with a snapshot
  */
@@ -25,7 +25,7 @@ export class SnapshotLog {
   readonly #files: Files
   readonly #log: CommitLog
   #file = 0
-  /** What is written to; negative while the disk refuses. */
+  /** File descriptor being written to. Negative while the disk refuses to open a file. */
   #opened = -1
 
   constructor(options: SnapshotLogOptions) {
@@ -36,7 +36,7 @@ export class SnapshotLog {
       rotateBytes: options.rotateBytes,
       rotate: async () => {
         const next = this.#rewrite()
-        // The log closes what it wrote to before.
+        // The log closes the previous file.
         this.#opened = next.fd
         return next
       },
@@ -46,14 +46,15 @@ export class SnapshotLog {
   }
 
   /**
-   * Hands over every frame there is, and goes on behind them. False when there is no file: then `begin`. A disk that is
-   * full or read-only is read all the same; appends fail until it takes writes. Rejects when the disk cannot be read.
+   * Passes every frame on disk to `read` and continues behind them. Resolves to false when there is no file: then call
+   * `begin`. A disk that is full or read-only is still read; appends fail until the disk takes writes. Rejects when the
+   * disk cannot be read.
    */
   async load(read: (body: Buffer) => void): Promise<boolean> {
     const { dir } = this.#options
     this.#attempt(() => this.#files.makeDirectorySync(dir))
     const all = this.#list()
-    // Begun when the hub went down, and never finished.
+    // Files begun when the hub went down, and never finished.
     for (const name of all) if (name.endsWith('.new')) this.#attempt(() => this.#files.removeSync(join(dir, name)))
     const names = all.filter(name => /^\d{10}\.log$/.test(name)).sort()
     const newest = names.at(-1)
@@ -66,7 +67,7 @@ export class SnapshotLog {
       const opened = this.#files.openSync(path, openToChange)
       try {
         if (end < this.#files.sizeSync(opened)) this.#files.ftruncateSync(opened, end)
-        // What the process before wrote, and the name it gave the file, may not be on disk yet.
+        // The content written by the previous process, and the name of the file, may not be on disk yet.
         this.#files.fsyncSync(opened)
         syncDirectory(dir, this.#files)
         fd = opened
@@ -79,7 +80,7 @@ export class SnapshotLog {
     return true
   }
 
-  /** Goes on in a new file that begins with a snapshot. A disk that refuses is asked again with the next group. */
+  /** Continues in a new file that begins with a snapshot. When the disk refuses, the next group tries again. */
   begin(): void {
     let opened = { fd: -1, end: 0 }
     this.#attempt(() => {
@@ -94,22 +95,22 @@ export class SnapshotLog {
     this.#log.open(fd, end)
   }
 
-  /** Asks for a new file, with a snapshot, before the next group. */
+  /** Rotates to a new file, which begins with a snapshot, before the next group. */
   rewriteNext(): void {
     this.#log.rotateNext()
   }
 
-  /** `done` runs when the frame is on disk, or with the reason why it is not. */
+  /** Appends one frame. `done` runs when the frame is on disk, or with the reason for the failure. */
   append(body: Buffer, done?: (error: Error | undefined) => void): void {
     this.#log.append(body.length, body, copyTo, done && ((_, error) => done(error)))
   }
 
-  /** Resolves when all that was appended before is on disk or refused. */
+  /** Resolves when every frame appended so far is on disk or has been refused. */
   flush(): Promise<void> {
     return this.#log.flush()
   }
 
-  /** Commits what is left. */
+  /** Commits the remaining frames and closes the file. */
   async close(): Promise<void> {
     await this.#log.close()
   }
@@ -118,7 +119,7 @@ export class SnapshotLog {
     try {
       return this.#files.listSync(this.#options.dir)
     } catch (error) {
-      // It could not be made either.
+      // The directory does not exist, as the disk did not allow making one.
       if (isDiskError(error) || this.#files.sizeOfSync(this.#options.dir) !== undefined) throw error
       return []
     }
@@ -146,7 +147,10 @@ export class SnapshotLog {
     }
   }
 
-  /** What the disk refuses is done again later, or by the next start. Throws other errors. */
+  /**
+   * Runs `act` and ignores a refusal of the disk: a later write or the next start repeats the action. Throws other
+   * errors.
+   */
   #attempt(act: () => void): void {
     try {
       act()
@@ -155,7 +159,7 @@ export class SnapshotLog {
     }
   }
 
-  /** Begins a new file with a snapshot; it is complete and synced before it gets its name. */
+  /** Begins a new file with a snapshot. The snapshot is complete and synced before the file gets its name. */
   #rewrite(): { fd: number; end: number } {
     const { dir, snapshot } = this.#options
     const path = join(dir, nameOf(this.#file + 1))
@@ -169,7 +173,7 @@ export class SnapshotLog {
       syncDirectory(dir, this.#files)
     } catch (error) {
       this.#files.closeSync(fd)
-      // Also under its name: what is written next goes to the old file.
+      // The name is removed too, as the next writes go to the old file.
       for (const begun of [`${path}.new`, path]) this.#remove(begun)
       throw error
     }
@@ -177,12 +181,14 @@ export class SnapshotLog {
     return { fd, end }
   }
 
-  /** The next start takes the newest, and tries again. */
+  /**
+   * Removes a file and ignores a failure: the next start reads the newest file, and tries to remove the others again.
+   */
   #remove(path: string): void {
     try {
       this.#files.removeSync(path)
     } catch {
-      // See above.
+      // Left for the next start.
     }
   }
 }

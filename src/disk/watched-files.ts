@@ -4,16 +4,17 @@ import { systemCode } from '../errors.js'
 
 export interface WatchedFilesOptions {
   readonly paths: readonly string[]
-  /** Some of them have changed, come or gone, and since the last look none has. */
+  /** Called when files have changed, appeared or disappeared, and no further change was seen since the last look. */
   readonly changed: () => void
-  /** From look to look. */
+  /** Time between two looks. */
   readonly everyMs?: number
 }
 
 /**
- * Tells when files have changed, by looking: an editor, an ACME client or Kubernetes writes in place, renames a new file
- * over the old one, or turns a symbolic link, perhaps on a network file system, and no notice of the system covers them
- * all. Says nothing until two looks have seen the same, so that a certificate is not read before its key is there too.
+ * Reports changed files, by polling: an editor, an ACME client or Kubernetes writes in place, renames a new file over
+ * the old one, or turns a symbolic link, perhaps on a network file system, and no notification of the system covers
+ * them all. Nothing is reported until two looks have found the same, so that a certificate is not read before its key
+ * is there too.
  */
 export class WatchedFiles {
   readonly #options: WatchedFilesOptions
@@ -26,7 +27,10 @@ export class WatchedFiles {
     this.#options = options
   }
 
-  /** What changes from now on counts: start before the files are read. Keeps no process alive. */
+  /**
+   * Starts polling. Changes from now on are reported, so call this before reading the files. The timer keeps no process
+   * alive.
+   */
   start(): void {
     const { paths, everyMs = 1_000 } = this.#options
     this.#told = this.#seen = paths.map(path => attempt(() => mark(statSync(path, { bigint: true })))).join()
@@ -56,7 +60,10 @@ export class WatchedFiles {
   }
 }
 
-/** Differs when a file is another one or was written to; permissions count, as one that could not be read may be now. */
+/**
+ * Returns a text that differs when a file is replaced or written to. Permission changes count, as a file that could not
+ * be read may be readable now.
+ */
 function mark({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
 }
