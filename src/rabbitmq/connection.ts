@@ -12,7 +12,7 @@ import {
 import { describe, HubError } from '../errors.js'
 
 export type { Channel, ConfirmChannel }
-/** From a consumer or from `basic.get`. */
+/** An AMQP message from a consumer or from `basic.get`. */
 export type Delivered = AmqpMessage
 export type Properties = Options.Publish
 
@@ -32,7 +32,7 @@ const exchangeTypes: Readonly<Record<string, 'topic' | 'direct'>> = {
   [exchanges.dead]: 'topic',
 }
 
-/** The key of every batch. */
+/** Routing key of every batch. */
 export const batchKey = 'record'
 
 export const queues = {
@@ -42,18 +42,19 @@ export const queues = {
   receipts: (hubId: string) => `telehub.receipts.${hubId}`,
 } as const
 
-/** What RabbitMQ should have: everything durable, every queue a quorum queue. */
+/** The queues that RabbitMQ should have: everything durable, every queue a quorum queue. */
 export type Topology = readonly {
   readonly queue: string
   readonly arguments: Readonly<Record<string, unknown>>
-  /** How an older version declared the queue: it is used as it is. */
+  /** Arguments with which an older version declared the queue. Such a queue is used unchanged. */
   readonly formerly?: Readonly<Record<string, unknown>>
   readonly bindings: readonly (readonly [exchange: string, key: string])[]
 }[]
 
 /**
- * Letters are delivered each time someone looks at them, and what was in hand with a message that ends the process comes
- * back each time: RabbitMQ must give up neither. Without a limit of its own RabbitMQ 4 takes 20.
+ * A delivery limit that is never reached. Dead letters are delivered each time they are listed, and everything in hand
+ * with a message that crashes the process comes back each time: RabbitMQ must drop neither. Without this argument
+ * RabbitMQ 4 has a limit of 20.
  */
 const noLimit = { 'x-delivery-limit': 2_147_483_647 }
 
@@ -61,10 +62,12 @@ const consumed = { ...noLimit, 'x-dead-letter-exchange': exchanges.dead }
 const formerlyConsumed = { ...consumed, 'x-delivery-limit': 100 }
 
 /**
- * `telehub.record` has one active consumer at a time, however many there are: so the messages of a device are stored
- * in their order, and when that consumer ends the next one goes on where it was, with nothing to be shared out anew.
- * One consumer stores more than one InfluxDB node takes. It is bound to both exchanges, so a hub that changes from
- * messages to batches leaves nothing behind.
+ * Returns the queues of a hub, with their bindings.
+ *
+ * `telehub.record` has one active consumer at a time, however many there are. So the messages of a device are stored in
+ * their order, and when that consumer ends, the next one continues at the same place, with nothing to distribute anew.
+ * One consumer stores more than one InfluxDB node takes. The queue is bound to both exchanges, so a hub that changes
+ * from messages to batches leaves nothing behind.
  */
 export function topology(hubId: string, consumesReceipts: boolean): Topology {
   const receipts = queues.receipts(hubId)
@@ -99,7 +102,7 @@ export function topology(hubId: string, consumesReceipts: boolean): Topology {
   ]
 }
 
-/** What is known of one server over all connections to it, told each time that changes. */
+/** The state of one server over all connections to that server. Reports each change. */
 export class Health {
   readonly #tell: (up: boolean, detail?: string) => void
   #lost: string | undefined
@@ -113,7 +116,8 @@ export class Health {
   connected(): void {
     this.#lost = undefined
     this.#changed()
-    // Something else than the connection may have failed meanwhile, and somebody may wait to hear.
+    // Reported without a change too: something other than the connection may have failed meanwhile, and a caller may
+    // wait.
     if (this.#blocked === undefined) this.#tell(true)
   }
 
@@ -122,7 +126,7 @@ export class Health {
     this.#changed()
   }
 
-  /** It takes no messages for this reason; undefined: it does again. */
+  /** Records why RabbitMQ takes no messages. Undefined when RabbitMQ takes messages again. */
   blocked(reason: string | undefined): void {
     if (reason === undefined && this.#blocked === undefined) return
     this.#blocked = reason && `RabbitMQ takes nothing more: ${reason}`
@@ -138,18 +142,18 @@ export class Health {
   }
 }
 
-/** A server that answers at all answers within this; longer, and the connection is given up. */
+/** Longest wait for an answer of the server. Past this the connection is given up. */
 const patienceMs = 30_000
 const goodbyeMs = 5_000
 
-/** One AMQP connection, made when first needed and again after it is lost. */
+/** One AMQP connection, made on first use and again after a loss. */
 export class Connection {
   readonly #url: string
   readonly #topology: Topology
   readonly #health: Health
   readonly #channels = new Set<Channel>()
   #model: Promise<ChannelModel> | undefined
-  /** The one that `#model` has resolved to. */
+  /** The connection that `#model` has resolved to. */
   #current: ChannelModel | undefined
   #blocked = false
   #closed = false
@@ -160,7 +164,7 @@ export class Connection {
     this.#health = health
   }
 
-  /** RabbitMQ reads nothing from this connection, until there is memory and disk again. */
+  /** Whether RabbitMQ reads nothing from this connection, until memory and disk are available again. */
   get isBlocked(): boolean {
     return this.#blocked
   }
@@ -169,7 +173,7 @@ export class Connection {
     const model = await this.#connected()
     try {
       const channel = await create(model)
-      // Without a listener an 'error' ends the process; what it says reaches the callers by their rejections.
+      // Without a listener an 'error' ends the process. The callers receive the error through their rejections.
       channel.on('error', () => {})
       this.#channels.add(channel)
       channel.on('close', () => this.#channels.delete(channel))
@@ -180,10 +184,10 @@ export class Connection {
     }
   }
 
-  /** Gives the connection up; the next use makes a new one, which declares everything. */
+  /** Drops the connection. The next use makes a new one, which declares everything. */
   reset(): void {
     const model = this.#current
-    // One that is being made declares everything already.
+    // A connection that is being made declares everything already.
     if (!model) return
     this.#current = undefined
     this.#model = undefined
@@ -194,7 +198,7 @@ export class Connection {
   async close(): Promise<void> {
     this.#closed = true
     const model = await this.#model?.catch(() => undefined)
-    // RabbitMQ reads nothing from a blocked connection, also no goodbye.
+    // RabbitMQ reads nothing from a blocked connection, so closing the channels first is useless.
     if (model) await end(model, this.#blocked ? [] : [...this.#channels])
   }
 
@@ -224,7 +228,7 @@ export class Connection {
       if (this.#current === model) this.#unblocked()
     })
     model.on('close', error => {
-      // A silent peer never answers our FIN: the socket would stay as long as the kernel keeps trying.
+      // A silent peer never answers the hub's FIN: the socket would stay as long as the kernel keeps trying.
       setTimeout(() => socketOf(model).destroy(), 1_000).unref()
       if (this.#current !== model) return
       this.#current = undefined
@@ -250,15 +254,15 @@ export class Connection {
   }
 }
 
-/** The driver has no way to give up a connection whose peer is silent. */
+/** Returns the socket of a connection. The driver has no way to drop a connection whose peer is silent. */
 function socketOf(model: ChannelModel): Duplex {
   return (model.connection as unknown as { readonly stream: Duplex }).stream
 }
 
-/** Closes a connection politely, and when that is not answered, anyhow. */
+/** Closes a connection by the AMQP handshake. Destroys the socket when the server does not answer. */
 async function end(model: ChannelModel, channels: readonly Channel[]): Promise<void> {
   const goodbye = async () => {
-    // Channel by channel first: closing the connection at once would overtake acknowledgements not yet written.
+    // Channels are closed first: closing the connection at once would overtake acknowledgements not yet written.
     await Promise.all(channels.map(channel => channel.close().catch(() => {})))
     await model.close().catch(() => {})
   }
@@ -294,7 +298,7 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
       onChannel(model, channel =>
         channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum', ...more } }),
       )
-    // The first error says what is wrong with the queue.
+    // The first error explains what is wrong with the queue.
     await assert(wanted).catch(error =>
       assert(formerly).catch(() => {
         throw clash(
@@ -310,7 +314,7 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
   }
 }
 
-/** On a channel of its own: an error ends the channel. */
+/** Runs an action on a separate channel, as an error ends the channel. */
 async function onChannel(model: ChannelModel, action: (channel: Channel) => Promise<unknown>): Promise<void> {
   const channel = await model.createChannel()
   channel.on('error', () => {})
@@ -330,18 +334,18 @@ export function unavailable(error: unknown): HubError {
   return new HubError('queue_unavailable', `RabbitMQ: ${describe(error)}`, { cause: error })
 }
 
-/** What a look at a server has shown. Nothing was declared but a queue that went with the connection. */
+/** Result of inspecting a server. Nothing was declared but a queue that was removed with the connection. */
 export interface Look {
   readonly product: string
   readonly version: string
-  /** Names of exchanges and queues that are not there: a hub declares them when it connects. */
+  /** Names of missing exchanges and queues, which a hub declares when connecting. */
   readonly missing: readonly string[]
-  /** What this user may not do, in the words of the server. */
+  /** Operations that this user may not perform, in the words of the server. */
   readonly refused: readonly string[]
 }
 
 /**
- * Connects, and looks which parts of the topology are there and whether the user has the rights that the hub needs, without
+ * Connects and checks which parts of the topology exist and whether the user has the rights that the hub needs, without
  * changing anything. Rejects with `queue_unavailable` when no connection can be made.
  */
 export async function lookAt(url: string, wanted: Topology): Promise<Look> {
@@ -353,7 +357,7 @@ export async function lookAt(url: string, wanted: Topology): Promise<Look> {
     const missing: string[] = []
     const refused: string[] = []
     const attempt = async (action: (channel: Channel) => Promise<unknown>, failed: (said: string) => void) => {
-      // The server closes a channel on which something is refused.
+      // The server closes a channel when an operation is refused.
       const channel = await model.createChannel()
       channel.on('error', () => {})
       try {
@@ -371,7 +375,7 @@ export async function lookAt(url: string, wanted: Topology): Promise<Look> {
     for (const exchange of Object.keys(exchangeTypes)) await look(exchange, channel => channel.checkExchange(exchange))
     for (const { queue } of wanted) await look(queue, channel => channel.checkQueue(queue))
     const rights = async (channel: Channel) => {
-      // Named as the queues of the hub are, so that the same rights are asked for.
+      // Named like the queues of the hub, so that the same rights are checked.
       const { queue } = await channel.assertQueue(`telehub.doctor.${randomUUID()}`, {
         exclusive: true,
         autoDelete: true,

@@ -10,74 +10,77 @@ export interface RabbitDeadLettersOptions {
   readonly hubId: string
   readonly publisher: Publisher
   readonly connection: Connection
-  /** Microseconds. */
+  /** Returns the time, in microseconds. */
   readonly now: () => number
 }
 
-/** What the driver encodes headers into has an end. */
+/** Longest detail and reason: the driver's buffer for headers is limited. */
 const maxDetail = 1_000
 const maxReason = 255
 
-/** Looked at in one go, at most: so many letters, or so many bytes of them. */
+/** Most letters, and most bytes of letters, examined at a time. */
 const maxLetters = 100_000
 const maxBytes = 256 * 1024 * 1024
 
-/** One consumer after the other takes so many: RabbitMQ reads from its disk in one go what it gives to one of them. */
+/**
+ * Letters that one consumer takes before the next one does: RabbitMQ reads from its disk in one go all that one
+ * consumer receives.
+ */
 const consumerLetters = 5_000
 
-/** A queue that says it has letters delivers one within this. */
+/** Longest wait for a delivery from a queue that reported more letters. */
 const silenceMs = 10_000
 
 const lettersAtATime = 500
 
-/** How often, and how long apart, letters are looked for that are on their way back into the queue. */
+/** How often, and how long apart, to look for letters that are on their way back into the queue. */
 const maxTries = 20
 const retryMs = 100
 
-/** A letter and the AMQP message it came in. */
+/** A letter and the AMQP message that carried the letter. */
 interface Found {
   readonly letter: DeadLetter
   readonly got: Delivered
-  /** Put again after a crash: they have nothing that this one has not, and go when it goes. */
+  /** Copies that were put again after a crash. They add nothing to this letter, and are removed together. */
   readonly twins: Delivered[]
 }
 
 interface Scan {
   readonly filter: DeadLetterFilter
   readonly limit: number
-  /** Taken out before, by someone else who still holds them. */
+  /** Letters that a running sweep has taken and still holds. */
   readonly known: readonly Found[]
   readonly signal?: AbortSignal
-  /** Where batches are put, instead of looking into them. */
+  /** Receives the batches, which are then not unpacked. Undefined to unpack them. */
   readonly batches?: Delivered[]
 }
 
 /**
- * The letters in `telehub.dead`. Looking at them takes them from RabbitMQ without acknowledging; when that ends they
- * go back to their places. So two who look at the same time (two hubs on one RabbitMQ) see different parts; within
- * this process one waits for the other, and what a sweep holds while it works is listed from memory.
+ * The letters in `telehub.dead`. Examining letters takes them from RabbitMQ without acknowledging; afterwards they go
+ * back to their places. So two hubs that examine the queue of one RabbitMQ at the same time see different parts. Within
+ * this process one examination waits for the other, and letters that a running sweep holds are listed from memory.
  *
- * A letter whose `put` has resolved is in every list and sweep that begins later. RabbitMQ's own count of a quorum queue
- * cannot be used for that: RabbitMQ 3.10 answers 0 when the queue does not answer it within 250 ms. `basic.get` goes
- * through the queue's log like everything else, and tells how many letters there are behind the one it returns.
- * The first 100,000
- * letters are looked at, or 256 MB of them; what is behind those is seen when they are gone. A sweep that takes longer
- * than RabbitMQ's consumer timeout (half an hour) rejects; what it has removed stays removed.
+ * A letter whose `put` has resolved is in every list and sweep that begins later. RabbitMQ's own count of a quorum
+ * queue cannot be used for that: RabbitMQ 3.10 answers 0 when the queue does not answer within 250 ms. `basic.get` goes
+ * through the queue's log like everything else, and reports how many letters are behind the one returned. The first
+ * 100,000 letters are examined, or 256 MB of them; the letters behind those are seen when these are removed. A sweep
+ * that takes longer than RabbitMQ's consumer timeout (half an hour) rejects; letters removed until then stay removed.
  *
- * What RabbitMQ itself has put here is a letter too, with RabbitMQ's reason. A batch among it is shown as the letters
- * it holds; before a sweep hands any of them over, all of them are put again, each by itself, and the batch goes.
+ * A message that RabbitMQ itself has dead-lettered is a letter too, with RabbitMQ's reason. A batch among those is
+ * listed as the letters in it. Before a sweep hands any of them over, all of them are put again, one by one, and the
+ * batch is removed.
  */
 export class RabbitDeadLetters implements DeadLetters {
   readonly #options: RabbitDeadLettersOptions
-  /** Who looks into the queue. */
+  /** Resolves when the last examination of the queue has ended. */
   #looking: Promise<unknown> = Promise.resolve()
   #sweeping: Promise<unknown> = Promise.resolve()
-  /** What the sweep that works now has taken out and not removed. */
+  /** Letters that the running sweep has taken and not removed. */
   #taken: ReadonlySet<Found> = new Set()
   #sweepingLook: Look | undefined
   /**
-   * AMQP messages that are in the queue or held by us, at least, unless another hub has removed some: letters that are
-   * given back take a moment until they can be taken again.
+   * Number of AMQP messages that are at least in the queue or held here, unless another hub has removed some. Letters
+   * that are given back take a moment until they can be taken again.
    */
   #known = 0
 
@@ -129,7 +132,8 @@ export class RabbitDeadLetters implements DeadLetters {
           for (const one of await this.#takeAll(look, signal)) taken.add(one)
           this.#taken = taken
         })
-        // All are taken before the first is handed over: one that is replayed may come back with the same id and reason.
+        // All letters are taken before the first is handed over: a replayed letter may come back with the same id and
+        // reason.
         const found = [...taken].filter(({ letter }) => fits(letter, filter))
         const later = new Set(found.flatMap(tagsOf))
         for (let at = 0; at < found.length && !signal.aborted; at += lettersAtATime) {
@@ -153,7 +157,7 @@ export class RabbitDeadLetters implements DeadLetters {
     return sweep
   }
 
-  /** Everything, oldest first, each letter an AMQP message of its own. */
+  /** Takes all letters, oldest first, each as a separate AMQP message. */
   async #takeAll(look: Look, signal: AbortSignal): Promise<Found[]> {
     for (;;) {
       const batches: Delivered[] = []
@@ -170,7 +174,7 @@ export class RabbitDeadLetters implements DeadLetters {
     this.#known -= done.size
   }
 
-  /** The newest `limit` of those that fit, oldest first; of those known already, too. */
+  /** Returns the newest `limit` letters that fit, oldest first. Known letters are included. */
   async #scan(look: Look, { filter, limit, known, signal, batches }: Scan): Promise<Found[]> {
     const found = known.filter(({ letter }) => fits(letter, filter))
     const twinsOf = new Map(known.map(({ letter }) => [keyOf(letter), [] as Delivered[]]))
@@ -226,7 +230,7 @@ export class RabbitDeadLetters implements DeadLetters {
     const { connection } = this.#options
     const channel = await connection.channel(model => model.createChannel())
     try {
-      // Ends the channel when an operator has deleted the queue; a new connection declares the queue again.
+      // The check ends the channel when an operator has deleted the queue; a new connection declares the queue again.
       await channel.checkQueue(queues.dead)
     } catch (error) {
       connection.reset()
@@ -242,10 +246,10 @@ export class RabbitDeadLetters implements DeadLetters {
   }
 }
 
-/** One look into the queue, on a channel of its own. */
+/** One examination of the queue. Each has a separate channel. */
 class Look {
   readonly #channel: Channel
-  /** Delivered, ascending; before `#next` all are released, and of the others those that are `#removed`. */
+  /** Delivery tags, ascending. All tags before index `#next` are released; of the others, those in `#removed`. */
   #tags: number[] = []
   #next = 0
   readonly #removed = new Set<number>()
@@ -254,14 +258,15 @@ class Look {
     this.#channel = channel
   }
 
-  /** AMQP messages taken and neither removed nor put back. */
+  /** Number of AMQP messages taken and neither removed nor put back. */
   get held(): number {
     return this.#tags.length - this.#next - this.#removed.size
   }
 
   /**
-   * Hands over what is in the queue now, until `each` answers false; none of it is removed. While there are fewer than
-   * `least`, looks again for a while. Resolves with the number of AMQP messages that are held now or still in the queue.
+   * Passes the AMQP messages that are in the queue now to `each`, until `each` returns false. Removes none. While there
+   * are fewer than `least`, tries again for a while. Resolves with the number of AMQP messages that are held now or
+   * still in the queue.
    */
   async take(least: () => number, signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<number> {
     try {
@@ -285,7 +290,7 @@ class Look {
       while (left > 0) {
         const most = Math.min(left, consumerLetters)
         const taken = await this.#takePart(most, signal, hand)
-        // The queue had more: another hub looks at them, or enough were taken.
+        // The queue reported more: another hub is examining those, or enough were taken.
         left = taken < most ? 0 : left - taken
       }
       return Math.max(total, this.held)
@@ -294,7 +299,7 @@ class Look {
     }
   }
 
-  /** With a consumer of its own; resolves with how many were handed over. */
+  /** Takes messages with a new consumer. Resolves with the number of messages passed to `each`. */
   async #takePart(most: number, signal: AbortSignal | undefined, each: (got: Delivered) => boolean): Promise<number> {
     const ended = new AbortController()
     const end = () => ended.abort()
@@ -323,8 +328,8 @@ class Look {
   }
 
   /**
-   * Removes the `done`, and puts back the others up to the first that is needed `later`: RabbitMQ finds a letter at
-   * once only when it holds none for us that was delivered before.
+   * Removes the messages in `done`, and puts back the others up to the first that is needed `later`. RabbitMQ finds a
+   * message at once only when this channel holds none that was delivered earlier.
    */
   async release(done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
     if (done.size === 0) return
@@ -349,18 +354,18 @@ class Look {
         this.#channel.ack(delivered(tag))
         this.#removed.add(tag)
       }
-      // The answer comes when RabbitMQ has worked off what was sent on this channel before.
+      // RabbitMQ answers after processing everything sent on this channel before.
       await this.#channel.checkQueue(queues.dead)
     } catch (error) {
       throw unavailable(error)
     }
   }
 
-  /** Puts back what was not removed: the letters are on their way into their places when this resolves. */
+  /** Puts back all messages that were not removed. They are on their way into their places when this resolves. */
   async putBack(): Promise<void> {
     try {
       if (this.held > 0) this.#channel.nackAll(true)
-      // Answered when RabbitMQ has passed on what was sent on this channel before.
+      // RabbitMQ answers after passing on everything sent on this channel before.
       await this.#channel.checkQueue(queues.dead)
       this.#tags = []
       this.#next = 0
@@ -371,7 +376,7 @@ class Look {
   }
 
   async end(): Promise<void> {
-    // On a lost channel RabbitMQ puts everything back by itself.
+    // On a lost channel RabbitMQ puts everything back without being asked.
     await this.putBack()
       .then(() => this.#channel.close())
       .catch(() => {})
@@ -386,23 +391,23 @@ function tagsOf({ got, twins }: Found): number[] {
   return [tagOf(got), ...twins.map(tagOf)]
 }
 
-/** All that the driver needs to know of a delivery to answer it. */
+/** Returns the part of a delivery that the driver needs for an acknowledgement. */
 function delivered(deliveryTag: number): Delivered {
   return { fields: { deliveryTag } } as Delivered
 }
 
-/** Names a letter: put twice, it is shown once. */
+/** Returns the key of a letter. A letter that was put twice has one key, and is listed once. */
 function keyOf({ message, reason }: DeadLetter): string {
   return `${messageId(message)} ${reason}`
 }
 
-/** Sorts by time, the queue's order where that is the same, and drops the oldest of more than `limit`. */
+/** Sorts by time, in the queue's order where times are equal, and drops the oldest beyond `limit`. */
 function keepNewest(found: Found[], limit: number): void {
   found.sort((a, b) => a.letter.failedAt - b.letter.failedAt)
   found.splice(0, Math.max(0, found.length - limit))
 }
 
-/** What RabbitMQ writes down of a message that it dead-letters. */
+/** Returns what RabbitMQ recorded when dead-lettering a message first. */
 function firstDeath(headers: Readonly<Record<string, unknown>>): { detail: string; time: number | undefined } {
   const deaths: unknown = headers['x-death']
   const death: Record<string, unknown> | undefined = Array.isArray(deaths) ? deaths.at(-1) : undefined

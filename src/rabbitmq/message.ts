@@ -6,20 +6,23 @@ import { batchKey, type Delivered, exchanges } from './connection.js'
 import { batchType, propertiesFrom, propertyHeaders } from './properties.js'
 import type { Outgoing } from './publisher.js'
 
-/** One AMQP message holds at most so many messages, or so many bytes of them unless one alone is longer. */
+/** Most messages in one AMQP message, and most bytes of them. A single longer message is sent alone. */
 const batchMessages = 200
 const batchBytes = 64 * 1024
 
-/** Bytes of an AMQP short string. */
+/** Largest AMQP short string, in bytes. */
 const maxShort = 255
 
 export type Got = Pick<Delivered, 'content' | 'properties'> & { readonly fields: { readonly routingKey: string } }
 
-/** What came of one AMQP message. */
+/** The content of one AMQP message. */
 export interface Unpacked {
-  /** At least one. */
+  /** At least one message. */
   readonly messages: readonly Message[]
-  /** It is none that can be read: its one message has the body as payload. */
+  /**
+   * Why the AMQP message cannot be read. Then `messages` holds one message with the body as payload. Undefined for a
+   * readable AMQP message.
+   */
   readonly rejection?: Rejection
 }
 
@@ -56,7 +59,7 @@ export function outgoingMessage(
   }
 }
 
-/** The same messages in as few AMQP messages as may be; made one by one, as they are asked for. */
+/** Yields the messages in as few AMQP messages as possible, each made when requested. */
 export function* outgoingBatches(messages: readonly Message[], hubId: string): Generator<Outgoing> {
   for (let from = 0, to = 0; from < messages.length; from = to) {
     const { hub } = messages[from] as Message
@@ -64,7 +67,7 @@ export function* outgoingBatches(messages: readonly Message[], hubId: string): G
     for (; to < messages.length && to - from < batchMessages; to++) {
       const message = messages[to] as Message
       bytes += encodedLength(message)
-      // The body does not name the hub, the message id does.
+      // The hub is named in the message id, not in the body.
       if (to > from && (bytes > batchBytes || message.hub !== hub)) break
     }
     yield outgoingBatch(messages.slice(from, to), hubId)
@@ -90,15 +93,16 @@ function outgoingBatch(messages: readonly Message[], hubId: string): Outgoing {
 }
 
 /**
- * What others put into our queues may lack every header; what is there is not trusted to have its type. A message
- * without a message id and a sequence of the hub's form gets a hub that no hub is called, made of what it has.
+ * Returns the messages in an AMQP message. Messages of other publishers may lack every header, and a header may have
+ * any type. A message whose message id and sequence are not of the hub's form gets a hub id that no hub has, made from
+ * the message.
  */
 export function unpack(got: Got, hubId: string, now: number): Unpacked {
   const { properties, content } = got
   if (properties.contentType !== batchType) {
     const messages = [single(got, hubId, now)]
     const topic: unknown = properties.headers?.['mqtt-topic']
-    // Nor is it what its routing key says.
+    // The topic is too long, and the routing key is not that topic either.
     if (typeof topic !== 'string' || topic === '' || text(topic) !== '') return { messages }
     const detail = `a header mqtt-topic of more than ${maxName} bytes`
     return { messages, rejection: { reason: 'bad_topic', detail } }
@@ -139,10 +143,10 @@ function single(got: Got, hubId: string, now: number): Message {
   }
 }
 
-/** By our header, or where that is of no use as AMQP has it: milliseconds from now, as text. */
+/** Returns the expiry from the hub's header, or else from the AMQP expiration: milliseconds from now, as text. */
 function expiryOf({ properties: { headers, expiration } }: Got, now: number): number | undefined {
   const header: unknown = headers?.['mqtt-expires-at']
-  // What is not after the epoch has expired, as what is just after it.
+  // A time at or before the epoch has expired, like a time just after the epoch.
   if (Number.isSafeInteger(header)) return Math.max(1, header as number)
   const lifetime: unknown = expiration
   if (typeof lifetime !== 'string' || !/^\d{1,15}$/.test(lifetime)) return undefined
@@ -154,7 +158,7 @@ function stranger({ properties, fields, content }: Got): string {
   return `?${text(properties.messageId) || digest(fields.routingKey, content)}`
 }
 
-/** A message id has to fit an AMQP short string, with the sequences after it. */
+/** Returns the hub's part of a message id, which must fit an AMQP short string together with the sequences behind. */
 function hubPart({ hub }: Message, hubId: string): string {
   const name = hub ?? hubId
   return name.length > 60 && Buffer.byteLength(name) > maxShort - 40 ? `?${digest(name)}` : name
@@ -174,7 +178,7 @@ export function integer(value: unknown, fallback: number): number {
   return Number.isSafeInteger(value) ? (value as number) : fallback
 }
 
-/** AMQP routing keys end at 255 bytes; the header `mqtt-topic` has the whole. */
+/** Shortens a routing key to the 255 bytes of AMQP. The header `mqtt-topic` has the whole topic. */
 function shortened(key: string): string {
   if (key.length * 3 <= maxShort || Buffer.byteLength(key) <= maxShort) return key
   return Buffer.from(key)

@@ -8,7 +8,7 @@ import { isTopicName } from '../topics.js'
 import type { Delivered, Properties } from './connection.js'
 
 /**
- * The properties of MQTT 5 as others see them in AMQP:
+ * The properties of MQTT 5 as AMQP headers:
  *
  *     mqtt-payload-format     0 or 1
  *     mqtt-content-type       text; also the content type of AMQP, where it can be
@@ -26,19 +26,23 @@ const header = {
   encoded: 'mqtt-properties',
 } as const
 
-/** The content type of AMQP that makes a body a batch. */
+/** AMQP content type of a batch. */
 export const batchType = 'application/vnd.telehub.batch'
 
 /**
- * A user property has five bytes beside its text in MQTT, and fifteen in an array of AMQP. The driver encodes all
- * headers of a message into 64 KB: three names and 1,000 characters of detail leave room for these and no more.
+ * Most user properties in an array. A user property takes five bytes beside the text in MQTT, and fifteen in an array
+ * of AMQP. The driver encodes all headers of a message into 64 KB: three names and 1,000 characters of detail leave
+ * room for this many and no more.
  */
 const maxInArray = 500
 
-/** Bytes of an AMQP short string. */
+/** Largest AMQP short string, in bytes. */
 const maxShort = 255
 
-/** The headers for encoded properties, and the content type of AMQP if there is one. None when they are ill-formed. */
+/**
+ * Returns the AMQP headers for encoded properties, and the AMQP content type if there is one. Undefined when the
+ * properties are ill-formed.
+ */
 export function propertyHeaders(
   encoded: Buffer,
 ): { readonly headers: Readonly<Record<string, unknown>>; readonly contentType: string | undefined } | undefined {
@@ -59,7 +63,10 @@ export function propertyHeaders(
   }
 }
 
-/** Whoever may say what a body of AMQP is makes us, or a consumer that reads it less strictly, take it for a batch. */
+/**
+ * Whether a client's content type may become the content type of the AMQP message. A client that chose the type of a
+ * batch would make the hub, or a consumer that parses less strictly, take the body for a batch.
+ */
 function isForAmqp(contentType: string): boolean {
   return Buffer.byteLength(contentType) <= maxShort && !isOurType(contentType)
 }
@@ -69,9 +76,9 @@ function isOurType(contentType: string): boolean {
 }
 
 /**
- * The encoded properties of an AMQP message, of a hub or of anybody. Headers come first, then what of `mqtt-properties`
- * they do not name, then `contentType` and `correlationId` of AMQP. What is not of its type or not allowed in MQTT is
- * left out; all of them are when they are more than properties may be.
+ * Returns the encoded properties of an AMQP message, from a hub or from any other publisher. Headers come first, then
+ * the properties in `mqtt-properties` that no header names, then `contentType` and `correlationId` of AMQP. Values of
+ * the wrong type, or not allowed in MQTT, are left out. All properties are left out when they are longer than allowed.
  */
 export function propertiesFrom({
   headers = {},
@@ -97,12 +104,15 @@ export function propertiesFrom({
   return bytes && bytes.length <= maxPropertyBytes ? bytes : undefined
 }
 
-/** Text that MQTT can carry; each alone is no longer than all may be. */
+/**
+ * Returns a text that MQTT can carry; undefined for other values. Each text alone may be as long as all properties
+ * together.
+ */
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value.length <= maxPropertyBytes && !value.includes('\0') ? value : undefined
 }
 
-/** What AMQP says of the body is meant for whoever subscribes, too; not that it was a batch. */
+/** Returns the AMQP content type, which is meant for subscribers too. Undefined for the type of a batch. */
 function foreignType(value: unknown): string | undefined {
   const type = textOf(value)
   return type && !isOurType(type) ? type : undefined
@@ -114,7 +124,7 @@ function dataOf(value: unknown): Buffer | undefined {
   return text === '' ? undefined : Buffer.from(text)
 }
 
-/** Of an array of pairs, or of a table whose values are text or arrays of text. */
+/** Returns the user properties from an array of pairs, or from a table whose values are text or arrays of text. */
 function pairsOf(value: unknown): [string, string][] {
   const found: [string, string][] = []
   const add = (name: unknown, text: unknown) => {

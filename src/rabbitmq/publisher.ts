@@ -8,28 +8,28 @@ export interface Outgoing {
   readonly properties: Properties
 }
 
-/** So many are handed to the channel before others of this thread, and the socket, get their turn. */
+/** Messages handed to the channel before other work of this thread, and the socket, get a turn. */
 const atOnce = 250
 
-/** Longest time without a confirm, while RabbitMQ takes messages at all. */
+/** Longest time without a confirm while RabbitMQ takes messages. */
 const confirmMs = 60_000
 
 interface Open {
   readonly channel: ConfirmChannel
-  /** Routing keys of what came back, ever. */
+  /** Routing keys of all messages returned on this channel. */
   readonly returned: string[]
 }
 
-/** Publishes and waits for the confirms, on one channel that is opened when it is needed. */
+/** Publishes and waits for the confirms, on one channel that is opened on first use. */
 export class Publisher {
   readonly #connection: Connection
   readonly #window: number
   readonly #unroutable: () => void
   #open: Promise<Open> | undefined
-  /** Resolves when all of the last call is on its way, or it has failed. */
+  /** Resolves when all messages of the last call were handed to the channel, or the call has failed. */
   #handedOver: Promise<void> = Promise.resolve()
 
-  /** `window`: AMQP messages of one call on their way without a confirm. `unroutable`: no queue took a message. */
+  /** `window`: most AMQP messages of one call without a confirm. `unroutable`: called when no queue took a message. */
   constructor(connection: Connection, window: number, unroutable: () => void) {
     this.#connection = connection
     this.#window = window
@@ -37,8 +37,9 @@ export class Publisher {
   }
 
   /**
-   * Resolves when RabbitMQ has confirmed all, in order, behind those of earlier calls, and a queue has taken each that is `mandatory`. Rejects when any of them may not be there: then the connection is given
-   * up, and the next call starts with a new one.
+   * Resolves when RabbitMQ has confirmed all messages, in order, behind those of earlier calls, and a queue has taken
+   * each `mandatory` one. Rejects when any of them may be missing: then the connection is dropped, and the next call
+   * starts with a new one.
    */
   async publish(outgoing: Iterable<Outgoing>): Promise<void> {
     const earlier = this.#handedOver
@@ -57,7 +58,7 @@ export class Publisher {
       const { channel, returned } = await opened
       const before = returned.length
       await this.#confirmed(channel, outgoing, handedOver)
-      // A message that no queue takes is confirmed like any other, after it came back.
+      // A message that no queue takes is confirmed like any other, after being returned.
       const lost = returned.length - before
       if (lost === 0) return
       this.#unroutable()
@@ -66,7 +67,8 @@ export class Publisher {
         `RabbitMQ: no queue took ${lost} messages, the first with routing key ${returned[before]}`,
       )
     } catch (error) {
-      // Whatever it was, exchanges and queues are looked after anew. Once: others may have a new channel already.
+      // Any failure makes the next connection declare exchanges and queues anew. Reset once: other callers may have a
+      // new channel already.
       if (this.#open === opened || !this.#open) {
         this.#open = undefined
         this.#connection.reset()
@@ -86,7 +88,7 @@ export class Publisher {
       const timer = setInterval(() => {
         const { isBlocked } = this.#connection
         if (confirmed === seen && !isBlocked) end(() => reject(new Error(`no confirm for ${confirmMs / 1000} s`)))
-        // Its silence begins when it takes messages again.
+        // A silence counts only from when RabbitMQ takes messages again.
         seen = isBlocked ? -1 : confirmed
       }, confirmMs)
       const end = (how: () => void) => {
@@ -121,7 +123,7 @@ export class Publisher {
         } catch (error) {
           end(() => reject(error))
         }
-        // Past the window a confirm goes on.
+        // When the window is full, the next confirm continues.
         if (published - confirmed < this.#window) schedule()
       }
       publishSome()

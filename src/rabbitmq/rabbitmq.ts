@@ -8,31 +8,32 @@ import { Reader } from './reader.js'
 
 export interface RabbitMqOptions {
   readonly url: string
-  /** The first part of every message id. */
+  /** First part of every message id. */
   readonly hubId: string
   /**
-   * `message`: each message is an AMQP message that any consumer can bind to and read. `batch`: up to 200 messages or
-   * 64 KB are one, laid out as spool/message-codec.ts draws it; several times faster. Both can be read, mixed, whatever is set here.
+   * How messages are packed. `message`: each message is an AMQP message that any consumer can bind to and read.
+   * `batch`: up to 200 messages or 64 KB are one AMQP message, in the layout of spool/message-codec.ts; several times
+   * faster. Both can be read, mixed, whatever this setting is.
    */
   readonly envelope: 'message' | 'batch'
-  /** Messages that are published and not confirmed, at most; with `batch`, a hundred count as one AMQP message. */
+  /** Most messages published without a confirm. With `batch`, a hundred count as one AMQP message. */
   readonly window: number
-  /** Messages that are taken and not settled, at most. */
+  /** Most messages taken without being settled. */
   readonly prefetch: number
-  /** Whether this hub has a queue for what consumers elsewhere tell of its messages. */
+  /** Whether this hub has a queue for receipts, by which consumers elsewhere report the outcome of its messages. */
   readonly consumesReceipts: boolean
-  /** Whether RabbitMQ answers, each time that changes; with the reason when it does not. */
+  /** Called when RabbitMQ becomes available or unavailable, with the reason when unavailable. */
   readonly state: (up: boolean, detail?: string) => void
-  /** Microseconds; for messages that others put into our queues. */
+  /** Returns the time in microseconds, for messages that other publishers put into the hub's queues. */
   readonly now: () => number
 }
 
 /**
- * RabbitMQ as queue and as keeper of dead letters. Everything is durable and declared on each connection. It only
- * tries: whatever fails rejects with `queue_unavailable` (or `queue_clash`: something of that name exists with other
- * arguments), and the consumer loop calls again. What was published without a confirm is published again, with the
- * same message id; what was delivered and not settled is delivered again. While RabbitMQ has no memory or disk left,
- * `publish` waits, and the state says so; a silent server is noticed by the heartbeat, within 20 s.
+ * RabbitMQ as queue and as store of dead letters. Everything is durable and declared on each connection. Each operation
+ * is tried once: a failure rejects with `queue_unavailable` (or `queue_clash`: something of that name exists with other
+ * arguments), and the consumer loop calls again. Messages published without a confirm are published again, with the
+ * same message id. Messages delivered and not settled are delivered again. While RabbitMQ has no memory or disk left,
+ * `publish` waits, and `state` reports that. A silent server is noticed by the heartbeat, within 20 s.
  *
  * Publishing and consuming have a connection each: a memory or disk alarm blocks connections that publish, and the
  * acknowledgements of consumers must not wait behind them.
@@ -52,7 +53,8 @@ export class RabbitMq implements Queue, DeadLetters {
     this.#options = options
     this.#publishing = new Connection(url, wanted, health)
     this.#consuming = new Connection(url, wanted, health)
-    // RabbitMQ moves the consumer of a deleted queue to a new one of the same name, and then delivers nothing to it.
+    // RabbitMQ moves the consumer of a deleted queue to a new queue of the same name, and then delivers nothing to the
+    // consumer.
     this.#publisher = new Publisher(this.#publishing, amqpMessages(window, envelope), () => this.#consuming.reset())
     this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, now })
   }
@@ -70,13 +72,16 @@ export class RabbitMq implements Queue, DeadLetters {
     )
   }
 
-  /** Tells another hub what became of its messages; resolves when that is durable, or that hub has no queue for it. */
+  /**
+   * Sends another hub the outcomes of its messages. Resolves when they are durable, or when that hub has no queue for
+   * them.
+   */
   async publishReceipts(hub: string, payload: Buffer): Promise<void> {
     const properties = { persistent: true, mandatory: false, contentType: 'application/json' }
     await this.#publisher.publish([{ exchange: exchanges.receipts, key: hub, body: payload, properties }])
   }
 
-  /** Of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
+  /** Returns the reader of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
   reader(group: string): QueueReader {
     const { hubId, prefetch, envelope, consumesReceipts, now } = this.#options
     const known: Readonly<Record<string, string>> = {
@@ -112,7 +117,7 @@ export class RabbitMq implements Queue, DeadLetters {
   }
 }
 
-/** How many AMQP messages so many messages are, about. */
+/** Returns about how many AMQP messages carry this many messages. */
 function amqpMessages(messages: number, envelope: RabbitMqOptions['envelope']): number {
   return envelope === 'batch' ? Math.max(10, Math.floor(messages / 100)) : messages
 }

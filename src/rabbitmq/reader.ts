@@ -7,55 +7,55 @@ export interface ReaderOptions {
   readonly queue: string
   readonly connection: Connection
   readonly hubId: string
-  /** AMQP messages, which may be batches. */
+  /** Most AMQP messages held without an acknowledgement. Each may be a batch. */
   readonly prefetch: number
-  /** Microseconds. */
+  /** Returns the time, in microseconds. */
   readonly now: () => number
 }
 
-/** Bodies and headers in hand, at most; what is above goes back to RabbitMQ. */
+/** Most bytes of bodies and headers held without an acknowledgement. Beyond this, messages go back to RabbitMQ. */
 const bytesInHand = 64 * 1024 * 1024
 
-/** An AMQP message that has arrived, and how much of it was handed out. */
+/** A received AMQP message. `taken` counts the messages in the body that were delivered. */
 interface Parcel {
   readonly got: Delivered
   readonly bytes: number
   readonly redeliveries: number
-  /** Unpacked when its turn comes. */
+  /** Undefined until the first message of the parcel is needed. */
   unpacked: Unpacked | undefined
   taken: number
 }
 
 /**
- * A consumer on one queue. Deliveries settle in order, so one acknowledgement settles all before it. An AMQP message
- * with many messages may be spread over several deliveries; it is acknowledged when the last of them is settled.
+ * A consumer on one queue. Deliveries settle in order, so one acknowledgement settles all earlier ones. An AMQP message
+ * with many messages may be spread over several deliveries, and is acknowledged when the last of them is settled.
  *
- * A message that ends the process each time it is handled comes back with everything that was in hand. It is found by
- * `queue/suspects.ts`, whose record is on the disk of one machine; on another machine, or on a new disk, smaller and
- * smaller deliveries of what came back do the same. As many as ever are in hand: a consumer that holds fewer than the last
- * one would change their order.
+ * A message that crashes the process each time comes back with everything that was in hand. Such a message is found by
+ * `queue/suspects.ts`, whose record is on the disk of one machine. On another machine, or on a new disk, smaller and
+ * smaller deliveries of the redelivered messages do the same. The number of messages in hand stays the same: a consumer
+ * that holds fewer than the last one would change their order.
  *
- * Nothing is taken while a delivery is unsettled and the channel is lost, as RabbitMQ does to consumers that hold
- * something for half an hour: so one outage of the store counts once, not every half hour.
+ * No new delivery is taken while one is unsettled and the channel is lost. RabbitMQ closes the channel of a consumer
+ * that holds a message for half an hour: so one outage of the store counts once, not every half hour.
  *
- * More than 64 MB of bodies and headers in hand go back to RabbitMQ, and come again in smaller portions.
+ * When more than 64 MB of bodies and headers are in hand, they go back to RabbitMQ, and come again in smaller portions.
  *
  * The order survives restarts and failover as long as the next consumer takes at least as many at a time as the last
- * one: RabbitMQ puts what comes back behind what came back before and was not delivered again since.
+ * one: RabbitMQ puts returned messages behind those that were returned earlier and not delivered again since.
  */
 export class Reader implements QueueReader {
   readonly #options: ReaderOptions
   readonly #wakeup = new Wakeup()
   #channel: Channel | undefined
   #closing: Promise<void> = Promise.resolve()
-  /** Those whose messages are not all handed out. */
+  /** AMQP messages that were not delivered completely. */
   #arrived: Parcel[] = []
-  /** What is not acknowledged, and its bytes. */
+  /** AMQP messages without an acknowledgement, and their bytes. */
   #held = 0
   #bytes = 0
-  /** Of the last messages, the largest; forgotten little by little. */
+  /** Size of the largest recent AMQP message; decreases a little with each message. */
   #largest = 0
-  /** Of the open channel. */
+  /** Prefetch count of the open channel. */
   #prefetch: number
 
   constructor(options: ReaderOptions) {
@@ -97,12 +97,13 @@ export class Reader implements QueueReader {
       ...(exhausted.size > 0 && { exhausted }),
       settle: () => {
         const last = done.at(-1)
-        // On a lost channel there is nothing to acknowledge: RabbitMQ delivers again, and writing again changes nothing.
+        // On a lost channel there is nothing to acknowledge. RabbitMQ delivers the messages again, and writing them
+        // again changes nothing.
         if (!last || !channel || channel !== this.#channel) return
         try {
           channel.ack(last.got, true)
         } catch {
-          // The connection is being closed: it is delivered again, and known then.
+          // The connection is being closed. RabbitMQ delivers the messages again, and they are recognized then.
           this.#forget(channel)
           return
         }
@@ -114,8 +115,8 @@ export class Reader implements QueueReader {
   }
 
   /**
-   * Takes more at a time again after large messages. Not while something comes that has come before: RabbitMQ puts what
-   * it gets back behind what it got back earlier, so there must be nothing left of that.
+   * Returns to a larger prefetch after large messages. Not while redelivered messages are in hand: RabbitMQ puts
+   * returned messages behind those returned earlier, so none of the earlier ones may be left.
    */
   #relax(channel: Channel, settled: Parcel): void {
     if (settled.redeliveries > 0 || this.#arrived.some(({ redeliveries }) => redeliveries > 0)) return
@@ -140,7 +141,7 @@ export class Reader implements QueueReader {
       this.#channel = channel
       await channel.consume(queue, got => {
         if (this.#channel !== channel) return
-        // Null: the queue was deleted; a new connection declares it again.
+        // Null: the queue was deleted; a new connection declares the queue again.
         if (got === null) {
           this.#forget(channel)
           connection.reset()
@@ -160,7 +161,7 @@ export class Reader implements QueueReader {
     this.#held++
     this.#bytes += size
     this.#largest = Math.max(size, this.#largest * 0.97)
-    // Fewer at a time, and all of these again: AMQP has no other way to take less.
+    // Takes fewer at a time, starting with all of these: AMQP has no other way to take less.
     if (this.#bytes > bytesInHand && this.#held > 1) {
       this.#largest = Math.max(this.#largest, this.#bytes / this.#held)
       this.#lose(channel)
@@ -168,13 +169,16 @@ export class Reader implements QueueReader {
     this.#wakeup.wake()
   }
 
-  /** As many of that size as are half of what may be in hand. */
+  /** Returns how many messages of the largest recent size fill half of the bytes allowed in hand. */
   #wantedPrefetch(): number {
     const fitting = Math.floor(bytesInHand / 2 / Math.max(1, this.#largest))
     return Math.max(1, Math.min(this.#options.prefetch, fitting))
   }
 
-  /** Gives back what is not acknowledged. Not by cancelling: another consumer would go on behind what we still hold. */
+  /**
+   * Gives the unacknowledged messages back by closing the channel. Cancelling would not do: another consumer would
+   * continue behind the messages that are still held here.
+   */
   #lose(channel: Channel): void {
     this.#forget(channel)
     this.#closing = Promise.race([
@@ -193,11 +197,11 @@ export class Reader implements QueueReader {
   }
 }
 
-/** A table, an array of pairs in it, and what is in a pair. */
+/** Levels of header values to measure: a table, an array of pairs in the table, and the contents of a pair. */
 const headerDepth = 3
 const valueBytes = 64
 
-/** Bytes in memory, about: many short values take far more than they had on the wire. */
+/** Returns the approximate bytes of a value in memory: many short values take far more than on the wire. */
 function weightOf(value: unknown, depth: number): number {
   if (typeof value === 'string' || Buffer.isBuffer(value)) return value.length
   if (typeof value !== 'object' || value === null || depth === 0) return 0
@@ -209,9 +213,9 @@ function weightOf(value: unknown, depth: number): number {
 interface Taken {
   readonly messages: Message[]
   readonly exhausted: Map<number, Rejection>
-  /** Parcels whose last message is among them. */
+  /** Parcels whose last message is in `messages`. */
   readonly done: Parcel[]
-  /** Of the first message. */
+  /** Redelivery count of the first message. */
   readonly redeliveries: number
 }
 
