@@ -1,20 +1,22 @@
-/** A cursor that has not come for longer was held up: what has arrived meanwhile is a backlog. */
+/**
+ * Longest normal time between two reads. After a longer time the cursor was held up, and what has arrived is a backlog.
+ */
 const maxAbsenceMs = 10_000
 
-/** How long tokens are saved up, so that a backlog is not read one message at a time. */
+/** Time for which tokens are saved up, so that a backlog is not read one message at a time. */
 const gatherMs = 50
 
 export interface MeterOptions {
-  /** Messages per second beyond what arrives. */
+  /** Messages per second beyond new arrivals. */
   readonly rate: number
-  /** A monotonic clock, in milliseconds. */
+  /** Returns the time of a monotonic clock, in milliseconds. */
   readonly now: () => number
 }
 
 /**
- * How fast a backlog is drained: a token for each message that arrives, and `rate` more every second. What arrives is
- * never held back when there is no backlog, and a backlog always shrinks. No more than a second's tokens are kept for
- * one who does not take them.
+ * Limits how fast a backlog is drained: one token for each message that arrives, and `rate` more every second. New
+ * messages are never held back when there is no backlog, and a backlog always shrinks. At most one second's tokens are
+ * kept for a cursor that does not take them.
  */
 export class Meter {
   readonly #options: MeterOptions
@@ -31,7 +33,7 @@ export class Meter {
     this.#arrived += messages
   }
 
-  /** How many may be taken now of a backlog; 0: ask again after {@link waitMs}. */
+  /** Returns how many messages of a backlog may be taken now. 0: call again after {@link waitMs}. */
   allowed(backlog: number): number {
     const { rate, now } = this.#options
     const elapsed = Math.max(0, now() - this.#at)
@@ -40,7 +42,7 @@ export class Meter {
     const arrived = elapsed > maxAbsenceMs ? (this.#arrived * 1_000) / elapsed : this.#arrived
     this.#arrived = 0
     const fresh = arrived + (rate * Math.min(counted, maxAbsenceMs)) / 1_000
-    // What is new counts in full, also to one whose batches take long; only what was left over has a bound.
+    // New tokens count in full, also for a cursor whose batches take long. Only leftover tokens are limited.
     this.#tokens = Math.min(Math.min(this.#tokens, rate) + fresh, Math.max(backlog, 0))
     const whole = Math.floor(this.#tokens)
     return whole >= backlog || whole >= this.#batch ? whole : 0

@@ -6,12 +6,12 @@ import { systemCode } from '../errors.js'
 import { readUInt64, writeUInt64 } from './message-codec.js'
 
 /**
- * Where a reader of the spool is:
+ * The place of a reader in the spool:
  *
  *     name.cursor   ┌──────────────┬─────────────┬────────────┬────────────┬───────────┐
  *                   │ sequence u64 │ segment u64 │ offset u64 │ number u32 │ crc32 u32 │   two slots, written in turn:
  *                   └──────────────┴─────────────┴────────────┴────────────┴───────────┘   the whole one with the higher number counts
- *     sequence: the next one wanted · segment, offset: where it is
+ *     sequence: the next message to read · segment, offset: where that message is
  */
 const slotBytes = 32
 
@@ -26,7 +26,7 @@ export class CursorFile {
   readonly #path: string
   readonly #files: Files
   readonly #slot = Buffer.alloc(slotBytes)
-  /** How often it was saved. */
+  /** Number of saves. */
   #number = 0
   #fd: number | undefined
 
@@ -36,7 +36,10 @@ export class CursorFile {
     this.#path = join(dir, `${name}.cursor`)
   }
 
-  /** `damaged`: there is a file, and no place in it is whole. Throws when the disk cannot read it. */
+  /**
+   * Reads the saved place. `damaged`: the file exists, and no place in the file is whole. Throws when the disk cannot
+   * read the file.
+   */
   read(): { readonly place: Place | undefined; readonly damaged: boolean } {
     const file = readWholeSync(this.#path, this.#files)
     if (file === undefined) return { place: undefined, damaged: false }
@@ -52,7 +55,7 @@ export class CursorFile {
     return { place: best, damaged: best === undefined }
   }
 
-  /** Makes the file, in its full size: what is saved later needs no more room on the disk. */
+  /** Creates the file in full size, so that later saves need no more room on the disk. */
   create(place: Place): void {
     this.close()
     this.write(place)
@@ -70,13 +73,13 @@ export class CursorFile {
     }
   }
 
-  /** The next start would take a file without a place for damaged. */
+  /** Removes a file without a place, which the next start would take for damaged. */
   #discard(): void {
     try {
       this.close()
       this.remove()
     } catch {
-      // The next write tries it with what is there.
+      // The next write uses the remaining file.
     }
   }
 
@@ -88,7 +91,7 @@ export class CursorFile {
     writeUInt64(this.#slot, offset, 16)
     this.#slot.writeUInt32LE(number, 24)
     this.#slot.writeUInt32LE(crc32(this.#slot.subarray(0, 28)), 28)
-    // A slot half written does not count, and the next try writes the same one.
+    // A half-written slot does not count, and the next try writes the same slot.
     const written = this.#files.writeSync(this.#fd, this.#slot, 0, slotBytes, (number % 2) * slotBytes)
     if (written < slotBytes) throw new Error(`${written} of ${slotBytes} bytes were written`)
     this.#number = number
@@ -106,7 +109,7 @@ export class CursorFile {
   }
 }
 
-/** Names of the cursors there are. */
+/** Returns the names of all cursors with a file. */
 export function listCursors(dir: string, files: Files = nodeFiles): string[] {
   let names: string[]
   try {

@@ -14,13 +14,13 @@ import { SegmentReader } from './segment-reader.js'
 import type { Segments } from './segments.js'
 import type { SpoolPosition } from './spool.js'
 
-/** A cursor is saved at most this often; what it passed since then comes again after a crash. */
+/** Shortest time between two saves of a cursor. Messages passed since the last save come again after a crash. */
 const saveEveryMs = 100
 
-/** When it could not be saved. */
+/** Time until the next try after a failed save. */
 const saveAgainMs = 1_000
 
-/** For so long at most the others wait for the first lane. */
+/** Longest time that the other cursors wait for the first lane. */
 const maxYieldMs = 20
 
 export interface CursorOptions {
@@ -30,32 +30,32 @@ export interface CursorOptions {
   readonly file: CursorFile
   readonly segments: Segments
   readonly position: () => SpoolPosition
-  /** Its segment was not there any more: what was between is gone. */
+  /** Whether the saved segment was missing, and with it the messages between. */
   readonly displaced: boolean
-  /** The cursor that reads first, if this is not the one. */
+  /** Returns the cursor that reads first. Undefined for that cursor itself. */
   readonly first: () => Cursor | undefined
   readonly meter: Meter | undefined
   /** See `CursorsOptions`. */
   readonly skipped: (from: number, to: number, damaged: boolean) => void | Promise<void>
-  /** After it was saved, or was to be. */
+  /** Called after each save, successful or not. */
   readonly moved: () => void
   readonly warn: (sentence: string) => void
   readonly incidents: IncidentReporter
   readonly files: Files
 }
 
-/** One group's place in the spool. */
+/** The place of one consumer group in the spool. */
 export class Cursor implements QueueReader {
   readonly #options: CursorOptions
   readonly #reader: SegmentReader
   readonly #wakeup = new Wakeup()
-  /** Where the next frame is taken from. */
+  /** Where the next frame is read. */
   #place: Place
-  /** Where reading would begin again. */
+  /** Where reading would resume after a restart. */
   #settled: Place
-  /** There was damage since the last message that was read. */
+  /** Whether there was damage since the last message that was read. */
   #damaged: boolean
-  /** When the last message before the place was received, if that is known. */
+  /** Stamp of the last message before the place. Undefined while unknown. */
   #lastStamp: number | undefined
   #timer: NodeJS.Timeout | undefined
   #unsaved = false
@@ -75,12 +75,12 @@ export class Cursor implements QueueReader {
     return this.#settled
   }
 
-  /** Messages committed that are not settled. */
+  /** Number of committed messages that are not settled. */
   get lag(): number {
     return this.#options.position().sequence + 1 - this.#settled.sequence
   }
 
-  /** Begins again at `sequence`, if that is further back and still there. Before the first `next` only. */
+  /** Moves back to `sequence`, if that is further back and still in the spool. Only before the first `next`. */
   rewind(sequence: number): void {
     if (sequence >= this.#place.sequence) return
     const segment = this.#options.segments.holding(sequence)
@@ -117,7 +117,7 @@ export class Cursor implements QueueReader {
     }
   }
 
-  /** Saves the place. Nothing is read or settled afterwards. */
+  /** Saves the place and closes the files. Nothing is read or settled afterwards. */
   async close(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -130,7 +130,7 @@ export class Cursor implements QueueReader {
     }
   }
 
-  /** Waits, for a moment, while this one has something to read and is about to. */
+  /** Waits, for a moment, while this cursor has messages to read and is about to read them. */
   async passes(): Promise<void> {
     if (this.#place.sequence > this.#options.position().sequence) return
     if (!this.#reading) {
@@ -146,7 +146,7 @@ export class Cursor implements QueueReader {
     })
   }
 
-  /** Resolves when it may read, with how much; 0 when the signal aborted. */
+  /** Resolves with the number of messages that may be read now; 0 when the signal aborted. */
   async #turn(signal: AbortSignal): Promise<number> {
     const { first, meter, position } = this.#options
     await first()?.passes()
@@ -159,7 +159,7 @@ export class Cursor implements QueueReader {
     }
   }
 
-  /** What is at hand, at most `most`, up to a gap. */
+  /** Takes at most `most` messages of those in memory, up to a gap. */
   async #take(most: number): Promise<Message[]> {
     const messages: Message[] = []
     const place = this.#place
@@ -177,7 +177,7 @@ export class Cursor implements QueueReader {
         continue
       }
       this.#lastStamp = stampOf(message)
-      // A cursor can be a little behind its file's name; what it has passed does not come twice.
+      // The offset can be before messages that the cursor has passed, which are not delivered twice.
       if (message.sequence < place.sequence) continue
       place.sequence = message.sequence + 1
       this.#damaged = false
@@ -186,14 +186,14 @@ export class Cursor implements QueueReader {
     return messages
   }
 
-  /** Steps over all numbers up to `to`, once that is known to whom it concerns. */
+  /** Skips all numbers up to `to`, after `skipped` has dealt with them. */
   async #skip(to: number): Promise<void> {
     await this.#options.skipped(this.#place.sequence, to, this.#damaged)
     this.#place.sequence = to + 1
     this.#damaged = false
   }
 
-  /** Has the next frame at hand, or moves to the next segment. False when there is nothing more yet. */
+  /** Loads the next frame, or moves to the next segment. Returns false when there is nothing more yet. */
   async #read(position: SpoolPosition): Promise<boolean> {
     const { segment, offset } = this.#place
     const next = this.#options.segments.after(segment)
@@ -220,16 +220,19 @@ export class Cursor implements QueueReader {
     return true
   }
 
-  /** All that was committed has been read, so numbers that are left were not given to anything that is there. */
+  /** Skips the remaining numbers once all that was committed has been read: no message in the spool has them. */
   async #atEnd({ segment, end, sequence }: SpoolPosition): Promise<void> {
     const place = this.#place
     if (place.segment !== segment || place.offset < end || place.sequence > sequence) return
     await this.#skip(sequence)
-    // All that was taken before is settled: this is only asked for the next delivery.
+    // All messages taken before are settled: the next delivery is requested only then.
     this.#settle({ ...place })
   }
 
-  /** Whether a segment was begun right behind the one that has been read: nothing between them is missing. */
+  /**
+   * Whether the next segment was begun right behind the one that has been read, so that nothing between them is
+   * missing.
+   */
   async #isBehind(before: number): Promise<boolean> {
     this.#lastStamp ??= await this.#readLastStamp()
     return this.#lastStamp === before
@@ -265,7 +268,7 @@ export class Cursor implements QueueReader {
     incidents.report('spool_damaged', sentence, { bytes })
   }
 
-  /** The file was deleted by hand: there is nothing to wait for in it. */
+  /** Reports a segment that was deleted by hand: there is nothing left to wait for. */
   #lost(segment: number): void {
     this.#damaged = true
     if (this.#missing === segment) return
@@ -275,7 +278,7 @@ export class Cursor implements QueueReader {
   }
 
   async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
-    // Every commit makes a new position: a different one came while the file was being looked at.
+    // Every commit makes a new position. A different position here came while the file was being read.
     if (this.#options.position() === known) await this.#wakeup.sleep(signal)
   }
 
@@ -287,7 +290,7 @@ export class Cursor implements QueueReader {
   #saveAndTell(): void {
     this.#timer = undefined
     this.#save()
-    // Another try, also when nothing is settled meanwhile.
+    // Tries again, even when nothing is settled meanwhile.
     if (this.#unsaved) this.#timer = setTimeout(() => this.#saveAndTell(), saveAgainMs)
     this.#options.moved()
   }

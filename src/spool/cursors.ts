@@ -14,70 +14,77 @@ import type { SpoolPosition } from './spool.js'
 
 export interface CursorsOptions {
   readonly dir: string
-  /** The groups that will read. The cursor of a group that is no longer here is forgotten. */
+  /** Consumer groups that will read. The cursor of any other group is removed. */
   readonly groups: readonly string[]
-  /** A group without a cursor begins where this one was, if it is there: the backlog changes hands, it does not start over. */
+  /**
+   * For a group without a cursor, the group whose cursor is the start, if there is one: the backlog changes hands and
+   * does not start over.
+   */
   readonly inherit: Readonly<Record<string, string>>
-  /** Where the spool was committed when this side started. */
+  /** Where the spool was committed when the reading side started. */
   readonly position: SpoolPosition
   /** How long, and up to how many bytes, messages are kept that every cursor has passed. 0: not at all. */
   readonly keepMs?: number
   readonly keepBytes?: number
-  /** The spool's: what is kept never takes more than makes half of it. */
+  /** Limit of the spool. Kept messages never fill the spool beyond half of the limit. */
   readonly limitBytes?: number
-  /** From this sequence number on everything must stay readable. */
+  /** Returns the sequence number from which everything must stay readable. */
   readonly pinned?: () => number
-  /** Most messages a second that a cursor drains of a backlog, beyond what arrives; 0: as fast as it can. Not `live`. */
+  /**
+   * Most messages per second that a cursor drains of a backlog, beyond new arrivals; 0: no limit. Does not apply to
+   * `live`.
+   */
   readonly rate?: number
-  /** Microseconds since the epoch. */
+  /** Returns the time in microseconds since the epoch. */
   readonly now?: () => number
-  /** Milliseconds of a clock that never jumps. */
+  /** Returns milliseconds of a clock that never jumps. */
   readonly monotonic?: () => number
   /**
-   * The numbers from `from` to `to` will not come. `damaged`: there were messages, and what is left of them cannot be
-   * read, or their file is gone. Otherwise the disk refused them, and they were never acknowledged. Told before the
-   * message behind them is delivered; told again after a restart unless that one was settled.
+   * Called when the numbers from `from` to `to` will not come. `damaged`: there were messages, and those left cannot be
+   * read, or their file is gone. Otherwise the disk refused them, and they were never acknowledged. Called before the
+   * message behind them is delivered, and again after a restart unless that message was settled.
    */
   readonly skipped?: (group: string, from: number, to: number, damaged: boolean) => void | Promise<void>
-  /** Segments were deleted. */
+  /** Called when segments were deleted. */
   readonly freed: (bytes: number) => void
   readonly warn: (sentence: string) => void
   readonly incidents: IncidentReporter
   readonly files?: Files
 }
 
-/** What people are told of the spool. Times in microseconds since the epoch. */
+/** State of the spool, for people. Times are in microseconds since the epoch. */
 export interface SpoolStatus {
   readonly bytes: number
   readonly limit: number
-  /** Of those, in segments that every cursor has passed. */
+  /** Bytes in segments that every cursor has passed. */
   readonly keptBytes: number
   readonly segments: readonly {
-    /** Its first sequence number. */
+    /** First sequence number of the segment. */
     readonly segment: number
     readonly bytes: number
-    /** When its first message was received; undefined while there is none. */
+    /** When the first message was received. Undefined for a segment without messages. */
     readonly from: number | undefined
-    /** When its last message was received; undefined while it is being written. */
+    /** When the last message was received. Undefined while the segment is being written. */
     readonly to: number | undefined
     readonly kept: boolean
   }[]
   readonly cursors: readonly {
     readonly name: string
-    /** The next one it wants. */
+    /** Next sequence number to read. */
     readonly sequence: number
-    /** Messages it has not settled, and bytes from there on. */
+    /** Number of messages not settled, and of bytes from there on. */
     readonly lag: number
     readonly lagBytes: number
-    /** When the next message it wants was received; undefined when it has caught up. */
+    /** When the next message to read was received. Undefined when the cursor has caught up. */
     readonly oldest: number | undefined
   }[]
 }
 
 /**
- * The reading side of the spool, on the processor thread: a cursor per consumer group, each at its own pace, `live`
- * first. Segments that every cursor has passed are kept for a while, so that they can be read again, and deleted then;
- * the newest two stay: the broker makes its own state good from the last messages after a crash (`Spool.replay`).
+ * The reading side of the spool, on the processor thread: a cursor for each consumer group, each at its own pace,
+ * `live` first. Segments that every cursor has passed are kept for a while, so that they can be read again, and then
+ * deleted. The newest two stay: the broker restores its own state from the last messages after a crash
+ * (`Spool.replay`).
  */
 export class Cursors {
   readonly #options: CursorsOptions
@@ -111,7 +118,7 @@ export class Cursors {
       this.#add(group, file, place)
     }
     for (const [name, file] of files) if (!groups.includes(name)) this.#forget(name, file)
-    // What is kept expires, and what is pinned is released, without anybody reading.
+    // Kept segments expire, and pinned ones are released, also while no cursor reads.
     this.#timer = setInterval(() => this.deletePassed(), checkEveryMs).unref()
   }
 
@@ -119,7 +126,7 @@ export class Cursors {
     let why = 'no place in it is whole'
     try {
       const { place, damaged } = file.read()
-      // A file that a crash left empty, before there was any message, is none that was damaged.
+      // A file that a crash left empty, before there was any message, is not damaged.
       if (!damaged || this.#position.sequence === 0) return place
     } catch (error) {
       why = describe(error)
@@ -186,7 +193,10 @@ export class Cursors {
     return { place: this.#notBeyond(name, saved), displaced: false }
   }
 
-  /** With `spool.fsync: interval` a loss of power may take what a cursor has passed already. */
+  /**
+   * Limits a place to the end of the spool. With `spool.fsync: interval` a loss of power may take messages that a
+   * cursor has already passed.
+   */
   #notBeyond(group: string, place: Place): Place {
     const { sequence, segment, end } = this.#position
     if (
@@ -199,7 +209,7 @@ export class Cursors {
     return { sequence: Math.min(place.sequence, sequence + 1), segment, offset: end }
   }
 
-  /** The spool has committed more. */
+  /** Called when the spool has committed more. */
   committed(position: SpoolPosition): void {
     const arrived = position.sequence - this.#position.sequence
     this.#segments.grow(position)
@@ -224,17 +234,17 @@ export class Cursors {
     return this.#options.groups
   }
 
-  /** Messages committed that `group` has not settled. */
+  /** Returns the number of committed messages that `group` has not settled. */
   depth(group: string): number {
     return this.reader(group).lag
   }
 
-  /** What is still here of a part of the past. */
+  /** Reads the messages of a time range that are still in the spool. */
   past(range: PastRange, signal: AbortSignal): ReplayRange {
     return readPast(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
   }
 
-  /** The messages of a range of sequence numbers that are still here. */
+  /** Reads the messages of a range of sequence numbers that are still in the spool. */
   numbered(
     range: { readonly from: number; readonly to: number },
     signal: AbortSignal,
@@ -242,20 +252,20 @@ export class Cursors {
     return readNumbered(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
   }
 
-  /** The first sequence number that is still here. */
+  /** First sequence number still in the spool. */
   get oldest(): number {
     return this.#segments.list[0]?.segment ?? 1
   }
 
-  /** Deletes what nobody needs any more and is not to be kept. */
+  /** Deletes segments that no reader needs any more and that are not to be kept. */
   deletePassed(): void {
     const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = this.#options
     this.#delete({ keepMs, keepBytes, limitBytes })
   }
 
   /**
-   * The disk is full: what every cursor has passed is deleted at once, also what is pinned. Without room nothing of what
-   * is counted can be saved, and so nothing would ever be released.
+   * Deletes all segments that every cursor has passed at once, also pinned ones, as the disk is full. Without room no
+   * state of the readers can be saved, and so no segment would ever be released.
    */
   giveUpKept(): void {
     this.#delete({ keepMs: 0, keepBytes: 0, limitBytes: 0 }, this.#settledSegment)
@@ -281,7 +291,7 @@ export class Cursors {
     }
   }
 
-  /** The first segment that somebody still reads, or begins to read again after a crash. */
+  /** The first segment that a cursor still reads, or that is read again after a crash. */
   get #needed(): number {
     const { pinned } = this.#options
     const settled = this.#settledSegment
@@ -320,7 +330,9 @@ export class Cursors {
     return { name, sequence: place.sequence, lag, lagBytes: lag > 0 ? Math.max(0, lagBytes) : 0, oldest }
   }
 
-  /** When the next message from a place on was received, or, when it cannot be read, about when. */
+  /**
+   * Returns when the next message from a place on was received. When the message cannot be read, returns about when.
+   */
   async #stampAt({ segment, offset }: Place): Promise<number | undefined> {
     const reader = new SegmentReader(this.#options.dir, this.#files)
     try {
@@ -342,8 +354,8 @@ export class Cursors {
   }
 }
 
-/** It feeds the screens: the others let it go first, and it is never metered. */
+/** The group that feeds the screens. Other cursors let this one read first, and its rate is not limited. */
 const firstLane = 'live'
 
-/** How often is looked for what has been kept long enough. */
+/** Time between two checks for segments that have been kept long enough. */
 const checkEveryMs = 500

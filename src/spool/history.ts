@@ -10,7 +10,7 @@ import type { SpoolPosition } from './spool.js'
 /** Most messages in a batch. */
 const batchMessages = 2_000
 
-/** A part of what was received, in microseconds since the epoch, by the clock of the hub (`receivedAt`). */
+/** A time range of received messages, in microseconds since the epoch, by the hub's clock (`receivedAt`). */
 export interface PastRange {
   readonly from: number
   /** Not included. */
@@ -18,18 +18,19 @@ export interface PastRange {
 }
 
 export interface ReplayRange {
-  /** About how many messages there are, and bytes: for a progress bar. */
+  /** Approximate numbers of messages and bytes, for a progress bar. */
   readonly total: number
   readonly bytes: number
   /**
-   * The messages in their order, which is not that of their times where the clock was set back. Ends where the spool was committed when it was asked for, or when the signal aborts;
-   * rejects with `not_found` when what comes next has been deleted meanwhile.
+   * The messages in the order of the spool, which is not the order of their times where the clock was set back. Ends
+   * where the spool was committed at the time of the request, or when the signal aborts. Rejects with `not_found` when
+   * the next messages have been deleted meanwhile.
    */
   readonly batches: AsyncIterable<readonly Message[]>
 }
 
 /**
- * What the spool still has of a part of the past, whether consumers have passed it or not.
+ * Reads the messages of a time range that the spool still has, whether consumers have passed them or not.
  *
  * Segments are ordered by stamps, and no message was received later than its stamp says: segments that end before the
  * range are left out. All others are read, because after a clock was set back messages of any time may follow.
@@ -63,8 +64,8 @@ export function readPast(
 }
 
 /**
- * The messages of a range of sequence numbers, both included, as far as they are committed. Ends when the signal aborts;
- * rejects with `not_found` when what comes next has been deleted.
+ * Reads the messages of a range of sequence numbers, both included, as far as they are committed. Ends when the signal
+ * aborts; rejects with `not_found` when the next messages have been deleted.
  */
 export function readNumbered(
   dir: string,
@@ -79,7 +80,7 @@ export function readNumbered(
   return first ? batches(dir, files, segments, first, position, judge, signal) : none()
 }
 
-/** How much of a segment is meant, going by stamps. */
+/** Returns the estimated share of a segment that is in the range, by stamps. */
 function overlap(from: number, last: number, range: PastRange): number {
   if (from >= range.to) return 0
   if (!Number.isFinite(last) || last <= from) return 1
@@ -87,7 +88,7 @@ function overlap(from: number, last: number, range: PastRange): number {
   return Math.min(1, Math.max(0, meant / (last - from)))
 }
 
-/** Whether a message is wanted; `end`: neither this one nor any behind it. */
+/** Decides whether a message is in the range; `end`: neither this message nor any behind. */
 type Judge = (message: Message) => 'out' | 'in' | 'end'
 
 function byTime({ from, to }: PastRange): Judge {
@@ -108,7 +109,7 @@ async function* batches(
   const reader = new SegmentReader(dir, files)
   try {
     for (let segment: number | undefined = first.segment; segment !== undefined; ) {
-      // Looked up before it is read: if it is deleted meanwhile, this goes on with nothing less.
+      // Looked up before the segment is read, so that a deletion meanwhile does not lose the position.
       const next: number | undefined = segments.after(segment)?.segment
       const end: number = segment === position.segment ? position.end : reader.size(segment)
       for (let offset = segmentHeaderBytes; offset < end; ) {
@@ -127,7 +128,7 @@ async function* batches(
   }
 }
 
-/** What is at hand. `reached` is endless behind the end of the range. */
+/** Takes the messages in memory. `reached` is infinite behind the end of the range. */
 function take(reader: SegmentReader, segment: number, offset: number, judge: Judge) {
   const messages: Message[] = []
   let reached = offset

@@ -1,9 +1,9 @@
 import type { PendingPublish, QoS } from '../model.js'
 import type { SpoolShares } from './spool-shares.js'
 
-/** What ingest needs of the spool. */
+/** The part of the spool that ingest uses. */
 export interface Log {
-  /** Copies what it needs of the payload before it returns. */
+  /** Appends a publish. Copies the needed parts of the payload before returning. */
   append<P extends PendingPublish>(
     publish: P,
     done: (publish: P, error: Error | undefined, sequence: number) => void,
@@ -13,27 +13,30 @@ export interface Log {
 
 export interface IngestOptions {
   readonly log: Log
-  /** What of the spool is of which user. */
+  /** Each user's part of the spool. */
   readonly shares: Pick<SpoolShares, 'fault' | 'took'>
-  /** Accepted bytes that may wait for the disk; past it no connection is read. */
+  /** Most accepted bytes that wait for the disk. Beyond this no connection is read. */
   readonly budgetBytes: number
-  /** The overload is over. */
+  /** Called when the overload is over. */
   readonly relieved: () => void
-  /** A publish with so many bytes of payload came. */
+  /** Called with the payload bytes of each publish. */
   readonly received: (bytes: number) => void
   readonly accepted: (qos: QoS) => void
-  /** A publish of QoS 0 that waits for none before it: at once, as its sender waits for no answer. */
+  /** Called at once for a publish of QoS 0 that need not wait for earlier ones: the sender waits for no answer. */
   readonly passed: (publish: PendingPublish) => void
   /**
-   * Each other publish, once, after the group commit and in the order of `accept`. With an error it is not kept, and its
-   * sender must not be acknowledged; QoS 0 has no sender to tell. `sequence` is its place in the spool, 0 for QoS 0.
+   * Called once for each other publish, after the group commit and in the order of `accept`. With an error the publish
+   * is not kept, and the sender must not be acknowledged; QoS 0 has no sender to inform. `sequence` is the place in the
+   * spool, 0 for QoS 0.
    */
   readonly settled: (publish: PendingPublish, error: Error | undefined, sequence: number) => void
-  /** A publish that will not be kept, and why. */
+  /** Called for each publish that will not be kept, with the reason. */
   readonly refused: (publish: PendingPublish, reason: string) => void
 }
 
-/** The door between broker and spool: every publish of a client goes through `accept` or is refused and counted. */
+/**
+ * The entrance from the broker to the spool: every publish of a client goes through `accept` or is refused and counted.
+ */
 export class Ingest {
   readonly #options: IngestOptions
   #overloaded = false
@@ -58,7 +61,7 @@ export class Ingest {
     if (log.pendingBytes > budgetBytes) this.#overloaded = true
   }
 
-  // One callback for all publishes: there may be many on their way to the disk.
+  // One callback for all publishes, as many may be on their way to the disk.
   readonly #settle = (publish: PendingPublish, error: Error | undefined, sequence: number): void => {
     this.#count(publish, error)
     if (publish.qos > 0) this.#options.settled(publish, error, sequence)
@@ -70,12 +73,12 @@ export class Ingest {
     else this.#options.accepted(publish.qos)
   }
 
-  /** So much waits for the disk that nothing more should be read. */
+  /** Whether so much waits for the disk that nothing more should be read. */
   get overloaded(): boolean {
     return this.#overloaded
   }
 
-  /** After each group, committed or refused: ends the overload once half of the budget is free again. */
+  /** Called after each group, committed or refused. Ends the overload once half of the budget is free again. */
   settled(): void {
     if (!this.#overloaded || this.#options.log.pendingBytes > this.#options.budgetBytes / 2) return
     this.#overloaded = false

@@ -16,8 +16,8 @@ import { isTopicName } from '../topics.js'
  *     │ properties length u32 │ expiresAt u64 │ properties │   as in message-properties.ts · expiresAt 0: never
  *     └───────────────────────┴───────────────┴────────────┘
  *
- * In the spool receivedAt is a stamp that only ascends. While the clock is behind that, as after it had jumped ahead, the
- * version is 3, and the time of the clock is in front of the properties, behind the other two:
+ * In the spool receivedAt is a stamp that only ascends. While the clock is behind the stamp, as after a jump ahead, the
+ * version is 3, and the time of the clock is in front of the properties, behind the other two fields:
  *
  *     ┌───────────────────────┬───────────────┬────────────────┬────────────┐
  *     │ properties length u32 │ expiresAt u64 │ receivedAt u64 │ properties │
@@ -26,7 +26,7 @@ import { isTopicName } from '../topics.js'
 const plainVersion = 1
 const extendedVersion = 2
 const stampedVersion = 3
-/** What one name in a batch may have, in bytes: three of them and the properties must fit the headers of AMQP. */
+/** Most bytes of one name in a batch: three names and the properties must fit the headers of AMQP. */
 export const maxName = 12_288
 const headerBytes = 26
 const namesAt = 20
@@ -38,7 +38,9 @@ export interface NamedPublish extends Publish {
   readonly names?: Buffer | undefined
 }
 
-/** The three lengths, client id, user and topic as {@link encodePublish} writes them: many publishes have the same. */
+/**
+ * Returns the three lengths, client id, user and topic as {@link encodePublish} writes them: many publishes share them.
+ */
 export function encodeNames({ clientId, user, topic }: Pick<Publish, 'clientId' | 'user' | 'topic'>): Buffer {
   const lengths = [clientId, user, topic].map(name => Buffer.byteLength(name))
   const names = Buffer.from(`      ${clientId}${user}${topic}`)
@@ -62,12 +64,12 @@ function isExtended({ properties, expiresAt }: Publish): boolean {
   return properties !== undefined || expiresAt !== undefined
 }
 
-/** More bytes than {@link encodedLength} when the time of the clock is written beside the stamp. */
+/** Bytes needed beyond {@link encodedLength} when the time of the clock is written beside the stamp. */
 export function stampedBytes(message: NamedPublish): number {
   return isExtended(message) ? timeBytes : extensionBytes + timeBytes
 }
 
-/** What the spool orders a message by. */
+/** Returns the stamp, by which the spool orders messages. */
 export function stampOf({ receivedAt, stamp }: Message): number {
   return stamp ?? receivedAt
 }
@@ -77,7 +79,7 @@ export function encodeMessage(message: Message, target: Buffer, at: number): voi
   encodePublish(message, message.sequence, message.receivedAt, target, at)
 }
 
-/** The same for a publish that is about to get its place. With `time`, `receivedAt` is the stamp of the spool. */
+/** Writes a publish with the given sequence number. With `time`, `receivedAt` is the stamp of the spool. */
 export function encodePublish(
   message: NamedPublish,
   sequence: number,
@@ -111,7 +113,7 @@ export function encodePublish(
   target.set(message.payload, extended ? encodeExtension(message, target, end, time) : end)
 }
 
-/** Where it ends. */
+/** Writes the extension and returns where the extension ends. */
 function encodeExtension(
   { properties, expiresAt = 0 }: Publish,
   target: Buffer,
@@ -130,8 +132,8 @@ function encodeExtension(
 }
 
 /**
- * The inverse of {@link encodeMessage}. Payload and properties are views into `body`; undefined when the version is
- * unknown.
+ * Decodes a message that {@link encodeMessage} wrote. Payload and properties are views into `body`. Undefined when the
+ * version is unknown.
  */
 export function decodeMessage(body: Buffer): Message | undefined {
   const version = body[0]
@@ -158,7 +160,7 @@ function isVersion(version: number | undefined): boolean {
   return version === plainVersion || version === extendedVersion || version === stampedVersion
 }
 
-/** Takes it off the payload. */
+/** Moves the extension from the payload to the fields of the message. */
 function withExtension(message: Message, isStamped: boolean): Message | undefined {
   const rest = message.payload
   const begin = extensionBytes + (isStamped ? timeBytes : 0)
@@ -175,14 +177,17 @@ function withExtension(message: Message, isStamped: boolean): Message | undefine
   }
 }
 
-/** The sequence number of the message that is at `at`, without decoding it; undefined when the version is unknown. */
+/**
+ * Returns the sequence number of the message at `at`, without decoding the message. Undefined when the version is
+ * unknown.
+ */
 export function sequenceAt(bytes: Buffer, at: number, end: number): number | undefined {
   const version = bytes[at]
   if (!isVersion(version) || at + namesAt > end) return undefined
   return readUInt64(bytes, at + 4)
 }
 
-/** The user of the message that is at `at`, without decoding the rest; undefined as in {@link sequenceAt}. */
+/** Returns the user of the message at `at`, without decoding the rest. Undefined as in {@link sequenceAt}. */
 export function userAt(bytes: Buffer, at: number, end: number): string | undefined {
   if (!isVersion(bytes[at]) || at + headerBytes > end) return undefined
   const begin = at + headerBytes + bytes.readUInt16LE(at + 20)
@@ -200,7 +205,7 @@ const batchVersion = 0x81
 const batchHeaderBytes = 4
 const lengthBytes = 4
 
-/** At least one message, at most 65,535. */
+/** Encodes at least one message, at most 65,535. */
 export function encodeBatch(messages: readonly Message[]): Buffer {
   const lengths = messages.map(encodedLength)
   const body = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + lengthBytes + length, batchHeaderBytes))
@@ -217,7 +222,7 @@ export function encodeBatch(messages: readonly Message[]): Buffer {
   return body
 }
 
-/** The inverse of {@link encodeBatch}; undefined for anything else. The payloads are views into `body`. */
+/** Decodes a batch that {@link encodeBatch} wrote. Undefined for anything else. The payloads are views into `body`. */
 export function decodeBatch(body: Buffer): Message[] | undefined {
   if (body.length < batchHeaderBytes || body[0] !== batchVersion || body[1] !== 0) return undefined
   const count = body.readUInt16LE(2)
@@ -235,16 +240,16 @@ export function decodeBatch(body: Buffer): Message[] | undefined {
   return count > 0 && at === body.length ? messages : undefined
 }
 
-/** {@link decodeMessage} for bytes that no checksum vouches for. */
+/** Decodes a message as {@link decodeMessage} does, from bytes without a checksum. */
 function checkedMessage(body: Buffer): Message | undefined {
   if (body.length < headerBytes || (body[1] as number) > 7 || ((body[1] as number) & 3) === 3) return undefined
   const names = body.readUInt16LE(20) + body.readUInt16LE(22) + body.readUInt16LE(24)
-  // Longer ones have no place in the headers of a dead letter.
+  // Longer names do not fit the headers of a dead letter.
   if (names > 3 * maxName || headerBytes + names > body.length) return undefined
   const message = decodeMessage(body)
   if (!message || !Number.isSafeInteger(message.sequence) || !Number.isSafeInteger(message.receivedAt)) return undefined
   const { properties, expiresAt, ...plain } = message
-  // What a subscriber would close its connection for is left out: the message is good without it.
+  // Properties for which a subscriber would close the connection are left out. The message is good without them.
   const isWrong = (properties && !isSound(properties)) || (expiresAt !== undefined && !Number.isSafeInteger(expiresAt))
   return isWrong ? plain : message
 }
@@ -254,7 +259,7 @@ function isSound(properties: Buffer): boolean {
   return decoded !== undefined && (decoded.responseTopic === undefined || isTopicName(decoded.responseTopic))
 }
 
-/** For safe integers, without BigInt. */
+/** Writes a safe integer, without BigInt. */
 export function writeUInt64(target: Buffer, value: number, at: number): void {
   target.writeUInt32LE(value % 0x1_0000_0000, at)
   target.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)

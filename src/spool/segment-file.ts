@@ -7,22 +7,22 @@ import type { Message } from '../model.js'
 import { decodeMessage, readUInt64, stampOf, writeUInt64 } from './message-codec.js'
 
 /*
- * One file of the spool; spool.ts draws it. Files of any size are read a piece at a time.
+ * One file of the spool, in the layout drawn in spool.ts. Files of any size are read a piece at a time.
  */
 const magic = 'THSPOOL1'
 export const segmentHeaderBytes = 16
 
-/** No frame of a message is shorter. */
+/** Shortest frame of a message. */
 const shortestFrame = frameHeaderBytes + 26
 
-/** Behind this many zeros at the end of a file is room that was made and never filled. */
+/** Number of zeros at the end of a file that mark preallocated room that was never filled. */
 const zeroBytes = 512
 
 export function segmentPath(dir: string, segment: number): string {
   return join(dir, `${String(segment).padStart(16, '0')}.seg`)
 }
 
-/** First sequence numbers of the segments there are, ascending. None when there is no such directory. */
+/** Returns the first sequence numbers of all segments, ascending. Empty when the directory does not exist. */
 export function listSegments(dir: string, files: Files = nodeFiles): number[] {
   let names: string[]
   try {
@@ -37,7 +37,9 @@ export function listSegments(dir: string, files: Files = nodeFiles): number[] {
     .sort((a, b) => a - b)
 }
 
-/** When the last message before a segment was received, by its header; undefined when that is damaged. */
+/**
+ * Returns when the last message before a segment was received, from the header. Undefined when the header is damaged.
+ */
 export function readStamp(segment: Buffer): number | undefined {
   if (segment.length < segmentHeaderBytes || segment.toString('latin1', 0, magic.length) !== magic) return undefined
   return readUInt64(segment, magic.length)
@@ -50,24 +52,24 @@ export function writeSegmentHeader(files: Files, fd: number, receivedAt: number)
   writeWholeSync(files, fd, header, 0)
 }
 
-/** What is found in a segment that is read through. */
+/** Result of reading a segment through. */
 export interface Scanned {
-  /** Bytes of the file. */
+  /** Size of the file, in bytes. */
   readonly size: number
-  /** Of the header; undefined when that is damaged. */
+  /** Stamp in the header. Undefined when the header is damaged. */
   readonly stamp: number | undefined
   /** Where the last whole frame ends. */
   readonly end: number
   /** Bytes before `end` that are no frame, the header included. */
   readonly damagedBytes: number
-  /** The highest sequence number; 0 when there is no message. */
+  /** Highest sequence number; 0 without messages. */
   readonly sequence: number
-  /** Stamps of the first and the latest message; undefined when there is none. */
+  /** Stamps of the first and of the latest message. Undefined without messages. */
   readonly first: number | undefined
   readonly last: number | undefined
   /**
-   * Behind `end`: nothing; a write that was interrupted, and never acknowledged; or damage, where there may have been so
-   * many messages.
+   * State of the file behind `end`: nothing; a write that was interrupted, and never acknowledged; or damage, with the
+   * number of messages that may have been there.
    */
   readonly tail: 'none' | 'torn' | { readonly messages: number; readonly endsInZeros: boolean }
 }
@@ -110,7 +112,7 @@ function tailOf(files: Files, fd: number, end: number, size: number): Scanned['t
   }
 }
 
-/** The messages of a segment, blocking the thread. */
+/** Yields the messages of a segment, blocking the thread. */
 export function* messagesOf(files: Files, fd: number): Generator<Message> {
   const size = files.sizeSync(fd)
   const reader = new FrameReader(files, fd)

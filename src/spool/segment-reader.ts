@@ -3,7 +3,7 @@ import { type Files, openToRead } from '../disk/files.js'
 import { FrameReader } from '../disk/frame-file.js'
 import { segmentPath } from './segment-file.js'
 
-/** Reads the frames of segments a piece at a time. Offsets are those in the segment. */
+/** Reads the frames of segments a piece at a time. Offsets are positions in the segment. */
 export class SegmentReader {
   readonly #dir: string
   readonly #files: Files
@@ -14,19 +14,19 @@ export class SegmentReader {
     this.#files = files
   }
 
-  /** The whole frame at `offset`, if it is at hand. */
+  /** Returns the whole frame at `offset`, if in memory. */
   at(segment: number, offset: number): Frame | undefined {
     return segment === this.#open?.segment ? this.#open.frames.at(offset) : undefined
   }
 
-  /** Bytes of a segment. Throws `ENOENT` when it is gone. */
+  /** Returns the size of a segment in bytes. Throws `ENOENT` when the file is gone. */
   size(segment: number): number {
     return this.#files.sizeSync(this.#opened(segment).fd)
   }
 
   /**
-   * Reads on from `offset`, at most to `end`. Returns how many damaged bytes are to be stepped over: behind them is a
-   * frame that is at hand, or the end.
+   * Reads on from `offset`, at most to `end`. Returns how many damaged bytes to step over. Behind them is a frame in
+   * memory, or the end.
    */
   async load(segment: number, offset: number, end: number): Promise<number> {
     const frame = await this.#opened(segment).frames.next(offset, end)

@@ -5,23 +5,29 @@ import { readUInt64 } from './message-codec.js'
 import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from './segment-file.js'
 import type { SpoolPosition } from './spool.js'
 
-/** What the reading side knows of a segment without reading it through. */
+/** A segment as known to the reading side, without reading the messages. */
 export interface Segment {
-  /** Its first sequence number, which is its name. */
+  /** First sequence number, which is the name of the file. */
   readonly segment: number
-  /** Size of the file; of the newest one, when it was looked at last. */
+  /** Size of the file. For the newest segment, the size at the last look. */
   bytes: number
-  /** Microseconds: the last message before it was received then, 0 when there was none; the first one in it. */
+  /**
+   * When the last message before the segment was received, 0 when there was none, and when the first message in the
+   * segment was received. In microseconds.
+   */
   readonly before: number
   readonly from: number
-  /** No message before it has a later stamp; endless when that cannot be told. */
+  /** Upper bound of all stamps before the segment; infinite when unknown. */
   readonly latestBefore: number
 }
 
-/** In a frame: behind the header, the two bytes of version and flags, the packet id and the sequence number. */
+/**
+ * Offset of the stamp in a frame: behind the header, the two bytes of version and flags, the packet id and the sequence
+ * number.
+ */
 const stampAt = frameHeaderBytes + 12
 
-/** The segments there are, oldest first; for the reading side. */
+/** All segments, oldest first, for the reading side. */
 export class Segments {
   readonly #dir: string
   readonly #now: () => number
@@ -39,7 +45,9 @@ export class Segments {
     for (const segment of listSegments(this.#dir, this.#files)) this.#add(segment)
   }
 
-  /** The spool has committed more. It is told of now and then only: there may be more than one new segment. */
+  /**
+   * Called when the spool has committed more. Not every commit is reported, so there may be more than one new segment.
+   */
   grow(position: SpoolPosition): void {
     const newest = this.#list.at(-1)
     if (newest && position.segment > newest.segment) {
@@ -67,17 +75,17 @@ export class Segments {
     return this.#list.find(known => known.segment === segment)
   }
 
-  /** The one after a segment; then that one will not grow any more. */
+  /** Returns the segment after another. When there is one, the earlier segment will not grow any more. */
   after(segment: number): Segment | undefined {
     return this.#list.find(known => known.segment > segment)
   }
 
-  /** The segment that holds `sequence`, or the oldest there is. */
+  /** Returns the segment that holds `sequence`, or the oldest one. */
   holding(sequence: number): number {
     return (this.#list.findLast(({ segment }) => segment <= sequence) ?? this.#list[0])?.segment ?? 1
   }
 
-  /** The oldest is deleted. */
+  /** Removes the oldest segment from the list, after the file was deleted. */
   shift(): void {
     this.#list.shift()
   }
@@ -85,17 +93,17 @@ export class Segments {
   #add(segment: number): void {
     const previous = this.#list.at(-1)
     const stamps = this.#readStamps(segment)
-    // A header has no checksum: what cannot be is not believed.
+    // A header has no checksum, so an implausible stamp is not believed.
     const likely = stamps.before >= (previous?.before ?? 0) && stamps.before <= this.#now() + microsecondsPerDay
     const before = likely ? stamps.before : (previous?.before ?? 0)
     const from = Math.max(stamps.from, before)
-    // After a clock that was far ahead, the stamp of the header is the unlikely one that is right.
+    // After a clock was far ahead, the stamp of the header is right although implausible.
     const isKnown = likely || stamps.from > 0
     const latestBefore = isKnown ? Math.max(stamps.before, stamps.from) : Number.POSITIVE_INFINITY
     this.#list.push({ segment, bytes: this.#sizeOf(segment) ?? 0, before, from, latestBefore })
   }
 
-  /** Undefined when there is no such file any more. */
+  /** Returns the size of a segment. Undefined when the file is gone. */
   #sizeOf(segment: number): number | undefined {
     try {
       return this.#files.sizeOfSync(segmentPath(this.#dir, segment))
@@ -104,7 +112,7 @@ export class Segments {
     }
   }
 
-  /** From the header and the first message; 0 when they cannot be read. */
+  /** Returns the stamps in the header and in the first message; 0 when they cannot be read. */
   #readStamps(segment: number): { before: number; from: number } {
     let head: Buffer = Buffer.alloc(0)
     try {
@@ -125,7 +133,7 @@ export class Segments {
 
 const microsecondsPerDay = 86_400e6
 
-/** How the past is kept. */
+/** How long, and how much of, the messages are kept that every cursor has passed. */
 export interface Retention {
   readonly keepMs: number
   readonly keepBytes: number
@@ -133,8 +141,8 @@ export interface Retention {
 }
 
 /**
- * How many of the oldest segments are to go: those before `needed` that nobody reads any more, when they are past
- * their time or too large. The newest two stay: the broker makes its own state good from them after a crash.
+ * Returns how many of the oldest segments to delete: those before `needed`, which no cursor reads any more, when they
+ * are past their time or too large. The newest two stay: the broker restores its own state from them after a crash.
  */
 export function surplus(
   list: readonly Segment[],
@@ -156,7 +164,7 @@ export function surplus(
   return count
 }
 
-/** The oldest segments that every cursor has passed: they are kept for the past alone. */
+/** Returns the oldest segments that every cursor has passed, and that are kept for replays alone. */
 export function passedOf(list: readonly Segment[], needed: number): readonly Segment[] {
   const end = list.findIndex(({ segment }) => segment >= needed)
   return list.slice(0, Math.max(0, Math.min(end < 0 ? list.length : end, list.length - 2)))

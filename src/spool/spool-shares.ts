@@ -5,37 +5,37 @@ import { accountOf, shareOf, type UserShares } from '../runtime/user-shares.js'
 export interface SpoolSharesOptions {
   /** spool.limit. */
   readonly limitBytes: number
-  /** What the spool has, as of now. */
+  /** Returns the bytes in the spool now. */
   readonly bytes: () => number
   readonly shares: () => UserShares
 }
 
-/** What users have added to the spool in one stretch of it. */
+/** Bytes that users have added to one stretch of the spool. */
 interface Stretch {
   bytes: number
   readonly users: Map<string, { bytes: number }>
 }
 
-/** Stretches of a full spool. */
+/** Number of stretches in a full spool. */
 const stretches = 64
 
-/** What a message takes beside its payload and topic, about. */
+/** Approximate bytes of a message beside payload and topic. */
 const overheadBytes = 60
 
 /**
- * What of the spool is of which user. The spool is freed from its old end, so what users have is counted by stretches,
- * and the oldest stretches are forgotten as the spool gets smaller. What was there at the start counts for no user.
+ * Counts each user's part of the spool. The spool is freed from the old end, so bytes are counted by stretches, and the
+ * oldest stretches are forgotten as the spool gets smaller. Messages that were there at the start count for no user.
  *
- * Half of the spool is for anybody; the other half is for users within their share. So one user that sends more than can
- * be drained is refused while the others are still kept.
+ * Any user may use the first half of the spool; the other half is for users within their share. So one user that sends
+ * more than can be drained is refused while messages of the others are still kept.
  */
 export class SpoolShares {
   readonly #options: SpoolSharesOptions
-  /** The oldest first, the one that is being filled last. */
+  /** Stretches, oldest first. */
   readonly #stretches: Stretch[] = []
   #current: Stretch = { bytes: 0, users: new Map() }
   #bytes = 0
-  /** The user of the last message: the next one is mostly of the same. */
+  /** User of the last message. The next message is mostly from the same user. */
   #user: string | undefined
   #entry = { bytes: 0 }
 
@@ -43,7 +43,7 @@ export class SpoolShares {
     this.#options = options
   }
 
-  /** Why a publish is refused while others are taken; undefined when it is not. */
+  /** Returns why a publish is refused while others are accepted. Undefined when the publish is accepted. */
   fault({ user, topic, payload }: PendingPublish): HubError | undefined {
     const { limitBytes, bytes, shares } = this.#options
     if (bytes() <= limitBytes / 2) return undefined
@@ -56,7 +56,7 @@ export class SpoolShares {
     return new HubError('spool_share', sentence)
   }
 
-  /** A publish goes into the spool. */
+  /** Counts a publish that goes into the spool. */
   took({ user, topic, payload }: PendingPublish): void {
     if (user !== this.#user) this.#turnTo(user)
     const bytes = payload.length + topic.length + overheadBytes
@@ -65,7 +65,7 @@ export class SpoolShares {
     if (this.#current.bytes >= this.#options.limitBytes / stretches) this.#next()
   }
 
-  /** Bytes of a user that are in the spool, about. */
+  /** Returns the approximate bytes of a user in the spool. */
   used(account: string): number {
     this.#forget()
     const of = ({ users }: Stretch) => users.get(account)?.bytes ?? 0
@@ -91,7 +91,7 @@ export class SpoolShares {
     this.#forget()
   }
 
-  /** What is older than all that the spool still has. */
+  /** Forgets stretches older than everything that the spool still has. */
   #forget(): void {
     const left = this.#options.bytes()
     for (let [oldest] = this.#stretches; oldest; [oldest] = this.#stretches) {

@@ -40,30 +40,33 @@ import {
  *              │                     │ message before it u64    │         │         │     bodies: message-codec.ts
  *              └─────────────────────┴──────────────────────────┴─────────┴─────────┴───
  *
- * On start the newest segment is read: a torn tail (the group that a crash cut short, never acknowledged) is cut
- * off. Damage is another matter: a copy is kept as `.bad`, readers step over it, and the sequence numbers that may
- * have been in it are not given again.
+ * On start the newest segment is read: a torn tail (the group that a crash cut short, never acknowledged) is cut off.
+ * Damage is treated differently: a copy is kept as `.bad`, readers step over the damaged bytes, and the sequence
+ * numbers that may have been in them are not assigned again.
  *
- * A group that the disk refuses uses up its sequence numbers: messages without a gap between them on disk, but with one
- * between their numbers, are all that was ever acknowledged.
+ * A group that the disk refuses uses up its sequence numbers. Messages without a gap between them on disk, but with one
+ * between their numbers, are therefore all that was ever acknowledged.
  */
 
-/** More than can be received in the second that is not synced. */
+/**
+ * Sequence numbers passed over when some may have been lost: more than can be received in the second that is not
+ * synced.
+ */
 const leapNumbers = 10_000_000
 
-/** A clock that goes back by less is being corrected, and is waited for. */
+/** A clock that goes back by less is being corrected: times ascend in small steps until the clock catches up. */
 const correctedMicros = 1e6
 
-/** While the disk refuses what is written: how often, and with how many bytes, it is tried. */
+/** Interval and size of the test write that detects when a failing disk accepts writes again. */
 const probeEveryMs = 1_000
 const probeBytes = 3 << 20
 
-/** How far the spool is committed: all of `segment` up to `end`, and all segments before it. */
+/** End of the committed part: all of `segment` up to `end`, and all segments before. */
 export interface SpoolPosition {
-  /** First sequence number of the newest segment: its name. */
+  /** First sequence number of the newest segment, which is the segment's name. */
   readonly segment: number
   readonly end: number
-  /** The last sequence number that is committed. */
+  /** Last sequence number that is committed. */
   readonly sequence: number
 }
 
@@ -72,21 +75,24 @@ export interface SpoolOptions {
   readonly segmentBytes: number
   readonly limitBytes: number
   readonly fsync: 'group' | 'interval'
-  /** Microseconds since the epoch. It may jump: the stamps that messages are ordered by do not. */
+  /** Returns microseconds since the epoch. This clock may jump; the stamps that order the messages do not. */
   readonly now: () => number
-  /** After each group, committed or refused: less waits for the disk. */
+  /** Called after each group, committed or refused: less waits for the disk. */
   readonly settled: () => void
-  /** After each group commit, when its messages can be read. */
+  /** Called after each group commit, when the messages can be read. */
   readonly committed: (position: SpoolPosition) => void
-  /** The disk refused a group: what can be given up should be. */
+  /** Called when the disk refused a group, to free disk space where possible. */
   readonly refused?: (error: Error) => void
-  /** The last sequence number known elsewhere, which must not be given again; asked at the start. */
+  /** Returns the last sequence number known elsewhere, which must not be assigned again. Called at the start. */
   readonly known?: () => number
-  /** False: nothing may be written yet, as the data directory is not locked. Asked at the start, and while the disk fails. */
+  /**
+   * Returns false while nothing may be written, as the data directory is not locked. Called at the start, and while the
+   * disk fails.
+   */
   readonly mayWrite?: () => boolean
-  /** Something an operator should know: a disk that is full, and that it works again. */
+  /** Called with a sentence for an operator: the disk is full, or works again. */
   readonly warn: (sentence: string) => void
-  /** Damage found at the start. */
+  /** Receives the damage found at the start. */
   readonly incidents: IncidentReporter
   readonly files?: Files
 }
@@ -101,17 +107,17 @@ export class Spool {
   #segment = 1
   #sequence = 0
   #settledSequence = 0
-  /** The stamp of the last message, strictly ascending whatever the clock does. */
+  /** Stamp of the last message, strictly ascending whatever the clock does. */
   #receivedAt = 0
-  /** The time of the last message: a reading without a time of its own has that. */
+  /** Time of the last message, which is the time of a reading without its own. */
   #time = 0
-  /** Of the last message of the group that is being written, and of the last one committed. */
+  /** Stamps of the last message in the group that is being written, and of the last one committed. */
   #takenAt = 0
   #committedAt = 0
   /** Bytes of all segments but the newest. */
   #olderBytes = 0
   #failing: Error | undefined
-  /** What the start opened; negative when the disk refused. */
+  /** File descriptor opened at the start; negative when the disk refused. */
   #opened = -1
 
   constructor(options: SpoolOptions) {
@@ -144,15 +150,15 @@ export class Spool {
       everyMs: probeEveryMs,
       files: this.#files,
       works: () => this.#worksAgain(),
-      // What could not be given up a moment ago may have been passed by now.
+      // Segments that could not be deleted a moment ago may have been passed by now.
       refused: () => this.#failing && options.refused?.(this.#failing),
     })
   }
 
   /**
-   * Reads where the spool ends, and goes on there. A disk that is full or read-only is no reason to reject: then every
-   * publish is refused until the disk takes writes again. Rejects with `data_dir_unusable` when the directory cannot be
-   * read, or when this user has no right to it.
+   * Finds the end of the spool, and continues there. A disk that is full or read-only is no reason to reject: then
+   * every publish is refused until the disk takes writes again. Rejects with `data_dir_unusable` when the directory
+   * cannot be read, or when the hub's user has no right to it.
    */
   async start(): Promise<void> {
     const { dir } = this.#options
@@ -185,12 +191,12 @@ export class Spool {
     return { segment: this.#segment, end: this.#log.end, sequence: this.#settledSequence }
   }
 
-  /** Bytes of all segments, and of what waits to be written. */
+  /** Bytes of all segments, and of messages waiting to be written. */
   get bytes(): number {
     return this.#olderBytes + this.#log.end + this.#log.pendingBytes
   }
 
-  /** Bytes accepted that are not on disk yet. */
+  /** Bytes accepted but not on disk yet. */
   get pendingBytes(): number {
     return this.#log.pendingBytes
   }
@@ -199,19 +205,20 @@ export class Spool {
     return this.bytes >= this.#options.limitBytes
   }
 
-  /** How much of the limit is taken, 0 to 1; a little more than 1 is possible. */
+  /** Share of the limit in use, 0 to 1; slightly more than 1 is possible. */
   get fill(): number {
     return this.bytes / this.#options.limitBytes
   }
 
-  /** Why the disk refused what was written last, until it is seen to take so much again. */
+  /** Why the disk refused the last write. Kept until the disk has taken the test write. */
   get failing(): Error | undefined {
     return this.#failing
   }
 
   /**
-   * Takes a message; `done` runs once it is committed, in the order of the calls, with the sequence number it got.
-   * An error means it is not kept: `spool_full`, or `spool_failed` when the disk refused it.
+   * Appends a message. `done` runs once the message is committed, in the order of the calls, with the assigned sequence
+   * number. An error means that the message is not kept: `spool_full`, or `spool_failed` when the disk refused the
+   * write.
    */
   append<P extends Publish>(publish: P, done?: (publish: P, error: Error | undefined, sequence: number) => void): void {
     if (this.full) {
@@ -220,7 +227,7 @@ export class Spool {
       done?.(publish, error, 0)
       return
     }
-    // On a full disk every block that is given up would be eaten at once, and nothing could be settled.
+    // On a full disk new messages would take every freed block at once, and nothing could be settled.
     if (this.#failing && isFull(this.#failing.cause)) {
       done?.(publish, this.#failing, 0)
       return
@@ -241,7 +248,7 @@ export class Spool {
   readonly #encodeStamped = (publish: Publish, target: Buffer, at: number): void =>
     encodePublish(publish, this.#sequence, this.#receivedAt, target, at, this.#time)
 
-  /** The latest stamp there is, in microseconds since the epoch: the clock was there once. */
+  /** Latest stamp, in microseconds since the epoch: the clock was there once. */
   get latest(): number {
     return this.#receivedAt
   }
@@ -251,12 +258,12 @@ export class Spool {
     return this.#log.flush()
   }
 
-  /** The reading side deleted segments that every cursor has passed. */
+  /** Called when the reading side has deleted segments that every cursor has passed. */
   freed(bytes: number): void {
     this.#olderBytes = Math.max(0, this.#olderBytes - bytes)
   }
 
-  /** Looks at the files: the reading side ended, perhaps without telling what it has deleted. */
+  /** Measures the files again after the reading side ended, perhaps without reporting its deletions. */
   recount(): void {
     const older = listSegments(this.#options.dir, this.#files).filter(segment => segment < this.#segment)
     this.#olderBytes = older.reduce((sum, segment) => sum + this.#sizeOf(segment), 0)
@@ -266,7 +273,7 @@ export class Spool {
     const { warn, refused } = this.#options
     if (!this.#failing) {
       warn(`the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`)
-      // A small group may fit where others do not, so a group that was written does not say that it is over.
+      // A small group may fit where others do not, so a successful write does not prove that the disk works again.
       this.#probe.start()
     }
     this.#failing = error
@@ -284,7 +291,10 @@ export class Spool {
     return this.#options.mayWrite?.() ?? true
   }
 
-  /** Does what the disk may refuse. False when the disk does, and then the spool is failing; throws other errors. */
+  /**
+   * Runs an action that the disk may refuse. Returns false when the disk does, and then the spool is failing; throws
+   * other errors.
+   */
   #attempt(act: () => void): boolean {
     let refusal: unknown = notLocked()
     if (this.#mayWrite) {
@@ -302,8 +312,9 @@ export class Spool {
   }
 
   /**
-   * The messages with a sequence number above `after`, as far back as segments reach. For the start only: it reads
-   * synchronously. This is how broker state that a crash kept from its own journal is made good.
+   * Yields the messages with a sequence number above `after`, as far back as segments reach. For the start only, as
+   * reads are synchronous. From these messages the broker restores state that was missing in the broker's own journal
+   * after a crash.
    */
   *replay(after: number): Generator<Message> {
     const segments = listSegments(this.#options.dir, this.#files)
@@ -343,7 +354,7 @@ export class Spool {
     const { dir } = this.#options
     const segment = this.#settledSequence + 1
     const path = segmentPath(dir, segment)
-    // One that was begun, and could neither be finished nor be removed, holds nothing.
+    // A segment that was begun, and could neither be finished nor be removed, holds nothing.
     const begun = (this.#files.sizeOfSync(path) ?? Number.POSITIVE_INFINITY) <= segmentHeaderBytes
     const flags = begun ? openToChange | constants.O_TRUNC : openNew
     const fd = this.#files.openSync(path, flags | this.#syncing)
@@ -361,16 +372,22 @@ export class Spool {
     return { fd, end: segmentHeaderBytes }
   }
 
-  /** The first error is the one to be told of: an empty segment that stays is taken up by the next try. */
+  /**
+   * Removes a segment that could not be begun. A failure is ignored: the first error is the one to report, and the next
+   * try uses an empty segment that stays.
+   */
   #removeBegun(path: string): void {
     try {
       this.#files.removeSync(path)
     } catch {
-      // See above.
+      // The next try uses the segment.
     }
   }
 
-  /** What the disk refused and could not be cut off then would be read. Returns the size of the segment. */
+  /**
+   * Cuts off bytes that the disk refused and that could not be cut off then, as they would be read. Returns the size of
+   * the segment.
+   */
   #cutRefused(): number {
     const path = segmentPath(this.#options.dir, this.#segment)
     const { end } = this.#log
@@ -395,7 +412,7 @@ export class Spool {
     return this.#files.sizeOfSync(segmentPath(this.#options.dir, segment)) ?? 0
   }
 
-  /** Opens what the next group is written to; `end` is where the segment ends when the disk refuses to open it. */
+  /** Opens the file for the next group. `end` is where the segment ends when the disk refuses to open the file. */
   #open(act: () => { fd: number; end: number }, end: number): void {
     let opened = { fd: -1, end }
     this.#attempt(() => {
@@ -405,14 +422,14 @@ export class Spool {
     this.#log.open(opened.fd, opened.end)
   }
 
-  /** Takes up the newest segment behind its last whole message. */
+  /** Continues the newest segment behind the last whole message. */
   async #recover(segment: number, previous: number | undefined): Promise<void> {
     const { dir, incidents } = this.#options
     const path = segmentPath(dir, segment)
     this.#segment = segment
     const scanned = await this.#scan(path)
     if (!scanned) {
-      // Numbers that may have been in it are not given again.
+      // Numbers that may have been in the segment are not assigned again.
       this.#settledSequence = this.#sequence = segment + leapNumbers
       this.#receivedAt = this.#committedAt = await this.#lastStamp(previous, 0)
       this.#log.open(-1, this.#sizeOf(segment))
@@ -423,7 +440,7 @@ export class Spool {
     const isDamaged = typeof tail === 'object'
     this.#sequence = Math.max(segment - 1, scanned.sequence) + (isDamaged ? tail.messages : 0)
     if (isDamaged && !tail.endsInZeros) end = size
-    // A header has no checksum: it is believed when it can be true.
+    // A header has no checksum, so the stamp is believed when plausible.
     const before =
       first === undefined
         ? await this.#lastStamp(previous, stamp ?? 0)
@@ -452,7 +469,7 @@ export class Spool {
       try {
         if (end < size) this.#files.ftruncateSync(fd, end)
         if (before !== stamp) writeSegmentHeader(this.#files, fd, before)
-        // What the process before wrote, and the name it gave the segment, may not be on disk yet.
+        // The content written by the previous process, and the name of the segment, may not be on disk yet.
         this.#files.fsyncSync(fd)
         syncDirectory(dir, this.#files)
       } catch (error) {
@@ -463,7 +480,7 @@ export class Spool {
     }, end)
   }
 
-  /** Undefined when the disk cannot read the segment. */
+  /** Scans a segment. Undefined when the disk cannot read the file. */
   async #scan(path: string): Promise<Scanned | undefined> {
     const fd = this.#files.openSync(path, openToRead)
     try {
@@ -478,9 +495,9 @@ export class Spool {
   }
 
   /**
-   * The tail of the spool is gone: by a loss of power with `spool.fsync: interval`, or because a segment was cut or
-   * removed. What comes now goes to a new segment, so that no place of the readers is in the middle of it; they tell
-   * which of the messages they had not passed.
+   * Passes over the lost tail of the spool: lost by a loss of power with `spool.fsync: interval`, or because a segment
+   * was cut or removed. New messages go to a new segment, so that no reader's place is in the middle of one. The
+   * readers report which of the lost messages they had not passed.
    */
   #passOver(known: number): void {
     this.#options.incidents.report(
@@ -488,7 +505,7 @@ export class Spool {
       `the spool ends at message ${this.#settledSequence}, and ${known} is known: its end was lost or removed, and what was not stored of it yet is lost`,
     )
     this.#settledSequence = this.#sequence = known
-    // Not the stamp of the last message that is there: so readers see that something is missing.
+    // Differs from the stamp of the last message there, so that readers see that something is missing.
     this.#receivedAt++
     this.#committedAt = this.#receivedAt
     this.#goOnInNewSegment()
@@ -500,7 +517,10 @@ export class Spool {
     if (old >= 0) this.#files.closeSync(old)
   }
 
-  /** Not synced, and not stopped: what is missing since a loss of power may be in RabbitMQ and in the dead letters. */
+  /**
+   * Whether messages may have been lost: the spool was not synced, and not stopped. Messages lost with the power may be
+   * in RabbitMQ and in the dead letters.
+   */
   get #mayHaveLost(): boolean {
     return (
       this.#options.fsync === 'interval' &&
@@ -513,7 +533,7 @@ export class Spool {
     return join(this.#options.dir, 'clean')
   }
 
-  /** Goes on with numbers that nobody can know; to readers those between are none that were ever given. */
+  /** Continues with numbers that cannot be known anywhere. Readers take the numbers between for never assigned. */
   #leap(): void {
     this.#settledSequence = this.#sequence = this.#settledSequence + leapNumbers
     this.#goOnInNewSegment()
@@ -526,13 +546,13 @@ export class Spool {
       try {
         highest = Math.max(highest, (new CursorFile(dir, name, this.#files).read().place?.sequence ?? 1) - 1)
       } catch {
-        // The reading side reports it.
+        // The reading side reports the damage.
       }
     }
     return highest
   }
 
-  /** Where the spool ended when it was stopped; 0 when it was not. */
+  /** Last sequence number when the spool was stopped; 0 when the spool was not stopped. */
   get #cleanEnd(): number {
     try {
       const end = Number(readWholeSync(this.#cleanPath, this.#files)?.toString('latin1'))
@@ -542,7 +562,9 @@ export class Spool {
     }
   }
 
-  /** When the last message of the segment before was received; `header` is what the newest one says. */
+  /**
+   * Returns when the last message of the previous segment was received. `header` is the stamp of the newest segment.
+   */
   async #lastStamp(previous: number | undefined, header: number): Promise<number> {
     const latest = this.#options.now() + microsecondsPerDay
     if (previous === undefined) return header <= latest ? header : 0
