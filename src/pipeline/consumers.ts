@@ -5,29 +5,29 @@ import type { Dependencies, Dependency, Waiting } from './dependencies.js'
 export interface ConsumersOptions {
   readonly dependencies: Dependencies
   readonly dead: DeadLetters
-  /** What each consumer takes from where and does with it. */
+  /** The source and the handler of each consumer. */
   readonly consumers: readonly Pick<
     Consumer,
     'name' | 'reader' | 'suspects' | 'handle' | 'batch' | 'restMs' | 'ledger'
   >[]
-  /** Messages each cursor of the spool has yet to pass. */
+  /** Returns the number of messages that each cursor of the spool has yet to pass. */
   readonly lag: () => Readonly<Record<string, number>>
   readonly deadLettered: (reason: string) => void
   readonly now: () => number
 }
 
-/** What the processor says of itself. */
+/** State that the processor reports. */
 export interface ProcessorStatus {
   readonly dependencies: readonly Dependency[]
   readonly waiting: readonly Waiting[]
   readonly lag: Readonly<Record<string, number>>
-  /** By the target's name: how often it has failed since it last worked. */
+  /** Number of failures since the target last worked, by the target's name. */
   readonly failures: Readonly<Record<string, number>>
 }
 
 const drainPollMs = 20
 
-/** Runs the consumers: everything that is done with messages behind the spool. */
+/** Runs the consumers: all handling of messages behind the spool. */
 export class Consumers {
   readonly name = 'processor'
   readonly #options: ConsumersOptions
@@ -48,7 +48,7 @@ export class Consumers {
         for (const { reason } of letters) deadLettered(reason)
       },
     }
-    // All of them before the first message is handled: each asks whether another one is looking.
+    // All start before the first message is handled: each checks whether another one is searching.
     for (const { suspects } of consumers) suspects?.start()
     this.#running = consumers.map(consumer =>
       consume(
@@ -65,7 +65,7 @@ export class Consumers {
     )
   }
 
-  /** Resolves when nothing in the spool waits any more but for a target that is down, or after `timeoutMs`. */
+  /** Resolves when messages in the spool wait only for a target that is down, or after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
     const { lag, dependencies } = this.#options
     const deadline = performance.now() + timeoutMs
@@ -76,7 +76,7 @@ export class Consumers {
     while (!isOver() && performance.now() < deadline) await sleep(drainPollMs)
   }
 
-  /** What is under way is not settled and comes again. */
+  /** Stops the consumers. Deliveries under way are not settled and come again. */
   async stop(): Promise<void> {
     this.#abort.abort()
     await Promise.all(this.#running)

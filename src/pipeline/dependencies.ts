@@ -1,17 +1,17 @@
 import { describe, type ErrorCode, HubError } from '../errors.js'
 import { Circuit, type CircuitState } from '../runtime/retry.js'
 
-/** What the hub depends on, and whether it is there. Times in milliseconds since the epoch. */
+/** A service or device that the hub depends on, and whether it is available. Times in milliseconds since the epoch. */
 export interface Dependency {
   readonly name: string
   readonly state: 'up' | 'down' | 'starting'
-  /** Why it is down, since when, and when it is tried next. */
+  /** Why the dependency is down, since when, and when it is tried next. */
   readonly detail?: string
   readonly since?: number
   readonly retryAt?: number
 }
 
-/** A consumer that gets no further, and for want of what. */
+/** A consumer that cannot continue, and the target that is missing. */
 export interface Waiting {
   readonly consumer: string
   readonly target: string
@@ -19,18 +19,18 @@ export interface Waiting {
 }
 
 export interface DependenciesOptions {
-  /** What there is, by key: `store`, `rabbitmq`, `disk`; the names are for people. */
+  /** Names of the targets for people, by key: `store`, `rabbitmq`, `disk`. */
   readonly names: Readonly<Partial<Record<Target, string>>>
-  /** What that means for what comes in, for people. */
+  /** For people: what happens to arriving messages while a target is down. */
   readonly meanwhile: string
-  /** Milliseconds since the epoch. */
+  /** Returns milliseconds since the epoch. */
   readonly now: () => number
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
 }
 
 export type Target = 'store' | 'rabbitmq' | 'disk'
 
-/** Whose absence an error tells of. */
+/** The unavailable target, by error code. */
 const targets: Partial<Record<ErrorCode, Target>> = {
   store_unavailable: 'store',
   queue_unavailable: 'rabbitmq',
@@ -38,12 +38,12 @@ const targets: Partial<Record<ErrorCode, Target>> = {
   spool_failed: 'disk',
 }
 
-/** A circuit for each target, and who waits for which. */
+/** A circuit for each target, and the consumers that wait for each. */
 export class Dependencies {
   readonly #options: DependenciesOptions
   readonly #circuits = new Map<Target, Circuit>()
   readonly #met = new Set<Target>()
-  /** What a target says of itself while nobody has failed on it yet. */
+  /** Outages that a target has reported before any call to the target failed. */
   readonly #notices = new Map<Target, { readonly detail: string; readonly since: number }>()
   readonly #waiting = new Map<string, Waiting & { readonly circuit: Circuit | undefined }>()
 
@@ -64,7 +64,7 @@ export class Dependencies {
     return target && this.#circuits.get(target)
   }
 
-  /** A target has spoken by itself: it is there, or takes nothing, with the reason. */
+  /** Records a report of the target: available, or not, with the reason. */
   heard(target: Target, up: boolean, detail = 'no reason given'): void {
     const { now, log } = this.#options
     const circuit = this.#circuits.get(target)
@@ -78,12 +78,12 @@ export class Dependencies {
     }
   }
 
-  /** A consumer is going to wait. */
+  /** Called before a consumer waits for a retry. */
   retrying(consumer: string, error: unknown, circuit: Circuit | undefined): void {
     const detail = describe(error)
     const before = this.#waiting.get(consumer)
     this.#waiting.set(consumer, { consumer, target: circuit?.name ?? 'itself', detail, circuit })
-    // Of a target its circuit tells, once; anything else is a fault of ours.
+    // The circuit logs the failure of a target, once. Any other error is a fault of the hub.
     if (!circuit && before?.detail !== detail) this.#options.log.warn(`${consumer}: ${detail}; tried again`)
   }
 
@@ -91,10 +91,10 @@ export class Dependencies {
     this.#waiting.delete(consumer)
   }
 
-  /** What a question to a target comes to: nobody waits for one that is known to be down. */
+  /** Sends a query to a target. Rejects at once while the target is known to be down. */
   async ask<T>(target: Target, question: () => Promise<T>): Promise<T> {
     const circuit = this.#circuits.get(target)
-    // Whoever passes one that is down is the one that finds out.
+    // A caller that passes a circuit that is down is the one that tests the target.
     const finds = circuit?.isDown ?? false
     if (circuit && !circuit.tryPass()) {
       throw new HubError('store_unavailable', `${circuit.name} is down: ${circuit.state.detail ?? ''}`)
@@ -112,7 +112,7 @@ export class Dependencies {
     }
   }
 
-  /** It has answered, and nothing is known against it since. */
+  /** Whether the target has answered, with no failure known since. */
   isUp(target: Target): boolean {
     return this.#met.has(target) && !this.#notices.has(target) && !this.#circuits.get(target)?.isDown
   }
@@ -131,13 +131,13 @@ export class Dependencies {
       })
   }
 
-  /** How often each target has failed since it last worked; 0 when it does. */
+  /** Returns the number of failures of each target since it last worked; 0 when it works. */
   failures(): Readonly<Record<string, number>> {
     return Object.fromEntries([...this.#circuits.values()].map(({ name, state }) => [name, state.failures]))
   }
 
   waiting(): readonly Waiting[] {
-    // Whoever waits at an empty queue by now has had no occasion to say that it waits for nothing else.
+    // A consumer that now waits at an empty queue had no occasion to report that the target works again.
     const stuck = [...this.#waiting.values()].filter(({ circuit }) => circuit?.isDown ?? true)
     return stuck.map(({ consumer, target, detail }) => ({ consumer, target, detail }))
   }

@@ -1,13 +1,13 @@
 import type { Message, Outcome, Outward } from '../model.js'
 import { publishFault } from '../topics.js'
 
-/** Why what a back end published is dead-lettered. */
+/** Reason for dead-lettering a message of a back end. */
 export const badTopic = 'bad_topic'
 
 /**
- * From back ends to dashboards and devices: what services publish to `telehub.publish` goes to MQTT subscribers.
- * `publish` resolves when the broker has all of it, queues of absent sessions and retained messages included;
- * only then is it acknowledged to RabbitMQ.
+ * Delivers messages of back ends to dashboards and devices: messages that services publish to `telehub.publish` go to
+ * MQTT subscribers. `publish` resolves when the broker has all of them, queues of absent sessions and retained messages
+ * included; only then are they acknowledged to RabbitMQ.
  */
 export class Downlink {
   readonly #publish: (messages: readonly Outward[]) => Promise<void>

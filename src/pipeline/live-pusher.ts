@@ -6,26 +6,31 @@ import type { Registry } from './registry.js'
 /** A retained message of the hub for the screen. */
 export interface Push {
   readonly topic: string
-  /** Empty takes it away. */
+  /** JSON payload. Empty to remove the retained message. */
   readonly json: string
 }
 
 export interface LivePusherOptions {
   readonly mapping: Mapping
   readonly registry: Registry
-  /** Resolves when the broker has them: the next batch waits, so the busier the hub, the fewer pushes per topic. */
+  /**
+   * Resolves when the broker has the pushes. The next batch waits, so the busier the hub, the fewer pushes per topic.
+   */
   readonly push: (pushes: readonly Push[]) => Promise<void>
 }
 
-/** Characters of one push: values past it are in the store alone. Names are in each value, so a small batch grows large. */
+/**
+ * Most characters of one push. Values beyond are in the store alone. Each value contains names, so a small batch grows
+ * large.
+ */
 const maxPushed = 100_000
 
-/** Characters of pushes that are held before they are sent. */
+/** Most characters of pushes that are held before they are sent. */
 const maxHeld = 4e6
 
 /**
- * From messages to the screen: keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}`.
- * Of the messages of one topic in a batch only the newest is decoded and pushed, of one series its newest value.
+ * Keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}` for the screen. Of the
+ * messages of one topic in a batch only the newest is decoded and pushed, and of one series only the newest value.
  */
 export class LivePusher {
   readonly #options: LivePusherOptions
@@ -34,7 +39,9 @@ export class LivePusher {
     this.#options = options
   }
 
-  /** What is known from before goes out again, so that a dashboard need not wait for every device to speak. */
+  /**
+   * Pushes the last readings known from before the start, so that a dashboard need not wait until every device sends.
+   */
   async start(): Promise<void> {
     const { registry, push } = this.#options
     const known = [...registry.last()].map(([topic, json]) => ({ topic: hubTopics.last(topic), json }))

@@ -6,51 +6,51 @@ import { decode } from './decoders/decoders.js'
 import type { JsonLimits } from './decoders/json.js'
 import { type Sample, Undecodable } from './decoders/sample.js'
 
-/** Before this a device's clock was not set: 2000-01-01, where most real-time clocks begin. */
+/** Before this time a device's clock was not set: 2000-01-01, where most real-time clocks begin. */
 const earliest = 946_684_800e6
-/** A device's time may be this far ahead of the hub's, in microseconds. */
+/** Most microseconds that a device's time may be ahead of the hub's. */
 const ahead = 300e6
-/** Older than this on arrival, a reading is late. */
+/** Age in microseconds beyond which a reading is late on arrival. */
 const late = 60e6
 
 interface Rule extends MappingRule {
   readonly pattern: TopicPattern
-  /** Every topic that matches begins with it. */
+  /** Beginning of every topic that matches. */
   readonly prefix: string
   readonly tagNames: ReadonlySet<string>
-  /** The measurement's text: every other part is the name of a level. */
+  /** The measurement, split: texts, and between two texts the name of a level. */
   readonly parts: readonly string[]
-  /** Matches the measurements it makes. */
+  /** Matches the measurements that this rule makes. */
   readonly made: RegExp
 }
 
-/** What a topic alone decides. */
+/** Everything that a topic alone decides. */
 interface Place {
   readonly rule: Rule | undefined
   readonly measurement: string
   readonly tags: Tags
-  /** The mapping makes these tags in this measurement from no other topic. */
+  /** Whether the mapping makes these tags in this measurement from no other topic. */
   readonly isExclusive: boolean
-  /** By publisher, when the place is not exclusive. */
+  /** Tags by publisher. Undefined while the place is exclusive or no publisher was seen. */
   byPublisher: Map<string, Tags> | undefined
 }
 
-/** The user who published, where the topic alone does not tell series apart. */
+/** Tag with the user who published, where the topic alone does not tell series apart. */
 const publisherTag = 'publisher'
-/** What a line calls its measurement, where the topic names the measurement. */
+/** Tag with the measurement in a line, where the topic names the measurement. */
 const measurementTag = 'measurement'
 const topicTag = 'topic'
-/** Before a tag of a line whose name the hub uses for a tag of its own. */
+/** Prefix for a tag of a line whose name the hub uses for another tag. */
 const linePrefix = 'line_'
-/** Publishers of one topic whose tags are remembered. */
+/** Most publishers of one topic whose tags are remembered. */
 const maxPublishers = 100
 
 /**
- * From topic and payload to points. The first rule whose topic matches decides; a topic without a rule becomes the
+ * Makes points from topic and payload. The first rule whose topic matches decides; a topic without a rule becomes the
  * measurement of its first level, with the whole topic as tag `topic`.
  *
- * A series belongs to the topic it comes from, so that whoever may publish to one topic cannot write what comes from
- * another. Where the mapping makes one series from several topics, and where a rule lets lines name their series
+ * A series belongs to the topic of its messages, so that a client that may publish to one topic cannot write the series
+ * of another. Where the mapping makes one series from several topics, and where a rule lets lines name their series
  * (`decoder: line`), the user is a tag of the series. Lines on other topics keep their tags beside the topic's.
  */
 export class Mapping {
@@ -58,9 +58,9 @@ export class Mapping {
   readonly #json: JsonLimits
   readonly #isClockSet: () => boolean
   readonly #units = new Map<string, string | undefined>()
-  /** Topics come again and again: what a topic alone decides is worked out once. */
+  /** Places by topic. Topics come again and again, so the place of each is computed once. */
   readonly #known = new Map<string, Place>()
-  /** A rule may make the tags that lines get here, so the topic in them proves nothing. */
+  /** Whether a rule may make the tags that lines get here, so that the topic in those tags proves nothing. */
   readonly #linesNeedPublisher: boolean
 
   /** @param isClockSet Whether the hub's clock can be right: otherwise no time of a device is doubted. */
@@ -80,7 +80,7 @@ export class Mapping {
     )
   }
 
-  /** The reading of a message, without points when the payload is empty; or why there is none. */
+  /** Returns the reading of a message, without points when the payload is empty; or the reason why there is none. */
   read(message: Message): Reading | Rejection {
     const place = this.#place(message.topic)
     const { rule } = place
@@ -97,8 +97,8 @@ export class Mapping {
       throw error
     }
     const { receivedAt } = message
-    // A clock that is not set still runs: when its newest time is put where the reading was received, the others of a
-    // batch keep their distance to it.
+    // A clock that is not set still runs. The newest time is moved to the time of receipt, and the other times of a
+    // batch keep their distance to the newest.
     const newest = samples.reduce((latest, { time = -Infinity }) => Math.max(latest, time), -Infinity)
     const skew =
       newest > -Infinity && (newest < earliest || this.#isAhead(newest, receivedAt)) ? receivedAt - newest : 0
@@ -123,7 +123,7 @@ export class Mapping {
     return { message, points, quality }
   }
 
-  /** What a field is measured in; undefined when neither a rule nor its name tells. */
+  /** Returns the unit of a field. Undefined when neither a rule nor the name of the field tells. */
   unit(measurement: string, field: string): string | undefined {
     const key = `${measurement}\0${field}`
     if (!this.#units.has(key)) {
@@ -135,17 +135,18 @@ export class Mapping {
   }
 
   /**
-   * Filters of the topics from which this mapping makes the series. They may match more topics, as those that an earlier
-   * rule takes; never fewer. None when it makes it from no topic: then line protocol named it, or an older mapping.
+   * Returns filters of the topics from which this mapping makes the series. They may match more topics, such as those
+   * that an earlier rule takes; never fewer. Empty when the mapping makes the series from no topic: then line protocol
+   * named the series, or an older mapping.
    */
   sourcesOf(series: SeriesId): readonly string[] {
     const { measurement, tags, field } = series
-    // Others are not made: names are unique and sorted, values not empty.
+    // The mapping makes no other tags: names are unique and sorted, values not empty.
     if (tags.some(([name, value], i) => value === '' || name <= (tags[i - 1]?.[0] ?? ''))) return []
     const sources = new Set(this.#sources(measurement, tags, field))
     const others = tags.filter(([name]) => name !== publisherTag)
     if (others.length < tags.length) {
-      // The tag is given to series of several topics alone.
+      // Only series of several topics get the publisher tag.
       const shared = this.#sources(measurement, others, field)
       if (shared.length > 1 || shared.some(source => !isTopicName(source)))
         for (const source of shared) sources.add(source)
@@ -155,7 +156,7 @@ export class Mapping {
     return [...sources]
   }
 
-  /** As {@link sourcesOf}, of tags that the topic alone makes; of any field when none is given. */
+  /** Returns sources like {@link sourcesOf}, for tags that the topic alone makes; for any field when none is given. */
   #sources(measurement: string, tags: Tags, field?: string): readonly string[] {
     const sources = new Set(this.#rules.flatMap(rule => sourcesByRule(rule, measurement, tags, field)))
     const [name, topic = ''] = tags[0] ?? []
@@ -164,7 +165,7 @@ export class Mapping {
     return [...sources]
   }
 
-  /** The topic on which a line made this series; undefined when none could. */
+  /** Returns the topic on which a line made this series. Undefined when no line could. */
   #topicOfLine(measurement: string, tags: Tags, field: string): string | undefined {
     const named = new Map(tags)
     const topic = named.get(topicTag)
@@ -176,7 +177,7 @@ export class Mapping {
     return isMade ? topic : undefined
   }
 
-  /** The tags of a sample: those of the topic, and with them what must keep its series apart from all others. */
+  /** Returns the tags of a sample: those of the topic, and those that keep the series apart from all others. */
   #tagsOf(sample: Sample, { topic, user }: Message, place: Place): Tags {
     if (sample.measurement === undefined) return place.isExclusive || user === '' ? place.tags : ownTags(place, user)
     const own = new Map<string, string>()
@@ -198,14 +199,14 @@ export class Mapping {
     if (place) return place
     const { rule, measurement, tags } = this.#work(topic)
     const isExclusive = this.#isExclusive(topic, rule, measurement, tags)
-    // Frozen: whoever writes the points need not look at them anew for each.
+    // Frozen, so that a writer of points need not examine the same tags again for each point.
     place = { rule, measurement, tags: Object.freeze(tags), isExclusive, byPublisher: undefined }
     if (this.#known.size >= 50_000) this.#known.clear()
     this.#known.set(topic, place)
     return place
   }
 
-  /** Does no other topic make these tags in this measurement? */
+  /** Whether no other topic makes these tags in this measurement. */
   #isExclusive(topic: string, rule: Rule | undefined, measurement: string, tags: Tags): boolean {
     let isMade = rule === undefined
     for (const one of this.#rules) {
@@ -214,7 +215,7 @@ export class Mapping {
         isMade = true
       }
     }
-    // Topics without a rule make one tag: their own name.
+    // Topics without a rule make one tag: the topic.
     const isLikeDefault = rule !== undefined && tags.length === 1 && tags[0]?.[0] === topicTag
     return isMade && (!isLikeDefault || this.#sources(measurement, tags).length === 1)
   }
@@ -244,7 +245,7 @@ function firstLevel(topic: string): string {
   return (end < 0 ? topic.slice(begin) : topic.slice(begin, end)) || fallbackMeasurement
 }
 
-/** The tags of a topic that shares its series with others, for one of its publishers. */
+/** Returns the tags of one publisher on a topic that shares its series with others. */
 function ownTags(place: Place, user: string): Tags {
   const known = place.byPublisher?.get(user)
   if (known) return known
@@ -254,7 +255,7 @@ function ownTags(place: Place, user: string): Tags {
   return own
 }
 
-/** Tags of the hub and others, sorted; one of the others that has the name of a tag of the hub gets another name. */
+/** Merges tags of the hub and other tags, sorted. Another tag with the name of a hub tag is renamed. */
 function merged(own: Map<string, string>, others: Tags): Tags {
   for (const [name, value] of others) {
     let free = name
@@ -273,19 +274,19 @@ function rename(
   )
 }
 
-/** The sources that one rule makes; of any field when none is given. */
+/** Returns the sources that one rule makes; of any field when none is given. */
 function sourcesByRule(
   { decoder, fields, tagNames, parts, pattern }: Rule,
   measurement: string,
   tags: Tags,
   field: string | undefined,
 ): readonly string[] {
-  // Line protocol names its series itself.
+  // With line protocol the line names the series.
   if (decoder === 'line' || (field !== undefined && fields && !Object.values(fields).includes(field))) return none
-  // Most rules make other measurements: it must be cheap to see.
+  // Most rules make other measurements, so this check must be cheap.
   if (!measurement.startsWith(parts[0] as string)) return none
   if (!tags.every(([name]) => tagNames.has(name))) return none
-  // An empty level makes no tag, and a measurement without a character is called otherwise.
+  // An empty level makes no tag, and an empty measurement gets the fallback name.
   const named = new Map([...[...tagNames].map(name => [name, ''] as const), ...tags])
   const texts = measurement === fallbackMeasurement ? [measurement, ''] : [measurement]
   return texts.flatMap(text => {
@@ -295,8 +296,8 @@ function sourcesByRule(
 }
 
 /**
- * What the levels that are not among the `named` are when the parts of a rule's measurement make `text`; undefined when
- * they cannot. Of several it is not told: where one ends and the next begins, the text does not say.
+ * Returns the levels not in `named` with which the parts of a rule's measurement make `text`. Undefined when no levels
+ * do. Several such levels are not returned: the text does not show where one ends and the next begins.
  */
 function levelsIn(
   text: string,
@@ -319,7 +320,7 @@ function levelsIn(
   const end = text.length - last.length
   if (!text.startsWith(first) || !text.endsWith(last) || end < first.length) return undefined
   if (unknown.length === 1) return [[unknown[0] as string, text.slice(first.length, end)]]
-  // Not by a regular expression: who asks chooses the text, and could make it take for ever.
+  // No regular expression here: the caller chooses the text, and could make the match take for ever.
   let at = first.length
   for (const literal of others) {
     const found = text.indexOf(literal, at)
@@ -352,7 +353,7 @@ function escapeRegExp(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 }
 
-/** By the names Zigbee2MQTT, Tasmota and Home Assistant use. */
+/** Returns the unit by the field names that Zigbee2MQTT, Tasmota and Home Assistant use. */
 function knownUnit(field: string): string | undefined {
   return units.find(([name]) => name.test(field))?.[1]
 }

@@ -15,45 +15,48 @@ interface PipelineThreadOptions {
   readonly hubId: () => string
   readonly shares: () => UserShares
   readonly position: () => SpoolPosition
-  /** Resolves when the spool has all that was accepted. */
+  /** Resolves when the spool has all accepted messages. */
   readonly flushed: () => Promise<void>
-  /** When it stops: what is not stored yet, and where it is. */
+  /** Called at the stop, with a sentence about messages not stored yet and where they are. */
   readonly left: (sentence: string) => void
   readonly offers: Omit<BrokerOffers, 'dying'>
   /** Called each time a new thread runs after the last one died. */
   readonly restarted: () => void
   readonly warn: (sentence: string) => void
-  /** The program of the thread. */
+  /** Program of the thread. */
   readonly entry?: URL
 }
 
-/** The processor thread died. Times in milliseconds since the epoch. */
+/** A death of the processor thread. Times in milliseconds since the epoch. */
 interface Death {
   readonly detail: string
   readonly since: number
   readonly retryAt: number
 }
 
-/** Messages live for milliseconds: with room enough they are gone before the collector copies them. */
+/**
+ * Size of the young generation. Messages live for milliseconds: with enough room they are garbage before the collector
+ * copies them.
+ */
 const youngMegabytes = 128
 
-/** Between two notices of commits to the processor thread. */
+/** Time between two reports of commits to the processor thread. */
 const pauseMs = 4
 
 /**
- * As many deaths as it may take to find the message that ends the thread (queue/suspects.ts) follow each other quickly.
- * A thread that dies more often is tried less and less often.
+ * Number of deaths with quick restarts: as many as it may take to find the message that crashes the thread
+ * (queue/suspects.ts). A thread that dies more often is restarted less and less often.
  */
 const quickDeaths = 40
 const quickMs = 250
 const maxRestMs = 60_000
-/** A thread that has run for so long is well. */
+/** Running time after which a thread counts as healthy. */
 const wellMs = 60_000
 
-/** The registry has been saved since: who went offline before need not be told again. */
+/** Time within which the registry is saved: clients that went offline earlier need not be reported again. */
 const rememberedMs = 30_000
 
-/** The processor thread, seen from the broker thread. */
+/** The processor thread, as seen from the broker thread. */
 export class PipelineThread implements Part {
   readonly name = 'processor'
   readonly #options: PipelineThreadOptions
@@ -63,22 +66,22 @@ export class PipelineThread implements Part {
   #starting: Link<ProcessorOffers> | undefined
   #settings: Settings
   #stopping = false
-  /** The last one began after the one before had ended. */
+  /** Resolves when the last reload has ended. Each begins after the one before has ended. */
   #reloading: Promise<void> = Promise.resolve()
   #untold: SpoolPosition | undefined
   #pause: NodeJS.Timeout | undefined
   #isUp = false
   /** Resolves when the last thread has ended. */
   #exited: Promise<void> = Promise.resolve()
-  /** The last thread has met its end, and may still wait for native calls before it exits. */
+  /** Whether the last thread has failed, and may still wait for native calls before exiting. */
   #isDying = false
   #death: Death | undefined
   #deaths = 0
-  /** Milliseconds of a clock that never jumps. */
+  /** Time of the last death, in milliseconds of a clock that never jumps. */
   #diedAt = Number.NEGATIVE_INFINITY
   #restart: NodeJS.Timeout | undefined
   #restarting: Promise<void> = Promise.resolve()
-  /** Clients that are online, or went offline a moment ago: a new thread is told of them. */
+  /** Clients that are online, or went offline a moment ago. A new thread receives them. */
   readonly #presences = new Map<string, Presence>()
   #forget: NodeJS.Timeout | undefined
   #lost = 0
@@ -93,7 +96,7 @@ export class PipelineThread implements Part {
     this.#forget = setInterval(() => this.#forgetAbsent(), rememberedMs).unref()
   }
 
-  /** Resolves when a new thread runs. Rejects when it could not start; then there is none. */
+  /** Resolves when a new thread runs. Rejects when the thread could not start; then there is none. */
   async #open(): Promise<void> {
     const { dir, hubId, shares, position, offers, entry } = this.#options
     const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: shares() }
@@ -135,7 +138,7 @@ export class PipelineThread implements Part {
   #died(error: Error): void {
     const wasUp = this.#isUp
     this.#isUp = false
-    // While it starts, whoever waits for the start is told.
+    // During a start, the caller that waits for the start receives the error.
     if (this.#stopping || !wasUp) return
     if (performance.now() - this.#diedAt > wellMs) this.#deaths = 0
     this.#rest(error)
@@ -156,13 +159,16 @@ export class PipelineThread implements Part {
     }, restMs)
   }
 
-  /** Resolves when the last thread has ended. One that dies is not terminated: native calls may be under way. */
+  /** Resolves when the last thread has ended. A dying thread is not terminated: native calls may be under way. */
   async #end(): Promise<void> {
     if (this.#isDying) await this.#exited
     else await this.#worker?.terminate()
   }
 
-  /** Stops the thread in order, and starts one with other settings. Resolves when it runs, or is tried again. */
+  /**
+   * Stops the thread in order, and starts one with other settings. Resolves when the new thread runs, or the start will
+   * be tried again.
+   */
   reload(settings: Settings): Promise<void> {
     this.#reloading = this.#reloading.then(() => this.#reload(settings))
     return this.#reloading
@@ -171,7 +177,7 @@ export class PipelineThread implements Part {
   async #reload(settings: Settings): Promise<void> {
     this.#settings = settings
     if (this.#stopping || !this.#isUp) return
-    // Its end is meant: nobody is to be told that the thread died.
+    // The end is intended, so no death is reported.
     this.#isUp = false
     try {
       const { problems } = await (this.#link as Link<ProcessorOffers>).call('stop', {
@@ -247,19 +253,19 @@ export class PipelineThread implements Part {
     if (end.problems.length > 0) throw new Error(end.problems.join('; '))
   }
 
-  /** Whether a thread runs that can be told something. */
+  /** Whether a thread runs that can receive calls. */
   get isUp(): boolean {
     return this.#isUp
   }
 
-  /** A sentence for people while the thread is down, or has died within the last minute. */
+  /** Sentence for people while the thread is down, or has died within the last minute. Undefined otherwise. */
   get trouble(): string | undefined {
     const died = `the processor thread ended ${this.#deaths === 1 ? 'once' : `${this.#deaths} times in a row`}`
     if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it runs again`
     return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and runs again` : undefined
   }
 
-  /** What it depends on and waits for; without a thread, that there is none. */
+  /** Returns the dependencies and waiting consumers of the thread; without a thread, that the processor is down. */
   async readiness(): Promise<Pick<ProcessorStatus, 'dependencies' | 'waiting'>> {
     if (!this.#death) {
       try {
@@ -273,8 +279,8 @@ export class PipelineThread implements Part {
   }
 
   /**
-   * Told at once, and then every few milliseconds, however many groups are committed meanwhile: what it reads is in
-   * larger batches then, and it takes less from the broker thread.
+   * Reports a commit at once, and then every few milliseconds, however many groups are committed meanwhile: the thread
+   * then reads larger batches, and takes less from the broker thread.
    */
   committed(position: SpoolPosition): void {
     this.#untold = position
@@ -299,7 +305,7 @@ export class PipelineThread implements Part {
       return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; ask again`))
     }
     if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
-    // The answer includes everything acknowledged before the question.
+    // The answer must include everything acknowledged before the call.
     if (this.#untold) this.#tellCommitted()
     return this.#link.call(name, argument)
   }

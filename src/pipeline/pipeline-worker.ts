@@ -6,7 +6,7 @@ import { Link } from '../runtime/worker-link.js'
 import { processorOffers } from './pipeline.js'
 import type { BrokerOffers, ProcessorThreadData } from './thread-ports.js'
 
-/** The entry of the processor thread. */
+/** Entry of the processor thread. */
 if (parentPort) {
   yieldToBroker(10)
   const exit = new ThreadExit()

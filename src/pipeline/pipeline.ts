@@ -31,8 +31,8 @@ import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from 
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 /*
- * Behind the spool: the other half of hub.ts, which runs in the processor thread, and `telehub process`, which is the
- * part of it that may run on other machines.
+ * Everything behind the spool: the other half of hub.ts, which runs in the processor thread, and `telehub process`,
+ * which is the part that may run on other machines.
  *
  *   SPOOL ─┬─ cursor live ──► registry, $hub/last ─► broker thread
  *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
@@ -41,20 +41,23 @@ import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './threa
 
 type Log = { info(sentence: string): void; warn(sentence: string): void }
 
-/** Microseconds since the epoch. */
+/** Returns microseconds since the epoch. */
 const now = () => Date.now() * 1_000
 
-/** The screen is not quicker, and of the readings of a device in between only the newest is pushed. */
+/**
+ * Rest of the live consumer. The screen is no faster, and of the readings of a device in between only the newest is
+ * pushed.
+ */
 const liveRestMs = 20
 const liveBatch = 10_000
 const recordBatch = 5_000
 const probeEveryMs = 2_000
-/** A transaction, or a request, has a cost of its own. */
+/** Rest of the record consumer, as a transaction or a request has a fixed cost. */
 const recordRestMs = 25
-/** Why what back ends publish is dead-lettered: it never was on its way to the store. */
+/** Reasons for dead letters from back ends. Such messages were never on their way to the store. */
 const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
 
-/** More than the window, so that it is full most of the time. */
+/** Batch of the bridge: more than the window, so that the window is full most of the time. */
 const bridgeBatch = 20_000
 const publishBatch = 500
 const receiptBatch = 100
@@ -67,12 +70,12 @@ interface PipelineParts {
   readonly sheet: () => Totals
   readonly deadBytes: () => number
   readonly seriesAlarm: () => string | undefined
-  /** From this sequence number on the spool must stay readable. */
+  /** Returns the sequence number from which the spool must stay readable. */
   readonly needed: () => number
   readonly stop: (timeoutMs: number) => Promise<string[]>
 }
 
-/** The processor thread's parts. Nothing runs before `start`. */
+/** Returns the calls that the processor thread offers. Nothing runs before `start`. */
 export function processorOffers(
   data: ProcessorThreadData,
   broker: () => Link<BrokerOffers>,
@@ -187,7 +190,10 @@ function notRunning(): HubError {
   return new HubError('stopping', 'the hub is starting or stopping; ask again')
 }
 
-/** The only place that chooses: the spool is drained by the record consumer, or into RabbitMQ and from there by it. */
+/**
+ * Returns the group that drains the spool: the record consumer, or the bridge into RabbitMQ, where the record consumer
+ * takes the messages. Only this function chooses.
+ */
 function drainOf(settings: Settings): 'bridge' | 'record' {
   return settings['rabbitmq.url'] ? 'bridge' : 'record'
 }
@@ -197,7 +203,7 @@ interface PipelineState {
   readonly registry: Registry
   readonly balance: BalanceSheet
   readonly offsets: () => PipelineOffsets
-  /** What users may claim of pools, as of now. */
+  /** Returns the current shares of users in pools. */
   readonly shares: () => UserShares
   readonly incidents: IncidentReporter
   readonly exit: ThreadExit
@@ -237,7 +243,7 @@ async function composeParts(
     store,
     recorded: (messages, points) => broker().tell('stored', { messages, points }),
   })
-  // Copies: a payload is a view into an AMQP frame, and a view is cloned with all that is behind it.
+  // Payloads are copied: each is a view into an AMQP frame, and cloning a view clones the whole buffer.
   const downlink = new Downlink(messages =>
     broker().call(
       'outward',
@@ -281,7 +287,7 @@ async function composeParts(
   const definitions: ConsumersOptions['consumers'] = [
     {
       name: 'live',
-      // The record consumer sets such a message aside; the screens pass over it.
+      // The record consumer sets a message that crashes the process aside; the screens skip the message.
       suspects: suspects('live', liveBatch, undefined),
       reader: reader('live'),
       handle: messages => {
@@ -376,7 +382,7 @@ async function composeParts(
   const parts: Part[] = [
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
-    // After a crash both have forgotten the last seconds, which are in the spool.
+    // After a crash the registry and the balance lack the last seconds, which are in the spool.
     { name: 'registry', start: () => rewind(cursors, registry, balance), stop: () => registry.stop() },
     ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
     ...(rabbit ? [] : [files]),
@@ -388,7 +394,7 @@ async function composeParts(
           await store.start()
           if (!settings['influx.url']) dependencies.heard('store', true)
         } catch (error) {
-          // The spool keeps what arrives, so a store that cannot be opened now is no reason not to serve.
+          // The spool keeps arriving messages, so the hub starts without a store that cannot be opened now.
           if (!(error instanceof HubError) || error.code !== 'store_unavailable') throw error
           dependencies.heard('store', false, error.message)
         }
@@ -413,7 +419,9 @@ async function composeParts(
   }
 }
 
-/** Whether the store is there is known without anything to write or to ask: a question with an empty answer. */
+/**
+ * Probes the store by a query with an empty answer, so that its state is known without anything to write or to query.
+ */
 function storeProbe(store: TimeSeriesStore, dependencies: Dependencies): Part {
   const series = { measurement: 'telehub', tags: [], field: 'probe' }
   const probe = () => {
@@ -432,7 +440,7 @@ function storeProbe(store: TimeSeriesStore, dependencies: Dependencies): Part {
   }
 }
 
-/** Fills the store up at the start, also when nothing new arrives. */
+/** Refills the store at the start, also when no new message arrives. */
 function refilling(refill: Refill, dependencies: Dependencies): Part {
   const name = 'refill'
   const abort = new AbortController()
@@ -458,7 +466,10 @@ function rewind(cursors: Cursors, registry: Registry, balance: BalanceSheet): vo
   cursors.reader('live').rewind(Math.min(registry.start(), balance.saved))
 }
 
-/** What finds the messages that end this process, for each consumer; their records are in `dir`. */
+/**
+ * Returns a function that makes the `Suspects` of a consumer, which find the messages that crash this process. Records
+ * are kept in `dir`.
+ */
 function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter, exit?: ThreadExit) {
   const scrutiny = new Scrutiny(dir)
   exit?.before(() => scrutiny.end())
@@ -482,7 +493,7 @@ async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: stri
   for await (const messages of batches) yield messages.filter(({ topic }) => matches(filter, topic))
 }
 
-/** For people, when the hub stops. */
+/** Returns a sentence for people about messages not stored when the hub stops. */
 function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
   const { spool, queue } = sheet()
   if (spool === 0 && queue === 0) return undefined
@@ -493,8 +504,8 @@ function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
 }
 
 /**
- * `telehub process`: the record consumer alone, on any machine that reaches RabbitMQ and the store. Resolves when it
- * runs; the function returned stops it, with a sentence for each part that did not stop in order.
+ * Runs `telehub process`: the record consumer alone, on any machine that reaches RabbitMQ and the store. Resolves when
+ * running; the function returned stops the consumer, with a sentence for each part that did not stop in order.
  */
 export async function startProcess(settings: Settings, log: Log): Promise<() => Promise<string[]>> {
   for (const key of ['rabbitmq.url', 'influx.url'] as const) {
@@ -506,7 +517,7 @@ export async function startProcess(settings: Settings, log: Log): Promise<() => 
     }
   }
   const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
-  // It is no hub: every message has a hub that wants to know.
+  // This process is no hub: every message is from a hub that waits for the receipt.
   const rabbit = await openRabbit(settings, '', false, dependencies)
   const store = await openStore(settings, resolve(settings['data.dir']), {
     report: (_, sentence) => log.warn(sentence),

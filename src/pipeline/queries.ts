@@ -21,14 +21,14 @@ export interface QueriesOptions {
   readonly dependencies: Dependencies
 }
 
-/** Which lines of the balance sheet are wanted. */
+/** Selects lines of the balance sheet. */
 export interface BalanceQuery {
   readonly hours: number
   readonly device: string | undefined
   readonly limit: number
 }
 
-/** Which page of the series is wanted, and what of it may be read. */
+/** Selects a page of the series, and the rules for those that may be read. */
 export interface SeriesAnswerQuery {
   readonly limit: number
   /** `next` of the page before. */
@@ -37,8 +37,8 @@ export interface SeriesAnswerQuery {
 }
 
 /**
- * What the API asks of the processor thread. Answers are JSON bytes, made here so that the broker thread has nothing to
- * do but pass them on; times in milliseconds. With `rules` only what they let be read is in it.
+ * Queries of the API to the processor thread. Answers are JSON bytes, made here so that the broker thread only passes
+ * them on; times in milliseconds. With `rules` an answer contains only what the rules allow to be read.
  */
 export class Queries {
   readonly #options: QueriesOptions
@@ -48,8 +48,9 @@ export class Queries {
   }
 
   /**
-   * A page of the series, and with `next` where the following one begins. With `rules` a series is in it if the mapping
-   * makes it, and from topics alone that may be read: then a page may be short, or empty, and not be the last one.
+   * Returns a page of the series, and with `next` where the following page begins. With `rules` a series is included if
+   * the mapping makes the series, and from topics alone that may be read: then a page may be short, or empty, and not
+   * be the last.
    */
   async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Uint8Array> {
     const { dependencies, store } = this.#options
@@ -60,7 +61,7 @@ export class Queries {
       const query = { limit: limit - readable.length, after: next }
       const page = await dependencies.ask('store', () => store.series(query))
       for (const [i, series] of page.series.entries()) {
-        // Others of this thread must not wait for all of them.
+        // Other work of this thread must not wait for all of them.
         if (rules && i % atOnce === atOnce - 1) await turn()
         if (!rules || this.#isReadable(series, rules)) readable.push(series)
       }
@@ -70,7 +71,10 @@ export class Queries {
     return json({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
   }
 
-  /** Throws `forbidden` when the series may not be read; the same for one that there is not. */
+  /**
+   * Returns the history of a series. Throws `forbidden` when the series may not be read, whether the series exists or
+   * not.
+   */
   async history(query: HistoryQuery, rules: ReadRules | undefined): Promise<Uint8Array> {
     const { dependencies, store } = this.#options
     if (rules && !this.#isReadable(query.series, rules)) {
@@ -84,7 +88,7 @@ export class Queries {
     return json({ times: times.map(time => time / 1_000), values })
   }
 
-  /** A device is in it if its presence may be read. */
+  /** Returns the devices whose presence may be read. */
   devices(rules: ReadRules | undefined): Uint8Array {
     const devices = this.#options.registry
       .devices()
@@ -99,7 +103,7 @@ export class Queries {
     let bytes = 0
     for (const letter of letters) {
       bytes += letter.message.payload.length + (letter.message.properties?.length ?? 0)
-      // One answer is one text, which has an end.
+      // An answer is one text, and the length of a text is limited.
       if (fitting.length > 0 && bytes > maxAnswered) break
       fitting.push(letter)
     }
@@ -118,7 +122,10 @@ export class Queries {
     })
   }
 
-  /** By what is certain: what the mapping would make, not what was seen, which is forgotten or can be forged. */
+  /**
+   * Whether a series may be read. Decided by what the mapping would make, which is certain, and not by the messages
+   * seen, which are forgotten or can be forged.
+   */
   #isReadable(series: SeriesId, rules: ReadRules): boolean {
     const sources = this.#options.mapping.sourcesOf(series)
     return sources.length > 0 && sources.every(source => readsAll(rules, source))
@@ -138,14 +145,14 @@ export class Queries {
   }
 }
 
-/** So many series are looked at before others get their turn. */
+/** Series examined before other work of this thread gets a turn. */
 const atOnce = 1_000
 
-/** So many are looked at for one answer; a page counts as so many at least. */
+/** Most series examined for one answer, and the least that a page counts for. */
 const maxSeries = 100_000
 const costOfPage = 1_000
 
-/** Bytes of payloads in one answer. */
+/** Most bytes of payloads in one answer. */
 const maxAnswered = 64e6
 
 function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLetter) {
@@ -167,7 +174,7 @@ function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLet
   }
 }
 
-/** What came with it over MQTT 5, if anything did. */
+/** Returns the MQTT 5 properties of a message, if there are any. */
 function describeProperties({ properties, expiresAt }: Message) {
   const { correlationData, ...texts } = (properties && decodeProperties(properties)) ?? {}
   return {

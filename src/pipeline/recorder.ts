@@ -6,19 +6,22 @@ import type { SeriesGuard } from './series-guard.js'
 
 export interface RecorderOptions {
   readonly mapping: Mapping
-  /** Without: any number of series. */
+  /** Limits the number of series. Without a guard there is no limit. */
   readonly guard?: SeriesGuard
   readonly store: TimeSeriesStore
   readonly recorded: (messages: number, points: number) => void
 }
 
-/** So many messages are decoded before others get their turn. */
+/** Messages decoded before other work of this thread gets a turn. */
 const atOnce = 1_000
 
-/** So many points are held before they are written: a message may hold one for every few of its bytes. */
+/** Points held before they are written: a message may hold one for every few bytes. */
 const maxHeld = 20_000
 
-/** From messages to stored points: decode, map, write. What the store or a decoder refuses is rejected with its reason. */
+/**
+ * Turns messages into stored points: decode, map, write. Messages that the store or a decoder refuses are rejected with
+ * the reason.
+ */
 export class Recorder {
   readonly #options: RecorderOptions
 
@@ -27,7 +30,7 @@ export class Recorder {
   }
 
   /**
-   * One outcome a message. `inOrder`: everything before these messages has been handled, so that the store may keep the
+   * Returns one outcome per message. `inOrder`: all earlier messages have been handled, so the store may record the
    * number of the last one.
    */
   async handle(messages: readonly Message[], inOrder = false): Promise<readonly Outcome[]> {
@@ -45,7 +48,7 @@ export class Recorder {
       owners = []
     }
     for (const [i, message] of messages.entries()) {
-      // Others of this thread, and so the screen, must not wait for a whole batch.
+      // Other work of this thread, and so the screen, must not wait for a whole batch.
       if (i > 0 && i % atOnce === 0) await turn()
       const reading = mapping.read(message)
       const refused = 'reason' in reading ? reading : guard?.check(reading.points, message)
@@ -64,7 +67,7 @@ export class Recorder {
   }
 }
 
-/** The number of the last message that this hub accepted itself. */
+/** Returns the sequence number of the last message that this hub accepted itself. */
 function lastOwn(messages: readonly Message[]): number | undefined {
   return messages.findLast(({ hub }) => hub === undefined)?.sequence
 }

@@ -7,34 +7,39 @@ import type { TimeSeriesStore } from '../store/store.js'
 
 export interface RefillOptions {
   readonly store: TimeSeriesStore
-  /** Which store this hub writes: another one than at the last start has not lost what it never had. */
+  /**
+   * Kind of the store that this hub writes. A store of another kind than at the last start has not lost what it never
+   * had.
+   */
   readonly kind: string
-  /** The file in which the kind is kept. */
+  /** File in which the kind is kept. */
   readonly path: string
-  /** The last sequence number whose message is known to be stored or rejected, when the hub starts. */
+  /** Returns the last sequence number whose message is known to be stored or rejected. Called when the hub starts. */
   readonly settled: () => number
   readonly spool: {
-    /** The first sequence number that is still there. */
+    /** First sequence number still in the spool. */
     readonly oldest: number
-    /** The messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted. */
+    /**
+     * Reads the messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted.
+     */
     numbered(range: { from: number; to: number }, signal: AbortSignal): AsyncIterable<readonly Message[]>
   }
-  /** Writes messages of the spool to the store once more, which changes nothing where they are in it. */
+  /** Writes messages of the spool to the store once more, which changes nothing where the store has them. */
   readonly handle: (messages: readonly Message[]) => Promise<unknown>
   readonly incidents: IncidentReporter
   readonly log: { info(sentence: string): void }
 }
 
 /**
- * Makes a store whole that has lost its end: a log was cut, an older copy was put in its place, or the file is gone. It
- * keeps the number of its last message, and what is missing up to what is known to be settled is written again from the
- * spool, as far as the spool still has it. The rest is reported as lost.
+ * Repairs a store that has lost its end: a log was cut, an older copy was put in place, or the file is gone. The store
+ * keeps the number of its last message. Messages missing up to the last settled number are written again from the
+ * spool, as far as the spool still has them. The rest is reported as lost.
  */
 export class Refill {
   readonly #options: RefillOptions
   readonly #abort = new AbortController()
   #settled = 0
-  /** The next number to write again; undefined until the store has told how far it is. */
+  /** Next sequence number to write again. Undefined until the store has reported its last number. */
   #next: number | undefined
   #isDone = false
   #keepsCount = false
@@ -56,12 +61,15 @@ export class Refill {
     await this.#running?.catch(() => {})
   }
 
-  /** From this sequence number on the spool must stay readable. */
+  /** Sequence number from which the spool must stay readable. */
   get needed(): number {
     return this.#isDone ? Number.POSITIVE_INFINITY : (this.#next ?? 1)
   }
 
-  /** Resolves when the store has everything it can have: nothing newer may be written before. Rejects as the store does. */
+  /**
+   * Resolves when the store has everything that can be restored: newer messages may not be written before. Rejects with
+   * errors of the store.
+   */
   async ready(): Promise<void> {
     if (this.#isDone) return
     this.#running ??= this.#run().finally(() => {
@@ -86,7 +94,7 @@ export class Refill {
         this.#next = this.#settled + 1
       } catch (error) {
         if (!(error instanceof HubError) || error.code !== 'not_found') throw error
-        // Deleted by the hub, that is seen by what is the oldest now; deleted by hand, nothing tells what is left.
+        // A deletion by the hub shows in `oldest`. After a deletion by hand, nothing shows what is left.
         if (spool.oldest <= this.#next) this.#lose(this.#settled)
       }
     }
@@ -96,7 +104,7 @@ export class Refill {
     this.#isDone = true
   }
 
-  /** Where to begin; behind the end when there is nothing to do. */
+  /** Returns the first number to write again; a number behind the end when there is nothing to do. */
   async #begin(): Promise<number> {
     const { store, kind } = this.#options
     const last = await store.last()
@@ -111,7 +119,10 @@ export class Refill {
     return from
   }
 
-  /** Once there is a message that the store lacks: numbers in between may never have been given to one. */
+  /**
+   * Reports that the store is behind, once there is a message that the store lacks: numbers in between may never have
+   * been assigned.
+   */
   #reportBehind(): void {
     if (this.#isReported) return
     this.#isReported = true
@@ -149,7 +160,7 @@ export class Refill {
     const { path, kind } = this.#options
     if (this.#kindBefore() === kind) return
     await replaceFile(path, `${JSON.stringify({ kind })}\n`).catch(() => {
-      // Known at the next start as a store that was not there before: then nothing is reported as lost.
+      // The next start takes the store for a new one, and then nothing is reported as lost.
     })
   }
 }

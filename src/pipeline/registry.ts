@@ -10,39 +10,42 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { type UserShares, unshared } from '../runtime/user-shares.js'
 
-/** More clients or topics than this are not remembered: the silent ones of the user with most for its share go. */
+/**
+ * Most clients, and most topics, that are remembered. Beyond this the silent ones are removed, of the user with the
+ * most for its share.
+ */
 const defaultLimit = 100_000
 
-/** Nor more characters of their names and readings: the snapshot is one text, which has an end, and escapes are longer. */
+/** Most characters of names, and of readings: the snapshot is one text of limited length, and escapes are longer. */
 const maxDeviceCharacters = 16e6
 const maxReadingCharacters = 200e6
 
-/** Of the memory that there is for objects, readings take so much at most; their snapshot takes more than as much again. */
+/** Largest part of the heap that readings take. Their snapshot takes more than as much again. */
 const shareOfHeap = 1 / 12
 
 const saveEveryMs = 5_000
 
-/** A snapshot is written at most so often that this many of its characters are written in a second. */
+/** Characters of snapshots written per second, which limits how often a snapshot is written. */
 const charactersPerSecond = 2e6
 
-/** Readings that are made text before others of this thread get their turn. */
+/** Readings serialized before other work of this thread gets a turn. */
 const atOnce = 2_000
 
-/** A device as it is kept: it changes with every message. */
+/** A device as kept here, changing with every message. */
 type Entry = { -readonly [key in keyof Device]: Device[key] }
 
 interface Snapshot {
-  /** The first sequence number whose message is not in here. */
+  /** First sequence number whose message is not in this snapshot. */
   readonly next: number
   readonly devices: readonly Device[]
-  /** Without a user in snapshots of before, and where nobody is asked. */
+  /** Last readings. The user is missing in snapshots of older versions, and where clients need not authenticate. */
   readonly last: readonly (readonly [topic: string, json: string, user?: string])[]
 }
 
 export interface RegistryOptions {
   readonly files?: Files
   readonly incidents?: IncidentReporter
-  /** Default: nobody is asked who it is. */
+  /** Returns the shares of users. Default: clients need not authenticate. */
   readonly shares?: () => UserShares
 }
 
@@ -52,8 +55,9 @@ interface Reading {
 }
 
 /**
- * What each device last said and when. In memory, saved every few seconds with the place in the spool it belongs to:
- * after a crash the live cursor goes back to that place, and nothing is missing or counted twice.
+ * Every device, and the last reading of each topic, with times. Kept in memory, and saved every few seconds with the
+ * matching place in the spool: after a crash the live cursor goes back to that place, and nothing is missing or counted
+ * twice.
  */
 export class Registry {
   readonly #path: string
@@ -63,7 +67,7 @@ export class Registry {
   readonly #incidents: IncidentReporter | undefined
   #devices = new Map<string, Entry>()
   #last = new Map<string, Reading>()
-  /** Topics with a last reading, that of the longest silent first. */
+  /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
   readonly #shares: () => UserShares
   #deviceCharacters = 0
@@ -74,7 +78,7 @@ export class Registry {
   #timer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
   #isSaving = false
-  /** Checks of the timer that are passed over after a large snapshot. */
+  /** Timer checks to skip after a large snapshot. */
   #passes = 0
 
   constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
@@ -88,8 +92,8 @@ export class Registry {
   }
 
   /**
-   * Reads the snapshot. Returns the first sequence number that is not in it, 0 when there is none. A damaged snapshot is
-   * set aside: devices and last readings fill up again with what they send.
+   * Reads the snapshot. Returns the first sequence number that is not in the snapshot, 0 without a snapshot. A damaged
+   * snapshot is set aside: devices and last readings fill up again as devices send.
    */
   start(): number {
     try {
@@ -119,7 +123,7 @@ export class Registry {
     for (const { clientId, user, since, lastSeen, messages } of devices) {
       if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
       if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
-      // Devices that are online are announced again by the broker.
+      // The broker announces online devices once more after this start.
       knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
       deviceCharacters += clientId.length + user.length
     }
@@ -141,7 +145,10 @@ export class Registry {
     this.#dirty = this.#saved === 0
   }
 
-  /** The process before may have ended between the renaming of the file and the sync of its name. */
+  /**
+   * Whether the name of the snapshot is on disk. The previous process may have ended between the renaming of the file
+   * and the sync of its name.
+   */
   #isDurable(): boolean {
     try {
       syncDirectory(dirname(this.#path), this.#files)
@@ -151,7 +158,7 @@ export class Registry {
     }
   }
 
-  /** The first sequence number that is not in the snapshot on disk: it must stay readable. */
+  /** First sequence number that is not in the snapshot on disk. The spool must stay readable from there. */
   get saved(): number {
     return this.#saved
   }
@@ -187,14 +194,17 @@ export class Registry {
     this.#dirty = true
   }
 
-  /** The newest reading of a topic, as it is pushed, and who sent it. Returns the topics that were forgotten for it. */
+  /**
+   * Sets the newest reading of a topic, as pushed, with the user who sent it. Returns the topics that were removed to
+   * make room.
+   */
   setLastReading(topic: string, json: string, user = ''): readonly string[] {
     this.#forgetReading(topic)
     this.#last.set(topic, { json, user })
     this.#topics.add(topic, user)
     this.#readingCharacters += topic.length + json.length
     if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#maxCharacters) return none
-    // A part of them at once: the first key of a map from which many were removed is found ever more slowly.
+    // Several are removed at once: the first key of a map from which many were removed is found ever more slowly.
     const most = this.#limit - Math.floor(this.#limit / 20)
     const maxCharacters = this.#maxCharacters * 0.95
     const forgotten: string[] = []
@@ -234,7 +244,10 @@ export class Registry {
     this.#readingCharacters -= topic.length + known.json.length
   }
 
-  /** A tenth of them, so that not every new one has to look at all: of each user with most for its share the silent ones. */
+  /**
+   * Removes a tenth of the devices, so that not every new device has to examine all: the silent ones of the users with
+   * the most for their share.
+   */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
     const silent = new FairSet<Entry>(this.#shares)
@@ -256,7 +269,7 @@ export class Registry {
     if (!this.#dirty) return
     this.#dirty = false
     const next = this.#next
-    // At once: the devices change with every message. Of a reading a newer one does as well.
+    // Devices are serialized at once, as they change with every message. For readings a newer one does as well.
     const devices = JSON.stringify([...this.#devices.values()])
     const last = [...this.#recorded()]
     this.#isSaving = true

@@ -2,7 +2,9 @@ import { describe, HubError } from '../errors.js'
 import type { DeadLetter, JobProgress, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 
-/** From here to there, by the time of receipt, in microseconds; of topics that match the filter. */
+/**
+ * A range of received messages: from one time of receipt to another, in microseconds, on topics that match the filter.
+ */
 export interface Past {
   readonly from: number
   readonly to: number
@@ -10,22 +12,24 @@ export interface Past {
 }
 
 export type Job =
-  /** Dead letters are handled again; what is stored now is taken out. */
+  /** Handles dead letters again, and removes those that are stored now. */
   | { readonly kind: 'replay'; readonly filter: DeadLetterFilter }
-  /** Dead letters are taken out for good. */
+  /** Removes dead letters for good. */
   | { readonly kind: 'drop'; readonly filter: DeadLetterFilter }
-  /** Messages that the spool has kept are handled again. */
+  /** Handles messages again that the spool has kept. */
   | { readonly kind: 'past'; readonly past: Past }
 
 export interface ReplaysOptions {
   readonly dead: DeadLetters
-  /** One outcome a message; what is acknowledged is stored. */
+  /** Returns one outcome per message. Acknowledged messages are stored. */
   readonly handle: (messages: readonly Message[]) => Promise<readonly Outcome[]>
-  /** The same for dead letters, which go where they were going when they failed. */
+  /** Returns one outcome per dead letter. Each goes where the message was going before the failure. */
   readonly handleLetters: (letters: readonly DeadLetter[]) => Promise<readonly Outcome[]>
-  /** Resolves when the account of it is durable. */
+  /** Resolves when the account of the letters is durable. */
   readonly moved: (letters: readonly DeadLetter[], to: 'stored' | 'dropped') => Promise<void>
-  /** What the spool has kept of the past, in order, in batches; `total` is about how many messages. */
+  /**
+   * Returns the messages of a range that the spool has kept, in order, in batches. `total` is their approximate number.
+   */
   readonly past: (past: Past, signal: AbortSignal) => { total: number; batches: AsyncIterable<readonly Message[]> }
 }
 
@@ -41,7 +45,7 @@ export class Replays {
     this.#options = options
   }
 
-  /** Begins a job, and returns its number. */
+  /** Begins a job, and returns the number of the job. */
   begin(job: Job): number {
     if (!this.#progress.finished) {
       throw new HubError('busy', `another replay is under way (${this.#progress.done} messages done); wait for its end`)
@@ -60,7 +64,7 @@ export class Replays {
     return this.#progress
   }
 
-  /** Ends it between two batches. */
+  /** Ends a job between two batches. */
   cancel(job: number): void {
     if (job === this.#job) this.#abort.abort()
   }
@@ -88,7 +92,7 @@ export class Replays {
 
   async #replay(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
     const outcomes = await this.#options.handleLetters(letters)
-    // Cancelled meanwhile: they stay where they are, so they must not be counted as gone.
+    // Cancelled meanwhile: the letters stay where they are, so they must not be counted as removed.
     if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
     const isStored = letters.map((_, i) => outcomes[i] === 'ack')
     const stored = letters.filter((_, i) => isStored[i])

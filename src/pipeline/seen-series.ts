@@ -16,17 +16,17 @@ import type { IncidentReporter } from '../observe/incidents.js'
 const recordBytes = 16
 const mark = 0x54485331
 
-/** Read at a time. */
+/** Bytes to read at a time. */
 const pieceBytes = recordBytes * 65_536
 
 const writeEveryMs = 1_000
 
-/** Users that are told apart; what others begin counts for nobody. */
+/** Most users that are counted separately. Series of further users count for no user. */
 const maxUsers = 10_000
 
 /**
- * The series that were seen, in two files: `path` has a record of 16 bytes for each, `path.users` the names of the users
- * that began them. What a crash takes away of the last second is seen again when it sends again.
+ * The series that were seen, in two files: `path` has a record of 16 bytes for each, `path.users` the names of the
+ * users that began them. Series of the last second that a crash takes away are seen again with their next message.
  */
 export class SeenSeries {
   readonly #path: string
@@ -46,7 +46,7 @@ export class SeenSeries {
     this.#files = files
   }
 
-  /** Hands over every series there is. A disk that refuses does not keep the hub from starting. */
+  /** Passes every series in the file to `seen`. A disk that refuses does not keep the hub from starting. */
   start(seen: (high: number, low: number, user: string) => void): void {
     this.#readUsers()
     const names = [...this.#users.keys()]
@@ -124,7 +124,7 @@ export class SeenSeries {
     return this.#fd
   }
 
-  /** What the disk refuses is written with what comes next. */
+  /** Writes the new records. Records that the disk refuses are written with the next ones. */
   #write(): void {
     try {
       if (this.#usersUnwritten) {
@@ -146,7 +146,7 @@ export class SeenSeries {
       this.#end += bytes.length
       this.#unwritten = []
     } catch {
-      // Written at the same place with what comes next; until then a restart sees these series anew.
+      // The records are written at the same place with the next ones. Until then a restart sees these series anew.
     }
   }
 }

@@ -7,19 +7,19 @@ import type { UserShares } from '../runtime/user-shares.js'
 import { SeenSeries } from './seen-series.js'
 
 export interface SeriesGuardOptions {
-  /** Series in all, and those that may begin in a minute; 0: no limit. */
+  /** Most series in all, and most new ones in a minute; 0: no limit. */
   readonly series: number
   readonly perMinute: number
-  /** What users may claim of both, as of now. */
+  /** Returns the current shares of users in both limits. */
   readonly shares: () => UserShares
-  /** Milliseconds of a clock that never jumps. */
+  /** Returns milliseconds of a clock that never jumps. */
   readonly monotonic: () => number
-  /** Where the series that were seen are kept; without, they are forgotten when the process ends. */
+  /** File of the series that were seen. Without a path they are forgotten when the process ends. */
   readonly path?: string
   readonly incidents?: IncidentReporter
 }
 
-/** What the guard refused last. */
+/** The last refusal of the guard. */
 interface Refused {
   readonly user: string
   readonly clientId: string
@@ -30,13 +30,13 @@ interface Refused {
 
 const minuteMs = 60_000
 
-/** The fields of one tag set that are remembered, and tag sets that are not held by the mapping. */
+/** Most fields remembered of one tag set, and most names remembered of tag sets that the mapping does not hold. */
 const maxFields = 1_000
 const maxRecent = 20_000
 
 /**
- * Bounds how many series there are: in all, of one user, and new ones in a minute. A message that would begin more is
- * rejected with `too_many_series`. Of each series a hash is held, not the name.
+ * Limits the number of series: in all, of one user, and new ones in a minute. A message that would begin more is
+ * rejected with `too_many_series`. A hash of each series is held, not the name.
  */
 export class SeriesGuard {
   readonly name = 'series guard'
@@ -46,7 +46,7 @@ export class SeriesGuard {
   #minute: SharedPool
   #minuteBegan = Number.NEGATIVE_INFINITY
   readonly #file: SeenSeries | undefined
-  /** Fields of tag sets that were looked up: those of the mapping are frozen, and the same objects each time. */
+  /** Known fields by tag set. The mapping's tag sets are frozen, and the same objects each time. */
   #byTags = new WeakMap<Tags, { readonly measurement: string; readonly fields: Set<string> }>()
   #recent = new Set<string>()
   #older = new Set<string>()
@@ -73,7 +73,7 @@ export class SeriesGuard {
     return this.#known.size
   }
 
-  /** Why the points of a message must not be stored; undefined when they may, and then their series are known. */
+  /** Returns why the points of a message must not be stored. Undefined when they may: then their series are known. */
   check(points: readonly Point[], { user, clientId }: Pick<Message, 'user' | 'clientId'>): Rejection | undefined {
     const fresh: (readonly [high: number, low: number])[] = []
     for (const { measurement, tags, fields } of points) {
@@ -92,7 +92,7 @@ export class SeriesGuard {
     return fresh.length > 0 ? this.#admit(fresh, user, clientId) : undefined
   }
 
-  /** A sentence while users are refused, or nearly all series are taken. */
+  /** Returns a sentence while users are refused, or nearly all series are taken. */
   alarm(): string | undefined {
     const { series, monotonic } = this.#options
     const refused = this.#refused
@@ -107,7 +107,7 @@ export class SeriesGuard {
     return `${this.#known.size} of ${series} series are taken (limits.series)${source}; at the limit new ones are dead letters`
   }
 
-  /** Series that may begin at all: a message with more need not be looked at any further. */
+  /** Number of series that may still begin. A message with more need not be examined any further. */
   get #room(): number {
     const { series } = this.#options
     return series > 0 ? series - this.#known.size : Number.POSITIVE_INFINITY
@@ -147,7 +147,7 @@ export class SeriesGuard {
     return undefined
   }
 
-  /** The fields of a tag set that are known; undefined when its tags are not the same object each time. */
+  /** Returns the known fields of a tag set. Undefined when the tags are not the same object each time. */
   #fieldsOf(measurement: string, tags: Tags): Set<string> | undefined {
     if (!Object.isFrozen(tags)) return undefined
     const known = this.#byTags.get(tags)
@@ -165,14 +165,14 @@ export class SeriesGuard {
   }
 }
 
-/** Lengths before the parts: no text inside them can make two names equal. */
+/** Returns the name of a series. Each part follows its length, so no text in a part can make two names equal. */
 function seriesName(measurement: string, tags: Tags, field: string): string {
   let name = `${measurement.length}:${measurement}${field.length}:${field}`
   for (const [tag, value] of tags) if (value) name += `${tag.length}:${tag}${value.length}:${value}`
   return name
 }
 
-/** The first 64 bits of SHA-256: a user cannot choose names that are taken for others. */
+/** Returns the first 64 bits of SHA-256: a user cannot choose names that are taken for others. */
 function hashOf(name: string): readonly [high: number, low: number] {
   const digest = hash('sha256', name, 'hex')
   return [Number.parseInt(digest.slice(0, 8), 16), Number.parseInt(digest.slice(8, 16), 16)]

@@ -10,7 +10,7 @@ import { Mapping } from './mapping.js'
 import { SeriesGuard } from './series-guard.js'
 
 /*
- * What the settings choose: the mapping, the queue server and the store, as the hub and `telehub process` use them.
+ * The mapping, the queue server and the store that the settings choose, for the hub and for `telehub process`.
  */
 
 type Log = { info(sentence: string): void; warn(sentence: string): void }
@@ -62,7 +62,7 @@ export async function openStore(
   return new (await import('../store/influxdb.js')).InfluxStore({ url, incidents })
 }
 
-/** Without `path` the series that were seen are forgotten when the process ends. */
+/** Makes the series guard. Without `path` the series that were seen are forgotten when the process ends. */
 export function seriesGuardOf(
   settings: Settings,
   shares: () => UserShares,

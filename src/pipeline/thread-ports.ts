@@ -14,33 +14,41 @@ import type { Push as LivePush } from './live-pusher.js'
 import type { BalanceQuery, SeriesAnswerQuery } from './queries.js'
 import type { Job } from './replay.js'
 
-/* What the broker thread and the processor thread ask of each other, over a link. */
+/*
+ * Calls between the broker thread and the processor thread, over a link.
+ */
 
-/** A Buffer arrives in another thread as what it is made of. */
+/** An outward message as received by another thread, where a Buffer arrives as a Uint8Array. */
 export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
   readonly payload: Uint8Array
   readonly properties?: Uint8Array
 }
 
-/** What the broker thread offers the processor thread. */
+/** Calls that the broker thread offers the processor thread. */
 export type BrokerOffers = {
-  /** Resolves when they are with the subscribers. */
+  /** Resolves when the subscribers have the pushes. */
   live: (pushes: readonly LivePush[]) => Promise<void>
-  /** Resolves when the broker has them for good. */
+  /** Resolves when the broker has the messages for good. */
   outward: (messages: readonly CrossingOutward[]) => Promise<void>
   freed: (bytes: number) => void
   stored: (count: { messages: number; points: number }) => void
   deadLettered: (reason: string) => void
   log: (line: { level: 'info' | 'warn'; sentence: string }) => void
-  /** An error ends this thread as soon as its native calls have ended; nothing else is heard of it. */
+  /**
+   * Reports that an error ends the processor thread, as soon as its native calls have ended. Nothing else is sent
+   * afterwards.
+   */
   dying: (error: string) => void
   incident: (incident: { kind: string; sentence: string; lost: Loss | undefined }) => void
 }
 
-/** What the processor thread offers the broker thread. */
+/** Calls that the processor thread offers the broker thread. */
 export type ProcessorOffers = {
   start: (position: SpoolPosition) => Promise<void>
-  /** Goes on until the spool is empty or the time is over; says what is left where, if anything, and what did not stop. */
+  /**
+   * Drains the spool until it is empty or the time is over, and stops. Resolves with the messages left and where they
+   * are, if there are any, and with the parts that did not stop in order.
+   */
   stop: (end: { position: SpoolPosition; drainMs: number }) => Promise<{
     readonly left: string | undefined
     readonly problems: readonly string[]
@@ -50,11 +58,11 @@ export type ProcessorOffers = {
   committed: (position: SpoolPosition) => void
   present: (presence: Presence) => void
   refused: (refusals: readonly Refusals[]) => void
-  /** So many messages more are known to be lost. */
+  /** Reports more messages that are known to be lost. */
   lost: (messages: number) => void
-  /** The users file has changed. */
+  /** Reports that the users file has changed. */
   shares: (shares: UserShares) => void
-  /** The disk is full: what is only kept for replays goes. */
+  /** Deletes messages that are kept for replays only, as the disk is full. */
   diskFull: (argument: undefined) => void
   status: (
     argument: undefined,
@@ -70,11 +78,11 @@ export type ProcessorOffers = {
   cancel: (job: number) => void
 }
 
-/** What the processor thread is given when it is made. */
+/** Data given to the processor thread at creation. */
 export interface ProcessorThreadData {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: string
-  /** When it is made; a change is told by `shares`. */
+  /** Shares at the creation of the thread. A change is sent by `shares`. */
   readonly shares: UserShares
 }

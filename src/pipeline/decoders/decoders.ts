@@ -7,17 +7,18 @@ import { decodeValue } from './value.js'
 
 export interface DecodeOptions {
   readonly decoder?: DecoderName
-  /** Where the device's time is, by flattened name, the first that is there. */
+  /** Flattened names of fields with the device's time; the first one present counts. */
   readonly timeFields: readonly string[]
-  /** Microseconds; for lines without a time. */
+  /** Time of receipt in microseconds, for lines without a time. */
   readonly receivedAt: number
   readonly json: JsonLimits
 }
 
 /**
- * The readings of a payload; none when it is empty (which clears a retained message and says nothing more). Throws
- * {@link Undecodable}. Unless the mapping names a decoder, the first characters choose: `{` or `[` is JSON,
- * `name field=…` is line protocol, anything else a bare value. What looks like JSON and is not is an error, not text.
+ * Decodes the readings of a payload; none from an empty payload (which clears a retained message and carries nothing
+ * more). Throws {@link Undecodable}. Unless the mapping names a decoder, the first characters choose: `{` or `[` is
+ * JSON, `name field=…` is line protocol, anything else a bare value. A payload that looks like JSON and is not JSON is
+ * an error, not text.
  */
 export function decode(payload: Buffer, options: DecodeOptions): readonly Sample[] {
   if (payload.length === 0) return []

@@ -1,7 +1,7 @@
 import type { FieldValue } from '../../model.js'
 import { type Sample, Undecodable } from './sample.js'
 
-/** How much of a JSON payload is looked at before it is refused. */
+/** How much of a JSON payload is examined before the payload is refused. */
 export interface JsonLimits {
   /** Levels of nesting. */
   readonly depth: number
@@ -10,15 +10,15 @@ export interface JsonLimits {
 }
 
 /**
- * A long name with many short ones inside becomes many long ones: all of them may be so many times as long as the
- * payload, and for short payloads a little more.
+ * Limit for the names of all fields together: so many times the length of the payload, and for short payloads a little
+ * more. A long name with many short ones inside becomes many long ones.
  */
 const maxNameGrowth = 8
 const alwaysAllowed = 10_000
 
 /**
- * A JSON object: nested names joined with `.`, array elements by index, `null` left out. An array of objects that
- * each carry their own time is a batch of readings.
+ * Decodes a JSON object: nested names joined with `.`, array elements by index, `null` left out. An array of objects
+ * that each carry their own time is a batch of readings.
  */
 export function decodeJson(text: string, timeFields: readonly string[], limits: JsonLimits): Sample[] {
   if (text.length > worthScanning) refuseHuge(text, limits)
@@ -40,8 +40,8 @@ export function decodeJson(text: string, timeFields: readonly string[], limits: 
 const worthScanning = 65_536
 
 /**
- * What is far too much is refused before it is parsed: an object of a million names takes seconds. Members that are null
- * count here. The elements of a batch may be as many as they like.
+ * Refuses a payload with far too much before parsing: an object of a million names takes seconds. Members that are null
+ * count here. The elements of a batch may be of any number.
  */
 function refuseHuge(text: string, { depth, fields }: JsonLimits): void {
   /** Commas so far, of each object and array that is open. */
@@ -62,7 +62,10 @@ function refuseHuge(text: string, { depth, fields }: JsonLimits): void {
   }
 }
 
-/** Where the quote is that ends the string which begins at `start`; the end of the text when there is none. */
+/**
+ * Returns the position of the quote that ends the string which begins at `start`; the end of the text when there is
+ * none.
+ */
 function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let backslashes = 0
@@ -80,12 +83,12 @@ function tooManyFields(fields: number): Undecodable {
   return new Undecodable('too_many_fields', `more than ${fields} fields (limits.jsonFields)`)
 }
 
-/** Characters that the names of what is still to be read may have. */
+/** Characters left for the names of fields still to be read. */
 interface NameBudget {
   left: number
 }
 
-/** Undefined when not every element is a reading with its own time. */
+/** Reads a batch. Undefined when not every element is a reading with a time. */
 function readBatch(
   elements: readonly unknown[],
   timeFields: readonly string[],
@@ -135,8 +138,8 @@ function sample(value: unknown, timeFields: readonly string[], limits: JsonLimit
 }
 
 /**
- * A time in microseconds from a number (seconds, milliseconds, microseconds or nanoseconds since the epoch, told
- * apart by size) or an ISO 8601 text with its zone. A text without a zone could be any of 38 instants: no time.
+ * Parses a time in microseconds from a number (seconds, milliseconds, microseconds or nanoseconds since the epoch, told
+ * apart by size) or an ISO 8601 text with a zone. A text without a zone could be any of 38 instants: no time.
  */
 function parseTime(value: FieldValue | undefined): number | undefined {
   if (typeof value === 'number' && value >= 0) {

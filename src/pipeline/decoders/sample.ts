@@ -1,17 +1,17 @@
 import type { FieldValue, Rejection, Tags } from '../../model.js'
 
-/** What a payload says, before the topic adds what it knows. */
+/** The contents of a payload, before the topic adds measurement and tags. */
 export interface Sample {
   /** At least one; names unique. */
   readonly fields: readonly (readonly [name: string, value: FieldValue])[]
-  /** The device's own time, microseconds since the epoch; undefined when it sent none. */
+  /** The device's own time, in microseconds since the epoch. Undefined when the device sent none. */
   readonly time?: number
-  /** Only formats that carry them (line protocol). */
+  /** Measurement and tags, only from formats that carry them (line protocol). */
   readonly measurement?: string
   readonly tags?: Tags
 }
 
-/** Thrown by decoders: the payload is not what they read. */
+/** Thrown by decoders for a payload that they cannot read. */
 export class Undecodable extends Error implements Rejection {
   readonly reason: string
   readonly detail: string

@@ -1,6 +1,6 @@
 import type { Sample } from './sample.js'
 
-/** JSON's number grammar, a leading + or a bare point allowed: what sensors print. */
+/** JSON's number grammar, with a leading + or a bare point allowed, as sensors print numbers. */
 const number = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i
 
 const booleans = new Map([
@@ -10,7 +10,7 @@ const booleans = new Map([
   ['off', false],
 ])
 
-/** A bare `23.5`, `ON`, `true` or text: one field called `value`. */
+/** Decodes a bare `23.5`, `ON`, `true` or text as one field called `value`. */
 export function decodeValue(text: string): Sample[] {
   const parsed = number.test(text) ? Number(text) : Number.NaN
   const value = Number.isFinite(parsed) ? parsed : (booleans.get(text.toLowerCase()) ?? text)
