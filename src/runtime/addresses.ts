@@ -1,8 +1,8 @@
 import { BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net'
 
 /**
- * One spelling for each address, so that it can be compared and counted by; IPv4 as such, though a dual-stack socket
- * says `::ffff:192.0.2.1` (RFC 4291 §2.5.5.2). Undefined for what is no address.
+ * Returns the one spelling of an address by which addresses are compared and counted. IPv4 addresses are written as
+ * such, though a dual-stack socket reports `::ffff:192.0.2.1` (RFC 4291 §2.5.5.2). Undefined for any other text.
  */
 export function plainAddress(text = ''): string | undefined {
   const version = isIP(text)
@@ -14,7 +14,7 @@ export function plainAddress(text = ''): string | undefined {
 
 /** Addresses and networks such as `10.0.0.7`, `10.0.0.0/8` or `::1`. */
 export class Networks {
-  // One list for each family: asked across families, Node 20's BlockList compares in ways of its own.
+  // One list for each family: across families, Node 20's BlockList compares in ways of its own.
   readonly #ipv4 = new BlockList()
   readonly #ipv6 = new BlockList()
 
@@ -30,13 +30,16 @@ export class Networks {
     }
   }
 
-  /** Of a {@link plainAddress}. */
+  /** Whether an address, spelled by {@link plainAddress}, is in one of these networks. */
   has(address: string): boolean {
     return isIPv4(address) ? this.#ipv4.check(address, 'ipv4') : this.#ipv6.check(address, 'ipv6')
   }
 }
 
-/** An address, or of IPv6 what one line has: its first 64 bits. Whoever has one of those has them all. */
+/**
+ * Returns the source that an address is counted under: the address, or the first 64 bits of an IPv6 one. A line is
+ * given a whole /64, so a client with one address of that network has them all.
+ */
 export function sourceOf(address: string): string {
   if (!isIPv6(address)) return address
   const [head = '', tail] = address.toLowerCase().split('%', 1)[0]?.split('::') ?? []

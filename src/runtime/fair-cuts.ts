@@ -1,8 +1,9 @@
 import { shareOf, type UserShares } from './user-shares.js'
 
 /**
- * How much each account of a full pool gives up so that `needed` becomes free in all: those with most for their share
- * give, down to one level that is the same for all of them. Accounts below that level keep everything and are left out.
+ * Returns how much each account of a full pool has to give up so that `needed` becomes free in all. The accounts that
+ * use most for their share give, down to one level that is the same for all of them. Accounts below that level keep
+ * everything and are left out.
  */
 export function fairCuts(
   used: ReadonlyMap<string, number>,
@@ -15,7 +16,7 @@ export function fairCuts(
   const cuts = new Map<string, number>()
   let [amounts, shareOfAll, level] = [0, 0, -Infinity]
   for (const { amount, share } of accounts) {
-    // The accounts before give enough when they go down to a level that this one is below.
+    // The accounts before this one free enough by going down to a level that this one is already below.
     if (amount / share <= level) break
     amounts += amount
     shareOfAll += share

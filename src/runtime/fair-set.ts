@@ -2,21 +2,21 @@ import { SharedPool, type Use } from './shared-pool.js'
 import type { UserShares } from './user-shares.js'
 
 /**
- * Keys of many users in the order in which they came, for what is bounded in all: when there are too many, `first` is
- * the one to go, the oldest key of the user that has most for its share.
+ * Keys of many users in the order in which they were added, for sets whose total size is bounded. When there are too
+ * many, `first` is the key to evict: the oldest key of the user with most keys for the share of that user.
  */
 export class FairSet<K> implements Iterable<K> {
   readonly #pool: SharedPool
-  /** The account of each key, in the order of the keys. */
+  /** The account of each key, oldest key first. */
   readonly #accounts = new Map<K, string>()
   readonly #byAccount = new Map<string, Set<K>>()
 
-  /** As in {@link SharedPool}. */
+  /** @param shares The current shares, as for {@link SharedPool}. */
   constructor(shares: () => UserShares) {
     this.#pool = new SharedPool(shares)
   }
 
-  /** A key that is there already becomes the youngest one. */
+  /** Adds a key as the youngest one, even when the set has that key already. */
   add(key: K, user: string): void {
     this.delete(key)
     const account = this.#pool.accountOf(user)
@@ -46,17 +46,17 @@ export class FairSet<K> implements Iterable<K> {
     return this.#accounts.size
   }
 
-  /** The key that gives way when there are too many; undefined when there is none. */
+  /** The key to evict when there are too many. Undefined when the set is empty. */
   get first(): K | undefined {
     const [oldest] = this.#accounts
-    // Among users that have as much, the oldest key of all.
+    // Among users that use equally much for their shares, the oldest key of all goes.
     if (oldest && this.#pool.isHeaviest(oldest[1])) return oldest[0]
     const { heaviest } = this.#pool
     const [first] = (heaviest === undefined ? undefined : this.#byAccount.get(heaviest)) ?? []
     return first
   }
 
-  /** As of {@link SharedPool.top}. */
+  /** The `most` users with the largest numbers of keys, see {@link SharedPool.top}. */
   top(most: number): Use[] {
     return this.#pool.top(most)
   }

@@ -1,6 +1,6 @@
 /**
- * A set of 64 bit hashes, each as two halves of 32 bits, in 8 to 16 bytes each: for millions of names that need not be
- * held themselves. Open addressing; a hash of two zeros stands for an empty place, and counts as never there.
+ * A set of 64 bit hashes, each given as two halves of 32 bits, in 8 to 16 bytes per hash: for millions of names that
+ * need not be kept themselves. Open addressing; two zeros mark an empty slot, so that hash is never in the set.
  */
 export class HashSet {
   #halves = new Uint32Array(2 * 1_024)
@@ -27,7 +27,7 @@ export class HashSet {
     return true
   }
 
-  /** Where a hash is, or the empty place where it would be. */
+  /** Returns the slot of a hash, or the empty slot where that hash would be. */
   #find(halves: Uint32Array, high: number, low: number): number {
     const mask = halves.length - 2
     let at = (low << 1) & mask

@@ -1,6 +1,6 @@
 /**
- * A map that takes no memory before the first entry is set: most sessions are absent and have nothing in most of theirs.
- * Iterates in the order of insertion.
+ * A map that allocates nothing before the first entry is set: most sessions are offline, and most maps of such a
+ * session are empty. Iterates in the order of insertion.
  */
 export class LateMap<K, V> implements Iterable<[K, V]> {
   #entries: Map<K, V> | undefined
@@ -30,7 +30,7 @@ export class LateMap<K, V> implements Iterable<[K, V]> {
     this.#entries = undefined
   }
 
-  /** Gives the memory back when there is no entry. */
+  /** Frees the memory of the map when there is no entry. */
   release(): void {
     if (this.#entries?.size === 0) this.#entries = undefined
   }

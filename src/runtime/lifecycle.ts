@@ -1,6 +1,8 @@
 import { describe } from '../errors.js'
 
-/** Something that runs. Constructors do nothing; `start` may fail; `stop` is safe to call once after `start`. */
+/**
+ * A part of the hub that runs. Constructors do nothing; `start` may fail; `stop` is safe to call once after `start`.
+ */
 export interface Part {
   readonly name: string
   start(): Promise<void> | void
@@ -8,9 +10,9 @@ export interface Part {
 }
 
 /**
- * Starts parts from first to last. When one fails, those already started are stopped in reverse and the
- * error is thrown. The function returned stops all in reverse; each stop is given what is left of
- * `timeoutMs`, then left behind; it resolves with a sentence for each part that failed or was left.
+ * Starts parts from first to last. When one fails, the parts already started are stopped in reverse and the error is
+ * thrown. The returned function stops all parts in reverse. Each stop may take what is left of `timeoutMs`, and is then
+ * no longer awaited. The function resolves with a sentence for each part that failed to stop or was too late.
  */
 export async function startParts(parts: readonly Part[]): Promise<(timeoutMs: number) => Promise<string[]>> {
   const started: Part[] = []

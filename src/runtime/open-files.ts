@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 
-/** Files and connections that this process may have open at a time; Infinity when the system does not say. */
+/**
+ * Files and connections that this process may have open at a time. Infinity when the system does not report a limit.
+ */
 export function openFileLimit(): number {
   let limits: string
   try {
@@ -12,12 +14,12 @@ export function openFileLimit(): number {
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft)
 }
 
-/** For the spool, the store, RabbitMQ, and what the hub reads now and then. */
+/** Open files kept free for the spool, the store, RabbitMQ, and files that the hub reads now and then. */
 const ownFiles = 150
 
 /**
- * How many connections MQTT and HTTP may have with `limit` open files, so that neither takes the last one of the other:
- * HTTP gets a quarter at most. `mqtt` and `http` are what the settings ask for.
+ * Returns how many connections MQTT and HTTP may have with `limit` open files, so that neither takes the last file of
+ * the other: HTTP gets a quarter at most. `mqtt` and `http` are the limits in the settings.
  */
 export function connectionsWithin(limit: number, mqtt: number, http: number): { mqtt: number; http: number } {
   const free = Math.max(16, limit - ownFiles)

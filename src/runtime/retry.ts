@@ -1,11 +1,11 @@
 import { describe, HubError } from '../errors.js'
 
-/** What `/readyz` and the metrics say of a circuit. Times in milliseconds since the epoch. */
+/** State of a circuit, as `/readyz` and the metrics show it. Times in milliseconds since the epoch. */
 export interface CircuitState {
   readonly key: string
   readonly name: string
   readonly state: 'up' | 'down'
-  /** Why it is down, since when, when it is tried next, and how often that has failed by now. */
+  /** Why the target is down, since when, when the next try is due, and how many tries have failed so far. */
   readonly detail?: string
   readonly since?: number
   readonly retryAt?: number
@@ -14,22 +14,23 @@ export interface CircuitState {
 
 export interface CircuitOptions {
   readonly key: string
-  /** For people: `InfluxDB`. */
+  /** Name for people: `InfluxDB`. */
   readonly name: string
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** It went down or came back; not each failure. */
+  /** Called when the target went down or came back, not for each failure. */
   readonly changed: (state: CircuitState) => void
 }
 
 /**
- * One for each target, shared by everyone who needs it: while the target fails, nobody asks it but one caller at a time,
- * after pauses that grow. Everyone else waits for that one, a minute at most: then the next may ask too.
+ * The circuit breaker of one target, shared by all callers of that target. While the target fails, one caller at a time
+ * tries the target, after pauses that grow. All others wait for the result of that try, a minute at most: then the next
+ * caller may try too.
  */
 export class Circuit {
   readonly #options: CircuitOptions
   #failures = 0
-  /** As `#failures`, but that it goes on when the target was up for a moment only. */
+  /** Failures in a row like `#failures`, but not reset when the target was up for a moment only. */
   #streak = 0
   #upAt = 0
   #since = 0
@@ -59,7 +60,7 @@ export class Circuit {
     return { key, name, state: 'down', detail, since, retryAt, failures: this.#failures }
   }
 
-  /** Whether the caller may ask the target now. It must tell `succeeded`, `failed` or `released` afterwards. */
+  /** Whether the caller may use the target now. Afterwards the caller must call `succeeded`, `failed` or `released`. */
   tryPass(): boolean {
     if (!this.isDown) return true
     if (this.#isTried || this.#leftMs > 0) return false
@@ -69,8 +70,8 @@ export class Circuit {
   }
 
   /**
-   * Resolves when the caller may ask the target, or `signal` aborts. True when it is the one that finds out: it must tell
-   * `succeeded`, `failed` or `released`.
+   * Resolves when the caller may use the target, or when `signal` aborts. True when the caller is the one that tries
+   * whether the target is back: that caller must call `succeeded`, `failed` or `released`.
    */
   async pass(signal: AbortSignal): Promise<boolean> {
     while (!signal.aborted) {
@@ -91,10 +92,10 @@ export class Circuit {
     this.#wake()
   }
 
-  /** `HubError.retryAfterMs` is kept to, when the target named it. */
+  /** Records a failed call. The next try waits for `HubError.retryAfterMs` at least, when the target named one. */
   failed(error: unknown): void {
     const first = !this.isDown
-    // Who asked before it went down says nothing new.
+    // A call that began before the target went down brings no news.
     if (!first && !this.#trying) return
     this.#trying = false
     const asked = error instanceof HubError ? (error.retryAfterMs ?? 0) : 0
@@ -111,18 +112,21 @@ export class Circuit {
     this.#wake()
   }
 
-  /** The caller that was let through has not found out. */
+  /** Ends the try of the caller that was let through without a result. */
   released(): void {
     this.#trying = false
     this.#wake()
   }
 
-  /** Who has not found out for so long may wait for something else by now, perhaps for what another would bring. */
+  /**
+   * Whether a caller is trying the target. A caller without a result after `maxTryMs` no longer counts: that caller may
+   * be waiting for something else by now, perhaps for what another caller would bring.
+   */
   get #isTried(): boolean {
     return this.#trying && Math.abs(this.#options.now() - this.#triedAt) < maxTryMs
   }
 
-  /** Of the pause; more than all of it is left only when the clock has jumped back: then it is over. */
+  /** Milliseconds left of the pause. More than the whole pause is left only after the clock jumped back; then 0. */
   get #leftMs(): number {
     const left = this.#retryAt - this.#options.now()
     return left > this.#pauseMs ? 0 : left
@@ -149,18 +153,20 @@ export class Circuit {
 
 export interface RetryPolicy {
   readonly signal: AbortSignal
-  /** Whose absence an error tells of; undefined: nobody's, tried again by itself. */
+  /** Returns the circuit of the target that caused the error. Undefined for none: the action is retried on its own. */
   readonly circuitOf: (error: unknown) => Circuit | undefined
-  /** Called before each wait; `circuit` is what is waited for. */
+  /** Called before each wait; `circuit` is the one that is waited for. */
   readonly retrying: (error: unknown, circuit: Circuit | undefined) => void
-  /** It worked, after it had not. */
+  /** Called when the action succeeded after a failure. */
   readonly recovered: () => void
 }
 
-/** The one retry of the hub: tries until it works; undefined when the signal aborts first. */
+/**
+ * The one retry loop of the hub. Repeats an action until the action succeeds; undefined when the signal aborts first.
+ */
 export async function retryForever<T>(action: () => Promise<T>, options: RetryPolicy): Promise<T | undefined> {
   const { signal, circuitOf, retrying, recovered } = options
-  /** Where this caller is the one that finds out. */
+  /** The circuit that this caller was let through to try. */
   let asking: Circuit | undefined
   for (let attempt = 0; ; attempt++) {
     try {
@@ -174,9 +180,9 @@ export async function retryForever<T>(action: () => Promise<T>, options: RetryPo
         return undefined
       }
       const circuit = circuitOf(error)
-      // What comes after the target that was waited for has failed, so that target has answered.
+      // The error comes from a later step than the target that was waited for, so that target has answered.
       if (asking && asking !== circuit) asking.succeeded()
-      // While another finds out, who asked before it went down says nothing new.
+      // While another caller tries the target, a call that began before the target went down brings no news.
       if (circuit && (circuit === asking || !circuit.isDown)) circuit.failed(error)
       retrying(error, circuit)
       asking = undefined
@@ -190,7 +196,7 @@ export async function retryForever<T>(action: () => Promise<T>, options: RetryPo
   }
 }
 
-/** What is under way when the end comes is not waited for: it was not settled, and comes again. */
+/** Rejects as soon as the signal aborts, without waiting for the action: unsettled work comes again. */
 async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
   let abort = () => {}
   const aborted = new Promise<never>((_, reject) => {
@@ -207,12 +213,14 @@ async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promis
 
 const maxPauseMs = 10_000
 
-/** A target that asks for a longer pause gets this one: it may have meant a date, or another clock. */
+/** The longest pause that a target may ask for: a longer one may be meant as a date, or come from another clock. */
 const maxAskedMs = 60_000
 
 const maxTryMs = 60_000
 
-/** 100 ms, doubling to 10 s, each up to a quarter shorter by chance so that many do not knock at once. */
+/**
+ * Returns a pause: 100 ms, doubling to 10 s, up to a quarter shorter at random so that callers do not retry at once.
+ */
 export function backoffMs(attempt: number, random = Math.random): number {
   return Math.round(Math.min(maxPauseMs, 100 * 2 ** attempt) * (1 - random() / 4))
 }
@@ -231,7 +239,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   })
 }
 
-/** The result; undefined when the signal aborts first: what is still under way then is not waited for. */
+/** Returns the result of the action, or undefined as soon as the signal aborts: the action is then not waited for. */
 export async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   let end = () => {}
   const aborted = new Promise<undefined>(resolve => {

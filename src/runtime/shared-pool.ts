@@ -1,6 +1,6 @@
 import { accountOf, shareOf, type UserShares } from './user-shares.js'
 
-/** The use of a pool by one user. */
+/** How much of a pool one user takes. */
 export interface Use {
   readonly user: string
   readonly amount: number
@@ -10,13 +10,14 @@ interface Entry {
   readonly user: string
   amount: number
   share: number
-  /** Its place in the heap. */
+  /** Index of the entry in the heap. */
   at: number
 }
 
 /**
- * Counts what each user takes of a pool that all of them share, in units of the caller, and knows who uses most for
- * its share: when room is needed, that user gives way. Counting costs O(log users); `heaviest` costs nothing.
+ * Counts what each user takes of a pool that all users share, in units of the caller, and knows which user takes most
+ * in proportion to the user's share: when room is needed, that user has to give some up. Counting costs O(log users);
+ * `heaviest` costs nothing.
  */
 export class SharedPool {
   readonly #sharesNow: () => UserShares
@@ -26,19 +27,19 @@ export class SharedPool {
   readonly #heap: Entry[] = []
   #total = 0
 
-  /** `shares` as of now: another object when the users file has changed. */
+  /** @param shares Returns the current shares: another object when the users file has changed. */
   constructor(shares: () => UserShares) {
     this.#sharesNow = shares
     this.#shares = shares()
   }
 
-  /** Counts so much more for a user, or less. A user without any is forgotten. */
+  /** Changes the amount of a user by a positive or negative number. A user with nothing left is removed. */
   add(user: string, amount: number): void {
     const account = this.accountOf(user)
     this.#set(account, (this.#entries.get(account)?.amount ?? 0) + amount)
   }
 
-  /** Counts exactly so much for a user. */
+  /** Sets the amount of a user. */
   set(user: string, amount: number): void {
     this.#set(this.accountOf(user), amount)
   }
@@ -51,13 +52,13 @@ export class SharedPool {
     return this.#total
   }
 
-  /** Who uses most for its share; undefined when the pool is empty. */
+  /** The user that takes most in proportion to the user's share. Undefined when the pool is empty. */
   get heaviest(): string | undefined {
     this.#weigh()
     return this.#heap[0]?.user
   }
 
-  /** Does nobody use more for its share than this user? */
+  /** Whether no user takes more than this one, in proportion to their shares. */
   isHeaviest(user: string): boolean {
     const entry = this.#entries.get(this.accountOf(user))
     const [heaviest] = this.#heap
@@ -65,8 +66,8 @@ export class SharedPool {
   }
 
   /**
-   * May a user take `amount` more of a pool of `limit` that cannot be taken back? Anybody while half of the pool stays
-   * free; of the other half only users within their share.
+   * Whether a user may take `amount` more of a pool of `limit` from which nothing can be taken back. Any user may while
+   * half of the pool stays free; the other half is for users within their share.
    */
   admits(user: string, amount: number, limit: number): boolean {
     if (this.#total + amount > limit) return false
@@ -89,7 +90,7 @@ export class SharedPool {
     return accountOf(this.#shares, user)
   }
 
-  /** Anew when the shares have changed. */
+  /** Rebuilds the heap when the shares have changed. */
   #weigh(): void {
     const shares = this.#sharesNow()
     if (shares === this.#shares) return

@@ -1,8 +1,8 @@
 import { HubError } from '../errors.js'
 
-/* What the commands print and ask with: for people, and safe whatever is in it. */
+/* Output and prompts of the commands: for people, and safe to print whatever the values contain. */
 
-/** A cell that is longer would make every row as wide. */
+/** The longest cell: a longer one would make every row as wide. */
 const widest = 60
 
 export function table(head: readonly string[], all: readonly (readonly string[])[]): string {
@@ -24,7 +24,7 @@ export function count(number: number): string {
   return number.toLocaleString('en')
 }
 
-/** `1.2 GB`: for people, in powers of ten. */
+/** Formats a number of bytes for people, in powers of ten: `1.2 GB`. */
 export function bytes(size: number): string {
   const unit = (
     [
@@ -43,14 +43,14 @@ export function time(ms: number): string {
     .replace(/\.\d+Z$/, 'Z')
 }
 
-/** As long as a password and its line end may be: what comes through a pipe need not end. */
+/** The longest password with its line end: input from a pipe need not end. */
 const maxLine = 10_000
 
-/** Asks on the terminal for a line that is not to be seen. Rejects when who is asked gives up. */
+/** Asks on the terminal for a line that is not echoed. Rejects when the operator gives up. */
 export function askHidden(question: string): Promise<string> {
   const { stdin, stderr } = process
   stdin.setEncoding('utf8')
-  // Before the question: whoever is quick must not see the first letters.
+  // Before the question: the first letters of a fast typist must not be echoed.
   stdin.setRawMode(true)
   stderr.write(question)
   return new Promise((resolve, reject) => {
@@ -60,7 +60,7 @@ export function askHidden(question: string): Promise<string> {
       stdin.setRawMode(false)
       stdin.pause()
       stderr.write('\n')
-      // A paste may answer the next question, too.
+      // A pasted text may answer the next question, too.
       if (rest) stdin.unshift(rest, 'utf8')
     }
     const take = (text: string) => {
@@ -84,7 +84,7 @@ export function askHidden(question: string): Promise<string> {
   })
 }
 
-/** The first line that comes through stdin; empty when nothing does. */
+/** The first line of stdin; empty when stdin is empty. */
 export async function firstLine(): Promise<string> {
   let text = ''
   process.stdin.setEncoding('utf8')

@@ -1,7 +1,7 @@
 import type { MessagePort, Worker } from 'node:worker_threads'
 import { describe, type ErrorCode, HubError } from '../errors.js'
 
-/** What one thread offers the other: functions of one argument that can be cloned. */
+/** Functions that one thread offers to the other, each of one argument that can be cloned. */
 // biome-ignore lint/suspicious/noExplicitAny: the one place where any function of one argument is meant
 export type Offers = { readonly [name: string]: (argument: any) => unknown }
 
@@ -17,8 +17,9 @@ interface Waiting {
 }
 
 /**
- * Typed calls between two threads over one port, in order. `Remote` is what the other side offers. An error thrown
- * there is thrown here, a `HubError` with its code. `fail` rejects all that waits, when the other side is gone.
+ * Typed calls between two threads over one port, in order. `Remote` describes the functions of the other thread. An
+ * error thrown there is thrown here, a `HubError` with its code. When the other thread has ended, `fail` rejects all
+ * calls that wait for an answer.
  */
 export class Link<Remote extends Offers> {
   readonly #port: MessagePort | Worker
@@ -32,7 +33,7 @@ export class Link<Remote extends Offers> {
     port.on('message', (incoming: Incoming) => this.#receive(incoming, offers))
   }
 
-  /** Resolves with what the other side's function returned. */
+  /** Calls a function of the other thread and resolves with what that function returned. */
   call<Name extends keyof Remote & string>(
     name: Name,
     argument: Parameters<Remote[Name]>[0],
@@ -45,7 +46,7 @@ export class Link<Remote extends Offers> {
     })
   }
 
-  /** Does not wait and does not hear of errors. */
+  /** Calls a function of the other thread without waiting for the result; errors are not reported back. */
   tell<Name extends keyof Remote & string>(name: Name, argument: Parameters<Remote[Name]>[0]): void {
     this.#send({ kind: 'tell', name, argument })
   }
@@ -56,7 +57,7 @@ export class Link<Remote extends Offers> {
     this.#waiting.clear()
   }
 
-  /** Sends and hears nothing from now on: calls that wait for an answer wait for ever. For a thread that is about to end. */
+  /** Sends and receives nothing from now on: waiting calls never resolve. For a thread that is about to end. */
   cut(): void {
     this.#isCut = true
   }
