@@ -1,19 +1,19 @@
 import type { Part } from '../runtime/lifecycle.js'
 
-/** Something that will become a loss of service if nobody acts. */
+/** A condition that will become a loss of service unless an operator acts. */
 export interface Alarm {
   readonly name: string
   readonly detail: string
 }
 
 export interface AlarmsOptions {
-  /** By name: a sentence for people while there is reason for an alarm. */
+  /** The checks by name. Each returns a sentence for people while there is reason for an alarm. */
   readonly checks: Readonly<Record<string, () => string | undefined | Promise<string | undefined>>>
   readonly everyMs: number
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
 }
 
-/** Looks every so often whether there is something to warn of, and says so once, and once when it is over. */
+/** Runs the checks at an interval. Logs each alarm once when raised and once when over. */
 export class Alarms implements Part {
   readonly name = 'alarms'
   readonly #options: AlarmsOptions
@@ -38,7 +38,7 @@ export class Alarms implements Part {
   }
 
   async #look(): Promise<void> {
-    // A file system that hangs must not be asked again and again.
+    // A file system that hangs must not be checked again while the last check is still waiting.
     if (this.#looking) return
     this.#looking = true
     await this.#check()
@@ -52,7 +52,7 @@ export class Alarms implements Part {
       try {
         detail = await check()
       } catch {
-        // Nothing can be said of it now, so nothing changes.
+        // A check that fails does not know the state, so the alarm stays as it was.
         continue
       }
       if (detail === undefined) {

@@ -10,43 +10,46 @@ import { escaped } from './log.js'
  *
  *     {"n":41,"at":"2026-01-31T12:00:00.000Z","event":"login","result":"ok","user":"ann", … ,"previous":"<hash of line 40>"}
  *
- * `previous` is the SHA-256 of the whole line before, in base64url, without its line end. A line that is changed, taken
- * out or put in between breaks the chain there. Lines cut off at the end, or a chain that was computed anew, show only to
- * whoever has kept a hash of it elsewhere: `telehub audit verify --hash`.
+ * `previous` is the SHA-256 of the whole line before without the line end, in base64url. A line that is changed,
+ * removed or inserted breaks the chain there. Lines cut off at the end, or a chain that was computed anew, can be
+ * detected only with a hash that the operator has kept elsewhere: `telehub audit verify --hash`.
  */
 
-/** What happened, before it is numbered and chained. Absent fields are left out of the line. */
+/** An event before the log numbers and chains the line. Undefined fields are left out of the line. */
 export interface AuditEvent {
   readonly event: 'hub' | 'login' | 'logout' | 'refused' | 'users' | 'pairing' | 'change' | 'ban' | 'takeover' | 'audit'
   readonly result: string
   /** A constant of the code that tells refusals apart, as in `telehub_refused_total`. */
   readonly reason?: string | undefined
-  /** The user who acted, or as whom a stranger tried to. */
+  /** The user who acted, or the name that an unauthenticated client tried. */
   readonly user?: string | undefined
   readonly address?: string | undefined
-  /** The listener it came by, or where it was seen: `mqtts`, `http`, `file`. */
+  /** The listener that was used, or where the event was seen: `mqtts`, `http`, `file`. */
   readonly via?: string | undefined
   readonly client?: string | undefined
-  /** What was done, or to what. */
+  /** The action, or the object of the action. */
   readonly what?: string | undefined
   readonly detail?: string | undefined
-  /** How many such events this line stands for, and since when (ISO 8601); absent: one. */
+  /** How many such events this line stands for, and since when (ISO 8601). Undefined for a single event. */
   readonly count?: number | undefined
   readonly since?: string | undefined
 }
 
-/** The hash that the first line of all names as `previous`. */
+/** The value of `previous` in line 1. */
 export const noHash = ''
 
-/** Longer texts are cut off: a line is a few hundred bytes, whatever strangers send. */
+/**
+ * Longest text in a line; longer ones are cut off. A line is a few hundred bytes, whatever unauthenticated clients
+ * send.
+ */
 const maxText = 300
 
-/** Longer lines are not written by the hub; a reader takes one for damage. */
+/** Longest line. The hub writes no longer ones; a reader treats a longer one as damage. */
 export const maxLineBytes = 16_384
 
 export const auditDir = (dataDir: string) => join(dataDir, 'audit')
 
-/** The line without its end, and its hash for the next one. `at` in milliseconds since the epoch. */
+/** Returns the line without a line end, and the hash for the next line. `at` in milliseconds since the epoch. */
 export function auditLine(n: number, at: number, event: AuditEvent, previous: string): { line: string; hash: string } {
   const fields = Object.entries(event).map(([name, value]) => [name, typeof value === 'string' ? cut(value) : value])
   const line = escaped(JSON.stringify({ n, at: new Date(at).toISOString(), ...Object.fromEntries(fields), previous }))
@@ -61,18 +64,18 @@ export function auditHash(line: string | Buffer): string {
   return createHash('sha256').update(line).digest('base64url')
 }
 
-/** The number of its first line is the name of a file. */
+/** Returns the name of the file whose first line has this number. */
 export function auditFileName(first: number): string {
   return `${String(first).padStart(12, '0')}.jsonl`
 }
 
-/** The files of the log, the oldest first. Throws when the folder cannot be read. */
+/** Lists the files of the log, the oldest first. Throws when the folder cannot be read. */
 export function auditFiles(dir: string): { readonly path: string; readonly first: number }[] {
   const names = readdirSync(dir).filter(name => /^\d{12}\.jsonl$/.test(name))
   return names.sort().map(name => ({ path: join(dir, name), first: Number(name.slice(0, 12)) }))
 }
 
-/** A line as it is read again. Undefined when it is none of an audit log. */
+/** Parses a line. Undefined when the text is no line of an audit log. */
 export function parseAuditLine(line: string): (AuditEvent & { n: number; at: string; previous: string }) | undefined {
   try {
     const value: unknown = JSON.parse(line)
@@ -86,21 +89,21 @@ export function parseAuditLine(line: string): (AuditEvent & { n: number; at: str
 }
 
 export interface Verification {
-  /** Numbers of the first and the last line that are there; 0 when there are none. */
+  /** Numbers of the first and the last line; 0 when the log is empty. */
   readonly first: number
   readonly last: number
-  /** Of the last line: kept elsewhere, it proves later that nothing before it was changed. */
+  /** Hash of the last line: kept elsewhere, that hash proves later that no line up to there was changed. */
   readonly hash: string
   readonly files: number
   /** Where the chain is broken, as sentences; at most 20. */
   readonly faults: readonly string[]
-  /** Whether a line has the hash that was asked for; undefined: none was. */
+  /** Whether a line has the wanted hash. Undefined when no hash was wanted. */
   readonly hasHash: boolean | undefined
 }
 
 const maxFaults = 20
 
-/** Reads the whole log, in pieces. Throws when a file cannot be read. */
+/** Reads the whole log in pieces and checks the chain. Throws when a file cannot be read. */
 export async function verifyAudit(dir: string, wanted?: string): Promise<Verification> {
   const files = auditFiles(dir)
   const faults: string[] = []
@@ -136,7 +139,7 @@ export async function verifyAudit(dir: string, wanted?: string): Promise<Verific
   return { first, last, hash: hash ?? noHash, files: files.length, faults, hasHash }
 }
 
-/** The lines of a file; the last one may be unfinished. A line that is too long comes cut off. */
+/** Yields the lines of a file; the last one may be unfinished. A line that is too long is cut off. */
 export async function* auditLines(path: string): AsyncGenerator<{ readonly text: string; readonly isWhole: boolean }> {
   let rest = Buffer.alloc(0)
   let skipping = false

@@ -15,9 +15,9 @@ import {
 import type { IncidentReporter } from './incidents.js'
 
 export interface AuditLogOptions {
-  /** The folder of the log; made when it is not there. */
+  /** The folder of the log; created when missing. */
   readonly dir: string
-  /** Bytes of all files together; past it the oldest file goes. */
+  /** Limit of all files together in bytes; beyond this limit the oldest file is removed. */
   readonly limitBytes: number
   /** Milliseconds since the epoch. */
   readonly now: () => number
@@ -25,19 +25,19 @@ export interface AuditLogOptions {
   readonly log: { info(sentence: string): void }
 }
 
-/** Events that wait for a disk that refuses; more of them are counted as lost. */
+/** Most events that wait in memory while the disk refuses writes; more are counted as lost. */
 const maxWaiting = 2_000
 
-/** Lines that are written in one go. */
+/** Most lines written at once. */
 const batchLines = 500
 
 const maxFileBytes = 8e6
 
-/** From a failed write to the next try, and from a write to its sync, in milliseconds. */
+/** Time from a failed write to the next try, and from a write to the sync, in milliseconds. */
 const retryMs = 1_000
 const syncMs = 1_000
 
-/** Files kept, however small they are. */
+/** Most files kept, however small they are. */
 const maxFiles = 1_000
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
@@ -48,9 +48,9 @@ interface Place {
 }
 
 /**
- * Writes the audit log, see audit-chain.ts. Nothing here throws, blocks or ends the hub: while the disk refuses, events
- * wait in memory up to a limit, and those past it are counted, in the metrics and later in the log itself. What is
- * appended survives kill -9 within milliseconds, and a power loss within a second or two.
+ * Writes the audit log, see audit-chain.ts. Nothing here throws, blocks or ends the hub: while the disk refuses writes,
+ * events wait in memory up to a limit, and events beyond that limit are counted, in the metrics and later in the log.
+ * An appended line survives kill -9 within milliseconds, and a power loss within a second or two.
  */
 export class AuditLog implements Part {
   readonly name = 'audit log'
@@ -58,17 +58,17 @@ export class AuditLog implements Part {
   readonly #rotateBytes: number
   readonly #waiting: Place[] = []
   #file: FileHandle | undefined
-  /** Of the newest file; empty: the next line begins one. */
+  /** Path of the newest file; empty when the next line begins a file. */
   #path = ''
   #bytes = 0
-  /** Number and hash of the last line that is in the file. */
+  /** Number and hash of the last line in the file. */
   #last = 0
   #hash = noHash
   #work: Promise<void> | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #syncTimer: NodeJS.Timeout | undefined
   #failure: string | undefined
-  /** Since the last line that says how many were lost. */
+  /** Events lost since the last line that records a loss. */
   #untold = 0
   #lost = 0
   #lines = 0
@@ -79,21 +79,22 @@ export class AuditLog implements Part {
     this.#rotateBytes = Math.min(maxFileBytes, Math.ceil(options.limitBytes / 8))
   }
 
-  /** Lines written, and events lost, since the start. */
+  /** Lines written since the start. */
   get lines(): number {
     return this.#lines
   }
 
+  /** Events lost since the start. */
   get lost(): number {
     return this.#lost
   }
 
-  /** Why the log cannot be written now; undefined when it can. */
+  /** Why the log cannot be written now. Undefined while writing works. */
   get failure(): string | undefined {
     return this.#failure
   }
 
-  /** Finds the end of the chain. What cannot be read is reported, and the log goes on in a new file. */
+  /** Finds the end of the chain. When the log cannot be read, that is reported, and the log goes on in a new file. */
   start(): void {
     const { dir, incidents, log } = this.#options
     try {
@@ -105,7 +106,7 @@ export class AuditLog implements Part {
     }
   }
 
-  /** Writes what waits, if the disk takes it. */
+  /** Writes the events that wait, if the disk accepts them. */
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#retryTimer)
@@ -140,7 +141,7 @@ export class AuditLog implements Part {
     })
   }
 
-  /** Writes all that waits, or sets the failure. Never rejects. */
+  /** Writes all events that wait, or sets the failure. Never rejects. */
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.slice(0, batchLines)
@@ -176,7 +177,7 @@ export class AuditLog implements Part {
         done += bytesWritten
       }
     } catch (error) {
-      // A part of a line would be damage. If it cannot be cut off now, the next try writes over it.
+      // A part of a line would be damage. If that part cannot be cut off now, the next try overwrites it.
       await file.truncate(this.#bytes).catch(() => {})
       throw error
     }
@@ -192,7 +193,7 @@ export class AuditLog implements Part {
     this.#file?.datasync().catch((error: unknown) => this.#fail(error))
   }
 
-  /** Goes on in a new file; the oldest go when all together are over the limit. */
+  /** Begins a new file, and removes the oldest files when all together are over the limit. */
   async #rotate(): Promise<void> {
     const { dir, limitBytes } = this.#options
     const path = join(dir, auditFileName(this.#last + 1))
@@ -241,7 +242,7 @@ export class AuditLog implements Part {
     if (lost > 0) incidents.report('audit_lost', `the audit log goes on; ${lost} events are missing in it`)
   }
 
-  /** Opens the newest file that has a line; what is unfinished at its end is cut off. */
+  /** Finds the newest file that has a line, and cuts off an unfinished line at the end of that file. */
   #resume(): void {
     const { dir } = this.#options
     const files = auditFiles(dir)
@@ -249,7 +250,7 @@ export class AuditLog implements Part {
       const fd = openSync(path, O_RDWR | O_NOFOLLOW)
       try {
         const { size } = fstatSync(fd)
-        // A file of the hub is no longer than that; of a longer one the end will do.
+        // The hub writes no longer files; of a longer one the end is enough.
         const from = Math.max(0, size - 2 * maxFileBytes)
         const bytes = Buffer.alloc(size - from)
         let read = 0

@@ -2,13 +2,14 @@ import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { AuditEvent } from './audit-chain.js'
 
-/** What is told of what happened. */
+/** Receives the events for the audit log. */
 export interface Auditor {
-  /** Always a line: for what an authenticated admin or operator does, or the hub itself. */
+  /** Always writes a line: for actions of an authenticated admin or operator, or of the hub. */
   record(event: AuditEvent): void
   /**
-   * A line for the first of its kind, reason and source, and a sum for the others: for what strangers and devices cause
-   * as often as they like. `reason` and `result` must be constants of the code.
+   * Writes a line for the first events of a kind, reason and source, and a sum for the others: for events that
+   * unauthenticated clients and devices can cause as often as they like. `reason` and `result` must be constants of the
+   * code.
    */
   repeated(event: AuditEvent): void
 }
@@ -17,26 +18,26 @@ export interface AuditOptions {
   readonly append: (event: AuditEvent) => void
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** How long is summed up, in milliseconds. */
+  /** Length of the window over which events are summed up, in milliseconds. */
   readonly windowMs?: number
 }
 
-/** Events of one kind and source that get a line of their own in each window. */
+/** Most events of one kind and source that get a line of their own in each window. */
 const firstOfKind = 5
 
-/** Sums that are kept apart; those of more sources are one sum for each kind. */
+/** Most sums kept apart; further sources share one sum for each kind. */
 const maxSums = 1_000
 
-/** Sums of one kind that get a line at the end of a window; the smaller ones share a line. */
+/** Most sums of one kind that get a line at the end of a window; the smaller ones share a line. */
 const maxSumLines = 10
 
 const defaultWindowMs = 600_000
 
 interface Sum {
   readonly event: AuditEvent
-  /** With a line of their own. */
+  /** Events with a line of their own. */
   written: number
-  /** Without. */
+  /** Events without one. */
   count: number
   readonly since: number
   readonly sources: Set<string>
@@ -54,8 +55,9 @@ interface Lane {
 const lane = (burst: number, perMinute: number): Lane => ({ sums: new Map(), burst, perMinute, left: burst, at: 0 })
 
 /**
- * Decides what becomes a line of the audit log: a flood of refusals from any number of sources is a few hundred lines in
- * ten minutes, with counts that are exact, so that it neither fills the disk nor drives out what happened before.
+ * Decides which events become lines of the audit log. A flood of refusals from any number of sources becomes a few
+ * hundred lines in ten minutes, with exact counts, so that the flood neither fills the disk nor pushes out earlier
+ * events.
  */
 export class Audit implements Part, Auditor {
   readonly name = 'audit'
@@ -85,7 +87,7 @@ export class Audit implements Part, Auditor {
     const { event: kind, result, reason = '', user = '', address = '' } = event
     const source = sourceOf(address)
     const ofKind = `${kind} ${result} ${reason}`
-    // Strangers choose the names they try; who has been let in is who it is.
+    // Unauthenticated clients choose the names they try, so only names of successful logins separate sums.
     const own = `${ofKind} ${result === 'ok' ? user : ''} ${source}`
     const lane = kind === 'login' && result === 'ok' ? this.#lanes.login : this.#lanes.other
     const { sums } = lane
@@ -103,7 +105,7 @@ export class Audit implements Part, Auditor {
     } else sum.count++
   }
 
-  /** The end of a window: the largest sums of each kind get a line each. */
+  /** Ends a window: the largest sums of each kind get a line each. */
   #sumUp(): void {
     for (const { sums } of Object.values(this.#lanes)) {
       this.#write(sums.values())
@@ -140,7 +142,7 @@ export class Audit implements Part, Auditor {
     }
   }
 
-  /** A line for many sources: without what only the first of them was. */
+  /** Appends a line for many sources, without the fields that hold for the first of them only. */
   #append({ event, result, reason, via }: AuditEvent, count: number, since: number, sources: number): void {
     const detail = `from ${sources} sources together`
     this.#options.append({ event, result, reason, via, detail, count, since: new Date(since).toISOString() })

@@ -1,7 +1,7 @@
 import type { Part } from '../runtime/lifecycle.js'
 import type { IncidentReporter } from './incidents.js'
 
-/** Milliseconds since the epoch. A clock before this was never set: this version is younger. */
+/** Milliseconds since the epoch. A clock before this time was never set, as this version was made later. */
 export const neverSetBefore = Date.UTC(2026, 0, 1)
 
 /** Whether a wall clock in milliseconds can be right. */
@@ -10,7 +10,7 @@ export function isSet(wallMs: number): boolean {
 }
 
 const lookEveryMs = 1_000
-/** Less than this is a correction, or a busy machine. */
+/** The smallest difference that counts as a jump: a smaller one is a correction, or due to a busy machine. */
 const jumpMs = 5_000
 
 export interface ClockOptions {
@@ -22,13 +22,13 @@ export interface ClockOptions {
 }
 
 /**
- * The wall clock, as far as it can be right. A machine without a battery starts in 1970: until its clock is set, time
- * goes on from the latest that is known from the disk. Jumps are reported.
+ * The wall clock, or an estimate while that clock is not set. A machine without a battery starts in 1970: until the
+ * clock is set, time goes on from the latest time known from the disk. Jumps are reported.
  */
 export class Clock implements Part {
   readonly name = 'clock'
   readonly #options: ClockOptions
-  /** Where time goes on while the clock is not set, and the monotonic time of that. */
+  /** The time that the estimate started from while the clock is not set, and the monotonic time at that moment. */
   #base = neverSetBefore
   #baseAt = 0
   #lastWall = 0
@@ -45,7 +45,7 @@ export class Clock implements Part {
     return (isSet(wall) ? wall : this.#base + this.#options.monotonic() - this.#baseAt) * 1_000
   }
 
-  /** The latest time that is known, in microseconds since the epoch: it is later than that. */
+  /** Moves the estimate to at least `latest`, a time known to be past, in microseconds since the epoch. */
   learn(latest: number): void {
     this.#base = Math.max(this.#base, latest / 1_000)
     this.#baseAt = this.#options.monotonic()
@@ -69,7 +69,7 @@ export class Clock implements Part {
     clearInterval(this.#timer)
   }
 
-  /** Compares the clocks. */
+  /** Compares both clocks and reports a jump. */
   look(): void {
     const { wall, monotonic, incidents } = this.#options
     const [now, ticks] = [wall(), monotonic()]

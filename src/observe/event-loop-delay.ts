@@ -2,14 +2,16 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Part } from '../runtime/lifecycle.js'
 
 const intervalMs = 5_000
-/** Intervals that are looked back on: one minute. */
+/** Number of intervals that `longest` covers: one minute. */
 const intervals = 12
 
-/** How long the event loop of this thread was held up. While it is, no client is read and no answer is written. */
+/**
+ * Measures how long the event loop of this thread was blocked: meanwhile no client is read and no answer is written.
+ */
 export class EventLoopDelay implements Part {
   readonly name = 'event loop delay'
   #histogram: IntervalHistogram | undefined
-  /** In seconds, of the last intervals. */
+  /** The longest delay of each of the last intervals, in seconds. */
   #longest: number[] = []
   #timer: NodeJS.Timeout | undefined
 
@@ -33,7 +35,7 @@ export class EventLoopDelay implements Part {
   }
 
   get #current(): number {
-    // Without a sample it is 0; a timer that is a few milliseconds late is no delay.
+    // Without a sample the maximum is 0; a timer that is a few milliseconds late is no delay.
     return (this.#histogram?.max ?? 0) / 1e9
   }
 }

@@ -7,12 +7,12 @@ export interface Loss {
   readonly bytes?: number
 }
 
-/** Accepts reports of damage. `Incidents` implements it; another thread passes its reports on to that one. */
+/** Accepts reports of damage. Implemented by `Incidents`; other threads forward their reports to the thread of that. */
 export interface IncidentReporter {
   /**
    * @param kind Groups reports: `spool_damaged`, `clock_jump`. A constant of the code, never text from outside.
    * @param sentence For an operator: which file or series, what happened, what to do.
-   * @param lost Left out when nothing is lost, or when nobody can know how much.
+   * @param lost Left out when nothing is lost, or when the amount cannot be known.
    */
   report(kind: string, sentence: string, lost?: Loss): void
 }
@@ -32,17 +32,17 @@ export interface Incident {
 export interface IncidentsOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Adds to the balance sheet, which is kept over restarts. Called from `start` on. */
+  /** Adds lost messages to the balance sheet, which is kept over restarts. Called from `start` on. */
   readonly lost: (messages: number) => void
   readonly log: { warn(sentence: string): void }
 }
 
-/** Kinds are constants of the code, so this is never reached unless one of them is made from text. */
+/** Most kinds. Kinds are constants of the code, so this limit is never reached unless a kind is made from text. */
 const maxKinds = 100
 
 /**
- * Damage found and repaired: state that was lost, truncated or set aside, and clocks that jumped. An alarm is over when
- * its cause is; an incident stays listed until the hub is restarted.
+ * Damage found and repaired: state that was lost, truncated or set aside, and clocks that jumped. An alarm ends with
+ * the cause; an incident stays listed until the hub is restarted.
  */
 export class Incidents implements Part, IncidentReporter {
   readonly name = 'incidents'
@@ -50,7 +50,7 @@ export class Incidents implements Part, IncidentReporter {
   readonly #kinds = new Map<string, Incident>()
   readonly #warn: (sentence: string) => void
   #started = false
-  /** Lost messages reported before the balance sheet could take them. */
+  /** Lost messages reported before the balance sheet could count them. */
   #untold = 0
 
   constructor(options: IncidentsOptions) {
@@ -58,7 +58,7 @@ export class Incidents implements Part, IncidentReporter {
     this.#warn = rateLimited(sentence => options.log.warn(sentence))
   }
 
-  /** The balance sheet is there: it is given what was reported before. */
+  /** Called when the balance sheet is ready: adds the losses reported before. */
   start(): void {
     this.#started = true
     if (this.#untold > 0) this.#options.lost(this.#untold)
@@ -88,7 +88,7 @@ export class Incidents implements Part, IncidentReporter {
     else this.#untold += messages
   }
 
-  /** The latest kind first. */
+  /** The incidents, the latest kind first. */
   list(): readonly Incident[] {
     return [...this.#kinds.values()].reverse()
   }

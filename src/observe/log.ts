@@ -4,7 +4,7 @@ import { withoutPasswords } from '../errors.js'
 
 export type Log = Logger
 
-/** Logs go to stderr; stdout is for what a program may want to read. */
+/** Creates the log on stderr; stdout is for output that a program may want to read. */
 export function createLog(settings: Pick<Settings, 'log.level' | 'log.format'>): Log {
   const format = settings['log.format']
   const text = format === 'text' || (format === 'auto' && process.stderr.isTTY)
@@ -20,25 +20,28 @@ const textLines: DestinationStream = {
   },
 }
 
-/** Not pino's own destination: at the end of the process it waits for ever for a reader that has gone (sonic-boom 4). */
+/**
+ * Replaces pino's own destination, which waits for ever at the end of the process for a reader that has gone
+ * (sonic-boom 4).
+ */
 const jsonLines: DestinationStream = {
   write: (line: string) => void process.stderr.write(withoutPasswords(escaped(line))),
 }
 
-/** What ends a line somewhere, moves the cursor, colours the terminal or turns the text around. */
+/** Characters that end a line somewhere, move the cursor, colour the terminal or change the direction of the text. */
 const unsafe = /\p{Cc}|\p{Zl}|\p{Zp}|\p{Bidi_Control}/gu
 
-/** Text of devices for a line people read: nothing in it begins another one, or is obeyed by a terminal. */
+/** Makes text of devices safe for a line that people read: no character begins another line or controls a terminal. */
 export function plain(text: string, lines = false): string {
   return text.replace(unsafe, char => (lines && (char === '\n' || char === '\t') ? char : '\uFFFD'))
 }
 
-/** The same JSON, but safe to print; its own line ends stay. */
+/** Returns the same JSON, safe to print; line ends between values stay. */
 export function escaped(json: string): string {
   return json.replace(unsafe, char => (char === '\n' ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`))
 }
 
-/** Ten sentences a second are let through; the next one says how many were not. */
+/** Limits a log to ten sentences a second; the next sentence let through reports how many were suppressed. */
 export function rateLimited(say: (sentence: string) => void): (sentence: string) => void {
   let second = 0
   let said = 0

@@ -1,7 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { QoS } from '../model.js'
 
-/** Where the numbers come from that are not counted but looked up when somebody asks. */
+/** Sources of the numbers that are not counted but looked up when the metrics are read. */
 export interface Gauges {
   readonly clients: () => number
   readonly connections: () => number
@@ -10,7 +10,7 @@ export interface Gauges {
   readonly subscriptions: () => number
   readonly retained: () => number
   readonly retainedBytes: () => number
-  /** What the users with most take of each pool that all users share. */
+  /** Use of each shared pool by the users that take most. */
   readonly uses: () => readonly { readonly pool: string; readonly user: string; readonly amount: number }[]
   readonly spoolBytes: () => number
   /** Seconds. */
@@ -25,22 +25,22 @@ export interface Gauges {
   readonly processor: () => Promise<ProcessorNumbers>
 }
 
-/** What the processor thread knows. */
+/** Numbers of the processor thread. */
 export interface ProcessorNumbers {
-  /** Messages each cursor has yet to pass, by name. */
+  /** Messages that each cursor has yet to pass, by the name of the cursor. */
   readonly lag: Readonly<Record<string, number>>
-  /** By target: how often it has failed since it last worked. */
+  /** Failures of each target since that target last worked. */
   readonly failures: Readonly<Record<string, number>>
   readonly waiting: readonly { readonly consumer: string; readonly target: string }[]
-  /** The terms of the balance sheet, and of two of them the reasons. */
+  /** The terms of the balance sheet, and the counts by reason of two of these terms (dead and refused). */
   readonly balance: Readonly<Record<string, number>>
   readonly reasons: Readonly<Record<string, ReadonlyMap<string, number>>>
   readonly deadBytes: number
 }
 
 /**
- * The hub's counters, as Prometheus text. What is counted for every message is a plain number, read when asked for;
- * everything begins at 0 with the process.
+ * The hub's counters, as Prometheus text. Counts that change with every message are plain numbers, read with the
+ * metrics. Every counter begins at 0 with the process.
  */
 export class Metrics {
   readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
@@ -178,7 +178,7 @@ export class Metrics {
 
   /** Prometheus text exposition format. */
   async text(): Promise<string> {
-    // The processor may be starting or stopping: the rest is there all the same.
+    // The processor may be starting or stopping: the other numbers are shown all the same.
     await this.#lookUp().catch(() => {})
     return this.#registry.metrics()
   }

@@ -1,7 +1,7 @@
 import type { Part } from '../runtime/lifecycle.js'
 import { increment } from './metrics.js'
 
-/** Refused publishes by client, told to the processor thread once a second. */
+/** Refused publishes by client, sent to the processor thread once a second. */
 export class RefusalCounts implements Part {
   readonly name = 'refusals'
   readonly #tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void
@@ -28,7 +28,7 @@ export class RefusalCounts implements Part {
   }
 
   add(clientId: string, reason: string): void {
-    // Whoever comes with a new name each time is counted without one.
+    // Clients that come with a new id each time are counted together, without an id.
     const client = this.#clients.size < 10_000 ? clientId : ''
     const reasons = this.#clients.get(client)
     if (reasons) increment(reasons, reason)
