@@ -5,7 +5,7 @@ import type { RevocationList } from '../transport/revocation.js'
 import { loadTls, certificates as readChain, tlsPaths } from '../transport/tls.js'
 import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
-/** The certificates of the settings: that they fit together, are not about to end, and name this hub. */
+/** Checks that the certificates of the settings fit together, do not expire soon, and name this hub. */
 export const certificates: Check = ({ settings, now }) => {
   const check = 'certificates'
   const paths = tlsPaths(settings)
@@ -83,12 +83,12 @@ function listValidity({ from, to }: RevocationList, now: number): Finding[] {
     const found = `tls.crl: a revocation list ended on ${day(to)}: every client of its authority is refused`
     return [problem('certificates', found, remedy)]
   }
-  // Lists that are replaced every day always end soon.
+  // Lists that are replaced every day always expire soon.
   const isSoon = to - now < Math.min(soonDays * dayMs, (to - from) / 4)
   return isSoon ? [warning('certificates', `tls.crl: a revocation list ends on ${day(to)}`, remedy)] : []
 }
 
-/** Each certificate must be signed by the next one. */
+/** Checks that each certificate is signed by the next one. */
 function order(chain: readonly X509Certificate[], path: string): Finding[] {
   for (const [i, one] of chain.slice(0, -1).entries()) {
     const next = chain[i + 1] as X509Certificate
@@ -115,7 +115,7 @@ function names(own: X509Certificate, host: string): Finding[] {
       ),
     ]
   }
-  // Behind an address for all addresses, or loopback, clients use names that only they know.
+  // A hub that listens on all addresses or on loopback is reached under names that only the clients know.
   if (['0.0.0.0', '::', 'localhost'].includes(host) || host.startsWith('127.') || host === '::1') return []
   const isNamed = isIP(host) ? own.checkIP(host) : own.checkHost(host)
   if (isNamed) return []

@@ -1,9 +1,9 @@
 import { type Finding, fine, warning } from './finding.js'
 
-/** A Date header has whole seconds, and an answer takes a moment. */
+/** Tolerated difference: a Date header has whole seconds, and an answer takes a moment. */
 const toleratedMs = 3_000
 
-/** Compares this clock with the one of a server, by the Date header of its answer; nothing when it has none. */
+/** Compares this clock with that of a server, by the Date header of an answer. No finding without that header. */
 export function clockDifference(check: string, date: string | null, now: number): Finding[] {
   const theirs = date === null ? Number.NaN : Date.parse(date)
   if (Number.isNaN(theirs)) return []

@@ -6,12 +6,12 @@ import { bytes } from '../runtime/terminal.js'
 import { listSegments, segmentPath } from '../spool/segment-file.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
-/** The disk of the data directory: whether it keeps what it is given, and how much it can still take. */
+/** Checks whether the disk of the data directory keeps written data, and how much space is left. */
 export const disk: Check = examined => [fileSystem(examined), sync(examined), freeSpace(examined)]
 
 const moveAdvice = 'Put data.dir on a local disk, such as one with ext4 or XFS.'
 
-/** What a file system is worth to a hub that promises that nothing is lost; undefined: as much as a local disk. */
+/** Judges a file system for a hub that promises to lose nothing. Undefined when as good as a local disk. */
 export function judgeFileSystem(type: string, options: string): Omit<Finding, 'check'> | undefined {
   if (['tmpfs', 'ramfs', 'devtmpfs'].includes(type)) {
     return {
@@ -43,7 +43,7 @@ export function judgeFileSystem(type: string, options: string): Omit<Finding, 'c
   }
 }
 
-/** The mount of a path, of the lines of /proc/self/mountinfo: the longest mount point that the path is in. */
+/** Finds the mount of a path in the lines of /proc/self/mountinfo: the longest mount point that contains the path. */
 export function mountOf(path: string, mountinfo: string): { type: string; options: string } | undefined {
   let best: { point: string; type: string; options: string } | undefined
   for (const line of mountinfo.split('\n')) {
@@ -53,7 +53,7 @@ export function mountOf(path: string, mountinfo: string): { type: string; option
     if (rawPoint === undefined || type === undefined) continue
     const point = rawPoint.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
     if (path !== point && !path.startsWith(point === '/' ? '/' : `${point}/`)) continue
-    // Of two mounts on the same point the later one is seen.
+    // Of two mounts on the same point the later one hides the other.
     if (best === undefined || point.length >= best.point.length) {
       best = { point, type, options: `${mountOptions},${superOptions}` }
     }
@@ -77,13 +77,13 @@ function fileSystem({ dir, hasDir }: Examined): Finding {
 const syncs = 20
 const probeBytes = 4_096
 
-/** No disk without a cache that survives a loss of power writes in less. */
+/** The shortest write of which a disk is capable without a cache that survives a loss of power. */
 const suspiciousMs = 0.05
 
-/** Each group of QoS 1 messages waits so long for its acknowledgements. */
+/** Slowest time without a warning: each group of QoS 1 messages waits one such write for the acknowledgements. */
 const slowMs = 50
 
-/** What the median time of a write with its fdatasync says of a disk. */
+/** Judges a disk by the median time of a write with fdatasync. */
 export function judgeSync(medianMs: number): Omit<Finding, 'check'> {
   const time = medianMs < 1 ? `${Math.round(medianMs * 1_000)} µs` : `${medianMs.toFixed(1)} ms`
   const seen = `a write with its fdatasync takes ${time} (median of ${syncs})`
@@ -137,7 +137,7 @@ function sync({ dir, hasDir, settings }: Examined): Finding {
   }
 }
 
-/** Below this many free files a file system is about to refuse new ones. */
+/** Number of free files below which a file system is about to refuse new ones. */
 const fewFiles = 1_000
 
 function freeSpace({ dir, hasDir, settings }: Examined): Finding {
@@ -149,7 +149,7 @@ function freeSpace({ dir, hasDir, settings }: Examined): Finding {
     const used = hasDir ? spoolBytes(dir) : 0
     const wanted = Math.max(0, limit - used)
     const seen = `${bytes(free)} free, and the spool may still grow by ${bytes(wanted)} (spool.limit ${bytes(limit)})`
-    // Some file systems make room for files as they need it, and say 0 of 0.
+    // File systems that create inodes as needed report 0 of 0.
     if (files > 0 && ffree < fewFiles) {
       return problem(check, `the disk can take ${ffree} more files`, 'Remove files that are not needed on this disk.')
     }

@@ -17,14 +17,14 @@ import { store } from './store.js'
 import { users } from './users.js'
 
 /*
- * `telehub doctor`: looks at everything a hub depends on, whether it runs or not, and names what is wrong with what to do.
- * Each check only reads. With --repair what is safe is done: rights are narrowed, files without content removed.
+ * `telehub doctor`: checks everything a hub depends on, whether the hub runs or not, and reports each fault with a
+ * remedy. Checks only read. With --repair, safe repairs are made: rights are narrowed, files without content removed.
  */
 
 export interface DoctorOptions {
-  /** Loads the settings; strictly as for a hub that starts, or without its demands. Throws all faults as one `HubError`. */
+  /** Loads the settings; `strictly` with all demands of a hub that starts. Throws all faults as one `HubError`. */
   readonly load: (strictly: boolean) => Settings
-  /** Where the hub of these settings answers, and the key to show it. */
+  /** Returns the URL of the hub of these settings, and the key to send. */
   readonly hubAt: (settings: Settings) => { readonly url: string; readonly key: string | undefined }
   readonly management: string
   readonly repair: boolean
@@ -47,7 +47,7 @@ const checks: readonly (readonly [name: string, check: Check])[] = [
   ['users', users],
 ]
 
-/** Those that read and write in the data directory. */
+/** The checks that read and write in the data directory. */
 const ofDirectory: readonly Check[] = [disk, rights, state, deadLetters, store]
 
 /** Resolves with the exit code: 0 when there are no problems (there may be warnings), 1 when there are. */
@@ -122,18 +122,18 @@ function mayUse(dir: string): boolean {
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK)
     return true
   } catch (error) {
-    // A disk that is read-only is for its own check to name.
+    // A read-only disk is reported by the check of the disk.
     return systemCode(error) !== 'EACCES' && systemCode(error) !== 'EPERM'
   }
 }
 
-/** Settings that a hub would not start with are looked at all the same, as far as they can be read. */
+/** Loads the settings, as far as they can be read, even when a hub would not start with them. */
 function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readonly faults: Finding[] } {
   const check = 'settings'
   try {
     return { settings: load(true), faults: [fine(check, 'in order')] }
   } catch (error) {
-    // A flag that is wrong is a mistake of this call, not of the settings that are looked at.
+    // A wrong flag is a mistake of this call, not of the settings to check.
     if (!(error instanceof HubError) || /^--|\(--[\w.]+\)/m.test(error.message)) throw error
     const faults = error.message
       .split('\n')
@@ -148,7 +148,7 @@ function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readon
 
 const signs = { fine: '✓', warning: '!', problem: '✗' } as const
 
-/** One line: what comes from files, devices and servers can neither end it nor move the cursor. */
+/** Returns a finding as one line: text from files, devices and servers can neither end the line nor move the cursor. */
 function lineOf({ level, check, seen, advice }: Finding): string {
   return plain(`${signs[level]} ${check}: ${seen}${advice && `. ${advice}`}`)
 }

@@ -6,7 +6,7 @@ import type { SettingKey } from '../config/config.js'
 import { describe, systemCode } from '../errors.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 
-/** What the hub needs of the machine: Node, open files, the clock, ports. */
+/** Checks what the hub needs of the machine: Node, open files, the clock, ports. */
 export const machine: Check = async examined => [
   node(process.versions.node),
   openFiles(examined),
@@ -28,14 +28,14 @@ export function node(version: string): Finding {
   return warning(check, `version ${version}, on which telehub is not tested`, 'Use Node.js 22 or 24.')
 }
 
-/** Files of the hub itself: segments, journals, the store, HTTP connections, RabbitMQ. */
+/** Open files of the hub beside MQTT connections: segments, journals, the store, HTTP connections, RabbitMQ. */
 const ownFiles = 500
 
 function openFiles({ settings, hub }: Examined): Finding {
   const check = 'open files'
   const connections = settings['limits.connections']
   const needed = connections + ownFiles
-  // Node raises the soft limit to the hard one when it starts.
+  // Node raises the soft limit to the hard one at the start.
   const hard = hardLimit(hub?.pid ? String(hub.pid) : 'self')
   if (hard === undefined) return fine(check, 'this system does not say how many a program may have')
   if (hard >= needed) return fine(check, `${hard} allowed, ${needed} needed (limits.connections ${connections})`)
@@ -46,7 +46,7 @@ function openFiles({ settings, hub }: Examined): Finding {
   )
 }
 
-/** Undefined when it is not known. */
+/** Returns the hard limit of open files. Undefined when the limit is not known. */
 function hardLimit(pid: string): number | undefined {
   try {
     const found = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))?.[1]
@@ -56,10 +56,10 @@ function hardLimit(pid: string): number | undefined {
   }
 }
 
-/** When this version was made. A clock that shows an earlier time is wrong. */
+/** Release time of this version. A clock that shows an earlier time is wrong. */
 const madeAt = Date.UTC(2026, 10, 29)
 
-/** No clock that is right is further ahead of the newest file than this. */
+/** The longest credible time since the newest file was written: a clock further ahead is probably wrong. */
 const maxPauseMs = 5 * 365 * 864e5
 
 async function clock({ dir, hasDir, now }: Examined): Promise<Finding> {
@@ -72,7 +72,7 @@ async function clock({ dir, hasDir, now }: Examined): Promise<Finding> {
   )
 }
 
-/** Whether the clock is kept by NTP, as systemd knows it; undefined where there is no systemd, as in a container. */
+/** Whether NTP keeps the clock, according to systemd. Undefined where there is no systemd, as in a container. */
 function isSynchronized(): Promise<boolean | undefined> {
   return new Promise(resolve => {
     execFile('timedatectl', ['show', '--property', 'NTPSynchronized', '--value'], { timeout: 3_000 }, (error, stdout) =>
@@ -81,7 +81,7 @@ function isSynchronized(): Promise<boolean | undefined> {
   })
 }
 
-/** What a clock says of itself, beside the time at which the newest file of the data directory was written. */
+/** Judges the time of a clock by the time at which the newest file of the data directory was written. */
 export function judgeClock(now: number, newest: number | undefined): Finding {
   const check = 'clock'
   const time = new Date(now).toISOString()
@@ -103,7 +103,7 @@ export function judgeClock(now: number, newest: number | undefined): Finding {
   return fine(check, `it is ${time}`)
 }
 
-/** When a file of the data directory was written last, in milliseconds since the epoch; undefined when there is none. */
+/** Time of the newest file in the data directory, in milliseconds since the epoch. Undefined when there is no file. */
 function newestFile(dir: string): number | undefined {
   let newest: number | undefined
   for (const folder of ['', 'spool', 'sessions', 'balance']) {
@@ -111,7 +111,7 @@ function newestFile(dir: string): number | undefined {
     try {
       names = readdirSync(join(dir, folder))
     } catch {
-      // Not there yet, or not for this user, which another check says.
+      // Missing as yet, or closed to this user, which another check reports.
     }
     for (const name of names) {
       const found = statSync(join(dir, folder, name), { throwIfNoEntry: false })
@@ -172,7 +172,7 @@ async function portFinding(setting: SettingKey, host: string, port: number, hub:
   }
 }
 
-/** Why nothing can listen there; undefined when something can. */
+/** Resolves with the reason why no server can listen there. Undefined when a server can. */
 function listenError(host: string, port: number): Promise<Error | undefined> {
   return new Promise(resolve => {
     const server = createServer()
@@ -181,13 +181,13 @@ function listenError(host: string, port: number): Promise<Error | undefined> {
   })
 }
 
-/** The process that listens on a TCP port of this machine; undefined when it is not known or of another user. */
+/** Finds the process that listens on a TCP port of this machine. Undefined when unknown or of another user. */
 export function holderOf(port: number): { readonly pid: number; readonly command: string } | undefined {
   const inodes = new Set<string>()
   for (const table of ['tcp', 'tcp6']) {
     for (const line of read(`/proc/net/${table}`).split('\n').slice(1)) {
       const [, local = '', , state, , , , , , inode] = line.trim().split(/\s+/)
-      // 0A: it listens.
+      // 0A: the socket listens.
       if (state === '0A' && Number.parseInt(local.split(':')[1] ?? '', 16) === port && inode) inodes.add(inode)
     }
   }
@@ -203,7 +203,7 @@ export function holderOf(port: number): { readonly pid: number; readonly command
   return undefined
 }
 
-/** Empty when it cannot be read. */
+/** Returns the text of a file; empty when the file cannot be read. */
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8')

@@ -7,7 +7,7 @@ import { type Check, type Examined, type Finding, fine, problem, warning } from 
 
 const check = 'RabbitMQ'
 
-/** RabbitMQ: whether it answers, whether the user has the rights, and whether a policy of somebody loses messages. */
+/** Checks whether RabbitMQ answers, whether the user has the rights, and whether any policy loses messages. */
 export const rabbitmq: Check = async examined => {
   const { settings } = examined
   const url = settings['rabbitmq.url']
@@ -47,7 +47,7 @@ function hubIdOf({ dir }: Examined): string | undefined {
     const { id } = JSON.parse(readFileSync(join(dir, 'hub.json'), 'utf8')) as { id?: unknown }
     return typeof id === 'string' ? id : undefined
   } catch {
-    // None yet, or damaged, which another check says.
+    // No file yet, or a damaged one, which another check reports.
     return undefined
   }
 }
@@ -112,7 +112,7 @@ async function policies(examined: Examined, wanted: Topology): Promise<Finding[]
     ['policies', 'policy'],
     ['operator-policies', 'operator policy'],
   ] as const) {
-    // A user with the tag management alone may not list them; the queues show what acts on them, some seconds late.
+    // A user with the tag management alone may not list policies; the queues show which ones act, some seconds late.
     const all = await ask(`${kind}/${vhost}`)
     if (all.ok) listed.push(...judgePolicies((await all.json()) as ManagedPolicy[], names, word))
   }
@@ -127,7 +127,7 @@ async function policies(examined: Examined, wanted: Topology): Promise<Finding[]
   return [...found, ...judged]
 }
 
-/** Queues of hubs that do not come for what is in them: gone, or started anew with another identity. */
+/** Reports queues that no hub consumes: their hub is gone, or was started anew with another identity. */
 export function strangers(queues: readonly ManagedQueue[], wanted: Topology): Finding[] {
   return queues
     .filter(({ name }) => name.startsWith('telehub.receipts.') && !wanted.some(({ queue }) => queue === name))
@@ -150,7 +150,7 @@ function cause(error: unknown): string {
   return describe((error as { cause?: unknown }).cause ?? error)
 }
 
-/** What each key of a policy does to a queue that must lose nothing. */
+/** Harm of each key of a policy to a queue that must lose nothing. */
 const losing: Readonly<Record<string, string>> = {
   'message-ttl': 'messages that wait longer are deleted',
   expires: 'the queue itself is deleted when nothing uses it for so long',
@@ -158,7 +158,7 @@ const losing: Readonly<Record<string, string>> = {
   'max-length-bytes': 'more bytes push out messages that wait, or are refused',
 }
 
-/** What is wrong with a queue of the hub that is there. */
+/** Reports faults of an existing queue of the hub. */
 export function judgeQueue({
   name,
   type,
@@ -195,10 +195,10 @@ export function judgeQueue({
   return found
 }
 
-/** The part of a finding that does not depend on how the policy is called. */
+/** Returns the part of a finding that does not depend on the name of the policy. */
 const afterName = (seen: string) => seen.replace(/^.*? gives /, '')
 
-/** What policies do to these queues, or will do when the queues are made. */
+/** Reports the harm that policies do to these queues, or will do when the queues are created. */
 export function judgePolicies(all: readonly ManagedPolicy[], names: readonly string[], word = 'policy'): Finding[] {
   return names.flatMap(name => {
     const fitting = all
@@ -213,7 +213,7 @@ function isMatch(pattern: string, name: string): boolean {
   try {
     return new RegExp(pattern).test(name)
   } catch {
-    // Erlang's expressions know more than those of JavaScript.
+    // Not every regular expression of Erlang is valid in JavaScript.
     return false
   }
 }

@@ -4,10 +4,10 @@ import type { Settings } from '../config/config.js'
 import { systemCode } from '../errors.js'
 import { type Check, type Examined, type Finding, fine, problem, type Repair, unreadable, warning } from './finding.js'
 
-/** Who may read and write the files of the hub. */
+/** Checks which users may read and write the files of the hub. */
 export const rights: Check = examined => [...dataFiles(examined), ...secretFiles(examined.settings)]
 
-/** So many are named; the others are counted. */
+/** Most files named in a finding; the others are counted. */
 const maxNamed = 3
 
 function dataFiles({ dir, hasDir }: Examined): Finding[] {
@@ -67,7 +67,7 @@ function dataFiles({ dir, hasDir }: Examined): Finding[] {
     )
   }
   const readable = files.filter(one => (one.stats.mode & 0o055) !== 0 && !writable.includes(one))
-  // What lies in a folder that others cannot enter is safe from them.
+  // Files in a folder that others cannot enter are safe from them.
   const isClosed = top !== undefined && (top.stats.mode & 0o077) === 0
   if (readable.length > 0 && !isClosed) {
     found.push(
@@ -84,7 +84,7 @@ function dataFiles({ dir, hasDir }: Examined): Finding[] {
     : [fine(check, `${all.length} files and folders in ${dir} are for user ${owner} alone`)]
 }
 
-/** The folder itself first. */
+/** Lists the folder, then all files and folders in that folder. */
 function filesIn(dir: string): { path: string; stats: Stats }[] {
   const found = [{ path: dir, stats: lstatSync(dir) }]
   for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
@@ -92,7 +92,7 @@ function filesIn(dir: string): { path: string; stats: Stats }[] {
     try {
       found.push({ path, stats: lstatSync(path) })
     } catch (error) {
-      // Removed by a hub that runs.
+      // Removed by a running hub.
       if (systemCode(error) !== 'ENOENT') throw error
     }
   }
@@ -105,7 +105,7 @@ function list(dir: string, files: readonly { path: string }[]): string {
   return `${names.join(', ')}${more} ${files.length === 1 ? 'is' : 'are'}`
 }
 
-/** Takes the rights of group and others away, and nothing else. */
+/** Returns the repair that removes the rights of group and others, and nothing else. */
 function narrow(files: readonly { path: string; stats: Stats }[]): Repair {
   return {
     does: `chmod go-rwx on ${files.length === 1 ? files[0]?.path : `${files.length} files and folders`}`,
@@ -115,14 +115,14 @@ function narrow(files: readonly { path: string; stats: Stats }[]): Repair {
   }
 }
 
-/** Files outside of data.dir that hold secrets. */
+/** Checks the files outside of data.dir that hold secrets. */
 function secretFiles(settings: Settings): Finding[] {
   return (['auth.file', 'tls.key'] as const).flatMap(setting => {
     const path = settings[setting] && resolve(settings[setting])
     if (!path) return []
     try {
       const stats = lstatSync(path)
-      // A group may be how a hub comes to read the key of the machine.
+      // The hub may have access to the key of the machine through a group.
       const bits = setting === 'tls.key' ? 0o027 : 0o077
       if (stats.isSymbolicLink() || (stats.mode & bits) === 0)
         return [fine(setting, `${path} is kept from other users`)]
@@ -133,7 +133,7 @@ function secretFiles(settings: Settings): Finding[] {
       const seen = `${path} may be read or written by other users of this machine`
       return [problem(setting, seen, 'Take that right away: telehub doctor --repair does it.', repair)]
     } catch (error) {
-      // That it is not there is for the checks of users and certificates to say.
+      // A missing file is reported by the checks of users and certificates.
       return systemCode(error) === 'ENOENT' ? [] : [unreadable(setting, path, error)]
     }
   })

@@ -8,11 +8,12 @@ import { plain } from '../observe/log.js'
 import type { Waiting } from '../pipeline/dependencies.js'
 import { type Check, type Examined, type Finding, fine, problem, type RunningHub, warning } from './finding.js'
 
-/** The hub that uses a data directory; undefined when none does. */
+/** Finds the hub that uses a data directory. Undefined when no hub does. */
 export async function findHub(dir: string): Promise<RunningHub | undefined> {
   const pid = Number(read(join(dir, 'pid')))
   if (pid > 0 && hasOpen(pid, dir)) return { pid }
-  // A hub of another user or container cannot be looked into; the socket that is its lock (disk/lock.ts) answers all the same.
+  // The process of another user or container cannot be inspected; the socket of the hub's lock (disk/lock.ts) answers
+  // all the same.
   const locks = list(dir).filter(name => /^lock\.\d{10}$/.test(name))
   const alive = await Promise.all(locks.map(name => answers(join(dir, name))))
   return alive.includes(true) ? { pid: 0 } : undefined
@@ -23,12 +24,12 @@ function hasOpen(pid: number, dir: string): boolean {
   try {
     return readdirSync(`/proc/${pid}/fd`).some(fd => link(`/proc/${pid}/fd/${fd}`).startsWith(`${dir}/`))
   } catch {
-    // Ended, or of another user.
+    // The process has ended, or belongs to another user.
     return false
   }
 }
 
-/** Nothing when it cannot be read, which another check says. */
+/** Lists a folder. Empty when the folder cannot be read, which another check reports. */
 function list(dir: string): string[] {
   try {
     return readdirSync(dir)
@@ -62,7 +63,7 @@ function answers(socketPath: string): Promise<boolean> {
   })
 }
 
-/** The part of the answer of `/readyz` that is shown; those who may not see it get `ready` alone. */
+/** The part of the answer of `/readyz` that is shown. A caller without the right to the details gets `ready` alone. */
 interface Ready {
   readonly ready: boolean
   readonly waiting?: readonly Waiting[]
@@ -70,7 +71,7 @@ interface Ready {
   readonly incidents?: readonly Incident[]
 }
 
-/** What a hub that runs says of itself. */
+/** Reports the state of a running hub, as that hub shows it. */
 export const running: Check = async ({ hub, url, key }: Examined): Promise<readonly Finding[]> => {
   const check = 'hub'
   if (!hub) return [fine(check, 'none runs on this data directory')]

@@ -12,7 +12,7 @@ import { decodeMessage } from '../spool/message-codec.js'
 import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from '../spool/segment-file.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
 
-/** What the data directory holds: read with the readers of recovery, and never changed. */
+/** Checks the contents of the data directory with the readers that recovery uses. Changes nothing. */
 export const state: Check = async examined => {
   const { dir, hasDir } = examined
   if (!hasDir) return []
@@ -29,7 +29,7 @@ export const state: Check = async examined => {
 
 const diskAdvice = 'Look for errors of this disk (dmesg, smartctl), and keep a copy of data.dir before the hub starts.'
 
-/** One finding names so many places; the others are counted. */
+/** Most places named in a finding; the others are counted. */
 const maxNamed = 3
 
 interface FrameFile {
@@ -39,7 +39,10 @@ interface FrameFile {
   readonly tail: number
 }
 
-/** Reads a file of frames through. Throws what the disk says, and when it is no file: a pipe would never end. */
+/**
+ * Reads a whole file of frames. Throws errors of the disk, and when the path is no regular file, as a pipe would never
+ * end.
+ */
 function readFrameFile(path: string, from: number, frame: (body: Buffer) => void): FrameFile {
   if (!lstatSync(path).isFile()) throw new Error('it is not a file')
   const fd = nodeFiles.openSync(path, openToRead)
@@ -54,7 +57,7 @@ function readFrameFile(path: string, from: number, frame: (body: Buffer) => void
 
 interface Spool {
   readonly findings: Finding[]
-  /** The first sequence numbers of the segments, and the last sequence number there is. */
+  /** The first sequence numbers of the segments, and the last sequence number of the spool. */
   readonly segments: readonly number[]
   readonly last: number
 }
@@ -173,7 +176,7 @@ function cursors(dir: string, { segments, last }: Spool): Finding[] {
   return found.length > 0 ? found : [fine(check, `${places.join(', ')}; the spool ends at ${last}`)]
 }
 
-/** Every other folder of data.dir with journals in it: sessions, balance, dead letters. */
+/** Checks every other folder of data.dir that has journals: sessions, balance, dead letters. */
 function journals({ dir, hub }: Examined): Finding[] {
   const found: Finding[] = []
   for (const folder of readdirSync(dir, { withFileTypes: true })) {
@@ -220,11 +223,11 @@ async function auditLog({ dir, hub }: Examined): Promise<Finding[]> {
   const check = 'audit log'
   const folder = auditDir(dir)
   if (nodeFiles.sizeOfSync(folder) === undefined) return []
-  // A hub that runs is writing the last line.
+  // A running hub is writing the last line.
   if (hub !== undefined) return [fine(check, 'not verified while the hub writes to it: telehub audit verify does it')]
   try {
     const { first, last, faults } = await verifyAudit(folder)
-    // The last line of a hub that was killed.
+    // A hub that was killed leaves an unfinished last line.
     const real = faults.filter((fault, i) => i < faults.length - 1 || !fault.includes('is not finished'))
     if (last === 0 && real.length === 0) return [fine(check, 'empty')]
     if (real.length === 0) return [fine(check, `lines ${first} to ${last}, each with the hash of the one before`)]
@@ -265,7 +268,7 @@ function jsonFiles(dir: string): Finding[] {
   return found.length > 0 || names.length === 0 ? found : [fine(check, `${names.join(', ')}: whole`)]
 }
 
-/** Files that are of no use to the hub: kept by it after damage, or begun and never finished. */
+/** Reports files that the hub does not use: set aside after damage, or begun and never finished. */
 function leftovers({ dir, hub, now }: Examined): Finding[] {
   const check = 'leftovers'
   const kept: string[] = []
@@ -305,7 +308,7 @@ function leftovers({ dir, hub, now }: Examined): Finding[] {
   return found.length > 0 ? found : [fine(check, 'none')]
 }
 
-/** What a hub that runs is writing is younger. */
+/** The age from which an unfinished file counts as left over: a file that a running hub is writing is younger. */
 const unfinishedMs = 60_000
 
 function sizeAndAge({ size, mtimeMs }: Stats, now: number): string {

@@ -8,7 +8,7 @@ import { CursorFile } from '../spool/cursor-file.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 
-/** The store of time series. */
+/** Checks the store of time series. */
 export const store: Check = examined => (examined.settings['influx.url'] ? influx(examined) : duckdb(examined))
 
 const influxCheck = 'InfluxDB'
@@ -101,10 +101,13 @@ async function influx({ settings, dir, now }: Examined): Promise<Finding[]> {
   return [...found, ...(await identity(settings['influx.url'], database, dir))]
 }
 
-/** So many of the last readings of this hub are looked for. */
+/** Number of last readings of this hub that are looked up. */
 const samples = 5
 
-/** Is it the database that this hub has written to? It has the last readings that the hub knows, unless some are on their way. */
+/**
+ * Checks whether this hub has written to the database, which then has the last readings that the hub knows, unless some
+ * are on their way.
+ */
 async function identity(url: string, database: string, dir: string): Promise<Finding[]> {
   const known = lastReadings(dir)
   if (known.length === 0) return []
@@ -132,7 +135,9 @@ async function identity(url: string, database: string, dir: string): Promise<Fin
   }
 }
 
-/** The readings that the hub keeps for newcomers, as registry.json has them; the latest first. Microseconds. */
+/**
+ * The last readings that the hub keeps for new subscribers in registry.json, the latest first. Times in microseconds.
+ */
 function lastReadings(dir: string): { readonly series: SeriesId; readonly time: number }[] {
   try {
     const { last } = JSON.parse(readFileSync(join(dir, 'registry.json'), 'utf8')) as {
@@ -147,7 +152,7 @@ function lastReadings(dir: string): { readonly series: SeriesId; readonly time: 
       })
       .slice(0, samples)
   } catch {
-    // None yet, or damaged, which another check says.
+    // No file yet, or a damaged one, which another check reports.
     return []
   }
 }
@@ -183,10 +188,10 @@ async function duckdb({ dir, hasDir, hub, settings }: Examined): Promise<Finding
   }
 }
 
-/** Is the store that of this spool? Each keeps the number of the last message that is stored. */
+/** Checks whether the store belongs to this spool: both keep the number of the last stored message. */
 function belongs(stored: number | undefined, dir: string, hasQueue: boolean): Finding[] {
   const check = 'store identity'
-  // With RabbitMQ between them the spool does not know what is stored.
+  // With RabbitMQ between the two, the spool does not know what is stored.
   if (stored === undefined || hasQueue) return []
   let wanted: number
   try {
@@ -194,10 +199,10 @@ function belongs(stored: number | undefined, dir: string, hasQueue: boolean): Fi
     if (!place) return []
     wanted = place.sequence
   } catch {
-    // Another check says why it cannot be read.
+    // Another check reports why the cursor cannot be read.
     return []
   }
-  // The cursor is saved now and then, so the store may be ahead of it by what was stored since.
+  // The cursor is saved now and then, so the store may be ahead by what was stored since.
   if (stored >= wanted - 1) return [fine(check, `the store has the messages up to ${stored}, as the spool says`)]
   return [
     problem(

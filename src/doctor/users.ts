@@ -9,7 +9,7 @@ import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
 const check = 'users'
 
-/** Who may log in, and who may do more than somebody probably meant. */
+/** Checks which users can log in, and which have more rights than the operator probably intended. */
 export const users: Check = ({ settings, now }) => {
   const file = settings['auth.file'] && resolve(settings['auth.file'])
   if (!file) return [withoutUsers(settings)]
@@ -75,7 +75,7 @@ function withoutUsers(settings: Settings): Finding {
   )
 }
 
-/** The rules that allow all topics. */
+/** Returns the rules that allow all topics. */
 function broad(rules: readonly Rule[]): Rule[] {
   return rules.filter(({ effect, filter }) => effect === 'allow' && covers(filter, '#'))
 }
@@ -85,7 +85,7 @@ function may({ verb }: Rule): string {
   return `${verb === 'read' ? 'read' : verb === 'publish' ? 'publish' : 'subscribe to'} everything`
 }
 
-/** What is usual for its kind is not worth a word: a dashboard reads, an admin reads and publishes. */
+/** Reports broad rules, except those usual for the kind of user: a dashboard reads, an admin reads and publishes. */
 function broadFindings({ name, kind, rules }: User): Finding[] {
   const usual = (rule: Rule) =>
     kind === 'admin' || (kind === 'dashboard' && rule.verb !== 'publish' && rule.verb !== 'all')
