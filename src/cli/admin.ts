@@ -11,8 +11,8 @@ import { bytes, count, many, table, time } from '../runtime/terminal.js'
 import { session, sessionHelp } from './session.js'
 
 /*
- * The commands that ask a running hub over its HTTP API: `telehub dead …`, `telehub spool …` and `telehub session …`. They print for people,
- * or with `--json` what the API answered.
+ * Commands that call the HTTP API of a running hub: `telehub dead …`, `telehub spool …` and `telehub session …`. They
+ * print for people, or with `--json` the answer of the API.
  */
 
 export const adminHelp = `  telehub spool            segments, cursors and how far they are behind
@@ -31,7 +31,7 @@ export const adminHint = `telehub spool, dead, session, login and ban ask the hu
 answered. A hub that asks who they are is shown --key or TELEHUB_KEY, an admin's API key; else what the hub has written to
 admin.key in data.dir. TIME is 2026-01-31T12:00:00Z, or 90m, 2h, 3d for so long ago.`
 
-/** Flags of these commands beside the settings. */
+/** Flags of these commands beside those of the settings. */
 export const adminFlags = {
   url: { type: 'string' },
   key: { type: 'string' },
@@ -52,13 +52,13 @@ export type AdminFlags = { readonly [name in keyof typeof adminFlags]?: string |
 
 export interface HubAddress {
   readonly url: string
-  /** An API key, or the hub's own admin key; undefined: none is known. */
+  /** An API key, or the hub's own admin key. Undefined when no key is known. */
   readonly key: string | undefined
 }
 
 /**
- * The key that a hub has written beside its data; undefined when there is none, or it may not be read. It is for this
- * machine alone: one that is shown to another hub would open this one.
+ * Reads the key that a hub has written beside its data. Undefined when there is no key, or no right to read the file.
+ * The key is sent to this machine only: another hub that received the key could use this hub.
  */
 export function localKey(dir: string, url: string): string | undefined {
   if (!URL.canParse(url) || !isLocal(new URL(url).hostname.replace(/^\[|\]$/g, ''))) return undefined
@@ -69,7 +69,7 @@ export function localKey(dir: string, url: string): string | undefined {
   }
 }
 
-/** Is this host one of this machine? */
+/** Whether this host is this machine. */
 function isLocal(host: string): boolean {
   if (isLoopback(host) || host === '0.0.0.0' || host === '::') return true
   return Object.values(networkInterfaces()).some(all => all?.some(({ address }) => address === host))
@@ -77,7 +77,7 @@ function isLocal(host: string): boolean {
 
 export interface Terminal {
   readonly out: (text: string) => void
-  /** Overwrites its own last line where that can be done; otherwise silent. */
+  /** Shows progress by overwriting the last progress line; silent where the output does not allow that. */
   readonly progress: (text: string) => void
   readonly now: () => number
 }
@@ -96,7 +96,7 @@ interface Letter {
   readonly sequence: number
   readonly receivedAt: number
   readonly payload: string
-  /** Of MQTT 5, if it came with them; correlation data in base64. */
+  /** Properties of MQTT 5, undefined when the message had none; correlation data in base64. */
   readonly contentType?: string
   readonly responseTopic?: string
   readonly correlationData?: string
@@ -129,7 +129,7 @@ interface ListedBan {
   readonly times: number
 }
 
-/** What each command takes, beside `--url`, `--key` and `--json`. */
+/** Flags and argument of each command, beside `--url`, `--key` and `--json`. */
 const commands: Readonly<Record<string, { readonly flags: readonly string[]; readonly id?: 'needed' | 'allowed' }>> = {
   spool: { flags: [] },
   'spool replay': { flags: ['from', 'to', 'topic'] },
@@ -145,7 +145,7 @@ const commands: Readonly<Record<string, { readonly flags: readonly string[]; rea
   'dead drop': { flags: ['reason', 'device', 'from', 'to', 'all', 'yes'], id: 'allowed' },
 }
 
-/** Throws the sentence that helps when a command is not called as it should be. */
+/** Throws an error with advice when a command is called wrongly. */
 function check(words: readonly string[], flags: AdminFlags): void {
   const name = words.slice(0, 2).join(' ')
   const known = commands[name]
@@ -173,7 +173,7 @@ function check(words: readonly string[], flags: AdminFlags): void {
   }
 }
 
-/** Runs one of the commands; resolves with the exit code: 1 when a replay did not get to its end. */
+/** Runs one of the commands. Resolves with the exit code: 1 when a replay did not finish. */
 export async function admin(
   words: readonly string[],
   flags: AdminFlags,
@@ -357,7 +357,7 @@ async function work(
   return follow(hub, `/api/dead/${action}`, all ? { all } : filter, 'rejected again', flags, terminal)
 }
 
-/** Starts a job of the hub and shows how far it is. */
+/** Starts a job of the hub and shows the progress. */
 async function follow(
   hub: HubClient,
   path: string,
@@ -392,7 +392,7 @@ async function follow(
   return 1
 }
 
-/** The HTTP API, as far as these commands need it. */
+/** The part of the HTTP API that these commands use. */
 export class HubClient {
   readonly #url: string
   readonly #headers: Readonly<Record<string, string>>
@@ -433,7 +433,7 @@ export class HubClient {
       response = await fetch(this.#url + path, {
         ...options,
         headers: { ...this.#headers, ...(headers as Record<string, string>) },
-        // The key is for nobody else.
+        // The key must not be sent to another server.
         redirect: 'manual',
       })
     } catch (error) {
@@ -469,12 +469,12 @@ export class HubClient {
 
 const units: Readonly<Record<string, number>> = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
 
-/** Milliseconds since the epoch; undefined when not given. */
+/** Parses a time into milliseconds since the epoch. Undefined when the flag is not given. */
 function instant(name: string, given: string | boolean | undefined, { now }: Terminal): number | undefined {
   if (given === undefined) return undefined
   const text = String(given)
   const ago = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text)
-  // Others are taken by JavaScript as local time, or as what nobody meant.
+  // JavaScript takes other formats as local time, or as a time that was not meant.
   const isDate = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
   const at = ago ? now() - Number(ago[1]) * (units[ago[2] as string] as number) : isDate ? Date.parse(text) : Number.NaN
   if (Number.isNaN(at)) {

@@ -15,7 +15,7 @@ export interface AuditFlags {
   readonly hash?: string
 }
 
-/** Runs the command; resolves with the exit code: 1 when the chain is broken. */
+/** Runs the command. Resolves with the exit code: 1 when the chain is broken. */
 export async function audit(
   words: readonly string[],
   flags: AuditFlags,
@@ -44,7 +44,7 @@ async function tail(dir: string, { limit = '20', json }: AuditFlags, out: (text:
     throw usage(`--limit: given ${JSON.stringify(limit)}, allowed is a number of lines`)
   const most = Number(limit)
   const last: string[] = []
-  // The newest files, as many as hold so many lines.
+  // As many of the newest files as are needed for that number of lines.
   for (const { path } of auditFiles(dir).toReversed()) {
     const lines: string[] = []
     for await (const { text } of auditLines(path)) {

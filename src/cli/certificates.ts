@@ -17,13 +17,14 @@ import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, HubError, systemCode } from '../errors.js'
 
 /*
- * `telehub cert`: a certificate authority of one's own for a first set-up, and what it signs. In the folder:
+ * `telehub cert`: a private certificate authority for a first set-up, and the certificates signed by that authority. In
+ * the folder:
  *
- *     ca.pem           ca.key           made once, then kept: devices trust it
+ *     ca.pem           ca.key           made once, then kept: devices trust this authority
  *     server.pem       server.key       for this machine's names and addresses
  *     client-NAME.pem  client-NAME.key  for the user NAME
  *
- * A key that is there is used and never written over; of certificates only those are that this authority has signed.
+ * An existing key is used and never overwritten. Only certificates signed by this authority are overwritten.
  */
 
 export const certificatesHelp = `  telehub cert             make a local CA and a certificate for this machine, or renew it: [--dir certs] [--days N]
@@ -45,31 +46,31 @@ interface Order {
 interface CertificateAuthority {
   readonly certificate: forge.pki.Certificate
   readonly key: forge.pki.rsa.PrivateKey
-  /** The same certificate. */
+  /** The same certificate, as Node parses the file. */
   readonly x509: X509Certificate
 }
 
-/** What a certificate is for. */
+/** Subject and use of a certificate. */
 interface Subject {
-  /** Of its files, without the ending. */
+  /** Name of the two files, without the extension. */
   readonly file: string
   readonly name: string
   readonly usage: 'serverAuth' | 'clientAuth'
-  /** DNS names and addresses. */
+  /** DNS names and IP addresses. */
   readonly hosts: readonly string[]
 }
 
 const dayMs = 864e5
 
-/** What browsers and iOS take of an authority of one's own, at most. */
+/** Longest validity that browsers and iOS accept from a private authority. */
 const maxDays = 825
 
 const authorityDays = 3_650
 
-/** Clocks of devices are late. */
+/** How long before now validity begins, as clocks of devices may be slow. */
 const earlyMs = 36e5
 
-/** Makes what the arguments of the command ask for, and says what to do with it. Throws a `HubError`. */
+/** Makes the certificates named in the arguments, and prints how to use them. Throws a `HubError`. */
 export async function certify(args: readonly string[], terminal: Terminal): Promise<void> {
   const order = parse(args)
   const { dir, names, clients, days } = order
@@ -77,7 +78,7 @@ export async function certify(args: readonly string[], terminal: Terminal): Prom
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     const authority = await openAuthority(dir, terminal)
     const known = hostsOf(dir, authority)
-    // Who only wants a certificate for a client needs no new one for the server.
+    // A call for clients alone needs no new certificate for the server.
     if (!known || names.length > 0 || clients.length === 0) {
       const hosts = [...new Set([...names, ...(known ?? []), ...ownHosts()])]
       const server: Subject = { file: 'server', name: hosts[0] as string, usage: 'serverAuth', hosts }
@@ -131,7 +132,7 @@ function usage(sentence: string): HubError {
   return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
 }
 
-/** As it stands in a certificate. */
+/** Returns a host in the form used in certificates. */
 function hostName(given: string): string {
   const name = isIP(given) ? given : domainToASCII(given)
   if (isIP(name) || isDnsName(name)) return name
@@ -143,19 +144,19 @@ function isDnsName(name: string): boolean {
   return name.length <= 253 && labels.every(label => /^[a-z\d_]([a-z\d_-]{0,61}[a-z\d_])?$/i.test(label))
 }
 
-/** Under which this machine is reached. */
+/** Lists the names and addresses of this machine. */
 function ownHosts(): string[] {
   const host = hostname().toLowerCase()
   const addresses = Object.values(networkInterfaces())
     .flatMap(one => one ?? [])
-    // One that is good on one link alone is no use without the link's name.
+    // An address that is valid on one link only is of no use without the name of that link.
     .filter(({ internal, scopeid }) => !internal && !scopeid)
     .map(({ address }) => address)
   const names = isDnsName(host) ? [host, ...(host.includes('.') ? [] : [`${host}.local`])] : []
   return [...names, 'localhost', '127.0.0.1', '::1', ...addresses]
 }
 
-/** The authority of the folder; made if there is none. */
+/** Opens the authority of the folder, and creates one if there is none. */
 async function openAuthority(dir: string, { out, now }: Terminal): Promise<CertificateAuthority> {
   const paths = { pem: join(dir, 'ca.pem'), key: join(dir, 'ca.key') }
   if (existsSync(paths.pem) && !existsSync(paths.key)) {
@@ -184,7 +185,10 @@ async function openAuthority(dir: string, { out, now }: Terminal): Promise<Certi
   return { certificate, key, x509 }
 }
 
-/** The names in the certificate of the server; undefined if there is none. Throws if it is another authority's. */
+/**
+ * Reads the names in the certificate of the server. Undefined if there is none. Throws if another authority signed
+ * that.
+ */
 function hostsOf(dir: string, authority: CertificateAuthority): string[] | undefined {
   const path = join(dir, 'server.pem')
   if (!existsSync(path)) return undefined
@@ -225,7 +229,7 @@ async function issue(authority: CertificateAuthority, subject: Subject, dir: str
   out(`${path} ${isRenewed ? 'renewed' : 'made'}, until ${day(end)}, for ${whom}\n`)
 }
 
-/** With name, key, serial number and time of validity. */
+/** Creates an unsigned certificate with name, key, serial number and period of validity. */
 function blank(key: KeyObject, name: string, end: number, now: number): forge.pki.Certificate {
   const certificate = forge.pki.createCertificate()
   certificate.publicKey = forge.pki.publicKeyFromPem(
@@ -243,7 +247,7 @@ function blank(key: KeyObject, name: string, end: number, now: number): forge.pk
   return certificate
 }
 
-/** The RSA key of a file; made if there is none. */
+/** Reads the RSA key of a file, and creates one if there is none. */
 async function keyAt(path: string, modulusLength: number): Promise<KeyObject> {
   if (!existsSync(path)) {
     const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength })
@@ -265,7 +269,9 @@ function pemOf(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }) as string
 }
 
-/** A certificate of this authority. Throws when somebody else has signed it, so it is not ours to replace. */
+/**
+ * Reads a certificate of this authority. Throws when another authority signed the file, as that must not be replaced.
+ */
 function signed(path: string, authority: CertificateAuthority): forge.pki.Certificate {
   const { certificate, x509 } = read(path)
   if (x509.verify(authority.x509.publicKey)) return certificate
@@ -286,7 +292,7 @@ function refused(path: string, why: string): HubError {
   return new HubError('bad_settings', `${path} ${why}; move it away, or name another folder with --dir`)
 }
 
-/** There is the old one or the new one, never a part of it. */
+/** Replaces a file: afterwards the old content or the new one is there, never a part. */
 function write(path: string, pem: string, mode: number): void {
   const text = pem.replaceAll('\r\n', '\n')
   replaceFileSync(path, text, { mode })
@@ -296,7 +302,7 @@ function day(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10)
 }
 
-/** What to do with it all. */
+/** Returns the instructions for use. */
 function advice(dir: string, host: string, clients: readonly string[], { x509 }: CertificateAuthority): string {
   const at = (name: string) => resolve(dir, name)
   const yaml = (name: string) => (/^[\w./-]+$/.test(at(name)) ? at(name) : JSON.stringify(at(name)))

@@ -6,20 +6,22 @@ export const doctorHelp = `  telehub doctor           look at disk, clock, ports
                            say what is wrong and what to do [--repair: do what is safe] [--json] [--management URL of RabbitMQ's
                            management API]; ends with 0 when nothing is wrong, 1 otherwise, 2 when it was called wrongly`
 
-/** Flags of this command beside the settings and those of the other commands that ask a hub. */
+/** Flags of this command beside the settings and the flags of the other commands that call a hub. */
 export const doctorFlags = {
   repair: { type: 'boolean' },
   management: { type: 'string' },
 } as const
 
 export interface DoctorCall extends Pick<DoctorOptions, 'hubAt' | 'out' | 'now'> {
-  /** What stands behind the command. */
+  /** Words after the command. */
   readonly rest: readonly string[]
   readonly flags: Readonly<Record<string, string | boolean | undefined>>
   readonly load: (strictly: boolean) => Settings
 }
 
-/** Resolves with the exit code. Rejects with a `HubError` of the code `bad_settings` when the command was called wrongly. */
+/**
+ * Resolves with the exit code. Rejects with a `HubError` of the code `bad_settings` when the command is called wrongly.
+ */
 export async function runDoctor({ rest, flags, load, ...others }: DoctorCall): Promise<number> {
   if (rest.length > 0) throw usage(`doctor takes no ${rest.join(' ')}`)
   const { json, repair, management = '' } = flags
@@ -28,7 +30,7 @@ export async function runDoctor({ rest, flags, load, ...others }: DoctorCall): P
       `--management: given ${JSON.stringify(management)}, allowed is an address such as http://127.0.0.1:15672`,
     )
   }
-  // Loaded when it is needed, as it brings the drivers with it.
+  // Loaded only when needed, as the drivers are loaded with this module.
   const { doctor } = await import('../doctor/doctor.js')
   return doctor({
     ...others,

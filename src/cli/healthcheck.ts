@@ -5,12 +5,13 @@ import { describe, HubError } from '../errors.js'
 
 export const healthcheckHelp = `  telehub healthcheck      ask the hub of these settings on this machine whether it serves; for containers and supervisors`
 
-/** A container is asked every few seconds, and an answer that takes longer is none. */
+/** Time limit of a check. A container is checked every few seconds, and a later answer counts as none. */
 const timeoutMs = 4_000
 
 /**
- * Asks `/healthz` of the hub that runs with the same settings on this machine: its host, `http.port`, and HTTPS when there is
- * a `tls.cert`. Resolves with the address that answered. Rejects with a `HubError` that says what was asked and what came.
+ * Requests `/healthz` of the hub that runs with the same settings on this machine: the host, `http.port`, and HTTPS
+ * when there is a `tls.cert`. Resolves with the address that answered. Rejects with a `HubError` that names the request
+ * and the answer.
  */
 export async function checkHealth(settings: Settings): Promise<string> {
   const port = settings['http.port']
@@ -30,7 +31,7 @@ export async function checkHealth(settings: Settings): Promise<string> {
   throw new HubError('not_found', `${url} answers with status ${status}, and a hub that serves answers with 200`)
 }
 
-/** A host to listen on for all addresses is not one to connect to. */
+/** Returns a host to connect to: the wildcard address for listening on all addresses cannot be used. */
 function reachableHost(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1'
   return host === '::' ? '::1' : host
@@ -39,7 +40,7 @@ function reachableHost(host: string): string {
 function statusOf(url: string, isTls: boolean): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     const ask = isTls ? httpsRequest : httpRequest
-    // The certificate is for the name by which clients know the hub, and nothing secret is sent.
+    // The certificate is for the name that clients use, not for this address. Nothing secret is sent.
     const request = ask(url, { rejectUnauthorized: false, agent: false, timeout: timeoutMs }, answer => {
       answer.resume()
       resolve(answer.statusCode)

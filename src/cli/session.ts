@@ -2,12 +2,12 @@ import { HubError } from '../errors.js'
 import { escaped, plain } from '../observe/log.js'
 import { count, many, table, time } from '../runtime/terminal.js'
 
-/* `telehub session`: the sessions of MQTT clients, of a running hub. */
+/* `telehub session`: the MQTT sessions of a running hub. */
 
 export const sessionHelp = `  telehub session list     sessions of MQTT clients, kept or connected [--user U] [--device CLIENT] [--limit N]
   telehub session end ID   end the session of that client id, with what waits in it [--user U]`
 
-/** What is asked of the hub. */
+/** The calls that this command makes to the hub. */
 interface Asked {
   get<T>(path: string): Promise<T>
   delete<T>(path: string): Promise<T>
@@ -33,7 +33,7 @@ interface Answer {
   }[]
 }
 
-/** Lists sessions, or ends that of `id`; resolves with the exit code. */
+/** Lists sessions, or ends the session of `id`. Resolves with the exit code. */
 export async function session(
   hub: Asked,
   id: string | undefined,
@@ -75,7 +75,7 @@ async function end(hub: Asked, id: string, { user, json }: Flags, out: (text: st
   return 0
 }
 
-/** The user whose session it is, if only one has a session of that client id. */
+/** Finds the user of the session, if only one user has a session of that client id. */
 async function ownerOf(hub: Asked, id: string): Promise<string> {
   const { sessions } = await hub.get<Answer>(`/api/sessions?${new URLSearchParams({ client: id })}`)
   const [first, second] = sessions

@@ -23,8 +23,8 @@ import { plain } from '../observe/log.js'
 import { askHidden, count, firstLine, many, table, time } from '../runtime/terminal.js'
 
 /*
- * The commands that read and change the users file: `telehub user …`, `telehub device pair` and `telehub explain`. They
- * need no running hub; one that uses the file sees what they have changed within a second or two.
+ * Commands that read and change the users file: `telehub user …`, `telehub device pair` and `telehub explain`. They
+ * need no running hub; a hub that uses the file picks up changes within a second or two.
  */
 
 export const userHelp = `  telehub user add NAME    a user of --kind device (default), dashboard, service or admin [--allow "publish F"]…
@@ -66,7 +66,10 @@ const flagTypes: Readonly<Record<string, FlagType>> = {
   json: { type: 'boolean' },
 }
 
-/** Flags of these commands beside the settings: `--deny` alone says that a rule granted is a denial. */
+/**
+ * Flags of these commands beside the settings. For `user grant` and `revoke`, `--deny` alone marks the rule as a
+ * denial.
+ */
 export function userFlags(words: readonly string[]): Readonly<Record<string, FlagType>> {
   const isRule = words[0] === 'user' && (words[1] === 'grant' || words[1] === 'revoke')
   return isRule ? { ...flagTypes, deny: { type: 'boolean' } } : flagTypes
@@ -76,23 +79,23 @@ export function isUserCommand(command: string): boolean {
   return command === 'user' || command === 'device' || command === 'explain'
 }
 
-/** As parseArgs gives them: a flag without its value is true. */
+/** Flags as parseArgs returns them: a flag without a value is true. */
 export type UserFlags = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>
 
 export interface UserPlace {
   readonly file: string
-  /** The settings name the file; otherwise it is where it would be looked for. */
+  /** Whether the settings name the file. Otherwise `file` is the default path. */
   readonly isNamed: boolean
   readonly settingsFile: string
   readonly url: string
-  /** limits.wildcards of the settings. */
+  /** The setting limits.wildcards. */
   readonly wildcards: number
 }
 
 export interface UserTerminal {
   readonly out: (text: string) => void
   readonly now: () => number
-  /** Can somebody be asked? */
+  /** Whether the command can ask the operator on a terminal. */
   readonly asks: boolean
 }
 
@@ -130,7 +133,7 @@ const commands: Readonly<Record<string, Command>> = {
   explain: { takes: [], flags: ['user', 'client', 'publish', 'subscribe', 'read'], run: explainRules },
 }
 
-/** Runs one of the commands; resolves with the exit code. */
+/** Runs one of the commands. Resolves with the exit code. */
 export async function userAdmin(
   words: readonly string[],
   flags: UserFlags,
@@ -174,7 +177,7 @@ async function addUser({ given: [name = ''], flags, place, terminal }: Call): Pr
       `there is a user ${name} in ${shown(place)} already; telehub user show ${name} shows it`,
     )
   }
-  // Who needs no password is not asked for one.
+  // The operator is not asked for a password that the user does not need.
   const needsNone = (name === 'anonymous' || certificates.length > 0) && !credentials.some(flag => flags[flag])
   const { hash, scram, made } = needsNone
     ? { hash: '', scram: '', made: undefined }
@@ -374,7 +377,7 @@ function kindOf(given: UserFlags[string]): Kind {
   throw usage(`--kind: given ${quote(String(given))}, allowed are ${kinds.join(', ')}`)
 }
 
-/** What `--allow` and `--deny` say; the usual rules of the kind when nothing is allowed. */
+/** Returns the rules of `--allow` and `--deny`, with the usual rules of the kind when `--allow` is not given. */
 function rulesOf(flags: UserFlags, kind: Kind): string[] {
   const of = (effect: 'allow' | 'deny') =>
     texts(flags, effect, () => undefined).map(one => ruleOf(`${effect} ${one}`, effect))
@@ -401,9 +404,9 @@ function texts(flags: UserFlags, flag: string, faultOf: (text: string) => string
 
 interface NewPassword {
   readonly hash: string
-  /** Empty: it was not asked for. */
+  /** SCRAM verifier; empty without `--scram`. */
   readonly scram: string
-  /** The password, when it was made here. */
+  /** The generated password. Undefined when the operator gave one. */
   readonly made: string | undefined
 }
 
@@ -460,7 +463,7 @@ function userOf({ users }: Users, name: string, place: UserPlace): User {
   )
 }
 
-/** Ends a command: is the file used at all? */
+/** Ends a command, with a notice when no hub uses the file yet. */
 function done({ file, isNamed, settingsFile }: UserPlace, out: UserTerminal['out']): number {
   if (!isNamed) out(`No hub uses this file yet: set auth.file: ${plain(file)} in ${plain(settingsFile)}\n`)
   return 0
@@ -474,7 +477,7 @@ function passwordText({ password }: User): string {
   return password === '' ? 'none' : isSecretHash(password) ? 'generated' : 'set'
 }
 
-/** Without anything that opens something. */
+/** Returns a user without secrets. */
 function asJson({ name, kind, password, scram, clients, certificates, wildcards, share, rules, keys, pairing }: User) {
   return {
     name,
@@ -501,7 +504,9 @@ function shareVerb(one: string, other: string): boolean {
   return one !== 'publish' && other !== 'publish'
 }
 
-/** An address to listen on for all is none to call. */
+/**
+ * Returns a URL to call: the wildcard address for listening on all addresses is replaced by the name of this machine.
+ */
 function reachable(url: string): string {
   const { hostname: host } = new URL(url)
   return host === '0.0.0.0' || host === '[::]' ? url.replace(host, hostname()) : url
