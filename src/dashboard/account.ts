@@ -6,17 +6,17 @@ const kindWords: Readonly<Record<string, string>> = {
   dashboard: 'Dashboard: may look, not change',
 }
 
-/** Until the hub has said who this is, at most. */
+/** Longest wait for the session before the bar appears, in milliseconds. */
 const patience = 1500
 
-/** Who is signed in, and the way out. Nothing of it where nobody is asked. */
+/** The menu with the signed-in user and the sign-out button. Hidden where the hub asks for no login. */
 export class Account {
   readonly #changed: (session: Session) => void
   readonly #bar = document.querySelector('.bar') as HTMLElement
   readonly #menu = element('account-menu')
   session: Session | undefined
 
-  /** `changed` is told whenever the hub says that this page may do something else. */
+  /** @param changed Called with the session whenever the rights of this page may have changed. */
   constructor(changed: (session: Session) => void) {
     this.#changed = changed
     element('sign-out').addEventListener('click', () => void this.#leave())
@@ -27,13 +27,13 @@ export class Account {
     })
   }
 
-  /** Asks the hub. The bar appears with the answer, so that nothing in it moves. */
+  /** Asks the hub for the session. The bar appears with the answer, so that no part of the bar moves. */
   async ask(): Promise<void> {
     const late = setTimeout(() => this.#appear(), patience)
-    // Without an answer: the connection says why.
+    // Without an answer, the connection state shows why.
     const session = await fetchSession().catch(() => undefined)
     clearTimeout(late)
-    // What is on this page was for the other user's eyes.
+    // The contents of this page were for the other user only.
     if (session && this.session && session.user !== this.session.user) return reload()
     if (session && JSON.stringify(session) !== JSON.stringify(this.session)) {
       this.session = session
@@ -66,18 +66,18 @@ export class Account {
     })
   }
 
-  /** Is its menu open? Then Escape closes that. */
+  /** Whether the menu is open, which Escape then closes. */
   get isOpen(): boolean {
     return this.#menu.matches(':popover-open')
   }
 }
 
-/** Is it somebody who gave a name? */
+/** Whether a user is signed in by name. */
 export function isSignedIn({ auth, user }: Pick<Session, 'auth' | 'user'>): boolean {
   return auth === 'required' && user !== ''
 }
 
-/** Why this page may not change anything; empty when it may. */
+/** Returns why this page may not change anything; empty when changes are allowed. */
 export function whyNotChange({ auth, user, kind, mayChange }: Session): string {
   if (mayChange) return ''
   const who = auth === 'required' && user ? ` You are signed in as ${user}${kind ? ` (${kind})` : ''}.` : ''

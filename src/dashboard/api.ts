@@ -1,10 +1,10 @@
-/** The hub's HTTP side: what it answers, typed, and its clock. */
+/** The HTTP API of the hub, with typed answers, and the clock of the hub. */
 
 export type Value = number | boolean | string
 export type SeriesType = 'number' | 'boolean' | 'text'
 export type Quality = 'good' | 'late' | 'clock'
 
-/** What a series is: enough to name it and to draw it. Times everywhere on this page: milliseconds since the epoch. */
+/** Name and type of a series, as needed for drawing. Times everywhere on this page: milliseconds since the epoch. */
 export interface SeriesInfo {
   readonly key: string
   readonly measurement: string
@@ -37,18 +37,18 @@ export interface Dependency {
   readonly state: 'up' | 'down' | 'starting'
   readonly detail?: string
   readonly since?: number
-  /** When it is tried again. */
+  /** Time of the next try. */
   readonly retryAt?: number
 }
 
-/** How the hub is. A hub that keeps no balance sends neither `waiting` nor `alarms`. */
+/** State of the hub. A hub that keeps no balance sends neither `waiting` nor `alarms`. */
 export interface Ready {
   readonly dependencies: readonly Dependency[]
   readonly waiting?: readonly { readonly consumer: string; readonly target: string; readonly detail: string }[]
   readonly alarms?: readonly { readonly name: string; readonly detail: string }[]
 }
 
-/** What became of what was received: all but `received` and `residual` add up to `received`, less `residual`. */
+/** Fate of the received messages: all but `received` and `residual` add up to `received`, less `residual`. */
 export interface Counts {
   readonly received: number
   readonly stored: number
@@ -60,7 +60,7 @@ export interface Counts {
 
 export interface HourRow extends Counts {
   readonly hour: number
-  /** In the spool or the queue. */
+  /** Messages in the spool or the queue. */
   readonly waiting: number
 }
 
@@ -97,51 +97,51 @@ export interface DeadLetter {
   readonly payload: string
 }
 
-/** Which dead letters: all that fit everything given. */
+/** Selects the dead letters that match all given fields. */
 export interface DeadFilter {
   readonly id?: string
   readonly reason?: string
   readonly device?: string
 }
 
-/** How far a replay or a drop is. */
+/** Progress of a replay or a drop. */
 export interface JobProgress {
   readonly done: number
   readonly stored: number
   readonly dropped: number
-  /** Still dead letters. */
+  /** Letters that are still dead letters. */
   readonly kept: number
   readonly finished: boolean
 }
 
-/** Whom this hub takes this page for. */
+/** User and rights of this page, as the hub reports them. */
 export interface Session {
-  /** `open`: nobody is asked; `anonymous`: neither, though others reach the hub; `required`: everybody is. */
+  /** `open`: no login; `anonymous`: no login, though other machines reach the hub; `required`: login for every user. */
   readonly auth: 'open' | 'anonymous' | 'required'
   readonly user: string
   readonly kind: string
-  /** May it replay and drop? */
+  /** Whether this page may replay and drop dead letters. */
   readonly mayChange: boolean
 }
 
-/** A browser that is signed in. */
+/** A signed-in browser. */
 export interface LoginRow {
   readonly id: string
   readonly user: string
   readonly began: number
   readonly used: number
-  /** Where it began, and what the browser called itself then; empty where the hub does not know. */
+  /** Address and User-Agent of the browser at the login; empty where the hub does not know them. */
   readonly address: string
   readonly agent: string
-  /** Is it this one? */
+  /** Whether this is the login of this page. */
   readonly current: boolean
 }
 
-/** What MQTT asks for; both are missing where nobody is asked. */
+/** User name and password for MQTT. Both are undefined where the hub asks for no login. */
 export interface Credentials {
   readonly username?: string
   readonly password?: string
-  /** When the password has to be renewed, by the hub's clock. */
+  /** Time by which the password has to be renewed, by the hub's clock. */
   readonly expires?: number
 }
 
@@ -153,7 +153,7 @@ export interface HistoryRequest {
   readonly fn: 'mean' | 'min' | 'max' | 'last'
 }
 
-/** An answer that is not 2xx; `message` is the hub's own sentence. */
+/** An answer that is not 2xx; `message` is the sentence of the hub. */
 export class ApiError extends Error {
   readonly status: number
   constructor(status: number, message: string) {
@@ -165,12 +165,12 @@ export class ApiError extends Error {
 let skew = 0
 let leaving = false
 
-/** Now by the hub's clock: the ages must be right on a phone whose own clock is not. */
+/** Returns the time of the hub's clock, so that ages are right on a phone whose own clock is wrong. */
 export function hubNow(): number {
   return Date.now() - skew
 }
 
-/** A hub from before there were users asks nobody. */
+/** Fetches the session. A version of the hub without users has no such endpoint (404), and asks for no login. */
 export async function fetchSession(): Promise<Session> {
   return get<Session>('/api/session').catch((error: unknown) => {
     if (!(error instanceof ApiError) || error.status !== 404) throw error
@@ -178,7 +178,10 @@ export async function fetchSession(): Promise<Session> {
   })
 }
 
-/** What the next MQTT connection shows; asking again also extends what the connections of this login have. */
+/**
+ * Fetches credentials for the next MQTT connection. Every call also extends those of the open connections of this
+ * login.
+ */
 export async function fetchCredentials(): Promise<Credentials> {
   try {
     return (await (await post('/api/session/token', {}, AbortSignal.timeout(8000))).json()) as Credentials
@@ -188,20 +191,20 @@ export async function fetchCredentials(): Promise<Credentials> {
   }
 }
 
-/** The one used last first; of all users for an admin. */
+/** Fetches the logins, the last used first; for an admin those of all users. */
 export async function fetchLogins(): Promise<readonly LoginRow[]> {
   return (await get<{ logins: LoginRow[] }>('/api/logins')).logins
 }
 
-/** Ends one login, or all of this user but the one of this page. Resolves with how many that were. */
+/** Ends one login, or all of this user but the one of this page. Resolves with the number of ended logins. */
 export async function endLogins(which: { readonly id: string } | { readonly others: true }): Promise<number> {
   const answer = await post('/api/logins/end', which, AbortSignal.timeout(8000))
   return ((await answer.json()) as { ended: number }).ended
 }
 
-/** Ends the login, and goes to where one signs in. Rejects when the hub did not hear of it. */
+/** Ends the login, and goes to the login page. Rejects when the hub did not receive the request. */
 export async function signOut(): Promise<void> {
-  // Its answers to what is still asked are 401 from now on.
+  // From now on the hub answers pending requests with 401.
   leaving = true
   try {
     await post('/api/logout', {}, AbortSignal.timeout(8000))
@@ -212,14 +215,14 @@ export async function signOut(): Promise<void> {
   location.replace('/login')
 }
 
-/** The same page anew, with nothing of what it has shown. */
+/** Reloads the page, so that nothing stays of what was shown. */
 export function reload(): void {
   if (leaving) return
   leaving = true
   location.reload()
 }
 
-/** To where one signs in, and from there back to here. */
+/** Goes to the login page, which leads back here afterwards. */
 function signIn(): void {
   if (leaving) return
   leaving = true
@@ -227,7 +230,7 @@ function signIn(): void {
   location.replace(`/login?${new URLSearchParams({ next: here })}`)
 }
 
-/** The series, page by page; a screen has no use for more than so many. */
+/** Fetches the series page by page, at most `mostSeries`: a screen has no use for more. */
 export async function fetchSeries(): Promise<readonly SeriesRow[]> {
   const rows: SeriesRow[] = []
   let after: string | undefined
@@ -257,28 +260,28 @@ export async function fetchHistory(request: HistoryRequest, signal?: AbortSignal
   return get<Columns>(`/api/history?${query}`, signal)
 }
 
-/** Not ready is an answer too (503 with the same body), so the status is not looked at. */
+/** Fetches the state of the hub. The status is ignored, as a hub that is not ready sends the same body with 503. */
 export async function fetchReady(): Promise<Ready> {
   const response = await fetch('/readyz', { cache: 'no-store', signal: AbortSignal.timeout(15_000) })
   const body = (await response.json()) as Partial<Ready>
   return { ...body, dependencies: body.dependencies ?? [] }
 }
 
-/** The balance with the last `hours`; with `device` only that one's rows. */
+/** Fetches the balance with the last `hours`; with `device` the rows of that device only. */
 export async function fetchBalance(hours: number, limit: number, device?: string): Promise<Balance> {
   const query = new URLSearchParams({ hours: String(hours), limit: String(limit), ...(device && { device }) })
   return get<Balance>(`/api/balance?${query}`)
 }
 
-/** The newest first. */
+/** Fetches dead letters, the newest first. */
 export async function fetchDead(filter: DeadFilter, limit: number): Promise<readonly DeadLetter[]> {
   const query = new URLSearchParams({ ...filter, limit: String(limit) })
   return (await get<{ dead: DeadLetter[] }>(`/api/dead?${query}`)).dead
 }
 
 /**
- * Handles dead letters again, or takes them out for good. Tells how far it is while it runs; resolves with the end,
- * rejects when it ended before that. Who does not wait for it ends it.
+ * Replays dead letters, or drops them for good. Calls `progress` meanwhile; resolves with the final state, rejects when
+ * the job broke off before the end. A caller that stops waiting ends the job.
  */
 export async function moveDead(
   kind: 'replay' | 'drop',
@@ -325,7 +328,7 @@ async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await checked(response)).json() as Promise<T>
 }
 
-/** The same, when it is 2xx; rejects with the hub's sentence when not. */
+/** Resolves with the same response when the status is 2xx. Otherwise rejects with the sentence of the hub. */
 async function checked(response: Response): Promise<Response> {
   readClock(response)
   if (response.ok) return response
@@ -334,7 +337,7 @@ async function checked(response: Response): Promise<Response> {
   throw new ApiError(response.status, body.message ?? `The hub answered ${response.status}.`)
 }
 
-/** The Date header has whole seconds: anything under two is not taken for a wrong clock. */
+/** Sets the skew by the Date header, which has whole seconds: less than two seconds do not count as a wrong clock. */
 function readClock(response: Response): void {
   const date = Date.parse(response.headers.get('date') ?? '')
   if (Number.isNaN(date)) return

@@ -9,7 +9,10 @@ const pollEvery = 2000
 const forbiddenEvery = 30_000
 const hoursShown = 24
 const mostRows = 500
-/** A count may be between two places at the moment it is read: only what is odd twice running is. */
+/**
+ * Consecutive readings with a residual that count as an imbalance: a message may be between two counts while they are
+ * read.
+ */
 const oddTwice = 2
 
 interface Part {
@@ -27,7 +30,7 @@ const parts: readonly Part[] = [
   { name: 'refused', text: 'refused', note: 'never acknowledged' },
 ]
 
-/** The page that answers whether everything is accounted for, and where what is not stored yet is. */
+/** The page that shows whether every message is accounted for, and where the messages are that are not stored yet. */
 export class BalancePage {
   readonly #root = element('balance')
   readonly #verdict = element('verdict')
@@ -46,11 +49,14 @@ export class BalancePage {
   #asked = 0
   #odd = 0
   #filter = ''
-  /** The filter as the whole name of a device that is not among the rows at hand. */
+  /** The filter text, when taken as the full name of a device that is not among the fetched rows. */
   #device: string | undefined
   #readAt = 0
 
-  /** `askReady` asks the hub how it is, the answer comes by `ready`; `gone`: this hub keeps no balance. */
+  /**
+   * @param askReady Asks for the state of the hub, which comes through `ready`.
+   * @param gone Called when this hub keeps no balance.
+   */
   constructor(askReady: () => Promise<void>, gone: () => void, filterBy: (device: string) => void) {
     this.#askReady = askReady
     this.#gone = gone
@@ -108,7 +114,7 @@ export class BalancePage {
     return !this.#root.hidden
   }
 
-  /** Shows it and keeps it fresh. `focus`: somebody came here by a link. */
+  /** Shows the page and keeps the numbers fresh. `focus`: the user came here by a link. */
   show(focus: boolean): void {
     const first = !this.shown
     this.#root.hidden = false
@@ -123,7 +129,7 @@ export class BalancePage {
     clearTimeout(this.#timer)
   }
 
-  /** Why nothing can be changed from here; empty: it can. */
+  /** Why this page may not change anything; empty when changes are allowed. */
   set readOnly(why: string) {
     this.#dead.readOnly = why
   }
@@ -141,7 +147,7 @@ export class BalancePage {
     this.tick()
   }
 
-  /** Once a second: what counts up and down. */
+  /** Called once a second: updates the running times. */
   tick(): void {
     if (!this.shown || !this.#ready) return
     const { dependencies, waiting = [] } = this.#ready
@@ -160,7 +166,7 @@ export class BalancePage {
   }
 
   async #poll(): Promise<void> {
-    // A hidden tab asks nothing; it is told when it is looked at again.
+    // A hidden tab does not poll; polling continues when the tab becomes visible.
     if (document.hidden || !this.shown) return
     const asked = ++this.#asked
     const answer = await Promise.all([fetchBalance(hoursShown, mostRows, this.#device), this.#askReady()]).catch(
@@ -172,7 +178,7 @@ export class BalancePage {
       const balance = answer[0] as Balance
       this.#readAt = hubNow()
       this.#draw(balance)
-      // The rows at hand are not all: the filter may name a device that is among the others.
+      // Not all rows were fetched: the filter may name a device among the others.
       const cut = this.#device === undefined && balance.devices.length >= mostRows
       if (cut && this.#filter && this.#hours.matching === 0) {
         this.#device = this.#filter
@@ -187,7 +193,7 @@ export class BalancePage {
     if (asked === this.#asked) this.#soon(forbidden ? forbiddenEvery : pollEvery)
   }
 
-  /** Not for this user. What was read before that is of no use now. */
+  /** Shows that this user may not read the balance. Numbers read before are of no use now. */
   #forbidden(why: string): void {
     this.#root.dataset.forbidden = 'true'
     const section = this.#verdict.closest('section') as HTMLElement
@@ -198,7 +204,7 @@ export class BalancePage {
     put(element('balance-note'), '')
   }
 
-  /** What is on the page was so once; now nobody knows. */
+  /** Marks the numbers on the page as old, as the hub could not be read. */
   #old(error: unknown): void {
     const section = this.#verdict.closest('section') as HTMLElement
     const was = section.dataset.state === 'even' ? ' Everything was accounted for then.' : ''
@@ -275,7 +281,7 @@ export class BalancePage {
   }
 }
 
-/** Everything as one bar, and what of it is not stored drawn large below it. */
+/** All messages as one bar, and below that bar, enlarged, those that are not stored. */
 class Flow {
   readonly #all = make('div', 'flow-bar')
   readonly #rest = make('div', 'flow-rest')
@@ -321,7 +327,7 @@ class Flow {
     this.join()
   }
 
-  /** Draws what joins the two bars, which is of the width that the page has. */
+  /** Draws the connection between the two bars, which depends on the width of the page. */
   join(): void {
     const whole = this.#all.getBoundingClientRect()
     if (this.#large.hidden || whole.width === 0) return
@@ -342,7 +348,7 @@ function helpText({ residual, hours }: Balance, now: number): string {
   return `${what}${when} Read the hub’s log of that time for “spool” and “record”, and run “telehub spool” on its machine: it lists what is on disk. Change nothing in its data folder before that.`
 }
 
-/** Such as: record waits for InfluxDB: ECONNREFUSED, since 3 min, next try in 8 s. */
+/** Formats a wait: record waits for InfluxDB: ECONNREFUSED, since 3 min, next try in 8 s. */
 function waitText(consumer: string, target: string, detail: string, dependency: Dependency | undefined): string {
   const now = hubNow()
   const { since, retryAt } = dependency ?? {}
@@ -360,7 +366,7 @@ interface ReasonRow {
   readonly most: number
 }
 
-/** Reasons and how many each, the most first. */
+/** The counts by reason, the largest first. */
 class Reasons {
   readonly #head = make('h3')
   readonly #rows: Keyed<ReasonRow, HTMLElement>

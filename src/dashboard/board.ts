@@ -12,9 +12,9 @@ export interface Sample {
 
 const sparkWidth = 200
 const sparkHeight = 32
-/** A line need not move more often than this. */
+/** Shortest time between two drawings of a line. */
 const sparkEvery = 250
-/** Histories asked for at a time, for the lines of the tiles on screen. */
+/** Number of histories fetched at a time, for the lines of the tiles on screen. */
 const seedsAtOnce = 3
 const retryTicks = 15
 
@@ -25,13 +25,13 @@ const qualityWords: Readonly<Record<Exclude<Quality, 'good'>, readonly [word: st
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
 
-/** The tiles, by place. Keeps the DOM it has and touches only what changed, once per frame. */
+/** The tiles by place. Keeps the existing DOM and changes only what is different, once per frame. */
 export class Board {
   readonly #root: HTMLElement
   readonly #matches: HTMLElement
   readonly #tiles = new Map<string, Tile>()
   readonly #groups = new Map<string, Group>()
-  /** The places that tags name: what has only a topic is put with them. */
+  /** The places named by tags. A series that has only a topic is grouped with the place that the topic names. */
   readonly #places = new Set<string>()
   readonly #byElement = new WeakMap<Element, Tile>()
   readonly #visible = new Set<Tile>()
@@ -58,16 +58,16 @@ export class Board {
     return this.#tiles.get(key)
   }
 
-  /** Those whose topic or tags name one of these, in the board's order. */
+  /** Returns the tiles whose topic or tags name one of these, in the order of the board. */
   named(...names: readonly string[]): readonly Tile[] {
-    // A single character names too much.
+    // A single character would match too much.
     const wanted = names.filter(name => name.length > 1).map(levelsOf)
     return [...this.#tiles.values()]
       .filter(tile => tile.bears(wanted))
       .sort((a, b) => byPlace(a.label, b.label) || byName(a, b))
   }
 
-  /** The hub's list: new series get a tile, known ones what they missed. */
+  /** Takes the list of the hub: new series get a tile, known ones the values they missed. */
   snapshot(rows: readonly SeriesRow[]): void {
     for (const row of rows) this.#place(row)
     for (const row of rows) {
@@ -78,12 +78,12 @@ export class Board {
       this.#touch(tile)
     }
     this.#count()
-    // What came while this page was away is missing in the lines.
+    // The lines lack the readings of the time when this page was not connected.
     for (const tile of this.#tiles.values()) tile.seeded = false
     this.#ask()
   }
 
-  /** One push of the hub. Answers with the samples that are news. */
+  /** Takes one push of the hub. Returns the samples that are new. */
   take(reading: LastReading, retained: boolean): readonly Sample[] {
     const samples: Sample[] = []
     for (const last of reading.values) {
@@ -102,12 +102,12 @@ export class Board {
     return samples
   }
 
-  /** Once a second: ages, and the lines that move on with time. */
+  /** Called once a second: updates the ages, and the lines, which move on with time. */
   tick(): void {
     const now = hubNow()
     for (const tile of this.#tiles.values()) tile.paint(now)
     for (const tile of this.#visible) tile.draw(now, true)
-    // Lines whose past the store could not tell.
+    // Retries the lines whose history the store could not return.
     if (++this.#ticks % retryTicks === 0) this.#ask()
   }
 
@@ -145,7 +145,7 @@ export class Board {
     return group
   }
 
-  /** A place that was not known before draws to it what has only its topic. */
+  /** Learns the place of a series. A new place takes over the series that have only a topic naming that place. */
   #place({ tags }: SeriesInfo): void {
     const place = placeOf(tags)
     if (place === undefined || this.#places.has(place)) return
@@ -202,7 +202,7 @@ export class Board {
     void this.#seed()
   }
 
-  /** Draws the past of the tiles on screen, a few at a time; what has scrolled away has to wait. */
+  /** Fetches and draws the history of the tiles on screen, a few at a time. Tiles scrolled out of view have to wait. */
   async #seed(): Promise<void> {
     if (this.#seeding >= seedsAtOnce) return
     this.#seeding++
@@ -212,7 +212,7 @@ export class Board {
       if (this.#seeding < seedsAtOnce) void this.#seed()
       const to = hubNow()
       const request = { series: tile.info.key, from: to - sparkSpan, to, points: sparkPoints, fn: 'mean' } as const
-      // The line is a comfort: without the past it starts now.
+      // The history is optional: without one the line starts now.
       await fetchHistory(request).then(
         columns => tile.seed(columns.times, columns.values),
         () => {
@@ -247,7 +247,7 @@ export class Tile {
   #decimals = 0
   #drawnAt = 0
   #heard = 0
-  /** Of the reading it shows; empty when that is from the store. */
+  /** Topic of the reading that is shown; empty when the reading came from the store. */
   topic = ''
   time = 0
   value: Value = ''
@@ -288,7 +288,7 @@ export class Tile {
     this.anchor.title = this.info.tags.topic ?? [name, device].filter(Boolean).join('\n')
   }
 
-  /** Between two readings, in milliseconds; zero as long as it is not known. */
+  /** Time between two readings in milliseconds; 0 while unknown. */
   get interval(): number {
     return this.#cadence.interval
   }
@@ -319,7 +319,7 @@ export class Tile {
     return hubNow() - this.#heard > this.#cadence.limit
   }
 
-  /** `names` as {@link levelsOf} makes them. */
+  /** Whether the topic or a tag contains one of `names`, which have the form of {@link levelsOf}. */
   bears(names: readonly string[]): boolean {
     const topic = this.topic || (this.info.tags.topic ?? '')
     if (this.#named.topic !== topic) {
@@ -333,8 +333,10 @@ export class Tile {
   }
 
   /**
-   * `heard`: when the hub received it; a reading that was held back is old, but its device is not silent.
-   * `steady`: the time since the value before is an interval of the device, not a gap of this page.
+   * Takes a reading.
+   * @param heard Time of reception by the hub: the device of a delayed reading is not silent, though the reading is
+   * old.
+   * @param steady Whether the time since the last value is an interval of the device, not a gap of this page.
    */
   take(time: number, value: Value, quality: Quality | undefined, heard: number, steady: boolean): void {
     if (steady && this.time > 0) this.#cadence.learn(time - this.time)
@@ -348,12 +350,12 @@ export class Tile {
 
   seed(times: readonly number[], values: readonly Value[]): void {
     this.spark?.seed(times, values.map(Number))
-    // Full windows hide the readings in them: then only live ones tell the cadence.
+    // Windows that hold several readings hide their intervals: then the cadence is learned from live readings only.
     if (times.length > sparkPoints * 0.9) return
     for (let i = 1; i < times.length; i++) this.#cadence.learn((times[i] as number) - (times[i - 1] as number))
   }
 
-  /** Writes to the DOM only what is different there. */
+  /** Writes to the DOM only what has changed. */
   paint(now: number): void {
     const { anchor } = this
     const text = this.valueText
@@ -381,7 +383,7 @@ export class Tile {
     this.#area.setAttribute('d', area)
   }
 
-  /** Why the value is not to be taken as it stands; empty when it is. */
+  /** Why the value is doubtful; empty when the value is good. */
   get doubt(): string {
     return this.quality === undefined || this.quality === 'good' ? '' : (qualityWords[this.quality]?.[1] ?? '')
   }
@@ -402,7 +404,7 @@ class Group {
     part(this.element, '.group-name').textContent = place || 'No place'
   }
 
-  /** Does it come after that place? What has no place comes last. */
+  /** Whether this group comes after a place. Groups without a place come last. */
   after(place: string): boolean {
     return byPlace({ place }, this) < 0
   }
@@ -442,7 +444,7 @@ function byName(a: Tile, b: Tile): number {
   return order.compare(a.label.device, b.label.device) || order.compare(a.label.name, b.label.name)
 }
 
-/** `a/b` and the device `a-b` are written differently and named alike. */
+/** Returns a form in which names can be compared, as `a/b` and the device `a-b` mean the same. */
 function levelsOf(text: string): string {
   return `-${text.toLowerCase().replaceAll(/[/_.:-]+/g, '-')}-`
 }
@@ -453,7 +455,9 @@ function infoOf(last: LastValue): SeriesInfo {
   return { key, measurement, tags, field, type, ...(last.unit === undefined ? {} : { unit: last.unit }) }
 }
 
-/** A number that is cut off would be another number: long ones are set smaller. */
+/**
+ * Returns the size class of a value: long numbers are set smaller, as a number that is cut off would be another one.
+ */
 export function lengthOf(characters: number): string {
   return characters > 11 ? 'longer' : characters > 7.5 ? 'long' : 'short'
 }

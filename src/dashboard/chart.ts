@@ -3,7 +3,7 @@ import { hubNow, type SeriesType, type Value } from './api.js'
 import type { Figure, Past, Plot, Span } from './plot.js'
 import { decimalsOf, momentText, numberText, spanText, stateOf } from './wording.js'
 
-/** What is drawn. */
+/** The series that is drawn. */
 export interface Subject {
   readonly type: SeriesType
   readonly name: string
@@ -11,18 +11,18 @@ export interface Subject {
 }
 
 export interface ChartHandlers {
-  /** A part of the chart was chosen by dragging over it. */
+  /** Called when the user has dragged over a part of the chart. */
   zoom(span: Span): void
-  /** A double click: back to where one came from. */
+  /** Called on a double click: back to the span before. */
   reset(): void
-  /** What stands under the cursor, when the keyboard moved it. */
+  /** Called with the text under the cursor when the keyboard moved the cursor. */
   speak(text: string): void
 }
 
 type Column = (number | null)[]
 
 const shortestZoom = 2000
-/** uPlot's columns: time, the extremes, and the value last, so that it is drawn on top. */
+/** uPlot's columns: time, the extremes, and last the value, which is therefore drawn on top. */
 const At = { Low: 1, High: 2, Value: 3 } as const
 
 /** Numbers as a line within the band of their extremes, booleans as steps. */
@@ -44,7 +44,7 @@ export class Chart implements Plot {
   #gap = Number.POSITIVE_INFINITY
   #decimals = 0
   #count = 0
-  /** What the newest window is made of, as long as live readings fall into it. */
+  /** Sum and count of the newest window, while live readings fall into that window. */
   #open = { start: 0, sum: 0, count: 0 }
 
   constructor(host: HTMLElement, subject: Subject, span: Span, handlers: ChartHandlers) {
@@ -110,7 +110,7 @@ export class Chart implements Plot {
       this.#append(time, number, number, number)
       return
     }
-    // As the store would do it: one value per window.
+    // Like the store, one value per window.
     open.sum += number
     open.count++
     this.#values[end] = this.#stepped ? number : open.sum / open.count
@@ -120,7 +120,7 @@ export class Chart implements Plot {
 
   draw(span: Span): void {
     this.#span = span
-    // One point before the left edge stays, so that the line enters from there.
+    // One point before the left edge is kept, so that the line enters from there.
     let cut = 0
     while ((this.#times[cut + 1] ?? Number.POSITIVE_INFINITY) < span.from) cut++
     if (cut > 0) {
@@ -163,7 +163,7 @@ export class Chart implements Plot {
         [null, null],
         [null, null],
       ]
-    // A state holds until it is told otherwise: its step reaches to the edge.
+    // A state holds until the next reading, so the step reaches to the edge.
     const edge = Math.min(to, hubNow())
     if (!this.#stepped || newest >= edge) return [this.#times, this.#lows, this.#highs, this.#values]
     const held = this.#values.at(-1) ?? null
@@ -212,7 +212,7 @@ export class Chart implements Plot {
     ]
   }
 
-  /** A mean has `more` decimals than what it is the mean of. */
+  /** Formats a number; `more` is the number of additional decimals, for means. */
   #number(value: number, more = 0): string {
     return numberText(value, this.#decimals + more)
   }
@@ -297,7 +297,7 @@ export class Chart implements Plot {
     this.#handlers.zoom({ from: Math.floor(from - short), to: Math.ceil(to + short) })
   }
 
-  /** The tip beside the cursor: value, extremes where they differ, time. */
+  /** Draws the tip beside the cursor: value, extremes where they differ, time. */
   #point(plot: uPlot): void {
     const at = plot.cursor.idxs?.[At.Value] ?? plot.cursor.idx ?? null
     const { left = -1 } = plot.cursor
@@ -358,7 +358,7 @@ function byTime(columns: Past['lows']): Map<number, number> {
   return new Map(columns?.times.map((time, i) => [time, Number(columns.values[i])]))
 }
 
-/** From which distance on two readings are not joined: nothing was heard in between. */
+/** Returns the distance in time from which two readings are not joined, as the series was silent in between. */
 function gapOf(times: readonly number[], window: number): number {
   if (times.length < 8) return Number.POSITIVE_INFINITY
   const steps: number[] = []
@@ -368,7 +368,7 @@ function gapOf(times: readonly number[], window: number): number {
   return Math.max(usual * 5, window * 3)
 }
 
-/** Air above and below, and no axis below zero for what never is. */
+/** Returns the limits of the axis: room above and below, but no axis below zero for values that never are. */
 function roomy(low: number | null, high: number | null): [number, number] {
   if (low === null || high === null) return [0, 1]
   const air = high > low ? (high - low) * 0.12 : Math.abs(low) * 0.05 || 1
@@ -387,7 +387,7 @@ const second = 1000
 const minute = 60 * second
 const hour = 60 * minute
 const day = 24 * hour
-/** How far apart the times on the axis may stand. */
+/** Allowed distances between times on the axis. */
 const timeSteps = [
   ...[1, 2, 5, 10, 15, 30].map(step => step * second),
   ...[1, 2, 5, 10, 15, 30].map(step => step * minute),

@@ -15,14 +15,14 @@ const deadHint =
   'What cannot be stored as it is. Replay tries again, after a mapping was mended for instance; drop gives up on it.'
 const shown = 50
 const mostBytes = 2000
-/** The counts tell what is new; what they cannot tell, such as another attempt, is seen at the latest then. */
+/** Longest time between two fetches. Changes that the counts do not show, such as another attempt, appear then. */
 const againEvery = 30_000
 
 interface Group {
   readonly reason: string
   readonly count: number
   readonly letters: readonly DeadLetter[]
-  /** All that is shown is of this one. */
+  /** The device of all shown letters. Undefined unless the filter text is the full name of one. */
   readonly device: string | undefined
 }
 
@@ -31,7 +31,7 @@ interface MadeGroup {
   group: Group
 }
 
-/** The dead letters by reason, to be replayed or dropped. */
+/** The panel of dead letters by reason, where they can be replayed or dropped. */
 export class DeadPanel {
   readonly #changed: () => void
   readonly #filterBy: (device: string) => void
@@ -42,10 +42,10 @@ export class DeadPanel {
   readonly #progress = element('dead-progress')
   #letters: readonly DeadLetter[] = []
   #counts: Readonly<Record<string, number>> = {}
-  /** Only this reason; empty: all. */
+  /** The chosen reason; empty for all. */
   #reason = ''
   #text = ''
-  /** The text as the whole name of a device that is not among the letters at hand. */
+  /** The filter text, when taken as the full name of a device that is not among the fetched letters. */
   #device: string | undefined
   #read = ''
   #readAt = 0
@@ -53,7 +53,10 @@ export class DeadPanel {
   #readOnly = ''
   #outcome = ''
 
-  /** `changed`: something was replayed or dropped. `filterBy` takes the device whose name was clicked. */
+  /**
+   * @param changed Called when letters were replayed or dropped.
+   * @param filterBy Called with the device whose name was clicked.
+   */
   constructor(changed: () => void, filterBy: (device: string) => void) {
     this.#changed = changed
     this.#filterBy = filterBy
@@ -84,7 +87,7 @@ export class DeadPanel {
     )
   }
 
-  /** Why nothing can be changed from here; empty: it can. */
+  /** Why this page may not change anything; empty when changes are allowed. */
   set readOnly(why: string) {
     this.#readOnly = why
     put(element('dead-hint'), why ? `What cannot be stored as it is. ${why}` : deadHint)
@@ -97,13 +100,13 @@ export class DeadPanel {
     this.#draw()
   }
 
-  /** Asks for the letters when the balance says that they are others. */
+  /** Fetches the letters when the balance shows that they have changed. */
   async refresh({ reasons, dropped }: Balance): Promise<void> {
     this.#counts = reasons.dead
     if (this.#reason && !this.#counts[this.#reason]) this.#reason = ''
     const state = JSON.stringify([reasons.dead, dropped])
     await this.#fetch(state)
-    // The letters at hand are not all: the filter may name a device that is among the others.
+    // Not all letters were fetched: the filter may name a device among the others.
     const cut = this.#device === undefined && this.#letters.length >= shown
     if (cut && this.#text && this.#matching().length === 0) {
       this.#device = this.#text
@@ -196,7 +199,7 @@ export class DeadPanel {
       [drop, 'Drop'],
     ] as const) {
       if (!button) continue
-      // With a part of them in view, all would be others than one sees.
+      // While a filter shows only a part of the letters, "all" would include letters that are not visible.
       button.hidden = this.#readOnly !== '' || (this.#text !== '' && device === undefined)
       put(button, device ? `${word} all of ${device}` : count === 1 ? word : `${word} all ${countText(count)}`)
       const which = device ? `all dead letters of ${device}` : manyText(count, 'dead letter')
@@ -209,7 +212,7 @@ export class DeadPanel {
     for (const buttons of root.querySelectorAll<HTMLElement>('.letter-buttons')) buttons.hidden = this.#readOnly !== ''
   }
 
-  /** What the buttons of a group act on, and how many that is. */
+  /** Returns the letters that the buttons of a group act on, as a filter and a count. */
   #allOf(root: HTMLElement): [DeadFilter, number] {
     const group = this.#made.get(root)?.group
     if (!group) return [{}, 0]
@@ -222,7 +225,7 @@ export class DeadPanel {
     const bytes = Uint8Array.from(atob(payload), char => char.charCodeAt(0))
     const { text, hex } = bytesText(bytes, mostBytes)
     const body = make('pre', '', bytes.length === 0 ? '(empty)' : text)
-    // A box that scrolls must be reachable by keys.
+    // A scrolling box must be reachable by keyboard.
     body.tabIndex = 0
     body.role = 'region'
     body.setAttribute('aria-label', `Payload of ${topic}`)
@@ -295,7 +298,9 @@ export class DeadPanel {
     if (end) this.#say(`${manyText(end.dropped, 'dead letter')} dropped.`)
   }
 
-  /** One at a time, with its progress shown; undefined when it failed, which is said. */
+  /**
+   * Runs a replay or a drop, one at a time, and shows the progress. Undefined when the job failed; the error is shown.
+   */
   async #move(kind: 'replay' | 'drop', filter: DeadFilter, count: number): Promise<JobProgress | undefined> {
     if (this.#busy) return undefined
     const [bar, words] = this.#progress.children as unknown as [HTMLProgressElement, HTMLElement]
@@ -325,14 +330,14 @@ export class DeadPanel {
     }
   }
 
-  /** What came of the last replay or drop. */
+  /** Shows the outcome of the last replay or drop. */
   #say(outcome: string): void {
     this.#outcome = outcome
     this.#draw()
   }
 }
 
-/** Asks; Escape is a no. */
+/** Shows the dialog. Resolves with whether the user agreed; Escape means no. */
 function confirmed(dialog: HTMLDialogElement): Promise<boolean> {
   dialog.returnValue = ''
   dialog.showModal()

@@ -5,7 +5,7 @@ import type { Past, Plot, Span } from './plot.js'
 import { TextList } from './texts.js'
 import { ageText, momentText } from './wording.js'
 
-/** What the address names: a series, and either a range up to now or a fixed span. */
+/** The series in the address of the page, with either a range up to now or a fixed span. */
 export interface Selection {
   readonly key: string
   readonly range: string
@@ -21,7 +21,9 @@ export const ranges = new Map([
 ])
 export const defaultRange = '1h'
 
-/** The first range that readings at this interval fill with enough to see; without an interval the usual one. */
+/**
+ * Returns the first range in which readings at this interval give enough points; without an interval the default one.
+ */
 export function rangeFor(interval: number): string {
   if (interval === 0) return defaultRange
   return [...ranges].find(([, { length }]) => length / interval >= enough)?.[0] ?? '7d'
@@ -35,7 +37,7 @@ const retryEvery = 10_000
 
 const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
-/** The panel of the selected series: history from the store, going on live. */
+/** The panel of the selected series: history from the store, continued live. */
 export class Detail {
   readonly #go: (selection: Selection | undefined) => void
   readonly #root = element('detail')
@@ -53,7 +55,7 @@ export class Detail {
   #selection: Selection | undefined
   #tile: Tile | undefined
   #plot: Plot | undefined
-  /** When the store did not answer: asked again a while later. */
+  /** Time at which the store did not answer; 0 when the store did. After a while the history is fetched again. */
   #failedAt = 0
   #failure = ''
   #loading: AbortController | undefined
@@ -61,7 +63,7 @@ export class Detail {
   #timer: ReturnType<typeof setTimeout> | undefined
   #opener: HTMLElement | undefined
 
-  /** `go` changes the address; the address changes the panel. */
+  /** @param go Changes the address; the address then changes the panel. */
   constructor(go: (selection: Selection | undefined) => void) {
     this.#go = go
     for (const [range, { text }] of ranges) {
@@ -85,7 +87,7 @@ export class Detail {
     })
   }
 
-  /** On a phone the panel covers the page: then nothing under it can be reached. */
+  /** Makes the page inert while the panel covers everything, as on a phone. */
   #cover(): void {
     const covered = !this.#root.hidden && this.#narrow.matches
     for (const under of document.querySelectorAll<HTMLElement>('.bar, .page')) under.inert = covered
@@ -95,7 +97,7 @@ export class Detail {
     return this.#selection
   }
 
-  /** `tile` is undefined when the address names a series the hub does not have. */
+  /** Opens the panel. `tile` is undefined when the address names a series that the hub does not have. */
   open(selection: Selection, tile: Tile | undefined, opener: HTMLElement | undefined): void {
     const first = this.#root.hidden
     const other = this.#selection?.key !== selection.key || this.#tile !== tile
@@ -129,7 +131,7 @@ export class Detail {
     this.#opener = undefined
   }
 
-  /** Asks the store for what is selected; live readings wait and are added to the answer. */
+  /** Fetches the selected history from the store; live readings wait and are added to the answer. */
   async load(): Promise<void> {
     const tile = this.#tile
     if (!tile || !this.#selection) return
@@ -147,12 +149,12 @@ export class Detail {
     })
     if (loading.signal.aborted) return
     const plot = this.#plotFor(tile, span)
-    // Without an answer: what was drawn is of another time, what comes live is drawn all the same.
+    // Without an answer the old drawing is of another time and goes, while live readings are drawn all the same.
     if (past || this.#failedAt === 0) plot.set(past ?? { values: { times: [], values: [] } }, span, window)
     this.#failedAt = past ? 0 : Date.now()
     if (!this.#selection.span) {
       for (const sample of this.#waiting) plot.push(sample.time, sample.value)
-      // The store may be a breath behind what is on the screen already.
+      // The store may be slightly behind the value that is on the screen already.
       if (tile.time >= span.from) plot.push(tile.time, tile.value)
     }
     if (!past) this.#say(`The history cannot be read now. ${this.#failure}`)
@@ -170,7 +172,7 @@ export class Detail {
     this.#timer ??= setTimeout(() => this.#draw(), drawEvery)
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick(): void {
     if (this.#failedAt > 0 && !this.#loading && Date.now() - this.#failedAt > retryEvery) void this.load()
     else if (this.#tile) this.#draw()
@@ -182,7 +184,7 @@ export class Detail {
     this.#name.textContent = tile?.label.name ?? 'Not found'
     const { place, device } = tile?.label ?? { place: '', device: selection.key }
     const parts = [place, device]
-    // Of a topic it is only the first level once more.
+    // For a series with a topic, the measurement would only repeat the first level of that topic.
     if (tile && !tile.info.tags.topic && tile.label.name !== tile.info.measurement) parts.push(tile.info.measurement)
     this.#where.textContent = [...new Set(parts)].filter(Boolean).join(' · ')
     this.#where.title = selection.key
@@ -273,7 +275,7 @@ export class Detail {
     const length = to - from
     const live = !this.#selection?.span
     if (step === 'earlier') this.#zoom({ from: from - length / 2, to: to - length / 2 })
-    // Up to now again: that is live.
+    // A step that reaches the present returns to live.
     else if (step === 'later' && to + length / 2 >= hubNow()) this.#reset()
     else if (step === 'later') this.#zoom({ from: from + length / 2, to: to + length / 2 })
     else if (step === 'in')

@@ -15,7 +15,7 @@ const actionWords: Readonly<Record<Refused['action'], string>> = {
   receive: 'receive',
 }
 
-/** The page of one client: whether it is here, what it has done, and what the hub refused it. */
+/** The page of one client: presence, readings, and what the hub refused that client. */
 export class DevicePage {
   readonly #root = element('device')
   readonly #name = element('device-name')
@@ -31,14 +31,14 @@ export class DevicePage {
   #timer: ReturnType<typeof setTimeout> | undefined
   #asked = 0
   #known = false
-  /** Does this hub know users? */
+  /** Whether this hub has users. */
   users = false
-  /** May this page read who is connected? */
+  /** Whether this page may read which clients are connected. */
   presenceReadable = true
-  /** May this page read what was refused? */
+  /** Whether this page may read refusals. */
   refusalsReadable = true
 
-  /** `found` takes what the hub says of its devices. */
+  /** @param found Called with the devices that the hub reports. */
   constructor(board: Board, refusals: Refusals, found: (rows: readonly DeviceRow[]) => void) {
     this.#board = board
     this.#refusals = refusals
@@ -93,7 +93,7 @@ export class DevicePage {
     return !this.#root.hidden
   }
 
-  /** `focus`: somebody came here by a link. */
+  /** Shows the page of a client. `focus`: the user came here by a link. */
   show(clientId: string, focus: boolean): void {
     const other = this.#clientId !== clientId
     this.#clientId = clientId
@@ -113,7 +113,7 @@ export class DevicePage {
     clearTimeout(this.#timer)
   }
 
-  /** The hub's list, all of it. */
+  /** Takes the complete list of the hub. */
   snapshot(rows: readonly DeviceRow[]): void {
     this.#known = true
     for (const row of rows) {
@@ -124,17 +124,17 @@ export class DevicePage {
 
   presence(presence: Presence): void {
     const before = this.#presences.get(presence.clientId)
-    // A snapshot may be older than what was pushed meanwhile.
+    // A snapshot may be older than a push that came meanwhile.
     if (!before || presence.since >= before.since) this.#presences.set(presence.clientId, presence)
     if (presence.clientId === this.#clientId) this.#draw()
   }
 
-  /** There is another refusal of this client. */
+  /** Called when the hub has refused this client again. */
   refused(clientId: string): void {
     if (clientId === this.#clientId) this.#draw()
   }
 
-  /** Once a second: ages and values. */
+  /** Called once a second: updates ages and values. */
   tick(): void {
     if (this.shown) this.#draw()
   }
@@ -173,7 +173,7 @@ export class DevicePage {
       ? 'The hub has refused it nothing.'
       : 'What it was refused is not shown: your user may not read $hub/why/+.'
     put(element('refusals-note'), refusals.length > 0 ? '' : none)
-    // Of a user with many devices its name says nothing about this one.
+    // The name of a user with several devices says nothing about this device.
     const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
     const tiles = this.#board.named(clientId, isShared ? '' : user)
     this.#readings.show(tiles.slice(0, mostReadings))
@@ -215,7 +215,7 @@ export class DevicePage {
   }
 }
 
-/** A command with its button; without a clipboard it can be selected. */
+/** Makes a command with a copy button; without a clipboard the command can be selected. */
 function copyable(command: string): HTMLElement {
   const snippet = make('div', 'snippet', make('code', '', command))
   if (!navigator.clipboard) return snippet
@@ -232,7 +232,7 @@ function copyable(command: string): HTMLElement {
   return snippet
 }
 
-/** As the hub says it, as a sentence. */
+/** Returns a reason of the hub as a sentence. */
 function sentenceOf(reason: string): string {
   return /[.!?…)]$/.test(reason) ? reason : `${reason}.`
 }

@@ -10,7 +10,7 @@ export interface LastValue {
   readonly unit?: string
 }
 
-/** What the hub keeps on `$hub/last/{topic}`. */
+/** Retained message on `$hub/last/{topic}`. */
 export interface LastReading {
   readonly topic: string
   readonly time: number
@@ -19,7 +19,7 @@ export interface LastReading {
   readonly values: readonly LastValue[]
 }
 
-/** What the hub keeps on `$hub/presence/{clientId}`. */
+/** Retained message on `$hub/presence/{clientId}`. */
 export interface Presence {
   readonly clientId: string
   readonly user: string
@@ -27,7 +27,7 @@ export interface Presence {
   readonly since: number
 }
 
-/** What the hub last refused a client; it is kept on `$hub/why/{clientId}`. */
+/** Retained message on `$hub/why/{clientId}`: the last refusal of a client. */
 export interface Refusal {
   readonly clientId: string
   readonly user: string
@@ -39,14 +39,14 @@ export interface Refusal {
 
 export type FeedState = 'live' | 'connecting' | 'offline'
 
-/** What the page asks the broker for. */
+/** Topic filters that the page subscribes to. */
 const filters = { readings: '$hub/last/#', presence: '$hub/presence/#', refusals: '$hub/why/+' } as const
 export type FeedPart = keyof typeof filters
 
 export interface FeedHandlers {
-  /** `reason` says why not, when there is more to say than the state. */
+  /** Called when the state has changed. `reason` explains the state; empty when there is nothing to add. */
   state(state: FeedState, reason: string): void
-  /** Subscribed (again) to all but `denied`: whatever happened in between has to be asked for. */
+  /** Called when subscribed (again) to all but `denied`. Changes of the time in between have to be fetched. */
   subscribed(denied: readonly FeedPart[]): void
   reading(reading: LastReading, retained: boolean): void
   presence(presence: Presence): void
@@ -57,20 +57,20 @@ const last = '$hub/last/'
 const presence = '$hub/presence/'
 const why = '$hub/why/'
 const reconnectEvery = 2000
-/** Reconnecting for longer than this is called offline. */
+/** Time of reconnecting after which the state is shown as offline. */
 const patience = 10_000
-/** A tab that was hidden this long may hold a socket that died unnoticed. */
+/** Time after which a hidden tab may have a socket that died unnoticed. */
 const asleepAfter = 60_000
-/** The share of its life after which a password is renewed: a hidden tab's timers run late by up to a minute. */
+/** Part of a password's life after which a renewal is due: a hidden tab's timers run late by up to a minute. */
 const renewAt = { seen: 0.8, hidden: 0.6 }
 const shortestLife = 5000
 
-/** The hub's pushes over MQTT in a WebSocket. Reconnects by itself for as long as the page is open. */
+/** The pushes of the hub over MQTT in a WebSocket. Reconnects as long as the page is open. */
 export class Feed {
   readonly clientId: string
   readonly #handlers: FeedHandlers
   readonly #decoder = new TextDecoder()
-  /** One for each attempt: what comes of an earlier one is no longer heard. */
+  /** The client of the current attempt; events of earlier ones are ignored. */
   #client: MqttClient | undefined
   #attempt = 0
   #attempting = false
@@ -80,7 +80,7 @@ export class Feed {
   #patience: ReturnType<typeof setTimeout> | undefined
   #hiddenAt = 0
   #heardAt = 0
-  /** When the password was given, and how long it is good for; no life: it needs no renewal. */
+  /** Time at which the password was received, and how long the password is valid; 0: no renewal needed. */
   #password = { at: 0, life: 0 }
   #renewal: ReturnType<typeof setTimeout> | undefined
 
@@ -125,7 +125,7 @@ export class Feed {
       // The next attempt needs a new password.
       reconnectPeriod: 0,
       connectTimeout: 8000,
-      // A hidden tab's timers run once a minute: the broker's limit of 1.5 times this stays above it.
+      // A hidden tab's timers run once a minute: the broker's limit of 1.5 times this value is longer than that.
       keepalive: 60,
       timerVariant: 'native',
       resubscribe: false,
@@ -146,7 +146,7 @@ export class Feed {
     })
   }
 
-  /** Not connected, or no longer: again in a while. */
+  /** Schedules the next attempt when a connection failed or ended. */
   #failed(): void {
     this.#attempting = false
     clearTimeout(this.#renewal)
@@ -155,7 +155,7 @@ export class Feed {
     this.#lost()
   }
 
-  /** Each filter on its own: what a user may not read takes nothing else away. */
+  /** Subscribes to each filter separately, so that a denied filter does not affect the others. */
   async #subscribe(client: MqttClient): Promise<void> {
     this.#attempting = false
     this.#heardAt = Date.now()
@@ -180,7 +180,7 @@ export class Feed {
     this.#password = { at: Date.now(), life: expires === undefined ? 0 : Math.max(shortestLife, expires - hubNow()) }
   }
 
-  /** Renews the password of this connection in good time. */
+  /** Schedules the renewal of this connection's password before the password expires. */
   #renewLater(): void {
     clearTimeout(this.#renewal)
     const { at, life } = this.#password
@@ -195,7 +195,7 @@ export class Feed {
     if (client !== this.#client) return
     if (credentials) this.#given(credentials)
     if (credentials) return this.#renewLater()
-    // As long as the hub keeps the connection; when it does not, there is a new one.
+    // Retried while the hub keeps the connection. When the hub closes the connection, a new one follows.
     this.#renewal = setTimeout(() => void this.#renew(), reconnectEvery)
   }
 
@@ -207,7 +207,7 @@ export class Feed {
     }, patience)
   }
 
-  /** The page is looked at again, or the network is back: do not wait for the next turn. */
+  /** Reconnects at once, if needed, when the page is visible again or the network is back. */
   #wake(): void {
     if (document.hidden) return
     const slept = this.#hiddenAt > 0 && Date.now() - this.#hiddenAt > asleepAfter
@@ -223,7 +223,7 @@ export class Feed {
 
   #take(topic: string, payload: Uint8Array, retained: boolean): void {
     this.#heardAt = Date.now()
-    // An empty payload takes a retained value away; the tile stays and grows stale.
+    // An empty payload removes a retained value; the tile stays and becomes stale.
     if (payload.length === 0) return
     let body: unknown
     try {
@@ -237,7 +237,7 @@ export class Feed {
   }
 }
 
-/** Why there is no password; empty when the hub did not answer, which says itself. */
+/** Returns why there is no password; empty when the hub did not answer, which is shown anyway. */
 function refusalOf(error: unknown): string {
   if (!(error instanceof ApiError)) return ''
   return error.status === 401 ? 'This page is not signed in' : error.message.replace(/\.$/, '')

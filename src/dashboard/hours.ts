@@ -3,7 +3,7 @@ import { element, Keyed, make, put } from './nodes.js'
 import { countText, hourText, manyText } from './wording.js'
 
 const hourLength = 3_600_000
-/** Rows drawn before somebody asks for more, and at most; the filter reaches the others. */
+/** Rows drawn at first, and at most after a click on the button for more; the filter reaches the others. */
 const few = 12
 const most = 300
 
@@ -19,12 +19,12 @@ const columns: readonly { readonly name: keyof Numbers; readonly text: string }[
   { name: 'residual', text: 'Residual' },
 ]
 
-/** From the bottom of a column up. */
+/** The layers of a column, from the bottom up. */
 const layers = ['stored', 'waiting', 'dropped', 'dead', 'refused'] as const
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
 
-/** The last hours as columns, and below them what each device sent in each hour. */
+/** The last hours as columns, and below them the messages of each device by hour. */
 export class Hours {
   readonly #length: number
   readonly #filterBy: (device: string) => void
@@ -42,7 +42,7 @@ export class Hours {
   #all = false
   #matching = 0
 
-  /** `filterBy` takes the device whose name was clicked. */
+  /** @param filterBy Called with the device whose name was clicked. */
   constructor(length: number, filterBy: (device: string) => void) {
     this.#length = length
     this.#filterBy = filterBy
@@ -82,7 +82,7 @@ export class Hours {
     })
   }
 
-  /** Rows that the filter lets through. */
+  /** Number of rows that match the filter. */
   get matching(): number {
     return this.#matching
   }
@@ -185,7 +185,7 @@ export class Hours {
     next.focus()
   }
 
-  /** What the hour under the pointer holds, else the chosen one's. */
+  /** Shows the counts of the hour under the pointer, or else of the chosen hour. */
   #say(row: HourRow | undefined): void {
     const chosen = row ?? this.#hours.find(({ hour }) => hour === this.#hour)
     put(this.#words, chosen ? hourWords(chosen) : 'Choose an hour to see its devices.')
@@ -254,7 +254,7 @@ function paintRow(made: HTMLElement, row: DeviceHourRow): void {
   })
 }
 
-/** What asks most to be looked at: not accounted for, then rejected or refused, then waiting. */
+/** Ranks rows by urgency: not accounted for, then rejected or refused, then waiting. */
 function trouble({ residual, dead, refused, waiting }: Numbers): number {
   return residual !== 0 ? 3 : dead + refused > 0 ? 2 : waiting > 0 ? 1 : 0
 }

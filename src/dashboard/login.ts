@@ -1,4 +1,4 @@
-/** The page where one signs in. Public, so it imports nothing of the rest. */
+/** The login page. Public, so this module imports nothing of the other ones. */
 
 const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
@@ -9,7 +9,7 @@ const show = element<HTMLButtonElement>('show')
 const submit = element<HTMLButtonElement>('submit')
 
 const patience = 20_000
-/** How long to wait when the hub does not say. */
+/** Seconds to wait when the hub names no time. */
 const usualWait = 60
 const clock = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
@@ -18,7 +18,7 @@ const clock = new Intl.DateTimeFormat(undefined, {
   hourCycle: 'h23',
 })
 
-/** Before then nothing is sent: the hub would refuse it unheard. */
+/** Time before which no login is sent, as the hub would refuse without checking the password; 0: none. */
 let notBefore = 0
 let countdown: ReturnType<typeof setInterval> | undefined
 let busy = false
@@ -27,7 +27,7 @@ function say(text: string): void {
   element('error').textContent = text
 }
 
-/** It stays where the focus is: a disabled button would lose it. */
+/** Draws the button. The button is not disabled, as a disabled button would lose the focus. */
 function draw(): void {
   submit.setAttribute('aria-disabled', String(busy || notBefore > 0))
   submit.textContent = busy ? 'Signing in' : 'Sign in'
@@ -41,13 +41,13 @@ function markInvalid(...inputs: readonly HTMLInputElement[]): void {
   inputs[0]?.focus()
 }
 
-/** Where to go from here: a page of this hub, else the first one. */
+/** Returns the page of this hub to go to after the login; the first page unless the address names one. */
 function destination(): string {
   const next = new URLSearchParams(location.search).get('next')
-  // Sent here from a page, its hash came along.
+  // A redirect to this page without `next` keeps the hash of the page before.
   if (next === null) return `/${location.hash}`
   if (!next.startsWith('/') || !URL.canParse(next, location.origin)) return '/'
-  // `//host`, `/\\host` and what a parser takes for them have another origin.
+  // `//host`, `/\\host` and everything that a parser treats alike have another origin.
   const url = new URL(next, location.origin)
   const isHere = url.origin === location.origin && !url.pathname.startsWith('//') && url.pathname !== '/login'
   return isHere ? url.pathname + url.search + url.hash : '/'
@@ -96,7 +96,7 @@ async function signIn(): Promise<void> {
   say(`Signing in did not work: ${message || `the hub answered ${response.status}`}`)
 }
 
-/** Of a Retry-After: a number of seconds, or a date. */
+/** Parses a Retry-After header, which has a number of seconds or a date. */
 function secondsOf(header: string | null): number {
   if (header === null) return usualWait
   const seconds = /^\d+$/.test(header.trim()) ? Number(header) : (Date.parse(header) - Date.now()) / 1000
@@ -105,7 +105,7 @@ function secondsOf(header: string | null): number {
 
 function waitFor(seconds: number): void {
   notBefore = Date.now() + seconds * 1000
-  // Said once with the time of day; the seconds that run are for the eye alone.
+  // Announced once with the time of day; the countdown is only visible.
   say(`Too many attempts. Try again at ${clock.format(notBefore)}.`)
   clearInterval(countdown)
   countdown = setInterval(count, 250)

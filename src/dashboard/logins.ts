@@ -3,10 +3,10 @@ import { element, Keyed, make, put } from './nodes.js'
 import { ageText, browserText, countText, manyText, nameText, sinceText } from './wording.js'
 
 const pollEvery = 10_000
-/** Of other users; an admin sees all of them, and there may be thousands. */
+/** Most logins of other users shown; an admin may see all, which may be thousands. */
 const mostOfOthers = 100
 
-/** The page of who is signed in: the logins of its user, and for an admin those of the others, each of which can be ended. */
+/** The page of logins: those of the user, and for an admin those of all others. Each can be ended. */
 export class LoginsPage {
   readonly #root = element('logins')
   readonly #title = element('logins-title')
@@ -42,14 +42,14 @@ export class LoginsPage {
     return !this.#root.hidden
   }
 
-  /** Whose page this is. */
+  /** The session of this page. */
   set session(session: Session) {
     this.#session = session
     put(element('logins-user'), nameText(session.user))
     if (this.shown) this.#draw()
   }
 
-  /** `focus`: somebody came here by a link. */
+  /** Shows the page. `focus`: the user came here by a link. */
   show(focus: boolean): void {
     if (this.shown) return
     this.#root.hidden = false
@@ -65,7 +65,7 @@ export class LoginsPage {
     clearTimeout(this.#timer)
   }
 
-  /** Once a second: ages. */
+  /** Called once a second: updates the ages. */
   tick(): void {
     if (this.shown) this.#draw()
   }
@@ -87,7 +87,7 @@ export class LoginsPage {
     const rows = this.#rows ?? []
     const own = rows.filter(({ user }) => user === this.#session?.user)
     const foreign = rows.filter(({ user }) => user !== this.#session?.user)
-    // This browser first: it is what one looks for.
+    // This browser first, as users look for that one.
     this.#own.show([...own.filter(({ current }) => current), ...own.filter(({ current }) => !current)])
     this.#foreign.show(foreign.slice(0, mostOfOthers))
     this.#endOthers.hidden = !own.some(({ current }) => !current)
@@ -147,13 +147,13 @@ export class LoginsPage {
       const ended = await endLogins(which)
       this.#outcome = `${manyText(ended, 'login')} ended.`
     } catch (error) {
-      // Somebody else was quicker, or it was not used for too long: it has ended.
+      // The login has ended already: another page was quicker, or the login was not used for too long.
       const isGone = error instanceof ApiError && error.status === 404
       this.#outcome = isGone ? 'That login had ended already.' : `Not ended: ${sentenceOf(error)}`
     }
     this.#busy = false
     await this.#poll()
-    // The button that was clicked has gone with its row.
+    // The clicked button was removed with the row.
     if (this.shown && document.activeElement === document.body) this.#title.focus({ preventScroll: true })
   }
 

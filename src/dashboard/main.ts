@@ -41,7 +41,7 @@ const account = new Account(session => {
   status.notice('anonymous', session.auth === 'anonymous' ? anonymous : undefined)
 })
 status.onReady = ready => {
-  // Only a hub that keeps a balance says what waits.
+  // Only a hub that keeps a balance sends `waiting`.
   if (ready) element('pages').hidden = ready.waiting === undefined
   balance.ready(ready)
 }
@@ -77,27 +77,27 @@ const anonymousNotice = {
   title: 'Open to all.',
   text: 'Anyone who reaches this hub may read and publish everything (auth.anonymous).',
 }
-/** There are users, and one for who gives no name. */
+/** Notice for a hub with users, one of which is for clients without a name. */
 const unnamedNotice = {
   tone: 'anonymous',
   title: 'Not signed in.',
   text: 'You see what this hub shows to anyone (auth.anonymous).',
   more: { text: 'Sign in', href: '/login' },
 }
-/** Where readings are not pushed to this page, they are asked for. */
+/** Interval of polling readings that are not pushed to this page. */
 const askEvery = 10_000
 
-/** What the hub does not push to this user. */
+/** The parts of the feed that the hub does not push to this user. */
 let denied: readonly FeedPart[] = []
-/** Has the hub been asked who this is? A new connection may be another's. */
+/** Whether there was a connection before. A new connection may be another user's, so the session is fetched again. */
 let asked = false
-/** What was chosen by hand holds for the next chart too. */
+/** The range chosen by hand, which is used for the next chart too. */
 let chosen: string | undefined
-/** Has the hub's list been read? Before that an unknown series is only not known yet. */
+/** Whether the list of the hub has been read. Until then a series that is missing may still come. */
 let listed = false
-/** What comes before the list waits for it, so that the board appears once and in order. */
+/** Readings that came before the list, which wait so that the board appears once and in order. Undefined afterwards. */
 let early: Map<string, LastReading> | undefined = new Map()
-/** What each page is filtered by. */
+/** The filter of each page. */
 const filters = { board: '', balance: '' }
 let opener: HTMLElement | undefined
 let again: ReturnType<typeof setTimeout> | undefined
@@ -108,7 +108,7 @@ function take(reading: LastReading, retained: boolean): void {
   if (board.size > before) grown()
 }
 
-/** The hub's whole state, asked for whenever the feed starts anew. */
+/** Fetches the complete state of the hub, whenever the feed starts anew. */
 async function synchronise(): Promise<void> {
   clearTimeout(again)
   const unseen = new Set<string>(denied.includes('readings') ? ['live readings'] : [])
@@ -118,7 +118,7 @@ async function synchronise(): Promise<void> {
   const [series] = await Promise.all([
     fetchSeries().catch((error: unknown) => {
       if (isForbidden(error)) unseen.add('readings')
-      // The store may be down; what the broker has retained is on its way. Asked again in a while.
+      // The store may be down; the retained messages of the broker are on their way. Retried after a while.
       if (!(error instanceof ApiError) || error.status >= 500) {
         clearTimeout(again)
         again = setTimeout(() => void synchronise(), askEvery)
@@ -151,7 +151,7 @@ async function synchronise(): Promise<void> {
   if (detail.selection) void detail.load()
 }
 
-/** There may be a first tile now, or the one that the address names. */
+/** Called when tiles were added: the first tile, or the tile in the address, may be among them. */
 function grown(): void {
   element('empty').hidden = board.size > 0 || !listed
   const wanted = readAddress()
@@ -166,19 +166,19 @@ function onBalance(): boolean {
   return location.hash === balanceAddress
 }
 
-/** The address of the logins of who is signed in. */
+/** The address of the logins of the signed-in user. */
 const loginsAddress = '#account'
 
 function onLogins(): boolean {
   return location.hash === loginsAddress
 }
 
-/** The client whose page the address names. */
+/** Returns the client whose page the address names. */
 function onDevice(): string | undefined {
   return new URLSearchParams(location.hash.slice(1)).get('device') || undefined
 }
 
-/** The page of the address, before what is open on it. */
+/** Shows the page of the address. The selected series is opened afterwards. */
 function showPage(focus: boolean): void {
   const clientId = onDevice()
   const shown = onBalance() ? 'balance' : 'board'
@@ -208,22 +208,22 @@ function openDevice(clientId: string): void {
   scrollTo({ top: 0 })
 }
 
-/** Back to where it was chosen. */
+/** Hides the page of a device, and moves the focus to the link of that device in the list. */
 function leaveDevice(): void {
   const left = element('device').dataset.client
   device.hide()
   if (onBalance() || onLogins() || left === undefined) return
-  // When the board is shown again.
+  // After the board is shown again.
   queueMicrotask(() => presence.link(left)?.focus({ preventScroll: true }))
 }
 
-/** This hub keeps no balance: back to what there is. */
+/** Leaves the balance of a hub that keeps none. */
 function leaveBalance(): void {
   element('pages').hidden = true
   if (onBalance()) goBack()
 }
 
-/** Nobody is signed in here: likewise. */
+/** Leaves the logins when no user is signed in. */
 function leaveLogins(): void {
   if (onLogins()) goBack()
 }
@@ -277,7 +277,7 @@ function hashOf({ key, range, span }: Selection): string {
   return `#${parameters}`
 }
 
-/** Changes the address, as a step the back button can take back. */
+/** Changes the address, as a step that the back button can undo. */
 function navigate(selection: Selection | undefined): void {
   const address = selection ? hashOf(selection) : location.pathname + location.search
   if (selection ? location.hash === address : location.hash === '') return

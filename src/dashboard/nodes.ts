@@ -1,8 +1,8 @@
-/** The page's elements: made, kept up to date without a rewrite. What comes from the hub is only ever text. */
+/** Creates elements of the page, and updates them without a rewrite. Data of the hub is only ever inserted as text. */
 
 export const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
-/** An element of a class with text or children in it. */
+/** Creates an element with a class and with text or children. */
 export function make<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   className = '',
@@ -14,12 +14,12 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return made
 }
 
-/** Sets the text if it is another one: a screen reader is told of every change, and a selection is lost with it. */
+/** Sets the text if different: every change is announced by a screen reader and loses the selection. */
 export function put(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text
 }
 
-/** Makes `wanted` the children, in this order; those that stay keep their focus, as far as their order does. */
+/** Makes `wanted` the children, in this order. Children that stay keep the focus, unless they have to be moved. */
 export function arrange(parent: Element, wanted: readonly Element[]): void {
   const staying = new Set(wanted)
   for (const child of [...parent.children]) if (!staying.has(child)) child.remove()
@@ -29,7 +29,7 @@ export function arrange(parent: Element, wanted: readonly Element[]): void {
   }
 }
 
-/** One element per key, made once and painted again with every new row. */
+/** One element per key, created once and painted again with every new row. */
 export class Keyed<Row, Made extends Element> {
   readonly #parent: Element
   readonly #key: (row: Row) => string

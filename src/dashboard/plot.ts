@@ -6,7 +6,7 @@ export interface Span {
   readonly to: number
 }
 
-/** What the store knows of a span. Extremes only where values were averaged. */
+/** History of a span from the store. Extremes are present only where values were averaged. */
 export interface Past {
   readonly values: Columns
   readonly lows?: Columns
@@ -18,15 +18,15 @@ export interface Figure {
   readonly text: string
 }
 
-/** A way to show one series over time: lines and steps, or texts as a list. */
+/** A view of one series over time: lines and steps, or texts as a list. */
 export interface Plot {
-  /** How many readings or windows of readings are drawn. */
+  /** Number of readings or windows of readings drawn. */
   readonly points: number
-  /** What can be said of the whole span in a few figures. */
+  /** A few figures for the whole span. */
   readonly figures: readonly Figure[]
-  /** Replaces all there is. `window` is the width of one of the store's windows. */
+  /** Replaces all data. `window` is the width of one of the store's windows. */
   set(past: Past, span: Span, window: number): void
-  /** Adds a live reading; not seen before the next draw. */
+  /** Adds a live reading, which is visible after the next draw. */
   push(time: number, value: Value): void
   draw(span: Span): void
   destroy(): void

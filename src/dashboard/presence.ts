@@ -10,20 +10,23 @@ interface Row {
   readonly since: HTMLElement
   readonly mark: HTMLElement
   readonly clientId: string
-  /** Unknown of one that was refused and never was here. */
+  /** Undefined for a client that was refused and never connected. */
   presence: Presence | undefined
 }
 
-/** The address of a client's page. */
+/** Returns the address of a client's page. */
 export const deviceAddress = (clientId: string) => `#${new URLSearchParams({ device: clientId })}`
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
 /** Rows drawn at most; the filter reaches the others. */
 const most = 300
-/** Pages like this one are clients too, but nobody's devices. */
+/** Client ids of pages like this one, which are clients but no devices. */
 const pages = /^dashboard-[0-9a-f]{16}$/
 
-/** Who is connected, or was refused. Offline devices first: they are what one looks for. */
+/**
+ * The list of clients that are connected, were connected, or were refused. Offline devices first, as users look for
+ * them.
+ */
 export class PresencePanel {
   readonly #list: HTMLElement
   readonly #count: HTMLElement
@@ -49,7 +52,7 @@ export class PresencePanel {
     this.#refusals = refusals
   }
 
-  /** May this page read who is connected? */
+  /** Whether this page may read which clients are connected. */
   set readable(readable: boolean) {
     this.#readable = readable
     this.#later()
@@ -67,12 +70,12 @@ export class PresencePanel {
   take(presence: Presence): void {
     if (pages.test(presence.clientId)) return
     const row = this.#row(presence.clientId)
-    // A snapshot may be older than what was pushed meanwhile.
+    // A snapshot may be older than a push that came meanwhile.
     if (!row.presence || presence.since >= row.presence.since) row.presence = presence
     this.#later()
   }
 
-  /** It was refused something: it has a row, were it never here. */
+  /** Called when the hub has refused a client, which gets a row even if never connected. */
   refused(clientId: string): void {
     if (pages.test(clientId)) return
     this.#row(clientId)
@@ -158,7 +161,7 @@ export class PresencePanel {
   #paint(row: Row, now: number): void {
     const { clientId, presence, mark } = row
     const { online = false, since = 0, user = '' } = presence ?? {}
-    // Who only subscribes is not counted as there or not: it may well be connected.
+    // A client without presence, such as one that only subscribes, may well be connected.
     const state = presence ? String(online) : 'unknown'
     if (row.element.dataset.online !== state) row.element.dataset.online = state
     const word = presence ? (online ? 'online' : 'offline') : 'refused'

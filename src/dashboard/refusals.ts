@@ -1,20 +1,20 @@
-/** What the hub refused whom, and what to do about it. */
+/** Refusals of the hub by client, and remedies. */
 
 import type { Presence, Refusal } from './feed.js'
 import { hasHidden } from './wording.js'
 
-/** Different refusals kept of one client. */
+/** Most different refusals kept for one client. */
 const most = 10
-/** Longer ago than this it is no news. */
+/** Age from which a refusal is no longer news. */
 const newsFor = 86_400_000
 
-/** One refusal, however often it came. */
+/** One refusal, with the number of repetitions. */
 export interface Refused extends Refusal {
-  /** As far as this page has seen. */
+  /** How often this page has seen the refusal. */
   readonly times: number
 }
 
-/** What is known of refusals: the hub keeps the last one of each client, this page those that came since it is open. */
+/** The known refusals: the hub keeps the last one of each client, this page all that came since the page was opened. */
 export class Refusals {
   readonly #of = new Map<string, readonly Refused[]>()
 
@@ -23,18 +23,18 @@ export class Refusals {
     const isSame = (one: Refusal) =>
       one.action === refusal.action && one.topic === refusal.topic && one.reason === refusal.reason
     const same = before.find(isSame)
-    // The hub's own copy comes again with every connection.
+    // The retained message of the hub comes again with every connection.
     if (same && same.time >= refusal.time) return
     const newest = { ...refusal, times: (same?.times ?? 0) + 1 }
     this.#of.set(refusal.clientId, [newest, ...before.filter(one => one !== same)].slice(0, most))
   }
 
-  /** The newest first. */
+  /** Returns the refusals of a client, the newest first. */
   of(clientId: string): readonly Refused[] {
     return this.#of.get(clientId) ?? []
   }
 
-  /** What is to be looked at now: not long ago, and not settled by a connection since. */
+  /** Returns the newest refusal if recent, and not settled by a later connection. */
   news(clientId: string, presence: Presence | undefined, now: number): Refused | undefined {
     const [newest] = this.of(clientId)
     if (!newest || now - newest.time > newsFor) return undefined
@@ -43,13 +43,13 @@ export class Refusals {
   }
 }
 
-/** What to do about a refusal: a sentence, and a command that helps. */
+/** Remedy for a refusal: a sentence, and a command that helps. */
 export interface Remedy {
   readonly text: string
   readonly command: string
 }
 
-/** `users`: does this hub know users? Without, no command changes anything. */
+/** Returns the remedy for a refusal. `users`: whether this hub has users; without users no command would help. */
 export function remedyOf({ action, clientId, user, topic, reason }: Refusal, users: boolean): Remedy {
   if (/\$ are the hub's own/.test(reason))
     return { text: 'No rule allows this: publish to another topic.', command: '' }
@@ -81,11 +81,14 @@ export function remedyOf({ action, clientId, user, topic, reason }: Refusal, use
   }
 }
 
-/** Empty when what is to be quoted is cut, or holds what a terminal would obey, an option could be taken for, or an eye not see. */
+/**
+ * Quotes a command. Empty when a part is cut off, could be taken for an option, or contains characters that control a
+ * terminal or cannot be seen.
+ */
 function commandOf(command: string, parts: readonly string[]): string {
   const given = parts.filter(part => !/^--\w+$/.test(part))
   if (given.some(part => part === '' || part.startsWith('-') || part.endsWith('…') || hasHidden(part))) return ''
-  // The hub says a control character as a dot.
+  // The hub replaces a control character by a dot.
   if (given.some(part => part.includes('·'))) return ''
   const quoted = parts.map(part => (/^[\w./@:+,=%-]+$/.test(part) ? part : `'${part.replaceAll("'", `'\\''`)}'`))
   return [command, ...quoted].join(' ')

@@ -10,14 +10,14 @@ export class Spark {
   readonly #stepped: boolean
   #times: number[] = []
   #values: number[] = []
-  /** The step that live readings fall into: a number is drawn as its mean. */
+  /** The step that live readings fall into, for which the mean of numbers is drawn. */
   #open = { start: 0, sum: 0, count: 0 }
 
   constructor(stepped: boolean) {
     this.#stepped = stepped
   }
 
-  /** History holds up to its end, what came live holds from there. */
+  /** Takes the history. Live readings after the end of the history are kept. */
   seed(times: readonly number[], values: readonly number[]): void {
     const end = times.at(-1) ?? 0
     const live = this.#times.findIndex(time => time > end)
@@ -31,7 +31,7 @@ export class Spark {
     if (end >= 0 && time < (this.#times[end] as number)) return
     const open = this.#open
     if (this.#stepped && end > 0 && this.#values[end] === value && this.#values[end - 1] === value) {
-      // A state keeps its changes; one that lasts only grows longer.
+      // For states only the changes are kept: a reading without a change extends the line.
       this.#times[end] = time
     } else if (!this.#stepped && open.count > 0 && time - open.start < step) {
       open.sum += value
@@ -49,7 +49,7 @@ export class Spark {
     this.#values.splice(0, cut)
   }
 
-  /** The line, and the same closed to the bottom; empty strings when there is nothing to see yet. */
+  /** Returns the line, and the same path closed to the bottom; empty strings when there is nothing to see yet. */
   paths(width: number, height: number, now: number): { readonly line: string; readonly area: string } {
     const count = this.#times.length
     if (count < 2 && !(this.#stepped && count > 0)) return { line: '', area: '' }
@@ -64,7 +64,7 @@ export class Spark {
       if (value < low) low = value
       if (value > high) high = value
     }
-    // A value that hardly moves is drawn as one, not blown up to fill the height.
+    // A nearly constant value is drawn as constant, not enlarged to fill the height.
     const least = Math.max(Math.abs(high), Math.abs(low)) * 0.002 || 1
     if (high - low < least) {
       const middle = (high + low) / 2
@@ -89,8 +89,8 @@ export class Spark {
 }
 
 /**
- * What interval a series usually keeps, learned as TCP learns its round trip: a mean and a deviation. Silence well
- * beyond both means something is wrong, for a reading each second as for one each hour.
+ * The usual interval of a series, learned as TCP learns round-trip times: a mean and a deviation. Silence well beyond
+ * both means that something is wrong, for a reading each second as for one each hour.
  */
 export class Cadence {
   #mean = 0
@@ -107,7 +107,7 @@ export class Cadence {
     this.#mean += (interval - this.#mean) / 8
   }
 
-  /** Zero as long as nothing is known. */
+  /** The mean interval; 0 while unknown. */
   get interval(): number {
     return this.#mean
   }

@@ -10,11 +10,11 @@ export interface Line {
   readonly tone: string
   readonly title: string
   readonly text: string
-  /** Where on this page there is more about it. */
+  /** Link to more about the banner on this page. */
   readonly more?: { readonly text: string; readonly href: string }
 }
 
-/** How the page itself stands with the hub, and how the hub stands with what it depends on. */
+/** The state of the connection to the hub, and of the hub and the dependencies of the hub. */
 export class Status {
   readonly #connection: HTMLElement
   readonly #text: HTMLElement
@@ -28,7 +28,7 @@ export class Status {
   #shown = ''
   #wasLive = false
 
-  /** Told whenever the hub has said how it is; undefined when it did not answer. */
+  /** Called with each answer about the state of the hub, with undefined when the hub did not answer. */
   onReady: ((ready: Ready | undefined) => void) | undefined
 
   constructor(connection: HTMLElement, text: HTMLElement, rate: HTMLElement, banners: HTMLElement) {
@@ -52,7 +52,7 @@ export class Status {
     this.#draw()
   }
 
-  /** Something else that holds for the whole page; undefined when it no longer does. */
+  /** Sets another notice for the whole page; undefined removes the notice. */
   notice(key: string, line: Line | undefined): void {
     if (line) this.#notices.set(key, line)
     else this.#notices.delete(key)
@@ -63,14 +63,14 @@ export class Status {
     this.#readings++
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick(): void {
     const text = this.#connection.dataset.state === 'live' ? `${this.#readings} msg/s` : ''
     this.#readings = 0
     if (this.#rate.textContent !== text) this.#rate.textContent = text
   }
 
-  /** Asks the hub how it is, now. */
+  /** Fetches the state of the hub now. */
   ask(): Promise<void> {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined
@@ -80,7 +80,7 @@ export class Status {
 
   async #ask(): Promise<void> {
     if (document.hidden) return
-    // No answer at all is the connection's news, not a dependency's.
+    // A missing answer is shown as the state of the connection, not of a dependency.
     this.#ready = await fetchReady().catch(() => undefined)
     this.#draw()
     this.onReady?.(this.#ready)
@@ -104,7 +104,7 @@ export class Status {
       lines.push({ tone: state, title, text })
     }
     lines.push(...this.#notices.values())
-    // Rewritten only when different, or a screen reader would hear it every ten seconds.
+    // Rewritten only when different: otherwise a screen reader would repeat the banners every ten seconds.
     const shown = JSON.stringify(lines)
     if (shown === this.#shown) return
     this.#shown = shown

@@ -9,7 +9,7 @@ interface Entry {
 
 const most = 500
 
-/** A text's recent values, newest first; the same value again is not a new line. */
+/** The recent values of a text, newest first; a repeated value is not a new line. */
 export class TextList implements Plot {
   readonly #host: HTMLElement
   readonly #list = document.createElement('ol')

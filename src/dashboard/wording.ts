@@ -1,28 +1,28 @@
-/** How the page says things: places, names, numbers, states, ages. Pure. */
+/** Wording of places, names, numbers, states and ages on the page. Pure functions. */
 
 import type { SeriesInfo, Value } from './api.js'
 
-/** Where a series is shown and what it is called there. */
+/** Place and name under which a series is shown. */
 export interface Label {
-  /** Mostly the field; a bare value is called as its measurement or as the end of its topic. */
+  /** Mostly the field. A series whose field is just `value` is named by the measurement or by the end of the topic. */
   readonly name: string
   /** The group's heading; empty when the series belongs nowhere. */
   readonly place: string
-  /** What is left of the tags: mostly the device. */
+  /** The rest of the tags: mostly the device. */
   readonly device: string
 }
 
 const placeTags = ['room', 'area', 'zone', 'place', 'location', 'floor', 'building', 'site']
 
-/** The place that a tag names, such as `room`. */
+/** Returns the place that a tag names, such as `room`. */
 export function placeOf(tags: SeriesInfo['tags']): string | undefined {
   return placeTags.map(name => tags[name]).find(Boolean)
 }
 
 /**
- * By `room` or another tag that names a place, else by the first tag. A series that has only its topic stands with the
- * place of `places` that its topic runs through, so that what else a room says stands in the room, else by the topic's
- * first levels.
+ * Returns the label of a series. The place is `room` or another tag that names a place, else the first tag. A series
+ * that has only a topic is grouped with the one of `places` that is a level of the topic, so that all series of a room
+ * are together, else by the first levels of the topic.
  */
 export function labelOf(
   series: Pick<SeriesInfo, 'tags' | 'measurement' | 'field'>,
@@ -40,7 +40,7 @@ export function labelOf(
   }
   const levels = (tags[0]?.[1] ?? '').split('/').filter(level => level !== '')
   if (levels.length === 0) return { name: field, place: '', device: measurement }
-  // `…/relay/0` says no more than `…/value` when the number stands alone.
+  // A number alone, as in `…/relay/0`, says no more than `…/value`.
   const bare = field === 'value' ? (/^\d+$/.test(levels.at(-1) ?? '') && levels.length > 2 ? 2 : 1) : 0
   const name = bare > 0 ? levels.splice(-bare).join('/') : field
   const at = levels.findIndex(level => places.has(level))
@@ -49,7 +49,10 @@ export function labelOf(
   return { name, place: levels.slice(0, depth).join('/'), device: levels.slice(depth).join('/') }
 }
 
-/** Decimals worth showing of a number; a series keeps the most it has had, so that its value does not jitter. */
+/**
+ * Returns the number of decimals worth showing. A series keeps the largest number so far, so that the width of the
+ * value does not jitter.
+ */
 export function decimalsOf(value: number): number {
   if (Number.isInteger(value)) return 0
   const whole = Math.abs(value)
@@ -64,7 +67,7 @@ export function numberText(value: number, decimals: number): string {
   return value.toFixed(decimals).replace(/^-(?=[0.]+$)/, '')
 }
 
-/** A state's word, and how much it asks to be looked at. */
+/** Word for a state, and how urgently the state needs attention. */
 export interface State {
   readonly word: string
   readonly tone: 'quiet' | 'on' | 'active' | 'alert'
@@ -118,13 +121,13 @@ const clock = new Intl.DateTimeFormat(undefined, {
 const minute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
 
-/** The time of day, with the date when that is not today. */
+/** Formats a time of day, with the date unless today. */
 export function momentText(time: number, now: number): string {
   const today = new Date(time).toDateString() === new Date(now).toDateString()
   return today ? clock.format(time) : `${day.format(time)}, ${clock.format(time)}`
 }
 
-/** The same to the minute: since when something is so. */
+/** Formats the same to the minute, for the time since when a state holds. */
 export function sinceText(time: number, now: number): string {
   const today = new Date(time).toDateString() === new Date(now).toDateString()
   return today
@@ -150,17 +153,17 @@ export function dependencyText(name: string): string {
 
 const counts = new Intl.NumberFormat()
 
-/** A count with its thousands set apart. */
+/** Formats a count with separated thousands. */
 export function countText(count: number): string {
   return counts.format(count)
 }
 
-/** `1 message`, `2 messages`. */
+/** Formats a count with a noun: `1 message`, `2 messages`. */
 export function manyText(count: number, noun: string): string {
   return `${countText(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** How much of the whole, never rounded up to all of it nor down to nothing. */
+/** Formats a part of a whole in per cent, never rounded up to 100 nor down to 0. */
 export function shareText(part: number, whole: number): string {
   if (whole <= 0 || part <= 0) return '0 %'
   const percent = (part / whole) * 100
@@ -169,27 +172,27 @@ export function shareText(part: number, whole: number): string {
   return percent > 99.9 ? 'over 99.9 %' : `${percent.toFixed(percent >= 10 && percent < 99 ? 0 : 1)} %`
 }
 
-/** The hour that begins at `time`, as `14:00`; with the date when that is not today. */
+/** Formats the hour that begins at `time`, as `14:00`, with the date unless today. */
 export function hourText(time: number, now: number): string {
   const today = new Date(time).toDateString() === new Date(now).toDateString()
   return today ? minute.format(time) : `${day.format(time)}, ${minute.format(time)}`
 }
 
 const printable = new TextDecoder('utf-8', { fatal: true })
-/** Control characters, and those that turn the direction of what stands beside them. */
+/** Control characters, and characters that change the direction of the text beside them. */
 const unprintable = /[^\P{Cc}\t\n\r]|[\u202a-\u202e\u2066-\u2069]/u
 
-/** Bytes as the text they are, else in hexadecimal; at most `most` bytes of them. */
+/** Formats bytes as text if they are text, else in hexadecimal; at most `most` bytes. */
 export function bytesText(bytes: Uint8Array, most: number): { readonly text: string; readonly hex: boolean } {
   const shown = bytes.subarray(0, most)
-  // A cut may go through a character: then it is up to three bytes earlier.
+  // The cut may be within a character, which then begins up to three bytes earlier.
   const earliest = shown.length < bytes.length ? shown.length - 3 : shown.length
   for (let end = shown.length; end >= earliest; end--) {
     try {
       const text = printable.decode(shown.subarray(0, end))
       if (!unprintable.test(text)) return { text, hex: false }
     } catch {
-      // Not a text up to here.
+      // No valid text up to this byte.
     }
   }
   return { text: hexText(shown), hex: true }
@@ -199,20 +202,20 @@ function hexText(bytes: Uint8Array): string {
   return [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join(' ')
 }
 
-/** Control characters, and those that are not seen or turn the direction of what stands beside them. */
+/** Control characters, and characters that are invisible or change the direction of the text beside them. */
 const hiddenCharacters = /[\p{Cc}\u00ad\u061c\u115f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu
 
 export function hasHidden(text: string): boolean {
   return text.search(hiddenCharacters) >= 0
 }
 
-/** A name that a device chose, with what cannot be seen in it made seen. */
+/** Returns a name that a device chose, with invisible characters made visible. */
 export function nameText(name: string): string {
   if (!hasHidden(name)) return name
   return name.replace(hiddenCharacters, char => `‹${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}›`)
 }
 
-/** The first that fits: most browsers name those they descend from, too. */
+/** Patterns of browsers, of which the first match counts: most browsers also name those they descend from. */
 const browsers: readonly (readonly [pattern: RegExp, name: string])[] = [
   [/\b(Edg|EdgA|EdgiOS)\//, 'Edge'],
   [/\bOPR\//, 'Opera'],
@@ -234,7 +237,9 @@ const systems: readonly (readonly [pattern: RegExp, name: string])[] = [
 
 const mostAgent = 60
 
-/** What a browser is called, by its User-Agent: `Firefox on Linux`; what is no browser, by the words it used. */
+/**
+ * Returns a name for a User-Agent: `Firefox on Linux`; for a client that is no browser, the words of the User-Agent.
+ */
 export function browserText(agent: string): string {
   const named = (names: typeof browsers) => names.find(([pattern]) => pattern.test(agent))?.[1]
   const browser = named(browsers)
