@@ -8,7 +8,7 @@ export interface Batch {
   /** At least one, ascending by time of acceptance. A queue that delivers at least once may repeat some. */
   readonly messages: readonly Message[]
   /** Why a message cannot be read, by index in `messages`. Such a message goes to the dead letters unhandled. */
-  readonly exhausted?: ReadonlyMap<number, Rejection>
+  readonly rejected?: ReadonlyMap<number, Rejection>
   /** How often the first message came back unsettled, from any process. Undefined: the queue does not count. */
   readonly redeliveries?: number
   /** Tells the queue that every message is done and must not be delivered again. Called once. */
@@ -146,15 +146,15 @@ const maxDetail = 1_000
  * Returns a function that tries what is left of a batch. It is called until it resolves with all outcomes of new
  * messages.
  */
-function settling(consumer: Consumer, { messages, exhausted, redeliveries = 0 }: Batch): () => Promise<Settled[]> {
+function settling(consumer: Consumer, { messages, rejected, redeliveries = 0 }: Batch): () => Promise<Settled[]> {
   const { ledger, dead, now, handle, suspects } = consumer
   const settled: Settled[] = []
   /** Messages on their way to the dead letters. When storing them fails, the next attempt handles no message anew. */
   const refused = new Map<Message, Rejection>()
   let left = ledger?.unsettled(messages) ?? messages
   let attempts = 0
-  if (exhausted) {
-    for (const [i, rejection] of exhausted) refused.set(messages[i] as Message, rejection)
+  if (rejected) {
+    for (const [i, rejection] of rejected) refused.set(messages[i] as Message, rejection)
     for (const message of refused.keys()) if (!left.includes(message)) refused.delete(message)
     left = left.filter(message => !refused.has(message))
   }

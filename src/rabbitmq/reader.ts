@@ -74,14 +74,14 @@ export class Reader implements QueueReader {
 
   #take(limit: number, halves: boolean): Taken {
     const redeliveries = this.#arrived[0]?.redeliveries ?? 0
-    const taken: Taken = { messages: [], exhausted: new Map(), done: [], redeliveries }
+    const taken: Taken = { messages: [], rejected: new Map(), done: [], redeliveries }
     let most = limit
     let parcels = 0
     for (const parcel of this.#arrived) {
       if (halves) most = Math.min(most, Math.max(1, Math.floor(limit / 2 ** parcel.redeliveries)))
       if (taken.messages.length >= most) break
       const { messages, rejection } = this.#unpacked(parcel)
-      if (rejection) taken.exhausted.set(taken.messages.length, rejection)
+      if (rejection) taken.rejected.set(taken.messages.length, rejection)
       moveTo(taken, parcel, messages, most)
       if (parcel.taken === messages.length) parcels++
     }
@@ -89,12 +89,12 @@ export class Reader implements QueueReader {
     return taken
   }
 
-  #deliver({ messages, exhausted, done, redeliveries }: Taken): Batch {
+  #deliver({ messages, rejected, done, redeliveries }: Taken): Batch {
     const channel = this.#channel
     return {
       messages,
       redeliveries,
-      ...(exhausted.size > 0 && { exhausted }),
+      ...(rejected.size > 0 && { rejected }),
       settle: () => {
         const last = done.at(-1)
         // On a lost channel there is nothing to acknowledge. RabbitMQ delivers the messages again, and writing them
@@ -212,7 +212,7 @@ function weightOf(value: unknown, depth: number): number {
 
 interface Taken {
   readonly messages: Message[]
-  readonly exhausted: Map<number, Rejection>
+  readonly rejected: Map<number, Rejection>
   /** Parcels whose last message is in `messages`. */
   readonly done: Parcel[]
   /** Redelivery count of the first message. */

@@ -36,12 +36,12 @@ export const maxIncoming = 1_000
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
- * completes at once, so nothing overtakes anything (research: aedes.md §4.1). Every change of state that outlives a
+ * completes at once, so nothing overtakes anything. Every change of state that outlives a
  * connection is appended to a journal by group commit. `flush` resolves when the journal has all changes.
  *
  * A crash may cost the journal the last moment although the spool already has the messages of that moment. Every record
- * therefore carries `q`, the spool sequence up to which everything is in. On start the broker replays the spool from
- * there (`applied`).
+ * therefore carries `applied`, the spool sequence up to which everything is in. On start the broker replays the spool from
+ * there.
  *
  * The following is bounded. A full queue drops the oldest message. Of too many sessions the one absent longest is
  * removed. Beyond the limit of retained messages, a retained message on a new topic is delivered, but not retained.

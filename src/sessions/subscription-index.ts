@@ -16,7 +16,7 @@ export interface QueuedIn {
 /**
  * Maps a topic to the sessions that subscribe to it, in place of mqemitter. The sessions are found once and remembered,
  * called one after the other and never waited for. There is no queue that a flood could fill and no slot that a frozen
- * subscriber could hold (research: aedes.md §2.5); each session's own bounds are the bound.
+ * subscriber could hold; each session's own bounds are the bound.
  */
 export class SubscriptionIndex {
   readonly #index: FilterIndex<Subscription>

@@ -69,7 +69,7 @@ t.test('the spool as a queue', async t => {
 })
 
 /** A reader of fixed deliveries, for the loop alone. */
-function readerOf(deliveries: readonly Pick<Batch, 'messages' | 'exhausted'>[]) {
+function readerOf(deliveries: readonly Pick<Batch, 'messages' | 'rejected'>[]) {
   const left = [...deliveries]
   const settled: number[] = []
   return {
@@ -90,7 +90,7 @@ function readerOf(deliveries: readonly Pick<Batch, 'messages' | 'exhausted'>[]) 
 interface Given {
   readonly put?: DeadLetters['put']
   readonly ledger?: Ledger
-  readonly deliveries?: readonly Pick<Batch, 'messages' | 'exhausted'>[]
+  readonly deliveries?: readonly Pick<Batch, 'messages' | 'rejected'>[]
   /** Whose absence an error tells of. */
   readonly circuitOf?: Consumer['circuitOf']
 }
@@ -99,8 +99,8 @@ const messages = (...sequences: readonly number[]) => sequences.map(n => message
 
 async function run(handle: Consumer['handle'], { put, ledger, deliveries, circuitOf }: Given = {}) {
   const abort = new AbortController()
-  const exhausted = deliveries ?? [{ messages: messages(1, 2) }, { messages: messages(3, 4) }]
-  const { reader, settled } = readerOf(exhausted)
+  const given = deliveries ?? [{ messages: messages(1, 2) }, { messages: messages(3, 4) }]
+  const { reader, settled } = readerOf(given)
   const letters: DeadLetter[] = []
   const retried: string[] = []
   let recoveries = 0
@@ -124,7 +124,7 @@ async function run(handle: Consumer['handle'], { put, ledger, deliveries, circui
     },
     abort.signal,
   )
-  const count = exhausted.flatMap(({ messages }) => messages).length
+  const count = given.flatMap(({ messages }) => messages).length
   while (settled.length < count) await new Promise(resolve => setTimeout(resolve, 5))
   abort.abort()
   await done
@@ -224,7 +224,7 @@ t.test('the loop: a dead letter that fails does not hand anything over anew', as
 
 t.test('the loop: what came too often goes to the dead letters and is not handed over', async t => {
   const seen: number[] = []
-  const exhausted = new Map([[1, { reason: 'poison', detail: 'came 20 times' }]])
+  const rejected = new Map([[1, { reason: 'poison', detail: 'came 20 times' }]])
   const { settled, letters } = await run(
     async messages => {
       seen.push(...messages.map(m => m.sequence))
@@ -232,8 +232,8 @@ t.test('the loop: what came too often goes to the dead letters and is not handed
     },
     {
       deliveries: [
-        { messages: messages(1, 2, 3), exhausted },
-        { messages: messages(4), exhausted: new Map([[0, bad]]) },
+        { messages: messages(1, 2, 3), rejected },
+        { messages: messages(4), rejected: new Map([[0, bad]]) },
       ],
     },
   )
@@ -259,8 +259,8 @@ t.test('the loop: what the ledger has is not handled again, nor dead-lettered ag
       deliveries: [
         { messages: messages(1, 2, 2, 3) },
         { messages: messages(1, 2, 3) },
-        { messages: messages(3, 4, 5), exhausted: new Map([0, 2].map(i => [i, bad])) },
-        { messages: messages(5, 6), exhausted: new Map([[1, bad]]) },
+        { messages: messages(3, 4, 5), rejected: new Map([0, 2].map(i => [i, bad])) },
+        { messages: messages(5, 6), rejected: new Map([[1, bad]]) },
       ],
     },
   )
@@ -274,7 +274,7 @@ t.test('the loop: what the ledger has is not handled again, nor dead-lettered ag
 })
 
 t.test(
-  'the loop: nothing is exhausted back to its queue before the ledger has it, and that alone is tried again',
+  'the loop: nothing is rejected back to its queue before the ledger has it, and that alone is tried again',
   async t => {
     const order: string[] = []
     let refusals = 1

@@ -81,7 +81,7 @@ t.test('a body that is no batch is one letter, and can be removed', async t => {
   const delivery = await hub.reader('record').next(10, AbortSignal.timeout(20_000))
   t.equal(delivery?.messages.length, 1)
   t.match(delivery?.messages[0], { hub: '?x', sequence: 0, payload: Buffer.from('junk') })
-  const rejection = delivery?.exhausted?.get(0)
+  const rejection = delivery?.rejected?.get(0)
   t.match(rejection, { reason: 'bad_batch', detail: /4 bytes/ })
   if (!delivery || !rejection) return
   const letter = { message: delivery.messages[0], ...rejection, failedAt: 7, attempts: 1 } as DeadLetter

@@ -438,7 +438,7 @@ t.test('no device can make its message a batch', async t => {
   // One whom RabbitMQ lets in may send one; what it is not is no content type for subscribers either.
   channel.publish('telehub.publish', 'x', Buffer.from('none'), { contentType: types[0] as string })
   const stranger = await hub.reader('publish').next(1, AbortSignal.timeout(20_000))
-  t.equal(stranger?.exhausted?.get(0)?.reason, 'bad_batch')
+  t.equal(stranger?.rejected?.get(0)?.reason, 'bad_batch')
   t.equal(stranger?.messages[0]?.properties, undefined)
   await hub.stop()
 })
