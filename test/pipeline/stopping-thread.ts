@@ -2,11 +2,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { Link } from '../src/link.js'
-import type { BrokerOffers, ProcessorThreadData } from '../src/processor-offers.js'
-import { ThreadExit } from '../src/runtime/thread-exit.js'
-import { NativeCalls } from '../src/store/native-calls.js'
-import { longQuery } from './runtime/long-query.js'
+import type { BrokerOffers, ProcessorThreadData } from '../../src/pipeline/thread-ports.js'
+import { ThreadExit } from '../../src/runtime/thread-exit.js'
+import { Link } from '../../src/runtime/worker-link.js'
+import { NativeCalls } from '../../src/store/native-calls.js'
+import { longQuery } from '../runtime/long-query.js'
 
 /*
  * In the place of the processor thread. Its hub id says how it behaves: `works`, `hangs` while it starts, or `dies` while

@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { loadSettings } from '../src/config.js'
-import { ProcessorThread } from '../src/processor-thread.js'
-import { eventually } from './harness.js'
+import { loadSettings } from '../../src/config/config.js'
+import { PipelineThread } from '../../src/pipeline/pipeline-thread.js'
+import { eventually } from '../harness.js'
 
 /** A processor whose threads behave as `hubId` says when they are made. */
 function processorOf(t: Test, behaviour: { now: 'works' | 'hangs' | 'dies' }) {
   const dir = t.testdir()
   const said: string[] = []
   const settings = loadSettings({ environment: {} })
-  const processor = new ProcessorThread({
+  const processor = new PipelineThread({
     settings,
     dir,
     hubId: () => behaviour.now,
