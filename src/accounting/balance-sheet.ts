@@ -2,8 +2,9 @@ import type { Files } from '../disk/files.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Ledger, Settled } from '../queue/queue.js'
-import { Accounts, type Counts, type Entry, type PackedEntry, pack, sum, unpack } from './accounts.js'
+import { Accounts, type Counts, type PackedEntry, pack, sum, unpack } from './accounts.js'
 import { BalanceJournal } from './balance-journal.js'
+import { BalanceRows, microsecondsPerHour } from './balance-rows.js'
 import { flat, pairs, Ranges } from './ranges.js'
 
 /** Positions in the spool that the sheet is computed from. */
@@ -115,8 +116,6 @@ interface SnapshotRows {
   readonly kind: 'total' | 'hour' | 'client'
   readonly snapshot: readonly PackedEntry[]
 }
-
-const microsecondsPerHour = 3_600e6
 
 /** Interval at which the counts of received and refused messages are written. */
 const writeEveryMs = 1_000
@@ -279,7 +278,7 @@ export class BalanceSheet implements Ledger {
   /** Like `settle`, for messages of which only a receipt is here. Messages that are settled already change nothing. */
   async settleAll(settled: readonly { message: Accounted; reason: string | undefined }[]): Promise<void> {
     const fresh = new Ranges()
-    const rows = new Rows()
+    const rows = new BalanceRows()
     for (const { message, reason } of settled) {
       const { sequence, receivedAt, clientId } = message
       if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
@@ -301,7 +300,7 @@ export class BalanceSheet implements Ledger {
 
   /** Records dead letters that were stored or dropped. Resolves when that is durable; each letter counts once. */
   async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
-    const rows = new Rows()
+    const rows = new BalanceRows()
     const moved = new Ranges()
     const settled = new Ranges()
     const left = new Map(this.#accounts.total.dead)
@@ -540,54 +539,6 @@ export class BalanceSheet implements Ledger {
     }
     yield part()
   }
-}
-
-type OpenEntry = { -readonly [key in keyof Entry]: Entry[key] }
-
-/** Changes to rows, one for each hour and client. */
-class Rows {
-  readonly #hours = new Map<number, Map<string, OpenEntry>>()
-
-  settle(receivedAt: number, client: string, as: 'stored' | 'dropped', sequence: number): void {
-    const entry = this.#entry(receivedAt, client)
-    entry[as] = (entry[as] ?? 0) + 1
-    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
-  }
-
-  die(receivedAt: number, client: string, reason: string, sequence: number): void {
-    const entry = this.#entry(receivedAt, client)
-    addDead(entry, reason, 1)
-    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
-  }
-
-  move(receivedAt: number, client: string, reason: string, to: 'stored' | 'dropped'): void {
-    const entry = this.#entry(receivedAt, client)
-    entry[to] = (entry[to] ?? 0) + 1
-    addDead(entry, reason, -1)
-  }
-
-  packed(): PackedEntry[] {
-    return [...this.#hours.values()].flatMap(clients => [...clients.values()].map(pack))
-  }
-
-  #entry(receivedAt: number, client: string): OpenEntry {
-    const hour = Math.floor(receivedAt / microsecondsPerHour)
-    let clients = this.#hours.get(hour)
-    if (!clients) {
-      clients = new Map()
-      this.#hours.set(hour, clients)
-    }
-    let entry = clients.get(client)
-    if (!entry) {
-      entry = { hour, client }
-      clients.set(client, entry)
-    }
-    return entry
-  }
-}
-
-function addDead(entry: OpenEntry, reason: string, count: number): void {
-  entry.dead = { ...entry.dead, [reason]: (entry.dead?.[reason] ?? 0) + count }
 }
 
 /** Returns whether each message comes after all settled ones and after the message before, as nearly always. */

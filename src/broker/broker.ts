@@ -1,5 +1,6 @@
-import type { Authority, Principal, Verdict } from '../auth/authority.js'
+import type { Authority } from '../auth/authority.js'
 import type { ClientFault } from '../auth/client-ids.js'
+import type { Principal, Verdict } from '../auth/principal.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Outward, PendingPublish } from '../model.js'

@@ -1,4 +1,4 @@
-import type { Principal, ScramExchange, Verdict } from '../auth/authority.js'
+import type { Principal, ScramExchange, Verdict } from '../auth/principal.js'
 import type { PendingPublish } from '../model.js'
 import type { ConnectPacket } from '../mqtt/codec.js'
 import type { PublishReader } from '../mqtt/publish.js'

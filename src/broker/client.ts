@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Principal, ScramStep } from '../auth/authority.js'
+import type { Principal, ScramStep } from '../auth/principal.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { QoS } from '../model.js'

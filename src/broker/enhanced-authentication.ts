@@ -1,4 +1,4 @@
-import type { ScramExchange, ScramStep } from '../auth/authority.js'
+import type { ScramExchange, ScramStep } from '../auth/principal.js'
 import type { Authentication } from '../mqtt/codec.js'
 import { protocolError } from '../mqtt/primitives.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'

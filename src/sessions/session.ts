@@ -19,7 +19,7 @@ import { RetainedBacklog } from './retained-backlog.js'
 import type { DeliveryTarget, DropReason, QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
-import type { Group } from './shared-group.js'
+import { type Group, GroupCounts } from './shared-group.js'
 import { reachOf, type Subscription, topicsOf } from './subscription.js'
 
 /** Marks a QoS 2 publish of the client that is in the spool: only the packet id is still needed. */
@@ -76,7 +76,7 @@ export class Session {
   #resending: Iterator<Queued> | undefined
   #held: Queued | undefined
   /** Number of messages of each group in this session. */
-  #ofGroups: Map<Group, number> | undefined
+  readonly #ofGroups = new GroupCounts()
   #outlet: DeliveryTarget | undefined
   /** Number of unacknowledged deliveries that both the client and the hub allow. */
   #window: number
@@ -158,7 +158,7 @@ export class Session {
 
   /** Whether the session has messages that other members of a group may get instead. */
   get hasOfGroups(): boolean {
-    return (this.#ofGroups?.size ?? 0) > 0 || (this.backups?.size ?? 0) > 0
+    return this.#ofGroups.size > 0 || (this.backups?.size ?? 0) > 0
   }
 
   mayReceive(topic: string): boolean {
@@ -189,12 +189,12 @@ export class Session {
 
   /** Returns how many messages of a group the session has, waiting or unacknowledged. */
   has(group: Group): number {
-    return this.#ofGroups?.get(group) ?? 0
+    return this.#ofGroups.of(group)
   }
 
   /** Returns the group with that key that the session has messages of, member or not. */
   groupOf(key: string): Group | undefined {
-    return [...(this.#ofGroups?.keys() ?? [])].find(group => group.key === key)
+    return this.#ofGroups.find(key)
   }
 
   /** Number of messages ahead of a new one: unacknowledged and waiting. */
@@ -241,11 +241,7 @@ export class Session {
   enqueue(message: Enqueued, n = this.#number + 1): Queued {
     const entry = this.#entry(message, n)
     this.unsent.push(entry)
-    const { group } = entry
-    if (group) {
-      this.#ofGroups ??= new Map()
-      this.#ofGroups.set(group, this.has(group) + 1)
-    }
+    if (entry.group) this.#ofGroups.add(entry.group)
     return entry
   }
 
@@ -324,13 +320,7 @@ export class Session {
   #forget(entry: Queued): void {
     this.#become(entry, 'waiting')
     const { group } = entry
-    if (!group) return
-    const left = this.has(group) - 1
-    if (left > 0) this.#ofGroups?.set(group, left)
-    else {
-      this.#ofGroups?.delete(group)
-      group.absent.delete(this)
-    }
+    if (group && this.#ofGroups.remove(group) === 0) group.absent.delete(this)
   }
 
   /** Returns why a message that waited must not be sent any more. */

@@ -22,7 +22,7 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-import type { Opening, SessionsOptions } from './sessions-options.js'
+import { maxIncoming, type Opening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
 import type { QueuedIn } from './subscription-index.js'
 
@@ -30,9 +30,6 @@ import type { QueuedIn } from './subscription-index.js'
 const sweptAtOnce = 10_000
 
 const pumpedInTurn = 8
-
-/** Maximum number of QoS 2 publishes of one client that wait for PUBREL. MQTT 3.1.1 cannot announce such a limit. */
-export const maxIncoming = 1_000
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call

@@ -85,6 +85,39 @@ export class Group {
   }
 }
 
+/** Number of messages that one session has of each group. Takes no memory before the first one. */
+export class GroupCounts {
+  #counts: Map<Group, number> | undefined
+
+  /** Groups with messages. */
+  get size(): number {
+    return this.#counts?.size ?? 0
+  }
+
+  of(group: Group): number {
+    return this.#counts?.get(group) ?? 0
+  }
+
+  /** Returns the group with that key, if the session has messages of that group. */
+  find(key: string): Group | undefined {
+    for (const group of this.#counts?.keys() ?? []) if (group.key === key) return group
+    return undefined
+  }
+
+  add(group: Group): void {
+    this.#counts ??= new Map()
+    this.#counts.set(group, this.of(group) + 1)
+  }
+
+  /** Takes one message off, and returns how many are left. */
+  remove(group: Group): number {
+    const left = Math.max(0, this.of(group) - 1)
+    if (left > 0) this.#counts?.set(group, left)
+    else this.#counts?.delete(group)
+    return left
+  }
+}
+
 /** All shared subscriptions, by topic. */
 export class Shares {
   readonly #groups = new Map<string, Group>()

@@ -2,12 +2,13 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes, randomInt } from 'node
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { Authority, type ScramStep } from '../../src/auth/authority.js'
+import { Authority } from '../../src/auth/authority.js'
 import { Bans } from '../../src/auth/bans.js'
 import { keptKey } from '../../src/auth/kept-key.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashSecret } from '../../src/auth/passwords.js'
+import type { ScramStep } from '../../src/auth/principal.js'
 import {
   Challenge,
   type ClientFirst,

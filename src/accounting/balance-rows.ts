@@ -1,0 +1,51 @@
+import { type Entry, type PackedEntry, pack } from './accounts.js'
+
+export const microsecondsPerHour = 3_600e6
+
+type OpenEntry = { -readonly [key in keyof Entry]: Entry[key] }
+
+/** Changes to rows, one for each hour and client. */
+export class BalanceRows {
+  readonly #hours = new Map<number, Map<string, OpenEntry>>()
+
+  settle(receivedAt: number, client: string, as: 'stored' | 'dropped', sequence: number): void {
+    const entry = this.#entry(receivedAt, client)
+    entry[as] = (entry[as] ?? 0) + 1
+    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
+  }
+
+  die(receivedAt: number, client: string, reason: string, sequence: number): void {
+    const entry = this.#entry(receivedAt, client)
+    addDead(entry, reason, 1)
+    entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
+  }
+
+  move(receivedAt: number, client: string, reason: string, to: 'stored' | 'dropped'): void {
+    const entry = this.#entry(receivedAt, client)
+    entry[to] = (entry[to] ?? 0) + 1
+    addDead(entry, reason, -1)
+  }
+
+  packed(): PackedEntry[] {
+    return [...this.#hours.values()].flatMap(clients => [...clients.values()].map(pack))
+  }
+
+  #entry(receivedAt: number, client: string): OpenEntry {
+    const hour = Math.floor(receivedAt / microsecondsPerHour)
+    let clients = this.#hours.get(hour)
+    if (!clients) {
+      clients = new Map()
+      this.#hours.set(hour, clients)
+    }
+    let entry = clients.get(client)
+    if (!entry) {
+      entry = { hour, client }
+      clients.set(client, entry)
+    }
+    return entry
+  }
+}
+
+function addDead(entry: OpenEntry, reason: string, count: number): void {
+  entry.dead = { ...entry.dead, [reason]: (entry.dead?.[reason] ?? 0) + count }
+}
