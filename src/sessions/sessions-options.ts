@@ -6,6 +6,7 @@ import type { Work } from '../runtime/work.js'
 import type { LastWillsOptions } from './last-wills.js'
 import type { DropReason, QueueLimits } from './session-host.js'
 import type { SnapshotPace } from './session-journal.js'
+import type { QueueMemory } from './session-queue.js'
 
 /** Maximum number of QoS 2 publishes of one client that wait for PUBREL. MQTT 3.1.1 cannot announce such a limit. */
 export const maxIncoming = 1_000
@@ -58,4 +59,16 @@ export interface Opening {
   /** Seconds that the session outlives the connection; Infinity: for ever. */
   readonly expiry: number
   readonly user?: string
+}
+
+/** Returns what counts the memory of all queues. Messages that cannot be read back are reported, and counted as dropped. */
+export function queueMemoryOf({ dir, incidents, dropped }: SessionsOptions): QueueMemory {
+  return {
+    bytes: 0,
+    damaged: (messages, bytes, reason) => {
+      const sentence = `${messages} queued messages could not be read back from ${dir}: ${reason}`
+      incidents.report('queue_damaged', sentence, { bytes })
+      for (let n = 0; n < messages; n++) dropped('queue', '')
+    },
+  }
 }

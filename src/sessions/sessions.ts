@@ -22,7 +22,7 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-import { maxIncoming, type Opening, type SessionsOptions } from './sessions-options.js'
+import { maxIncoming, type Opening, queueMemoryOf, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
 import type { QueuedIn } from './subscription-index.js'
 
@@ -67,14 +67,7 @@ export class Sessions {
     this.#options = options
     this.#work = options.work
     const { dir, fsync, warn, now, incidents } = options
-    this.#memory = {
-      bytes: 0,
-      damaged: (messages, bytes, reason) => {
-        const sentence = `${messages} queued messages could not be read back from ${dir}: ${reason}`
-        incidents.report('queue_damaged', sentence, { bytes })
-        for (let n = 0; n < messages; n++) options.dropped('queue', '')
-      },
-    }
+    this.#memory = queueMemoryOf(options)
     const later = (session: Session) => this.#pumpLater(session)
     // Events of a session that is over, or replaced, must not be recorded for the session that is there now.
     const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
