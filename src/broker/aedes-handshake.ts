@@ -8,36 +8,36 @@ import type { LastWill } from '../sessions/session-state.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
 
-/** A client as Aedes' decisions reach it. */
+/** A client, as the receiver of the decisions of Aedes. */
 export interface Controlled {
-  /** Authenticated, and named: a client that gave no id has been given one. */
+  /** The client id, after authentication; assigned by the hub when the client gave none. */
   readonly id: string
   readonly user: string
-  /** The name of its session, by which Aedes knows it. */
+  /** Name of the client's session, used as the client id for Aedes. */
   readonly name: string
-  /** As it came with CONNECT; until it is with Aedes. */
+  /** The will in CONNECT. Undefined when there is none, and once Aedes has stored the will. */
   readonly will: Will | undefined
-  /** Aedes has answered its CONNECT with this code. */
+  /** Called when Aedes has answered CONNECT with this return code. */
   answered(returnCode: number): void
-  /** It is connected. */
+  /** Called when the client is connected. */
   ready(): void
-  /** Aedes wants its connection closed: it disconnected, or another took its place. */
+  /** Called when Aedes wants the connection closed: the client disconnected, or another one took over the session. */
   end(): void
-  /** It was connected and is no longer. */
+  /** Called when a client that was connected no longer is. */
   left(): void
 }
 
 export interface AedesHandshakeOptions {
   readonly sessions: Sessions
-  /** The client is gone without a goodbye. `done` when its will is kept, or refused. */
+  /** Called when a client is gone without DISCONNECT and has left a will. `done` when the will is stored or refused. */
   readonly will: (client: Controlled | undefined, will: LastWill, done: (error?: Error) => void) => void
   readonly log: (sentence: string) => void
 }
 
 /**
- * Aedes: who connects, under which name, in whose place, and whose will is due. What measurement and reading showed
- * that it cannot do well (research: aedes.md §2 to §4, §6.1) is done around it: it is given a {@link AedesConnection} with the
- * packets that are its business, CONNECT and DISCONNECT.
+ * The part of the broker that Aedes decides: who connects, under which name, in whose place, and whose will is due.
+ * Everything that Aedes cannot do well, as measurement and reading showed (research: aedes.md §2 to §4, §6.1), is done
+ * around Aedes, which is given an {@link AedesConnection} with CONNECT and DISCONNECT alone.
  */
 export class AedesHandshake {
   readonly #aedes: SilencedAedes
@@ -51,9 +51,9 @@ export class AedesHandshake {
       connectTimeout: 2 ** 31 - 1,
       drainTimeout: 0,
       maxTopicLevels: 100,
-      // What is too long has been refused by the packet's reader.
+      // The packet reader has already refused longer ids.
       maxClientsIdLength: 65_535,
-      // Publishes do not come here, wills do.
+      // Called for wills alone: publishes do not pass through Aedes.
       authorizePublish: (client, packet, done) => {
         const stored = packet as unknown as StoredPacket
         const { topic, payload, qos, retain, clientId, user = '' } = stored
@@ -72,7 +72,7 @@ export class AedesHandshake {
         will(client ? ownerOf(client) : undefined, message, done)
       },
     })
-    // Without a listener an 'error' ends the process.
+    // Without a listener an 'error' event would end the process.
     this.#aedes.on('error' as 'closed', ((error: unknown) => log(`aedes: ${describe(error)}`)) as () => void)
     this.#aedes.on('clientError', (client, error) => log(`${ownerOf(client).id}: ${error.message}`))
     this.#aedes.on('connectionError', (_client, error) => log(`a connection: ${error.message}`))
@@ -90,7 +90,7 @@ export class AedesHandshake {
     await new Promise<void>(resolve => this.#aedes.close(resolve))
   }
 
-  /** Begins with a client. */
+  /** Begins the handshake of a client: hands Aedes a connection on which CONNECT has arrived. */
   open(owner: Controlled): AedesConnection {
     const port = new AedesConnection(owner)
     this.#aedes.handle(port as unknown as Parameters<SilencedAedes['handle']>[0])
@@ -99,7 +99,7 @@ export class AedesHandshake {
   }
 }
 
-/** Aedes without a way out for messages: a will has been distributed when it is authorized, its `$SYS` chatter is not. */
+/** Aedes that publishes nothing: `authorizePublish` has distributed a will already, Aedes' own `$SYS` is discarded. */
 class SilencedAedes extends Aedes {
   constructor(options: AedesOptions) {
     super(options)
@@ -111,7 +111,7 @@ class SilencedAedes extends Aedes {
   }
 }
 
-/** What Aedes would emit its own messages through. */
+/** A message emitter that does nothing, in place of the one that Aedes would use. */
 class NoEmitter {
   readonly concurrency = 0
 
@@ -130,9 +130,9 @@ class NoEmitter {
   }
 }
 
-/** The persistence without what would make Aedes restore and deliver what the sessions do. */
+/** Persistence of wills alone. The rest would make Aedes restore and deliver, which is the work of the sessions. */
 class WillPersistence extends Persistence {
-  /** Aedes looks for wills of brokers that died, and knows of none that lives. Ours are settled at the start. */
+  /** Returns no wills: Aedes would take them for wills of dead brokers. The hub's own are handled at the start. */
   override streamWill(): Readable {
     return Readable.from([])
   }
@@ -149,13 +149,13 @@ class WillPersistence extends Persistence {
   }
 
   override async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
-    // It knows MQTT 3.1.1 only.
+    // Aedes knows MQTT 3.1.1 only: the fields of MQTT 5 are added here.
     const { id: clientId, user, will } = ownerOf(client as AedesClient)
     const { delay = 0, expiry, properties } = will ?? {}
     await super.putWill(client, Object.assign(packet, { clientId, user, delay, expiry, properties }))
   }
 
-  /** Aedes names a closed client's will by its id, once it is published: its successor's is not meant. */
+  /** Deletes a published will. Aedes names the will by client id: a successor's will under that id is kept. */
   override async delWill(client: ClientRef & { readonly brokerId?: string }): Promise<StoredPacket | undefined> {
     const { clients } = this.broker as unknown as { clients: Readonly<Record<string, { readonly closed: boolean }>> }
     const hasSuccessor = client.brokerId !== undefined && clients[client.id]?.closed === false
@@ -167,7 +167,7 @@ function ownerOf(client: AedesClient): Controlled {
   return (client.conn as unknown as AedesConnection).owner
 }
 
-/** What Aedes needs to know of a client, in MQTT 3.1.1: its id, and its will. The connection keeps the time itself. */
+/** Returns a CONNECT of MQTT 3.1.1 for Aedes: session name and will. The client's connection enforces keep alive. */
 function connectPacket({ name, will }: Controlled): Buffer {
   const fields: Buffer[] = [Buffer.from(name)]
   if (will) fields.push(Buffer.from(will.topic), will.payload)
@@ -187,12 +187,12 @@ function connectPacket({ name, will }: Controlled): Buffer {
 
 const disconnectPacket = Buffer.from([packetType.disconnect << 4, 0])
 
-/** Bytes of a CONNACK; the last one is its code. [MQTT-3.2.2] */
+/** Bytes of a CONNACK; the last one is the return code. [MQTT-3.2.2] */
 const connackBytes = 4
 
 /**
- * The connection as Aedes sees it. It is a stream only as far as Aedes looks: packets are read from it one by one, what
- * is written to it is the CONNACK, and destroying it ends the connection behind it.
+ * The connection as Aedes sees it, a stream only as far as Aedes uses one: `read` returns packets one by one, `write`
+ * is called with the CONNACK, and `destroy` ends the client's connection.
  */
 export class AedesConnection extends EventEmitter {
   readonly owner: Controlled
@@ -213,18 +213,18 @@ export class AedesConnection extends EventEmitter {
     this.emit('readable')
   }
 
-  /** The client has said goodbye: there is no will any more, and its connection is to be closed. */
+  /** Called when the client has sent DISCONNECT: Aedes forgets the will and destroys this connection. */
   goodbye(): void {
     this.push(disconnectPacket)
   }
 
-  /** The connection is closed: Aedes publishes the will unless the client said goodbye. */
+  /** Called when the connection is closed: Aedes publishes the will unless the client has sent DISCONNECT. */
   close(): void {
     this.destroyed = true
     this.emit('end')
   }
 
-  // — what Aedes and its encoder use of a stream —
+  // — the part of a stream that Aedes and the encoder of Aedes use —
 
   read(): Buffer | null {
     return this.#packets.shift() ?? null

@@ -1,17 +1,17 @@
-/** States that are shown of bridges that are gone. */
+/** Bridges that are gone and whose state is still shown. */
 const maxGone = 1_000
 
-/** Shows a state, retained on a topic; without one nothing is shown there any more. */
+/** Retains a bridge's state on a topic; without a state, clears the topic. */
 export type ShowState = (topic: string, state: '0' | '1' | undefined) => void
 
 /**
- * What bridges of Mosquitto say of themselves: `1` while they are connected and `0` after, retained at
- * `$SYS/broker/connection/{clientId}/state`. A bridge publishes there, and leaves its will there, with its default
- * settings. The hub shows the state and neither spools nor stores it.
+ * The states that bridges of Mosquitto report: `1` while connected and `0` after, retained at
+ * `$SYS/broker/connection/{clientId}/state`. With default settings a bridge publishes there and leaves a will for the
+ * same topic. The hub shows the state, and neither spools nor stores the publish.
  */
 export class BridgeStates {
   readonly #show: ShowState
-  /** By topic, the client that is connected. */
+  /** Clients connected as bridges, by topic. */
   readonly #connected = new Map<string, object>()
   /** Topics that show `0`, the longest gone first. */
   readonly #gone = new Set<string>()
@@ -20,7 +20,7 @@ export class BridgeStates {
     this.#show = show
   }
 
-  /** A connected client has published to the topic of its own state. */
+  /** Called when a connected client has published to the topic of that client's own state. */
   report(client: object, topic: string, state: '0' | '1'): void {
     const shown = this.#connected.get(topic)
     // Another user may have a client of the same id.
@@ -33,12 +33,12 @@ export class BridgeStates {
     }
   }
 
-  /** The connection of a client is over. */
+  /** Called when the connection of a client is over. */
   left(client: object, topic: string): void {
     if (this.#connected.get(topic) === client) this.#over(topic)
   }
 
-  /** The will of a client that is gone says that its bridge is. */
+  /** Called when the will of a client that is gone reports the end of the bridge. */
   lost(topic: string): void {
     if (!this.#connected.has(topic)) this.#over(topic)
   }
@@ -58,12 +58,12 @@ export class BridgeStates {
   }
 }
 
-/** Where a bridge says whether it is connected: Mosquitto's `bridge_notifications`, on their default topic. */
+/** Returns the topic of a bridge's state: Mosquitto's `bridge_notifications`, on their default topic. */
 export function bridgeStateTopic(clientId: string): string {
   return `$SYS/broker/connection/${clientId}/state`
 }
 
-/** The state in a message of a bridge; undefined when it is none. */
+/** Returns the state in a message of a bridge; undefined when the payload is no state. */
 export function bridgeStateOf(payload: Buffer): '0' | '1' | undefined {
   if (payload.length !== 1) return undefined
   return payload[0] === 0x31 ? '1' : payload[0] === 0x30 ? '0' : undefined

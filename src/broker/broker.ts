@@ -33,7 +33,7 @@ import { type Action, type Presence, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
 
 export interface BrokerOptions {
-  /** Ascends with every start of the hub; asked once, at the start. */
+  /** Returns an id that ascends with every start of the hub. Called once, at the start. */
   readonly id: () => string
   readonly version: string
   readonly work: Work
@@ -44,27 +44,27 @@ export interface BrokerOptions {
   readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn' | 'work' | 'shares'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
-  /** Clients at a time. */
+  /** Clients connected at a time. */
   readonly connections: number
-  /** How often `$SYS` is published, in milliseconds; 0 is never. */
+  /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
-  /** Makes a publish durable; what comes of it is for {@link Broker.settled}. */
+  /** Makes a publish durable; the result is reported to {@link Broker.settled}. */
   readonly accept: (publish: PendingPublish, inOrder: boolean) => void
   /** Resolves when the spool has called {@link Broker.settled} for every `accept` so far. */
   readonly flush: () => Promise<void>
-  /** The broker is not overloaded any more. */
+  /** Called when the broker is no longer overloaded. */
   readonly relieved: () => void
-  /** What the spool holds above a sequence number; asked once, at the start. */
+  /** Returns the messages of the spool above a sequence number. Called once, at the start. */
   readonly replay: (after: number) => Iterable<Message>
   /** Microseconds since the epoch. */
   readonly now: () => number
   readonly presence: (presence: Presence) => void
-  /** A connection, a publish or a subscription was refused, or a delivery ended. */
+  /** Called when a connection, a publish or a subscription was refused, or a subscriber may receive no longer. */
   readonly refused: (reason: RefusalReason, clientId: string) => void
-  /** Something acknowledged was given up, for want of room or by age. */
+  /** Called when something acknowledged was dropped, for want of room or by age. */
   readonly dropped: (what: Dropped) => void
-  /** For `$SYS`: what the connections and the ingest count. */
+  /** Returns the counters of the connections and of the ingest, for `$SYS`. */
   readonly statistics: () => {
     readonly traffic: Traffic
     readonly received: number
@@ -79,19 +79,19 @@ export interface BrokerOptions {
   }
 }
 
-/** As it is counted. */
+/** Why a client was refused, as metrics count refusals. */
 export type RefusalReason = Action | 'bad_credentials' | 'auth_busy'
 
-/** Users whose part of a pool is told, those with most. */
+/** Users whose part of a pool is reported: those with the largest part. */
 const shownUsers = 10
 
-/** Publishers of retained messages whose rights are remembered. */
+/** Publishers of retained messages whose rights are cached. */
 const maxPublishers = 1_000
 
 /**
  * The MQTT broker: connections speak through {@link Client}s, Aedes decides who may connect, sessions deliver. The
- * gate is `accept`: what passes it is in the spool, then among the retained, in the queues of absent sessions and on
- * its way to subscribers, in spool order and in one go; only then is it acknowledged.
+ * gate is `accept`: a publish that passes the gate is in the spool, then among the retained messages, in the queues of
+ * absent sessions and on the way to subscribers, in spool order and in one go. Only then is the publish acknowledged.
  */
 export class Broker {
   readonly name = 'broker'
@@ -102,12 +102,12 @@ export class Broker {
   readonly #control: AedesHandshake
   readonly #forClients: ClientBroker<Client>
   readonly #log: ConnectionLog
-  /** By the names of their sessions. */
+  /** Connected clients, by session name. */
   readonly #connected = new Map<string, Client>()
   readonly #shown: ShownClients
-  /** Clients of each user. */
+  /** Connected clients of each user. */
   readonly #clients: SharedPool
-  /** What publishers of retained messages may do, by the names of their sessions. */
+  /** Rights of publishers of retained messages, by session name. */
   readonly #publishers = new Map<string, Access>()
   readonly #bridges = new BridgeStates((topic, state) =>
     this.publish({ topic, payload: Buffer.from(state ?? ''), qos: 0, retain: true }),
@@ -115,7 +115,7 @@ export class Broker {
   readonly #sys = new SysTopics()
   readonly #sysSent = new Map<string, string>()
   readonly #startedAt = performance.now()
-  /** Of refusals, which strangers cause at will. */
+  /** Logs refusals at a limited rate, as unauthenticated clients can cause any number of them. */
   readonly #say: (sentence: string) => void
   #sysTimer: NodeJS.Timeout | undefined
   #maximum = 0
@@ -193,7 +193,7 @@ export class Broker {
     }
   }
 
-  /** Brings back sessions, retained messages and wills, makes good what a crash cost them, then takes connections. */
+  /** Restores sessions, retained messages and wills, replays what a crash has lost, then accepts clients. */
   async start(): Promise<void> {
     const { id, replay, sysMs } = this.#options
     await this.#sessions.load()
@@ -205,7 +205,7 @@ export class Broker {
       this.#sessions.publish(message, sequence)
       if (qos === 2 && packetId > 0) this.#sessions.recoverIncoming(sessionName(user, clientId), packetId)
     }
-    // Played again after the next crash, too, it would bring back packet ids that were released meanwhile.
+    // Replayed once more after the next crash, these messages would restore packet ids that were released meanwhile.
     this.#sessions.committed(last)
     await this.#control.start(id())
     this.#settleAbsent()
@@ -217,17 +217,17 @@ export class Broker {
   async stop(): Promise<void> {
     clearInterval(this.#sysTimer)
     await this.#control.stop()
-    // Clients that left without a goodbye have left wills.
+    // Clients that were closed without DISCONNECT have left wills.
     await this.drained()
     await this.#sessions.stop()
   }
 
-  /** What speaks MQTT over a connection. */
+  /** Returns the MQTT side of a connection. */
   protocol(connection: Connection): Protocol {
     return new Client(connection, this.#forClients)
   }
 
-  /** Distributes a message of the hub at once. For QoS 1 and 2 and retained ones see {@link flushed}. */
+  /** Distributes a message of the hub at once. For QoS 1, QoS 2 and retained messages see {@link flushed}. */
   publish(message: Outward): void {
     this.#sessions.publish({ ...message, clientId: '' }, 0)
   }
@@ -251,28 +251,28 @@ export class Broker {
     await this.#fanOut.drained()
   }
 
-  /** So much waits to be distributed that nothing more should be read. */
+  /** True while so much waits to be distributed that nothing more should be read. */
   get overloaded(): boolean {
     return this.#fanOut.overloaded
   }
 
-  /** Resolves when all that was published so far is safe in the queues of absent sessions and among the retained. */
+  /** Resolves when everything published so far is safe in the queues of absent sessions and among retained messages. */
   flushed(): Promise<void> {
     return this.#sessions.flush()
   }
 
-  /** A publish of QoS 0 that waits for none before it. */
+  /** Distributes and settles a QoS 0 publish that need not wait for earlier ones. */
   passed(publish: PendingPublish): void {
     this.#sessions.publish(publish, 0)
     publish.settle(undefined)
   }
 
-  /** The spool has a publish, at `sequence`, or refused it: in the order of `accept`. */
+  /** Called when the spool has stored a publish, at `sequence`, or refused the publish; in the order of `accept`. */
   settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
     this.#fanOut.settled(publish, error, sequence)
   }
 
-  /** The spool has committed up to `sequence`; call it when each of its publishes is settled. */
+  /** Called when the spool has committed up to `sequence`, after `settled` for each of those publishes. */
   committed(sequence: number): void {
     this.#fanOut.committed(sequence)
   }
@@ -281,12 +281,12 @@ export class Broker {
     return this.#connected.size
   }
 
-  /** A sentence while clients take a client id from each other over and over, for an alarm. */
+  /** Returns a sentence for an alarm while clients take a client id from each other over and over. */
   fights(): string | undefined {
     return this.#log.fights()
   }
 
-  /** What the users with most take of each pool. */
+  /** The largest parts of each pool, with the users that have them. */
   get uses(): readonly (Use & { readonly pool: string })[] {
     const { subscriptions, wildcards, absent, retained } = this.#sessions.pools
     const pools = { connections: this.#clients, subscriptions, wildcards, absent_sessions: absent, retained }
@@ -299,7 +299,7 @@ export class Broker {
     return this.#sessions.counts
   }
 
-  /** Sessions that are kept, and those of clients that are connected. */
+  /** Returns sessions that outlive their connection, and sessions of connected clients. */
   listSessions(filter: SessionFilter, most: number): SessionList {
     return listSessions(this.#allSessions(), filter, most)
   }
@@ -309,7 +309,7 @@ export class Broker {
     for (const { session } of this.#connected.values()) if (session && !session.durable) yield session
   }
 
-  /** Ends the session of a client of a user, and its connection; false when there is none. Its will is due. */
+  /** Ends the session and the connection of a user's client; false when there is neither. The client's will is due. */
   endSession({ user, clientId }: { readonly user: string; readonly clientId: string }): boolean {
     const name = sessionName(user, clientId)
     const client = this.#connected.get(name)
@@ -329,7 +329,7 @@ export class Broker {
     this.#options.authority.authenticate({ ...shown, isGone }, verdict => done(this.#judge(client, verdict)))
   }
 
-  /** May who has shown this be that client, with its will? Or go on as that client, who has authenticated again? */
+  /** Decides whether a client may connect with these credentials, id and will, or go on after re-authentication. */
   #judge(client: Client, verdict: Verdict): Principal | Fault {
     const { id, connect, user: before } = client
     const will = connect?.will
@@ -340,7 +340,7 @@ export class Broker {
       const event = { event: 'refused', result: 'refused', reason, address, via, client: id, detail: why } as const
       this.#options.audit.repeated({ ...event, user: user || before })
       const said = user ? own : (genericReasons[code] ?? why)
-      // A stranger is neither to make up a device of ours, nor to write on the page of one that is there.
+      // An unauthenticated client must not invent a device, nor write on the page of one that is connected.
       const shown = user || before
       const session = this.#sessions.find(sessionName(connect?.username ?? '', id))
       const isOurs = shown !== '' || this.#shown.isAbsent(id) || session?.attached === false
@@ -382,7 +382,7 @@ export class Broker {
 
   #willFault(topic: string, user: string, clientId: string, protocol: number | undefined): string | undefined {
     if (topic === bridgeStateTopic(clientId)) return undefined
-    // Before MQTT 5 it cannot be told why: there it is refused when it is due.
+    // Before MQTT 5 the client cannot be sent the reason: there the will is refused when due.
     const fault = protocol === 5 ? publishFault(topic) : undefined
     return fault ?? this.#permissionFault('publish', user, clientId, topic)
   }
@@ -393,7 +393,7 @@ export class Broker {
     return state !== undefined
   }
 
-  /** May what a client has had retained still be delivered: is its user still there, and allowed to publish it? */
+  /** Returns whether a retained message may be delivered: its publisher must still exist and be allowed the topic. */
   #mayRetain(user: string, clientId: string, topic: string): boolean {
     const { authority } = this.#options
     if (authority.open) return true
@@ -408,7 +408,7 @@ export class Broker {
     return access.mayPublish(topic)
   }
 
-  /** Users or their rights have changed: closes who may not be here, narrows what the others may do. */
+  /** Called when users or rights have changed: closes clients without access, narrows the rights of the others. */
   reconsider(): void {
     this.#publishers.clear()
     this.#sessions.reconsider()
@@ -424,7 +424,7 @@ export class Broker {
     this.dismiss()
   }
 
-  /** Closes who is no longer let in. */
+  /** Closes clients that are no longer admitted. */
   dismiss(): void {
     const { authority } = this.#options
     for (const client of [...this.#connected.values()]) {
@@ -439,7 +439,7 @@ export class Broker {
     client.connection.end({ code: reasonCode.notAuthorized, reason })
   }
 
-  /** A client is gone without a goodbye. `done` when its will is kept, or refused. */
+  /** Delays or publishes the will of a client gone without DISCONNECT. `done` when the will is stored or refused. */
   #will(will: LastWill, done: (error?: Error) => void): void {
     if (this.#sessions.wills.delay(will)) done()
     else this.#publishWill(will, done)
@@ -484,7 +484,10 @@ export class Broker {
     return tooMany === undefined ? undefined : { code: reasonCode.quotaExceeded, reason: tooMany }
   }
 
-  /** Counted, and said at most once a second for each client: it may be refused a hundred thousand times. */
+  /**
+   * Counts a refusal, logs and shows the reason. For refused publishes the reason appears at most once a second for
+   * each client, which may be refused a hundred thousand times.
+   */
   #refused(client: Client, action: Action, topic: string, reason: string, detail = reason): void {
     const { id, user, connection } = client
     const { address, listener: via } = connection.peer
@@ -510,13 +513,13 @@ export class Broker {
     if (!this.#connected.has(client.name)) this.#clients.add(client.user, 1)
     this.#connected.set(client.name, client)
     this.#log.connected(client)
-    // Its user may have changed between its credentials and now.
+    // The user may have changed since the credentials were checked.
     if (!client.isValid()) this.#dismiss(client, noLonger)
     this.#maximum = Math.max(this.#maximum, this.#connected.size)
     if (client.session?.durable || client.will || this.#shown.hasReplaced(client)) this.#seen(client)
   }
 
-  /** Its presence is shown: those that publish, leave a will, or keep a session. */
+  /** Shows the presence of a client that publishes, leaves a will, or keeps a session. */
   #seen(client: Client): void {
     if (this.#connected.get(client.name) === client) this.#shown.online(client)
   }
@@ -530,7 +533,7 @@ export class Broker {
     this.#shown.offline(client)
   }
 
-  /** Nobody is connected yet: the wills of those who were when the hub went down are due. [MQTT-3.1.2-8] */
+  /** Called at the start: wills of clients that were connected when the hub went down are due. [MQTT-3.1.2-8] */
   #settleAbsent(): void {
     this.#shown.restore()
     for (const will of this.#sessions.wills.all()) {

@@ -6,52 +6,52 @@ import type { Fault } from '../mqtt/reason-codes.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { AedesConnection } from './aedes-handshake.js'
 
-/** What clients may have, as MQTT 5 is told in CONNACK. */
+/** Limits of each client, as CONNACK of MQTT 5 announces them. */
 export interface ClientLimits {
-  /** QoS 1 and 2 publishes of one client that it has no acknowledgement for. */
+  /** QoS 1 and 2 publishes of one client without an acknowledgement. */
   readonly receiveMaximum: number
-  /** Bytes of a packet. */
+  /** Bytes of the largest packet. */
   readonly maximumPacketSize: number
-  /** Topic aliases, each way. */
+  /** Topic aliases, in each direction. */
   readonly topicAliasMaximum: number
   /** Seconds that a session is kept; Infinity: for ever. */
   readonly sessionExpiry: number
 }
 
-/** What a client, a `C`, asks of the broker. */
+/** The broker as a client, a `C`, uses it. */
 export interface ClientBroker<C> {
   readonly sessions: Sessions
   readonly limits: ClientLimits
-  /** One for all clients. */
+  /** The reader that all clients share. */
   readonly reader: PublishReader
-  /** Who is it, and may it be that client? `done` once, with the fault when not. */
+  /** Authenticates a client and checks the client id. Calls `done` once, with a fault when the client is refused. */
   authenticate(client: C, connect: ConnectPacket, done: (verdict: Principal | Fault) => void): void
-  /** Begins enhanced authentication; undefined: not with that method. */
+  /** Begins enhanced authentication; undefined when the method is not supported. */
   exchange(client: C, method: string, username: string | undefined): ScramExchange | undefined
-  /** May who has shown this be, or go on being, that client? */
+  /** Decides whether a client may connect with this verdict, or go on after re-authentication. */
   judge(client: C, verdict: Verdict): Principal | Fault
-  /** Begins the handshake. */
+  /** Begins the handshake with Aedes. */
   open(client: C): AedesConnection
-  /** Makes a publish durable and distributes it, then settles it. QoS 0 at once, or `inOrder` after those before it. */
+  /** Stores, distributes, then settles a publish; QoS 0 at once or, with `inOrder`, after earlier publishes. */
   accept(publish: PendingPublish, inOrder: boolean): void
-  /** Why a client may not do this; undefined when it may. */
+  /** Returns why a client may not publish to a topic; undefined when the client may. */
   publishFault(client: C, topic: string): Fault | undefined
-  /** Takes a publish of a client if it is what a bridge says of itself; false when it is something else. */
+  /** Takes a publish in which a bridge reports the bridge's own state; false for any other publish. */
   bridgeState(client: C, topic: string, payload: Buffer): boolean
   subscribeFault(client: C, filter: string): Fault | undefined
   refused(client: C, action: 'publish' | 'subscribe', topic: string, reason: string): void
-  /** A QoS 0 delivery is larger than the client takes. */
+  /** Called when a QoS 0 delivery is larger than the client takes. */
   tooLarge(client: C): void
   connected(client: C): void
-  /** Its connection is over, whether it was connected or not. */
+  /** Called when the connection is over, whether the client was connected or not. */
   closed(client: C): void
-  /** `reason` in words: why its connection has ended. */
+  /** Called when a connected client has left. `reason`: why the connection ended, in words. */
   left(client: C, reason: string): void
-  /** Its connection is to be closed, as another one with its client id has come. */
+  /** Called when the connection is to be closed because another one with the same client id has come. */
   replaced(client: C): void
-  /** It publishes. */
+  /** Called when a client publishes whose presence is not shown yet. */
   seen(client: C): void
-  /** A connection ended for something that is neither its fault nor said anywhere else. */
+  /** Logs why a connection ended, when that is neither the client's fault nor logged elsewhere. */
   debug(sentence: string): void
   /** Microseconds since the epoch. */
   now(): number

@@ -26,24 +26,24 @@ const mqtt31 = new Mqtt3(3)
 const mqtt311 = new Mqtt3(4)
 
 /**
- * The server's side of MQTT on one connection, whatever its version: how its packets are written is for its
- * {@link PacketCodec}. Publishes and acknowledgements, both ways, and subscriptions are handled here; who may connect, in whose
- * place, and whose will is due, Aedes decides.
+ * The server's side of MQTT on one connection, for every version: a {@link PacketCodec} reads and writes the packets.
+ * Publishes and acknowledgements, in both directions, and subscriptions are handled here. Aedes decides who may
+ * connect, in whose place, and whose will is due.
  */
 export class Client implements Protocol, Controlled, DeliveryTarget {
   readonly connection: Connection
   readonly #broker: ClientBroker<Client>
-  /** Empty until it asks to connect. */
+  /** The client id. Empty until CONNECT. */
   id = ''
-  /** Empty until it is authenticated. */
+  /** The user name. Empty until the client is authenticated. */
   user = ''
-  /** From its CONNECT until it is connected. */
+  /** The client's CONNECT. Undefined before CONNECT, and once the client is connected. */
   connect: ConnectPacket | undefined
-  /** As {@link sessionName} makes it; empty until it is authenticated. */
+  /** The {@link sessionName}. Empty until the client is authenticated. */
   name = ''
-  /** The name that its presence is shown with; empty: it is not shown. */
+  /** The name under which the client's presence is shown. Empty while not shown. */
   shownAs = ''
-  /** When it was last told that it may not publish, in microseconds since the epoch. */
+  /** When a refusal of this client was last logged, in microseconds since the epoch. */
   refusedAt = 0
   receiveMaximum = 0
   #isBridge = false
@@ -52,11 +52,11 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
   #enhanced: EnhancedAuthentication | undefined
   #port: AedesConnection | undefined
   #session: Session | undefined
-  /** CONNACK was sent. */
+  /** True once CONNACK is sent. */
   #isAnswered = false
-  /** DISCONNECT came. */
+  /** True once DISCONNECT has come. */
   #isLeaving = false
-  /** With MQTT 5. */
+  /** Undefined before MQTT 5. */
   #quota: ReceiveQuota | undefined
   #permitted: string | undefined
   #permittedBy: Access | undefined
@@ -76,12 +76,12 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     return this.connect?.will
   }
 
-  /** False once its user is gone, or what it showed has changed. */
+  /** False once the user is gone or the credentials have changed. */
   isValid(): boolean {
     return this.#principal?.isValid() === true
   }
 
-  // — Protocol: what the client sends —
+  // — Protocol: packets from the client —
 
   packet(framer: Framer): void {
     const { header, buffer, start, end } = framer
@@ -181,7 +181,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
       framer.strict()
     }
     this.connection.connecting()
-    // Aedes knows a client by its id, and asks nobody: what it decides it decides at once.
+    // Aedes knows a client by id, and has no authenticator to wait for: each decision of Aedes comes at once.
     this.id = connect.clientId || `auto-${randomUUID()}`
     const { authentication, username } = connect
     if (!authentication) {
@@ -201,13 +201,13 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     try {
       return readConnect(header, buffer, start, end)
     } catch (error) {
-      // [MQTT-3.1.2-2] [MQTT-3.1.3-9]; also what makes a client of a later version fall back to 3.1.1.
+      // [MQTT-3.1.2-2] [MQTT-3.1.3-9] This CONNACK also makes a client of a later version fall back to 3.1.1.
       if (error instanceof MalformedPacket && error.connack) this.connection.write(error.connack)
       throw error
     }
   }
 
-  /** All but AUTH has to wait for CONNACK. [MQTT-3.1.2-30] */
+  /** Handles a packet that comes before CONNACK: only AUTH and DISCONNECT may. [MQTT-3.1.2-30] */
   #beforeSession(wire: PacketCodec, type: number, header: number, buffer: Buffer, start: number, end: number): void {
     if (type === packetType.disconnect) {
       wire.readDisconnect(header, buffer, start, end)
@@ -233,7 +233,10 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     this.#write(wire.auth(code, { method: this.#enhanced?.method ?? '', data }))
   }
 
-  /** False: what the client is to be told is larger than it takes, and it cannot go on without. [MQTT-3.1.2-24] */
+  /**
+   * Writes an answer. Undefined stands for an answer larger than the client takes, without which the client cannot go
+   * on: the connection is closed and the result is false. [MQTT-3.1.2-24]
+   */
   #write(packet: Buffer | undefined): boolean {
     if (packet) this.connection.write(packet)
     else this.connection.end(answerTooLarge)
@@ -259,12 +262,12 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     const authentication = this.#enhanced && { method: this.#enhanced.method, data }
     const said = { ...connect, authentication }
     this.connect = said
-    // Who does not take a CONNACK is found out before it takes anybody's place, and before it has a will.
+    // A client that takes no packet as large as CONNACK is refused before replacing another and before leaving a will.
     if (!wire.accepted(this.#accepted(said))) this.#refuse(wire, answerTooLarge)
     else this.#port = this.#broker.open(this)
   }
 
-  /** What CONNACK says of all but the session. */
+  /** Returns the fields of CONNACK, apart from those of the session. */
   #accepted({ protocol, clientId, sessionExpiry, keepAlive, authentication }: ConnectPacket): ConnackFields {
     const granted = this.connection.grantedKeepAlive(keepAlive, protocol === 5)
     const expiry = this.#expiry(sessionExpiry)
@@ -278,12 +281,12 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     }
   }
 
-  /** Of what is asked for. Before MQTT 5 a session is kept for ever; the broker gives it up when its time is over. */
+  /** Returns the session expiry to grant. Before MQTT 5 that is the one asked for; the broker drops old sessions. */
   #expiry(asked: number): number {
     return this.#wire?.version === 5 ? Math.min(asked, this.#broker.limits.sessionExpiry) : asked
   }
 
-  /** AUTH of a client that is connected: it shows anew who it is, and goes on meanwhile. (MQTT 5 §4.12.1) */
+  /** Handles AUTH of a connected client, which authenticates again and goes on meanwhile. (MQTT 5 §4.12.1) */
   #reauthenticate(wire: PacketCodec, header: number, buffer: Buffer, start: number, end: number): void {
     this.connection.spend(end - start)
     const auth = wire.readAuth(header, buffer, start, end)
@@ -295,7 +298,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     const verdict = step ? this.#broker.judge(this, step.verdict) : unknownMethod(auth.method)
     if ('code' in verdict) {
       const { serverBusy, notAuthorized } = reasonCode
-      // DISCONNECT knows neither wrong passwords nor unknown methods.
+      // DISCONNECT has no reason code for a wrong password or an unknown method.
       this.connection.end({ ...verdict, code: verdict.code === serverBusy ? serverBusy : notAuthorized })
     } else {
       this.#principal = verdict
@@ -309,7 +312,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
       this.#broker.sessions.setExpiry(session, this.#expiry(sessionExpiry))
     }
     this.#isLeaving = true
-    // [MQTT-3.14.4-3]; with any other code its will is due.
+    // [MQTT-3.14.4-3] With any other code the client's will is due.
     if (code === reasonCode.success) this.#port?.goodbye()
     else this.connection.end()
   }
@@ -325,7 +328,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     const bytes = end - start
     connection.spend(bytes)
     if (qos > 0) this.#quota?.take(qos, packetId)
-    // A retransmission of what was accepted: whatever it says now, its sender is to hear that it is there.
+    // A retransmission of an accepted publish is acknowledged again, whatever the packet contains now.
     if (qos === 2 && session.incoming.has(packetId)) {
       this.#acknowledge(qos, packetId)
       return
@@ -352,7 +355,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
       }
       broker.sessions.receive(session, packetId, accept, error => this.settled(publish, error))
     } else {
-      // QoS 0 stays behind what the client published before it, if that is still on its way to the disk.
+      // QoS 0 stays behind earlier publishes of the client that are still on the way to the disk.
       const waits = qos === 1 || connection.waiting
       if (waits) connection.begin(bytes)
       else publish.bytes = 0
@@ -360,13 +363,13 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     }
   }
 
-  /** The topic it published to last is the one most devices publish to next: as long as its rules are the same. */
+  /** Most devices publish to one topic: the last topic is not checked again while the client's rules are the same. */
   #publishFault(session: Session, topic: string): Fault | undefined {
     const isPermitted = topic === this.#permitted && session.access === this.#permittedBy
     return isPermitted ? undefined : this.#broker.publishFault(this, topic)
   }
 
-  /** A bridge has told its state, which is nothing to be spooled. */
+  /** Acknowledges the state that a bridge reports, which is not spooled. */
   #reported(session: Session, qos: QoS, packetId: number): void {
     if (qos === 1) this.#acknowledge(qos, packetId)
     else if (qos === 2) {
@@ -385,12 +388,12 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
       if (qos > 0) this.#acknowledge(qos, packetId, fault)
       return
     }
-    // 3.1.1 has no way to say no: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 asks for none, and a
-    // device is not cut off from what it may do; who reaches for the hub's own topics means no good.
+    // 3.1.1 has no way to refuse a publish: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 expects none, and a
+    // device is not cut off from what is allowed. A client that publishes to the hub's own topics means no good.
     if (qos > 0 || topic.charCodeAt(0) === 36) this.connection.end()
   }
 
-  /** Encoded once when the same topic comes again and again, as it does from most devices. */
+  /** Returns the names of a publish, encoded once while the topic is the same, as from most devices; else undefined. */
   #namesFor(topic: string): Buffer | undefined {
     if (topic !== this.#lastTopic) {
       this.#lastTopic = topic
@@ -399,20 +402,20 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     return this.#lastNames
   }
 
-  /** A publish is on disk, or a retransmission of one that is; or it is refused. */
+  /** Called when a publish, or the publish of which this is a retransmission, is on disk or refused. */
   settled({ qos, ackId, bytes }: InboundPublish, error: Error | undefined): void {
     if (bytes > 0) this.connection.done(bytes)
     if (error) this.#notAcknowledged(error)
     else if (qos > 0) this.#acknowledge(qos, ackId)
   }
 
-  /** PUBACK or PUBREC; with a fault nothing follows it. */
+  /** Sends PUBACK or PUBREC; after one with a fault nothing follows. */
   #acknowledge(qos: QoS, packetId: number, fault?: Fault): void {
     this.#quota?.acknowledged(qos, packetId, fault !== undefined)
     this.#writeAck(qos === 1 ? packetType.puback : packetType.pubrec, packetId, fault)
   }
 
-  /** Our own failure: it is to come again with what it has. */
+  /** Closes the connection after a failure of the hub: the client is to come back and send again. */
   #notAcknowledged(error: unknown): void {
     const reason = describe(error)
     this.#broker.debug(`${this.id}: not acknowledged: ${reason}`)
@@ -434,17 +437,17 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
 
   // — subscriptions —
 
-  /** SUBACK has a code for every filter, also for one that is there twice. [MQTT-3.8.4-4] [MQTT-3.8.4-5] */
+  /** Handles SUBSCRIBE. SUBACK has a code for every filter, also for a repeated one. [MQTT-3.8.4-4] [MQTT-3.8.4-5] */
   #subscribe(wire: PacketCodec, session: Session, { packetId, id, subscriptions }: Subscribe): void {
     const { sessions } = this.#broker
     let refusals = 0
-    /** Subscriptions that get what is retained, and what had been retained when they were made. */
+    /** Subscriptions that get retained messages, up to those that were retained when the subscription was made. */
     const retained: { readonly filter: string; readonly qos: QoS; readonly until: number }[] = []
     const answers = subscriptions.map(subscription => {
       const { filter, qos, retainHandling } = subscription
       const fault = this.#broker.subscribeFault(this, filter)
       if (fault) {
-        // The first of a packet is said: there may be a hundred thousand.
+        // Only the first refusal of a packet is logged: there may be a hundred thousand.
         if (refusals++ === 0) this.#broker.refused(this, 'subscribe', filter, fault.reason)
         return fault
       }
@@ -470,7 +473,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     this.#whenKept(session, () => this.#write(wire.unsuback(packetId, answers)))
   }
 
-  /** What a client is told of a session that outlives the connection is on disk before. */
+  /** Answers a client once the change is on disk, if the session outlives the connection; otherwise at once. */
   #whenKept(session: Session, answer: () => void): void {
     if (!session.durable) {
       answer()
@@ -486,14 +489,14 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     )
   }
 
-  // — Outlet: what goes to the client —
+  // — DeliveryTarget: packets to the client —
 
   get hasCapacity(): boolean {
     return this.connection.hasCapacity
   }
 
   deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
-    // Before it is encoded: a topic alias that is made known must be sent.
+    // Checked before the message is encoded: a packet that defines a topic alias must be sent.
     if (this.connection.drops()) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
     if (parts) this.connection.publish(parts)
@@ -522,7 +525,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     else this.connection.writeAck(type, packetId)
   }
 
-  // — Controlled: what Aedes decides —
+  // — Controlled: decisions of Aedes —
 
   answered(code: number): void {
     const { connect, connection } = this
@@ -552,7 +555,7 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
     const { connect } = this
     if (!this.#session || !connect) return
     this.#broker.connected(this)
-    // Not needed any more, and it may be large.
+    // No longer needed, and possibly large.
     this.connect = undefined
     const isTold = connect.protocol === 5
     this.connection.open(this.connection.grantedKeepAlive(connect.keepAlive, isTold), isTold)
@@ -565,13 +568,13 @@ export class Client implements Protocol, Controlled, DeliveryTarget {
 
   left(): void {
     const { isClosed, endReason = 'its network connection ended without a DISCONNECT' } = this.connection
-    // Aedes gives up a client whose place is taken before it closes the connection.
+    // Aedes reports a replaced client as gone before closing the connection.
     const reason = isClosed ? endReason : takenOver.reason
     this.#broker.left(this, this.#isLeaving ? 'it sent DISCONNECT' : reason)
   }
 }
 
-/** What a change of the session that waits for the disk counts for among what is in flight. */
+/** Bytes that a change of the session counts for in flight while the change waits for the disk. */
 const recordBytes = 256
 
 const plainQoS0: PublishOptions = { qos: 0, packetId: 0, retain: false, ids: undefined }

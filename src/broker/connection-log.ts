@@ -5,37 +5,37 @@ import type { Peer } from '../transport/connection.js'
 import { short } from './sentences.js'
 
 export interface ConnectionLogOptions {
-  /** No one is asked for credentials: then there are no logins to audit. */
+  /** True when no client is asked for credentials: then there are no logins to audit. */
   readonly isOpen: boolean
   readonly audit: Auditor
-  /** Rate limited here. */
+  /** Logs a sentence. Called at a limited rate. */
   readonly info: (sentence: string) => void
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
 
-/** A client as far as the log names it. */
+/** The fields by which the log names a client. */
 export interface NamedClient {
   readonly id: string
-  /** Empty: no one is asked. */
+  /** Empty when no client is asked for credentials. */
   readonly user: string
   readonly connection: { readonly peer: Peer }
 }
 
 /** Takeovers of one client id. */
 interface Takeovers {
-  /** The latest ones, the newest last, in milliseconds since the epoch. */
+  /** Times of the latest takeovers, the newest last, in milliseconds since the epoch. */
   readonly times: number[]
   /** Addresses of the connection that was closed last, and of the one that took its place. */
   from: string
   to: string
 }
 
-/** So many takeovers within `fightMs` are a fight: a device whose network is bad comes back less often. */
+/** Takeovers within `fightMs` that make a fight: a device whose network is bad comes back less often. */
 const fightCount = 6
 const fightMs = 60_000
 
-/** An alarm holds so long after the latest takeover, in milliseconds. */
+/** How long an alarm stays after the latest takeover, in milliseconds. */
 const calmMs = 120_000
 
 /** Client ids whose takeovers are remembered; the one taken over longest ago is forgotten first. */
@@ -45,15 +45,15 @@ const maxRemembered = 1_000
 const maxNamed = 3
 
 /**
- * Says who connects and disconnects and why, and who takes whose place: at `info`, ten sentences a second at most.
+ * Logs who connects, who disconnects and why, and who takes whose place: at `info`, ten sentences a second at most.
  * Finds clients that take one client id from each other over and over, each by reconnecting.
  */
 export class ConnectionLog {
   readonly #options: ConnectionLogOptions
   readonly #say: (sentence: string) => void
-  /** By the name of the session, the one taken over longest ago first. */
+  /** Takeovers by session name, the one taken over longest ago first. */
   readonly #takeovers = new Map<string, Takeovers>()
-  /** Addresses of connections that were closed because another one has come, until that one is connected. */
+  /** Addresses of connections closed because another one has come, by session name, until the other is connected. */
   readonly #replaced = new Map<string, string>()
 
   constructor(options: ConnectionLogOptions) {
@@ -75,19 +75,19 @@ export class ConnectionLog {
     this.#remember(name, from, address)
   }
 
-  /** `reason` in words: why its connection has ended. */
+  /** Logs the end of a connection. `reason`: why, in words. */
   disconnected(client: NamedClient, reason: string): void {
     this.#say(`disconnected: ${named(client)}: ${short(reason)}`)
   }
 
-  /** The connection of a client is closed because another one with its client id has come. */
+  /** Called when a connection is closed because another one with the same client id has come. */
   replaced({ id, user, connection }: NamedClient): void {
     this.#replaced.set(sessionName(user, id), connection.peer.address)
-    // The other one may be gone before it is connected.
+    // The other one may be gone before being connected.
     if (this.#replaced.size > maxRemembered) this.#replaced.delete(this.#replaced.keys().next().value as string)
   }
 
-  /** A sentence while clients fight over a client id, for an alarm. */
+  /** Returns a sentence for an alarm while clients fight over a client id. */
   fights(): string | undefined {
     const now = this.#options.now()
     const all = [...this.#takeovers].filter(([, { times }]) => isFight(times, now))

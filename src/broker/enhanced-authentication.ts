@@ -5,25 +5,25 @@ import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 
 type Auth = Authentication & { readonly code: number }
 
-/** Enhanced authentication of one connection (MQTT 5 §4.12): what comes with CONNECT and AUTH, as steps of an exchange. */
+/** Enhanced authentication of one connection (MQTT 5 §4.12): the data of CONNECT and AUTH are steps of an exchange. */
 export class EnhancedAuthentication {
   readonly method: string
   readonly #exchanged: () => ScramExchange | undefined
   #exchange: ScramExchange | undefined
 
-  /** `exchanged` begins an exchange; undefined: not with this method. */
+  /** `exchanged` begins an exchange, and returns undefined when the method is not supported. */
   constructor(method: string, exchanged: () => ScramExchange | undefined) {
     this.method = method
     this.#exchanged = exchanged
   }
 
-  /** CONNECT, with what it has brought. Undefined: not with this method. */
+  /** Begins an exchange with the data of CONNECT. Undefined when the method is not supported. */
   begin(data: Buffer | undefined): ScramStep | undefined {
     this.#exchange = this.#exchanged()
     return this.#exchange && this.#step(this.#exchange, data)
   }
 
-  /** An AUTH while an exchange is under way. [MQTT-4.12.0-3] */
+  /** Continues an exchange with the next AUTH. [MQTT-4.12.0-3] */
   continued({ code, data }: Auth): ScramStep {
     if (!this.#exchange || code !== reasonCode.continueAuthentication) {
       throw protocolError('MQTT-4.12.0-3', `an AUTH with reason code ${code}, and it is not its turn`)
@@ -31,7 +31,7 @@ export class EnhancedAuthentication {
     return this.#step(this.#exchange, data)
   }
 
-  /** An AUTH of a client that is connected: it begins anew, or goes on with that. [MQTT-4.12.1-1] */
+  /** Handles an AUTH of a connected client: begins re-authentication, or continues one. [MQTT-4.12.1-1] */
   again(auth: Auth): ScramStep | undefined {
     if (this.#exchange || auth.code !== reasonCode.reauthenticate) return this.continued(auth)
     return this.begin(auth.data)

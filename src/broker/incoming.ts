@@ -1,14 +1,14 @@
 import type { PendingPublish, QoS } from '../model.js'
 import type { NamedPublish } from '../spool/message-codec.js'
 
-/** Who is told what becomes of it. */
+/** The client that published, to be notified when the publish is on disk or refused. */
 export interface Publisher {
   readonly id: string
   readonly user: string
   settled(publish: InboundPublish, error: Error | undefined): void
 }
 
-/** A publish of a client on its way to the disk. One object for all that has to be known then: there may be many. */
+/** A client's publish on the way to the disk. One object holds everything needed on arrival, as there may be many. */
 export class InboundPublish implements PendingPublish, NamedPublish {
   readonly topic: string
   readonly payload: Buffer
@@ -17,11 +17,11 @@ export class InboundPublish implements PendingPublish, NamedPublish {
   readonly clientId: string
   readonly user: string
   readonly packetId: number
-  /** The packet id of a QoS 1 publish too. */
+  /** The packet id to acknowledge: unlike `packetId`, also that of a QoS 1 publish. */
   readonly ackId: number
-  /** What it counts for among those that wait for the disk; 0 when it does not. */
+  /** Bytes counted for this publish while the publish waits for the disk; 0 when not counted. */
   bytes: number
-  /** For QoS 2: the session has its packet id. */
+  /** For QoS 2: called instead of the publisher, as the session has to record the packet id first. */
   received: ((error?: Error) => void) | undefined
   properties: Buffer | undefined
   expiresAt: number | undefined

@@ -7,7 +7,7 @@ import type { LastWill, Published } from '../sessions/session-state.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { Subscription } from '../sessions/subscription.js'
 
-/** A packet as Aedes hands it over or takes it back. */
+/** A packet in the form in which Aedes stores packets and reads them back. */
 export interface StoredPacket {
   cmd: 'publish' | 'pubrel'
   topic: string
@@ -19,14 +19,14 @@ export interface StoredPacket {
   brokerCounter?: number
   clientId?: string
   user?: string
-  /** Of a will; see mqtt/codec.ts. */
+  /** Fields of a will; see mqtt/codec.ts. */
   delay?: number
   expiry?: number | undefined
   properties?: Buffer | undefined
   messageId?: number | undefined
 }
 
-/** An Aedes client, whose id is the name of a session; its test suite gives no more than the id. */
+/** An Aedes client, whose id is the name of a session; the test suite of Aedes gives no more than the id. */
 export interface ClientRef {
   readonly id: string
 }
@@ -37,13 +37,13 @@ interface AedesSubscription {
 }
 
 /**
- * {@link Sessions} as Aedes' persistence interface, which Aedes' own abstract suite holds us to. What makes Aedes
- * deliver is overridden in the hub, where sessions deliver themselves; see aedes-handshake.ts.
+ * {@link Sessions} as Aedes' persistence interface, tested by Aedes' own abstract suite. Methods that make Aedes
+ * deliver are overridden in the hub, where sessions deliver themselves; see aedes-handshake.ts.
  */
 export class Persistence {
   readonly sessions: Sessions
   broker: { readonly id: string } = { id: 'hub' }
-  /** What Aedes gave with a message or a subscription that our own state has no use for. */
+  /** Fields that Aedes gave with a message or a subscription and that the sessions have no use for. */
   readonly #given = new WeakMap<object, object>()
 
   constructor(sessions: Sessions) {
@@ -129,20 +129,20 @@ export class Persistence {
     }
   }
 
-  /** Gives a queued publish its packet id, or replaces it by its PUBREL. */
+  /** Gives a queued publish a packet id, or replaces the publish by PUBREL. */
   async outgoingUpdate({ id }: ClientRef, packet: StoredPacket): Promise<void> {
     const session = this.#session(id)
     if (packet.cmd === 'pubrel') return void session.received(packet.messageId ?? 0)
     const entry = [...session.unsent].find(one => this.#isFrom(one, packet))
     if (!entry) return
-    // Aedes begins its ids anew with each connection; one that is still in flight is not given twice. [MQTT-2.3.1-2]
+    // Aedes begins packet ids anew with each connection; an id still in flight is not given twice. [MQTT-2.3.1-2]
     let messageId = packet.messageId ?? 0
     while (session.inflight.has(messageId)) messageId = (messageId % 65_535) + 1
     packet.messageId = messageId
     this.sessions.number(session, entry, messageId)
   }
 
-  /** The client has it. A call without a packet id clears nothing: it would hit another message (aedes #543). */
+  /** Removes a message that the client has. Without a packet id none is removed, lest another be hit (aedes #543). */
   async outgoingClearMessageId(
     { id }: ClientRef,
     { messageId }: { messageId?: number },
@@ -246,13 +246,13 @@ export class Persistence {
   }
 }
 
-/** Payloads that are text are given, too. */
+/** Returns a packet as a publish. The payload may be given as text. */
 function published({ topic, payload, qos, retain, clientId = '', user }: StoredPacket): Published {
   const bytes = Buffer.isBuffer(payload) ? payload : Buffer.from(payload)
   return { topic, payload: bytes, qos, retain, clientId, ...(user && { user }) }
 }
 
-/** Without what it does not have: Aedes' tests look. */
+/** Returns a retained message without fields that are undefined, which the tests of Aedes would find. */
 function clientOf({ clientId, change: _, user: __, ...message }: Retained) {
   const said = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined))
   return clientId ? { ...said, clientId } : said

@@ -3,8 +3,8 @@ import { protocolError } from '../mqtt/primitives.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
 
 /**
- * What a client of MQTT 5 has published on this connection and is not done with: QoS 1 without their PUBACK, QoS 2
- * without their PUBCOMP. It has been told how many they may be. (§4.9)
+ * Publishes of an MQTT 5 client on this connection that are not complete: QoS 1 without PUBACK, QoS 2 without PUBCOMP.
+ * CONNACK has announced how many are allowed. (§4.9)
  */
 export class ReceiveQuota {
   readonly #maximum: number
@@ -16,8 +16,8 @@ export class ReceiveQuota {
   }
 
   /**
-   * A publish of QoS 1 or 2 came.
-   * @throws MalformedPacket when it is one too many [MQTT-3.3.4-7]
+   * Counts a publish of QoS 1 or 2 that has come.
+   * @throws MalformedPacket when that is one too many [MQTT-3.3.4-7]
    */
   take(qos: QoS, packetId: number): void {
     if (qos === 2) {
@@ -29,13 +29,13 @@ export class ReceiveQuota {
     throw protocolError('MQTT-3.3.4-7', message, reasonCode.receiveMaximumExceeded)
   }
 
-  /** PUBACK or PUBREC is sent; with a code that refuses nothing follows it. */
+  /** Called when PUBACK or PUBREC is sent; after a code that refuses nothing follows. */
   acknowledged(qos: QoS, packetId: number, isRefused: boolean): void {
     if (qos === 1) this.#unacknowledged--
     else if (isRefused) this.#unreleased?.delete(packetId)
   }
 
-  /** PUBREL came. */
+  /** Called when PUBREL has come. */
   released(packetId: number): void {
     this.#unreleased?.delete(packetId)
   }

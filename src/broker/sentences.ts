@@ -2,16 +2,16 @@ import { type Decision, ruleText } from '../auth/rules.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
 import type { Dropped } from '../sessions/sessions-options.js'
 
-/* What the broker says and shows of clients, in words. */
+/* Sentences that the broker logs, sends and shows about clients. */
 
-/** Text of strangers cut down to fit a log line: no line ends, at most 200 characters. */
+/** Returns untrusted text cut down to fit a log line: no line ends, at most 200 characters. */
 export function short(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not pass
   const line = text.replace(/[\u0000-\u001f\u007f]/g, '·')
   return line.length > 200 ? `${line.slice(0, 200)}…` : line
 }
 
-/** Reasons shown for unauthenticated clients, by return code: they say nothing of users. */
+/** Reasons shown for unauthenticated clients, by return code: they reveal nothing about users. */
 export const genericReasons: Readonly<Record<number, string>> = {
   [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
   [reasonCode.badCredentials]: 'wrong user name or password',
@@ -19,7 +19,7 @@ export const genericReasons: Readonly<Record<number, string>> = {
 
 export const noLonger = 'its user is gone, or its password or login is not valid any more'
 
-/** The rule that denies something, in words; undefined when it is allowed. */
+/** Returns the rule that denies an action, in words; undefined when the action is allowed. */
 export function faultOf(decision: Decision | undefined, user: string): string | undefined {
   if (decision?.allowed) return undefined
   const rule = decision?.rule
@@ -27,12 +27,12 @@ export function faultOf(decision: Decision | undefined, user: string): string | 
   return `${ruleText(rule)}${rule.place && ` (${rule.place})`}`
 }
 
-/** There are thousands of such topics, for ids of sane length. */
+/** Returns whether a client id is too long to be shown: thousands of topics with client ids are retained. */
 export function isTooLongToShow(clientId: string): boolean {
   return clientId.length > 256
 }
 
-/** A retained presence or refusal of a client, as far as the hub reads it again. */
+/** The fields of a client's retained presence or refusal that the hub reads again. */
 export interface Shown {
   readonly clientId: string
   readonly user: string
@@ -40,7 +40,7 @@ export interface Shown {
   readonly action: unknown
 }
 
-/** Undefined when it is nothing of the kind. */
+/** Reads a retained presence or refusal; undefined for any other payload. */
 export function readShown(payload: Buffer): Shown | undefined {
   let value: unknown
   try {

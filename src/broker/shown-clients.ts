@@ -9,7 +9,7 @@ import { isTooLongToShow, readShown, short, type Shown as Told } from './sentenc
 export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 
 export interface Presence {
-  /** With the user before it where another user's client has that id; see {@link ShownClients.nameOf}. */
+  /** The client id, preceded by the user where another user's client has that id; see {@link ShownClients.nameOf}. */
   readonly clientId: string
   readonly user: string
   readonly online: boolean
@@ -17,11 +17,11 @@ export interface Presence {
   readonly since: number
 }
 
-/** What is shown of a client, and by what name. */
+/** A client, and the name under which the client is shown. */
 export interface Shown {
   readonly id: string
   readonly user: string
-  /** Where its presence is shown; empty: it is not. */
+  /** The name under which the client's presence is shown. Empty while not shown. */
   shownAs: string
 }
 
@@ -38,14 +38,14 @@ export interface ShownClientsOptions {
 /** Clients that are gone and still shown as offline, and refusals still shown. */
 const maxShown = 10_000
 
-/** What is retained of clients: `$hub/presence/…` and `$hub/why/…`. */
+/** The retained messages about clients: `$hub/presence/…` and `$hub/why/…`. */
 export class ShownClients {
   readonly #options: ShownClientsOptions
-  /** Clients that are connected, by client id: of those with the same id, the first user's. */
+  /** Connected clients, by client id: among those with the same id, the first user's. */
   readonly #holders = new Map<string, Shown>()
   /** Names whose retained presence says offline, the longest gone first. */
   readonly #absent: FairSet<string>
-  /** Names with a refusal retained. */
+  /** Names with a retained refusal. */
   readonly #refusals: FairSet<string>
   /** Clients whose id was shown as another user's before. */
   readonly #replacing = new WeakSet<Shown>()
@@ -57,15 +57,15 @@ export class ShownClients {
   }
 
   /**
-   * The name of a client in topics under `$hub`: its id, or while another user's client has that id the name of its
-   * session, which is no client's id.
+   * Returns the name of a client in topics under `$hub`: the client id, or, while another user's client has that id,
+   * the session name, which is no client's id.
    */
   nameOf(user: string, clientId: string): string {
     const holder = this.#holders.get(clientId)
     return !holder || holder.user === user ? clientId : sessionName(user, clientId)
   }
 
-  /** A client is let in. If no other user's client has its id, what is shown there is of this client from now on. */
+  /** Called when a client is admitted. Unless another user's client has that id, the id now shows this client. */
   entered(client: Shown): void {
     const { id, user } = client
     const holder = this.#holders.get(id)
@@ -75,9 +75,9 @@ export class ShownClients {
     for (const topicOf of [hubTopics.presence, hubTopics.why]) {
       for (const { payload } of this.#options.retainedBy(topicOf(id))) {
         const told = readShown(payload)
-        // What was shown of another user is not for this one: a client may read what has its own id.
+        // A client may read topics with the client's own id: another user's messages must not stay there.
         if (!told || told.user === user) continue
-        // A stranger was refused with that id.
+        // An unauthenticated client was refused with that id.
         if (told.user === '' && told.action === 'connect') continue
         this.#namesOf(topicOf).delete(id)
         this.#show(topicOf(id))
@@ -88,17 +88,17 @@ export class ShownClients {
     }
   }
 
-  /** Was the id of this client shown as another user's before? */
+  /** Returns whether the id of this client was shown as another user's before. */
   hasReplaced(client: Shown): boolean {
     return this.#replacing.has(client)
   }
 
-  /** The connection of a client is over. */
+  /** Called when the connection of a client is over. */
   closed(client: Shown): void {
     if (this.#holders.get(client.id) === client) this.#holders.delete(client.id)
   }
 
-  /** Is there a client of this name that is gone, and shown? */
+  /** Returns whether a client of this name is gone and shown. */
   isAbsent(name: string): boolean {
     return this.#absent.has(name)
   }
@@ -109,7 +109,7 @@ export class ShownClients {
     this.#present(client.shownAs, client, true)
   }
 
-  /** A client that was shown is gone. */
+  /** Called when a client is gone; shows the client as offline if shown before. */
   offline(client: Shown): void {
     if (client.shownAs === '') return
     const { shownAs, id, user } = client
@@ -123,13 +123,13 @@ export class ShownClients {
     const since = this.#options.now()
     this.#options.presence({ clientId: name.replace('\0', '/'), user, online, since })
     this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
-    // Clients with an id of the moment come once: what is shown of those longest gone is cleared, where most is shown.
+    // Clients with throw-away ids come once: clears the client gone longest, of the user with the most shown.
     if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.first)
   }
 
-  /** Shows why a client was refused something, where its developer will look. */
+  /** Shows why a client was refused something, on the topic where the client's developer will look. */
   refused(clientId: string, user: string, action: Action, topic: string, reason: string): void {
-    // A stranger does not write on the page of a client that is connected.
+    // An unauthenticated client must not write on the page of a connected one.
     const isStrangers = user === '' && (this.#holders.get(clientId)?.user ?? '') !== ''
     if (isTooLongToShow(clientId) || isStrangers) return
     const name = this.nameOf(user, clientId)
@@ -147,7 +147,7 @@ export class ShownClients {
     if (this.#refusals.size > maxShown) this.#clear(hubTopics.why, this.#refusals.first)
   }
 
-  /** The hub has started, and no client is connected yet: who was online when it went down is offline. */
+  /** Called at the start, before any client connects: clients online when the hub went down are shown as offline. */
   restore(): void {
     for (const { name, told } of this.#restored(hubTopics.everyPresence, hubTopics.presence)) {
       if (told.online) this.#present(name, { id: told.clientId, user: told.user }, false)
@@ -156,7 +156,7 @@ export class ShownClients {
     for (const { name, told } of this.#restored(hubTopics.everyWhy, hubTopics.why)) this.#refusals.add(name, told.user)
   }
 
-  /** What is retained there of clients. What is damaged, or not what the hub writes there, goes. */
+  /** Returns the retained messages about clients that match a filter. Clears damaged ones and those not of the hub. */
   #restored(filter: string, topicOf: (name: string) => string): { name: string; told: Told }[] {
     return [...this.#options.retainedBy(filter)].flatMap(({ topic, payload }) => {
       const told = readShown(payload)
@@ -183,7 +183,7 @@ export class ShownClients {
     return topicOf === hubTopics.presence ? this.#absent : this.#refusals
   }
 
-  /** Retains a value, or clears it. */
+  /** Retains a value on a topic; without a value, clears the topic. */
   #show(topic: string, value?: object): void {
     const payload = value ? Buffer.from(JSON.stringify(value)) : Buffer.alloc(0)
     this.#options.publish({ topic, payload, qos: 0, retain: true })

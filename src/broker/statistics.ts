@@ -1,4 +1,4 @@
-/** What `$SYS` is made of: counted since the start unless a name says otherwise. */
+/** The values shown under `$SYS`, counted since the start unless a name says otherwise. */
 export interface Statistics {
   readonly version: string
   readonly uptimeSeconds: number
@@ -29,15 +29,15 @@ const loads = [
 ] as const
 
 /**
- * The `$SYS` topics as Mosquitto's users know them (mosquitto(8), "BROKER STATUS"), as far as the hub has something to
- * say: each value as text, and under `load/` moving averages per minute. A name of Mosquitto that is missing is one
- * that would be a guess here.
+ * The `$SYS` topics as Mosquitto's users know them (mosquitto(8), "BROKER STATUS"), as far as the hub has the values.
+ * Each value is text; under `load/` are moving averages per minute. A topic of Mosquitto is missing here if the value
+ * would be a guess.
  */
 export class SysTopics {
   readonly #averages = new Map<string, number>()
   #last: { readonly at: number; readonly counts: ReadonlyMap<string, number> } | undefined
 
-  /** Topics and values at `now` (ms). Call it at even intervals: the averages are made of what changed in between. */
+  /** Returns topics and values at `now` (ms). Call at even intervals: averages are made of the changes in between. */
   at(now: number, s: Statistics): ReadonlyMap<string, string> {
     const counts = new Map([
       ['messages/received', s.packets.received],
