@@ -10,42 +10,42 @@ export interface Will {
   readonly payload: Buffer
   readonly qos: QoS
   readonly retain: boolean
-  /** Seconds that it waits for the client to come back, as long as its session lives. */
+  /** Seconds that the will waits for the client to come back, as long as the session lives. */
   readonly delay: number
-  /** Seconds after which it is not delivered any more, from when it is published; undefined: never. */
+  /** Seconds after publication from which the will is no longer delivered. Undefined for no limit. */
   readonly expiry: number | undefined
-  /** As in message-properties.ts. */
+  /** Encoded properties, as in message-properties.ts. */
   readonly properties: Buffer | undefined
 }
 
-/** A CONNECT. What it has not said is as the version before 5 would have it. */
+/** A CONNECT. Fields that the client left out have the value that versions before 5 imply. */
 export interface ConnectPacket {
   readonly protocol: Version
   /**
-   * A bridge of another broker, as Mosquitto says in the highest bit of the protocol level of 3.1 and 3.1.1: it is sent
-   * nothing that it has published itself, and RETAIN flags as they were published. MQTT 5 has options for both.
+   * A bridge of another broker, which Mosquitto marks by the highest bit of the protocol level of 3.1 and 3.1.1. A
+   * bridge gets none of the bridge's own publishes, and RETAIN flags as published. MQTT 5 has options for both.
    */
   readonly bridge: boolean
-  /** Begin without what a session before left. */
+  /** True to begin without the state of an earlier session. */
   readonly clean: boolean
   /** Seconds that the session outlives the connection; Infinity: for ever. 3.1.1: 0 with `clean`, else Infinity. */
   readonly sessionExpiry: number
   /** Seconds; 0 is for ever. */
   readonly keepAlive: number
-  /** Empty when the server is to give one. */
+  /** Empty when the server is to assign a client id. */
   readonly clientId: string
   readonly will: Will | undefined
   readonly username: string | undefined
   readonly password: Buffer | undefined
-  /** QoS 1 and 2 publishes the client takes without having acknowledged them; 65,535 when it has not said. */
+  /** QoS 1 and 2 publishes the client takes without having acknowledged them; 65,535 by default. */
   readonly receiveMaximum: number
-  /** Bytes of the largest packet it takes; Infinity when it has not said. */
+  /** Bytes of the largest packet the client takes; Infinity by default. */
   readonly maximumPacketSize: number
-  /** Topic aliases it takes. */
+  /** Topic aliases the client takes. */
   readonly topicAliasMaximum: number
-  /** It wants to be told where to have its responses sent. */
+  /** True when the client asks for response information: the topics for responses. */
   readonly requestResponse: boolean
-  /** It wants reason strings. */
+  /** True when the client wants reason strings. */
   readonly requestProblem: boolean
   /** Enhanced authentication, as SCRAM-SHA-256. (§4.12) */
   readonly authentication: Authentication | undefined
@@ -56,10 +56,10 @@ export interface Authentication {
   readonly data: Buffer | undefined
 }
 
-/** What CONNACK says of a connection that is accepted. */
+/** The fields of CONNACK for an accepted connection. */
 export interface ConnackFields {
   readonly sessionPresent: boolean
-  /** The hub gave this id, as the client had none. */
+  /** The client id assigned by the hub. Undefined when the client gave one. */
   readonly assignedClientId: string | undefined
   /** Seconds; undefined: as the client asked. */
   readonly sessionExpiry: number | undefined
@@ -73,7 +73,7 @@ export interface ConnackFields {
 export interface SubscribeOption {
   readonly filter: string
   readonly qos: QoS
-  /** What the client itself publishes is not delivered. */
+  /** True when the client's own publishes are not delivered to the client. */
   readonly noLocal: boolean
   /** Deliveries have the RETAIN flag that the publish had. */
   readonly asPublished: boolean
@@ -100,41 +100,43 @@ export interface Disconnect {
 }
 
 /**
- * MQTT as one client speaks it: what its packets mean, and how ours are written. One object for each connection with
- * MQTT 5; the versions before need no memory and share one. What a `read…` throws is a `MalformedPacket`.
+ * The MQTT version of one client: reads the client's packets and writes those of the hub. One object for each
+ * connection with MQTT 5; the versions before need no memory and share one. Every `read…` throws `MalformedPacket`.
  */
 export interface PacketCodec {
   readonly version: Version
   /** Reads a PUBLISH into the fields of `reader`. */
   readPublish(reader: PublishReader, header: number, buffer: Buffer, start: number, end: number): void
-  /** PUBACK, PUBREC, PUBREL or PUBCOMP: the packet id. What the client says of it is in {@link ackCode}. */
+  /** Reads PUBACK, PUBREC, PUBREL or PUBCOMP and returns the packet id. The reason code is in {@link ackCode}. */
   readAck(header: number, buffer: Buffer, start: number, end: number): number
-  /** Of what was read last; 0 in the versions before 5. */
+  /** The reason code of the acknowledgement read last; 0 in the versions before 5. */
   readonly ackCode: number
   readSubscribe(header: number, buffer: Buffer, start: number, end: number): Subscribe
   readUnsubscribe(header: number, buffer: Buffer, start: number, end: number): Unsubscribe
   readDisconnect(header: number, buffer: Buffer, start: number, end: number): Disconnect
-  /** AUTH, with its reason code. */
+  /** Reads AUTH, with the reason code. */
   readAuth(header: number, buffer: Buffer, start: number, end: number): Authentication & { readonly code: number }
 
-  // Undefined also where what they write is larger than the client takes. [MQTT-3.1.2-24]
+  // The methods below return undefined also for a packet larger than the client takes. [MQTT-3.1.2-24]
 
-  /** CONNACK, and nothing after it when it is a fault. Codes that it cannot have become others. */
+  /** Writes the CONNACK of an accepted connection. */
   accepted(answer: ConnackFields): Buffer | undefined
+  /** Writes the CONNACK of a refused connection, the last packet. Codes that CONNACK cannot have become others. */
   refused(fault: Fault): Buffer | undefined
-  /** PUBACK, PUBREC, PUBREL or PUBCOMP that says more than its four bytes; the versions before 5 cannot say it: undefined. */
+  /** Writes PUBACK, PUBREC, PUBREL or PUBCOMP with a reason. Undefined before MQTT 5, where they have four bytes. */
   ack(type: number, packetId: number, fault: Fault): Buffer | undefined
-  /** `answers` has the granted QoS or the fault of each filter, in their order. */
+  /** Writes SUBACK. `answers` has the granted QoS or the fault of each filter, in the order of SUBSCRIBE. */
   suback(packetId: number, answers: readonly (QoS | Fault)[]): Buffer | undefined
-  /** `answers` has for each filter, in their order, whether there was such a subscription. */
+  /** Writes UNSUBACK. `answers` has for each filter, in the order of UNSUBSCRIBE, whether a subscription existed. */
   unsuback(packetId: number, answers: readonly boolean[]): Buffer | undefined
-  /** Undefined when the version has no DISCONNECT of a server, or no AUTH. */
+  /** Writes DISCONNECT. Undefined when the version has no DISCONNECT of a server. */
   disconnect(fault: Fault): Buffer | undefined
+  /** Writes AUTH. Undefined when the version has no AUTH. */
   auth(code: number, authentication: Authentication): Buffer | undefined
   /**
-   * The PUBLISH in parts that nobody may write into; undefined when it is larger than the client takes. What it says of
-   * topic aliases holds from now on: it must be sent. `now`: microseconds since the epoch, for how long the message still
-   * has.
+   * Writes PUBLISH, in parts that are shared and must not be written to. Undefined when the packet is larger than the
+   * client takes. The packet must be sent, as a topic alias in the packet holds from now on. `now`, in microseconds
+   * since the epoch, gives the time that the message has left.
    */
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean, now: number): readonly Buffer[] | undefined
 }

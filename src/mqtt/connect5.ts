@@ -18,7 +18,7 @@ import {
 import { authenticationOf, forEver, MessageReader, PropertyReader, scopes, tooManyProperties } from './properties5.js'
 import { reasonCode } from './reason-codes.js'
 
-/** Is it a CONNECT of MQTT 5, well-formed or not? */
+/** Returns whether a CONNECT is of MQTT 5, well-formed or not. */
 export function isMqtt5(buffer: Buffer, start: number, end: number): boolean {
   return end - start > 6 && buffer.toString('latin1', start, start + 7) === '\0\x04MQTT\x05'
 }
@@ -26,10 +26,13 @@ export function isMqtt5(buffer: Buffer, start: number, end: number): boolean {
 const properties = new PropertyReader()
 const message = new MessageReader()
 
-/** Of what {@link isMqtt5}. What it returns has copies of all bytes. A client id that is refused comes after everything else. */
+/**
+ * Reads a CONNECT for which {@link isMqtt5} is true. The result has copies of all bytes. The client id is refused only
+ * after everything else has been checked.
+ */
 export function readConnect5(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   if ((header & 0x0f) !== 0) throw wrongFlags(header, 'MQTT-2.1.3-1')
-  // The protocol's name and level have been looked at.
+  // `isMqtt5` has checked the protocol's name and level.
   let at = start + 7
   if (at + 3 > end) throw new MalformedPacket('MQTT-3.1.2', 'a CONNECT that ends in its variable header')
   const flags = buffer[at] as number

@@ -13,24 +13,24 @@ export class Framer {
   /** The first byte of the packet `next` moved to. */
   header = 0
   /**
-   * Holds its body from `start` to `end`, until `push` or `next` is called again. It is a view of what was pushed:
-   * whoever keeps bytes copies them.
+   * Holds the packet's body from `start` to `end`, until `push` or `next` is called again. The buffer is a view of the
+   * pushed chunks: a caller that keeps bytes copies them.
    */
   buffer = nothing
   start = 0
   end = 0
   /** Bytes held that no packet returned so far contains. */
   buffered = 0
-  /** The chunk being read, from where no packet has been returned. */
+  /** The chunk being read. Bytes from `#at` on are in no packet returned so far. */
   #chunk = nothing
   #at = 0
-  /** The chunks after it, from `#head`. */
+  /** The chunks after `#chunk`, from `#head` on. */
   #queue: Buffer[] = []
   #head = 0
-  /** The beginning of a packet whose other bytes are not in the same chunk. */
+  /** The beginning of a packet that does not end in the same chunk. */
   #part = nothing
   #filled = 0
-  /** Bytes of that packet with its fixed header; 0 as long as they are not known. */
+  /** Size of that packet with its fixed header; 0 as long as unknown. */
   #size = 0
 
   constructor(limit: number) {
@@ -38,17 +38,17 @@ export class Framer {
   }
 
   /**
-   * From here on, with the packet `next` moved to, no remaining length is in more bytes than it needs. Only MQTT 5 has
-   * that rule.
-   * @throws MalformedPacket when that of the packet is
+   * Refuses remaining lengths encoded in more bytes than needed, from the packet on that `next` moved to. Only MQTT 5
+   * has that rule.
+   * @throws MalformedPacket when the length of that packet is encoded so
    */
   strict(): void {
     this.#isStrict = true
-    // Of what has a body: the last byte of a length is 0 only where it is not needed.
+    // With a body the length is above 0, so a last byte of 0 is not needed.
     if (this.end > this.start && this.buffer[this.start - 1] === 0) throw spareByte()
   }
 
-  /** Takes the next bytes of the stream. The chunk is the framer's until its bytes are returned: it is not copied. */
+  /** Takes the next bytes of the stream. The chunk is not copied: the framer owns the bytes until they are returned. */
   push(chunk: Buffer): void {
     if (chunk.length === 0) return
     this.buffered += chunk.length
@@ -61,7 +61,7 @@ export class Framer {
 
   /**
    * Moves to the next whole packet; false when more bytes are wanted.
-   * @throws MalformedPacket as soon as a length is announced that is over the limit or takes more bytes than it may
+   * @throws MalformedPacket as soon as a length is announced that is over the limit or encoded in too many bytes
    */
   next(): boolean {
     for (;;) {
@@ -78,14 +78,14 @@ export class Framer {
         this.#take(this.#chunk.length - this.#at)
       }
       if (this.#at === this.#chunk.length && !this.#turn()) {
-        // A connection at rest holds no more than it sent: neither the last packet's chunk, nor one for its last bytes.
+        // A connection at rest holds no spare memory: neither the last packet's chunk, nor a chunk for a few bytes.
         this.buffer = nothing
         return false
       }
     }
   }
 
-  /** Fills up the packet that began in an earlier chunk; is it whole? */
+  /** Fills up the packet that began in an earlier chunk; true when the packet is whole. */
   #assemble(): boolean {
     while (this.#size === 0) {
       this.#size = this.#measure(this.#part, 0, this.#filled)
@@ -115,7 +115,7 @@ export class Framer {
     this.#at += count
   }
 
-  /** The chunk is read to its end: on to the next, if there is one. */
+  /** Called at the end of a chunk: moves to the next one; false when there is none. */
   #turn(): boolean {
     const chunk = this.#queue[this.#head]
     this.#chunk = chunk ?? nothing
@@ -125,7 +125,7 @@ export class Framer {
     return chunk !== undefined
   }
 
-  /** The size of the packet that begins at `at`, with its fixed header; 0 when that is not all there. */
+  /** Returns the size of the packet at `at`, fixed header included; 0 when the fixed header is incomplete. */
   #measure(buffer: Buffer, at: number, end: number): number {
     let length = 0
     for (let i = 0; i < 4; i++) {

@@ -1,15 +1,15 @@
 /**
- * What MQTT 5 sends along with a message from publisher to subscriber: payload format, content type, response topic,
- * correlation data and user properties (MQTT 5.0 §3.3.2.3). The hub keeps them as they came, encoded as in a PUBLISH
- * (§2.2.2) without their length in front, in the order they came; whoever needs to look inside decodes them.
+ * The MQTT 5 properties that go with a message from publisher to subscriber: payload format, content type, response
+ * topic, correlation data and user properties (MQTT 5.0 §3.3.2.3). The hub keeps them as they came, encoded as in a
+ * PUBLISH (§2.2.2) without the length in front, in the order in which they came. They are decoded only where needed.
  */
 export interface MessageProperties {
-  /** 1: the publisher says that the payload is UTF-8. */
+  /** 1: the publisher has marked the payload as UTF-8. */
   readonly payloadFormat?: 0 | 1
   readonly contentType?: string
   readonly responseTopic?: string
   readonly correlationData?: Uint8Array
-  /** In their order; a name may be there more than once. */
+  /** The user properties in the order sent; a name may be there more than once. */
   readonly userProperties?: readonly (readonly [name: string, value: string])[]
 }
 
@@ -44,12 +44,13 @@ export const propertyId = {
   sharedAvailable: 0x2a,
 } as const
 
-/** Bytes that the encoded properties of one message may have: with its names they must fit the headers of AMQP. */
+/** Bytes that the encoded properties of one message may have: with the message's names they must fit AMQP headers. */
 export const maxPropertyBytes = 16_384
 
 /**
- * Undefined when there is none. A text or data longer than 65,535 bytes cannot be encoded: RangeError. Whether the
- * response topic is a topic is not looked at, nor whether there is U+0000 in a text.
+ * Encodes properties; undefined when there are none. Neither the form of the response topic nor U+0000 in a text is
+ * checked.
+ * @throws RangeError for a text or data longer than 65,535 bytes
  */
 export function encodeProperties(properties: MessageProperties): Buffer | undefined {
   const { payloadFormat, contentType, responseTopic, correlationData, userProperties = [] } = properties
@@ -74,8 +75,8 @@ export function encodeProperties(properties: MessageProperties): Buffer | undefi
 }
 
 /**
- * The inverse of {@link encodeProperties}; undefined for what MQTT does not allow: another property, one that is there
- * twice, ill-formed UTF-8 or U+0000 in a text. [MQTT-1.5.4-1] [MQTT-1.5.4-2] The data are views.
+ * The inverse of {@link encodeProperties}. Undefined for anything that MQTT does not allow: another property, one that
+ * is there twice, ill-formed UTF-8 or U+0000 in a text. [MQTT-1.5.4-1] [MQTT-1.5.4-2] The data are views.
  */
 export function decodeProperties(bytes: Buffer): MessageProperties | undefined {
   const found: { -readonly [Name in keyof MessageProperties]: MessageProperties[Name] } = {}
@@ -119,6 +120,6 @@ export function decodeProperties(bytes: Buffer): MessageProperties | undefined {
 function textOf(bytes: Buffer | undefined): string | undefined {
   const text = bytes?.toString()
   if (!bytes || text === undefined || text.includes('\0')) return undefined
-  // What is ill-formed is decoded as U+FFFD, which may also have been sent.
+  // Ill-formed bytes are decoded as U+FFFD, which may also have been sent.
   return text.includes('\uFFFD') && !Buffer.from(text).equals(bytes) ? undefined : text
 }

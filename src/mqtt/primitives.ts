@@ -1,4 +1,4 @@
-/** What packets of every version of MQTT are made of. */
+/** The parts of packets that every version of MQTT shares. */
 
 import { isUtf8 } from 'node:buffer'
 import { isTopicFilter, isTopicName, tooDeep, tooLong } from '../topics.js'
@@ -25,20 +25,20 @@ export const packetType = {
 
 export const typeNames = ['type 0', ...Object.keys(packetType).map(name => name.toUpperCase())]
 
-/** Not what the specification allows: the connection is to be closed. [MQTT-4.8.0-1] */
+/** A packet that the specification does not allow: the connection is to be closed. [MQTT-4.8.0-1] */
 export class MalformedPacket extends Error {
   /**
-   * The statement broken, as `MQTT-3.3.1-4`, of the version that the client speaks; its section where it has no number;
-   * `limit` for limits of the hub.
+   * The statement broken, as `MQTT-3.3.1-4`, of the version that the client speaks; the section where a statement has
+   * no number; `limit` for limits of the hub.
    */
   readonly clause: string
-  /** The code of the CONNACK that a CONNECT before MQTT 5 is to be answered with. */
+  /** Return code of the CONNACK for a CONNECT before MQTT 5. */
   readonly returnCode: number | undefined
-  /** More bytes were announced than packets may have. */
+  /** True when more bytes were announced than packets may have. */
   readonly tooLarge: boolean
-  /** What CONNACK or DISCONNECT of MQTT 5 says of it. */
+  /** Reason code for CONNACK or DISCONNECT of MQTT 5. */
   readonly reasonCode: number
-  /** What a CONNECT is to be answered with before the connection is closed; `readConnect` says so. */
+  /** The answer to a CONNECT, to be sent before the connection is closed; set by `readConnect`. */
   connack: Buffer | undefined
 
   constructor(
@@ -58,14 +58,14 @@ export class MalformedPacket extends Error {
   }
 }
 
-/** Well-formed, and yet not what may be sent, or not now. (MQTT 5.0 §4.13.1) */
+/** Returns the error for a well-formed packet that must not be sent, or not now. (MQTT 5.0 §4.13.1) */
 export function protocolError(clause: string, message: string, code: number = reasonCode.protocolError) {
   return new MalformedPacket(clause, message, undefined, false, code)
 }
 
-/** The statements on what packets are made of: they have other numbers in MQTT 5. */
+/** The statements about the parts of packets, which have other numbers in MQTT 5. */
 export interface Statements {
-  /** A text that does not fit its packet, is ill-formed, or has U+0000. */
+  /** Statements on a text that does not fit the packet (`textCut`), is ill-formed (`text`), or has U+0000 (`nul`). */
   readonly textCut: string
   readonly text: string
   readonly nul: string
@@ -73,7 +73,7 @@ export interface Statements {
   readonly packetId: string
 }
 
-/** Of MQTT 3.1.1. */
+/** Statements of MQTT 3.1.1. */
 export const statements3: Statements = {
   textCut: 'MQTT-1.5.3',
   text: 'MQTT-1.5.3-1',
@@ -92,7 +92,7 @@ export const statements5: Statements = {
 
 const { connack: CONNACK, suback: SUBACK, unsuback: UNSUBACK, pingresp: PINGRESP } = packetType
 
-/** Is this a packet only a server sends, or a reserved type? */
+/** Returns whether only a server sends packets of this type, or the type is reserved. */
 export function isServerPacket(type: number): boolean {
   return type === 0 || type === CONNACK || type === SUBACK || type === UNSUBACK || type === PINGRESP || type === 15
 }
@@ -138,7 +138,7 @@ export function readFilter(buffer: Buffer, at: number, end: number): string {
 // A byte order mark is a character like others. [MQTT-1.5.3-3]
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** A string with its two bytes of length. Ill-formed UTF-8 and U+0000 are refused. [MQTT-1.5.3-1] [MQTT-1.5.3-2] */
+/** Reads a string after two bytes of length. Refuses ill-formed UTF-8 and U+0000. [MQTT-1.5.3-1] [MQTT-1.5.3-2] */
 export function readText(buffer: Buffer, at: number, end: number, what: string, statements = statements3): string {
   checkField(buffer, at, end, what, statements.textCut)
   let text: string
@@ -151,7 +151,7 @@ export function readText(buffer: Buffer, at: number, end: number, what: string, 
   return text
 }
 
-/** The same of a string that is not looked at any further: nothing is decoded. Where it ends. */
+/** Checks a string as {@link readText} does, without decoding. Returns where the string ends. */
 export function checkText(buffer: Buffer, at: number, end: number, what: string, statements: Statements): number {
   checkField(buffer, at, end, what, statements.textCut)
   const to = afterField(buffer, at)
@@ -173,7 +173,7 @@ function hasNul(what: string, { nul }: Statements): MalformedPacket {
   return new MalformedPacket(nul, `a ${what} with U+0000`)
 }
 
-/** Bytes with their two bytes of length, copied, and not to the pool: they are kept as long as the connection. */
+/** Reads bytes after two bytes of length. The copy, kept as long as the connection, is not in the pool. */
 export function readBytes(buffer: Buffer, at: number, end: number, what: string, statements = statements3): Buffer {
   checkField(buffer, at, end, what, statements.dataCut)
   const bytes = Buffer.allocUnsafeSlow(u16(buffer, at))
@@ -185,7 +185,7 @@ export function checkField(buffer: Buffer, at: number, end: number, what: string
   if (afterField(buffer, at) > end) throw new MalformedPacket(clause, `a ${what} that does not fit the packet`)
 }
 
-/** Where the field at `at` ends, which begins with its length. */
+/** Returns where the field at `at`, which begins with two bytes of length, ends. */
 export function afterField(buffer: Buffer, at: number): number {
   return at + 2 + u16(buffer, at)
 }
@@ -194,19 +194,19 @@ export function u16(buffer: Buffer, at: number): number {
   return ((buffer[at] as number) << 8) | (buffer[at + 1] as number)
 }
 
-/** Bytes the remaining length takes. [MQTT-2.2.3] */
+/** Returns how many bytes the remaining length takes. [MQTT-2.2.3] */
 export function lengthSize(length: number): number {
   return length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x200000 ? 3 : 4
 }
 
-/** The fixed header; where it ends. */
+/** Writes the fixed header. Returns where the header ends. */
 export function writeHead(target: Buffer, header: number, length: number): number {
   if (length > 0x0fffffff) throw new RangeError(`a packet of ${length} bytes cannot be sent`)
   target[0] = header
   return writeLength(target, 1, length)
 }
 
-/** A length, or another number of up to four bytes; where it ends. */
+/** Writes a length, or another number of up to four bytes. Returns where the number ends. */
 export function writeLength(target: Buffer, at: number, length: number): number {
   let rest = length
   for (; rest > 0x7f; rest >>= 7) target[at++] = (rest & 0x7f) | 0x80

@@ -1,4 +1,4 @@
-/** Properties as MQTT 5 puts them into its packets (§2.2.2): which packet may have which, read, and written. */
+/** Properties in packets of MQTT 5 (§2.2.2): which packet may have which, how they are read and written. */
 
 import { isTopicName } from '../topics.js'
 import type { Authentication } from './codec.js'
@@ -18,7 +18,7 @@ import {
 import { type Fault, reasonCode } from './reason-codes.js'
 
 type Name = keyof typeof propertyId
-/** `flag`, `two` and `four` are numbers of so many bytes, `variable` one of up to four. (§1.5) */
+/** `flag`, `two` and `four` are numbers of one, two and four bytes, `variable` is one of up to four. (§1.5) */
 type Kind = 'flag' | 'two' | 'four' | 'variable' | 'text' | 'data' | 'pair'
 
 const kinds: Readonly<Record<Name, Kind>> = {
@@ -52,10 +52,10 @@ const kinds: Readonly<Record<Name, Kind>> = {
 }
 
 interface Definition {
-  /** For people. */
+  /** The name in sentences for people. */
   readonly name: string
   readonly kind: Kind
-  /** Its place in sets of properties. */
+  /** The bit of this property in sets of properties. */
   readonly bit: number
 }
 
@@ -76,17 +76,17 @@ function setOf(names: readonly Name[]): number {
 const zeroIsWrong = setOf(['receiveMaximum', 'maximumPacketSize', 'subscriptionId'])
 const travelling = setOf(['payloadFormat', 'contentType', 'responseTopic', 'correlationData', 'user'])
 
-/** Does it go with a message from publisher to subscriber? */
+/** Returns whether a property goes with a message from publisher to subscriber. */
 export function travels(id: number): boolean {
   return (definitionOf(id).bit & travelling) !== 0
 }
 
-/** What a client may say in one kind of packet, and where the specification has it. */
+/** The properties that a client may put into one kind of packet, and the section of the specification. */
 export interface Scope {
   readonly packet: string
   readonly section: string
   readonly allowed: number
-  /** Bytes of all its properties. Of CONNECT, a will and PUBLISH they are bounded otherwise. */
+  /** Bytes of all properties of one packet. Those of CONNECT, a will and PUBLISH are bounded otherwise. */
   readonly most: number
 }
 
@@ -94,7 +94,7 @@ function scope(packet: string, section: string, ...names: readonly Name[]): Scop
   return { packet, section: `MQTT-${section}`, allowed: setOf(names), most: Infinity }
 }
 
-/** Of a packet whose properties are for the hub alone: nobody needs so many. */
+/** Returns the scope of a packet whose properties are for the hub alone: no client needs more. */
 function bounded(...of: Parameters<typeof scope>): Scope {
   return { ...scope(...of), most: maxPropertyBytes }
 }
@@ -130,15 +130,15 @@ export const scopes = {
 const nothing: Buffer = Buffer.alloc(0)
 
 /**
- * Goes through the properties of one packet, and checks all that is to be checked of each alone: the form, whether the
- * packet may have it, whether it was there before. Allocates nothing for those that nobody asks for.
+ * Goes through the properties of one packet, and makes the checks that concern one property alone: the form, whether
+ * the packet may have the property, whether the property is repeated. Allocates nothing for values that are not read.
  */
 export class PropertyReader {
-  /** Of the property that `next` moved to. */
+  /** Identifier of the property that `next` moved to. */
   id = 0
-  /** When it is a number. */
+  /** Value of a property that is a number. */
   value = 0
-  /** Its bytes, from its identifier on. */
+  /** Where the bytes of the property are, from the identifier on. */
   from = 0
   to = 0
   #buffer = nothing
@@ -146,7 +146,7 @@ export class PropertyReader {
   #seen = 0
   #scope: Scope = scopes.connect
 
-  /** Begins anew, at the length of the properties. Returns where they end. */
+  /** Begins anew, at the length of the properties. Returns where the properties end. */
   begin(buffer: Buffer, at: number, end: number, scope: Scope): number {
     if (at >= end) throw new MalformedPacket('MQTT-2.2.2-1', `a ${scope.packet} without the length of its properties`)
     const length = readVariable(buffer, at, end, 'length of properties')
@@ -175,7 +175,7 @@ export class PropertyReader {
     if (!definition || (allowed & definition.bit) === 0)
       throw new MalformedPacket('MQTT-2.2.2.2', `a ${packet} with property ${id}, which it does not have`)
     const { name, kind, bit } = definition
-    // §2.2.2.2: nothing else may be there twice, except in what only a server sends.
+    // §2.2.2.2: no other property may be repeated, except in packets that only a server sends.
     if ((this.#seen & bit) !== 0 && kind !== 'pair') throw protocolError(section, `a ${packet} with two of ${name}`)
     this.#seen |= bit
     this.id = id
@@ -186,22 +186,22 @@ export class PropertyReader {
     return true
   }
 
-  /** There is nothing more to be asked for. */
+  /** Releases the buffer: no value can be read any more. */
   stop(): void {
     this.#buffer = nothing
   }
 
-  /** The value of a property that is text. */
+  /** Returns the value of a property that is text. */
   text(): string {
     return readText(this.#buffer, this.from + 1, this.to, definitionOf(this.id).name, statements5)
   }
 
-  /** The value of one that is data: a copy, not of the pool. */
+  /** Returns the value of a property that is data: a copy, not in the pool. */
   data(): Buffer {
     return readBytes(this.#buffer, this.from + 1, this.to, definitionOf(this.id).name, statements5)
   }
 
-  /** Where the value at `at` ends. */
+  /** Checks the value at `at`. Returns where the value ends. */
   #read(kind: Kind, name: string, at: number): number {
     const buffer = this.#buffer
     const end = this.#end
@@ -224,20 +224,20 @@ export class PropertyReader {
   }
 }
 
-/** The properties of a PUBLISH or of a will. */
+/** Reads the properties of a PUBLISH or of a will. */
 export class MessageReader {
   readonly #reader = new PropertyReader()
-  /** What travels with it, in the order it came; undefined when it is nothing, or too large. */
+  /** The properties that go with the message, in the order sent. Undefined when there are none, or too many. */
   properties: Buffer | undefined
-  /** More than `maxPropertyBytes` would travel with the message. Its other fields are as the packet has them. */
+  /** True when more than `maxPropertyBytes` would go with the message. The other fields are as in the packet. */
   isTooLarge = false
-  /** Seconds; -1 when it has none. */
+  /** Seconds; -1 when there is none. */
   expiry = -1
   delay = 0
-  /** -1 when it has none. */
+  /** Topic alias; -1 when there is none. */
   alias = -1
 
-  /** Returns where they end. */
+  /** Reads the properties. Returns where they end. */
   read(buffer: Buffer, at: number, end: number, scope: Scope): number {
     this.properties = undefined
     this.isTooLarge = false
@@ -259,7 +259,7 @@ export class MessageReader {
     }
     this.isTooLarge = size > maxPropertyBytes
     if (size === 0 || this.isTooLarge) return after
-    // A will is kept for long, and comes once; of publishes there may be many.
+    // A will comes once and is kept for long: not in the pool. Of publishes there may be many.
     const kept = scope === scopes.will ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size)
     if (size === after - first) buffer.copy(kept, 0, first, after)
     else {
@@ -275,7 +275,7 @@ export class MessageReader {
   }
 }
 
-/** Its levels are for others to count: nothing is filed under it here. */
+/** Checks a response topic, but not the number of levels: nothing is filed under a response topic here. */
 function checkResponseTopic(topic: string): void {
   if (topic.length === 0) throw protocolError('MQTT-4.7.3-1', 'an empty response topic')
   if (!isTopicName(topic)) throw protocolError('MQTT-3.3.2-14', 'a response topic with a wildcard')
@@ -286,7 +286,7 @@ export const tooManyProperties: Fault = {
   reason: `properties of more than ${maxPropertyBytes} bytes`,
 }
 
-/** As CONNECT and AUTH have it; undefined when there is neither. */
+/** Returns the authentication in CONNECT or AUTH. Undefined when there is neither method nor data. */
 export function authenticationOf(
   method: string | undefined,
   data: Buffer | undefined,
@@ -297,7 +297,7 @@ export function authenticationOf(
   return undefined
 }
 
-/** Seconds of a session's expiry. (§3.1.2.11.2) */
+/** Returns the seconds of a session expiry, of which the largest number is for ever. (§3.1.2.11.2) */
 export function forEver(seconds: number): number {
   return seconds === 0xffffffff ? Infinity : seconds
 }
@@ -314,7 +314,7 @@ function readVariable(buffer: Buffer, at: number, end: number, what: string): nu
   throw new MalformedPacket('MQTT-1.5.5', `a ${what} that is cut, or of more than four bytes`)
 }
 
-/** One property that is a number; larger ones than it can say are the largest. */
+/** Encodes a property that is a number. A number too large for the property becomes the largest that fits. */
 export function numberProperty(id: number, value: number): Buffer {
   const { kind } = definitionOf(id)
   if (kind === 'variable') {
@@ -330,7 +330,7 @@ export function numberProperty(id: number, value: number): Buffer {
   return property
 }
 
-/** One property that is text or data. */
+/** Encodes a property that is text or data. */
 export function fieldProperty(id: number, value: string | Buffer): Buffer {
   const bytes = Buffer.from(value)
   if (bytes.length > 0xffff) throw new RangeError(`a ${definitionOf(id).name} of ${bytes.length} bytes cannot be sent`)

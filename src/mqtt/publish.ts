@@ -21,7 +21,7 @@ export interface PublishOptions {
   /** 0 for QoS 0. */
   readonly packetId: number
   readonly retain: boolean
-  /** Of the subscriptions it is for; undefined: none has one. */
+  /** Identifiers of the subscriptions that the packet is for. Undefined when none has an identifier. */
   readonly ids: readonly number[] | undefined
 }
 
@@ -29,8 +29,8 @@ const knownTopics = 20_000
 const knownBytes = 256
 
 /**
- * Reads a PUBLISH into its own fields, so that nothing is allocated. It keeps recently seen topics: a topic read again
- * costs no decoding and is the same string object. One reader serves all connections.
+ * Reads a PUBLISH into the reader's own fields, so that nothing is allocated. Recently seen topics are kept: a topic
+ * read again costs no decoding and is the same string object. One reader serves all connections.
  */
 export class PublishReader {
   topic = ''
@@ -41,18 +41,18 @@ export class PublishReader {
   dup = false
   /** The payload is the bytes from here to the end of the packet. */
   payloadStart = 0
-  /** MQTT 5: what travels with the message, a copy in Node's pool: whoever keeps it for long copies it again. */
+  /** MQTT 5: the properties that go with the message. A copy in Node's pool, to be copied again if kept for long. */
   properties: Buffer | undefined = undefined
-  /** MQTT 5: seconds after which it is not delivered any more; -1: never. */
+  /** MQTT 5: seconds after which the message is no longer delivered; -1: never. */
   expiry = -1
-  /** MQTT 5: it is well-formed, and still not taken. */
+  /** MQTT 5: why a well-formed packet is refused. */
   fault: Fault | undefined = undefined
-  /** By hash; `bytes` has the bytes of the topic as one character each. */
+  /** Topics by hash; `bytes` has the bytes of the topic as one character each. */
   readonly #known = new Map<number, { readonly bytes: string; readonly topic: string }>()
 
   /**
-   * Topics that begin with `$` pass: who may publish where is not for the wire to know. Of MQTT 5 it reads what comes
-   * before the properties, which are where `payloadStart` is, and lets an empty topic pass, as there may be an alias.
+   * Reads a PUBLISH. Topics that begin with `$` pass: the codec knows no rights. An MQTT 5 packet is read up to the
+   * properties, which begin at `payloadStart`, and an empty topic passes, as there may be an alias.
    */
   read(header: number, buffer: Buffer, start: number, end: number, statements = statements3): void {
     const qos = (header >> 1) & 3
@@ -74,7 +74,7 @@ export class PublishReader {
   #topic(buffer: Buffer, start: number, end: number, statements: Statements): string {
     const from = start + 2
     const length = u16(buffer, start)
-    // Long names are not kept. What is cut is not looked at: u16 may have read beyond the end.
+    // Long topics are not kept. A cut topic is not looked up: u16 may have read beyond the end.
     if (length > knownBytes || from > end || from + length > end) return read(buffer, start, end, statements)
     if (length === 0 && statements === statements5) return ''
     let hash = length
@@ -98,48 +98,48 @@ function isSame(bytes: string, buffer: Buffer, from: number, length: number): bo
   return true
 }
 
-/** Longest payload that is copied for every subscriber with a packet id of its own. */
+/** Longest payload that is copied for every subscriber whose packet has an own packet id. */
 const copiedBytes = 4_096
 
-/** A PUBLISH of MQTT 5 as it was encoded for the first who got it, and what it has besides the message. */
+/** A PUBLISH of MQTT 5 as encoded for the first subscriber, and the fields besides the message. */
 interface Form {
   readonly header: number
   readonly alias: number
   readonly named: boolean
   readonly ids: readonly number[] | undefined
   readonly seconds: number
-  /** Where packet id and alias are, in the first part. */
+  /** Offsets of packet id and alias in the first part. */
   readonly idAt: number
   readonly aliasAt: number
-  /** One chunk, or its head and the payload. */
+  /** One chunk, or head and payload. */
   readonly parts: readonly Buffer[]
 }
 
 /**
- * One message as it is sent, encoded at most once per form however many subscribers get it. Nobody may write into
- * the buffers it hands out: they are shared.
+ * One message in the form sent, encoded at most once per form however many subscribers there are. The returned buffers
+ * are shared and must not be written to.
  */
 export class EncodedPublish {
   readonly topic: string
-  /** In microseconds since the epoch; undefined: never. */
+  /** When the message expires, in microseconds since the epoch. Undefined for never. */
   readonly expiresAt: number | undefined
   readonly #properties: Buffer | undefined
   readonly #length: number
   #topicLength = -1
-  /** Holds the payload from `#offset`: the view given, then the first form encoded. */
+  /** Holds the payload from `#offset`: first the view given, then a form that was encoded. */
   #source: Buffer
   #offset = 0
   readonly #qos0: [plain?: readonly [Buffer], retained?: readonly [Buffer]] = []
-  /** A packet of QoS 1 or 2, or its head; what it has in its first byte and as packet id is of the first one sent. */
+  /** A packet of QoS 1 or 2, or the head alone, with the first byte and the packet id of the first one sent. */
   #withId: Buffer | undefined
   #idAt = 0
   #payload: Buffer | undefined
-  /** Of MQTT 5: QoS 0, QoS 0 retained, QoS 0 with aliases or identifiers, QoS 1 and 2, these with such. */
+  /** Forms of MQTT 5: QoS 0, QoS 0 retained, QoS 0 with alias or identifiers, QoS 1 and 2 without, and with them. */
   #forms: (Form | undefined)[] | undefined
 
   /**
-   * Does nothing yet. `payload` may be overwritten once a form is encoded; `properties`, which travel with it (see
-   * message-properties.ts), may not.
+   * Encodes nothing yet. `payload` may be overwritten once a form is encoded; `properties`, which go with the message
+   * (see message-properties.ts), may not.
    */
   constructor(topic: string, payload: Buffer, properties?: Buffer, expiresAt?: number) {
     this.topic = topic
@@ -149,17 +149,17 @@ export class EncodedPublish {
     this.expiresAt = expiresAt
   }
 
-  /** A whole QoS 0 PUBLISH in one part; the same at every call. */
+  /** Returns a whole QoS 0 PUBLISH in one part; the same at every call. */
   qos0(retain: boolean): readonly [Buffer] {
     const form = retain ? 1 : 0
     this.#qos0[form] ??= [this.#encode((packetType.publish << 4) | form, 0, true)]
     return this.#qos0[form]
   }
 
-  /** A whole PUBLISH of QoS 1 or 2: one chunk, or for a large payload its head and the payload, which is shared. */
+  /** Returns a whole PUBLISH of QoS 1 or 2: one chunk, or for a large payload the head and the shared payload. */
   qos12(qos: 1 | 2, packetId: number, retain: boolean, dup: boolean): readonly Buffer[] {
     const header = (packetType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
-    // The first is the pattern of those to come, and is sent itself.
+    // The first packet is sent, and is the pattern for later ones.
     const head = this.#withId ? Buffer.from(this.#withId) : this.#encode(header, packetId, this.#length <= copiedBytes)
     this.#withId ??= head
     head[0] = header
@@ -185,8 +185,8 @@ export class EncodedPublish {
   // — MQTT 5 —
 
   /**
-   * Bytes of its PUBLISH. `alias` is the topic's, 0 for none; not `named` it stands for the topic, which the client
-   * knows already.
+   * Returns the size of the PUBLISH. `alias` is that of the topic, 0 for none. Without `named` the alias stands for the
+   * topic, which the client knows already.
    */
   size({ qos, ids }: PublishOptions, alias: number, named: boolean): number {
     const properties = this.#propertiesSize(alias, ids)
@@ -195,10 +195,10 @@ export class EncodedPublish {
   }
 
   /**
-   * The PUBLISH at `now`, in microseconds: one chunk, or for large payloads its head and the payload, which is shared.
-   * Without packet id, alias and identifiers it is one and the same Buffer; those with the same alias, or the same
-   * identifiers, share theirs as long as nothing else is asked for between them. The `ids` are kept: nobody may change
-   * them.
+   * Returns the PUBLISH at `now`, in microseconds: one chunk, or for a large payload the head and the shared payload.
+   * Packets without packet id, alias and identifiers are one and the same Buffer. Packets of QoS 0 with the same alias,
+   * or the same identifiers, share a Buffer as long as no other is asked for in between. The `ids` are kept and must
+   * not be changed.
    */
   mqtt5(sending: PublishOptions, dup: boolean, alias: number, named: boolean, now: number): readonly Buffer[] {
     const { qos, packetId, retain, ids } = sending
@@ -220,7 +220,7 @@ export class EncodedPublish {
       return form.parts
     }
     if (qos === 0 && form.alias === alias && form.header === header) return form.parts
-    // The pattern has been sent: what differs goes into a copy.
+    // The pattern has been sent: differences go into a copy.
     const [pattern, payload] = form.parts as [Buffer, Buffer?]
     const head = Buffer.from(pattern)
     head[0] = header
@@ -275,7 +275,7 @@ export class EncodedPublish {
     return { header, alias, named, ids, seconds, idAt, aliasAt, parts }
   }
 
-  /** What is left of it is sent on, begun seconds as whole ones. [MQTT-3.3.2-6] */
+  /** Returns the seconds until the message expires, rounded up; the packet carries this rest. [MQTT-3.3.2-6] */
   #secondsLeft(now: number): number {
     if (this.expiresAt === undefined) return 0
     return Math.min(0xffffffff, Math.max(1, Math.ceil((this.expiresAt - now) / 1e6)))
@@ -300,7 +300,7 @@ export class EncodedPublish {
     return this.#topicLength
   }
 
-  /** No bytes of it when an alias stands for it. */
+  /** Writes the topic; of length 0, without bytes, when an alias stands for the topic. */
   #writeTopic(packet: Buffer, at: number, length: number): number {
     packet.writeUInt16BE(length, at)
     if (length > 0) packet.write(this.topic, at + 2)
@@ -315,7 +315,7 @@ export class EncodedPublish {
 
   #sharedPayload(): Buffer {
     if (!this.#payload) {
-      // At offset 0 it is still in the view given, else in a form encoded already.
+      // At offset 0 the payload is still in the view given, otherwise in a form encoded already.
       if (this.#offset === 0) this.#source = Buffer.from(this.#source)
       this.#payload = this.#source.subarray(this.#offset, this.#offset + this.#length)
     }

@@ -1,4 +1,4 @@
-/** What a server says of a failure in MQTT 5 (§2.4); the versions before have fewer words, or none. */
+/** Reason codes of MQTT 5 (§2.4); the versions before have fewer, or none. */
 export const reasonCode = {
   success: 0x00,
   disconnectWithWill: 0x04,

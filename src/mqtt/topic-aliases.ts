@@ -1,28 +1,28 @@
 /**
- * The numbers that stand for topics in what is sent to one client. (MQTT 5.0 §3.3.2.3.4) A topic gets one when it is
- * sent for the second time; when all are taken, the one that was not used for longest goes to the new topic.
+ * The aliases, numbers that stand for topics, in packets to one client. (MQTT 5.0 §3.3.2.3.4) A topic gets one when
+ * sent for the second time. When all are taken, the alias unused for longest goes to the new topic.
  */
 export class TopicAliases {
   readonly #maximum: number
-  /** By topic, the one unused for longest first. */
+  /** Aliases by topic, the one unused for longest first. */
   readonly #aliases = new Map<string, number>()
-  /** By alias; 0 is none. */
+  /** Topics by alias; 0 is no alias. */
   readonly #topics: string[] = ['']
-  /** Sent once, not long ago. */
+  /** Topics sent once, not long ago. */
   readonly #once = new Set<string>()
   #lastUsed = 0
 
-  /** There are 1 to `maximum`. */
+  /** Aliases are numbers from 1 to `maximum`. */
   constructor(maximum: number) {
     this.#maximum = maximum
   }
 
-  /** The alias that the client knows of this topic; 0: none. */
+  /** Returns the alias that the client knows of a topic; 0 for none. */
   of(topic: string): number {
     return this.#aliases.get(topic) ?? 0
   }
 
-  /** It is sent in place of its topic. */
+  /** Called when an alias is sent in place of the topic. */
   use(alias: number): void {
     if (alias === this.#lastUsed) return
     const topic = this.#topics[alias] as string
@@ -30,7 +30,7 @@ export class TopicAliases {
     this.#append(topic, alias)
   }
 
-  /** A topic that has none is sent: with this alias, which stands for it from now on, or with 0, without. */
+  /** Returns the alias to send along with a topic that has none, known from now on; 0 to send the topic alone. */
   give(topic: string): number {
     if (topic.length <= savedBytes) return 0
     if (!this.#once.delete(topic)) {
@@ -67,5 +67,5 @@ export class TopicAliases {
   }
 }
 
-/** An alias takes three bytes: shorter topics are better sent. */
+/** Bytes of an alias: a topic that is no longer is better sent. */
 const savedBytes = 3

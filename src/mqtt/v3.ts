@@ -1,10 +1,10 @@
 /**
- * The wire format of MQTT 3.1 and 3.1.1 at our own edge, as strict as the specification; statements are cited from
- * 3.1.1. Where the text of 3.1 differs it is followed, but its will messages need not be ASCII:
+ * The wire format of MQTT 3.1 and 3.1.1 at the hub's edge, as strict as the specification; statements are cited from
+ * 3.1.1. Where the text of 3.1 differs, 3.1 is followed, except that will messages need not be ASCII:
  *
  * - SUBSCRIBE, UNSUBSCRIBE and PUBREL are QoS 1 messages: sent again they may have DUP in their header.
  * - A client id has 1 to 23 characters.
- * - A bridge of Mosquitto sets the highest bit of the protocol level. It is no part of either version.
+ * - A bridge of Mosquitto sets the highest bit of the protocol level, which is part of neither version.
  * - User name and password may be missing though they are flagged: the remaining length takes precedence.
  */
 
@@ -40,7 +40,7 @@ import { type Fault, reasonCode } from './reason-codes.js'
 
 const { connack: CONNACK, suback: SUBACK, unsuback: UNSUBACK, pingresp: PINGRESP } = packetType
 
-/** MQTT 3.1 and 3.1.1. */
+/** The protocol level: 3 is MQTT 3.1, 4 is 3.1.1. */
 export type Protocol = 3 | 4
 
 /** CONNACK return codes. */
@@ -48,8 +48,8 @@ const unacceptableProtocol = 1
 const identifierRejected = 2
 
 /**
- * What it returns has copies of all bytes. A packet that is not well-formed is not answered [MQTT-3.1.4-1]: a client
- * id that is well-formed and still refused comes after everything else.
+ * Reads a CONNECT. The result has copies of all bytes. A malformed packet is not answered [MQTT-3.1.4-1]: a well-formed
+ * client id, whose refusal is answered, is checked after everything else.
  */
 export function readConnect(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   if ((header & 0x0f) !== 0) throw wrongFlags(header)
@@ -131,7 +131,7 @@ function checkClientId(clientId: string, protocol: Protocol, clean: boolean): vo
     throw new MalformedPacket('MQTT-3.1.3-8', 'an empty client id and a session to be kept', identifierRejected)
 }
 
-/** PUBACK, PUBREC, PUBREL and PUBCOMP are a packet id and nothing else. */
+/** Reads PUBACK, PUBREC, PUBREL or PUBCOMP, which are a packet id and nothing else. */
 export function readPacketId(header: number, buffer: Buffer, start: number, end: number, protocol: Protocol): number {
   const type = header >> 4
   if (type === packetType.pubrel) checkQoS1Header(header, protocol, 'MQTT-3.6.1-1')
@@ -178,7 +178,7 @@ export function readUnsubscribe(
   return { packetId, filters }
 }
 
-/** PINGREQ and DISCONNECT are their first byte and nothing else. */
+/** Checks PINGREQ or DISCONNECT, which have no body. */
 export function checkEmpty(header: number, start: number, end: number): void {
   const type = header >> 4
   if ((header & 0x0f) !== 0) throw wrongFlags(header, type === packetType.disconnect ? 'MQTT-3.14.1-1' : undefined)
@@ -190,7 +190,7 @@ function checkQoS1Header(header: number, protocol: Protocol, clause: string): vo
   if ((header & (protocol === 3 ? 0x07 : 0x0f)) !== 0x02) throw wrongFlags(header, clause)
 }
 
-/** There is no session to speak of when the connection is refused. [MQTT-3.2.2-4] MQTT 3.1 knows no `sessionPresent`. */
+/** Returns a CONNACK; one that refuses has no session present. [MQTT-3.2.2-4] MQTT 3.1 knows no `sessionPresent`. */
 export function connack(returnCode: number, sessionPresent: boolean): Buffer {
   return Buffer.from([CONNACK << 4, 2, sessionPresent && returnCode === 0 ? 1 : 0, returnCode])
 }
@@ -208,17 +208,17 @@ export function unsuback(packetId: number): Buffer {
   return Buffer.from([UNSUBACK << 4, 2, packetId >> 8, packetId & 0xff])
 }
 
-/** The whole packet; nobody may write into it. */
+/** The whole PINGRESP, shared: must not be written to. */
 export const pingresp = Buffer.from([PINGRESP << 4, 0])
 
-/** PUBACK, PUBREC, PUBREL or PUBCOMP: four bytes at `at`. */
+/** Writes PUBACK, PUBREC, PUBREL or PUBCOMP: four bytes at `at`. */
 export function writeAck(target: Buffer, at: number, type: number, packetId: number): void {
   target[at] = (type << 4) | (type === packetType.pubrel ? 2 : 0)
   target[at + 1] = 2
   target.writeUInt16BE(packetId, at + 2)
 }
 
-/** The format of one of these versions; it remembers nothing. */
+/** The codec of MQTT 3.1 or 3.1.1, without state. */
 export class Mqtt3 implements PacketCodec {
   readonly version: Protocol
   readonly ackCode = 0
@@ -253,7 +253,7 @@ export class Mqtt3 implements PacketCodec {
   }
 
   accepted({ sessionPresent }: ConnackFields): Buffer {
-    // A reserved byte in MQTT 3.1.
+    // MQTT 3.1 has a reserved byte in place of `sessionPresent`.
     return connack(0, sessionPresent && this.version === 4)
   }
 
@@ -283,12 +283,12 @@ export class Mqtt3 implements PacketCodec {
   }
 }
 
-/** The code of SUBACK for a filter that is refused. [MQTT-3.9.3-2] */
+/** The code of SUBACK for a refused filter. [MQTT-3.9.3-2] */
 const refusedCode = 0x80
 
 const unavailable = 3
 
-/** What 3.1.1 has for the reasons of MQTT 5. [MQTT-3.2.2.3] */
+/** Return codes of 3.1.1 by reason code of MQTT 5. [MQTT-3.2.2.3] */
 const returnCodes: Readonly<Record<number, number>> = {
   [reasonCode.clientIdNotValid]: identifierRejected,
   [reasonCode.badCredentials]: 4,

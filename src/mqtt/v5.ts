@@ -1,12 +1,12 @@
 /**
- * The wire format of MQTT 5.0 at our own edge, as strict as the specification, whose statements are cited. What it adds
- * to 3.1.1 (v3.ts); CONNECT is in connect5.ts:
+ * The wire format of MQTT 5.0 at the hub's edge, as strict as the specification, whose statements are cited. CONNECT is
+ * in connect5.ts. Additions to 3.1.1 (v3.ts):
  *
- * - Properties, in nearly every packet (properties5.ts). Those of a message travel with it and are kept as they came.
- * - Reason codes, both ways: an acknowledgement may refuse, a server may say DISCONNECT, and why.
+ * - Properties, in nearly every packet (properties5.ts). Those of a message stay with the message, unchanged.
+ * - Reason codes, both ways: an acknowledgement may refuse, a server may send DISCONNECT with the reason.
  * - Topic aliases, both ways: a number in place of a topic (topic-aliases.ts).
- * - How much the other side takes: publishes at a time, bytes of a packet.
- * - Options and an identifier for subscriptions; how long a message, a session and a will have.
+ * - Limits that each side announces: publishes at a time, bytes of a packet.
+ * - Options and an identifier for subscriptions; the time that a message, a session and a will have.
  * - AUTH: authentication in several steps.
  */
 
@@ -56,17 +56,17 @@ import { connack, readConnect as readConnect3 } from './v3.js'
 
 const { puback: PUBACK, pubrec: PUBREC, pubrel: PUBREL, pubcomp: PUBCOMP } = packetType
 
-/** What the hub announces in CONNACK. */
+/** The limits that the hub announces in CONNACK. */
 export interface Limits5 {
   /** QoS 1 and 2 publishes that may be unacknowledged at a time, 1 to 65,535. */
   readonly receiveMaximum: number
-  /** Bytes of a packet. */
+  /** Bytes of the largest packet. */
   readonly maximumPacketSize: number
   /** Topic aliases, both ways. */
   readonly topicAliasMaximum: number
 }
 
-/** A CONNECT of any version. What it throws has the CONNACK to send before the connection is closed, if there is one. */
+/** Reads a CONNECT of any version. An error thrown has the CONNACK to send before the connection is closed, if any. */
 export function readConnect(header: number, buffer: Buffer, start: number, end: number): ConnectPacket {
   const is5 = isMqtt5(buffer, start, end)
   try {
@@ -93,24 +93,24 @@ const ackScopes: Readonly<Record<number, Scope>> = {
 const ackCodes = new Set([0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])
 const releaseCodes = new Set([0x00, 0x92])
 const disconnectCodes = new Set([0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99])
-/** Of a CONNACK that refuses. (§3.2.2.2) */
+/** Reason codes of a CONNACK that refuses. (§3.2.2.2) */
 const connackCodes = new Set([
   0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99, 0x9a, 0x9b, 0x9c,
   0x9d, 0x9f,
 ])
 const authCodes = new Set<number>([reasonCode.continueAuthentication, reasonCode.reauthenticate])
 
-/** MQTT 5 as one connection speaks it: what its CONNECT and our CONNACK have agreed on, and topic aliases. */
+/** The MQTT 5 codec of one connection, with the agreements of CONNECT and CONNACK, and topic aliases. */
 export class Mqtt5 implements PacketCodec {
   readonly version = 5
   ackCode = 0
   readonly #limits: Limits5
-  /** Of the client. */
+  /** The client's limit. */
   readonly #maximumPacketSize: number
   readonly #requestProblem: boolean
   readonly #sessionExpiry: number
   readonly #method: string | undefined
-  /** By alias. */
+  /** Topics of the client, by alias. */
   #topics: (string | undefined)[] | undefined
   readonly #aliases: TopicAliases | undefined
 
@@ -124,7 +124,7 @@ export class Mqtt5 implements PacketCodec {
     this.#aliases = aliases > 0 ? new TopicAliases(aliases) : undefined
   }
 
-  // — what the client sends —
+  // — packets from the client —
 
   readPublish(reader: PublishReader, header: number, buffer: Buffer, start: number, end: number): void {
     reader.read(header, buffer, start, end, statements5)
@@ -144,7 +144,7 @@ export class Mqtt5 implements PacketCodec {
     else if (!hasTopic) throw noTopic()
     if (!message.isTooLarge) return
     reader.fault = tooManyProperties
-    // A refused PUBLISH defines no alias. What the alias stood for before is not what its sender means from now on.
+    // A refused PUBLISH defines no alias. From now on the client no longer means the topic that the alias had before.
     if (alias >= 0 && hasTopic && this.#topics) this.#topics[alias] = undefined
   }
 
@@ -222,7 +222,7 @@ export class Mqtt5 implements PacketCodec {
     if ((header & 0x0f) !== 0) throw wrongFlags(header, 'MQTT-3.15.1-1')
     if (this.#method === undefined)
       throw protocolError('MQTT-4.12.0-7', 'an AUTH of a client that has not said how it authenticates')
-    // With no bytes it is a success, which only a server says. (§3.15.2.1)
+    // An AUTH without bytes means success, which only a server sends. (§3.15.2.1)
     const code = start === end ? 0 : (buffer[start] as number)
     if (!authCodes.has(code)) throw protocolError('MQTT-3.15.2-1', `an AUTH with reason code ${code}`)
     let method: string | undefined
@@ -238,7 +238,7 @@ export class Mqtt5 implements PacketCodec {
     return { code, ...authentication }
   }
 
-  // — what we send —
+  // — packets to the client —
 
   accepted(answer: ConnackFields): Buffer | undefined {
     const { sessionExpiry, assignedClientId, keepAlive, responseInformation, authentication } = answer
@@ -262,7 +262,7 @@ export class Mqtt5 implements PacketCodec {
     if (responseInformation !== undefined)
       extras.push(fieldProperty(propertyId.responseInformation, responseInformation))
     const whole = control(packetType.connack << 4, start, [...said, ...extras])
-    // What a client may take for granted, or do without, is left out for one that takes only small packets.
+    // Fields that a client may take for granted, or do without, are left out for one that takes only small packets.
     return this.#fitting(whole) ?? this.#fitting(control(packetType.connack << 4, start, said))
   }
 
@@ -291,7 +291,7 @@ export class Mqtt5 implements PacketCodec {
     return this.#answers(packetType.unsuback, packetId, codes)
   }
 
-  /** They have one reason string for all their filters: that of the first fault. */
+  /** Writes SUBACK or UNSUBACK, which have one reason string for all filters: that of the first fault. */
   #answers(type: number, packetId: number, answers: readonly (number | Fault)[]): Buffer | undefined {
     const reason = answers.find(answer => typeof answer !== 'number')?.reason ?? ''
     const codes = Buffer.from(answers.map(answer => (typeof answer === 'number' ? answer : answer.code)))
@@ -316,7 +316,7 @@ export class Mqtt5 implements PacketCodec {
         aliases.use(known)
         return publish.mqtt5(sending, dup, known, false, now)
       }
-      // It would have to fit with both, topic and alias.
+      // The packet would have to fit with both topic and alias.
       if (this.#takes(publish, sending, 1, true)) {
         return publish.mqtt5(sending, dup, aliases.give(publish.topic), true, now)
       }
@@ -334,7 +334,7 @@ export class Mqtt5 implements PacketCodec {
     return packet.length <= this.#maximumPacketSize ? packet : undefined
   }
 
-  /** Acknowledgements have reason strings for those who want them only. [MQTT-3.1.2-29] */
+  /** Returns the reason string of an acknowledgement: empty unless the client wants reason strings. [MQTT-3.1.2-29] */
   #saying(reason: string): string {
     return this.#requestProblem ? reason : ''
   }
@@ -352,12 +352,12 @@ function noTopic(): MalformedPacket {
 
 function readCode(buffer: Buffer, at: number, { packet, section }: Scope, allowed: ReadonlySet<number>): number {
   const code = buffer[at] as number
-  // `MQTT-3.4.2.2`, the properties, are beside `MQTT-3.4.2-1`, the code.
+  // `MQTT-3.4.2.2` is the section of the properties, `MQTT-3.4.2-1` the statement on the code.
   if (!allowed.has(code)) throw protocolError(section.replace(/\.2$/, '-1'), `a ${packet} with reason code ${code}`)
   return code
 }
 
-/** Properties with which the packet ends, or nothing. */
+/** Reads over the properties at the end of a packet, if there are any. */
 function skipProperties(
   buffer: Buffer,
   at: number,
@@ -391,7 +391,7 @@ function readOptions(filter: string, options: number): SubscribeOption {
   }
 }
 
-/** A filter of SUBSCRIBE or UNSUBSCRIBE. A text that is no topic filter is a protocol error, as in 3.1.1. */
+/** Reads a filter of SUBSCRIBE or UNSUBSCRIBE. A text that is no topic filter is a protocol error, as in 3.1.1. */
 function readFilter(buffer: Buffer, at: number, end: number, packet: string): string {
   const filter = readText(buffer, at, end, 'topic filter', statements5)
   const shared = sharedFilter(filter)
@@ -413,7 +413,7 @@ function authenticationProperties({ method, data }: Authentication): Buffer[] {
 
 const maxReasonBytes = 1_000
 
-/** With its reason in words if the packet then has no more bytes than it may. */
+/** Returns a packet with the reason in words, or without if the packet would be larger than `maximum`. */
 function explained(
   header: number,
   start: readonly number[],
@@ -428,7 +428,7 @@ function explained(
   let length = bytes.length
   if (length > maxReasonBytes) {
     length = maxReasonBytes
-    // Not in the midst of a character.
+    // The cut must not be within a character.
     while (((bytes[length] as number) & 0xc0) === 0x80) length--
   }
   const words = fieldProperty(propertyId.reason, bytes.subarray(0, length))
@@ -436,7 +436,7 @@ function explained(
   return packet.length <= maximum ? packet : plain()
 }
 
-/** Undefined for properties leaves out their length too: for packets that may end before it. */
+/** Returns a packet. Undefined properties leave out the length too, for packets that may end before the length. */
 function control(
   header: number,
   start: readonly number[],
