@@ -6,7 +6,7 @@ import { writeAck } from '../mqtt/v3.js'
 import { charge, type Work } from '../runtime/work.js'
 import { type Framing, Outbox, type Packet } from './outbox.js'
 
-/** Where a connection came from. */
+/** The other end of a connection. */
 export interface Peer {
   readonly address: string
   readonly listener: 'mqtt' | 'mqtts' | 'ws' | 'wss'
@@ -14,38 +14,38 @@ export interface Peer {
   readonly certificate: readonly string[]
 }
 
-/** A byte stream to a client. With `framing`, what is written to the stream must be framed. */
+/** A byte stream to a client. With `framing`, bytes written to the stream must be framed. */
 export type Transport = Duplex & {
   readonly framing?: Framing
-  /** The transport holds bytes back until a message is whole: it says of each arrival how many bytes came. */
+  /** Called with the number of bytes that came, by a transport that holds bytes back until a message is whole. */
   arrived?: ((bytes: number) => void) | undefined
-  /** The client is connected: it may send messages that are as long as any packet, and `arrived` is called no more. */
+  /** Called when the client is connected: allows messages as long as any packet, and ends the calls of `arrived`. */
   opened?(): void
 }
 
-/** What speaks MQTT over a connection. */
+/** The MQTT side of a connection. */
 export interface Protocol {
-  /** The framer is at a whole packet. What it throws closes the connection. */
+  /** Called when the framer is at a whole packet. An error thrown closes the connection. */
   packet(framer: Framer): void
-  /** There is room in the outbox again. */
+  /** Called when there is room in the outbox again. */
   writable(): void
-  /** The packet that tells the client why its connection is about to be closed, if it can be told. */
+  /** Returns the packet that tells the client why the connection is about to be closed. Undefined if there is none. */
   disconnectPacket(fault: Fault): Buffer | undefined
-  /** The connection is over; called once. */
+  /** Called once, when the connection is over. */
   closed(): void
 }
 
 export interface ConnectionLimits {
-  /** Largest packet before `open`, and after. */
+  /** Largest packet before `open` (`helloBytes`) and after, in bytes. */
   readonly helloBytes: number
   readonly packetBytes: number
-  /** Publishes, and bytes of them, that wait for the disk before the connection is read no further. */
+  /** Publishes, and bytes of publishes, that may wait for the disk before reading is paused. */
   readonly inflight: number
   readonly inflightBytes: number
   /** Publishes and bytes a second; 0 is no limit. */
   readonly messages: number
   readonly bytes: number
-  /** Bytes that may wait to be written; past it QoS 0 is dropped. */
+  /** Bytes that may wait to be written; above that number QoS 0 is dropped. */
   readonly outboxBytes: number
   /** Milliseconds from the connection to `open`. */
   readonly connectMs: number
@@ -55,7 +55,7 @@ export interface ConnectionLimits {
   readonly keepAliveMs: number
 }
 
-/** Counted since the start. */
+/** Counters of all connections since the start. */
 export interface Traffic {
   bytesIn: number
   bytesOut: number
@@ -64,23 +64,23 @@ export interface Traffic {
   publishesOut: number
 }
 
-/** What a connection asks of all of them together. */
+/** All connections together, as one connection uses them. */
 export interface Pool {
   readonly limits: ConnectionLimits
   /** Milliseconds of a clock that never jumps, as of this turn of the event loop. */
   readonly now: number
-  /** While true nothing is read: what is accepted already waits for the disk. */
+  /** While true nothing is read: publishes accepted already wait for the disk. */
   readonly overloaded: boolean
   readonly work: Work
-  /** May so many bytes be processed in this turn? If not the connection is to be resumed in one of the next. */
+  /** Returns whether so many bytes may be processed in this turn, or the connection has to wait for a later one. */
   grant(bytes: number): boolean
-  /** How far `work.done` may go until the connection that is served now must let others have their turn. */
+  /** The value of `work.done` at which the connection served now must let others have their turn. */
   readonly workEnd: number
-  /** To be resumed in the next turn. */
+  /** Queues a connection to be resumed in the next turn. */
   queue(connection: Connection): void
-  /** To be flushed when this turn ends. */
+  /** Marks a connection to be flushed when this turn ends. */
   dirty(connection: Connection): void
-  /** So many bytes came from a client that is not connected. May give up this connection, or another, for want of room. */
+  /** Counts bytes from a client that is not connected. May close this connection, or another, for want of room. */
   hello(connection: Connection, bytes: number): void
   opened(connection: Connection): void
   refused(reason: string, sentence: string): void
@@ -88,24 +88,24 @@ export interface Pool {
   readonly traffic: Traffic
 }
 
-/** Why a connection is not read now; several may hold at a time. */
+/** Reasons for which reading is paused, as bit flags: several may hold at a time. */
 const pauseReason = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
 
 const connectHeader = packetType.connect << 4
 
-/** How long a peer may take to close after its answer has left. */
+/** How long a peer may take to close after the last packet has left. */
 const lingerMs = 500
 
-/** Node takes a longer one for 1 ms. */
+/** Longest timer: Node takes a longer one for 1 ms. */
 const maxTimerMs = 2 ** 31 - 1
 
-/** Read in one go only from who sends as fast as it can: Node reads up to twice as much. */
+/** Bytes in one read that come only from a client sending as fast as possible: Node reads up to twice as many. */
 const bulkBytes = 32_768
 
 /**
- * One network connection, before and behind the MQTT protocol: cuts what comes in into packets, with true
- * back-pressure (what is not read stays with the sender, in TCP), and gathers what goes out until the turn of the
- * event loop ends, so that it leaves in one piece. All of it is bounded (research: aedes.md §2.4, §2.5).
+ * One network connection, before and behind the MQTT protocol. Cuts incoming bytes into packets, with true
+ * back-pressure (bytes that are not read stay with the sender, in TCP). Gathers outgoing packets until the turn of the
+ * event loop ends, so that they leave in one piece. Everything is bounded (research: aedes.md §2.4, §2.5).
  */
 export class Connection {
   readonly peer: Peer
@@ -115,24 +115,27 @@ export class Connection {
   #openedAt: number
   #protocol: Protocol | undefined
   #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
-  /** CONNECT came. */
+  /** True once CONNECT has come. */
   #hasBegun = false
   #holds = 0
   #stopped = false
   #hasTurn = false
-  /** Work beyond its turns, which it has yet to wait for. */
+  /** Work done beyond this connection's turns, for which later turns are skipped. */
   #debt = 0
-  /** The peer has closed; what it sent before is still to be read. */
+  /** True when the peer has closed and bytes that came before are still to be read. */
   #isGone = false
   #endedAt = 0
   #endReason: string | undefined
   #rateTimer: NodeJS.Timeout | undefined
   #inflight = 0
-  /** Of them over the limit: who has been told of it is to be caught beyond it, not to wait there. */
+  /**
+   * One extra place in flight for MQTT 5 clients. They were sent Receive Maximum: a publish beyond the limit must be
+   * read and rejected as a protocol error, not left in the socket.
+   */
   #overQuotaSlack = 0
   #inflightBytes = 0
   #lastRead: number
-  /** Milliseconds without a packet after which the client is given up; 0: never. */
+  /** Milliseconds without a packet after which the connection is closed; 0: never. */
   #patienceMs = 0
   /** Publishes and bytes that may still be read before the rate limit holds. */
   #messagesLeft = 0
@@ -142,7 +145,7 @@ export class Connection {
   #writing = 0
   #writingSince = 0
   #isDirty = false
-  /** The session has more than there was room for. */
+  /** True when the session has more to send than there was room for. */
   #wanted = false
 
   constructor(stream: Transport, peer: Peer, pool: Pool) {
@@ -158,32 +161,35 @@ export class Connection {
     stream.on('close', () => this.#gone())
   }
 
-  /** Begins to read for `protocol`. */
+  /** Sets the protocol that gets the packets. */
   serve(protocol: Protocol): void {
     this.#protocol = protocol
   }
 
-  /** CONNECT is with the broker: nothing more is read until `open`, or it would overtake. */
+  /** Called when CONNECT is with the broker: pauses reading until `open`, as later packets would overtake CONNECT. */
   connecting(): void {
     this.#hasBegun = true
     this.#pauseReading(pauseReason.connecting)
   }
 
-  /** Of what is asked for, in seconds; 0 is none. Who is told of it can be told whole ones, of two bytes. */
+  /**
+   * Returns the keep alive to enforce, in seconds; 0 is none. With `isTold`, for MQTT 5, the hub's limit is a whole
+   * number from 1 to 65,535, as CONNACK carries two bytes.
+   */
   grantedKeepAlive(asked: number, isTold: boolean): number {
     const limit = this.#pool.limits.keepAliveMs / 1_000
     const most = isTold && limit > 0 ? Math.min(0xffff, Math.max(1, Math.floor(limit))) : limit
     return most > 0 && (asked === 0 || asked > most) ? most : asked
   }
 
-  /** CONNECT has been answered by a question: one more packet is read before `open`. */
+  /** Resumes reading before `open` for the next AUTH of enhanced authentication. */
   awaitAuthPacket(): void {
     this.#resumeReading(pauseReason.connecting)
   }
 
   /**
-   * The client is connected: all that it sends may be read. `keepAlive` in seconds, as it was granted; 0 for none.
-   * `isTold`: it knows how many publishes it may have in flight.
+   * Called when the client is connected: all packets may be read. `keepAlive`: as granted, in seconds; 0 for none.
+   * `isTold`: whether the client knows how many publishes may be in flight.
    */
   open(keepAlive: number, isTold = false): void {
     if (this.#state !== 'hello') return
@@ -201,7 +207,7 @@ export class Connection {
     this.#resumeReading(pauseReason.connecting)
   }
 
-  /** A publish of `bytes` waits for the disk. */
+  /** Called when a publish of `bytes` begins to wait for the disk. */
   begin(bytes: number): void {
     this.#inflight++
     this.#inflightBytes += bytes
@@ -210,7 +216,7 @@ export class Connection {
       this.#pauseReading(pauseReason.inflight)
   }
 
-  /** It is there, or refused. */
+  /** Called when such a publish is on disk or refused. */
   done(bytes: number): void {
     this.#inflight--
     this.#inflightBytes -= bytes
@@ -220,12 +226,12 @@ export class Connection {
       this.#resumeReading(pauseReason.inflight)
   }
 
-  /** Do publishes of it wait for the disk? */
+  /** True while publishes of this connection wait for the disk. */
   get waiting(): boolean {
     return this.#inflight > 0
   }
 
-  /** One more publish of `bytes` was read: past the rate limit the connection is held until it is paid for. */
+  /** Counts one more publish of `bytes`; above the rate limit, pauses reading until the rate is within the limit. */
   spend(bytes: number): void {
     const { messages, bytes: perSecond } = this.#pool.limits
     if (messages === 0 && perSecond === 0) return
@@ -244,7 +250,7 @@ export class Connection {
     this.#rateTimer = setTimeout(() => this.#resumeReading(pauseReason.rate), ms).unref()
   }
 
-  // — out: nothing once it is about to be closed —
+  // — out: nothing once the connection is about to be closed —
 
   get hasCapacity(): boolean {
     if (this.#unsent < this.#pool.limits.outboxBytes / 2) return true
@@ -252,7 +258,7 @@ export class Connection {
     return false
   }
 
-  /** Does so much wait that QoS 0 is to be dropped? Then one is counted. */
+  /** Returns whether so much waits that QoS 0 is dropped, and counts one drop if so. */
   drops(): boolean {
     if (this.#unsent <= this.#pool.limits.outboxBytes) return false
     this.#pool.dropped()
@@ -264,14 +270,14 @@ export class Connection {
     return this.#outbox.bytes + this.#writing
   }
 
-  /** A PUBLISH, in one part or two. */
+  /** Sends a PUBLISH, in one part or two. */
   publish(parts: readonly Buffer[]): void {
     if (this.isClosed) return
     this.#pool.traffic.publishesOut++
     this.#push(parts.length === 1 ? (parts[0] as Buffer) : parts)
   }
 
-  /** Any other packet. */
+  /** Sends any other packet. */
   write(packet: Buffer): void {
     if (!this.isClosed) this.#push(packet)
   }
@@ -279,7 +285,7 @@ export class Connection {
   writeAck(type: number, packetId: number): void {
     if (this.isClosed) return
     if (this.#state === 'hello') {
-      // What is resumed must not overtake its CONNACK. [MQTT-3.2.0-1]
+      // Acknowledgements of a resumed session must not overtake CONNACK. [MQTT-3.2.0-1]
       const packet = Buffer.allocUnsafe(4)
       writeAck(packet, 0, type, packetId)
       this.#push(packet)
@@ -298,7 +304,7 @@ export class Connection {
     this.#checkOutbox()
   }
 
-  /** A client that asks and does not read the answers has to wait with the next question. */
+  /** Pauses reading when a client sends requests and does not read the answers. */
   #checkOutbox(): void {
     if (this.#state !== 'open' || this.#isGone) return
     if (this.#outbox.memory > 2 * this.#pool.limits.outboxBytes) this.#pauseReading(pauseReason.outbox)
@@ -310,7 +316,7 @@ export class Connection {
     this.#pool.dirty(this)
   }
 
-  /** The turn is over: what was written leaves, unless the last piece is still on its way. */
+  /** Called at the end of a turn: writes the next piece, unless the last one is still on the way. */
   flush(): void {
     this.#isDirty = false
     if (this.#isGone) this.#outbox.discard()
@@ -338,7 +344,7 @@ export class Connection {
   #read(chunk: Buffer): void {
     if (this.#state === 'hello' && !this.#stream.opened) this.#pool.hello(this, chunk.length)
     if (this.#state !== 'hello' && this.#state !== 'open') return
-    // Whoever does not begin as a CONNECT does is not waited for. [MQTT-3.1.0-1]
+    // A client whose first byte is not that of CONNECT is refused without waiting for more. [MQTT-3.1.0-1]
     const isFirst = !this.#hasBegun && this.#framer.buffered === 0
     if (isFirst && chunk[0] !== connectHeader) {
       this.#refuse(new MalformedPacket('MQTT-3.1.0-1', 'the first packet is not CONNECT'))
@@ -352,19 +358,19 @@ export class Connection {
     else if (this.#pool.overloaded) this.#pauseReading(pauseReason.overload)
     else if (this.#pool.grant(chunk.length) || hasTurn) {
       this.#process()
-      // Who floods waits for its next turn with its bytes in the kernel, not in memory.
+      // A flooding client waits for the next turn with bytes in the kernel, not in memory.
       if (chunk.length >= bulkBytes) this.yield()
     } else this.#pauseReading(pauseReason.turn)
   }
 
-  /** Reads on when its next turn comes. */
+  /** Pauses reading until the next turn of this connection. */
   yield(): void {
     if (this.#holds === 0 && !this.isClosed) this.#pauseReading(pauseReason.turn)
   }
 
   /**
-   * Its turn has come, and `workEnd` is set. Returns how many bytes it may use the turn for. A connection that did more
-   * than its turn was for lets turns pass until the others have had as much.
+   * Called when this connection's turn has come and `workEnd` is set. Returns the bytes that the turn may be used for.
+   * A connection that did more work than a turn allows lets turns pass until the others have done as much.
    */
   resume(): number {
     const { work, workEnd } = this.#pool
@@ -434,8 +440,8 @@ export class Connection {
   }
 
   /**
-   * A paused stream would read 64 KB more, and a thousand held connections that much: the handle of a socket is told
-   * itself. Node goes on believing that it reads, or it would have it read again.
+   * Stops reading at the socket's handle, too: a paused stream would read 64 KB more, and a thousand paused connections
+   * a thousand times as much. Node must go on believing that the handle reads, or would start reading again.
    */
   #stop(): void {
     if (this.#stopped) return
@@ -457,7 +463,7 @@ export class Connection {
 
   // — the end —
 
-  /** Twice a second: gives up a client that says nothing, takes nothing, or does not finish. */
+  /** Called twice a second: closes a connection whose client sends nothing, takes nothing, or does not finish. */
   sweep(): void {
     const { limits, now } = this.#pool
     if (this.#state === 'hello' && now - this.#openedAt > limits.connectMs) {
@@ -474,7 +480,7 @@ export class Connection {
     } else if (this.#holds !== 0) this.#lastRead = now
   }
 
-  /** It takes nothing: what waits is discarded, and why is the last it may still read. */
+  /** Closes a connection that takes nothing: discards waiting packets, and sends the reason as the last packet. */
   #cutOff(): void {
     if (this.isClosed) {
       this.destroy()
@@ -499,26 +505,26 @@ export class Connection {
     this.#stream.end(this.#outbox.next())
   }
 
-  /** The hub itself was away for so long (ms): nobody is to blame for it. */
+  /** Extends all deadlines by a time (ms) in which the hub itself was stalled: no client is to blame. */
   extendDeadlines(ms: number): void {
     this.#lastRead += ms
     this.#writingSince += ms
     this.#openedAt += ms
   }
 
-  /** Why the hub ends or has ended this connection, in words; undefined when the peer did. */
+  /** Why the hub ends or has ended this connection, in words. Undefined when the peer did. */
   get endReason(): string | undefined {
     return this.#endReason
   }
 
-  /** Closes it when what was written has left; nothing more is read. The client is told why, if it can be. */
+  /** Closes the connection when all packets have left; reads nothing more. Sends the client the reason if possible. */
   end(fault?: Fault): void {
     if (this.isClosed) return
     this.#endReason = fault?.reason
     this.#end(fault && this.#protocol?.disconnectPacket(fault))
   }
 
-  /** Gives up one that is not `open`: at once, or when it has had the time to be told why, if it can be. */
+  /** Closes a connection that is not `open`: at once, or after the time to send the client the reason, if possible. */
   giveUp(fault: Fault): void {
     const farewell = this.#protocol?.disconnectPacket(fault)
     if (!farewell) {
@@ -534,7 +540,7 @@ export class Connection {
     this.#state = 'ending'
     this.#endedAt = this.#pool.now
     this.#over()
-    // A peer that still sends must not keep its answer from leaving; what it sends is discarded.
+    // A peer that still sends must not keep the last packets from leaving: incoming bytes are discarded.
     this.#resume()
     if (this.#unsent === 0) this.#stream.end()
     else this.#scheduleFlush()
@@ -549,7 +555,7 @@ export class Connection {
     return this.#state === 'closed' || this.#state === 'ending'
   }
 
-  /** The peer is gone: what it said before still counts, a DISCONNECT above all. */
+  /** Called when the peer is gone: packets that came before still count, a DISCONNECT above all. */
   #gone(): void {
     if (!this.isClosed && this.#holds !== 0 && this.#framer.buffered > 0) {
       this.#isGone = true
@@ -579,7 +585,7 @@ interface ReadHandle {
   readStart(): void
 }
 
-/** Of a plain TCP socket; TLS and WebSocket streams have buffers of their own between. */
+/** Returns the handle of a plain TCP socket. TLS and WebSocket streams have buffers in between: undefined. */
 function handleOf(stream: Duplex): ReadHandle | undefined {
   const { _handle: handle, encrypted } = stream as Duplex & { _handle?: ReadHandle | null; encrypted?: boolean }
   return handle && !encrypted ? handle : undefined

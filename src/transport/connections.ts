@@ -6,41 +6,41 @@ import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol 
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
-    /** At a time, in all and of one address; of IPv6 of one /64. */
+    /** Connections at a time, in all and from one address; with IPv6 from one /64. */
     readonly connections: number
     readonly perAddress: number
     /** Bytes that all clients together may have sent before they are connected. */
     readonly helloMemory: number
   }
   readonly work: Work
-  /** What speaks MQTT over a connection that has passed the limits. */
+  /** Returns the MQTT side of a connection that is within the limits. */
   readonly protocol: (connection: Connection) => Protocol
-  /** While true nothing is read: what is accepted already waits for the disk. */
+  /** While true nothing is read: publishes accepted already wait for the disk. */
   readonly overloaded: () => boolean
-  /** A connection was refused or cut off: counted, and said. */
+  /** Called when a connection was refused or cut off, to be counted and logged. */
   readonly refused: (reason: string, sentence: string) => void
-  /** A QoS 0 delivery found its subscriber's outbox full. */
+  /** Called when a QoS 0 delivery was dropped because the subscriber's outbox is full. */
   readonly dropped: () => void
   /** Resolves when every publish read so far is acknowledged or refused. */
   readonly drain: () => Promise<void>
 }
 
-/** Read in a turn of the event loop from all connections; what is more waits for one of the next. */
+/** Bytes read from all connections in one turn of the event loop; more has to wait for a later turn. */
 const turnBytes = 262_144
 
-/** Read at once even when the turn is spent: a client that says little does not wait behind those that flood. */
+/** Bytes read at once even when the turn is spent: a client that sends little must not wait behind flooding ones. */
 const smallBytes = 2_048
 
 /** The most work for one connection once the turn is spent, or when many wait. */
 const smallWork = 2_000
 
-/** No CONNECT that devices send is longer; what is longer gives way first when memory is short. */
+/** Longest CONNECT that devices send; clients that sent more are evicted first when memory is short. */
 const usualHelloBytes = 4_096
 
-/** Past so much work in one turn nothing is read at once any more, however little it is. */
+/** Work in one turn beyond which nothing is read at once any more, however little. */
 const maxWork = 2 * turnWork
 
-/** Read and held for a later turn, of all connections; past it none is read before its turn. */
+/** Bytes of all connections that are read and held for a later turn; above that, none is read before a turn comes. */
 const heldBytes = 33_554_432
 
 const sweepMs = 500
@@ -49,12 +49,12 @@ const noRoom: Fault = { code: reasonCode.serverBusy, reason: 'not connected when
 const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is stopping' }
 
 /**
- * All connections, and what they share: the turns of the event loop, in which each gets its share of reading and its
- * outbox is flushed once, the limits on how many there are, and one timer for everything that can take too long.
+ * All connections, and what they share: the turns of the event loop, in which each gets a share of reading and one
+ * flush of the outbox, the limits on how many there are, and one timer for everything that can take too long.
  */
 export class Connections implements Pool {
   readonly name = 'connections'
-  /** May be replaced at any time; open connections keep to the new ones as far as they read them again. */
+  /** The limits, to be replaced at any time; open connections follow new ones as far as they read them again. */
   limits: ConnectionsOptions['limits']
   readonly work: Work
   workEnd = 0
@@ -62,12 +62,12 @@ export class Connections implements Pool {
   now = performance.now()
   readonly #options: ConnectionsOptions
   readonly #all = new Set<Connection>()
-  /** Not connected yet, the longest waiting first, with the bytes that each has sent. */
+  /** Connections before CONNECT is accepted, the longest waiting first, with the bytes that each has sent. */
   readonly #unconnected = new Map<Connection, number>()
-  /** Those of them that have sent more than any CONNECT needs. */
+  /** Unconnected ones that have sent more than any CONNECT needs. */
   readonly #talkative = new Set<Connection>()
   #helloBytes = 0
-  /** By source: all addresses of an IPv6 /64 are one. */
+  /** Numbers of connections by source: all addresses of an IPv6 /64 are one. */
   readonly #sources = new Map<string, number>()
   readonly #dirty: Connection[] = []
   #queue: Connection[] = []
@@ -91,14 +91,14 @@ export class Connections implements Pool {
     this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
   }
 
-  /** Reads no more, lets the acknowledgements out, then ends every connection. */
+  /** Stops reading, sends the remaining acknowledgements, then ends every connection. */
   async stop(): Promise<void> {
     this.#stopping = true
     await this.#options.drain()
     await new Promise(resolve => setImmediate(resolve))
     const all = [...this.#all]
     for (const connection of all) connection.end(shuttingDown)
-    // What was written leaves with the next turns, from whoever takes it.
+    // Written packets leave with the next turns, to clients that take them.
     for (let wait = 0; wait < 10 && this.#all.size > 0; wait++) await new Promise(resolve => setTimeout(resolve, 20))
     for (const connection of this.#all) connection.destroy()
     clearInterval(this.#timer)
@@ -133,7 +133,7 @@ export class Connections implements Pool {
     connection.serve(this.#options.protocol(connection))
   }
 
-  /** The overload is over. */
+  /** Called when the overload is over. */
   relieved(): void {
     this.#schedule()
   }
@@ -208,7 +208,7 @@ export class Connections implements Pool {
     setImmediate(this.#turn)
   }
 
-  /** The end of a turn: what was written leaves; who was held longest is read first. */
+  /** Called at the end of a turn: reads waiting connections, the longest waiting first, and flushes all outboxes. */
   readonly #turn = (): void => {
     this.#scheduled = false
     this.now = performance.now()
@@ -242,13 +242,13 @@ export class Connections implements Pool {
     const away = now - this.#sweptAt - sweepMs
     this.now = this.#sweptAt = now
     for (const connection of this.#all) {
-      // After a pause of the whole hub what came meanwhile is not read yet.
+      // After a pause of the whole hub, packets that came meanwhile are not read yet.
       if (away > sweepMs) connection.extendDeadlines(away)
       connection.sweep()
     }
   }
 
-  /** The one that has waited longest for its CONNECT makes room, of one address or of all. */
+  /** Evicts the connection that has waited longest for CONNECT, from one source or from all; false if there is none. */
   #evictPending(setting: string, source?: string): boolean {
     for (const waiting of this.#unconnected.keys()) {
       if (source !== undefined && sourceOf(waiting.peer.address) !== source) continue

@@ -17,9 +17,9 @@ export interface ListenersOptions {
   /** 0 takes a free port. */
   readonly mqttPort: number | 'off'
   readonly mqttsPort: number | 'off'
-  /** Started; needed if there is a port for it. */
+  /** The certificates, started. Needed if there is a TLS port. */
   readonly tls: Tls | undefined
-  /** Whether a client must show a certificate, where one is asked for. */
+  /** Whether a client that is asked for a certificate must show one. */
   readonly clientCertificates: 'required' | 'optional'
   readonly webSocket: {
     readonly origins: readonly string[]
@@ -29,19 +29,19 @@ export interface ListenersOptions {
   }
   /** With `protocol` the connections of trusted proxies begin with a PROXY header. */
   readonly proxy: { readonly trusted: readonly string[]; readonly protocol: boolean }
-  /** Connections in a handshake at a time; past it the one that has waited longest gives way. */
+  /** Connections in a handshake at a time; above that number the one that has waited longest is evicted. */
   readonly pending: number
   /** Until the end of the handshakes, PROXY header included. */
   readonly handshakeMs: number
-  /** Takes over; all that the client sent is still to be read. */
+  /** Takes over a connection, of which all that the client sent is still to be read. */
   readonly accept: (stream: Duplex, peer: Peer) => void
-  /** For the counters. */
+  /** Counts a refusal. */
   readonly refused: (reason: string) => void
-  /** Says it in words, not more often than anybody reads. */
+  /** Logs a sentence. Called at a limited rate. */
   readonly info: (sentence: string) => void
 }
 
-/** All ways in for MQTT: TCP, TLS, and WebSockets that the HTTP server hands on. Hands over who has got through. */
+/** All ways in for MQTT: TCP, TLS, and WebSockets from the HTTP server. Hands over connections after the handshake. */
 export class Listeners {
   readonly name = 'listeners'
   readonly #options: ListenersOptions
@@ -52,7 +52,7 @@ export class Listeners {
   readonly #mqtt: Server
   readonly #mqtts: Server
   #tls: TlsServer | undefined
-  /** Open connections with a certificate that may be revoked yet. */
+  /** Open connections with the ids of their certificates, which may yet be revoked. */
   readonly #certified = new Map<TLSSocket, readonly CertificateId[]>()
 
   constructor(options: ListenersOptions) {
@@ -88,7 +88,7 @@ export class Listeners {
     }
   }
 
-  /** Frees the ports and ends what is in a handshake. Who was handed over is somebody else's. */
+  /** Frees the ports and ends connections in a handshake. Connections handed over are not touched. */
   stop(): void {
     this.#mqtt.close()
     this.#mqtts.close()
@@ -96,7 +96,7 @@ export class Listeners {
     this.#handshakes.stop()
   }
 
-  /** The port taken, if there is a listener. */
+  /** The port taken. Undefined when there is no listener. */
   get mqttPort(): number | undefined {
     return portOf(this.#mqtt)
   }
@@ -105,13 +105,13 @@ export class Listeners {
     return portOf(this.#mqtts)
   }
 
-  /** An HTTP request to become a WebSocket. */
+  /** Handles an HTTP request to become a WebSocket. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     this.#webSockets.upgrade(request, socket, head)
   }
 
   async #listen(server: Server, setting: string, host: string, port: number): Promise<void> {
-    // Devices come back all at once: as many wait to be accepted as the system lets.
+    // Devices may reconnect all at once: as many as the system allows can wait to be accepted.
     server.listen({ host, port, backlog: 65_535 })
     try {
       await once(server, 'listening')
@@ -155,7 +155,7 @@ export class Listeners {
     }
   }
 
-  /** The end of its handshakes. */
+  /** Hands over a connection at the end of the handshakes. */
   #accept(stream: Socket, listener: 'mqtt' | 'mqtts', certificate = noNames): void {
     const handshake = this.#handshakes.end(stream)
     if (handshake) this.#options.accept(stream, { address: handshake.address, listener, certificate })
@@ -185,10 +185,10 @@ export class Listeners {
     server.on('tlsClientError', (error, stream) => {
       const handshake = this.#handshakes.end(stream)
       stream.destroy()
-      // Node ends one whose certificate it does not accept as if the client had gone away, its address forgotten.
+      // Node ends a connection with an unaccepted certificate as if the client had gone away, and forgets the address.
       const verdict = stream.authorizationError
       if (verdict) this.#notAccepted('', verdict)
-      // Without a handshake it was cut off, and that was said; who goes away was not refused.
+      // Without a handshake the connection was cut off, as logged already. A client that goes away is not refused.
       else if (handshake && systemCode(error) !== 'ECONNRESET') {
         const why = (error as { reason?: string }).reason ?? describe(error)
         this.#refused('tls_handshake', `${handshake.address}: TLS handshake failed: ${why}`)
@@ -198,12 +198,12 @@ export class Listeners {
   }
 
   /**
-   * Remembers the certificate as long as the connection is open, as it may be revoked. Throws when it is revoked
-   * already: the lists may have changed during the handshake.
+   * Remembers the certificate as long as the connection is open, in case of revocation. Throws for a certificate
+   * revoked already: the lists may have changed during the handshake.
    */
   #lookUp(stream: TLSSocket, tls: Tls): void {
     const certificate = stream.getPeerCertificate(true)
-    // Without a certificate Node answers an empty object.
+    // Without a certificate Node returns an empty object.
     if (!certificate?.raw) return
     const ids = chainIds(certificate)
     if (tls.revokes(ids)) throw revoked
@@ -238,10 +238,10 @@ export class Listeners {
 
 function ignore(): void {}
 
-/** What OpenSSL says of a revoked certificate. */
+/** OpenSSL's code for a revoked certificate. */
 const revoked = 'CERT_REVOKED'
 
-/** What OpenSSL says about revocation: the reason under which it is counted, and what to do. */
+/** OpenSSL's codes about revocation, each with the reason under which a refusal is counted, and a remedy. */
 const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why: string]>> = {
   [revoked]: ['certificate_revoked', 'a list in tls.crl names it'],
   UNABLE_TO_GET_CRL: ['crl_unusable', 'tls.crl has no list of a CA between it and tls.ca; add one, which may be empty'],
@@ -250,7 +250,7 @@ const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why:
   CRL_SIGNATURE_FAILURE: ['crl_unusable', 'the list in tls.crl was not signed by the key of its CA'],
 }
 
-/** Who shows none has no names. Throws when there is a certificate and it is not one that counts. */
+/** Returns the names in a client's certificate; none without one. Throws when the certificate is not verified. */
 function verifiedNames(stream: TLSSocket): readonly string[] {
   const certificate = stream.getPeerX509Certificate()
   if (!certificate) return noNames
@@ -265,10 +265,10 @@ function portOf(server: Server): number | undefined {
 
 interface Handshake {
   readonly socket: Socket
-  /** Its key; when it is closed, it has forgotten. */
+  /** The key of this handshake, kept here because a closed socket no longer knows the ends. */
   readonly ends: string
   readonly timer: NodeJS.Timeout
-  /** As far as it is known. */
+  /** The client's address, as far as known. */
   address: string
 }
 
@@ -277,7 +277,7 @@ class Handshakes {
   readonly #limit: number
   readonly #ms: number
   readonly #refused: (reason: string, sentence: string) => void
-  /** By the ends of the connection: a TLS socket has those of the socket it is made of, and does not show that. */
+  /** Handshakes by the ends of the connection: a TLS socket has the ends of the socket below, and hides that socket. */
   readonly #waiting = new Map<string, Handshake>()
 
   constructor(limit: number, ms: number, refused: (reason: string, sentence: string) => void) {
@@ -298,7 +298,7 @@ class Handshakes {
     return handshake
   }
 
-  /** Of the connection or the TLS socket made of it; undefined if it is over already. */
+  /** Ends the handshake of a socket or of the TLS socket above. Undefined if that handshake is over already. */
   end(stream: Socket): Handshake | undefined {
     const handshake = this.#waiting.get(endsOf(stream))
     if (handshake) this.#remove(handshake)
@@ -326,7 +326,7 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
-/** `EADDRINUSE` and its like as a sentence that says what to do. */
+/** Returns an error for `EADDRINUSE` and the like, with a sentence on what to do. */
 export function listenError(error: unknown, setting: string, host: string, port: number): HubError {
   const code = systemCode(error)
   const why =

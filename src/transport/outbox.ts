@@ -1,13 +1,13 @@
 import { writeAck } from '../mqtt/v3.js'
 
 /**
- * How a transport frames what it carries: WebSocket puts each packet, or each part of one that is cut, into a frame of
- * its own; TCP and TLS have no frames.
+ * The frames of a transport: WebSocket puts each packet, or each part of a cut packet, into a separate frame; TCP and
+ * TLS have no frames.
  */
 export interface Framing {
-  /** Bytes of the header of a frame that carries `length` bytes. */
+  /** Returns the bytes of the header of a frame that carries `length` bytes. */
   headerBytes(length: number): number
-  /** Writes that header. Returns where it ends in `target`. */
+  /** Writes that header. Returns where the header ends in `target`. */
   writeHeader(target: Buffer, at: number, length: number): number
 }
 
@@ -16,43 +16,43 @@ export type Packet = Buffer | readonly Buffer[]
 
 const ackBytes = 4
 
-/** Memory of a packet or an acknowledgement that waits, beside its bytes, about. */
+/** Memory of a waiting packet or acknowledgement, beside the bytes, about. */
 const overheadBytes = 32
 
-/** Largest piece that is written at once; how long one takes tells a slow reader from a stuck one. */
+/** Largest piece that is written at once; the time that one takes distinguishes a slow reader from a stuck one. */
 const pieceBytes = 65_536
 
 /**
- * What waits to be written to one client. Whole packets go in; pieces for the transport come out. Only a packet that
- * is longer than a piece is cut, and until its last part has come out, nothing else comes between.
+ * The packets that wait to be written to one client. Whole packets go in; pieces for the transport come out. Only a
+ * packet longer than a piece is cut, and nothing comes between the parts.
  */
 export class Outbox {
   readonly #framing: Framing | undefined
   #packets: Packet[] = []
-  /** Each is `type << 16 | packetId`. */
+  /** Acknowledgements, each as `type << 16 | packetId`. */
   #acks: number[] = []
   #bytes = 0
-  /** What is left of the packet that is being cut. */
+  /** The rest of the packet that is being cut. */
   #rest: Buffer[] = []
   #restBytes = 0
-  /** A packet was discarded in the middle: nothing that followed could be read. */
+  /** True when a packet was discarded in the middle: the client could read nothing that followed. */
   #isBroken = false
 
   constructor(framing?: Framing) {
     this.#framing = framing
   }
 
-  /** Bytes of packets that wait, without the headers of the transport. */
+  /** Bytes of waiting packets, without the headers of the transport. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Memory of all that waits, about. */
+  /** Memory of everything that waits, about. */
   get memory(): number {
     return this.#bytes + overheadBytes * (this.#packets.length + this.#acks.length)
   }
 
-  /** The pieces taken so far end within a packet. */
+  /** True when the pieces taken so far end within a packet. */
   get isWithinPacket(): boolean {
     return this.#restBytes > 0 || this.#isBroken
   }
@@ -63,14 +63,14 @@ export class Outbox {
     this.#bytes += lengthOf(packet)
   }
 
-  /** An acknowledgement of four bytes. Acknowledgements overtake other packets, which no version of MQTT forbids. */
+  /** Adds an acknowledgement of four bytes. These overtake other packets, which no version of MQTT forbids. */
   pushAck(type: number, packetId: number): void {
     if (this.#isBroken) return
     this.#acks.push((type << 16) | packetId)
     this.#bytes += ackBytes
   }
 
-  /** Drops all that waits. Cut off within a packet, the outbox takes no other. */
+  /** Drops everything that waits. When that cuts a packet, the outbox takes no other. */
   discard(): void {
     this.#isBroken = this.isWithinPacket
     this.#packets = []
@@ -79,7 +79,7 @@ export class Outbox {
     this.#bytes = this.#restBytes = 0
   }
 
-  /** Takes the next piece, framed; only while `bytes` is not 0. */
+  /** Takes the next piece, framed. To be called only while `bytes` is not 0. */
   next(): Buffer {
     if (this.#restBytes > 0) return this.#nextPart()
     const [first] = this.#packets
@@ -99,7 +99,7 @@ export class Outbox {
     return this.#nextPackets()
   }
 
-  /** All acknowledgements, and as many whole packets as fit beside them. */
+  /** Takes all acknowledgements, and as many whole packets as fit beside them. */
   #nextPackets(): Buffer {
     const packets = this.#packets
     const acks = this.#acks
@@ -108,7 +108,7 @@ export class Outbox {
     let count = 0
     for (; count < packets.length; count++) {
       const length = lengthOf(packets[count] as Packet)
-      // A full piece alone may exceed the limit by the header of its frame.
+      // A full piece alone may exceed the limit by the header of the frame.
       if (size > 0 && size + length > pieceBytes) break
       size += this.#framedBytes(length)
       payload += length
@@ -139,7 +139,7 @@ export class Outbox {
     return piece
   }
 
-  /** The next part of the packet that is being cut. */
+  /** Takes the next part of the packet that is being cut. */
   #nextPart(): Buffer {
     const length = Math.min(pieceBytes, this.#restBytes)
     this.#restBytes -= length

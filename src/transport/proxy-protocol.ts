@@ -3,14 +3,14 @@ import { isIP, type Socket } from 'node:net'
 import { type Networks, plainAddress } from '../runtime/addresses.js'
 
 /*
- * Who a client behind a proxy is: by PROXY protocol, before the first byte of a connection
+ * The address of a client behind a proxy: by PROXY protocol, before the first byte of a connection
  * (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), or by X-Forwarded-For, in an HTTP request.
  */
 
 /**
- * The address of the client that sent a request: each trusted proxy has added to X-Forwarded-For, at its end, whom it
- * took the request from. What stands before the first that is not trusted is hearsay. A proxy that wrote none, or no
- * address, is itself the client.
+ * Returns the address of the client that sent a request. Each trusted proxy has added to the end of X-Forwarded-For the
+ * address from which the request came. Addresses before the last untrusted one are hearsay. A proxy that added none, or
+ * no address, is the client.
  */
 export function clientAddress(headers: IncomingHttpHeaders, remote: string, trusted: Networks): string {
   const hops = String(headers['x-forwarded-for'] ?? '').split(',')
@@ -23,16 +23,16 @@ export function clientAddress(headers: IncomingHttpHeaders, remote: string, trus
   return address
 }
 
-/** `192.0.2.1`, `192.0.2.1:1234`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:1234` are in use. */
+/** Reads one hop: `192.0.2.1`, `192.0.2.1:1234`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:1234` are in use. */
 function hopAddress(hop: string): string | undefined {
   const text = hop.trim()
   return plainAddress(/^\[(.*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text)
 }
 
 export interface ProxyHeader {
-  /** In bytes; what the client itself sent begins behind it. */
+  /** Bytes of the header; bytes of the client follow. */
   readonly length: number
-  /** The client's; undefined if the header names none, and the connection's own counts. */
+  /** The client's address. Undefined if the header names none, and that of the connection counts. */
   readonly address: string | undefined
 }
 
@@ -42,10 +42,10 @@ const signatureV2 = Buffer.from('\r\n\r\n\0\r\nQUIT\n')
 /** §2.1: the longest line there can be. */
 const maxBytesV1 = 107
 
-/** §2.2 allows 64 KB of extensions; nobody sends them, and everybody might. */
+/** §2.2 allows 64 KB of extensions; no proxy sends as many, and any client might. */
 const maxBytesV2 = 2_048
 
-/** The header that `bytes` begin with; undefined while it is incomplete. Throws as soon as it can be none. */
+/** Returns the header that `bytes` begin with; undefined while incomplete. Throws as soon as there can be none. */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | undefined {
   if (begins(bytes, signatureV1)) return parseV1(bytes)
   if (begins(bytes, signatureV2)) return parseV2(bytes)
@@ -57,7 +57,7 @@ function begins(bytes: Buffer, signature: Buffer): boolean {
   return bytes.compare(signature, 0, length, 0, length) === 0
 }
 
-/** `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n`, `PROXY UNKNOWN …\r\n`. */
+/** Reads version 1: `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n`, `PROXY UNKNOWN …\r\n`. */
 function parseV1(bytes: Buffer): ProxyHeader | undefined {
   const end = bytes.subarray(0, maxBytesV1).indexOf('\r\n')
   if (end < 0) {
@@ -80,7 +80,10 @@ function isPort(text: string): boolean {
 /** Bytes of both addresses and ports, by family: UNSPEC, INET, INET6, UNIX. */
 const addressBytes = [0, 12, 36, 216]
 
-/** Signature, version and command, family and transport, length; then addresses and extensions of that length. */
+/**
+ * Reads version 2: signature, version and command, family and transport, length; then addresses and extensions of that
+ * length.
+ */
 function parseV2(bytes: Buffer): ProxyHeader | undefined {
   const at = signatureV2.length
   if (bytes.length < at + 4) return undefined
@@ -90,7 +93,7 @@ function parseV2(bytes: Buffer): ProxyHeader | undefined {
   const length = at + 4 + bytes.readUInt16BE(at + 2)
   if (command !== 0x20 && command !== 0x21) throw new Error('neither LOCAL nor PROXY of version 2 is its command')
   if (length > maxBytesV2) throw new Error(`it is longer than ${maxBytesV2} bytes`)
-  // LOCAL: the proxy speaks for itself, as to ask how we are. Of the rest only the length counts.
+  // LOCAL: the proxy speaks for itself, as for a health check. Only the length of the rest counts.
   const isLocal = command === 0x20
   if (!isLocal && (transport > 2 || length - at - 4 < (addressBytes[family] ?? Number.POSITIVE_INFINITY))) {
     throw new Error('its addresses are of no known family, or too short')
@@ -106,8 +109,8 @@ function parseV2(bytes: Buffer): ProxyHeader | undefined {
 }
 
 /**
- * Takes a PROXY header from the front of a connection that nothing was read of, and leaves all behind it there. Calls
- * one of the two, once; neither if the connection closes before.
+ * Takes a PROXY header from the front of an unread connection, and leaves the bytes after the header there. Calls
+ * `known` or `malformed`, once; neither if the connection closes before.
  */
 export function readProxyHeader(
   socket: Socket,
@@ -135,11 +138,11 @@ export function readProxyHeader(
   socket.on('readable', read)
 }
 
-/** Is the page's host one that the hub was asked by? */
+/** Returns whether a page's host is one of the hosts under which the hub was addressed. */
 export function isOwnPage(origin: string, hosts: readonly string[]): boolean {
   if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
   const { protocol, host } = new URL(origin)
-  // Of either scheme, as a proxy may have taken off the TLS; read as a URL, which leaves out the scheme's own port.
+  // Hosts are compared under the page's scheme, as a proxy may have removed TLS. A URL omits the scheme's default port.
   const urls = hosts.map(own => `${protocol}//${own.trim()}`)
   return urls.some(own => URL.canParse(own) && new URL(own).host === host)
 }

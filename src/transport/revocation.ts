@@ -1,6 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
 
-/** Names a certificate among all: no authority gives a serial number twice. [RFC 5280 §4.1.2.2] */
+/** Identifies a certificate among all: no authority gives a serial number twice. [RFC 5280 §4.1.2.2] */
 export interface CertificateId {
   /** The name of the authority, in a form in which equal names are equal texts. */
   readonly issuer: string
@@ -13,17 +13,17 @@ export interface RevocationList {
   readonly issuer: string
   /** Milliseconds since the epoch. */
   readonly from: number
-  /** When the next list is due, and this one ends; infinity when the list does not say. */
+  /** When the next list is due and this one ends; infinity when the list names no time. */
   readonly to: number
   /** Serial numbers of the revoked certificates, in hex. */
   readonly serials: ReadonlySet<string>
   readonly pem: string
 }
 
-/** OpenSSL and this file read a list at once, and nothing else happens meanwhile. 16 MB hold 400,000 certificates. */
+/** OpenSSL and this file read a list in one go, which blocks all else. 16 MB hold 400,000 certificates. */
 const maxFile = 16_000_000
 
-/** The lists of a file, in its order. Throws a sentence when there is none, or a damaged one. */
+/** Returns the lists of a file, in order. Throws a sentence when there is none, or a damaged one. */
 export function revocationLists(pem: Buffer): RevocationList[] {
   if (pem.length > maxFile) throw new Error(`has ${pem.length} bytes, allowed are ${maxFile}`)
   const found = pem.toString('latin1').match(/-----BEGIN X509 CRL-----.*?-----END X509 CRL-----/gs)
@@ -43,19 +43,19 @@ export function revocationLists(pem: Buffer): RevocationList[] {
   })
 }
 
-/** Is the certificate in one of the lists? */
+/** Returns whether a certificate is in one of the lists. */
 export function isRevoked({ issuer, serial }: CertificateId, lists: readonly RevocationList[]): boolean {
   return lists.some(list => list.issuer === issuer && list.serials.has(serial))
 }
 
-/** A certificate in DER with that of its authority, as `getPeerCertificate(true)` of a TLS socket has them. */
+/** A certificate in DER with that of the authority, as `getPeerCertificate(true)` of a TLS socket returns them. */
 interface ChainedCertificate {
   readonly raw: Buffer
-  /** That of a root is the root itself. */
+  /** The authority's certificate; for a root, the same object. */
   readonly issuerCertificate?: ChainedCertificate | undefined
 }
 
-/** The certificate, and the authorities above it as far as they are known. */
+/** Returns the ids of a certificate and of the authorities above, as far as known. */
 export function chainIds(certificate: ChainedCertificate): CertificateId[] {
   const ids: CertificateId[] = []
   let one: ChainedCertificate | undefined = certificate
@@ -73,22 +73,22 @@ function certificateId({ raw }: ChainedCertificate): CertificateId {
   return { issuer: nameText(raw, issuer), serial: hex(raw, serial) }
 }
 
-/** The name of an authority as `RevocationList.issuer` has it. */
+/** Returns the name of an authority in the form of `RevocationList.issuer`. */
 export function subjectOf({ raw }: X509Certificate): string {
   return nameText(raw, certificateFields(raw)[4])
 }
 
-/** TBSCertificate from the serial number on: serial, signature, issuer, validity, subject … [RFC 5280 §4.1] */
+/** Returns TBSCertificate from the serial number on: serial, signature, issuer, validity, subject … [RFC 5280 §4.1] */
 function certificateFields(raw: Buffer): Element[] {
   const fields = [...children(raw, children(raw, element(raw, 0, raw.length)).next().value)]
   return fields[0]?.tag === tags.version ? fields.slice(1) : fields
 }
 
-/** CertificateList: TBSCertList, signature algorithm, signature. [RFC 5280 §5.1] */
+/** Reads a CertificateList: TBSCertList, signature algorithm, signature. [RFC 5280 §5.1] */
 function readList(pem: string): RevocationList {
   const der = Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64')
   const fields = [...children(der, children(der, element(der, 0, der.length)).next().value)]
-  // Version, only there from version 2 on.
+  // The version is only there from version 2 on.
   if (fields[0]?.tag === tags.integer) fields.shift()
   const [, issuer, from, ...rest] = fields
   const next = rest[0]?.tag === tags.utcTime || rest[0]?.tag === tags.generalizedTime ? rest.shift() : undefined
@@ -118,7 +118,7 @@ const tags = {
   version: 0xa0,
 } as const
 
-/** An element of DER: its tag, and where its content begins and ends. [X.690 §8.1] */
+/** An element of DER: the tag, and where the content begins and ends. [X.690 §8.1] */
 interface Element {
   readonly tag: number
   readonly start: number
@@ -128,7 +128,7 @@ interface Element {
 function element(der: Buffer, at: number, limit: number): Element {
   const tag = der.readUInt8(at)
   const short = der.readUInt8(at + 1)
-  // From 0x80 on the byte says how many bytes the length has.
+  // From 0x80 on the byte gives the number of bytes of the length.
   if (short === 0x80) throw new RangeError('a length is missing')
   const lengthBytes = short < 0x80 ? 0 : short - 0x80
   const start = at + 2 + lengthBytes
@@ -153,8 +153,8 @@ function hex(der: Buffer, found: Element | undefined): string {
 }
 
 /**
- * A name as a text. Upper and lower case, repeated spaces and the kind of string do not count, as in OpenSSL: an
- * authority may write its name otherwise in a list than in a certificate. [RFC 5280 §7.1]
+ * Returns a name as a text. Upper and lower case, repeated spaces and the kind of string do not count, as in OpenSSL:
+ * an authority may write the same name otherwise in a list than in a certificate. [RFC 5280 §7.1]
  */
 function nameText(der: Buffer, name: Element | undefined): string {
   const parts: string[][] = []
@@ -187,7 +187,7 @@ function plain(text: string): string {
   return text.trim().replace(/\s+/g, ' ').toLowerCase()
 }
 
-/** `YYMMDDHHMMSSZ` up to 2049, or `YYYYMMDDHHMMSSZ`. [RFC 5280 §4.1.2.5] */
+/** Reads a time: `YYMMDDHHMMSSZ` up to 2049, or `YYYYMMDDHHMMSSZ`. [RFC 5280 §4.1.2.5] */
 function time(der: Buffer, found: Element | undefined): number {
   if (!found) throw new RangeError('a time is missing')
   const text = der.toString('latin1', found.start, found.end)

@@ -8,7 +8,7 @@ import type { Part } from '../runtime/lifecycle.js'
 import { type CertificateId, isRevoked, type RevocationList, revocationLists, subjectOf } from './revocation.js'
 
 export interface TlsPaths {
-  /** Of PEM files; '' is none. */
+  /** Paths of PEM files; '' is none. */
   readonly cert: string
   readonly key: string
   readonly ca: string
@@ -33,13 +33,13 @@ export interface TlsOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
-  /** From look to look at the files. */
+  /** Milliseconds between two looks at the files. */
   readonly everyMs?: number
 }
 
 /**
- * TLS 1.2 with forward secrecy and authenticated encryption, and TLS 1.3. AES-128 first: that is what an ESP32 has in
- * hardware; who has no AES and says so by naming ChaCha20 first gets that.
+ * TLS 1.2 with forward secrecy and authenticated encryption, and TLS 1.3. AES-128 comes first, which an ESP32 has in
+ * hardware. A client without AES that names ChaCha20 first gets ChaCha20.
  */
 const suites = [
   'TLS_AES_128_GCM_SHA256',
@@ -59,19 +59,19 @@ const terms: SecureContextOptions = {
   ciphers: `${suites.join(':')}:@SECLEVEL=2`,
   honorCipherOrder: true,
   ecdhCurve: 'X25519:P-256:P-384:P-521',
-  // Whoever is let in with one certificate does not change it later.
+  // A client admitted with one certificate must not change to another later.
   secureOptions: constants.SSL_OP_PRIORITIZE_CHACHA | constants.SSL_OP_NO_RENEGOTIATION,
 }
 
 const dayMs = 864e5
 const hourMs = 36e5
 
-/** Before the end of a certificate. */
+/** Days before the end of a certificate at which warnings begin. */
 const warningDays = 14
 
 /**
- * The certificate of this hub and its key, always as the files are now. What does not fit together is not taken: the
- * hub goes on with what it has, and says why.
+ * The certificate and the key of this hub, always as the files are now. Files that do not fit together are not taken:
+ * the hub goes on with the former ones, and logs why.
  */
 export class Tls implements Part {
   readonly name = 'certificates'
@@ -81,7 +81,7 @@ export class Tls implements Part {
   #files: TlsFiles | undefined
   #hourly: NodeJS.Timeout | undefined
   #reminded: { readonly sentence: string; readonly at: number } | undefined
-  /** Why the files as they are now are not taken. */
+  /** Why the present files are not taken. Undefined when they are. */
   #trouble: string | undefined
 
   constructor(options: TlsOptions) {
@@ -94,7 +94,7 @@ export class Tls implements Part {
     })
   }
 
-  /** Throws a `HubError` that says which setting, which file, and what is wrong. */
+  /** Loads the files. Throws a `HubError` that names the setting, the file, and the fault. */
   start(): void {
     this.#watched.start()
     try {
@@ -112,51 +112,51 @@ export class Tls implements Part {
     this.#watched.stop()
   }
 
-  /** For a server, with all that it is to accept and to refuse. It asks for no certificate of clients. */
+  /** Options for a server, with all that must be accepted and refused. Clients are asked for no certificate. */
   get context(): SecureContextOptions {
     const { cert, key } = this.#current
     return { ...terms, cert, key }
   }
 
-  /** The same for MQTT, where clients are asked for a certificate if there is a `ca`. */
+  /** The same options for MQTT, where clients are asked for a certificate if there is a `ca`. */
   get mqttContext(): SecureContextOptions {
     return contextOf(this.#current)
   }
 
-  /** Are certificates of clients looked up in revocation lists? Does not change before the next start. */
+  /** True when certificates of clients are looked up in revocation lists. Does not change before the next start. */
   get looksUpRevoked(): boolean {
     return this.#options.paths.crl !== ''
   }
 
-  /** Does a revocation list name one of the certificates? */
+  /** Returns whether a revocation list names one of the certificates. */
   revokes(certificates: readonly CertificateId[]): boolean {
     const { crl } = this.#current
     return crl !== undefined && certificates.some(one => isRevoked(one, crl))
   }
 
-  /** Are clients asked for certificates? Does not change before the next start. */
+  /** True when clients are asked for certificates. Does not change before the next start. */
   get asksClients(): boolean {
     return this.#options.paths.ca !== ''
   }
 
-  /** For a server that uses one of the contexts: who is connected stays so, and who comes gets the new one. */
+  /** Calls `changed` after every change, for a server to set the new context: open connections keep the former one. */
   onChange(changed: () => void): void {
     this.#changed.push(changed)
   }
 
   /**
-   * A sentence for people when a certificate or a revocation list ends soon, has ended, or is not valid yet, or when
-   * changed files are not taken.
+   * Returns a sentence for people when a certificate or a revocation list ends soon, has ended, or is not valid yet, or
+   * when changed files are not taken.
    */
   warning(): string | undefined {
     return [this.#trouble, this.#listWarning(), this.#certificateWarning()].filter(Boolean).join('; ') || undefined
   }
 
-  /** OpenSSL refuses all clients of an authority whose list has ended. */
+  /** Returns a warning about revocation lists: OpenSSL refuses all clients of an authority whose list has ended. */
   #listWarning(): string | undefined {
     const { paths, now } = this.#options
     const today = now()
-    // The list to be replaced first.
+    // The list that has to be replaced first.
     const [list] = [...(this.#current.crl ?? [])].sort((one, other) => one.to - other.to)
     if (!list) return undefined
     const what = `a revocation list in ${paths.crl} (tls.crl)`
@@ -184,7 +184,7 @@ export class Tls implements Part {
     const end = Math.min(...[own, ...between].map(one => one?.to ?? Number.POSITIVE_INFINITY))
     const sentence = ending(`the certificate in ${paths.cert} (tls.cert)`, end, today)
     if (sentence) return `${sentence}; put a new one into the file, and it is taken up`
-    // Of those that clients are checked with some may be old; that the last one ends is worth a word.
+    // Some certificates of authorities may be old; only the end of the last one deserves a warning.
     return ca && ending(`the last certificate in ${paths.ca} (tls.ca)`, Math.max(...issuers.map(one => one.to)), today)
   }
 
@@ -229,7 +229,7 @@ export class Tls implements Part {
   }
 }
 
-/** All that a server for MQTT needs. Node reads one list of each text alone. */
+/** Returns the options of a server for MQTT. Node reads only one list from each text. */
 function contextOf({ cert, key, ca, crl }: TlsFiles): SecureContextOptions {
   return { ...terms, cert, key, ...(ca && { ca }), ...(crl && { crl: crl.map(({ pem }) => pem) }) }
 }
@@ -251,12 +251,12 @@ function day(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10)
 }
 
-/** Some lists end after hours. */
+/** Formats a time to the minute, as some lists end after hours. */
 function minute(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }
 
-/** Reads and checks certificates and key. Throws a `HubError` that says which setting, which file, and what is wrong. */
+/** Reads and checks certificates and key. Throws a `HubError` that names the setting, the file, and the fault. */
 export function loadTls({ cert, key, ca, crl }: TlsPaths): TlsFiles {
   const read = <T>(setting: string, path: string, parse: (pem: Buffer) => T): T => {
     try {
@@ -288,7 +288,7 @@ export function loadTls({ cert, key, ca, crl }: TlsPaths): TlsFiles {
   try {
     createSecureContext(contextOf(files))
   } catch (error) {
-    // A key that is too short to be safe, for one.
+    // For example, a key that is too short to be safe.
     throw new HubError('bad_settings', `tls.cert: ${cert}: cannot be used: ${describe(error)}`, { cause: error })
   }
   return files
@@ -299,7 +299,7 @@ function withCertificates(pem: Buffer): Buffer {
   return pem
 }
 
-/** The lists of a file. Throws a sentence when an authority has none: OpenSSL would refuse all its clients. */
+/** Returns the lists of a file. Throws a sentence when an authority has none: OpenSSL would refuse all its clients. */
 function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] {
   const lists = revocationLists(pem)
   for (const issuer of certificates(issuers)) {
@@ -313,7 +313,7 @@ function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] 
   return lists
 }
 
-/** The certificates of a file, in its order. Throws a sentence when there is none, or a damaged one. */
+/** Returns the certificates of a file, in order. Throws a sentence when there is none, or a damaged one. */
 export function certificates(pem: Buffer): X509Certificate[] {
   const found = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
   if (!found) throw new Error('holds no certificate in PEM (-----BEGIN CERTIFICATE-----)')
@@ -332,23 +332,23 @@ function privateKey(pem: Buffer): KeyObject {
   }
 }
 
-/** For who shows none, or none that was verified. */
+/** The names of a client without a certificate, or without a verified one. */
 export const noNames: readonly string[] = []
 
 /**
- * The names a certificate gives its owner: CN of the subject, and DNS, email and URI of the subject's other names. To
- * be asked of verified certificates alone.
+ * Returns the names of a certificate's owner: CN of the subject, and DNS, email and URI of the subject's other names.
+ * To be called for verified certificates alone.
  */
 export function namesOf(certificate: X509Certificate): readonly string[] {
   const subject = certificate.toLegacyObject().subject as { CN?: string | string[] } | undefined
   const names = [subject?.CN ?? [], otherNames(certificate.subjectAltName ?? '')].flat()
-  // No name of a user holds them; cut off, or shown without them, one would look like another. [CVE-2009-2408]
+  // No user name has control characters; cut off, or shown without, one name would look like another. [CVE-2009-2408]
   return [...new Set(names.filter(name => name !== '' && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(name)))]
 }
 
 /**
- * As Node writes them: `DNS:a, URI:"…"`. One that holds a comma, a quote or a control character is a JSON text, its
- * commas written as `\u002c`; so a comma always is between two of them. [CVE-2021-44532]
+ * Reads other names as Node writes them: `DNS:a, URI:"…"`. A name with a comma, a quote or a control character is a
+ * JSON text, with commas written as `\u002c`; so a comma is always between two names. [CVE-2021-44532]
  */
 function otherNames(text: string): string[] {
   return text.split(', ').flatMap(one => {

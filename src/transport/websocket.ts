@@ -9,15 +9,15 @@ import { clientAddress, isOwnPage } from './proxy-protocol.js'
 import { noNames } from './tls.js'
 
 export interface WebSocketsOptions {
-  /** Whose pages may connect beside the dashboard's own; `*` is everybody's. */
+  /** Origins whose pages may connect, beside the dashboard's own; `*` is any. */
   readonly origins: readonly string[]
   /** Proxies whose X-Forwarded-For and X-Forwarded-Host are believed. */
   readonly trusted: Networks
-  /** 0: none. */
+  /** Milliseconds between pings; 0: none. */
   readonly pingMs: number
   /** Largest MQTT packet, counted as its remaining length. */
   readonly packetBytes: number
-  /** The same before CONNECT is accepted. */
+  /** Largest MQTT packet before CONNECT is accepted, counted likewise. */
   readonly helloBytes: number
   readonly accept: (stream: Duplex, peer: Peer) => void
   readonly refused: (reason: string, sentence: string) => void
@@ -25,10 +25,10 @@ export interface WebSocketsOptions {
 
 const path = '/mqtt'
 
-/** Longest fixed header of an MQTT packet, whose limit is for what follows it. [MQTT-2.2] */
+/** Longest fixed header of an MQTT packet. Limits for packets count the bytes after the fixed header. [MQTT-2.2] */
 const fixedHeaderBytes = 5
 
-/** A frame may hold what follows CONNECT, too. */
+/** Least limit for frames: a frame may hold packets that follow CONNECT, too. */
 const leastFrameBytes = 65_536
 
 /** How long a closing handshake may take. */
@@ -38,7 +38,7 @@ const closeMs = 1_000
 export class WebSockets {
   readonly #options: WebSocketsOptions
   readonly #server: WebSocketServer
-  /** With their addresses. */
+  /** Open streams, with the addresses of the clients. */
   readonly #streams = new Map<WebSocketStream, string>()
   #pings: NodeJS.Timeout | undefined
 
@@ -49,7 +49,7 @@ export class WebSockets {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      // ws keeps a frame until it is whole: a stranger may not make it keep more than a CONNECT takes.
+      // ws keeps a frame until whole: an unauthenticated client must not make ws keep more than a CONNECT takes.
       maxPayload: Math.max(leastFrameBytes, options.helloBytes + fixedHeaderBytes),
       closeTimeout: closeMs,
       // MQTT 3.1 clients ask for mqttv3.1; one that asks for nothing is served as well.
@@ -63,13 +63,13 @@ export class WebSockets {
     if (pingMs > 0) this.#pings = setInterval(() => this.#ping(), pingMs).unref()
   }
 
-  /** Upgrades no more; what is connected stays so. */
+  /** Stops upgrading; open connections stay. */
   stop(): void {
     clearInterval(this.#pings)
     this.#server.close()
   }
 
-  /** An HTTP request to become a WebSocket: answered here, whatever the answer. */
+  /** Answers an HTTP request to become a WebSocket, in every case. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     // Without a listener a reset connection would end the process.
     socket.on('error', () => {})
@@ -80,7 +80,7 @@ export class WebSockets {
       socket.destroy()
       return
     }
-    // Upgrade of an HTTP/1.0 request is to be ignored (RFC 9110 §7.8), and a WebSocket needs it (RFC 6455 §4.2.1).
+    // Upgrade in an HTTP/1.0 request is to be ignored (RFC 9110 §7.8), and a WebSocket needs Upgrade (RFC 6455 §4.2.1).
     if (request.httpVersionMajor === 1 && request.httpVersionMinor === 0) {
       answer(socket, '400 Bad Request', `A WebSocket at ${path} is opened with HTTP/1.1, not with HTTP/1.0.`)
       return
@@ -118,8 +118,8 @@ export class WebSockets {
 }
 
 /**
- * The path of a request target. In absolute form, as `ws://host/mqtt`, a target also has the host, which then counts
- * instead of the Host header. (RFC 9112 §3.2.2)
+ * Returns the path of a request target. In absolute form, as `ws://host/mqtt`, a target also has the host, which then
+ * counts instead of the Host header. (RFC 9112 §3.2.2)
  */
 function targetOf(url: string): { readonly path: string; readonly host: string | undefined } {
   const [, host, rest = url] = /^(?:https?|wss?):\/\/([^/?#]+)(.*)$/i.exec(url) ?? []
@@ -127,15 +127,16 @@ function targetOf(url: string): { readonly path: string; readonly host: string |
 }
 
 /**
- * A page of another site must not reach a hub that only its visitor can: browsers let it open WebSockets anywhere
- * (RFC 6455 §10.2). Whoever names no origin is no browser.
+ * Returns whether a page of this origin may connect. A page of another site must not reach a hub that only the visitor
+ * of that page can: browsers let pages open WebSockets anywhere (RFC 6455 §10.2). A client without an origin is no
+ * browser.
  */
 function isAllowed(origin: string | undefined, hosts: readonly string[], origins: readonly string[]): boolean {
   if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true
   return isOwnPage(origin, hosts)
 }
 
-/** What a stranger wrote, fit for a sentence. */
+/** Returns untrusted text, quoted and cut to fit a sentence. */
 function quoted(text = ''): string {
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text)
 }
@@ -148,9 +149,9 @@ function answer(socket: Socket, status: string, sentence: string): void {
 }
 
 /**
- * One MQTT packet is one binary message: Paho C reads the first packet of a message and forgets the others. A packet that
- * is longer than a piece of the outbox is several messages and not fragments of one, as Paho for Python and Java do not
- * read continuation frames (paho.mqtt.python#89, paho.mqtt.java#501).
+ * One MQTT packet is one binary message: Paho C reads the first packet of a message and forgets the others. A packet
+ * that is longer than a piece of the outbox is several messages and not fragments of one, as Paho for Python and Java
+ * do not read continuation frames (paho.mqtt.python#89, paho.mqtt.java#501).
  */
 const framing: Framing = {
   headerBytes: length => (length < 126 ? 2 : length < 65_536 ? 4 : 10),
@@ -173,7 +174,7 @@ const framing: Framing = {
 const finalBinaryFrame = 0x82
 
 /**
- * A WebSocket as the byte stream that MQTT wants: what is read is the content of binary frames, what is written must be
+ * A WebSocket as the byte stream that MQTT wants. Bytes read are the content of binary frames; bytes written must be
  * whole frames, as `framing` makes them. A full reader stops the peer; a text frame ends the connection.
  * [MQTT-6.0.0-1] [MQTT-6.0.0-2]
  *
@@ -187,10 +188,10 @@ export class WebSocketStream extends Duplex {
   readonly #messageBytes: number
   #isOpen = false
   arrived: ((bytes: number) => void) | undefined
-  /** How much was read when the last ping was sent; -1 before the first. */
+  /** Bytes read when the last ping was sent; -1 before the first. */
   #readAtPing = -1
 
-  /** `socket` is what the WebSocket is made of. `messageBytes`: the longest message, once the client is connected. */
+  /** `socket` is the one below the WebSocket. `messageBytes`: the longest message, once the client is connected. */
   constructor(webSocket: WebSocket, socket: Socket, messageBytes: number) {
     super({ allowHalfOpen: false, readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
     this.#webSocket = webSocket
@@ -206,7 +207,7 @@ export class WebSocketStream extends Duplex {
     })
     webSocket.on('error', error => this.destroy(error))
     webSocket.on('close', code => {
-      // 1006: without a closing handshake (RFC 6455 §7.1.5). After one, what came before it is still to be read.
+      // 1006: without a closing handshake (RFC 6455 §7.1.5). After one, earlier bytes are still to be read.
       if (code === 1006) this.destroy()
       else this.push(null)
     })
@@ -214,7 +215,7 @@ export class WebSocketStream extends Duplex {
 
   readonly #count = (chunk: Buffer): void => this.arrived?.(chunk.length)
 
-  /** The client is connected: longer messages may come. ws has no other way to say so than where it keeps the limit. */
+  /** Called when the client is connected: longer messages may come. ws allows no other way to raise the limit. */
   opened(): void {
     this.#isOpen = true
     this.arrived = undefined
@@ -224,8 +225,8 @@ export class WebSocketStream extends Duplex {
   }
 
   /**
-   * Asks the peer for a sign of life; if none, of any kind, came since the last time, the connection is destroyed and
-   * the answer is false. A peer that is not read cannot give one.
+   * Asks the peer for a sign of life. If nothing at all came since the last ping, destroys the connection and returns
+   * false. A peer whose bytes are not read is not asked.
    */
   ping(): boolean {
     if (this.destroyed || this.#webSocket.isPaused) return true
@@ -255,12 +256,12 @@ export class WebSocketStream extends Duplex {
     done()
   }
 
-  /** What was written leaves if the peer takes it in time, and so does the closing handshake. */
+  /** Closes the WebSocket: written bytes and the closing handshake still leave, if the peer takes them in time. */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    // A stranger that gives way must not go on filling the memory until the closing handshake is over.
+    // An evicted unauthenticated client must not fill the memory until the closing handshake is over.
     if (!this.#isOpen && !this.writableFinished) this.#webSocket.terminate()
     else this.#webSocket.close(1000)
-    // Paused it would not see the peer's answer.
+    // While paused, ws would not see the peer's answer.
     this.#webSocket.resume()
     done(error)
   }
