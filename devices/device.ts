@@ -9,21 +9,21 @@ export interface DeviceOptions {
   readonly profile: ProfileName
   readonly seed: number
   readonly faults?: Faults
-  /** Milliseconds between reports; default what is natural for the profile; 0: only when `report` is called. */
+  /** Milliseconds between reports; by default {@link naturalInterval}; 0: only when `report` is called. */
   readonly interval?: number
-  /** Readings kept while the broker is away; past it the oldest goes. */
+  /** Readings kept while the broker is away; above that number the oldest is dropped. */
   readonly bufferLimit?: number
-  /** Why a connection could not be made or was lost; the device goes on trying for ever. */
+  /** Called with the reason when a connection could not be made or was lost; the device goes on trying for ever. */
   readonly onTrouble?: (reason: string) => void
 }
 
 export interface DeviceCounts {
-  /** Readings made, each published or waiting to be. */
+  /** Readings made, each published or waiting to be published. */
   readonly published: number
-  /** Of these, acknowledged by the broker: they are safe. */
+  /** Readings acknowledged by the broker, which are safe. */
   readonly acknowledged: number
   readonly buffered: number
-  /** Lost: the buffer was full. */
+  /** Readings lost because the buffer was full. */
   readonly dropped: number
   readonly connected: boolean
 }
@@ -32,9 +32,9 @@ export interface DeviceCounts {
 const window = 20
 
 /**
- * How a device should behave. It says `online` on its status topic and leaves a will that says `offline`, both
- * retained. It publishes readings with its own time by QoS 1, keeps them while the broker is away, and sends them in
- * order when it is back. A light obeys its `set` topic and reports what it has become at once.
+ * A device as devices should behave. Publishes `online` on a status topic and leaves the will `offline` for the same
+ * topic, both retained. Publishes readings with the device's own time at QoS 1, keeps them while the broker is away,
+ * and sends them in order when the broker is back. A light obeys a `set` topic and reports the new state at once.
  */
 export class Device {
   readonly id: string
@@ -49,7 +49,7 @@ export class Device {
   #acknowledged = 0
   #dropped = 0
   #event: Payload[string] | undefined
-  /** What somebody commanded; until then a light follows its profile. */
+  /** The state last commanded. Undefined until a command, while a light follows the profile. */
   #switched: { on: boolean; brightness: number } | undefined
 
   constructor(options: DeviceOptions) {
@@ -78,7 +78,7 @@ export class Device {
     if (interval > 0) this.report()
   }
 
-  /** Takes one reading now and publishes it, or keeps it until that is possible. */
+  /** Takes one reading now, to be published as soon as possible. */
   report(): void {
     const { profile, seed, faults = noFaults, bufferLimit = 10_000 } = this.#options
     const now = Date.now()
@@ -112,8 +112,8 @@ export class Device {
   }
 
   /**
-   * Takes no more readings, waits until all are acknowledged, says `offline` and leaves. What is not acknowledged
-   * after `timeoutMs` is given up.
+   * Takes no more readings, waits until all are acknowledged, publishes `offline` and disconnects. Readings not
+   * acknowledged after `timeoutMs` are given up.
    */
   async stop(timeoutMs = 5_000): Promise<void> {
     for (const timer of this.#timers.splice(0)) clearInterval(timer)
@@ -122,7 +122,7 @@ export class Device {
     const deadline = Date.now() + timeoutMs
     while (this.#acknowledged + this.#dropped < this.#published && Date.now() < deadline) await pause()
     if (client.connected) {
-      // A clean DISCONNECT cancels the will, so it is said here.
+      // A clean DISCONNECT cancels the will, so `offline` is published here.
       client.publish(`${this.#topic}/status`, 'offline', { qos: 1, retain: true })
     }
     let ended = false
@@ -144,7 +144,7 @@ export class Device {
     this.#send()
   }
 
-  /** What was published and not acknowledged when a connection is lost, MQTT.js sends again first; then this goes on. */
+  /** Publishes from the buffer, after MQTT.js has sent publishes again that a lost connection left unacknowledged. */
   #send(): void {
     const client = this.#client
     while (client?.connected && this.#inFlight < window) {
@@ -170,14 +170,14 @@ export class Device {
     if (field && this.#values(Date.now())[field] !== this.#event) this.report()
   }
 
-  /** `{"on": true, "brightness": 80}`, either may be left out; anything else is ignored. */
+  /** Obeys a command `{"on": true, "brightness": 80}`, of which either may be left out; anything else is ignored. */
   #command(payload: Buffer): void {
     const wanted = parseObject(payload.toString())
     if (!wanted) return
     const now = this.#values(Date.now())
     const brightness = typeof wanted.brightness === 'number' ? Math.min(100, Math.max(1, wanted.brightness)) : undefined
     const kept = this.#switched?.brightness ?? (Number(now.brightness) || 80)
-    // Asked for a brightness alone, a lamp goes on.
+    // A command with a brightness alone turns the lamp on.
     const on = typeof wanted.on === 'boolean' ? wanted.on : brightness !== undefined || now.on === true
     this.#switched = { on, brightness: brightness ?? kept }
     this.report()
@@ -193,7 +193,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Node wraps the failures of trying several addresses, and leaves the message empty. */
+/** Returns an error in words: Node wraps the failures of trying several addresses, and leaves the message empty. */
 function reasonOf(error: Error): string {
   return error.message || String((error as { code?: unknown }).code ?? error.name)
 }

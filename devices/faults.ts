@@ -1,4 +1,4 @@
-/** What real fleets do wrong. Each fault is off unless asked for; what goes wrong when is decided by the seed. */
+/** The faults of real fleets. Each is off unless asked for; the seed decides what goes wrong when. */
 
 export const faultNames = ['duplicate', 'malformed', 'skew', 'storm'] as const
 export type FaultName = (typeof faultNames)[number]
@@ -6,10 +6,10 @@ export type Faults = ReadonlySet<FaultName>
 
 export const noFaults: Faults = new Set()
 
-/** With `storm` every device drops its connection at once, this often, and all come back together. */
+/** Interval, with `storm`, at which all devices drop their connections at once and come back together. */
 export const stormEveryMs = 30_000
 
-/** How far the clock of the device with this seed is off, in milliseconds; every fifth believes it is 1970. */
+/** Returns the error of the clock of the device with this seed, in milliseconds; every fifth clock is at 1970. */
 export function clockSkew(faults: Faults, seed: number, now: number): number {
   if (!faults.has('skew')) return 0
   if (seed % 5 === 0) return -now
@@ -17,7 +17,7 @@ export function clockSkew(faults: Faults, seed: number, now: number): number {
 }
 
 /**
- * What is sent instead of the `n`th payload of a device: with `duplicate` every twentieth twice, with `malformed`
+ * Returns the texts to send for the `n`th payload of a device: with `duplicate` every twentieth twice, with `malformed`
  * every fiftieth cut short, as by a full buffer.
  */
 export function withFaults(faults: Faults, seed: number, n: number, payload: string): readonly string[] {

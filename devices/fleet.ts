@@ -44,7 +44,7 @@ interface Plan {
   readonly faults: Faults
 }
 
-/** Reads the command line; throws an Error with one sentence when something in it is wrong. */
+/** Reads the command line; throws an Error with one sentence when an option is wrong. */
 function planFrom(args: readonly string[], onTrouble: (reason: string) => void): Plan | 'help' {
   const { values } = parseArgs({
     args: [...args],
@@ -123,7 +123,7 @@ function faultFrom(given: string): FaultName {
 async function run({ devices, rate, durationMs, faults }: Plan, untold: () => string | undefined): Promise<number> {
   const timers: NodeJS.Timeout[] = []
   const startedAt = performance.now()
-  // Not all at once: the storm is a fault of its own.
+  // Not all at once: the storm is a separate fault.
   let started = 0
   timers.push(
     setInterval(() => {
@@ -133,7 +133,7 @@ async function run({ devices, rate, durationMs, faults }: Plan, untold: () => st
   if (rate !== undefined) timers.push(pace(devices, rate))
   if (faults.has('storm')) timers.push(setInterval(() => devices.forEach(drop), stormEveryMs))
   const progress = new Progress(devices, untold)
-  // A hub that runs us as its demo has a log of its own.
+  // A hub that runs these devices as a demo has a log already.
   if (!process.send) timers.push(setInterval(() => progress.show(), process.stderr.isTTY ? 500 : 10_000))
 
   await new Promise<void>(resolve => {
@@ -143,7 +143,7 @@ async function run({ devices, rate, durationMs, faults }: Plan, untold: () => st
     process.on('message', message => message === 'stop' && end())
   })
   for (const timer of timers) clearInterval(timer)
-  // Asked again, we do not wait any longer.
+  // A second signal ends the process without waiting.
   process.on('SIGINT', () => process.exit(130))
   await Promise.all(devices.map(device => device.stop(process.send ? 2_000 : 5_000)))
 
@@ -159,13 +159,13 @@ async function run({ devices, rate, durationMs, faults }: Plan, untold: () => st
   return lost > 0 ? 1 : 0
 }
 
-/** Lets the devices report in turn, as many as are due by the clock, so that the rate holds over time. */
+/** Makes the devices report in turn, as many as are due by the clock, so that the rate holds over time. */
 function pace(devices: readonly Device[], rate: number): NodeJS.Timeout {
   const startedAt = performance.now()
   let reported = 0
   return setInterval(() => {
     const due = Math.floor(((performance.now() - startedAt) / 1_000) * rate)
-    // After a long stall (a suspended laptop) what was missed stays missed.
+    // After a long stall (a suspended laptop) missed reports stay missed.
     if (due - reported > rate * 5) reported = due - Math.ceil(rate)
     while (reported < due) devices[reported++ % devices.length]?.report()
   }, 5)

@@ -1,11 +1,11 @@
 /**
- * What devices measure: functions of seed and time alone, so a fleet with the same seed tells the same story every
- * time. Days are UTC days; noise comes from the seed.
+ * The readings of devices: functions of seed and time alone, so a fleet with the same seed repeats the same readings.
+ * Days are UTC days; noise comes from the seed.
  */
 
 export type Payload = Readonly<Record<string, number | boolean>>
 
-/** The reading of the device with this seed at this time (milliseconds since the epoch). */
+/** Returns the reading of the device with this seed at this time (milliseconds since the epoch). */
 export type Profile = (seed: number, time: number) => Payload
 
 export const profileNames = ['thermostat', 'meter', 'door', 'motion', 'air', 'light'] as const
@@ -16,10 +16,10 @@ const minute = 60 * second
 const hour = 60 * minute
 const day = 24 * hour
 
-/** Heats to its set point, lower at night; the room answers slowly and swings a little around it. */
+/** A room heated to a set point, lower at night; the temperature follows slowly and swings a little around that. */
 export const thermostat: Profile = (seed, time) => {
   const setpoint = isBetween(time, 6, 22) ? 21 : 17.5
-  // What was wanted over the last hour and a half: a room has inertia.
+  // The set points of the last hour and a half: a room has inertia.
   const followed = [0, 30, 60, 90].map(ago => (isBetween(time - ago * minute, 6, 22) ? 21 : 17.5))
   const temperature =
     followed.reduce((sum, value) => sum + value, 0) / followed.length + 0.4 * wave(seed, time, 25 * minute)
@@ -45,20 +45,20 @@ export const meter: Profile = (seed, time) => {
   }
 }
 
-/** Opened for part of a minute, more often by day. */
+/** A door, opened for part of a minute, more often by day. */
 export const door: Profile = (seed, time) => ({
   open: isBusy(seed, time, 4 * minute, 0.3) && inBucket(time, 4 * minute) < 20 * second + 40 * second * share(seed + 3),
   battery: battery(seed, time),
 })
 
-/** Sees somebody for a while, more often by day; knows how light it is. */
+/** A motion sensor that detects a person for a while, more often by day; also measures the light. */
 export const motion: Profile = (seed, time) => ({
   motion: isBusy(seed, time, 90 * second, 0.45) && inBucket(time, 90 * second) < 25 * second,
   illuminance: Math.round(Math.max(2, 900 * daylight(time) * (1 + 0.15 * noise(seed, time, minute)))),
   battery: battery(seed, time),
 })
 
-/** A room with people in it: carbon dioxide climbs until somebody opens a window. */
+/** A room with people: carbon dioxide climbs until a window is opened. */
 export const air: Profile = (seed, time) => {
   const peopled = isBetween(time, 7, 23) ? 1 : 0.55
   const climb = inBucket(time + share(seed) * 2 * hour, 2 * hour) / (2 * hour)
@@ -70,20 +70,20 @@ export const air: Profile = (seed, time) => {
   }
 }
 
-/** On in the evening, dimmed later, until somebody commands it otherwise. */
+/** A light, on in the evening and dimmed later, until commanded otherwise. */
 export const light: Profile = (seed, time) => {
   const evening = isBetween(time, 17, 23) && chance(seed, time, 30 * minute) < 0.85
   return lightState(evening, isBetween(time, 21, 23) ? 40 : 80)
 }
 
-/** What a light that is switched like this reports. */
+/** Returns the report of a light in this state. */
 export function lightState(on: boolean, brightness: number): Payload {
   return { on, brightness: on ? brightness : 0, power: on ? round(0.4 + brightness * 0.09, 2) : 0.4 }
 }
 
 export const profiles: Readonly<Record<ProfileName, Profile>> = { thermostat, meter, door, motion, air, light }
 
-/** How often a device reports by itself, in milliseconds. */
+/** Interval of a device's own reports, in milliseconds. */
 export const naturalInterval: Readonly<Record<ProfileName, number>> = {
   thermostat: 5 * second,
   meter: second,
@@ -96,12 +96,12 @@ export const naturalInterval: Readonly<Record<ProfileName, number>> = {
 /** The field whose change is an event that is reported at once, beside the regular reports. */
 export const eventField: Readonly<Partial<Record<ProfileName, string>>> = { door: 'open', motion: 'motion' }
 
-/** Watts at a share of the day: night base, a morning peak at 7, an evening peak at 19. */
+/** Returns watts at a share of the day: night base, a morning peak at 7, an evening peak at 19. */
 function dayLoad(share: number): number {
   return 260 - 120 * Math.cos(4 * Math.PI * (share - 1 / 24)) - 100 * Math.cos(2 * Math.PI * (share - 1 / 24))
 }
 
-/** Kilowatt hours since the year 2020: the integral of {@link dayLoad}, so the counter never runs back. */
+/** Returns kilowatt hours since the year 2020: the integral of {@link dayLoad}, so the counter never runs back. */
 function energy(time: number): number {
   const days = (time - Date.UTC(2020, 0, 1)) / day
   const swing = (share: number) =>
@@ -118,17 +118,17 @@ function battery(seed: number, time: number): number {
   return round(100 - ((time / day + 300 * share(seed)) % 365) * 0.2, 1)
 }
 
-/** Does something happen in this bucket? `likely` by day, a third of it at night. */
+/** Returns whether something happens in this bucket: with probability `likely` by day, a third of that at night. */
 function isBusy(seed: number, time: number, bucket: number, likely: number): boolean {
   return chance(seed, time, bucket) < (isBetween(time, 6, 23) ? likely : likely / 3)
 }
 
-/** A number in [0, 1) that stays the same throughout a bucket of time. */
+/** Returns a number in [0, 1) that stays the same throughout a bucket of time. */
 function chance(seed: number, time: number, bucket: number): number {
   return hash(seed, Math.floor(time / bucket))
 }
 
-/** From -1 to 1, smooth, with new values every `bucket`. */
+/** Returns smooth noise from -1 to 1, with new values every `bucket`. */
 function noise(seed: number, time: number, bucket: number): number {
   const at = Math.floor(time / bucket)
   const between = inBucket(time, bucket) / bucket
@@ -136,7 +136,7 @@ function noise(seed: number, time: number, bucket: number): number {
   return 2 * (hash(seed, at) * (1 - eased) + hash(seed, at + 1) * eased) - 1
 }
 
-/** A sine with this period, each seed in a phase of its own. */
+/** Returns a sine with this period, each seed in a different phase. */
 function wave(seed: number, time: number, period: number): number {
   return Math.sin(2 * Math.PI * (time / period + share(seed)))
 }
@@ -145,7 +145,7 @@ function share(seed: number): number {
   return hash(seed, 0)
 }
 
-/** Two whole numbers to [0, 1): the mixing step of MurmurHash3. */
+/** Maps two whole numbers to [0, 1): the mixing step of MurmurHash3. */
 function hash(seed: number, n: number): number {
   let h = Math.imul(seed, 0x9e3779b1) ^ Math.imul(n, 0x85ebca6b) ^ Math.imul(Math.floor(n / 2 ** 32), 0xc2b2ae35)
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
