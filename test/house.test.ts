@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -221,7 +221,10 @@ t.test('every command we name is there', async t => {
     t.ok(existsSync(join(root, file)), `${name}: ${file}`)
     t.match(known, new RegExp(`\\b${argument}\\b`), `${name}: ${file} knows ${argument}`)
   }
-  for (const page of ['README.md', 'CONTRIBUTING.md', 'devices/README.md', '.ci/run'].filter(page =>
+  const docs = readdirSync(join(root, 'docs'))
+    .filter(name => name.endsWith('.md'))
+    .map(name => `docs/${name}`)
+  for (const page of ['README.md', 'CONTRIBUTING.md', 'devices/README.md', ...docs, '.ci/run'].filter(page =>
     existsSync(join(root, page)),
   )) {
     const named = [...read(page).matchAll(/\bnpm (?:run ([\w:]+)|(start|test)\b)/g)].map(found => found[1] ?? found[2])

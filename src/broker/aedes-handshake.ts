@@ -36,7 +36,7 @@ export interface AedesHandshakeOptions {
 
 /**
  * The part of the broker that Aedes decides: who connects, under which name, in whose place, and whose will is due.
- * Everything that Aedes cannot do well, as measurement and reading showed (research: aedes.md §2 to §4, §6.1), is done
+ * Everything that Aedes cannot do well, as measurement and reading showed, is done
  * around Aedes, which is given an {@link AedesConnection} with CONNECT and DISCONNECT alone.
  */
 export class AedesHandshake {

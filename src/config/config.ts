@@ -88,7 +88,7 @@ function isTextMap(given: unknown): boolean {
   )
 }
 
-/** All settings. The types, the defaults, the checks, `--help` and the README come from this table. */
+/** All settings. The types, the defaults, the checks, `--help` and docs/settings.md come from this table. */
 const table = {
   host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address to listen on.'),
   'mqtt.port': row(portOrOff, 1883, 'MQTT over TCP; 0 takes a free port.'),
@@ -502,11 +502,52 @@ export function settingsHelp(): string {
   return keys.map(key => `  --${key.padEnd(width)}  ${table[key].help}${shown(key) && ` [${shown(key)}]`}`).join('\n')
 }
 
-/** The settings table of the README. */
+/** The part of a setting's name before the first point: `limits` of `limits.packet`. */
+type Subject = { [K in SettingKey]: K extends `${infer S}.${string}` ? S : K }[SettingKey]
+
+/** Titles of docs/settings.md; settings that follow each other under one title are one table. */
+const chapters: Readonly<Record<Subject, string>> = {
+  host: 'Addresses and ports',
+  mqtt: 'Addresses and ports',
+  mqtts: 'Addresses and ports',
+  http: 'Addresses and ports',
+  tls: 'TLS',
+  data: 'Data folder',
+  rabbitmq: 'RabbitMQ',
+  influx: 'InfluxDB',
+  auth: 'Users and logins',
+  audit: 'Audit log',
+  spool: 'Spool',
+  dead: 'Dead letters',
+  limits: 'Limits',
+  proxy: 'Proxies',
+  ws: 'WebSocket',
+  sys: 'Statistics under $SYS',
+  mapping: 'Mapping',
+  log: 'Log',
+  shutdown: 'Shutdown',
+}
+
+/** The tables of docs/settings.md, one for each title. */
 export function settingsMarkdown(): string {
-  const rows = keys.map(key => {
+  const lines: string[] = []
+  let title = ''
+  for (const key of keys) {
+    const chapter = chapters[key.split('.')[0] as Subject]
+    if (chapter !== title) {
+      lines.push(
+        ...(title ? [''] : []),
+        `## ${chapter}`,
+        '',
+        '| setting | default | what it does | allowed |',
+        '|---|---|---|---|',
+      )
+      title = chapter
+    }
     const { kind, help } = table[key]
-    return `| \`${key}\` | ${shown(key) && `\`${shown(key)}\``} | ${help} Allowed: ${kind.allowed.replaceAll('|', '\\|')}. |`
-  })
-  return ['| setting | default | what it does |', '|---|---|---|', ...rows].join('\n')
+    lines.push(
+      `| \`${key}\` | ${shown(key) && `\`${shown(key)}\``} | ${help} | ${kind.allowed.replaceAll('|', '\\|')} |`,
+    )
+  }
+  return lines.join('\n')
 }

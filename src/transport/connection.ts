@@ -105,7 +105,7 @@ const bulkBytes = 32_768
 /**
  * One network connection, before and behind the MQTT protocol. Cuts incoming bytes into packets, with true
  * back-pressure (bytes that are not read stay with the sender, in TCP). Gathers outgoing packets until the turn of the
- * event loop ends, so that they leave in one piece. Everything is bounded (research: aedes.md §2.4, §2.5).
+ * event loop ends, so that they leave in one piece. Everything is bounded.
  */
 export class Connection {
   readonly peer: Peer

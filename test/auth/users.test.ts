@@ -83,7 +83,7 @@ users:
 # the end
 `
 
-t.test('the file of the README is read, every rule with its line', async t => {
+t.test('the file of docs/users-and-tls.md is read, every rule with its line', async t => {
   const read = users(example)
   const thermo = read.users.get('thermo')
   t.match(thermo, {

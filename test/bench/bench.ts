@@ -12,7 +12,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
 /*
  * npm run bench [-- [words] [--seconds 4] [--only telehub,mosquitto,floor]]: measures all rows, or those whose name
  * contains one of the words, in one run on this machine. A run of all rows and all candidates writes
- * test/bench/results.json, from which npm run readme makes the table in the README.
+ * test/bench/results.json, from which npm run readme makes docs/benchmarks.md and the ten rows of the README.
  *
  * npm run bench -- overload [--seconds 60] [--close]: the floods of overload.ts.
  *

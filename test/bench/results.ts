@@ -143,15 +143,58 @@ export function change(unit: Unit, beside: Beside | undefined): string {
 export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
   reached === undefined ? '' : reached ? 'reached' : 'missed'
 
-/** The benchmarks part of the README. */
+/** The rows of all runs in docs/benchmarks.md, a chapter for each run. */
 export function resultsMarkdown(results: Results): string {
   const { pipeline, access, mqtt5 } = results
+  const chapter = (title: string, text: string) => `## ${title}\n\n${text}`
   return [
-    brokerMarkdown(results),
-    ...(pipeline ? [pipelineMarkdown(pipeline)] : []),
-    ...(access ? [accessMarkdown(access)] : []),
-    ...(mqtt5 ? [mqtt5Markdown(mqtt5)] : []),
+    chapter('The broker', brokerMarkdown(results)),
+    ...(pipeline ? [chapter('RabbitMQ, InfluxDB and DuckDB', pipelineMarkdown(pipeline))] : []),
+    ...(access ? [chapter('Users and rules', accessMarkdown(access))] : []),
+    ...(mqtt5 ? [chapter('MQTT 5 beside 3.1.1', mqtt5Markdown(mqtt5))] : []),
   ].join('\n\n')
+}
+
+/** The rows that the README shows, by name: seven of the broker, three of what is behind it. */
+const summaryRows: Readonly<Record<'broker' | 'pipeline', readonly string[]>> = {
+  broker: [
+    'durable QoS 1 ingest, 100 publishers, window 20',
+    'QoS 0 to one subscriber, as fast as TCP takes it',
+    '100 WebSocket subscribers, saturated',
+    '100 WebSocket subscribers, 200,000 deliveries/s offered, p99',
+    'device to dashboard, QoS 1, 10,000 msg/s, p99',
+    '10,000 connections, opened',
+    '10,000 connections, memory of each when idle',
+  ],
+  pipeline: [
+    'device to RabbitMQ, quorum queue, envelope batch',
+    'device to RabbitMQ to InfluxDB, readable, envelope batch',
+    'embedded: device to DuckDB, readable',
+  ],
+}
+
+/** The ten rows of the README. Throws when the results have no row of a name that it shows. */
+export function summaryMarkdown(results: Results): string {
+  const { pipeline } = results
+  if (!pipeline) throw new Error('the results are without those of npm run bench -- pipeline')
+  const line = (rows: readonly Omit<Row, 'cpu'>[], rival: string) => (name: string) => {
+    const row = rows.find(one => one.name === name)
+    if (!row) throw new Error(`the results have no row "${name}"`)
+    const beside = row.rival === undefined ? '' : `${rival} ${figure(row.rival, row.unit)}`
+    return `| ${[name, figure(row.telehub, row.unit), beside, comparison(row), row.target ?? '', verdict(row)].join(' | ')} |`
+  }
+  const all = [...results.rows, ...pipeline.rows]
+  const dates = [...new Set([results.date, pipeline.date].map(date => date.slice(0, 10)))].sort()
+  return [
+    '| | telehub | beside it | | target | |',
+    '|---|---:|---:|---:|---|---|',
+    ...summaryRows.broker.map(line(results.rows, 'Mosquitto')),
+    ...summaryRows.pipeline.map(line(pipeline.rows, "RabbitMQ's MQTT plugin")),
+    '',
+    `Measured ${dates.join(' and ')} on ${coresOf(results.machine)}, which the load generator shares. In every row telehub has ` +
+      'what it takes on disk before PUBACK, and stores it meanwhile; Mosquitto keeps it in memory only. ' +
+      `In all ${all.length} rows of these two runs: ${reachedOf(all)}`,
+  ].join('\n')
 }
 
 function accessMarkdown({ date, machine, telehub, seconds, rows }: AccessResults): string {

@@ -143,7 +143,7 @@ t.test('no password of a URL in what is said of it', async t => {
   t.same(JSON.parse(withoutPasswords(line)), { msg: 'no answer of http://***@x:1/y', from: 'c@d' })
 })
 
-t.test('help and README name every setting', async t => {
+t.test('help and docs/settings.md name every setting', async t => {
   for (const key of settingKeys) {
     t.ok(settingsHelp().includes(`--${key} `), key)
     t.ok(settingsMarkdown().includes(`\`${key}\``), key)

@@ -13,7 +13,7 @@ interface Reading {
 }
 
 /**
- * A back end with a queue of its own on `telehub.telemetry`, as the README tells one to be: it removes what RabbitMQ
+ * A back end with a queue of its own on `telehub.telemetry`, as docs/rabbitmq.md tells one to be: it removes what RabbitMQ
  * delivers twice by the message id, and connects again when RabbitMQ goes away.
  */
 export class BackEnd {

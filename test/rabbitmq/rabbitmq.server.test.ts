@@ -42,7 +42,7 @@ for (const envelope of ['message', 'batch'] as const) {
   })
 }
 
-t.test('the topology is the documented one, durable, and another consumer gets what the README says', async t => {
+t.test('the topology is the documented one, durable, and another consumer gets what docs/rabbitmq.md says', async t => {
   await wipe(rabbit.url)
   const hub = client(rabbit.url)
   await hub.put([])
