@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { settingsMarkdown } from '../src/config/config.js'
+import { reloadable } from '../src/config/reload.js'
 import { readResults, resultsMarkdown, summaryMarkdown } from './bench/results.js'
 
 /* npm run readme: writes the generated parts of README.md and of the pages of docs/ anew. */
@@ -22,7 +23,7 @@ function partsOf(page: string): Readonly<Record<string, (text: string) => string
     case 'README.md':
       return { benchmarks: () => summaryMarkdown(readResults()), documentation: listOfDocs }
     case 'docs/settings.md':
-      return { settings: settingsMarkdown, contents: contentsOf }
+      return { reloadable: listOfReloadable, settings: settingsMarkdown, contents: contentsOf }
     case 'docs/benchmarks.md':
       return { benchmarks: () => resultsMarkdown(readResults()), contents: contentsOf }
     default:
@@ -80,6 +81,8 @@ function contentsOf(text: string): string {
     .map(({ text, anchor }) => `- [${text}](#${anchor})`)
     .join('\n')
 }
+
+const listOfReloadable = () => `${reloadable.map(key => `\`${key}\``).join(', ')}.`
 
 function listOfDocs(): string {
   const rows = docs.map(page => {
