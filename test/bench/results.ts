@@ -206,9 +206,9 @@ function accessMarkdown({ date, machine, telehub, seconds, rows }: AccessResults
     ...rows.map(line),
     '',
     `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- access\`, medians of three, ${seconds} s each, on ` +
-      `${coresOf(machine)}. With rules: a user of 24 rules among 103 users, and every delivery asked for. The wrong ` +
-      'passwords come from 16,256 addresses, half of them for a user that is there; the client that behaves has a ' +
-      `password, and has come in before. telehub ${telehub}.`,
+      `${coresOf(machine)}. With rules: the users file has 103 users, the measured one has 24 rules, and every delivery is ` +
+      'checked. The wrong passwords come from 16,256 addresses, half of them for a user that exists. The client that behaves ' +
+      `has a password, and has logged in before. telehub ${telehub}.`,
   ].join('\n')
 }
 
@@ -232,12 +232,12 @@ function mqtt5Markdown({ date, machine, versions, seconds, rows }: Mqtt5Results)
     ...rows.map(row => `| ${line(row)} |`),
     '',
     `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench -- mqtt5\`, medians of three, ${seconds} s ` +
-      `each, on ${coresOf(machine)}. The two sides of a row take turns on the same server; of Mosquitto and the Node floor ` +
-      'the table shows how the second compares with the first. The floor does nothing with properties but step over ' +
-      'them. Who publishes and who subscribes speak the same version, and no PUBLISH of theirs has properties. The group ' +
-      'shares one subscription (`$share`): in MQTT 5, 10 publishers keep 1,000 messages under way until they are acknowledged and ' +
-      'delivered. Topic aliases: what a subscriber receives over TCP, 64 bytes of JSON on 10 topics such as ' +
-      '`plant/line-4/press-17/telemetry`; with more topics than aliases less is saved. ' +
+      `each, on ${coresOf(machine)}. The two sides of a row take turns on the same server. For Mosquitto and the Node floor ` +
+      'the table shows how their second side compares with their first. The floor only steps over properties. Publishers and ' +
+      'subscribers speak the same version, and their PUBLISH packets have no properties. The group shares one subscription ' +
+      '(`$share`): in MQTT 5, 10 publishers keep 1,000 messages on their way until they are acknowledged and delivered. Topic ' +
+      'aliases: the bytes that a subscriber receives over TCP, for 64 bytes of JSON on 10 topics such as ' +
+      '`plant/line-4/press-17/telemetry`. With more topics than aliases, less is saved. ' +
       `telehub ${versions.telehub} (Node ${versions.node}), Mosquitto ${versions.mosquitto}.`,
   ].join('\n')
 }
@@ -262,9 +262,9 @@ function brokerMarkdown({ date, machine, versions, seconds, rows }: Results): st
     `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench\`, ${seconds} s ` +
       `each, on ${coresOf(machine)}, of which the load generator took ` +
       `${Math.max(...shares).toFixed(1)} at most. telehub ` +
-      `${versions.telehub} (Node ${versions.node}) runs as \`npm start\` does: what it takes is on disk before PUBACK and goes to ` +
-      `DuckDB meanwhile. Mosquitto ${versions.mosquitto} is in memory only, without queue limits, with TCP_NODELAY. The Node ` +
-      'floor parses, acknowledges and passes on, and does nothing else.',
+      `${versions.telehub} (Node ${versions.node}) runs as with \`npm start\`: a message is on disk before its PUBACK, and is ` +
+      `stored in DuckDB meanwhile. Mosquitto ${versions.mosquitto} keeps everything in memory, without queue limits, with ` +
+      'TCP_NODELAY. The Node floor is a program that parses, acknowledges and passes on messages, and does nothing else.',
   ].join('\n')
 }
 
@@ -284,12 +284,12 @@ function pipelineMarkdown({ date, machine, versions, seconds, backlog, rows }: P
     ...rows.map(row => `| ${line(row)} |`),
     '',
     `${reachedOf(rows)} Measured ${date.slice(0, 10)} in one run of \`npm run bench -- pipeline\`, ${seconds} s each, on ` +
-      `${coresOf(machine)}, which the load generator, RabbitMQ and InfluxDB share. A reading is one QoS 1 message of 100 ` +
-      'devices, window 20, that becomes one point of three numbers. The rate is the highest found that was held without ' +
-      'anything piling up in the spool or the queue, and afterwards every reading that was acknowledged was found: by ' +
-      'publisher confirms in the quorum queue, by the history API in the stores. The plugin acknowledges when the quorum ' +
-      `queue has confirmed. Catching up: ${backlog.toLocaleString('en')} messages wait while the store is away or too slow; ` +
-      'the rate is by how much they become fewer while 5,000/s go on arriving. ' +
+      `${coresOf(machine)}, which the load generator, RabbitMQ and InfluxDB share. A reading is one QoS 1 message, which becomes ` +
+      'one point of three numbers; 100 devices send with a window of 20. The rate is the highest one found at which nothing ' +
+      'piled up in the spool or the queue. Afterwards every acknowledged reading was found: in the quorum queue by publisher ' +
+      'confirms, in the stores by the history API. The plugin acknowledges when the quorum queue has confirmed. Catching up: ' +
+      `${backlog.toLocaleString('en')} messages wait while the store is away or too slow. The rate is by how many messages a ` +
+      'second the backlog shrinks while 5,000/s continue to arrive. ' +
       `telehub ${versions.telehub} (Node ${versions.node}), RabbitMQ ${versions.rabbitmq}, InfluxDB ${versions.influxdb}.`,
   ].join('\n')
 }
