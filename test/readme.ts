@@ -68,7 +68,7 @@ export function headingsOf(text: string): Heading[] {
   })
 }
 
-/** What a page of docs/ begins with: its title, and the reader's question that it answers. */
+/** The title of a page of docs/, and the reader's question that the page answers. */
 export function beginningOf(page: string): { readonly title: string; readonly question: string } {
   const [, title, question] = /^# (.+)\n\n\*(.+\?)\*\n\n/.exec(readPage(page)) ?? []
   if (!title || !question) throw new Error(`${page} does not begin with its title and, in italics, its question`)

@@ -558,7 +558,7 @@ export function settingsHelp(): string {
   return keys.map(key => `  --${key.padEnd(width)}  ${table[key].help}${shown(key) && ` [${shown(key)}]`}`).join('\n')
 }
 
-/** The part of a setting's name before the first point: `limits` of `limits.packet`. */
+/** The part of a setting's name before the first dot: `limits` of `limits.packet`. */
 type Subject = { [K in SettingKey]: K extends `${infer S}.${string}` ? S : K }[SettingKey]
 
 /** Titles of docs/settings.md; settings that follow each other under one title are one table. */
