@@ -188,8 +188,8 @@ export function parsePattern(text: string): TopicPattern | string {
   return { filter, names, match, fill }
 }
 
-interface Node<T> {
-  children: Map<string, Node<T>> | undefined
+interface FilterNode<T> {
+  children: Map<string, FilterNode<T>> | undefined
   values: Set<T> | undefined
 }
 
@@ -203,7 +203,7 @@ const none: readonly never[] = []
  */
 export class FilterIndex<T> {
   readonly #exact = new Map<string, Set<T>>()
-  readonly #root: Node<T> = { children: undefined, values: undefined }
+  readonly #root: FilterNode<T> = { children: undefined, values: undefined }
   readonly #remembered = new Map<string, readonly ReadonlySet<T>[]>()
   #rememberedWeight = 0
   readonly #work: { done: number }
@@ -248,23 +248,23 @@ export class FilterIndex<T> {
       this.#remembered.delete(filter)
       return
     }
-    const path: Node<T>[] = [this.#root]
+    const path: FilterNode<T>[] = [this.#root]
     const levels = filter.split('/')
     for (const level of levels) {
       const next = path.at(-1)?.children?.get(level)
       if (!next) return
       path.push(next)
     }
-    const last = path.at(-1) as Node<T>
+    const last = path.at(-1) as FilterNode<T>
     if (!last.values?.delete(value) || last.values.size > 0) return
     last.values = undefined
     this.#forget()
     for (let i = levels.length; i > 0; i--) {
-      const node = path[i] as Node<T>
+      const node = path[i] as FilterNode<T>
       if (node.values || node.children) break
-      const { children } = path[i - 1] as Node<T>
+      const { children } = path[i - 1] as FilterNode<T>
       children?.delete(levels[i - 1] as string)
-      if (children?.size === 0) (path[i - 1] as Node<T>).children = undefined
+      if (children?.size === 0) (path[i - 1] as FilterNode<T>).children = undefined
     }
   }
 
@@ -302,7 +302,7 @@ const maxRememberedWeight = 8e6
 const topicWeight = 16
 
 function collect<T>(
-  node: Node<T>,
+  node: FilterNode<T>,
   levels: readonly string[],
   depth: number,
   hidden: boolean,
@@ -325,7 +325,7 @@ function collect<T>(
 }
 
 function reach<T>(
-  node: Node<T>,
+  node: FilterNode<T>,
   levels: readonly string[],
   depth: number,
   hidden: boolean,

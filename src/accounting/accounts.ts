@@ -10,7 +10,7 @@ export interface Counts {
   readonly lastSettled: number
 }
 
-class Row implements Counts {
+class AccountRow implements Counts {
   received = 0
   stored = 0
   dropped = 0
@@ -24,7 +24,7 @@ class Row implements Counts {
 const none: Map<string, number> = new Map()
 
 /** A change to one row. */
-export interface Entry {
+export interface RowChange {
   /** Hour of receipt, in hours since the epoch. */
   readonly hour: number
   readonly client: string
@@ -37,7 +37,7 @@ export interface Entry {
   readonly lastSettled?: number
 }
 
-/** An entry in its compact form on disk, where there are many: by position, in the order of {@link Entry}. */
+/** An entry in its compact form on disk, where there are many: by position, in the order of {@link RowChange}. */
 export type PackedEntry = readonly [
   hour: number,
   client: string,
@@ -50,12 +50,12 @@ export type PackedEntry = readonly [
   lastSettled: number,
 ]
 
-export function pack(entry: Entry): PackedEntry {
+export function pack(entry: RowChange): PackedEntry {
   const { hour, client, received = 0, stored = 0, dropped = 0, dead = 0, refused = 0 } = entry
   return [hour, client, received, stored, dropped, dead, refused, entry.lastReceived ?? 0, entry.lastSettled ?? 0]
 }
 
-export function unpack(packed: PackedEntry): Entry {
+export function unpack(packed: PackedEntry): RowChange {
   const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled] = packed
   const reasons = { ...(dead && { dead }), ...(refused && { refused }) }
   return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled }
@@ -69,9 +69,9 @@ const hoursKept = 90 * 24
  * rows is bounded, and the oldest hour is evicted first. Sums and hours of the hub stay whole.
  */
 export class Accounts {
-  readonly total = new Row()
-  readonly #hours = new Map<number, Row>()
-  readonly #clients = new Map<number, Map<string, Row>>()
+  readonly total = new AccountRow()
+  readonly #hours = new Map<number, AccountRow>()
+  readonly #clients = new Map<number, Map<string, AccountRow>>()
   readonly #rowsKept: number
   #rows = 0
   /** The newest hour whose client rows were evicted. Late entries for hours up to this one are in the sums alone. */
@@ -81,7 +81,7 @@ export class Accounts {
     this.#rowsKept = rowsKept
   }
 
-  apply(entry: Entry): void {
+  apply(entry: RowChange): void {
     add(this.total, entry)
     add(this.#hour(entry.hour), entry)
     const row = this.#client(entry.hour, entry.client)
@@ -100,7 +100,7 @@ export class Accounts {
   }
 
   /** Yields entries that rebuild the accounts: the sum, the hours of the hub, and the client rows that are left. */
-  *snapshot(): Generator<{ readonly kind: 'total' | 'hour' | 'client'; readonly entry: Entry }> {
+  *snapshot(): Generator<{ readonly kind: 'total' | 'hour' | 'client'; readonly entry: RowChange }> {
     yield { kind: 'total', entry: entryOf(0, '', this.total) }
     for (const [hour, row] of this.#hours) yield { kind: 'hour', entry: entryOf(hour, '', row) }
     for (const [hour, clients] of this.#clients) {
@@ -109,16 +109,16 @@ export class Accounts {
   }
 
   /** Adds one part of a snapshot. */
-  restore(kind: 'total' | 'hour' | 'client', entry: Entry): void {
+  restore(kind: 'total' | 'hour' | 'client', entry: RowChange): void {
     const row =
       kind === 'total' ? this.total : kind === 'hour' ? this.#hour(entry.hour) : this.#client(entry.hour, entry.client)
     if (row) add(row, entry)
   }
 
-  #hour(hour: number): Row {
+  #hour(hour: number): AccountRow {
     let row = this.#hours.get(hour)
     if (!row) {
-      row = new Row()
+      row = new AccountRow()
       this.#hours.set(hour, row)
       if (this.#hours.size > hoursKept) this.#hours.delete(Math.min(...this.#hours.keys()))
     }
@@ -126,7 +126,7 @@ export class Accounts {
   }
 
   /** Returns undefined when the hour was evicted, or when there is no room and no older hour to evict. */
-  #client(hour: number, client: string): Row | undefined {
+  #client(hour: number, client: string): AccountRow | undefined {
     if (hour <= this.givenUp) return undefined
     let clients = this.#clients.get(hour)
     let row = clients?.get(client)
@@ -143,14 +143,14 @@ export class Accounts {
       clients = new Map()
       this.#clients.set(hour, clients)
     }
-    row = new Row()
+    row = new AccountRow()
     clients.set(client, row)
     this.#rows++
     return row
   }
 }
 
-function add(row: Row, entry: Entry): void {
+function add(row: AccountRow, entry: RowChange): void {
   row.received += entry.received ?? 0
   row.stored += entry.stored ?? 0
   row.dropped += entry.dropped ?? 0
@@ -171,7 +171,7 @@ function addReasons(to: Map<string, number>, from: Readonly<Record<string, numbe
   return sum
 }
 
-function entryOf(hour: number, client: string, row: Row): Entry {
+function entryOf(hour: number, client: string, row: AccountRow): RowChange {
   const { received, stored, dropped, lastReceived, lastSettled, dead, refused } = row
   return {
     hour,

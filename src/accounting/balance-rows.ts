@@ -1,8 +1,8 @@
-import { type Entry, type PackedEntry, pack } from './accounts.js'
+import { type PackedEntry, pack, type RowChange } from './accounts.js'
 
 export const microsecondsPerHour = 3_600e6
 
-type OpenEntry = { -readonly [key in keyof Entry]: Entry[key] }
+type OpenEntry = { -readonly [key in keyof RowChange]: RowChange[key] }
 
 /** Changes to rows, one for each hour and client. */
 export class BalanceRows {

@@ -60,7 +60,7 @@ export interface SheetLine {
 export type Accounted = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'>
 
 /** Publishes of one client that were refused before they had a sequence number. */
-export interface Refusals {
+export interface RefusedPublishes {
   readonly clientId: string
   readonly reasons: Readonly<Record<string, number>>
 }
@@ -97,7 +97,7 @@ interface Change {
 }
 
 /** The first record of each file. The accounts follow as {@link SnapshotRows}, then the changes. */
-interface Opening {
+interface OpeningBalance {
   readonly since: number
   readonly base: number
   readonly again: number
@@ -181,7 +181,7 @@ export class BalanceSheet implements Ledger {
 
   async start(): Promise<void> {
     const { opening, accepted, now } = this.#options
-    const isThere = await this.#journal.load(record => this.#read(record as Opening | SnapshotRows | Change))
+    const isThere = await this.#journal.load(record => this.#read(record as OpeningBalance | SnapshotRows | Change))
     const isNew = !this.#hasOpening
     if (isNew) {
       if (isThere || opening() > 0) this.#reportNew(isThere)
@@ -234,7 +234,7 @@ export class BalanceSheet implements Ledger {
     }
   }
 
-  refused(refusals: readonly Refusals[]): void {
+  refused(refusals: readonly RefusedPublishes[]): void {
     const hour = Math.floor(this.#options.now() / microsecondsPerHour)
     for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
   }
@@ -490,7 +490,7 @@ export class BalanceSheet implements Ledger {
     for (const [from, to] of pairs(moved)) this.#moved.add(from, to)
   }
 
-  #read(record: Opening | SnapshotRows | Change): void {
+  #read(record: OpeningBalance | SnapshotRows | Change): void {
     if ('base' in record) {
       this.#hasOpening = true
       const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0, gone = [] } = record
@@ -512,7 +512,7 @@ export class BalanceSheet implements Ledger {
   }
 
   *#snapshot(): Generator<object> {
-    const opening: Opening = {
+    const opening: OpeningBalance = {
       since: this.#since,
       base: this.#base,
       again: this.#again,

@@ -15,8 +15,8 @@ import { keptKey } from './kept-key.js'
 import type { KnownSources } from './known-sources.js'
 import type { Logins } from './logins.js'
 import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
-import type { Credentials, Principal, Refusal, ScramExchange, ScramStep, Verdict } from './principal.js'
-import { Access, type Reads, type Rule, readsByClient } from './rules.js'
+import type { Credentials, LoginRefusal, Principal, ScramExchange, ScramStep, Verdict } from './principal.js'
+import { Access, type AccessRule, type Reads, readsByClient } from './rules.js'
 import { Challenge, decoyScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
 import { userChanges } from './user-changes.js'
 import { parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
@@ -341,7 +341,7 @@ export class Authority implements Part {
   }
 
   /** Takes an attempt, which counts as failed until given back. Returns a refusal when too many have failed before. */
-  #attempt(address: string, name: string): { readonly giveBack: () => void } | Refusal {
+  #attempt(address: string, name: string): { readonly giveBack: () => void } | LoginRefusal {
     const { now } = this.#options
     // Counted by a hash of the name, known or not: names are long, and which users exist must not show.
     const source = sourceOf(address)
@@ -505,11 +505,11 @@ export class Authority implements Part {
 
 const everybody: Principal = { user: '', kind: 'admin', login: undefined, stamp: '', isValid: () => true }
 
-function refusal(why: string): Refusal {
+function refusal(why: string): LoginRefusal {
   return { refused: 'bad_credentials', why, retryAfterMs: 0 }
 }
 
-function busy(why: string, retryAfterMs: number): Refusal {
+function busy(why: string, retryAfterMs: number): LoginRefusal {
   return { refused: 'busy', why, retryAfterMs }
 }
 
@@ -532,7 +532,7 @@ function quoted(text: string): string {
 }
 
 interface RulesOfUser {
-  readonly rules: readonly Rule[]
+  readonly rules: readonly AccessRule[]
   readonly byClient: boolean
   /**
    * Permissions to read, shared by all clients of the user. Undefined before the first client, and when the rules name

@@ -57,7 +57,7 @@ export interface ListedLogin {
   readonly agent: string
 }
 
-interface Entry extends Login {
+interface LoginEntry extends Login {
   /** Milliseconds since the epoch. */
   readonly began: number
   readonly address: string
@@ -97,8 +97,8 @@ export class Logins implements Part {
   readonly #options: LoginsOptions
   readonly #key = randomBytes(32)
   /** By the hash of the cookie: looking one up reveals nothing of the others. */
-  readonly #byCookie = new Map<string, Entry>()
-  readonly #byLogin = new Map<string, Entry>()
+  readonly #byCookie = new Map<string, LoginEntry>()
+  readonly #byLogin = new Map<string, LoginEntry>()
   /** Number of logins of each user. */
   readonly #ofUser = new Map<string, number>()
   #dirty = false
@@ -232,12 +232,12 @@ export class Logins implements Part {
     }
   }
 
-  #read(): Entry[] {
+  #read(): LoginEntry[] {
     const { path, incidents } = this.#options
     try {
       const text = readWholeSync(path)
       if (text === undefined) return []
-      const { logins } = JSON.parse(text.toString('utf8')) as { logins: Entry[] }
+      const { logins } = JSON.parse(text.toString('utf8')) as { logins: LoginEntry[] }
       return logins
         .filter(isEntry)
         .slice(0, maxLogins)
@@ -264,12 +264,12 @@ export class Logins implements Part {
     }
   }
 
-  #expires({ began, used }: Pick<Entry, 'began' | 'used'>): number {
+  #expires({ began, used }: Pick<LoginEntry, 'began' | 'used'>): number {
     const { loginMs, maxMs = 0 } = this.#options
     return Math.min(used + loginMs, maxMs > 0 ? began + maxMs : Number.POSITIVE_INFINITY)
   }
 
-  #isOver({ began, used }: Entry, now = this.#options.now()): boolean {
+  #isOver({ began, used }: LoginEntry, now = this.#options.now()): boolean {
     const { loginMs, maxMs = 0 } = this.#options
     return now >= used + loginMs || (maxMs > 0 && now >= began + maxMs)
   }
@@ -285,7 +285,7 @@ export class Logins implements Part {
     if (crowd.length > 0) this.end(crowd.reduce((oldest, entry) => (entry.used < oldest.used ? entry : oldest)).login)
   }
 
-  #add(entry: Entry): void {
+  #add(entry: LoginEntry): void {
     this.#byCookie.set(entry.hash, entry)
     this.#byLogin.set(entry.login, entry)
     this.#ofUser.set(entry.user, (this.#ofUser.get(entry.user) ?? 0) + 1)
@@ -336,6 +336,6 @@ const maxAgentLength = 200
 const textOf = (given: unknown) => (typeof given === 'string' ? given.slice(0, maxAgentLength) : '')
 
 /** Checks an entry of the file, which may contain anything. */
-function isEntry({ login, hash, user, stamp, used }: Entry): boolean {
+function isEntry({ login, hash, user, stamp, used }: LoginEntry): boolean {
   return [login, hash, user, stamp].every(text => typeof text === 'string') && Number.isFinite(used)
 }

@@ -1,4 +1,4 @@
-import type { Kind } from './users.js'
+import type { RuleKind } from './users.js'
 
 /** Credentials that a client presents to authenticate. */
 export interface Credentials {
@@ -16,7 +16,7 @@ export interface Credentials {
 export interface Principal {
   /** Unverified name from the client when authentication is off. */
   readonly user: string
-  readonly kind: Kind
+  readonly kind: RuleKind
   /** Id of the browser login that the token was made from. Undefined for other credentials. */
   readonly login: string | undefined
   /** Changes with the credentials: anything cached under an older stamp is void. */
@@ -26,14 +26,14 @@ export interface Principal {
 }
 
 /** Rejected authentication. `why` is for the log and may name facts that strangers must not know. */
-export interface Refusal {
+export interface LoginRefusal {
   readonly refused: 'bad_credentials' | 'busy'
   readonly why: string
   /** With `busy`: milliseconds until another attempt may succeed. */
   readonly retryAfterMs: number
 }
 
-export type Verdict = Principal | Refusal
+export type Verdict = Principal | LoginRefusal
 
 /**
  * Challenge to send before the next step; or the verdict that ends the exchange, with data to send along on success.

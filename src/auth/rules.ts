@@ -6,7 +6,7 @@ import { encodeLevel, hubTopics, isTopicFilter, matches, tooDeep, tooLong } from
 export const verbs = ['publish', 'subscribe', 'read', 'all'] as const
 export type Verb = (typeof verbs)[number]
 
-export interface Rule {
+export interface AccessRule {
   readonly effect: 'allow' | 'deny'
   readonly verb: Verb
   /** A topic filter, in which `{user}` and `{client}` stand for one level, or a part of one. */
@@ -16,7 +16,7 @@ export interface Rule {
 }
 
 /** Reads `allow publish home/{user}/#`. Returns a sentence when the text is no rule. */
-export function parseRule(text: string, place = ''): Rule | string {
+export function parseRule(text: string, place = ''): AccessRule | string {
   const found = /^(allow|deny)\s+(\S+)\s+(.+)$/s.exec(text.trim())
   if (!found) {
     return `given ${quote(text)}, allowed is allow or deny, then one of ${verbs.join(', ')}, then a topic filter`
@@ -26,7 +26,7 @@ export function parseRule(text: string, place = ''): Rule | string {
   if (!verb) return `given ${quote(verbGiven)}, allowed are ${verbs.join(', ')}`
   const fault = filterFault(filter)
   if (fault) return fault
-  return { effect: effect as Rule['effect'], verb, filter, place }
+  return { effect: effect as AccessRule['effect'], verb, filter, place }
 }
 
 /** Returns why `filter` is not valid in a rule. Undefined when valid. */
@@ -49,17 +49,17 @@ export function quote(given: string): string {
   return JSON.stringify(short).replace(unsafe, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-export const ruleText = ({ effect, verb, filter }: Rule) => `${effect} ${verb} ${filter}`
+export const ruleText = ({ effect, verb, filter }: AccessRule) => `${effect} ${verb} ${filter}`
 
 /** A decision, and the rule that decided. The rule is undefined when no rule allows the action. */
 export interface Decision {
   readonly allowed: boolean
-  readonly rule: Rule | undefined
+  readonly rule: AccessRule | undefined
 }
 
 /** A rule, and the filter with the names of one client filled in. */
 export interface Resolved {
-  readonly rule: Rule
+  readonly rule: AccessRule
   readonly filter: string
 }
 
@@ -102,7 +102,7 @@ export class Access {
    * `shared`: permissions of another client of the same user, whose rules for reading do not depend on the client.
    * `shownAs`: the name of the client in its own topics under `$hub`.
    */
-  constructor(user: string, clientId: string, rules: readonly Rule[], shared?: Reads, shownAs = clientId) {
+  constructor(user: string, clientId: string, rules: readonly AccessRule[], shared?: Reads, shownAs = clientId) {
     this.#shownAs = shownAs
     this.user = user
     this.clientId = clientId
@@ -161,7 +161,7 @@ export class Access {
 
   /** Rules for reading, for use elsewhere with {@link mayRead}. */
   get readRules(): ReadRules {
-    const of = (effect: Rule['effect']) =>
+    const of = (effect: AccessRule['effect']) =>
       this.rules.filter(({ rule }) => rule.effect === effect && isReading(rule)).map(({ filter }) => filter)
     return { allow: of('allow'), deny: of('deny') }
   }
@@ -190,16 +190,16 @@ export class Reads {
 }
 
 /** Returns whether rules for reading differ from client to client. */
-export function readsByClient(rules: readonly Rule[]): boolean {
+export function readsByClient(rules: readonly AccessRule[]): boolean {
   return rules.some(rule => isReading(rule) && rule.filter.includes('{client}'))
 }
 
 function decide(
   rules: readonly Resolved[],
-  isAbout: (rule: Rule) => boolean,
+  isAbout: (rule: AccessRule) => boolean,
   applies: (filter: string) => boolean,
 ): Decision {
-  let allowing: Rule | undefined
+  let allowing: AccessRule | undefined
   for (const { rule, filter } of rules) {
     if (!isAbout(rule) || !applies(filter)) continue
     if (rule.effect === 'deny') return { allowed: false, rule }
@@ -237,7 +237,7 @@ function withholds(denied: string, filter: string): boolean {
   return about !== undefined && (overlap(denied, about) || (isWild(about) && denied.charCodeAt(0) === dollar))
 }
 
-const isReading = ({ verb }: Rule) => verb === 'read' || verb === 'all'
+const isReading = ({ verb }: AccessRule) => verb === 'read' || verb === 'all'
 
 const dollar = 36
 

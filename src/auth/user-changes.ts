@@ -1,4 +1,4 @@
-import { type Rule, ruleText } from './rules.js'
+import { type AccessRule, ruleText } from './rules.js'
 import type { User, Users } from './users.js'
 
 /** Returns what has changed in a users file, for operators: a sentence for each user, without secrets. */
@@ -29,7 +29,7 @@ const fieldTexts: Readonly<Record<string, (user: User) => readonly unknown[]>> =
   'client ids': ({ clients }) => clients,
   certificates: ({ certificates }) => certificates,
   limits: ({ wildcards, share }) => [wildcards, share],
-  rules: ({ rules }) => rules.map((rule: Rule) => ruleText(rule)),
+  rules: ({ rules }) => rules.map((rule: AccessRule) => ruleText(rule)),
 }
 
 function changedFields(before: User, after: User): string[] {

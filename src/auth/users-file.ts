@@ -10,10 +10,10 @@ import { makeScram } from './scram.js'
 import {
   type ApiKey,
   hashPairingCode,
-  type Kind,
   nameOf,
   type Pairing,
   parseUsers,
+  type RuleKind,
   readDocument,
   readUsersText,
   textOf,
@@ -24,7 +24,7 @@ import {
 /** Fields of a new user. */
 export interface NewUser {
   readonly name: string
-  readonly kind: Kind
+  readonly kind: RuleKind
   /** A hash. Empty: no password is accepted. */
   readonly password: string
   /** Text by `makeScram`. Undefined: SCRAM is not accepted. */

@@ -15,11 +15,11 @@ import {
 } from 'yaml'
 import { describe, HubError, systemCode } from '../errors.js'
 import { hashSecret, isHash, isSecretHash, makeSecret } from './passwords.js'
-import { parseRule, quote, type Rule } from './rules.js'
+import { type AccessRule, parseRule, quote } from './rules.js'
 import { isScram } from './scram.js'
 
 export const kinds = ['device', 'dashboard', 'service', 'admin'] as const
-export type Kind = (typeof kinds)[number]
+export type RuleKind = (typeof kinds)[number]
 
 export interface ApiKey {
   readonly id: string
@@ -40,7 +40,7 @@ export interface Pairing {
 
 export interface User {
   readonly name: string
-  readonly kind: Kind
+  readonly kind: RuleKind
   /** Hash by `hashPassword` or `hashSecret`. Empty: no password is accepted. */
   readonly password: string
   /** Text by `makeScram` for the same password. Empty: SCRAM is not accepted. */
@@ -55,14 +55,14 @@ export interface User {
   readonly wildcards: number | undefined
   /** Guaranteed percent of each pool that all users share. Undefined: limits.share applies. */
   readonly share: number | undefined
-  readonly rules: readonly Rule[]
+  readonly rules: readonly AccessRule[]
 }
 
 /** Parsed users file. */
 export interface Users {
   readonly users: ReadonlyMap<string, User>
   /** Rules for every user. */
-  readonly everyone: readonly Rule[]
+  readonly everyone: readonly AccessRule[]
 }
 
 /** Maximum size of a users file, which the hub reads whole. */
@@ -73,7 +73,7 @@ export const maxUsersBytes = 50e6
 const maxFaults = 50
 
 /** Usual rules of a kind. A service has none: the operator who makes one decides what the service may do. */
-export const usualRules: Readonly<Record<Kind, readonly string[]>> = {
+export const usualRules: Readonly<Record<RuleKind, readonly string[]>> = {
   device: ['allow all devices/{user}/#'],
   dashboard: ['allow read #', 'allow read $hub/#', 'allow read $SYS/#'],
   service: [],
@@ -153,7 +153,7 @@ export function hashPairingCode(code: string): string {
 
 /** Reads a users file both as a document, which can be changed without touching the rest, and as users. */
 export function readDocument(text: string, name: string) {
-  const reader = new Reader(name)
+  const reader = new UsersReader(name)
   const users = reader.read(text)
   return { document: reader.document, users, faults: reader.faults }
 }
@@ -208,7 +208,7 @@ const fields = [
 /** Part of the file as parsed, with the position in the file. */
 type Given = Node | null | undefined
 
-class Reader {
+class UsersReader {
   readonly faults: string[] = []
   document: Document = new Document()
   readonly #name: string
@@ -223,7 +223,7 @@ class Reader {
 
   read(text: string): Users {
     const users = new Map<string, User>()
-    let everyone: readonly Rule[] = []
+    let everyone: readonly AccessRule[] = []
     try {
       if (Buffer.byteLength(text) > maxUsersBytes) throw new Error(`more than ${maxUsersBytes} bytes`)
       const document = parseDocument(text, { ...yamlOptions, lineCounter: this.#lines })
@@ -256,7 +256,7 @@ class Reader {
   }
 
   #user(name: string, given: Given, at: number): User {
-    let kind: Kind | undefined
+    let kind: RuleKind | undefined
     let user: User = {
       name,
       kind: 'device',
@@ -306,7 +306,7 @@ class Reader {
     }
   }
 
-  #kind(node: Given, at: number, what: string): Kind | undefined {
+  #kind(node: Given, at: number, what: string): RuleKind | undefined {
     const given = textOf(node)
     const kind = kinds.find(one => one === given)
     if (!kind) this.#fault(at, `${what}: given ${show(node)}, allowed are ${kinds.join(', ')}`)
@@ -340,7 +340,7 @@ class Reader {
     return undefined
   }
 
-  #rules(node: Given, at: number, what: string): Rule[] {
+  #rules(node: Given, at: number, what: string): AccessRule[] {
     return this.#items(node, at, what).flatMap(([item, place]) => {
       const given = textOf(item)
       if (given === undefined) {

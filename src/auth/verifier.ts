@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 
-export interface Job {
+export interface HashJob {
   /** Source of the password. Sources take turns. */
   readonly source: string
   /** True when the user has authenticated from there before: verified before all others. */
@@ -17,13 +17,13 @@ export interface Job {
 const most = { waiting: 256, ofSource: 32 }
 
 /** Waiting jobs by source. Sources take turns, and the longest queue loses a job when all places are taken. */
-class Lane {
+class VerifierLane {
   /** Ordered by turn, next source first. */
-  readonly #waiting = new Map<string, Job[]>()
+  readonly #waiting = new Map<string, HashJob[]>()
   #count = 0
 
   /** Returns false when there is no place for the job. */
-  add(job: Job): boolean {
+  add(job: HashJob): boolean {
     const own = this.#waiting.get(job.source)
     if (own && own.length >= most.ofSource) return false
     if (this.#count >= most.waiting && (own || !this.#makeRoom())) return false
@@ -33,11 +33,11 @@ class Lane {
     return true
   }
 
-  next(): Job | undefined {
+  next(): HashJob | undefined {
     const [first] = this.#waiting
     if (!first) return undefined
     const [source, jobs] = first
-    const job = jobs.shift() as Job
+    const job = jobs.shift() as HashJob
     this.#count--
     this.#waiting.delete(source)
     if (jobs.length > 0) this.#waiting.set(source, jobs)
@@ -46,7 +46,7 @@ class Lane {
 
   /** Evicts the last job of the source with the most jobs. */
   #makeRoom(): boolean {
-    let longest: Job[] = []
+    let longest: HashJob[] = []
     for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs
     if (longest.length < 2) return false
     this.#count--
@@ -60,14 +60,14 @@ class Lane {
  * Known sources come first. The others take turns, so that a flooding source delays only itself.
  */
 export class Verifier {
-  readonly #known = new Lane()
-  readonly #others = new Lane()
+  readonly #known = new VerifierLane()
+  readonly #others = new VerifierLane()
   #worker: Worker | undefined
-  #running: Job | undefined
+  #running: HashJob | undefined
   #stopped = false
 
   /** Returns false when too many jobs wait already. `done` is not called then. */
-  verify(job: Job): boolean {
+  verify(job: HashJob): boolean {
     if (this.#stopped || !(job.isKnown ? this.#known : this.#others).add(job)) return false
     this.#next()
     return true
@@ -83,7 +83,7 @@ export class Verifier {
     await this.#worker?.terminate()
   }
 
-  #take(): Job | undefined {
+  #take(): HashJob | undefined {
     return this.#known.next() ?? this.#others.next()
   }
 

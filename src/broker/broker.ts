@@ -22,7 +22,7 @@ import type { Dropped, SessionsOptions } from '../sessions/sessions-options.js'
 import { topicsOf } from '../sessions/subscription.js'
 import { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from '../sessions/subscription-limits.js'
 import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
-import type { Connection, Protocol, Traffic } from '../transport/connection.js'
+import type { Connection, PacketHandler, Traffic } from '../transport/connection.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import { Client } from './client.js'
@@ -223,7 +223,7 @@ export class Broker {
   }
 
   /** Returns the MQTT side of a connection. */
-  protocol(connection: Connection): Protocol {
+  protocol(connection: Connection): PacketHandler {
     return new Client(connection, this.#forClients)
   }
 

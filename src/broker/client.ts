@@ -15,7 +15,7 @@ import type { DeliveryTarget } from '../sessions/session-host.js'
 import { sessionName } from '../sessions/session-name.js'
 import { encodeNames } from '../spool/message-codec.js'
 import { responsesTo, sharedFilter } from '../topics.js'
-import type { Connection, Protocol } from '../transport/connection.js'
+import type { Connection, PacketHandler } from '../transport/connection.js'
 import type { AedesConnection, Controlled } from './aedes-handshake.js'
 import type { ClientBroker } from './client-broker.js'
 import { EnhancedAuthentication, unknownMethod } from './enhanced-authentication.js'
@@ -30,7 +30,7 @@ const mqtt311 = new Mqtt3(4)
  * Publishes and acknowledgements, in both directions, and subscriptions are handled here. Aedes decides who may
  * connect, in whose place, and whose will is due.
  */
-export class Client implements Protocol, Controlled, DeliveryTarget {
+export class Client implements PacketHandler, Controlled, DeliveryTarget {
   readonly connection: Connection
   readonly #broker: ClientBroker<Client>
   /** The client id. Empty until CONNECT. */

@@ -4,7 +4,7 @@ import type { UserShares } from '../runtime/user-shares.js'
 import type { Retained } from '../sessions/retained.js'
 import { sessionName } from '../sessions/session-name.js'
 import { hubTopics } from '../topics.js'
-import { isTooLongToShow, readShown, short, type Shown as Told } from './sentences.js'
+import { isTooLongToShow, readShown, short, type ShownReason as Told } from './sentences.js'
 
 export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 
@@ -18,7 +18,7 @@ export interface Presence {
 }
 
 /** A client, and the name under which the client is shown. */
-export interface Shown {
+export interface ShownClient {
   readonly id: string
   readonly user: string
   /** The name under which the client's presence is shown. Empty while not shown. */
@@ -42,13 +42,13 @@ const maxShown = 10_000
 export class ShownClients {
   readonly #options: ShownClientsOptions
   /** Connected clients, by client id: among those with the same id, the first user's. */
-  readonly #holders = new Map<string, Shown>()
+  readonly #holders = new Map<string, ShownClient>()
   /** Names whose retained presence says offline, the longest gone first. */
   readonly #absent: FairSet<string>
   /** Names with a retained refusal. */
   readonly #refusals: FairSet<string>
   /** Clients whose id was shown as another user's before. */
-  readonly #replacing = new WeakSet<Shown>()
+  readonly #replacing = new WeakSet<ShownClient>()
 
   constructor(options: ShownClientsOptions) {
     this.#options = options
@@ -66,7 +66,7 @@ export class ShownClients {
   }
 
   /** Called when a client is admitted. Unless another user's client has that id, the id now shows this client. */
-  entered(client: Shown): void {
+  entered(client: ShownClient): void {
     const { id, user } = client
     const holder = this.#holders.get(id)
     if (holder && holder.user !== user) return
@@ -89,12 +89,12 @@ export class ShownClients {
   }
 
   /** Returns whether the id of this client was shown as another user's before. */
-  hasReplaced(client: Shown): boolean {
+  hasReplaced(client: ShownClient): boolean {
     return this.#replacing.has(client)
   }
 
   /** Called when the connection of a client is over. */
-  closed(client: Shown): void {
+  closed(client: ShownClient): void {
     if (this.#holders.get(client.id) === client) this.#holders.delete(client.id)
   }
 
@@ -103,21 +103,21 @@ export class ShownClients {
     return this.#absent.has(name)
   }
 
-  online(client: Shown): void {
+  online(client: ShownClient): void {
     if (client.shownAs !== '' || isTooLongToShow(client.id)) return
     client.shownAs = this.nameOf(client.user, client.id)
     this.#present(client.shownAs, client, true)
   }
 
   /** Called when a client is gone; shows the client as offline if shown before. */
-  offline(client: Shown): void {
+  offline(client: ShownClient): void {
     if (client.shownAs === '') return
     const { shownAs, id, user } = client
     // Meanwhile another user's client may have come with that id.
     this.#present(shownAs === id ? this.nameOf(user, id) : shownAs, client, false)
   }
 
-  #present(name: string, { id: clientId, user }: Pick<Shown, 'id' | 'user'>, online: boolean): void {
+  #present(name: string, { id: clientId, user }: Pick<ShownClient, 'id' | 'user'>, online: boolean): void {
     this.#absent.delete(name)
     if (!online) this.#absent.add(name, user)
     const since = this.#options.now()

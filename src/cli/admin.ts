@@ -75,7 +75,7 @@ function isLocal(host: string): boolean {
   return Object.values(networkInterfaces()).some(all => all?.some(({ address }) => address === host))
 }
 
-export interface Terminal {
+export interface AdminTerminal {
   readonly out: (text: string) => void
   /** Shows progress by overwriting the last progress line; silent where the output does not allow that. */
   readonly progress: (text: string) => void
@@ -104,7 +104,7 @@ interface Letter {
   readonly expiresAt?: number
 }
 
-interface Spool {
+interface ShownSpool {
   readonly bytes: number
   readonly limit: number
   readonly keptBytes: number
@@ -112,7 +112,7 @@ interface Spool {
   readonly cursors: readonly { name: string; sequence: number; lag: number; oldest?: number }[]
 }
 
-interface ListedLogin {
+interface ShownLogin {
   readonly id: string
   readonly user: string
   readonly began: number
@@ -178,7 +178,7 @@ export async function admin(
   words: readonly string[],
   flags: AdminFlags,
   { url, key }: HubAddress,
-  terminal: Terminal,
+  terminal: AdminTerminal,
 ): Promise<number> {
   check(words, flags)
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
@@ -196,8 +196,8 @@ export async function admin(
   return work(hub, action === 'drop' ? 'drop' : 'replay', id || undefined, flags, terminal)
 }
 
-async function listLogins(hub: HubClient, { user, json }: AdminFlags, { out }: Terminal): Promise<number> {
-  const answer = await hub.get<{ logins: readonly ListedLogin[] }>('/api/logins')
+async function listLogins(hub: HubClient, { user, json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
+  const answer = await hub.get<{ logins: readonly ShownLogin[] }>('/api/logins')
   const logins = answer.logins.filter(one => user === undefined || one.user === user)
   if (json) return print(out, { logins })
   const rows = logins.map(({ id, user, began, used, expires, address, agent }) =>
@@ -207,7 +207,12 @@ async function listLogins(hub: HubClient, { user, json }: AdminFlags, { out }: T
   return 0
 }
 
-async function endLogins(hub: HubClient, id: string, { user, json }: AdminFlags, { out }: Terminal): Promise<number> {
+async function endLogins(
+  hub: HubClient,
+  id: string,
+  { user, json }: AdminFlags,
+  { out }: AdminTerminal,
+): Promise<number> {
   if ((id === '') === (user === undefined)) {
     throw usage('telehub login end needs an ID, as telehub login list shows them, or --user NAME for all of a user')
   }
@@ -217,7 +222,7 @@ async function endLogins(hub: HubClient, id: string, { user, json }: AdminFlags,
   return 0
 }
 
-async function listBans(hub: HubClient, { json }: AdminFlags, { out }: Terminal): Promise<number> {
+async function listBans(hub: HubClient, { json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
   const answer = await hub.get<{ bans: readonly ListedBan[] }>('/api/bans')
   if (json) return print(out, answer)
   const rows = answer.bans.map(({ source, since, until, times }) => [
@@ -230,15 +235,15 @@ async function listBans(hub: HubClient, { json }: AdminFlags, { out }: Terminal)
   return 0
 }
 
-async function liftBan(hub: HubClient, source: string, { json }: AdminFlags, { out }: Terminal): Promise<number> {
+async function liftBan(hub: HubClient, source: string, { json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
   const answer = await hub.post<{ lifted: string }>('/api/bans/lift', { source })
   if (json) return print(out, answer)
   out(`the ban of ${plain(answer.lifted)} is lifted\n`)
   return 0
 }
 
-async function showSpool(hub: HubClient, { json }: AdminFlags, { out, now }: Terminal): Promise<number> {
-  const spool = await hub.get<Spool>('/api/spool')
+async function showSpool(hub: HubClient, { json }: AdminFlags, { out, now }: AdminTerminal): Promise<number> {
+  const spool = await hub.get<ShownSpool>('/api/spool')
   if (json) return print(out, spool)
   const percent = Math.round((100 * spool.bytes) / spool.limit)
   const kept = spool.keptBytes > 0 ? `, of that ${bytes(spool.keptBytes)} kept for replays` : ''
@@ -261,7 +266,7 @@ async function showSpool(hub: HubClient, { json }: AdminFlags, { out, now }: Ter
   return 0
 }
 
-async function replayPast(hub: HubClient, flags: AdminFlags, terminal: Terminal): Promise<number> {
+async function replayPast(hub: HubClient, flags: AdminFlags, terminal: AdminTerminal): Promise<number> {
   const from = instant('from', flags.from, terminal)
   if (from === undefined) throw usage('telehub spool replay needs --from: from when on')
   const to = instant('to', flags.to, terminal)
@@ -269,7 +274,7 @@ async function replayPast(hub: HubClient, flags: AdminFlags, terminal: Terminal)
   return follow(hub, '/api/spool/replay', { from, to, topic: flags.topic }, 'rejected', flags, terminal)
 }
 
-async function listDead(hub: HubClient, flags: AdminFlags, terminal: Terminal): Promise<number> {
+async function listDead(hub: HubClient, flags: AdminFlags, terminal: AdminTerminal): Promise<number> {
   const { reason, device, limit = '100', json } = flags
   const query = new URLSearchParams({ limit: String(limit) })
   const given = { reason, device, from: instant('from', flags.from, terminal), to: instant('to', flags.to, terminal) }
@@ -292,7 +297,7 @@ async function listDead(hub: HubClient, flags: AdminFlags, terminal: Terminal): 
   return 0
 }
 
-async function showDead(hub: HubClient, id: string, { json }: AdminFlags, { out }: Terminal): Promise<number> {
+async function showDead(hub: HubClient, id: string, { json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
   const letter = await find(hub, id)
   if (json) return print(out, letter)
   const payload = Buffer.from(letter.payload, 'base64')
@@ -339,7 +344,7 @@ async function work(
   action: 'replay' | 'drop',
   id: string | undefined,
   flags: AdminFlags,
-  terminal: Terminal,
+  terminal: AdminTerminal,
 ): Promise<number> {
   const { reason, device, all, yes } = flags
   const filter = {
@@ -364,7 +369,7 @@ async function follow(
   body: Readonly<Record<string, unknown>>,
   kept: string,
   { json }: AdminFlags,
-  { out, progress }: Terminal,
+  { out, progress }: AdminTerminal,
 ): Promise<number> {
   let last: JobProgress | undefined
   try {
@@ -470,7 +475,7 @@ export class HubClient {
 const units: Readonly<Record<string, number>> = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
 
 /** Parses a time into milliseconds since the epoch. Undefined when the flag is not given. */
-function instant(name: string, given: string | boolean | undefined, { now }: Terminal): number | undefined {
+function instant(name: string, given: string | boolean | undefined, { now }: AdminTerminal): number | undefined {
   if (given === undefined) return undefined
   const text = String(given)
   const ago = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text)
@@ -487,7 +492,7 @@ function usage(sentence: string): HubError {
   return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
 }
 
-function print(out: Terminal['out'], answer: unknown): number {
+function print(out: AdminTerminal['out'], answer: unknown): number {
   out(`${escaped(JSON.stringify(answer, undefined, 2))}\n`)
   return 0
 }

@@ -30,7 +30,7 @@ import { describe, HubError, systemCode } from '../errors.js'
 export const certificatesHelp = `  telehub cert             make a local CA and a certificate for this machine, or renew it: [--dir certs] [--days N]
                            [--name HOST]…; with --client USER… certificates for users instead`
 
-interface Terminal {
+interface CertTerminal {
   readonly out: (text: string) => void
   /** Milliseconds since the epoch. */
   readonly now: () => number
@@ -51,7 +51,7 @@ interface CertificateAuthority {
 }
 
 /** Subject and use of a certificate. */
-interface Subject {
+interface CertificateSubject {
   /** Name of the two files, without the extension. */
   readonly file: string
   readonly name: string
@@ -71,7 +71,7 @@ const authorityDays = 3_650
 const earlyMs = 36e5
 
 /** Makes the certificates named in the arguments, and prints how to use them. Throws a `HubError`. */
-export async function certify(args: readonly string[], terminal: Terminal): Promise<void> {
+export async function certify(args: readonly string[], terminal: CertTerminal): Promise<void> {
   const order = parse(args)
   const { dir, names, clients, days } = order
   try {
@@ -81,7 +81,7 @@ export async function certify(args: readonly string[], terminal: Terminal): Prom
     // A call for clients alone needs no new certificate for the server.
     if (!known || names.length > 0 || clients.length === 0) {
       const hosts = [...new Set([...names, ...(known ?? []), ...ownHosts()])]
-      const server: Subject = { file: 'server', name: hosts[0] as string, usage: 'serverAuth', hosts }
+      const server: CertificateSubject = { file: 'server', name: hosts[0] as string, usage: 'serverAuth', hosts }
       await issue(authority, server, dir, days, terminal)
     }
     for (const name of clients) {
@@ -157,7 +157,7 @@ function ownHosts(): string[] {
 }
 
 /** Opens the authority of the folder, and creates one if there is none. */
-async function openAuthority(dir: string, { out, now }: Terminal): Promise<CertificateAuthority> {
+async function openAuthority(dir: string, { out, now }: CertTerminal): Promise<CertificateAuthority> {
   const paths = { pem: join(dir, 'ca.pem'), key: join(dir, 'ca.key') }
   if (existsSync(paths.pem) && !existsSync(paths.key)) {
     throw refused(paths.pem, 'is there without its ca.key; without it nothing can be signed')
@@ -201,7 +201,13 @@ interface AltName {
   readonly ip?: string
 }
 
-async function issue(authority: CertificateAuthority, subject: Subject, dir: string, days: number, terminal: Terminal) {
+async function issue(
+  authority: CertificateAuthority,
+  subject: CertificateSubject,
+  dir: string,
+  days: number,
+  terminal: CertTerminal,
+) {
   const { file, name, usage, hosts } = subject
   const { out, now } = terminal
   const path = join(dir, `${file}.pem`)

@@ -20,7 +20,7 @@ interface Flags {
   readonly json?: string | boolean | undefined
 }
 
-interface Answer {
+interface SessionsAnswer {
   readonly count: number
   readonly sessions: readonly {
     readonly clientId: string
@@ -47,7 +47,7 @@ async function list(hub: Asked, { user, device, limit = '1000', json }: Flags, o
   const query = new URLSearchParams({ limit: String(limit) })
   if (user !== undefined) query.set('user', String(user))
   if (device !== undefined) query.set('client', String(device))
-  const answer = await hub.get<Answer>(`/api/sessions?${query}`)
+  const answer = await hub.get<SessionsAnswer>(`/api/sessions?${query}`)
   if (json) {
     out(`${escaped(JSON.stringify(answer, undefined, 2))}\n`)
     return 0
@@ -77,7 +77,7 @@ async function end(hub: Asked, id: string, { user, json }: Flags, out: (text: st
 
 /** Finds the user of the session, if only one user has a session of that client id. */
 async function ownerOf(hub: Asked, id: string): Promise<string> {
-  const { sessions } = await hub.get<Answer>(`/api/sessions?${new URLSearchParams({ client: id })}`)
+  const { sessions } = await hub.get<SessionsAnswer>(`/api/sessions?${new URLSearchParams({ client: id })}`)
   const [first, second] = sessions
   if (!first) throw new HubError('not_found', `there is no session of client id ${plain(id)}`)
   if (!second) return first.user

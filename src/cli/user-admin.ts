@@ -3,14 +3,14 @@ import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import { explain } from '../auth/explain.js'
 import { hashPassword, hashSecret, isSecretHash, makeSecret } from '../auth/passwords.js'
-import { overlap, parseRule, quote, type Rule, ruleText, verbs } from '../auth/rules.js'
+import { type AccessRule, overlap, parseRule, quote, ruleText, verbs } from '../auth/rules.js'
 import { iterations, makeScram, preparePassword, scramMethod } from '../auth/scram.js'
 import {
   clientPatternFault,
-  type Kind,
   kinds,
   makeKey,
   makePairing,
+  type RuleKind,
   readUsers,
   type User,
   type Users,
@@ -260,7 +260,7 @@ function showUser({ given: [name = ''], flags, place, terminal: { out, now } }: 
     rows.push(['pairing', expires > now() ? `a code is good until ${time(expires)}` : 'the code is too old'])
   }
   for (const [what, value] of rows) out(`${what.padEnd(13)}${plain(value)}\n`)
-  const show = (rules: readonly Rule[]) => {
+  const show = (rules: readonly AccessRule[]) => {
     for (const rule of rules) out(`  ${plain(`${rule.place}: ${ruleText(rule)}`)}\n`)
   }
   out(user.rules.length > 0 ? '\nrules\n' : '\nno rules of its own\n')
@@ -370,7 +370,7 @@ function explainRules({ flags, place, terminal: { out } }: Call): number {
   return allowed ? 0 : 1
 }
 
-function kindOf(given: UserFlags[string]): Kind {
+function kindOf(given: UserFlags[string]): RuleKind {
   if (given === undefined) return 'device'
   const kind = kinds.find(one => one === given)
   if (kind) return kind
@@ -378,7 +378,7 @@ function kindOf(given: UserFlags[string]): Kind {
 }
 
 /** Returns the rules of `--allow` and `--deny`, with the usual rules of the kind when `--allow` is not given. */
-function rulesOf(flags: UserFlags, kind: Kind): string[] {
+function rulesOf(flags: UserFlags, kind: RuleKind): string[] {
   const of = (effect: 'allow' | 'deny') =>
     texts(flags, effect, () => undefined).map(one => ruleOf(`${effect} ${one}`, effect))
   const allowed = of('allow')
@@ -469,7 +469,7 @@ function done({ file, isNamed, settingsFile }: UserPlace, out: UserTerminal['out
   return 0
 }
 
-const article = (kind: Kind) => `${kind === 'admin' ? 'an' : 'a'} ${kind}`
+const article = (kind: RuleKind) => `${kind === 'admin' ? 'an' : 'a'} ${kind}`
 
 const shown = ({ file }: UserPlace) => plain(file)
 

@@ -9,10 +9,10 @@ import {
   integer,
   isNetwork,
   isOrigin,
-  type Kind,
   list,
   oneOf,
   portOrOff,
+  type SettingKind,
   showSize,
   showTime,
   size,
@@ -41,15 +41,15 @@ export interface MappingRule {
 const decoderNames = ['json', 'value', 'line'] as const
 export type DecoderName = (typeof decoderNames)[number]
 
-interface Row<T> {
-  readonly kind: Kind<T>
+interface SettingRow<T> {
+  readonly kind: SettingKind<T>
   readonly default: T
   readonly help: string
 }
 
-const row = <T>(kind: Kind<T>, fallback: T, help: string): Row<T> => ({ kind, default: fallback, help })
+const row = <T>(kind: SettingKind<T>, fallback: T, help: string): SettingRow<T> => ({ kind, default: fallback, help })
 
-const mapping: Kind<readonly MappingRule[]> = {
+const mapping: SettingKind<readonly MappingRule[]> = {
   allowed:
     'a list of {topic, measurement, tags?, fields?, time?, units?, decoder?} in the settings file; named levels are {name}',
   parse: given => (Array.isArray(given) && given.every(isMappingRule) ? given : undefined),
@@ -398,7 +398,7 @@ const table = {
 }
 
 export type SettingKey = keyof typeof table
-export type Settings = { readonly [K in SettingKey]: (typeof table)[K] extends Row<infer T> ? T : never }
+export type Settings = { readonly [K in SettingKey]: (typeof table)[K] extends SettingRow<infer T> ? T : never }
 
 const keys = Object.keys(table) as SettingKey[]
 

@@ -1,18 +1,18 @@
 import { isIP } from 'node:net'
 
 /** Kind of a setting: how a given value is parsed, and what a message names as allowed. */
-export interface Kind<T> {
+export interface SettingKind<T> {
   readonly allowed: string
   /** @returns undefined when `given` is not allowed */
   parse(given: unknown): T | undefined
 }
 
-export const text = (allowed = 'a text', test = /^[^\0]*$/): Kind<string> => ({
+export const text = (allowed = 'a text', test = /^[^\0]*$/): SettingKind<string> => ({
   allowed,
   parse: given => (typeof given === 'string' && test.test(given) ? given : undefined),
 })
 
-export const integer = (min: number, max: number): Kind<number> => ({
+export const integer = (min: number, max: number): SettingKind<number> => ({
   allowed: `a whole number from ${min} to ${max}`,
   parse: given => {
     const value = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given
@@ -22,13 +22,13 @@ export const integer = (min: number, max: number): Kind<number> => ({
   },
 })
 
-export const portOrOff: Kind<number | 'off'> = {
+export const portOrOff: SettingKind<number | 'off'> = {
   allowed: 'off or a port from 0 to 65535',
   parse: given => (given === 'off' ? 'off' : integer(0, 65_535).parse(given)),
 }
 
 /** List, or text with commas between. */
-export const list = (isOne: (text: string) => boolean, allowed: string): Kind<readonly string[]> => ({
+export const list = (isOne: (text: string) => boolean, allowed: string): SettingKind<readonly string[]> => ({
   allowed,
   parse: given => {
     const all = typeof given === 'string' ? given.split(',').map(one => one.trim()) : given
@@ -52,12 +52,12 @@ export function isOrigin(text: string): boolean {
   return text === '*' || (URL.canParse(text) && new URL(text).origin === text)
 }
 
-export const oneOf = <T extends string>(...values: T[]): Kind<T> => ({
+export const oneOf = <T extends string>(...values: T[]): SettingKind<T> => ({
   allowed: `one of ${values.join(', ')}`,
   parse: given => values.find(value => value === given),
 })
 
-export const flag: Kind<boolean> = {
+export const flag: SettingKind<boolean> = {
   allowed: 'true or false',
   parse: given =>
     given === true || given === 'true' ? true : given === false || given === 'false' ? false : undefined,
@@ -66,7 +66,7 @@ export const flag: Kind<boolean> = {
 const units: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }
 
 /** Bytes; `10GB`, `512KB` or a plain number. */
-export const size = (min: number): Kind<number> => ({
+export const size = (min: number): SettingKind<number> => ({
   allowed: `a size of at least ${min} bytes such as 64KB, 512MB or 10GB`,
   parse: given => {
     const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?B)?$/i.exec(String(given).trim())
@@ -79,7 +79,7 @@ export const size = (min: number): Kind<number> => ({
 const times: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
 
 /** Milliseconds; `500ms`, `10s`, `5m`, `2h`, `30d`. */
-export const duration: Kind<number> = {
+export const duration: SettingKind<number> = {
   allowed: 'a time such as 500ms, 10s, 5m, 2h or 30d',
   parse: given => {
     const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(String(given).trim())
@@ -87,7 +87,7 @@ export const duration: Kind<number> = {
   },
 }
 
-export const url = (...protocols: string[]): Kind<string> => ({
+export const url = (...protocols: string[]): SettingKind<string> => ({
   allowed: `empty, or a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`,
   parse: given => {
     if (given === '') return ''

@@ -173,11 +173,11 @@ export interface CommitLogOptions {
  * Called once when a frame is committed or has failed. `value` is the argument of `append`; `number` is the frame's
  * number.
  */
-type Done<T> = (value: T, error: Error | undefined, number: number) => void
+type OnCommitted<T> = (value: T, error: Error | undefined, number: number) => void
 
 /** The callbacks of a group and their arguments, in one array each, as a group may have many frames. */
-class Waiting {
-  readonly done: (Done<never> | undefined)[] = []
+class GroupCallbacks {
+  readonly done: (OnCommitted<never> | undefined)[] = []
   readonly values: unknown[] = []
 }
 
@@ -198,7 +198,7 @@ export class CommitLog {
   #group = Buffer.allocUnsafe(1 << 20)
   #spare = Buffer.allocUnsafe(1 << 20)
   #used = 0
-  #waiting = new Waiting()
+  #waiting = new GroupCallbacks()
   #writing = false
   #writingBytes = 0
   #scheduled = false
@@ -238,7 +238,12 @@ export class CommitLog {
    * Appends one frame: `encode` writes exactly `length` bytes of `value` at `at`. `done` runs when the frame is
    * committed. Both receive `value`, so that callers need no new closures for every frame.
    */
-  append<T>(length: number, value: T, encode: (value: T, target: Buffer, at: number) => void, done?: Done<T>): void {
+  append<T>(
+    length: number,
+    value: T,
+    encode: (value: T, target: Buffer, at: number) => void,
+    done?: OnCommitted<T>,
+  ): void {
     const at = this.#used
     const bodyAt = at + frameHeaderBytes
     const used = bodyAt + length
@@ -309,7 +314,7 @@ export class CommitLog {
     ;[this.#group, this.#spare] = [this.#spare, this.#group]
     if (this.#group.length > maxKeptBytes) this.#group = Buffer.allocUnsafe(1 << 20)
     this.#used = 0
-    this.#waiting = new Waiting()
+    this.#waiting = new GroupCallbacks()
     this.#flushingWritten = this.#flushing
     this.#flushing = []
     this.#writing = true
@@ -320,7 +325,7 @@ export class CommitLog {
     else this.#write(bytes, 0, waiting)
   }
 
-  async #rotateThenWrite(bytes: Buffer, waiting: Waiting): Promise<void> {
+  async #rotateThenWrite(bytes: Buffer, waiting: GroupCallbacks): Promise<void> {
     try {
       const next = await this.#options.rotate()
       const old = this.#fd
@@ -342,7 +347,7 @@ export class CommitLog {
     this.#write(bytes, 0, waiting)
   }
 
-  #write(bytes: Buffer, from: number, waiting: Waiting): void {
+  #write(bytes: Buffer, from: number, waiting: GroupCallbacks): void {
     const { fsync } = this.#options
     this.#files.write(this.#fd, bytes, from, bytes.length - from, this.#end + from, (error, written) => {
       // The sync may be what failed.
@@ -359,19 +364,19 @@ export class CommitLog {
     })
   }
 
-  #committed(length: number, waiting: Waiting): void {
+  #committed(length: number, waiting: GroupCallbacks): void {
     this.#end += length
     this.#finish(waiting)
   }
 
-  #undo(waiting: Waiting, error: Error): void {
+  #undo(waiting: GroupCallbacks, error: Error): void {
     this.#files.ftruncate(this.#fd, this.#end, truncateError => {
       if (truncateError) this.#rotateNow = true
       this.#finish(waiting, failure(error))
     })
   }
 
-  #finish(waiting: Waiting, error?: Error): void {
+  #finish(waiting: GroupCallbacks, error?: Error): void {
     const first = this.#options.first?.() ?? 0
     const { done, values } = waiting
     for (let i = 0; i < done.length; i++) done[i]?.(values[i] as never, error, first + i)

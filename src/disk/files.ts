@@ -21,7 +21,7 @@ import {
 } from 'node:fs'
 import { systemCode } from '../errors.js'
 
-type Done = (error: Error | null) => void
+type FileCallback = (error: Error | null) => void
 type Transferred = (error: Error | null, bytes: number) => void
 
 /**
@@ -42,12 +42,12 @@ export interface Files {
   /** Size of an open file, in bytes. */
   sizeSync(fd: number): number
 
-  close(fd: number, done: Done): void
+  close(fd: number, done: FileCallback): void
   read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number, done: Transferred): void
   write(fd: number, buffer: Uint8Array, offset: number, length: number, position: number, done: Transferred): void
-  fsync(fd: number, done: Done): void
-  fdatasync(fd: number, done: Done): void
-  ftruncate(fd: number, length: number, done: Done): void
+  fsync(fd: number, done: FileCallback): void
+  fdatasync(fd: number, done: FileCallback): void
+  ftruncate(fd: number, length: number, done: FileCallback): void
 
   /** Names in a directory, in no order. */
   listSync(dir: string): string[]

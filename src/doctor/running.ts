@@ -5,7 +5,7 @@ import { describe } from '../errors.js'
 import type { Alarm } from '../observe/alarms.js'
 import type { Incident } from '../observe/incidents.js'
 import { plain } from '../observe/log.js'
-import type { Waiting } from '../pipeline/dependencies.js'
+import type { WaitingConsumer } from '../pipeline/dependencies.js'
 import { type Check, type Examined, type Finding, fine, problem, type RunningHub, warning } from './finding.js'
 
 /** Finds the hub that uses a data directory. Undefined when no hub does. */
@@ -66,7 +66,7 @@ function answers(socketPath: string): Promise<boolean> {
 /** The part of the answer of `/readyz` that is shown. A caller without the right to the details gets `ready` alone. */
 interface Ready {
   readonly ready: boolean
-  readonly waiting?: readonly Waiting[]
+  readonly waiting?: readonly WaitingConsumer[]
   readonly alarms?: readonly Alarm[]
   readonly incidents?: readonly Incident[]
 }

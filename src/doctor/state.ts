@@ -7,7 +7,7 @@ import { auditDir, verifyAudit } from '../observe/audit-chain.js'
 import { plain } from '../observe/log.js'
 import { bytes, many } from '../runtime/terminal.js'
 import { isSnapshotEnd } from '../sessions/session-snapshot.js'
-import { CursorFile, listCursors, type Place } from '../spool/cursor-file.js'
+import { CursorFile, type CursorPlace, listCursors } from '../spool/cursor-file.js'
 import { decodeMessage } from '../spool/message-codec.js'
 import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from '../spool/segment-file.js'
 import { type Check, type Examined, type Finding, fine, problem, unreadable, warning } from './finding.js'
@@ -55,14 +55,14 @@ function readFrameFile(path: string, from: number, frame: (body: Buffer) => void
   }
 }
 
-interface Spool {
+interface SpoolState {
   readonly findings: Finding[]
   /** The first sequence numbers of the segments, and the last sequence number of the spool. */
   readonly segments: readonly number[]
   readonly last: number
 }
 
-function readSpool({ dir, hub }: Examined): Spool {
+function readSpool({ dir, hub }: Examined): SpoolState {
   const check = 'spool'
   const folder = join(dir, 'spool')
   const findings: Finding[] = []
@@ -141,14 +141,14 @@ function hasHeader(path: string): boolean {
   return readStamp(head) !== undefined
 }
 
-function cursors(dir: string, { segments, last }: Spool): Finding[] {
+function cursors(dir: string, { segments, last }: SpoolState): Finding[] {
   const check = 'cursors'
   const folder = join(dir, 'spool')
   if (segments.length === 0) return []
   const found: Finding[] = []
   const places: string[] = []
   for (const name of listCursors(folder)) {
-    let place: Place | undefined
+    let place: CursorPlace | undefined
     try {
       place = new CursorFile(folder, name, nodeFiles).read().place
     } catch (error) {

@@ -13,7 +13,7 @@ export const store: Check = examined => (examined.settings['influx.url'] ? influ
 
 const influxCheck = 'InfluxDB'
 
-interface Answer {
+interface InfluxReply {
   readonly results?: readonly {
     readonly series?: readonly {
       readonly columns: readonly string[]
@@ -60,9 +60,9 @@ async function influx({ settings, dir, now }: Examined): Promise<Finding[]> {
       ),
     ]
   }
-  const query = async (q: string): Promise<Answer & { readonly status: number }> => {
+  const query = async (q: string): Promise<InfluxReply & { readonly status: number }> => {
     const response = await ask(`/query?db=${encodeURIComponent(database)}&q=${encodeURIComponent(q)}`)
-    return { status: response.status, ...((await response.json().catch(() => ({}))) as Answer) }
+    return { status: response.status, ...((await response.json().catch(() => ({}))) as InfluxReply) }
   }
   const policies = await query(
     `SHOW RETENTION POLICIES ON "${database.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`,

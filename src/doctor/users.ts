@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { covers, type Rule, ruleText } from '../auth/rules.js'
+import { type AccessRule, covers, ruleText } from '../auth/rules.js'
 import { readUsers, type User } from '../auth/users.js'
 import { isLoopback, type Settings } from '../config/config.js'
 import { describe } from '../errors.js'
@@ -76,18 +76,18 @@ function withoutUsers(settings: Settings): Finding {
 }
 
 /** Returns the rules that allow all topics. */
-function broad(rules: readonly Rule[]): Rule[] {
+function broad(rules: readonly AccessRule[]): AccessRule[] {
   return rules.filter(({ effect, filter }) => effect === 'allow' && covers(filter, '#'))
 }
 
-function may({ verb }: Rule): string {
+function may({ verb }: AccessRule): string {
   if (verb === 'all') return 'publish and read everything'
   return `${verb === 'read' ? 'read' : verb === 'publish' ? 'publish' : 'subscribe to'} everything`
 }
 
 /** Reports broad rules, except those usual for the kind of user: a dashboard reads, an admin reads and publishes. */
 function broadFindings({ name, kind, rules }: User): Finding[] {
-  const usual = (rule: Rule) =>
+  const usual = (rule: AccessRule) =>
     kind === 'admin' || (kind === 'dashboard' && rule.verb !== 'publish' && rule.verb !== 'all')
   return broad(rules)
     .filter(rule => !usual(rule))

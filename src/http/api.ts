@@ -30,7 +30,7 @@ export interface Api extends SessionsApi {
   readonly balance: (query: BalanceParameters) => Promise<Uint8Array>
   readonly spool: () => Promise<SpoolAnswer>
   /** Begins to replay or drop. Resolves with the number of the job, for `progress` and `cancel`. */
-  readonly begin: (job: Job) => Promise<number>
+  readonly begin: (job: JobRequest) => Promise<number>
   readonly progress: (job: number) => Promise<JobProgress>
   readonly cancel: (job: number) => void
   /** Other sites whose pages may ask for changes; `*` is every one. */
@@ -46,7 +46,7 @@ interface BalanceParameters {
   readonly limit: number
 }
 
-type Job =
+type JobRequest =
   | { readonly kind: 'replay' | 'drop'; readonly filter: DeadLetterFilter }
   | { readonly kind: 'past'; readonly past: { from: number; to: number; topic: string | undefined } }
 
@@ -117,7 +117,7 @@ const jobNames = {
   replay: 'replay of dead letters',
   drop: 'drop of dead letters',
   past: 'replay of the spool',
-} as const satisfies Record<Job['kind'], string>
+} as const satisfies Record<JobRequest['kind'], string>
 
 /** Interval of the progress lines of a job. */
 const progressEveryMs = 250
@@ -309,7 +309,7 @@ export async function apiRoutes(
    * Sends a line of JSON at intervals, so that the caller sees the job go on. The job is cancelled when the caller
    * disconnects.
    */
-  async function runJob(request: FastifyRequest, reply: FastifyReply, job: Job): Promise<FastifyReply> {
+  async function runJob(request: FastifyRequest, reply: FastifyReply, job: JobRequest): Promise<FastifyReply> {
     const number = await api.begin(job)
     const who = {
       event: 'change',

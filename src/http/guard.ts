@@ -6,11 +6,11 @@ import type { Authority } from '../auth/authority.js'
 import type { Logins } from '../auth/logins.js'
 import type { Credentials, Verdict } from '../auth/principal.js'
 import type { Access, ReadRules } from '../auth/rules.js'
-import type { Kind } from '../auth/users.js'
+import type { RuleKind } from '../auth/users.js'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
 import { clientAddress, isOwnPage } from '../transport/proxy-protocol.js'
-import { type Refusals, RequestRefused } from './refusals.js'
+import { type HttpRefusals, RequestRefused } from './refusals.js'
 
 /** Part of the authority that HTTP needs. */
 export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
@@ -27,7 +27,7 @@ export interface GuardOptions {
   readonly anonymous: boolean
   readonly logins: Logins
   readonly adminKey: string
-  readonly refusals: Refusals
+  readonly refusals: HttpRefusals
 }
 
 /** Callers that a route is for. The default is `read`. */
@@ -45,7 +45,7 @@ export type Allow =
 export interface Caller {
   /** Empty when authentication is off, and for the admin key. */
   readonly user: string
-  readonly kind: Kind
+  readonly kind: RuleKind
   /** Login of the browser that sent a cookie. Undefined for other credentials. */
   readonly login: string | undefined
   /** Undefined: the caller may read everything. */
@@ -284,7 +284,7 @@ export function readRulesOf({ access }: Caller, filter: string): ReadRules | und
 }
 
 /** Returns whether users of a kind may sign in: services have API keys, and devices have nothing to see. */
-export function mayLogIn(kind: Kind): boolean {
+export function mayLogIn(kind: RuleKind): boolean {
   return kind === 'dashboard' || kind === 'admin'
 }
 

@@ -45,7 +45,7 @@ const reasonOfStatus: Readonly<Record<number, string>> = {
 }
 
 /** Counts the refusals of HTTP. Logs attempts to get in or to exceed permissions, in the log and the audit log. */
-export class Refusals {
+export class HttpRefusals {
   readonly #options: RefusalsOptions
   readonly #say: (sentence: string) => void
 

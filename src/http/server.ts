@@ -16,7 +16,7 @@ import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
-import { Refusals, RequestRefused } from './refusals.js'
+import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type Paired, sessionRoutes } from './session.js'
 
 export interface HttpOptions {
@@ -79,7 +79,7 @@ export class HttpServer {
     const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
     const hstsMs = tls ? this.#options.hstsMs : 0
     const { audit, bans } = this.#options
-    const refusals = new Refusals(this.#options)
+    const refusals = new HttpRefusals(this.#options)
     const guard = new Guard({ ...this.#options, origins: api.origins, refusals })
     const headersFor = securityHeaders(pageTexts(), hstsMs)
     // Set on the raw answer, so that the headers are there whatever code writes the answer.

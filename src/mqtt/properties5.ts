@@ -19,9 +19,9 @@ import { type Fault, reasonCode } from './reason-codes.js'
 
 type Name = keyof typeof propertyId
 /** `flag`, `two` and `four` are numbers of one, two and four bytes, `variable` is one of up to four. (§1.5) */
-type Kind = 'flag' | 'two' | 'four' | 'variable' | 'text' | 'data' | 'pair'
+type PropertyKind = 'flag' | 'two' | 'four' | 'variable' | 'text' | 'data' | 'pair'
 
-const kinds: Readonly<Record<Name, Kind>> = {
+const kinds: Readonly<Record<Name, PropertyKind>> = {
   payloadFormat: 'flag',
   messageExpiry: 'four',
   contentType: 'text',
@@ -54,7 +54,7 @@ const kinds: Readonly<Record<Name, Kind>> = {
 interface Definition {
   /** The name in sentences for people. */
   readonly name: string
-  readonly kind: Kind
+  readonly kind: PropertyKind
   /** The bit of this property in sets of properties. */
   readonly bit: number
 }
@@ -202,7 +202,7 @@ export class PropertyReader {
   }
 
   /** Checks the value at `at`. Returns where the value ends. */
-  #read(kind: Kind, name: string, at: number): number {
+  #read(kind: PropertyKind, name: string, at: number): number {
     const buffer = this.#buffer
     const end = this.#end
     switch (kind) {

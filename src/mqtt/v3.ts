@@ -41,7 +41,7 @@ import { type Fault, reasonCode } from './reason-codes.js'
 const { connack: CONNACK, suback: SUBACK, unsuback: UNSUBACK, pingresp: PINGRESP } = packetType
 
 /** The protocol level: 3 is MQTT 3.1, 4 is 3.1.1. */
-export type Protocol = 3 | 4
+export type ProtocolName = 3 | 4
 
 /** CONNACK return codes. */
 const unacceptableProtocol = 1
@@ -57,7 +57,7 @@ export function readConnect(header: number, buffer: Buffer, start: number, end: 
   const name = at < end ? buffer.toString('latin1', start + 2, at) : ''
   if (name !== 'MQTT' && name !== 'MQIsdp')
     throw new MalformedPacket('MQTT-3.1.2-1', 'a CONNECT with the name of another protocol')
-  const protocol: Protocol = name === 'MQTT' ? 4 : 3
+  const protocol: ProtocolName = name === 'MQTT' ? 4 : 3
   const level = buffer[at] as number
   if ((level & 0x7f) !== protocol)
     throw new MalformedPacket('MQTT-3.1.2-2', `a CONNECT with ${name} level ${level}`, unacceptableProtocol)
@@ -122,7 +122,7 @@ function checkConnectFlags(flags: number): void {
   if ((flags & 0xc0) === 0x40) throw new MalformedPacket('MQTT-3.1.2-22', 'a CONNECT with a password and no user name')
 }
 
-function checkClientId(clientId: string, protocol: Protocol, clean: boolean): void {
+function checkClientId(clientId: string, protocol: ProtocolName, clean: boolean): void {
   let fault = tooLong('client id', clientId)
   if (protocol === 3 && (clientId.length === 0 || (clientId.length > 23 && [...clientId].length > 23)))
     fault = 'a client id that does not have the 1 to 23 characters of MQTT 3.1'
@@ -132,7 +132,13 @@ function checkClientId(clientId: string, protocol: Protocol, clean: boolean): vo
 }
 
 /** Reads PUBACK, PUBREC, PUBREL or PUBCOMP, which are a packet id and nothing else. */
-export function readPacketId(header: number, buffer: Buffer, start: number, end: number, protocol: Protocol): number {
+export function readPacketId(
+  header: number,
+  buffer: Buffer,
+  start: number,
+  end: number,
+  protocol: ProtocolName,
+): number {
   const type = header >> 4
   if (type === packetType.pubrel) checkQoS1Header(header, protocol, 'MQTT-3.6.1-1')
   else if ((header & 0x0f) !== 0) throw wrongFlags(header)
@@ -146,7 +152,7 @@ export function readSubscribe(
   buffer: Buffer,
   start: number,
   end: number,
-  protocol: Protocol,
+  protocol: ProtocolName,
 ): Subscribe {
   checkQoS1Header(header, protocol, 'MQTT-3.8.1-1')
   const packetId = readId(buffer, start, end, 'SUBSCRIBE', 'MQTT-2.3.1-1')
@@ -168,7 +174,7 @@ export function readUnsubscribe(
   buffer: Buffer,
   start: number,
   end: number,
-  protocol: Protocol,
+  protocol: ProtocolName,
 ): Unsubscribe {
   checkQoS1Header(header, protocol, 'MQTT-3.10.1-1')
   const packetId = readId(buffer, start, end, 'UNSUBSCRIBE', 'MQTT-2.3.1-1')
@@ -186,7 +192,7 @@ export function checkEmpty(header: number, start: number, end: number): void {
     throw new MalformedPacket(`MQTT-3.${type}.1`, `a ${typeNames[type]} of ${end - start} bytes, not empty`)
 }
 
-function checkQoS1Header(header: number, protocol: Protocol, clause: string): void {
+function checkQoS1Header(header: number, protocol: ProtocolName, clause: string): void {
   if ((header & (protocol === 3 ? 0x07 : 0x0f)) !== 0x02) throw wrongFlags(header, clause)
 }
 
@@ -220,10 +226,10 @@ export function writeAck(target: Buffer, at: number, type: number, packetId: num
 
 /** The codec of MQTT 3.1 or 3.1.1, without state. */
 export class Mqtt3 implements PacketCodec {
-  readonly version: Protocol
+  readonly version: ProtocolName
   readonly ackCode = 0
 
-  constructor(version: Protocol) {
+  constructor(version: ProtocolName) {
     this.version = version
   }
 

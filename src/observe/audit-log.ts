@@ -42,7 +42,7 @@ const maxFiles = 1_000
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
 
-interface Place {
+interface LinePlace {
   readonly event: AuditEvent
   readonly at: number
 }
@@ -56,7 +56,7 @@ export class AuditLog implements Part {
   readonly name = 'audit log'
   readonly #options: AuditLogOptions
   readonly #rotateBytes: number
-  readonly #waiting: Place[] = []
+  readonly #waiting: LinePlace[] = []
   #file: FileHandle | undefined
   /** Path of the newest file; empty when the next line begins a file. */
   #path = ''
@@ -159,7 +159,7 @@ export class AuditLog implements Part {
     }
   }
 
-  async #put(places: readonly Place[]): Promise<void> {
+  async #put(places: readonly LinePlace[]): Promise<void> {
     if (this.#path === '' || this.#bytes >= this.#rotateBytes) await this.#rotate()
     this.#file ??= await open(this.#path, O_RDWR | O_NOFOLLOW)
     const file = this.#file as FileHandle

@@ -44,7 +44,7 @@ interface Sum {
 }
 
 /** The sums of one window, and a budget of lines for single events that fills up again. */
-interface Lane {
+interface AuditLane {
   readonly sums: Map<string, Sum>
   readonly burst: number
   readonly perMinute: number
@@ -52,7 +52,13 @@ interface Lane {
   at: number
 }
 
-const lane = (burst: number, perMinute: number): Lane => ({ sums: new Map(), burst, perMinute, left: burst, at: 0 })
+const lane = (burst: number, perMinute: number): AuditLane => ({
+  sums: new Map(),
+  burst,
+  perMinute,
+  left: burst,
+  at: 0,
+})
 
 /**
  * Decides which events become lines of the audit log. A flood of refusals from any number of sources becomes a few
@@ -149,7 +155,7 @@ export class Audit implements Part, Auditor {
   }
 }
 
-function take(lane: Lane, now: number): boolean {
+function take(lane: AuditLane, now: number): boolean {
   const minutes = Math.max(0, now - lane.at) / 60_000
   lane.left = Math.min(lane.burst, lane.left + minutes * lane.perMinute)
   lane.at = now

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Consumer, consume, type DeadLetters } from '../queue/queue.js'
-import type { Dependencies, Dependency, Waiting } from './dependencies.js'
+import type { Dependencies, Dependency, WaitingConsumer } from './dependencies.js'
 
 export interface ConsumersOptions {
   readonly dependencies: Dependencies
@@ -19,7 +19,7 @@ export interface ConsumersOptions {
 /** State that the processor reports. */
 export interface ProcessorStatus {
   readonly dependencies: readonly Dependency[]
-  readonly waiting: readonly Waiting[]
+  readonly waiting: readonly WaitingConsumer[]
   readonly lag: Readonly<Record<string, number>>
   /** Number of failures since the target last worked, by the target's name. */
   readonly failures: Readonly<Record<string, number>>

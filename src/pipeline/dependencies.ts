@@ -12,7 +12,7 @@ export interface Dependency {
 }
 
 /** A consumer that cannot continue, and the target that is missing. */
-export interface Waiting {
+export interface WaitingConsumer {
   readonly consumer: string
   readonly target: string
   readonly detail: string
@@ -45,7 +45,7 @@ export class Dependencies {
   readonly #met = new Set<Target>()
   /** Outages that a target has reported before any call to the target failed. */
   readonly #notices = new Map<Target, { readonly detail: string; readonly since: number }>()
-  readonly #waiting = new Map<string, Waiting & { readonly circuit: Circuit | undefined }>()
+  readonly #waiting = new Map<string, WaitingConsumer & { readonly circuit: Circuit | undefined }>()
 
   constructor(options: DependenciesOptions) {
     this.#options = options
@@ -136,7 +136,7 @@ export class Dependencies {
     return Object.fromEntries([...this.#circuits.values()].map(({ name, state }) => [name, state.failures]))
   }
 
-  waiting(): readonly Waiting[] {
+  waiting(): readonly WaitingConsumer[] {
     // A consumer that now waits at an empty queue had no occasion to report that the target works again.
     const stuck = [...this.#waiting.values()].filter(({ circuit }) => circuit?.isDown ?? true)
     return stuck.map(({ consumer, target, detail }) => ({ consumer, target, detail }))

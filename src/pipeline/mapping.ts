@@ -13,7 +13,7 @@ const ahead = 300e6
 /** Age in microseconds beyond which a reading is late on arrival. */
 const late = 60e6
 
-interface Rule extends MappingRule {
+interface CompiledRule extends MappingRule {
   readonly pattern: TopicPattern
   /** Beginning of every topic that matches. */
   readonly prefix: string
@@ -25,8 +25,8 @@ interface Rule extends MappingRule {
 }
 
 /** Everything that a topic alone decides. */
-interface Place {
-  readonly rule: Rule | undefined
+interface TopicPlace {
+  readonly rule: CompiledRule | undefined
   readonly measurement: string
   readonly tags: Tags
   /** Whether the mapping makes these tags in this measurement from no other topic. */
@@ -54,12 +54,12 @@ const maxPublishers = 100
  * (`decoder: line`), the user is a tag of the series. Lines on other topics keep their tags beside the topic's.
  */
 export class Mapping {
-  readonly #rules: readonly Rule[]
+  readonly #rules: readonly CompiledRule[]
   readonly #json: JsonLimits
   readonly #isClockSet: () => boolean
   readonly #units = new Map<string, string | undefined>()
   /** Places by topic. Topics come again and again, so the place of each is computed once. */
-  readonly #known = new Map<string, Place>()
+  readonly #known = new Map<string, TopicPlace>()
   /** Whether a rule may make the tags that lines get here, so that the topic in those tags proves nothing. */
   readonly #linesNeedPublisher: boolean
 
@@ -178,7 +178,7 @@ export class Mapping {
   }
 
   /** Returns the tags of a sample: those of the topic, and those that keep the series apart from all others. */
-  #tagsOf(sample: Sample, { topic, user }: Message, place: Place): Tags {
+  #tagsOf(sample: Sample, { topic, user }: Message, place: TopicPlace): Tags {
     if (sample.measurement === undefined) return place.isExclusive || user === '' ? place.tags : ownTags(place, user)
     const own = new Map<string, string>()
     if (place.rule?.decoder !== 'line') {
@@ -194,7 +194,7 @@ export class Mapping {
     return time > receivedAt + ahead && this.#isClockSet()
   }
 
-  #place(topic: string): Place {
+  #place(topic: string): TopicPlace {
     let place = this.#known.get(topic)
     if (place) return place
     const { rule, measurement, tags } = this.#work(topic)
@@ -207,7 +207,7 @@ export class Mapping {
   }
 
   /** Whether no other topic makes these tags in this measurement. */
-  #isExclusive(topic: string, rule: Rule | undefined, measurement: string, tags: Tags): boolean {
+  #isExclusive(topic: string, rule: CompiledRule | undefined, measurement: string, tags: Tags): boolean {
     let isMade = rule === undefined
     for (const one of this.#rules) {
       for (const source of sourcesByRule(one, measurement, tags, undefined)) {
@@ -220,7 +220,7 @@ export class Mapping {
     return isMade && (!isLikeDefault || this.#sources(measurement, tags).length === 1)
   }
 
-  #work(topic: string): { rule: Rule | undefined; measurement: string; tags: Tags } {
+  #work(topic: string): { rule: CompiledRule | undefined; measurement: string; tags: Tags } {
     for (const rule of this.#rules) {
       const levels = topic.startsWith(rule.prefix) ? rule.pattern.match(topic) : undefined
       if (!levels) continue
@@ -246,7 +246,7 @@ function firstLevel(topic: string): string {
 }
 
 /** Returns the tags of one publisher on a topic that shares its series with others. */
-function ownTags(place: Place, user: string): Tags {
+function ownTags(place: TopicPlace, user: string): Tags {
   const known = place.byPublisher?.get(user)
   if (known) return known
   const own = Object.freeze(merged(new Map([[publisherTag, user]]), place.tags))
@@ -276,7 +276,7 @@ function rename(
 
 /** Returns the sources that one rule makes; of any field when none is given. */
 function sourcesByRule(
-  { decoder, fields, tagNames, parts, pattern }: Rule,
+  { decoder, fields, tagNames, parts, pattern }: CompiledRule,
   measurement: string,
   tags: Tags,
   field: string | undefined,

@@ -27,7 +27,7 @@ import { Recorder } from './recorder.js'
 import { Refill } from './refill.js'
 import { Registry } from './registry.js'
 import { Replays } from './replay.js'
-import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
+import { dependenciesOf, mappingOf, openRabbit, openStore, type SentenceLog, seriesGuardOf } from './targets.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 /*
@@ -38,8 +38,6 @@ import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './threa
  *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
  *             or bridge ─► RABBITMQ ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
  */
-
-type Log = { info(sentence: string): void; warn(sentence: string): void }
 
 /** Returns microseconds since the epoch. */
 const now = () => Date.now() * 1_000
@@ -213,7 +211,7 @@ async function composeParts(
   { settings, dir, hubId }: ProcessorThreadData,
   { cursors, registry, balance, offsets, shares, incidents, exit }: PipelineState,
   broker: () => Link<BrokerOffers>,
-  log: Log,
+  log: SentenceLog,
 ): Promise<PipelineParts> {
   const mapping = mappingOf(settings)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
@@ -470,7 +468,7 @@ function rewind(cursors: Cursors, registry: Registry, balance: BalanceSheet): vo
  * Returns a function that makes the `Suspects` of a consumer, which find the messages that crash this process. Records
  * are kept in `dir`.
  */
-function suspectsIn(dir: string, log: Log, incidents?: IncidentReporter, exit?: ThreadExit) {
+function suspectsIn(dir: string, log: SentenceLog, incidents?: IncidentReporter, exit?: ThreadExit) {
   const scrutiny = new Scrutiny(dir)
   exit?.before(() => scrutiny.end())
   const blamed = (sentence: string) => (incidents ? incidents.report('poison_message', sentence) : log.warn(sentence))
@@ -507,7 +505,7 @@ function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
  * Runs `telehub process`: the record consumer alone, on any machine that reaches RabbitMQ and the store. Resolves when
  * running; the function returned stops the consumer, with a sentence for each part that did not stop in order.
  */
-export async function startProcess(settings: Settings, log: Log): Promise<() => Promise<string[]>> {
+export async function startProcess(settings: Settings, log: SentenceLog): Promise<() => Promise<string[]>> {
   for (const key of ['rabbitmq.url', 'influx.url'] as const) {
     if (settings[key] === '') {
       throw new HubError(

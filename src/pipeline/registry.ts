@@ -32,7 +32,7 @@ const charactersPerSecond = 2e6
 const atOnce = 2_000
 
 /** A device as kept here, changing with every message. */
-type Entry = { -readonly [key in keyof Device]: Device[key] }
+type DeviceEntry = { -readonly [key in keyof Device]: Device[key] }
 
 interface Snapshot {
   /** First sequence number whose message is not in this snapshot. */
@@ -49,7 +49,7 @@ export interface RegistryOptions {
   readonly shares?: () => UserShares
 }
 
-interface Reading {
+interface LastReading {
   readonly json: string
   readonly user: string
 }
@@ -65,8 +65,8 @@ export class Registry {
   readonly #maxCharacters: number
   readonly #files: Files
   readonly #incidents: IncidentReporter | undefined
-  #devices = new Map<string, Entry>()
-  #last = new Map<string, Reading>()
+  #devices = new Map<string, DeviceEntry>()
+  #last = new Map<string, LastReading>()
   /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
   readonly #shares: () => UserShares
@@ -116,8 +116,8 @@ export class Registry {
     if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
       throw new Error('it has no next, devices and last')
     }
-    const knownDevices = new Map<string, Entry>()
-    const knownLast = new Map<string, Reading>()
+    const knownDevices = new Map<string, DeviceEntry>()
+    const knownLast = new Map<string, LastReading>()
     const topics = new FairSet<string>(this.#shares)
     let [deviceCharacters, readingCharacters] = [0, 0]
     for (const { clientId, user, since, lastSeen, messages } of devices) {
@@ -225,13 +225,13 @@ export class Registry {
     for (const [topic, { json }] of this.#last) yield [topic, json]
   }
 
-  #add(device: Entry): void {
+  #add(device: DeviceEntry): void {
     if (this.#devices.size >= this.#limit || this.#deviceCharacters > maxDeviceCharacters) this.#forgetSilent()
     this.#devices.set(device.clientId, device)
     this.#deviceCharacters += nameLength(device)
   }
 
-  #rename(device: Entry, user: string): void {
+  #rename(device: DeviceEntry, user: string): void {
     this.#deviceCharacters += user.length - device.user.length
     device.user = user
   }
@@ -250,7 +250,7 @@ export class Registry {
    */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
-    const silent = new FairSet<Entry>(this.#shares)
+    const silent = new FairSet<DeviceEntry>(this.#shares)
     for (const device of bySilence) silent.add(device, device.user)
     for (let left = Math.max(1, Math.floor(this.#devices.size / 10)); left > 0; left--) {
       const device = silent.first

@@ -11,7 +11,7 @@ export interface Past {
   readonly topic: string | undefined
 }
 
-export type Job =
+export type ReplayJob =
   /** Handles dead letters again, and removes those that are stored now. */
   | { readonly kind: 'replay'; readonly filter: DeadLetterFilter }
   /** Removes dead letters for good. */
@@ -46,7 +46,7 @@ export class Replays {
   }
 
   /** Begins a job, and returns the number of the job. */
-  begin(job: Job): number {
+  begin(job: ReplayJob): number {
     if (!this.#progress.finished) {
       throw new HubError('busy', `another replay is under way (${this.#progress.done} messages done); wait for its end`)
     }
@@ -74,7 +74,7 @@ export class Replays {
     await this.#running
   }
 
-  async #run(job: Job, signal: AbortSignal): Promise<void> {
+  async #run(job: ReplayJob, signal: AbortSignal): Promise<void> {
     const { dead, past } = this.#options
     if (job.kind === 'replay') await dead.sweep(job.filter, letters => this.#replay(letters), signal)
     else if (job.kind === 'drop') await dead.sweep(job.filter, letters => this.#drop(letters), signal)

@@ -13,9 +13,9 @@ import { SeriesGuard } from './series-guard.js'
  * The mapping, the queue server and the store that the settings choose, for the hub and for `telehub process`.
  */
 
-type Log = { info(sentence: string): void; warn(sentence: string): void }
+export type SentenceLog = { info(sentence: string): void; warn(sentence: string): void }
 
-export function dependenciesOf(settings: Settings, log: Log, meanwhile: string): Dependencies {
+export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: string): Dependencies {
   return new Dependencies({
     names: {
       store: settings['influx.url'] ? 'InfluxDB' : 'DuckDB',

@@ -1,4 +1,4 @@
-import type { Refusals, Totals } from '../accounting/balance-sheet.js'
+import type { RefusedPublishes, Totals } from '../accounting/balance-sheet.js'
 import type { ReadRules } from '../auth/rules.js'
 import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/config.js'
@@ -12,7 +12,7 @@ import type { HistoryQuery } from '../store/store.js'
 import type { ProcessorStatus } from './consumers.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { BalanceQuery, SeriesAnswerQuery } from './queries.js'
-import type { Job } from './replay.js'
+import type { ReplayJob } from './replay.js'
 
 /*
  * Calls between the broker thread and the processor thread, over a link.
@@ -57,7 +57,7 @@ export type ProcessorOffers = {
   abandon: (argument: undefined) => Promise<void>
   committed: (position: SpoolPosition) => void
   present: (presence: Presence) => void
-  refused: (refusals: readonly Refusals[]) => void
+  refused: (refusals: readonly RefusedPublishes[]) => void
   /** Reports more messages that are known to be lost. */
   lost: (messages: number) => void
   /** Reports that the users file has changed. */
@@ -73,7 +73,7 @@ export type ProcessorOffers = {
   dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
   balance: (query: BalanceQuery) => Uint8Array
   spool: (argument: undefined) => Promise<SpoolStatus>
-  begin: (job: Job) => number
+  begin: (job: ReplayJob) => number
   progress: (job: number) => JobProgress
   cancel: (job: number) => void
 }

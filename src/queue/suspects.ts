@@ -120,7 +120,7 @@ export interface SuspectsOptions {
 }
 
 /** The record on disk, one line of JSON at the beginning of the file. */
-interface Written {
+interface SuspectRecord {
   /** Id of the first message in hand, or of the first suspect. */
   readonly first: string
   /** Number of suspected messages, from `first` on. */
@@ -293,7 +293,7 @@ export class Suspects {
 
   #write(first: string, suspects: number, handling: number): void {
     if (this.#fd === undefined || this.#options.scrutiny.isOver) return
-    const written: Written = { first, suspects, handling, limit: this.#limit, deaths: this.#deaths }
+    const written: SuspectRecord = { first, suspects, handling, limit: this.#limit, deaths: this.#deaths }
     try {
       writeSync(this.#fd, `${JSON.stringify(written)}\n`, 0)
     } catch (error) {
@@ -311,14 +311,14 @@ export class Suspects {
 }
 
 /** Returns undefined when no message has ever been handled here, or the record is damaged. */
-function read(path: string): Written | undefined {
+function read(path: string): SuspectRecord | undefined {
   try {
     const [line = ''] = readFileSync(path, 'utf8').split('\n')
     const { first, suspects, handling, limit, deaths } = JSON.parse(line) as Record<string, unknown>
     const numbers = [suspects, handling, limit, deaths]
     if (typeof first !== 'string' || !numbers.every(n => Number.isSafeInteger(n) && (n as number) >= 0))
       return undefined
-    return { first, suspects, handling, limit: Math.max(1, limit as number), deaths } as Written
+    return { first, suspects, handling, limit: Math.max(1, limit as number), deaths } as SuspectRecord
   } catch {
     return undefined
   }

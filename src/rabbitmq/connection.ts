@@ -147,7 +147,7 @@ const patienceMs = 30_000
 const goodbyeMs = 5_000
 
 /** One AMQP connection, made on first use and again after a loss. */
-export class Connection {
+export class RabbitConnection {
   readonly #url: string
   readonly #topology: Topology
   readonly #health: Health
@@ -335,7 +335,7 @@ export function unavailable(error: unknown): HubError {
 }
 
 /** Result of inspecting a server. Nothing was declared but a queue that was removed with the connection. */
-export interface Look {
+export interface Lookup {
   readonly product: string
   readonly version: string
   /** Names of missing exchanges and queues, which a hub declares when connecting. */
@@ -348,7 +348,7 @@ export interface Look {
  * Connects and checks which parts of the topology exist and whether the user has the rights that the hub needs, without
  * changing anything. Rejects with `queue_unavailable` when no connection can be made.
  */
-export async function lookAt(url: string, wanted: Topology): Promise<Look> {
+export async function lookAt(url: string, wanted: Topology): Promise<Lookup> {
   const model = await connect(url, { timeout: 10_000 }).catch(error => {
     throw unavailable(error)
   })

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type DeadLetter, messageId } from '../model.js'
 import { type DeadLetterFilter, type DeadLetters, fits, heldBytes } from '../queue/queue.js'
 import { unlessAborted } from '../runtime/retry.js'
-import { type Channel, type Connection, type Delivered, exchanges, queues, unavailable } from './connection.js'
+import { type Channel, type Delivered, exchanges, queues, type RabbitConnection, unavailable } from './connection.js'
 import { integer, outgoingMessage, text, unpack } from './message.js'
-import type { Publisher } from './publisher.js'
+import type { RabbitPublisher } from './publisher.js'
 
 export interface RabbitDeadLettersOptions {
   readonly hubId: string
-  readonly publisher: Publisher
-  readonly connection: Connection
+  readonly publisher: RabbitPublisher
+  readonly connection: RabbitConnection
   /** Returns the time, in microseconds. */
   readonly now: () => number
 }
@@ -38,7 +38,7 @@ const maxTries = 20
 const retryMs = 100
 
 /** A letter and the AMQP message that carried the letter. */
-interface Found {
+interface FoundLetter {
   readonly letter: DeadLetter
   readonly got: Delivered
   /** Copies that were put again after a crash. They add nothing to this letter, and are removed together. */
@@ -49,7 +49,7 @@ interface Scan {
   readonly filter: DeadLetterFilter
   readonly limit: number
   /** Letters that a running sweep has taken and still holds. */
-  readonly known: readonly Found[]
+  readonly known: readonly FoundLetter[]
   readonly signal?: AbortSignal
   /** Receives the batches, which are then not unpacked. Undefined to unpack them. */
   readonly batches?: Delivered[]
@@ -76,8 +76,8 @@ export class RabbitDeadLetters implements DeadLetters {
   #looking: Promise<unknown> = Promise.resolve()
   #sweeping: Promise<unknown> = Promise.resolve()
   /** Letters that the running sweep has taken and not removed. */
-  #taken: ReadonlySet<Found> = new Set()
-  #sweepingLook: Look | undefined
+  #taken: ReadonlySet<FoundLetter> = new Set()
+  #sweepingLook: LetterLookup | undefined
   /**
    * Number of AMQP messages that are at least in the queue or held here, unless another hub has removed some. Letters
    * that are given back take a moment until they can be taken again.
@@ -125,7 +125,7 @@ export class RabbitDeadLetters implements DeadLetters {
     const sweep = this.#sweeping.then(async () => {
       if (signal.aborted) return
       const look = await this.#alone(() => this.#look())
-      const taken = new Set<Found>()
+      const taken = new Set<FoundLetter>()
       try {
         await this.#alone(async () => {
           this.#sweepingLook = look
@@ -158,7 +158,7 @@ export class RabbitDeadLetters implements DeadLetters {
   }
 
   /** Takes all letters, oldest first, each as a separate AMQP message. */
-  async #takeAll(look: Look, signal: AbortSignal): Promise<Found[]> {
+  async #takeAll(look: LetterLookup, signal: AbortSignal): Promise<FoundLetter[]> {
     for (;;) {
       const batches: Delivered[] = []
       const found = await this.#scan(look, { filter: {}, limit: Infinity, known: [], signal, batches })
@@ -169,13 +169,13 @@ export class RabbitDeadLetters implements DeadLetters {
     }
   }
 
-  async #remove(look: Look, done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
+  async #remove(look: LetterLookup, done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
     await look.release(done, later)
     this.#known -= done.size
   }
 
   /** Returns the newest `limit` letters that fit, oldest first. Known letters are included. */
-  async #scan(look: Look, { filter, limit, known, signal, batches }: Scan): Promise<Found[]> {
+  async #scan(look: LetterLookup, { filter, limit, known, signal, batches }: Scan): Promise<FoundLetter[]> {
     const found = known.filter(({ letter }) => fits(letter, filter))
     const twinsOf = new Map(known.map(({ letter }) => [keyOf(letter), [] as Delivered[]]))
     let bytes = 0
@@ -194,7 +194,7 @@ export class RabbitDeadLetters implements DeadLetters {
           twins.push(got)
           continue
         }
-        const one: Found = { letter, got, twins: [] }
+        const one: FoundLetter = { letter, got, twins: [] }
         twinsOf.set(key, one.twins)
         if (!fits(letter, filter)) continue
         found.push(one)
@@ -226,7 +226,7 @@ export class RabbitDeadLetters implements DeadLetters {
     }))
   }
 
-  async #look(): Promise<Look> {
+  async #look(): Promise<LetterLookup> {
     const { connection } = this.#options
     const channel = await connection.channel(model => model.createChannel())
     try {
@@ -236,7 +236,7 @@ export class RabbitDeadLetters implements DeadLetters {
       connection.reset()
       throw unavailable(error)
     }
-    return new Look(channel)
+    return new LetterLookup(channel)
   }
 
   #alone<T>(action: () => Promise<T>): Promise<T> {
@@ -247,7 +247,7 @@ export class RabbitDeadLetters implements DeadLetters {
 }
 
 /** One examination of the queue. Each has a separate channel. */
-class Look {
+class LetterLookup {
   readonly #channel: Channel
   /** Delivery tags, ascending. All tags before index `#next` are released; of the others, those in `#removed`. */
   #tags: number[] = []
@@ -387,7 +387,7 @@ function tagOf({ fields }: Delivered): number {
   return fields.deliveryTag
 }
 
-function tagsOf({ got, twins }: Found): number[] {
+function tagsOf({ got, twins }: FoundLetter): number[] {
   return [tagOf(got), ...twins.map(tagOf)]
 }
 
@@ -402,7 +402,7 @@ function keyOf({ message, reason }: DeadLetter): string {
 }
 
 /** Sorts by time, in the queue's order where times are equal, and drops the oldest beyond `limit`. */
-function keepNewest(found: Found[], limit: number): void {
+function keepNewest(found: FoundLetter[], limit: number): void {
   found.sort((a, b) => a.letter.failedAt - b.letter.failedAt)
   found.splice(0, Math.max(0, found.length - limit))
 }

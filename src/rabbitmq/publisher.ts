@@ -1,5 +1,5 @@
 import { HubError } from '../errors.js'
-import { type ConfirmChannel, type Connection, type Properties, unavailable } from './connection.js'
+import { type ConfirmChannel, type Properties, type RabbitConnection, unavailable } from './connection.js'
 
 export interface Outgoing {
   readonly exchange: string
@@ -21,8 +21,8 @@ interface Open {
 }
 
 /** Publishes and waits for the confirms, on one channel that is opened on first use. */
-export class Publisher {
-  readonly #connection: Connection
+export class RabbitPublisher {
+  readonly #connection: RabbitConnection
   readonly #window: number
   readonly #unroutable: () => void
   #open: Promise<Open> | undefined
@@ -30,7 +30,7 @@ export class Publisher {
   #handedOver: Promise<void> = Promise.resolve()
 
   /** `window`: most AMQP messages of one call without a confirm. `unroutable`: called when no queue took a message. */
-  constructor(connection: Connection, window: number, unroutable: () => void) {
+  constructor(connection: RabbitConnection, window: number, unroutable: () => void) {
     this.#connection = connection
     this.#window = window
     this.#unroutable = unroutable

@@ -1,10 +1,10 @@
 import type { DeadLetter, Message } from '../model.js'
 import type { DeadLetterFilter, DeadLetters, Queue, QueueReader } from '../queue/queue.js'
-import { Connection, exchanges, Health, queues, topology } from './connection.js'
+import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { RabbitDeadLetters } from './dead-letters.js'
 import { outgoingBatches, outgoingMessage } from './message.js'
-import { Publisher } from './publisher.js'
-import { Reader } from './reader.js'
+import { RabbitPublisher } from './publisher.js'
+import { RabbitReader } from './reader.js'
 
 export interface RabbitMqOptions {
   readonly url: string
@@ -41,9 +41,9 @@ export interface RabbitMqOptions {
 export class RabbitMq implements Queue, DeadLetters {
   readonly name = 'rabbitmq'
   readonly #options: RabbitMqOptions
-  readonly #publishing: Connection
-  readonly #consuming: Connection
-  readonly #publisher: Publisher
+  readonly #publishing: RabbitConnection
+  readonly #consuming: RabbitConnection
+  readonly #publisher: RabbitPublisher
   readonly #dead: RabbitDeadLetters
 
   constructor(options: RabbitMqOptions) {
@@ -51,11 +51,13 @@ export class RabbitMq implements Queue, DeadLetters {
     const wanted = topology(hubId, consumesReceipts)
     const health = new Health(state)
     this.#options = options
-    this.#publishing = new Connection(url, wanted, health)
-    this.#consuming = new Connection(url, wanted, health)
+    this.#publishing = new RabbitConnection(url, wanted, health)
+    this.#consuming = new RabbitConnection(url, wanted, health)
     // RabbitMQ moves the consumer of a deleted queue to a new queue of the same name, and then delivers nothing to the
     // consumer.
-    this.#publisher = new Publisher(this.#publishing, amqpMessages(window, envelope), () => this.#consuming.reset())
+    this.#publisher = new RabbitPublisher(this.#publishing, amqpMessages(window, envelope), () =>
+      this.#consuming.reset(),
+    )
     this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, now })
   }
 
@@ -91,7 +93,7 @@ export class RabbitMq implements Queue, DeadLetters {
     }
     const queue = known[group]
     if (!queue) throw new Error(`no queue for ${group}`)
-    return new Reader({
+    return new RabbitReader({
       queue,
       connection: this.#consuming,
       hubId,

@@ -1,11 +1,11 @@
 import type { Message, Rejection } from '../model.js'
 import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
-import { type Channel, type Connection, type Delivered, unavailable } from './connection.js'
+import { type Channel, type Delivered, type RabbitConnection, unavailable } from './connection.js'
 import { integer, type Unpacked, unpack } from './message.js'
 
 export interface ReaderOptions {
   readonly queue: string
-  readonly connection: Connection
+  readonly connection: RabbitConnection
   readonly hubId: string
   /** Most AMQP messages held without an acknowledgement. Each may be a batch. */
   readonly prefetch: number
@@ -43,7 +43,7 @@ interface Parcel {
  * The order survives restarts and failover as long as the next consumer takes at least as many at a time as the last
  * one: RabbitMQ puts returned messages behind those that were returned earlier and not delivered again since.
  */
-export class Reader implements QueueReader {
+export class RabbitReader implements QueueReader {
   readonly #options: ReaderOptions
   readonly #wakeup = new Wakeup()
   #channel: Channel | undefined

@@ -6,7 +6,7 @@ export interface Use {
   readonly amount: number
 }
 
-interface Entry {
+interface AccountUse {
   readonly user: string
   amount: number
   share: number
@@ -22,9 +22,9 @@ interface Entry {
 export class SharedPool {
   readonly #sharesNow: () => UserShares
   #shares: UserShares
-  readonly #entries = new Map<string, Entry>()
+  readonly #entries = new Map<string, AccountUse>()
   /** A binary heap, the heaviest first. */
-  readonly #heap: Entry[] = []
+  readonly #heap: AccountUse[] = []
   #total = 0
 
   /** @param shares Returns the current shares: another object when the users file has changed. */
@@ -96,7 +96,7 @@ export class SharedPool {
     if (shares === this.#shares) return
     this.#shares = shares
     for (const entry of this.#heap) entry.share = shareOf(shares, entry.user)
-    for (let at = this.#heap.length >> 1; at-- > 0; ) this.#sink(this.#heap[at] as Entry)
+    for (let at = this.#heap.length >> 1; at-- > 0; ) this.#sink(this.#heap[at] as AccountUse)
   }
 
   #set(account: string, amount: number): void {
@@ -117,24 +117,24 @@ export class SharedPool {
     else this.#sink(known)
   }
 
-  #remove(entry: Entry): void {
+  #remove(entry: AccountUse): void {
     this.#entries.delete(entry.user)
-    const last = this.#heap.pop() as Entry
+    const last = this.#heap.pop() as AccountUse
     if (last === entry) return
     this.#put(last, entry.at)
     this.#rise(last)
     this.#sink(last)
   }
 
-  #rise(entry: Entry): void {
+  #rise(entry: AccountUse): void {
     while (entry.at > 0) {
-      const parent = this.#heap[(entry.at - 1) >> 1] as Entry
+      const parent = this.#heap[(entry.at - 1) >> 1] as AccountUse
       if (weightOf(parent) >= weightOf(entry)) return
       this.#swap(entry, parent)
     }
   }
 
-  #sink(entry: Entry): void {
+  #sink(entry: AccountUse): void {
     for (;;) {
       const left = this.#heap[2 * entry.at + 1]
       const right = this.#heap[2 * entry.at + 2]
@@ -144,18 +144,18 @@ export class SharedPool {
     }
   }
 
-  #swap(a: Entry, b: Entry): void {
+  #swap(a: AccountUse, b: AccountUse): void {
     const { at } = a
     this.#put(a, b.at)
     this.#put(b, at)
   }
 
-  #put(entry: Entry, at: number): void {
+  #put(entry: AccountUse, at: number): void {
     entry.at = at
     this.#heap[at] = entry
   }
 }
 
-function weightOf({ amount, share }: Entry): number {
+function weightOf({ amount, share }: AccountUse): number {
   return amount / share
 }

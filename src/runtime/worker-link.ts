@@ -11,7 +11,7 @@ type Incoming =
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly code: ErrorCode | undefined; readonly message: string }
 
-interface Waiting {
+interface PendingCall {
   resolve(value: never): void
   reject(error: Error): void
 }
@@ -23,7 +23,7 @@ interface Waiting {
  */
 export class Link<Remote extends Offers> {
   readonly #port: MessagePort | Worker
-  readonly #waiting = new Map<number, Waiting>()
+  readonly #waiting = new Map<number, PendingCall>()
   #calls = 0
   #gone: Error | undefined
   #isCut = false

@@ -13,23 +13,23 @@ export interface FanOutOptions {
 }
 
 /** A commit group of the spool, with the number of its publishes that still wait. */
-interface Group {
+interface PublishGroup {
   left: number
   /** The last sequence number of the group; 0 until the group is committed. */
   sequence: number
 }
 
-interface Waiting {
+interface WaitingMessage {
   readonly publish: PendingPublish
   readonly error: Error | undefined
   readonly sequence: number
-  readonly group: Group
+  readonly group: PublishGroup
 }
 
 /** The publishes of one client, in order. */
-interface Lane {
+interface FanOutLane {
   readonly clientId: string
-  readonly waiting: Fifo<Waiting>
+  readonly waiting: Fifo<WaitingMessage>
   /** Work that this client may still cause in this round; negative while an expensive publish is paid off. */
   credit: number
 }
@@ -50,11 +50,11 @@ const roundWork = 2_000
 export class FanOut {
   readonly #options: FanOutOptions
   readonly #work: Work
-  readonly #lanes = new Map<string, Lane>()
-  readonly #rotation = new Fifo<Lane>()
+  readonly #lanes = new Map<string, FanOutLane>()
+  readonly #rotation = new Fifo<FanOutLane>()
   /** Committed groups that are not wholly distributed, the oldest first. */
-  readonly #groups = new Fifo<Group>()
-  #group: Group = { left: 0, sequence: 0 }
+  readonly #groups = new Fifo<PublishGroup>()
+  #group: PublishGroup = { left: 0, sequence: 0 }
   #bytes = 0
   #overloaded = false
   #isScheduled = false
@@ -102,15 +102,15 @@ export class FanOut {
     publish.settle(error)
   }
 
-  #wait(lane: Lane, publish: PendingPublish, error: Error | undefined, sequence: number): void {
+  #wait(lane: FanOutLane, publish: PendingPublish, error: Error | undefined, sequence: number): void {
     lane.waiting.push({ publish, error, sequence, group: this.#group })
     this.#group.left++
     this.#bytes += publish.payload.length + overheadBytes
     if (this.#bytes > maxBytes) this.#overloaded = true
   }
 
-  #newLane(clientId: string): Lane {
-    const lane = { clientId, waiting: new Fifo<Waiting>(), credit: 0 }
+  #newLane(clientId: string): FanOutLane {
+    const lane = { clientId, waiting: new Fifo<WaitingMessage>(), credit: 0 }
     this.#lanes.set(clientId, lane)
     this.#rotation.push(lane)
     return lane
@@ -142,7 +142,7 @@ export class FanOut {
     for (const resolve of this.#drained.splice(0)) resolve()
   }
 
-  #serve(lane: Lane): void {
+  #serve(lane: FanOutLane): void {
     lane.credit = Math.min(roundWork, lane.credit + roundWork)
     while (lane.credit > 0 && this.#work.done < this.#end) {
       const waiting = lane.waiting.shift()

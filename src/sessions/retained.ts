@@ -9,8 +9,8 @@ export interface Retained extends RetainedDelivery {
   readonly change: number
 }
 
-interface Node {
-  children: Map<string, Node> | undefined
+interface RetainedNode {
+  children: Map<string, RetainedNode> | undefined
   message: Retained | undefined
 }
 
@@ -24,7 +24,7 @@ const nodeBytes = 250
  */
 export class RetainedMessages {
   readonly #exact = new Map<string, Retained>()
-  readonly #root: Node = { children: undefined, message: undefined }
+  readonly #root: RetainedNode = { children: undefined, message: undefined }
   readonly #now: () => number
   /** Topics of messages that expire, and the position of the sweep among them. */
   readonly #expiring = new Set<string>()
@@ -113,13 +113,13 @@ export class RetainedMessages {
     this.#bytes -= sizeOf(known)
     this.#charge(known, -1)
     const levels = topic.split('/')
-    const path: Node[] = [this.#root]
-    for (const level of levels) path.push(path.at(-1)?.children?.get(level) as Node)
-    ;(path.at(-1) as Node).message = undefined
+    const path: RetainedNode[] = [this.#root]
+    for (const level of levels) path.push(path.at(-1)?.children?.get(level) as RetainedNode)
+    ;(path.at(-1) as RetainedNode).message = undefined
     for (let i = levels.length; i > 0; i--) {
-      const node = path[i] as Node
+      const node = path[i] as RetainedNode
       if (node.message || node.children) break
-      const parent = path[i - 1] as Node
+      const parent = path[i - 1] as RetainedNode
       parent.children?.delete(levels[i - 1] as string)
       this.#bytes -= nodeBytes
       if (parent.children?.size === 0) parent.children = undefined
@@ -173,7 +173,7 @@ function sizeOf({ topic, payload, properties }: RetainedDelivery): number {
 const stepsAtOnce = 500
 
 function* walk(
-  node: Node,
+  node: RetainedNode,
   levels: readonly string[],
   depth: number,
   steps: { left: number },

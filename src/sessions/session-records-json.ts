@@ -16,7 +16,7 @@ export function decodeJsonRecord(
   if (body.length < 4) return undefined
   const end = 4 + body.readUInt32LE()
   try {
-    const { q = 0, ...record } = JSON.parse(body.toString('utf8', 4, end)) as Written & { readonly q?: number }
+    const { q = 0, ...record } = JSON.parse(body.toString('utf8', 4, end)) as JsonRecord & { readonly q?: number }
     return { record: currentOf(record), applied: q, payload: body.subarray(end) }
   } catch {
     return undefined
@@ -24,11 +24,11 @@ export function decodeJsonRecord(
 }
 
 /** A record in the earlier format: heads of messages are JSON in all of them. */
-type Written =
+type JsonRecord =
   | Exclude<JournalRecord, { readonly t: 'ret' | 'enq' }>
   | { readonly t: 'ret'; readonly p: RecordedHead }
   | (Omit<Extract<JournalRecord, { readonly t: 'enq' }>, 'p'> & { readonly p: RecordedHead })
 
-function currentOf(record: Written): JournalRecord {
+function currentOf(record: JsonRecord): JournalRecord {
   return record.t === 'ret' || record.t === 'enq' ? { ...record, p: headed(record.p) } : record
 }

@@ -53,7 +53,7 @@ export interface SessionsOptions {
 }
 
 /** How a connection opens a session, in the terms of MQTT 5. */
-export interface Opening {
+export interface SessionOpening {
   /** Whether an earlier session is discarded. */
   readonly clean: boolean
   /** Seconds that the session outlives the connection; Infinity: for ever. */

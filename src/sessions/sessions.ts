@@ -22,7 +22,7 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-import { maxIncoming, type Opening, queueMemoryOf, type SessionsOptions } from './sessions-options.js'
+import { maxIncoming, queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
 import type { QueuedIn } from './subscription-index.js'
 
@@ -257,7 +257,7 @@ export class Sessions {
    * Opens the session of a connection of `user`: a new one, or unless `clean` the earlier one of that client and user.
    * [MQTT-3.1.2-4] [MQTT-3.1.2-5] A session with `expiry` 0 ends with the connection.
    */
-  open(clientId: string, { clean, expiry, user = '' }: Opening): { session: Session; present: boolean } {
+  open(clientId: string, { clean, expiry, user = '' }: SessionOpening): { session: Session; present: boolean } {
     const name = sessionName(user, clientId)
     this.#adopt(clientId, user, name)
     const left = this.#state.sessions.get(name)

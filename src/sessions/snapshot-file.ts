@@ -5,14 +5,14 @@ import type { ChunkFile } from './queue-chunk.js'
 const blockBytes = 128 << 10
 const keptBlocks = 32
 
-type Done = (error: Error | undefined, bytes: Buffer) => void
+type OnRead = (error: Error | undefined, bytes: Buffer) => void
 
 /** A snapshot that queued messages are read back from. A closed one stays open until reads in progress end. */
 export class SnapshotFile implements ChunkFile {
   readonly fd: number
   readonly #files: Files
   /** Blocks by number, the one used last at the end; for a block being read, the callbacks that wait. */
-  readonly #blocks = new Map<number, Buffer | Done[]>()
+  readonly #blocks = new Map<number, Buffer | OnRead[]>()
   #reading = 0
   #isClosed = false
 
@@ -29,7 +29,7 @@ export class SnapshotFile implements ChunkFile {
   }
 
   /** Reads bytes; they are a view. `done` may be called at once. */
-  readLater(offset: number, length: number, done: Done): void {
+  readLater(offset: number, length: number, done: OnRead): void {
     const number = Math.floor(offset / blockBytes)
     const at = offset - number * blockBytes
     if (at + length > blockBytes) {
@@ -38,7 +38,7 @@ export class SnapshotFile implements ChunkFile {
       )
       return
     }
-    const piece: Done = (error, block) => {
+    const piece: OnRead = (error, block) => {
       const bytes = block.subarray(at, at + length)
       done(error ?? (bytes.length < length ? tooShort() : undefined), bytes)
     }
@@ -61,7 +61,7 @@ export class SnapshotFile implements ChunkFile {
     if (this.#reading === 0) this.#files.close(this.fd, () => {})
   }
 
-  #readBlock(number: number, waiting: Done[]): void {
+  #readBlock(number: number, waiting: OnRead[]): void {
     this.#blocks.set(number, waiting)
     this.#read(number * blockBytes, blockBytes, (error, block) => {
       if (error) this.#blocks.delete(number)
@@ -81,14 +81,14 @@ export class SnapshotFile implements ChunkFile {
     }
   }
 
-  #read(offset: number, length: number, done: Done): void {
+  #read(offset: number, length: number, done: OnRead): void {
     // The file descriptor may belong to another file by now.
     if (this.#isClosed) {
       done(closed(), Buffer.alloc(0))
       return
     }
     this.#reading++
-    const over: Done = (error, bytes) => {
+    const over: OnRead = (error, bytes) => {
       this.#reading--
       if (this.#isClosed) this.#closeUnread()
       done(error, bytes)

@@ -15,7 +15,7 @@ import { readUInt64, writeUInt64 } from './message-codec.js'
  */
 const slotBytes = 32
 
-export interface Place {
+export interface CursorPlace {
   sequence: number
   segment: number
   offset: number
@@ -40,10 +40,10 @@ export class CursorFile {
    * Reads the saved place. `damaged`: the file exists, and no place in the file is whole. Throws when the disk cannot
    * read the file.
    */
-  read(): { readonly place: Place | undefined; readonly damaged: boolean } {
+  read(): { readonly place: CursorPlace | undefined; readonly damaged: boolean } {
     const file = readWholeSync(this.#path, this.#files)
     if (file === undefined) return { place: undefined, damaged: false }
-    let best: Place | undefined
+    let best: CursorPlace | undefined
     for (const at of [0, slotBytes]) {
       const slot = file.subarray(at, at + slotBytes)
       if (slot.length < slotBytes || crc32(slot.subarray(0, 28)) !== slot.readUInt32LE(28)) continue
@@ -56,7 +56,7 @@ export class CursorFile {
   }
 
   /** Creates the file in full size, so that later saves need no more room on the disk. */
-  create(place: Place): void {
+  create(place: CursorPlace): void {
     this.close()
     this.write(place)
     this.write(place)
@@ -64,7 +64,7 @@ export class CursorFile {
     syncDirectory(this.#dir, this.#files)
   }
 
-  write(place: Place): void {
+  write(place: CursorPlace): void {
     try {
       this.#write(place)
     } catch (error) {
@@ -83,7 +83,7 @@ export class CursorFile {
     }
   }
 
-  #write({ sequence, segment, offset }: Place): void {
+  #write({ sequence, segment, offset }: CursorPlace): void {
     this.#fd ??= this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
     const number = this.#number + 1
     writeUInt64(this.#slot, sequence, 0)

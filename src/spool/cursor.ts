@@ -7,7 +7,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
 import { pause } from '../runtime/retry.js'
 import type { Meter } from './backlog-meter.js'
-import type { CursorFile, Place } from './cursor-file.js'
+import type { CursorFile, CursorPlace } from './cursor-file.js'
 import { decodeMessage, stampOf } from './message-codec.js'
 import { segmentHeaderBytes, segmentPath } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
@@ -26,7 +26,7 @@ const maxYieldMs = 20
 export interface CursorOptions {
   readonly name: string
   readonly dir: string
-  readonly place: Place
+  readonly place: CursorPlace
   readonly file: CursorFile
   readonly segments: Segments
   readonly position: () => SpoolPosition
@@ -50,9 +50,9 @@ export class Cursor implements QueueReader {
   readonly #reader: SegmentReader
   readonly #wakeup = new Wakeup()
   /** Where the next frame is read. */
-  #place: Place
+  #place: CursorPlace
   /** Where reading would resume after a restart. */
-  #settled: Place
+  #settled: CursorPlace
   /** Whether there was damage since the last message that was read. */
   #damaged: boolean
   /** Stamp of the last message before the place. Undefined while unknown. */
@@ -71,7 +71,7 @@ export class Cursor implements QueueReader {
     this.#damaged = options.displaced
   }
 
-  get settled(): Readonly<Place> {
+  get settled(): Readonly<CursorPlace> {
     return this.#settled
   }
 
@@ -282,7 +282,7 @@ export class Cursor implements QueueReader {
     if (this.#options.position() === known) await this.#wakeup.sleep(signal)
   }
 
-  #settle(reached: Place): void {
+  #settle(reached: CursorPlace): void {
     this.#settled = reached
     this.#timer ??= setTimeout(() => this.#saveAndTell(), saveEveryMs)
   }

@@ -4,7 +4,7 @@ import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor } from './cursor.js'
-import { CursorFile, listCursors, type Place } from './cursor-file.js'
+import { CursorFile, type CursorPlace, listCursors } from './cursor-file.js'
 import { type PastRange, type ReplayRange, readNumbered, readPast } from './history.js'
 import { decodeMessage } from './message-codec.js'
 import { segmentHeaderBytes, segmentPath } from './segment-file.js'
@@ -122,7 +122,7 @@ export class Cursors {
     this.#timer = setInterval(() => this.deletePassed(), checkEveryMs).unref()
   }
 
-  #read(name: string, file: CursorFile): Place | undefined {
+  #read(name: string, file: CursorFile): CursorPlace | undefined {
     let why = 'no place in it is whole'
     try {
       const { place, damaged } = file.read()
@@ -146,7 +146,7 @@ export class Cursors {
     }
   }
 
-  #add(name: string, file: CursorFile, saved: Place | undefined): void {
+  #add(name: string, file: CursorFile, saved: CursorPlace | undefined): void {
     const { dir, rate = 0, monotonic, skipped, warn, incidents } = this.#options
     const { place, displaced } = this.#locate(name, saved)
     if (!saved) {
@@ -178,7 +178,7 @@ export class Cursors {
     this.#cursors.set(name, cursor)
   }
 
-  #locate(name: string, saved: Place | undefined): { place: Place; displaced: boolean } {
+  #locate(name: string, saved: CursorPlace | undefined): { place: CursorPlace; displaced: boolean } {
     const { list } = this.#segments
     const oldest = list[0]?.segment ?? 1
     if (!saved) {
@@ -197,7 +197,7 @@ export class Cursors {
    * Limits a place to the end of the spool. With `spool.fsync: interval` a loss of power may take messages that a
    * cursor has already passed.
    */
-  #notBeyond(group: string, place: Place): Place {
+  #notBeyond(group: string, place: CursorPlace): CursorPlace {
     const { sequence, segment, end } = this.#position
     if (
       place.sequence <= sequence + 1 &&
@@ -333,7 +333,7 @@ export class Cursors {
   /**
    * Returns when the next message from a place on was received. When the message cannot be read, returns about when.
    */
-  async #stampAt({ segment, offset }: Place): Promise<number | undefined> {
+  async #stampAt({ segment, offset }: CursorPlace): Promise<number | undefined> {
     const reader = new SegmentReader(this.#options.dir, this.#files)
     try {
       for (let at: number | undefined = segment; at !== undefined; at = this.#segments.after(at)?.segment) {

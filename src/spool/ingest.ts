@@ -2,7 +2,7 @@ import type { PendingPublish, QoS } from '../model.js'
 import type { SpoolShares } from './spool-shares.js'
 
 /** The part of the spool that ingest uses. */
-export interface Log {
+export interface SpoolAppender {
   /** Appends a publish. Copies the needed parts of the payload before returning. */
   append<P extends PendingPublish>(
     publish: P,
@@ -12,7 +12,7 @@ export interface Log {
 }
 
 export interface IngestOptions {
-  readonly log: Log
+  readonly log: SpoolAppender
   /** Each user's part of the spool. */
   readonly shares: Pick<SpoolShares, 'fault' | 'took'>
   /** Most accepted bytes that wait for the disk. Beyond this no connection is read. */

@@ -38,7 +38,7 @@ export interface DuckDbStoreOptions {
 }
 
 /** Rows of one table in one write, as columns. */
-class Rows {
+class DuckRows {
   readonly series: number[] = []
   readonly times: bigint[] = []
   readonly values: (number | string)[] = []
@@ -51,7 +51,7 @@ class Rows {
 }
 
 /** Rows that may be stored already. Of several with the same identity only the last is kept. */
-class LateRows extends Rows {
+class LateRows extends DuckRows {
   readonly #positions = new Map<string, number>()
 
   override add(series: number, time: number, value: FieldValue): void {
@@ -78,13 +78,13 @@ interface Placed {
   readonly value: FieldValue
 }
 
-interface Batch {
-  readonly fresh: Record<Table, Rows>
+interface AppendBatch {
+  readonly fresh: Record<Table, DuckRows>
   readonly late: Record<Table, LateRows>
 }
 
 /** A series as the database names one. */
-interface Named {
+interface NamedSeries {
   readonly id: number
   readonly measurement: string
   readonly tags: Tags
@@ -249,9 +249,9 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   /** Returns the newest reading of each series, by id: from memory if held there, else from the disk. */
-  async #newest(file: DuckDbFile, named: readonly Named[]) {
+  async #newest(file: DuckDbFile, named: readonly NamedSeries[]) {
     const newest = new Map<number, { time: number; value: FieldValue }>()
-    const unknown: Record<Table, Named[]> = { numbers: [], texts: [] }
+    const unknown: Record<Table, NamedSeries[]> = { numbers: [], texts: [] }
     for (const series of named) {
       const known = this.#cache.peek(series.measurement, series.tags, series.field)
       if (known?.value === undefined) unknown[tableOf(series.type)].push(series)
@@ -520,9 +520,9 @@ export class DuckDbStore implements TimeSeriesStore {
 const maxSteps = 3
 
 /** Returns the values as rows. Moves the newest values in memory; after a failed write they are loaded again. */
-function rowsOf(placed: readonly Placed[]): Batch {
-  const batch: Batch = {
-    fresh: { numbers: new Rows(), texts: new Rows() },
+function rowsOf(placed: readonly Placed[]): AppendBatch {
+  const batch: AppendBatch = {
+    fresh: { numbers: new DuckRows(), texts: new DuckRows() },
     late: { numbers: new LateRows(), texts: new LateRows() },
   }
   for (const { series, time, value } of placed) {
@@ -535,7 +535,7 @@ function rowsOf(placed: readonly Placed[]): Batch {
   return batch
 }
 
-function appendRows(file: DuckDbFile, to: string, table: Table, rows: Rows): void {
+function appendRows(file: DuckDbFile, to: string, table: Table, rows: DuckRows): void {
   file.append(to, [
     ['integer', rows.series],
     ['bigint', rows.times],

@@ -2,7 +2,7 @@ import { type FieldType, type FieldValue, fieldType, type Point } from '../model
 import { storedKey, storedMeasurement, storedText } from './line-protocol.js'
 
 /** A point to write: its position in the caller's batch, and its line. */
-export interface Entry {
+export interface RefusedEntry {
   readonly index: number
   readonly point: Point
   readonly line: string
@@ -16,11 +16,11 @@ export interface FixedType {
 }
 
 /** Meaning of InfluxDB's words for the points of a write that was refused at least in part. */
-export interface Verdict {
+export interface WriteVerdict {
   /** Stable word for the kind of refusal. */
   readonly reason: 'type_conflict' | 'beyond_retention' | 'series_limit' | 'store_refused'
   /** Points that the words name, in the order given, with the words meant for each. */
-  readonly suspects: readonly { readonly entry: Entry; readonly detail: string }[]
+  readonly suspects: readonly { readonly entry: RefusedEntry; readonly detail: string }[]
   /** True when the suspects are refused for sure. Otherwise they are only worth trying alone. */
   readonly certain: boolean
   /** True when all others are stored, provided that all suspects are refused. */
@@ -33,7 +33,11 @@ export interface Verdict {
  * all kinds but not the lines that could not be parsed, and answers as soon as one shard has refused something, without
  * a word of the others. `isBeyondLimit` returns true for series that were refused for their number before.
  */
-export function judge(words: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Verdict {
+export function judge(
+  words: string,
+  entries: readonly RefusedEntry[],
+  isBeyondLimit: (entry: RefusedEntry) => boolean,
+): WriteVerdict {
   const start = partial.exec(words)?.[0].length ?? -1
   const said = start < 0 ? words : words.slice(start)
   if (said.startsWith(unparsable)) return unparsed(said, entries, start >= 0)
@@ -86,9 +90,9 @@ export function shorten(words: string): string {
   return words.length <= maxDetail ? words : `${words.slice(0, maxDetail / 2)} … ${words.slice(-maxDetail / 2)}`
 }
 
-interface Named {
-  readonly reason: Verdict['reason']
-  readonly suspects: readonly Entry[]
+interface NamedRefusal {
+  readonly reason: WriteVerdict['reason']
+  readonly suspects: readonly RefusedEntry[]
   readonly fixed?: FixedType | undefined
   /** True when suspects come from earlier refusals, not from these words. */
   readonly remembered?: boolean
@@ -103,7 +107,11 @@ const conflict = 'field type conflict'
 const maxDetail = 600
 const hour = 3_600_000_000
 
-function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: Entry) => boolean): Named {
+function named(
+  said: string,
+  entries: readonly RefusedEntry[],
+  isBeyondLimit: (entry: RefusedEntry) => boolean,
+): NamedRefusal {
   // Compared at the beginning only: further on these words may be names and values of a device.
   if (said.startsWith(conflict)) return conflicting(said, entries)
   if (said.startsWith('points beyond retention policy')) {
@@ -121,7 +129,7 @@ function named(said: string, entries: readonly Entry[], isBeyondLimit: (entry: E
  * Finds the points of a type conflict. Names may hold quotes: the words are not parsed, but compared with those for
  * each value.
  */
-function conflicting(said: string, entries: readonly Entry[]): Named {
+function conflicting(said: string, entries: readonly RefusedEntry[]): NamedRefusal {
   const reason = 'type_conflict'
   let fixed: FixedType | undefined
   const suspects = entries.filter(({ point: { measurement, fields } }) =>
@@ -148,7 +156,7 @@ function influxType(value: FieldValue): string {
 /**
  * Returns the oldest points. A shard that takes one time takes all later ones, so the dropped points are the oldest.
  */
-function oldest(entries: readonly Entry[], count: number): readonly Entry[] {
+function oldest(entries: readonly RefusedEntry[], count: number): readonly RefusedEntry[] {
   const times = entries.map(({ point }) => point.time).sort((a, b) => a - b)
   const newest = times[count - 1]
   return newest === undefined ? [] : entries.filter(({ point }) => point.time <= newest)
@@ -171,15 +179,15 @@ function quoted(text: string): string {
  * Finds the lines that InfluxDB could not parse. These words are sent only when all other lines were stored, if any
  * were.
  */
-function unparsed(said: string, entries: readonly Entry[], othersAreIn: boolean): Verdict {
-  const byLine = new Map<string, Entry[]>()
+function unparsed(said: string, entries: readonly RefusedEntry[], othersAreIn: boolean): WriteVerdict {
+  const byLine = new Map<string, RefusedEntry[]>()
   for (const entry of entries) {
     const line = entry.line.trimEnd()
     const same = byLine.get(line)
     if (same) same.push(entry)
     else byLine.set(line, [entry])
   }
-  const details = new Map<Entry, string>()
+  const details = new Map<RefusedEntry, string>()
   let complete = true
   let at = 0
   while (at >= 0) {
@@ -207,7 +215,7 @@ function unparsed(said: string, entries: readonly Entry[], othersAreIn: boolean)
 }
 
 /** Returns whether all points are in one shard. Shards begin on the hour and last whole hours. */
-function inOneShard(entries: readonly Entry[]): boolean {
+function inOneShard(entries: readonly RefusedEntry[]): boolean {
   const first = Math.floor((entries[0]?.point.time ?? 0) / hour)
   return entries.every(({ point }) => Math.floor(point.time / hour) === first)
 }
@@ -216,6 +224,6 @@ function inOneShard(entries: readonly Entry[]): boolean {
  * Returns whether InfluxDB parses a line. Our lines always parse, unless measurement and tags are longer than 65,535
  * bytes.
  */
-function parses({ line }: Entry): boolean {
+function parses({ line }: RefusedEntry): boolean {
   return line.length < 65_535 / 3
 }

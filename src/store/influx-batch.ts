@@ -1,15 +1,15 @@
 import type { Point } from '../model.js'
-import { type Entry, type FixedType, judge, shorten } from './influx-answers.js'
+import { type FixedType, judge, type RefusedEntry, shorten } from './influx-answers.js'
 import { encodeLine, encodeSeries } from './line-protocol.js'
 import type { RejectedPoint } from './store.js'
 
 /** InfluxDB's refusal of points, in its own words. `tooLarge`: the points were not even parsed. */
-export interface Refusal {
+export interface PointRefusal {
   readonly tooLarge: boolean
   readonly words: string
 }
 
-export interface Written {
+export interface WriteOutcome {
   /** Refused points, in no particular order. */
   readonly refused: readonly RejectedPoint[]
   /** Types that InfluxDB named in the refusals. */
@@ -29,18 +29,18 @@ const maxRemembered = 10_000
  * taken out. Only where the words do not name them is the batch halved. Points of one series stay in their order.
  */
 export class BatchWriter {
-  readonly #post: (lines: string) => Promise<Refusal | undefined>
+  readonly #post: (lines: string) => Promise<PointRefusal | undefined>
   #largest = maxBody
   /** Series refused for the number of series: likely to be refused the next time, too. */
   readonly #beyondLimit = new Set<string>()
 
   /** `post` resolves with undefined when every line is stored, and rejects when the answer is not about the lines. */
-  constructor(post: (lines: string) => Promise<Refusal | undefined>) {
+  constructor(post: (lines: string) => Promise<PointRefusal | undefined>) {
     this.#post = post
   }
 
   /** Resolves when each of the points at `indices` is stored or refused for ever. */
-  async write(points: readonly Point[], indices: readonly number[]): Promise<Written> {
+  async write(points: readonly Point[], indices: readonly number[]): Promise<WriteOutcome> {
     const fixed: FixedType[] = []
     const refused: RejectedPoint[] = []
     const entries = indices.map(index => {
@@ -51,12 +51,12 @@ export class BatchWriter {
     return { refused, fixed }
   }
 
-  #parts(entries: readonly Entry[]): readonly (readonly Entry[])[] {
+  #parts(entries: readonly RefusedEntry[]): readonly (readonly RefusedEntry[])[] {
     let length = 0
     for (const { line } of entries) length += line.length
     // No UTF-16 unit takes more than three bytes.
     if (length * 3 <= this.#largest) return [entries]
-    const parts: Entry[][] = [[]]
+    const parts: RefusedEntry[][] = [[]]
     let size = 0
     for (const entry of entries) {
       const bytes = Buffer.byteLength(entry.line)
@@ -70,7 +70,7 @@ export class BatchWriter {
     return parts
   }
 
-  async #send(entries: readonly Entry[], fixed: FixedType[], round = 0): Promise<readonly RejectedPoint[]> {
+  async #send(entries: readonly RefusedEntry[], fixed: FixedType[], round = 0): Promise<readonly RejectedPoint[]> {
     const lines = entries.map(({ line }) => line).join('')
     const refusal = await this.#post(lines)
     if (!refusal) return []
@@ -100,14 +100,14 @@ export class BatchWriter {
     return [...found, ...(await more)]
   }
 
-  async #halve(entries: readonly Entry[], fixed: FixedType[]): Promise<readonly RejectedPoint[]> {
+  async #halve(entries: readonly RefusedEntry[], fixed: FixedType[]): Promise<readonly RejectedPoint[]> {
     if (entries.length === 1) return this.#send(entries, fixed)
     const middle = entries.length >> 1
     const first = await this.#send(entries.slice(0, middle), fixed)
     return [...first, ...(await this.#send(entries.slice(middle), fixed))]
   }
 
-  #refuse(entries: readonly Entry[], reason: string, detail: string): RejectedPoint[] {
+  #refuse(entries: readonly RefusedEntry[], reason: string, detail: string): RejectedPoint[] {
     if (reason === 'series_limit') {
       if (this.#beyondLimit.size >= maxRemembered) this.#beyondLimit.clear()
       for (const entry of entries) this.#beyondLimit.add(encodeSeries(entry.point))
@@ -116,7 +116,7 @@ export class BatchWriter {
   }
 }
 
-function reject(entries: readonly Entry[], reason: string, detail: string): RejectedPoint[] {
+function reject(entries: readonly RefusedEntry[], reason: string, detail: string): RejectedPoint[] {
   return entries.map(({ index }) => ({ index, reason, detail }))
 }
 
@@ -124,7 +124,7 @@ function reject(entries: readonly Entry[], reason: string, detail: string): Reje
  * Sorts by series, so that points refused for their series stand together. The sort is stable: each series keeps its
  * order.
  */
-function bySeries(entries: readonly Entry[]): readonly Entry[] {
+function bySeries(entries: readonly RefusedEntry[]): readonly RefusedEntry[] {
   const keyed = entries.map(entry => ({ entry, series: encodeSeries(entry.point) }))
   keyed.sort((a, b) => (a.series < b.series ? -1 : a.series > b.series ? 1 : 0))
   return keyed.map(({ entry }) => entry)

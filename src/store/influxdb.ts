@@ -8,7 +8,7 @@ import { type FieldType, type FieldValue, fieldType, type Point, type Series, ty
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FieldTypes, fieldKey } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
-import { BatchWriter, type Refusal, type Written } from './influx-batch.js'
+import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
 import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 import { besides, compareSeries, windowWidth } from './points.js'
 import type { Columns, HistoryQuery, RejectedPoint, SeriesPage, SeriesQuery, TimeSeriesStore } from './store.js'
@@ -32,7 +32,7 @@ interface ResultSeries {
   readonly values: readonly (readonly [time: number | string, value: FieldValue])[]
 }
 
-interface Answer {
+interface HttpAnswer {
   readonly status: number
   readonly body: string
   readonly retryAfterMs: number | undefined
@@ -154,7 +154,7 @@ export class InfluxStore implements TimeSeriesStore {
     const fields = (await this.#fieldKeys())
       .sort((a, b) => compareText(a.measurement, b.measurement) || compareText(a.field, b.field))
       .filter(key => !begin || compareCursors([key.measurement, key.field, begin[2]], begin) >= 0)
-    const all: { readonly cursor: Cursor; readonly series: Series }[] = []
+    const all: { readonly cursor: PageCursor; readonly series: Series }[] = []
     let start = 0
     for (; start < fields.length && all.length <= limit; start += statementsPerQuery) {
       const some = fields.slice(start, start + statementsPerQuery)
@@ -168,7 +168,7 @@ export class InfluxStore implements TimeSeriesStore {
         for (const found of results[i]?.series ?? []) {
           const [time, value] = found.values[0] as readonly [number, FieldValue]
           const tags = tagsOf(found)
-          const cursor: Cursor = [measurement, field, JSON.stringify(tags)]
+          const cursor: PageCursor = [measurement, field, JSON.stringify(tags)]
           if (begin && compareCursors(cursor, begin) <= 0) continue
           const series = {
             measurement: decodeStored(measurement),
@@ -216,7 +216,7 @@ export class InfluxStore implements TimeSeriesStore {
           good.push(index)
         }
       }
-      let written: Written = { refused: [], fixed: [] }
+      let written: WriteOutcome = { refused: [], fixed: [] }
       try {
         if (good.length > 0) written = await this.#batches.write(adapted, good)
       } catch (error) {
@@ -241,7 +241,7 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /** Learns types. Only stored values fix a type; then come the types that InfluxDB named. */
-  #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: Written): void {
+  #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: WriteOutcome): void {
     this.#types.forget()
     const bad = new Set(refused.map(({ index }) => index))
     for (const index of good) if (!bad.has(index)) this.#types.adapt(points[index] as Point)
@@ -253,11 +253,11 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /** Sends one request. Throws when the answer is not about the points. */
-  async #post(lines: string): Promise<Refusal | undefined> {
+  async #post(lines: string): Promise<PointRefusal | undefined> {
     const compress = this.#compress && lines.length >= worthCompressing
     const body = compress ? await gzip(lines, { level: 1 }) : lines
     const headers = compress ? { ...this.#headers, 'content-encoding': 'gzip' } : this.#headers
-    const answer = await this.#limited(async (signal): Promise<Answer> => {
+    const answer = await this.#limited(async (signal): Promise<HttpAnswer> => {
       // A redirect that is followed would turn the write into a read, which succeeds.
       const response = await fetch(this.#writeUrl, { method: 'POST', headers, body, signal, redirect: 'manual' })
       const after = retryAfterMs(response.headers.get('retry-after'), response.headers.get('date'))
@@ -366,19 +366,19 @@ export class InfluxStore implements TimeSeriesStore {
 }
 
 /** Measurement, field and tags by InfluxDB's names: the end of a page of series. */
-type Cursor = readonly [measurement: string, field: string, tags: string]
+type PageCursor = readonly [measurement: string, field: string, tags: string]
 
-function parseCursor(text: string): Cursor | undefined {
+function parseCursor(text: string): PageCursor | undefined {
   try {
     const cursor = JSON.parse(text) as unknown
     const isCursor = Array.isArray(cursor) && cursor.length === 3 && cursor.every(part => typeof part === 'string')
-    return isCursor ? (cursor as unknown as Cursor) : undefined
+    return isCursor ? (cursor as unknown as PageCursor) : undefined
   } catch {
     return undefined
   }
 }
 
-function compareCursors(a: Cursor, b: Cursor): number {
+function compareCursors(a: PageCursor, b: PageCursor): number {
   return compareText(a[0], b[0]) || compareText(a[1], b[1]) || compareText(a[2], b[2])
 }
 

@@ -24,7 +24,7 @@ export type Transport = Duplex & {
 }
 
 /** The MQTT side of a connection. */
-export interface Protocol {
+export interface PacketHandler {
   /** Called when the framer is at a whole packet. An error thrown closes the connection. */
   packet(framer: Framer): void
   /** Called when there is room in the outbox again. */
@@ -113,7 +113,7 @@ export class Connection {
   readonly #pool: Pool
   #framer: Framer
   #openedAt: number
-  #protocol: Protocol | undefined
+  #protocol: PacketHandler | undefined
   #state: 'hello' | 'open' | 'ending' | 'closed' = 'hello'
   /** True once CONNECT has come. */
   #hasBegun = false
@@ -162,7 +162,7 @@ export class Connection {
   }
 
   /** Sets the protocol that gets the packets. */
-  serve(protocol: Protocol): void {
+  serve(protocol: PacketHandler): void {
     this.#protocol = protocol
   }
 

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { sourceOf } from '../runtime/addresses.js'
 import { sliceWork, turnWork, type Work } from '../runtime/work.js'
-import { Connection, type ConnectionLimits, type Peer, type Pool, type Protocol } from './connection.js'
+import { Connection, type ConnectionLimits, type PacketHandler, type Peer, type Pool } from './connection.js'
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
@@ -14,7 +14,7 @@ export interface ConnectionsOptions {
   }
   readonly work: Work
   /** Returns the MQTT side of a connection that is within the limits. */
-  readonly protocol: (connection: Connection) => Protocol
+  readonly protocol: (connection: Connection) => PacketHandler
   /** While true nothing is read: publishes accepted already wait for the disk. */
   readonly overloaded: () => boolean
   /** Called when a connection was refused or cut off, to be counted and logged. */

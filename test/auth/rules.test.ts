@@ -1,18 +1,18 @@
 import t from 'tap'
 import {
   Access,
+  type AccessRule,
   covers,
   mayRead,
   overlap,
   parseRule,
   quote,
-  type Rule,
   readsAll,
   ruleText,
 } from '../../src/auth/rules.js'
 import { isTopicFilter, matches } from '../../src/topics.js'
 
-const rule = (text: string, place = ''): Rule => {
+const rule = (text: string, place = ''): AccessRule => {
   const parsed = parseRule(text, place)
   if (typeof parsed === 'string') throw new Error(parsed)
   return parsed

@@ -4,7 +4,7 @@ import t from 'tap'
 import type { ConnectPacket } from '../../src/mqtt/codec.js'
 import { Framer } from '../../src/mqtt/framer.js'
 import { MalformedPacket, packetType } from '../../src/mqtt/primitives.js'
-import type { Protocol } from '../../src/mqtt/v3.js'
+import type { ProtocolName } from '../../src/mqtt/v3.js'
 import { Mqtt5 } from '../../src/mqtt/v5.js'
 import {
   type Content,
@@ -44,7 +44,11 @@ interface Reading {
 }
 
 /** Reads a stream in these chunks; `asks` says after which of them packets are taken. */
-function read(chunks: readonly Buffer[], protocol: Protocol | undefined, asks: (chunk: number) => boolean): Reading {
+function read(
+  chunks: readonly Buffer[],
+  protocol: ProtocolName | undefined,
+  asks: (chunk: number) => boolean,
+): Reading {
   const framer = new Framer(limit)
   const packets: Reading['packets'] = []
   let known = protocol
@@ -58,7 +62,7 @@ function read(chunks: readonly Buffer[], protocol: Protocol | undefined, asks: (
       for (;;) {
         const content = readNext(framer, known)
         if (!content) break
-        known ??= content.protocol as Protocol
+        known ??= content.protocol as ProtocolName
         const body = framer.buffer.subarray(framer.start, framer.end)
         held -= 1 + (body.length < 128 ? 1 : body.length < 16_384 ? 2 : 3) + body.length
         // A remaining length may have been written with more bytes than it needs.
@@ -94,17 +98,17 @@ function chunksOf(random: Random, stream: Buffer): Buffer[] {
 }
 
 /** What MQTT 3.1 allows and mqtt-packet, which reads every CONNECT as 3.1.1, does not. */
-function isOnly31({ content, bytes }: Reading['packets'][number], protocol: Protocol | undefined): boolean {
+function isOnly31({ content, bytes }: Reading['packets'][number], protocol: ProtocolName | undefined): boolean {
   if (content.type === packetType.connect) return content.protocol === 3
   return protocol === 3 && [0x6a, 0x8a, 0xaa].includes(bytes[0] as number)
 }
 
 /** What mqtt-packet says otherwise about a packet that we accept; undefined when it agrees. */
-function disagreement(packets: Reading['packets'], protocol: Protocol | undefined): unknown {
+function disagreement(packets: Reading['packets'], protocol: ProtocolName | undefined): unknown {
   let known = protocol
   let parser = new Reference()
   for (const one of packets) {
-    known ??= one.content.protocol as Protocol
+    known ??= one.content.protocol as ProtocolName
     const theirs = parser.parse(one.bytes)
     if (isDeepStrictEqual(theirs, one.content)) continue
     if (!(theirs instanceof Error && isOnly31(one, known)))

@@ -6,7 +6,7 @@ import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
 import { hashSecret, makeSecret } from '../../src/auth/passwords.js'
-import { type Kind, makeKey } from '../../src/auth/users.js'
+import { makeKey, type RuleKind } from '../../src/auth/users.js'
 import type { UsersFile } from '../../src/auth/users-file.js'
 import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
@@ -16,7 +16,7 @@ import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
 /** Writes a user, in place of the one of this name; returns a key of it. `password` may be a scrypt hash. */
-function putUser(file: UsersFile, name: string, kind: Kind, password: string, rules = everything): string {
+function putUser(file: UsersFile, name: string, kind: RuleKind, password: string, rules = everything): string {
   if (file.before.users.has(name)) file.removeUser(name)
   const hash = password === '' || password.startsWith('scrypt$') ? password : hashSecret(password)
   file.addUser({ name, kind, password: hash, clients: [], certificates: [], rules })
@@ -32,7 +32,7 @@ export interface Guarded {
   readonly port: number
   readonly authority: Authority
   /** Makes a user, or another one of this name; resolves with a key of it when the hub knows. */
-  readonly set: (name: string, kind: Kind, password: string, rules?: readonly string[]) => Promise<string>
+  readonly set: (name: string, kind: RuleKind, password: string, rules?: readonly string[]) => Promise<string>
   /** Resolves when the hub knows. */
   readonly remove: (name: string) => Promise<void>
   readonly logins: Logins

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { Guard } from '../../src/http/guard.js'
-import { Refusals } from '../../src/http/refusals.js'
+import { HttpRefusals } from '../../src/http/refusals.js'
 import { type Guarded, startGuarded } from './guarded.js'
 
 /** The status of a request that asks by this host. */
@@ -82,7 +82,7 @@ t.test('names that are known all the same', async t => {
   const { logins, adminKey } = named
   const options = { origins: [], proxies: [], authority: undefined, anonymous: false, logins, adminKey }
   const audit = { record: () => {}, repeated: () => {} }
-  const refusals = new Refusals({ counted: () => {}, audit, info: () => {} })
+  const refusals = new HttpRefusals({ counted: () => {}, audit, info: () => {} })
   const guard = new Guard({ ...options, refusals, host: 'Hub.Example.org' })
   const faultOf = (host: string) => guard.hostFault({ headers: { host } } as IncomingMessage)
   t.equal(faultOf('hub.example.org:8080'), undefined, 'the host of the settings')

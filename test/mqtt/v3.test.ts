@@ -9,7 +9,7 @@ import { isServerPacket, MalformedPacket, packetType } from '../../src/mqtt/prim
 import { EncodedPublish, PublishReader } from '../../src/mqtt/publish.js'
 import {
   connack,
-  type Protocol,
+  type ProtocolName,
   pingresp,
   readConnect,
   readPacketId,
@@ -37,7 +37,7 @@ const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000)
 t.comment(`FUZZ_SEED=${seed}`)
 
 /** What mqtt-packet makes of bytes sent by a server or a client of this protocol. */
-function parse(bytes: Buffer, protocolVersion: Protocol = 4): Packet[] {
+function parse(bytes: Buffer, protocolVersion: ProtocolName = 4): Packet[] {
   const parser = mqttPacket.parser({ protocolVersion })
   const packets: Packet[] = []
   parser.on('packet', packet => packets.push(packet))
@@ -49,14 +49,14 @@ function parse(bytes: Buffer, protocolVersion: Protocol = 4): Packet[] {
 }
 
 /** All contents of a stream, or what is wrong with it. */
-function readAll(framer: Framer, bytes: Buffer, protocol?: Protocol): Content[] {
+function readAll(framer: Framer, bytes: Buffer, protocol?: ProtocolName): Content[] {
   framer.push(bytes)
   const contents: Content[] = []
   for (let known = protocol; ; ) {
     const content = readNext(framer, known)
     if (!content) return contents
     contents.push(content)
-    known ??= content.protocol as Protocol
+    known ??= content.protocol as ProtocolName
   }
 }
 
@@ -68,7 +68,7 @@ function framed(bytes: Buffer): [header: number, buffer: Buffer, start: number, 
   return [framer.header, framer.buffer, framer.start, framer.end]
 }
 
-const fault = (bytes: Buffer, protocol?: Protocol) => {
+const fault = (bytes: Buffer, protocol?: ProtocolName) => {
   try {
     return readAll(new Framer(limit), bytes, protocol)
   } catch (error) {
@@ -107,7 +107,7 @@ t.test('what mqtt-packet writes is read as it was meant', async t => {
 })
 
 t.test('what mqtt-packet does not write, and is allowed', async t => {
-  const one = (bytes: Buffer, protocol?: Protocol) => readAll(new Framer(limit), bytes, protocol)[0]
+  const one = (bytes: Buffer, protocol?: ProtocolName) => readAll(new Framer(limit), bytes, protocol)[0]
   const mqtt31 = '00064d5149736470 03'
   t.match(one(packet(0x10, mqtt31, '02 003c 0001 61')), { protocol: 3, clientId: 'a', clean: true, keepAlive: 60 })
   t.match(one(packet(0x10, mqtt31, 'c2 003c 0001 61')), { username: undefined, password: undefined })
@@ -203,12 +203,12 @@ t.test('the framer: every way to cut a stream into two or three chunks, and byte
     const framer = new Framer(limit)
     const contents: Content[] = []
     let pushed = 0
-    let known: Protocol | undefined
+    let known: ProtocolName | undefined
     const drain = () => {
       for (;;) {
         const content = readNext(framer, known)
         if (!content) return
-        known ??= content.protocol as Protocol
+        known ??= content.protocol as ProtocolName
         contents.push(content)
       }
     }

@@ -3,7 +3,7 @@ import t from 'tap'
 import { DeadLetterFiles } from '../../src/dead-letters/dead-letters.js'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter, JobProgress, Message, Outcome } from '../../src/model.js'
-import { type Job, Replays, type ReplaysOptions } from '../../src/pipeline/replay.js'
+import { type ReplayJob, Replays, type ReplaysOptions } from '../../src/pipeline/replay.js'
 import { message } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -40,7 +40,7 @@ async function open(test: { teardown(end: () => unknown): void }, more: Partial<
     await replays.stop()
     await dead.stop()
   })
-  const run = async (job: Job): Promise<JobProgress> => {
+  const run = async (job: ReplayJob): Promise<JobProgress> => {
     const number = replays.begin(job)
     return eventually(() => replays.progress(number).finished && replays.progress(number), 'the job ends')
   }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { HubError } from '../../src/errors.js'
 import type { PendingPublish, QoS } from '../../src/model.js'
-import { Ingest, type Log } from '../../src/spool/ingest.js'
+import { Ingest, type SpoolAppender } from '../../src/spool/ingest.js'
 
 const publish = (qos: QoS, topic = 't', payload = 'x'): PendingPublish => ({
   topic,
@@ -26,7 +26,7 @@ function fixture() {
   const events: string[] = []
   const told: string[] = []
   const ingest = new Ingest({
-    log: log as Log,
+    log: log as SpoolAppender,
     shares: {
       fault: ({ user }) => (user === 'mallory' ? new HubError('spool_share', 'too much') : undefined),
       took: () => {},

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { packetType } from '../../src/mqtt/primitives.js'
 import { Work } from '../../src/runtime/work.js'
-import type { Connection, Protocol } from '../../src/transport/connection.js'
+import type { Connection, PacketHandler } from '../../src/transport/connection.js'
 import { Connections, type ConnectionsOptions } from '../../src/transport/connections.js'
 import { eventually } from '../harness.js'
 
@@ -31,7 +31,7 @@ const limits: ConnectionsOptions['limits'] = {
 }
 
 /** Counts what comes in, opens at the first packet unless it is to hang, and lets every publish wait for `release`. */
-class Counter implements Protocol {
+class Counter implements PacketHandler {
   readonly connection: Connection
   readonly seen: number[] = []
   readonly waiting: number[] = []
@@ -45,7 +45,7 @@ class Counter implements Protocol {
     this.#hangs = hangs
   }
 
-  packet({ header, buffer, start, end }: Parameters<Protocol['packet']>[0]): void {
+  packet({ header, buffer, start, end }: Parameters<PacketHandler['packet']>[0]): void {
     if (header >> 4 === packetType.connect) {
       this.connection.connecting()
       if (!this.#hangs) setImmediate(() => this.connection.open(0))

@@ -7,7 +7,7 @@ import { WebSocket } from 'ws'
 import { packetType } from '../../src/mqtt/primitives.js'
 import { Networks } from '../../src/runtime/addresses.js'
 import { Work } from '../../src/runtime/work.js'
-import type { Protocol, Transport } from '../../src/transport/connection.js'
+import type { PacketHandler, Transport } from '../../src/transport/connection.js'
 import { Connections } from '../../src/transport/connections.js'
 import { Outbox } from '../../src/transport/outbox.js'
 import { WebSockets } from '../../src/transport/websocket.js'
@@ -169,7 +169,7 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
     work: new Work(),
     limits: { ...limits, ...rates, stuckMs: 60_000, keepAliveMs: 0 },
     protocol: connection => {
-      const protocol: Protocol = {
+      const protocol: PacketHandler = {
         packet: () => {
           connection.connecting()
           connection.open(0)
