@@ -77,7 +77,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 const open = ['runtime', 'mqtt', 'observe', 'disk']
 /** The others have a door, the file of their name, and at most two files more that may be imported from outside. */
 const doors: Readonly<Record<string, readonly string[]>> = {
-  config: ['config.ts', 'reload.ts'],
+  config: ['config.ts', 'settings.ts', 'reload.ts'],
   queue: ['queue.ts', 'suspects.ts'],
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],

@@ -1,4 +1,4 @@
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import type { DoctorOptions } from '../doctor/doctor.js'
 import { HubError } from '../errors.js'
 

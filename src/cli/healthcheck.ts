@@ -1,6 +1,6 @@
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
 
 export const healthcheckHelp = `  telehub healthcheck      ask the hub of these settings on this machine whether it serves; for containers and supervisors`

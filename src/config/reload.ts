@@ -1,4 +1,4 @@
-import type { SettingKey, Settings } from './config.js'
+import type { SettingKey, Settings } from './settings.js'
 
 /** Settings that are read each time they are used. */
 const atOnce: readonly SettingKey[] = [

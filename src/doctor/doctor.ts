@@ -1,6 +1,6 @@
 import { accessSync, constants, lstatSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { escaped, plain } from '../observe/log.js'
 import { many } from '../runtime/terminal.js'

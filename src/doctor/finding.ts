@@ -1,4 +1,4 @@
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { describe, systemCode } from '../errors.js'
 
 /** `fine`: no fault. `warning`: works, and may hurt later. `problem`: something is lost, refused or open to others. */

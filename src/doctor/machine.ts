@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import type { SettingKey } from '../config/config.js'
+import type { SettingKey } from '../config/settings.js'
 import { describe, systemCode } from '../errors.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 

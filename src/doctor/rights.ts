@@ -1,6 +1,6 @@
 import { chmodSync, lstatSync, readdirSync, type Stats } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { systemCode } from '../errors.js'
 import { type Check, type Examined, type Finding, fine, problem, type Repair, unreadable, warning } from './finding.js'
 

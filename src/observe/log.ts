@@ -1,5 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { withoutPasswords } from '../errors.js'
 
 export type Log = Logger

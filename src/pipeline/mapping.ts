@@ -1,4 +1,4 @@
-import type { MappingRule } from '../config/config.js'
+import type { MappingRule } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Message, Point, Quality, Reading, Rejection, SeriesId, Tags } from '../model.js'
 import { isTopicName, parsePattern, type TopicPattern } from '../topics.js'

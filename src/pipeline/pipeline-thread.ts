@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import type { Presence } from '../broker/shown-clients.js'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { UserShares } from '../runtime/user-shares.js'

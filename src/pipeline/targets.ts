@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { RabbitMq } from '../rabbitmq/rabbitmq.js'

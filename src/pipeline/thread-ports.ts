@@ -1,7 +1,7 @@
 import type { RefusedPublishes, Totals } from '../accounting/balance-sheet.js'
 import type { ReadRules } from '../auth/rules.js'
 import type { Presence } from '../broker/shown-clients.js'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import type { JobProgress, Outward } from '../model.js'
 import type { Loss } from '../observe/incidents.js'
 import type { DeadLetterFilter } from '../queue/queue.js'

@@ -1,7 +1,7 @@
 import { constants, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
-import type { Settings } from '../config/config.js'
+import type { Settings } from '../config/settings.js'
 import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'

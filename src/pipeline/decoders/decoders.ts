@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import type { DecoderName } from '../../config/config.js'
+import type { DecoderName } from '../../config/settings.js'
 import { decodeJson, type JsonLimits } from './json.js'
 import { decodeLine, looksLikeLine } from './line.js'
 import { type Sample, Undecodable } from './sample.js'

@@ -1,0 +1,395 @@
+import { parsePattern } from '../topics.js'
+import {
+  duration,
+  flag,
+  integer,
+  isNetwork,
+  isOrigin,
+  list,
+  oneOf,
+  portOrOff,
+  type SettingKind,
+  size,
+  text,
+  url,
+} from './kinds.js'
+
+/** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
+export interface MappingRule {
+  /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`. */
+  readonly topic: string
+  /** Text in which `{name}` stands for a named level. */
+  readonly measurement: string
+  /** Named levels that become tags; default all. */
+  readonly tags?: readonly string[]
+  /** Fields to keep, by flattened name, with their new names; default all under their own name. */
+  readonly fields?: Readonly<Record<string, string>>
+  /** Flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
+  readonly time?: string
+  /** Unit of each field, by final name; default by well-known names such as `temperature`. */
+  readonly units?: Readonly<Record<string, string>>
+  /** Decoder of the payload; default by the first characters: JSON, line protocol, else a bare value. */
+  readonly decoder?: DecoderName
+}
+
+const decoderNames = ['json', 'value', 'line'] as const
+export type DecoderName = (typeof decoderNames)[number]
+
+interface SettingRow<T> {
+  readonly kind: SettingKind<T>
+  readonly default: T
+  readonly help: string
+}
+
+const row = <T>(kind: SettingKind<T>, fallback: T, help: string): SettingRow<T> => ({ kind, default: fallback, help })
+
+const mapping: SettingKind<readonly MappingRule[]> = {
+  allowed:
+    'a list of {topic, measurement, tags?, fields?, time?, units?, decoder?} in the settings file; named levels are {name}',
+  parse: given => (Array.isArray(given) && given.every(isMappingRule) ? given : undefined),
+}
+
+function isMappingRule(rule: unknown): rule is MappingRule {
+  if (typeof rule !== 'object' || rule === null) return false
+  const {
+    topic,
+    measurement,
+    tags = [],
+    fields = {},
+    time = 'time',
+    units: inUnits = {},
+    decoder = 'json',
+    ...unknown
+  } = rule as Record<string, unknown>
+  if (Object.keys(unknown).length > 0 || typeof topic !== 'string' || typeof measurement !== 'string') return false
+  const pattern = parsePattern(topic)
+  if (typeof pattern === 'string') return false
+  const named = [...measurement.matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
+  return (
+    measurement.length > 0 &&
+    typeof time === 'string' &&
+    Array.isArray(tags) &&
+    [...named, ...tags].every(name => pattern.names.includes(name)) &&
+    decoderNames.some(name => name === decoder) &&
+    isTextMap(fields) &&
+    isTextMap(inUnits)
+  )
+}
+
+function isTextMap(given: unknown): boolean {
+  return (
+    typeof given === 'object' && given !== null && Object.values(given).every(name => typeof name === 'string' && name)
+  )
+}
+
+/** All settings. The types, the defaults, the checks, `--help` and docs/settings.md come from this table. */
+export const settingsTable = {
+  host: row(text('an address or host name', /^[\w.:-]+$/), '127.0.0.1', 'Address on which all ports listen.'),
+  'mqtt.port': row(portOrOff, 1883, 'MQTT over TCP; 0 takes a free port.'),
+  'mqtts.port': row(portOrOff, 'off', 'MQTT over TLS, usually 8883; 0 takes a free port. Needs tls.cert and tls.key.'),
+  'http.port': row(
+    integer(0, 65535),
+    8080,
+    'Port of the dashboard, the API, the metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
+  ),
+  'http.connections': row(
+    integer(1, 1_000_000),
+    1_000,
+    'HTTP connections at a time, without WebSockets. When there are more, the one that has been idle longest is closed.',
+  ),
+  'http.address': row(
+    integer(1, 1_000_000),
+    250,
+    'HTTP connections of one address, or of one IPv6 /64, at a time. Proxies in proxy.trusted are not limited.',
+  ),
+  'tls.cert': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificate chain (PEM). It makes http.port https and wss, and allows mqtts.port. A change of the file acts at once.',
+  ),
+  'tls.key': row(text('a file', /^[^\0]*$/), '', 'Private key (PEM) of tls.cert.'),
+  'tls.ca': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'Certificates (PEM) of the authorities that must have signed the certificates of clients on mqtts.port. Empty: no client is asked for a certificate. https and wss never ask for one.',
+  ),
+  'tls.crl': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'With tls.ca: certificate revocation lists (PEM), one of each authority in tls.ca and of each between it and a client. A client whose authority has no list, or an expired one, is refused. A change of the file acts at once, also on open connections.',
+  ),
+  'tls.clients': row(
+    oneOf('required', 'optional'),
+    'required',
+    'With tls.ca: whether an MQTT client must present a certificate, or may log in with a password instead.',
+  ),
+  'tls.hsts': row(
+    duration,
+    0,
+    'With tls.cert: how long browsers may reach this host name only over HTTPS, on all its ports (Strict-Transport-Security). 0s: the header is not sent.',
+  ),
+  'data.dir': row(
+    text('a folder', /^[^\0]+$/),
+    './data',
+    'Folder in which the hub keeps everything. One hub at a time may use it.',
+  ),
+  'rabbitmq.url': row(
+    url('amqp:', 'amqps:'),
+    '',
+    'RabbitMQ to which messages are bridged. Empty: only the embedded queue is used.',
+  ),
+  'rabbitmq.window': row(
+    integer(1, 100_000),
+    2_000,
+    'Messages that may be on their way to RabbitMQ without a confirm.',
+  ),
+  'rabbitmq.prefetch': row(
+    integer(1, 65_535),
+    10_000,
+    'Messages that the record consumer may have taken from RabbitMQ without acknowledging them.',
+  ),
+  'rabbitmq.envelope': row(
+    oneOf('message', 'batch'),
+    'message',
+    'message: one AMQP message for each publish, for any consumer. batch: many publishes in one AMQP message, only for the hub, and faster.',
+  ),
+  'rabbitmq.record': row(
+    flag,
+    true,
+    'Whether this hub stores the messages of the queue telehub.record. false leaves that to telehub process on other machines.',
+  ),
+  'influx.url': row(
+    url('http:', 'https:'),
+    '',
+    'InfluxDB (1.x API) with the database as path. Empty: readings are stored in the embedded DuckDB.',
+  ),
+  'auth.file': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'File with the users and their rules, as telehub user writes it. Empty: no client is asked who it is. A change acts within a second or two.',
+  ),
+  'auth.anonymous': row(
+    flag,
+    false,
+    'Without auth.file: lets every client in, although host is not a loopback address. With auth.file: a client that gives no name is the user anonymous of that file.',
+  ),
+  'auth.attempts': row(
+    integer(1, 1_000_000),
+    20,
+    'Failed attempts that one address may make with one name in a minute. Further attempts are rejected without checking the password.',
+  ),
+  'auth.banAfter': row(
+    integer(1, 1_000_000),
+    100,
+    'Failed attempts within ten minutes, with whatever names, after which an address (of IPv6: its first 64 bits) is banned.',
+  ),
+  'auth.ban': row(
+    duration,
+    600_000,
+    'How long a ban lasts. Each further ban of the same address lasts twice as long, up to a day. 0s: no address is banned. This machine and the proxies in proxy.trusted are never banned.',
+  ),
+  'auth.login': row(duration, 30 * 864e5, 'How long the login of a browser lasts while it is not used.'),
+  'auth.loginMax': row(
+    duration,
+    90 * 864e5,
+    'How long the login of a browser lasts in all, however often it is used. 0s: no limit.',
+  ),
+  'audit.limit': row(
+    size(100_000),
+    64e6,
+    'Size of the audit log in data.dir/audit (who logged in, was refused, changed something). Beyond it the oldest file is deleted.',
+  ),
+  'spool.fsync': row(
+    oneOf('group', 'interval'),
+    'group',
+    'group: messages are synced to disk before PUBACK. interval: they are synced once a second.',
+  ),
+  'spool.segment': row(size(65_536), 32e6, 'Size of one segment file of the spool.'),
+  'spool.limit': row(
+    size(1e6),
+    10e9,
+    'Size of the spool. At this size the hub refuses publishes; devices keep them and send them again.',
+  ),
+  'spool.alarm': row(integer(1, 100), 80, 'Percent of spool.limit at which an alarm is raised.'),
+  'spool.rate': row(
+    integer(0, 100_000_000),
+    0,
+    'Messages a second at which a backlog is drained, in addition to those that arrive meanwhile. 0: as fast as the target takes them.',
+  ),
+  'spool.keep': row(
+    duration,
+    0,
+    'How long messages stay in the spool after they were passed on, for telehub spool replay.',
+  ),
+  'spool.keepBytes': row(
+    size(0),
+    1e9,
+    'Size of the messages kept by spool.keep. The spool never keeps more than half of spool.limit in all.',
+  ),
+  'dead.limit': row(
+    size(1e6),
+    1e9,
+    'Size of the dead letters without RabbitMQ. Beyond it the oldest ones of the user with the most for its share are deleted (without auth.file the oldest of all), and counted as dropped.',
+  ),
+  'limits.connections': row(
+    integer(1, 1_000_000),
+    10_000,
+    'MQTT connections at a time. When there are more, the one that has been waiting longest for its CONNECT is closed.',
+  ),
+  'limits.address': row(
+    integer(1, 1_000_000),
+    5_000,
+    'MQTT connections of one address, or of one IPv6 /64, at a time.',
+  ),
+  'limits.connect': row(duration, 10_000, 'Time from the connection to its CONNACK, including authentication.'),
+  'limits.hello': row(size(64), 65_536, 'Largest MQTT packet that a client may send before its CONNECT is accepted.'),
+  'limits.helloMemory': row(
+    size(65_536),
+    64e6,
+    'Bytes that all clients whose CONNECT is not yet accepted may have sent together. Beyond it one that has sent much is disconnected.',
+  ),
+  'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
+  'limits.inflight': row(
+    integer(1, 65_535),
+    1_000,
+    'Publishes of one connection that may wait for the disk. With more the connection is not read.',
+  ),
+  'limits.inflightBytes': row(size(1_024), 4e6, 'Bytes of the publishes of one connection that may wait for the disk.'),
+  'limits.messages': row(
+    integer(0, 1_000_000_000),
+    0,
+    'Publishes of one connection in a second. Further ones wait in the socket. 0: no limit.',
+  ),
+  'limits.bytes': row(
+    size(0),
+    0,
+    'Bytes of one connection in a second. Further ones wait in the socket. 0B: no limit.',
+  ),
+  'limits.keepalive': row(
+    duration,
+    0,
+    'Longest keep alive. It is applied to a client that asks for a longer one, or for none. 0s: no limit.',
+  ),
+  'limits.aliases': row(
+    integer(0, 1_000),
+    64,
+    'Topic aliases of one MQTT 5 connection in each direction. A topic with an alias takes two bytes after its first use.',
+  ),
+  'limits.outbox': row(
+    size(1_024),
+    1e6,
+    'Bytes that may wait for one slow subscriber. Beyond it QoS 0 messages are dropped and counted.',
+  ),
+  'limits.stuck': row(
+    duration,
+    10_000,
+    'How long a subscriber may read nothing while its outbox is full. Then it is disconnected.',
+  ),
+  'limits.window': row(
+    integer(1, 65_535),
+    100,
+    'QoS 1 and 2 deliveries to one client that may be unacknowledged. Further ones wait in its queue.',
+  ),
+  'limits.subscriptions': row(integer(1, 1_000_000), 10_000, 'Subscriptions of one client.'),
+  'limits.wildcards': row(
+    integer(0, 1_000_000),
+    1_000,
+    'Subscriptions of one client with + or #. A user may have a limit of its own.',
+  ),
+  'limits.allSubscriptions': row(integer(1, 100_000_000), 1_000_000, 'Subscriptions of all clients together.'),
+  'limits.allWildcards': row(integer(0, 100_000_000), 100_000, 'Subscriptions of all clients together with + or #.'),
+  'limits.plusLevels': row(
+    integer(0, 32),
+    8,
+    'Levels of one topic filter that may be +. Each one makes matching slower.',
+  ),
+  'limits.share': row(
+    integer(1, 100),
+    10,
+    'Percent of everything that all users share (connections, sessions, retained messages, series, …) that is guaranteed to each user. A user beyond its share uses what others leave: it loses first, or gets no more once half of all is taken. A user may have a share of its own. Without auth.file all clients are one user.',
+  ),
+  'limits.jsonDepth': row(
+    integer(1, 100),
+    16,
+    'Levels of nesting that a JSON payload may have. A deeper one is a dead letter.',
+  ),
+  'limits.jsonFields': row(
+    integer(1, 100_000),
+    100,
+    'Fields that a JSON payload may have. One with more is a dead letter.',
+  ),
+  'limits.series': row(
+    integer(0, 100_000_000),
+    1_000_000,
+    'Series (each is a field of a device) in all. A message that would begin more is a dead letter (too_many_series). Half of them may be taken by any user; of the other half each user is guaranteed its share (limits.share). 0: no limit.',
+  ),
+  'limits.seriesPerMinute': row(
+    integer(0, 1_000_000_000),
+    600_000,
+    'Series that may begin in a minute, in all, shared between users as limits.series is. 0: no limit.',
+  ),
+  'limits.queue': row(
+    integer(1, 1_000_000),
+    10_000,
+    'QoS 1 and 2 messages kept for one session. Beyond it the oldest is deleted and counted.',
+  ),
+  'limits.queueBytes': row(size(1_024), 64e6, 'Bytes of the messages kept for one session.'),
+  'limits.queueMemory': row(
+    size(1_048_576),
+    128e6,
+    'Bytes of queued messages of all sessions together that may wait in memory. Further ones wait on disk.',
+  ),
+  'limits.queueAge': row(duration, 0, 'How long a message is kept for a session. 0s: as long as the session.'),
+  'limits.sessions': row(
+    integer(1, 10_000_000),
+    100_000,
+    'Sessions that are kept. Beyond it the session of an absent client is deleted and counted: the oldest of the user with the most for its share.',
+  ),
+  'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: forever.'),
+  'limits.retained': row(
+    integer(1, 100_000_000),
+    1_000_000,
+    'Retained messages. Beyond it a message on a new topic is delivered but not retained, and counted.',
+  ),
+  'limits.retainedBytes': row(size(1_024), 256e6, 'Bytes of all retained messages.'),
+  'proxy.trusted': row(
+    list(isNetwork, 'addresses or networks such as 10.0.0.7, 10.0.0.0/8 or ::1, with commas between'),
+    [],
+    'Proxies whose X-Forwarded-For on http.port is trusted to name the client.',
+  ),
+  'proxy.protocol': row(
+    flag,
+    false,
+    'Whether connections of the proxies in proxy.trusted to mqtt.port and mqtts.port begin with PROXY protocol v1 or v2.',
+  ),
+  'ws.origins': row(
+    list(isOrigin, '* or origins such as https://example.org, with commas between'),
+    [],
+    'Other sites whose pages may open a WebSocket; * is every site. The dashboard always may.',
+  ),
+  'ws.ping': row(
+    duration,
+    30_000,
+    'Interval of pings to WebSockets. A WebSocket that has not answered a ping by the next one is closed. 0s: no pings.',
+  ),
+  'sys.interval': row(duration, 10_000, 'Interval at which the statistics under $SYS are published. 0s: never.'),
+  'sys.read': row(oneOf('all', 'none'), 'all', 'Who may subscribe to $SYS.'),
+  mapping: row(
+    mapping,
+    [
+      { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
+      { topic: 'home/{room}/{device}/status', measurement: 'status' },
+    ] as readonly MappingRule[],
+    'Rules by which topics become measurement, tags and fields. The first rule that matches wins.',
+  ),
+  'log.level': row(
+    oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),
+    'info',
+    'Least severe level that is logged, to stderr.',
+  ),
+  'log.format': row(oneOf('auto', 'text', 'json'), 'auto', 'auto is text on a terminal, and JSON lines otherwise.'),
+  'shutdown.timeout': row(duration, 10_000, 'How long a stop may take before it is forced.'),
+}
+
+export type SettingKey = keyof typeof settingsTable
+export type Settings = { readonly [K in SettingKey]: (typeof settingsTable)[K] extends SettingRow<infer T> ? T : never }
