@@ -67,8 +67,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   // Looks at what all others have made, with the readers of each.
   doctor: [
-    ...['auth', 'config', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool', 'store'],
-    'transport',
+    ...['auth', 'config', 'dead-letters', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool'],
+    ...['store', 'transport'],
   ],
   cli: ['auth', 'config', 'disk', 'doctor', 'observe', 'runtime'],
 }

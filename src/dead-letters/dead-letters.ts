@@ -1,9 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
-import { accountOf, type UserShares, unshared } from '../runtime/user-shares.js'
 import { type Files, nodeFiles } from '../disk/files.js'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
+import { accountOf, type UserShares, unshared } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import { LetterFolder } from './letter-folder.js'
@@ -11,7 +12,6 @@ import { type DroppedLetter, LetterLimit } from './letter-limit.js'
 import { framesATurn } from './letter-scan.js'
 import { type Handle, LetterSweep } from './letter-sweep.js'
 import { LetterWriter } from './letter-writer.js'
-import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
 
 export type { DroppedLetter }
 

@@ -1,6 +1,6 @@
+import { CommitLog } from '../disk/commit-log.js'
 import { type Files, openNew, openToChange, openToRead } from '../disk/files.js'
 import { systemCode } from '../errors.js'
-import { CommitLog } from '../disk/commit-log.js'
 import type { Letters } from './letter.js'
 
 /** For what costs space only when it fails: the next start tries again. */

@@ -1,15 +1,15 @@
 import { dirname, join } from 'node:path'
+import { keepDamaged } from '../disk/commit-log.js'
 import { type Files, openNew, syncDirectory } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
-import { keepDamaged } from '../disk/commit-log.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Key, keyOfId, type Letters } from './letter.js'
 import { succeeds } from './letter-disk.js'
 import { LetterFile } from './letter-file.js'
 import { type IndexEntry, LetterIndex } from './letter-index.js'
 import { LetterMarks } from './letter-marks.js'
 import { type FileName, nameOf, parseName } from './letter-names.js'
-import type { DeadLetterFilter } from '../queue/queue.js'
 
 export interface LetterFolderOptions {
   readonly dir: string

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
+import { frameAt, frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
 import { type Files, nodeFiles, openToChange, openToRead, readPieceSync, syncDirectory } from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { systemCode } from '../errors.js'
-import { frameAt, frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
 
 /** What a file of dead letters holds for certain: a start that finds less of it has lost something. */
 export interface IndexEntry {

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
+import { CommitLog, frameHeaderBytes } from '../disk/commit-log.js'
 import { setAside } from '../disk/damaged.js'
 import { type Files, openToChange, syncDirectory } from '../disk/files.js'
 import { describe, HubError, systemCode } from '../errors.js'
-import { CommitLog, frameHeaderBytes } from '../disk/commit-log.js'
 import { noOther } from './letter-disk.js'
 import { framesOf, readSurviving } from './letter-scan.js'
 

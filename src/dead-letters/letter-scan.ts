@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
+import { claimedEnd, frameAt, frameHeaderBytes, nextFrame } from '../disk/commit-log.js'
 import { type Files, openToRead, readPiece } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
-import { claimedEnd, frameAt, frameHeaderBytes, nextFrame } from '../disk/commit-log.js'
 
 /** After so many the event loop gets its turn: a file may have a hundred thousand. */
 export const framesATurn = 1_000

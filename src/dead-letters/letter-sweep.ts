@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises'
 import { HubError } from '../errors.js'
 import type { DeadLetter } from '../model.js'
+import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { unlessAborted } from '../runtime/retry.js'
 import { type Key, keyOf, type Letters } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder } from './letter-folder.js'
 import { framesATurn } from './letter-scan.js'
-import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 
 export type Handle = Parameters<DeadLetters['sweep']>[1]
 

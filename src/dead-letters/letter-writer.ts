@@ -1,6 +1,6 @@
+import { CommitLog } from '../disk/commit-log.js'
 import { openToChange } from '../disk/files.js'
 import { describe, HubError } from '../errors.js'
-import { CommitLog } from '../disk/commit-log.js'
 import type { EncodedLetter } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder, LetterFolderOptions } from './letter-folder.js'

@@ -1,7 +1,7 @@
 import { frameHeaderBytes } from '../disk/commit-log.js'
 import { type DeadLetter, type Message, messageId } from '../model.js'
-import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from '../spool/message-codec.js'
 import { type DeadLetterFilter, fits } from '../queue/queue.js'
+import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from '../spool/message-codec.js'
 
 /*
  * A dead letter as it is in a file:

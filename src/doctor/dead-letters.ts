@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { nodeFiles } from '../disk/files.js'
 import { type IndexEntry, readIndex } from '../dead-letters/letter-index.js'
 import { nameOf, parseName } from '../dead-letters/letter-names.js'
+import { nodeFiles } from '../disk/files.js'
 import { bytes, many } from '../runtime/terminal.js'
 import { type Check, fine, problem, unreadable } from './finding.js'
 

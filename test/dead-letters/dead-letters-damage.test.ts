@@ -10,12 +10,12 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Files, nodeFiles } from '../../src/disk/files.js'
-import { frameAt } from '../../src/disk/commit-log.js'
 import { DeadLetterFiles, type DeadLetterFilesOptions } from '../../src/dead-letters/dead-letters.js'
+import { frameAt } from '../../src/disk/commit-log.js'
+import { type Files, nodeFiles } from '../../src/disk/files.js'
+import { all, letter, numbers, removeAll } from '../contract/dead-letters.js'
 import { FaultyFiles } from '../fixtures/faulty-files.js'
 import { Random } from '../fixtures/packets.js'
-import { all, letter, numbers, removeAll } from '../contract/dead-letters.js'
 import { tempDir } from '../services/service.js'
 
 /*

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { DeadLetterFiles } from '../../src/dead-letters/dead-letters.js'
+import { all, letter, numbers } from '../contract/dead-letters.js'
 import { disk, end } from '../fixtures/failing-disk.js'
 import { Random } from '../fixtures/packets.js'
 import type { PowerFiles } from '../fixtures/power-files.js'
-import { all, letter, numbers } from '../contract/dead-letters.js'
 
 /*
  * Dead letters on a disk where every operation may fail at random, that stops, and that loses its power. A letter whose

@@ -5,10 +5,10 @@ import { BalanceSheet } from '../../src/accounting/balance-sheet.js'
 import { Registry } from '../../src/pipeline/registry.js'
 import { Cursors } from '../../src/spool/cursors.js'
 import { Spool } from '../../src/spool/spool.js'
+import { message } from '../contract/queue.js'
 import { disk, end, started } from '../fixtures/failing-disk.js'
 import { Random } from '../fixtures/packets.js'
 import { drain, openCursors, openSpool, publish } from '../fixtures/spool.js'
-import { message } from '../contract/queue.js'
 
 /*
  * The classes that keep state, on a disk where every operation may fail at random, that stops, and that loses its power.
