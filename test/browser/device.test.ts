@@ -64,7 +64,7 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
   )
   await page.goBack()
   await page.locator('#device').waitFor()
-  await page.locator('.back').click()
+  await page.locator('#device .back').click()
   await page.locator('#groups').waitFor()
   t.same(problems, [])
 })
