@@ -18,7 +18,7 @@ const defaultLimit = 100_000
 
 /** Most characters of names, and of readings: the snapshot is one text of limited length, and escapes are longer. */
 const maxDeviceCharacters = 16e6
-const maxReadingCharacters = 200e6
+const maxReadingCharacters = 100e6
 
 /** Largest part of the heap that readings take. Their snapshot takes more than as much again. */
 const shareOfHeap = 1 / 12

@@ -30,8 +30,9 @@ interface Refused {
 
 const minuteMs = 60_000
 
-/** Most fields remembered of one tag set, and most names remembered of tag sets that the mapping does not hold. */
+/** Most fields remembered of one tag set, and of all; most names remembered of tag sets that the mapping does not hold. */
 const maxFields = 1_000
+const maxAllFields = 200_000
 const maxRecent = 20_000
 
 /**
@@ -48,6 +49,8 @@ export class SeriesGuard {
   readonly #file: SeenSeries | undefined
   /** Known fields by tag set. The mapping's tag sets are frozen, and the same objects each time. */
   #byTags = new WeakMap<Tags, { readonly measurement: string; readonly fields: Set<string> }>()
+  /** Fields in `byTags`. */
+  #fields = 0
   #recent = new Set<string>()
   #older = new Set<string>()
   #refused: Refused | undefined
@@ -85,7 +88,7 @@ export class SeriesGuard {
         const hashed = hashOf(name)
         if (!this.#known.has(...hashed)) {
           if (fresh.push(hashed) > this.#room) return this.#admit(fresh, user, clientId)
-        } else if (known) known.add(field)
+        } else if (known) this.#know(known, field)
         else this.#remember(name)
       }
     }
@@ -155,6 +158,13 @@ export class SeriesGuard {
     const fields = new Set<string>()
     this.#byTags.set(tags, { measurement, fields })
     return fields
+  }
+
+  #know(known: Set<string>, field: string): void {
+    known.add(field)
+    if (++this.#fields < maxAllFields) return
+    this.#byTags = new WeakMap()
+    this.#fields = 0
   }
 
   #remember(name: string): void {

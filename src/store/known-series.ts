@@ -63,7 +63,7 @@ export class SeriesCache {
 
   /** Forgets everything. `highest` is the time of the newest point in the database. */
   clear(highest: number): void {
-    for (const generation of [this.#young, this.#old]) for (const group of generation.values()) group.isCurrent = false
+    for (const generation of [this.#young, this.#old]) for (const group of generation.values()) this.#forget(group)
     this.#young = new Map()
     this.#old = new Map()
     this.#byTags = new WeakMap()
@@ -114,6 +114,8 @@ export class SeriesCache {
     for (const series of group.fields.values()) {
       if (typeof series === 'object' && series.time > this.#highest) this.#highest = series.time
     }
+    // The tags that the mapping holds still lead here.
+    group.fields.clear()
   }
 
   #find(key: string): SeriesGroup | undefined {
