@@ -1,5 +1,5 @@
 import { CommitLog } from '../disk/commit-log.js'
-import { type Files, openNew, openToChange, openToRead } from '../disk/files.js'
+import { type Files, openNew, openToChange, openToRead, synced } from '../disk/files.js'
 import { systemCode } from '../errors.js'
 import type { Letters } from './letter.js'
 
@@ -79,7 +79,3 @@ export async function noOther(): Promise<never> {
 }
 
 const copyBody = (body: Buffer, target: Buffer, at: number) => body.copy(target, at)
-
-function synced(files: Files, fd: number): Promise<void> {
-  return new Promise((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
-}

@@ -1,7 +1,16 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { frameAt, frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
-import { type Files, nodeFiles, openToChange, openToRead, readPieceSync, syncDirectory } from '../disk/files.js'
+import {
+  dataSynced,
+  type Files,
+  nodeFiles,
+  openToChange,
+  openToRead,
+  readPieceSync,
+  syncDirectory,
+  writeWhole,
+} from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { systemCode } from '../errors.js'
 
@@ -140,31 +149,16 @@ export class LetterIndex {
     try {
       if (!this.#isSynced) {
         // The slot that the process before wrote may be in memory only, and the other one is about to be overwritten.
-        await this.#sync(fd)
+        await dataSynced(this.#files, fd)
         syncDirectory(dirname(this.#path), this.#files)
         this.#isSynced = true
       }
-      for (let done = 0; done < slot.length; ) done += await this.#writePart(fd, slot, done, at)
-      await this.#sync(fd)
+      await writeWhole(this.#files, fd, slot, (at % 2) * slotBytes)
+      await dataSynced(this.#files, fd)
     } finally {
       this.#files.closeSync(fd)
     }
     this.#at = at
-  }
-
-  #writePart(fd: number, slot: Buffer, done: number, at: number): Promise<number> {
-    const position = (at % 2) * slotBytes + done
-    return new Promise((resolve, reject) =>
-      this.#files.write(fd, slot, done, slot.length - done, position, (error, written) => {
-        if (error) reject(error)
-        else if (written === 0) reject(new Error('the disk took no byte'))
-        else resolve(written)
-      }),
-    )
-  }
-
-  #sync(fd: number): Promise<void> {
-    return new Promise((resolve, reject) => this.#files.fdatasync(fd, error => (error ? reject(error) : resolve())))
   }
 }
 

@@ -114,6 +114,39 @@ export function writeWholeSync(files: Files, fd: number, bytes: Uint8Array, posi
   }
 }
 
+/** Writes all bytes at `position` as {@link writeWholeSync} does, without blocking the thread. */
+export async function writeWhole(files: Files, fd: number, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const written = await new Promise<number>((resolve, reject) =>
+      files.write(fd, bytes, done, bytes.length - done, position + done, (error, count) =>
+        error ? reject(error) : resolve(count),
+      ),
+    )
+    if (written === 0) throw new Error('the disk took no byte')
+    done += written
+  }
+}
+
+/** Resolves when the content and the metadata of the file are on disk. */
+export function synced(files: Files, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
+}
+
+/** Resolves when the content of the file is on disk. */
+export function dataSynced(files: Files, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => files.fdatasync(fd, error => (error ? reject(error) : resolve())))
+}
+
+/** Syncs a directory as {@link syncDirectory} does, without blocking the thread. */
+export async function directorySynced(dir: string, files: Files = nodeFiles): Promise<void> {
+  const fd = files.openSync(`${dir}/.`, openToRead)
+  try {
+    await synced(files, fd)
+  } finally {
+    files.closeSync(fd)
+  }
+}
+
 /** Reads up to `length` bytes at `position`; fewer at the end of the file. */
 export function readPieceSync(files: Files, fd: number, position: number, length: number): Buffer {
   const buffer = Buffer.allocUnsafe(length)

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { type Files, openNew } from './files.js'
+import { type Files, openNew, synced, writeWhole } from './files.js'
 
 export interface DiskProbeOptions {
   /** Path of the file that is written and removed. */
@@ -55,15 +55,8 @@ export class DiskProbe {
     files.removeSync(path)
     const fd = files.openSync(path, openNew)
     try {
-      const zeros = Buffer.alloc(bytes)
-      for (let done = 0; done < bytes; ) {
-        const written = await new Promise<number>((resolve, reject) =>
-          files.write(fd, zeros, done, bytes - done, done, (error, count) => (error ? reject(error) : resolve(count))),
-        )
-        if (written === 0) throw new Error('the disk took no byte')
-        done += written
-      }
-      await new Promise<void>((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
+      await writeWhole(files, fd, Buffer.alloc(bytes), 0)
+      await synced(files, fd)
     } finally {
       files.closeSync(fd)
       files.removeSync(path)

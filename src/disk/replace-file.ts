@@ -1,6 +1,15 @@
 import { fchmodSync, fchownSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { type Files, nodeFiles, openNew, openToRead, syncDirectory, writeWholeSync } from './files.js'
+import {
+  directorySynced,
+  type Files,
+  nodeFiles,
+  openNew,
+  syncDirectory,
+  synced,
+  writeWhole,
+  writeWholeSync,
+} from './files.js'
 
 export interface Replacing {
   /** Permission bits of the new file, whatever the umask and the mode of the old file. Default: 0600. */
@@ -43,8 +52,8 @@ export async function replaceFile(path: string, content: string | Uint8Array, ho
   const fresh = begin(path, how)
   try {
     try {
-      await writeWhole(files, fresh.fd, Buffer.from(content as string))
-      await sync(files, fresh.fd)
+      await writeWhole(files, fresh.fd, Buffer.from(content as string), 0)
+      await synced(files, fresh.fd)
     } finally {
       files.closeSync(fresh.fd)
     }
@@ -53,12 +62,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, ho
     discard(fresh.path, files)
     throw error
   }
-  const dir = files.openSync(`${dirname(path)}/.`, openToRead)
-  try {
-    await sync(files, dir)
-  } finally {
-    files.closeSync(dir)
-  }
+  await directorySynced(dirname(path), files)
 }
 
 function begin(path: string, { mode, owner, files = nodeFiles }: Replacing): { path: string; fd: number } {
@@ -84,20 +88,4 @@ function discard(path: string, files: Files): void {
   } catch {
     // Left for the next replacement to remove.
   }
-}
-
-async function writeWhole(files: Files, fd: number, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const written = await new Promise<number>((resolve, reject) =>
-      files.write(fd, bytes, done, bytes.length - done, done, (error, count) =>
-        error ? reject(error) : resolve(count),
-      ),
-    )
-    if (written === 0) throw new Error('the disk took no byte')
-    done += written
-  }
-}
-
-function sync(files: Files, fd: number): Promise<void> {
-  return new Promise((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
 }

@@ -1,7 +1,16 @@
 import { join } from 'node:path'
 import { ByteWriter } from '../disk/byte-buffer.js'
 import { CommitLog, frameHeaderBytes, keepDamaged, writeFrameHeader } from '../disk/commit-log.js'
-import { type Files, nodeFiles, openNew, openToChange, openToRead } from '../disk/files.js'
+import {
+  dataSynced,
+  directorySynced,
+  type Files,
+  nodeFiles,
+  openNew,
+  openToChange,
+  openToRead,
+  writeWhole,
+} from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
@@ -361,7 +370,7 @@ export class SessionJournal<T> {
       this.#out.clear()
       encodeRecord(this.#out, { t: 'mark' }, { ordinal: 0, applied: this.#appliedOnDisk })
       const end = await writeSynced(this.#files, fd, [Buffer.from(this.#out.written), ...records])
-      await syncDirectoryLater(dir, this.#files)
+      await directorySynced(dir, this.#files)
       return { fd, end }
     } catch (error) {
       this.#files.closeSync(fd)
@@ -396,7 +405,7 @@ export class SessionJournal<T> {
         if (this.#refusedBytes > 0) throw new Error('the disk refused what the journal needs beside it')
       }
       this.#files.renameSync(`${path}.new`, path)
-      await syncDirectoryLater(dir, this.#files)
+      await directorySynced(dir, this.#files)
       const old = this.#snapshot
       this.#snapshot = new SnapshotFile(this.#files, fd)
       this.#snapshotBytes = writer.size
@@ -478,29 +487,13 @@ async function writeSynced(files: Files, fd: number, bodies: readonly Buffer[]):
     return [header, body]
   })
   const bytes = Buffer.concat(parts)
-  for (let from = 0; from < bytes.length; ) {
-    from += await new Promise<number>((resolve, reject) =>
-      files.write(fd, bytes, from, bytes.length - from, from, (error, written) =>
-        error ? reject(error) : resolve(written),
-      ),
-    )
-  }
-  await new Promise<void>((resolve, reject) => files.fdatasync(fd, error => (error ? reject(error) : resolve())))
+  await writeWhole(files, fd, bytes, 0)
+  await dataSynced(files, fd)
   return bytes.length
 }
 
 function turn(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
-}
-
-/** Syncs a directory like `syncDirectory`, without blocking the thread. */
-async function syncDirectoryLater(dir: string, files: Files): Promise<void> {
-  const fd = files.openSync(`${dir}/.`, openToRead)
-  try {
-    await new Promise<void>((resolve, reject) => files.fsync(fd, error => (error ? reject(error) : resolve())))
-  } finally {
-    files.closeSync(fd)
-  }
 }
 
 function copyTo(bytes: Buffer, target: Buffer, at: number): void {

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from '../disk/byte-buffer.js'
 import { frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
-import type { Files } from '../disk/files.js'
+import { dataSynced, type Files, writeWhole } from '../disk/files.js'
 import { readFrames } from '../disk/frame-file.js'
 import { isReleased, type Queued, type RetainedDelivery } from './delivery.js'
 import {
@@ -193,7 +193,7 @@ export class SnapshotWriter {
   /** Resolves when all frames are written. Rejects with the error of the disk. */
   async flush(): Promise<void> {
     const bytes = this.#frames.written
-    for (let from = 0; from < bytes.length; ) from += await this.#write(bytes, from)
+    await writeWhole(this.#files, this.#fd, bytes, this.#written)
     this.#written += bytes.length
     this.#unsynced += bytes.length
     this.#frames.clear()
@@ -203,23 +203,12 @@ export class SnapshotWriter {
 
   sync(): Promise<void> {
     this.#unsynced = 0
-    return new Promise((resolve, reject) =>
-      this.#files.fdatasync(this.#fd, error => (error ? reject(error) : resolve())),
-    )
+    return dataSynced(this.#files, this.#fd)
   }
 
   /** Drops written chunks from memory: they are read from that file from now on. */
   settle(file: ChunkFile): void {
     for (const [stored, offset] of this.#placed) stored.moved(file, offset)
-  }
-
-  #write(bytes: Buffer, from: number): Promise<number> {
-    const length = bytes.length - from
-    return new Promise((resolve, reject) =>
-      this.#files.write(this.#fd, bytes, from, length, this.#written + from, (error, written) =>
-        error ? reject(error) : resolve(written),
-      ),
-    )
   }
 
   /** Returns the offset of the chunk in the file. */
