@@ -1,12 +1,11 @@
 import { EventEmitter } from 'node:events'
-import { Readable } from 'node:stream'
 import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
 import { describe } from '../errors.js'
 import type { Will } from '../mqtt/codec.js'
 import { lengthSize, packetType, writeHead } from '../mqtt/primitives.js'
 import type { LastWill } from '../sessions/session-state.js'
 import type { Sessions } from '../sessions/sessions.js'
-import { type ClientRef, Persistence, type StoredPacket } from './persistence.js'
+import { type StoredWill, WillPersistence } from './will-persistence.js'
 
 /** A client, as the receiver of the decisions of Aedes. */
 export interface Controlled {
@@ -46,7 +45,7 @@ export class AedesHandshake {
     const { sessions, will, log } = options
     this.#aedes = new SilencedAedes({
       mq: new NoEmitter(),
-      persistence: new WillPersistence(sessions),
+      persistence: new WillPersistence(sessions.wills, ownerOf),
       concurrency: 0,
       connectTimeout: 2 ** 31 - 1,
       drainTimeout: 0,
@@ -55,7 +54,7 @@ export class AedesHandshake {
       maxClientsIdLength: 65_535,
       // Called for wills alone: publishes do not pass through Aedes.
       authorizePublish: (client, packet, done) => {
-        const stored = packet as unknown as StoredPacket
+        const stored = packet as unknown as StoredWill
         const { topic, payload, qos, retain, clientId, user = '' } = stored
         const { delay = 0, expiry, properties } = stored
         const message = {
@@ -127,39 +126,6 @@ class NoEmitter {
 
   close(done?: () => void): void {
     done?.()
-  }
-}
-
-/** Persistence of wills alone. The rest would make Aedes restore and deliver, which is the work of the sessions. */
-class WillPersistence extends Persistence {
-  /** Returns no wills: Aedes would take them for wills of dead brokers. The hub's own are handled at the start. */
-  override streamWill(): Readable {
-    return Readable.from([])
-  }
-
-  override async cleanSubscriptions(): Promise<void> {}
-  override async cleanIncoming(): Promise<void> {}
-
-  override async subscriptionsByClient(): Promise<[]> {
-    return []
-  }
-
-  override outgoingStream(): Readable {
-    return Readable.from([])
-  }
-
-  override async putWill(client: ClientRef, packet: StoredPacket): Promise<void> {
-    // Aedes knows MQTT 3.1.1 only: the fields of MQTT 5 are added here.
-    const { id: clientId, user, will } = ownerOf(client as AedesClient)
-    const { delay = 0, expiry, properties } = will ?? {}
-    await super.putWill(client, Object.assign(packet, { clientId, user, delay, expiry, properties }))
-  }
-
-  /** Deletes a published will. Aedes names the will by client id: a successor's will under that id is kept. */
-  override async delWill(client: ClientRef & { readonly brokerId?: string }): Promise<StoredPacket | undefined> {
-    const { clients } = this.broker as unknown as { clients: Readonly<Record<string, { readonly closed: boolean }>> }
-    const hasSuccessor = client.brokerId !== undefined && clients[client.id]?.closed === false
-    return hasSuccessor ? undefined : super.delWill(client)
   }
 }
 

@@ -3,7 +3,6 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import abstractPersistence from 'aedes-persistence/abstract.js'
 import t, { type Test } from 'tap'
-import { Persistence, type StoredPacket } from '../../src/broker/persistence.js'
 import type { Session } from '../../src/sessions/session.js'
 import type { Sessions } from '../../src/sessions/sessions.js'
 import {
@@ -20,6 +19,7 @@ import {
   will,
 } from '../fixtures/sessions.js'
 import { tempDir } from '../services/service.js'
+import { AedesPersistence, type StoredPacket } from './aedes-persistence.js'
 
 const retained = (sessions: Sessions, topic: string) => [...sessions.retainedBy(topic)][0]?.payload.toString()
 
@@ -28,7 +28,7 @@ t.test("aedes-persistence's abstract suite", async t => {
   const cases: [string, (t: object) => Promise<void>][] = []
   abstractPersistence({
     test: (name: string, run: (t: object) => Promise<void>) => cases.push([name, run]),
-    persistence: async () => new Persistence(await openSessions(await tempDir())),
+    persistence: async () => new AedesPersistence(await openSessions(await tempDir())),
     testAsync: true,
   })
   t.ok(cases.length > 40, `${cases.length} cases`)
@@ -41,7 +41,7 @@ t.test("aedes-persistence's abstract suite", async t => {
 })
 
 t.test('Aedes begins its packet ids anew: one in flight is not given twice, and its PUBACK clears its own', async t => {
-  const persistence = new Persistence(await openSessions(await tempDir()))
+  const persistence = new AedesPersistence(await openSessions(await tempDir()))
   const packet = (n: number): StoredPacket => ({
     cmd: 'publish',
     topic: `t/${n}`,

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream'
-import type { QoS } from '../model.js'
-import { isReleased, type Queued } from '../sessions/delivery.js'
-import type { Retained } from '../sessions/retained.js'
-import type { Session } from '../sessions/session.js'
-import type { LastWill, Published } from '../sessions/session-state.js'
-import type { Sessions } from '../sessions/sessions.js'
-import type { Subscription } from '../sessions/subscription.js'
+import type { QoS } from '../../src/model.js'
+import { isReleased, type Queued } from '../../src/sessions/delivery.js'
+import type { Retained } from '../../src/sessions/retained.js'
+import type { Session } from '../../src/sessions/session.js'
+import type { LastWill, Published } from '../../src/sessions/session-state.js'
+import type { Sessions } from '../../src/sessions/sessions.js'
+import type { Subscription } from '../../src/sessions/subscription.js'
 
 /** A packet in the form in which Aedes stores packets and reads them back. */
 export interface StoredPacket {
@@ -26,8 +26,8 @@ export interface StoredPacket {
   messageId?: number | undefined
 }
 
-/** An Aedes client, whose id is the name of a session; the test suite of Aedes gives no more than the id. */
-export interface ClientRef {
+/** An Aedes client, whose id is the name of a session: the suite gives no more than the id. */
+interface ClientRef {
   readonly id: string
 }
 
@@ -37,10 +37,10 @@ interface AedesSubscription {
 }
 
 /**
- * {@link Sessions} as Aedes' persistence interface, tested by Aedes' own abstract suite. Methods that make Aedes
- * deliver are overridden in the hub, where sessions deliver themselves; see aedes-handshake.ts.
+ * {@link Sessions} as Aedes' persistence interface, so that Aedes' abstract suite can test them. The hub gives Aedes
+ * the wills alone; see src/broker/will-persistence.ts.
  */
-export class Persistence {
+export class AedesPersistence {
   readonly sessions: Sessions
   broker: { readonly id: string } = { id: 'hub' }
   /** Fields that Aedes gave with a message or a subscription and that the sessions have no use for. */
