@@ -70,7 +70,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const spoolDir = join(dir, 'spool')
   let current = settings
   const lock = new DataDirLock({ dir, warn: sentence => log.warn(sentence), lost: error => fail(error) })
-  const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), now: () => Date.now(), log }) : undefined
+  const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), clock: Date, log }) : undefined
   const secure = tls ? 's' : ''
   const hostInUrl = settings.host.includes(':') ? `[${settings.host}]` : settings.host
   let fail: (error: Error) => void = () => {}
@@ -79,7 +79,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   })
 
   const incidents = new Incidents({
-    now: () => Date.now(),
+    clock: Date,
     lost: messages => processor.tell('lost', messages),
     log,
   })
@@ -87,11 +87,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const auditLog = new AuditLog({
     dir: auditDir(dir),
     limitBytes: settings['audit.limit'],
-    now: () => Date.now(),
+    clock: Date,
     incidents,
     log,
   })
-  const audit = new Audit({ append: event => auditLog.append(event), now: () => Date.now() })
+  const audit = new Audit({ append: event => auditLog.append(event), clock: Date })
 
   const metrics = new Metrics({
     clients: () => broker.clients,
@@ -132,8 +132,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     () => processor.isUp,
   )
 
-  const clock = new Clock({ wall: () => Date.now(), monotonic: () => performance.now(), incidents })
-  const now = () => clock.now()
+  const clock = new Clock({ wall: Date, monotonic: performance, incidents })
 
   const spool = new Spool({
     dir: spoolDir,
@@ -141,7 +140,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     segmentBytes: Math.min(settings['spool.segment'], settings['spool.limit'] / 8),
     limitBytes: settings['spool.limit'],
     fsync: settings['spool.fsync'],
-    now,
+    clock,
     settled: () => ingest.settled(),
     committed: position => {
       broker.committed(position.sequence)
@@ -182,7 +181,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     path: join(dir, 'logins.json'),
     loginMs: settings['auth.login'],
     maxMs: settings['auth.loginMax'],
-    now: () => Date.now(),
+    clock: Date,
     ended: () => broker.dismiss(),
     incidents,
   })
@@ -194,7 +193,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     failures: settings['auth.banAfter'],
     firstMs: settings['auth.ban'],
     exempt: settings['proxy.trusted'],
-    now: () => Date.now(),
+    clock: Date,
     changed: ({ source, until, times }, lifted) => {
       const detail = lifted ? 'by an operator' : `until ${new Date(until).toISOString()}, for the ${times}. time`
       log.info(`${lifted ? 'ban lifted' : 'banned'}: ${source}, ${detail}`)
@@ -211,7 +210,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     known,
     bans,
     saltKey: join(dir, 'salt.key'),
-    now: () => Date.now(),
+    clock: Date,
     changed: () => {
       broker.reconsider()
       processor.tell('shares', authority.shares)
@@ -260,7 +259,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     flush: () => spool.flush(),
     relieved: () => connections.relieved(),
     replay: after => spool.replay(after),
-    now,
+    clock,
     presence: presence => processor.present(presence),
     refused: (reason, clientId) => {
       increment(metrics.refused, reason)
@@ -390,7 +389,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
         }
       },
       metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
-      now,
+      now: () => clock.now(),
     },
     authority,
     anonymous: settings['auth.anonymous'],

@@ -2,6 +2,7 @@ import type { Files } from '../disk/files.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Ledger, Settled } from '../queue/queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { Accounts, type Counts, type PackedEntry, pack, sum, unpack } from './accounts.js'
 import { BalanceJournal } from './balance-journal.js'
 import { BalanceRows, microsecondsPerHour } from './balance-rows.js'
@@ -72,7 +73,7 @@ export interface BalanceSheetOptions {
   /** Returns the last sequence number in the spool. */
   readonly accepted: () => number
   /** Microseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
   readonly incidents: IncidentReporter
   /** Size of the journal past which the file is written anew from memory. */
   readonly journalBytes?: number
@@ -180,13 +181,13 @@ export class BalanceSheet implements Ledger {
   }
 
   async start(): Promise<void> {
-    const { opening, accepted, now } = this.#options
+    const { opening, accepted, clock } = this.#options
     const isThere = await this.#journal.load(record => this.#read(record as OpeningBalance | SnapshotRows | Change))
     const isNew = !this.#hasOpening
     if (isNew) {
       if (isThere || opening() > 0) this.#reportNew(isThere)
       this.#forgetAll()
-      this.#since = now()
+      this.#since = clock.now()
       this.#base = opening()
       this.#next = this.#base + 1
     }
@@ -235,7 +236,7 @@ export class BalanceSheet implements Ledger {
   }
 
   refused(refusals: readonly RefusedPublishes[]): void {
-    const hour = Math.floor(this.#options.now() / microsecondsPerHour)
+    const hour = Math.floor(this.#options.clock.now() / microsecondsPerHour)
     for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
   }
 
@@ -350,7 +351,7 @@ export class BalanceSheet implements Ledger {
 
   /** Returns the clients' lines of the last `hours` hours, the newest hour first. */
   clients(hours: number, limit: number, clientId: string | undefined): SheetLine[] {
-    const since = Math.floor(this.#options.now() / microsecondsPerHour) - hours + 1
+    const since = Math.floor(this.#options.clock.now() / microsecondsPerHour) - hours + 1
     const lines: SheetLine[] = []
     for (const [hour, client, counts] of this.#accounts.clients(since)) {
       if (lines.length >= limit) break

@@ -7,6 +7,7 @@ import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { Attempts } from './attempts.js'
 import type { Bans } from './bans.js'
@@ -42,7 +43,7 @@ export interface AuthorityOptions {
   /** File for the key of the salts that are shown for names without a SCRAM secret. Created when missing. */
   readonly saltKey: string
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Called when users or their rights have changed: permissions granted before must be asked for again. */
   readonly changed: () => void
   /** Records which users a changed file has changed. */
@@ -263,15 +264,15 @@ export class Authority implements Part {
 
   /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
   async redeem(code: string): Promise<{ user: User; password: string }> {
-    const { file, now } = this.#options
+    const { file, clock } = this.#options
     if (this.open) throw new HubError('forbidden', 'this hub asks nobody who they are: there is nothing to pair')
     // A code that was made a moment ago may not have been read yet.
-    if (!findPairing(this.#users, code, now()) && this.#isChanged()) await this.#reload()
-    if (!findPairing(this.#users, code, now())) {
+    if (!findPairing(this.#users, code, clock.now()) && this.#isChanged()) await this.#reload()
+    if (!findPairing(this.#users, code, clock.now())) {
       throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
     }
     // One code at a time: the second caller finds the code used.
-    const redeeming = this.#redeeming.then(() => inThread<Redeemed>({ kind: 'redeem', file, code, now: now() }))
+    const redeeming = this.#redeeming.then(() => inThread<Redeemed>({ kind: 'redeem', file, code, now: clock.now() }))
     this.#redeeming = redeeming.catch(() => {})
     const redeemed = await redeeming
     await this.#reload()
@@ -322,7 +323,7 @@ export class Authority implements Part {
     // Other clients may have failed since the challenge.
     const attempt = this.#attempt(address, name)
     if ('refused' in attempt) return { verdict: attempt }
-    const waitMs = this.#isKnown(address, name) ? 0 : this.#proofs.take('', this.#options.now())
+    const waitMs = this.#isKnown(address, name) ? 0 : this.#proofs.take('', this.#options.clock.now())
     if (waitMs > 0) return { verdict: busy('too many SCRAM proofs of all sources together', waitMs) }
     const refused = (why: string) => {
       this.#options.bans.failed(address)
@@ -342,7 +343,7 @@ export class Authority implements Part {
 
   /** Takes an attempt, which counts as failed until given back. Returns a refusal when too many have failed before. */
   #attempt(address: string, name: string): { readonly giveBack: () => void } | LoginRefusal {
-    const { now } = this.#options
+    const { clock } = this.#options
     // Counted by a hash of the name, known or not: names are long, and which users exist must not show.
     const source = sourceOf(address)
     const sourceAndName = `${source} ${hashSecret(name)}`
@@ -350,7 +351,8 @@ export class Authority implements Part {
     const bannedMs = isKnown ? 0 : this.#options.bans.leftMs(address)
     if (bannedMs > 0) return busy(`${address} is banned after too many failures (auth.ban)`, bannedMs)
     const waitMs =
-      this.#attempts.take(sourceAndName, now()) || (isKnown ? 0 : this.#attemptsOfAddress.take(source, now()))
+      this.#attempts.take(sourceAndName, clock.now()) ||
+      (isKnown ? 0 : this.#attemptsOfAddress.take(source, clock.now()))
     if (waitMs > 0) return busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs)
     const giveBack = () => {
       this.#attempts.giveBack(sourceAndName)

@@ -3,6 +3,7 @@ import { isIPv4 } from 'node:net'
 import { replaceFile } from '../disk/replace-file.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 
 /** Ban of a source, whose passwords are not verified. Times are milliseconds since the epoch. */
 export interface Ban {
@@ -26,7 +27,7 @@ export interface BansOptions {
    */
   readonly exempt: readonly string[]
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Called when a source is banned, or, with `lifted`, when an operator ends the ban. */
   readonly changed: (ban: Ban, lifted: boolean) => void
 }
@@ -78,10 +79,10 @@ export class Bans implements Part {
 
   /** Counts a wrong password, key or code of this address. */
   failed(address: string): void {
-    const { failures, firstMs, now } = this.#options
+    const { failures, firstMs, clock } = this.#options
     if (firstMs === 0 || this.#exempt.has(address)) return
     const source = sourceOf(address)
-    const at = now()
+    const at = clock.now()
     if (this.#isBanned(source, at)) return
     const known = this.#failures.get(source)
     const isRecent = known !== undefined && at - known.since < windowMs
@@ -106,12 +107,12 @@ export class Bans implements Part {
   leftMs(address: string): number {
     if (this.#bans.size === 0) return 0
     const ban = this.#bans.get(sourceOf(address))
-    return ban ? Math.max(0, ban.until - this.#options.now()) : 0
+    return ban ? Math.max(0, ban.until - this.#options.clock.now()) : 0
   }
 
   /** Bans that hold now, the latest first. */
   list(): readonly Ban[] {
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     return [...this.#bans.values()].filter(({ until }) => until > now).reverse()
   }
 
@@ -127,7 +128,7 @@ export class Bans implements Part {
     this.#dirty = true
     this.#save()
     this.#options.changed(ban, true)
-    return ban.until > this.#options.now()
+    return ban.until > this.#options.clock.now()
   }
 
   #isBanned(source: string, now: number): boolean {
@@ -138,7 +139,7 @@ export class Bans implements Part {
   #save(): void {
     if (!this.#dirty) return
     this.#dirty = false
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     for (const { source, until } of this.#bans.values()) if (until + rememberMs < now) this.#bans.delete(source)
     const text = `${JSON.stringify({ bans: [...this.#bans.values()] })}\n`
     this.#saving = this.#saving

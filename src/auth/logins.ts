@@ -5,6 +5,7 @@ import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { makeSecret } from './passwords.js'
 
 /*
@@ -29,7 +30,7 @@ export interface LoginsOptions {
   /** How long a login lasts however often it is used; 0: no limit. */
   readonly maxMs?: number
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Called once whenever a login is no longer {@link Logins.isAlive}: the connections of the login must be closed. */
   readonly ended: (login: string) => void
   readonly incidents?: IncidentReporter
@@ -137,7 +138,7 @@ export class Logins implements Part {
       this.#makeRoom(user)
     }
     const cookie = makeSecret()
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     const address = from.address.slice(0, 64)
     const agent = from.agent.slice(0, maxAgentLength)
     const entry = { login: makeSecret(), hash: hashOf(cookie), user, stamp, began: now, address, agent }
@@ -151,7 +152,7 @@ export class Logins implements Part {
     if (!/^[\w-]{20,60}$/.test(cookie)) return undefined
     const entry = this.#byCookie.get(hashOf(cookie))
     if (!entry || this.#isOver(entry)) return undefined
-    entry.used = this.#options.now()
+    entry.used = this.#options.clock.now()
     this.#dirty = true
     const { login, user, stamp } = entry
     return { login, user, stamp, expires: this.#expires(entry) }
@@ -160,7 +161,7 @@ export class Logins implements Part {
   /** Returns for how many milliseconds a login lasts without further use; 0: the login has ended. */
   leftMs(login: string): number {
     const entry = this.#byLogin.get(login)
-    return entry ? Math.max(0, this.#expires(entry) - this.#options.now()) : 0
+    return entry ? Math.max(0, this.#expires(entry) - this.#options.clock.now()) : 0
   }
 
   /** Returns the logins that have not ended, of one user or of all, the one used last first. */
@@ -190,7 +191,7 @@ export class Logins implements Part {
   /** Returns whether connections of the login may stay. */
   isAlive(login: string): boolean {
     const entry = this.#byLogin.get(login)
-    return entry !== undefined && !this.#isOver(entry) && this.#options.now() < entry.aliveUntil
+    return entry !== undefined && !this.#isOver(entry) && this.#options.clock.now() < entry.aliveUntil
   }
 
   /**
@@ -200,7 +201,7 @@ export class Logins implements Part {
   token(login: string): { readonly token: string; readonly expires: number } {
     const entry = this.#byLogin.get(login)
     if (!entry || this.#isOver(entry)) throw new Error('the login has ended')
-    const expires = this.#options.now() + tokenMs
+    const expires = this.#options.clock.now() + tokenMs
     entry.aliveUntil = Math.max(entry.aliveUntil, expires + graceMs)
     const body = Buffer.from(JSON.stringify([login, entry.user, expires])).toString('base64url')
     return { token: `${tokenPrefix}${body}.${this.#sign(body)}`, expires }
@@ -216,13 +217,13 @@ export class Logins implements Part {
     if (!body || !signature || !timingSafeEqual(Buffer.from(signature), Buffer.from(this.#sign(body)))) return undefined
     const [login, user, expires] = JSON.parse(Buffer.from(body, 'base64url').toString()) as [string, string, number]
     const entry = this.#byLogin.get(login)
-    if (!entry || entry.user !== user || this.#options.now() >= expires || !this.isAlive(login)) return undefined
+    if (!entry || entry.user !== user || this.#options.clock.now() >= expires || !this.isAlive(login)) return undefined
     return { login, user, stamp: entry.stamp }
   }
 
   /** Ends logins that are over, and reports those whose page has not renewed the token in time. */
   sweep(): void {
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     for (const entry of [...this.#byLogin.values()]) {
       if (this.#isOver(entry, now)) this.end(entry.login)
       else if (entry.aliveUntil > 0 && now >= entry.aliveUntil) {
@@ -269,7 +270,7 @@ export class Logins implements Part {
     return Math.min(used + loginMs, maxMs > 0 ? began + maxMs : Number.POSITIVE_INFINITY)
   }
 
-  #isOver({ began, used }: LoginEntry, now = this.#options.now()): boolean {
+  #isOver({ began, used }: LoginEntry, now = this.#options.clock.now()): boolean {
     const { loginMs, maxMs = 0 } = this.#options
     return now >= used + loginMs || (maxMs > 0 && now >= began + maxMs)
   }

@@ -10,6 +10,7 @@ import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { Auditor } from '../observe/audit.js'
 import { rateLimited } from '../observe/log.js'
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
+import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { charge, sliceWork, type Work } from '../runtime/work.js'
 import { FanOut } from '../sessions/fan-out.js'
 import { nameOf } from '../sessions/last-wills.js'
@@ -41,7 +42,7 @@ export interface BrokerOptions {
     Authority,
     'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user' | 'shares'
   >
-  readonly sessions: Omit<SessionsOptions, 'access' | 'now' | 'dropped' | 'willDue' | 'warn' | 'work' | 'shares'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'warn' | 'work' | 'shares'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
   /** Clients connected at a time. */
@@ -58,7 +59,7 @@ export interface BrokerOptions {
   /** Returns the messages of the spool above a sequence number. Called once, at the start. */
   readonly replay: (after: number) => Iterable<Message>
   /** Microseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
   readonly presence: (presence: Presence) => void
   /** Called when a connection, a publish or a subscription was refused, or a subscriber may receive no longer. */
   readonly refused: (reason: RefusalReason, clientId: string) => void
@@ -126,15 +127,15 @@ export class Broker {
     const { log } = options
     this.#say = rateLimited(log.info)
     const { authority, audit } = options
-    const now = () => Math.floor(options.now() / 1_000)
-    this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, now })
+    const clock = inMilliseconds(options.clock)
+    this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, clock })
     this.#sessions = new Sessions({
       ...options.sessions,
       work: options.work,
       shares: () => authority.shares,
       access: (user, clientId) => options.authority.access(user, clientId, this.#shown.nameOf(user, clientId)),
       mayRetain: (user, clientId, topic) => this.#mayRetain(user, clientId, topic),
-      now,
+      clock,
       dropped: (what, clientId) => this.#dropped(what, clientId),
       willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
       warn: log.warn,
@@ -156,7 +157,7 @@ export class Broker {
       publish: message => this.publish(message),
       retainedBy: filter => this.#sessions.retainedBy(filter),
       presence: options.presence,
-      now: options.now,
+      clock: options.clock,
       warn: log.warn,
     })
     this.#control = new AedesHandshake({
@@ -189,7 +190,7 @@ export class Broker {
       replaced: client => this.#log.replaced(client),
       seen: client => this.#seen(client),
       debug: log.debug,
-      now: options.now,
+      now: () => options.clock.now(),
     }
   }
 
@@ -454,7 +455,7 @@ export class Broker {
     }
     const fault = publishFault(topic) ?? this.#permissionFault('publish', user, clientId, topic)
     if (!fault) {
-      const expiresAt = expiry === undefined ? undefined : this.#options.now() + expiry * 1e6
+      const expiresAt = expiry === undefined ? undefined : this.#options.clock.now() + expiry * 1e6
       this.#options.accept({ ...will, user, expiresAt, packetId: 0, settle: done }, true)
       return
     }
@@ -494,7 +495,7 @@ export class Broker {
     this.#options.refused(action, id)
     const event = { event: 'refused', result: 'refused', reason: action, user, address, via, client: id } as const
     this.#options.audit.repeated({ ...event, what: topic, detail })
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     if (action === 'publish' && now - client.refusedAt < 1e6) return
     client.refusedAt = now
     this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(detail)}`)
@@ -545,10 +546,10 @@ export class Broker {
   }
 
   #publishSys(): void {
-    const { statistics, version, now } = this.#options
+    const { statistics, version, clock } = this.#options
     const { traffic, received, receivedBytes, dropped } = statistics()
     const { absent, subscriptions, retained } = this.#sessions.counts
-    const topics = this.#sys.at(now() / 1_000, {
+    const topics = this.#sys.at(clock.now() / 1_000, {
       version: `telehub ${version}`,
       uptimeSeconds: (performance.now() - this.#startedAt) / 1_000,
       clients: {

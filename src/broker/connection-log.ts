@@ -1,5 +1,6 @@
 import type { Auditor } from '../observe/audit.js'
 import { rateLimited } from '../observe/log.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
 import type { Peer } from '../transport/connection.js'
 import { short } from './sentences.js'
@@ -11,7 +12,7 @@ export interface ConnectionLogOptions {
   /** Logs a sentence. Called at a limited rate. */
   readonly info: (sentence: string) => void
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
 }
 
 /** The fields by which the log names a client. */
@@ -89,7 +90,7 @@ export class ConnectionLog {
 
   /** Returns a sentence for an alarm while clients fight over a client id. */
   fights(): string | undefined {
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     const all = [...this.#takeovers].filter(([, { times }]) => isFight(times, now))
     if (all.length === 0) return undefined
     const some = all.slice(-maxNamed).map(([name, { from, to }]) => {
@@ -102,7 +103,7 @@ export class ConnectionLog {
 
   #remember(name: string, from: string, to: string): void {
     const known = this.#takeovers.get(name)
-    const times = [...(known?.times ?? []), this.#options.now()].slice(-fightCount)
+    const times = [...(known?.times ?? []), this.#options.clock.now()].slice(-fightCount)
     this.#takeovers.delete(name)
     this.#takeovers.set(name, { times, from, to })
     if (this.#takeovers.size > maxRemembered) {

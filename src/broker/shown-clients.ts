@@ -1,5 +1,6 @@
 import type { Outward } from '../model.js'
 import { FairSet } from '../runtime/fair-set.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Retained } from '../sessions/retained.js'
 import { sessionName } from '../sessions/session-name.js'
@@ -31,7 +32,7 @@ export interface ShownClientsOptions {
   readonly retainedBy: (filter: string) => Iterable<Retained>
   readonly presence: (presence: Presence) => void
   /** Microseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
   readonly warn: (sentence: string) => void
 }
 
@@ -120,7 +121,7 @@ export class ShownClients {
   #present(name: string, { id: clientId, user }: Pick<ShownClient, 'id' | 'user'>, online: boolean): void {
     this.#absent.delete(name)
     if (!online) this.#absent.add(name, user)
-    const since = this.#options.now()
+    const since = this.#options.clock.now()
     this.#options.presence({ clientId: name.replace('\0', '/'), user, online, since })
     this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
     // Clients with throw-away ids come once: clears the client gone longest, of the user with the most shown.
@@ -134,7 +135,7 @@ export class ShownClients {
     if (isTooLongToShow(clientId) || isStrangers) return
     const name = this.nameOf(user, clientId)
     this.#refusals.add(name, user)
-    const time = Math.floor(this.#options.now() / 1_000)
+    const time = Math.floor(this.#options.clock.now() / 1_000)
     const [shownUser, shownTopic, shownReason] = [user, topic, reason].map(short)
     this.#show(hubTopics.why(name), {
       clientId,

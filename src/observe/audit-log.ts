@@ -3,6 +3,7 @@ import { type FileHandle, open, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import {
   type AuditEvent,
   auditFileName,
@@ -20,7 +21,7 @@ export interface AuditLogOptions {
   /** Limit of all files together in bytes; beyond this limit the oldest file is removed. */
   readonly limitBytes: number
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   readonly incidents: IncidentReporter
   readonly log: { info(sentence: string): void }
 }
@@ -124,7 +125,7 @@ export class AuditLog implements Part {
       this.#untold++
       return
     }
-    this.#waiting.push({ event, at: this.#options.now() })
+    this.#waiting.push({ event, at: this.#options.clock.now() })
     this.#begin()
   }
 
@@ -146,7 +147,7 @@ export class AuditLog implements Part {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.slice(0, batchLines)
       const untold = this.#untold
-      const all = untold > 0 ? [{ event: lostEvent(untold), at: this.#options.now() }, ...batch] : batch
+      const all = untold > 0 ? [{ event: lostEvent(untold), at: this.#options.clock.now() }, ...batch] : batch
       try {
         await this.#put(all)
       } catch (error) {

@@ -1,5 +1,6 @@
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import type { AuditEvent } from './audit-chain.js'
 
 /** Receives the events for the audit log. */
@@ -17,7 +18,7 @@ export interface Auditor {
 export interface AuditOptions {
   readonly append: (event: AuditEvent) => void
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Length of the window over which events are summed up, in milliseconds. */
   readonly windowMs?: number
 }
@@ -98,7 +99,7 @@ export class Audit implements Part, Auditor {
     const lane = kind === 'login' && result === 'ok' ? this.#lanes.login : this.#lanes.other
     const { sums } = lane
     const key = sums.has(own) || sums.size < maxSums ? own : ofKind
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     let sum = sums.get(key)
     if (!sum) {
       sum = { event, written: 0, count: 0, since: now, sources: new Set() }

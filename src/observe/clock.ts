@@ -1,4 +1,5 @@
 import type { Part } from '../runtime/lifecycle.js'
+import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
 import type { IncidentReporter } from './incidents.js'
 
 /** Milliseconds since the epoch. A clock before this time was never set, as this version was made later. */
@@ -15,9 +16,9 @@ const jumpMs = 5_000
 
 export interface ClockOptions {
   /** Milliseconds since the epoch. */
-  readonly wall: () => number
+  readonly wall: MillisecondClock
   /** Milliseconds of a clock that never jumps. */
-  readonly monotonic: () => number
+  readonly monotonic: MillisecondClock
   readonly incidents: IncidentReporter
 }
 
@@ -25,7 +26,7 @@ export interface ClockOptions {
  * The wall clock, or an estimate while that clock is not set. A machine without a battery starts in 1970: until the
  * clock is set, time goes on from the latest time known from the disk. Jumps are reported.
  */
-export class Clock implements Part {
+export class Clock implements Part, MicrosecondClock {
   readonly name = 'clock'
   readonly #options: ClockOptions
   /** The time that the estimate started from while the clock is not set, and the monotonic time at that moment. */
@@ -41,20 +42,20 @@ export class Clock implements Part {
 
   /** Microseconds since the epoch. */
   now(): number {
-    const wall = this.#options.wall()
-    return (isSet(wall) ? wall : this.#base + this.#options.monotonic() - this.#baseAt) * 1_000
+    const wall = this.#options.wall.now()
+    return (isSet(wall) ? wall : this.#base + this.#options.monotonic.now() - this.#baseAt) * 1_000
   }
 
   /** Moves the estimate to at least `latest`, a time known to be past, in microseconds since the epoch. */
   learn(latest: number): void {
     this.#base = Math.max(this.#base, latest / 1_000)
-    this.#baseAt = this.#options.monotonic()
+    this.#baseAt = this.#options.monotonic.now()
   }
 
   start(): void {
     const { wall, monotonic, incidents } = this.#options
-    this.#lastWall = wall()
-    this.#lastMonotonic = monotonic()
+    this.#lastWall = wall.now()
+    this.#lastMonotonic = monotonic.now()
     if (!isSet(this.#lastWall)) {
       incidents.report(
         'clock_not_set',
@@ -72,7 +73,7 @@ export class Clock implements Part {
   /** Compares both clocks and reports a jump. */
   look(): void {
     const { wall, monotonic, incidents } = this.#options
-    const [now, ticks] = [wall(), monotonic()]
+    const [now, ticks] = [wall.now(), monotonic.now()]
     const jump = now - this.#lastWall - (ticks - this.#lastMonotonic)
     this.#lastWall = now
     this.#lastMonotonic = ticks

@@ -1,4 +1,5 @@
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { rateLimited } from './log.js'
 
 /** Messages and bytes known to be lost; a number that is not known is left out. */
@@ -31,7 +32,7 @@ export interface Incident {
 
 export interface IncidentsOptions {
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Adds lost messages to the balance sheet, which is kept over restarts. Called from `start` on. */
   readonly lost: (messages: number) => void
   readonly log: { warn(sentence: string): void }
@@ -68,7 +69,7 @@ export class Incidents implements Part, IncidentReporter {
   stop(): void {}
 
   report(kind: string, sentence: string, { messages = 0, bytes = 0 }: Loss = {}): void {
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     const known = this.#kinds.get(kind)
     const lost = { messages: (known?.lost.messages ?? 0) + messages, bytes: (known?.lost.bytes ?? 0) + bytes }
     // The latest kind is last.

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Consumer, consume, type DeadLetters } from '../queue/queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import type { Dependencies, Dependency, WaitingConsumer } from './dependencies.js'
 
 export interface ConsumersOptions {
@@ -13,7 +14,7 @@ export interface ConsumersOptions {
   /** Returns the number of messages that each cursor of the spool has yet to pass. */
   readonly lag: () => Readonly<Record<string, number>>
   readonly deadLettered: (reason: string) => void
-  readonly now: () => number
+  readonly clock: MicrosecondClock
 }
 
 /** State that the processor reports. */
@@ -39,7 +40,7 @@ export class Consumers {
   }
 
   start(): void {
-    const { dependencies, consumers, dead, now, deadLettered } = this.#options
+    const { dependencies, consumers, dead, clock, deadLettered } = this.#options
     const counted: DeadLetters = {
       list: (filter, limit) => dead.list(filter, limit),
       sweep: (filter, handle, signal) => dead.sweep(filter, handle, signal),
@@ -55,7 +56,7 @@ export class Consumers {
         {
           ...consumer,
           dead: counted,
-          now,
+          clock,
           circuitOf: error => dependencies.circuitOf(error),
           retrying: (error, circuit) => dependencies.retrying(consumer.name, error, circuit),
           recovered: () => dependencies.recovered(consumer.name),

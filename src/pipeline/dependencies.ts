@@ -1,5 +1,6 @@
 import { describe, type ErrorCode, HubError } from '../errors.js'
 import { Circuit, type CircuitState } from '../runtime/retry.js'
+import type { MillisecondClock } from '../runtime/time.js'
 
 /** A service or device that the hub depends on, and whether it is available. Times in milliseconds since the epoch. */
 export interface Dependency {
@@ -24,7 +25,7 @@ export interface DependenciesOptions {
   /** For people: what happens to arriving messages while a target is down. */
   readonly meanwhile: string
   /** Returns milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
 }
 
@@ -49,9 +50,9 @@ export class Dependencies {
 
   constructor(options: DependenciesOptions) {
     this.#options = options
-    const { now } = options
+    const { clock } = options
     for (const [key, name] of Object.entries(options.names) as [Target, string][]) {
-      this.#circuits.set(key, new Circuit({ key, name, now, changed: state => this.#changed(state) }))
+      this.#circuits.set(key, new Circuit({ key, name, clock, changed: state => this.#changed(state) }))
     }
   }
 
@@ -66,14 +67,14 @@ export class Dependencies {
 
   /** Records a report of the target: available, or not, with the reason. */
   heard(target: Target, up: boolean, detail = 'no reason given'): void {
-    const { now, log } = this.#options
+    const { clock, log } = this.#options
     const circuit = this.#circuits.get(target)
     if (up) {
       this.#met.add(target)
       if (circuit?.isDown) circuit.succeeded()
       else if (this.#notices.delete(target)) log.info(`${circuit?.name ?? target} is back`)
     } else if (!this.#notices.has(target) && !circuit?.isDown) {
-      this.#notices.set(target, { detail, since: now() })
+      this.#notices.set(target, { detail, since: clock.now() })
       log.warn(`${circuit?.name ?? target} is down: ${detail}; ${this.#options.meanwhile}`)
     }
   }

@@ -12,6 +12,7 @@ import { Scrutiny, Suspects } from '../queue/suspects.js'
 import { type Part, startParts } from '../runtime/lifecycle.js'
 import { retryForever } from '../runtime/retry.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
+import { machineClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Link } from '../runtime/worker-link.js'
 import { Cursors } from '../spool/cursors.js'
@@ -38,9 +39,6 @@ import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './threa
  *          └─ cursor record ─► decode, map ─► STORE, dead letters ─► balance
  *             or bridge ─► RABBITMQ ─► record ─► STORE, dead letters ─► balance, or a receipt to the hub it came from
  */
-
-/** Returns microseconds since the epoch. */
-const now = () => Date.now() * 1_000
 
 /**
  * Rest of the live consumer. The screen is no faster, and of the readings of a device in between only the newest is
@@ -105,7 +103,7 @@ export function processorOffers(
     dir: join(dir, 'balance'),
     opening: () => offsets().drained,
     accepted: () => committed.sequence,
-    now,
+    clock: machineClock,
     incidents,
   })
   let started: PipelineParts | undefined
@@ -126,7 +124,7 @@ export function processorOffers(
         limitBytes: settings['spool.limit'],
         pinned: () => Math.min(balance.saved, registry.saved, started ? started.needed() : 1),
         rate: settings['spool.rate'],
-        now,
+        clock: machineClock,
         skipped: async (group, from, to, damaged) => {
           if (group !== drain) return
           if (!damaged) return balance.never(from, to)
@@ -351,7 +349,7 @@ async function composeParts(
     consumers: definitions,
     lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
     deadLettered: reason => broker().tell('deadLettered', reason),
-    now,
+    clock: machineClock,
   })
   const replays = new Replays({
     dead,
@@ -539,7 +537,7 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
     ],
     lag: () => ({}),
     deadLettered: () => {},
-    now,
+    clock: machineClock,
   })
   const stop = await startParts([
     { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() },

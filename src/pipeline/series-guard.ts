@@ -3,6 +3,7 @@ import type { Message, Point, Rejection, Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { HashSet } from '../runtime/hash-set.js'
 import { SharedPool } from '../runtime/shared-pool.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { SeenSeries } from './seen-series.js'
 
@@ -13,7 +14,7 @@ export interface SeriesGuardOptions {
   /** Returns the current shares of users in both limits. */
   readonly shares: () => UserShares
   /** Returns milliseconds of a clock that never jumps. */
-  readonly monotonic: () => number
+  readonly monotonic: MillisecondClock
   /** File of the series that were seen. Without a path they are forgotten when the process ends. */
   readonly path?: string
   readonly incidents?: IncidentReporter
@@ -99,7 +100,7 @@ export class SeriesGuard {
   alarm(): string | undefined {
     const { series, monotonic } = this.#options
     const refused = this.#refused
-    if (refused && monotonic() - refused.at < 2 * minuteMs) {
+    if (refused && monotonic.now() - refused.at < 2 * minuteMs) {
       const source =
         refused.user === '' ? `client ${refused.clientId}` : `user ${refused.user}, client ${refused.clientId}`
       return `${source} sends more new series than it may begin (limits.series, limits.seriesPerMinute): ${refused.count} messages are dead letters (too_many_series)`
@@ -122,7 +123,7 @@ export class SeriesGuard {
     clientId: string,
   ): Rejection | undefined {
     const { series, perMinute, monotonic } = this.#options
-    const now = monotonic()
+    const now = monotonic.now()
     if (now - this.#minuteBegan >= minuteMs) {
       this.#minuteBegan = now
       this.#minute = new SharedPool(this.#options.shares)

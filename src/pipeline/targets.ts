@@ -3,6 +3,7 @@ import type { Settings } from '../config/settings.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
+import { machineClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { Dependencies } from './dependencies.js'
@@ -23,7 +24,7 @@ export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: 
       disk: 'the disk',
     },
     meanwhile,
-    now: () => Date.now(),
+    clock: Date,
     log,
   })
 }
@@ -48,7 +49,7 @@ export async function openRabbit(
     window: settings['rabbitmq.window'],
     prefetch: settings['rabbitmq.prefetch'],
     state: (up, detail) => dependencies.heard('rabbitmq', up, detail),
-    now: () => Date.now() * 1_000,
+    clock: machineClock,
   })
 }
 
@@ -72,7 +73,7 @@ export function seriesGuardOf(
     series: settings['limits.series'],
     perMinute: settings['limits.seriesPerMinute'],
     shares,
-    monotonic: () => performance.now(),
+    monotonic: performance,
     ...kept,
   })
 }

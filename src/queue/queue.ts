@@ -1,6 +1,7 @@
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
 import { pause, type RetryPolicy, retryForever } from '../runtime/retry.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import type { Suspects } from './suspects.js'
 
 /** Messages taken from a queue in order and not settled yet. */
@@ -111,7 +112,7 @@ export interface Consumer {
   readonly batch: number
   /** Pause in milliseconds after a small batch, so that more messages gather for the next one. Without: no pause. */
   readonly restMs?: number
-  readonly now: () => number
+  readonly clock: MicrosecondClock
   readonly circuitOf: RetryPolicy['circuitOf']
   readonly retrying: RetryPolicy['retrying']
   readonly recovered: () => void
@@ -147,7 +148,7 @@ const maxDetail = 1_000
  * messages.
  */
 function settling(consumer: Consumer, { messages, rejected, redeliveries = 0 }: Batch): () => Promise<Settled[]> {
-  const { ledger, dead, now, handle, suspects } = consumer
+  const { ledger, dead, clock, handle, suspects } = consumer
   const settled: Settled[] = []
   /** Messages on their way to the dead letters. When storing them fails, the next attempt handles no message anew. */
   const refused = new Map<Message, Rejection>()
@@ -180,7 +181,7 @@ function settling(consumer: Consumer, { messages, rejected, redeliveries = 0 }: 
     }
     left = again.length > 0 ? [...again, ...left] : left
     if (refused.size > 0) {
-      const failedAt = now()
+      const failedAt = clock.now()
       const letters = [...refused].map(([message, { reason, detail }]) => ({
         message,
         reason,

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type DeadLetter, messageId } from '../model.js'
 import { type DeadLetterFilter, type DeadLetters, fits, heldBytes } from '../queue/queue.js'
 import { unlessAborted } from '../runtime/retry.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { type Channel, type Delivered, exchanges, queues, type RabbitConnection, unavailable } from './connection.js'
 import { integer, outgoingMessage, text, unpack } from './message.js'
 import type { RabbitPublisher } from './publisher.js'
@@ -11,7 +12,7 @@ export interface RabbitDeadLettersOptions {
   readonly publisher: RabbitPublisher
   readonly connection: RabbitConnection
   /** Returns the time, in microseconds. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
 }
 
 /** Longest detail and reason: the driver's buffer for headers is limited. */
@@ -213,7 +214,7 @@ export class RabbitDeadLetters implements DeadLetters {
 
   #letters(got: Delivered): DeadLetter[] {
     const { headers = {} } = got.properties
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     const { messages, rejection } = unpack(got, this.#options.hubId, now)
     const death = firstDeath(headers)
     return messages.map(message => ({

@@ -1,5 +1,6 @@
 import type { DeadLetter, Message } from '../model.js'
 import type { DeadLetterFilter, DeadLetters, Queue, QueueReader } from '../queue/queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { RabbitDeadLetters } from './dead-letters.js'
 import { outgoingBatches, outgoingMessage } from './message.js'
@@ -25,7 +26,7 @@ export interface RabbitMqOptions {
   /** Called when RabbitMQ becomes available or unavailable, with the reason when unavailable. */
   readonly state: (up: boolean, detail?: string) => void
   /** Returns the time in microseconds, for messages that other publishers put into the hub's queues. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
 }
 
 /**
@@ -47,7 +48,7 @@ export class RabbitMq implements Queue, DeadLetters {
   readonly #dead: RabbitDeadLetters
 
   constructor(options: RabbitMqOptions) {
-    const { url, hubId, envelope, window, consumesReceipts, state, now } = options
+    const { url, hubId, envelope, window, consumesReceipts, state, clock } = options
     const wanted = topology(hubId, consumesReceipts)
     const health = new Health(state)
     this.#options = options
@@ -58,7 +59,7 @@ export class RabbitMq implements Queue, DeadLetters {
     this.#publisher = new RabbitPublisher(this.#publishing, amqpMessages(window, envelope), () =>
       this.#consuming.reset(),
     )
-    this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, now })
+    this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, clock })
   }
 
   async stop(): Promise<void> {
@@ -85,7 +86,7 @@ export class RabbitMq implements Queue, DeadLetters {
 
   /** Returns the reader of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
   reader(group: string): QueueReader {
-    const { hubId, prefetch, envelope, consumesReceipts, now } = this.#options
+    const { hubId, prefetch, envelope, consumesReceipts, clock } = this.#options
     const known: Readonly<Record<string, string>> = {
       record: queues.record,
       publish: queues.publish,
@@ -98,7 +99,7 @@ export class RabbitMq implements Queue, DeadLetters {
       connection: this.#consuming,
       hubId,
       prefetch: amqpMessages(prefetch, group === 'record' ? envelope : 'message'),
-      now,
+      clock,
     })
   }
 

@@ -1,5 +1,6 @@
 import type { Message, Rejection } from '../model.js'
 import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { type Channel, type Delivered, type RabbitConnection, unavailable } from './connection.js'
 import { integer, type Unpacked, unpack } from './message.js'
 
@@ -10,7 +11,7 @@ export interface ReaderOptions {
   /** Most AMQP messages held without an acknowledgement. Each may be a batch. */
   readonly prefetch: number
   /** Returns the time, in microseconds. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
 }
 
 /** Most bytes of bodies and headers held without an acknowledgement. Beyond this, messages go back to RabbitMQ. */
@@ -125,7 +126,7 @@ export class RabbitReader implements QueueReader {
   }
 
   #unpacked(parcel: Parcel): Unpacked {
-    parcel.unpacked ??= unpack(parcel.got, this.#options.hubId, this.#options.now())
+    parcel.unpacked ??= unpack(parcel.got, this.#options.hubId, this.#options.clock.now())
     return parcel.unpacked
   }
 

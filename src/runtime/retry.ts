@@ -1,4 +1,5 @@
 import { describe, HubError } from '../errors.js'
+import type { MillisecondClock } from './time.js'
 
 /** State of a circuit, as `/readyz` and the metrics show it. Times in milliseconds since the epoch. */
 export interface CircuitState {
@@ -17,7 +18,7 @@ export interface CircuitOptions {
   /** Name for people: `InfluxDB`. */
   readonly name: string
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Called when the target went down or came back, not for each failure. */
   readonly changed: (state: CircuitState) => void
 }
@@ -65,7 +66,7 @@ export class Circuit {
     if (!this.isDown) return true
     if (this.#isTried || this.#leftMs > 0) return false
     this.#trying = true
-    this.#triedAt = this.#options.now()
+    this.#triedAt = this.#options.clock.now()
     return true
   }
 
@@ -87,7 +88,7 @@ export class Circuit {
     this.#trying = false
     if (!this.isDown) return
     this.#failures = 0
-    this.#upAt = this.#options.now()
+    this.#upAt = this.#options.clock.now()
     this.#options.changed(this.state)
     this.#wake()
   }
@@ -99,7 +100,7 @@ export class Circuit {
     if (!first && !this.#trying) return
     this.#trying = false
     const asked = error instanceof HubError ? (error.retryAfterMs ?? 0) : 0
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     if (first && Math.abs(now - this.#upAt) > maxPauseMs) this.#streak = 0
     this.#pauseMs = Math.max(Math.min(asked, maxAskedMs), backoffMs(this.#streak++))
     this.#retryAt = now + this.#pauseMs
@@ -123,12 +124,12 @@ export class Circuit {
    * be waiting for something else by now, perhaps for what another caller would bring.
    */
   get #isTried(): boolean {
-    return this.#trying && Math.abs(this.#options.now() - this.#triedAt) < maxTryMs
+    return this.#trying && Math.abs(this.#options.clock.now() - this.#triedAt) < maxTryMs
   }
 
   /** Milliseconds left of the pause. More than the whole pause is left only after the clock jumped back; then 0. */
   get #leftMs(): number {
-    const left = this.#retryAt - this.#options.now()
+    const left = this.#retryAt - this.#options.clock.now()
     return left > this.#pauseMs ? 0 : left
   }
 

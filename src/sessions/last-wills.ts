@@ -1,3 +1,4 @@
+import type { MillisecondClock } from '../runtime/time.js'
 import { sessionName } from './session-name.js'
 import type { JournalRecord } from './session-records.js'
 import { dueRecord, type LastWill, type SessionState, willRecord } from './session-state.js'
@@ -5,7 +6,7 @@ import { dueRecord, type LastWill, type SessionState, willRecord } from './sessi
 export interface LastWillsOptions {
   readonly state: SessionState
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   readonly record: (record: JournalRecord, payload?: Buffer) => void
   /**
    * Called when a client is gone for good, or for longer than the will delay. Call `done` when the will is published or
@@ -52,12 +53,12 @@ export class LastWills {
    * due now.
    */
   delay(will: LastWill): boolean {
-    const { state, now, record } = this.#options
+    const { state, clock, record } = this.#options
     const { delay } = will
     const name = nameOf(will)
     const session = state.sessions.get(name)
     if (delay === 0 || !session || session.expiry === 0) return false
-    const due = now() + delay * 1_000
+    const due = clock.now() + delay * 1_000
     const kept = { ...will, payload: Buffer.from(will.payload) }
     state.dueWills.set(name, { will: kept, due, isPublishing: false })
     record(dueRecord(will, due), will.payload)
@@ -65,8 +66,8 @@ export class LastWills {
   }
 
   publishDue(): void {
-    const { state, now } = this.#options
-    const time = now()
+    const { state, clock } = this.#options
+    const time = clock.now()
     for (const [name, { due }] of state.dueWills) if (due <= time) this.back(name, false)
   }
 
@@ -75,7 +76,7 @@ export class LastWills {
    * otherwise due.
    */
   back(name: string, goesOn: boolean): void {
-    const { state, now, record, due } = this.#options
+    const { state, clock, record, due } = this.#options
     const waiting = state.dueWills.get(name)
     if (!waiting || waiting.isPublishing) return
     const over = () => {
@@ -85,7 +86,7 @@ export class LastWills {
       record({ t: 'undue', c: name })
     }
     // A will that could not be published when due is still due.
-    if (goesOn && waiting.due > now()) {
+    if (goesOn && waiting.due > clock.now()) {
       over()
       return
     }

@@ -1,6 +1,7 @@
 import type { Access } from '../auth/rules.js'
 import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import type { LastWillsOptions } from './last-wills.js'
@@ -43,7 +44,7 @@ export interface SessionsOptions {
   /** Returns the shares of users in the limits for all users. Default: clients are not authenticated. */
   readonly shares?: () => UserShares
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Called when an acknowledged message will not reach this client, or later subscribers, due to limits or age. */
   readonly dropped: (what: Dropped, clientId: string) => void
   /** Called when a will is due, as in {@link LastWillsOptions}. */

@@ -66,7 +66,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     this.#work = options.work
-    const { dir, fsync, warn, now, incidents } = options
+    const { dir, fsync, warn, clock, incidents } = options
     this.#memory = queueMemoryOf(options)
     const later = (session: Session) => this.#pumpLater(session)
     // Events of a session that is over, or replaced, must not be recorded for the session that is there now.
@@ -76,7 +76,7 @@ export class Sessions {
       record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
     }
     const both: Pick<SessionEvents, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'takeOver'> = {
-      now,
+      now: () => clock.now(),
       memory: this.#memory,
       later,
       dropped: (session, entry, why) => {
@@ -118,7 +118,7 @@ export class Sessions {
     })
     this.wills = new LastWills({
       state: this.#state,
-      now,
+      clock,
       record: (record, payload) => this.#record(record, payload),
       due: options.willDue,
     })
@@ -140,12 +140,12 @@ export class Sessions {
 
   /** Reads the journal. Called before any client connects. */
   async load(): Promise<void> {
-    const { now } = this.#options
+    const { clock } = this.#options
     await this.#journal.load()
     // Clients that were connected when the hub went down are absent from now on.
     for (const session of this.#state.sessions.values()) {
       if (session.absentSince > 0) continue
-      session.absentSince = now()
+      session.absentSince = clock.now()
       this.#record(openRecord(session))
     }
     this.reconsider()
@@ -227,7 +227,7 @@ export class Sessions {
     const found = emitter.find(message.topic)
     const shared = emitter.findShared(message.topic)
     if (found.length === 0 && shared.length === 0) return
-    const at = this.#options.now()
+    const at = this.#options.clock.now()
     if (isExpired(message, at)) {
       this.#options.dropped('expired', message.clientId)
       return
@@ -261,7 +261,7 @@ export class Sessions {
     const name = sessionName(user, clientId)
     this.#adopt(clientId, user, name)
     const left = this.#state.sessions.get(name)
-    if (left && this.#isOver(left, this.#options.now())) this.#outlived(left)
+    if (left && this.#isOver(left, this.#options.clock.now())) this.#outlived(left)
     else if (left && clean) this.forget(name)
     else this.wills.back(name, left !== undefined)
     const known = this.#state.sessions.get(name)
@@ -304,7 +304,7 @@ export class Sessions {
       if (isKept) this.forget(session.name)
       else if (!session.durable) this.#end(session)
     } else if (!this.#state.absent.has(session)) {
-      session.absentSince = this.#options.now()
+      session.absentSince = this.#options.clock.now()
       this.#state.absent.add(session, session.user)
       this.#record(openRecord(session))
       // A new object without remembered topics: there may be a hundred thousand absent clients.
@@ -372,7 +372,7 @@ export class Sessions {
 
   /** Queues a message for one durable session, regardless of subscriptions. */
   enqueue(session: Session, message: Published): Queued {
-    const at = this.#options.now()
+    const at = this.#options.clock.now()
     const payload = Buffer.from(message.payload)
     const qos = message.qos === 2 ? 2 : 1
     const entry = session.enqueue({ ...message, payload, qos, at, ids: undefined, group: undefined })
@@ -402,8 +402,8 @@ export class Sessions {
 
   /** Removes sessions, queued messages and retained messages that are too old. */
   expire(): void {
-    const { queue, now } = this.#options
-    const time = now()
+    const { queue, clock } = this.#options
+    const time = clock.now()
     for (const session of this.#state.absent) {
       if (this.#isOver(session, time)) this.#outlived(session)
       else if (queue.ageMs > 0) session.expire(time)

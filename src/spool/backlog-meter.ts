@@ -1,3 +1,5 @@
+import type { MillisecondClock } from '../runtime/time.js'
+
 /**
  * Longest normal time between two reads. After a longer time the cursor was held up, and what has arrived is a backlog.
  */
@@ -10,7 +12,7 @@ export interface MeterOptions {
   /** Messages per second beyond new arrivals. */
   readonly rate: number
   /** Returns the time of a monotonic clock, in milliseconds. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
 }
 
 /**
@@ -26,7 +28,7 @@ export class Meter {
 
   constructor(options: MeterOptions) {
     this.#options = options
-    this.#at = options.now()
+    this.#at = options.clock.now()
   }
 
   arrived(messages: number): void {
@@ -35,8 +37,8 @@ export class Meter {
 
   /** Returns how many messages of a backlog may be taken now. 0: call again after {@link waitMs}. */
   allowed(backlog: number): number {
-    const { rate, now } = this.#options
-    const elapsed = Math.max(0, now() - this.#at)
+    const { rate, clock } = this.#options
+    const elapsed = Math.max(0, clock.now() - this.#at)
     this.#at += elapsed
     const counted = elapsed > maxAbsenceMs ? 1_000 : elapsed
     const arrived = elapsed > maxAbsenceMs ? (this.#arrived * 1_000) / elapsed : this.#arrived

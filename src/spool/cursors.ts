@@ -2,6 +2,7 @@ import { type Files, nodeFiles } from '../disk/files.js'
 import { describe } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { type MicrosecondClock, type MillisecondClock, machineClock } from '../runtime/time.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor } from './cursor.js'
 import { CursorFile, type CursorPlace, listCursors } from './cursor-file.js'
@@ -36,9 +37,9 @@ export interface CursorsOptions {
    */
   readonly rate?: number
   /** Returns the time in microseconds since the epoch. */
-  readonly now?: () => number
+  readonly clock?: MicrosecondClock
   /** Returns milliseconds of a clock that never jumps. */
-  readonly monotonic?: () => number
+  readonly monotonic?: MillisecondClock
   /**
    * Called when the numbers from `from` to `to` will not come. `damaged`: there were messages, and those left cannot be
    * read, or their file is gone. Otherwise the disk refused them, and they were never acknowledged. Called before the
@@ -92,7 +93,7 @@ export class Cursors {
   readonly #segments: Segments
   readonly #cursors = new Map<string, Cursor>()
   readonly #meters: Meter[] = []
-  readonly #now: () => number
+  readonly #clock: MicrosecondClock
   #position: SpoolPosition
   #timer: NodeJS.Timeout | undefined
   #deletingFails = false
@@ -100,9 +101,9 @@ export class Cursors {
   constructor(options: CursorsOptions) {
     this.#options = options
     this.#position = options.position
-    this.#now = options.now ?? (() => Date.now() * 1_000)
+    this.#clock = options.clock ?? machineClock
     this.#files = options.files ?? nodeFiles
-    this.#segments = new Segments(options.dir, this.#now, this.#files)
+    this.#segments = new Segments(options.dir, this.#clock, this.#files)
   }
 
   start(): void {
@@ -157,7 +158,7 @@ export class Cursors {
       }
     }
     const isFirst = name === firstLane
-    const meter = rate > 0 && !isFirst ? new Meter({ rate, now: monotonic ?? (() => performance.now()) }) : undefined
+    const meter = rate > 0 && !isFirst ? new Meter({ rate, clock: monotonic ?? performance }) : undefined
     if (meter) this.#meters.push(meter)
     const cursor = new Cursor({
       name,
@@ -273,7 +274,7 @@ export class Cursors {
 
   #delete(retention: Parameters<typeof surplus>[2], needed = this.#needed): void {
     const { dir, freed, warn } = this.#options
-    let count = surplus(this.#segments.list, needed, retention, this.#now())
+    let count = surplus(this.#segments.list, needed, retention, this.#clock.now())
     for (; count > 0; count--) {
       const oldest = this.#segments.list[0]
       if (!oldest) return

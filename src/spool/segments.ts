@@ -1,6 +1,7 @@
 import { claimedEnd, frameHeaderBytes } from '../disk/commit-log.js'
 import { type Files, openToRead, readPieceSync } from '../disk/files.js'
 import { systemCode } from '../errors.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { readUInt64 } from './message-codec.js'
 import { listSegments, readStamp, segmentHeaderBytes, segmentPath } from './segment-file.js'
 import type { SpoolPosition } from './spool.js'
@@ -30,13 +31,13 @@ const stampAt = frameHeaderBytes + 12
 /** All segments, oldest first, for the reading side. */
 export class Segments {
   readonly #dir: string
-  readonly #now: () => number
+  readonly #clock: MicrosecondClock
   readonly #files: Files
   #list: Segment[] = []
 
-  constructor(dir: string, now: () => number, files: Files) {
+  constructor(dir: string, clock: MicrosecondClock, files: Files) {
     this.#dir = dir
-    this.#now = now
+    this.#clock = clock
     this.#files = files
   }
 
@@ -94,7 +95,7 @@ export class Segments {
     const previous = this.#list.at(-1)
     const stamps = this.#readStamps(segment)
     // A header has no checksum, so an implausible stamp is not believed.
-    const likely = stamps.before >= (previous?.before ?? 0) && stamps.before <= this.#now() + microsecondsPerDay
+    const likely = stamps.before >= (previous?.before ?? 0) && stamps.before <= this.#clock.now() + microsecondsPerDay
     const before = likely ? stamps.before : (previous?.before ?? 0)
     const from = Math.max(stamps.from, before)
     // After a clock was far ahead, the stamp of the header is right although implausible.

@@ -16,6 +16,7 @@ import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Publish } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { CursorFile, listCursors } from './cursor-file.js'
 import { encodedLength, encodePublish, stampedBytes } from './message-codec.js'
 import {
@@ -76,7 +77,7 @@ export interface SpoolOptions {
   readonly limitBytes: number
   readonly fsync: 'group' | 'interval'
   /** Returns microseconds since the epoch. This clock may jump; the stamps that order the messages do not. */
-  readonly now: () => number
+  readonly clock: MicrosecondClock
   /** Called after each group, committed or refused: less waits for the disk. */
   readonly settled: () => void
   /** Called after each group commit, when the messages can be read. */
@@ -233,7 +234,7 @@ export class Spool {
       return
     }
     this.#sequence++
-    const now = this.#options.now()
+    const now = this.#options.clock.now()
     // No two messages have the same time, also within a millisecond, and while a clock is corrected a little.
     this.#time = now > this.#time || this.#time - now > correctedMicros ? now : this.#time + 1
     this.#receivedAt = Math.max(this.#receivedAt + 1, this.#time)
@@ -566,7 +567,7 @@ export class Spool {
    * Returns when the last message of the previous segment was received. `header` is the stamp of the newest segment.
    */
   async #lastStamp(previous: number | undefined, header: number): Promise<number> {
-    const latest = this.#options.now() + microsecondsPerDay
+    const latest = this.#options.clock.now() + microsecondsPerDay
     if (previous === undefined) return header <= latest ? header : 0
     const scanned = await this.#scan(segmentPath(this.#options.dir, previous))
     const begun = scanned?.stamp ?? 0

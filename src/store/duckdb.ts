@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
 import { aggregateSql, guarded, prepareDatabase, read, replaceStaged, type Table, unguarded } from './duckdb-sql.js'
 import {
@@ -32,7 +33,7 @@ export interface DuckDbStoreOptions {
   readonly path: string
   readonly incidents?: IncidentReporter
   /** Milliseconds since the epoch. */
-  readonly now?: () => number
+  readonly clock?: MillisecondClock
   /** Series held in memory. */
   readonly cached?: number
 }
@@ -100,7 +101,7 @@ interface NamedSeries {
 export class DuckDbStore implements TimeSeriesStore {
   readonly #path: string
   readonly #incidents: IncidentReporter | undefined
-  readonly #now: () => number
+  readonly #clock: MillisecondClock
   readonly #cache: SeriesCache
   readonly #calls = new NativeCalls()
   #file: DuckDbFile | undefined
@@ -113,10 +114,10 @@ export class DuckDbStore implements TimeSeriesStore {
   #writes: Promise<unknown> = Promise.resolve()
   #reads: Promise<unknown> = Promise.resolve()
 
-  constructor({ path, incidents, now, cached }: DuckDbStoreOptions) {
+  constructor({ path, incidents, clock = Date, cached }: DuckDbStoreOptions) {
     this.#path = path
     this.#incidents = incidents
-    this.#now = now ?? (() => Date.now())
+    this.#clock = clock
     this.#cache = new SeriesCache(cached ?? cachedSeries)
   }
 
@@ -437,8 +438,8 @@ export class DuckDbStore implements TimeSeriesStore {
   #setAside(what: 'wal' | 'database', why: string): void {
     let aside: string | undefined
     try {
-      aside = setAside(this.#path, what, this.#now())
-      if (what === 'database') setAside(this.#path, 'wal', this.#now())
+      aside = setAside(this.#path, what, this.#clock.now())
+      if (what === 'database') setAside(this.#path, 'wal', this.#clock.now())
     } catch (error) {
       throw new HubError(
         'store_unavailable',

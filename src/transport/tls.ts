@@ -5,6 +5,7 @@ import type { Settings } from '../config/settings.js'
 import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { type CertificateId, isRevoked, type RevocationList, revocationLists, subjectOf } from './revocation.js'
 
 export interface TlsPaths {
@@ -31,7 +32,7 @@ export interface TlsFiles {
 export interface TlsOptions {
   readonly paths: TlsPaths
   /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   readonly log: { info(sentence: string): void; warn(sentence: string): void }
   /** Milliseconds between two looks at the files. */
   readonly everyMs?: number
@@ -154,8 +155,8 @@ export class Tls implements Part {
 
   /** Returns a warning about revocation lists: OpenSSL refuses all clients of an authority whose list has ended. */
   #listWarning(): string | undefined {
-    const { paths, now } = this.#options
-    const today = now()
+    const { paths, clock } = this.#options
+    const today = clock.now()
     // The list that has to be replaced first.
     const [list] = [...(this.#current.crl ?? [])].sort((one, other) => one.to - other.to)
     if (!list) return undefined
@@ -173,9 +174,9 @@ export class Tls implements Part {
   }
 
   #certificateWarning(): string | undefined {
-    const { paths, now } = this.#options
+    const { paths, clock } = this.#options
     const { cert, ca } = this.#current
-    const today = now()
+    const today = clock.now()
     const [own, ...between] = certificates(cert).map(validity)
     const issuers = ca ? certificates(ca).map(validity) : []
     if (own && today < own.from) {
@@ -194,11 +195,11 @@ export class Tls implements Part {
   }
 
   #remind(): void {
-    const { now, log } = this.#options
+    const { clock, log } = this.#options
     const sentence = this.warning()
     const last = this.#reminded
-    if (!sentence || (sentence === last?.sentence && now() - last.at < dayMs - hourMs / 2)) return
-    this.#reminded = { sentence, at: now() }
+    if (!sentence || (sentence === last?.sentence && clock.now() - last.at < dayMs - hourMs / 2)) return
+    this.#reminded = { sentence, at: clock.now() }
     log.warn(sentence)
   }
 

@@ -29,7 +29,7 @@ async function open(dir: string, more: Partial<BalanceSheetOptions> = {}) {
     dir,
     opening: () => 0,
     accepted: () => 1e9,
-    now: () => noon + 5 * hour,
+    clock: { now: () => noon + 5 * hour },
     incidents: { report: (kind, sentence) => warnings.push(`${kind}: ${sentence}`) },
     ...more,
   })

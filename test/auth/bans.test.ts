@@ -15,7 +15,7 @@ async function begin(path?: string) {
     failures: 10,
     firstMs: 10 * minute,
     exempt: ['192.0.2.1', '2001:db8:f::/48'],
-    now: () => time,
+    clock: { now: () => time },
     changed: (ban, lifted) => changes.push({ ...ban, lifted }),
   })
   one.start()

@@ -14,7 +14,7 @@ async function open(t: Test, dir?: string, at = 1_000_000) {
   const clock = { now: at }
   const ended: string[] = []
   const path = join(folder, 'logins.json')
-  const logins = new Logins({ path, loginMs, now: () => clock.now, ended: login => ended.push(login) })
+  const logins = new Logins({ path, loginMs, clock: { now: () => clock.now }, ended: login => ended.push(login) })
   logins.start()
   t.teardown(() => logins.stop())
   return { logins, clock, ended, path, dir: folder }
@@ -217,7 +217,13 @@ t.test('a login ends at its greatest age, however often it is used; the list say
   const path = join(await tempDir(), 'logins.json')
   let time = 1_000_000
   const ended: string[] = []
-  const options = { path, loginMs: 10_000, maxMs: 35_000, now: () => time, ended: (login: string) => ended.push(login) }
+  const options = {
+    path,
+    loginMs: 10_000,
+    maxMs: 35_000,
+    clock: { now: () => time },
+    ended: (login: string) => ended.push(login),
+  }
   const logins = new Logins(options)
   logins.start()
   const { cookie, expires } = logins.begin('ann', 'stamp', { address: '192.0.2.7', agent: 'Browser/1' })

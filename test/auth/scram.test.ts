@@ -231,7 +231,7 @@ async function authority(t: Test, attempts = 20) {
   // It stands still: an attempt that is taken stays so, however slow the test is.
   const started = Date.now()
   const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, now, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now }, ended: () => {} })
   const said: string[] = []
   const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
   let changes = 0
@@ -239,7 +239,14 @@ async function authority(t: Test, attempts = 20) {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
-  const bans = new Bans({ path: join(dir, 'bans.json'), firstMs: 0, failures: 100, exempt: [], now, changed: () => {} })
+  const bans = new Bans({
+    path: join(dir, 'bans.json'),
+    firstMs: 0,
+    failures: 100,
+    exempt: [],
+    clock: { now },
+    changed: () => {},
+  })
   const options = {
     bans,
     anonymous: false,
@@ -248,7 +255,7 @@ async function authority(t: Test, attempts = 20) {
     logins,
     known,
     saltKey: join(dir, 'salt.key'),
-    now,
+    clock: { now },
     changed,
     log,
   }

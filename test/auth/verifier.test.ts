@@ -129,7 +129,7 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
   // Time stands still, so that no attempt comes back while a busy machine is slow.
   const began = Date.now()
   const now = () => began
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, now, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now }, ended: () => {} })
   const said: string[] = []
   const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
   let changes = 0
@@ -143,7 +143,7 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
     firstMs: 0,
     failures: 100,
     exempt: [],
-    now,
+    clock: { now },
     changed,
     ...banned,
   })
@@ -156,7 +156,7 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
     known,
     bans,
     saltKey,
-    now,
+    clock: { now },
     changed,
     log,
   })

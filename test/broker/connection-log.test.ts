@@ -15,7 +15,7 @@ function log() {
     isOpen: false,
     audit: { record: () => {}, repeated: ({ event, address }) => events.push(`${event} ${address}`) },
     info: sentence => said.push(sentence),
-    now: () => time,
+    clock: { now: () => time },
   })
   const takeOver = (id: string, from: string, to: string, ms: number) => {
     time += ms

@@ -24,7 +24,7 @@ async function serve(t: Test, first: readonly string[], clientCertificates: 'req
   const paths = { cert: path('server.pem'), key: path('server.key'), ca: path('revocation/ca.pem'), crl }
   const logged: string[] = []
   const log = { info: (sentence: string) => logged.push(sentence), warn: (sentence: string) => logged.push(sentence) }
-  const tls = new Tls({ paths, now: () => Date.now(), log, everyMs: 20 })
+  const tls = new Tls({ paths, clock: Date, log, everyMs: 20 })
   tls.start()
   t.teardown(() => tls.stop())
   const refused: Record<string, number> = {}

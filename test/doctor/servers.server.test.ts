@@ -102,7 +102,7 @@ t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
     prefetch: 10,
     consumesReceipts: false,
     state: () => {},
-    now: () => 0,
+    clock: { now: () => 0 },
   })
   t.teardown(() => hub.stop())
   await hub.publish([{ ...message, clientId: 'c', user: '', packetId: 1 }])

@@ -69,7 +69,7 @@ export async function startGuarded(
   // It stands still: whoever has no attempt left gets none however slow the test is.
   const started = Date.now()
   const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, now, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, clock: { now }, ended: () => {} })
   logins.start()
   const said: string[] = []
   const counted: string[] = []
@@ -83,7 +83,7 @@ export async function startGuarded(
     failures: 100,
     firstMs: 0,
     exempt: [],
-    now,
+    clock: { now },
     changed: () => {},
     ...banned,
   })
@@ -96,7 +96,7 @@ export async function startGuarded(
     known: new KnownSources(join(dir, 'sources.json')),
     bans,
     saltKey: join(dir, 'salt.key'),
-    now,
+    clock: { now },
     audit,
     changed: () => {},
     log: { info: (sentence: string) => t.comment(sentence), warn: (sentence: string) => t.comment(sentence) },

@@ -13,7 +13,7 @@ function open(t: Test, dir: string, limitBytes = 1e6) {
   const reported: string[] = []
   const incidents = { report: (kind: string, sentence: string) => void reported.push(`${kind}: ${sentence}`) }
   const log = { info: () => {} }
-  const one = new AuditLog({ dir, limitBytes, now: () => began, incidents, log })
+  const one = new AuditLog({ dir, limitBytes, clock: { now: () => began }, incidents, log })
   one.start()
   t.teardown(() => one.stop())
   return { one, reported }

@@ -7,8 +7,8 @@ function clockAt(start: number) {
   const time = { wall: start, ticks: 50_000 }
   const reports: string[] = []
   const clock = new Clock({
-    wall: () => time.wall,
-    monotonic: () => time.ticks,
+    wall: { now: () => time.wall },
+    monotonic: { now: () => time.ticks },
     incidents: { report: (kind, sentence) => reports.push(`${kind}: ${sentence}`) },
   })
   t.teardown(() => clock.stop())

@@ -6,7 +6,7 @@ t.test('reports are summed up by kind, logged, and given to the balance sheet on
   const lost: number[] = []
   let now = 1_000
   const incidents = new Incidents({
-    now: () => now,
+    clock: { now: () => now },
     lost: messages => lost.push(messages),
     log: { warn: sentence => logged.push(sentence) },
   })
@@ -42,7 +42,11 @@ t.test('reports are summed up by kind, logged, and given to the balance sheet on
 
 t.test('a flood of reports grows neither the list nor the log', async t => {
   const logged: string[] = []
-  const incidents = new Incidents({ now: () => 0, lost: () => {}, log: { warn: sentence => logged.push(sentence) } })
+  const incidents = new Incidents({
+    clock: { now: () => 0 },
+    lost: () => {},
+    log: { warn: sentence => logged.push(sentence) },
+  })
   for (let n = 0; n < 10_000; n++) incidents.report(`kind_${n}`, `number ${n}`)
   t.equal(incidents.list().length, 100)
   t.equal(incidents.list()[0]?.kind, 'kind_9999', 'the latest is kept')

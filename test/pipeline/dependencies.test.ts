@@ -8,7 +8,7 @@ function open() {
   const dependencies = new Dependencies({
     names: { store: 'InfluxDB', rabbitmq: 'RabbitMQ', disk: 'the disk' },
     meanwhile: 'the spool keeps what arrives',
-    now: () => time,
+    clock: { now: () => time },
     log: { info: sentence => said.push(sentence), warn: sentence => said.push(sentence) },
   })
   return { dependencies, said, later: (ms: number) => (time += ms) }

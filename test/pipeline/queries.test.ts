@@ -30,7 +30,7 @@ async function processing(t: Test) {
     { depth: 16, fields: 1_000 },
   )
   const log = { info: () => {}, warn: (sentence: string) => t.comment(sentence) }
-  const dependencies = new Dependencies({ names: { store: 'DuckDB' }, meanwhile: '', now: () => Date.now(), log })
+  const dependencies = new Dependencies({ names: { store: 'DuckDB' }, meanwhile: '', clock: Date, log })
   dependencies.heard('store', true)
   const record = new Recorder({ mapping, store, recorded: () => {} })
   let sequence = 0

@@ -10,7 +10,7 @@ const tenth: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0
 
 function guard(more: Partial<SeriesGuardOptions> = {}) {
   const clock = { now: 0 }
-  const options = { series: 100, perMinute: 0, shares: () => tenth, monotonic: () => clock.now, ...more }
+  const options = { series: 100, perMinute: 0, shares: () => tenth, monotonic: { now: () => clock.now }, ...more }
   return { guard: new SeriesGuard(options), clock }
 }
 
@@ -84,7 +84,7 @@ t.test('the alarm names the source, and is over when nothing is refused any more
     series: 1,
     perMinute: 0,
     shares: () => ({ ...tenth, isOpen: true }),
-    monotonic: () => 0,
+    monotonic: { now: () => 0 },
   })
   open.check([point('a')], by(''))
   open.check([point('b')], by(''))

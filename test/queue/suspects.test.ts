@@ -91,7 +91,7 @@ async function live(t: Test, life: Life): Promise<void> {
       suspects,
       dead: world.dead,
       batch,
-      now: () => 1,
+      clock: { now: () => 1 },
       circuitOf: () => undefined,
       retrying: () => {},
       recovered: () => {},

@@ -13,7 +13,7 @@ export function client(url: string, more: Partial<RabbitMqOptions> = {}): Rabbit
     prefetch: 1_000,
     consumesReceipts: false,
     state: () => {},
-    now: () => 5,
+    clock: { now: () => 5 },
     ...more,
   })
 }

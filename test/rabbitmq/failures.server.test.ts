@@ -181,7 +181,7 @@ async function live({
       suspects,
       dead: hub,
       batch: 5_000,
-      now: () => 1,
+      clock: { now: () => 1 },
       circuitOf: () => undefined,
       retrying: () => {},
       recovered: () => {},

@@ -290,7 +290,7 @@ t.test('what MQTT 5 adds is there for every consumer, in headers', async t => {
 
 t.test('what others say in headers, or as AMQP says it, becomes properties; what cannot be is left out', async t => {
   await wipe(rabbit.url)
-  const hub = client(rabbit.url, { now: () => 1_700_000_000_000_000 })
+  const hub = client(rabbit.url, { clock: { now: () => 1_700_000_000_000_000 } })
   const reader = hub.reader('publish')
   await hub.publish([])
   const channel = await channelOf(t, rabbit.url)

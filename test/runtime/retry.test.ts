@@ -18,7 +18,7 @@ function circuitAt(start = 1_000_000_000) {
   const circuit = new Circuit({
     key: 'store',
     name: 'InfluxDB',
-    now: () => clock.now,
+    clock: { now: () => clock.now },
     changed: state => changes.push(state),
   })
   /** The end of the pause. */
@@ -262,8 +262,8 @@ t.test('persist: tries until it works', async t => {
 t.test(
   'persist: each error tells of its own target, and one that comes later of the answer of the one before',
   async t => {
-    const store = new Circuit({ key: 'store', name: 'store', now: Date.now, changed: () => {} })
-    const queue = new Circuit({ key: 'queue', name: 'queue', now: Date.now, changed: () => {} })
+    const store = new Circuit({ key: 'store', name: 'store', clock: Date, changed: () => {} })
+    const queue = new Circuit({ key: 'queue', name: 'queue', clock: Date, changed: () => {} })
     const seen: string[] = []
     const { persistence, retried, recoveries } = options({
       circuitOf: error => {
@@ -292,7 +292,7 @@ t.test(
 )
 
 t.test('persist: several callers of one target; while it is down one of them asks', async t => {
-  const circuit = new Circuit({ key: 'store', name: 'store', now: Date.now, changed: () => {} })
+  const circuit = new Circuit({ key: 'store', name: 'store', clock: Date, changed: () => {} })
   let isDown = true
   let asking = 0
   let most = 0

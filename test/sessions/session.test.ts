@@ -466,7 +466,7 @@ t.test('a queue has so many bytes at most; what alone is larger is kept', async 
 
 t.test('what is queued for too long goes: as time passes, as more comes, and before it would be sent', async t => {
   let now = 5_000
-  const { sessions, dropped } = await open(t, { ageMs: 1_000 }, { now: () => now })
+  const { sessions, dropped } = await open(t, { ageMs: 1_000 }, { clock: { now: () => now } })
   const session = absent(sessions, 'c', { '#': 1 })
   const publish = (at: number, topic: string) => {
     now = at
@@ -499,7 +499,7 @@ t.test('what is queued for too long goes: as time passes, as more comes, and bef
 
 t.test('without a limit of age nothing is too old', async t => {
   let now = 5_000
-  const { sessions, dropped } = await open(t, {}, { now: () => now })
+  const { sessions, dropped } = await open(t, {}, { clock: { now: () => now } })
   const session = absent(sessions, 'c', { '#': 1 })
   sessions.publish(message('a'), 0)
   now = 1e15

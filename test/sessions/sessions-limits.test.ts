@@ -30,7 +30,7 @@ async function open(t: { teardown(end: () => unknown): void }, more: Partial<Ses
   const clock = { now: 1_000 }
   const dropped: [Dropped, string][] = []
   const options: Partial<SessionsOptions> = {
-    now: () => clock.now,
+    clock: { now: () => clock.now },
     dropped: (what, clientId) => dropped.push([what, clientId]),
     ...more,
   }

@@ -224,7 +224,7 @@ for (const seed of seeds) {
       sessions: mostSessions,
       sessionAgeMs,
       retained: { messages: mostRetained, bytes: 1e9 },
-      now: () => model.now,
+      clock: { now: () => model.now },
       dropped: (what, clientId) => dropped.push(`${what} ${clientId}`),
       // Snapshots are begun often, and take many turns, in which clients go on.
       pace: { journalBytes: 5_000, sliceMs: 0 },

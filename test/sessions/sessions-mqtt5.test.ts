@@ -25,7 +25,7 @@ async function withClock(more: Partial<SessionsOptions> = {}) {
   const dropped: Dropped[] = []
   const wills: LastWill[] = []
   const options: Partial<SessionsOptions> = {
-    now: () => clock.now,
+    clock: { now: () => clock.now },
     dropped: what => dropped.push(what),
     willDue: (one, done) => {
       wills.push(one)

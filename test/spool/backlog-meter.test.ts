@@ -4,7 +4,7 @@ import { Meter } from '../../src/spool/backlog-meter.js'
 function meter(rate: number) {
   let now = 5_000
   return {
-    meter: new Meter({ rate, now: () => now }),
+    meter: new Meter({ rate, clock: { now: () => now } }),
     pass: (ms: number) => {
       now += ms
     },

@@ -18,7 +18,7 @@ const minute = 60e6
 async function minutes(count: number) {
   const dir = await tempDir()
   let now = 0
-  const { spool } = await openSpool(dir, { segmentBytes: 1, now: () => now })
+  const { spool } = await openSpool(dir, { segmentBytes: 1, clock: { now: () => now } })
   for (let n = 1; n <= count; n++) {
     now = n * minute
     await append(spool, publish(n))
@@ -36,7 +36,7 @@ t.test('what every cursor has passed is kept by time', async t => {
   const { cursors } = openCursors(dir, spool, {
     keepMs: 4 * 60_000,
     keepBytes: 1e9,
-    now: () => now,
+    clock: { now: () => now },
     freed: bytes => {
       freed += bytes
       spool.freed(bytes)
@@ -60,7 +60,7 @@ t.test('kept messages expire without any traffic', async t => {
   const { dir, spool } = await minutes(10)
   let now = 10 * minute
   const gone = eventually(() => listSegments(dir).length === 2, 'deleted')
-  const { cursors } = openCursors(dir, spool, { keepMs: 300_000, keepBytes: 1e9, now: () => now })
+  const { cursors } = openCursors(dir, spool, { keepMs: 300_000, keepBytes: 1e9, clock: { now: () => now } })
   await drain(cursors, 'live')
   // The place is saved by then, which looks for what can be deleted, too.
   await pause(300)
@@ -78,7 +78,7 @@ t.test('what is kept has a bound in bytes, and never takes more than makes half 
     [() => ({ keepBytes: 0 }), [9, 10]],
   ] as const) {
     const { dir, spool, size } = await minutes(10)
-    const { cursors } = openCursors(dir, spool, { keepMs: 1e9, now: () => 10 * minute, ...options(size) })
+    const { cursors } = openCursors(dir, spool, { keepMs: 1e9, clock: { now: () => 10 * minute }, ...options(size) })
     await drain(cursors, 'live')
     cursors.deletePassed()
     t.same(listSegments(dir), left)
@@ -89,7 +89,7 @@ t.test('what is kept has a bound in bytes, and never takes more than makes half 
 
 t.test('what is pinned stays; what is kept is given up when the disk is full', async t => {
   const { dir, spool } = await minutes(10)
-  const { cursors } = openCursors(dir, spool, { pinned: () => 3, now: () => 10 * minute })
+  const { cursors } = openCursors(dir, spool, { pinned: () => 3, clock: { now: () => 10 * minute } })
   await drain(cursors, 'live')
   cursors.deletePassed()
   t.same(listSegments(dir), upTo(10, 3))
@@ -101,10 +101,10 @@ t.test('what is pinned stays; what is kept is given up when the disk is full', a
 
 t.test('what is kept for the past is given up when the disk is full', async t => {
   const { dir, spool } = await minutes(10)
-  const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, now: () => 10 * minute })
+  const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, clock: { now: () => 10 * minute } })
   await drain(cursors, 'live')
   await cursors.stop()
-  const keeping = { keepMs: 1e9, keepBytes: 1e9, now: () => 10 * minute }
+  const keeping = { keepMs: 1e9, keepBytes: 1e9, clock: { now: () => 10 * minute } }
   const second = openCursors(dir, spool, { ...keeping, groups: ['live', 'record'], inherit: { record: 'live' } })
   second.cursors.deletePassed()
   t.equal(listSegments(dir).length, 10)
@@ -116,7 +116,7 @@ t.test('what is kept for the past is given up when the disk is full', async t =>
 
 t.test('the past is read again, from here to there, over segments that are passed', async t => {
   const { dir, spool } = await minutes(10)
-  const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, now: () => 10 * minute })
+  const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, clock: { now: () => 10 * minute } })
   await drain(cursors, 'live')
   const read = async (from: number, to: number) => {
     const found: number[] = []
@@ -155,13 +155,13 @@ t.test('the past is that of the clock, also after it was wrong for a moment', as
   for (const segmentBytes of [1, 1e6]) {
     const dir = await tempDir()
     let now = 0
-    const { spool } = await openSpool(dir, { segmentBytes, now: () => now })
+    const { spool } = await openSpool(dir, { segmentBytes, clock: { now: () => now } })
     for (const [i, clock] of clocks.entries()) {
       now = clock
       await append(spool, publish(i + 1))
     }
     // What the header of a segment says is more than a day ahead of the clock now.
-    const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, now: () => now })
+    const { cursors } = openCursors(dir, spool, { keepMs: 1e9, keepBytes: 1e9, clock: { now: () => now } })
     const read = async (from: number, to: number) => {
       const found: number[] = []
       for await (const messages of cursors.past({ from, to }, never).batches) found.push(...sequences(messages))
@@ -211,7 +211,7 @@ t.test('status: segments, cursors, how far behind and since when', async t => {
     keepMs: 1e9,
     keepBytes: 1e9,
     limitBytes: 1e6,
-    now: () => 5 * minute,
+    clock: { now: () => 5 * minute },
   })
   await drain(cursors, 'live')
   ;(await cursors.reader('record').next(1, never))?.settle()
@@ -389,7 +389,7 @@ t.test('a backlog is metered, the live cursor is not, and what arrives is not he
   const { spool } = await openSpool(dir, { committed: tell })
   for (let n = 1; n <= 100; n++) await append(spool, publish(n))
   let clock = 0
-  const opened = openCursors(dir, spool, { groups: ['live', 'record'], rate: 1_000, monotonic: () => clock })
+  const opened = openCursors(dir, spool, { groups: ['live', 'record'], rate: 1_000, monotonic: { now: () => clock } })
   cursors = opened.cursors
   t.equal((await drain(cursors, 'live')).length, 100)
   clock = 60

@@ -76,7 +76,7 @@ t.test('a clock that was wrong for a moment spoils no later time, and the order 
   for (const clock of clocks) {
     now = clock
     // Each time in a segment, or behind the last message, of an earlier life.
-    const life = await open(dir, { now: () => now, segmentBytes: n % 2 === 0 ? 1 : 1e6 })
+    const life = await open(dir, { clock: { now: () => now }, segmentBytes: n % 2 === 0 ? 1 : 1e6 })
     for (const publication of [extended(++n), publish(++n)]) {
       await append(life.spool, publication)
       times.push(now++)
@@ -84,7 +84,7 @@ t.test('a clock that was wrong for a moment spoils no later time, and the order 
     t.same(life.warnings, [])
     await life.spool.stop()
   }
-  const last = await open(dir, { now: () => now })
+  const last = await open(dir, { clock: { now: () => now } })
   const { messages, skipped, warnings } = await readAll(dir, last.spool)
   t.same(
     messages.map(message => message.sequence),

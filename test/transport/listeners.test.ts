@@ -53,7 +53,7 @@ const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info' | 'tls'> = 
 /** Loaded and watched. */
 function certificates(t: Test, paths: TlsPaths): Tls {
   const say = (sentence: string) => t.comment(sentence)
-  const tls = new Tls({ paths, now: () => Date.now(), log: { info: say, warn: say }, everyMs: 20 })
+  const tls = new Tls({ paths, clock: Date, log: { info: say, warn: say }, everyMs: 20 })
   tls.start()
   t.teardown(() => tls.stop())
   return tls
@@ -564,10 +564,10 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     info: () => {},
     counted: () => {},
     audit: { record: () => {}, repeated: () => {} },
-    bans: new Bans({ path: '', failures: 1, firstMs: 0, exempt: [], now: () => 0, changed: () => {} }),
+    bans: new Bans({ path: '', failures: 1, firstMs: 0, exempt: [], clock: { now: () => 0 }, changed: () => {} }),
     authority: undefined,
     anonymous: false,
-    logins: new Logins({ path: '', loginMs: 0, now: () => 0, ended: () => {} }),
+    logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 }, ended: () => {} }),
     redeem: async () => undefined,
     adminKey: '',
     proxies: [],

@@ -30,7 +30,7 @@ async function keep(t: Test, { ca = false, now = Date.now() } = {}): Promise<Kep
   if (ca) copyFileSync(path('ca.pem'), paths.ca)
   const said: string[] = []
   const log = { info: (sentence: string) => said.push(sentence), warn: (sentence: string) => said.push(sentence) }
-  const tls = new Tls({ paths, now: () => now, log, everyMs: 20 })
+  const tls = new Tls({ paths, clock: { now: () => now }, log, everyMs: 20 })
   let changes = 0
   tls.onChange(() => changes++)
   tls.start()
@@ -109,7 +109,7 @@ t.test('the end of a revocation list is said before it comes', async t => {
     [Date.UTC(2019, 11, 31), /\(tls\.crl\) is not valid before 2020-01-01 00:00 UTC: clients are refused/],
   ] as const) {
     const log = { info: () => {}, warn: () => {} }
-    const tls = new Tls({ paths, now: () => day, log })
+    const tls = new Tls({ paths, clock: { now: () => day }, log })
     t.teardown(() => tls.stop())
     tls.start()
     // The certificate of the hub is of a later year.
