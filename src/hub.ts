@@ -69,7 +69,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const dir = resolve(settings['data.dir'])
   const spoolDir = join(dir, 'spool')
   let current = settings
-  const lock = new DataDirLock({ dir, warn: sentence => log.warn(sentence), lost: error => fail(error) })
+  const lock = new DataDirLock({ dir, log, lost: error => fail(error) })
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), clock: Date, log }) : undefined
   const secure = tls ? 's' : ''
   const hostInUrl = settings.host.includes(':') ? `[${settings.host}]` : settings.host
@@ -148,7 +148,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
     refused: () => processor.tell('diskFull', undefined),
     mayWrite: () => lock.held,
-    warn: sentence => log.warn(sentence),
+    log,
     incidents,
   })
 
@@ -175,7 +175,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
   })
 
-  const identity = new Identity({ dir, incidents, warn: sentence => log.warn(sentence) })
+  const identity = new Identity({ dir, incidents, log })
 
   const logins = new Logins({
     path: join(dir, 'logins.json'),
@@ -273,11 +273,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       dropped: metrics.dropped,
     }),
     audit,
-    log: {
-      debug: sentence => log.debug(sentence),
-      info: sentence => log.info(sentence),
-      warn: sentence => log.warn(sentence),
-    },
+    log,
   })
 
   const connections: Connections = new Connections({
@@ -330,7 +326,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
     // The last thread may not have reported all that was deleted.
     restarted: () => spool.recount(),
-    warn: sentence => log.warn(sentence),
+    log,
   })
 
   const listeners: Listeners = new Listeners({
@@ -354,10 +350,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       stream.on('error', () => {}).destroy()
     },
     refused: reason => increment(metrics.refused, reason),
-    info: sentence => log.info(sentence),
+    log,
   })
 
-  const adminKey = new AdminKey(dir, sentence => log.warn(sentence))
+  const adminKey = new AdminKey(dir, log)
 
   const http = new HttpServer({
     host: settings.host,

@@ -49,7 +49,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   mqtt: [],
   observe: ['config', 'runtime'],
   disk: ['observe', 'runtime'],
-  queue: ['disk', 'runtime'],
+  queue: ['disk', 'observe', 'runtime'],
   auth: ['disk', 'observe', 'runtime'],
   transport: ['config', 'disk', 'mqtt', 'observe', 'runtime'],
   sessions: ['auth', 'disk', 'mqtt', 'observe', 'runtime'],

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { RetriedWrite } from '../disk/retried-write.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { makeSecret } from './passwords.js'
 
@@ -15,9 +16,9 @@ export class AdminKey implements Part {
   readonly key = `tha_${makeSecret()}`
   readonly #file: RetriedWrite
 
-  constructor(dir: string, warn: (sentence: string) => void = () => {}) {
+  constructor(dir: string, log: Pick<SentenceLog, 'warn'> = { warn: () => {} }) {
     const path = adminKeyPath(dir)
-    this.#file = new RetriedWrite({ what: path, write: () => replaceFileSync(path, `${this.key}\n`), warn })
+    this.#file = new RetriedWrite({ what: path, write: () => replaceFileSync(path, `${this.key}\n`), log })
   }
 
   start(): void {

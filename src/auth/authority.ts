@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import type { SentenceLog } from '../observe/log.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
@@ -48,7 +49,7 @@ export interface AuthorityOptions {
   readonly changed: () => void
   /** Records which users a changed file has changed. */
   readonly audit?: Pick<Auditor, 'record'>
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
 }
 
 /** Returns true while the user still has the credential that authenticated the client. */

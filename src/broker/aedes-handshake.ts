@@ -3,6 +3,7 @@ import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
 import { describe } from '../errors.js'
 import type { Will } from '../mqtt/codec.js'
 import { lengthSize, packetType, writeHead } from '../mqtt/primitives.js'
+import type { DebugLog } from '../observe/log.js'
 import type { LastWill } from '../sessions/session-state.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { type StoredWill, WillPersistence } from './will-persistence.js'
@@ -30,7 +31,7 @@ export interface AedesHandshakeOptions {
   readonly sessions: Sessions
   /** Called when a client is gone without DISCONNECT and has left a will. `done` when the will is stored or refused. */
   readonly will: (client: Controlled | undefined, will: LastWill, done: (error?: Error) => void) => void
-  readonly log: (sentence: string) => void
+  readonly log: Pick<DebugLog, 'debug'>
 }
 
 /**
@@ -72,9 +73,9 @@ export class AedesHandshake {
       },
     })
     // Without a listener an 'error' event would end the process.
-    this.#aedes.on('error' as 'closed', ((error: unknown) => log(`aedes: ${describe(error)}`)) as () => void)
-    this.#aedes.on('clientError', (client, error) => log(`${ownerOf(client).id}: ${error.message}`))
-    this.#aedes.on('connectionError', (_client, error) => log(`a connection: ${error.message}`))
+    this.#aedes.on('error' as 'closed', ((error: unknown) => log.debug(`aedes: ${describe(error)}`)) as () => void)
+    this.#aedes.on('clientError', (client, error) => log.debug(`${ownerOf(client).id}: ${error.message}`))
+    this.#aedes.on('connectionError', (_client, error) => log.debug(`a connection: ${error.message}`))
     this.#aedes.on('clientReady', client => ownerOf(client).ready())
     this.#aedes.on('clientDisconnect', client => ownerOf(client).left())
   }

@@ -8,6 +8,7 @@ import type { ConnectPacket } from '../mqtt/codec.js'
 import { PublishReader } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { Auditor } from '../observe/audit.js'
+import type { DebugLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
@@ -42,7 +43,7 @@ export interface BrokerOptions {
     Authority,
     'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user' | 'shares'
   >
-  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'warn' | 'work' | 'shares'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'shares'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
   /** Clients connected at a time. */
@@ -73,11 +74,7 @@ export interface BrokerOptions {
     readonly dropped: number
   }
   readonly audit: Auditor
-  readonly log: {
-    debug(sentence: string): void
-    info(sentence: string): void
-    warn(sentence: string): void
-  }
+  readonly log: DebugLog
 }
 
 /** Why a client was refused, as metrics count refusals. */
@@ -125,10 +122,10 @@ export class Broker {
   constructor(options: BrokerOptions) {
     this.#options = options
     const { log } = options
-    this.#say = rateLimited(log.info)
+    this.#say = rateLimited(sentence => log.info(sentence))
     const { authority, audit } = options
     const clock = inMilliseconds(options.clock)
-    this.#log = new ConnectionLog({ isOpen: authority.open, audit, info: log.info, clock })
+    this.#log = new ConnectionLog({ isOpen: authority.open, audit, log, clock })
     this.#sessions = new Sessions({
       ...options.sessions,
       work: options.work,
@@ -138,7 +135,7 @@ export class Broker {
       clock,
       dropped: (what, clientId) => this.#dropped(what, clientId),
       willDue: (will, done) => this.#publishWill(will, error => done(error instanceof HubError)),
-      warn: log.warn,
+      log,
     })
     this.#fanOut = new FanOut({
       work: options.work,
@@ -158,12 +155,12 @@ export class Broker {
       retainedBy: filter => this.#sessions.retainedBy(filter),
       presence: options.presence,
       clock: options.clock,
-      warn: log.warn,
+      log,
     })
     this.#control = new AedesHandshake({
       sessions: this.#sessions,
       will: (client, will, done) => this.#will({ ...will, user: client?.user ?? will.user ?? '' }, done),
-      log: log.debug,
+      log,
     })
     const { sessionAgeMs } = options.sessions
     this.#forClients = {
@@ -189,7 +186,7 @@ export class Broker {
       left: (client, reason) => this.#left(client, reason),
       replaced: client => this.#log.replaced(client),
       seen: client => this.#seen(client),
-      debug: log.debug,
+      debug: sentence => log.debug(sentence),
       now: () => options.clock.now(),
     }
   }

@@ -1,4 +1,5 @@
 import type { Auditor } from '../observe/audit.js'
+import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
@@ -10,7 +11,7 @@ export interface ConnectionLogOptions {
   readonly isOpen: boolean
   readonly audit: Auditor
   /** Logs a sentence. Called at a limited rate. */
-  readonly info: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'info'>
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
 }
@@ -59,7 +60,7 @@ export class ConnectionLog {
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options
-    this.#say = rateLimited(options.info)
+    this.#say = rateLimited(sentence => options.log.info(sentence))
   }
 
   connected(client: NamedClient): void {

@@ -1,4 +1,5 @@
 import type { Outward } from '../model.js'
+import type { SentenceLog } from '../observe/log.js'
 import { FairSet } from '../runtime/fair-set.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
@@ -33,7 +34,7 @@ export interface ShownClientsOptions {
   readonly presence: (presence: Presence) => void
   /** Microseconds since the epoch. */
   readonly clock: MicrosecondClock
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /** Clients that are gone and still shown as offline, and refusals still shown. */
@@ -164,7 +165,7 @@ export class ShownClients {
       const names = told ? [told.clientId, sessionName(told.user, told.clientId)] : []
       const name = names.find(one => topicOf(one) === topic)
       if (told && name !== undefined) return { name, told }
-      this.#options.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
+      this.#options.log.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
       this.#show(topic)
       return []
     })

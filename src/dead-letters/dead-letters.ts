@@ -3,6 +3,7 @@ import { type Files, nodeFiles } from '../disk/files.js'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
 import { accountOf, type UserShares, unshared } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
@@ -22,7 +23,7 @@ export interface DeadLetterFilesOptions {
   /** As of now; without it all letters are of one user. */
   readonly shares?: () => UserShares
   /** Something a person should know that is no loss: letters dropped, space not freed, a disk that refuses. */
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
   /**
    * Letters that go because of the limit, at the start already. They go once this resolves; after a crash in between, and
@@ -69,18 +70,18 @@ export class DeadLetterFiles implements DeadLetters {
   readonly #securing = new Map<LetterFile, Promise<void>>()
 
   constructor(options: DeadLetterFilesOptions) {
-    const { dir, limitBytes, shares = () => unshared, warn, incidents, dropped, files = nodeFiles } = options
+    const { dir, limitBytes, shares = () => unshared, log, incidents, dropped, files = nodeFiles } = options
     this.#options = options
     const fileBytes = Math.min(largestFileBytes, Math.ceil(limitBytes / 8))
     const account = (user: string) => accountOf(shares(), user)
-    const ground = { dir, files, account, warn, incidents }
+    const ground = { dir, files, account, log, incidents }
     this.#folder = new LetterFolder(ground)
     this.#writer = new LetterWriter(this.#folder, ground, fileBytes)
     this.#sweep = new LetterSweep(this.#folder, {
       tidy: file => this.#tidy(file),
       pending: key => this.#pending.get(key),
     })
-    this.#limit = new LetterLimit({ limitBytes, fileBytes, shares, warn, dropped }, this.#folder, this.#writer)
+    this.#limit = new LetterLimit({ limitBytes, fileBytes, shares, log, dropped }, this.#folder, this.#writer)
   }
 
   /** Whatever the disk says, it starts; what it could not do then is tried again with each letter that is put. */
@@ -223,7 +224,7 @@ export class DeadLetterFiles implements DeadLetters {
       if (file.count > 0) await file.rewrite()
       else await this.#folder.delete(file)
     } catch (error) {
-      this.#options.warn(`could not free the space of removed dead letters: ${describe(error)}`)
+      this.#options.log.warn(`could not free the space of removed dead letters: ${describe(error)}`)
     }
   }
 }

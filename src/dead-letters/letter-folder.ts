@@ -3,6 +3,7 @@ import { keepDamaged } from '../disk/commit-log.js'
 import { type Files, openNew, syncDirectory } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import { type Key, keyOfId, type Letters } from './letter.js'
 import { succeeds } from './letter-disk.js'
@@ -16,7 +17,7 @@ export interface LetterFolderOptions {
   readonly files: Files
   /** The name under which the letters of a user are counted. */
   readonly account: (user: string) => string
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
 }
 

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe } from '../errors.js'
 import type { DeadLetter, Message } from '../model.js'
+import type { SentenceLog } from '../observe/log.js'
 import { fairCuts } from '../runtime/fair-cuts.js'
 import { accountOf, type UserShares } from '../runtime/user-shares.js'
 import type { Letters } from './letter.js'
@@ -17,7 +18,7 @@ export interface LetterLimitOptions {
   /** About what is dropped at a time. */
   readonly fileBytes: number
   readonly shares: () => UserShares
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   /** Letters go once this resolves; after a rejection they stay. */
   readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
 }
@@ -50,7 +51,7 @@ export class LetterLimit {
     if (this.#trimming) return this.#trimming
     if (this.#isEnding || this.#bytes <= this.#options.limitBytes) return Promise.resolve()
     this.#trimming = this.#dropOldest()
-      .catch(error => this.#options.warn(`could not drop the oldest dead letters: ${describe(error)}`))
+      .catch(error => this.#options.log.warn(`could not drop the oldest dead letters: ${describe(error)}`))
       .finally(() => {
         this.#trimming = undefined
       })
@@ -64,7 +65,7 @@ export class LetterLimit {
 
   /** The oldest letters of those with most for their share, until the rest is within the limit. */
   async #dropOldest(): Promise<void> {
-    const { limitBytes, warn } = this.#options
+    const { limitBytes, log } = this.#options
     let count = 0
     const heaviest = new Set<string>()
     try {
@@ -81,7 +82,7 @@ export class LetterLimit {
       }
     } finally {
       if (count > 0)
-        warn(
+        log.warn(
           `dropped the ${count} oldest dead letters${ofUsers(heaviest)}: the limit is ${limitBytes} bytes (dead.limit)`,
         )
     }
@@ -140,7 +141,7 @@ export class LetterLimit {
       await file.rewrite()
       this.#folder.changed()
     } catch (error) {
-      this.#options.warn(`could not free the space of dropped dead letters: ${describe(error)}`)
+      this.#options.log.warn(`could not free the space of dropped dead letters: ${describe(error)}`)
     }
     return starts.length
   }

@@ -38,7 +38,7 @@ export class LetterWriter {
 
   /** Goes on in the newest file, or begins one. A disk that refuses is asked again with each letter. */
   open(): void {
-    const { dir, files, warn } = this.#options
+    const { dir, files, log } = this.#options
     try {
       const newest = this.#folder.list.at(-1)
       // A log may become twice as long as it was when it was opened.
@@ -51,7 +51,7 @@ export class LetterWriter {
       try {
         if (files.sizeSync(fd) > newest.end) {
           files.ftruncateSync(fd, newest.end)
-          warn(`cut an unfinished write off ${newest.path}`)
+          log.warn(`cut an unfinished write off ${newest.path}`)
         }
         this.#start({ file: newest, fd })
       } catch (error) {
@@ -59,7 +59,7 @@ export class LetterWriter {
         throw error
       }
     } catch (error) {
-      warn(`no dead letter can be put into ${dir} (${describe(error)}); tried again with each`)
+      log.warn(`no dead letter can be put into ${dir} (${describe(error)}); tried again with each`)
       this.#start(undefined)
     }
   }

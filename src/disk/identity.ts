@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { setAside } from './damaged.js'
 import { type Files, nodeFiles, readWholeSync } from './files.js'
@@ -11,7 +12,7 @@ import { RetriedWrite } from './retried-write.js'
 export interface IdentityOptions {
   readonly dir: string
   readonly incidents: IncidentReporter
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   readonly files?: Files
 }
 
@@ -25,14 +26,14 @@ export class Identity implements Part {
   #starts = 0
 
   constructor(options: IdentityOptions) {
-    const { dir, warn, files = nodeFiles } = options
+    const { dir, log, files = nodeFiles } = options
     this.#options = options
     this.#path = join(dir, 'hub.json')
     this.#file = new RetriedWrite({
       what: this.#path,
       write: () =>
         replaceFileSync(this.#path, `${JSON.stringify({ id: this.#id, starts: this.#starts })}\n`, { files }),
-      warn,
+      log,
     })
   }
 

@@ -3,6 +3,7 @@ import { chmodSync, closeSync, linkSync, mkdirSync, openSync, type Stats, statSy
 import { connect, createServer, type Server } from 'node:net'
 import { join, relative } from 'node:path'
 import { describe, HubError, systemCode } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 import { nodeFiles, readWholeSync } from './files.js'
 import { replaceFileSync } from './replace-file.js'
 import { isDiskError } from './retried-write.js'
@@ -40,7 +41,7 @@ const againMs = 1_000
 
 export interface DataDirLockOptions {
   readonly dir: string
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   /** Called when another hub got the lock while the disk refused the lock to this hub, which must now stop. */
   readonly lost: (error: Error) => void
 }
@@ -194,7 +195,7 @@ export class DataDirLock {
         throw unusable(`cannot lock ${this.#dir}: ${describe(error)}`, error)
       }
     }
-    this.#options.warn(
+    this.#options.log.warn(
       `data.dir: ${this.#dir} cannot be locked (${describe(cause)}); publishes are refused until it can`,
     )
     this.#again()
@@ -203,7 +204,7 @@ export class DataDirLock {
   #again(): void {
     this.#timer = setTimeout(() => {
       this.#trying = this.#acquire().then(
-        () => this.#options.warn(`data.dir: ${this.#dir} is locked now`),
+        () => this.#options.log.warn(`data.dir: ${this.#dir} is locked now`),
         error => {
           if (error instanceof HubError) this.#options.lost(error)
           else this.#again()
@@ -227,7 +228,7 @@ export class DataDirLock {
       if (uid === own || own === 0) chmodSync(this.#dir, 0o700)
       else throw new Error(`it belongs to user ${uid}`)
     } catch (error) {
-      this.#options.warn(
+      this.#options.log.warn(
         `data.dir: ${this.#dir} may be listed by other users (mode ${given}), and could not be closed to them: ${describe(error)}`,
       )
     }

@@ -1,4 +1,5 @@
 import { describe, systemCode } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 
 /**
  * Whether an error, or its cause, is a refusal of the disk, as opposed to a file that the hub's user has no right to.
@@ -18,7 +19,7 @@ export interface RetriedWriteOptions {
   readonly what: string
   /** Throws when the disk refuses. */
   readonly write: () => void
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /** A small file that the hub can run without: a disk that refuses the file does not keep the hub from starting. */
@@ -39,7 +40,7 @@ export class RetriedWrite {
       this.#options.write()
     } catch (error) {
       if (!isDiskError(error)) throw error
-      this.#options.warn(`${this.#options.what} could not be written: ${describe(error)}; tried again until it is`)
+      this.#options.log.warn(`${this.#options.what} could not be written: ${describe(error)}; tried again until it is`)
       this.#timer = setInterval(() => this.#again(), againMs).unref()
     }
   }

@@ -1,4 +1,5 @@
 import type { Part } from '../runtime/lifecycle.js'
+import type { SentenceLog } from './log.js'
 
 /** A condition that will become a loss of service unless an operator acts. */
 export interface Alarm {
@@ -10,7 +11,7 @@ export interface AlarmsOptions {
   /** The checks by name. Each returns a sentence for people while there is reason for an alarm. */
   readonly checks: Readonly<Record<string, () => string | undefined | Promise<string | undefined>>>
   readonly everyMs: number
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
 }
 
 /** Runs the checks at an interval. Logs each alarm once when raised and once when over. */

@@ -14,6 +14,7 @@ import {
   parseAuditLine,
 } from './audit-chain.js'
 import type { IncidentReporter } from './incidents.js'
+import type { SentenceLog } from './log.js'
 
 export interface AuditLogOptions {
   /** The folder of the log; created when missing. */
@@ -23,7 +24,7 @@ export interface AuditLogOptions {
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
   readonly incidents: IncidentReporter
-  readonly log: { info(sentence: string): void }
+  readonly log: Pick<SentenceLog, 'info'>
 }
 
 /** Most events that wait in memory while the disk refuses writes; more are counted as lost. */

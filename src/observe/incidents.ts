@@ -1,5 +1,6 @@
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import type { SentenceLog } from './log.js'
 import { rateLimited } from './log.js'
 
 /** Messages and bytes known to be lost; a number that is not known is left out. */
@@ -35,7 +36,7 @@ export interface IncidentsOptions {
   readonly clock: MillisecondClock
   /** Adds lost messages to the balance sheet, which is kept over restarts. Called from `start` on. */
   readonly lost: (messages: number) => void
-  readonly log: { warn(sentence: string): void }
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /** Most kinds. Kinds are constants of the code, so this limit is never reached unless a kind is made from text. */

@@ -4,6 +4,17 @@ import { withoutPasswords } from '../errors.js'
 
 export type Log = Logger
 
+/** A log that takes sentences for an operator. The log of the hub is one; other threads forward theirs to it. */
+export interface SentenceLog {
+  info(sentence: string): void
+  warn(sentence: string): void
+}
+
+/** A log that also takes sentences for those who look for the cause of something. */
+export interface DebugLog extends SentenceLog {
+  debug(sentence: string): void
+}
+
 /** Creates the log on stderr; stdout is for output that a program may want to read. */
 export function createLog(settings: Pick<Settings, 'log.level' | 'log.format'>): Log {
   const format = settings['log.format']

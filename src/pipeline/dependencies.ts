@@ -1,4 +1,5 @@
 import { describe, type ErrorCode, HubError } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 import { Circuit, type CircuitState } from '../runtime/retry.js'
 import type { MillisecondClock } from '../runtime/time.js'
 
@@ -26,7 +27,7 @@ export interface DependenciesOptions {
   readonly meanwhile: string
   /** Returns milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
 }
 
 export type Target = 'store' | 'rabbitmq' | 'disk'

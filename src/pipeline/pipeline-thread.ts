@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { Link } from '../runtime/worker-link.js'
@@ -22,7 +23,7 @@ interface PipelineThreadOptions {
   readonly offers: Omit<BrokerOffers, 'dying'>
   /** Called each time a new thread runs after the last one died. */
   readonly restarted: () => void
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   /** Program of the thread. */
   readonly entry?: URL
 }
@@ -150,7 +151,7 @@ export class PipelineThread implements Part {
     const restMs = Math.min(maxRestMs, quickMs * 2 ** Math.max(0, this.#deaths - quickDeaths))
     const since = this.#death?.since ?? Date.now()
     this.#death = { detail: describe(error), since, retryAt: Date.now() + restMs }
-    this.#options.warn(
+    this.#options.log.warn(
       `the processor thread ended: ${describe(error)}; started again in ${restMs / 1_000} s. MQTT goes on, and the spool ` +
         'keeps what arrives',
     )
@@ -184,10 +185,10 @@ export class PipelineThread implements Part {
         position: this.#options.position(),
         drainMs: 0,
       })
-      for (const problem of problems) this.#options.warn(problem)
+      for (const problem of problems) this.#options.log.warn(problem)
       await this.#link?.call('abandon', undefined)
     } catch (error) {
-      this.#options.warn(`the processor thread ended while it stopped: ${describe(error)}`)
+      this.#options.log.warn(`the processor thread ended while it stopped: ${describe(error)}`)
     }
     await this.#end()
     await this.#startAgain()

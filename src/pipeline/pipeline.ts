@@ -7,6 +7,7 @@ import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { HubError } from '../errors.js'
 import type { Message, Outcome } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { QueueReader } from '../queue/queue.js'
 import { Scrutiny, Suspects } from '../queue/suspects.js'
 import { type Part, startParts } from '../runtime/lifecycle.js'
@@ -28,7 +29,7 @@ import { Recorder } from './recorder.js'
 import { Refill } from './refill.js'
 import { Registry } from './registry.js'
 import { Replays } from './replay.js'
-import { dependenciesOf, mappingOf, openRabbit, openStore, type SentenceLog, seriesGuardOf } from './targets.js'
+import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 /*
@@ -134,7 +135,7 @@ export function processorOffers(
           incidents.report('spool_lost', sentence, { messages })
         },
         freed: bytes => broker().tell('freed', bytes),
-        warn: log.warn,
+        log,
         incidents,
       })
       started = await composeParts(
@@ -220,7 +221,7 @@ async function composeParts(
     dir: join(dir, 'dead'),
     limitBytes: settings['dead.limit'],
     shares,
-    warn: log.warn,
+    log,
     incidents,
     dropped: letters =>
       balance.moved(
@@ -471,7 +472,7 @@ function suspectsIn(dir: string, log: SentenceLog, incidents?: IncidentReporter,
   exit?.before(() => scrutiny.end())
   const blamed = (sentence: string) => (incidents ? incidents.report('poison_message', sentence) : log.warn(sentence))
   return (name: string, batch: number, reason: string | undefined) =>
-    new Suspects({ name, scrutiny, batch, reason, blamed, warn: log.warn.bind(log) })
+    new Suspects({ name, scrutiny, batch, reason, blamed, log })
 }
 
 async function takeReceipts(messages: readonly Message[], balance: BalanceSheet): Promise<void> {

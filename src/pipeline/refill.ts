@@ -3,6 +3,7 @@ import { replaceFile } from '../disk/replace-file.js'
 import { HubError } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { TimeSeriesStore } from '../store/store.js'
 
 export interface RefillOptions {
@@ -27,7 +28,7 @@ export interface RefillOptions {
   /** Writes messages of the spool to the store once more, which changes nothing where the store has them. */
   readonly handle: (messages: readonly Message[]) => Promise<unknown>
   readonly incidents: IncidentReporter
-  readonly log: { info(sentence: string): void }
+  readonly log: Pick<SentenceLog, 'info'>
 }
 
 /**

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Settings } from '../config/settings.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
 import { machineClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
@@ -13,8 +14,6 @@ import { SeriesGuard } from './series-guard.js'
 /*
  * The mapping, the queue server and the store that the settings choose, for the hub and for `telehub process`.
  */
-
-export type SentenceLog = { info(sentence: string): void; warn(sentence: string): void }
 
 export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: string): Dependencies {
   return new Dependencies({

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import { type Message, messageId, type Outcome } from '../model.js'
+import type { SentenceLog } from '../observe/log.js'
 
 /** Deaths of the process while one message was handled alone, after which that message is set aside. */
 const deathsAlone = 3
@@ -114,7 +115,7 @@ export interface SuspectsOptions {
   readonly reason: string | undefined
   /** Called when a message was set aside. */
   readonly blamed: (sentence: string) => void
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   /** Milliseconds after which a waiting handler is no longer suspected. */
   readonly suspicionMs?: number
 }
@@ -302,9 +303,11 @@ export class Suspects {
   }
 
   #fails(error: unknown): void {
-    const { name, warn } = this.#options
+    const { name, log } = this.#options
     if (!this.#failed) {
-      warn(`${name}: a message that ends the process would not be found, as nothing can be kept: ${describe(error)}`)
+      log.warn(
+        `${name}: a message that ends the process would not be found, as nothing can be kept: ${describe(error)}`,
+      )
     }
     this.#failed = true
   }

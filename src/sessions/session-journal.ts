@@ -15,6 +15,7 @@ import { readFrames } from '../disk/frame-file.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import type { CaptureOptions } from './session-capture.js'
 import { type Decoded, decodeRecord, encodeRecord, type JournalRecord } from './session-records.js'
@@ -55,7 +56,7 @@ export interface SessionJournalOptions<T> {
   readonly isExpected: () => boolean
   readonly incidents: IncidentReporter
   readonly files?: Files
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /**
@@ -299,7 +300,7 @@ export class SessionJournal<T> {
       return true
     } catch (error) {
       if (!isDiskError(error)) throw error
-      this.#options.warn(
+      this.#options.log.warn(
         `the sessions cannot be written (${describe(error)}); changes are refused until the disk works`,
       )
       // Before a journal keeps any record, there must be a snapshot of the state in memory now.
@@ -346,7 +347,7 @@ export class SessionJournal<T> {
       this.#running = this.#makeSnapshot(number)
         .catch(error => {
           if (this.#isClosing) return
-          this.#options.warn(`no snapshot of the sessions could be made: ${describe(error)}; the journal is kept`)
+          this.#options.log.warn(`no snapshot of the sessions could be made: ${describe(error)}; the journal is kept`)
         })
         .finally(() => {
           this.#running = undefined

@@ -1,6 +1,7 @@
 import type { Access } from '../auth/rules.js'
 import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
@@ -50,7 +51,7 @@ export interface SessionsOptions {
   /** Called when a will is due, as in {@link LastWillsOptions}. */
   readonly willDue: LastWillsOptions['due']
   readonly incidents: IncidentReporter
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /** How a connection opens a session, in the terms of MQTT 5. */

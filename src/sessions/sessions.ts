@@ -66,7 +66,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     this.#work = options.work
-    const { dir, fsync, warn, clock, incidents } = options
+    const { dir, fsync, log, clock, incidents } = options
     this.#memory = queueMemoryOf(options)
     const later = (session: Session) => this.#pumpLater(session)
     // Events of a session that is over, or replaced, must not be recorded for the session that is there now.
@@ -93,7 +93,7 @@ export class Sessions {
       released: (session, m, done) => {
         if (!this.#isKept(session)) return
         this.#record({ t: 'rel', c: session.name, m }, undefined, error => {
-          if (error) options.warn(`${session.clientId}: not acknowledged: ${error.message}`)
+          if (error) options.log.warn(`${session.clientId}: not acknowledged: ${error.message}`)
           done(error)
         })
       },
@@ -134,7 +134,7 @@ export class Sessions {
       applied: () => state.applied,
       isExpected: options.isExpected,
       incidents,
-      warn,
+      log,
     })
   }
 

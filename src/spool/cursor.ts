@@ -4,6 +4,7 @@ import type { Files } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import { type Batch, type QueueReader, Wakeup } from '../queue/queue.js'
 import { pause } from '../runtime/retry.js'
 import type { Meter } from './backlog-meter.js'
@@ -39,7 +40,7 @@ export interface CursorOptions {
   readonly skipped: (from: number, to: number, damaged: boolean) => void | Promise<void>
   /** Called after each save, successful or not. */
   readonly moved: () => void
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
   readonly files: Files
 }
@@ -126,7 +127,7 @@ export class Cursor implements QueueReader {
       this.#options.file.close()
       this.#reader.close()
     } catch (error) {
-      this.#options.warn(`${this.#options.name}: ${describe(error)}`)
+      this.#options.log.warn(`${this.#options.name}: ${describe(error)}`)
     }
   }
 
@@ -296,12 +297,12 @@ export class Cursor implements QueueReader {
   }
 
   #save(): void {
-    const { name, file, warn } = this.#options
+    const { name, file, log } = this.#options
     try {
       file.write(this.#settled)
       this.#unsaved = false
     } catch (error) {
-      if (!this.#unsaved) warn(`cursor ${name} could not be saved: ${describe(error)}; what it passes comes again`)
+      if (!this.#unsaved) log.warn(`cursor ${name} could not be saved: ${describe(error)}; what it passes comes again`)
       this.#unsaved = true
     }
   }

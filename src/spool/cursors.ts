@@ -2,6 +2,7 @@ import { type Files, nodeFiles } from '../disk/files.js'
 import { describe } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import { type MicrosecondClock, type MillisecondClock, machineClock } from '../runtime/time.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor } from './cursor.js'
@@ -48,7 +49,7 @@ export interface CursorsOptions {
   readonly skipped?: (group: string, from: number, to: number, damaged: boolean) => void | Promise<void>
   /** Called when segments were deleted. */
   readonly freed: (bytes: number) => void
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
   readonly files?: Files
 }
@@ -143,18 +144,18 @@ export class Cursors {
     try {
       file.remove()
     } catch (error) {
-      this.#options.warn(`cursor ${name} could not be removed: ${describe(error)}; the next start tries again`)
+      this.#options.log.warn(`cursor ${name} could not be removed: ${describe(error)}; the next start tries again`)
     }
   }
 
   #add(name: string, file: CursorFile, saved: CursorPlace | undefined): void {
-    const { dir, rate = 0, monotonic, skipped, warn, incidents } = this.#options
+    const { dir, rate = 0, monotonic, skipped, log, incidents } = this.#options
     const { place, displaced } = this.#locate(name, saved)
     if (!saved) {
       try {
         file.create(place)
       } catch (error) {
-        warn(`cursor ${name} could not be made: ${describe(error)}`)
+        log.warn(`cursor ${name} could not be made: ${describe(error)}`)
       }
     }
     const isFirst = name === firstLane
@@ -172,7 +173,7 @@ export class Cursors {
       meter,
       skipped: (from, to, damaged) => skipped?.(name, from, to, damaged),
       moved: () => this.deletePassed(),
-      warn,
+      log,
       incidents,
       files: this.#files,
     })
@@ -273,7 +274,7 @@ export class Cursors {
   }
 
   #delete(retention: Parameters<typeof surplus>[2], needed = this.#needed): void {
-    const { dir, freed, warn } = this.#options
+    const { dir, freed, log } = this.#options
     let count = surplus(this.#segments.list, needed, retention, this.#clock.now())
     for (; count > 0; count--) {
       const oldest = this.#segments.list[0]
@@ -282,7 +283,7 @@ export class Cursors {
       try {
         this.#files.removeSync(path)
       } catch (error) {
-        if (!this.#deletingFails) warn(`could not delete ${path}: ${describe(error)}; tried again`)
+        if (!this.#deletingFails) log.warn(`could not delete ${path}: ${describe(error)}; tried again`)
         this.#deletingFails = true
         return
       }

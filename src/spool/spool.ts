@@ -16,6 +16,7 @@ import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Publish } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { CursorFile, listCursors } from './cursor-file.js'
 import { encodedLength, encodePublish, stampedBytes } from './message-codec.js'
@@ -92,7 +93,7 @@ export interface SpoolOptions {
    */
   readonly mayWrite?: () => boolean
   /** Called with a sentence for an operator: the disk is full, or works again. */
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
   /** Receives the damage found at the start. */
   readonly incidents: IncidentReporter
   readonly files?: Files
@@ -143,7 +144,9 @@ export class Spool {
         options.settled()
       },
       unsynced: error =>
-        options.warn(`the spool could not be synced: ${describe(error)}; its last second may be lost with the power`),
+        options.log.warn(
+          `the spool could not be synced: ${describe(error)}; its last second may be lost with the power`,
+        ),
     })
     this.#probe = new DiskProbe({
       path: join(options.dir, 'probe'),
@@ -271,9 +274,9 @@ export class Spool {
   }
 
   #fails(error: Error): void {
-    const { warn, refused } = this.#options
+    const { log, refused } = this.#options
     if (!this.#failing) {
-      warn(`the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`)
+      log.warn(`the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`)
       // A small group may fit where others do not, so a successful write does not prove that the disk works again.
       this.#probe.start()
     }
@@ -285,7 +288,7 @@ export class Spool {
     if (!this.#mayWrite) throw notLocked()
     this.#files.removeSync(this.#cleanPath)
     this.#failing = undefined
-    this.#options.warn('the spool: the disk takes what is written again')
+    this.#options.log.warn('the spool: the disk takes what is written again')
   }
 
   get #mayWrite(): boolean {
@@ -395,7 +398,7 @@ export class Spool {
     try {
       if ((this.#files.sizeOfSync(path) ?? 0) > end) this.#truncate(path, end)
     } catch (error) {
-      this.#options.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
+      this.#options.log.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
     }
     return end
   }

@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { describe, HubError, systemCode } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
 import type { Peer } from './connection.js'
@@ -38,7 +39,7 @@ export interface ListenersOptions {
   /** Counts a refusal. */
   readonly refused: (reason: string) => void
   /** Logs a sentence. Called at a limited rate. */
-  readonly info: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'info'>
 }
 
 /** All ways in for MQTT: TCP, TLS, and WebSockets from the HTTP server. Hands over connections after the handshake. */
@@ -59,7 +60,7 @@ export class Listeners {
     const { webSocket, proxy, accept } = options
     const refused = (reason: string, sentence: string) => this.#refused(reason, sentence)
     this.#options = options
-    this.#say = rateLimited(options.info)
+    this.#say = rateLimited(sentence => options.log.info(sentence))
     this.#trusted = new Networks(proxy.trusted)
     this.#handshakes = new Handshakes(options.pending, options.handshakeMs, refused)
     this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, accept, refused })

@@ -4,6 +4,7 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Settings } from '../config/settings.js'
 import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { type CertificateId, isRevoked, type RevocationList, revocationLists, subjectOf } from './revocation.js'
@@ -33,7 +34,7 @@ export interface TlsOptions {
   readonly paths: TlsPaths
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
   /** Milliseconds between two looks at the files. */
   readonly everyMs?: number
 }

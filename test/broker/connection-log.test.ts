@@ -14,7 +14,7 @@ function log() {
   const one = new ConnectionLog({
     isOpen: false,
     audit: { record: () => {}, repeated: ({ event, address }) => events.push(`${event} ${address}`) },
-    info: sentence => said.push(sentence),
+    log: { info: sentence => said.push(sentence) },
     clock: { now: () => time },
   })
   const takeOver = (id: string, from: string, to: string, ms: number) => {

@@ -49,7 +49,7 @@ async function serve(t: Test, first: readonly string[], clientCertificates: 'req
     refused: reason => {
       refused[reason] = (refused[reason] ?? 0) + 1
     },
-    info: sentence => said.push(sentence),
+    log: { info: sentence => said.push(sentence) },
   })
   await listeners.start()
   t.teardown(() => listeners.stop())

@@ -35,7 +35,7 @@ async function open(dir: string, more: Partial<DeadLetterFilesOptions> = {}) {
   const dead = new DeadLetterFiles({
     dir,
     limitBytes: 80_000,
-    warn: () => {},
+    log: { warn: () => {} },
     incidents: { report: (kind, sentence, lost = {}) => void incidents.push({ kind, sentence, ...lost }) },
     dropped: () => {
       t.fail('nothing is over the limit')

@@ -30,7 +30,7 @@ class History {
     return new DeadLetterFiles({
       dir,
       limitBytes: 30_000,
-      warn: () => {},
+      log: { warn: () => {} },
       incidents: {
         report: (kind, sentence) => {
           this.incidents.push(`${kind}: ${sentence}`)

@@ -36,7 +36,7 @@ async function open(dir: string, more: Partial<DeadLetterFilesOptions> = {}) {
   const dead = new DeadLetterFiles({
     dir,
     limitBytes: 1e9,
-    warn: sentence => warnings.push(sentence),
+    log: { warn: sentence => warnings.push(sentence) },
     incidents: { report: (kind, sentence, lost = {}) => void incidents.push({ kind, sentence, ...lost }) },
     dropped: letters => void dropped.push(...letters),
     ...more,
@@ -54,7 +54,7 @@ t.test('dead letters in files', async t => {
   deadLettersContract(t, async () => {
     const dir = join(await tempDir(), 'dead')
     const reopen = async (): Promise<DeadLettersUnderTest> => {
-      const { dead } = await open(dir, { warn: sentence => t.fail(sentence) })
+      const { dead } = await open(dir, { log: { warn: sentence => t.fail(sentence) } })
       return { dead, reopen: () => dead.stop().then(reopen), close: () => dead.stop() }
     }
     return reopen()

@@ -15,7 +15,7 @@ import { drain, openCursors, openSpool, publish } from '../fixtures/spool.js'
  * What was acknowledged is there afterwards. Each seed is a history of its own; a failure names it.
  */
 
-const quiet = { warn: () => {}, incidents: { report: () => {} } }
+const quiet = { log: { warn: () => {} }, incidents: { report: () => {} } }
 
 t.test('spool and cursors: every acknowledged message is delivered, under a number of its own', async t => {
   let failures = 0

@@ -12,7 +12,7 @@ function begin(t: { teardown(end: () => unknown): void }, dir: string, more: Par
   const identity = new Identity({
     dir,
     incidents: { report: (kind, sentence) => reports.push(`${kind}: ${sentence}`) },
-    warn: sentence => warnings.push(sentence),
+    log: { warn: sentence => warnings.push(sentence) },
     ...more,
   })
   t.teardown(() => identity.stop())

@@ -28,7 +28,7 @@ function processorOf(t: Test, behaviour: { now: 'works' | 'hangs' | 'dies' }) {
       incident: () => {},
     },
     restarted: () => {},
-    warn: sentence => said.push(sentence),
+    log: { warn: sentence => said.push(sentence) },
     entry: new URL('./stopping-thread.js', import.meta.url),
   })
   return { processor, settings, said, isIdle: () => existsSync(join(dir, 'idle')) }

@@ -20,7 +20,7 @@ async function open(test: { teardown(end: () => unknown): void }, more: Partial<
   const dead = new DeadLetterFiles({
     dir: join(await tempDir(), 'dead'),
     limitBytes: 1e9,
-    warn: sentence => t.fail(sentence),
+    log: { warn: sentence => t.fail(sentence) },
     incidents: { report: (_, sentence) => t.fail(sentence) },
     dropped: () => {
       t.fail('nothing is over the limit')

@@ -21,7 +21,7 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
     settled: () => {},
     clock: { now: () => stamp },
     committed: position => cursors?.committed(position),
-    warn: sentence => t.fail(sentence),
+    log: { warn: sentence => t.fail(sentence) },
     incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   await spool.start()
@@ -31,7 +31,7 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
     inherit: {},
     position: spool.position,
     freed: () => {},
-    warn: s => t.fail(s),
+    log: { warn: s => t.fail(s) },
     incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   cursors.start()

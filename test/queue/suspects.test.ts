@@ -74,7 +74,7 @@ async function live(t: Test, life: Life): Promise<void> {
     batch,
     reason,
     blamed: () => {},
-    warn: sentence => t.fail(sentence),
+    log: { warn: sentence => t.fail(sentence) },
   })
   suspects.start()
   let deliveries = 0
@@ -147,7 +147,14 @@ t.test(
 t.test('a handler that waits for a server is not suspected when the process is killed', async t => {
   const dir = t.testdir()
   const scrutiny = new Scrutiny(dir)
-  const options = { name: 'record', batch: 100, reason: 'poison', blamed: () => {}, warn: () => {}, suspicionMs: 1 }
+  const options = {
+    name: 'record',
+    batch: 100,
+    reason: 'poison',
+    blamed: () => {},
+    log: { warn: () => {} },
+    suspicionMs: 1,
+  }
   const first = new Suspects({ ...options, scrutiny })
   first.start()
   void first.watch([message(1), message(2)], () => new Promise(() => {}))
@@ -172,7 +179,7 @@ t.test('another consumer that was at work when the process ended is not blamed',
       batch: 20,
       reason: undefined,
       blamed: () => {},
-      warn: () => {},
+      log: { log: { warn: () => {} } },
     })
     other.start()
     if (!other.isLooking) void other.watch([message(1)], () => new Promise(() => {}))
@@ -212,7 +219,11 @@ t.test('a damaged record, or none, or a folder that cannot be written', async t 
   writeFileSync(dir, 'a file in the place of the folder')
   const warnings: string[] = []
   const options = { name: 'record', batch: 10, reason: 'poison', blamed: () => {} }
-  const suspects = new Suspects({ ...options, scrutiny: new Scrutiny(dir), warn: sentence => warnings.push(sentence) })
+  const suspects = new Suspects({
+    ...options,
+    scrutiny: new Scrutiny(dir),
+    log: { warn: sentence => warnings.push(sentence) },
+  })
   suspects.start()
   t.equal(suspects.next([message(1)], 0), 1)
   t.equal(await suspects.watch([message(1)], async () => 'handled'), 'handled')
@@ -224,7 +235,7 @@ t.test('a process that is about to end blames nobody: its successor does, and is
   const blamed: string[] = []
   const lifeOf = () => {
     const scrutiny = new Scrutiny(dir)
-    const options = { name: 'record', batch: 10, reason: 'poison', warn: () => {} }
+    const options = { name: 'record', batch: 10, reason: 'poison', log: { warn: () => {} } }
     const suspects = new Suspects({ ...options, scrutiny, blamed: sentence => blamed.push(sentence) })
     suspects.start()
     return { scrutiny, suspects }

@@ -169,8 +169,8 @@ async function live({
   const end = new AbortController()
   const scrutiny = new Scrutiny(dir)
   const blamed = () => {}
-  const warn = (sentence: string) => t.fail(sentence)
-  const suspects = new Suspects({ name: 'record', scrutiny, batch: 5_000, reason: 'poison', blamed, warn })
+  const log = { warn: (sentence: string) => t.fail(sentence) }
+  const suspects = new Suspects({ name: 'record', scrutiny, batch: 5_000, reason: 'poison', blamed, log })
   suspects.start()
   let result: 'died' | 'done' = 'done'
   const idle = setTimeout(() => end.abort(), 3_000)

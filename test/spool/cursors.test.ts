@@ -306,8 +306,10 @@ t.test(
     const { spool } = await openSpool(dir, {
       segmentBytes: 1,
       refused: error => refused.push(error.message),
-      warn: sentence => {
-        if (warnings.push(sentence) === 2) isOver()
+      log: {
+        warn: sentence => {
+          if (warnings.push(sentence) === 2) isOver()
+        },
       },
     })
     await append(spool, publish(1))

@@ -135,7 +135,7 @@ t.test('segments: one after the other, read across, deleted once every cursor ha
       freed += bytes
       spool.freed(bytes)
     },
-    warn: sentence => t.fail(sentence),
+    log: { warn: sentence => t.fail(sentence) },
     incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
   cursors.start()
@@ -174,7 +174,7 @@ t.test('a cursor goes on where it was settled; what was taken and not settled co
       inherit: { bridge: 'record' },
       position: spool.position,
       freed: () => {},
-      warn: () => {},
+      log: { warn: () => {} },
       incidents: { report: () => {} },
     })
     cursors.start()
@@ -201,7 +201,13 @@ t.test('a backlog changes hands when the drain changes: record becomes bridge wh
   const dir = await tempDir()
   const { spool } = await open(dir)
   for (let n = 1; n <= 4; n++) await append(spool, publish(n))
-  const options = { dir, position: spool.position, freed: () => {}, warn: () => {}, incidents: { report: () => {} } }
+  const options = {
+    dir,
+    position: spool.position,
+    freed: () => {},
+    log: { warn: () => {} },
+    incidents: { report: () => {} },
+  }
   const signal = new AbortController().signal
   const embedded = new Cursors({ ...options, groups: ['record'], inherit: {} })
   embedded.start()
@@ -228,7 +234,7 @@ t.test('a reader that waits is woken by a commit, and by the end', async t => {
     inherit: {},
     position: spool.position,
     freed: () => {},
-    warn: () => {},
+    log: { warn: () => {} },
     incidents: { report: () => {} },
   })
   cursors.start()

@@ -39,7 +39,7 @@ interface Served {
   waiting(): number
 }
 
-const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'info' | 'tls'> = {
+const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'log' | 'tls'> = {
   host: '127.0.0.1',
   mqttPort: 0,
   mqttsPort: 'off',
@@ -75,7 +75,7 @@ async function serve(
     refused: reason => {
       refused[reason] = (refused[reason] ?? 0) + 1
     },
-    info: sentence => said.push(sentence),
+    log: { info: sentence => said.push(sentence) },
     ...options,
     tls: options.tls && certificates(t, options.tls),
   })
