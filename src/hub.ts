@@ -134,47 +134,6 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   const clock = new Clock({ wall: Date, monotonic: performance, incidents })
 
-  const spool = new Spool({
-    dir: spoolDir,
-    // The two newest segments are never deleted; a small limit needs room beside them.
-    segmentBytes: Math.min(settings['spool.segment'], settings['spool.limit'] / 8),
-    limitBytes: settings['spool.limit'],
-    fsync: settings['spool.fsync'],
-    clock,
-    settled: () => ingest.settled(),
-    committed: position => {
-      broker.committed(position.sequence)
-      processor.committed(position)
-    },
-    refused: () => processor.tell('diskFull', undefined),
-    mayWrite: () => lock.held,
-    log,
-    incidents,
-  })
-
-  const ingest = new Ingest({
-    log: spool,
-    shares: new SpoolShares({
-      limitBytes: settings['spool.limit'],
-      bytes: () => spool.bytes,
-      shares: () => authority.shares,
-    }),
-    budgetBytes: ingestBudgetBytes,
-    relieved: () => connections.relieved(),
-    received: bytes => {
-      metrics.receivedBytes += bytes
-    },
-    accepted: qos => {
-      metrics.received[qos]++
-    },
-    passed: publish => broker.passed(publish),
-    settled: (publish, error, sequence) => broker.settled(publish, error, sequence),
-    refused: ({ clientId }, reason) => {
-      increment(metrics.refused, reason)
-      refusals.add(clientId, reason)
-    },
-  })
-
   const identity = new Identity({ dir, incidents, log })
 
   const logins = new Logins({
@@ -217,6 +176,47 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     },
     audit,
     log,
+  })
+
+  const spool = new Spool({
+    dir: spoolDir,
+    // The two newest segments are never deleted; a small limit needs room beside them.
+    segmentBytes: Math.min(settings['spool.segment'], settings['spool.limit'] / 8),
+    limitBytes: settings['spool.limit'],
+    fsync: settings['spool.fsync'],
+    clock,
+    settled: () => ingest.settled(),
+    committed: position => {
+      broker.committed(position.sequence)
+      processor.committed(position)
+    },
+    refused: () => processor.tell('diskFull', undefined),
+    mayWrite: () => lock.held,
+    log,
+    incidents,
+  })
+
+  const ingest = new Ingest({
+    log: spool,
+    shares: new SpoolShares({
+      limitBytes: settings['spool.limit'],
+      bytes: () => spool.bytes,
+      sharing: authority,
+    }),
+    budgetBytes: ingestBudgetBytes,
+    relieved: () => connections.relieved(),
+    received: bytes => {
+      metrics.receivedBytes += bytes
+    },
+    accepted: qos => {
+      metrics.received[qos]++
+    },
+    passed: publish => broker.passed(publish),
+    settled: (publish, error, sequence) => broker.settled(publish, error, sequence),
+    refused: ({ clientId }, reason) => {
+      increment(metrics.refused, reason)
+      refusals.add(clientId, reason)
+    },
   })
 
   const broker: Broker = new Broker({
@@ -295,7 +295,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     settings,
     dir,
     hubId: () => identity.hubId,
-    shares: () => authority.shares,
+    sharing: authority,
     position: () => spool.position,
     flushed: () => spool.flush(),
     left: sentence => log.info(sentence),

@@ -9,7 +9,7 @@ import type { SentenceLog } from '../observe/log.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing, UserShares } from '../runtime/user-shares.js'
 import { Attempts } from './attempts.js'
 import type { Bans } from './bans.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
@@ -77,7 +77,7 @@ const namesOfAddress = 50
  * Authenticates clients and decides what they may do. Follows every change of the users file. When the file cannot be
  * read, the users before the change stay in effect.
  */
-export class Authority implements Part {
+export class Authority implements Part, Sharing {
   readonly name = 'authority'
   /** True when authentication is off. */
   readonly open: boolean

@@ -43,7 +43,7 @@ export interface BrokerOptions {
     Authority,
     'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user' | 'shares'
   >
-  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'shares'>
+  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing'>
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
   /** Clients connected at a time. */
@@ -129,7 +129,7 @@ export class Broker {
     this.#sessions = new Sessions({
       ...options.sessions,
       work: options.work,
-      shares: () => authority.shares,
+      sharing: authority,
       access: (user, clientId) => options.authority.access(user, clientId, this.#shown.nameOf(user, clientId)),
       mayRetain: (user, clientId, topic) => this.#mayRetain(user, clientId, topic),
       clock,
@@ -148,9 +148,9 @@ export class Broker {
       wildcardsOf: user => options.authority.user(user)?.wildcards,
       pools: () => this.#sessions.pools,
     })
-    this.#clients = new SharedPool(() => authority.shares)
+    this.#clients = new SharedPool(authority)
     this.#shown = new ShownClients({
-      shares: () => authority.shares,
+      sharing: authority,
       publish: message => this.publish(message),
       retainedBy: filter => this.#sessions.retainedBy(filter),
       presence: options.presence,

@@ -2,7 +2,7 @@ import type { Outward } from '../model.js'
 import type { SentenceLog } from '../observe/log.js'
 import { FairSet } from '../runtime/fair-set.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import type { Retained } from '../sessions/retained.js'
 import { sessionName } from '../sessions/session-name.js'
 import { hubTopics } from '../topics.js'
@@ -28,7 +28,7 @@ export interface ShownClient {
 }
 
 export interface ShownClientsOptions {
-  readonly shares: () => UserShares
+  readonly sharing: Sharing
   readonly publish: (message: Outward) => void
   readonly retainedBy: (filter: string) => Iterable<Retained>
   readonly presence: (presence: Presence) => void
@@ -54,8 +54,8 @@ export class ShownClients {
 
   constructor(options: ShownClientsOptions) {
     this.#options = options
-    this.#absent = new FairSet(options.shares)
-    this.#refusals = new FairSet(options.shares)
+    this.#absent = new FairSet(options.sharing)
+    this.#refusals = new FairSet(options.sharing)
   }
 
   /**

@@ -5,7 +5,7 @@ import type { DeadLetter } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
-import { accountOf, type UserShares, unshared } from '../runtime/user-shares.js'
+import { accountOf, type Sharing, unsharing } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import { LetterFolder } from './letter-folder.js'
@@ -21,7 +21,7 @@ export interface DeadLetterFilesOptions {
   /** Past it the oldest letters of the user with most for its share go, about a file's worth at a time. */
   readonly limitBytes: number
   /** As of now; without it all letters are of one user. */
-  readonly shares?: () => UserShares
+  readonly sharing?: Sharing
   /** Something a person should know that is no loss: letters dropped, space not freed, a disk that refuses. */
   readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
@@ -70,10 +70,10 @@ export class DeadLetterFiles implements DeadLetters {
   readonly #securing = new Map<LetterFile, Promise<void>>()
 
   constructor(options: DeadLetterFilesOptions) {
-    const { dir, limitBytes, shares = () => unshared, log, incidents, dropped, files = nodeFiles } = options
+    const { dir, limitBytes, sharing = unsharing, log, incidents, dropped, files = nodeFiles } = options
     this.#options = options
     const fileBytes = Math.min(largestFileBytes, Math.ceil(limitBytes / 8))
-    const account = (user: string) => accountOf(shares(), user)
+    const account = (user: string) => accountOf(sharing.shares, user)
     const ground = { dir, files, account, log, incidents }
     this.#folder = new LetterFolder(ground)
     this.#writer = new LetterWriter(this.#folder, ground, fileBytes)
@@ -81,7 +81,7 @@ export class DeadLetterFiles implements DeadLetters {
       tidy: file => this.#tidy(file),
       pending: key => this.#pending.get(key),
     })
-    this.#limit = new LetterLimit({ limitBytes, fileBytes, shares, log, dropped }, this.#folder, this.#writer)
+    this.#limit = new LetterLimit({ limitBytes, fileBytes, sharing, log, dropped }, this.#folder, this.#writer)
   }
 
   /** Whatever the disk says, it starts; what it could not do then is tried again with each letter that is put. */

@@ -3,7 +3,7 @@ import { describe } from '../errors.js'
 import type { DeadLetter, Message } from '../model.js'
 import type { SentenceLog } from '../observe/log.js'
 import { fairCuts } from '../runtime/fair-cuts.js'
-import { accountOf, type UserShares } from '../runtime/user-shares.js'
+import { accountOf, type Sharing } from '../runtime/user-shares.js'
 import type { Letters } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder } from './letter-folder.js'
@@ -17,7 +17,7 @@ export interface LetterLimitOptions {
   readonly limitBytes: number
   /** About what is dropped at a time. */
   readonly fileBytes: number
-  readonly shares: () => UserShares
+  readonly sharing: Sharing
   readonly log: Pick<SentenceLog, 'warn'>
   /** Letters go once this resolves; after a rejection they stay. */
   readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
@@ -74,7 +74,7 @@ export class LetterLimit {
         const isShared = used.size > 1
         // A file that is written anew has to free a good part of what writing costs.
         const needed = Math.max(this.#bytes - limitBytes, isShared ? this.#options.fileBytes : 0)
-        const cuts = isShared ? new Map(fairCuts(used, this.#options.shares(), needed)) : undefined
+        const cuts = isShared ? new Map(fairCuts(used, this.#options.sharing.shares, needed)) : undefined
         for (const account of cuts?.keys() ?? []) heaviest.add(account)
         const dropped = await this.#dropOnce(cuts, limitBytes - (isShared ? needed / 2 : 0))
         if (dropped === undefined) return
@@ -150,7 +150,7 @@ export class LetterLimit {
   async #due(letters: Letters, cuts: Cuts): Promise<number[]> {
     const due: number[] = []
     for (const [i, start] of letters.starts.entries()) {
-      const account = accountOf(this.#options.shares(), letters.user(start))
+      const account = accountOf(this.#options.sharing.shares, letters.user(start))
       const left = cuts.get(account) ?? 0
       if (left > 0) {
         due.push(start)

@@ -4,7 +4,7 @@ import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import { Link } from '../runtime/worker-link.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { ProcessorStatus } from './consumers.js'
@@ -14,7 +14,7 @@ interface PipelineThreadOptions {
   readonly settings: Settings
   readonly dir: string
   readonly hubId: () => string
-  readonly shares: () => UserShares
+  readonly sharing: Sharing
   readonly position: () => SpoolPosition
   /** Resolves when the spool has all accepted messages. */
   readonly flushed: () => Promise<void>
@@ -99,8 +99,8 @@ export class PipelineThread implements Part {
 
   /** Resolves when a new thread runs. Rejects when the thread could not start; then there is none. */
   async #open(): Promise<void> {
-    const { dir, hubId, shares, position, offers, entry } = this.#options
-    const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: shares() }
+    const { dir, hubId, sharing, position, offers, entry } = this.#options
+    const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: sharing.shares }
     const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },

@@ -14,7 +14,7 @@ import { type Part, startParts } from '../runtime/lifecycle.js'
 import { retryForever } from '../runtime/retry.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import { machineClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing, UserShares } from '../runtime/user-shares.js'
 import type { Link } from '../runtime/worker-link.js'
 import { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
@@ -86,7 +86,7 @@ export function processorOffers(
   const incidents: IncidentReporter = {
     report: (kind, sentence, lost) => broker().tell('incident', { kind, sentence, lost }),
   }
-  let { shares } = data
+  const users = { shares: data.shares }
   let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
   let cursors: Cursors | undefined
   const drain = drainOf(settings)
@@ -99,7 +99,7 @@ export function processorOffers(
     drained: spool().reader(drain).settled.sequence - 1,
     queued: settings['rabbitmq.url'] !== '',
   })
-  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, shares: () => shares })
+  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, sharing: users })
   const balance = new BalanceSheet({
     dir: join(dir, 'balance'),
     opening: () => offsets().drained,
@@ -140,7 +140,7 @@ export function processorOffers(
       })
       started = await composeParts(
         data,
-        { cursors, registry, balance, offsets, shares: () => shares, incidents, exit },
+        { cursors, registry, balance, offsets, sharing: users, incidents, exit },
         broker,
         log,
       )
@@ -164,7 +164,7 @@ export function processorOffers(
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
     shares: changed => {
-      shares = changed
+      users.shares = changed
     },
     diskFull: () => cursors?.giveUpKept(),
     status: () => {
@@ -200,15 +200,14 @@ interface PipelineState {
   readonly registry: Registry
   readonly balance: BalanceSheet
   readonly offsets: () => PipelineOffsets
-  /** Returns the current shares of users in pools. */
-  readonly shares: () => UserShares
+  readonly sharing: Sharing
   readonly incidents: IncidentReporter
   readonly exit: ThreadExit
 }
 
 async function composeParts(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, offsets, shares, incidents, exit }: PipelineState,
+  { cursors, registry, balance, offsets, sharing, incidents, exit }: PipelineState,
   broker: () => Link<BrokerOffers>,
   log: SentenceLog,
 ): Promise<PipelineParts> {
@@ -220,7 +219,7 @@ async function composeParts(
   const files = new DeadLetterFiles({
     dir: join(dir, 'dead'),
     limitBytes: settings['dead.limit'],
-    shares,
+    sharing,
     log,
     incidents,
     dropped: letters =>
@@ -233,7 +232,7 @@ async function composeParts(
   const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const ledger = receipts ? new BothLedgers(balance, receipts) : balance
   const livePusher = new LivePusher({ mapping, registry, push: pushes => broker().call('live', pushes) })
-  const guard = seriesGuardOf(settings, shares, { path: join(dir, 'series.seen'), incidents })
+  const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({
     mapping,
     guard,
@@ -520,7 +519,7 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
     report: (_, sentence) => log.warn(sentence),
   })
   const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
-  const guard = seriesGuardOf(settings, () => shares)
+  const guard = seriesGuardOf(settings, { shares })
   const recorder = new Recorder({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const consumers = new Consumers({

@@ -8,7 +8,7 @@ import { describe } from '../errors.js'
 import type { Device, Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
-import { type UserShares, unshared } from '../runtime/user-shares.js'
+import { type Sharing, unsharing } from '../runtime/user-shares.js'
 
 /**
  * Most clients, and most topics, that are remembered. Beyond this the silent ones are removed, of the user with the
@@ -45,8 +45,8 @@ interface Snapshot {
 export interface RegistryOptions {
   readonly files?: Files
   readonly incidents?: IncidentReporter
-  /** Returns the shares of users. Default: clients need not authenticate. */
-  readonly shares?: () => UserShares
+  /** Shares of users. Default: clients need not authenticate. */
+  readonly sharing?: Sharing
 }
 
 interface LastReading {
@@ -69,7 +69,7 @@ export class Registry {
   #last = new Map<string, LastReading>()
   /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
-  readonly #shares: () => UserShares
+  readonly #sharing: Sharing
   #deviceCharacters = 0
   #readingCharacters = 0
   #next = 0
@@ -87,8 +87,8 @@ export class Registry {
     this.#maxCharacters = Math.min(maxReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
     this.#files = more.files ?? nodeFiles
     this.#incidents = more.incidents
-    this.#shares = more.shares ?? (() => unshared)
-    this.#topics = new FairSet(this.#shares)
+    this.#sharing = more.sharing ?? unsharing
+    this.#topics = new FairSet(this.#sharing)
   }
 
   /**
@@ -118,7 +118,7 @@ export class Registry {
     }
     const knownDevices = new Map<string, DeviceEntry>()
     const knownLast = new Map<string, LastReading>()
-    const topics = new FairSet<string>(this.#shares)
+    const topics = new FairSet<string>(this.#sharing)
     let [deviceCharacters, readingCharacters] = [0, 0]
     for (const { clientId, user, since, lastSeen, messages } of devices) {
       if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
@@ -250,7 +250,7 @@ export class Registry {
    */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
-    const silent = new FairSet<DeviceEntry>(this.#shares)
+    const silent = new FairSet<DeviceEntry>(this.#sharing)
     for (const device of bySilence) silent.add(device, device.user)
     for (let left = Math.max(1, Math.floor(this.#devices.size / 10)); left > 0; left--) {
       const device = silent.first

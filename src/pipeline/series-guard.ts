@@ -4,15 +4,15 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { HashSet } from '../runtime/hash-set.js'
 import { SharedPool } from '../runtime/shared-pool.js'
 import type { MillisecondClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import { SeenSeries } from './seen-series.js'
 
 export interface SeriesGuardOptions {
   /** Most series in all, and most new ones in a minute; 0: no limit. */
   readonly series: number
   readonly perMinute: number
-  /** Returns the current shares of users in both limits. */
-  readonly shares: () => UserShares
+  /** Shares of users in both limits. */
+  readonly sharing: Sharing
   /** Returns milliseconds of a clock that never jumps. */
   readonly monotonic: MillisecondClock
   /** File of the series that were seen. Without a path they are forgotten when the process ends. */
@@ -58,8 +58,8 @@ export class SeriesGuard {
 
   constructor(options: SeriesGuardOptions) {
     this.#options = options
-    this.#pool = new SharedPool(options.shares)
-    this.#minute = new SharedPool(options.shares)
+    this.#pool = new SharedPool(options.sharing)
+    this.#minute = new SharedPool(options.sharing)
     if (options.path !== undefined) this.#file = new SeenSeries(options.path, options.incidents)
   }
 
@@ -126,7 +126,7 @@ export class SeriesGuard {
     const now = monotonic.now()
     if (now - this.#minuteBegan >= minuteMs) {
       this.#minuteBegan = now
-      this.#minute = new SharedPool(this.#options.shares)
+      this.#minute = new SharedPool(this.#options.sharing)
     }
     const count = fresh.length
     const isOver = series > 0 && !this.#pool.admits(user, count, series)

@@ -5,7 +5,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
 import { machineClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { Dependencies } from './dependencies.js'
 import { Mapping } from './mapping.js'
@@ -65,13 +65,13 @@ export async function openStore(
 /** Makes the series guard. Without `path` the series that were seen are forgotten when the process ends. */
 export function seriesGuardOf(
   settings: Settings,
-  shares: () => UserShares,
+  sharing: Sharing,
   kept: { readonly path?: string; readonly incidents?: IncidentReporter } = {},
 ): SeriesGuard {
   return new SeriesGuard({
     series: settings['limits.series'],
     perMinute: settings['limits.seriesPerMinute'],
-    shares,
+    sharing,
     monotonic: performance,
     ...kept,
   })

@@ -1,5 +1,5 @@
 import { SharedPool, type Use } from './shared-pool.js'
-import type { UserShares } from './user-shares.js'
+import type { Sharing } from './user-shares.js'
 
 /**
  * Keys of many users in the order in which they were added, for sets whose total size is bounded. When there are too
@@ -12,8 +12,8 @@ export class FairSet<K> implements Iterable<K> {
   readonly #byAccount = new Map<string, Set<K>>()
 
   /** @param shares The current shares, as for {@link SharedPool}. */
-  constructor(shares: () => UserShares) {
-    this.#pool = new SharedPool(shares)
+  constructor(sharing: Sharing) {
+    this.#pool = new SharedPool(sharing)
   }
 
   /** Adds a key as the youngest one, even when the set has that key already. */

@@ -1,4 +1,4 @@
-import { accountOf, shareOf, type UserShares } from './user-shares.js'
+import { accountOf, type Sharing, shareOf, type UserShares } from './user-shares.js'
 
 /** How much of a pool one user takes. */
 export interface Use {
@@ -20,7 +20,7 @@ interface AccountUse {
  * `heaviest` costs nothing.
  */
 export class SharedPool {
-  readonly #sharesNow: () => UserShares
+  readonly #sharing: Sharing
   #shares: UserShares
   readonly #entries = new Map<string, AccountUse>()
   /** A binary heap, the heaviest first. */
@@ -28,9 +28,9 @@ export class SharedPool {
   #total = 0
 
   /** @param shares Returns the current shares: another object when the users file has changed. */
-  constructor(shares: () => UserShares) {
-    this.#sharesNow = shares
-    this.#shares = shares()
+  constructor(sharing: Sharing) {
+    this.#sharing = sharing
+    this.#shares = sharing.shares
   }
 
   /** Changes the amount of a user by a positive or negative number. A user with nothing left is removed. */
@@ -92,7 +92,7 @@ export class SharedPool {
 
   /** Rebuilds the heap when the shares have changed. */
   #weigh(): void {
-    const shares = this.#sharesNow()
+    const shares = this.#sharing.shares
     if (shares === this.#shares) return
     this.#shares = shares
     for (const entry of this.#heap) entry.share = shareOf(shares, entry.user)

@@ -1,5 +1,5 @@
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
-import { type UserShares, unshared } from '../runtime/user-shares.js'
+import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { isWildcard } from '../topics.js'
 import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
 
@@ -38,10 +38,10 @@ export class RetainedMessages {
   readonly #bytesOf: SharedPool
 
   /** `now`: milliseconds since the epoch. */
-  constructor(now: () => number, shares: () => UserShares = () => unshared) {
+  constructor(now: () => number, sharing: Sharing = unsharing) {
     this.#now = now
-    this.#messagesOf = new SharedPool(shares)
-    this.#bytesOf = new SharedPool(shares)
+    this.#messagesOf = new SharedPool(sharing)
+    this.#bytesOf = new SharedPool(sharing)
   }
 
   /** Returns whether a user may have one more message retained. `messages` and `bytes` are the limits for all users. */

@@ -1,7 +1,7 @@
 import type { Outward, QoS } from '../model.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { SharedPool } from '../runtime/shared-pool.js'
-import { type UserShares, unshared } from '../runtime/user-shares.js'
+import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import { isWildcard, sharedFilter } from '../topics.js'
 import type { Queued } from './delivery.js'
@@ -79,14 +79,14 @@ export class SessionState {
   readonly #limits: QueueLimits
   readonly #host: SessionEvents
 
-  constructor(limits: QueueLimits, host: SessionEvents, work: Work, shares: () => UserShares = () => unshared) {
-    this.absent = new FairSet(shares)
-    this.subscriptions = new SharedPool(shares)
-    this.wildcards = new SharedPool(shares)
+  constructor(limits: QueueLimits, host: SessionEvents, work: Work, sharing: Sharing = unsharing) {
+    this.absent = new FairSet(sharing)
+    this.subscriptions = new SharedPool(sharing)
+    this.wildcards = new SharedPool(sharing)
     this.emitter = new SubscriptionIndex(work)
     this.#limits = limits
     this.#host = host
-    this.retained = new RetainedMessages(() => host.now(), shares)
+    this.retained = new RetainedMessages(() => host.now(), sharing)
     this.own = new RetainedMessages(() => host.now())
   }
 

@@ -3,7 +3,7 @@ import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
-import type { UserShares } from '../runtime/user-shares.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import type { LastWillsOptions } from './last-wills.js'
 import type { DropReason, QueueLimits } from './session-host.js'
@@ -42,8 +42,8 @@ export interface SessionsOptions {
    * user is known, each time that one is to be sent. Default: yes.
    */
   readonly mayRetain?: (user: string, clientId: string, topic: string) => boolean
-  /** Returns the shares of users in the limits for all users. Default: clients are not authenticated. */
-  readonly shares?: () => UserShares
+  /** Shares of users in the limits for all users. Default: clients are not authenticated. */
+  readonly sharing?: Sharing
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
   /** Called when an acknowledged message will not reach this client, or later subscribers, due to limits or age. */

@@ -110,7 +110,7 @@ export class Sessions {
       acknowledged: nothing,
       ...both,
     }
-    this.#state = new SessionState(options.queue, this.#durable, this.#work, options.shares)
+    this.#state = new SessionState(options.queue, this.#durable, this.#work, options.sharing)
     this.#failover = new SharedFailover({
       emitter: this.#state.emitter,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),

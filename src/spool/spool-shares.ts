@@ -1,13 +1,13 @@
 import { HubError } from '../errors.js'
 import type { PendingPublish } from '../model.js'
-import { accountOf, shareOf, type UserShares } from '../runtime/user-shares.js'
+import { accountOf, type Sharing, shareOf } from '../runtime/user-shares.js'
 
 export interface SpoolSharesOptions {
   /** spool.limit. */
   readonly limitBytes: number
   /** Returns the bytes in the spool now. */
   readonly bytes: () => number
-  readonly shares: () => UserShares
+  readonly sharing: Sharing
 }
 
 /** Bytes that users have added to one stretch of the spool. */
@@ -45,10 +45,10 @@ export class SpoolShares {
 
   /** Returns why a publish is refused while others are accepted. Undefined when the publish is accepted. */
   fault({ user, topic, payload }: PendingPublish): HubError | undefined {
-    const { limitBytes, bytes, shares } = this.#options
+    const { limitBytes, bytes, sharing } = this.#options
     if (bytes() <= limitBytes / 2) return undefined
-    const account = accountOf(shares(), user)
-    const most = shareOf(shares(), account) * limitBytes
+    const account = accountOf(sharing.shares, user)
+    const most = shareOf(sharing.shares, account) * limitBytes
     if (most >= limitBytes) return undefined
     const used = this.used(account) + payload.length + topic.length + overheadBytes
     if (used <= most) return undefined
@@ -73,7 +73,7 @@ export class SpoolShares {
   }
 
   #turnTo(user: string): void {
-    const account = accountOf(this.#options.shares(), user)
+    const account = accountOf(this.#options.sharing.shares, user)
     let entry = this.#current.users.get(account)
     if (!entry) {
       entry = { bytes: 0 }

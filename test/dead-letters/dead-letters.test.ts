@@ -348,7 +348,7 @@ const numbersTo = (count: number, from = 1) => Array.from({ length: count }, (_,
 t.test('past the limit a user with much loses its own oldest; the others keep theirs, in their order', async t => {
   const dir = join(await tempDir(), 'dead')
   const limitBytes = 100_000
-  const options = { limitBytes, shares: () => tenth }
+  const options = { limitBytes, sharing: { shares: tenth } }
   const { dead, warnings, dropped } = await open(dir, options)
   // Mixed with what mallory sends, and older than that.
   for (let n = 1; n <= 6; n++) await dead.put([of('bob', n), of('mallory', 1_000 + n), of('carol', 100 + n)])
@@ -388,7 +388,7 @@ t.test('many users that have the same lose the same, the oldest first; a larger 
   const users = [...Array.from({ length: 20 }, (_, i) => `user-${i}`), 'large']
   const { dead, dropped, files } = await open(join(await tempDir(), 'dead'), {
     limitBytes: 200_000,
-    shares: () => tenth,
+    sharing: { shares: tenth },
   })
   for (let n = 0; n < 40; n++) {
     await dead.put(users.map((user, i) => of(user, 1 + n * users.length + i)))
@@ -409,7 +409,7 @@ t.test('many users that have the same lose the same, the oldest first; a larger 
 })
 
 t.test('also what was put last gives way, when all else is of users with less for their share', async t => {
-  const { dead } = await open(join(await tempDir(), 'dead'), { limitBytes: 100_000, shares: () => tenth })
+  const { dead } = await open(join(await tempDir(), 'dead'), { limitBytes: 100_000, sharing: { shares: tenth } })
   const others = Array.from({ length: 9 }, (_, i) => `user-${i}`)
   await dead.put(others.flatMap((user, i) => numbersTo(9, 1 + i * 10).map(n => of(user, n))))
   await dead.put(numbersTo(40, 1_001).map(n => of('mallory', n)))
@@ -424,7 +424,7 @@ t.test('also what was put last gives way, when all else is of users with less fo
 
 t.test('what cannot be written anew does not keep the letters below the limit: the oldest file goes', async t => {
   const dir = join(await tempDir(), 'dead')
-  const { dead, dropped } = await open(dir, { limitBytes: 100_000, shares: () => tenth })
+  const { dead, dropped } = await open(dir, { limitBytes: 100_000, sharing: { shares: tenth } })
   for (let n = 1; n <= 12; n++) {
     // No file can be made where a folder is.
     mkdirSync(join(dir, `${String(n).padStart(10, '0')}.1.new`))
@@ -444,7 +444,10 @@ t.test('what cannot be written anew does not keep the letters below the limit: t
 })
 
 t.test('what a sweep has in hand is not dropped by the share of its user either', async t => {
-  const { dead, dropped } = await open(join(await tempDir(), 'dead'), { limitBytes: 60_000, shares: () => tenth })
+  const { dead, dropped } = await open(join(await tempDir(), 'dead'), {
+    limitBytes: 60_000,
+    sharing: { shares: tenth },
+  })
   for (let n = 1; n <= 30; n++) await dead.put([of('mallory', n), of('bob', 1_000 + n, 10)])
   const swept: number[] = []
   let next = 31

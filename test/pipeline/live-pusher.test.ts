@@ -58,8 +58,8 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
 
 t.test('last readings and devices are forgotten of the user who has most, also after a restart', async t => {
   const path = join(await tempDir(), 'registry.json')
-  const shares = () => ({ isOpen: false, usual: 0.1, own: new Map() })
-  const first = new Registry(path, 20, { shares })
+  const sharing = { shares: { isOpen: false, usual: 0.1, own: new Map() } }
+  const first = new Registry(path, 20, { sharing })
   first.start()
   first.setLastReading('bob/state', '1', 'bob')
   first.setPresence('bob', 'bob', false, 1)
@@ -74,7 +74,7 @@ t.test('last readings and devices are forgotten of the user who has most, also a
   t.same(isThere(first), [true, true])
   t.ok([...first.last()].length <= 20)
   await first.stop()
-  const second = new Registry(path, 20, { shares })
+  const second = new Registry(path, 20, { sharing })
   second.start()
   const forgotten = [1, 2].flatMap(n => second.setLastReading(`mallory/more/${n}`, '1', 'mallory'))
   t.ok(forgotten.length > 0 && forgotten.every(topic => topic.startsWith('mallory/')), 'those of the same user')

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadSettings } from '../../src/config/config.js'
 import { PipelineThread } from '../../src/pipeline/pipeline-thread.js'
+import { unsharing } from '../../src/runtime/user-shares.js'
 import { eventually } from '../harness.js'
 
 /** A processor whose threads behave as `hubId` says when they are made. */
@@ -14,7 +15,7 @@ function processorOf(t: Test, behaviour: { now: 'works' | 'hangs' | 'dies' }) {
     settings,
     dir,
     hubId: () => behaviour.now,
-    shares: () => ({ isOpen: true, usual: 1, own: new Map() }),
+    sharing: unsharing,
     position: () => ({ segment: 1, end: 0, sequence: 0 }),
     flushed: async () => {},
     left: sentence => said.push(sentence),

@@ -10,7 +10,13 @@ const tenth: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0
 
 function guard(more: Partial<SeriesGuardOptions> = {}) {
   const clock = { now: 0 }
-  const options = { series: 100, perMinute: 0, shares: () => tenth, monotonic: { now: () => clock.now }, ...more }
+  const options = {
+    series: 100,
+    perMinute: 0,
+    sharing: { shares: tenth },
+    monotonic: { now: () => clock.now },
+    ...more,
+  }
   return { guard: new SeriesGuard(options), clock }
 }
 
@@ -83,7 +89,7 @@ t.test('the alarm names the source, and is over when nothing is refused any more
   const open = new SeriesGuard({
     series: 1,
     perMinute: 0,
-    shares: () => ({ ...tenth, isOpen: true }),
+    sharing: { shares: { ...tenth, isOpen: true } },
     monotonic: { now: () => 0 },
   })
   open.check([point('a')], by(''))

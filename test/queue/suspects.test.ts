@@ -179,7 +179,7 @@ t.test('another consumer that was at work when the process ended is not blamed',
       batch: 20,
       reason: undefined,
       blamed: () => {},
-      log: { log: { warn: () => {} } },
+      log: { warn: () => {} },
     })
     other.start()
     if (!other.isLooking) void other.watch([message(1)], () => new Promise(() => {}))

@@ -5,7 +5,7 @@ import type { UserShares } from '../../src/runtime/user-shares.js'
 const shares: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 0.5]]) }
 
 t.test('the oldest key of the user that has most for its share is the one to go', async t => {
-  const set = new FairSet<string>(() => shares)
+  const set = new FairSet<string>({ shares })
   t.equal(set.first, undefined)
   set.add('b1', 'bob')
   for (const key of ['m1', 'm2', 'm3']) set.add(key, 'mallory')
@@ -25,7 +25,7 @@ t.test('the oldest key of the user that has most for its share is the one to go'
 })
 
 t.test('where nobody is asked, the oldest of all goes', async t => {
-  const set = new FairSet<string>(() => ({ ...shares, isOpen: true }))
+  const set = new FairSet<string>({ shares: { ...shares, isOpen: true } })
   set.add('a', 'one')
   for (const key of ['b', 'c', 'd']) set.add(key, 'other')
   t.equal(set.first, 'a')

@@ -5,8 +5,8 @@ import type { UserShares } from '../../src/runtime/user-shares.js'
 const tenth: UserShares = { isOpen: false, usual: 0.1, own: new Map() }
 
 t.test('the user that uses most for its share is known, whatever is added and given back', async t => {
-  let shares = { ...tenth, own: new Map([['large', 0.5]]) }
-  const pool = new SharedPool(() => shares)
+  const sharing = { shares: { ...tenth, own: new Map([['large', 0.5]]) } }
+  const pool = new SharedPool(sharing)
   t.equal(pool.heaviest, undefined)
   pool.add('bob', 5)
   pool.add('large', 20)
@@ -22,7 +22,7 @@ t.test('the user that uses most for its share is known, whatever is added and gi
     { user: 'large', amount: 20 },
     { user: 'bob', amount: 5 },
   ])
-  shares = { ...tenth, own: new Map() }
+  sharing.shares = { ...tenth, own: new Map() }
   t.equal(pool.heaviest, 'large', 'the users file has changed')
   pool.add('large', -20)
   pool.set('bob', 0)
@@ -39,7 +39,7 @@ t.test('the heap agrees with a search through all users', async t => {
   }
   const own = new Map<string, number>(Array.from({ length: 10 }, (_, i) => [`u${i}`, (1 + i) / 20] as const))
   const shares = { ...tenth, own }
-  const pool = new SharedPool(() => shares)
+  const pool = new SharedPool({ shares: shares })
   const amounts = new Map<string, number>()
   for (let step = 0; step < 20_000; step++) {
     const user = `u${random(30)}`
@@ -58,7 +58,7 @@ t.test('the heap agrees with a search through all users', async t => {
 })
 
 t.test('half of the pool is for anybody, the other half for users within their share', async t => {
-  const pool = new SharedPool(() => tenth)
+  const pool = new SharedPool({ shares: tenth })
   t.ok(pool.admits('mallory', 50, 100))
   t.notOk(pool.admits('mallory', 51, 100))
   pool.add('mallory', 50)
@@ -73,7 +73,7 @@ t.test('half of the pool is for anybody, the other half for users within their s
 
 t.test('where nobody is asked, all clients are one user, who may have all of it', async t => {
   const open = { ...tenth, isOpen: true }
-  const pool = new SharedPool(() => open)
+  const pool = new SharedPool({ shares: open })
   pool.add('lamp', 60)
   pool.add('door', 39)
   t.equal(pool.used('anyone'), 99)
