@@ -24,6 +24,7 @@ const byProcessor: readonly SettingKey[] = [
   'mapping',
   'limits.jsonDepth',
   'limits.jsonFields',
+  'limits.inflated',
   'spool.keep',
   'spool.keepBytes',
   'spool.rate',

@@ -28,11 +28,11 @@ export interface MappingRule {
   readonly time?: string
   /** Unit of each field, by final name; default by well-known names such as `temperature`. */
   readonly units?: Readonly<Record<string, string>>
-  /** Decoder of the payload; default by the first characters: JSON, line protocol, else a bare value. */
+  /** Decoder of the payload; default by content type and by the payload: see `decode` in the pipeline. */
   readonly decoder?: DecoderName
 }
 
-const decoderNames = ['json', 'value', 'line'] as const
+const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
 export type DecoderName = (typeof decoderNames)[number]
 
 interface SettingRow<T> {
@@ -317,6 +317,11 @@ export const settingsTable = {
     integer(1, 100_000),
     100,
     'Fields that a JSON payload may have. One with more is a dead letter.',
+  ),
+  'limits.inflated': row(
+    size(1_000),
+    4e6,
+    'Largest size of a payload of gzip or zlib once decompressed. A larger one is a dead letter.',
   ),
   'limits.series': row(
     integer(0, 100_000_000),

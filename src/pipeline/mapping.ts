@@ -1,6 +1,7 @@
 import type { MappingRule } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Message, Point, Quality, Reading, Rejection, SeriesId, Tags } from '../model.js'
+import { decodeProperties } from '../mqtt/message-properties.js'
 import { isTopicName, parsePattern, type TopicPattern } from '../topics.js'
 import { decode } from './decoders/decoders.js'
 import type { JsonLimits } from './decoders/json.js'
@@ -88,6 +89,7 @@ export class Mapping {
     try {
       samples = decode(message.payload, {
         ...(rule?.decoder && { decoder: rule.decoder }),
+        ...contentTypeOf(message),
         timeFields: rule?.time ? [rule.time] : defaultTimeFields,
         receivedAt: message.receivedAt,
         json: this.#json,
@@ -231,6 +233,11 @@ export class Mapping {
     }
     return { rule: undefined, measurement: firstLevel(topic), tags: [['topic', topic]] }
   }
+}
+
+function contentTypeOf({ properties }: Message): { readonly contentType?: string } | undefined {
+  const contentType = properties && decodeProperties(properties)?.contentType
+  return contentType === undefined ? undefined : { contentType }
 }
 
 const fallbackMeasurement = 'mqtt'

@@ -29,7 +29,11 @@ export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: 
 }
 
 export function mappingOf(settings: Settings): Mapping {
-  const json = { depth: settings['limits.jsonDepth'], fields: settings['limits.jsonFields'] }
+  const json = {
+    depth: settings['limits.jsonDepth'],
+    fields: settings['limits.jsonFields'],
+    inflated: settings['limits.inflated'],
+  }
   return new Mapping(settings.mapping, json, () => isSet(Date.now()))
 }
 

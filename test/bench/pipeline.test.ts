@@ -9,7 +9,11 @@ t.test('a reading becomes a point of three numbers, the time it was sent the las
   const payload = readingOf(7)
   stamp(payload, payload.length, 123_456_789)
   t.equal(stampOf(payload, payload.length), 123_456_789)
-  const [sample] = decode(payload, { timeFields: ['time'], receivedAt: 0, json: { depth: 16, fields: 1_000 } })
+  const [sample] = decode(payload, {
+    timeFields: ['time'],
+    receivedAt: 0,
+    json: { depth: 16, fields: 1_000, inflated: 1_000_000 },
+  })
   t.same([...(sample?.fields ?? [])].map(([name]) => name).sort(), ['energy', 'power', 'sent'])
   t.equal(sample?.fields.find(([name]) => name === 'sent')?.[1], 1e15 + 123_456_789)
   // A single reading is told from a count by that.

@@ -4,10 +4,11 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { decode } from '../../src/pipeline/decoders/decoders.js'
 
-// A case is a folder: input.txt, and expected.json (the samples) or expected.err (the reason). Adding one adds no code.
+// A case is a folder: input.txt (or input.hex for bytes), and expected.json (the samples) or expected.err (the reason).
+// Adding one adds no code.
 const folder = fileURLToPath(new URL('../../../test/fixtures/decoders', import.meta.url))
 
-const json = { depth: 16, fields: 1_000 }
+const json = { depth: 16, fields: 1_000, inflated: 1_000_000 }
 
 function thrownBy(run: () => unknown): unknown {
   try {
@@ -19,7 +20,10 @@ function thrownBy(run: () => unknown): unknown {
 
 for (const name of readdirSync(folder)) {
   t.test(name, async t => {
-    const input = readFileSync(join(folder, name, 'input.txt'))
+    const hex = join(folder, name, 'input.hex')
+    const input = existsSync(hex)
+      ? Buffer.from(readFileSync(hex, 'utf8').replace(/\s/g, ''), 'hex')
+      : readFileSync(join(folder, name, 'input.txt'))
     const run = () =>
       decode(input, { timeFields: ['time', 'timestamp', 'ts'], receivedAt: 1_700_000_000_000_000, json })
     const refused = join(folder, name, 'expected.err')

@@ -11,6 +11,7 @@ import { tempDir } from '../services/service.js'
 
 const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }], {
   depth: 16,
+  inflated: 1_000_000,
   fields: 1_000,
 })
 

@@ -17,7 +17,7 @@ const message = (topic: string, payload: unknown): Message => ({
   packetId: 0,
 })
 
-const json = { depth: 16, fields: 1_000 }
+const json = { depth: 16, fields: 1_000, inflated: 1_000_000 }
 
 const mapping = new Mapping(
   [

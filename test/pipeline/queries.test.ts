@@ -27,7 +27,7 @@ async function processing(t: Test) {
       { topic: 'plant/{line}/{cell...}', measurement: '{line}_data', tags: ['cell'] },
       { topic: 'telegraf/#', measurement: 'telegraf', decoder: 'line' },
     ],
-    { depth: 16, fields: 1_000 },
+    { depth: 16, fields: 1_000, inflated: 1_000_000 },
   )
   const log = { info: () => {}, warn: (sentence: string) => t.comment(sentence) }
   const dependencies = new Dependencies({ names: { store: 'DuckDB' }, meanwhile: '', clock: Date, log })

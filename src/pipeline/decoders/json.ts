@@ -1,12 +1,14 @@
 import type { FieldValue } from '../../model.js'
 import { type Sample, Undecodable } from './sample.js'
 
-/** How much of a JSON payload is examined before the payload is refused. */
+/** How much of a payload of JSON, or of a binary format with the same structure, is examined before it is refused. */
 export interface JsonLimits {
   /** Levels of nesting. */
   readonly depth: number
   /** Fields of one reading. */
   readonly fields: number
+  /** Bytes that a compressed payload may become. */
+  readonly inflated: number
 }
 
 /**
@@ -16,23 +18,26 @@ export interface JsonLimits {
 const maxNameGrowth = 8
 const alwaysAllowed = 10_000
 
-/**
- * Decodes a JSON object: nested names joined with `.`, array elements by index, `null` left out. An array of objects
- * that each carry their own time is a batch of readings.
- */
-export function decodeJson(text: string, timeFields: readonly string[], limits: JsonLimits): Sample[] {
+/** Parses a JSON text. Throws {@link Undecodable}. */
+export function parseJson(text: string, limits: JsonLimits): unknown {
   if (text.length > worthScanning) refuseHuge(text, limits)
-  let parsed: unknown
   try {
-    parsed = JSON.parse(text)
+    return JSON.parse(text)
   } catch (error) {
     throw new Undecodable('bad_json', `not valid JSON: ${(error as Error).message}`)
   }
-  const names = { left: maxNameGrowth * text.length + alwaysAllowed }
+}
+
+/**
+ * Reads a payload of `length` characters or bytes that holds what JSON can: nested names joined with `.`, array elements
+ * by index, `null` left out. An array of objects that each carry their own time is a batch of readings.
+ */
+export function readTree(parsed: unknown, length: number, timeFields: readonly string[], limits: JsonLimits): Sample[] {
+  const names = { left: maxNameGrowth * length + alwaysAllowed }
   const batch = Array.isArray(parsed) ? readBatch(parsed, timeFields, limits, names) : undefined
   if (batch) return batch
   const one = sample(parsed, timeFields, limits, names)
-  if (one.fields.length === 0) throw new Undecodable('no_reading', 'the JSON holds no number, boolean or text')
+  if (one.fields.length === 0) throw new Undecodable('no_reading', 'the payload holds no number, boolean or text')
   return [one]
 }
 
@@ -75,7 +80,7 @@ function endOfString(text: string, start: number): number {
   return text.length
 }
 
-function tooDeep(depth: number): Undecodable {
+export function tooDeep(depth: number): Undecodable {
   return new Undecodable('too_deep', `nested deeper than ${depth} levels (limits.jsonDepth)`)
 }
 

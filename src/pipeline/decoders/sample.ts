@@ -9,6 +9,8 @@ export interface Sample {
   /** Measurement and tags, only from formats that carry them (line protocol). */
   readonly measurement?: string
   readonly tags?: Tags
+  /** Units by field, only from formats that carry them. */
+  readonly units?: readonly (readonly [field: string, unit: string])[]
 }
 
 /** Thrown by decoders for a payload that they cannot read. */
