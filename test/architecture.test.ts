@@ -10,8 +10,6 @@ const folder = join(root, 'src')
 interface Import {
   readonly from: string
   readonly to: string
-  /** Types vanish when compiled: they couple no program, only its reader. */
-  readonly typeOnly: boolean
 }
 
 const files = (readdirSync(folder, { recursive: true }) as string[])
@@ -21,12 +19,11 @@ const hubFiles = files.filter(name => !name.startsWith('dashboard/'))
 
 function importsOf(file: string): Import[] {
   const source = readFileSync(join(folder, file), 'utf8')
-  const found = [...source.matchAll(/^(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)]
-  const dynamic = [...source.matchAll(/\bimport\('([^']+)'\)/g)].map(([, to]) => [undefined, undefined, to] as const)
-  return [...found, ...dynamic].map(([, type, to = '']) => ({
+  const found = source.matchAll(/^(?:import|export)\s+(?:type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)
+  const dynamic = source.matchAll(/\bimport\('([^']+)'\)/g)
+  return [...found, ...dynamic].map(([, to = '']) => ({
     from: file,
     to: to.startsWith('.') ? normalize(join(dirname(file), to)).replace(/\.js$/, '.ts') : to,
-    typeOnly: type !== undefined,
   }))
 }
 
@@ -170,16 +167,9 @@ t.test('each package is known to one file', async t => {
   }
 })
 
-/** A session, its subscriptions and the groups that share some know each other's types. */
-const knowEachOther = ['session', 'session-host', 'subscription', 'shared-group', 'delivery'].map(
-  it => `sessions/${it}.ts`,
-)
-
 t.test('no cycles, not of types either', async t => {
   const next = new Map<string, string[]>()
-  const isKnown = ({ from, to, typeOnly }: Import) =>
-    typeOnly && knowEachOther.includes(from) && knowEachOther.includes(to)
-  for (const { from, to } of ours.filter(one => !isKnown(one))) next.set(from, [...(next.get(from) ?? []), to])
+  for (const { from, to } of ours) next.set(from, [...(next.get(from) ?? []), to])
   const done = new Set<string>()
   const visit = (file: string, path: readonly string[]): void => {
     if (path.includes(file)) t.fail([...path.slice(path.indexOf(file)), file].join(' → '))

@@ -1,6 +1,5 @@
 import type { Outward, QoS } from '../model.js'
 import { EncodedPublish } from '../mqtt/publish.js'
-import type { Group } from './shared-group.js'
 
 /** The fields that a message needs to be delivered, queued or retained. */
 export type Deliverable = Pick<Outward, 'topic' | 'payload' | 'properties' | 'expiresAt'> & {
@@ -65,7 +64,14 @@ export function lasting(bytes: Buffer): Buffer {
   return copy
 }
 
-/** The message that {@link Session.enqueue} takes. */
+/** What tells the group of a shared subscription from others. (MQTT 5 §4.8.2) */
+export interface GroupName {
+  /** The filter with `$share/{group}/`. */
+  readonly key: string
+  readonly filter: string
+}
+
+/** A message to be appended to the queue of a session. */
 export interface Enqueued extends Deliverable {
   readonly qos: 1 | 2
   /** The RETAIN flag to deliver with; for a shared subscription the flag of the publish. */
@@ -75,7 +81,7 @@ export interface Enqueued extends Deliverable {
   /** Identifiers of the subscriptions that the message is for. Undefined when none of them has one. */
   readonly ids: readonly number[] | undefined
   /** The shared subscription of the message: another member may get the message instead. */
-  readonly group: Group | undefined
+  readonly group: GroupName | undefined
 }
 
 /**

@@ -1,7 +1,6 @@
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
-import type { Queued } from './delivery.js'
-import type { Session } from './session.js'
+import type { GroupName, Queued } from './delivery.js'
 import type { QueueMemory } from './session-queue.js'
 
 /** The parts of a client's connection that a session uses. */
@@ -26,30 +25,32 @@ export interface DeliveryTarget {
 /** Why a queued message goes undelivered. */
 export type DropReason = 'queue' | 'not_permitted' | 'expired' | 'too_large' | 'client_refused'
 
-/** The services that a session uses, and the events reported about queued messages. */
-export interface SessionEvents {
+/** The services that a session (`S`) uses, and the events reported about queued messages. */
+export interface SessionEvents<S> {
   /** Milliseconds since the epoch. */
   now(): number
   readonly memory: QueueMemory
   /** Calls `pump` of the session in one of the next turns of the event loop. */
-  later(session: Session): void
-  queued(session: Session, entry: Queued): void
+  later(session: S): void
+  queued(session: S, entry: Queued): void
   /** Reports that a message was given a packet id. */
-  sent(session: Session, entry: Queued): void
+  sent(session: S, entry: Queued): void
   /**
    * Reports PUBREC. Calls `done` when that outlives a crash: before that, PUBREL must not be sent, or the client might
    * get the whole message again.
    */
-  released(session: Session, packetId: number, done: (error?: Error) => void): void
+  released(session: S, packetId: number, done: (error?: Error) => void): void
   /** Calls `done` when every event reported until the end of this turn outlives a crash. */
   kept(done: (error?: Error) => void): void
-  acknowledged(session: Session, packetId: number): void
+  acknowledged(session: S, packetId: number): void
   /** Reports and counts a message that goes undelivered. */
-  dropped(session: Session, entry: Queued, why: DropReason): void
+  dropped(session: S, entry: Queued, why: DropReason): void
   /** Reports that another member of the group has, or had, the message. */
-  moved(session: Session, entry: Queued): void
+  moved(session: S, entry: Queued): void
+  /** Reports that the session has no message of a group left. */
+  groupDone(session: S, group: GroupName): void
   /** Gives messages of absent group members to a session that has room. Returns true when there were any. */
-  takeOver(session: Session): boolean
+  takeOver(session: S): boolean
 }
 
 export interface QueueLimits {

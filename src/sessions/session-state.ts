@@ -4,10 +4,10 @@ import { SharedPool } from '../runtime/shared-pool.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import { isWildcard, sharedFilter } from '../topics.js'
-import type { Queued } from './delivery.js'
+import type { GroupName, Queued } from './delivery.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import { RetainedMessages } from './retained.js'
-import { Session } from './session.js'
+import { Session, type Subscription } from './session.js'
 import type { QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf, sessionName } from './session-name.js'
 import {
@@ -17,8 +17,7 @@ import {
   type RecordedSubscription,
   type RecordedWill,
 } from './session-records.js'
-import type { Group } from './shared-group.js'
-import { reachOf, type Subscription, topicsOf } from './subscription.js'
+import { reachOf, topicsOf } from './subscription.js'
 import { SubscriptionIndex } from './subscription-index.js'
 
 /** A message with its client and user; both empty for the hub itself. */
@@ -62,7 +61,7 @@ export class SessionState {
   /** Number of subscriptions of each user, and of those with + or #. */
   readonly subscriptions: SharedPool
   readonly wildcards: SharedPool
-  readonly emitter: SubscriptionIndex
+  readonly index: SubscriptionIndex
   readonly retained: RetainedMessages
   /** Retained messages of the hub itself, under `$`; no limit applies to them. */
   readonly own: RetainedMessages
@@ -77,13 +76,13 @@ export class SessionState {
   /** Large payloads of messages that are queued and packed. */
   readonly payloads: SharedPayloads = new WeakMap()
   readonly #limits: QueueLimits
-  readonly #host: SessionEvents
+  readonly #host: SessionEvents<Session>
 
-  constructor(limits: QueueLimits, host: SessionEvents, work: Work, sharing: Sharing = unsharing) {
+  constructor(limits: QueueLimits, host: SessionEvents<Session>, work: Work, sharing: Sharing = unsharing) {
     this.absent = new FairSet(sharing)
     this.subscriptions = new SharedPool(sharing)
     this.wildcards = new SharedPool(sharing)
-    this.emitter = new SubscriptionIndex(work)
+    this.index = new SubscriptionIndex(work)
     this.#limits = limits
     this.#host = host
     this.retained = new RetainedMessages(() => host.now(), sharing)
@@ -113,7 +112,7 @@ export class SessionState {
     return {
       sessions: this.sessions.size,
       absent: this.absent.size,
-      subscriptions: this.emitter.subscriptions,
+      subscriptions: this.index.subscriptions,
       retained: this.retained.count + this.own.count,
       retainedBytes: this.retained.bytes + this.own.bytes,
     }
@@ -145,7 +144,7 @@ export class SessionState {
       known.asPublished === asPublished &&
       (known.ids?.[0] ?? 0) === id
     if (isSame) return
-    const group = this.#groupOf(session, filter)
+    const group = groupOf(filter)
     if (known) this.#drop(session, known)
     const reach = reachOf(session.access, topicsOf({ group, filter }))
     const ids = id > 0 ? ([id] as const) : undefined
@@ -158,18 +157,7 @@ export class SessionState {
       session.shared ??= new Set()
       session.shared.add(subscription)
     }
-    this.emitter.add(subscription)
-  }
-
-  /**
-   * Returns the group of a shared filter. Messages of a group that wait in the session stay with that group, even if
-   * the session was the only member.
-   */
-  #groupOf(session: Session, filter: string): Group | undefined {
-    const shared = sharedFilter(filter)
-    if (!shared || 'fault' in shared) return undefined
-    const { group } = session.subscriptions.get(filter) ?? {}
-    return group ?? session.groupOf(filter) ?? this.emitter.group(filter, shared.filter)
+    this.index.add(subscription)
   }
 
   unsubscribe(session: Session, filter: string): Subscription | undefined {
@@ -191,13 +179,19 @@ export class SessionState {
     if (isWildcard(filter)) session.wildcards--
     this.#count(session, filter, -1)
     if (group) session.shared?.delete(subscription)
-    this.emitter.remove(subscription)
+    this.index.remove(subscription)
   }
 
   /** Returns the retained messages that a filter reaches. No wildcard reaches both kinds. [MQTT-4.7.2-1] */
   retainedOf(filter: string): RetainedMessages {
     return filter.charCodeAt(0) === 36 ? this.own : this.retained
   }
+}
+
+/** Returns the group of a shared filter. */
+function groupOf(key: string): GroupName | undefined {
+  const shared = sharedFilter(key)
+  return shared && !('fault' in shared) ? { key, filter: shared.filter } : undefined
 }
 
 type OpenRecord = Extract<JournalRecord, { readonly t: 'open' }>

@@ -7,6 +7,7 @@ import { LateMap } from '../runtime/late-map.js'
 import {
   type Enqueued,
   encodedOf,
+  type GroupName,
   isExpired,
   isReleased,
   type OutboundMessage,
@@ -15,12 +16,14 @@ import {
   type RetainedDelivery,
   waitingEntry,
 } from './delivery.js'
+import { GroupCounts } from './group-counts.js'
 import { RetainedBacklog } from './retained-backlog.js'
 import type { DeliveryTarget, DropReason, QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
-import { type Group, GroupCounts } from './shared-group.js'
-import { reachOf, type Subscription, topicsOf } from './subscription.js'
+import { reachOf, type SubscriptionOf, topicsOf } from './subscription.js'
+
+export type Subscription = SubscriptionOf<Session>
 
 /** Marks a QoS 2 publish of the client that is in the spool: only the packet id is still needed. */
 export const spooled = Symbol('spooled')
@@ -60,16 +63,8 @@ export class Session {
   backups: Set<Queued> | undefined
   /** Whether a QoS 0 delivery found no room on this connection. */
   hasMissed = false
-  /**
-   * Scratch fields of the subscription index: the last message for this session, the QoS, and what else the matching
-   * subscriptions ask for.
-   */
-  mark = 0
-  best: QoS = 0
-  retains = false
-  ids: readonly number[] | undefined
   readonly #limits: QueueLimits
-  readonly #host: SessionEvents
+  readonly #host: SessionEvents<Session>
   /** Number of messages whose packet ids the journal does not have yet. */
   #numbering = 0
   /** Messages still to be sent again on this connection, and the one of them that waits for the journal. */
@@ -86,7 +81,7 @@ export class Session {
   #lastId = 0
   readonly #retained = new RetainedBacklog()
 
-  constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionEvents) {
+  constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionEvents<Session>) {
     const { user, clientId } = ownerOf(name)
     this.name = name
     this.user = user
@@ -183,18 +178,13 @@ export class Session {
   }
 
   /** The groups of the session's shared subscriptions. */
-  get groups(): readonly Group[] {
+  get groups(): readonly GroupName[] {
     return this.shared ? [...this.shared].flatMap(({ group }) => group ?? []) : []
   }
 
   /** Returns how many messages of a group the session has, waiting or unacknowledged. */
-  has(group: Group): number {
-    return this.#ofGroups.of(group)
-  }
-
-  /** Returns the group with that key that the session has messages of, member or not. */
-  groupOf(key: string): Group | undefined {
-    return this.#ofGroups.find(key)
+  has(group: GroupName): number {
+    return this.#ofGroups.of(group.key)
   }
 
   /** Number of messages ahead of a new one: unacknowledged and waiting. */
@@ -211,7 +201,7 @@ export class Session {
     qos: QoS,
     retain = false,
     ids?: readonly number[],
-    group?: Group,
+    group?: GroupName,
   ): Queued | undefined {
     const outlet = this.#outlet
     if (qos === 0) {
@@ -241,7 +231,7 @@ export class Session {
   enqueue(message: Enqueued, n = this.#number + 1): Queued {
     const entry = this.#entry(message, n)
     this.unsent.push(entry)
-    if (entry.group) this.#ofGroups.add(entry.group)
+    if (entry.group) this.#ofGroups.add(entry.group.key)
     return entry
   }
 
@@ -320,7 +310,7 @@ export class Session {
   #forget(entry: Queued): void {
     this.#become(entry, 'waiting')
     const { group } = entry
-    if (group && this.#ofGroups.remove(group) === 0) group.absent.delete(this)
+    if (group && this.#ofGroups.remove(group.key) === 0) this.#host.groupDone(this, group)
   }
 
   /** Returns why a message that waited must not be sent any more. */
@@ -463,10 +453,10 @@ export class Session {
    * Removes and returns at most `most` messages that another member of the group may have instead: waiting messages,
    * and without a connection also those in flight. QoS 2 messages that were sent stay. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
    */
-  give(group: Group, most = Infinity, mayHave: (entry: Queued) => boolean = () => true): readonly Queued[] {
+  give(group: GroupName, most = Infinity, mayHave: (entry: Queued) => boolean = () => true): readonly Queued[] {
     if (this.has(group) === 0) return []
     const given: Queued[] = []
-    const isGiven = (entry: Queued) => entry.group === group && mayHave(entry)
+    const isGiven = (entry: Queued) => entry.group?.key === group.key && mayHave(entry)
     if (!this.attached) {
       for (const entry of this.inflight.values()) {
         if (given.length === most) break

@@ -48,8 +48,8 @@ export class Sessions {
   readonly #options: SessionsOptions
   readonly #journal: SessionJournal<Session>
   readonly #state: SessionState
-  readonly #durable: SessionEvents
-  readonly #transient: SessionEvents
+  readonly #durable: SessionEvents<Session>
+  readonly #transient: SessionEvents<Session>
   readonly #failover: SharedFailover
   readonly wills: LastWills
   readonly #memory: QueueMemory
@@ -75,7 +75,10 @@ export class Sessions {
       const { name: c } = session
       record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
     }
-    const both: Pick<SessionEvents, 'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'takeOver'> = {
+    const both: Pick<
+      SessionEvents<Session>,
+      'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'groupDone' | 'takeOver'
+    > = {
       now: () => clock.now(),
       memory: this.#memory,
       later,
@@ -85,6 +88,7 @@ export class Sessions {
         options.dropped(why, session.clientId)
       },
       moved,
+      groupDone: (session, { key }) => this.#state.index.group(key)?.absent.delete(session),
       takeOver: session => this.#failover.takeOver(session),
     }
     this.#durable = {
@@ -112,7 +116,7 @@ export class Sessions {
     }
     this.#state = new SessionState(options.queue, this.#durable, this.#work, options.sharing)
     this.#failover = new SharedFailover({
-      emitter: this.#state.emitter,
+      index: this.#state.index,
       queued: (queued, message) => this.#recordQueued(queued, message, 0),
       moved,
     })
@@ -152,7 +156,7 @@ export class Sessions {
     const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
     for (const session of longest) {
       this.#state.absent.add(session, session.user)
-      for (const group of session.groups) group.hold(session)
+      this.#state.index.hold(session)
     }
     this.#makeRoom()
     for (const sequence of this.#state.queuedBefore)
@@ -223,9 +227,9 @@ export class Sessions {
     this.#work.done += charge.message
     if (message.retain) this.#retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
-    const { emitter } = this.#state
-    const found = emitter.find(message.topic)
-    const shared = emitter.findShared(message.topic)
+    const { index } = this.#state
+    const found = index.find(message.topic)
+    const shared = index.findShared(message.topic)
     if (found.length === 0 && shared.length === 0) return
     const at = this.#options.clock.now()
     if (isExpired(message, at)) {
@@ -233,12 +237,12 @@ export class Sessions {
       return
     }
     const delivery = new OutboundMessage(message, at)
-    const queued = found.length > 0 ? emitter.emit(delivery, found) : []
+    const queued = found.length > 0 ? index.emit(delivery, found) : []
     if (shared.length === 0) {
       if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
       return
     }
-    const all = [...queued, ...emitter.emitShared(delivery, shared)]
+    const all = [...queued, ...index.emitShared(delivery, shared)]
     if (all.length > 0) this.#recordQueued(all, delivery, sequence)
   }
 
@@ -273,7 +277,7 @@ export class Sessions {
     }
     const session = known ?? this.#state.create(name)
     this.#state.absent.delete(session)
-    for (const group of session.groups) group.absent.delete(session)
+    this.#state.index.back(session)
     session.absentSince = 0
     session.expiry = expiry
     this.permit(session)
@@ -309,7 +313,7 @@ export class Sessions {
       this.#record(openRecord(session))
       // A new object without remembered topics: there may be a hundred thousand absent clients.
       session.access = this.#options.access?.(session.user, session.clientId)
-      for (const group of session.groups) group.hold(session)
+      this.#state.index.hold(session)
     }
   }
 
@@ -367,7 +371,7 @@ export class Sessions {
 
   /** Returns each of the subscriptions that a publish to this topic would reach. */
   subscribers(topic: string) {
-    return this.#state.emitter.find(topic).flatMap(subscriptions => [...subscriptions])
+    return this.#state.index.find(topic).flatMap(subscriptions => [...subscriptions])
   }
 
   /** Queues a message for one durable session, regardless of subscriptions. */

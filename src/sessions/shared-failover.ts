@@ -1,10 +1,9 @@
-import { OutboundMessage, type Queued } from './delivery.js'
+import { type GroupName, OutboundMessage, type Queued } from './delivery.js'
 import type { Session } from './session.js'
-import type { Group } from './shared-group.js'
 import type { QueuedIn, SubscriptionIndex } from './subscription-index.js'
 
 export interface SharedFailoverOptions {
-  readonly emitter: SubscriptionIndex
+  readonly index: SubscriptionIndex
   /** Called with messages that were queued for other members, to journal them. */
   readonly queued: (queued: readonly QueuedIn[], message: OutboundMessage) => void
   /** Called when another member has a message, to journal that after `queued`. */
@@ -27,21 +26,23 @@ export class SharedFailover {
   }
 
   /** Called when a session is no member any more. Messages that no other member may have stay with the session. */
-  left(group: Group, from: Session): void {
-    if (group.members.size === 0) return
-    const { emitter } = this.#options
-    const mayGo = ({ topic, clientId }: Queued) => emitter.isWanted(group, topic, clientId)
+  left({ key }: GroupName, from: Session): void {
+    const { index } = this.#options
+    const group = index.group(key)
+    if (!group) return
+    const mayGo = ({ topic, clientId }: Queued) => index.isWanted(group, topic, clientId)
     for (const entry of from.give(group, Infinity, mayGo)) this.reassign(from, entry)
   }
 
   /** Gives an idle connected member the messages of absent ones. Returns true when there were any. */
   takeOver(session: Session): boolean {
-    for (const { group, qos, reach } of session.shared ?? []) {
+    for (const { filter, qos, reach } of session.shared ?? []) {
+      const group = this.#options.index.group(filter)
       if (!group || group.absent.size === 0 || qos === 0 || reach === 'none') continue
       const mayHave = reach === 'all' ? undefined : ({ topic }: Queued) => session.mayReceive(topic)
       for (const from of group.absent) {
         const given = from.give(group, atOnce, mayHave)
-        for (const entry of given) this.#take(group, session, from, entry)
+        for (const entry of given) this.#take(filter, session, from, entry)
         if (given.length > 0) return true
       }
     }
@@ -50,12 +51,12 @@ export class SharedFailover {
 
   /** Moves to another member a message that a session may not or cannot deliver. Returns false when there is none. */
   reassign(from: Session, entry: Queued): boolean {
-    const { group } = entry
-    if (!group || group.members.size === 0) return false
-    const { emitter, queued, moved } = this.#options
+    const { index, queued, moved } = this.#options
+    const group = entry.group && index.group(entry.group.key)
+    if (!group) return false
     const delivery = new OutboundMessage(entry, entry.at, true)
     const got: QueuedIn[] = []
-    if (!emitter.emitTo(group, delivery, got, true, entry.backupDone)) return false
+    if (!index.emitTo(group, delivery, got, true, entry.backupDone)) return false
     // Added there first, then removed here: a crash between the two costs a duplicate, not the message.
     if (got.length > 0) {
       queued(got, delivery)
@@ -65,9 +66,9 @@ export class SharedFailover {
     return true
   }
 
-  #take(group: Group, session: Session, from: Session, entry: Queued): void {
+  #take(filter: string, session: Session, from: Session, entry: Queued): void {
     const { queued, moved } = this.#options
-    const { qos, ids } = session.subscriptions.get(group.key) ?? entry
+    const { qos, ids } = session.subscriptions.get(filter) ?? entry
     const lower = qos === 2 ? entry.qos : 1
     const delivery = new OutboundMessage(entry, entry.at, true)
     const taken = session.enqueue({ ...entry, qos: lower, ids })

@@ -1,16 +1,15 @@
 import type { QoS } from '../model.js'
 import type { Work } from '../runtime/work.js'
 import { FilterIndex } from '../topics.js'
-import type { Session } from './session.js'
-import type { Subscription } from './subscription.js'
+import type { GroupName } from './delivery.js'
+import type { Session, Subscription } from './session.js'
 
 /**
  * The members of one shared subscription, each a subscription of a session. A message goes to one member: to the
  * connected one with the least to do, and among equals to the one whose turn it is. While messages wait with a member
  * that is not connected, new messages wait behind them, so that each member gets messages in order.
  */
-export class Group {
-  /** The filter with `$share/{group}/`. */
+export class Group implements GroupName {
   readonly key: string
   readonly filter: string
   /** Members in the order they joined. */
@@ -85,39 +84,6 @@ export class Group {
   }
 }
 
-/** Number of messages that one session has of each group. Takes no memory before the first one. */
-export class GroupCounts {
-  #counts: Map<Group, number> | undefined
-
-  /** Groups with messages. */
-  get size(): number {
-    return this.#counts?.size ?? 0
-  }
-
-  of(group: Group): number {
-    return this.#counts?.get(group) ?? 0
-  }
-
-  /** Returns the group with that key, if the session has messages of that group. */
-  find(key: string): Group | undefined {
-    for (const group of this.#counts?.keys() ?? []) if (group.key === key) return group
-    return undefined
-  }
-
-  add(group: Group): void {
-    this.#counts ??= new Map()
-    this.#counts.set(group, this.of(group) + 1)
-  }
-
-  /** Takes one message off, and returns how many are left. */
-  remove(group: Group): number {
-    const left = Math.max(0, this.of(group) - 1)
-    if (left > 0) this.#counts?.set(group, left)
-    else this.#counts?.delete(group)
-    return left
-  }
-}
-
 /** All shared subscriptions, by topic. */
 export class Shares {
   readonly #groups = new Map<string, Group>()
@@ -127,26 +93,30 @@ export class Shares {
     this.#index = new FilterIndex(work)
   }
 
-  /** Returns the group of a filter with `$share/`; a new one when there is none. */
-  group(key: string, filter: string): Group {
-    return this.#groups.get(key) ?? new Group(key, filter)
+  /** Returns the group with that key. Undefined while it has no member. */
+  find(key: string): Group | undefined {
+    return this.#groups.get(key)
   }
 
-  joined(group: Group): void {
-    if (this.#groups.has(group.key)) return
-    this.#groups.set(group.key, group)
-    this.#index.add(group.filter, group)
+  join(member: Subscription, { key, filter }: GroupName): void {
+    let group = this.#groups.get(key)
+    if (!group) {
+      group = new Group(key, filter)
+      this.#groups.set(key, group)
+      this.#index.add(filter, group)
+    }
+    group.members.add(member)
   }
 
-  /** Called when a member has left. */
-  left(group: Group): void {
-    if (group.members.size > 0 || this.#groups.get(group.key) !== group) return
-    this.#groups.delete(group.key)
-    this.#index.remove(group.filter, group)
+  leave(member: Subscription, { key, filter }: GroupName): void {
+    const group = this.#groups.get(key)
+    if (!group?.members.delete(member) || group.members.size > 0) return
+    this.#groups.delete(key)
+    this.#index.remove(filter, group)
   }
 
   /** Returns the groups that a topic reaches, a set for each filter. */
-  find(topic: string): readonly ReadonlySet<Group>[] {
+  match(topic: string): readonly ReadonlySet<Group>[] {
     return this.#groups.size > 0 ? this.#index.match(topic) : none
   }
 }

@@ -3,9 +3,8 @@ import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
 import { FilterIndex } from '../topics.js'
 import type { OutboundMessage, Queued } from './delivery.js'
-import type { Session } from './session.js'
+import type { Session, Subscription } from './session.js'
 import { type Group, Shares } from './shared-group.js'
-import type { Subscription } from './subscription.js'
 
 /** A durable session that a message was queued for. */
 export interface QueuedIn {
@@ -22,7 +21,6 @@ export class SubscriptionIndex {
   readonly #index: FilterIndex<Subscription>
   readonly #shares: Shares
   readonly #work: Work
-  #mark = 0
   /** The last permission check: the permissions, the topic and the result. */
   #asked: Reads | undefined
   #askedFor = ''
@@ -38,26 +36,32 @@ export class SubscriptionIndex {
   add(subscription: Subscription): void {
     this.#work.done += charge.filter
     const { group, filter } = subscription
-    if (group) {
-      group.members.add(subscription)
-      this.#shares.joined(group)
-    } else this.#index.add(filter, subscription)
+    if (group) this.#shares.join(subscription, group)
+    else this.#index.add(filter, subscription)
     this.#count++
   }
 
   remove(subscription: Subscription): void {
     this.#work.done += charge.filter
     const { group, filter } = subscription
-    if (group) {
-      group.members.delete(subscription)
-      this.#shares.left(group)
-    } else this.#index.remove(filter, subscription)
+    if (group) this.#shares.leave(subscription, group)
+    else this.#index.remove(filter, subscription)
     this.#count--
   }
 
-  /** Returns the group of a shared subscription, for `add`. */
-  group(key: string, filter: string): Group {
-    return this.#shares.group(key, filter)
+  /** Returns the group with that key. Undefined while it has no member. */
+  group(key: string): Group | undefined {
+    return this.#shares.find(key)
+  }
+
+  /** Called when a client is gone: others may take over messages that wait in the session. */
+  hold(session: Session): void {
+    for (const { key } of session.groups) this.group(key)?.hold(session)
+  }
+
+  /** Called when a client is back: the session keeps the messages that it has. */
+  back(session: Session): void {
+    for (const { key } of session.groups) this.group(key)?.absent.delete(session)
   }
 
   get subscriptions(): number {
@@ -70,7 +74,7 @@ export class SubscriptionIndex {
   }
 
   findShared(topic: string): readonly ReadonlySet<Group>[] {
-    return this.#shares.find(topic)
+    return this.#shares.match(topic)
   }
 
   /**
@@ -90,27 +94,26 @@ export class SubscriptionIndex {
       }
       return queued
     }
-    const mark = ++this.#mark
-    const sessions: Session[] = []
+    const asked = new Map<Session, Subscription | MergedSubscriptions>()
     for (const subscriptions of found) {
       this.#work.done += subscriptions.size * charge.delivery
       for (const subscription of subscriptions) {
         if (!this.#isReached(subscription, delivery)) continue
         const { session, qos, asPublished, ids } = subscription
-        if (session.mark !== mark) {
-          session.mark = mark
-          session.best = qos
-          session.retains = asPublished
-          session.ids = ids
-          sessions.push(session)
+        if (session.subscriptions.size === 1) {
+          deliver(queued, delivery, session, qos, asPublished, ids)
           continue
         }
-        if (session.best < qos) session.best = qos
-        session.retains ||= asPublished
-        if (ids) addIds(session, ids)
+        const other = asked.get(session)
+        if (!other) asked.set(session, subscription)
+        else if (other instanceof MergedSubscriptions) other.add(subscription)
+        else if (ids || other.qos < qos || (asPublished && !other.asPublished))
+          asked.set(session, new MergedSubscriptions(other, subscription))
       }
     }
-    for (const session of sessions) deliver(queued, delivery, session, session.best, session.retains, session.ids)
+    for (const [session, { qos, asPublished, ids }] of asked) {
+      deliver(queued, delivery, session, qos, asPublished, ids)
+    }
     return queued
   }
 
@@ -196,10 +199,24 @@ function lowerOf(a: QoS, b: QoS): QoS {
   return a < b ? a : b
 }
 
-/** Adds an identifier. An array of more than one belongs to this delivery alone, and may be changed. */
-function addIds(session: Session, [id]: readonly [number]): void {
-  const { ids } = session
-  if (!ids) session.ids = [id]
-  else if (ids.length === 1) session.ids = [ids[0] as number, id]
-  else (ids as number[]).push(id)
+/** What several subscriptions of one session ask for together. */
+class MergedSubscriptions {
+  qos: QoS
+  asPublished: boolean
+  ids: number[] | undefined
+
+  constructor({ qos, asPublished, ids }: Subscription, other: Subscription) {
+    this.qos = qos
+    this.asPublished = asPublished
+    if (ids) this.ids = [...ids]
+    this.add(other)
+  }
+
+  add({ qos, asPublished, ids }: Subscription): void {
+    if (this.qos < qos) this.qos = qos
+    this.asPublished ||= asPublished
+    if (!ids) return
+    this.ids ??= []
+    this.ids.push(...ids)
+  }
 }

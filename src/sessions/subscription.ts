@@ -1,13 +1,13 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
-import type { Session } from './session.js'
-import type { Group } from './shared-group.js'
+import type { GroupName } from './delivery.js'
 
 /** How much of a subscription may be delivered; `some`: permissions are checked for each message. */
 export type Reach = 'all' | 'some' | 'none'
 
-export interface Subscription {
-  readonly session: Session
+/** A subscription of a session (`S`). */
+export interface SubscriptionOf<S> {
+  readonly session: S
   /** Topic filter of the SUBSCRIBE packet; for a shared subscription with `$share/{group}/`. */
   readonly filter: string
   readonly qos: QoS
@@ -18,13 +18,13 @@ export interface Subscription {
   /** Subscription identifier. Undefined when the subscription has none. */
   readonly ids: readonly [number] | undefined
   /** The group of a shared subscription; undefined: the subscription is not shared. */
-  readonly group: Group | undefined
+  readonly group: GroupName | undefined
   /** Reach under the current permissions. A granted subscription stays, and delivers nothing while not permitted. */
   reach: Reach
 }
 
 /** Returns the topic filter without `$share/{group}/`. */
-export function topicsOf({ group, filter }: Pick<Subscription, 'group' | 'filter'>): string {
+export function topicsOf({ group, filter }: Pick<SubscriptionOf<unknown>, 'group' | 'filter'>): string {
   return group ? group.filter : filter
 }
 

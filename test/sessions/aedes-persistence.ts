@@ -2,10 +2,9 @@ import { Readable } from 'node:stream'
 import type { QoS } from '../../src/model.js'
 import { isReleased, type Queued } from '../../src/sessions/delivery.js'
 import type { Retained } from '../../src/sessions/retained.js'
-import type { Session } from '../../src/sessions/session.js'
+import type { Session, Subscription } from '../../src/sessions/session.js'
 import type { LastWill, Published } from '../../src/sessions/session-state.js'
 import type { Sessions } from '../../src/sessions/sessions.js'
-import type { Subscription } from '../../src/sessions/subscription.js'
 
 /** A packet in the form in which Aedes stores packets and reads them back. */
 export interface StoredPacket {
