@@ -204,7 +204,6 @@ const longClasses: readonly string[] = [
   'BalanceSheet',
   'Broker',
   'Chart',
-  'Client',
   'Connection',
   'DeadPanel',
   'DuckDbStore',

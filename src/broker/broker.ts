@@ -27,9 +27,10 @@ import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import type { Connection, PacketHandler, Traffic } from '../transport/connection.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
-import { Client } from './client.js'
+import type { Client } from './client.js'
 import type { ClientBroker, ClientLimits } from './client-broker.js'
 import { ConnectionLog } from './connection-log.js'
+import { PacketDispatcher } from './packet-dispatcher.js'
 import { droppedSentences, faultOf, genericReasons, noLonger, short } from './sentences.js'
 import { type Action, type Presence, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
@@ -171,9 +172,9 @@ export class Broker {
       exchange: (client, method, username) =>
         options.authority.exchange(method, { address: client.connection.peer.address, username }),
       judge: (client, verdict) => this.#judge(client, verdict),
-      open: client => {
+      open: (client, owner) => {
         this.#shown.entered(client)
-        return this.#control.open(client)
+        return this.#control.open(owner)
       },
       closed: client => this.#shown.closed(client),
       accept: options.accept,
@@ -222,7 +223,7 @@ export class Broker {
 
   /** Returns the MQTT side of a connection. */
   protocol(connection: Connection): PacketHandler {
-    return new Client(connection, this.#forClients)
+    return new PacketDispatcher(connection, this.#forClients)
   }
 
   /** Distributes a message of the hub at once. For QoS 1, QoS 2 and retained messages see {@link flushed}. */

@@ -4,7 +4,7 @@ import type { ConnectPacket } from '../mqtt/codec.js'
 import type { PublishReader } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { Sessions } from '../sessions/sessions.js'
-import type { AedesConnection } from './aedes-handshake.js'
+import type { AedesConnection, Controlled } from './aedes-handshake.js'
 
 /** Limits of each client, as CONNACK of MQTT 5 announces them. */
 export interface ClientLimits {
@@ -30,8 +30,8 @@ export interface ClientBroker<C> {
   exchange(client: C, method: string, username: string | undefined): ScramExchange | undefined
   /** Decides whether a client may connect with this verdict, or go on after re-authentication. */
   judge(client: C, verdict: Verdict): Principal | Fault
-  /** Begins the handshake with Aedes. */
-  open(client: C): AedesConnection
+  /** Begins the handshake with Aedes, whose decisions `owner` gets. */
+  open(client: C, owner: Controlled): AedesConnection
   /** Stores, distributes, then settles a publish; QoS 0 at once or, with `inOrder`, after earlier publishes. */
   accept(publish: PendingPublish, inOrder: boolean): void
   /** Returns why a client may not publish to a topic; undefined when the client may. */

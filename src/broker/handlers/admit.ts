@@ -1,0 +1,120 @@
+import type { Principal } from '../../auth/principal.js'
+import type { ConnackFields, ConnectPacket, Will } from '../../mqtt/codec.js'
+import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
+import { sessionName } from '../../sessions/session-name.js'
+import { responsesTo } from '../../topics.js'
+import type { Controlled } from '../aedes-handshake.js'
+import { answerTooLarge, type Client } from '../client.js'
+
+/**
+ * Ends the handling of CONNECT with the verdict on the client: refuses the client, or hands the client to Aedes, whose
+ * decisions arrive at {@link Admission}. `data`: the last step of enhanced authentication.
+ */
+export function admit(client: Client, verdict: Principal | Fault, data?: Buffer): void {
+  const { codec, connect } = client
+  if (client.connection.isClosed || !codec || !connect) return
+  if ('code' in verdict) {
+    client.refuseConnect(verdict)
+    return
+  }
+  client.principal = verdict
+  client.user = verdict.user
+  client.name = sessionName(verdict.user, client.id)
+  const authentication = client.authentication && { method: client.authentication.method, data }
+  const authenticated = { ...connect, authentication }
+  client.connect = authenticated
+  // A client that takes no packet as large as CONNACK is refused before replacing another and before leaving a will.
+  if (!codec.accepted(connackFields(client, authenticated))) client.refuseConnect(answerTooLarge)
+  else client.aedes = client.broker.open(client, new Admission(client))
+}
+
+/** Returns the fields of CONNACK, apart from those of the session. */
+function connackFields(client: Client, connect: ConnectPacket): ConnackFields {
+  const { protocol, clientId, sessionExpiry, keepAlive, authentication } = connect
+  const granted = client.connection.grantedKeepAlive(keepAlive, protocol === 5)
+  const expiry = client.grantedExpiry(sessionExpiry)
+  return {
+    sessionPresent: false,
+    assignedClientId: clientId === '' ? client.id : undefined,
+    sessionExpiry: expiry === sessionExpiry ? undefined : expiry,
+    keepAlive: granted === keepAlive ? undefined : granted,
+    responseInformation: undefined,
+    authentication,
+  }
+}
+
+/** The decisions of Aedes about one client: admitted, in whose place, replaced, gone. */
+class Admission implements Controlled {
+  readonly #client: Client
+
+  constructor(client: Client) {
+    this.#client = client
+  }
+
+  get id(): string {
+    return this.#client.id
+  }
+
+  get user(): string {
+    return this.#client.user
+  }
+
+  get name(): string {
+    return this.#client.name
+  }
+
+  get will(): Will | undefined {
+    return this.#client.will
+  }
+
+  /** Opens the session and sends CONNACK. */
+  answered(code: number): void {
+    const client = this.#client
+    const { broker, codec, connect } = client
+    if (!connect || !codec || client.connection.isClosed) return
+    if (code !== 0) {
+      client.refuseConnect({ code: reasonCode.serverUnavailable, reason: `not accepted (${code})` })
+      return
+    }
+    const { clean, requestResponse } = connect
+    const expiry = client.grantedExpiry(connect.sessionExpiry)
+    const { session, present } = broker.sessions.open(client.id, { clean, expiry, user: client.user })
+    client.session = session
+    const responses = responsesTo(client.id)
+    const mayRespond = requestResponse && session.access?.subscribe(responses).allowed !== false
+    // [MQTT-3.2.2-2]
+    const connack = codec.accepted({
+      ...connackFields(client, connect),
+      sessionPresent: present,
+      responseInformation: mayRespond ? responses : undefined,
+    })
+    if (client.answer(connack)) session.attach(client)
+  }
+
+  ready(): void {
+    const client = this.#client
+    const { connect, connection } = client
+    if (!client.session || !connect) return
+    client.broker.connected(client)
+    // No longer needed, and possibly large.
+    client.connect = undefined
+    const isTold = connect.protocol === 5
+    connection.open(connection.grantedKeepAlive(connect.keepAlive, isTold), isTold)
+  }
+
+  end(): void {
+    const client = this.#client
+    if (!client.isLeaving && !client.connection.isClosed) client.broker.replaced(client)
+    client.end(takenOver)
+  }
+
+  left(): void {
+    const client = this.#client
+    const { isClosed, endReason = 'its network connection ended without a DISCONNECT' } = client.connection
+    // Aedes reports a replaced client as gone before closing the connection.
+    const reason = isClosed ? endReason : takenOver.reason
+    client.broker.left(client, client.isLeaving ? 'it sent DISCONNECT' : reason)
+  }
+}
+
+const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection has this client id now' }

@@ -1,0 +1,138 @@
+import type { PendingPublish, QoS } from '../../model.js'
+import type { PacketCodec } from '../../mqtt/codec.js'
+import type { Framer } from '../../mqtt/framer.js'
+import type { Fault } from '../../mqtt/reason-codes.js'
+import type { Session } from '../../sessions/session.js'
+import type { NamedPublish } from '../../spool/message-codec.js'
+import type { Client } from '../client.js'
+
+/** Handles PUBLISH: authorises the publish, hands it to the spool, and acknowledges when it is on disk. */
+export function handlePublish(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
+  const { broker, connection } = client
+  const { header, buffer, start, end } = framer
+  const { reader } = broker
+  codec.readPublish(reader, header, buffer, start, end)
+  const { topic, qos, retain, packetId, properties, expiry } = reader
+  const bytes = end - start
+  connection.spend(bytes)
+  if (qos > 0) client.quota?.take(qos, packetId)
+  // A retransmission of an accepted publish is acknowledged again, whatever the packet contains now.
+  if (qos === 2 && session.incoming.has(packetId)) {
+    client.acknowledge(qos, packetId)
+    return
+  }
+  const payload = buffer.subarray(reader.payloadStart, end)
+  const { access } = session
+  const fault =
+    reader.fault ?? (client.lastTopic.isPermitted(topic, access) ? undefined : broker.publishFault(client, topic))
+  if (fault) {
+    if (!reader.fault && broker.bridgeState(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
+    else refuse(client, codec, topic, qos, packetId, fault)
+    return
+  }
+  client.lastTopic.permit(topic, access)
+  if (client.shownAs === '') broker.seen(client)
+  const publish = new InboundPublish(client, topic, payload, qos, retain, packetId, bytes)
+  publish.properties = properties
+  if (expiry >= 0) publish.expiresAt = broker.now() + expiry * 1e6
+  accept(client, session, publish)
+}
+
+/** Hands a publish to the spool, which settles the publish when it is on disk or refused. */
+function accept(client: Client, session: Session, publish: InboundPublish): void {
+  const { broker, connection } = client
+  const { qos, bytes } = publish
+  if (qos === 2) {
+    connection.begin(bytes)
+    const toSpool = (done: (error?: Error) => void) => {
+      publish.received = done
+      broker.accept(publish, true)
+    }
+    broker.sessions.receive(session, publish.packetId, toSpool, error => acknowledge(client, publish, error))
+    return
+  }
+  // QoS 0 stays behind earlier publishes of the client that are still on the way to the disk.
+  const waits = qos === 1 || connection.waiting
+  if (waits) connection.begin(bytes)
+  else publish.bytes = 0
+  broker.accept(publish, waits)
+}
+
+/** Sends PUBACK or PUBREC for a publish that is on disk; after an error closes the connection. */
+function acknowledge(client: Client, { qos, ackId, bytes }: InboundPublish, error: Error | undefined): void {
+  if (bytes > 0) client.connection.done(bytes)
+  if (error) client.notAcknowledged(error)
+  else if (qos > 0) client.acknowledge(qos, ackId)
+}
+
+function refuse(client: Client, codec: PacketCodec, topic: string, qos: QoS, packetId: number, fault: Fault): void {
+  client.broker.refused(client, 'publish', topic, fault.reason)
+  if (codec.version === 5) {
+    if (qos > 0) client.acknowledge(qos, packetId, fault)
+    return
+  }
+  // 3.1.1 has no way to refuse a publish: an acknowledgement would be a lie. [MQTT-3.3.5-2] QoS 0 expects none, and a
+  // device is not cut off from what is allowed. A client that publishes to the hub's own topics means no good.
+  if (qos > 0 || topic.charCodeAt(0) === 36) client.connection.end()
+}
+
+/** Acknowledges the state that a bridge reports, which is not spooled. */
+function acceptBridgeState(client: Client, session: Session, qos: QoS, packetId: number): void {
+  if (qos === 1) client.acknowledge(qos, packetId)
+  else if (qos === 2) {
+    client.broker.sessions.receive(
+      session,
+      packetId,
+      done => done(),
+      error => (error ? client.notAcknowledged(error) : client.acknowledge(qos, packetId)),
+    )
+  }
+}
+
+/** A client's publish on the way to the disk. One object holds everything needed on arrival, as there may be many. */
+class InboundPublish implements PendingPublish, NamedPublish {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly clientId: string
+  readonly user: string
+  readonly packetId: number
+  /** The packet id to acknowledge: unlike `packetId`, also that of a QoS 1 publish. */
+  readonly ackId: number
+  /** Bytes counted for this publish while the publish waits for the disk; 0 when not counted. */
+  bytes: number
+  /** For QoS 2: called instead of the acknowledgement, as the session has to record the packet id first. */
+  received: ((error?: Error) => void) | undefined
+  properties: Buffer | undefined
+  expiresAt: number | undefined
+  readonly names: Buffer | undefined
+  readonly #client: Client
+
+  constructor(
+    client: Client,
+    topic: string,
+    payload: Buffer,
+    qos: QoS,
+    retain: boolean,
+    packetId: number,
+    bytes: number,
+  ) {
+    this.#client = client
+    this.topic = topic
+    this.payload = payload
+    this.qos = qos
+    this.retain = retain
+    this.clientId = client.id
+    this.user = client.user
+    this.packetId = qos === 2 ? packetId : 0
+    this.ackId = packetId
+    this.bytes = bytes
+    this.names = client.lastTopic.names(client.id, client.user, topic)
+  }
+
+  settle(error: Error | undefined): void {
+    if (this.received) this.received(error)
+    else acknowledge(this.#client, this, error)
+  }
+}
