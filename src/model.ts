@@ -75,6 +75,8 @@ export interface Reading {
   readonly message: Message
   readonly points: readonly Point[]
   readonly quality: Quality
+  /** Why values of the message are in none of the points. Undefined: all of them are. */
+  readonly refused?: Rejection
 }
 
 export type FieldType = 'number' | 'boolean' | 'text'
@@ -96,6 +98,8 @@ export interface Series extends SeriesId {
 export interface Rejection {
   readonly reason: string
   readonly detail: string
+  /** True when some values of the message are stored, and only the others are rejected. */
+  readonly partly?: boolean
 }
 
 /** Result of every hand-over: done; try again later; or never, with the reason (the message is dead-lettered). */

@@ -1,9 +1,13 @@
-/** Numbers of messages by outcome. `dead` counts messages in the dead letters, `dropped` those removed from there. */
+/**
+ * Numbers of messages by outcome. `dead` counts messages in the dead letters, `dropped` those removed from there, and
+ * `partly` the messages in the dead letters of which some values are stored.
+ */
 export interface Counts {
   readonly received: number
   readonly stored: number
   readonly dead: ReadonlyMap<string, number>
   readonly dropped: number
+  readonly partly: number
   readonly refused: ReadonlyMap<string, number>
   /** The highest sequence number received, and the highest one settled. */
   readonly lastReceived: number
@@ -14,6 +18,7 @@ class AccountRow implements Counts {
   received = 0
   stored = 0
   dropped = 0
+  partly = 0
   lastReceived = 0
   lastSettled = 0
   dead: Map<string, number> = none
@@ -35,6 +40,7 @@ export interface RowChange {
   readonly refused?: Readonly<Record<string, number>>
   readonly lastReceived?: number
   readonly lastSettled?: number
+  readonly partly?: number
 }
 
 /** An entry in its compact form on disk, where there are many: by position, in the order of {@link RowChange}. */
@@ -48,17 +54,21 @@ export type PackedEntry = readonly [
   refused: Readonly<Record<string, number>> | 0,
   lastReceived: number,
   lastSettled: number,
+  /** Absent when 0. */
+  partly?: number,
 ]
 
 export function pack(entry: RowChange): PackedEntry {
   const { hour, client, received = 0, stored = 0, dropped = 0, dead = 0, refused = 0 } = entry
-  return [hour, client, received, stored, dropped, dead, refused, entry.lastReceived ?? 0, entry.lastSettled ?? 0]
+  const { lastReceived = 0, lastSettled = 0, partly = 0 } = entry
+  const packed = [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled] as const
+  return partly === 0 ? packed : [...packed, partly]
 }
 
 export function unpack(packed: PackedEntry): RowChange {
-  const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled] = packed
+  const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled, partly = 0] = packed
   const reasons = { ...(dead && { dead }), ...(refused && { refused }) }
-  return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled }
+  return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled, partly }
 }
 
 /** Hours of the whole hub that are kept: 90 days. */
@@ -154,6 +164,7 @@ function add(row: AccountRow, entry: RowChange): void {
   row.received += entry.received ?? 0
   row.stored += entry.stored ?? 0
   row.dropped += entry.dropped ?? 0
+  row.partly += entry.partly ?? 0
   row.lastReceived = Math.max(row.lastReceived, entry.lastReceived ?? 0)
   row.lastSettled = Math.max(row.lastSettled, entry.lastSettled ?? 0)
   row.dead = addReasons(row.dead, entry.dead)
@@ -172,7 +183,7 @@ function addReasons(to: Map<string, number>, from: Readonly<Record<string, numbe
 }
 
 function entryOf(hour: number, client: string, row: AccountRow): RowChange {
-  const { received, stored, dropped, lastReceived, lastSettled, dead, refused } = row
+  const { received, stored, dropped, lastReceived, lastSettled, partly, dead, refused } = row
   return {
     hour,
     client,
@@ -181,6 +192,7 @@ function entryOf(hour: number, client: string, row: AccountRow): RowChange {
     dropped,
     lastReceived,
     lastSettled,
+    partly,
     ...(dead.size > 0 && { dead: Object.fromEntries(dead) }),
     ...(refused.size > 0 && { refused: Object.fromEntries(refused) }),
   }

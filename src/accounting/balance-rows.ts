@@ -2,6 +2,12 @@ import { type PackedEntry, pack, type RowChange } from './accounts.js'
 
 export const microsecondsPerHour = 3_600e6
 
+/** Why a message is a dead letter, and whether some of its values are stored all the same. */
+export interface DeadReason {
+  readonly reason: string
+  readonly partly?: boolean | undefined
+}
+
 type OpenEntry = { -readonly [key in keyof RowChange]: RowChange[key] }
 
 /** Changes to rows, one for each hour and client. */
@@ -14,16 +20,18 @@ export class BalanceRows {
     entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
   }
 
-  die(receivedAt: number, client: string, reason: string, sequence: number): void {
+  die(receivedAt: number, client: string, { reason, partly }: DeadReason, sequence: number): void {
     const entry = this.#entry(receivedAt, client)
     addDead(entry, reason, 1)
+    if (partly) entry.partly = (entry.partly ?? 0) + 1
     entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
   }
 
-  move(receivedAt: number, client: string, reason: string, to: 'stored' | 'dropped'): void {
+  move(receivedAt: number, client: string, { reason, partly }: DeadReason, to: 'stored' | 'dropped'): void {
     const entry = this.#entry(receivedAt, client)
     entry[to] = (entry[to] ?? 0) + 1
     addDead(entry, reason, -1)
+    if (partly) entry.partly = (entry.partly ?? 0) - 1
   }
 
   packed(): PackedEntry[] {

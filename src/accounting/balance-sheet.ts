@@ -31,6 +31,8 @@ export interface Totals {
   readonly refused: number
   /** Messages that were accepted and passed on, with no known outcome. */
   readonly residual: number
+  /** Messages in `dead` of which some values are stored, and only the others are not: no term of the sum. */
+  readonly partly: number
   /**
    * Messages that incidents report as lost: an explanation, not a term of the sum. Messages lost before they were
    * stored are in `residual` as well. Messages lost from a store or a session's queue are counted where they were.
@@ -52,6 +54,8 @@ export interface SheetLine {
   readonly dead: number
   readonly dropped: number
   readonly refused: number
+  /** Messages in `dead` of which some values are stored. */
+  readonly partly: number
   /** Messages in the spool or the queue. */
   readonly waiting: number
   readonly residual: number
@@ -59,6 +63,18 @@ export interface SheetLine {
 
 /** The fields of a message needed to account for the message; a receipt has no more. */
 export type Accounted = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'>
+
+/** The outcome of a message; without a reason the message is stored. */
+export interface AccountedOutcome {
+  readonly message: Accounted
+  readonly reason?: string | undefined
+  readonly partly?: boolean | undefined
+}
+
+/** A dead letter, as far as needed to account for the letter. */
+export interface AccountedLetter extends AccountedOutcome {
+  readonly reason: string
+}
 
 /** Publishes of one client that were refused before they had a sequence number. */
 export interface RefusedPublishes {
@@ -273,21 +289,21 @@ export class BalanceSheet implements Ledger {
   }
 
   settle(settled: readonly Settled[]): Promise<void> {
-    return this.settleAll(settled.map(({ message, rejection }) => ({ message, reason: rejection?.reason })))
+    return this.settleAll(settled.map(({ message, rejection }) => ({ message, ...rejection })))
   }
 
   /** Like `settle`, for messages of which only a receipt is here. Messages that are settled already change nothing. */
-  async settleAll(settled: readonly { message: Accounted; reason: string | undefined }[]): Promise<void> {
+  async settleAll(settled: readonly AccountedOutcome[]): Promise<void> {
     const fresh = new Ranges()
     const rows = new BalanceRows()
-    for (const { message, reason } of settled) {
+    for (const { message, reason, partly } of settled) {
       const { sequence, receivedAt, clientId } = message
       if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
       // A receipt is trusted, but not about a sequence number that was never accepted.
       if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
       fresh.add(sequence, sequence)
       if (reason === undefined) rows.settle(receivedAt, clientId, 'stored', sequence)
-      else rows.die(receivedAt, clientId, reason, sequence)
+      else rows.die(receivedAt, clientId, { reason, partly }, sequence)
     }
     // Messages that another call is settling are on disk when this flush resolves.
     if (fresh.count === 0) return this.#journal.flush()
@@ -300,12 +316,12 @@ export class BalanceSheet implements Ledger {
   }
 
   /** Records dead letters that were stored or dropped. Resolves when that is durable; each letter counts once. */
-  async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
+  async moved(letters: readonly AccountedLetter[], to: 'stored' | 'dropped'): Promise<void> {
     const rows = new BalanceRows()
     const moved = new Ranges()
     const settled = new Ranges()
     const left = new Map(this.#accounts.total.dead)
-    for (const { message, reason } of letters) {
+    for (const { message, reason, partly } of letters) {
       const { sequence, receivedAt, clientId, hub } = message
       // A letter from before the sheet was opened, or of another hub, is in no row here.
       if (hub !== undefined || sequence <= this.#base || this.#moved.has(sequence) || moved.has(sequence)) continue
@@ -316,7 +332,7 @@ export class BalanceSheet implements Ledger {
         rows.settle(receivedAt, clientId, to, sequence)
       } else if ((left.get(reason) ?? 0) > 0) {
         left.set(reason, (left.get(reason) ?? 0) - 1)
-        rows.move(receivedAt, clientId, reason, to)
+        rows.move(receivedAt, clientId, { reason, partly }, to)
       }
     }
     if (moved.count === 0) return
@@ -324,7 +340,7 @@ export class BalanceSheet implements Ledger {
   }
 
   sheet({ accepted, drained, queued }: PipelineOffsets): Totals {
-    const { stored, dead, dropped, refused } = this.#accounts.total
+    const { stored, dead, dropped, refused, partly } = this.#accounts.total
     const known = Math.max(this.#base, this.#highest)
     const left = Math.max(drained, known)
     const passed = queued ? known : left
@@ -339,6 +355,7 @@ export class BalanceSheet implements Ledger {
       dropped,
       refused: refusedAll,
       residual: passed - this.#base - this.#settled.upTo(passed),
+      partly,
       lost: this.#lost + this.#unwrittenLost,
       reasons: { dead, refused },
     }
@@ -365,7 +382,7 @@ export class BalanceSheet implements Ledger {
    * the last received one is not above the highest settled number, and waiting otherwise.
    */
   #line(hour: number, counts: Counts): SheetLine {
-    const { received, stored, dropped, lastReceived, lastSettled } = counts
+    const { received, stored, dropped, lastReceived, lastSettled, partly } = counts
     const dead = sum(counts.dead)
     const refused = sum(counts.refused)
     const open = received - stored - dead - dropped - refused
@@ -378,6 +395,7 @@ export class BalanceSheet implements Ledger {
       dead,
       dropped,
       refused,
+      partly,
       waiting: isCounted && !isSettled ? open : 0,
       residual: isCounted && isSettled ? open : 0,
     }

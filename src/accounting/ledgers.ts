@@ -1,6 +1,6 @@
 import type { Message } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
-import type { BalanceSheet } from './balance-sheet.js'
+import type { AccountedLetter, BalanceSheet } from './balance-sheet.js'
 import type { Receipts } from './receipts.js'
 
 /** Settles own messages in the balance sheet, and sends receipts to other hubs for their messages. */
@@ -28,8 +28,8 @@ export class BothLedgers implements Ledger {
     await this.#own.settle(settled.filter(({ message }) => message.hub === undefined))
   }
 
-  async moved(letters: readonly { message: Message; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
-    const isOwn = ({ message }: { readonly message: Message }) => message.hub === undefined
+  async moved(letters: readonly AccountedLetter[], to: 'stored' | 'dropped'): Promise<void> {
+    const isOwn = ({ message }: AccountedLetter) => message.hub === undefined
     await this.#others.moved(
       letters.filter(letter => !isOwn(letter)),
       to,

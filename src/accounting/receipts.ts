@@ -1,20 +1,23 @@
 import { type Message, messageId } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
-import type { Accounted } from './balance-sheet.js'
+import type { Accounted, AccountedLetter, AccountedOutcome } from './balance-sheet.js'
 
 /** The outcome of messages of another hub, sent to that hub. */
 export interface Receipt {
   /** Messages with the reason why they are, or were, dead letters. Undefined: the message is stored. */
-  readonly entries: readonly { readonly message: Accounted; readonly reason: string | undefined }[]
+  readonly entries: readonly AccountedOutcome[]
   /** Given when the messages were dead letters and are `stored` or `dropped` now. Absent: they came from the queue. */
   readonly moved?: 'stored' | 'dropped'
 }
 
-/** A receipt as JSON. Entries are `[sequence, receivedAt, index of the client, index of the reason or -1]`. */
+/**
+ * A receipt as JSON. Entries are `[sequence, receivedAt, index of the client, index of the reason or -1]`, and 1 behind
+ * when some values of a rejected message are stored.
+ */
 interface Body {
   readonly clients: readonly string[]
   readonly reasons: readonly string[]
-  readonly entries: readonly (readonly [number, number, number, number])[]
+  readonly entries: readonly (readonly [number, number, number, number, 1?])[]
   readonly moved?: 'stored' | 'dropped'
 }
 
@@ -50,7 +53,7 @@ export class Receipts implements Ledger {
   }
 
   async settle(settled: readonly Settled[]): Promise<void> {
-    await this.#tell(settled.map(({ message, rejection }) => ({ message, reason: rejection?.reason })))
+    await this.#tell(settled.map(({ message, rejection }) => ({ message, ...rejection })))
     for (const { message } of settled) if (!isStranger(message)) this.#settled.add(messageId(message))
     for (const id of this.#settled) {
       if (this.#settled.size <= remembered) break
@@ -59,7 +62,7 @@ export class Receipts implements Ledger {
   }
 
   /** Sends receipts for dead letters that were stored after all, or dropped. */
-  async moved(letters: readonly { message: Accounted; reason: string }[], to: 'stored' | 'dropped'): Promise<void> {
+  async moved(letters: readonly AccountedLetter[], to: 'stored' | 'dropped'): Promise<void> {
     await this.#tell(letters, to)
   }
 
@@ -95,8 +98,14 @@ export function encodeReceipt({ entries, moved }: Receipt): Buffer {
     of.set(name, of.size)
     return of.size - 1
   }
-  const packed = entries.map(({ message: { sequence, receivedAt, clientId }, reason }) => {
-    return [sequence, receivedAt, index(clients, clientId), reason === undefined ? -1 : index(reasons, reason)] as const
+  const packed = entries.map(({ message: { sequence, receivedAt, clientId }, reason, partly }) => {
+    const entry = [
+      sequence,
+      receivedAt,
+      index(clients, clientId),
+      reason === undefined ? -1 : index(reasons, reason),
+    ] as const
+    return partly ? ([...entry, 1] as const) : entry
   })
   const body: Body = {
     clients: [...clients.keys()],
@@ -112,11 +121,12 @@ export function decodeReceipt(payload: Buffer): Receipt | undefined {
   try {
     const { clients, reasons, entries, moved } = JSON.parse(payload.toString('utf8')) as Body
     return {
-      entries: entries.map(([sequence, receivedAt, client, reason]) => {
+      entries: entries.map(([sequence, receivedAt, client, reason, partly]) => {
         const clientId = clients[client]
         if (!Number.isSafeInteger(sequence) || !Number.isSafeInteger(receivedAt) || typeof clientId !== 'string')
           throw new Error('no entry')
-        return { message: { sequence, receivedAt, clientId }, reason: reason < 0 ? undefined : reasons[reason] }
+        const outcome = { reason: reason < 0 ? undefined : reasons[reason], ...(partly === 1 && { partly: true }) }
+        return { message: { sequence, receivedAt, clientId }, ...outcome }
       }),
       ...((moved === 'stored' || moved === 'dropped') && { moved }),
     }

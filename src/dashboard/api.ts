@@ -56,6 +56,8 @@ export interface Counts {
   readonly dropped: number
   readonly refused: number
   readonly residual: number
+  /** Messages in `dead` of which some values are stored. */
+  readonly partly: number
 }
 
 export interface HourRow extends Counts {

@@ -259,8 +259,7 @@ export class BalancePage {
     this.#sum.show([
       { name: 'received', sign: '', text: 'received', note: `since ${moment}`, count: received },
       ...parts.map(({ name, text, note }, i) => {
-        const share = name === 'stored' && received > 0 ? `${shareText(balance.stored, received)} of all` : note
-        return { name, sign: i === 0 ? '=' : '+', text, note: share, count: balance[name] }
+        return { name, sign: i === 0 ? '=' : '+', text, note: noteOf(name, balance) ?? note, count: balance[name] }
       }),
       ...(state === 'odd'
         ? [
@@ -279,6 +278,12 @@ export class BalancePage {
     this.#refusedReasons.show(balance.reasons.refused)
     this.#hours.show(balance)
   }
+}
+
+/** Returns what the counts tell of a part. Undefined when there is nothing to tell. */
+function noteOf(name: Part['name'], { stored, received, partly }: Balance): string | undefined {
+  if (name === 'stored' && received > 0) return `${shareText(stored, received)} of all`
+  return name === 'dead' && partly > 0 ? `${countText(partly)} of them stored in part` : undefined
 }
 
 /** All messages as one bar, and below that bar, enlarged, those that are not stored. */

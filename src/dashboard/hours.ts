@@ -114,7 +114,17 @@ export class Hours {
     this.#hours = Array.from({ length: this.#length }, (_, i) => {
       const hour = newest - (this.#length - 1 - i) * hourLength
       return (
-        known.get(hour) ?? { hour, received: 0, stored: 0, dead: 0, dropped: 0, refused: 0, waiting: 0, residual: 0 }
+        known.get(hour) ?? {
+          hour,
+          received: 0,
+          stored: 0,
+          dead: 0,
+          dropped: 0,
+          refused: 0,
+          partly: 0,
+          waiting: 0,
+          residual: 0,
+        }
       )
     })
     if (this.#hour !== undefined && !this.#hours.some(row => row.hour === this.#hour)) this.#hour = undefined

@@ -11,7 +11,8 @@ import { framesATurn } from './letter-scan.js'
 import type { LetterWriter } from './letter-writer.js'
 
 /** A dead letter that had to go for newer ones: which message it was, and why it was one. */
-export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> & Pick<DeadLetter, 'reason'>
+export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> &
+  Pick<DeadLetter, 'reason' | 'partly'>
 
 export interface LetterLimitOptions {
   readonly limitBytes: number
@@ -199,7 +200,14 @@ async function droppedOf(letters: Letters, starts: readonly number[]): Promise<D
     const letter = letters.at(start)
     if (letter) {
       const { sequence, receivedAt, clientId, hub } = letter.message
-      dropped.push({ sequence, receivedAt, clientId, ...(hub !== undefined && { hub }), reason: letter.reason })
+      dropped.push({
+        sequence,
+        receivedAt,
+        clientId,
+        ...(hub !== undefined && { hub }),
+        reason: letter.reason,
+        ...(letter.partly && { partly: true }),
+      })
     }
     if (i % framesATurn === 0) await setImmediate()
   }

@@ -7,7 +7,7 @@ import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from 
  * A dead letter as it is in a file:
  *
  *     ┌─────────────────┬──────────────────────────────────────────────────┬───────────────────┐
- *     │ JSON length u32 │ {hub?, reason, detail, failedAt, attempts} UTF-8 │ message: codec.ts │   the body of a
+ *     │ JSON length u32 │ {hub?, reason, detail, partly?, …} UTF-8         │ message: codec.ts │   the body of a
  *     └─────────────────┴──────────────────────────────────────────────────┴───────────────────┘   frame: journal.ts
  */
 
@@ -104,12 +104,19 @@ export class EncodedLetter {
   readonly #head: Buffer
   readonly #message: Message
 
-  constructor({ message, reason, detail, failedAt, attempts }: DeadLetter) {
+  constructor({ message, reason, detail, partly, failedAt, attempts }: DeadLetter) {
     const { hub } = message
     this.key = keyOf(message)
     this.user = message.user
     this.#message = message
-    const head = { ...(hub !== undefined && { hub }), reason, detail, failedAt, attempts } satisfies Head
+    const head = {
+      ...(hub !== undefined && { hub }),
+      reason,
+      detail,
+      ...(partly && { partly }),
+      failedAt,
+      attempts,
+    } satisfies Head
     this.#head = Buffer.from(JSON.stringify(head))
     this.length = 4 + this.#head.length + encodedLength(message)
   }

@@ -224,7 +224,7 @@ async function composeParts(
     incidents,
     dropped: letters =>
       balance.moved(
-        letters.map(message => ({ message, reason: message.reason })),
+        letters.map(letter => ({ message: letter, reason: letter.reason, partly: letter.partly })),
         'dropped',
       ),
   })
@@ -479,7 +479,7 @@ async function takeReceipts(messages: readonly Message[], balance: BalanceSheet)
     const receipt = decodeReceipt(payload)
     if (!receipt) continue
     if (receipt.moved) {
-      const letters = receipt.entries.map(({ message, reason = '' }) => ({ message, reason }))
+      const letters = receipt.entries.map(({ reason = '', ...entry }) => ({ ...entry, reason }))
       await balance.moved(letters, receipt.moved)
     } else await balance.settleAll(receipt.entries)
   }

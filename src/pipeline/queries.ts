@@ -155,11 +155,12 @@ const costOfPage = 1_000
 /** Most bytes of payloads in one answer. */
 const maxAnswered = 64e6
 
-function describeLetter({ message, reason, detail, failedAt, attempts }: DeadLetter) {
+function describeLetter({ message, reason, detail, partly, failedAt, attempts }: DeadLetter) {
   return {
     id: messageId(message),
     reason,
     detail,
+    ...(partly && { partly }),
     failedAt: failedAt / 1_000,
     attempts,
     topic: message.topic,

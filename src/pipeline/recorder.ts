@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Message, Outcome, Point } from '../model.js'
+import type { Message, Outcome, Point, Rejection } from '../model.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
 import type { SeriesGuard } from './series-guard.js'
@@ -20,7 +20,7 @@ const maxHeld = 20_000
 
 /**
  * Turns messages into stored points: decode, map, write. Messages that the store or a decoder refuses are rejected with
- * the reason.
+ * the reason. Where only some values of a message are refused, the others are stored, and the rejection is `partly`.
  */
 export class Recorder {
   readonly #options: RecorderOptions
@@ -36,17 +36,30 @@ export class Recorder {
   async handle(messages: readonly Message[], inOrder = false): Promise<readonly Outcome[]> {
     const { mapping, guard, store, recorded } = this.#options
     const outcomes: Outcome[] = new Array(messages.length).fill('ack')
+    const refusals = new Map<number, MessageRefusal>()
     let points: Point[] = []
     let owners: number[] = []
     let stored = 0
     const write = async (sequence?: number) => {
       const isNeeded = points.length > 0 || sequence !== undefined
       const refused = isNeeded ? await store.write(points, sequence) : []
-      for (const { index, reason, detail } of refused) outcomes[owners[index] as number] = { reason, detail }
-      stored += points.length - refused.length
+      for (const { index, reason, detail, fields } of refused) {
+        const isWhole = fields === undefined
+        if (isWhole) stored--
+        const owner = owners[index] as number
+        const known = refusals.get(owner)
+        if (!known) refusals.set(owner, { reason, detail, points: 1, whole: isWhole ? 1 : 0 })
+        else {
+          known.points++
+          if (isWhole) known.whole++
+        }
+      }
+      stored += points.length
       points = []
       owners = []
     }
+    /** Points of the messages, as far as there are any. */
+    const sizes: number[] = []
     for (const [i, message] of messages.entries()) {
       // Other work of this thread, and so the screen, must not wait for a whole batch.
       if (i > 0 && i % atOnce === 0) await turn()
@@ -54,6 +67,8 @@ export class Recorder {
       const refused = 'reason' in reading ? reading : guard?.check(reading.points, message)
       if (refused) outcomes[i] = refused
       else if ('points' in reading) {
+        if (reading.refused) refusals.set(i, { ...reading.refused, points: 0, whole: 0 })
+        sizes[i] = reading.points.length
         for (const point of reading.points) {
           points.push(point)
           owners.push(i)
@@ -62,9 +77,25 @@ export class Recorder {
       }
     }
     await write(inOrder ? lastOwn(messages) : undefined)
+    for (const [i, refusal] of refusals) outcomes[i] = rejectionOf(refusal, sizes[i] ?? 0)
     recorded(outcomes.filter(outcome => outcome === 'ack').length, stored)
     return outcomes
   }
+}
+
+/** What of a message was refused, with the first reason. */
+interface MessageRefusal extends Rejection {
+  /** Points that the store refused at least in part. */
+  points: number
+  /** Points of these that were refused as a whole. */
+  whole: number
+}
+
+/** Returns the rejection of a message of `size` points. */
+function rejectionOf({ reason, detail, points, whole }: MessageRefusal, size: number): Rejection {
+  const more = points > 1 ? `; so are values of ${points - 1} more points` : ''
+  if (whole === size) return { reason, detail: detail + more }
+  return { reason, detail: `${detail}${more}; all other values of the message are stored`, partly: true }
 }
 
 /** Returns the sequence number of the last message that this hub accepted itself. */

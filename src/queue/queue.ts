@@ -182,10 +182,11 @@ function settling(consumer: Consumer, { messages, rejected, redeliveries = 0 }: 
     left = again.length > 0 ? [...again, ...left] : left
     if (refused.size > 0) {
       const failedAt = clock.now()
-      const letters = [...refused].map(([message, { reason, detail }]) => ({
+      const letters = [...refused].map(([message, { reason, detail, partly }]) => ({
         message,
         reason,
         detail: detail.slice(0, maxDetail),
+        ...(partly && { partly }),
         failedAt,
         attempts,
       }))

@@ -92,10 +92,11 @@ export class RabbitDeadLetters implements DeadLetters {
   async put(letters: readonly DeadLetter[]): Promise<void> {
     const { hubId, publisher } = this.#options
     await publisher.publish(
-      letters.map(({ message, reason, detail, failedAt, attempts }) =>
+      letters.map(({ message, reason, detail, partly, failedAt, attempts }) =>
         outgoingMessage(exchanges.dead, message, hubId, {
           reason,
           detail: detail.slice(0, maxDetail),
+          ...(partly && { partly }),
           'failed-at': failedAt,
           attempts,
           'packet-id': message.packetId,
@@ -222,6 +223,7 @@ export class RabbitDeadLetters implements DeadLetters {
       reason:
         text(headers.reason, maxReason) || rejection?.reason || text(headers['x-first-death-reason']) || 'unknown',
       detail: text(headers.detail) || rejection?.detail || death.detail,
+      ...(headers.partly === true && { partly: true }),
       failedAt: integer(headers['failed-at'], death.time ?? message.receivedAt),
       attempts: integer(headers.attempts, 1),
     }))

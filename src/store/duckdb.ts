@@ -15,7 +15,16 @@ import {
   wanted,
 } from './known-series.js'
 import { NativeCalls } from './native-calls.js'
-import { besideOf, besides, compareSeries, faultOf, typeConflict, windowWidth } from './points.js'
+import {
+  besideOf,
+  besides,
+  compareSeries,
+  faultOf,
+  faultyFields,
+  RefusedFields,
+  typeConflict,
+  windowWidth,
+} from './points.js'
 import type {
   Columns,
   HistoryQuery,
@@ -283,26 +292,32 @@ export class DuckDbStore implements TimeSeriesStore {
    */
   async #place(file: DuckDbFile, points: readonly Point[], rejected: RejectedPoint[]) {
     const faults = new Map<number, RejectedPoint>()
+    const faulty = new Map<number, RefusedFields>()
     for (const [index, point] of points.entries()) {
       const fault = faultOf(point)
       if (fault) faults.set(index, { index, ...fault })
+      else {
+        const fields = faultyFields(point)
+        if (fields) faulty.set(index, fields)
+      }
     }
     const created: Created[] = []
     for (;;) {
       const unknown: Wanted[] = []
       const placed: Placed[] = []
-      const conflicts: RejectedPoint[] = []
       for (const [index, point] of points.entries()) {
         if (faults.has(index)) continue
         const group = this.#cache.group(point.measurement, point.tags)
-        const names = point.fields.map(([field, value]) => this.#nameFor(group, point, field, value))
-        const conflict = names.indexOf(undefined)
-        if (conflict >= 0) {
-          conflicts.push({ index, ...typeConflict(point.measurement, point.fields[conflict]?.[0] ?? '') })
-          continue
-        }
-        for (const [i, [, value]] of point.fields.entries()) {
-          const name = names[i] as string
+        let refused = faulty.get(index)
+        for (const [field, value] of point.fields) {
+          if (refused?.has(field)) continue
+          const name = this.#nameFor(group, point, field, value)
+          if (name === undefined) {
+            refused ??= new RefusedFields()
+            refused.add(field, typeConflict(point.measurement, field))
+            faulty.set(index, refused)
+            continue
+          }
           const known = group.fields.get(name)
           if (typeof known === 'object') placed.push({ series: known, time: point.time, value })
           else if (known === 'absent') {
@@ -318,7 +333,9 @@ export class DuckDbStore implements TimeSeriesStore {
         }
       }
       if (unknown.length === 0) {
-        rejected.push(...faults.values(), ...conflicts)
+        rejected.push(...faults.values())
+        for (const [index, refused] of faulty)
+          rejected.push(refused.rejection(index, points[index]?.fields.length ?? 0))
         return { placed, created }
       }
       const found = await this.#lookUp(file, 'writer', unknown)

@@ -1,18 +1,21 @@
-import { type FieldType, type FieldValue, fieldType, type Point } from '../model.js'
-import { storedKey, storedMeasurement, storedText } from './line-protocol.js'
+import type { FieldValue, Point } from '../model.js'
+import { integerOf, type StoredType, typeOfKind } from './field-types.js'
+import { type IntegerFields, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 
 /** A point to write: its position in the caller's batch, and its line. */
 export interface RefusedEntry {
   readonly index: number
   readonly point: Point
   readonly line: string
+  /** Fields that the line holds as integers. */
+  readonly integers?: IntegerFields | undefined
 }
 
 /** Type that InfluxDB enforces for a field. */
 export interface FixedType {
   readonly measurement: string
   readonly field: string
-  readonly type: FieldType
+  readonly type: StoredType
 }
 
 /** Meaning of InfluxDB's words for the points of a write that was refused at least in part. */
@@ -132,25 +135,22 @@ function named(
 function conflicting(said: string, entries: readonly RefusedEntry[]): NamedRefusal {
   const reason = 'type_conflict'
   let fixed: FixedType | undefined
-  const suspects = entries.filter(({ point: { measurement, fields } }) =>
+  const suspects = entries.filter(({ point: { measurement, fields }, integers }) =>
     fields.some(([field, value]) => {
-      const expected = `${conflict}: input field "${storedKey(field)}" on measurement "${storedMeasurement(measurement)}" is type ${influxType(value)}, already exists as type `
+      const written = influxType(value, integers?.get(field))
+      const expected = `${conflict}: input field "${storedKey(field)}" on measurement "${storedMeasurement(measurement)}" is type ${written}, already exists as type `
       if (!said.startsWith(expected)) return false
       const existing = /^\w+/.exec(said.slice(expected.length))?.[0]
-      fixed = {
-        measurement,
-        field,
-        type: existing === 'string' ? 'text' : existing === 'boolean' ? existing : 'number',
-      }
+      fixed = { measurement, field, type: typeOfKind(existing) }
       return true
     }),
   )
   return { reason, suspects, fixed }
 }
 
-function influxType(value: FieldValue): string {
-  const type = fieldType(value)
-  return type === 'number' ? 'float' : type === 'text' ? 'string' : type
+function influxType(value: FieldValue, integer: 'i' | 'u' | undefined): string {
+  if (typeof value !== 'number') return typeof value
+  return integer === undefined ? 'float' : integerOf(integer)
 }
 
 /**

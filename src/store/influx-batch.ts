@@ -1,4 +1,4 @@
-import type { Point } from '../model.js'
+import type { AdaptedPoint } from './field-types.js'
 import { type FixedType, judge, type RefusedEntry, shorten } from './influx-answers.js'
 import { encodeLine, encodeSeries } from './line-protocol.js'
 import type { RejectedPoint } from './store.js'
@@ -40,12 +40,12 @@ export class BatchWriter {
   }
 
   /** Resolves when each of the points at `indices` is stored or refused for ever. */
-  async write(points: readonly Point[], indices: readonly number[]): Promise<WriteOutcome> {
+  async write(points: readonly AdaptedPoint[], indices: readonly number[]): Promise<WriteOutcome> {
     const fixed: FixedType[] = []
     const refused: RejectedPoint[] = []
     const entries = indices.map(index => {
-      const point = points[index] as Point
-      return { index, point, line: encodeLine(point) }
+      const { point, integers } = points[index] as AdaptedPoint
+      return { index, point, line: encodeLine(point, integers), integers }
     })
     for (const part of this.#parts(entries)) refused.push(...(await this.#send(part, fixed)))
     return { refused, fixed }

@@ -4,9 +4,9 @@ import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
 import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
-import { type FieldType, type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
+import { type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
-import { FieldTypes, fieldKey } from './field-types.js'
+import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
 import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
@@ -197,22 +197,25 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
-    const rejected: RejectedPoint[] = []
+    const rejected = new Map<number, RejectedPoint>()
+    const reject = (one: RejectedPoint) => rejected.set(one.index, one)
     /** Types that InfluxDB named in refusals of values. Within a shard they override the known types. */
-    const named = new Map<string, FieldType>()
+    const named = new Map<string, StoredType>()
     let left = points.map((_, index) => index)
     let wasMade = false
     do {
       if (!this.#typesLoaded) await this.#loadTypes()
       this.#types.keep()
-      const adapted: Point[] = []
+      const adapted: AdaptedPoint[] = []
       const good: number[] = []
       const refused: RejectedPoint[] = []
       for (const index of left) {
-        const point = this.#types.adapt(points[index] as Point, named)
-        if ('reason' in point) refused.push({ index, ...point })
+        const point = points[index] as Point
+        const fitted = this.#types.adapt(point, named)
+        if ('reason' in fitted) refused.push({ ...fitted, index })
         else {
-          adapted[index] = point
+          if (fitted.refused) refused.push(fitted.refused.rejection(index, point.fields.length))
+          adapted[index] = fitted
           good.push(index)
         }
       }
@@ -227,24 +230,24 @@ export class InfluxStore implements TimeSeriesStore {
         this.#types.clear()
         continue
       }
-      rejected.push(...refused)
+      refused.forEach(reject)
       if (written.refused.length === 0) break
       this.#learn(adapted, good, written)
       const before = named.size
       for (const { measurement, field, type } of written.fixed) named.set(fieldKey(measurement, field), type)
       // Values refused for their type go to the field beside, as long as new types are learnt.
       const again = written.refused.filter(({ reason }) => reason === 'type_conflict' && named.size > before)
-      rejected.push(...written.refused.filter(one => !again.includes(one)))
+      for (const one of written.refused) if (!again.includes(one)) reject(one)
       left = again.map(({ index }) => index).sort((a, b) => a - b)
     } while (left.length > 0)
-    return rejected.sort((a, b) => a.index - b.index)
+    return [...rejected.values()].sort((a, b) => a.index - b.index)
   }
 
   /** Learns types. Only stored values fix a type; then come the types that InfluxDB named. */
-  #learn(points: readonly Point[], good: readonly number[], { refused, fixed }: WriteOutcome): void {
+  #learn(points: readonly AdaptedPoint[], good: readonly number[], { refused, fixed }: WriteOutcome): void {
     this.#types.forget()
     const bad = new Set(refused.map(({ index }) => index))
-    for (const index of good) if (!bad.has(index)) this.#types.adapt(points[index] as Point)
+    for (const index of good) if (!bad.has(index)) this.#types.adapt((points[index] as AdaptedPoint).point)
     for (const { measurement, field, type } of fixed) {
       const known = this.#types.get(measurement, field)
       if (known === undefined) this.#types.set(measurement, field, type)
@@ -299,16 +302,16 @@ export class InfluxStore implements TimeSeriesStore {
   /**
    * Returns the fields by InfluxDB's names. Of several types of a field, the first is the one that a query would take.
    */
-  async #fieldKeys(): Promise<{ measurement: string; field: string; type: FieldType }[]> {
+  async #fieldKeys(): Promise<{ measurement: string; field: string; type: StoredType }[]> {
     const [result] = await this.#query(['SHOW FIELD KEYS'])
-    const keys: { measurement: string; field: string; type: FieldType }[] = []
+    const keys: { measurement: string; field: string; type: StoredType }[] = []
     for (const { name, values } of result?.series ?? []) {
       const seen = new Set<string>()
       for (const [key, kind] of values) {
         const field = String(key)
         if (seen.has(field)) continue
         seen.add(field)
-        keys.push({ measurement: name, field, type: kind === 'string' ? 'text' : kind === 'boolean' ? kind : 'number' })
+        keys.push({ measurement: name, field, type: typeOfKind(kind) })
       }
     }
     return keys

@@ -9,14 +9,18 @@ export type Precision = 'n' | 'u' | 'ms' | 's'
  * tag values exactly.
  */
 export function encodeLines(points: readonly Point[]): string {
-  return points.map(encodeLine).join('')
+  return points.map(point => encodeLine(point)).join('')
 }
 
-export function encodeLine(point: Point): string {
+/** Fields whose values are whole numbers, stored as integers: with the letter that line protocol puts behind them. */
+export type IntegerFields = ReadonlyMap<string, 'i' | 'u'>
+
+export function encodeLine(point: Point, integers?: IntegerFields): string {
   let line = encodeSeries(point)
   let separator = ' '
   for (const [name, value] of point.fields) {
     line += `${separator}${encodeKey(name)}=${encodeValue(value)}`
+    if (integers !== undefined) line += integers.get(name) ?? ''
     separator = ','
   }
   return `${line} ${point.time}\n`

@@ -1,4 +1,5 @@
-import type { FieldType, Point, Rejection, SeriesId } from '../model.js'
+import type { Fields, FieldType, FieldValue, Point, Rejection, SeriesId } from '../model.js'
+import type { RejectedPoint } from './store.js'
 
 /** Furthest time from 1970, about 285 years: up to there times are exact in JavaScript and in every store. */
 const furthest = Number.MAX_SAFE_INTEGER
@@ -46,7 +47,54 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** Returns why no store can ever store this point. Undefined when the point can be stored. */
+/**
+ * Refused fields of one point of a batch. The point is refused as a whole when none of the fields is left. The reason
+ * is that of the first fault.
+ */
+export class RefusedFields {
+  readonly #fields = new Set<string>()
+  #first: Rejection | undefined
+
+  get size(): number {
+    return this.#fields.size
+  }
+
+  has(field: string): boolean {
+    return this.#fields.has(field)
+  }
+
+  add(field: string, rejection: Rejection): void {
+    this.#first ??= rejection
+    this.#fields.add(field)
+  }
+
+  /** Returns the fields of a point that are not refused. */
+  left({ fields }: Point): Fields {
+    return fields.filter(([field]) => !this.#fields.has(field))
+  }
+
+  /** Returns the refusal of the point at `index`, for a point of `count` fields. */
+  rejection(index: number, count: number): RejectedPoint {
+    const { reason, detail } = this.#first as Rejection
+    const others = this.#fields.size - 1
+    const all = others > 0 ? `${detail}; ${others} other field${others > 1 ? 's are' : ' is'} refused, too` : detail
+    return { index, reason, detail: all, ...(this.#fields.size < count && { fields: [...this.#fields] }) }
+  }
+}
+
+/** Returns the fields of a point that no store can ever store. Undefined when there are none. */
+export function faultyFields({ measurement, fields }: Point): RefusedFields | undefined {
+  let refused: RefusedFields | undefined
+  for (const [field, value] of fields) {
+    const fault = faultOfField(measurement, field, value)
+    if (!fault) continue
+    refused ??= new RefusedFields()
+    refused.add(field, fault)
+  }
+  return refused
+}
+
+/** Returns why no store can ever store this point, whatever the fields. Undefined when the fields decide. */
 export function faultOf({ measurement, tags, fields, time }: Point): Rejection | undefined {
   if (fields.length === 0) return bad(`the point of '${measurement}' has no fields`)
   if (!Number.isInteger(time) || Math.abs(time) > furthest) {
@@ -58,15 +106,17 @@ export function faultOf({ measurement, tags, fields, time }: Point): Rejection |
     const wrong = badName(name) ?? (loneSurrogate(value) ? 'is not valid Unicode' : undefined)
     if (wrong) return bad(`the tag '${name}' of '${measurement}' ${wrong}`)
   }
-  for (const [field, given] of fields) {
-    const wrong = badName(field)
-    if (wrong) return bad(`the field name '${field}' of '${measurement}' ${wrong}`)
-    if (typeof given === 'number' && !Number.isFinite(given)) {
-      return bad(`field '${field}' of '${measurement}' is ${given}, which no store can hold`)
-    }
-    if (typeof given === 'string' && loneSurrogate(given)) {
-      return bad(`the text of field '${field}' of '${measurement}' is not valid Unicode`)
-    }
+  return undefined
+}
+
+function faultOfField(measurement: string, field: string, value: FieldValue): Rejection | undefined {
+  const wrong = badName(field)
+  if (wrong) return bad(`the field name '${field}' of '${measurement}' ${wrong}`)
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    return bad(`field '${field}' of '${measurement}' is ${value}, which no store can hold`)
+  }
+  if (typeof value === 'string' && loneSurrogate(value)) {
+    return bad(`the text of field '${field}' of '${measurement}' is not valid Unicode`)
   }
   return undefined
 }

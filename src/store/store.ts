@@ -24,6 +24,8 @@ export interface Columns {
 export interface RejectedPoint extends Rejection {
   /** Position in the array given to `write`. */
   readonly index: number
+  /** The refused fields, when the others of the point are stored. Undefined: the whole point is refused. */
+  readonly fields?: readonly string[]
 }
 
 /** Selects a page of series. */
@@ -64,10 +66,11 @@ export interface TimeSeriesStore {
    * Resolves when every point that is not in the answer is durable and readable. A stored point of the same series and
    * time is replaced, so writing a batch again changes nothing; within a batch the later one wins. A tag with an empty
    * value is no tag. The points answered, in ascending order, are refused for ever, with the reason; all others of the
-   * batch are stored:
+   * batch are stored, and so are the fields of a refused point that are not named in `fields`:
    *
    * The first value of a field fixes the type, for the series or, where the server requires that, for the whole
-   * measurement; all numbers are one type. A value of another type is stored in the field beside: `field_num`,
+   * measurement; all numbers are one type. Where the server has integers already, from another program, whole numbers
+   * are stored as such and others in the field beside. A value of another type is stored in the field beside: `field_num`,
    * `field_bool` or `field_str`. So no writer can make the values of another one impossible to store.
    *
    * - `type_conflict`: the fields beside are of other types, too.

@@ -109,6 +109,36 @@ t.test('what comes twice is counted once, and not handed on', async t => {
   await balance.stop()
 })
 
+t.test('messages of which some values are stored count as dead, and are told beside the sum', async t => {
+  const dir = await tempDir()
+  const first = await open(dir)
+  const partly = (n: number) => ({ message: message(n), rejection: { reason: 'bad_value', detail: '', partly: true } })
+  await first.balance.settle([partly(1), partly(2), partly(3), dead(4, 'bad_value'), ...stored(5, 6)])
+  first.balance.recordAccepted(messages(1, 6))
+  const letter = (n: number, more: object = { partly: true }) => ({ message: message(n), reason: 'bad_value', ...more })
+  const check = ({ balance }: typeof first, counts: object) => {
+    const sheet = balance.sheet(embedded(6, 6))
+    t.match(sheet, { received: 6, residual: 0, ...counts })
+    t.equal(sumOf(sheet), sheet.received)
+  }
+  check(first, { stored: 2, dead: 4, partly: 3 })
+  t.match(first.balance.clients(10, 10, 'dev-1'), [{ dead: 2, partly: 1 }])
+  await first.balance.moved([letter(1), letter(4, {})], 'stored')
+  check(first, { stored: 4, dead: 2, partly: 2 })
+  await first.balance.stop()
+  // From the journal, and once more from a snapshot.
+  for (let round = 0; round < 2; round++) {
+    const again = await open(dir, { journalBytes: 1 })
+    check(again, { stored: 4, dead: 2, partly: 2 })
+    await again.balance.moved([letter(4, {})], 'dropped')
+    await again.balance.stop()
+  }
+  const last = await open(dir)
+  await last.balance.moved([letter(2)], 'dropped')
+  check(last, { stored: 4, dead: 1, dropped: 1, partly: 1 })
+  await last.balance.stop()
+})
+
 t.test('what was there before the account was opened is handed on and not counted', async t => {
   const dir = await tempDir()
   const { balance } = await open(dir, { opening: () => 1_000 })

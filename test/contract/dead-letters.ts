@@ -59,6 +59,18 @@ export function deadLettersContract(t: Test, open: () => Promise<DeadLettersUnde
     await close()
   })
 
+  t.test('that some values of the message are stored is kept', async t => {
+    const { dead, reopen } = await open()
+    await dead.put([letter(1, { partly: true }), letter(2)])
+    t.same(await all(dead), [letter(2), letter(1, { partly: true })])
+    const again = await reopen()
+    t.strictSame(
+      (await all(again.dead)).map(({ partly }) => partly),
+      [undefined, true],
+    )
+    await again.close()
+  })
+
   t.test('what MQTT 5 adds to its message is kept, looked at, handed over and put again', async t => {
     const { dead, reopen } = await open()
     const letters = extensions.map((extension, i) => letter(i + 1, {}, extension))

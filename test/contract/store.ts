@@ -332,7 +332,7 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     t.strictSame(await all(store, { ...temperature, field: 'mode_str_str' }), [[noon + 1, 'auto']])
   })
 
-  check('when every field beside is of another type, the point is refused whole', async (t, store) => {
+  check('when every field beside is of another type, that field alone is refused', async (t, store) => {
     const names = ['v', 'v_str', 'v_str_str', 'v_str_str_str']
     await store.write([
       point(
@@ -350,10 +350,65 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
       point('climate', [['device', 'd1']], fields, noon + 1),
       reading(noon + 1, 2, 'v'),
     ])
-    t.match(rejected, [{ index: 0, reason: 'type_conflict' }])
+    t.match(rejected, [{ index: 0, reason: 'type_conflict', fields: ['v'] }])
     for (const word of ['v', 'climate', 'v_str']) t.match(rejected[0]?.detail, word)
-    t.strictSame(await all(store, { ...temperature, field: 'a' }), [])
+    t.strictSame(await all(store, { ...temperature, field: 'a' }), [[noon + 1, 1]], 'its neighbour is stored')
     t.equal((await all(store, { ...temperature, field: 'v' })).length, 2)
+    const alone = await store.write([point('climate', [['device', 'd1']], [['v', 'text']], noon + 2)])
+    t.strictSame(
+      alone.map(({ index, fields }) => [index, fields]),
+      [[0, undefined]],
+      'a point of which nothing is left is refused whole',
+    )
+  })
+
+  check('a field that no store can hold does not take its neighbours along', async (t, store) => {
+    const tags: Tags = [['device', 'd1']]
+    const rejected = await store.write([
+      point(
+        'climate',
+        tags,
+        [
+          ['humidity', 40],
+          ['temperature', Number.NaN],
+        ],
+        noon,
+      ),
+      point(
+        'climate',
+        tags,
+        [
+          ['', 1],
+          ['humidity', 41],
+          ['state', '\udc00'],
+          ['temperature', 21],
+        ],
+        noon + 1,
+      ),
+      point(
+        'climate',
+        tags,
+        [
+          ['humidity', Number.NaN],
+          ['temperature', Number.POSITIVE_INFINITY],
+        ],
+        noon + 2,
+      ),
+    ])
+    t.strictSame(
+      rejected.map(({ index, reason, fields }) => [index, reason, fields]),
+      [
+        [0, 'bad_value', ['temperature']],
+        [1, 'bad_value', ['', 'state']],
+        [2, 'bad_value', undefined],
+      ],
+    )
+    t.match(rejected[1]?.detail, /1 other field is refused, too/)
+    t.strictSame(await all(store, { ...temperature, field: 'humidity' }), [
+      [noon, 40],
+      [noon + 1, 41],
+    ])
+    t.strictSame(await all(store, temperature), [[noon + 1, 21]])
   })
 
   check('a batch with refused points written again is answered the same, and changes nothing', async (t, store) => {

@@ -240,6 +240,45 @@ t.test(
   },
 )
 
+t.test('record: a value that is refused does not take those beside it along', async t => {
+  const store = new DuckDbStore({ path: join(await tempDir(), 'store.duckdb') })
+  await store.start()
+  t.teardown(() => store.stop())
+  let counted: number[] = []
+  const reading = mapping.read.bind(mapping)
+  const decoded = Object.assign(Object.create(mapping) as Mapping, {
+    read: (message: Message) => {
+      const read = reading(message)
+      const refused = { reason: 'bad_value', detail: 'x: the number is too large' }
+      return message.topic === 'decoder' ? { ...read, refused } : read
+    },
+  })
+  const record = new Recorder({
+    mapping: decoded,
+    store,
+    recorded: (messages, points) => (counted = [messages, points]),
+  })
+  const outcomes = await record.handle([
+    message(1, 'a', '{"x":1,"\\ud800":2}'),
+    message(2, 'b', '{"\\ud800":2}'),
+    message(3, 'c', '[{"time":1,"x":1},{"time":2,"\\ud800":1},{"time":3,"\\ud800":1}]'),
+    message(4, 'decoder', '{"y":1}'),
+    message(5, 'e', '{"z":1}'),
+  ])
+  t.match(outcomes, [
+    { reason: 'bad_value', detail: /all other values of the message are stored$/, partly: true },
+    { reason: 'bad_value' },
+    { reason: 'bad_value', detail: /1 more points; all other values/, partly: true },
+    { reason: 'bad_value', detail: /the number is too large; all other/, partly: true },
+    'ack',
+  ])
+  t.same(counted, [1, 4], 'messages that are stored whole, and points')
+  t.same(
+    (await store.series({ limit: 10 })).series.map(({ measurement, field }) => `${measurement} ${field}`),
+    ['a x', 'c x', 'decoder y', 'e z'],
+  )
+})
+
 t.test('a damaged registry is set aside and reported, and does not keep the hub from starting', async t => {
   for (const damaged of [
     '',

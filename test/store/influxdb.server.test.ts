@@ -1,6 +1,7 @@
 import { createServer, type RequestListener } from 'node:http'
 import { gunzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import type { Tags } from '../../src/model.js'
 import { InfluxStore } from '../../src/store/influxdb.js'
 import { all, listed, noon, point, reading, storeContract, temperature } from '../contract/store.js'
 import { eventually } from '../harness.js'
@@ -50,6 +51,87 @@ t.test('a type that only InfluxDB knows of sends a value to the field beside it'
   t.strictSame(await all(two, { ...temperature, field: 'state_num' }), [[noon, 5]])
   t.strictSame(await two.write(batch), [])
   t.strictSame(await all(two, { ...temperature, field: 'state_num' }), [[noon, 5]])
+})
+
+t.test('integers of another program: whole numbers are stored as such, others in the field beside', async t => {
+  const url = newDatabase()
+  const first = new InfluxStore({ url })
+  t.teardown(() => first.stop())
+  await first.write([reading(noon, 1, 'other')])
+  const [, database] = /\/([^/]+)$/.exec(url) ?? []
+  const telegraf = `climate,device=d1 battery=93i ${noon}\n`
+  const wrote = await fetch(`${influx.url}/write?db=${database}&precision=u`, { method: 'POST', body: telegraf })
+  t.equal(wrote.status, 204)
+  const tags: Tags = [['device', 'd1']]
+  const batch = [
+    point(
+      'climate',
+      tags,
+      [
+        ['battery', 92],
+        ['humidity', 40],
+        ['temperature', 21.5],
+      ],
+      noon + 1,
+    ),
+    point(
+      'climate',
+      tags,
+      [
+        ['battery', 91.5],
+        ['humidity', 41],
+      ],
+      noon + 2,
+    ),
+    point(
+      'climate',
+      tags,
+      [
+        ['battery', -0],
+        ['humidity', 42],
+      ],
+      noon + 3,
+    ),
+    point(
+      'climate',
+      tags,
+      [
+        ['battery', 2 ** 60],
+        ['humidity', 43],
+      ],
+      noon + 4,
+    ),
+    point(
+      'climate',
+      tags,
+      [
+        ['battery', 'low'],
+        ['humidity', 44],
+      ],
+      noon + 5,
+    ),
+  ]
+  // The first store learns the type from a refusal, the second one when it begins.
+  for (const store of [first, new InfluxStore({ url })]) {
+    t.teardown(() => store.stop())
+    t.strictSame(await store.write(batch), [])
+    t.strictSame(await all(store, { ...temperature, field: 'battery' }), [
+      [noon, 93],
+      [noon + 1, 92],
+      [noon + 3, 0],
+    ])
+    t.strictSame(await all(store, { ...temperature, field: 'battery_num' }), [
+      [noon + 2, 91.5],
+      [noon + 4, 2 ** 60],
+    ])
+    t.strictSame(await all(store, { ...temperature, field: 'battery_str' }), [[noon + 5, 'low']])
+    t.equal((await all(store, { ...temperature, field: 'humidity' })).length, 5)
+    t.equal((await listed(store, 100)).find(({ field }) => field === 'battery')?.type, 'number')
+  }
+  const query = new URLSearchParams({ q: 'SHOW FIELD KEYS', db: String(database) })
+  const kinds = await (await fetch(`${influx.url}/query`, { method: 'POST', body: query })).text()
+  t.match(kinds, '["battery","integer"]')
+  t.notMatch(kinds, '["battery","float"]', 'no second type of the field')
 })
 
 t.test('a database that is dropped is created again by the next write, which is reported', async t => {
