@@ -209,7 +209,6 @@ const longClasses: readonly string[] = [
   'DuckDbStore',
   'InfluxStore',
   'LetterFile',
-  'Session',
   'SessionJournal',
   'Sessions',
   'Spool',

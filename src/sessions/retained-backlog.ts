@@ -1,4 +1,3 @@
-import { LateMap } from '../runtime/late-map.js'
 import type { RetainedDelivery } from './delivery.js'
 
 /** A retained message, and the topic filter of the subscription to send to. */
@@ -9,7 +8,7 @@ export interface OfferedMessage {
 
 /** The retained messages still to be sent to new subscriptions of one session, one filter after the other. */
 export class RetainedBacklog {
-  readonly #offers = new LateMap<string, Iterator<RetainedDelivery | undefined>>()
+  readonly #offers = new Map<string, Iterator<RetainedDelivery | undefined>>()
 
   /** Number of filters with messages left. */
   get size(): number {
@@ -25,11 +24,6 @@ export class RetainedBacklog {
   /** Removes the messages left for a filter. */
   delete(filter: string): void {
     this.#offers.delete(filter)
-  }
-
-  /** Frees the memory when no messages are left. */
-  release(): void {
-    this.#offers.release()
   }
 
   /** Takes the next message. `pause`: many messages were looked at, and other sessions are to have their turn. */

@@ -71,7 +71,7 @@ function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLos
     ...(e !== Infinity && { e }),
     ordinal: ordinal(),
     n: session.last,
-    m: session.lastId,
+    m: inflight.lastId,
     s: [...session.subscriptions.values()].map(recordedSubscription),
     ...(incoming.size > 0 && { q: [...incoming.keys()] }),
   }

@@ -1,7 +1,7 @@
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { GroupName, Queued } from './delivery.js'
-import type { QueueMemory } from './session-queue.js'
+import type { QueueMemory, WaitingLimits } from './session-queue.js'
 
 /** The parts of a client's connection that a session uses. */
 export interface DeliveryTarget {
@@ -53,11 +53,7 @@ export interface SessionEvents<S> {
   takeOver(session: S): boolean
 }
 
-export interface QueueLimits {
+export interface QueueLimits extends WaitingLimits {
   /** Maximum number of deliveries without an acknowledgement. */
   readonly window: number
-  readonly messages: number
-  readonly bytes: number
-  /** Maximum age of a queued message in milliseconds; 0 is for ever. */
-  readonly ageMs: number
 }

@@ -3,6 +3,13 @@ import { type Queued, sizeOf } from './delivery.js'
 import { Fifo } from './fifo.js'
 import { packed, type QueueChunk, type SharedPayloads } from './queue-chunk.js'
 
+export interface WaitingLimits {
+  readonly messages: number
+  readonly bytes: number
+  /** Maximum age of a queued message in milliseconds; 0 is for ever. */
+  readonly ageMs: number
+}
+
 /** Memory of all queues together, in the bytes that count for their limits. */
 export interface QueueMemory {
   bytes: number
@@ -23,6 +30,7 @@ const smallChunkBytes = 4_096
  * operation reads the messages needed at once.
  */
 export class SessionQueue implements Iterable<Queued> {
+  readonly #limits: WaitingLimits
   readonly #memory: QueueMemory
   readonly #first = new Fifo<Queued>()
   #chunks: QueueChunk[] | undefined
@@ -31,7 +39,8 @@ export class SessionQueue implements Iterable<Queued> {
   #bytes = 0
   #isLoading = false
 
-  constructor(memory: QueueMemory) {
+  constructor(limits: WaitingLimits, memory: QueueMemory) {
+    this.#limits = limits
     this.#memory = memory
   }
 
@@ -44,9 +53,26 @@ export class SessionQueue implements Iterable<Queued> {
     return this.#bytes
   }
 
-  /** When the first message was queued. Undefined while the queue is empty. */
-  get oldestAt(): number | undefined {
-    return this.#first.first?.at ?? this.#chunks?.[0]?.firstAt
+  /** Whether the next message would displace the oldest one. */
+  get isFull(): boolean {
+    return this.#length >= this.#limits.messages || this.#bytes >= this.#limits.bytes
+  }
+
+  /** Returns whether a message has waited for too long. */
+  isOld(queuedAt: number, now: number): boolean {
+    return this.#limits.ageMs > 0 && now - queuedAt > this.#limits.ageMs
+  }
+
+  /** Takes the first message out if it has waited for too long. */
+  shiftOld(now: number): Queued | undefined {
+    const oldest = this.#first.first?.at ?? this.#chunks?.[0]?.firstAt
+    return oldest !== undefined && this.isOld(oldest, now) ? this.shift() : undefined
+  }
+
+  /** Takes the first message out if the queue is beyond its limits, which one large message may be. */
+  shiftExcess(): Queued | undefined {
+    const { messages, bytes } = this.#limits
+    return this.#length > messages || (this.#bytes > bytes && this.#length > 1) ? this.shift() : undefined
   }
 
   push(entry: Queued): void {

@@ -1,7 +1,7 @@
 import type { RetainedDelivery } from './delivery.js'
 import { nameOf } from './last-wills.js'
 import type { QueueChunk } from './queue-chunk.js'
-import { type Session, spooled } from './session.js'
+import type { Session } from './session.js'
 import { sessionName } from './session-name.js'
 import {
   type Decoded,
@@ -45,9 +45,10 @@ export class SessionReplay implements SnapshotTarget<Session> {
     const session = this.#opened(c, u)
     session.absentSince = a
     session.expiry = e
-    session.restore(n, m)
+    session.last = n
+    session.inflight.restore(m)
     this.#subscribe(session, s)
-    for (const packetId of q ?? []) session.incoming.set(packetId, spooled)
+    for (const packetId of q ?? []) session.incoming.add(packetId)
     this.#seen.set(session, ordinal)
     return session
   }
@@ -109,7 +110,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
         this.#subscribe(known ?? state.create(name), record.s)
         return
       case 'in':
-        ;(known ?? state.create(name)).incoming.set(record.m, spooled)
+        ;(known ?? state.create(name)).incoming.add(record.m)
         return
       case 'forget':
         state.remove(name)

@@ -10,9 +10,6 @@ import type { DropReason, QueueLimits } from './session-host.js'
 import type { SnapshotPace } from './session-journal.js'
 import type { QueueMemory } from './session-queue.js'
 
-/** Maximum number of QoS 2 publishes of one client that wait for PUBREL. MQTT 3.1.1 cannot announce such a limit. */
-export const maxIncoming = 1_000
-
 export type Dropped = DropReason | 'sessions' | 'session_age' | 'retained'
 
 export interface SessionsOptions {

@@ -1,11 +1,10 @@
-import { HubError } from '../errors.js'
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
 import { isExpired, OutboundMessage, type Queued } from './delivery.js'
 import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
 import { retainedFor } from './retained-offer.js'
-import { Session, spooled } from './session.js'
+import { Session } from './session.js'
 import { capture } from './session-capture.js'
 import type { SessionEvents } from './session-host.js'
 import { SessionJournal, usualPace } from './session-journal.js'
@@ -22,8 +21,9 @@ import {
   SessionState,
   type Subscribing,
 } from './session-state.js'
-import { maxIncoming, queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
+import { queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
+import { narrow } from './subscription.js'
 import type { QueuedIn } from './subscription-index.js'
 
 /** Retained messages that are checked for expiry in a second. */
@@ -325,7 +325,7 @@ export class Sessions {
   /** Applies changed permissions to one session, durable or transient. */
   permit(session: Session): void {
     session.access = this.#options.access?.(session.user, session.clientId)
-    session.narrow()
+    narrow(session.subscriptions.values(), session.access)
     if (session.shared && session.attached) session.wake()
   }
 
@@ -429,59 +429,33 @@ export class Sessions {
 
   // — QoS 2 of the client —
 
-  /**
-   * Receives a QoS 2 publish. The first time, `accept` is called to make the publish durable; a retransmission is
-   * recognised and only waits for that. `done` is called when PUBREC may be sent. After an error PUBREC must not be
-   * sent, and the publish may come again.
-   */
+  /** Receives a QoS 2 publish; see {@link InboundQos2.receive}. */
   receive(
     session: Session,
     packetId: number,
     accept: (done: (error?: Error) => void) => void,
     done: (error?: Error) => void,
   ): void {
-    // A publish is recognised by the packet id alone: not every client that retransmits sets DUP, and an id is only
-    // free again after a PUBCOMP, which is not sent before the release is on disk. [MQTT-4.3.3-2]
-    if (session.incoming.has(packetId)) {
-      done()
-      return
-    }
-    const accepting = session.accepting.get(packetId)
-    if (accepting) {
-      accepting.push(done)
-      return
-    }
-    if (session.incoming.size + session.accepting.size >= maxIncoming) {
-      done(new HubError('too_many', `more than ${maxIncoming} QoS 2 publishes are waiting for their PUBREL`))
-      return
-    }
-    const waiting = [done]
-    session.accepting.set(packetId, waiting)
-    accept(error => {
-      session.accepting.delete(packetId)
-      if (!error) this.received(session, packetId)
-      for (const each of waiting) each(error)
-    })
+    session.incoming.receive(packetId, accept, () => this.#recordIncoming(session, packetId), done)
   }
 
-  received(session: Session, packetId: number, packet: object | typeof spooled = spooled): void {
-    session.incoming.set(packetId, packet)
+  received(session: Session, packetId: number): void {
+    session.incoming.add(packetId)
+    this.#recordIncoming(session, packetId)
+  }
+
+  #recordIncoming(session: Session, packetId: number): void {
     if (this.#isKept(session)) this.#record({ t: 'in', c: session.name, m: packetId })
   }
 
   /** Handles PUBREL. Calls `done` when the release is on disk: after PUBCOMP the client may use the packet id again. */
   release(session: Session, packetId: number, done: (error?: Error, isKnown?: boolean) => void): void {
-    // PUBREL came before PUBREC was sent: the publish is accepted first, and then released.
-    const accepting = session.accepting.get(packetId)
-    if (accepting) {
-      accepting.push(error => (error ? done(error) : this.release(session, packetId, done)))
-      return
-    }
-    const isKnown = session.incoming.delete(packetId)
-    // Recorded even when released before: the earlier release may not be on disk yet.
-    const released = (error?: Error) => done(error, isKnown)
-    if (this.#isKept(session)) this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
-    else released()
+    session.incoming.whenReleased(packetId, (error, isKnown) => {
+      // Recorded even when released before: the earlier release may not be on disk yet.
+      const released = (error?: Error) => done(error, isKnown)
+      if (error || !this.#isKept(session)) released(error)
+      else this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
+    })
   }
 
   clearIncoming(session: Session): void {

@@ -40,7 +40,7 @@ export class Group implements GroupName {
   #holder(mayHave: (member: Subscription) => boolean): Subscription | undefined {
     for (const session of this.absent) {
       const member = session.subscriptions.get(this.key)
-      if (member && member.qos > 0 && !session.full && mayHave(member)) return member
+      if (member && member.qos > 0 && !session.unsent.isFull && mayHave(member)) return member
     }
     return undefined
   }

@@ -28,6 +28,11 @@ export function topicsOf({ group, filter }: Pick<SubscriptionOf<unknown>, 'group
   return group ? group.filter : filter
 }
 
+/** Applies changed permissions to subscriptions. */
+export function narrow(subscriptions: Iterable<SubscriptionOf<unknown>>, access: Access | undefined): void {
+  for (const subscription of subscriptions) subscription.reach = reachOf(access, topicsOf(subscription))
+}
+
 export function reachOf(access: Access | undefined, filter: string): Reach {
   if (!access || access.readsAll(filter)) return 'all'
   return access.subscribe(filter).allowed ? 'some' : 'none'

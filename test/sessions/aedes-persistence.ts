@@ -44,6 +44,8 @@ export class AedesPersistence {
   broker: { readonly id: string } = { id: 'hub' }
   /** Fields that Aedes gave with a message or a subscription and that the sessions have no use for. */
   readonly #given = new WeakMap<object, object>()
+  /** QoS 2 publishes that Aedes stored for a session, by packet id: sessions keep the packet id alone. */
+  readonly #incoming = new WeakMap<Session, Map<number, object>>()
 
   constructor(sessions: Sessions) {
     this.sessions = sessions
@@ -150,7 +152,7 @@ export class AedesPersistence {
     const entry = messageId === undefined ? undefined : session?.inflight.get(messageId)
     if (!session || !entry) return undefined
     const packet = this.#packet(entry, messageId)
-    session.clear(messageId as number)
+    session.inflight.clear(messageId as number)
     return packet
   }
 
@@ -166,13 +168,16 @@ export class AedesPersistence {
 
   async incomingStorePacket({ id }: ClientRef, packet: StoredPacket): Promise<void> {
     const { cmd, topic, payload, qos, retain, dup, messageId = 0 } = packet
-    this.sessions.received(this.#session(id), messageId, { cmd, topic, payload, qos, retain, dup, messageId })
+    const session = this.#session(id)
+    this.sessions.received(session, messageId)
+    const incoming = this.#incoming.get(session) ?? new Map<number, object>()
+    this.#incoming.set(session, incoming.set(messageId, { cmd, topic, payload, qos, retain, dup, messageId }))
   }
 
   async incomingGetPacket({ id }: ClientRef, { messageId = 0 }: { messageId?: number }): Promise<object> {
-    const known = this.sessions.find(id)?.incoming.get(messageId)
-    if (!known) throw new Error('no such packet')
-    return typeof known === 'symbol' ? { messageId } : known
+    const session = this.sessions.find(id)
+    if (!session?.incoming.has(messageId)) throw new Error('no such packet')
+    return this.#incoming.get(session)?.get(messageId) ?? { messageId }
   }
 
   async incomingDelPacket({ id }: ClientRef, { messageId = 0 }: { messageId?: number }): Promise<void> {
