@@ -361,18 +361,10 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     version,
     tls,
     hstsMs: settings['tls.hsts'],
+    pipeline: processor.api,
     api: {
-      series: query => processor.call('series', query),
-      history: (query, rules) => processor.call('history', { query, rules }),
-      devices: rules => processor.call('devices', rules),
-      dead: (filter, limit) => processor.call('dead', { filter, limit }),
-      balance: query => processor.call('balance', query),
-      spool: () => processor.call('spool', undefined),
       sessions: (filter, most) => broker.listSessions(filter, most),
       endSession: which => broker.endSession(which),
-      begin: job => processor.call('begin', job),
-      progress: job => processor.call('progress', job),
-      cancel: job => processor.tell('cancel', job),
       origins: settings['ws.origins'],
       ready: async () => {
         const { dependencies, waiting } = await processor.readiness()

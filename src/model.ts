@@ -170,18 +170,3 @@ function escapeKey(text: string): string {
 export function fieldType(value: FieldValue): FieldType {
   return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
 }
-
-/** Progress of a replay or a drop. */
-export interface JobProgress {
-  /** Messages looked at. */
-  readonly done: number
-  /** Estimated number of messages to look at, when known. */
-  readonly total?: number
-  readonly stored: number
-  readonly dropped: number
-  /** Rejected again, or still in the dead letters. */
-  readonly kept: number
-  readonly finished: boolean
-  /** Reason why the job ended early. Messages handled by then stay handled. */
-  readonly error?: string
-}

@@ -10,6 +10,8 @@ const folder = join(root, 'src')
 interface Import {
   readonly from: string
   readonly to: string
+  /** Types vanish when compiled. */
+  readonly typeOnly: boolean
 }
 
 const files = (readdirSync(folder, { recursive: true }) as string[])
@@ -19,11 +21,12 @@ const hubFiles = files.filter(name => !name.startsWith('dashboard/'))
 
 function importsOf(file: string): Import[] {
   const source = readFileSync(join(folder, file), 'utf8')
-  const found = source.matchAll(/^(?:import|export)\s+(?:type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)
-  const dynamic = source.matchAll(/\bimport\('([^']+)'\)/g)
-  return [...found, ...dynamic].map(([, to = '']) => ({
+  const found = source.matchAll(/^(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)
+  const dynamic = [...source.matchAll(/\bimport\('([^']+)'\)/g)].map(([, to]) => ['', undefined, to] as const)
+  return [...found, ...dynamic].map(([, type, to = '']) => ({
     from: file,
     to: to.startsWith('.') ? normalize(join(dirname(file), to)).replace(/\.js$/, '.ts') : to,
+    typeOnly: type !== undefined,
   }))
 }
 
@@ -41,6 +44,8 @@ const roots = ['hub.ts', 'cli.ts']
 
 /** What each folder may import beside itself, words and formats. A folder is below those it imports. */
 const layers: Readonly<Record<string, readonly string[]>> = {
+  // The questions of the HTTP API: for the hub as schemas, for commands and dashboard as types.
+  contract: [],
   runtime: [],
   config: [],
   mqtt: [],
@@ -56,24 +61,25 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['auth', 'mqtt', 'observe', 'runtime', 'sessions', 'transport'],
-  http: ['auth', 'observe', 'queue', 'runtime', 'store', 'transport'],
   // The processor thread. It shows presence, which the broker tells it of.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'auth', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters'],
+    ...['rabbitmq', 'dead-letters', 'contract'],
   ],
+  http: ['auth', 'contract', 'observe', 'pipeline', 'queue', 'runtime', 'transport'],
   // Looks at what all others have made, with the readers of each.
   doctor: [
     ...['auth', 'config', 'dead-letters', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool'],
-    ...['store', 'transport'],
+    ...['store', 'transport', 'contract'],
   ],
-  cli: ['auth', 'config', 'disk', 'doctor', 'observe', 'runtime'],
+  cli: ['auth', 'config', 'contract', 'disk', 'doctor', 'observe', 'runtime'],
 }
 
 /** Folders of tools: any file of theirs may be imported. */
 const open = ['runtime', 'mqtt', 'observe', 'disk']
 /** The others have a door, the file of their name, and at most two files more that may be imported from outside. */
 const doors: Readonly<Record<string, readonly string[]>> = {
+  contract: ['contract.ts', 'schema.ts'],
   config: ['config.ts', 'settings.ts', 'reload.ts'],
   queue: ['queue.ts', 'suspects.ts'],
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
@@ -82,7 +88,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'dead-letters': ['dead-letters.ts'],
   broker: ['broker.ts', 'shown-clients.ts'],
   http: ['server.ts', 'session.ts'],
-  pipeline: ['pipeline.ts', 'pipeline-thread.ts'],
+  pipeline: ['pipeline.ts', 'pipeline-thread.ts', 'pipeline-api.ts'],
 }
 /** These have no door yet. */
 const doorless = ['auth', 'transport', 'sessions', 'spool', 'doctor', 'cli']
@@ -133,7 +139,9 @@ t.test('a folder is entered by its door', async t => {
 })
 
 t.test('words and formats touch neither packages nor the system', async t => {
-  const pure = imports.filter(({ from }) => words.includes(from) || formats.includes(from))
+  const pure = imports.filter(
+    ({ from }) => words.includes(from) || formats.includes(from) || folderOf(from) === 'contract',
+  )
   for (const { from, to } of pure) t.ok(to.endsWith('.ts'), `${from} imports ${to}`)
 })
 
@@ -181,12 +189,19 @@ t.test('no cycles, not of types either', async t => {
   t.equal(done.size, hubFiles.length)
 })
 
-t.test('the dashboard knows nothing of the hub', async t => {
+t.test('the dashboard knows nothing of the hub but the types of its API', async t => {
   for (const file of files.filter(name => name.startsWith('dashboard/'))) {
-    for (const { to } of importsOf(file)) {
-      t.ok(to.startsWith('dashboard/') || to === 'mqtt' || to === 'uplot', `${file} imports ${to}`)
+    for (const { to, typeOnly } of importsOf(file)) {
+      const isOwn = to.startsWith('dashboard/') || to === 'mqtt' || to === 'uplot'
+      t.ok(isOwn || (typeOnly && to === 'contract/contract.ts'), `${file} imports ${to}`)
     }
   }
+})
+
+t.test('commands start without the schemas: the types of the API are enough for them', async t => {
+  const ofApi = ours.filter(({ from, to }) => ['cli', 'doctor'].includes(folderOf(from)) && folderOf(to) === 'contract')
+  t.ok(ofApi.length > 0)
+  for (const { from, to, typeOnly } of ofApi) t.ok(typeOnly, `${from} imports ${to}`)
 })
 
 t.test('no file over 600 lines, no drawers, no barrels', async t => {

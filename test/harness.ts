@@ -149,7 +149,7 @@ export async function eventually<T>(
 }
 
 /** As the commands on the hub's machine ask. */
-function asAdmin(dir: string): { readonly authorization: string } {
+export function asAdmin(dir: string): { readonly authorization: string } {
   return { authorization: `Bearer ${readFileSync(join(dir, 'admin.key'), 'utf8').trim()}` }
 }
 

@@ -44,11 +44,10 @@ export interface Totals {
   }
 }
 
-/** One line of the sheet: the hub or one client in one hour. */
+/** One line of the sheet: one hour. */
 export interface SheetLine {
   /** The beginning of the hour, in microseconds since the epoch. */
   readonly hour: number
-  readonly clientId?: string
   readonly received: number
   readonly stored: number
   readonly dead: number
@@ -59,6 +58,11 @@ export interface SheetLine {
   /** Messages in the spool or the queue. */
   readonly waiting: number
   readonly residual: number
+}
+
+/** One line of the sheet: one client in one hour. */
+export interface ClientLine extends SheetLine {
+  readonly clientId: string
 }
 
 /** The fields of a message needed to account for the message; a receipt has no more. */
@@ -367,9 +371,9 @@ export class BalanceSheet implements Ledger {
   }
 
   /** Returns the clients' lines of the last `hours` hours, the newest hour first. */
-  clients(hours: number, limit: number, clientId: string | undefined): SheetLine[] {
+  clients(hours: number, limit: number, clientId: string | undefined): ClientLine[] {
     const since = Math.floor(this.#options.clock.now() / microsecondsPerHour) - hours + 1
-    const lines: SheetLine[] = []
+    const lines: ClientLine[] = []
     for (const [hour, client, counts] of this.#accounts.clients(since)) {
       if (lines.length >= limit) break
       if (clientId === undefined || client === clientId) lines.push({ clientId: client, ...this.#line(hour, counts) })

@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
 import { adminKeyPath } from '../auth/admin-key.js'
 import { isLoopback } from '../config/config.js'
-import { describe, HubError } from '../errors.js'
-import type { JobProgress } from '../model.js'
+import type { Asked, DeadLetterRow, JobProgress } from '../contract/contract.js'
+import { HubError } from '../errors.js'
 import { escaped, plain } from '../observe/log.js'
 import { bytes, count, many, table, time } from '../runtime/terminal.js'
+import { HubClient, type JobName } from './hub-client.js'
 import { session, sessionHelp } from './session.js'
 
 /*
@@ -82,53 +81,6 @@ export interface AdminTerminal {
   readonly now: () => number
 }
 
-interface Letter {
-  readonly id: string
-  readonly reason: string
-  readonly detail: string
-  readonly failedAt: number
-  readonly attempts: number
-  readonly topic: string
-  readonly clientId: string
-  readonly user: string
-  readonly qos: number
-  readonly retain: boolean
-  readonly sequence: number
-  readonly receivedAt: number
-  readonly payload: string
-  /** Properties of MQTT 5, undefined when the message had none; correlation data in base64. */
-  readonly contentType?: string
-  readonly responseTopic?: string
-  readonly correlationData?: string
-  readonly userProperties?: readonly (readonly [name: string, value: string])[]
-  readonly expiresAt?: number
-}
-
-interface ShownSpool {
-  readonly bytes: number
-  readonly limit: number
-  readonly keptBytes: number
-  readonly segments: readonly { segment: number; bytes: number; from?: number; to?: number; kept: boolean }[]
-  readonly cursors: readonly { name: string; sequence: number; lag: number; oldest?: number }[]
-}
-
-interface ShownLogin {
-  readonly id: string
-  readonly user: string
-  readonly began: number
-  readonly used: number
-  readonly expires: number
-  readonly address: string
-  readonly agent: string
-}
-
-interface ListedBan {
-  readonly source: string
-  readonly since: number
-  readonly until: number
-  readonly times: number
-}
-
 /** Flags and argument of each command, beside `--url`, `--key` and `--json`. */
 const commands: Readonly<Record<string, { readonly flags: readonly string[]; readonly id?: 'needed' | 'allowed' }>> = {
   spool: { flags: [] },
@@ -197,7 +149,7 @@ export async function admin(
 }
 
 async function listLogins(hub: HubClient, { user, json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
-  const answer = await hub.get<{ logins: readonly ShownLogin[] }>('/api/logins')
+  const answer = await hub.ask('GET /api/logins', {})
   const logins = answer.logins.filter(one => user === undefined || one.user === user)
   if (json) return print(out, { logins })
   const rows = logins.map(({ id, user, began, used, expires, address, agent }) =>
@@ -216,14 +168,14 @@ async function endLogins(
   if ((id === '') === (user === undefined)) {
     throw usage('telehub login end needs an ID, as telehub login list shows them, or --user NAME for all of a user')
   }
-  const answer = await hub.post<{ ended: number }>('/api/logins/end', id ? { id } : { user })
+  const answer = await hub.ask('POST /api/logins/end', id ? { id } : { user: String(user) })
   if (json) return print(out, answer)
   out(`${many(answer.ended, 'login')} ended\n`)
   return 0
 }
 
 async function listBans(hub: HubClient, { json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
-  const answer = await hub.get<{ bans: readonly ListedBan[] }>('/api/bans')
+  const answer = await hub.ask('GET /api/bans', {})
   if (json) return print(out, answer)
   const rows = answer.bans.map(({ source, since, until, times }) => [
     plain(source),
@@ -236,14 +188,14 @@ async function listBans(hub: HubClient, { json }: AdminFlags, { out }: AdminTerm
 }
 
 async function liftBan(hub: HubClient, source: string, { json }: AdminFlags, { out }: AdminTerminal): Promise<number> {
-  const answer = await hub.post<{ lifted: string }>('/api/bans/lift', { source })
+  const answer = await hub.ask('POST /api/bans/lift', { source })
   if (json) return print(out, answer)
   out(`the ban of ${plain(answer.lifted)} is lifted\n`)
   return 0
 }
 
 async function showSpool(hub: HubClient, { json }: AdminFlags, { out, now }: AdminTerminal): Promise<number> {
-  const spool = await hub.get<ShownSpool>('/api/spool')
+  const spool = await hub.ask('GET /api/spool', {})
   if (json) return print(out, spool)
   const percent = Math.round((100 * spool.bytes) / spool.limit)
   const kept = spool.keptBytes > 0 ? `, of that ${bytes(spool.keptBytes)} kept for replays` : ''
@@ -271,15 +223,18 @@ async function replayPast(hub: HubClient, flags: AdminFlags, terminal: AdminTerm
   if (from === undefined) throw usage('telehub spool replay needs --from: from when on')
   const to = instant('to', flags.to, terminal)
   if (to !== undefined && to < from) throw usage('--to is before --from')
-  return follow(hub, '/api/spool/replay', { from, to, topic: flags.topic }, 'rejected', flags, terminal)
+  return follow(hub, 'POST /api/spool/replay', { from, to, topic: text(flags.topic) }, 'rejected', flags, terminal)
 }
 
 async function listDead(hub: HubClient, flags: AdminFlags, terminal: AdminTerminal): Promise<number> {
   const { reason, device, limit = '100', json } = flags
-  const query = new URLSearchParams({ limit: String(limit) })
-  const given = { reason, device, from: instant('from', flags.from, terminal), to: instant('to', flags.to, terminal) }
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, String(value))
-  const answer = await hub.get<{ dead: readonly Letter[] }>(`/api/dead?${query}`)
+  const answer = await hub.ask('GET /api/dead', {
+    limit: Number(limit),
+    reason: text(reason),
+    device: text(device),
+    from: instant('from', flags.from, terminal),
+    to: instant('to', flags.to, terminal),
+  })
   if (json) return print(terminal.out, answer)
   if (answer.dead.length === 0) {
     terminal.out('no dead letters\n')
@@ -320,7 +275,7 @@ async function showDead(hub: HubClient, id: string, { json }: AdminFlags, { out 
   return 0
 }
 
-function propertyRows(letter: Letter): [string, string][] {
+function propertyRows(letter: DeadLetterRow): [string, string][] {
   const { contentType, responseTopic, correlationData, userProperties = [], expiresAt } = letter
   const rows: [string, string][] = userProperties.map(([name, value]) => [
     'property',
@@ -333,8 +288,8 @@ function propertyRows(letter: Letter): [string, string][] {
   return rows
 }
 
-async function find(hub: HubClient, id: string): Promise<Letter> {
-  const { dead } = await hub.get<{ dead: readonly Letter[] }>(`/api/dead?${new URLSearchParams({ id })}`)
+async function find(hub: HubClient, id: string): Promise<DeadLetterRow> {
+  const { dead } = await hub.ask('GET /api/dead', { id })
   if (dead[0]) return dead[0]
   throw new HubError('not_found', `there is no dead letter ${plain(id)}; telehub dead list shows those there are`)
 }
@@ -349,8 +304,8 @@ async function work(
   const { reason, device, all, yes } = flags
   const filter = {
     id,
-    reason,
-    device,
+    reason: text(reason),
+    device: text(device),
     from: instant('from', flags.from, terminal),
     to: instant('to', flags.to, terminal),
   }
@@ -359,21 +314,22 @@ async function work(
   }
   if (action === 'drop' && !yes) throw usage('telehub dead drop takes letters out for good: say --yes')
   if (id !== undefined) await find(hub, id)
-  return follow(hub, `/api/dead/${action}`, all ? { all } : filter, 'rejected again', flags, terminal)
+  const asked = all ? { all: true as const } : filter
+  return follow(hub, `POST /api/dead/${action}`, asked, 'rejected again', flags, terminal)
 }
 
 /** Starts a job of the hub and shows the progress. */
-async function follow(
+async function follow<Name extends JobName>(
   hub: HubClient,
-  path: string,
-  body: Readonly<Record<string, unknown>>,
+  name: Name,
+  asked: Asked<Name>,
   kept: string,
   { json }: AdminFlags,
   { out, progress }: AdminTerminal,
 ): Promise<number> {
   let last: JobProgress | undefined
   try {
-    for await (const report of hub.job(path, body)) {
+    for await (const report of hub.job(name, asked)) {
       last = report
       const { done, total } = report
       progress(total ? `${bar(done / total)} ${count(done)} of about ${count(total)}` : many(done, 'message'))
@@ -397,81 +353,6 @@ async function follow(
   return 1
 }
 
-/** The part of the HTTP API that these commands use. */
-export class HubClient {
-  readonly #url: string
-  readonly #headers: Readonly<Record<string, string>>
-
-  constructor(url: string, key: string | undefined) {
-    this.#url = url.replace(/\/$/, '')
-    this.#headers = key ? { authorization: `Bearer ${key}` } : {}
-  }
-
-  async get<T>(path: string): Promise<T> {
-    const response = await this.#fetch(path)
-    return (await response.json()) as T
-  }
-
-  async delete<T>(path: string): Promise<T> {
-    const response = await this.#fetch(path, { method: 'DELETE' })
-    return (await response.json()) as T
-  }
-
-  async post<T>(path: string, body: unknown): Promise<T> {
-    const headers = { 'content-type': 'application/json' }
-    const response = await this.#fetch(path, { method: 'POST', headers, body: JSON.stringify(body) })
-    return (await response.json()) as T
-  }
-
-  async *job(path: string, body: unknown): AsyncGenerator<JobProgress> {
-    const headers = { 'content-type': 'application/json' }
-    const response = await this.#fetch(path, { method: 'POST', headers, body: JSON.stringify(body) })
-    if (!response.body) return
-    for await (const line of createInterface({ input: Readable.fromWeb(response.body) })) {
-      yield JSON.parse(line) as JobProgress
-    }
-  }
-
-  async #fetch(path: string, { headers, ...options }: RequestInit = {}): Promise<Response> {
-    let response: Response
-    try {
-      response = await fetch(this.#url + path, {
-        ...options,
-        headers: { ...this.#headers, ...(headers as Record<string, string>) },
-        // The key must not be sent to another server.
-        redirect: 'manual',
-      })
-    } catch (error) {
-      const cause = (error as { cause?: unknown }).cause ?? error
-      throw new HubError(
-        'not_found',
-        `no hub answers at ${this.#url} (${describe(cause)}); start it, or name its address with --url`,
-      )
-    }
-    const isHub = /json/.test(response.headers.get('content-type') ?? '')
-    if (!isHub) {
-      throw new HubError('not_found', `what answers at ${this.#url} is no telehub; name its address with --url`)
-    }
-    if (response.ok) return response
-    const { message } = (await response.json().catch(() => ({}))) as { message?: string }
-    if (response.status === 401) {
-      const shown = this.#headers.authorization ? 'does not know the key it was shown' : 'wants to know who asks'
-      throw new HubError(
-        'unauthorized',
-        `the hub at ${this.#url} ${shown}; run this as the user of the hub on its machine, with its data.dir, or give ` +
-          "an admin's API key with --key or TELEHUB_KEY",
-      )
-    }
-    if (response.status === 403) {
-      throw new HubError(
-        'forbidden',
-        `the hub at ${this.#url} refuses: ${plain(message ?? response.statusText)}; --key or TELEHUB_KEY takes the API key of another user`,
-      )
-    }
-    throw new HubError('bad_request', `the hub at ${this.#url} says: ${plain(message ?? response.statusText)}`)
-  }
-}
-
 const units: Readonly<Record<string, number>> = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }
 
 /** Parses a time into milliseconds since the epoch. Undefined when the flag is not given. */
@@ -486,6 +367,11 @@ function instant(name: string, given: string | boolean | undefined, { now }: Adm
     throw usage(`--${name}: given ${given}, allowed is a time such as 2026-01-31T12:00:00Z, or 90m, 2h, 3d ago`)
   }
   return at
+}
+
+/** Returns the text of a flag that has been checked. */
+function text(flag: string | boolean | undefined): string | undefined {
+  return typeof flag === 'string' ? flag : undefined
 }
 
 function usage(sentence: string): HubError {

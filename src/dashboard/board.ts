@@ -1,4 +1,5 @@
-import { fetchHistory, hubNow, type Quality, type SeriesInfo, type SeriesRow, type Value } from './api.js'
+import type { SeriesRow } from '../contract/contract.js'
+import { fetchHistory, hubNow, type Quality, type SeriesInfo, type Value } from './api.js'
 import type { LastReading, LastValue } from './feed.js'
 import { Cadence, Spark, sparkPoints, sparkSpan } from './spark.js'
 import { ageText, decimalsOf, type Label, labelOf, placeOf, stateOf, valueText } from './wording.js'

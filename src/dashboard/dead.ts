@@ -1,13 +1,5 @@
-import {
-  ApiError,
-  type Balance,
-  type DeadFilter,
-  type DeadLetter,
-  fetchDead,
-  hubNow,
-  type JobProgress,
-  moveDead,
-} from './api.js'
+import type { DeadLetterRow, JobProgress } from '../contract/contract.js'
+import { ApiError, type Balance, type DeadFilter, fetchDead, hubNow, moveDead } from './api.js'
 import { element, Keyed, make, put } from './nodes.js'
 import { bytesText, countText, manyText, momentText } from './wording.js'
 
@@ -21,13 +13,13 @@ const againEvery = 30_000
 interface Group {
   readonly reason: string
   readonly count: number
-  readonly letters: readonly DeadLetter[]
+  readonly letters: readonly DeadLetterRow[]
   /** The device of all shown letters. Undefined unless the filter text is the full name of one. */
   readonly device: string | undefined
 }
 
 interface MadeGroup {
-  readonly letters: Keyed<DeadLetter, HTMLElement>
+  readonly letters: Keyed<DeadLetterRow, HTMLElement>
   group: Group
 }
 
@@ -40,7 +32,7 @@ export class DeadPanel {
   readonly #chips: Keyed<{ reason: string; text: string }, HTMLButtonElement>
   readonly #note = element('dead-note')
   readonly #progress = element('dead-progress')
-  #letters: readonly DeadLetter[] = []
+  #letters: readonly DeadLetterRow[] = []
   #counts: Readonly<Record<string, number>> = {}
   /** The chosen reason; empty for all. */
   #reason = ''
@@ -127,7 +119,7 @@ export class DeadPanel {
     this.#readAt = Date.now()
   }
 
-  #matching(): readonly DeadLetter[] {
+  #matching(): readonly DeadLetterRow[] {
     const text = this.#text.toLowerCase()
     return this.#letters.filter(({ clientId, topic, reason, user }) =>
       `${clientId} ${topic} ${reason} ${user}`.toLowerCase().includes(text),
@@ -180,7 +172,7 @@ export class DeadPanel {
     )
     root.append(head, list)
     root.dataset.reason = reason
-    const letters = new Keyed<DeadLetter, HTMLElement>(
+    const letters = new Keyed<DeadLetterRow, HTMLElement>(
       list,
       letter => letter.id,
       letter => this.#makeLetter(letter),
@@ -220,7 +212,7 @@ export class DeadPanel {
     return device ? [{ reason, device }, letters.length] : [{ reason }, count]
   }
 
-  #makeLetter(letter: DeadLetter): HTMLElement {
+  #makeLetter(letter: DeadLetterRow): HTMLElement {
     const { id, topic, clientId, user, qos, retain, payload, reason } = letter
     const bytes = Uint8Array.from(atob(payload), char => char.charCodeAt(0))
     const { text, hex } = bytesText(bytes, mostBytes)
@@ -264,7 +256,7 @@ export class DeadPanel {
     return made
   }
 
-  #paintLetter(made: HTMLElement, { detail, failedAt, attempts }: DeadLetter): void {
+  #paintLetter(made: HTMLElement, { detail, failedAt, attempts }: DeadLetterRow): void {
     const tries = attempts > 1 ? `, ${countText(attempts)} attempts` : ''
     put(made.querySelector('.letter-when') as Element, `${momentText(failedAt, hubNow())}${tries}`)
     put(made.querySelector('.letter-detail') as Element, detail)

@@ -1,4 +1,5 @@
-import { ApiError, type DeviceRow, fetchDevices, hubNow } from './api.js'
+import type { DeviceRow } from '../contract/contract.js'
+import { ApiError, fetchDevices, hubNow } from './api.js'
 import type { Board, Tile } from './board.js'
 import type { Presence } from './feed.js'
 import { element, Keyed, make, put } from './nodes.js'

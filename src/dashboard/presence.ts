@@ -1,4 +1,5 @@
-import { type DeviceRow, hubNow } from './api.js'
+import type { DeviceRow } from '../contract/contract.js'
+import { hubNow } from './api.js'
 import type { Presence } from './feed.js'
 import { arrange } from './nodes.js'
 import type { Refusals } from './refusals.js'

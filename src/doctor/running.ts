@@ -1,11 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join, relative } from 'node:path'
+import type { Readiness } from '../contract/contract.js'
 import { describe } from '../errors.js'
-import type { Alarm } from '../observe/alarms.js'
-import type { Incident } from '../observe/incidents.js'
 import { plain } from '../observe/log.js'
-import type { WaitingConsumer } from '../pipeline/dependencies.js'
 import { type Check, type Examined, type Finding, fine, problem, type RunningHub, warning } from './finding.js'
 
 /** Finds the hub that uses a data directory. Undefined when no hub does. */
@@ -63,27 +61,19 @@ function answers(socketPath: string): Promise<boolean> {
   })
 }
 
-/** The part of the answer of `/readyz` that is shown. A caller without the right to the details gets `ready` alone. */
-interface Ready {
-  readonly ready: boolean
-  readonly waiting?: readonly WaitingConsumer[]
-  readonly alarms?: readonly Alarm[]
-  readonly incidents?: readonly Incident[]
-}
-
 /** Reports the state of a running hub, as that hub shows it. */
 export const running: Check = async ({ hub, url, key }: Examined): Promise<readonly Finding[]> => {
   const check = 'hub'
   if (!hub) return [fine(check, 'none runs on this data directory')]
   const name = hub.pid > 0 ? `process ${hub.pid}` : 'a hub of another user or container'
-  let ready: Ready
+  let ready: Readiness
   try {
     const response = await fetch(`${url}/readyz`, {
       headers: key ? { authorization: `Bearer ${key}` } : {},
       redirect: 'manual',
       signal: AbortSignal.timeout(10_000),
     })
-    ready = (await response.json()) as Ready
+    ready = (await response.json()) as Readiness
   } catch (error) {
     const why = describe((error as { cause?: unknown }).cause ?? error)
     return [

@@ -7,6 +7,7 @@ import type { Logins } from '../auth/logins.js'
 import type { Credentials, Verdict } from '../auth/principal.js'
 import type { Access, ReadRules } from '../auth/rules.js'
 import type { RuleKind } from '../auth/users.js'
+import type { Allow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
 import { clientAddress, isOwnPage } from '../transport/proxy-protocol.js'
@@ -29,17 +30,6 @@ export interface GuardOptions {
   readonly adminKey: string
   readonly refusals: HttpRefusals
 }
-
-/** Callers that a route is for. The default is `read`. */
-export type Allow =
-  /** All callers, without authentication. */
-  | 'anyone'
-  /** Dashboards, services and admins. The route itself limits what they see. */
-  | 'read'
-  /** Dashboards, services and admins that may read `#` entirely. */
-  | 'everything'
-  /** Admins. */
-  | 'change'
 
 /** Authenticated sender of a request. */
 export interface Caller {

@@ -8,6 +8,7 @@ import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import { Networks } from '../runtime/addresses.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
@@ -28,6 +29,7 @@ export interface HttpOptions {
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
   readonly api: Api
+  readonly pipeline: PipelineApi
   /** Undefined, or open: authentication is off. */
   readonly authority: AuthorityPort | undefined
   /** auth.anonymous: lets callers without credentials in all the same, as far as the authority allows. */
@@ -76,7 +78,8 @@ export class HttpServer {
   }
 
   async start(): Promise<void> {
-    const { host, port, api, version, tls, authority, logins, redeem, upgrade, listenError, warn } = this.#options
+    const { host, port, api, pipeline, version, tls, authority, logins, redeem, upgrade, listenError, warn } =
+      this.#options
     const hstsMs = tls ? this.#options.hstsMs : 0
     const { audit, bans } = this.#options
     const refusals = new HttpRefusals(this.#options)
@@ -132,6 +135,8 @@ export class HttpServer {
       refusals.count('not_found')
       void reply.code(404).send({ error: 'not_found', message: `there is nothing at ${request.method} ${request.url}` })
     })
+    // The schemas of answers are for the description; the compiler has checked the handlers against them.
+    app.setSerializerCompiler(() => data => JSON.stringify(data))
     // A page of another site may send what a form can send: not JSON, and not without naming its origin.
     app.removeContentTypeParser('text/plain')
     app.decorateRequest('caller', undefined)
@@ -146,7 +151,7 @@ export class HttpServer {
         security: guard.open ? [] : Object.keys(securitySchemes).map(name => ({ [name]: [] })),
       },
     })
-    await app.register(apiRoutes, { api, guard, audit })
+    await app.register(apiRoutes, { api, pipeline, guard, audit })
     await app.register(sessionRoutes, { guard, authority, logins, redeem, audit, bans, now: () => api.now() / 1_000 })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard))

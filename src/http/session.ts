@@ -3,21 +3,16 @@ import { Attempts } from '../auth/attempts.js'
 import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
 import { plainPairingCode } from '../auth/users.js'
+import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'
-import { type AuthorityPort, type Caller, type Guard, mayLogIn, tooMany } from './guard.js'
+import { type AuthorityPort, type Guard, mayLogIn, tooMany } from './guard.js'
 import { RequestRefused } from './refusals.js'
+import { serve } from './route.js'
 
 /** Credentials and permissions that a device gets for a pairing code. */
-export interface Paired {
-  readonly user: string
-  readonly password: string
-  readonly clients: readonly string[]
-  /** Topic filters. */
-  readonly publish: readonly string[]
-  readonly read: readonly string[]
-}
+export type Paired = Answer<'POST /api/pair'>
 
 export interface SessionOptions {
   readonly guard: Guard
@@ -43,9 +38,6 @@ const pairingAttempts = 10
 /** Maximum size of a body. Requests here are short; a longer one comes from no client of the hub. */
 const bodyLimit = 4_096
 
-/** Maximum length of a password. No person types a longer one, and scrypt takes time for each. */
-const maxPassword = 1_024
-
 /** Routes to sign in, to sign out, to ask who is signed in, to get a password for MQTT, and to pair. */
 export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
   const { guard, authority, logins, redeem, now, audit, bans } = options
@@ -59,28 +51,11 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     else parseJson(request, body, done)
   })
 
-  app.post<{ Body: { user: string; password: string } }>(
-    '/api/login',
-    {
-      bodyLimit,
-      config: { allow: 'anyone' },
-      schema: {
-        summary: 'Signs a browser in: 204 and a cookie',
-        security: [],
-        body: {
-          type: 'object',
-          required: ['user', 'password'],
-          additionalProperties: false,
-          properties: {
-            user: { type: 'string', maxLength: 64 },
-            password: { type: 'string', maxLength: maxPassword },
-          },
-        },
-      },
-    },
-    async (request, reply) => {
-      if (guard.open || !authority) throw new HubError('bad_request', 'this hub asks nobody who they are (auth.file)')
-      const { user: name, password } = request.body
+  serve(
+    app,
+    'POST /api/login',
+    async ({ user: name, password }, { request, reply }) => {
+      if (guard.open || !authority) throw new HubError('bad_request', 'this hub has no login (auth.file)')
       const wrong = (detail: string) =>
         new RequestRefused('password', 'unauthorized', 'the name or the password is wrong', { user: name, detail })
       // A key or a token must not become a login that outlives the key or token.
@@ -101,14 +76,15 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const { cookie, expires } = logins.begin(name, verdict.stamp, { address, agent })
       audit.repeated({ event: 'login', result: 'ok', user: name, address, via: 'http', detail: `a ${verdict.kind}` })
       guard.setCookie(request, reply, cookie, expires - now())
-      return reply.code(204).send()
+      return undefined
     },
+    { bodyLimit },
   )
 
-  app.post(
-    '/api/logout',
-    { bodyLimit, config: { allow: 'anyone' }, schema: { summary: 'Ends the login of the cookie', security: [] } },
-    async (request, reply) => {
+  serve(
+    app,
+    'POST /api/logout',
+    (_asked, { request, reply }) => {
       const { login, user } = guard.loginOf(request) ?? {}
       const address = guard.address(request.raw)
       if (login) {
@@ -116,31 +92,20 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
         audit.repeated({ event: 'logout', result: 'ok', user, address, via: 'http' })
       }
       guard.setCookie(request, reply, undefined)
-      return reply.code(204).send()
+      return undefined
     },
+    { bodyLimit },
   )
 
-  app.get(
-    '/api/session',
-    { schema: { summary: 'Who asks, and whether it may change something (replay, drop)' } },
-    async ({ caller }) => {
-      const { user, kind, anonymous } = caller as Caller
-      const auth = guard.open && !guard.isAnonymous ? 'open' : anonymous || guard.open ? 'anonymous' : 'required'
-      return { auth, user, kind, mayChange: kind === 'admin' }
-    },
-  )
+  serve(app, 'GET /api/session', (_asked, { caller: { user, kind, anonymous } }) => {
+    const auth = guard.open && !guard.isAnonymous ? 'open' : anonymous || guard.open ? 'anonymous' : 'required'
+    return { auth, user, kind, mayChange: kind === 'admin' } as const
+  })
 
-  app.post(
-    '/api/session/token',
-    {
-      bodyLimit,
-      schema: {
-        summary: 'Name and password for an MQTT connection of a page, for five minutes; empty when nobody is asked',
-        description: 'Asking again extends what the connections of this login have: they end a minute after `expires`.',
-      },
-    },
-    async (request, reply) => {
-      const { user, login, anonymous } = request.caller as Caller
+  serve(
+    app,
+    'POST /api/session/token',
+    (_asked, { request, reply, caller: { user, login, anonymous } }) => {
       if (login === undefined) {
         if (anonymous) return {}
         throw new HubError('forbidden', 'tokens are for pages that are signed in; over MQTT an API key is the password')
@@ -149,29 +114,17 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       guard.slideCookie(request, reply, logins.leftMs(login))
       return { username: user, password: token, expires }
     },
+    { bodyLimit },
   )
 
-  app.post<{ Body: { code: string } }>(
-    '/api/pair',
-    {
-      bodyLimit,
-      config: { allow: 'anyone' },
-      schema: {
-        summary: 'Turns a pairing code (telehub device pair) into the credentials of a device, once',
-        security: [],
-        body: {
-          type: 'object',
-          required: ['code'],
-          additionalProperties: false,
-          properties: { code: { type: 'string', maxLength: 64 } },
-        },
-      },
-    },
-    async request => {
+  serve(
+    app,
+    'POST /api/pair',
+    async (asked, { request }) => {
       const address = guard.address(request.raw)
       const wait = bans.leftMs(address) || attempts.take(sourceOf(address), now())
       if (wait > 0) throw tooMany(wait)
-      const code = plainPairingCode(request.body.code)
+      const code = plainPairingCode(asked.code)
       const paired = code.length === 12 ? await redeem(code).catch(wrongCodeOf) : wrongCode('it has not 12 characters')
       if (!paired || paired instanceof HubError) {
         bans.failed(address)
@@ -180,6 +133,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       audit.record({ event: 'pairing', result: 'ok', user: paired.user, address, via: 'http' })
       return paired
     },
+    { bodyLimit },
   )
 }
 

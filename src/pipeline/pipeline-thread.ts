@@ -5,9 +5,10 @@ import { describe, HubError } from '../errors.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { Sharing } from '../runtime/user-shares.js'
-import { Link } from '../runtime/worker-link.js'
+import { Link, remote } from '../runtime/worker-link.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { ProcessorStatus } from './consumers.js'
+import type { PipelineApi } from './pipeline-api.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 interface PipelineThreadOptions {
@@ -60,6 +61,8 @@ const rememberedMs = 30_000
 /** The processor thread, as seen from the broker thread. */
 export class PipelineThread implements Part {
   readonly name = 'processor'
+  /** Questions to the thread, answered by the functions of the same names that it offers. */
+  readonly api: PipelineApi = remote((name: keyof PipelineApi, argument) => this.call(name, argument as never))
   readonly #options: PipelineThreadOptions
   #worker: Worker | undefined
   #link: Link<ProcessorOffers> | undefined

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
 import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
+import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
@@ -9,6 +10,7 @@ import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
 import type { Mapping } from './mapping.js'
+import type { BalanceQuery, SeriesAnswerQuery } from './pipeline-api.js'
 import type { Registry } from './registry.js'
 
 export interface QueriesOptions {
@@ -19,21 +21,6 @@ export interface QueriesOptions {
   readonly balance: BalanceSheet
   readonly offsets: () => PipelineOffsets
   readonly dependencies: Dependencies
-}
-
-/** Selects lines of the balance sheet. */
-export interface BalanceQuery {
-  readonly hours: number
-  readonly device: string | undefined
-  readonly limit: number
-}
-
-/** Selects a page of the series, and the rules for those that may be read. */
-export interface SeriesAnswerQuery {
-  readonly limit: number
-  /** `next` of the page before. */
-  readonly after?: string | undefined
-  readonly rules: ReadRules | undefined
 }
 
 /**
@@ -52,7 +39,7 @@ export class Queries {
    * the mapping makes the series, and from topics alone that may be read: then a page may be short, or empty, and not
    * be the last.
    */
-  async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Uint8Array> {
+  async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>> {
     const { dependencies, store } = this.#options
     const readable: Series[] = []
     let next = after
@@ -68,14 +55,14 @@ export class Queries {
       looked += Math.max(page.series.length, costOfPage)
       next = page.next
     } while (next !== undefined && readable.length < limit && looked < maxSeries)
-    return json({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
+    return encodeJson({ series: readable.map(series => this.#describe(series)), ...(next !== undefined && { next }) })
   }
 
   /**
    * Returns the history of a series. Throws `forbidden` when the series may not be read, whether the series exists or
    * not.
    */
-  async history(query: HistoryQuery, rules: ReadRules | undefined): Promise<Uint8Array> {
+  async history(query: HistoryQuery, rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/history'>>> {
     const { dependencies, store } = this.#options
     if (rules && !this.#isReadable(query.series, rules)) {
       const key = seriesKey(query.series)
@@ -85,19 +72,19 @@ export class Queries {
       )
     }
     const { times, values } = await dependencies.ask('store', () => store.history(query))
-    return json({ times: times.map(time => time / 1_000), values })
+    return encodeJson({ times: times.map(time => time / 1_000), values })
   }
 
   /** Returns the devices whose presence may be read. */
-  devices(rules: ReadRules | undefined): Uint8Array {
+  devices(rules: ReadRules | undefined): Json<Answer<'GET /api/devices'>> {
     const devices = this.#options.registry
       .devices()
       .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
       .map(device => ({ ...device, since: device.since / 1_000, lastSeen: device.lastSeen / 1_000 }))
-    return json({ devices })
+    return encodeJson({ devices })
   }
 
-  async dead(filter: DeadLetterFilter, limit: number): Promise<Uint8Array> {
+  async dead(filter: DeadLetterFilter, limit: number): Promise<Json<Answer<'GET /api/dead'>>> {
     const letters = await this.#options.dead.list(filter, limit)
     const fitting: DeadLetter[] = []
     let bytes = 0
@@ -107,13 +94,13 @@ export class Queries {
       if (fitting.length > 0 && bytes > maxAnswered) break
       fitting.push(letter)
     }
-    return json({ dead: fitting.map(describeLetter) })
+    return encodeJson({ dead: fitting.map(describeLetter) })
   }
 
-  balance({ hours, device, limit }: BalanceQuery): Uint8Array {
+  balance({ hours, device, limit }: BalanceQuery): Json<Answer<'GET /api/balance'>> {
     const { balance, offsets } = this.#options
     const { since, reasons, ...sheet } = balance.sheet(offsets())
-    return json({
+    return encodeJson({
       since: since / 1_000,
       ...sheet,
       reasons: { dead: Object.fromEntries(reasons.dead), refused: Object.fromEntries(reasons.refused) },
@@ -131,7 +118,7 @@ export class Queries {
     return sources.length > 0 && sources.every(source => readsAll(rules, source))
   }
 
-  #describe(series: Series) {
+  #describe(series: Series): SeriesRow {
     const { measurement, tags, field, type, last } = series
     return {
       key: seriesKey(series),
@@ -155,7 +142,7 @@ const costOfPage = 1_000
 /** Most bytes of payloads in one answer. */
 const maxAnswered = 64e6
 
-function describeLetter({ message, reason, detail, partly, failedAt, attempts }: DeadLetter) {
+function describeLetter({ message, reason, detail, partly, failedAt, attempts }: DeadLetter): DeadLetterRow {
   return {
     id: messageId(message),
     reason,
@@ -185,10 +172,6 @@ function describeProperties({ properties, expiresAt }: Message) {
   }
 }
 
-function inMilliseconds(line: SheetLine): SheetLine {
+function inMilliseconds<Line extends SheetLine>(line: Line): Line {
   return { ...line, hour: line.hour / 1_000 }
-}
-
-function json(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value))
 }

@@ -1,5 +1,6 @@
+import type { JobProgress } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
-import type { DeadLetter, JobProgress, Message, Outcome } from '../model.js'
+import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 
 /**

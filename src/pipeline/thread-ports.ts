@@ -1,18 +1,13 @@
 import type { RefusedPublishes, Totals } from '../accounting/balance-sheet.js'
-import type { ReadRules } from '../auth/rules.js'
 import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/settings.js'
-import type { JobProgress, Outward } from '../model.js'
+import type { Outward } from '../model.js'
 import type { Loss } from '../observe/incidents.js'
-import type { DeadLetterFilter } from '../queue/queue.js'
 import type { UserShares } from '../runtime/user-shares.js'
-import type { SpoolStatus } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
-import type { HistoryQuery } from '../store/store.js'
 import type { ProcessorStatus } from './consumers.js'
 import type { Push as LivePush } from './live-pusher.js'
-import type { BalanceQuery, SeriesAnswerQuery } from './queries.js'
-import type { ReplayJob } from './replay.js'
+import type { PipelineApi } from './pipeline-api.js'
 
 /*
  * Calls between the broker thread and the processor thread, over a link.
@@ -67,15 +62,13 @@ export type ProcessorOffers = {
   status: (
     argument: undefined,
   ) => ProcessorStatus & { sheet: Totals; deadBytes: number; seriesAlarm: string | undefined }
-  series: (query: SeriesAnswerQuery) => Promise<Uint8Array>
-  history: (query: { query: HistoryQuery; rules: ReadRules | undefined }) => Promise<Uint8Array>
-  devices: (rules: ReadRules | undefined) => Uint8Array
-  dead: (query: { filter: DeadLetterFilter; limit: number }) => Promise<Uint8Array>
-  balance: (query: BalanceQuery) => Uint8Array
-  spool: (argument: undefined) => Promise<SpoolStatus>
-  begin: (job: ReplayJob) => number
-  progress: (job: number) => JobProgress
-  cancel: (job: number) => void
+} & Answering<PipelineApi>
+
+/** The functions of an interface for another thread, as offered by the thread that answers. */
+type Answering<Asked> = {
+  [Name in keyof Asked]: Asked[Name] extends (argument: infer Argument) => Promise<infer Answer>
+    ? (argument: Argument) => Answer | Promise<Answer>
+    : never
 }
 
 /** Data given to the processor thread at creation. */

@@ -88,3 +88,8 @@ export class Link<Remote extends Offers> {
     }
   }
 }
+
+/** Returns an object whose every method calls `call` with the name and the argument of the method. */
+export function remote<Api extends object>(call: (name: keyof Api, argument: unknown) => Promise<unknown>): Api {
+  return new Proxy({} as Api, { get: (_, name) => (argument: unknown) => call(name as keyof Api, argument) })
+}

@@ -117,23 +117,25 @@ export async function startGuarded(
     host: '127.0.0.1',
     port: 0,
     version: 'test',
-    api: {
+    pipeline: {
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),
-      sessions: () => ({ count: 0, sessions: [] }),
-      endSession: () => false,
       spool: async () => {
         reached.push('spool')
-        return { segments: [], cursors: [] }
+        return { bytes: 0, limit: 1, keptBytes: 0, segments: [], cursors: [] }
       },
       begin: async ({ kind }) => reached.push(kind),
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
-      cancel: () => {},
+      cancel: async () => {},
+    },
+    api: {
+      sessions: () => ({ count: 0, sessions: [] }),
+      endSession: () => false,
       origins: options.origins ?? [],
-      ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place' }] }),
+      ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }),
       metrics: async () => {
         reached.push('metrics')
         return { text: '', contentType: 'text/plain' }

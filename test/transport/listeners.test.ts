@@ -12,6 +12,7 @@ import { WebSocket } from 'ws'
 import { Bans } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
 import { HttpServer } from '../../src/http/server.js'
+import type { PipelineApi } from '../../src/pipeline/pipeline-api.js'
 import type { Peer } from '../../src/transport/connection.js'
 import { Listeners, type ListenersOptions, listenError } from '../../src/transport/listeners.js'
 import { loadTls, Tls, type TlsPaths } from '../../src/transport/tls.js'
@@ -544,18 +545,11 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     port: 0,
     version: 'test',
     tls: certificates(t, secure),
+    // No request here asks the pipeline.
+    pipeline: {} as PipelineApi,
     api: {
-      series: () => Promise.resolve(Buffer.from('[]')),
-      history: () => Promise.resolve(Buffer.from('{}')),
-      devices: () => Promise.resolve(Buffer.from('[]')),
-      dead: () => Promise.resolve(Buffer.from('[]')),
-      balance: () => Promise.resolve(Buffer.from('{}')),
       sessions: () => ({ count: 0, sessions: [] }),
       endSession: () => false,
-      spool: async () => ({ segments: [], cursors: [] }),
-      begin: async () => 1,
-      progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
-      cancel: () => {},
       origins: [],
       ready: async () => ({ ready: true, dependencies: [] }),
       metrics: async () => ({ text: '', contentType: 'text/plain' }),

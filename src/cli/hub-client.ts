@@ -1,0 +1,83 @@
+import { createInterface } from 'node:readline'
+import { Readable } from 'node:stream'
+import type { Answer, Asked, JobProgress, RouteName } from '../contract/contract.js'
+import { describe, HubError } from '../errors.js'
+import { plain } from '../observe/log.js'
+
+export type JobName = 'POST /api/dead/replay' | 'POST /api/dead/drop' | 'POST /api/spool/replay'
+
+/** The HTTP API of a running hub. */
+export class HubClient {
+  readonly #url: string
+  readonly #headers: Readonly<Record<string, string>>
+
+  constructor(url: string, key: string | undefined) {
+    this.#url = url.replace(/\/$/, '')
+    this.#headers = key ? { authorization: `Bearer ${key}` } : {}
+  }
+
+  async ask<Name extends RouteName>(name: Name, asked: Asked<Name>): Promise<Answer<Name>> {
+    return (await (await this.#fetch(name, asked)).json()) as Answer<Name>
+  }
+
+  /** Runs a job of the hub, and yields the progress until the job or the connection ends. */
+  async *job<Name extends JobName>(name: Name, asked: Asked<Name>): AsyncGenerator<JobProgress> {
+    const { body } = await this.#fetch(name, asked)
+    if (!body) return
+    for await (const line of createInterface({ input: Readable.fromWeb(body) })) yield JSON.parse(line) as JobProgress
+  }
+
+  /** Sends what is asked as the body of a POST, otherwise in the query. */
+  async #fetch(name: RouteName, asked: object): Promise<Response> {
+    const [method = '', path = ''] = name.split(' ')
+    const given = Object.entries(asked).filter(([, value]) => value !== undefined)
+    const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)] as [string, string]))
+    const isPost = method === 'POST'
+    const headers = { ...this.#headers, ...(isPost && { 'content-type': 'application/json' }) }
+    let response: Response
+    try {
+      response = await fetch(`${this.#url}${path}${isPost || query.size === 0 ? '' : `?${query}`}`, {
+        method,
+        headers,
+        ...(isPost && { body: JSON.stringify(asked) }),
+        // The key must not be sent to another server.
+        redirect: 'manual',
+      })
+    } catch (error) {
+      const cause = (error as { cause?: unknown }).cause ?? error
+      throw new HubError(
+        'not_found',
+        `no hub answers at ${this.#url} (${describe(cause)}); start it, or give its address with --url`,
+      )
+    }
+    const isHub = /json/.test(response.headers.get('content-type') ?? '')
+    if (!isHub) {
+      throw new HubError(
+        'not_found',
+        `the server at ${this.#url} is not telehub; give the address of the hub with --url`,
+      )
+    }
+    if (!response.ok) throw await this.#refusalOf(response)
+    return response
+  }
+
+  async #refusalOf(response: Response): Promise<HubError> {
+    const { message } = (await response.json().catch(() => ({}))) as { message?: string }
+    const sentence = plain(message ?? response.statusText)
+    if (response.status === 401) {
+      const shown = this.#headers.authorization ? 'rejects the key' : 'needs a key'
+      return new HubError(
+        'unauthorized',
+        `the hub at ${this.#url} ${shown}; run this as the user of the hub on its machine, with its data.dir, or give ` +
+          "an admin's API key with --key or TELEHUB_KEY",
+      )
+    }
+    if (response.status === 403) {
+      return new HubError(
+        'forbidden',
+        `the hub at ${this.#url} refuses: ${sentence}; use the API key of another user with --key or TELEHUB_KEY`,
+      )
+    }
+    return new HubError('bad_request', `the hub at ${this.#url} answers: ${sentence}`)
+  }
+}

@@ -1,0 +1,468 @@
+import {
+  array,
+  boolean,
+  closed,
+  constant,
+  integer,
+  number,
+  object,
+  optional,
+  record,
+  type Schema,
+  type Static,
+  string,
+  union,
+  type Validated,
+  withDefault,
+  words,
+} from './schema.js'
+
+/*
+ * The HTTP API, each question declared once: method and path, who may ask, what is asked and what is answered. The
+ * hub's routes are validated by these schemas, /api/openapi.json is made from them, and the types of the routes, of the
+ * commands and of the dashboard are theirs. Commands and dashboard import the types only.
+ *
+ * Times are milliseconds since the epoch, unless a description says otherwise.
+ */
+
+/** Callers that a route is for. The default is `read`. */
+export type Allow =
+  /** All callers, without authentication. */
+  | 'anyone'
+  /** Dashboards, services and admins. The route itself limits what they see. */
+  | 'read'
+  /** Dashboards, services and admins that may read `#` entirely. */
+  | 'everything'
+  /** Admins. */
+  | 'change'
+
+/** The declaration of a route. */
+export interface Route {
+  readonly summary: string
+  readonly description?: string
+  readonly allow?: Allow
+  readonly query?: Schema
+  readonly body?: Schema
+  /** The body of an answer with status 200; without, the answer is 204 and has no body. */
+  readonly answer?: Schema
+  /** True when the answer is a line of JSON every so often, each of which `answer` describes. */
+  readonly isStream?: boolean
+  /** Other statuses with the same answer. */
+  readonly alsoAs?: readonly number[]
+}
+
+/** The answer of every request that fails. */
+export const problem = object({
+  error: string('A stable word for programs, such as not_found'),
+  message: string('A sentence for people: what was given, what is allowed'),
+})
+
+const limit = (most: number, description?: string) =>
+  withDefault(integer(description, { minimum: 1, maximum: 100_000 }), most)
+
+/** Times up to the year 10000, which every store can hold. */
+const instant = (description: string) => number(description, { minimum: 0, maximum: 253_402_300_800_000 })
+
+const value = union([number(), boolean(), string()])
+const pair = array(string(), undefined, { minItems: 2, maxItems: 2 }) as Schema<readonly [name: string, value: string]>
+
+export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
+
+const seriesRow = object({
+  key: string('Identifies the series, as in /api/history'),
+  measurement: string(),
+  tags: record(string()),
+  field: string(),
+  type: words(['number', 'boolean', 'text']),
+  unit: optional(string()),
+  last: object({ time: number(), value }, 'The newest value by time'),
+})
+
+const device = object({
+  clientId: string(),
+  user: string('Empty without a login'),
+  online: boolean(),
+  since: number('Since when the client is online or offline'),
+  lastSeen: number('Time of the last publish; 0: none'),
+  messages: integer(),
+})
+
+const deadLetter = object({
+  id: string(),
+  reason: string('A stable word'),
+  detail: string('A sentence for people'),
+  partly: optional(constant(true, 'Some values of the message are stored')),
+  failedAt: number(),
+  attempts: integer(),
+  topic: string(),
+  clientId: string(),
+  user: string(),
+  qos: integer(),
+  retain: boolean(),
+  sequence: integer(),
+  receivedAt: number(),
+  payload: string('Base64'),
+  payloadFormat: optional(integer('1: the publisher has marked the payload as UTF-8 (MQTT 5)')),
+  contentType: optional(string('MQTT 5')),
+  responseTopic: optional(string('MQTT 5')),
+  correlationData: optional(string('Base64 (MQTT 5)')),
+  userProperties: optional(array(pair, 'Pairs of name and value (MQTT 5)')),
+  expiresAt: optional(number()),
+})
+
+const letterFilter = {
+  id: optional(string('One letter, by the id that the list shows')),
+  reason: optional(string()),
+  device: optional(string('Client id')),
+  from: optional(instant('When the message failed: included')),
+  to: optional(instant('Not included')),
+}
+
+const lettersMoved = { ...letterFilter, all: optional(constant(true, 'All letters')) }
+
+const jobProgress = object({
+  done: integer('Messages handled so far'),
+  total: optional(integer('Estimated number of messages to handle, when known')),
+  stored: integer(),
+  dropped: integer(),
+  kept: integer('Rejected again, or still in the dead letters'),
+  finished: boolean(),
+  error: optional(string('Why the job ended early. Messages handled by then stay handled')),
+})
+
+const progressDescription = 'Answers with a line of JSON at intervals, the progress. The last one is `finished`.'
+
+const counts = {
+  received: integer(),
+  stored: integer(),
+  dead: integer('In the dead letters'),
+  dropped: integer('Dead letters that an operator has dropped'),
+  refused: integer(),
+  residual: integer('Messages that are missing'),
+  partly: integer('Messages in `dead` of which some values are stored; no term of the sum'),
+}
+
+const hourRow = {
+  hour: number('Beginning of the hour'),
+  ...counts,
+  waiting: integer('Messages in the spool or the queue'),
+}
+
+const balance = object({
+  since: number('Beginning of the account'),
+  ...counts,
+  spool: integer(),
+  queue: integer(),
+  lost: integer('Messages that incidents report as lost; no term of the sum'),
+  reasons: object({
+    dead: record(integer(), 'Dead letters by reason'),
+    refused: record(integer(), 'Refused messages by reason'),
+  }),
+  hours: array(object(hourRow), 'All clients, the newest hour first'),
+  devices: array(object({ ...hourRow, clientId: string() }), 'Each client, the newest hour first'),
+})
+
+const spool = object({
+  bytes: integer(),
+  limit: integer(),
+  keptBytes: integer('Bytes in segments that every cursor has passed'),
+  segments: array(
+    object({
+      segment: integer('First sequence number'),
+      bytes: integer(),
+      from: optional(number('When the first message was received; left out while there is none')),
+      to: optional(number('When the last message was received; left out while the segment is being written')),
+      kept: boolean('Whether every cursor has passed the segment'),
+    }),
+  ),
+  cursors: array(
+    object({
+      name: string(),
+      sequence: integer('Sequence number of the next message'),
+      lag: integer('Messages that the cursor has yet to pass'),
+      lagBytes: integer(),
+      oldest: optional(number('When the next message was received; left out at the end of the spool')),
+    }),
+  ),
+})
+
+const sessionFilter = {
+  client: optional(string('Client id')),
+  user: optional(string('User name; empty for sessions without a login')),
+}
+
+const listedSession = object({
+  clientId: string(),
+  user: string(),
+  connected: boolean(),
+  kept: boolean('Whether the session outlives the connection'),
+  absentSince: optional(number('When the client left; left out while it is connected')),
+  expiry: optional(number('Seconds that the session is kept without a connection; left out: no limit')),
+  subscriptions: integer(),
+  queued: integer('Messages to be sent or to be acknowledged'),
+  queuedBytes: integer('Bytes of the messages to be sent'),
+})
+
+const readiness = object({
+  ready: boolean(),
+  dependencies: optional(
+    array(
+      object({
+        name: string(),
+        state: words(['up', 'down', 'starting']),
+        detail: optional(string('Why it is down')),
+        since: optional(number('Since when it is down')),
+        retryAt: optional(number('Time of the next attempt')),
+      }),
+    ),
+  ),
+  waiting: optional(
+    array(
+      object({ consumer: string(), target: string(), detail: string() }),
+      'Consumers that cannot continue, and the dependency that is down',
+    ),
+  ),
+  alarms: optional(array(object({ name: string(), detail: string() }), 'Each is over when the cause is')),
+  incidents: optional(
+    array(
+      object({
+        kind: string(),
+        count: integer(),
+        first: number(),
+        last: number(),
+        detail: string('The latest sentence'),
+        lost: object({ messages: integer(), bytes: integer() }),
+      }),
+      'Damage since the start, by kind: what was lost, truncated or set aside, and clocks that jumped',
+    ),
+  ),
+})
+
+const login = object({
+  id: string(),
+  user: string(),
+  began: number(),
+  used: number('Time of the last use'),
+  expires: number(),
+  address: string('Address of the browser at the login; empty for a login of an older version'),
+  agent: string('User-Agent of the browser at the login'),
+  current: boolean('Whether this is the login of the caller'),
+})
+
+const userKind = words(['device', 'dashboard', 'service', 'admin'])
+
+export const routes = {
+  'GET /healthz': {
+    summary: 'Whether the process answers',
+    allow: 'anyone',
+    answer: object({ healthy: constant(true) }),
+  },
+  'GET /readyz': {
+    summary: 'Whether publishes are accepted (200) or refused (503)',
+    description: 'Callers that are not authenticated see `ready` only.',
+    allow: 'anyone',
+    answer: readiness,
+    alsoAs: [503],
+  },
+  'GET /api/series': {
+    summary: 'A page of the series, each with its newest value; `next` is there when there are more',
+    query: object({ limit: limit(10_000), after: optional(string('`next` of the page before')) }),
+    answer: object({ series: array(seriesRow), next: optional(string()) }),
+  },
+  'GET /api/history': {
+    summary: 'The readings of one series, or one value per window when there are more than `points`',
+    query: object({
+      series: string('A key from /api/series'),
+      from: optional(instant('Included; default: an hour before `to`')),
+      to: optional(instant('Not included; default: now')),
+      points: limit(500),
+      fn: withDefault(words(aggregates), 'mean'),
+    }),
+    answer: object({ times: array(number()), values: array(value) }),
+  },
+  'GET /api/devices': {
+    summary: 'MQTT clients: online or not, and when they last published',
+    answer: object({ devices: array(device) }),
+  },
+  'GET /api/dead': {
+    summary: 'Messages that could not be stored, with the reason, the newest first',
+    allow: 'everything',
+    query: closed({ ...letterFilter, limit: limit(100) }),
+    answer: object({ dead: array(deadLetter) }),
+  },
+  'POST /api/dead/replay': {
+    summary: 'Handles dead letters again, after a fix; those that are stored now are removed',
+    description: progressDescription,
+    allow: 'change',
+    body: closed(lettersMoved),
+    answer: jobProgress,
+    isStream: true,
+  },
+  'POST /api/dead/drop': {
+    summary: 'Deletes dead letters',
+    description: progressDescription,
+    allow: 'change',
+    body: closed(lettersMoved),
+    answer: jobProgress,
+    isStream: true,
+  },
+  'GET /api/balance': {
+    summary: 'The outcome of everything received: in total, by hour, and by device and hour',
+    description:
+      '`received` is the sum of `stored`, `spool`, `queue`, `dead`, `dropped`, `refused` and `residual`, which should ' +
+      'be 0. `lost` is no term of the sum: messages that incidents (see /readyz) report as lost.',
+    allow: 'everything',
+    query: closed({
+      hours: withDefault(integer(undefined, { minimum: 1, maximum: 2_160 }), 24),
+      device: optional(string('Client id: only its rows')),
+      limit: limit(1_000, 'Rows of devices'),
+    }),
+    answer: balance,
+  },
+  'GET /api/spool': {
+    summary: 'The segments of the spool, and the positions of its readers',
+    allow: 'everything',
+    answer: spool,
+  },
+  'POST /api/spool/replay': {
+    summary: 'Handles messages again that the spool has kept (spool.keep), as under a new mapping',
+    description: progressDescription,
+    allow: 'change',
+    body: closed({
+      from: instant('When the message was received: included'),
+      to: optional(instant('Not included; default: now')),
+      topic: optional(string('Topic filter; default: all topics')),
+    }),
+    answer: jobProgress,
+    isStream: true,
+  },
+  'GET /api/sessions': {
+    summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
+    description: '`count` is how many there are, also beyond `limit`.',
+    allow: 'everything',
+    query: closed({ ...sessionFilter, limit: limit(1_000) }),
+    answer: object({ count: integer(), sessions: array(listedSession) }),
+  },
+  'DELETE /api/sessions': {
+    summary: 'Ends a session and deletes its queue; its client is disconnected, and its will is published',
+    allow: 'change',
+    query: closed({ ...sessionFilter, client: string('Client id') }),
+    answer: object({ ended: boolean() }),
+  },
+  'POST /api/login': {
+    summary: 'Signs a browser in: 204 and a cookie',
+    allow: 'anyone',
+    body: closed({
+      user: string(undefined, { maxLength: 64 }),
+      // No person types a longer one, and scrypt takes time for each.
+      password: string(undefined, { maxLength: 1_024 }),
+    }),
+  },
+  'POST /api/logout': { summary: 'Ends the login of the cookie', allow: 'anyone' },
+  'GET /api/session': {
+    summary: 'The user of the caller, and whether the caller may change something (replay, drop)',
+    answer: object({
+      auth: words(
+        ['open', 'anonymous', 'required'],
+        '`open`: no login; `anonymous`: no login, though other machines reach the hub; `required`: login',
+      ),
+      user: string(),
+      kind: userKind,
+      mayChange: boolean(),
+    }),
+  },
+  'POST /api/session/token': {
+    summary: 'User name and password for an MQTT connection of a page, for five minutes; empty without a login',
+    description:
+      'Each call extends the connections of this login: they are closed a minute after `expires`, unless it is called again.',
+    answer: object({ username: optional(string()), password: optional(string()), expires: optional(number()) }),
+  },
+  'POST /api/pair': {
+    summary: 'Exchanges a pairing code (telehub device pair) for the credentials of a device, once',
+    allow: 'anyone',
+    body: closed({ code: string(undefined, { maxLength: 64 }) }),
+    answer: object({
+      user: string(),
+      password: string(),
+      clients: array(string(), 'Client ids'),
+      publish: array(string(), 'Topic filters'),
+      read: array(string(), 'Topic filters'),
+    }),
+  },
+  'GET /api/logins': {
+    summary: 'Logins of browsers: all of them for an admin, otherwise those of the user who asks',
+    answer: object({ logins: array(login) }),
+  },
+  'POST /api/logins/end': {
+    summary: 'Ends logins: their cookies and connections. Only an admin may end those of others',
+    body: closed(
+      {
+        id: optional(string('One login, as the list shows it', { maxLength: 100 })),
+        user: optional(string('All logins of a user', { maxLength: 64 })),
+        others: optional(constant(true, 'All logins of the user who asks, except the login that asks')),
+      },
+      { minProperties: 1, maxProperties: 1 },
+    ),
+    answer: object({ ended: integer() }),
+  },
+  'GET /api/bans': {
+    summary: 'Sources that are banned now (auth.ban), the latest first',
+    allow: 'change',
+    answer: object({
+      bans: array(
+        object({
+          source: string('An IPv4 address, or the first 64 bits of IPv6 addresses'),
+          since: number(),
+          until: number(),
+          times: integer('Number of bans of this source so far'),
+        }),
+      ),
+    }),
+  },
+  'POST /api/bans/lift': {
+    summary: 'Ends a ban',
+    allow: 'change',
+    body: closed({ source: string('As the list shows it, or an address', { maxLength: 64 }) }),
+    answer: object({ lifted: string() }),
+  },
+} as const satisfies Readonly<Record<`${'GET' | 'POST' | 'DELETE'} /${string}`, Route>>
+
+type Routes = typeof routes
+export type RouteName = keyof Routes
+
+type InputSchema<Name extends RouteName> = Routes[Name] extends { readonly query: infer S }
+  ? S
+  : Routes[Name] extends { readonly body: infer S }
+    ? S
+    : never
+
+/** What a caller sends: the query, or the body. */
+export type Asked<Name extends RouteName> = [InputSchema<Name>] extends [never]
+  ? Empty
+  : Static<InputSchema<Name>> & object
+
+/** What a route receives: the query or the body, validated, with the defaults filled in. */
+export type Received<Name extends RouteName> = [InputSchema<Name>] extends [never]
+  ? Empty
+  : Validated<InputSchema<Name>>
+
+/** The answer to a question. For a stream: each line. */
+export type Answer<Name extends RouteName> = Routes[Name] extends { readonly answer: infer S } ? Static<S> : undefined
+
+type Empty = Readonly<Record<never, never>>
+
+declare const encoded: unique symbol
+
+/** JSON in UTF-8 of a value of this type. */
+export type Json<Value> = Uint8Array & { readonly [encoded]?: Value }
+
+export function encodeJson<Value>(value: Value): Json<Value> {
+  return new TextEncoder().encode(JSON.stringify(value))
+}
+
+export type SeriesRow = Static<typeof seriesRow>
+export type DeviceRow = Static<typeof device>
+export type DeadLetterRow = Static<typeof deadLetter>
+export type JobProgress = Static<typeof jobProgress>
+export type SpoolReport = Static<typeof spool>
+export type Readiness = Static<typeof readiness>

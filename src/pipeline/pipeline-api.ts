@@ -1,0 +1,35 @@
+import type { ReadRules } from '../auth/rules.js'
+import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
+import type { DeadLetterFilter } from '../queue/queue.js'
+import type { SpoolStatus } from '../spool/cursors.js'
+import type { HistoryQuery } from '../store/store.js'
+import type { ReplayJob } from './replay.js'
+
+/** Selects a page of the series, and the rules for those that may be read. */
+export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }
+
+/** Selects lines of the balance sheet. */
+export type BalanceQuery = Received<'GET /api/balance'>
+
+/**
+ * Questions of the HTTP API to the pipeline, each with one argument that can be sent to another thread. Answers are JSON
+ * where they may be large: made in the processor thread, so that the broker thread only passes them on. With `rules` an
+ * answer holds only what the rules allow to be read.
+ */
+export interface PipelineApi {
+  series(query: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>>
+  /** Rejects with `forbidden` when the series may not be read, or the mapping makes no such series. */
+  history(query: {
+    readonly query: HistoryQuery
+    readonly rules: ReadRules | undefined
+  }): Promise<Json<Answer<'GET /api/history'>>>
+  devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
+  dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
+  balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
+  spool(): Promise<SpoolStatus>
+  /** Begins a replay or a drop. Resolves with the number of the job, for `progress` and `cancel`. */
+  begin(job: ReplayJob): Promise<number>
+  progress(job: number): Promise<JobProgress>
+  /** Ends a job between two batches. */
+  cancel(job: number): Promise<void>
+}

@@ -1,0 +1,203 @@
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Readable } from 'node:stream'
+import fastify from 'fastify'
+import t from 'tap'
+import { type Answer, type Asked, problem, type RouteName, routes } from '../../src/contract/contract.js'
+import type { Schema } from '../../src/contract/schema.js'
+import { passwordOf, usersFile } from '../fixtures/users.js'
+import { asAdmin, connectMqtt, eventually, runCli, startHub } from '../harness.js'
+
+/** A schema that accepts no property beside those declared, at any depth: what is answered must be in the contract. */
+function exact(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(exact)
+  if (typeof schema !== 'object' || schema === null) return schema
+  const copy = Object.fromEntries(Object.entries(schema).map(([keyword, value]) => [keyword, exact(value)]))
+  return copy.properties ? { additionalProperties: false, ...copy } : copy
+}
+
+/** Validates by the validator of the hub, with neither conversion nor removal. Resolves with the fault, or undefined. */
+function validator() {
+  const app = fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } } })
+  const paths = new Map<Schema, string>()
+  const pathOf = (schema: Schema) => {
+    const known = paths.get(schema)
+    if (known) return known
+    const path = `/${paths.size}`
+    paths.set(schema, path)
+    app.post(path, { schema: { body: exact(schema) } }, async () => ({}))
+    return path
+  }
+  for (const route of Object.values(routes)) if ('answer' in route) pathOf(route.answer)
+  pathOf(problem)
+  return async (schema: Schema, value: unknown): Promise<string | undefined> => {
+    const { statusCode, body } = await app.inject({ method: 'POST', url: pathOf(schema), payload: value as object })
+    return statusCode === 200 ? undefined : body
+  }
+}
+
+t.test('every route answers as the contract says', async t => {
+  const users = await usersFile()
+  await users.add('root', ['allow all #', 'allow all $hub/#'], { kind: 'admin' })
+  await users.add('thermo', ['allow publish home/#', 'allow subscribe home/#'])
+  const hub = await startHub(t, {
+    ...users.settings,
+    'proxy.trusted': '127.0.0.1',
+    'auth.banAfter': '2',
+    'spool.keep': '1h',
+  })
+  const admin = asAdmin(hub.dir)
+  const fault = validator()
+  const asked = new Set<RouteName>()
+
+  const send = (name: RouteName, given: object, headers: Readonly<Record<string, string>>) => {
+    const [method = '', path = ''] = name.split(' ')
+    const query = new URLSearchParams(given as Record<string, string>)
+    return method === 'POST'
+      ? fetch(hub.httpUrl + path, {
+          method,
+          headers: { ...headers, 'content-type': 'application/json' },
+          body: JSON.stringify(given),
+        })
+      : fetch(`${hub.httpUrl}${path}?${query}`, { method, headers })
+  }
+
+  /** Asks, and checks each line of the answer. Resolves with the last one. */
+  const ask = async <Name extends RouteName>(
+    name: Name,
+    given: Asked<Name>,
+    headers: Readonly<Record<string, string>> = admin,
+  ): Promise<Answer<Name>> => {
+    asked.add(name)
+    const response = await send(name, given, headers)
+    const { answer, isStream } = routes[name] as { readonly answer?: Schema; readonly isStream?: boolean }
+    t.equal(response.status, answer ? 200 : 204, name)
+    let last: unknown
+    if (!answer) t.equal(await response.text(), '', name)
+    else if (isStream && response.body) {
+      for await (const line of createInterface({ input: Readable.fromWeb(response.body) })) {
+        last = JSON.parse(line)
+        t.equal(await fault(answer, last), undefined, `${name}: ${line}`)
+      }
+    } else {
+      last = await response.json()
+      t.equal(await fault(answer, last), undefined, `${name}: ${JSON.stringify(last).slice(0, 2_000)}`)
+    }
+    return last as Answer<Name>
+  }
+
+  const device = await connectMqtt(t, hub.mqttUrl, {
+    protocolVersion: 5,
+    clientId: 'one',
+    clean: false,
+    username: 'thermo',
+    password: passwordOf('thermo'),
+    properties: { sessionExpiryInterval: 600 },
+  })
+  await device.subscribeAsync('home/#', { qos: 1 })
+  await device.publishAsync('home/thermo', '{"temperature":21.5,"on":true,"state":"heating"}', { qos: 1 })
+  await device.publishAsync('home/nothing', Buffer.from([0xff, 0xfe]), {
+    qos: 1,
+    retain: true,
+    properties: {
+      contentType: 'application/x',
+      responseTopic: 'home/answer',
+      correlationData: Buffer.from('c'),
+      payloadFormatIndicator: false,
+      messageExpiryInterval: 600,
+      userProperties: { a: ['1', '2'] },
+    },
+  })
+
+  const series = await eventually(async () => {
+    const { series } = await ask('GET /api/series', {})
+    return series.length === 3 && series
+  }, 'three series')
+  t.same(series.map(({ type }) => type).sort(), ['boolean', 'number', 'text'])
+  t.match(await ask('GET /api/series', { limit: 1 }), { series: [{}], next: /./ })
+  for (const { key } of series) {
+    const { times, values } = await ask('GET /api/history', { series: key, fn: 'last' })
+    t.same([times.length, values.length], [1, 1], key)
+  }
+  t.match((await ask('GET /api/devices', {})).devices, [{ clientId: 'one', online: true }])
+  const letters = await eventually(async () => {
+    const { dead } = await ask('GET /api/dead', {})
+    return dead.length > 0 && dead
+  }, 'a dead letter')
+  t.match(letters[0], { topic: 'home/nothing', contentType: 'application/x', userProperties: [['a', '1']] })
+  await ask('GET /api/balance', {})
+  await ask('GET /api/spool', {})
+  t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })
+  t.match(await ask('POST /api/dead/drop', { id: letters[0]?.id ?? '' }), { finished: true, dropped: 1 })
+  t.match(await ask('POST /api/spool/replay', { from: 0, topic: 'home/#' }), { finished: true })
+  t.match(await ask('GET /api/balance', { device: 'one', limit: 1 }), { dropped: 1, devices: [{ clientId: 'one' }] })
+
+  const { sessions } = await ask('GET /api/sessions', {})
+  t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])
+  await device.endAsync()
+  await eventually(async () => !(await ask('GET /api/sessions', {})).sessions[0]?.connected, 'the client has left')
+  t.same(await ask('DELETE /api/sessions', { client: 'one', user: 'thermo' }), { ended: true })
+
+  t.match(await ask('GET /api/session', {}), { auth: 'required', kind: 'admin', mayChange: true })
+  const from = { 'x-forwarded-for': '203.0.113.9' }
+  const signIn = async () => {
+    const credentials = { user: 'root', password: passwordOf('root') }
+    const response = await send('POST /api/login', credentials, {})
+    return { cookie: (response.headers.get('set-cookie') ?? '').split(';')[0] ?? '' }
+  }
+  await ask('POST /api/login', { user: 'root', password: passwordOf('root') }, {})
+  const browser = await signIn()
+  t.match(await ask('GET /api/session', {}, browser), { user: 'root' })
+  t.match(await ask('POST /api/session/token', {}, browser), { username: 'root' })
+  t.equal((await ask('GET /api/logins', {}, browser)).logins.length, 2)
+  t.same(await ask('POST /api/logins/end', { others: true }, browser), { ended: 1 })
+  await ask('POST /api/logout', {}, browser)
+
+  const pair = runCli(['device', 'pair', 'lamp', '--auth.file', users.file, '--data.dir', join(hub.dir, 'none')])
+  t.equal(await pair.exited, 0, pair.stderr())
+  const code = /\b\w{4}-\w{4}-\w{4}\b/.exec(pair.stdout())?.[0] ?? ''
+  await eventually(() => /auth\.file: .*\b3 users/.test(hub.log()), 'the hub knows the new user')
+  t.match(await ask('POST /api/pair', { code }, {}), { user: 'lamp' })
+
+  for (let n = 0; n < 3; n++) await send('POST /api/login', { user: 'root', password: `${n}` }, from)
+  t.match((await ask('GET /api/bans', {})).bans, [{ source: '203.0.113.9', times: 1 }])
+  t.same(await ask('POST /api/bans/lift', { source: '203.0.113.9' }), { lifted: '203.0.113.9' })
+
+  await ask('GET /healthz', {}, {})
+  t.same(await ask('GET /readyz', {}, {}), { ready: true })
+  t.ok((await ask('GET /readyz', {})).dependencies?.length)
+
+  t.same(
+    Object.keys(routes).filter(name => !asked.has(name as RouteName)),
+    [],
+    'no route is left out',
+  )
+
+  const refusals: readonly [
+    name: RouteName,
+    given: object,
+    headers: Readonly<Record<string, string>>,
+    status: number,
+  ][] = [
+    ['GET /api/history', {}, admin, 400],
+    ['GET /api/dead', { device: 'x', devise: 'x' }, admin, 400],
+    ['POST /api/dead/drop', {}, admin, 400],
+    ['POST /api/logins/end', { id: 'x', others: true }, admin, 400],
+    ['GET /api/devices', {}, {}, 401],
+    ['DELETE /api/sessions', { client: 'nobody' }, admin, 404],
+  ]
+  for (const [name, given, headers, status] of refusals) {
+    const response = await send(name, given, headers)
+    t.equal(response.status, status, name)
+    t.equal(await fault(problem, await response.json()), undefined, name)
+  }
+
+  const description = await (await fetch(`${hub.httpUrl}/api/openapi.json`, { headers: admin })).json()
+  const { paths } = description as { paths: Record<string, Record<string, { responses: object; summary: string }>> }
+  for (const [name, { summary }] of Object.entries(routes)) {
+    const [method = '', path = ''] = name.split(' ')
+    const described = paths[path]?.[method.toLowerCase()]
+    t.equal(described?.summary, summary, name)
+    t.ok(Object.keys(described?.responses ?? {}).includes('4XX'), name)
+  }
+})
