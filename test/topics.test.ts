@@ -1,7 +1,6 @@
 import t from 'tap'
 import {
   encodeLevel,
-  FilterIndex,
   isTopicFilter,
   isTopicName,
   matches,
@@ -38,30 +37,8 @@ const cases: readonly (readonly [filter: string, topic: string, matches: boolean
   ['constructor/+', 'constructor/__proto__', true],
 ]
 
-t.test('matching: the function and the index agree with the specification', async t => {
-  const index = new FilterIndex<string>()
-  for (const [filter] of cases) index.add(filter, filter)
-  for (const [filter, topic, expected] of cases) {
-    t.equal(matches(filter, topic), expected, `${filter} ${expected ? 'matches' : 'does not match'} ${topic}`)
-    t.equal(found(index, topic).includes(filter), expected, `index: ${filter} · ${topic}`)
-  }
-})
-
-t.test('the index forgets what is removed, also what it had remembered', async t => {
-  const index = new FilterIndex<number>()
-  index.add('a/+', 1)
-  index.add('a/b', 2)
-  index.add('a/+', 3)
-  t.same(found(index, 'a/b').sort(), [1, 2, 3])
-  index.remove('a/+', 1)
-  index.remove('a/+', 99)
-  index.remove('no/such', 1)
-  t.same(found(index, 'a/b').sort(), [2, 3])
-  index.remove('a/b', 2)
-  index.remove('a/+', 3)
-  t.same(found(index, 'a/b'), [])
-  index.add('a/b', 4)
-  t.same(found(index, 'a/b'), [4])
+t.test('matching agrees with the specification', async t => {
+  for (const [filter, topic, expected] of cases) t.equal(matches(filter, topic), expected, `${filter} ← ${topic}`)
 })
 
 t.test('names and filters', async t => {
@@ -116,39 +93,3 @@ t.test('patterns with named levels', async t => {
   t.same(fill('a/{all...}', { all: 'b/#' }), [])
   for (const bad of ['a/{x', 'a/{x...}/b', '{x}/{x}', 'a/#/b', 'pre{x}']) t.type(parsePattern(bad), 'string', bad)
 })
-
-t.test(
-  'a hundred thousand filters and topics: each topic finds its own, and ten thousand values leave one filter',
-  async t => {
-    const index = new FilterIndex<number>()
-    for (let i = 0; i < 100_000; i++) index.add(i % 2 === 0 ? `site/${i}/+/temp` : `site/${i}/room/temp`, i)
-    const wrong = Array.from({ length: 100_000 }, (_, i) => i).filter(i => {
-      const values = found(index, `site/${i}/room/temp`)
-      return values.length !== 1 || values[0] !== i
-    })
-    t.same(wrong, [])
-    for (let i = 0; i < 10_000; i++) index.add('all/#', i)
-    t.equal(found(index, 'all/of/them').length, 10_000)
-    for (let i = 0; i < 10_000; i++) index.remove('all/#', i)
-    t.same(found(index, 'all/of/them'), [])
-  },
-)
-
-t.test('what was found stays true while values come and go', async t => {
-  const index = new FilterIndex<string>()
-  index.add('a/#', 'first')
-  const sets = index.match('a/b')
-  index.add('a/#', 'second')
-  t.equal(index.match('a/b'), sets, 'remembered')
-  t.same(found(index, 'a/b'), ['first', 'second'])
-  index.remove('a/#', 'first')
-  index.remove('a/#', 'second')
-  t.same(found(index, 'a/b'), [])
-  index.add('a/#', 'third')
-  t.same(found(index, 'a/b'), ['third'])
-  t.same(found(index, 'a'), ['third'], 'the parent level')
-})
-
-function found<T>(index: FilterIndex<T>, topic: string): T[] {
-  return index.match(topic).flatMap(values => [...values])
-}

@@ -75,5 +75,10 @@ function* permitted<T extends { readonly topic: string }>(
 
 /** Yields messages with their QoS lowered to `limit`. */
 function* atMost(limit: QoS, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of messages) yield message && message.qos > limit ? { ...message, qos: limit } : message
+  for (const message of messages) yield message && message.qos > limit ? lowered(message, limit) : message
+}
+
+function lowered(message: Retained, qos: QoS): Retained {
+  const { topic, payload, clientId, user, properties, expiresAt, change } = message
+  return { topic, payload, qos, clientId, user, properties, expiresAt, change }
 }

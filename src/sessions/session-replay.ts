@@ -34,7 +34,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
   }
 
   retained(message: RetainedDelivery): void {
-    this.#state.retainedOf(message.topic).set(message)
+    this.#state.retainedOf(message.topic).set(message, true)
   }
 
   record(record: JournalRecord, payload: Buffer): void {
@@ -74,7 +74,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
         return
       case 'ret':
         if (payload.length === 0) state.retainedOf(record.p.topic).delete(record.p.topic)
-        else state.retainedOf(record.p.topic).set({ ...record.p, payload })
+        else state.retainedOf(record.p.topic).set({ ...record.p, payload }, true)
         return
       case 'will': {
         const will = willOf(record, payload)

@@ -1,5 +1,6 @@
 import type { Access } from '../auth/rules.js'
 import type { QoS } from '../model.js'
+import { SmallMap } from '../runtime/small-map.js'
 import {
   type Enqueued,
   encodedOf,
@@ -33,7 +34,7 @@ export class Session implements WindowOwner {
   /** Name made of user and client id by {@link sessionName}. */
   name: string
   readonly durable: boolean
-  readonly subscriptions = new Map<string, Subscription>()
+  readonly subscriptions = new SmallMap<string, Subscription>()
   readonly inflight: InflightWindow<Session>
   readonly unsent: SessionQueue
   readonly incoming = new InboundQos2()

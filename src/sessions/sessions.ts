@@ -371,7 +371,7 @@ export class Sessions {
 
   /** Returns each of the subscriptions that a publish to this topic would reach. */
   subscribers(topic: string) {
-    return this.#state.index.find(topic).flatMap(subscriptions => [...subscriptions])
+    return this.#state.index.find(topic).flatMap(({ values }) => [...values])
   }
 
   /** Queues a message for one durable session, regardless of subscriptions. */
@@ -413,6 +413,7 @@ export class Sessions {
       else if (queue.ageMs > 0) session.expire(time)
     }
     this.#state.retained.sweep(sweptAtOnce)
+    this.#state.own.sweep(sweptAtOnce)
   }
 
   /** Ends a session that was absent for too long. One that was to end with the connection is not counted as dropped. */
@@ -488,7 +489,7 @@ export class Sessions {
         dropped('retained', clientId)
         return
       }
-      all.set(message)
+      all.set(message, all === this.#state.own)
     }
     if (isJournalled(topic)) this.#record({ t: 'ret', p: message }, payload)
   }

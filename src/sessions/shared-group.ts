@@ -1,7 +1,7 @@
 import type { QoS } from '../model.js'
 import type { Work } from '../runtime/work.js'
-import { FilterIndex } from '../topics.js'
 import type { GroupName } from './delivery.js'
+import { FilterIndex, type FilterValues } from './filter-index.js'
 import type { Session, Subscription } from './session.js'
 
 /**
@@ -116,9 +116,9 @@ export class Shares {
   }
 
   /** Returns the groups that a topic reaches, a set for each filter. */
-  match(topic: string): readonly ReadonlySet<Group>[] {
+  match(topic: string): readonly FilterValues<Group>[] {
     return this.#groups.size > 0 ? this.#index.match(topic) : none
   }
 }
 
-const none: readonly ReadonlySet<Group>[] = []
+const none: readonly FilterValues<Group>[] = []

@@ -1,8 +1,8 @@
 import type { Reads } from '../auth/rules.js'
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
-import { FilterIndex } from '../topics.js'
 import type { OutboundMessage, Queued } from './delivery.js'
+import { FilterIndex, type FilterValues } from './filter-index.js'
 import type { Session, Subscription } from './session.js'
 import { type Group, Shares } from './shared-group.js'
 
@@ -68,12 +68,12 @@ export class SubscriptionIndex {
     return this.#count
   }
 
-  /** Returns the subscriptions that a topic reaches, a set for each filter; for shared ones see {@link findShared}. */
-  find(topic: string): readonly ReadonlySet<Subscription>[] {
+  /** Returns the subscriptions that a topic reaches, by filter; for shared ones see {@link findShared}. */
+  find(topic: string): readonly FilterValues<Subscription>[] {
     return this.#index.match(topic)
   }
 
-  findShared(topic: string): readonly ReadonlySet<Group>[] {
+  findShared(topic: string): readonly FilterValues<Group>[] {
     return this.#shares.match(topic)
   }
 
@@ -82,12 +82,12 @@ export class SubscriptionIndex {
    * subscriptions ask for, with the identifiers of all of them. [MQTT-3.3.5-1] [MQTT-3.8.4-6] [MQTT-3.3.4-3] Returns
    * the sessions for which the message was queued durably.
    */
-  emit(delivery: OutboundMessage, found: readonly ReadonlySet<Subscription>[]): readonly QueuedIn[] {
+  emit(delivery: OutboundMessage, found: readonly FilterValues<Subscription>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
     const only = found[0]
     if (found.length === 1 && only) {
       this.#work.done += only.size * charge.delivery
-      for (const subscription of only) {
+      for (const subscription of only.values) {
         if (!this.#isReached(subscription, delivery)) continue
         const { session, qos, asPublished, ids } = subscription
         deliver(queued, delivery, session, qos, asPublished, ids)
@@ -97,7 +97,7 @@ export class SubscriptionIndex {
     const asked = new Map<Session, Subscription | MergedSubscriptions>()
     for (const subscriptions of found) {
       this.#work.done += subscriptions.size * charge.delivery
-      for (const subscription of subscriptions) {
+      for (const subscription of subscriptions.values) {
         if (!this.#isReached(subscription, delivery)) continue
         const { session, qos, asPublished, ids } = subscription
         if (session.subscriptions.size === 1) {
@@ -118,9 +118,9 @@ export class SubscriptionIndex {
   }
 
   /** Delivers to one member of each group, in addition to {@link emit}. */
-  emitShared(delivery: OutboundMessage, found: readonly ReadonlySet<Group>[]): readonly QueuedIn[] {
+  emitShared(delivery: OutboundMessage, found: readonly FilterValues<Group>[]): readonly QueuedIn[] {
     const queued: QueuedIn[] = []
-    for (const groups of found) for (const group of groups) this.emitTo(group, delivery, queued)
+    for (const { values } of found) for (const group of values) this.emitTo(group, delivery, queued)
     return queued
   }
 

@@ -1,0 +1,81 @@
+/** Number of entries from which a `Map` is used. */
+const maxListed = 8
+
+/**
+ * A map that is mostly small: up to eight entries are in one array, which takes a third of the memory of a `Map`, and is
+ * searched from the front. Iterates in the order of insertion. Entries added or deleted during an iteration may be among
+ * those iterated or not; every other entry is, once.
+ */
+export class SmallMap<K, V> implements Iterable<[K, V]> {
+  /** Key and value in turn. Replaced when an entry is deleted, never shortened, so that an iteration skips none. */
+  #list: unknown[] | undefined
+  #map: Map<K, V> | undefined
+
+  get size(): number {
+    return this.#map?.size ?? (this.#list?.length ?? 0) / 2
+  }
+
+  has(key: K): boolean {
+    return this.#map ? this.#map.has(key) : this.#find(key) >= 0
+  }
+
+  get(key: K): V | undefined {
+    if (this.#map) return this.#map.get(key)
+    const at = this.#find(key)
+    return at < 0 ? undefined : ((this.#list as unknown[])[at + 1] as V)
+  }
+
+  set(key: K, value: V): void {
+    if (this.#map) {
+      this.#map.set(key, value)
+      return
+    }
+    const at = this.#find(key)
+    if (at >= 0) (this.#list as unknown[])[at + 1] = value
+    else if (this.size < maxListed) this.#list = this.#list ? this.#list.concat(key, value) : [key, value]
+    else {
+      this.#map = new Map(this)
+      this.#map.set(key, value)
+      this.#list = undefined
+    }
+  }
+
+  delete(key: K): boolean {
+    if (this.#map) return this.#map.delete(key)
+    const at = this.#find(key)
+    if (at < 0) return false
+    const list = this.#list as unknown[]
+    this.#list = list.length === 2 ? undefined : list.filter((_, i) => i !== at && i !== at + 1)
+    return true
+  }
+
+  clear(): void {
+    this.#list = this.#map = undefined
+  }
+
+  *keys(): Generator<K> {
+    for (const [key] of this) yield key
+  }
+
+  *values(): Generator<V> {
+    for (const [, value] of this) yield value
+  }
+
+  *[Symbol.iterator](): Generator<[K, V]> {
+    if (this.#map) {
+      yield* this.#map
+      return
+    }
+    const list = this.#list ?? none
+    for (let i = 0; i < list.length; i += 2) yield [list[i] as K, list[i + 1] as V]
+  }
+
+  /** Returns the position of the key in the list; -1 when there is none. */
+  #find(key: K): number {
+    const list = this.#list ?? none
+    for (let i = 0; i < list.length; i += 2) if (list[i] === key) return i
+    return -1
+  }
+}
+
+const none: readonly never[] = []
