@@ -25,7 +25,7 @@ import type { Log } from './observe/log.js'
 import { increment, Metrics } from './observe/metrics.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
 import { PipelineThread } from './pipeline/pipeline-thread.js'
-import { startParts } from './runtime/lifecycle.js'
+import { startParts, together } from './runtime/lifecycle.js'
 import { connectionsWithin, openFileLimit } from './runtime/open-files.js'
 import { Work } from './runtime/work.js'
 import { maxIncoming } from './sessions/inbound-qos2.js'
@@ -449,8 +449,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
       },
       stop: () => clock.stop(),
     },
-    broker,
-    processor,
+    // Both read much after a crash, each in a thread of its own.
+    together('broker and processor', [processor, broker]),
     incidents,
     refusals,
     alarms,

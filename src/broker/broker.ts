@@ -117,6 +117,8 @@ export class Broker {
   /** Logs refusals at a limited rate, as unauthenticated clients can cause any number of them. */
   readonly #say: (sentence: string) => void
   #sysTimer: NodeJS.Timeout | undefined
+  /** Resolves when the state is restored. */
+  #restored: Promise<void> = Promise.resolve()
   #maximum = 0
   #expired = 0
 
@@ -194,7 +196,17 @@ export class Broker {
 
   /** Restores sessions, retained messages and wills, replays what a crash has lost, then accepts clients. */
   async start(): Promise<void> {
-    const { id, replay, sysMs } = this.#options
+    this.#restored = this.#restore()
+    await this.#restored
+    this.#settleAbsent()
+    const { sysMs } = this.#options
+    if (sysMs === 0) return
+    this.#publishSys()
+    this.#sysTimer = setInterval(() => this.#publishSys(), sysMs).unref()
+  }
+
+  async #restore(): Promise<void> {
+    const { id, replay } = this.#options
     await this.#sessions.load()
     let last = this.#sessions.applied
     for (const message of replay(last)) {
@@ -207,10 +219,6 @@ export class Broker {
     // Replayed once more after the next crash, these messages would restore packet ids that were released meanwhile.
     this.#sessions.committed(last)
     await this.#control.start(id())
-    this.#settleAbsent()
-    if (sysMs === 0) return
-    this.#publishSys()
-    this.#sysTimer = setInterval(() => this.#publishSys(), sysMs).unref()
   }
 
   async stop(): Promise<void> {
@@ -231,9 +239,13 @@ export class Broker {
     this.#sessions.publish({ ...message, clientId: '' }, 0)
   }
 
-  /** Distributes messages of the hub in their order, in as many turns of the event loop as the work takes. */
+  /**
+   * Distributes messages of the hub in their order, in as many turns of the event loop as the work takes; those that come
+   * before the state is restored, after that.
+   */
   async publishAll(messages: Iterable<Outward>): Promise<void> {
     const { work } = this.#options
+    await this.#restored
     let end = work.done + sliceWork
     for (const message of messages) {
       if (work.done >= end) {

@@ -28,28 +28,48 @@ const maxPushed = 100_000
 /** Most characters of pushes that are held before they are sent. */
 const maxHeld = 4e6
 
+const pushedAtOnce = 1_000
+
 /**
  * Keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}` for the screen. Of the
  * messages of one topic in a batch only the newest is decoded and pushed, and of one series only the newest value.
  */
 export class LivePusher {
   readonly #options: LivePusherOptions
+  /** Last readings from before the start that are still to be pushed, the next one last. */
+  #known: (readonly [topic: string, json: string])[] = []
+  #pushing: Promise<void> | undefined
 
   constructor(options: LivePusherOptions) {
     this.#options = options
   }
 
   /**
-   * Pushes the last readings known from before the start, so that a dashboard need not wait until every device sends.
+   * Begins to push the last readings known from before the start, so that a dashboard need not wait until every device
+   * sends. New readings wait until these are pushed.
    */
-  async start(): Promise<void> {
-    const { registry, push } = this.#options
-    const known = [...registry.last()].map(([topic, json]) => ({ topic: hubTopics.last(topic), json }))
-    for (let i = 0; i < known.length; i += 1_000) await push(known.slice(i, i + 1_000))
+  start(): void {
+    this.#known = [...this.#options.registry.last()].reverse()
+    // A push that fails is tried again before the next reading.
+    this.#pushKnown().catch(() => {})
+  }
+
+  #pushKnown(): Promise<void> {
+    this.#pushing ??= (async () => {
+      while (this.#known.length > 0) {
+        const some = this.#known.slice(-pushedAtOnce).reverse()
+        await this.#options.push(some.map(([topic, json]) => ({ topic: hubTopics.last(topic), json })))
+        this.#known.length -= some.length
+      }
+    })().finally(() => {
+      this.#pushing = undefined
+    })
+    return this.#pushing
   }
 
   async handle(messages: readonly Message[]): Promise<undefined> {
     const { mapping, registry, push } = this.#options
+    if (this.#known.length > 0) await this.#pushKnown()
     const newest = new Map<string, Message>()
     for (const message of messages) {
       registry.recordMessage(message)

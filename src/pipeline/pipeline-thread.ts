@@ -97,6 +97,8 @@ export class PipelineThread implements Part {
 
   async start(): Promise<void> {
     await this.#open()
+    // The thread may have replaced what it was told before it had read its files.
+    for (const presence of this.#presences.values()) this.#link?.tell('present', presence)
     this.#forget = setInterval(() => this.#forgetAbsent(), rememberedMs).unref()
   }
 

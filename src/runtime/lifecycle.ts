@@ -30,6 +30,34 @@ export async function startParts(parts: readonly Part[]): Promise<(timeoutMs: nu
   return stop
 }
 
+/**
+ * Returns one part made of parts that start at the same time, begun in this order. When one fails, the others are stopped
+ * once they have started. They are stopped one after the other, in this order.
+ */
+export function together(name: string, parts: readonly Part[]): Part {
+  return {
+    name,
+    start: async () => {
+      const starts = await Promise.allSettled(parts.map(async part => part.start()))
+      const failed = starts.find(start => start.status === 'rejected')
+      if (!failed) return
+      for (const [i, part] of parts.entries()) if (starts[i]?.status === 'fulfilled') await part.stop()
+      throw failed.reason
+    },
+    stop: async () => {
+      const problems: string[] = []
+      for (const part of parts) {
+        try {
+          await part.stop()
+        } catch (error) {
+          problems.push(describe(error))
+        }
+      }
+      if (problems.length > 0) throw new Error(problems.join('; '))
+    },
+  }
+}
+
 async function stopParts(started: readonly Part[], timeoutMs: number): Promise<string[]> {
   const deadline = performance.now() + timeoutMs
   const problems: string[] = []
