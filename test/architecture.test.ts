@@ -219,7 +219,6 @@ const longClasses: readonly string[] = [
   'BalanceSheet',
   'Broker',
   'Chart',
-  'Connection',
   'DeadPanel',
   'DuckDbStore',
   'InfluxStore',

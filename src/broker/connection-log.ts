@@ -3,7 +3,7 @@ import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
-import type { Peer } from '../transport/connection.js'
+import type { Connection } from '../transport/connection.js'
 import { short } from './sentences.js'
 
 export interface ConnectionLogOptions {
@@ -21,7 +21,7 @@ export interface NamedClient {
   readonly id: string
   /** Empty when no client is asked for credentials. */
   readonly user: string
-  readonly connection: { readonly peer: Peer }
+  readonly connection: Pick<Connection, 'peer'>
 }
 
 /** Takeovers of one client id. */

@@ -2,7 +2,8 @@ import type { Duplex } from 'node:stream'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { sourceOf } from '../runtime/addresses.js'
 import { sliceWork, turnWork, type Work } from '../runtime/work.js'
-import { Connection, type ConnectionLimits, type PacketHandler, type Peer, type Pool } from './connection.js'
+import { Connection, type PacketHandler } from './connection.js'
+import type { ConnectionLimits, Flushed, Peer, Pool, TurnTaker } from './pool.js'
 
 export interface ConnectionsOptions {
   readonly limits: ConnectionLimits & {
@@ -69,8 +70,8 @@ export class Connections implements Pool {
   #helloBytes = 0
   /** Numbers of connections by source: all addresses of an IPv6 /64 are one. */
   readonly #sources = new Map<string, number>()
-  readonly #dirty: Connection[] = []
-  #queue: Connection[] = []
+  readonly #dirty: Flushed[] = []
+  #queue: TurnTaker[] = []
   #held = 0
   #allWait = false
   #left = turnBytes
@@ -154,17 +155,17 @@ export class Connections implements Pool {
     return isLeft || (bytes <= smallBytes && used < maxWork)
   }
 
-  queue(connection: Connection): void {
-    this.#queue.push(connection)
-    this.#held += connection.buffered
+  queue(reader: TurnTaker): void {
+    this.#queue.push(reader)
+    this.#held += reader.buffered
     this.#schedule()
     if (this.#held < heldBytes || this.#allWait) return
     this.#allWait = true
     for (const each of this.#all) each.yield()
   }
 
-  dirty(connection: Connection): void {
-    this.#dirty.push(connection)
+  dirty(writer: Flushed): void {
+    this.#dirty.push(writer)
     this.#schedule()
   }
 
@@ -215,7 +216,7 @@ export class Connections implements Pool {
     this.#left = turnBytes
     this.#turnBegan = this.work.done
     if (this.#queue.length > 0 && !this.overloaded) this.#resume()
-    for (const connection of this.#dirty.splice(0)) connection.flush()
+    for (const writer of this.#dirty.splice(0)) writer.flush()
   }
 
   #resume(): void {
@@ -227,12 +228,12 @@ export class Connections implements Pool {
     const slice = Math.max(smallWork, Math.min(sliceWork, Math.floor(turnWork / waiting.length)))
     while (served < waiting.length && this.#left > 0 && work.done < turnEnd) {
       this.workEnd = work.done + slice
-      this.#left -= (waiting[served++] as Connection).resume()
+      this.#left -= (waiting[served++] as TurnTaker).takeTurn()
     }
     // Those not served stay first in line.
     if (served < waiting.length) this.#queue = waiting.slice(served).concat(this.#queue)
     this.#held = 0
-    for (const connection of this.#queue) this.#held += connection.buffered
+    for (const reader of this.#queue) this.#held += reader.buffered
     this.#allWait &&= this.#held > heldBytes / 2
     if (this.#queue.length > 0) this.#schedule()
   }

@@ -1,0 +1,93 @@
+import type { Duplex } from 'node:stream'
+import type { Fault } from '../mqtt/reason-codes.js'
+import type { Work } from '../runtime/work.js'
+import type { Framing } from './outbox.js'
+
+/** The other end of a connection. */
+export interface Peer {
+  readonly address: string
+  readonly listener: 'mqtt' | 'mqtts' | 'ws' | 'wss'
+  /** The names in the client certificate that was verified; empty without one. */
+  readonly certificate: readonly string[]
+}
+
+/** A byte stream to a client. With `framing`, bytes written to the stream must be framed. */
+export type Transport = Duplex & {
+  readonly framing?: Framing
+  /** Called with the number of bytes that came, by a transport that holds bytes back until a message is whole. */
+  arrived?: ((bytes: number) => void) | undefined
+  /** Called when the client is connected: allows messages as long as any packet, and ends the calls of `arrived`. */
+  opened?(): void
+}
+
+export interface ConnectionLimits {
+  /** Largest packet before `open` (`helloBytes`) and after, in bytes. */
+  readonly helloBytes: number
+  readonly packetBytes: number
+  /** Publishes, and bytes of publishes, that may wait for the disk before reading is paused. */
+  readonly inflight: number
+  readonly inflightBytes: number
+  /** Publishes and bytes a second; 0 is no limit. */
+  readonly messages: number
+  readonly bytes: number
+  /** Bytes that may wait to be written; above that number QoS 0 is dropped. */
+  readonly outboxBytes: number
+  /** Milliseconds from the connection to `open`. */
+  readonly connectMs: number
+  /** Milliseconds that one write may take. */
+  readonly stuckMs: number
+  /** Longest keep alive in milliseconds; 0 is no limit. */
+  readonly keepAliveMs: number
+}
+
+/** Counters of all connections since the start. */
+export interface Traffic {
+  bytesIn: number
+  bytesOut: number
+  packetsIn: number
+  packetsOut: number
+  publishesOut: number
+}
+
+/** A reader that waits for the next turn. */
+export interface TurnTaker {
+  /** Bytes that came and are not handled yet. */
+  readonly buffered: number
+  /** Called when the turn has come. Returns the bytes that the turn may be used for. */
+  takeTurn(): number
+}
+
+/** A writer with packets to send when the turn ends. */
+export interface Flushed {
+  flush(): void
+}
+
+/** A connection that may be closed for want of room as long as the client is not connected. */
+export interface Evictable {
+  readonly peer: Peer
+  giveUp(fault: Fault): void
+}
+
+/** All connections together, as one connection uses them. */
+export interface Pool {
+  readonly limits: ConnectionLimits
+  /** Milliseconds of a clock that never jumps, as of this turn of the event loop. */
+  readonly now: number
+  /** While true nothing is read: publishes accepted already wait for the disk. */
+  readonly overloaded: boolean
+  readonly work: Work
+  /** Returns whether so many bytes may be processed in this turn, or the connection has to wait for a later one. */
+  grant(bytes: number): boolean
+  /** The value of `work.done` at which the connection served now must let others have their turn. */
+  readonly workEnd: number
+  /** Queues a reader for one of the next turns. */
+  queue(reader: TurnTaker): void
+  /** Marks a writer to be flushed when this turn ends. */
+  dirty(writer: Flushed): void
+  /** Counts bytes from a client that is not connected. May close this connection, or another, for want of room. */
+  hello(connection: Evictable, bytes: number): void
+  opened(connection: Evictable): void
+  refused(reason: string, sentence: string): void
+  dropped(): void
+  readonly traffic: Traffic
+}
