@@ -224,7 +224,6 @@ const longClasses: readonly string[] = [
   'InfluxStore',
   'LetterFile',
   'SessionJournal',
-  'Sessions',
   'Spool',
 ]
 

@@ -1,13 +1,13 @@
 import type { MillisecondClock } from '../runtime/time.js'
 import { sessionName } from './session-name.js'
-import type { JournalRecord } from './session-records.js'
+import type { SessionRecorder } from './session-recorder.js'
 import { dueRecord, type LastWill, type SessionState, willRecord } from './session-state.js'
 
 export interface LastWillsOptions {
   readonly state: SessionState
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  readonly record: (record: JournalRecord, payload?: Buffer) => void
+  readonly recorder: SessionRecorder
   /**
    * Called when a client is gone for good, or for longer than the will delay. Call `done` when the will is published or
    * refused. With `isLater` the will could not be published, and is due again.
@@ -24,18 +24,18 @@ export class LastWills {
   }
 
   put(will: LastWill): void {
-    const { state, record } = this.#options
+    const { state, recorder } = this.#options
     state.wills.set(nameOf(will), { ...will, payload: Buffer.from(will.payload) })
-    record(willRecord(will), will.payload)
+    recorder.record(willRecord(will), will.payload)
   }
 
   /** Deletes the will of a connected client. `name` is the name of the session, here and below. */
   delete(name: string): LastWill | undefined {
-    const { state, record } = this.#options
+    const { state, recorder } = this.#options
     const will = state.wills.get(name)
     if (!will) return undefined
     state.wills.delete(name)
-    record({ t: 'unwill', c: name })
+    recorder.record({ t: 'unwill', c: name })
     return will
   }
 
@@ -53,7 +53,7 @@ export class LastWills {
    * due now.
    */
   delay(will: LastWill): boolean {
-    const { state, clock, record } = this.#options
+    const { state, clock, recorder } = this.#options
     const { delay } = will
     const name = nameOf(will)
     const session = state.sessions.get(name)
@@ -61,7 +61,7 @@ export class LastWills {
     const due = clock.now() + delay * 1_000
     const kept = { ...will, payload: Buffer.from(will.payload) }
     state.dueWills.set(name, { will: kept, due, isPublishing: false })
-    record(dueRecord(will, due), will.payload)
+    recorder.record(dueRecord(will, due), will.payload)
     return true
   }
 
@@ -76,14 +76,14 @@ export class LastWills {
    * otherwise due.
    */
   back(name: string, goesOn: boolean): void {
-    const { state, clock, record, due } = this.#options
+    const { state, clock, recorder, due } = this.#options
     const waiting = state.dueWills.get(name)
     if (!waiting || waiting.isPublishing) return
     const over = () => {
       // The client may be gone again, and have left another will.
       if (state.dueWills.get(name) !== waiting) return
       state.dueWills.delete(name)
-      record({ t: 'undue', c: name })
+      recorder.record({ t: 'undue', c: name })
     }
     // A will that could not be published when due is still due.
     if (goesOn && waiting.due > clock.now()) {

@@ -41,12 +41,15 @@ export interface SnapshotPace {
 
 export const usualPace: SnapshotPace = { journalBytes: 32e6, sliceMs: 4 }
 
-export interface SessionJournalOptions<T> {
+/** What is restored from the last snapshot, then from the records since. */
+export interface JournalTarget<T> extends SnapshotTarget<T> {
+  apply(decoded: Decoded): void
+}
+
+export interface SessionJournalOptions {
   readonly dir: string
   readonly fsync: 'group' | 'interval'
   readonly pace: SnapshotPace
-  /** Receives the state of the last snapshot, then the records since. */
-  readonly target: SnapshotTarget<T> & { apply(decoded: Decoded): void }
   /** Writes the state into `to`; each step takes a millisecond or two. */
   readonly snapshot: (to: SnapshotWriter, options: CaptureOptions) => Iterable<void>
   readonly payloads: SharedPayloads
@@ -67,8 +70,8 @@ export interface SessionJournalOptions<T> {
  *     dir/0000000007.journal     frames of session-records.ts
  *     dir/0000000008.journal     while the next snapshot is being written, or after a write that failed
  */
-export class SessionJournal<T> {
-  readonly #options: SessionJournalOptions<T>
+export class SessionJournal {
+  readonly #options: SessionJournalOptions
   readonly #files: Files
   readonly #log: CommitLog
   readonly #out = new ByteWriter()
@@ -92,7 +95,7 @@ export class SessionJournal<T> {
   #refused: Buffer[] = []
   #refusedBytes = 0
 
-  constructor(options: SessionJournalOptions<T>) {
+  constructor(options: SessionJournalOptions) {
     this.#options = options
     this.#files = options.files ?? nodeFiles
     const rotateBytes = () => this.#limit
@@ -116,12 +119,12 @@ export class SessionJournal<T> {
   }
 
   /** Restores the state, then accepts new records. */
-  async load(): Promise<void> {
-    await this.#load()
+  async load(target: JournalTarget<unknown>): Promise<void> {
+    await this.#load(target)
     this.#appliedOnDisk = this.#options.applied()
   }
 
-  async #load(): Promise<void> {
+  async #load(target: JournalTarget<unknown>): Promise<void> {
     const { dir } = this.#options
     this.#unlessRefused(() => this.#files.makeDirectorySync(dir))
     const files = filesOf(this.#files, dir)
@@ -131,7 +134,7 @@ export class SessionJournal<T> {
     const snapshot = files.snapshots.at(-1)
     const first = snapshot ?? files.journals[0]
     if (old !== undefined && snapshot === undefined) {
-      await this.#loadJson(old)
+      await this.#loadJson(old, target)
       for (const number of files.journals) this.#removeOld(this.#path(number, 'journal'))
       this.#number = Math.max(old, ...files.journals)
       if (!(await this.#beginWith())) return
@@ -141,7 +144,7 @@ export class SessionJournal<T> {
       await this.#beginWith()
     } else {
       if (snapshot === undefined) this.#report(`${dir} has no snapshot any more: ${lostState}`)
-      else await this.#loadSnapshot(snapshot)
+      else await this.#loadSnapshot(snapshot, target)
       const journals = files.journals.filter(number => number >= first)
       if (journals[0] !== first) this.#report(`${this.#path(first, 'journal')} is missing: ${lostChanges}`)
       for (const number of files.json) this.#removeOld(this.#path(number, 'log'))
@@ -150,7 +153,7 @@ export class SessionJournal<T> {
       let open: { fd: number; end: number } | undefined
       for (const number of journals) {
         if (open && open.fd >= 0) this.#files.closeSync(open.fd)
-        open = await this.#loadJournal(number)
+        open = await this.#loadJournal(number, target)
       }
       this.#number = journals.at(-1) ?? first
       this.#ordinal = Math.max(this.#ordinal, this.#seen)
@@ -209,9 +212,8 @@ export class SessionJournal<T> {
   // — reading —
 
   /** Reads records of JSON, the format before this one. */
-  async #loadJson(number: number): Promise<void> {
+  async #loadJson(number: number, target: JournalTarget<unknown>): Promise<void> {
     const path = this.#path(number, 'log')
-    const { target } = this.#options
     const fd = this.#files.openSync(path, openToRead)
     try {
       const damage = readDamage(this.#files, fd, body => {
@@ -224,20 +226,19 @@ export class SessionJournal<T> {
     }
   }
 
-  async #loadSnapshot(number: number): Promise<void> {
+  async #loadSnapshot(number: number, target: JournalTarget<unknown>): Promise<void> {
     const path = this.#path(number, 'snapshot')
     const fd = this.#files.openSync(path, openToRead)
     this.#snapshot = new SnapshotFile(this.#files, fd)
     this.#snapshotBytes = this.#files.sizeSync(fd)
-    const { begun, seen, damage, isCutOff } = readSnapshot(this.#files, fd, this.#snapshot, this.#options.target)
+    const { begun, seen, damage, isCutOff } = readSnapshot(this.#files, fd, this.#snapshot, target)
     this.#ordinal = begun
     this.#seen = seen
     await this.#reportDamage(path, damage, isCutOff)
   }
 
-  async #loadJournal(number: number): Promise<{ fd: number; end: number }> {
+  async #loadJournal(number: number, target: JournalTarget<unknown>): Promise<{ fd: number; end: number }> {
     const path = this.#path(number, 'journal')
-    const { target } = this.#options
     const fd = this.#files.openSync(path, openToRead)
     let frames = 0
     let missing = 0

@@ -2,6 +2,7 @@ import type { RetainedDelivery } from './delivery.js'
 import { nameOf } from './last-wills.js'
 import type { QueueChunk } from './queue-chunk.js'
 import type { Session } from './session.js'
+import type { JournalTarget } from './session-journal.js'
 import { sessionName } from './session-name.js'
 import {
   type Decoded,
@@ -11,20 +12,23 @@ import {
   type RecordedSubscription,
   type RecordedWill,
 } from './session-records.js'
-import type { RestoredMessage, SessionHead, SnapshotHeader, SnapshotTarget } from './session-snapshot.js'
+import type { RestoredMessage, SessionHead, SnapshotHeader } from './session-snapshot.js'
 import type { LastWill, Published, SessionState } from './session-state.js'
 
 /** Restores a state: first from a snapshot, then from the records of the journal one by one. */
-export class SessionReplay implements SnapshotTarget<Session> {
+export class SessionReplay implements JournalTarget<Session> {
   readonly #state: SessionState
+  readonly #create: (name: string) => Session
   /** Last record that each session had seen when captured: the snapshot has the session's records up to there. */
   readonly #seen = new Map<Session, number>()
   /** Names of sessions, and of wills, by client ids that stand for them in `c`. */
   readonly #names = new Map<string, string>()
   readonly #namesOfWills = new Map<string, string>()
 
-  constructor(state: SessionState) {
+  /** `create` adds a durable session to the state. */
+  constructor(state: SessionState, create: (name: string) => Session) {
     this.#state = state
+    this.#create = create
   }
 
   // — a snapshot —
@@ -107,10 +111,10 @@ export class SessionReplay implements SnapshotTarget<Session> {
         return
       }
       case 'sub':
-        this.#subscribe(known ?? state.create(name), record.s)
+        this.#subscribe(known ?? this.#create(name), record.s)
         return
       case 'in':
-        ;(known ?? state.create(name)).incoming.add(record.m)
+        ;(known ?? this.#create(name)).incoming.add(record.m)
         return
       case 'forget':
         state.remove(name)
@@ -128,7 +132,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
     else this.#names.set(c, name)
     const known = state.sessions.get(name)
     if (known) return known
-    return before ? state.rename(before, name) : state.create(name)
+    return before ? state.rename(before, name) : this.#create(name)
   }
 
   #nameOf(c: string): string {
@@ -150,7 +154,7 @@ export class SessionReplay implements SnapshotTarget<Session> {
     if (record.x > 0) queuedBefore.add(record.x)
     for (const { c, n, o, m, r, s: ids, g } of record.to) {
       const name = this.#nameOf(c)
-      const session = sessions.get(name) ?? this.#state.create(name)
+      const session = sessions.get(name) ?? this.#create(name)
       if (this.#hasSeen(session, ordinal) || n <= session.last) continue
       const retain = r === 1 || message.retain
       const group = g === undefined ? undefined : session.subscriptions.get(g)?.group

@@ -1,14 +1,14 @@
 import type { Outward, QoS } from '../model.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { SharedPool } from '../runtime/shared-pool.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
 import { isWildcard, sharedFilter } from '../topics.js'
 import type { GroupName, Queued } from './delivery.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import { RetainedMessages } from './retained.js'
-import { Session, type Subscription } from './session.js'
-import type { QueueLimits, SessionEvents } from './session-host.js'
+import type { Session, Subscription } from './session.js'
 import { ownerOf, sessionName } from './session-name.js'
 import {
   head,
@@ -75,24 +75,14 @@ export class SessionState {
   readonly queuedBefore = new Set<number>()
   /** Large payloads of messages that are queued and packed. */
   readonly payloads: SharedPayloads = new WeakMap()
-  readonly #limits: QueueLimits
-  readonly #host: SessionEvents<Session>
 
-  constructor(limits: QueueLimits, host: SessionEvents<Session>, work: Work, sharing: Sharing = unsharing) {
+  constructor(clock: MillisecondClock, work: Work, sharing: Sharing = unsharing) {
     this.absent = new FairSet(sharing)
     this.subscriptions = new SharedPool(sharing)
     this.wildcards = new SharedPool(sharing)
     this.index = new SubscriptionIndex(work)
-    this.#limits = limits
-    this.#host = host
-    this.retained = new RetainedMessages(() => host.now(), sharing)
-    this.own = new RetainedMessages(() => host.now())
-  }
-
-  create(name: string): Session {
-    const session = new Session(name, true, this.#limits, this.#host)
-    this.sessions.set(name, session)
-    return session
+    this.retained = new RetainedMessages(() => clock.now(), sharing)
+    this.own = new RetainedMessages(() => clock.now())
   }
 
   remove(name: string): void {

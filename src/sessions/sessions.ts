@@ -1,35 +1,24 @@
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
-import { isExpired, OutboundMessage, type Queued } from './delivery.js'
+import { isExpired, OutboundMessage } from './delivery.js'
 import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
 import { retainedFor } from './retained-offer.js'
-import { Session } from './session.js'
+import type { Session } from './session.js'
 import { capture } from './session-capture.js'
-import type { SessionEvents } from './session-host.js'
+import { SessionFactory } from './session-factory.js'
 import { SessionJournal, usualPace } from './session-journal.js'
-import { sessionName } from './session-name.js'
 import type { QueueMemory } from './session-queue.js'
-import type { JournalRecord } from './session-records.js'
+import { SessionRecorder } from './session-recorder.js'
+import { type OpenedSession, SessionRegistry } from './session-registry.js'
 import { SessionReplay } from './session-replay.js'
-import {
-  isJournalled,
-  openRecord,
-  type Published,
-  queuedFor,
-  recordedSubscription,
-  SessionState,
-  type Subscribing,
-} from './session-state.js'
+import { isJournalled, type Published, SessionState, type Subscribing } from './session-state.js'
+import { SessionTurns } from './session-turns.js'
 import { queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
-import { narrow } from './subscription.js'
-import type { QueuedIn } from './subscription-index.js'
 
 /** Retained messages that are checked for expiry in a second. */
 const sweptAtOnce = 10_000
-
-const pumpedInTurn = 8
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
@@ -46,124 +35,57 @@ const pumpedInTurn = 8
  */
 export class Sessions {
   readonly #options: SessionsOptions
-  readonly #journal: SessionJournal<Session>
   readonly #state: SessionState
-  readonly #durable: SessionEvents<Session>
-  readonly #transient: SessionEvents<Session>
+  readonly #journal: SessionJournal
+  readonly recorder: SessionRecorder
   readonly #failover: SharedFailover
+  readonly #factory: SessionFactory
+  readonly #registry: SessionRegistry
   readonly wills: LastWills
   readonly #memory: QueueMemory
   /** Bytes of the queues in memory after the last snapshot. */
   #memoryBefore = 0
   readonly #work: Work
-  #marked = 0
-  /** Callbacks that wait for the journal to have the records of this turn. */
-  #waiting: ((error?: Error) => void)[] = []
-  /** Sessions whose turn to send has yet to come. */
-  readonly #later = new Set<Session>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: SessionsOptions) {
+    const { work, clock, sharing, queue, dropped, willDue, log } = options
     this.#options = options
-    this.#work = options.work
-    const { dir, fsync, log, clock, incidents } = options
+    this.#work = work
     this.#memory = queueMemoryOf(options)
-    const later = (session: Session) => this.#pumpLater(session)
-    // Events of a session that is over, or replaced, must not be recorded for the session that is there now.
-    const record = (session: Session, record: JournalRecord) => this.#isKept(session) && this.#record(record)
-    const moved = (session: Session, { n, packetId: m }: Queued) => {
-      const { name: c } = session
-      record(session, m > 0 ? { t: 'ack', c, m } : { t: 'drop', c, n })
-    }
-    const both: Pick<
-      SessionEvents<Session>,
-      'now' | 'memory' | 'later' | 'dropped' | 'moved' | 'groupDone' | 'takeOver'
-    > = {
-      now: () => clock.now(),
-      memory: this.#memory,
-      later,
-      dropped: (session, entry, why) => {
-        if (why === 'not_permitted' && this.#mayPass(entry) && this.#failover.reassign(session, entry)) return
-        record(session, { t: 'drop', c: session.name, n: entry.n })
-        options.dropped(why, session.clientId)
-      },
-      moved,
-      groupDone: (session, { key }) => this.#state.index.group(key)?.absent.delete(session),
-      takeOver: session => this.#failover.takeOver(session),
-    }
-    this.#durable = {
-      queued: (session, entry) => this.#isKept(session) && this.#recordQueued([{ session, entry }], entry, 0),
-      sent: (session, { n, packetId: m }) => record(session, { t: 'num', c: session.name, n, m }),
-      released: (session, m, done) => {
-        if (!this.#isKept(session)) return
-        this.#record({ t: 'rel', c: session.name, m }, undefined, error => {
-          if (error) options.log.warn(`${session.clientId}: not acknowledged: ${error.message}`)
-          done(error)
-        })
-      },
-      kept: done => this.#whenKept(done),
-      acknowledged: (session, m) => record(session, { t: 'ack', c: session.name, m }),
-      ...both,
-    }
-    const nothing = () => {}
-    this.#transient = {
-      queued: nothing,
-      sent: nothing,
-      released: (_session, _packetId, done) => done(),
-      kept: done => done(),
-      acknowledged: nothing,
-      ...both,
-    }
-    this.#state = new SessionState(options.queue, this.#durable, this.#work, options.sharing)
-    this.#failover = new SharedFailover({
-      index: this.#state.index,
-      queued: (queued, message) => this.#recordQueued(queued, message, 0),
-      moved,
-    })
-    this.wills = new LastWills({
-      state: this.#state,
-      clock,
-      record: (record, payload) => this.#record(record, payload),
-      due: options.willDue,
-    })
-    const state = this.#state
+    const state = new SessionState(clock, work, sharing)
+    this.#state = state
     this.#journal = new SessionJournal({
-      dir,
-      fsync,
+      ...options,
       pace: options.pace ?? usualPace,
-      ...(options.files && { files: options.files }),
-      target: new SessionReplay(state),
       snapshot: (to, options) => capture(state, to, options),
       payloads: state.payloads,
       applied: () => state.applied,
-      isExpected: options.isExpected,
-      incidents,
-      log,
     })
+    const recorder = new SessionRecorder(state, this.#journal)
+    this.recorder = recorder
+    const { index } = state
+    const failover = new SharedFailover(index, recorder)
+    this.#failover = failover
+    const services = { clock, memory: this.#memory, turns: new SessionTurns(), recorder, failover, index, dropped, log }
+    this.#factory = new SessionFactory(state, queue, services)
+    this.wills = new LastWills({ state, clock, recorder, due: willDue })
+    this.#registry = new SessionRegistry(
+      { state, recorder, failover, factory: this.#factory, wills: this.wills },
+      options,
+    )
   }
 
   /** Reads the journal. Called before any client connects. */
   async load(): Promise<void> {
-    const { clock } = this.#options
-    await this.#journal.load()
-    // Clients that were connected when the hub went down are absent from now on.
-    for (const session of this.#state.sessions.values()) {
-      if (session.absentSince > 0) continue
-      session.absentSince = clock.now()
-      this.#record(openRecord(session))
-    }
-    this.reconsider()
-    const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
-    for (const session of longest) {
-      this.#state.absent.add(session, session.user)
-      this.#state.index.hold(session)
-    }
-    this.#makeRoom()
+    const factory = this.#factory
+    await this.#journal.load(new SessionReplay(this.#state, name => factory.durable(name)))
+    this.#registry.restored()
     for (const sequence of this.#state.queuedBefore)
       if (sequence <= this.#state.applied) this.#state.queuedBefore.delete(sequence)
-    this.#marked = this.#state.applied
+    this.recorder.loaded()
     this.#timer = setInterval(() => {
-      this.#mark()
+      this.recorder.mark()
       this.#spill()
       this.expire()
       this.wills.publishDue()
@@ -172,19 +94,19 @@ export class Sessions {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer)
-    this.#mark()
+    this.recorder.mark()
     await this.#journal.close()
   }
 
   /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
   async flush(): Promise<void> {
-    await new Promise<void>((resolve, reject) => this.#whenKept(error => (error ? reject(error) : resolve())))
+    await new Promise<void>((resolve, reject) => this.recorder.whenKept(error => (error ? reject(error) : resolve())))
   }
 
   /** Begins a snapshot with the next change, unless one is being made. */
   snapshotNext(): void {
     this.#journal.snapshotNext()
-    this.#record({ t: 'mark' })
+    this.recorder.record({ t: 'mark' })
   }
 
   /** Bytes of queued messages that are in memory. */
@@ -239,11 +161,11 @@ export class Sessions {
     const delivery = new OutboundMessage(message, at)
     const queued = found.length > 0 ? index.emit(delivery, found) : []
     if (shared.length === 0) {
-      if (queued.length > 0) this.#recordQueued(queued, delivery, sequence)
+      if (queued.length > 0) this.recorder.queued(queued, delivery, sequence)
       return
     }
     const all = [...queued, ...index.emitShared(delivery, shared)]
-    if (all.length > 0) this.#recordQueued(all, delivery, sequence)
+    if (all.length > 0) this.recorder.queued(all, delivery, sequence)
   }
 
   // — sessions —
@@ -257,95 +179,45 @@ export class Sessions {
     return this.#state.sessions.get(name)
   }
 
-  /**
-   * Opens the session of a connection of `user`: a new one, or unless `clean` the earlier one of that client and user.
-   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] A session with `expiry` 0 ends with the connection.
-   */
-  open(clientId: string, { clean, expiry, user = '' }: SessionOpening): { session: Session; present: boolean } {
-    const name = sessionName(user, clientId)
-    this.#adopt(clientId, user, name)
-    const left = this.#state.sessions.get(name)
-    if (left && this.#isOver(left, this.#options.clock.now())) this.#outlived(left)
-    else if (left && clean) this.forget(name)
-    else this.wills.back(name, left !== undefined)
-    const known = this.#state.sessions.get(name)
-    if (!known && expiry === 0) {
-      const session = new Session(name, false, this.#options.queue, this.#transient)
-      session.expiry = 0
-      this.permit(session)
-      return { session, present: false }
-    }
-    const session = known ?? this.#state.create(name)
-    this.#state.absent.delete(session)
-    this.#state.index.back(session)
-    session.absentSince = 0
-    session.expiry = expiry
-    this.permit(session)
-    this.#record(openRecord(session))
-    if (!known) this.#makeRoom()
-    return { session, present: known !== undefined }
-  }
-
-  /** Gives a session from before there were users to the first user with the same client id. */
-  #adopt(clientId: string, user: string, name: string): void {
-    const early = user === '' ? undefined : this.#state.sessions.get(clientId)
-    if (!early || early.attached || this.#state.sessions.has(name)) return
-    this.wills.back(clientId, true)
-    this.#record({ ...openRecord(this.#state.rename(early, name)), c: clientId })
+  /** Opens the session of a connection; see {@link SessionRegistry.open}. */
+  open(clientId: string, opening: SessionOpening): OpenedSession {
+    return this.#registry.open(clientId, opening)
   }
 
   /** Sets how many seconds the session outlives the connection. A transient session stays transient. */
   setExpiry(session: Session, expiry: number): void {
-    session.expiry = expiry
-    if (this.#isKept(session)) this.#record(openRecord(session))
+    this.#registry.setExpiry(session, expiry)
   }
 
   /** Called when the connection of a session is over. */
   leave(session: Session): void {
-    session.detach()
-    const isKept = this.#isKept(session)
-    if (!isKept || session.expiry === 0) {
-      if (isKept) this.forget(session.name)
-      else if (!session.durable) this.#end(session)
-    } else if (!this.#state.absent.has(session)) {
-      session.absentSince = this.#options.clock.now()
-      this.#state.absent.add(session, session.user)
-      this.#record(openRecord(session))
-      // A new object without remembered topics: there may be a hundred thousand absent clients.
-      session.access = this.#options.access?.(session.user, session.clientId)
-      this.#state.index.hold(session)
-    }
-  }
-
-  /** Applies changed permissions: each durable session gets the permissions as of now. */
-  reconsider(): void {
-    for (const session of this.#state.sessions.values()) this.permit(session)
-  }
-
-  /** Applies changed permissions to one session, durable or transient. */
-  permit(session: Session): void {
-    session.access = this.#options.access?.(session.user, session.clientId)
-    narrow(session.subscriptions.values(), session.access)
-    if (session.shared && session.attached) session.wake()
+    this.#registry.leave(session)
   }
 
   /** Ends the durable session of that name. A will that waits is due then. */
   forget(name: string): void {
-    const session = this.#state.sessions.get(name)
-    if (!session) return
-    this.#end(session)
-    this.#state.remove(name)
-    this.#record({ t: 'forget', c: name })
-    this.wills.back(name, false)
+    this.#registry.forget(name)
   }
 
+  /** Applies changed permissions: each durable session gets the permissions as of now. */
+  reconsider(): void {
+    this.#registry.reconsider()
+  }
+
+  /** Applies changed permissions to one session, durable or transient. */
+  permit(session: Session): void {
+    this.#registry.permit(session)
+  }
+
+  // — subscriptions —
+
   subscribe(session: Session, subscribing: Subscribing): void {
-    if (session.durable && !this.#isKept(session)) return
+    if (session.durable && !this.recorder.isKept(session)) return
     this.#state.subscribe(session, subscribing)
     const subscription = session.subscriptions.get(subscribing.filter)
     if (!subscription) return
     if (subscription.group) session.wake()
-    if (session.durable) this.#record({ t: 'sub', c: session.name, s: [recordedSubscription(subscription)] })
+    this.recorder.subscribed(session, subscription)
   }
 
   /** Returns false when there was no such subscription. */
@@ -353,40 +225,8 @@ export class Sessions {
     const subscription = this.#state.unsubscribe(session, filter)
     if (!subscription) return false
     if (subscription.group) this.#failover.left(subscription.group, session)
-    if (this.#isKept(session)) this.#record({ t: 'unsub', c: session.name, f: [filter] })
+    this.recorder.recordOf(session, { t: 'unsub', c: session.name, f: [filter] })
     return true
-  }
-
-  /** Returns whether another member may get a message. A message sent with QoS 2 goes to no other. [MQTT-4.8.2-5] */
-  #mayPass({ group, qos, packetId }: Queued): boolean {
-    return group !== undefined && (qos === 1 || packetId === 0)
-  }
-
-  /** Ends a session: messages of shared subscriptions go to other members. */
-  #end(session: Session): void {
-    const { groups } = session
-    this.#state.unsubscribeAll(session)
-    for (const group of groups) this.#failover.left(group, session)
-  }
-
-  /** Returns each of the subscriptions that a publish to this topic would reach. */
-  subscribers(topic: string) {
-    return this.#state.index.find(topic).flatMap(({ values }) => [...values])
-  }
-
-  /** Queues a message for one durable session, regardless of subscriptions. */
-  enqueue(session: Session, message: Published): Queued {
-    const at = this.#options.clock.now()
-    const payload = Buffer.from(message.payload)
-    const qos = message.qos === 2 ? 2 : 1
-    const entry = session.enqueue({ ...message, payload, qos, at, ids: undefined, group: undefined })
-    this.#durable.queued(session, entry)
-    return entry
-  }
-
-  number(session: Session, entry: Queued, packetId: number): void {
-    session.number(entry, packetId)
-    this.#durable.sent(session, entry)
   }
 
   /** Returns how many messages have been retained so far, of those that the filter may match. */
@@ -406,26 +246,9 @@ export class Sessions {
 
   /** Removes sessions, queued messages and retained messages that are too old. */
   expire(): void {
-    const { queue, clock } = this.#options
-    const time = clock.now()
-    for (const session of this.#state.absent) {
-      if (this.#isOver(session, time)) this.#outlived(session)
-      else if (queue.ageMs > 0) session.expire(time)
-    }
+    this.#registry.expire()
     this.#state.retained.sweep(sweptAtOnce)
     this.#state.own.sweep(sweptAtOnce)
-  }
-
-  /** Ends a session that was absent for too long. One that was to end with the connection is not counted as dropped. */
-  #outlived({ name, clientId, expiry }: Session): void {
-    this.forget(name)
-    if (expiry > 0) this.#options.dropped('session_age', clientId)
-  }
-
-  /** Returns whether a session was absent for longer than the client asked for, or than the hub keeps any session. */
-  #isOver({ absentSince, expiry }: Session, time: number): boolean {
-    if (absentSince === 0) return false
-    return time - absentSince >= Math.min(expiry * 1_000, this.#options.sessionAgeMs || Infinity)
   }
 
   // — QoS 2 of the client —
@@ -437,16 +260,12 @@ export class Sessions {
     accept: (done: (error?: Error) => void) => void,
     done: (error?: Error) => void,
   ): void {
-    session.incoming.receive(packetId, accept, () => this.#recordIncoming(session, packetId), done)
+    session.incoming.receive(packetId, accept, () => this.recorder.received(session, packetId), done)
   }
 
   received(session: Session, packetId: number): void {
     session.incoming.add(packetId)
-    this.#recordIncoming(session, packetId)
-  }
-
-  #recordIncoming(session: Session, packetId: number): void {
-    if (this.#isKept(session)) this.#record({ t: 'in', c: session.name, m: packetId })
+    this.recorder.received(session, packetId)
   }
 
   /** Handles PUBREL. Calls `done` when the release is on disk: after PUBCOMP the client may use the packet id again. */
@@ -454,15 +273,9 @@ export class Sessions {
     session.incoming.whenReleased(packetId, (error, isKnown) => {
       // Recorded even when released before: the earlier release may not be on disk yet.
       const released = (error?: Error) => done(error, isKnown)
-      if (error || !this.#isKept(session)) released(error)
-      else this.#record({ t: 'out', c: session.name, m: packetId }, undefined, released)
+      if (error || !this.recorder.recordOf(session, { t: 'out', c: session.name, m: packetId }, released))
+        released(error)
     })
-  }
-
-  clearIncoming(session: Session): void {
-    if (session.incoming.size === 0) return
-    session.incoming.clear()
-    if (this.#isKept(session)) this.#record({ t: 'clear', c: session.name })
   }
 
   /** Restores a QoS 2 publish spooled before the crash, so that a retransmission is recognised. */
@@ -491,68 +304,7 @@ export class Sessions {
       }
       all.set(message, all === this.#state.own)
     }
-    if (isJournalled(topic)) this.#record({ t: 'ret', p: message }, payload)
-  }
-
-  // — the state —
-
-  /** Returns whether this is the current durable session of the client. */
-  #isKept(session: Session): boolean {
-    return session.durable && this.#state.sessions.get(session.name) === session
-  }
-
-  /** Sends for a few sessions in each turn: their searches may take long. */
-  #pumpLater(session: Session): void {
-    if (this.#later.size === 0) setImmediate(this.#pumpSome)
-    this.#later.add(session)
-  }
-
-  readonly #pumpSome = (): void => {
-    const some: Session[] = []
-    for (const session of this.#later) {
-      this.#later.delete(session)
-      if (some.push(session) === pumpedInTurn) break
-    }
-    const isLeft = this.#later.size > 0
-    for (const session of some) session.pump()
-    if (isLeft) setImmediate(this.#pumpSome)
-  }
-
-  #makeRoom(): void {
-    while (this.#state.sessions.size > this.#options.sessions) {
-      const longest = this.#state.absent.first
-      if (!longest) return
-      this.forget(longest.name)
-      this.#options.dropped('sessions', longest.clientId)
-    }
-  }
-
-  // — the journal —
-
-  /** Calls `done` when every record until the end of this turn outlives a crash. */
-  #whenKept(done: (error?: Error) => void): void {
-    this.#waiting.push(done)
-    if (this.#waiting.length > 1) return
-    queueMicrotask(() => {
-      const waiting = this.#waiting
-      this.#waiting = []
-      this.#record({ t: 'mark' }, undefined, error => {
-        for (const each of waiting) each(error)
-      })
-    })
-  }
-
-  #record(record: JournalRecord, payload?: Buffer, done?: (error?: Error) => void): void {
-    this.#marked = this.#state.applied
-    this.#journal.record(record, payload, done)
-  }
-
-  #recordQueued(queued: readonly QueuedIn[], message: OutboundMessage | Queued, sequence: number): void {
-    const to = queued.map(({ session, entry }) => queuedFor(session, entry))
-    const { topic, qos, clientId, properties, expiresAt, at, payload } = message
-    // The RETAIN flag is recorded for each session.
-    const p = { topic, qos, retain: false, clientId, properties, expiresAt }
-    this.#record({ t: 'enq', to, x: sequence, a: at, p }, payload)
+    if (isJournalled(topic)) this.recorder.record({ t: 'ret', p: message }, payload)
   }
 
   /**
@@ -566,9 +318,5 @@ export class Sessions {
     if (bytes <= queueMemory || bytes - this.#memoryBefore < queueMemory / 2) return
     this.#memoryBefore = bytes
     this.snapshotNext()
-  }
-
-  #mark(): void {
-    if (this.#state.applied > this.#marked) this.#record({ t: 'mark' })
   }
 }

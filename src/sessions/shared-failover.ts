@@ -1,14 +1,7 @@
 import { type GroupName, OutboundMessage, type Queued } from './delivery.js'
 import type { Session } from './session.js'
+import type { SessionRecorder } from './session-recorder.js'
 import type { QueuedIn, SubscriptionIndex } from './subscription-index.js'
-
-export interface SharedFailoverOptions {
-  readonly index: SubscriptionIndex
-  /** Called with messages that were queued for other members, to journal them. */
-  readonly queued: (queued: readonly QueuedIn[], message: OutboundMessage) => void
-  /** Called when another member has a message, to journal that after `queued`. */
-  readonly moved: (session: Session, entry: Queued) => void
-}
 
 /** Number of messages that a member takes over from an absent one before sending them. */
 const atOnce = 20
@@ -19,25 +12,26 @@ const atOnce = 20
  * Messages in flight at QoS 1 go too, and may so arrive twice; at QoS 2 they stay. [MQTT-4.8.2-4] [MQTT-4.8.2-5]
  */
 export class SharedFailover {
-  readonly #options: SharedFailoverOptions
+  readonly #index: SubscriptionIndex
+  readonly #recorder: SessionRecorder
 
-  constructor(options: SharedFailoverOptions) {
-    this.#options = options
+  constructor(index: SubscriptionIndex, recorder: SessionRecorder) {
+    this.#index = index
+    this.#recorder = recorder
   }
 
   /** Called when a session is no member any more. Messages that no other member may have stay with the session. */
   left({ key }: GroupName, from: Session): void {
-    const { index } = this.#options
-    const group = index.group(key)
+    const group = this.#index.group(key)
     if (!group) return
-    const mayGo = ({ topic, clientId }: Queued) => index.isWanted(group, topic, clientId)
+    const mayGo = ({ topic, clientId }: Queued) => this.#index.isWanted(group, topic, clientId)
     for (const entry of from.give(group, Infinity, mayGo)) this.reassign(from, entry)
   }
 
   /** Gives an idle connected member the messages of absent ones. Returns true when there were any. */
   takeOver(session: Session): boolean {
     for (const { filter, qos, reach } of session.shared ?? []) {
-      const group = this.#options.index.group(filter)
+      const group = this.#index.group(filter)
       if (!group || group.absent.size === 0 || qos === 0 || reach === 'none') continue
       const mayHave = reach === 'all' ? undefined : ({ topic }: Queued) => session.mayReceive(topic)
       for (const from of group.absent) {
@@ -51,30 +45,28 @@ export class SharedFailover {
 
   /** Moves to another member a message that a session may not or cannot deliver. Returns false when there is none. */
   reassign(from: Session, entry: Queued): boolean {
-    const { index, queued, moved } = this.#options
-    const group = entry.group && index.group(entry.group.key)
+    const group = entry.group && this.#index.group(entry.group.key)
     if (!group) return false
     const delivery = new OutboundMessage(entry, entry.at, true)
     const got: QueuedIn[] = []
-    if (!index.emitTo(group, delivery, got, true, entry.backupDone)) return false
+    if (!this.#index.emitTo(group, delivery, got, true, entry.backupDone)) return false
     // Added there first, then removed here: a crash between the two costs a duplicate, not the message.
     if (got.length > 0) {
-      queued(got, delivery)
+      this.#recorder.queued(got, delivery, 0)
       entry.backupDone?.()
     }
-    moved(from, entry)
+    this.#recorder.moved(from, entry)
     return true
   }
 
   #take(filter: string, session: Session, from: Session, entry: Queued): void {
-    const { queued, moved } = this.#options
     const { qos, ids } = session.subscriptions.get(filter) ?? entry
     const lower = qos === 2 ? entry.qos : 1
     const delivery = new OutboundMessage(entry, entry.at, true)
     const taken = session.enqueue({ ...entry, qos: lower, ids })
     if (session.durable) {
-      queued([{ session, entry: taken }], delivery)
-      moved(from, entry)
+      this.#recorder.queued([{ session, entry: taken }], delivery, 0)
+      this.#recorder.moved(from, entry)
     } else {
       from.keep(entry)
       taken.backupDone = () => from.dropBackup(entry)

@@ -5,6 +5,8 @@ import type { Retained } from '../../src/sessions/retained.js'
 import type { Session, Subscription } from '../../src/sessions/session.js'
 import type { LastWill, Published } from '../../src/sessions/session-state.js'
 import type { Sessions } from '../../src/sessions/sessions.js'
+import { isWildcard, matches } from '../../src/topics.js'
+import { clearIncoming } from '../fixtures/sessions.js'
 
 /** A packet in the form in which Aedes stores packets and reads them back. */
 export interface StoredPacket {
@@ -99,10 +101,14 @@ export class AedesPersistence {
   }
 
   async subscriptionsByTopic(topic: string): Promise<(AedesSubscription & { clientId: string })[]> {
-    return this.sessions
-      .subscribers(topic)
-      .filter(({ qos }) => qos > 0)
-      .map(subscription => ({ ...this.#subscription(subscription), clientId: subscription.session.name }))
+    return (
+      [...this.sessions.all()]
+        .flatMap(({ subscriptions }) => [...subscriptions.values()])
+        .filter(({ filter, qos }) => qos > 0 && matches(filter, topic))
+        // The suite expects these first.
+        .sort((a, b) => Number(isWildcard(b.filter)) - Number(isWildcard(a.filter)))
+        .map(subscription => ({ ...this.#subscription(subscription), clientId: subscription.session.name }))
+    )
   }
 
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
@@ -125,7 +131,11 @@ export class AedesPersistence {
     packet: StoredPacket,
   ): Promise<void> {
     for (const { clientId } of subscriptions) {
-      const entry = this.sessions.enqueue(this.#session(clientId), published(packet))
+      const session = this.#session(clientId)
+      const message = published(packet)
+      const [payload, qos] = [Buffer.from(message.payload), message.qos === 2 ? 2 : 1] as const
+      const entry = session.enqueue({ ...message, payload, qos, at: 1, ids: undefined, group: undefined })
+      this.sessions.recorder.queued([{ session, entry }], entry, 0)
       this.#given.set(entry, { ...packet })
     }
   }
@@ -140,7 +150,8 @@ export class AedesPersistence {
     let messageId = packet.messageId ?? 0
     while (session.inflight.has(messageId)) messageId = (messageId % 65_535) + 1
     packet.messageId = messageId
-    this.sessions.number(session, entry, messageId)
+    session.number(entry, messageId)
+    this.sessions.recorder.recordOf(session, { t: 'num', c: session.name, n: entry.n, m: messageId })
   }
 
   /** Removes a message that the client has. Without a packet id none is removed, lest another be hit (aedes #543). */
@@ -189,7 +200,7 @@ export class AedesPersistence {
 
   async cleanIncoming({ id }: ClientRef): Promise<void> {
     const session = this.sessions.find(id)
-    if (session) this.sessions.clearIncoming(session)
+    if (session) clearIncoming(this.sessions, session)
   }
 
   async putWill({ id }: ClientRef, packet: StoredPacket): Promise<void> {

@@ -19,6 +19,7 @@ import type { Sessions } from '../../src/sessions/sessions.js'
 import { Random } from '../fixtures/packets.js'
 import {
   absent,
+  clearIncoming,
   crash,
   fill,
   folders,
@@ -139,7 +140,7 @@ t.test('damage in the middle of the journal: the rest is read, whatever is missi
   first.forget('gone')
   first.open('c', kept)
   first.unsubscribe(session, 'b')
-  first.clearIncoming(session)
+  clearIncoming(first, session)
   await first.flush()
   first.publish(message('last', { retain: true }), 0)
   await first.stop()

@@ -102,7 +102,9 @@ t.test('what still comes of a session that is over brings nothing of it back', a
   sessions.leave(session)
   sessions.leave(clean)
   t.same(sessions.counts, { sessions: 0, absent: 0, subscriptions: 0, retained: 0, retainedBytes: 0 })
-  t.same(sessions.subscribers('late'), [])
+  const { load } = session
+  sessions.publish(message('late'), 2)
+  t.equal(session.load, load, 'the subscription of a session that is over is none')
   t.same(stateOf(await reopen()).sessions, [])
 })
 

@@ -6,6 +6,7 @@ import type { SessionsOptions } from '../../src/sessions/sessions-options.js'
 import { matches } from '../../src/topics.js'
 import { Random } from '../fixtures/packets.js'
 import {
+  clearIncoming,
   crash,
   folders,
   kept,
@@ -402,7 +403,7 @@ for (const seed of seeds) {
         known.incoming.delete(id)
       } else if (kind < 695) {
         done.push(`clear ${clientId}`)
-        sessions.clearIncoming(session)
+        clearIncoming(sessions, session)
         known.incoming.clear()
       } else if (known.sent.length > 0) {
         const entry = random.pick(known.sent)
