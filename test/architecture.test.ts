@@ -223,7 +223,6 @@ const longClasses: readonly string[] = [
   'DuckDbStore',
   'InfluxStore',
   'LetterFile',
-  'SessionJournal',
   'Spool',
 ]
 

@@ -1,26 +1,16 @@
-import { join } from 'node:path'
 import { ByteWriter } from '../disk/byte-buffer.js'
-import { CommitLog, frameHeaderBytes, keepDamaged, writeFrameHeader } from '../disk/commit-log.js'
-import {
-  dataSynced,
-  directorySynced,
-  type Files,
-  nodeFiles,
-  openNew,
-  openToChange,
-  openToRead,
-  writeWhole,
-} from '../disk/files.js'
-import { readFrames } from '../disk/frame-file.js'
+import { CommitLog, frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
+import { dataSynced, directorySynced, type Files, nodeFiles, openNew, writeWhole } from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import type { CaptureOptions } from './session-capture.js'
-import { type Decoded, decodeRecord, encodeRecord, type JournalRecord } from './session-records.js'
-import { decodeJsonRecord } from './session-records-json.js'
-import { readSnapshot, type SnapshotTarget, SnapshotWriter } from './session-snapshot.js'
+import { SessionFiles } from './session-files.js'
+import { encodeRecord, type JournalRecord } from './session-records.js'
+import { type JournalTarget, SessionRestore } from './session-restore.js'
+import { SnapshotWriter } from './session-snapshot.js'
 import { SnapshotFile } from './snapshot-file.js'
 
 /** A journal that has grown to a share of a large snapshot, or past this size, is replaced by a new one. */
@@ -40,11 +30,6 @@ export interface SnapshotPace {
 }
 
 export const usualPace: SnapshotPace = { journalBytes: 32e6, sliceMs: 4 }
-
-/** What is restored from the last snapshot, then from the records since. */
-export interface JournalTarget<T> extends SnapshotTarget<T> {
-  apply(decoded: Decoded): void
-}
 
 export interface SessionJournalOptions {
   readonly dir: string
@@ -72,7 +57,7 @@ export interface SessionJournalOptions {
  */
 export class SessionJournal {
   readonly #options: SessionJournalOptions
-  readonly #files: Files
+  readonly #files: SessionFiles
   readonly #log: CommitLog
   readonly #out = new ByteWriter()
   #ordinal = 0
@@ -80,8 +65,6 @@ export class SessionJournal {
   #appliedAppended = 0
   #appliedWriting = 0
   #appliedOnDisk = 0
-  /** Ordinal of the last record that any session of the snapshot has seen. */
-  #seen = 0
   /** Number of the newest journal. */
   #number = 0
   #snapshot: SnapshotFile | undefined
@@ -89,7 +72,6 @@ export class SessionJournal {
   #running: Promise<void> | undefined
   #isWanted = false
   #isClosing = false
-  #isDamaged = false
   /** Snapshots in a row that failed. */
   #failures = 0
   #refused: Buffer[] = []
@@ -97,11 +79,11 @@ export class SessionJournal {
 
   constructor(options: SessionJournalOptions) {
     this.#options = options
-    this.#files = options.files ?? nodeFiles
+    this.#files = new SessionFiles(options.dir, options.files ?? nodeFiles)
     const rotateBytes = () => this.#limit
     this.#log = new CommitLog({
       fsync: options.fsync,
-      files: this.#files,
+      files: this.#files.disk,
       get rotateBytes() {
         return rotateBytes()
       },
@@ -120,48 +102,19 @@ export class SessionJournal {
 
   /** Restores the state, then accepts new records. */
   async load(target: JournalTarget<unknown>): Promise<void> {
-    await this.#load(target)
-    this.#appliedOnDisk = this.#options.applied()
-  }
-
-  async #load(target: JournalTarget<unknown>): Promise<void> {
-    const { dir } = this.#options
-    this.#unlessRefused(() => this.#files.makeDirectorySync(dir))
-    const files = filesOf(this.#files, dir)
-    // Files begun when the hub went down, and never finished.
-    for (const name of files.unfinished) this.#removeOld(join(dir, name))
-    const old = files.json.at(-1)
-    const snapshot = files.snapshots.at(-1)
-    const first = snapshot ?? files.journals[0]
-    if (old !== undefined && snapshot === undefined) {
-      await this.#loadJson(old, target)
-      for (const number of files.journals) this.#removeOld(this.#path(number, 'journal'))
-      this.#number = Math.max(old, ...files.journals)
-      if (!(await this.#beginWith())) return
-      for (const number of files.json) this.#removeOld(this.#path(number, 'log'))
-    } else if (first === undefined) {
-      if (this.#options.isExpected()) this.#report(`${dir} is empty, and was not when the hub ran last: ${lostState}`)
-      await this.#beginWith()
-    } else {
-      if (snapshot === undefined) this.#report(`${dir} has no snapshot any more: ${lostState}`)
-      else await this.#loadSnapshot(snapshot, target)
-      const journals = files.journals.filter(number => number >= first)
-      if (journals[0] !== first) this.#report(`${this.#path(first, 'journal')} is missing: ${lostChanges}`)
-      for (const number of files.json) this.#removeOld(this.#path(number, 'log'))
-      for (const number of files.snapshots.slice(0, -1)) this.#removeOld(this.#path(number, 'snapshot'))
-      for (const number of files.journals) if (number < first) this.#removeOld(this.#path(number, 'journal'))
-      let open: { fd: number; end: number } | undefined
-      for (const number of journals) {
-        if (open && open.fd >= 0) this.#files.closeSync(open.fd)
-        open = await this.#loadJournal(number, target)
-      }
-      this.#number = journals.at(-1) ?? first
-      this.#ordinal = Math.max(this.#ordinal, this.#seen)
-      if (open) this.#log.open(open.fd, open.end)
-      else await this.#beginWith()
+    const { incidents, isExpected, applied } = this.#options
+    const restored = await new SessionRestore(this.#files, target, incidents).restore(isExpected)
+    this.#number = restored.number
+    this.#ordinal = restored.ordinal
+    this.#snapshot = restored.snapshot
+    this.#snapshotBytes = restored.snapshotBytes
+    const { journal } = restored
+    if (journal) {
+      this.#log.open(journal.fd, journal.end)
       // The next start must not find the damage again. In all other cases clients come back before a snapshot is made.
-      if (open && this.#isDamaged) this.snapshotNext()
-    }
+      if (restored.isDamaged) this.snapshotNext()
+    } else if (await this.#beginWith()) for (const path of restored.replaced) this.#files.removeOld(path)
+    this.#appliedOnDisk = applied()
   }
 
   /** Appends a record. Calls `done` when the record is on disk, or with the error. */
@@ -200,88 +153,6 @@ export class SessionJournal {
     return Math.max(this.#options.pace.journalBytes, Math.min(this.#snapshotBytes / 4, maxJournalBytes))
   }
 
-  #report(sentence: string, bytes?: number): void {
-    this.#isDamaged = true
-    this.#options.incidents.report('sessions_damaged', sentence, bytes === undefined ? {} : { bytes })
-  }
-
-  #path(number: number, kind: 'snapshot' | 'journal' | 'log'): string {
-    return join(this.#options.dir, `${String(number).padStart(10, '0')}.${kind}`)
-  }
-
-  // — reading —
-
-  /** Reads records of JSON, the format before this one. */
-  async #loadJson(number: number, target: JournalTarget<unknown>): Promise<void> {
-    const path = this.#path(number, 'log')
-    const fd = this.#files.openSync(path, openToRead)
-    try {
-      const damage = readDamage(this.#files, fd, body => {
-        const found = decodeJsonRecord(body)
-        if (found) target.apply({ ...found, ordinal: ++this.#ordinal })
-      })
-      await this.#reportDamage(path, damage)
-    } finally {
-      this.#files.closeSync(fd)
-    }
-  }
-
-  async #loadSnapshot(number: number, target: JournalTarget<unknown>): Promise<void> {
-    const path = this.#path(number, 'snapshot')
-    const fd = this.#files.openSync(path, openToRead)
-    this.#snapshot = new SnapshotFile(this.#files, fd)
-    this.#snapshotBytes = this.#files.sizeSync(fd)
-    const { begun, seen, damage, isCutOff } = readSnapshot(this.#files, fd, this.#snapshot, target)
-    this.#ordinal = begun
-    this.#seen = seen
-    await this.#reportDamage(path, damage, isCutOff)
-  }
-
-  async #loadJournal(number: number, target: JournalTarget<unknown>): Promise<{ fd: number; end: number }> {
-    const path = this.#path(number, 'journal')
-    const fd = this.#files.openSync(path, openToRead)
-    let frames = 0
-    let missing = 0
-    let end = 0
-    const damage = readDamage(
-      this.#files,
-      fd,
-      body => {
-        frames++
-        const found = decodeRecord(body)
-        if (!found) return
-        missing += Math.max(0, found.ordinal - this.#ordinal - 1)
-        this.#ordinal = Math.max(this.#ordinal, found.ordinal)
-        target.apply(found)
-      },
-      whole => {
-        end = whole
-      },
-    )
-    await this.#reportDamage(path, damage, frames === 0)
-    if (damage === 0 && missing > 0) this.#report(`${path} lacks ${missing} records before its first: ${lostChanges}`)
-    this.#files.closeSync(fd)
-    let opened = -1
-    this.#unlessRefused(() => {
-      opened = this.#files.openSync(path, openToChange)
-      if (damage > 0) this.#files.ftruncateSync(opened, end)
-    })
-    return { fd: opened, end }
-  }
-
-  async #reportDamage(path: string, bytes: number, isEmpty = false): Promise<void> {
-    if (bytes === 0 && !isEmpty) return
-    const copy = await keepDamaged(path, this.#files)
-    const what = bytes > 0 ? `has ${bytes} bytes that cannot be read` : 'ends before it should'
-    this.#report(
-      `${path} ${what}: by damage, or by a loss of power while it was written. What they said of kept sessions, their ` +
-        `queues and retained messages is lost, the rest is kept; ${copy}`,
-      bytes,
-    )
-  }
-
-  // — writing —
-
   /**
    * Continues in new files: a snapshot of the state in memory, and an empty journal. Returns false when the disk
    * refuses.
@@ -293,8 +164,8 @@ export class SessionJournal {
       try {
         await this.#makeSnapshot(this.#number)
       } catch (error) {
-        this.#files.closeSync(fd)
-        this.#removeOld(this.#path(this.#number, 'journal'))
+        this.#files.disk.closeSync(fd)
+        this.#files.removeOld(this.#files.path(this.#number, 'journal'))
         throw error
       }
       this.#log.open(fd, end)
@@ -311,20 +182,6 @@ export class SessionJournal {
     }
   }
 
-  /** Runs `act` and ignores a disk that refuses, which is no reason not to start. */
-  #unlessRefused(act: () => void): void {
-    try {
-      act()
-    } catch (error) {
-      if (!isDiskError(error)) throw error
-    }
-  }
-
-  /** Removes a file; the next start removes files that stay. */
-  #removeOld(path: string): void {
-    this.#unlessRefused(() => this.#files.removeSync(path))
-  }
-
   /** Begins the next journal, and a snapshot of the state before that journal when the last one has grown. */
   async #rotate(): Promise<{ fd: number; end: number }> {
     const isWanted = this.#isWanted || this.#log.end >= this.#limit || this.#refusedBytes > refusedBytes
@@ -339,8 +196,8 @@ export class SessionJournal {
         if (this.#running) throw new Error('a snapshot is being made')
         await this.#makeSnapshot(number)
       } catch (error) {
-        this.#files.closeSync(opened.fd)
-        this.#files.removeSync(this.#path(number, 'journal'))
+        this.#files.disk.closeSync(opened.fd)
+        this.#files.disk.removeSync(this.#files.path(number, 'journal'))
         throw error
       }
     } else if (isWanted && !this.#running) {
@@ -365,29 +222,28 @@ export class SessionJournal {
    * spool.
    */
   async #newJournal(records: readonly Buffer[]): Promise<{ fd: number; end: number }> {
-    const { dir } = this.#options
-    const path = this.#path(this.#number, 'journal')
-    const fd = this.#files.openSync(path, openNew)
+    const path = this.#files.path(this.#number, 'journal')
+    const fd = this.#files.disk.openSync(path, openNew)
     try {
       this.#out.clear()
       encodeRecord(this.#out, { t: 'mark' }, { ordinal: 0, applied: this.#appliedOnDisk })
-      const end = await writeSynced(this.#files, fd, [Buffer.from(this.#out.written), ...records])
-      await directorySynced(dir, this.#files)
+      const end = await writeSynced(this.#files.disk, fd, [Buffer.from(this.#out.written), ...records])
+      await directorySynced(this.#files.dir, this.#files.disk)
       return { fd, end }
     } catch (error) {
-      this.#files.closeSync(fd)
-      this.#files.removeSync(path)
+      this.#files.disk.closeSync(fd)
+      this.#files.disk.removeSync(path)
       throw error
     }
   }
 
   /** Writes the state beside other work. Earlier files are removed when the snapshot is on disk. */
   async #makeSnapshot(number: number): Promise<void> {
-    const { dir, pace, snapshot, payloads, applied } = this.#options
-    const path = this.#path(number, 'snapshot')
-    const fd = this.#files.openSync(`${path}.new`, openNew)
+    const { pace, snapshot, payloads, applied } = this.#options
+    const path = this.#files.path(number, 'snapshot')
+    const fd = this.#files.disk.openSync(`${path}.new`, openNew)
     try {
-      const writer = new SnapshotWriter(this.#files, fd, payloads)
+      const writer = new SnapshotWriter(this.#files.disk, fd, payloads)
       writer.header({ version: 1, ordinal: this.#ordinal, applied: applied() })
       let since = performance.now()
       const options = { ordinal: () => this.#ordinal, mayLose: this.#failures >= maxFailures }
@@ -406,29 +262,23 @@ export class SessionJournal {
         await this.#log.flush()
         if (this.#refusedBytes > 0) throw new Error('the disk refused what the journal needs beside it')
       }
-      this.#files.renameSync(`${path}.new`, path)
-      await directorySynced(dir, this.#files)
+      this.#files.disk.renameSync(`${path}.new`, path)
+      await directorySynced(this.#files.dir, this.#files.disk)
       const old = this.#snapshot
-      this.#snapshot = new SnapshotFile(this.#files, fd)
+      this.#snapshot = new SnapshotFile(this.#files.disk, fd)
       this.#snapshotBytes = writer.size
       writer.settle(this.#snapshot)
       old?.close()
       this.#failures = 0
     } catch (error) {
       this.#failures++
-      if (this.#snapshot?.fd !== fd) this.#files.closeSync(fd)
-      this.#files.removeSync(`${path}.new`)
+      if (this.#snapshot?.fd !== fd) this.#files.disk.closeSync(fd)
+      this.#files.disk.removeSync(`${path}.new`)
       throw error
     }
-    const { snapshots, journals } = filesOf(this.#files, dir)
-    const isOld = (one: number) => one < number
-    const paths = [
-      ...snapshots.filter(isOld).map(one => this.#path(one, 'snapshot')),
-      ...journals.filter(isOld).map(one => this.#path(one, 'journal')),
-    ]
-    for (const path of paths) {
+    for (const path of this.#files.before(number)) {
       try {
-        this.#files.removeSync(path)
+        this.#files.disk.removeSync(path)
       } catch {
         // The next start tries again to remove the file.
       }
@@ -440,44 +290,6 @@ export class SessionJournal {
     this.#refusedBytes += body.length
     if (this.#refusedBytes <= refusedBytes) this.#refused.push(body)
     else this.#refused = []
-  }
-}
-
-const lostState =
-  'kept sessions, their queues and retained messages are lost. Restore the folder from a backup if there is one'
-const lostChanges = 'what changed in kept sessions and retained messages since the last snapshot is lost'
-
-/**
- * Returns the number of bytes that are no records, those at the end included. `whole` is called with the end of the
- * last record.
- */
-function readDamage(
-  files: Files,
-  fd: number,
-  frame: (body: Buffer) => void,
-  whole: (end: number) => void = () => {},
-): number {
-  let damage = 0
-  const damaged = (_at: number, bytes: number) => {
-    damage += bytes
-  }
-  const end = readFrames(fd, { frame, damaged }, 0, files)
-  whole(end)
-  return damage + files.sizeSync(fd) - end
-}
-
-function filesOf(files: Files, dir: string) {
-  const all = files.listSync(dir)
-  const numbers = (kind: string) =>
-    all
-      .filter(name => /^\d{10}\./.test(name) && name.slice(11) === kind)
-      .map(name => Number(name.slice(0, 10)))
-      .sort((a, b) => a - b)
-  return {
-    snapshots: numbers('snapshot'),
-    journals: numbers('journal'),
-    json: numbers('log'),
-    unfinished: all.filter(name => name.endsWith('.new')),
   }
 }
 

@@ -2,7 +2,6 @@ import type { RetainedDelivery } from './delivery.js'
 import { nameOf } from './last-wills.js'
 import type { QueueChunk } from './queue-chunk.js'
 import type { Session } from './session.js'
-import type { JournalTarget } from './session-journal.js'
 import { sessionName } from './session-name.js'
 import {
   type Decoded,
@@ -12,6 +11,7 @@ import {
   type RecordedSubscription,
   type RecordedWill,
 } from './session-records.js'
+import type { JournalTarget } from './session-restore.js'
 import type { RestoredMessage, SessionHead, SnapshotHeader } from './session-snapshot.js'
 import type { LastWill, Published, SessionState } from './session-state.js'
 
