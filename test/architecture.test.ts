@@ -86,12 +86,13 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts'],
   'dead-letters': ['dead-letters.ts'],
+  sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],
   broker: ['broker.ts', 'shown-clients.ts'],
   http: ['server.ts', 'session.ts'],
   pipeline: ['pipeline.ts', 'pipeline-thread.ts', 'pipeline-api.ts'],
 }
 /** These have no door yet. */
-const doorless = ['auth', 'transport', 'sessions', 'spool', 'doctor', 'cli']
+const doorless = ['auth', 'transport', 'spool', 'doctor', 'cli']
 
 const folderOf = (file: string) => (file.includes('/') ? (file.split('/')[0] as string) : '')
 

@@ -4,8 +4,7 @@ import { describe } from '../errors.js'
 import type { Will } from '../mqtt/codec.js'
 import { lengthSize, packetType, writeHead } from '../mqtt/primitives.js'
 import type { DebugLog } from '../observe/log.js'
-import type { LastWill } from '../sessions/session-state.js'
-import type { Sessions } from '../sessions/sessions.js'
+import type { LastWill, Sessions } from '../sessions/sessions.js'
 import { type StoredWill, WillPersistence } from './will-persistence.js'
 
 /** A client, as the receiver of the decisions of Aedes. */

@@ -14,15 +14,21 @@ import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { charge, sliceWork, type Work } from '../runtime/work.js'
 import { FanOut } from '../sessions/fan-out.js'
-import { nameOf } from '../sessions/last-wills.js'
-import type { Session } from '../sessions/session.js'
-import { listSessions, type SessionFilter, type SessionList } from '../sessions/session-list.js'
-import { sessionName } from '../sessions/session-name.js'
-import type { LastWill } from '../sessions/session-state.js'
-import { Sessions } from '../sessions/sessions.js'
-import type { Dropped, SessionsOptions } from '../sessions/sessions-options.js'
-import { topicsOf } from '../sessions/subscription.js'
-import { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from '../sessions/subscription-limits.js'
+import { nameOf, sessionName } from '../sessions/session-name.js'
+import {
+  beyondShare,
+  type Dropped,
+  type LastWill,
+  listSessions,
+  type Session,
+  type SessionFilter,
+  type SessionList,
+  Sessions,
+  type SessionsOptions,
+  SubscriptionLimits,
+  type SubscriptionLimitsOptions,
+  topicsOf,
+} from '../sessions/sessions.js'
 import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import type { Connection, PacketHandler } from '../transport/connection.js'
 import type { Traffic } from '../transport/pool.js'

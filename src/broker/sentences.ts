@@ -1,6 +1,6 @@
 import { type Decision, ruleText } from '../auth/rules.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
-import type { Dropped } from '../sessions/sessions-options.js'
+import type { Dropped } from '../sessions/sessions.js'
 
 /* Sentences that the broker logs, sends and shows about clients. */
 

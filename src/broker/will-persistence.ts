@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import type { Client as AedesClient } from 'aedes'
 import type { QoS } from '../model.js'
 import type { Will } from '../mqtt/codec.js'
-import type { LastWills } from '../sessions/last-wills.js'
+import type { LastWills } from '../sessions/sessions.js'
 
 /** A will in the form in which Aedes stores it and hands it over to be published, with the fields of MQTT 5. */
 export interface StoredWill {

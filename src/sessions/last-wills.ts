@@ -1,5 +1,5 @@
 import type { MillisecondClock } from '../runtime/time.js'
-import { sessionName } from './session-name.js'
+import { nameOf } from './session-name.js'
 import type { SessionRecorder } from './session-recorder.js'
 import { dueRecord, type LastWill, type SessionState, willRecord } from './session-state.js'
 
@@ -96,9 +96,4 @@ export class LastWills {
       if (!isLater) over()
     })
   }
-}
-
-/** Returns the name of the session whose client leaves this will. */
-export function nameOf({ user = '', clientId }: LastWill): string {
-  return sessionName(user, clientId)
 }

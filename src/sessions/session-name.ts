@@ -11,3 +11,14 @@ export function ownerOf(name: string): { readonly user: string; readonly clientI
   const at = name.indexOf('\0')
   return at < 0 ? { user: '', clientId: name } : { user: name.slice(0, at), clientId: name.slice(at + 1) }
 }
+
+/** Returns the name of the session whose client leaves a will. */
+export function nameOf({
+  user = '',
+  clientId,
+}: {
+  readonly user?: string | undefined
+  readonly clientId: string
+}): string {
+  return sessionName(user, clientId)
+}

@@ -1,8 +1,7 @@
 import type { RetainedDelivery } from './delivery.js'
-import { nameOf } from './last-wills.js'
 import type { QueueChunk } from './queue-chunk.js'
 import type { Session } from './session.js'
-import { sessionName } from './session-name.js'
+import { nameOf, sessionName } from './session-name.js'
 import {
   type Decoded,
   type Headed,

@@ -17,6 +17,17 @@ import { SessionTurns } from './session-turns.js'
 import { queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
 
+export { maxIncoming } from './inbound-qos2.js'
+export type { LastWills } from './last-wills.js'
+export type { Retained } from './retained.js'
+export type { Session } from './session.js'
+export type { DeliveryTarget } from './session-host.js'
+export { listSessions, type SessionFilter, type SessionList } from './session-list.js'
+export type { LastWill } from './session-state.js'
+export type { Dropped, SessionsOptions } from './sessions-options.js'
+export { topicsOf } from './subscription.js'
+export { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
+
 /** Retained messages that are checked for expiry in a second. */
 const sweptAtOnce = 10_000
 

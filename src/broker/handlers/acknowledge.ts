@@ -1,7 +1,7 @@
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import { protocolError } from '../../mqtt/primitives.js'
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 
 /* The client's acknowledgements of what the hub has sent. The session sends PUBREL, and the next messages. */
 

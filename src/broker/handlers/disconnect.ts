@@ -1,7 +1,7 @@
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import { reasonCode } from '../../mqtt/reason-codes.js'
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 import type { Client } from '../client.js'
 
 /** Handles DISCONNECT: changes the session expiry if asked, and closes the connection, with or without the will. */

@@ -2,7 +2,7 @@ import type { PendingPublish, QoS } from '../../model.js'
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import type { Fault } from '../../mqtt/reason-codes.js'
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 import type { NamedPublish } from '../../spool/message-codec.js'
 import type { Client } from '../client.js'
 

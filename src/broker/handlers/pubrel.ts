@@ -1,7 +1,7 @@
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import { packetType } from '../../mqtt/primitives.js'
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 import { type Client, recordBytes, unknownPacketId } from '../client.js'
 
 /** Handles PUBREL: releases the packet id of a QoS 2 publish, and sends PUBCOMP when the release is on disk. */

@@ -1,6 +1,6 @@
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 import type { Client } from '../client.js'
 import { whenKept } from './when-kept.js'
 

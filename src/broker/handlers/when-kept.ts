@@ -1,4 +1,4 @@
-import type { Session } from '../../sessions/session.js'
+import type { Session } from '../../sessions/sessions.js'
 import { type Client, recordBytes } from '../client.js'
 
 /** Answers a client once a change of the session is on disk, if the session outlives the connection; else at once. */
