@@ -1,80 +1,61 @@
 #!/usr/bin/env node
 import { type ChildProcess, fork } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { readUsers } from './auth/users.js'
-import { type AdminFlags, admin, adminFlags, adminHelp, adminHint, localKey } from './cli/admin.js'
-import { type AuditFlags, audit, auditHelp } from './cli/audit.js'
-import { certificatesHelp, certify } from './cli/certificates.js'
-import { doctorFlags, doctorHelp, runDoctor } from './cli/doctor.js'
-import { checkHealth, healthcheckHelp } from './cli/healthcheck.js'
-import { isUserCommand, type UserFlags, userAdmin, userFlags, userHelp, userHint } from './cli/user-admin.js'
-import { loadSettings, settingKeys, settingsHelp } from './config/config.js'
+import { type Command, command, commandLines, type Flags, parseCommand, type Terminal } from './cli/command.js'
+import { commands } from './cli/commands.js'
+import { loadSettings, settingsHelp } from './config/config.js'
 import type { Settings } from './config/settings.js'
 import { describe, HubError, systemCode } from './errors.js'
 import { createLog, type Log, plain } from './observe/log.js'
-import { loadTls, tlsPaths } from './transport/tls.js'
-
-const help = () => `telehub: every message is on disk before it is acknowledged
-
-  telehub start [--demo]   start the hub; --demo adds a simulated smart home
-  telehub process          store what RabbitMQ holds, without a hub: on other machines, any number of them
-  telehub check            check the settings and say what is wrong with them, all at once
-${doctorHelp}
-${healthcheckHelp}
-${certificatesHelp}
-${adminHelp}
-${auditHelp}
-${userHelp}
-  telehub --version
-
-${adminHint}
-
-${userHint}
-
-Settings come from telehub.yaml (--config FILE names another), then the environment (mqtt.port is
-TELEHUB_MQTT_PORT), then flags. SIGHUP reads them again: the log says what changed and what needs a restart.
-
-${settingsHelp()}
-`
 
 const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
-/** Flags beside the settings, for each command that is not about users. */
-const flagsByCommand: Readonly<Record<string, object>> = {
-  start: {},
-  process: {},
-  check: {},
-  healthcheck: {},
-  doctor: { ...adminFlags, ...doctorFlags },
-  spool: adminFlags,
-  dead: adminFlags,
-  session: adminFlags,
-  login: adminFlags,
-  ban: adminFlags,
-  audit: adminFlags,
-}
+const startFlags = { demo: { help: 'add a simulated smart home' } } as const satisfies Flags
 
-/** Parses the arguments. Called twice, as the flags depend on the command. */
-const readArguments = (own: ReturnType<typeof userFlags>) =>
-  parseArgs({
-    strict: false,
-    allowPositionals: true,
-    options: {
-      ...Object.fromEntries(settingKeys.map(key => [key, { type: 'string' as const }])),
-      ...own,
-      ...adminFlags,
-      ...doctorFlags,
-      config: { type: 'string' },
-      demo: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean' },
+const allCommands: readonly Command[] = [
+  command({
+    name: 'start',
+    summary: 'start the hub (the default command); --demo adds a simulated smart home',
+    about: 'SIGHUP reads the settings again: the log says what changed, and what needs a restart.',
+    flags: startFlags,
+    examples: ['telehub start --demo', 'telehub start --mqtt.port 1884 --data.dir /var/lib/telehub'],
+    settings: 'serves',
+    run: async ({ flags, settings: read, load }) => {
+      const settings = read()
+      if (flags.demo && (settings['auth.file'] || settings['mqtt.port'] === 'off')) {
+        throw new HubError('bad_settings', '--demo: its devices have no users and need mqtt.port; leave out auth.file')
+      }
+      serves = true
+      return start(settings, flags.demo === true, () => load(true))
     },
-  })
+  }),
+  command({
+    name: 'process',
+    summary: 'store what RabbitMQ holds, without a hub: on other machines, any number of them',
+    examples: ['telehub process --rabbitmq.url amqp://mq --influx.url http://influx:8086/telehub'],
+    run: ({ settings, load }) => {
+      serves = true
+      return runProcess(settings(), () => load(false))
+    },
+  }),
+  ...commands,
+]
+
+const help = () => `telehub: every message is on disk before it is acknowledged
+
+${commandLines(allCommands)}
+  telehub --version
+
+telehub COMMAND --help shows the flags of a command, with an example.
+
+Settings come from telehub.yaml (--config FILE names another), then the environment (mqtt.port is TELEHUB_MQTT_PORT),
+then flags:
+
+${settingsHelp()}
+`
 
 /** True while a command runs until stopped: the caller waits for the line that the command is ready. */
 let serves = false
@@ -82,138 +63,39 @@ let serves = false
 async function main(): Promise<void> {
   // Files that are written hold messages, keys and passwords: no other user of the machine may read them.
   process.umask(0o077)
-  // This command has flags of its own, and needs no settings.
-  const [, , first, ...others] = process.argv
-  if (first === 'cert' && !others.includes('--help')) return certify(others, terminal)
-  const ownFlags = userFlags(readArguments({}).positionals)
-  const { values, positionals } = readArguments(ownFlags)
-  const { help: wantsHelp, version: wantsVersion, demo, config, ...given } = values
-  const [command = 'start', ...rest] = positionals
-  if (wantsHelp) return void process.stdout.write(help())
-  if (wantsVersion) return void process.stdout.write(`${version}\n`)
-  const isUsers = isUserCommand(command)
-  if (!isUsers && !Object.hasOwn(flagsByCommand, command)) {
-    throw new HubError('bad_settings', `there is no command ${command}; telehub --help lists them`)
-  }
-  const isAdmin = ['spool', 'dead', 'session', 'login', 'ban'].includes(command)
-  const isAudit = command === 'audit'
-  const of = (isOne: (name: string) => boolean) =>
-    Object.fromEntries(Object.entries(given).filter(([name]) => isOne(name)))
-  const flagsOf = isUsers ? ownFlags : (flagsByCommand[command] ?? {})
-  const isFlag = (name: string) => Object.hasOwn(flagsOf, name)
+  const parsed = parseCommand(allCommands, process.argv.slice(2), help)
+  if ('help' in parsed) return void process.stdout.write(parsed.help)
+  if ('version' in parsed) return void process.stdout.write(`${version}\n`)
+  const { command, args, flags, config, mistakes } = parsed
   const { TELEHUB_KEY: environmentKey, ...environment } = process.env
   const load = (serves: boolean) =>
-    loadSettings({
-      flags: of(name => !isFlag(name)),
-      environment,
-      file: typeof config === 'string' ? config : undefined,
-      serves,
-    })
-  const hubAt = (settings: Settings) => {
-    const url = typeof given.url === 'string' ? given.url : callable(urlOf(settings))
-    return {
-      url,
-      key: typeof given.key === 'string' ? given.key : environmentKey || localKey(settings['data.dir'], url),
-    }
-  }
-  if (command === 'doctor') {
-    process.exitCode = await runDoctor({ rest, flags: of(isFlag) as AdminFlags, load, hubAt, ...terminal })
-    return
-  }
-  const settings = load(command === 'start' || command === 'check')
-  if (isAdmin) {
-    process.exitCode = await admin(positionals, of(isFlag) as AdminFlags, hubAt(settings), terminal)
-    return
-  }
-  if (isAudit) {
-    process.exitCode = await audit(positionals, of(isFlag) as AuditFlags, settings['data.dir'], terminal.out)
-    return
-  }
-  if (isUsers) {
-    const place = usersPlace(settings, typeof config === 'string' ? config : 'telehub.yaml')
-    const asks = process.stdin.isTTY === true
-    process.exitCode = await userAdmin(positionals, of(isFlag) as UserFlags, place, { ...terminal, asks })
-    return
-  }
-  if (demo && command !== 'start') throw new HubError('bad_settings', `${command} takes no --demo`)
-  if (demo && (settings['auth.file'] || settings['mqtt.port'] === 'off')) {
-    throw new HubError('bad_settings', '--demo: its devices have no users and need mqtt.port; leave out auth.file')
-  }
-  if (rest.length > 0)
-    throw new HubError('bad_settings', `${command} takes no ${rest.join(' ')}; telehub --help shows its use`)
-  if (command === 'check') {
-    checkFiles(settings)
-    return void process.stdout.write('the settings are in order\n')
-  }
-  if (command === 'healthcheck') return void process.stdout.write(`${await checkHealth(settings)} is healthy\n`)
-  serves = true
-  if (command === 'process') await runProcess(settings, () => load(false))
-  else await start(settings, demo === true, () => load(true))
+    loadSettings({ flags: parsed.settings, environment, file: config, serves, mistakes })
+  const reads = command.settings !== 'own' && command.settings !== 'none'
+  // All mistakes are reported at once, before the command does anything.
+  const settings = reads ? load(command.settings === 'serves') : undefined
+  if (mistakes.length > 0) throw new HubError('bad_settings', mistakes.join('\n'))
+  process.exitCode = await command.run({
+    args,
+    flags,
+    settings: () => settings ?? load(false),
+    load,
+    settingsFile: config ?? 'telehub.yaml',
+    environmentKey,
+    terminal,
+  })
 }
 
-/**
- * Checks the files that the settings name. Throws what is wrong with all of them, in the words of the hub that starts.
- */
-function checkFiles(settings: Settings): void {
-  const faults: string[] = []
-  const attempt = (check: () => void) => {
-    try {
-      check()
-    } catch (error) {
-      faults.push(describe(error))
-    }
-  }
-  if (settings['tls.cert']) attempt(() => loadTls(tlsPaths(settings)))
-  const users = settings['auth.file']
-  if (users) attempt(() => checkUsers(resolve(users)))
-  if (faults.length > 0) throw new HubError('bad_settings', faults.join('\n'))
-}
-
-function checkUsers(file: string): void {
-  if (!existsSync(file)) {
-    throw new HubError(
-      'bad_settings',
-      `auth.file: there is no file ${file}; telehub user add NAME --kind admin makes it`,
-    )
-  }
-  try {
-    if (readUsers(file).users.size > 0) return
-  } catch (error) {
-    const faults = describe(error).split('\n')
-    throw new HubError('bad_settings', faults.map(fault => `auth.file: ${fault}`).join('\n'), { cause: error })
-  }
-  process.stderr.write(
-    `telehub: auth.file: ${plain(file)} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first\n`,
-  )
-}
-
-function urlOf(settings: Settings): string {
-  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host
-  return `http${settings['tls.cert'] ? 's' : ''}://${host}:${settings['http.port']}`
-}
-
-/** Returns a URL to call: an address to listen on for all cannot be called, and no certificate is for one. */
-function callable(url: string): string {
-  const { hostname, protocol, port } = new URL(url)
-  return hostname === '0.0.0.0' || hostname === '[::]' ? `${protocol}//localhost${port && `:${port}`}` : url
-}
-
-/** Returns the users file, or where one is made when the settings name none: beside the settings file. */
-function usersPlace(settings: Settings, settingsFile: string) {
-  const named = settings['auth.file']
-  const file = named || join(dirname(settingsFile), 'users.yaml')
-  const wildcards = settings['limits.wildcards']
-  return { file, isNamed: named !== '', settingsFile, url: urlOf(settings), wildcards }
-}
-
-const terminal = {
-  out: (text: string) => void process.stdout.write(text),
-  progress: (text: string) => void (process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`)),
+const terminal: Terminal = {
+  out: text => void process.stdout.write(text),
+  progress: text => void (process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`)),
   now: () => Date.now(),
+  get asks() {
+    return process.stdin.isTTY === true
+  },
 }
 
 /** Runs the record consumer alone until a signal. */
-async function runProcess(settings: Settings, read: () => Settings): Promise<void> {
+async function runProcess(settings: Settings, read: () => Settings): Promise<never> {
   const log = createLog(settings)
   const signalled = signal(log)
   // Loaded when needed: the other commands start in half the time.
@@ -239,7 +121,7 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<voi
 }
 
 /** Runs the hub until a signal or a failure. */
-async function start(settings: Settings, demo: boolean, read: () => Settings): Promise<void> {
+async function start(settings: Settings, demo: boolean, read: () => Settings): Promise<never> {
   const log = createLog(settings)
   // From the first moment: a signal that arrives while the hub starts stops the hub right after the start.
   const signalled = signal(log)

@@ -1,45 +1,57 @@
+import type { Settings } from '../config/settings.js'
 import { HubError, systemCode } from '../errors.js'
 import { auditDir, auditFiles, auditLines, parseAuditLine, verifyAudit } from '../observe/audit-chain.js'
 import { escaped, plain } from '../observe/log.js'
 import { count, many, table } from '../runtime/terminal.js'
+import { type Command, command, type Flags, type FlagValues, usage } from './command.js'
 
 /* `telehub audit`: reads the audit log in data.dir, whether the hub runs or not. */
 
-export const auditHelp = `  telehub audit            the latest lines of the audit log in data.dir: who came in, was refused, changed something [--limit N]
-  telehub audit verify     check that no line was changed, put in or taken out; prints the hash of the last line, and with
-                           --hash HASH whether a line that was kept elsewhere by its hash is still there`
+const tailFlags = {
+  limit: { value: 'N', help: 'so many lines; default 20' },
+  json: { help: 'print the lines as they are in the file' },
+} as const satisfies Flags
 
-export interface AuditFlags {
-  readonly json?: boolean
-  readonly limit?: string
-  readonly hash?: string
-}
+const verifyFlags = {
+  hash: { value: 'HASH', help: 'also check that the line with this hash, noted earlier, is still there' },
+  json: { help: 'print the findings as JSON' },
+} as const satisfies Flags
 
-/** Runs the command. Resolves with the exit code: 1 when the chain is broken. */
-export async function audit(
-  words: readonly string[],
-  flags: AuditFlags,
-  dataDir: string,
-  out: (text: string) => void,
-): Promise<number> {
-  const [, action = 'tail', ...more] = words
-  if (!['tail', 'verify'].includes(action) || more.length > 0) {
-    throw usage(`given telehub ${words.join(' ')}, allowed are telehub audit tail and telehub audit verify`)
-  }
-  for (const flag of Object.keys(flags)) {
-    const isKnown = flag === 'json' || flag === (action === 'tail' ? 'limit' : 'hash')
-    if (!isKnown) throw usage(`telehub audit ${action} takes no --${flag}`)
-  }
-  const dir = auditDir(dataDir)
+export const auditCommands: readonly Command[] = [
+  command({
+    name: 'audit',
+    alias: 'audit tail',
+    summary: 'show the latest lines of the audit log in data.dir: logins, refusals, changes',
+    flags: tailFlags,
+    examples: ['telehub audit --limit 100'],
+    run: ({ flags, settings, terminal }) => read(settings(), dir => tail(dir, flags, terminal.out)),
+  }),
+  command({
+    name: 'audit verify',
+    summary: 'check that no line of the audit log was changed, added or removed',
+    about: 'Prints the hash of the last line. Note it elsewhere, and check it later with --hash.',
+    flags: verifyFlags,
+    examples: ['telehub audit verify', 'telehub audit verify --hash 2c26b46b68ff'],
+    run: ({ flags, settings, terminal }) => read(settings(), dir => verify(dir, flags, terminal.out)),
+  }),
+]
+
+/** Reads the audit log of a data directory. Resolves with the exit code: 1 when the chain is broken. */
+async function read(settings: Settings, how: (dir: string) => Promise<number>): Promise<number> {
+  const dir = auditDir(settings['data.dir'])
   try {
-    return action === 'verify' ? await verify(dir, flags, out) : await tail(dir, flags, out)
+    return await how(dir)
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error
-    throw new HubError('not_found', `there is no audit log in ${dir}; --data.dir names the data of another hub`)
+    throw new HubError('not_found', `there is no audit log in ${dir}; choose the data of another hub with --data.dir`)
   }
 }
 
-async function tail(dir: string, { limit = '20', json }: AuditFlags, out: (text: string) => void): Promise<number> {
+async function tail(
+  dir: string,
+  { limit = '20', json }: FlagValues<typeof tailFlags>,
+  out: (text: string) => void,
+): Promise<number> {
   if (!/^[1-9]\d{0,6}$/.test(limit))
     throw usage(`--limit: given ${JSON.stringify(limit)}, allowed is a number of lines`)
   const most = Number(limit)
@@ -77,7 +89,11 @@ async function tail(dir: string, { limit = '20', json }: AuditFlags, out: (text:
   return 0
 }
 
-async function verify(dir: string, { hash, json }: AuditFlags, out: (text: string) => void): Promise<number> {
+async function verify(
+  dir: string,
+  { hash, json }: FlagValues<typeof verifyFlags>,
+  out: (text: string) => void,
+): Promise<number> {
   const found = await verifyAudit(dir, hash)
   const isWhole = found.faults.length === 0 && found.hasHash !== false
   if (json) out(`${escaped(JSON.stringify(found, undefined, 2))}\n`)
@@ -91,8 +107,4 @@ async function verify(dir: string, { hash, json }: AuditFlags, out: (text: strin
     out(`hash of the last line: ${found.hash || '(none)'}\n`)
   }
   return isWhole ? 0 : 1
-}
-
-function usage(sentence: string): HubError {
-  return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
 }

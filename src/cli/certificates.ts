@@ -11,10 +11,11 @@ import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import { domainToASCII } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import forge from 'node-forge'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import { type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
 
 /*
  * `telehub cert`: a private certificate authority for a first set-up, and the certificates signed by that authority. In
@@ -27,14 +28,27 @@ import { describe, HubError, systemCode } from '../errors.js'
  * An existing key is used and never overwritten. Only certificates signed by this authority are overwritten.
  */
 
-export const certificatesHelp = `  telehub cert             make a local CA and a certificate for this machine, or renew it: [--dir certs] [--days N]
-                           [--name HOST]…; with --client USER… certificates for users instead`
+const certificateFlags = {
+  dir: { value: 'FOLDER', help: 'where the files are; default: certs' },
+  name: { value: 'HOST', isRepeated: true, help: 'another name or address of this machine' },
+  client: { value: 'USER', isRepeated: true, help: 'makes a certificate for this user instead' },
+  days: { value: 'N', help: 'how long the certificates are valid; default and most: 825' },
+} as const satisfies Flags
 
-interface CertTerminal {
-  readonly out: (text: string) => void
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
-}
+export const certificateCommand: Command = command({
+  name: 'cert',
+  summary: 'make a local certificate authority and a certificate for this machine, or renew it',
+  about: 'Prints what to write into telehub.yaml, and how devices connect.',
+  flags: certificateFlags,
+  examples: ['telehub cert', 'telehub cert --client thermo --client lamp'],
+  settings: 'none',
+  run: async ({ flags, terminal }) => {
+    await certify(flags, terminal)
+    return 0
+  },
+})
+
+type CertTerminal = Pick<Terminal, 'out' | 'now'>
 
 interface Order {
   readonly dir: string
@@ -70,9 +84,9 @@ const authorityDays = 3_650
 /** How long before now validity begins, as clocks of devices may be slow. */
 const earlyMs = 36e5
 
-/** Makes the certificates named in the arguments, and prints how to use them. Throws a `HubError`. */
-export async function certify(args: readonly string[], terminal: CertTerminal): Promise<void> {
-  const order = parse(args)
+/** Makes the certificates that the flags name, and prints how to use them. Throws a `HubError`. */
+async function certify(flags: FlagValues<typeof certificateFlags>, terminal: CertTerminal): Promise<void> {
+  const order = orderOf(flags)
   const { dir, names, clients, days } = order
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
@@ -95,10 +109,8 @@ export async function certify(args: readonly string[], terminal: CertTerminal): 
   }
 }
 
-function parse(args: readonly string[]): Order {
-  const { values, positionals } = parseFlags(args)
-  if (positionals.length > 0) throw usage(`cert takes no ${positionals.join(' ')}`)
-  const { dir = 'certs', name: names = [], client: clients = [], days: given = String(maxDays) } = values
+function orderOf(flags: FlagValues<typeof certificateFlags>): Order {
+  const { dir = 'certs', name: names = [], client: clients = [], days: given = String(maxDays) } = flags
   const days = /^\d{1,4}$/.test(given) ? Number(given) : 0
   if (days < 1 || days > maxDays) {
     throw usage(`--days: given ${given}, allowed is a whole number from 1 to ${maxDays}`)
@@ -109,27 +121,6 @@ function parse(args: readonly string[]): Order {
     }
   }
   return { dir, names: names.map(hostName), clients: [...new Set(clients)], days }
-}
-
-function parseFlags(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        dir: { type: 'string' },
-        name: { type: 'string', multiple: true },
-        client: { type: 'string', multiple: true },
-        days: { type: 'string' },
-      },
-    })
-  } catch (error) {
-    throw usage(describe(error))
-  }
-}
-
-function usage(sentence: string): HubError {
-  return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
 }
 
 /** Returns a host in the form used in certificates. */

@@ -2,8 +2,17 @@ import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
+import { type Command, command } from './command.js'
 
-export const healthcheckHelp = `  telehub healthcheck      ask the hub of these settings on this machine whether it serves; for containers and supervisors`
+export const healthcheckCommand: Command = command({
+  name: 'healthcheck',
+  summary: 'ask the hub of these settings on this machine whether it serves; for containers and supervisors',
+  examples: ['telehub healthcheck --http.port 8080'],
+  run: async ({ settings, terminal }) => {
+    terminal.out(`${await checkHealth(settings())} is healthy\n`)
+    return 0
+  },
+})
 
 /** Time limit of a check. A container is checked every few seconds, and a later answer counts as none. */
 const timeoutMs = 4_000
@@ -13,7 +22,7 @@ const timeoutMs = 4_000
  * when there is a `tls.cert`. Resolves with the address that answered. Rejects with a `HubError` that names the request
  * and the answer.
  */
-export async function checkHealth(settings: Settings): Promise<string> {
+async function checkHealth(settings: Settings): Promise<string> {
   const port = settings['http.port']
   if (port === 0) {
     throw new HubError('bad_settings', 'http.port: given 0, a free port, which only the hub itself knows; name a port')

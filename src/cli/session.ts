@@ -1,40 +1,49 @@
 import { HubError } from '../errors.js'
-import { escaped, plain } from '../observe/log.js'
+import { plain } from '../observe/log.js'
 import { count, many, table, time } from '../runtime/terminal.js'
+import { type Call, type Command, command, type Flags } from './command.js'
+import { limitOf } from './dead.js'
+import { hubFlags, hubOf } from './hub-address.js'
 import type { HubClient } from './hub-client.js'
+import { printJson } from './print.js'
 
-/* `telehub session`: the MQTT sessions of a running hub. */
+/* `telehub session …`: the MQTT sessions of a running hub. */
 
-export const sessionHelp = `  telehub session list     sessions of MQTT clients, kept or connected [--user U] [--device CLIENT] [--limit N]
-  telehub session end ID   end the session of that client id, with what waits in it [--user U]`
+const listFlags = {
+  user: { value: 'USER', help: 'only sessions of this user' },
+  device: { value: 'CLIENT', help: 'only sessions of this client id' },
+  limit: { value: 'N', help: 'at most so many sessions; default 1000' },
+  ...hubFlags,
+} as const satisfies Flags
 
-interface Flags {
-  readonly user?: string | boolean | undefined
-  readonly device?: string | boolean | undefined
-  readonly limit?: string | boolean | undefined
-  readonly json?: string | boolean | undefined
-}
+const endFlags = {
+  user: { value: 'USER', help: 'user of the session, when several have a session of that client id' },
+  ...hubFlags,
+} as const satisfies Flags
 
-/** Lists sessions, or ends the session of `id`. Resolves with the exit code. */
-export async function session(
-  hub: HubClient,
-  id: string | undefined,
-  flags: Flags,
-  { out }: { readonly out: (text: string) => void },
-): Promise<number> {
-  return id === undefined ? list(hub, flags, out) : end(hub, id, flags, out)
-}
+export const sessionCommands: readonly Command[] = [
+  command({
+    name: 'session list',
+    summary: 'list the sessions of MQTT clients, kept or connected',
+    flags: listFlags,
+    examples: ['telehub session list --user thermo'],
+    run: list,
+  }),
+  command({
+    name: 'session end',
+    takes: ['CLIENT'],
+    summary: 'disconnect a client, and delete its session and queue',
+    flags: endFlags,
+    examples: ['telehub session end thermo-1'],
+    run: end,
+  }),
+]
 
-async function list(hub: HubClient, { user, device, limit = '1000', json }: Flags, out: (text: string) => void) {
-  const answer = await hub.ask('GET /api/sessions', {
-    limit: Number(limit),
-    user: typeof user === 'string' ? user : undefined,
-    client: typeof device === 'string' ? device : undefined,
-  })
-  if (json) {
-    out(`${escaped(JSON.stringify(answer, undefined, 2))}\n`)
-    return 0
-  }
+async function list(call: Call<typeof listFlags>): Promise<number> {
+  const { user, device: client, limit, json } = call.flags
+  const { out } = call.terminal
+  const answer = await hubOf(call).ask('GET /api/sessions', { limit: limitOf(limit, 1_000), user, client })
+  if (json) return printJson(out, answer)
   const rows = answer.sessions.map(({ clientId, user, connected, kept, absentSince, subscriptions, queued }) => [
     plain(clientId),
     plain(user),
@@ -49,20 +58,26 @@ async function list(hub: HubClient, { user, device, limit = '1000', json }: Flag
   return 0
 }
 
-async function end(hub: HubClient, id: string, { user, json }: Flags, out: (text: string) => void): Promise<number> {
-  const owner = typeof user === 'string' ? user : await ownerOf(hub, id)
-  const answer = await hub.ask('DELETE /api/sessions', { client: id, user: owner })
-  if (json) out(`${JSON.stringify(answer)}\n`)
-  else out(`the session of ${plain(id)}${owner && `, user ${plain(owner)},`} is ended\n`)
+async function end(call: Call<typeof endFlags>): Promise<number> {
+  const { out } = call.terminal
+  const client = call.args[0] as string
+  const hub = hubOf(call)
+  const user = call.flags.user ?? (await ownerOf(hub, client))
+  const answer = await hub.ask('DELETE /api/sessions', { client, user })
+  if (call.flags.json) out(`${JSON.stringify(answer)}\n`)
+  else out(`the session of ${plain(client)}${user && `, user ${plain(user)},`} is ended\n`)
   return 0
 }
 
 /** Finds the user of the session, if only one user has a session of that client id. */
-async function ownerOf(hub: HubClient, id: string): Promise<string> {
-  const { sessions } = await hub.ask('GET /api/sessions', { client: id })
+async function ownerOf(hub: HubClient, client: string): Promise<string> {
+  const { sessions } = await hub.ask('GET /api/sessions', { client })
   const [first, second] = sessions
-  if (!first) throw new HubError('not_found', `there is no session of client id ${plain(id)}`)
+  if (!first) throw new HubError('not_found', `there is no session of client id ${plain(client)}`)
   if (!second) return first.user
   const users = sessions.map(({ user }) => plain(user) || '(none)').join(', ')
-  throw new HubError('bad_settings', `users ${users} have sessions of client id ${plain(id)}; say which with --user`)
+  throw new HubError(
+    'bad_settings',
+    `users ${users} have sessions of client id ${plain(client)}; choose one with --user`,
+  )
 }

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { basename } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { explain } from '../auth/explain.js'
-import { hashPassword, hashSecret, isSecretHash, makeSecret } from '../auth/passwords.js'
+import { isSecretHash } from '../auth/passwords.js'
 import { type AccessRule, overlap, parseRule, quote, ruleText, verbs } from '../auth/rules.js'
-import { iterations, makeScram, preparePassword, scramMethod } from '../auth/scram.js'
+import { iterations, scramMethod } from '../auth/scram.js'
 import {
   clientPatternFault,
   kinds,
@@ -18,71 +17,169 @@ import {
   usualRules,
 } from '../auth/users.js'
 import { editUsers } from '../auth/users-file.js'
-import { describe, HubError } from '../errors.js'
+import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
-import { askHidden, count, firstLine, many, table, time } from '../runtime/terminal.js'
+import { nearest } from '../runtime/nearest.js'
+import { count, firstLine, many, table, time } from '../runtime/terminal.js'
+import { type Call, type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
+import { urlOf } from './hub-address.js'
+import { maxPassword, minPassword, newPassword } from './new-password.js'
+import { printJson } from './print.js'
 
 /*
  * Commands that read and change the users file: `telehub user …`, `telehub device pair` and `telehub explain`. They
  * need no running hub; a hub that uses the file picks up changes within a second or two.
  */
 
-export const userHelp = `  telehub user add NAME    a user of --kind device (default), dashboard, service or admin [--allow "publish F"]…
-                           [--deny "read F"]… [--client PATTERN]… [--certificate NAME]… [--password-file FILE | --generate] [--scram]
-  telehub user passwd NAME another password [--password-file FILE | --generate] [--scram]
-  telehub user remove NAME the user and its keys [--yes]
-  telehub user list        all of them; show NAME: one with its rules
-  telehub user grant NAME VERB FILTER    a rule more [--deny]; VERB is ${verbs.join(', ')}
-  telehub user revoke NAME VERB FILTER   a rule less [--deny]
-  telehub user key add NAME              an API key [--label L]; key list NAME; key remove NAME ID
-  telehub device pair NAME a code that a device turns into its own credentials [--allow "publish F"]… [--client PATTERN]…
-  telehub explain          may --user U, as --client C, --publish T | --subscribe F | --read T? With the line that decides`
+const passwordFlags = {
+  'password-file': { value: 'FILE', help: 'the password is the first line of this file' },
+  generate: { help: 'makes a password, and prints it once' },
+  scram: { help: `the password also works for ${scramMethod} of MQTT 5` },
+} as const satisfies Flags
 
-const shortest = 8
-const longest = 1_000
+const ruleFlags = {
+  allow: { value: '"VERB FILTER"', isRepeated: true, help: 'a rule that allows; default: the usual rules of the kind' },
+  deny: { value: '"VERB FILTER"', isRepeated: true, help: 'a rule that denies' },
+  client: {
+    value: 'PATTERN',
+    isRepeated: true,
+    help: 'client id that the user may use, such as thermo-*; default: any',
+  },
+} as const satisfies Flags
 
-export const userHint = `telehub user and telehub device change the file of auth.file, and a hub that uses it acts within a second or two. A
-password has ${shortest} to ${count(longest)} characters; it is asked for on a terminal, or is the first line of a pipe or of --password-file, or
-is made by --generate. With --scram it is good for ${scramMethod} of MQTT 5, too, for which a client counts ${count(iterations)} hashes at
-each connection. F is a topic filter, in which {user} and {client} stand for the names.`
+const addFlags = {
+  kind: { value: 'KIND', help: `${kinds.join(', ')}; default: device` },
+  ...ruleFlags,
+  certificate: { value: 'NAME', isRepeated: true, help: 'a certificate with this name authenticates the user' },
+  ...passwordFlags,
+} as const satisfies Flags
 
-type FlagType = { readonly type: 'string'; readonly multiple?: boolean } | { readonly type: 'boolean' }
+const denyFlags = { deny: { help: 'the rule denies' } } as const satisfies Flags
+const removeFlags = { yes: { help: 'do not ask' } } as const satisfies Flags
+const labelFlags = { label: { value: 'TEXT', help: 'a note shown in the list of keys' } } as const satisfies Flags
+const jsonFlags = { json: { help: 'print JSON' } } as const satisfies Flags
 
-const flagTypes: Readonly<Record<string, FlagType>> = {
-  kind: { type: 'string' },
-  allow: { type: 'string', multiple: true },
-  deny: { type: 'string', multiple: true },
-  client: { type: 'string', multiple: true },
-  certificate: { type: 'string', multiple: true },
-  'password-file': { type: 'string' },
-  generate: { type: 'boolean' },
-  scram: { type: 'boolean' },
-  label: { type: 'string' },
-  user: { type: 'string' },
-  publish: { type: 'string' },
-  subscribe: { type: 'string' },
-  read: { type: 'string' },
-  yes: { type: 'boolean' },
-  json: { type: 'boolean' },
-}
+const explainFlags = {
+  user: { value: 'USER', help: 'the user (needed)' },
+  client: { value: 'CLIENT', help: 'the client id; default: the name of the user' },
+  publish: { value: 'TOPIC', help: 'may the user publish to it?' },
+  subscribe: { value: 'FILTER', help: 'may the user subscribe to it?' },
+  read: { value: 'TOPIC', help: 'may the user receive messages of it?' },
+} as const satisfies Flags
 
-/**
- * Flags of these commands beside the settings. For `user grant` and `revoke`, `--deny` alone marks the rule as a
- * denial.
- */
-export function userFlags(words: readonly string[]): Readonly<Record<string, FlagType>> {
-  const isRule = words[0] === 'user' && (words[1] === 'grant' || words[1] === 'revoke')
-  return isRule ? { ...flagTypes, deny: { type: 'boolean' } } : flagTypes
-}
+const aboutPasswords =
+  `The password has ${minPassword} to ${count(maxPassword)} characters. It is asked for on a terminal, or is the first line of stdin.\n` +
+  `With --scram a client counts ${count(iterations)} hashes at each connection.`
 
-export function isUserCommand(command: string): boolean {
-  return command === 'user' || command === 'device' || command === 'explain'
-}
+const aboutRules = `VERB is ${verbs.join(', ')}. FILTER is a topic filter; {user} and {client} stand for the names.`
 
-/** Flags as parseArgs returns them: a flag without a value is true. */
-export type UserFlags = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>
+/* The users file is that of auth.file. A hub that uses the file applies changes within a second or two. */
+export const userCommands: readonly Command[] = [
+  ofUsers({
+    name: 'user add',
+    takes: ['NAME'],
+    summary: 'add a user: a device, dashboard, service or admin',
+    about: `${aboutPasswords}\n${aboutRules}`,
+    flags: addFlags,
+    examples: [
+      'telehub user add alice --kind admin',
+      'telehub user add thermo --allow "publish home/{user}/#" --client "thermo-*" --generate',
+    ],
+    run: addUser,
+  }),
+  ofUsers({
+    name: 'user passwd',
+    takes: ['NAME'],
+    summary: 'change the password of a user; connections with the old one are closed',
+    about: aboutPasswords,
+    flags: passwordFlags,
+    examples: ['telehub user passwd alice'],
+    run: setPassword,
+  }),
+  ofUsers({
+    name: 'user remove',
+    takes: ['NAME'],
+    summary: 'remove a user and its API keys; its connections are closed',
+    flags: removeFlags,
+    examples: ['telehub user remove thermo --yes'],
+    run: removeUser,
+  }),
+  ofUsers({
+    name: 'user list',
+    summary: 'list all users',
+    flags: jsonFlags,
+    examples: ['telehub user list'],
+    run: listUsers,
+  }),
+  ofUsers({
+    name: 'user show',
+    takes: ['NAME'],
+    summary: 'show a user with its rules',
+    flags: jsonFlags,
+    examples: ['telehub user show thermo'],
+    run: showUser,
+  }),
+  ofUsers({
+    name: 'user grant',
+    takes: ['NAME', 'VERB', 'FILTER'],
+    summary: 'add a rule to a user',
+    about: aboutRules,
+    flags: denyFlags,
+    examples: ['telehub user grant screen read "home/#"', 'telehub user grant screen read home/secret --deny'],
+    run: grant,
+  }),
+  ofUsers({
+    name: 'user revoke',
+    takes: ['NAME', 'VERB', 'FILTER'],
+    summary: 'remove a rule from a user',
+    about: aboutRules,
+    flags: denyFlags,
+    examples: ['telehub user revoke screen read "home/#"'],
+    run: revoke,
+  }),
+  ofUsers({
+    name: 'user key add',
+    takes: ['NAME'],
+    summary: 'make an API key for a user, and print it once',
+    flags: labelFlags,
+    examples: ['telehub user key add grafana --label "dashboards"'],
+    run: addKey,
+  }),
+  ofUsers({
+    name: 'user key remove',
+    takes: ['NAME', 'ID'],
+    summary: 'remove an API key; it is rejected from then on',
+    about: 'telehub user key list NAME shows the ids.',
+    examples: ['telehub user key remove grafana a1b2c3d4'],
+    run: removeKey,
+  }),
+  ofUsers({
+    name: 'user key list',
+    takes: ['NAME'],
+    summary: 'list the API keys of a user',
+    flags: jsonFlags,
+    examples: ['telehub user key list grafana'],
+    run: listKeys,
+  }),
+  ofUsers({
+    name: 'device pair',
+    takes: ['NAME'],
+    summary: 'make a code that a device exchanges for its own user name and password, once',
+    about: aboutRules,
+    flags: ruleFlags,
+    examples: ['telehub device pair lamp --allow "all lamps/{user}/#"'],
+    run: pair,
+  }),
+  ofUsers({
+    name: 'explain',
+    summary: 'say whether a user may publish, subscribe or read, and which line of the users file decides',
+    flags: explainFlags,
+    examples: ['telehub explain --user thermo --client thermo-1 --publish home/hall/t'],
+    run: explainRules,
+  }),
+]
 
-export interface UserPlace {
+interface UserPlace {
   readonly file: string
   /** Whether the settings name the file. Otherwise `file` is the default path. */
   readonly isNamed: boolean
@@ -92,85 +189,37 @@ export interface UserPlace {
   readonly wildcards: number
 }
 
-export interface UserTerminal {
-  readonly out: (text: string) => void
-  readonly now: () => number
-  /** Whether the command can ask the operator on a terminal. */
-  readonly asks: boolean
+type UserCall<F extends Flags> = Call<F> & { readonly place: UserPlace }
+
+/** Returns a command that reads or changes the users file. */
+function ofUsers<const F extends Flags>({
+  run,
+  ...declared
+}: Omit<Command<F>, 'run'> & { readonly run: (call: UserCall<F>) => Promise<number> | number }): Command {
+  return command<F>({
+    ...declared,
+    run: call => {
+      const fault = declared.takes?.[0] === 'NAME' ? userNameFault(call.args[0] as string) : undefined
+      if (fault) throw usage(`NAME: ${fault}`)
+      return run({ ...call, place: placeOf(call) })
+    },
+  } as Command<F>)
 }
 
-interface Call {
-  readonly given: readonly string[]
-  readonly flags: UserFlags
-  readonly place: UserPlace
-  readonly terminal: UserTerminal
+/** Returns the users file, or where one is made when the settings name none: beside the settings file. */
+function placeOf({ settings: read, settingsFile }: Pick<Call, 'settings' | 'settingsFile'>): UserPlace {
+  const settings = read()
+  const named = settings['auth.file']
+  const file = named || join(dirname(settingsFile), 'users.yaml')
+  const wildcards = settings['limits.wildcards']
+  return { file, isNamed: named !== '', settingsFile, url: urlOf(settings), wildcards }
 }
 
-interface Command {
-  readonly takes: readonly string[]
-  readonly flags: readonly string[]
-  run(call: Call): Promise<number> | number
-}
-
-const credentials = ['password-file', 'generate', 'scram']
-
-const commands: Readonly<Record<string, Command>> = {
-  'user add': {
-    takes: ['NAME'],
-    flags: ['kind', 'allow', 'deny', 'client', 'certificate', ...credentials],
-    run: addUser,
-  },
-  'user passwd': { takes: ['NAME'], flags: credentials, run: setPassword },
-  'user remove': { takes: ['NAME'], flags: ['yes'], run: removeUser },
-  'user list': { takes: [], flags: ['json'], run: listUsers },
-  'user show': { takes: ['NAME'], flags: ['json'], run: showUser },
-  'user grant': { takes: ['NAME', 'VERB', 'FILTER'], flags: ['deny'], run: grant },
-  'user revoke': { takes: ['NAME', 'VERB', 'FILTER'], flags: ['deny'], run: revoke },
-  'user key add': { takes: ['NAME'], flags: ['label'], run: addKey },
-  'user key remove': { takes: ['NAME', 'ID'], flags: [], run: removeKey },
-  'user key list': { takes: ['NAME'], flags: ['json'], run: listKeys },
-  'device pair': { takes: ['NAME'], flags: ['allow', 'deny', 'client'], run: pair },
-  explain: { takes: [], flags: ['user', 'client', 'publish', 'subscribe', 'read'], run: explainRules },
-}
-
-/** Runs one of the commands. Resolves with the exit code. */
-export async function userAdmin(
-  words: readonly string[],
-  flags: UserFlags,
-  place: UserPlace,
-  terminal: UserTerminal,
-): Promise<number> {
-  const name = Object.keys(commands).find(one => one === words.slice(0, one.split(' ').length).join(' '))
-  if (!name) {
-    const ways = Object.keys(commands).filter(one => one.startsWith(`${words[0]} `))
-    throw usage(`given ${quote(words.join(' '))}, allowed are ${ways.join(', ')}`)
-  }
-  const command = commands[name] as Command
-  const given = words.slice(name.split(' ').length)
-  const missing = command.takes.slice(given.length)
-  if (missing.length > 0) throw usage(`telehub ${name} needs ${missing.join(' ')}`)
-  const more = given[command.takes.length]
-  if (more !== undefined) throw usage(`telehub ${name} takes no ${quote(more)}`)
-  for (const [flag, value] of Object.entries(flags)) {
-    if (!command.flags.includes(flag)) throw usage(`telehub ${name} takes no --${flag}`)
-    for (const one of [value].flat()) {
-      const isText = typeof one === 'string' && one !== '' && !one.startsWith('--')
-      if (userFlags(words)[flag]?.type === 'string' && !isText) {
-        throw usage(`--${flag}: given ${typeof one === 'string' ? quote(one) : 'nothing'}, it needs a value`)
-      }
-    }
-  }
-  const at = command.takes.indexOf('NAME')
-  const fault = at >= 0 ? userNameFault(given[at] as string) : undefined
-  if (fault) throw usage(`NAME: ${fault}`)
-  return command.run({ given, flags, place, terminal })
-}
-
-async function addUser({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
+async function addUser({ args: [name = ''], flags, place, terminal }: UserCall<typeof addFlags>): Promise<number> {
   const kind = kindOf(flags.kind)
   const rules = rulesOf(flags, kind)
-  const clients = texts(flags, 'client', clientPatternFault)
-  const certificates = texts(flags, 'certificate', () => undefined)
+  const clients = checkedTexts('client', flags.client, clientPatternFault)
+  const { certificate: certificates = [] } = flags
   if (readUsers(place.file).users.has(name)) {
     throw new HubError(
       'bad_request',
@@ -178,10 +227,12 @@ async function addUser({ given: [name = ''], flags, place, terminal }: Call): Pr
     )
   }
   // The operator is not asked for a password that the user does not need.
-  const needsNone = (name === 'anonymous' || certificates.length > 0) && !credentials.some(flag => flags[flag])
+  const needsNone =
+    (name === 'anonymous' || certificates.length > 0) &&
+    !Object.keys(passwordFlags).some(flag => flags[flag as keyof typeof passwordFlags])
   const { hash, scram, made } = needsNone
     ? { hash: '', scram: '', made: undefined }
-    : await passwordOf(name, flags, terminal)
+    : await newPassword(name, flags, terminal)
   await editUsers(place.file, file => file.addUser({ name, kind, password: hash, scram, clients, certificates, rules }))
   const { out } = terminal
   out(`${name} is now ${article(kind)} in ${shown(place)}. It may:\n`)
@@ -194,9 +245,14 @@ async function addUser({ given: [name = ''], flags, place, terminal }: Call): Pr
   return done(place, out)
 }
 
-async function setPassword({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
+async function setPassword({
+  args: [name = ''],
+  flags,
+  place,
+  terminal,
+}: UserCall<typeof passwordFlags>): Promise<number> {
   const before = userOf(readUsers(place.file), name, place)
-  const { hash, scram, made } = await passwordOf(name, flags, terminal)
+  const { hash, scram, made } = await newPassword(name, flags, terminal)
   await editUsers(place.file, file => file.setPassword(name, hash, scram))
   terminal.out(`${name} has another password. Whoever is connected with the old one is sent away.\n`)
   if (made) terminal.out(`password, shown this once: ${made}\n`)
@@ -205,7 +261,12 @@ async function setPassword({ given: [name = ''], flags, place, terminal }: Call)
   return done(place, terminal.out)
 }
 
-async function removeUser({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
+async function removeUser({
+  args: [name = ''],
+  flags,
+  place,
+  terminal,
+}: UserCall<typeof removeFlags>): Promise<number> {
   const { keys } = userOf(readUsers(place.file), name, place)
   if (!flags.yes) {
     if (!terminal.asks) throw usage(`telehub user remove takes ${name} out for good: say --yes`)
@@ -217,10 +278,10 @@ async function removeUser({ given: [name = ''], flags, place, terminal }: Call):
   return done(place, terminal.out)
 }
 
-function listUsers({ flags, place, terminal: { out, now } }: Call): number {
+function listUsers({ flags, place, terminal: { out, now } }: UserCall<typeof jsonFlags>): number {
   const all = readUsers(place.file)
   if (flags.json)
-    return print(
+    return printJson(
       out,
       [...all.users.values()].map(user => asJson(user)),
     )
@@ -241,10 +302,10 @@ function listUsers({ flags, place, terminal: { out, now } }: Call): number {
   return done(place, out)
 }
 
-function showUser({ given: [name = ''], flags, place, terminal: { out, now } }: Call): number {
+function showUser({ args: [name = ''], flags, place, terminal: { out, now } }: UserCall<typeof jsonFlags>): number {
   const all = readUsers(place.file)
   const user = userOf(all, name, place)
-  if (flags.json) return print(out, asJson(user))
+  if (flags.json) return printJson(out, asJson(user))
   const rows: [string, string][] = [
     ['user', user.name],
     ['kind', user.kind],
@@ -271,7 +332,12 @@ function showUser({ given: [name = ''], flags, place, terminal: { out, now } }: 
   return 0
 }
 
-async function grant({ given: [name = '', verb = '', filter = ''], flags, place, terminal }: Call): Promise<number> {
+async function grant({
+  args: [name = '', verb = '', filter = ''],
+  flags,
+  place,
+  terminal,
+}: UserCall<typeof denyFlags>): Promise<number> {
   const text = ruleOf(`${flags.deny ? 'deny' : 'allow'} ${verb} ${filter}`)
   const isNew = await editUsers(place.file, file => file.addRule(name, text))
   const all = readUsers(place.file)
@@ -289,7 +355,12 @@ async function grant({ given: [name = '', verb = '', filter = ''], flags, place,
   return done(place, terminal.out)
 }
 
-async function revoke({ given: [name = '', verb = '', filter = ''], flags, place, terminal }: Call): Promise<number> {
+async function revoke({
+  args: [name = '', verb = '', filter = ''],
+  flags,
+  place,
+  terminal,
+}: UserCall<typeof denyFlags>): Promise<number> {
   const text = ruleOf(`${flags.deny ? 'deny' : 'allow'} ${verb} ${filter}`)
   const { rules } = userOf(readUsers(place.file), name, place)
   if (!(await editUsers(place.file, file => file.removeRule(name, text)))) {
@@ -303,29 +374,29 @@ async function revoke({ given: [name = '', verb = '', filter = ''], flags, place
   return done(place, terminal.out)
 }
 
-async function addKey({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
-  const { text, key } = makeKey(typeof flags.label === 'string' ? flags.label : '', terminal.now())
+async function addKey({ args: [name = ''], flags, place, terminal }: UserCall<typeof labelFlags>): Promise<number> {
+  const { text, key } = makeKey(flags.label ?? '', terminal.now())
   await editUsers(place.file, file => file.addKey(name, key))
   terminal.out(`${name} has a key more, shown this once:\n  ${text}\n`)
   terminal.out(`over HTTP: Authorization: Bearer ${text.slice(0, 13)}…; over MQTT: as the password of ${name}\n`)
   return done(place, terminal.out)
 }
 
-async function removeKey({ given: [name = '', id = ''], place, terminal }: Call): Promise<number> {
+async function removeKey({ args: [name = '', id = ''], place, terminal }: UserCall<Flags>): Promise<number> {
   await editUsers(place.file, file => file.removeKey(name, id))
   terminal.out(`${name} has no longer the key ${id}; whoever uses it is refused from now on\n`)
   return done(place, terminal.out)
 }
 
-function listKeys({ given: [name = ''], flags, place, terminal: { out } }: Call): number {
+function listKeys({ args: [name = ''], flags, place, terminal: { out } }: UserCall<typeof jsonFlags>): number {
   const user = userOf(readUsers(place.file), name, place)
-  if (flags.json) return print(out, asJson(user).keys)
+  if (flags.json) return printJson(out, asJson(user).keys)
   out(user.keys.length > 0 ? keyTable(user) : `${name} has no keys; telehub user key add ${name} makes one\n`)
   return 0
 }
 
-async function pair({ given: [name = ''], flags, place, terminal }: Call): Promise<number> {
-  const clients = texts(flags, 'client', clientPatternFault)
+async function pair({ args: [name = ''], flags, place, terminal }: UserCall<typeof ruleFlags>): Promise<number> {
+  const clients = checkedTexts('client', flags.client, clientPatternFault)
   const rules = rulesOf(flags, 'device')
   const { code, pairing } = makePairing(terminal.now())
   const isNew = await editUsers(place.file, file => {
@@ -356,36 +427,33 @@ async function pair({ given: [name = ''], flags, place, terminal }: Call): Promi
   return done(place, out)
 }
 
-function explainRules({ flags, place, terminal: { out } }: Call): number {
-  const ways = (['publish', 'subscribe', 'read'] as const).filter(way => flags[way] !== undefined)
-  const [way, more] = ways
-  if (typeof flags.user !== 'string' || !way || more) {
-    throw usage('telehub explain needs --user, and one of --publish, --subscribe, --read')
+function explainRules({ flags, place, terminal: { out } }: UserCall<typeof explainFlags>): number {
+  const { user, client = user } = flags
+  const [way, more] = (['publish', 'subscribe', 'read'] as const).filter(way => flags[way] !== undefined)
+  if (user === undefined || client === undefined || !way || more) {
+    throw usage('telehub explain needs --user, and one of --publish, --subscribe, --read', 'explain')
   }
-  const [client = flags.user, ...others] = texts(flags, 'client', () => undefined)
-  if (others.length > 0) throw usage('telehub explain: given --client twice, it asks about one')
-  const question = { user: flags.user, client, way, topic: String(flags[way]) }
+  const question = { user, client, way, topic: flags[way] as string }
   const { allowed, lines } = explain(readUsers(place.file), basename(place.file), place.wildcards, question)
   out(`${allowed ? 'yes' : 'no'}\n${lines.map(line => `${plain(line)}\n`).join('')}`)
   return allowed ? 0 : 1
 }
 
-function kindOf(given: UserFlags[string]): RuleKind {
+function kindOf(given: string | undefined): RuleKind {
   if (given === undefined) return 'device'
   const kind = kinds.find(one => one === given)
   if (kind) return kind
-  throw usage(`--kind: given ${quote(String(given))}, allowed are ${kinds.join(', ')}`)
+  const meant = nearest(given, kinds)
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`
+  throw usage(`--kind: given ${quote(given)}, allowed are ${kinds.join(', ')}${hint}`)
 }
 
 /** Returns the rules of `--allow` and `--deny`, with the usual rules of the kind when `--allow` is not given. */
-function rulesOf(flags: UserFlags, kind: RuleKind): string[] {
-  const of = (effect: 'allow' | 'deny') =>
-    texts(flags, effect, () => undefined).map(one => ruleOf(`${effect} ${one}`, effect))
-  const allowed = of('allow')
-  const usual = allowed.length > 0 ? allowed : usualRules[kind]
+function rulesOf({ allow = [], deny = [] }: FlagValues<typeof ruleFlags>, kind: RuleKind): string[] {
+  const usual = allow.length > 0 ? allow.map(one => ruleOf(`allow ${one}`, 'allow')) : usualRules[kind]
   if (usual.length === 0)
     throw usage(`${article(kind)} needs at least one --allow, such as --allow "read home/#": it may do nothing else`)
-  return [...new Set([...usual, ...of('deny')])]
+  return [...new Set([...usual, ...deny.map(one => ruleOf(`deny ${one}`, 'deny'))])]
 }
 
 function ruleOf(text: string, flag?: string): string {
@@ -394,64 +462,16 @@ function ruleOf(text: string, flag?: string): string {
   throw usage(`${flag ? `--${flag}: ` : ''}${rule}`)
 }
 
-function texts(flags: UserFlags, flag: string, faultOf: (text: string) => string | undefined): string[] {
-  return [flags[flag] ?? []].flat().map(one => {
-    const fault = faultOf(String(one))
+function checkedTexts(
+  flag: string,
+  given: readonly string[] = [],
+  faultOf: (text: string) => string | undefined,
+): readonly string[] {
+  for (const one of given) {
+    const fault = faultOf(one)
     if (fault) throw usage(`--${flag}: ${fault}`)
-    return String(one)
-  })
-}
-
-interface NewPassword {
-  readonly hash: string
-  /** SCRAM verifier; empty without `--scram`. */
-  readonly scram: string
-  /** The generated password. Undefined when the operator gave one. */
-  readonly made: string | undefined
-}
-
-async function passwordOf(name: string, flags: UserFlags, { asks }: UserTerminal): Promise<NewPassword> {
-  const file = flags['password-file']
-  if (flags.generate) {
-    if (file !== undefined) throw usage('--generate and --password-file: given both, allowed is one')
-    const made = makeSecret()
-    return { hash: hashSecret(made), scram: flags.scram ? makeScram(made) : '', made }
   }
-  const given = typeof file === 'string' ? firstLineOf(file) : asks ? await askTwice(name) : await firstLine()
-  if (given === '') {
-    throw usage(`no password came for ${name}: type it, pipe it in, or use --password-file or --generate`)
-  }
-  const length = [...given].length
-  if (length < shortest || length > longest) {
-    throw new HubError(
-      'bad_settings',
-      `the password: given ${many(length, 'character')}, allowed are ${shortest} to ${count(longest)}`,
-    )
-  }
-  const prepared = flags.scram ? await preparePassword(given) : ''
-  if (prepared === undefined) {
-    throw new HubError(
-      'bad_settings',
-      `the password: has a character that ${scramMethod} cannot use (RFC 4013), such as an emoji; take another, or leave out --scram`,
-    )
-  }
-  return { hash: await hashPassword(given), scram: prepared && makeScram(prepared), made: undefined }
-}
-
-async function askTwice(name: string): Promise<string> {
-  const first = await askHidden(`Password of ${name}: `)
-  if (first !== (await askHidden('Once more: '))) {
-    throw new HubError('bad_settings', 'the two passwords differ; nothing was changed')
-  }
-  return first
-}
-
-function firstLineOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').split(/\r?\n/)[0] ?? ''
-  } catch (error) {
-    throw new HubError('bad_settings', `--password-file: cannot read ${quote(path)}: ${plain(describe(error))}`)
-  }
+  return given
 }
 
 function userOf({ users }: Users, name: string, place: UserPlace): User {
@@ -464,7 +484,7 @@ function userOf({ users }: Users, name: string, place: UserPlace): User {
 }
 
 /** Ends a command, with a notice when no hub uses the file yet. */
-function done({ file, isNamed, settingsFile }: UserPlace, out: UserTerminal['out']): number {
+function done({ file, isNamed, settingsFile }: UserPlace, out: Terminal['out']): number {
   if (!isNamed) out(`No hub uses this file yet: set auth.file: ${plain(file)} in ${plain(settingsFile)}\n`)
   return 0
 }
@@ -510,13 +530,4 @@ function shareVerb(one: string, other: string): boolean {
 function reachable(url: string): string {
   const { hostname: host } = new URL(url)
   return host === '0.0.0.0' || host === '[::]' ? url.replace(host, hostname()) : url
-}
-
-function usage(sentence: string): HubError {
-  return new HubError('bad_settings', `${sentence}; telehub --help shows the use`)
-}
-
-function print(out: UserTerminal['out'], answer: unknown): number {
-  out(`${JSON.stringify(answer, undefined, 2)}\n`)
-  return 0
 }

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { parse as parseYaml } from 'yaml'
 import { HubError, withoutPasswords } from '../errors.js'
+import { nearest } from '../runtime/nearest.js'
 import { duration, showSize, showTime } from './kinds.js'
 import { type SettingKey, type Settings, settingsTable } from './settings.js'
 
@@ -19,14 +20,22 @@ export interface SettingsSources {
   readonly file?: string | undefined
   /** False for a command that only asks or takes: which clients may connect is not checked then. */
   readonly serves?: boolean
+  /** Mistakes found before, which are reported with the others. */
+  readonly mistakes?: readonly string[]
 }
 
 /**
  * Loads the settings: file < environment < flags. All mistakes are collected and thrown as one `bad_settings`, a line
  * each: where, what was given, what is allowed.
  */
-export function loadSettings({ flags = {}, environment = {}, file, serves = true }: SettingsSources): Settings {
-  const problems: string[] = []
+export function loadSettings({
+  flags = {},
+  environment = {},
+  file,
+  serves = true,
+  mistakes = [],
+}: SettingsSources): Settings {
+  const problems = [...mistakes]
   const given = new Map<string, { value: unknown; from: string }>()
   for (const [key, value] of fileValues(file, problems)) given.set(key, { value, from: file ?? defaultFile })
   for (const [name, value] of Object.entries(environment)) {
@@ -34,8 +43,10 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
     const key = keys.find(candidate => environmentName(candidate) === name)
     if (key) given.set(key, { value, from: name })
     else {
-      const meant = nearest(name.slice('TELEHUB_'.length), key => environmentName(key).slice('TELEHUB_'.length))
-      const hint = meant ? `the environment may name ${environmentName(meant)}` : listed
+      const prefix = 'TELEHUB_'
+      const ends = hinted.map(key => environmentName(key).slice(prefix.length))
+      const meant = nearest(name.slice(prefix.length), ends)
+      const hint = meant ? `did you mean ${prefix}${meant}?` : listed
       problems.push(`${name}: no such setting; ${hint}`)
     }
   }
@@ -45,7 +56,7 @@ export function loadSettings({ flags = {}, environment = {}, file, serves = true
   for (const key of keys) settings[key] = settingsTable[key].default
   for (const [key, { value, from }] of given) {
     if (!isSettingKey(key)) {
-      const meant = nearest(key)
+      const meant = nearest(key, hinted)
       const hint = meant ? `did you mean ${meant}?` : listed
       problems.push(`${from}: no such setting${from.includes(key) ? '' : ` ${key}`}; ${hint}`)
       continue
@@ -133,20 +144,8 @@ const showUrl = (value: unknown) =>
 
 const listed = 'telehub --help lists them all'
 
-/** Smallest score of a typing mistake. Half is a perfect match. */
-const enough = 0.25
-
-/**
- * Returns the setting whose name shares the most pairs of letters with `word`. Undefined when that is hardly a typing
- * mistake. Never returns the setting that lets all clients in: a hint must not lead an operator there.
- */
-function nearest(word: string, nameOf: (key: SettingKey) => string = key => key): SettingKey | undefined {
-  const pairs = (s: string) => new Set([...s.toLowerCase()].map((c, i, all) => c + (all[i + 1] ?? '')))
-  const wanted = pairs(word)
-  const score = (c: string) => [...pairs(c)].filter(pair => wanted.has(pair)).length / (c.length + word.length)
-  const [best] = keys.map(key => ({ key, score: score(nameOf(key)) })).sort((a, b) => b.score - a.score)
-  return best && best.score >= enough && best.key !== 'auth.anonymous' ? best.key : undefined
-}
+/** Settings that a hint may name: never the one that lets all clients in, as a hint must not lead an operator there. */
+const hinted = keys.filter(key => key !== 'auth.anonymous')
 
 const shown = (key: SettingKey) => {
   const value: unknown = settingsTable[key].default

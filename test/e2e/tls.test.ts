@@ -77,7 +77,7 @@ await t.test('telehub cert leaves alone what is not its own, and says what was w
     [['--name', 'https://hub'], /--name: given .* allowed is a host name or an address/],
     [['--name', 'hub:8883'], /--name/],
     [['--nmae', 'hub'], /nmae/],
-    [['hub'], /cert takes no hub/],
+    [['hub'], /telehub cert takes no "hub"/],
   ] as const) {
     await t.rejects(cert('--dir', other, ...args), { message: why }, args.join(' '))
   }

@@ -49,7 +49,7 @@ async function place() {
   }
 }
 
-const use = '; telehub --help shows the use'
+const use = (name: string) => `; telehub ${name} --help shows its use`
 
 t.test('user add: kinds and their usual rules, passwords from a pipe, a file, or made', async t => {
   const { dir, path, users, text, telehub } = await place()
@@ -93,42 +93,45 @@ t.test('mistakes: each is a sentence, and nothing is written', async t => {
   const { dir, path, telehub } = await place()
   writeFileSync(join(dir, 'empty'), '')
   const cases: readonly [args: readonly string[], sentence: string | RegExp, input?: string][] = [
-    [['user'], /^given "user", allowed are user add, user passwd, .*user key list;/],
-    [['user', 'ad', 'x'], /^given "user ad x", allowed are user add/],
-    [['user', 'key'], /^given "user key", allowed are/],
-    [['device'], `given "device", allowed are device pair${use}`],
-    [['device', 'repair', 'x'], `given "device repair x", allowed are device pair${use}`],
-    [['user', 'add'], `telehub user add needs NAME${use}`],
-    [['user', 'grant', 'a'], `telehub user grant needs VERB FILTER${use}`],
-    [['user', 'add', 'a', 'a-password'], `telehub user add takes no "a-password"${use}`],
+    [['user'], /^unknown command "user"; .*allowed are user add, user passwd, .*user key list;/],
+    [['user', 'ad', 'x'], /^unknown command "user ad x"; did you mean "user add"\?; allowed are user add/],
+    [['user', 'key'], /^unknown command "user key"; .*allowed are/],
+    [['device'], /^unknown command "device"; .*allowed are device pair;/],
+    [['device', 'repair', 'x'], /^unknown command "device repair x"; .*allowed are device pair;/],
+    [['user', 'add'], `telehub user add needs NAME${use('user add')}`],
+    [['user', 'grant', 'a'], `telehub user grant needs VERB FILTER${use('user grant')}`],
+    [['user', 'add', 'a', 'a-password'], `telehub user add takes no "a-password"${use('user add')}`],
     [['user', 'add', 'a b'], /^NAME: given "a b", allowed is a letter or digit/],
     [['user', 'add', '__proto__'], /^NAME: given "__proto__"/],
     [['user', 'add', '\x1b[2J'], /^NAME: given "\\u001b\[2J", allowed/],
-    [
-      ['user', 'add', 'a', '--kind', 'robot'],
-      `--kind: given "robot", allowed are device, dashboard, service, admin${use}`,
-    ],
-    [['user', 'add', 'a', '--kind'], `--kind: given nothing, it needs a value${use}`],
-    [['user', 'add', 'a', '--allow', '--generate'], `--allow: given "--generate", it needs a value${use}`],
-    [['user', 'add', 'a', '--allow', ''], `--allow: given "", it needs a value${use}`],
-    [['user', 'add', 'a', '--allow', 'write x'], /^--allow: given "write", allowed are publish, subscribe, read, all;/],
+    [['user', 'add', 'a', '--kind', 'robot'], `--kind: given "robot", allowed are device, dashboard, service, admin`],
+    [['user', 'add', 'a', '--kind'], `--kind: given nothing, it needs a value`],
+    [['user', 'add', 'a', '--allow', '--generate'], `--allow: given "--generate", it needs a value`],
+    [['user', 'add', 'a', '--allow', ''], `--allow: given "", it needs a value`],
+    [['user', 'add', 'a', '--allow', 'write x'], /^--allow: given "write", allowed are publish, subscribe, read, all$/],
     [['user', 'add', 'a', '--deny', 'read a#'], /^--deny: given "a#", allowed is a topic filter/],
     [['user', 'add', 'a', '--client', '{client}'], /^--client: given "\{client\}", allowed is a client id/],
-    [['user', 'add', 'a', '--json'], `telehub user add takes no --json${use}`],
-    [['user', 'add', 'a', '--label', 'x'], `telehub user add takes no --label${use}`],
-    [['user', 'add', 'a', '--password', 'opensesame'], /^--password: no such setting/],
+    [['user', 'add', 'a', '--json'], /^--json: telehub user add has no such flag; allowed are --kind, /],
+    [['user', 'add', 'a', '--label', 'x'], /^--label: telehub user add has no such flag; allowed are/],
+    [
+      ['user', 'add', 'a', '--password', 'opensesame'],
+      /^--password: telehub user add has no such flag; did you mean --password-file\?/,
+    ],
     [['user', 'add', 'a', '--mqtt.port', 'x'], /^mqtt\.port: given "x"/],
     [['user', 'add', 'a', '--kind', 'service', '--generate'], /^a service needs at least one --allow/],
-    [['user', 'add', 'a'], /^no password came for a: type it, pipe it in, or use --password-file or --generate/],
+    [['user', 'add', 'a'], /^no password given for a: type it, pipe it in, or use --password-file or --generate/],
     [['user', 'add', 'a'], 'the password: given 7 characters, allowed are 8 to 1,000', '1234567\n'],
     [['user', 'add', 'a'], 'the password: given 1,001 characters, allowed are 8 to 1,000', 'x'.repeat(1_001)],
     [['user', 'add', 'a', '--password-file', 'none'], /^--password-file: cannot read "none": ENOENT/],
-    [['user', 'add', 'a', '--password-file', 'empty'], /^no password came for a/],
+    [['user', 'add', 'a', '--password-file', 'empty'], /^no password given for a/],
     [['user', 'add', 'a', '--password-file', 'empty', '--generate'], /^--generate and --password-file: given both/],
-    [['user', 'list', '--kind', 'device'], `telehub user list takes no --kind${use}`],
-    [['explain'], `telehub explain needs --user, and one of --publish, --subscribe, --read${use}`],
+    [['user', 'list', '--kind', 'device'], /^--kind: telehub user list has no such flag; allowed are --json/],
+    [['explain'], `telehub explain needs --user, and one of --publish, --subscribe, --read${use('explain')}`],
     [['explain', '--user', 'a', '--publish', 'x', '--read', 'x'], /^telehub explain needs --user, and one of/],
-    [['explain', '--user', 'a', '--client', 'x', '--client', 'y', '--read', 'x'], /given --client twice/],
+    [
+      ['explain', '--user', 'a', '--client', 'x', '--client', 'y', '--read', 'x'],
+      /^--client: given twice, allowed is once/,
+    ],
   ]
   await Promise.all(
     [0, 1].map(async half => {
@@ -268,7 +271,7 @@ t.test('--scram: the same password for SCRAM, until another one is set', async t
   })
   t.equal(text(), before)
   t.equal((await telehub(['user', 'passwd', 'a'], `${'\u{1f600}'.repeat(8)}\n`)).code, 0, 'without it may have any')
-  t.match(await telehub(['user', 'list', '--scram']), { code: 2, err: /telehub user list takes no --scram/ })
+  t.match(await telehub(['user', 'list', '--scram']), { code: 2, err: /--scram: telehub user list has no such flag/ })
   const gate = await telehub(['user', 'add', 'gate', '--certificate', 'gate.example.org', '--scram', '--generate'])
   t.match(gate.out, /shown this once/)
   t.equal(gate.code, 0)

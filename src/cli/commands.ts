@@ -1,0 +1,25 @@
+import { accessCommands } from './access.js'
+import { auditCommands } from './audit.js'
+import { certificateCommand } from './certificates.js'
+import { checkCommand } from './check.js'
+import type { Command } from './command.js'
+import { deadCommands } from './dead.js'
+import { doctorCommand } from './doctor.js'
+import { healthcheckCommand } from './healthcheck.js'
+import { sessionCommands } from './session.js'
+import { spoolCommands } from './spool.js'
+import { userCommands } from './user-admin.js'
+
+/** All commands but those that run until they are stopped, in the order of the help. */
+export const commands: readonly Command[] = [
+  checkCommand,
+  doctorCommand,
+  healthcheckCommand,
+  certificateCommand,
+  ...spoolCommands,
+  ...deadCommands,
+  ...sessionCommands,
+  ...accessCommands,
+  ...auditCommands,
+  ...userCommands,
+]
