@@ -2,8 +2,8 @@ import { ApiError, fetchSession, reload, type Session, signOut } from './api.js'
 import { element, put } from './nodes.js'
 
 const kindWords: Readonly<Record<string, string>> = {
-  admin: 'Admin: may change everything',
-  dashboard: 'Dashboard: may look, not change',
+  admin: 'Full access',
+  dashboard: 'View only',
 }
 
 /** Longest wait for the session before the bar appears, in milliseconds. */
@@ -81,5 +81,5 @@ export function isSignedIn({ auth, user }: Pick<Session, 'auth' | 'user'>): bool
 export function whyNotChange({ auth, user, kind, mayChange }: Session): string {
   if (mayChange) return ''
   const who = auth === 'required' && user ? ` You are signed in as ${user}${kind ? ` (${kind})` : ''}.` : ''
-  return `Only an admin may replay or drop them.${who}`
+  return `Only an admin may replay or drop messages.${who}`
 }

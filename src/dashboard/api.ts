@@ -176,7 +176,7 @@ export async function moveDead(
       progress(last)
     }
   }
-  if (!last.finished) throw new ApiError(502, 'The answer broke off; what was done by then stays done.')
+  if (!last.finished) throw new ApiError(502, 'The connection ended before the job did; what was done stays done.')
   return last
 }
 
@@ -218,7 +218,7 @@ async function checked(response: Response): Promise<Response> {
   if (response.ok) return response
   if (response.status === 401) signIn()
   const body = (await response.json().catch(() => ({}))) as { message?: string }
-  throw new ApiError(response.status, body.message ?? `The hub answered ${response.status}.`)
+  throw new ApiError(response.status, body.message ?? `The hub answered with status ${response.status}.`)
 }
 
 /** Sets the skew by the Date header, which has whole seconds: less than two seconds do not count as a wrong clock. */

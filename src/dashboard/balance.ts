@@ -1,7 +1,8 @@
 import { ApiError, type Balance, type Dependency, fetchBalance, hubNow, type Ready } from './api.js'
 import { DeadPanel } from './dead.js'
 import { Hours } from './hours.js'
-import { element, Keyed, make, put } from './nodes.js'
+import { element, Keyed, make, put, reasonLabel } from './nodes.js'
+import { Poll } from './poll.js'
 import { countText, dependencyText, manyText, momentText, shareText, sinceText, spanText } from './wording.js'
 
 const pollEvery = 2000
@@ -22,11 +23,11 @@ interface Part {
 }
 
 const parts: readonly Part[] = [
-  { name: 'stored', text: 'stored', note: 'in the store, to be read' },
+  { name: 'stored', text: 'stored', note: 'in the store' },
   { name: 'spool', text: 'in spool', note: 'on disk, waiting' },
   { name: 'queue', text: 'in queue', note: 'in RabbitMQ, waiting' },
-  { name: 'dead', text: 'dead', note: 'kept, with the reason' },
-  { name: 'dropped', text: 'dropped', note: 'dead letters given up' },
+  { name: 'dead', text: 'dead', note: 'kept with the reason' },
+  { name: 'dropped', text: 'dropped', note: 'deleted dead letters' },
   { name: 'refused', text: 'refused', note: 'never acknowledged' },
 ]
 
@@ -35,8 +36,8 @@ export class BalancePage {
   readonly #root = element('balance')
   readonly #verdict = element('verdict')
   readonly #flow = new Flow(element('flow'))
-  readonly #deadReasons = new Reasons('dead', 'Dead', 'No message was rejected.')
-  readonly #refusedReasons = new Reasons('refused', 'Refused', 'No message was refused.')
+  readonly #deadReasons = new Reasons('dead', 'Dead', 'No dead letters')
+  readonly #refusedReasons = new Reasons('refused', 'Refused', 'Nothing was refused')
   readonly #hours: Hours
   readonly #dead: DeadPanel
   readonly #askReady: () => Promise<void>
@@ -45,8 +46,7 @@ export class BalancePage {
   readonly #waits: Keyed<{ text: string; tone: string }, HTMLElement>
   readonly #dependencies: Keyed<Dependency, HTMLElement>
   #ready: Ready | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
-  #asked = 0
+  readonly #poll: Poll<Balance>
   #odd = 0
   #filter = ''
   /** The filter text, when taken as the full name of a device that is not among the fetched rows. */
@@ -61,7 +61,7 @@ export class BalancePage {
     this.#askReady = askReady
     this.#gone = gone
     this.#hours = new Hours(hoursShown, filterBy)
-    this.#dead = new DeadPanel(() => this.#soon(0), filterBy)
+    this.#dead = new DeadPanel(() => this.#poll.soon(0), filterBy)
     this.#sum = new Keyed(
       element('sum'),
       row => row.name,
@@ -104,8 +104,10 @@ export class BalancePage {
         put(item.children[2] as Element, since ? `${state} for ${spanText(hubNow() - since)}` : state)
       },
     )
-    document.addEventListener('visibilitychange', () => {
-      if (!document.hidden && this.shown) this.#soon(0)
+    this.#poll = new Poll({
+      isShown: () => this.shown,
+      ask: async () => (await Promise.all([fetchBalance(hoursShown, mostRows, this.#device), this.#askReady()]))[0],
+      answered: answer => this.#answered(answer),
     })
     addEventListener('resize', () => this.#flow.join())
   }
@@ -120,13 +122,12 @@ export class BalancePage {
     this.#root.hidden = false
     if (!first) return
     if (focus) this.#verdict.focus({ preventScroll: true })
-    this.#soon(0)
+    this.#poll.soon(0)
   }
 
   hide(): void {
     this.#root.hidden = true
-    this.#asked++
-    clearTimeout(this.#timer)
+    this.#poll.stop()
   }
 
   /** Why this page may not change anything; empty when changes are allowed. */
@@ -139,7 +140,7 @@ export class BalancePage {
     this.#device = undefined
     this.#hours.filter(this.#filter)
     this.#dead.filter(this.#filter)
-    if (this.shown) this.#soon(300)
+    if (this.shown) this.#poll.soon(300)
   }
 
   ready(ready: Ready | undefined): void {
@@ -155,42 +156,36 @@ export class BalancePage {
       const dependency = dependencies.find(({ name }) => dependencyText(name) === dependencyText(target))
       return { text: waitText(consumer, target, detail, dependency), tone: 'waits' }
     })
-    const nothing = { text: 'Nothing waits: what comes in goes straight through to the store.', tone: 'quiet' }
+    const nothing = { text: 'No backlog: messages are stored as they arrive.', tone: 'quiet' }
     this.#waits.show(lines.length > 0 ? lines : [nothing])
     this.#dependencies.show(dependencies)
   }
 
-  #soon(inMs: number): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => void this.#poll(), inMs)
-  }
-
-  async #poll(): Promise<void> {
-    // A hidden tab does not poll; polling continues when the tab becomes visible.
-    if (document.hidden || !this.shown) return
-    const asked = ++this.#asked
-    const answer = await Promise.all([fetchBalance(hoursShown, mostRows, this.#device), this.#askReady()]).catch(
-      (error: unknown) => error,
-    )
-    if (asked !== this.#asked) return
-    if (answer instanceof ApiError && answer.status === 404) return this.#gone()
-    if (Array.isArray(answer)) {
-      const balance = answer[0] as Balance
+  async #answered(answer: Balance | Error): Promise<number | undefined> {
+    if (answer instanceof ApiError && answer.status === 404) {
+      this.#gone()
+      return undefined
+    }
+    const isBalance = !(answer instanceof Error)
+    if (isBalance) {
       this.#readAt = hubNow()
-      this.#draw(balance)
+      this.#draw(answer)
       // Not all rows were fetched: the filter may name a device among the others.
-      const cut = this.#device === undefined && balance.devices.length >= mostRows
+      const cut = this.#device === undefined && answer.devices.length >= mostRows
       if (cut && this.#filter && this.#hours.matching === 0) {
         this.#device = this.#filter
-        return this.#soon(0)
+        return 0
       }
-      await this.#dead.refresh(balance)
+      await this.#dead.refresh(answer)
     }
-    this.#root.dataset.stale = String(!Array.isArray(answer))
-    const forbidden = answer instanceof ApiError && answer.status === 403
-    if (forbidden) this.#forbidden(answer.message)
-    else if (!Array.isArray(answer)) this.#old(answer)
-    if (asked === this.#asked) this.#soon(forbidden ? forbiddenEvery : pollEvery)
+    this.#root.dataset.stale = String(!isBalance)
+    if (isBalance) return pollEvery
+    if (answer instanceof ApiError && answer.status === 403) {
+      this.#forbidden(answer.message)
+      return forbiddenEvery
+    }
+    this.#old(answer)
+    return pollEvery
   }
 
   /** Shows that this user may not read the balance. Numbers read before are of no use now. */
@@ -199,7 +194,7 @@ export class BalancePage {
     const section = this.#verdict.closest('section') as HTMLElement
     section.dataset.state = 'unknown'
     element('verdict-help').hidden = true
-    put(this.#verdict, 'Not shown to you')
+    put(this.#verdict, 'No permission')
     put(element('verdict-text'), why)
     put(element('balance-note'), '')
   }
@@ -207,16 +202,16 @@ export class BalancePage {
   /** Marks the numbers on the page as old, as the hub could not be read. */
   #old(error: unknown): void {
     const section = this.#verdict.closest('section') as HTMLElement
-    const was = section.dataset.state === 'even' ? ' Everything was accounted for then.' : ''
+    const was = section.dataset.state === 'even' ? ' Nothing was missing then.' : ''
     if (section.dataset.state !== 'unknown') {
       section.dataset.state = 'unknown'
       element('verdict-help').hidden = true
-      put(this.#verdict, 'Not known now')
+      put(this.#verdict, 'Unknown')
       const then = momentText(this.#readAt, hubNow())
-      put(element('verdict-text'), this.#readAt > 0 ? `Below is how it was at ${then}.${was}` : '')
+      put(element('verdict-text'), this.#readAt > 0 ? `The numbers below are from ${then}.${was}` : '')
     }
     const why = error instanceof ApiError ? error.message : 'The hub does not answer.'
-    put(element('balance-note'), `The balance cannot be read now. ${why} Trying again.`)
+    put(element('balance-note'), `Could not read the numbers: ${why} Retrying.`)
   }
 
   #draw(balance: Balance): void {
@@ -235,18 +230,18 @@ export class BalancePage {
       state === 'counting'
         ? 'Counting'
         : state === 'even'
-          ? 'Everything is accounted for'
+          ? 'Nothing is missing'
           : residual > 0
-            ? `${manyText(residual, 'message')} ${residual === 1 ? 'is' : 'are'} unaccounted for`
+            ? `${manyText(residual, 'message')} ${residual === 1 ? 'is' : 'are'} missing`
             : `${manyText(-residual, 'message')} ${residual === -1 ? 'is' : 'are'} counted twice`,
     )
     const moment = sinceText(since, now)
     put(
       element('verdict-text'),
       received === 0
-        ? `Nothing has come in yet. Counting since ${moment}.`
+        ? `No messages received since ${moment}.`
         : `${countText(received)} received since ${moment}. ${
-            wait > 0 ? `${countText(wait)} of them wait to be stored.` : 'None of them waits.'
+            wait > 0 ? `${countText(wait)} are waiting to be stored.` : 'Nothing is waiting.'
           }`,
     )
     const help = element('verdict-help')
@@ -267,7 +262,7 @@ export class BalancePage {
               name: 'residual',
               sign: '+',
               text: residual > 0 ? 'missing' : 'double',
-              note: 'look into it',
+              note: 'see below',
               count: residual,
             },
           ]
@@ -345,12 +340,12 @@ class Flow {
 function helpText({ residual, hours }: Balance, now: number): string {
   const odd = hours.filter(row => row.residual !== 0)
   const when =
-    odd.length > 0 ? ` They came in ${odd.map(({ hour }) => `after ${sinceText(hour, now)}`).join(', ')}.` : ''
+    odd.length > 0 ? ` They were received ${odd.map(({ hour }) => `after ${sinceText(hour, now)}`).join(', ')}.` : ''
   const what =
     residual > 0
-      ? 'They were acknowledged, and are neither stored nor waiting nor set aside.'
-      : 'They are in two places at once.'
-  return `${what}${when} Read the hub’s log of that time for “spool” and “record”, and run “telehub spool” on its machine: it lists what is on disk. Change nothing in its data folder before that.`
+      ? 'They were acknowledged, but are neither stored nor waiting nor in the dead letters.'
+      : 'They are counted in two places.'
+  return `${what}${when} Search the hub’s log of that time for “spool” and “record”, and run “telehub doctor” and “telehub spool” on its machine. Do not change its data folder before that.`
 }
 
 /** Formats a wait: record waits for InfluxDB: ECONNREFUSED, since 3 min, next try in 8 s. */
@@ -388,7 +383,7 @@ class Reasons {
       list,
       row => row.reason,
       row => {
-        const item = make('li', '', make('code', '', row.reason), make('span', 'reason-count'), make('i', 'reason-bar'))
+        const item = make('li', '', reasonLabel(row.reason), make('span', 'reason-count'), make('i', 'reason-bar'))
         item.dataset.reason = row.reason
         return item
       },

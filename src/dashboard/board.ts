@@ -20,8 +20,8 @@ const seedsAtOnce = 3
 const retryTicks = 15
 
 const qualityWords: Readonly<Record<Exclude<Quality, 'good'>, readonly [word: string, why: string]>> = {
-  late: ['late', 'The device’s time is more than a minute behind: the reading was held back on its way.'],
-  clock: ['clock', 'The device’s clock was impossible, so the time it was received counts.'],
+  late: ['late', 'The device’s timestamp is more than a minute old: the reading was delayed.'],
+  clock: ['clock', 'The device’s timestamp was impossible, so the time of receipt is used.'],
 }
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
@@ -166,7 +166,7 @@ export class Board {
     const all = this.#tiles.size
     const filtered = this.#words.length > 0
     this.#matches.hidden = !filtered
-    const text = !filtered ? '' : shown === 0 ? 'Nothing here matches.' : `${shown} of ${all} readings`
+    const text = !filtered ? '' : shown === 0 ? 'No matching readings' : `${shown} of ${all} readings`
     if (this.#matches.textContent !== text) this.#matches.textContent = text
   }
 
@@ -402,7 +402,7 @@ class Group {
     this.element = clone('group-template')
     this.#list = part(this.element, '.tiles')
     this.#number = part(this.element, '.group-count')
-    part(this.element, '.group-name').textContent = place || 'No place'
+    part(this.element, '.group-name').textContent = place || 'Other'
   }
 
   /** Whether this group comes after a place. Groups without a place come last. */

@@ -1,10 +1,10 @@
 import type { DeadLetterRow, JobProgress } from '../contract/contract.js'
 import { ApiError, type Balance, type DeadFilter, fetchDead, hubNow, moveDead } from './api.js'
-import { element, Keyed, make, put } from './nodes.js'
+import { element, Keyed, make, put, reasonLabel } from './nodes.js'
 import { bytesText, countText, manyText, momentText } from './wording.js'
 
 const deadHint =
-  'What cannot be stored as it is. Replay tries again, after a mapping was mended for instance; drop gives up on it.'
+  'Messages that could not be stored. Replay tries again, for example after fixing a mapping; Drop deletes them.'
 const shown = 50
 const mostBytes = 2000
 /** Longest time between two fetches. Changes that the counts do not show, such as another attempt, appear then. */
@@ -82,7 +82,7 @@ export class DeadPanel {
   /** Why this page may not change anything; empty when changes are allowed. */
   set readOnly(why: string) {
     this.#readOnly = why
-    put(element('dead-hint'), why ? `What cannot be stored as it is. ${why}` : deadHint)
+    put(element('dead-hint'), why ? `Messages that could not be stored. ${why}` : deadHint)
     this.#draw()
   }
 
@@ -151,11 +151,11 @@ export class DeadPanel {
     const drawn = groups.reduce((sum, { letters }) => sum + letters.length, 0)
     const state =
       total === 0
-        ? 'There are none.'
+        ? 'No dead letters'
         : drawn === 0 && this.#text
-          ? 'No dead letter matches.'
+          ? 'No matching dead letters'
           : this.#letters.length >= shown
-            ? `The newest ${shown} are shown. All of them: telehub dead`
+            ? `Showing the newest ${shown} of ${countText(total)}. For all: telehub dead list`
             : ''
     put(this.#note, [this.#outcome, state].filter(Boolean).join(' '))
   }
@@ -166,7 +166,7 @@ export class DeadPanel {
     const head = make(
       'div',
       'dead-head',
-      make('h3', '', make('code', '', reason), make('span', 'dead-size')),
+      make('h3', '', reasonLabel(reason), make('span', 'dead-size')),
       this.#button('Replay all', 'replay', () => this.#replay(...this.#allOf(root))),
       this.#button('Drop all', 'drop', () => this.#drop(...this.#allOf(root))),
     )
@@ -274,16 +274,16 @@ export class DeadPanel {
     const end = await this.#move('replay', filter, count)
     if (!end) return
     const { stored, kept } = end
-    const left = kept > 0 ? `, ${countText(kept)} kept: not to be stored as ${kept === 1 ? 'it is' : 'they are'}` : ''
+    const left = kept > 0 ? `, ${countText(kept)} rejected again` : ''
     this.#say(`${countText(stored)} stored${left}.`)
   }
 
   async #drop(filter: DeadFilter, count: number, topic?: string): Promise<void> {
     put(element('drop-title'), `Drop ${manyText(count, 'dead letter')}?`)
     const whose = filter.device === undefined ? '' : ` of ${filter.device}`
-    const which = topic === undefined ? `All${whose} with the reason ${filter.reason}` : `The one of ${topic}`
-    const are = topic === undefined ? 'They cannot be read again, and count' : 'It cannot be read again, and counts'
-    put(element('drop-text'), `${which}. ${are} as dropped from then on.`)
+    const which = topic === undefined ? `All${whose} with the reason ${filter.reason}` : `The letter of ${topic}`
+    const are = topic === undefined ? 'They are deleted, and count' : 'It is deleted, and counts'
+    put(element('drop-text'), `${which}. ${are} as dropped.`)
     put(element('drop-yes'), `Drop ${countText(count)}`)
     if (!(await confirmed(element<HTMLDialogElement>('drop')))) return
     const end = await this.#move('drop', filter, count)
@@ -307,7 +307,7 @@ export class DeadPanel {
         const total = Math.max(count, done, 1)
         bar.max = total
         bar.value = done
-        const became = kind === 'replay' ? `, ${countText(stored)} stored, ${countText(kept)} kept` : ''
+        const became = kind === 'replay' ? `, ${countText(stored)} stored, ${countText(kept)} rejected again` : ''
         put(words, `${what}: ${countText(done)} of ${countText(total)}${became}`)
       })
     } catch (error) {

@@ -157,7 +157,7 @@ export class Detail {
       // The store may be slightly behind the value that is on the screen already.
       if (tile.time >= span.from) plot.push(tile.time, tile.value)
     }
-    if (!past) this.#say(`The history cannot be read now. ${this.#failure}`)
+    if (!past) this.#say(`Could not read the history: ${this.#failure}`)
     else this.#say(plot.points > 0 ? '' : this.#nothing(span))
     this.#loading = undefined
     this.#waiting = []
@@ -192,7 +192,7 @@ export class Detail {
     this.#host.dataset.points = '0'
     this.#stats.replaceChildren()
     this.#root.dataset.missing = String(!tile)
-    this.#say(tile ? '' : 'The hub has no such series. Should it arrive, it is shown here.')
+    this.#say(tile ? '' : 'The hub has no such series. It appears here once a value arrives.')
     this.#draw()
   }
 

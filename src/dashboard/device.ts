@@ -3,6 +3,7 @@ import { ApiError, fetchDevices, hubNow } from './api.js'
 import type { Board, Tile } from './board.js'
 import type { Presence } from './feed.js'
 import { element, Keyed, make, put } from './nodes.js'
+import { Poll } from './poll.js'
 import { type Refusals, type Refused, remedyOf } from './refusals.js'
 import { ageText, countText, momentText, nameText, sinceText, spanText } from './wording.js'
 
@@ -29,8 +30,7 @@ export class DevicePage {
   readonly #readings: Keyed<Tile, HTMLElement>
   readonly #found: (rows: readonly DeviceRow[]) => void
   #clientId: string | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
-  #asked = 0
+  readonly #poll: Poll<readonly DeviceRow[]>
   #known = false
   /** Whether this hub has users. */
   users = false
@@ -85,8 +85,16 @@ export class DevicePage {
         made.dataset.stale = String(tile.stale)
       },
     )
-    document.addEventListener('visibilitychange', () => {
-      if (!document.hidden && this.shown) void this.#poll()
+    this.#poll = new Poll({
+      isShown: () => this.shown,
+      ask: fetchDevices,
+      answered: rows => {
+        if (!(rows instanceof Error)) this.#found(rows)
+        const forbidden = rows instanceof ApiError && rows.status === 403
+        put(element('device-note'), forbidden ? `Some details are hidden: ${rows.message}` : '')
+        this.#draw()
+        return forbidden ? undefined : pollEvery
+      },
     })
   }
 
@@ -104,14 +112,13 @@ export class DevicePage {
     this.#root.dataset.client = clientId
     this.#draw()
     if (focus) this.#name.focus({ preventScroll: true })
-    void this.#poll()
+    void this.#poll.ask()
   }
 
   hide(): void {
     this.#root.hidden = true
     this.#clientId = undefined
-    this.#asked++
-    clearTimeout(this.#timer)
+    this.#poll.stop()
   }
 
   /** Takes the complete list of the hub. */
@@ -140,19 +147,6 @@ export class DevicePage {
     if (this.shown) this.#draw()
   }
 
-  async #poll(): Promise<void> {
-    clearTimeout(this.#timer)
-    if (document.hidden || !this.shown) return
-    const asked = ++this.#asked
-    const rows = await fetchDevices().catch((error: unknown) => error)
-    if (asked !== this.#asked) return
-    if (Array.isArray(rows)) this.#found(rows as DeviceRow[])
-    const forbidden = rows instanceof ApiError && rows.status === 403
-    put(element('device-note'), forbidden ? `More about it is not shown: ${rows.message}` : '')
-    this.#draw()
-    if (!forbidden) this.#timer = setTimeout(() => void this.#poll(), pollEvery)
-  }
-
   #draw(): void {
     const clientId = this.#clientId
     if (clientId === undefined) return
@@ -171,8 +165,8 @@ export class DevicePage {
     this.#facts.show(facts.filter(({ text }) => text !== ''))
     this.#list.show(refusals)
     const none = this.refusalsReadable
-      ? 'The hub has refused it nothing.'
-      : 'What it was refused is not shown: your user may not read $hub/why/+.'
+      ? 'Nothing was refused.'
+      : 'Refusals are hidden: your user may not read $hub/why/+.'
     put(element('refusals-note'), refusals.length > 0 ? '' : none)
     // The name of a user with several devices says nothing about this device.
     const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
@@ -188,9 +182,9 @@ export class DevicePage {
       const word = online ? 'Online' : 'Offline'
       return since > 0 ? `${word} for ${spanText(now - since)}, since ${sinceText(since, now)}` : word
     }
-    if (!this.presenceReadable) return 'Whether it is connected is not shown: your user may not read $hub/presence/#.'
-    if (refused) return 'Nothing is known of it but what it was refused.'
-    return this.#known ? 'The hub knows no such device. Should it connect, it is shown here.' : ''
+    if (!this.presenceReadable) return 'The connection state is hidden: your user may not read $hub/presence/#.'
+    if (refused) return 'It has never connected; only its refusals are known.'
+    return this.#known ? 'Unknown device. It appears here once it connects.' : ''
   }
 
   #makeRefusal(refused: Refused): HTMLElement {

@@ -139,7 +139,7 @@ export class Feed {
     })
     client.on('error', error => {
       if (client !== this.#client) return
-      this.#refusal = /not authorized|bad user/i.test(error.message) ? 'The hub does not let this page in' : ''
+      this.#refusal = /not authorized|bad user/i.test(error.message) ? 'The hub rejects this page' : ''
     })
     client.on('message', (topic, payload, packet) => {
       if (client === this.#client) this.#take(topic, payload, packet.retain)
@@ -168,7 +168,7 @@ export class Feed {
       })
     await Promise.all(parts.map(subscribe))
     if (client !== this.#client || !client.connected) return
-    this.#refusal = denied.size < parts.length ? '' : 'The hub does not let this page read its pushes'
+    this.#refusal = denied.size < parts.length ? '' : 'This page may not read live values'
     if (this.#refusal) return this.#enter('offline', this.#refusal)
     clearTimeout(this.#patience)
     this.#patience = undefined

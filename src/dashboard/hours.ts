@@ -224,10 +224,10 @@ export class Hours {
     const text =
       matching.length === 0
         ? this.#text
-          ? 'No device matches.'
-          : 'No device has sent anything in this time.'
+          ? 'No matching devices'
+          : 'No device has sent anything in this period.'
         : odd > 0
-          ? `${manyText(odd, 'row')} with trouble, first`
+          ? `${manyText(odd, 'row')} with problems, shown first`
           : 'no trouble'
     put(element('rows-count'), text)
   }

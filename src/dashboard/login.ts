@@ -93,7 +93,7 @@ async function signIn(): Promise<void> {
   const body = (await response.json().catch(() => ({}))) as { message?: unknown }
   const message = typeof body.message === 'string' ? body.message : ''
   if (response.status === 503) return say('The hub is busy with other logins. Try again in a moment.')
-  say(`Signing in did not work: ${message || `the hub answered ${response.status}`}`)
+  say(`Sign-in failed: ${message || `the hub answered with status ${response.status}`}`)
 }
 
 /** Parses a Retry-After header, which has a number of seconds or a date. */

@@ -1,5 +1,6 @@
 import { ApiError, endLogins, fetchLogins, hubNow, type LoginRow, type Session, signOut } from './api.js'
 import { element, Keyed, make, put } from './nodes.js'
+import { Poll } from './poll.js'
 import { ageText, browserText, countText, manyText, nameText, sinceText } from './wording.js'
 
 const pollEvery = 10_000
@@ -16,8 +17,7 @@ export class LoginsPage {
   readonly #foreign: Keyed<LoginRow, HTMLElement>
   #session: Session | undefined
   #rows: readonly LoginRow[] | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
-  #asked = 0
+  readonly #poll: Poll<readonly LoginRow[]>
   #busy = false
   #outcome = ''
   #trouble = ''
@@ -33,8 +33,15 @@ export class LoginsPage {
     this.#own = keyed('logins-own')
     this.#foreign = keyed('logins-foreign')
     this.#endOthers.addEventListener('click', () => void this.#end({ others: true }))
-    document.addEventListener('visibilitychange', () => {
-      if (!document.hidden && this.shown) void this.#poll()
+    this.#poll = new Poll({
+      isShown: () => this.shown,
+      ask: fetchLogins,
+      answered: rows => {
+        if (!(rows instanceof Error)) this.#rows = rows
+        this.#trouble = rows instanceof Error ? `Could not read the logins: ${sentenceOf(rows)}` : ''
+        this.#draw()
+        return pollEvery
+      },
     })
   }
 
@@ -56,31 +63,17 @@ export class LoginsPage {
     this.#outcome = ''
     if (focus) this.#title.focus({ preventScroll: true })
     this.#draw()
-    void this.#poll()
+    void this.#poll.ask()
   }
 
   hide(): void {
     this.#root.hidden = true
-    this.#asked++
-    clearTimeout(this.#timer)
+    this.#poll.stop()
   }
 
   /** Called once a second: updates the ages. */
   tick(): void {
     if (this.shown) this.#draw()
-  }
-
-  async #poll(): Promise<void> {
-    clearTimeout(this.#timer)
-    if (document.hidden || !this.shown) return
-    const asked = ++this.#asked
-    const answer = await fetchLogins().catch((error: unknown) => error)
-    if (asked !== this.#asked) return
-    const rows = Array.isArray(answer) ? (answer as readonly LoginRow[]) : undefined
-    if (rows) this.#rows = rows
-    this.#trouble = rows ? '' : `The logins cannot be read now: ${sentenceOf(answer)}`
-    this.#draw()
-    this.#timer = setTimeout(() => void this.#poll(), pollEvery)
   }
 
   #draw(): void {
@@ -97,7 +90,7 @@ export class LoginsPage {
     const isCut = foreign.length > mostOfOthers
     put(
       element('logins-foreign-note'),
-      isCut ? `The ${mostOfOthers} used last are shown. All of them: telehub login list` : '',
+      isCut ? `Showing the ${mostOfOthers} used last. For all: telehub login list` : '',
     )
     put(this.#note, [this.#outcome, this.#trouble].filter(Boolean).join(' '))
   }
@@ -149,10 +142,10 @@ export class LoginsPage {
     } catch (error) {
       // The login has ended already: another page was quicker, or the login was not used for too long.
       const isGone = error instanceof ApiError && error.status === 404
-      this.#outcome = isGone ? 'That login had ended already.' : `Not ended: ${sentenceOf(error)}`
+      this.#outcome = isGone ? 'That login had already ended.' : `Not ended: ${sentenceOf(error)}`
     }
     this.#busy = false
-    await this.#poll()
+    await this.#poll.ask()
     // The clicked button was removed with the row.
     if (this.shown && document.activeElement === document.body) this.#title.focus({ preventScroll: true })
   }

@@ -75,13 +75,13 @@ const feed = new Feed(`dashboard-${randomHex(8)}`, {
 const anonymousNotice = {
   tone: 'anonymous',
   title: 'Open to all.',
-  text: 'Anyone who reaches this hub may read and publish everything (auth.anonymous).',
+  text: 'Anyone who can reach this hub may read and publish everything (auth.anonymous).',
 }
 /** Notice for a hub with users, one of which is for clients without a name. */
 const unnamedNotice = {
   tone: 'anonymous',
   title: 'Not signed in.',
-  text: 'You see what this hub shows to anyone (auth.anonymous).',
+  text: 'You see what this hub shows without a login (auth.anonymous).',
   more: { text: 'Sign in', href: '/login' },
 }
 /** Interval of polling readings that are not pushed to this page. */
@@ -138,8 +138,8 @@ async function synchronise(): Promise<void> {
   ])
   const { user = '' } = account.session ?? {}
   const what = [...unseen].join(', ')
-  const text = `The user ${user} may not read all that this page shows: ${what} ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
-  status.notice('unseen', unseen.size > 0 ? { tone: 'unseen', title: 'A part of it.', text } : undefined)
+  const text = `user ${user} may not read ${what}, which ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
+  status.notice('unseen', unseen.size > 0 ? { tone: 'unseen', title: 'Some of it is hidden:', text } : undefined)
   if (series) {
     board.snapshot(series)
     listed = true
@@ -293,7 +293,7 @@ function followAddress(focus = false): void {
     board.select(undefined)
     detail.close()
     const name = onDevice()
-    const page = onBalance() ? 'Balance' : onLogins() ? 'Account' : name === undefined ? undefined : nameText(name)
+    const page = onBalance() ? 'Delivery' : onLogins() ? 'Account' : name === undefined ? undefined : nameText(name)
     document.title = page === undefined ? title : `${page} · ${title}`
     return
   }

@@ -1,5 +1,7 @@
 /** Creates elements of the page, and updates them without a rewrite. Data of the hub is only ever inserted as text. */
 
+import { reasonText } from './wording.js'
+
 export const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
 /** Creates an element with a class and with text or children. */
@@ -12,6 +14,12 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   if (className) made.className = className
   made.append(...children)
   return made
+}
+
+/** Creates the words for a reason, if there are any, and the code. */
+export function reasonLabel(reason: string): HTMLElement {
+  const words = reasonText(reason)
+  return make('span', 'reason-label', ...(words ? [words, ' '] : []), make('code', '', reason))
 }
 
 /** Sets the text if different: every change is announced by a screen reader and loses the selection. */

@@ -151,11 +151,11 @@ export class PresencePanel {
       all.length === 0
         ? this.#readable
           ? 'No device has connected yet.'
-          : 'Who is connected is not shown: your user may not read $hub/presence/#.'
+          : 'Connections are hidden: your user may not read $hub/presence/#.'
         : matching.length === 0
-          ? 'No device matches.'
+          ? 'No matching devices'
           : matching.length > most
-            ? `and ${matching.length - most} more: filter to see them`
+            ? `${matching.length - most} more: filter to see them`
             : ''
   }
 
@@ -166,11 +166,11 @@ export class PresencePanel {
     const state = presence ? String(online) : 'unknown'
     if (row.element.dataset.online !== state) row.element.dataset.online = state
     const word = presence ? (online ? 'online' : 'offline') : 'refused'
-    const text = since <= 0 ? word : online ? `for ${spanText(now - since)}` : `off for ${spanText(now - since)}`
+    const text = since <= 0 ? word : online ? `online ${spanText(now - since)}` : `offline ${spanText(now - since)}`
     if (row.since.textContent !== text) row.since.textContent = text
     const refused = this.#refusals.news(clientId, presence, now)
     if (mark.hidden !== !refused) mark.hidden = !refused
-    const refusal = refused ? `\nRefused to ${refused.action} at ${sinceText(refused.time, now)}` : ''
+    const refusal = refused ? `\nRefused: ${refused.action} at ${sinceText(refused.time, now)}` : ''
     const title = `${nameText(clientId)}${user ? ` (${nameText(user)})` : ''}: ${word}${
       since > 0 ? ` since ${sinceText(since, now)}` : ''
     }${refusal}`

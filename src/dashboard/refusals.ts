@@ -62,7 +62,7 @@ export function remedyOf({ action, clientId, user, topic, reason }: Refusal, use
     }
     if (/password|credential/i.test(reason)) {
       return {
-        text: 'If its password is lost, give it another one:',
+        text: 'If the password is lost, set a new one:',
         command: commandOf('telehub user passwd', [user]),
       }
     }
@@ -70,13 +70,13 @@ export function remedyOf({ action, clientId, user, topic, reason }: Refusal, use
   }
   const verb = action === 'publish' ? 'publish' : 'read'
   if (/^no rule\b/.test(reason)) {
-    return { text: 'If it may, allow it:', command: commandOf('telehub user grant', [user, verb, topic]) }
+    return { text: 'To allow it:', command: commandOf('telehub user grant', [user, verb, topic]) }
   }
   const option = action === 'publish' ? '--publish' : action === 'subscribe' ? '--subscribe' : '--read'
   return {
     text: /^deny\b/.test(reason)
-      ? 'A deny beats every allow: narrow that line or take it away. To see what decides:'
-      : 'To see what decides:',
+      ? 'A deny overrides every allow: narrow or remove that rule. To see which rule decides:'
+      : 'To see which rule decides:',
     command: commandOf('telehub explain', ['--user', user, '--client', clientId, option, topic]),
   }
 }

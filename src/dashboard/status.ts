@@ -47,7 +47,7 @@ export class Status {
     if (state === 'live') this.#wasLive = true
     this.#connection.dataset.state = state
     this.#text.textContent = state === 'connecting' && this.#wasLive ? 'Reconnecting' : stateWords[state]
-    this.#reason = state === 'offline' ? `${reason}. What you see is the last that arrived; trying again.` : ''
+    this.#reason = state === 'offline' ? `${reason}. The values shown are the last received; retrying.` : ''
     if (state === 'live') void this.ask()
     this.#draw()
   }
@@ -91,7 +91,7 @@ export class Status {
     if (this.#reason) lines.push({ tone: 'offline', title: 'Not connected', text: this.#reason })
     for (const { detail } of this.#ready?.alarms ?? []) {
       const [, title = detail, text = ''] = /^([^:]+): (.+)$/s.exec(detail) ?? []
-      const more = { text: 'What waits where', href: '#balance' }
+      const more = { text: 'Show the backlog', href: '#balance' }
       lines.push({ tone: 'alarm', title: text ? `${title}:` : title, text, more })
     }
     for (const { name, state, detail } of this.#ready?.dependencies ?? []) {
@@ -99,7 +99,7 @@ export class Status {
       const title = `${dependencyText(name)} is ${state}`
       const kept = /spool|broker/i.test(name)
         ? ''
-        : 'Readings are kept in the spool until it is back; live values go on.'
+        : 'Readings are kept in the spool until it is back; live values still arrive.'
       const text = detail ? detail.charAt(0).toUpperCase() + detail.slice(1) : kept
       lines.push({ tone: state, title, text })
     }

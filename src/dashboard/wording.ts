@@ -151,6 +151,30 @@ export function dependencyText(name: string): string {
   return dependencyNames.get(name.toLowerCase()) ?? name
 }
 
+/** Words for the reasons of dead letters and refusals that users meet most. The others are shown by their code alone. */
+const reasonWords: Readonly<Record<string, string>> = {
+  bad_json: 'Broken JSON',
+  bad_line: 'Broken line protocol',
+  bad_value: 'Impossible value',
+  beyond_retention: 'Too old for the store',
+  no_reading: 'Nothing to store',
+  not_permitted: 'Not permitted',
+  not_utf8: 'Not text',
+  poison: 'Crashes the processor',
+  spool_full: 'Spool full',
+  store_refused: 'Rejected by the store',
+  too_deep: 'Nested too deeply',
+  too_large: 'Too large',
+  too_many_fields: 'Too many fields',
+  too_many_series: 'Too many series',
+  type_conflict: 'Type changed',
+}
+
+/** Returns words for a reason; empty when there are none beside the code. */
+export function reasonText(reason: string): string {
+  return Object.hasOwn(reasonWords, reason) ? (reasonWords[reason] as string) : ''
+}
+
 const counts = new Intl.NumberFormat()
 
 /** Formats a count with separated thousands. */

@@ -54,12 +54,12 @@ t.test('by the link in the header: everything is accounted for, and the sum says
   const { page, problems } = await openDashboard(t, hub.httpUrl)
   await page.locator('#pages a[data-page="balance"]').click()
   t.equal(new URL(page.url()).hash, '#balance')
-  t.equal(await page.title(), 'Balance · telehub')
+  t.equal(await page.title(), 'Delivery · telehub')
   await shows(page, { received: 8, stored: 7, spool: 0, queue: 0, dead: 1, dropped: 0, refused: 0 })
   await eventually(() => isEven(page), 'nothing is unaccounted for')
-  t.equal(await textOf(page, '#verdict'), 'Everything is accounted for')
-  t.match(await textOf(page, '#verdict-text'), /^8 received since .*None of them waits/)
-  t.match(await textOf(page, '#waits'), /Nothing waits/)
+  t.equal(await textOf(page, '#verdict'), 'Nothing is missing')
+  t.match(await textOf(page, '#verdict-text'), /^8 received since .*Nothing is waiting/)
+  t.match(await textOf(page, '#waits'), /No backlog/)
   t.equal(await textOf(page, '.reasons[data-kind="dead"] [data-reason="bad_json"] .reason-count'), '1')
   t.equal(await page.locator('#groups').isVisible(), false, 'the readings are another page')
   t.equal(await page.evaluate('document.activeElement.id'), 'verdict', 'a screen reader begins with the verdict')
@@ -107,7 +107,7 @@ t.test('devices: trouble first, filtered by name, by a click, and by an hour', a
   await rowsOf(page, 'dev-1').first().waitFor({ state: 'detached' })
   t.ok((await rowsOf(page, 'dev-2').count()) > 0)
   t.equal(await letters(page).count(), 0)
-  t.match(await textOf(page, '#dead-note'), /No dead letter matches/)
+  t.match(await textOf(page, '#dead-note'), /No matching dead letters/)
   await page.keyboard.press('Escape')
   await rowsOf(page, 'dev-1').first().waitFor()
   await letters(page).waitFor()
@@ -149,7 +149,10 @@ t.test('a dead letter: what it is, replayed in vain, kept when one thinks again,
   await shows(page, { received: 8, stored: 7, dead: 1, dropped: 0 })
 
   await action(page, 'replay').click()
-  await eventually(async () => /0 stored, 1 kept/.test(await textOf(page, '#dead-note')), 'it cannot be stored')
+  await eventually(
+    async () => /0 stored, 1 rejected again/.test(await textOf(page, '#dead-note')),
+    'it cannot be stored',
+  )
   await eventually(() => action(page, 'drop').isEnabled(), 'the next one may begin')
   await shows(page, { received: 8, stored: 7, dead: 1, dropped: 0 })
   t.equal(await letters(page).count(), 1)
@@ -200,7 +203,7 @@ t.test('a whole reason, and of one device alone', async t => {
   await shows(page, { received: 7, dead: 4, dropped: 3 })
   await page.locator('#search').fill('')
   await group.locator('.dead-head [data-action="replay"]', { hasText: 'Replay all 3' }).click()
-  await eventually(async () => /0 stored, 3 kept/.test(await textOf(page, '#dead-note')), 'in vain')
+  await eventually(async () => /0 stored, 3 rejected again/.test(await textOf(page, '#dead-note')), 'in vain')
   await shows(page, { received: 7, stored: 0, dead: 4, dropped: 3 })
   await eventually(() => isEven(page), 'the sum is even')
   t.same(problems, [])
@@ -234,9 +237,9 @@ t.test('the hub is killed: the page says how old it is, and goes on by itself wh
   const { page } = await openDashboard(t, `${first.httpUrl}/#balance`)
   await shows(page, { received: 8, stored: 7, dead: 1 })
   await first.kill()
-  await eventually(async () => /cannot be read now/.test(await textOf(page, '#balance-note')), 'it is said')
-  t.equal(await textOf(page, '#verdict'), 'Not known now')
-  t.match(await textOf(page, '#verdict-text'), /how it was at .*Everything was accounted for then/)
+  await eventually(async () => /Could not read/.test(await textOf(page, '#balance-note')), 'it is said')
+  t.equal(await textOf(page, '#verdict'), 'Unknown')
+  t.match(await textOf(page, '#verdict-text'), /from .*Nothing was missing then/)
   t.equal(await page.locator('#balance').getAttribute('data-stale'), 'true')
   t.equal(await partOf(page, 'stored'), 7, 'what was known is still there')
   const settings = { 'mqtt.port': new URL(first.mqttUrl).port, 'http.port': new URL(first.httpUrl).port }
@@ -274,10 +277,7 @@ t.test('what is not accounted for is said loudly, with what to do; an alarm is o
   await alarm.waitFor()
   t.match(await alarm.textContent(), /The spool is 83 % full: InfluxDB has been away for 2 h/)
   await alarm.locator('a').click()
-  await eventually(
-    async () => (await textOf(page, '#verdict')) === '37 messages are unaccounted for',
-    'how many are missing',
-  )
+  await eventually(async () => (await textOf(page, '#verdict')) === '37 messages are missing', 'how many are missing')
   t.equal(await page.locator('.verdict').getAttribute('data-state'), 'odd')
   t.match(await textOf(page, '#verdict-help'), /log.*telehub spool/)
   t.equal(await partOf(page, 'residual'), 37)

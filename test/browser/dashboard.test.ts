@@ -171,7 +171,7 @@ t.test('a device is online, then offline; the filter finds it', async t => {
   await row('boiler', false).waitFor()
   await row('lamp', true).waitFor()
   t.equal(await page.locator('#presence-count').textContent(), '1 of 2 online')
-  t.match(await row('boiler', false).textContent(), /off for/)
+  t.match(await row('boiler', false).textContent(), /offline /)
 
   await page.reload()
   await row('boiler', false).waitFor()
@@ -196,7 +196,7 @@ t.test('the hub is killed: the page says that it is not live, and is again by it
   t.match(await page.locator('#connection-text').textContent(), /Reconnecting|Offline/)
   const banner = page.locator('.banner[data-tone="offline"]')
   await banner.waitFor()
-  t.match(await page.locator('#banners').textContent(), /Not connected.*does not answer.*last that arrived/)
+  t.match(await page.locator('#banners').textContent(), /Not connected.*does not answer.*last received/)
   t.equal(await stateOf(page), 'offline')
   await page.setViewportSize({ width: 1280, height: 240 })
   await page.evaluate('scrollTo(0, document.documentElement.scrollHeight)')

@@ -39,7 +39,7 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
     async () => /Usercook.*Messages2.*Last seen/.test(await textOf(page, '#device-facts')),
     'what it did',
   )
-  t.match(await textOf(page, '#refusals-note'), /refused it nothing/)
+  t.match(await textOf(page, '#refusals-note'), /Nothing was refused/)
   t.same(await page.locator('.device-reading .reading-name').allTextContents(), ['temperature kitchen'], 'by its name')
   await publish(device, 'home/kitchen/t1/telemetry', { temperature: 22.5 })
   await eventually(async () => (await textOf(page, '.reading-value')) === '22.5', 'they are live')
@@ -96,7 +96,7 @@ t.test('what it was refused is told at once, with the reason, and marked in the 
 
   await page.goto(`${hub.httpUrl}/#device=nobody`)
   await eventually(
-    async () => /no such device/.test(await textOf(page, '#device-state')),
+    async () => /Unknown device/.test(await textOf(page, '#device-state')),
     'an address without a device',
   )
   t.same(problems, [])

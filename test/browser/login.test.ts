@@ -41,7 +41,7 @@ t.test('nobody sees the dashboard unasked; with name and password it is live', a
   await page.reload()
   await eventually(() => isLive(page), 'still signed in')
   await page.locator('#account-button').click()
-  t.match(await textOf(page, '#account-menu'), /Signed in as anna.*Admin/s)
+  t.match(await textOf(page, '#account-menu'), /Signed in as anna.*Full access/s)
   await page.locator('#sign-out').click()
   await eventually(() => pathOf(page) === '/login', 'signed out')
   await page.goto(hub.httpUrl)
@@ -144,7 +144,7 @@ t.test('who may not read who is connected is told so, not that nobody is', async
   await eventually(async () => /may not read \$hub\/presence/.test(await textOf(page, '#devices-note')), 'in the list')
   await page.goto(`${hub.httpUrl}/#device=t1`)
   await eventually(async () => /may not read \$hub\/presence/.test(await textOf(page, '#device-state')), 'on its page')
-  t.notMatch(await textOf(page, '#device-state'), /no such device/)
+  t.notMatch(await textOf(page, '#device-state'), /Unknown device/)
 })
 
 t.test('a page that becomes another user shows nothing of the one before', async t => {

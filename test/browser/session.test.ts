@@ -199,7 +199,7 @@ t.test('signing out: said when it fails, else at the login', async t => {
     await page.route('**/api/logout', route => (works ? route.fulfill({ status: 204 }) : route.abort()))
   })
   await page.locator('#account-button').click()
-  t.match(await textOf(page, '#account-menu'), /Signed in as anna.*may look, not change/s)
+  t.match(await textOf(page, '#account-menu'), /Signed in as anna.*View only/s)
   await page.locator('#sign-out').click()
   await eventually(async () => /still signed in/.test(await textOf(page, '#account-note')), 'said')
   await page.keyboard.press('Escape')
@@ -234,11 +234,11 @@ t.test('what a user may not do is not offered, what it may not see is said', asy
   await eventually(async () => /Only an admin .* as anna \(dashboard\)/.test(await textOf(page, '#dead-hint')), 'why')
   t.equal(await page.locator('[data-action]:visible').count(), 0)
   mayRead = false
-  await eventually(async () => (await textOf(page, '#verdict')) === 'Not shown to you', 'said on the page')
+  await eventually(async () => (await textOf(page, '#verdict')) === 'No permission', 'said on the page')
   t.equal(await textOf(page, '#verdict-text'), 'Who may read # may see it.')
   t.equal(await page.locator('#balance .card:visible').count(), 0)
   await page.goto(`${hub.httpUrl}/#device=dev`)
-  await eventually(async () => /not shown.*may read #/.test(await textOf(page, '#device-note')), 'said there too')
+  await eventually(async () => /hidden.*may read #/.test(await textOf(page, '#device-note')), 'said there too')
 })
 
 t.test('a hub that is open to all says so on every page', async t => {
