@@ -224,7 +224,6 @@ const longClasses: readonly string[] = [
   'DeadPanel',
   'DuckDbStore',
   'InfluxStore',
-  'LetterFile',
   'Spool',
 ]
 

@@ -218,7 +218,8 @@ export class DeadLetterFiles implements DeadLetters {
   /** Frees the space of what is gone. What fails here costs space only, and is tried again. */
   async #tidy(file: LetterFile): Promise<void> {
     // What cannot be read may be read by the next start.
-    if (file.deleted || file.isUnread || (file.count > 0 ? !file.isMostlyGone : file.writing && file.end === 0)) return
+    if (file.deleted || file.damage.isUnread || (file.count > 0 ? !file.isMostlyGone : file.writing && file.end === 0))
+      return
     try {
       if (file.writing) await this.#writer.roll()
       if (file.count > 0) await file.rewrite()

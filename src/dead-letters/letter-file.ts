@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { frameHeaderBytes, keepDamaged } from '../disk/commit-log.js'
-import { setAside } from '../disk/damaged.js'
+import { frameHeaderBytes } from '../disk/commit-log.js'
 import { type Files, syncDirectory } from '../disk/files.js'
 import { HubError, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { Exclusive } from './exclusive.js'
 import { type EncodedLetter, type Key, Letters } from './letter.js'
+import { LetterDamage } from './letter-damage.js'
 import { cutFile, isSynced, renameSurely, succeeds, writeLetters } from './letter-disk.js'
 import { type IndexEntry, type Missing, missing } from './letter-index.js'
 import { LetterMarks } from './letter-marks.js'
@@ -43,17 +43,12 @@ export class LetterFile {
   readonly #superseded = new Set<number>()
   #writing = false
   #deleted = false
-  /** Bytes that the disk did not give when it was read last. */
-  #unread = 0
-  /** Where the letters begin that could be read at the start, when that was not all. */
-  #readable: ReadonlySet<number> | undefined
   /** There are marks where no letter is: one that is put there would be gone at once. */
   #hasStrayMarks = false
   #recorded: IndexEntry | undefined
+  readonly damage: LetterDamage
   /** Whoever is about to change or delete it holds it. */
   readonly use = new Exclusive()
-  /** It is damaged, and the disk refused to take a copy. */
-  isEvidence = false
   /** All that is in it is on disk, and its name. */
   isSynced = true
   /** Files that it was written anew from and that are still there: a start takes them when this one is gone. */
@@ -67,6 +62,7 @@ export class LetterFile {
     this.#generation = generation
     this.#tally = new LetterTally(options.account)
     this.marks = this.#newMarks()
+    this.damage = new LetterDamage(options.files, options.incidents)
   }
 
   get path(): string {
@@ -85,7 +81,7 @@ export class LetterFile {
 
   get entry(): IndexEntry {
     // What cannot be read now is still expected by the next start.
-    if (this.isUnread && this.#recorded) return this.#recorded
+    if (this.damage.isUnread && this.#recorded) return this.#recorded
     const { number, end } = this
     const letters = this.#tally.count + this.#gone + this.#superseded.size
     return { number, generation: this.#generation, end, letters, gone: this.#gone }
@@ -115,11 +111,6 @@ export class LetterFile {
     return this.#tally.bytes * 2 < this.#end
   }
 
-  /** Part of it cannot be read: it is not written to, not written anew, and set aside instead of removed. */
-  get isUnread(): boolean {
-    return this.#readable !== undefined || this.#unread > 0
-  }
-
   /** A restart finds all letters that are there. */
   get isSure(): boolean {
     return this.isSynced && !this.marks.isUncertain
@@ -127,7 +118,7 @@ export class LetterFile {
 
   /** Letters may be put behind those that are there. */
   get mayGrow(): boolean {
-    return this.isSure && !this.isUnread && !this.isEvidence && !this.#hasStrayMarks
+    return this.isSure && !this.damage.isUnread && !this.damage.isEvidence && !this.#hasStrayMarks
   }
 
   /** Bytes of the letters that are there, by account. */
@@ -153,8 +144,8 @@ export class LetterFile {
     const gone = await this.marks.load()
     const { bytes, unread, reason } = await readSurviving(this.#options.files, this.path)
     const { starts, end, damaged, damagedTail } = await framesOf(bytes)
-    this.#missed(unread, reason)
-    if (unread > 0) this.#readable = new Set(starts)
+    this.damage.missed(this.path, unread, reason)
+    if (unread > 0) this.damage.limit(starts)
     this.#end = end
     this.isSynced = await isSynced(this.#options.files, this.path)
     const letters = new Letters(
@@ -172,14 +163,6 @@ export class LetterFile {
   /** Cuts off what is behind the last letter, for good. Rejects with what the disk says. */
   async cut(): Promise<void> {
     await cutFile(this.#options.files, this.path, this.#end)
-  }
-
-  /** Keeps the file as it was found. Resolves with what to tell a person of it. */
-  async keep(): Promise<string> {
-    const { files } = this.#options
-    const told = await keepDamaged(this.path, files)
-    this.isEvidence = files.sizeOfSync(`${this.path}.bad`) === undefined
-    return told
   }
 
   /** The letters that are there, as far as they can be read. None when it was deleted meanwhile. */
@@ -243,7 +226,7 @@ export class LetterFile {
   async reconcile(letters: Letters): Promise<void> {
     const lost = this.#tally.count - letters.starts.length
     if (lost <= 0) return
-    const copy = await this.keep()
+    const copy = await this.damage.keep(this.path)
     this.#options.incidents.report('dead_letters_lost', `${lost} dead letters of ${this.path} are lost; ${copy}`, {
       messages: lost,
     })
@@ -259,7 +242,7 @@ export class LetterFile {
       for (const path of this.older) files.removeSync(path)
       syncDirectory(dir, files)
     }
-    this.#retire(this.path)
+    this.damage.retire(this.path)
     this.#deleted = true
     syncDirectory(dir, files)
     this.marks.remove()
@@ -278,7 +261,7 @@ export class LetterFile {
   async rewrite(): Promise<void> {
     const { dir, files } = this.#options
     const letters = await this.read()
-    if (this.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
+    if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
     await this.reconcile(letters)
     await this.closeGone()
     const generation = this.#generation + 1
@@ -301,21 +284,10 @@ export class LetterFile {
     this.older.add(oldLog)
     syncDirectory(dir, files)
     this.isSynced = true
-    this.#retire(oldLog)
+    this.damage.retire(oldLog)
     this.older.delete(oldLog)
-    this.isEvidence = false
+    this.damage.isEvidence = false
     oldMarks.remove()
-  }
-
-  /** Reads that fail may work later: what is there is left as it is, and shown as far as it can be read. */
-  #missed(unread: number, reason: string): void {
-    const isNew = unread > this.#unread
-    this.#unread = unread
-    if (!isNew) return
-    this.#options.incidents.report(
-      'dead_letters_unreadable',
-      `${unread} bytes of ${this.path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and the next start tries again`,
-    )
   }
 
   /** By somebody else, under the running hub. */
@@ -335,27 +307,15 @@ export class LetterFile {
     )
   }
 
-  /** Removes it. What somebody may want to look at gets another name instead. */
-  #retire(path: string): void {
-    const { files } = this.#options
-    if (!this.isUnread && !this.isEvidence) {
-      files.removeSync(path)
-      return
-    }
-    const told = setAside(path, files)
-    if (files.sizeOfSync(path) !== undefined) throw new Error(told)
-  }
-
   async #read(path: string): Promise<Letters> {
     // As it is now: what a rewrite changes meanwhile is of another file.
     const end = this.#end
     // In this order: a letter that is removed between the two is one that was still there.
     const gone = await this.marks.read()
     const { bytes, unread, reason } = await readSurviving(this.#options.files, path, end)
-    this.#missed(unread, reason)
+    this.damage.missed(path, unread, reason)
     const { starts } = await framesOf(bytes)
-    const isThere = (start: number) =>
-      !gone.has(start) && !this.#superseded.has(start) && this.#readable?.has(start) !== false
+    const isThere = (start: number) => !gone.has(start) && !this.#superseded.has(start) && this.damage.mayShow(start)
     return new Letters(bytes, starts.filter(isThere))
   }
 

@@ -223,7 +223,7 @@ export class LetterFolder {
       this.#files.push(file)
       if (file.isSynced) for (const one of earlier) if (!one.isSynced) await this.#preferLater(one, file)
       if (lost > 0 || damaged > 0) {
-        const copy = await file.keep()
+        const copy = await file.damage.keep(file.path)
         const what = recorded ? `${lost} dead letters are lost` : 'the dead letters in them are lost'
         const sentence = `${path} is damaged or was cut (${damaged} bytes): ${what}, the whole ones are kept; ${copy}`
         incidents.report('dead_letters_lost', sentence, { messages: lost, bytes: damaged })
@@ -231,7 +231,7 @@ export class LetterFolder {
       if (returned > 0 || file.marks.damaged > 0) await this.#reportReturned(file, returned)
       if (twice.length > 0) await file.supersede(letters, twice, () => true)
       // Without the damage, so that it is told once.
-      if ((damaged > 0 || file.marks.damaged > 0) && !file.isEvidence) await file.rewrite().catch(() => {})
+      if ((damaged > 0 || file.marks.damaged > 0) && !file.damage.isEvidence) await file.rewrite().catch(() => {})
       await file.closeGone()
     } catch (error) {
       if (systemCode(error) === undefined) throw error
