@@ -43,6 +43,34 @@ export interface PendingPublish extends Publish {
   settle(error: Error | undefined): void
 }
 
+/** The way of a publish from the broker to the disk. Implemented by `Ingest`, in front of the spool. */
+export interface PublishSink {
+  /** Last sequence number on disk; 0 before the first message. */
+  readonly sequence: number
+  /**
+   * Takes a publish, whose result the listener gets: QoS 0 at once or, with `inOrder`, in its place among the others;
+   * QoS 1 and 2 after the group commit, in the order of the calls.
+   */
+  accept(publish: PendingPublish, inOrder: boolean): void
+  /** Resolves when the listener has the result of everything accepted so far. */
+  flush(): Promise<void>
+  /** Returns the messages on disk above a sequence number. For the start only. */
+  replay(after: number): Iterable<Message>
+}
+
+/** Gets the result of each publish that a {@link PublishSink} has accepted. Implemented by `Broker`. */
+export interface DurabilityListener {
+  /** Called at once for a publish of QoS 0 that need not wait for earlier ones: the sender waits for no answer. */
+  onPassed(publish: PendingPublish): void
+  /**
+   * Called once for each other publish, in the order of `accept`. With an error the publish is not kept, and the sender
+   * must not be acknowledged; QoS 0 has no sender to inform. `sequence` is the place in the spool, 0 for QoS 0.
+   */
+  onDurable(publish: PendingPublish, error: Error | undefined, sequence: number): void
+  /** Called when everything up to a sequence number is on disk, after `onDurable` for each of those publishes. */
+  onCommitted(sequence: number): void
+}
+
 /** A message of the hub itself for MQTT subscribers: pushes, presence, messages from back ends. */
 export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain' | 'properties' | 'expiresAt'>
 

@@ -52,21 +52,21 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   observe: ['config', 'runtime'],
   disk: ['observe', 'runtime'],
   queue: ['disk', 'observe', 'runtime'],
-  auth: ['disk', 'observe', 'runtime'],
+  auth: ['config', 'disk', 'observe', 'runtime'],
   transport: ['config', 'disk', 'mqtt', 'observe', 'runtime'],
   sessions: ['auth', 'disk', 'mqtt', 'observe', 'runtime'],
-  spool: ['disk', 'observe', 'queue', 'runtime'],
+  spool: ['config', 'disk', 'observe', 'queue', 'runtime'],
   store: ['observe', 'runtime'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
-  broker: ['auth', 'mqtt', 'observe', 'runtime', 'sessions', 'transport'],
+  broker: ['auth', 'config', 'mqtt', 'observe', 'runtime', 'sessions', 'transport'],
   // The processor thread. It shows presence, which the broker tells it of.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'auth', 'broker', 'queue', 'spool', 'store', 'accounting'],
     ...['rabbitmq', 'dead-letters', 'contract'],
   ],
-  http: ['auth', 'contract', 'observe', 'pipeline', 'queue', 'runtime', 'transport'],
+  http: ['auth', 'config', 'contract', 'observe', 'pipeline', 'queue', 'runtime', 'transport'],
   // Looks at what all others have made, with the readers of each.
   doctor: [
     ...['auth', 'config', 'dead-letters', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool'],
@@ -87,8 +87,8 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   rabbitmq: ['rabbitmq.ts'],
   'dead-letters': ['dead-letters.ts'],
   sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],
-  broker: ['broker.ts', 'shown-clients.ts'],
-  http: ['server.ts', 'session.ts'],
+  broker: ['broker.ts', 'broker-settings.ts', 'shown-clients.ts'],
+  http: ['server.ts', 'http-settings.ts'],
   cli: ['commands.ts', 'command.ts'],
   pipeline: ['pipeline.ts', 'pipeline-thread.ts', 'pipeline-api.ts'],
 }

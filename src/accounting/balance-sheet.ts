@@ -1,6 +1,7 @@
 import type { Files } from '../disk/files.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { Accounts, type Counts, type PackedEntry, pack, sum, unpack } from './accounts.js'
@@ -78,12 +79,6 @@ export interface AccountedOutcome {
 /** A dead letter, as far as needed to account for the letter. */
 export interface AccountedLetter extends AccountedOutcome {
   readonly reason: string
-}
-
-/** Publishes of one client that were refused before they had a sequence number. */
-export interface RefusedPublishes {
-  readonly clientId: string
-  readonly reasons: Readonly<Record<string, number>>
 }
 
 export interface BalanceSheetOptions {
@@ -255,7 +250,7 @@ export class BalanceSheet implements Ledger {
     }
   }
 
-  refused(refusals: readonly RefusedPublishes[]): void {
+  refused(refusals: readonly ClientRefusals[]): void {
     const hour = Math.floor(this.#options.clock.now() / microsecondsPerHour)
     for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
   }

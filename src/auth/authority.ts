@@ -6,6 +6,7 @@ import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
+import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
@@ -26,6 +27,11 @@ import { findPairing } from './users-file.js'
 import type { UsersTask } from './users-thread.js'
 import { Verifier } from './verifier.js'
 
+export interface UsersListener {
+  /** Called when users, their rights or their shares have changed: permissions must be asked for again. */
+  onUsersChanged(): void
+}
+
 export interface AuthorityOptions {
   /** Path of the users file. Empty: authentication is off, and every client may do everything. */
   readonly file: string
@@ -45,8 +51,6 @@ export interface AuthorityOptions {
   readonly saltKey: string
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  /** Called when users or their rights have changed: permissions granted before must be asked for again. */
-  readonly changed: () => void
   /** Records which users a changed file has changed. */
   readonly audit?: Pick<Auditor, 'record'>
   readonly log: SentenceLog
@@ -77,7 +81,7 @@ const namesOfAddress = 50
  * Authenticates clients and decides what they may do. Follows every change of the users file. When the file cannot be
  * read, the users before the change stay in effect.
  */
-export class Authority implements Part, Sharing {
+export class Authority implements Part, Sharing, AddressGate {
   readonly name = 'authority'
   /** True when authentication is off. */
   readonly open: boolean
@@ -97,6 +101,7 @@ export class Authority implements Part, Sharing {
    * Callers that wait for the same password, by name and digest: a thousand devices of one user need one verification.
    */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
+  readonly #listeners: UsersListener[] = []
   #users: Users = { users: new Map(), everyone: [] }
   #named: ReadonlyMap<string, string> = new Map()
   #keys: ReadonlyMap<string, string> = new Map()
@@ -117,6 +122,11 @@ export class Authority implements Part, Sharing {
     this.#shares = { isOpen: this.open, usual: options.share, own: new Map() }
     this.#attempts = new Attempts(options.attempts)
     this.#attemptsOfAddress = new Attempts(options.attempts * namesOfAddress)
+  }
+
+  /** Adds listeners, which are called in the order given. */
+  reportTo(...listeners: readonly UsersListener[]): void {
+    this.#listeners.push(...listeners)
   }
 
   start(): void {
@@ -225,7 +235,7 @@ export class Authority implements Part, Sharing {
 
   /**
    * Returns what a user may do through one client. Undefined: everything. The result never changes: ask again after
-   * `changed`.
+   * {@link UsersListener.onUsersChanged}.
    */
   access(name: string, clientId: string, shownAs = clientId): Access | undefined {
     if (this.open) return undefined
@@ -246,6 +256,12 @@ export class Authority implements Part, Sharing {
   /** Current shares. They change with the users file. */
   get shares(): UserShares {
     return this.#shares
+  }
+
+  /** Whether connections from an address are taken: the address is not banned, or a user has authenticated from there. */
+  admits(address: string): boolean {
+    const { bans, known } = this.#options
+    return bans.leftMs(address) === 0 || known.hasSource(address)
   }
 
   user(name: string): User | undefined {
@@ -461,7 +477,7 @@ export class Authority implements Part, Sharing {
   /** Reads the file in a thread of its own, one reading at a time: the broker keeps running meanwhile. */
   #reload(): Promise<void> {
     this.#reloading = this.#reloading.then(async () => {
-      const { file, log, changed } = this.#options
+      const { file, log } = this.#options
       try {
         this.#look()
         const read = await inThread<Read>({ kind: 'read', file })
@@ -474,7 +490,7 @@ export class Authority implements Part, Sharing {
         this.#take(users)
         log.info(`auth.file: ${file} has changed, and holds from now on: ${users.users.size} users`)
         this.#tell(changes)
-        changed()
+        for (const listener of this.#listeners) listener.onUsersChanged()
       } catch (error) {
         log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
       }

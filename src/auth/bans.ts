@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { replaceFile } from '../disk/replace-file.js'
+import type { Auditor } from '../observe/audit.js'
+import type { SentenceLog } from '../observe/log.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
@@ -28,8 +30,9 @@ export interface BansOptions {
   readonly exempt: readonly string[]
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  /** Called when a source is banned, or, with `lifted`, when an operator ends the ban. */
-  readonly changed: (ban: Ban, lifted: boolean) => void
+  /** Get each ban, and the end of one by an operator. */
+  readonly audit: Pick<Auditor, 'repeated'>
+  readonly log: Pick<SentenceLog, 'info'>
 }
 
 const windowMs = 600_000
@@ -100,7 +103,7 @@ export class Bans implements Part {
     this.#bans.set(source, ban)
     if (this.#bans.size > maxSources) this.#bans.delete(this.#bans.keys().next().value as string)
     this.#dirty = true
-    this.#options.changed(ban, false)
+    this.#report(ban, 'banned')
   }
 
   /** Returns for how many milliseconds an address is still banned; 0: not banned. */
@@ -127,8 +130,16 @@ export class Bans implements Part {
     if (!ban) return false
     this.#dirty = true
     this.#save()
-    this.#options.changed(ban, true)
+    this.#report(ban, 'lifted')
     return ban.until > this.#options.clock.now()
+  }
+
+  #report({ source, until, times }: Ban, result: 'banned' | 'lifted'): void {
+    const { audit, log } = this.#options
+    const detail =
+      result === 'lifted' ? 'by an operator' : `until ${new Date(until).toISOString()}, for the ${times}. time`
+    log.info(`${result === 'lifted' ? 'ban lifted' : 'banned'}: ${source}, ${detail}`)
+    audit.repeated({ event: 'ban', result, address: source, detail })
   }
 
   #isBanned(source: string, now: number): boolean {

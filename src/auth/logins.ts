@@ -22,6 +22,11 @@ import { makeSecret } from './passwords.js'
  * no more than that.
  */
 
+export interface LoginListener {
+  /** Called once whenever a login is no longer {@link Logins.isAlive}: the connections of the login must be closed. */
+  onLoginEnded(login: string): void
+}
+
 export interface LoginsOptions {
   /** File of the logins. The file holds only hashes, and only the hub may read it. */
   readonly path: string
@@ -31,8 +36,6 @@ export interface LoginsOptions {
   readonly maxMs?: number
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  /** Called once whenever a login is no longer {@link Logins.isAlive}: the connections of the login must be closed. */
-  readonly ended: (login: string) => void
   readonly incidents?: IncidentReporter
 }
 
@@ -102,6 +105,7 @@ export class Logins implements Part {
   readonly #byLogin = new Map<string, LoginEntry>()
   /** Number of logins of each user. */
   readonly #ofUser = new Map<string, number>()
+  #listener: LoginListener | undefined
   #dirty = false
   /** True while a save waits to begin. */
   #queued = false
@@ -110,6 +114,10 @@ export class Logins implements Part {
 
   constructor(options: LoginsOptions) {
     this.#options = options
+  }
+
+  reportTo(listener: LoginListener): void {
+    this.#listener = listener
   }
 
   /** Loads the logins. A damaged file counts as none: all users sign in again. */
@@ -185,7 +193,7 @@ export class Logins implements Part {
     if (left > 0) this.#ofUser.set(entry.user, left)
     else this.#ofUser.delete(entry.user)
     this.#changed()
-    this.#options.ended(login)
+    this.#listener?.onLoginEnded(login)
   }
 
   /** Returns whether connections of the login may stay. */
@@ -228,7 +236,7 @@ export class Logins implements Part {
       if (this.#isOver(entry, now)) this.end(entry.login)
       else if (entry.aliveUntil > 0 && now >= entry.aliveUntil) {
         entry.aliveUntil = 0
-        this.#options.ended(entry.login)
+        this.#listener?.onLoginEnded(entry.login)
       }
     }
   }

@@ -1,15 +1,21 @@
-import type { Authority } from '../auth/authority.js'
+import type { Authority, UsersListener } from '../auth/authority.js'
 import type { ClientFault } from '../auth/client-ids.js'
+import type { LoginListener } from '../auth/logins.js'
 import type { Principal, Verdict } from '../auth/principal.js'
 import type { Access } from '../auth/rules.js'
 import { describe, HubError } from '../errors.js'
-import type { Message, Outward, PendingPublish } from '../model.js'
+import type { DurabilityListener, Outward, PendingPublish, PublishSink } from '../model.js'
 import type { ConnectPacket } from '../mqtt/codec.js'
 import { PublishReader } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
+import type { AlarmCheck } from '../observe/alarms.js'
 import type { Auditor } from '../observe/audit.js'
+import type { Counters } from '../observe/counters.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import type { DebugLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
+import type { RefusalCounts } from '../observe/refusal-counts.js'
+import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
 import { SharedPool, type Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { charge, sliceWork, type Work } from '../runtime/work.js'
@@ -31,7 +37,7 @@ import {
 } from '../sessions/sessions.js'
 import { publishFault, sharedFilter, tooDeep, tooLong } from '../topics.js'
 import type { Connection, PacketHandler } from '../transport/connection.js'
-import type { Traffic } from '../transport/pool.js'
+import type { ProtocolServer } from '../transport/connections.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates, bridgeStateOf, bridgeStateTopic } from './bridge-states.js'
 import type { Client } from './client.js'
@@ -39,19 +45,23 @@ import type { ClientBroker, ClientLimits } from './client-broker.js'
 import { ConnectionLog } from './connection-log.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
 import { droppedSentences, faultOf, genericReasons, noLonger, short } from './sentences.js'
-import { type Action, type Presence, ShownClients } from './shown-clients.js'
+import type { PresenceListener } from './shown-clients.js'
+import { type Action, ShownClients } from './shown-clients.js'
 import { SysTopics } from './statistics.js'
 
 export interface BrokerOptions {
-  /** Returns an id that ascends with every start of the hub. Called once, at the start. */
-  readonly id: () => string
+  /** `brokerId` ascends with every start of the hub. Read at the start. */
+  readonly identity: { readonly brokerId: string }
   readonly version: string
   readonly work: Work
   readonly authority: Pick<
     Authority,
     'open' | 'authenticate' | 'exchange' | 'access' | 'clientFault' | 'user' | 'shares'
   >
-  readonly sessions: Omit<SessionsOptions, 'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing'>
+  readonly sessions: Omit<
+    SessionsOptions,
+    'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing' | 'incidents' | 'isExpected'
+  >
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
   /** Clients connected at a time. */
@@ -59,29 +69,14 @@ export interface BrokerOptions {
   /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
-  /** Makes a publish durable; the result is reported to {@link Broker.settled}. */
-  readonly accept: (publish: PendingPublish, inOrder: boolean) => void
-  /** Resolves when the spool has called {@link Broker.settled} for every `accept` so far. */
-  readonly flush: () => Promise<void>
-  /** Called when the broker is no longer overloaded. */
-  readonly relieved: () => void
-  /** Returns the messages of the spool above a sequence number. Called once, at the start. */
-  readonly replay: (after: number) => Iterable<Message>
-  /** Microseconds since the epoch. */
+  /** Makes publishes durable; reports the results to the broker. */
+  readonly sink: PublishSink
   readonly clock: MicrosecondClock
-  readonly presence: (presence: Presence) => void
-  /** Called when a connection, a publish or a subscription was refused, or a subscriber may receive no longer. */
-  readonly refused: (reason: RefusalReason, clientId: string) => void
-  /** Called when something acknowledged was dropped, for want of room or by age. */
-  readonly dropped: (what: Dropped) => void
-  /** Returns the counters of the connections and of the ingest, for `$SYS`. */
-  readonly statistics: () => {
-    readonly traffic: Traffic
-    readonly received: number
-    readonly receivedBytes: number
-    readonly dropped: number
-  }
+  readonly presence: PresenceListener
+  readonly counters: Counters
+  readonly refusals: Pick<RefusalCounts, 'add'>
   readonly audit: Auditor
+  readonly incidents: IncidentReporter
   readonly log: DebugLog
 }
 
@@ -99,8 +94,9 @@ const maxPublishers = 1_000
  * gate is `accept`: a publish that passes the gate is in the spool, then among the retained messages, in the queues of
  * absent sessions and on the way to subscribers, in spool order and in one go. Only then is the publish acknowledged.
  */
-export class Broker {
+export class Broker implements DurabilityListener, Backpressure, ProtocolServer, UsersListener, LoginListener {
   readonly name = 'broker'
+  readonly alarm: AlarmCheck = { name: 'client_fight', check: () => this.#log.fights() }
   readonly #options: BrokerOptions
   readonly #sessions: Sessions
   readonly #fanOut: FanOut
@@ -138,6 +134,8 @@ export class Broker {
     this.#log = new ConnectionLog({ isOpen: authority.open, audit, log, clock })
     this.#sessions = new Sessions({
       ...options.sessions,
+      isExpected: () => options.sink.sequence > 0,
+      incidents: options.incidents,
       work: options.work,
       sharing: authority,
       access: (user, clientId) => options.authority.access(user, clientId, this.#shown.nameOf(user, clientId)),
@@ -149,9 +147,7 @@ export class Broker {
     })
     this.#fanOut = new FanOut({
       work: options.work,
-      distribute: (publish, sequence) => this.#sessions.publish(publish, sequence),
-      distributed: sequence => this.#sessions.committed(sequence),
-      relieved: options.relieved,
+      sessions: this.#sessions,
     })
     this.#subscriptionLimits = new SubscriptionLimits({
       ...options.subscriptions,
@@ -186,7 +182,7 @@ export class Broker {
         return this.#control.open(owner)
       },
       closed: client => this.#shown.closed(client),
-      accept: options.accept,
+      accept: (publish, inOrder) => options.sink.accept(publish, inOrder),
       publishFault: (client, topic) => this.#publishFault(client, topic),
       bridgeState: (client, topic, payload) => this.#bridgeState(client, topic, payload),
       subscribeFault: (client, filter) => this.#subscribeFault(client, filter),
@@ -213,10 +209,10 @@ export class Broker {
   }
 
   async #restore(): Promise<void> {
-    const { id, replay } = this.#options
+    const { identity, sink } = this.#options
     await this.#sessions.load()
     let last = this.#sessions.applied
-    for (const message of replay(last)) {
+    for (const message of sink.replay(last)) {
       const { qos, retain, sequence, user, clientId, packetId } = message
       last = sequence
       if (qos === 0 && !retain) continue
@@ -225,7 +221,7 @@ export class Broker {
     }
     // Replayed once more after the next crash, these messages would restore packet ids that were released meanwhile.
     this.#sessions.committed(last)
-    await this.#control.start(id())
+    await this.#control.start(identity.brokerId)
   }
 
   async stop(): Promise<void> {
@@ -265,8 +261,12 @@ export class Broker {
 
   /** Resolves when every publish accepted so far is distributed and acknowledged, or refused. */
   async drained(): Promise<void> {
-    await this.#options.flush()
+    await this.#options.sink.flush()
     await this.#fanOut.drained()
+  }
+
+  relieves(listener: ReliefListener): void {
+    this.#fanOut.relieves(listener)
   }
 
   /** True while so much waits to be distributed that nothing more should be read. */
@@ -280,28 +280,22 @@ export class Broker {
   }
 
   /** Distributes and settles a QoS 0 publish that need not wait for earlier ones. */
-  passed(publish: PendingPublish): void {
+  onPassed(publish: PendingPublish): void {
     this.#sessions.publish(publish, 0)
     publish.settle(undefined)
   }
 
   /** Called when the spool has stored a publish, at `sequence`, or refused the publish; in the order of `accept`. */
-  settled(publish: PendingPublish, error: Error | undefined, sequence: number): void {
+  onDurable(publish: PendingPublish, error: Error | undefined, sequence: number): void {
     this.#fanOut.settled(publish, error, sequence)
   }
 
-  /** Called when the spool has committed up to `sequence`, after `settled` for each of those publishes. */
-  committed(sequence: number): void {
+  onCommitted(sequence: number): void {
     this.#fanOut.committed(sequence)
   }
 
   get clients(): number {
     return this.#connected.size
-  }
-
-  /** Returns a sentence for an alarm while clients take a client id from each other over and over. */
-  fights(): string | undefined {
-    return this.#log.fights()
   }
 
   /** The largest parts of each pool, with the users that have them. */
@@ -353,7 +347,7 @@ export class Broker {
     const will = connect?.will
     const { address, listener: via } = client.connection.peer
     const refuse = (reason: RefusalReason, code: number, user: string, why: string, own = why): Fault => {
-      this.#options.refused(reason, id)
+      this.#options.counters.refuse(reason)
       this.#say(`refused ${short(id)} at ${address} to connect: ${short(why)}`)
       const event = { event: 'refused', result: 'refused', reason, address, via, client: id, detail: why } as const
       this.#options.audit.repeated({ ...event, user: user || before })
@@ -426,8 +420,8 @@ export class Broker {
     return access.mayPublish(topic)
   }
 
-  /** Called when users or rights have changed: closes clients without access, narrows the rights of the others. */
-  reconsider(): void {
+  /** Closes clients without access, narrows the rights of the others. */
+  onUsersChanged(): void {
     this.#publishers.clear()
     this.#sessions.reconsider()
     for (const client of this.#connected.values()) {
@@ -439,11 +433,11 @@ export class Broker {
       const fault = faultOf(session.access?.subscribe(topicsOf(silent)), user) ?? ''
       this.#refused(client, 'receive', silent.filter, fault)
     }
-    this.dismiss()
+    this.onLoginEnded()
   }
 
   /** Closes clients that are no longer admitted. */
-  dismiss(): void {
+  onLoginEnded(): void {
     const { authority } = this.#options
     for (const client of [...this.#connected.values()]) {
       const fault = client.isValid() ? authority.clientFault(client.user, client.id) : noLonger
@@ -473,10 +467,10 @@ export class Broker {
     const fault = publishFault(topic) ?? this.#permissionFault('publish', user, clientId, topic)
     if (!fault) {
       const expiresAt = expiry === undefined ? undefined : this.#options.clock.now() + expiry * 1e6
-      this.#options.accept({ ...will, user, expiresAt, packetId: 0, settle: done }, true)
+      this.#options.sink.accept({ ...will, user, expiresAt, packetId: 0, settle: done }, true)
       return
     }
-    this.#options.refused('publish', clientId)
+    this.#count('publish', clientId)
     const event = { event: 'refused', result: 'refused', reason: 'publish', user, client: clientId } as const
     this.#options.audit.repeated({ ...event, what: topic, detail: `its will: ${fault}` })
     this.#options.log.info(`the will of ${short(clientId)} on ${short(topic)} is refused: ${short(fault)}`)
@@ -509,7 +503,7 @@ export class Broker {
   #refused(client: Client, action: Action, topic: string, reason: string, detail = reason): void {
     const { id, user, connection } = client
     const { address, listener: via } = connection.peer
-    this.#options.refused(action, id)
+    this.#count(action, id)
     const event = { event: 'refused', result: 'refused', reason: action, user, address, via, client: id } as const
     this.#options.audit.repeated({ ...event, what: topic, detail })
     const now = this.#options.clock.now()
@@ -519,8 +513,14 @@ export class Broker {
     this.#shown.refused(id, user, action, topic, reason)
   }
 
+  #count(action: Action, clientId: string): void {
+    const { counters, refusals } = this.#options
+    counters.refuse(action)
+    if (action === 'publish') refusals.add(clientId, 'not_permitted')
+  }
+
   #dropped(what: Dropped, clientId: string): void {
-    this.#options.dropped(what)
+    this.#options.counters.giveUp(what)
     if (what === 'session_age') this.#expired++
     this.#options.log.debug(`${clientId}: ${droppedSentences[what]}`)
   }
@@ -563,8 +563,8 @@ export class Broker {
   }
 
   #publishSys(): void {
-    const { statistics, version, clock } = this.#options
-    const { traffic, received, receivedBytes, dropped } = statistics()
+    const { counters, version, clock } = this.#options
+    const { traffic, received, receivedBytes, dropped } = counters
     const { absent, subscriptions, retained } = this.#sessions.counts
     const topics = this.#sys.at(clock.now() / 1_000, {
       version: `telehub ${version}`,
@@ -578,7 +578,12 @@ export class Broker {
       subscriptions,
       retained,
       packets: { received: traffic.packetsIn, sent: traffic.packetsOut },
-      publishes: { received, sent: traffic.publishesOut, dropped, bytesReceived: receivedBytes },
+      publishes: {
+        received: received[0] + received[1] + received[2],
+        sent: traffic.publishesOut,
+        dropped,
+        bytesReceived: receivedBytes,
+      },
       bytes: { received: traffic.bytesIn, sent: traffic.bytesOut },
       heapBytes: process.memoryUsage().heapUsed,
     })

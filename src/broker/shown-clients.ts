@@ -27,11 +27,15 @@ export interface ShownClient {
   shownAs: string
 }
 
+export interface PresenceListener {
+  onPresence(presence: Presence): void
+}
+
 export interface ShownClientsOptions {
   readonly sharing: Sharing
   readonly publish: (message: Outward) => void
   readonly retainedBy: (filter: string) => Iterable<Retained>
-  readonly presence: (presence: Presence) => void
+  readonly presence: PresenceListener
   /** Microseconds since the epoch. */
   readonly clock: MicrosecondClock
   readonly log: Pick<SentenceLog, 'warn'>
@@ -123,7 +127,7 @@ export class ShownClients {
     this.#absent.delete(name)
     if (!online) this.#absent.add(name, user)
     const since = this.#options.clock.now()
-    this.#options.presence({ clientId: name.replace('\0', '/'), user, online, since })
+    this.#options.presence.onPresence({ clientId: name.replace('\0', '/'), user, online, since })
     this.#show(hubTopics.presence(name), { clientId, user, online, since: since / 1_000 })
     // Clients with throw-away ids come once: clears the client gone longest, of the user with the most shown.
     if (this.#absent.size > maxShown) this.#clear(hubTopics.presence, this.#absent.first)

@@ -40,6 +40,12 @@ const byProcessor: readonly SettingKey[] = [
 /** Settings that act without a restart when the hub reads the settings again. */
 export const reloadable: readonly SettingKey[] = [...atOnce, ...byProcessor]
 
+/** A part that takes other settings while the hub runs. */
+export interface SettingsFollower {
+  /** @param isForPipeline Whether a setting has changed for which the processor thread must be started again. */
+  onSettings(settings: Settings, isForPipeline: boolean): Promise<void> | void
+}
+
 export interface SettingsChange {
   /** Settings in effect from now on. Those that need a restart have the old values. */
   readonly settings: Settings

@@ -42,12 +42,15 @@ const againMs = 1_000
 export interface DataDirLockOptions {
   readonly dir: string
   readonly log: Pick<SentenceLog, 'warn'>
-  /** Called when another hub got the lock while the disk refused the lock to this hub, which must now stop. */
-  readonly lost: (error: Error) => void
 }
 
 export class DataDirLock {
   readonly name = 'data directory'
+  #lose: (error: Error) => void = () => {}
+  /** Resolves when another hub got the lock while the disk refused the lock to this hub, which must now stop. */
+  readonly lost = new Promise<Error>(resolve => {
+    this.#lose = resolve
+  })
   readonly #options: DataDirLockOptions
   readonly #dir: string
   #server: Server | undefined
@@ -206,7 +209,7 @@ export class DataDirLock {
       this.#trying = this.#acquire().then(
         () => this.#options.log.warn(`data.dir: ${this.#dir} is locked now`),
         error => {
-          if (error instanceof HubError) this.#options.lost(error)
+          if (error instanceof HubError) this.#lose(error)
           else this.#again()
         },
       )

@@ -6,10 +6,11 @@ import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
+import type { Paired } from '../auth/pairing.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
-import { Networks } from '../runtime/addresses.js'
+import { inUrl, Networks } from '../runtime/addresses.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { type Api, apiRoutes } from './api.js'
@@ -18,7 +19,7 @@ import { securityHeaders } from './headers.js'
 import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
-import { type Paired, sessionRoutes } from './session.js'
+import { sessionRoutes } from './session.js'
 
 export interface HttpOptions {
   readonly host: string
@@ -179,6 +180,20 @@ export class HttpServer {
 
   async stop(): Promise<void> {
     await this.#app?.close()
+  }
+
+  /** The address of the dashboard and the API as clients may use it, and that of MQTT over WebSocket. */
+  get url(): string {
+    return this.#url('http')
+  }
+
+  get webSocketUrl(): string {
+    return `${this.#url('ws')}/mqtt`
+  }
+
+  #url(scheme: 'http' | 'ws'): string {
+    const { tls, host } = this.#options
+    return `${scheme}${tls ? 's' : ''}://${inUrl(host)}:${this.port}`
   }
 
   /** Port that the server listens on. */

@@ -2,17 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import { Attempts } from '../auth/attempts.js'
 import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
+import type { Paired } from '../auth/pairing.js'
 import { plainPairingCode } from '../auth/users.js'
-import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'
 import { type AuthorityPort, type Guard, mayLogIn, tooMany } from './guard.js'
 import { RequestRefused } from './refusals.js'
 import { serve } from './route.js'
-
-/** Credentials and permissions that a device gets for a pairing code. */
-export type Paired = Answer<'POST /api/pair'>
 
 export interface SessionOptions {
   readonly guard: Guard

@@ -7,12 +7,20 @@ export interface Alarm {
   readonly detail: string
 }
 
+/** Knows one condition. Made by the part that the condition is about. */
+export interface AlarmCheck {
+  readonly name: string
+  /** Returns a sentence for people while there is reason for an alarm. A check that fails leaves the alarm as it was. */
+  check(): string | undefined | Promise<string | undefined>
+}
+
 export interface AlarmsOptions {
-  /** The checks by name. Each returns a sentence for people while there is reason for an alarm. */
-  readonly checks: Readonly<Record<string, () => string | undefined | Promise<string | undefined>>>
-  readonly everyMs: number
+  readonly checks: readonly AlarmCheck[]
+  readonly everyMs?: number
   readonly log: SentenceLog
 }
+
+const usualMs = 2_000
 
 /** Runs the checks at an interval. Logs each alarm once when raised and once when over. */
 export class Alarms implements Part {
@@ -27,7 +35,7 @@ export class Alarms implements Part {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.#look(), this.#options.everyMs)
+    this.#timer = setInterval(() => void this.#look(), this.#options.everyMs ?? usualMs)
   }
 
   stop(): void {
@@ -48,10 +56,11 @@ export class Alarms implements Part {
 
   async #check(): Promise<void> {
     const { checks, log } = this.#options
-    for (const [name, check] of Object.entries(checks)) {
+    for (const one of checks) {
+      const { name } = one
       let detail: string | undefined
       try {
-        detail = await check()
+        detail = await one.check()
       } catch {
         // A check that fails does not know the state, so the alarm stays as it was.
         continue

@@ -1,11 +1,15 @@
 import { closeSync, constants, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Settings } from '../config/settings.js'
 import { describe } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import type { AlarmCheck } from './alarms.js'
+import type { AuditSink } from './audit.js'
 import {
   type AuditEvent,
+  auditDir,
   auditFileName,
   auditFiles,
   auditHash,
@@ -25,6 +29,10 @@ export interface AuditLogOptions {
   readonly clock: MillisecondClock
   readonly incidents: IncidentReporter
   readonly log: Pick<SentenceLog, 'info'>
+}
+
+export function auditSettings(settings: Settings, dataDir: string) {
+  return { dir: auditDir(dataDir), limitBytes: settings['audit.limit'] } satisfies Partial<AuditLogOptions>
 }
 
 /** Most events that wait in memory while the disk refuses writes; more are counted as lost. */
@@ -54,8 +62,12 @@ interface LinePlace {
  * events wait in memory up to a limit, and events beyond that limit are counted, in the metrics and later in the log.
  * An appended line survives kill -9 within milliseconds, and a power loss within a second or two.
  */
-export class AuditLog implements Part {
+export class AuditLog implements Part, AuditSink {
   readonly name = 'audit log'
+  readonly alarm: AlarmCheck = {
+    name: 'audit',
+    check: () => this.#failure && `the audit log cannot be written: ${this.#failure}; make room on the disk`,
+  }
   readonly #options: AuditLogOptions
   readonly #rotateBytes: number
   readonly #waiting: LinePlace[] = []

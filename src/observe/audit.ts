@@ -15,8 +15,13 @@ export interface Auditor {
   repeated(event: AuditEvent): void
 }
 
+/** Keeps the lines. Implemented by `AuditLog`. */
+export interface AuditSink {
+  append(event: AuditEvent): void
+}
+
 export interface AuditOptions {
-  readonly append: (event: AuditEvent) => void
+  readonly log: AuditSink
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
   /** Length of the window over which events are summed up, in milliseconds. */
@@ -87,7 +92,7 @@ export class Audit implements Part, Auditor {
   }
 
   record(event: AuditEvent): void {
-    this.#options.append(event)
+    this.#options.log.append(event)
   }
 
   repeated(event: AuditEvent): void {
@@ -108,7 +113,7 @@ export class Audit implements Part, Auditor {
     if (sum.sources.size < maxSums) sum.sources.add(source)
     if (sum.written < firstOfKind && take(lane, now)) {
       sum.written++
-      this.#options.append(event)
+      this.#options.log.append(event)
     } else sum.count++
   }
 
@@ -134,7 +139,7 @@ export class Audit implements Part, Auditor {
       sums.sort((a, b) => b.count - a.count)
       for (const { event, count, since, sources } of sums.slice(0, maxSumLines)) {
         if (sources.size > 1) this.#append(event, count, since, sources.size)
-        else this.#options.append({ ...event, count, since: new Date(since).toISOString() })
+        else this.#options.log.append({ ...event, count, since: new Date(since).toISOString() })
       }
       const [next, ...others] = sums.slice(maxSumLines)
       if (!next) continue
@@ -152,7 +157,7 @@ export class Audit implements Part, Auditor {
   /** Appends a line for many sources, without the fields that hold for the first of them only. */
   #append({ event, result, reason, via }: AuditEvent, count: number, since: number, sources: number): void {
     const detail = `from ${sources} sources together`
-    this.#options.append({ event, result, reason, via, detail, count, since: new Date(since).toISOString() })
+    this.#options.log.append({ event, result, reason, via, detail, count, since: new Date(since).toISOString() })
   }
 }
 

@@ -32,6 +32,7 @@ export class Clock implements Part, MicrosecondClock {
   /** The time that the estimate started from while the clock is not set, and the monotonic time at that moment. */
   #base = neverSetBefore
   #baseAt = 0
+  #past: { readonly latest: number } = { latest: 0 }
   #lastWall = 0
   #lastMonotonic = 0
   #timer: NodeJS.Timeout | undefined
@@ -47,12 +48,18 @@ export class Clock implements Part, MicrosecondClock {
   }
 
   /** Moves the estimate to at least `latest`, a time known to be past, in microseconds since the epoch. */
-  learn(latest: number): void {
+  #learn(latest: number): void {
     this.#base = Math.max(this.#base, latest / 1_000)
     this.#baseAt = this.#options.monotonic.now()
   }
 
+  /** Sets what knows a time that is past. Asked at the start. */
+  learnFrom(past: { readonly latest: number }): void {
+    this.#past = past
+  }
+
   start(): void {
+    this.#learn(this.#past.latest)
     const { wall, monotonic, incidents } = this.#options
     this.#lastWall = wall.now()
     this.#lastMonotonic = monotonic.now()

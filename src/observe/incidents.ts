@@ -31,11 +31,14 @@ export interface Incident {
   readonly lost: Required<Loss>
 }
 
+/** Adds lost messages to the balance sheet, which is kept over restarts. */
+export interface LossSink {
+  enterLost(messages: number): void
+}
+
 export interface IncidentsOptions {
   /** Milliseconds since the epoch. */
   readonly clock: MillisecondClock
-  /** Adds lost messages to the balance sheet, which is kept over restarts. Called from `start` on. */
-  readonly lost: (messages: number) => void
   readonly log: Pick<SentenceLog, 'warn'>
 }
 
@@ -51,6 +54,7 @@ export class Incidents implements Part, IncidentReporter {
   readonly #options: IncidentsOptions
   readonly #kinds = new Map<string, Incident>()
   readonly #warn: (sentence: string) => void
+  #sink: LossSink | undefined
   #started = false
   /** Lost messages reported before the balance sheet could count them. */
   #untold = 0
@@ -60,10 +64,15 @@ export class Incidents implements Part, IncidentReporter {
     this.#warn = rateLimited(sentence => options.log.warn(sentence))
   }
 
+  /** Sets where losses go from the start on. */
+  enterInto(sink: LossSink): void {
+    this.#sink = sink
+  }
+
   /** Called when the balance sheet is ready: adds the losses reported before. */
   start(): void {
     this.#started = true
-    if (this.#untold > 0) this.#options.lost(this.#untold)
+    if (this.#untold > 0) this.#sink?.enterLost(this.#untold)
     this.#untold = 0
   }
 
@@ -86,7 +95,7 @@ export class Incidents implements Part, IncidentReporter {
     if (this.#kinds.size > maxKinds) this.#kinds.delete(this.#kinds.keys().next().value as string)
     this.#warn(sentence)
     if (messages === 0) return
-    if (this.#started) this.#options.lost(messages)
+    if (this.#started) this.#sink?.enterLost(messages)
     else this.#untold += messages
   }
 

@@ -1,28 +1,30 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
-import type { QoS } from '../model.js'
+import type { Alarms } from './alarms.js'
+import type { AuditLog } from './audit-log.js'
+import type { Counters } from './counters.js'
+import type { EventLoopDelay } from './event-loop-delay.js'
+import type { Incident, Incidents } from './incidents.js'
 
-/** Sources of the numbers that are not counted but looked up when the metrics are read. */
-export interface Gauges {
-  readonly clients: () => number
-  readonly connections: () => number
-  readonly delivered: () => number
-  readonly sessions: () => number
-  readonly subscriptions: () => number
-  readonly retained: () => number
-  readonly retainedBytes: () => number
-  /** Use of each shared pool by the users that take most. */
-  readonly uses: () => readonly { readonly pool: string; readonly user: string; readonly amount: number }[]
-  readonly spoolBytes: () => number
-  /** Seconds. */
-  readonly eventLoopDelay: () => number
-  readonly alarms: () => readonly { readonly name: string }[]
-  readonly incidents: () => readonly {
-    readonly kind: string
-    readonly count: number
-    readonly lost: { readonly messages: number }
-  }[]
-  readonly audit: () => { readonly lines: number; readonly lost: number }
-  readonly processor: () => Promise<ProcessorNumbers>
+/** The parts whose numbers are not counted but looked up when the metrics are read. */
+export interface MetricSources {
+  readonly broker: {
+    readonly clients: number
+    readonly counts: {
+      readonly sessions: number
+      readonly subscriptions: number
+      readonly retained: number
+      readonly retainedBytes: number
+    }
+    /** Use of each shared pool by the users that take most. */
+    readonly uses: readonly { readonly pool: string; readonly user: string; readonly amount: number }[]
+  }
+  readonly connections: { readonly count: number }
+  readonly spool: { readonly bytes: number }
+  readonly eventLoopDelay: EventLoopDelay
+  readonly alarms: Alarms
+  readonly incidents: Incidents
+  readonly auditLog: AuditLog
+  readonly pipeline: { numbers(): Promise<ProcessorNumbers> }
 }
 
 /** Numbers of the processor thread. */
@@ -38,23 +40,13 @@ export interface ProcessorNumbers {
   readonly deadBytes: number
 }
 
-/**
- * The hub's counters, as Prometheus text. Counts that change with every message are plain numbers, read with the
- * metrics. Every counter begins at 0 with the process.
- */
+/** The counters and what is looked up, as Prometheus text. Every counter begins at 0 with the process. */
 export class Metrics {
-  readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
-  receivedBytes = 0
-  dropped = 0
-  stored = 0
-  points = 0
-  readonly refused = new Map<string, number>()
-  readonly dead = new Map<string, number>()
-  readonly givenUp = new Map<string, number>()
   readonly #registry = new Registry()
   readonly #lookUp: () => Promise<void>
 
-  constructor(gauges: Gauges) {
+  constructor(counters: Counters, sources: MetricSources) {
+    const { broker, connections, spool, eventLoopDelay, alarms: alarm, incidents, auditLog, pipeline } = sources
     const registers = [this.#registry]
     collectDefaultMetrics({ register: this.#registry })
     const counter = (name: string, help: string, read: () => number) =>
@@ -87,7 +79,7 @@ export class Metrics {
           this.set(read())
         },
       })
-    const byKind = (name: string, help: string, read: (incident: ReturnType<Gauges['incidents']>[number]) => number) =>
+    const byKind = (name: string, help: string, read: (incident: Incident) => number) =>
       new Counter({
         name,
         help,
@@ -95,7 +87,7 @@ export class Metrics {
         registers,
         collect() {
           this.reset()
-          for (const incident of gauges.incidents()) this.inc({ kind: incident.kind }, read(incident))
+          for (const incident of incidents.list()) this.inc({ kind: incident.kind }, read(incident))
         },
       })
     byKind(
@@ -104,7 +96,7 @@ export class Metrics {
       ({ count }) => count,
     )
     byKind('telehub_lost_messages_total', 'Messages known to be lost, by kind of incident', ({ lost }) => lost.messages)
-    const { received } = this
+    const { received } = counters
     new Counter({
       name: 'telehub_received_total',
       help: 'Publishes accepted from clients, by QoS',
@@ -118,36 +110,40 @@ export class Metrics {
     counter(
       'telehub_received_bytes_total',
       'Payload bytes of publishes that came from clients',
-      () => this.receivedBytes,
+      () => counters.receivedBytes,
     )
-    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', gauges.delivered)
-    counter('telehub_dropped_total', 'QoS 0 deliveries dropped because the subscriber did not read', () => this.dropped)
+    counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', () => counters.traffic.publishesOut)
+    counter(
+      'telehub_dropped_total',
+      'QoS 0 deliveries dropped because the subscriber did not read',
+      () => counters.dropped,
+    )
     byReason(
       'telehub_given_up_total',
       'What was given up for want of room or by age: queue (its oldest message), sessions, session_age, retained',
-      this.givenUp,
+      counters.givenUp,
     )
     counter(
       'telehub_stored_total',
       'Messages whose readings were stored; those of replays count again',
-      () => this.stored,
+      () => counters.stored,
     )
-    counter('telehub_points_total', 'Points written to the store', () => this.points)
-    byReason('telehub_refused_total', 'What was refused, by reason', this.refused)
-    byReason('telehub_dead_total', 'Messages dead-lettered, by reason', this.dead)
-    counter('telehub_audit_lines_total', 'Lines written to the audit log', () => gauges.audit().lines)
-    counter('telehub_audit_lost_total', 'Events the audit log could not take', () => gauges.audit().lost)
-    gauge('telehub_clients', 'MQTT clients connected', gauges.clients)
-    gauge('telehub_connections', 'Connections open to the MQTT listeners', gauges.connections)
-    gauge('telehub_sessions', 'Sessions that outlive their connection', gauges.sessions)
-    gauge('telehub_subscriptions', 'Subscriptions', gauges.subscriptions)
-    gauge('telehub_retained', 'Retained messages', gauges.retained)
-    gauge('telehub_retained_bytes', 'What they take in memory, about', gauges.retainedBytes)
-    gauge('telehub_spool_bytes', 'Size of the spool on disk', gauges.spoolBytes)
+    counter('telehub_points_total', 'Points written to the store', () => counters.points)
+    byReason('telehub_refused_total', 'What was refused, by reason', counters.refused)
+    byReason('telehub_dead_total', 'Messages dead-lettered, by reason', counters.dead)
+    counter('telehub_audit_lines_total', 'Lines written to the audit log', () => auditLog.lines)
+    counter('telehub_audit_lost_total', 'Events the audit log could not take', () => auditLog.lost)
+    gauge('telehub_clients', 'MQTT clients connected', () => broker.clients)
+    gauge('telehub_connections', 'Connections open to the MQTT listeners', () => connections.count)
+    gauge('telehub_sessions', 'Sessions that outlive their connection', () => broker.counts.sessions)
+    gauge('telehub_subscriptions', 'Subscriptions', () => broker.counts.subscriptions)
+    gauge('telehub_retained', 'Retained messages', () => broker.counts.retained)
+    gauge('telehub_retained_bytes', 'What they take in memory, about', () => broker.counts.retainedBytes)
+    gauge('telehub_spool_bytes', 'Size of the spool on disk', () => spool.bytes)
     gauge(
       'telehub_event_loop_delay_seconds',
       'Longest time in the last minute that the thread of the broker served nobody else',
-      gauges.eventLoopDelay,
+      () => eventLoopDelay.longest,
     )
     const labelled = (name: string, help: string, ...labelNames: string[]) =>
       new Gauge({ name, help, labelNames, registers })
@@ -162,9 +158,9 @@ export class Metrics {
     this.#lookUp = async () => {
       for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()
       uses.reset()
-      for (const { pool, user, amount } of gauges.uses()) uses.set({ pool, user }, amount)
-      for (const { name } of gauges.alarms()) alarms.set({ name }, 1)
-      const numbers = await gauges.processor()
+      for (const { pool, user, amount } of broker.uses) uses.set({ pool, user }, amount)
+      for (const { name } of alarm.list()) alarms.set({ name }, 1)
+      const numbers = await pipeline.numbers()
       for (const [cursor, left] of Object.entries(numbers.lag)) lag.set({ cursor }, left)
       for (const [target, count] of Object.entries(numbers.failures)) failures.set({ target }, count)
       for (const { consumer, target } of numbers.waiting) waiting.set({ consumer, target }, 1)
@@ -186,8 +182,4 @@ export class Metrics {
   get contentType(): string {
     return this.#registry.contentType
   }
-}
-
-export function increment(counts: Map<string, number>, key: string, by = 1): void {
-  counts.set(key, (counts.get(key) ?? 0) + by)
 }

@@ -1,21 +1,28 @@
 import type { Part } from '../runtime/lifecycle.js'
-import { increment } from './metrics.js'
+import { increment } from './counters.js'
 
-/** Refused publishes by client, sent to the processor thread once a second. */
+/** The reasons for which publishes of one client were refused, with how many for each. */
+export interface ClientRefusals {
+  readonly clientId: string
+  readonly reasons: Readonly<Record<string, number>>
+}
+
+/** Enters refused publishes into the balance sheet. */
+export interface RefusalSink {
+  /** False while the counts must be kept, as there is nothing to enter them into. */
+  readonly isUp: boolean
+  enterRefusals(refusals: readonly ClientRefusals[]): void
+}
+
+/** Refused publishes by client, sent to the balance sheet once a second. */
 export class RefusalCounts implements Part {
   readonly name = 'refusals'
-  readonly #tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void
-  readonly #isHeard: () => boolean
+  readonly #sink: RefusalSink
   #clients = new Map<string, Map<string, number>>()
   #timer: NodeJS.Timeout | undefined
 
-  /** @param isHeard Whether the processor thread runs: until then the counts are kept. */
-  constructor(
-    tell: (refusals: { clientId: string; reasons: Record<string, number> }[]) => void,
-    isHeard: () => boolean,
-  ) {
-    this.#tell = tell
-    this.#isHeard = isHeard
+  constructor(sink: RefusalSink) {
+    this.#sink = sink
   }
 
   start(): void {
@@ -36,8 +43,10 @@ export class RefusalCounts implements Part {
   }
 
   #flush(): void {
-    if (this.#clients.size === 0 || !this.#isHeard()) return
-    this.#tell([...this.#clients].map(([clientId, reasons]) => ({ clientId, reasons: Object.fromEntries(reasons) })))
+    if (this.#clients.size === 0 || !this.#sink.isUp) return
+    this.#sink.enterRefusals(
+      [...this.#clients].map(([clientId, reasons]) => ({ clientId, reasons: Object.fromEntries(reasons) })),
+    )
     this.#clients = new Map()
   }
 }

@@ -1,30 +1,30 @@
 import { Worker } from 'node:worker_threads'
-import type { Presence } from '../broker/shown-clients.js'
+import type { UsersListener } from '../auth/authority.js'
+import type { Presence, PresenceListener } from '../broker/shown-clients.js'
+import type { SettingsFollower } from '../config/reload.js'
 import type { Settings } from '../config/settings.js'
+import type { Identity } from '../disk/identity.js'
 import { describe, HubError } from '../errors.js'
-import type { SentenceLog } from '../observe/log.js'
+import type { AlarmCheck } from '../observe/alarms.js'
+import type { LossSink } from '../observe/incidents.js'
+import type { ProcessorNumbers } from '../observe/metrics.js'
+import type { ClientRefusals, RefusalSink } from '../observe/refusal-counts.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import { Link, remote } from '../runtime/worker-link.js'
-import type { SpoolPosition } from '../spool/spool.js'
+import type { Spool, SpoolListener, SpoolPosition } from '../spool/spool.js'
+import { BrokerSide, type BrokerSideParts, type MessageDelivery } from './broker-side.js'
 import type { ProcessorStatus } from './consumers.js'
 import type { PipelineApi } from './pipeline-api.js'
-import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
+import { RecentPresences } from './recent-presences.js'
+import type { PipelineStatus, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
-interface PipelineThreadOptions {
+interface PipelineThreadOptions extends BrokerSideParts {
   readonly settings: Settings
   readonly dir: string
-  readonly hubId: () => string
+  readonly identity: Pick<Identity, 'hubId'>
   readonly sharing: Sharing
-  readonly position: () => SpoolPosition
-  /** Resolves when the spool has all accepted messages. */
-  readonly flushed: () => Promise<void>
-  /** Called at the stop, with a sentence about messages not stored yet and where they are. */
-  readonly left: (sentence: string) => void
-  readonly offers: Omit<BrokerOffers, 'dying'>
-  /** Called each time a new thread runs after the last one died. */
-  readonly restarted: () => void
-  readonly log: Pick<SentenceLog, 'warn'>
+  readonly spool: Pick<Spool, 'position' | 'flush' | 'freed' | 'recount'>
   /** Program of the thread. */
   readonly entry?: URL
 }
@@ -55,11 +55,12 @@ const maxRestMs = 60_000
 /** Running time after which a thread counts as healthy. */
 const wellMs = 60_000
 
-/** Time within which the registry is saved: clients that went offline earlier need not be reported again. */
-const rememberedMs = 30_000
+const nowhere: MessageDelivery = { publishAll: async () => {}, flushed: async () => {} }
 
 /** The processor thread, as seen from the broker thread. */
-export class PipelineThread implements Part {
+export class PipelineThread
+  implements Part, SpoolListener, PresenceListener, UsersListener, RefusalSink, LossSink, SettingsFollower
+{
   readonly name = 'processor'
   /** Questions to the thread, answered by the functions of the same names that it offers. */
   readonly api: PipelineApi = remote((name: keyof PipelineApi, argument) => this.call(name, argument as never))
@@ -69,6 +70,7 @@ export class PipelineThread implements Part {
   /** The link to a thread whose start has not ended. */
   #starting: Link<ProcessorOffers> | undefined
   #settings: Settings
+  #delivery: MessageDelivery = nowhere
   #stopping = false
   /** Resolves when the last reload has ended. Each begins after the one before has ended. */
   #reloading: Promise<void> = Promise.resolve()
@@ -85,9 +87,8 @@ export class PipelineThread implements Part {
   #diedAt = Number.NEGATIVE_INFINITY
   #restart: NodeJS.Timeout | undefined
   #restarting: Promise<void> = Promise.resolve()
-  /** Clients that are online, or went offline a moment ago. A new thread receives them. */
-  readonly #presences = new Map<string, Presence>()
-  #forget: NodeJS.Timeout | undefined
+  /** A new thread receives them. */
+  readonly #presences = new RecentPresences()
   #lost = 0
 
   constructor(options: PipelineThreadOptions) {
@@ -95,17 +96,27 @@ export class PipelineThread implements Part {
     this.#settings = options.settings
   }
 
+  /** Sets where messages of the thread go. Called before the start. */
+  deliverTo(delivery: MessageDelivery): void {
+    this.#delivery = delivery
+  }
+
   async start(): Promise<void> {
     await this.#open()
     // The thread may have replaced what it was told before it had read its files.
-    for (const presence of this.#presences.values()) this.#link?.tell('present', presence)
-    this.#forget = setInterval(() => this.#forgetAbsent(), rememberedMs).unref()
+    for (const presence of this.#presences) this.#link?.tell('present', presence)
+    this.#presences.start()
   }
 
   /** Resolves when a new thread runs. Rejects when the thread could not start; then there is none. */
   async #open(): Promise<void> {
-    const { dir, hubId, sharing, position, offers, entry } = this.#options
-    const workerData: ProcessorThreadData = { settings: this.#settings, dir, hubId: hubId(), shares: sharing.shares }
+    const { dir, identity, sharing, spool, entry } = this.#options
+    const workerData: ProcessorThreadData = {
+      settings: this.#settings,
+      dir,
+      hubId: identity.hubId,
+      shares: sharing.shares,
+    }
     const worker = new Worker(entry ?? new URL('./pipeline-worker.js', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
@@ -118,10 +129,7 @@ export class PipelineThread implements Part {
       link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; ask again`))
       if (this.#link === link) this.#died(error)
     }
-    const link: Link<ProcessorOffers> = new Link(worker, {
-      ...offers,
-      dying: detail => gone(new Error(detail)),
-    } satisfies BrokerOffers)
+    const link: Link<ProcessorOffers> = new Link(worker, new BrokerSide(this.#options, this.#delivery, gone))
     this.#isDying = false
     this.#exited = new Promise(resolve => worker.on('exit', () => resolve()))
     worker.on('error', gone)
@@ -130,7 +138,7 @@ export class PipelineThread implements Part {
     this.#link = link
     this.#starting = link
     try {
-      await link.call('start', position())
+      await link.call('start', spool.position)
       this.#isUp = true
     } catch (error) {
       this.#link = undefined
@@ -175,7 +183,8 @@ export class PipelineThread implements Part {
    * Stops the thread in order, and starts one with other settings. Resolves when the new thread runs, or the start will
    * be tried again.
    */
-  reload(settings: Settings): Promise<void> {
+  onSettings(settings: Settings, isForPipeline: boolean): Promise<void> {
+    if (!isForPipeline) return Promise.resolve()
     this.#reloading = this.#reloading.then(() => this.#reload(settings))
     return this.#reloading
   }
@@ -187,7 +196,7 @@ export class PipelineThread implements Part {
     this.#isUp = false
     try {
       const { problems } = await (this.#link as Link<ProcessorOffers>).call('stop', {
-        position: this.#options.position(),
+        position: this.#options.spool.position,
         drainMs: 0,
       })
       for (const problem of problems) this.#options.log.warn(problem)
@@ -202,7 +211,7 @@ export class PipelineThread implements Part {
   async #startAgain(): Promise<void> {
     try {
       await this.#exited
-      await this.#options.flushed()
+      await this.#options.spool.flush()
       if (this.#stopping) return
       await this.#open()
     } catch (error) {
@@ -210,29 +219,22 @@ export class PipelineThread implements Part {
       return
     }
     this.#death = undefined
-    this.#options.restarted()
-    for (const presence of this.#presences.values()) this.#link?.tell('present', presence)
+    // The last thread may not have reported all that was deleted.
+    this.#options.spool.recount()
+    for (const presence of this.#presences) this.#link?.tell('present', presence)
     if (this.#lost > 0) this.#link?.tell('lost', this.#lost)
     this.#lost = 0
   }
 
-  #forgetAbsent(): void {
-    const before = (Date.now() - rememberedMs) * 1_000
-    for (const [id, { online, since }] of this.#presences) {
-      if (!online && since < before) this.#presences.delete(id)
-    }
-  }
-
   /** A thread that dies meanwhile is waited for as well; then it rejects. */
   async stop(): Promise<void> {
-    const { flushed } = this.#options
     this.#stopping = true
     clearTimeout(this.#pause)
     clearTimeout(this.#restart)
-    clearInterval(this.#forget)
+    this.#presences.stop()
     await this.#giveUpStart()
     await Promise.all([this.#reloading, this.#restarting])
-    await flushed()
+    await this.#options.spool.flush()
     try {
       if (this.#isUp) await this.#stopInOrder()
     } finally {
@@ -250,11 +252,11 @@ export class PipelineThread implements Part {
   }
 
   async #stopInOrder(): Promise<void> {
-    const { position, left } = this.#options
+    const { spool, log } = this.#options
     const link = this.#link as Link<ProcessorOffers>
     const drainMs = this.#settings['shutdown.timeout'] / 2
-    const end = await link.call('stop', { position: position(), drainMs })
-    if (end.left) left(end.left)
+    const end = await link.call('stop', { position: spool.position, drainMs })
+    if (end.left) log.info(end.left)
     await link.call('abandon', undefined)
     if (end.problems.length > 0) throw new Error(end.problems.join('; '))
   }
@@ -271,11 +273,23 @@ export class PipelineThread implements Part {
     return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and runs again` : undefined
   }
 
+  /** Returns what the thread reports of itself. */
+  status(): Promise<PipelineStatus> {
+    return this.call('status', undefined)
+  }
+
+  /** Returns the numbers of the thread, for the metrics. */
+  async numbers(): Promise<ProcessorNumbers> {
+    const { sheet, seriesAlarm: _, ...numbers } = await this.status()
+    const { since, reasons, ...balance } = sheet
+    return { ...numbers, balance, reasons }
+  }
+
   /** Returns the dependencies and waiting consumers of the thread; without a thread, that the processor is down. */
   async readiness(): Promise<Pick<ProcessorStatus, 'dependencies' | 'waiting'>> {
     if (!this.#death) {
       try {
-        return await this.call('status', undefined)
+        return await this.status()
       } catch (error) {
         if (!(error instanceof HubError) || error.code !== 'processor_down') throw error
       }
@@ -288,7 +302,7 @@ export class PipelineThread implements Part {
    * Reports a commit at once, and then every few milliseconds, however many groups are committed meanwhile: the thread
    * then reads larger batches, and takes less from the broker thread.
    */
-  committed(position: SpoolPosition): void {
+  onCommitted(position: SpoolPosition): void {
     this.#untold = position
     if (!this.#pause) this.#tellCommitted()
   }
@@ -297,7 +311,7 @@ export class PipelineThread implements Part {
     clearTimeout(this.#pause)
     this.#pause = undefined
     if (!this.#untold) return
-    this.tell('committed', this.#untold)
+    this.#tell('committed', this.#untold)
     this.#untold = undefined
     this.#pause = setTimeout(() => this.#tellCommitted(), pauseMs)
   }
@@ -316,13 +330,49 @@ export class PipelineThread implements Part {
     return this.#link.call(name, argument)
   }
 
-  tell<Name extends keyof ProcessorOffers>(name: Name, argument: Parameters<ProcessorOffers[Name]>[0]): void {
-    if (name === 'lost' && !this.#isUp) this.#lost += argument as number
-    else this.#link?.tell(name, argument)
+  #tell<Name extends keyof ProcessorOffers>(name: Name, argument: Parameters<ProcessorOffers[Name]>[0]): void {
+    this.#link?.tell(name, argument)
   }
 
-  present(presence: Presence): void {
-    this.#presences.set(presence.clientId, presence)
-    this.tell('present', presence)
+  onPresence(presence: Presence): void {
+    this.#presences.add(presence)
+    this.#tell('present', presence)
   }
+
+  /** Deletes what is kept for replays only, as the disk has refused a group. */
+  onRefused(): void {
+    this.#tell('diskFull', undefined)
+  }
+
+  onUsersChanged(): void {
+    this.#tell('shares', this.#options.sharing.shares)
+  }
+
+  enterRefusals(refusals: readonly ClientRefusals[]): void {
+    this.#tell('refused', refusals)
+  }
+
+  enterLost(messages: number): void {
+    if (this.#isUp) this.#tell('lost', messages)
+    else this.#lost += messages
+  }
+}
+
+/** Share of dead.limit, in percent, from which on it is an alarm. */
+const deadPercent = 80
+
+/** Returns the alarms of the processor thread and of what runs in it, by the settings in effect. */
+export function pipelineAlarms(pipeline: PipelineThread, live: { readonly current: Settings }): readonly AlarmCheck[] {
+  return [
+    { name: 'series', check: async () => (await pipeline.status()).seriesAlarm },
+    {
+      name: 'dead',
+      check: async () => {
+        const percent = Math.floor(((await pipeline.status()).deadBytes / live.current['dead.limit']) * 100)
+        if (percent < deadPercent) return undefined
+        return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
+      },
+    },
+    { name: 'processor', check: () => pipeline.trouble },
+  ]
 }

@@ -1,8 +1,9 @@
-import type { RefusedPublishes, Totals } from '../accounting/balance-sheet.js'
+import type { Totals } from '../accounting/balance-sheet.js'
 import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/settings.js'
 import type { Outward } from '../model.js'
 import type { Loss } from '../observe/incidents.js'
+import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { ProcessorStatus } from './consumers.js'
@@ -19,50 +20,55 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
   readonly properties?: Uint8Array
 }
 
+/** State that the processor thread reports. */
+export interface PipelineStatus extends ProcessorStatus {
+  readonly sheet: Totals
+  readonly deadBytes: number
+  readonly seriesAlarm: string | undefined
+}
+
 /** Calls that the broker thread offers the processor thread. */
-export type BrokerOffers = {
+export interface BrokerOffers {
   /** Resolves when the subscribers have the pushes. */
-  live: (pushes: readonly LivePush[]) => Promise<void>
+  live(pushes: readonly LivePush[]): Promise<void>
   /** Resolves when the broker has the messages for good. */
-  outward: (messages: readonly CrossingOutward[]) => Promise<void>
-  freed: (bytes: number) => void
-  stored: (count: { messages: number; points: number }) => void
-  deadLettered: (reason: string) => void
-  log: (line: { level: 'info' | 'warn'; sentence: string }) => void
+  outward(messages: readonly CrossingOutward[]): Promise<void>
+  freed(bytes: number): void
+  stored(count: { messages: number; points: number }): void
+  deadLettered(reason: string): void
+  log(line: { level: 'info' | 'warn'; sentence: string }): void
   /**
    * Reports that an error ends the processor thread, as soon as its native calls have ended. Nothing else is sent
    * afterwards.
    */
-  dying: (error: string) => void
-  incident: (incident: { kind: string; sentence: string; lost: Loss | undefined }) => void
+  dying(error: string): void
+  incident(incident: { kind: string; sentence: string; lost: Loss | undefined }): void
 }
 
 /** Calls that the processor thread offers the broker thread. */
-export type ProcessorOffers = {
-  start: (position: SpoolPosition) => Promise<void>
+export interface ProcessorOffers extends Answering<PipelineApi> {
+  start(position: SpoolPosition): Promise<void>
   /**
    * Drains the spool until it is empty or the time is over, and stops. Resolves with the messages left and where they
    * are, if there are any, and with the parts that did not stop in order.
    */
-  stop: (end: { position: SpoolPosition; drainMs: number }) => Promise<{
+  stop(end: { position: SpoolPosition; drainMs: number }): Promise<{
     readonly left: string | undefined
     readonly problems: readonly string[]
   }>
   /** Resolves when the thread may be terminated. */
-  abandon: (argument: undefined) => Promise<void>
-  committed: (position: SpoolPosition) => void
-  present: (presence: Presence) => void
-  refused: (refusals: readonly RefusedPublishes[]) => void
+  abandon(): Promise<void>
+  committed(position: SpoolPosition): void
+  present(presence: Presence): void
+  refused(refusals: readonly ClientRefusals[]): void
   /** Reports more messages that are known to be lost. */
-  lost: (messages: number) => void
+  lost(messages: number): void
   /** Reports that the users file has changed. */
-  shares: (shares: UserShares) => void
+  shares(shares: UserShares): void
   /** Deletes messages that are kept for replays only, as the disk is full. */
-  diskFull: (argument: undefined) => void
-  status: (
-    argument: undefined,
-  ) => ProcessorStatus & { sheet: Totals; deadBytes: number; seriesAlarm: string | undefined }
-} & Answering<PipelineApi>
+  diskFull(): void
+  status(): PipelineStatus
+}
 
 /** The functions of an interface for another thread, as offered by the thread that answers. */
 type Answering<Asked> = {

@@ -12,6 +12,11 @@ export function plainAddress(text = ''): string | undefined {
   return address.startsWith('::ffff:') && isIPv4(mapped) ? mapped : address
 }
 
+/** Decides whose connections are taken. */
+export interface AddressGate {
+  admits(address: string): boolean
+}
+
 /** Addresses and networks such as `10.0.0.7`, `10.0.0.0/8` or `::1`. */
 export class Networks {
   // One list for each family: across families, Node 20's BlockList compares in ways of its own.
@@ -50,4 +55,9 @@ export function sourceOf(address: string): string {
     .slice(0, 4)
     .map(part => part.replace(/^0+(?=.)/, ''))
     .join(':')
+}
+
+/** Returns a host as it is written in a URL, where an IPv6 address has brackets. */
+export function inUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
 }

@@ -14,6 +14,16 @@ export function openFileLimit(): number {
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft)
 }
 
+/**
+ * Returns how many connections MQTT and HTTP may have by the settings and by the files that this process may have open.
+ */
+export function connectionRoom(
+  settings: Readonly<Record<'limits.connections' | 'http.connections', number>>,
+  openFiles = openFileLimit(),
+): { mqtt: number; http: number } {
+  return connectionsWithin(openFiles, settings['limits.connections'], settings['http.connections'])
+}
+
 /** Open files kept free for the spool, the store, RabbitMQ, and files that the hub reads now and then. */
 const ownFiles = 150
 
@@ -25,4 +35,18 @@ export function connectionsWithin(limit: number, mqtt: number, http: number): { 
   const free = Math.max(16, limit - ownFiles)
   const ofHttp = Math.min(http, Math.max(4, Math.floor(free / 4)))
   return { http: ofHttp, mqtt: Math.min(mqtt, Math.max(12, free - ofHttp)) }
+}
+
+/** Warns when the settings allow more connections than this process may have files open. */
+export function warnOfFewFiles(
+  settings: Readonly<Record<'limits.connections' | 'http.connections', number>>,
+  log: { warn(sentence: string): void },
+): void {
+  const openFiles = openFileLimit()
+  const room = connectionRoom(settings, openFiles)
+  if (room.mqtt >= settings['limits.connections'] && room.http >= settings['http.connections']) return
+  log.warn(
+    `this process may have ${openFiles} files open, which is enough for ${room.mqtt} MQTT connections ` +
+      `(limits.connections) and ${room.http} HTTP connections (http.connections); raise it (ulimit -n, LimitNOFILE)`,
+  )
 }

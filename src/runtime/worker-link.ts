@@ -1,9 +1,9 @@
 import type { MessagePort, Worker } from 'node:worker_threads'
 import { describe, type ErrorCode, HubError } from '../errors.js'
 
-/** Functions that one thread offers to the other, each of one argument that can be cloned. */
+/** Functions that one thread offers to the other, each of at most one argument, which can be cloned. */
 // biome-ignore lint/suspicious/noExplicitAny: the one place where any function of one argument is meant
-export type Offers = { readonly [name: string]: (argument: any) => unknown }
+export type Offers<T = Readonly<Record<string, unknown>>> = { readonly [Name in keyof T]: (argument: any) => unknown }
 
 type Incoming =
   | { readonly kind: 'tell'; readonly name: string; readonly argument: unknown }
@@ -21,16 +21,16 @@ interface PendingCall {
  * error thrown there is thrown here, a `HubError` with its code. When the other thread has ended, `fail` rejects all
  * calls that wait for an answer.
  */
-export class Link<Remote extends Offers> {
+export class Link<Remote extends Offers<Remote>> {
   readonly #port: MessagePort | Worker
   readonly #waiting = new Map<number, PendingCall>()
   #calls = 0
   #gone: Error | undefined
   #isCut = false
 
-  constructor(port: MessagePort | Worker, offers: Offers) {
+  constructor(port: MessagePort | Worker, offers: object) {
     this.#port = port
-    port.on('message', (incoming: Incoming) => this.#receive(incoming, offers))
+    port.on('message', (incoming: Incoming) => this.#receive(incoming, offers as Offers))
   }
 
   /** Calls a function of the other thread and resolves with what that function returned. */

@@ -1,15 +1,18 @@
 import type { PendingPublish } from '../model.js'
+import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
 import { sliceWork, type Work } from '../runtime/work.js'
 import { Fifo } from './fifo.js'
 
+/** Distributes publishes to the subscribers. Implemented by `Sessions`. */
+export interface Distributor {
+  publish(publish: PendingPublish, sequence: number): void
+  /** Called when all publishes up to this sequence number are distributed. */
+  committed(sequence: number): void
+}
+
 export interface FanOutOptions {
   readonly work: Work
-  /** Distributes a publish to the subscribers. */
-  readonly distribute: (publish: PendingPublish, sequence: number) => void
-  /** Called when all publishes up to this sequence number are distributed. */
-  readonly distributed: (sequence: number) => void
-  /** Called when the overload is over. */
-  readonly relieved: () => void
+  readonly sessions: Distributor
 }
 
 /** A commit group of the spool, with the number of its publishes that still wait. */
@@ -47,7 +50,7 @@ const roundWork = 2_000
  * many filters to compare hold up neither other clients nor the event loop. The order of each client is kept; the order
  * of different clients may differ from the spool's.
  */
-export class FanOut {
+export class FanOut implements Backpressure {
   readonly #options: FanOutOptions
   readonly #work: Work
   readonly #lanes = new Map<string, FanOutLane>()
@@ -55,6 +58,7 @@ export class FanOut {
   /** Committed groups that are not wholly distributed, the oldest first. */
   readonly #groups = new Fifo<PublishGroup>()
   #group: PublishGroup = { left: 0, sequence: 0 }
+  #reliever: ReliefListener | undefined
   #bytes = 0
   #overloaded = false
   #isScheduled = false
@@ -78,13 +82,17 @@ export class FanOut {
   /** Called when the spool has committed up to `sequence`, after {@link settled} for each publish of the group. */
   committed(sequence: number): void {
     if (this.#group.left === 0 && this.#groups.length === 0) {
-      this.#options.distributed(sequence)
+      this.#options.sessions.committed(sequence)
       return
     }
     this.#group.sequence = sequence
     this.#groups.push(this.#group)
     this.#group = { left: 0, sequence: 0 }
     this.#advance()
+  }
+
+  relieves(listener: ReliefListener): void {
+    this.#reliever = listener
   }
 
   /** Whether so many bytes wait that reading should stop. */
@@ -98,7 +106,7 @@ export class FanOut {
   }
 
   #finish(publish: PendingPublish, error: Error | undefined, sequence: number): void {
-    if (!error) this.#options.distribute(publish, sequence)
+    if (!error) this.#options.sessions.publish(publish, sequence)
     publish.settle(error)
   }
 
@@ -136,7 +144,7 @@ export class FanOut {
     this.#advance()
     if (this.#overloaded && this.#bytes <= maxBytes / 2) {
       this.#overloaded = false
-      this.#options.relieved()
+      this.#reliever?.onRelieved()
     }
     if (this.#lanes.size > 0) return
     for (const resolve of this.#drained.splice(0)) resolve()
@@ -159,7 +167,7 @@ export class FanOut {
   #advance(): void {
     for (let group = this.#groups.first; group?.left === 0; group = this.#groups.first) {
       this.#groups.shift()
-      this.#options.distributed(group.sequence)
+      this.#options.sessions.committed(group.sequence)
     }
   }
 }

@@ -5,8 +5,7 @@ import { accountOf, type Sharing, shareOf } from '../runtime/user-shares.js'
 export interface SpoolSharesOptions {
   /** spool.limit. */
   readonly limitBytes: number
-  /** Returns the bytes in the spool now. */
-  readonly bytes: () => number
+  readonly spool: { readonly bytes: number }
   readonly sharing: Sharing
 }
 
@@ -45,8 +44,8 @@ export class SpoolShares {
 
   /** Returns why a publish is refused while others are accepted. Undefined when the publish is accepted. */
   fault({ user, topic, payload }: PendingPublish): HubError | undefined {
-    const { limitBytes, bytes, sharing } = this.#options
-    if (bytes() <= limitBytes / 2) return undefined
+    const { limitBytes, spool, sharing } = this.#options
+    if (spool.bytes <= limitBytes / 2) return undefined
     const account = accountOf(sharing.shares, user)
     const most = shareOf(sharing.shares, account) * limitBytes
     if (most >= limitBytes) return undefined
@@ -93,7 +92,7 @@ export class SpoolShares {
 
   /** Forgets stretches older than everything that the spool still has. */
   #forget(): void {
-    const left = this.#options.bytes()
+    const left = this.#options.spool.bytes
     for (let [oldest] = this.#stretches; oldest; [oldest] = this.#stretches) {
       if (this.#bytes + this.#current.bytes - oldest.bytes < left) return
       this.#stretches.shift()

@@ -72,6 +72,16 @@ export interface SpoolPosition {
   readonly sequence: number
 }
 
+/** Hears of each group that the spool has committed, or that the disk has refused. */
+export interface SpoolListener {
+  /** Called after each group commit, when the messages can be read. */
+  onCommitted?(position: SpoolPosition): void
+  /** Called when the disk refused a group, to free disk space where possible. */
+  onRefused?(): void
+  /** Called last after each group, committed or refused: less waits for the disk. */
+  onSettled?(): void
+}
+
 export interface SpoolOptions {
   readonly dir: string
   readonly segmentBytes: number
@@ -79,20 +89,11 @@ export interface SpoolOptions {
   readonly fsync: 'group' | 'interval'
   /** Returns microseconds since the epoch. This clock may jump; the stamps that order the messages do not. */
   readonly clock: MicrosecondClock
-  /** Called after each group, committed or refused: less waits for the disk. */
-  readonly settled: () => void
-  /** Called after each group commit, when the messages can be read. */
-  readonly committed: (position: SpoolPosition) => void
-  /** Called when the disk refused a group, to free disk space where possible. */
-  readonly refused?: (error: Error) => void
-  /** Returns the last sequence number known elsewhere, which must not be assigned again. Called at the start. */
-  readonly known?: () => number
-  /**
-   * Returns false while nothing may be written, as the data directory is not locked. Called at the start, and while the
-   * disk fails.
-   */
-  readonly mayWrite?: () => boolean
-  /** Called with a sentence for an operator: the disk is full, or works again. */
+  /** Last sequence number known elsewhere, which must not be assigned again. */
+  readonly known?: number
+  /** The lock of the data directory. While it is not held, nothing may be written. */
+  readonly lock?: { readonly held: boolean }
+  /** Gets a sentence when the disk is full, and when it works again. */
   readonly log: Pick<SentenceLog, 'warn'>
   /** Receives the damage found at the start. */
   readonly incidents: IncidentReporter
@@ -106,6 +107,7 @@ export class Spool {
   readonly #files: Files
   readonly #log: CommitLog
   readonly #probe: DiskProbe
+  readonly #listeners: SpoolListener[] = []
   #segment = 1
   #sequence = 0
   #settledSequence = 0
@@ -139,9 +141,9 @@ export class Spool {
         if (error) this.#fails(error)
         else {
           this.#committedAt = this.#takenAt
-          options.committed(this.position)
+          for (const listener of this.#listeners) listener.onCommitted?.(this.position)
         }
-        options.settled()
+        for (const listener of this.#listeners) listener.onSettled?.()
       },
       unsynced: error =>
         options.log.warn(
@@ -155,8 +157,13 @@ export class Spool {
       files: this.#files,
       works: () => this.#worksAgain(),
       // Segments that could not be deleted a moment ago may have been passed by now.
-      refused: () => this.#failing && options.refused?.(this.#failing),
+      refused: () => this.#failing && this.#tellRefused(),
     })
+  }
+
+  /** Adds listeners, which are called in the order given. */
+  reportTo(...listeners: readonly SpoolListener[]): void {
+    this.#listeners.push(...listeners)
   }
 
   /**
@@ -274,14 +281,19 @@ export class Spool {
   }
 
   #fails(error: Error): void {
-    const { log, refused } = this.#options
     if (!this.#failing) {
-      log.warn(`the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`)
+      this.#options.log.warn(
+        `the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`,
+      )
       // A small group may fit where others do not, so a successful write does not prove that the disk works again.
       this.#probe.start()
     }
     this.#failing = error
-    refused?.(error)
+    this.#tellRefused()
+  }
+
+  #tellRefused(): void {
+    for (const listener of this.#listeners) listener.onRefused?.()
   }
 
   #worksAgain(): void {
@@ -292,7 +304,7 @@ export class Spool {
   }
 
   get #mayWrite(): boolean {
-    return this.#options.mayWrite?.() ?? true
+    return this.#options.lock?.held ?? true
   }
 
   /**
@@ -545,7 +557,7 @@ export class Spool {
 
   #highestKnown(): number {
     const { dir, known } = this.#options
-    let highest = Math.max(known?.() ?? 0, this.#cleanEnd)
+    let highest = Math.max(known ?? 0, this.#cleanEnd)
     for (const name of listCursors(dir, this.#files)) {
       try {
         highest = Math.max(highest, (new CursorFile(dir, name, this.#files).read().place?.sequence ?? 1) - 1)

@@ -1,29 +1,35 @@
 import type { Duplex } from 'node:stream'
+import type { SettingsFollower } from '../config/reload.js'
+import type { Settings } from '../config/settings.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
+import type { Counters, Traffic } from '../observe/counters.js'
+import type { DebugLog } from '../observe/log.js'
+import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
+import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
 import { sliceWork, turnWork, type Work } from '../runtime/work.js'
 import { Connection, type PacketHandler } from './connection.js'
-import type { ConnectionLimits, Flushed, Peer, Pool, TurnTaker } from './pool.js'
+import { connectionLimits, type PoolLimits } from './connection-limits.js'
+import type { ConnectionSink, Flushed, Peer, Pool, TurnTaker } from './pool.js'
+
+/** Speaks MQTT on the connections. Implemented by `Broker`. */
+export interface ProtocolServer {
+  /** Returns the MQTT side of a connection that is within the limits. */
+  protocol(connection: Connection): PacketHandler
+  /** Resolves when every publish read so far is acknowledged or refused. */
+  drained(): Promise<void>
+}
 
 export interface ConnectionsOptions {
-  readonly limits: ConnectionLimits & {
-    /** Connections at a time, in all and from one address; with IPv6 from one /64. */
-    readonly connections: number
-    readonly perAddress: number
-    /** Bytes that all clients together may have sent before they are connected. */
-    readonly helloMemory: number
-  }
+  readonly limits: PoolLimits
   readonly work: Work
-  /** Returns the MQTT side of a connection that is within the limits. */
-  readonly protocol: (connection: Connection) => PacketHandler
-  /** While true nothing is read: publishes accepted already wait for the disk. */
-  readonly overloaded: () => boolean
-  /** Called when a connection was refused or cut off, to be counted and logged. */
-  readonly refused: (reason: string, sentence: string) => void
-  /** Called when a QoS 0 delivery was dropped because the subscriber's outbox is full. */
-  readonly dropped: () => void
-  /** Resolves when every publish read so far is acknowledged or refused. */
-  readonly drain: () => Promise<void>
+  /** Decides whose connections are taken. */
+  readonly gate: AddressGate
+  readonly server: ProtocolServer
+  /** While one of them is overloaded nothing is read: publishes accepted already wait. */
+  readonly backpressure: readonly Backpressure[]
+  readonly counters: Counters
+  readonly log: Pick<DebugLog, 'debug'>
 }
 
 /** Bytes read from all connections in one turn of the event loop; more has to wait for a later turn. */
@@ -53,13 +59,13 @@ const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is
  * All connections, and what they share: the turns of the event loop, in which each gets a share of reading and one
  * flush of the outbox, the limits on how many there are, and one timer for everything that can take too long.
  */
-export class Connections implements Pool {
+export class Connections implements Pool, ConnectionSink, ReliefListener, SettingsFollower {
   readonly name = 'connections'
   /** The limits, to be replaced at any time; open connections follow new ones as far as they read them again. */
-  limits: ConnectionsOptions['limits']
+  limits: PoolLimits
   readonly work: Work
   workEnd = 0
-  readonly traffic = { bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsOut: 0, publishesOut: 0 }
+  readonly traffic: Traffic
   now = performance.now()
   readonly #options: ConnectionsOptions
   readonly #all = new Set<Connection>()
@@ -85,6 +91,12 @@ export class Connections implements Pool {
     this.#options = options
     this.limits = options.limits
     this.work = options.work
+    this.traffic = options.counters.traffic
+    for (const each of options.backpressure) each.relieves(this)
+  }
+
+  onSettings(settings: Settings): void {
+    this.limits = connectionLimits(settings)
   }
 
   start(): void {
@@ -95,7 +107,7 @@ export class Connections implements Pool {
   /** Stops reading, sends the remaining acknowledgements, then ends every connection. */
   async stop(): Promise<void> {
     this.#stopping = true
-    await this.#options.drain()
+    await this.#options.server.drained()
     await new Promise(resolve => setImmediate(resolve))
     const all = [...this.#all]
     for (const connection of all) connection.end(shuttingDown)
@@ -111,6 +123,11 @@ export class Connections implements Pool {
 
   accept(stream: Duplex, peer: Peer): void {
     if (this.#stopping) {
+      stream.on('error', () => {}).destroy()
+      return
+    }
+    if (!this.#options.gate.admits(peer.address)) {
+      this.#options.counters.refuse('banned')
       stream.on('error', () => {}).destroy()
       return
     }
@@ -131,18 +148,18 @@ export class Connections implements Pool {
     this.#unconnected.set(connection, 0)
     this.#sources.set(source, ofSource + 1)
     stream.once('close', () => this.#gone(connection))
-    connection.serve(this.#options.protocol(connection))
+    connection.serve(this.#options.server.protocol(connection))
   }
 
-  /** Called when the overload is over. */
-  relieved(): void {
+  onRelieved(): void {
     this.#schedule()
   }
 
   // — Pool —
 
   get overloaded(): boolean {
-    return this.#stopping || this.#options.overloaded()
+    for (const each of this.#options.backpressure) if (each.overloaded) return true
+    return this.#stopping
   }
 
   grant(bytes: number): boolean {
@@ -193,11 +210,12 @@ export class Connections implements Pool {
   }
 
   refused(reason: string, sentence: string): void {
-    this.#options.refused(reason, sentence)
+    this.#options.counters.refuse(reason)
+    this.#options.log.debug(sentence)
   }
 
   dropped(): void {
-    this.#options.dropped()
+    this.#options.counters.dropped++
   }
 
   // — turns —

@@ -1,13 +1,15 @@
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
+import type { Settings } from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import type { Counters } from '../observe/counters.js'
 import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
-import { Networks, plainAddress } from '../runtime/addresses.js'
-import type { Peer } from './pool.js'
+import { inUrl, Networks, plainAddress } from '../runtime/addresses.js'
+import { connectionRoom } from '../runtime/open-files.js'
+import type { ConnectionSink, RefusalReport } from './pool.js'
 import { readProxyHeader } from './proxy-protocol.js'
 import { type CertificateId, chainIds } from './revocation.js'
 import { namesOf, noNames, type Tls } from './tls.js'
@@ -34,16 +36,32 @@ export interface ListenersOptions {
   readonly pending: number
   /** Until the end of the handshakes, PROXY header included. */
   readonly handshakeMs: number
-  /** Takes over a connection, of which all that the client sent is still to be read. */
-  readonly accept: (stream: Duplex, peer: Peer) => void
-  /** Counts a refusal. */
-  readonly refused: (reason: string) => void
-  /** Logs a sentence. Called at a limited rate. */
+  readonly connections: ConnectionSink
+  readonly counters: Counters
+  /** Gets refusals, at a limited rate. */
   readonly log: Pick<SentenceLog, 'info'>
 }
 
+export function listenerSettings(settings: Settings) {
+  return {
+    host: settings.host,
+    mqttPort: settings['mqtt.port'],
+    mqttsPort: settings['mqtts.port'],
+    clientCertificates: settings['tls.clients'],
+    webSocket: {
+      origins: settings['ws.origins'],
+      pingMs: settings['ws.ping'],
+      packetBytes: settings['limits.packet'],
+      helloBytes: settings['limits.hello'],
+    },
+    proxy: { trusted: settings['proxy.trusted'], protocol: settings['proxy.protocol'] },
+    pending: connectionRoom(settings).mqtt,
+    handshakeMs: settings['limits.connect'],
+  } satisfies Partial<ListenersOptions>
+}
+
 /** All ways in for MQTT: TCP, TLS, and WebSockets from the HTTP server. Hands over connections after the handshake. */
-export class Listeners {
+export class Listeners implements RefusalReport {
   readonly name = 'listeners'
   readonly #options: ListenersOptions
   readonly #say: (sentence: string) => void
@@ -57,13 +75,12 @@ export class Listeners {
   readonly #certified = new Map<TLSSocket, readonly CertificateId[]>()
 
   constructor(options: ListenersOptions) {
-    const { webSocket, proxy, accept } = options
-    const refused = (reason: string, sentence: string) => this.#refused(reason, sentence)
+    const { webSocket, proxy, connections } = options
     this.#options = options
     this.#say = rateLimited(sentence => options.log.info(sentence))
     this.#trusted = new Networks(proxy.trusted)
-    this.#handshakes = new Handshakes(options.pending, options.handshakeMs, refused)
-    this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, accept, refused })
+    this.#handshakes = new Handshakes(options.pending, options.handshakeMs, this)
+    this.#webSockets = new WebSockets({ ...webSocket, trusted: this.#trusted, connections, report: this })
     const tcp = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
     this.#mqtt = createServer(tcp, socket => this.#arrived(socket, 'mqtt'))
     this.#mqtts = createServer(tcp, socket => this.#arrived(socket, 'mqtts'))
@@ -97,6 +114,15 @@ export class Listeners {
     this.#handshakes.stop()
   }
 
+  /** The address of a listener as clients may use it. Undefined without that listener. */
+  get mqttUrl(): string | undefined {
+    return urlOf('mqtt', this.#options.host, this.mqttPort)
+  }
+
+  get mqttsUrl(): string | undefined {
+    return urlOf('mqtts', this.#options.host, this.mqttsPort)
+  }
+
   /** The port taken. Undefined when there is no listener. */
   get mqttPort(): number | undefined {
     return portOf(this.#mqtt)
@@ -119,7 +145,7 @@ export class Listeners {
     } catch (error) {
       throw listenError(error, setting, host, port)
     }
-    server.on('error', error => this.#refused('accept_failed', `${setting}: ${describe(error)}`))
+    server.on('error', error => this.refused('accept_failed', `${setting}: ${describe(error)}`))
   }
 
   #arrived(socket: Socket, listener: 'mqtt' | 'mqtts'): void {
@@ -132,7 +158,7 @@ export class Listeners {
     }
     const isProxied = this.#options.proxy.protocol && this.#trusted.has(remote)
     if (listener === 'mqtt' && !isProxied) {
-      this.#options.accept(socket, { address: remote, listener, certificate: noNames })
+      this.#options.connections.accept(socket, { address: remote, listener, certificate: noNames })
       return
     }
     const handshake = this.#handshakes.begin(socket, remote)
@@ -149,7 +175,7 @@ export class Listeners {
           identified()
         },
         why => {
-          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
+          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
           socket.destroy()
         },
       )
@@ -159,7 +185,7 @@ export class Listeners {
   /** Hands over a connection at the end of the handshakes. */
   #accept(stream: Socket, listener: 'mqtt' | 'mqtts', certificate = noNames): void {
     const handshake = this.#handshakes.end(stream)
-    if (handshake) this.#options.accept(stream, { address: handshake.address, listener, certificate })
+    if (handshake) this.#options.connections.accept(stream, { address: handshake.address, listener, certificate })
     else stream.destroy()
   }
 
@@ -192,7 +218,7 @@ export class Listeners {
       // Without a handshake the connection was cut off, as logged already. A client that goes away is not refused.
       else if (handshake && systemCode(error) !== 'ECONNRESET') {
         const why = (error as { reason?: string }).reason ?? describe(error)
-        this.#refused('tls_handshake', `${handshake.address}: TLS handshake failed: ${why}`)
+        this.refused('tls_handshake', `${handshake.address}: TLS handshake failed: ${why}`)
       }
     })
     return server
@@ -218,7 +244,7 @@ export class Listeners {
       const address = plainAddress(stream.remoteAddress)
       stream.destroy()
       const serial = ids[0]?.serial
-      this.#refused(
+      this.refused(
         'certificate_revoked',
         `${address}: connection closed: its certificate ${serial} is revoked now (tls.crl)`,
       )
@@ -228,11 +254,11 @@ export class Listeners {
   #notAccepted(from: string, verdict: unknown): void {
     const code = verdict instanceof Error ? describe(verdict) : String(verdict)
     const [reason, why] = revocationVerdicts[code] ?? ['tls_handshake', undefined]
-    this.#refused(reason, `${from}the certificate of a client was not accepted: ${code}${why ? `: ${why}` : ''}`)
+    this.refused(reason, `${from}the certificate of a client was not accepted: ${code}${why ? `: ${why}` : ''}`)
   }
 
-  #refused(reason: string, sentence: string): void {
-    this.#options.refused(reason)
+  refused(reason: string, sentence: string): void {
+    this.#options.counters.refuse(reason)
     this.#say(sentence)
   }
 }
@@ -259,6 +285,10 @@ function verifiedNames(stream: TLSSocket): readonly string[] {
   return namesOf(certificate)
 }
 
+function urlOf(scheme: string, host: string, port: number | undefined): string | undefined {
+  return port === undefined ? undefined : `${scheme}://${inUrl(host)}:${port}`
+}
+
 function portOf(server: Server): number | undefined {
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : undefined
@@ -277,14 +307,14 @@ interface Handshake {
 class Handshakes {
   readonly #limit: number
   readonly #ms: number
-  readonly #refused: (reason: string, sentence: string) => void
+  readonly #report: RefusalReport
   /** Handshakes by the ends of the connection: a TLS socket has the ends of the socket below, and hides that socket. */
   readonly #waiting = new Map<string, Handshake>()
 
-  constructor(limit: number, ms: number, refused: (reason: string, sentence: string) => void) {
+  constructor(limit: number, ms: number, report: RefusalReport) {
     this.#limit = limit
     this.#ms = ms
-    this.#refused = refused
+    this.#report = report
   }
 
   begin(socket: Socket, address: string): Handshake {
@@ -313,7 +343,7 @@ class Handshakes {
   #cutOff(handshake: Handshake, reason: string, why: string): void {
     this.#remove(handshake)
     handshake.socket.destroy()
-    this.#refused(reason, `${handshake.address}: handshake cut off: ${why}`)
+    this.#report.refused(reason, `${handshake.address}: handshake cut off: ${why}`)
   }
 
   #remove(handshake: Handshake): void {

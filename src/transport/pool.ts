@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream'
 import type { Fault } from '../mqtt/reason-codes.js'
+import type { Traffic } from '../observe/counters.js'
 import type { Work } from '../runtime/work.js'
+import type { ConnectionLimits } from './connection-limits.js'
 import type { Framing } from './outbox.js'
 
 /** The other end of a connection. */
@@ -20,33 +22,14 @@ export type Transport = Duplex & {
   opened?(): void
 }
 
-export interface ConnectionLimits {
-  /** Largest packet before `open` (`helloBytes`) and after, in bytes. */
-  readonly helloBytes: number
-  readonly packetBytes: number
-  /** Publishes, and bytes of publishes, that may wait for the disk before reading is paused. */
-  readonly inflight: number
-  readonly inflightBytes: number
-  /** Publishes and bytes a second; 0 is no limit. */
-  readonly messages: number
-  readonly bytes: number
-  /** Bytes that may wait to be written; above that number QoS 0 is dropped. */
-  readonly outboxBytes: number
-  /** Milliseconds from the connection to `open`. */
-  readonly connectMs: number
-  /** Milliseconds that one write may take. */
-  readonly stuckMs: number
-  /** Longest keep alive in milliseconds; 0 is no limit. */
-  readonly keepAliveMs: number
+/** Takes over connections, of which all that the client sent is still to be read. */
+export interface ConnectionSink {
+  accept(stream: Duplex, peer: Peer): void
 }
 
-/** Counters of all connections since the start. */
-export interface Traffic {
-  bytesIn: number
-  bytesOut: number
-  packetsIn: number
-  packetsOut: number
-  publishesOut: number
+/** Counts and logs what was refused or cut off. */
+export interface RefusalReport {
+  refused(reason: string, sentence: string): void
 }
 
 /** A reader that waits for the next turn. */
@@ -69,7 +52,7 @@ export interface Evictable {
 }
 
 /** All connections together, as one connection uses them. */
-export interface Pool {
+export interface Pool extends RefusalReport {
   readonly limits: ConnectionLimits
   /** Milliseconds of a clock that never jumps, as of this turn of the event loop. */
   readonly now: number
@@ -87,7 +70,6 @@ export interface Pool {
   /** Counts bytes from a client that is not connected. May close this connection, or another, for want of room. */
   hello(connection: Evictable, bytes: number): void
   opened(connection: Evictable): void
-  refused(reason: string, sentence: string): void
   dropped(): void
   readonly traffic: Traffic
 }

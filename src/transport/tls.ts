@@ -4,6 +4,7 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Settings } from '../config/settings.js'
 import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import type { AlarmCheck } from '../observe/alarms.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
@@ -77,6 +78,7 @@ const warningDays = 14
  */
 export class Tls implements Part {
   readonly name = 'certificates'
+  readonly alarm: AlarmCheck = { name: 'certificate', check: () => this.warning() }
   readonly #options: TlsOptions
   readonly #watched: WatchedFiles
   readonly #changed: (() => void)[] = []

@@ -4,7 +4,7 @@ import { Duplex } from 'node:stream'
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import { type Networks, plainAddress } from '../runtime/addresses.js'
 import type { Framing } from './outbox.js'
-import type { Peer } from './pool.js'
+import type { ConnectionSink, RefusalReport } from './pool.js'
 import { clientAddress, isOwnPage } from './proxy-protocol.js'
 import { noNames } from './tls.js'
 
@@ -19,8 +19,8 @@ export interface WebSocketsOptions {
   readonly packetBytes: number
   /** Largest MQTT packet before CONNECT is accepted, counted likewise. */
   readonly helloBytes: number
-  readonly accept: (stream: Duplex, peer: Peer) => void
-  readonly refused: (reason: string, sentence: string) => void
+  readonly connections: ConnectionSink
+  readonly report: RefusalReport
 }
 
 const path = '/mqtt'
@@ -73,7 +73,7 @@ export class WebSockets {
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     // Without a listener a reset connection would end the process.
     socket.on('error', () => {})
-    const { origins, trusted, packetBytes, accept, refused } = this.#options
+    const { origins, trusted, packetBytes, connections, report } = this.#options
     const { headers, url = '' } = request
     const remote = plainAddress(socket.remoteAddress)
     if (remote === undefined) {
@@ -94,7 +94,7 @@ export class WebSockets {
     const forwarded = trusted.has(remote) ? `,${headers['x-forwarded-host'] ?? ''}` : ''
     if (!isAllowed(headers.origin, `${target.host ?? headers.host ?? ''}${forwarded}`.split(','), origins)) {
       const why = `pages of ${quoted(headers.origin)} may not connect; the setting ws.origins says which may`
-      refused('origin', `${address}: ${why}`)
+      report.refused('origin', `${address}: ${why}`)
       answer(socket, '403 Forbidden', `WebSocket refused: ${why}.`)
       return
     }
@@ -105,14 +105,14 @@ export class WebSockets {
       this.#streams.set(stream, address)
       stream.once('close', () => this.#streams.delete(stream))
       stream.on('error', () => {})
-      accept(stream, { address, listener: 'encrypted' in socket ? 'wss' : 'ws', certificate: noNames })
+      connections.accept(stream, { address, listener: 'encrypted' in socket ? 'wss' : 'ws', certificate: noNames })
     })
   }
 
   #ping(): void {
-    const { pingMs, refused } = this.#options
+    const { pingMs, report } = this.#options
     for (const [stream, address] of this.#streams) {
-      if (!stream.ping()) refused('ping_timeout', `${address}: no answer to a ping for ${pingMs} ms (ws.ping)`)
+      if (!stream.ping()) report.refused('ping_timeout', `${address}: no answer to a ping for ${pingMs} ms (ws.ping)`)
     }
   }
 }

@@ -14,7 +14,8 @@ async function open(t: Test, dir?: string, at = 1_000_000) {
   const clock = { now: at }
   const ended: string[] = []
   const path = join(folder, 'logins.json')
-  const logins = new Logins({ path, loginMs, clock: { now: () => clock.now }, ended: login => ended.push(login) })
+  const logins = new Logins({ path, loginMs, clock: { now: () => clock.now } })
+  logins.reportTo({ onLoginEnded: login => void ended.push(login) })
   logins.start()
   t.teardown(() => logins.stop())
   return { logins, clock, ended, path, dir: folder }
@@ -222,9 +223,9 @@ t.test('a login ends at its greatest age, however often it is used; the list say
     loginMs: 10_000,
     maxMs: 35_000,
     clock: { now: () => time },
-    ended: (login: string) => ended.push(login),
   }
   const logins = new Logins(options)
+  logins.reportTo({ onLoginEnded: login => void ended.push(login) })
   logins.start()
   const { cookie, expires } = logins.begin('ann', 'stamp', { address: '192.0.2.7', agent: 'Browser/1' })
   t.equal(expires, 1_010_000)

@@ -21,6 +21,7 @@ import {
   type ScramSecret,
 } from '../../src/auth/scram.js'
 import { makePairing } from '../../src/auth/users.js'
+import { quietAudit, quietLog } from '../fixtures/quiet.js'
 import { ScramClient } from '../fixtures/scram.js'
 import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
@@ -231,11 +232,11 @@ async function authority(t: Test, attempts = 20) {
   // It stands still: an attempt that is taken stays so, however slow the test is.
   const started = Date.now()
   const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now }, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now } })
   const said: string[] = []
   const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
   let changes = 0
-  const changed = () => {
+  const onUsersChanged = () => {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
@@ -245,7 +246,8 @@ async function authority(t: Test, attempts = 20) {
     failures: 100,
     exempt: [],
     clock: { now },
-    changed: () => {},
+    audit: quietAudit,
+    log: quietLog,
   })
   const options = {
     bans,
@@ -256,11 +258,11 @@ async function authority(t: Test, attempts = 20) {
     known,
     saltKey: join(dir, 'salt.key'),
     clock: { now },
-    changed,
     log,
   }
   const begin = (more: { readonly file?: string; readonly saltKey?: string } = {}) => {
     const one = new Authority({ file: users.file, ...options, ...more })
+    one.reportTo({ onUsersChanged })
     one.start()
     t.teardown(() => one.stop())
     return one

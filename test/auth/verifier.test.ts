@@ -12,6 +12,7 @@ import type { Credentials, Verdict } from '../../src/auth/principal.js'
 import { makeKey, type User } from '../../src/auth/users.js'
 import { Verifier } from '../../src/auth/verifier.js'
 import { sourceOf } from '../../src/runtime/addresses.js'
+import { quietAudit, quietLog } from '../fixtures/quiet.js'
 import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -129,11 +130,11 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
   // Time stands still, so that no attempt comes back while a busy machine is slow.
   const began = Date.now()
   const now = () => began
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now }, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now } })
   const said: string[] = []
   const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
   let changes = 0
-  const changed = () => {
+  const onUsersChanged = () => {
     changes++
   }
   const known = new KnownSources(join(dir, 'known.json'))
@@ -144,7 +145,8 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
     failures: 100,
     exempt: [],
     clock: { now },
-    changed,
+    audit: quietAudit,
+    log: quietLog,
     ...banned,
   })
   const one = new Authority({
@@ -157,9 +159,9 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
     bans,
     saltKey,
     clock: { now },
-    changed,
     log,
   })
+  one.reportTo({ onUsersChanged })
   one.start()
   t.teardown(() => one.stop())
   const ask = (shown: Partial<Credentials>) =>

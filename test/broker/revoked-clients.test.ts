@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { Counters } from '../../src/observe/counters.js'
 import { Listeners } from '../../src/transport/listeners.js'
 import { Tls } from '../../src/transport/tls.js'
 import { eventually } from '../harness.js'
@@ -27,7 +28,7 @@ async function serve(t: Test, first: readonly string[], clientCertificates: 'req
   const tls = new Tls({ paths, clock: Date, log, everyMs: 20 })
   tls.start()
   t.teardown(() => tls.stop())
-  const refused: Record<string, number> = {}
+  const counters = new Counters()
   const said: string[] = []
   const names: string[] = []
   const listeners = new Listeners({
@@ -40,15 +41,15 @@ async function serve(t: Test, first: readonly string[], clientCertificates: 'req
     proxy: { trusted: [], protocol: false },
     pending: 10_000,
     handshakeMs: 10_000,
-    accept: (stream: Duplex, peer) => {
-      names.push(...peer.certificate)
-      stream.on('error', () => {})
-      stream.pipe(stream)
-      t.teardown(() => stream.destroy())
+    connections: {
+      accept: (stream: Duplex, peer) => {
+        names.push(...peer.certificate)
+        stream.on('error', () => {})
+        stream.pipe(stream)
+        t.teardown(() => stream.destroy())
+      },
     },
-    refused: reason => {
-      refused[reason] = (refused[reason] ?? 0) + 1
-    },
+    counters,
     log: { info: sentence => said.push(sentence) },
   })
   await listeners.start()
@@ -67,6 +68,7 @@ async function serve(t: Test, first: readonly string[], clientCertificates: 'req
     t.teardown(() => socket.destroy())
     return socket
   }
+  const refused = () => Object.fromEntries(counters.refused)
   return { put, dial, tls, refused, said, logged, names, crl }
 }
 
@@ -85,7 +87,7 @@ t.test('a revoked certificate does not get in, and is counted as such', async t 
       await echoes(dial('kept', { maxVersion }))
       await closed(dial('revoked', { maxVersion }))
     }
-    t.same(refused, { certificate_revoked: 2 }, clients)
+    t.same(refused(), { certificate_revoked: 2 }, clients)
     t.same(names, ['device-1', 'device-1'])
     t.match(said[0], /the certificate of a client was not accepted: CERT_REVOKED: a list in tls\.crl names it/)
   }
@@ -94,7 +96,7 @@ t.test('a revoked certificate does not get in, and is counted as such', async t 
 t.test('an authority between the client and tls.ca needs a list, and can be revoked', async t => {
   const { dial, refused, said, put, logged } = await serve(t, ['none'])
   await closed(dial('below'))
-  t.same(refused, { crl_unusable: 1 })
+  t.same(refused(), { crl_unusable: 1 })
   t.match(said[0], /UNABLE_TO_GET_CRL: tls\.crl has no list of a CA between it and tls\.ca; add one/)
   put('none', 'intermediate')
   await eventually(() => logged.length > 0, 'taken up')
@@ -103,7 +105,7 @@ t.test('an authority between the client and tls.ca needs a list, and can be revo
   put('revoked', 'intermediate')
   await eventually(() => logged.length > 1, 'taken up')
   await closed(dial('below'))
-  t.same(refused, { crl_unusable: 1, certificate_revoked: 2 }, 'the open connection and the new one')
+  t.same(refused(), { crl_unusable: 1, certificate_revoked: 2 }, 'the open connection and the new one')
 })
 
 t.test('who is revoked is closed, resumes no session, and others stay', async t => {
@@ -119,12 +121,12 @@ t.test('who is revoked is closed, resumes no session, and others stay', async t 
     put('revoked', 'intermediate')
     await Promise.all([closed(open.revoked), closed(below)])
     await echoes(open.kept)
-    t.same(refused, { certificate_revoked: 2 })
+    t.same(refused(), { certificate_revoked: 2 })
     t.match(said[0], /^127\.0\.0\.1: connection closed: its certificate [0-9a-f]+ is revoked now \(tls\.crl\)$/)
     t.ok(session)
     await closed(dial('revoked', { maxVersion, session }))
     await closed(dial('revoked', { maxVersion }))
-    t.same(refused, { certificate_revoked: 4 })
+    t.same(refused(), { certificate_revoked: 4 })
     put('none')
     await eventually(async () => {
       const again = dial('revoked', { maxVersion })
@@ -137,7 +139,7 @@ t.test('who is revoked is closed, resumes no session, and others stay', async t 
 t.test('a list that has ended refuses everybody, and is said', async t => {
   const { dial, refused, said, tls, logged } = await serve(t, ['ended'])
   await closed(dial('kept'))
-  t.same(refused, { crl_unusable: 1 })
+  t.same(refused(), { crl_unusable: 1 })
   t.match(said[0], /CRL_HAS_EXPIRED: the list of its CA in tls\.crl has ended; put a new one into the file/)
   const sentence = tls.warning()
   t.match(sentence, /^a revocation list in .*clients\.crl \(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client/)
@@ -167,7 +169,7 @@ t.test('a broken file is not taken: the lists there were still count, and why is
   }
   await closed(dial('revoked'))
   await echoes(dial('kept'))
-  t.same(refused, { certificate_revoked: 1 })
+  t.same(refused(), { certificate_revoked: 1 })
   put('none')
   await eventually(() => tls.warning() === undefined, 'mended')
   await echoes(dial('revoked'))

@@ -37,10 +37,9 @@ t.test('spool and cursors: every acknowledged message is delivered, under a numb
           limitBytes: 1e9,
           fsync: 'group',
           clock: { now: () => 1_000_000 + next },
-          settled: () => {},
-          committed: position => cursors?.committed(position),
           ...quiet,
         })
+        spool.reportTo({ onCommitted: position => cursors?.committed(position) })
         await spool.start().catch(async error => {
           await spool.stop().catch(() => {})
           throw error

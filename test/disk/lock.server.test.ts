@@ -43,11 +43,8 @@ function race(begin: number, everyMs: number, dirs: readonly string[]): Racer {
 function lockOf(dir: string) {
   const warnings: string[] = []
   const lost: Error[] = []
-  const lock = new DataDirLock({
-    dir,
-    log: { warn: sentence => warnings.push(sentence) },
-    lost: error => lost.push(error),
-  })
+  const lock = new DataDirLock({ dir, log: { warn: sentence => warnings.push(sentence) } })
+  void lock.lost.then(error => lost.push(error))
   return { lock, warnings, lost }
 }
 

@@ -11,6 +11,7 @@ import type { UsersFile } from '../../src/auth/users-file.js'
 import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
+import { quietAudit, quietLog } from '../fixtures/quiet.js'
 import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -69,7 +70,7 @@ export async function startGuarded(
   // It stands still: whoever has no attempt left gets none however slow the test is.
   const started = Date.now()
   const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, clock: { now }, ended: () => {} })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, clock: { now } })
   logins.start()
   const said: string[] = []
   const counted: string[] = []
@@ -84,7 +85,8 @@ export async function startGuarded(
     firstMs: 0,
     exempt: [],
     clock: { now },
-    changed: () => {},
+    audit: quietAudit,
+    log: quietLog,
     ...banned,
   })
   const authorityOptions = {
@@ -98,7 +100,6 @@ export async function startGuarded(
     saltKey: join(dir, 'salt.key'),
     clock: { now },
     audit,
-    changed: () => {},
     log: { info: (sentence: string) => t.comment(sentence), warn: (sentence: string) => t.comment(sentence) },
   }
   const authority = new Authority(authorityOptions)

@@ -7,13 +7,16 @@ t.test('an alarm is said once, shown while there is reason, and said to be over'
   let fill = 50
   let failing = 0
   const alarms = new Alarms({
-    checks: {
-      spool: () => (fill >= 80 ? `${fill} % full` : undefined),
-      disk: () => {
-        failing++
-        throw new Error('the disk does not say')
+    checks: [
+      { name: 'spool', check: () => (fill >= 80 ? `${fill} % full` : undefined) },
+      {
+        name: 'disk',
+        check: () => {
+          failing++
+          throw new Error('the disk does not say')
+        },
       },
-    },
+    ],
     everyMs: 10,
     log: { info: sentence => said.push(sentence), warn: sentence => said.push(sentence) },
   })

@@ -5,7 +5,7 @@ import type { AuditEvent } from '../../src/observe/audit-chain.js'
 function audit() {
   const lines: AuditEvent[] = []
   let time = Date.parse('2026-01-31T12:00:00Z')
-  const one = new Audit({ append: event => lines.push(event), clock: { now: () => time } })
+  const one = new Audit({ log: { append: event => void lines.push(event) }, clock: { now: () => time } })
   const pass = (ms: number) => {
     time += ms
   }

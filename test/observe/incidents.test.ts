@@ -7,9 +7,9 @@ t.test('reports are summed up by kind, logged, and given to the balance sheet on
   let now = 1_000
   const incidents = new Incidents({
     clock: { now: () => now },
-    lost: messages => lost.push(messages),
     log: { warn: sentence => logged.push(sentence) },
   })
+  incidents.enterInto({ enterLost: messages => void lost.push(messages) })
   t.same(incidents.list(), [])
   incidents.report('spool_lost', 'messages 1 to 3 are lost', { messages: 3 })
   incidents.report('clock_jump', 'the clock jumped by 3600 s')
@@ -44,7 +44,6 @@ t.test('a flood of reports grows neither the list nor the log', async t => {
   const logged: string[] = []
   const incidents = new Incidents({
     clock: { now: () => 0 },
-    lost: () => {},
     log: { warn: sentence => logged.push(sentence) },
   })
   for (let n = 0; n < 10_000; n++) incidents.report(`kind_${n}`, `number ${n}`)

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadSettings } from '../../src/config/config.js'
+import { Counters } from '../../src/observe/counters.js'
 import { PipelineThread } from '../../src/pipeline/pipeline-thread.js'
 import { unsharing } from '../../src/runtime/user-shares.js'
 import { eventually } from '../harness.js'
@@ -14,22 +15,21 @@ function processorOf(t: Test, behaviour: { now: 'works' | 'hangs' | 'dies' }) {
   const processor = new PipelineThread({
     settings,
     dir,
-    hubId: () => behaviour.now,
-    sharing: unsharing,
-    position: () => ({ segment: 1, end: 0, sequence: 0 }),
-    flushed: async () => {},
-    left: sentence => said.push(sentence),
-    offers: {
-      live: async () => {},
-      outward: async () => {},
-      freed: () => {},
-      stored: () => {},
-      deadLettered: () => {},
-      log: ({ sentence }) => said.push(sentence),
-      incident: () => {},
+    identity: {
+      get hubId() {
+        return behaviour.now
+      },
     },
-    restarted: () => {},
-    log: { warn: sentence => said.push(sentence) },
+    sharing: unsharing,
+    spool: {
+      position: { segment: 1, end: 0, sequence: 0 },
+      flush: async () => {},
+      freed: () => {},
+      recount: () => {},
+    },
+    counters: new Counters(),
+    incidents: { report: () => {} },
+    log: { info: sentence => said.push(sentence), warn: sentence => said.push(sentence) },
     entry: new URL('./stopping-thread.js', import.meta.url),
   })
   return { processor, settings, said, isIdle: () => existsSync(join(dir, 'idle')) }
@@ -47,7 +47,7 @@ t.test('a stop does not wait for the start of a thread with other settings, but 
   const { processor, settings, said, isIdle } = processorOf(t, behaviour)
   await processor.start()
   behaviour.now = 'hangs'
-  void processor.reload(settings)
+  void processor.onSettings(settings, true)
   await eventually(() => said.includes('starting: hangs'), 'the new thread starts')
   await processor.stop()
   t.ok(isIdle(), 'DuckDB was done before')
@@ -57,7 +57,7 @@ t.test('a stop does not wait for the start of a thread with other settings, but 
 t.test('a stop that comes while the old thread is stopped starts no new one', async t => {
   const { processor, settings, said } = processorOf(t, { now: 'works' })
   await processor.start()
-  void processor.reload(settings)
+  void processor.onSettings(settings, true)
   await processor.stop()
   t.same(said, ['starting: works'])
 })

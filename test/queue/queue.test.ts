@@ -18,12 +18,11 @@ async function openSpool(dir: string): Promise<QueueUnderTest> {
     segmentBytes: 100_000,
     limitBytes: 1e9,
     fsync: 'group',
-    settled: () => {},
     clock: { now: () => stamp },
-    committed: position => cursors?.committed(position),
     log: { warn: sentence => t.fail(sentence) },
     incidents: { report: (_kind, sentence) => t.fail(sentence) },
   })
+  spool.reportTo({ onCommitted: position => cursors?.committed(position) })
   await spool.start()
   cursors = new Cursors({
     dir,

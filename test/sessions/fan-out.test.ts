@@ -9,12 +9,14 @@ function fixture() {
   const told: string[] = []
   const fanOut = new FanOut({
     work,
-    distribute: ({ topic }) => {
-      work.done += Number(topic)
+    sessions: {
+      publish: ({ topic }) => {
+        work.done += Number(topic)
+      },
+      committed: sequence => void told.push(`up to ${sequence}`),
     },
-    distributed: sequence => told.push(`up to ${sequence}`),
-    relieved: () => told.push('relieved'),
   })
+  fanOut.relieves({ onRelieved: () => void told.push('relieved') })
   let sequence = 0
   const settle = (clientId: string, cost: number, { bytes = 1, error }: { bytes?: number; error?: Error } = {}) => {
     const n = ++sequence

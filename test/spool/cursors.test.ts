@@ -7,7 +7,6 @@ import type { Message } from '../../src/model.js'
 import type { Cursors } from '../../src/spool/cursors.js'
 import { encodedLength, encodeMessage } from '../../src/spool/message-codec.js'
 import { listSegments, segmentPath } from '../../src/spool/segment-file.js'
-import type { SpoolPosition } from '../../src/spool/spool.js'
 import { append, drain, never, openCursors, openSpool, publish } from '../fixtures/spool.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -305,13 +304,13 @@ t.test(
     })
     const { spool } = await openSpool(dir, {
       segmentBytes: 1,
-      refused: error => refused.push(error.message),
       log: {
         warn: sentence => {
           if (warnings.push(sentence) === 2) isOver()
         },
       },
     })
+    spool.reportTo({ onRefused: () => void refused.push(spool.failing?.message ?? '') })
     await append(spool, publish(1))
     mkdirSync(segmentPath(dir, 2))
     await t.rejects(append(spool, publish(2)), { code: 'spool_failed' })
@@ -387,8 +386,8 @@ t.test('told of commits now and then, it misses no segment between', async t => 
 t.test('a backlog is metered, the live cursor is not, and what arrives is not held back', async t => {
   const dir = await tempDir()
   let cursors: Cursors | undefined
-  const tell = (position: SpoolPosition) => cursors?.committed(position)
-  const { spool } = await openSpool(dir, { committed: tell })
+  const { spool } = await openSpool(dir)
+  spool.reportTo({ onCommitted: position => cursors?.committed(position) })
   for (let n = 1; n <= 100; n++) await append(spool, publish(n))
   let clock = 0
   const opened = openCursors(dir, spool, { groups: ['live', 'record'], rate: 1_000, monotonic: { now: () => clock } })

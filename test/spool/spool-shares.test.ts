@@ -7,7 +7,7 @@ const limitBytes = 640_000
 
 function fixture(shares: UserShares = { isOpen: false, usual: 0.1, own: new Map([['large', 1]]) }) {
   const spool = { bytes: 0 }
-  const counted = new SpoolShares({ limitBytes, bytes: () => spool.bytes, sharing: { shares } })
+  const counted = new SpoolShares({ limitBytes, spool, sharing: { shares } })
   const publish = (user: string): PendingPublish => ({
     topic: 't'.repeat(40),
     payload: Buffer.alloc(900),

@@ -227,7 +227,8 @@ t.test('a backlog changes hands when the drain changes: record becomes bridge wh
 t.test('a reader that waits is woken by a commit, and by the end', async t => {
   const dir = await tempDir()
   let cursors: Cursors | undefined
-  const { spool } = await open(dir, { committed: position => cursors?.committed(position) })
+  const { spool } = await open(dir)
+  spool.reportTo({ onCommitted: position => cursors?.committed(position) })
   cursors = new Cursors({
     dir,
     groups: ['live'],
@@ -271,7 +272,7 @@ t.test('what a cursor has passed is not numbered again, as after a loss of power
   t.equal((await read(dir, first.spool)).length, 10)
   await first.spool.stop()
   truncateSync(segmentPath(dir, 1), 300)
-  const second = await open(dir, { known: () => 5 })
+  const second = await open(dir, { known: 5 })
   t.equal(await append(second.spool, publish(20)), 11)
   const { topics, skipped } = await readAll(dir, second.spool)
   t.same(topics, ['t/20'])
@@ -280,7 +281,7 @@ t.test('what a cursor has passed is not numbered again, as after a loss of power
   t.equal(behind.topics.at(-1), 't/20')
   t.match(behind.skipped, [{ to: 10, damaged: true }], 'who had not read them is told')
   await second.spool.stop()
-  const third = await open(dir, { known: () => 500 })
+  const third = await open(dir, { known: 500 })
   t.equal(await append(third.spool, publish(21)), 501, 'nor what is known elsewhere')
   await third.spool.stop()
 })
@@ -469,11 +470,11 @@ for (const code of ['ENOSPC', 'EROFS', 'EIO']) {
 
 t.test('nothing is written to a directory that is not locked', async t => {
   const dir = await tempDir()
-  let mayWrite = false
-  const { spool } = await open(dir, { mayWrite: () => mayWrite })
+  const lock = { held: false }
+  const { spool } = await open(dir, { lock })
   await t.rejects(append(spool, publish(1)), { code: 'spool_failed' })
   t.same(listSegments(dir), [])
-  mayWrite = true
+  lock.held = true
   await eventually(() => !spool.failing, 'locked')
   await append(spool, publish(2))
   await spool.stop()

@@ -6,9 +6,11 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { packetType } from '../../src/mqtt/primitives.js'
+import { Counters } from '../../src/observe/counters.js'
 import { Work } from '../../src/runtime/work.js'
 import type { Connection, PacketHandler } from '../../src/transport/connection.js'
 import { Connections, type ConnectionsOptions } from '../../src/transport/connections.js'
+import { quietLog } from '../fixtures/quiet.js'
 import { eventually } from '../harness.js'
 
 const pem = (name: string) =>
@@ -76,7 +78,8 @@ class Counter implements PacketHandler {
 
 interface Setup {
   readonly pool: Connections
-  readonly refused: string[]
+  /** Reasons of what was refused, grouped. */
+  refused(): string[]
   dropped(): number
   readonly counters: Counter[]
   client(): Promise<Duplex>
@@ -88,22 +91,29 @@ async function serve(
   { tls = false, hangs = false, overloaded = (): boolean => false } = {},
 ): Promise<Setup> {
   const counters: Counter[] = []
-  const refused: string[] = []
-  let dropped = 0
+  const counts = new Counters()
   const pool = new Connections({
     work: new Work(),
     limits: { ...limits, ...more },
-    protocol: connection => {
-      const counter = new Counter(connection, hangs)
-      counters.push(counter)
-      return counter
+    server: {
+      protocol: connection => {
+        const counter = new Counter(connection, hangs)
+        counters.push(counter)
+        return counter
+      },
+      drained: async () => {},
     },
-    overloaded,
-    refused: reason => refused.push(reason),
-    dropped: () => {
-      dropped++
-    },
-    drain: async () => {},
+    gate: { admits: () => true },
+    backpressure: [
+      {
+        get overloaded() {
+          return overloaded()
+        },
+        relieves: () => {},
+      },
+    ],
+    counters: counts,
+    log: quietLog,
   })
   pool.start()
   const accept = (stream: Duplex) =>
@@ -122,8 +132,8 @@ async function serve(
   })
   return {
     pool,
-    refused,
-    dropped: () => dropped,
+    refused: () => [...counts.refused].flatMap(([reason, times]) => Array<string>(times).fill(reason)),
+    dropped: () => counts.dropped,
     counters,
     client: async () => {
       const client = tls
@@ -161,7 +171,7 @@ t.test('limits.address is for all addresses of one IPv6 /64 together', async t =
   const first = come('2001:db8:0:1::1')
   come('2001:db8:0:1::2')
   come('2001:db8:0:1:ffff::3')
-  t.same(refused, ['gave_way'], 'the one that has waited longest')
+  t.same(refused(), ['gave_way'], 'the one that has waited longest')
   t.ok(first.destroyed)
   come('2001:db8:0:2::1')
   come('2001:db8:0:2::2')
@@ -182,10 +192,10 @@ t.test('limits.helloMemory: of those that are not connected, one that has sent m
   const [first, second, third] = [come(), come(), come()]
   for (const one of [first, second]) one.write(connectOf(45_000))
   await eventually(() => first.listenerCount('data') > 0, 'all are there')
-  t.same(refused, [])
+  t.same(refused(), [])
   third.write(connectOf(45_000))
-  await eventually(() => refused.length === 1, 'one gives way')
-  t.same(refused, ['gave_way'])
+  await eventually(() => refused().length === 1, 'one gives way')
+  t.same(refused(), ['gave_way'])
   t.ok(first.destroyed)
   t.notOk(honest.destroyed || second.destroyed || third.destroyed)
 })
@@ -196,7 +206,7 @@ t.test('limits.connect covers an authentication that hangs', async t => {
   const closed = once(hanging, 'close')
   hanging.resume().write(Buffer.concat([hello, numbered(1)]))
   await closed
-  t.same(refused, ['connect_timeout'])
+  t.same(refused(), ['connect_timeout'])
   t.same(counters[0]?.seen, [], 'what came behind CONNECT was not read')
   t.equal(counters[0]?.isClosed, true)
 })
@@ -235,7 +245,7 @@ for (const tls of [false, true]) {
       1,
     )
     overloaded = false
-    pool.relieved()
+    pool.onRelieved()
     await eventually(() => {
       for (const counter of counters) counter.release()
       return counters.every(({ seen }) => seen.length >= 2_000)
@@ -256,7 +266,7 @@ for (const tls of [false, true]) {
         return (counter as Counter).isClosed
       }, 'it is cut off')
       t.ok(dropped() > 1_000, `${dropped()} dropped meanwhile: its outbox was full`)
-      t.same(refused, ['slow_consumer'])
+      t.same(refused(), ['slow_consumer'])
     },
   )
 }

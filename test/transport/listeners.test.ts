@@ -12,10 +12,12 @@ import { WebSocket } from 'ws'
 import { Bans } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
 import { HttpServer } from '../../src/http/server.js'
+import { Counters } from '../../src/observe/counters.js'
 import type { PipelineApi } from '../../src/pipeline/pipeline-api.js'
 import { Listeners, type ListenersOptions, listenError } from '../../src/transport/listeners.js'
 import type { Peer } from '../../src/transport/pool.js'
 import { loadTls, Tls, type TlsPaths } from '../../src/transport/tls.js'
+import { quietAudit, quietLog } from '../fixtures/quiet.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 
@@ -33,14 +35,14 @@ interface Accepted {
 interface Served {
   readonly listeners: Listeners
   /** By reason. */
-  readonly refused: Record<string, number>
+  refused(): Readonly<Record<string, number>>
   readonly said: string[]
   /** The server's side of the next connection. */
   next(): Promise<Accepted>
   waiting(): number
 }
 
-const defaults: Omit<ListenersOptions, 'accept' | 'refused' | 'log' | 'tls'> = {
+const defaults: Omit<ListenersOptions, 'connections' | 'counters' | 'log' | 'tls'> = {
   host: '127.0.0.1',
   mqttPort: 0,
   mqttsPort: 'off',
@@ -65,17 +67,17 @@ async function serve(
   options: Partial<Omit<ListenersOptions, 'tls'> & { tls: TlsPaths }> = {},
 ): Promise<Served> {
   const accepted: Accepted[] = []
-  const refused: Record<string, number> = {}
+  const counters = new Counters()
   const said: string[] = []
   const listeners = new Listeners({
     ...defaults,
-    accept: (stream, peer) => {
-      t.teardown(() => stream.destroy())
-      accepted.push({ stream, peer })
+    connections: {
+      accept: (stream, peer) => {
+        t.teardown(() => stream.destroy())
+        accepted.push({ stream, peer })
+      },
     },
-    refused: reason => {
-      refused[reason] = (refused[reason] ?? 0) + 1
-    },
+    counters,
     log: { info: sentence => said.push(sentence) },
     ...options,
     tls: options.tls && certificates(t, options.tls),
@@ -86,6 +88,7 @@ async function serve(
     while (accepted.length === 0) await sleep(1)
     return accepted.shift() as Accepted
   }
+  const refused = () => Object.fromEntries(counters.refused)
   return { listeners, refused, said, next, waiting: () => accepted.length }
 }
 
@@ -143,14 +146,14 @@ t.test('TCP and TLS', async t => {
     client.destroy()
     await eventually(() => accepted.stream.closed, 'it is over on both sides')
   }
-  t.same(served.refused, {})
+  t.same(served.refused(), {})
 
   const old = { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const
   await t.rejects(dialTls(t, mqttsPort(served), old), 'TLS 1.1')
   const plain = await dial(t, mqttsPort(served))
   plain.write(Buffer.from([0x10, 12, 0, 4, 77, 81, 84, 84, 4, 2, 0, 0, 0, 0]))
   await closed(plain)
-  t.same(served.refused, { tls_handshake: 2 })
+  t.same(served.refused(), { tls_handshake: 2 })
   t.match(served.said[0], /127.0.0.1: TLS handshake failed: unsupported protocol/)
   t.match(served.said[1], /127.0.0.1: TLS handshake failed: (wrong version number|packet length too long|http request)/)
 
@@ -161,7 +164,7 @@ t.test('TCP and TLS', async t => {
   await once(leaving, 'connect')
   leaving.destroy()
   await sleep(100)
-  t.same(served.refused, { tls_handshake: 2 }, 'who leaves is not refused')
+  t.same(served.refused(), { tls_handshake: 2 }, 'who leaves is not refused')
   t.equal(served.waiting(), 0)
 })
 
@@ -186,7 +189,7 @@ t.test('client certificates', async t => {
       await closed(refused)
     }
   }
-  t.same(served.refused, { tls_handshake: 4 })
+  t.same(served.refused(), { tls_handshake: 4 })
   t.match(served.said[0], /TLS handshake failed: peer did not return a certificate/)
   t.match(served.said[1], /certificate of a client was not accepted: DEPTH_ZERO_SELF_SIGNED_CERT/)
   t.equal(served.waiting(), 0)
@@ -211,7 +214,7 @@ t.test(
       const refused = connectTls({ port, host: '127.0.0.1', ca: file('ca.pem'), maxVersion, ...stranger })
       refused.on('error', () => {})
       await closed(refused)
-      t.same(served.refused, { tls_handshake: 1 })
+      t.same(served.refused(), { tls_handshake: 1 })
       t.match(
         served.said[0],
         /^127\.0\.0\.1: the certificate of a client was not accepted: DEPTH_ZERO_SELF_SIGNED_CERT/,
@@ -375,7 +378,7 @@ t.test('PROXY protocol, before MQTT and before TLS', async t => {
     t.same(third.peer, { address, listener: 'mqtts', certificate: [] })
     await echoes(t, overTls, third)
   }
-  t.same(served.refused, {})
+  t.same(served.refused(), {})
 })
 
 t.test('a trusted proxy must send a header; what others send is theirs', async t => {
@@ -388,7 +391,7 @@ t.test('a trusted proxy must send a header; what others send is theirs', async t
     silent.end()
     await closed(silent)
   }
-  t.same(served.refused, { proxy_header: 2 })
+  t.same(served.refused(), { proxy_header: 2 })
   t.match(served.said[0], '127.0.0.1: no PROXY header, which proxy.protocol asks of it: it does not begin')
   t.equal(served.waiting(), 0)
   for (const other of [
@@ -433,7 +436,7 @@ t.test('who is slow is cut off, drip by drip', async t => {
     took.join(),
   )
   t.equal(served.waiting(), 0)
-  t.same(served.refused, { handshake_timeout: 5 })
+  t.same(served.refused(), { handshake_timeout: 5 })
   t.match(served.said.join('\n'), '203.0.113.9: handshake cut off: not finished within 300 ms (limits.connect)')
 })
 
@@ -446,7 +449,7 @@ t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', a
     [mqttsPort(served), header],
     [mqttsPort(served), `${header}\x16\x03\x01\x02\x00\x01`],
   ] as const) {
-    const before = served.refused.gave_way ?? 0
+    const before = served.refused().gave_way ?? 0
     const idle = await Promise.all(Array.from({ length: 2_000 }, () => dial(t, port)))
     for (const socket of idle) socket.resume().write(sent)
     const client = await dial(t, port)
@@ -458,11 +461,11 @@ t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', a
       await echoes(t, overTls, await served.next())
     } else await echoes(t, client, await served.next())
     await eventually(() => idle.filter(socket => socket.closed).length >= 1_900, 'those that waited longest gave way')
-    t.ok((served.refused.gave_way ?? 0) - before >= 1_900)
+    t.ok((served.refused().gave_way ?? 0) - before >= 1_900)
     for (const socket of idle) socket.destroy()
     await sleep(50)
   }
-  t.same(Object.keys(served.refused), ['gave_way'])
+  t.same(Object.keys(served.refused()), ['gave_way'])
   const seconds = Math.ceil((Date.now() - from) / 1_000) + 1
   t.ok(served.said.length <= 10 * seconds, `${served.said.length} sentences in ${seconds} s`)
   t.match(served.said.join('\n'), /handshake cut off: gave way to another/)
@@ -489,7 +492,7 @@ t.test('who has left, or got through, takes no place', async t => {
     }
   }
   await sleep(300)
-  t.same(served.refused, {}, 'nor is it cut off later')
+  t.same(served.refused(), {}, 'nor is it cut off later')
   for (const [client, accepted] of opened) await echoes(t, client, accepted)
 })
 
@@ -512,7 +515,7 @@ t.test('stop frees the ports at once, ends handshakes, and leaves connections al
   t.equal(again.listeners.mqttsPort, securePort)
   await echoes(t, tcp, overTcp)
   await echoes(t, overTls, alsoTls)
-  t.same(served.refused, {})
+  t.same(served.refused(), {})
 })
 
 t.test('a port that is taken is said so, and the other is not kept', async t => {
@@ -558,10 +561,18 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     info: () => {},
     counted: () => {},
     audit: { record: () => {}, repeated: () => {} },
-    bans: new Bans({ path: '', failures: 1, firstMs: 0, exempt: [], clock: { now: () => 0 }, changed: () => {} }),
+    bans: new Bans({
+      path: '',
+      failures: 1,
+      firstMs: 0,
+      exempt: [],
+      clock: { now: () => 0 },
+      audit: quietAudit,
+      log: quietLog,
+    }),
     authority: undefined,
     anonymous: false,
-    logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 }, ended: () => {} }),
+    logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 } }),
     redeem: async () => undefined,
     adminKey: '',
     proxies: [],

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { packetType } from '../../src/mqtt/primitives.js'
+import { Counters } from '../../src/observe/counters.js'
 import { Networks } from '../../src/runtime/addresses.js'
 import { Work } from '../../src/runtime/work.js'
 import type { PacketHandler } from '../../src/transport/connection.js'
@@ -169,28 +170,31 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
   const connections = new Connections({
     work: new Work(),
     limits: { ...limits, ...rates, stuckMs: 60_000, keepAliveMs: 0 },
-    protocol: connection => {
-      const protocol: PacketHandler = {
-        packet: () => {
-          connection.connecting()
-          connection.open(0)
-          opened?.({
-            write: packet => connection.publish(packet),
-            ack: packetId => connection.writeAck(packetType.puback, packetId),
-            parser,
-            read: isReading => (isReading ? client.resume() : client.pause()),
-          })
-        },
-        writable: () => {},
-        disconnectPacket: () => undefined,
-        closed: () => {},
-      }
-      return protocol
+    server: {
+      drained: async () => {},
+      protocol: connection => {
+        const protocol: PacketHandler = {
+          packet: () => {
+            connection.connecting()
+            connection.open(0)
+            opened?.({
+              write: packet => connection.publish(packet),
+              ack: packetId => connection.writeAck(packetType.puback, packetId),
+              parser,
+              read: isReading => (isReading ? client.resume() : client.pause()),
+            })
+          },
+          writable: () => {},
+          disconnectPacket: () => undefined,
+          closed: () => {},
+        }
+        return protocol
+      },
     },
-    overloaded: () => false,
-    refused: (_reason, sentence) => t.fail(sentence),
-    dropped: () => {},
-    drain: async () => {},
+    gate: { admits: () => true },
+    backpressure: [],
+    counters: new Counters(),
+    log: { debug: sentence => t.fail(sentence) },
   })
   connections.start()
   const accept = (stream: Transport) =>
@@ -201,9 +205,9 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
     pingMs: 0,
     packetBytes: 1e6,
     helloBytes: 1_000,
-    refused: () => {},
+    report: { refused: () => {} },
   }
-  const webSockets = new WebSockets({ ...options, accept })
+  const webSockets = new WebSockets({ ...options, connections: { accept } })
   const server = kind === 'tcp' ? createTcpServer(accept) : createServer()
   server.on('upgrade', (request, socket, head) => webSockets.upgrade(request, socket as Socket, head))
   webSockets.start()

@@ -38,13 +38,15 @@ async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = fa
     pingMs: 0,
     packetBytes: 100_000,
     helloBytes: 1_000,
-    accept: (stream, peer) => {
-      stream.on('error', () => {})
-      // As a client that is connected.
-      if (isOpened) (stream as Transport).opened?.()
-      accepted.push({ stream, peer })
+    connections: {
+      accept: (stream, peer) => {
+        stream.on('error', () => {})
+        // As a client that is connected.
+        if (isOpened) (stream as Transport).opened?.()
+        accepted.push({ stream, peer })
+      },
     },
-    refused: (reason, sentence) => refused.push(`${reason}: ${sentence}`),
+    report: { refused: (reason, sentence) => void refused.push(`${reason}: ${sentence}`) },
     ...options,
   })
   const server = tls ? createHttpsServer({ cert: file('server.pem'), key: file('server.key') }) : createServer()

@@ -1,0 +1,39 @@
+import { join } from 'node:path'
+import type { Settings } from '../config/settings.js'
+import { connectionRoom } from '../runtime/open-files.js'
+import { maxIncoming } from '../sessions/sessions.js'
+import type { BrokerOptions } from './broker.js'
+
+export function brokerSettings(settings: Settings, dir: string) {
+  return {
+    sessions: {
+      dir: join(dir, 'sessions'),
+      fsync: settings['spool.fsync'],
+      queue: {
+        window: settings['limits.window'],
+        messages: settings['limits.queue'],
+        bytes: settings['limits.queueBytes'],
+        ageMs: settings['limits.queueAge'],
+      },
+      queueMemory: settings['limits.queueMemory'],
+      sessions: settings['limits.sessions'],
+      sessionAgeMs: settings['limits.sessionAge'],
+      retained: { messages: settings['limits.retained'], bytes: settings['limits.retainedBytes'] },
+    },
+    clients: {
+      receiveMaximum: Math.min(settings['limits.inflight'], maxIncoming),
+      maximumPacketSize: settings['limits.packet'],
+      topicAliasMaximum: settings['limits.aliases'],
+    },
+    subscriptions: {
+      subscriptions: settings['limits.subscriptions'],
+      wildcards: settings['limits.wildcards'],
+      allSubscriptions: settings['limits.allSubscriptions'],
+      allWildcards: settings['limits.allWildcards'],
+      plusLevels: settings['limits.plusLevels'],
+    },
+    connections: connectionRoom(settings).mqtt,
+    sysMs: settings['sys.interval'],
+    sysReadable: settings['sys.read'] === 'all',
+  } satisfies Partial<BrokerOptions>
+}

@@ -1,0 +1,73 @@
+import type { Broker } from '../broker/broker.js'
+import type { Counters } from '../observe/counters.js'
+import type { IncidentReporter, Loss } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { Spool } from '../spool/spool.js'
+import type { Push as LivePush } from './live-pusher.js'
+import type { BrokerOffers, CrossingOutward } from './thread-ports.js'
+
+/** Delivers messages to MQTT subscribers. */
+export type MessageDelivery = Pick<Broker, 'publishAll' | 'flushed'>
+
+export interface BrokerSideParts {
+  readonly spool: Pick<Spool, 'freed'>
+  readonly counters: Counters
+  readonly incidents: IncidentReporter
+  readonly log: SentenceLog
+}
+
+/** Carries out, on the broker thread, what one processor thread asks for. */
+export class BrokerSide implements BrokerOffers {
+  readonly #parts: BrokerSideParts
+  readonly #delivery: MessageDelivery
+  readonly #died: (error: Error) => void
+
+  /** @param died Called with the error that ends the thread. */
+  constructor(parts: BrokerSideParts, delivery: MessageDelivery, died: (error: Error) => void) {
+    this.#parts = parts
+    this.#delivery = delivery
+    this.#died = died
+  }
+
+  live(pushes: readonly LivePush[]): Promise<void> {
+    return this.#delivery.publishAll(
+      pushes.map(({ topic, json }) => ({ topic, payload: Buffer.from(json), qos: 0, retain: true })),
+    )
+  }
+
+  async outward(messages: readonly CrossingOutward[]): Promise<void> {
+    await this.#delivery.publishAll(
+      messages.map(({ payload, properties, ...message }) => ({
+        ...message,
+        payload: Buffer.from(payload),
+        ...(properties && { properties: Buffer.from(properties) }),
+      })),
+    )
+    await this.#delivery.flushed()
+  }
+
+  freed(bytes: number): void {
+    this.#parts.spool.freed(bytes)
+  }
+
+  stored({ messages, points }: { readonly messages: number; readonly points: number }): void {
+    this.#parts.counters.stored += messages
+    this.#parts.counters.points += points
+  }
+
+  deadLettered(reason: string): void {
+    this.#parts.counters.deadLetter(reason)
+  }
+
+  log({ level, sentence }: { readonly level: 'info' | 'warn'; readonly sentence: string }): void {
+    this.#parts.log[level](sentence)
+  }
+
+  incident({ kind, sentence, lost }: { kind: string; sentence: string; lost: Loss | undefined }): void {
+    this.#parts.incidents.report(kind, sentence, lost)
+  }
+
+  dying(detail: string): void {
+    this.#died(new Error(detail))
+  }
+}
