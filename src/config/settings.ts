@@ -241,7 +241,11 @@ export const settingsTable = {
     5_000,
     'MQTT connections of one address, or of one IPv6 /64, at a time.',
   ),
-  'limits.connect': row(duration, 10_000, 'Time from the connection to its CONNACK, including authentication.'),
+  'limits.connect': row(
+    duration,
+    10_000,
+    'Time from the connection to its CONNACK; three times as long while the client waits for the hub.',
+  ),
   'limits.hello': row(size(64), 65_536, 'Largest MQTT packet that a client may send before its CONNECT is accepted.'),
   'limits.helloMemory': row(
     size(65_536),

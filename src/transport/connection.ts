@@ -19,6 +19,8 @@ export interface PacketHandler {
 
 /** How long a peer may take to close after the last packet has left. */
 const lingerMs = 500
+/** Limit of the time from the connection to its CONNACK while the client waits for the hub, in `limits.connect`. */
+const waitFactor = 3
 
 /**
  * One network connection, before and behind the MQTT protocol: the {@link PacketReader} cuts what comes into packets,
@@ -190,8 +192,10 @@ export class Connection implements ReadConnection, WrittenConnection {
   /** Called twice a second: closes a connection whose client sends nothing, takes nothing, or does not finish. */
   sweep(): void {
     const { limits, now } = this.#pool
-    if (this.#state === 'hello' && now - this.#openedAt > limits.connectMs) {
-      const reason = `not connected within ${limits.connectMs} ms`
+    // Ten thousand clients that come at once wait for each other, which is no fault of theirs.
+    const connectMs = this.#reader.isPaused ? waitFactor * limits.connectMs : limits.connectMs
+    if (this.#state === 'hello' && now - this.#openedAt > connectMs) {
+      const reason = `not connected within ${connectMs} ms`
       this.#pool.refused('connect_timeout', reason)
       this.giveUp({ code: reasonCode.notAuthorized, reason })
     } else if (this.#writer.isStuck(now)) this.#cutOff()

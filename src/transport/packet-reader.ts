@@ -164,6 +164,11 @@ export class PacketReader {
     return Math.max(buffered, bulkBytes)
   }
 
+  /** True while the client waits for the hub: for its turn, or for the answer to CONNECT. */
+  get isPaused(): boolean {
+    return this.#holds !== 0
+  }
+
   /** Bytes that came and are not handled yet. */
   get buffered(): number {
     return this.#framer.buffered

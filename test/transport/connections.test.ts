@@ -200,7 +200,7 @@ t.test('limits.helloMemory: of those that are not connected, one that has sent m
   t.notOk(honest.destroyed || second.destroyed || third.destroyed)
 })
 
-t.test('limits.connect covers an authentication that hangs', async t => {
+t.test('limits.connect covers an authentication that hangs, with three times as long', async t => {
   const { client, counters, refused } = await serve(t, { connectMs: 300 }, { hangs: true })
   const hanging = await client()
   const closed = once(hanging, 'close')
