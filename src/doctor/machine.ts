@@ -10,6 +10,7 @@ import { type Check, type Examined, type Finding, fine, problem, warning } from 
 export const machine: Check = async examined => [
   node(process.versions.node),
   openFiles(examined),
+  ...waitingConnections(examined.settings['limits.connections'], somaxconn()),
   await clock(examined),
   ...(await ports(examined)),
 ]
@@ -51,6 +52,32 @@ function hardLimit(pid: string): number | undefined {
   try {
     const found = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))?.[1]
     return found === 'unlimited' ? Number.POSITIVE_INFINITY : found === undefined ? undefined : Number(found)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Checks how many connections the system lets wait for the hub to accept them (`listen(2)`, net.core.somaxconn).
+ * `allowed` is undefined where the system does not say.
+ */
+export function waitingConnections(connections: number, allowed: number | undefined): Finding[] {
+  if (allowed === undefined) return []
+  const check = 'waiting connections'
+  const seen = `${allowed} may wait to be accepted, and limits.connections is ${connections}`
+  if (allowed >= connections) return [fine(check, seen)]
+  return [
+    warning(
+      check,
+      `${seen}: when more clients come back at the same moment, the system drops or resets some, and they have to try again`,
+      `Allow more (sysctl -w net.core.somaxconn=${connections}).`,
+    ),
+  ]
+}
+
+function somaxconn(): number | undefined {
+  try {
+    return Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'))
   } catch {
     return undefined
   }

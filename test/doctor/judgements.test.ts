@@ -1,7 +1,7 @@
 import t from 'tap'
 import { clockDifference } from '../../src/doctor/date-header.js'
 import { judgeFileSystem, judgeSync, mountOf } from '../../src/doctor/disk.js'
-import { judgeClock, node } from '../../src/doctor/machine.js'
+import { judgeClock, node, waitingConnections } from '../../src/doctor/machine.js'
 import { judgePolicies, judgeQueue, strangers } from '../../src/doctor/rabbitmq.js'
 import { topology } from '../../src/rabbitmq/connection.js'
 
@@ -102,4 +102,10 @@ t.test('receipts that no hub takes are named', async t => {
   )
   t.match(found, [{ level: 'warning', seen: 'telehub.receipts.gone holds 5 receipts' }])
   t.equal(found.length, 1)
+})
+
+t.test('connections that wait to be accepted: fewer than may be open is a warning', async t => {
+  t.match(waitingConnections(10_000, 4_096), [{ level: 'warning', advice: /net\.core\.somaxconn=10000/ }])
+  t.match(waitingConnections(1_000, 4_096), [{ level: 'fine' }])
+  t.same(waitingConnections(1_000, undefined), [])
 })
