@@ -74,6 +74,21 @@ export interface DurabilityListener {
 /** A message of the hub itself for MQTT subscribers: pushes, presence, messages from back ends. */
 export type Outward = Pick<Message, 'topic' | 'payload' | 'qos' | 'retain' | 'properties' | 'expiresAt'>
 
+/** Whether a client is connected, and since when. */
+export interface ClientPresence {
+  /** The client id, preceded by the user where another user's client has that id. */
+  readonly clientId: string
+  readonly user: string
+  readonly online: boolean
+  /** Microseconds since the epoch. */
+  readonly since: number
+}
+
+/** Gets the presence of each client, whenever that changes. Implemented by `PipelineThread`. */
+export interface PresenceListener {
+  onPresence(presence: ClientPresence): void
+}
+
 /** Value of a reading. Numbers are always stored as 64 bit floats. */
 export type FieldValue = number | boolean | string
 

@@ -4,6 +4,11 @@ const maxGone = 1_000
 /** Retains a bridge's state on a topic; without a state, clears the topic. */
 export type ShowState = (topic: string, state: '0' | '1' | undefined) => void
 
+/** A client that may be a bridge. */
+interface BridgeClient {
+  readonly id: string
+}
+
 /**
  * The states that bridges of Mosquitto report: `1` while connected and `0` after, retained at
  * `$SYS/broker/connection/{clientId}/state`. With default settings a bridge publishes there and leaves a will for the
@@ -12,7 +17,7 @@ export type ShowState = (topic: string, state: '0' | '1' | undefined) => void
 export class BridgeStates {
   readonly #show: ShowState
   /** Clients connected as bridges, by topic. */
-  readonly #connected = new Map<string, object>()
+  readonly #connected = new Map<string, BridgeClient>()
   /** Topics that show `0`, the longest gone first. */
   readonly #gone = new Set<string>()
 
@@ -20,8 +25,14 @@ export class BridgeStates {
     this.#show = show
   }
 
-  /** Called when a connected client has published to the topic of that client's own state. */
-  report(client: object, topic: string, state: '0' | '1'): void {
+  /** Takes a publish in which a bridge reports the bridge's own state; returns false for any other publish. */
+  takes(client: BridgeClient, topic: string, payload: Buffer): boolean {
+    const state = topic === bridgeStateTopic(client.id) ? bridgeStateOf(payload) : undefined
+    if (state) this.#report(client, topic, state)
+    return state !== undefined
+  }
+
+  #report(client: BridgeClient, topic: string, state: '0' | '1'): void {
     const shown = this.#connected.get(topic)
     // Another user may have a client of the same id.
     if (shown && shown !== client) return
@@ -34,13 +45,16 @@ export class BridgeStates {
   }
 
   /** Called when the connection of a client is over. */
-  left(client: object, topic: string): void {
+  left(client: BridgeClient): void {
+    const topic = bridgeStateTopic(client.id)
     if (this.#connected.get(topic) === client) this.#over(topic)
   }
 
-  /** Called when the will of a client that is gone reports the end of the bridge. */
-  lost(topic: string): void {
+  /** Takes a will that reports the end of a bridge whose client is gone; returns false for any other will. */
+  takesWill(clientId: string, topic: string): boolean {
+    if (topic !== bridgeStateTopic(clientId)) return false
     if (!this.#connected.has(topic)) this.#over(topic)
+    return true
   }
 
   #over(topic: string): void {
@@ -64,7 +78,7 @@ export function bridgeStateTopic(clientId: string): string {
 }
 
 /** Returns the state in a message of a bridge; undefined when the payload is no state. */
-export function bridgeStateOf(payload: Buffer): '0' | '1' | undefined {
+function bridgeStateOf(payload: Buffer): '0' | '1' | undefined {
   if (payload.length !== 1) return undefined
   return payload[0] === 0x31 ? '1' : payload[0] === 0x30 ? '0' : undefined
 }

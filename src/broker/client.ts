@@ -1,14 +1,15 @@
 import type { Principal } from '../auth/principal.js'
 import { describe, HubError } from '../errors.js'
 import type { QoS } from '../model.js'
-import type { ConnectPacket, PacketCodec, Will } from '../mqtt/codec.js'
+import type { ConnectPacket, PacketCodec } from '../mqtt/codec.js'
 import { packetType } from '../mqtt/primitives.js'
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { DeliveryTarget, Session } from '../sessions/sessions.js'
 import type { Connection } from '../transport/connection.js'
 import type { AedesConnection } from './aedes-handshake.js'
-import type { ClientBroker } from './client-broker.js'
+import type { BrokerClient } from './broker-client.js'
+import type { BrokerParts } from './broker-parts.js'
 import type { EnhancedAuthentication } from './enhanced-authentication.js'
 import { LastTopic } from './last-topic.js'
 import type { ReceiveQuota } from './receive-quota.js'
@@ -17,9 +18,9 @@ import type { ReceiveQuota } from './receive-quota.js'
  * One client on one connection: who the client is, the session, and the packets that the hub sends, written by the
  * codec of the client's MQTT version. The files in `handlers` handle the packets that come.
  */
-export class Client implements DeliveryTarget {
+export class Client implements BrokerClient, DeliveryTarget {
   readonly connection: Connection
-  readonly broker: ClientBroker<Client>
+  readonly broker: BrokerParts
   /** The client id. Empty until CONNECT. */
   id = ''
   /** The user name. Empty until the client is authenticated. */
@@ -51,13 +52,9 @@ export class Client implements DeliveryTarget {
   quota: ReceiveQuota | undefined
   readonly lastTopic = new LastTopic()
 
-  constructor(connection: Connection, broker: ClientBroker<Client>) {
+  constructor(connection: Connection, broker: BrokerParts) {
     this.connection = connection
     this.broker = broker
-  }
-
-  get will(): Will | undefined {
-    return this.connect?.will
   }
 
   /** False once the user is gone or the credentials have changed. */
@@ -105,7 +102,7 @@ export class Client implements DeliveryTarget {
   /** Closes the connection after a failure of the hub: the client is to come back and send again. */
   notAcknowledged(error: unknown): void {
     const reason = describe(error)
-    this.broker.debug(`${this.id}: not acknowledged: ${reason}`)
+    this.broker.log.debug(`${this.id}: not acknowledged: ${reason}`)
     const isFull =
       error instanceof HubError &&
       (error.code === 'spool_full' || error.code === 'spool_share' || error.code === 'too_many')
@@ -130,7 +127,7 @@ export class Client implements DeliveryTarget {
     if (this.connection.drops()) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
     if (parts) this.connection.publish(parts)
-    else this.broker.tooLarge(this)
+    else this.broker.tooLarge(this.id)
     return parts !== undefined
   }
 
@@ -141,7 +138,7 @@ export class Client implements DeliveryTarget {
   }
 
   #encode(message: EncodedPublish, sending: PublishOptions, dup: boolean): readonly Buffer[] | undefined {
-    const now = message.expiresAt === undefined ? 0 : this.broker.now()
+    const now = message.expiresAt === undefined ? 0 : this.broker.clock.now()
     return this.codec?.publish(message, sending, dup, now)
   }
 
@@ -158,7 +155,7 @@ export class Client implements DeliveryTarget {
     const { session } = this
     this.session = undefined
     if (session) this.broker.sessions.leave(session)
-    this.broker.closed(this)
+    this.broker.presence.closed(this)
     this.aedes?.close()
   }
 }

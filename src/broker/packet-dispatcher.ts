@@ -4,8 +4,8 @@ import { isServerPacket, MalformedPacket, packetType, protocolError } from '../m
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { Session } from '../sessions/sessions.js'
 import type { Connection, PacketHandler } from '../transport/connection.js'
+import type { BrokerParts } from './broker-parts.js'
 import { Client } from './client.js'
-import type { ClientBroker } from './client-broker.js'
 import { handlePuback, handlePubcomp, handlePubrec } from './handlers/acknowledge.js'
 import { handleAuth, handleEarlyAuth } from './handlers/authenticate.js'
 import { handleConnect } from './handlers/connect.js'
@@ -20,7 +20,7 @@ import { handleUnsubscribe } from './handlers/unsubscribe.js'
 export class PacketDispatcher implements PacketHandler {
   readonly #client: Client
 
-  constructor(connection: Connection, broker: ClientBroker<Client>) {
+  constructor(connection: Connection, broker: BrokerParts) {
     this.#client = new Client(connection, broker)
   }
 

@@ -33,7 +33,7 @@ export function isTooLongToShow(clientId: string): boolean {
 }
 
 /** The fields of a client's retained presence or refusal that the hub reads again. */
-export interface ShownReason {
+export interface ClientPage {
   readonly clientId: string
   readonly user: string
   readonly online: boolean
@@ -41,7 +41,7 @@ export interface ShownReason {
 }
 
 /** Reads a retained presence or refusal; undefined for any other payload. */
-export function readShown(payload: Buffer): ShownReason | undefined {
+export function readPage(payload: Buffer): ClientPage | undefined {
   let value: unknown
   try {
     value = JSON.parse(payload.toString())

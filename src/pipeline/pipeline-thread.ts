@@ -1,10 +1,10 @@
 import { Worker } from 'node:worker_threads'
 import type { UsersListener } from '../auth/authority.js'
-import type { Presence, PresenceListener } from '../broker/shown-clients.js'
 import type { SettingsFollower } from '../config/reload.js'
 import type { Settings } from '../config/settings.js'
 import type { Identity } from '../disk/identity.js'
 import { describe, HubError } from '../errors.js'
+import type { ClientPresence, PresenceListener } from '../model.js'
 import type { AlarmCheck } from '../observe/alarms.js'
 import type { LossSink } from '../observe/incidents.js'
 import type { ProcessorNumbers } from '../observe/metrics.js'
@@ -334,7 +334,7 @@ export class PipelineThread
     this.#link?.tell(name, argument)
   }
 
-  onPresence(presence: Presence): void {
+  onPresence(presence: ClientPresence): void {
     this.#presences.add(presence)
     this.#tell('present', presence)
   }

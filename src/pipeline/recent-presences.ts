@@ -1,11 +1,11 @@
-import type { Presence } from '../broker/shown-clients.js'
+import type { ClientPresence } from '../model.js'
 
 /** Time within which the registry is saved: clients that went offline earlier need not be reported again. */
 const rememberedMs = 30_000
 
 /** Clients that are online, or went offline a moment ago. */
 export class RecentPresences {
-  readonly #presences = new Map<string, Presence>()
+  readonly #presences = new Map<string, ClientPresence>()
   #timer: NodeJS.Timeout | undefined
 
   start(): void {
@@ -16,11 +16,11 @@ export class RecentPresences {
     clearInterval(this.#timer)
   }
 
-  add(presence: Presence): void {
+  add(presence: ClientPresence): void {
     this.#presences.set(presence.clientId, presence)
   }
 
-  [Symbol.iterator](): Iterator<Presence> {
+  [Symbol.iterator](): Iterator<ClientPresence> {
     return this.#presences.values()
   }
 

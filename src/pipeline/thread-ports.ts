@@ -1,7 +1,6 @@
 import type { Totals } from '../accounting/balance-sheet.js'
-import type { Presence } from '../broker/shown-clients.js'
 import type { Settings } from '../config/settings.js'
-import type { Outward } from '../model.js'
+import type { ClientPresence, Outward } from '../model.js'
 import type { Loss } from '../observe/incidents.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { UserShares } from '../runtime/user-shares.js'
@@ -59,7 +58,7 @@ export interface ProcessorOffers extends Answering<PipelineApi> {
   /** Resolves when the thread may be terminated. */
   abandon(): Promise<void>
   committed(position: SpoolPosition): void
-  present(presence: Presence): void
+  present(presence: ClientPresence): void
   refused(refusals: readonly ClientRefusals[]): void
   /** Reports more messages that are known to be lost. */
   lost(messages: number): void

@@ -25,7 +25,10 @@ export function admit(client: Client, verdict: Principal | Fault, data?: Buffer)
   client.connect = authenticated
   // A client that takes no packet as large as CONNACK is refused before replacing another and before leaving a will.
   if (!codec.accepted(connackFields(client, authenticated))) client.refuseConnect(answerTooLarge)
-  else client.aedes = client.broker.open(client, new Admission(client))
+  else {
+    if (client.broker.presence.entered(client)) client.broker.refusals.claim(client)
+    client.aedes = client.broker.handshake.open(new Admission(client))
+  }
 }
 
 /** Returns the fields of CONNACK, apart from those of the session. */
@@ -64,7 +67,7 @@ class Admission implements Controlled {
   }
 
   get will(): Will | undefined {
-    return this.#client.will
+    return this.#client.connect?.will
   }
 
   /** Opens the session and sends CONNACK. */
@@ -95,7 +98,10 @@ class Admission implements Controlled {
     const client = this.#client
     const { connect, connection } = client
     if (!client.session || !connect) return
-    client.broker.connected(client)
+    const { policy, presence } = client.broker
+    presence.connected(client)
+    // The user may have changed since the credentials were checked.
+    if (!policy.dismissed(client)) presence.admitted(client)
     // No longer needed, and possibly large.
     client.connect = undefined
     const isTold = connect.protocol === 5
@@ -104,7 +110,7 @@ class Admission implements Controlled {
 
   end(): void {
     const client = this.#client
-    if (!client.isLeaving && !client.connection.isClosed) client.broker.replaced(client)
+    if (!client.isLeaving && !client.connection.isClosed) client.broker.presence.replaced(client)
     client.end(takenOver)
   }
 
@@ -113,7 +119,7 @@ class Admission implements Controlled {
     const { isClosed, endReason = 'its network connection ended without a DISCONNECT' } = client.connection
     // Aedes reports a replaced client as gone before closing the connection.
     const reason = isClosed ? endReason : takenOver.reason
-    client.broker.left(client, client.isLeaving ? 'it sent DISCONNECT' : reason)
+    client.broker.presence.left(client, client.isLeaving ? 'it sent DISCONNECT' : reason)
   }
 }
 

@@ -17,7 +17,7 @@ export function beginExchange(
   username: string | undefined,
 ): void {
   client.authentication = new EnhancedAuthentication(method, () =>
-    client.broker.exchange(client, method, client.user || username),
+    client.broker.policy.exchange(client, method, client.user || username),
   )
   const step = client.authentication.begin(data)
   if (step) advance(client, codec, step)
@@ -37,7 +37,7 @@ export function handleEarlyAuth(client: Client, codec: PacketCodec, framer: Fram
 }
 
 function advance(client: Client, codec: PacketCodec, step: ScramStep): void {
-  if ('verdict' in step) admit(client, client.broker.judge(client, step.verdict), step.data)
+  if ('verdict' in step) admit(client, client.broker.policy.judge(client, step.verdict), step.data)
   else {
     sendAuth(client, codec, reasonCode.continueAuthentication, step.challenge)
     client.connection.awaitAuthPacket()
@@ -54,7 +54,7 @@ export function handleAuth(client: Client, codec: PacketCodec, framer: Framer): 
     sendAuth(client, codec, reasonCode.continueAuthentication, step.challenge)
     return
   }
-  const verdict = step ? client.broker.judge(client, step.verdict) : unknownMethod(auth.method)
+  const verdict = step ? client.broker.policy.judge(client, step.verdict) : unknownMethod(auth.method)
   if ('code' in verdict) {
     const { serverBusy, notAuthorized } = reasonCode
     // DISCONNECT has no reason code for a wrong password or an unknown method.

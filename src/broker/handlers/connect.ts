@@ -32,7 +32,7 @@ export function handleConnect(client: Client, framer: Framer): void {
   client.id = connect.clientId || `auto-${randomUUID()}`
   const { authentication } = connect
   if (authentication) beginExchange(client, client.codec, authentication, connect.username)
-  else broker.authenticate(client, connect, verdict => admit(client, verdict))
+  else broker.policy.authenticate(client, connect, verdict => admit(client, verdict))
 }
 
 function read(client: Client, { header, buffer, start, end }: Framer): ConnectPacket {

@@ -24,17 +24,18 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   const payload = buffer.subarray(reader.payloadStart, end)
   const { access } = session
   const fault =
-    reader.fault ?? (client.lastTopic.isPermitted(topic, access) ? undefined : broker.publishFault(client, topic))
+    reader.fault ??
+    (client.lastTopic.isPermitted(topic, access) ? undefined : broker.policy.publishFault(client, topic))
   if (fault) {
-    if (!reader.fault && broker.bridgeState(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
+    if (!reader.fault && broker.bridges.takes(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
     else refuse(client, codec, topic, qos, packetId, fault)
     return
   }
   client.lastTopic.permit(topic, access)
-  if (client.shownAs === '') broker.seen(client)
+  if (client.shownAs === '') broker.presence.seen(client)
   const publish = new InboundPublish(client, topic, payload, qos, retain, packetId, bytes)
   publish.properties = properties
-  if (expiry >= 0) publish.expiresAt = broker.now() + expiry * 1e6
+  if (expiry >= 0) publish.expiresAt = broker.clock.now() + expiry * 1e6
   accept(client, session, publish)
 }
 
@@ -46,7 +47,7 @@ function accept(client: Client, session: Session, publish: InboundPublish): void
     connection.begin(bytes)
     const toSpool = (done: (error?: Error) => void) => {
       publish.received = done
-      broker.accept(publish, true)
+      broker.sink.accept(publish, true)
     }
     broker.sessions.receive(session, publish.packetId, toSpool, error => acknowledge(client, publish, error))
     return
@@ -55,7 +56,7 @@ function accept(client: Client, session: Session, publish: InboundPublish): void
   const waits = qos === 1 || connection.waiting
   if (waits) connection.begin(bytes)
   else publish.bytes = 0
-  broker.accept(publish, waits)
+  broker.sink.accept(publish, waits)
 }
 
 /** Sends PUBACK or PUBREC for a publish that is on disk; after an error closes the connection. */
@@ -66,7 +67,7 @@ function acknowledge(client: Client, { qos, ackId, bytes }: InboundPublish, erro
 }
 
 function refuse(client: Client, codec: PacketCodec, topic: string, qos: QoS, packetId: number, fault: Fault): void {
-  client.broker.refused(client, 'publish', topic, fault.reason)
+  client.broker.refusals.refused(client, 'publish', topic, fault.reason)
   if (codec.version === 5) {
     if (qos > 0) client.acknowledge(qos, packetId, fault)
     return

@@ -26,10 +26,10 @@ export function handleSubscribe(client: Client, codec: PacketCodec, session: Ses
   const retained: RetainedRequest[] = []
   const answers = subscriptions.map((subscription): QoS | Fault => {
     const { filter, qos } = subscription
-    const fault = broker.subscribeFault(client, filter)
+    const fault = broker.policy.subscribeFault(client, filter)
     if (fault) {
       // Only the first refusal of a packet is logged: there may be a hundred thousand.
-      if (refusals++ === 0) broker.refused(client, 'subscribe', filter, fault.reason)
+      if (refusals++ === 0) broker.refusals.refused(client, 'subscribe', filter, fault.reason)
       return fault
     }
     const request = accept(client, session, subscription, id)
