@@ -1,6 +1,6 @@
 import type { ConnectPacket } from '../mqtt/codec.js'
 import type { Session } from '../sessions/sessions.js'
-import type { Connection } from '../transport/connection.js'
+import type { Connection } from '../transport/connections.js'
 
 /** A client, as the parts of the broker that decide about clients and show them know one. */
 export interface BrokerClient {

@@ -27,8 +27,7 @@ import {
   SubscriptionLimits,
   type SubscriptionLimitsOptions,
 } from '../sessions/sessions.js'
-import type { Connection, PacketHandler } from '../transport/connection.js'
-import type { ProtocolServer } from '../transport/connections.js'
+import type { Connection, PacketHandler, ProtocolServer } from '../transport/connections.js'
 import { AccessPolicy, type BrokerAuthority } from './access-policy.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates } from './bridge-states.js'

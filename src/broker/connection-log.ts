@@ -3,7 +3,7 @@ import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
-import type { Connection } from '../transport/connection.js'
+import type { Connection } from '../transport/connections.js'
 import { short } from './sentences.js'
 
 export interface ConnectionLogOptions {

@@ -10,7 +10,7 @@ import type { RuleKind } from '../auth/users.js'
 import type { Allow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
-import { clientAddress, isOwnPage } from '../transport/proxy-protocol.js'
+import { clientAddress, isOwnPage } from '../transport/listeners.js'
 import { type HttpRefusals, RequestRefused } from './refusals.js'
 
 /** Part of the authority that HTTP needs. */

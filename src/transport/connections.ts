@@ -12,6 +12,9 @@ import { Connection, type PacketHandler } from './connection.js'
 import { connectionLimits, type PoolLimits } from './connection-limits.js'
 import type { ConnectionSink, Flushed, Peer, Pool, TurnTaker } from './pool.js'
 
+export type { Connection, PacketHandler } from './connection.js'
+export { connectionLimits } from './connection-limits.js'
+
 /** Speaks MQTT on the connections. Implemented by `Broker`. */
 export interface ProtocolServer {
   /** Returns the MQTT side of a connection that is within the limits. */

@@ -15,6 +15,8 @@ import { type CertificateId, chainIds } from './revocation.js'
 import { namesOf, noNames, type Tls } from './tls.js'
 import { WebSockets } from './websocket.js'
 
+export { clientAddress, isOwnPage } from './proxy-protocol.js'
+
 export interface ListenersOptions {
   readonly host: string
   /** 0 takes a free port. */
