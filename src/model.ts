@@ -109,9 +109,10 @@ export interface Point {
 /**
  * How far a reading can be trusted.
  * `good`: as sent · `late`: the device's time is more than a minute behind the hub's (buffered or delayed) ·
- * `clock`: the device's time was impossible, the receive time was taken instead.
+ * `clock`: the device's time was impossible, the receive time was taken instead · `absent`: the device says that there
+ * is no value.
  */
-export type Quality = 'good' | 'late' | 'clock'
+export type Quality = 'good' | 'late' | 'clock' | 'absent'
 
 /** A decoded and mapped message. */
 export interface Reading {
@@ -120,7 +121,16 @@ export interface Reading {
   readonly quality: Quality
   /** Why values of the message are in none of the points. Undefined: all of them are. */
   readonly refused?: Rejection
+  /** Series for which the message says that there is no value. */
+  readonly absent?: readonly SeriesId[]
+  /** By how many microseconds the device's clock is wrong, where its time was not taken. */
+  readonly clockError?: number
+  /** Why nothing of the message is a reading, although nothing is wrong with it. */
+  readonly ignored?: IgnoredAs
 }
+
+/** What a message is that is no reading: it describes devices, is meant for one, is a log; or a rule ignores it. */
+export type IgnoredAs = 'description' | 'command' | 'log' | 'ignored' | 'rule'
 
 export type FieldType = 'number' | 'boolean' | 'text'
 

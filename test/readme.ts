@@ -2,6 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { settingsMarkdown } from '../src/config/config.js'
 import { reloadable } from '../src/config/reload.js'
+import { allPresets } from '../src/pipeline/presets/all.js'
+import type { Preset, TopicRole } from '../src/pipeline/presets/preset.js'
 import { readResults, resultsMarkdown, summaryMarkdown } from './bench/results.js'
 
 /* npm run readme: writes the generated parts of README.md and of the pages of docs/ anew. */
@@ -9,9 +11,17 @@ import { readResults, resultsMarkdown, summaryMarkdown } from './bench/results.j
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The pages of docs/, in the order in which the README lists them. */
-export const docs = ['users-and-tls', 'mqtt', 'stores', 'rabbitmq', 'operate', 'settings', 'benchmarks', 'extend'].map(
-  name => `docs/${name}.md`,
-)
+export const docs = [
+  'users-and-tls',
+  'mqtt',
+  'devices',
+  'stores',
+  'rabbitmq',
+  'operate',
+  'settings',
+  'benchmarks',
+  'extend',
+].map(name => `docs/${name}.md`)
 
 export const pages: readonly string[] = ['README.md', ...docs]
 
@@ -24,6 +34,8 @@ function partsOf(page: string): Readonly<Record<string, (text: string) => string
       return { benchmarks: () => summaryMarkdown(readResults()), documentation: listOfDocs }
     case 'docs/settings.md':
       return { reloadable: listOfReloadable, settings: settingsMarkdown, contents: contentsOf }
+    case 'docs/devices.md':
+      return { presets: presetsMarkdown, contents: contentsOf }
     case 'docs/benchmarks.md':
       return { benchmarks: () => resultsMarkdown(readResults()), contents: contentsOf }
     default:
@@ -66,6 +78,27 @@ export function headingsOf(text: string): Heading[] {
     taken.set(anchor, times + 1)
     return { level: marks.length, text, anchor: times === 0 ? anchor : `${anchor}-${times}` }
   })
+}
+
+/** What the presets make of the topics of each family. */
+function presetsMarkdown(): string {
+  const byTitle = [...allPresets].sort((a, b) => (a.title.toLowerCase() < b.title.toLowerCase() ? -1 : 1))
+  return [
+    '| your devices | become | described by | not stored | preset |',
+    '|---|---|---|---|---|',
+    ...byTitle.map(preset => {
+      const { title, name, note } = preset
+      const readings = [about(preset, 'reading'), ...(note ? [note] : [])].filter(Boolean).join('. ')
+      const ignored = ['command', 'log', 'ignored'] as const
+      const others = ignored.map(role => about(preset, role)).filter(Boolean)
+      return `| ${title} | ${readings} | ${about(preset, 'description')} | ${others.join('; ')} | \`${name}\` |`
+    }),
+  ].join('\n')
+}
+
+function about({ topics }: Preset, role: TopicRole): string {
+  const some = topics.filter(({ is = 'reading', about }) => is === role && about !== undefined)
+  return some.map(({ topic, about }) => `${about} (\`${topic.replaceAll('|', '\\|')}\`)`).join('; ')
 }
 
 /** The title of a page of docs/, and the reader's question that the page answers. */

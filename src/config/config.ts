@@ -185,7 +185,10 @@ const chapters: Readonly<Record<Subject, string>> = {
   proxy: 'Proxies',
   ws: 'WebSocket',
   sys: 'Statistics under $SYS',
-  mapping: 'Mapping',
+  mapping: 'Payloads and mapping',
+  presets: 'Payloads and mapping',
+  time: 'Payloads and mapping',
+  values: 'Payloads and mapping',
   log: 'Log',
   shutdown: 'Shutdown',
 }

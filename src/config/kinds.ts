@@ -63,6 +63,20 @@ export const flag: SettingKind<boolean> = {
     given === true || given === 'true' ? true : given === false || given === 'false' ? false : undefined,
 }
 
+/** `auto`, or a name of the IANA time zone database. */
+export const timeZone: SettingKind<string> = {
+  allowed: 'auto, or a time zone such as Europe/Berlin or UTC',
+  parse: given => (typeof given === 'string' && (given === 'auto' || isTimeZone(given)) ? given : undefined),
+}
+
+export function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }) !== undefined
+  } catch {
+    return false
+  }
+}
+
 const units: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }
 
 /** Bytes; `10GB`, `512KB` or a plain number. */

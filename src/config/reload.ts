@@ -22,6 +22,9 @@ const atOnce: readonly SettingKey[] = [
  */
 const byProcessor: readonly SettingKey[] = [
   'mapping',
+  'presets.off',
+  'time.zone',
+  'values.absent',
   'limits.jsonDepth',
   'limits.jsonFields',
   'limits.inflated',

@@ -11,8 +11,15 @@ import {
   type SettingKind,
   size,
   text,
+  timeZone,
   url,
 } from './kinds.js'
+
+/** Words that say that there is no value. */
+const usualAbsent: readonly string[] = [
+  ...['-', '--', '---', 'n/a', 'n.a.', '#n/a', 'nan', '-nan', '+nan', 'inf', '-inf', '+inf', 'infinity', '-infinity'],
+  ...['+infinity', 'null', '(null)', '<null>', 'nil', 'none', 'undefined', 'unknown', 'unavailable', 'not available'],
+]
 
 /** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
 export interface MappingRule {
@@ -24,9 +31,9 @@ export interface MappingRule {
   readonly tags?: readonly string[]
   /** Fields to keep, by flattened name, with their new names; default all under their own name. */
   readonly fields?: Readonly<Record<string, string>>
-  /** Flattened name of the field that holds the device's time; default `time`, `timestamp`, `ts`. */
+  /** Flattened name of the field that holds the device's time; default: the usual names, such as `time` and `ts`. */
   readonly time?: string
-  /** Unit of each field, by final name; default by well-known names such as `temperature`. */
+  /** Unit of each field, by final name; default: what the payload or the device's description says. */
   readonly units?: Readonly<Record<string, string>>
   /** Decoder of the payload; default by content type and by the payload: see `decode` in the pipeline. */
   readonly decoder?: DecoderName
@@ -80,6 +87,12 @@ function isTextMap(given: unknown): boolean {
   return (
     typeof given === 'object' && given !== null && Object.values(given).every(name => typeof name === 'string' && name)
   )
+}
+
+/** Units of the sample devices (`npm run devices`), which publish on the topics of the default mapping. */
+const sampleUnits = {
+  ...{ temperature: '°C', setpoint: '°C', humidity: '%', battery: '%', brightness: '%', illuminance: 'lx' },
+  ...{ power: 'W', voltage: 'V', current: 'A', energy: 'kWh', co2: 'ppm', pm25: 'µg/m³' },
 }
 
 /** All settings. The types, the defaults, the checks, `--help` and docs/settings.md come from this table. */
@@ -386,10 +399,25 @@ export const settingsTable = {
   mapping: row(
     mapping,
     [
-      { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' },
+      { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry', units: sampleUnits },
       { topic: 'home/{room}/{device}/status', measurement: 'status' },
     ] as readonly MappingRule[],
-    'Rules by which topics become measurement, tags and fields. The first rule that matches wins.',
+    'Rules by which topics become measurement, tags and fields, before the presets. The first rule that matches wins.',
+  ),
+  'presets.off': row(
+    list(name => /^[a-z][\w-]*$/.test(name), 'names of presets (docs/devices.md), or all, with commas between'),
+    [],
+    'Presets that are switched off. They say what the topics of many devices and programs mean.',
+  ),
+  'time.zone': row(
+    timeZone,
+    'auto',
+    'Time zone of times in payloads that name none. auto: the zone of this machine; a device whose clock then is wrong by whole quarters of an hour is in another zone.',
+  ),
+  'values.absent': row(
+    list(word => word.length <= 16, 'words with commas between'),
+    usualAbsent,
+    'Words that say that there is no value, in any case. They are not stored, unless the field has other texts.',
   ),
   'log.level': row(
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),

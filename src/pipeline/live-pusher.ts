@@ -107,7 +107,7 @@ export class LivePusher {
     let length = 0
     for (const [series, { point, field, value }] of newest) {
       const { measurement, tags } = point
-      const unit = this.#options.mapping.unit(measurement, field)
+      const unit = this.#options.mapping.unit({ measurement, field }, message.topic)
       const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
       length += json.length
       if (values.length > 0 && length > maxPushed) break

@@ -1,39 +1,42 @@
-import type { MappingRule } from '../config/settings.js'
-import { HubError } from '../errors.js'
-import type { Message, Point, Quality, Reading, Rejection, SeriesId, Tags } from '../model.js'
+import { type MappingRule, settingsTable } from '../config/settings.js'
+import type { FieldValue, IgnoredAs, Message, Point, Reading, Rejection, SeriesId, Tags } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
-import { isTopicName, parsePattern, type TopicPattern } from '../topics.js'
+import { isTopicName } from '../topics.js'
 import { decode } from './decoders/decoders.js'
-import type { JsonLimits } from './decoders/json.js'
-import { type Sample, Undecodable } from './decoders/sample.js'
+import { kindOf, noKind } from './decoders/key-names.js'
+import { type ReadingRules, type Sample, type TextMemory, Undecodable } from './decoders/sample.js'
+import type { JsonLimits } from './decoders/tree-reader.js'
+import { type FieldPlans, planned } from './field-plans.js'
+import { Knowledge } from './knowledge.js'
+import {
+  byName,
+  type CompiledRule,
+  compileRule,
+  fallbackMeasurement,
+  placeByRule,
+  sourcesByRule,
+} from './mapping-rules.js'
+import { type FoundTopic, Presets } from './presets/presets.js'
+import { ReadingClock } from './reading-clock.js'
 
-/** Before this time a device's clock was not set: 2000-01-01, where most real-time clocks begin. */
-const earliest = 946_684_800e6
-/** Most microseconds that a device's time may be ahead of the hub's. */
-const ahead = 300e6
-/** Age in microseconds beyond which a reading is late on arrival. */
-const late = 60e6
-
-interface CompiledRule extends MappingRule {
-  readonly pattern: TopicPattern
-  /** Beginning of every topic that matches. */
-  readonly prefix: string
-  readonly tagNames: ReadonlySet<string>
-  /** The measurement, split: texts, and between two texts the name of a level. */
-  readonly parts: readonly string[]
-  /** Matches the measurements that this rule makes. */
-  readonly made: RegExp
-}
-
-/** Everything that a topic alone decides. */
-interface TopicPlace {
+/** Everything that a topic alone decides, and the texts that its fields have had. */
+interface TopicPlace extends TextMemory {
   readonly rule: CompiledRule | undefined
+  /** What the presets say about the topic. */
+  readonly preset: FoundTopic
   readonly measurement: string
   readonly tags: Tags
   /** Whether the mapping makes these tags in this measurement from no other topic. */
   readonly isExclusive: boolean
   /** Tags by publisher. Undefined while the place is exclusive or no publisher was seen. */
   byPublisher: Map<string, Tags> | undefined
+  readonly reading: ReadingRules
+  /** Undefined when all fields are stored as they are. */
+  readonly plans: FieldPlans | undefined
+  /** Fields of the payload that become tags. */
+  readonly tagFields: ReadonlySet<string> | undefined
+  /** Names of these tags. */
+  readonly fieldTags: ReadonlySet<string> | undefined
 }
 
 /** Tag with the user who published, where the topic alone does not tell series apart. */
@@ -46,51 +49,73 @@ const linePrefix = 'line_'
 /** Most publishers of one topic whose tags are remembered. */
 const maxPublishers = 100
 
+export interface MappingOptions {
+  /** Whether the hub's clock can be right: otherwise no time of a device is doubted. */
+  readonly isClockSet?: () => boolean
+  /** Time zone of clocks that name none; `auto`: see {@link ReadingClock}. */
+  readonly zone?: string
+  /** Words that say that there is no value. */
+  readonly absent?: readonly string[]
+  readonly presets?: Presets
+  readonly knowledge?: Knowledge
+}
+
 /**
  * Makes points from topic and payload. The first rule whose topic matches decides; a topic without a rule becomes the
- * measurement of its first level, with the whole topic as tag `topic`.
+ * measurement of its first level, with the whole topic as tag `topic`. Presets say which messages are no readings, and
+ * where time and units are, as far as a rule does not.
  *
  * A series belongs to the topic of its messages, so that a client that may publish to one topic cannot write the series
  * of another. Where the mapping makes one series from several topics, and where a rule lets lines name their series
- * (`decoder: line`), the user is a tag of the series. Lines on other topics keep their tags beside the topic's.
+ * (`decoder: line`), the user is a tag of the series. Lines on other topics keep their tags beside the topic's, and so
+ * do fields that become tags.
  */
 export class Mapping {
+  readonly knowledge: Knowledge
   readonly #rules: readonly CompiledRule[]
   readonly #json: JsonLimits
-  readonly #isClockSet: () => boolean
-  readonly #units = new Map<string, string | undefined>()
+  readonly #clock: ReadingClock
+  readonly #presets: Presets
+  readonly #absent: ReadonlySet<string>
+  /** Units that rules give, empty for none, by measurement and field. */
+  readonly #unitsByRule = new Map<string, string>()
   /** Places by topic. Topics come again and again, so the place of each is computed once. */
   readonly #known = new Map<string, TopicPlace>()
   /** Whether a rule may make the tags that lines get here, so that the topic in those tags proves nothing. */
   readonly #linesNeedPublisher: boolean
+  /** Whether a rule may make the tag `topic`, so that the topic in tags with fields of the payload proves nothing. */
+  readonly #fieldsNeedPublisher: boolean
 
-  /** @param isClockSet Whether the hub's clock can be right: otherwise no time of a device is doubted. */
-  constructor(rules: readonly MappingRule[], json: JsonLimits, isClockSet: () => boolean = () => true) {
+  constructor(rules: readonly MappingRule[], json: JsonLimits, options: MappingOptions = {}) {
+    const { isClockSet = () => true, zone = 'auto', absent = settingsTable['values.absent'].default } = options
     this.#json = json
-    this.#isClockSet = isClockSet
-    this.#rules = rules.map(rule => {
-      const pattern = parsePattern(rule.topic)
-      if (typeof pattern === 'string') throw new HubError('bad_settings', pattern)
-      const parts = rule.measurement.split(/\{(.*?)\}/)
-      const made = new RegExp(`^${parts.map((part, i) => (i % 2 === 0 ? escapeRegExp(part) : '.*')).join('')}$`, 's')
-      const prefix = (/^[^+#]*/.exec(pattern.filter)?.[0] ?? '').replace(/\/$/, '')
-      return { ...rule, pattern, prefix, tagNames: new Set(rule.tags ?? pattern.names), parts, made }
-    })
+    this.#clock = new ReadingClock({ isClockSet, zone })
+    this.#presets = options.presets ?? new Presets()
+    this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
+    this.knowledge = options.knowledge ?? new Knowledge()
+    this.#rules = rules.map(compileRule)
     this.#linesNeedPublisher = this.#rules.some(
       ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
     )
+    this.#fieldsNeedPublisher = this.#rules.some(({ tagNames }) => tagNames.has(topicTag))
   }
 
-  /** Returns the reading of a message, without points when the payload is empty; or the reason why there is none. */
+  /**
+   * Returns the reading of a message; without points when the payload is empty, tells only of absent values, or is no
+   * reading at all; or the reason why there is none.
+   */
   read(message: Message): Reading | Rejection {
     const place = this.#place(message.topic)
-    const { rule } = place
+    const { rule, preset } = place
+    const role = preset.others && this.#roleOf(message, preset, rule !== undefined)
+    if (role) return { message, points: none, quality: 'good', ignored: role }
     let samples: readonly Sample[]
     try {
       samples = decode(message.payload, {
-        ...(rule?.decoder && { decoder: rule.decoder }),
-        ...contentTypeOf(message),
-        timeFields: rule?.time ? [rule.time] : defaultTimeFields,
+        decoder: rule?.decoder,
+        contentType: contentTypeOf(message),
+        rules: place.reading,
+        memory: place,
         receivedAt: message.receivedAt,
         json: this.#json,
       })
@@ -98,42 +123,69 @@ export class Mapping {
       if (error instanceof Undecodable) return { reason: error.reason, detail: error.detail }
       throw error
     }
-    const { receivedAt } = message
-    // A clock that is not set still runs. The newest time is moved to the time of receipt, and the other times of a
-    // batch keep their distance to the newest.
-    const newest = samples.reduce((latest, { time = -Infinity }) => Math.max(latest, time), -Infinity)
-    const skew =
-      newest > -Infinity && (newest < earliest || this.#isAhead(newest, receivedAt)) ? receivedAt - newest : 0
-    let quality: Quality = skew === 0 ? 'good' : 'clock'
+    const { times, quality, clockError } = this.#clock.timesOf(samples, message.receivedAt, rule?.zone)
     const points: Point[] = []
-    for (const sample of samples) {
-      const time = sample.time === undefined ? receivedAt : sample.time + skew
-      if (time < receivedAt - late && quality === 'good') quality = 'late'
-      const fields = rule?.fields ? rename(sample, rule.fields) : [...sample.fields]
-      if (fields.length === 0) continue
-      const byLine = sample.measurement !== undefined && rule?.decoder === 'line'
-      points.push({
-        measurement: byLine ? sample.measurement : place.measurement,
-        tags: this.#tagsOf(sample, message, place),
-        fields: fields.sort(byName),
-        time,
-      })
+    let absent: SeriesId[] | undefined
+    let unfit: string | undefined
+    let isKept = samples.length === 0
+    for (const [i, sample] of samples.entries()) {
+      const { fields, tagged } = place.plans
+        ? planned(sample.fields, place.plans, place.tagFields)
+        : { fields: sample.fields, tagged: none }
+      const isByLine = sample.measurement !== undefined && rule?.decoder === 'line'
+      const measurement = isByLine ? (sample.measurement as string) : place.measurement
+      const tags = this.#tagsOf(sample, message, place, tagged)
+      if (sample.units) this.#learnUnits(message.topic, sample.units, place)
+      for (const field of sample.absent ?? none) {
+        const name = place.plans ? place.plans.of(field).name : field
+        isKept = true
+        if (name === undefined) continue
+        absent ??= []
+        absent.push({ measurement, tags, field: name })
+      }
+      const fitting: [string, FieldValue][] = []
+      for (const [name, value] of fields) {
+        if (value === undefined) unfit ??= name
+        else fitting.push([name, value])
+      }
+      if (fitting.length === 0) continue
+      points.push({ measurement, tags, fields: fitting.sort(byName), time: times[i] as number })
     }
-    if (samples.length > 0 && points.length === 0) {
+    if (unfit !== undefined && points.length === 0) return notOfType(unfit)
+    if (points.length === 0 && !isKept) {
       return { reason: 'no_reading', detail: 'the mapping keeps none of the fields in the payload' }
     }
-    return { message, points, quality }
+    return {
+      message,
+      points,
+      quality: points.length === 0 && absent ? 'absent' : quality,
+      ...(absent && { absent }),
+      ...(clockError !== undefined && { clockError }),
+    }
   }
 
-  /** Returns the unit of a field. Undefined when neither a rule nor the name of the field tells. */
-  unit(measurement: string, field: string): string | undefined {
+  /** Returns the unit of a series: of a rule, of the payload, of a description or a preset. Undefined: not known. */
+  unit({ measurement, field }: Pick<SeriesId, 'measurement' | 'field'>, topic: string | undefined): string | undefined {
+    const unit = this.#unitByRule(measurement, field)
+    if (unit !== undefined || topic === undefined) return unit
+    return this.knowledge.unitOf(topic, field) ?? this.#place(topic).preset.units?.unitOf(field)
+  }
+
+  #unitByRule(measurement: string, field: string): string | undefined {
     const key = `${measurement}\0${field}`
-    if (!this.#units.has(key)) {
-      if (this.#units.size >= 50_000) this.#units.clear()
-      const rule = this.#rules.find(({ units = {}, made }) => Object.hasOwn(units, field) && made.test(measurement))
-      this.#units.set(key, rule?.units?.[field] ?? knownUnit(field))
-    }
-    return this.#units.get(key)
+    const known = this.#unitsByRule.get(key)
+    if (known !== undefined) return known || undefined
+    const rule = this.#rules.find(({ units = {}, made }) => Object.hasOwn(units, field) && made.test(measurement))
+    const unit = rule?.units?.[field]
+    if (this.#unitsByRule.size >= 50_000) this.#unitsByRule.clear()
+    this.#unitsByRule.set(key, unit ?? '')
+    return unit
+  }
+
+  /** Returns the one topic from which the mapping makes a series. Undefined when there are several, or none. */
+  topicOf(series: SeriesId): string | undefined {
+    const sources = this.sourcesOf(series)
+    return sources.length === 1 && isTopicName(sources[0] as string) ? sources[0] : undefined
   }
 
   /**
@@ -153,7 +205,7 @@ export class Mapping {
       if (shared.length > 1 || shared.some(source => !isTopicName(source)))
         for (const source of shared) sources.add(source)
     }
-    const topic = this.#topicOfLine(measurement, others, field)
+    const topic = this.#topicOfTagged(measurement, others, field)
     if (topic !== undefined) sources.add(topic)
     return [...sources]
   }
@@ -167,42 +219,80 @@ export class Mapping {
     return [...sources]
   }
 
-  /** Returns the topic on which a line made this series. Undefined when no line could. */
-  #topicOfLine(measurement: string, tags: Tags, field: string): string | undefined {
+  /** Returns the topic on which a line, or fields that become tags, made this series. Undefined when none could. */
+  #topicOfTagged(measurement: string, tags: Tags, field: string): string | undefined {
     const named = new Map(tags)
     const topic = named.get(topicTag)
-    if (topic === undefined || !named.has(measurementTag) || !isTopicName(topic)) return undefined
+    if (topic === undefined || !isTopicName(topic)) return undefined
     const place = this.#work(topic)
     const { decoder, fields } = place.rule ?? {}
-    if (decoder !== undefined || (fields && !Object.values(fields).includes(field))) return undefined
+    if (decoder === 'line' || (fields && !Object.values(fields).includes(field))) return undefined
     const isMade = place.measurement === measurement && place.tags.every(([name, level]) => named.get(name) === level)
-    return isMade ? topic : undefined
+    if (!isMade) return undefined
+    if (named.has(measurementTag) && decoder === undefined) return topic
+    const { fieldTags } = this.#place(topic)
+    const own = new Set([topicTag, ...place.tags.map(([name]) => name)])
+    const areFields = [...named.keys()].every(
+      name => own.has(name) || fieldTags?.has(name) || fieldTags?.has(name.replace(/^(?:line_)+/, '')),
+    )
+    return fieldTags && areFields ? topic : undefined
   }
 
   /** Returns the tags of a sample: those of the topic, and those that keep the series apart from all others. */
-  #tagsOf(sample: Sample, { topic, user }: Message, place: TopicPlace): Tags {
-    if (sample.measurement === undefined) return place.isExclusive || user === '' ? place.tags : ownTags(place, user)
+  #tagsOf(sample: Sample, { topic, user }: Message, place: TopicPlace, tagged: Tags): Tags {
+    if (sample.measurement === undefined && tagged.length === 0) {
+      return place.isExclusive || user === '' ? place.tags : ownTags(place, user)
+    }
     const own = new Map<string, string>()
-    if (place.rule?.decoder !== 'line') {
-      own.set(measurementTag, sample.measurement)
+    const isByLine = sample.measurement !== undefined && place.rule?.decoder === 'line'
+    if (!isByLine) {
+      if (sample.measurement !== undefined) own.set(measurementTag, sample.measurement)
       for (const [name, level] of place.tags) own.set(name, level)
       own.set(topicTag, topic)
     }
-    if (user !== '' && (place.rule?.decoder === 'line' || this.#linesNeedPublisher)) own.set(publisherTag, user)
-    return merged(own, sample.tags ?? [])
+    const needsPublisher =
+      isByLine || this.#linesNeedPublisher || (sample.measurement === undefined && this.#fieldsNeedPublisher)
+    if (user !== '' && needsPublisher) own.set(publisherTag, user)
+    return merged(own, sample.tags ? [...sample.tags, ...tagged] : tagged)
   }
 
-  #isAhead(time: number, receivedAt: number): boolean {
-    return time > receivedAt + ahead && this.#isClockSet()
+  /** Returns what a message is when it is no reading, and learns from it when it describes devices. */
+  #roleOf(message: Message, preset: FoundTopic, hasRule: boolean): IgnoredAs | undefined {
+    const found = this.#presets.examine(message, preset)
+    if (found?.devices) this.knowledge.describe(message.topic, found.devices)
+    // A rule for the topic comes first: then the message is read as the rule says.
+    return hasRule ? undefined : found?.role
+  }
+
+  #learnUnits(topic: string, units: readonly (readonly [string, string])[], { plans }: TopicPlace): void {
+    const renamed = units.flatMap(([field, unit]) => {
+      const name = plans ? plans.of(field).name : field
+      return name === undefined ? [] : [[name, unit] as const]
+    })
+    this.knowledge.learnUnits(topic, renamed)
   }
 
   #place(topic: string): TopicPlace {
     let place = this.#known.get(topic)
     if (place) return place
     const { rule, measurement, tags } = this.#work(topic)
+    const preset = this.#presets.find(topic)
     const isExclusive = this.#isExclusive(topic, rule, measurement, tags)
-    // Frozen, so that a writer of points need not examine the same tags again for each point.
-    place = { rule, measurement, tags: Object.freeze(tags), isExclusive, byPublisher: undefined }
+    const tagFields = rule ? rule.tagFields : preset.tagFields
+    place = {
+      rule,
+      preset,
+      measurement,
+      // Frozen, so that a writer of points need not examine the same tags again for each point.
+      tags: Object.freeze(tags),
+      isExclusive,
+      byPublisher: undefined,
+      texts: undefined,
+      reading: readingRules(topic, rule, preset, this.#absent),
+      plans: rule ? rule.plans : preset.plans,
+      tagFields,
+      fieldTags: tagFields && new Set([...tagFields].map(field => field.slice(field.lastIndexOf('.') + 1))),
+    }
     if (this.#known.size >= 50_000) this.#known.clear()
     this.#known.set(topic, place)
     return place
@@ -224,26 +314,31 @@ export class Mapping {
 
   #work(topic: string): { rule: CompiledRule | undefined; measurement: string; tags: Tags } {
     for (const rule of this.#rules) {
-      const levels = topic.startsWith(rule.prefix) ? rule.pattern.match(topic) : undefined
-      if (!levels) continue
-      const named = new Map(levels)
-      const measurement = rule.measurement.replace(/\{(.*?)\}/g, (_, name: string) => named.get(name) ?? '')
-      const tags = levels.filter(([name, level]) => rule.tagNames.has(name) && level.length > 0).sort(byName)
-      return { rule, measurement: measurement || fallbackMeasurement, tags }
+      const place = placeByRule(rule, topic)
+      if (place) return { rule, ...place }
     }
-    return { rule: undefined, measurement: firstLevel(topic), tags: [['topic', topic]] }
+    return { rule: undefined, measurement: firstLevel(topic), tags: [[topicTag, topic]] }
   }
 }
 
-function contentTypeOf({ properties }: Message): { readonly contentType?: string } | undefined {
-  const contentType = properties && decodeProperties(properties)?.contentType
-  return contentType === undefined ? undefined : { contentType }
+const none: readonly never[] = []
+
+function readingRules(
+  topic: string,
+  rule: CompiledRule | undefined,
+  preset: FoundTopic,
+  absent: ReadonlySet<string>,
+): ReadingRules {
+  return {
+    timeFields: rule?.time === undefined ? preset.time : [rule.time],
+    absent,
+    topicKind: preset.isText ? { ...noKind, isText: true } : kindOf(topic.slice(topic.lastIndexOf('/') + 1)),
+  }
 }
 
-const fallbackMeasurement = 'mqtt'
-const defaultTimeFields = ['time', 'timestamp', 'ts']
-
-const none: readonly never[] = []
+function contentTypeOf({ properties }: Message): string | undefined {
+  return properties && decodeProperties(properties)?.contentType
+}
 
 function firstLevel(topic: string): string {
   let begin = 0
@@ -272,95 +367,6 @@ function merged(own: Map<string, string>, others: Tags): Tags {
   return [...own].sort(byName)
 }
 
-function rename(
-  sample: Sample,
-  names: Readonly<Record<string, string>>,
-): (readonly [string, Sample['fields'][number][1]])[] {
-  return sample.fields.flatMap(([name, value]) =>
-    Object.hasOwn(names, name) ? [[names[name] as string, value] as const] : [],
-  )
-}
-
-/** Returns the sources that one rule makes; of any field when none is given. */
-function sourcesByRule(
-  { decoder, fields, tagNames, parts, pattern }: CompiledRule,
-  measurement: string,
-  tags: Tags,
-  field: string | undefined,
-): readonly string[] {
-  // With line protocol the line names the series.
-  if (decoder === 'line' || (field !== undefined && fields && !Object.values(fields).includes(field))) return none
-  // Most rules make other measurements, so this check must be cheap.
-  if (!measurement.startsWith(parts[0] as string)) return none
-  if (!tags.every(([name]) => tagNames.has(name))) return none
-  // An empty level makes no tag, and an empty measurement gets the fallback name.
-  const named = new Map([...[...tagNames].map(name => [name, ''] as const), ...tags])
-  const texts = measurement === fallbackMeasurement ? [measurement, ''] : [measurement]
-  return texts.flatMap(text => {
-    const more = levelsIn(text, parts, named)
-    return more ? pattern.fill(new Map([...named, ...more])) : []
-  })
-}
-
-/**
- * Returns the levels not in `named` with which the parts of a rule's measurement make `text`. Undefined when no levels
- * do. Several such levels are not returned: the text does not show where one ends and the next begins.
- */
-function levelsIn(
-  text: string,
-  parts: readonly string[],
-  named: ReadonlyMap<string, string>,
-): readonly (readonly [name: string, level: string])[] | undefined {
-  const unknown: string[] = []
-  const literals = ['']
-  for (const [i, part] of parts.entries()) {
-    const literal = i % 2 === 0 ? part : named.get(part)
-    if (literal !== undefined) literals.push(literals.pop() + literal)
-    else {
-      unknown.push(part)
-      literals.push('')
-    }
-  }
-  const [first = '', ...others] = literals
-  const last = others.pop()
-  if (last === undefined) return text === first ? [] : undefined
-  const end = text.length - last.length
-  if (!text.startsWith(first) || !text.endsWith(last) || end < first.length) return undefined
-  if (unknown.length === 1) return [[unknown[0] as string, text.slice(first.length, end)]]
-  // No regular expression here: the caller chooses the text, and could make the match take for ever.
-  let at = first.length
-  for (const literal of others) {
-    const found = text.indexOf(literal, at)
-    at = found + literal.length
-    if (found < 0 || at > end) return undefined
-  }
-  return []
-}
-
-function byName(a: readonly [string, unknown], b: readonly [string, unknown]): number {
-  return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0
-}
-
-const units: readonly (readonly [RegExp, string])[] = [
-  [/(^|[._])(temp(erature)?|setpoint)$/i, '°C'],
-  [/(^|[._])(humidity|battery|brightness|soil_moisture)$/i, '%'],
-  [/(^|[._])power$/i, 'W'],
-  [/(^|[._])energy$/i, 'kWh'],
-  [/(^|[._])voltage$/i, 'V'],
-  [/(^|[._])current$/i, 'A'],
-  [/(^|[._])frequency$/i, 'Hz'],
-  [/(^|[._])pressure$/i, 'hPa'],
-  [/(^|[._])(co2|voc)$/i, 'ppm'],
-  [/(^|[._])pm(25|2_5|10)$/i, 'µg/m³'],
-  [/(^|[._])(illuminance|lux)$/i, 'lx'],
-  [/(^|[._])rssi$/i, 'dBm'],
-]
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-}
-
-/** Returns the unit by the field names that Zigbee2MQTT, Tasmota and Home Assistant use. */
-function knownUnit(field: string): string | undefined {
-  return units.find(([name]) => name.test(field))?.[1]
+function notOfType(field: string): Rejection {
+  return { reason: 'not_a_number', detail: `the field '${field}' is not of the type that the mapping says` }
 }

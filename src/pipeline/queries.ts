@@ -120,13 +120,15 @@ export class Queries {
 
   #describe(series: Series): SeriesRow {
     const { measurement, tags, field, type, last } = series
+    const { mapping } = this.#options
+    const topic = tags.find(([name]) => name === 'topic')?.[1] ?? mapping.topicOf(series)
     return {
       key: seriesKey(series),
       measurement,
       tags: Object.fromEntries(tags),
       field,
       type,
-      unit: this.#options.mapping.unit(measurement, field),
+      unit: mapping.unit(series, topic),
       last: { time: last.time / 1_000, value: last.value },
     }
   }

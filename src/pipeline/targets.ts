@@ -9,6 +9,7 @@ import type { Sharing } from '../runtime/user-shares.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { Dependencies } from './dependencies.js'
 import { Mapping } from './mapping.js'
+import { Presets } from './presets/presets.js'
 import { SeriesGuard } from './series-guard.js'
 
 /*
@@ -34,7 +35,12 @@ export function mappingOf(settings: Settings): Mapping {
     fields: settings['limits.jsonFields'],
     inflated: settings['limits.inflated'],
   }
-  return new Mapping(settings.mapping, json, () => isSet(Date.now()))
+  return new Mapping(settings.mapping, json, {
+    isClockSet: () => isSet(Date.now()),
+    zone: settings['time.zone'],
+    absent: settings['values.absent'],
+    presets: new Presets(settings['presets.off']),
+  })
 }
 
 export async function openRabbit(

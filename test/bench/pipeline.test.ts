@@ -10,7 +10,8 @@ t.test('a reading becomes a point of three numbers, the time it was sent the las
   stamp(payload, payload.length, 123_456_789)
   t.equal(stampOf(payload, payload.length), 123_456_789)
   const [sample] = decode(payload, {
-    timeFields: ['time'],
+    rules: { absent: new Set() },
+    memory: {},
     receivedAt: 0,
     json: { depth: 16, fields: 1_000, inflated: 1_000_000 },
   })

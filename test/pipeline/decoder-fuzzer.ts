@@ -111,15 +111,17 @@ export async function fuzz({ decoder, inputs, seed }: FuzzRun): Promise<FuzzResu
   const seeds = seedsOf(decoder)
   const refused: Record<string, number> = {}
   let decoded = 0
+  const rules = { absent: new Set(['', 'nan', 'none']) }
   const json = { depth: 16, fields: 100, inflated: 100_000 }
   for (let i = 0; i < inputs; i++) {
     // As between messages in the pipeline: a stream of zlib that failed is let go in the next turn.
     if (i % 1_000 === 0) await turn()
     const payload = input(next, seeds)
     try {
-      const samples = decode(payload, { ...(decoder && { decoder }), timeFields: ['time'], receivedAt: 1.7e15, json })
-      for (const { fields, time = 0 } of samples) {
-        if (fields.length === 0 || Number.isNaN(time)) throw new Error(`an empty sample of ${payload.toString('hex')}`)
+      const samples = decode(payload, { decoder, rules, memory: {}, receivedAt: 1.7e15, json })
+      for (const { fields, absent = [], time = 0 } of samples) {
+        if (fields.length + absent.length === 0 || Number.isNaN(time))
+          throw new Error(`an empty sample of ${payload.toString('hex')}`)
       }
       decoded++
     } catch (error) {

@@ -8,7 +8,12 @@ import { decode } from '../../src/pipeline/decoders/decoders.js'
 // Adding one adds no code.
 const folder = fileURLToPath(new URL('../../../test/fixtures/decoders', import.meta.url))
 
-const json = { depth: 16, fields: 1_000, inflated: 1_000_000 }
+const options = () => ({
+  rules: { absent: new Set(['', 'nan', 'unknown', 'none']) },
+  memory: {},
+  receivedAt: 1_700_000_000_000_000,
+  json: { depth: 16, fields: 1_000, inflated: 1_000_000 },
+})
 
 function thrownBy(run: () => unknown): unknown {
   try {
@@ -24,8 +29,7 @@ for (const name of readdirSync(folder)) {
     const input = existsSync(hex)
       ? Buffer.from(readFileSync(hex, 'utf8').replace(/\s/g, ''), 'hex')
       : readFileSync(join(folder, name, 'input.txt'))
-    const run = () =>
-      decode(input, { timeFields: ['time', 'timestamp', 'ts'], receivedAt: 1_700_000_000_000_000, json })
+    const run = () => decode(input, options())
     const refused = join(folder, name, 'expected.err')
     if (existsSync(refused)) t.match(thrownBy(run), { reason: readFileSync(refused, 'utf8').trim() })
     else t.strictSame(run(), JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')))
@@ -33,10 +37,9 @@ for (const name of readdirSync(folder)) {
 }
 
 t.test('a named decoder is not second-guessed', async t => {
-  const options = { timeFields: [], receivedAt: 1, json }
-  t.same(decode(Buffer.from('{"a":1}'), { ...options, decoder: 'value' }), [{ fields: [['value', '{"a":1}']] }])
+  t.same(decode(Buffer.from('{"a":1}'), { ...options(), decoder: 'value' }), [{ fields: [['value', '{"a":1}']] }])
   t.match(
-    thrownBy(() => decode(Buffer.from('23.5x'), { ...options, decoder: 'json' })),
+    thrownBy(() => decode(Buffer.from('23.5x'), { ...options(), decoder: 'json' })),
     { reason: 'bad_json' },
   )
 })

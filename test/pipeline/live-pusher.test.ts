@@ -9,7 +9,8 @@ import { Registry } from '../../src/pipeline/registry.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { tempDir } from '../services/service.js'
 
-const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry' }], {
+const units = { power: 'W' }
+const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry', units }], {
   depth: 16,
   inflated: 1_000_000,
   fields: 1_000,

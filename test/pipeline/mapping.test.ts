@@ -83,7 +83,7 @@ t.test("the device's time, how late it is, and clocks that cannot be right", asy
   t.match(at(ms - 3_600_000), { quality: 'late', points: [{ time: receivedAt - 3_600_000_000 }] })
   t.match(at(ms + 3_600_000), { quality: 'clock', points: [{ time: receivedAt }] }, 'an hour ahead')
   t.match(at(12), { quality: 'clock', points: [{ time: receivedAt }] }, '1970')
-  const unset = new Mapping([], json, () => false)
+  const unset = new Mapping([], json, { isClockSet: () => false })
   const later = (ms + 40 * 86_400_000) * 1_000
   t.match(
     unset.read(message('x', { time: later / 1_000, value: 1 })),
@@ -111,11 +111,25 @@ t.test('what cannot be decoded says why', async t => {
   t.match(mapping.read(message('home/a/b/telemetry', '{oops')), { reason: 'bad_json', detail: /not valid JSON/ })
 })
 
-t.test('units: the rule first, then well-known names', async t => {
-  t.equal(mapping.unit('L7_data', 'pressure'), 'bar')
-  t.equal(mapping.unit('telemetry', 'pressure'), 'hPa')
-  t.equal(mapping.unit('telemetry', 'ENERGY.Power'), 'W')
-  t.equal(mapping.unit('telemetry', 'mode'), undefined)
+t.test('units: the rule first, then what the payload says; never a guess', async t => {
+  t.equal(mapping.unit({ measurement: 'L7_data', field: 'pressure' }, undefined), 'bar')
+  t.equal(mapping.unit({ measurement: 'telemetry', field: 'pressure' }, 'home/a/b/telemetry'), undefined)
+  const enviro = { temperature: 21.4, pressure: 101_894, pressure_unit: 'Pa', lux: { value: 3, unit: 'lx' }, n: 1 }
+  const reading = mapping.read(message('enviro', enviro))
+  t.match(reading, {
+    points: [
+      {
+        fields: [
+          ['lux', 3],
+          ['n', 1],
+          ['pressure', 101_894],
+          ['temperature', 21.4],
+        ],
+      },
+    ],
+  })
+  const unit = (field: string) => mapping.unit({ measurement: 'enviro', field }, 'enviro')
+  t.same(['pressure', 'lux', 'temperature', 'n'].map(unit), ['Pa', 'lx', undefined, undefined])
 })
 
 /** Of a mapping with these rules, or of the one above. */
@@ -308,7 +322,7 @@ t.test('what several topics make, and lines that name their series, have their p
     ['publisher', 'bob'],
   ])
   t.same(
-    tags('lamp', 'bob', 't v=1'),
+    tags('lamp', 'bob', 't v=1i'),
     [
       ['measurement', 't'],
       ['publisher', 'bob'],

@@ -1,7 +1,7 @@
 import { decode, Token, Tokenizer, Type } from 'cborg'
-import { type JsonLimits, tooDeep } from './json.js'
 import { Undecodable } from './sample.js'
 import { type Tree, toTree } from './tree.js'
+import { type JsonLimits, tooDeep } from './tree-reader.js'
 
 /** Decodes CBOR (RFC 8949): one data item and nothing behind it. Throws {@link Undecodable}. */
 export function decodeCbor(payload: Buffer, limits: JsonLimits): Tree {

@@ -2,30 +2,27 @@ import { isUtf8 } from 'node:buffer'
 import type { DecoderName } from '../../config/settings.js'
 import { decodeCbor } from './cbor.js'
 import { inflate, looksLikeGzip, looksLikeZlib } from './inflate.js'
-import { type JsonLimits, parseJson, readTree } from './json.js'
+import { decodeJson, parseJson } from './json.js'
 import { decodeLine, looksLikeLine } from './line.js'
+import { trimmed } from './members.js'
 import { decodeMessagePack } from './msgpack.js'
 import { type Sample, Undecodable } from './sample.js'
 import { looksLikeSenml, readSenml } from './senml.js'
 import { isTreeObject, type Tree } from './tree.js'
+import { type JsonLimits, readTree, type TreeOptions } from './tree-reader.js'
 import { decodeValue } from './value.js'
 
-export interface DecodeOptions {
-  readonly decoder?: DecoderName
+export interface DecodeOptions extends Omit<TreeOptions, 'isExact'> {
+  readonly decoder?: DecoderName | undefined
   /** Content type of the message, as MQTT 5 has it. */
-  readonly contentType?: string
-  /** Flattened names of fields with the device's time; the first one present counts. */
-  readonly timeFields: readonly string[]
-  /** Time of receipt in microseconds, for lines without a time. */
-  readonly receivedAt: number
-  readonly json: JsonLimits
+  readonly contentType?: string | undefined
 }
 
 /**
- * Decodes the readings of a payload; none from an empty payload (which clears a retained message and carries nothing
- * more). Throws {@link Undecodable}. The decoder is the one that the mapping names; else the one of the content type;
- * else the payload shows which. For text, the first characters choose: `{` or `[` is JSON, `name field=…` is line
- * protocol, anything else a bare value. A payload that looks like JSON and is not JSON is an error, not text. Bytes that
+ * Decodes the readings of a payload; none from an empty or blank payload (which clears a retained message and carries
+ * nothing more). Throws {@link Undecodable}. The decoder is the one that the mapping names; else the one of the content type;
+ * else the payload shows which. For text, the first characters choose: `{` or `[` is JSON, a line with
+ * tags or a time is line protocol, anything else a bare value. A payload that looks like JSON and is not JSON is an error, not text. Bytes that
  * are no text must show beyond doubt what they are.
  */
 export function decode(payload: Buffer, options: DecodeOptions): readonly Sample[] {
@@ -81,29 +78,54 @@ export function formatOf(payload: Buffer, contentType?: string): DecoderName | '
 }
 
 function decodeText(payload: Buffer, decoder: DecoderName | undefined, options: DecodeOptions): readonly Sample[] {
-  const text = payload.toString('utf8').trim()
-  if (text.length === 0) throw new Undecodable('no_reading', 'the payload is blank')
+  // Without what surrounds the text: a byte order mark, blanks, the NULs of C.
+  const text = trimmed(payload.toString('utf8'))
+  if (text.length === 0) return none
   switch (decoder ?? choose(text)) {
     case 'line':
       return decodeLine(text, options.receivedAt)
     case 'value':
-      return decodeValue(text)
+      return decodeValue(text, options.rules, options.memory)
     default:
-      return read(parseJson(text, options.json), text.length, options)
+      return decodeJson(text, options)
   }
 }
 
+const none: readonly never[] = []
+
 function choose(text: string): DecoderName {
-  if (text.startsWith('{') || text.startsWith('[') || text.startsWith('"')) return 'json'
+  const first = text[0]
+  if (first === '{') return 'json'
+  if (first === '[') return isArray(text) ? 'json' : 'value'
+  if (first === '"') return isString(text) ? 'json' : 'value'
   return looksLikeLine(text) ? 'line' : 'value'
 }
 
-function read(tree: unknown, length: number, { timeFields, receivedAt, json }: DecodeOptions): Sample[] {
-  return looksLikeSenml(tree) ? readSenml(tree as Tree, receivedAt, json) : readTree(tree, length, timeFields, json)
+/** Whether a text in brackets is an array, not a line of a log: `[D][sensor:093]: …`, `[12:30:01] started`. */
+function isArray(text: string): boolean {
+  return /^\[\s*(?:[[{"\]]|[+-]?[\d.]|true|false|null|nan|-?inf|$)/i.test(text) && !/^\[[^[\]{}"]*\]\s*[^\s]/.test(text)
+}
+
+function isString(text: string): boolean {
+  try {
+    return typeof JSON.parse(text) === 'string'
+  } catch {
+    return false
+  }
+}
+
+/** Reads what a binary format holds. Its numbers are exact. */
+function read(tree: unknown, length: number, options: DecodeOptions): Sample[] {
+  if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
+  return readTree(tree, length, { ...options, isExact: true })
 }
 
 /** Decodes bytes that are no text, where they show beyond doubt which format they have. */
 function decodeBytes(payload: Buffer, options: DecodeOptions): readonly Sample[] {
+  // A byte order mark is a sure sign of UTF-16, as .NET writes it.
+  if (payload[0] === 0xff && payload[1] === 0xfe && payload.length % 2 === 0) {
+    return decodeText(Buffer.from(payload.toString('utf16le')), undefined, options)
+  }
   if (looksLikeGzip(payload)) return decode(payload, { ...options, decoder: 'gzip' })
   if (!looksLikeZlib(payload)) return decodeContainer(payload, options)
   try {

@@ -1,44 +1,69 @@
-import type { FieldValue } from '../../model.js'
 import { type Sample, Undecodable } from './sample.js'
-
-/** How much of a payload of JSON, or of a binary format with the same structure, is examined before it is refused. */
-export interface JsonLimits {
-  /** Levels of nesting. */
-  readonly depth: number
-  /** Fields of one reading. */
-  readonly fields: number
-  /** Bytes that a compressed payload may become. */
-  readonly inflated: number
-}
+import { looksLikeSenml, readSenml } from './senml.js'
+import type { Tree } from './tree.js'
+import { type JsonLimits, LongInteger, readTree, type TreeOptions, tooDeep, tooManyFields } from './tree-reader.js'
 
 /**
- * Limit for the names of all fields together: so many times the length of the payload, and for short payloads a little
- * more. A long name with many short ones inside becomes many long ones.
+ * Decodes JSON, in which also `nan`, `inf`, `undefined` and `None` may stand for a value that is absent. Whole numbers
+ * of more digits than a float holds are texts of their digits.
  */
-const maxNameGrowth = 8
-const alwaysAllowed = 10_000
+export function decodeJson(text: string, options: Omit<TreeOptions, 'isExact'>): Sample[] {
+  const tree = parseJson(text, options.json)
+  if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
+  try {
+    return readTree(tree, text.length, { ...options, isExact: false })
+  } catch (error) {
+    if (error !== LongInteger) throw error
+    const exact = parseJson(quoteLongIntegers(text), options.json)
+    return readTree(exact, text.length, { ...options, isExact: true })
+  }
+}
 
-/** Parses a JSON text. Throws {@link Undecodable}. */
-export function parseJson(text: string, limits: JsonLimits): unknown {
+/** Parses JSON, also with words for absent numbers. Throws {@link Undecodable}. */
+export function parseJson(text: string, limits: Pick<JsonLimits, 'depth' | 'fields'>): unknown {
   if (text.length > worthScanning) refuseHuge(text, limits)
   try {
     return JSON.parse(text)
   } catch (error) {
+    const repaired = nullWords(text)
+    if (repaired !== undefined) {
+      try {
+        return JSON.parse(repaired)
+      } catch {
+        // The first error names the place in the text as it was sent.
+      }
+    }
     throw new Undecodable('bad_json', `not valid JSON: ${(error as Error).message}`)
   }
 }
 
-/**
- * Reads a payload of `length` characters or bytes that holds what JSON can: nested names joined with `.`, array elements
- * by index, `null` left out. An array of objects that each carry their own time is a batch of readings.
- */
-export function readTree(parsed: unknown, length: number, timeFields: readonly string[], limits: JsonLimits): Sample[] {
-  const names = { left: maxNameGrowth * length + alwaysAllowed }
-  const batch = Array.isArray(parsed) ? readBatch(parsed, timeFields, limits, names) : undefined
-  if (batch) return batch
-  const one = sample(parsed, timeFields, limits, names)
-  if (one.fields.length === 0) throw new Undecodable('no_reading', 'the payload holds no number, boolean or text')
-  return [one]
+const absentNumber =
+  /(?<![\w.])[+-]?(?:nan(?:\((?:ind|snan|0x[\da-f]+)\))?|inf(?:inity)?|1\.#(?:q?nan|ind|inf)0*|undefined|none)(?![\w.])/gi
+
+/** Replaces words for absent numbers outside of strings by `null`. Undefined when there are none. */
+function nullWords(text: string): string | undefined {
+  const replaced = outsideStrings(text, part => part.replace(absentNumber, 'null'))
+  return replaced === text ? undefined : replaced
+}
+
+const longInteger = /(?<![\w.+-])-?\d{16,}(?![\d.eE])/g
+
+function quoteLongIntegers(text: string): string {
+  return outsideStrings(text, part =>
+    part.replace(longInteger, found => (Number.isSafeInteger(Number(found)) ? found : `"${found}"`)),
+  )
+}
+
+/** Replaces what is between the strings of a JSON text. */
+function outsideStrings(text: string, replace: (part: string) => string): string {
+  let replaced = ''
+  let from = 0
+  for (let quote = text.indexOf('"'); quote >= 0; quote = text.indexOf('"', from)) {
+    const end = endOfString(text, quote) + 1
+    replaced += replace(text.slice(from, quote)) + text.slice(quote, end)
+    from = end
+  }
+  return replaced + replace(text.slice(from))
 }
 
 /** Shorter payloads take no time worth saving. */
@@ -46,20 +71,19 @@ const worthScanning = 65_536
 
 /**
  * Refuses a payload with far too much before parsing: an object of a million names takes seconds. Members that are null
- * count here. The elements of a batch may be of any number.
+ * count here. The elements of an array may be of any number.
  */
-function refuseHuge(text: string, { depth, fields }: JsonLimits): void {
-  /** Commas so far, of each object and array that is open. */
+function refuseHuge(text: string, { depth, fields }: Pick<JsonLimits, 'depth' | 'fields'>): void {
+  /** Commas so far, of each object and array that is open; -1 for an array. */
   const open: number[] = []
-  const mayBeBatch = text.startsWith('[') ? 1 : 0
   for (let i = 0; i < text.length; i++) {
     const char = text[i]
     if (char === '"') i = endOfString(text, i)
     else if (char === '[' || char === '{') {
-      open.push(0)
-      if (open.length > depth + mayBeBatch) throw tooDeep(depth)
+      open.push(char === '[' ? -1 : 0)
+      if (open.length > depth + 1) throw tooDeep(depth)
     } else if (char === ']' || char === '}') open.pop()
-    else if (char === ',' && open.length > mayBeBatch) {
+    else if (char === ',' && (open.at(-1) ?? -1) >= 0) {
       const commas = (open.pop() as number) + 1
       if (commas >= fields) throw tooManyFields(fields)
       open.push(commas)
@@ -78,84 +102,4 @@ function endOfString(text: string, start: number): number {
     if (backslashes % 2 === 0) return at
   }
   return text.length
-}
-
-export function tooDeep(depth: number): Undecodable {
-  return new Undecodable('too_deep', `nested deeper than ${depth} levels (limits.jsonDepth)`)
-}
-
-function tooManyFields(fields: number): Undecodable {
-  return new Undecodable('too_many_fields', `more than ${fields} fields (limits.jsonFields)`)
-}
-
-/** Characters left for the names of fields still to be read. */
-interface NameBudget {
-  left: number
-}
-
-/** Reads a batch. Undefined when not every element is a reading with a time. */
-function readBatch(
-  elements: readonly unknown[],
-  timeFields: readonly string[],
-  limits: JsonLimits,
-  names: NameBudget,
-): Sample[] | undefined {
-  const batch: Sample[] = []
-  for (const element of elements) {
-    if (typeof element !== 'object') return undefined
-    const one = sample(element, timeFields, limits, names)
-    if (one.time === undefined || one.fields.length === 0) return undefined
-    batch.push(one)
-  }
-  return batch.length > 0 ? batch : undefined
-}
-
-function sample(value: unknown, timeFields: readonly string[], limits: JsonLimits, names: NameBudget): Sample {
-  const found = new Map<string, FieldValue>()
-  const flatten = (inner: unknown, name: string, depth: number): void => {
-    if (inner === null) return
-    if (typeof inner !== 'object') {
-      if (typeof inner === 'number' && !Number.isFinite(inner)) {
-        throw new Undecodable('bad_value', `${name}: the number is too large`)
-      }
-      if (found.size >= limits.fields) throw tooManyFields(limits.fields)
-      names.left -= name.length
-      if (names.left < 0) {
-        throw new Undecodable(
-          'names_too_long',
-          `names within names: together more than ${maxNameGrowth} times the payload`,
-        )
-      }
-      found.set(name || 'value', inner as FieldValue)
-      return
-    }
-    if (depth >= limits.depth) throw tooDeep(limits.depth)
-    for (const [key, next] of Object.entries(inner as object)) flatten(next, name ? `${name}.${key}` : key, depth + 1)
-  }
-  flatten(value, '', 0)
-  for (const name of timeFields) {
-    const time = parseTime(found.get(name))
-    if (time === undefined) continue
-    found.delete(name)
-    return { fields: [...found], time }
-  }
-  return { fields: [...found] }
-}
-
-/**
- * Parses a time in microseconds from a number (seconds, milliseconds, microseconds or nanoseconds since the epoch, told
- * apart by size) or an ISO 8601 text with a zone. A text without a zone could be any of 38 instants: no time.
- */
-function parseTime(value: FieldValue | undefined): number | undefined {
-  if (typeof value === 'number' && value >= 0) {
-    if (value < 1e11) return Math.round(value * 1e6)
-    if (value < 1e14) return Math.round(value * 1e3)
-    if (value < 1e17) return Math.round(value)
-    return Math.round(value / 1e3)
-  }
-  if (typeof value === 'string' && /^\d{4}-\d\d-\d\d[T ][\d:.,]+(Z|[+-]\d\d:?\d\d)$/i.test(value)) {
-    const parsed = Date.parse(value)
-    return Number.isNaN(parsed) ? undefined : parsed * 1e3
-  }
-  return undefined
 }

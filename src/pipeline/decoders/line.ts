@@ -3,10 +3,23 @@ import { type Point, seriesKey } from '../../model.js'
 import { parseLineProtocol } from '../../store/line-protocol.js'
 import { type Sample, Undecodable } from './sample.js'
 
-/** Whether a text looks like `measurement[,tag=value…] field=value…`, which no bare text does by chance. */
+/**
+ * Whether a text can only be line protocol: measurement and fields, and with them tags, a time, an integer as only lines
+ * have it (`3i`), or another line. `Alarm zone=3` is a text.
+ */
 export function looksLikeLine(text: string): boolean {
   // Each part ends where the next can begin, or a hostile text would take exponential time.
-  return /^[^\s,=]+(,[^\s,=]+=[^\s,=]+)* [^\s=]+=("|-?\d|t|f)/i.test(text)
+  if (!/^[^\s,=<{[]+(,[^\s,=]+=[^\s,=]+)* [^\s=]+=("|[+-]?[\d.]|t|f)/i.test(text)) return false
+  const end = text.indexOf('\n')
+  const first = end < 0 ? text : text.slice(0, end)
+  if (/=\S* \d{10,19}\s*$/.test(first)) return true
+  try {
+    const [point] = parseLineProtocol(first, 0)
+    if (point === undefined) return false
+    return point.tags.length > 0 || end > 0 || /=[+-]?\d+[iu](?:,|\s*$)/.test(first)
+  } catch {
+    return false
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { Decoder, ExtensionCodec } from '@msgpack/msgpack'
-import { type JsonLimits, tooDeep } from './json.js'
 import { Undecodable } from './sample.js'
 import { type Tree, toTree } from './tree.js'
+import { type JsonLimits, tooDeep } from './tree-reader.js'
 
 /** Decodes MessagePack: one value and nothing behind it. Throws {@link Undecodable}. */
 export function decodeMessagePack(payload: Buffer, limits: JsonLimits): Tree {

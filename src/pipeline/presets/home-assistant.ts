@@ -1,0 +1,158 @@
+import { type DeviceDescription, isMembers, type Members, type Preset, textOf } from './preset.js'
+
+/** Components of Home Assistant that have MQTT discovery. */
+const components =
+  '(alarm_control_panel|binary_sensor|button|camera|climate|cover|device|device_automation|device_tracker|event|fan|humidifier|image|lawn_mower|light|lock|notify|number|scene|select|sensor|siren|switch|tag|text|update|vacuum|valve|water_heater)'
+
+/** Domains of entities that the state stream publishes. */
+const domains =
+  '(alarm_control_panel|automation|binary_sensor|button|calendar|camera|climate|counter|cover|device_tracker|event|fan|group|humidifier|image|input_boolean|input_button|input_datetime|input_number|input_select|input_text|light|lock|media_player|number|person|remote|scene|schedule|script|select|sensor|siren|sun|switch|text|timer|todo|update|vacuum|valve|water_heater|weather|zone)'
+
+/** MQTT discovery of Home Assistant: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery */
+export const homeAssistantDiscovery: Preset = {
+  name: 'homeassistant-discovery',
+  title: 'Home Assistant discovery',
+  note: 'The prefix of the topics may be any.',
+  topics: [
+    {
+      topic: `{prefix...}/${components}/{object}/config`,
+      is: 'description',
+      describe: ({ topic, payload }) => describe(topic, payload),
+    },
+    {
+      topic: `{prefix...}/${components}/{node}/{object}/config`,
+      is: 'description',
+      about: 'names, areas, models, units and commands of devices',
+      describe: ({ topic, payload }) => describe(topic, payload),
+    },
+  ],
+}
+
+/** The state stream of Home Assistant: https://www.home-assistant.io/integrations/mqtt_statestream/ */
+export const homeAssistantStatestream: Preset = {
+  name: 'homeassistant-statestream',
+  title: 'Home Assistant state stream',
+  topics: [
+    {
+      topic: `{base...}/${domains}/{object}/unit_of_measurement`,
+      is: 'description',
+      about: 'the unit of the state',
+      describe: ({ topic, payload }) => describeState(topic, payload, 'unit'),
+    },
+    {
+      topic: `{base...}/${domains}/{object}/friendly_name`,
+      is: 'description',
+      about: 'the name of the state',
+      describe: ({ topic, payload }) => describeState(topic, payload, 'name'),
+    },
+    {
+      topic: `{base...}/${domains}/{object}/device_class`,
+      is: 'description',
+      describe: ({ topic, payload }) => describeState(topic, payload, 'deviceClass'),
+    },
+    {
+      topic: `{base...}/${domains}/{object}/(last_updated|last_changed|last_reported|last_triggered|icon|entity_picture|attribution|supported_features|supported_color_modes|state_class|options|assumed_state|restored|editable|entity_id|context)`,
+      is: 'ignored',
+      about: 'what describes an entity and is no reading',
+    },
+    { topic: `{base...}/${domains}/{object}/state`, about: 'the state as `value`' },
+  ],
+}
+
+/** Short forms in discovery: https://www.home-assistant.io/integrations/mqtt/#supported-abbreviations-in-mqtt-discovery-messages */
+const short = {
+  state: ['state_topic', 'stat_t'],
+  command: ['command_topic', 'cmd_t'],
+  attributes: ['json_attributes_topic', 'json_attr_t'],
+  unit: ['unit_of_measurement', 'unit_of_meas'],
+  class: ['device_class', 'dev_cla'],
+  template: ['value_template', 'val_tpl'],
+  manufacturer: ['manufacturer', 'mf'],
+  model: ['model', 'mdl'],
+  version: ['sw_version', 'sw'],
+  area: ['suggested_area', 'sa'],
+  id: ['unique_id', 'uniq_id'],
+} as const
+
+/** Members of which an object of discovery has at least one. */
+const telling = [
+  '~',
+  'device',
+  'dev',
+  'components',
+  'cmps',
+  ...short.state,
+  ...short.command,
+  ...short.id,
+  'topic',
+  't',
+]
+
+function describe(topic: string, payload: unknown): readonly DeviceDescription[] | undefined {
+  if (!isMembers(payload) || !telling.some(name => name in payload)) return undefined
+  const device = isMembers(payload.device) ? payload.device : isMembers(payload.dev) ? payload.dev : {}
+  const parts = [payload.components, payload.cmps].find(isMembers)
+  const entities = (parts ? Object.values(parts).filter(isMembers) : [payload]).flatMap(one =>
+    entityOf({ ...payload, ...one }, parts ? textOf(one, 'name') : textOf(payload, 'name')),
+  )
+  return [
+    {
+      source: 'homeassistant',
+      id: idOf(device) ?? textOf(payload, ...short.id) ?? topic,
+      name: textOf(device, 'name') ?? textOf(payload, 'name'),
+      area: textOf(device, ...short.area),
+      model: textOf(device, ...short.model),
+      manufacturer: textOf(device, ...short.manufacturer),
+      version: textOf(device, ...short.version),
+      entities,
+    },
+  ]
+}
+
+function idOf(device: Members): string | undefined {
+  const ids = device.identifiers ?? device.ids ?? device.connections ?? device.cns
+  const first = Array.isArray(ids) ? (Array.isArray(ids[0]) ? ids[0][1] : ids[0]) : ids
+  return typeof first === 'string' || typeof first === 'number' ? String(first) : undefined
+}
+
+function entityOf(config: Members, name: string | undefined) {
+  const base = textOf(config, '~') ?? ''
+  const full = (topic: string | undefined) =>
+    topic?.startsWith('~') ? base + topic.slice(1) : topic?.endsWith('~') ? topic.slice(0, -1) + base : topic
+  const topic = full(textOf(config, ...short.state))
+  if (topic === undefined) return []
+  const precision = config.suggested_display_precision ?? config.sug_dsp_prc
+  return [
+    {
+      topic,
+      field: fieldOf(textOf(config, ...short.template)),
+      name,
+      unit: textOf(config, ...short.unit),
+      deviceClass: textOf(config, ...short.class),
+      ...(typeof precision === 'number' && { precision }),
+      commandTopic: full(textOf(config, ...short.command)),
+    },
+  ]
+}
+
+/** Returns the field that a template takes from the payload: `{{ value_json.ENERGY.Power }}`, `{{ value_json['x'] }}`. */
+function fieldOf(template: string | undefined): string {
+  const found = /value_json((?:\.[\w-]+|\[(?:'[^']*'|"[^"]*"|\d+)\])+)/.exec(template ?? '')?.[1]
+  if (found === undefined) return 'value'
+  return [...found.matchAll(/\.([\w-]+)|\[(?:'([^']*)'|"([^"]*)"|(\d+))\]/g)]
+    .map(([, dotted, single, double, index]) => dotted ?? single ?? double ?? index)
+    .join('.')
+}
+
+function describeState(
+  topic: string,
+  payload: unknown,
+  member: 'unit' | 'name' | 'deviceClass',
+): readonly DeviceDescription[] | undefined {
+  if (typeof payload !== 'string') return undefined
+  const [object = '', domain = ''] = topic.split('/').slice(0, -1).reverse()
+  const state = `${topic.slice(0, topic.lastIndexOf('/'))}/state`
+  const entity = { topic: state, field: 'value', ...(payload !== '' && { [member]: payload }) }
+  const name = member === 'name' && payload !== '' ? { name: payload } : {}
+  return [{ source: 'homeassistant-statestream', id: `${domain}.${object}`, ...name, entities: [entity] }]
+}
