@@ -129,7 +129,7 @@ export interface Reading {
   readonly ignored?: IgnoredAs
 }
 
-/** What a message is that is no reading: it describes devices, is meant for one, is a log; or a rule ignores it. */
+/** Kind of a message that is no reading: it describes devices, is meant for one, is a log; or a rule ignores it. */
 export type IgnoredAs = 'description' | 'command' | 'log' | 'ignored' | 'rule'
 
 export type FieldType = 'number' | 'boolean' | 'text'
@@ -155,8 +155,8 @@ export interface Rejection {
   readonly partly?: boolean
 }
 
-/** Result of every hand-over: done; try again later; or never, with the reason (the message is dead-lettered). */
-export type Outcome = 'ack' | 'retry' | Rejection
+/** Result of every hand-over: done; done, and nothing was to be stored; try again later; or never, with the reason (the message is dead-lettered). */
+export type Outcome = 'ack' | 'ignored' | 'retry' | Rejection
 
 /** A message that was rejected, kept with the reason for inspection and replay. */
 export interface DeadLetter extends Rejection {

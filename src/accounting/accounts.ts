@@ -1,6 +1,6 @@
 /**
- * Numbers of messages by outcome. `dead` counts messages in the dead letters, `dropped` those removed from there, and
- * `partly` the messages in the dead letters of which some values are stored.
+ * Numbers of messages by outcome. `dead` counts messages in the dead letters, `dropped` those removed from there, `partly` the
+ * messages in the dead letters of which some values are stored, and `ignored` the stored ones that are no readings.
  */
 export interface Counts {
   readonly received: number
@@ -8,6 +8,7 @@ export interface Counts {
   readonly dead: ReadonlyMap<string, number>
   readonly dropped: number
   readonly partly: number
+  readonly ignored: number
   readonly refused: ReadonlyMap<string, number>
   /** The highest sequence number received, and the highest one settled. */
   readonly lastReceived: number
@@ -19,6 +20,7 @@ class AccountRow implements Counts {
   stored = 0
   dropped = 0
   partly = 0
+  ignored = 0
   lastReceived = 0
   lastSettled = 0
   dead: Map<string, number> = none
@@ -41,6 +43,7 @@ export interface RowChange {
   readonly lastReceived?: number
   readonly lastSettled?: number
   readonly partly?: number
+  readonly ignored?: number
 }
 
 /** An entry in its compact form on disk, where there are many: by position, in the order of {@link RowChange}. */
@@ -54,21 +57,24 @@ export type PackedEntry = readonly [
   refused: Readonly<Record<string, number>> | 0,
   lastReceived: number,
   lastSettled: number,
-  /** Absent when 0. */
+  /** Absent when both are 0. */
   partly?: number,
+  ignored?: number,
 ]
 
 export function pack(entry: RowChange): PackedEntry {
   const { hour, client, received = 0, stored = 0, dropped = 0, dead = 0, refused = 0 } = entry
-  const { lastReceived = 0, lastSettled = 0, partly = 0 } = entry
+  const { lastReceived = 0, lastSettled = 0, partly = 0, ignored = 0 } = entry
   const packed = [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled] as const
+  if (ignored > 0) return [...packed, partly, ignored]
   return partly === 0 ? packed : [...packed, partly]
 }
 
 export function unpack(packed: PackedEntry): RowChange {
-  const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled, partly = 0] = packed
+  const [hour, client, received, stored, dropped, dead, refused, lastReceived, lastSettled, partly = 0, ignored = 0] =
+    packed
   const reasons = { ...(dead && { dead }), ...(refused && { refused }) }
-  return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled, partly }
+  return { hour, client, received, stored, dropped, ...reasons, lastReceived, lastSettled, partly, ignored }
 }
 
 /** Hours of the whole hub that are kept: 90 days. */
@@ -165,6 +171,7 @@ function add(row: AccountRow, entry: RowChange): void {
   row.stored += entry.stored ?? 0
   row.dropped += entry.dropped ?? 0
   row.partly += entry.partly ?? 0
+  row.ignored += entry.ignored ?? 0
   row.lastReceived = Math.max(row.lastReceived, entry.lastReceived ?? 0)
   row.lastSettled = Math.max(row.lastSettled, entry.lastSettled ?? 0)
   row.dead = addReasons(row.dead, entry.dead)
@@ -183,7 +190,7 @@ function addReasons(to: Map<string, number>, from: Readonly<Record<string, numbe
 }
 
 function entryOf(hour: number, client: string, row: AccountRow): RowChange {
-  const { received, stored, dropped, lastReceived, lastSettled, partly, dead, refused } = row
+  const { received, stored, dropped, lastReceived, lastSettled, partly, ignored, dead, refused } = row
   return {
     hour,
     client,
@@ -193,6 +200,7 @@ function entryOf(hour: number, client: string, row: AccountRow): RowChange {
     lastReceived,
     lastSettled,
     partly,
+    ignored,
     ...(dead.size > 0 && { dead: Object.fromEntries(dead) }),
     ...(refused.size > 0 && { refused: Object.fromEntries(refused) }),
   }

@@ -14,9 +14,11 @@ type OpenEntry = { -readonly [key in keyof RowChange]: RowChange[key] }
 export class BalanceRows {
   readonly #hours = new Map<number, Map<string, OpenEntry>>()
 
-  settle(receivedAt: number, client: string, as: 'stored' | 'dropped', sequence: number): void {
+  settle(receivedAt: number, client: string, as: 'stored' | 'ignored' | 'dropped', sequence: number): void {
     const entry = this.#entry(receivedAt, client)
-    entry[as] = (entry[as] ?? 0) + 1
+    const outcome = as === 'ignored' ? 'stored' : as
+    entry[outcome] = (entry[outcome] ?? 0) + 1
+    if (as === 'ignored') entry.ignored = (entry.ignored ?? 0) + 1
     entry.lastSettled = Math.max(entry.lastSettled ?? 0, sequence)
   }
 

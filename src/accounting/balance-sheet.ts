@@ -34,6 +34,8 @@ export interface Totals {
   readonly residual: number
   /** Messages in `dead` of which some values are stored, and only the others are not: no term of the sum. */
   readonly partly: number
+  /** Messages in `stored` that are no readings, so that nothing of them was to be stored: no term of the sum. */
+  readonly ignored: number
   /**
    * Messages that incidents report as lost: an explanation, not a term of the sum. Messages lost before they were
    * stored are in `residual` as well. Messages lost from a store or a session's queue are counted where they were.
@@ -56,6 +58,8 @@ export interface SheetLine {
   readonly refused: number
   /** Messages in `dead` of which some values are stored. */
   readonly partly: number
+  /** Messages in `stored` that are no readings. */
+  readonly ignored: number
   /** Messages in the spool or the queue. */
   readonly waiting: number
   readonly residual: number
@@ -74,6 +78,8 @@ export interface AccountedOutcome {
   readonly message: Accounted
   readonly reason?: string | undefined
   readonly partly?: boolean | undefined
+  /** True for a stored message that is no reading. */
+  readonly ignored?: boolean | undefined
 }
 
 /** A dead letter, as far as needed to account for the letter. */
@@ -288,20 +294,20 @@ export class BalanceSheet implements Ledger {
   }
 
   settle(settled: readonly Settled[]): Promise<void> {
-    return this.settleAll(settled.map(({ message, rejection }) => ({ message, ...rejection })))
+    return this.settleAll(settled.map(({ message, rejection, ignored }) => ({ message, ...rejection, ignored })))
   }
 
   /** Like `settle`, for messages of which only a receipt is here. Messages that are settled already change nothing. */
   async settleAll(settled: readonly AccountedOutcome[]): Promise<void> {
     const fresh = new Ranges()
     const rows = new BalanceRows()
-    for (const { message, reason, partly } of settled) {
+    for (const { message, reason, partly, ignored } of settled) {
       const { sequence, receivedAt, clientId } = message
       if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
       // A receipt is trusted, but not about a sequence number that was never accepted.
       if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
       fresh.add(sequence, sequence)
-      if (reason === undefined) rows.settle(receivedAt, clientId, 'stored', sequence)
+      if (reason === undefined) rows.settle(receivedAt, clientId, ignored ? 'ignored' : 'stored', sequence)
       else rows.die(receivedAt, clientId, { reason, partly }, sequence)
     }
     // Messages that another call is settling are on disk when this flush resolves.
@@ -339,7 +345,7 @@ export class BalanceSheet implements Ledger {
   }
 
   sheet({ accepted, drained, queued }: PipelineOffsets): Totals {
-    const { stored, dead, dropped, refused, partly } = this.#accounts.total
+    const { stored, dead, dropped, refused, partly, ignored } = this.#accounts.total
     const known = Math.max(this.#base, this.#highest)
     const left = Math.max(drained, known)
     const passed = queued ? known : left
@@ -355,6 +361,7 @@ export class BalanceSheet implements Ledger {
       refused: refusedAll,
       residual: passed - this.#base - this.#settled.upTo(passed),
       partly,
+      ignored,
       lost: this.#lost + this.#unwrittenLost,
       reasons: { dead, refused },
     }
@@ -381,7 +388,7 @@ export class BalanceSheet implements Ledger {
    * the last received one is not above the highest settled number, and waiting otherwise.
    */
   #line(hour: number, counts: Counts): SheetLine {
-    const { received, stored, dropped, lastReceived, lastSettled, partly } = counts
+    const { received, stored, dropped, lastReceived, lastSettled, partly, ignored } = counts
     const dead = sum(counts.dead)
     const refused = sum(counts.refused)
     const open = received - stored - dead - dropped - refused
@@ -395,6 +402,7 @@ export class BalanceSheet implements Ledger {
       dropped,
       refused,
       partly,
+      ignored,
       waiting: isCounted && !isSettled ? open : 0,
       residual: isCounted && isSettled ? open : 0,
     }

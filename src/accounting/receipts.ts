@@ -12,12 +12,12 @@ export interface Receipt {
 
 /**
  * A receipt as JSON. Entries are `[sequence, receivedAt, index of the client, index of the reason or -1]`, and 1 behind
- * when some values of a rejected message are stored.
+ * when some values of a rejected message are stored, 2 when the message is no reading.
  */
 interface Body {
   readonly clients: readonly string[]
   readonly reasons: readonly string[]
-  readonly entries: readonly (readonly [number, number, number, number, 1?])[]
+  readonly entries: readonly (readonly [number, number, number, number, (1 | 2)?])[]
   readonly moved?: 'stored' | 'dropped'
 }
 
@@ -53,7 +53,7 @@ export class Receipts implements Ledger {
   }
 
   async settle(settled: readonly Settled[]): Promise<void> {
-    await this.#tell(settled.map(({ message, rejection }) => ({ message, ...rejection })))
+    await this.#tell(settled.map(({ message, rejection, ignored }) => ({ message, ...rejection, ignored })))
     for (const { message } of settled) if (!isStranger(message)) this.#settled.add(messageId(message))
     for (const id of this.#settled) {
       if (this.#settled.size <= remembered) break
@@ -98,13 +98,14 @@ export function encodeReceipt({ entries, moved }: Receipt): Buffer {
     of.set(name, of.size)
     return of.size - 1
   }
-  const packed = entries.map(({ message: { sequence, receivedAt, clientId }, reason, partly }) => {
+  const packed = entries.map(({ message: { sequence, receivedAt, clientId }, reason, partly, ignored }) => {
     const entry = [
       sequence,
       receivedAt,
       index(clients, clientId),
       reason === undefined ? -1 : index(reasons, reason),
     ] as const
+    if (ignored) return [...entry, 2] as const
     return partly ? ([...entry, 1] as const) : entry
   })
   const body: Body = {
@@ -121,11 +122,12 @@ export function decodeReceipt(payload: Buffer): Receipt | undefined {
   try {
     const { clients, reasons, entries, moved } = JSON.parse(payload.toString('utf8')) as Body
     return {
-      entries: entries.map(([sequence, receivedAt, client, reason, partly]) => {
+      entries: entries.map(([sequence, receivedAt, client, reason, mark]) => {
         const clientId = clients[client]
         if (!Number.isSafeInteger(sequence) || !Number.isSafeInteger(receivedAt) || typeof clientId !== 'string')
           throw new Error('no entry')
-        const outcome = { reason: reason < 0 ? undefined : reasons[reason], ...(partly === 1 && { partly: true }) }
+        const marked = mark === 1 ? { partly: true } : mark === 2 ? { ignored: true } : {}
+        const outcome = { reason: reason < 0 ? undefined : reasons[reason], ...marked }
         return { message: { sequence, receivedAt, clientId }, ...outcome }
       }),
       ...((moved === 'stored' || moved === 'dropped') && { moved }),

@@ -6,6 +6,7 @@ import type { Command } from './command.js'
 import { deadCommands } from './dead.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
+import { mapTryCommand } from './map.js'
 import { sessionCommands } from './session.js'
 import { spoolCommands } from './spool.js'
 import { userCommands } from './user-admin.js'
@@ -16,6 +17,7 @@ export const commands: readonly Command[] = [
   doctorCommand,
   healthcheckCommand,
   certificateCommand,
+  mapTryCommand,
   ...spoolCommands,
   ...deadCommands,
   ...sessionCommands,

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
-import { parse as parseYaml } from 'yaml'
+import { isNode, LineCounter, parseDocument, parse as parseYaml } from 'yaml'
 import { HubError, withoutPasswords } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
 import { duration, showSize, showTime } from './kinds.js'
@@ -63,7 +63,9 @@ export function loadSettings({
     }
     const { kind } = settingsTable[key]
     const parsed = kind.parse(value)
-    if (parsed === undefined) {
+    const mistakes = parsed === undefined ? (kind.mistakes?.(value) ?? []) : []
+    for (const [index, mistake] of mistakes) problems.push(`${key}: ${placeOf(from, key, index)}: ${mistake}`)
+    if (parsed === undefined && mistakes.length === 0) {
       const given = key.endsWith('.url') ? showUrl(value) : show(value)
       problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
     } else settings[key] = parsed
@@ -117,6 +119,17 @@ function fileValues(file: string | undefined, problems: string[]): [string, unkn
     problems.push(`${path}: ${(error as Error).message.split('\n')[0]}`)
     return []
   }
+}
+
+/** Returns where an element of a list is given: the line of a file, else its number. */
+function placeOf(from: string, key: string, index: number): string {
+  const rule = `rule ${index + 1}`
+  if (!existsSync(from)) return `${rule} (${from})`
+  const lines = new LineCounter()
+  const document = parseDocument(readFileSync(from, 'utf8'), { lineCounter: lines })
+  const node = document.getIn([key, index], true)
+  const offset = isNode(node) ? node.range?.[0] : undefined
+  return offset === undefined ? `${rule} (${from})` : `${from} line ${lines.linePos(offset).line}`
 }
 
 /** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */

@@ -5,6 +5,8 @@ export interface SettingKind<T> {
   readonly allowed: string
   /** @returns undefined when `given` is not allowed */
   parse(given: unknown): T | undefined
+  /** Returns what is wrong in which element of a list. Without, the whole value is shown. */
+  mistakes?(given: unknown): readonly (readonly [index: number, mistake: string])[]
 }
 
 export const text = (allowed = 'a text', test = /^[^\0]*$/): SettingKind<string> => ({

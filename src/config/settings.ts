@@ -1,4 +1,3 @@
-import { parsePattern } from '../topics.js'
 import {
   duration,
   flag,
@@ -14,6 +13,7 @@ import {
   timeZone,
   url,
 } from './kinds.js'
+import { type MappingRule, mappingRules } from './mapping-rule.js'
 
 /** Words that say that there is no value. */
 const usualAbsent: readonly string[] = [
@@ -21,26 +21,8 @@ const usualAbsent: readonly string[] = [
   ...['+infinity', 'null', '(null)', '<null>', 'nil', 'none', 'undefined', 'unknown', 'unavailable', 'not available'],
 ]
 
-/** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
-export interface MappingRule {
-  /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`. */
-  readonly topic: string
-  /** Text in which `{name}` stands for a named level. */
-  readonly measurement: string
-  /** Named levels that become tags; default all. */
-  readonly tags?: readonly string[]
-  /** Fields to keep, by flattened name, with their new names; default all under their own name. */
-  readonly fields?: Readonly<Record<string, string>>
-  /** Flattened name of the field that holds the device's time; default: the usual names, such as `time` and `ts`. */
-  readonly time?: string
-  /** Unit of each field, by final name; default: what the payload or the device's description says. */
-  readonly units?: Readonly<Record<string, string>>
-  /** Decoder of the payload; default by content type and by the payload: see `decode` in the pipeline. */
-  readonly decoder?: DecoderName
-}
-
-const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
-export type DecoderName = (typeof decoderNames)[number]
+export type { DecoderName, ForcedType, MappingRule } from './mapping-rule.js'
+export { fieldTagsOf, isFieldTag, microsOf } from './mapping-rule.js'
 
 interface SettingRow<T> {
   readonly kind: SettingKind<T>
@@ -49,45 +31,6 @@ interface SettingRow<T> {
 }
 
 const row = <T>(kind: SettingKind<T>, fallback: T, help: string): SettingRow<T> => ({ kind, default: fallback, help })
-
-const mapping: SettingKind<readonly MappingRule[]> = {
-  allowed:
-    'a list of {topic, measurement, tags?, fields?, time?, units?, decoder?} in the settings file; named levels are {name}',
-  parse: given => (Array.isArray(given) && given.every(isMappingRule) ? given : undefined),
-}
-
-function isMappingRule(rule: unknown): rule is MappingRule {
-  if (typeof rule !== 'object' || rule === null) return false
-  const {
-    topic,
-    measurement,
-    tags = [],
-    fields = {},
-    time = 'time',
-    units: inUnits = {},
-    decoder = 'json',
-    ...unknown
-  } = rule as Record<string, unknown>
-  if (Object.keys(unknown).length > 0 || typeof topic !== 'string' || typeof measurement !== 'string') return false
-  const pattern = parsePattern(topic)
-  if (typeof pattern === 'string') return false
-  const named = [...measurement.matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
-  return (
-    measurement.length > 0 &&
-    typeof time === 'string' &&
-    Array.isArray(tags) &&
-    [...named, ...tags].every(name => pattern.names.includes(name)) &&
-    decoderNames.some(name => name === decoder) &&
-    isTextMap(fields) &&
-    isTextMap(inUnits)
-  )
-}
-
-function isTextMap(given: unknown): boolean {
-  return (
-    typeof given === 'object' && given !== null && Object.values(given).every(name => typeof name === 'string' && name)
-  )
-}
 
 /** Units of the sample devices (`npm run devices`), which publish on the topics of the default mapping. */
 const sampleUnits = {
@@ -397,7 +340,7 @@ export const settingsTable = {
   'sys.interval': row(duration, 10_000, 'Interval at which the statistics under $SYS are published. 0s: never.'),
   'sys.read': row(oneOf('all', 'none'), 'all', 'Who may subscribe to $SYS.'),
   mapping: row(
-    mapping,
+    mappingRules,
     [
       { topic: 'home/{room}/{device}/telemetry', measurement: 'telemetry', units: sampleUnits },
       { topic: 'home/{room}/{device}/status', measurement: 'status' },

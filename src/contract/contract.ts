@@ -87,6 +87,28 @@ const device = object({
   messages: integer(),
 })
 
+/** A device as it describes itself, or as its gateway does. */
+const describedDevice = object({
+  source: string('The preset that read the description'),
+  id: string(),
+  name: optional(string()),
+  area: optional(string()),
+  model: optional(string()),
+  manufacturer: optional(string()),
+  version: optional(string()),
+  entities: array(
+    object({
+      topic: string('Topic of the readings'),
+      field: string('Field of the readings'),
+      name: optional(string()),
+      unit: optional(string()),
+      deviceClass: optional(string('What is measured, in the words of Home Assistant')),
+      precision: optional(number('Digits behind the point that mean something')),
+      commandTopic: optional(string('Topic for commands')),
+    }),
+  ),
+})
+
 const deadLetter = object({
   id: string(),
   reason: string('A stable word'),
@@ -140,6 +162,7 @@ const counts = {
   refused: integer(),
   residual: integer('Messages that are missing'),
   partly: integer('Messages in `dead` of which some values are stored; no term of the sum'),
+  ignored: integer('Messages in `stored` that are no readings: descriptions, commands, logs; no term of the sum'),
 }
 
 const hourRow = {
@@ -281,8 +304,33 @@ export const routes = {
     answer: object({ times: array(number()), values: array(value) }),
   },
   'GET /api/devices': {
-    summary: 'MQTT clients: online or not, and when they last published',
-    answer: object({ devices: array(device) }),
+    summary: 'MQTT clients: online or not, and when they last published; and the devices that discovery describes',
+    answer: object({ devices: array(device), described: array(describedDevice) }),
+  },
+  'POST /api/map/try': {
+    summary: 'What the mapping makes of a message, without storing anything',
+    allow: 'everything',
+    body: closed({ topic: string(), payload: string('In base64') }),
+    answer: object({
+      rule: optional(string('Topic of the rule that decides')),
+      preset: optional(string('Name of the preset that decides, where no rule does')),
+      outcome: words(['stored', 'nothing', 'ignored', 'dead']),
+      ignored: optional(string('What the message is, as it is no reading')),
+      reason: optional(string('Why the message, or a part of it, would be a dead letter')),
+      detail: optional(string('A sentence for people')),
+      quality: optional(string()),
+      clockError: optional(number('Milliseconds by which the clock of the device is wrong')),
+      points: array(
+        object({
+          measurement: string(),
+          tags: record(string()),
+          fields: array(object({ name: string(), value, unit: optional(string()) })),
+          time: number(),
+        }),
+      ),
+      absent: optional(array(string(), 'Series for which the message says that there is no value')),
+      described: optional(array(describedDevice)),
+    }),
   },
   'GET /api/dead': {
     summary: 'Messages that could not be stored, with the reason, the newest first',

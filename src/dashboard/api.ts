@@ -13,7 +13,7 @@ import type {
 
 export type Value = number | boolean | string
 export type SeriesType = SeriesRow['type']
-export type Quality = 'good' | 'late' | 'clock'
+export type Quality = 'good' | 'late' | 'clock' | 'absent'
 /** Name and type of a series, as needed for drawing. */
 export type SeriesInfo = Omit<SeriesRow, 'last'>
 /** Values of one series as columns. */

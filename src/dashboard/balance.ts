@@ -276,8 +276,11 @@ export class BalancePage {
 }
 
 /** Returns what the counts tell of a part. Undefined when there is nothing to tell. */
-function noteOf(name: Part['name'], { stored, received, partly }: Balance): string | undefined {
-  if (name === 'stored' && received > 0) return `${shareText(stored, received)} of all`
+function noteOf(name: Part['name'], { stored, received, partly, ignored }: Balance): string | undefined {
+  if (name === 'stored' && received > 0) {
+    const others = ignored > 0 ? `; ${countText(ignored)} are no readings` : ''
+    return `${shareText(stored, received)} of all${others}`
+  }
   return name === 'dead' && partly > 0 ? `${countText(partly)} of them stored in part` : undefined
 }
 

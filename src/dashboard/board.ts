@@ -22,6 +22,7 @@ const retryTicks = 15
 const qualityWords: Readonly<Record<Exclude<Quality, 'good'>, readonly [word: string, why: string]>> = {
   late: ['late', 'The device’s timestamp is more than a minute old: the reading was delayed.'],
   clock: ['clock', 'The device’s timestamp was impossible, so the time of receipt is used.'],
+  absent: ['no value', 'The device says that it has no value now; this is the last one it had.'],
 }
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
@@ -99,6 +100,12 @@ export class Board {
       }
       this.#touch(tile)
       if (!known) this.#count()
+    }
+    for (const key of reading.absent ?? []) {
+      const tile = this.#tiles.get(key)
+      if (!tile || reading.received < tile.time) continue
+      tile.quality = 'absent'
+      this.#touch(tile)
     }
     return samples
   }

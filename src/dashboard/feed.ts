@@ -16,6 +16,8 @@ export interface LastReading {
   readonly time: number
   readonly received: number
   readonly quality: Quality
+  /** Series for which the device says that there is no value. */
+  readonly absent?: readonly string[]
   readonly values: readonly LastValue[]
 }
 

@@ -122,6 +122,7 @@ export class Hours {
           dropped: 0,
           refused: 0,
           partly: 0,
+          ignored: 0,
           waiting: 0,
           residual: 0,
         }

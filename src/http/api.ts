@@ -6,7 +6,7 @@ import { parseSeriesKey } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
-import { hubTopics, isTopicFilter } from '../topics.js'
+import { hubTopics, isTopicFilter, isTopicName } from '../topics.js'
 import { callerName, type Guard, readRulesOf } from './guard.js'
 import { RequestRefused } from './refusals.js'
 import { type RouteCall, serve } from './route.js'
@@ -89,6 +89,13 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   })
 
   serve(app, 'GET /api/devices', (_asked, { caller }) => pipeline.devices(readRulesOf(caller, hubTopics.everyPresence)))
+
+  serve(app, 'POST /api/map/try', ({ topic, payload }) => {
+    if (!isTopicName(topic)) {
+      throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic without + and #`)
+    }
+    return pipeline.tryMapping({ topic, payload: Buffer.from(payload, 'base64') })
+  })
 
   serve(app, 'GET /api/dead', ({ limit, ...filter }) => pipeline.dead({ filter: filterOf(filter), limit }))
 

@@ -1,10 +1,9 @@
+import type { ForcedType } from '../config/settings.js'
 import type { FieldValue, Tags } from '../model.js'
 import type { Sample } from './decoders/sample.js'
 import { compileNames, wildcard } from './presets/pattern.js'
 
-export type ForcedType = 'number' | 'boolean' | 'text'
-
-/** What a rule or a preset says about fields. `*` in a name is any text. */
+/** Settings of a rule or a preset for fields. `*` in a name is any text. */
 export interface FieldSettings {
   /** Fields that are kept, with their new names. */
   readonly fields?: Readonly<Record<string, string>> | undefined
@@ -17,7 +16,7 @@ export interface FieldSettings {
   readonly units?: Readonly<Record<string, string>> | undefined
 }
 
-/** What becomes of one field. */
+/** Plan for one field. */
 export interface FieldPlan {
   /** Final name. Undefined: the field is not stored. */
   readonly name: string | undefined

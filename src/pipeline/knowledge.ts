@@ -1,6 +1,6 @@
 import type { DeviceDescription, EntityDescription } from './presets/preset.js'
 
-/** What is known of one value of a topic. */
+/** Description of one value of a topic. */
 type Entity = Pick<EntityDescription, 'unit' | 'name' | 'deviceClass' | 'precision'>
 
 /** Most topics with units, and most messages that describe devices, which are remembered. */
@@ -23,7 +23,7 @@ export interface KnowledgeSnapshot {
 }
 
 /**
- * What payloads and discovery tell about devices and their values: names, units, classes. A newer message on the topic
+ * Knowledge from payloads and discovery about devices and their values: names, units, classes. A newer message on the topic
  * of a description takes its place.
  */
 export class Knowledge {

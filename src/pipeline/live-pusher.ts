@@ -25,6 +25,9 @@ export interface LivePusherOptions {
  */
 const maxPushed = 100_000
 
+/** Most series of one push that are named as having no value. */
+const maxAbsent = 100
+
 /** Most characters of pushes that are held before they are sent. */
 const maxHeld = 4e6
 
@@ -79,7 +82,7 @@ export class LivePusher {
     let held = 0
     for (const message of newest.values()) {
       const reading = mapping.read(message)
-      if ('reason' in reading || reading.points.length === 0) continue
+      if ('reason' in reading || !this.#isShown(reading)) continue
       const json = this.#toJson(reading)
       for (const forgotten of registry.setLastReading(message.topic, json, message.user)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
@@ -95,7 +98,12 @@ export class LivePusher {
     return undefined
   }
 
-  #toJson({ message, points, quality }: Reading): string {
+  /** Whether a reading changes a tile. That there is no value is shown where there was one. */
+  #isShown({ message, points, absent }: Reading): boolean {
+    return points.length > 0 || (absent !== undefined && this.#options.registry.hasReading(message.topic))
+  }
+
+  #toJson({ message, points, quality, absent, clockError }: Reading): string {
     const newest = new Map<string, { point: Point; field: string; value: FieldValue }>()
     for (const point of points) {
       for (const [field, value] of point.fields) {
@@ -113,8 +121,16 @@ export class LivePusher {
       if (values.length > 0 && length > maxPushed) break
       values.push(json)
     }
-    const time = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
-    const head = JSON.stringify({ topic: message.topic, time, received: message.receivedAt / 1_000, quality })
+    const received = message.receivedAt / 1_000
+    const newestTime = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
+    const head = JSON.stringify({
+      topic: message.topic,
+      time: points.length > 0 ? newestTime : received,
+      received,
+      quality,
+      ...(clockError !== undefined && { clockError: clockError / 1_000 }),
+      ...(absent && { absent: absent.slice(0, maxAbsent).map(seriesKey) }),
+    })
     return `${head.slice(0, -1)},"values":[${values.join(',')}]}`
   }
 }

@@ -1,8 +1,10 @@
-import type { MappingRule } from '../config/settings.js'
+import { fieldTagsOf, isFieldTag, type MappingRule, microsOf } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Tags } from '../model.js'
 import { parsePattern, type TopicPattern } from '../topics.js'
 import { FieldPlans } from './field-plans.js'
+import { compileNames } from './presets/pattern.js'
+import type { ThinningRule } from './thinning.js'
 
 /*
  * The rules of the setting `mapping`, prepared: which topics a rule takes, and from which topics a rule makes a series.
@@ -21,7 +23,8 @@ export interface CompiledRule extends MappingRule {
   readonly plans: FieldPlans | undefined
   /** Fields of the payload that become tags. */
   readonly tagFields: ReadonlySet<string> | undefined
-  readonly zone?: string
+  readonly textFields: ((field: string) => boolean) | undefined
+  readonly thinning: ThinningRule | undefined
 }
 
 /** Measurement of a topic whose name for it is empty. */
@@ -30,15 +33,38 @@ export const fallbackMeasurement = 'mqtt'
 export function compileRule(rule: MappingRule): CompiledRule {
   const pattern = parsePattern(rule.topic)
   if (typeof pattern === 'string') throw new HubError('bad_settings', pattern)
-  const parts = rule.measurement.split(/\{(.*?)\}/)
+  const measurement = rule.measurement ?? ''
+  const parts = measurement.split(/\{(.*?)\}/)
   const made = new RegExp(`^${parts.map((part, i) => (i % 2 === 0 ? escapeRegExp(part) : '.*')).join('')}$`, 's')
   const prefix = (/^[^+#]*/.exec(pattern.filter)?.[0] ?? '').replace(/\/$/, '')
-  const plans = new FieldPlans({ fields: rule.fields })
+  const { fields, keep, drop, types } = rule
+  const plans = new FieldPlans({ fields, keep, drop, types })
+  const tagFields = fieldTagsOf(rule)
   return {
     ...rule,
-    ...{ pattern, prefix, parts, made, tagFields: undefined },
-    tagNames: new Set(rule.tags ?? pattern.names),
-    plans: plans.isIdentity ? undefined : plans,
+    measurement,
+    ...{ pattern, prefix, parts, made },
+    tagFields: tagFields.length > 0 ? new Set(tagFields) : undefined,
+    tagNames: new Set(rule.tags?.filter(tag => !isFieldTag(tag)) ?? pattern.names),
+    plans: plans.isIdentity && tagFields.length === 0 ? undefined : plans,
+    textFields: textFieldsOf(rule),
+    thinning: thinningOf(rule),
+  }
+}
+
+/** Returns whether a rule makes a field a text, so that its digits stay as they were sent. */
+function textFieldsOf({ types = {} }: MappingRule): ((field: string) => boolean) | undefined {
+  const texts = Object.keys(types).filter(field => types[field] === 'text')
+  return texts.length > 0 ? compileNames(texts) : undefined
+}
+
+function thinningOf({ onChange, deadband, every }: MappingRule): ThinningRule | undefined {
+  if (!onChange && deadband === undefined && every === undefined) return undefined
+  const heartbeat = typeof onChange === 'object' ? microsOf(onChange.heartbeat) : undefined
+  return {
+    onChange: onChange ? { heartbeat } : undefined,
+    deadband: typeof deadband === 'number' ? { '*': deadband } : deadband,
+    every: every === undefined ? undefined : microsOf(every),
   }
 }
 

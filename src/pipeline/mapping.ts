@@ -18,11 +18,12 @@ import {
 } from './mapping-rules.js'
 import { type FoundTopic, Presets } from './presets/presets.js'
 import { ReadingClock } from './reading-clock.js'
+import { Thinning } from './thinning.js'
 
 /** Everything that a topic alone decides, and the texts that its fields have had. */
 interface TopicPlace extends TextMemory {
   readonly rule: CompiledRule | undefined
-  /** What the presets say about the topic. */
+  /** Preset topics that match. */
   readonly preset: FoundTopic
   readonly measurement: string
   readonly tags: Tags
@@ -76,6 +77,7 @@ export class Mapping {
   readonly #json: JsonLimits
   readonly #clock: ReadingClock
   readonly #presets: Presets
+  readonly #thinning = new Thinning()
   readonly #absent: ReadonlySet<string>
   /** Units that rules give, empty for none, by measurement and field. */
   readonly #unitsByRule = new Map<string, string>()
@@ -109,6 +111,7 @@ export class Mapping {
     const { rule, preset } = place
     const role = preset.others && this.#roleOf(message, preset, rule !== undefined)
     if (role) return { message, points: none, quality: 'good', ignored: role }
+    if (rule?.ignore) return { message, points: none, quality: 'good', ignored: 'rule' }
     let samples: readonly Sample[]
     try {
       samples = decode(message.payload, {
@@ -161,7 +164,22 @@ export class Mapping {
       quality: points.length === 0 && absent ? 'absent' : quality,
       ...(absent && { absent }),
       ...(clockError !== undefined && { clockError }),
+      ...(unfit !== undefined && { refused: notOfType(unfit) }),
     }
+  }
+
+  /** Returns which rule, or which preset, decides about a topic. */
+  decidedBy(topic: string): { readonly rule?: string; readonly preset?: string } {
+    const { rule, preset } = this.#place(topic)
+    if (rule) return { rule: rule.topic }
+    const name = preset.preset ?? preset.others?.[0]?.of.preset
+    return name === undefined ? {} : { preset: name }
+  }
+
+  /** Returns those of the points of a message on a topic that a rule wants stored. Called once for each message. */
+  thin(topic: string, points: readonly Point[]): readonly Point[] {
+    const { rule } = this.#place(topic)
+    return rule?.thinning ? this.#thinning.thin(points, rule) : points
   }
 
   /** Returns the unit of a series: of a rule, of the payload, of a description or a preset. Undefined: not known. */
@@ -331,7 +349,10 @@ function readingRules(
 ): ReadingRules {
   return {
     timeFields: rule?.time === undefined ? preset.time : [rule.time],
-    absent,
+    absent: rule?.absent ? new Set(['', ...rule.absent.map(word => word.toLowerCase())]) : absent,
+    decimalComma: rule?.decimalComma,
+    isTextField: rule?.textFields,
+    each: rule?.each,
     topicKind: preset.isText ? { ...noKind, isText: true } : kindOf(topic.slice(topic.lastIndexOf('/') + 1)),
   }
 }
@@ -368,5 +389,5 @@ function merged(own: Map<string, string>, others: Tags): Tags {
 }
 
 function notOfType(field: string): Rejection {
-  return { reason: 'not_a_number', detail: `the field '${field}' is not of the type that the mapping says` }
+  return { reason: 'not_of_type', detail: `the field '${field}' is not of the type that the mapping says` }
 }

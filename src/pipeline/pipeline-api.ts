@@ -24,6 +24,11 @@ export interface PipelineApi {
     readonly rules: ReadRules | undefined
   }): Promise<Json<Answer<'GET /api/history'>>>
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
+  /** Tells what the mapping makes of a message, and stores nothing. */
+  tryMapping(message: {
+    readonly topic: string
+    readonly payload: Uint8Array
+  }): Promise<Json<Answer<'POST /api/map/try'>>>
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
   spool(): Promise<SpoolStatus>

@@ -23,6 +23,7 @@ import { matches } from '../topics.js'
 import { Consumers, type ConsumersOptions } from './consumers.js'
 import type { Dependencies } from './dependencies.js'
 import { badTopic, Downlink } from './downlink.js'
+import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { Queries } from './queries.js'
 import { Recorder } from './recorder.js'
@@ -174,6 +175,7 @@ export function processorOffers(
     series: query => running().queries.series(query),
     history: ({ query, rules }) => running().queries.history(query, rules),
     devices: rules => running().queries.devices(rules),
+    tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query),
     spool: () => spool().status(),
@@ -374,12 +376,22 @@ async function composeParts(
       return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
     },
   })
-  const queries = new Queries({ store, mapping, registry, dead, balance, offsets, dependencies })
+  const queries = new Queries({
+    trial: () => mappingOf(settings),
+    store,
+    mapping,
+    registry,
+    dead,
+    balance,
+    offsets,
+    dependencies,
+  })
   const parts: Part[] = [
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
     // After a crash the registry and the balance lack the last seconds, which are in the spool.
     { name: 'registry', start: () => rewind(cursors, registry, balance), stop: () => registry.stop() },
+    new KnowledgeFile(join(dir, 'knowledge.json'), mapping.knowledge, incidents),
     ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
     ...(rabbit ? [] : [files]),
     guard,

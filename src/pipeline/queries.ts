@@ -9,13 +9,17 @@ import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
+import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
 import type { BalanceQuery, SeriesAnswerQuery } from './pipeline-api.js'
+import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 
 export interface QueriesOptions {
   readonly store: TimeSeriesStore
   readonly mapping: Mapping
+  /** Returns a mapping like `mapping` that nothing else uses. */
+  readonly trial: () => Mapping
   readonly registry: Registry
   readonly dead: DeadLetters
   readonly balance: BalanceSheet
@@ -81,7 +85,23 @@ export class Queries {
       .devices()
       .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
       .map(device => ({ ...device, since: device.since / 1_000, lastSeen: device.lastSeen / 1_000 }))
-    return encodeJson({ devices })
+    return encodeJson({ devices, described: this.#described(rules) })
+  }
+
+  /** Returns the described devices, with the values whose topics may be read. */
+  #described(rules: ReadRules | undefined): readonly DeviceDescription[] {
+    const devices = this.#options.mapping.knowledge.devices()
+    if (rules === undefined) return devices
+    return devices.flatMap(device => {
+      const entities = device.entities.filter(({ topic }) => mayRead(rules, topic))
+      return entities.length > 0 ? [{ ...device, entities }] : []
+    })
+  }
+
+  tryMapping(topic: string, payload: Buffer): Json<Answer<'POST /api/map/try'>> {
+    const receivedAt = Date.now() * 1_000
+    const client = { clientId: '', user: '', packetId: 0, qos: 0, retain: false } as const
+    return encodeJson(tryMapping(this.#options.trial(), { sequence: 0, receivedAt, topic, payload, ...client }))
   }
 
   async dead(filter: DeadLetterFilter, limit: number): Promise<Json<Answer<'GET /api/dead'>>> {

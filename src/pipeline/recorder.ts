@@ -68,8 +68,10 @@ export class Recorder {
       if (refused) outcomes[i] = refused
       else if ('points' in reading) {
         if (reading.refused) refusals.set(i, { ...reading.refused, points: 0, whole: 0 })
-        sizes[i] = reading.points.length
-        for (const point of reading.points) {
+        const kept = mapping.thin(message.topic, reading.points)
+        sizes[i] = kept.length
+        if (kept.length === 0 && (reading.ignored || reading.points.length > 0)) outcomes[i] = 'ignored'
+        for (const point of kept) {
           points.push(point)
           owners.push(i)
         }
@@ -78,9 +80,13 @@ export class Recorder {
     }
     await write(inOrder ? lastOwn(messages) : undefined)
     for (const [i, refusal] of refusals) outcomes[i] = rejectionOf(refusal, sizes[i] ?? 0)
-    recorded(outcomes.filter(outcome => outcome === 'ack').length, stored)
+    recorded(outcomes.filter(isDone).length, stored)
     return outcomes
   }
+}
+
+export function isDone(outcome: Outcome | undefined): boolean {
+  return outcome === 'ack' || outcome === 'ignored'
 }
 
 /** What of a message was refused, with the first reason. */

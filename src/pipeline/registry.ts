@@ -217,6 +217,11 @@ export class Registry {
     return forgotten
   }
 
+  /** Whether a reading of the topic is known. */
+  hasReading(topic: string): boolean {
+    return this.#last.has(topic)
+  }
+
   devices(): readonly Device[] {
     return [...this.#devices.values()].sort((a, b) => (a.clientId < b.clientId ? -1 : 1))
   }

@@ -2,6 +2,7 @@ import type { JobProgress } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
+import { isDone } from './recorder.js'
 
 /**
  * A range of received messages: from one time of receipt to another, in microseconds, on topics that match the filter.
@@ -83,7 +84,7 @@ export class Replays {
       const { total, batches } = past(job.past, signal)
       this.#report({ total })
       for await (const messages of batches) {
-        const stored = (await this.#options.handle(messages)).filter(outcome => outcome === 'ack').length
+        const stored = (await this.#options.handle(messages)).filter(isDone).length
         this.#add({ done: messages.length, stored, kept: messages.length - stored })
         if (signal.aborted) break
       }
@@ -95,7 +96,7 @@ export class Replays {
     const outcomes = await this.#options.handleLetters(letters)
     // Cancelled meanwhile: the letters stay where they are, so they must not be counted as removed.
     if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
-    const isStored = letters.map((_, i) => outcomes[i] === 'ack')
+    const isStored = letters.map((_, i) => isDone(outcomes[i]))
     const stored = letters.filter((_, i) => isStored[i])
     await this.#options.moved(stored, 'stored')
     this.#add({ done: letters.length, stored: stored.length, kept: letters.length - stored.length })

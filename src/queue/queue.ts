@@ -88,6 +88,8 @@ export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLett
 export interface Settled {
   readonly message: Message
   readonly rejection: Rejection | undefined
+  /** True when nothing of the message was to be stored, as it is no reading. */
+  readonly ignored?: true
 }
 
 /** Keeps account of the outcome of each message, and so recognises a message that is delivered again. */
@@ -161,6 +163,7 @@ function settling(consumer: Consumer, { messages, rejected, redeliveries = 0 }: 
   }
   const take = (message: Message, outcome: Outcome, again: Message[]) => {
     if (outcome === 'ack') settled.push({ message, rejection: undefined })
+    else if (outcome === 'ignored') settled.push({ message, rejection: undefined, ignored: true })
     else if (outcome === 'retry') again.push(message)
     else refused.set(message, outcome)
   }

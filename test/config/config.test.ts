@@ -115,8 +115,23 @@ t.test('mapping rules are checked', async t => {
     '{topic: a, measurement: m, fields: {a: 1}}',
     'text',
   ]) {
-    t.match(problems({ file: await file(`mapping: [${bad}]`) })[0], /^mapping: given/, bad)
+    t.match(problems({ file: await file(`mapping: [${bad}]`) })[0], /^mapping: .*telehub\.yaml line 1: /, bad)
   }
+})
+
+t.test('all mistakes of a mapping at once, each with its line', async t => {
+  const path = await file(
+    'mapping:\n  - {topic: "a/{b}", measurement: m, colour: red, zone: Mars}\n  - {topic: ok, measurement: m}\n  -\n    topic: c\n    ignore: maybe\n',
+  )
+  const found = problems({ file: path })
+  t.match(found, [/line 2: colour: no such option/, /line 2: zone: /, /line 5: ignore: /, /line 5: measurement: /])
+  const options = 'drop: ["a*"], types: {v: text}, onChange: {heartbeat: 10m}, deadband: 0.5, every: 10s, each: id'
+  t.ok(
+    loadSettings({
+      file: await file(`mapping: [{topic: "a/{b...}", measurement: m, tags: [b, payload.x], ${options}}]`),
+    }),
+  )
+  t.ok(loadSettings({ file: await file('mapping: [{topic: a, ignore: true}]') }))
 })
 
 t.test('no password of a URL in what is said of it', async t => {

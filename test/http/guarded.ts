@@ -122,6 +122,7 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
+      tryMapping: answer('tryMapping', '{"outcome":"nothing","points":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),
       spool: async () => {

@@ -248,6 +248,7 @@ t.test('record: a value that is refused does not take those beside it along', as
   let counted: number[] = []
   const reading = mapping.read.bind(mapping)
   const decoded = Object.assign(Object.create(mapping) as Mapping, {
+    thin: mapping.thin.bind(mapping),
     read: (message: Message) => {
       const read = reading(message)
       const refused = { reason: 'bad_value', detail: 'x: the number is too large' }

@@ -39,7 +39,16 @@ async function processing(t: Test) {
     const live = new LivePusher({ mapping, registry, push: async () => {} })
     // Neither dead letters nor the balance are asked for.
     const { dead, balance, offsets } = {} as QueriesOptions
-    const answers = new Queries({ store, mapping, registry, dependencies, dead, balance, offsets })
+    const answers = new Queries({
+      trial: () => mapping,
+      store,
+      mapping,
+      registry,
+      dependencies,
+      dead,
+      balance,
+      offsets,
+    })
     const publish = async (topic: string, payload: string, clientId = 'c') => {
       const message: Message = {
         sequence: ++sequence,

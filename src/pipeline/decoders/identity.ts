@@ -32,12 +32,12 @@ export function identityOf(elements: readonly Members[], isBatch: boolean): stri
 
 const uuid = /^[\da-f]{8}-[\da-f]{4}-/i
 
-export interface Identity {
+export interface ElementIdentity {
   readonly key: string
   readonly text: string
 }
 
-export function identityAt(element: Members, path: string): Identity | undefined {
+export function identityAt(element: Members, path: string): ElementIdentity | undefined {
   const found = memberAt(element, path)
   const value = found?.of[found.key]
   // A larger number is that of a record, not of a device.

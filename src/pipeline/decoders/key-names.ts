@@ -1,4 +1,4 @@
-/** What the name of a JSON member, or of a topic level, tells about its value. */
+/** Meaning of the name of a JSON member, or of a topic level. */
 export interface KeyKind {
   /** How far the name is that of the reading's time: the smallest counts, 0 is no such name. */
   readonly time: number
@@ -115,7 +115,7 @@ export function kindOf(name: string): KeyKind {
   return kind
 }
 
-/** What a name tells that tells nothing. */
+/** Kind of a name that tells nothing. */
 export const noKind: KeyKind = {
   time: 0,
   isSureTime: false,

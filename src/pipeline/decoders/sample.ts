@@ -31,8 +31,10 @@ export interface ReadingRules {
   readonly absent: ReadonlySet<string>
   /** Whether `21,5` is a number. Undefined: only where nothing else is likely. */
   readonly decimalComma?: boolean | undefined
-  /** What the last level of the topic tells about a bare value. */
+  /** Kind of the topic's last level, for a bare value. */
   readonly topicKind?: KeyKind | undefined
+  /** Whether a field is to be a text, so that its digits stay as they are. */
+  readonly isTextField?: ((field: string) => boolean) | undefined
   /** Name of the member by which the elements of an array are told apart. Undefined: the usual names. */
   readonly each?: string | undefined
 }

@@ -166,7 +166,8 @@ class TreeReader {
     else if (typeof value === 'string') {
       const text = trimmed(value)
       const field = name || 'value'
-      const read = meaningOf(text, this.#rules, kind ?? noKind, this.#memory.texts?.has(field) ?? false)
+      const isText = this.#rules.isTextField?.(field) ?? false
+      const read = isText ? text : meaningOf(text, this.#rules, kind ?? noKind, this.#memory.texts?.has(field) ?? false)
       if (read === undefined) {
         this.#lack(into, name)
         return
@@ -337,7 +338,7 @@ class TreeReader {
   }
 }
 
-/** What is known of an object before its members are read. */
+/** Knowledge of an object before its members are read. */
 interface Known {
   readonly timeKey: string | undefined
   readonly identityKey?: string | undefined

@@ -9,7 +9,7 @@ export interface Measured {
   readonly unit: string
 }
 
-/** What a text means: a value, a number with a unit, or that there is no value. */
+/** Meaning of a text: a value, a number with a unit, or that there is no value. */
 export type TextMeaning = FieldValue | Measured | undefined
 
 /** A decimal number without needless zeros in front. */
@@ -31,7 +31,7 @@ const booleans = new Map([
   ['no', false],
 ])
 
-/** As C libraries print what is no number: `nan(ind)`, `-nan(snan)`, `1.#QNAN`, `-1.#IND`. */
+/** Numbers that are none, as C libraries print them: `nan(ind)`, `-nan(snan)`, `1.#QNAN`, `-1.#IND`. */
 const printedNan = /^[+-]?(?:nan\([\w-]*\)|1\.#(?:q?nan|ind|inf)0*)$/
 
 /** The longest text that may be a number or a word. */
@@ -127,6 +127,7 @@ export function rememberText(memory: TextMemory, name: string, text: string, rul
 
 /** Decodes a bare `23.5`, `19.8 °C`, `ON`, `true`, `nan` or text as one field called `value`. */
 export function decodeValue(text: string, rules: ReadingRules, memory: TextMemory): Sample[] {
+  if (rules.isTextField?.('value')) return [{ fields: [['value', text]] }]
   if (timeAndValues.test(text)) return decodeTimed(text)
   const meaning = meaningOf(text, rules, rules.topicKind ?? noKind, memory.texts?.has('value') ?? false)
   if (meaning === undefined) return [{ fields: [], absent: ['value'] }]

@@ -1,4 +1,5 @@
-import { type DeviceDescription, isMembers, type Members, type Preset, textOf } from './preset.js'
+import { isMembers, type Members } from '../decoders/members.js'
+import { type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** Components of Home Assistant that have MQTT discovery. */
 const components =

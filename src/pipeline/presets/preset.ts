@@ -1,9 +1,11 @@
+import type { Members } from '../decoders/members.js'
+
 /*
  * A preset says what a family of devices and programs publishes: which topics are readings, and where their time and
  * units are; which describe devices; and which are commands or logs, that nobody wants as a series.
  */
 
-/** What messages on a topic are. Only readings are stored. */
+/** Kind of the messages on a topic. Only readings are stored. */
 export type TopicRole = 'reading' | 'description' | 'command' | 'log' | 'ignored'
 
 /** One value of a device, as the device describes it. */
@@ -14,7 +16,7 @@ export interface EntityDescription {
   readonly field: string
   readonly name?: string | undefined
   readonly unit?: string | undefined
-  /** What is measured, in Home Assistant's words: `temperature`, `power`, `motion`, … */
+  /** Quantity, in Home Assistant's words: `temperature`, `power`, `motion`, … */
   readonly deviceClass?: string | undefined
   /** Digits behind the point that mean something. */
   readonly precision?: number | undefined
@@ -53,7 +55,7 @@ export interface PresetTopic {
   readonly topic: string
   /** Default: readings. */
   readonly is?: TopicRole
-  /** What becomes of the messages, for the documentation. */
+  /** Outcome of the messages, for the documentation. */
   readonly about?: string
   /** Matches the payloads of such messages, where the topic alone is no proof. Others are readings. */
   readonly looksLike?: RegExp
@@ -80,12 +82,6 @@ export interface Preset {
   /** A sentence for the documentation: what needs to be set at the device. */
   readonly note?: string
   readonly topics: readonly PresetTopic[]
-}
-
-export type Members = Readonly<Record<string, unknown>>
-
-export function isMembers(value: unknown): value is Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Returns the first of some members that is a text. */

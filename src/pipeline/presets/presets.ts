@@ -9,7 +9,7 @@ import type { DeviceDescription, Preset, PresetTopic } from './preset.js'
 interface CompiledTopic extends PresetTopic {
   readonly preset: string
   readonly pattern: PresetPattern
-  /** What is found for a topic that only this one matches. */
+  /** Answer for a topic that only this one matches. */
   readonly found: FoundTopic
 }
 
@@ -19,7 +19,7 @@ interface Candidate {
   readonly levels: Readonly<Record<string, string>>
 }
 
-/** What the presets say about a topic. */
+/** Answer of the presets for a topic. */
 export interface FoundTopic {
   /** Kinds of messages on the topic that are no readings. Undefined: all are readings. */
   readonly others: readonly Candidate[] | undefined
@@ -33,8 +33,8 @@ export interface FoundTopic {
   readonly tagFields: ReadonlySet<string> | undefined
 }
 
-/** What a message that is no reading is. */
-export interface Examined {
+/** Outcome for a message that is no reading. */
+export interface ExaminedMessage {
   readonly preset: string
   readonly role: IgnoredAs
   /** Devices that a description describes; none when it is taken back. */
@@ -81,7 +81,7 @@ export class Presets {
   }
 
   /** Returns what a message is, if it is no reading. */
-  examine({ topic, payload }: Message, { others = [] }: FoundTopic): Examined | undefined {
+  examine({ topic, payload }: Message, { others = [] }: FoundTopic): ExaminedMessage | undefined {
     for (const { of, levels } of others) {
       const role = of.is as IgnoredAs
       if (of.describe) {

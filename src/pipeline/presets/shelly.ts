@@ -1,4 +1,5 @@
-import { type DeviceDescription, isMembers, type Preset, textOf } from './preset.js'
+import { isMembers } from '../decoders/members.js'
+import { type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** Shelly devices of the first generation: https://shelly-api-docs.shelly.cloud/gen1/#mqtt-support */
 export const shelly1: Preset = {
@@ -58,7 +59,7 @@ const units = {
   '*sys.uptime': 's',
 }
 
-/** What only repeats or describes. */
+/** Fields that only repeat or describe. */
 const drop = ['src', 'dst', 'method', '*by_minute.*', '*minute_ts', '*wakeup_reason.*', '*last_sync_ts', '*unixtime']
 
 /** Shelly devices from the second generation on: https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt */

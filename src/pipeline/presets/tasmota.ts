@@ -1,4 +1,5 @@
-import { type DeviceDescription, isMembers, type Preset, textOf } from './preset.js'
+import { isMembers } from '../decoders/members.js'
+import { type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** Units of Tasmota's sensors: https://tasmota.github.io/docs/MQTT/ and its `tasmota.h`. */
 const units = {

@@ -1,11 +1,5 @@
-import {
-  type DeviceDescription,
-  type EntityDescription,
-  isMembers,
-  type Members,
-  type Preset,
-  textOf,
-} from './preset.js'
+import { isMembers, type Members } from '../decoders/members.js'
+import { type DeviceDescription, type EntityDescription, type Preset, textOf } from './preset.js'
 
 /** Zigbee2MQTT: https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html */
 export const zigbee2mqtt: Preset = {

@@ -1,0 +1,132 @@
+import { parsePattern } from '../topics.js'
+import { duration, isTimeZone, type SettingKind } from './kinds.js'
+
+export const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
+export type DecoderName = (typeof decoderNames)[number]
+
+/** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
+export interface MappingRule {
+  /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`, `plant/{path...}`. */
+  readonly topic: string
+  /** Text in which `{name}` stands for a named level. Needed unless the topics are ignored. */
+  readonly measurement: string
+  /** Whether messages on these topics are not stored; they are counted as ignored. */
+  readonly ignore?: boolean
+  /** Named levels that become tags, default all; `payload.x` is the field `x` of the payload. */
+  readonly tags?: readonly string[]
+  /** Fields to keep, by flattened name, with their new names; default all under their own name. */
+  readonly fields?: Readonly<Record<string, string>>
+  /** Fields to keep, and fields to leave out, by flattened name; `*` is any text. */
+  readonly keep?: readonly string[]
+  readonly drop?: readonly string[]
+  /** Types of fields; `*` in a name is any text. */
+  readonly types?: Readonly<Record<string, ForcedType>>
+  /** Flattened name of the field that holds the device's time; default: the usual names, such as `time` and `ts`. */
+  readonly time?: string
+  /** Time zone of times that name none. */
+  readonly zone?: string
+  /** Unit of each field, by final name; default: what the payload or the device's description says. */
+  readonly units?: Readonly<Record<string, string>>
+  /** Words that say that there is no value; default: the setting `values.absent`. */
+  readonly absent?: readonly string[]
+  /** Whether `21,5` is a number; default: where it can hardly be anything else. */
+  readonly decimalComma?: boolean
+  /** Name of the member by which elements of arrays are told apart; default: `id`, `name`, … */
+  readonly each?: string
+  /** Decoder of the payload; default by content type and by the payload: see `decode` in the pipeline. */
+  readonly decoder?: DecoderName
+  /** Store only values that differ from the last one; `{heartbeat: 10m}` stores an unchanged one after so long. */
+  readonly onChange?: boolean | { readonly heartbeat: string }
+  /** Difference up to which a number counts as unchanged: of all fields, or by field. */
+  readonly deadband?: number | Readonly<Record<string, number>>
+  /** Least time between two stored values, such as `10s`. */
+  readonly every?: string
+}
+
+const types = ['number', 'boolean', 'text'] as const
+export type ForcedType = (typeof types)[number]
+
+type Test = (value: unknown) => boolean
+
+const isText: Test = value => typeof value === 'string' && value !== ''
+const isFlag: Test = value => typeof value === 'boolean'
+const isNumber: Test = value => typeof value === 'number' && Number.isFinite(value) && value >= 0
+const isDuration: Test = value => duration.parse(value) !== undefined
+const isList: Test = value => Array.isArray(value) && value.every(one => typeof one === 'string')
+const isMapOf =
+  (test: Test): Test =>
+  value =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(test)
+
+/** Tests and allowed values of each member of a rule. */
+const members: Readonly<Record<keyof MappingRule, readonly [Test, allowed: string]>> = {
+  topic: [isText, 'a topic filter such as plant/{line}/#'],
+  measurement: [isText, 'a text such as machines or {line}_data'],
+  ignore: [isFlag, 'true or false'],
+  tags: [isList, 'a list of named levels, and of fields such as payload.model'],
+  fields: [isMapOf(isText), 'new names by field, such as {p.bar: pressure}'],
+  keep: [isList, 'a list of fields, in which * is any text'],
+  drop: [isList, 'a list of fields, in which * is any text'],
+  types: [isMapOf(value => types.some(type => type === value)), 'number, boolean or text by field'],
+  time: [isText, 'the name of a field'],
+  zone: [value => isText(value) && isTimeZone(value as string), 'a time zone such as Europe/Berlin or UTC'],
+  units: [isMapOf(isText), 'units by field, such as {pressure: bar}'],
+  absent: [isList, 'a list of words'],
+  decimalComma: [isFlag, 'true or false'],
+  each: [isText, 'the name of a member'],
+  decoder: [value => decoderNames.some(name => name === value), `one of ${decoderNames.join(', ')}`],
+  onChange: [
+    value => isFlag(value) || (isMapOf(isDuration)(value) && Object.keys(value as object).join() === 'heartbeat'),
+    'true, false or {heartbeat: 10m}',
+  ],
+  deadband: [value => isNumber(value) || isMapOf(isNumber)(value), 'a number, or numbers by field'],
+  every: [isDuration, 'a time such as 10s'],
+}
+
+/** Returns what is wrong with a rule; empty when nothing is. */
+export function mistakesIn(rule: unknown): string[] {
+  if (typeof rule !== 'object' || rule === null || Array.isArray(rule)) return ['a rule is {topic, measurement, …}']
+  const given = rule as Readonly<Record<string, unknown>>
+  const mistakes: string[] = []
+  for (const [name, value] of Object.entries(given)) {
+    const member = Object.hasOwn(members, name) ? members[name as keyof MappingRule] : undefined
+    if (!member) mistakes.push(`${name}: no such option; there are ${Object.keys(members).join(', ')}`)
+    else if (!member[0](value)) mistakes.push(`${name}: given ${JSON.stringify(value)}, allowed is ${member[1]}`)
+  }
+  if (given.topic === undefined) mistakes.push('topic: missing')
+  if (given.measurement === undefined && given.ignore !== true) mistakes.push('measurement: missing')
+  if (typeof given.topic !== 'string') return mistakes
+  const pattern = parsePattern(given.topic)
+  if (typeof pattern === 'string') return [...mistakes, `topic: ${pattern}`]
+  const inMeasurement = [...String(given.measurement ?? '').matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
+  const inTags = isList(given.tags ?? []) ? ((given.tags ?? []) as string[]).filter(tag => !isFieldTag(tag)) : []
+  for (const name of [...inMeasurement, ...inTags]) {
+    if (!pattern.names.includes(name)) mistakes.push(`${name}: no level of ${given.topic} has this name`)
+  }
+  return mistakes
+}
+
+/** Returns microseconds of a duration such as `10s`. */
+export function microsOf(text: string): number {
+  return (duration.parse(text) ?? 0) * 1_000
+}
+
+const fieldTag = 'payload.'
+
+/** Whether a tag of a rule is a field of the payload. */
+export function isFieldTag(tag: string): boolean {
+  return tag.startsWith(fieldTag) && tag.length > fieldTag.length
+}
+
+/** Returns the fields of the payload that a rule makes tags. */
+export function fieldTagsOf({ tags = [] }: Pick<MappingRule, 'tags'>): readonly string[] {
+  return tags.filter(isFieldTag).map(tag => tag.slice(fieldTag.length))
+}
+
+export const mappingRules: SettingKind<readonly MappingRule[]> = {
+  allowed:
+    'a list of rules {topic, measurement, tags?, fields?, …} in the settings file (docs/devices.md); named levels are {name}, and {name...} for all that follow',
+  parse: given => (Array.isArray(given) && given.every(rule => mistakesIn(rule).length === 0) ? given : undefined),
+  mistakes: given =>
+    Array.isArray(given) ? given.flatMap((rule, i) => mistakesIn(rule).map(one => [i, one] as const)) : [],
+}
