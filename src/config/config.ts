@@ -198,6 +198,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   proxy: 'Proxies',
   ws: 'WebSocket',
   sys: 'Statistics under $SYS',
+  sparkplug: 'Sparkplug B',
   mapping: 'Payloads and mapping',
   presets: 'Payloads and mapping',
   time: 'Payloads and mapping',

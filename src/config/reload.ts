@@ -28,6 +28,8 @@ const byProcessor: readonly SettingKey[] = [
   'limits.jsonDepth',
   'limits.jsonFields',
   'limits.inflated',
+  'sparkplug.rebirth',
+  'sparkplug.host',
   'spool.keep',
   'spool.keepBytes',
   'spool.rate',

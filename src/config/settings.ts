@@ -339,6 +339,16 @@ export const settingsTable = {
   ),
   'sys.interval': row(duration, 10_000, 'Interval at which the statistics under $SYS are published. 0s: never.'),
   'sys.read': row(oneOf('all', 'none'), 'all', 'Who may subscribe to $SYS.'),
+  'sparkplug.rebirth': row(
+    flag,
+    true,
+    'Whether edge nodes of Sparkplug B are asked for their births (NCMD, Node Control/Rebirth) when messages are missing or data cannot be read without: after 5 s, then at most once a minute, less and less often.',
+  ),
+  'sparkplug.host': row(
+    text('a name without / + #', /^[^\0/+#]*$/),
+    '',
+    'Name of the hub as a host application of Sparkplug B: spBv1.0/STATE/NAME says whether it is online, for edge nodes that wait for their primary host. Empty: no state is published.',
+  ),
   mapping: row(
     mappingRules,
     [

@@ -2,6 +2,7 @@ import { type FieldValue, type Message, type Point, type Reading, seriesKey } fr
 import { hubTopics } from '../topics.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
+import { readingTopic } from './sparkplug/topic.js'
 
 /** A retained message of the hub for the screen. */
 export interface Push {
@@ -84,10 +85,11 @@ export class LivePusher {
       const reading = mapping.read(message)
       if ('reason' in reading || !this.#isShown(reading)) continue
       const json = this.#toJson(reading)
-      for (const forgotten of registry.setLastReading(message.topic, json, message.user)) {
+      const topic = readingTopic(message.topic)
+      for (const forgotten of registry.setLastReading(topic, json, message.user)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
-      pushes.push({ topic: hubTopics.last(message.topic), json })
+      pushes.push({ topic: hubTopics.last(topic), json })
       held += json.length
       if (held < maxHeld) continue
       await push(pushes)
@@ -100,7 +102,7 @@ export class LivePusher {
 
   /** Whether a reading changes a tile. That there is no value is shown where there was one. */
   #isShown({ message, points, absent }: Reading): boolean {
-    return points.length > 0 || (absent !== undefined && this.#options.registry.hasReading(message.topic))
+    return points.length > 0 || (absent !== undefined && this.#options.registry.hasReading(readingTopic(message.topic)))
   }
 
   #toJson({ message, points, quality, absent, clockError }: Reading): string {
@@ -115,7 +117,7 @@ export class LivePusher {
     let length = 0
     for (const [series, { point, field, value }] of newest) {
       const { measurement, tags } = point
-      const unit = this.#options.mapping.unit({ measurement, field }, message.topic)
+      const unit = this.#options.mapping.unit({ measurement, field }, readingTopic(message.topic))
       const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
       length += json.length
       if (values.length > 0 && length > maxPushed) break
@@ -124,7 +126,7 @@ export class LivePusher {
     const received = message.receivedAt / 1_000
     const newestTime = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
     const head = JSON.stringify({
-      topic: message.topic,
+      topic: readingTopic(message.topic),
       time: points.length > 0 ? newestTime : received,
       received,
       quality,

@@ -19,6 +19,8 @@ import {
 import { type FoundTopic, Presets } from './presets/presets.js'
 import { ReadingClock } from './reading-clock.js'
 import { Thinning } from './thinning.js'
+import type { SparkplugReader } from './sparkplug/reader.js'
+import { readingTopic } from './sparkplug/topic.js'
 
 /** Everything that a topic alone decides, and the texts that its fields have had. */
 interface TopicPlace extends TextMemory {
@@ -57,6 +59,8 @@ export interface MappingOptions {
   readonly zone?: string
   /** Words that say that there is no value. */
   readonly absent?: readonly string[]
+  /** Reads the topics of Sparkplug B for which no rule names a decoder. */
+  readonly sparkplug?: SparkplugReader
   readonly presets?: Presets
   readonly knowledge?: Knowledge
 }
@@ -81,6 +85,7 @@ export class Mapping {
   readonly #absent: ReadonlySet<string>
   /** Units that rules give, empty for none, by measurement and field. */
   readonly #unitsByRule = new Map<string, string>()
+  readonly #sparkplug: SparkplugReader | undefined
   /** Places by topic. Topics come again and again, so the place of each is computed once. */
   readonly #known = new Map<string, TopicPlace>()
   /** Whether a rule may make the tags that lines get here, so that the topic in those tags proves nothing. */
@@ -91,6 +96,7 @@ export class Mapping {
   constructor(rules: readonly MappingRule[], json: JsonLimits, options: MappingOptions = {}) {
     const { isClockSet = () => true, zone = 'auto', absent = settingsTable['values.absent'].default } = options
     this.#json = json
+    this.#sparkplug = options.sparkplug
     this.#clock = new ReadingClock({ isClockSet, zone })
     this.#presets = options.presets ?? new Presets()
     this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
@@ -107,14 +113,15 @@ export class Mapping {
    * reading at all; or the reason why there is none.
    */
   read(message: Message): Reading | Rejection {
-    const place = this.#place(message.topic)
+    const place = this.#place(readingTopic(message.topic))
     const { rule, preset } = place
     const role = preset.others && this.#roleOf(message, preset, rule !== undefined)
     if (role) return { message, points: none, quality: 'good', ignored: role }
     if (rule?.ignore) return { message, points: none, quality: 'good', ignored: 'rule' }
     let samples: readonly Sample[]
     try {
-      samples = decode(message.payload, {
+      const ofSparkplug = rule?.decoder ? undefined : this.#sparkplug?.read(message)
+      samples = ofSparkplug ?? decode(message.payload, {
         decoder: rule?.decoder,
         contentType: contentTypeOf(message),
         rules: place.reading,
@@ -138,7 +145,7 @@ export class Mapping {
       const isByLine = sample.measurement !== undefined && rule?.decoder === 'line'
       const measurement = isByLine ? (sample.measurement as string) : place.measurement
       const tags = this.#tagsOf(sample, message, place, tagged)
-      if (sample.units) this.#learnUnits(message.topic, sample.units, place)
+      if (sample.units) this.#learnUnits(readingTopic(message.topic), sample.units, place)
       for (const field of sample.absent ?? none) {
         const name = place.plans ? place.plans.of(field).name : field
         isKept = true

@@ -5,7 +5,7 @@ import { decodeReceipt, Receipts } from '../accounting/receipts.js'
 import type { Settings } from '../config/settings.js'
 import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { HubError } from '../errors.js'
-import type { Message, Outcome } from '../model.js'
+import type { Message, Outcome, Outward } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { QueueReader } from '../queue/queue.js'
@@ -30,6 +30,7 @@ import { Recorder } from './recorder.js'
 import { Refill } from './refill.js'
 import { Registry } from './registry.js'
 import { Replays } from './replay.js'
+import { Sparkplug, sparkplugReaderOf } from './sparkplug/sparkplug.js'
 import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
@@ -213,7 +214,25 @@ async function composeParts(
   broker: () => Link<BrokerOffers>,
   log: SentenceLog,
 ): Promise<PipelineParts> {
-  const mapping = mappingOf(settings)
+  // Payloads are copied: each may be a view into an AMQP frame, and cloning a view clones the whole buffer.
+  const outward = (messages: readonly Outward[]) =>
+    broker().call(
+      'outward',
+      messages.map(({ payload, properties, ...message }) => ({
+        ...message,
+        payload: Uint8Array.from(payload),
+        ...(properties && { properties: Uint8Array.from(properties) }),
+      })),
+    )
+  const sparkplug = new Sparkplug({
+    settings,
+    dir: join(dir, 'sparkplug'),
+    publish: outward,
+    replay: filter => replays.begin({ kind: 'replay', filter }),
+    progress: job => replays.progress(job),
+    log,
+  })
+  const mapping = mappingOf(settings, sparkplug.reader)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const store = await openStore(settings, dir, incidents)
@@ -241,17 +260,7 @@ async function composeParts(
     store,
     recorded: (messages, points) => broker().tell('stored', { messages, points }),
   })
-  // Payloads are copied: each is a view into an AMQP frame, and cloning a view clones the whole buffer.
-  const downlink = new Downlink(messages =>
-    broker().call(
-      'outward',
-      messages.map(({ payload, properties, ...message }) => ({
-        ...message,
-        payload: Uint8Array.from(payload),
-        ...(properties && { properties: Uint8Array.from(properties) }),
-      })),
-    ),
-  )
+  const downlink = new Downlink(outward)
 
   const records = !rabbit || settings['rabbitmq.record']
   const drained = () => (rabbit ? 0 : offsets().drained)
@@ -273,12 +282,14 @@ async function composeParts(
     await refill.ready()
     const outcomes = await recorder.handle(messages)
     dependencies.heard('store', true)
+    await sparkplug.flush()
     return outcomes
   }
   const handleRecord = async (messages: readonly Message[]) => {
     await refill.ready()
     const outcomes = await recorder.handle(messages, true)
     dependencies.heard('store', true)
+    await sparkplug.flush()
     return outcomes
   }
   const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
@@ -288,9 +299,12 @@ async function composeParts(
       // The record consumer sets a message that crashes the process aside; the screens skip the message.
       suspects: suspects('live', liveBatch, undefined),
       reader: reader('live'),
-      handle: messages => {
+      handle: async messages => {
         balance.recordAccepted(messages)
-        return livePusher.handle(messages)
+        sparkplug.observe(messages)
+        await livePusher.handle(messages)
+        await sparkplug.flush()
+        return undefined
       },
       batch: liveBatch,
       restMs: liveRestMs,
@@ -350,7 +364,10 @@ async function composeParts(
     dead,
     consumers: definitions,
     lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
-    deadLettered: reason => broker().tell('deadLettered', reason),
+    deadLettered: reason => {
+      sparkplug.deadLettered(reason)
+      broker().tell('deadLettered', reason)
+    },
     clock: machineClock,
   })
   const replays = new Replays({
@@ -395,6 +412,7 @@ async function composeParts(
     ...(rabbit ? [{ name: rabbit.name, start: () => {}, stop: () => rabbit.stop() }] : []),
     ...(rabbit ? [] : [files]),
     guard,
+    sparkplug,
     {
       name: 'store',
       start: async () => {
@@ -532,7 +550,8 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
   })
   const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
   const guard = seriesGuardOf(settings, { shares })
-  const recorder = new Recorder({ mapping: mappingOf(settings), guard, store, recorded: () => {} })
+  const sparkplug = sparkplugReaderOf(settings, join(resolve(settings['data.dir']), 'sparkplug'), log.warn)
+  const recorder = new Recorder({ mapping: mappingOf(settings, sparkplug.reader), guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const consumers = new Consumers({
     dependencies,
@@ -542,7 +561,11 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
         name: 'record',
         reader: rabbit.reader('record'),
         suspects: suspectsIn(join(resolve(settings['data.dir']), 'process'), log)('record', recordBatch, 'poison'),
-        handle: messages => recorder.handle(messages),
+        handle: async messages => {
+          const outcomes = await recorder.handle(messages)
+          await sparkplug.births.flush()
+          return outcomes
+        },
         batch: recordBatch,
         ledger,
       },
@@ -553,6 +576,7 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
   })
   const stop = await startParts([
     { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() },
+    { name: 'sparkplug', start: () => sparkplug.births.start(), stop: () => sparkplug.births.flush() },
     { name: 'store', start: () => store.start(), stop: () => store.stop() },
     consumers,
   ])

@@ -11,6 +11,7 @@ import { Dependencies } from './dependencies.js'
 import { Mapping } from './mapping.js'
 import { Presets } from './presets/presets.js'
 import { SeriesGuard } from './series-guard.js'
+import type { SparkplugReader } from './sparkplug/reader.js'
 
 /*
  * The mapping, the queue server and the store that the settings choose, for the hub and for `telehub process`.
@@ -29,7 +30,7 @@ export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: 
   })
 }
 
-export function mappingOf(settings: Settings): Mapping {
+export function mappingOf(settings: Settings, sparkplug: SparkplugReader): Mapping {
   const json = {
     depth: settings['limits.jsonDepth'],
     fields: settings['limits.jsonFields'],
@@ -39,6 +40,7 @@ export function mappingOf(settings: Settings): Mapping {
     isClockSet: () => isSet(Date.now()),
     zone: settings['time.zone'],
     absent: settings['values.absent'],
+    sparkplug,
     presets: new Presets(settings['presets.off']),
   })
 }

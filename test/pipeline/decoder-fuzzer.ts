@@ -5,7 +5,10 @@ import { encode as encodeMessagePack } from '@msgpack/msgpack'
 import { encode as encodeCbor } from 'cborg'
 import type { DecoderName } from '../../src/config/settings.js'
 import { decode } from '../../src/pipeline/decoders/decoders.js'
-import { Undecodable } from '../../src/pipeline/decoders/sample.js'
+import { type Sample, Undecodable } from '../../src/pipeline/decoders/sample.js'
+import { Births } from '../../src/pipeline/sparkplug/births.js'
+import { SparkplugReader } from '../../src/pipeline/sparkplug/reader.js'
+import { encodePayload } from './sparkplug/edge-node.js'
 
 /*
  * Feeds a decoder with seeded inputs, in a thread of little memory: valid payloads, changed, cut and joined, and random
@@ -15,7 +18,7 @@ import { Undecodable } from '../../src/pipeline/decoders/sample.js'
 /** How a run is to be. */
 export interface FuzzRun {
   /** Undefined to let the payload choose. */
-  readonly decoder: DecoderName | undefined
+  readonly decoder: DecoderName | 'sparkplug' | undefined
   readonly inputs: number
   readonly seed: number
 }
@@ -50,7 +53,7 @@ const trees: readonly unknown[] = [
   ]),
 ]
 
-function seedsOf(decoder: DecoderName | undefined): Buffer[] {
+function seedsOf(decoder: FuzzRun['decoder']): Buffer[] {
   const cbor = trees.map(tree => Buffer.from(encodeCbor(tree)))
   const json = trees.slice(0, 4).map(tree => Buffer.from(JSON.stringify(tree)))
   const msgpack = trees.slice(0, 4).map(tree => Buffer.from(encodeMessagePack(tree)))
@@ -63,6 +66,8 @@ function seedsOf(decoder: DecoderName | undefined): Buffer[] {
       return [...json, ...msgpack].map(one => gzipSync(one))
     case 'zlib':
       return [...json, ...cbor].map(one => deflateSync(one))
+    case 'sparkplug':
+      return sparkplug
     case 'senml':
       return [...json, ...cbor]
     case 'json':
@@ -73,6 +78,39 @@ function seedsOf(decoder: DecoderName | undefined): Buffer[] {
       return [...cbor, ...json, ...msgpack, gzipSync(json[0] as Buffer), deflateSync(cbor[0] as Buffer)]
   }
 }
+
+const sparkplug = [
+  encodePayload({
+    ...{ timestamp: 1.7e12, seq: 3 },
+    metrics: [
+      { name: 'temperature', alias: 1, type: 9, float: 21.5, properties: { engUnit: '°C' } },
+      { name: 'count', alias: 2, type: 8, long: 2 ** 50, timestamp: 1.7e12 },
+      {
+        name: 'table',
+        type: 16,
+        dataSet: {
+          columns: ['a', 'b'],
+          types: [10, 10],
+          rows: [
+            [1, 2],
+            [3, 4],
+          ],
+        },
+      },
+      { name: 'motor', type: 19, template: { metrics: [{ name: 'speed', type: 3, int: -5 }] } },
+      { name: 'array', type: 24, bytes: Uint8Array.of(1, 0, 0, 0, 255, 255, 255, 255) },
+    ],
+  }),
+  encodePayload({
+    timestamp: 1.7e12,
+    seq: 4,
+    metrics: [
+      { alias: 1, float: 22 },
+      { alias: 2, long: 5 },
+    ],
+  }),
+  encodePayload({ uuid: 'SPBV1.0_COMPRESSED', body: deflateSync(encodePayload({ metrics: [{ name: 'x', int: 1 }] })) }),
+]
 
 /** Returns numbers from 0 to below `n`, the same for the same seed (mulberry32). */
 function random(seed: number): (n: number) => number {
@@ -113,12 +151,19 @@ export async function fuzz({ decoder, inputs, seed }: FuzzRun): Promise<FuzzResu
   let decoded = 0
   const rules = { absent: new Set(['', 'nan', 'none']) }
   const json = { depth: 16, fields: 100, inflated: 100_000 }
+  const reader = new SparkplugReader(new Births({ warn: () => {} }), json.inflated)
+  const read = (payload: Buffer, i: number): readonly Sample[] => {
+    if (decoder !== 'sparkplug')
+      return decode(payload, { decoder, rules, memory: {}, receivedAt: 1.7e15, json })
+    const topic = `spBv1.0/g/${['NBIRTH', 'NDATA', 'NDEATH'][i % 3]}/e${i % 7}`
+    return reader.read({ topic, payload, receivedAt: i }) ?? []
+  }
   for (let i = 0; i < inputs; i++) {
     // As between messages in the pipeline: a stream of zlib that failed is let go in the next turn.
     if (i % 1_000 === 0) await turn()
     const payload = input(next, seeds)
     try {
-      const samples = decode(payload, { decoder, rules, memory: {}, receivedAt: 1.7e15, json })
+      const samples = read(payload, i)
       for (const { fields, absent = [], time = 0 } of samples) {
         if (fields.length + absent.length === 0 || Number.isNaN(time))
           throw new Error(`an empty sample of ${payload.toString('hex')}`)

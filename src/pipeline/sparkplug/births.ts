@@ -1,0 +1,208 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { readWholeSync } from '../../disk/files.js'
+import { replaceFile } from '../../disk/replace-file.js'
+import { describe } from '../../errors.js'
+import type { SparkplugTopic } from './topic.js'
+
+/** What a birth tells of a metric. */
+export interface Definition {
+  readonly name: string
+  readonly alias?: number
+  readonly dataType?: number
+  readonly unit?: string
+}
+
+/** A birth of an edge node or a device, which counts from its receipt until the next one. */
+export interface Birth {
+  /** Microseconds since the epoch. */
+  readonly receivedAt: number
+  /** Number of the edge node's MQTT session, which its death names as well. */
+  readonly bdSeq?: number
+  readonly definitions: Definitions
+}
+
+/** The metrics of a birth. Births that tell the same share them. */
+export class Definitions {
+  readonly all: readonly Definition[]
+  readonly byName: ReadonlyMap<string, Definition>
+  readonly byAlias: ReadonlyMap<number, Definition>
+
+  constructor(all: readonly Definition[]) {
+    this.all = all
+    this.byName = new Map(all.map(one => [one.name, one]))
+    this.byAlias = new Map(all.flatMap(one => (one.alias === undefined ? [] : [[one.alias, one] as const])))
+  }
+
+  isSame(others: readonly Definition[]): boolean {
+    return (
+      others.length === this.all.length &&
+      others.every((other, i) => {
+        const { name, alias, dataType, unit } = this.all[i] as Definition
+        return other.name === name && other.alias === alias && other.dataType === dataType && other.unit === unit
+      })
+    )
+  }
+}
+
+export interface BirthsOptions {
+  /** Folder of the files. Without, births are forgotten when the process ends. */
+  readonly dir?: string
+  readonly warn: (sentence: string) => void
+}
+
+/** Births of one edge node or device that are remembered, for data that were received before the newest. */
+const maxKept = 4
+/** Most edge nodes and devices. */
+const maxMembers = 20_000
+/** Most definitions of all members together. */
+const maxDefinitions = 2e6
+
+interface Member {
+  readonly node: string
+  readonly device: string | undefined
+  /** Ascending by time of receipt. */
+  readonly births: readonly Birth[]
+}
+
+/**
+ * The births of Sparkplug edge nodes and devices, kept on disk: one file for each. Data name their metrics by the
+ * aliases of a birth, which may have been received long before, or will be later.
+ */
+export class Births {
+  readonly #options: BirthsOptions
+  /** By node and device; the one heard of last is the last. */
+  readonly #members = new Map<string, Member>()
+  readonly #dirty = new Set<Member>()
+  #definitions = 0
+  #writing: Promise<void> = Promise.resolve()
+
+  constructor(options: BirthsOptions) {
+    this.#options = options
+  }
+
+  /** Reads what is on disk. A file that cannot be read is removed: its edge node is asked for another birth. */
+  start(): void {
+    const { dir, warn } = this.#options
+    if (dir === undefined) return
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    for (const name of readdirSync(dir).filter(name => name.endsWith('.json'))) {
+      const path = join(dir, name)
+      try {
+        this.#add(parseMember(JSON.parse(readWholeSync(path)?.toString() ?? '') as unknown))
+      } catch (error) {
+        warn(`sparkplug: ${path} cannot be read (${describe(error)}) and is removed`)
+        rmSync(path, { force: true })
+      }
+    }
+  }
+
+  /** Takes a birth. Told twice, a birth is taken once. Returns whether the birth is new. */
+  learn(topic: SparkplugTopic, receivedAt: number, definitions: readonly Definition[], bdSeq?: number): boolean {
+    const key = keyOf(topic)
+    const known = this.#members.get(key)
+    const births = known?.births ?? []
+    if (births.some(birth => birth.receivedAt === receivedAt)) return false
+    if (births.length === maxKept && receivedAt < (births[0] as Birth).receivedAt) return false
+    const same = births.find(birth => birth.definitions.isSame(definitions))?.definitions
+    const birth = {
+      receivedAt,
+      definitions: same ?? new Definitions(definitions),
+      ...(bdSeq !== undefined && { bdSeq }),
+    }
+    const all = [...births, birth].sort((a, b) => a.receivedAt - b.receivedAt).slice(-maxKept)
+    this.#remove(key)
+    const member = { node: topic.node, device: topic.device, births: all }
+    if (known) this.#dirty.delete(known)
+    this.#dirty.add(member)
+    this.#add(member)
+    return true
+  }
+
+  /** Returns the birth that counts for a message; failing that, the first one afterwards. */
+  find({ node, device }: Pick<SparkplugTopic, 'node' | 'device'>, receivedAt: number): Birth | undefined {
+    const ofNode = this.#find(node, undefined, receivedAt)
+    if (device === undefined) return ofNode
+    // With a birth of the edge node, everything that its devices told before is over.
+    const from = ofNode && ofNode.receivedAt <= receivedAt ? ofNode.receivedAt : -Infinity
+    return this.#find(node, device, receivedAt, from)
+  }
+
+  #find(node: string, device: string | undefined, receivedAt: number, from = -Infinity): Birth | undefined {
+    const births = this.#members.get(keyOf({ node, device }))?.births.filter(birth => birth.receivedAt >= from)
+    return births?.findLast(birth => birth.receivedAt <= receivedAt) ?? births?.[0]
+  }
+
+  /** Resolves when all births are on disk. A disk that refuses is tried again with the next call. */
+  flush(): Promise<void> {
+    if (this.#dirty.size > 0) this.#writing = this.#writing.then(() => this.#write())
+    return this.#writing
+  }
+
+  async #write(): Promise<void> {
+    const { dir, warn } = this.#options
+    for (const member of this.#dirty) {
+      this.#dirty.delete(member)
+      if (dir === undefined) continue
+      try {
+        await replaceFile(pathOf(dir, member), JSON.stringify(member, ['node', 'device', 'births', ...birthFields]))
+      } catch (error) {
+        this.#dirty.add(member)
+        warn(`sparkplug: births are not kept on disk: ${describe(error)}`)
+        return
+      }
+    }
+  }
+
+  #add(member: Member): void {
+    this.#members.set(keyOf(member), member)
+    this.#definitions += sizeOf(member)
+    for (const [oldest, one] of this.#members) {
+      if (this.#members.size <= maxMembers && this.#definitions <= maxDefinitions) break
+      if (one === member) break
+      this.#remove(oldest)
+      this.#dirty.delete(one)
+      if (this.#options.dir !== undefined) rmSync(pathOf(this.#options.dir, one), { force: true })
+    }
+  }
+
+  #remove(key: string): void {
+    const member = this.#members.get(key)
+    if (!member) return
+    this.#members.delete(key)
+    this.#definitions -= sizeOf(member)
+  }
+}
+
+const birthFields = ['receivedAt', 'bdSeq', 'definitions', 'all', 'name', 'alias', 'dataType', 'unit']
+
+function keyOf({ node, device }: Pick<SparkplugTopic, 'node' | 'device'>): string {
+  return device === undefined ? node : `${node}/${device}`
+}
+
+function sizeOf({ births }: Member): number {
+  const different = new Set(births.map(({ definitions }) => definitions))
+  return [...different].reduce((sum, { all }) => sum + all.length, 1)
+}
+
+function pathOf(dir: string, member: Member): string {
+  return join(dir, `${createHash('sha256').update(keyOf(member)).digest('hex').slice(0, 40)}.json`)
+}
+
+function parseMember(parsed: unknown): Member {
+  const { node, device, births } = parsed as Record<string, unknown>
+  if (typeof node !== 'string' || !Array.isArray(births) || births.length === 0)
+    throw new Error('not the births of a node')
+  if (device !== undefined && typeof device !== 'string') throw new Error('a device without a name')
+  let last = new Definitions([])
+  return {
+    node,
+    device,
+    births: births.map(({ receivedAt, bdSeq, definitions }: Birth) => {
+      if (typeof receivedAt !== 'number' || !Array.isArray(definitions.all)) throw new Error('a birth without metrics')
+      if (!last.isSame(definitions.all)) last = new Definitions(definitions.all)
+      return { receivedAt, definitions: last, ...(bdSeq !== undefined && { bdSeq }) }
+    }),
+  }
+}

@@ -1,0 +1,74 @@
+import type { Settings } from '../../config/settings.js'
+import type { Message, Outward } from '../../model.js'
+import type { Part } from '../../runtime/lifecycle.js'
+import { Births } from './births.js'
+import { SparkplugHost } from './host.js'
+import { LateData, type LateDataOptions } from './late-data.js'
+import { SparkplugReader } from './reader.js'
+
+export interface SparkplugOptions extends LateDataOptions {
+  readonly settings: Settings
+  /** Folder of the births. */
+  readonly dir: string
+  /** Resolves when the broker has the messages. */
+  readonly publish: (messages: readonly Outward[]) => Promise<void>
+  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+}
+
+/** Everything about Sparkplug B in the processor: births on disk, the reader, the host application, and late data. */
+export class Sparkplug implements Part {
+  readonly name = 'sparkplug'
+  readonly reader: SparkplugReader
+  readonly #births: Births
+  readonly #host: SparkplugHost
+  readonly #lateData: LateData
+
+  constructor({ settings, dir, publish, log, ...replays }: SparkplugOptions) {
+    const inflated = settings['limits.inflated']
+    this.#births = new Births({ dir, warn: log.warn })
+    this.reader = new SparkplugReader(this.#births, inflated)
+    this.#lateData = new LateData(replays)
+    this.#host = new SparkplugHost({
+      births: this.#births,
+      reader: this.reader,
+      asksForBirths: settings['sparkplug.rebirth'],
+      hostId: settings['sparkplug.host'],
+      inflated,
+      publish,
+      born: clientIds => this.#lateData.born(clientIds),
+      log,
+      clock: Date,
+    })
+  }
+
+  start(): void {
+    this.#births.start()
+    this.#host.start()
+  }
+
+  async stop(): Promise<void> {
+    this.#lateData.stop()
+    await this.#host.stop()
+    await this.#births.flush()
+  }
+
+  /** Follows messages in the order of their receipt, before anything else is done with them. */
+  observe(messages: readonly Message[]): void {
+    this.#host.observe(messages)
+  }
+
+  /** Resolves when the births of the messages handled so far are on disk. */
+  flush(): Promise<void> {
+    return this.#births.flush()
+  }
+
+  deadLettered(reason: string): void {
+    this.#lateData.deadLettered(reason)
+  }
+}
+
+/** Makes the reader of a process without a broker, which asks nobody, and whose births are in `dir`. */
+export function sparkplugReaderOf(settings: Settings, dir: string, warn: (sentence: string) => void) {
+  const births = new Births({ dir, warn })
+  return { reader: new SparkplugReader(births, settings['limits.inflated']), births }
+}
