@@ -35,6 +35,11 @@ export interface MappingRule {
   readonly each?: string
   /** Decoder of the payload; default by content type and by the payload: see `decode` in the pipeline. */
   readonly decoder?: DecoderName
+  /** File with descriptors of Protobuf, and the full name of the message that the payloads are. */
+  readonly descriptor?: string
+  readonly message?: string
+  /** File with the JavaScript of a LoRaWAN codec: `decodeUplink`. */
+  readonly codec?: string
   /** Store only values that differ from the last one; `{heartbeat: 10m}` stores an unchanged one after so long. */
   readonly onChange?: boolean | { readonly heartbeat: string }
   /** Difference up to which a number counts as unchanged: of all fields, or by field. */
@@ -75,6 +80,9 @@ const members: Readonly<Record<keyof MappingRule, readonly [Test, allowed: strin
   decimalComma: [isFlag, 'true or false'],
   each: [isText, 'the name of a member'],
   decoder: [value => decoderNames.some(name => name === value), `one of ${decoderNames.join(', ')}`],
+  descriptor: [isText, 'a file that protoc --descriptor_set_out has written'],
+  message: [isText, 'the full name of a message, such as acme.Telemetry'],
+  codec: [isText, 'a file with a function decodeUplink'],
   onChange: [
     value => isFlag(value) || (isMapOf(isDuration)(value) && Object.keys(value as object).join() === 'heartbeat'),
     'true, false or {heartbeat: 10m}',
@@ -95,6 +103,9 @@ export function mistakesIn(rule: unknown): string[] {
   }
   if (given.topic === undefined) mistakes.push('topic: missing')
   if (given.measurement === undefined && given.ignore !== true) mistakes.push('measurement: missing')
+  if ((given.descriptor === undefined) !== (given.message === undefined)) mistakes.push('descriptor needs message')
+  const ways = ['decoder', 'descriptor', 'codec'].filter(name => given[name] !== undefined)
+  if (ways.length > 1) mistakes.push(`${ways.join(' and ')}: one of them decides how payloads are read`)
   if (typeof given.topic !== 'string') return mistakes
   const pattern = parsePattern(given.topic)
   if (typeof pattern === 'string') return [...mistakes, `topic: ${pattern}`]

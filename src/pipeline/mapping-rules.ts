@@ -2,6 +2,7 @@ import { fieldTagsOf, isFieldTag, type MappingRule, microsOf } from '../config/s
 import { HubError } from '../errors.js'
 import type { Tags } from '../model.js'
 import { parsePattern, type TopicPattern } from '../topics.js'
+import type { RuleDecoder } from './decoders/rule-decoders.js'
 import { FieldPlans } from './field-plans.js'
 import { compileNames } from './presets/pattern.js'
 import type { ThinningRule } from './thinning.js'
@@ -25,6 +26,8 @@ export interface CompiledRule extends MappingRule {
   readonly tagFields: ReadonlySet<string> | undefined
   readonly textFields: ((field: string) => boolean) | undefined
   readonly thinning: ThinningRule | undefined
+  /** Made of the files that the rule names. */
+  readonly ownDecoder?: RuleDecoder | undefined
 }
 
 /** Measurement of a topic whose name for it is empty. */

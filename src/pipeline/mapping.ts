@@ -4,6 +4,7 @@ import { decodeProperties } from '../mqtt/message-properties.js'
 import { isTopicName } from '../topics.js'
 import { decode } from './decoders/decoders.js'
 import { kindOf, noKind } from './decoders/key-names.js'
+import type { RuleDecoders } from './decoders/rule-decoders.js'
 import { type ReadingRules, type Sample, type TextMemory, Undecodable } from './decoders/sample.js'
 import type { JsonLimits } from './decoders/tree-reader.js'
 import { type FieldPlans, planned } from './field-plans.js'
@@ -18,9 +19,9 @@ import {
 } from './mapping-rules.js'
 import { type FoundTopic, Presets } from './presets/presets.js'
 import { ReadingClock } from './reading-clock.js'
-import { Thinning } from './thinning.js'
 import type { SparkplugReader } from './sparkplug/reader.js'
 import { readingTopic } from './sparkplug/topic.js'
+import { Thinning } from './thinning.js'
 
 /** Everything that a topic alone decides, and the texts that its fields have had. */
 interface TopicPlace extends TextMemory {
@@ -61,6 +62,8 @@ export interface MappingOptions {
   readonly absent?: readonly string[]
   /** Reads the topics of Sparkplug B for which no rule names a decoder. */
   readonly sparkplug?: SparkplugReader
+  /** Decoders of the rules that name files. */
+  readonly decoders?: RuleDecoders
   readonly presets?: Presets
   readonly knowledge?: Knowledge
 }
@@ -101,7 +104,7 @@ export class Mapping {
     this.#presets = options.presets ?? new Presets()
     this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
     this.knowledge = options.knowledge ?? new Knowledge()
-    this.#rules = rules.map(compileRule)
+    this.#rules = rules.map(rule => ({ ...compileRule(rule), ownDecoder: options.decoders?.get(rule) }))
     this.#linesNeedPublisher = this.#rules.some(
       ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
     )
@@ -120,15 +123,18 @@ export class Mapping {
     if (rule?.ignore) return { message, points: none, quality: 'good', ignored: 'rule' }
     let samples: readonly Sample[]
     try {
-      const ofSparkplug = rule?.decoder ? undefined : this.#sparkplug?.read(message)
-      samples = ofSparkplug ?? decode(message.payload, {
-        decoder: rule?.decoder,
-        contentType: contentTypeOf(message),
-        rules: place.reading,
-        memory: place,
-        receivedAt: message.receivedAt,
-        json: this.#json,
-      })
+      const ofSparkplug = rule?.decoder || rule?.ownDecoder ? undefined : this.#sparkplug?.read(message)
+      samples =
+        ofSparkplug ??
+        decode(message.payload, {
+          decoder: rule?.decoder,
+          ownDecoder: rule?.ownDecoder,
+          contentType: contentTypeOf(message),
+          rules: place.reading,
+          memory: place,
+          receivedAt: message.receivedAt,
+          json: this.#json,
+        })
     } catch (error) {
       if (error instanceof Undecodable) return { reason: error.reason, detail: error.detail }
       throw error

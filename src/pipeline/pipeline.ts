@@ -21,6 +21,7 @@ import type { SpoolPosition } from '../spool/spool.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { matches } from '../topics.js'
 import { Consumers, type ConsumersOptions } from './consumers.js'
+import { loadRuleDecoders } from './decoders/rule-decoders.js'
 import type { Dependencies } from './dependencies.js'
 import { badTopic, Downlink } from './downlink.js'
 import { KnowledgeFile } from './knowledge-file.js'
@@ -232,7 +233,8 @@ async function composeParts(
     progress: job => replays.progress(job),
     log,
   })
-  const mapping = mappingOf(settings, sparkplug.reader)
+  const decoders = await loadRuleDecoders(settings.mapping)
+  const mapping = mappingOf(settings, sparkplug.reader, decoders)
   const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const store = await openStore(settings, dir, incidents)
@@ -394,7 +396,7 @@ async function composeParts(
     },
   })
   const queries = new Queries({
-    trial: () => mappingOf(settings),
+    trial: () => mappingOf(settings, sparkplug.trial, decoders),
     store,
     mapping,
     registry,
@@ -551,7 +553,8 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
   const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
   const guard = seriesGuardOf(settings, { shares })
   const sparkplug = sparkplugReaderOf(settings, join(resolve(settings['data.dir']), 'sparkplug'), log.warn)
-  const recorder = new Recorder({ mapping: mappingOf(settings, sparkplug.reader), guard, store, recorded: () => {} })
+  const mapping = mappingOf(settings, sparkplug.reader, await loadRuleDecoders(settings.mapping))
+  const recorder = new Recorder({ mapping, guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const consumers = new Consumers({
     dependencies,

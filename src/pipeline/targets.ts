@@ -7,6 +7,7 @@ import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
 import { machineClock } from '../runtime/time.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import type { TimeSeriesStore } from '../store/store.js'
+import type { RuleDecoders } from './decoders/rule-decoders.js'
 import { Dependencies } from './dependencies.js'
 import { Mapping } from './mapping.js'
 import { Presets } from './presets/presets.js'
@@ -30,7 +31,8 @@ export function dependenciesOf(settings: Settings, log: SentenceLog, meanwhile: 
   })
 }
 
-export function mappingOf(settings: Settings, sparkplug: SparkplugReader): Mapping {
+/** @param decoders Decoders of the rules of these settings */
+export function mappingOf(settings: Settings, sparkplug: SparkplugReader, decoders: RuleDecoders): Mapping {
   const json = {
     depth: settings['limits.jsonDepth'],
     fields: settings['limits.jsonFields'],
@@ -41,6 +43,7 @@ export function mappingOf(settings: Settings, sparkplug: SparkplugReader): Mappi
     zone: settings['time.zone'],
     absent: settings['values.absent'],
     sparkplug,
+    decoders,
     presets: new Presets(settings['presets.off']),
   })
 }

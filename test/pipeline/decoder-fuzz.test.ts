@@ -5,7 +5,18 @@ import type { FuzzResult, FuzzRun } from './decoder-fuzzer.js'
 
 const inputs = 100_000
 
-for (const decoder of ['cbor', 'msgpack', 'senml', 'gzip', 'zlib', 'json', 'line', 'sparkplug', undefined] as const) {
+for (const decoder of [
+  'cbor',
+  'msgpack',
+  'senml',
+  'gzip',
+  'zlib',
+  'json',
+  'line',
+  'sparkplug',
+  'protobuf',
+  undefined,
+] as const) {
   t.test(`${inputs} inputs for ${decoder ?? 'a payload that chooses'}: decoded, or refused with a reason`, async t => {
     const workerData: FuzzRun = { decoder, inputs, seed: 20_261_129 }
     const worker = new Worker(new URL('decoder-fuzzer.js', import.meta.url), {

@@ -1,10 +1,18 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { deflateSync, gzipSync } from 'node:zlib'
+import { create, fromJson, toBinary } from '@bufbuild/protobuf'
+import {
+  FileDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+  file_google_protobuf_struct,
+  ValueSchema,
+} from '@bufbuild/protobuf/wkt'
 import { encode as encodeMessagePack } from '@msgpack/msgpack'
 import { encode as encodeCbor } from 'cborg'
 import type { DecoderName } from '../../src/config/settings.js'
 import { decode } from '../../src/pipeline/decoders/decoders.js'
+import { protobufDecoder } from '../../src/pipeline/decoders/protobuf.js'
 import { type Sample, Undecodable } from '../../src/pipeline/decoders/sample.js'
 import { Births } from '../../src/pipeline/sparkplug/births.js'
 import { SparkplugReader } from '../../src/pipeline/sparkplug/reader.js'
@@ -18,7 +26,7 @@ import { encodePayload } from './sparkplug/edge-node.js'
 /** How a run is to be. */
 export interface FuzzRun {
   /** Undefined to let the payload choose. */
-  readonly decoder: DecoderName | 'sparkplug' | undefined
+  readonly decoder: DecoderName | 'sparkplug' | 'protobuf' | undefined
   readonly inputs: number
   readonly seed: number
 }
@@ -68,6 +76,8 @@ function seedsOf(decoder: FuzzRun['decoder']): Buffer[] {
       return [...json, ...cbor].map(one => deflateSync(one))
     case 'sparkplug':
       return sparkplug
+    case 'protobuf':
+      return [...trees.map(tree => Buffer.from(toBinary(ValueSchema, valueOf(tree)))), ...sparkplug]
     case 'senml':
       return [...json, ...cbor]
     case 'json':
@@ -112,6 +122,36 @@ const sparkplug = [
   encodePayload({ uuid: 'SPBV1.0_COMPRESSED', body: deflateSync(encodePayload({ metrics: [{ name: 'x', int: 1 }] })) }),
 ]
 
+/** Returns a message that can hold any JSON. */
+function valueOf(tree: unknown) {
+  return fromJson(ValueSchema, JSON.parse(JSON.stringify(tree)))
+}
+
+/** The types of `google.protobuf.Value`, and a message of our own that has one. */
+const descriptor = toBinary(
+  FileDescriptorSetSchema,
+  create(FileDescriptorSetSchema, {
+    file: [
+      file_google_protobuf_struct.proto,
+      create(FileDescriptorProtoSchema, {
+        ...{ name: 'x.proto', package: 'x', syntax: 'proto3', dependency: ['google/protobuf/struct.proto'] },
+        messageType: [
+          {
+            name: 'X',
+            field: [
+              { name: 'number', number: 2, type: 1, label: 1 },
+              { name: 'text', number: 3, type: 9, label: 1 },
+              { name: 'struct', number: 5, type: 11, label: 1, typeName: '.google.protobuf.Struct' },
+              { name: 'list', number: 6, type: 11, label: 3, typeName: '.x.X' },
+            ],
+          },
+        ],
+      }),
+    ],
+  }),
+)
+const decodeX = protobufDecoder(descriptor, 'x.X')
+
 /** Returns numbers from 0 to below `n`, the same for the same seed (mulberry32). */
 function random(seed: number): (n: number) => number {
   let state = seed
@@ -153,8 +193,11 @@ export async function fuzz({ decoder, inputs, seed }: FuzzRun): Promise<FuzzResu
   const json = { depth: 16, fields: 100, inflated: 100_000 }
   const reader = new SparkplugReader(new Births({ warn: () => {} }), json.inflated)
   const read = (payload: Buffer, i: number): readonly Sample[] => {
-    if (decoder !== 'sparkplug')
-      return decode(payload, { decoder, rules, memory: {}, receivedAt: 1.7e15, json })
+    if (decoder === 'protobuf') {
+      const ownDecoder = (bytes: Buffer) => decodeX(bytes, json)
+      return decode(payload, { ownDecoder, rules, memory: {}, receivedAt: 1.7e15, json })
+    }
+    if (decoder !== 'sparkplug') return decode(payload, { decoder, rules, memory: {}, receivedAt: 1.7e15, json })
     const topic = `spBv1.0/g/${['NBIRTH', 'NDATA', 'NDEATH'][i % 3]}/e${i % 7}`
     return reader.read({ topic, payload, receivedAt: i }) ?? []
   }

@@ -6,6 +6,7 @@ import { decodeJson, parseJson } from './json.js'
 import { decodeLine, looksLikeLine } from './line.js'
 import { trimmed } from './members.js'
 import { decodeMessagePack } from './msgpack.js'
+import type { RuleDecoder } from './rule-decoders.js'
 import { type Sample, Undecodable } from './sample.js'
 import { looksLikeSenml, readSenml } from './senml.js'
 import { isTreeObject, type Tree } from './tree.js'
@@ -14,6 +15,8 @@ import { decodeValue } from './value.js'
 
 export interface DecodeOptions extends Omit<TreeOptions, 'isExact'> {
   readonly decoder?: DecoderName | undefined
+  /** Decoder made of the files that the rule names; before all others. */
+  readonly ownDecoder?: RuleDecoder | undefined
   /** Content type of the message, as MQTT 5 has it. */
   readonly contentType?: string | undefined
 }
@@ -27,6 +30,8 @@ export interface DecodeOptions extends Omit<TreeOptions, 'isExact'> {
  */
 export function decode(payload: Buffer, options: DecodeOptions): readonly Sample[] {
   if (payload.length === 0) return []
+  const { ownDecoder, receivedAt, json } = options
+  if (ownDecoder) return read(ownDecoder(payload, receivedAt, json), payload.length, options)
   const format = options.decoder ?? formatOf(payload, options.contentType)
   switch (format) {
     case 'gzip':

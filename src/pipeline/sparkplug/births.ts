@@ -6,8 +6,8 @@ import { replaceFile } from '../../disk/replace-file.js'
 import { describe } from '../../errors.js'
 import type { SparkplugTopic } from './topic.js'
 
-/** What a birth tells of a metric. */
-export interface Definition {
+/** A metric as a birth defines it. */
+export interface MetricDefinition {
   readonly name: string
   readonly alias?: number
   readonly dataType?: number
@@ -20,26 +20,26 @@ export interface Birth {
   readonly receivedAt: number
   /** Number of the edge node's MQTT session, which its death names as well. */
   readonly bdSeq?: number
-  readonly definitions: Definitions
+  readonly definitions: MetricDefinitions
 }
 
 /** The metrics of a birth. Births that tell the same share them. */
-export class Definitions {
-  readonly all: readonly Definition[]
-  readonly byName: ReadonlyMap<string, Definition>
-  readonly byAlias: ReadonlyMap<number, Definition>
+export class MetricDefinitions {
+  readonly all: readonly MetricDefinition[]
+  readonly byName: ReadonlyMap<string, MetricDefinition>
+  readonly byAlias: ReadonlyMap<number, MetricDefinition>
 
-  constructor(all: readonly Definition[]) {
+  constructor(all: readonly MetricDefinition[]) {
     this.all = all
     this.byName = new Map(all.map(one => [one.name, one]))
     this.byAlias = new Map(all.flatMap(one => (one.alias === undefined ? [] : [[one.alias, one] as const])))
   }
 
-  isSame(others: readonly Definition[]): boolean {
+  isSame(others: readonly MetricDefinition[]): boolean {
     return (
       others.length === this.all.length &&
       others.every((other, i) => {
-        const { name, alias, dataType, unit } = this.all[i] as Definition
+        const { name, alias, dataType, unit } = this.all[i] as MetricDefinition
         return other.name === name && other.alias === alias && other.dataType === dataType && other.unit === unit
       })
     )
@@ -99,7 +99,7 @@ export class Births {
   }
 
   /** Takes a birth. Told twice, a birth is taken once. Returns whether the birth is new. */
-  learn(topic: SparkplugTopic, receivedAt: number, definitions: readonly Definition[], bdSeq?: number): boolean {
+  learn(topic: SparkplugTopic, receivedAt: number, definitions: readonly MetricDefinition[], bdSeq?: number): boolean {
     const key = keyOf(topic)
     const known = this.#members.get(key)
     const births = known?.births ?? []
@@ -108,7 +108,7 @@ export class Births {
     const same = births.find(birth => birth.definitions.isSame(definitions))?.definitions
     const birth = {
       receivedAt,
-      definitions: same ?? new Definitions(definitions),
+      definitions: same ?? new MetricDefinitions(definitions),
       ...(bdSeq !== undefined && { bdSeq }),
     }
     const all = [...births, birth].sort((a, b) => a.receivedAt - b.receivedAt).slice(-maxKept)
@@ -195,13 +195,13 @@ function parseMember(parsed: unknown): Member {
   if (typeof node !== 'string' || !Array.isArray(births) || births.length === 0)
     throw new Error('not the births of a node')
   if (device !== undefined && typeof device !== 'string') throw new Error('a device without a name')
-  let last = new Definitions([])
+  let last = new MetricDefinitions([])
   return {
     node,
     device,
     births: births.map(({ receivedAt, bdSeq, definitions }: Birth) => {
       if (typeof receivedAt !== 'number' || !Array.isArray(definitions.all)) throw new Error('a birth without metrics')
-      if (!last.isSame(definitions.all)) last = new Definitions(definitions.all)
+      if (!last.isSame(definitions.all)) last = new MetricDefinitions(definitions.all)
       return { receivedAt, definitions: last, ...(bdSeq !== undefined && { bdSeq }) }
     }),
   }

@@ -35,7 +35,7 @@ const freshUs = 60e6
 /** Most edge nodes and clients that are remembered. */
 const maxRemembered = 20_000
 
-/** What the hub has heard of an edge node since its own start. */
+/** State of an edge node since the start of the hub. */
 interface EdgeNode {
   /** The last number in the sequence of messages. */
   seq: number | undefined

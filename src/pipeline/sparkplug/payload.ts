@@ -1,5 +1,5 @@
 import { inflate } from '../decoders/inflate.js'
-import { type BinaryReader, BinaryWriter, readMessage, WireType } from '../decoders/protobuf.js'
+import { type BinaryReader, BinaryWriter, readMessage, shortestFloat, WireType } from '../decoders/protobuf.js'
 import { Undecodable } from '../decoders/sample.js'
 
 /*
@@ -149,7 +149,7 @@ function scalar(field: number, reader: BinaryReader, wireType: WireType, first: 
     case 1:
       return wireType === WireType.Varint ? { kind: 'long', value: BigInt(reader.uint64()) } : undefined
     case 2:
-      return wireType === WireType.Bit32 ? { kind: 'number', value: shortest(reader.float()) } : undefined
+      return wireType === WireType.Bit32 ? { kind: 'number', value: shortestFloat(reader.float()) } : undefined
     case 3:
       return wireType === WireType.Bit64 ? { kind: 'number', value: reader.double() } : undefined
     case 4:
@@ -159,16 +159,6 @@ function scalar(field: number, reader: BinaryReader, wireType: WireType, first: 
     default:
       return undefined
   }
-}
-
-/** Returns the shortest number that is the same float of 32 bits: 21.3, not 21.299999237060547. */
-function shortest(float: number): number {
-  if (!Number.isFinite(float)) return float
-  for (const digits of [7, 8]) {
-    const short = Number(float.toPrecision(digits))
-    if (Math.fround(short) === float) return short
-  }
-  return float
 }
 
 function decodeProperties(bytes: Uint8Array): Pick<Metric, 'unit'> {

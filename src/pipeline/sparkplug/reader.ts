@@ -1,7 +1,7 @@
 import type { FieldValue, Message } from '../../model.js'
 import { type Sample, Undecodable } from '../decoders/sample.js'
 import { exactInteger } from '../decoders/tree.js'
-import type { Births, Definition, Definitions } from './births.js'
+import type { Births, MetricDefinition, MetricDefinitions } from './births.js'
 import {
   type DataSet,
   dataType,
@@ -24,11 +24,16 @@ type MessageOfSparkplug = Pick<Message, 'topic' | 'payload' | 'receivedAt'>
 export class SparkplugReader {
   readonly #births: Births
   readonly #inflated: number
+  readonly #learns: boolean
 
-  /** @param inflated Bytes that a compressed payload may become */
-  constructor(births: Births, inflated: number) {
+  /**
+   * @param inflated Bytes that a compressed payload may become
+   * @param learns Whether births that are read count from then on
+   */
+  constructor(births: Births, inflated: number, learns = true) {
     this.#births = births
     this.#inflated = inflated
+    this.#learns = learns
   }
 
   /**
@@ -44,14 +49,14 @@ export class SparkplugReader {
     const payload = decodeSparkplug(message.payload, this.#inflated)
     if (type.endsWith('DEATH')) return this.isOutdated(topic, payload, message.receivedAt) ? [] : [online(false)]
     const isBirth = type.endsWith('BIRTH')
-    if (isBirth) this.learn(topic, payload, message.receivedAt)
+    if (isBirth && this.#learns) this.learn(topic, payload, message.receivedAt)
     const samples = samplesOf(payload, this.#births.find(topic, message.receivedAt)?.definitions)
     return isBirth ? [online(true), ...samples] : samples
   }
 
   /** Learns a birth. Returns whether the birth is new. */
   learn(topic: SparkplugTopic, payload: SparkplugPayload, receivedAt: number): boolean {
-    const definitions = payload.metrics.flatMap(({ name, alias, dataType, unit }): Definition[] =>
+    const definitions = payload.metrics.flatMap(({ name, alias, dataType, unit }): MetricDefinition[] =>
       name === undefined
         ? []
         : [
@@ -88,9 +93,9 @@ function bdSeqOf({ metrics }: SparkplugPayload): number | undefined {
 /** Metrics by which an edge node is controlled, or that belong to the protocol. */
 const notReadings = /^(?:bdSeq$|(?:Node|Device) Control\/)/
 
-function samplesOf(payload: SparkplugPayload, births: Definitions | undefined): Sample[] {
+function samplesOf(payload: SparkplugPayload, births: MetricDefinitions | undefined): Sample[] {
   const samples = new Map<number | undefined, { fields: Map<string, FieldValue>; units: Map<string, string> }>()
-  const add = (metric: Metric, definition: Definition | undefined, name: string, ms: number | undefined) => {
+  const add = (metric: Metric, definition: MetricDefinition | undefined, name: string, ms: number | undefined) => {
     if (metric.isNull || metric.isTransient || !metric.value) return
     const time = ms === undefined ? undefined : ms * 1_000
     let sample = samples.get(time)
@@ -129,7 +134,11 @@ function samplesOf(payload: SparkplugPayload, births: Definitions | undefined): 
 }
 
 /** Returns what the birth tells of a metric. Throws `no_birth` when the metric cannot be read without. */
-function definitionOf(metric: Metric, births: Definitions | undefined, isInner: boolean): Definition | undefined {
+function definitionOf(
+  metric: Metric,
+  births: MetricDefinitions | undefined,
+  isInner: boolean,
+): MetricDefinition | undefined {
   const { name, alias } = metric
   if (name !== undefined && name !== '') {
     const known = births?.byName.get(name)

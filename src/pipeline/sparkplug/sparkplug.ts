@@ -19,6 +19,8 @@ export interface SparkplugOptions extends LateDataOptions {
 export class Sparkplug implements Part {
   readonly name = 'sparkplug'
   readonly reader: SparkplugReader
+  /** Reads messages that nobody has sent, so a birth among them counts for nothing. */
+  readonly trial: SparkplugReader
   readonly #births: Births
   readonly #host: SparkplugHost
   readonly #lateData: LateData
@@ -27,6 +29,7 @@ export class Sparkplug implements Part {
     const inflated = settings['limits.inflated']
     this.#births = new Births({ dir, warn: log.warn })
     this.reader = new SparkplugReader(this.#births, inflated)
+    this.trial = new SparkplugReader(this.#births, inflated, false)
     this.#lateData = new LateData(replays)
     this.#host = new SparkplugHost({
       births: this.#births,
