@@ -1,5 +1,4 @@
 import type { FieldValue, Point } from '../model.js'
-import type { CompiledRule } from './mapping-rules.js'
 
 /** Most series whose last stored value is remembered. A series that is forgotten is stored once more. */
 const maxSeries = 200_000
@@ -19,7 +18,7 @@ export class Thinning {
   #stored = new Map<string, { readonly time: number; readonly value: FieldValue }>()
 
   /** Returns the points with what is to be stored; the very same array when all of it is. */
-  thin(points: readonly Point[], { thinning }: Pick<CompiledRule, 'thinning'>): readonly Point[] {
+  thin(points: readonly Point[], { thinning }: { readonly thinning: ThinningRule | undefined }): readonly Point[] {
     if (!thinning) return points
     const kept: Point[] = []
     for (const point of points) {
