@@ -77,7 +77,7 @@ function seedsOf(decoder: FuzzRun['decoder']): Buffer[] {
     case 'sparkplug':
       return sparkplug
     case 'protobuf':
-      return [...trees.map(tree => Buffer.from(toBinary(ValueSchema, valueOf(tree)))), ...sparkplug]
+      return [...trees.map(tree => Buffer.from(toBinary(ValueSchema, jsonValueOf(tree)))), ...sparkplug]
     case 'senml':
       return [...json, ...cbor]
     case 'json':
@@ -123,7 +123,7 @@ const sparkplug = [
 ]
 
 /** Returns a message that can hold any JSON. */
-function valueOf(tree: unknown) {
+function jsonValueOf(tree: unknown) {
   return fromJson(ValueSchema, JSON.parse(JSON.stringify(tree)))
 }
 

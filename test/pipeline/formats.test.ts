@@ -142,7 +142,7 @@ const flat = { '__proto__.x': 1, constructor: 2, toString: 3 }
 t.test('a limit for what a compressed payload becomes', async t => {
   t.equal(refused(gzipSync(Buffer.alloc(100_001, '7'))), 'inflated_too_large')
   t.equal(refused(gzipSync(Buffer.alloc(200_000_000, 0))), 'inflated_too_large', '200 MB of zeros in 200 KB')
-  t.match(fieldsOf(gzipSync(Buffer.from(' '.repeat(99_996) + '21.5'))), { value: 21.5 })
+  t.match(fieldsOf(gzipSync(Buffer.from('21.5'.padStart(100_000)))), { value: 21.5 })
 })
 
 t.test('the content type chooses before the payload does, and the mapping before both', async t => {
