@@ -63,7 +63,8 @@ export class ConnectionLog {
     this.#say = rateLimited(sentence => options.log.info(sentence))
   }
 
-  connected(client: NamedClient): void {
+  /** Returns a sentence when the client has taken the place of another connection. */
+  connected(client: NamedClient): string | undefined {
     const { isOpen, audit } = this.#options
     const { id, user, connection } = client
     const { address, listener: via } = connection.peer
@@ -72,9 +73,10 @@ export class ConnectionLog {
     this.#replaced.delete(name)
     this.#say(`connected: ${named(client)}${from === undefined ? '' : `, in the place of a connection from ${from}`}`)
     if (!isOpen) audit.repeated({ event: 'login', result: 'ok', user, address, via, client: id })
-    if (from === undefined) return
+    if (from === undefined) return undefined
     audit.repeated({ event: 'takeover', result: 'ok', user, address, via, client: id, detail: `from ${from}` })
     this.#remember(name, from, address)
+    return `a connection from ${address} took the place of one from ${from}: they have one client id`
   }
 
   /** Logs the end of a connection. `reason`: why, in words. */

@@ -85,6 +85,13 @@ export class PacketDispatcher implements PacketHandler {
     return this.#client.disconnectPacket(fault)
   }
 
+  tooLarge(sentence: string): boolean {
+    if (!this.#client.session) return false
+    const all = `${sentence} (limits.packet); its connection was closed`
+    this.#client.broker.refusals.refusedPacket(this.#client, all)
+    return true
+  }
+
   closed(): void {
     this.#client.closed()
   }

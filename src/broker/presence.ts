@@ -123,10 +123,11 @@ export class Presence {
     return !holder
   }
 
-  connected(client: BrokerClient): void {
+  /** Returns a sentence when the client has taken the place of another connection. */
+  connected(client: BrokerClient): string | undefined {
     if (!this.#connected.has(client.name)) this.perUser.add(client.user, 1)
     this.#connected.set(client.name, client)
-    this.#log.connected(client)
+    return this.#log.connected(client)
   }
 
   /** Called after {@link connected}, unless the client was dismissed: shows a client that is shown at once. */

@@ -98,6 +98,23 @@ export class RefusalNotices {
     this.#show(id, user, action, topic, reason)
   }
 
+  /** Reports that a packet was too large to be read: nothing tells a client before MQTT 5, which would send it again. */
+  refusedPacket({ id, user, connection }: BrokerClient, reason: string): void {
+    const { audit, balance, counters } = this.#options
+    const { address, listener: via } = connection.peer
+    counters.refuse('packet_too_large')
+    balance.add(id, 'packet_too_large')
+    const event = { event: 'refused', result: 'refused', reason: 'packet_too_large', user, address, via } as const
+    audit.repeated({ ...event, client: id, detail: reason })
+    this.#say(`refused ${short(id)} to publish: ${short(reason)}`)
+    this.#show(id, user, 'publish', '', reason)
+  }
+
+  /** Shows that a client has taken the place of another connection, if there is a sentence about that. */
+  hasTakenOver({ id, user }: BrokerClient, sentence: string | undefined): void {
+    if (sentence !== undefined) this.#show(id, user, 'connect', '', sentence)
+  }
+
   /** Reports that the will of a client that is gone was refused. */
   refusedWill(clientId: string, user: string, topic: string, reason: string): void {
     this.#count('publish', clientId)

@@ -46,7 +46,7 @@ export const settingsTable = {
   'http.port': row(
     integer(0, 65535),
     8080,
-    'Port of the dashboard, the API, the metrics, and MQTT over WebSocket on /mqtt; 0 takes a free port.',
+    'Port of the dashboard, the API, the metrics, and MQTT over WebSocket on /mqtt, / and /ws; 0 takes a free port.',
   ),
   'http.connections': row(
     integer(1, 1_000_000),
@@ -208,7 +208,11 @@ export const settingsTable = {
     64e6,
     'Bytes that all clients whose CONNECT is not yet accepted may have sent together. Beyond it one that has sent much is disconnected.',
   ),
-  'limits.packet': row(size(128), 1e6, 'Largest MQTT packet a client may send.'),
+  'limits.packet': row(
+    size(128),
+    4e6,
+    'Largest MQTT packet a client may send. What Zigbee2MQTT tells of its devices takes 1 MB for some 300 of them.',
+  ),
   'limits.inflight': row(
     integer(1, 65_535),
     1_000,

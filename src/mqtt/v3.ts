@@ -3,7 +3,6 @@
  * 3.1.1. Where the text of 3.1 differs, 3.1 is followed, except that will messages need not be ASCII:
  *
  * - SUBSCRIBE, UNSUBSCRIBE and PUBREL are QoS 1 messages: sent again they may have DUP in their header.
- * - A client id has 1 to 23 characters.
  * - A bridge of Mosquitto sets the highest bit of the protocol level, which is part of neither version.
  * - User name and password may be missing though they are flagged: the remaining length takes precedence.
  */
@@ -124,8 +123,8 @@ function checkConnectFlags(flags: number): void {
 
 function checkClientId(clientId: string, protocol: ProtocolName, clean: boolean): void {
   let fault = tooLong('client id', clientId)
-  if (protocol === 3 && (clientId.length === 0 || (clientId.length > 23 && [...clientId].length > 23)))
-    fault = 'a client id that does not have the 1 to 23 characters of MQTT 3.1'
+  // MQTT 3.1 allows 23 characters, but its clients use more, and most servers accept that.
+  if (protocol === 3 && clientId.length === 0) fault = 'an empty client id, which MQTT 3.1 does not allow'
   if (fault) throw new MalformedPacket('MQTT-3.1.3-9', fault, identifierRejected)
   if (clientId.length === 0 && !clean)
     throw new MalformedPacket('MQTT-3.1.3-8', 'an empty client id and a session to be kept', identifierRejected)

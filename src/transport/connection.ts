@@ -13,9 +13,17 @@ export interface PacketHandler {
   writable(): void
   /** Returns the packet that tells the client why the connection is about to be closed. Undefined if there is none. */
   disconnectPacket(fault: Fault): Buffer | undefined
+  /**
+   * Called when the client has sent a packet larger than it may, before the connection is closed. Returns whether the
+   * handler has counted and logged that.
+   */
+  tooLarge(sentence: string): boolean
   /** Called once, when the connection is over. */
   closed(): void
 }
+
+/** Code of the error of ws for a message beyond its limit. */
+const messageTooLong = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
 
 /** How long a peer may take to close after the last packet has left. */
 const lingerMs = 500
@@ -48,7 +56,7 @@ export class Connection implements ReadConnection, WrittenConnection {
     if (stream.opened) stream.arrived = bytes => pool.hello(this, bytes)
     this.#reader = new PacketReader(stream, pool, this)
     this.#writer = new PacketWriter(stream, pool, this)
-    stream.on('error', ignore)
+    stream.on('error', error => this.#failed(error))
     stream.on('close', () => this.#gone())
   }
 
@@ -158,16 +166,22 @@ export class Connection implements ReadConnection, WrittenConnection {
 
   failed(error: unknown): void {
     const malformed = error instanceof MalformedPacket
-    const reason = !malformed ? 'internal' : error.tooLarge ? 'packet_too_large' : 'malformed'
-    this.#pool.refused(
-      reason,
-      `${error instanceof Error ? error.message : error}${malformed ? ` [${error.clause}]` : ''}`,
-    )
+    const isTooLarge = malformed && error.tooLarge
+    const reason = !malformed ? 'internal' : isTooLarge ? 'packet_too_large' : 'malformed'
+    const sentence = `${error instanceof Error ? error.message : error}${malformed ? ` [${error.clause}]` : ''}`
+    if (!isTooLarge || this.#protocol?.tooLarge(error.message) !== true) this.#pool.refused(reason, sentence)
     this.end(
       malformed
         ? { code: error.reasonCode, reason: error.message }
         : { code: reasonCode.unspecified, reason: 'an error in the hub' },
     )
+  }
+
+  /** Called when the stream fails: ws gives up a message that is far longer than a packet may be. */
+  #failed(error: Error & { readonly code?: string }): void {
+    if (error.code !== messageTooLong || this.isClosed) return
+    const sentence = 'a WebSocket message of more bytes than a packet may have'
+    if (this.#protocol?.tooLarge(sentence) !== true) this.#pool.refused('packet_too_large', sentence)
   }
 
   finished(): void {
@@ -303,5 +317,3 @@ export class Connection implements ReadConnection, WrittenConnection {
     protocol?.closed()
   }
 }
-
-function ignore(): void {}

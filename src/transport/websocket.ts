@@ -23,7 +23,10 @@ export interface WebSocketsOptions {
   readonly report: RefusalReport
 }
 
-const path = '/mqtt'
+/**
+ * Paths of MQTT over WebSocket. Clients of which only a host is known take the root, and those for RabbitMQ `/ws`.
+ */
+const paths: ReadonlySet<string> = new Set(['/mqtt', '/', '/ws'])
 
 /** Longest fixed header of an MQTT packet. Limits for packets count the bytes after the fixed header. [MQTT-2.2] */
 const fixedHeaderBytes = 5
@@ -82,12 +85,12 @@ export class WebSockets {
     }
     // Upgrade in an HTTP/1.0 request is to be ignored (RFC 9110 §7.8), and a WebSocket needs Upgrade (RFC 6455 §4.2.1).
     if (request.httpVersionMajor === 1 && request.httpVersionMinor === 0) {
-      answer(socket, '400 Bad Request', `A WebSocket at ${path} is opened with HTTP/1.1, not with HTTP/1.0.`)
+      answer(socket, '400 Bad Request', `A WebSocket is opened with HTTP/1.1, not with HTTP/1.0.`)
       return
     }
     const target = targetOf(url)
-    if (target.path !== path) {
-      answer(socket, '404 Not Found', `There is no WebSocket at ${quoted(url)}, only at ${path}.`)
+    if (!paths.has(target.path)) {
+      answer(socket, '404 Not Found', `There is no WebSocket at ${quoted(url)}, only at ${[...paths].join(', ')}.`)
       return
     }
     const address = clientAddress(headers, remote, trusted)

@@ -235,6 +235,15 @@ t.test('packets larger than limits.hello before CONNECT, than limits.packet afte
   }
   t.equal(await refused(hub, 'packet_too_large'), tooLarge)
   await bystander.ping()
+  // MQTT 3.1.1 has no way to tell the client.
+  await bystander.subscribe('$hub/why/large', 0)
+  t.match(await bystander.next(), { topic: '$hub/why/large', payload: /larger than 100000 \(limits\.packet\)/ })
+  t.match(hub.log(), /refused large to publish: a packet of 150\d+ bytes/)
+  const counted = async () => {
+    const { body } = await hub.get<{ reasons: { refused: object } }>('/api/balance')
+    return (body.reasons.refused as { packet_too_large?: number }).packet_too_large === tooLarge / 2
+  }
+  await eventually(counted, 'the balance sheet counts those of connected clients')
 })
 
 t.test(

@@ -114,7 +114,7 @@ t.test('CONNACK announces what the hub does, and no more', async t => {
     [id.receiveMaximum, 1_000],
     [id.aliases, 64],
     [0x25, 1],
-    [id.packetSize, 1_000_000],
+    [id.packetSize, 4_000_000],
     [0x28, 1],
     [0x29, 1],
     [0x2a, 1],

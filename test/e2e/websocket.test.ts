@@ -54,11 +54,19 @@ t.test('other paths and other origins are refused', async t => {
   own.terminate()
 })
 
+t.test('MQTT is served on the paths that clients take when nobody tells them one', async t => {
+  for (const path of ['/mqtt', '/', '/ws']) {
+    const client = await connectMqtt(t, hub.webSocketUrl.replace('/mqtt', path))
+    t.ok(client.connected, path)
+    await client.endAsync()
+  }
+})
+
 t.test('odd requests and peers that go away in the middle leave the hub serving', async t => {
   const port = Number(new URL(hub.httpUrl).port)
   const request = (path: string) =>
     `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
-  for (const path of ['//', '/nope', '/%', 'mqtt', '/mqtt', '*']) {
+  for (const path of ['//', '/nope', '/%', 'mqtt', '/mqtt', '/ws/', '*']) {
     const socket = connect(port, '127.0.0.1')
     socket.on('error', () => {})
     socket.write(request(path))
@@ -84,10 +92,10 @@ t.test('too large a packet ends the connection, on TCP and WebSocket, and the hu
   for (const url of [hub.mqttUrl, hub.webSocketUrl]) {
     const client = await connectMqtt(t, url)
     const closed = new Promise<void>(resolve => client.once('close', () => resolve()))
-    client.publish('large', Buffer.alloc(1_200_000), { qos: 1 })
+    client.publish('large', Buffer.alloc(4_200_000), { qos: 1 })
     await closed
     t.pass(url)
   }
   const client = await connectMqtt(t, hub.mqttUrl)
-  await client.publishAsync('fine', Buffer.alloc(900_000), { qos: 1 })
+  await client.publishAsync('fine', Buffer.alloc(3_900_000), { qos: 1 })
 })

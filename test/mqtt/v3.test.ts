@@ -115,8 +115,8 @@ t.test('what mqtt-packet does not write, and is allowed', async t => {
   t.match(one(packet(0x10, mqtt31, '02 003c 0001 61')), { bridge: false })
   t.match(one(packet(0x10, '00064d5149736470 83 02 003c 0001 61')), { protocol: 3, bridge: true })
   t.match(one(packet(0x10, '00044d515454 84 02 003c 0001 61')), { protocol: 4, bridge: true })
-  const id23 = Buffer.concat([Buffer.from([0, 92]), Buffer.from('😀'.repeat(23))])
-  t.match(one(packet(0x10, mqtt31, '02 003c', id23)), { clientId: '😀'.repeat(23) }, 'characters, not bytes')
+  const id30 = Buffer.concat([Buffer.from([0, 120]), Buffer.from('😀'.repeat(30))])
+  t.match(one(packet(0x10, mqtt31, '02 003c', id30)), { clientId: '😀'.repeat(30) }, 'more than MQTT 3.1 allows')
   t.match(one(packet(0x10, '00044d515454 04 02 0000 0000')), { protocol: 4, clientId: '', keepAlive: 0 })
   t.match(one(packet(0x10, '00044d515454 04 c2 0000 0000 0000 0000')), { username: '', password: Buffer.alloc(0) })
 

@@ -71,6 +71,10 @@ class Counter implements PacketHandler {
 
   disconnectPacket(): undefined {}
 
+  tooLarge(): boolean {
+    return false
+  }
+
   closed(): void {
     this.isClosed = true
   }

@@ -186,6 +186,7 @@ async function open(t: Test, kind: 'tcp' | 'ws'): Promise<Ends> {
           },
           writable: () => {},
           disconnectPacket: () => undefined,
+          tooLarge: () => false,
           closed: () => {},
         }
         return protocol

@@ -99,7 +99,7 @@ class Admission implements Controlled {
     const { connect, connection } = client
     if (!client.session || !connect) return
     const { policy, presence } = client.broker
-    presence.connected(client)
+    client.broker.refusals.hasTakenOver(client, presence.connected(client))
     // The user may have changed since the credentials were checked.
     if (!policy.dismissed(client)) presence.admitted(client)
     // No longer needed, and possibly large.
