@@ -83,6 +83,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   config: ['config.ts', 'settings.ts', 'reload.ts'],
   queue: ['queue.ts', 'suspects.ts'],
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
+  spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts'],
   'dead-letters': ['dead-letters.ts'],
@@ -94,7 +95,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   pipeline: ['pipeline.ts', 'pipeline-thread.ts', 'pipeline-api.ts'],
 }
 /** These have no door yet. */
-const doorless = ['auth', 'spool', 'doctor']
+const doorless = ['auth', 'doctor']
 
 const folderOf = (file: string) => (file.includes('/') ? (file.split('/')[0] as string) : '')
 
@@ -217,15 +218,7 @@ t.test('no file over 600 lines, no drawers, no barrels', async t => {
 })
 
 /** Classes that are still to be split. This list only ever gets shorter. */
-const longClasses: readonly string[] = [
-  'Authority',
-  'BalanceSheet',
-  'Chart',
-  'DeadPanel',
-  'DuckDbStore',
-  'InfluxStore',
-  'Spool',
-]
+const longClasses: readonly string[] = ['Authority', 'BalanceSheet', 'Chart', 'DeadPanel', 'DuckDbStore', 'InfluxStore']
 
 t.test('no class over 300 lines', async t => {
   const tooLong = new Set<string>()

@@ -5,6 +5,10 @@ import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
 import type { Spool, SpoolListener, SpoolPosition } from './spool.js'
 import type { SpoolShares } from './spool-shares.js'
 
+export { spoolAlarms } from './spool-alarms.js'
+export { spoolSettings } from './spool-settings.js'
+export { SpoolShares } from './spool-shares.js'
+
 export interface IngestOptions {
   readonly spool: Pick<Spool, 'append' | 'pendingBytes' | 'position' | 'flush' | 'replay'>
   /** Each user's part of the spool. */

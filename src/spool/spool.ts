@@ -1,34 +1,19 @@
-import { constants } from 'node:fs'
 import { join } from 'node:path'
-import { CommitLog, isFull, keepDamaged, syncedWrites } from '../disk/commit-log.js'
-import {
-  type Files,
-  nodeFiles,
-  openNew,
-  openToChange,
-  openToRead,
-  readWholeSync,
-  syncDirectory,
-} from '../disk/files.js'
+import { CommitLog, isFull, syncedWrites } from '../disk/commit-log.js'
+import { type Files, nodeFiles } from '../disk/files.js'
 import { DiskProbe } from '../disk/probe.js'
-import { replaceFileSync } from '../disk/replace-file.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
 import type { Message, Publish } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import { CursorFile, listCursors } from './cursor-file.js'
+import { CleanMark } from './clean-mark.js'
 import { encodedLength, encodePublish, stampedBytes } from './message-codec.js'
-import {
-  listSegments,
-  messagesOf,
-  type Scanned,
-  scanSegment,
-  segmentHeaderBytes,
-  segmentPath,
-  writeSegmentHeader,
-} from './segment-file.js'
+import { MessageStamps } from './message-stamps.js'
+import { listSegments } from './segment-file.js'
+import { type OpenSegment, SegmentWriter } from './segment-writer.js'
+import { leapNumbers, type SpoolEnd, SpoolRecovery } from './spool-recovery.js'
 
 /**
  * The spool: every accepted message, raw and in order, in files called segments.
@@ -49,15 +34,6 @@ import {
  * A group that the disk refuses uses up its sequence numbers. Messages without a gap between them on disk, but with one
  * between their numbers, are therefore all that was ever acknowledged.
  */
-
-/**
- * Sequence numbers passed over when some may have been lost: more than can be received in the second that is not
- * synced.
- */
-const leapNumbers = 10_000_000
-
-/** A clock that goes back by less is being corrected: times ascend in small steps until the clock catches up. */
-const correctedMicros = 1e6
 
 /** Interval and size of the test write that detects when a failing disk accepts writes again. */
 const probeEveryMs = 1_000
@@ -108,18 +84,9 @@ export class Spool {
   readonly #log: CommitLog
   readonly #probe: DiskProbe
   readonly #listeners: SpoolListener[] = []
-  #segment = 1
-  #sequence = 0
-  #settledSequence = 0
-  /** Stamp of the last message, strictly ascending whatever the clock does. */
-  #receivedAt = 0
-  /** Time of the last message, which is the time of a reading without its own. */
-  #time = 0
-  /** Stamps of the last message in the group that is being written, and of the last one committed. */
-  #takenAt = 0
-  #committedAt = 0
-  /** Bytes of all segments but the newest. */
-  #olderBytes = 0
+  readonly #stamps = new MessageStamps()
+  readonly #segments: SegmentWriter
+  readonly #clean: CleanMark
   #failing: Error | undefined
   /** File descriptor opened at the start; negative when the disk refused. */
   #opened = -1
@@ -127,20 +94,20 @@ export class Spool {
   constructor(options: SpoolOptions) {
     this.#options = options
     this.#files = options.files ?? nodeFiles
+    this.#clean = new CleanMark(options.dir, this.#files)
+    const writesAreSynced = options.fsync === 'group' && syncedWrites !== 0
+    this.#segments = new SegmentWriter(options.dir, this.#files, writesAreSynced ? syncedWrites : 0, options.log)
     this.#log = new CommitLog({
       files: this.#files,
-      fsync: this.#writesAreSynced ? 'write' : options.fsync,
+      fsync: writesAreSynced ? 'write' : options.fsync,
       rotateBytes: options.segmentBytes,
       rotate: async () => this.#newSegment(),
-      taken: () => {
-        this.#takenAt = this.#receivedAt
-      },
-      first: () => this.#settledSequence + 1,
+      taken: () => this.#stamps.taken(),
+      first: () => this.#stamps.settledSequence + 1,
       settled: (_end, frames, error) => {
-        this.#settledSequence += frames
+        this.#stamps.settled(frames, !error)
         if (error) this.#fails(error)
         else {
-          this.#committedAt = this.#takenAt
           for (const listener of this.#listeners) listener.onCommitted?.(this.position)
         }
         for (const listener of this.#listeners) listener.onSettled?.()
@@ -172,20 +139,20 @@ export class Spool {
    * cannot be read, or when the hub's user has no right to it.
    */
   async start(): Promise<void> {
-    const { dir } = this.#options
+    const { dir, known = 0 } = this.#options
     try {
       const isMade = this.#attempt(() => this.#files.makeDirectorySync(dir))
+      const recovery = this.#recovery()
       const segments = listSegments(dir, this.#files)
-      for (const segment of segments.slice(0, -1)) this.#olderBytes += this.#sizeOf(segment)
       const newest = segments.at(-1)
-      if (newest !== undefined) await this.#recover(newest, segments.at(-2))
+      if (newest !== undefined) this.#goOnIn(newest, await recovery.end(newest, segments.at(-2)))
       else if (isMade) this.#open(() => this.#newSegment(), 0)
       else this.#log.open(-1, 0)
-      const known = this.#highestKnown()
-      if (known > this.#settledSequence) this.#passOver(known)
+      const highest = Math.max(known, this.#clean.sequence, recovery.knownToCursors())
+      if (highest > this.#stamps.settledSequence) this.#passOver(highest)
       else if (this.#mayHaveLost) this.#leap()
-      this.#time = this.#receivedAt
-      this.#attempt(() => this.#files.removeSync(this.#cleanPath))
+      this.#stamps.time = this.#stamps.receivedAt
+      this.#attempt(() => this.#clean.remove())
     } catch (error) {
       throw new HubError('data_dir_unusable', `data.dir: cannot use ${dir}: ${describe(error)}`, { cause: error })
     }
@@ -195,16 +162,16 @@ export class Spool {
     await this.#log.close()
     await this.#probe.stop()
     if (this.#failing) return
-    replaceFileSync(this.#cleanPath, `${this.#settledSequence}\n`, { files: this.#files })
+    this.#clean.write(this.#stamps.settledSequence)
   }
 
   get position(): SpoolPosition {
-    return { segment: this.#segment, end: this.#log.end, sequence: this.#settledSequence }
+    return { segment: this.#segments.newest, end: this.#log.end, sequence: this.#stamps.settledSequence }
   }
 
   /** Bytes of all segments, and of messages waiting to be written. */
   get bytes(): number {
-    return this.#olderBytes + this.#log.end + this.#log.pendingBytes
+    return this.#segments.olderBytes + this.#log.end + this.#log.pendingBytes
   }
 
   /** Bytes accepted but not on disk yet. */
@@ -243,25 +210,22 @@ export class Spool {
       done?.(publish, this.#failing, 0)
       return
     }
-    this.#sequence++
-    const now = this.#options.clock.now()
-    // No two messages have the same time, also within a millisecond, and while a clock is corrected a little.
-    this.#time = now > this.#time || this.#time - now > correctedMicros ? now : this.#time + 1
-    this.#receivedAt = Math.max(this.#receivedAt + 1, this.#time)
+    const stamps = this.#stamps
+    stamps.next(this.#options.clock.now())
     const length = encodedLength(publish)
-    if (this.#time === this.#receivedAt) this.#log.append(length, publish, this.#encode, done)
+    if (stamps.time === stamps.receivedAt) this.#log.append(length, publish, this.#encode, done)
     else this.#log.append(length + stampedBytes(publish), publish, this.#encodeStamped, done)
   }
 
   readonly #encode = (publish: Publish, target: Buffer, at: number): void =>
-    encodePublish(publish, this.#sequence, this.#receivedAt, target, at)
+    encodePublish(publish, this.#stamps.sequence, this.#stamps.receivedAt, target, at)
 
   readonly #encodeStamped = (publish: Publish, target: Buffer, at: number): void =>
-    encodePublish(publish, this.#sequence, this.#receivedAt, target, at, this.#time)
+    encodePublish(publish, this.#stamps.sequence, this.#stamps.receivedAt, target, at, this.#stamps.time)
 
   /** Latest stamp, in microseconds since the epoch: the clock was there once. */
   get latest(): number {
-    return this.#receivedAt
+    return this.#stamps.receivedAt
   }
 
   /** Resolves when everything appended so far is on disk or has been refused. */
@@ -271,13 +235,12 @@ export class Spool {
 
   /** Called when the reading side has deleted segments that every cursor has passed. */
   freed(bytes: number): void {
-    this.#olderBytes = Math.max(0, this.#olderBytes - bytes)
+    this.#segments.freed(bytes)
   }
 
   /** Measures the files again after the reading side ended, perhaps without reporting its deletions. */
   recount(): void {
-    const older = listSegments(this.#options.dir, this.#files).filter(segment => segment < this.#segment)
-    this.#olderBytes = older.reduce((sum, segment) => sum + this.#sizeOf(segment), 0)
+    this.#segments.measure()
   }
 
   #fails(error: Error): void {
@@ -298,7 +261,7 @@ export class Spool {
 
   #worksAgain(): void {
     if (!this.#mayWrite) throw notLocked()
-    this.#files.removeSync(this.#cleanPath)
+    this.#clean.remove()
     this.#failing = undefined
     this.#options.log.warn('the spool: the disk takes what is written again')
   }
@@ -332,105 +295,23 @@ export class Spool {
    * reads are synchronous. From these messages the broker restores state that was missing in the broker's own journal
    * after a crash.
    */
-  *replay(after: number): Generator<Message> {
-    const segments = listSegments(this.#options.dir, this.#files)
-    for (const [i, segment] of segments.entries()) {
-      const next = segments[i + 1]
-      if (next !== undefined && next <= after + 1) continue
-      const path = segmentPath(this.#options.dir, segment)
-      const fd = this.#files.openSync(path, openToRead)
-      try {
-        for (const message of messagesOf(this.#files, fd)) if (message.sequence > after) yield message
-      } catch (error) {
-        if (!isDiskError(error)) throw error
-        this.#unreadable(path, error)
-      } finally {
-        this.#files.closeSync(fd)
-      }
-    }
+  replay(after: number): Generator<Message> {
+    return this.#recovery().replay(after)
   }
 
-  #unreadable(path: string, error: unknown): void {
-    this.#options.incidents.report(
-      'spool_unreadable',
-      `segment ${path} cannot be read (${describe(error)}); what is published now goes to a new one. Check the disk`,
-    )
+  #recovery(): SpoolRecovery {
+    const { dir, incidents, clock } = this.#options
+    return new SpoolRecovery({ dir, files: this.#files, incidents, mayWrite: this.#mayWrite, now: clock.now() })
   }
 
-  get #writesAreSynced(): boolean {
-    return this.#options.fsync === 'group' && syncedWrites !== 0
-  }
-
-  get #syncing(): number {
-    return this.#writesAreSynced ? syncedWrites : 0
-  }
-
-  #newSegment(): { fd: number; end: number } {
+  #newSegment(): OpenSegment {
     if (!this.#mayWrite) throw notLocked()
-    const { dir } = this.#options
-    const segment = this.#settledSequence + 1
-    const path = segmentPath(dir, segment)
-    // A segment that was begun, and could neither be finished nor be removed, holds nothing.
-    const begun = (this.#files.sizeOfSync(path) ?? Number.POSITIVE_INFINITY) <= segmentHeaderBytes
-    const flags = begun ? openToChange | constants.O_TRUNC : openNew
-    const fd = this.#files.openSync(path, flags | this.#syncing)
-    try {
-      writeSegmentHeader(this.#files, fd, this.#committedAt)
-      this.#files.fsyncSync(fd)
-      syncDirectory(dir, this.#files)
-    } catch (error) {
-      this.#files.closeSync(fd)
-      this.#removeBegun(path)
-      throw error
-    }
-    if (this.#log.end > 0 && segment !== this.#segment) this.#olderBytes += this.#cutRefused()
-    this.#segment = segment
-    return { fd, end: segmentHeaderBytes }
-  }
-
-  /**
-   * Removes a segment that could not be begun. A failure is ignored: the first error is the one to report, and the next
-   * try uses an empty segment that stays.
-   */
-  #removeBegun(path: string): void {
-    try {
-      this.#files.removeSync(path)
-    } catch {
-      // The next try uses the segment.
-    }
-  }
-
-  /**
-   * Cuts off bytes that the disk refused and that could not be cut off then, as they would be read. Returns the size of
-   * the segment.
-   */
-  #cutRefused(): number {
-    const path = segmentPath(this.#options.dir, this.#segment)
-    const { end } = this.#log
-    try {
-      if ((this.#files.sizeOfSync(path) ?? 0) > end) this.#truncate(path, end)
-    } catch (error) {
-      this.#options.log.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
-    }
-    return end
-  }
-
-  #truncate(path: string, end: number): void {
-    const fd = this.#files.openSync(path, openToChange)
-    try {
-      this.#files.ftruncateSync(fd, end)
-    } finally {
-      this.#files.closeSync(fd)
-    }
-  }
-
-  #sizeOf(segment: number): number {
-    return this.#files.sizeOfSync(segmentPath(this.#options.dir, segment)) ?? 0
+    return this.#segments.begin(this.#stamps.settledSequence + 1, this.#stamps.committedAt, this.#log.end)
   }
 
   /** Opens the file for the next group. `end` is where the segment ends when the disk refuses to open the file. */
-  #open(act: () => { fd: number; end: number }, end: number): void {
-    let opened = { fd: -1, end }
+  #open(act: () => OpenSegment, end: number): void {
+    let opened: OpenSegment = { fd: -1, end }
     this.#attempt(() => {
       opened = act()
     })
@@ -438,76 +319,12 @@ export class Spool {
     this.#log.open(opened.fd, opened.end)
   }
 
-  /** Continues the newest segment behind the last whole message. */
-  async #recover(segment: number, previous: number | undefined): Promise<void> {
-    const { dir, incidents } = this.#options
-    const path = segmentPath(dir, segment)
-    this.#segment = segment
-    const scanned = await this.#scan(path)
-    if (!scanned) {
-      // Numbers that may have been in the segment are not assigned again.
-      this.#settledSequence = this.#sequence = segment + leapNumbers
-      this.#receivedAt = this.#committedAt = await this.#lastStamp(previous, 0)
-      this.#log.open(-1, this.#sizeOf(segment))
-      return
-    }
-    const { size, stamp, tail, first, last = 0 } = scanned
-    let { end } = scanned
-    const isDamaged = typeof tail === 'object'
-    this.#sequence = Math.max(segment - 1, scanned.sequence) + (isDamaged ? tail.messages : 0)
-    if (isDamaged && !tail.endsInZeros) end = size
-    // A header has no checksum, so the stamp is believed when plausible.
-    const before =
-      first === undefined
-        ? await this.#lastStamp(previous, stamp ?? 0)
-        : stamp !== undefined && stamp < first
-          ? stamp
-          : first - 1
-    this.#receivedAt = this.#committedAt = Math.max(this.#receivedAt, last, before)
-    this.#settledSequence = this.#sequence
-    const isHeaderDamaged = first !== undefined && before !== stamp
-    if (isDamaged || scanned.damagedBytes > 0 || isHeaderDamaged) {
-      const bytes = scanned.damagedBytes + (isDamaged ? size - scanned.end : 0)
-      const copy = this.#mayWrite ? await keepDamaged(path, this.#files) : 'it is not copied, as nothing may be written'
-      incidents.report('spool_damaged', `segment ${path} is damaged (${bytes} bytes); what is whole is kept, ${copy}`, {
-        bytes,
-      })
-    }
-    if (end < size) {
-      incidents.report(
-        'spool_truncated',
-        `${path}: ${size - end} bytes of a write that was never finished are cut off; unless the file was damaged, nothing of them was acknowledged`,
-        { bytes: size - end },
-      )
-    }
-    this.#open(() => {
-      const fd = this.#files.openSync(path, openToChange | this.#syncing)
-      try {
-        if (end < size) this.#files.ftruncateSync(fd, end)
-        if (before !== stamp) writeSegmentHeader(this.#files, fd, before)
-        // The content written by the previous process, and the name of the segment, may not be on disk yet.
-        this.#files.fsyncSync(fd)
-        syncDirectory(dir, this.#files)
-      } catch (error) {
-        this.#files.closeSync(fd)
-        throw error
-      }
-      return { fd, end: Math.max(end, segmentHeaderBytes) }
-    }, end)
-  }
-
-  /** Scans a segment. Undefined when the disk cannot read the file. */
-  async #scan(path: string): Promise<Scanned | undefined> {
-    const fd = this.#files.openSync(path, openToRead)
-    try {
-      return await scanSegment(this.#files, fd)
-    } catch (error) {
-      if (!isDiskError(error)) throw error
-      this.#unreadable(path, error)
-      return undefined
-    } finally {
-      this.#files.closeSync(fd)
-    }
+  #goOnIn(newest: number, { sequence, receivedAt, segment }: SpoolEnd): void {
+    this.#segments.newest = newest
+    this.#segments.measure()
+    this.#stamps.restore(sequence, receivedAt)
+    if (segment) this.#open(() => this.#segments.goOn(segment), segment.end)
+    else this.#log.open(-1, this.#segments.sizeOf(newest))
   }
 
   /**
@@ -518,12 +335,10 @@ export class Spool {
   #passOver(known: number): void {
     this.#options.incidents.report(
       'spool_cut',
-      `the spool ends at message ${this.#settledSequence}, and ${known} is known: its end was lost or removed, and what was not stored of it yet is lost`,
+      `the spool ends at message ${this.#stamps.settledSequence}, and ${known} is known: its end was lost or removed, and what was not stored of it yet is lost`,
     )
-    this.#settledSequence = this.#sequence = known
-    // Differs from the stamp of the last message there, so that readers see that something is missing.
-    this.#receivedAt++
-    this.#committedAt = this.#receivedAt
+    // The stamp differs from that of the last message there, so that readers see that something is missing.
+    this.#stamps.restore(known, this.#stamps.receivedAt + 1)
     this.#goOnInNewSegment()
   }
 
@@ -538,58 +353,14 @@ export class Spool {
    * in RabbitMQ and in the dead letters.
    */
   get #mayHaveLost(): boolean {
-    return (
-      this.#options.fsync === 'interval' &&
-      this.#settledSequence > 0 &&
-      this.#files.sizeOfSync(this.#cleanPath) === undefined
-    )
-  }
-
-  get #cleanPath(): string {
-    return join(this.#options.dir, 'clean')
+    return this.#options.fsync === 'interval' && this.#stamps.settledSequence > 0 && !this.#clean.exists
   }
 
   /** Continues with numbers that cannot be known anywhere. Readers take the numbers between for never assigned. */
   #leap(): void {
-    this.#settledSequence = this.#sequence = this.#settledSequence + leapNumbers
+    this.#stamps.sequence = this.#stamps.settledSequence += leapNumbers
     this.#goOnInNewSegment()
-  }
-
-  #highestKnown(): number {
-    const { dir, known } = this.#options
-    let highest = Math.max(known ?? 0, this.#cleanEnd)
-    for (const name of listCursors(dir, this.#files)) {
-      try {
-        highest = Math.max(highest, (new CursorFile(dir, name, this.#files).read().place?.sequence ?? 1) - 1)
-      } catch {
-        // The reading side reports the damage.
-      }
-    }
-    return highest
-  }
-
-  /** Last sequence number when the spool was stopped; 0 when the spool was not stopped. */
-  get #cleanEnd(): number {
-    try {
-      const end = Number(readWholeSync(this.#cleanPath, this.#files)?.toString('latin1'))
-      return Number.isSafeInteger(end) ? end : 0
-    } catch {
-      return 0
-    }
-  }
-
-  /**
-   * Returns when the last message of the previous segment was received. `header` is the stamp of the newest segment.
-   */
-  async #lastStamp(previous: number | undefined, header: number): Promise<number> {
-    const latest = this.#options.clock.now() + microsecondsPerDay
-    if (previous === undefined) return header <= latest ? header : 0
-    const scanned = await this.#scan(segmentPath(this.#options.dir, previous))
-    const begun = scanned?.stamp ?? 0
-    return scanned?.last ?? (begun <= latest ? begun : 0)
   }
 }
 
 const notLocked = () => new Error('the data directory is not locked')
-
-const microsecondsPerDay = 86_400e6
