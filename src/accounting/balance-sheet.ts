@@ -4,10 +4,12 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import { Accounts, type Counts, type PackedEntry, pack, sum, unpack } from './accounts.js'
+import { type Counts, sum } from './accounts.js'
 import { BalanceJournal } from './balance-journal.js'
 import { BalanceRows, microsecondsPerHour } from './balance-rows.js'
-import { flat, pairs, Ranges } from './ranges.js'
+import { flat, Ranges } from './ranges.js'
+import { type JournalledSheet, type SheetChange, SheetState } from './sheet-state.js'
+import { UnwrittenCounts } from './unwritten-counts.js'
 
 /** Positions in the spool that the sheet is computed from. */
 export interface PipelineOffsets {
@@ -101,49 +103,8 @@ export interface BalanceSheetOptions {
   readonly files?: Files
 }
 
-/** One record of the journal. All changes of a record take effect at once. */
-interface Change {
-  /** Settled sequence numbers, as from, to, from, to … */
-  readonly settled?: readonly number[]
-  /** Sequence numbers that no accepted message was given, as from, to, from, to … */
-  readonly never?: readonly number[]
-  /** All messages before this sequence number are counted as received. */
-  readonly next?: number
-  /** Sequence numbers of dead letters that are stored or dropped now, as from, to, from, to … */
-  readonly moved?: readonly number[]
-  readonly rows?: readonly PackedEntry[]
-  /** Number of further messages reported as lost. */
-  readonly lost?: number
-  /** Sequence numbers whose messages are reported as lost, as from, to, from, to … */
-  readonly gone?: readonly number[]
-}
-
-/** The first record of each file. The accounts follow as {@link SnapshotRows}, then the changes. */
-interface OpeningBalance {
-  readonly since: number
-  readonly base: number
-  readonly again: number
-  readonly never: number
-  readonly settled: readonly number[]
-  readonly highest: number
-  readonly next: number
-  readonly moved: readonly number[]
-  /** The newest hour whose client rows were evicted. */
-  readonly givenUp: number
-  /** Absent in files of older versions, as is `gone`. */
-  readonly lost?: number
-  readonly gone?: readonly number[]
-}
-interface SnapshotRows {
-  readonly kind: 'total' | 'hour' | 'client'
-  readonly snapshot: readonly PackedEntry[]
-}
-
 /** Interval at which the counts of received and refused messages are written. */
 const writeEveryMs = 1_000
-
-/** Clients with refusals in an hour that are counted separately; further clients are counted together. */
-const refusedClients = 10_000
 
 /**
  * The balance sheet. Every accepted message has a sequence number, so the outcomes are sets of numbers. A number that
@@ -158,34 +119,14 @@ export class BalanceSheet implements Ledger {
   readonly name = 'balance'
   readonly #options: BalanceSheetOptions
   readonly #journal: BalanceJournal
-  #accounts = new Accounts()
-  #settled = new Ranges()
-  /** The highest settled number. Queues deliver in order, so no message before this one is in the queue any more. */
-  #highest = 0
+  readonly #state = new SheetState()
   /** Settled sequence numbers on their way to the disk. */
   readonly #settling = new Set<Ranges>()
-  /** Sequence numbers of letters taken out of the dead letters; a crash may have left the letters there. */
-  #moved = new Ranges()
-  /** Sequence numbers whose messages were reported as lost. */
-  #gone = new Ranges()
-  /** Whether the first record of the journal was read. */
-  #hasOpening = false
-  #since = 0
-  /** The last sequence number from before the sheet was opened. */
-  #base = 0
-  /** Number of messages whose sequence numbers were given a second time. */
-  #again = 0
-  #never = 0
-  #lost = 0
+  readonly #unwritten = new UnwrittenCounts()
   /** Messages reported as lost since the last change that was written. */
   #unwrittenLost = 0
-  /** All messages before `#next` are counted in memory, and all before `#saved` on disk. */
+  /** All messages before are counted in memory. */
   #next = 1
-  #saved = 1
-  /** Messages received since the last change that was written, by hour and client. */
-  #unwritten = new Map<number, Map<string, { received: number; lastReceived: number }>>()
-  /** Refusals by hour and client. Must not grow with time while the disk refuses writes. */
-  #refusals = new Map<number, Map<string, Map<string, number>>>()
   #writing = false
   #timer: NodeJS.Timeout | undefined
 
@@ -194,7 +135,7 @@ export class BalanceSheet implements Ledger {
     this.#journal = new BalanceJournal({
       dir: options.dir,
       rotateBytes: options.journalBytes ?? 16e6,
-      snapshot: () => this.#snapshot(),
+      snapshot: () => this.#state.snapshot(),
       damaged: (sentence, bytes) =>
         options.incidents.report('balance_damaged', `the balance sheet: ${sentence}`, { bytes }),
       ...(options.files && { files: options.files }),
@@ -203,19 +144,17 @@ export class BalanceSheet implements Ledger {
 
   async start(): Promise<void> {
     const { opening, accepted, clock } = this.#options
-    const isThere = await this.#journal.load(record => this.#read(record as OpeningBalance | SnapshotRows | Change))
-    const isNew = !this.#hasOpening
+    const state = this.#state
+    const isThere = await this.#journal.load(record => state.read(record as JournalledSheet))
+    const isNew = !state.hasOpening
     if (isNew) {
       if (isThere || opening() > 0) this.#reportNew(isThere)
-      this.#forgetAll()
-      this.#since = clock.now()
-      this.#base = opening()
-      this.#next = this.#base + 1
+      state.open(opening(), clock.now())
     }
-    const isBeyond = this.#settled.count > this.#settled.upTo(accepted()) || this.#next > accepted() + 1
+    const isBeyond = state.isBeyond(accepted())
     if (isBeyond && !isNew) this.#forgetBeyond(accepted())
     if (isBeyond || isNew) this.#journal.begin()
-    this.#saved = this.#next
+    this.#next = state.saved
     this.#timer = setInterval(() => this.#write(), writeEveryMs)
   }
 
@@ -227,38 +166,22 @@ export class BalanceSheet implements Ledger {
 
   /** The first sequence number that is not counted as received on disk. The spool must stay readable from there. */
   get saved(): number {
-    return this.#saved
+    return this.#state.saved
   }
 
   /** The highest sequence number known to be stored or rejected. */
   get highest(): number {
-    return this.#highest
+    return this.#state.highest
   }
 
   /** Counts messages that the cursor `live` has read. Messages before `saved` may come again. */
   recordAccepted(messages: readonly Message[]): void {
-    let hour = -1
-    let clients: Map<string, { received: number; lastReceived: number }> | undefined
-    for (const { sequence, receivedAt, clientId } of messages) {
-      if (sequence < this.#next) continue
-      this.#next = sequence + 1
-      const own = Math.floor(receivedAt / microsecondsPerHour)
-      if (own !== hour || !clients) {
-        hour = own
-        clients = this.#unwritten.get(hour) ?? new Map()
-        this.#unwritten.set(hour, clients)
-      }
-      const row = clients.get(clientId)
-      if (row) {
-        row.received++
-        row.lastReceived = sequence
-      } else clients.set(clientId, { received: 1, lastReceived: sequence })
-    }
+    this.#next = this.#unwritten.receive(messages, this.#next)
   }
 
   refused(refusals: readonly ClientRefusals[]): void {
     const hour = Math.floor(this.#options.clock.now() / microsecondsPerHour)
-    for (const { clientId, reasons } of refusals) this.#refuse(hour, clientId, Object.entries(reasons))
+    for (const { clientId, reasons } of refusals) this.#unwritten.refuse(hour, clientId, Object.entries(reasons))
   }
 
   /** Counts accepted messages that are known to be lost. The count is on disk within a second or two. */
@@ -271,7 +194,7 @@ export class BalanceSheet implements Ledger {
    * not recorded before: a reader that comes to the same gap again after a restart counts none.
    */
   async gone(from: number, to: number): Promise<number> {
-    const count = this.#gone.add(from, to)
+    const count = this.#state.gone.add(from, to)
     // When the disk refuses this record, a restart counts the messages again, and nothing worse happens.
     if (count > 0) await this.#append({ gone: [from, to] }).catch(() => {})
     return count
@@ -279,15 +202,15 @@ export class BalanceSheet implements Ledger {
 
   /** Records sequence numbers that the disk refused: no accepted message ever had them. Resolves when durable. */
   async never(from: number, to: number): Promise<void> {
-    if (to > this.#base) await this.#append({ never: [Math.max(from, this.#base + 1), to] })
+    if (to > this.#state.base) await this.#append({ never: [Math.max(from, this.#state.base + 1), to] })
   }
 
   unsettled(messages: readonly Message[]): readonly Message[] {
-    if (areBehind(Math.max(this.#base, this.#highest), messages)) return messages
+    if (areBehind(Math.max(this.#state.base, this.#state.highest), messages)) return messages
     const seen = new Set<number>()
     return messages.filter(({ sequence }) => {
-      if (sequence <= this.#base) return true
-      if (seen.has(sequence) || this.#settled.has(sequence)) return false
+      if (sequence <= this.#state.base) return true
+      if (seen.has(sequence) || this.#state.settled.has(sequence)) return false
       seen.add(sequence)
       return true
     })
@@ -303,7 +226,7 @@ export class BalanceSheet implements Ledger {
     const rows = new BalanceRows()
     for (const { message, reason, partly, ignored } of settled) {
       const { sequence, receivedAt, clientId } = message
-      if (sequence <= this.#base || this.#settled.has(sequence) || fresh.has(sequence)) continue
+      if (sequence <= this.#state.base || this.#state.settled.has(sequence) || fresh.has(sequence)) continue
       // A receipt is trusted, but not about a sequence number that was never accepted.
       if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
       fresh.add(sequence, sequence)
@@ -325,13 +248,14 @@ export class BalanceSheet implements Ledger {
     const rows = new BalanceRows()
     const moved = new Ranges()
     const settled = new Ranges()
-    const left = new Map(this.#accounts.total.dead)
+    const left = new Map(this.#state.accounts.total.dead)
     for (const { message, reason, partly } of letters) {
       const { sequence, receivedAt, clientId, hub } = message
       // A letter from before the sheet was opened, or of another hub, is in no row here.
-      if (hub !== undefined || sequence <= this.#base || this.#moved.has(sequence) || moved.has(sequence)) continue
+      if (hub !== undefined || sequence <= this.#state.base || this.#state.moved.has(sequence) || moved.has(sequence))
+        continue
       moved.add(sequence, sequence)
-      if (!this.#settled.has(sequence)) {
+      if (!this.#state.settled.has(sequence)) {
         // The message has not been recorded as dead yet, and need not be any more.
         settled.add(sequence, sequence)
         rows.settle(receivedAt, clientId, to, sequence)
@@ -345,38 +269,38 @@ export class BalanceSheet implements Ledger {
   }
 
   sheet({ accepted, drained, queued }: PipelineOffsets): Totals {
-    const { stored, dead, dropped, refused, partly, ignored } = this.#accounts.total
-    const known = Math.max(this.#base, this.#highest)
+    const { stored, dead, dropped, refused, partly, ignored } = this.#state.accounts.total
+    const known = Math.max(this.#state.base, this.#state.highest)
     const left = Math.max(drained, known)
     const passed = queued ? known : left
     const refusedAll = sum(refused)
     return {
-      since: this.#since,
-      received: accepted - this.#base - this.#never + this.#again + refusedAll,
+      since: this.#state.since,
+      received: accepted - this.#state.base - this.#state.never + this.#state.again + refusedAll,
       stored,
       spool: accepted - left,
-      queue: left - passed - (this.#settled.count - this.#settled.upTo(passed)),
+      queue: left - passed - (this.#state.settled.count - this.#state.settled.upTo(passed)),
       dead: sum(dead),
       dropped,
       refused: refusedAll,
-      residual: passed - this.#base - this.#settled.upTo(passed),
+      residual: passed - this.#state.base - this.#state.settled.upTo(passed),
       partly,
       ignored,
-      lost: this.#lost + this.#unwrittenLost,
+      lost: this.#state.lost + this.#unwrittenLost,
       reasons: { dead, refused },
     }
   }
 
   /** Returns the hub's lines, the newest hour first. */
   hours(limit: number): SheetLine[] {
-    return this.#accounts.hours(limit).map(([hour, counts]) => this.#line(hour, counts))
+    return this.#state.accounts.hours(limit).map(([hour, counts]) => this.#line(hour, counts))
   }
 
   /** Returns the clients' lines of the last `hours` hours, the newest hour first. */
   clients(hours: number, limit: number, clientId: string | undefined): ClientLine[] {
     const since = Math.floor(this.#options.clock.now() / microsecondsPerHour) - hours + 1
     const lines: ClientLine[] = []
-    for (const [hour, client, counts] of this.#accounts.clients(since)) {
+    for (const [hour, client, counts] of this.#state.accounts.clients(since)) {
       if (lines.length >= limit) break
       if (clientId === undefined || client === clientId) lines.push({ clientId: client, ...this.#line(hour, counts) })
     }
@@ -392,8 +316,8 @@ export class BalanceSheet implements Ledger {
     const dead = sum(counts.dead)
     const refused = sum(counts.refused)
     const open = received - stored - dead - dropped - refused
-    const isCounted = lastSettled < this.#saved
-    const isSettled = lastReceived <= this.#highest
+    const isCounted = lastSettled < this.#state.saved
+    const isSettled = lastReceived <= this.#state.highest
     return {
       hour: hour * microsecondsPerHour,
       received,
@@ -421,27 +345,12 @@ export class BalanceSheet implements Ledger {
     )
   }
 
-  /** Empties the accounts: changes are of no use without the opening that they change. */
-  #forgetAll(): void {
-    this.#accounts = new Accounts()
-    this.#settled = new Ranges()
-    this.#moved = new Ranges()
-    this.#gone = new Ranges()
-    this.#highest = 0
-    this.#never = 0
-    this.#lost = 0
-    this.#again = 0
-  }
-
   /**
    * With `spool.fsync: interval` a loss of power may remove settled messages from the spool. They stay stored and
    * counted, but their sequence numbers are given again, and the new messages must not be taken for settled ones.
    */
   #forgetBeyond(accepted: number): void {
-    this.#again += this.#settled.cut(accepted)
-    this.#highest = Math.min(this.#highest, accepted)
-    this.#next = Math.min(this.#next, accepted + 1)
-    this.#saved = this.#next
+    this.#state.cut(accepted)
     const sentence = `the spool ends at ${accepted}, before what was settled: its last messages were lost`
     this.#options.incidents.report('spool_cut', sentence)
   }
@@ -451,119 +360,26 @@ export class BalanceSheet implements Ledger {
     // One write at a time: `next` states that all earlier messages are in this group or an earlier one.
     if (this.#writing) return
     const next = this.#next
-    const rows: PackedEntry[] = []
-    for (const [hour, clients] of this.#refusals) {
-      for (const [client, reasons] of clients) {
-        rows.push(pack({ hour, client, received: sum(reasons), refused: Object.fromEntries(reasons) }))
-      }
-    }
-    for (const [hour, clients] of this.#unwritten) {
-      for (const [client, row] of clients) rows.push(pack({ hour, client, ...row }))
-    }
     const lost = this.#unwrittenLost
+    const counts = this.#unwritten.take()
+    const { rows } = counts
     if (rows.length === 0 && lost === 0) return
-    const [unwritten, refusals] = [this.#unwritten, this.#refusals]
-    this.#unwritten = new Map()
-    this.#refusals = new Map()
     this.#writing = true
     const written = () => {
       this.#writing = false
     }
     this.#append({ next, rows, ...(lost > 0 && { lost }) }).then(written, () => {
       written()
-      // The disk refused the change: these counts are written with the next one.
-      for (const [hour, clients] of refusals) {
-        for (const [client, reasons] of clients) this.#refuse(hour, client, reasons)
-      }
-      for (const [hour, clients] of unwritten) {
-        const known = this.#unwritten.get(hour) ?? new Map<string, { received: number; lastReceived: number }>()
-        this.#unwritten.set(hour, known)
-        for (const [client, { received, lastReceived }] of clients) {
-          const row = known.get(client) ?? { received: 0, lastReceived }
-          known.set(client, { received: row.received + received, lastReceived: row.lastReceived })
-        }
-      }
+      this.#unwritten.putBack(counts)
     })
-  }
-
-  #refuse(hour: number, client: string, reasons: Iterable<readonly [string, number]>): void {
-    const clients = this.#refusals.get(hour) ?? new Map<string, Map<string, number>>()
-    this.#refusals.set(hour, clients)
-    const known = clients.has(client) || clients.size < refusedClients ? client : ''
-    const counts = clients.get(known) ?? new Map<string, number>()
-    clients.set(known, counts)
-    for (const [reason, count] of reasons) counts.set(reason, (counts.get(reason) ?? 0) + count)
   }
 
   /** Resolves when the change is on disk. Memory changes only then, so that memory and disk agree. */
-  #append(change: Change): Promise<void> {
+  #append(change: SheetChange): Promise<void> {
     return this.#journal.append(change, () => {
-      this.#apply(change)
-      if (change.next !== undefined) this.#saved = change.next
+      this.#state.apply(change)
       this.#unwrittenLost -= change.lost ?? 0
     })
-  }
-
-  #apply({ settled = [], never = [], moved = [], rows = [], lost = 0, gone = [] }: Change): void {
-    for (const [from, to] of pairs(gone)) this.#gone.add(from, to)
-    this.#lost += lost
-    for (const [from, to] of pairs(settled)) {
-      this.#settled.add(from, to)
-      this.#highest = Math.max(this.#highest, to)
-    }
-    for (const [from, to] of pairs(never)) this.#never += this.#settled.add(from, to)
-    for (const row of rows) this.#accounts.apply(unpack(row))
-    for (const [from, to] of pairs(moved)) this.#moved.add(from, to)
-  }
-
-  #read(record: OpeningBalance | SnapshotRows | Change): void {
-    if ('base' in record) {
-      this.#hasOpening = true
-      const { since, base, again, never, settled, highest, next, moved, givenUp, lost = 0, gone = [] } = record
-      this.#since = since
-      this.#base = base
-      this.#again = again
-      this.#next = next
-      this.#apply({ settled, moved, gone })
-      this.#never = never
-      this.#highest = highest
-      this.#accounts.givenUp = givenUp
-      this.#lost = lost
-    } else if ('snapshot' in record) {
-      for (const row of record.snapshot) this.#accounts.restore(record.kind, unpack(row))
-    } else {
-      this.#apply(record)
-      this.#next = record.next ?? this.#next
-    }
-  }
-
-  *#snapshot(): Generator<object> {
-    const opening: OpeningBalance = {
-      since: this.#since,
-      base: this.#base,
-      again: this.#again,
-      never: this.#never,
-      settled: flat(this.#settled),
-      highest: this.#highest,
-      next: this.#saved,
-      moved: flat(this.#moved),
-      givenUp: this.#accounts.givenUp,
-      lost: this.#lost,
-      gone: flat(this.#gone),
-    }
-    yield opening
-    let rows: PackedEntry[] = []
-    let kind: SnapshotRows['kind'] = 'total'
-    const part = (): SnapshotRows => ({ kind, snapshot: rows })
-    for (const row of this.#accounts.snapshot()) {
-      if (row.kind !== kind || rows.length >= 1_000) {
-        yield part()
-        rows = []
-        kind = row.kind
-      }
-      rows.push(pack(row.entry))
-    }
-    yield part()
   }
 }
 
