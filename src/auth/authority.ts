@@ -1,9 +1,5 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { type Stats, statSync } from 'node:fs'
-import { basename } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { WatchedFiles } from '../disk/watched-files.js'
-import { describe, type ErrorCode, HubError, systemCode } from '../errors.js'
+import { randomBytes } from 'node:crypto'
+import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { AddressGate } from '../runtime/addresses.js'
@@ -11,26 +7,29 @@ import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { Sharing, UserShares } from '../runtime/user-shares.js'
-import { Attempts } from './attempts.js'
 import type { Bans } from './bans.js'
-import { type ClientFault, ClientIds } from './client-ids.js'
+import type { ClientFault } from './client-ids.js'
 import { keptKey } from './kept-key.js'
 import type { KnownSources } from './known-sources.js'
+import { LoginLimits } from './login-limits.js'
 import type { Logins } from './logins.js'
 import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
-import type { Credentials, LoginRefusal, Principal, ScramExchange, ScramStep, Verdict } from './principal.js'
-import { Access, type AccessRule, type Reads, readsByClient } from './rules.js'
+import {
+  busy,
+  type Credentials,
+  type Principal,
+  refusal,
+  type ScramExchange,
+  type ScramStep,
+  type Verdict,
+} from './principal.js'
+import { RememberedPasswords } from './remembered-passwords.js'
+import type { Access } from './rules.js'
 import { Challenge, decoyScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
-import { userChanges } from './user-changes.js'
-import { parseUsers, readKey, readUsersText, type User, type Users } from './users.js'
-import { findPairing } from './users-file.js'
-import type { UsersTask } from './users-thread.js'
+import { UserDirectory, type UsersListener } from './user-directory.js'
+import { readKey, type User } from './users.js'
+import { inUsersThread } from './users-task.js'
 import { Verifier } from './verifier.js'
-
-export interface UsersListener {
-  /** Called when users, their rights or their shares have changed: permissions must be asked for again. */
-  onUsersChanged(): void
-}
 
 export interface AuthorityOptions {
   /** Path of the users file. Empty: authentication is off, and every client may do everything. */
@@ -63,21 +62,6 @@ type Proof = (user: User) => boolean
 const dummyHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
 
 /**
- * SCRAM proofs a minute from sources where the user is not known, for all of those sources together. Scrypt limits
- * passwords to about ten a second; a proof takes no time.
- */
-const proofsPerMinute = 600
-
-/** Interval of checks for a changed file, in milliseconds. A change is seen within twice this time. */
-const watchMs = 250
-
-/** Users of one file change that get an audit line each. The others are counted in one line. */
-const toldChanges = 200
-
-/** Attempts of one address over all names, as a multiple of those of one name. */
-const namesOfAddress = 50
-
-/**
  * Authenticates clients and decides what they may do. Follows every change of the users file. When the file cannot be
  * read, the users before the change stay in effect.
  */
@@ -85,14 +69,11 @@ export class Authority implements Part, Sharing, AddressGate {
   readonly name = 'authority'
   /** True when authentication is off. */
   readonly open: boolean
+  readonly #directory: UserDirectory
   readonly #options: AuthorityOptions
   readonly #verifier = new Verifier()
-  readonly #attempts: Attempts
-  readonly #attemptsOfAddress: Attempts
-  readonly #proofs = new Attempts(proofsPerMinute)
-  /** Last correct password of each user, as a digest with a key of this process. */
-  readonly #verified = new Map<string, Buffer>()
-  readonly #key = randomBytes(32)
+  readonly #limits: LoginLimits
+  readonly #remembered = new RememberedPasswords()
   /**
    * Key of the decoy salts, kept across restarts: salts that change at a restart would reveal which names are no users.
    */
@@ -101,65 +82,34 @@ export class Authority implements Part, Sharing, AddressGate {
    * Callers that wait for the same password, by name and digest: a thousand devices of one user need one verification.
    */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
-  readonly #listeners: UsersListener[] = []
-  #users: Users = { users: new Map(), everyone: [] }
-  #named: ReadonlyMap<string, string> = new Map()
-  #keys: ReadonlyMap<string, string> = new Map()
-  #clientIds = new ClientIds(this.#users)
-  #shares: UserShares
-  /** Rules of the users looked up so far, by name. */
-  readonly #rules = new Map<string, RulesOfUser>()
-  #watch: WatchedFiles | undefined
-  #reloading: Promise<void> = Promise.resolve()
   #redeeming: Promise<unknown> = Promise.resolve()
-  /** State of the file at the last reading. */
-  #mark = ''
-  #stopped = false
-
   constructor(options: AuthorityOptions) {
     this.#options = options
     this.open = options.file === ''
-    this.#shares = { isOpen: this.open, usual: options.share, own: new Map() }
-    this.#attempts = new Attempts(options.attempts)
-    this.#attemptsOfAddress = new Attempts(options.attempts * namesOfAddress)
+    this.#directory = new UserDirectory(options)
+    const isThere = (name: string) => this.user(name) !== undefined
+    this.#directory.reportTo({ onUsersChanged: () => this.#remembered.forget(isThere) })
+    this.#limits = new LoginLimits(options)
   }
 
   /** Adds listeners, which are called in the order given. */
   reportTo(...listeners: readonly UsersListener[]): void {
-    this.#listeners.push(...listeners)
+    this.#directory.reportTo(...listeners)
   }
 
   start(): void {
-    const { file, saltKey, log } = this.#options
+    const { saltKey, log } = this.#options
     if (this.open) return
     try {
       this.#saltKey = keptKey(saltKey)
     } catch (error) {
       log.warn(`a key cannot be kept, so SCRAM may tell who is a user by restarts: ${describe(error)}`)
     }
-    // Watches before the first reading: a change made meanwhile is read again.
-    this.#watch = new WatchedFiles({ paths: [file], changed: () => void this.#reload(), everyMs: watchMs })
-    this.#watch.start()
-    let read: Read
-    try {
-      this.#look()
-      read = parseUsers(readUsersText(file), basename(file))
-    } catch (error) {
-      throw new HubError('bad_settings', `auth.file: ${this.#hint(error)}`, { cause: error })
-    }
-    if ('faults' in read) throw new HubError('bad_settings', read.faults.map(fault => `auth.file: ${fault}`).join('\n'))
-    this.#take(read.users)
-    if (this.#users.users.size === 0) {
-      log.warn(
-        `auth.file: ${file} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first`,
-      )
-    }
+    this.#directory.start()
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true
-    this.#watch?.stop()
-    await Promise.all([this.#reloading, this.#verifier.stop()])
+    await Promise.all([this.#directory.stop(), this.#verifier.stop()])
   }
 
   /**
@@ -177,7 +127,7 @@ export class Authority implements Part, Sharing, AddressGate {
   /** Returns the verdict when the check takes no time and the credentials cannot be found by guessing. */
   #quickly({ address, username = '', password, certificate }: Credentials): Verdict | undefined {
     if (this.open) return { ...everybody, user: username }
-    const certified = certificate.map(name => this.#named.get(name)).find(name => name !== undefined)
+    const certified = certificate.map(name => this.#directory.certified(name)).find(name => name !== undefined)
     if (certified !== undefined && (username === '' || username === certified)) {
       return this.#principal(certified, user => certificate.some(name => isNamed(user, name)))
     }
@@ -193,7 +143,7 @@ export class Authority implements Part, Sharing, AddressGate {
     const isRight = isSecretHash(user.password)
       ? verifyPassword(user.password, password)
       : // Only for known sources: checked without a limit, this would reveal the password.
-        this.#options.known.has(address, username) && this.#isRemembered(user, password)
+        this.#options.known.has(address, username) && this.#remembered.has(user, password)
     return isRight ? this.#principal(username, hasPassword(user)) : undefined
   }
 
@@ -213,7 +163,7 @@ export class Authority implements Part, Sharing, AddressGate {
       if (username !== '' && username !== name) {
         return { verdict: refusal(`${quoted(username)} gave SCRAM another name, ${quoted(name)}`) }
       }
-      const attempt = this.#attempt(address, name)
+      const attempt = this.#limits.attempt(address, name, this.#isKnown(address, name))
       if ('refused' in attempt) return { verdict: attempt }
       // Refunded: the client has not sent a proof yet.
       attempt.giveBack()
@@ -238,24 +188,12 @@ export class Authority implements Part, Sharing, AddressGate {
    * {@link UsersListener.onUsersChanged}.
    */
   access(name: string, clientId: string, shownAs = clientId): Access | undefined {
-    if (this.open) return undefined
-    const known = this.#rules.get(name) ?? this.#rulesOf(name)
-    const access = new Access(name, clientId, known.rules, known.reads, shownAs)
-    if (!known.byClient) known.reads = access.reads
-    return access
-  }
-
-  #rulesOf(name: string): RulesOfUser {
-    const user = this.user(name)
-    const rules = user ? [...user.rules, ...this.#users.everyone] : []
-    const made: RulesOfUser = { rules, byClient: readsByClient(rules), reads: undefined }
-    if (user) this.#rules.set(name, made)
-    return made
+    return this.open ? undefined : this.#directory.access(name, clientId, shownAs)
   }
 
   /** Current shares. They change with the users file. */
   get shares(): UserShares {
-    return this.#shares
+    return this.#directory.shares
   }
 
   /** Whether connections from an address are taken: the address is not banned, or a user has authenticated from there. */
@@ -265,12 +203,12 @@ export class Authority implements Part, Sharing, AddressGate {
   }
 
   user(name: string): User | undefined {
-    return this.#users.users.get(name)
+    return this.#directory.user(name)
   }
 
   /** Returns why a user may not connect with this client id. Undefined when the id is allowed. */
   clientFault(name: string, clientId: string): ClientFault | undefined {
-    return this.open ? undefined : this.#clientIds.fault(name, clientId)
+    return this.open ? undefined : this.#directory.clientFault(name, clientId)
   }
 
   /** Returns true while the stamp is that of the user's current credentials. */
@@ -284,15 +222,17 @@ export class Authority implements Part, Sharing, AddressGate {
     const { file, clock } = this.#options
     if (this.open) throw new HubError('forbidden', 'this hub asks nobody who they are: there is nothing to pair')
     // A code that was made a moment ago may not have been read yet.
-    if (!findPairing(this.#users, code, clock.now()) && this.#isChanged()) await this.#reload()
-    if (!findPairing(this.#users, code, clock.now())) {
+    if (!this.#directory.hasPairing(code, clock.now()) && this.#directory.isChanged()) await this.#directory.reload()
+    if (!this.#directory.hasPairing(code, clock.now())) {
       throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
     }
     // One code at a time: the second caller finds the code used.
-    const redeeming = this.#redeeming.then(() => inThread<Redeemed>({ kind: 'redeem', file, code, now: clock.now() }))
+    const redeeming = this.#redeeming.then(() =>
+      inUsersThread<Redeemed>({ kind: 'redeem', file, code, now: clock.now() }),
+    )
     this.#redeeming = redeeming.catch(() => {})
     const redeemed = await redeeming
-    await this.#reload()
+    await this.#directory.reload()
     const user = this.user(redeemed.user)
     if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)
     return { user, password: redeemed.password }
@@ -302,7 +242,7 @@ export class Authority implements Part, Sharing, AddressGate {
 
   #withoutPassword(username: string, certificate: readonly string[]): Verdict {
     const isAnonymous = this.#options.anonymous && username === ''
-    if (isAnonymous && this.#users.users.has('anonymous')) return this.#principal('anonymous', () => true)
+    if (isAnonymous && this.user('anonymous')) return this.#principal('anonymous', () => true)
     if (certificate.length > 0)
       return refusal(`its certificate, ${quoted(certificate.join(', '))}, is of no user it may be`)
     if (isAnonymous) return refusal('gave no name, and there is no user anonymous in auth.file')
@@ -323,7 +263,7 @@ export class Authority implements Part, Sharing, AddressGate {
 
   #byKey(username: string, key: string): Verdict {
     const { id = '', secret = '' } = readKey(key) ?? {}
-    const name = this.#keys.get(id)
+    const name = this.#directory.ownerOfKey(id)
     const hash = name === undefined ? undefined : this.user(name)?.keys.find(one => one.id === id)?.hash
     const isRight = verifyPassword(hash ?? hashSecret(''), secret)
     if (!hash || !isRight || name === undefined || (username !== '' && username !== name)) {
@@ -338,9 +278,9 @@ export class Authority implements Part, Sharing, AddressGate {
    */
   #byScram(address: string, name: string, scram: string, proof: Buffer | string): ScramStep {
     // Other clients may have failed since the challenge.
-    const attempt = this.#attempt(address, name)
+    const attempt = this.#limits.attempt(address, name, this.#isKnown(address, name))
     if ('refused' in attempt) return { verdict: attempt }
-    const waitMs = this.#isKnown(address, name) ? 0 : this.#proofs.take('', this.#options.clock.now())
+    const waitMs = this.#isKnown(address, name) ? 0 : this.#limits.takeProof()
     if (waitMs > 0) return { verdict: busy('too many SCRAM proofs of all sources together', waitMs) }
     const refused = (why: string) => {
       this.#options.bans.failed(address)
@@ -352,30 +292,10 @@ export class Authority implements Part, Sharing, AddressGate {
     if (typeof proof === 'string') return refused(`SCRAM of ${quoted(name)}: ${proof}`)
     if (scram !== user.scram) return refused(`the password of ${quoted(name)} has changed meanwhile`)
     attempt.giveBack()
-    this.#proofs.giveBack('')
+    this.#limits.giveBackProof()
     this.#options.known.add(address, name)
     const hasSame: Proof = now => now.scram === scram && now.password === user.password
     return { verdict: this.#principal(name, hasSame), data: proof }
-  }
-
-  /** Takes an attempt, which counts as failed until given back. Returns a refusal when too many have failed before. */
-  #attempt(address: string, name: string): { readonly giveBack: () => void } | LoginRefusal {
-    const { clock } = this.#options
-    // Counted by a hash of the name, known or not: names are long, and which users exist must not show.
-    const source = sourceOf(address)
-    const sourceAndName = `${source} ${hashSecret(name)}`
-    const isKnown = this.#isKnown(address, name)
-    const bannedMs = isKnown ? 0 : this.#options.bans.leftMs(address)
-    if (bannedMs > 0) return busy(`${address} is banned after too many failures (auth.ban)`, bannedMs)
-    const waitMs =
-      this.#attempts.take(sourceAndName, clock.now()) ||
-      (isKnown ? 0 : this.#attemptsOfAddress.take(source, clock.now()))
-    if (waitMs > 0) return busy(`too many failed attempts from ${address} (auth.attempts)`, waitMs)
-    const giveBack = () => {
-      this.#attempts.giveBack(sourceAndName)
-      if (!isKnown) this.#attemptsOfAddress.giveBack(source)
-    }
-    return { giveBack }
   }
 
   #isKnown(address: string, name: string): boolean {
@@ -385,14 +305,14 @@ export class Authority implements Part, Sharing, AddressGate {
   #byPassword(shown: Credentials, done: (verdict: Verdict) => void): void {
     const { address, username = '', password = '', isGone = () => false } = shown
     const user = this.user(username)
-    const pendingKey = `${username.slice(0, 64)} ${this.#digest(user?.password ?? '', password).toString('base64')}`
+    const pendingKey = `${username.slice(0, 64)} ${this.#remembered.digest(user?.password ?? '', password).toString('base64')}`
     const pending = this.#pending.get(pendingKey)
     if (pending) {
       pending.push(done)
       return
     }
     const isKnown = this.#isKnown(address, username)
-    const attempt = this.#attempt(address, username)
+    const attempt = this.#limits.attempt(address, username, isKnown)
     if ('refused' in attempt) {
       done(attempt)
       return
@@ -412,7 +332,7 @@ export class Authority implements Part, Sharing, AddressGate {
       else if (!isRight || hash !== this.user(username)?.password)
         settle(refusal(`wrong password for ${quoted(username)}`))
       else {
-        this.#verified.set(username, this.#digest(hash, password))
+        this.#remembered.add(username, hash, password)
         this.#options.known.add(address, username)
         settle(this.#principal(username, hasPassword(user)))
       }
@@ -436,101 +356,9 @@ export class Authority implements Part, Sharing, AddressGate {
     }
     return { user: name, kind: user.kind, login: undefined, stamp: stampOf(user), isValid }
   }
-
-  // — correct passwords are remembered: a thousand devices that reconnect at once are not verified again —
-
-  #isRemembered(user: User, password: string): boolean {
-    const known = this.#verified.get(user.name)
-    return known !== undefined && timingSafeEqual(known, this.#digest(user.password, password))
-  }
-
-  #digest(hash: string, password: string): Buffer {
-    return createHmac('sha256', this.#key).update(hash).update('\0').update(password).digest()
-  }
-
-  // — the file —
-
-  #hint(error: unknown): string {
-    const { file } = this.#options
-    if (systemCode(error) !== 'ENOENT') return `${file}: ${describe(error)}`
-    return `there is no file ${file}; telehub user add NAME --kind admin makes it`
-  }
-
-  #isChanged(): boolean {
-    try {
-      return markOf(statSync(this.#options.file)) !== this.#mark
-    } catch {
-      return false
-    }
-  }
-
-  /** Notes the state of the file right before a reading. Warns when other users of this machine may read the file. */
-  #look(): void {
-    const { file, log } = this.#options
-    const stats = statSync(file)
-    if (!stats.isFile()) throw new Error('it is no file')
-    this.#mark = markOf(stats)
-    if ((stats.mode & 0o077) === 0) return
-    log.warn(`auth.file: ${file} may be read by others on this machine; chmod 600 ${file} keeps it to its owner`)
-  }
-
-  /** Reads the file in a thread of its own, one reading at a time: the broker keeps running meanwhile. */
-  #reload(): Promise<void> {
-    this.#reloading = this.#reloading.then(async () => {
-      const { file, log } = this.#options
-      try {
-        this.#look()
-        const read = await inThread<Read>({ kind: 'read', file })
-        if ('faults' in read) throw new Error(summary(read.faults))
-        const { users } = read
-        // An editor may write an empty file first. An operator who wants no users can stop the hub.
-        if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it holds no users')
-        if (this.#stopped) return
-        const changes = userChanges(this.#users, users)
-        this.#take(users)
-        log.info(`auth.file: ${file} has changed, and holds from now on: ${users.users.size} users`)
-        this.#tell(changes)
-        for (const listener of this.#listeners) listener.onUsersChanged()
-      } catch (error) {
-        log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
-      }
-    })
-    return this.#reloading
-  }
-
-  #tell(changes: readonly string[]): void {
-    const { audit, file } = this.#options
-    const more = changes.length - toldChanges
-    for (const what of changes.slice(0, toldChanges)) audit?.record({ event: 'users', result: 'ok', via: 'file', what })
-    const what = `${more} more changes of ${file}`
-    if (more > 0) audit?.record({ event: 'users', result: 'ok', via: 'file', what, count: more })
-  }
-
-  #take(users: Users): void {
-    this.#users = users
-    this.#rules.clear()
-    const all = [...users.users.values()]
-    this.#named = new Map([
-      ...all.flatMap(({ name, certificates }) => certificates.map(one => [one, name] as const)),
-      ...all.map(({ name }) => [name, name] as const),
-    ])
-    this.#keys = new Map(all.flatMap(({ name, keys }) => keys.map(({ id }) => [id, name] as const)))
-    this.#clientIds = new ClientIds(users)
-    const own = all.flatMap(({ name, share }) => (share === undefined ? [] : [[name, share / 100] as const]))
-    this.#shares = { ...this.#shares, own: new Map(own) }
-    for (const name of this.#verified.keys()) if (!users.users.has(name)) this.#verified.delete(name)
-  }
 }
 
 const everybody: Principal = { user: '', kind: 'admin', login: undefined, stamp: '', isValid: () => true }
-
-function refusal(why: string): LoginRefusal {
-  return { refused: 'bad_credentials', why, retryAfterMs: 0 }
-}
-
-function busy(why: string, retryAfterMs: number): LoginRefusal {
-  return { refused: 'busy', why, retryAfterMs }
-}
 
 function hasPassword({ password }: User): Proof {
   return user => user.password === password
@@ -550,40 +378,7 @@ function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
 }
 
-interface RulesOfUser {
-  readonly rules: readonly AccessRule[]
-  readonly byClient: boolean
-  /**
-   * Permissions to read, shared by all clients of the user. Undefined before the first client, and when the rules name
-   * the client.
-   */
-  reads: Reads | undefined
-}
-
-type Read = ReturnType<typeof parseUsers>
-
 interface Redeemed {
   readonly user: string
   readonly password: string
-}
-
-function markOf({ ino, size, mtimeMs }: Stats): string {
-  return `${ino} ${size} ${mtimeMs}`
-}
-
-function summary([first = '', ...more]: readonly string[]): string {
-  return more.length > 0 ? `${first} (and ${more.length} more)` : first
-}
-
-/** Runs a task in a thread. Rejects with the `HubError` of the thread. */
-function inThread<T>(task: UsersTask): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const worker = new Worker(new URL('./users-thread.js', import.meta.url), { workerData: task })
-    worker.once('message', ({ result, fault, code }: { result: T; fault?: string; code?: ErrorCode }) => {
-      if (fault === undefined) resolve(result)
-      else reject(code ? new HubError(code, fault) : new Error(fault))
-    })
-    worker.once('error', reject)
-    worker.once('exit', () => reject(new Error('the thread ended without an answer')))
-  })
 }

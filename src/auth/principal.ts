@@ -45,3 +45,11 @@ export interface ScramExchange {
   /** Takes the data that the client sent, if any. Never throws, and takes microseconds. */
   step(data: Buffer | undefined): ScramStep
 }
+
+export function refusal(why: string): LoginRefusal {
+  return { refused: 'bad_credentials', why, retryAfterMs: 0 }
+}
+
+export function busy(why: string, retryAfterMs: number): LoginRefusal {
+  return { refused: 'busy', why, retryAfterMs }
+}

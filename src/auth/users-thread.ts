@@ -3,11 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { describe, HubError } from '../errors.js'
 import { parseUsers, readUsersText } from './users.js'
 import { editUsers } from './users-file.js'
-
-/** Task of the thread: to read the users of a file, or to redeem a pairing code. */
-export type UsersTask =
-  | { readonly kind: 'read'; readonly file: string }
-  | { readonly kind: 'redeem'; readonly file: string; readonly code: string; readonly now: number }
+import type { UsersTask } from './users-task.js'
 
 /** Entry of a thread that reads or edits the users file and ends: with ten thousand users this takes a second. */
 if (parentPort) {

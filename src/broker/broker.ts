@@ -1,5 +1,5 @@
-import type { UsersListener } from '../auth/authority.js'
 import type { LoginListener } from '../auth/logins.js'
+import type { UsersListener } from '../auth/user-directory.js'
 import { HubError } from '../errors.js'
 import type { DurabilityListener, Outward, PendingPublish, PresenceListener, PublishSink } from '../model.js'
 import { PublishReader } from '../mqtt/publish.js'

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import type { UsersListener } from '../auth/authority.js'
+import type { UsersListener } from '../auth/user-directory.js'
 import type { SettingsFollower } from '../config/reload.js'
 import type { Settings } from '../config/settings.js'
 import type { Identity } from '../disk/identity.js'

@@ -1,0 +1,20 @@
+import { Worker } from 'node:worker_threads'
+import { type ErrorCode, HubError } from '../errors.js'
+
+/** Task of the thread: to read the users of a file, or to redeem a pairing code. */
+export type UsersTask =
+  | { readonly kind: 'read'; readonly file: string }
+  | { readonly kind: 'redeem'; readonly file: string; readonly code: string; readonly now: number }
+
+/** Runs a task in a thread. Rejects with the `HubError` of the thread. */
+export function inUsersThread<T>(task: UsersTask): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const worker = new Worker(new URL('./users-thread.js', import.meta.url), { workerData: task })
+    worker.once('message', ({ result, fault, code }: { result: T; fault?: string; code?: ErrorCode }) => {
+      if (fault === undefined) resolve(result)
+      else reject(code ? new HubError(code, fault) : new Error(fault))
+    })
+    worker.once('error', reject)
+    worker.once('exit', () => reject(new Error('the thread ended without an answer')))
+  })
+}
