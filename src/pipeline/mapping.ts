@@ -159,11 +159,11 @@ export class Mapping {
         absent ??= []
         absent.push({ measurement, tags, field: name })
       }
-      const fitting: [string, FieldValue][] = []
-      for (const [name, value] of fields) {
-        if (value === undefined) unfit ??= name
-        else fitting.push([name, value])
-      }
+      unfit ??= fields.find(([, value]) => value === undefined)?.[0]
+      const fitting = (unfit === undefined ? [...fields] : fields.filter(([, value]) => value !== undefined)) as [
+        string,
+        FieldValue,
+      ][]
       if (fitting.length === 0) continue
       points.push({ measurement, tags, fields: fitting.sort(byName), time: times[i] as number })
     }

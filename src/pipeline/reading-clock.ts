@@ -45,7 +45,13 @@ export class ReadingClock {
   /** @param zone Name of the zone that a rule gives */
   timesOf(samples: readonly Sample[], receivedAt: number, zone?: string): SampleTimes {
     const only = samples.length === 1 ? samples[0] : undefined
-    if (only && only.time === undefined) return { times: [receivedAt], quality: 'good' }
+    if (only && !only.isLocal) {
+      const { time } = only
+      if (time === undefined) return { times: [receivedAt], quality: 'good' }
+      if (time >= earliest && time <= receivedAt + ahead) {
+        return { times: [time], quality: time < receivedAt - late ? 'late' : 'good' }
+      }
+    }
     const given = samples.some(({ isLocal }) => isLocal)
       ? this.#withZone(samples, receivedAt, zone)
       : samples.map(({ time }) => time)

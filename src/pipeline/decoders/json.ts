@@ -1,3 +1,4 @@
+import { readFlat } from './flat.js'
 import { type Sample, Undecodable } from './sample.js'
 import { looksLikeSenml, readSenml } from './senml.js'
 import type { Tree } from './tree.js'
@@ -10,8 +11,11 @@ import { type JsonLimits, LongInteger, readTree, type TreeOptions, tooDeep, tooM
 export function decodeJson(text: string, options: Omit<TreeOptions, 'isExact'>): Sample[] {
   const tree = parseJson(text, options.json)
   if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
+  const inexact = { ...options, isExact: false }
+  const flat = readFlat(tree, inexact)
+  if (flat) return [flat]
   try {
-    return readTree(tree, text.length, { ...options, isExact: false })
+    return readTree(tree, text.length, inexact)
   } catch (error) {
     if (error !== LongInteger) throw error
     const exact = parseJson(quoteLongIntegers(text), options.json)

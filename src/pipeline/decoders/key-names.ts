@@ -16,6 +16,8 @@ export interface KeyKind {
   readonly unitOf: string | undefined
   /** Whether the member holds the one value of its object. */
   readonly isValue: boolean
+  /** Whether the name may be more than a name: empty, long, with dots, or beginning with a digit as times do. */
+  readonly isSpecial: boolean
 }
 
 /** Names of the time, in lower case without separators, in the order in which they count. The first ones are sure. */
@@ -109,7 +111,7 @@ const maxKnown = 20_000
 export function kindOf(name: string): KeyKind {
   let kind = known.get(name)
   if (kind) return kind
-  kind = name.length > 64 ? noKind : examine(name)
+  kind = name.length > 64 ? { ...noKind, isSpecial: true } : examine(name)
   if (known.size >= maxKnown) known.clear()
   known.set(name, kind)
   return kind
@@ -125,6 +127,7 @@ export const noKind: KeyKind = {
   identity: 0,
   unitOf: undefined,
   isValue: false,
+  isSpecial: false,
 }
 
 function examine(name: string): KeyKind {
@@ -136,7 +139,7 @@ function examine(name: string): KeyKind {
   const joined = words.join('')
   const time = timeRanks.get(joined) ?? 0
   const unit = /^(.*?)(?:units?|uom|unitofmeasurement|unitofmeasure)$/.exec(joined)?.[1]
-  return {
+  const kind: KeyKind = {
     time,
     isSureTime: time > 0 && time <= sureTimes.length,
     isUtc: time > 0 && joined.includes('utc'),
@@ -145,5 +148,8 @@ function examine(name: string): KeyKind {
     identity: identityRanks.get(joined) ?? 0,
     unitOf: joined === 'u' ? '' : unit,
     isValue: valueNames.has(joined),
+    isSpecial: name === '' || /^\d|\./.test(name),
   }
+  const isPlain = Object.entries(kind).every(([member, value]) => value === noKind[member as keyof KeyKind])
+  return isPlain ? noKind : kind
 }
