@@ -7,6 +7,7 @@ import { deadCommands } from './dead.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { mapTryCommand } from './map.js'
+import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
 import { spoolCommands } from './spool.js'
 import { userCommands } from './user-admin.js'
@@ -20,6 +21,7 @@ export const commands: readonly Command[] = [
   mapTryCommand,
   ...spoolCommands,
   ...deadCommands,
+  ...seriesCommands,
   ...sessionCommands,
   ...accessCommands,
   ...auditCommands,

@@ -272,6 +272,8 @@ const login = object({
   current: boolean('Whether this is the login of the caller'),
 })
 
+const seriesChange = 'With DuckDB only: InfluxDB cannot change a series.'
+
 const userKind = words(['device', 'dashboard', 'service', 'admin'])
 
 export const routes = {
@@ -289,8 +291,33 @@ export const routes = {
   },
   'GET /api/series': {
     summary: 'A page of the series, each with its newest value; `next` is there when there are more',
-    query: object({ limit: limit(10_000), after: optional(string('`next` of the page before')) }),
+    query: object({
+      limit: limit(10_000),
+      after: optional(string('`next` of the page before')),
+      search: optional(string('Only series whose names contain all these words', { maxLength: 500 })),
+    }),
     answer: object({ series: array(seriesRow), next: optional(string()) }),
+  },
+  'POST /api/series/rename': {
+    summary: 'Gives a series another measurement, other tags or another field; its readings stay',
+    description: seriesChange,
+    allow: 'change',
+    body: closed({ series: string('A key from /api/series'), to: string('The new key') }),
+    answer: object({ changed: constant(true) }),
+  },
+  'POST /api/series/drop': {
+    summary: 'Deletes a series with all its readings',
+    description: seriesChange,
+    allow: 'change',
+    body: closed({ series: string('A key from /api/series') }),
+    answer: object({ changed: constant(true) }),
+  },
+  'POST /api/series/retype': {
+    summary: 'Gives the field of a series another type, and replays the dead letters of type conflicts',
+    description: `Values that can be converted are; the others go to the field beside, such as value_str. ${seriesChange}`,
+    allow: 'change',
+    body: closed({ series: string('A key from /api/series'), type: words(['number', 'boolean', 'text']) }),
+    answer: object({ changed: constant(true) }),
   },
   'GET /api/history': {
     summary: 'The readings of one series, or one value per window when there are more than `points`',

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Asked, JobProgress, Readiness } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
-import { parseSeriesKey } from '../model.js'
+import { parseSeriesKey, type SeriesId } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
@@ -30,6 +30,7 @@ export interface ApiRoutesOptions {
 }
 
 type Job = Parameters<PipelineApi['begin']>[0]
+type ChangeOfSeries = Parameters<PipelineApi['changeSeries']>[0]
 
 const jobNames = {
   replay: 'replay of dead letters',
@@ -68,18 +69,12 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return reply.header('content-type', contentType).send(text)
   })
 
-  serve(app, 'GET /api/series', ({ limit, after }, { caller }) =>
-    pipeline.series({ limit, after, rules: readRulesOf(caller, '#') }),
+  serve(app, 'GET /api/series', ({ limit, after, search }, { caller }) =>
+    pipeline.series({ limit, after, search, rules: readRulesOf(caller, '#') }),
   )
 
   serve(app, 'GET /api/history', (asked, { caller }) => {
-    const series = parseSeriesKey(asked.series)
-    if (!series) {
-      throw new HubError(
-        'bad_request',
-        `series: given ${JSON.stringify(asked.series)}, allowed is a key from /api/series`,
-      )
-    }
+    const series = seriesOf(asked.series, 'series')
     const to = asked.to ?? api.now() / 1_000
     const from = asked.from ?? to - 3_600_000
     if (from > to) throw new HubError('bad_request', `from (${from}) is after to (${to})`)
@@ -87,6 +82,16 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     const query = { series, from: Math.round(from * 1_000), to: Math.round(to * 1_000), points, fn }
     return pipeline.history({ query, rules: readRulesOf(caller, '#') })
   })
+
+  serve(app, 'POST /api/series/rename', ({ series, to }, call) =>
+    changeSeries(call, { kind: 'rename', series: seriesOf(series, 'series'), to: seriesOf(to, 'to') }),
+  )
+  serve(app, 'POST /api/series/drop', ({ series }, call) =>
+    changeSeries(call, { kind: 'drop', series: seriesOf(series, 'series') }),
+  )
+  serve(app, 'POST /api/series/retype', ({ series, type }, call) =>
+    changeSeries(call, { kind: 'retype', series: seriesOf(series, 'series'), type }),
+  )
 
   serve(app, 'GET /api/devices', (_asked, { caller }) => pipeline.devices(readRulesOf(caller, hubTopics.everyPresence)))
 
@@ -133,6 +138,20 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
 
   await app.register(sessionListRoutes, { api, guard, audit })
 
+  async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<{ changed: true }> {
+    await pipeline.changeSeries(change)
+    audit.record({
+      event: 'change',
+      result: 'ok',
+      user: callerName(caller),
+      address: guard.address(request.raw),
+      via: 'http',
+      what: `${change.kind} series`,
+      detail: JSON.stringify(request.body),
+    })
+    return { changed: true }
+  }
+
   /**
    * Sends a line of JSON at intervals, so that the caller sees the job go on. The job is cancelled when the caller
    * disconnects.
@@ -177,6 +196,12 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   }
 
   app.get('/api/openapi.json', hide, async () => app.swagger())
+}
+
+function seriesOf(key: string, name: string): SeriesId {
+  const series = parseSeriesKey(key)
+  if (series) return series
+  throw new HubError('bad_request', `${name}: given ${JSON.stringify(key)}, allowed is a key from /api/series`)
 }
 
 function filterOf({ id, reason, device, from, to }: Omit<Asked<'GET /api/dead'>, 'limit'>): DeadLetterFilter {

@@ -2,7 +2,7 @@ import type { ReadRules } from '../auth/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
-import type { HistoryQuery } from '../store/store.js'
+import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { ReplayJob } from './replay.js'
 
 /** Selects a page of the series, and the rules for those that may be read. */
@@ -32,6 +32,8 @@ export interface PipelineApi {
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
   spool(): Promise<SpoolStatus>
+  /** Changes a series of the store. Once a field has another type, dead letters of type conflicts are replayed. */
+  changeSeries(change: SeriesChange): Promise<void>
   /** Begins a replay or a drop. Resolves with the number of the job, for `progress` and `cancel`. */
   begin(job: ReplayJob): Promise<number>
   progress(job: number): Promise<JobProgress>

@@ -18,7 +18,7 @@ import type { Sharing, UserShares } from '../runtime/user-shares.js'
 import type { Link } from '../runtime/worker-link.js'
 import { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
-import type { TimeSeriesStore } from '../store/store.js'
+import type { SeriesChange, TimeSeriesStore } from '../store/store.js'
 import { matches } from '../topics.js'
 import { Consumers, type ConsumersOptions } from './consumers.js'
 import { loadRuleDecoders } from './decoders/rule-decoders.js'
@@ -67,6 +67,7 @@ interface PipelineParts {
   readonly consumers: Consumers
   readonly queries: Queries
   readonly replays: Replays
+  readonly changeSeries: (change: SeriesChange) => Promise<void>
   readonly sheet: () => Totals
   readonly deadBytes: () => number
   readonly seriesAlarm: () => string | undefined
@@ -181,6 +182,7 @@ export function processorOffers(
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query),
     spool: () => spool().status(),
+    changeSeries: change => running().changeSeries(change),
     begin: job => running().replays.begin(job),
     progress: job => running().replays.progress(job),
     cancel: job => started?.replays.cancel(job),
@@ -439,6 +441,15 @@ async function composeParts(
     consumers,
     queries,
     replays,
+    changeSeries: async change => {
+      await dependencies.ask('store', () => store.change(change))
+      if (change.kind !== 'retype') return
+      try {
+        replays.begin({ kind: 'replay', filter: { reason: 'type_conflict' } })
+      } catch {
+        // Another job is under way: the letters can be replayed when that is done.
+      }
+    },
     sheet: () => balance.sheet(offsets()),
     deadBytes: () => (rabbit ? 0 : files.bytes),
     seriesAlarm: () => guard.alarm(),

@@ -43,13 +43,14 @@ export class Queries {
    * the mapping makes the series, and from topics alone that may be read: then a page may be short, or empty, and not
    * be the last.
    */
-  async series({ limit, after, rules }: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>> {
+  async series({ limit, after, search, rules }: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>> {
     const { dependencies, store } = this.#options
     const readable: Series[] = []
     let next = after
     let looked = 0
+    const words = search?.toLowerCase().split(/\s+/).filter(Boolean).slice(0, maxWords)
     do {
-      const query = { limit: limit - readable.length, after: next }
+      const query = { limit: limit - readable.length, after: next, words }
       const page = await dependencies.ask('store', () => store.series(query))
       for (const [i, series] of page.series.entries()) {
         // Other work of this thread must not wait for all of them.
@@ -156,6 +157,9 @@ export class Queries {
 
 /** Series examined before other work of this thread gets a turn. */
 const atOnce = 1_000
+
+/** Most words of a search. */
+const maxWords = 10
 
 /** Most series examined for one answer, and the least that a page counts for. */
 const maxSeries = 100_000

@@ -1,3 +1,4 @@
+import type { FieldType, FieldValue } from '../model.js'
 import type { DuckDbFile, Value } from './duckdb-file.js'
 import { nameHashes } from './known-series.js'
 import type { Aggregate } from './store.js'
@@ -117,4 +118,21 @@ function ranges(times: readonly bigint[]): [first: bigint, last: bigint][] {
     else result.push([time, time])
   }
   return result
+}
+
+/** Returns the condition that the names of a series contain a word. */
+export function having(word: string): string {
+  const literal = `'${word.replaceAll("'", "''").replaceAll('\0', '')}'`
+  return `AND contains(lower(measurement || ' ' || tags || ' ' || field), ${literal})`
+}
+
+/** Returns the table that holds the readings of a type. */
+export function tableOf(type: FieldType): Table {
+  return type === 'text' ? 'texts' : 'numbers'
+}
+
+/** Returns values of a table as those of a type. */
+export function typed(values: readonly Value[], type: FieldType): FieldValue[] {
+  if (type === 'text') return values.map(unguarded)
+  return type === 'boolean' ? values.map(value => value === 1) : values.map(Number)
 }

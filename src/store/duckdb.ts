@@ -3,8 +3,20 @@ import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import { changeSeries } from './duckdb-changes.js'
 import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
-import { aggregateSql, guarded, prepareDatabase, read, replaceStaged, type Table, unguarded } from './duckdb-sql.js'
+import {
+  aggregateSql,
+  guarded,
+  having,
+  prepareDatabase,
+  read,
+  replaceStaged,
+  type Table,
+  tableOf,
+  typed,
+  unguarded,
+} from './duckdb-sql.js'
 import {
   isHeld,
   type KnownSeries,
@@ -30,6 +42,7 @@ import type {
   HistoryQuery,
   LastStored,
   RejectedPoint,
+  SeriesChange,
   SeriesPage,
   SeriesQuery,
   TimeSeriesStore,
@@ -189,13 +202,13 @@ export class DuckDbStore implements TimeSeriesStore {
     })
   }
 
-  async series({ after, limit }: SeriesQuery): Promise<SeriesPage> {
+  async series({ after, limit, words = [] }: SeriesQuery): Promise<SeriesPage> {
     await this.#recovered()
     return this.#inOrderOfReads(async file => {
       const from = after === undefined ? 0 : Number(after)
       const [ids = [], measurements = [], tags = [], fields = [], types = []] = await file.columns(
         'reader',
-        `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')}, type FROM series WHERE id > $1
+        `SELECT id, ${guarded('measurement')}, tags, ${guarded('field')}, type FROM series WHERE id > $1 ${words.map(having).join(' ')}
          ORDER BY id LIMIT $2`,
         [Number.isSafeInteger(from) && from < 2 ** 31 ? from : 0, limit + 1],
       )
@@ -213,6 +226,24 @@ export class DuckDbStore implements TimeSeriesStore {
       })
       const isMore = ids.length > limit
       return { series: series.sort(compareSeries), next: isMore ? String(named.at(-1)?.id) : undefined }
+    })
+  }
+
+  change(change: SeriesChange): Promise<void> {
+    return this.#inOrderOfWrites(async () => {
+      const file = await this.#ready()
+      await file.run('BEGIN TRANSACTION')
+      try {
+        if (await changeSeries(file, change, this.#nextId)) this.#nextId++
+        await file.run('COMMIT')
+      } catch (error) {
+        if (error instanceof HubError) throw error
+        this.#met(error)
+        throw new HubError('store_unavailable', `DuckDB did not change the series: ${describe(error)}`)
+      } finally {
+        // What memory knows of the series is not so any more. An open transaction is undone.
+        await this.#close()
+      }
     })
   }
 
@@ -559,13 +590,4 @@ function appendRows(file: DuckDbFile, to: string, table: Table, rows: DuckRows):
     ['bigint', rows.times],
     [table === 'texts' ? 'text' : 'double', rows.values],
   ])
-}
-
-function tableOf(type: FieldType): Table {
-  return type === 'text' ? 'texts' : 'numbers'
-}
-
-function typed(values: readonly Value[], type: FieldType): FieldValue[] {
-  if (type === 'text') return values.map(unguarded)
-  return type === 'boolean' ? values.map(value => value === 1) : values.map(Number)
 }

@@ -149,7 +149,7 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /** Pages are in the order of measurement, field, tags. */
-  async series({ after, limit }: SeriesQuery): Promise<SeriesPage> {
+  async series({ after, limit, words = [] }: SeriesQuery): Promise<SeriesPage> {
     const begin = after === undefined ? undefined : parseCursor(after)
     const fields = (await this.#fieldKeys())
       .sort((a, b) => compareText(a.measurement, b.measurement) || compareText(a.field, b.field))
@@ -170,6 +170,8 @@ export class InfluxStore implements TimeSeriesStore {
           const tags = tagsOf(found)
           const cursor: PageCursor = [measurement, field, JSON.stringify(tags)]
           if (begin && compareCursors(cursor, begin) <= 0) continue
+          const names = `${decodeStored(measurement)} ${cursor[2]} ${decodeStored(field)}`.toLowerCase()
+          if (!words.every(word => names.includes(word))) continue
           const series = {
             measurement: decodeStored(measurement),
             tags,
@@ -188,6 +190,14 @@ export class InfluxStore implements TimeSeriesStore {
       series: page.map(({ series }) => series).sort(compareSeries),
       next: isMore && page.length > 0 ? JSON.stringify(page.at(-1)?.cursor) : undefined,
     }
+  }
+
+  /** InfluxDB has no statement that renames a series, retypes a field, or deletes one field of a series. */
+  async change(): Promise<never> {
+    throw new HubError(
+      'bad_request',
+      'InfluxDB cannot change a series; its own client can delete whole ones (DROP SERIES), and a mapping can name them anew',
+    )
   }
 
   /** Aborts the requests under way. */

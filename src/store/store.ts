@@ -1,4 +1,4 @@
-import type { FieldValue, Point, Rejection, Series, SeriesId } from '../model.js'
+import type { FieldType, FieldValue, Point, Rejection, Series, SeriesId } from '../model.js'
 
 /** Ways to turn several readings of one window into one value. Fields that are not numbers always take `last`. */
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
@@ -34,6 +34,8 @@ export interface SeriesQuery {
   readonly after?: string | undefined
   /** Maximum number of series in a page. */
   readonly limit: number
+  /** Words, in lower case, that the names of a series must contain, all of them. */
+  readonly words?: readonly string[] | undefined
 }
 
 /** Some of the series, ordered by measurement, tags, field. The order of pages is the store's own. */
@@ -42,6 +44,12 @@ export interface SeriesPage {
   /** Beginning of the next page. Undefined on the last page. */
   readonly next: string | undefined
 }
+
+/** A change that an operator makes to a series and all its readings. */
+export type SeriesChange =
+  | { readonly kind: 'rename'; readonly series: SeriesId; readonly to: SeriesId }
+  | { readonly kind: 'drop'; readonly series: SeriesId }
+  | { readonly kind: 'retype'; readonly series: SeriesId; readonly type: FieldType }
 
 /** Progress of a store. */
 export interface LastStored {
@@ -99,6 +107,13 @@ export interface TimeSeriesStore {
 
   /** Returns a page of the series, each with the newest value. */
   series(query: SeriesQuery): Promise<SeriesPage>
+
+  /**
+   * Resolves when the change is durable. A field that is retyped takes the values stored beside for that type, and
+   * those that can be converted; the others go beside. Rejects with `not_found` when there is no such series, and with
+   * `bad_request` when the new name is taken, or the store cannot change series.
+   */
+  change(change: SeriesChange): Promise<void>
 
   stop(): Promise<void>
 

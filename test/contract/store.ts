@@ -362,6 +362,30 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     )
   })
 
+  check('series are found by words of their names', async (t, store) => {
+    await store.write([
+      reading(noon, 1),
+      point(
+        'climate',
+        [['device', 'Küche 2']],
+        [
+          ['humidity', 1],
+          ['temperature', 2],
+        ],
+        noon,
+      ),
+      point('power', [['device', "it's"]], [['value', 1]], noon),
+    ])
+    const found = async (...words: string[]) =>
+      (await store.series({ limit: 10, words })).series.map(({ measurement, field }) => `${measurement} ${field}`)
+    t.same(await found('climate', 'temp'), ['climate temperature', 'climate temperature'])
+    t.same(await found('küche'), ['climate humidity', 'climate temperature'])
+    t.same(await found("it's"), ['power value'])
+    t.same(await found("' or true --"), [])
+    const first = await store.series({ limit: 1, words: ['climate'] })
+    t.ok(first.next, 'there are more')
+  })
+
   check('a field that no store can hold does not take its neighbours along', async (t, store) => {
     const tags: Tags = [['device', 'd1']]
     const rejected = await store.write([

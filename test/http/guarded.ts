@@ -132,6 +132,7 @@ export async function startGuarded(
       begin: async ({ kind }) => reached.push(kind),
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
       cancel: async () => {},
+      changeSeries: async () => {},
     },
     api: {
       sessions: () => ({ count: 0, sessions: [] }),

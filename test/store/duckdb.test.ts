@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { DuckDBInstance } from '@duckdb/node-api'
 import t, { type Test } from 'tap'
-import type { Tags } from '../../src/model.js'
+import { seriesKey, type Tags } from '../../src/model.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import { all, noon, reading, storeContract, temperature } from '../contract/store.js'
 import { tempDir } from '../services/service.js'
@@ -72,6 +72,67 @@ t.test('what was written survives SIGKILL, and repeating it changes nothing', as
   t.ok(found.every(([time, value], i) => time === noon + i && value === time))
   await store.write(Array.from({ length: 1_000 }, (_, i) => reading(next - 1_000 + i, next - 1_000 + i)))
   t.equal((await all(store, temperature)).length, found.length)
+})
+
+t.test('a series is renamed, dropped, given another type: with its readings, also after a restart', async t => {
+  const path = await file()
+  const { store } = await opened(t, path)
+  const keysOf = async (of: DuckDbStore) => (await of.series({ limit: 50 })).series.map(seriesKey)
+  const flow = { ...temperature, field: 'flow' }
+  const told: [number, string | number][] = [
+    [1, 'nan'],
+    [2, ' 12.25 '],
+    [3, '1e3'],
+    [4, '8E999'],
+    [5, 12.5],
+    [6, 13],
+  ]
+  await store.write(told.map(([n, value]) => reading(noon + n, value, 'flow')))
+  t.same(await keysOf(store), ['climate,device=d1 flow', 'climate,device=d1 flow_num'])
+  await store.change({ kind: 'retype', series: flow, type: 'number' })
+  t.same(await keysOf(store), ['climate,device=d1 flow', 'climate,device=d1 flow_str'])
+  const numbers = [
+    [noon + 2, 12.25],
+    [noon + 3, 1_000],
+    [noon + 5, 12.5],
+    [noon + 6, 13],
+  ]
+  t.strictSame(await all(store, flow), numbers)
+  t.strictSame(await all(store, { ...flow, field: 'flow_str' }), [
+    [noon + 1, 'nan'],
+    [noon + 4, '8E999'],
+  ])
+  await store.change({ kind: 'retype', series: flow, type: 'number' })
+  await store.write([reading(noon + 7, 14, 'flow'), reading(noon + 8, 'inf', 'flow')])
+  t.equal((await all(store, flow)).length, 5, 'from now on numbers are in their field')
+  t.equal((await all(store, { ...flow, field: 'flow_str' })).length, 3)
+
+  await store.change({ kind: 'retype', series: flow, type: 'text' })
+  t.same(await keysOf(store), ['climate,device=d1 flow'], 'back: all numbers are texts, too')
+  t.strictSame((await all(store, flow)).slice(0, 3), [
+    [noon + 1, 'nan'],
+    [noon + 2, '12.25'],
+    [noon + 3, '1000'],
+  ])
+
+  const to = { measurement: 'water', tags: [['room', "cellar, 'old' =1"]], field: 'flow' } as const
+  await t.rejects(store.change({ kind: 'rename', series: temperature, to }), { code: 'not_found' })
+  await store.change({ kind: 'rename', series: flow, to })
+  t.equal((await all(store, to)).length, 8)
+  t.strictSame(await all(store, flow), [])
+  await store.write([reading(noon, 1), { ...to, fields: [['flow', 'x']], time: noon }])
+  t.equal((await all(store, to)).length, 9)
+  await t.rejects(store.change({ kind: 'rename', series: temperature, to }), { code: 'bad_request' })
+  t.strictSame(await all(store, temperature), [[noon, 1]], 'what failed has changed nothing')
+  await store.stop()
+
+  const again = await opened(t, path)
+  t.same(again.reports, [])
+  t.equal((await all(again.store, to)).length, 9)
+  await again.store.change({ kind: 'drop', series: to })
+  t.same(await keysOf(again.store), ['climate,device=d1 temperature'])
+  await again.store.write([{ ...to, fields: [['flow', 2]], time: noon }])
+  t.strictSame(await all(again.store, to), [[noon, 2]], 'it begins anew, with a type of its own')
 })
 
 t.test('a file in use by another process is data_dir_locked', async t => {
