@@ -10,7 +10,7 @@ import { meaningOf, rememberText } from './value.js'
  * Reads what nearly all devices send, quickly: an object of plain values, also in objects, with one time at most, at
  * the top. Undefined for anything else, which `readTree` reads.
  */
-export function readFlat(tree: unknown, options: TreeOptions): Sample | undefined {
+export function readFlat(tree: unknown, options: FlatOptions): Sample | undefined {
   const { rules } = options
   if (!isMembers(tree) || rules.timeFields || rules.isTextField) return undefined
   const reading: FlatReading = { fields: [], time: undefined }
@@ -20,13 +20,15 @@ export function readFlat(tree: unknown, options: TreeOptions): Sample | undefine
   return time === undefined ? { fields } : { fields, time }
 }
 
+type FlatOptions = Omit<TreeOptions, 'isExact'>
+
 interface FlatReading {
   readonly fields: [name: string, value: FieldValue][]
   time: number | undefined
 }
 
 /** Returns false when the members are not plain values. */
-function gather(reading: FlatReading, members: Members, prefix: string, options: TreeOptions, depth: number): boolean {
+function gather(reading: FlatReading, members: Members, prefix: string, options: FlatOptions, depth: number): boolean {
   if (depth <= 0) return false
   const { rules, memory } = options
   for (const key in members) {

@@ -11,11 +11,10 @@ import { type JsonLimits, LongInteger, readTree, type TreeOptions, tooDeep, tooM
 export function decodeJson(text: string, options: Omit<TreeOptions, 'isExact'>): Sample[] {
   const tree = parseJson(text, options.json)
   if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
-  const inexact = { ...options, isExact: false }
-  const flat = readFlat(tree, inexact)
+  const flat = readFlat(tree, options)
   if (flat) return [flat]
   try {
-    return readTree(tree, text.length, inexact)
+    return readTree(tree, text.length, { ...options, isExact: false })
   } catch (error) {
     if (error !== LongInteger) throw error
     const exact = parseJson(quoteLongIntegers(text), options.json)
