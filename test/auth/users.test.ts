@@ -362,17 +362,17 @@ t.test('what cannot be done is a sentence, and changes nothing', async t => {
   }
   const unknown = {
     code: 'not_found',
-    message: 'there is no user nobody in users.yaml; telehub user list shows those there are',
+    message: 'there is no user nobody in users.yaml; telehub user list shows all',
   }
   await refused(one => one.removeUser('nobody'), unknown)
   await refused(one => one.setPassword('nobody', hash), unknown)
   await refused(one => one.addRule('nobody', 'allow read x'), unknown)
   await refused(one => one.removeKey('thermo', 'zzzzzzzz'), { code: 'not_found', message: /has no key zzzzzzzz/ })
-  await refused(one => one.addUser(device('thermo')), { message: /there is a user thermo/ })
+  await refused(one => one.addUser(device('thermo')), { message: /user thermo already exists/ })
   await refused(one => one.addUser(device('x', { certificates: ['CN of thermo'] })), {
     message: /stays as it was: users\.yaml:\d+: x\.certificates: given "CN of thermo", which is thermo's already/,
   })
-  await refused(one => one.setPassword('thermo', 'no hash'), { message: /stays as it was/ })
+  await refused(one => one.setPassword('thermo', 'no hash'), { message: /was not changed/ })
   await refused(
     one => {
       one.removeUser('thermo')
@@ -575,7 +575,7 @@ t.test('a full disk: the old file stays, and nothing else', async t => {
     editUsers(path, one => {
       for (let i = 0; i < 500; i++) one.addUser(device(`u${i}`))
     }),
-    { code: 'data_dir_unusable', message: /users\.yaml stays as it was, it cannot be written: ENOSPC/ },
+    { code: 'data_dir_unusable', message: /users\.yaml was not changed, as it cannot be written: ENOSPC/ },
   )
   t.equal(readFileSync(path, 'utf8'), before)
   t.same(readdirSync(disk.dir).sort(), ['ballast', 'users.yaml'])
