@@ -75,7 +75,7 @@ export async function writeLetters(files: Files, path: string, letters: Letters)
 
 /** Of a file that is appended to by group commit, and has no other to go on in. */
 export async function noOther(): Promise<never> {
-  throw new Error('the file before could not be written to')
+  throw new Error('the previous file could not be written')
 }
 
 const copyBody = (body: Buffer, target: Buffer, at: number) => body.copy(target, at)
