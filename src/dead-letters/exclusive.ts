@@ -1,4 +1,4 @@
-/** One holder at a time. */
+/** A lock with one holder at a time. */
 export class Exclusive {
   #held: Promise<void> | undefined
 
@@ -6,7 +6,7 @@ export class Exclusive {
     return this.#held !== undefined
   }
 
-  /** Only while nobody holds it. It is the caller's until the function returned is called. */
+  /** Takes the lock, which must be free. The function returned releases the lock. */
   hold(): () => void {
     let release = () => {}
     this.#held = new Promise(resolve => {
@@ -18,7 +18,7 @@ export class Exclusive {
     return release
   }
 
-  /** Resolves when nobody holds it. */
+  /** Resolves when the lock is free. */
   async released(): Promise<void> {
     while (this.#held) await this.#held
   }

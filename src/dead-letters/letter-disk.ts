@@ -3,7 +3,9 @@ import { type Files, openNew, openToChange, openToRead, synced } from '../disk/f
 import { systemCode } from '../errors.js'
 import type { Letters } from './letter.js'
 
-/** For what costs space only when it fails: the next start tries again. */
+/**
+ * Runs an action whose failure costs only space, as the next start tries again. Returns whether the action succeeded.
+ */
 export function succeeds(act: () => void): boolean {
   try {
     act()
@@ -13,7 +15,7 @@ export function succeeds(act: () => void): boolean {
   }
 }
 
-/** All that is in a file is on disk when this resolves with true. */
+/** Syncs a file. Resolves with whether the whole file is on disk. */
 export async function isSynced(files: Files, path: string): Promise<boolean> {
   try {
     const fd = files.openSync(path, openToRead)
@@ -28,7 +30,7 @@ export async function isSynced(files: Files, path: string): Promise<boolean> {
   }
 }
 
-/** Cuts off what is behind `end`, for good; that there is no such file is fine. Rejects with what the disk says. */
+/** Truncates a file to `end` and syncs the file. A missing file is ignored. Rejects with the error of the disk. */
 export async function cutFile(files: Files, path: string, end: number): Promise<void> {
   let fd: number
   try {
@@ -45,7 +47,7 @@ export async function cutFile(files: Files, path: string, end: number): Promise<
   }
 }
 
-/** A file may have its new name although the disk reports a failure. */
+/** Renames a file. An error is ignored when the file has the new name nevertheless. */
 export function renameSurely(files: Files, from: string, to: string): void {
   try {
     files.renameSync(from, to)
@@ -54,7 +56,7 @@ export function renameSurely(files: Files, from: string, to: string): void {
   }
 }
 
-/** Writes a new file of these letters, and syncs it. Resolves with its size. */
+/** Writes the letters into a new file and syncs the file. Resolves with the size. */
 export async function writeLetters(files: Files, path: string, letters: Letters): Promise<number> {
   files.removeSync(path)
   const log = new CommitLog({ fsync: 'group', rotateBytes: Number.POSITIVE_INFINITY, rotate: noOther, files })
@@ -73,7 +75,7 @@ export async function writeLetters(files: Files, path: string, letters: Letters)
   return log.end
 }
 
-/** Of a file that is appended to by group commit, and has no other to go on in. */
+/** `rotate` of a group commit log that has only one file. */
 export async function noOther(): Promise<never> {
   throw new Error('the previous file could not be written')
 }

@@ -14,50 +14,50 @@ import {
 import { isDiskError } from '../disk/retried-write.js'
 import { systemCode } from '../errors.js'
 
-/** What a file of dead letters holds for certain: a start that finds less of it has lost something. */
+/** Minimum content of a file of dead letters. A start that finds less has lost letters. */
 export interface IndexEntry {
   readonly number: number
-  /** How often it was written anew: its name. */
+  /** Number of compactions, which is part of the file name. */
   readonly generation: number
-  /** Where the last letter ends. */
+  /** End offset of the last letter. */
   readonly end: number
-  /** Letters in it, those that are gone as well. */
+  /** Number of letters in the file, including removed ones. */
   readonly letters: number
-  /** Of them, those that are gone. */
+  /** Number of removed letters. */
   readonly gone: number
 }
 
-/** What a start finds in a file. */
+/** Content that a start finds in a file. */
 export interface FoundLetters {
-  /** Where letters begin. */
+  /** Offsets of the letters. */
   readonly starts: readonly number[]
   readonly end: number
   readonly damaged: number
   readonly damagedTail: number
   readonly unread: number
-  /** Where letters begin that are gone, as far as is known; how many of those are found. */
+  /** Offsets of the letters marked as removed. `gone` is how many of them are in the file. */
   readonly marks: ReadonlySet<number>
   readonly gone: number
 }
 
-/** What is not found in it. */
+/** Difference between the index and the content of a file. */
 export interface Missing {
-  /** Letters that the index knows, that were not gone, and are not there. */
+  /** Letters of the index that were not removed, and are missing. */
   readonly lost: number
-  /** Bytes that are missing, or no letters, and no write that was cut short either. */
+  /** Bytes that are missing, or are neither letters nor an unfinished write. */
   readonly damaged: number
-  /** Letters that the index knows as gone, and that are there again. */
+  /** Letters that are removed by the index, but not by the marks. */
   readonly returned: number
 }
 
 export function missing(told: IndexEntry | undefined, found: FoundLetters): Missing {
   const { starts, end, damaged, damagedTail, unread, marks, gone } = found
   const returned = told ? Math.max(0, told.gone - marks.size) : 0
-  // Nothing is lost yet: it may be read by the next start.
+  // Unreadable letters are not lost: the next start may read them.
   if (unread > 0) return { lost: 0, damaged: 0, returned }
   if (!told) return { lost: 0, damaged: damaged + damagedTail, returned }
   const within = starts.filter(start => start < told.end).length
-  // Where nothing is any more that was gone anyway.
+  // Marks of letters that are missing, but were removed anyway.
   const passed = marks.size - gone
   return {
     lost: Math.max(0, told.letters - within - passed),
@@ -67,48 +67,49 @@ export function missing(told: IndexEntry | undefined, found: FoundLetters): Miss
 }
 
 /**
- * Which files of dead letters there are, and how much is in each. Files that are cut or removed look sound by themselves.
+ * The list of the files of dead letters, with the content of each: a truncated or deleted file cannot be told
+ * otherwise.
  *
  *     dead.index   ┌───────────────────────────────────────────┬──────────────┐   two slots, written in turn, each synced
  *                  │ frame: {at, files: [[number, …], …]} JSON │ at 1 MiB: as │   before the other is written again; the
  *                  └───────────────────────────────────────────┴──────────────┘   whole one with the higher `at` counts
  *
- * It says less than there is, never more: letters are told when they are on disk, and a file is taken out before it is
- * deleted. It is written in place, so that a full disk takes it.
+ * The index never lists more than is on disk: letters are added after they are synced, and a file is taken out before
+ * the file is deleted. Slots are overwritten in place, so that the index can be written on a full disk.
  */
 export class LetterIndex {
   readonly #path: string
   readonly #files: Files
   readonly #entries: () => Iterable<IndexEntry>
-  /** How often it was written; its slot is this modulo two. */
+  /** Number of writes so far, which modulo two is the slot. */
   #at = 0
   #isSynced = false
-  /** The disk has something else in its place. */
+  /** Whether the path is not a file that can be written, such as a folder. */
   #isUnusable = false
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
 
-  /** `entries` is what there is when it is written. */
+  /** @param entries Called at each write for the current files. */
   constructor(path: string, files: Files, entries: () => Iterable<IndexEntry>) {
     this.#path = path
     this.#files = files
     this.#entries = entries
   }
 
-  /** Throws what the disk says. */
+  /** Reads the index. Throws the error of the disk. */
   read(): IndexRead {
     const found = readIndex(this.#path, this.#files)
     this.#at = found.at
     return found
   }
 
-  /** There is something new: it is written when there is time. */
+  /** Schedules a write, as the files have changed. */
   changed(): void {
-    // What the disk refuses is in the next one.
+    // After an error the next write has the same entries.
     this.write().catch(() => {})
   }
 
-  /** Resolves when what there is now is on disk; rejects when the disk refuses. */
+  /** Resolves when the current entries are on disk. Rejects when the disk refuses. */
   write(): Promise<void> {
     if (!this.#next) {
       const next = this.#writing.then(() => {
@@ -127,7 +128,7 @@ export class LetterIndex {
       await this.#writeSlot()
     } catch (error) {
       if (systemCode(error) === undefined || isDiskError(error)) throw error
-      // A folder, say, or a file of another user: the letters are more important than what is known of them.
+      // Such as a folder, or a file of another user. Letters can be kept without an index.
       this.#isUnusable = true
     }
   }
@@ -148,7 +149,8 @@ export class LetterIndex {
     const fd = this.#files.openSync(this.#path, openToChange | constants.O_CREAT)
     try {
       if (!this.#isSynced) {
-        // The slot that the process before wrote may be in memory only, and the other one is about to be overwritten.
+        // The slot written by the previous process may not be synced yet, and the other slot is about to be
+        // overwritten.
         await dataSynced(this.#files, fd)
         syncDirectory(dirname(this.#path), this.#files)
         this.#isSynced = true
@@ -162,18 +164,18 @@ export class LetterIndex {
   }
 }
 
-/** Room for the rows of twenty thousand files; what is not used takes none on the disk. */
+/** Enough for the rows of twenty thousand files. Unused space is a hole in the file. */
 const slotBytes = 1 << 20
 
 interface IndexRead {
-  /** How often it was written; 0 when there is none. */
+  /** Number of writes so far; 0 when there is no index. */
   readonly at: number
   readonly entries: readonly IndexEntry[]
-  /** Neither slot is whole, and one of them was once. */
+  /** Whether no slot is intact although the index has been written before. */
   readonly isDamaged: boolean
 }
 
-/** Throws what the disk says. */
+/** Reads an index file. Throws the error of the disk. */
 export function readIndex(path: string, files: Files = nodeFiles): IndexRead {
   let fd: number
   try {

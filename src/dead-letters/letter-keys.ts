@@ -1,6 +1,6 @@
 import type { Key } from './letter.js'
 
-/** A set of keys: eight bytes each for messages of this hub, outside the heap, once they are many. */
+/** A set of keys. A large set takes eight bytes for each message of this hub, outside the heap. */
 export class Keys {
   #sorted = new Float64Array(0)
   readonly #recent = new Set<number>()
@@ -9,7 +9,7 @@ export class Keys {
   has(key: Key): boolean {
     if (typeof key === 'string') return this.#others.has(key)
     if (this.#recent.has(key)) return true
-    // Nearly always: a message that was never seen is a later one.
+    // The usual case: new messages have higher numbers than all known ones.
     if (key > (this.#sorted.at(-1) ?? -1)) return false
     return this.#sorted[this.#from(key)] === key
   }
@@ -43,7 +43,7 @@ export class Keys {
     this.#sorted = sorted.subarray(0, sorted.length - (end - kept))
   }
 
-  /** Where the first key is that is no less than this one. */
+  /** Returns the index of the first key that is not less than this one. */
   #from(key: number): number {
     let [low, high] = [0, this.#sorted.length]
     while (low < high) {

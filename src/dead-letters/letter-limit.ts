@@ -10,21 +10,21 @@ import type { LetterFolder } from './letter-folder.js'
 import { framesATurn } from './letter-scan.js'
 import type { LetterWriter } from './letter-writer.js'
 
-/** A dead letter that had to go for newer ones: which message it was, and why it was one. */
+/** A dead letter dropped because of the limit: the message, and the reason of the letter. */
 export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> &
   Pick<DeadLetter, 'reason' | 'partly'>
 
 export interface LetterLimitOptions {
   readonly limitBytes: number
-  /** About what is dropped at a time. */
+  /** Approximate number of bytes dropped at a time. */
   readonly fileBytes: number
   readonly sharing: Sharing
   readonly log: Pick<SentenceLog, 'warn'>
-  /** Letters go once this resolves; after a rejection they stay. */
+  /** Called before letters are dropped. They are deleted when the promise resolves, and kept when it rejects. */
   readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
 }
 
-/** Drops the oldest letters of the users with most for their share while there are more bytes than the limit. */
+/** Drops the oldest letters of the users that use most of their share, while the size exceeds the limit. */
 export class LetterLimit {
   readonly #options: LetterLimitOptions
   readonly #folder: LetterFolder
@@ -38,7 +38,7 @@ export class LetterLimit {
     this.#writer = writer
   }
 
-  /** Nothing is dropped any more, but for what is being dropped. */
+  /** Stops dropping. A drop that is running is completed. */
   end(): void {
     this.#isEnding = true
   }
@@ -47,7 +47,9 @@ export class LetterLimit {
     return this.#folder.bytes + this.#writer.pendingBytes
   }
 
-  /** Resolves when no more than the limit is there, or nothing more may go now. One at a time; never rejects. */
+  /**
+   * Resolves when the size is within the limit, or nothing more can be dropped now. Runs once at a time; never rejects.
+   */
   trim(): Promise<void> {
     if (this.#trimming) return this.#trimming
     if (this.#isEnding || this.#bytes <= this.#options.limitBytes) return Promise.resolve()
@@ -59,12 +61,12 @@ export class LetterLimit {
     return this.#trimming
   }
 
-  /** Resolves when nothing is being dropped. */
+  /** Resolves when no drop is running. */
   async trimmed(): Promise<void> {
     await this.#trimming
   }
 
-  /** The oldest letters of those with most for their share, until the rest is within the limit. */
+  /** Drops the oldest letters of the users that use most of their share, until the rest is within the limit. */
   async #dropOldest(): Promise<void> {
     const { limitBytes, log } = this.#options
     let count = 0
@@ -73,7 +75,7 @@ export class LetterLimit {
       while (this.#bytes > limitBytes) {
         const used = this.#bytesOf()
         const isShared = used.size > 1
-        // A file that is written anew has to free a good part of what writing costs.
+        // A compaction has to free enough to be worth its cost.
         const needed = Math.max(this.#bytes - limitBytes, isShared ? this.#options.fileBytes : 0)
         const cuts = isShared ? new Map(fairCuts(used, this.#options.sharing.shares, needed)) : undefined
         for (const account of cuts?.keys() ?? []) heaviest.add(account)
@@ -90,15 +92,15 @@ export class LetterLimit {
   }
 
   /**
-   * One round through the files, oldest first, until no more than `enough` bytes are left. Without `cuts` whole files go.
-   * Resolves with the number of letters that are gone; undefined when there is nothing that may go now.
+   * Goes through the files once, oldest first, until no more than `enough` bytes are left. Without `cuts` whole files
+   * are dropped. Resolves with the number of dropped letters; undefined when nothing can be dropped now.
    */
   async #dropOnce(cuts: Cuts | undefined, enough: number): Promise<number | undefined> {
     let [count, freed, isHeld] = [0, 0, false]
     for (const file of [...this.#folder.list]) {
       if (this.#bytes <= enough) break
       if (file.deleted || (cuts && !isCut(file, cuts))) continue
-      // What a sweep has in hand is about to be removed, and must not be counted twice.
+      // A sweep is about to remove letters of this file, which must not be counted twice.
       if (file.use.isHeld || (file.writing && !(cuts && (await this.#rolledFrom(file))))) {
         isHeld = true
         continue
@@ -114,18 +116,18 @@ export class LetterLimit {
       }
     }
     if (freed > 0) return count
-    // No file can be written anew: what can be had without is the oldest file, of whichever user.
+    // No file could be compacted. Deleting the oldest file, of whichever user, needs no space.
     return cuts && !isHeld ? this.#dropOnce(undefined, this.#bytes - 1) : undefined
   }
 
-  /** Whether letters are put into another file from now on. */
+  /** Moves writing to another file. Resolves with whether this file may be changed now. */
   async #rolledFrom(file: LetterFile): Promise<boolean> {
     if (this.#isEnding) return false
     await this.#writer.roll()
     return !file.writing && !file.use.isHeld
   }
 
-  /** Drops letters of a file, and takes them off `cuts`; without, all of them. Resolves with how many. */
+  /** Drops the letters of a file that `cuts` demands, or all without `cuts`. Resolves with their number. */
   async #dropFrom(file: LetterFile, cuts: Cuts | undefined): Promise<number> {
     const letters = await file.read()
     await file.reconcile(letters)
@@ -147,7 +149,7 @@ export class LetterLimit {
     return starts.length
   }
 
-  /** Where the letters begin that are to go, each of them taken off the cut of its account. */
+  /** Returns the offsets of the letters to drop, and subtracts each from the cut of its account. */
   async #due(letters: Letters, cuts: Cuts): Promise<number[]> {
     const due: number[] = []
     for (const [i, start] of letters.starts.entries()) {
@@ -172,15 +174,18 @@ export class LetterLimit {
   }
 }
 
-/** Bytes that accounts are still to give up. */
+/** Bytes to drop by account. */
 type Cuts = Map<string, number>
 
-/** Whether the file has letters of accounts that are to give up some. */
+/** Whether the file has letters of accounts in `cuts`. */
 function isCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
   return [...bytesOf.keys()].some(account => (cuts.get(account) ?? 0) > 0)
 }
 
-/** Whether every account of the file is to give up at least half of what it has there: writing the rest anew costs more. */
+/**
+ * Whether every account of the file loses at least half of its bytes there, so that compacting costs more than it
+ * keeps.
+ */
 function isMostlyCut({ bytesOf }: LetterFile, cuts: Cuts): boolean {
   return [...bytesOf].every(([account, bytes]) => (cuts.get(account) ?? 0) * 2 >= bytes)
 }

@@ -8,10 +8,10 @@ import { noOther } from './letter-disk.js'
 import { framesOf, readSurviving } from './letter-scan.js'
 
 /**
- * Which letters of a file are gone:
+ * Marks of the removed letters of a file:
  *
  *     0000000001.gone   ┌────────────┐
- *                       │ offset u32 │   where a letter begins: the body of a frame; one each, so that damage brings back one
+ *                       │ offset u32 │   offset of a letter, a frame for each mark, so that damage brings back one letter only
  *                       └────────────┘
  */
 export class LetterMarks {
@@ -19,9 +19,9 @@ export class LetterMarks {
   readonly #files: Files
   #end = 0
   #log: CommitLog | undefined
-  /** An `append` has failed: a restart may find what it was to write. */
+  /** Whether an `append` has failed, so that a restart may or may not find those marks. */
   isUncertain = false
-  /** Bytes that are no marks, or that the disk did not give when the hub started. */
+  /** Bytes that are not marks, or could not be read, at the start. */
   damaged = 0
 
   constructor(files: Files, path: string) {
@@ -29,18 +29,18 @@ export class LetterMarks {
     this.path = path
   }
 
-  /** Of all of them. */
+  /** Size of the file. */
   get bytes(): number {
     return this.#end
   }
 
-  /** What can be read at a start. Rejects when the file cannot be opened. */
+  /** Reads the marks at a start, as far as possible. Rejects when the file cannot be opened. */
   async load(): Promise<ReadonlySet<number>> {
     try {
       const { bytes, unread } = await readSurviving(this.#files, this.path)
       const { offsets, end, damaged } = await offsetsOf(bytes)
       this.damaged = Math.max(unread, damaged)
-      // What cannot be read is not written over.
+      // Bytes that cannot be read are not overwritten.
       this.#end = unread > 0 ? bytes.length : end
       return offsets
     } catch (error) {
@@ -49,7 +49,7 @@ export class LetterMarks {
     }
   }
 
-  /** Where the letters begin that are gone by now. Rejects when not all of it can be read. */
+  /** Reads the offsets of the removed letters. Rejects when the file cannot be read completely. */
   async read(): Promise<ReadonlySet<number>> {
     const end = this.#end
     if (end === 0) return new Set()
@@ -65,7 +65,7 @@ export class LetterMarks {
       this.#log ??= this.#open()
       const log = this.#log
       await new Promise<void>((resolve, reject) => {
-        // Appended in one turn, so it is one group: all of them or none.
+        // Appended in one turn of the event loop, so they are one group: all or none.
         for (const start of starts) {
           log.append(4, start, writeOffset, (_, error) => (error ? reject(error) : resolve()))
         }
@@ -79,14 +79,14 @@ export class LetterMarks {
     }
   }
 
-  /** Lets go of what `append` keeps open. */
+  /** Closes the file, which `append` keeps open. */
   async close(): Promise<void> {
     const log = this.#log
     this.#log = undefined
     await log?.close()
   }
 
-  /** Only when its letters are not there any more. */
+  /** Deletes the file. Its letters must have been deleted before. */
   remove(): void {
     if (this.damaged > 0) setAside(this.path, this.#files)
     else this.#files.removeSync(this.path)
@@ -98,7 +98,7 @@ export class LetterMarks {
     try {
       const fd = files.openSync(this.path, openToChange | constants.O_CREAT)
       log.open(fd, this.#end)
-      // What a write left that failed and could not be undone.
+      // Left behind by a failed write that could not be undone.
       files.ftruncateSync(fd, this.#end)
       // Its name, and after a rewrite that of the letters, may be in memory only.
       syncDirectory(dirname(this.path), files)

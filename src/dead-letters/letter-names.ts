@@ -1,20 +1,20 @@
 /**
  * The files of dead letters:
  *
- *     dead/0000000001.log      letters, in the order they came: letter-file.ts
- *          0000000001.gone     where those begin in it that are gone: letter-marks.ts
- *          0000000002.3.log    rewritten three times without what was gone; 0000000002.3.gone belongs to this one alone
- *          0000000002.4.new    being rewritten
- *     dead.index               which of them there are, and how much is in each: letter-index.ts
+ *     dead/0000000001.log      letters in the order of arrival: letter-file.ts
+ *          0000000001.gone     offsets of removed letters: letter-marks.ts
+ *          0000000002.3.log    compacted three times; 0000000002.3.gone belongs to this generation
+ *          0000000002.4.new    being compacted
+ *     dead.index               list of the files with the content of each: letter-index.ts
  *
- * A crash may leave, and a start removes: `.new`; a `.log` of which there is a later one; a `.gone` without its `.log`.
+ * A start deletes what a crash may leave: a `.new`, a `.log` with a later generation, a `.gone` without its `.log`.
  * Damaged files are kept as `.bad`.
  */
 const namePattern = /^(\d{10})(?:\.(\d+))?\.(log|gone|new)$/
 
 export interface FileName {
   readonly number: number
-  /** How often it was written anew. */
+  /** Number of compactions. */
   readonly generation: number
   readonly kind: 'log' | 'gone' | 'new'
 }

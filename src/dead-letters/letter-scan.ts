@@ -3,27 +3,27 @@ import { claimedEnd, frameAt, frameHeaderBytes, nextFrame } from '../disk/commit
 import { type Files, openToRead, readPiece } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
 
-/** After so many the event loop gets its turn: a file may have a hundred thousand. */
+/** Frames handled before the event loop gets a turn. A file may have a hundred thousand. */
 export const framesATurn = 1_000
 
-/** As much of a file as the disk gives. */
+/** The readable content of a file. */
 export interface Survived {
-  /** Zeros where the disk gives none. */
+  /** Content, with zeros in the place of bytes that cannot be read. */
   readonly bytes: Buffer
-  /** Bytes that the disk does not give, and why; 0 when all were read. */
+  /** Number of bytes that cannot be read, and the reason; 0 when all were read. */
   readonly unread: number
   readonly reason: string
 }
 
 const pieceBytes = 1 << 20
-/** Read alone, twice, when its piece cannot be read. */
+/** Size of the blocks that are read one by one, twice each, when a piece cannot be read. */
 const blockBytes = 16 << 10
-/** After so many blocks in vain the rest is not tried: a dying disk takes seconds for each. */
+/** Unreadable blocks after which the rest is not tried, as a failing disk takes seconds for each. */
 const mostTried = 64
-/** No file of dead letters comes near. */
+/** Maximum size of a file, far above that of any file of dead letters. */
 const mostBytes = 1e9
 
-/** Reads the first `size` bytes of a file, or all there are. Rejects when it cannot be opened. */
+/** Reads the first `size` bytes of a file, or the whole file. Rejects when the file cannot be opened. */
 export async function readSurviving(files: Files, path: string, size = Number.POSITIVE_INFINITY): Promise<Survived> {
   const fd = files.openSync(path, openToRead)
   try {
@@ -68,13 +68,13 @@ export async function readSurviving(files: Files, path: string, size = Number.PO
 
 /** The frames of a file. */
 export interface Frames {
-  /** Where each begins, ascending. */
+  /** Offsets, ascending. */
   readonly starts: readonly number[]
-  /** Where the last whole one ends. */
+  /** End offset of the last intact frame. */
   readonly end: number
-  /** Bytes before `end` that are no frame. */
+  /** Bytes before `end` that belong to no frame. */
   readonly damaged: number
-  /** Bytes behind `end`, unless they are what a crash leaves of a write. */
+  /** Bytes behind `end`, unless they are an unfinished write of a crash. */
   readonly damagedTail: number
 }
 
@@ -93,7 +93,9 @@ export async function framesOf(bytes: Buffer): Promise<Frames> {
   return { starts, end, damaged, damagedTail: isCutShort(bytes, end) ? 0 : bytes.length - end }
 }
 
-/** Whether what is behind the last whole frame is what a crash leaves of a write: a frame without its end, or zeros. */
+/**
+ * Whether the bytes behind the last intact frame are an unfinished write of a crash: a frame without its end, or zeros.
+ */
 function isCutShort(bytes: Buffer, end: number): boolean {
   if (bytes.length - end < frameHeaderBytes) return true
   const claimed = claimedEnd(bytes, end)

@@ -10,7 +10,7 @@ import { framesATurn } from './letter-scan.js'
 
 export type Handle = Parameters<DeadLetters['sweep']>[1]
 
-/** Where a letter is in its file. */
+/** A letter and its offset in the file. */
 interface Found {
   readonly start: number
   readonly letter: DeadLetter
@@ -19,9 +19,9 @@ interface Found {
 const batchSize = 500
 
 export interface LetterSweepOptions {
-  /** Called when a file was gone through; it never rejects. */
+  /** Called after each file. Never rejects. */
   readonly tidy: (file: LetterFile) => Promise<void>
-  /** The put of a letter that is under way. */
+  /** Returns the running `put` of a letter. */
   readonly pending: (key: Key) => Promise<void> | undefined
 }
 
@@ -29,7 +29,10 @@ export interface LetterSweepOptions {
 export class LetterSweep {
   readonly #folder: LetterFolder
   readonly #options: LetterSweepOptions
-  /** What was handed over, and where it was put again meanwhile: that one is not meant by the answer. */
+  /**
+   * Letters handed over, with the file into which a letter was put again meanwhile: the answer does not apply to that
+   * copy.
+   */
   readonly #inHand = new Map<Key, LetterFile | undefined>()
 
   constructor(folder: LetterFolder, options: LetterSweepOptions) {
@@ -37,7 +40,7 @@ export class LetterSweep {
     this.#options = options
   }
 
-  /** It was handed over, and the answer is not there yet. */
+  /** Whether a letter was handed over and the answer is pending. */
   isInHand(key: Key): boolean {
     return this.#inHand.has(key)
   }
@@ -46,12 +49,12 @@ export class LetterSweep {
     if (this.#inHand.has(key)) this.#inHand.set(key, file)
   }
 
-  /** Resolves when all that fit were handed over. Rejects at the end when some files could not be read. */
+  /** Resolves when all matching letters were handed over. Rejects at the end when some files could not be read. */
   async run(filter: DeadLetterFilter, handle: Handle, signal: AbortSignal): Promise<void> {
     const files = this.#folder.holding(filter).map(file => ({ file, end: file.end }))
     const unread: string[] = []
     for (const { file, end } of files) {
-      // It is being dropped.
+      // The limit may be dropping letters of this file.
       await file.use.released()
       if (signal.aborted) return
       if (file.deleted) continue
@@ -120,7 +123,7 @@ export class LetterSweep {
     }
   }
 
-  /** Letters that are in another place, too: when that one is removed, they must not be found by the next start. */
+  /** Removes hidden duplicates: once their other copy is removed, the next start must not find them. */
   async #removeSuperseded(held: LetterFile): Promise<void> {
     for (const file of this.#folder.list.filter(one => one.hasSuperseded)) {
       if (file !== held) await file.use.released()

@@ -3,16 +3,16 @@ import type { Key, Letters } from './letter.js'
 import { Keys } from './letter-keys.js'
 import { framesATurn } from './letter-scan.js'
 
-/** What is known of the letters that are in a file without reading it. */
+/** Counts and keys of the letters in a file, held in memory. */
 export class LetterTally {
   readonly #account: (user: string) => string
   #keys = new Keys()
   readonly #bytesOf = new Map<string, number>()
   #count = 0
-  /** Of all letters. */
+  /** Size of all letters. */
   bytes = 0
 
-  /** `account` is the name under which the letters of a user are counted. */
+  /** @param account Returns the name under which the letters of a user are counted. */
   constructor(account: (user: string) => string) {
     this.#account = account
   }
@@ -21,7 +21,7 @@ export class LetterTally {
     return this.#count
   }
 
-  /** By account. */
+  /** Size of the letters by account. */
   get bytesOf(): ReadonlyMap<string, number> {
     return this.#bytesOf
   }
@@ -36,7 +36,7 @@ export class LetterTally {
     this.#counted(user, bytes)
   }
 
-  /** Resolves with where those begin that are there already, in this file or as `known` says. */
+  /** Adds letters. Resolves with the offsets of duplicates: in this file, or by `known` elsewhere. */
   async addAll(letters: Letters, known: (key: Key) => boolean): Promise<number[]> {
     const twice: number[] = []
     for (const [i, start] of letters.starts.entries()) {
@@ -51,7 +51,7 @@ export class LetterTally {
     return twice
   }
 
-  /** Letters are gone; `putAgain` tells which are in the file a second time. */
+  /** Subtracts removed letters; `putAgain` tells which are in the file a second time. */
   remove(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): void {
     const keys = new Set<Key>()
     for (const start of starts) {
@@ -69,7 +69,7 @@ export class LetterTally {
     this.#bytesOf.clear()
   }
 
-  /** No more are to come: what is held in memory gets its smallest form. */
+  /** Compacts the keys in memory. Called when no more letters are added. */
   shrink(): void {
     this.#keys.shrink()
   }

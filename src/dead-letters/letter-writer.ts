@@ -5,23 +5,23 @@ import type { EncodedLetter } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder, LetterFolderOptions } from './letter-folder.js'
 
-/** A log, and the file it writes to; none while the disk refuses. */
+/** A group commit log and the file that it writes to. Undefined while the disk refuses writes. */
 interface Writer {
   readonly log: CommitLog
   file: LetterFile | undefined
-  /** The disk has refused a group: behind the last letter may be what was never acknowledged. */
+  /** Whether the disk has refused a group: bytes behind the last letter may never have been acknowledged. */
   hasFailed: boolean
 }
 
-/** Puts letters into the newest file, by group commit, and goes on in a new one when that is long enough. */
+/** Appends letters to the newest file by group commit, and starts a new file when the current one is large enough. */
 export class LetterWriter {
   readonly #folder: LetterFolder
   readonly #options: LetterFolderOptions
   readonly #fileBytes: number
   #writer: Writer | undefined
-  /** While a file is left for the next one. */
+  /** Resolves when the change to the next file is complete. */
   #rolling: Promise<void> = Promise.resolve()
-  /** Files that were left before the disk could be made to cut off what they have too much. */
+  /** Files that still have to be truncated behind their last letter. */
   readonly #uncut = new Set<LetterFile>()
   #cutting: Promise<void> | undefined
 
@@ -36,12 +36,12 @@ export class LetterWriter {
     return this.#writer?.log.pendingBytes ?? 0
   }
 
-  /** Goes on in the newest file, or begins one. A disk that refuses is asked again with each letter. */
+  /** Continues the newest file, or starts one. When the disk refuses, each letter tries again. */
   open(): void {
     const { dir, files, log } = this.#options
     try {
       const newest = this.#folder.list.at(-1)
-      // A log may become twice as long as it was when it was opened.
+      // An opened file may grow to twice its size.
       const fits = newest && newest.end < this.#fileBytes / 2
       if (!fits || !newest.mayGrow) {
         this.#start(this.#folder.create())
@@ -64,7 +64,7 @@ export class LetterWriter {
     }
   }
 
-  /** Resolves with the file, when the letter is in it for good. */
+  /** Resolves with the file when the letter is on disk. */
   async append(letter: EncodedLetter): Promise<LetterFile> {
     await this.#rolling
     if (this.#uncut.size > 0) {
@@ -75,7 +75,7 @@ export class LetterWriter {
     }
     const writer = this.#writer
     if (!writer) throw new HubError('stopping', 'dead letters are closed')
-    // Somebody has removed it: what is written to it now is lost.
+    // Another program deleted the file: letters written to it would be lost.
     if (writer.file?.deleted) writer.log.rotateNext()
     return new Promise((resolve, reject) =>
       writer.log.append(letter.length, letter, writeLetter, (_, error) => {
@@ -88,7 +88,7 @@ export class LetterWriter {
     )
   }
 
-  /** Goes on in a new file. Resolves when the one before is closed; rejects when the disk refuses. */
+  /** Starts a new file. Resolves when the previous one is closed. Rejects when the disk refuses. */
   async roll(): Promise<void> {
     await this.#rolling
     const before = this.#writer
@@ -143,8 +143,8 @@ export class LetterWriter {
   }
 
   /**
-   * A letter that the disk refused may be in its file all the same, and is put into the next one, too. When it is removed
-   * there, it must not be found here by the next start. Rejects when the disk refuses to cut it off.
+   * Truncates the files whose last group failed. A refused letter may be in its file nevertheless, and is also put into
+   * the next one. Once removed there, the next start must not find it here. Rejects when the disk refuses.
    */
   async #cutLeft(): Promise<void> {
     for (const file of this.#uncut) {

@@ -4,14 +4,14 @@ import { type DeadLetterFilter, fits } from '../queue/queue.js'
 import { decodeMessage, encodedLength, encodeMessage, sequenceAt, userAt } from '../spool/message-codec.js'
 
 /*
- * A dead letter as it is in a file:
+ * Encoding of a dead letter in a file:
  *
  *     ┌─────────────────┬──────────────────────────────────────────────────┬───────────────────┐
  *     │ JSON length u32 │ {hub?, reason, detail, partly?, …} UTF-8         │ message: codec.ts │   the body of a
  *     └─────────────────┴──────────────────────────────────────────────────┴───────────────────┘   frame: journal.ts
  */
 
-/** Names a message as `messageId` does; that of this hub is its number alone, because there may be millions. */
+/** Identifies a message as `messageId` does. Messages of this hub have a number, as there may be millions. */
 export type Key = number | string
 
 export function keyOf(message: Pick<Message, 'hub' | 'sequence'>): Key {
@@ -22,7 +22,7 @@ export function keyOfId(id: string): Key {
   return /^\d+$/.test(id) ? Number(id) : id
 }
 
-/** The letters of a file that were there when it was read. */
+/** The letters of a file at the time of reading. */
 export class Letters {
   readonly #bytes: Buffer
   /** Where each begins, ascending. */
@@ -38,7 +38,7 @@ export class Letters {
     return this.#bytes.subarray(at, at + this.#bytes.readUInt32LE(start))
   }
 
-  /** Undefined when it is of a later version. Payload and properties are views into the whole file. */
+  /** Decodes a letter. Undefined for one of a later version. Payload and properties are views into the whole file. */
   at(start: number): DeadLetter | undefined {
     const body = this.body(start)
     const headEnd = endOfHead(body)
@@ -48,7 +48,7 @@ export class Letters {
     return { message: { ...message, ...(hub !== undefined && { hub }) }, ...rest }
   }
 
-  /** The same if it is meant, with copies that may be kept. */
+  /** Decodes a letter that matches the filter, with copies that may be kept. Undefined for other letters. */
   matching(start: number, filter: DeadLetterFilter): DeadLetter | undefined {
     // Before anything is parsed.
     if (filter.id !== undefined && this.key(start) !== keyOfId(filter.id)) return undefined
@@ -64,7 +64,7 @@ export class Letters {
     return frameHeaderBytes + this.#bytes.readUInt32LE(start)
   }
 
-  /** As `keyOf` of its message, parsed only if need be, and without a view: a start asks for all there are. */
+  /** Returns `keyOf` the message, without decoding the letter if possible: a start calls this for all letters. */
   key(start: number): Key | undefined {
     const bytes = this.#bytes
     const at = start + frameHeaderBytes
@@ -89,14 +89,14 @@ interface Head extends Omit<DeadLetter, 'message'> {
   readonly hub?: string
 }
 
-/** The end of the body when it is none of ours. */
+/** Returns the end of the head; for a body without a valid head, the end of the body. */
 function endOfHead(body: Buffer): number {
   return body.length < 4 ? body.length : Math.min(4 + body.readUInt32LE(), body.length)
 }
 
 const hubFirst = Buffer.from('{"hub":')
 
-/** A letter on its way into a file. */
+/** A letter encoded for writing. */
 export class EncodedLetter {
   readonly key: Key
   readonly length: number

@@ -166,9 +166,9 @@ t.test('every fault is told with its line, what was given and what is allowed; a
       `users:\n  a:\n    kind: device\n    scram: ${scram.replace('100000', '4096')}\n`,
       /:4: a\.scram: the value is not a hash, allowed is what telehub user writes/,
     ],
-    [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: what is given is no hash/],
-    [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: what is given is no hash/],
-    [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: what is given is no hash/],
+    [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: the value is not a hash/],
+    [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: the value is not a hash/],
+    [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: the value is not a hash/],
     ['users:\n  a: {kind: device, wildcards: -1}\n', /wildcards: given "-1", allowed is a whole number/],
     ['users:\n  a: {kind: device, wildcards: many}\n', /wildcards: given "many"/],
     ['users:\n  a: {kind: device, share: 0}\n', /share: given "0", allowed is a whole number from 1 to 100/],
@@ -223,7 +223,7 @@ t.test('every fault is told with its line, what was given and what is allowed; a
 
 t.test('a password that was written as it is does not come back in the sentence', async t => {
   const given = faults('users:\n  a: {kind: device, password: opensesame}\n')
-  t.match(given, [/^users\.yaml:2: a\.password: what is given is no hash/])
+  t.match(given, [/^users\.yaml:2: a\.password: the value is not a hash/])
   t.notMatch(given.join(), /opensesame/)
   t.notMatch(faults('users:\n  a: {kind: device, scram: opensesame}\n').join(), /opensesame/)
 })

@@ -152,7 +152,7 @@ t.test('a list that has ended refuses everybody, and is said', async t => {
   t.match(said[0], /CRL_HAS_EXPIRED: the list of its CA in tls\.crl has expired; add a new one to the file/)
 >>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
   const sentence = tls.warning()
-  t.match(sentence, /^a revocation list in .*clients\.crl \(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client/)
+  t.match(sentence, /^a revocation list in .*clients\.crl \(tls\.crl\) expired on 2020-02-01 00:00 UTC: all clients/)
   t.same(logged, [sentence])
 })
 
