@@ -177,11 +177,7 @@ export class Listeners implements RefusalReport {
           identified()
         },
         why => {
-<<<<<<< HEAD
-          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
-=======
-          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
+          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
           socket.destroy()
         },
       )
@@ -350,11 +346,7 @@ class Handshakes {
   #cutOff(handshake: Handshake, reason: string, why: string): void {
     this.#remove(handshake)
     handshake.socket.destroy()
-<<<<<<< HEAD
-    this.#report.refused(reason, `${handshake.address}: handshake cut off: ${why}`)
-=======
-    this.#refused(reason, `${handshake.address}: handshake aborted: ${why}`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
+    this.#report.refused(reason, `${handshake.address}: handshake aborted: ${why}`)
   }
 
   #remove(handshake: Handshake): void {
