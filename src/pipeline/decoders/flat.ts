@@ -1,6 +1,6 @@
 import type { FieldValue } from '../../model.js'
 import { kindOf, noKind } from './key-names.js'
-import { isMembers, type Members, trimmed } from './members.js'
+import { isMembers, type Members, memberAt, trimmed } from './members.js'
 import type { Sample } from './sample.js'
 import { parseTime } from './time.js'
 import type { TreeOptions } from './tree-reader.js'
@@ -12,7 +12,8 @@ import { meaningOf, rememberText } from './value.js'
  */
 export function readFlat(tree: unknown, options: FlatOptions): Sample | undefined {
   const { rules } = options
-  if (!isMembers(tree) || rules.timeFields || rules.isTextField) return undefined
+  if (!isMembers(tree) || rules.isTextField) return undefined
+  if (rules.timeFields?.some(name => memberAt(tree, name))) return undefined
   const reading: FlatReading = { fields: [], time: undefined }
   if (!gather(reading, tree, '', options, options.json.depth)) return undefined
   const { fields, time } = reading
@@ -37,7 +38,14 @@ function gather(reading: FlatReading, members: Members, prefix: string, options:
     if (kind !== noKind) {
       if (kind.unitOf !== undefined || kind.isSpecial) return false
       if (kind.time > 0) {
-        if (prefix !== '' || reading.time !== undefined || !kind.isSureTime || typeof value !== 'number') return false
+        if (
+          rules.timeFields ||
+          prefix !== '' ||
+          reading.time !== undefined ||
+          !kind.isSureTime ||
+          typeof value !== 'number'
+        )
+          return false
         reading.time = parseTime(value)?.time
         if (reading.time === undefined) return false
         continue
