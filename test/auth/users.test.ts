@@ -335,7 +335,7 @@ t.test('the first user makes the file; the last one may go; what changes nothing
   await editUsers(path, () => {})
   t.notOk(existsSync(path))
   await editUsers(path, one => one.addUser(device('a')))
-  t.match(readFileSync(path, 'utf8'), /^# telehub: users, and what they may do/)
+  t.match(readFileSync(path, 'utf8'), /^# telehub: users and their rules/)
   t.equal(statSync(path).mode & 0o777, 0o600)
   await editUsers(path, one => one.removeUser('a'))
   t.equal(readUsers(path).users.size, 0)
@@ -370,7 +370,7 @@ t.test('what cannot be done is a sentence, and changes nothing', async t => {
   await refused(one => one.removeKey('thermo', 'zzzzzzzz'), { code: 'not_found', message: /has no key zzzzzzzz/ })
   await refused(one => one.addUser(device('thermo')), { message: /user thermo already exists/ })
   await refused(one => one.addUser(device('x', { certificates: ['CN of thermo'] })), {
-    message: /stays as it was: users\.yaml:\d+: x\.certificates: given "CN of thermo", which is thermo's already/,
+    message: /was not changed: users\.yaml:\d+: x\.certificates: given "CN of thermo", which is thermo's already/,
   })
   await refused(one => one.setPassword('thermo', 'no hash'), { message: /was not changed/ })
   await refused(

@@ -46,7 +46,7 @@ t.test('the commands show a key: the flag, else the environment, else the file b
   t.match(await telehub(list(hub, empty, '--key', 'wrong')), { code: 1, stderr: /rejects the key/ })
   const forbidden = await telehub(['dead', 'replay', '--all', '--url', hub.url, '--data.dir', empty, '--key', wide])
   t.match(forbidden, { code: 1, stderr: /refuses: user svc is a service; only an admin may do this/ })
-  t.match(await telehub(list(hub, empty, '--key')), { code: 2, stderr: /--key: given true, it needs a value/ })
+  t.match(await telehub(list(hub, empty, '--key')), { code: 2, stderr: /--key: given nothing, it needs a value/ })
 })
 
 t.test('admin.key: for its owner alone, another one at each start', async t => {
