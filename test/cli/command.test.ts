@@ -19,7 +19,7 @@ t.test('every command has a help with its synopsis, its flags and an example tha
     for (const flag of Object.keys(one.flags ?? {})) t.match(text, `--${flag}`, `${one.name} --${flag}`)
     t.ok(one.examples.length > 0, one.name)
     for (const example of one.examples) {
-      const argv = [...example.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '')
+      const argv = [...example.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, ...given]) => given.find(Boolean) ?? '')
       t.equal(argv.shift(), 'telehub', example)
       const parsed = parse(...argv)
       t.ok('command' in parsed && parsed.command === one, example)

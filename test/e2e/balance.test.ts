@@ -144,7 +144,7 @@ t.test('dead letters: listed, shown, replayed after a fix, dropped', async t => 
   const shown = JSON.parse((await telehub(first, 'dead', 'list', '--device', 'other', '--json')).stdout).dead[0]
   t.match(shown, { contentType: 'text/odd', userProperties: [['from', 'the\u001bpast']], expiresAt: Number })
   t.match(await telehub(first, 'dead', 'show', shown.id), {
-    stdout: /^property +from: the.?past\ncontent type text\/odd\nexpires at +20/m,
+    stdout: /^property +from: the.?past\ncontent type +text\/odd\nexpires at +20/m,
   })
   t.match(await telehub(first, 'dead', 'show', '999'), { code: 1, stderr: /no dead letter 999/ })
   t.match(await telehub(first, 'dead', 'list', '--reason', 'type_conflict'), { stdout: 'no dead letters\n' })

@@ -96,7 +96,7 @@ t.test('every route answers as the contract says', async t => {
   })
   await device.subscribeAsync('home/#', { qos: 1 })
   await device.publishAsync('home/thermo', '{"temperature":21.5,"on":true,"state":"heating"}', { qos: 1 })
-  await device.publishAsync('home/nothing', Buffer.from([0xff, 0xfe]), {
+  await device.publishAsync('home/nothing', Buffer.from([0xff, 0xfd]), {
     qos: 1,
     retain: true,
     properties: {
@@ -131,6 +131,14 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/dead/drop', { id: letters[0]?.id ?? '' }), { finished: true, dropped: 1 })
   t.match(await ask('POST /api/spool/replay', { from: 0, topic: 'home/#' }), { finished: true })
   t.match(await ask('GET /api/balance', { device: 'one', limit: 1 }), { dropped: 1, devices: [{ clientId: 'one' }] })
+
+  const measured = series.find(({ type }) => type === 'number')?.key ?? ''
+  const renamed = measured.replace(/ .*/, ' warmth')
+  t.same(await ask('POST /api/series/rename', { series: measured, to: renamed }), { changed: true })
+  t.same(await ask('POST /api/series/retype', { series: renamed, type: 'text' }), { changed: true })
+  t.same(await ask('POST /api/series/drop', { series: renamed }), { changed: true })
+  const tried = { topic: 'cmnd/plug/POWER', payload: Buffer.from('ON').toString('base64') }
+  t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
 
   const { sessions } = await ask('GET /api/sessions', {})
   t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])

@@ -170,7 +170,7 @@ t.test('telehub session lists sessions, and ends one with what waits in it', asy
 
   const which = await telehub('end', 'lamp')
   t.not(which.code, 0)
-  t.match(which.err, /users (bob, mallory|mallory, bob) have sessions of client id lamp; say which with --user/)
+  t.match(which.err, /users (bob, mallory|mallory, bob) have sessions of client id lamp; choose one with --user/)
   t.match(await telehub('end', 'lamp', '--user', 'mallory'), { code: 0, out: /lamp, user mallory, is ended/ })
   t.match(await telehub('end', 'lamp', '--user', 'mallory'), { err: /there is no session of client id "lamp" of user/ })
   t.match(await telehub('end', 'here'), { code: 0, out: /here, user bob, is ended/ })
