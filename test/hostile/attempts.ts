@@ -125,10 +125,14 @@ export function readings(): Sent[] {
   }
   for (const [i, [attempt, text]] of attempts.entries()) {
     const named = { measurement: 'fields', tags: [['topic', 'fields']], field: text } as const
-    // A field called time is the time.
-    if (text !== 'time') add(`${attempt}, as field`, 'fields', Object.fromEntries([[text, i]]), named, i)
+    // A field called time is the time, with a sign in front, too.
+    if (text !== 'time' && text !== '$time')
+      add(`${attempt}, as field`, 'fields', Object.fromEntries([[text, i]]), named, i)
     const valued = { measurement: 'values', tags: [['topic', `values/${i}`]], field: 'v' } as const
-    add(`${attempt}, as value`, `values/${i}`, { v: text }, valued, text)
+    // Blanks around a text are no part of it, digits are a number, and NaN is the absence of one.
+    const value = text.trim()
+    if (value === '' || value === 'NaN') continue
+    add(`${attempt}, as value`, `values/${i}`, { v: text }, valued, value === '1' ? 1 : value)
   }
   const empty = { measurement: 'telemetry', tags: [['device', 'd']], field: 'v' } as const
   add('an empty tag', 'home//d/telemetry', { v: 1 }, empty, 1)
