@@ -21,39 +21,39 @@ export interface LetterFileOptions {
   readonly incidents: IncidentReporter
 }
 
-/** Content that a start finds in a file. */
+/** What a start finds in a file. */
 export interface Loaded extends Missing {
   readonly letters: Letters
-  /** Offsets of duplicates: letters that are also in this file before, or in another one. */
+  /** Where those begin that are there already, in this file or in another one. */
   readonly twice: readonly number[]
 }
 
-/** One file of dead letters, with the file of the marks of removed letters beside it. */
+/** One file of dead letters, and the one beside it that tells which of them are gone. */
 export class LetterFile {
   readonly number: number
   readonly #options: LetterFileOptions
   #generation: number
-  /** Marks of removed letters. */
+  /** Which of its letters are gone. */
   marks: LetterMarks
   #end = 0
-  /** Counts of the letters that are not removed; and below the number of removed ones. */
+  /** The letters that are there, and how many are gone. */
   readonly #tally: LetterTally
   #gone = 0
-  /** Offsets of duplicates of letters elsewhere whose marks could not be written yet. */
+  /** Where letters begin that are in another place, too, and could not be removed here. */
   readonly #superseded = new Set<number>()
   #writing = false
   #deleted = false
-  /** Whether marks exist at offsets without a letter: a letter written there would count as removed. */
+  /** There are marks where no letter is: one that is put there would be gone at once. */
   #hasStrayMarks = false
   #recorded: IndexEntry | undefined
   readonly damage: LetterDamage
-  /** Lock for changing or deleting the file. */
+  /** Whoever is about to change or delete it holds it. */
   readonly use = new Exclusive()
-  /** Whether the content and the name of the file are on disk. */
+  /** All that is in it is on disk, and its name. */
   isSynced = true
-  /** Earlier generations that are not deleted yet. A start would read them if this file were missing. */
+  /** Files that it was written anew from and that are still there: a start takes them when this one is gone. */
   readonly older = new Set<string>()
-  /** Whether the file is about to be deleted. */
+  /** It is about to be deleted. */
   isLeaving = false
 
   constructor(options: LetterFileOptions, number: number, generation = 0) {
@@ -69,25 +69,25 @@ export class LetterFile {
     return this.#path('log')
   }
 
-  /** Size on disk, including the marks. */
+  /** On disk, with what tells which are gone. */
   get bytes(): number {
     return this.#end + this.marks.bytes
   }
 
-  /** End offset of the last letter. */
+  /** End of the last letter. */
   get end(): number {
     return this.#end
   }
 
   get entry(): IndexEntry {
-    // The next start still expects the letters that cannot be read now.
+    // What cannot be read now is still expected by the next start.
     if (this.damage.isUnread && this.#recorded) return this.#recorded
     const { number, end } = this
     const letters = this.#tally.count + this.#gone + this.#superseded.size
     return { number, generation: this.#generation, end, letters, gone: this.#gone }
   }
 
-  /** Whether letters are appended to the file. */
+  /** Letters are being put into it. */
   get writing(): boolean {
     return this.#writing
   }
@@ -101,27 +101,27 @@ export class LetterFile {
     return this.#deleted
   }
 
-  /** Number of letters that are not removed. */
+  /** Letters that are there. */
   get count(): number {
     return this.#tally.count
   }
 
-  /** Whether more than half of the file is removed letters. */
+  /** More than half of it is letters that are gone. */
   get isMostlyGone(): boolean {
     return this.#tally.bytes * 2 < this.#end
   }
 
-  /** Whether a restart would find exactly the current letters. */
+  /** A restart finds all letters that are there. */
   get isSure(): boolean {
     return this.isSynced && !this.marks.isUncertain
   }
 
-  /** Whether letters may be appended. */
+  /** Letters may be put behind those that are there. */
   get mayGrow(): boolean {
     return this.isSure && !this.damage.isUnread && !this.damage.isEvidence && !this.#hasStrayMarks
   }
 
-  /** Bytes of the letters that are not removed, by account. */
+  /** Bytes of the letters that are there, by account. */
   get bytesOf(): ReadonlyMap<string, number> {
     return this.#tally.bytesOf
   }
@@ -130,15 +130,15 @@ export class LetterFile {
     return this.#tally.has(key)
   }
 
-  /** Counts a letter that has been appended, after which the file ends at `end`. */
+  /** It has been appended, and ends at `end` now. */
   added({ key, length, user }: EncodedLetter, end: number): void {
     this.#tally.add(key, user, frameHeaderBytes + length)
     this.#end = end
   }
 
   /**
-   * Reads the file at a start; `known` tells which letters are in other files. Rejects when the file cannot be opened,
-   * and then changes nothing.
+   * Reads what a restart has to know; `known` tells what other files have. Rejects when it cannot be opened: then nothing
+   * was changed.
    */
   async load(known: (key: Key) => boolean, recorded: IndexEntry | undefined): Promise<Loaded> {
     const gone = await this.marks.load()
@@ -160,12 +160,12 @@ export class LetterFile {
     return { letters, twice, ...missing(this.#recorded, found) }
   }
 
-  /** Truncates the file behind the last letter. Rejects with the error of the disk. */
+  /** Cuts off what is behind the last letter, for good. Rejects with what the disk says. */
   async cut(): Promise<void> {
     await cutFile(this.#options.files, this.path, this.#end)
   }
 
-  /** Reads the letters that are not removed, as far as possible. None when the file was deleted meanwhile. */
+  /** The letters that are there, as far as they can be read. None when it was deleted meanwhile. */
   async read(): Promise<Letters> {
     while (!this.#deleted) {
       const { path } = this
@@ -173,7 +173,7 @@ export class LetterFile {
         return await this.#read(path)
       } catch (error) {
         unlessMissing(error)
-        // Otherwise the file was compacted meanwhile, and has another name.
+        // Otherwise it was rewritten meanwhile, and has another name.
         if (!this.#deleted && path === this.path) this.#wasRemoved()
       }
     }
@@ -181,8 +181,8 @@ export class LetterFile {
   }
 
   /**
-   * Removes letters durably. Rejects with `spool_failed`, and then all of them remain; after a restart they may be
-   * removed nevertheless.
+   * Resolves when these are gone for good. Rejects with `spool_failed`, and all of them are there; after a restart they
+   * may be gone all the same.
    */
   async remove(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
     if (starts.length === 0) return
@@ -192,8 +192,8 @@ export class LetterFile {
   }
 
   /**
-   * Removes duplicates of letters elsewhere; `putAgain` tells for which that is this file. When the disk refuses, the
-   * duplicates are hidden, and a restart finds one of each; they must be removed before the other copy is removed.
+   * Removes letters that are in another place, too; `putAgain` tells where that is this file. When the disk refuses, they
+   * are not shown any more, and a restart finds one of each; before another one of them is removed, these must be.
    */
   async supersede(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
     this.#tally.remove(letters, starts, putAgain)
@@ -205,7 +205,7 @@ export class LetterFile {
     return this.#superseded.size > 0
   }
 
-  /** Marks the hidden duplicates as removed. Rejects when the disk still refuses. */
+  /** Rejects when the disk still refuses. */
   async removeSuperseded(): Promise<void> {
     const starts = [...this.#superseded]
     if (starts.length === 0) return
@@ -214,14 +214,14 @@ export class LetterFile {
     this.#superseded.clear()
   }
 
-  /** Closes the file of marks, which `remove` keeps open. */
+  /** Lets go of what `remove` keeps open. */
   async closeGone(): Promise<void> {
     await this.marks.close()
   }
 
   /**
-   * Compares the letters that the caller read while holding the lock with those known. Missing ones were damaged while
-   * the hub ran, and are reported.
+   * What was read while the file was held by the caller is all there is: if it is less than there was, that is damage of
+   * now, and is reported.
    */
   async reconcile(letters: Letters): Promise<void> {
     const lost = this.#tally.count - letters.starts.length
@@ -234,7 +234,7 @@ export class LetterFile {
     await this.#tally.addAll(letters, () => false)
   }
 
-  /** Deletes the file: the letters before the marks, as without marks removed letters would reappear. */
+  /** Deletes it. The letters go first: without what tells which are gone, all of them would be there again. */
   async delete(): Promise<void> {
     const { dir, files } = this.#options
     await this.closeGone()
@@ -248,21 +248,24 @@ export class LetterFile {
     this.marks.remove()
   }
 
-  /** Deletes an empty file. If a crash brings the file back, that does no harm. */
+  /** Removes it, as nothing was put into it. That it is there again after a crash does no harm. */
   discard(): void {
     this.#deleted = true
     succeeds(() => this.#options.files.removeSync(this.path))
   }
 
   /**
-   * Compacts: writes a new generation without removed letters, and syncs it. The new file is valid once it has its
-   * name, also after a restart; the old one is deleted when the name is on disk. Rejects when the disk refuses; then
-   * all letters remain as before.
+   * Writes it anew without what is gone, and syncs that. Once the new one has its name it counts, also after a restart;
+   * the old one is removed when the name is on disk. Rejects when the disk refuses; then all letters are there as before.
    */
   async rewrite(): Promise<void> {
     const { dir, files } = this.#options
     const letters = await this.read()
-    if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read completely`)
+<<<<<<< HEAD
+    if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
+=======
+    if (this.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read completely`)
+>>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
     await this.reconcile(letters)
     await this.closeGone()
     const generation = this.#generation + 1
@@ -291,7 +294,21 @@ export class LetterFile {
     oldMarks.remove()
   }
 
-  /** Reports that another program deleted the file while the hub runs. */
+<<<<<<< HEAD
+=======
+  /** Reads that fail may work later: what is there is left as it is, and shown as far as it can be read. */
+  #missed(unread: number, reason: string): void {
+    const isNew = unread > this.#unread
+    this.#unread = unread
+    if (!isNew) return
+    this.#options.incidents.report(
+      'dead_letters_unreadable',
+      `${unread} bytes of ${this.path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and is read again at the next start`,
+    )
+  }
+
+>>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
+  /** By somebody else, under the running hub. */
   #wasRemoved(): void {
     const { path, bytes } = this
     const messages = this.#tally.count
@@ -309,9 +326,9 @@ export class LetterFile {
   }
 
   async #read(path: string): Promise<Letters> {
-    // The current end, as a compaction meanwhile changes the end of another file.
+    // As it is now: what a rewrite changes meanwhile is of another file.
     const end = this.#end
-    // Marks first: a letter removed between the two reads still counts as present.
+    // In this order: a letter that is removed between the two is one that was still there.
     const gone = await this.marks.read()
     const { bytes, unread, reason } = await readSurviving(this.#options.files, path, end)
     this.damage.missed(path, unread, reason)

@@ -21,16 +21,16 @@ export interface LetterFolderOptions {
   readonly incidents: IncidentReporter
 }
 
-/** The folder of the files of dead letters, as letter-names.ts draws them. */
+/** The files of dead letters there are, as letter-names.ts draws them. */
 export class LetterFolder {
   readonly #options: LetterFolderOptions
   readonly #index: LetterIndex
-  /** Files in ascending order of number, which is their age. */
+  /** Ascending by number: by age. */
   #files: LetterFile[] = []
   #number = 0
-  /** Whether the name of the directory is on disk. */
+  /** The directory's own name is on disk. */
   #isNamed = false
-  /** Index entries of files that cannot be opened now. The next start expects them. */
+  /** Files that cannot be opened now: the next start expects them. */
   #unopened: IndexEntry[] = []
 
   constructor(options: LetterFolderOptions) {
@@ -38,24 +38,24 @@ export class LetterFolder {
     this.#index = new LetterIndex(`${options.dir}.index`, options.files, () => this.#entries())
   }
 
-  /** All files, oldest first. */
+  /** Oldest first. */
   get list(): readonly LetterFile[] {
     return this.#files
   }
 
-  /** Size of all files. */
+  /** Of all files. */
   get bytes(): number {
     return this.#files.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
-  /** Number of letters. */
+  /** Letters there are. */
   get count(): number {
     return this.#files.reduce((sum, { count }) => sum + count, 0)
   }
 
   /**
-   * Reads all files, reports missing and damaged letters, and repairs what can be repaired. Rejects when the directory
-   * cannot be listed; then nothing may be written either.
+   * Reads all files, reports what is missing or damaged, and makes it good where it can. Rejects when the disk does not
+   * say which files there are: then nothing may be written either.
    */
   async open(): Promise<void> {
     const { dir, files } = this.#options
@@ -85,7 +85,7 @@ export class LetterFolder {
     this.#index.changed()
   }
 
-  /** Creates the next file, with its name on disk. Throws when the disk refuses. */
+  /** Makes the next file; its name is on disk then. Throws when the disk refuses. */
   create(): { file: LetterFile; fd: number } {
     const { dir, files } = this.#options
     files.makeDirectorySync(dir)
@@ -102,11 +102,11 @@ export class LetterFolder {
     return { file, fd }
   }
 
-  /** Deletes a file with all its letters. Rejects when the disk refuses; then the next start may find the file. */
+  /** Deletes a file with all that is in it. Rejects when the disk refuses; the next start may find it. */
   async delete(file: LetterFile): Promise<void> {
     file.isLeaving = true
     try {
-      // Taken out of the index first, so that a start does not report the file as lost.
+      // A start that does not find it must not take it for lost.
       await this.#index.write()
       await file.delete()
     } finally {
@@ -115,32 +115,30 @@ export class LetterFolder {
     }
   }
 
-  /** Deletes a file that stayed empty because the disk refused writes. */
+  /** A file that nothing was put into: the disk refused. */
   discard(file: LetterFile): void {
     this.#files = this.#files.filter(one => one !== file)
     file.discard()
   }
 
-  /** Called when letters were put or removed, or a file was compacted. */
+  /** Letters were put or removed, or a file was written anew. */
   changed(): void {
     this.#index.changed()
   }
 
-  /** Resolves when the index has been written, or the write has failed. */
+  /** Resolves when the index is written, or refused. */
   async close(): Promise<void> {
     await this.#index.write().catch(() => {})
   }
 
-  /** Returns the files that may have matching letters. */
+  /** Those that may have letters that fit. */
   holding({ id }: DeadLetterFilter): LetterFile[] {
     if (id === undefined) return [...this.#files]
     const key = keyOfId(id)
     return this.#files.filter(file => file.has(key))
   }
 
-  /**
-   * Reads the letters of a file. Undefined when the disk refuses, so that the letters of other files are still shown.
-   */
+  /** Undefined when the disk refuses: that must not hide the letters of other files. */
   async read(file: LetterFile): Promise<Letters | undefined> {
     try {
       return await file.read()
@@ -161,7 +159,7 @@ export class LetterFolder {
     try {
       return files.listSync(dir).flatMap(name => parseName(name) ?? [])
     } catch (error) {
-      // The folder could not be created, as the disk is full.
+      // It could not be made: the disk is full.
       if (systemCode(error) === 'ENOENT') return []
       throw error
     }
@@ -183,7 +181,7 @@ export class LetterFolder {
     return []
   }
 
-  /** Syncs the names of the files and of the directory. */
+  /** The names of files, and that of the directory, are on disk when this returns. */
   #syncNames(): void {
     const { dir, files } = this.#options
     syncDirectory(dir, files)
@@ -218,7 +216,7 @@ export class LetterFolder {
     const { path } = file
     const earlier = [...this.#files]
     try {
-      // A duplicate is removed only when the other copy is certainly on disk.
+      // What another file has is not removed here before it is certain to be on disk there.
       const known = (key: Key) => earlier.some(one => one.isSynced && one.has(key))
       const { letters, twice, lost, damaged, returned } = await file.load(known, recorded)
       file.isSynced &&= isNamed
@@ -232,7 +230,7 @@ export class LetterFolder {
       }
       if (returned > 0 || file.marks.damaged > 0) await this.#reportReturned(file, returned)
       if (twice.length > 0) await file.supersede(letters, twice, () => true)
-      // Compacted without the damage, so that the damage is reported once.
+      // Without the damage, so that it is told once.
       if ((damaged > 0 || file.marks.damaged > 0) && !file.damage.isEvidence) await file.rewrite().catch(() => {})
       await file.closeGone()
     } catch (error) {
@@ -246,7 +244,7 @@ export class LetterFolder {
     }
   }
 
-  /** Removes letters from a file that may not be on disk, when another file certainly has them. */
+  /** Letters that may be in memory only are removed there: another file has them for certain. */
   async #preferLater(unsure: LetterFile, later: LetterFile): Promise<void> {
     const letters = await this.read(unsure)
     if (!letters) return

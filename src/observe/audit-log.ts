@@ -66,7 +66,7 @@ export class AuditLog implements Part, AuditSink {
   readonly name = 'audit log'
   readonly alarm: AlarmCheck = {
     name: 'audit',
-    check: () => this.#failure && `the audit log cannot be written: ${this.#failure}; free space on the disk`,
+    check: () => this.#failure && `the audit log cannot be written: ${this.#failure}; make room on the disk`,
   }
   readonly #options: AuditLogOptions
   readonly #rotateBytes: number

@@ -370,7 +370,7 @@ export function pipelineAlarms(pipeline: PipelineThread, live: { readonly curren
       check: async () => {
         const percent = Math.floor(((await pipeline.status()).deadBytes / live.current['dead.limit']) * 100)
         if (percent < deadPercent) return undefined
-        return `the dead letters use ${percent} % of dead.limit; at 100 % the oldest are deleted: replay or drop some`
+        return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
       },
     },
     { name: 'processor', check: () => pipeline.trouble },

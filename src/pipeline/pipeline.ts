@@ -190,7 +190,7 @@ export function processorOffers(
 }
 
 function notRunning(): HubError {
-  return new HubError('stopping', 'the hub is starting or stopping; try again')
+  return new HubError('stopping', 'the hub is starting or stopping; ask again')
 }
 
 /**
@@ -237,7 +237,7 @@ async function composeParts(
   })
   const decoders = await loadRuleDecoders(settings.mapping)
   const mapping = mappingOf(settings, sparkplug.reader, decoders)
-  const dependencies = dependenciesOf(settings, log, 'the spool keeps arriving messages')
+  const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const store = await openStore(settings, dir, incidents)
   exit.before(() => store.abandon?.())
@@ -537,9 +537,9 @@ function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
   const { spool, queue } = sheet()
   if (spool === 0 && queue === 0) return undefined
   const waits = consumers.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
-  const why = waits.length > 0 ? waits.join(', ') : 'storing them takes longer than shutdown.timeout allows'
+  const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
   const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
-  return `not stored yet: ${where.join(', ')} (${why}); the next start continues`
+  return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
 }
 
 /**
@@ -551,11 +551,11 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
     if (settings[key] === '') {
       throw new HubError(
         'bad_settings',
-        `${key}: required, as telehub process reads from RabbitMQ and writes to InfluxDB`,
+        `${key}: telehub process takes from RabbitMQ and writes to InfluxDB, so it is needed`,
       )
     }
   }
-  const dependencies = dependenciesOf(settings, log, 'messages wait in RabbitMQ')
+  const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
   // This process is no hub: every message is from a hub that waits for the receipt.
   const rabbit = await openRabbit(settings, '', false, dependencies)
   const store = await openStore(settings, resolve(settings['data.dir']), {

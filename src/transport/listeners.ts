@@ -177,7 +177,11 @@ export class Listeners implements RefusalReport {
           identified()
         },
         why => {
-          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
+<<<<<<< HEAD
+          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
+=======
+          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
+>>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
           socket.destroy()
         },
       )
@@ -346,7 +350,11 @@ class Handshakes {
   #cutOff(handshake: Handshake, reason: string, why: string): void {
     this.#remove(handshake)
     handshake.socket.destroy()
-    this.#report.refused(reason, `${handshake.address}: handshake aborted: ${why}`)
+<<<<<<< HEAD
+    this.#report.refused(reason, `${handshake.address}: handshake cut off: ${why}`)
+=======
+    this.#refused(reason, `${handshake.address}: handshake aborted: ${why}`)
+>>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
   }
 
   #remove(handshake: Handshake): void {

@@ -114,7 +114,7 @@ t.test('who came in, was refused, or changed something: by whom, from where, and
   appendFileSync(join(hub.dir, 'audit', '000000000001.jsonl'), '{"n":1}\n')
   const broken = await telehub(hub, 'audit', 'verify')
   t.equal(broken.code, 1)
-  t.match(broken.out, /is not a line of an audit log\nthe chain is broken/)
+  t.match(broken.out, /is no line of an audit log\nthe chain is broken/)
 })
 
 t.test('a flood of guesses over HTTP is a few lines with a count', async t => {

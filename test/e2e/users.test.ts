@@ -376,14 +376,14 @@ users:
   writeFileSync(path, readFileSync(path, 'utf8').replace('    rules:', '    wildcards: 0\n    rules:'))
   t.match(await ask('--subscribe', 'home/#'), {
     code: 1,
-    out: 'no\nusers.yaml:11: allow read #\nbut users.yaml: thermo.wildcards is 0: subscriptions with + or # are not allowed\n',
+    out: 'no\nusers.yaml:11: allow read #\nbut users.yaml: thermo.wildcards is 0: no subscription with + or #\n',
   })
   t.match(await ask('--subscribe', 'home/a'), { code: 0 })
   t.match(await ask('--subscribe', '$SYS/#'), { code: 1, out: /^no\nno rule of user thermo/ })
   writeFileSync(path, readFileSync(path, 'utf8').replace('wildcards: 0', ''))
   t.match(await ask('--subscribe', 'home/#', '--limits.wildcards', '0'), {
     code: 1,
-    out: 'no\nusers.yaml:11: allow read #\nbut the settings: limits.wildcards is 0: subscriptions with + or # are not allowed\n',
+    out: 'no\nusers.yaml:11: allow read #\nbut the settings: limits.wildcards is 0: no subscription with + or #\n',
   })
   const coloured = await ask('--publish', 'a\x1b[31m')
   t.notMatch(coloured.out, '\x1b')
@@ -401,7 +401,7 @@ t.test('the file: as the settings name it, else beside them; a broken one is tol
   t.match(away, {
     code: 1,
     out: '',
-    err: /^telehub: away\/users\.yaml: the folder \S+away does not exist; create it first, or choose/,
+    err: /^telehub: away\/users\.yaml: there is no folder \S+away; make it first, or name/,
   })
   t.notMatch(away.err, 'ENOENT')
   // Settings that could not serve are no hindrance to making the users that they lack.

@@ -64,11 +64,7 @@ t.test('what was changed, taken out, put in or cut short is found', async t => {
   const text = (all: readonly string[]) => `${all.join('\n')}\n`
   t.same((await attempt(text)).faults, [])
   for (const [what, change, expected] of [
-    [
-      'another user',
-      all => text(all.with(4, (all[4] ?? '').replace('user4', 'evil4'))),
-      /:6: has a hash that is not that of the line before/,
-    ],
+    ['another user', all => text(all.with(4, (all[4] ?? '').replace('user4', 'evil4'))), /:6: has a hash that is not that of the line before/],
     ['a line less', all => text(all.toSpliced(7, 1)), /:8: is number 9, but 8 is expected/],
     ['two lines swapped', all => text(all.with(2, all[3] ?? '').with(3, all[2] ?? '')), /:3: is number 4/],
     ['a line more', all => text(all.toSpliced(9, 0, all[9] ?? '')), /:11: is number 10, but 11 is expected/],
