@@ -273,7 +273,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     const name = sessionName(user, clientId)
     const client = this.#presence.find(name)
     const isKept = this.#sessions.find(name) !== undefined
-    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator ended its session' })
+    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator has ended its session' })
     this.#sessions.forget(name)
     return isKept || client !== undefined
   }
@@ -288,85 +288,8 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
   }
 
   /** Closes clients that are no longer admitted. */
-<<<<<<< HEAD
   onLoginEnded(): void {
     this.#policy.dismissAll()
-=======
-  dismiss(): void {
-    const { authority } = this.#options
-    for (const client of [...this.#connected.values()]) {
-      const fault = client.isValid() ? authority.clientFault(client.user, client.id) : noLonger
-      if (fault) this.#dismiss(client, fault)
-    }
-  }
-
-  #dismiss(client: Client, fault: string | ClientFault): void {
-    const { reason, detail } = typeof fault === 'string' ? { reason: fault, detail: fault } : fault
-    this.#refused(client, 'connect', '', reason, detail)
-    client.connection.end({ code: reasonCode.notAuthorized, reason })
-  }
-
-  /** Delays or publishes the will of a client gone without DISCONNECT. `done` when the will is stored or refused. */
-  #will(will: LastWill, done: (error?: Error) => void): void {
-    if (this.#sessions.wills.delay(will)) done()
-    else this.#publishWill(will, done)
-  }
-
-  #publishWill({ delay: _, expiry, ...will }: LastWill, done: (error?: Error) => void): void {
-    const { clientId, user = '', topic } = will
-    if (topic === bridgeStateTopic(clientId)) {
-      this.#bridges.lost(topic)
-      done()
-      return
-    }
-    const fault = publishFault(topic) ?? this.#permissionFault('publish', user, clientId, topic)
-    if (!fault) {
-      const expiresAt = expiry === undefined ? undefined : this.#options.clock.now() + expiry * 1e6
-      this.#options.accept({ ...will, user, expiresAt, packetId: 0, settle: done }, true)
-      return
-    }
-    this.#options.refused('publish', clientId)
-    const event = { event: 'refused', result: 'refused', reason: 'publish', user, client: clientId } as const
-    this.#options.audit.repeated({ ...event, what: topic, detail: `its will: ${fault}` })
-    this.#options.log.info(`the will of ${short(clientId)} on ${short(topic)} was not published: ${short(fault)}`)
-    this.#shown.refused(clientId, user, 'publish', topic, fault)
-    done(new Error(fault))
-  }
-
-  #subscribeFault(client: Client, filter: string): Fault | undefined {
-    this.#options.work.done += charge.filter
-    const invalid = (reason: string): Fault => ({ code: reasonCode.topicFilterInvalid, reason })
-    const refused = (reason: string): Fault => ({ code: reasonCode.notAuthorized, reason })
-    const large = tooLong('topic filter', filter) ?? tooDeep('topic filter', filter)
-    if (large) return invalid(large)
-    const shared = sharedFilter(filter)
-    if (shared && 'fault' in shared) return invalid(shared.fault)
-    const topics = shared?.filter ?? filter
-    if (topics.startsWith('$SYS') && !this.#options.sysReadable) return refused('$SYS may not be read (sys.read)')
-    const { session, user } = client
-    if (!session) return undefined
-    const decision = session.access?.subscribe(topics)
-    if (decision && !decision.allowed) return refused(faultOf(decision, user) ?? '')
-    const tooMany = this.#subscriptionLimits.fault(session, filter, topics)
-    return tooMany === undefined ? undefined : { code: reasonCode.quotaExceeded, reason: tooMany }
-  }
-
-  /**
-   * Counts a refusal, logs and shows the reason. For refused publishes the reason appears at most once a second for
-   * each client, which may be refused a hundred thousand times.
-   */
-  #refused(client: Client, action: Action, topic: string, reason: string, detail = reason): void {
-    const { id, user, connection } = client
-    const { address, listener: via } = connection.peer
-    this.#options.refused(action, id)
-    const event = { event: 'refused', result: 'refused', reason: action, user, address, via, client: id } as const
-    this.#options.audit.repeated({ ...event, what: topic, detail })
-    const now = this.#options.clock.now()
-    if (action === 'publish' && now - client.refusedAt < 1e6) return
-    client.refusedAt = now
-    this.#say(`refused ${short(id)} to ${action}${topic && ` ${short(topic)}`}: ${short(detail)}`)
-    this.#shown.refused(id, user, action, topic, reason)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
   }
 
   #dropped(what: Dropped, clientId: string): void {

@@ -91,7 +91,7 @@ export class DeadLetterFiles implements DeadLetters {
     } catch (error) {
       this.#options.incidents.report(
         'dead_letters_unreadable',
-        `${this.#options.dir} cannot be read (${describe(error)}): until it can, dead letters are neither shown nor written`,
+        `${this.#options.dir} cannot be read (${describe(error)}): no dead letter is shown, and none can be put until it can`,
       )
     }
   }
@@ -200,7 +200,7 @@ export class DeadLetterFiles implements DeadLetters {
   #secure(file: LetterFile): Promise<void> {
     const known = this.#securing.get(file)
     if (known) return known
-    if (file.use.isHeld) return Promise.reject(new HubError('spool_failed', `${file.path} is being compacted`))
+    if (file.use.isHeld) return Promise.reject(new HubError('spool_failed', `${file.path} is being written anew`))
     const release = file.use.hold()
     const rewrite = async () => {
       if (file.writing) await this.#writer.roll()

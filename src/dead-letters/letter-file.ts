@@ -261,11 +261,7 @@ export class LetterFile {
   async rewrite(): Promise<void> {
     const { dir, files } = this.#options
     const letters = await this.read()
-<<<<<<< HEAD
     if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
-=======
-    if (this.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read completely`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
     await this.reconcile(letters)
     await this.closeGone()
     const generation = this.#generation + 1
@@ -294,26 +290,12 @@ export class LetterFile {
     oldMarks.remove()
   }
 
-<<<<<<< HEAD
-=======
-  /** Reads that fail may work later: what is there is left as it is, and shown as far as it can be read. */
-  #missed(unread: number, reason: string): void {
-    const isNew = unread > this.#unread
-    this.#unread = unread
-    if (!isNew) return
-    this.#options.incidents.report(
-      'dead_letters_unreadable',
-      `${unread} bytes of ${this.path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and is read again at the next start`,
-    )
-  }
-
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
   /** By somebody else, under the running hub. */
   #wasRemoved(): void {
     const { path, bytes } = this
     const messages = this.#tally.count
     if (this.#options.files.sizeOfSync(path) !== undefined)
-      throw new HubError('spool_failed', `the list of removed letters of ${path} was deleted`)
+      throw new HubError('spool_failed', `what tells which letters of ${path} are gone was removed`)
     this.#deleted = true
     this.#end = 0
     this.marks = this.#newMarks()

@@ -176,7 +176,7 @@ export class LetterFolder {
     }
     incidents.report(
       'dead_letters_unreadable',
-      `${dir}.index cannot be read (${why}) and is made again: whether dead letters are missing in ${dir} is not known`,
+      `${dir}.index cannot be read (${why}) and begins anew: whether dead letters are missing in ${dir} cannot be told`,
     )
     return []
   }
@@ -205,7 +205,7 @@ export class LetterFolder {
     const gone = await marks.load().catch(() => new Set())
     const messages = Math.max(0, letters - gone.size)
     if (messages === 0) return
-    incidents.report('dead_letters_lost', `${path} is missing, and with it ${messages} dead letters (${end} bytes)`, {
+    incidents.report('dead_letters_lost', `${path} is gone, and ${messages} dead letters with it (${end} bytes)`, {
       messages,
       bytes: end,
     })
@@ -225,7 +225,7 @@ export class LetterFolder {
       if (lost > 0 || damaged > 0) {
         const copy = await file.damage.keep(file.path)
         const what = recorded ? `${lost} dead letters are lost` : 'the dead letters in them are lost'
-        const sentence = `${path} is damaged or truncated (${damaged} bytes): ${what}, the intact ones are kept; ${copy}`
+        const sentence = `${path} is damaged or was cut (${damaged} bytes): ${what}, the whole ones are kept; ${copy}`
         incidents.report('dead_letters_lost', sentence, { messages: lost, bytes: damaged })
       }
       if (returned > 0 || file.marks.damaged > 0) await this.#reportReturned(file, returned)
@@ -239,7 +239,7 @@ export class LetterFolder {
       if (recorded) this.#unopened.push(recorded)
       incidents.report(
         'dead_letters_unreadable',
-        `${path} (${bytes ?? 'unknown'} bytes) cannot be read (${describe(error)}): its ${recorded?.letters ?? ''} dead letters are not shown; the file is not changed, and is read again at the next start`,
+        `${path} (${bytes ?? 'unknown'} bytes) cannot be read (${describe(error)}): its ${recorded?.letters ?? ''} dead letters are not shown; it is left as it is, and the next start tries again`,
       )
     }
   }
@@ -258,11 +258,11 @@ export class LetterFolder {
   async #reportReturned(file: LetterFile, returned: number): Promise<void> {
     const { files, incidents } = this.#options
     const { marks } = file
-    const copy = sizeOf(files, marks.path) === undefined ? 'the file is missing' : await keepDamaged(marks.path, files)
+    const copy = sizeOf(files, marks.path) === undefined ? 'the file is gone' : await keepDamaged(marks.path, files)
     const count = returned > 0 ? returned : 'some'
     incidents.report(
       'dead_letters_returned',
-      `${marks.path} is damaged or truncated: ${count} dead letters that were replayed or dropped are back; ${copy}`,
+      `${marks.path} is damaged or was cut: ${count} dead letters that were replayed or dropped are there again; ${copy}`,
     )
   }
 

@@ -126,7 +126,7 @@ export class PipelineThread
       if (isOver) return
       isOver = true
       if (this.#worker === worker) this.#isDying = true
-      link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; try again`))
+      link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; ask again`))
       if (this.#link === link) this.#died(error)
     }
     const link: Link<ProcessorOffers> = new Link(worker, new BrokerSide(this.#options, this.#delivery, gone))
@@ -165,8 +165,8 @@ export class PipelineThread
     const since = this.#death?.since ?? Date.now()
     this.#death = { detail: describe(error), since, retryAt: Date.now() + restMs }
     this.#options.log.warn(
-      `the processor thread ended: ${describe(error)}; it is restarted in ${restMs / 1_000} s. MQTT continues, and the spool ` +
-        'keeps arriving messages',
+      `the processor thread ended: ${describe(error)}; started again in ${restMs / 1_000} s. MQTT goes on, and the spool ` +
+        'keeps what arrives',
     )
     this.#restart = setTimeout(() => {
       this.#restarting = this.#startAgain()
@@ -202,7 +202,7 @@ export class PipelineThread
       for (const problem of problems) this.#options.log.warn(problem)
       await this.#link?.call('abandon', undefined)
     } catch (error) {
-      this.#options.log.warn(`the processor thread failed while it stopped: ${describe(error)}`)
+      this.#options.log.warn(`the processor thread ended while it stopped: ${describe(error)}`)
     }
     await this.#end()
     await this.#startAgain()
@@ -269,8 +269,8 @@ export class PipelineThread
   /** Sentence for people while the thread is down, or has died within the last minute. Undefined otherwise. */
   get trouble(): string | undefined {
     const died = `the processor thread ended ${this.#deaths === 1 ? 'once' : `${this.#deaths} times in a row`}`
-    if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it is restarted`
-    return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and was restarted` : undefined
+    if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it runs again`
+    return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and runs again` : undefined
   }
 
   /** Returns what the thread reports of itself. */
@@ -322,9 +322,9 @@ export class PipelineThread
   ): Promise<Awaited<ReturnType<ProcessorOffers[Name]>>> {
     if (this.#death) {
       const { detail } = this.#death
-      return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; try again`))
+      return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; ask again`))
     }
-    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; try again'))
+    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
     // The answer must include everything acknowledged before the call.
     if (this.#untold) this.#tellCommitted()
     return this.#link.call(name, argument)

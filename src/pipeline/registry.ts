@@ -102,7 +102,7 @@ export class Registry {
     } catch (error) {
       this.#incidents?.report(
         'registry_damaged',
-        `${this.#path} cannot be read (${describe(error)}); devices and last readings appear again once they send; ${setAside(this.#path, this.#files)}`,
+        `${this.#path} cannot be read (${describe(error)}); devices and last readings show again once they send; ${setAside(this.#path, this.#files)}`,
       )
     }
     this.#timer = setInterval(() => {
@@ -114,7 +114,7 @@ export class Registry {
 
   #restore({ next, devices, last }: Partial<Snapshot>): void {
     if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
-      throw new Error('it lacks next, devices or last')
+      throw new Error('it has no next, devices and last')
     }
     const knownDevices = new Map<string, DeviceEntry>()
     const knownLast = new Map<string, LastReading>()
@@ -129,7 +129,7 @@ export class Registry {
     }
     for (const [topic, json, user = ''] of last) {
       if (typeof topic !== 'string' || typeof json !== 'string' || typeof user !== 'string') {
-        throw new Error('a last reading is not a text')
+        throw new Error('a last reading is no text')
       }
       knownLast.set(topic, { json, user })
       topics.add(topic, user)

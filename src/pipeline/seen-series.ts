@@ -53,7 +53,7 @@ export class SeenSeries {
     try {
       this.#read((high, low, user) => seen(high, low, names[user] ?? ''))
     } catch (error) {
-      const text = `${this.#path} cannot be read (${describe(error)}): limits.series is counted again`
+      const text = `${this.#path} cannot be read (${describe(error)}): limits.series counts anew`
       this.#incidents?.report('series_count_damaged', text)
     }
     this.#timer = setInterval(() => this.#write(), writeEveryMs)
@@ -85,10 +85,10 @@ export class SeenSeries {
       const text = readWholeSync(path, this.#files)
       if (text === undefined) return
       const names = JSON.parse(text.toString('utf8')) as unknown
-      if (!Array.isArray(names)) throw new Error('it is not a list of names')
+      if (!Array.isArray(names)) throw new Error('it is no list of names')
       for (const [i, name] of names.slice(0, maxUsers).entries()) this.#users.set(String(name), i)
     } catch (error) {
-      const text = `${path} cannot be read (${describe(error)}): existing series count for no user; ${setAside(path, this.#files)}`
+      const text = `${path} cannot be read (${describe(error)}): the series there are count for no user; ${setAside(path, this.#files)}`
       this.#incidents?.report('series_count_damaged', text)
     }
   }
@@ -109,7 +109,7 @@ export class SeenSeries {
       this.#end += whole
     }
     if (damaged === 0) return
-    const text = `${this.#path}: ${damaged} records are damaged; their series are counted again`
+    const text = `${this.#path}: ${damaged} records are damaged; the series they stand for count anew`
     this.#incidents?.report('series_count_damaged', text)
   }
 

@@ -265,7 +265,7 @@ export class Cursor implements QueueReader {
     this.#damaged = true
     const copy = await keepDamaged(path, files)
     this.#place.offset = offset + bytes
-    const sentence = `${name}: skipped ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
+    const sentence = `${name}: stepped over ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
     incidents.report('spool_damaged', sentence, { bytes })
   }
 
@@ -275,10 +275,7 @@ export class Cursor implements QueueReader {
     if (this.#missing === segment) return
     this.#missing = segment
     const { name, dir, incidents } = this.#options
-    incidents.report(
-      'spool_cut',
-      `${name}: ${segmentPath(dir, segment)} is missing, with the messages that were not read yet`,
-    )
+    incidents.report('spool_cut', `${name}: ${segmentPath(dir, segment)} is gone, and what was not read of it`)
   }
 
   async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
@@ -305,8 +302,7 @@ export class Cursor implements QueueReader {
       file.write(this.#settled)
       this.#unsaved = false
     } catch (error) {
-      if (!this.#unsaved)
-        log.warn(`cursor ${name} could not be saved: ${describe(error)}; messages may be delivered again`)
+      if (!this.#unsaved) log.warn(`cursor ${name} could not be saved: ${describe(error)}; what it passes comes again`)
       this.#unsaved = true
     }
   }

@@ -177,11 +177,7 @@ export class Listeners implements RefusalReport {
           identified()
         },
         why => {
-<<<<<<< HEAD
           this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
-=======
-          this.#refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
           socket.destroy()
         },
       )
@@ -252,7 +248,7 @@ export class Listeners implements RefusalReport {
       const serial = ids[0]?.serial
       this.refused(
         'certificate_revoked',
-        `${address}: connection closed: its certificate ${serial} was revoked (tls.crl)`,
+        `${address}: connection closed: its certificate ${serial} is revoked now (tls.crl)`,
       )
     }
   }
@@ -276,9 +272,9 @@ const revoked = 'CERT_REVOKED'
 
 /** OpenSSL's codes about revocation, each with the reason under which a refusal is counted, and a remedy. */
 const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why: string]>> = {
-  [revoked]: ['certificate_revoked', 'it is revoked by a list in tls.crl'],
+  [revoked]: ['certificate_revoked', 'a list in tls.crl names it'],
   UNABLE_TO_GET_CRL: ['crl_unusable', 'tls.crl has no list of a CA between it and tls.ca; add one, which may be empty'],
-  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has expired; add a new one to the file'],
+  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has ended; put a new one into the file'],
   CRL_NOT_YET_VALID: ['crl_unusable', 'the list of its CA in tls.crl is not valid yet; is the clock right?'],
   CRL_SIGNATURE_FAILURE: ['crl_unusable', 'the list in tls.crl was not signed by the key of its CA'],
 }
@@ -325,8 +321,7 @@ class Handshakes {
 
   begin(socket: Socket, address: string): Handshake {
     const [longest] = this.#waiting.values()
-    if (longest && this.#waiting.size >= this.#limit)
-      this.#cutOff(longest, 'gave_way', 'closed to make room for another')
+    if (longest && this.#waiting.size >= this.#limit) this.#cutOff(longest, 'gave_way', 'gave way to another')
     const timer = setTimeout(() => {
       this.#cutOff(handshake, 'handshake_timeout', `not finished within ${this.#ms} ms (limits.connect)`)
     }, this.#ms)
@@ -350,11 +345,7 @@ class Handshakes {
   #cutOff(handshake: Handshake, reason: string, why: string): void {
     this.#remove(handshake)
     handshake.socket.destroy()
-<<<<<<< HEAD
     this.#report.refused(reason, `${handshake.address}: handshake cut off: ${why}`)
-=======
-    this.#refused(reason, `${handshake.address}: handshake aborted: ${why}`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
   }
 
   #remove(handshake: Handshake): void {
@@ -375,9 +366,9 @@ export function listenError(error: unknown, setting: string, host: string, port:
     code === 'EADDRINUSE'
       ? 'is taken by another program'
       : code === 'EACCES'
-        ? 'may not be opened by this user'
+        ? 'is not allowed for this user'
         : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-          ? 'is not an address of this machine'
+          ? 'is no address of this machine'
           : `cannot be used (${code ?? String(error)})`
   return new HubError(
     'port_taken',

@@ -96,13 +96,8 @@ export class WebSockets {
     const address = clientAddress(headers, remote, trusted)
     const forwarded = trusted.has(remote) ? `,${headers['x-forwarded-host'] ?? ''}` : ''
     if (!isAllowed(headers.origin, `${target.host ?? headers.host ?? ''}${forwarded}`.split(','), origins)) {
-<<<<<<< HEAD
       const why = `pages of ${quoted(headers.origin)} may not connect; the setting ws.origins says which may`
       report.refused('origin', `${address}: ${why}`)
-=======
-      const why = `pages of ${quoted(headers.origin)} may not connect; ws.origins lists those that may`
-      refused('origin', `${address}: ${why}`)
->>>>>>> 19bb546 (texts: broker, spool, sessions, stores, pipeline and transport in plain terms)
       answer(socket, '403 Forbidden', `WebSocket refused: ${why}.`)
       return
     }

@@ -393,7 +393,7 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
     let accepted = 10
     const second = await open(dir, { opening: () => 10, accepted: () => accepted })
     accepted = 14
-    t.match(second.warnings, [/^balance_lost: .*starts again/], name)
+    t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
     second.balance.recordAccepted(messages(11, 14))
     await second.balance.settle(stored(11, 14))
     t.match(second.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)

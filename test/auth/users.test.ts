@@ -164,7 +164,7 @@ t.test('every fault is told with its line, what was given and what is allowed; a
     ['everyone:\n  - allow: read\n', /:2: everyone: given a map, allowed is a rule/],
     [
       `users:\n  a:\n    kind: device\n    scram: ${scram.replace('100000', '4096')}\n`,
-      /:4: a\.scram: the value is not a hash, allowed is what telehub user writes/,
+      /:4: a\.scram: what is given is no hash, allowed is what telehub user writes/,
     ],
     [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: the value is not a hash/],
     [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: the value is not a hash/],

@@ -173,7 +173,7 @@ t.test('over MQTT: logins, refusals, takeovers; who connects and disconnects, an
   const named = 'lamp-7, user thermo, at 127\\.0\\.0\\.1 \\(mqtt\\)'
   for (const sentence of [
     `connected: ${named}"`,
-    `disconnected: ${named}: another connection took over its client id`,
+    `disconnected: ${named}: another connection has this client id now`,
     `connected: ${named}, in the place of a connection from 127\\.0\\.0\\.1`,
     `disconnected: ${named}: it sent DISCONNECT`,
     'disconnected: gone, user thermo, .*: its network connection ended without a DISCONNECT',

@@ -46,14 +46,14 @@ t.test('a new pair is taken up; what does not fit is not, and why is said', asyn
       () => copyFileSync(path('stranger.key'), paths.key),
       /^tls\.key: .*key\.pem: is not the key of the certificate in/,
     ],
-    [() => writeFileSync(paths.cert, 'half a certif'), /^tls\.cert: .*cert\.pem: contains no certificate in PEM/],
-    [() => writeFileSync(paths.key, ''), /^tls\.cert: .*contains no certificate/],
+    [() => writeFileSync(paths.cert, 'half a certif'), /^tls\.cert: .*cert\.pem: holds no certificate in PEM/],
+    [() => writeFileSync(paths.key, ''), /^tls\.cert: .*holds no certificate/],
   ] as const) {
     const before = said.length
     change()
     await eventually(() => said.length > before, String(why))
     t.match(said.at(-1), why)
-    t.match(said.at(-1), /; the hub continues with the certificate it has$/)
+    t.match(said.at(-1), /; the hub goes on with the certificate it has$/)
     t.equal(tls.context.cert, first)
   }
   t.equal(changes(), 0)
@@ -61,7 +61,7 @@ t.test('a new pair is taken up; what does not fit is not, and why is said', asyn
   copyFileSync(path('stranger.key'), paths.key)
   await eventually(changes, 'told')
   t.equal(String(tls.context.cert), String(readFileSync(path('stranger.pem'))))
-  t.match(said.at(-1), /read a new certificate, valid until 20\d\d-/)
+  t.match(said.at(-1), /new certificate taken up, valid until 20\d\d-/)
 })
 
 t.test('a key that is too short to be safe is refused in words', async t => {
@@ -80,9 +80,9 @@ t.test('the end of a certificate is said before it comes', async t => {
     [end - 15 * dayMs, undefined],
     [
       end - 13 * dayMs,
-      /^the certificate in .*cert\.pem \(tls\.cert\) expires on \d{4}-\d\d-\d\d; put a new one into the file/,
+      /^the certificate in .*cert\.pem \(tls\.cert\) ends on \d{4}-\d\d-\d\d; put a new one into the file/,
     ],
-    [end + 1, /expired on \d{4}-\d\d-\d\d: clients reject it; put a new one/],
+    [end + 1, /ended on \d{4}-\d\d-\d\d: clients refuse it; put a new one/],
     [0, /is not valid before \d{4}-\d\d-\d\d: is the clock right\?/],
   ] as const) {
     const { tls, said } = await keep(t, { now, ca: true })

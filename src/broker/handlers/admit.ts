@@ -123,4 +123,4 @@ class Admission implements Controlled {
   }
 }
 
-const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection took over its client id' }
+const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection has this client id now' }
