@@ -317,7 +317,10 @@ class UsersReader {
   #hash(node: Given, at: number, what: string, isOne: (text: string) => boolean): string {
     const given = textOf(node)
     if (given !== undefined && isOne(given)) return given
-    this.#fault(at, `${what}: the value is not a password hash; telehub user passwd writes one`)
+    this.#fault(
+      at,
+      `${what}: what is given is no hash, allowed is what telehub user writes: telehub user passwd sets one`,
+    )
     return ''
   }
 

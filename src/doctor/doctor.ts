@@ -111,7 +111,7 @@ async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
       yield problem(
         name,
         `this could not be looked at: ${describe(error)}`,
-        'Fix that first, then run telehub doctor again.',
+        'Mend that first, then run telehub doctor again.',
       )
     }
   }
@@ -137,7 +137,7 @@ function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readon
     if (!(error instanceof HubError) || /^--|\(--[\w.]+\)/m.test(error.message)) throw error
     const faults = error.message
       .split('\n')
-      .map(fault => problem(check, fault, 'Fix the setting; the hub does not start.'))
+      .map(fault => problem(check, fault, 'Mend the setting; the hub does not start.'))
     try {
       return { settings: load(false), faults }
     } catch {

@@ -21,8 +21,7 @@ export const users: Check = ({ settings, now }) => {
   try {
     read = readUsers(file)
   } catch (error) {
-    const advice =
-      'Fix the line; until then a running hub uses the previous version of the file, and a hub does not start.'
+    const advice = 'Mend the line; until then the hub goes by the file as it was, and does not start.'
     return describe(error)
       .split('\n')
       .map(fault => problem(check, plain(fault), advice))
@@ -58,7 +57,7 @@ export const users: Check = ({ settings, now }) => {
 }
 
 const narrowAdvice =
-  'Name the topics instead of #, unless this is meant: telehub user grant and revoke, or edit the file.'
+  'Name the topics instead of #, unless this is meant: telehub user allow and deny, or edit the file.'
 
 const maxNamed = 5
 
@@ -72,7 +71,7 @@ function withoutUsers(settings: Settings): Finding {
     return fine(check, `none: everyone on this machine may do everything (host ${settings.host})`)
   return problem(
     check,
-    `none: anyone who can reach ${settings.host} may read and publish everything (auth.anonymous)`,
+    `none: everyone who reaches ${settings.host} may read and publish everything (auth.anonymous)`,
     'Make users, and name their file in auth.file: telehub user add NAME --kind admin.',
   )
 }
@@ -94,7 +93,7 @@ function broadFindings({ name, kind, rules }: User): Finding[] {
   return broad(rules)
     .filter(rule => !usual(rule))
     .map(rule => {
-      const who = name === 'anonymous' ? 'clients without a user name' : `${name} (${kind})`
+      const who = name === 'anonymous' ? 'everyone who gives no name' : `${name} (${kind})`
       const place = rule.place ? `, ${rule.place}` : ''
       return warning(check, `${who} may ${may(rule)} (${ruleText(rule)}${place})`, narrowAdvice)
     })
@@ -114,7 +113,7 @@ function lockedOut(all: readonly User[], settings: Settings, now: number): Findi
   return [
     warning(
       check,
-      `there is no way to log in as ${some(none.map(({ name }) => name))}: no password, no API key, no valid pairing code`,
+      `nothing lets in ${some(none.map(({ name }) => name))}: no password, no API key, no pairing code that is still good`,
       'telehub user passwd NAME gives a password, telehub device pair NAME a code; or remove the user.',
     ),
   ]

@@ -415,7 +415,7 @@ t.test('damage in the middle of the balance sheet is reported with its bytes', a
   bytes.fill(0xff, bytes.indexOf('[21,30]'), bytes.indexOf('[21,30]') + 3)
   writeFileSync(path, bytes)
   const second = await open(dir)
-  t.match(second.warnings, [/^balance_damaged: .*bytes of .* are damaged; the intact part is kept, a copy is/])
+  t.match(second.warnings, [/^balance_damaged: .*bytes of .* are damaged; what is whole is kept, a copy is/])
   t.match(second.balance.sheet(embedded(50, 50)), { residual: 10, stored: 40 }, 'the residual tells what is not known')
   await second.balance.stop()
 })

@@ -142,7 +142,7 @@ t.test('a list that has ended refuses everybody, and is said', async t => {
   t.same(refused(), { crl_unusable: 1 })
   t.match(said[0], /CRL_HAS_EXPIRED: the list of its CA in tls\.crl has ended; put a new one into the file/)
   const sentence = tls.warning()
-  t.match(sentence, /^a revocation list in .*clients\.crl \(tls\.crl\) expired on 2020-02-01 00:00 UTC: all clients/)
+  t.match(sentence, /^a revocation list in .*clients\.crl \(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client/)
   t.same(logged, [sentence])
 })
 

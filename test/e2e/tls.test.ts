@@ -99,7 +99,7 @@ await t.test('telehub cert leaves alone what is not its own, and says what was w
   await stays('server.key', 'not a key', /server\.key holds no private key/)
   rmSync(join(other, 'ca.pem'))
   writeFileSync(join(other, 'ca.pem'), pem('ca.pem'))
-  await t.rejects(cert('--dir', other), { message: /ca\.pem and ca\.key do not belong together/ })
+  await t.rejects(cert('--dir', other), { message: /ca\.pem and ca\.key are not those of one authority/ })
 })
 
 await t.test('telehub check looks at the certificates, too', async t => {

@@ -71,7 +71,7 @@ t.test('a key that is too short to be safe is refused in words', async t => {
   writeFileSync(paths.cert, crafted({ keyPem: pem }).toString())
   writeFileSync(paths.key, pem)
   await eventually(() => said.length > 0, 'said')
-  t.match(said[0], /tls\.cert: .*: cannot be used: .*key too small; the hub continues/)
+  t.match(said[0], /tls\.cert: .*: cannot be used: .*key too small; the hub goes on/)
   t.ok(tls.context.cert)
 })
 
@@ -103,9 +103,9 @@ t.test('the end of a revocation list is said before it comes', async t => {
     [Date.UTC(2020, 0, 24), undefined],
     [
       Date.UTC(2020, 0, 25),
-      /\(tls\.crl\) expires on 2020-02-01 00:00 UTC; from then on all clients .* are refused; add a new/,
+      /\(tls\.crl\) ends on 2020-02-01 00:00 UTC, and every client .* is refused then; put a new/,
     ],
-    [Date.UTC(2020, 1, 1), /\(tls\.crl\) expired on 2020-02-01 00:00 UTC: all clients .* are refused; add a new list/],
+    [Date.UTC(2020, 1, 1), /\(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client .* is refused; put a new list/],
     [Date.UTC(2019, 11, 31), /\(tls\.crl\) is not valid before 2020-01-01 00:00 UTC: clients are refused/],
   ] as const) {
     const log = { info: () => {}, warn: () => {} }
