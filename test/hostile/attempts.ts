@@ -129,10 +129,10 @@ export function readings(): Sent[] {
     if (text !== 'time' && text !== '$time')
       add(`${attempt}, as field`, 'fields', Object.fromEntries([[text, i]]), named, i)
     const valued = { measurement: 'values', tags: [['topic', `values/${i}`]], field: 'v' } as const
-    // Blanks around a text are no part of it, digits are a number, and NaN is the absence of one.
+    // Blanks around a text are no part of it. Digits are a number, which InfluxDB keeps beside the texts, and NaN is none.
     const value = text.trim()
-    if (value === '' || value === 'NaN') continue
-    add(`${attempt}, as value`, `values/${i}`, { v: text }, valued, value === '1' ? 1 : value)
+    if (['', '1', 'NaN'].includes(value)) continue
+    add(`${attempt}, as value`, `values/${i}`, { v: text }, valued, value)
   }
   const empty = { measurement: 'telemetry', tags: [['device', 'd']], field: 'v' } as const
   add('an empty tag', 'home//d/telemetry', { v: 1 }, empty, 1)
