@@ -150,7 +150,7 @@ const descriptor = toBinary(
     ],
   }),
 )
-const decodeX = protobufDecoder(descriptor, 'x.X')
+const decodeX = await protobufDecoder(descriptor, 'x.X')
 
 /** Returns numbers from 0 to below `n`, the same for the same seed (mulberry32). */
 function random(seed: number): (n: number) => number {

@@ -64,7 +64,7 @@ const type = createFileRegistry(set).getMessage('acme.Telemetry') as DescMessage
 const encode = (json: Parameters<typeof fromJson>[1]) => Buffer.from(toBinary(type, fromJson(type, json)))
 
 t.test('a message by its descriptor', async t => {
-  const decode = protobufDecoder(descriptor, 'acme.Telemetry')
+  const decode = await protobufDecoder(descriptor, 'acme.Telemetry')
   const payload = encode({
     ...{ time: '1700000000000', temperature: 21.3, count: '18446744073709551615', delta: -5, mode: 'HEAT' },
     ...{ probe: { name: 'a', celsius: 3.25 }, id: 'AQI=', raw: [1, 2], ok: true },
@@ -79,7 +79,7 @@ t.test('a message by its descriptor', async t => {
 })
 
 t.test('other bytes are refused', async t => {
-  const decode = protobufDecoder(descriptor, 'acme.Telemetry')
+  const decode = await protobufDecoder(descriptor, 'acme.Telemetry')
   const reason = (payload: Buffer) => {
     try {
       return JSON.stringify(decode(payload, limits))
@@ -95,7 +95,7 @@ t.test('other bytes are refused', async t => {
   t.equal(reason(encode(deep)), 'too_deep')
   const nested = Buffer.from(Array.from({ length: 40_000 }, () => 0x53))
   t.equal(reason(nested), 'bad_protobuf')
-  t.throws(() => protobufDecoder(descriptor, 'acme.Other'), { message: /acme.Telemetry/ })
+  await t.rejects(protobufDecoder(descriptor, 'acme.Other'), { message: /acme.Telemetry/ })
 })
 
 t.test('a rule of the mapping names the descriptors and the message', async t => {

@@ -1,15 +1,6 @@
-import {
-  createFileRegistry,
-  type DescField,
-  type DescMessage,
-  fromBinary,
-  type MessageShape,
-  type Registry,
-  toJson,
-} from '@bufbuild/protobuf'
-import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect'
+import type { DescField, DescMessage, MessageShape, Registry, toJson } from '@bufbuild/protobuf'
+import type { ReflectMessage } from '@bufbuild/protobuf/reflect'
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
-import { FeatureSet_FieldPresence, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import { Undecodable } from './sample.js'
 import { type Tree, toTree } from './tree.js'
 import { type JsonLimits, tooDeep } from './tree-reader.js'
@@ -51,14 +42,20 @@ export function shortestFloat(float: number): number {
 }
 
 /**
- * Returns the decoder of a message type. Throws an error with a sentence for people when there is none.
+ * Returns the decoder of a message type. Rejects with a sentence for people when there is none.
  * @param descriptorSet Bytes of a `FileDescriptorSet`, as `protoc --descriptor_set_out --include_imports` writes it
  * @param typeName Full name of the type: `acme.Telemetry`
  */
-export function protobufDecoder(
+export async function protobufDecoder(
   descriptorSet: Uint8Array,
   typeName: string,
-): (payload: Uint8Array, limits: JsonLimits) => Tree {
+): Promise<(payload: Uint8Array, limits: JsonLimits) => Tree> {
+  // What reads descriptors takes time to load, which only those who have a descriptor should spend at the start.
+  const [{ createFileRegistry, fromBinary, toJson }, { reflect }, { FileDescriptorSetSchema }] = await Promise.all([
+    import('@bufbuild/protobuf'),
+    import('@bufbuild/protobuf/reflect'),
+    import('@bufbuild/protobuf/wkt'),
+  ])
   const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptorSet))
   const type = registry.getMessage(typeName)
   if (!type) {
@@ -72,33 +69,35 @@ export function protobufDecoder(
     } catch (error) {
       throw bad(error as Error)
     }
-    return treeOf(reflect(type, message), registry, { ...limits, left: limits.depth })
+    return treeOf(reflect(type, message), { ...limits, left: limits.depth, registry, toJson })
   }
 }
 
-interface Depth extends JsonLimits {
+interface TreeContext extends JsonLimits {
   /** Levels of nesting that may still follow. */
   readonly left: number
+  readonly registry: Registry
+  readonly toJson: typeof toJson
 }
 
-function treeOf(message: ReflectMessage, registry: Registry, limits: Depth): Tree {
-  if (limits.left === 0) throw tooDeep(limits.depth)
+function treeOf(message: ReflectMessage, context: TreeContext): Tree {
+  if (context.left === 0) throw tooDeep(context.depth)
   // Times, durations, wrappers and the like have a form of their own in JSON.
-  if (message.desc.typeName.startsWith('google.protobuf.')) return wellKnown(message, registry)
-  const inner = { ...limits, left: limits.left - 1 }
+  if (message.desc.typeName.startsWith('google.protobuf.')) return wellKnown(message, context)
+  const inner = { ...context, left: context.left - 1 }
   const members: [string, Tree][] = []
   for (const field of message.fields) {
     // A field without a mark of presence is not sent when it is zero, so zero is what was sent.
-    if (field.presence !== FeatureSet_FieldPresence.IMPLICIT && !message.isSet(field)) continue
+    if (field.presence !== implicitPresence && !message.isSet(field)) continue
     if ((field.fieldKind === 'list' || field.fieldKind === 'map') && !message.isSet(field)) continue
-    members.push([field.name, treeOfField(message, field, registry, inner)])
+    members.push([field.name, treeOfField(message, field, inner)])
   }
   return Object.fromEntries(members)
 }
 
-function treeOfField(message: ReflectMessage, field: DescField, registry: Registry, limits: Depth): Tree {
+function treeOfField(message: ReflectMessage, field: DescField, context: TreeContext): Tree {
   const one = (value: unknown, kind: 'scalar' | 'enum' | 'message'): Tree => {
-    if (kind === 'message') return treeOf(value as ReflectMessage, registry, limits)
+    if (kind === 'message') return treeOf(value as ReflectMessage, context)
     if (kind === 'enum') return field.enum?.value[value as number]?.name ?? (value as number)
     return toTree(typeof value === 'number' && field.scalar === floatType ? shortestFloat(value) : value)
   }
@@ -112,10 +111,11 @@ function treeOfField(message: ReflectMessage, field: DescField, registry: Regist
   }
 }
 
-/** `ScalarType.FLOAT` of the library. */
+/** `ScalarType.FLOAT` and `FeatureSet_FieldPresence.IMPLICIT` of the library. */
 const floatType = 2
+const implicitPresence = 2
 
-function wellKnown(message: ReflectMessage, registry: Registry): Tree {
+function wellKnown(message: ReflectMessage, { registry, toJson }: TreeContext): Tree {
   try {
     const json = toJson(message.desc, message.message, { registry })
     const seconds = message.desc.typeName === 'google.protobuf.Duration' ? /^(-?[\d.]+)s$/.exec(String(json)) : null

@@ -32,7 +32,7 @@ export async function loadRuleDecoders(rules: readonly MappingRule[]): Promise<R
 }
 
 async function byDescriptor(file: string, message: string): Promise<RuleDecoder> {
-  const decode = protobufDecoder(await readFile(file), message)
+  const decode = await protobufDecoder(await readFile(file), message)
   return (payload, _, limits) => decode(payload, limits)
 }
 
