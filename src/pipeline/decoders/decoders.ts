@@ -52,7 +52,8 @@ export function decode(payload: Buffer, options: DecodeOptions): readonly Sample
     case 'bytes':
       return decodeBytes(payload, options)
     default:
-      if (!isUtf8(payload)) throw notText()
+      // Without a format, the payload is known to be text.
+      if (format !== undefined && !isUtf8(payload)) throw notText()
       return decodeText(payload, format, options)
   }
 }
