@@ -3,10 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Authority } from '../../src/auth/authority.js'
-import { Bans } from '../../src/auth/bans.js'
 import { keptKey } from '../../src/auth/kept-key.js'
-import { KnownSources } from '../../src/auth/known-sources.js'
-import { Logins } from '../../src/auth/logins.js'
 import { hashSecret } from '../../src/auth/passwords.js'
 import type { ScramStep } from '../../src/auth/principal.js'
 import {
@@ -21,7 +18,7 @@ import {
   type ScramSecret,
 } from '../../src/auth/scram.js'
 import { makePairing } from '../../src/auth/users.js'
-import { quietAudit, quietLog } from '../fixtures/quiet.js'
+import { authorityParts } from '../fixtures/authority.js'
 import { ScramClient } from '../fixtures/scram.js'
 import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
@@ -229,40 +226,10 @@ async function authority(t: Test, attempts = 20) {
   await users.add('lamp', [], { scram: makeScram('correct horse'), password: hashSecret('correct horse') })
   await users.add('plain', [])
   const dir = await tempDir()
-  // It stands still: an attempt that is taken stays so, however slow the test is.
-  const started = Date.now()
-  const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now } })
-  const said: string[] = []
-  const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
-  let changes = 0
-  const onUsersChanged = () => {
-    changes++
-  }
-  const known = new KnownSources(join(dir, 'known.json'))
-  const bans = new Bans({
-    path: join(dir, 'bans.json'),
-    firstMs: 0,
-    failures: 100,
-    exempt: [],
-    clock: { now },
-    audit: quietAudit,
-    log: quietLog,
-  })
-  const options = {
-    bans,
-    anonymous: false,
-    attempts,
-    share: 0.1,
-    logins,
-    known,
-    saltKey: join(dir, 'salt.key'),
-    clock: { now },
-    log,
-  }
+  const { options, listener, known, said, changes } = authorityParts(dir, attempts)
   const begin = (more: { readonly file?: string; readonly saltKey?: string } = {}) => {
     const one = new Authority({ file: users.file, ...options, ...more })
-    one.reportTo({ onUsersChanged })
+    one.reportTo(listener)
     one.start()
     t.teardown(() => one.stop())
     return one
@@ -281,9 +248,9 @@ async function authority(t: Test, attempts = 20) {
     return { client, last: 'challenge' in first ? hub.step(client.final(first.challenge)) : first }
   }
   const changeAfter = async (act: () => Promise<unknown>) => {
-    const before = changes
+    const before = changes()
     await act()
-    await eventually(() => changes > before, 'changed')
+    await eventually(() => changes() > before, 'changed')
   }
   return { one, dir, users, known, said, begin, exchange, come, changeAfter }
 }

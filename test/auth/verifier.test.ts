@@ -3,16 +3,15 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Attempts } from '../../src/auth/attempts.js'
 import { Authority } from '../../src/auth/authority.js'
-import { Bans, type BansOptions } from '../../src/auth/bans.js'
+import type { BansOptions } from '../../src/auth/bans.js'
 import { ClientIds } from '../../src/auth/client-ids.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
-import { Logins } from '../../src/auth/logins.js'
 import { hashPassword } from '../../src/auth/passwords.js'
 import type { Credentials, Verdict } from '../../src/auth/principal.js'
 import { makeKey, type User } from '../../src/auth/users.js'
 import { Verifier } from '../../src/auth/verifier.js'
 import { sourceOf } from '../../src/runtime/addresses.js'
-import { quietAudit, quietLog } from '../fixtures/quiet.js'
+import { authorityParts } from '../fixtures/authority.js'
 import { usersFile } from '../fixtures/users.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -127,41 +126,9 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
   await users.add('slow', [], { password: slow })
   await users.add('quick', [])
   const dir = await tempDir()
-  // Time stands still, so that no attempt comes back while a busy machine is slow.
-  const began = Date.now()
-  const now = () => began
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 1e9, clock: { now } })
-  const said: string[] = []
-  const log = { info: (text: string) => said.push(text), warn: (text: string) => said.push(text) }
-  let changes = 0
-  const onUsersChanged = () => {
-    changes++
-  }
-  const known = new KnownSources(join(dir, 'known.json'))
-  const saltKey = join(dir, 'salt.key')
-  const bans = new Bans({
-    path: join(dir, 'bans.json'),
-    firstMs: 0,
-    failures: 100,
-    exempt: [],
-    clock: { now },
-    audit: quietAudit,
-    log: quietLog,
-    ...banned,
-  })
-  const one = new Authority({
-    file: users.file,
-    anonymous: false,
-    attempts,
-    share: 0.1,
-    logins,
-    known,
-    bans,
-    saltKey,
-    clock: { now },
-    log,
-  })
-  one.reportTo({ onUsersChanged })
+  const { options, listener, bans, known, said, changes } = authorityParts(dir, attempts, banned)
+  const one = new Authority({ file: users.file, ...options })
+  one.reportTo(listener)
   one.start()
   t.teardown(() => one.stop())
   const ask = (shown: Partial<Credentials>) =>
@@ -171,7 +138,7 @@ async function authority(t: Test, attempts = 20, banned: Partial<BansOptions> = 
         resolve,
       ),
     )
-  return { one, users, ask, said, bans, known, changes: () => changes }
+  return { one, users, ask, said, bans, known, changes }
 }
 
 t.test('a password that was right is not verified again, and one that changed is', async t => {
