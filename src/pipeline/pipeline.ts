@@ -563,7 +563,7 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
   })
   const shares: UserShares = { isOpen: false, usual: settings['limits.share'] / 100, own: new Map() }
   const guard = seriesGuardOf(settings, { shares })
-  const sparkplug = sparkplugReaderOf(settings, join(resolve(settings['data.dir']), 'sparkplug'), log.warn)
+  const sparkplug = sparkplugReaderOf(settings, join(resolve(settings['data.dir']), 'sparkplug'), log)
   const mapping = mappingOf(settings, sparkplug.reader, await loadRuleDecoders(settings.mapping))
   const recorder = new Recorder({ mapping, guard, store, recorded: () => {} })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))

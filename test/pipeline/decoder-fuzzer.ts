@@ -191,7 +191,7 @@ export async function fuzz({ decoder, inputs, seed }: FuzzRun): Promise<FuzzResu
   let decoded = 0
   const rules = { absent: new Set(['', 'nan', 'none']) }
   const json = { depth: 16, fields: 100, inflated: 100_000 }
-  const reader = new SparkplugReader(new Births({ warn: () => {} }), json.inflated)
+  const reader = new SparkplugReader(new Births({ log: { warn: () => {} } }), json.inflated)
   const read = (payload: Buffer, i: number): readonly Sample[] => {
     if (decoder === 'protobuf') {
       const ownDecoder = (bytes: Buffer) => decodeX(bytes, json)

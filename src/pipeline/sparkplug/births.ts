@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { readWholeSync } from '../../disk/files.js'
 import { replaceFile } from '../../disk/replace-file.js'
 import { describe } from '../../errors.js'
+import type { SentenceLog } from '../../observe/log.js'
 import type { SparkplugTopic } from './topic.js'
 
 /** A metric as a birth defines it. */
@@ -49,7 +50,7 @@ export class MetricDefinitions {
 export interface BirthsOptions {
   /** Folder of the files. Without, births are forgotten when the process ends. */
   readonly dir?: string
-  readonly warn: (sentence: string) => void
+  readonly log: Pick<SentenceLog, 'warn'>
 }
 
 /** Births of one edge node or device that are remembered, for data that were received before the newest. */
@@ -82,19 +83,26 @@ export class Births {
     this.#options = options
   }
 
-  /** Reads what is on disk. A file that cannot be read is removed: its edge node is asked for another birth. */
+  /**
+   * Reads what is on disk. A file that cannot be read is removed: its edge node is asked for another birth. A disk that
+   * refuses is no reason not to start.
+   */
   start(): void {
-    const { dir, warn } = this.#options
-    if (dir === undefined) return
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-    for (const name of readdirSync(dir).filter(name => name.endsWith('.json'))) {
-      const path = join(dir, name)
-      try {
-        this.#add(parseMember(JSON.parse(readWholeSync(path)?.toString() ?? '') as unknown))
-      } catch (error) {
-        warn(`sparkplug: ${path} cannot be read (${describe(error)}) and is removed`)
-        rmSync(path, { force: true })
-      }
+    const { dir, log } = this.#options
+    if (dir === undefined || !existsSync(dir)) return
+    try {
+      for (const name of readdirSync(dir).filter(name => name.endsWith('.json'))) this.#read(join(dir, name))
+    } catch (error) {
+      log.warn(`sparkplug: births in ${dir} cannot be read: ${describe(error)}`)
+    }
+  }
+
+  #read(path: string): void {
+    try {
+      this.#add(parseMember(JSON.parse(readWholeSync(path)?.toString() ?? '') as unknown))
+    } catch (error) {
+      this.#options.log.warn(`sparkplug: ${path} cannot be read (${describe(error)}) and is removed`)
+      rmSync(path, { force: true })
     }
   }
 
@@ -141,15 +149,16 @@ export class Births {
   }
 
   async #write(): Promise<void> {
-    const { dir, warn } = this.#options
+    const { dir, log } = this.#options
     for (const member of this.#dirty) {
       this.#dirty.delete(member)
       if (dir === undefined) continue
       try {
+        mkdirSync(dir, { recursive: true, mode: 0o700 })
         await replaceFile(pathOf(dir, member), JSON.stringify(member, ['node', 'device', 'births', ...birthFields]))
       } catch (error) {
         this.#dirty.add(member)
-        warn(`sparkplug: births are not kept on disk: ${describe(error)}`)
+        log.warn(`sparkplug: births are not kept on disk: ${describe(error)}`)
         return
       }
     }

@@ -1,4 +1,5 @@
 import type { Message, Outward } from '../../model.js'
+import type { SentenceLog } from '../../observe/log.js'
 import type { MillisecondClock } from '../../runtime/time.js'
 import { Undecodable } from '../decoders/sample.js'
 import type { Births } from './births.js'
@@ -18,7 +19,7 @@ export interface SparkplugHostOptions {
   readonly publish: (messages: readonly Outward[]) => Promise<void>
   /** Called when births have arrived for which data may wait among the dead letters of these clients. */
   readonly born: (clientIds: readonly string[]) => void
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
   readonly clock: MillisecondClock
 }
 

@@ -1,5 +1,6 @@
 import type { Settings } from '../../config/settings.js'
 import type { Message, Outward } from '../../model.js'
+import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
 import { Births } from './births.js'
 import { SparkplugHost } from './host.js'
@@ -12,7 +13,7 @@ export interface SparkplugOptions extends LateDataOptions {
   readonly dir: string
   /** Resolves when the broker has the messages. */
   readonly publish: (messages: readonly Outward[]) => Promise<void>
-  readonly log: { info(sentence: string): void; warn(sentence: string): void }
+  readonly log: SentenceLog
 }
 
 /** Everything about Sparkplug B in the processor: births on disk, the reader, the host application, and late data. */
@@ -27,7 +28,7 @@ export class Sparkplug implements Part {
 
   constructor({ settings, dir, publish, log, ...replays }: SparkplugOptions) {
     const inflated = settings['limits.inflated']
-    this.#births = new Births({ dir, warn: log.warn })
+    this.#births = new Births({ dir, log })
     this.reader = new SparkplugReader(this.#births, inflated)
     this.trial = new SparkplugReader(this.#births, inflated, false)
     this.#lateData = new LateData(replays)
@@ -71,7 +72,7 @@ export class Sparkplug implements Part {
 }
 
 /** Makes the reader of a process without a broker, which asks nobody, and whose births are in `dir`. */
-export function sparkplugReaderOf(settings: Settings, dir: string, warn: (sentence: string) => void) {
-  const births = new Births({ dir, warn })
+export function sparkplugReaderOf(settings: Settings, dir: string, log: SentenceLog) {
+  const births = new Births({ dir, log })
   return { reader: new SparkplugReader(births, settings['limits.inflated']), births }
 }

@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
@@ -33,7 +33,8 @@ const birth = (aliases: Readonly<Record<string, number>>, bdSeq = 0): TestPayloa
   ],
 })
 
-const readerWith = (births = new Births({ warn: t.fail })) => new SparkplugReader(births, inflated)
+const failing = { warn: (sentence: string) => t.fail(sentence) }
+const readerWith = (births = new Births({ log: failing })) => new SparkplugReader(births, inflated)
 
 function read(reader: SparkplugReader, one: Message): unknown {
   try {
@@ -208,7 +209,7 @@ t.test('births and deaths say who is online; the death of an earlier session doe
 
 t.test('births are kept on disk', async t => {
   const dir = join(await tempDir(), 'sparkplug')
-  const births = new Births({ dir, warn: t.fail })
+  const births = new Births({ dir, log: failing })
   births.start()
   const reader = readerWith(births)
   for (const n of [1, 2, 3, 4, 5, 6]) reader.read(message('spBv1.0/g/NBIRTH/e', birth({ speed: n % 2 }, n), n))
@@ -222,11 +223,17 @@ t.test('births are kept on disk', async t => {
   await births.flush()
   await births.flush()
   t.equal(readdirSync(dir).length, 2)
-  const warnings: string[] = []
+  // Its functions need the log itself, as those of pino do.
+  const log = {
+    warnings: [] as string[],
+    warn(sentence: string) {
+      this.warnings.push(sentence)
+    },
+  }
   writeFileSync(join(dir, 'broken.json'), '{')
-  const again = new Births({ dir, warn: sentence => warnings.push(sentence) })
+  const again = new Births({ dir, log })
   again.start()
-  t.match(warnings, [/broken.json cannot be read/])
+  t.match(log.warnings, [/broken.json cannot be read/])
   t.same(readdirSync(dir).length, 2)
   const device = { node: 'g/e', device: 'd' }
   t.match(again.find(device, second(8)), { receivedAt: second(7) })
@@ -234,6 +241,20 @@ t.test('births are kept on disk', async t => {
   const of = (n: number) => again.find({ node: 'g/e', device: undefined }, second(n))
   t.match([of(6)?.bdSeq, of(5)?.bdSeq, of(3)?.bdSeq, of(1)?.bdSeq], [6, 5, 3, 3], 'the last four')
   t.equal(of(6)?.definitions.byAlias.get(0)?.name, 'speed')
+})
+
+t.test('a disk that refuses births is no reason not to start, and is tried again', async t => {
+  const warnings: string[] = []
+  const parent = await tempDir()
+  writeFileSync(join(parent, 'file'), '')
+  const births = new Births({ dir: join(parent, 'file'), log: { warn: sentence => warnings.push(sentence) } })
+  births.start()
+  readerWith(births).read(message('spBv1.0/g/NBIRTH/e', birth({ speed: 1 }, 1), 1))
+  await births.flush()
+  t.match(warnings, [/births in .*file cannot be read: ENOTDIR/, /births are not kept on disk: EEXIST/])
+  rmSync(join(parent, 'file'))
+  await births.flush()
+  t.equal(readdirSync(join(parent, 'file')).length, 1)
 })
 
 t.test('the mapping: births and data make one series, with their own topics and times', async t => {
@@ -263,7 +284,7 @@ t.test('the mapping: births and data make one series, with their own topics and 
 function hostWith(more: Partial<SparkplugHostOptions> = {}) {
   const sent: Outward[] = []
   const born: string[] = []
-  const births = new Births({ warn: t.fail })
+  const births = new Births({ log: failing })
   const clock = { ms: at, now: () => clock.ms }
   const host = new SparkplugHost({
     births,
