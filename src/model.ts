@@ -153,6 +153,8 @@ export interface Rejection {
   readonly detail: string
   /** True when some values of the message are stored, and only the others are rejected. */
   readonly partly?: boolean
+  /** The fields that are refused, where it is known which; all others of the message are stored. */
+  readonly fields?: readonly string[]
 }
 
 /** Result of every hand-over: done; done, and nothing was to be stored; try again later; or never, with the reason (the message is dead-lettered). */

@@ -75,6 +75,7 @@ const seriesRow = object({
   field: string(),
   type: words(['number', 'boolean', 'text']),
   unit: optional(string()),
+  cleared: optional(constant(true, 'The retained message that the series comes from was cleared')),
   last: object({ time: number(), value }, 'The newest value by time'),
 })
 

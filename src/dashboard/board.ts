@@ -73,7 +73,9 @@ export class Board {
   snapshot(rows: readonly SeriesRow[]): void {
     for (const row of rows) this.#place(row)
     for (const row of rows) {
-      const tile = this.#tiles.get(row.key) ?? this.#add(row)
+      const known = this.#tiles.get(row.key)
+      if (!known && row.cleared) continue
+      const tile = known ?? this.#add(row)
       if (row.unit !== undefined) tile.unit = row.unit
       if (row.last && row.last.time > tile.time)
         tile.take(row.last.time, row.last.value, undefined, row.last.time, false)
@@ -93,6 +95,8 @@ export class Board {
       const tile = known ?? this.#add(infoOf(last))
       if (last.unit !== undefined) tile.unit = last.unit
       tile.topic = reading.topic
+      const { refused } = reading
+      tile.refused = refused && (refused.fields?.includes(last.field) ?? true) ? refused : undefined
       if (reading.time >= tile.time) {
         const news = reading.time > tile.time
         tile.take(reading.time, last.value, reading.quality, reading.received, !retained)
@@ -105,9 +109,34 @@ export class Board {
       const tile = this.#tiles.get(key)
       if (!tile || reading.received < tile.time) continue
       tile.quality = 'absent'
+      tile.refused = undefined
       this.#touch(tile)
     }
+    this.#markRefused(reading)
     return samples
+  }
+
+  /** Marks the tiles of values that are refused, and so may not be among those of the reading. */
+  #markRefused({ topic, refused }: LastReading): void {
+    if (!refused?.fields) return
+    for (const tile of this.#tiles.values()) {
+      if ((tile.topic ?? tile.info.tags.topic) !== topic || !refused.fields.includes(tile.info.field)) continue
+      tile.refused = refused
+      this.#touch(tile)
+    }
+  }
+
+  /** Takes the tiles of a topic away, of which the hub shows no reading any more. */
+  clear(topic: string): void {
+    for (const [key, tile] of this.#tiles) {
+      if (tile.topic !== topic || tile === this.#selected) continue
+      this.#tiles.delete(key)
+      this.#visible.delete(tile)
+      this.#changed.delete(tile)
+      this.#watch.unobserve(tile.element)
+      this.#groups.get(tile.label.place)?.remove(tile)
+    }
+    this.#count()
   }
 
   /** Called once a second: updates the ages, and the lines, which move on with time. */
@@ -260,6 +289,8 @@ export class Tile {
   time = 0
   value: Value = ''
   quality: Quality | undefined
+  /** Why the newest message was not stored, or this value of it. */
+  refused: LastReading['refused']
   seeded = false
 
   constructor(info: SeriesInfo, label: Label) {
@@ -375,12 +406,19 @@ export class Tile {
     const age = ageText(now - this.time)
     if (this.#age.textContent !== age) this.#age.textContent = age
     mark(anchor, 'stale', String(this.stale))
-    const quality = this.quality === undefined || this.quality === 'good' ? undefined : qualityWords[this.quality]
-    if (this.#quality.hidden !== (quality === undefined)) this.#quality.hidden = quality === undefined
-    if (quality && this.#quality.textContent !== quality[0]) {
-      this.#quality.textContent = quality[0]
-      this.#quality.title = quality[1]
-    }
+    const words = this.#mark
+    mark(anchor, 'refused', String(this.refused !== undefined))
+    if (this.#quality.hidden !== (words === undefined)) this.#quality.hidden = words === undefined
+    if (!words) return
+    const [word, why] = words
+    if (this.#quality.textContent !== word) this.#quality.textContent = word
+    if (this.#quality.title !== why) this.#quality.title = why
+  }
+
+  /** The word on the tile and what it means; undefined when the value is good and stored. */
+  get #mark(): readonly [word: string, why: string] | undefined {
+    if (this.refused) return ['not stored', this.doubt]
+    return this.quality === undefined || this.quality === 'good' ? undefined : qualityWords[this.quality]
   }
 
   draw(now: number, ticked: boolean): void {
@@ -393,6 +431,7 @@ export class Tile {
 
   /** Why the value is doubtful; empty when the value is good. */
   get doubt(): string {
+    if (this.refused) return `Not stored (${this.refused.reason}): ${this.refused.detail}`
     return this.quality === undefined || this.quality === 'good' ? '' : (qualityWords[this.quality]?.[1] ?? '')
   }
 }

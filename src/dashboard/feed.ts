@@ -19,6 +19,8 @@ export interface LastReading {
   /** Series for which the device says that there is no value. */
   readonly absent?: readonly string[]
   readonly values: readonly LastValue[]
+  /** Why the newest message of the topic was not stored as it is; `fields`: only these values of the message. */
+  readonly refused?: { readonly reason: string; readonly detail: string; readonly fields?: readonly string[] }
 }
 
 /** Retained message on `$hub/presence/{clientId}`. */
@@ -51,6 +53,8 @@ export interface FeedHandlers {
   /** Called when subscribed (again) to all but `denied`. Changes of the time in between have to be fetched. */
   subscribed(denied: readonly FeedPart[]): void
   reading(reading: LastReading, retained: boolean): void
+  /** Called when a topic has no newest reading any more. */
+  cleared(topic: string): void
   presence(presence: Presence): void
   refusal(refusal: Refusal): void
 }
@@ -225,8 +229,10 @@ export class Feed {
 
   #take(topic: string, payload: Uint8Array, retained: boolean): void {
     this.#heardAt = Date.now()
-    // An empty payload removes a retained value; the tile stays and becomes stale.
-    if (payload.length === 0) return
+    if (payload.length === 0) {
+      if (topic.startsWith(last)) this.#handlers.cleared(topic.slice(last.length))
+      return
+    }
     let body: unknown
     try {
       body = JSON.parse(this.#decoder.decode(payload))

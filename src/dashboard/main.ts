@@ -61,6 +61,10 @@ const feed = new Feed(`dashboard-${randomHex(8)}`, {
     if (early) early.set(reading.topic, reading)
     else take(reading, retained)
   },
+  cleared: topic => {
+    early?.delete(topic)
+    board.clear(topic)
+  },
   presence: body => {
     presence.take(body)
     device.presence(body)

@@ -1,4 +1,13 @@
-import { type FieldValue, type Message, type Point, type Reading, seriesKey } from '../model.js'
+import {
+  type FieldValue,
+  type Message,
+  type Outcome,
+  type Point,
+  type Reading,
+  type Rejection,
+  seriesKey,
+} from '../model.js'
+import type { TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
@@ -14,6 +23,8 @@ export interface Push {
 export interface LivePusherOptions {
   readonly mapping: Mapping
   readonly registry: Registry
+  /** The store that keeps the values: it decides in which field a value is. */
+  readonly store: Pick<TimeSeriesStore, 'fieldOf'>
   /**
    * Resolves when the broker has the pushes. The next batch waits, so the busier the hub, the fewer pushes per topic.
    */
@@ -34,15 +45,31 @@ const maxHeld = 4e6
 
 const pushedAtOnce = 1_000
 
+/** The newest message of a topic that was not stored as it is, and why. */
+interface Mark {
+  readonly sequence: number
+  readonly refused: Pick<Rejection, 'reason' | 'detail' | 'fields'>
+}
+
+/** Most topics with a mark. */
+const maxMarks = 10_000
+
+/** Longest detail in a push. */
+const maxMarkDetail = 500
+
 /**
  * Keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}` for the screen. Of the
  * messages of one topic in a batch only the newest is decoded and pushed, and of one series only the newest value.
+ *
+ * The push tells the truth about the store: values are named by the field that they are stored in, and a topic whose
+ * newest message was not stored says so (`refused`), until one is stored again.
  */
 export class LivePusher {
   readonly #options: LivePusherOptions
   /** Last readings from before the start that are still to be pushed, the next one last. */
   #known: (readonly [topic: string, json: string])[] = []
   #pushing: Promise<void> | undefined
+  readonly #marks = new Map<string, Mark>()
 
   constructor(options: LivePusherOptions) {
     this.#options = options
@@ -83,10 +110,15 @@ export class LivePusher {
     let held = 0
     for (const message of newest.values()) {
       const reading = mapping.read(message)
+      if (message.retain && message.payload.length === 0) {
+        this.#marks.delete(message.topic)
+        if (registry.clearLastReading(message.topic)) pushes.push({ topic: hubTopics.last(message.topic), json: '' })
+        continue
+      }
       if ('reason' in reading || !this.#isShown(reading)) continue
       const json = this.#toJson(reading)
       const topic = readingTopic(message.topic)
-      for (const forgotten of registry.setLastReading(topic, json, message.user)) {
+      for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
       pushes.push({ topic: hubTopics.last(topic), json })
@@ -105,19 +137,60 @@ export class LivePusher {
     return points.length > 0 || (absent !== undefined && this.#options.registry.hasReading(readingTopic(message.topic)))
   }
 
+  /** Called when the fate of messages is known: marks the topics of which a message was not stored as it is. */
+  async judged(messages: readonly Message[], outcomes: readonly Outcome[]): Promise<void> {
+    const { registry, push } = this.#options
+    const changed = new Set<string>()
+    for (const [i, { topic: own, sequence, hub, payload }] of messages.entries()) {
+      const outcome = outcomes[i] ?? 'ack'
+      // The pushes of another hub are its own, and an empty message says nothing of the ones before.
+      if (hub !== undefined || outcome === 'retry' || payload.length === 0) continue
+      const topic = readingTopic(own)
+      const mark = this.#marks.get(topic)
+      if (mark && sequence < mark.sequence) continue
+      // What a rule ignores is not refused.
+      if (outcome === 'ack' || outcome === 'ignored') {
+        if (this.#marks.delete(topic)) changed.add(topic)
+        continue
+      }
+      const refused = markOf(outcome)
+      this.#marks.set(topic, { sequence, refused })
+      if (!mark || JSON.stringify(mark.refused) !== JSON.stringify(refused)) changed.add(topic)
+      if (this.#marks.size > maxMarks) this.#marks.delete(this.#marks.keys().next().value as string)
+    }
+    if (changed.size === 0) return
+    if (this.#known.length > 0) await this.#pushKnown()
+    const pushes: Push[] = []
+    for (const topic of changed) {
+      const before = registry.lastReading(topic)
+      if (before === undefined) continue
+      const { refused: _, ...reading } = JSON.parse(before) as { readonly refused?: unknown }
+      const json = JSON.stringify({ ...reading, refused: this.#marks.get(topic)?.refused })
+      if (json === before) continue
+      registry.amendLastReading(topic, json)
+      pushes.push({ topic: hubTopics.last(topic), json })
+    }
+    if (pushes.length > 0) await push(pushes)
+  }
+
   #toJson({ message, points, quality, absent, clockError }: Reading): string {
-    const newest = new Map<string, { point: Point; field: string; value: FieldValue }>()
+    const { mapping, store } = this.#options
+    const topic = readingTopic(message.topic)
+    const newest = new Map<string, { point: Point; name: string; field: string; value: FieldValue }>()
     for (const point of points) {
-      for (const [field, value] of point.fields) {
-        const series = seriesKey({ measurement: point.measurement, tags: point.tags, field })
-        if (point.time >= (newest.get(series)?.point.time ?? -Infinity)) newest.set(series, { point, field, value })
+      const { measurement, tags } = point
+      for (const [name, value] of point.fields) {
+        const field = store.fieldOf({ measurement, tags, field: name }, value)
+        const series = seriesKey({ measurement, tags, field })
+        const known = newest.get(series)
+        if (point.time >= (known?.point.time ?? -Infinity)) newest.set(series, { point, name, field, value })
       }
     }
     const values: string[] = []
     let length = 0
-    for (const [series, { point, field, value }] of newest) {
+    for (const [series, { point, name, field, value }] of newest) {
       const { measurement, tags } = point
-      const unit = this.#options.mapping.unit({ measurement, field }, readingTopic(message.topic))
+      const unit = mapping.unit({ measurement, field: name }, topic)
       const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
       length += json.length
       if (values.length > 0 && length > maxPushed) break
@@ -126,13 +199,19 @@ export class LivePusher {
     const received = message.receivedAt / 1_000
     const newestTime = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
     const head = JSON.stringify({
-      topic: readingTopic(message.topic),
+      topic,
       time: points.length > 0 ? newestTime : received,
       received,
       quality,
       ...(clockError !== undefined && { clockError: clockError / 1_000 }),
       ...(absent && { absent: absent.slice(0, maxAbsent).map(seriesKey) }),
     })
-    return `${head.slice(0, -1)},"values":[${values.join(',')}]}`
+    const mark = this.#marks.get(topic)
+    const refused = mark ? `,"refused":${JSON.stringify(mark.refused)}` : ''
+    return `${head.slice(0, -1)},"values":[${values.join(',')}]${refused}}`
   }
+}
+
+function markOf({ reason, detail, fields }: Rejection): Mark['refused'] {
+  return { reason, detail: detail.slice(0, maxMarkDetail), ...(fields && { fields }) }
 }

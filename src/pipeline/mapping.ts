@@ -142,7 +142,7 @@ export class Mapping {
     const { times, quality, clockError } = this.#clock.timesOf(samples, message.receivedAt, rule?.zone)
     const points: Point[] = []
     let absent: SeriesId[] | undefined
-    let unfit: string | undefined
+    let unfit: Set<string> | undefined
     let isKept = samples.length === 0
     for (const [i, sample] of samples.entries()) {
       const { fields, tagged } = place.plans
@@ -159,7 +159,11 @@ export class Mapping {
         absent ??= []
         absent.push({ measurement, tags, field: name })
       }
-      unfit ??= fields.find(([, value]) => value === undefined)?.[0]
+      for (const [name, value] of fields) {
+        if (value !== undefined) continue
+        unfit ??= new Set()
+        unfit.add(name)
+      }
       const fitting = (unfit === undefined ? [...fields] : fields.filter(([, value]) => value !== undefined)) as [
         string,
         FieldValue,
@@ -401,6 +405,8 @@ function merged(own: Map<string, string>, others: Tags): Tags {
   return [...own].sort(byName)
 }
 
-function notOfType(field: string): Rejection {
-  return { reason: 'not_of_type', detail: `the field '${field}' is not of the type that the mapping says` }
+/** Returns the rejection of values; at least one. */
+function notOfType(unfit: ReadonlySet<string>): Rejection {
+  const fields = [...unfit]
+  return { reason: 'not_of_type', detail: `the field '${fields[0]}' is not of the type that the mapping says`, fields }
 }

@@ -256,7 +256,7 @@ async function composeParts(
   const dead = rabbit ?? files
   const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const ledger = receipts ? new BothLedgers(balance, receipts) : balance
-  const livePusher = new LivePusher({ mapping, registry, push: pushes => broker().call('live', pushes) })
+  const livePusher = new LivePusher({ mapping, registry, store, push: pushes => broker().call('live', pushes) })
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({
     mapping,
@@ -282,20 +282,16 @@ async function composeParts(
   const reader = (group: string): QueueReader => ({
     next: (limit, signal) => cursors.reader(group).next(limit, signal),
   })
-  const handleAgain = async (messages: readonly Message[]) => {
+  const recording = (inOrder: boolean) => async (messages: readonly Message[]) => {
     await refill.ready()
-    const outcomes = await recorder.handle(messages)
+    const outcomes = await recorder.handle(messages, inOrder)
     dependencies.heard('store', true)
     await sparkplug.flush()
+    await livePusher.judged(messages, outcomes)
     return outcomes
   }
-  const handleRecord = async (messages: readonly Message[]) => {
-    await refill.ready()
-    const outcomes = await recorder.handle(messages, true)
-    dependencies.heard('store', true)
-    await sparkplug.flush()
-    return outcomes
-  }
+  const handleAgain = recording(false)
+  const handleRecord = recording(true)
   const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
   const definitions: ConsumersOptions['consumers'] = [
     {

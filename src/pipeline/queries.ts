@@ -139,17 +139,33 @@ export class Queries {
     return sources.length > 0 && sources.every(source => readsAll(rules, source))
   }
 
+  /** Returns the unit of a series; of a field beside another one, that of the other. */
+  #unit(series: SeriesId): string | undefined {
+    const { mapping } = this.#options
+    const topic = series.tags.find(([name]) => name === 'topic')?.[1] ?? mapping.topicOf(series)
+    const unit = mapping.unit(series, topic)
+    if (unit !== undefined || !series.field.endsWith('_num')) return unit
+    return mapping.unit({ ...series, field: series.field.replace(/_num$/, '') }, topic)
+  }
+
+  /** Whether the last message of the only topic of this series cleared a retained one: it is no current reading. */
+  #isCleared(series: SeriesId): boolean {
+    const { registry, mapping } = this.#options
+    if (!registry.hasCleared) return false
+    const topic = mapping.topicOf(series)
+    return topic !== undefined && registry.isCleared(topic)
+  }
+
   #describe(series: Series): SeriesRow {
     const { measurement, tags, field, type, last } = series
-    const { mapping } = this.#options
-    const topic = tags.find(([name]) => name === 'topic')?.[1] ?? mapping.topicOf(series)
     return {
       key: seriesKey(series),
       measurement,
       tags: Object.fromEntries(tags),
       field,
       type,
-      unit: mapping.unit(series, topic),
+      unit: this.#unit(series),
+      ...(this.#isCleared(series) && { cleared: true as const }),
       last: { time: last.time / 1_000, value: last.value },
     }
   }

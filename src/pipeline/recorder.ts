@@ -48,10 +48,11 @@ export class Recorder {
         if (isWhole) stored--
         const owner = owners[index] as number
         const known = refusals.get(owner)
-        if (!known) refusals.set(owner, { reason, detail, points: 1, whole: isWhole ? 1 : 0 })
+        if (!known) refusals.set(owner, { reason, detail, points: 1, whole: isWhole ? 1 : 0, names: new Set(fields) })
         else {
           known.points++
           if (isWhole) known.whole++
+          for (const field of fields ?? []) known.names.add(field)
         }
       }
       stored += points.length
@@ -67,7 +68,8 @@ export class Recorder {
       const refused = 'reason' in reading ? reading : guard?.check(reading.points, message)
       if (refused) outcomes[i] = refused
       else if ('points' in reading) {
-        if (reading.refused) refusals.set(i, { ...reading.refused, points: 0, whole: 0 })
+        if (reading.refused)
+          refusals.set(i, { ...reading.refused, points: 0, whole: 0, names: new Set(reading.refused.fields) })
         const kept = mapping.thin(message.topic, reading.points)
         sizes[i] = kept.length
         if (kept.length === 0 && (reading.ignored || reading.points.length > 0)) outcomes[i] = 'ignored'
@@ -95,13 +97,16 @@ interface MessageRefusal extends Rejection {
   points: number
   /** Points of these that were refused as a whole. */
   whole: number
+  /** Fields that were refused, of the points that were not refused as a whole. */
+  readonly names: Set<string>
 }
 
 /** Returns the rejection of a message of `size` points. */
-function rejectionOf({ reason, detail, points, whole }: MessageRefusal, size: number): Rejection {
+function rejectionOf({ reason, detail, points, whole, names }: MessageRefusal, size: number): Rejection {
   const more = points > 1 ? `; so are values of ${points - 1} more points` : ''
   if (whole === size) return { reason, detail: detail + more }
-  return { reason, detail: `${detail}${more}; all other values of the message are stored`, partly: true }
+  const fields = whole === 0 && names.size > 0 ? { fields: [...names] } : {}
+  return { reason, detail: `${detail}${more}; all other values of the message are stored`, partly: true, ...fields }
 }
 
 /** Returns the sequence number of the last message that this hub accepted itself. */

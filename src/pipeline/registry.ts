@@ -39,7 +39,9 @@ interface Snapshot {
   readonly next: number
   readonly devices: readonly Device[]
   /** Last readings. The user is missing in snapshots of older versions, and where clients need not authenticate. */
-  readonly last: readonly (readonly [topic: string, json: string, user?: string])[]
+  readonly last: readonly (readonly [topic: string, json: string, user?: string, client?: string])[]
+  /** Topics whose retained message was cleared. Missing in snapshots of older versions. */
+  readonly cleared?: readonly string[]
 }
 
 export interface RegistryOptions {
@@ -52,7 +54,12 @@ export interface RegistryOptions {
 interface LastReading {
   readonly json: string
   readonly user: string
+  /** The client that published the message. */
+  readonly client: string
 }
+
+/** Most cleared topics that are remembered. */
+const maxCleared = 10_000
 
 /**
  * Every device, and the last reading of each topic, with times. Kept in memory, and saved every few seconds with the
@@ -70,6 +77,8 @@ export class Registry {
   /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
   readonly #sharing: Sharing
+  /** Topics whose retained message was cleared, and on which nothing came since. */
+  #cleared = new Set<string>()
   #deviceCharacters = 0
   #readingCharacters = 0
   #next = 0
@@ -112,7 +121,7 @@ export class Registry {
     return this.#next
   }
 
-  #restore({ next, devices, last }: Partial<Snapshot>): void {
+  #restore({ next, devices, last, cleared = [] }: Partial<Snapshot>): void {
     if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
       throw new Error('it has no next, devices and last')
     }
@@ -127,17 +136,18 @@ export class Registry {
       knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
       deviceCharacters += clientId.length + user.length
     }
-    for (const [topic, json, user = ''] of last) {
-      if (typeof topic !== 'string' || typeof json !== 'string' || typeof user !== 'string') {
+    for (const [topic, json, user = '', client = ''] of last) {
+      if ([topic, json, user, client].some(text => typeof text !== 'string')) {
         throw new Error('a last reading is no text')
       }
-      knownLast.set(topic, { json, user })
+      knownLast.set(topic, { json, user, client })
       topics.add(topic, user)
       readingCharacters += topic.length + json.length
     }
     this.#devices = knownDevices
     this.#last = knownLast
     this.#topics = topics
+    this.#cleared = new Set(cleared)
     this.#deviceCharacters = deviceCharacters
     this.#readingCharacters = readingCharacters
     this.#next = next as number
@@ -198,9 +208,10 @@ export class Registry {
    * Sets the newest reading of a topic, as pushed, with the user who sent it. Returns the topics that were removed to
    * make room.
    */
-  setLastReading(topic: string, json: string, user = ''): readonly string[] {
+  setLastReading(topic: string, json: string, user = '', client = ''): readonly string[] {
     this.#forgetReading(topic)
-    this.#last.set(topic, { json, user })
+    this.#cleared.delete(topic)
+    this.#last.set(topic, { json, user, client })
     this.#topics.add(topic, user)
     this.#readingCharacters += topic.length + json.length
     if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#maxCharacters) return none
@@ -220,6 +231,44 @@ export class Registry {
   /** Whether a reading of the topic is known. */
   hasReading(topic: string): boolean {
     return this.#last.has(topic)
+  }
+
+  /** Returns the newest reading of a topic, as pushed. */
+  lastReading(topic: string): string | undefined {
+    return this.#last.get(topic)?.json
+  }
+
+  /** Changes what is told of the newest reading of a topic. */
+  amendLastReading(topic: string, json: string): void {
+    const known = this.#last.get(topic)
+    if (known === undefined) return
+    this.#readingCharacters += json.length - known.json.length
+    this.#last.set(topic, { ...known, json })
+    this.#dirty = true
+  }
+
+  /** Forgets the reading of a topic whose retained message was cleared. Returns whether there was one. */
+  clearLastReading(topic: string): boolean {
+    this.#cleared.add(topic)
+    if (this.#cleared.size > maxCleared) this.#cleared.delete(this.#cleared.values().next().value as string)
+    this.#dirty = true
+    const isKnown = this.#last.has(topic)
+    this.#forgetReading(topic)
+    return isKnown
+  }
+
+  /** Whether the last message on a topic cleared the retained one. */
+  isCleared(topic: string): boolean {
+    return this.#cleared.has(topic)
+  }
+
+  get hasCleared(): boolean {
+    return this.#cleared.size > 0
+  }
+
+  /** Returns the topics whose newest reading is from this client. */
+  topicsOf(client: string): readonly string[] {
+    return [...this.#last].flatMap(([topic, reading]) => (reading.client === client ? [topic] : []))
   }
 
   devices(): readonly Device[] {
@@ -266,8 +315,10 @@ export class Registry {
     }
   }
 
-  *#recorded(): Iterable<readonly [string, string, string?]> {
-    for (const [topic, { json, user }] of this.#last) yield user === '' ? [topic, json] : [topic, json, user]
+  *#recorded(): Iterable<readonly [string, string, string?, string?]> {
+    for (const [topic, { json, user, client }] of this.#last) {
+      yield client === '' ? (user === '' ? [topic, json] : [topic, json, user]) : [topic, json, user, client]
+    }
   }
 
   #save(): void {
@@ -277,6 +328,7 @@ export class Registry {
     // Devices are serialized at once, as they change with every message. For readings a newer one does as well.
     const devices = JSON.stringify([...this.#devices.values()])
     const last = [...this.#recorded()]
+    const cleared = JSON.stringify([...this.#cleared])
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {
@@ -285,7 +337,7 @@ export class Registry {
           if (i > 0) await turn()
           parts.push(i > 0 ? ',' : '', JSON.stringify(last.slice(i, i + atOnce)).slice(1, -1))
         }
-        const text = `${parts.join('')}]}`
+        const text = `${parts.join('')}],"cleared":${cleared}}`
         this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
         await replaceFile(this.#path, text, { files: this.#files })
         this.#saved = next

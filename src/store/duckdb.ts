@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { describe, HubError } from '../errors.js'
-import { type FieldType, type FieldValue, fieldType, type Point, type Tags } from '../model.js'
+import { type FieldType, type FieldValue, fieldType, type Point, type SeriesId, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
@@ -33,6 +33,8 @@ import {
   compareSeries,
   faultOf,
   faultyFields,
+  fieldTaking,
+  maxBesides,
   RefusedFields,
   typeConflict,
   windowWidth,
@@ -178,6 +180,12 @@ export class DuckDbStore implements TimeSeriesStore {
         })
       }
     })
+  }
+
+  fieldOf({ measurement, tags, field }: SeriesId, value: FieldValue): string {
+    const type = fieldType(value)
+    const isOther = (name: string) => (this.#cache.peek(measurement, tags, name)?.type ?? type) !== type
+    return fieldTaking(field, type, isOther) ?? field
   }
 
   async history(query: HistoryQuery): Promise<Columns> {
@@ -382,7 +390,7 @@ export class DuckDbStore implements TimeSeriesStore {
   #nameFor({ fields }: SeriesGroup, point: Point, field: string, value: FieldValue): string | undefined {
     const type = fieldType(value)
     let name = field
-    for (let step = 0; step <= maxSteps; step++) {
+    for (let step = 0; step <= maxBesides; step++) {
       const known = fields.get(name)
       const isOther = typeof known === 'object' && known.type !== type
       // A field of the point itself is not replaced by another one.
@@ -564,9 +572,6 @@ export class DuckDbStore implements TimeSeriesStore {
     })
   }
 }
-
-/** Maximum number of fields beside each other that are tried. */
-const maxSteps = 3
 
 /** Returns the values as rows. Moves the newest values in memory; after a failed write they are loaded again. */
 function rowsOf(placed: readonly Placed[]): AppendBatch {

@@ -1,12 +1,9 @@
 import { type FieldType, type FieldValue, fieldType, type Point, type Rejection } from '../model.js'
 import type { IntegerFields } from './line-protocol.js'
-import { besideOf, faultOf, faultyFields, RefusedFields, typeConflict } from './points.js'
+import { besideOf, faultOf, faultyFields, fieldTaking, maxBesides, RefusedFields, typeConflict } from './points.js'
 
 /** Names of one generation. Two generations are kept; the types of others are learnt from the server's refusals. */
 const maxFields = 100_000
-
-/** Maximum number of fields beside each other that are tried. */
-const maxSteps = 3
 
 /** Type of a field in the server. Other programs, such as Telegraf, store whole numbers as integers. */
 export type StoredType = FieldType | 'integer' | 'unsigned'
@@ -84,7 +81,7 @@ export class FieldTypes {
       let key = fieldKey(measurement, field)
       let known = named.get(key) ?? this.#get(key)
       for (let step = 1; known !== undefined && !takes(known, value); step++) {
-        if (step > maxSteps) {
+        if (step > maxBesides) {
           name = undefined
           break
         }
@@ -112,6 +109,15 @@ export class FieldTypes {
       this.#learnt.push(key)
     }
     return { point: isMoved || refused ? { ...point, fields } : point, integers, refused }
+  }
+
+  /** Returns the field that takes a value, as far as known. */
+  fieldOf(measurement: string, field: string, value: FieldValue): string {
+    const isOther = (name: string) => {
+      const known = this.get(measurement, name)
+      return known !== undefined && !takes(known, value)
+    }
+    return fieldTaking(field, fieldType(value), isOther) ?? field
   }
 
   /** Keeps what was learnt until now. */

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { gzip as gzipCallback } from 'node:zlib'
 import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
-import { type FieldValue, fieldType, type Point, type Series, type Tags } from '../model.js'
+import { type FieldValue, fieldType, type Point, type Series, type SeriesId, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
@@ -108,6 +108,10 @@ export class InfluxStore implements TimeSeriesStore {
     const result = this.#writes.then(() => this.#write(points))
     this.#writes = result.catch(() => undefined)
     return result
+  }
+
+  fieldOf({ measurement, field }: SeriesId, value: FieldValue): string {
+    return this.#types.fieldOf(measurement, field, value)
   }
 
   async history(query: HistoryQuery): Promise<Columns> {

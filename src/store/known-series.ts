@@ -84,9 +84,16 @@ export class SeriesCache {
 
   /** Returns the series of a name. Undefined when not held. Does not move the series to the young generation. */
   peek(measurement: string, tags: Tags, field: string): KnownSeries | undefined {
-    const key = groupKey(measurement, tags)
-    const found = (this.#young.get(key) ?? this.#old.get(key))?.fields.get(field)
+    const group = this.#peekGroup(measurement, tags)
+    const found = group?.fields.get(field)
     return typeof found === 'object' ? found : undefined
+  }
+
+  #peekGroup(measurement: string, tags: Tags): SeriesGroup | undefined {
+    const known = Object.isFrozen(tags) ? this.#byTags.get(tags) : undefined
+    if (known?.isCurrent && known.measurement === measurement) return known
+    const key = groupKey(measurement, tags)
+    return this.#young.get(key) ?? this.#old.get(key)
   }
 
   /** Drops the older half when there are too many series. To be called between two writes. */

@@ -12,6 +12,22 @@ export function besideOf(name: string, type: FieldType): string {
   return name + suffixes[type]
 }
 
+/** Maximum number of fields beside each other that are tried. */
+export const maxBesides = 3
+
+/**
+ * Returns the field that takes a value of `type`: the field itself, or the first one beside for which `isOther` is
+ * false. Undefined when there is none.
+ */
+export function fieldTaking(field: string, type: FieldType, isOther: (name: string) => boolean): string | undefined {
+  let name = field
+  for (let step = 0; isOther(name); step++) {
+    if (step === maxBesides) return undefined
+    name = besideOf(name, type)
+  }
+  return name
+}
+
 /** Returns the fields that may be beside a field; numbers first, as they are drawn. */
 export function besides(name: string): readonly string[] {
   return [besideOf(name, 'number'), besideOf(name, 'boolean'), besideOf(name, 'text')]

@@ -98,6 +98,12 @@ export interface TimeSeriesStore {
   write(points: readonly Point[], sequence?: number): Promise<readonly RejectedPoint[]>
 
   /**
+   * Returns the field in which a value of this series is stored: the field itself, or the one beside where the field is
+   * of another type. Without asking anybody: as far as the store knows the types by now.
+   */
+  fieldOf(series: SeriesId, value: FieldValue): string
+
+  /**
    * Resolves with the readings of one series in [from, to). At most `points` readings are returned unchanged. For more,
    * the range is cut from `from` on into at most `points` windows of equal width, rounded up to whole microseconds;
    * each window with readings gives one value, stamped with the window's start. A series without readings in the range

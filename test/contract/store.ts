@@ -386,6 +386,17 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     t.ok(first.next, 'there are more')
   })
 
+  check('the field in which a value is stored is told', async (t, store) => {
+    t.equal(store.fieldOf(temperature, 'warm'), 'temperature', 'nothing is known yet')
+    await store.write([reading(noon, 1), reading(noon, 2, 'humidity_str')])
+    t.equal(store.fieldOf(temperature, 2), 'temperature')
+    t.equal(store.fieldOf(temperature, 'warm'), 'temperature_str')
+    t.equal(store.fieldOf(temperature, true), 'temperature_bool')
+    await store.write([reading(noon, 3, 'humidity')])
+    t.equal(store.fieldOf({ ...temperature, field: 'humidity' }, 'damp'), 'humidity_str_str')
+    t.equal(store.fieldOf({ ...temperature, measurement: 'other' }, 'damp'), 'temperature')
+  })
+
   check('a field that no store can hold does not take its neighbours along', async (t, store) => {
     const tags: Tags = [['device', 'd1']]
     const rejected = await store.write([

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Message } from '../../src/model.js'
+import type { Message, SeriesId } from '../../src/model.js'
 import { LivePusher, type Push } from '../../src/pipeline/live-pusher.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
 import { Recorder } from '../../src/pipeline/recorder.js'
@@ -15,6 +15,9 @@ const mapping = new Mapping([{ topic: 'home/{room}/{device}/telemetry', measurem
   inflated: 1_000_000,
   fields: 1_000,
 })
+
+/** A store in which each value is in the field of its name. */
+const asNamed = { fieldOf: ({ field }: SeriesId) => field }
 
 const message = (sequence: number, topic: string, payload: string, clientId = 'c'): Message => ({
   sequence,
@@ -32,7 +35,7 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   const pushes: Push[] = []
   const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
   registry.start()
-  const live = new LivePusher({ mapping, registry, push: async more => void pushes.push(...more) })
+  const live = new LivePusher({ mapping, registry, store: asNamed, push: async more => void pushes.push(...more) })
   await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
   t.same(
     pushes.map(({ topic, json }) => [topic, json === '']),
@@ -110,7 +113,7 @@ t.test(
     const pushes: Push[] = []
     const registry = new Registry(join(await tempDir(), 'registry.json'))
     t.equal(registry.start(), 0)
-    const live = new LivePusher({ mapping, registry, push: async more => void pushes.push(...more) })
+    const live = new LivePusher({ mapping, registry, store: asNamed, push: async more => void pushes.push(...more) })
     await live.handle([
       message(1, 'home/hall/m/telemetry', '{"power":1}'),
       message(2, 'x', '{"broken'),
@@ -201,7 +204,12 @@ t.test(
     t.equal(second.start(), 42)
     t.match(second.devices(), [{ clientId: 'c', online: false, messages: 1 }])
     const pushed: Push[] = []
-    await new LivePusher({ mapping, registry: second, push: async more => void pushed.push(...more) }).start()
+    await new LivePusher({
+      mapping,
+      registry: second,
+      store: asNamed,
+      push: async more => void pushed.push(...more),
+    }).start()
     t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
     await second.stop()
 
@@ -279,6 +287,58 @@ t.test('record: a value that is refused does not take those beside it along', as
     (await store.series({ limit: 10 })).series.map(({ measurement, field }) => `${measurement} ${field}`),
     ['a x', 'c x', 'decoder y', 'e z'],
   )
+})
+
+t.test('what the store refuses is told with the reading, until a message of the topic is stored again', async t => {
+  const registry = new Registry(join(await tempDir(), 'registry.json'))
+  registry.start()
+  const pushed: Push[] = []
+  const push = async (more: readonly Push[]) => void pushed.push(...more)
+  const store = {
+    fieldOf: ({ field }: SeriesId, value: unknown) => (typeof value === 'string' ? `${field}_str` : field),
+  }
+  const live = new LivePusher({ mapping, registry, store, push })
+  const told = () => JSON.parse(pushed.at(-1)?.json ?? '') as { values: object[]; refused?: object }
+  const refused = { reason: 'bad_value', detail: 'x is NaN', partly: true, fields: ['x'] }
+  const one = message(1, 'a', '{"x":1,"y":"text"}')
+  await live.handle([one])
+  t.match(told().values, [
+    { field: 'x', series: 'a,topic=a x' },
+    { field: 'y_str', series: 'a,topic=a y_str' },
+  ])
+  await live.judged([one], [refused])
+  t.match(told(), { values: [{ field: 'x' }, {}], refused: { reason: 'bad_value', detail: 'x is NaN', fields: ['x'] } })
+  const count = pushed.length
+  await live.judged([message(2, 'a', '{"x":2}')], [refused])
+  t.equal(pushed.length, count, 'nothing new to tell')
+  await live.handle([message(3, 'a', '{"x":3}')])
+  t.match(told(), { values: [{ value: 3 }], refused: { reason: 'bad_value' } }, 'of the new one nothing is known yet')
+  await live.judged([message(1, 'a', '{"x":1}')], ['ack'])
+  t.equal(told().refused !== undefined, true, 'an older one that is stored now')
+  await live.judged([message(3, 'a', '{"x":3}'), message(4, 'b', 'unseen')], ['ack', refused])
+  t.notOk('refused' in told(), 'stored again')
+  await live.handle([message(5, 'b', '1')])
+  t.match(told(), { topic: 'b', refused: { reason: 'bad_value' } }, 'the verdict came before the reading')
+
+  await live.judged([message(5, 'b', '1')], ['ignored'])
+  t.notOk('refused' in told(), 'what a rule ignores is not refused')
+
+  await live.handle([{ ...message(6, 'b', ''), retain: true }])
+  t.same(pushed.at(-1), { topic: '$hub/last/b', json: '' }, 'a cleared retained message')
+  t.ok(registry.isCleared('b'))
+  await live.handle([{ ...message(7, 'a', ''), retain: false }])
+  t.equal(pushed.at(-1)?.topic, '$hub/last/b', 'an empty message that clears nothing')
+  await live.handle([message(8, 'spBv1.0/g/DDATA/e/d', '1')])
+  await live.judged([message(9, 'spBv1.0/g/DBIRTH/e/d', '')], [refused])
+  t.equal(pushed.at(-1)?.topic, '$hub/last/spBv1.0/g/DDATA/e/d')
+  t.notOk('refused' in told(), 'an empty birth')
+  await live.judged([message(10, 'spBv1.0/g/DBIRTH/e/d', 'x')], [refused])
+  t.match(told(), { topic: 'spBv1.0/g/DDATA/e/d', refused: { reason: 'bad_value' } }, 'a birth is about the data')
+  await registry.stop()
+  const again = new Registry(join(await tempDir(), 'registry.json'))
+  again.start()
+  t.notOk(again.isCleared('b'))
+  await again.stop()
 })
 
 t.test('a damaged registry is set aside and reported, and does not keep the hub from starting', async t => {

@@ -41,7 +41,10 @@ t.test('ignore, drop, keep, types, absent words, decimal comma, each', async t =
     n: 1,
   })
   t.same(fieldsOf({ types: { '*': 'text' } }, { code: '12' }), { code: '12' })
-  t.match(read({ types: { n: 'number' } }, { n: 'x', v: 1 }), { refused: { reason: 'not_of_type' }, points: [{}] })
+  t.match(read({ types: { n: 'number' } }, { n: 'x', v: 1 }), {
+    refused: { reason: 'not_of_type', fields: ['n'] },
+    points: [{}],
+  })
   t.match(read({ types: { n: 'number' } }, { n: 'x' }), { reason: 'not_of_type' })
   t.match(read({ absent: ['err'] }, { v: 'ERR', n: 1 }), { absent: [{ field: 'v' }] })
   t.same(fieldsOf({ decimalComma: true }, '1,016'), { value: 1.016 })

@@ -36,7 +36,7 @@ async function processing(t: Test) {
   let sequence = 0
   const open = (registry = new Registry(join(dir, 'registry.json'))) => {
     registry.start()
-    const live = new LivePusher({ mapping, registry, push: async () => {} })
+    const live = new LivePusher({ mapping, registry, store, push: async () => {} })
     // Neither dead letters nor the balance are asked for.
     const { dead, balance, offsets } = {} as QueriesOptions
     const answers = new Queries({
