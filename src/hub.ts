@@ -1,16 +1,11 @@
-import { join, resolve } from 'node:path'
-import { AdminKey } from './auth/admin-key.js'
-import { authoritySettings, banSettings, loginSettings } from './auth/auth-settings.js'
-import { Authority } from './auth/authority.js'
-import { Bans } from './auth/bans.js'
-import { KnownSources } from './auth/known-sources.js'
-import { Logins } from './auth/logins.js'
-import { pair } from './auth/pairing.js'
+import { resolve } from 'node:path'
+import { Auth } from './auth/auth.js'
 import { Broker } from './broker/broker.js'
 import { brokerSettings } from './broker/broker-settings.js'
 import type { Settings } from './config/settings.js'
 import { Identity } from './disk/identity.js'
 import { DataDirLock } from './disk/lock.js'
+import { Health } from './http/health.js'
 import { httpSettings } from './http/http-settings.js'
 import { HttpServer } from './http/server.js'
 import { Alarms } from './observe/alarms.js'
@@ -31,12 +26,11 @@ import { Work } from './runtime/work.js'
 import { Ingest, SpoolShares, spoolAlarms, spoolSettings } from './spool/ingest.js'
 import { Spool } from './spool/spool.js'
 import { Connections, connectionLimits } from './transport/connections.js'
-import { Listeners, listenError, listenerSettings } from './transport/listeners.js'
+import { Listeners, listenerSettings } from './transport/listeners.js'
 import { Tls, tlsPaths } from './transport/tls.js'
 
 /*
  * The hub, in the order that a message takes:
- *
  *   device ─► listeners ─► broker ─► ingest ─► SPOOL ─► PUBACK ─► MQTT subscribers          here, the broker thread
  *                                                │
  *                                                ├─ cursor live ──► registry, $hub/last ─► broker      pipeline.ts,
@@ -62,7 +56,6 @@ export interface Hub {
 /** Starts everything, sinks first. Resolves when the hub serves. Throws a `HubError` that names a remedy. */
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
   const dir = resolve(settings['data.dir'])
-
   // What every part uses: counters, the list of damage, the audit log, and a clock that is right before the machine's is.
   const counters = new Counters()
   const incidents = new Incidents({ clock: Date, log })
@@ -76,11 +69,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const identity = new Identity({ dir, incidents, log })
 
   // Who may do what: users with their rules, logins of browsers, bans of those who guess.
-  const logins = new Logins({ ...loginSettings(settings, dir), clock: Date, incidents })
-  const known = new KnownSources(join(dir, 'known.json'))
-  const bans = new Bans({ ...banSettings(settings, dir), clock: Date, audit, log })
-  const authority = new Authority({ ...authoritySettings(settings, dir), logins, known, bans, clock: Date, audit, log })
-  const adminKey = new AdminKey(dir, log)
+  const auth = new Auth(settings, dir, { audit, incidents, log })
+  const { authority, logins, bans, pairing, adminKey } = auth
 
   // The spool keeps every accepted message, raw and in order, until all that read it have passed.
   const spool = new Spool({ ...spoolSettings(settings, dir), clock, lock, incidents, log })
@@ -111,45 +101,15 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   // For operators: alarms, metrics, and the HTTP server with API and dashboard.
   const eventLoopDelay = new EventLoopDelay()
-  const alarms = new Alarms({
-    checks: [
-      ...spoolAlarms(spool, dir, live),
-      ...pipelineAlarms(pipeline, live),
-      ...[auditLog.alarm, broker.alarm],
-      ...(tls ? [tls.alarm] : []),
-    ],
-    log,
-  })
-  const metrics = new Metrics(counters, {
-    ...{ broker, connections, spool, pipeline, eventLoopDelay, alarms, incidents, auditLog },
-  })
+  const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
+  const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })
+  const sources = { broker, connections, spool, pipeline, eventLoopDelay, alarms, incidents, auditLog }
+  const metrics = new Metrics(counters, sources)
+  const health = new Health({ spool, pipeline, alarms, incidents })
   const http = new HttpServer({
     ...httpSettings(settings),
-    ...{ version, tls, authority, logins, audit, bans, listenError },
-    pipeline: pipeline.api,
-    api: {
-      sessions: (filter, most) => broker.listSessions(filter, most),
-      endSession: which => broker.endSession(which),
-      origins: settings['ws.origins'],
-      ready: async () => {
-        const { dependencies, waiting } = await pipeline.readiness()
-        return {
-          ready: !spool.full && !spool.failing,
-          dependencies,
-          waiting,
-          alarms: alarms.list(),
-          incidents: incidents.list(),
-        }
-      },
-      metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
-      now: () => clock.now(),
-    },
-    redeem: code => pair(authority, code),
-    adminKey: adminKey.key,
-    upgrade: (request, socket, head) => listeners.upgrade(request, socket, head),
-    warn: sentence => log.warn(sentence),
-    info: sentence => log.info(sentence),
-    counted: reason => counters.refuse(reason),
+    ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
+    ...{ pipeline: pipeline.api, sessions: broker, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.
@@ -165,7 +125,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   warnOfFewFiles(settings, log)
   const stop = await startParts([
     ...(tls ? [tls] : []),
-    ...[lock, identity, auditLog, audit, adminKey, logins, known, bans, authority, spool, clock],
+    ...[lock, identity, auditLog, audit, ...auth.parts, spool, clock],
     // Both read much after a crash, each in a thread of its own.
     together('broker and processor', [pipeline, broker]),
     ...[incidents, refusals, alarms, eventLoopDelay, http, connections, listeners],

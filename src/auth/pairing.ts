@@ -11,15 +11,25 @@ export interface Paired {
   readonly read: readonly string[]
 }
 
-/**
- * Redeems a pairing code, and resolves with the credentials and permissions of the device. `{client}` stays in the
- * filters: the device knows its own id.
- */
-export async function pair(authority: Pick<Authority, 'redeem'>, code: string): Promise<Paired> {
-  const { user, password } = await authority.redeem(code)
-  const allowed = (verb: Verb) =>
-    user.rules
-      .filter(rule => rule.effect === 'allow' && (rule.verb === verb || rule.verb === 'all'))
-      .map(({ filter }) => filter.replaceAll('{user}', user.name))
-  return { user: user.name, password, clients: user.clients, publish: allowed('publish'), read: allowed('read') }
+/** Gives devices their credentials for a pairing code. */
+export class Pairing {
+  readonly #authority: Pick<Authority, 'redeem'>
+
+  constructor(authority: Pick<Authority, 'redeem'>) {
+    this.#authority = authority
+  }
+
+  /**
+   * Redeems a code, once: 12 characters in upper case without dashes. Resolves with the credentials and permissions of
+   * the device. `{client}` stays in the filters: the device knows its own id. Rejects when there is no such code, or
+   * the code has expired.
+   */
+  async redeem(code: string): Promise<Paired> {
+    const { user, password } = await this.#authority.redeem(code)
+    const allowed = (verb: Verb) =>
+      user.rules
+        .filter(rule => rule.effect === 'allow' && (rule.verb === verb || rule.verb === 'all'))
+        .map(({ filter }) => filter.replaceAll('{user}', user.name))
+    return { user: user.name, password, clients: user.clients, publish: allowed('publish'), read: allowed('read') }
+  }
 }

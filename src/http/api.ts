@@ -1,30 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Asked, JobProgress, Readiness } from '../contract/contract.js'
+import type { Asked, JobProgress } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
 import { parseSeriesKey, type SeriesId } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
+import type { Metrics } from '../observe/metrics.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { hubTopics, isTopicFilter, isTopicName } from '../topics.js'
 import { callerName, type Guard, readRulesOf } from './guard.js'
+import type { Health } from './health.js'
 import { RequestRefused } from './refusals.js'
 import { type RouteCall, serve } from './route.js'
 import { type SessionsApi, sessionListRoutes } from './session-list.js'
 
-/** Questions of the routes to the broker thread. */
-export interface Api extends SessionsApi {
-  /** Other sites whose pages may ask for changes; `*` is every one. */
-  readonly origins: readonly string[]
-  readonly ready: () => Promise<Readiness>
-  readonly metrics: () => Promise<{ readonly text: string; readonly contentType: string }>
-  /** Microseconds since the epoch. */
-  readonly now: () => number
-}
-
 export interface ApiRoutesOptions {
-  readonly api: Api
   readonly pipeline: PipelineApi
+  readonly sessions: SessionsApi
+  readonly health: Pick<Health, 'ready'>
+  readonly metrics: Pick<Metrics, 'text' | 'contentType'>
+  readonly clock: MicrosecondClock
   readonly guard: Guard
   readonly audit: Auditor
 }
@@ -43,13 +39,13 @@ const progressEveryMs = 250
 
 /** Routes of the contract that are answered by the pipeline, and those that are in no contract. */
 export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions): Promise<void> {
-  const { api, pipeline, guard, audit } = options
+  const { pipeline, sessions, health, metrics, clock, guard, audit } = options
   const hide = { schema: { hide: true } }
 
   serve(app, 'GET /healthz', () => ({ healthy: true as const }))
 
   serve(app, 'GET /readyz', async (_asked, { request, reply }) => {
-    const answer = await api.ready()
+    const answer = await health.ready()
     const { ready } = answer
     // Unauthenticated callers do not see what the hub depends on, nor where that is.
     const isKnown = await guard.identify(request).then(
@@ -65,8 +61,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   })
 
   app.get('/metrics', hide, async (_request, reply) => {
-    const { text, contentType } = await api.metrics()
-    return reply.header('content-type', contentType).send(text)
+    const text = await metrics.text()
+    return reply.header('content-type', metrics.contentType).send(text)
   })
 
   serve(app, 'GET /api/series', ({ limit, after, search }, { caller }) =>
@@ -75,7 +71,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
 
   serve(app, 'GET /api/history', (asked, { caller }) => {
     const series = seriesOf(asked.series, 'series')
-    const to = asked.to ?? api.now() / 1_000
+    const to = asked.to ?? clock.now() / 1_000
     const from = asked.from ?? to - 3_600_000
     if (from > to) throw new HubError('bad_request', `from (${from}) is after to (${to})`)
     const { points, fn } = asked
@@ -128,7 +124,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     }
   })
 
-  serve(app, 'POST /api/spool/replay', ({ from, to = api.now() / 1_000, topic }, call) => {
+  serve(app, 'POST /api/spool/replay', ({ from, to = clock.now() / 1_000, topic }, call) => {
     if (topic !== undefined && !isTopicFilter(topic)) {
       throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
     }
@@ -136,7 +132,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return runJob(call, { kind: 'past', past })
   })
 
-  await app.register(sessionListRoutes, { api, guard, audit })
+  await app.register(sessionListRoutes, { sessions, guard, audit })
 
   async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<{ changed: true }> {
     await pipeline.changeSeries(change)

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Networks, plainAddress, sourceOf } from '../runtime/addresses.js'
+import type { RefusalReport } from '../transport/pool.js'
 
 export interface HttpConnectionsOptions {
   /** Maximum number of connections, in all and of one address. */
@@ -8,8 +9,8 @@ export interface HttpConnectionsOptions {
   readonly perAddress: number
   /** Trusted proxies. Many clients come from the address of one: `perAddress` does not apply to them. */
   readonly proxies: Networks
-  /** Called when a connection was refused or evicted, to be counted and logged. */
-  readonly refused: (reason: string, sentence: string) => void
+  /** Gets connections that were refused or evicted. */
+  readonly report: RefusalReport
 }
 
 interface HttpConnection {
@@ -91,7 +92,7 @@ export class HttpConnections {
     for (const idle of this.#idle) {
       if (source !== undefined && idle.source !== source) continue
       const sentence = `an idle HTTP connection of ${idle.source} was closed when room was needed (${setting})`
-      this.#options.refused('gave_way', sentence)
+      this.#options.report.refused('gave_way', sentence)
       this.#forget(idle)
       idle.socket.destroy()
       return true
@@ -100,7 +101,7 @@ export class HttpConnections {
   }
 
   #turnAway(socket: Socket, reason: string, sentence: string): void {
-    this.#options.refused(reason, sentence)
+    this.#options.report.refused(reason, sentence)
     socket.on('error', () => {}).destroy()
   }
 

@@ -11,5 +11,6 @@ export function httpSettings(settings: Settings) {
     proxies: settings['proxy.trusted'],
     connections: connectionRoom(settings).http,
     perAddress: settings['http.address'],
+    origins: settings['ws.origins'],
   } satisfies Partial<HttpOptions>
 }

@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
-import { plain, rateLimited } from '../observe/log.js'
+import type { Counters } from '../observe/counters.js'
+import { plain, rateLimited, type SentenceLog } from '../observe/log.js'
+import type { RefusalReport } from '../transport/pool.js'
 
 /** A refusal with a reason of its own beside the status, and a detail that the answer must not contain. */
 export class RequestRefused extends HubError {
@@ -26,11 +28,11 @@ export class RequestRefused extends HubError {
 }
 
 export interface RefusalsOptions {
-  /** For the counters: `http_password`, `http_forbidden`, … */
-  readonly counted: (reason: string) => void
+  /** Get `http_password`, `http_forbidden`, … */
+  readonly counters: Pick<Counters, 'refuse'>
   readonly audit: Auditor
-  /** Log for refusals. The rate is limited here. */
-  readonly info: (sentence: string) => void
+  /** Gets refusals, at a limited rate. */
+  readonly log: Pick<SentenceLog, 'info'>
 }
 
 /** Mistakes of callers: counted, but of no interest for an audit log. */
@@ -45,13 +47,13 @@ const reasonOfStatus: Readonly<Record<number, string>> = {
 }
 
 /** Counts the refusals of HTTP. Logs attempts to get in or to exceed permissions, in the log and the audit log. */
-export class HttpRefusals {
+export class HttpRefusals implements RefusalReport {
   readonly #options: RefusalsOptions
   readonly #say: (sentence: string) => void
 
   constructor(options: RefusalsOptions) {
     this.#options = options
-    this.#say = rateLimited(options.info)
+    this.#say = rateLimited(sentence => options.log.info(sentence))
   }
 
   /** Reports a refusal. `status` is that of the answer, and is 4xx. */
@@ -77,13 +79,13 @@ export class HttpRefusals {
   }
 
   /** Reports a connection that was refused, or closed for lack of room. */
-  connection(reason: string, sentence: string): void {
+  refused(reason: string, sentence: string): void {
     this.count(reason)
     this.#say(sentence)
   }
 
   /** Counts a refusal of which only the kind is known, such as bytes that are no HTTP. */
   count(reason: string): void {
-    this.#options.counted(`http_${reason}`)
+    this.#options.counters.refuse(`http_${reason}`)
   }
 }

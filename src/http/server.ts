@@ -6,20 +6,26 @@ import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Bans } from '../auth/bans.js'
 import type { Logins } from '../auth/logins.js'
-import type { Paired } from '../auth/pairing.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import type { Counters } from '../observe/counters.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { Metrics } from '../observe/metrics.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import { inUrl, Networks } from '../runtime/addresses.js'
+import type { MicrosecondClock } from '../runtime/time.js'
+import { type Listeners, listenError } from '../transport/listeners.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
-import { type Api, apiRoutes } from './api.js'
+import { apiRoutes } from './api.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
+import type { Health } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
-import { sessionRoutes } from './session.js'
+import { type PairingDesk, sessionRoutes } from './session.js'
+import type { SessionsApi } from './session-list.js'
 
 export interface HttpOptions {
   readonly host: string
@@ -29,15 +35,19 @@ export interface HttpOptions {
   readonly tls?: Tls | undefined
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
-  readonly api: Api
   readonly pipeline: PipelineApi
+  readonly sessions: SessionsApi
+  readonly health: Pick<Health, 'ready'>
+  readonly metrics: Pick<Metrics, 'text' | 'contentType'>
+  readonly clock: MicrosecondClock
+  /** Other sites whose pages may ask for changes; `*` is every one. */
+  readonly origins: readonly string[]
   /** Undefined, or open: authentication is off. */
   readonly authority: AuthorityPort | undefined
   /** auth.anonymous: lets callers without credentials in all the same, as far as the authority allows. */
   readonly anonymous: boolean
   readonly logins: Logins
-  /** Turns a pairing code into credentials, once: see {@link Paired}. */
-  readonly redeem: (code: string) => Promise<Paired | undefined>
+  readonly pairing: PairingDesk
   /** Key that allows everything; for callers that may read the files of the hub. */
   readonly adminKey: string
   /** Addresses and networks of the proxies whose X-Forwarded-… headers are trusted. */
@@ -45,13 +55,9 @@ export interface HttpOptions {
   /** Maximum number of HTTP connections, in all and of one address. */
   readonly connections: number
   readonly perAddress: number
-  /** Answers a request to become a WebSocket, whatever the request asks for. */
-  readonly upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
-  readonly listenError: (error: unknown, setting: string, host: string, port: number) => HubError
-  readonly warn: (sentence: string) => void
-  readonly info: (sentence: string) => void
-  /** Counts a refusal. */
-  readonly counted: (reason: string) => void
+  readonly webSockets: Pick<Listeners, 'upgrade'>
+  readonly counters: Pick<Counters, 'refuse'>
+  readonly log: SentenceLog
   readonly audit: Auditor
   readonly bans: Bans
 }
@@ -79,12 +85,11 @@ export class HttpServer {
   }
 
   async start(): Promise<void> {
-    const { host, port, api, pipeline, version, tls, authority, logins, redeem, upgrade, listenError, warn } =
-      this.#options
+    const { host, port, version, tls, authority, logins, pairing, webSockets, log } = this.#options
     const hstsMs = tls ? this.#options.hstsMs : 0
-    const { audit, bans } = this.#options
+    const { audit, bans, clock } = this.#options
     const refusals = new HttpRefusals(this.#options)
-    const guard = new Guard({ ...this.#options, origins: api.origins, refusals })
+    const guard = new Guard({ ...this.#options, refusals })
     const headersFor = securityHeaders(pageTexts(), hstsMs)
     // Set on the raw answer, so that the headers are there whatever code writes the answer.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
@@ -118,12 +123,12 @@ export class HttpServer {
       connections,
       perAddress,
       proxies: new Networks(proxies),
-      refused: (reason, sentence) => refusals.connection(reason, sentence),
+      report: refusals,
     }).watch(app.server)
     app.setErrorHandler((error, request, reply) => {
       const hubError = error instanceof HubError ? error : undefined
       const status = hubError?.httpStatus ?? (error as { statusCode?: number }).statusCode ?? 500
-      if (status >= 500 && !hubError) warn(`http: ${describe(error)}`)
+      if (status >= 500 && !hubError) log.warn(`http: ${describe(error)}`)
       if (status >= 400 && status < 500 && error instanceof Error) guard.report(request.raw, status, error)
       if (status === 401) reply.header('www-authenticate', 'Bearer realm="telehub"')
       if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
@@ -152,8 +157,8 @@ export class HttpServer {
         security: guard.open ? [] : Object.keys(securitySchemes).map(name => ({ [name]: [] })),
       },
     })
-    await app.register(apiRoutes, { api, pipeline, guard, audit })
-    await app.register(sessionRoutes, { guard, authority, logins, redeem, audit, bans, now: () => api.now() / 1_000 })
+    await app.register(apiRoutes, { ...this.#options, guard })
+    await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -164,7 +169,7 @@ export class HttpServer {
         const refused = ambiguous ? new HubError('bad_request', fault) : new RequestRefused('host', 'forbidden', fault)
         guard.report(request, refused.httpStatus, refused)
         refuse(socket, status, { error, message: fault }, headersFor(undefined))
-      } else upgrade(request, socket, head)
+      } else webSockets.upgrade(request, socket, head)
     })
     tls?.onChange(() => (app.server as HttpsServer).setSecureContext(tls.context))
     try {
@@ -175,7 +180,7 @@ export class HttpServer {
       throw listenError(error, 'http.port', host, port)
     }
     // Raised when there are too many open files, so that a connection cannot be accepted.
-    app.server.on('error', error => warn(`http: ${describe(error)}`))
+    app.server.on('error', error => log.warn(`http: ${describe(error)}`))
   }
 
   async stop(): Promise<void> {

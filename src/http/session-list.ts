@@ -5,28 +5,28 @@ import type { Auditor } from '../observe/audit.js'
 import { callerName, type Guard } from './guard.js'
 import { serve } from './route.js'
 
-/** Questions of the routes to the hub. */
+/** Lists and ends sessions. Implemented by `Broker`. */
 export interface SessionsApi {
   /** Returns the number of sessions that the filter matches, and at most `most` of them. */
-  readonly sessions: (
+  listSessions(
     filter: { readonly clientId?: string; readonly user?: string },
     most: number,
-  ) => Answer<'GET /api/sessions'>
+  ): Answer<'GET /api/sessions'>
   /** Returns false when there is no such session. */
-  readonly endSession: (which: { readonly clientId: string; readonly user: string }) => boolean
+  endSession(which: { readonly clientId: string; readonly user: string }): boolean
 }
 
 /** Routes that list and end the sessions of MQTT clients. */
 export async function sessionListRoutes(
   app: FastifyInstance,
-  { api, guard, audit }: { api: SessionsApi; guard: Guard; audit: Auditor },
+  { sessions, guard, audit }: { sessions: SessionsApi; guard: Guard; audit: Auditor },
 ): Promise<void> {
   serve(app, 'GET /api/sessions', ({ client: clientId, user, limit }) =>
-    api.sessions({ ...(clientId !== undefined && { clientId }), ...(user !== undefined && { user }) }, limit),
+    sessions.listSessions({ ...(clientId !== undefined && { clientId }), ...(user !== undefined && { user }) }, limit),
   )
 
   serve(app, 'DELETE /api/sessions', ({ client: clientId, user = '' }, { request, caller }) => {
-    if (!api.endSession({ clientId, user })) {
+    if (!sessions.endSession({ clientId, user })) {
       const of = user === '' ? 'without a user' : `of user ${JSON.stringify(user)}`
       throw new HubError('not_found', `there is no session of client id ${JSON.stringify(clientId)} ${of}`)
     }

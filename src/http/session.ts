@@ -7,21 +7,24 @@ import { plainPairingCode } from '../auth/users.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'
+import type { MicrosecondClock } from '../runtime/time.js'
 import { type AuthorityPort, type Guard, mayLogIn, tooMany } from './guard.js'
 import { RequestRefused } from './refusals.js'
 import { serve } from './route.js'
+
+/** Turns pairing codes into credentials. Implemented by `Pairing`. */
+export interface PairingDesk {
+  /** Resolves with undefined, or rejects, when there is no such code. */
+  redeem(code: string): Promise<Paired | undefined>
+}
 
 export interface SessionOptions {
   readonly guard: Guard
   readonly authority: AuthorityPort | undefined
   readonly logins: Logins
-  /**
-   * Turns a code, 12 characters in upper case without dashes, into the credentials of a user, once. Resolves with
-   * undefined when there is no such code, or the code has expired.
-   */
-  readonly redeem: (code: string) => Promise<Paired | undefined>
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly pairing: PairingDesk
+  /** Microseconds since the epoch. */
+  readonly clock: MicrosecondClock
   readonly audit: Auditor
   readonly bans: Pick<Bans, 'failed' | 'leftMs'>
 }
@@ -37,7 +40,8 @@ const bodyLimit = 4_096
 
 /** Routes to sign in, to sign out, to ask who is signed in, to get a password for MQTT, and to pair. */
 export async function sessionRoutes(app: FastifyInstance, options: SessionOptions): Promise<void> {
-  const { guard, authority, logins, redeem, now, audit, bans } = options
+  const { guard, authority, logins, pairing, audit, bans } = options
+  const now = () => options.clock.now() / 1_000
   const attempts = new Attempts(pairingAttempts)
 
   // An empty body is valid, too: a sign-out has nothing to send.
@@ -122,7 +126,8 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const wait = bans.leftMs(address) || attempts.take(sourceOf(address), now())
       if (wait > 0) throw tooMany(wait)
       const code = plainPairingCode(asked.code)
-      const paired = code.length === 12 ? await redeem(code).catch(wrongCodeOf) : wrongCode('it has not 12 characters')
+      const paired =
+        code.length === 12 ? await pairing.redeem(code).catch(wrongCodeOf) : wrongCode('it has not 12 characters')
       if (!paired || paired instanceof HubError) {
         bans.failed(address)
         throw paired ?? wrongCode('there is no such code')

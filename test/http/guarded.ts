@@ -8,7 +8,6 @@ import { Logins } from '../../src/auth/logins.js'
 import { hashSecret, makeSecret } from '../../src/auth/passwords.js'
 import { makeKey, type RuleKind } from '../../src/auth/users.js'
 import type { UsersFile } from '../../src/auth/users-file.js'
-import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
 import { quietAudit, quietLog } from '../fixtures/quiet.js'
@@ -134,35 +133,37 @@ export async function startGuarded(
       cancel: async () => {},
       changeSeries: async () => {},
     },
-    api: {
-      sessions: () => ({ count: 0, sessions: [] }),
-      endSession: () => false,
-      origins: options.origins ?? [],
-      ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }),
-      metrics: async () => {
+    sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    origins: options.origins ?? [],
+    health: { ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }) },
+    metrics: {
+      text: async () => {
         reached.push('metrics')
-        return { text: '', contentType: 'text/plain' }
+        return ''
       },
-      now: () => now() * 1_000,
+      contentType: 'text/plain',
     },
+    clock: { now: () => now() * 1_000 },
     authority,
     anonymous: false,
     logins,
-    redeem: async code => {
-      reached.push(`redeem ${code}`)
-      if (code !== 'ABCDEFGHJKMN') return undefined
-      return { user: 'thermo', password: 'made', clients: [], publish: ['devices/thermo/#'], read: [] }
+    pairing: {
+      redeem: async code => {
+        reached.push(`redeem ${code}`)
+        if (code !== 'ABCDEFGHJKMN') return undefined
+        return { user: 'thermo', password: 'made', clients: [], publish: ['devices/thermo/#'], read: [] }
+      },
     },
     adminKey,
     proxies: [],
-    upgrade: (_request, socket) => {
-      reached.push('upgrade')
-      socket.destroy()
+    webSockets: {
+      upgrade: (_request, socket) => {
+        reached.push('upgrade')
+        socket.destroy()
+      },
     },
-    listenError: error => new HubError('port_taken', String(error)),
-    warn: sentence => t.comment(sentence),
-    info: sentence => said.push(sentence),
-    counted: reason => counted.push(reason),
+    counters: { refuse: reason => void counted.push(reason) },
+    log: { info: sentence => said.push(sentence), warn: sentence => t.comment(sentence) },
     audit,
     bans,
     ...options,

@@ -82,7 +82,7 @@ t.test('names that are known all the same', async t => {
   const { logins, adminKey } = named
   const options = { origins: [], proxies: [], authority: undefined, anonymous: false, logins, adminKey }
   const audit = { record: () => {}, repeated: () => {} }
-  const refusals = new HttpRefusals({ counted: () => {}, audit, info: () => {} })
+  const refusals = new HttpRefusals({ counters: { refuse: () => {} }, audit, log: { info: () => {} } })
   const guard = new Guard({ ...options, refusals, host: 'Hub.Example.org' })
   const faultOf = (host: string) => guard.hostFault({ headers: { host } } as IncomingMessage)
   t.equal(faultOf('hub.example.org:8080'), undefined, 'the host of the settings')

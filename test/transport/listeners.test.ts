@@ -14,7 +14,7 @@ import { Logins } from '../../src/auth/logins.js'
 import { HttpServer } from '../../src/http/server.js'
 import { Counters } from '../../src/observe/counters.js'
 import type { PipelineApi } from '../../src/pipeline/pipeline-api.js'
-import { Listeners, type ListenersOptions, listenError } from '../../src/transport/listeners.js'
+import { Listeners, type ListenersOptions } from '../../src/transport/listeners.js'
 import type { Peer } from '../../src/transport/pool.js'
 import { loadTls, Tls, type TlsPaths } from '../../src/transport/tls.js'
 import { quietAudit, quietLog } from '../fixtures/quiet.js'
@@ -550,17 +550,13 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     tls: certificates(t, secure),
     // No request here asks the pipeline.
     pipeline: {} as PipelineApi,
-    api: {
-      sessions: () => ({ count: 0, sessions: [] }),
-      endSession: () => false,
-      origins: [],
-      ready: async () => ({ ready: true, dependencies: [] }),
-      metrics: async () => ({ text: '', contentType: 'text/plain' }),
-      now: () => 0,
-    },
-    info: () => {},
-    counted: () => {},
-    audit: { record: () => {}, repeated: () => {} },
+    sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    origins: [],
+    health: { ready: async () => ({ ready: true, dependencies: [] }) },
+    metrics: { text: async () => '', contentType: 'text/plain' },
+    clock: { now: () => 0 },
+    counters: new Counters(),
+    audit: quietAudit,
     bans: new Bans({
       path: '',
       failures: 1,
@@ -573,12 +569,11 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     authority: undefined,
     anonymous: false,
     logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 } }),
-    redeem: async () => undefined,
+    pairing: { redeem: async () => undefined },
     adminKey: '',
     proxies: [],
-    upgrade: (request, socket, head) => served.listeners.upgrade(request, socket, head),
-    listenError,
-    warn: sentence => t.comment(sentence),
+    webSockets: served.listeners,
+    log: { info: () => {}, warn: sentence => t.comment(sentence) },
   })
   await http.start()
   t.teardown(() => http.stop())

@@ -1,0 +1,47 @@
+import { join } from 'node:path'
+import type { Settings } from '../config/settings.js'
+import type { Auditor } from '../observe/audit.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { Part } from '../runtime/lifecycle.js'
+import { AdminKey } from './admin-key.js'
+import { authoritySettings, banSettings, loginSettings } from './auth-settings.js'
+import { Authority } from './authority.js'
+import { Bans } from './bans.js'
+import { KnownSources } from './known-sources.js'
+import { Logins } from './logins.js'
+import { Pairing } from './pairing.js'
+
+export interface AuthOptions {
+  readonly audit: Auditor
+  readonly incidents: IncidentReporter
+  readonly log: SentenceLog
+}
+
+/** Who may do what: the users with their rules, the logins of browsers, and the bans of those who guess. */
+export class Auth {
+  readonly logins: Logins
+  readonly bans: Bans
+  readonly authority: Authority
+  readonly pairing: Pairing
+  readonly #admin: AdminKey
+  /** In the order of the start. */
+  readonly parts: readonly Part[]
+
+  constructor(settings: Settings, dir: string, { audit, incidents, log }: AuthOptions) {
+    const clock = Date
+    const known = new KnownSources(join(dir, 'known.json'))
+    this.logins = new Logins({ ...loginSettings(settings, dir), clock, incidents })
+    this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log })
+    const { logins, bans } = this
+    this.authority = new Authority({ ...authoritySettings(settings, dir), logins, known, bans, clock, audit, log })
+    this.pairing = new Pairing(this.authority)
+    this.#admin = new AdminKey(dir, log)
+    this.parts = [this.#admin, logins, known, bans, this.authority]
+  }
+
+  /** Key that allows everything; for callers that may read the files of the hub. */
+  get adminKey(): string {
+    return this.#admin.key
+  }
+}

@@ -1,0 +1,33 @@
+import type { Readiness } from '../contract/contract.js'
+import type { Alarms } from '../observe/alarms.js'
+import type { Incidents } from '../observe/incidents.js'
+import type { PipelineThread } from '../pipeline/pipeline-thread.js'
+
+export interface HealthOptions {
+  /** `failing`: why the disk refuses writes. Undefined while it takes them. */
+  readonly spool: { readonly full: boolean; readonly failing: Error | undefined }
+  readonly pipeline: Pick<PipelineThread, 'readiness'>
+  readonly alarms: Pick<Alarms, 'list'>
+  readonly incidents: Pick<Incidents, 'list'>
+}
+
+/** Knows whether publishes are taken, and what is wrong. */
+export class Health {
+  readonly #options: HealthOptions
+
+  constructor(options: HealthOptions) {
+    this.#options = options
+  }
+
+  async ready(): Promise<Readiness> {
+    const { spool, pipeline, alarms, incidents } = this.#options
+    const { dependencies, waiting } = await pipeline.readiness()
+    return {
+      ready: !spool.full && !spool.failing,
+      dependencies,
+      waiting,
+      alarms: alarms.list(),
+      incidents: incidents.list(),
+    }
+  }
+}
