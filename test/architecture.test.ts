@@ -242,3 +242,34 @@ t.test('settings come in through the front door', async t => {
   }
   t.equal(relative(root, folder), 'src')
 })
+
+/** The bodies of the interfaces and object types in a source, by name; without comments. */
+function typesOf(source: string): (readonly [name: string, body: string])[] {
+  const text = source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
+  return [...text.matchAll(/\b(?:interface|type) (\w+)[^\n{=]*=?[^\n{=]*\{\n/g)].map(found => {
+    const start = found.index + found[0].length
+    let end = start
+    for (let depth = 1; depth > 0 && end < text.length; end++) {
+      if (text[end] === '{') depth++
+      else if (text[end] === '}') depth--
+    }
+    return [found[1] as string, text.slice(start, end - 1)]
+  })
+}
+
+/** Members that are functions, written as `done: () => void` or as `done(): void`, also in objects within. */
+const callback = /(?:^|\{|;)\s*(?:readonly )?\w+\??(?::\s*\(?\((?:[^()]|\([^()]*\))*\)\s*=>|(?:<[^>]*>)?\()/gm
+
+t.test('parts are given parts: few callbacks in options', async t => {
+  const found = hubFiles.flatMap(file =>
+    typesOf(readFileSync(join(folder, file), 'utf8'))
+      .filter(([name]) => name.endsWith('Options'))
+      .flatMap(([name, body]) => [...body.matchAll(callback)].map(([text]) => `${file} ${name} ${text.trim()}`)),
+  )
+  t.ok(found.length < 40, `${found.length} callbacks: ${found.join('\n')}`)
+})
+
+t.test('the hub on one page', async t => {
+  const lines = readFileSync(join(folder, 'hub.ts'), 'utf8').trimEnd().split('\n')
+  t.ok(lines.length <= 150, `${lines.length} lines`)
+})

@@ -91,10 +91,8 @@ export interface AccountedLetter extends AccountedOutcome {
 
 export interface BalanceSheetOptions {
   readonly dir: string
-  /** Returns how far the spool is drained when the sheet is first opened: every message after that counts. */
-  readonly opening: () => number
-  /** Returns the last sequence number in the spool. */
-  readonly accepted: () => number
+  /** How far the spool was filled and drained, as of now; `drained` when the sheet is first opened is the opening. */
+  readonly offsets: Pick<PipelineOffsets, 'accepted' | 'drained'>
   /** Microseconds since the epoch. */
   readonly clock: MicrosecondClock
   readonly incidents: IncidentReporter
@@ -143,16 +141,16 @@ export class BalanceSheet implements Ledger {
   }
 
   async start(): Promise<void> {
-    const { opening, accepted, clock } = this.#options
+    const { offsets, clock } = this.#options
     const state = this.#state
     const isThere = await this.#journal.load(record => state.read(record as JournalledSheet))
     const isNew = !state.hasOpening
     if (isNew) {
-      if (isThere || opening() > 0) this.#reportNew(isThere)
-      state.open(opening(), clock.now())
+      if (isThere || offsets.drained > 0) this.#reportNew(isThere)
+      state.open(offsets.drained, clock.now())
     }
-    const isBeyond = state.isBeyond(accepted())
-    if (isBeyond && !isNew) this.#forgetBeyond(accepted())
+    const isBeyond = state.isBeyond(offsets.accepted)
+    if (isBeyond && !isNew) this.#forgetBeyond(offsets.accepted)
     if (isBeyond || isNew) this.#journal.begin()
     this.#next = state.saved
     this.#timer = setInterval(() => this.#write(), writeEveryMs)
@@ -228,7 +226,7 @@ export class BalanceSheet implements Ledger {
       const { sequence, receivedAt, clientId } = message
       if (sequence <= this.#state.base || this.#state.settled.has(sequence) || fresh.has(sequence)) continue
       // A receipt is trusted, but not about a sequence number that was never accepted.
-      if (this.#isSettling(sequence) || sequence > this.#options.accepted()) continue
+      if (this.#isSettling(sequence) || sequence > this.#options.offsets.accepted) continue
       fresh.add(sequence, sequence)
       if (reason === undefined) rows.settle(receivedAt, clientId, ignored ? 'ignored' : 'stored', sequence)
       else rows.die(receivedAt, clientId, { reason, partly }, sequence)

@@ -50,7 +50,7 @@ export interface BrokerOptions {
     'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing' | 'incidents' | 'isExpected'
   >
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
-  readonly subscriptions: Omit<SubscriptionLimitsOptions, 'wildcardsOf' | 'pools'>
+  readonly subscriptions: Omit<SubscriptionLimitsOptions, 'users' | 'sessions'>
   /** Clients connected at a time. */
   readonly connections: number
   /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
@@ -119,8 +119,8 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     const refusals = new RefusalNotices({ ...shown, presence, counters, balance: options.refusals })
     const subscriptions = new SubscriptionLimits({
       ...options.subscriptions,
-      wildcardsOf: user => authority.user(user)?.wildcards,
-      pools: () => sessions.pools,
+      users: authority,
+      sessions,
     })
     const { connections, sysMs, sysReadable, version } = options
     const policy = new AccessPolicy({

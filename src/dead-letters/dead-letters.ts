@@ -5,7 +5,7 @@ import type { DeadLetter } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
-import { accountOf, type Sharing, unsharing } from '../runtime/user-shares.js'
+import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import { LetterFolder } from './letter-folder.js'
@@ -70,18 +70,17 @@ export class DeadLetterFiles implements DeadLetters {
   readonly #securing = new Map<LetterFile, Promise<void>>()
 
   constructor(options: DeadLetterFilesOptions) {
-    const { dir, limitBytes, sharing = unsharing, log, incidents, dropped, files = nodeFiles } = options
+    const { dir, limitBytes, sharing = unsharing, log, incidents, files = nodeFiles } = options
     this.#options = options
     const fileBytes = Math.min(largestFileBytes, Math.ceil(limitBytes / 8))
-    const account = (user: string) => accountOf(sharing.shares, user)
-    const ground = { dir, files, account, log, incidents }
+    const ground = { dir, files, sharing, log, incidents }
     this.#folder = new LetterFolder(ground)
     this.#writer = new LetterWriter(this.#folder, ground, fileBytes)
     this.#sweep = new LetterSweep(this.#folder, {
       tidy: file => this.#tidy(file),
       pending: key => this.#pending.get(key),
     })
-    this.#limit = new LetterLimit({ limitBytes, fileBytes, sharing, log, dropped }, this.#folder, this.#writer)
+    this.#limit = new LetterLimit({ limitBytes, fileBytes, sharing, log, account: options }, this.#folder, this.#writer)
   }
 
   /** Whatever the disk says, it starts; what it could not do then is tried again with each letter that is put. */

@@ -3,6 +3,7 @@ import { frameHeaderBytes } from '../disk/commit-log.js'
 import { type Files, syncDirectory } from '../disk/files.js'
 import { HubError, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import { Exclusive } from './exclusive.js'
 import { type EncodedLetter, type Key, Letters } from './letter.js'
 import { LetterDamage } from './letter-damage.js'
@@ -16,8 +17,7 @@ import { LetterTally } from './letter-tally.js'
 export interface LetterFileOptions {
   readonly dir: string
   readonly files: Files
-  /** The name under which the letters of a user are counted. */
-  readonly account: (user: string) => string
+  readonly sharing: Sharing
   readonly incidents: IncidentReporter
 }
 
@@ -60,7 +60,7 @@ export class LetterFile {
     this.#options = options
     this.number = number
     this.#generation = generation
-    this.#tally = new LetterTally(options.account)
+    this.#tally = new LetterTally(options.sharing)
     this.marks = this.#newMarks()
     this.damage = new LetterDamage(options.files, options.incidents)
   }

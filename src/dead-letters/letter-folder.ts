@@ -5,6 +5,7 @@ import { describe, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import { type Key, keyOfId, type Letters } from './letter.js'
 import { succeeds } from './letter-disk.js'
 import { LetterFile } from './letter-file.js'
@@ -15,8 +16,7 @@ import { type FileName, nameOf, parseName } from './letter-names.js'
 export interface LetterFolderOptions {
   readonly dir: string
   readonly files: Files
-  /** The name under which the letters of a user are counted. */
-  readonly account: (user: string) => string
+  readonly sharing: Sharing
   readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
 }

@@ -14,14 +14,19 @@ import type { LetterWriter } from './letter-writer.js'
 export type DroppedLetter = Pick<Message, 'sequence' | 'receivedAt' | 'clientId' | 'hub'> &
   Pick<DeadLetter, 'reason' | 'partly'>
 
+/** Accounts for letters that had to go for newer ones. */
+export interface DroppedAccount {
+  /** Called before letters are dropped. They are deleted when the promise resolves, and kept when it rejects. */
+  dropped(letters: readonly DroppedLetter[]): void | Promise<void>
+}
+
 export interface LetterLimitOptions {
   readonly limitBytes: number
   /** Approximate number of bytes dropped at a time. */
   readonly fileBytes: number
   readonly sharing: Sharing
   readonly log: Pick<SentenceLog, 'warn'>
-  /** Called before letters are dropped. They are deleted when the promise resolves, and kept when it rejects. */
-  readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
+  readonly account: DroppedAccount
 }
 
 /** Drops the oldest letters of the users that use most of their share, while the size exceeds the limit. */
@@ -133,7 +138,7 @@ export class LetterLimit {
     await file.reconcile(letters)
     const isWhole = !cuts || isMostlyCut(file, cuts)
     const starts = isWhole ? letters.starts : await this.#due(letters, cuts)
-    await this.#options.dropped(await droppedOf(letters, starts))
+    await this.#options.account.dropped(await droppedOf(letters, starts))
     if (isWhole) {
       for (const [account, bytes] of file.bytesOf) cuts?.set(account, (cuts.get(account) ?? 0) - bytes)
       await this.#folder.delete(file)

@@ -1,20 +1,21 @@
 import { setImmediate } from 'node:timers/promises'
+import { accountOf, type Sharing } from '../runtime/user-shares.js'
 import type { Key, Letters } from './letter.js'
 import { Keys } from './letter-keys.js'
 import { framesATurn } from './letter-scan.js'
 
 /** Counts and keys of the letters in a file, held in memory. */
 export class LetterTally {
-  readonly #account: (user: string) => string
+  readonly #sharing: Sharing
   #keys = new Keys()
   readonly #bytesOf = new Map<string, number>()
   #count = 0
   /** Size of all letters. */
   bytes = 0
 
-  /** @param account Returns the name under which the letters of a user are counted. */
-  constructor(account: (user: string) => string) {
-    this.#account = account
+  /** @param sharing Tells the name under which the letters of a user are counted. */
+  constructor(sharing: Sharing) {
+    this.#sharing = sharing
   }
 
   get count(): number {
@@ -76,7 +77,7 @@ export class LetterTally {
 
   #counted(user: string, bytes: number): void {
     this.bytes += bytes
-    const account = this.#account(user)
+    const account = accountOf(this.#sharing.shares, user)
     const left = (this.#bytesOf.get(account) ?? 0) + bytes
     if (left > 0) this.#bytesOf.set(account, left)
     else this.#bytesOf.delete(account)

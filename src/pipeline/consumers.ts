@@ -3,6 +3,16 @@ import { type Consumer, consume, type DeadLetters } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { Dependencies, Dependency, WaitingConsumer } from './dependencies.js'
 
+/** Counts dead letters. */
+export interface DeadLetterCounts {
+  deadLettered(reason: string): void
+}
+
+/** Knows the number of messages that each cursor of the spool has yet to pass. */
+export interface SpoolLag {
+  readonly lag: Readonly<Record<string, number>>
+}
+
 export interface ConsumersOptions {
   readonly dependencies: Dependencies
   readonly dead: DeadLetters
@@ -11,9 +21,9 @@ export interface ConsumersOptions {
     Consumer,
     'name' | 'reader' | 'suspects' | 'handle' | 'batch' | 'restMs' | 'ledger'
   >[]
-  /** Returns the number of messages that each cursor of the spool has yet to pass. */
-  readonly lag: () => Readonly<Record<string, number>>
-  readonly deadLettered: (reason: string) => void
+  /** The spool that the consumers drain; undefined where there is none. */
+  readonly spool?: SpoolLag
+  readonly counts?: DeadLetterCounts
   readonly clock: MicrosecondClock
 }
 
@@ -40,13 +50,13 @@ export class Consumers {
   }
 
   start(): void {
-    const { dependencies, consumers, dead, clock, deadLettered } = this.#options
+    const { dependencies, consumers, dead, clock, counts } = this.#options
     const counted: DeadLetters = {
       list: (filter, limit) => dead.list(filter, limit),
       sweep: (filter, handle, signal) => dead.sweep(filter, handle, signal),
       put: async letters => {
         await dead.put(letters)
-        for (const { reason } of letters) deadLettered(reason)
+        for (const { reason } of letters) counts?.deadLettered(reason)
       },
     }
     // All start before the first message is handled: each checks whether another one is searching.
@@ -68,11 +78,11 @@ export class Consumers {
 
   /** Resolves when messages in the spool wait only for a target that is down, or after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
-    const { lag, dependencies } = this.#options
+    const { spool, dependencies } = this.#options
     const deadline = performance.now() + timeoutMs
     const isOver = () => {
       const stuck = new Set(dependencies.waiting().map(({ consumer }) => consumer))
-      return Object.entries(lag()).every(([consumer, left]) => left === 0 || stuck.has(consumer))
+      return Object.entries(spool?.lag ?? {}).every(([consumer, left]) => left === 0 || stuck.has(consumer))
     }
     while (!isOver() && performance.now() < deadline) await sleep(drainPollMs)
   }
@@ -85,11 +95,11 @@ export class Consumers {
   }
 
   status(): ProcessorStatus {
-    const { dependencies, lag } = this.#options
+    const { dependencies, spool } = this.#options
     return {
       dependencies: dependencies.list(),
       waiting: dependencies.waiting(),
-      lag: lag(),
+      lag: spool?.lag ?? {},
       failures: dependencies.failures(),
     }
   }

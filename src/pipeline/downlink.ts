@@ -4,6 +4,12 @@ import { publishFault } from '../topics.js'
 /** Reason for dead-lettering a message of a back end. */
 export const badTopic = 'bad_topic'
 
+/** Delivers messages of the hub and of back ends to subscribers. */
+export interface OutwardDelivery {
+  /** Resolves when the broker has the messages for good. */
+  publish(messages: readonly Outward[]): Promise<void>
+}
+
 /**
  * Delivers messages of back ends to dashboards and devices: messages that services publish to `telehub.publish` go to
  * MQTT subscribers. `publish` resolves when the broker has all of them, queues of absent sessions and retained messages

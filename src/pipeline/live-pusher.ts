@@ -20,15 +20,20 @@ export interface Push {
   readonly json: string
 }
 
+/** Delivers pushes to subscribers. */
+export interface LiveDelivery {
+  /**
+   * Resolves when the broker has the pushes. The next batch waits, so the busier the hub, the fewer pushes per topic.
+   */
+  push(pushes: readonly Push[]): Promise<void>
+}
+
 export interface LivePusherOptions {
   readonly mapping: Mapping
   readonly registry: Registry
   /** The store that keeps the values: it decides in which field a value is. */
   readonly store: Pick<TimeSeriesStore, 'fieldOf'>
-  /**
-   * Resolves when the broker has the pushes. The next batch waits, so the busier the hub, the fewer pushes per topic.
-   */
-  readonly push: (pushes: readonly Push[]) => Promise<void>
+  readonly delivery: LiveDelivery
 }
 
 /**
@@ -89,7 +94,7 @@ export class LivePusher {
     this.#pushing ??= (async () => {
       while (this.#known.length > 0) {
         const some = this.#known.slice(-pushedAtOnce).reverse()
-        await this.#options.push(some.map(([topic, json]) => ({ topic: hubTopics.last(topic), json })))
+        await this.#options.delivery.push(some.map(([topic, json]) => ({ topic: hubTopics.last(topic), json })))
         this.#known.length -= some.length
       }
     })().finally(() => {
@@ -99,7 +104,7 @@ export class LivePusher {
   }
 
   async handle(messages: readonly Message[]): Promise<undefined> {
-    const { mapping, registry, push } = this.#options
+    const { mapping, registry, delivery } = this.#options
     if (this.#known.length > 0) await this.#pushKnown()
     const newest = new Map<string, Message>()
     for (const message of messages) {
@@ -124,11 +129,11 @@ export class LivePusher {
       pushes.push({ topic: hubTopics.last(topic), json })
       held += json.length
       if (held < maxHeld) continue
-      await push(pushes)
+      await delivery.push(pushes)
       pushes = []
       held = 0
     }
-    if (pushes.length > 0) await push(pushes)
+    if (pushes.length > 0) await delivery.push(pushes)
     return undefined
   }
 
@@ -139,7 +144,7 @@ export class LivePusher {
 
   /** Called when the fate of messages is known: marks the topics of which a message was not stored as it is. */
   async judged(messages: readonly Message[], outcomes: readonly Outcome[]): Promise<void> {
-    const { registry, push } = this.#options
+    const { registry, delivery } = this.#options
     const changed = new Set<string>()
     for (const [i, { topic: own, sequence, hub, payload }] of messages.entries()) {
       const outcome = outcomes[i] ?? 'ack'
@@ -170,7 +175,7 @@ export class LivePusher {
       registry.amendLastReading(topic, json)
       pushes.push({ topic: hubTopics.last(topic), json })
     }
-    if (pushes.length > 0) await push(pushes)
+    if (pushes.length > 0) await delivery.push(pushes)
   }
 
   #toJson({ message, points, quality, absent, clockError }: Reading): string {

@@ -1,11 +1,11 @@
 import { join, resolve } from 'node:path'
-import { BalanceSheet, type PipelineOffsets, type Totals } from '../accounting/balance-sheet.js'
+import { BalanceSheet, type Totals } from '../accounting/balance-sheet.js'
 import { BothLedgers, RejectedOnly } from '../accounting/ledgers.js'
 import { decodeReceipt, Receipts } from '../accounting/receipts.js'
 import type { Settings } from '../config/settings.js'
 import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { HubError } from '../errors.js'
-import type { Message, Outcome, Outward } from '../model.js'
+import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { QueueReader } from '../queue/queue.js'
@@ -17,21 +17,23 @@ import { machineClock } from '../runtime/time.js'
 import type { Sharing, UserShares } from '../runtime/user-shares.js'
 import type { Link } from '../runtime/worker-link.js'
 import { Cursors } from '../spool/cursors.js'
-import type { SpoolPosition } from '../spool/spool.js'
 import type { SeriesChange, TimeSeriesStore } from '../store/store.js'
-import { matches } from '../topics.js'
+import { BrokerLink } from './broker-link.js'
 import { Consumers, type ConsumersOptions } from './consumers.js'
 import { loadRuleDecoders } from './decoders/rule-decoders.js'
 import type { Dependencies } from './dependencies.js'
-import { badTopic, Downlink } from './downlink.js'
+import { Downlink } from './downlink.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { Queries } from './queries.js'
+import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
 import { Refill } from './refill.js'
 import { Registry } from './registry.js'
 import { Replays } from './replay.js'
+import { KeptInSpool, ReplayWays } from './replay-ways.js'
 import { Sparkplug, sparkplugReaderOf } from './sparkplug/sparkplug.js'
+import { notRunning, SpoolProgress } from './spool-progress.js'
 import { dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
@@ -54,9 +56,6 @@ const recordBatch = 5_000
 const probeEveryMs = 2_000
 /** Rest of the record consumer, as a transaction or a request has a fixed cost. */
 const recordRestMs = 25
-/** Reasons for dead letters from back ends. Such messages were never on their way to the store. */
-const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
-
 /** Batch of the bridge: more than the window, so that the window is full most of the time. */
 const bridgeBatch = 20_000
 const publishBatch = 500
@@ -83,31 +82,14 @@ export function processorOffers(
   exit: ThreadExit,
 ): ProcessorOffers {
   const { settings, dir } = data
-  const log = {
-    info: (sentence: string) => broker().tell('log', { level: 'info', sentence }),
-    warn: (sentence: string) => broker().tell('log', { level: 'warn', sentence }),
-  }
-  const incidents: IncidentReporter = {
-    report: (kind, sentence, lost) => broker().tell('incident', { kind, sentence, lost }),
-  }
+  const log = new BrokerLink(broker)
+  const incidents = log
   const users = { shares: data.shares }
-  let committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
-  let cursors: Cursors | undefined
-  const drain = drainOf(settings)
-  const spool = () => {
-    if (!cursors) throw notRunning()
-    return cursors
-  }
-  const offsets = (): PipelineOffsets => ({
-    accepted: committed.sequence,
-    drained: spool().reader(drain).settled.sequence - 1,
-    queued: settings['rabbitmq.url'] !== '',
-  })
+  const progress = new SpoolProgress(drainOf(settings), settings['rabbitmq.url'] !== '')
   const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents, sharing: users })
   const balance = new BalanceSheet({
     dir: join(dir, 'balance'),
-    opening: () => offsets().drained,
-    accepted: () => committed.sequence,
+    offsets: progress,
     clock: machineClock,
     incidents,
   })
@@ -118,10 +100,9 @@ export function processorOffers(
   }
   return {
     start: async position => {
-      committed = position
-      cursors = new Cursors({
+      const cursors = new Cursors({
         dir: join(dir, 'spool'),
-        groups: ['live', drain],
+        groups: ['live', progress.drain],
         inherit: { bridge: 'record', record: 'bridge' },
         position,
         keepMs: settings['spool.keep'],
@@ -131,28 +112,23 @@ export function processorOffers(
         rate: settings['spool.rate'],
         clock: machineClock,
         skipped: async (group, from, to, damaged) => {
-          if (group !== drain) return
+          if (group !== progress.drain) return
           if (!damaged) return balance.never(from, to)
           const messages = await balance.gone(from, to)
           if (messages === 0) return
           const sentence = `the spool: messages ${from} to ${to} are lost: their segment is damaged or was removed`
           incidents.report('spool_lost', sentence, { messages })
         },
-        freed: bytes => broker().tell('freed', bytes),
+        freed: bytes => log.freed(bytes),
         log,
         incidents,
       })
-      started = await composeParts(
-        data,
-        { cursors, registry, balance, offsets, sharing: users, incidents, exit },
-        broker,
-        log,
-      )
+      progress.opened(cursors, position)
+      started = await composeParts(data, { cursors, progress, registry, balance, sharing: users, broker: log, exit })
     },
     stop: async ({ position, drainMs }) => {
       if (!started) return { left: undefined, problems: [] }
-      committed = position
-      cursors?.committed(position)
+      progress.committed(position)
       await started.consumers.drain(drainMs)
       const left = leftBehind(started)
       const problems = await started.stop(settings['shutdown.timeout'] / 4)
@@ -160,17 +136,14 @@ export function processorOffers(
       return { left, problems }
     },
     abandon: () => exit.prepare(),
-    committed: position => {
-      committed = position
-      cursors?.committed(position)
-    },
+    committed: position => progress.committed(position),
     present: ({ clientId, user, online, since }) => registry.setPresence(clientId, user, online, since),
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
     shares: changed => {
       users.shares = changed
     },
-    diskFull: () => cursors?.giveUpKept(),
+    diskFull: () => progress.giveUpKept(),
     status: () => {
       const { consumers, sheet, deadBytes, seriesAlarm } = running()
       return { ...consumers.status(), sheet: sheet(), deadBytes: deadBytes(), seriesAlarm: seriesAlarm() }
@@ -181,16 +154,12 @@ export function processorOffers(
     tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query),
-    spool: () => spool().status(),
+    spool: () => progress.cursors.status(),
     changeSeries: change => running().changeSeries(change),
     begin: job => running().replays.begin(job),
     progress: job => running().replays.progress(job),
     cancel: job => started?.replays.cancel(job),
   }
-}
-
-function notRunning(): HubError {
-  return new HubError('stopping', 'the hub is starting or stopping; ask again')
 }
 
 /**
@@ -203,36 +172,29 @@ function drainOf(settings: Settings): 'bridge' | 'record' {
 
 interface PipelineState {
   readonly cursors: Cursors
+  readonly progress: SpoolProgress
   readonly registry: Registry
   readonly balance: BalanceSheet
-  readonly offsets: () => PipelineOffsets
   readonly sharing: Sharing
-  readonly incidents: IncidentReporter
+  readonly broker: BrokerLink
   readonly exit: ThreadExit
 }
 
 async function composeParts(
   { settings, dir, hubId }: ProcessorThreadData,
-  { cursors, registry, balance, offsets, sharing, incidents, exit }: PipelineState,
-  broker: () => Link<BrokerOffers>,
-  log: SentenceLog,
+  { cursors, progress, registry, balance, sharing, broker, exit }: PipelineState,
 ): Promise<PipelineParts> {
-  // Payloads are copied: each may be a view into an AMQP frame, and cloning a view clones the whole buffer.
-  const outward = (messages: readonly Outward[]) =>
-    broker().call(
-      'outward',
-      messages.map(({ payload, properties, ...message }) => ({
-        ...message,
-        payload: Uint8Array.from(payload),
-        ...(properties && { properties: Uint8Array.from(properties) }),
-      })),
-    )
+  const log = broker
+  const incidents = broker
   const sparkplug = new Sparkplug({
     settings,
     dir: join(dir, 'sparkplug'),
-    publish: outward,
-    replay: filter => replays.begin({ kind: 'replay', filter }),
-    progress: job => replays.progress(job),
+    delivery: broker,
+    // Replays read with the mapping, which reads with this.
+    replays: {
+      replay: filter => replays.begin({ kind: 'replay', filter }),
+      progress: job => replays.progress(job),
+    },
     log,
   })
   const decoders = await loadRuleDecoders(settings.mapping)
@@ -256,25 +218,28 @@ async function composeParts(
   const dead = rabbit ?? files
   const receipts = rabbit && new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const ledger = receipts ? new BothLedgers(balance, receipts) : balance
-  const livePusher = new LivePusher({ mapping, registry, store, push: pushes => broker().call('live', pushes) })
+  const livePusher = new LivePusher({ mapping, registry, store, delivery: broker })
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({
     mapping,
     guard,
     store,
-    recorded: (messages, points) => broker().tell('stored', { messages, points }),
+    counts: broker,
   })
-  const downlink = new Downlink(outward)
+  const downlink = new Downlink(messages => broker.publish(messages))
 
   const records = !rabbit || settings['rabbitmq.record']
-  const drained = () => (rabbit ? 0 : offsets().drained)
   const refill = new Refill({
     store,
     kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
     path: join(dir, 'store.json'),
-    settled: () => Math.max(balance.highest, drained()),
+    settled: {
+      get settled() {
+        return Math.max(balance.highest, rabbit ? 0 : progress.drained)
+      },
+    },
     spool: cursors,
-    handle: messages => recorder.handle(messages, true),
+    recorder,
     incidents,
     log,
   })
@@ -282,16 +247,8 @@ async function composeParts(
   const reader = (group: string): QueueReader => ({
     next: (limit, signal) => cursors.reader(group).next(limit, signal),
   })
-  const recording = (inOrder: boolean) => async (messages: readonly Message[]) => {
-    await refill.ready()
-    const outcomes = await recorder.handle(messages, inOrder)
-    dependencies.heard('store', true)
-    await sparkplug.flush()
-    await livePusher.judged(messages, outcomes)
-    return outcomes
-  }
-  const handleAgain = recording(false)
-  const handleRecord = recording(true)
+  const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
+  const handleRecord = (messages: readonly Message[]) => recording.handle(messages, true)
   const suspects = suspectsIn(join(dir, 'handling'), log, incidents, exit)
   const definitions: ConsumersOptions['consumers'] = [
     {
@@ -363,36 +320,17 @@ async function composeParts(
     dependencies,
     dead,
     consumers: definitions,
-    lag: () => Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)])),
-    deadLettered: reason => {
-      sparkplug.deadLettered(reason)
-      broker().tell('deadLettered', reason)
+    spool: progress,
+    counts: {
+      deadLettered: reason => {
+        sparkplug.deadLettered(reason)
+        broker.deadLettered(reason)
+      },
     },
     clock: machineClock,
   })
-  const replays = new Replays({
-    dead,
-    handle: handleAgain,
-    handleLetters: async letters => {
-      const outcomes = new Map<Message, Outcome>()
-      for (const [isOutward, handle] of [
-        [true, downlink.handle.bind(downlink)] as const,
-        [false, handleAgain] as const,
-      ]) {
-        const messages = letters
-          .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
-          .map(({ message }) => message)
-        const answers = messages.length > 0 ? await handle(messages) : []
-        for (const [i, message] of messages.entries()) outcomes.set(message, answers[i] ?? 'ack')
-      }
-      return letters.map(({ message }) => outcomes.get(message) ?? 'retry')
-    },
-    moved: (letters, to) => ledger.moved(letters, to),
-    past: ({ from, to, topic }, signal) => {
-      const { total, batches } = cursors.past({ from, to }, signal)
-      return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
-    },
-  })
+  const handler = new ReplayWays({ recording, downlink })
+  const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors) })
   const queries = new Queries({
     trial: () => mappingOf(settings, sparkplug.trial, decoders),
     store,
@@ -400,7 +338,7 @@ async function composeParts(
     registry,
     dead,
     balance,
-    offsets,
+    offsets: progress,
     dependencies,
   })
   const parts: Part[] = [
@@ -446,7 +384,7 @@ async function composeParts(
         // Another job is under way: the letters can be replayed when that is done.
       }
     },
-    sheet: () => balance.sheet(offsets()),
+    sheet: () => balance.sheet(progress),
     deadBytes: () => (rabbit ? 0 : files.bytes),
     seriesAlarm: () => guard.alarm(),
     needed: () => (records ? refill.needed : Number.POSITIVE_INFINITY),
@@ -524,10 +462,6 @@ async function takeReceipts(messages: readonly Message[], balance: BalanceSheet)
   }
 }
 
-async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: string): AsyncGenerator<Message[]> {
-  for await (const messages of batches) yield messages.filter(({ topic }) => matches(filter, topic))
-}
-
 /** Returns a sentence for people about messages not stored when the hub stops. */
 function leftBehind({ sheet, consumers }: PipelineParts): string | undefined {
   const { spool, queue } = sheet()
@@ -561,7 +495,7 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
   const guard = seriesGuardOf(settings, { shares })
   const sparkplug = sparkplugReaderOf(settings, join(resolve(settings['data.dir']), 'sparkplug'), log)
   const mapping = mappingOf(settings, sparkplug.reader, await loadRuleDecoders(settings.mapping))
-  const recorder = new Recorder({ mapping, guard, store, recorded: () => {} })
+  const recorder = new Recorder({ mapping, guard, store })
   const ledger = new Receipts((hub, body) => rabbit.publishReceipts(hub, body))
   const consumers = new Consumers({
     dependencies,
@@ -580,8 +514,6 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
         ledger,
       },
     ],
-    lag: () => ({}),
-    deadLettered: () => {},
     clock: machineClock,
   })
   const stop = await startParts([

@@ -23,7 +23,8 @@ export interface QueriesOptions {
   readonly registry: Registry
   readonly dead: DeadLetters
   readonly balance: BalanceSheet
-  readonly offsets: () => PipelineOffsets
+  /** Read with each balance. */
+  readonly offsets: PipelineOffsets
   readonly dependencies: Dependencies
 }
 
@@ -120,7 +121,7 @@ export class Queries {
 
   balance({ hours, device, limit }: BalanceQuery): Json<Answer<'GET /api/balance'>> {
     const { balance, offsets } = this.#options
-    const { since, reasons, ...sheet } = balance.sheet(offsets())
+    const { since, reasons, ...sheet } = balance.sheet(offsets)
     return encodeJson({
       since: since / 1_000,
       ...sheet,

@@ -4,12 +4,17 @@ import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
 import type { SeriesGuard } from './series-guard.js'
 
+/** Counts what was stored. */
+export interface RecordCounts {
+  recorded(messages: number, points: number): void
+}
+
 export interface RecorderOptions {
   readonly mapping: Mapping
   /** Limits the number of series. Without a guard there is no limit. */
   readonly guard?: SeriesGuard
   readonly store: TimeSeriesStore
-  readonly recorded: (messages: number, points: number) => void
+  readonly counts?: RecordCounts
 }
 
 /** Messages decoded before other work of this thread gets a turn. */
@@ -34,7 +39,7 @@ export class Recorder {
    * number of the last one.
    */
   async handle(messages: readonly Message[], inOrder = false): Promise<readonly Outcome[]> {
-    const { mapping, guard, store, recorded } = this.#options
+    const { mapping, guard, store, counts } = this.#options
     const outcomes: Outcome[] = new Array(messages.length).fill('ack')
     const refusals = new Map<number, MessageRefusal>()
     let points: Point[] = []
@@ -82,7 +87,7 @@ export class Recorder {
     }
     await write(inOrder ? lastOwn(messages) : undefined)
     for (const [i, refusal] of refusals) outcomes[i] = rejectionOf(refusal, sizes[i] ?? 0)
-    recorded(outcomes.filter(isDone).length, stored)
+    counts?.recorded(outcomes.filter(isDone).length, stored)
     return outcomes
   }
 }

@@ -6,6 +6,25 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { TimeSeriesStore } from '../store/store.js'
 
+export interface SettledSource {
+  readonly settled: number
+}
+
+/** Reads messages by their numbers. Implemented by `Cursors`. */
+export interface NumberedMessages {
+  /** First sequence number still in the spool. */
+  readonly oldest: number
+  /**
+   * Reads the messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted.
+   */
+  numbered(range: { from: number; to: number }, signal: AbortSignal): AsyncIterable<readonly Message[]>
+}
+
+/** Handles messages. Implemented by `Recorder`. */
+export interface MessageHandler {
+  handle(messages: readonly Message[], isFirst?: boolean): Promise<unknown>
+}
+
 export interface RefillOptions {
   readonly store: TimeSeriesStore
   /**
@@ -15,18 +34,11 @@ export interface RefillOptions {
   readonly kind: string
   /** File in which the kind is kept. */
   readonly path: string
-  /** Returns the last sequence number whose message is known to be stored or rejected. Called when the hub starts. */
-  readonly settled: () => number
-  readonly spool: {
-    /** First sequence number still in the spool. */
-    readonly oldest: number
-    /**
-     * Reads the messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted.
-     */
-    numbered(range: { from: number; to: number }, signal: AbortSignal): AsyncIterable<readonly Message[]>
-  }
+  /** Knows the last sequence number whose message is known to be stored or rejected. Asked when the hub starts. */
+  readonly settled: SettledSource
+  readonly spool: NumberedMessages
   /** Writes messages of the spool to the store once more, which changes nothing where the store has them. */
-  readonly handle: (messages: readonly Message[]) => Promise<unknown>
+  readonly recorder: MessageHandler
   readonly incidents: IncidentReporter
   readonly log: Pick<SentenceLog, 'info'>
 }
@@ -54,7 +66,7 @@ export class Refill {
   }
 
   start(): void {
-    this.#settled = this.#options.settled()
+    this.#settled = this.#options.settled.settled
   }
 
   async stop(): Promise<void> {
@@ -81,14 +93,14 @@ export class Refill {
 
   async #run(): Promise<void> {
     this.#next ??= await this.#begin()
-    const { spool, handle, log } = this.#options
+    const { spool, recorder, log } = this.#options
     const { signal } = this.#abort
     while (this.#next <= this.#settled) {
       this.#skipDeleted(this.#next)
       try {
         for await (const messages of spool.numbered({ from: this.#next, to: this.#settled }, signal)) {
           this.#reportBehind()
-          await handle(messages)
+          await recorder.handle(messages, true)
           this.#next = (messages.at(-1)?.sequence ?? this.#next) + 1
         }
         if (signal.aborted) throw new HubError('stopping', 'stopped before the store had everything again')

@@ -21,18 +21,31 @@ export type ReplayJob =
   /** Handles messages again that the spool has kept. */
   | { readonly kind: 'past'; readonly past: Past }
 
+/** Handles messages again. */
+export interface ReplayHandler {
+  /** Returns one outcome per message. Acknowledged messages are stored. */
+  handle(messages: readonly Message[]): Promise<readonly Outcome[]>
+  /** Returns one outcome per dead letter. Each goes where the message was going before the failure. */
+  handleLetters(letters: readonly DeadLetter[]): Promise<readonly Outcome[]>
+}
+
+/** Accounts for dead letters that are none any more. Implemented by the ledgers. */
+export interface LetterAccount {
+  /** Resolves when the account of the letters is durable. */
+  moved(letters: readonly DeadLetter[], to: 'stored' | 'dropped'): Promise<void>
+}
+
+/** The messages that the spool has kept. */
+export interface KeptMessages {
+  /** Returns the messages of a range, in order, in batches. `total` is their approximate number. */
+  past(past: Past, signal: AbortSignal): { total: number; batches: AsyncIterable<readonly Message[]> }
+}
+
 export interface ReplaysOptions {
   readonly dead: DeadLetters
-  /** Returns one outcome per message. Acknowledged messages are stored. */
-  readonly handle: (messages: readonly Message[]) => Promise<readonly Outcome[]>
-  /** Returns one outcome per dead letter. Each goes where the message was going before the failure. */
-  readonly handleLetters: (letters: readonly DeadLetter[]) => Promise<readonly Outcome[]>
-  /** Resolves when the account of the letters is durable. */
-  readonly moved: (letters: readonly DeadLetter[], to: 'stored' | 'dropped') => Promise<void>
-  /**
-   * Returns the messages of a range that the spool has kept, in order, in batches. `total` is their approximate number.
-   */
-  readonly past: (past: Past, signal: AbortSignal) => { total: number; batches: AsyncIterable<readonly Message[]> }
+  readonly handler: ReplayHandler
+  readonly account: LetterAccount
+  readonly kept: KeptMessages
 }
 
 /** Handles messages once more: dead letters after a fix, or the raw past under a new mapping. One job at a time. */
@@ -77,14 +90,14 @@ export class Replays {
   }
 
   async #run(job: ReplayJob, signal: AbortSignal): Promise<void> {
-    const { dead, past } = this.#options
+    const { dead, kept } = this.#options
     if (job.kind === 'replay') await dead.sweep(job.filter, letters => this.#replay(letters), signal)
     else if (job.kind === 'drop') await dead.sweep(job.filter, letters => this.#drop(letters), signal)
     else {
-      const { total, batches } = past(job.past, signal)
+      const { total, batches } = kept.past(job.past, signal)
       this.#report({ total })
       for await (const messages of batches) {
-        const stored = (await this.#options.handle(messages)).filter(isDone).length
+        const stored = (await this.#options.handler.handle(messages)).filter(isDone).length
         this.#add({ done: messages.length, stored, kept: messages.length - stored })
         if (signal.aborted) break
       }
@@ -93,19 +106,19 @@ export class Replays {
   }
 
   async #replay(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
-    const outcomes = await this.#options.handleLetters(letters)
+    const outcomes = await this.#options.handler.handleLetters(letters)
     // Cancelled meanwhile: the letters stay where they are, so they must not be counted as removed.
     if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
     const isStored = letters.map((_, i) => isDone(outcomes[i]))
     const stored = letters.filter((_, i) => isStored[i])
-    await this.#options.moved(stored, 'stored')
+    await this.#options.account.moved(stored, 'stored')
     this.#add({ done: letters.length, stored: stored.length, kept: letters.length - stored.length })
     return isStored
   }
 
   async #drop(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
     if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
-    await this.#options.moved(letters, 'dropped')
+    await this.#options.account.moved(letters, 'dropped')
     this.#add({ done: letters.length, dropped: letters.length })
     return letters.map(() => true)
   }

@@ -1,3 +1,4 @@
+import type { Authority } from '../auth/authority.js'
 import type { SharedPool } from '../runtime/shared-pool.js'
 import { isWildcard } from '../topics.js'
 import type { Session } from './session.js'
@@ -11,10 +12,10 @@ export interface SubscriptionLimitsOptions {
   readonly allWildcards: number
   /** Maximum number of + levels in one filter. */
   readonly plusLevels: number
-  /** Returns a user's limit of wildcards in the users file; undefined: the file sets none. */
-  readonly wildcardsOf: (user: string) => number | undefined
-  /** Returns the usage of the limits for all clients, by user. */
-  readonly pools: () => { readonly subscriptions: SharedPool; readonly wildcards: SharedPool }
+  /** Knows the wildcard subscriptions that a user may have, where the users file has a number. */
+  readonly users: Pick<Authority, 'user'>
+  /** What all users have, as of now. */
+  readonly sessions: { readonly pools: { readonly subscriptions: SharedPool; readonly wildcards: SharedPool } }
 }
 
 /** Maximum length of all topic filters of one client: durable sessions have them after the next start, too. */
@@ -36,7 +37,7 @@ export class SubscriptionLimits {
    * `filter` without `$share/…/`.
    */
   fault(session: Session, filter: string, topics: string): string | undefined {
-    const { subscriptions: most, wildcards: usual, plusLevels, wildcardsOf } = this.#options
+    const { subscriptions: most, wildcards: usual, plusLevels, users } = this.#options
     const { subscriptions, filterLength, shared, wildcards, user } = session
     if (subscriptions.has(filter)) return undefined
     if (levelsOfPlus(topics) > plusLevels) {
@@ -49,13 +50,13 @@ export class SubscriptionLimits {
       return `more than ${maxShared} shared subscriptions of one client`
     }
     if (subscriptions.size >= most) return `more than ${most} subscriptions (limits.subscriptions)`
-    const own = wildcardsOf(user)
+    const own = users.user(user)?.wildcards
     if (isWildcard(filter) && wildcards >= (own ?? usual)) {
       const whose = own === undefined ? 'limits.wildcards' : `wildcards of user ${user}`
       return `more than ${own ?? usual} subscriptions with + or # (${whose})`
     }
     const { allSubscriptions, allWildcards } = this.#options
-    const pools = this.#options.pools()
+    const pools = this.#options.sessions.pools
     if (!pools.subscriptions.admits(user, 1, allSubscriptions))
       return beyondShare('subscriptions', 'limits.allSubscriptions')
     if (isWildcard(filter) && !pools.wildcards.admits(user, 1, allWildcards)) {

@@ -24,22 +24,30 @@ const saveAgainMs = 1_000
 /** Longest time that the other cursors wait for the first lane. */
 const maxYieldMs = 20
 
+/** All cursors together, as one cursor uses them. Implemented by `Cursors`. */
+export interface CursorOwner {
+  /** Where the spool is committed. */
+  readonly position: SpoolPosition
+  /** The cursor that reads before the others. */
+  readonly first: Cursor | undefined
+  /** See `CursorsOptions`. */
+  skipped(group: string, from: number, to: number, damaged: boolean): void | Promise<void>
+  /** Called after each save, successful or not. */
+  moved(): void
+}
+
 export interface CursorOptions {
   readonly name: string
   readonly dir: string
   readonly place: CursorPlace
   readonly file: CursorFile
   readonly segments: Segments
-  readonly position: () => SpoolPosition
   /** Whether the saved segment was missing, and with it the messages between. */
   readonly displaced: boolean
-  /** Returns the cursor that reads first. Undefined for that cursor itself. */
-  readonly first: () => Cursor | undefined
+  readonly owner: CursorOwner
+  /** Whether this cursor reads before the others. */
+  readonly isFirst: boolean
   readonly meter: Meter | undefined
-  /** See `CursorsOptions`. */
-  readonly skipped: (from: number, to: number, damaged: boolean) => void | Promise<void>
-  /** Called after each save, successful or not. */
-  readonly moved: () => void
   readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
   readonly files: Files
@@ -78,7 +86,7 @@ export class Cursor implements QueueReader {
 
   /** Number of committed messages that are not settled. */
   get lag(): number {
-    return this.#options.position().sequence + 1 - this.#settled.sequence
+    return this.#options.owner.position.sequence + 1 - this.#settled.sequence
   }
 
   /** Moves back to `sequence`, if that is further back and still in the spool. Only before the first `next`. */
@@ -100,7 +108,7 @@ export class Cursor implements QueueReader {
       while (!signal.aborted) {
         const { segment, offset } = this.#place
         if (!this.#reader.at(segment, offset)) {
-          const known = this.#options.position()
+          const known = this.#options.owner.position
           if (!(await this.#read(known))) await this.#waitForCommit(known, signal)
           continue
         }
@@ -133,7 +141,7 @@ export class Cursor implements QueueReader {
 
   /** Waits, for a moment, while this cursor has messages to read and is about to read them. */
   async passes(): Promise<void> {
-    if (this.#place.sequence > this.#options.position().sequence) return
+    if (this.#place.sequence > this.#options.owner.position.sequence) return
     if (!this.#reading) {
       await turn()
       return
@@ -149,11 +157,11 @@ export class Cursor implements QueueReader {
 
   /** Resolves with the number of messages that may be read now; 0 when the signal aborted. */
   async #turn(signal: AbortSignal): Promise<number> {
-    const { first, meter, position } = this.#options
-    await first()?.passes()
+    const { owner, isFirst, meter } = this.#options
+    if (!isFirst) await owner.first?.passes()
     if (!meter) return Number.POSITIVE_INFINITY
     for (;;) {
-      const allowed = meter.allowed(position().sequence + 1 - this.#place.sequence)
+      const allowed = meter.allowed(owner.position.sequence + 1 - this.#place.sequence)
       if (allowed > 0) return allowed
       await pause(meter.waitMs, signal)
       if (signal.aborted) return 0
@@ -189,7 +197,7 @@ export class Cursor implements QueueReader {
 
   /** Skips all numbers up to `to`, after `skipped` has dealt with them. */
   async #skip(to: number): Promise<void> {
-    await this.#options.skipped(this.#place.sequence, to, this.#damaged)
+    await this.#options.owner.skipped(this.#options.name, this.#place.sequence, to, this.#damaged)
     this.#place.sequence = to + 1
     this.#damaged = false
   }
@@ -280,7 +288,7 @@ export class Cursor implements QueueReader {
 
   async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
     // Every commit makes a new position. A different position here came while the file was being read.
-    if (this.#options.position() === known) await this.#wakeup.sleep(signal)
+    if (this.#options.owner.position === known) await this.#wakeup.sleep(signal)
   }
 
   #settle(reached: CursorPlace): void {
@@ -293,7 +301,7 @@ export class Cursor implements QueueReader {
     this.#save()
     // Tries again, even when nothing is settled meanwhile.
     if (this.#unsaved) this.#timer = setTimeout(() => this.#saveAndTell(), saveAgainMs)
-    this.#options.moved()
+    this.#options.owner.moved()
   }
 
   #save(): void {

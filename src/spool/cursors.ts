@@ -5,7 +5,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type MicrosecondClock, type MillisecondClock, machineClock } from '../runtime/time.js'
 import { Meter } from './backlog-meter.js'
-import { Cursor } from './cursor.js'
+import { Cursor, type CursorOwner } from './cursor.js'
 import { CursorFile, type CursorPlace, listCursors } from './cursor-file.js'
 import { type PastRange, type ReplayRange, readNumbered, readPast } from './history.js'
 import { decodeMessage } from './message-codec.js'
@@ -88,7 +88,7 @@ export interface SpoolStatus {
  * deleted. The newest two stay: the broker restores its own state from the last messages after a crash
  * (`Spool.replay`).
  */
-export class Cursors {
+export class Cursors implements CursorOwner {
   readonly #options: CursorsOptions
   readonly #files: Files
   readonly #segments: Segments
@@ -148,8 +148,26 @@ export class Cursors {
     }
   }
 
+  // — CursorOwner —
+
+  get position(): SpoolPosition {
+    return this.#position
+  }
+
+  get first(): Cursor | undefined {
+    return this.#cursors.get(firstLane)
+  }
+
+  skipped(group: string, from: number, to: number, damaged: boolean): void | Promise<void> {
+    return this.#options.skipped?.(group, from, to, damaged)
+  }
+
+  moved(): void {
+    this.deletePassed()
+  }
+
   #add(name: string, file: CursorFile, saved: CursorPlace | undefined): void {
-    const { dir, rate = 0, monotonic, skipped, log, incidents } = this.#options
+    const { dir, rate = 0, monotonic, log, incidents } = this.#options
     const { place, displaced } = this.#locate(name, saved)
     if (!saved) {
       try {
@@ -168,11 +186,9 @@ export class Cursors {
       displaced,
       file,
       segments: this.#segments,
-      position: () => this.#position,
-      first: () => (isFirst ? undefined : this.#cursors.get(firstLane)),
+      owner: this,
+      isFirst,
       meter,
-      skipped: (from, to, damaged) => skipped?.(name, from, to, damaged),
-      moved: () => this.deletePassed(),
       log,
       incidents,
       files: this.#files,

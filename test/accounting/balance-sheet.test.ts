@@ -27,8 +27,7 @@ async function open(dir: string, more: Partial<BalanceSheetOptions> = {}) {
   const warnings: string[] = []
   const balance = new BalanceSheet({
     dir,
-    opening: () => 0,
-    accepted: () => 1e9,
+    offsets: { accepted: 1e9, drained: 0 },
     clock: { now: () => noon + 5 * hour },
     incidents: { report: (kind, sentence) => warnings.push(`${kind}: ${sentence}`) },
     ...more,
@@ -141,7 +140,7 @@ t.test('messages of which some values are stored count as dead, and are told bes
 
 t.test('what was there before the account was opened is handed on and not counted', async t => {
   const dir = await tempDir()
-  const { balance } = await open(dir, { opening: () => 1_000 })
+  const { balance } = await open(dir, { offsets: { accepted: 1e9, drained: 1_000 } })
   t.equal(balance.unsettled(messages(990, 1_010)).length, 21)
   balance.recordAccepted(messages(990, 1_010))
   await balance.settle(stored(990, 1_005))
@@ -349,7 +348,7 @@ t.test('a spool that lost its end to a loss of power: its numbers come again, an
   await balance.stop()
   for (let start = 0; start < 2; start++) {
     let accepted = start === 0 ? 80 : 90
-    const { balance: after, warnings } = await open(dir, { accepted: () => accepted })
+    const { balance: after, warnings } = await open(dir, { offsets: { accepted, drained: 0 } })
     t.equal(warnings.length, start === 0 ? 1 : 0)
     t.equal(after.saved, start === 0 ? 81 : 91)
     const from = start === 0 ? 81 : 91
@@ -391,14 +390,14 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
     await first.balance.stop()
     damage(join(dir, readdirSync(dir).find(file => file.endsWith('.log')) as string))
     let accepted = 10
-    const second = await open(dir, { opening: () => 10, accepted: () => accepted })
+    const second = await open(dir, { offsets: { accepted, drained: 10 } })
     accepted = 14
     t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
     second.balance.recordAccepted(messages(11, 14))
     await second.balance.settle(stored(11, 14))
     t.match(second.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
     await second.balance.stop()
-    const third = await open(dir, { accepted: () => 14 })
+    const third = await open(dir, { offsets: { accepted: 14, drained: 0 } })
     t.match(third.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
     t.same(third.warnings, [], 'reported once')
     await third.balance.stop()

@@ -114,8 +114,7 @@ t.test('balance sheet: what was settled stays settled, and counts once', async t
     const open = async (more: object) => {
       const balance = new BalanceSheet({
         dir,
-        opening: () => 0,
-        accepted: () => 1e6,
+        offsets: { accepted: 1e6, drained: 0 },
         clock: { now: () => 1e15 },
         incidents: quiet.incidents,
         journalBytes: 2_000,

@@ -16,7 +16,7 @@ t.test('what public bug reports tell of is stored right, without a line of confi
   await store.start()
   t.teardown(() => store.stop())
   const mapping = new Mapping([], { depth: 16, fields: 500, inflated: 1e6 })
-  const recorder = new Recorder({ mapping, store, recorded: () => {} })
+  const recorder = new Recorder({ mapping, store })
   // Sparkplug B needs the births that a whole hub keeps: e2e/cases has it.
   const cases = readCases().filter(({ id }) => !id.startsWith('sparkplug'))
   const dead: { topic: string; reason: string }[] = []

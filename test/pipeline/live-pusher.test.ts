@@ -35,7 +35,12 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   const pushes: Push[] = []
   const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
   registry.start()
-  const live = new LivePusher({ mapping, registry, store: asNamed, push: async more => void pushes.push(...more) })
+  const live = new LivePusher({
+    mapping,
+    registry,
+    store: asNamed,
+    delivery: { push: async more => void pushes.push(...more) },
+  })
   await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
   t.same(
     pushes.map(({ topic, json }) => [topic, json === '']),
@@ -113,7 +118,12 @@ t.test(
     const pushes: Push[] = []
     const registry = new Registry(join(await tempDir(), 'registry.json'))
     t.equal(registry.start(), 0)
-    const live = new LivePusher({ mapping, registry, store: asNamed, push: async more => void pushes.push(...more) })
+    const live = new LivePusher({
+      mapping,
+      registry,
+      store: asNamed,
+      delivery: { push: async more => void pushes.push(...more) },
+    })
     await live.handle([
       message(1, 'home/hall/m/telemetry', '{"power":1}'),
       message(2, 'x', '{"broken'),
@@ -208,7 +218,7 @@ t.test(
       mapping,
       registry: second,
       store: asNamed,
-      push: async more => void pushed.push(...more),
+      delivery: { push: async more => void pushed.push(...more) },
     }).start()
     t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
     await second.stop()
@@ -226,7 +236,15 @@ t.test(
     const store = new DuckDbStore({ path: join(await tempDir(), 'store.duckdb') })
     await store.start()
     let counted: number[] = []
-    const record = new Recorder({ mapping, store, recorded: (messages, points) => (counted = [messages, points]) })
+    const record = new Recorder({
+      mapping,
+      store,
+      counts: {
+        recorded: (...now) => {
+          counted = now
+        },
+      },
+    })
     const outcomes = await record.handle([
       message(1, 'a', '1'),
       message(2, 'a', '{"broken'),
@@ -266,7 +284,11 @@ t.test('record: a value that is refused does not take those beside it along', as
   const record = new Recorder({
     mapping: decoded,
     store,
-    recorded: (messages, points) => (counted = [messages, points]),
+    counts: {
+      recorded: (...now) => {
+        counted = now
+      },
+    },
   })
   const outcomes = await record.handle([
     message(1, 'a', '{"x":1,"\\ud800":2}'),
@@ -293,11 +315,11 @@ t.test('what the store refuses is told with the reading, until a message of the 
   const registry = new Registry(join(await tempDir(), 'registry.json'))
   registry.start()
   const pushed: Push[] = []
-  const push = async (more: readonly Push[]) => void pushed.push(...more)
+  const delivery = { push: async (more: readonly Push[]) => void pushed.push(...more) }
   const store = {
     fieldOf: ({ field }: SeriesId, value: unknown) => (typeof value === 'string' ? `${field}_str` : field),
   }
-  const live = new LivePusher({ mapping, registry, store, push })
+  const live = new LivePusher({ mapping, registry, store, delivery })
   const told = () => JSON.parse(pushed.at(-1)?.json ?? '') as { values: object[]; refused?: object }
   const refused = { reason: 'bad_value', detail: 'x is NaN', partly: true, fields: ['x'] }
   const one = message(1, 'a', '{"x":1,"y":"text"}')

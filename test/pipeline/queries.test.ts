@@ -32,11 +32,11 @@ async function processing(t: Test) {
   const log = { info: () => {}, warn: (sentence: string) => t.comment(sentence) }
   const dependencies = new Dependencies({ names: { store: 'DuckDB' }, meanwhile: '', clock: Date, log })
   dependencies.heard('store', true)
-  const record = new Recorder({ mapping, store, recorded: () => {} })
+  const record = new Recorder({ mapping, store })
   let sequence = 0
   const open = (registry = new Registry(join(dir, 'registry.json'))) => {
     registry.start()
-    const live = new LivePusher({ mapping, registry, store, push: async () => {} })
+    const live = new LivePusher({ mapping, registry, store, delivery: { push: async () => {} } })
     // Neither dead letters nor the balance are asked for.
     const { dead, balance, offsets } = {} as QueriesOptions
     const answers = new Queries({

@@ -4,7 +4,13 @@ import type { JobProgress } from '../../src/contract/contract.js'
 import { DeadLetterFiles } from '../../src/dead-letters/dead-letters.js'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter, Message, Outcome } from '../../src/model.js'
-import { type ReplayJob, Replays, type ReplaysOptions } from '../../src/pipeline/replay.js'
+import {
+  type KeptMessages,
+  type LetterAccount,
+  type ReplayHandler,
+  type ReplayJob,
+  Replays,
+} from '../../src/pipeline/replay.js'
 import { message } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -17,7 +23,10 @@ const letter = (n: number, reason = 'bad_json'): DeadLetter => ({
   attempts: 1,
 })
 
-async function open(test: { teardown(end: () => unknown): void }, more: Partial<ReplaysOptions> = {}) {
+async function open(
+  test: { teardown(end: () => unknown): void },
+  more: Partial<ReplayHandler & LetterAccount & KeptMessages> = {},
+) {
   const dead = new DeadLetterFiles({
     dir: join(await tempDir(), 'dead'),
     limitBytes: 1e9,
@@ -31,11 +40,16 @@ async function open(test: { teardown(end: () => unknown): void }, more: Partial<
   const moved: string[] = []
   const replays = new Replays({
     dead,
-    handle: async messages => messages.map(() => 'ack'),
-    handleLetters: async letters => letters.map((): Outcome => 'ack'),
-    moved: async (letters, to) => void moved.push(...letters.map(({ message }) => `${message.sequence} ${to}`)),
-    past: () => ({ total: 0, batches: (async function* () {})() }),
-    ...more,
+    handler: {
+      handle: async messages => messages.map(() => 'ack'),
+      handleLetters: async letters => letters.map((): Outcome => 'ack'),
+      ...more,
+    },
+    account: {
+      moved: async (letters, to) => void moved.push(...letters.map(({ message }) => `${message.sequence} ${to}`)),
+      ...more,
+    },
+    kept: { past: () => ({ total: 0, batches: (async function* () {})() }), ...more },
   })
   test.teardown(async () => {
     await replays.stop()

@@ -1,11 +1,17 @@
-import type { Message, Outward } from '../../model.js'
+import type { Message } from '../../model.js'
 import type { SentenceLog } from '../../observe/log.js'
 import type { MillisecondClock } from '../../runtime/time.js'
 import { Undecodable } from '../decoders/sample.js'
+import type { OutwardDelivery } from '../downlink.js'
 import type { Births } from './births.js'
 import { decodeSparkplug, encodeRebirth, type Metric, type SparkplugPayload } from './payload.js'
 import type { SparkplugReader } from './reader.js'
 import { commandTopic, parseSparkplugTopic, type SparkplugTopic, stateTopic } from './topic.js'
+
+export interface BirthWatcher {
+  /** Notes births for which data may wait among the dead letters of these clients. */
+  born(clientIds: readonly string[]): void
+}
 
 export interface SparkplugHostOptions {
   readonly births: Births
@@ -15,10 +21,8 @@ export interface SparkplugHostOptions {
   /** Name of the hub as a host application, whose state is published. Empty: no state is published. */
   readonly hostId: string
   readonly inflated: number
-  /** Resolves when the broker has the messages. */
-  readonly publish: (messages: readonly Outward[]) => Promise<void>
-  /** Called when births have arrived for which data may wait among the dead letters of these clients. */
-  readonly born: (clientIds: readonly string[]) => void
+  readonly delivery: OutwardDelivery
+  readonly watcher: BirthWatcher
   readonly log: SentenceLog
   readonly clock: MillisecondClock
 }
@@ -88,7 +92,7 @@ export class SparkplugHost {
         if (!(error instanceof Undecodable)) throw error
       }
     }
-    if (born.size > 0) this.#options.born([...born])
+    if (born.size > 0) this.#options.watcher.born([...born])
   }
 
   #follow(topic: SparkplugTopic, payload: SparkplugPayload, message: Message, born: Set<string>): void {
@@ -138,7 +142,7 @@ export class SparkplugHost {
 
   /** Asks the edge nodes whose time has come, at most a few. Called at every tick. */
   ask(): void {
-    const { clock, publish, log } = this.#options
+    const { clock, delivery, log } = this.#options
     const now = clock.now()
     const due = [...this.#nodes].filter(([, { askAt = Infinity }]) => askAt <= now).slice(0, atOnce)
     if (due.length === 0) return
@@ -150,15 +154,15 @@ export class SparkplugHost {
     const names = due.map(([name]) => name)
     log.info(`sparkplug: ${names.join(', ')}: births or messages are missing; asked for a rebirth`)
     const payload = encodeRebirth(now)
-    publish(names.map(name => ({ topic: commandTopic(name), payload, qos: 0, retain: false }))).catch(() => {})
+    delivery.publish(names.map(name => ({ topic: commandTopic(name), payload, qos: 0, retain: false }))).catch(() => {})
   }
 
   async #publishState(online: boolean): Promise<void> {
-    const { hostId, publish, log } = this.#options
+    const { hostId, delivery, log } = this.#options
     if (hostId === '') return
     const payload = Buffer.from(JSON.stringify({ online, timestamp: this.#startedAt }))
     try {
-      await publish([{ topic: stateTopic(hostId), payload, qos: 1, retain: true }])
+      await delivery.publish([{ topic: stateTopic(hostId), payload, qos: 1, retain: true }])
     } catch {
       log.warn(`sparkplug: the state of the host application ${hostId} could not be published`)
     }

@@ -1,13 +1,14 @@
 import type { JobProgress } from '../../contract/contract.js'
 import { HubError } from '../../errors.js'
-
 import type { DeadLetterFilter } from '../../queue/queue.js'
+import type { BirthWatcher } from './host.js'
 import { noBirth } from './reader.js'
 
-export interface LateDataOptions {
-  /** Begins a replay of dead letters, and returns the number of the job. Throws `busy` while another one runs. */
-  readonly replay: (filter: DeadLetterFilter) => number
-  readonly progress: (job: number) => JobProgress
+/** Replays dead letters. */
+export interface LetterReplays {
+  /** Begins a replay, and returns the number of the job. Throws `busy` while another one runs. */
+  replay(filter: DeadLetterFilter): number
+  progress(job: number): JobProgress
 }
 
 /** Time for more births to arrive, and between two looks at a replay. */
@@ -17,8 +18,8 @@ const restMs = 2_000
  * Replays data that wait among the dead letters for the birth of their edge node, when births have arrived. The letters
  * are on disk, so they outlast a restart, and `dead.limit` bounds them.
  */
-export class LateData {
-  readonly #options: LateDataOptions
+export class LateData implements BirthWatcher {
+  readonly #replays: LetterReplays
   /** Whether letters may wait: until the first replay, the hub does not know what was there before the start. */
   #mayWait = true
   /** Clients that were born since the last replay. */
@@ -26,8 +27,8 @@ export class LateData {
   #job: number | undefined
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: LateDataOptions) {
-    this.#options = options
+  constructor(replays: LetterReplays) {
+    this.#replays = replays
   }
 
   /** Notes that a message was dead-lettered. */
@@ -35,7 +36,6 @@ export class LateData {
     if (reason === noBirth) this.#mayWait = true
   }
 
-  /** Notes that births of these clients have arrived. */
   born(clientIds: readonly string[]): void {
     if (!this.#mayWait) return
     for (const clientId of clientIds) this.#born.add(clientId)
@@ -58,7 +58,7 @@ export class LateData {
     const [clientId, ...others] = this.#born
     try {
       this.#mayWait = false
-      this.#job = this.#options.replay({ reason: noBirth, clientId: others.length === 0 ? clientId : undefined })
+      this.#job = this.#replays.replay({ reason: noBirth, clientId: others.length === 0 ? clientId : undefined })
       this.#born.clear()
       // Letters of other clients wait on.
       if (others.length === 0) this.#mayWait = true
@@ -75,7 +75,7 @@ export class LateData {
 
   #isOver(job: number): boolean {
     try {
-      const { finished, kept } = this.#options.progress(job)
+      const { finished, kept } = this.#replays.progress(job)
       if (kept > 0) this.#mayWait = true
       return finished
     } catch {

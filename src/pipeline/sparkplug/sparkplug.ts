@@ -1,18 +1,19 @@
 import type { Settings } from '../../config/settings.js'
-import type { Message, Outward } from '../../model.js'
+import type { Message } from '../../model.js'
 import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
+import type { OutwardDelivery } from '../downlink.js'
 import { Births } from './births.js'
 import { SparkplugHost } from './host.js'
-import { LateData, type LateDataOptions } from './late-data.js'
+import { LateData, type LetterReplays } from './late-data.js'
 import { SparkplugReader } from './reader.js'
 
-export interface SparkplugOptions extends LateDataOptions {
+export interface SparkplugOptions {
   readonly settings: Settings
   /** Folder of the births. */
   readonly dir: string
-  /** Resolves when the broker has the messages. */
-  readonly publish: (messages: readonly Outward[]) => Promise<void>
+  readonly delivery: OutwardDelivery
+  readonly replays: LetterReplays
   readonly log: SentenceLog
 }
 
@@ -26,7 +27,7 @@ export class Sparkplug implements Part {
   readonly #host: SparkplugHost
   readonly #lateData: LateData
 
-  constructor({ settings, dir, publish, log, ...replays }: SparkplugOptions) {
+  constructor({ settings, dir, delivery, replays, log }: SparkplugOptions) {
     const inflated = settings['limits.inflated']
     this.#births = new Births({ dir, log })
     this.reader = new SparkplugReader(this.#births, inflated)
@@ -38,8 +39,8 @@ export class Sparkplug implements Part {
       asksForBirths: settings['sparkplug.rebirth'],
       hostId: settings['sparkplug.host'],
       inflated,
-      publish,
-      born: clientIds => this.#lateData.born(clientIds),
+      delivery,
+      watcher: this.#lateData,
       log,
       clock: Date,
     })
@@ -72,7 +73,7 @@ export class Sparkplug implements Part {
 }
 
 /** Makes the reader of a process without a broker, which asks nobody, and whose births are in `dir`. */
-export function sparkplugReaderOf(settings: Settings, dir: string, log: SentenceLog) {
+export function sparkplugReaderOf(settings: Settings, dir: string, log: Pick<SentenceLog, 'warn'>) {
   const births = new Births({ dir, log })
   return { reader: new SparkplugReader(births, settings['limits.inflated']), births }
 }

@@ -290,8 +290,8 @@ function hostWith(more: Partial<SparkplugHostOptions> = {}) {
     births,
     reader: readerWith(births),
     ...{ asksForBirths: true, hostId: '', inflated, log: { info: () => {}, warn: () => {} }, clock },
-    publish: async messages => void sent.push(...messages),
-    born: clientIds => born.push(...clientIds),
+    delivery: { publish: async messages => void sent.push(...messages) },
+    watcher: { born: clientIds => void born.push(...clientIds) },
     ...more,
   })
   return { host, sent, born, clock }

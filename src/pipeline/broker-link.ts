@@ -1,0 +1,61 @@
+import type { Outward } from '../model.js'
+import type { IncidentReporter, Loss } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { Link } from '../runtime/worker-link.js'
+import type { DeadLetterCounts } from './consumers.js'
+import type { OutwardDelivery } from './downlink.js'
+import type { LiveDelivery, Push } from './live-pusher.js'
+import type { RecordCounts } from './recorder.js'
+import type { BrokerOffers } from './thread-ports.js'
+
+/** The broker thread, as seen from the processor thread. Its calls are carried out by `BrokerSide`. */
+export class BrokerLink
+  implements SentenceLog, IncidentReporter, LiveDelivery, OutwardDelivery, RecordCounts, DeadLetterCounts
+{
+  readonly #link: () => Link<BrokerOffers>
+
+  /** @param link Returns the link, which may be made after this. */
+  constructor(link: () => Link<BrokerOffers>) {
+    this.#link = link
+  }
+
+  info(sentence: string): void {
+    this.#link().tell('log', { level: 'info', sentence })
+  }
+
+  warn(sentence: string): void {
+    this.#link().tell('log', { level: 'warn', sentence })
+  }
+
+  report(kind: string, sentence: string, lost?: Loss): void {
+    this.#link().tell('incident', { kind, sentence, lost })
+  }
+
+  push(pushes: readonly Push[]): Promise<void> {
+    return this.#link().call('live', pushes)
+  }
+
+  publish(messages: readonly Outward[]): Promise<void> {
+    // Payloads are copied: each is a view into an AMQP frame, and cloning a view clones the whole buffer.
+    return this.#link().call(
+      'outward',
+      messages.map(({ payload, properties, ...message }) => ({
+        ...message,
+        payload: Uint8Array.from(payload),
+        ...(properties && { properties: Uint8Array.from(properties) }),
+      })),
+    )
+  }
+
+  recorded(messages: number, points: number): void {
+    this.#link().tell('stored', { messages, points })
+  }
+
+  deadLettered(reason: string): void {
+    this.#link().tell('deadLettered', reason)
+  }
+
+  freed(bytes: number): void {
+    this.#link().tell('freed', bytes)
+  }
+}

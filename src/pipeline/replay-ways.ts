@@ -1,0 +1,58 @@
+import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { Cursors } from '../spool/cursors.js'
+import { matches } from '../topics.js'
+import { badTopic, type Downlink } from './downlink.js'
+import type { RecordStage } from './record-stage.js'
+import type { KeptMessages, Past, ReplayHandler } from './replay.js'
+
+/** Reasons for dead letters from back ends. Such messages were never on their way to the store. */
+const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
+
+export interface ReplayWaysOptions {
+  readonly recording: RecordStage
+  readonly downlink: Downlink
+}
+
+/** Hands messages that are handled again to where they were going: to the store, or to MQTT subscribers. */
+export class ReplayWays implements ReplayHandler {
+  readonly #options: ReplayWaysOptions
+
+  constructor(options: ReplayWaysOptions) {
+    this.#options = options
+  }
+
+  handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
+    return this.#options.recording.handle(messages, false)
+  }
+
+  async handleLetters(letters: readonly DeadLetter[]): Promise<readonly Outcome[]> {
+    const outcomes = new Map<Message, Outcome>()
+    for (const handler of [this.#options.downlink, this]) {
+      const isOutward = handler !== this
+      const messages = letters
+        .filter(({ reason }) => outwardReasons.includes(reason) === isOutward)
+        .map(({ message }) => message)
+      const answers = messages.length > 0 ? await handler.handle(messages) : []
+      for (const [i, message] of messages.entries()) outcomes.set(message, answers[i] ?? 'ack')
+    }
+    return letters.map(({ message }) => outcomes.get(message) ?? 'retry')
+  }
+}
+
+/** The messages that the spool has kept, of the topics that a replay asks for. */
+export class KeptInSpool implements KeptMessages {
+  readonly #cursors: Cursors
+
+  constructor(cursors: Cursors) {
+    this.#cursors = cursors
+  }
+
+  past({ from, to, topic }: Past, signal: AbortSignal): ReturnType<KeptMessages['past']> {
+    const { total, batches } = this.#cursors.past({ from, to }, signal)
+    return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
+  }
+}
+
+async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: string): AsyncGenerator<Message[]> {
+  for await (const messages of batches) yield messages.filter(({ topic }) => matches(filter, topic))
+}

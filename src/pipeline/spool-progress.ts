@@ -1,0 +1,58 @@
+import type { PipelineOffsets } from '../accounting/balance-sheet.js'
+import { HubError } from '../errors.js'
+import type { Cursors } from '../spool/cursors.js'
+import type { SpoolPosition } from '../spool/spool.js'
+import type { SpoolLag } from './consumers.js'
+
+/** How far the spool is filled and drained, as of now. */
+export class SpoolProgress implements PipelineOffsets, SpoolLag {
+  /** Whether messages go on into RabbitMQ. */
+  readonly queued: boolean
+  /** The group that drains the spool. */
+  readonly drain: string
+  #committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
+  #cursors: Cursors | undefined
+
+  constructor(drain: string, queued: boolean) {
+    this.drain = drain
+    this.queued = queued
+  }
+
+  /** The reading side of the spool. Throws `stopping` while there is none. */
+  get cursors(): Cursors {
+    if (!this.#cursors) throw notRunning()
+    return this.#cursors
+  }
+
+  opened(cursors: Cursors, committed: SpoolPosition): void {
+    this.#cursors = cursors
+    this.#committed = committed
+  }
+
+  committed(position: SpoolPosition): void {
+    this.#committed = position
+    this.#cursors?.committed(position)
+  }
+
+  get accepted(): number {
+    return this.#committed.sequence
+  }
+
+  get drained(): number {
+    return this.cursors.reader(this.drain).settled.sequence - 1
+  }
+
+  get lag(): Readonly<Record<string, number>> {
+    const { cursors } = this
+    return Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)]))
+  }
+
+  /** Deletes what is kept for replays only, as the disk is full. */
+  giveUpKept(): void {
+    this.#cursors?.giveUpKept()
+  }
+}
+
+export function notRunning(): HubError {
+  return new HubError('stopping', 'the hub is starting or stopping; ask again')
+}
