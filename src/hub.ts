@@ -1,11 +1,11 @@
 import { resolve } from 'node:path'
-import { Auth } from './auth/auth.js'
+import { Admission } from './auth/admission.js'
 import { Broker } from './broker/broker.js'
 import { brokerSettings } from './broker/broker-settings.js'
 import type { Settings } from './config/settings.js'
 import { Identity } from './disk/identity.js'
 import { DataDirLock } from './disk/lock.js'
-import { Health } from './http/health.js'
+import { HubHealth } from './http/health.js'
 import { httpSettings } from './http/http-settings.js'
 import { HttpServer } from './http/server.js'
 import { Alarms } from './observe/alarms.js'
@@ -69,8 +69,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const identity = new Identity({ dir, incidents, log })
 
   // Who may do what: users with their rules, logins of browsers, bans of those who guess.
-  const auth = new Auth(settings, dir, { audit, incidents, log })
-  const { authority, logins, bans, pairing, adminKey } = auth
+  const admission = new Admission(settings, dir, { audit, incidents, log })
+  const { authority, logins, bans, pairing, adminKey } = admission
 
   // The spool keeps every accepted message, raw and in order, until all that read it have passed.
   const spool = new Spool({ ...spoolSettings(settings, dir), clock, lock, incidents, log })
@@ -105,7 +105,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })
   const sources = { broker, connections, spool, pipeline, eventLoopDelay, alarms, incidents, auditLog }
   const metrics = new Metrics(counters, sources)
-  const health = new Health({ spool, pipeline, alarms, incidents })
+  const health = new HubHealth({ spool, pipeline, alarms, incidents })
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
@@ -125,7 +125,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   warnOfFewFiles(settings, log)
   const stop = await startParts([
     ...(tls ? [tls] : []),
-    ...[lock, identity, auditLog, audit, ...auth.parts, spool, clock],
+    ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
     // Both read much after a crash, each in a thread of its own.
     together('broker and processor', [pipeline, broker]),
     ...[incidents, refusals, alarms, eventLoopDelay, http, connections, listeners],

@@ -90,7 +90,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],
   transport: ['connections.ts', 'listeners.ts', 'tls.ts'],
   broker: ['broker.ts', 'broker-settings.ts'],
-  http: ['server.ts', 'http-settings.ts'],
+  http: ['server.ts', 'http-settings.ts', 'health.ts'],
   cli: ['commands.ts', 'command.ts'],
   pipeline: ['pipeline.ts', 'pipeline-thread.ts', 'pipeline-api.ts'],
 }

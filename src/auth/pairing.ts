@@ -12,7 +12,7 @@ export interface Paired {
 }
 
 /** Gives devices their credentials for a pairing code. */
-export class Pairing {
+export class DevicePairing {
   readonly #authority: Pick<Authority, 'redeem'>
 
   constructor(authority: Pick<Authority, 'redeem'>) {

@@ -135,7 +135,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
       will: (client, will, done) => this.#wills.leave({ ...will, user: client?.user ?? will.user ?? '' }, done),
       log,
     })
-    this.#sys = new SysPublisher({ version, intervalMs: sysMs, sessions, presence, counters, publish, clock })
+    this.#sys = new SysPublisher({ version, intervalMs: sysMs, sessions, presence, counters, broker: this, clock })
     const { sessionAgeMs } = options.sessions
     this.#parts = {
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, clock, log, sink },

@@ -5,6 +5,11 @@ import type { Sessions } from '../sessions/sessions.js'
 import type { Presence } from './presence.js'
 import { SysTopics } from './statistics.js'
 
+/** Distributes messages of the hub. Implemented by `Broker`. */
+export interface OutwardPublisher {
+  publish(message: Outward): void
+}
+
 export interface SysPublisherOptions {
   readonly version: string
   /** Interval in milliseconds; 0 is never. */
@@ -12,7 +17,7 @@ export interface SysPublisherOptions {
   readonly sessions: Pick<Sessions, 'counts'>
   readonly presence: Presence
   readonly counters: Counters
-  readonly publish: (message: Outward) => void
+  readonly broker: OutwardPublisher
   readonly clock: MicrosecondClock
 }
 
@@ -42,7 +47,7 @@ export class SysPublisher {
   }
 
   #publish(): void {
-    const { clock, counters, presence, publish, sessions, version } = this.#options
+    const { clock, counters, presence, broker, sessions, version } = this.#options
     const { traffic, received, receivedBytes, dropped } = counters
     const { absent, subscriptions, retained } = sessions.counts
     const topics = this.#topics.at(clock.now() / 1_000, {
@@ -69,7 +74,7 @@ export class SysPublisher {
     for (const [topic, value] of topics) {
       if (this.#sent.get(topic) === value) continue
       this.#sent.set(topic, value)
-      publish({ topic, payload: Buffer.from(value), qos: 0, retain: true })
+      broker.publish({ topic, payload: Buffer.from(value), qos: 0, retain: true })
     }
   }
 }

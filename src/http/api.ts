@@ -10,7 +10,7 @@ import type { DeadLetterFilter } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { hubTopics, isTopicFilter, isTopicName } from '../topics.js'
 import { callerName, type Guard, readRulesOf } from './guard.js'
-import type { Health } from './health.js'
+import type { HubHealth } from './health.js'
 import { RequestRefused } from './refusals.js'
 import { type RouteCall, serve } from './route.js'
 import { type SessionsApi, sessionListRoutes } from './session-list.js'
@@ -18,7 +18,7 @@ import { type SessionsApi, sessionListRoutes } from './session-list.js'
 export interface ApiRoutesOptions {
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
-  readonly health: Pick<Health, 'ready'>
+  readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   readonly guard: Guard

@@ -3,7 +3,7 @@ import type { Alarms } from '../observe/alarms.js'
 import type { Incidents } from '../observe/incidents.js'
 import type { PipelineThread } from '../pipeline/pipeline-thread.js'
 
-export interface HealthOptions {
+export interface HubHealthOptions {
   /** `failing`: why the disk refuses writes. Undefined while it takes them. */
   readonly spool: { readonly full: boolean; readonly failing: Error | undefined }
   readonly pipeline: Pick<PipelineThread, 'readiness'>
@@ -12,10 +12,10 @@ export interface HealthOptions {
 }
 
 /** Knows whether publishes are taken, and what is wrong. */
-export class Health {
-  readonly #options: HealthOptions
+export class HubHealth {
+  readonly #options: HubHealthOptions
 
-  constructor(options: HealthOptions) {
+  constructor(options: HubHealthOptions) {
     this.#options = options
   }
 

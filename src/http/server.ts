@@ -20,7 +20,7 @@ import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
-import type { Health } from './health.js'
+import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
@@ -37,7 +37,7 @@ export interface HttpOptions {
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
-  readonly health: Pick<Health, 'ready'>
+  readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   /** Other sites whose pages may ask for changes; `*` is every one. */

@@ -12,7 +12,7 @@ import { type AuthorityPort, type Guard, mayLogIn, tooMany } from './guard.js'
 import { RequestRefused } from './refusals.js'
 import { serve } from './route.js'
 
-/** Turns pairing codes into credentials. Implemented by `Pairing`. */
+/** Turns pairing codes into credentials. Implemented by `DevicePairing`. */
 export interface PairingDesk {
   /** Resolves with undefined, or rejects, when there is no such code. */
   redeem(code: string): Promise<Paired | undefined>

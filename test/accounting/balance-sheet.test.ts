@@ -347,12 +347,12 @@ t.test('a spool that lost its end to a loss of power: its numbers come again, an
   await balance.settle(stored(1, 100))
   await balance.stop()
   for (let start = 0; start < 2; start++) {
-    let accepted = start === 0 ? 80 : 90
-    const { balance: after, warnings } = await open(dir, { offsets: { accepted, drained: 0 } })
+    const offsets = { accepted: start === 0 ? 80 : 90, drained: 0 }
+    const { balance: after, warnings } = await open(dir, { offsets })
     t.equal(warnings.length, start === 0 ? 1 : 0)
     t.equal(after.saved, start === 0 ? 81 : 91)
     const from = start === 0 ? 81 : 91
-    accepted += 10
+    offsets.accepted += 10
     t.equal(after.unsettled(messages(from, from + 9)).length, 10, 'not taken for what was there before')
     await after.settle(stored(from, from + 9))
     after.recordAccepted(messages(from, from + 9))
@@ -389,9 +389,9 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
     await first.balance.settle(stored(1, 10))
     await first.balance.stop()
     damage(join(dir, readdirSync(dir).find(file => file.endsWith('.log')) as string))
-    let accepted = 10
-    const second = await open(dir, { offsets: { accepted, drained: 10 } })
-    accepted = 14
+    const offsets = { accepted: 10, drained: 10 }
+    const second = await open(dir, { offsets })
+    offsets.accepted = 14
     t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
     second.balance.recordAccepted(messages(11, 14))
     await second.balance.settle(stored(11, 14))

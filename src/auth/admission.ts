@@ -10,32 +10,32 @@ import { Authority } from './authority.js'
 import { Bans } from './bans.js'
 import { KnownSources } from './known-sources.js'
 import { Logins } from './logins.js'
-import { Pairing } from './pairing.js'
+import { DevicePairing } from './pairing.js'
 
-export interface AuthOptions {
+export interface AdmissionOptions {
   readonly audit: Auditor
   readonly incidents: IncidentReporter
   readonly log: SentenceLog
 }
 
 /** Who may do what: the users with their rules, the logins of browsers, and the bans of those who guess. */
-export class Auth {
+export class Admission {
   readonly logins: Logins
   readonly bans: Bans
   readonly authority: Authority
-  readonly pairing: Pairing
+  readonly pairing: DevicePairing
   readonly #admin: AdminKey
   /** In the order of the start. */
   readonly parts: readonly Part[]
 
-  constructor(settings: Settings, dir: string, { audit, incidents, log }: AuthOptions) {
+  constructor(settings: Settings, dir: string, { audit, incidents, log }: AdmissionOptions) {
     const clock = Date
     const known = new KnownSources(join(dir, 'known.json'))
     this.logins = new Logins({ ...loginSettings(settings, dir), clock, incidents })
     this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log })
     const { logins, bans } = this
     this.authority = new Authority({ ...authoritySettings(settings, dir), logins, known, bans, clock, audit, log })
-    this.pairing = new Pairing(this.authority)
+    this.pairing = new DevicePairing(this.authority)
     this.#admin = new AdminKey(dir, log)
     this.parts = [this.#admin, logins, known, bans, this.authority]
   }
