@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Networks, plainAddress, sourceOf } from '../runtime/addresses.js'
-import type { RefusalReport } from '../transport/pool.js'
+import type { RefusalReport } from '../transport/connections.js'
 
 export interface HttpConnectionsOptions {
   /** Maximum number of connections, in all and of one address. */

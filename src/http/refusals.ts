@@ -3,7 +3,7 @@ import { type ErrorCode, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Counters } from '../observe/counters.js'
 import { plain, rateLimited, type SentenceLog } from '../observe/log.js'
-import type { RefusalReport } from '../transport/pool.js'
+import type { RefusalReport } from '../transport/connections.js'
 
 /** A refusal with a reason of its own beside the status, and a detail that the answer must not contain. */
 export class RequestRefused extends HubError {

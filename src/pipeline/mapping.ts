@@ -18,7 +18,7 @@ import {
   sourcesByRule,
 } from './mapping-rules.js'
 import { type FoundTopic, Presets } from './presets/presets.js'
-import { ReadingClock } from './reading-clock.js'
+import { ReadingClock, type SettableClock } from './reading-clock.js'
 import type { SparkplugReader } from './sparkplug/reader.js'
 import { readingTopic } from './sparkplug/topic.js'
 import { Thinning } from './thinning.js'
@@ -55,7 +55,7 @@ const maxPublishers = 100
 
 export interface MappingOptions {
   /** Whether the hub's clock can be right: otherwise no time of a device is doubted. */
-  readonly isClockSet?: () => boolean
+  readonly clock?: SettableClock
   /** Time zone of clocks that name none; `auto`: see {@link ReadingClock}. */
   readonly zone?: string
   /** Words that say that there is no value. */
@@ -97,10 +97,10 @@ export class Mapping {
   readonly #fieldsNeedPublisher: boolean
 
   constructor(rules: readonly MappingRule[], json: JsonLimits, options: MappingOptions = {}) {
-    const { isClockSet = () => true, zone = 'auto', absent = settingsTable['values.absent'].default } = options
+    const { clock = { isSet: () => true }, zone = 'auto', absent = settingsTable['values.absent'].default } = options
     this.#json = json
     this.#sparkplug = options.sparkplug
-    this.#clock = new ReadingClock({ isClockSet, zone })
+    this.#clock = new ReadingClock({ clock, zone })
     this.#presets = options.presets ?? new Presets()
     this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
     this.knowledge = options.knowledge ?? new Knowledge()

@@ -332,7 +332,7 @@ async function composeParts(
   const handler = new ReplayWays({ recording, downlink })
   const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors) })
   const queries = new Queries({
-    trial: () => mappingOf(settings, sparkplug.trial, decoders),
+    trials: { trial: () => mappingOf(settings, sparkplug.trial, decoders) },
     store,
     mapping,
     registry,

@@ -15,11 +15,15 @@ import type { BalanceQuery, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 
+export interface TrialMappings {
+  /** Returns a mapping like that of the hub that nothing else uses. */
+  trial(): Mapping
+}
+
 export interface QueriesOptions {
   readonly store: TimeSeriesStore
   readonly mapping: Mapping
-  /** Returns a mapping like `mapping` that nothing else uses. */
-  readonly trial: () => Mapping
+  readonly trials: TrialMappings
   readonly registry: Registry
   readonly dead: DeadLetters
   readonly balance: BalanceSheet
@@ -103,7 +107,7 @@ export class Queries {
   tryMapping(topic: string, payload: Buffer): Json<Answer<'POST /api/map/try'>> {
     const receivedAt = Date.now() * 1_000
     const client = { clientId: '', user: '', packetId: 0, qos: 0, retain: false } as const
-    return encodeJson(tryMapping(this.#options.trial(), { sequence: 0, receivedAt, topic, payload, ...client }))
+    return encodeJson(tryMapping(this.#options.trials.trial(), { sequence: 0, receivedAt, topic, payload, ...client }))
   }
 
   async dead(filter: DeadLetterFilter, limit: number): Promise<Json<Answer<'GET /api/dead'>>> {

@@ -22,22 +22,26 @@ export interface SampleTimes {
   readonly clockError?: number
 }
 
-export interface ReadingClockOptions {
+export interface SettableClock {
   /** Whether the hub's clock can be right: otherwise no time of a device is doubted. */
-  readonly isClockSet: () => boolean
+  isSet(): boolean
+}
+
+export interface ReadingClockOptions {
+  readonly clock: SettableClock
   /** Time zone of clocks without one. `auto`: the machine's, or the zone that brings the clock next to the hub's. */
   readonly zone: string
 }
 
 /** Decides which time the samples of a message have: the device's, or that of receipt. */
 export class ReadingClock {
-  readonly #isClockSet: () => boolean
+  readonly #clock: SettableClock
   readonly #zone: Zone
   readonly #isAuto: boolean
   readonly #zones = new Map<string, Zone>()
 
-  constructor({ isClockSet, zone }: ReadingClockOptions) {
-    this.#isClockSet = isClockSet
+  constructor({ clock, zone }: ReadingClockOptions) {
+    this.#clock = clock
     this.#isAuto = zone === 'auto'
     this.#zone = new Zone(this.#isAuto ? machineZone() : zone)
   }
@@ -66,7 +70,7 @@ export class ReadingClock {
   }
 
   #isAhead(time: number, receivedAt: number): boolean {
-    return time > receivedAt + ahead && this.#isClockSet()
+    return time > receivedAt + ahead && this.#clock.isSet()
   }
 
   /** Returns the times with those of clocks without a zone as instants. */
@@ -77,7 +81,7 @@ export class ReadingClock {
       -Infinity,
     )
     let instantOf = (time: number) => own.instantOf(time, receivedAt)
-    if (zone === undefined && this.#isAuto && this.#isClockSet()) {
+    if (zone === undefined && this.#isAuto && this.#clock.isSet()) {
       const offset = Math.round((local - receivedAt) / quarterHour) * quarterHour
       const isNear = (time: number) => Math.abs(time - receivedAt) <= zoneTolerance
       // A clock that is wrong by whole quarters of an hour is in another zone.

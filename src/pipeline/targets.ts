@@ -39,7 +39,7 @@ export function mappingOf(settings: Settings, sparkplug: SparkplugReader, decode
     inflated: settings['limits.inflated'],
   }
   return new Mapping(settings.mapping, json, {
-    isClockSet: () => isSet(Date.now()),
+    clock: { isSet: () => isSet(Date.now()) },
     zone: settings['time.zone'],
     absent: settings['values.absent'],
     sparkplug,

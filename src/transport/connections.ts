@@ -14,6 +14,7 @@ import type { ConnectionSink, Flushed, Peer, Pool, TurnTaker } from './pool.js'
 
 export type { Connection, PacketHandler } from './connection.js'
 export { connectionLimits } from './connection-limits.js'
+export type { RefusalReport } from './pool.js'
 
 /** Speaks MQTT on the connections. Implemented by `Broker`. */
 export interface ProtocolServer {

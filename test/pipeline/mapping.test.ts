@@ -83,7 +83,7 @@ t.test("the device's time, how late it is, and clocks that cannot be right", asy
   t.match(at(ms - 3_600_000), { quality: 'late', points: [{ time: receivedAt - 3_600_000_000 }] })
   t.match(at(ms + 3_600_000), { quality: 'clock', points: [{ time: receivedAt }] }, 'an hour ahead')
   t.match(at(12), { quality: 'clock', points: [{ time: receivedAt }] }, '1970')
-  const unset = new Mapping([], json, { isClockSet: () => false })
+  const unset = new Mapping([], json, { clock: { isSet: () => false } })
   const later = (ms + 40 * 86_400_000) * 1_000
   t.match(
     unset.read(message('x', { time: later / 1_000, value: 1 })),

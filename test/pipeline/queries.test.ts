@@ -40,7 +40,7 @@ async function processing(t: Test) {
     // Neither dead letters nor the balance are asked for.
     const { dead, balance, offsets } = {} as QueriesOptions
     const answers = new Queries({
-      trial: () => mapping,
+      trials: { trial: () => mapping },
       store,
       mapping,
       registry,

@@ -8,7 +8,7 @@ import { answerTooLarge, type Client } from '../client.js'
 
 /**
  * Ends the handling of CONNECT with the verdict on the client: refuses the client, or hands the client to Aedes, whose
- * decisions arrive at {@link Admission}. `data`: the last step of enhanced authentication.
+ * decisions arrive at {@link ConnectingClient}. `data`: the last step of enhanced authentication.
  */
 export function admit(client: Client, verdict: Principal | Fault, data?: Buffer): void {
   const { codec, connect } = client
@@ -27,7 +27,7 @@ export function admit(client: Client, verdict: Principal | Fault, data?: Buffer)
   if (!codec.accepted(connackFields(client, authenticated))) client.refuseConnect(answerTooLarge)
   else {
     if (client.broker.presence.entered(client)) client.broker.refusals.claim(client)
-    client.aedes = client.broker.handshake.open(new Admission(client))
+    client.aedes = client.broker.handshake.open(new ConnectingClient(client))
   }
 }
 
@@ -47,7 +47,7 @@ function connackFields(client: Client, connect: ConnectPacket): ConnackFields {
 }
 
 /** The decisions of Aedes about one client: admitted, in whose place, replaced, gone. */
-class Admission implements Controlled {
+class ConnectingClient implements Controlled {
   readonly #client: Client
 
   constructor(client: Client) {
