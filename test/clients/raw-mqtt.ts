@@ -186,12 +186,17 @@ export class RawClient {
 
   /** From here on publishes are acknowledged as they come and kept, in the list that is returned. */
   collect(): ReceivedPublish[] {
-    const publishes: ReceivedPublish[] = []
+    return this.collectAs(publish => publish)
+  }
+
+  /** The same; of each publish, what `read` returns is kept. */
+  collectAs<Kept>(read: (publish: ReceivedPublish) => Kept): Kept[] {
+    const kept: Kept[] = []
     this.handle = packet => {
-      if (packet.cmd === 'publish') publishes.push(packet)
+      if (packet.cmd === 'publish') kept.push(read(packet))
       return this.#acknowledge(packet)
     }
-    return publishes
+    return kept
   }
 
   /** The codes of its SUBACK. */
@@ -287,8 +292,9 @@ export function open5(t: Test, server: Server, options: ConnectOptions = {}): Pr
   return openRaw(t, server, { protocolVersion: 5, ...options })
 }
 
-export function connectBytes(options: ConnectOptions = {}): Buffer {
-  return mqttPacket.generate({
+/** A CONNECT to be sent. */
+export function connectOf(options: ConnectOptions = {}): IConnectPacket {
+  return {
     cmd: 'connect',
     clientId: '',
     clean: true,
@@ -296,7 +302,11 @@ export function connectBytes(options: ConnectOptions = {}): Buffer {
     protocolId: 'MQTT',
     protocolVersion: 4,
     ...options,
-  })
+  }
+}
+
+export function connectBytes(options: ConnectOptions = {}): Buffer {
+  return mqttPacket.generate(connectOf(options))
 }
 
 /** A PUBLISH to be sent. */

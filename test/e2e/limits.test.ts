@@ -1,183 +1,18 @@
-import { connect, type Socket } from 'node:net'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet, type QoS } from 'mqtt-packet'
+import mqttPacket, { type IPublishPacket } from 'mqtt-packet'
 import t from 'tap'
-import { WebSocket } from 'ws'
+import { type ConnectOptions, connectBytes, publishOf, RawClient } from '../clients/raw-mqtt.js'
 import { connectMqtt, eventually, metric, type RunningHub, residentMegabytes, startHub } from '../harness.js'
 import { witness } from '../hostile/witness.js'
 
-interface Test {
-  teardown(end: () => unknown): void
+const publishBytes = (...args: Parameters<typeof publishOf>) => mqttPacket.generate(publishOf(...args))
+
+/** The addresses under which clients reach a hub. */
+const ways = {
+  TCP: (hub: RunningHub) => hub.mqttUrl,
+  WebSocket: (hub: RunningHub) => hub.webSocketUrl,
 }
-
-type ConnectOptions = Partial<Omit<IConnectPacket, 'cmd'>>
-
-const connectPacket = (options: ConnectOptions = {}): Buffer =>
-  mqttPacket.generate({
-    cmd: 'connect',
-    clientId: '',
-    clean: true,
-    keepalive: 0,
-    protocolId: 'MQTT',
-    protocolVersion: 4,
-    ...options,
-  })
-
-const publishPacket = (topic: string, payload: string | Buffer, qos: QoS = 0, messageId = 0): Buffer =>
-  mqttPacket.generate({ cmd: 'publish', topic, payload, qos, dup: false, retain: false, ...(qos > 0 && { messageId }) })
-
-/** A client by hand, that can stop reading. */
-abstract class Raw {
-  closed = false
-  /** When it was, by `performance.now()`. */
-  closedAt = 0
-  /** Sees every packet first; what it returns true for does not come to `next`. */
-  handle: (packet: Packet) => boolean = () => false
-  readonly #inbox: Packet[] = []
-  readonly #parser = mqttPacket.parser()
-  #changed: () => void = () => {}
-
-  constructor() {
-    this.#parser.on('packet', packet => {
-      if (this.handle(packet)) return
-      this.#inbox.push(packet)
-      this.#changed()
-    })
-  }
-
-  abstract write(...bytes: readonly Buffer[]): void
-  abstract pause(): void
-  abstract resume(): void
-  /** No goodbye. */
-  abstract destroy(): void
-
-  protected read(chunk: Buffer): void {
-    this.#parser.parse(chunk)
-  }
-
-  protected over(): void {
-    this.closed = true
-    this.closedAt = performance.now()
-    this.#changed()
-  }
-
-  async next(): Promise<Packet> {
-    for (;;) {
-      const packet = this.#inbox.shift()
-      if (packet) return packet
-      if (this.closed) throw new Error('the hub has closed the connection')
-      await new Promise<void>(resolve => {
-        this.#changed = resolve
-      })
-    }
-  }
-
-  /** Everything up to the first packet of this kind, with it. */
-  async until(cmd: Packet['cmd']): Promise<Packet[]> {
-    const packets = [await this.next()]
-    while (packets.at(-1)?.cmd !== cmd) packets.push(await this.next())
-    return packets
-  }
-
-  /** Resolves when the hub has closed the connection; with all that came before. */
-  async gone(): Promise<Packet[]> {
-    const packets: Packet[] = []
-    for (;;) {
-      const packet = await this.next().catch(() => undefined)
-      if (!packet) return packets
-      packets.push(packet)
-    }
-  }
-
-  async connect(options?: ConnectOptions): Promise<void> {
-    this.write(connectPacket(options))
-    const packet = await this.next()
-    if (packet.cmd !== 'connack' || packet.returnCode !== 0) throw new Error(`not connected: ${JSON.stringify(packet)}`)
-  }
-
-  async subscribe(topic: string, qos: QoS): Promise<void> {
-    this.write(mqttPacket.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic, qos }] }))
-    await this.until('suback')
-  }
-
-  async ping(): Promise<void> {
-    this.write(mqttPacket.generate({ cmd: 'pingreq' }))
-    await this.until('pingresp')
-  }
-
-  /** From here on publishes are acknowledged and their payloads kept, in the list that is returned. */
-  collect(): string[] {
-    const payloads: string[] = []
-    this.handle = packet => {
-      if (packet.cmd !== 'publish') return false
-      payloads.push(String(packet.payload).trim())
-      if (packet.qos === 1) this.write(mqttPacket.generate({ cmd: 'puback', messageId: packet.messageId ?? 0 }))
-      return true
-    }
-    return payloads
-  }
-}
-
-class RawTcp extends Raw {
-  readonly socket: Socket
-
-  constructor(t: Test, hub: RunningHub, localAddress = '127.0.0.1') {
-    super()
-    this.socket = connect({ port: Number(new URL(hub.mqttUrl).port), host: '127.0.0.1', localAddress }).setNoDelay()
-    this.socket.on('data', chunk => this.read(chunk))
-    this.socket.on('error', () => {})
-    this.socket.on('close', () => this.over())
-    t.teardown(() => this.socket.destroy())
-  }
-
-  override write(...bytes: readonly Buffer[]): void {
-    for (const one of bytes) this.socket.write(one)
-  }
-
-  override pause(): void {
-    this.socket.pause()
-  }
-
-  override resume(): void {
-    this.socket.resume()
-  }
-
-  override destroy(): void {
-    this.socket.destroy()
-  }
-}
-
-class RawWebSocket extends Raw {
-  readonly socket: WebSocket
-
-  constructor(t: Test, hub: RunningHub) {
-    super()
-    this.socket = new WebSocket(hub.webSocketUrl, 'mqtt', { perMessageDeflate: false })
-    this.socket.on('message', data => this.read(data as Buffer))
-    this.socket.on('error', () => {})
-    this.socket.on('close', () => this.over())
-    t.teardown(() => this.socket.terminate())
-  }
-
-  override write(...bytes: readonly Buffer[]): void {
-    if (this.socket.readyState === WebSocket.CONNECTING) this.socket.once('open', () => this.write(...bytes))
-    else for (const one of bytes) this.socket.send(one)
-  }
-
-  override pause(): void {
-    this.socket.pause()
-  }
-
-  override resume(): void {
-    this.socket.resume()
-  }
-
-  override destroy(): void {
-    this.socket.terminate()
-  }
-}
-
-const kinds = { TCP: RawTcp, WebSocket: RawWebSocket }
 
 const refused = (hub: RunningHub, reason: string) => metric(hub, `telehub_refused_total{reason="${reason}"}`)
 
@@ -188,21 +23,23 @@ const connections = (hub: RunningHub, count: number) =>
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, n) => String(from + n))
 /** A payload that begins with its number. */
 const padded = (text: string, bytes: number) => Buffer.from(text.padEnd(bytes))
+/** From here on publishes are acknowledged; the list of their payloads, without what pads them. */
+const texts = (client: RawClient) => client.collectAs(({ payload }) => String(payload).trim())
 
 t.test('packets larger than limits.hello before CONNECT, than limits.packet after it: closed; others live', async t => {
   const hub = await startHub(t, { 'limits.hello': '1KB', 'limits.packet': '100KB' })
   let tooLarge = 0
-  const bystander = new RawTcp(t, hub)
+  const bystander = new RawClient(t, hub.mqttUrl)
   await bystander.connect({ clientId: 'bystander' })
-  await bystander.subscribe('large/#', 0)
-  for (const [name, Client] of Object.entries(kinds)) {
+  await bystander.subscribe({ 'large/#': 0 })
+  for (const [name, urlOf] of Object.entries(ways)) {
     const client = async (options?: ConnectOptions) => {
-      const one = new Client(t, hub)
+      const one = new RawClient(t, urlOf(hub))
       if (options) await one.connect(options)
       return one
     }
     const long = await client()
-    long.write(connectPacket({ clientId: 'long', username: 'x'.repeat(2_000) }))
+    long.write(connectBytes({ clientId: 'long', username: 'x'.repeat(2_000) }))
     t.same(await long.gone(), [], `${name}: a CONNECT larger than limits.hello gets no answer`)
     const announced = await client()
     announced.write(Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]))
@@ -210,21 +47,21 @@ t.test('packets larger than limits.hello before CONNECT, than limits.packet afte
     tooLarge += 2
 
     const hasty = await client()
-    hasty.write(Buffer.concat([connectPacket(), publishPacket('large/hasty', Buffer.alloc(50_000), 1, 1)]))
+    hasty.write(Buffer.concat([connectBytes(), publishBytes('large/hasty', Buffer.alloc(50_000), 1, 1)]))
     t.match(await hasty.until('puback'), [{ cmd: 'connack', returnCode: 0 }, { messageId: 1 }])
     t.match(await bystander.next(), { topic: 'large/hasty' }, `${name}: behind CONNECT the other limit is valid`)
     hasty.destroy()
 
     const most = await client({ clientId: 'most' })
     // Its remaining length: topic 2 + 10 bytes, packet id 2.
-    most.write(publishPacket('large/most', Buffer.alloc(100_000 - 14), 1, 1))
+    most.write(publishBytes('large/most', Buffer.alloc(100_000 - 14), 1, 1))
     t.match(await most.next(), { cmd: 'puback' }, `${name}: as large as may be`)
     t.match(await bystander.next(), { topic: 'large/most' })
     most.destroy()
 
     const will = { topic: 'large/will', payload: Buffer.from(name), qos: 0 as const, retain: false }
     const large = await client({ clientId: 'large', will })
-    const bytes = publishPacket('large/too', Buffer.alloc(150_000), 1, 1)
+    const bytes = publishBytes('large/too', Buffer.alloc(150_000), 1, 1)
     for (let at = 0; at < bytes.length; at += 10_000) large.write(bytes.subarray(at, at + 10_000))
     t.same(await large.gone(), [], `${name}: larger than limits.packet, no acknowledgement`)
     t.match(await bystander.next(), { topic: 'large/will', payload: Buffer.from(name) }, 'nothing but its will')
@@ -236,7 +73,7 @@ t.test('packets larger than limits.hello before CONNECT, than limits.packet afte
   t.equal(await refused(hub, 'packet_too_large'), tooLarge)
   await bystander.ping()
   // MQTT 3.1.1 has no way to tell the client.
-  await bystander.subscribe('$hub/why/large', 0)
+  await bystander.subscribe({ '$hub/why/large': 0 })
   t.match(await bystander.next(), { topic: '$hub/why/large', payload: /larger than 100000 \(limits\.packet\)/ })
   t.match(hub.log(), /refused large to publish: a packet of 150\d+ bytes/)
   const counted = async () => {
@@ -250,14 +87,14 @@ t.test(
   'limits.connect: whoever is silent or takes its time over CONNECT is cut off, whoever is connected is not',
   async t => {
     const hub = await startHub(t, { 'limits.connect': '1s' })
-    const connected = new RawTcp(t, hub)
+    const connected = new RawClient(t, hub.mqttUrl)
     await connected.connect({ clientId: 'connected' })
     const startedAt = performance.now()
-    const silent = new RawTcp(t, hub)
-    const page = new RawWebSocket(t, hub)
-    const slow = new RawTcp(t, hub)
-    const slowPage = new RawWebSocket(t, hub)
-    const bytes = connectPacket({ clientId: 'slow', username: 'x'.repeat(1_000) })
+    const silent = new RawClient(t, hub.mqttUrl)
+    const page = new RawClient(t, hub.webSocketUrl)
+    const slow = new RawClient(t, hub.mqttUrl)
+    const slowPage = new RawClient(t, hub.webSocketUrl)
+    const bytes = connectBytes({ clientId: 'slow', username: 'x'.repeat(1_000) })
     for (let at = 0; at < bytes.length && !(slow.closed && slowPage.closed); at++) {
       for (const client of [slow, slowPage]) if (!client.closed) client.write(bytes.subarray(at, at + 1))
       await sleep(50)
@@ -276,51 +113,51 @@ t.test(
   'limits.connections: who has waited longest for its CONNECT gives way; without one the new one is refused',
   async t => {
     const hub = await startHub(t, { 'limits.connections': '3', 'limits.connect': '10m' })
-    const waiting: RawTcp[] = []
+    const waiting: RawClient[] = []
     for (let n = 1; n <= 3; n++) {
-      waiting.push(new RawTcp(t, hub))
+      waiting.push(new RawClient(t, hub.mqttUrl))
       await connections(hub, n)
     }
-    const [longest, second, third] = waiting as [RawTcp, RawTcp, RawTcp]
-    const client = new RawTcp(t, hub)
+    const [longest, second, third] = waiting as [RawClient, RawClient, RawClient]
+    const client = new RawClient(t, hub.mqttUrl)
     await client.connect({ clientId: 'new' })
     await longest.gone()
     t.equal(await refused(hub, 'gave_way'), 1)
     await second.connect({ clientId: 'second' })
     await third.connect({ clientId: 'third' })
-    for (const Client of Object.values(kinds)) {
-      const late = new Client(t, hub)
-      late.write(connectPacket({ clientId: 'late' }))
+    for (const urlOf of Object.values(ways)) {
+      const late = new RawClient(t, urlOf(hub))
+      late.write(connectBytes({ clientId: 'late' }))
       t.same(await late.gone(), [], 'everybody is connected: refused')
     }
     t.equal(await refused(hub, 'too_many_connections'), 2)
     for (const one of [client, second, third]) await one.ping()
     client.destroy()
     await connections(hub, 2)
-    await new RawTcp(t, hub).connect({ clientId: 'late' })
+    await new RawClient(t, hub.mqttUrl).connect({ clientId: 'late' })
   },
 )
 
 t.test('limits.address: so many of one address, others come in', async t => {
   const hub = await startHub(t, { 'limits.address': '2' })
-  const first = new RawTcp(t, hub)
+  const first = new RawClient(t, hub.mqttUrl)
   await first.connect({ clientId: 'first' })
-  await new RawWebSocket(t, hub).connect({ clientId: 'second' })
-  const third = new RawTcp(t, hub)
-  third.write(connectPacket({ clientId: 'third' }))
+  await new RawClient(t, hub.webSocketUrl).connect({ clientId: 'second' })
+  const third = new RawClient(t, hub.mqttUrl)
+  third.write(connectBytes({ clientId: 'third' }))
   t.same(await third.gone(), [])
   t.equal(await refused(hub, 'too_many_of_address'), 1)
-  await new RawTcp(t, hub, '127.0.0.2').connect({ clientId: 'elsewhere' })
+  await new RawClient(t, hub.mqttUrl, 4, '127.0.0.2').connect({ clientId: 'elsewhere' })
   first.destroy()
   await connections(hub, 2)
-  await new RawTcp(t, hub).connect({ clientId: 'third' })
+  await new RawClient(t, hub.mqttUrl).connect({ clientId: 'third' })
 })
 
 t.test('limits.address: who has not connected gives way to who wants to, as with limits.connections', async t => {
   const hub = await startHub(t, { 'limits.address': '2', 'limits.connect': '10m' })
-  const waiting = [new RawTcp(t, hub), new RawTcp(t, hub)]
+  const waiting = [new RawClient(t, hub.mqttUrl), new RawClient(t, hub.mqttUrl)]
   await connections(hub, 2)
-  await new RawTcp(t, hub).connect({ clientId: 'new' })
+  await new RawClient(t, hub.mqttUrl).connect({ clientId: 'new' })
   await eventually(() => waiting.some(({ closed }) => closed), 'one gave way')
   t.equal(waiting.filter(({ closed }) => closed).length, 1, 'no more than one')
 })
@@ -332,22 +169,22 @@ for (const [most, settings] of [
   t.test(`3,000 sockets half open, ${most} of them held: a new client connects and publishes`, async t => {
     const hub = await startHub(t, settings)
     const good = await witness(t, hub)
-    const bytes = connectPacket({ clientId: 'half' })
+    const bytes = connectBytes({ clientId: 'half' })
     const half = Array.from({ length: 3_000 }, (_, n) => {
-      const one = new RawTcp(t, hub)
-      if (n % 2 === 1) one.socket.write(bytes.subarray(0, 1 + (n % (bytes.length - 1))))
+      const one = new RawClient(t, hub.mqttUrl)
+      if (n % 2 === 1) one.write(bytes.subarray(0, 1 + (n % (bytes.length - 1))))
       return one
     })
     const startedAt = performance.now()
-    const first = new RawTcp(t, hub)
+    const first = new RawClient(t, hub.mqttUrl)
     await first.connect({ clientId: 'meanwhile' })
     t.comment(`connected among them after ${(performance.now() - startedAt).toFixed()} ms`)
-    await eventually(() => half.every(one => !one.socket.connecting), 'all are there')
+    await eventually(() => half.every(one => one.socket?.connecting === false), 'all are there')
     for (let n = 0; n < 20; n++) {
-      const client = new RawTcp(t, hub)
+      const client = new RawClient(t, hub.mqttUrl)
       await client.connect({ clientId: `new-${n}` })
-      await client.subscribe(`half/${n}`, 1)
-      client.write(publishPacket(`half/${n}`, 'through', 1, 1))
+      await client.subscribe({ [`half/${n}`]: 1 })
+      client.write(publishBytes(`half/${n}`, 'through', 1, 1))
       const packets = [await client.next(), await client.next()].map(({ cmd }) => cmd).sort()
       t.same(packets, ['puback', 'publish'])
       client.destroy()
@@ -364,9 +201,9 @@ for (const [name, settings, bytes, count] of [
 ] as const) {
   t.test(`${name}: five times the rate is delayed, nothing is lost, and nobody else is delayed`, async t => {
     const hub = await startHub(t, settings)
-    const watcher = new RawTcp(t, hub)
+    const watcher = new RawClient(t, hub.mqttUrl)
     await watcher.connect({ clientId: 'watcher' })
-    await watcher.subscribe('rate/#', 0)
+    await watcher.subscribe({ 'rate/#': 0 })
     const topics: Record<string, string[]> = { 'rate/0': [], 'rate/1': [], 'rate/other': [] }
     watcher.handle = packet => {
       if (packet.cmd !== 'publish') return false
@@ -376,10 +213,10 @@ for (const [name, settings, bytes, count] of [
     let limited = 2
     const send = async (qos: 0 | 1) => {
       // Its keep alive does not run out while it is the hub that does not listen.
-      const client = new RawTcp(t, hub)
+      const client = new RawClient(t, hub.mqttUrl)
       await client.connect({ clientId: `rate-${qos}`, keepalive: 1 })
       const startedAt = performance.now()
-      const packets = numbers(count).map((text, n) => publishPacket(`rate/${qos}`, padded(text, bytes), qos, n + 1))
+      const packets = numbers(count).map((text, n) => publishBytes(`rate/${qos}`, padded(text, bytes), qos, n + 1))
       client.write(Buffer.concat(packets), mqttPacket.generate({ cmd: 'pingreq' }))
       const acknowledged: (number | undefined)[] = []
       let isAnswered = false
@@ -408,16 +245,17 @@ for (const [name, settings, bytes, count] of [
 
 t.test('limits.inflight: 50,000 publishes in tiny segments, nothing read: every PUBACK in order', async t => {
   const hub = await startHub(t, { 'limits.inflight': '500' })
-  const client = new RawTcp(t, hub)
+  const client = new RawClient(t, hub.mqttUrl)
   await client.connect({ clientId: 'tiny' })
   client.pause()
   const count = 50_000
   for (let n = 1; n <= count; n++) {
     // Half of them cut in two.
-    const packet = publishPacket('tiny', String(n), 1, n)
+    const packet = publishBytes('tiny', String(n), 1, n)
     if (n % 2 === 0) client.write(packet)
-    else client.write(packet.subarray(0, n % packet.length), packet.subarray(n % packet.length))
-    if (client.socket.writableNeedDrain) await sleep(1)
+    else
+      for (const half of [packet.subarray(0, n % packet.length), packet.subarray(n % packet.length)]) client.write(half)
+    if (client.socket?.writableNeedDrain) await sleep(1)
   }
   const other = await connectMqtt(t, hub.mqttUrl)
   await other.publishAsync('other', 'is served meanwhile', { qos: 1 })
@@ -438,12 +276,12 @@ t.test('limits.inflight: 50,000 publishes in tiny segments, nothing read: every 
 
 t.test('keep alive: who is silent for 1.5 times as long is closed, not sooner, and its will published', async t => {
   const hub = await startHub(t)
-  const watcher = new RawTcp(t, hub)
+  const watcher = new RawClient(t, hub.mqttUrl)
   await watcher.connect()
-  await watcher.subscribe('wills/#', 0)
-  const wills = watcher.collect()
+  await watcher.subscribe({ 'wills/#': 0 })
+  const wills = texts(watcher)
   const silent = async (name: string, n: number) => {
-    const client = n % 2 === 0 ? new RawTcp(t, hub) : new RawWebSocket(t, hub)
+    const client = new RawClient(t, n % 2 === 0 ? hub.mqttUrl : hub.webSocketUrl)
     const will = { topic: 'wills/x', payload: Buffer.from(name), qos: 0 as const, retain: false }
     let saidAt = performance.now()
     await client.connect({ clientId: name, keepalive: 1, will })
@@ -472,13 +310,13 @@ t.test('keep alive: who is silent for 1.5 times as long is closed, not sooner, a
 
 t.test('limits.keepalive holds those who asked for more or for none, without saying so', async t => {
   const hub = await startHub(t, { 'limits.keepalive': '2s' })
-  const alive = new RawTcp(t, hub)
+  const alive = new RawClient(t, hub.mqttUrl)
   await alive.connect({ clientId: 'alive', keepalive: 3_600 })
   let silent = 0
   const closing = [0, 60, 65_535].map(async keepalive => {
-    const client = new RawTcp(t, hub)
+    const client = new RawClient(t, hub.mqttUrl)
     const startedAt = performance.now()
-    client.write(connectPacket({ clientId: `asked-${keepalive}`, keepalive }))
+    client.write(connectBytes({ clientId: `asked-${keepalive}`, keepalive }))
     t.match(await client.next(), { cmd: 'connack', returnCode: 0, sessionPresent: false })
     await client.gone()
     silent++
@@ -496,15 +334,15 @@ t.test('limits.keepalive holds those who asked for more or for none, without say
 
 t.test('limits.outbox: who stops reading loses QoS 0, and that is counted; nobody else loses any', async t => {
   const hub = await startHub(t, { 'limits.outbox': '64KB', 'limits.stuck': '10m' })
-  const subscriber = async (Client: typeof RawTcp | typeof RawWebSocket) => {
-    const client = new Client(t, hub)
+  const subscriber = async (urlOf: (hub: RunningHub) => string) => {
+    const client = new RawClient(t, urlOf(hub))
     await client.connect()
-    await client.subscribe('out/#', 0)
-    return { client, got: client.collect() }
+    await client.subscribe({ 'out/#': 0 })
+    return { client, got: texts(client) }
   }
-  const frozen = await subscriber(RawTcp)
-  const frozenPage = await subscriber(RawWebSocket)
-  const live = [await subscriber(RawTcp), await subscriber(RawWebSocket)]
+  const frozen = await subscriber(ways.TCP)
+  const frozenPage = await subscriber(ways.WebSocket)
+  const live = [await subscriber(ways.TCP), await subscriber(ways.WebSocket)]
   frozen.client.pause()
   frozenPage.client.pause()
   const publisher = await connectMqtt(t, hub.mqttUrl)
@@ -543,16 +381,16 @@ t.test('limits.outbox: who stops reading loses QoS 0, and that is counted; nobod
 
 t.test('limits.stuck: who takes nothing for so long is closed as slow_consumer', async t => {
   const hub = await startHub(t, { 'limits.outbox': '64KB', 'limits.stuck': '500ms' })
-  const watcher = new RawTcp(t, hub)
+  const watcher = new RawClient(t, hub.mqttUrl)
   await watcher.connect()
-  await watcher.subscribe('wills/#', 1)
-  const wills = watcher.collect()
-  const frozen: Raw[] = []
-  for (const [name, Client] of Object.entries(kinds)) {
-    const client = new Client(t, hub)
+  await watcher.subscribe({ 'wills/#': 1 })
+  const wills = texts(watcher)
+  const frozen: RawClient[] = []
+  for (const [name, urlOf] of Object.entries(ways)) {
+    const client = new RawClient(t, urlOf(hub))
     const will = { topic: 'wills/x', payload: Buffer.from(name), qos: 1 as const, retain: false }
     await client.connect({ clientId: name, will })
-    await client.subscribe('stuck/#', 0)
+    await client.subscribe({ 'stuck/#': 0 })
     client.pause()
     frozen.push(client)
   }
@@ -580,7 +418,7 @@ t.test('limits.stuck: who reads slowly is not stuck', async t => {
   slow.on('close', () => {
     closed = true
   })
-  slow.write(connectPacket())
+  slow.write(connectBytes())
   slow.write(mqttPacket.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'slow', qos: 1 }] }))
   const publisher = await connectMqtt(t, hub.mqttUrl)
   await eventually(async () => (await metric(hub, 'telehub_subscriptions')) === 1, 'it has subscribed')
@@ -601,10 +439,10 @@ t.test('frozen subscribers among 100 live ones: those have everything, in order,
   const before = residentMegabytes(hub)
   const subscriber = async (n: number, filter: string) => {
     const qos = n % 2 === 0 ? 0 : 1
-    const client = n % 4 < 2 ? new RawTcp(t, hub) : new RawWebSocket(t, hub)
+    const client = new RawClient(t, n % 4 < 2 ? hub.mqttUrl : hub.webSocketUrl)
     await client.connect({ clientId: `${filter[0]}-${n}` })
-    await client.subscribe(filter, qos)
-    return { client, qos, got: client.collect() }
+    await client.subscribe({ [filter]: qos })
+    return { client, qos, got: texts(client) }
   }
   const live = await Promise.all(Array.from({ length: 100 }, (_, n) => subscriber(n, 'live/#')))
   // What fills the buffers of the frozen ones need not go to the live ones too.
@@ -655,10 +493,10 @@ t.test('a durable QoS 1 subscriber that freezes gets all: when it goes on, comes
     }
   }
   const session = { clientId: 'durable', clean: false }
-  const first = new RawTcp(t, hub)
+  const first = new RawClient(t, hub.mqttUrl)
   await first.connect(session)
-  await first.subscribe('durable/#', 1)
-  const got = first.collect()
+  await first.subscribe({ 'durable/#': 1 })
+  const got = texts(first)
   first.pause()
   await send()
   t.equal(got.length, 0)
@@ -670,7 +508,7 @@ t.test('a durable QoS 1 subscriber that freezes gets all: when it goes on, comes
   // Frozen again, another connection takes its place: what was sent comes with DUP, in order, and then the rest.
   first.pause()
   await send()
-  const second = new RawWebSocket(t, hub)
+  const second = new RawClient(t, hub.webSocketUrl)
   const taken: IPublishPacket[] = []
   second.handle = packet => {
     if (packet.cmd === 'publish') taken.push(packet)
@@ -698,7 +536,7 @@ t.test('a durable QoS 1 subscriber that freezes gets all: when it goes on, comes
     hub.dir,
   )
   const again = await connectMqtt(t, hasty.mqttUrl)
-  const third = new RawTcp(t, hasty)
+  const third = new RawClient(t, hasty.mqttUrl)
   await third.connect(session)
   third.pause()
   let sent = 0
@@ -707,8 +545,8 @@ t.test('a durable QoS 1 subscriber that freezes gets all: when it goes on, comes
     sent += 50
     return (await refused(hasty, 'slow_consumer')) === 1
   }, 'it is cut off')
-  const fourth = new RawTcp(t, hasty)
-  const back = fourth.collect()
+  const fourth = new RawClient(t, hasty.mqttUrl)
+  const back = texts(fourth)
   await fourth.connect(session)
   await eventually(() => back.length >= sent, 'all have come')
   t.same(back, numbers(sent), 'comes back: all, in order')

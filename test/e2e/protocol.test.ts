@@ -1,151 +1,7 @@
-import { connect, type Socket } from 'node:net'
-import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet, type QoS } from 'mqtt-packet'
-import t from 'tap'
-import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
-
-/** A client by hand: it sees every packet, and acknowledges none unless told to. */
-class Raw {
-  readonly socket: Socket
-  closed = false
-  sessionPresent = false
-  readonly #inbox: Packet[] = []
-  #changed: () => void = () => {}
-
-  constructor(hub: RunningHub) {
-    this.socket = connect(Number(new URL(hub.mqttUrl).port), '127.0.0.1').setNoDelay()
-    const parser = mqttPacket.parser()
-    parser.on('packet', packet => {
-      this.#inbox.push(packet)
-      this.#changed()
-    })
-    this.socket.on('data', chunk => parser.parse(chunk))
-    this.socket.on('error', () => {})
-    this.socket.on('close', () => {
-      this.closed = true
-      this.#changed()
-    })
-  }
-
-  /** In one segment. */
-  send(...packets: Packet[]): void {
-    this.socket.write(Buffer.concat(packets.map(packet => mqttPacket.generate(packet))))
-  }
-
-  async next(): Promise<Packet> {
-    for (;;) {
-      const packet = this.#inbox.shift()
-      if (packet) return packet
-      if (this.closed) throw new Error('the hub has closed the connection')
-      await new Promise<void>(resolve => {
-        this.#changed = resolve
-      })
-    }
-  }
-
-  /** Everything up to the first packet of this kind, with it. */
-  async until(cmd: Packet['cmd']): Promise<Packet[]> {
-    const packets = [await this.next()]
-    while (packets.at(-1)?.cmd !== cmd) packets.push(await this.next())
-    return packets
-  }
-
-  /** Everything the hub has sent so far: an UNSUBACK comes behind it, also behind what waits for the journal. */
-  async soFar(): Promise<Packet[]> {
-    this.send({ cmd: 'unsubscribe', messageId: 3, unsubscriptions: ['so/far'] })
-    return (await this.until('unsuback')).slice(0, -1)
-  }
-
-  async publishes(): Promise<IPublishPacket[]> {
-    return (await this.soFar()).filter(packet => packet.cmd === 'publish')
-  }
-
-  /** So many publishes, each acknowledged as its QoS wants it; their payloads. */
-  async receive(count: number): Promise<string[]> {
-    const payloads: string[] = []
-    while (payloads.length < count) {
-      const packet = await this.next()
-      if (packet.cmd === 'publish') {
-        payloads.push(String(packet.payload))
-        if (packet.qos === 1) this.ack('puback', packet)
-        if (packet.qos === 2) this.ack('pubrec', packet)
-      } else if (packet.cmd === 'pubrel') this.ack('pubcomp', packet)
-    }
-    return payloads
-  }
-
-  /** The codes of its SUBACK. */
-  async subscribe(filters: Readonly<Record<string, QoS>> | readonly (readonly [string, QoS])[]): Promise<number[]> {
-    const all = Array.isArray(filters) ? filters : Object.entries(filters)
-    this.send({ cmd: 'subscribe', messageId: 1, subscriptions: all.map(([topic, qos]) => ({ topic, qos })) })
-    const suback = (await this.until('suback')).at(-1)
-    return suback?.cmd === 'suback' ? (suback.granted as number[]) : []
-  }
-
-  async unsubscribe(...filters: string[]): Promise<void> {
-    this.send({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: filters })
-    await this.until('unsuback')
-  }
-
-  ack(cmd: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp', ...of: readonly { readonly messageId?: number }[]): void {
-    this.send(...of.map(({ messageId = 0 }) => ({ cmd, messageId })))
-  }
-
-  /** Resolves when the hub has closed the connection. */
-  async gone(): Promise<void> {
-    while (!this.closed) await this.next().catch(() => {})
-  }
-
-  /** No goodbye; resolves when this side is closed, which the hub may not know yet. */
-  async cut(): Promise<void> {
-    this.socket.destroy()
-    await this.gone()
-  }
-}
-
-interface Test {
-  teardown(end: () => unknown): void
-}
-
-type ConnectOptions = Partial<Omit<IConnectPacket, 'cmd'>>
-
-const connectPacket = (options: ConnectOptions): IConnectPacket => ({
-  cmd: 'connect',
-  clientId: '',
-  clean: true,
-  keepalive: 0,
-  protocolId: 'MQTT',
-  protocolVersion: 4,
-  ...options,
-})
-
-/** Connected; its CONNACK was the first packet. [MQTT-3.2.0-1] */
-async function open(t: Test, hub: RunningHub, options: ConnectOptions = {}): Promise<Raw> {
-  const client = new Raw(hub)
-  t.teardown(() => client.socket.destroy())
-  client.send(connectPacket(options))
-  const packet = await client.next()
-  if (packet.cmd !== 'connack') throw new Error(`the first packet is ${packet.cmd}, not CONNACK`)
-  if (packet.returnCode !== 0) throw new Error(`refused with code ${packet.returnCode}`)
-  client.sessionPresent = packet.sessionPresent
-  return client
-}
-
-const publish = (topic: string, payload: string, qos: QoS = 0, messageId = 0, flags = {}): IPublishPacket => ({
-  cmd: 'publish',
-  topic,
-  payload,
-  qos,
-  dup: false,
-  retain: false,
-  ...(qos > 0 && { messageId }),
-  ...flags,
-})
-
-async function metric(hub: RunningHub, name: string): Promise<number> {
-  const text = await (await fetch(`${hub.httpUrl}/metrics`)).text()
-  const line = text.split('\n').find(one => one.startsWith(`${name} `))
-  return Number(line?.slice(name.length) ?? 0)
-}
+import mqttPacket, { type IPublishPacket, type QoS } from 'mqtt-packet'
+import t, { type Test } from 'tap'
+import { connectBytes, connectOf, openRaw as open, publishOf as publish, RawClient } from '../clients/raw-mqtt.js'
+import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
 
 const payloads = (packets: readonly IPublishPacket[]) => packets.map(({ payload }) => String(payload))
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, n) => String(from + n))
@@ -399,7 +255,7 @@ t.test('+ matches an empty level, # its parent, live and retained', async t => {
   const hub = await startHub(t)
   const publisher = await connectMqtt(t, hub.mqttUrl)
   const topics = [...new Set(Object.values(expected).flat())]
-  const live = new Map<string, Raw>()
+  const live = new Map<string, RawClient>()
   for (const filter of Object.keys(expected)) {
     const client = await open(t, hub)
     await client.subscribe({ [filter]: 1 })
@@ -507,10 +363,9 @@ t.test('QoS 0 of one publisher does not cost QoS 1 of another: 500 of 500, in or
 
 t.test('CONNACK is the first packet, whatever comes in one segment with CONNECT', async t => {
   for (const clean of [true, false]) {
-    const client = new Raw(hub)
-    t.teardown(() => client.socket.destroy())
+    const client = new RawClient(t, hub.mqttUrl)
     client.send(
-      connectPacket({ clientId: `hasty-${clean}`, clean }),
+      connectOf({ clientId: `hasty-${clean}`, clean }),
       { cmd: 'pubrel', messageId: 9 },
       { cmd: 'pubrec', messageId: 10 },
       { cmd: 'pingreq' },
@@ -584,13 +439,10 @@ t.test('50 takeovers in a row: one is left, and it is served', async t => {
   const hub = await startHub(t)
   for (const clean of [true, false]) {
     const clientId = `crowd-${clean}`
-    const all = Array.from({ length: 50 }, () => new Raw(hub))
-    t.teardown(() => {
-      for (const client of all) client.socket.destroy()
-    })
-    for (const client of all) client.send(connectPacket({ clientId, clean }))
+    const all = Array.from({ length: 50 }, () => new RawClient(t, hub.mqttUrl))
+    for (const client of all) client.send(connectOf({ clientId, clean }))
     await eventually(() => all.filter(({ closed }) => !closed).length === 1, 'all but one are closed')
-    const left = all.find(({ closed }) => !closed) as Raw
+    const left = all.find(({ closed }) => !closed) as RawClient
     t.match(await left.next(), { cmd: 'connack', returnCode: 0 })
     await left.subscribe({ crowd: 1 })
     left.send(publish('crowd', 'served', 1, 5))
@@ -623,16 +475,14 @@ t.test('MQTT 3.1: MQIsdp, level 3', async t => {
   }
   t.same(await first.receive(3), ['0', '1', '2'])
   // SUBSCRIBE and PUBREL are QoS 1 messages there: sent again they have DUP.
-  first.socket.write(Buffer.from([0x8a, 6, 0, 3, 0, 1, 0x78, 1, 0x6a, 2, 0, 12]))
+  first.write(Buffer.from([0x8a, 6, 0, 3, 0, 1, 0x78, 1, 0x6a, 2, 0, 12]))
   const answers = (await first.until('suback')).concat(await first.soFar()).map(({ cmd }) => cmd)
   t.ok(answers.includes('pubcomp'))
   await first.cut()
   await publisher.publishAsync('old/late', 'queued', { qos: 1 })
-  const back = new Raw(hub)
-  t.teardown(() => back.socket.destroy())
-  back.send(connectPacket({ ...old, clientId: 'old', clean: false }))
-  const [bytes] = await new Promise<[Buffer]>(resolve => back.socket.once('data', chunk => resolve([chunk])))
-  t.same([...bytes.subarray(0, 4)], [0x20, 2, 0, 0], 'the byte that 3.1.1 has session present in is reserved')
+  const back = new RawClient(t, hub.mqttUrl, 3)
+  const { bytes } = await back.hello({ ...old, clientId: 'old', clean: false })
+  t.same([...bytes], [0x20, 2, 0, 0], 'the byte that 3.1.1 has session present in is reserved')
   t.ok((await back.receive(1)).includes('queued'))
   const library = await connectMqtt(t, hub.mqttUrl, { protocolId: 'MQIsdp', protocolVersion: 3, clientId: 'lib' })
   const got = new Promise(resolve => library.once('message', (_topic, payload) => resolve(String(payload))))
@@ -642,16 +492,14 @@ t.test('MQTT 3.1: MQIsdp, level 3', async t => {
 })
 
 t.test('a version there is not: the CONNACK that makes its client fall back', async t => {
-  const client = new Raw(hub)
-  const got: Buffer[] = []
-  client.socket.on('data', chunk => got.push(chunk))
-  const six = mqttPacket.generate(
-    connectPacket({ clientId: 'six', protocolVersion: 5, properties: { sessionExpiryInterval: 60 } }),
-  )
+  const client = new RawClient(t, hub.mqttUrl, 5)
+  const six = connectBytes({ clientId: 'six', protocolVersion: 5, properties: { sessionExpiryInterval: 60 } })
   six[8] = 6
-  client.socket.write(six)
-  await client.gone()
-  t.same([...Buffer.concat(got)], [0x20, 2, 0, 1])
+  client.write(six)
+  t.same(
+    (await client.gone()).map(({ bytes }) => [...bytes]),
+    [[0x20, 2, 0, 1]],
+  )
 })
 
 t.test('$SYS: statistics for who may read them, and never under #', async t => {
@@ -707,7 +555,7 @@ t.test('$SYS: statistics for who may read them, and never under #', async t => {
 t.test('a will is published when there is no goodbye, and only then', async t => {
   const watcher = await open(t, hub)
   await watcher.subscribe({ 'wills/#': 2 })
-  const leave = async (name: string, qos: QoS, end: (client: Raw) => void) => {
+  const leave = async (name: string, qos: QoS, end: (client: RawClient) => void) => {
     const will = { topic: `wills/${name}`, payload: Buffer.from(`${name} is gone`), qos, retain: qos === 1 }
     const client = await open(t, hub, { clientId: `wills-${name}`, will })
     end(client)
@@ -715,19 +563,19 @@ t.test('a will is published when there is no goodbye, and only then', async t =>
   }
   await leave('polite', 1, client => client.send({ cmd: 'disconnect' }))
   await leave('hasty', 1, client => client.send(publish('x', 'x'), { cmd: 'disconnect' }))
-  await leave('leaving', 1, client => client.socket.end(mqttPacket.generate({ cmd: 'disconnect' })))
+  await leave('leaving', 1, client => client.socket?.end(mqttPacket.generate({ cmd: 'disconnect' })))
   await leave('gone at once', 1, client =>
-    client.socket.write(mqttPacket.generate({ cmd: 'disconnect' }), () => client.socket.destroy()),
+    client.socket?.write(mqttPacket.generate({ cmd: 'disconnect' }), () => client.socket?.destroy()),
   )
   for (const qos of [0, 1, 2] as const) {
-    await leave(`cut-${qos}`, qos, client => client.socket.destroy())
+    await leave(`cut-${qos}`, qos, client => client.socket?.destroy())
     t.match(await watcher.next(), { topic: `wills/cut-${qos}`, qos, retain: false }, `QoS ${qos}`)
   }
-  await leave('end', 2, client => client.socket.end())
+  await leave('end', 2, client => client.socket?.end())
   t.same(String(((await watcher.next()) as IPublishPacket).payload), 'end is gone', 'closed without DISCONNECT')
-  await leave('reset', 2, client => client.socket.resetAndDestroy())
+  await leave('reset', 2, client => client.socket?.resetAndDestroy())
   t.match(await watcher.next(), { topic: 'wills/reset' })
-  await leave('malformed', 2, client => client.socket.write(Buffer.from([0xff, 0, 0])))
+  await leave('malformed', 2, client => client.write(Buffer.from([0xff, 0, 0])))
   t.match(await watcher.next(), { topic: 'wills/malformed' })
   await leave('refused', 2, client => client.send(publish('$x', 'x')))
   t.match(await watcher.next(), { topic: 'wills/refused' })
@@ -776,8 +624,8 @@ t.test('wills and a crash: one that was due comes once, one that was discarded n
 
 /** What happens in the middle of an exchange. */
 const interruptions = {
-  'the connection is cut': async (_t: Test & { readonly name: string }, hub: RunningHub) => hub,
-  'the hub is killed': async (t: Test & { readonly name: string }, hub: RunningHub) => {
+  'the connection is cut': async (_t: Test, hub: RunningHub) => hub,
+  'the hub is killed': async (t: Test, hub: RunningHub) => {
     await hub.kill()
     return startHub(t, {}, hub.dir)
   },
