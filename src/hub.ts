@@ -109,7 +109,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, sessions: broker, webSockets: listeners },
+    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.

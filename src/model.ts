@@ -82,6 +82,8 @@ export interface ClientPresence {
   readonly online: boolean
   /** Microseconds since the epoch. */
   readonly since: number
+  /** True when the client is forgotten: the hub had assigned the id, so no client will come back with that id. */
+  readonly isForgotten?: boolean
 }
 
 /** Gets the presence of each client, whenever that changes. Implemented by `PipelineThread`. */
@@ -224,4 +226,13 @@ function escapeKey(text: string): string {
 
 export function fieldType(value: FieldValue): FieldType {
   return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
+}
+
+/** Beginning of the client ids that the hub assigns to clients that gave none, before a UUID. [MQTT-3.1.3-6] */
+export const assignedIdPrefix = 'auto-'
+
+/** Returns whether a client id has the form of those that the hub assigns. */
+export function isAssignedClientId(clientId: string): boolean {
+  const id = clientId.startsWith(assignedIdPrefix) ? clientId.slice(assignedIdPrefix.length) : ''
+  return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/.test(id)
 }

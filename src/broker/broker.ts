@@ -67,6 +67,12 @@ export interface BrokerOptions {
   readonly log: DebugLog
 }
 
+/** Names a client. The user is empty without authentication. */
+interface ClientOfUser {
+  readonly user: string
+  readonly clientId: string
+}
+
 /** Users whose part of a pool is reported: those with the largest part. */
 const shownUsers = 10
 
@@ -269,13 +275,38 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
   }
 
   /** Ends the session and the connection of a user's client; false when there is neither. The client's will is due. */
-  endSession({ user, clientId }: { readonly user: string; readonly clientId: string }): boolean {
+  endSession({ user, clientId }: ClientOfUser): boolean {
     const name = sessionName(user, clientId)
     const client = this.#presence.find(name)
     const isKept = this.#sessions.find(name) !== undefined
     client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator has ended its session' })
     this.#sessions.forget(name)
     return isKept || client !== undefined
+  }
+
+  /**
+   * Removes a user's client that is gone: session, presence, refusals, and the messages that it retained. Resolves with
+   * the topics of those messages once that is on disk; with undefined when nothing of the client was known. Rejects with
+   * `busy` while the client is connected.
+   */
+  async removeClient({ user, clientId }: ClientOfUser): Promise<readonly string[] | undefined> {
+    if (this.#presence.find(sessionName(user, clientId))) {
+      throw new HubError('busy', `client ${JSON.stringify(clientId)} is connected; disconnect it first`)
+    }
+    const isKept = this.endSession({ user, clientId })
+    const topics = await this.#sessions.clearRetained(one => one.clientId === clientId && (one.user ?? '') === user)
+    const isRefused = this.#refusals.remove(user, clientId)
+    const isShown = this.#presence.remove(user, clientId)
+    await this.flushed()
+    return isKept || isRefused || isShown || topics.length > 0 ? topics : undefined
+  }
+
+  /** Clears the retained messages of these topics. Resolves, with the number of messages, once that is on disk. */
+  async clearRetained(topics: readonly string[]): Promise<number> {
+    const wanted = new Set(topics)
+    const cleared = await this.#sessions.clearRetained(({ topic }) => wanted.has(topic))
+    await this.flushed()
+    return cleared.length
   }
 
   /** Closes clients without access, narrows the rights of the others. */

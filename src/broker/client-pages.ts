@@ -93,6 +93,22 @@ export class ClientPages {
     this.#clearable.add(name, user)
   }
 
+  /** Clears the page of this user's client of that id. Returns whether there was one. */
+  remove(clientId: string, user: string): boolean {
+    const { store, topicOf } = this.#options
+    let isFound = false
+    for (const name of new Set([clientId, sessionName(user, clientId)])) {
+      for (const { payload } of [...store.retainedBy(topicOf(name))]) {
+        const page = readPage(payload)
+        if (page?.clientId !== clientId || page.user !== user) continue
+        isFound = true
+        this.#clearable.delete(name)
+        this.#retain(name, nothing)
+      }
+    }
+    return isFound
+  }
+
   #clear(name: string | undefined): void {
     if (name !== undefined && this.#clearable.delete(name)) this.#retain(name, nothing)
   }

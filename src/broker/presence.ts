@@ -1,4 +1,4 @@
-import type { PresenceListener } from '../model.js'
+import { isAssignedClientId, type PresenceListener } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
 import type { DebugLog } from '../observe/log.js'
 import { SharedPool } from '../runtime/shared-pool.js'
@@ -59,7 +59,9 @@ export class Presence {
   /** Called at the start, before any client connects: clients online when the hub went down are shown as offline. */
   restore(): void {
     for (const { name, page } of this.#pages.restored()) {
-      if (page.online) this.#show(name, page.clientId, page.user, false)
+      // Whether the client has a kept session is not asked: a client that comes back is shown again.
+      if (isAssignedClientId(page.clientId)) this.remove(page.user, page.clientId)
+      else if (page.online) this.#show(name, page.clientId, page.user, false)
       else this.#pages.restore(name, page.user)
     }
   }
@@ -159,8 +161,23 @@ export class Presence {
     this.perUser.add(user, -1)
     this.#options.bridges.left(client)
     if (shownAs === '') return
+    if (isAssignedClientId(id) && !client.session?.durable) {
+      this.remove(user, id)
+      return
+    }
     // Meanwhile another user's client may have come with that id.
     this.#show(shownAs === id ? this.nameOf(user, id) : shownAs, id, user, false)
+  }
+
+  /** Forgets a client that is gone. Returns whether its presence was shown. */
+  remove(user: string, clientId: string): boolean {
+    const name = this.nameOf(user, clientId)
+    const isShown = this.#pages.remove(clientId, user)
+    if (isShown) {
+      const since = this.#options.clock.now()
+      this.#options.listener.onPresence({ clientId: shownName(name), user, online: false, since, isForgotten: true })
+    }
+    return isShown
   }
 
   /** Called when the connection is over, whether the client was connected or not. */
@@ -170,7 +187,12 @@ export class Presence {
 
   #show(name: string, clientId: string, user: string, online: boolean): void {
     const since = this.#options.clock.now()
-    this.#options.listener.onPresence({ clientId: name.replace('\0', '/'), user, online, since })
+    this.#options.listener.onPresence({ clientId: shownName(name), user, online, since })
     this.#pages.show(name, user, { clientId, user, online, since: since / 1_000 }, online)
   }
+}
+
+/** Returns a name as the lists of devices show it. */
+function shownName(name: string): string {
+  return name.replace('\0', '/')
 }

@@ -124,6 +124,11 @@ export class RefusalNotices {
     this.#show(clientId, user, 'publish', topic, reason)
   }
 
+  /** Clears the refusals of a client that is removed. Returns whether there were any. */
+  remove(user: string, clientId: string): boolean {
+    return this.#pages.remove(clientId, user)
+  }
+
   #count(action: Action, clientId: string): void {
     const { balance, counters } = this.#options
     counters.refuse(action)

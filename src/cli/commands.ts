@@ -4,6 +4,7 @@ import { certificateCommand } from './certificates.js'
 import { checkCommand } from './check.js'
 import type { Command } from './command.js'
 import { deadCommands } from './dead.js'
+import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { mapTryCommand } from './map.js'
@@ -22,6 +23,7 @@ export const commands: readonly Command[] = [
   ...spoolCommands,
   ...deadCommands,
   ...seriesCommands,
+  ...deviceCommands,
   ...sessionCommands,
   ...accessCommands,
   ...auditCommands,

@@ -335,6 +335,22 @@ export const routes = {
     summary: 'MQTT clients: online or not, and when they last published; and the devices that discovery describes',
     answer: object({ devices: array(device), described: array(describedDevice) }),
   },
+  'DELETE /api/devices': {
+    summary: 'Removes a device that is gone: its newest readings and retained messages. Stored readings stay',
+    description:
+      'With `client`, a client: also its session and queue, its presence and its refusals; it must not be connected. ' +
+      'With `source` and `id`, a device that discovery describes.',
+    allow: 'change',
+    query: closed({
+      ...sessionFilter,
+      source: optional(string('The preset that read the description')),
+      id: optional(string('Id of the described device')),
+    }),
+    answer: object({
+      readings: integer('Topics of which the newest reading was removed'),
+      retained: integer('Retained messages that were cleared'),
+    }),
+  },
   'POST /api/map/try': {
     summary: 'What the mapping makes of a message, without storing anything',
     allow: 'everything',

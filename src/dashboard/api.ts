@@ -127,6 +127,11 @@ export async function fetchDevices(): Promise<readonly DeviceRow[]> {
   return (await ask('GET /api/devices', {})).devices
 }
 
+/** Removes a client that is gone, with its newest readings and its retained messages. */
+export function removeDevice({ clientId, user }: Pick<DeviceRow, 'clientId' | 'user'>) {
+  return ask('DELETE /api/devices', { client: clientId, user })
+}
+
 export async function fetchHistory(asked: Asked<'GET /api/history'>, signal?: AbortSignal): Promise<Columns> {
   const { from, to, ...others } = asked
   const whole = { ...others, from: from && Math.floor(from), to: to && Math.ceil(to) }

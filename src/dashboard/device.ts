@@ -1,5 +1,5 @@
 import type { DeviceRow } from '../contract/contract.js'
-import { ApiError, fetchDevices, hubNow } from './api.js'
+import { ApiError, fetchDevices, hubNow, removeDevice } from './api.js'
 import type { Board, Tile } from './board.js'
 import type { Presence } from './feed.js'
 import { element, Keyed, make, put } from './nodes.js'
@@ -29,6 +29,10 @@ export class DevicePage {
   readonly #list: Keyed<Refused, HTMLElement>
   readonly #readings: Keyed<Tile, HTMLElement>
   readonly #found: (rows: readonly DeviceRow[]) => void
+  readonly #removed: (clientId: string) => void
+  readonly #remove = element<HTMLButtonElement>('device-remove')
+  /** Why the device could not be removed. */
+  #trouble = ''
   #clientId: string | undefined
   readonly #poll: Poll<readonly DeviceRow[]>
   #known = false
@@ -39,11 +43,29 @@ export class DevicePage {
   /** Whether this page may read refusals. */
   refusalsReadable = true
 
-  /** @param found Called with the devices that the hub reports. */
-  constructor(board: Board, refusals: Refusals, found: (rows: readonly DeviceRow[]) => void) {
+  /** Whether this page may remove devices. */
+  mayChange = false
+
+  /**
+   * @param found Called with the devices that the hub reports.
+   * @param removed Called when the client whose page is shown has been removed.
+   */
+  constructor(
+    board: Board,
+    refusals: Refusals,
+    found: (rows: readonly DeviceRow[]) => void,
+    removed: (clientId: string) => void,
+  ) {
     this.#board = board
     this.#refusals = refusals
     this.#found = found
+    this.#removed = removed
+    const dialog = element<HTMLDialogElement>('device-removal')
+    this.#remove.addEventListener('click', () => dialog.showModal())
+    dialog.addEventListener('close', () => {
+      if (dialog.returnValue === 'remove') void this.#removeShown()
+      dialog.returnValue = ''
+    })
     this.#facts = new Keyed(
       element('device-facts'),
       fact => fact.name,
@@ -91,7 +113,8 @@ export class DevicePage {
       answered: rows => {
         if (!(rows instanceof Error)) this.#found(rows)
         const forbidden = rows instanceof ApiError && rows.status === 403
-        put(element('device-note'), forbidden ? `Some details are hidden: ${rows.message}` : '')
+        const hidden = forbidden ? `Some details are hidden: ${rows.message}` : ''
+        put(element('device-note'), [this.#trouble, hidden].filter(Boolean).join(' '))
         this.#draw()
         return forbidden ? undefined : pollEvery
       },
@@ -108,6 +131,7 @@ export class DevicePage {
     this.#clientId = clientId
     this.#root.hidden = false
     if (!other) return
+    this.#trouble = ''
     put(this.#name, nameText(clientId))
     this.#root.dataset.client = clientId
     this.#draw()
@@ -137,6 +161,29 @@ export class DevicePage {
     if (presence.clientId === this.#clientId) this.#draw()
   }
 
+  /** Called when the hub has forgotten a client. */
+  forget(clientId: string): void {
+    this.#rows.delete(clientId)
+    this.#presences.delete(clientId)
+    if (clientId === this.#clientId) this.#draw()
+  }
+
+  async #removeShown(): Promise<void> {
+    const clientId = this.#clientId
+    if (clientId === undefined) return
+    this.#remove.disabled = true
+    try {
+      await removeDevice({ clientId, user: this.#presences.get(clientId)?.user ?? '' })
+      this.forget(clientId)
+      this.#removed(clientId)
+    } catch (error) {
+      this.#trouble = `The device was not removed: ${error instanceof Error ? error.message : String(error)}.`
+      put(element('device-note'), this.#trouble)
+    } finally {
+      this.#remove.disabled = false
+    }
+  }
+
   /** Called when the hub has refused this client again. */
   refused(clientId: string): void {
     if (clientId === this.#clientId) this.#draw()
@@ -155,6 +202,7 @@ export class DevicePage {
     const row = this.#rows.get(clientId)
     const refusals = this.#refusals.of(clientId)
     this.#root.dataset.online = presence ? String(presence.online) : 'unknown'
+    this.#remove.hidden = !this.mayChange || presence === undefined || presence.online
     put(element('device-state'), this.#stateText(presence, refusals.length > 0, now))
     const user = presence?.user || refusals[0]?.user || ''
     const facts = [

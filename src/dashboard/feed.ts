@@ -56,6 +56,8 @@ export interface FeedHandlers {
   /** Called when a topic has no newest reading any more. */
   cleared(topic: string): void
   presence(presence: Presence): void
+  /** Called when the client with this id has no presence any more. */
+  forgotten(clientId: string): void
   refusal(refusal: Refusal): void
 }
 
@@ -231,6 +233,7 @@ export class Feed {
     this.#heardAt = Date.now()
     if (payload.length === 0) {
       if (topic.startsWith(last)) this.#handlers.cleared(topic.slice(last.length))
+      else if (topic.startsWith(presence)) this.#handlers.forgotten(shownName(topic.slice(presence.length)))
       return
     }
     let body: unknown
@@ -249,4 +252,9 @@ export class Feed {
 function refusalOf(error: unknown): string {
   if (!(error instanceof ApiError)) return ''
   return error.status === 401 ? 'This page is not signed in' : error.message.replace(/\.$/, '')
+}
+
+/** Returns a name, as the last level of a topic, as the list of devices shows it: see `hubTopics.presence`. */
+function shownName(level: string): string {
+  return decodeURIComponent(level).replace('\0', '/')
 }

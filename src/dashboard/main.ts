@@ -27,16 +27,25 @@ const detail = new Detail(selection => {
   navigate(selection)
 })
 const balance = new BalancePage(() => status.ask(), leaveBalance, filterBy)
-const device = new DevicePage(board, refusals, rows => {
-  presence.snapshot(rows)
-  device.snapshot(rows)
-})
+const device = new DevicePage(
+  board,
+  refusals,
+  rows => {
+    presence.snapshot(rows)
+    device.snapshot(rows)
+  },
+  clientId => {
+    presence.forget(clientId)
+    navigate(undefined)
+  },
+)
 const logins = new LoginsPage()
 const account = new Account(session => {
   if (isSignedIn(session)) logins.session = session
   else leaveLogins()
   balance.readOnly = whyNotChange(session)
   device.users = session.auth === 'required'
+  device.mayChange = session.mayChange
   const anonymous = session.user ? unnamedNotice : anonymousNotice
   status.notice('anonymous', session.auth === 'anonymous' ? anonymous : undefined)
 })
@@ -68,6 +77,10 @@ const feed = new Feed(`dashboard-${randomHex(8)}`, {
   presence: body => {
     presence.take(body)
     device.presence(body)
+  },
+  forgotten: clientId => {
+    presence.forget(clientId)
+    device.forget(clientId)
   },
   refusal: body => {
     refusals.take(body)

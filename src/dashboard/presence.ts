@@ -83,6 +83,11 @@ export class PresencePanel {
     this.#later()
   }
 
+  /** Called when the hub has forgotten a client. */
+  forget(clientId: string): void {
+    if (this.#rows.delete(clientId)) this.#later()
+  }
+
   link(clientId: string): HTMLAnchorElement | undefined {
     return this.#rows.get(clientId)?.link
   }

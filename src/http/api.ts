@@ -8,7 +8,8 @@ import type { Metrics } from '../observe/metrics.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import { hubTopics, isTopicFilter, isTopicName } from '../topics.js'
+import { isTopicFilter, isTopicName } from '../topics.js'
+import { type DevicesApi, deviceRoutes } from './devices.js'
 import { callerName, type Guard, readRulesOf } from './guard.js'
 import type { HubHealth } from './health.js'
 import { RequestRefused } from './refusals.js'
@@ -18,6 +19,7 @@ import { type SessionsApi, sessionListRoutes } from './session-list.js'
 export interface ApiRoutesOptions {
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
+  readonly devices: DevicesApi
   readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
@@ -39,7 +41,7 @@ const progressEveryMs = 250
 
 /** Routes of the contract that are answered by the pipeline, and those that are in no contract. */
 export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions): Promise<void> {
-  const { pipeline, sessions, health, metrics, clock, guard, audit } = options
+  const { pipeline, sessions, devices, health, metrics, clock, guard, audit } = options
   const hide = { schema: { hide: true } }
 
   serve(app, 'GET /healthz', () => ({ healthy: true as const }))
@@ -89,8 +91,6 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     changeSeries(call, { kind: 'retype', series: seriesOf(series, 'series'), type }),
   )
 
-  serve(app, 'GET /api/devices', (_asked, { caller }) => pipeline.devices(readRulesOf(caller, hubTopics.everyPresence)))
-
   serve(app, 'POST /api/map/try', ({ topic, payload }) => {
     if (!isTopicName(topic)) {
       throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic without + and #`)
@@ -132,6 +132,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return runJob(call, { kind: 'past', past })
   })
 
+  await app.register(deviceRoutes, { devices, pipeline, guard, audit })
   await app.register(sessionListRoutes, { sessions, guard, audit })
 
   async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<{ changed: true }> {

@@ -18,6 +18,7 @@ import { type Listeners, listenError } from '../transport/listeners.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
+import type { DevicesApi } from './devices.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
@@ -37,6 +38,7 @@ export interface HttpOptions {
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
+  readonly devices: DevicesApi
   readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock

@@ -75,6 +75,27 @@ export class Knowledge {
     this.#changes++
   }
 
+  /**
+   * Forgets a described device. Returns the topics that are of that device alone: of messages that describe no other
+   * device, and of readings. Undefined when there is no such device.
+   */
+  forget(source: string, id: string): readonly string[] | undefined {
+    const isMeant = (device: DeviceDescription) => device.source === source && device.id === id
+    const own = new Set<string>()
+    let isFound = false
+    for (const [topic, { devices }] of [...this.#descriptions]) {
+      const others = devices.filter(device => !isMeant(device))
+      if (others.length === devices.length) continue
+      isFound = true
+      if (others.length === 0) own.add(topic)
+      for (const { entities } of devices.filter(isMeant)) for (const entity of entities) own.add(entity.topic)
+      this.describe(topic, others)
+    }
+    if (!isFound) return undefined
+    for (const { entities } of this.devices()) for (const { topic } of entities) own.delete(topic)
+    return [...own]
+  }
+
   /** Returns the unit of a field on a topic: from the payload, else from a description. */
   unitOf(topic: string, field: string): string | undefined {
     return this.#units.get(topic)?.get(field) ?? this.entityOf(topic, field)?.unit

@@ -114,6 +114,7 @@ export class LivePusher {
     let pushes: Push[] = []
     let held = 0
     for (const message of newest.values()) {
+      if (registry.cleared.isBefore(readingTopic(message.topic), message.sequence)) continue
       const reading = mapping.read(message)
       if (message.retain && message.payload.length === 0) {
         this.#marks.delete(message.topic)
@@ -139,7 +140,10 @@ export class LivePusher {
 
   /** Whether a reading changes a tile. That there is no value is shown where there was one. */
   #isShown({ message, points, absent }: Reading): boolean {
-    return points.length > 0 || (absent !== undefined && this.#options.registry.hasReading(readingTopic(message.topic)))
+    return (
+      points.length > 0 ||
+      (absent !== undefined && this.#options.registry.lastReading(readingTopic(message.topic)) !== undefined)
+    )
   }
 
   /** Called when the fate of messages is known: marks the topics of which a message was not stored as it is. */

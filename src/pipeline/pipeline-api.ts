@@ -11,6 +11,28 @@ export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: 
 /** Selects lines of the balance sheet. */
 export type BalanceQuery = Received<'GET /api/balance'>
 
+/** A client that is gone. The broker has cleared the retained messages of the topics `cleared`. */
+export interface RemovedClient {
+  readonly clientId: string
+  readonly user: string
+  readonly cleared: readonly string[]
+}
+
+/** A device that discovery describes, by the preset that read the description. */
+export interface DescribedDevice {
+  readonly source: string
+  readonly id: string
+}
+
+export interface RemovedDevice {
+  /** False when nothing of the device was known. */
+  readonly isKnown: boolean
+  /** Topics that are the device's. */
+  readonly topics: readonly string[]
+  /** Topics of which the newest reading was removed. */
+  readonly readings: number
+}
+
 /**
  * Questions of the HTTP API to the pipeline, each with one argument that can be sent to another thread. Answers are JSON
  * where they may be large: made in the processor thread, so that the broker thread only passes them on. With `rules` an
@@ -24,6 +46,10 @@ export interface PipelineApi {
     readonly rules: ReadRules | undefined
   }): Promise<Json<Answer<'GET /api/history'>>>
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
+  /** Removes a client from the devices, with its newest readings. */
+  removeClient(client: RemovedClient): Promise<RemovedDevice>
+  /** Removes a described device, with the newest readings of its topics. */
+  removeDescribed(device: DescribedDevice): Promise<RemovedDevice>
   /** Tells what the mapping makes of a message, and stores nothing. */
   tryMapping(message: {
     readonly topic: string

@@ -22,6 +22,7 @@ import { BrokerLink } from './broker-link.js'
 import { Consumers, type ConsumersOptions } from './consumers.js'
 import { loadRuleDecoders } from './decoders/rule-decoders.js'
 import type { Dependencies } from './dependencies.js'
+import { DeviceRemoval } from './device-removal.js'
 import { Downlink } from './downlink.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
@@ -66,6 +67,7 @@ interface PipelineParts {
   readonly consumers: Consumers
   readonly queries: Queries
   readonly replays: Replays
+  readonly removal: DeviceRemoval
   readonly changeSeries: (change: SeriesChange) => Promise<void>
   readonly sheet: () => Totals
   readonly deadBytes: () => number
@@ -137,7 +139,7 @@ export function processorOffers(
     },
     abandon: () => exit.prepare(),
     committed: position => progress.committed(position),
-    present: ({ clientId, user, online, since }) => registry.setPresence(clientId, user, online, since),
+    present: presence => registry.setPresence(presence),
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
     shares: changed => {
@@ -151,6 +153,8 @@ export function processorOffers(
     series: query => running().queries.series(query),
     history: ({ query, rules }) => running().queries.history(query, rules),
     devices: rules => running().queries.devices(rules),
+    removeClient: client => running().removal.client(client),
+    removeDescribed: device => running().removal.described(device),
     tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query),
@@ -375,6 +379,7 @@ async function composeParts(
     consumers,
     queries,
     replays,
+    removal: new DeviceRemoval(registry, mapping.knowledge, broker, progress),
     changeSeries: async change => {
       await dependencies.ask('store', () => store.change(change))
       if (change.kind !== 'retype') return

@@ -156,9 +156,9 @@ export class Queries {
   /** Whether the last message of the only topic of this series cleared a retained one: it is no current reading. */
   #isCleared(series: SeriesId): boolean {
     const { registry, mapping } = this.#options
-    if (!registry.hasCleared) return false
+    if (registry.cleared.size === 0) return false
     const topic = mapping.topicOf(series)
-    return topic !== undefined && registry.isCleared(topic)
+    return topic !== undefined && registry.cleared.has(topic)
   }
 
   #describe(series: Series): SeriesRow {

@@ -5,10 +5,11 @@ import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
-import type { Device, Message } from '../model.js'
+import { type ClientPresence, type Device, isAssignedClientId, type Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
+import { ClearedTopics } from './cleared-topics.js'
 
 /**
  * Most clients, and most topics, that are remembered. Beyond this the silent ones are removed, of the user with the
@@ -40,8 +41,8 @@ interface Snapshot {
   readonly devices: readonly Device[]
   /** Last readings. The user is missing in snapshots of older versions, and where clients need not authenticate. */
   readonly last: readonly (readonly [topic: string, json: string, user?: string, client?: string])[]
-  /** Topics whose retained message was cleared. Missing in snapshots of older versions. */
-  readonly cleared?: readonly string[]
+  /** As in {@link ClearedTopics}. Missing in snapshots of older versions. */
+  readonly cleared?: readonly (readonly [topic: string, from: number])[]
 }
 
 export interface RegistryOptions {
@@ -57,9 +58,6 @@ interface LastReading {
   /** The client that published the message. */
   readonly client: string
 }
-
-/** Most cleared topics that are remembered. */
-const maxCleared = 10_000
 
 /**
  * Every device, and the last reading of each topic, with times. Kept in memory, and saved every few seconds with the
@@ -77,8 +75,7 @@ export class Registry {
   /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
   readonly #sharing: Sharing
-  /** Topics whose retained message was cleared, and on which nothing came since. */
-  #cleared = new Set<string>()
+  #cleared = new ClearedTopics()
   #deviceCharacters = 0
   #readingCharacters = 0
   #next = 0
@@ -132,6 +129,7 @@ export class Registry {
     for (const { clientId, user, since, lastSeen, messages } of devices) {
       if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
       if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
+      if (isAssignedClientId(clientId)) continue
       // The broker announces online devices once more after this start.
       knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
       deviceCharacters += clientId.length + user.length
@@ -147,7 +145,7 @@ export class Registry {
     this.#devices = knownDevices
     this.#last = knownLast
     this.#topics = topics
-    this.#cleared = new Set(cleared)
+    this.#cleared = new ClearedTopics(cleared)
     this.#deviceCharacters = deviceCharacters
     this.#readingCharacters = readingCharacters
     this.#next = next as number
@@ -191,17 +189,20 @@ export class Registry {
       known.messages++
       return
     }
-    this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
+    // A client without an id of its own is in the list while it is connected.
+    const device = { clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 }
+    if (!isAssignedClientId(clientId)) this.#add(device)
   }
 
-  setPresence(clientId: string, user: string, online: boolean, since: number): void {
+  setPresence({ clientId, user, online, since, isForgotten }: ClientPresence): void {
     const known = this.#devices.get(clientId)
-    if (known) {
-      this.#rename(known, user)
-      known.online = online
-      known.since = since
-    } else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
     this.#dirty = true
+    if (isForgotten) {
+      if (known) this.#remove(known)
+    } else if (known) {
+      this.#rename(known, user)
+      Object.assign(known, { online, since })
+    } else this.#add({ clientId, user, online, since, lastSeen: 0, messages: 0 })
   }
 
   /**
@@ -228,9 +229,19 @@ export class Registry {
     return forgotten
   }
 
-  /** Whether a reading of the topic is known. */
-  hasReading(topic: string): boolean {
-    return this.#last.has(topic)
+  /** Forgets a client that is gone. Returns whether it was known. On disk once {@link flush} has resolved. */
+  removeDevice(clientId: string, user: string): boolean {
+    const named = [clientId, `${user}/${clientId}`].flatMap(name => this.#devices.get(name) ?? [])
+    const own = named.filter(device => device.user === user)
+    for (const device of own) this.#remove(device)
+    return own.length > 0
+  }
+
+  /** Resolves when the file has everything, or the disk refuses; then the file is written later. */
+  async flush(): Promise<void> {
+    await this.#saving
+    this.#save()
+    await this.#saving
   }
 
   /** Returns the newest reading of a topic, as pushed. */
@@ -247,28 +258,22 @@ export class Registry {
     this.#dirty = true
   }
 
-  /** Forgets the reading of a topic whose retained message was cleared. Returns whether there was one. */
+  /** Forgets the reading of a topic. Returns whether there was one. */
   clearLastReading(topic: string): boolean {
-    this.#cleared.add(topic)
-    if (this.#cleared.size > maxCleared) this.#cleared.delete(this.#cleared.values().next().value as string)
+    this.#cleared.add(topic, this.#next)
     this.#dirty = true
-    const isKnown = this.#last.has(topic)
-    this.#forgetReading(topic)
-    return isKnown
+    return this.#forgetReading(topic)
   }
 
-  /** Whether the last message on a topic cleared the retained one. */
-  isCleared(topic: string): boolean {
-    return this.#cleared.has(topic)
-  }
-
-  get hasCleared(): boolean {
-    return this.#cleared.size > 0
+  /** The topics whose newest reading was cleared. */
+  get cleared(): ClearedTopics {
+    return this.#cleared
   }
 
   /** Returns the topics whose newest reading is from this client. */
-  topicsOf(client: string): readonly string[] {
-    return [...this.#last].flatMap(([topic, reading]) => (reading.client === client ? [topic] : []))
+  topicsOf(client: string, user: string): readonly string[] {
+    const own = [...this.#last].filter(([, reading]) => reading.client === client && reading.user === user)
+    return own.map(([topic]) => topic)
   }
 
   devices(): readonly Device[] {
@@ -285,17 +290,24 @@ export class Registry {
     this.#deviceCharacters += nameLength(device)
   }
 
+  #remove(device: DeviceEntry): void {
+    this.#dirty = true
+    this.#devices.delete(device.clientId)
+    this.#deviceCharacters -= nameLength(device)
+  }
+
   #rename(device: DeviceEntry, user: string): void {
     this.#deviceCharacters += user.length - device.user.length
     device.user = user
   }
 
-  #forgetReading(topic: string): void {
+  #forgetReading(topic: string): boolean {
     const known = this.#last.get(topic)
-    if (known === undefined) return
+    if (known === undefined) return false
     this.#last.delete(topic)
     this.#topics.delete(topic)
     this.#readingCharacters -= topic.length + known.json.length
+    return true
   }
 
   /**
@@ -310,8 +322,7 @@ export class Registry {
       const device = silent.first
       if (!device) return
       silent.delete(device)
-      this.#devices.delete(device.clientId)
-      this.#deviceCharacters -= nameLength(device)
+      this.#remove(device)
     }
   }
 
@@ -328,7 +339,7 @@ export class Registry {
     // Devices are serialized at once, as they change with every message. For readings a newer one does as well.
     const devices = JSON.stringify([...this.#devices.values()])
     const last = [...this.#recorded()]
-    const cleared = JSON.stringify([...this.#cleared])
+    const cleared = JSON.stringify(this.#cleared)
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {

@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { PipelineOffsets } from '../accounting/balance-sheet.js'
 import { HubError } from '../errors.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { SpoolLag } from './consumers.js'
+
+const mostBehindMs = 10_000
+const askEveryMs = 20
 
 /** How far the spool is filled and drained, as of now. */
 export class SpoolProgress implements PipelineOffsets, SpoolLag {
@@ -45,6 +49,14 @@ export class SpoolProgress implements PipelineOffsets, SpoolLag {
   get lag(): Readonly<Record<string, number>> {
     const { cursors } = this
     return Object.fromEntries(cursors.groups.map(group => [group, cursors.depth(group)]))
+  }
+
+  /** Resolves when the live consumer has handled everything accepted before the call, or ten seconds are over. */
+  async caughtUp(): Promise<void> {
+    const { accepted } = this
+    const end = performance.now() + mostBehindMs
+    const live = this.cursors.reader('live')
+    while (live.settled.sequence <= accepted && performance.now() < end) await sleep(askEveryMs)
   }
 
   /** Deletes what is kept for replays only, as the disk is full. */

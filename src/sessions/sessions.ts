@@ -3,6 +3,7 @@ import { charge, type Work } from '../runtime/work.js'
 import { isExpired, OutboundMessage } from './delivery.js'
 import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
+import { clearRetained } from './retained-clearing.js'
 import { retainedFor } from './retained-offer.js'
 import type { Session } from './session.js'
 import { capture } from './session-capture.js'
@@ -299,6 +300,13 @@ export class Sessions {
 
   retainedBy(filter: string): Iterable<Retained> {
     return this.#state.retainedOf(filter).match(filter)
+  }
+
+  /** Clears the retained messages that are meant, those of the hub excepted. Resolves with their topics. */
+  clearRetained(isMeant: (message: Retained) => boolean): Promise<readonly string[]> {
+    return clearRetained(this.#state.retained, isMeant, topic =>
+      this.publish({ topic, payload: Buffer.alloc(0), qos: 0, retain: true, clientId: '' }, 0),
+    )
   }
 
   #retain(message: Published): void {

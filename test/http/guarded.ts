@@ -121,6 +121,11 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
+      removeClient: async () => {
+        reached.push('removeClient')
+        return { isKnown: true, topics: [], readings: 0 }
+      },
+      removeDescribed: async () => ({ isKnown: false, topics: [], readings: 0 }),
       tryMapping: answer('tryMapping', '{"outcome":"nothing","points":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),
@@ -134,6 +139,7 @@ export async function startGuarded(
       changeSeries: async () => {},
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     origins: options.origins ?? [],
     health: { ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }) },
     metrics: {

@@ -72,10 +72,10 @@ t.test('last readings and devices are forgotten of the user who has most, also a
   const first = new Registry(path, 20, { sharing })
   first.start()
   first.setLastReading('bob/state', '1', 'bob')
-  first.setPresence('bob', 'bob', false, 1)
+  first.setPresence({ clientId: 'bob', user: 'bob', online: false, since: 1 })
   for (let n = 0; n < 60; n++) {
     first.setLastReading(`mallory/${n}`, '1', 'mallory')
-    first.setPresence(`m${n}`, 'mallory', false, 2 + n)
+    first.setPresence({ clientId: `m${n}`, user: 'mallory', online: false, since: 2 + n })
   }
   const isThere = (registry: Registry) => [
     [...registry.last()].some(([topic]) => topic === 'bob/state'),
@@ -205,7 +205,7 @@ t.test(
     const path = join(await tempDir(), 'registry.json')
     const first = new Registry(path)
     first.start()
-    first.setPresence('c', 'u', true, 5)
+    first.setPresence({ clientId: 'c', user: 'u', online: true, since: 5 })
     first.recordMessage(message(41, 'x', '1'))
     first.setLastReading('x', '{"v":1}')
     await first.stop()
@@ -347,7 +347,7 @@ t.test('what the store refuses is told with the reading, until a message of the 
 
   await live.handle([{ ...message(6, 'b', ''), retain: true }])
   t.same(pushed.at(-1), { topic: '$hub/last/b', json: '' }, 'a cleared retained message')
-  t.ok(registry.isCleared('b'))
+  t.ok(registry.cleared.has('b'))
   await live.handle([{ ...message(7, 'a', ''), retain: false }])
   t.equal(pushed.at(-1)?.topic, '$hub/last/b', 'an empty message that clears nothing')
   await live.handle([message(8, 'spBv1.0/g/DDATA/e/d', '1')])
@@ -359,7 +359,7 @@ t.test('what the store refuses is told with the reading, until a message of the 
   await registry.stop()
   const again = new Registry(join(await tempDir(), 'registry.json'))
   again.start()
-  t.notOk(again.isCleared('b'))
+  t.notOk(again.cleared.has('b'))
   await again.stop()
 })
 

@@ -215,7 +215,8 @@ t.test('a series is shown though the newest reading of its topic is of another o
 
 t.test('devices: whose presence may be read', async t => {
   const { answers, registry } = await processing(t)
-  for (const clientId of ['thermo', 'a/b', '__proto__', '#']) registry.setPresence(clientId, 'u', true, start)
+  for (const clientId of ['thermo', 'a/b', '__proto__', '#'])
+    registry.setPresence({ clientId, user: 'u', online: true, since: start })
   const seen = (rules: ReadRules | undefined) =>
     parsed(answers.devices(rules)).devices.map(({ clientId }: { clientId: string }) => clientId)
   t.equal(seen(undefined).length, 4)

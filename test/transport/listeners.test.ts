@@ -551,6 +551,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     // No request here asks the pipeline.
     pipeline: {} as PipelineApi,
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     origins: [],
     health: { ready: async () => ({ ready: true, dependencies: [] }) },
     metrics: { text: async () => '', contentType: 'text/plain' },

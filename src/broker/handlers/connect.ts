@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { assignedIdPrefix } from '../../model.js'
 import type { ConnectPacket } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import { MalformedPacket } from '../../mqtt/primitives.js'
@@ -29,7 +30,7 @@ export function handleConnect(client: Client, framer: Framer): void {
   } else client.codec = connect.protocol === 4 ? mqtt311 : mqtt31
   client.connection.connecting()
   // Aedes knows a client by id, and has no authenticator to wait for: each decision of Aedes comes at once.
-  client.id = connect.clientId || `auto-${randomUUID()}`
+  client.id = connect.clientId || `${assignedIdPrefix}${randomUUID()}`
   const { authentication } = connect
   if (authentication) beginExchange(client, client.codec, authentication, connect.username)
   else broker.policy.authenticate(client, connect, verdict => admit(client, verdict))
