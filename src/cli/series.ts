@@ -65,8 +65,9 @@ export const seriesCommands: readonly Command[] = [
       const [series = '', given] = call.args
       const type = types.find(one => one === given)
       if (!type) throw usage(`TYPE: given ${given}, allowed are ${types.join(', ')}`, 'series retype')
-      await hubOf(call).ask('POST /api/series/retype', { series, type })
-      return done(call, `${plain(series)} is a ${type} now`)
+      const { replayed } = await hubOf(call).ask('POST /api/series/retype', { series, type })
+      const left = '; another job is under way: telehub dead replay --reason type_conflict when that is done'
+      return done(call, `${plain(series)} is a ${type} now${replayed ? '' : left}`)
     },
   }),
   command({

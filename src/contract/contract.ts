@@ -318,7 +318,10 @@ export const routes = {
     description: `Values that can be converted are; the others go to the field beside, such as value_str. ${seriesChange}`,
     allow: 'change',
     body: closed({ series: string('A key from /api/series'), type: words(['number', 'boolean', 'text']) }),
-    answer: object({ changed: constant(true) }),
+    answer: object({
+      changed: constant(true),
+      replayed: boolean('False: another job was under way, so the dead letters are still to be replayed'),
+    }),
   },
   'GET /api/history': {
     summary: 'The readings of one series, or one value per window when there are more than `points`',

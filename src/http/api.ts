@@ -81,15 +81,18 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return pipeline.history({ query, rules: readRulesOf(caller, '#') })
   })
 
-  serve(app, 'POST /api/series/rename', ({ series, to }, call) =>
-    changeSeries(call, { kind: 'rename', series: seriesOf(series, 'series'), to: seriesOf(to, 'to') }),
-  )
-  serve(app, 'POST /api/series/drop', ({ series }, call) =>
-    changeSeries(call, { kind: 'drop', series: seriesOf(series, 'series') }),
-  )
-  serve(app, 'POST /api/series/retype', ({ series, type }, call) =>
-    changeSeries(call, { kind: 'retype', series: seriesOf(series, 'series'), type }),
-  )
+  serve(app, 'POST /api/series/rename', async ({ series, to }, call) => {
+    await changeSeries(call, { kind: 'rename', series: seriesOf(series, 'series'), to: seriesOf(to, 'to') })
+    return { changed: true as const }
+  })
+  serve(app, 'POST /api/series/drop', async ({ series }, call) => {
+    await changeSeries(call, { kind: 'drop', series: seriesOf(series, 'series') })
+    return { changed: true as const }
+  })
+  serve(app, 'POST /api/series/retype', async ({ series, type }, call) => {
+    const replayed = await changeSeries(call, { kind: 'retype', series: seriesOf(series, 'series'), type })
+    return { changed: true as const, replayed }
+  })
 
   serve(app, 'POST /api/map/try', ({ topic, payload }) => {
     if (!isTopicName(topic)) {
@@ -135,8 +138,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   await app.register(deviceRoutes, { devices, pipeline, guard, audit })
   await app.register(sessionListRoutes, { sessions, guard, audit })
 
-  async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<{ changed: true }> {
-    await pipeline.changeSeries(change)
+  async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<boolean> {
+    const isComplete = await pipeline.changeSeries(change)
     audit.record({
       event: 'change',
       result: 'ok',
@@ -146,7 +149,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
       what: `${change.kind} series`,
       detail: JSON.stringify(request.body),
     })
-    return { changed: true }
+    return isComplete
   }
 
   /**

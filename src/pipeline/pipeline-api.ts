@@ -58,8 +58,11 @@ export interface PipelineApi {
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
   spool(): Promise<SpoolStatus>
-  /** Changes a series of the store. Once a field has another type, dead letters of type conflicts are replayed. */
-  changeSeries(change: SeriesChange): Promise<void>
+  /**
+   * Changes a series of the store. Once a field has another type, dead letters of type conflicts are replayed. Resolves
+   * with false when that is left to do, as another job is under way.
+   */
+  changeSeries(change: SeriesChange): Promise<boolean>
   /** Begins a replay or a drop. Resolves with the number of the job, for `progress` and `cancel`. */
   begin(job: ReplayJob): Promise<number>
   progress(job: number): Promise<JobProgress>

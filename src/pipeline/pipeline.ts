@@ -68,7 +68,7 @@ interface PipelineParts {
   readonly queries: Queries
   readonly replays: Replays
   readonly removal: DeviceRemoval
-  readonly changeSeries: (change: SeriesChange) => Promise<void>
+  readonly changeSeries: (change: SeriesChange) => Promise<boolean>
   readonly sheet: () => Totals
   readonly deadBytes: () => number
   readonly seriesAlarm: () => string | undefined
@@ -382,11 +382,14 @@ async function composeParts(
     removal: new DeviceRemoval(registry, mapping.knowledge, broker, progress),
     changeSeries: async change => {
       await dependencies.ask('store', () => store.change(change))
-      if (change.kind !== 'retype') return
+      if (change.kind === 'drop') guard.forget(change.series)
+      if (change.kind !== 'retype') return true
       try {
         replays.begin({ kind: 'replay', filter: { reason: 'type_conflict' } })
-      } catch {
-        // Another job is under way: the letters can be replayed when that is done.
+        return true
+      } catch (error) {
+        if (error instanceof HubError && error.code === 'busy') return false
+        throw error
       }
     },
     sheet: () => balance.sheet(progress),

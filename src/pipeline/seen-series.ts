@@ -12,9 +12,13 @@ import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 
-/** A record: two halves of the hash, the user's number, and all three combined, which tells a record from damage. */
+/**
+ * A record: two halves of the hash, the user's number, and all three combined, which tells a record from damage. A
+ * series that was forgotten has one more record, with the highest bit of the user's number set.
+ */
 const recordBytes = 16
 const mark = 0x54485331
+const forgotten = 0x80000000
 
 /** Bytes to read at a time. */
 const pieceBytes = recordBytes * 65_536
@@ -23,6 +27,8 @@ const writeEveryMs = 1_000
 
 /** Most users that are counted separately. Series of further users count for no user. */
 const maxUsers = 10_000
+
+type OnSeries = (high: number, low: number, user: string) => void
 
 /**
  * The series that were seen, in two files: `path` has a record of 16 bytes for each, `path.users` the names of the
@@ -46,12 +52,14 @@ export class SeenSeries {
     this.#files = files
   }
 
-  /** Passes every series in the file to `seen`. A disk that refuses does not keep the hub from starting. */
-  start(seen: (high: number, low: number, user: string) => void): void {
+  /** Passes every series in the file to `seen`, and then, if it was forgotten, to `gone`. A disk that refuses does not keep the hub from starting. */
+  start(seen: OnSeries, gone: OnSeries): void {
     this.#readUsers()
     const names = [...this.#users.keys()]
     try {
-      this.#read((high, low, user) => seen(high, low, names[user] ?? ''))
+      this.#read((high, low, user) =>
+        user >= forgotten ? gone(high, low, names[user - forgotten] ?? '') : seen(high, low, names[user] ?? ''),
+      )
     } catch (error) {
       const text = `${this.#path} cannot be read (${describe(error)}): limits.series counts anew`
       this.#incidents?.report('series_count_damaged', text)
@@ -60,6 +68,31 @@ export class SeenSeries {
   }
 
   add(high: number, low: number, user: string): void {
+    this.#unwritten.push(high, low, this.#numberOf(user))
+  }
+
+  /** Returns the user that began a series. Undefined when that is not known: the file cannot be read, for instance. */
+  userOf(high: number, low: number): string | undefined {
+    let found: number | undefined
+    const take = (one: number, other: number, user: number) => {
+      if (one === high && other === low && user < forgotten) found = user
+    }
+    this.#write()
+    try {
+      const fd = this.#open()
+      this.#records(fd, 0, this.#end, take)
+    } catch {
+      return undefined
+    }
+    return found === undefined ? undefined : [...this.#users.keys()][found]
+  }
+
+  /** Forgets a series that this user began. */
+  forget(high: number, low: number, user: string): void {
+    this.#unwritten.push(high, low, this.#numberOf(user) + forgotten)
+  }
+
+  #numberOf(user: string): number {
     let number = this.#users.get(user)
     if (number === undefined) {
       if (this.#users.size >= maxUsers) number = 0
@@ -69,7 +102,7 @@ export class SeenSeries {
         this.#usersUnwritten = true
       }
     }
-    this.#unwritten.push(high, low, number)
+    return number
   }
 
   async stop(): Promise<void> {
@@ -93,24 +126,31 @@ export class SeenSeries {
     }
   }
 
-  #read(seen: (high: number, low: number, user: number) => void): void {
+  #read(found: (high: number, low: number, user: number) => void): void {
     const fd = this.#open()
-    const size = this.#files.sizeSync(fd)
+    const { end, damaged } = this.#records(fd, 0, this.#files.sizeSync(fd), found)
+    this.#end = end
+    if (damaged === 0) return
+    const text = `${this.#path}: ${damaged} records are damaged; the series they stand for count anew`
+    this.#incidents?.report('series_count_damaged', text)
+  }
+
+  /** Passes the records between two offsets to `found`. Returns where the last one ends, and how many are damaged. */
+  #records(fd: number, from: number, to: number, found: (high: number, low: number, user: number) => void) {
+    let end = from
     let damaged = 0
-    for (; this.#end + recordBytes <= size; ) {
-      const piece = readPieceSync(this.#files, fd, this.#end, Math.min(pieceBytes, size - this.#end))
+    while (end + recordBytes <= to) {
+      const piece = readPieceSync(this.#files, fd, end, Math.min(pieceBytes, to - end))
       const whole = piece.length - (piece.length % recordBytes)
       if (whole === 0) break
       for (let at = 0; at < whole; at += recordBytes) {
         const [high, low, user] = [piece.readUInt32LE(at), piece.readUInt32LE(at + 4), piece.readUInt32LE(at + 8)]
-        if (piece.readUInt32LE(at + 12) === checkOf(high, low, user)) seen(high, low, user)
+        if (piece.readUInt32LE(at + 12) === checkOf(high, low, user)) found(high, low, user)
         else damaged++
       }
-      this.#end += whole
+      end += whole
     }
-    if (damaged === 0) return
-    const text = `${this.#path}: ${damaged} records are damaged; the series they stand for count anew`
-    this.#incidents?.report('series_count_damaged', text)
+    return { end, damaged }
   }
 
   #open(): number {

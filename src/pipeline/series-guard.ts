@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { Message, Point, Rejection, Tags } from '../model.js'
+import type { Message, Point, Rejection, SeriesId, Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { HashSet } from '../runtime/hash-set.js'
 import { SharedPool } from '../runtime/shared-pool.js'
@@ -64,8 +64,11 @@ export class SeriesGuard {
   }
 
   start(): void {
-    this.#file?.start((high, low, user) => {
+    const seen = (high: number, low: number, user: string) => {
       if (this.#known.add(high, low)) this.#pool.add(user, 1)
+    }
+    this.#file?.start(seen, (high, low, user) => {
+      if (this.#known.delete(high, low)) this.#pool.add(user, -1)
     })
   }
 
@@ -94,6 +97,19 @@ export class SeriesGuard {
       }
     }
     return fresh.length > 0 ? this.#admit(fresh, user, clientId) : undefined
+  }
+
+  /** Called when a series was deleted: it counts for nobody any more. */
+  forget({ measurement, tags, field }: SeriesId): void {
+    const [high, low] = hashOf(seriesName(measurement, tags, field))
+    const user = this.#file?.userOf(high, low)
+    if (user === undefined || !this.#known.delete(high, low)) return
+    this.#pool.add(user, -1)
+    this.#file?.forget(high, low, user)
+    this.#byTags = new WeakMap()
+    this.#fields = 0
+    this.#recent = new Set()
+    this.#older = new Set()
   }
 
   /** Returns a sentence while users are refused, or nearly all series are taken. */

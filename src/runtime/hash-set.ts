@@ -27,6 +27,25 @@ export class HashSet {
     return true
   }
 
+  /** Returns whether the hash was in the set. */
+  delete(high: number, low: number): boolean {
+    const halves = this.#halves
+    const mask = halves.length - 2
+    let free = this.#find(halves, high, low)
+    if (halves[free] === 0 && halves[free + 1] === 0) return false
+    // Hashes behind move up to the free slot, unless they would stand before the slot where their search begins.
+    for (let at = (free + 2) & mask; halves[at] !== 0 || halves[at + 1] !== 0; at = (at + 2) & mask) {
+      const home = ((halves[at + 1] as number) << 1) & mask
+      if (((at - home) & mask) < ((at - free) & mask)) continue
+      halves[free] = halves[at] as number
+      halves[free + 1] = halves[at + 1] as number
+      free = at
+    }
+    halves[free] = halves[free + 1] = 0
+    this.#size--
+    return true
+  }
+
   /** Returns the slot of a hash, or the empty slot where that hash would be. */
   #find(halves: Uint32Array, high: number, low: number): number {
     const mask = halves.length - 2

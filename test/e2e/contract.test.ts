@@ -135,7 +135,7 @@ t.test('every route answers as the contract says', async t => {
   const measured = series.find(({ type }) => type === 'number')?.key ?? ''
   const renamed = measured.replace(/ .*/, ' warmth')
   t.same(await ask('POST /api/series/rename', { series: measured, to: renamed }), { changed: true })
-  t.same(await ask('POST /api/series/retype', { series: renamed, type: 'text' }), { changed: true })
+  t.same(await ask('POST /api/series/retype', { series: renamed, type: 'text' }), { changed: true, replayed: true })
   t.same(await ask('POST /api/series/drop', { series: renamed }), { changed: true })
   const tried = { topic: 'cmnd/plug/POWER', payload: Buffer.from('ON').toString('base64') }
   t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
@@ -145,6 +145,7 @@ t.test('every route answers as the contract says', async t => {
   await device.endAsync()
   await eventually(async () => !(await ask('GET /api/sessions', {})).sessions[0]?.connected, 'the client has left')
   t.same(await ask('DELETE /api/sessions', { client: 'one', user: 'thermo' }), { ended: true })
+  t.match(await ask('DELETE /api/devices', { client: 'one', user: 'thermo' }), { retained: 1 })
 
   t.match(await ask('GET /api/session', {}), { auth: 'required', kind: 'admin', mayChange: true })
   const from = { 'x-forwarded-for': '203.0.113.9' }

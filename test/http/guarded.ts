@@ -136,7 +136,7 @@ export async function startGuarded(
       begin: async ({ kind }) => reached.push(kind),
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
       cancel: async () => {},
-      changeSeries: async () => {},
+      changeSeries: async () => true,
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
