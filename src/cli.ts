@@ -8,6 +8,7 @@ import { loadSettings, settingsHelp } from './config/config.js'
 import type { Settings } from './config/settings.js'
 import { describe, HubError, systemCode } from './errors.js'
 import { createLog, type Log, plain } from './observe/log.js'
+import { SerialQueue } from './runtime/serial-queue.js'
 
 const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -175,7 +176,7 @@ function hangUps(log: Log, read: () => Settings) {
   let apply: ((settings: Settings) => Promise<void>) | undefined
   let waits = false
   let isOver = false
-  let working: Promise<void> = Promise.resolve()
+  const working = new SerialQueue()
   const reload = async () => {
     try {
       if (!isOver) await apply?.(read())
@@ -185,7 +186,7 @@ function hangUps(log: Log, read: () => Settings) {
   }
   const take = () => {
     if (!apply) waits = true
-    else working = working.then(reload)
+    else void working.run(reload)
   }
   process.on('SIGHUP', take)
   return {
@@ -196,7 +197,7 @@ function hangUps(log: Log, read: () => Settings) {
     /** From now on nothing is read again; resolves when what is under way has ended. */
     async end() {
       isOver = true
-      await working
+      await working.idle()
     },
   }
 }

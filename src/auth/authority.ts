@@ -5,6 +5,7 @@ import type { SentenceLog } from '../observe/log.js'
 import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { Sharing, UserShares } from '../runtime/user-shares.js'
 import type { Bans } from './bans.js'
@@ -82,7 +83,7 @@ export class Authority implements Part, Sharing, AddressGate {
    * Callers that wait for the same password, by name and digest: a thousand devices of one user need one verification.
    */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
-  #redeeming: Promise<unknown> = Promise.resolve()
+  readonly #redeeming = new SerialQueue()
   constructor(options: AuthorityOptions) {
     this.#options = options
     this.open = options.file === ''
@@ -227,11 +228,9 @@ export class Authority implements Part, Sharing, AddressGate {
       throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
     }
     // One code at a time: the second caller finds the code used.
-    const redeeming = this.#redeeming.then(() =>
+    const redeemed = await this.#redeeming.run(() =>
       inUsersThread<Redeemed>({ kind: 'redeem', file, code, now: clock.now() }),
     )
-    this.#redeeming = redeeming.catch(() => {})
-    const redeemed = await redeeming
     await this.#directory.reload()
     const user = this.user(redeemed.user)
     if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)

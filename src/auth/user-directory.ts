@@ -4,6 +4,7 @@ import { WatchedFiles } from '../disk/watched-files.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
 import { Access, type AccessRule, type Reads, readsByClient } from './rules.js'
@@ -49,7 +50,7 @@ export class UserDirectory {
   /** Rules of the users looked up so far, by name. */
   readonly #rules = new Map<string, RulesOfUser>()
   #watch: WatchedFiles | undefined
-  #reloading: Promise<void> = Promise.resolve()
+  readonly #reloading = new SerialQueue()
   /** State of the file at the last reading. */
   #mark = ''
   #stopped = false
@@ -89,7 +90,7 @@ export class UserDirectory {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#watch?.stop()
-    await this.#reloading
+    await this.#reloading.idle()
   }
 
   user(name: string): User | undefined {
@@ -148,7 +149,7 @@ export class UserDirectory {
 
   /** Reads the file in a thread of its own, one reading at a time: the broker keeps running meanwhile. */
   reload(): Promise<void> {
-    this.#reloading = this.#reloading.then(async () => {
+    return this.#reloading.run(async () => {
       const { file, log } = this.#options
       try {
         this.#look()
@@ -167,7 +168,6 @@ export class UserDirectory {
         log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
       }
     })
-    return this.#reloading
   }
 
   #hint(error: unknown): string {

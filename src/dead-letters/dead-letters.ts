@@ -5,6 +5,7 @@ import type { DeadLetter } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
 import type { LetterFile } from './letter-file.js'
@@ -64,7 +65,7 @@ export class DeadLetterFiles implements DeadLetters {
   readonly #sweep: LetterSweep
   readonly #ending = new AbortController()
   readonly #pending = new Map<Key, Promise<void>>()
-  #sweeping: Promise<unknown> = Promise.resolve()
+  readonly #sweeping = new SerialQueue()
   /** Resolves when the files are read; undefined while the disk does not even say which there are. */
   #opened: Promise<void> | undefined
   readonly #securing = new Map<LetterFile, Promise<void>>()
@@ -99,7 +100,7 @@ export class DeadLetterFiles implements DeadLetters {
   async stop(): Promise<void> {
     this.#ending.abort()
     this.#limit.end()
-    await this.#sweeping
+    await this.#sweeping.idle()
     await this.#writer.close()
     await this.#limit.trimmed()
     await Promise.allSettled(this.#securing.values())
@@ -148,9 +149,7 @@ export class DeadLetterFiles implements DeadLetters {
   /** One after the other. What is put after it began is not handed over. */
   sweep(filter: DeadLetterFilter, handle: Handle, signal: AbortSignal): Promise<void> {
     const either = AbortSignal.any([signal, this.#ending.signal])
-    const sweep = this.#sweeping.then(() => this.#sweep.run(filter, handle, either))
-    this.#sweeping = sweep.catch(() => {})
-    return sweep
+    return this.#sweeping.run(() => this.#sweep.run(filter, handle, either))
   }
 
   #open(): Promise<void> {

@@ -13,6 +13,7 @@ import {
 } from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { systemCode } from '../errors.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 
 /** Minimum content of a file of dead letters. A start that finds less has lost letters. */
 export interface IndexEntry {
@@ -86,7 +87,7 @@ export class LetterIndex {
   #isSynced = false
   /** Whether the path is not a file that can be written, such as a folder. */
   #isUnusable = false
-  #writing: Promise<void> = Promise.resolve()
+  readonly #writing = new SerialQueue()
   #next: Promise<void> | undefined
 
   /** @param entries Called at each write for the current files. */
@@ -111,14 +112,10 @@ export class LetterIndex {
 
   /** Resolves when the current entries are on disk. Rejects when the disk refuses. */
   write(): Promise<void> {
-    if (!this.#next) {
-      const next = this.#writing.then(() => {
-        this.#next = undefined
-        return this.#write()
-      })
-      this.#next = next
-      this.#writing = next.catch(() => {})
-    }
+    this.#next ??= this.#writing.run(() => {
+      this.#next = undefined
+      return this.#write()
+    })
     return this.#next
   }
 

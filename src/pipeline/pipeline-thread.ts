@@ -10,6 +10,7 @@ import type { LossSink } from '../observe/incidents.js'
 import type { ProcessorNumbers } from '../observe/metrics.js'
 import type { ClientRefusals, RefusalSink } from '../observe/refusal-counts.js'
 import type { Part } from '../runtime/lifecycle.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import { Link, remote } from '../runtime/worker-link.js'
 import type { Spool, SpoolListener, SpoolPosition } from '../spool/spool.js'
@@ -73,7 +74,7 @@ export class PipelineThread
   #delivery: MessageDelivery = nowhere
   #stopping = false
   /** Resolves when the last reload has ended. Each begins after the one before has ended. */
-  #reloading: Promise<void> = Promise.resolve()
+  readonly #reloading = new SerialQueue()
   #untold: SpoolPosition | undefined
   #pause: NodeJS.Timeout | undefined
   #isUp = false
@@ -185,8 +186,7 @@ export class PipelineThread
    */
   onSettings(settings: Settings, isForPipeline: boolean): Promise<void> {
     if (!isForPipeline) return Promise.resolve()
-    this.#reloading = this.#reloading.then(() => this.#reload(settings))
-    return this.#reloading
+    return this.#reloading.run(() => this.#reload(settings))
   }
 
   async #reload(settings: Settings): Promise<void> {
@@ -233,7 +233,7 @@ export class PipelineThread
     clearTimeout(this.#restart)
     this.#presences.stop()
     await this.#giveUpStart()
-    await Promise.all([this.#reloading, this.#restarting])
+    await Promise.all([this.#reloading.idle(), this.#restarting])
     await this.#options.spool.flush()
     try {
       if (this.#isUp) await this.#stopInOrder()

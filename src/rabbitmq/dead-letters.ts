@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type DeadLetter, messageId } from '../model.js'
 import { type DeadLetterFilter, type DeadLetters, fits, heldBytes } from '../queue/queue.js'
 import { unlessAborted } from '../runtime/retry.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { type Channel, type Delivered, exchanges, queues, type RabbitConnection, unavailable } from './connection.js'
 import { integer, outgoingMessage, text, unpack } from './message.js'
@@ -74,8 +75,8 @@ interface Scan {
 export class RabbitDeadLetters implements DeadLetters {
   readonly #options: RabbitDeadLettersOptions
   /** Resolves when the last examination of the queue has ended. */
-  #looking: Promise<unknown> = Promise.resolve()
-  #sweeping: Promise<unknown> = Promise.resolve()
+  readonly #looking = new SerialQueue()
+  readonly #sweeping = new SerialQueue()
   /** Letters that the running sweep has taken and not removed. */
   #taken: ReadonlySet<FoundLetter> = new Set()
   #sweepingLook: LetterLookup | undefined
@@ -107,7 +108,7 @@ export class RabbitDeadLetters implements DeadLetters {
   }
 
   list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
-    return this.#alone(async () => {
+    return this.#looking.run(async () => {
       if (limit < 1) return []
       const look = await this.#look()
       try {
@@ -124,12 +125,12 @@ export class RabbitDeadLetters implements DeadLetters {
     handle: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>,
     signal: AbortSignal,
   ): Promise<void> {
-    const sweep = this.#sweeping.then(async () => {
+    return this.#sweeping.run(async () => {
       if (signal.aborted) return
-      const look = await this.#alone(() => this.#look())
+      const look = await this.#looking.run(() => this.#look())
       const taken = new Set<FoundLetter>()
       try {
-        await this.#alone(async () => {
+        await this.#looking.run(async () => {
           this.#sweepingLook = look
           for (const one of await this.#takeAll(look, signal)) taken.add(one)
           this.#taken = taken
@@ -148,15 +149,13 @@ export class RabbitDeadLetters implements DeadLetters {
           for (const one of done) taken.delete(one)
         }
       } finally {
-        await this.#alone(async () => {
+        await this.#looking.run(async () => {
           await look.end()
           this.#taken = new Set()
           this.#sweepingLook = undefined
         })
       }
     })
-    this.#sweeping = sweep.catch(() => {})
-    return sweep
   }
 
   /** Takes all letters, oldest first, each as a separate AMQP message. */
@@ -240,12 +239,6 @@ export class RabbitDeadLetters implements DeadLetters {
       throw unavailable(error)
     }
     return new LetterLookup(channel)
-  }
-
-  #alone<T>(action: () => Promise<T>): Promise<T> {
-    const turn = this.#looking.then(action)
-    this.#looking = turn.catch(() => {})
-    return turn
   }
 }
 

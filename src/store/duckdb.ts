@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import { describe, HubError } from '../errors.js'
 import { type FieldType, type FieldValue, fieldType, type Point, type SeriesId, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
 import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
@@ -135,8 +136,8 @@ export class DuckDbStore implements TimeSeriesStore {
   /** Damage inside the file that a statement has met: the file is set aside at the next opening. */
   #damage: string | undefined
   /** Writes, and separately reads, run one after the other: a connection holds one statement at a time. */
-  #writes: Promise<unknown> = Promise.resolve()
-  #reads: Promise<unknown> = Promise.resolve()
+  readonly #writes = new SerialQueue()
+  readonly #reads = new SerialQueue()
 
   constructor({ path, incidents, clock = Date, cached }: DuckDbStoreOptions) {
     this.#path = path
@@ -151,18 +152,18 @@ export class DuckDbStore implements TimeSeriesStore {
    */
   async start(): Promise<void> {
     this.#stopped = false
-    await this.#inOrderOfWrites(() => this.#open())
+    await this.#writes.run(() => this.#open())
   }
 
   async last(): Promise<LastStored> {
-    return this.#inOrderOfWrites(async () => {
+    return this.#writes.run(async () => {
       await this.#ready()
       return this.#last
     })
   }
 
   write(points: readonly Point[], sequence?: number): Promise<readonly RejectedPoint[]> {
-    return this.#inOrderOfWrites(async () => {
+    return this.#writes.run(async () => {
       if (points.length === 0 && sequence === undefined) return []
       const file = await this.#ready()
       try {
@@ -238,7 +239,7 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   change(change: SeriesChange): Promise<void> {
-    return this.#inOrderOfWrites(async () => {
+    return this.#writes.run(async () => {
       const file = await this.#ready()
       await file.run('BEGIN TRANSACTION')
       try {
@@ -257,7 +258,7 @@ export class DuckDbStore implements TimeSeriesStore {
 
   async stop(): Promise<void> {
     this.#stopped = true
-    await this.#inOrderOfWrites(() => this.#close())
+    await this.#writes.run(() => this.#close())
   }
 
   async abandon(): Promise<void> {
@@ -468,7 +469,7 @@ export class DuckDbStore implements TimeSeriesStore {
 
   /** Resolves when the database is open. Opens the database again after a failed start or write. */
   async #recovered(): Promise<void> {
-    if (!this.#file) await this.#inOrderOfWrites(() => this.#ready())
+    if (!this.#file) await this.#writes.run(() => this.#ready())
   }
 
   /** Opens the file. Damage is set aside: first the log beside the database, then the database. */
@@ -549,23 +550,16 @@ export class DuckDbStore implements TimeSeriesStore {
     const file = this.#file
     if (!file) return
     this.#file = undefined
-    await this.#reads.catch(() => undefined)
+    await this.#reads.idle()
     file.close()
     this.#cache.clear(Number.NEGATIVE_INFINITY)
   }
 
-  #inOrderOfWrites<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#writes.then(work)
-    this.#writes = result.catch(() => undefined)
-    return result
-  }
-
   #inOrderOfReads<T>(work: (file: DuckDbFile) => Promise<T>): Promise<T> {
-    const result = this.#reads.then(async () => {
+    const result = this.#reads.run(async () => {
       if (!this.#file) throw new HubError('store_unavailable', 'the DuckDB store is closed')
       return work(this.#file)
     })
-    this.#reads = result.catch(() => undefined)
     return result.catch(error => {
       if (error instanceof HubError) throw error
       throw new HubError('store_unavailable', `DuckDB did not answer: ${describe(error)}`, { cause: error })

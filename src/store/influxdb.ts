@@ -6,6 +6,7 @@ import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
 import { type FieldValue, fieldType, type Point, type Series, type SeriesId, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { SerialQueue } from '../runtime/serial-queue.js'
 import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
@@ -63,7 +64,7 @@ export class InfluxStore implements TimeSeriesStore {
   /** False for a server on this machine, where compressing costs more than is saved. */
   readonly #compress: boolean
   /** Writes run one after the other: of two for one series and time the later must win. */
-  #writes: Promise<unknown> = Promise.resolve()
+  readonly #writes = new SerialQueue()
 
   readonly #incidents: IncidentReporter | undefined
   /** True once data was found or stored in the database: if the database is missing later, the database was dropped. */
@@ -105,9 +106,7 @@ export class InfluxStore implements TimeSeriesStore {
   async last(): Promise<undefined> {}
 
   write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
-    const result = this.#writes.then(() => this.#write(points))
-    this.#writes = result.catch(() => undefined)
-    return result
+    return this.#writes.run(() => this.#write(points))
   }
 
   fieldOf({ measurement, field }: SeriesId, value: FieldValue): string {
@@ -207,7 +206,7 @@ export class InfluxStore implements TimeSeriesStore {
   /** Aborts the requests under way. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the store was stopped'))
-    await this.#writes
+    await this.#writes.idle()
   }
 
   async #write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {

@@ -5,6 +5,7 @@ import { readWholeSync } from '../../disk/files.js'
 import { replaceFile } from '../../disk/replace-file.js'
 import { describe } from '../../errors.js'
 import type { SentenceLog } from '../../observe/log.js'
+import { SerialQueue } from '../../runtime/serial-queue.js'
 import type { SparkplugTopic } from './topic.js'
 
 /** A metric as a birth defines it. */
@@ -77,7 +78,7 @@ export class Births {
   readonly #members = new Map<string, Member>()
   readonly #dirty = new Set<Member>()
   #definitions = 0
-  #writing: Promise<void> = Promise.resolve()
+  readonly #writing = new SerialQueue()
 
   constructor(options: BirthsOptions) {
     this.#options = options
@@ -144,8 +145,7 @@ export class Births {
 
   /** Resolves when all births are on disk. A disk that refuses is tried again with the next call. */
   flush(): Promise<void> {
-    if (this.#dirty.size > 0) this.#writing = this.#writing.then(() => this.#write())
-    return this.#writing
+    return this.#dirty.size > 0 ? this.#writing.run(() => this.#write()) : this.#writing.idle()
   }
 
   async #write(): Promise<void> {
