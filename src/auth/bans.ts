@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
-import { replaceFile } from '../disk/replace-file.js'
+import { StateFile } from '../disk/state-file.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
@@ -59,25 +59,22 @@ export class Bans implements Part {
   readonly #failures = new Map<string, { count: number; since: number }>()
   /** Ordered by last ban, oldest first. */
   readonly #bans = new Map<string, Ban>()
-  #dirty = false
-  #timer: NodeJS.Timeout | undefined
-  #saving: Promise<void> = Promise.resolve()
+  readonly #file: StateFile
 
   constructor(options: BansOptions) {
     this.#options = options
+    this.#file = new StateFile(options.path, () => this.#text())
     this.#exempt = new Networks([...options.exempt, '127.0.0.0/8', '::1'])
   }
 
   /** Loads the bans. A file that is missing or damaged holds none. */
   start(): void {
     for (const ban of readBans(this.#options.path)) this.#bans.set(ban.source, ban)
-    this.#timer = setInterval(() => this.#save(), saveEveryMs).unref()
+    this.#file.saveEvery(saveEveryMs)
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#save()
-    await this.#saving
+  stop(): Promise<void> {
+    return this.#file.stop()
   }
 
   /** Counts a wrong password, key or code of this address. */
@@ -102,7 +99,7 @@ export class Bans implements Part {
     this.#bans.delete(source)
     this.#bans.set(source, ban)
     if (this.#bans.size > maxSources) this.#bans.delete(this.#bans.keys().next().value as string)
-    this.#dirty = true
+    this.#file.changed()
     this.#report(ban, 'banned')
   }
 
@@ -128,8 +125,8 @@ export class Bans implements Part {
     this.#failures.delete(source)
     this.#bans.delete(source)
     if (!ban) return false
-    this.#dirty = true
-    this.#save()
+    this.#file.changed()
+    this.#file.save()
     this.#report(ban, 'lifted')
     return ban.until > this.#options.clock.now()
   }
@@ -147,17 +144,10 @@ export class Bans implements Part {
     return ban !== undefined && ban.until > now
   }
 
-  #save(): void {
-    if (!this.#dirty) return
-    this.#dirty = false
+  #text(): string {
     const now = this.#options.clock.now()
     for (const { source, until } of this.#bans.values()) if (until + rememberMs < now) this.#bans.delete(source)
-    const text = `${JSON.stringify({ bans: [...this.#bans.values()] })}\n`
-    this.#saving = this.#saving
-      .then(() => replaceFile(this.#options.path, text))
-      .catch(() => {
-        this.#dirty = true
-      })
+    return `${JSON.stringify({ bans: [...this.#bans.values()] })}\n`
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readWholeSync } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
+import { StateFile } from '../disk/state-file.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 
@@ -18,12 +18,11 @@ export class KnownSources implements Part {
   readonly #path: string
   /** Hashes of pairs, ordered by last use, oldest first. */
   #pairs = new Set<string>()
-  #dirty = false
-  #timer: NodeJS.Timeout | undefined
-  #saving: Promise<void> = Promise.resolve()
+  readonly #file: StateFile
 
   constructor(path: string) {
     this.#path = path
+    this.#file = new StateFile(path, () => JSON.stringify([...this.#pairs]))
   }
 
   /** Loads the pairs. A file that is missing or damaged costs nothing but the order of checks. */
@@ -34,13 +33,11 @@ export class KnownSources implements Part {
     } catch {
       this.#pairs = new Set()
     }
-    this.#timer = setInterval(() => this.#save(), saveEveryMs).unref()
+    this.#file.saveEvery(saveEveryMs)
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#timer)
-    this.#save()
-    await this.#saving
+  stop(): Promise<void> {
+    return this.#file.stop()
   }
 
   has(address: string, user: string): boolean {
@@ -58,18 +55,7 @@ export class KnownSources implements Part {
       this.#pairs.add(pair)
     }
     while (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
-    this.#dirty = true
-  }
-
-  #save(): void {
-    if (!this.#dirty) return
-    this.#dirty = false
-    const text = JSON.stringify([...this.#pairs])
-    this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, text))
-      .catch(() => {
-        this.#dirty = true
-      })
+    this.#file.changed()
   }
 }
 

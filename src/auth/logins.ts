@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { setAside } from '../disk/damaged.js'
 import { readWholeSync } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
+import { StateFile } from '../disk/state-file.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Part } from '../runtime/lifecycle.js'
@@ -106,14 +106,12 @@ export class Logins implements Part {
   /** Number of logins of each user. */
   readonly #ofUser = new Map<string, number>()
   #listener: LoginListener | undefined
-  #dirty = false
-  /** True while a save waits to begin. */
-  #queued = false
-  #timers: NodeJS.Timeout[] = []
-  #saving: Promise<void> = Promise.resolve()
+  readonly #file: StateFile
+  #sweeping: NodeJS.Timeout | undefined
 
   constructor(options: LoginsOptions) {
     this.#options = options
+    this.#file = new StateFile(options.path, () => this.#text())
   }
 
   reportTo(listener: LoginListener): void {
@@ -123,16 +121,13 @@ export class Logins implements Part {
   /** Loads the logins. A damaged file counts as none: all users sign in again. */
   start(): void {
     for (const entry of this.#read()) this.#add(entry)
-    this.#timers = [
-      setInterval(() => this.sweep(), sweepEveryMs).unref(),
-      setInterval(() => this.#save(), saveEveryMs).unref(),
-    ]
+    this.#sweeping = setInterval(() => this.sweep(), sweepEveryMs).unref()
+    this.#file.saveEvery(saveEveryMs)
   }
 
   async stop(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer)
-    this.#save()
-    await this.#saving
+    clearInterval(this.#sweeping)
+    await this.#file.stop()
   }
 
   /** Begins a login. `stamp` is that of the principal whose password was just checked. */
@@ -161,7 +156,7 @@ export class Logins implements Part {
     const entry = this.#byCookie.get(hashOf(cookie))
     if (!entry || this.#isOver(entry)) return undefined
     entry.used = this.#options.clock.now()
-    this.#dirty = true
+    this.#file.changed()
     const { login, user, stamp } = entry
     return { login, user, stamp, expires: this.#expires(entry) }
   }
@@ -306,23 +301,8 @@ export class Logins implements Part {
 
   /** Saves at once: a login that ended must not come back with the next start. */
   #changed(): void {
-    this.#dirty = true
-    this.#save()
-  }
-
-  #save(): void {
-    if (!this.#dirty || this.#queued) return
-    this.#queued = true
-    this.#saving = this.#saving
-      .then(() => {
-        // The state of this moment is written: many changes become one write.
-        this.#queued = false
-        this.#dirty = false
-        return replaceFile(this.#options.path, this.#text())
-      })
-      .catch(() => {
-        this.#dirty = true
-      })
+    this.#file.changed()
+    this.#file.save()
   }
 
   #text(): string {

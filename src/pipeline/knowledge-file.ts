@@ -1,6 +1,6 @@
 import { setAside } from '../disk/damaged.js'
 import { readWholeSync } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
+import { StateFile } from '../disk/state-file.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Part } from '../runtime/lifecycle.js'
@@ -17,14 +17,16 @@ export class KnowledgeFile implements Part {
   readonly #path: string
   readonly #knowledge: Knowledge
   readonly #incidents: IncidentReporter
-  #saved = 0
+  readonly #file: StateFile
+  /** Number of the changes that the file was told of. */
+  #told = 0
   #timer: NodeJS.Timeout | undefined
-  #saving: Promise<void> = Promise.resolve()
 
   constructor(path: string, knowledge: Knowledge, incidents: IncidentReporter) {
     this.#path = path
     this.#knowledge = knowledge
     this.#incidents = incidents
+    this.#file = new StateFile(path, () => JSON.stringify(knowledge.snapshot()))
   }
 
   start(): void {
@@ -37,26 +39,20 @@ export class KnowledgeFile implements Part {
         `${this.#path} cannot be read (${describe(error)}); names and units show again once devices send them; ${setAside(this.#path)}`,
       )
     }
-    this.#saved = this.#knowledge.changes
+    this.#told = this.#knowledge.changes
     this.#timer = setInterval(() => this.#save(), saveEveryMs)
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#save()
-    await this.#saving
+    await this.#file.stop()
   }
 
   #save(): void {
     const { changes } = this.#knowledge
-    if (changes === this.#saved) return
-    const before = this.#saved
-    this.#saved = changes
-    const text = JSON.stringify(this.#knowledge.snapshot())
-    this.#saving = this.#saving
-      .then(() => replaceFile(this.#path, text))
-      .catch(() => {
-        this.#saved = before
-      })
+    if (changes !== this.#told) this.#file.changed()
+    this.#told = changes
+    this.#file.save()
   }
 }
