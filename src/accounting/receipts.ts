@@ -1,5 +1,6 @@
 import { type Message, messageId } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { Accounted, AccountedLetter, AccountedOutcome } from './balance-sheet.js'
 
 /** The outcome of messages of another hub, sent to that hub. */
@@ -55,10 +56,7 @@ export class Receipts implements Ledger {
   async settle(settled: readonly Settled[]): Promise<void> {
     await this.#tell(settled.map(({ message, rejection, ignored }) => ({ message, ...rejection, ignored })))
     for (const { message } of settled) if (!isStranger(message)) this.#settled.add(messageId(message))
-    for (const id of this.#settled) {
-      if (this.#settled.size <= remembered) break
-      this.#settled.delete(id)
-    }
+    dropOldest(this.#settled, remembered)
   }
 
   /** Sends receipts for dead letters that were stored after all, or dropped. */

@@ -1,3 +1,5 @@
+import { dropOldest } from '../runtime/drop-oldest.js'
+
 const minuteMs = 60_000
 
 /** Maximum number of sources remembered. Beyond this, the source whose last attempt is oldest is forgotten. */
@@ -19,7 +21,7 @@ export class Attempts {
     const left = known ? this.#leftOf(known, now) : this.#perMinute
     this.#sources.delete(source)
     this.#sources.set(source, { left: left < 1 ? left : left - 1, at: now })
-    if (this.#sources.size > maxSources) this.#sources.delete(this.#sources.keys().next().value as string)
+    dropOldest(this.#sources, maxSources)
     return left < 1 ? Math.ceil(((1 - left) * minuteMs) / this.#perMinute) : 0
   }
 

@@ -4,6 +4,7 @@ import { StateFile } from '../disk/state-file.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
 
@@ -90,7 +91,7 @@ export class Bans implements Part {
     this.#failures.delete(source)
     if (count < failures) {
       this.#failures.set(source, { count, since: isRecent ? known.since : at })
-      if (this.#failures.size > maxSources) this.#failures.delete(this.#failures.keys().next().value as string)
+      dropOldest(this.#failures, maxSources)
       return
     }
     const before = this.#bans.get(source)
@@ -98,7 +99,7 @@ export class Bans implements Part {
     const ban = { source, since: at, until: at + Math.min(maxBanMs, firstMs * 2 ** Math.min(30, times - 1)), times }
     this.#bans.delete(source)
     this.#bans.set(source, ban)
-    if (this.#bans.size > maxSources) this.#bans.delete(this.#bans.keys().next().value as string)
+    dropOldest(this.#bans, maxSources)
     this.#file.changed()
     this.#report(ban, 'banned')
   }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readWholeSync } from '../disk/files.js'
 import { StateFile } from '../disk/state-file.js'
 import { sourceOf } from '../runtime/addresses.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { Part } from '../runtime/lifecycle.js'
 
 /** Maximum number of pairs remembered. Beyond this, the pair used longest ago is forgotten. */
@@ -54,7 +55,7 @@ export class KnownSources implements Part {
       this.#pairs.delete(pair)
       this.#pairs.add(pair)
     }
-    while (this.#pairs.size > maxPairs) this.#pairs.delete(this.#pairs.values().next().value as string)
+    dropOldest(this.#pairs, maxPairs)
     this.#file.changed()
   }
 }

@@ -1,6 +1,7 @@
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { ownerOf, sessionName } from '../sessions/session-name.js'
 import type { Connection } from '../transport/connections.js'
@@ -88,7 +89,7 @@ export class ConnectionLog {
   replaced({ id, user, connection }: NamedClient): void {
     this.#replaced.set(sessionName(user, id), connection.peer.address)
     // The other one may be gone before being connected.
-    if (this.#replaced.size > maxRemembered) this.#replaced.delete(this.#replaced.keys().next().value as string)
+    dropOldest(this.#replaced, maxRemembered)
   }
 
   /** Returns a sentence for an alarm while clients fight over a client id. */
@@ -109,9 +110,7 @@ export class ConnectionLog {
     const times = [...(known?.times ?? []), this.#options.clock.now()].slice(-fightCount)
     this.#takeovers.delete(name)
     this.#takeovers.set(name, { times, from, to })
-    if (this.#takeovers.size > maxRemembered) {
-      this.#takeovers.delete(this.#takeovers.keys().next().value as string)
-    }
+    dropOldest(this.#takeovers, maxRemembered)
   }
 }
 

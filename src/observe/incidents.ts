@@ -1,3 +1,4 @@
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { SentenceLog } from './log.js'
@@ -92,7 +93,7 @@ export class Incidents implements Part, IncidentReporter {
       detail: sentence,
       lost,
     })
-    if (this.#kinds.size > maxKinds) this.#kinds.delete(this.#kinds.keys().next().value as string)
+    dropOldest(this.#kinds, maxKinds)
     this.#warn(sentence)
     if (messages === 0) return
     if (this.#started) this.#sink?.enterLost(messages)

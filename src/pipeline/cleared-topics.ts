@@ -1,3 +1,5 @@
+import { dropOldest } from '../runtime/drop-oldest.js'
+
 /** Most topics that are remembered. */
 const most = 10_000
 
@@ -17,7 +19,7 @@ export class ClearedTopics {
   /** Clears a topic. Messages with a lower sequence number than `from` are from before. */
   add(topic: string, from: number): void {
     this.#from.set(topic, from)
-    if (this.#from.size > most) this.#from.delete(this.#from.keys().next().value as string)
+    dropOldest(this.#from, most)
   }
 
   has(topic: string): boolean {

@@ -7,6 +7,7 @@ import {
   type Rejection,
   seriesKey,
 } from '../model.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Mapping } from './mapping.js'
@@ -165,7 +166,7 @@ export class LivePusher {
       const refused = markOf(outcome)
       this.#marks.set(topic, { sequence, refused })
       if (!mark || JSON.stringify(mark.refused) !== JSON.stringify(refused)) changed.add(topic)
-      if (this.#marks.size > maxMarks) this.#marks.delete(this.#marks.keys().next().value as string)
+      dropOldest(this.#marks, maxMarks)
     }
     if (changed.size === 0) return
     if (this.#known.length > 0) await this.#pushKnown()

@@ -4,6 +4,7 @@ import { replaceFileSync } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import { type Message, messageId, type Outcome } from '../model.js'
 import type { SentenceLog } from '../observe/log.js'
+import { dropOldest } from '../runtime/drop-oldest.js'
 
 /** Deaths of the process while one message was handled alone, after which that message is set aside. */
 const deathsAlone = 3
@@ -79,7 +80,7 @@ export class Scrutiny {
   condemn(id: string): void {
     const all = this.#all()
     all.add(id)
-    if (all.size > maxCondemned) all.delete(all.values().next().value as string)
+    dropOldest(all, maxCondemned)
     replaceFileSync(join(this.#dir, 'condemned.json'), `${JSON.stringify([...all])}\n`)
   }
 

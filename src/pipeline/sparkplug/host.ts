@@ -1,5 +1,6 @@
 import type { Message } from '../../model.js'
 import type { SentenceLog } from '../../observe/log.js'
+import { dropOldest } from '../../runtime/drop-oldest.js'
 import type { MillisecondClock } from '../../runtime/time.js'
 import { Undecodable } from '../decoders/sample.js'
 import type { OutwardDelivery } from '../downlink.js'
@@ -134,9 +135,9 @@ export class SparkplugHost {
   #nodeOf(name: string): EdgeNode {
     let node = this.#nodes.get(name)
     if (node) return node
-    if (this.#nodes.size >= maxRemembered) this.#nodes.delete(this.#nodes.keys().next().value as string)
     node = { seq: undefined, askAt: undefined, restMs: firstRestMs, restsUntil: 0, waiting: new Set() }
     this.#nodes.set(name, node)
+    dropOldest(this.#nodes, maxRemembered)
     return node
   }
 
