@@ -100,7 +100,7 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<nev
   const log = createLog(settings)
   const signalled = signal(log)
   // Loaded when needed: the other commands start in half the time.
-  const { startProcess } = await import('./pipeline/pipeline.js')
+  const { startProcess } = await import('./pipeline/record-process.js')
   const reloads = hangUps(log, read)
   let stop = await startProcess(settings, log)
   reloads.begin(async next => {

@@ -1,7 +1,7 @@
 import { type Message, messageId } from '../model.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
-import type { Accounted, AccountedLetter, AccountedOutcome } from './balance-sheet.js'
+import type { Accounted, AccountedLetter, AccountedOutcome, BalanceSheet } from './balance-sheet.js'
 
 /** The outcome of messages of another hub, sent to that hub. */
 export interface Receipt {
@@ -22,6 +22,12 @@ interface Body {
   readonly moved?: 'stored' | 'dropped'
 }
 
+/** Delivers receipts to hubs. Implemented by `RabbitMq`. */
+export interface ReceiptDelivery {
+  /** Resolves when the receipt is durable. */
+  publishReceipts(hub: string, body: Buffer): Promise<void>
+}
+
 const entriesPerReceipt = 2_000
 
 /** Maximum number of settled messages remembered, so that a message delivered again is recognised. */
@@ -33,12 +39,11 @@ const remembered = 200_000
  * to the store again, which changes nothing there, and its hub counts the message once.
  */
 export class Receipts implements Ledger {
-  readonly #publish: (hub: string, body: Buffer) => Promise<void>
+  readonly #delivery: ReceiptDelivery
   readonly #settled = new Set<string>()
 
-  /** `publish` resolves when the receipt is durable. */
-  constructor(publish: (hub: string, body: Buffer) => Promise<void>) {
-    this.#publish = publish
+  constructor(delivery: ReceiptDelivery) {
+    this.#delivery = delivery
   }
 
   unsettled(messages: readonly Message[]): readonly Message[] {
@@ -77,7 +82,7 @@ export class Receipts implements Ledger {
     for (const [hub, all] of byHub) {
       for (let i = 0; i < all.length; i += entriesPerReceipt) {
         const some = all.slice(i, i + entriesPerReceipt)
-        await this.#publish(hub, encodeReceipt({ entries: some, ...(moved && { moved }) }))
+        await this.#delivery.publishReceipts(hub, encodeReceipt({ entries: some, ...(moved && { moved }) }))
       }
     }
   }
@@ -113,6 +118,18 @@ export function encodeReceipt({ entries, moved }: Receipt): Buffer {
     ...(moved && { moved }),
   }
   return Buffer.from(JSON.stringify(body))
+}
+
+/** Enters the receipts in messages into the balance sheet. Resolves when that is durable. */
+export async function takeReceipts(messages: readonly Message[], balance: BalanceSheet): Promise<void> {
+  for (const { payload } of messages) {
+    const receipt = decodeReceipt(payload)
+    if (!receipt) continue
+    if (receipt.moved) {
+      const letters = receipt.entries.map(({ reason = '', ...entry }) => ({ ...entry, reason }))
+      await balance.moved(letters, receipt.moved)
+    } else await balance.settleAll(receipt.entries)
+  }
 }
 
 /** Returns undefined when the payload is no receipt: other programs may publish to the queue, too. */

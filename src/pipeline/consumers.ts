@@ -23,7 +23,7 @@ export interface ConsumersOptions {
   >[]
   /** The spool that the consumers drain; undefined where there is none. */
   readonly spool?: SpoolLag
-  readonly counts?: DeadLetterCounts
+  readonly counts?: readonly DeadLetterCounts[]
   readonly clock: MicrosecondClock
 }
 
@@ -50,13 +50,13 @@ export class Consumers {
   }
 
   start(): void {
-    const { dependencies, consumers, dead, clock, counts } = this.#options
+    const { dependencies, consumers, dead, clock, counts = [] } = this.#options
     const counted: DeadLetters = {
       list: (filter, limit) => dead.list(filter, limit),
       sweep: (filter, handle, signal) => dead.sweep(filter, handle, signal),
       put: async letters => {
         await dead.put(letters)
-        for (const { reason } of letters) counts?.deadLettered(reason)
+        for (const { reason } of letters) for (const count of counts) count.deadLettered(reason)
       },
     }
     // All start before the first message is handled: each checks whether another one is searching.

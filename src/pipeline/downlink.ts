@@ -16,10 +16,10 @@ export interface OutwardDelivery {
  * included; only then are they acknowledged to RabbitMQ.
  */
 export class Downlink {
-  readonly #publish: (messages: readonly Outward[]) => Promise<void>
+  readonly #delivery: OutwardDelivery
 
-  constructor(publish: (messages: readonly Outward[]) => Promise<void>) {
-    this.#publish = publish
+  constructor(delivery: OutwardDelivery) {
+    this.#delivery = delivery
   }
 
   async handle(messages: readonly Message[]): Promise<readonly Outcome[]> {
@@ -28,7 +28,7 @@ export class Downlink {
       return fault ? { reason: badTopic, detail: fault } : 'ack'
     })
     const good = messages.filter((_, i) => outcomes[i] === 'ack')
-    await this.#publish(
+    await this.#delivery.publish(
       good.map(({ topic, payload, qos, retain, properties, expiresAt }) => ({
         topic,
         payload,

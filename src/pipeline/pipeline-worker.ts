@@ -3,7 +3,7 @@ import { describe } from '../errors.js'
 import { yieldToBroker } from '../runtime/priority.js'
 import { ThreadExit } from '../runtime/thread-exit.js'
 import { Link } from '../runtime/worker-link.js'
-import { processorOffers } from './pipeline.js'
+import { processorOffers } from './processor-offers.js'
 import type { BrokerOffers, ProcessorThreadData } from './thread-ports.js'
 
 /** Entry of the processor thread. */

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { PipelineOffsets } from '../accounting/balance-sheet.js'
+import type { BalanceSheet, PipelineOffsets } from '../accounting/balance-sheet.js'
 import { HubError } from '../errors.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { SpoolLag } from './consumers.js'
+import type { SettledSource } from './refill.js'
 
 const mostBehindMs = 10_000
 const askEveryMs = 20
@@ -12,14 +13,19 @@ const askEveryMs = 20
 export class SpoolProgress implements PipelineOffsets, SpoolLag {
   /** Whether messages go on into RabbitMQ. */
   readonly queued: boolean
-  /** The group that drains the spool. */
-  readonly drain: string
   #committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
   #cursors: Cursors | undefined
 
-  constructor(drain: string, queued: boolean) {
-    this.drain = drain
+  constructor(queued: boolean) {
     this.queued = queued
+  }
+
+  /**
+   * The group that drains the spool: the record consumer, or the bridge into RabbitMQ, where the record consumer takes
+   * the messages.
+   */
+  get drain(): 'bridge' | 'record' {
+    return this.queued ? 'bridge' : 'record'
   }
 
   /** The reading side of the spool. Throws `stopping` while there is none. */
@@ -62,6 +68,22 @@ export class SpoolProgress implements PipelineOffsets, SpoolLag {
   /** Deletes what is kept for replays only, as the disk is full. */
   giveUpKept(): void {
     this.#cursors?.giveUpKept()
+  }
+}
+
+/** Knows up to which message everything is stored or rejected. */
+export class SettledMessages implements SettledSource {
+  readonly #balance: Pick<BalanceSheet, 'highest'>
+  readonly #progress: SpoolProgress
+
+  constructor(balance: Pick<BalanceSheet, 'highest'>, progress: SpoolProgress) {
+    this.#balance = balance
+    this.#progress = progress
+  }
+
+  get settled(): number {
+    // What the bridge has drained waits in RabbitMQ.
+    return Math.max(this.#balance.highest, this.#progress.queued ? 0 : this.#progress.drained)
   }
 }
 

@@ -1,5 +1,7 @@
 import { join } from 'node:path'
+import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { Settings } from '../config/settings.js'
+import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
@@ -89,5 +91,31 @@ export function seriesGuardOf(
     sharing,
     monotonic: performance,
     ...kept,
+  })
+}
+
+/** Makes the files of dead letters. Letters that go for newer ones are entered into the balance sheet. */
+export function deadLetterFilesOf(
+  settings: Settings,
+  dir: string,
+  {
+    balance,
+    ...others
+  }: {
+    readonly sharing: Sharing
+    readonly balance: BalanceSheet
+    readonly log: SentenceLog
+    readonly incidents: IncidentReporter
+  },
+): DeadLetterFiles {
+  return new DeadLetterFiles({
+    dir: join(dir, 'dead'),
+    limitBytes: settings['dead.limit'],
+    dropped: letters =>
+      balance.moved(
+        letters.map(letter => ({ message: letter, reason: letter.reason, partly: letter.partly })),
+        'dropped',
+      ),
+    ...others,
   })
 }

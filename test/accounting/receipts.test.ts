@@ -5,9 +5,11 @@ import { message } from '../contract/queue.js'
 t.test('each hub is told of its own messages, before they are known', async t => {
   const told: { hub: string; body: Buffer }[] = []
   let fails = true
-  const receipts = new Receipts(async (hub, body) => {
-    if (fails) throw new Error('RabbitMQ is away')
-    told.push({ hub, body })
+  const receipts = new Receipts({
+    publishReceipts: async (hub, body) => {
+      if (fails) throw new Error('RabbitMQ is away')
+      told.push({ hub, body })
+    },
   })
   const ofA = message(1, { hub: 'a', clientId: 'müller' })
   const ofB = message(1, { hub: 'b' })

@@ -5,7 +5,7 @@ import { extensions, message } from '../contract/queue.js'
 
 t.test('what back ends publish goes out with its properties and its expiry, and with nothing else', async t => {
   const out: Outward[] = []
-  const push = new Downlink(async messages => void out.push(...messages))
+  const push = new Downlink({ publish: async messages => void out.push(...messages) })
   const sent = extensions.map((extension, i) => message(i, { topic: `t/${i}`, ...extension }))
   const outcomes = await push.handle([message(99, { topic: '$hub/x', ...extensions[4] }), ...sent])
   t.match(outcomes, [{ reason: 'bad_topic' }, ...sent.map(() => 'ack')])

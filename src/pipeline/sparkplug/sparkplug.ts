@@ -2,6 +2,7 @@ import type { Settings } from '../../config/settings.js'
 import type { Message } from '../../model.js'
 import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
+import type { DeadLetterCounts } from '../consumers.js'
 import type { OutwardDelivery } from '../downlink.js'
 import { Births } from './births.js'
 import { SparkplugHost } from './host.js'
@@ -18,7 +19,7 @@ export interface SparkplugOptions {
 }
 
 /** Everything about Sparkplug B in the processor: births on disk, the reader, the host application, and late data. */
-export class Sparkplug implements Part {
+export class Sparkplug implements Part, DeadLetterCounts {
   readonly name = 'sparkplug'
   readonly reader: SparkplugReader
   /** Reads messages that nobody has sent, so a birth among them counts for nothing. */

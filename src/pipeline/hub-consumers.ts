@@ -1,0 +1,93 @@
+import type { BalanceSheet } from '../accounting/balance-sheet.js'
+import { RejectedOnly } from '../accounting/ledgers.js'
+import { takeReceipts } from '../accounting/receipts.js'
+import type { Message } from '../model.js'
+import type { Ledger, QueueReader } from '../queue/queue.js'
+import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
+import type { Cursors } from '../spool/cursors.js'
+import type { ConsumerSuspects } from './consumer-suspects.js'
+import type { ConsumersOptions } from './consumers.js'
+import type { Downlink } from './downlink.js'
+import type { LiveStage } from './live-stage.js'
+import type { RecordStage } from './record-stage.js'
+
+/**
+ * Rest of the live consumer. The screen is no faster, and of the readings of a device in between only the newest is
+ * pushed.
+ */
+const liveRestMs = 20
+const liveBatch = 10_000
+export const recordBatch = 5_000
+/** Rest of the record consumer, as a transaction or a request has a fixed cost. */
+const recordRestMs = 25
+/** Batch of the bridge: more than the window, so that the window is full most of the time. */
+const bridgeBatch = 20_000
+const publishBatch = 500
+const receiptBatch = 100
+
+type ConsumerSetup = ConsumersOptions['consumers'][number]
+
+export interface HubConsumersOptions {
+  readonly cursors: Cursors
+  readonly rabbit: RabbitMq | undefined
+  /** Whether this hub stores messages. Otherwise `telehub process` does, on other machines. */
+  readonly records: boolean
+  readonly live: LiveStage
+  readonly recording: RecordStage
+  readonly downlink: Downlink
+  readonly balance: BalanceSheet
+  readonly ledger: Ledger
+  readonly suspects: ConsumerSuspects
+}
+
+/** Returns what each consumer of a hub reads, and which handler takes it. */
+export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSetup[] {
+  const { cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects } = options
+  // Cursors are there once the spool is open.
+  const inSpool = (group: string): QueueReader => ({
+    next: (limit, signal) => cursors.reader(group).next(limit, signal),
+  })
+  const toScreen: ConsumerSetup = {
+    name: 'live',
+    // The record consumer sets a message that crashes the process aside; the screens skip the message.
+    suspects: suspects.of('live', liveBatch, undefined),
+    reader: inSpool('live'),
+    handle: messages => live.handle(messages),
+    batch: liveBatch,
+    restMs: liveRestMs,
+  }
+  const toStore = (reader: QueueReader): ConsumerSetup => ({
+    name: 'record',
+    reader,
+    suspects: suspects.of('record', recordBatch, 'poison'),
+    handle: messages => recording.handle(messages, true),
+    batch: recordBatch,
+    restMs: recordRestMs,
+    ledger,
+  })
+  if (!rabbit) return [toScreen, toStore(inSpool('record'))]
+  const toRabbit: ConsumerSetup = {
+    name: 'bridge',
+    reader: inSpool('bridge'),
+    suspects: suspects.of('bridge', bridgeBatch, 'poison'),
+    ledger: new RejectedOnly(balance),
+    handle: async (messages: readonly Message[]) => void (await rabbit.publish(messages)),
+    batch: bridgeBatch,
+  }
+  const toSubscribers: ConsumerSetup = {
+    name: 'publish',
+    reader: rabbit.reader('publish'),
+    suspects: suspects.of('publish', publishBatch, 'publish_poison'),
+    handle: messages => downlink.handle(messages),
+    batch: publishBatch,
+  }
+  const toBalance: ConsumerSetup = {
+    name: 'receipts',
+    reader: rabbit.reader('receipts'),
+    suspects: suspects.of('receipts', receiptBatch, 'receipts_poison'),
+    handle: async (messages: readonly Message[]) => void (await takeReceipts(messages, balance)),
+    batch: receiptBatch,
+  }
+  const all = [toScreen, toRabbit, toSubscribers, toBalance]
+  return records ? [...all, toStore(rabbit.reader('record'))] : all
+}

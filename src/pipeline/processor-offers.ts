@@ -1,0 +1,92 @@
+import { join } from 'node:path'
+import { BalanceSheet } from '../accounting/balance-sheet.js'
+import type { ThreadExit } from '../runtime/thread-exit.js'
+import { machineClock } from '../runtime/time.js'
+import type { Link } from '../runtime/worker-link.js'
+import { BrokerLink } from './broker-link.js'
+import type { Consumers } from './consumers.js'
+import { type Pipeline, startPipeline } from './pipeline.js'
+import { Registry } from './registry.js'
+import { notRunning, SpoolProgress } from './spool-progress.js'
+import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
+
+/** Returns the calls that the processor thread offers. Nothing runs before `start`. */
+export function processorOffers(
+  data: ProcessorThreadData,
+  link: () => Link<BrokerOffers>,
+  exit: ThreadExit,
+): ProcessorOffers {
+  const { settings, dir } = data
+  const broker = new BrokerLink(link)
+  const sharing = { shares: data.shares }
+  const progress = new SpoolProgress(settings['rabbitmq.url'] !== '')
+  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents: broker, sharing })
+  const balance = new BalanceSheet({
+    dir: join(dir, 'balance'),
+    offsets: progress,
+    clock: machineClock,
+    incidents: broker,
+  })
+  let started: Pipeline | undefined
+  const running = () => {
+    if (!started) throw notRunning()
+    return started
+  }
+  return {
+    start: async position => {
+      started = await startPipeline(data, { broker, sharing, progress, registry, balance, exit }, position)
+    },
+    stop: async ({ position, drainMs }) => {
+      if (!started) return { left: undefined, problems: [] }
+      progress.committed(position)
+      await started.consumers.drain(drainMs)
+      const left = leftBehind(balance.sheet(progress), started.consumers)
+      const problems = await started.stop(settings['shutdown.timeout'] / 4)
+      started = undefined
+      return { left, problems }
+    },
+    abandon: () => exit.prepare(),
+    committed: position => progress.committed(position),
+    present: presence => registry.setPresence(presence),
+    refused: refusals => balance.refused(refusals),
+    lost: messages => balance.lost(messages),
+    shares: changed => {
+      sharing.shares = changed
+    },
+    diskFull: () => progress.giveUpKept(),
+    status: () => {
+      const { consumers, deadBytes, seriesAlarm } = running()
+      return {
+        ...consumers.status(),
+        sheet: balance.sheet(progress),
+        deadBytes: deadBytes(),
+        seriesAlarm: seriesAlarm(),
+      }
+    },
+    series: query => running().queries.series(query),
+    history: ({ query, rules }) => running().queries.history(query, rules),
+    devices: rules => running().queries.devices(rules),
+    removeClient: client => running().removal.client(client),
+    removeDescribed: device => running().removal.described(device),
+    tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
+    dead: ({ filter, limit }) => running().queries.dead(filter, limit),
+    balance: query => running().queries.balance(query),
+    spool: () => progress.cursors.status(),
+    changeSeries: change => running().seriesChanges.change(change),
+    begin: job => running().replays.begin(job),
+    progress: job => running().replays.progress(job),
+    cancel: job => started?.replays.cancel(job),
+  }
+}
+
+/** Returns a sentence for people about messages not stored when the hub stops. */
+function leftBehind(
+  { spool, queue }: { readonly spool: number; readonly queue: number },
+  consumers: Consumers,
+): string | undefined {
+  if (spool === 0 && queue === 0) return undefined
+  const waits = consumers.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
+  const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
+  const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
+  return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
+}

@@ -1,0 +1,99 @@
+import type { Settings } from '../config/settings.js'
+import { HubError } from '../errors.js'
+import type { Part } from '../runtime/lifecycle.js'
+import { retryForever } from '../runtime/retry.js'
+import type { TimeSeriesStore } from '../store/store.js'
+import type { Dependencies } from './dependencies.js'
+import type { Refill } from './refill.js'
+
+const probeEveryMs = 2_000
+
+/** Starts the store. A store that cannot be opened now does not keep the hub from starting: the spool waits for it. */
+export class StoreStart implements Part {
+  readonly name = 'store'
+  readonly #settings: Settings
+  readonly #store: TimeSeriesStore
+  readonly #dependencies: Dependencies
+
+  constructor(settings: Settings, store: TimeSeriesStore, dependencies: Dependencies) {
+    this.#settings = settings
+    this.#store = store
+    this.#dependencies = dependencies
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#store.start()
+      // The start contacts no server.
+      if (!this.#settings['influx.url']) this.#dependencies.heard('store', true)
+    } catch (error) {
+      if (!(error instanceof HubError) || error.code !== 'store_unavailable') throw error
+      this.#dependencies.heard('store', false, error.message)
+    }
+  }
+
+  stop(): Promise<void> | void {
+    return this.#store.stop()
+  }
+}
+
+/**
+ * Probes the store by a query with an empty answer, so that its state is known without anything to write or to query.
+ */
+export class StoreProbe implements Part {
+  readonly name = 'store probe'
+  readonly #store: TimeSeriesStore
+  readonly #dependencies: Dependencies
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(store: TimeSeriesStore, dependencies: Dependencies) {
+    this.#store = store
+    this.#dependencies = dependencies
+  }
+
+  start(): void {
+    this.#probe()
+    this.#timer = setInterval(() => this.#probe(), probeEveryMs)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #probe(): void {
+    if (this.#dependencies.isUp('store')) return
+    const series = { measurement: 'telehub', tags: [], field: 'probe' }
+    const question = () => this.#store.history({ series, from: 0, to: 1, points: 1, fn: 'last' })
+    this.#dependencies.ask('store', question).catch(() => {})
+  }
+}
+
+/** Refills the store at the start, also when no new message arrives. */
+export class StoreRefill implements Part {
+  readonly name = 'refill'
+  readonly #refill: Refill
+  readonly #dependencies: Dependencies
+  readonly #abort = new AbortController()
+
+  constructor(refill: Refill, dependencies: Dependencies) {
+    this.#refill = refill
+    this.#dependencies = dependencies
+  }
+
+  start(): void {
+    const { name } = this
+    const dependencies = this.#dependencies
+    this.#refill.start()
+    retryForever(() => this.#refill.ready(), {
+      signal: this.#abort.signal,
+      circuitOf: error => dependencies.circuitOf(error),
+      retrying: (error, circuit) => dependencies.retrying(name, error, circuit),
+      recovered: () => dependencies.recovered(name),
+    })
+  }
+
+  stop(): Promise<void> {
+    this.#abort.abort()
+    return this.#refill.stop()
+  }
+}
