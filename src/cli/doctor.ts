@@ -27,16 +27,14 @@ async function runDoctor(call: Call<typeof doctorFlags>): Promise<number> {
       `--management: given ${JSON.stringify(management)}, allowed is an address such as http://127.0.0.1:15672`,
     )
   }
-  const { out, now } = call.terminal
   // Loaded only when needed, as the drivers are loaded with this module.
   const { doctor } = await import('../doctor/doctor.js')
   return doctor({
-    load: call.load,
-    hubAt: (settings: Settings) => hubAt(settings, call),
+    call: { load: call.load, hubAt: (settings: Settings) => hubAt(settings, call) },
     management: management.replace(/\/+$/, ''),
     repair: repair === true,
     json: json === true,
-    out,
-    now,
+    output: call.terminal,
+    clock: call.terminal,
   })
 }

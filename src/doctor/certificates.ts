@@ -6,7 +6,7 @@ import { loadTls, certificates as readChain, tlsPaths } from '../transport/tls.j
 import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
 /** Checks that the certificates of the settings fit together, do not expire soon, and name this hub. */
-export const certificates: Check = ({ settings, now }) => {
+export const certificates: Check = ({ settings, clock }) => {
   const check = 'certificates'
   const paths = tlsPaths(settings)
   if (paths.cert === '') {
@@ -28,9 +28,9 @@ export const certificates: Check = ({ settings, now }) => {
   }
   const chain = readChain(files.cert)
   const found = [
-    ...chain.flatMap((one, i) => validity(i === 0 ? 'tls.cert' : 'tls.cert, in its chain', one, now(), true)),
-    ...(files.ca ? readChain(files.ca).flatMap(one => validity('tls.ca', one, now(), false)) : []),
-    ...(files.crl ?? []).flatMap(list => listValidity(list, now())),
+    ...chain.flatMap((one, i) => validity(i === 0 ? 'tls.cert' : 'tls.cert, in its chain', one, clock.now(), true)),
+    ...(files.ca ? readChain(files.ca).flatMap(one => validity('tls.ca', one, clock.now(), false)) : []),
+    ...(files.crl ?? []).flatMap(list => listValidity(list, clock.now())),
     ...order(chain, paths.cert),
     ...names(chain[0] as X509Certificate, settings.host),
   ]

@@ -4,6 +4,7 @@ import type { Settings } from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { escaped, plain } from '../observe/log.js'
 import { many } from '../runtime/terminal.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { certificates } from './certificates.js'
 import { deadLetters } from './dead-letters.js'
 import { disk } from './disk.js'
@@ -21,17 +22,26 @@ import { users } from './users.js'
  * remedy. Checks only read. With --repair, safe repairs are made: rights are narrowed, files without content removed.
  */
 
-export interface DoctorOptions {
+/** What a call of the command says, in its flags and the environment. */
+export interface DoctorCall {
   /** Loads the settings; `strictly` with all demands of a hub that starts. Throws all faults as one `HubError`. */
-  readonly load: (strictly: boolean) => Settings
+  load(strictly: boolean): Settings
   /** Returns the URL of the hub of these settings, and the key to send. */
-  readonly hubAt: (settings: Settings) => { readonly url: string; readonly key: string | undefined }
+  hubAt(settings: Settings): { readonly url: string; readonly key: string | undefined }
+}
+
+export interface TextOutput {
+  out(text: string): void
+}
+
+export interface DoctorOptions {
+  readonly call: DoctorCall
   readonly management: string
   readonly repair: boolean
   readonly json: boolean
-  readonly out: (text: string) => void
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  /** Gets the findings. */
+  readonly output: TextOutput
+  readonly clock: MillisecondClock
 }
 
 const checks: readonly (readonly [name: string, check: Check])[] = [
@@ -52,11 +62,11 @@ const ofDirectory: readonly Check[] = [disk, rights, state, deadLetters, store]
 
 /** Resolves with the exit code: 0 when there are no problems (there may be warnings), 1 when there are. */
 export async function doctor(options: DoctorOptions): Promise<number> {
-  const { json, out, repair } = options
+  const { json, output, repair } = options
   const findings: Finding[] = []
   const tell = (finding: Finding) => {
     findings.push(finding)
-    if (!json) out(`${lineOf(finding)}\n`)
+    if (!json) output.out(`${lineOf(finding)}\n`)
   }
   for await (const finding of examine(options)) {
     if (!repair || !finding.repair) {
@@ -80,8 +90,8 @@ export async function doctor(options: DoctorOptions): Promise<number> {
       ...(advice && { advice }),
       ...(offered && { repair: offered.does }),
     }))
-    out(`${escaped(JSON.stringify({ problems, warnings, findings: shown }, undefined, 2))}\n`)
-  } else out(`\n${many(problems, 'problem')}, ${many(warnings, 'warning')}\n`)
+    output.out(`${escaped(JSON.stringify({ problems, warnings, findings: shown }, undefined, 2))}\n`)
+  } else output.out(`\n${many(problems, 'problem')}, ${many(warnings, 'warning')}\n`)
   return problems > 0 ? 1 : 0
 }
 
@@ -92,9 +102,9 @@ async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
   const dir = resolve(settings['data.dir'])
   const hasDir = lstatSync(dir, { throwIfNoEntry: false }) !== undefined
   const hub = hasDir ? await findHub(dir) : undefined
-  const { url, key } = options.hubAt(settings)
-  const { now, management } = options
-  const examined: Examined = { settings, dir, hasDir, hub, now, url, key, management }
+  const { url, key } = options.call.hubAt(settings)
+  const { clock, management } = options
+  const examined: Examined = { settings, dir, hasDir, hub, clock, url, key, management }
   const isOpen = !hasDir || mayUse(dir)
   if (!isOpen) {
     yield problem(
@@ -128,10 +138,10 @@ function mayUse(dir: string): boolean {
 }
 
 /** Loads the settings, as far as they can be read, even when a hub would not start with them. */
-function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readonly faults: Finding[] } {
+function loadOf({ call }: DoctorOptions): { readonly settings?: Settings; readonly faults: Finding[] } {
   const check = 'settings'
   try {
-    return { settings: load(true), faults: [fine(check, 'in order')] }
+    return { settings: call.load(true), faults: [fine(check, 'in order')] }
   } catch (error) {
     // A wrong flag is a mistake of this call, not of the settings to check.
     if (!(error instanceof HubError) || /^--|\(--[\w.]+\)/m.test(error.message)) throw error
@@ -139,7 +149,7 @@ function loadOf({ load }: DoctorOptions): { readonly settings?: Settings; readon
       .split('\n')
       .map(fault => problem(check, fault, 'Mend the setting; the hub does not start.'))
     try {
-      return { settings: load(false), faults }
+      return { settings: call.load(false), faults }
     } catch {
       return { faults }
     }

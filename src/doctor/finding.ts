@@ -1,5 +1,6 @@
 import type { Settings } from '../config/settings.js'
 import { describe, systemCode } from '../errors.js'
+import type { MillisecondClock } from '../runtime/time.js'
 
 /** `fine`: no fault. `warning`: works, and may hurt later. `problem`: something is lost, refused or open to others. */
 export type Level = 'fine' | 'warning' | 'problem'
@@ -39,8 +40,7 @@ export interface Examined {
   readonly hasDir: boolean
   /** Undefined when no hub uses the data directory. */
   readonly hub: RunningHub | undefined
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
+  readonly clock: MillisecondClock
   /** Address of the hub's HTTP API, and the key to send. */
   readonly url: string
   readonly key: string | undefined

@@ -89,8 +89,8 @@ const madeAt = Date.UTC(2026, 10, 29)
 /** The longest credible time since the newest file was written: a clock further ahead is probably wrong. */
 const maxPauseMs = 5 * 365 * 864e5
 
-async function clock({ dir, hasDir, now }: Examined): Promise<Finding> {
-  const found = judgeClock(now(), hasDir ? newestFile(dir) : undefined)
+async function clock({ dir, hasDir, clock: machineClock }: Examined): Promise<Finding> {
+  const found = judgeClock(machineClock.now(), hasDir ? newestFile(dir) : undefined)
   if (found.level !== 'fine' || (await isSynchronized()) !== false) return found
   return warning(
     found.check,

@@ -103,7 +103,7 @@ async function policies(examined: Examined, wanted: Topology): Promise<Finding[]
       ),
     ]
   }
-  const found = clockDifference('clock of RabbitMQ', answer.headers.get('date'), examined.now())
+  const found = clockDifference('clock of RabbitMQ', answer.headers.get('date'), examined.clock.now())
   const queues = (await answer.json()) as ManagedQueue[]
   const own = queues.filter(({ name }) => wanted.some(({ queue }) => queue === name))
   const names = wanted.map(({ queue }) => queue)

@@ -269,7 +269,7 @@ function jsonFiles(dir: string): Finding[] {
 }
 
 /** Reports files that the hub does not use: set aside after damage, or begun and never finished. */
-function leftovers({ dir, hub, now }: Examined): Finding[] {
+function leftovers({ dir, hub, clock }: Examined): Finding[] {
   const check = 'leftovers'
   const kept: string[] = []
   const begun: string[] = []
@@ -277,8 +277,8 @@ function leftovers({ dir, hub, now }: Examined): Finding[] {
     const path = join(dir, name)
     const stats = statSync(path, { throwIfNoEntry: false })
     if (!stats?.isFile()) continue
-    if (/\.bad(\.\d+)?$|\.damaged-/.test(name)) kept.push(`${name} (${sizeAndAge(stats, now())})`)
-    else if (/(\.new|^\.doctor-\d+|^\.writable|\/probe)$/.test(name) && now() - stats.mtimeMs > unfinishedMs)
+    if (/\.bad(\.\d+)?$|\.damaged-/.test(name)) kept.push(`${name} (${sizeAndAge(stats, clock.now())})`)
+    else if (/(\.new|^\.doctor-\d+|^\.writable|\/probe)$/.test(name) && clock.now() - stats.mtimeMs > unfinishedMs)
       begun.push(path)
   }
   const found: Finding[] = []

@@ -24,7 +24,7 @@ interface InfluxReply {
   readonly error?: string
 }
 
-async function influx({ settings, dir, now }: Examined): Promise<Finding[]> {
+async function influx({ settings, dir, clock }: Examined): Promise<Finding[]> {
   const url = new URL(settings['influx.url'])
   const path = url.pathname.split('/').filter(Boolean)
   const database = decodeURIComponent(path.pop() ?? 'telehub')
@@ -48,7 +48,7 @@ async function influx({ settings, dir, now }: Examined): Promise<Finding[]> {
       ),
     ]
   }
-  const found = clockDifference('clock of InfluxDB', ping.headers.get('date'), now())
+  const found = clockDifference('clock of InfluxDB', ping.headers.get('date'), clock.now())
   const version = ping.headers.get('x-influxdb-version')
   if (version === null) {
     return [

@@ -11,7 +11,7 @@ import { type Check, type Finding, fine, problem, warning } from './finding.js'
 const check = 'users'
 
 /** Checks which users can log in, and which have more rights than the operator probably intended. */
-export const users: Check = ({ settings, now }) => {
+export const users: Check = ({ settings, clock }) => {
   const file = settings['auth.file'] && resolve(settings['auth.file'])
   if (!file) return [withoutUsers(settings)]
   if (!existsSync(file)) {
@@ -41,7 +41,7 @@ export const users: Check = ({ settings, now }) => {
       warning(check, `every user may ${may(rule)} (everyone: ${ruleText(rule)}, ${rule.place})`, narrowAdvice),
     ),
     ...all.flatMap(user => broadFindings(user)),
-    ...lockedOut(all, settings, now()),
+    ...lockedOut(all, settings, clock.now()),
   ]
   const admins = all.filter(({ kind }) => kind === 'admin').map(({ name }) => name)
   if (admins.length === 0) {
