@@ -3,8 +3,9 @@ import { fileURLToPath } from 'node:url'
 import type { FieldType, FieldValue } from '../src/model.js'
 
 /*
- * Payloads and situations from public bug reports, as data: test/fixtures/cases/cases.jsonl. A case has messages and what
- * is expected of the series and the dead letters that they leave in a fresh hub. `{run}` in a text is a word of the run;
+ * Payloads and situations from public bug reports, as data: test/fixtures/cases/cases.jsonl; and what the documentation of
+ * devices and programs says they publish: collected.jsonl beside it. A case has messages and what is expected of the
+ * series, the dead letters and the descriptions that they leave in a fresh hub. `{run}` in a text is a word of the run;
  * `@S-120@`, `@ISO+0100-90@` and the like are times relative to now.
  */
 
@@ -18,7 +19,17 @@ export interface CaseMessage {
 }
 
 export interface Check {
-  readonly check: 'value' | 'no_value' | 'no_series' | 'series_at_most' | 'unit_not' | 'dead' | 'no_dead' | 'any'
+  readonly check:
+    | 'value'
+    | 'no_value'
+    | 'no_series'
+    | 'series_at_most'
+    | 'unit'
+    | 'unit_not'
+    | 'dead'
+    | 'no_dead'
+    | 'device'
+    | 'any'
   readonly topic?: string
   readonly value?: FieldValue
   /** Seconds from now, `received`, or milliseconds since the epoch. */
@@ -28,7 +39,13 @@ export interface Check {
   /** Words in the name of the series. */
   readonly has?: readonly string[]
   readonly n?: number
+  readonly unit?: string
   readonly units?: readonly string[]
+  /** A device that is described. */
+  readonly name?: string
+  readonly model?: string
+  readonly manufacturer?: string
+  readonly version?: string
   readonly reason?: readonly string[]
   readonly of?: readonly (readonly Check[])[]
 }
@@ -53,18 +70,29 @@ export interface ShownSeries {
   readonly last: { readonly time: number; readonly value: FieldValue }
 }
 
+/** A device as discovery describes it. */
+export interface ShownDevice {
+  readonly name?: string | undefined
+  readonly model?: string | undefined
+  readonly manufacturer?: string | undefined
+  readonly version?: string | undefined
+}
+
 /** What a hub shows after the messages were handled. */
 export interface Shown {
   readonly series: readonly ShownSeries[]
   readonly dead: readonly { readonly topic: string; readonly reason: string }[]
+  readonly described: readonly ShownDevice[]
   history(key: string): Promise<readonly (readonly [timeMs: number, value: FieldValue])[]>
 }
 
 /** Returns the cases of messages; those of raw connections are for the tests of the protocol. */
-export function readCases(file = '../../test/fixtures/cases/cases.jsonl'): readonly Case[] {
-  const text = readFileSync(fileURLToPath(new URL(file, import.meta.url)), 'utf8')
-  const all = text
-    .split('\n')
+export function readCases(): readonly Case[] {
+  const files = ['cases.jsonl', 'collected.jsonl'].map(
+    name => new URL(`../../test/fixtures/cases/${name}`, import.meta.url),
+  )
+  const all = files
+    .flatMap(file => readFileSync(fileURLToPath(file), 'utf8').split('\n'))
     .filter(line => line.trim() !== '')
     .map(line => JSON.parse(line) as Case)
   return all.filter(({ wire }) => wire === undefined)
@@ -110,6 +138,16 @@ export function payloadOf(message: CaseMessage, run: Run): Buffer {
   return Buffer.from(fill(message.payload ?? '', run).replace('@FILL@', 'x'.repeat(message.repeat ?? 0)))
 }
 
+/** Returns a function that asks for each key once. */
+export function once<T>(ask: (key: string) => Promise<T>): (key: string) => Promise<T> {
+  const known = new Map<string, Promise<T>>()
+  return key => {
+    const answer = known.get(key) ?? ask(key)
+    known.set(key, answer)
+    return answer
+  }
+}
+
 /** Returns why a case fails; empty when all that is expected holds. */
 export async function failuresOf(one: Case, run: Run, shown: Shown): Promise<readonly string[]> {
   const failures: string[] = []
@@ -141,11 +179,18 @@ async function failureOf(check: Check, one: Case, run: Run, shown: Shown): Promi
     if (check.check === 'no_dead') return found.length === 0 ? undefined : `dead letters: ${found}`
     return found.some(reason => check.reason?.includes(reason)) ? undefined : `no dead letter ${check.reason}: ${found}`
   }
+  if (check.check === 'device') return deviceFailure(check, run, shown)
   const some = shown.series.filter(series => isOf(series, topic) && isMeant(series, check, run))
   const named = some.map(({ field, type }) => `${field} (${type})`).slice(0, 3)
   if (check.check === 'series_at_most')
     return some.length <= (check.n ?? 0) ? undefined : `${some.length} series: ${named}`
   if (check.check === 'no_series') return some.length === 0 ? undefined : `series ${named}`
+  if (check.check === 'unit') {
+    const found = some.map(({ field, unit }) => `${field} in ${unit}`)
+    return some.length > 0 && some.every(({ unit }) => unit === check.unit)
+      ? undefined
+      : `not in ${check.unit}: ${found.slice(0, 3)}`
+  }
   if (check.check === 'unit_not') {
     const wrong = some.filter(({ unit }) => unit !== undefined && check.units?.includes(unit))
     return wrong.length === 0 ? undefined : wrong.map(({ field, unit }) => `${field} in ${unit}`).join(', ')
@@ -159,6 +204,16 @@ async function failureOf(check: Check, one: Case, run: Run, shown: Shown): Promi
     }
   }
   return check.check === 'no_value' ? undefined : `no ${check.value} at ${check.at} of ${topic}: ${seen.slice(-4)}`
+}
+
+function deviceFailure({ name, model, manufacturer, version }: Check, run: Run, { described }: Shown) {
+  const named = described.find(device => device.name === fill(name ?? '', run))
+  if (!named) return `no device ${name}`
+  const wanted = { model, manufacturer, version }
+  const wrong = (['model', 'manufacturer', 'version'] as const).filter(
+    member => wanted[member] !== undefined && wanted[member] !== named[member],
+  )
+  return wrong.length === 0 ? undefined : wrong.map(member => `${member} is ${named[member]}`).join(', ')
 }
 
 /** Whether a series is one of a topic: tagged with it, or named by all of its levels. */

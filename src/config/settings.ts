@@ -18,7 +18,19 @@ import { type MappingRule, mappingRules } from './mapping-rule.js'
 /** Words that say that there is no value. */
 const usualAbsent: readonly string[] = [
   ...['-', '--', '---', 'n/a', 'n.a.', '#n/a', 'nan', '-nan', '+nan', 'inf', '-inf', '+inf', 'infinity', '-infinity'],
-  ...['+infinity', 'null', '(null)', '<null>', 'nil', 'none', 'undefined', 'unknown', 'unavailable', 'not available'],
+  ...[
+    '+infinity',
+    'null',
+    '(null)',
+    '<null>',
+    'nil',
+    '<nil>',
+    'none',
+    'undefined',
+    'unknown',
+    'unavailable',
+    'not available',
+  ],
 ]
 
 export type { DecoderName, ForcedType, MappingRule } from './mapping-rule.js'
@@ -279,8 +291,8 @@ export const settingsTable = {
   ),
   'limits.jsonFields': row(
     integer(1, 100_000),
-    100,
-    'Fields that a JSON payload may have. One with more is a dead letter.',
+    2_000,
+    'Fields that one reading in a JSON payload may have. A payload with more is a dead letter.',
   ),
   'limits.inflated': row(
     size(1_000),

@@ -62,7 +62,9 @@ export class FieldPlans {
   unitOf(name: string): string | undefined {
     let unit = this.#unitsByName.get(name)
     if (unit === undefined) {
-      unit = this.#units.find(([pattern]) => pattern.test(name))?.[1] ?? ''
+      // Elements of an array have the unit of the array.
+      const whole = name.replace(/\.\d+$/, '')
+      unit = this.#units.find(([pattern]) => pattern.test(name) || pattern.test(whole))?.[1] ?? ''
       if (this.#unitsByName.size >= maxKnown) this.#unitsByName.clear()
       this.#unitsByName.set(name, unit)
     }

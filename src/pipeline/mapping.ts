@@ -370,8 +370,15 @@ function readingRules(
     decimalComma: rule?.decimalComma,
     isTextField: rule?.textFields,
     each: rule?.each,
-    topicKind: preset.isText ? { ...noKind, isText: true } : kindOf(topic.slice(topic.lastIndexOf('/') + 1)),
+    topicKind: preset.isText ? { ...noKind, isText: true } : kindOf(tellingLevel(topic)),
   }
+}
+
+/** Returns the last level of a topic that says what its value is: `…/version/state` is a version. */
+function tellingLevel(topic: string): string {
+  const levels = topic.split('/')
+  const last = levels.pop() as string
+  return /^(?:state|value|val|status|current|get)$/i.test(last) ? (levels.pop() ?? last) : last
 }
 
 function contentTypeOf({ properties }: Message): string | undefined {

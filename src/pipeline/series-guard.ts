@@ -32,7 +32,7 @@ interface Refused {
 const minuteMs = 60_000
 
 /** Most fields remembered of one tag set, and of all; most names remembered of tag sets that the mapping does not hold. */
-const maxFields = 1_000
+const maxFields = 2_500
 const maxAllFields = 200_000
 const maxRecent = 20_000
 

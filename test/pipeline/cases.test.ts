@@ -4,7 +4,7 @@ import { type Message, type SeriesId, seriesKey } from '../../src/model.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
 import { Recorder } from '../../src/pipeline/recorder.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
-import { failuresOf, fill, messagesOf, payloadOf, type Run, readCases, type ShownSeries } from '../cases.js'
+import { failuresOf, fill, messagesOf, once, payloadOf, type Run, readCases, type ShownSeries } from '../cases.js'
 import { tempDir } from '../services/service.js'
 
 /** What real devices publish, through the mapping with default settings into the store. */
@@ -19,12 +19,12 @@ t.test('what public bug reports tell of is stored right, without a line of confi
   const recorder = new Recorder({ mapping, store })
   // Sparkplug B needs the births that a whole hub keeps: e2e/cases has it.
   const cases = readCases().filter(({ id }) => !id.startsWith('sparkplug'))
-  const dead: { topic: string; reason: string }[] = []
-  let sequence = 0
+  const messages: Message[] = []
   for (const one of cases) {
     for (const message of messagesOf(one)) {
-      const taken: Message = {
-        sequence: ++sequence,
+      const sequence = messages.length + 1
+      messages.push({
+        sequence,
         receivedAt: run.now * 1_000 + sequence,
         topic: fill(message.topic, run),
         payload: payloadOf(message, run),
@@ -33,11 +33,14 @@ t.test('what public bug reports tell of is stored right, without a line of confi
         clientId: one.id,
         user: '',
         packetId: 0,
-      }
-      const [outcome] = await recorder.handle([taken])
-      if (typeof outcome === 'object') dead.push({ topic: taken.topic, reason: outcome.reason })
+      })
     }
   }
+  const outcomes = await recorder.handle(messages)
+  const dead = messages.flatMap(({ topic }, i) => {
+    const outcome = outcomes[i]
+    return typeof outcome === 'object' ? [{ topic, reason: outcome.reason }] : []
+  })
   const ids = new Map<string, SeriesId>()
   const series: ShownSeries[] = []
   for (let after: string | undefined, isLast = false; !isLast; isLast = after === undefined) {
@@ -51,12 +54,16 @@ t.test('what public bug reports tell of is stored right, without a line of confi
     }
     after = page.next
   }
-  const history = async (key: string) => {
+  const history = once(async (key: string) => {
     const query = { series: ids.get(key) as SeriesId, from: 0, to: (run.now + 900_000) * 1_000, points: 100_000 }
     const { times, values } = await store.history({ ...query, fn: 'last' })
     return times.map((time, i) => [time / 1_000, values[i] as string] as const)
-  }
+  })
   for (const one of cases) {
-    t.same(await failuresOf(one, run, { series, dead, history }), [], `${one.id} (${one.kind})`)
+    t.same(
+      await failuresOf(one, run, { series, dead, described: mapping.knowledge.devices(), history }),
+      [],
+      `${one.id} (${one.kind})`,
+    )
   }
 })

@@ -2,18 +2,19 @@ import { isUtf8 } from 'node:buffer'
 import type { DecoderName } from '../../config/settings.js'
 import { decodeCbor } from './cbor.js'
 import { inflate, looksLikeGzip, looksLikeZlib } from './inflate.js'
-import { decodeJson, parseJson } from './json.js'
+import { decodeJson, innerParser, parseJson, type ReadOptions } from './json.js'
 import { decodeLine, looksLikeLine } from './line.js'
 import { trimmed } from './members.js'
 import { decodeMessagePack } from './msgpack.js'
 import type { RuleDecoder } from './rule-decoders.js'
 import { type Sample, Undecodable } from './sample.js'
 import { looksLikeSenml, readSenml } from './senml.js'
+import { looksLikeTelegraf, readTelegraf } from './telegraf.js'
 import { isTreeObject, type Tree } from './tree.js'
-import { type JsonLimits, readTree, type TreeOptions } from './tree-reader.js'
+import { type JsonLimits, readTree } from './tree-reader.js'
 import { decodeValue } from './value.js'
 
-export interface DecodeOptions extends Omit<TreeOptions, 'isExact'> {
+export interface DecodeOptions extends ReadOptions {
   readonly decoder?: DecoderName | undefined
   /** Decoder made of the files that the rule names; before all others. */
   readonly ownDecoder?: RuleDecoder | undefined
@@ -123,14 +124,20 @@ function isString(text: string): boolean {
 /** Reads what a binary format holds. Its numbers are exact. */
 function read(tree: unknown, length: number, options: DecodeOptions): Sample[] {
   if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
-  return readTree(tree, length, { ...options, isExact: true })
+  if (looksLikeTelegraf(tree)) return readTelegraf(tree)
+  return readTree(tree, length, { ...options, isExact: true, parseInner: innerParser(options.json) })
 }
 
 /** Decodes bytes that are no text, where they show beyond doubt which format they have. */
 function decodeBytes(payload: Buffer, options: DecodeOptions): readonly Sample[] {
-  // A byte order mark is a sure sign of UTF-16, as .NET writes it.
-  if (payload[0] === 0xff && payload[1] === 0xfe && payload.length % 2 === 0) {
-    return decodeText(Buffer.from(payload.toString('utf16le')), undefined, options)
+  // A byte order mark is a sure sign of UTF-16, as .NET and Java write it.
+  if (payload.length % 2 === 0) {
+    if (payload[0] === 0xff && payload[1] === 0xfe) {
+      return decodeText(Buffer.from(payload.toString('utf16le')), undefined, options)
+    }
+    if (payload[0] === 0xfe && payload[1] === 0xff) {
+      return decodeText(Buffer.from(Buffer.from(payload).swap16().toString('utf16le')), undefined, options)
+    }
   }
   if (looksLikeGzip(payload)) return decode(payload, { ...options, decoder: 'gzip' })
   if (!looksLikeZlib(payload)) return decodeContainer(payload, options)

@@ -1,6 +1,6 @@
 import type { FieldValue } from '../../model.js'
 import { kindOf, noKind } from './key-names.js'
-import { isMembers, type Members, memberAt, trimmed } from './members.js'
+import { isEmbedded, isMembers, type Members, memberAt, trimmed } from './members.js'
 import type { Sample } from './sample.js'
 import { parseTime } from './time.js'
 import type { TreeOptions } from './tree-reader.js'
@@ -21,7 +21,7 @@ export function readFlat(tree: unknown, options: FlatOptions): Sample | undefine
   return time === undefined ? { fields } : { fields, time }
 }
 
-type FlatOptions = Omit<TreeOptions, 'isExact'>
+type FlatOptions = Omit<TreeOptions, 'isExact' | 'parseInner'>
 
 interface FlatReading {
   readonly fields: [name: string, value: FieldValue][]
@@ -59,7 +59,8 @@ function gather(reading: FlatReading, members: Members, prefix: string, options:
     } else if (typeof value === 'boolean') reading.fields.push([name, value])
     else if (typeof value === 'string') {
       const text = trimmed(value)
-      const meaning = meaningOf(text, rules, kind, memory.texts?.has(name) ?? false)
+      if (isEmbedded(text)) return false
+      const meaning = meaningOf(text, rules, kind, memory, name)
       if (meaning === undefined || typeof meaning === 'object') return false
       if (typeof meaning === 'string') rememberText(memory, name, meaning, rules)
       reading.fields.push([name, meaning])

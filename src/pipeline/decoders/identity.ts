@@ -32,6 +32,10 @@ export function identityOf(elements: readonly Members[], isBatch: boolean): stri
 
 const uuid = /^[\da-f]{8}-[\da-f]{4}-/i
 
+/** Names of the numbers of devices, which may be large. */
+const ofDevices =
+  /(?:^|\.)(?:(?:node|device|dev|sensor|gateway|gw|meter)[_-]?id|serial|serial[_-]?(?:number|no)|sn|addr|address)$/i
+
 export interface ElementIdentity {
   readonly key: string
   readonly text: string
@@ -40,9 +44,11 @@ export interface ElementIdentity {
 export function identityAt(element: Members, path: string): ElementIdentity | undefined {
   const found = memberAt(element, path)
   const value = found?.of[found.key]
-  // A larger number is that of a record, not of a device.
+  // A larger number is that of a record, not of a device, unless its name says so.
   const isIdentity =
-    typeof value === 'string' ? value !== '' : Number.isInteger(value) && Math.abs(value as number) < 1e6
+    typeof value === 'string'
+      ? value !== ''
+      : Number.isInteger(value) && (Math.abs(value as number) < 1e6 || ofDevices.test(path))
   if (!found || !isIdentity) return undefined
   const text = trimmed(String(value))
   return text === '' || text.length > maxIdentity ? undefined : { key: path.split('.')[0] as string, text }

@@ -1,24 +1,53 @@
 import { readFlat } from './flat.js'
 import { type Sample, Undecodable } from './sample.js'
 import { looksLikeSenml, readSenml } from './senml.js'
+import { looksLikeTelegraf, readTelegraf } from './telegraf.js'
 import type { Tree } from './tree.js'
 import { type JsonLimits, LongInteger, readTree, type TreeOptions, tooDeep, tooManyFields } from './tree-reader.js'
 
 /**
- * Decodes JSON, in which also `nan`, `inf`, `undefined` and `None` may stand for a value that is absent. Whole numbers
+ * Decodes JSON, or lines of JSON, in which also `nan`, `inf`, `undefined` and `None` may stand for a value that is absent. Whole numbers
  * of more digits than a float holds are texts of their digits.
  */
-export function decodeJson(text: string, options: Omit<TreeOptions, 'isExact'>): Sample[] {
-  const tree = parseJson(text, options.json)
+export function decodeJson(text: string, options: ReadOptions): Sample[] {
+  const tree = parseLines(text, options.json)
   if (looksLikeSenml(tree)) return readSenml(tree as Tree, options.receivedAt, options.json)
+  if (looksLikeTelegraf(tree)) return readTelegraf(tree)
   const flat = readFlat(tree, options)
   if (flat) return [flat]
   try {
-    return readTree(tree, text.length, { ...options, isExact: false })
+    return readTree(tree, text.length, { ...options, isExact: false, parseInner: innerParser(options.json) })
   } catch (error) {
     if (error !== LongInteger) throw error
-    const exact = parseJson(quoteLongIntegers(text), options.json)
-    return readTree(exact, text.length, { ...options, isExact: true })
+    const exact = parseLines(quoteLongIntegers(text), options.json)
+    return readTree(exact, text.length, { ...options, isExact: true, parseInner: innerParser(options.json) })
+  }
+}
+
+/** Options without what the format of the payload decides. */
+export type ReadOptions = Omit<TreeOptions, 'isExact' | 'parseInner'>
+
+/** Returns what parses JSON within a text of JSON. */
+export function innerParser(limits: JsonLimits): TreeOptions['parseInner'] {
+  return text => {
+    try {
+      return parseJson(quoteLongIntegers(text), limits) as object
+    } catch (error) {
+      if (error instanceof Undecodable) return undefined
+      throw error
+    }
+  }
+}
+
+/** Parses JSON, or an array of the objects where each line is one. */
+function parseLines(text: string, limits: JsonLimits): unknown {
+  try {
+    return parseJson(text, limits)
+  } catch (error) {
+    if (!(error instanceof Undecodable) || !/\}\s*\n\s*\{/.test(text)) throw error
+    const lines = text.split('\n').filter(line => line.trim() !== '')
+    if (!lines.every(line => /^\s*\{.*\}\s*$/.test(line))) throw error
+    return lines.map(line => parseJson(line, limits))
   }
 }
 

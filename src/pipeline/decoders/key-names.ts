@@ -49,17 +49,38 @@ const timeRanks: ReadonlyMap<string, number> = new Map(times.map((name, i) => [n
 
 /** Names that tell the elements of an array apart, in the order in which they count. The first ones are sure. */
 const sureIdentities = [
-  ...['n', 'name', 'metric', 'tag', 'tagname', 'id', 'uuid', 'key', 'sensor', 'sensorid', 'sensorname', 'deviceid'],
+  ...[
+    'n',
+    'name',
+    'metric',
+    'tag',
+    'tagname',
+    'component',
+    'id',
+    'uuid',
+    'key',
+    'sensor',
+    'sensorid',
+    'sensorname',
+    'deviceid',
+  ],
   ...['device', 'devicename', 'devid', 'deveui', 'point', 'pointid', 'pointname', 'signal', 'variable', 'parameter'],
   ...['param', 'obis', 'register', 'friendlyname', 'ieeeaddress', 'mac', 'macaddress', 'macaddr', 'address', 'addr'],
   ...['serial', 'serialnumber', 'sn', 'gatewayid', 'gateway', 'gwid', 'channel', 'channelid', 'ch', 'chn', 'port'],
-  ...['slot', 'unitid', 'node', 'nodeid', 'phase', 'string'],
+  ...['slot', 'unitid', 'node', 'nodeid', 'phase', 'string', 'datapoint', 'dataitemid', 'valuetype', 'sensortype'],
 ]
 const identities = [
   ...sureIdentities,
   ...['code', 'index', 'idx', 'position', 'number', 'no', 'nr', 'zone', 'room', 'location', 'label', 'title'],
   ...['displayname', 'description', 'desc', 'quantity', 'measurement', 'field', 'type'],
 ]
+/** Last words of names that tell the elements of an array apart where no better one does: `value_type`, `meter_id`. */
+const identityWords: ReadonlySet<string> = new Set(['id', 'name', 'key', 'type', 'address', 'serial', 'mac'])
+/** First words of names that tell records apart, of which each is a new one: `message_id`. */
+const recordWords: ReadonlySet<string> = new Set([
+  ...['alarm', 'alert', 'batch', 'correlation', 'error', 'event', 'job', 'log', 'message', 'msg', 'order', 'packet'],
+  ...['record', 'request', 'row', 'sample', 'sequence', 'session', 'task', 'trace', 'transaction', 'trip', 'user'],
+])
 /** Rank of the last name that tells also readings one after the other apart. */
 export const lastSureIdentity = sureIdentities.length
 const identityRanks: ReadonlyMap<string, number> = new Map(identities.map((name, i) => [name, i + 1]))
@@ -130,6 +151,10 @@ export const noKind: KeyKind = {
   isSpecial: false,
 }
 
+function isIdentity(words: readonly string[]): boolean {
+  return words.length > 1 && identityWords.has(words.at(-1) as string) && !recordWords.has(words[0] as string)
+}
+
 function examine(name: string): KeyKind {
   const words = name
     .replace(/([a-z\d])([A-Z])/g, '$1 $2')
@@ -145,7 +170,7 @@ function examine(name: string): KeyKind {
     isUtc: time > 0 && joined.includes('utc'),
     isText: textWords.has(words.at(-1) ?? '') || textWords.has(joined),
     isChoice: choiceWords.has(words.at(-1) ?? ''),
-    identity: identityRanks.get(joined) ?? 0,
+    identity: identityRanks.get(joined) ?? (isIdentity(words) ? identities.length : 0),
     unitOf: joined === 'u' ? '' : unit,
     isValue: valueNames.has(joined),
     isSpecial: name === '' || /^\d|\./.test(name),

@@ -1,6 +1,6 @@
 import { type KeyKind, kindOf } from './key-names.js'
 import { isMembers, type Members, memberAt } from './members.js'
-import { isDate, isTimeOfDay, joined, parseTime, type ReadTime } from './time.js'
+import { isClockLike, isDate, isTimeOfDay, joined, parseTime, type ReadTime } from './time.js'
 
 /** Before this time a clock was not set; times under names that are not sure must be later. */
 const earliest = 946_684_800e6
@@ -69,6 +69,20 @@ export class MemberTimes {
     return time !== undefined && time.time >= earliest && time.time <= this.#latest + (time.isLocal ? furthestZone : 0)
   }
 
+  /**
+   * Returns the name of the member that holds a column of times, one for each element of the columns beside it.
+   * Undefined when the object has no columns.
+   */
+  columnOf(members: Members, keys: readonly string[]): string | undefined {
+    if (this.#names) return undefined
+    for (const key of keys) {
+      const column = members[key]
+      if (!Array.isArray(column) || column.length === 0 || kindOf(key).time === 0) continue
+      if (column.every(one => isWide(one) && this.isPlausible(parseTime(one)))) return key
+    }
+    return undefined
+  }
+
   /** Returns the name of the member with the time of an element. */
   keyOf(element: Members, name: string): string | undefined {
     if (this.#names) {
@@ -92,7 +106,7 @@ export class MemberTimes {
 
   /** Whether a member is another time of the reading, or the time of a day: no value that anybody wants to see drawn. */
   isLeftOver(value: unknown, kind: KeyKind): boolean {
-    if (typeof value === 'string' && (isTimeOfDay(value) || isDate(value))) return true
+    if (typeof value === 'string' && (isTimeOfDay(value) || isDate(value) || isClockLike(value))) return true
     const time = isWide(value) ? parseTime(value, kind.isUtc) : undefined
     return time !== undefined && time.time >= earliest && time.time <= this.#latest + furthestZone
   }
@@ -102,5 +116,6 @@ const none: readonly never[] = []
 
 /** Whether a value is long enough for a time, and no number that could be anything. */
 export function isWide(value: unknown): boolean {
+  if (typeof value === 'object') return value !== null && parseTime(value) !== undefined
   return typeof value === 'string' ? value.length >= 9 : typeof value === 'number' && value >= 1e8
 }

@@ -20,6 +20,16 @@ export function memberAt(root: Members, name: string): { readonly of: Members; r
   return undefined
 }
 
+/** Whether a text in JSON looks like JSON itself: an object, or an array of objects. */
+export function isEmbedded(text: string): boolean {
+  const first = text.charCodeAt(0)
+  if (first !== brace && first !== bracket) return false
+  return first === brace ? text.endsWith('}') : /^\[\s*\{/.test(text) && text.endsWith(']')
+}
+
+const brace = 0x7b
+const bracket = 0x5b
+
 /** Removes blanks, and the NULs with which C pads and ends texts. */
 export function trimmed(text: string): string {
   const last = text.charCodeAt(text.length - 1)

@@ -21,6 +21,8 @@ export interface Sample {
 /** Texts that a field has had, so that words such as `off` and `unknown` stay text where others were text. */
 export interface TextMemory {
   texts?: Set<string> | undefined
+  /** Lengths of the codes that fields have had, in which digits are mixed with letters or dots; by field. */
+  codes?: Map<string, number> | undefined
 }
 
 /** How values, times and names in a payload are read: what a rule or a preset says, else the defaults. */

@@ -2,7 +2,7 @@ import type { FieldValue } from '../../model.js'
 import { identityAt, identityOf } from './identity.js'
 import { type KeyKind, kindOf, noKind } from './key-names.js'
 import { isWide, MemberTimes, type NamedTime } from './member-times.js'
-import { isMembers, isObject, type Members, trimmed } from './members.js'
+import { isEmbedded, isMembers, isObject, type Members, trimmed } from './members.js'
 import { unitFor, unitsIn } from './payload-units.js'
 import { type ReadingRules, type Sample, type TextMemory, Undecodable } from './sample.js'
 import { parseTime, type ReadTime } from './time.js'
@@ -26,6 +26,8 @@ export interface TreeOptions {
   readonly receivedAt: number
   /** Whether the numbers are those that were sent: whole ones beyond 2^53 are bigints or texts of their digits. */
   readonly isExact: boolean
+  /** Parses JSON in a text of the tree, with exact numbers. Undefined when the text is no JSON. */
+  readonly parseInner: (text: string) => object | undefined
 }
 
 /** Thrown when a number is a whole one of more digits than a float holds, and perhaps not the one that was sent. */
@@ -56,6 +58,14 @@ const containers: ReadonlySet<string> = new Set([
   'items',
   'sensors',
   'tags',
+  'vals',
+  'dataitems',
+  'sensordatavalues',
+])
+
+/** Names of members that tell about the message as a whole: a time in them is that of all readings beside them. */
+const heads: ReadonlySet<string> = new Set([
+  ...['head', 'header', 'headers', 'hdr', 'meta', 'metadata', 'envelope', 'msginfo', 'messageinfo', 'info'],
 ])
 
 /**
@@ -64,8 +74,10 @@ const containers: ReadonlySet<string> = new Set([
  * - Nested names are joined with `.`; `null` and absent words are no value.
  * - An object with a time of its own is a reading of its own; so is each element of an array whose elements have times,
  *   each `[time, value]` in an array of such pairs, and each member of an object whose names are all times.
+ * - Columns are an array of times, and beside it arrays of as many values: a reading for each time.
  * - Elements of other arrays are told apart by their identity (`id`, `name`, …), and by their place only where they have
  *   none. A list of texts is one text. Arrays in arrays, and curves of many numbers, are not read.
+ * - A text that is a JSON object itself is read like the object.
  * - `{value, unit}` is one value with a unit; `temperature_unit` and the like name the unit of what they begin with.
  */
 export function readTree(tree: unknown, length: number, options: TreeOptions): Sample[] {
@@ -93,6 +105,7 @@ class TreeReader {
   readonly #limits: JsonLimits
   readonly #times: MemberTimes
   readonly #isExact: boolean
+  readonly #parseInner: (text: string) => object | undefined
   #nameCharacters: number
   readonly #gathered: Gathered[] = []
   /** The member whose time the mapping names, which is not read as a field. */
@@ -100,12 +113,13 @@ class TreeReader {
   /** Why a part of the payload was left out, when nothing else is in it. */
   #leftOut: Undecodable | undefined
 
-  constructor(length: number, { rules, memory, json, receivedAt, isExact }: TreeOptions) {
+  constructor(length: number, { rules, memory, json, receivedAt, isExact, parseInner }: TreeOptions) {
     this.#rules = rules
     this.#memory = memory
     this.#limits = json
     this.#times = new MemberTimes(rules.timeFields, receivedAt)
     this.#isExact = isExact
+    this.#parseInner = parseInner
     this.#nameCharacters = maxNameGrowth * length + alwaysAllowed
   }
 
@@ -145,11 +159,21 @@ class TreeReader {
   }
 
   #value(into: Gathered, name: string, value: unknown, depth: number, kind: KeyKind | undefined): void {
-    if (typeof value !== 'object') this.#scalar(into, name, value, kind)
-    else if (value === null) this.#lack(into, name)
+    if (typeof value !== 'object') {
+      const embedded = typeof value === 'string' ? this.#embedded(name, value) : undefined
+      if (embedded) this.#value(into, name, embedded, depth + 1, undefined)
+      else this.#scalar(into, name, value, kind)
+    } else if (value === null) this.#lack(into, name)
     else if (depth >= this.#limits.depth) this.#leftOut ??= tooDeep(this.#limits.depth)
     else if (Array.isArray(value)) this.#array(into, name, value, depth)
     else this.#members(into, name, value as Members, depth)
+  }
+
+  /** Returns the JSON in a text, which somebody has made a text once too often. */
+  #embedded(name: string, text: string): object | undefined {
+    const inner = trimmed(text)
+    if (!isEmbedded(inner) || this.#rules.isTextField?.(name || 'value')) return undefined
+    return this.#parseInner(inner)
   }
 
   #scalar(into: Gathered, name: string, value: unknown, kind: KeyKind | undefined): void {
@@ -167,7 +191,7 @@ class TreeReader {
       const text = trimmed(value)
       const field = name || 'value'
       const isText = this.#rules.isTextField?.(field) ?? false
-      const read = isText ? text : meaningOf(text, this.#rules, kind ?? noKind, this.#memory.texts?.has(field) ?? false)
+      const read = isText ? text : meaningOf(text, this.#rules, kind ?? noKind, this.#memory, field)
       if (read === undefined) {
         this.#lack(into, name)
         return
@@ -209,6 +233,8 @@ class TreeReader {
       for (const key of keys) this.#value(this.#open(parseTime(key)), name, members[key], depth + 1, undefined)
       return
     }
+    const column = this.#times.columnOf(members, keys)
+    if (column !== undefined && this.#columns(outer, name, members, keys, column, depth)) return
     let into = outer
     let time: ReadTime | undefined
     let timeKey: string | undefined
@@ -223,10 +249,42 @@ class TreeReader {
       timeKey = key
     }
     if (time) {
-      if (name === '' && outer.time === undefined) outer.time = time
+      const isOfAll = name === '' || (outer === this.#gathered[0] && heads.has(name.toLowerCase()))
+      if (isOfAll && outer.time === undefined) outer.time = time
       else into = this.#open(time)
     }
     this.#fill(into, name, members, keys, { timeKey, isElement: false }, depth)
+  }
+
+  /**
+   * Reads columns: an array of times, and beside it arrays with as many values. Returns false when there are none beside
+   * the times.
+   */
+  #columns(
+    outer: Gathered,
+    name: string,
+    members: Members,
+    keys: readonly string[],
+    timeKey: string,
+    depth: number,
+  ): boolean {
+    const times = members[timeKey] as readonly unknown[]
+    const isColumn = (value: unknown): value is readonly unknown[] =>
+      Array.isArray(value) && value.length === times.length && !value.some(isObject)
+    const columns = keys.filter(key => key !== timeKey && isColumn(members[key]))
+    if (columns.length === 0) return false
+    for (const [i, time] of times.entries()) {
+      const row = this.#open(parseTime(time, kindOf(timeKey).isUtc))
+      for (const key of columns) {
+        const value = (members[key] as readonly unknown[])[i]
+        const own = name ? `${name}.${key}` : key
+        if (value === null || value === undefined) this.#lack(row, own)
+        else this.#scalar(row, own, value, kindOf(key))
+      }
+    }
+    const others = keys.filter(key => key !== timeKey && !columns.includes(key))
+    this.#fill(outer, name, members, others, { timeKey, isElement: false }, depth)
+    return true
   }
 
   /** Reads the members of an object, or of an element of an array, whose time is known. */

@@ -47,13 +47,15 @@ const maxLength = 40
  * - `on`, `true`, `yes` and `off`, `false`, `no` are booleans, in any case.
  * - Absent words say that there is no value.
  *
- * Words stay text where the field has had other texts: an operating mode that was `heat` is `off` then, not false.
+ * Words stay text where the field has had other texts: an operating mode that was `heat` is `off` then, not false. So do
+ * digits where the field has had codes like them: `583291` after `E8329E`, and `2024.7` after `2024.6.1`.
  */
 export function meaningOf(
   text: string,
   rules: ReadingRules,
   { isText, isChoice }: Pick<KeyKind, 'isText' | 'isChoice'>,
-  isKnownText: boolean,
+  memory: TextMemory,
+  field: string,
 ): TextMeaning {
   const length = text.length
   if (length > maxLength) return text
@@ -61,6 +63,7 @@ export function meaningOf(
   if (isNumeric(first)) {
     if (!isText) {
       const number = numberOf(text, rules)
+      if (number !== undefined && memory.codes && isCode(text, memory.codes.get(field))) return text
       if (number !== undefined) return Number.isFinite(number) ? number : undefined
       const measured = measuredOf(text, rules)
       if (measured) return measured
@@ -69,7 +72,7 @@ export function meaningOf(
   }
   if (length > 16) return text
   const word = text.toLowerCase()
-  if (isKnownText && word !== '') return text
+  if (word !== '' && memory.texts?.has(field)) return text
   if (rules.absent.has(word) || printedNan.test(word)) return undefined
   return (isText || isChoice ? undefined : booleans.get(word)) ?? text
 }
@@ -108,18 +111,39 @@ function measuredOf(text: string, rules: ReadingRules): Measured | undefined {
   return number !== undefined && Number.isFinite(number) ? { number, unit } : undefined
 }
 
-/** Returns whether a text is a word that could also be a boolean or an absent value. */
+/** Returns whether a text is a word that could also be a boolean or an absent value, or asks for the other of two. */
 export function isWord(text: string, rules: ReadingRules): boolean {
   if (text.length > 16) return false
   const word = text.toLowerCase()
-  return booleans.has(word) || rules.absent.has(word)
+  return booleans.has(word) || rules.absent.has(word) || word === 'toggle'
 }
 
 /** Most texts remembered of one topic. */
 const maxTexts = 1_000
 
+/** A code in which digits and letters are mixed. */
+const mixedCode = /^(?=.*\d)(?=.*[a-z])[\da-z]{4,32}$/i
+/** A version, or an address, with more than one dot. */
+const dotted = /^\d{1,5}(?:\.\d{1,6}){2,5}$/
+/** Length of a code that stands for those with dots. */
+const dottedLength = -1
+
+/** Whether a number is written like the codes that the field has had: of so many digits, or with a dot. */
+function isCode(text: string, length: number | undefined): boolean {
+  if (length === undefined) return false
+  return length === dottedLength ? /^\d+\.\d+$/.test(text) : text.length === length && /^\d+$/.test(text)
+}
+
+function rememberCode(memory: TextMemory, name: string, text: string): void {
+  const length = mixedCode.test(text) ? text.length : dotted.test(text) ? dottedLength : undefined
+  if (length === undefined || memory.codes?.get(name) === length) return
+  memory.codes ??= new Map()
+  if (memory.codes.size < maxTexts) memory.codes.set(name, length)
+}
+
 /** Remembers that a field has had a text that is nothing but a text. */
 export function rememberText(memory: TextMemory, name: string, text: string, rules: ReadingRules): void {
+  rememberCode(memory, name, text)
   if (memory.texts?.has(name) || isWord(text, rules) || /^[\d+-]/.test(text)) return
   memory.texts ??= new Set()
   if (memory.texts.size < maxTexts) memory.texts.add(name)
@@ -129,7 +153,7 @@ export function rememberText(memory: TextMemory, name: string, text: string, rul
 export function decodeValue(text: string, rules: ReadingRules, memory: TextMemory): Sample[] {
   if (rules.isTextField?.('value')) return [{ fields: [['value', text]] }]
   if (timeAndValues.test(text)) return decodeTimed(text)
-  const meaning = meaningOf(text, rules, rules.topicKind ?? noKind, memory.texts?.has('value') ?? false)
+  const meaning = meaningOf(text, rules, rules.topicKind ?? noKind, memory, 'value')
   if (meaning === undefined) return [{ fields: [], absent: ['value'] }]
   if (typeof meaning === 'object') {
     return [{ fields: [['value', meaning.number]], units: [['value', meaning.unit]] }]

@@ -1,4 +1,5 @@
 import { isMembers, type Members } from '../decoders/members.js'
+import { knownUnit } from '../decoders/units.js'
 import { type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** Components of Home Assistant that have MQTT discovery. */
@@ -116,12 +117,50 @@ function idOf(device: Members): string | undefined {
   return typeof first === 'string' || typeof first === 'number' ? String(first) : undefined
 }
 
+/** Topics of entities that have several, with the member for the unit, or the unit. */
+const others: readonly (readonly [names: readonly string[], unit: readonly string[] | string | undefined])[] = [
+  [
+    ['current_temperature_topic', 'curr_temp_t'],
+    ['temperature_unit', 'temp_unit'],
+  ],
+  [
+    ['temperature_state_topic', 'temp_stat_t'],
+    ['temperature_unit', 'temp_unit'],
+  ],
+  [
+    ['temperature_high_state_topic', 'temp_hi_stat_t'],
+    ['temperature_unit', 'temp_unit'],
+  ],
+  [
+    ['temperature_low_state_topic', 'temp_lo_stat_t'],
+    ['temperature_unit', 'temp_unit'],
+  ],
+  [['current_humidity_topic', 'curr_hum_t'], '%'],
+  [['target_humidity_state_topic', 'hum_stat_t'], '%'],
+]
+/** Members with the templates of these topics, by the topic's full name. */
+const templates: Readonly<Record<string, readonly string[]>> = {
+  current_temperature_topic: ['current_temperature_template', 'curr_temp_tpl'],
+  temperature_state_topic: ['temperature_state_template', 'temp_stat_tpl'],
+  temperature_high_state_topic: ['temperature_high_state_template', 'temp_hi_stat_tpl'],
+  temperature_low_state_topic: ['temperature_low_state_template', 'temp_lo_stat_tpl'],
+  current_humidity_topic: ['current_humidity_template', 'curr_hum_tpl'],
+  target_humidity_state_topic: ['target_humidity_state_template', 'hum_state_tpl'],
+}
+
 function entityOf(config: Members, name: string | undefined) {
   const base = textOf(config, '~') ?? ''
   const full = (topic: string | undefined) =>
     topic?.startsWith('~') ? base + topic.slice(1) : topic?.endsWith('~') ? topic.slice(0, -1) + base : topic
+  const more = others.flatMap(([names, from]) => {
+    const topic = full(textOf(config, ...names))
+    if (topic === undefined) return []
+    const unit = typeof from === 'string' ? from : from && textOf(config, ...from)
+    const field = fieldOf(textOf(config, ...(templates[names[0] as string] as readonly string[])))
+    return [{ topic, field, name, unit: unit && (knownUnit(unit) ?? unit) }]
+  })
   const topic = full(textOf(config, ...short.state))
-  if (topic === undefined) return []
+  if (topic === undefined) return more
   const precision = config.suggested_display_precision ?? config.sug_dsp_prc
   return [
     {
@@ -133,6 +172,7 @@ function entityOf(config: Members, name: string | undefined) {
       ...(typeof precision === 'number' && { precision }),
       commandTopic: full(textOf(config, ...short.command)),
     },
+    ...more,
   ]
 }
 

@@ -1,4 +1,5 @@
-import type { DeviceDescription, Preset } from './preset.js'
+import { isMembers } from '../decoders/members.js'
+import { type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** OwnTracks: https://owntracks.org/booklet/tech/json/ */
 export const ownTracks: Preset = {
@@ -83,6 +84,11 @@ export const rtl433: Preset = {
   ],
 }
 
+const gatewayUnits = {
+  ...{ tempc: '°C', tempf: '°F', hum: '%', batt: '%', volt: 'V', rssi: 'dBm', lux: 'lx', moi: '%', fer: 'µS/cm' },
+  ...{ pres: 'hPa', uptime: 's', freemem: 'B', mv: 'mV' },
+}
+
 /** OpenMQTTGateway and Theengs Gateway: https://docs.openmqttgateway.com and https://gateway.theengs.io */
 export const openMqttGateway: Preset = {
   name: 'openmqttgateway',
@@ -91,12 +97,22 @@ export const openMqttGateway: Preset = {
     { topic: '{base...}/commands/MQTTto*', is: 'command' },
     { topic: '{base...}/commands/MQTTto*/{rest...}', is: 'command', about: 'commands' },
     {
-      topic:
-        '{base...}/(BTtoMQTT|SYStoMQTT|RFtoMQTT|RTL_433toMQTT|LORAtoMQTT|IRtoMQTT|2GtoMQTT|HHCCJCY01HHCC)/{device...}',
-      units: {
-        ...{ tempc: '°C', tempf: '°F', hum: '%', batt: '%', volt: 'V', rssi: 'dBm', lux: 'lx', moi: '%', fer: 'µS/cm' },
-        ...{ pres: 'hPa', uptime: 's', freemem: 'B', mv: 'mV', temperature_C: '°C' },
-      },
+      topic: '{base...}/RTL_433toMQTT',
+      tags: ['model', 'subtype', 'id', 'channel'],
+      drop: ['mic', 'protocol'],
+      units: { ...gatewayUnits, ...rtlFields, rssi: 'dBm' },
+      about: 'a field for each value; `model`, `id` and `channel` are tags where the topic is that of all devices',
+    },
+    {
+      topic: '{base...}/RTL_433toMQTT/{device...}',
+      drop: ['mic', 'protocol'],
+      units: { ...gatewayUnits, ...rtlFields, rssi: 'dBm' },
+    },
+    { topic: '{base...}/BTtoMQTT', tags: ['id'], units: gatewayUnits },
+    { topic: '{base...}/PilighttoMQTT', tags: ['protocol', 'message.id', 'message.channel'], strip: ['message.'] },
+    {
+      topic: '{base...}/(BTtoMQTT|SYStoMQTT|RFtoMQTT|LORAtoMQTT|IRtoMQTT|2GtoMQTT|HHCCJCY01HHCC)/{device...}',
+      units: gatewayUnits,
       about: 'a field for each value',
     },
   ],
@@ -132,7 +148,8 @@ export const frigate: Preset = {
     {
       topic: 'frigate*/stats',
       about: 'a field for each value',
-      drop: ['*.pid', '*.ffmpeg_pid', 'service.storage.*', 'service.last_updated'],
+      // The numbers of processes are new after each start.
+      drop: ['cpu_usages.*', 'processes.*', '*pid', 'service.storage.*', 'service.last_updated'],
     },
   ],
 }
@@ -188,6 +205,15 @@ export const homie: Preset = {
   title: 'Homie convention',
   topics: [
     {
+      topic: 'homie/5/{device}/$description',
+      is: 'description',
+      about: 'names and units of a device, from version 5 on',
+      describe: ({ topic, levels, payload }) => describeHomie5(topic, levels.device as string, payload),
+    },
+    { topic: 'homie/5/{device}/$state', about: 'the state of the device' },
+    { topic: 'homie/5/{device}/$log/{level}', is: 'log', about: 'log' },
+    { topic: 'homie/5/{device}/{path...}/$*', is: 'ignored' },
+    {
       topic: 'homie/{device}/{node}/{property}/$unit',
       is: 'description',
       about: 'the unit of a property',
@@ -220,6 +246,26 @@ export const thingsBoard: Preset = {
       about: 'a field for each value, of the gateway with the name of its device before it',
     },
   ],
+}
+
+function describeHomie5(topic: string, device: string, payload: unknown): readonly DeviceDescription[] | undefined {
+  if (!isMembers(payload) || !isMembers(payload.nodes)) return undefined
+  const base = topic.slice(0, topic.lastIndexOf('/'))
+  const entities = Object.entries(payload.nodes).flatMap(([node, described]) =>
+    Object.entries(isMembers(described) && isMembers(described.properties) ? described.properties : {}).flatMap(
+      ([id, property]) =>
+        isMembers(property)
+          ? [
+              {
+                ...{ topic: `${base}/${node}/${id}`, field: 'value' },
+                ...{ name: textOf(property, 'name'), unit: textOf(property, 'unit') },
+                ...(property.settable === true && { commandTopic: `${base}/${node}/${id}/set` }),
+              },
+            ]
+          : [],
+    ),
+  )
+  return [{ source: 'homie', id: device, name: textOf(payload, 'name') ?? device, entities }]
 }
 
 function describeProperty(

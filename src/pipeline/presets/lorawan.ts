@@ -7,6 +7,22 @@ export const theThingsStack: Preset = {
   topics: [
     { topic: 'v3/{app}/devices/{device}/down/(push|replace)', is: 'command', about: 'downlinks' },
     {
+      topic: 'v3/{app}/devices/{device}/(down|queue)/(queued|sent|ack|nack|failed|invalidated|refreshed)',
+      is: 'log',
+    },
+    {
+      topic: 'v3/{app}/devices/{device}/join',
+      is: 'log',
+      about: 'joins, and what becomes of downlinks',
+    },
+    { topic: 'v3/{app}/devices/{device}/service/data', is: 'log' },
+    {
+      topic: 'v3/{app}/devices/{device}/location/solved',
+      time: ['received_at'],
+      strip: ['location_solved.'],
+      drop: ['correlation_ids', 'correlation_ids.*', '*received_at', '*.service_data.*'],
+    },
+    {
       topic: 'v3/{app}/devices/{device}/up',
       time: ['received_at', 'uplink_message.received_at'],
       strip: ['uplink_message.decoded_payload.'],
@@ -32,10 +48,21 @@ export const theThingsStack: Preset = {
   ],
 }
 
-/** ChirpStack 4: https://www.chirpstack.io/docs/chirpstack/integrations/mqtt.html */
+const chirpStackUplink = {
+  time: ['time', 'publishedAt', 'rxInfo.0.nsTime', 'rxInfo.0.time', 'rxInfo.0.gwTime'],
+  strip: ['object.', 'objectJSON.'],
+  drop: [
+    ...['rxInfo.*.time', 'rxInfo.*.uplinkID', 'publishedAt', 'applicationName', 'tags.*'],
+    ...['deduplicationId', 'data', 'deviceInfo.tags.*', 'deviceInfo.tenant*', 'deviceInfo.application*'],
+    ...['deviceInfo.deviceProfile*', '*.context', '*.uplinkId', '*.crcStatus', '*.metadata.*', '*.nsTime', '*.gwTime'],
+    ...['*.location.*', '*.timeSinceGpsEpoch'],
+  ],
+}
+
+/** ChirpStack 3 and 4: https://www.chirpstack.io/docs/chirpstack/integrations/mqtt.html */
 export const chirpStack: Preset = {
   name: 'chirpstack',
-  title: 'ChirpStack 4',
+  title: 'ChirpStack 3 and 4',
   topics: [
     { topic: 'application/{app}/device/{eui}/command/{command}', is: 'command', about: 'downlinks' },
     { topic: 'application/{app}/device/{eui}/event/log', is: 'log' },
@@ -45,22 +72,13 @@ export const chirpStack: Preset = {
       about: 'log, joins and acknowledgements',
     },
     {
+      topic: 'application/{app}/(device|node)/{eui}/(join|ack|error|txack|tx)',
+      is: 'log',
+    },
+    { topic: 'application/{app}/(device|node)/{eui}/rx', ...chirpStackUplink },
+    {
       topic: 'application/{app}/device/{eui}/event/(up|status|location|integration)',
-      time: ['time', 'rxInfo.0.nsTime'],
-      strip: ['object.'],
-      drop: [
-        ...['deduplicationId', 'data', 'deviceInfo.tags.*', 'deviceInfo.tenant*', 'deviceInfo.application*'],
-        ...[
-          'deviceInfo.deviceProfile*',
-          '*.context',
-          '*.uplinkId',
-          '*.crcStatus',
-          '*.metadata.*',
-          '*.nsTime',
-          '*.gwTime',
-        ],
-        ...['*.location.*', '*.timeSinceGpsEpoch'],
-      ],
+      ...chirpStackUplink,
       about: 'a field for each value that the codec decodes, and what the gateways measured',
     },
     { topic: '{region}/gateway/{gateway}/(event|command|state)/{type}', is: 'ignored' },

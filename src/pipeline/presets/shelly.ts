@@ -50,6 +50,10 @@ const units = {
   '*aenergy.total': 'Wh',
   '*act_energy': 'Wh',
   '*act_ret_energy': 'Wh',
+  '*total_act': 'Wh',
+  '*total_act_ret': 'Wh',
+  '*battery.percent': '%',
+  '*battery.V': 'V',
   '*.tC': '°C',
   tC: '°C',
   '*.tF': '°F',
@@ -60,7 +64,17 @@ const units = {
 }
 
 /** Fields that only repeat or describe. */
-const drop = ['src', 'dst', 'method', '*by_minute.*', '*minute_ts', '*wakeup_reason.*', '*last_sync_ts', '*unixtime']
+const drop = [
+  'src',
+  'dst',
+  'method',
+  '*by_minute.*',
+  '*minute_ts',
+  '*wakeup_reason.*',
+  '*last_sync_ts',
+  '*unixtime',
+  'params.sys.time',
+]
 
 /** Shelly devices from the second generation on: https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt */
 export const shelly2: Preset = {
@@ -76,6 +90,7 @@ export const shelly2: Preset = {
       units,
       about: 'a field for each value of each component; the time is that of the notification',
     },
+    { topic: '{device...}/debug/log', is: 'log', about: 'log', looksLike: /^\S+:\d+\s/ },
     { topic: '{device...}/rpc', is: 'command', looksLike: /^\s*\{(?=[\s\S]*"method")(?=[\s\S]*"(?:src|id)")/ },
     { topic: '{device...}/command/(switch|cover|light|rgb|rgbw|cct|input):*', is: 'command', about: 'commands' },
     {
