@@ -90,6 +90,7 @@ export async function startPipeline(
       progress: job => replays.progress(job),
     },
     log,
+    incidents,
   })
   const decoders = await loadRuleDecoders(settings.mapping)
   const mapping = mappingOf(settings, sparkplug.reader, decoders)

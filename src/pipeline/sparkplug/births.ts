@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setAside } from '../../disk/damaged.js'
 import { readWholeSync } from '../../disk/files.js'
 import { replaceFile } from '../../disk/replace-file.js'
 import { describe } from '../../errors.js'
+import type { IncidentReporter } from '../../observe/incidents.js'
 import type { SentenceLog } from '../../observe/log.js'
 import { SerialQueue } from '../../runtime/serial-queue.js'
 import type { SparkplugTopic } from './topic.js'
@@ -52,6 +54,8 @@ export interface BirthsOptions {
   /** Folder of the files. Without, births are forgotten when the process ends. */
   readonly dir?: string
   readonly log: Pick<SentenceLog, 'warn'>
+  /** Told of damaged files. Without, the log is. */
+  readonly incidents?: IncidentReporter | undefined
 }
 
 /** Births of one edge node or device that are remembered, for data that were received before the newest. */
@@ -85,7 +89,7 @@ export class Births {
   }
 
   /**
-   * Reads what is on disk. A file that cannot be read is removed: its edge node is asked for another birth. A disk that
+   * Reads what is on disk. A damaged file is set aside: its edge node is asked for another birth. A disk that
    * refuses is no reason not to start.
    */
   start(): void {
@@ -99,11 +103,14 @@ export class Births {
   }
 
   #read(path: string): void {
+    const text = readWholeSync(path)?.toString() ?? ''
     try {
-      this.#add(parseMember(JSON.parse(readWholeSync(path)?.toString() ?? '') as unknown))
+      this.#add(parseMember(JSON.parse(text) as unknown))
     } catch (error) {
-      this.#options.log.warn(`sparkplug: ${path} cannot be read (${describe(error)}) and is removed`)
-      rmSync(path, { force: true })
+      const { incidents, log } = this.#options
+      const sentence = `${path} cannot be read (${describe(error)}); its edge node is asked for another birth; ${setAside(path)}`
+      if (incidents) incidents.report('births_damaged', sentence)
+      else log.warn(`sparkplug: ${sentence}`)
     }
   }
 

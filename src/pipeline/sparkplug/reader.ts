@@ -37,8 +37,8 @@ export class SparkplugReader {
   }
 
   /**
-   * Returns the samples of a message; none for a command, for the death of an earlier session, and when no metric has a
-   * value. Undefined when the topic is not one of Sparkplug B. A birth is learned. Throws `Undecodable`; `no_birth` when names are missing that
+   * Returns the samples of a message; none for a command, and for the death of an earlier session. A metric that is null
+   * is absent. Undefined when the topic is not one of Sparkplug B. A birth is learned. Throws `Undecodable`; `no_birth` when names are missing that
    * only a birth tells.
    */
   read(message: MessageOfSparkplug): readonly Sample[] | undefined {
@@ -94,17 +94,20 @@ function bdSeqOf({ metrics }: SparkplugPayload): number | undefined {
 const notReadings = /^(?:bdSeq$|(?:Node|Device) Control\/)/
 
 function samplesOf(payload: SparkplugPayload, births: MetricDefinitions | undefined): Sample[] {
-  const samples = new Map<number | undefined, { fields: Map<string, FieldValue>; units: Map<string, string> }>()
+  const samples = new Map<number | undefined, MetricsOfTime>()
   const add = (metric: Metric, definition: MetricDefinition | undefined, name: string, ms: number | undefined) => {
-    if (metric.isNull || metric.isTransient || !metric.value) return
+    if (metric.isTransient) return
     const time = ms === undefined ? undefined : ms * 1_000
     let sample = samples.get(time)
     if (!sample) {
-      sample = { fields: new Map(), units: new Map() }
+      sample = { fields: new Map(), units: new Map(), absent: new Set() }
       samples.set(time, sample)
     }
+    const type = metric.dataType ?? definition?.dataType
+    const found = metric.isNull || !metric.value ? none : fieldsOf(metric.value, type, name)
+    if (found.length === 0) sample.absent.add(name || 'value')
     const unit = metric.unit ?? definition?.unit
-    for (const [field, value] of fieldsOf(metric.value, metric.dataType ?? definition?.dataType, name)) {
+    for (const [field, value] of found) {
       sample.fields.set(field, value)
       if (unit !== undefined && typeof value === 'number') sample.units.set(field, unit)
     }
@@ -120,17 +123,22 @@ function samplesOf(payload: SparkplugPayload, births: MetricDefinitions | undefi
     }
   }
   for (const metric of payload.metrics) walk(metric, '', payload.timestamp)
-  return [...samples].flatMap(([time, { fields, units }]) =>
-    fields.size === 0
-      ? []
-      : [
-          {
-            fields: [...fields],
-            ...(time !== undefined && { time }),
-            ...(units.size > 0 && { units: [...units] }),
-          },
-        ],
-  )
+  return [...samples].map(([time, { fields, units, absent }]) => ({
+    fields: [...fields],
+    ...(time !== undefined && { time }),
+    ...(units.size > 0 && { units: [...units] }),
+    ...(absent.size > 0 && { absent: [...absent] }),
+  }))
+}
+
+const none: readonly never[] = []
+
+/** The metrics of one time. */
+interface MetricsOfTime {
+  readonly fields: Map<string, FieldValue>
+  readonly units: Map<string, string>
+  /** Metrics that are null, or hold no number: there is no value now. [Sparkplug 3.0 §6.4.6] */
+  readonly absent: Set<string>
 }
 
 /** Returns what the birth tells of a metric. Throws `no_birth` when the metric cannot be read without. */

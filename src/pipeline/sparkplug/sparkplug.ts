@@ -1,5 +1,6 @@
 import type { Settings } from '../../config/settings.js'
 import type { Message } from '../../model.js'
+import type { IncidentReporter } from '../../observe/incidents.js'
 import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
 import type { DeadLetterCounts } from '../consumers.js'
@@ -16,6 +17,7 @@ export interface SparkplugOptions {
   readonly delivery: OutwardDelivery
   readonly replays: LetterReplays
   readonly log: SentenceLog
+  readonly incidents: IncidentReporter
 }
 
 /** Everything about Sparkplug B in the processor: births on disk, the reader, the host application, and late data. */
@@ -28,9 +30,9 @@ export class Sparkplug implements Part, DeadLetterCounts {
   readonly #host: SparkplugHost
   readonly #lateData: LateData
 
-  constructor({ settings, dir, delivery, replays, log }: SparkplugOptions) {
+  constructor({ settings, dir, delivery, replays, log, incidents }: SparkplugOptions) {
     const inflated = settings['limits.inflated']
-    this.#births = new Births({ dir, log })
+    this.#births = new Births({ dir, log, incidents })
     this.reader = new SparkplugReader(this.#births, inflated)
     this.trial = new SparkplugReader(this.#births, inflated, false)
     this.#lateData = new LateData(replays)

@@ -69,7 +69,9 @@ t.test('data with names need no birth', async t => {
   t.same(readerWith().read({ topic: 'spBv1.0/g/DDATA/edge1/dev1', payload, receivedAt: 1 }), [
     { fields: [['Inputs/temperature', 21.5]], time: 1_700_000_000_000_000 },
   ])
-  t.same(read(readerWith(), message('spBv1.0/g/NDATA/e', { seq: 3, metrics: [{ name: 'x', isNull: true }] })), [])
+  t.same(read(readerWith(), message('spBv1.0/g/NDATA/e', { seq: 3, metrics: [{ name: 'x', isNull: true }] })), [
+    { fields: [], absent: ['x'] },
+  ])
   const broken = { ...message('spBv1.0/g/NDATA/e', {}), payload: Buffer.from('{"temp":21.5}') }
   t.equal(read(readerWith(), broken), 'bad_protobuf')
   t.same(readerWith().read(message('spBv1.0/g/NCMD/e', birth({}))), [], 'a command is no reading')
@@ -207,6 +209,19 @@ t.test('births and deaths say who is online; the death of an earlier session doe
   t.same(reader.read(message('spBv1.0/g/DDEATH/e/d', { seq: 2 }, 3)), [{ fields: [['online', false]] }])
 })
 
+t.test('a metric that is null has no value: absent, with no dead letter', async t => {
+  const mapping = new Mapping([], { depth: 16, fields: 100, inflated }, { sparkplug: readerWith() })
+  mapping.read(message('spBv1.0/g/NBIRTH/e', birth({ speed: 1, level: 2 }, 1), 1))
+  const metrics = [
+    { alias: 1, isNull: true },
+    { alias: 2, int: 5 },
+  ]
+  const some = mapping.read(message('spBv1.0/g/NDATA/e', { timestamp: at, metrics }, 2))
+  t.match(some, { quality: /good|late/, points: [{ fields: [['level', 5]] }], absent: [{ field: 'speed' }] })
+  const none = mapping.read(message('spBv1.0/g/NDATA/e', { timestamp: at, metrics: metrics.slice(0, 1) }, 3))
+  t.match(none, { quality: 'absent', points: [], absent: [{ field: 'speed' }] })
+})
+
 t.test('births are kept on disk', async t => {
   const dir = join(await tempDir(), 'sparkplug')
   const births = new Births({ dir, log: failing })
@@ -233,8 +248,13 @@ t.test('births are kept on disk', async t => {
   writeFileSync(join(dir, 'broken.json'), '{')
   const again = new Births({ dir, log })
   again.start()
-  t.match(log.warnings, [/broken.json cannot be read/])
-  t.same(readdirSync(dir).length, 2)
+  t.match(log.warnings, [/broken.json cannot be read .* the damaged file is .*broken.json.bad now/])
+  t.same(readdirSync(dir).length, 3, 'the damaged file is kept under another name')
+  writeFileSync(join(dir, 'broken.json'), 'null')
+  const reports: string[] = []
+  const incidents = { report: (kind: string, sentence: string) => reports.push(`${kind}: ${sentence}`) }
+  new Births({ dir, log: failing, incidents }).start()
+  t.match(reports, [/^births_damaged: .*broken.json cannot be read .*broken.json.bad.2 now/])
   const device = { node: 'g/e', device: 'd' }
   t.match(again.find(device, second(8)), { receivedAt: second(7) })
   t.same(again.find(device, second(8))?.definitions.all, [{ name: 'x', alias: 7, dataType: 9, unit: 'V' }])
