@@ -107,7 +107,7 @@ async function runProcess(settings: Settings, read: () => Settings): Promise<nev
     log.level = next['log.level']
     await stop()
     stop = await startProcess(next, log)
-    log.info('settings read again; the consumer was started anew')
+    log.info('settings read again; the consumer was restarted')
   })
   const place = (url: string) => new URL(url).host
   process.stdout.write(
@@ -142,11 +142,11 @@ async function start(settings: Settings, demo: boolean, read: () => Settings): P
   ]
   process.stdout.write(`telehub ready · ${parts.join(' · ')}\n`)
   if (settings['auth.anonymous'] && settings['auth.file'] === '')
-    log.warn('auth.anonymous is on: whoever reaches this hub may read and publish everything')
+    log.warn('auth.anonymous is on: anyone who can reach this hub may read and publish everything')
   const devices = demo && mqttUrl ? startDevices(mqttUrl) : undefined
 
   const failure = await Promise.race([signalled, hub.failed])
-  if (failure) log.error(`the hub cannot go on: ${failure.message}`)
+  if (failure) log.error(`the hub has to stop: ${failure.message}`)
   await stopDevices(devices)
   // One that is under way is given up by the stop: it may wait for a thread that cannot start.
   void reloads.end()
@@ -163,7 +163,7 @@ function signal(log: Log): Promise<undefined> {
     const take = () => {
       if (!first) process.exit(1)
       first = false
-      log.info('stopping; once more to force it')
+      log.info('stopping; send the signal again to force it')
       resolve(undefined)
     }
     process.on('SIGINT', take)
@@ -181,7 +181,8 @@ function hangUps(log: Log, read: () => Settings) {
     try {
       if (!isOver) await apply?.(read())
     } catch (error) {
-      for (const line of describe(error).split('\n')) log.warn(`settings not read again, the old ones hold: ${line}`)
+      for (const line of describe(error).split('\n'))
+        log.warn(`settings not applied, the previous ones stay in use: ${line}`)
     }
   }
   const take = () => {
@@ -226,7 +227,7 @@ process.on('SIGUSR1', () => process.stderr.write('telehub: SIGUSR1 is ignored: i
 // A reader such as `head` may close the pipe early. A hub goes on when the reader of the log has gone.
 process.stderr.on('error', () => {})
 process.stdout.on('error', (error: unknown) => {
-  if (serves) process.stderr.write('telehub: stdout is closed, where the addresses were to be written: it ends\n')
+  if (serves) process.stderr.write('telehub: stdout is closed, so the ready line could not be written; exiting\n')
   process.exit(!serves && systemCode(error) === 'EPIPE' ? 0 : 1)
 })
 

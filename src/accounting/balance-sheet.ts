@@ -339,7 +339,7 @@ export class BalanceSheet implements Ledger {
     const { dir, incidents } = this.#options
     incidents.report(
       'balance_lost',
-      `the balance sheet in ${dir} ${isThere ? 'has lost its beginning' : 'is gone'} and begins anew: what was received before is not in its sums`,
+      `the balance sheet in ${dir} ${isThere ? 'has lost its beginning' : 'is missing'} and starts again: messages received before are not counted`,
     )
   }
 
@@ -349,7 +349,7 @@ export class BalanceSheet implements Ledger {
    */
   #forgetBeyond(accepted: number): void {
     this.#state.cut(accepted)
-    const sentence = `the spool ends at ${accepted}, before what was settled: its last messages were lost`
+    const sentence = `the spool ends at message ${accepted}, although later messages were settled: the last messages of the spool were lost`
     this.#options.incidents.report('spool_cut', sentence)
   }
 

@@ -104,7 +104,9 @@ export class Authority implements Part, Sharing, AddressGate {
     try {
       this.#saltKey = keptKey(saltKey)
     } catch (error) {
-      log.warn(`a key cannot be kept, so SCRAM may tell who is a user by restarts: ${describe(error)}`)
+      log.warn(
+        `the key for SCRAM decoy salts could not be saved, so after a restart SCRAM may reveal which names are users: ${describe(error)}`,
+      )
     }
     this.#directory.start()
   }
@@ -162,7 +164,7 @@ export class Authority implements Part, Sharing, AddressGate {
       if (typeof first === 'string') return { verdict: refusal(first) }
       const { name } = first
       if (username !== '' && username !== name) {
-        return { verdict: refusal(`${quoted(username)} gave SCRAM another name, ${quoted(name)}`) }
+        return { verdict: refusal(`${quoted(username)} sent a different name, ${quoted(name)}, in SCRAM`) }
       }
       const attempt = this.#limits.attempt(address, name, this.#isKnown(address, name))
       if ('refused' in attempt) return { verdict: attempt }
@@ -221,11 +223,14 @@ export class Authority implements Part, Sharing, AddressGate {
   /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
   async redeem(code: string): Promise<{ user: User; password: string }> {
     const { file, clock } = this.#options
-    if (this.open) throw new HubError('forbidden', 'this hub asks nobody who they are: there is nothing to pair')
+    if (this.open) throw new HubError('forbidden', 'this hub has no login (auth.file), so devices cannot be paired')
     // A code that was made a moment ago may not have been read yet.
     if (!this.#directory.hasPairing(code, clock.now()) && this.#directory.isChanged()) await this.#directory.reload()
     if (!this.#directory.hasPairing(code, clock.now())) {
-      throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
+      throw new HubError(
+        'forbidden',
+        'this code is wrong, already used, or expired; telehub device pair makes a new one',
+      )
     }
     // One code at a time: the second caller finds the code used.
     const redeemed = await this.#redeeming.run(() =>
@@ -243,18 +248,20 @@ export class Authority implements Part, Sharing, AddressGate {
     const isAnonymous = this.#options.anonymous && username === ''
     if (isAnonymous && this.user('anonymous')) return this.#principal('anonymous', () => true)
     if (certificate.length > 0)
-      return refusal(`its certificate, ${quoted(certificate.join(', '))}, is of no user it may be`)
-    if (isAnonymous) return refusal('gave no name, and there is no user anonymous in auth.file')
-    return refusal(username === '' ? 'gave neither name nor password' : `gave no password for ${quoted(username)}`)
+      return refusal(
+        `its certificate, ${quoted(certificate.join(', '))}, does not belong to a user that it may log in as`,
+      )
+    if (isAnonymous) return refusal('sent no user name, and auth.file has no user anonymous')
+    return refusal(username === '' ? 'sent neither user name nor password' : `sent no password for ${quoted(username)}`)
   }
 
   #byToken(username: string, token: string): Verdict {
     const { logins } = this.#options
     const found = logins.verify(token)
-    if (!found || (username !== '' && username !== found.user)) return refusal('its token is not valid, or no longer')
+    if (!found || (username !== '' && username !== found.user)) return refusal('its token is not valid or has expired')
     const { user: name, login } = found
     const user = this.user(name)
-    if (!user) return refusal(`there is no user ${quoted(name)} any more`)
+    if (!user) return refusal(`user ${quoted(name)} no longer exists`)
     const stamp = stampOf(user)
     const principal = this.#principal(name, now => stampOf(now) === stamp && logins.isAlive(login))
     return 'refused' in principal ? principal : { ...principal, login }
@@ -280,7 +287,7 @@ export class Authority implements Part, Sharing, AddressGate {
     const attempt = this.#limits.attempt(address, name, this.#isKnown(address, name))
     if ('refused' in attempt) return { verdict: attempt }
     const waitMs = this.#isKnown(address, name) ? 0 : this.#limits.takeProof()
-    if (waitMs > 0) return { verdict: busy('too many SCRAM proofs of all sources together', waitMs) }
+    if (waitMs > 0) return { verdict: busy('too many SCRAM attempts from all addresses together', waitMs) }
     const refused = (why: string) => {
       this.#options.bans.failed(address)
       return { verdict: refusal(why) }
@@ -325,7 +332,7 @@ export class Authority implements Part, Sharing, AddressGate {
       for (const each of waiting) each(verdict)
     }
     const verified = (isRight: boolean | undefined) => {
-      if (isRight === undefined) settle(busy('its password could not be verified now', 5_000))
+      if (isRight === undefined) settle(busy('its password could not be verified at the moment', 5_000))
       else if (!user) settle(refusal(`there is no user ${quoted(username)}`))
       // The file may have changed meanwhile.
       else if (!isRight || hash !== this.user(username)?.password)
@@ -342,13 +349,13 @@ export class Authority implements Part, Sharing, AddressGate {
     if (
       !this.#verifier.verify({ source: sourceOf(address), isKnown, hash, password, isGone: isAlone, done: verified })
     ) {
-      settle(busy('too many passwords wait to be verified', 5_000))
+      settle(busy('too many passwords are waiting to be verified', 5_000))
     }
   }
 
   #principal(name: string, proof: Proof): Verdict {
     const user = this.user(name)
-    if (!user) return refusal(`there is no user ${quoted(name)} any more`)
+    if (!user) return refusal(`user ${quoted(name)} no longer exists`)
     const isValid = () => {
       const now = this.user(name)
       return now !== undefined && now.kind === user.kind && proof(now)

@@ -135,7 +135,7 @@ export class Bans implements Part {
   #report({ source, until, times }: Ban, result: 'banned' | 'lifted'): void {
     const { audit, log } = this.#options
     const detail =
-      result === 'lifted' ? 'by an operator' : `until ${new Date(until).toISOString()}, for the ${times}. time`
+      result === 'lifted' ? 'by an operator' : `until ${new Date(until).toISOString()}, ban number ${times}`
     log.info(`${result === 'lifted' ? 'ban lifted' : 'banned'}: ${source}, ${detail}`)
     audit.repeated({ event: 'ban', result, address: source, detail })
   }

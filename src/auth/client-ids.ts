@@ -46,12 +46,14 @@ export class ClientIds {
       const reason = `user ${name} may not use the client id ${clientId}; allowed are ${clients.join(', ')}`
       return { reason, detail: reason }
     }
-    const reason = `the client id ${clientId} is not for this user; choose another, such as ${name}`
+    const reason = `user ${name} may not use the client id ${clientId}; choose another, such as ${name}`
     if (clientId !== name && this.#users.has(clientId)) {
-      return { reason, detail: `the client id ${clientId} is the name of another user than ${name}` }
+      return { reason, detail: `the client id ${clientId} is the name of another user, not of ${name}` }
     }
     const other = this.#others(name, clientId)
-    return other && { reason, detail: `the client id ${clientId} is kept for user ${other.user} (${other.pattern})` }
+    return (
+      other && { reason, detail: `the client id ${clientId} is reserved for user ${other.user} (${other.pattern})` }
+    )
   }
 
   #others(name: string, clientId: string): Bound | undefined {

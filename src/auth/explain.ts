@@ -42,26 +42,32 @@ export function explain(
     const lines = decided
       ? lineOf(decided, name, client)
       : [`built in: every client may ${rule.verb === 'read' ? 'read' : 'ask for'} ${rule.filter}`]
-    if (!allowed) return no(...lines, 'a deny that matches beats every allow')
+    if (!allowed) return no(...lines, 'a matching deny overrides every allow')
     if (way === 'subscribe' && isWildcard(topic) && (user.wildcards ?? wildcards) === 0) {
       const where =
         user.wildcards === undefined ? 'the settings: limits.wildcards is 0' : `${file}: ${name}.wildcards is 0`
-      return no(...lines, `but ${where}: no subscription with + or #`)
+      return no(...lines, `but ${where}: subscriptions with + or # are not allowed`)
     }
     const withheld = way === 'subscribe' ? access.withheld(topic) : []
     const rest = withheld.flatMap(one => lineOf(one, name, client))
-    return { allowed, lines: rest.length > 0 ? [...lines, 'but not delivered is what these match:', ...rest] : lines }
+    return {
+      allowed,
+      lines:
+        rest.length > 0
+          ? [...lines, 'but messages on topics that these rules match are not delivered:', ...rest]
+          : lines,
+    }
   }
   const near = nearest(access.rules, way, topic).flatMap(one => lineOf(one, name, client))
   const verb = way === 'subscribe' ? 'subscribe to' : way
   return no(
-    `no rule of user ${name} allows it to ${verb} ${topic}`,
-    ...(near.length > 0 ? ['nearest are:', ...near] : [`${file} allows it nothing at all`]),
+    `no rule allows user ${name} to ${verb} ${topic}`,
+    ...(near.length > 0 ? ['nearest are:', ...near] : [`the user has no allow rules in ${file}`]),
   )
 }
 
 function topicFault(way: 'subscribe' | 'read', topic: string): string | undefined {
-  if (way === 'read') return isTopicName(topic) ? undefined : `${topic}: a topic to read is not empty and has no + or #`
+  if (way === 'read') return isTopicName(topic) ? undefined : `${topic}: a topic must not be empty or contain + or #`
   return isTopicFilter(topic) ? undefined : `${topic}: + and # stand alone in a level, # only as the last one`
 }
 

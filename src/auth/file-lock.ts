@@ -33,14 +33,14 @@ export async function withFileLock<T>(path: string, act: (check: () => void) => 
       const holder = holderOf(read(path))
       throw new HubError(
         'busy',
-        `${path}: process ${holder?.pid ?? '(unknown)'} has held it for ${waitMs / 1_000} s; try again, or remove it when that is no telehub`,
+        `${path}: process ${holder?.pid ?? '(unknown)'} has held this lock for ${waitMs / 1_000} s; try again, or remove the file if that process is not telehub`,
       )
     }
     await sleep(10 + Math.random() * 30)
   }
   try {
     return act(() => {
-      if (read(path) !== own) throw new HubError('busy', `${path}: somebody took this lock away; try again`)
+      if (read(path) !== own) throw new HubError('busy', `${path}: another process removed this lock; try again`)
     })
   } finally {
     if (read(path) === own) unlinkSync(path)

@@ -262,7 +262,7 @@ export class Logins implements Part {
     } catch (error) {
       incidents?.report(
         'logins_damaged',
-        `${path} cannot be read (${describe(error)}); people sign in again; ${setAside(path)}`,
+        `${path} cannot be read (${describe(error)}); users have to sign in again; ${setAside(path)}`,
       )
       return []
     }

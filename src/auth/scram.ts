@@ -102,18 +102,19 @@ export function isScram(text: string): boolean {
 /** Reads the first message of a client. Returns in words why the message is not valid. */
 export function readClientFirst(data: Buffer): ClientFirst | string {
   const text = readText(data)
-  if (text === undefined) return 'what it says first is no SCRAM message'
-  if (text.startsWith('p=')) return 'it asks for channel binding, which is not spoken'
+  if (text === undefined) return 'its first message is not a valid SCRAM message'
+  if (text.startsWith('p=')) return 'it requires channel binding, which is not supported'
   const [, header, onBehalf, bare] = /^([ny],(?:a=([^,]*))?,)(.*)$/s.exec(text) ?? []
   const [, given, nonce = '', more = ''] =
     /^n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+)((?:,[A-Za-z]=[^,]+)*)$/.exec(bare ?? '') ?? []
   if (header === undefined || bare === undefined || given === undefined || nonce.length > maxNonce) {
-    return 'what it says first is no SCRAM message'
+    return 'its first message is not a valid SCRAM message'
   }
-  if (needsMore(more)) return 'it needs a SCRAM extension, and there is none'
+  if (needsMore(more)) return 'it requires a SCRAM extension, and none is supported'
   const name = readName(given)
-  if (name === undefined) return 'its SCRAM name is none'
-  if (onBehalf !== undefined && readName(onBehalf) !== name) return 'it wants to act for somebody else'
+  if (name === undefined) return 'its user name in SCRAM is not valid'
+  if (onBehalf !== undefined && readName(onBehalf) !== name)
+    return 'it asks to act as another user (authzid), which is not supported'
   return { name, header, bare, nonce }
 }
 
@@ -137,17 +138,18 @@ export class Challenge {
   answer(data: Buffer): Buffer | string {
     const [, unproved, binding, nonce, more = '', proof] =
       /^(c=([^,]*),r=([^,]*)((?:,[A-Za-z]=[^,]+)*)),p=([A-Za-z0-9+/]{43}=)$/.exec(readText(data) ?? '') ?? []
-    if (unproved === undefined || proof === undefined) return 'its proof is no SCRAM message'
-    if (needsMore(more)) return 'it needs a SCRAM extension, and there is none'
-    if (binding !== Buffer.from(this.#first.header).toString('base64')) return 'its channel binding is another one'
-    if (nonce !== this.#nonce) return 'its nonce is another one'
+    if (unproved === undefined || proof === undefined) return 'its final message is not a valid SCRAM message'
+    if (needsMore(more)) return 'it requires a SCRAM extension, and none is supported'
+    if (binding !== Buffer.from(this.#first.header).toString('base64'))
+      return 'its channel binding data does not match its first message'
+    if (nonce !== this.#nonce) return 'its nonce does not match'
     const { storedKey, serverKey } = this.#secret
     const said = `${this.#first.bare},${this.text},${unproved}`
     const signature = hmac(storedKey, said)
     const proved = Buffer.from(proof, 'base64')
     const clientKey = proved.map((byte, i) => byte ^ (signature[i] as number))
     // A proof in another spelling of base64 does not come from a client.
-    if (proved.toString('base64') !== proof) return 'its proof is no SCRAM message'
+    if (proved.toString('base64') !== proof) return 'its final message is not a valid SCRAM message'
     if (!timingSafeEqual(hash(clientKey), storedKey)) return 'wrong password'
     return Buffer.from(`v=${hmac(serverKey, said).toString('base64')}`)
   }

@@ -157,15 +157,17 @@ export class UserDirectory {
         if ('faults' in read) throw new Error(summary(read.faults))
         const { users } = read
         // An editor may write an empty file first. An operator who wants no users can stop the hub.
-        if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it holds no users')
+        if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it contains no users')
         if (this.#stopped) return
         const changes = userChanges(this.#users, users)
         this.#take(users)
-        log.info(`auth.file: ${file} has changed, and holds from now on: ${users.users.size} users`)
+        log.info(`auth.file: ${file} was read again: ${users.users.size} users`)
         this.#tell(changes)
         for (const listener of this.#listeners) listener.onUsersChanged()
       } catch (error) {
-        log.warn(`auth.file: the changes to ${file} are not taken, what was there before holds: ${this.#hint(error)}`)
+        log.warn(
+          `auth.file: the changes to ${file} were rejected, and the previous version stays in use: ${this.#hint(error)}`,
+        )
       }
     })
   }
@@ -183,7 +185,7 @@ export class UserDirectory {
     if (!stats.isFile()) throw new Error('it is no file')
     this.#mark = markOf(stats)
     if ((stats.mode & 0o077) === 0) return
-    log.warn(`auth.file: ${file} may be read by others on this machine; chmod 600 ${file} keeps it to its owner`)
+    log.warn(`auth.file: ${file} can be read by other users of this machine; chmod 600 ${file} prevents that`)
   }
 
   #tell(changes: readonly string[]): void {

@@ -36,7 +36,7 @@ export interface NewUser {
 }
 
 const heading =
-  ' telehub: users, and what they may do. Made by `telehub user`; may be edited, and acts within a second or two.'
+  ' telehub: users and their rules. Written by `telehub user`; can be edited, and changes apply within a second or two.'
 
 /**
  * Changes the users file, which is created when missing. Comments and what is not changed stay. Resolves with the
@@ -51,7 +51,7 @@ export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): 
     const text = file.changed()
     if (text !== undefined) {
       const read = parseUsers(text, basename(path))
-      if ('faults' in read) throw new HubError('bad_request', `${path} stays as it was: ${read.faults.join('\n')}`)
+      if ('faults' in read) throw new HubError('bad_request', `${path} was not changed: ${read.faults.join('\n')}`)
       check()
       replaceUsers(real, text)
     }
@@ -98,7 +98,7 @@ export class UsersFile {
 
   addUser({ name, kind, password, scram, clients, certificates, rules }: NewUser): void {
     const users = this.#users()
-    if (pairOf(users, name)) throw new HubError('bad_request', `there is a user ${name} in ${this.#name} already`)
+    if (pairOf(users, name)) throw new HubError('bad_request', `user ${name} already exists in ${this.#name}`)
     const user = this.#document.createNode({
       kind,
       ...(password && { password }),
@@ -156,10 +156,7 @@ export class UsersFile {
     const user = this.#user(name)
     const at = itemsOf(user, 'keys').findIndex(key => isMap(key) && textOf(pairOf(key as YAMLMap, 'id')?.value) === id)
     if (at < 0)
-      throw new HubError(
-        'not_found',
-        `user ${name} has no key ${id}; telehub user key list ${name} shows those there are`,
-      )
+      throw new HubError('not_found', `user ${name} has no key ${id}; telehub user key list ${name} shows all`)
     this.#take(user, 'keys', at)
   }
 
@@ -175,7 +172,10 @@ export class UsersFile {
   redeemPairing(code: string, now: number): { readonly user: User; readonly password: string } {
     const user = findPairing(this.before, code, now)
     if (!user) {
-      throw new HubError('forbidden', 'this code is wrong, used, or too old; telehub device pair makes a new one')
+      throw new HubError(
+        'forbidden',
+        'this code is wrong, already used, or expired; telehub device pair makes a new one',
+      )
     }
     const password = makeSecret()
     this.setPassword(user.name, hashSecret(password), user.scram && makeScram(password))
@@ -203,10 +203,7 @@ export class UsersFile {
   #user(name: string): YAMLMap {
     const user = pairOf(this.#users(), name)?.value
     if (isMap(user)) return user as YAMLMap
-    throw new HubError(
-      'not_found',
-      `there is no user ${name} in ${this.#name}; telehub user list shows those there are`,
-    )
+    throw new HubError('not_found', `there is no user ${name} in ${this.#name}; telehub user list shows all`)
   }
 
   #ruleAt(user: YAMLMap, wanted: string): number {
@@ -291,7 +288,7 @@ function realPath(path: string): string {
       if (existsSync(folder)) return path
       throw new HubError(
         'data_dir_unusable',
-        `${path}: there is no folder ${folder}; make it first, or name a file elsewhere in auth.file`,
+        `${path}: the folder ${folder} does not exist; create it first, or choose another file in auth.file`,
         { cause: error },
       )
     }
@@ -310,7 +307,7 @@ function replaceUsers(path: string, text: string): void {
     const mounted = systemCode(error) === 'EBUSY' ? '; mount its folder into the container, not the file alone' : ''
     throw new HubError(
       'data_dir_unusable',
-      `${path} stays as it was, it cannot be written: ${describe(error)}${mounted}`,
+      `${path} was not changed, as it cannot be written: ${describe(error)}${mounted}`,
       {
         cause: error,
       },

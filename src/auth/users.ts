@@ -319,7 +319,7 @@ class UsersReader {
     if (given !== undefined && isOne(given)) return given
     this.#fault(
       at,
-      `${what}: what is given is no hash, allowed is what telehub user writes: telehub user passwd sets one`,
+      `${what}: the value is not a hash, allowed is what telehub user writes: telehub user passwd sets one`,
     )
     return ''
   }

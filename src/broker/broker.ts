@@ -279,7 +279,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     const name = sessionName(user, clientId)
     const client = this.#presence.find(name)
     const isKept = this.#sessions.find(name) !== undefined
-    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator has ended its session' })
+    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator ended its session' })
     this.#sessions.forget(name)
     return isKept || client !== undefined
   }

@@ -82,7 +82,7 @@ export class ClientPages {
       const names = page ? [page.clientId, sessionName(page.user, page.clientId)] : []
       const name = names.find(one => topicOf(one) === topic)
       if (page && name !== undefined) return { name, page }
-      log.warn(`${short(topic)} had something retained that is not the hub's: it is cleared`)
+      log.warn(`${short(topic)} had a retained message that is not from the hub; it was cleared`)
       store.publish({ topic, payload: nothing, qos: 0, retain: true })
       return []
     })

@@ -164,7 +164,7 @@ const plainQoS0: PublishOptions = { qos: 0, packetId: 0, retain: false, ids: und
 
 export const answerTooLarge: Fault = {
   code: reasonCode.packetTooLarge,
-  reason: 'the answer is larger than its maximum packet size',
+  reason: 'the reply is larger than its maximum packet size',
 }
 
 export const unknownPacketId: Fault = { code: reasonCode.packetIdNotFound, reason: 'no such packet id' }

@@ -102,7 +102,7 @@ export class ConnectionLog {
       return `${short(ownerOf(name).clientId)} (${ends})`
     })
     const more = all.length > maxNamed ? `, and ${all.length - maxNamed} more` : ''
-    return `connections take a client id from each other over and over: ${some.join(', ')}${more}; give each client an id of its own`
+    return `connections keep taking over the same client id from each other: ${some.join(', ')}${more}; give each client an id of its own`
   }
 
   #remember(name: string, from: string, to: string): void {

@@ -26,7 +26,7 @@ export class EnhancedAuthentication {
   /** Continues an exchange with the next AUTH. [MQTT-4.12.0-3] */
   continued({ code, data }: Auth): ScramStep {
     if (!this.#exchange || code !== reasonCode.continueAuthentication) {
-      throw protocolError('MQTT-4.12.0-3', `an AUTH with reason code ${code}, and it is not its turn`)
+      throw protocolError('MQTT-4.12.0-3', `an unexpected AUTH with reason code ${code}`)
     }
     return this.#step(this.#exchange, data)
   }
@@ -45,6 +45,6 @@ export class EnhancedAuthentication {
 }
 
 export function unknownMethod(method: string): Fault {
-  const reason = `${method.slice(0, 100)} is not an authentication method here: SCRAM-SHA-256 is, for users of auth.file`
+  const reason = `${method.slice(0, 100)} is not a supported authentication method; supported is SCRAM-SHA-256, for users of auth.file`
   return { code: reasonCode.badAuthenticationMethod, reason }
 }

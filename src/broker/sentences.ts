@@ -13,11 +13,11 @@ export function short(text: string): string {
 
 /** Reasons shown for unauthenticated clients, by return code: they reveal nothing about users. */
 export const genericReasons: Readonly<Record<number, string>> = {
-  [reasonCode.serverBusy]: 'too many wrong passwords, or too many at a time: its own was not heard',
+  [reasonCode.serverBusy]: 'too many wrong passwords, or too many logins at a time: the password was not checked',
   [reasonCode.badCredentials]: 'wrong user name or password',
 }
 
-export const noLonger = 'its user is gone, or its password or login is not valid any more'
+export const noLonger = 'its user was removed, or its password or login is no longer valid'
 
 /** Returns the rule that denies an action, in words; undefined when the action is allowed. */
 export function faultOf(decision: Decision | undefined, user: string): string | undefined {
@@ -54,12 +54,12 @@ export function readPage(payload: Buffer): ClientPage | undefined {
 }
 
 export const droppedSentences: Readonly<Record<Dropped, string>> = {
-  queue: 'its queue is full or its oldest message too old (limits.queue…): the oldest went',
-  sessions: 'its session went to make room for another (limits.sessions)',
-  session_age: 'its session ended, as it was absent for too long (limits.sessionAge)',
-  retained: 'a message was not retained: there are as many as may be (limits.retained…)',
-  not_permitted: 'a message of its queue went: it may not read that topic any more',
-  expired: 'a message of its queue went: it had expired',
-  too_large: 'a message went: it is larger than the client takes (its maximum packet size)',
-  client_refused: 'a message went: the client refused it',
+  queue: 'the oldest message of its queue was dropped: the queue is full or the message too old (limits.queue…)',
+  sessions: 'its session was deleted to make room for another (limits.sessions)',
+  session_age: 'its session expired, as it was offline for too long (limits.sessionAge)',
+  retained: 'a message was not retained: the limit is reached (limits.retained…)',
+  not_permitted: 'a message of its queue was dropped: it may no longer read that topic',
+  expired: 'a message of its queue was dropped: it had expired',
+  too_large: 'a message was dropped: it is larger than the maximum packet size of the client',
+  client_refused: 'a message was dropped: the client refused it',
 }

@@ -100,7 +100,7 @@ async function verify(
   else {
     for (const fault of found.faults) out(`${plain(fault)}\n`)
     if (found.hasHash === false)
-      out(`no line has the hash ${plain(String(hash))}: that line was changed, or is gone with an old file\n`)
+      out(`no line has the hash ${plain(String(hash))}: the line was changed, or deleted with an old file\n`)
     const size = `${many(found.last === 0 ? 0 : found.last - found.first + 1, 'line')} in ${many(found.files, 'file')}`
     if (isWhole) out(`the chain is whole: ${size}, numbers ${found.first} to ${found.last}\n`)
     else out(`the chain is broken: ${size}\n`)

@@ -151,7 +151,7 @@ function ownHosts(): string[] {
 async function openAuthority(dir: string, { out, now }: CertTerminal): Promise<CertificateAuthority> {
   const paths = { pem: join(dir, 'ca.pem'), key: join(dir, 'ca.key') }
   if (existsSync(paths.pem) && !existsSync(paths.key)) {
-    throw refused(paths.pem, 'is there without its ca.key; without it nothing can be signed')
+    throw refused(paths.pem, 'exists without its ca.key, which is needed to sign')
   }
   const privateKey = await keyAt(paths.key, 3_072)
   const key = forge.pki.privateKeyFromPem(pemOf(privateKey)) as forge.pki.rsa.PrivateKey
@@ -168,11 +168,10 @@ async function openAuthority(dir: string, { out, now }: CertTerminal): Promise<C
     write(paths.pem, forge.pki.certificateToPem(certificate), 0o644)
   }
   const { certificate, x509 } = read(paths.pem)
-  if (!x509.ca || !x509.checkPrivateKey(privateKey))
-    throw refused(paths.pem, 'and ca.key are not those of one authority')
+  if (!x509.ca || !x509.checkPrivateKey(privateKey)) throw refused(paths.pem, 'and ca.key do not belong together')
   const end = Date.parse(x509.validTo)
-  if (end <= now()) throw refused(paths.pem, `ended on ${day(end)}, and all that it signed`)
-  if ((statSync(paths.key).mode & 0o077) !== 0) out(`${paths.key} may be read by others: chmod 600 it\n`)
+  if (end <= now()) throw refused(paths.pem, `expired on ${day(end)}, with all certificates that it signed`)
+  if ((statSync(paths.key).mode & 0o077) !== 0) out(`${paths.key} can be read by other users: chmod 600 it\n`)
   return { certificate, key, x509 }
 }
 
@@ -259,7 +258,7 @@ async function keyAt(path: string, modulusLength: number): Promise<KeyObject> {
     throw refused(path, `holds no private key (${describe(error)})`)
   }
   if (key.asymmetricKeyType === 'rsa') return key
-  throw refused(path, `is a key of the kind ${key.asymmetricKeyType}, and telehub cert signs for RSA keys`)
+  throw refused(path, `is a key of the kind ${key.asymmetricKeyType}, but telehub cert needs an RSA key`)
 }
 
 function pemOf(key: KeyObject): string {
@@ -272,7 +271,7 @@ function pemOf(key: KeyObject): string {
 function signed(path: string, authority: CertificateAuthority): forge.pki.Certificate {
   const { certificate, x509 } = read(path)
   if (x509.verify(authority.x509.publicKey)) return certificate
-  throw refused(path, 'was not signed by the ca.pem beside it, and is left as it is')
+  throw refused(path, 'was not signed by the ca.pem beside it, and was not changed')
 }
 
 function read(path: string): { certificate: forge.pki.Certificate; x509: X509Certificate } {
@@ -281,7 +280,7 @@ function read(path: string): { certificate: forge.pki.Certificate; x509: X509Cer
     return { certificate: forge.pki.certificateFromPem(pem), x509: new X509Certificate(pem) }
   } catch (error) {
     if (systemCode(error) === 'EACCES') throw error
-    throw refused(path, `is none that telehub cert has made (${describe(error)})`)
+    throw refused(path, `was not made by telehub cert (${describe(error)})`)
   }
 }
 
@@ -311,7 +310,7 @@ function advice(dir: string, host: string, clients: readonly string[], { x509 }:
   const [first] = clients
   return [
     '',
-    'In telehub.yaml (one that is running takes up renewed certificates by itself):',
+    'Put this into telehub.yaml (a running hub reads renewed certificates by itself):',
     '',
     '  mqtts.port: 8883',
     '  tls:',
@@ -319,17 +318,17 @@ function advice(dir: string, host: string, clients: readonly string[], { x509 }:
     `    key: ${yaml('server.key')}`,
     ...(first ? [`    ca: ${yaml('ca.pem')}`, '    clients: optional      # or required: no client without one'] : []),
     '',
-    `Give ca.pem to devices and browsers${first ? ', and to each client its own .pem and .key' : ''}. Keep ca.key to yourself: who has it can be anyone.`,
+    `Give ca.pem to devices and browsers${first ? ', and to each client its own .pem and .key' : ''}. Keep ca.key secret: anyone who has it can impersonate any client.`,
     '',
     publish(first ? own(first) : ''),
     '',
     ...(first
       ? [
-          `The user ${first} has to be in the users file (auth.file), and may publish this when this says yes:`,
+          `The user ${first} must be in the users file (auth.file), and may publish if this command answers yes:`,
           '',
           `  telehub explain --user ${first} --client ${first} --publish devices/${first}/telemetry`,
           '',
-          'When no, another client id (-i) or topic (-t) may do: telehub user show says which.',
+          'If it answers no, try another client id (-i) or topic (-t): telehub user show lists what is allowed.',
           '',
         ]
       : []),

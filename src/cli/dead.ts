@@ -133,7 +133,7 @@ function propertyRows(letter: DeadLetterRow): [string, string][] {
 async function find(hub: HubClient, id: string): Promise<DeadLetterRow> {
   const { dead } = await hub.ask('GET /api/dead', { id })
   if (dead[0]) return dead[0]
-  throw new HubError('not_found', `there is no dead letter ${plain(id)}; telehub dead list shows those there are`)
+  throw new HubError('not_found', `there is no dead letter ${plain(id)}; telehub dead list shows all`)
 }
 
 async function move(call: Call<typeof moveFlags>, kind: 'replay' | 'drop'): Promise<number> {

@@ -25,7 +25,7 @@ const timeoutMs = 4_000
 async function checkHealth(settings: Settings): Promise<string> {
   const port = settings['http.port']
   if (port === 0) {
-    throw new HubError('bad_settings', 'http.port: given 0, a free port, which only the hub itself knows; name a port')
+    throw new HubError('bad_settings', 'http.port: given 0 (any free port), so the port is not known; set a port')
   }
   const isTls = settings['tls.cert'] !== ''
   const host = reachableHost(settings.host)

@@ -223,7 +223,7 @@ async function addUser({ args: [name = ''], flags, place, terminal }: UserCall<t
   if (readUsers(place.file).users.has(name)) {
     throw new HubError(
       'bad_request',
-      `there is a user ${name} in ${shown(place)} already; telehub user show ${name} shows it`,
+      `user ${name} already exists in ${shown(place)}; telehub user show ${name} shows it`,
     )
   }
   // The operator is not asked for a password that the user does not need.
@@ -235,13 +235,14 @@ async function addUser({ args: [name = ''], flags, place, terminal }: UserCall<t
     : await newPassword(name, flags, terminal)
   await editUsers(place.file, file => file.addUser({ name, kind, password: hash, scram, clients, certificates, rules }))
   const { out } = terminal
-  out(`${name} is now ${article(kind)} in ${shown(place)}. It may:\n`)
+  out(`Added ${name} (${kind}) to ${shown(place)}. Rules:\n`)
   for (const rule of rules) out(`  ${plain(rule)}\n`)
-  if (clients.length > 0) out(`as one of the clients ${plain(clients.join(', '))}\n`)
-  if (made) out(`password, shown this once: ${made}\n`)
-  if (scram) out(`it is good for ${scramMethod}, too\n`)
-  if (certificates.length > 0) out(`a certificate of ${plain([name, ...certificates].join(', '))} lets it in\n`)
-  else if (needsNone) out('who gives no name is this user, when auth.anonymous is true\n')
+  if (clients.length > 0) out(`Client ids: ${plain(clients.join(', '))}\n`)
+  if (made) out(`Password, shown only now: ${made}\n`)
+  if (scram) out(`The password also works for ${scramMethod}\n`)
+  if (certificates.length > 0)
+    out(`A client certificate with the name ${plain([name, ...certificates].join(' or '))} authenticates it\n`)
+  else if (needsNone) out('Clients that send no user name are this user, if auth.anonymous is true\n')
   return done(place, out)
 }
 
@@ -254,10 +255,10 @@ async function setPassword({
   const before = userOf(readUsers(place.file), name, place)
   const { hash, scram, made } = await newPassword(name, flags, terminal)
   await editUsers(place.file, file => file.setPassword(name, hash, scram))
-  terminal.out(`${name} has another password. Whoever is connected with the old one is sent away.\n`)
-  if (made) terminal.out(`password, shown this once: ${made}\n`)
-  if (scram) terminal.out(`it is good for ${scramMethod}, too\n`)
-  else if (before.scram) terminal.out(`${scramMethod} lets it in no more: that needs --scram\n`)
+  terminal.out(`Changed the password of ${name}. Connections with the old one are closed.\n`)
+  if (made) terminal.out(`Password, shown only now: ${made}\n`)
+  if (scram) terminal.out(`The password also works for ${scramMethod}\n`)
+  else if (before.scram) terminal.out(`${scramMethod} no longer works for it: that needs --scram\n`)
   return done(place, terminal.out)
 }
 
@@ -269,12 +270,12 @@ async function removeUser({
 }: UserCall<typeof removeFlags>): Promise<number> {
   const { keys } = userOf(readUsers(place.file), name, place)
   if (!flags.yes) {
-    if (!terminal.asks) throw usage(`telehub user remove takes ${name} out for good: say --yes`)
-    process.stderr.write(`Remove ${name} and its ${many(keys.length, 'key')} for good? [y/N] `)
+    if (!terminal.asks) throw usage(`telehub user remove deletes ${name}: confirm with --yes`)
+    process.stderr.write(`Remove ${name} and its ${many(keys.length, 'key')}? [y/N] `)
     if (!/^y(es)?$/i.test((await firstLine()).trim())) throw new HubError('bad_request', 'nothing was changed')
   }
   await editUsers(place.file, file => file.removeUser(name))
-  terminal.out(`${name} is removed from ${shown(place)}. Its keys are worth nothing, and its clients are sent away.\n`)
+  terminal.out(`Removed ${name} from ${shown(place)}. Its keys no longer work, and its connections are closed.\n`)
   return done(place, terminal.out)
 }
 
@@ -313,12 +314,12 @@ function showUser({ args: [name = ''], flags, place, terminal: { out, now } }: U
     ['scram', user.scram ? scramMethod : 'none'],
     ['clients', user.clients.join(', ') || 'any'],
     ['certificates', [name, ...user.certificates].join(', ')],
-    ['wildcards', user.wildcards === undefined ? 'as limits.wildcards says' : String(user.wildcards)],
-    ['share', user.share === undefined ? 'as limits.share says' : `${user.share} %`],
+    ['wildcards', user.wildcards === undefined ? 'as set in limits.wildcards' : String(user.wildcards)],
+    ['share', user.share === undefined ? 'as set in limits.share' : `${user.share} %`],
   ]
   if (user.pairing) {
     const { expires } = user.pairing
-    rows.push(['pairing', expires > now() ? `a code is good until ${time(expires)}` : 'the code is too old'])
+    rows.push(['pairing', expires > now() ? `a code is valid until ${time(expires)}` : 'the code has expired'])
   }
   for (const [what, value] of rows) out(`${what.padEnd(13)}${plain(value)}\n`)
   const show = (rules: readonly AccessRule[]) => {
@@ -343,13 +344,11 @@ async function grant({
   const all = readUsers(place.file)
   const user = userOf(all, name, place)
   const rule = user.rules.find(one => ruleText(one) === text)
-  terminal.out(
-    `${plain(`${rule?.place}: ${text}`)} · ${isNew ? `${name} has this rule now` : 'it was there already'}\n`,
-  )
+  terminal.out(`${plain(`${rule?.place}: ${text}`)} · ${isNew ? 'added' : 'it was already there'}\n`)
   if (!flags.deny) {
     const about = [...user.rules, ...all.everyone].filter(one => one.effect === 'deny' && shareVerb(one.verb, verb))
     for (const one of about.filter(({ filter: denied }) => overlap(denied, filter))) {
-      terminal.out(`${plain(`${one.place}: ${ruleText(one)}`)} · still refuses what both are about\n`)
+      terminal.out(`${plain(`${one.place}: ${ruleText(one)}`)} · still denies the topics that both match\n`)
     }
   }
   return done(place, terminal.out)
@@ -367,24 +366,24 @@ async function revoke({
     const has = rules.map(ruleText).join(', ')
     throw new HubError(
       'not_found',
-      `${name} has no rule ${quote(text)}; ${has ? `it has ${plain(has)}` : 'it has none at all'}`,
+      `${name} has no rule ${quote(text)}; ${has ? `it has ${plain(has)}` : 'it has no rules'}`,
     )
   }
-  terminal.out(`${name} has no longer the rule ${plain(text)}\n`)
+  terminal.out(`Removed the rule ${plain(text)} from ${name}\n`)
   return done(place, terminal.out)
 }
 
 async function addKey({ args: [name = ''], flags, place, terminal }: UserCall<typeof labelFlags>): Promise<number> {
   const { text, key } = makeKey(flags.label ?? '', terminal.now())
   await editUsers(place.file, file => file.addKey(name, key))
-  terminal.out(`${name} has a key more, shown this once:\n  ${text}\n`)
-  terminal.out(`over HTTP: Authorization: Bearer ${text.slice(0, 13)}…; over MQTT: as the password of ${name}\n`)
+  terminal.out(`New API key for ${name}. It is shown only now:\n  ${text}\n`)
+  terminal.out(`HTTP: Authorization: Bearer ${text.slice(0, 13)}…; MQTT: as the password of ${name}\n`)
   return done(place, terminal.out)
 }
 
 async function removeKey({ args: [name = '', id = ''], place, terminal }: UserCall<Flags>): Promise<number> {
   await editUsers(place.file, file => file.removeKey(name, id))
-  terminal.out(`${name} has no longer the key ${id}; whoever uses it is refused from now on\n`)
+  terminal.out(`Removed the key ${id} of ${name}; it is rejected from now on\n`)
   return done(place, terminal.out)
 }
 
@@ -402,11 +401,11 @@ async function pair({ args: [name = ''], flags, place, terminal }: UserCall<type
   const isNew = await editUsers(place.file, file => {
     const known = file.before.users.get(name)
     if (known && known.kind !== 'device') {
-      throw new HubError('bad_request', `${name} is ${article(known.kind)}, and only a device is paired`)
+      throw new HubError('bad_request', `${name} is ${article(known.kind)}, and only devices can be paired`)
     }
     if (known && (flags.allow || flags.deny || flags.client)) {
       throw usage(
-        `${name} is a device already: telehub user grant gives it more, --allow, --deny and --client are for a new one`,
+        `the device ${name} already exists: --allow, --deny and --client are for new ones; telehub user grant adds rules`,
       )
     }
     if (!known) file.addUser({ name, kind: 'device', password: '', clients, certificates: [], rules })
@@ -416,12 +415,12 @@ async function pair({ args: [name = ''], flags, place, terminal }: UserCall<type
   const { out } = terminal
   out(
     isNew
-      ? `${name} is now a device in ${shown(place)}. It may:\n`
-      : `With this code ${name} gets a new password; the one it may have ends then.\n`,
+      ? `Added ${name} (device) to ${shown(place)}. Rules:\n`
+      : `With this code ${name} gets a new password, which replaces the old one.\n`,
   )
   if (isNew) for (const rule of rules) out(`  ${plain(rule)}\n`)
   out(
-    `\n  ${code}\n\ngood once, until ${time(pairing.expires)}. The device sends it, and gets its name and password:\n`,
+    `\n  ${code}\n\nValid once, until ${time(pairing.expires)}. The device sends it, and gets its user name and password:\n`,
   )
   out(`  curl -d '{"code":"${code}"}' -H 'content-type: application/json' ${reachable(place.url)}/api/pair\n`)
   return done(place, out)
@@ -452,7 +451,7 @@ function kindOf(given: string | undefined): RuleKind {
 function rulesOf({ allow = [], deny = [] }: FlagValues<typeof ruleFlags>, kind: RuleKind): string[] {
   const usual = allow.length > 0 ? allow.map(one => ruleOf(`allow ${one}`, 'allow')) : usualRules[kind]
   if (usual.length === 0)
-    throw usage(`${article(kind)} needs at least one --allow, such as --allow "read home/#": it may do nothing else`)
+    throw usage(`${article(kind)} needs at least one --allow, such as --allow "read home/#": it has no other rights`)
   return [...new Set([...usual, ...deny.map(one => ruleOf(`deny ${one}`, 'deny'))])]
 }
 
@@ -477,10 +476,7 @@ function checkedTexts(
 function userOf({ users }: Users, name: string, place: UserPlace): User {
   const user = users.get(name)
   if (user) return user
-  throw new HubError(
-    'not_found',
-    `there is no user ${name} in ${shown(place)}; telehub user list shows those there are`,
-  )
+  throw new HubError('not_found', `there is no user ${name} in ${shown(place)}; telehub user list shows all`)
 }
 
 /** Ends a command, with a notice when no hub uses the file yet. */

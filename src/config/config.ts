@@ -73,8 +73,8 @@ export function loadSettings({
   const result = settings as unknown as Settings
   if (serves && !isLoopback(result.host) && result['auth.file'] === '' && !result['auth.anonymous']) {
     problems.push(
-      `host: given ${show(result.host)}, which others can reach, but nobody is asked who they are; keep 127.0.0.1, ` +
-        'or make users with telehub user add and name their file in auth.file, or say auth.anonymous: true to let everyone in',
+      `host: given ${show(result.host)}, which other machines can reach, but there is no login; keep 127.0.0.1, ` +
+        'or create users with telehub user add and set auth.file, or set auth.anonymous: true to let everyone in',
     )
   }
   if ((result['tls.cert'] === '') !== (result['tls.key'] === '')) {
@@ -85,7 +85,7 @@ export function loadSettings({
   }
   if (result['tls.ca'] !== '' && result['mqtts.port'] === 'off') {
     problems.push(
-      `tls.ca: given ${show(result['tls.ca'])}, which needs mqtts.port: nowhere else are clients asked for certificates`,
+      `tls.ca: given ${show(result['tls.ca'])}, which needs mqtts.port: clients are asked for certificates only there`,
     )
   }
   if (result['tls.crl'] !== '' && result['tls.ca'] === '') {
@@ -94,10 +94,10 @@ export function loadSettings({
     )
   }
   if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
-    problems.push('proxy.protocol: given true, which needs proxy.trusted to say whose word is taken')
+    problems.push('proxy.protocol: given true, which needs proxy.trusted to name the proxies')
   }
   if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
-    problems.push('rabbitmq.record: given false, which leaves storing to others than this hub; that needs rabbitmq.url')
+    problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
   return result
@@ -113,7 +113,7 @@ function fileValues(file: string | undefined, problems: string[]): [string, unkn
   }
   try {
     const parsed: unknown = parseYaml(readFileSync(path, 'utf8')) ?? {}
-    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new Error('it must hold `key: value` lines')
+    if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new Error('it must contain `key: value` lines')
     return flatten(parsed as Record<string, unknown>)
   } catch (error) {
     problems.push(`${path}: ${(error as Error).message.split('\n')[0]}`)

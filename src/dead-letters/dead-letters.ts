@@ -19,41 +19,45 @@ export type { DroppedLetter }
 
 export interface DeadLetterFilesOptions {
   readonly dir: string
-  /** Past it the oldest letters of the user with most for its share go, about a file's worth at a time. */
+  /**
+   * Beyond this size the oldest letters of the users that use most of their share are dropped, about a file at a time.
+   */
   readonly limitBytes: number
-  /** As of now; without it all letters are of one user. */
+  /** Current shares of the users. Without, all letters count for one user. */
   readonly sharing?: Sharing
-  /** Something a person should know that is no loss: letters dropped, space not freed, a disk that refuses. */
+  /** Receives sentences for operators about letters dropped, space not freed, and a disk that refuses writes. */
   readonly log: Pick<SentenceLog, 'warn'>
   readonly incidents: IncidentReporter
   /**
-   * Letters that go because of the limit, at the start already. They go once this resolves; after a crash in between, and
-   * after a rejection, it is called for them again. It must not wait for `put`.
+   * Called before letters are dropped because of the limit, which may happen at the start. They are deleted when the
+   * promise resolves; after a crash in between, or a rejection, the function is called for them again. The function
+   * must not wait for `put`.
    */
   readonly dropped: (letters: readonly DroppedLetter[]) => void | Promise<void>
   readonly files?: Files
 }
 
-/** Bytes of messages that a list holds; what is above is left out. */
+/** Maximum number of bytes of the messages in one list. Further letters are left out. */
 const mostListed = 64e6
 
 const largestFileBytes = 32e6
 
 /**
- * Dead letters without a RabbitMQ: append-only files, oldest first; `letter-names.ts` draws them. A letter is named by its
- * place in them, so one that is put again after its removal is not gone. A file whose letters are all gone is deleted;
- * one that is mostly gone is written anew. Past the limit the users with most for their share lose their oldest letters,
- * and what is left of a file is written anew.
+ * Dead letters without RabbitMQ: append-only files, oldest first; `letter-names.ts` draws them. A removal is a mark
+ * with the offset of the letter, so a letter that is put again later is not affected. A file whose letters are all
+ * removed is deleted, and one with mostly removed letters is compacted. Beyond the limit the oldest letters of the
+ * users that use most of their share are dropped, and the files are compacted.
  *
- * Whatever the disk refuses, and whenever the process or the power ends: a letter whose `put` resolved is there after a
- * restart, once, and one whose removal resolved is not, unless a file that could not be read then has it, too. A put that rejected may have kept its letter, and a sweep that
- * rejected may have removed what was answered `true`: putting and sweeping again makes it good.
+ * Guarantees after any disk error, crash or loss of power: a letter whose `put` resolved is found once after a restart,
+ * and a letter whose removal resolved is not, unless another copy is in a file that could not be read at that time. A
+ * rejected `put` may have stored the letter, and a rejected sweep may have removed letters answered with `true`:
+ * calling again repairs both.
  *
- * Damage never keeps it from starting. What is missing by the index, damaged or unreadable is reported, with a copy of the
- * file as it was, and what is whole is kept. Letters that were removed are there again only when the marks of their
- * removal are damaged or missing, which is reported, too.
+ * Damage never prevents the start. Missing, damaged and unreadable letters are reported, the damaged file is copied,
+ * and intact letters are kept. Removed letters reappear only when their marks are damaged or missing, which is
+ * reported.
  *
- * Held in memory are the ids, to see what is put twice: eight bytes for each letter. All files are read at the start,
+ * The ids of all letters are held in memory to detect duplicates: eight bytes each. All files are read at the start,
  * one at a time.
  */
 export class DeadLetterFiles implements DeadLetters {
@@ -66,7 +70,7 @@ export class DeadLetterFiles implements DeadLetters {
   readonly #ending = new AbortController()
   readonly #pending = new Map<Key, Promise<void>>()
   readonly #sweeping = new SerialQueue()
-  /** Resolves when the files are read; undefined while the disk does not even say which there are. */
+  /** Resolves when the files are read; undefined while the directory cannot be listed. */
   #opened: Promise<void> | undefined
   readonly #securing = new Map<LetterFile, Promise<void>>()
 
@@ -84,19 +88,19 @@ export class DeadLetterFiles implements DeadLetters {
     this.#limit = new LetterLimit({ limitBytes, fileBytes, sharing, log, account: options }, this.#folder, this.#writer)
   }
 
-  /** Whatever the disk says, it starts; what it could not do then is tried again with each letter that is put. */
+  /** Never rejects because of the disk. When the files cannot be opened, each `put` tries again. */
   async start(): Promise<void> {
     try {
       await this.#open()
     } catch (error) {
       this.#options.incidents.report(
         'dead_letters_unreadable',
-        `${this.#options.dir} cannot be read (${describe(error)}): no dead letter is shown, and none can be put until it can`,
+        `${this.#options.dir} cannot be read (${describe(error)}): until it can, dead letters are neither shown nor written`,
       )
     }
   }
 
-  /** Ends a sweep before its next batch, and commits what was put. */
+  /** Ends a running sweep before the next batch, and commits the letters that were put. */
   async stop(): Promise<void> {
     this.#ending.abort()
     this.#limit.end()
@@ -107,12 +111,12 @@ export class DeadLetterFiles implements DeadLetters {
     if (this.#opened) await this.#folder.close()
   }
 
-  /** Of all files, and of what waits to be written. */
+  /** Size of all files and of the letters that wait to be written. */
   get bytes(): number {
     return this.#folder.bytes + this.#writer.pendingBytes
   }
 
-  /** Letters there are. */
+  /** Number of letters. */
   get count(): number {
     return this.#folder.count
   }
@@ -121,7 +125,7 @@ export class DeadLetterFiles implements DeadLetters {
     if (this.#ending.signal.aborted) throw new HubError('stopping', 'dead letters are closed')
     await this.#open()
     await Promise.all(letters.map(letter => this.#put(letter)))
-    // So much as was put too much is gone when this resolves: however fast they come, they do not outgrow the limit.
+    // Waits until the excess is dropped, so that letters that come fast cannot outgrow the limit.
     await this.#limit.trim()
   }
 
@@ -146,7 +150,7 @@ export class DeadLetterFiles implements DeadLetters {
     return found
   }
 
-  /** One after the other. What is put after it began is not handed over. */
+  /** Runs sweeps one after the other. Letters put after the sweep began are not handed over. */
   sweep(filter: DeadLetterFilter, handle: Handle, signal: AbortSignal): Promise<void> {
     const either = AbortSignal.any([signal, this.#ending.signal])
     return this.#sweeping.run(() => this.#sweep.run(filter, handle, either))
@@ -194,11 +198,13 @@ export class DeadLetterFiles implements DeadLetters {
     }
   }
 
-  /** The process before put its letters there, or a removal was refused: it is not known what a restart would find. */
+  /**
+   * Compacts a file for which a restart might find other letters: written by a crashed process, or a removal failed.
+   */
   #secure(file: LetterFile): Promise<void> {
     const known = this.#securing.get(file)
     if (known) return known
-    if (file.use.isHeld) return Promise.reject(new HubError('spool_failed', `${file.path} is being written anew`))
+    if (file.use.isHeld) return Promise.reject(new HubError('spool_failed', `${file.path} is being compacted`))
     const release = file.use.hold()
     const rewrite = async () => {
       if (file.writing) await this.#writer.roll()
@@ -213,9 +219,9 @@ export class DeadLetterFiles implements DeadLetters {
     return securing
   }
 
-  /** Frees the space of what is gone. What fails here costs space only, and is tried again. */
+  /** Frees the space of removed letters. A failure costs only space, and is retried later. */
   async #tidy(file: LetterFile): Promise<void> {
-    // What cannot be read may be read by the next start.
+    // Unreadable parts may be readable at the next start.
     if (file.deleted || file.damage.isUnread || (file.count > 0 ? !file.isMostlyGone : file.writing && file.end === 0))
       return
     try {

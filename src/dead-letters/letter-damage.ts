@@ -19,7 +19,9 @@ export class LetterDamage {
     this.#incidents = incidents
   }
 
-  /** Whether part of the file cannot be read: it is not written to, not written anew, and set aside instead of removed. */
+  /**
+   * Whether part of the file cannot be read: it is not written to, not written anew, and set aside instead of removed.
+   */
   get isUnread(): boolean {
     return this.#readable !== undefined || this.#unread > 0
   }
@@ -33,14 +35,16 @@ export class LetterDamage {
     return this.#readable?.has(start) !== false
   }
 
-  /** Called after each read. Reads that fail may work later: the file stays as it is, and is shown as far as possible. */
+  /**
+   * Called after each read. Reads that fail may work later: the file stays as it is, and is shown as far as possible.
+   */
   missed(path: string, unread: number, reason: string): void {
     const isNew = unread > this.#unread
     this.#unread = unread
     if (!isNew) return
     this.#incidents.report(
       'dead_letters_unreadable',
-      `${unread} bytes of ${path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and the next start tries again`,
+      `${unread} bytes of ${path} cannot be read (${reason}): the dead letters in them are not shown; the file is kept, and is read again at the next start`,
     )
   }
 

@@ -77,7 +77,7 @@ export async function writeLetters(files: Files, path: string, letters: Letters)
 
 /** `rotate` of a group commit log that has only one file. */
 export async function noOther(): Promise<never> {
-  throw new Error('the file before could not be written to')
+  throw new Error('the previous file could not be written')
 }
 
 const copyBody = (body: Buffer, target: Buffer, at: number) => body.copy(target, at)

@@ -21,39 +21,39 @@ export interface LetterFileOptions {
   readonly incidents: IncidentReporter
 }
 
-/** What a start finds in a file. */
+/** Content that a start finds in a file. */
 export interface Loaded extends Missing {
   readonly letters: Letters
-  /** Where those begin that are there already, in this file or in another one. */
+  /** Offsets of duplicates: letters that are also in this file before, or in another one. */
   readonly twice: readonly number[]
 }
 
-/** One file of dead letters, and the one beside it that tells which of them are gone. */
+/** One file of dead letters, with the file of the marks of removed letters beside it. */
 export class LetterFile {
   readonly number: number
   readonly #options: LetterFileOptions
   #generation: number
-  /** Which of its letters are gone. */
+  /** Marks of removed letters. */
   marks: LetterMarks
   #end = 0
-  /** The letters that are there, and how many are gone. */
+  /** Counts of the letters that are not removed; and below the number of removed ones. */
   readonly #tally: LetterTally
   #gone = 0
-  /** Where letters begin that are in another place, too, and could not be removed here. */
+  /** Offsets of duplicates of letters elsewhere whose marks could not be written yet. */
   readonly #superseded = new Set<number>()
   #writing = false
   #deleted = false
-  /** There are marks where no letter is: one that is put there would be gone at once. */
+  /** Whether marks exist at offsets without a letter: a letter written there would count as removed. */
   #hasStrayMarks = false
   #recorded: IndexEntry | undefined
   readonly damage: LetterDamage
-  /** Whoever is about to change or delete it holds it. */
+  /** Lock for changing or deleting the file. */
   readonly use = new Exclusive()
-  /** All that is in it is on disk, and its name. */
+  /** Whether the content and the name of the file are on disk. */
   isSynced = true
-  /** Files that it was written anew from and that are still there: a start takes them when this one is gone. */
+  /** Earlier generations that are not deleted yet. A start would read them if this file were missing. */
   readonly older = new Set<string>()
-  /** It is about to be deleted. */
+  /** Whether the file is about to be deleted. */
   isLeaving = false
 
   constructor(options: LetterFileOptions, number: number, generation = 0) {
@@ -69,25 +69,25 @@ export class LetterFile {
     return this.#path('log')
   }
 
-  /** On disk, with what tells which are gone. */
+  /** Size on disk, including the marks. */
   get bytes(): number {
     return this.#end + this.marks.bytes
   }
 
-  /** End of the last letter. */
+  /** End offset of the last letter. */
   get end(): number {
     return this.#end
   }
 
   get entry(): IndexEntry {
-    // What cannot be read now is still expected by the next start.
+    // The next start still expects the letters that cannot be read now.
     if (this.damage.isUnread && this.#recorded) return this.#recorded
     const { number, end } = this
     const letters = this.#tally.count + this.#gone + this.#superseded.size
     return { number, generation: this.#generation, end, letters, gone: this.#gone }
   }
 
-  /** Letters are being put into it. */
+  /** Whether letters are appended to the file. */
   get writing(): boolean {
     return this.#writing
   }
@@ -101,27 +101,27 @@ export class LetterFile {
     return this.#deleted
   }
 
-  /** Letters that are there. */
+  /** Number of letters that are not removed. */
   get count(): number {
     return this.#tally.count
   }
 
-  /** More than half of it is letters that are gone. */
+  /** Whether more than half of the file is removed letters. */
   get isMostlyGone(): boolean {
     return this.#tally.bytes * 2 < this.#end
   }
 
-  /** A restart finds all letters that are there. */
+  /** Whether a restart would find exactly the current letters. */
   get isSure(): boolean {
     return this.isSynced && !this.marks.isUncertain
   }
 
-  /** Letters may be put behind those that are there. */
+  /** Whether letters may be appended. */
   get mayGrow(): boolean {
     return this.isSure && !this.damage.isUnread && !this.damage.isEvidence && !this.#hasStrayMarks
   }
 
-  /** Bytes of the letters that are there, by account. */
+  /** Bytes of the letters that are not removed, by account. */
   get bytesOf(): ReadonlyMap<string, number> {
     return this.#tally.bytesOf
   }
@@ -130,15 +130,15 @@ export class LetterFile {
     return this.#tally.has(key)
   }
 
-  /** It has been appended, and ends at `end` now. */
+  /** Counts a letter that has been appended, after which the file ends at `end`. */
   added({ key, length, user }: EncodedLetter, end: number): void {
     this.#tally.add(key, user, frameHeaderBytes + length)
     this.#end = end
   }
 
   /**
-   * Reads what a restart has to know; `known` tells what other files have. Rejects when it cannot be opened: then nothing
-   * was changed.
+   * Reads the file at a start; `known` tells which letters are in other files. Rejects when the file cannot be opened,
+   * and then changes nothing.
    */
   async load(known: (key: Key) => boolean, recorded: IndexEntry | undefined): Promise<Loaded> {
     const gone = await this.marks.load()
@@ -160,12 +160,12 @@ export class LetterFile {
     return { letters, twice, ...missing(this.#recorded, found) }
   }
 
-  /** Cuts off what is behind the last letter, for good. Rejects with what the disk says. */
+  /** Truncates the file behind the last letter. Rejects with the error of the disk. */
   async cut(): Promise<void> {
     await cutFile(this.#options.files, this.path, this.#end)
   }
 
-  /** The letters that are there, as far as they can be read. None when it was deleted meanwhile. */
+  /** Reads the letters that are not removed, as far as possible. None when the file was deleted meanwhile. */
   async read(): Promise<Letters> {
     while (!this.#deleted) {
       const { path } = this
@@ -173,7 +173,7 @@ export class LetterFile {
         return await this.#read(path)
       } catch (error) {
         unlessMissing(error)
-        // Otherwise it was rewritten meanwhile, and has another name.
+        // Otherwise the file was compacted meanwhile, and has another name.
         if (!this.#deleted && path === this.path) this.#wasRemoved()
       }
     }
@@ -181,8 +181,8 @@ export class LetterFile {
   }
 
   /**
-   * Resolves when these are gone for good. Rejects with `spool_failed`, and all of them are there; after a restart they
-   * may be gone all the same.
+   * Removes letters durably. Rejects with `spool_failed`, and then all of them remain; after a restart they may be
+   * removed nevertheless.
    */
   async remove(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
     if (starts.length === 0) return
@@ -192,8 +192,8 @@ export class LetterFile {
   }
 
   /**
-   * Removes letters that are in another place, too; `putAgain` tells where that is this file. When the disk refuses, they
-   * are not shown any more, and a restart finds one of each; before another one of them is removed, these must be.
+   * Removes duplicates of letters elsewhere; `putAgain` tells for which that is this file. When the disk refuses, the
+   * duplicates are hidden, and a restart finds one of each; they must be removed before the other copy is removed.
    */
   async supersede(letters: Letters, starts: readonly number[], putAgain: (key: Key) => boolean): Promise<void> {
     this.#tally.remove(letters, starts, putAgain)
@@ -205,7 +205,7 @@ export class LetterFile {
     return this.#superseded.size > 0
   }
 
-  /** Rejects when the disk still refuses. */
+  /** Marks the hidden duplicates as removed. Rejects when the disk still refuses. */
   async removeSuperseded(): Promise<void> {
     const starts = [...this.#superseded]
     if (starts.length === 0) return
@@ -214,14 +214,14 @@ export class LetterFile {
     this.#superseded.clear()
   }
 
-  /** Lets go of what `remove` keeps open. */
+  /** Closes the file of marks, which `remove` keeps open. */
   async closeGone(): Promise<void> {
     await this.marks.close()
   }
 
   /**
-   * What was read while the file was held by the caller is all there is: if it is less than there was, that is damage of
-   * now, and is reported.
+   * Compares the letters that the caller read while holding the lock with those known. Missing ones were damaged while
+   * the hub ran, and are reported.
    */
   async reconcile(letters: Letters): Promise<void> {
     const lost = this.#tally.count - letters.starts.length
@@ -234,7 +234,7 @@ export class LetterFile {
     await this.#tally.addAll(letters, () => false)
   }
 
-  /** Deletes it. The letters go first: without what tells which are gone, all of them would be there again. */
+  /** Deletes the file: the letters before the marks, as without marks removed letters would reappear. */
   async delete(): Promise<void> {
     const { dir, files } = this.#options
     await this.closeGone()
@@ -248,20 +248,21 @@ export class LetterFile {
     this.marks.remove()
   }
 
-  /** Removes it, as nothing was put into it. That it is there again after a crash does no harm. */
+  /** Deletes an empty file. If a crash brings the file back, that does no harm. */
   discard(): void {
     this.#deleted = true
     succeeds(() => this.#options.files.removeSync(this.path))
   }
 
   /**
-   * Writes it anew without what is gone, and syncs that. Once the new one has its name it counts, also after a restart;
-   * the old one is removed when the name is on disk. Rejects when the disk refuses; then all letters are there as before.
+   * Compacts: writes a new generation without removed letters, and syncs it. The new file is valid once it has its
+   * name, also after a restart; the old one is deleted when the name is on disk. Rejects when the disk refuses; then
+   * all letters remain as before.
    */
   async rewrite(): Promise<void> {
     const { dir, files } = this.#options
     const letters = await this.read()
-    if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read as a whole`)
+    if (this.damage.isUnread) throw new HubError('spool_failed', `${this.path} cannot be read completely`)
     await this.reconcile(letters)
     await this.closeGone()
     const generation = this.#generation + 1
@@ -290,12 +291,12 @@ export class LetterFile {
     oldMarks.remove()
   }
 
-  /** By somebody else, under the running hub. */
+  /** Reports that another program deleted the file while the hub runs. */
   #wasRemoved(): void {
     const { path, bytes } = this
     const messages = this.#tally.count
     if (this.#options.files.sizeOfSync(path) !== undefined)
-      throw new HubError('spool_failed', `what tells which letters of ${path} are gone was removed`)
+      throw new HubError('spool_failed', `the list of removed letters of ${path} was deleted`)
     this.#deleted = true
     this.#end = 0
     this.marks = this.#newMarks()
@@ -308,9 +309,9 @@ export class LetterFile {
   }
 
   async #read(path: string): Promise<Letters> {
-    // As it is now: what a rewrite changes meanwhile is of another file.
+    // The current end, as a compaction meanwhile changes the end of another file.
     const end = this.#end
-    // In this order: a letter that is removed between the two is one that was still there.
+    // Marks first: a letter removed between the two reads still counts as present.
     const gone = await this.marks.read()
     const { bytes, unread, reason } = await readSurviving(this.#options.files, path, end)
     this.damage.missed(path, unread, reason)

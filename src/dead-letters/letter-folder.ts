@@ -21,16 +21,16 @@ export interface LetterFolderOptions {
   readonly incidents: IncidentReporter
 }
 
-/** The files of dead letters there are, as letter-names.ts draws them. */
+/** The folder of the files of dead letters, as letter-names.ts draws them. */
 export class LetterFolder {
   readonly #options: LetterFolderOptions
   readonly #index: LetterIndex
-  /** Ascending by number: by age. */
+  /** Files in ascending order of number, which is their age. */
   #files: LetterFile[] = []
   #number = 0
-  /** The directory's own name is on disk. */
+  /** Whether the name of the directory is on disk. */
   #isNamed = false
-  /** Files that cannot be opened now: the next start expects them. */
+  /** Index entries of files that cannot be opened now. The next start expects them. */
   #unopened: IndexEntry[] = []
 
   constructor(options: LetterFolderOptions) {
@@ -38,24 +38,24 @@ export class LetterFolder {
     this.#index = new LetterIndex(`${options.dir}.index`, options.files, () => this.#entries())
   }
 
-  /** Oldest first. */
+  /** All files, oldest first. */
   get list(): readonly LetterFile[] {
     return this.#files
   }
 
-  /** Of all files. */
+  /** Size of all files. */
   get bytes(): number {
     return this.#files.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
-  /** Letters there are. */
+  /** Number of letters. */
   get count(): number {
     return this.#files.reduce((sum, { count }) => sum + count, 0)
   }
 
   /**
-   * Reads all files, reports what is missing or damaged, and makes it good where it can. Rejects when the disk does not
-   * say which files there are: then nothing may be written either.
+   * Reads all files, reports missing and damaged letters, and repairs what can be repaired. Rejects when the directory
+   * cannot be listed; then nothing may be written either.
    */
   async open(): Promise<void> {
     const { dir, files } = this.#options
@@ -85,7 +85,7 @@ export class LetterFolder {
     this.#index.changed()
   }
 
-  /** Makes the next file; its name is on disk then. Throws when the disk refuses. */
+  /** Creates the next file, with its name on disk. Throws when the disk refuses. */
   create(): { file: LetterFile; fd: number } {
     const { dir, files } = this.#options
     files.makeDirectorySync(dir)
@@ -102,11 +102,11 @@ export class LetterFolder {
     return { file, fd }
   }
 
-  /** Deletes a file with all that is in it. Rejects when the disk refuses; the next start may find it. */
+  /** Deletes a file with all its letters. Rejects when the disk refuses; then the next start may find the file. */
   async delete(file: LetterFile): Promise<void> {
     file.isLeaving = true
     try {
-      // A start that does not find it must not take it for lost.
+      // Taken out of the index first, so that a start does not report the file as lost.
       await this.#index.write()
       await file.delete()
     } finally {
@@ -115,30 +115,32 @@ export class LetterFolder {
     }
   }
 
-  /** A file that nothing was put into: the disk refused. */
+  /** Deletes a file that stayed empty because the disk refused writes. */
   discard(file: LetterFile): void {
     this.#files = this.#files.filter(one => one !== file)
     file.discard()
   }
 
-  /** Letters were put or removed, or a file was written anew. */
+  /** Called when letters were put or removed, or a file was compacted. */
   changed(): void {
     this.#index.changed()
   }
 
-  /** Resolves when the index is written, or refused. */
+  /** Resolves when the index has been written, or the write has failed. */
   async close(): Promise<void> {
     await this.#index.write().catch(() => {})
   }
 
-  /** Those that may have letters that fit. */
+  /** Returns the files that may have matching letters. */
   holding({ id }: DeadLetterFilter): LetterFile[] {
     if (id === undefined) return [...this.#files]
     const key = keyOfId(id)
     return this.#files.filter(file => file.has(key))
   }
 
-  /** Undefined when the disk refuses: that must not hide the letters of other files. */
+  /**
+   * Reads the letters of a file. Undefined when the disk refuses, so that the letters of other files are still shown.
+   */
   async read(file: LetterFile): Promise<Letters | undefined> {
     try {
       return await file.read()
@@ -159,7 +161,7 @@ export class LetterFolder {
     try {
       return files.listSync(dir).flatMap(name => parseName(name) ?? [])
     } catch (error) {
-      // It could not be made: the disk is full.
+      // The folder could not be created, as the disk is full.
       if (systemCode(error) === 'ENOENT') return []
       throw error
     }
@@ -176,12 +178,12 @@ export class LetterFolder {
     }
     incidents.report(
       'dead_letters_unreadable',
-      `${dir}.index cannot be read (${why}) and begins anew: whether dead letters are missing in ${dir} cannot be told`,
+      `${dir}.index cannot be read (${why}) and is made again: whether dead letters are missing in ${dir} is not known`,
     )
     return []
   }
 
-  /** The names of files, and that of the directory, are on disk when this returns. */
+  /** Syncs the names of the files and of the directory. */
   #syncNames(): void {
     const { dir, files } = this.#options
     syncDirectory(dir, files)
@@ -205,7 +207,7 @@ export class LetterFolder {
     const gone = await marks.load().catch(() => new Set())
     const messages = Math.max(0, letters - gone.size)
     if (messages === 0) return
-    incidents.report('dead_letters_lost', `${path} is gone, and ${messages} dead letters with it (${end} bytes)`, {
+    incidents.report('dead_letters_lost', `${path} is missing, and with it ${messages} dead letters (${end} bytes)`, {
       messages,
       bytes: end,
     })
@@ -216,7 +218,7 @@ export class LetterFolder {
     const { path } = file
     const earlier = [...this.#files]
     try {
-      // What another file has is not removed here before it is certain to be on disk there.
+      // A duplicate is removed only when the other copy is certainly on disk.
       const known = (key: Key) => earlier.some(one => one.isSynced && one.has(key))
       const { letters, twice, lost, damaged, returned } = await file.load(known, recorded)
       file.isSynced &&= isNamed
@@ -225,12 +227,12 @@ export class LetterFolder {
       if (lost > 0 || damaged > 0) {
         const copy = await file.damage.keep(file.path)
         const what = recorded ? `${lost} dead letters are lost` : 'the dead letters in them are lost'
-        const sentence = `${path} is damaged or was cut (${damaged} bytes): ${what}, the whole ones are kept; ${copy}`
+        const sentence = `${path} is damaged or truncated (${damaged} bytes): ${what}, the intact ones are kept; ${copy}`
         incidents.report('dead_letters_lost', sentence, { messages: lost, bytes: damaged })
       }
       if (returned > 0 || file.marks.damaged > 0) await this.#reportReturned(file, returned)
       if (twice.length > 0) await file.supersede(letters, twice, () => true)
-      // Without the damage, so that it is told once.
+      // Compacted without the damage, so that the damage is reported once.
       if ((damaged > 0 || file.marks.damaged > 0) && !file.damage.isEvidence) await file.rewrite().catch(() => {})
       await file.closeGone()
     } catch (error) {
@@ -239,12 +241,12 @@ export class LetterFolder {
       if (recorded) this.#unopened.push(recorded)
       incidents.report(
         'dead_letters_unreadable',
-        `${path} (${bytes ?? 'unknown'} bytes) cannot be read (${describe(error)}): its ${recorded?.letters ?? ''} dead letters are not shown; it is left as it is, and the next start tries again`,
+        `${path} (${bytes ?? 'unknown'} bytes) cannot be read (${describe(error)}): its ${recorded?.letters ?? ''} dead letters are not shown; the file is not changed, and is read again at the next start`,
       )
     }
   }
 
-  /** Letters that may be in memory only are removed there: another file has them for certain. */
+  /** Removes letters from a file that may not be on disk, when another file certainly has them. */
   async #preferLater(unsure: LetterFile, later: LetterFile): Promise<void> {
     const letters = await this.read(unsure)
     if (!letters) return
@@ -258,11 +260,11 @@ export class LetterFolder {
   async #reportReturned(file: LetterFile, returned: number): Promise<void> {
     const { files, incidents } = this.#options
     const { marks } = file
-    const copy = sizeOf(files, marks.path) === undefined ? 'the file is gone' : await keepDamaged(marks.path, files)
+    const copy = sizeOf(files, marks.path) === undefined ? 'the file is missing' : await keepDamaged(marks.path, files)
     const count = returned > 0 ? returned : 'some'
     incidents.report(
       'dead_letters_returned',
-      `${marks.path} is damaged or was cut: ${count} dead letters that were replayed or dropped are there again; ${copy}`,
+      `${marks.path} is damaged or truncated: ${count} dead letters that were replayed or dropped are back; ${copy}`,
     )
   }
 

@@ -201,7 +201,7 @@ function ofUsers(accounts: ReadonlySet<string>): string {
   if (accounts.size === 0) return ''
   const names = [...accounts].slice(0, mostNamed).map(account => JSON.stringify(account))
   const more = accounts.size > mostNamed ? ` and ${accounts.size - mostNamed} more` : ''
-  return ` of the users with most for their share (${names.join(', ')}${more})`
+  return ` of the users that use most of their share (${names.join(', ')}${more})`
 }
 
 async function droppedOf(letters: Letters, starts: readonly number[]): Promise<DroppedLetter[]> {

@@ -55,7 +55,7 @@ export class LetterMarks {
     if (end === 0) return new Set()
     const { bytes, unread, reason } = await readSurviving(this.#files, this.path, end)
     if (unread > 0 || bytes.length < end)
-      throw new HubError('spool_failed', `${this.path} cannot be read: ${reason || 'it was cut'}`)
+      throw new HubError('spool_failed', `${this.path} cannot be read: ${reason || 'it is truncated'}`)
     return (await offsetsOf(bytes)).offsets
   }
 

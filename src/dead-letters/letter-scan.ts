@@ -29,7 +29,7 @@ export async function readSurviving(files: Files, path: string, size = Number.PO
   try {
     const end = Math.min(size, files.sizeSync(fd))
     if (end > mostBytes)
-      throw Object.assign(new Error(`EFBIG: ${end} bytes are too many for one file`), { code: 'EFBIG' })
+      throw Object.assign(new Error(`EFBIG: ${end} bytes are too large for one file`), { code: 'EFBIG' })
     const bytes = Buffer.alloc(end)
     let unread = 0
     let tried = 0

@@ -51,7 +51,7 @@ export class LetterWriter {
       try {
         if (files.sizeSync(fd) > newest.end) {
           files.ftruncateSync(fd, newest.end)
-          log.warn(`cut an unfinished write off ${newest.path}`)
+          log.warn(`removed an unfinished write from ${newest.path}`)
         }
         this.#start({ file: newest, fd })
       } catch (error) {
@@ -59,7 +59,7 @@ export class LetterWriter {
         throw error
       }
     } catch (error) {
-      log.warn(`no dead letter can be put into ${dir} (${describe(error)}); tried again with each`)
+      log.warn(`no dead letter can be written to ${dir} (${describe(error)}); each new one tries again`)
       this.#start(undefined)
     }
   }

@@ -25,7 +25,7 @@ export function keyOfId(id: string): Key {
 /** The letters of a file at the time of reading. */
 export class Letters {
   readonly #bytes: Buffer
-  /** Where each begins, ascending. */
+  /** Offsets, ascending. */
   readonly starts: readonly number[]
 
   constructor(bytes: Buffer, starts: readonly number[]) {

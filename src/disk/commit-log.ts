@@ -353,7 +353,7 @@ export class CommitLog {
       // The sync may be what failed.
       if (error && fsync === 'write' && !isFull(error)) this.#rotateNow = true
       if (error) return this.#undo(waiting, error)
-      if (written === 0) return this.#undo(waiting, new Error('the disk took no byte'))
+      if (written === 0) return this.#undo(waiting, new Error('the disk wrote no bytes'))
       if (from + written < bytes.length) return this.#write(bytes, from + written, waiting)
       if (fsync !== 'group') return this.#committed(bytes.length, waiting)
       this.#files.fdatasync(this.#fd, syncError => {

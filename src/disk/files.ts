@@ -109,7 +109,7 @@ export function syncDirectory(dir: string, files: Files = nodeFiles): void {
 export function writeWholeSync(files: Files, fd: number, bytes: Uint8Array, position: number): void {
   for (let done = 0; done < bytes.length; ) {
     const written = files.writeSync(fd, bytes, done, bytes.length - done, position + done)
-    if (written === 0) throw new Error('the disk took no byte')
+    if (written === 0) throw new Error('the disk wrote no bytes')
     done += written
   }
 }
@@ -122,7 +122,7 @@ export async function writeWhole(files: Files, fd: number, bytes: Uint8Array, po
         error ? reject(error) : resolve(count),
       ),
     )
-    if (written === 0) throw new Error('the disk took no byte')
+    if (written === 0) throw new Error('the disk wrote no bytes')
     done += written
   }
 }

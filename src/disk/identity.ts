@@ -60,13 +60,13 @@ export class Identity implements Part {
       if (text === undefined) return undefined
       const { id, starts } = JSON.parse(text.toString('utf8')) as { id: string; starts: number }
       if (typeof id === 'string' && id !== '' && Number.isSafeInteger(starts)) return { id, starts }
-      why = 'it has no id and number of starts'
+      why = 'it lacks the id or the number of starts'
     } catch (error) {
       why = describe(error)
     }
     incidents.report(
       'identity_damaged',
-      `${this.#path} cannot be read (${why}); the hub has a new id, and what RabbitMQ holds for the old one is not settled; ${setAside(this.#path, files)}`,
+      `${this.#path} cannot be read (${why}); the hub gets a new id, and receipts in RabbitMQ for the old id are not received; ${setAside(this.#path, files)}`,
     )
     return undefined
   }

@@ -128,7 +128,7 @@ export class DataDirLock {
       }
       await closed(server)
     }
-    throw new HubError('data_dir_locked', `data.dir: could not lock ${this.#dir}; other hubs are starting there`)
+    throw new HubError('data_dir_locked', `data.dir: could not lock ${this.#dir}, as other hubs are starting on it`)
   }
 
   /** Links the socket `own` to the name with `number`. Returns false when another hub was quicker. */
@@ -199,7 +199,7 @@ export class DataDirLock {
       }
     }
     this.#options.log.warn(
-      `data.dir: ${this.#dir} cannot be locked (${describe(cause)}); publishes are refused until it can`,
+      `data.dir: ${this.#dir} cannot be locked (${describe(cause)}); publishes are refused until it is locked`,
     )
     this.#again()
   }
@@ -222,7 +222,7 @@ export class DataDirLock {
     const given = (mode & 0o777).toString(8)
     if ((mode & 0o022) !== 0) {
       throw unusable(
-        `${this.#dir} may be written by other users (mode ${given}), who could replace what the hub keeps; chmod 700 it, or choose another with --data.dir`,
+        `${this.#dir} may be written by other users (mode ${given}), who could replace the files of the hub; chmod 700 it, or choose another with --data.dir`,
       )
     }
     if ((mode & 0o077) === 0) return
@@ -232,7 +232,7 @@ export class DataDirLock {
       else throw new Error(`it belongs to user ${uid}`)
     } catch (error) {
       this.#options.log.warn(
-        `data.dir: ${this.#dir} may be listed by other users (mode ${given}), and could not be closed to them: ${describe(error)}`,
+        `data.dir: ${this.#dir} may be listed by other users (mode ${given}), and this could not be changed: ${describe(error)}`,
       )
     }
   }

@@ -40,7 +40,7 @@ export class RetriedWrite {
       this.#options.write()
     } catch (error) {
       if (!isDiskError(error)) throw error
-      this.#options.log.warn(`${this.#options.what} could not be written: ${describe(error)}; tried again until it is`)
+      this.#options.log.warn(`${this.#options.what} could not be written: ${describe(error)}; retrying`)
       this.#timer = setInterval(() => this.#again(), againMs).unref()
     }
   }

@@ -139,7 +139,7 @@ export class SnapshotLog {
       const end = readFrames(fd, handlers, 0, this.#files)
       if (damage > 0) {
         const copy = await keepDamaged(path, this.#files)
-        this.#options.damaged(`${damage} bytes of ${path} are damaged; what is whole is kept, ${copy}`, damage)
+        this.#options.damaged(`${damage} bytes of ${path} are damaged; the intact part is kept, ${copy}`, damage)
       }
       return end
     } finally {

@@ -24,7 +24,7 @@ export const certificates: Check = ({ settings, clock }) => {
   try {
     files = loadTls(paths)
   } catch (error) {
-    return [problem(check, describe(error), 'Mend the files; the hub does not start with them.')]
+    return [problem(check, describe(error), 'Fix the files; the hub does not start with them.')]
   }
   const chain = readChain(files.cert)
   const found = [

@@ -132,7 +132,7 @@ function sync({ dir, hasDir, settings }: Examined): Finding {
     return problem(
       check,
       `the disk does not take what is written to ${dir}: ${describe(error)}`,
-      'Make room, or mend the disk or its rights; until then the hub acknowledges nothing and devices send again.',
+      'Make room, or fix the disk or its rights; until then the hub acknowledges nothing and devices send again.',
     )
   }
 }

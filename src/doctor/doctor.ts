@@ -121,7 +121,7 @@ async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
       yield problem(
         name,
         `this could not be looked at: ${describe(error)}`,
-        'Mend that first, then run telehub doctor again.',
+        'Fix that first, then run telehub doctor again.',
       )
     }
   }
@@ -147,7 +147,7 @@ function loadOf({ call }: DoctorOptions): { readonly settings?: Settings; readon
     if (!(error instanceof HubError) || /^--|\(--[\w.]+\)/m.test(error.message)) throw error
     const faults = error.message
       .split('\n')
-      .map(fault => problem(check, fault, 'Mend the setting; the hub does not start.'))
+      .map(fault => problem(check, fault, 'Fix the setting; the hub does not start.'))
     try {
       return { settings: call.load(false), faults }
     } catch {

@@ -35,7 +35,7 @@ export const rabbitmq: Check = async examined => {
       problem(
         check,
         withoutPasswords(describe(error)).replace(/^RabbitMQ: /, ''),
-        'Start it, or mend rabbitmq.url; meanwhile the spool keeps what arrives, up to spool.limit.',
+        'Start it, or fix rabbitmq.url; meanwhile the spool keeps arriving messages, up to spool.limit.',
       ),
     ]
   }

@@ -97,7 +97,7 @@ export const running: Check = async ({ hub, url, key }: Examined): Promise<reado
       warning(
         'hub',
         `${consumer} waits for ${target}${detail ? ` (${plain(detail)})` : ''}`,
-        'The spool keeps what arrives meanwhile.',
+        'The spool keeps arriving messages meanwhile.',
       ),
     )
   }

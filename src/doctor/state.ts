@@ -287,7 +287,7 @@ function leftovers({ dir, hub, clock }: Examined): Finding[] {
       warning(
         check,
         `kept after damage: ${some(kept)}`,
-        'Look at what is in them, or give them to those who mend such files; when nobody needs them any more, remove them. The hub never does.',
+        'Look at what is in them, or give them to those who fix such files; when nobody needs them any more, remove them. The hub never does.',
       ),
     )
   }

@@ -44,7 +44,7 @@ async function influx({ settings, dir, clock }: Examined): Promise<Finding[]> {
       problem(
         influxCheck,
         `nothing answers at ${base} (${why})`,
-        'Start it, or mend influx.url; meanwhile the spool keeps what arrives, up to spool.limit.',
+        'Start it, or fix influx.url; meanwhile the spool keeps arriving messages, up to spool.limit.',
       ),
     ]
   }
@@ -129,7 +129,7 @@ async function identity(url: string, database: string, dir: string): Promise<Fin
       ),
     ]
   } catch (error) {
-    return [warning('store identity', `not looked at: ${withoutPasswords(describe(error))}`, 'Mend that first.')]
+    return [warning('store identity', `not looked at: ${withoutPasswords(describe(error))}`, 'Fix that first.')]
   } finally {
     await influxStore.stop()
   }
@@ -172,7 +172,11 @@ async function duckdb({ dir, hasDir, hub, settings }: Examined): Promise<Finding
   } catch (error) {
     if (!(error instanceof HubError) || error.code === 'store_unavailable') {
       return [
-        problem(duckCheck, describe(error), 'Mend that; meanwhile the spool keeps what arrives, up to spool.limit.'),
+        problem(
+          duckCheck,
+          describe(error),
+          'Fix that; meanwhile the spool keeps arriving messages, up to spool.limit.',
+        ),
       ]
     }
     if (error.code === 'data_dir_locked') {

@@ -21,7 +21,8 @@ export const users: Check = ({ settings, clock }) => {
   try {
     read = readUsers(file)
   } catch (error) {
-    const advice = 'Mend the line; until then the hub goes by the file as it was, and does not start.'
+    const advice =
+      'Fix the line; until then a running hub uses the previous version of the file, and a hub does not start.'
     return describe(error)
       .split('\n')
       .map(fault => problem(check, plain(fault), advice))
@@ -57,7 +58,7 @@ export const users: Check = ({ settings, clock }) => {
 }
 
 const narrowAdvice =
-  'Name the topics instead of #, unless this is meant: telehub user allow and deny, or edit the file.'
+  'Name the topics instead of #, unless this is meant: telehub user grant and revoke, or edit the file.'
 
 const maxNamed = 5
 
@@ -71,7 +72,7 @@ function withoutUsers(settings: Settings): Finding {
     return fine(check, `none: everyone on this machine may do everything (host ${settings.host})`)
   return problem(
     check,
-    `none: everyone who reaches ${settings.host} may read and publish everything (auth.anonymous)`,
+    `none: anyone who can reach ${settings.host} may read and publish everything (auth.anonymous)`,
     'Make users, and name their file in auth.file: telehub user add NAME --kind admin.',
   )
 }
@@ -93,7 +94,7 @@ function broadFindings({ name, kind, rules }: User): Finding[] {
   return broad(rules)
     .filter(rule => !usual(rule))
     .map(rule => {
-      const who = name === 'anonymous' ? 'everyone who gives no name' : `${name} (${kind})`
+      const who = name === 'anonymous' ? 'clients without a user name' : `${name} (${kind})`
       const place = rule.place ? `, ${rule.place}` : ''
       return warning(check, `${who} may ${may(rule)} (${ruleText(rule)}${place})`, narrowAdvice)
     })
@@ -113,7 +114,7 @@ function lockedOut(all: readonly User[], settings: Settings, now: number): Findi
   return [
     warning(
       check,
-      `nothing lets in ${some(none.map(({ name }) => name))}: no password, no API key, no pairing code that is still good`,
+      `there is no way to log in as ${some(none.map(({ name }) => name))}: no password, no API key, no valid pairing code`,
       'telehub user passwd NAME gives a password, telehub device pair NAME a code; or remove the user.',
     ),
   ]

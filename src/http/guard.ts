@@ -114,7 +114,7 @@ export class Guard {
     const caller =
       authorization === undefined ? await this.#unasked(request) : await this.#keyed(request, authorization)
     if (caller) return caller
-    throw authorization === undefined ? new HubError('unauthorized', whoAsks) : wrongKey('it is no API key')
+    throw authorization === undefined ? new HubError('unauthorized', whoAsks) : wrongKey('it is not an API key')
   }
 
   /** Counts a refusal, and logs it. */
@@ -179,8 +179,8 @@ export class Guard {
     if (name !== undefined && (isOwnNetworks(name) || this.#hosts.has(name))) return undefined
     const given = JSON.stringify(headers.host.slice(0, 200))
     return (
-      `given the host ${given}; whoever lets strangers in answers to addresses and to names of its own network alone: ` +
-      'should this be a name of the hub, put it into ws.origins, as http://hub.example.org'
+      `the host ${given} is not accepted: without a login the hub answers only under addresses and names of the local network. ` +
+      'If this is a name of the hub, add it to ws.origins, as http://hub.example.org'
     )
   }
 
@@ -192,12 +192,12 @@ export class Guard {
     if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return undefined
     const { origin, host = '' } = headers
     if (headers.cookie !== undefined && headers['sec-fetch-site'] === 'cross-site') {
-      return 'requests of pages of other sites are not taken with a cookie'
+      return 'requests from pages of other sites are not accepted with a cookie'
     }
     if (origin === undefined || this.#options.origins.some(one => one === '*' || one === origin)) return undefined
     const forwarded = this.#isProxy(raw.socket.remoteAddress) ? String(headers['x-forwarded-host'] ?? '') : ''
     if (isOwnPage(origin, [host, ...forwarded.split(',')])) return undefined
-    return `requests of pages at ${origin} are not taken; this hub is at ${host}, and ws.origins may allow others`
+    return `requests from pages at ${origin} are not accepted; this hub is at ${host}, and ws.origins allows others`
   }
 
   /** Returns the caller of a request without credentials. */
@@ -246,7 +246,7 @@ export class Guard {
 }
 
 const whoAsks =
-  'this hub wants to know who asks: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
+  'authentication required: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
   'HTTP Basic is not supported'
 
 function wrongKey(detail: string): HubError {
@@ -286,12 +286,11 @@ export function tooMany(retryAfterMs: number): HubError {
 /** Returns why a caller may not use a route, in words that help. Undefined when allowed. */
 function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undefined {
   if (kind === 'device') {
-    return `user ${user} is a device, and devices speak MQTT alone; dashboards, services and admins may ask here`
+    return `user ${user} is a device, and devices may use MQTT only; the HTTP API is for dashboards, services and admins`
   }
-  if (allow === 'change' && kind !== 'admin')
-    return `user ${user} is a ${kind}; only an admin may change something here`
+  if (allow === 'change' && kind !== 'admin') return `user ${user} is a ${kind}; only an admin may do this`
   if (allow === 'everything' && access && !access.readsAll('#')) {
-    return `user ${user} may not read every topic, and this is of all of them; that needs allow read #, and no deny`
+    return `user ${user} may not read every topic; this needs the rule allow read #, and no deny`
   }
   return undefined
 }

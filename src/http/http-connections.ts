@@ -91,7 +91,7 @@ export class HttpConnections {
   #giveWay(setting: string, source?: string): boolean {
     for (const idle of this.#idle) {
       if (source !== undefined && idle.source !== source) continue
-      const sentence = `an idle HTTP connection of ${idle.source} was closed when room was needed (${setting})`
+      const sentence = `an idle HTTP connection of ${idle.source} was closed to make room (${setting})`
       this.#options.report.refused('gave_way', sentence)
       this.#forget(idle)
       idle.socket.destroy()

@@ -108,7 +108,7 @@ export class HttpServer {
       ajv: { customOptions: { removeAdditional: false } },
       routerOptions: { maxParamLength: 2_000 },
       clientErrorHandler: (error, socket) => {
-        const [status, message] = malformed[error.code] ?? ['400 Bad Request', 'this is no HTTP request']
+        const [status, message] = malformed[error.code] ?? ['400 Bad Request', 'this is not a valid HTTP request']
         if (error.code === 'ECONNRESET') return void socket.destroy()
         refusals.count(error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'timeout' : 'malformed')
         refuse(socket, status, { error: 'bad_request', message }, headersFor(undefined))
@@ -136,12 +136,12 @@ export class HttpServer {
       if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
       void reply.code(status).send({
         error: hubError?.code ?? (status < 500 ? 'bad_request' : 'internal'),
-        message: status >= 500 && !hubError ? 'something went wrong in the hub; its log says what' : describe(error),
+        message: status >= 500 && !hubError ? 'internal error; see the log of the hub' : describe(error),
       })
     })
     app.setNotFoundHandler((request, reply) => {
       refusals.count('not_found')
-      void reply.code(404).send({ error: 'not_found', message: `there is nothing at ${request.method} ${request.url}` })
+      void reply.code(404).send({ error: 'not_found', message: `${request.method} ${request.url} does not exist` })
     })
     // The schemas of answers are for the description; the compiler has checked the handlers against them.
     app.setSerializerCompiler(() => data => JSON.stringify(data))
@@ -216,7 +216,7 @@ const securitySchemes = {
     type: 'apiKey',
     in: 'cookie',
     name: 'telehub',
-    description: 'As POST /api/login gives it to a browser; over TLS its name is __Host-telehub.',
+    description: 'Set by POST /api/login; over TLS its name is __Host-telehub.',
   },
   key: { type: 'http', scheme: 'bearer', description: 'An API key, thk_…, or the key in admin.key of data.dir.' },
 } as const

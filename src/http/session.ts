@@ -60,7 +60,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const wrong = (detail: string) =>
         new RequestRefused('password', 'unauthorized', 'the name or the password is wrong', { user: name, detail })
       // A key or a token must not become a login that outlives the key or token.
-      if (/^th[akt]_/.test(password)) throw wrong('a key or a token in the place of the password')
+      if (/^th[akt]_/.test(password)) throw wrong('a key or a token in place of the password')
       const verdict = await guard.authenticate(request, { username: name, password })
       if ('refused' in verdict && verdict.refused === 'busy') throw tooMany(verdict.retryAfterMs)
       // The check takes a while: the user must still be as checked.
@@ -109,7 +109,10 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     (_asked, { request, reply, caller: { user, login, anonymous } }) => {
       if (login === undefined) {
         if (anonymous) return {}
-        throw new HubError('forbidden', 'tokens are for pages that are signed in; over MQTT an API key is the password')
+        throw new HubError(
+          'forbidden',
+          'tokens are for pages that are signed in; over MQTT use an API key as the password',
+        )
       }
       const { token, expires } = logins.token(login)
       guard.slideCookie(request, reply, logins.leftMs(login))
@@ -127,7 +130,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       if (wait > 0) throw tooMany(wait)
       const code = plainPairingCode(asked.code)
       const paired =
-        code.length === 12 ? await pairing.redeem(code).catch(wrongCodeOf) : wrongCode('it has not 12 characters')
+        code.length === 12 ? await pairing.redeem(code).catch(wrongCodeOf) : wrongCode('it does not have 12 characters')
       if (!paired || paired instanceof HubError) {
         bans.failed(address)
         throw paired ?? wrongCode('there is no such code')
@@ -140,7 +143,7 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
 }
 
 function wrongCode(detail: string): HubError {
-  const message = 'this code is wrong, used, or older than ten minutes; telehub device pair makes a new one'
+  const message = 'this code is wrong, already used, or older than ten minutes; telehub device pair makes a new one'
   return new RequestRefused('pairing', 'forbidden', message, { detail })
 }
 

@@ -120,14 +120,15 @@ export async function verifyAudit(dir: string, wanted?: string): Promise<Verific
       }
       const line = isWhole ? parseAuditLine(text) : undefined
       const expected = last === 0 ? named : last + 1
-      if (!line) fault(isWhole ? 'is no line of an audit log' : 'is not finished, or longer than any line may be')
+      if (!line) fault(isWhole ? 'is not a line of an audit log' : 'is incomplete, or longer than allowed')
       else {
         if (row === 1 && line.n !== named) fault(`is number ${line.n}, but the name of the file says ${named}`)
-        else if (line.n !== expected) fault(`is number ${line.n}, but ${expected} is due: lines are missing or put in`)
+        else if (line.n !== expected)
+          fault(`is number ${line.n}, but ${expected} is expected: lines are missing or were inserted`)
         if (hash !== undefined && line.previous !== hash) {
-          fault('names another hash than that of the line before it: that one or this one was changed')
+          fault('has a hash that is not that of the line before it: one of the two was changed')
         } else if (hash === undefined && line.n === 1 && line.previous !== noHash) {
-          fault('is the first line of all, but names one before it')
+          fault('is the first line, but has the hash of a line before it')
         }
       }
       last = line?.n ?? expected

@@ -66,7 +66,7 @@ export class AuditLog implements Part, AuditSink {
   readonly name = 'audit log'
   readonly alarm: AlarmCheck = {
     name: 'audit',
-    check: () => this.#failure && `the audit log cannot be written: ${this.#failure}; make room on the disk`,
+    check: () => this.#failure && `the audit log cannot be written: ${this.#failure}; free space on the disk`,
   }
   readonly #options: AuditLogOptions
   readonly #rotateBytes: number
@@ -114,7 +114,7 @@ export class AuditLog implements Part, AuditSink {
     try {
       mkdirSync(dir, { recursive: true, mode: 0o700 })
       this.#resume()
-      if (this.#last > 0) log.info(`audit log: goes on behind line ${this.#last}, whose hash is ${this.#hash}`)
+      if (this.#last > 0) log.info(`audit log: continues after line ${this.#last}, whose hash is ${this.#hash}`)
     } catch (error) {
       incidents.report('audit_unreadable', `the audit log in ${dir} cannot be read: ${describe(error)}`)
     }
@@ -244,7 +244,7 @@ export class AuditLog implements Part, AuditSink {
     if (this.#failure === undefined) {
       incidents.report(
         'audit_unwritable',
-        `the audit log in ${dir} cannot be written (${describe(error)}): events wait in memory, and past ${maxWaiting} of them are counted only; make room on the disk, and the log goes on by itself`,
+        `the audit log in ${dir} cannot be written (${describe(error)}): events wait in memory, and beyond ${maxWaiting} they are only counted; free space on the disk, and the log continues by itself`,
       )
     }
     this.#failure = describe(error)
@@ -253,7 +253,7 @@ export class AuditLog implements Part, AuditSink {
   #recover(lost: number): void {
     const { incidents } = this.#options
     this.#failure = undefined
-    if (lost > 0) incidents.report('audit_lost', `the audit log goes on; ${lost} events are missing in it`)
+    if (lost > 0) incidents.report('audit_lost', `the audit log continues; ${lost} events are missing`)
   }
 
   /** Finds the newest file that has a line, and cuts off an unfinished line at the end of that file. */

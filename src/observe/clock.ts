@@ -66,8 +66,8 @@ export class Clock implements Part, MicrosecondClock {
     if (!isSet(this.#lastWall)) {
       incidents.report(
         'clock_not_set',
-        `the clock of this machine is not set (${new Date(this.#lastWall).toISOString()}); until it is, time goes on from ` +
-          `${new Date(this.now() / 1_000).toISOString()}, the latest that is known here. Devices keep their own times`,
+        `the clock of this machine is not set (${new Date(this.#lastWall).toISOString()}); until it is, the hub counts time from ` +
+          `${new Date(this.now() / 1_000).toISOString()}, the latest time known here. Times sent by devices are kept`,
       )
     }
     this.#timer = setInterval(() => this.look(), lookEveryMs).unref()
@@ -89,7 +89,7 @@ export class Clock implements Part, MicrosecondClock {
     incidents.report(
       'clock_jump',
       `the clock of this machine jumped ${seconds} s ${jump > 0 ? 'forward' : 'back'}, to ${new Date(now).toISOString()}: ` +
-        'readings without a time of their own have the time of this clock; check its synchronisation (NTP)',
+        'readings without a time of their own get the time of this clock; check its synchronization (NTP)',
     )
   }
 }

@@ -32,9 +32,9 @@ export class LiveSettings {
     this.#current = settings
     log.level = settings['log.level']
     for (const follower of this.#followers) await follower.onSettings(settings, forProcessor)
-    const changed = applied.length > 0 ? `changed now: ${applied.join(', ')}` : 'nothing changed'
+    const changed = applied.length > 0 ? `changed: ${applied.join(', ')}` : 'nothing changed'
     log.info(`settings read again; ${changed}`)
-    if (needRestart.length > 0) log.warn(`changed in the settings, but needs a restart: ${needRestart.join(', ')}`)
+    if (needRestart.length > 0) log.warn(`changed settings that need a restart: ${needRestart.join(', ')}`)
     this.#audit.record({ event: 'change', result: 'settings', what: applied.join(' ') })
   }
 }

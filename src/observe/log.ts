@@ -65,7 +65,7 @@ export function rateLimited(say: (sentence: string) => void): (sentence: string)
       unsaid++
       return
     }
-    say(unsaid > 0 ? `${sentence} (and ${unsaid} more like it before)` : sentence)
+    say(unsaid > 0 ? `${sentence} (and ${unsaid} more like it)` : sentence)
     unsaid = 0
   }
 }

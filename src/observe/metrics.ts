@@ -109,7 +109,7 @@ export class Metrics {
     })
     counter(
       'telehub_received_bytes_total',
-      'Payload bytes of publishes that came from clients',
+      'Payload bytes of publishes received from clients',
       () => counters.receivedBytes,
     )
     counter('telehub_delivered_total', 'Deliveries to MQTT subscribers', () => counters.traffic.publishesOut)
@@ -120,40 +120,45 @@ export class Metrics {
     )
     byReason(
       'telehub_given_up_total',
-      'What was given up for want of room or by age: queue (its oldest message), sessions, session_age, retained',
+      'Messages and sessions dropped for lack of room or because of their age, by kind: queue (the oldest message), sessions, session_age, retained',
       counters.givenUp,
     )
     counter(
       'telehub_stored_total',
-      'Messages whose readings were stored; those of replays count again',
+      'Messages whose readings were stored; replayed messages count again',
       () => counters.stored,
     )
     counter('telehub_points_total', 'Points written to the store', () => counters.points)
-    byReason('telehub_refused_total', 'What was refused, by reason', counters.refused)
+    byReason('telehub_refused_total', 'Refused publishes, connections and requests, by reason', counters.refused)
     byReason('telehub_dead_total', 'Messages dead-lettered, by reason', counters.dead)
     counter('telehub_audit_lines_total', 'Lines written to the audit log', () => auditLog.lines)
-    counter('telehub_audit_lost_total', 'Events the audit log could not take', () => auditLog.lost)
+    counter('telehub_audit_lost_total', 'Events that could not be written to the audit log', () => auditLog.lost)
     gauge('telehub_clients', 'MQTT clients connected', () => broker.clients)
     gauge('telehub_connections', 'Connections open to the MQTT listeners', () => connections.count)
     gauge('telehub_sessions', 'Sessions that outlive their connection', () => broker.counts.sessions)
     gauge('telehub_subscriptions', 'Subscriptions', () => broker.counts.subscriptions)
     gauge('telehub_retained', 'Retained messages', () => broker.counts.retained)
-    gauge('telehub_retained_bytes', 'What they take in memory, about', () => broker.counts.retainedBytes)
+    gauge('telehub_retained_bytes', 'Approximate memory of them, in bytes', () => broker.counts.retainedBytes)
     gauge('telehub_spool_bytes', 'Size of the spool on disk', () => spool.bytes)
     gauge(
       'telehub_event_loop_delay_seconds',
-      'Longest time in the last minute that the thread of the broker served nobody else',
+      'Longest delay of the event loop of the broker thread in the last minute',
       () => eventLoopDelay.longest,
     )
     const labelled = (name: string, help: string, ...labelNames: string[]) =>
       new Gauge({ name, help, labelNames, registers })
     const lag = labelled('telehub_spool_lag', 'Messages in the spool that a cursor has yet to pass', 'cursor')
-    const failures = labelled('telehub_target_failures', 'Failures since the target last worked; 0: it works', 'target')
-    const waiting = labelled('telehub_waiting', 'What waits for what', 'consumer', 'target')
+    const failures = labelled('telehub_target_failures', 'Consecutive failures of the target; 0: it works', 'target')
+    const waiting = labelled('telehub_waiting', 'Consumers that wait for a target', 'consumer', 'target')
     const balance = labelled('telehub_balance_messages', 'The balance sheet; residual should be 0', 'term')
-    const reasons = labelled('telehub_balance_reason_messages', 'Of dead and refused, by reason', 'term', 'reason')
+    const reasons = labelled(
+      'telehub_balance_reason_messages',
+      'Dead letters and refusals of the balance sheet, by reason',
+      'term',
+      'reason',
+    )
     const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
-    const uses = labelled('telehub_pool_used', 'Of each shared pool, the users who have most of it', 'pool', 'user')
+    const uses = labelled('telehub_pool_used', 'Users with the largest part of each shared pool', 'pool', 'user')
     const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
     this.#lookUp = async () => {
       for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()

@@ -86,7 +86,7 @@ export class Dependencies {
     const before = this.#waiting.get(consumer)
     this.#waiting.set(consumer, { consumer, target: circuit?.name ?? 'itself', detail, circuit })
     // The circuit logs the failure of a target, once. Any other error is a fault of the hub.
-    if (!circuit && before?.detail !== detail) this.#options.log.warn(`${consumer}: ${detail}; tried again`)
+    if (!circuit && before?.detail !== detail) this.#options.log.warn(`${consumer}: ${detail}; retrying`)
   }
 
   recovered(consumer: string): void {

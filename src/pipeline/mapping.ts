@@ -173,7 +173,7 @@ export class Mapping {
     }
     if (unfit !== undefined && points.length === 0) return notOfType(unfit)
     if (points.length === 0 && !isKept) {
-      return { reason: 'no_reading', detail: 'the mapping keeps none of the fields in the payload' }
+      return { reason: 'no_reading', detail: 'the mapping selects none of the fields in the payload' }
     }
     return {
       message,

@@ -127,7 +127,7 @@ export class PipelineThread
       if (isOver) return
       isOver = true
       if (this.#worker === worker) this.#isDying = true
-      link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; ask again`))
+      link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; try again`))
       if (this.#link === link) this.#died(error)
     }
     const link: Link<ProcessorOffers> = new Link(worker, new BrokerSide(this.#options, this.#delivery, gone))
@@ -166,8 +166,8 @@ export class PipelineThread
     const since = this.#death?.since ?? Date.now()
     this.#death = { detail: describe(error), since, retryAt: Date.now() + restMs }
     this.#options.log.warn(
-      `the processor thread ended: ${describe(error)}; started again in ${restMs / 1_000} s. MQTT goes on, and the spool ` +
-        'keeps what arrives',
+      `the processor thread ended: ${describe(error)}; it is restarted in ${restMs / 1_000} s. MQTT continues, and the spool ` +
+        'keeps arriving messages',
     )
     this.#restart = setTimeout(() => {
       this.#restarting = this.#startAgain()
@@ -202,7 +202,7 @@ export class PipelineThread
       for (const problem of problems) this.#options.log.warn(problem)
       await this.#link?.call('abandon', undefined)
     } catch (error) {
-      this.#options.log.warn(`the processor thread ended while it stopped: ${describe(error)}`)
+      this.#options.log.warn(`the processor thread failed while it stopped: ${describe(error)}`)
     }
     await this.#end()
     await this.#startAgain()
@@ -269,8 +269,8 @@ export class PipelineThread
   /** Sentence for people while the thread is down, or has died within the last minute. Undefined otherwise. */
   get trouble(): string | undefined {
     const died = `the processor thread ended ${this.#deaths === 1 ? 'once' : `${this.#deaths} times in a row`}`
-    if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it runs again`
-    return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and runs again` : undefined
+    if (this.#death) return `${died}: ${this.#death.detail}; nothing is stored or shown until it is restarted`
+    return performance.now() - this.#diedAt < wellMs ? `${died} within the last minute, and was restarted` : undefined
   }
 
   /** Returns what the thread reports of itself. */
@@ -322,9 +322,9 @@ export class PipelineThread
   ): Promise<Awaited<ReturnType<ProcessorOffers[Name]>>> {
     if (this.#death) {
       const { detail } = this.#death
-      return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; ask again`))
+      return Promise.reject(new HubError('processor_down', `the processor thread ended: ${detail}; try again`))
     }
-    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; ask again'))
+    if (!this.#link) return Promise.reject(new HubError('stopping', 'the hub is starting; try again'))
     // The answer must include everything acknowledged before the call.
     if (this.#untold) this.#tellCommitted()
     return this.#link.call(name, argument)
@@ -370,7 +370,7 @@ export function pipelineAlarms(pipeline: PipelineThread, live: { readonly curren
       check: async () => {
         const percent = Math.floor(((await pipeline.status()).deadBytes / live.current['dead.limit']) * 100)
         if (percent < deadPercent) return undefined
-        return `the dead letters have ${percent} % of dead.limit; at 100 % the oldest go: replay or drop some`
+        return `the dead letters use ${percent} % of dead.limit; at 100 % the oldest are deleted: replay or drop some`
       },
     },
     { name: 'processor', check: () => pipeline.trouble },

@@ -97,7 +97,7 @@ export async function startPipeline(
   const knowledge = new KnowledgeFile(join(dir, 'knowledge.json'), mapping.knowledge, incidents)
 
   // Where messages go: into the store, by way of RabbitMQ if there is one. A target that is down is waited for.
-  const dependencies = dependenciesOf(settings, log, 'the spool keeps what arrives')
+  const dependencies = dependenciesOf(settings, log, 'the spool keeps arriving messages')
   const rabbit = settings['rabbitmq.url'] ? await openRabbit(settings, hubId, true, dependencies) : undefined
   const records = !rabbit || settings['rabbitmq.record']
   const store = await openStore(settings, dir, incidents)

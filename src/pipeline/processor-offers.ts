@@ -86,7 +86,7 @@ function leftBehind(
 ): string | undefined {
   if (spool === 0 && queue === 0) return undefined
   const waits = consumers.status().waiting.map(({ consumer, target }) => `${consumer} waits for ${target}`)
-  const why = waits.length > 0 ? waits.join(', ') : 'it takes longer than a stop may'
+  const why = waits.length > 0 ? waits.join(', ') : 'storing them takes longer than shutdown.timeout allows'
   const where = [spool > 0 ? `${spool} in the spool` : '', queue > 0 ? `${queue} in RabbitMQ` : ''].filter(Boolean)
-  return `not stored yet: ${where.join(', ')} (${why}); the next start goes on`
+  return `not stored yet: ${where.join(', ')} (${why}); the next start continues`
 }

@@ -78,7 +78,7 @@ export class Queries {
       const key = seriesKey(query.series)
       throw new HubError(
         'forbidden',
-        `${key}: the mapping makes it from no topic, or from one that this user may not read`,
+        `${key}: the mapping makes this series from no topic, or from a topic that this user may not read`,
       )
     }
     const { times, values } = await dependencies.ask('store', () => store.history(query))

@@ -23,12 +23,12 @@ export async function startProcess(settings: Settings, log: SentenceLog): Promis
     if (settings[key] === '') {
       throw new HubError(
         'bad_settings',
-        `${key}: telehub process takes from RabbitMQ and writes to InfluxDB, so it is needed`,
+        `${key}: required, as telehub process reads from RabbitMQ and writes to InfluxDB`,
       )
     }
   }
   const dir = resolve(settings['data.dir'])
-  const dependencies = dependenciesOf(settings, log, 'what RabbitMQ holds waits there')
+  const dependencies = dependenciesOf(settings, log, 'messages wait in RabbitMQ')
   // This process is no hub: every message is from a hub that waits for the receipt.
   const rabbit = await openRabbit(settings, '', false, dependencies)
   const store = await openStore(settings, dir, { report: (_, sentence) => log.warn(sentence) })

@@ -103,7 +103,7 @@ export class Refill {
           await recorder.handle(messages, true)
           this.#next = (messages.at(-1)?.sequence ?? this.#next) + 1
         }
-        if (signal.aborted) throw new HubError('stopping', 'stopped before the store had everything again')
+        if (signal.aborted) throw new HubError('stopping', 'stopped before the store was refilled')
         this.#next = this.#settled + 1
       } catch (error) {
         if (!(error instanceof HubError) || error.code !== 'not_found') throw error
@@ -111,7 +111,7 @@ export class Refill {
         if (spool.oldest <= this.#next) this.#lose(this.#settled)
       }
     }
-    if (this.#isReported) log.info(`the store has everything again that the spool had, up to message ${this.#settled}`)
+    if (this.#isReported) log.info(`the store was refilled from the spool, up to message ${this.#settled}`)
     if (this.#keepsCount) await this.#options.store.write([], this.#settled)
     await this.#remember()
     this.#isDone = true
@@ -141,7 +141,7 @@ export class Refill {
     this.#isReported = true
     this.#options.incidents.report(
       'store_behind',
-      `the store ${this.#end}, but messages up to ${this.#settled} were stored: those that the spool still has are stored again`,
+      `the store ${this.#end}, although messages up to ${this.#settled} were stored: those that are still in the spool are stored again`,
     )
   }
 
@@ -154,7 +154,7 @@ export class Refill {
     const next = this.#next ?? 1
     this.#options.incidents.report(
       'store_lost',
-      `messages ${next} to ${last} are in the store no more, and in the spool neither (spool.keep keeps them longer)`,
+      `messages ${next} to ${last} are neither in the store nor in the spool any more (spool.keep keeps messages longer)`,
       { messages: last - next + 1 },
     )
     this.#next = last + 1

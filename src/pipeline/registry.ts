@@ -108,7 +108,7 @@ export class Registry {
     } catch (error) {
       this.#incidents?.report(
         'registry_damaged',
-        `${this.#path} cannot be read (${describe(error)}); devices and last readings show again once they send; ${setAside(this.#path, this.#files)}`,
+        `${this.#path} cannot be read (${describe(error)}); devices and last readings appear again once they send; ${setAside(this.#path, this.#files)}`,
       )
     }
     this.#timer = setInterval(() => {
@@ -120,7 +120,7 @@ export class Registry {
 
   #restore({ next, devices, last, cleared = [] }: Partial<Snapshot>): void {
     if (!Number.isSafeInteger(next) || !Array.isArray(devices) || !Array.isArray(last)) {
-      throw new Error('it has no next, devices and last')
+      throw new Error('it lacks next, devices or last')
     }
     const knownDevices = new Map<string, DeviceEntry>()
     const knownLast = new Map<string, LastReading>()
@@ -136,7 +136,7 @@ export class Registry {
     }
     for (const [topic, json, user = '', client = ''] of last) {
       if ([topic, json, user, client].some(text => typeof text !== 'string')) {
-        throw new Error('a last reading is no text')
+        throw new Error('a last reading is not a text')
       }
       knownLast.set(topic, { json, user, client })
       topics.add(topic, user)

@@ -63,7 +63,7 @@ export class Replays {
   /** Begins a job, and returns the number of the job. */
   begin(job: ReplayJob): number {
     if (!this.#progress.finished) {
-      throw new HubError('busy', `another replay is under way (${this.#progress.done} messages done); wait for its end`)
+      throw new HubError('busy', `another replay is running (${this.#progress.done} messages done); wait until it ends`)
     }
     this.#abort = new AbortController()
     this.#progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
@@ -75,7 +75,7 @@ export class Replays {
   }
 
   progress(job: number): JobProgress {
-    if (job !== this.#job) throw new HubError('not_found', 'that replay is over, and another one has begun')
+    if (job !== this.#job) throw new HubError('not_found', 'that replay has ended, and another one has begun')
     return this.#progress
   }
 

@@ -61,7 +61,7 @@ export class SeenSeries {
         user >= forgotten ? gone(high, low, names[user - forgotten] ?? '') : seen(high, low, names[user] ?? ''),
       )
     } catch (error) {
-      const text = `${this.#path} cannot be read (${describe(error)}): limits.series counts anew`
+      const text = `${this.#path} cannot be read (${describe(error)}): limits.series is counted again`
       this.#incidents?.report('series_count_damaged', text)
     }
     this.#timer = setInterval(() => this.#write(), writeEveryMs)
@@ -118,10 +118,10 @@ export class SeenSeries {
       const text = readWholeSync(path, this.#files)
       if (text === undefined) return
       const names = JSON.parse(text.toString('utf8')) as unknown
-      if (!Array.isArray(names)) throw new Error('it is no list of names')
+      if (!Array.isArray(names)) throw new Error('it is not a list of names')
       for (const [i, name] of names.slice(0, maxUsers).entries()) this.#users.set(String(name), i)
     } catch (error) {
-      const text = `${path} cannot be read (${describe(error)}): the series there are count for no user; ${setAside(path, this.#files)}`
+      const text = `${path} cannot be read (${describe(error)}): existing series count for no user; ${setAside(path, this.#files)}`
       this.#incidents?.report('series_count_damaged', text)
     }
   }
@@ -131,7 +131,7 @@ export class SeenSeries {
     const { end, damaged } = this.#records(fd, 0, this.#files.sizeSync(fd), found)
     this.#end = end
     if (damaged === 0) return
-    const text = `${this.#path}: ${damaged} records are damaged; the series they stand for count anew`
+    const text = `${this.#path}: ${damaged} records are damaged; their series are counted again`
     this.#incidents?.report('series_count_damaged', text)
   }
 

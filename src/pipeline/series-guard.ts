@@ -119,12 +119,12 @@ export class SeriesGuard {
     if (refused && monotonic.now() - refused.at < 2 * minuteMs) {
       const source =
         refused.user === '' ? `client ${refused.clientId}` : `user ${refused.user}, client ${refused.clientId}`
-      return `${source} sends more new series than it may begin (limits.series, limits.seriesPerMinute): ${refused.count} messages are dead letters (too_many_series)`
+      return `${source} sends more new series than allowed (limits.series, limits.seriesPerMinute): ${refused.count} messages are dead letters (too_many_series)`
     }
     if (series === 0 || this.#known.size < series * 0.9) return undefined
     const [most] = this.#pool.top(1)
     const source = most && most.user !== '' ? `; user ${most.user} has ${most.amount} of them` : ''
-    return `${this.#known.size} of ${series} series are taken (limits.series)${source}; at the limit new ones are dead letters`
+    return `${this.#known.size} of ${series} series are used (limits.series)${source}; at the limit, messages with new series become dead letters`
   }
 
   /** Number of series that may still begin. A message with more need not be examined any further. */
@@ -153,7 +153,7 @@ export class SeriesGuard {
       const limit = isOver ? `limits.series is ${series} in all` : `limits.seriesPerMinute is ${perMinute} in all`
       return {
         reason: 'too_many_series',
-        detail: `the message would begin ${count} series; ${limit}, of which each user is sure of its share; ${has}`,
+        detail: `the message would begin ${count} series; ${limit}, of which each user is guaranteed a share; ${has}`,
       }
     }
     let added = 0

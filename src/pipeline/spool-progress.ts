@@ -88,5 +88,5 @@ export class SettledMessages implements SettledSource {
 }
 
 export function notRunning(): HubError {
-  return new HubError('stopping', 'the hub is starting or stopping; ask again')
+  return new HubError('stopping', 'the hub is starting or stopping; try again')
 }

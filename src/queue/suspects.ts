@@ -251,15 +251,15 @@ export class Suspects {
         this.#fails(error)
       }
       blamed(
-        `${name}: the process ended again and again while it handled message ${id} of topic ${message.topic}; ` +
-          (reason ? `it is in the dead letters now (${reason})` : 'it is passed over'),
+        `${name}: the process crashed repeatedly while it handled message ${id} of topic ${message.topic}; ` +
+          (reason ? `it is now a dead letter (${reason})` : 'it is skipped'),
       )
       this.#suspects = 0
       this.#deaths = 0
       this.#first = ''
       this.#write(id, 0, 0)
     }
-    return reason ? { reason, detail: 'the process ended each time that this message was handled alone' } : 'ack'
+    return reason ? { reason, detail: 'the process crashed each time it handled this message alone' } : 'ack'
   }
 
   /** Hands messages over; a death of the process meanwhile will be blamed on these messages. */
@@ -307,7 +307,7 @@ export class Suspects {
     const { name, log } = this.#options
     if (!this.#failed) {
       log.warn(
-        `${name}: a message that ends the process would not be found, as nothing can be kept: ${describe(error)}`,
+        `${name}: a message that crashes the process would not be found, as its records cannot be written: ${describe(error)}`,
       )
     }
     this.#failed = true

@@ -129,7 +129,7 @@ export class Health {
   /** Records why RabbitMQ takes no messages. Undefined when RabbitMQ takes messages again. */
   blocked(reason: string | undefined): void {
     if (reason === undefined && this.#blocked === undefined) return
-    this.#blocked = reason && `RabbitMQ takes nothing more: ${reason}`
+    this.#blocked = reason && `RabbitMQ blocks publishing: ${reason}`
     this.#changed()
   }
 
@@ -266,7 +266,7 @@ async function end(model: ChannelModel, channels: readonly Channel[]): Promise<v
     await Promise.all(channels.map(channel => channel.close().catch(() => {})))
     await model.close().catch(() => {})
   }
-  const late = () => socketOf(model).destroy(new Error('RabbitMQ did not answer the end of the connection'))
+  const late = () => socketOf(model).destroy(new Error('RabbitMQ did not confirm that the connection is closed'))
   await within(goodbyeMs, goodbye()).catch(late)
 }
 
@@ -303,7 +303,7 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
       assert(formerly).catch(() => {
         throw clash(
           error,
-          `a queue ${queue} that was declared in another way. Let its consumers empty it, delete it with "rabbitmqctl ` +
+          `a queue ${queue} that was declared with other arguments. Let its consumers empty it, delete it with "rabbitmqctl ` +
             `delete_queue ${queue}", and the hub makes it anew; what is in it when it is deleted is lost`,
         )
       }),
@@ -325,7 +325,7 @@ async function onChannel(model: ChannelModel, action: (channel: Channel) => Prom
 function clash(error: unknown, sentence: string): HubError {
   const said = describe(error)
   return /PRECONDITION[_-]FAILED/.test(said)
-    ? new HubError('queue_clash', `RabbitMQ has ${sentence}. It says: ${said}`, { cause: error })
+    ? new HubError('queue_clash', `RabbitMQ has ${sentence}. Its message: ${said}`, { cause: error })
     : unavailable(error)
 }
 

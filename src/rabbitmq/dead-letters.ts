@@ -409,6 +409,6 @@ function firstDeath(headers: Readonly<Record<string, unknown>>): { detail: strin
   const death: Record<string, unknown> | undefined = Array.isArray(deaths) ? deaths.at(-1) : undefined
   if (!death) return { detail: '', time: undefined }
   const seconds = integer((death.time as { value?: unknown } | undefined)?.value, 0)
-  const detail = `RabbitMQ gave it up in ${text(headers['x-first-death-queue'])}: ${text(headers['x-first-death-reason'])}`
+  const detail = `RabbitMQ dead-lettered it from ${text(headers['x-first-death-queue'])}: ${text(headers['x-first-death-reason'])}`
   return { detail, time: seconds > 0 ? seconds * 1e6 : undefined }
 }

@@ -109,7 +109,7 @@ export function unpack(got: Got, hubId: string, now: number): Unpacked {
   }
   const messages = decodeBatch(content)
   if (!messages) {
-    const detail = `${content.length} bytes that say they are a batch of messages, and are none`
+    const detail = `${content.length} bytes that are marked as a batch of messages, but are not one`
     return { messages: [single(got, hubId, now)], rejection: { reason: 'bad_batch', detail } }
   }
   const [, named] = /^(.+)-\d+\.\.\d+$/.exec(text(properties.messageId)) ?? []

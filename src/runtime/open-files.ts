@@ -46,7 +46,7 @@ export function warnOfFewFiles(
   const room = connectionRoom(settings, openFiles)
   if (room.mqtt >= settings['limits.connections'] && room.http >= settings['http.connections']) return
   log.warn(
-    `this process may have ${openFiles} files open, which is enough for ${room.mqtt} MQTT connections ` +
-      `(limits.connections) and ${room.http} HTTP connections (http.connections); raise it (ulimit -n, LimitNOFILE)`,
+    `this process may open ${openFiles} files, which is enough for ${room.mqtt} MQTT connections ` +
+      `(limits.connections) and ${room.http} HTTP connections (http.connections); raise the limit (ulimit -n, LimitNOFILE)`,
   )
 }

@@ -201,7 +201,7 @@ export async function retryForever<T>(action: () => Promise<T>, options: RetryPo
 async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
   let abort = () => {}
   const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(new HubError('stopping', 'stopped before it was done'))
+    abort = () => reject(new HubError('stopping', 'stopped before it finished'))
     signal.addEventListener('abort', abort)
     if (signal.aborted) abort()
   })

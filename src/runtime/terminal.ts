@@ -72,7 +72,7 @@ export function askHidden(question: string): Promise<string> {
         }
         if (char === '\u0003' || char === '\u0004') {
           end('')
-          return reject(new HubError('bad_request', 'given up; nothing was changed'))
+          return reject(new HubError('bad_request', 'cancelled; nothing was changed'))
         }
         if (char === '\u007f' || char === '\b') typed = [...typed].slice(0, -1).join('')
         else if (char === '\u0015') typed = ''

@@ -260,7 +260,7 @@ export class SessionJournal {
       if (this.#running) {
         // A session may have seen records that are on their way to the disk. Sessions captured before need them there.
         await this.#log.flush()
-        if (this.#refusedBytes > 0) throw new Error('the disk refused what the journal needs beside it')
+        if (this.#refusedBytes > 0) throw new Error('the disk refused a file that the journal needs')
       }
       this.#files.disk.renameSync(`${path}.new`, path)
       await directorySynced(this.#files.dir, this.#files.disk)

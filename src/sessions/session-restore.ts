@@ -72,10 +72,10 @@ export class SessionRestore {
       return this.#restored(Math.max(old, ...journals), undefined, jsonPaths)
     }
     if (first === undefined) {
-      if (isExpected()) this.#report(`${dir} is empty, and was not when the hub ran last: ${lostState}`)
+      if (isExpected()) this.#report(`${dir} is empty, but was not when the hub last ran: ${lostState}`)
       return this.#restored(0, undefined)
     }
-    if (snapshot === undefined) this.#report(`${dir} has no snapshot any more: ${lostState}`)
+    if (snapshot === undefined) this.#report(`${dir} no longer has a snapshot: ${lostState}`)
     else await this.#readSnapshot(snapshot)
     const newer = journals.filter(number => number >= first)
     if (newer[0] !== first) this.#report(`${files.path(first, 'journal')} is missing: ${lostChanges}`)
@@ -155,7 +155,7 @@ export class SessionRestore {
       },
     )
     await this.#reportDamage(path, damage, frames === 0)
-    if (damage === 0 && missing > 0) this.#report(`${path} lacks ${missing} records before its first: ${lostChanges}`)
+    if (damage === 0 && missing > 0) this.#report(`${path} lacks ${missing} records at its beginning: ${lostChanges}`)
     this.#disk.closeSync(fd)
     let opened = -1
     this.#files.unlessRefused(() => {
@@ -168,10 +168,10 @@ export class SessionRestore {
   async #reportDamage(path: string, bytes: number, isEmpty = false): Promise<void> {
     if (bytes === 0 && !isEmpty) return
     const copy = await keepDamaged(path, this.#disk)
-    const what = bytes > 0 ? `has ${bytes} bytes that cannot be read` : 'ends before it should'
+    const what = bytes > 0 ? `has ${bytes} bytes that cannot be read` : 'is truncated'
     this.#report(
-      `${path} ${what}: by damage, or by a loss of power while it was written. What they said of kept sessions, their ` +
-        `queues and retained messages is lost, the rest is kept; ${copy}`,
+      `${path} ${what}: damaged, or power was lost while it was written. Its records of kept sessions, their ` +
+        `queues and retained messages are lost, the rest is kept; ${copy}`,
       bytes,
     )
   }
@@ -179,7 +179,7 @@ export class SessionRestore {
 
 const lostState =
   'kept sessions, their queues and retained messages are lost. Restore the folder from a backup if there is one'
-const lostChanges = 'what changed in kept sessions and retained messages since the last snapshot is lost'
+const lostChanges = 'changes of kept sessions and retained messages since the last snapshot are lost'
 
 /**
  * Returns the number of bytes that are no records, those at the end included. `whole` is called with the end of the

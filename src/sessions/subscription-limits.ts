@@ -44,7 +44,7 @@ export class SubscriptionLimits {
       return `a topic filter with more than ${plusLevels} levels of + (limits.plusLevels)`
     }
     if (filterLength + filter.length > maxFilterLength) {
-      return `topic filters of more than ${maxFilterLength} characters in all`
+      return `topic filters with more than ${maxFilterLength} characters in total`
     }
     if (filter !== topics && (shared?.size ?? 0) >= maxShared) {
       return `more than ${maxShared} shared subscriptions of one client`
@@ -68,7 +68,7 @@ export class SubscriptionLimits {
 
 /** Returns why a user may not have more of a pool that all users share. */
 export function beyondShare(what: string, setting: string): string {
-  return `its user has its share of all ${what} (${setting}, limits.share), and less than half of them are free`
+  return `its user has used its share of all ${what} (${setting}, limits.share), and less than half of them are free`
 }
 
 function levelsOfPlus(filter: string): number {

@@ -273,7 +273,7 @@ export class Cursor implements QueueReader {
     this.#damaged = true
     const copy = await keepDamaged(path, files)
     this.#place.offset = offset + bytes
-    const sentence = `${name}: stepped over ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
+    const sentence = `${name}: skipped ${bytes} damaged bytes at ${offset} of ${path}; ${copy}`
     incidents.report('spool_damaged', sentence, { bytes })
   }
 
@@ -283,7 +283,10 @@ export class Cursor implements QueueReader {
     if (this.#missing === segment) return
     this.#missing = segment
     const { name, dir, incidents } = this.#options
-    incidents.report('spool_cut', `${name}: ${segmentPath(dir, segment)} is gone, and what was not read of it`)
+    incidents.report(
+      'spool_cut',
+      `${name}: ${segmentPath(dir, segment)} is missing, with the messages that were not read yet`,
+    )
   }
 
   async #waitForCommit(known: SpoolPosition, signal: AbortSignal): Promise<void> {
@@ -310,7 +313,8 @@ export class Cursor implements QueueReader {
       file.write(this.#settled)
       this.#unsaved = false
     } catch (error) {
-      if (!this.#unsaved) log.warn(`cursor ${name} could not be saved: ${describe(error)}; what it passes comes again`)
+      if (!this.#unsaved)
+        log.warn(`cursor ${name} could not be saved: ${describe(error)}; messages may be delivered again`)
       this.#unsaved = true
     }
   }

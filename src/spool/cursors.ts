@@ -125,7 +125,7 @@ export class Cursors implements CursorOwner {
   }
 
   #read(name: string, file: CursorFile): CursorPlace | undefined {
-    let why = 'no place in it is whole'
+    let why = 'both of its positions are damaged'
     try {
       const { place, damaged } = file.read()
       // A file that a crash left empty, before there was any message, is not damaged.
@@ -135,7 +135,7 @@ export class Cursors implements CursorOwner {
     }
     this.#options.incidents.report(
       'cursor_damaged',
-      `cursor ${name} cannot be read (${why}); it begins at the oldest message that the spool has, and those come again`,
+      `cursor ${name} cannot be read (${why}); it starts at the oldest message in the spool, and messages are delivered again`,
     )
     return undefined
   }
@@ -173,7 +173,7 @@ export class Cursors implements CursorOwner {
       try {
         file.create(place)
       } catch (error) {
-        log.warn(`cursor ${name} could not be made: ${describe(error)}`)
+        log.warn(`cursor ${name} could not be created: ${describe(error)}`)
       }
     }
     const isFirst = name === firstLane
@@ -222,7 +222,7 @@ export class Cursors implements CursorOwner {
       (place.segment < segment || (place.segment === segment && place.offset <= end))
     )
       return place
-    const sentence = `the spool ends before the place of cursor ${group}; it goes on at the end`
+    const sentence = `the spool ends before the position of cursor ${group}; the cursor continues at the end`
     this.#options.incidents.report('spool_cut', sentence)
     return { sequence: Math.min(place.sequence, sequence + 1), segment, offset: end }
   }
@@ -299,7 +299,7 @@ export class Cursors implements CursorOwner {
       try {
         this.#files.removeSync(path)
       } catch (error) {
-        if (!this.#deletingFails) log.warn(`could not delete ${path}: ${describe(error)}; tried again`)
+        if (!this.#deletingFails) log.warn(`could not delete ${path}: ${describe(error)}; retrying`)
         this.#deletingFails = true
         return
       }

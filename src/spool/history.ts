@@ -148,5 +148,8 @@ function take(reader: SegmentReader, segment: number, offset: number, judge: Jud
 function gone(segments: Segments): HubError {
   const oldest = segments.list[0]
   const since = new Date((oldest?.from ?? 0) / 1_000).toISOString()
-  return new HubError('not_found', `the spool deleted what came next; what is left of the past begins at ${since}`)
+  return new HubError(
+    'not_found',
+    `the spool has deleted the messages that come next; the oldest message is from ${since}`,
+  )
 }

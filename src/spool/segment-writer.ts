@@ -114,7 +114,7 @@ export class SegmentWriter {
     try {
       if ((this.#files.sizeOfSync(path) ?? 0) > end) this.#truncate(path, end)
     } catch (error) {
-      this.#log.warn(`what was refused could not be cut off ${path}, and may be read: ${describe(error)}`)
+      this.#log.warn(`refused messages could not be removed from ${path}, and may be stored: ${describe(error)}`)
     }
   }
 

@@ -140,8 +140,10 @@ export class SpoolRecovery {
 
   async #reportDamage(path: string, bytes: number): Promise<void> {
     const { mayWrite, incidents } = this.#options
-    const copy = mayWrite ? await keepDamaged(path, this.#files) : 'it is not copied, as nothing may be written'
-    incidents.report('spool_damaged', `segment ${path} is damaged (${bytes} bytes); what is whole is kept, ${copy}`, {
+    const copy = mayWrite
+      ? await keepDamaged(path, this.#files)
+      : 'it is not copied, as the data directory is read-only'
+    incidents.report('spool_damaged', `segment ${path} is damaged (${bytes} bytes); the intact part is kept, ${copy}`, {
       bytes,
     })
   }
@@ -149,7 +151,7 @@ export class SpoolRecovery {
   #reportCut(path: string, bytes: number): void {
     this.#options.incidents.report(
       'spool_truncated',
-      `${path}: ${bytes} bytes of a write that was never finished are cut off; unless the file was damaged, nothing of them was acknowledged`,
+      `${path}: ${bytes} bytes of an unfinished write are removed; unless the file was damaged, they were never acknowledged`,
       { bytes },
     )
   }
@@ -157,7 +159,7 @@ export class SpoolRecovery {
   #unreadable(path: string, error: unknown): void {
     this.#options.incidents.report(
       'spool_unreadable',
-      `segment ${path} cannot be read (${describe(error)}); what is published now goes to a new one. Check the disk`,
+      `segment ${path} cannot be read (${describe(error)}); new messages go to a new segment. Check the disk`,
     )
   }
 }

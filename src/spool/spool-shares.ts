@@ -51,7 +51,7 @@ export class SpoolShares {
     if (most >= limitBytes) return undefined
     const used = this.used(account) + payload.length + topic.length + overheadBytes
     if (used <= most) return undefined
-    const sentence = `the spool is more than half full, and user ${user} has its share of it (spool.limit, limits.share)`
+    const sentence = `the spool is more than half full, and user ${user} has used its share of it (spool.limit, limits.share)`
     return new HubError('spool_share', sentence)
   }
 

@@ -113,9 +113,7 @@ export class Spool {
         for (const listener of this.#listeners) listener.onSettled?.()
       },
       unsynced: error =>
-        options.log.warn(
-          `the spool could not be synced: ${describe(error)}; its last second may be lost with the power`,
-        ),
+        options.log.warn(`the spool could not be synced: ${describe(error)}; a loss of power may lose the last second`),
     })
     this.#probe = new DiskProbe({
       path: join(options.dir, 'probe'),
@@ -201,7 +199,7 @@ export class Spool {
   append<P extends Publish>(publish: P, done?: (publish: P, error: Error | undefined, sequence: number) => void): void {
     if (this.full) {
       const { limitBytes } = this.#options
-      const error = new HubError('spool_full', `the spool holds its limit of ${limitBytes} bytes (spool.limit)`)
+      const error = new HubError('spool_full', `the spool is full: ${limitBytes} bytes (spool.limit)`)
       done?.(publish, error, 0)
       return
     }
@@ -246,7 +244,7 @@ export class Spool {
   #fails(error: Error): void {
     if (!this.#failing) {
       this.#options.log.warn(
-        `the spool: ${describe(error)}; what is published is not acknowledged, and devices send it again`,
+        `the spool: ${describe(error)}; publishes are not acknowledged, and devices send them again`,
       )
       // A small group may fit where others do not, so a successful write does not prove that the disk works again.
       this.#probe.start()
@@ -263,7 +261,7 @@ export class Spool {
     if (!this.#mayWrite) throw notLocked()
     this.#clean.remove()
     this.#failing = undefined
-    this.#options.log.warn('the spool: the disk takes what is written again')
+    this.#options.log.warn('the spool: the disk accepts writes again')
   }
 
   get #mayWrite(): boolean {
@@ -335,7 +333,7 @@ export class Spool {
   #passOver(known: number): void {
     this.#options.incidents.report(
       'spool_cut',
-      `the spool ends at message ${this.#stamps.settledSequence}, and ${known} is known: its end was lost or removed, and what was not stored of it yet is lost`,
+      `the spool ends at message ${this.#stamps.settledSequence}, although message ${known} was accepted: the end of the spool is missing, and its messages that were not stored yet are lost`,
     )
     // The stamp differs from that of the last message there, so that readers see that something is missing.
     this.#stamps.restore(known, this.#stamps.receivedAt + 1)

@@ -500,14 +500,14 @@ export class DuckDbStore implements TimeSeriesStore {
     } catch (error) {
       throw new HubError(
         'store_unavailable',
-        `${this.#path} is damaged (${why}) and could not be set aside (${describe(error)}): move it away`,
+        `${this.#path} is damaged (${why}) and could not be renamed (${describe(error)}): move it away`,
       )
     }
     if (aside === undefined) return
     const text =
       what === 'wal'
-        ? `the log of the store was damaged and is ${aside} now; the store goes on as it was when it last wrote its database`
-        : `the store was damaged and is ${aside} now; a new one is made, and filled with what the spool still has`
+        ? `the write-ahead log of the store was damaged and is ${aside} now; the store continues from its last checkpoint`
+        : `the store was damaged and is ${aside} now; a new one is created, and filled from the spool`
     this.#incidents?.report('store_damaged', `${text} (${why})`)
   }
 

@@ -299,7 +299,7 @@ export class InfluxStore implements TimeSeriesStore {
       if (this.#wasThere) {
         this.#incidents?.report(
           'store_dropped',
-          `InfluxDB had lost the database '${this.#database}', which was made again: what was in it is gone`,
+          `InfluxDB had lost the database '${this.#database}', which was created again: its readings are lost`,
         )
       }
     } catch (error) {
@@ -460,7 +460,7 @@ class DatabaseMissing extends HubError {
 
 /** Advice for a person by status. Statuses that pass by themselves have none. */
 const advice: Readonly<Record<number, string>> = {
-  200: 'that is not how it confirms a write: check host and path in influx.url',
+  200: 'this is not the answer to a write: check host and path in influx.url',
   401: 'check user and password in influx.url',
   403: 'check user and password in influx.url, and that this user may read and write the database',
   404: 'check host and path in influx.url',

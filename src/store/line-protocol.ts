@@ -218,7 +218,7 @@ function parseFields(scan: Scanner): Fields {
 
 function refuseTwice(kind: string, sorted: readonly (readonly [string, FieldValue])[]): void {
   const twice = sorted.find(([name], i) => sorted[i + 1]?.[0] === name)
-  if (twice) throw new Error(`the ${kind} '${twice[0]}' is there twice`)
+  if (twice) throw new Error(`the ${kind} '${twice[0]}' appears twice`)
 }
 
 function parseValue(name: string, text: string): FieldValue {
@@ -227,7 +227,7 @@ function parseValue(name: string, text: string): FieldValue {
   const digits = /^([+-]?\d+)i$|^(\d+)u$|^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)$/.exec(text)
   const number = digits ? Number(digits[1] ?? digits[2] ?? digits[3]) : Number.NaN
   if (!Number.isFinite(number))
-    throw new Error(`the value of the field '${name}' is no number, boolean or "text": ${text}`)
+    throw new Error(`the value of the field '${name}' is not a number, boolean or "text": ${text}`)
   return number
 }
 

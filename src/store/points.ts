@@ -37,7 +37,7 @@ export function typeConflict(measurement: string, field: string): Rejection {
   const beside = besides(field).join(', ')
   return {
     reason: 'type_conflict',
-    detail: `field '${field}' of '${measurement}' is of another type than this value, and so are the fields beside it (${beside})`,
+    detail: `field '${field}' of '${measurement}' has another type than this value, and so have its alternatives (${beside})`,
   }
 }
 
@@ -129,7 +129,7 @@ function faultOfField(measurement: string, field: string, value: FieldValue): Re
   const wrong = badName(field)
   if (wrong) return bad(`the field name '${field}' of '${measurement}' ${wrong}`)
   if (typeof value === 'number' && !Number.isFinite(value)) {
-    return bad(`field '${field}' of '${measurement}' is ${value}, which no store can hold`)
+    return bad(`field '${field}' of '${measurement}' is ${value}, which cannot be stored`)
   }
   if (typeof value === 'string' && loneSurrogate(value)) {
     return bad(`the text of field '${field}' of '${measurement}' is not valid Unicode`)

@@ -173,7 +173,7 @@ export class Connection implements ReadConnection, WrittenConnection {
     this.end(
       malformed
         ? { code: error.reasonCode, reason: error.message }
-        : { code: reasonCode.unspecified, reason: 'an error in the hub' },
+        : { code: reasonCode.unspecified, reason: 'internal error of the hub' },
     )
   }
 
@@ -220,7 +220,7 @@ export class Connection implements ReadConnection, WrittenConnection {
   #checkKeepAlive(now: number): void {
     const silentMs = this.#reader.silentMs(now)
     if (this.#patienceMs === 0 || silentMs <= this.#patienceMs || this.isClosed) return
-    const reason = `said nothing for ${Math.round(silentMs)} ms`
+    const reason = `sent nothing for ${Math.round(silentMs)} ms`
     this.#pool.refused('keepalive_timeout', reason)
     this.end({ code: reasonCode.keepAliveTimeout, reason })
   }
@@ -231,7 +231,7 @@ export class Connection implements ReadConnection, WrittenConnection {
       this.destroy()
       return
     }
-    const reason = `took nothing for ${this.#pool.limits.stuckMs} ms with ${this.#writer.unsent} bytes waiting`
+    const reason = `read nothing for ${this.#pool.limits.stuckMs} ms, with ${this.#writer.unsent} bytes waiting`
     this.#pool.refused('slow_consumer', reason)
     this.#endReason = reason
     const farewell =

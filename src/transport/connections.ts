@@ -56,7 +56,7 @@ const heldBytes = 33_554_432
 
 const sweepMs = 500
 
-const noRoom: Fault = { code: reasonCode.serverBusy, reason: 'not connected when room was needed for others' }
+const noRoom: Fault = { code: reasonCode.serverBusy, reason: 'no CONNECT yet, and closed to make room' }
 const shuttingDown: Fault = { code: reasonCode.shuttingDown, reason: 'the hub is stopping' }
 
 /**
@@ -202,7 +202,10 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
       const victim = talkative ?? longest
       if (!victim) return
       const sent = this.#unconnected.get(victim)
-      this.refused('gave_way', `${victim.peer.address} sent ${sent} bytes without being connected (limits.helloMemory)`)
+      this.refused(
+        'gave_way',
+        `${victim.peer.address} sent ${sent} bytes before its CONNECT was accepted (limits.helloMemory)`,
+      )
       this.#closeUnauthenticated(victim)
     }
   }
@@ -275,7 +278,10 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
   #evictPending(setting: string, source?: string): boolean {
     for (const waiting of this.#unconnected.keys()) {
       if (source !== undefined && sourceOf(waiting.peer.address) !== source) continue
-      this.refused('gave_way', `${waiting.peer.address} had not connected when room was needed (${setting})`)
+      this.refused(
+        'gave_way',
+        `${waiting.peer.address} had sent no CONNECT yet, and was closed to make room (${setting})`,
+      )
       this.#closeUnauthenticated(waiting)
       return true
     }

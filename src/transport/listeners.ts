@@ -177,7 +177,7 @@ export class Listeners implements RefusalReport {
           identified()
         },
         why => {
-          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol asks of it: ${why}`)
+          this.refused('proxy_header', `${remote}: no PROXY header, which proxy.protocol requires: ${why}`)
           socket.destroy()
         },
       )
@@ -248,7 +248,7 @@ export class Listeners implements RefusalReport {
       const serial = ids[0]?.serial
       this.refused(
         'certificate_revoked',
-        `${address}: connection closed: its certificate ${serial} is revoked now (tls.crl)`,
+        `${address}: connection closed: its certificate ${serial} was revoked (tls.crl)`,
       )
     }
   }
@@ -272,9 +272,9 @@ const revoked = 'CERT_REVOKED'
 
 /** OpenSSL's codes about revocation, each with the reason under which a refusal is counted, and a remedy. */
 const revocationVerdicts: Readonly<Record<string, readonly [reason: string, why: string]>> = {
-  [revoked]: ['certificate_revoked', 'a list in tls.crl names it'],
+  [revoked]: ['certificate_revoked', 'it is revoked by a list in tls.crl'],
   UNABLE_TO_GET_CRL: ['crl_unusable', 'tls.crl has no list of a CA between it and tls.ca; add one, which may be empty'],
-  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has ended; put a new one into the file'],
+  CRL_HAS_EXPIRED: ['crl_unusable', 'the list of its CA in tls.crl has expired; add a new one to the file'],
   CRL_NOT_YET_VALID: ['crl_unusable', 'the list of its CA in tls.crl is not valid yet; is the clock right?'],
   CRL_SIGNATURE_FAILURE: ['crl_unusable', 'the list in tls.crl was not signed by the key of its CA'],
 }
@@ -321,7 +321,8 @@ class Handshakes {
 
   begin(socket: Socket, address: string): Handshake {
     const [longest] = this.#waiting.values()
-    if (longest && this.#waiting.size >= this.#limit) this.#cutOff(longest, 'gave_way', 'gave way to another')
+    if (longest && this.#waiting.size >= this.#limit)
+      this.#cutOff(longest, 'gave_way', 'closed to make room for another')
     const timer = setTimeout(() => {
       this.#cutOff(handshake, 'handshake_timeout', `not finished within ${this.#ms} ms (limits.connect)`)
     }, this.#ms)
@@ -345,7 +346,7 @@ class Handshakes {
   #cutOff(handshake: Handshake, reason: string, why: string): void {
     this.#remove(handshake)
     handshake.socket.destroy()
-    this.#report.refused(reason, `${handshake.address}: handshake cut off: ${why}`)
+    this.#report.refused(reason, `${handshake.address}: handshake aborted: ${why}`)
   }
 
   #remove(handshake: Handshake): void {
@@ -366,9 +367,9 @@ export function listenError(error: unknown, setting: string, host: string, port:
     code === 'EADDRINUSE'
       ? 'is taken by another program'
       : code === 'EACCES'
-        ? 'is not allowed for this user'
+        ? 'may not be opened by this user'
         : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-          ? 'is no address of this machine'
+          ? 'is not an address of this machine'
           : `cannot be used (${code ?? String(error)})`
   return new HubError(
     'port_taken',

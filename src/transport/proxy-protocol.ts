@@ -49,7 +49,7 @@ const maxBytesV2 = 2_048
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | undefined {
   if (begins(bytes, signatureV1)) return parseV1(bytes)
   if (begins(bytes, signatureV2)) return parseV2(bytes)
-  throw new Error('it does not begin as a PROXY header does')
+  throw new Error('it does not begin with a PROXY header')
 }
 
 function begins(bytes: Buffer, signature: Buffer): boolean {
@@ -69,7 +69,7 @@ function parseV1(bytes: Buffer): ProxyHeader | undefined {
   if (family === 'UNKNOWN') return { length, address: undefined }
   const version = family === 'TCP4' ? 4 : family === 'TCP6' ? 6 : Number.NaN
   const isWell = isIP(source) === version && isIP(destination) === version && ports.length === 2 && ports.every(isPort)
-  if (!isWell) throw new Error('its line names no TCP4 or TCP6 addresses and ports, nor UNKNOWN')
+  if (!isWell) throw new Error('its line has neither TCP4 or TCP6 addresses and ports, nor UNKNOWN')
   return { length, address: plainAddress(source) }
 }
 
@@ -91,12 +91,12 @@ function parseV2(bytes: Buffer): ProxyHeader | undefined {
   const family = bytes.readUInt8(at + 1) >> 4
   const transport = bytes.readUInt8(at + 1) & 15
   const length = at + 4 + bytes.readUInt16BE(at + 2)
-  if (command !== 0x20 && command !== 0x21) throw new Error('neither LOCAL nor PROXY of version 2 is its command')
+  if (command !== 0x20 && command !== 0x21) throw new Error('its command is neither LOCAL nor PROXY of version 2')
   if (length > maxBytesV2) throw new Error(`it is longer than ${maxBytesV2} bytes`)
   // LOCAL: the proxy speaks for itself, as for a health check. Only the length of the rest counts.
   const isLocal = command === 0x20
   if (!isLocal && (transport > 2 || length - at - 4 < (addressBytes[family] ?? Number.POSITIVE_INFINITY))) {
-    throw new Error('its addresses are of no known family, or too short')
+    throw new Error('its addresses have an unknown family, or are too short')
   }
   if (bytes.length < length) return undefined
   const source = bytes.subarray(at + 4)

@@ -29,7 +29,7 @@ export function revocationLists(pem: Buffer): RevocationList[] {
   const found = pem.toString('latin1').match(/-----BEGIN X509 CRL-----.*?-----END X509 CRL-----/gs)
   if (!found) {
     throw new Error(
-      'holds no revocation list in PEM (-----BEGIN X509 CRL-----); openssl crl -inform DER makes one of DER',
+      'contains no revocation list in PEM (-----BEGIN X509 CRL-----); openssl crl -inform DER converts one from DER',
     )
   }
   return found.map(one => {
@@ -37,7 +37,7 @@ export function revocationLists(pem: Buffer): RevocationList[] {
     try {
       list = readList(one)
     } catch {
-      throw new Error('holds a damaged revocation list')
+      throw new Error('contains a damaged revocation list')
     }
     return list
   })

@@ -164,13 +164,13 @@ export class Tls implements Part {
     const [list] = [...(this.#current.crl ?? [])].sort((one, other) => one.to - other.to)
     if (!list) return undefined
     const what = `a revocation list in ${paths.crl} (tls.crl)`
-    const remedy = 'put a new list of its authority into the file, and it is taken up'
+    const remedy = 'add a new list of its authority to the file; the hub reads it at once'
     if (list.to <= today) {
-      return `${what} ended on ${minute(list.to)}: every client with a certificate of its authority is refused; ${remedy}`
+      return `${what} expired on ${minute(list.to)}: all clients with a certificate of its authority are refused; ${remedy}`
     }
     // Some lists are replaced every day, others once a year.
     if (list.to - today < Math.min(warningDays * dayMs, (list.to - list.from) / 4)) {
-      return `${what} ends on ${minute(list.to)}, and every client with a certificate of its authority is refused then; ${remedy}`
+      return `${what} expires on ${minute(list.to)}; from then on all clients with a certificate of its authority are refused; ${remedy}`
     }
     const early = this.#current.crl?.find(({ from }) => from > today)
     return early && `${what} is not valid before ${minute(early.from)}: clients are refused; is the clock right?`
@@ -187,7 +187,7 @@ export class Tls implements Part {
     }
     const end = Math.min(...[own, ...between].map(one => one?.to ?? Number.POSITIVE_INFINITY))
     const sentence = ending(`the certificate in ${paths.cert} (tls.cert)`, end, today)
-    if (sentence) return `${sentence}; put a new one into the file, and it is taken up`
+    if (sentence) return `${sentence}; put a new one into the file; the hub reads it at once`
     // Some certificates of authorities may be old; only the end of the last one deserves a warning.
     return ca && ending(`the last certificate in ${paths.ca} (tls.ca)`, Math.max(...issuers.map(one => one.to)), today)
   }
@@ -214,7 +214,7 @@ export class Tls implements Part {
       this.#trouble = undefined
     } catch (error) {
       const kept = paths.crl === '' ? 'the certificate it has' : 'the certificates and revocation lists it has'
-      this.#trouble = `${describe(error)}; the hub goes on with ${kept}`
+      this.#trouble = `${describe(error)}; the hub continues with ${kept}`
       log.warn(this.#trouble)
       return
     }
@@ -223,11 +223,11 @@ export class Tls implements Part {
     const hasNewLists = crl !== undefined && !sameLists(crl, before.crl)
     if (hasNewLists) {
       const revoked = crl.reduce((sum, { serials }) => sum + serials.size, 0)
-      log.info(`tls.crl: ${paths.crl}: new revocation lists taken up: ${crl.length}, with ${revoked} certificates`)
+      log.info(`tls.crl: ${paths.crl}: read ${crl.length} new revocation lists, with ${revoked} certificates`)
     }
     if (!hasNewLists || !cert.equals(before.cert)) {
       const [own] = certificates(cert)
-      log.info(`tls.cert: ${paths.cert}: new certificate taken up, valid until ${own ? day(validity(own).to) : '?'}`)
+      log.info(`tls.cert: ${paths.cert}: read a new certificate, valid until ${own ? day(validity(own).to) : '?'}`)
     }
     this.#remind()
   }
@@ -247,8 +247,8 @@ function validity({ validFrom, validTo }: X509Certificate): { from: number; to: 
 }
 
 function ending(what: string, end: number, now: number): string | undefined {
-  if (end <= now) return `${what} ended on ${day(end)}: clients refuse it`
-  return end - now < warningDays * dayMs ? `${what} ends on ${day(end)}` : undefined
+  if (end <= now) return `${what} expired on ${day(end)}: clients reject it`
+  return end - now < warningDays * dayMs ? `${what} expires on ${day(end)}` : undefined
 }
 
 function day(ms: number): string {
@@ -269,7 +269,7 @@ export function loadTls({ cert, key, ca, crl }: TlsPaths): TlsFiles {
       const code = systemCode(error)
       const why =
         code === 'ENOENT'
-          ? 'there is no such file'
+          ? 'the file does not exist'
           : code === 'EACCES'
             ? 'may not be read by this user'
             : describe(error)
@@ -311,7 +311,7 @@ function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] 
     if (lists.some(list => list.issuer === name)) continue
     const shown = issuer.subject.replaceAll('\n', ', ')
     throw new Error(
-      `holds no list of ${shown}, which is in ${path} (tls.ca): all its clients would be refused; add its list, which may be empty`,
+      `contains no list of ${shown}, which is in ${path} (tls.ca): all its clients would be refused; add its list, which may be empty`,
     )
   }
   return lists
@@ -320,11 +320,11 @@ function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] 
 /** Returns the certificates of a file, in order. Throws a sentence when there is none, or a damaged one. */
 export function certificates(pem: Buffer): X509Certificate[] {
   const found = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs)
-  if (!found) throw new Error('holds no certificate in PEM (-----BEGIN CERTIFICATE-----)')
+  if (!found) throw new Error('contains no certificate in PEM (-----BEGIN CERTIFICATE-----)')
   try {
     return found.map(one => new X509Certificate(one))
   } catch (error) {
-    throw new Error(`holds a damaged certificate (${describe(error)})`)
+    throw new Error(`contains a damaged certificate (${describe(error)})`)
   }
 }
 
@@ -332,7 +332,7 @@ function privateKey(pem: Buffer): KeyObject {
   try {
     return createPrivateKey(pem)
   } catch (error) {
-    throw new Error(`holds no private key in PEM without a passphrase (${describe(error)})`)
+    throw new Error(`contains no private key in PEM without a passphrase (${describe(error)})`)
   }
 }
 

@@ -96,7 +96,7 @@ export class WebSockets {
     const address = clientAddress(headers, remote, trusted)
     const forwarded = trusted.has(remote) ? `,${headers['x-forwarded-host'] ?? ''}` : ''
     if (!isAllowed(headers.origin, `${target.host ?? headers.host ?? ''}${forwarded}`.split(','), origins)) {
-      const why = `pages of ${quoted(headers.origin)} may not connect; the setting ws.origins says which may`
+      const why = `pages of ${quoted(headers.origin)} may not connect; ws.origins lists those that may`
       report.refused('origin', `${address}: ${why}`)
       answer(socket, '403 Forbidden', `WebSocket refused: ${why}.`)
       return

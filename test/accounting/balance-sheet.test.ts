@@ -392,7 +392,7 @@ t.test('a balance sheet that was emptied, cut or removed begins anew, and that i
     const offsets = { accepted: 10, drained: 10 }
     const second = await open(dir, { offsets })
     offsets.accepted = 14
-    t.match(second.warnings, [/^balance_lost: .*begins anew/], name)
+    t.match(second.warnings, [/^balance_lost: .*starts again/], name)
     second.balance.recordAccepted(messages(11, 14))
     await second.balance.settle(stored(11, 14))
     t.match(second.balance.sheet(embedded(14, 14)), { received: 4, stored: 4, residual: 0 }, name)
@@ -414,7 +414,7 @@ t.test('damage in the middle of the balance sheet is reported with its bytes', a
   bytes.fill(0xff, bytes.indexOf('[21,30]'), bytes.indexOf('[21,30]') + 3)
   writeFileSync(path, bytes)
   const second = await open(dir)
-  t.match(second.warnings, [/^balance_damaged: .*bytes of .* are damaged; what is whole is kept, a copy is/])
+  t.match(second.warnings, [/^balance_damaged: .*bytes of .* are damaged; the intact part is kept, a copy is/])
   t.match(second.balance.sheet(embedded(50, 50)), { residual: 10, stored: 40 }, 'the residual tells what is not known')
   await second.balance.stop()
 })

@@ -164,11 +164,11 @@ t.test('every fault is told with its line, what was given and what is allowed; a
     ['everyone:\n  - allow: read\n', /:2: everyone: given a map, allowed is a rule/],
     [
       `users:\n  a:\n    kind: device\n    scram: ${scram.replace('100000', '4096')}\n`,
-      /:4: a\.scram: what is given is no hash, allowed is what telehub user writes/,
+      /:4: a\.scram: the value is not a hash, allowed is what telehub user writes/,
     ],
-    [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: what is given is no hash/],
-    [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: what is given is no hash/],
-    [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: what is given is no hash/],
+    [`users:\n  a: {kind: device, scram: ${hash}}\n`, /:2: a\.scram: the value is not a hash/],
+    [`users:\n  a: {kind: device, scram: ["${scram}"]}\n`, /:2: a\.scram: the value is not a hash/],
+    [`users:\n  a: {kind: device, password: ${scram}}\n`, /:2: a\.password: the value is not a hash/],
     ['users:\n  a: {kind: device, wildcards: -1}\n', /wildcards: given "-1", allowed is a whole number/],
     ['users:\n  a: {kind: device, wildcards: many}\n', /wildcards: given "many"/],
     ['users:\n  a: {kind: device, share: 0}\n', /share: given "0", allowed is a whole number from 1 to 100/],
@@ -223,7 +223,7 @@ t.test('every fault is told with its line, what was given and what is allowed; a
 
 t.test('a password that was written as it is does not come back in the sentence', async t => {
   const given = faults('users:\n  a: {kind: device, password: opensesame}\n')
-  t.match(given, [/^users\.yaml:2: a\.password: what is given is no hash/])
+  t.match(given, [/^users\.yaml:2: a\.password: the value is not a hash/])
   t.notMatch(given.join(), /opensesame/)
   t.notMatch(faults('users:\n  a: {kind: device, scram: opensesame}\n').join(), /opensesame/)
 })
@@ -335,7 +335,7 @@ t.test('the first user makes the file; the last one may go; what changes nothing
   await editUsers(path, () => {})
   t.notOk(existsSync(path))
   await editUsers(path, one => one.addUser(device('a')))
-  t.match(readFileSync(path, 'utf8'), /^# telehub: users, and what they may do/)
+  t.match(readFileSync(path, 'utf8'), /^# telehub: users and their rules/)
   t.equal(statSync(path).mode & 0o777, 0o600)
   await editUsers(path, one => one.removeUser('a'))
   t.equal(readUsers(path).users.size, 0)
@@ -362,17 +362,17 @@ t.test('what cannot be done is a sentence, and changes nothing', async t => {
   }
   const unknown = {
     code: 'not_found',
-    message: 'there is no user nobody in users.yaml; telehub user list shows those there are',
+    message: 'there is no user nobody in users.yaml; telehub user list shows all',
   }
   await refused(one => one.removeUser('nobody'), unknown)
   await refused(one => one.setPassword('nobody', hash), unknown)
   await refused(one => one.addRule('nobody', 'allow read x'), unknown)
   await refused(one => one.removeKey('thermo', 'zzzzzzzz'), { code: 'not_found', message: /has no key zzzzzzzz/ })
-  await refused(one => one.addUser(device('thermo')), { message: /there is a user thermo/ })
+  await refused(one => one.addUser(device('thermo')), { message: /user thermo already exists/ })
   await refused(one => one.addUser(device('x', { certificates: ['CN of thermo'] })), {
-    message: /stays as it was: users\.yaml:\d+: x\.certificates: given "CN of thermo", which is thermo's already/,
+    message: /was not changed: users\.yaml:\d+: x\.certificates: given "CN of thermo", which is thermo's already/,
   })
-  await refused(one => one.setPassword('thermo', 'no hash'), { message: /stays as it was/ })
+  await refused(one => one.setPassword('thermo', 'no hash'), { message: /was not changed/ })
   await refused(
     one => {
       one.removeUser('thermo')
@@ -575,7 +575,7 @@ t.test('a full disk: the old file stays, and nothing else', async t => {
     editUsers(path, one => {
       for (let i = 0; i < 500; i++) one.addUser(device(`u${i}`))
     }),
-    { code: 'data_dir_unusable', message: /users\.yaml stays as it was, it cannot be written: ENOSPC/ },
+    { code: 'data_dir_unusable', message: /users\.yaml was not changed, as it cannot be written: ENOSPC/ },
   )
   t.equal(readFileSync(path, 'utf8'), before)
   t.same(readdirSync(disk.dir).sort(), ['ballast', 'users.yaml'])

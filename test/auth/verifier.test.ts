@@ -116,7 +116,7 @@ t.test('client ids: bound, reserved, and free', async t => {
     ['abxc', 'inner (a*b*c)'],
   ] as const) {
     const { reason, detail } = ids.fault('free', clientId) ?? {}
-    t.equal(reason, other && `the client id ${clientId} is not for this user; choose another, such as free`)
+    t.equal(reason, other && `user free may not use the client id ${clientId}; choose another, such as free`)
     t.ok(other === undefined || detail?.includes(other), `for the log: ${detail}`)
   }
 })
@@ -307,7 +307,7 @@ t.test('files of users that cannot be', async t => {
     const before = said.length
     writeFileSync(users.file, text)
     await eventually(
-      () => said.slice(before).some(line => line.includes('not taken')),
+      () => said.slice(before).some(line => line.includes('were rejected')),
       JSON.stringify(text.slice(0, 20)),
     )
     t.ok(one.user('quick'), 'who was there before is')

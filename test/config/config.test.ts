@@ -169,7 +169,7 @@ t.test('help and docs/settings.md name every setting', async t => {
 
 t.test('client certificates are asked for on mqtts.port alone, and that it is there', async t => {
   const flags = { 'tls.cert': 'a.pem', 'tls.key': 'a.key', 'tls.ca': 'ca.pem' }
-  const message = 'tls.ca: given "ca.pem", which needs mqtts.port: nowhere else are clients asked for certificates'
+  const message = 'tls.ca: given "ca.pem", which needs mqtts.port: clients are asked for certificates only there'
   t.throws(() => loadSettings({ flags }), { code: 'bad_settings', message })
   t.equal(loadSettings({ flags: { ...flags, 'mqtts.port': '0' } })['tls.clients'], 'required')
 })

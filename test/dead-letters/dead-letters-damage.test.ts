@@ -391,7 +391,7 @@ t.test('a disk that refuses everything: it starts, shows what there is, refuses 
   files.percent = 100
   const broken = await open(dir, { files })
   t.match(broken.incidents, [
-    { kind: 'dead_letters_unreadable', sentence: /: no dead letter is shown, and none can be put/ },
+    { kind: 'dead_letters_unreadable', sentence: /: until it can, dead letters are neither shown nor written/ },
   ])
   await t.rejects(broken.dead.put(many(1, 21)), { code: 'spool_failed' })
   files.percent = 0

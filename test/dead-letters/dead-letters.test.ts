@@ -371,7 +371,7 @@ t.test('past the limit a user with much loses its own oldest; the others keep th
   t.equal(dead.count, there.length)
   t.match(
     warnings[0],
-    /dropped the \d+ oldest dead letters of the users with most for their share \("mallory"\): the limit is/,
+    /dropped the \d+ oldest dead letters of the users that use most of their share \("mallory"\): the limit is/,
   )
   await dead.stop()
   const again = await open(dir, options)

@@ -49,7 +49,7 @@ t.test('a full disk does not keep the hub from its id; the id is written when th
   }
   const { identity, warnings } = begin(t, dir, { files: { ...nodeFiles, openSync } })
   t.match(identity.hubId, /^[\w-]{36}$/)
-  t.match(warnings, [/hub\.json could not be written: full; tried again/])
+  t.match(warnings, [/hub\.json could not be written: full; retrying/])
   t.same(readdirSync(dir), [])
   full = false
   await eventually(() => readdirSync(dir).includes('hub.json'), 'written')

@@ -114,7 +114,7 @@ t.test('who came in, was refused, or changed something: by whom, from where, and
   appendFileSync(join(hub.dir, 'audit', '000000000001.jsonl'), '{"n":1}\n')
   const broken = await telehub(hub, 'audit', 'verify')
   t.equal(broken.code, 1)
-  t.match(broken.out, /is no line of an audit log\nthe chain is broken/)
+  t.match(broken.out, /is not a line of an audit log\nthe chain is broken/)
 })
 
 t.test('a flood of guesses over HTTP is a few lines with a count', async t => {
@@ -173,7 +173,7 @@ t.test('over MQTT: logins, refusals, takeovers; who connects and disconnects, an
   const named = 'lamp-7, user thermo, at 127\\.0\\.0\\.1 \\(mqtt\\)'
   for (const sentence of [
     `connected: ${named}"`,
-    `disconnected: ${named}: another connection has this client id now`,
+    `disconnected: ${named}: another connection took over its client id`,
     `connected: ${named}, in the place of a connection from 127\\.0\\.0\\.1`,
     `disconnected: ${named}: it sent DISCONNECT`,
     'disconnected: gone, user thermo, .*: its network connection ended without a DISCONNECT',
@@ -201,5 +201,5 @@ t.test('two clients that fight over one client id raise an alarm with both addre
   const alarm = await eventually(async () => (await alarms()).find(({ name }) => name === 'client_fight'), 'an alarm')
   t.match(alarm.detail, /twin \(127\.0\.0\.[12] and 127\.0\.0\.[12]\); give each client an id of its own/)
   for (const address of ['127.0.0.1', '127.0.0.2']) t.ok(alarm.detail.includes(address), address)
-  t.match(hub.log(), /alarm: connections take a client id from each other/)
+  t.match(hub.log(), /alarm: connections keep taking over the same client id from each other/)
 })

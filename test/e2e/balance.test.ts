@@ -234,7 +234,7 @@ t.test('SIGTERM: what was acknowledged is stored before the hub ends, or it says
   ])
   t.equal(await metric(second, 'telehub_waiting{consumer="record",target="InfluxDB"}'), 1)
   t.equal(await second.stop(), 0)
-  t.match(second.log(), /not stored yet: 7 in the spool \(record waits for InfluxDB\); the next start goes on/)
+  t.match(second.log(), /not stored yet: 7 in the spool \(record waits for InfluxDB\); the next start continues/)
   const third = await startHub(t, {}, first.dir)
   await eventually(async () => (await balance(third)).spool === 0, 'the next start goes on')
   t.match(await balance(third), { received: 20_007, stored: 20_007, residual: 0 })

@@ -96,7 +96,7 @@ t.test('a boot in 1970 with the state of today', async t => {
   const { hub: starting, setClock } = startIn1970(t, today.dir)
   const hub = await starting
   const unset = await incident(hub, 'clock_not_set')
-  t.match(unset?.detail, /not set \(1970-01-01T00:01:.*; until it is, time goes on from 20/)
+  t.match(unset?.detail, /not set \(1970-01-01T00:01:.*; until it is, the hub counts time from 20/)
   t.match(hub.log(), /the clock of this machine is not set \(1970/)
 
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 't1' })

@@ -102,7 +102,7 @@ t.test('on a read-only disk it serves, and takes publishes once it may write', a
   t.equal(await hub.stop(), 0)
   remount('ro')
   const again = await startHub(t, {}, disk.dir)
-  t.match(again.log(), /cannot be locked \(.*\); publishes are refused until it can/)
+  t.match(again.log(), /cannot be locked \(.*\); publishes are refused until it is locked/)
   t.ok(await isRefused(again))
   t.equal((await fetch(`${again.httpUrl}/readyz`)).status, 503)
   remount('rw')

@@ -28,7 +28,7 @@ users:
   t.match(found.of('auth.file'), 'may be read or written by other users')
   t.match(found.of('users'), 'every user may read everything (everyone: allow read #, users.yaml:2)')
   t.match(found.of('users'), 'lamp (device) may publish and read everything (allow all #')
-  t.match(found.of('users'), 'nothing lets in lamp')
+  t.match(found.of('users'), 'there is no way to log in as lamp')
   t.notMatch(found.of('users'), 'boss (admin)')
 })
 

@@ -143,7 +143,7 @@ t.test('coming in without the right credentials', async t => {
 t.test('guessing: past auth.attempts of one address and name nobody listens any more, and others come in', async t => {
   const { hub, users } = await start(t, { 'auth.attempts': '5' })
   await users.add('slow', [], { password: await hashPassword('correct horse') })
-  await eventually(async () => hub.log().includes('has changed'), 'the hub has seen it')
+  await eventually(async () => hub.log().includes('was read again'), 'the hub has seen it')
   for (const username of ['slow', 'nobody']) {
     const codes: number[] = []
     for (let n = 0; n < 8; n++) codes.push(await refused(hub, { username, password: `guess ${n}` }))
@@ -352,7 +352,7 @@ t.test('a will where one may not publish', async t => {
   const revoked = await dies('revoked', hub)
   const [rule] = rules.thermo
   await users.edit(file => file.removeRule('thermo', rule as string))
-  await eventually(() => hub.log().includes('has changed'), 'the hub has seen it')
+  await eventually(() => hub.log().includes('was read again'), 'the hub has seen it')
   revoked.stream.destroy()
   await eventually(() => hub.log().includes('the will of revoked'), 'it is refused')
   await users.edit(file => file.addRule('thermo', rule as string))
@@ -396,9 +396,9 @@ t.test('rights that are taken away end at once, live, in queues, and in stored s
   await eventually(() => seen.length === 1, 'it reads')
 
   const change = async (edit: Parameters<UsersOfTest['edit']>[0]) => {
-    const before = hub.log().split('has changed').length
+    const before = hub.log().split('was read again').length
     await users.edit(edit)
-    await eventually(() => hub.log().split('has changed').length > before, 'the hub has seen it')
+    await eventually(() => hub.log().split('was read again').length > before, 'the hub has seen it')
   }
   await change(file => file.removeRule('reader', 'allow read home/#'))
   await send('while it may not')
@@ -453,10 +453,10 @@ t.test('a users file that is broken changes nothing, and says why; one that is m
   const text = await readFile(users.file, 'utf8')
   const client = await as(t, hub, 'thermo')
   for (const [broken, said] of [
-    ['users: [', /not taken/],
+    ['users: [', /were rejected/],
     [text.replace('kind: device', 'kind: king'), /king/],
     [text.replace('allow publish', 'alow publish'), /alow/],
-    ['', /no users|not taken/],
+    ['', /no users|were rejected/],
   ] as const) {
     const before = hub.log().length
     writeFileSync(users.file, broken)

@@ -43,7 +43,10 @@ t.test('SIGHUP reads the settings again, while clients stay connected', async t 
 
   writeFileSync(file, 'limits.adress: 1\n')
   process.kill(hub.pid, 'SIGHUP')
-  await eventually(() => /the old ones hold: .*did you mean limits\.address/.test(hub.log()), 'it says what is wrong')
+  await eventually(
+    () => /the previous ones stay in use: .*did you mean limits\.address/.test(hub.log()),
+    'it says what is wrong',
+  )
   await publish(3)
   await stored('second', [2, 3])
   t.notOk(closed)

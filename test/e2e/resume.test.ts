@@ -77,7 +77,7 @@ t.test(
     await sessions.stop()
 
     const second = await startHub(t, {}, first.dir)
-    const said = (log: string) => [...log.matchAll(/(\$hub\/\S+) had something retained/g)].map(([, topic]) => topic)
+    const said = (log: string) => [...log.matchAll(/(\$hub\/\S+) had a retained message/g)].map(([, topic]) => topic)
     t.same(said(second.log()).sort(), Object.keys(damaged).sort())
     const shown = async (hub: typeof first) => {
       const client = await openRaw(t, hub)

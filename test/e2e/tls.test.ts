@@ -99,7 +99,7 @@ await t.test('telehub cert leaves alone what is not its own, and says what was w
   await stays('server.key', 'not a key', /server\.key holds no private key/)
   rmSync(join(other, 'ca.pem'))
   writeFileSync(join(other, 'ca.pem'), pem('ca.pem'))
-  await t.rejects(cert('--dir', other), { message: /ca\.pem and ca\.key are not those of one authority/ })
+  await t.rejects(cert('--dir', other), { message: /ca\.pem and ca\.key do not belong together/ })
 })
 
 await t.test('telehub check looks at the certificates, too', async t => {
@@ -186,12 +186,12 @@ t.test('a renewed certificate is taken up, and no connection is lost', async t =
   await passes(overTls, overWebSocket, 'b/1')
   await passes(overWebSocket, overTls, 'b/2')
   t.same(lost, [])
-  t.match(hub.log(), /tls\.cert: .*server\.pem: new certificate taken up, valid until/)
-  t.match(hub.log(), /the certificate in .*server\.pem \(tls\.cert\) ends on .*; put a new one into the file/)
+  t.match(hub.log(), /tls\.cert: .*server\.pem: read a new certificate, valid until/)
+  t.match(hub.log(), /the certificate in .*server\.pem \(tls\.cert\) expires on .*; put a new one into the file/)
   await eventually(() => /alarm: the certificate in .*server\.pem/.test(hub.log()), 'an alarm, too')
 
   renameSync(at('server.key'), at('away.key'))
-  await eventually(() => /tls\.key: .*there is no such file; the hub goes on/.test(hub.log()), 'the key is missing')
+  await eventually(() => /tls\.key: .*the file does not exist; the hub continues/.test(hub.log()), 'the key is missing')
   t.equal(await serial(port), fresh)
   renameSync(at('away.key'), at('server.key'))
   t.equal(await status('/healthz'), 200)

@@ -56,7 +56,7 @@ t.test('user add: kinds and their usual rules, passwords from a pipe, a file, or
   const added = await telehub(['user', 'add', 'thermo', '--client', 'thermo-*'], 'correct horse\nsecond line\n')
   t.same(added, {
     code: 0,
-    out: 'thermo is now a device in users.yaml. It may:\n  allow all devices/{user}/#\nas one of the clients thermo-*\n',
+    out: 'Added thermo (device) to users.yaml. Rules:\n  allow all devices/{user}/#\nClient ids: thermo-*\n',
     err: '',
   })
   t.equal(statSync(path).mode & 0o777, 0o600)
@@ -76,12 +76,12 @@ t.test('user add: kinds and their usual rules, passwords from a pipe, a file, or
   )
 
   const made = await telehub(['user', 'add', 'boss', '--kind', 'admin', '--generate'])
-  t.match(made.out, /^boss is now an admin in users\.yaml/)
-  const password = /shown this once: (\S+)/.exec(made.out)?.[1] ?? ''
+  t.match(made.out, /^Added boss \(admin\) to users\.yaml/)
+  const password = /shown only now: (\S+)/.exec(made.out)?.[1] ?? ''
   t.equal(users().get('boss')?.password, hashSecret(password))
 
   const lamp = await telehub(['user', 'add', 'lamp', '--certificate', 'lamp.example.org'])
-  t.match(lamp.out, /a certificate of lamp, lamp\.example\.org lets it in\n$/)
+  t.match(lamp.out, /certificate with the name lamp or lamp\.example\.org authenticates it\n$/)
   t.match(users().get('lamp'), { password: '', certificates: ['lamp.example.org'] })
   t.equal((await telehub(['user', 'add', 'anonymous'])).code, 0)
   t.equal(users().get('anonymous')?.password, '')
@@ -153,18 +153,18 @@ t.test('passwd, grant, revoke, keys, list, show, remove', async t => {
   await telehub(['user', 'add', 'a'], 'first password')
   t.match(await telehub(['user', 'add', 'a'], 'first password'), {
     code: 1,
-    err: 'telehub: there is a user a in users.yaml already; telehub user show a shows it\n',
+    err: 'telehub: user a already exists in users.yaml; telehub user show a shows it\n',
   })
-  t.match((await telehub(['user', 'passwd', 'a'], 'second password\n')).out, /^a has another password/)
+  t.match((await telehub(['user', 'passwd', 'a'], 'second password\n')).out, /^Changed the password of a/)
   t.ok(verifyPassword(users().get('a')?.password ?? '', 'second password'))
-  t.match((await telehub(['user', 'passwd', 'a', '--generate'])).out, /shown this once: \S{27}\n$/)
+  t.match((await telehub(['user', 'passwd', 'a', '--generate'])).out, /shown only now: \S{27}\n$/)
 
   writeFileSync(path, text().replace('users:', 'everyone:\n  - deny publish admin/# # the hub only\n\nusers:'))
   t.match(
     (await telehub(['user', 'grant', 'a', 'read', 'home/{user}/+'])).out,
     /^users\.yaml:\d+: allow read home.* · a has/,
   )
-  t.match((await telehub(['user', 'grant', 'a', 'read', 'home/{user}/+'])).out, /it was there already/)
+  t.match((await telehub(['user', 'grant', 'a', 'read', 'home/{user}/+'])).out, /it was already there/)
   t.match(
     (await telehub(['user', 'grant', 'a', 'publish', '#'])).out,
     /users\.yaml:4: deny publish admin\/# · still refuses/,
@@ -203,8 +203,8 @@ t.test('passwd, grant, revoke, keys, list, show, remove', async t => {
   t.match(await telehub(['user', 'key', 'remove', 'a', 'zzzzzzzz']), { code: 1, err: /a has no key zzzzzzzz/ })
   t.match(await telehub(['user', 'key', 'remove', 'a', key?.id ?? '']), { code: 0, err: '' })
   t.match((await telehub(['user', 'key', 'list', 'a'])).out, /^a has no keys/)
-  t.match(await telehub(['user', 'remove', 'a']), { code: 2, err: /say --yes/ })
-  t.match((await telehub(['user', 'remove', 'a', '--yes'])).out, /^a is removed from users\.yaml/)
+  t.match(await telehub(['user', 'remove', 'a']), { code: 2, err: /confirm with --yes/ })
+  t.match((await telehub(['user', 'remove', 'a', '--yes'])).out, /^Removed a from users\.yaml/)
   t.match((await telehub(['user', 'list'])).out, /^no users in users\.yaml; telehub user add NAME makes one\n$/)
   for (const args of [
     ['remove', 'a', '--yes'],
@@ -236,7 +236,7 @@ t.test('--scram: the same password for SCRAM, until another one is set', async t
   const added = await telehub(['user', 'add', 'a', '--scram'], 'Zu\u0308rich horse\n')
   t.match(added, {
     code: 0,
-    out: /^a is now a device in users\.yaml\.[\s\S]*it is good for SCRAM-SHA-256, too\n$/,
+    out: /^Added a \(device\) to users\.yaml\.[\s\S]*also works for SCRAM-SHA-256\n$/,
     err: '',
   })
   t.ok(verifyPassword(users().get('a')?.password ?? '', 'Z\u00fcrich horse'))
@@ -247,8 +247,8 @@ t.test('--scram: the same password for SCRAM, until another one is set', async t
   t.notMatch(json.out, /SHA-256|scrypt/)
 
   const made = await telehub(['user', 'passwd', 'a', '--generate', '--scram'])
-  const password = /shown this once: (\S+)/.exec(made.out)?.[1] ?? ''
-  t.match(made.out, /\nit is good for SCRAM-SHA-256, too\n$/)
+  const password = /shown only now: (\S+)/.exec(made.out)?.[1] ?? ''
+  t.match(made.out, /also works for SCRAM-SHA-256\n$/)
   t.equal(users().get('a')?.password, hashSecret(password))
   t.ok(scramAccepts(scramOf('a'), password))
   t.notOk(scramAccepts(scramOf('a'), 'Z\u00fcrich horse'))
@@ -258,7 +258,7 @@ t.test('--scram: the same password for SCRAM, until another one is set', async t
   const paired = await editUsers(path, file => file.redeemPairing(code, Date.now()))
   t.ok(scramAccepts(scramOf('a'), paired.password), 'a device that is paired keeps it')
 
-  t.match((await telehub(['user', 'passwd', 'a'], 'third password\n')).out, /SCRAM-SHA-256 lets it in no more/)
+  t.match((await telehub(['user', 'passwd', 'a'], 'third password\n')).out, /SCRAM-SHA-256 no longer works for it/)
   t.equal(scramOf('a'), '')
   t.notMatch(text(), /scram/)
   t.match((await telehub(['user', 'show', 'a'])).out, /^scram {8}none$/m)
@@ -273,7 +273,7 @@ t.test('--scram: the same password for SCRAM, until another one is set', async t
   t.equal((await telehub(['user', 'passwd', 'a'], `${'\u{1f600}'.repeat(8)}\n`)).code, 0, 'without it may have any')
   t.match(await telehub(['user', 'list', '--scram']), { code: 2, err: /--scram: telehub user list has no such flag/ })
   const gate = await telehub(['user', 'add', 'gate', '--certificate', 'gate.example.org', '--scram', '--generate'])
-  t.match(gate.out, /shown this once/)
+  t.match(gate.out, /shown only now/)
   t.equal(gate.code, 0)
   t.ok(scramOf('gate'))
 })
@@ -282,10 +282,10 @@ t.test('device pair: a code that is good once', async t => {
   const { path, users, telehub } = await place()
   const first = await telehub(['device', 'pair', 'lamp', '--allow', 'publish lamps/{client}', '--client', 'lamp-*'])
   t.match(first, { code: 0, err: '' })
-  t.match(first.out, /^lamp is now a device in users\.yaml\. It may:\n {2}allow publish lamps\/\{client\}\n/)
+  t.match(first.out, /^Added lamp \(device\) to users\.yaml\. Rules:\n {2}allow publish lamps\/\{client\}\n/)
   const code = /^ {2}([\w-]{14})$/m.exec(first.out)?.[1] ?? ''
   t.match(first.out, `curl -d '{"code":"${code}"}' -H 'content-type: application/json' http://127.0.0.1:8080/api/pair`)
-  t.match(first.out, /good once, until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ/)
+  t.match(first.out, /Valid once, until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ/)
   t.match(users().get('lamp'), { kind: 'device', password: '', clients: ['lamp-*'] })
   t.match((await telehub(['user', 'list'])).out, /until 20/)
   const second = await telehub(['device', 'pair', 'lamp'])
@@ -300,12 +300,12 @@ t.test('device pair: a code that is good once', async t => {
   t.ok(verifyPassword(users().get('lamp')?.password ?? '', password))
   t.match(await telehub(['device', 'pair', 'lamp', '--allow', 'read x']), {
     code: 2,
-    err: /telehub user grant gives it more/,
+    err: /telehub user grant adds rules/,
   })
   await telehub(['user', 'add', 'boss', '--kind', 'admin', '--generate'])
   t.match(await telehub(['device', 'pair', 'boss']), {
     code: 1,
-    err: 'telehub: boss is an admin, and only a device is paired\n',
+    err: 'telehub: boss is an admin, and only devices can be paired\n',
   })
 })
 
@@ -334,11 +334,11 @@ users:
       0,
       'yes\nusers.yaml:8: allow publish home/{user}/#\n  {user} is thermo: home/thermo/#\n',
     ],
-    [['--publish', 'admin/x'], 1, 'no\nusers.yaml:2: deny publish admin/#\na deny that matches beats every allow\n'],
+    [['--publish', 'admin/x'], 1, 'no\nusers.yaml:2: deny publish admin/#\na matching deny overrides every allow\n'],
     [
       ['--publish', 'rooms/1'],
       1,
-      'no\nno rule of user thermo allows it to publish rooms/1\nnearest are:\n' +
+      'no\nno rule allows user thermo to publish rooms/1\nnearest are:\n' +
         'users.yaml:8: allow publish home/{user}/#\n  {user} is thermo: home/thermo/#\n' +
         'users.yaml:9: allow publish admin/x\nusers.yaml:10: allow read #\n',
     ],
@@ -347,19 +347,19 @@ users:
     [
       ['--subscribe', 'home/#'],
       0,
-      'yes\nusers.yaml:10: allow read #\nbut not delivered is what these match:\nusers.yaml:11: deny read home/secret/#\n',
+      'yes\nusers.yaml:10: allow read #\nbut messages on topics that these rules match are not delivered:\nusers.yaml:11: deny read home/secret/#\n',
     ],
     [
       ['--subscribe', '$share/g/home/#'],
       0,
-      'yes\nusers.yaml:10: allow read #\nbut not delivered is what these match:\nusers.yaml:11: deny read home/secret/#\n',
+      'yes\nusers.yaml:10: allow read #\nbut messages on topics that these rules match are not delivered:\nusers.yaml:11: deny read home/secret/#\n',
     ],
     [['--subscribe', '$share/g'], 1, /a shared subscription is \$share\/\{group\}\/\{filter\}/],
     [['--subscribe', 'a/#/b'], 1, 'no\na/#/b: + and # stand alone in a level, # only as the last one\n'],
     [
       ['--read', 'home/secret/x'],
       1,
-      'no\nusers.yaml:11: deny read home/secret/#\na deny that matches beats every allow\n',
+      'no\nusers.yaml:11: deny read home/secret/#\na matching deny overrides every allow\n',
     ],
     [['--read', '$hub/why/thermo-1'], 0, 'yes\nbuilt in: every client may read $hub/why/{client}\n'],
     [['--client', 'x', '--read', 'a'], 2, ''],
@@ -376,14 +376,14 @@ users:
   writeFileSync(path, readFileSync(path, 'utf8').replace('    rules:', '    wildcards: 0\n    rules:'))
   t.match(await ask('--subscribe', 'home/#'), {
     code: 1,
-    out: 'no\nusers.yaml:11: allow read #\nbut users.yaml: thermo.wildcards is 0: no subscription with + or #\n',
+    out: 'no\nusers.yaml:11: allow read #\nbut users.yaml: thermo.wildcards is 0: subscriptions with + or # are not allowed\n',
   })
   t.match(await ask('--subscribe', 'home/a'), { code: 0 })
   t.match(await ask('--subscribe', '$SYS/#'), { code: 1, out: /^no\nno rule of user thermo/ })
   writeFileSync(path, readFileSync(path, 'utf8').replace('wildcards: 0', ''))
   t.match(await ask('--subscribe', 'home/#', '--limits.wildcards', '0'), {
     code: 1,
-    out: 'no\nusers.yaml:11: allow read #\nbut the settings: limits.wildcards is 0: no subscription with + or #\n',
+    out: 'no\nusers.yaml:11: allow read #\nbut the settings: limits.wildcards is 0: subscriptions with + or # are not allowed\n',
   })
   const coloured = await ask('--publish', 'a\x1b[31m')
   t.notMatch(coloured.out, '\x1b')
@@ -401,7 +401,7 @@ t.test('the file: as the settings name it, else beside them; a broken one is tol
   t.match(away, {
     code: 1,
     out: '',
-    err: /^telehub: away\/users\.yaml: there is no folder \S+away; make it first, or name/,
+    err: /^telehub: away\/users\.yaml: the folder \S+away does not exist; create it first, or choose/,
   })
   t.notMatch(away.err, 'ENOENT')
   // Settings that could not serve are no hindrance to making the users that they lack.
@@ -455,16 +455,16 @@ t.test('on a terminal the password is asked for twice, and not shown', async t =
     })
   const added = await type('user add a', ['correct horsX\x7fe\r', 'correct horse\r'])
   if (added === undefined) return void t.pass('there is no script(1) here')
-  t.match(added, /a is now a device/)
+  t.match(added, /Added a \(device\)/)
   t.notMatch(added, /correct/)
   t.ok(verifyPassword(users().get('a')?.password ?? '', 'correct horse'))
   t.match(
     await type('user passwd a', ['another one\r', 'another two\r']),
     /the two passwords differ; nothing was changed/,
   )
-  t.match(await type('user passwd a', ['pasted words\rpasted words\r', '']), /a has another password/)
-  t.match(await type('user passwd a', ['half a pass\x03', '']), /given up; nothing was changed/)
+  t.match(await type('user passwd a', ['pasted words\rpasted words\r', '']), /Changed the password of a/)
+  t.match(await type('user passwd a', ['half a pass\x03', '']), /cancelled; nothing was changed/)
   t.ok(verifyPassword(users().get('a')?.password ?? '', 'pasted words'))
   t.match(await type('user remove a', ['n\r']), /nothing was changed/)
-  t.match(await type('user remove a', ['y\r']), /a is removed/)
+  t.match(await type('user remove a', ['y\r']), /Removed a from/)
 })

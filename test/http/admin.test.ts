@@ -45,7 +45,7 @@ t.test('the commands show a key: the flag, else the environment, else the file b
   t.match(none, { code: 1, stderr: /needs a key; .*--key or TELEHUB_KEY/ })
   t.match(await telehub(list(hub, empty, '--key', 'wrong')), { code: 1, stderr: /rejects the key/ })
   const forbidden = await telehub(['dead', 'replay', '--all', '--url', hub.url, '--data.dir', empty, '--key', wide])
-  t.match(forbidden, { code: 1, stderr: /refuses: user svc is a service; only an admin may change something here/ })
+  t.match(forbidden, { code: 1, stderr: /refuses: user svc is a service; only an admin may do this/ })
   t.match(await telehub(list(hub, empty, '--key')), { code: 2, stderr: /--key: given nothing, it needs a value/ })
 })
 

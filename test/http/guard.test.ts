@@ -496,7 +496,7 @@ t.test('kinds: what each may not', async t => {
   const why = async (key: string, path: string) =>
     ((await (await hub.request(path, { headers: { authorization: `Bearer ${key}` } })).json()) as { message: string })
       .message
-  t.match(await why(keys.device, '/api/series'), /user dev is a device, and devices speak MQTT alone/)
+  t.match(await why(keys.device, '/api/series'), /user dev is a device, and devices may use MQTT only/)
   t.match(await why(keys.narrow, '/api/dead'), /user some may not read every topic/)
 })
 

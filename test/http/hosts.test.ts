@@ -68,7 +68,7 @@ t.test('a name that leads to the hub (DNS rebinding), where strangers are let in
     }
     t.equal(hub.reached.length, before)
     const answer = await hub.raw('GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n')
-    t.match(answer, /given the host \\"evil\.example\\".*put it into ws\.origins/, `${what}: what to do`)
+    t.match(answer, /the host \\"evil\.example\\" is not accepted.*add it to ws\.origins/, `${what}: what to do`)
   }
 })
 

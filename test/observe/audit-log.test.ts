@@ -64,14 +64,18 @@ t.test('what was changed, taken out, put in or cut short is found', async t => {
   const text = (all: readonly string[]) => `${all.join('\n')}\n`
   t.same((await attempt(text)).faults, [])
   for (const [what, change, expected] of [
-    ['another user', all => text(all.with(4, (all[4] ?? '').replace('user4', 'evil4'))), /:6: names another hash/],
-    ['a line less', all => text(all.toSpliced(7, 1)), /:8: is number 9, but 8 is due/],
+    [
+      'another user',
+      all => text(all.with(4, (all[4] ?? '').replace('user4', 'evil4'))),
+      /:6: has a hash that is not that of the line before/,
+    ],
+    ['a line less', all => text(all.toSpliced(7, 1)), /:8: is number 9, but 8 is expected/],
     ['two lines swapped', all => text(all.with(2, all[3] ?? '').with(3, all[2] ?? '')), /:3: is number 4/],
-    ['a line more', all => text(all.toSpliced(9, 0, all[9] ?? '')), /:11: is number 10, but 11 is due/],
+    ['a line more', all => text(all.toSpliced(9, 0, all[9] ?? '')), /:11: is number 10, but 11 is expected/],
     ['the first gone', all => text(all.slice(1)), /:1: is number 2, but the name of the file says 1/],
-    ['no JSON', all => text(all.with(3, 'garbage')), /:4: is no line of an audit log/],
-    ['an unfinished line', all => all.join('\n').slice(0, -10), /:20: is not finished/],
-    ['a very long line', all => text(all.with(5, 'x'.repeat(1e6))), /:6: is not finished, or longer/],
+    ['no JSON', all => text(all.with(3, 'garbage')), /:4: is not a line of an audit log/],
+    ['an unfinished line', all => all.join('\n').slice(0, -10), /:20: is incomplete/],
+    ['a very long line', all => text(all.with(5, 'x'.repeat(1e6))), /:6: is incomplete, or longer/],
   ] as [string, (lines: string[]) => string, RegExp][]) {
     const { faults } = await attempt(change)
     t.match(faults[0], expected, what)
@@ -116,7 +120,7 @@ t.test('an end that a crash has left, or damage, does not keep the log from goin
   await third.stop()
   const { last, faults } = await verifyAudit(dir)
   t.equal(last, 7)
-  t.match(faults, [/:5: is no line of an audit log/])
+  t.match(faults, [/:5: is not a line of an audit log/])
   t.match(parseAuditLine((await linesOf(dir))[5] ?? ''), { event: 'audit', result: 'damaged' })
   truncateSync(path, 0)
   writeFileSync(path, '\0'.repeat(100))
@@ -138,7 +142,7 @@ t.test('a full disk: nothing throws, what waits is written later, and what is to
   await eventually(() => one.failure, 'the disk is full')
   t.match(one.failure, /ENOSPC/)
   t.equal(reported.length, 1, 'said once')
-  t.match(reported[0], /^audit_unwritable: .*ENOSPC.*make room on the disk/)
+  t.match(reported[0], /^audit_unwritable: .*ENOSPC.*free space on the disk/)
   t.equal(one.lost, 3_000)
   await eventually(() => {
     disk.free()

@@ -95,7 +95,7 @@ t.test('series and history: of topics that may be read', async t => {
   t.same(await seriesOf(answers, { allow: ['#'], deny: ['home/kitchen/#'] }), [bath])
   t.same(await seriesOf(answers, { allow: [], deny: [] }), [])
   t.same(parsed(await ask(answers, kitchen, rules)).values, [1])
-  const refused = { code: 'forbidden', message: /from no topic, or from one that this user may not read/ }
+  const refused = { code: 'forbidden', message: /from no topic, or from a topic that this user may not read/ }
   await t.rejects(ask(answers, bath, rules), refused)
   await t.rejects(ask(answers, 'telemetry,device=t9,room=attic v', rules), refused, 'whether it is there is not said')
   for (const other of [

@@ -80,7 +80,7 @@ t.test('what the store lacks is written again, in order; said once', async t => 
   await open({ settled: { settled: 7 } }).ready()
   t.same(again, [4, 5, 6, 7])
   t.same(reports, [{ kind: 'store_behind', messages: undefined }])
-  t.match(logged, [/everything again.* message 7/])
+  t.match(logged, [/refilled from the spool.* message 7/])
   t.equal(await count(store), 7)
   await open({ settled: { settled: 7 } }).ready()
   t.equal(reports.length, 1)

@@ -85,7 +85,7 @@ t.test('the alarm names the source, and is over when nothing is refused any more
   t.match(of.alarm(), /^user mallory, client mallory-1 sends more new series.*: 4 messages are dead letters/)
   for (let n = 0; n < 4; n++) of.check([point(`large ${n}`)], by('large'))
   clock.now += 200_000
-  t.match(of.alarm(), /^9 of 10 series are taken \(limits\.series\); user mallory has 5 of them/)
+  t.match(of.alarm(), /^9 of 10 series are used \(limits\.series\); user mallory has 5 of them/)
   const open = new SeriesGuard({
     series: 1,
     perMinute: 0,

@@ -293,7 +293,7 @@ t.test('no memory left: publish waits and the state says so; when there is again
   const publishing = hub.publish([message(2)]).then(() => {
     done = true
   })
-  await eventually(() => states.some(state => /down: RabbitMQ takes nothing more: .*memory/.test(state)), 'told')
+  await eventually(() => states.some(state => /down: RabbitMQ blocks publishing: .*memory/.test(state)), 'told')
   t.equal((await take(reader, 1))[0]?.sequence, 1, 'consumers go on')
   t.match(states.at(-1), /^down/, 'and do not say that all is well')
   t.notOk(done)

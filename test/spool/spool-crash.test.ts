@@ -137,7 +137,7 @@ t.test('a tail of zeros, as a file system leaves it after a loss of power', asyn
   for (const zeros of [1, 11, 12, 13, 4_096]) {
     const dir = restore(scratch, Buffer.concat([bytes, Buffer.alloc(zeros)]))
     const { spool, warnings } = await open(dir)
-    t.match(warnings, [new RegExp(`: ${zeros} bytes of a write that was never finished`)])
+    t.match(warnings, [new RegExp(`: ${zeros} bytes of an unfinished write`)])
     t.equal(await append(spool, publish(7)), 7)
     const { topics: read, skipped } = await readAll(dir, spool)
     t.same(read, topics(7))

@@ -353,7 +353,7 @@ t.test('a segment of more than 2 GiB is read in pieces', async t => {
   writeSync(fd, bytes, firstEnd, bytes.length - firstEnd, 2_200_000_000)
   closeSync(fd)
   const second = await open(dir, { files: withoutCopies, limitBytes: 1e10 })
-  t.match(second.warnings, [/is damaged \(\d{10} bytes\); what is whole is kept/])
+  t.match(second.warnings, [/is damaged \(\d{10} bytes\); the intact part is kept/])
   t.equal(await append(second.spool, publish(4)), 4)
   t.same(
     [...second.spool.replay(1)].map(({ sequence }) => sequence),
@@ -387,7 +387,7 @@ t.test('a tail that was cut off or removed is noticed, and its numbers are not g
     await first.spool.stop()
     damage(segmentPath(dir, 1))
     const second = await open(dir)
-    t.match(second.warnings.join(), /and 20 is known: its end was lost or removed/, name)
+    t.match(second.warnings.join(), /although message 20 was accepted: the end of the spool is missing/, name)
     t.equal(await append(second.spool, publish(21)), 21, name)
     const { skipped, messages } = await readAll(dir, second.spool, 'record')
     t.equal(messages.at(-1)?.sequence, 21, name)
@@ -408,7 +408,9 @@ t.test('a damaged cursor begins at the oldest message, and that is reported', as
     writeFileSync(`${dir}/live.cursor`, damaged)
     const { messages, warnings } = await readAll(dir, spool)
     t.equal(messages.length, 5)
-    t.match(warnings, [/cursor live cannot be read \(no place in it is whole\); it begins at the oldest message/])
+    t.match(warnings, [
+      /cursor live cannot be read \(both of its positions are damaged\); it starts at the oldest message/,
+    ])
   }
   t.equal((await readAll(dir, spool)).messages.length, 0, 'the place is kept again')
   await spool.stop()
@@ -440,7 +442,7 @@ for (const code of ['ENOSPC', 'EROFS', 'EIO']) {
         }
         const { spool, warnings } = await open(dir, { files })
         t.ok(spool.failing, name)
-        t.match(warnings.join(), /what is published is not acknowledged/, name)
+        t.match(warnings.join(), /publishes are not acknowledged/, name)
         await t.rejects(append(spool, publish(9)), { code: 'spool_failed' }, name)
         t.same(
           [...spool.replay(0)].map(({ sequence }) => sequence),

@@ -250,7 +250,7 @@ t.test(
     const log = await readFile(`${path}.wal`)
     await writeFile(`${path}.wal`, log.fill(0xa5, log.length / 3, log.length / 3 + 16))
     const { store, reports } = await opened(t, path)
-    t.match(reports, [/^store_damaged: the log of the store was damaged and is .*\.damaged-.*\.wal now/])
+    t.match(reports, [/^store_damaged: the write-ahead log of the store was damaged and is .*\.damaged-.*\.wal now/])
     t.match(await store.last(), { sequence: 40, isNew: false })
     t.equal((await all(store, temperature)).length, 40)
     t.strictSame(await store.write([reading(noon + 100, 100)], 100), [])

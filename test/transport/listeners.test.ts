@@ -318,18 +318,18 @@ t.test('certificates and keys that are none are refused at the start, in words',
   const locked = '-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjMF8G\n-----END ENCRYPTED PRIVATE KEY-----\n'
   const missing = join(dir, 'missing.pem')
   for (const [given, why] of [
-    [{ cert: missing }, `tls.cert: ${missing}: there is no such file`],
+    [{ cert: missing }, `tls.cert: ${missing}: the file does not exist`],
     [{ cert: dir }, /^tls.cert: .*: EISDIR/],
-    [{ cert: text }, `tls.cert: ${text}: holds no certificate in PEM`],
-    [{ cert: path('server.key') }, /^tls.cert: .*server.key: holds no certificate in PEM/],
-    [{ cert: damaged }, `tls.cert: ${damaged}: holds a damaged certificate`],
-    [{ key: missing }, `tls.key: ${missing}: there is no such file`],
-    [{ key: text }, `tls.key: ${text}: holds no private key in PEM without a passphrase`],
-    [{ key: written('locked.pem', locked) }, /^tls.key: .*: holds no private key in PEM without a passphrase/],
-    [{ key: path('server.pem') }, /^tls.key: .*server.pem: holds no private key/],
+    [{ cert: text }, `tls.cert: ${text}: contains no certificate in PEM`],
+    [{ cert: path('server.key') }, /^tls.cert: .*server.key: contains no certificate in PEM/],
+    [{ cert: damaged }, `tls.cert: ${damaged}: contains a damaged certificate`],
+    [{ key: missing }, `tls.key: ${missing}: the file does not exist`],
+    [{ key: text }, `tls.key: ${text}: contains no private key in PEM without a passphrase`],
+    [{ key: written('locked.pem', locked) }, /^tls.key: .*: contains no private key in PEM without a passphrase/],
+    [{ key: path('server.pem') }, /^tls.key: .*server.pem: contains no private key/],
     [{ key: path('stranger.key') }, /^tls.key: .*stranger.key: is not the key of the certificate in .*server.pem/],
-    [{ ca: missing }, `tls.ca: ${missing}: there is no such file`],
-    [{ ca: text }, `tls.ca: ${text}: holds no certificate in PEM`],
+    [{ ca: missing }, `tls.ca: ${missing}: the file does not exist`],
+    [{ ca: text }, `tls.ca: ${text}: contains no certificate in PEM`],
   ] as const) {
     const message = typeof why === 'string' ? new RegExp(`^${why.replaceAll('.', '\\.')}`) : why
     t.throws(() => loadTls({ ...tls, ...given }), { code: 'bad_settings', message }, String(why))
@@ -392,7 +392,7 @@ t.test('a trusted proxy must send a header; what others send is theirs', async t
     await closed(silent)
   }
   t.same(served.refused(), { proxy_header: 2 })
-  t.match(served.said[0], '127.0.0.1: no PROXY header, which proxy.protocol asks of it: it does not begin')
+  t.match(served.said[0], '127.0.0.1: no PROXY header, which proxy.protocol requires: it does not begin')
   t.equal(served.waiting(), 0)
   for (const other of [
     { trusted: ['10.0.0.0/8'], protocol: true },
@@ -437,7 +437,7 @@ t.test('who is slow is cut off, drip by drip', async t => {
   )
   t.equal(served.waiting(), 0)
   t.same(served.refused(), { handshake_timeout: 5 })
-  t.match(served.said.join('\n'), '203.0.113.9: handshake cut off: not finished within 300 ms (limits.connect)')
+  t.match(served.said.join('\n'), '203.0.113.9: handshake aborted: not finished within 300 ms (limits.connect)')
 })
 
 t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', async t => {
@@ -468,8 +468,8 @@ t.test('2,000 half-open connections do not keep a client out, on TCP and TLS', a
   t.same(Object.keys(served.refused()), ['gave_way'])
   const seconds = Math.ceil((Date.now() - from) / 1_000) + 1
   t.ok(served.said.length <= 10 * seconds, `${served.said.length} sentences in ${seconds} s`)
-  t.match(served.said.join('\n'), /handshake cut off: gave way to another/)
-  t.match(served.said.join('\n'), /\(and \d+ more like it before\)/)
+  t.match(served.said.join('\n'), /handshake aborted: closed to make room for another/)
+  t.match(served.said.join('\n'), /\(and \d+ more like it\)/)
 })
 
 t.test('who has left, or got through, takes no place', async t => {
@@ -536,7 +536,7 @@ t.test('a port that is taken is said so, and the other is not kept', async t => 
   })
   await t.rejects(serve(t, { mqttPort: port, mqttsPort: free ?? 0, tls }), said('mqtt.port'))
   await serve(t, { mqttPort: free ?? 0 })
-  await t.rejects(serve(t, { host: '192.0.2.1' }), { message: /192.0.2.1:0 is no address of this machine/ })
+  await t.rejects(serve(t, { host: '192.0.2.1' }), { message: /192.0.2.1:0 is not an address of this machine/ })
 })
 
 t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async t => {

@@ -46,14 +46,14 @@ t.test('a new pair is taken up; what does not fit is not, and why is said', asyn
       () => copyFileSync(path('stranger.key'), paths.key),
       /^tls\.key: .*key\.pem: is not the key of the certificate in/,
     ],
-    [() => writeFileSync(paths.cert, 'half a certif'), /^tls\.cert: .*cert\.pem: holds no certificate in PEM/],
-    [() => writeFileSync(paths.key, ''), /^tls\.cert: .*holds no certificate/],
+    [() => writeFileSync(paths.cert, 'half a certif'), /^tls\.cert: .*cert\.pem: contains no certificate in PEM/],
+    [() => writeFileSync(paths.key, ''), /^tls\.cert: .*contains no certificate/],
   ] as const) {
     const before = said.length
     change()
     await eventually(() => said.length > before, String(why))
     t.match(said.at(-1), why)
-    t.match(said.at(-1), /; the hub goes on with the certificate it has$/)
+    t.match(said.at(-1), /; the hub continues with the certificate it has$/)
     t.equal(tls.context.cert, first)
   }
   t.equal(changes(), 0)
@@ -61,7 +61,7 @@ t.test('a new pair is taken up; what does not fit is not, and why is said', asyn
   copyFileSync(path('stranger.key'), paths.key)
   await eventually(changes, 'told')
   t.equal(String(tls.context.cert), String(readFileSync(path('stranger.pem'))))
-  t.match(said.at(-1), /new certificate taken up, valid until 20\d\d-/)
+  t.match(said.at(-1), /read a new certificate, valid until 20\d\d-/)
 })
 
 t.test('a key that is too short to be safe is refused in words', async t => {
@@ -71,7 +71,7 @@ t.test('a key that is too short to be safe is refused in words', async t => {
   writeFileSync(paths.cert, crafted({ keyPem: pem }).toString())
   writeFileSync(paths.key, pem)
   await eventually(() => said.length > 0, 'said')
-  t.match(said[0], /tls\.cert: .*: cannot be used: .*key too small; the hub goes on/)
+  t.match(said[0], /tls\.cert: .*: cannot be used: .*key too small; the hub continues/)
   t.ok(tls.context.cert)
 })
 
@@ -80,9 +80,9 @@ t.test('the end of a certificate is said before it comes', async t => {
     [end - 15 * dayMs, undefined],
     [
       end - 13 * dayMs,
-      /^the certificate in .*cert\.pem \(tls\.cert\) ends on \d{4}-\d\d-\d\d; put a new one into the file/,
+      /^the certificate in .*cert\.pem \(tls\.cert\) expires on \d{4}-\d\d-\d\d; put a new one into the file/,
     ],
-    [end + 1, /ended on \d{4}-\d\d-\d\d: clients refuse it; put a new one/],
+    [end + 1, /expired on \d{4}-\d\d-\d\d: clients reject it; put a new one/],
     [0, /is not valid before \d{4}-\d\d-\d\d: is the clock right\?/],
   ] as const) {
     const { tls, said } = await keep(t, { now, ca: true })
@@ -103,9 +103,9 @@ t.test('the end of a revocation list is said before it comes', async t => {
     [Date.UTC(2020, 0, 24), undefined],
     [
       Date.UTC(2020, 0, 25),
-      /\(tls\.crl\) ends on 2020-02-01 00:00 UTC, and every client .* is refused then; put a new/,
+      /\(tls\.crl\) expires on 2020-02-01 00:00 UTC; from then on all clients .* are refused; add a new/,
     ],
-    [Date.UTC(2020, 1, 1), /\(tls\.crl\) ended on 2020-02-01 00:00 UTC: every client .* is refused; put a new list/],
+    [Date.UTC(2020, 1, 1), /\(tls\.crl\) expired on 2020-02-01 00:00 UTC: all clients .* are refused; add a new list/],
     [Date.UTC(2019, 11, 31), /\(tls\.crl\) is not valid before 2020-01-01 00:00 UTC: clients are refused/],
   ] as const) {
     const log = { info: () => {}, warn: () => {} }

@@ -436,7 +436,7 @@ t.test('origins', async t => {
     t.equal(/^HTTP\/1.1 (\d+)/.exec(answer)?.[1], allowed ? '101' : '403', `${origin} at ${host || 'its address'}`)
   }
   const answer = await ask(t, strict.port, request(strict.port, 'Origin: http://evil.example\r\n'))
-  const why = 'pages of "http://evil.example" may not connect; the setting ws.origins says which may'
+  const why = 'pages of "http://evil.example" may not connect; ws.origins lists those that may'
   t.equal(answer.split('\r\n\r\n')[1], `WebSocket refused: ${why}.\n`)
   t.equal(strict.refused.at(-1), `origin: 127.0.0.1: ${why}`)
 })

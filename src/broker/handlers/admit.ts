@@ -123,4 +123,4 @@ class ConnectingClient implements Controlled {
   }
 }
 
-const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection has this client id now' }
+const takenOver: Fault = { code: reasonCode.sessionTakenOver, reason: 'another connection took over its client id' }

@@ -224,7 +224,10 @@ class TreeReader {
   #spend(name: string): void {
     this.#nameCharacters -= name.length
     if (this.#nameCharacters >= 0) return
-    throw new Undecodable('names_too_long', `names within names: together more than ${maxNameGrowth} times the payload`)
+    throw new Undecodable(
+      'names_too_long',
+      `nested names: together more than ${maxNameGrowth} times the size of the payload`,
+    )
   }
 
   #members(outer: Gathered, name: string, members: Members, depth: number): void {
