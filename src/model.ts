@@ -180,6 +180,16 @@ export interface Device {
   /** Time of the last publish; microseconds, 0 if none. */
   readonly lastSeen: number
   readonly messages: number
+  /** By how much the client's clock is wrong, where its time was not taken. Undefined while nothing is known to be wrong. */
+  readonly clock?: ClientClock | undefined
+}
+
+/** A clock of a client that is wrong. */
+export interface ClientClock {
+  /** Microseconds; negative when the clock is behind. */
+  readonly error: number
+  /** Topic of the newest message with a wrong time. */
+  readonly topic: string
 }
 
 /** Returns an id of a message that is unique among all that this hub may meet. */

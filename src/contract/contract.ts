@@ -86,6 +86,10 @@ const device = object({
   since: number('Since when the client is online or offline'),
   lastSeen: number('Time of the last publish; 0: none'),
   messages: integer(),
+  clockError: optional(
+    number('Milliseconds by which a clock of the client is wrong, negative when it is behind; left out while none is'),
+  ),
+  clockTopic: optional(string('Topic of the newest message with a wrong time')),
 })
 
 /** A device as it describes itself, or as its gateway does. */

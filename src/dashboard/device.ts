@@ -10,6 +10,13 @@ import { ageText, countText, momentText, nameText, sinceText, spanText } from '.
 const pollEvery = 10_000
 const mostReadings = 60
 
+/** Says by how much a clock is wrong, and where; empty when none is. */
+function clockText({ clockError = 0, clockTopic = '' }: DeviceRow): string {
+  if (clockError === 0) return ''
+  const side = clockError < 0 ? 'behind' : 'ahead'
+  return `${spanText(Math.abs(clockError))} ${side}, in ${nameText(clockTopic)}; the time of reception is used`
+}
+
 const actionWords: Readonly<Record<Refused['action'], string>> = {
   connect: 'connect',
   publish: 'publish',
@@ -209,6 +216,7 @@ export class DevicePage {
       { name: 'User', text: nameText(user) },
       { name: 'Messages', text: row ? countText(row.messages) : '' },
       { name: 'Last seen', text: row && row.lastSeen > 0 ? momentText(row.lastSeen, now) : '' },
+      { name: 'Clock', text: row ? clockText(row) : '' },
     ]
     this.#facts.show(facts.filter(({ text }) => text !== ''))
     this.#list.show(refusals)

@@ -122,7 +122,9 @@ export class LivePusher {
         if (registry.clearLastReading(message.topic)) pushes.push({ topic: hubTopics.last(message.topic), json: '' })
         continue
       }
-      if ('reason' in reading || !this.#isShown(reading)) continue
+      if ('reason' in reading) continue
+      registry.noteClock(message.clientId, readingTopic(message.topic), reading.clockError)
+      if (!this.#isShown(reading)) continue
       const json = this.#toJson(reading)
       const topic = readingTopic(message.topic)
       for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {

@@ -90,7 +90,12 @@ export class Queries {
     const devices = this.#options.registry
       .devices()
       .filter(({ clientId }) => rules === undefined || mayRead(rules, hubTopics.presence(clientId)))
-      .map(device => ({ ...device, since: device.since / 1_000, lastSeen: device.lastSeen / 1_000 }))
+      .map(({ clock, ...device }) => ({
+        ...device,
+        since: device.since / 1_000,
+        lastSeen: device.lastSeen / 1_000,
+        ...(clock && { clockError: clock.error / 1_000, clockTopic: clock.topic }),
+      }))
     return encodeJson({ devices, described: this.#described(rules) })
   }
 

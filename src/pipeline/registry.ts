@@ -5,7 +5,7 @@ import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
-import { type ClientPresence, type Device, isAssignedClientId, type Message } from '../model.js'
+import { type ClientClock, type ClientPresence, type Device, isAssignedClientId, type Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
@@ -126,13 +126,11 @@ export class Registry {
     const knownLast = new Map<string, LastReading>()
     const topics = new FairSet<string>(this.#sharing)
     let [deviceCharacters, readingCharacters] = [0, 0]
-    for (const { clientId, user, since, lastSeen, messages } of devices) {
-      if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
-      if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
-      if (isAssignedClientId(clientId)) continue
-      // The broker announces online devices once more after this start.
-      knownDevices.set(clientId, { clientId, user, online: false, since, lastSeen, messages })
-      deviceCharacters += clientId.length + user.length
+    for (const one of devices) {
+      const device = restored(one)
+      if (isAssignedClientId(device.clientId)) continue
+      knownDevices.set(device.clientId, device)
+      deviceCharacters += nameLength(device)
     }
     for (const [topic, json, user = '', client = ''] of last) {
       if ([topic, json, user, client].some(text => typeof text !== 'string')) {
@@ -149,21 +147,8 @@ export class Registry {
     this.#deviceCharacters = deviceCharacters
     this.#readingCharacters = readingCharacters
     this.#next = next as number
-    this.#saved = this.#isDurable() ? this.#next : 0
+    this.#saved = isNameOnDisk(this.#path, this.#files) ? this.#next : 0
     this.#dirty = this.#saved === 0
-  }
-
-  /**
-   * Whether the name of the snapshot is on disk. The previous process may have ended between the renaming of the file
-   * and the sync of its name.
-   */
-  #isDurable(): boolean {
-    try {
-      syncDirectory(dirname(this.#path), this.#files)
-      return true
-    } catch {
-      return false
-    }
   }
 
   /** First sequence number that is not in the snapshot on disk. The spool must stay readable from there. */
@@ -192,6 +177,19 @@ export class Registry {
     // A client without an id of its own is in the list while it is connected.
     const device = { clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 }
     if (!isAssignedClientId(clientId)) this.#add(device)
+  }
+
+  /**
+   * Notes what the newest message of a topic says of the client's clock.
+   * @param error Microseconds by which the clock is wrong. Undefined: nothing is wrong with the time of this message
+   */
+  noteClock(clientId: string, topic: string, error: number | undefined): void {
+    const known = this.#devices.get(clientId)
+    if (!known || (error === undefined && known.clock?.topic !== topic)) return
+    this.#deviceCharacters -= nameLength(known)
+    known.clock = error === undefined ? undefined : { error, topic }
+    this.#deviceCharacters += nameLength(known)
+    this.#dirty = true
   }
 
   setPresence({ clientId, user, online, since, isForgotten }: ClientPresence): void {
@@ -364,8 +362,33 @@ export class Registry {
 
 const none: readonly never[] = []
 
-function nameLength({ clientId, user }: Device): number {
-  return clientId.length + user.length
+function nameLength({ clientId, user, clock }: Device): number {
+  return clientId.length + user.length + (clock?.topic.length ?? 0)
+}
+
+/**
+ * Whether the name of a file is on disk. The previous process may have ended between the renaming of the file and the
+ * sync of its name.
+ */
+function isNameOnDisk(path: string, files: Files): boolean {
+  try {
+    syncDirectory(dirname(path), files)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Returns a device of a snapshot. Throws when it is none. */
+function restored({ clientId, user, since, lastSeen, messages, clock }: Device): DeviceEntry {
+  if (typeof clientId !== 'string' || typeof user !== 'string') throw new Error('a device has no name')
+  if (![since, lastSeen, messages].every(Number.isFinite)) throw new Error(`device ${clientId} has no times`)
+  // The broker announces online devices once more after this start.
+  return { clientId, user, online: false, since, lastSeen, messages, ...(isClock(clock) && { clock }) }
+}
+
+function isClock(clock: ClientClock | undefined): clock is ClientClock {
+  return typeof clock?.topic === 'string' && Number.isFinite(clock.error)
 }
 
 function lastHeard({ lastSeen, since }: Device): number {

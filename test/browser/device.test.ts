@@ -45,7 +45,13 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
   await eventually(async () => (await textOf(page, '.reading-value')) === '22.5', 'they are live')
   await eventually(async () => /Messages3/.test(await textOf(page, '#device-facts')), 'and it is asked again')
 
-  await page.locator('.device-reading').click()
+  await publish(device, 'home/kitchen/t1/clock', { time: 36, v: 1 })
+  const wrong = /Clock\d+ d behind, in home\/kitchen\/t1\/clock; the time of reception is used/
+  await eventually(async () => wrong.test(await textOf(page, '#device-facts')), 'by how much its clock is wrong')
+  await publish(device, 'home/kitchen/t1/clock', { time: Date.now(), v: 1 })
+  await eventually(async () => !/Clock/.test(await textOf(page, '#device-facts')), 'until it is right')
+
+  await page.locator('.device-reading').first().click()
   t.equal(await textOf(page, '#detail-name'), 'temperature')
   await page.goBack()
   await page.locator('#device').waitFor()

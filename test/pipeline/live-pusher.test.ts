@@ -180,6 +180,32 @@ t.test(
   },
 )
 
+t.test('by how much a clock is wrong is known of the client, over a restart, until its time is right', async t => {
+  const path = join(await tempDir(), 'registry.json')
+  const registry = new Registry(path)
+  registry.start()
+  const pusher = new LivePusher({
+    mapping: new Mapping([], { depth: 8, fields: 100, inflated: 1e6 }),
+    registry,
+    store: asNamed,
+    delivery: { push: async () => {} },
+  })
+  pusher.start()
+  await pusher.handle([message(1, 'edge/a', '{"time":36,"v":1}'), message(2, 'edge/b', '7')])
+  const [wrong] = registry.devices()
+  t.equal(wrong?.clock?.topic, 'edge/a')
+  t.equal(Math.round((wrong?.clock?.error ?? 0) / 1e6), 36 - 1_763_710_000)
+  await registry.stop()
+  const again = new Registry(path)
+  again.start()
+  t.same(again.devices()[0]?.clock, wrong?.clock)
+  again.noteClock('c', 'edge/b', undefined)
+  t.ok(again.devices()[0]?.clock, 'another topic says nothing about it')
+  again.noteClock('c', 'edge/a', undefined)
+  t.equal(again.devices()[0]?.clock, undefined)
+  await again.stop()
+})
+
 t.test('a snapshot of many readings is written in parts, while they change, and is whole', async t => {
   const path = join(await tempDir(), 'registry.json')
   const registry = new Registry(path)
