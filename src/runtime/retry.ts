@@ -199,17 +199,9 @@ export async function retryForever<T>(action: () => Promise<T>, options: RetryPo
 
 /** Rejects as soon as the signal aborts, without waiting for the action: unsettled work comes again. */
 async function unlessStopped<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(new HubError('stopping', 'stopped before it finished'))
-    signal.addEventListener('abort', abort)
-    if (signal.aborted) abort()
-  })
-  try {
-    return await Promise.race([action, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
+  const result = await orAborted(action, signal)
+  if (result === aborted) throw new HubError('stopping', 'stopped before it finished')
+  return result
 }
 
 const maxPauseMs = 10_000
@@ -242,15 +234,22 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 /** Returns the result of the action, or undefined as soon as the signal aborts: the action is then not waited for. */
 export async function unlessAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const result = await orAborted(action, signal)
+  return signal.aborted || result === aborted ? undefined : result
+}
+
+const aborted = Symbol('aborted')
+
+/** Returns the result of the action, or `aborted` as soon as the signal aborts. Leaves no listener on the signal. */
+async function orAborted<T>(action: Promise<T>, signal: AbortSignal): Promise<T | typeof aborted> {
   let end = () => {}
-  const aborted = new Promise<undefined>(resolve => {
-    end = () => resolve(undefined)
+  const abort = new Promise<typeof aborted>(resolve => {
+    end = () => resolve(aborted)
     signal.addEventListener('abort', end)
     if (signal.aborted) end()
   })
   try {
-    const result = await Promise.race([action, aborted])
-    return signal.aborted ? undefined : result
+    return await Promise.race([action, abort])
   } finally {
     signal.removeEventListener('abort', end)
   }
