@@ -11,27 +11,46 @@ const maxCharacters = 32e6
 /** Most fields of one topic with a unit. */
 const maxFields = 1_000
 
+/** Most users of one topic that are remembered. */
+const maxPublishers = 8
+
 interface Description {
   readonly devices: readonly DeviceDescription[]
   readonly characters: number
+  /** The user who described them; empty where clients need not authenticate. */
+  readonly user: string
+}
+
+/** What one description says of a value. */
+interface Statement {
+  readonly entity: Entity
+  readonly user: string
 }
 
 /** A snapshot, as JSON. */
 export interface KnowledgeSnapshot {
   readonly units: readonly (readonly [topic: string, fields: readonly (readonly [field: string, unit: string])[]])[]
-  readonly descriptions: readonly (readonly [topic: string, devices: readonly DeviceDescription[]])[]
+  /** The user is missing in snapshots of older versions, and where clients need not authenticate. */
+  readonly descriptions: readonly (readonly [topic: string, devices: readonly DeviceDescription[], user?: string])[]
+  /** Users who publish on described topics. Missing in snapshots of older versions. */
+  readonly publishers?: readonly (readonly [topic: string, users: readonly string[]])[]
 }
 
 /**
  * Knowledge from payloads and discovery about devices and their values: names, units, classes. A newer message on the topic
  * of a description takes its place.
+ *
+ * A description speaks for the topics on which its own user publishes, and for those on which nobody has published yet.
+ * So a user who may write a topic of discovery cannot name the units of another user's readings.
  */
 export class Knowledge {
   readonly #units = new Map<string, Map<string, string>>()
   readonly #descriptions = new Map<string, Description>()
   #characters = 0
   /** Described values by topic and field. */
-  #entities: Map<string, Map<string, Entity>> | undefined
+  #entities: Map<string, Map<string, readonly Statement[]>> | undefined
+  /** Users who publish, by topic. */
+  readonly #publishers = new Map<string, Set<string>>()
   #changes = 0
 
   /** Grows with each change. */
@@ -55,15 +74,30 @@ export class Knowledge {
     }
   }
 
-  /** Takes what a message describes. No devices: the description is taken back. */
-  describe(topic: string, devices: readonly DeviceDescription[]): void {
+  /** Notes that a user publishes readings on a topic. */
+  publishedBy(topic: string, user: string): void {
+    const users = this.#publishers.get(topic)
+    if (users?.has(user)) return
+    if (users) {
+      if (users.size >= maxPublishers) return
+      users.add(user)
+    } else {
+      if (this.#publishers.size >= maxTopics) this.#publishers.clear()
+      this.#publishers.set(topic, new Set([user]))
+    }
+    if (this.#descriptions.size > 0 && this.#indexed().has(topic)) this.#changes++
+  }
+
+  /** Takes what a message of a user describes. No devices: the description is taken back. */
+  describe(topic: string, devices: readonly DeviceDescription[], user = ''): void {
     const before = this.#descriptions.get(topic)
     const characters = JSON.stringify(devices).length
-    if (before && characters === before.characters && JSON.stringify(before.devices) === JSON.stringify(devices)) return
+    const isSame = before?.user === user && characters === before.characters
+    if (isSame && JSON.stringify(before.devices) === JSON.stringify(devices)) return
     if (before) this.#characters -= before.characters
     this.#descriptions.delete(topic)
     if (devices.length > 0) {
-      this.#descriptions.set(topic, { devices, characters })
+      this.#descriptions.set(topic, { devices, characters, user })
       this.#characters += characters
     }
     for (const [oldest, { characters: freed }] of this.#descriptions) {
@@ -83,13 +117,15 @@ export class Knowledge {
     const isMeant = (device: DeviceDescription) => device.source === source && device.id === id
     const own = new Set<string>()
     let isFound = false
-    for (const [topic, { devices }] of [...this.#descriptions]) {
+    for (const [topic, { devices, user }] of [...this.#descriptions]) {
       const others = devices.filter(device => !isMeant(device))
       if (others.length === devices.length) continue
       isFound = true
       if (others.length === 0) own.add(topic)
-      for (const { entities } of devices.filter(isMeant)) for (const entity of entities) own.add(entity.topic)
-      this.describe(topic, others)
+      for (const { entities } of devices.filter(isMeant)) {
+        for (const entity of entities) if (this.#speaksFor(user, entity.topic)) own.add(entity.topic)
+      }
+      this.describe(topic, others, user)
     }
     if (!isFound) return undefined
     for (const { entities } of this.devices()) for (const { topic } of entities) own.delete(topic)
@@ -104,15 +140,28 @@ export class Knowledge {
   /** Returns what descriptions say of a field on a topic. */
   entityOf(topic: string, field: string): Entity | undefined {
     if (this.#descriptions.size === 0) return undefined
-    return this.#indexed().get(topic)?.get(field)
+    const statements = this.#indexed().get(topic)?.get(field)
+    if (!statements) return undefined
+    let entity: Entity | undefined
+    for (const one of statements) {
+      if (this.#speaksFor(one.user, topic)) entity = entity ? { ...entity, ...one.entity } : one.entity
+    }
+    return entity
+  }
+
+  /** Whether a description of a user counts for a topic. */
+  #speaksFor(user: string, topic: string): boolean {
+    const publishers = user === '' ? undefined : this.#publishers.get(topic)
+    return publishers === undefined || publishers.has(user)
   }
 
   /** Returns the devices that were described, each once, with all their values. */
   devices(): readonly DeviceDescription[] {
     const devices = new Map<string, DeviceDescription>()
-    for (const { devices: described } of this.#descriptions.values()) {
+    for (const { devices: described, user } of this.#descriptions.values()) {
       for (const device of described) {
-        const key = `${device.source}\0${device.id}`
+        // What another user says of a device with the same id is another device.
+        const key = `${device.source}\0${device.id}\0${user}`
         const known = devices.get(key)
         devices.set(key, known ? merged(known, device) : device)
       }
@@ -123,24 +172,32 @@ export class Knowledge {
   snapshot(): KnowledgeSnapshot {
     return {
       units: [...this.#units].map(([topic, fields]) => [topic, [...fields]] as const),
-      descriptions: [...this.#descriptions].map(([topic, { devices }]) => [topic, devices] as const),
+      descriptions: [...this.#descriptions].map(([topic, { devices, user }]) =>
+        user === '' ? ([topic, devices] as const) : ([topic, devices, user] as const),
+      ),
+      publishers: [...this.#publishers]
+        .filter(([topic]) => this.#indexed().has(topic))
+        .map(([topic, users]) => [topic, [...users]] as const),
     }
   }
 
-  restore({ units, descriptions }: KnowledgeSnapshot): void {
+  restore({ units, descriptions, publishers = [] }: KnowledgeSnapshot): void {
     for (const [topic, fields] of units) this.learnUnits(topic, fields)
-    for (const [topic, devices] of descriptions) this.describe(topic, devices)
+    for (const [topic, devices, user] of descriptions) this.describe(topic, devices, user)
+    for (const [topic, users] of publishers) for (const user of users) this.publishedBy(topic, user)
   }
 
-  #indexed(): ReadonlyMap<string, ReadonlyMap<string, Entity>> {
+  #indexed(): ReadonlyMap<string, ReadonlyMap<string, readonly Statement[]>> {
     if (this.#entities) return this.#entities
-    const index = new Map<string, Map<string, Entity>>()
-    for (const { devices } of this.#descriptions.values()) {
+    const index = new Map<string, Map<string, Statement[]>>()
+    for (const { devices, user } of this.#descriptions.values()) {
       for (const { entities } of devices) {
         for (const { topic, field, ...entity } of entities) {
-          const fields = index.get(topic) ?? new Map<string, Entity>()
+          const fields = index.get(topic) ?? new Map<string, Statement[]>()
           index.set(topic, fields)
-          fields.set(field, { ...fields.get(field), ...entity })
+          const statements = fields.get(field) ?? []
+          fields.set(field, statements)
+          statements.push({ entity, user })
         }
       }
     }

@@ -34,6 +34,8 @@ interface TopicPlace extends TextMemory {
   readonly isExclusive: boolean
   /** Tags by publisher. Undefined while the place is exclusive or no publisher was seen. */
   byPublisher: Map<string, Tags> | undefined
+  /** The user who published last; empty where clients need not authenticate. */
+  publisher: string
   readonly reading: ReadingRules
   /** Undefined when all fields are stored as they are. */
   readonly plans: FieldPlans | undefined
@@ -138,6 +140,10 @@ export class Mapping {
     } catch (error) {
       if (error instanceof Undecodable) return { reason: error.reason, detail: error.detail }
       throw error
+    }
+    if (message.user !== place.publisher) {
+      place.publisher = message.user
+      this.knowledge.publishedBy(readingTopic(message.topic), message.user)
     }
     const { times, quality, clockError } = this.#clock.timesOf(samples, message.receivedAt, rule?.zone)
     const points: Point[] = []
@@ -294,7 +300,7 @@ export class Mapping {
   /** Returns what a message is when it is no reading, and learns from it when it describes devices. */
   #roleOf(message: Message, preset: FoundTopic, hasRule: boolean): IgnoredAs | undefined {
     const found = this.#presets.examine(message, preset)
-    if (found?.devices) this.knowledge.describe(message.topic, found.devices)
+    if (found?.devices) this.knowledge.describe(message.topic, found.devices, message.user)
     // A rule for the topic comes first: then the message is read as the rule says.
     return hasRule ? undefined : found?.role
   }
@@ -322,6 +328,7 @@ export class Mapping {
       tags: Object.freeze(tags),
       isExclusive,
       byPublisher: undefined,
+      publisher: '',
       texts: undefined,
       reading: readingRules(topic, rule, preset, this.#absent),
       plans: rule ? rule.plans : preset.plans,

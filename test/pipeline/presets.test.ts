@@ -26,6 +26,29 @@ function read(mapping: Mapping, topic: string, payload: unknown): unknown {
   return reading.ignored ?? Object.fromEntries(reading.points.flatMap(({ fields }) => [...fields]))
 }
 
+t.test('a description speaks for the topics of its own user, and for those of nobody', async t => {
+  const knowledge = new Knowledge()
+  const mapping = new Mapping([], json, { knowledge })
+  const by = (user: string, topic: string, payload: unknown) => mapping.read({ ...message(topic, payload), user })
+  const config = (unit: string) => ({
+    ...{ stat_t: 'line/t', unit_of_meas: unit, uniq_id: 'x', dev: { ids: ['d1'], name: unit } },
+  })
+  const unit = (one = mapping) => one.unit({ measurement: 'line', field: 'value' }, 'line/t')
+  by('other', 'homeassistant/sensor/evil/config', config('°F'))
+  t.equal(unit(), '°F', 'nobody has published there')
+  by('line', 'line/t', '21.5')
+  t.equal(unit(), undefined, 'the readings are of another user')
+  by('line', 'homeassistant/sensor/line/config', config('°C'))
+  by('other', 'homeassistant/sensor/evil2/config', config('K'))
+  t.equal(unit(), '°C')
+  t.same(new Set(knowledge.devices().map(({ name }) => name)), new Set(['°C', 'K']), 'nor does it rename a device')
+  const copy = new Knowledge()
+  copy.restore(JSON.parse(JSON.stringify(knowledge.snapshot())))
+  t.equal(unit(new Mapping([], json, { knowledge: copy })), '°C', 'also after a restart')
+  by('other', 'line/t', '7')
+  t.equal(unit(), 'K', 'who publishes there may describe it')
+})
+
 t.test('every preset has a name of its own and says what becomes of its readings', async t => {
   const names = allPresets.map(({ name }) => name)
   t.equal(new Set(names).size, names.length)
