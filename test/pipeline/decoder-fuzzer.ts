@@ -53,6 +53,15 @@ const trees: readonly unknown[] = [
     big: 2 ** 60,
     bytes: Uint8Array.of(1, 2, 3),
   },
+  {
+    time: [1.7e9, 1.7e9 + 1],
+    t: [1, null],
+    inner: '{"a":"{\\"b\\":1.5}"}',
+    head: { Timestamp: '29/11/2024 21:14:42' },
+    Date: '/Date(1700000000000)/',
+    'Power [W]': '583291',
+  },
+  { metrics: [{ name: 'cpu', tags: { cpu: 'cpu0' }, fields: { idle: 90.5 }, timestamp: 1.7e9 }] },
   new Map<unknown, unknown>([
     [1, 2],
     [-2, 'urn:'],
@@ -63,8 +72,8 @@ const trees: readonly unknown[] = [
 
 function seedsOf(decoder: FuzzRun['decoder']): Buffer[] {
   const cbor = trees.map(tree => Buffer.from(encodeCbor(tree)))
-  const json = trees.slice(0, 4).map(tree => Buffer.from(JSON.stringify(tree)))
-  const msgpack = trees.slice(0, 4).map(tree => Buffer.from(encodeMessagePack(tree)))
+  const json = trees.slice(0, -1).map(tree => Buffer.from(JSON.stringify(tree)))
+  const msgpack = trees.slice(0, -1).map(tree => Buffer.from(encodeMessagePack(tree)))
   switch (decoder) {
     case 'cbor':
       return cbor
@@ -83,7 +92,12 @@ function seedsOf(decoder: FuzzRun['decoder']): Buffer[] {
     case 'json':
     case 'value':
     case 'line':
-      return [...json, Buffer.from('m,a=b t=21.5,u="x" 1700000000000000000\nm t=2i'), Buffer.from('21.5 °C')]
+      return [
+        ...json,
+        Buffer.from('{"a":1}\n{"a":2}'),
+        Buffer.from('m,a=b t=21.5,u="x" 1700000000000000000\nm t=2i'),
+        Buffer.from('21.5 °C'),
+      ]
     default:
       return [...cbor, ...json, ...msgpack, gzipSync(json[0] as Buffer), deflateSync(cbor[0] as Buffer)]
   }

@@ -36,7 +36,7 @@ function gather(reading: FlatReading, members: Members, prefix: string, options:
     const value = members[key]
     const kind = kindOf(key)
     if (kind !== noKind) {
-      if (kind.unitOf !== undefined || kind.isSpecial) return false
+      if (kind.unitOf !== undefined || kind.isSpecial || kind.ownUnit !== undefined) return false
       if (kind.time > 0) {
         if (
           rules.timeFields ||

@@ -1,3 +1,5 @@
+import { knownUnit } from './units.js'
+
 /** Meaning of the name of a JSON member, or of a topic level. */
 export interface KeyKind {
   /** How far the name is that of the reading's time: the smallest counts, 0 is no such name. */
@@ -14,6 +16,8 @@ export interface KeyKind {
   readonly identity: number
   /** The beginning, in lower case, of the names whose unit this member names; empty for the value beside it. */
   readonly unitOf: string | undefined
+  /** The unit that the name itself tells in brackets: `Power [W]`. */
+  readonly ownUnit: string | undefined
   /** Whether the member holds the one value of its object. */
   readonly isValue: boolean
   /** Whether the name may be more than a name: empty, long, with dots, or beginning with a digit as times do. */
@@ -44,8 +48,16 @@ const times = [
   ],
   ...['publishedat', 'sentat', 'sendtime', 'createdat', 'creationtime', 'datecreated', 'dateutc', 'dt', 'epoch'],
   ...['unix', 'utc', 'date', 'localtime', 'localdatetime'],
+  ...['lastseen', 'lastupdate', 'lastupdated', 'lastupdatedat', 'updatedat', 'updatetime', 'lastreported'],
 ]
-const timeRanks: ReadonlyMap<string, number> = new Map(times.map((name, i) => [name, i + 1]))
+/** Names of times that are not that of the reading, and that nobody wants as a series. */
+const otherTimes = ['lastchange', 'lastchanged', 'lastchangedat', 'lc', 'lasttriggered', 'laststatechange']
+/** Rank of those. */
+export const otherTime = 1_000
+const timeRanks: ReadonlyMap<string, number> = new Map([
+  ...times.map((name, i) => [name, i + 1] as const),
+  ...otherTimes.map(name => [name, otherTime] as const),
+])
 
 /** Names that tell the elements of an array apart, in the order in which they count. The first ones are sure. */
 const sureIdentities = [
@@ -119,7 +131,7 @@ const textWords: ReadonlySet<string> = new Set([
     'sn',
     'barcode',
   ],
-  ...['model', 'name', 'label', 'title', 'hash', 'token', 'phone', 'zip', 'postcode', 'hostname', 'revision'],
+  ...['model', 'name', 'label', 'title', 'hash', 'hex', 'token', 'phone', 'zip', 'postcode', 'hostname', 'revision'],
 ])
 /** Last words of names whose words are one of several, so that `off` is no boolean there. */
 const choiceWords: ReadonlySet<string> = new Set(['mode', 'preset', 'program', 'effect', 'action', 'scene', 'tariff'])
@@ -147,6 +159,7 @@ export const noKind: KeyKind = {
   isChoice: false,
   identity: 0,
   unitOf: undefined,
+  ownUnit: undefined,
   isValue: false,
   isSpecial: false,
 }
@@ -172,6 +185,7 @@ function examine(name: string): KeyKind {
     isChoice: choiceWords.has(words.at(-1) ?? ''),
     identity: identityRanks.get(joined) ?? (isIdentity(words) ? identities.length : 0),
     unitOf: joined === 'u' ? '' : unit,
+    ownUnit: knownUnit(/[([]\s*([^()[\]]{1,12}?)\s*[)\]]$/.exec(name)?.[1] ?? ''),
     isValue: valueNames.has(joined),
     isSpecial: name === '' || /^\d|\./.test(name),
   }

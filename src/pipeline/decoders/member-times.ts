@@ -1,4 +1,4 @@
-import { type KeyKind, kindOf } from './key-names.js'
+import { type KeyKind, kindOf, otherTime } from './key-names.js'
 import { isMembers, type Members, memberAt } from './members.js'
 import { isClockLike, isDate, isTimeOfDay, joined, parseTime, type ReadTime } from './time.js'
 
@@ -34,7 +34,8 @@ export class MemberTimes {
    */
   in(members: Members, key: string, isOutermost: boolean): ReadTime | undefined {
     if (this.#names) return undefined
-    const { isSureTime, isUtc } = kindOf(key)
+    const { time: rank, isSureTime, isUtc } = kindOf(key)
+    if (rank === otherTime) return undefined
     const value = members[key]
     let time = parseTime(value, isUtc)
     if (!time && typeof value === 'string' && isTimeOfDay(value)) {
@@ -93,7 +94,7 @@ export class MemberTimes {
     const keys = Object.keys(element)
     for (const key of keys) {
       const { time, isSureTime } = kindOf(key)
-      if (time === 0 || time >= rank) continue
+      if (time === 0 || time >= rank || time === otherTime) continue
       const read = parseTime(element[key])
       if (!read || !((isSureTime && name === '') || this.isPlausible(read))) continue
       best = key

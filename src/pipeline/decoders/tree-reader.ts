@@ -305,7 +305,8 @@ class TreeReader {
       const isOnly = kind.isValue && name !== '' && (isElement || units?.has('') === true)
       const isHolder = key === 'values' && (isElement || timeKey !== undefined) && isMembers(value)
       const own = isOnly || isHolder ? name : name ? `${name}.${key}` : key
-      const unit = units && typeof value !== 'object' ? unitFor(units, key, kind, keys) : undefined
+      const named = units && typeof value !== 'object' ? unitFor(units, key, kind, keys) : undefined
+      const unit = named ?? kind.ownUnit
       if (unit !== undefined) setUnit(into, own || 'value', unit)
       if (isBad && kind.isValue) this.#lack(into, own)
       else this.#value(into, own, value, depth + 1, kind)

@@ -229,6 +229,7 @@ export const homie: Preset = {
     },
     { topic: 'homie/{device}/{path...}/set', is: 'command', about: 'commands' },
     { topic: 'homie/{device}/$state', about: 'the state of the device' },
+    { topic: 'homie/{device}/$*/{path...}', is: 'ignored' },
     { topic: 'homie/{device}/{path...}/$*', is: 'ignored' },
     { topic: 'homie/{device}/$*', is: 'ignored', about: 'what describes a device' },
   ],

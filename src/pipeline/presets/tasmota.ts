@@ -35,13 +35,13 @@ export const tasmota: Preset = {
     },
     { topic: 'tasmota/discovery/{mac}/sensors', is: 'ignored' },
     { topic: 'cmnd/{device...}', is: 'command' },
-    { topic: '{device}/cmnd/{command...}', is: 'command', about: 'commands' },
+    { topic: '{device...}/cmnd/{command...}', is: 'command', about: 'commands' },
     {
       topic: '(tele|stat)/{device...}/(INFO1|INFO2|INFO3|INFO4)',
       is: 'ignored',
       about: 'what a device says when it starts',
     },
-    { topic: '{device}/(tele|stat)/(INFO1|INFO2|INFO3|INFO4)', is: 'ignored' },
+    { topic: '{device...}/(tele|stat)/(INFO1|INFO2|INFO3|INFO4)', is: 'ignored' },
     {
       topic:
         'stat/{device...}/(STATUS|STATUS1|STATUS2|STATUS3|STATUS4|STATUS5|STATUS6|STATUS7|STATUS9|STATUS12|UPGRADE)',
@@ -53,7 +53,7 @@ export const tasmota: Preset = {
       units,
       about: 'a field for each value',
     },
-    { topic: '{device}/(tele|stat)/(SENSOR|STATE|STATUS8|STATUS10|STATUS11|ENERGY)', units },
+    { topic: '{device...}/(tele|stat)/(SENSOR|STATE|STATUS8|STATUS10|STATUS11|ENERGY)', units },
   ],
 }
 

@@ -30,6 +30,17 @@ export const zigbee2mqtt: Preset = {
       about: 'the state of the bridge itself',
     },
     {
+      topic: '{base...}/bridge/(info|definitions)',
+      is: 'ignored',
+      looksLike: /"(?:coordinator|custom_clusters|permit_join)"\s*:/,
+    },
+    { topic: '{base...}/bridge/(log|logging)', is: 'log', looksLike: /^\s*\{\s*"(?:level|type)"[\s\S]*"message"\s*:/ },
+    {
+      topic: '{base...}/bridge/(request|response)/{path...}',
+      is: 'log',
+      looksLike: /^\s*(?:$|\{)/,
+    },
+    {
       topic: 'zigbee2mqtt*/{more...}/bridge/(log|logging|response|request)/{rest...}',
       is: 'log',
       about: 'log and answers',
