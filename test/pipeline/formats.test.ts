@@ -193,3 +193,87 @@ t.test('the mapping passes on the content type of MQTT 5', async t => {
   t.match(mapping.read(message), { points: [{ measurement: 'a', fields: [['value', 42]] }] })
   t.match(mapping.read({ ...message, properties: undefined }), { points: [{ fields: [['value', '\x18*']] }] })
 })
+
+t.test('JSON in a text of JSON, an object a line, columns, and metrics of Telegraf', async t => {
+  const text = (value: string) => Buffer.from(value)
+  const times = (value: string) => decode(text(value), options).map(({ time, fields }) => [time, fields])
+  t.same(fieldsOf(text(JSON.stringify(JSON.stringify({ a: 1, b: { c: 'x' } })))), { a: 1, 'b.c': 'x' })
+  t.same(fieldsOf(text('{"m":"{\\"id\\":12345678901234567890,\\"t\\":1.5}","n":2}')), {
+    ...{ 'm.id': '12345678901234567890', 'm.t': 1.5, n: 2 },
+  })
+  t.same(fieldsOf(text('{"m":"{not JSON}","n":2}')), { m: '{not JSON}', n: 2 })
+  t.same(times('{"ts":1600000000,"v":1}\r\n\r\n{"ts":1600000001,"v":2}\n'), [
+    [1_600_000_000e6, [['v', 1]]],
+    [1_600_000_001e6, [['v', 2]]],
+  ])
+  t.equal(refused(text('{"v":1}\n{"v":}')), 'bad_json')
+  t.equal(refused(text('{"v":1}\nrest')), 'bad_json')
+  t.same(times('{"unit":"x","time":[1600000000,1600000001],"v":[1,null],"w":["on","off"]}'), [
+    [1_600_000_000e6, [['unit', 'x']]],
+    [
+      1_600_000_000e6,
+      [
+        ['v', 1],
+        ['w', true],
+      ],
+    ],
+    [1_600_000_001e6, [['w', false]]],
+  ])
+  const metric = { name: 'cpu', tags: { host: 'a', cpu: '0' }, fields: { idle: 1 }, timestamp: 1_600_000_000 }
+  const sample = {
+    measurement: 'cpu',
+    tags: [
+      ['cpu', '0'],
+      ['host', 'a'],
+    ],
+    fields: [['idle', 1]],
+    time: 1_600_000_000e6,
+  }
+  t.same(decode(text(JSON.stringify(metric)), options), [sample])
+  t.same(decode(text(JSON.stringify({ metrics: [metric] })), options), [sample])
+  t.same(fieldsOf(text(JSON.stringify({ ...metric, more: 1 }))), {
+    ...{ name: 'cpu', 'tags.host': 'a', 'tags.cpu': 0, 'fields.idle': 1, more: 1 },
+  })
+})
+
+t.test('hostile texts in these shapes are refused or read, and take no time', async t => {
+  const lines = '\n'.repeat(1_000_000)
+  t.equal(refused(Buffer.from(`{"v":1}${lines}x`)), 'bad_json')
+  t.same(fieldsOf(Buffer.from(`{"v":1}${lines}`)), { v: 1 })
+  let nested = '{"v":1}'
+  for (let n = 0; n < 14; n++) nested = JSON.stringify({ n: nested })
+  t.ok(refused(Buffer.from(nested)))
+  const many = JSON.stringify({
+    time: Array.from({ length: 50_000 }, (_, i) => 1_600_000_000 + i),
+    v: Array(50_000).fill(1),
+  })
+  t.equal(decode(Buffer.from(many), options).length, 50_000)
+  t.equal(refused(Buffer.from(`{"t":"${'1/'.repeat(30)}","time":"${'12:'.repeat(24)}"}`)).includes('fields'), true)
+})
+
+t.test('times as clocks of many makers write them', async t => {
+  const at = (value: unknown) => {
+    const [sample] = decode(Buffer.from(JSON.stringify({ time: value, v: 1 })), options)
+    return sample?.time === undefined ? [sample?.fields.length] : [sample.time / 1e6, sample.isLocal ?? false]
+  }
+  const noon = Date.UTC(2020, 4, 21, 12) / 1e3
+  for (const [value, isLocal] of [
+    ['2020-05-21T14:00:00+02:00[Europe/Berlin]', false],
+    ['2020-05-21T12:00:00Z[UTC]', false],
+    ['20200521120000', true],
+    [20200521120000, true],
+    ['Thu May 21 12:00:00 2020', true],
+    ['21/05/2020 12:00:00', true],
+    ['5/21/2020 12:00:00 PM', true],
+    [`/Date(${noon * 1e3})/`, false],
+    [{ $date: noon * 1e3 }, false],
+    [{ $date: '2020-05-21T12:00:00Z' }, false],
+    [{ seconds: noon, nanos: 0 }, false],
+    [{ seconds: String(noon) }, false],
+  ] as const) {
+    t.same(at(value), [noon, isLocal], JSON.stringify(value))
+  }
+  t.same(at('1/2/2020 12:00:00 AM'), [Date.UTC(2020, 0, 2) / 1e3, true])
+  t.same(at('05/06/2020 12:00:00'), [1], 'nobody knows which is the month: no time, and no series either')
+  t.same(at('09:21:30 12/05/2020'), [1])
+})

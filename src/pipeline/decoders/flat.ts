@@ -46,8 +46,9 @@ function gather(reading: FlatReading, members: Members, prefix: string, options:
           typeof value !== 'number'
         )
           return false
-        reading.time = parseTime(value)?.time
-        if (reading.time === undefined) return false
+        const read = parseTime(value)
+        if (!read || read.isLocal) return false
+        reading.time = read.time
         continue
       }
     }
