@@ -316,7 +316,7 @@ t.test("taking another's session, or its place", async t => {
     const reason = String((await why(t, hub, clientId))?.reason)
     t.notMatch(reason, /thermo|bound-\*|user (watcher|bound)/, `no other user is named: ${reason}`)
   }
-  t.match(hub.log(), /kept for user bound \(bound-\*\)/)
+  t.match(hub.log(), /reserved for user bound \(bound-\*\)/)
   const sender = await as(t, hub, 'sender')
   await back.endAsync()
   await sender.publishAsync('cmd/thermo/x', 'for thermo', { qos: 1 })

@@ -91,7 +91,7 @@ await t.test('telehub cert leaves alone what is not its own, and says what was w
     t.equal(readFileSync(join(other, name), 'utf8'), content, `${name} is as it was`)
     rmSync(join(other, name))
   }
-  await stays('ca.pem', foreign, /ca\.pem is there without its ca\.key/)
+  await stays('ca.pem', foreign, /ca\.pem exists without its ca\.key/)
   await stays('ca.key', 'not a key', /ca\.key holds no private key/)
   await stays('ca.key', readFileSync(new URL('server.key', cases), 'utf8'), /ca\.key is a key of the kind ec/)
   await stays('server.pem', foreign, /server\.pem .*; move it away, or name another folder with --dir/)
