@@ -74,5 +74,5 @@ t.test('it stops in order, and says what it needs', async t => {
   t.equal(await run.exited, 0)
   const wrong = runCli(['process', '--rabbitmq.url', rabbit.url])
   t.equal(await wrong.exited, 2)
-  t.match(wrong.stderr(), /influx\.url: telehub process/)
+  t.match(wrong.stderr(), /influx\.url: required, as telehub process/)
 })
