@@ -139,6 +139,7 @@ async function start(settings: Settings, demo: boolean, read: () => Settings): P
     `queue ${settings['rabbitmq.url'] ? 'RabbitMQ' : 'embedded'}`,
     `store ${settings['influx.url'] ? 'InfluxDB' : 'DuckDB'}`,
     `data ${settings['data.dir']}`,
+    ...(hub.restoring ? ['kept sessions are being restored'] : []),
   ]
   process.stdout.write(`telehub ready · ${parts.join(' · ')}\n`)
   if (settings['auth.anonymous'] && settings['auth.file'] === '')

@@ -45,6 +45,8 @@ export interface Hub {
   readonly mqttsUrl: string | undefined
   readonly httpUrl: string
   readonly webSocketUrl: string
+  /** Whether kept sessions were still being restored when the hub began to serve. */
+  readonly restoring: boolean
   /** Resolves when all is stopped, with a sentence for each part that did not stop in order. */
   stop(): Promise<string[]>
   /** Applies what can change while the hub runs, and logs what needs a restart. */
@@ -105,7 +107,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })
   const sources = { broker, connections, spool, pipeline, eventLoopDelay, alarms, incidents, auditLog }
   const metrics = new Metrics(counters, sources)
-  const health = new HubHealth({ spool, pipeline, alarms, incidents })
+  const health = new HubHealth({ spool, broker, pipeline, alarms, incidents })
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
@@ -136,11 +138,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     mqttsUrl: listeners.mqttsUrl,
     httpUrl: http.url,
     webSocketUrl: http.webSocketUrl,
+    restoring: broker.restoring !== undefined,
     stop: () => {
       audit.record({ event: 'hub', result: 'stopping' })
       return stop(live.current['shutdown.timeout'])
     },
     reload: next => live.reload(next),
-    failed: lock.lost,
+    failed: Promise.race([lock.lost, broker.failed]),
   }
 }

@@ -21,7 +21,10 @@ export interface Message {
   readonly clientId: string
   /** The authenticated user name; empty when anonymous. */
   readonly user: string
-  /** The packet identifier of a QoS 2 publish, else 0. With the client id it recognises a retransmission. */
+  /**
+   * The packet identifier of a QoS 2 publish in a session that outlives the connection, else 0. With the client id it
+   * recognises a retransmission.
+   */
   readonly packetId: number
   /** MQTT 5 properties that travel with the message, encoded as in mqtt/message-properties.ts. Undefined: none. */
   readonly properties?: Buffer | undefined
@@ -54,8 +57,20 @@ export interface PublishSink {
   accept(publish: PendingPublish, inOrder: boolean): void
   /** Resolves when the listener has the result of everything accepted so far. */
   flush(): Promise<void>
-  /** Returns the messages on disk above a sequence number. For the start only. */
-  replay(after: number): Iterable<Message>
+  /** Returns the messages on disk above a sequence number. To be closed. */
+  replay(after: number): Replay
+}
+
+/** The messages of the spool from some point on, in order, and those that are added while they are read. */
+export interface Replay {
+  /** Passes over messages up to a sequence number. */
+  skipTo(after: number): void
+  /**
+   * Takes one step. Returns the next message; `passed` when messages were passed over; undefined when everything that
+   * is on disk at this moment has been returned.
+   */
+  next(): Message | 'passed' | undefined
+  close(): void
 }
 
 /** Gets the result of each publish that a {@link PublishSink} has accepted. Implemented by `Broker`. */

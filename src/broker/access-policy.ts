@@ -47,13 +47,13 @@ export class AccessPolicy {
 
   // — connecting —
 
-  /** Authenticates a client and checks the client id. Calls `done` once, with a fault when the client is refused. */
-  authenticate(client: BrokerClient, connect: ConnectPacket, done: (verdict: Principal | Fault) => void): void {
+  /** Authenticates a client. Calls `done` once. */
+  authenticate(client: BrokerClient, connect: ConnectPacket, done: (verdict: Verdict) => void): void {
     const { address, certificate } = client.connection.peer
     const { username, password } = connect
     const shown = { address, certificate, username, password: password?.toString() }
     const isGone = () => client.connection.isClosed
-    this.#options.authority.authenticate({ ...shown, isGone }, verdict => done(this.judge(client, verdict)))
+    this.#options.authority.authenticate({ ...shown, isGone }, done)
   }
 
   /** Begins enhanced authentication. Returns undefined when the method is not supported. */

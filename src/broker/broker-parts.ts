@@ -8,6 +8,7 @@ import type { AedesHandshake } from './aedes-handshake.js'
 import type { BridgeStates } from './bridge-states.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices } from './refusal-notices.js'
+import type { Restoration } from './restoration.js'
 
 /** Limits of each client, as CONNACK of MQTT 5 announces them. */
 export interface ClientLimits {
@@ -29,6 +30,7 @@ export interface BrokerParts {
   readonly bridges: BridgeStates
   readonly sessions: Sessions
   readonly handshake: AedesHandshake
+  readonly restoration: Pick<Restoration, 'isOver' | 'afterwards' | 'delays' | 'wait'>
   readonly limits: ClientLimits
   /** The reader that all clients share. */
   readonly reader: PublishReader

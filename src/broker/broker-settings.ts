@@ -33,6 +33,7 @@ export function brokerSettings(settings: Settings, dir: string) {
       plusLevels: settings['limits.plusLevels'],
     },
     connections: connectionRoom(settings).mqtt,
+    restoreWaitMs: settings['start.wait'],
     sysMs: settings['sys.interval'],
     sysReadable: settings['sys.read'] === 'all',
   } satisfies Partial<BrokerOptions>

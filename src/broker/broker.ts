@@ -35,6 +35,7 @@ import type { BrokerParts, ClientLimits } from './broker-parts.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
 import { Presence } from './presence.js'
 import { RefusalNotices } from './refusal-notices.js'
+import { Restoration, type RestorationListener, type RestorationProgress } from './restoration.js'
 import { droppedSentences } from './sentences.js'
 import { SysPublisher } from './sys-publisher.js'
 import { WillPublisher } from './will-publisher.js'
@@ -56,6 +57,8 @@ export interface BrokerOptions {
   /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
+  /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
+  readonly restoreWaitMs: number
   /** Makes publishes durable; reports the results to the broker. */
   readonly sink: PublishSink
   readonly clock: MicrosecondClock
@@ -81,7 +84,9 @@ const shownUsers = 10
  * gate is `accept`: a publish that passes the gate is in the spool, then among the retained messages, in the queues of
  * absent sessions and on the way to subscribers, in spool order and in one go. Only then is the publish acknowledged.
  */
-export class Broker implements DurabilityListener, Backpressure, ProtocolServer, UsersListener, LoginListener {
+export class Broker
+  implements DurabilityListener, Backpressure, ProtocolServer, UsersListener, LoginListener, RestorationListener
+{
   readonly name = 'broker'
   readonly alarm: AlarmCheck = { name: 'client_fight', check: () => this.#presence.fights() }
   readonly #options: BrokerOptions
@@ -94,8 +99,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
   readonly #sys: SysPublisher
   readonly #refusals: RefusalNotices
   readonly #parts: BrokerParts
-  /** Resolves when the state is restored. */
-  #restored: Promise<void> = Promise.resolve()
+  readonly #restoration: Restoration
 
   constructor(options: BrokerOptions) {
     this.#options = options
@@ -115,12 +119,14 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     })
     this.#sessions = sessions
     this.#fanOut = new FanOut({ work, sessions })
+    const restoration = new Restoration({ sessions, sink, waitMs: options.restoreWaitMs, log })
+    this.#restoration = restoration
     const publish = (message: Outward) => this.publish(message)
     const pages = { publish, retainedBy: (filter: string) => sessions.retainedBy(filter) }
     const bridges = new BridgeStates((topic, state) =>
-      publish({ topic, payload: Buffer.from(state ?? ''), qos: 0, retain: true }),
+      restoration.afterwards(() => publish({ topic, payload: Buffer.from(state ?? ''), qos: 0, retain: true })),
     )
-    const shown = { pages, sharing: authority, clock, audit, log }
+    const shown = { pages, restoration, sharing: authority, clock, audit, log }
     const presence = new Presence({ ...shown, isOpen: authority.open, bridges, listener: options.presence })
     const refusals = new RefusalNotices({ ...shown, presence, counters, balance: options.refusals })
     const subscriptions = new SubscriptionLimits({
@@ -144,37 +150,46 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     this.#sys = new SysPublisher({ version, intervalMs: sysMs, sessions, presence, counters, broker: this, clock })
     const { sessionAgeMs } = options.sessions
     this.#parts = {
-      ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, clock, log, sink },
+      ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
       reader: new PublishReader(),
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
   }
 
-  /** Restores sessions, retained messages and wills, replays what a crash has lost, then accepts clients. */
+  /**
+   * Restores sessions, retained messages and wills. Resolves when that is done, or takes long: then publishes are taken
+   * meanwhile, see {@link Restoration}.
+   */
   async start(): Promise<void> {
-    this.#restored = this.#restore()
-    await this.#restored
+    this.#restoration.open()
+    await this.#handshake.start(this.#options.identity.brokerId)
+    try {
+      await this.#restoration.start(this)
+    } catch (error) {
+      await this.#handshake.stop()
+      throw error
+    }
+  }
+
+  onRestored(): void {
     this.#presence.restore()
     this.#refusals.restore()
+  }
+
+  onRestorationOver(): void {
     this.#wills.restore()
     this.#sys.start()
   }
 
-  async #restore(): Promise<void> {
-    const { identity, sink } = this.#options
-    await this.#sessions.load()
-    let last = this.#sessions.applied
-    for (const message of sink.replay(last)) {
-      const { qos, retain, sequence, user, clientId, packetId } = message
-      last = sequence
-      if (qos === 0 && !retain) continue
-      this.#sessions.publish(message, sequence)
-      if (qos === 2 && packetId > 0) this.#sessions.recoverIncoming(sessionName(user, clientId), packetId)
-    }
-    // Replayed once more after the next crash, these messages would restore packet ids that were released meanwhile.
-    this.#sessions.committed(last)
-    await this.#handshake.start(identity.brokerId)
+  /** Resolves, with the reason, when the state cannot be restored after the start. */
+  get failed(): Promise<Error> {
+    return this.#restoration.failed
+  }
+
+  /** What is restored so far. Undefined once all is. */
+  get restoring(): RestorationProgress | undefined {
+    return this.#restoration.progress
   }
 
   async stop(): Promise<void> {
@@ -201,7 +216,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
    */
   async publishAll(messages: Iterable<Outward>): Promise<void> {
     const { work } = this.#options
-    await this.#restored
+    await this.#restoration.done
     let end = work.done + sliceWork
     for (const message of messages) {
       if (work.done >= end) {
@@ -212,39 +227,47 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
     }
   }
 
-  /** Resolves when every publish accepted so far is distributed and acknowledged, or refused. */
+  /**
+   * Called when the hub stops. Resolves when every publish accepted so far is distributed and acknowledged, or refused.
+   * What is not restored by then is restored, and distributed, by the next start.
+   */
   async drained(): Promise<void> {
+    this.#restoration.stop()
     await this.#options.sink.flush()
     await this.#fanOut.drained()
   }
 
   relieves(listener: ReliefListener): void {
     this.#fanOut.relieves(listener)
+    this.#restoration.relieves(listener)
   }
 
   /** True while so much waits to be distributed that nothing more should be read. */
   get overloaded(): boolean {
-    return this.#fanOut.overloaded
+    return this.#fanOut.overloaded || this.#restoration.overloaded
   }
 
   /** Resolves when everything published so far is safe in the queues of absent sessions and among retained messages. */
-  flushed(): Promise<void> {
-    return this.#sessions.flush()
+  async flushed(): Promise<void> {
+    await this.#restoration.done
+    await this.#sessions.flush()
   }
 
   /** Distributes and settles a QoS 0 publish that need not wait for earlier ones. */
   onPassed(publish: PendingPublish): void {
-    this.#sessions.publish(publish, 0)
+    // Nobody is subscribed before: what is kept for others comes from the spool.
+    if (this.#restoration.isOver) this.#sessions.publish(publish, 0)
     publish.settle(undefined)
   }
 
   /** Called when the spool has stored a publish, at `sequence`, or refused the publish; in the order of `accept`. */
   onDurable(publish: PendingPublish, error: Error | undefined, sequence: number): void {
-    this.#fanOut.settled(publish, error, sequence)
+    if (this.#restoration.isOver) this.#fanOut.settled(publish, error, sequence)
+    else publish.settle(error)
   }
 
   onCommitted(sequence: number): void {
-    this.#fanOut.committed(sequence)
+    if (this.#restoration.isOver) this.#fanOut.committed(sequence)
   }
 
   get clients(): number {
@@ -266,6 +289,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
 
   /** Returns sessions that outlive their connection, and sessions of connected clients. */
   listSessions(filter: SessionFilter, most: number): SessionList {
+    this.#mustBeRestored()
     return listSessions(this.#allSessions(), filter, most)
   }
 
@@ -276,6 +300,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
 
   /** Ends the session and the connection of a user's client; false when there is neither. The client's will is due. */
   endSession({ user, clientId }: ClientOfUser): boolean {
+    this.#mustBeRestored()
     const name = sessionName(user, clientId)
     const client = this.#presence.find(name)
     const isKept = this.#sessions.find(name) !== undefined
@@ -290,6 +315,7 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
    * `busy` while the client is connected.
    */
   async removeClient({ user, clientId }: ClientOfUser): Promise<readonly string[] | undefined> {
+    this.#mustBeRestored()
     if (this.#presence.find(sessionName(user, clientId))) {
       throw new HubError('busy', `client ${JSON.stringify(clientId)} is connected; disconnect it first`)
     }
@@ -303,10 +329,15 @@ export class Broker implements DurabilityListener, Backpressure, ProtocolServer,
 
   /** Clears the retained messages of these topics. Resolves, with the number of messages, once that is on disk. */
   async clearRetained(topics: readonly string[]): Promise<number> {
+    this.#mustBeRestored()
     const wanted = new Set(topics)
     const cleared = await this.#sessions.clearRetained(({ topic }) => wanted.has(topic))
     await this.flushed()
     return cleared.length
+  }
+
+  #mustBeRestored(): void {
+    if (!this.#restoration.isOver) throw new HubError('stopping', 'the sessions are being restored; ask again')
   }
 
   /** Closes clients without access, narrows the rights of the others. */

@@ -10,6 +10,7 @@ import type { BridgeStates } from './bridge-states.js'
 import type { BrokerClient } from './broker-client.js'
 import { ClientPages, type PageStore } from './client-pages.js'
 import { ConnectionLog } from './connection-log.js'
+import type { Restoration } from './restoration.js'
 import { isTooLongToShow } from './sentences.js'
 
 export interface PresenceOptions {
@@ -17,6 +18,8 @@ export interface PresenceOptions {
   readonly isOpen: boolean
   readonly sharing: Sharing
   readonly pages: PageStore
+  /** What is retained is known once restored, and changed then. */
+  readonly restoration: Pick<Restoration, 'afterwards'>
   readonly bridges: BridgeStates
   readonly listener: PresenceListener
   readonly clock: MicrosecondClock
@@ -56,12 +59,12 @@ export class Presence {
     this.perUser = new SharedPool(sharing)
   }
 
-  /** Called at the start, before any client connects: clients online when the hub went down are shown as offline. */
+  /** Called when what is retained is restored: clients online when the hub went down are shown as offline. */
   restore(): void {
     for (const { name, page } of this.#pages.restored()) {
       // Whether the client has a kept session is not asked: a client that comes back is shown again.
       if (isAssignedClientId(page.clientId)) this.remove(page.user, page.clientId)
-      else if (page.online) this.#show(name, page.clientId, page.user, false)
+      else if (page.online) this.#change(name, page.clientId, page.user, false, this.#options.clock.now())
       else this.#pages.restore(name, page.user)
     }
   }
@@ -121,8 +124,15 @@ export class Presence {
     const holder = this.#holders.get(id)
     if (holder && holder.user !== user) return false
     this.#holders.set(id, client)
-    if (!holder && this.#pages.claim(id, user)) this.#replacing.add(client)
+    if (!holder) this.#options.restoration.afterwards(() => this.#claim(client))
     return !holder
+  }
+
+  #claim(client: BrokerClient): void {
+    if (!this.#pages.claim(client.id, client.user)) return
+    this.#replacing.add(client)
+    // The client may have been admitted before this could be known.
+    if (client.session) this.seen(client)
   }
 
   /** Returns a sentence when the client has taken the place of another connection. */
@@ -162,7 +172,7 @@ export class Presence {
     this.#options.bridges.left(client)
     if (shownAs === '') return
     if (isAssignedClientId(id) && !client.session?.durable) {
-      this.remove(user, id)
+      this.#options.restoration.afterwards(() => this.remove(user, id))
       return
     }
     // Meanwhile another user's client may have come with that id.
@@ -186,7 +196,12 @@ export class Presence {
   }
 
   #show(name: string, clientId: string, user: string, online: boolean): void {
-    const since = this.#options.clock.now()
+    const { clock, restoration } = this.#options
+    const since = clock.now()
+    restoration.afterwards(() => this.#change(name, clientId, user, online, since))
+  }
+
+  #change(name: string, clientId: string, user: string, online: boolean, since: number): void {
     this.#options.listener.onPresence({ clientId: shownName(name), user, online, since })
     this.#pages.show(name, user, { clientId, user, online, since: since / 1_000 }, online)
   }

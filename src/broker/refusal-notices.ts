@@ -8,6 +8,7 @@ import { hubTopics } from '../topics.js'
 import type { BrokerClient } from './broker-client.js'
 import { ClientPages, type PageStore } from './client-pages.js'
 import type { Presence } from './presence.js'
+import type { Restoration } from './restoration.js'
 import { isTooLongToShow, short } from './sentences.js'
 
 /** An action of a client that may be refused; `receive`: it receives nothing of a subscription any more. */
@@ -37,6 +38,7 @@ export interface RefusalNoticesOptions {
   readonly balance: Pick<RefusalCounts, 'add'>
   readonly presence: Presence
   readonly pages: PageStore
+  readonly restoration: Pick<Restoration, 'afterwards'>
   readonly sharing: Sharing
   readonly clock: MicrosecondClock
   readonly audit: Auditor
@@ -60,14 +62,14 @@ export class RefusalNotices {
     this.#pages = new ClientPages({ topicOf: hubTopics.why, everyTopic: hubTopics.everyWhy, store, sharing, log })
   }
 
-  /** Called at the start, before any client connects. */
+  /** Called when what is retained is restored. */
   restore(): void {
     for (const { name, page } of this.#pages.restored()) this.#pages.restore(name, page.user)
   }
 
   /** Called when a client id shows this user's client from now on. */
   claim({ id, user }: BrokerClient): void {
-    this.#pages.claim(id, user)
+    this.#options.restoration.afterwards(() => this.#pages.claim(id, user))
   }
 
   /** Reports that a client may not connect, or not go on. */
@@ -136,13 +138,14 @@ export class RefusalNotices {
   }
 
   #show(clientId: string, user: string, action: Action, topic: string, reason: string): void {
-    const { clock, presence } = this.#options
+    const { clock, presence, restoration } = this.#options
     // An unauthenticated client must not write on the page of a connected one.
     const isStrangers = user === '' && (presence.holderOf(clientId)?.user ?? '') !== ''
     if (isTooLongToShow(clientId) || isStrangers) return
     const time = Math.floor(clock.now() / 1_000)
     const [shownUser, shownTopic, shownReason] = [user, topic, reason].map(short)
     const page = { clientId, user: shownUser, action, topic: shownTopic, reason: shownReason, time }
-    this.#pages.show(presence.nameOf(user, clientId), user, page)
+    const name = presence.nameOf(user, clientId)
+    restoration.afterwards(() => this.#pages.show(name, user, page))
   }
 }

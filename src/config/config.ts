@@ -204,7 +204,8 @@ const chapters: Readonly<Record<Subject, string>> = {
   time: 'Payloads and mapping',
   values: 'Payloads and mapping',
   log: 'Log',
-  shutdown: 'Shutdown',
+  start: 'Start and stop',
+  shutdown: 'Start and stop',
 }
 
 /** The tables of docs/settings.md, one for each title. */

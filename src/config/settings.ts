@@ -212,7 +212,7 @@ export const settingsTable = {
   'limits.connect': row(
     duration,
     10_000,
-    'Time from the connection to its CONNACK; three times as long while the client waits for the hub.',
+    'Time from the connection to its CONNACK; three times as long while the client waits for the hub, and unlimited while a start restores its session.',
   ),
   'limits.hello': row(size(64), 65_536, 'Largest MQTT packet that a client may send before its CONNECT is accepted.'),
   'limits.helloMemory': row(
@@ -394,6 +394,11 @@ export const settingsTable = {
     'Least severe level that is logged, to stderr.',
   ),
   'log.format': row(oneOf('auto', 'text', 'json'), 'auto', 'auto is text on a terminal, and JSON lines otherwise.'),
+  'start.wait': row(
+    duration,
+    2_000,
+    'How long a start waits for kept sessions and retained messages to be restored. After that publishes are taken meanwhile, and clients that need their session wait.',
+  ),
   'shutdown.timeout': row(duration, 10_000, 'How long a stop may take before it is forced.'),
 }
 

@@ -250,6 +250,12 @@ const readiness = object({
       'Consumers that cannot continue, and the dependency that is down',
     ),
   ),
+  restoring: optional(
+    object({
+      sessions: integer('Kept sessions restored so far'),
+      retained: integer('Retained messages restored so far'),
+    }),
+  ),
   alarms: optional(array(object({ name: string(), detail: string() }), 'Each is over when the cause is')),
   incidents: optional(
     array(
@@ -289,7 +295,8 @@ export const routes = {
   },
   'GET /readyz': {
     summary: 'Whether publishes are accepted (200) or refused (503)',
-    description: 'Callers that are not authenticated see `ready` only.',
+    description:
+      'Callers that are not authenticated see `ready` only. `restoring` is there while a start still restores kept sessions and retained messages: publishes are accepted, and clients that need what is being restored wait.',
     allow: 'anyone',
     answer: readiness,
     alsoAs: [503],

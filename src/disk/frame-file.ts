@@ -1,3 +1,4 @@
+import type { Slices } from '../runtime/slices.js'
 import { claimedEnd, type Frame, frameAt, frameHeaderBytes } from './commit-log.js'
 import { type Files, nodeFiles, readPiece, readPieceSync } from './files.js'
 
@@ -116,6 +117,25 @@ export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from =
     if (found.start > end) damaged?.(end, found.start - end)
     end = found.end
     frame(found.body, found.start + frameHeaderBytes)
+  }
+  return end
+}
+
+/** Reads as {@link readFrames} does, in slices between other work. Rejects with the errors of the disk. */
+export async function readFramesInSlices(
+  fd: number,
+  { frame, damaged }: FrameHandlers,
+  slices: Slices,
+  files: Files = nodeFiles,
+): Promise<number> {
+  const size = files.sizeSync(fd)
+  const reader = new FrameReader(files, fd)
+  let end = 0
+  for (let found = reader.nextSync(0, size); found; found = reader.nextSync(end, size)) {
+    if (found.start > end) damaged?.(end, found.start - end)
+    end = found.end
+    frame(found.body, found.start + frameHeaderBytes)
+    if (slices.isOver) await slices.turn()
   }
   return end
 }

@@ -6,6 +6,8 @@ import type { PipelineThread } from '../pipeline/pipeline-thread.js'
 export interface HubHealthOptions {
   /** `failing`: why the disk refuses writes. Undefined while it takes them. */
   readonly spool: { readonly full: boolean; readonly failing: Error | undefined }
+  /** `restoring`: what a start has restored so far. Undefined once that is everything. */
+  readonly broker: { readonly restoring: Readiness['restoring'] }
   readonly pipeline: Pick<PipelineThread, 'readiness'>
   readonly alarms: Pick<Alarms, 'list'>
   readonly incidents: Pick<Incidents, 'list'>
@@ -20,12 +22,13 @@ export class HubHealth {
   }
 
   async ready(): Promise<Readiness> {
-    const { spool, pipeline, alarms, incidents } = this.#options
+    const { spool, broker, pipeline, alarms, incidents } = this.#options
     const { dependencies, waiting } = await pipeline.readiness()
     return {
       ready: !spool.full && !spool.failing,
       dependencies,
       waiting,
+      restoring: broker.restoring,
       alarms: alarms.list(),
       incidents: incidents.list(),
     }

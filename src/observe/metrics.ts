@@ -9,6 +9,8 @@ import type { Incident, Incidents } from './incidents.js'
 export interface MetricSources {
   readonly broker: {
     readonly clients: number
+    /** Undefined once everything is restored. */
+    readonly restoring: object | undefined
     readonly counts: {
       readonly sessions: number
       readonly subscriptions: number
@@ -136,6 +138,9 @@ export class Metrics {
     gauge('telehub_clients', 'MQTT clients connected', () => broker.clients)
     gauge('telehub_connections', 'Connections open to the MQTT listeners', () => connections.count)
     gauge('telehub_sessions', 'Sessions that outlive their connection', () => broker.counts.sessions)
+    gauge('telehub_restoring', 'Whether kept sessions are still being restored (1) or not (0)', () =>
+      broker.restoring ? 1 : 0,
+    )
     gauge('telehub_subscriptions', 'Subscriptions', () => broker.counts.subscriptions)
     gauge('telehub_retained', 'Retained messages', () => broker.counts.retained)
     gauge('telehub_retained_bytes', 'Approximate memory of them, in bytes', () => broker.counts.retainedBytes)

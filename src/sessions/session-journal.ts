@@ -5,6 +5,7 @@ import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
+import type { Slices } from '../runtime/slices.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import type { CaptureOptions } from './session-capture.js'
 import { SessionFiles } from './session-files.js'
@@ -71,6 +72,8 @@ export class SessionJournal {
   #snapshotBytes = 0
   #running: Promise<void> | undefined
   #isWanted = false
+  /** Whether no snapshot may be made yet. */
+  #isHeld = true
   #isClosing = false
   /** Snapshots in a row that failed. */
   #failures = 0
@@ -100,10 +103,13 @@ export class SessionJournal {
     })
   }
 
-  /** Restores the state, then accepts new records. */
-  async load(target: JournalTarget<unknown>): Promise<void> {
+  /**
+   * Restores the state, in slices, then accepts new records. No snapshot is made before {@link begin}. When that fails,
+   * or is given up, there is nothing to close.
+   */
+  async load(target: JournalTarget<unknown>, slices: Slices): Promise<void> {
     const { incidents, isExpected, applied } = this.#options
-    const restored = await new SessionRestore(this.#files, target, incidents).restore(isExpected)
+    const restored = await new SessionRestore(this.#files, target, incidents, slices).restore(isExpected)
     this.#number = restored.number
     this.#ordinal = restored.ordinal
     this.#snapshot = restored.snapshot
@@ -115,6 +121,15 @@ export class SessionJournal {
       if (restored.isDamaged) this.snapshotNext()
     } else if (await this.#beginWith()) for (const path of restored.replaced) this.#files.removeOld(path)
     this.#appliedOnDisk = applied()
+  }
+
+  /**
+   * Called when everything that the journal has queued, and the spool has as well, is published again. A snapshot begun
+   * before would have such messages in the queues, and nothing would say that they must not be queued again.
+   */
+  begin(): void {
+    this.#isHeld = false
+    if (this.#isWanted) this.#log.rotateNext()
   }
 
   /** Appends a record. Calls `done` when the record is on disk, or with the error. */
@@ -193,14 +208,15 @@ export class SessionJournal {
       // The journals lack the refused records. No record may be reported as kept before a snapshot has them.
       try {
         // A running snapshot waits for the group that waits for this journal.
-        if (this.#running) throw new Error('a snapshot is being made')
+        if (this.#running || this.#isHeld) throw new Error('no snapshot can be made at this moment')
         await this.#makeSnapshot(number)
       } catch (error) {
         this.#files.disk.closeSync(opened.fd)
         this.#files.disk.removeSync(this.#files.path(number, 'journal'))
         throw error
       }
-    } else if (isWanted && !this.#running) {
+    } else if (isWanted && this.#isHeld) this.#isWanted = true
+    else if (isWanted && !this.#running) {
       this.#isWanted = false
       this.#running = this.#makeSnapshot(number)
         .catch(error => {

@@ -1,3 +1,4 @@
+import type { Slices } from '../runtime/slices.js'
 import type { LastWills } from './last-wills.js'
 import type { Session } from './session.js'
 import type { SessionFactory } from './session-factory.js'
@@ -49,17 +50,20 @@ export class SessionRegistry {
   }
 
   /** Called when the journal is loaded: clients that were connected when the hub went down are absent from now on. */
-  restored(): void {
+  async restored(slices: Slices): Promise<void> {
     for (const session of this.#state.sessions.values()) {
-      if (session.absentSince > 0) continue
-      session.absentSince = this.#options.clock.now()
-      this.#recorder.opened(session)
+      if (session.absentSince === 0) {
+        session.absentSince = this.#options.clock.now()
+        this.#recorder.opened(session)
+      }
+      this.permit(session)
+      if (slices.isOver) await slices.turn()
     }
-    this.reconsider()
     const longest = [...this.#state.sessions.values()].sort((a, b) => a.absentSince - b.absentSince)
     for (const session of longest) {
       this.#state.absent.add(session, session.user)
       this.#state.index.hold(session)
+      if (slices.isOver) await slices.turn()
     }
     this.#makeRoom()
   }
@@ -70,17 +74,9 @@ export class SessionRegistry {
    */
   open(clientId: string, { clean, expiry, user = '' }: SessionOpening): OpenedSession {
     const name = sessionName(user, clientId)
-    this.#adopt(clientId, user, name)
-    const left = this.#state.sessions.get(name)
-    if (left && this.#isOver(left, this.#options.clock.now())) this.#outlived(left)
-    else if (left && clean) this.forget(name)
-    else this.#wills.back(name, left !== undefined)
+    this.#resume(clientId, user, clean)
     const known = this.#state.sessions.get(name)
-    if (!known && expiry === 0) {
-      const session = this.#factory.transient(name)
-      this.permit(session)
-      return { session, present: false }
-    }
+    if (!known && expiry === 0) return { session: this.transient(name), present: false }
     const session = known ?? this.#factory.durable(name)
     this.#state.absent.delete(session)
     this.#state.index.back(session)
@@ -90,6 +86,28 @@ export class SessionRegistry {
     this.#recorder.opened(session)
     if (!known) this.#makeRoom()
     return { session, present: known !== undefined }
+  }
+
+  /** Returns a session that ends with its connection, whatever there is under that name. */
+  transient(name: string): Session {
+    const session = this.#factory.transient(name)
+    this.permit(session)
+    return session
+  }
+
+  /** Ends what a client has left, when the client has connected with a clean start and {@link transient}. */
+  startedClean(clientId: string, user: string): void {
+    this.#resume(clientId, user, true)
+  }
+
+  /** Decides what becomes of the session, and of the will, that the client has left. */
+  #resume(clientId: string, user: string, clean: boolean): void {
+    const name = sessionName(user, clientId)
+    this.#adopt(clientId, user, name)
+    const left = this.#state.sessions.get(name)
+    if (left && this.#isOver(left, this.#options.clock.now())) this.#outlived(left)
+    else if (left && clean) this.forget(name)
+    else this.#wills.back(name, left !== undefined)
   }
 
   /** Gives a session from before there were users to the first user with the same client id. */

@@ -1,7 +1,8 @@
 import { keepDamaged } from '../disk/commit-log.js'
 import { type Files, openToChange, openToRead } from '../disk/files.js'
-import { readFrames } from '../disk/frame-file.js'
+import { readFramesInSlices } from '../disk/frame-file.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import type { Slices } from '../runtime/slices.js'
 import type { SessionFiles } from './session-files.js'
 import { type Decoded, decodeRecord } from './session-records.js'
 import { decodeJsonRecord } from './session-records-json.js'
@@ -34,12 +35,13 @@ export interface RestoredFiles {
   readonly isDamaged: boolean
 }
 
-/** Restores a state from the files in a folder: the last snapshot, and the journals since. */
+/** Restores a state from the files in a folder, in slices: the last snapshot, and the journals since. */
 export class SessionRestore {
   readonly #files: SessionFiles
   readonly #disk: Files
   readonly #target: JournalTarget<unknown>
   readonly #incidents: IncidentReporter
+  readonly #slices: Slices
   #ordinal = 0
   /** Ordinal of the last record that any session of the snapshot has seen. */
   #seen = 0
@@ -47,15 +49,28 @@ export class SessionRestore {
   #snapshotBytes = 0
   #isDamaged = false
 
-  constructor(files: SessionFiles, target: JournalTarget<unknown>, incidents: IncidentReporter) {
+  constructor(files: SessionFiles, target: JournalTarget<unknown>, incidents: IncidentReporter, slices: Slices) {
     this.#files = files
     this.#disk = files.disk
     this.#target = target
     this.#incidents = incidents
+    this.#slices = slices
   }
 
-  /** Reads the files, and removes those of no use. `isExpected`: whether there was a journal when the hub ran last. */
+  /**
+   * Reads the files, and removes those of no use. `isExpected`: whether there was a journal when the hub ran last. When
+   * that fails, or is given up, no file stays open.
+   */
   async restore(isExpected: () => boolean): Promise<RestoredFiles> {
+    try {
+      return await this.#restore(isExpected)
+    } catch (error) {
+      this.#snapshot?.close()
+      throw error
+    }
+  }
+
+  async #restore(isExpected: () => boolean): Promise<RestoredFiles> {
     const files = this.#files
     const { dir } = files
     files.unlessRefused(() => this.#disk.makeDirectorySync(dir))
@@ -112,7 +127,7 @@ export class SessionRestore {
     const path = this.#files.path(number, 'log')
     const fd = this.#disk.openSync(path, openToRead)
     try {
-      const damage = readDamage(this.#disk, fd, body => {
+      const damage = await this.#readDamage(fd, body => {
         const found = decodeJsonRecord(body)
         if (found) this.#target.apply({ ...found, ordinal: ++this.#ordinal })
       })
@@ -127,7 +142,8 @@ export class SessionRestore {
     const fd = this.#disk.openSync(path, openToRead)
     this.#snapshot = new SnapshotFile(this.#disk, fd)
     this.#snapshotBytes = this.#disk.sizeSync(fd)
-    const { begun, seen, damage, isCutOff } = readSnapshot(this.#disk, fd, this.#snapshot, this.#target)
+    const read = await readSnapshot(this.#disk, fd, this.#snapshot, this.#target, this.#slices)
+    const { begun, seen, damage, isCutOff } = read
     this.#ordinal = begun
     this.#seen = seen
     await this.#reportDamage(path, damage, isCutOff)
@@ -139,30 +155,47 @@ export class SessionRestore {
     let frames = 0
     let missing = 0
     let end = 0
-    const damage = readDamage(
-      this.#disk,
-      fd,
-      body => {
-        frames++
-        const found = decodeRecord(body)
-        if (!found) return
-        missing += Math.max(0, found.ordinal - this.#ordinal - 1)
-        this.#ordinal = Math.max(this.#ordinal, found.ordinal)
-        this.#target.apply(found)
-      },
-      whole => {
-        end = whole
-      },
-    )
+    let damage: number
+    try {
+      damage = await this.#readDamage(
+        fd,
+        body => {
+          frames++
+          const found = decodeRecord(body)
+          if (!found) return
+          missing += Math.max(0, found.ordinal - this.#ordinal - 1)
+          this.#ordinal = Math.max(this.#ordinal, found.ordinal)
+          this.#target.apply(found)
+        },
+        whole => {
+          end = whole
+        },
+      )
+    } finally {
+      this.#disk.closeSync(fd)
+    }
     await this.#reportDamage(path, damage, frames === 0)
     if (damage === 0 && missing > 0) this.#report(`${path} lacks ${missing} records at its beginning: ${lostChanges}`)
-    this.#disk.closeSync(fd)
     let opened = -1
     this.#files.unlessRefused(() => {
       opened = this.#disk.openSync(path, openToChange)
       if (damage > 0) this.#disk.ftruncateSync(opened, end)
     })
     return { fd: opened, end }
+  }
+
+  /**
+   * Returns the number of bytes that are no records, those at the end included. `whole` is called with the end of the
+   * last record.
+   */
+  async #readDamage(fd: number, frame: (body: Buffer) => void, whole: (end: number) => void = () => {}) {
+    let damage = 0
+    const damaged = (_at: number, bytes: number) => {
+      damage += bytes
+    }
+    const end = await readFramesInSlices(fd, { frame, damaged }, this.#slices, this.#disk)
+    whole(end)
+    return damage + this.#disk.sizeSync(fd) - end
   }
 
   async #reportDamage(path: string, bytes: number, isEmpty = false): Promise<void> {
@@ -180,22 +213,3 @@ export class SessionRestore {
 const lostState =
   'kept sessions, their queues and retained messages are lost. Restore the folder from a backup if there is one'
 const lostChanges = 'changes of kept sessions and retained messages since the last snapshot are lost'
-
-/**
- * Returns the number of bytes that are no records, those at the end included. `whole` is called with the end of the
- * last record.
- */
-function readDamage(
-  files: Files,
-  fd: number,
-  frame: (body: Buffer) => void,
-  whole: (end: number) => void = () => {},
-): number {
-  let damage = 0
-  const damaged = (_at: number, bytes: number) => {
-    damage += bytes
-  }
-  const end = readFrames(fd, { frame, damaged }, 0, files)
-  whole(end)
-  return damage + files.sizeSync(fd) - end
-}

@@ -2,7 +2,8 @@ import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from '../disk/byte-buffer.js'
 import { frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
 import { dataSynced, type Files, writeWhole } from '../disk/files.js'
-import { readFrames } from '../disk/frame-file.js'
+import { readFramesInSlices } from '../disk/frame-file.js'
+import type { Slices } from '../runtime/slices.js'
 import { isReleased, type Queued, type RetainedDelivery } from './delivery.js'
 import {
   type ChunkFile,
@@ -277,11 +278,16 @@ export interface SnapshotRead {
 }
 
 /**
- * Restores the contents of a snapshot. Reading continues behind damage, without the sessions and messages of the
- * damaged frame.
- * @throws the error of the disk
+ * Restores the contents of a snapshot, in slices between other work. Reading continues behind damage, without the
+ * sessions and messages of the damaged frame. Rejects with the error of the disk.
  */
-export function readSnapshot<T>(files: Files, fd: number, file: ChunkFile, target: SnapshotTarget<T>): SnapshotRead {
+export async function readSnapshot<T>(
+  files: Files,
+  fd: number,
+  file: ChunkFile,
+  target: SnapshotTarget<T>,
+  slices: Slices,
+): Promise<SnapshotRead> {
   const payloads = new Map<number, SharedPayload>()
   let session: T | undefined
   let index = -1
@@ -361,6 +367,6 @@ export function readSnapshot<T>(files: Files, fd: number, file: ChunkFile, targe
       damage += bytes
     },
   }
-  const end = readFrames(fd, handlers, 0, files)
+  const end = await readFramesInSlices(fd, handlers, slices, files)
   return { begun, seen, damage: damage + files.sizeSync(fd) - end, isCutOff: !isWhole }
 }

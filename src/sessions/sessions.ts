@@ -12,7 +12,7 @@ import { SessionJournal, usualPace } from './session-journal.js'
 import type { QueueMemory } from './session-queue.js'
 import { SessionRecorder } from './session-recorder.js'
 import { type OpenedSession, SessionRegistry } from './session-registry.js'
-import { SessionReplay } from './session-replay.js'
+import { SessionStart } from './session-start.js'
 import { isJournalled, type Published, SessionState, type Subscribing } from './session-state.js'
 import { SessionTurns } from './session-turns.js'
 import { queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
@@ -51,7 +51,7 @@ export class Sessions {
   readonly #journal: SessionJournal
   readonly recorder: SessionRecorder
   readonly #failover: SharedFailover
-  readonly #factory: SessionFactory
+  readonly start: SessionStart
   readonly #registry: SessionRegistry
   readonly wills: LastWills
   readonly #memory: QueueMemory
@@ -76,26 +76,24 @@ export class Sessions {
     })
     const recorder = new SessionRecorder(state, this.#journal)
     this.recorder = recorder
-    const { index } = state
-    const failover = new SharedFailover(index, recorder)
+    const failover = new SharedFailover(state.index, recorder)
     this.#failover = failover
-    const services = { clock, memory: this.#memory, turns: new SessionTurns(), recorder, failover, index, dropped, log }
-    this.#factory = new SessionFactory(state, queue, services)
+    const services = { clock, memory: this.#memory, turns: new SessionTurns(), recorder, failover, dropped, log }
+    const factory = new SessionFactory(state, queue, { ...services, index: state.index })
     this.wills = new LastWills({ state, clock, recorder, due: willDue })
-    this.#registry = new SessionRegistry(
-      { state, recorder, failover, factory: this.#factory, wills: this.wills },
-      options,
-    )
+    this.#registry = new SessionRegistry({ state, recorder, failover, factory, wills: this.wills }, options)
+    this.start = new SessionStart({ state, journal: this.#journal, recorder, factory, registry: this.#registry })
   }
 
-  /** Reads the journal. Called before any client connects. */
+  /** Restores the state, when nothing is to be published again. Otherwise: {@link start}, then {@link begin}. */
   async load(): Promise<void> {
-    const factory = this.#factory
-    await this.#journal.load(new SessionReplay(this.#state, name => factory.durable(name)))
-    this.#registry.restored()
-    for (const sequence of this.#state.queuedBefore)
-      if (sequence <= this.#state.applied) this.#state.queuedBefore.delete(sequence)
-    this.recorder.loaded()
+    await this.start.restore()
+    this.begin()
+  }
+
+  /** Called when everything that the spool has above {@link applied} is published again. */
+  begin(): void {
+    this.#journal.begin()
     this.#timer = setInterval(() => {
       this.recorder.mark()
       this.#spill()
@@ -104,15 +102,18 @@ export class Sessions {
     }, 1_000).unref()
   }
 
+  /** Closes the journal; gives up a restore that is under way. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
+    await this.start.stop()
+    if (!this.start.isOpen) return
     this.recorder.mark()
     await this.#journal.close()
   }
 
   /** Resolves when all changes so far are on disk. Rejects when the disk refused any of the last ones. */
-  async flush(): Promise<void> {
-    await new Promise<void>((resolve, reject) => this.recorder.whenKept(error => (error ? reject(error) : resolve())))
+  flush(): Promise<void> {
+    return new Promise((resolve, reject) => this.recorder.whenKept(error => (error ? reject(error) : resolve())))
   }
 
   /** Begins a snapshot with the next change, unless one is being made. */
@@ -143,6 +144,11 @@ export class Sessions {
 
   get counts() {
     return this.#state.counts
+  }
+
+  /** Called while messages are published again after a crash: everything up to `sequence` is in. */
+  publishedAgain(sequence: number): void {
+    this.#state.applied = sequence
   }
 
   /** Called when the spool has committed up to `sequence`, and all of that has been published here. */

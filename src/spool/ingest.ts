@@ -1,4 +1,4 @@
-import type { DurabilityListener, Message, PendingPublish, PublishSink } from '../model.js'
+import type { DurabilityListener, PendingPublish, PublishSink, Replay } from '../model.js'
 import type { Counters } from '../observe/counters.js'
 import type { RefusalCounts } from '../observe/refusal-counts.js'
 import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
@@ -69,7 +69,7 @@ export class Ingest implements PublishSink, Backpressure, SpoolListener {
     return this.#options.spool.flush()
   }
 
-  replay(after: number): Iterable<Message> {
+  replay(after: number): Replay {
     return this.#options.spool.replay(after)
   }
 

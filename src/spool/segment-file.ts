@@ -3,7 +3,6 @@ import { claimedEnd, type Frame, frameHeaderBytes } from '../disk/commit-log.js'
 import { type Files, nodeFiles, readPieceSync, writeWholeSync } from '../disk/files.js'
 import { FrameReader, isZero } from '../disk/frame-file.js'
 import { systemCode } from '../errors.js'
-import type { Message } from '../model.js'
 import { decodeMessage, readUInt64, stampOf, writeUInt64 } from './message-codec.js'
 
 /*
@@ -109,15 +108,5 @@ function tailOf(files: Files, fd: number, end: number, size: number): Scanned['t
   return {
     messages: Math.ceil(length / shortestFrame),
     endsInZeros: length > zeroBytes && isZero(files, fd, size - zeroBytes, size),
-  }
-}
-
-/** Yields the messages of a segment, blocking the thread. */
-export function* messagesOf(files: Files, fd: number): Generator<Message> {
-  const size = files.sizeSync(fd)
-  const reader = new FrameReader(files, fd)
-  for (let frame = reader.nextSync(segmentHeaderBytes, size); frame; frame = reader.nextSync(frame.end, size)) {
-    const message = decodeMessage(frame.body)
-    if (message) yield message
   }
 }

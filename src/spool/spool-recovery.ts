@@ -2,10 +2,9 @@ import { keepDamaged } from '../disk/commit-log.js'
 import { type Files, openToRead } from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
-import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { CursorFile, listCursors } from './cursor-file.js'
-import { listSegments, messagesOf, type Scanned, scanSegment, segmentPath } from './segment-file.js'
+import { type Scanned, scanSegment, segmentPath } from './segment-file.js'
 import type { SegmentEnd } from './segment-writer.js'
 
 /**
@@ -36,7 +35,7 @@ export interface SpoolRecoveryOptions {
   readonly now: number
 }
 
-/** Finds out at the start where a spool ends, and reads back what a crash has left of it. */
+/** Finds out at the start where a spool ends. */
 export class SpoolRecovery {
   readonly #options: SpoolRecoveryOptions
   readonly #files: Files
@@ -89,28 +88,6 @@ export class SpoolRecovery {
     return highest
   }
 
-  /**
-   * Yields the messages with a sequence number above `after`, as far back as segments reach. For the start only, as
-   * reads are synchronous.
-   */
-  *replay(after: number): Generator<Message> {
-    const segments = listSegments(this.#options.dir, this.#files)
-    for (const [i, segment] of segments.entries()) {
-      const next = segments[i + 1]
-      if (next !== undefined && next <= after + 1) continue
-      const path = this.#path(segment)
-      const fd = this.#files.openSync(path, openToRead)
-      try {
-        for (const message of messagesOf(this.#files, fd)) if (message.sequence > after) yield message
-      } catch (error) {
-        if (!isDiskError(error)) throw error
-        this.#unreadable(path, error)
-      } finally {
-        this.#files.closeSync(fd)
-      }
-    }
-  }
-
   /** Scans a segment. Undefined when the disk cannot read the file. */
   async #scan(path: string): Promise<Scanned | undefined> {
     const fd = this.#files.openSync(path, openToRead)
@@ -118,7 +95,7 @@ export class SpoolRecovery {
       return await scanSegment(this.#files, fd)
     } catch (error) {
       if (!isDiskError(error)) throw error
-      this.#unreadable(path, error)
+      this.unreadable(path, error)
       return undefined
     } finally {
       this.#files.closeSync(fd)
@@ -156,7 +133,8 @@ export class SpoolRecovery {
     )
   }
 
-  #unreadable(path: string, error: unknown): void {
+  /** Reports a segment that the disk cannot read. */
+  unreadable(path: string, error: unknown): void {
     this.#options.incidents.report(
       'spool_unreadable',
       `segment ${path} cannot be read (${describe(error)}); new messages go to a new segment. Check the disk`,

@@ -4,7 +4,7 @@ import { type Files, nodeFiles } from '../disk/files.js'
 import { DiskProbe } from '../disk/probe.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe, HubError } from '../errors.js'
-import type { Message, Publish } from '../model.js'
+import type { Publish } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { MicrosecondClock } from '../runtime/time.js'
@@ -14,6 +14,7 @@ import { MessageStamps } from './message-stamps.js'
 import { listSegments } from './segment-file.js'
 import { type OpenSegment, SegmentWriter } from './segment-writer.js'
 import { leapNumbers, type SpoolEnd, SpoolRecovery } from './spool-recovery.js'
+import { type ReplayedSpool, SpoolReplay } from './spool-replay.js'
 
 /**
  * The spool: every accepted message, raw and in order, in files called segments.
@@ -77,7 +78,7 @@ export interface SpoolOptions {
 }
 
 /** The writing side of the spool, on the broker thread. The reading side is `cursors.ts`. */
-export class Spool {
+export class Spool implements ReplayedSpool {
   readonly name = 'spool'
   readonly #options: SpoolOptions
   readonly #files: Files
@@ -88,6 +89,7 @@ export class Spool {
   readonly #segments: SegmentWriter
   readonly #clean: CleanMark
   #failing: Error | undefined
+  readonly #replays = new Set<SpoolReplay>()
   /** File descriptor opened at the start; negative when the disk refused. */
   #opened = -1
 
@@ -157,6 +159,7 @@ export class Spool {
   }
 
   async stop(): Promise<void> {
+    for (const replay of this.#replays) replay.close()
     await this.#log.close()
     await this.#probe.stop()
     if (this.#failing) return
@@ -289,12 +292,22 @@ export class Spool {
   }
 
   /**
-   * Yields the messages with a sequence number above `after`, as far back as segments reach. For the start only, as
-   * reads are synchronous. From these messages the broker restores state that was missing in the broker's own journal
-   * after a crash.
+   * Returns the messages with a sequence number above `after`, as far back as segments reach. From these messages the
+   * broker restores state that was missing in the broker's own journal after a crash. To be closed when read, or with
+   * the spool.
    */
-  replay(after: number): Generator<Message> {
-    return this.#recovery().replay(after)
+  replay(after: number): SpoolReplay {
+    const replay = new SpoolReplay(after, this, this.#options.dir, this.#files)
+    this.#replays.add(replay)
+    return replay
+  }
+
+  unreadable(path: string, error: unknown): void {
+    this.#recovery().unreadable(path, error)
+  }
+
+  replayed(replay: SpoolReplay): void {
+    this.#replays.delete(replay)
   }
 
   #recovery(): SpoolRecovery {
@@ -304,7 +317,9 @@ export class Spool {
 
   #newSegment(): OpenSegment {
     if (!this.#mayWrite) throw notLocked()
-    return this.#segments.begin(this.#stamps.settledSequence + 1, this.#stamps.committedAt, this.#log.end)
+    const opened = this.#segments.begin(this.#stamps.settledSequence + 1, this.#stamps.committedAt, this.#log.end)
+    for (const replay of this.#replays) replay.begun(this.#segments.newest)
+    return opened
   }
 
   /** Opens the file for the next group. `end` is where the segment ends when the disk refuses to open the file. */

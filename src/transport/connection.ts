@@ -45,6 +45,8 @@ export class Connection implements ReadConnection, WrittenConnection {
   #openedAt: number
   #endedAt = 0
   #endReason: string | undefined
+  /** Whether the client is authenticated, and waits for the hub to be connected. */
+  #isKeptWaiting = false
   /** Milliseconds without a packet after which the connection is closed; 0: never. */
   #patienceMs = 0
 
@@ -78,6 +80,12 @@ export class Connection implements ReadConnection, WrittenConnection {
     const limit = this.#pool.limits.keepAliveMs / 1_000
     const most = isTold && limit > 0 ? Math.min(0xffff, Math.max(1, Math.floor(limit))) : limit
     return most > 0 && (asked === 0 || asked > most) ? most : asked
+  }
+
+  /** Called when an authenticated client waits for the hub: limits of clients that are not connected end. */
+  keepWaiting(): void {
+    this.#isKeptWaiting = true
+    this.#pool.opened(this)
   }
 
   /** Resumes reading before `open` for the next AUTH of enhanced authentication. */
@@ -120,6 +128,15 @@ export class Connection implements ReadConnection, WrittenConnection {
   /** Counts one more publish of `bytes`; above the rate limit, pauses reading until the rate is within the limit. */
   spend(bytes: number): void {
     this.#reader.spend(bytes)
+  }
+
+  /** Pauses reading until {@link goOn}: the next packets are not to overtake one that waits for the hub. */
+  waitForHub(): void {
+    this.#reader.pause(pauseReason.restoring)
+  }
+
+  goOn(): void {
+    this.#reader.resume(pauseReason.restoring)
   }
 
   /** Pauses reading until the next turn of this connection. */
@@ -208,7 +225,7 @@ export class Connection implements ReadConnection, WrittenConnection {
     const { limits, now } = this.#pool
     // Ten thousand clients that come at once wait for each other, which is no fault of theirs.
     const connectMs = this.#reader.isPaused ? waitFactor * limits.connectMs : limits.connectMs
-    if (this.#state === 'hello' && now - this.#openedAt > connectMs) {
+    if (this.#state === 'hello' && !this.#isKeptWaiting && now - this.#openedAt > connectMs) {
       const reason = `not connected within ${connectMs} ms`
       this.#pool.refused('connect_timeout', reason)
       this.giveUp({ code: reasonCode.notAuthorized, reason })

@@ -6,7 +6,15 @@ import type { Pool, Transport } from './pool.js'
 import { RateLimit } from './rate-limit.js'
 
 /** Reasons for which reading is paused, as bit flags: several may hold at a time. */
-export const pauseReason = { turn: 1, inflight: 2, rate: 4, overload: 8, connecting: 16, outbox: 32 } as const
+export const pauseReason = {
+  turn: 1,
+  inflight: 2,
+  rate: 4,
+  overload: 8,
+  connecting: 16,
+  outbox: 32,
+  restoring: 64,
+} as const
 
 const connectHeader = packetType.connect << 4
 

@@ -339,6 +339,45 @@ t.test('replay gives what comes after a sequence number, over segments', async t
   await spool.stop()
 })
 
+t.test('a replay goes on with what is committed meanwhile, and reads segments that are gone by now', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir, { segmentBytes: 500 })
+  for (let n = 1; n <= 20; n++) await append(spool, publish(n))
+  const replay = spool.replay(0)
+  const next = () => [...replay].map(({ sequence }) => sequence)
+  replay.skipTo(3)
+  for (const segment of listSegments(dir)) rmSync(segmentPath(dir, segment))
+  t.same(
+    next(),
+    Array.from({ length: 17 }, (_, n) => n + 4),
+  )
+  t.same(next(), [], 'no more so far')
+  for (let n = 21; n <= 23; n++) await append(spool, publish(n))
+  const more = [append(spool, publish(24)), append(spool, publish(25))]
+  t.same(next(), [21, 22, 23], 'not what is on the way to the disk')
+  await Promise.all(more)
+  for (let n = 26; n <= 40; n++) await append(spool, publish(n))
+  for (const segment of listSegments(dir)) rmSync(segmentPath(dir, segment))
+  t.same(
+    next(),
+    Array.from({ length: 17 }, (_, n) => n + 24),
+  )
+  replay.close()
+  t.same(next(), [])
+  await spool.stop()
+})
+
+t.test('a replay passes over messages in steps', async t => {
+  const dir = await tempDir()
+  const { spool } = await open(dir)
+  await Promise.all(Array.from({ length: 1_600 }, (_, n) => append(spool, publish(n))))
+  const replay = spool.replay(1_550)
+  const steps = [replay.next(), replay.next(), replay.next()]
+  t.same(steps, ['passed', 'passed', 'passed'])
+  t.match(replay.next(), { sequence: 1_551 })
+  await spool.stop()
+})
+
 t.test('a segment of more than 2 GiB is read in pieces', async t => {
   const dir = await tempDir()
   const first = await open(dir)

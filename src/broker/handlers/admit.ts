@@ -1,4 +1,4 @@
-import type { Principal } from '../../auth/principal.js'
+import type { Principal, Verdict } from '../../auth/principal.js'
 import type { ConnackFields, ConnectPacket, Will } from '../../mqtt/codec.js'
 import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
 import { sessionName } from '../../sessions/session-name.js'
@@ -10,24 +10,43 @@ import { answerTooLarge, type Client } from '../client.js'
  * Ends the handling of CONNECT with the verdict on the client: refuses the client, or hands the client to Aedes, whose
  * decisions arrive at {@link ConnectingClient}. `data`: the last step of enhanced authentication.
  */
-export function admit(client: Client, verdict: Principal | Fault, data?: Buffer): void {
-  const { codec, connect } = client
+export function admit(client: Client, verdict: Verdict, data?: Buffer): void {
+  const { broker, connect, connection } = client
+  if (connect && !connection.isClosed && !('refused' in verdict)) {
+    const name = sessionName(verdict.user, client.id)
+    if (broker.restoration.delays(name, needsSessions(client, connect))) {
+      connection.keepWaiting()
+      broker.restoration.wait(name, () => decide(client, verdict, data))
+      return
+    }
+  }
+  decide(client, verdict, data)
+}
+
+/** Returns whether CONNECT asks for what is restored at a start: a session that is kept, or a will that is. */
+function needsSessions(client: Client, { clean, sessionExpiry, will }: ConnectPacket): boolean {
+  return !clean || client.grantedExpiry(sessionExpiry) > 0 || will !== undefined
+}
+
+function decide(client: Client, verdict: Verdict, data: Buffer | undefined): void {
+  const { broker, codec, connect } = client
+  const judged: Principal | Fault = broker.policy.judge(client, verdict)
   if (client.connection.isClosed || !codec || !connect) return
-  if ('code' in verdict) {
-    client.refuseConnect(verdict)
+  if ('code' in judged) {
+    client.refuseConnect(judged)
     return
   }
-  client.principal = verdict
-  client.user = verdict.user
-  client.name = sessionName(verdict.user, client.id)
+  client.principal = judged
+  client.user = judged.user
+  client.name = sessionName(judged.user, client.id)
   const authentication = client.authentication && { method: client.authentication.method, data }
   const authenticated = { ...connect, authentication }
   client.connect = authenticated
   // A client that takes no packet as large as CONNACK is refused before replacing another and before leaving a will.
   if (!codec.accepted(connackFields(client, authenticated))) client.refuseConnect(answerTooLarge)
   else {
-    if (client.broker.presence.entered(client)) client.broker.refusals.claim(client)
-    client.aedes = client.broker.handshake.open(new ConnectingClient(client))
+    if (broker.presence.entered(client)) broker.refusals.claim(client)
+    client.aedes = broker.handshake.open(new ConnectingClient(client))
   }
 }
 
@@ -81,7 +100,9 @@ class ConnectingClient implements Controlled {
     }
     const { clean, requestResponse } = connect
     const expiry = client.grantedExpiry(connect.sessionExpiry)
-    const { session, present } = broker.sessions.open(client.id, { clean, expiry, user: client.user })
+    const { session, present } = broker.restoration.isOver
+      ? broker.sessions.open(client.id, { clean, expiry, user: client.user })
+      : { session: broker.sessions.start.open(client.id, client.user), present: false }
     client.session = session
     const responses = responsesTo(client.id)
     const mayRespond = requestResponse && session.access?.subscribe(responses).allowed !== false

@@ -37,7 +37,7 @@ export function handleEarlyAuth(client: Client, codec: PacketCodec, framer: Fram
 }
 
 function advance(client: Client, codec: PacketCodec, step: ScramStep): void {
-  if ('verdict' in step) admit(client, client.broker.policy.judge(client, step.verdict), step.data)
+  if ('verdict' in step) admit(client, step.verdict, step.data)
   else {
     sendAuth(client, codec, reasonCode.continueAuthentication, step.challenge)
     client.connection.awaitAuthPacket()

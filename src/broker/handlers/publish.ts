@@ -42,18 +42,19 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
 /** Hands a publish to the spool, which settles the publish when it is on disk or refused. */
 function accept(client: Client, session: Session, publish: InboundPublish): void {
   const { broker, connection } = client
-  const { qos, bytes } = publish
+  const { qos, retain, bytes } = publish
   if (qos === 2) {
     connection.begin(bytes)
     const toSpool = (done: (error?: Error) => void) => {
       publish.received = done
       broker.sink.accept(publish, true)
     }
-    broker.sessions.receive(session, publish.packetId, toSpool, error => acknowledge(client, publish, error))
+    broker.sessions.receive(session, publish.ackId, toSpool, error => acknowledge(client, publish, error))
     return
   }
   // QoS 0 stays behind earlier publishes of the client that are still on the way to the disk.
-  const waits = qos === 1 || connection.waiting
+  // A retained one is for sessions, which may get it from the spool alone.
+  const waits = qos === 1 || connection.waiting || (retain && !broker.restoration.isOver)
   if (waits) connection.begin(bytes)
   else publish.bytes = 0
   broker.sink.accept(publish, waits)
@@ -126,7 +127,7 @@ class InboundPublish implements PendingPublish, NamedPublish {
     this.retain = retain
     this.clientId = client.id
     this.user = client.user
-    this.packetId = qos === 2 ? packetId : 0
+    this.packetId = qos === 2 && client.session?.durable ? packetId : 0
     this.ackId = packetId
     this.bytes = bytes
     this.names = client.lastTopic.names(client.id, client.user, topic)

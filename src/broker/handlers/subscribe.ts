@@ -1,11 +1,12 @@
 import type { QoS } from '../../model.js'
-import type { PacketCodec, SubscribeOption } from '../../mqtt/codec.js'
+import type { PacketCodec, Subscribe, SubscribeOption } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
 import type { Fault } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
 import { sharedFilter } from '../../topics.js'
 import type { Client } from '../client.js'
 import { whenKept } from './when-kept.js'
+import { whenRestored } from './when-restored.js'
 
 /** A subscription that gets retained messages, up to those that were retained when the subscription was made. */
 interface RetainedRequest {
@@ -20,7 +21,12 @@ interface RetainedRequest {
  */
 export function handleSubscribe(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
   const { header, buffer, start, end } = framer
-  const { packetId, id, subscriptions } = codec.readSubscribe(header, buffer, start, end)
+  const packet = codec.readSubscribe(header, buffer, start, end)
+  whenRestored(client, session, () => subscribe(client, codec, session, packet))
+}
+
+function subscribe(client: Client, codec: PacketCodec, session: Session, packet: Subscribe): void {
+  const { packetId, id, subscriptions } = packet
   const { broker } = client
   let refusals = 0
   const retained: RetainedRequest[] = []

@@ -1,0 +1,32 @@
+/**
+ * Long work in slices: once a slice is over, whoever works awaits a turn of the event loop. The time is looked at once
+ * in a while only, as steps are short.
+ */
+export class Slices {
+  readonly #sliceMs: number
+  readonly #goesOn: () => void
+  #steps = 0
+  #since = performance.now()
+
+  /** `goesOn` is called after each turn, and throws when the work is to be given up. */
+  constructor(sliceMs: number, goesOn: () => void = () => {}) {
+    this.#sliceMs = sliceMs
+    this.#goesOn = goesOn
+  }
+
+  /** Returns, after each step of the work, whether to await {@link turn}. */
+  get isOver(): boolean {
+    if (++this.#steps % stepsBetween !== 0) return false
+    return performance.now() - this.#since >= this.#sliceMs
+  }
+
+  /** Lets input, output and timers have a turn. Rejects when the work is to be given up. */
+  async turn(): Promise<void> {
+    await new Promise(resolve => setImmediate(resolve))
+    this.#goesOn()
+    this.#since = performance.now()
+  }
+}
+
+/** Steps between two looks at the time. */
+const stepsBetween = 8
