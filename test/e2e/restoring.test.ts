@@ -1,10 +1,7 @@
-import { appendFileSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import t from 'tap'
-import { ByteWriter } from '../../src/disk/byte-buffer.js'
-import { frameHeaderBytes, writeFrameHeader } from '../../src/disk/commit-log.js'
-import { encodeRecord } from '../../src/sessions/session-records.js'
 import { connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
 
 /*
@@ -23,11 +20,16 @@ interface Readiness {
   readonly restoring?: { readonly sessions: number; readonly retained: number }
 }
 
-/** Records that a start reads for seconds. */
-const slowRecords = 1_200_000
+/** Starts a hub whose restore stands still until `release`. */
+async function startHeld(t: Test, dir: string, settings: Readonly<Record<string, string>> = {}): Promise<RunningHub> {
+  const held = new URL('../fixtures/held-restore.js', import.meta.url)
+  return startHub(t, { ...early, ...settings }, dir, { NODE_OPTIONS: `--import=${held}` })
+}
 
-/** A folder with kept sessions, among them of the client `kept`, which a start takes a while to restore. */
-async function slowState(t: Test): Promise<string> {
+const release = (hub: RunningHub) => process.kill(hub.pid, 'SIGUSR2')
+
+/** A folder with kept sessions of the clients `kept` and `other`, and with retained messages. */
+async function keptState(t: Test): Promise<string> {
   const hub = await startHub(t)
   for (const clientId of ['kept', 'other']) {
     const client = await connectMqtt(t, hub.mqttUrl, { clientId, clean: false })
@@ -38,20 +40,6 @@ async function slowState(t: Test): Promise<string> {
   for (const n of [1, 2, 3]) await device.publishAsync(`plant/${n}`, 'older', { qos: 1, retain: true })
   await device.endAsync()
   await hub.stop()
-  // The same record over and over again: that says nothing new, and takes time all the same.
-  const out = new ByteWriter()
-  const head = { topic: 'plant/0', qos: 0, retain: true, clientId: 'device' } as const
-  encodeRecord(out, { t: 'ret', p: head }, { ordinal: 0, applied: 0 }, Buffer.from('same'))
-  const frame = Buffer.alloc(frameHeaderBytes + out.written.length)
-  out.written.copy(frame, frameHeaderBytes)
-  writeFrameHeader(frame, 0, out.written)
-  const dir = join(hub.dir, 'sessions')
-  const journal = readdirSync(dir)
-    .filter(name => name.endsWith('.journal'))
-    .sort()
-    .at(-1) as string
-  const some = Buffer.concat(Array.from({ length: 1_000 }, () => frame))
-  for (let n = 0; n < slowRecords / 1_000; n++) appendFileSync(join(dir, journal), some)
   return hub.dir
 }
 
@@ -93,9 +81,9 @@ function connecting(t: Test, hub: RunningHub, options: IClientOptions): MqttClie
 }
 
 t.test('publishes are taken while sessions are restored, and reach them in order; the rest waits', async t => {
-  const dir = await slowState(t)
+  const dir = await keptState(t)
   // To wait for a session may take longer than CONNECT may otherwise.
-  const hub = await startHub(t, { ...early, 'limits.connect': '500ms' }, dir)
+  const hub = await startHeld(t, dir, { 'limits.connect': '1s' })
   const publisher = await connectMqtt(t, hub.mqttUrl, { clientId: 'publisher' })
   const now = await readiness(hub)
   t.ok(now.ready)
@@ -120,9 +108,11 @@ t.test('publishes are taken while sessions are restored, and reach them in order
   await publisher.publishAsync('plant/2', 'newer', { qos: 1, retain: true })
   await publisher.publishAsync('plant/3', '', { qos: 1, retain: true })
   t.ok(await isRestoring(hub), 'all of that while the sessions are being restored')
+  await sleep(3_600)
   t.equal(isBack, undefined, 'a client with a session waits')
   t.same(heard, [])
 
+  release(hub)
   await restored(hub)
   await publisher.publishAsync('news/x', 'after', { qos: 1 })
   await eventually(() => inbox.has('after') && inbox.has('text 39'), 'the kept session has everything')
@@ -145,22 +135,24 @@ t.test('publishes are taken while sessions are restored, and reach them in order
 })
 
 t.test('killed while sessions are restored, again and again: they miss nothing of what was acknowledged', async t => {
-  const dir = await slowState(t)
+  const dir = await keptState(t)
   const acknowledged = { news: [] as string[], exactly: [] as string[] }
-  let inThatTime = 0
   for (let round = 0; round < 6; round++) {
-    const hub = await startHub(t, early, dir)
+    const hub = await startHeld(t, dir)
     const publisher = await connectMqtt(t, hub.mqttUrl, { clientId: `publisher-${round % 2}` })
     const texts = Array.from({ length: 10 + 10 * round }, (_, n) => `${round} ${n}`)
-    await publishTexts(publisher, texts)
+    const middle = round % 2 === 0 ? texts.length : round * 4
+    await publishTexts(publisher, texts.slice(0, middle))
+    t.ok(await isRestoring(hub))
+    // Killed in the middle of it, or when it is just about to be over, or over.
+    if (middle < texts.length) release(hub)
+    await publishTexts(publisher, texts.slice(middle))
     acknowledged.news.push(...texts.filter((_, n) => n % 2 === 0))
     acknowledged.exactly.push(...texts.filter((_, n) => n % 2 === 1))
-    if (await isRestoring(hub)) inThatTime++
     await hub.kill()
     publisher.end(true)
   }
-  t.ok(inThatTime > 0, `${inThatTime} kills while sessions were restored`)
-  const hub = await startHub(t, early, dir)
+  const hub = await startHub(t, {}, dir)
   const inbox = new Inbox(connecting(t, hub, kept))
   await eventually(() => inbox.has(acknowledged.exactly.at(-1) as string), 'everything is delivered')
   t.same({ ...inbox }, acknowledged, 'each once, in order')
@@ -168,8 +160,8 @@ t.test('killed while sessions are restored, again and again: they miss nothing o
 })
 
 t.test('stopped while sessions are restored: in order, and nothing is missing afterwards', async t => {
-  const dir = await slowState(t)
-  const first = await startHub(t, early, dir)
+  const dir = await keptState(t)
+  const first = await startHeld(t, dir)
   const publisher = await connectMqtt(t, first.mqttUrl, { clientId: 'publisher' })
   await publisher.publishAsync('news/x', 'before the stop', { qos: 1 })
   connecting(t, first, kept)
@@ -184,8 +176,8 @@ t.test('stopped while sessions are restored: in order, and nothing is missing af
 })
 
 t.test('a clean start ends the session that is still being restored; clients of one id keep their order', async t => {
-  const dir = await slowState(t)
-  const hub = await startHub(t, early, dir)
+  const dir = await keptState(t)
+  const hub = await startHeld(t, dir)
   const clean = await connectMqtt(t, hub.mqttUrl, { ...kept, clean: true })
   await clean.publishAsync('news/x', 'not for itself', { qos: 1 })
   let isOther: boolean | undefined
@@ -193,12 +185,14 @@ t.test('a clean start ends the session that is still being restored; clients of 
   other.on('connect', ({ sessionPresent }) => {
     isOther = sessionPresent
   })
-  await new Promise(resolve => other.once('packetsend', resolve))
+  await eventually(() => (other.stream as Socket).bytesWritten > 0, 'CONNECT is sent')
   // The hub has read that CONNECT by the time that it answers another client.
   for (let n = 0; n < 5; n++) await clean.publishAsync('elsewhere', 'x', { qos: 1 })
   const later = connecting(t, hub, { clientId: 'other' })
   t.ok(await isRestoring(hub))
+  await sleep(200)
   t.notOk(later.connected, 'a clean start waits behind one of the same client')
+  release(hub)
   await restored(hub)
   await eventually(() => later.connected && !other.connected, 'the later one has taken over')
   t.equal(isOther, true)
