@@ -45,16 +45,20 @@ t.test('after a failed write the next save tries again', async t => {
 
 t.test('changes are saved at intervals', async t => {
   const path = join(await tempDir(), 'state')
-  await new Promise<void>(resolve => {
-    const file = new StateFile(path, () => {
-      resolve()
-      return 'kept'
-    })
-    t.teardown(() => file.stop())
-    file.saveEvery(1)
-    file.changed()
-    // The interval keeps no process alive.
-    const alive = setInterval(() => {}, 1_000)
-    t.teardown(() => clearInterval(alive))
+  let saved = () => {}
+  const file = new StateFile(path, () => {
+    saved()
+    return 'kept'
   })
+  // The interval keeps no process alive.
+  const alive = setInterval(() => {}, 1_000)
+  t.teardown(() => clearInterval(alive))
+  const isSaved = new Promise<void>(resolve => {
+    saved = resolve
+  })
+  file.saveEvery(1)
+  file.changed()
+  await isSaved
+  await file.stop()
+  t.equal(readFileSync(path, 'utf8'), 'kept')
 })
