@@ -35,6 +35,12 @@ const silenceMs = 10_000
 
 const lettersAtATime = 500
 
+/**
+ * Time that a channel stays open after removals. RabbitMQ holds back some acknowledgements of a quorum queue until it
+ * has stored earlier ones, and forgets those that it still holds when the channel closes: the letters would be back.
+ */
+const lingerMs = 10_000
+
 /** How often, and how long apart, to look for letters that are on their way back into the queue. */
 const maxTries = 20
 const retryMs = 100
@@ -249,6 +255,7 @@ class LetterLookup {
   #tags: number[] = []
   #next = 0
   readonly #removed = new Set<number>()
+  #hasReleased = false
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -329,6 +336,7 @@ class LetterLookup {
    */
   async release(done: ReadonlySet<number>, later: ReadonlySet<number>): Promise<void> {
     if (done.size === 0) return
+    this.#hasReleased = true
     try {
       let run: { tag: number; remove: boolean } | undefined
       const end = () => {
@@ -373,9 +381,19 @@ class LetterLookup {
 
   async end(): Promise<void> {
     // On a lost channel RabbitMQ puts everything back without being asked.
-    await this.putBack()
-      .then(() => this.#channel.close())
-      .catch(() => {})
+    const close = () => this.#channel.close()
+    const putBack = this.putBack()
+    if (!this.#hasReleased) await putBack.then(close).catch(() => {})
+    else {
+      await putBack.catch(() => {})
+      setTimeout(
+        () =>
+          void Promise.resolve()
+            .then(close)
+            .catch(() => {}),
+        lingerMs,
+      ).unref()
+    }
   }
 }
 
