@@ -109,14 +109,13 @@ export interface FrameHandlers {
  * @param from Where the first frame begins.
  * @throws the errors of the disk
  */
-export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from = 0, files: Files = nodeFiles): number {
+export function readFrames(fd: number, handlers: FrameHandlers, from = 0, files: Files = nodeFiles): number {
   const size = files.sizeSync(fd)
   const reader = new FrameReader(files, fd)
   let end = from
-  for (let found = reader.nextSync(from, size); found; found = reader.nextSync(end, size)) {
-    if (found.start > end) damaged?.(end, found.start - end)
-    end = found.end
-    frame(found.body, found.start + frameHeaderBytes)
+  for (let next = passFrame(reader, end, size, handlers); next !== undefined; ) {
+    end = next
+    next = passFrame(reader, end, size, handlers)
   }
   return end
 }
@@ -124,20 +123,28 @@ export function readFrames(fd: number, { frame, damaged }: FrameHandlers, from =
 /** Reads as {@link readFrames} does, in slices between other work. Rejects with the errors of the disk. */
 export async function readFramesInSlices(
   fd: number,
-  { frame, damaged }: FrameHandlers,
+  handlers: FrameHandlers,
   slices: Slices,
   files: Files = nodeFiles,
 ): Promise<number> {
   const size = files.sizeSync(fd)
   const reader = new FrameReader(files, fd)
   let end = 0
-  for (let found = reader.nextSync(0, size); found; found = reader.nextSync(end, size)) {
-    if (found.start > end) damaged?.(end, found.start - end)
-    end = found.end
-    frame(found.body, found.start + frameHeaderBytes)
+  for (let next = passFrame(reader, end, size, handlers); next !== undefined; ) {
+    end = next
     if (slices.isOver) await slices.turn()
+    next = passFrame(reader, end, size, handlers)
   }
   return end
+}
+
+/** Passes the next frame behind `from` to the handlers. Returns where the frame ends, undefined when there is none. */
+function passFrame(reader: FrameReader, from: number, size: number, handlers: FrameHandlers): number | undefined {
+  const found = reader.nextSync(from, size)
+  if (!found) return undefined
+  if (found.start > from) handlers.damaged?.(from, found.start - from)
+  handlers.frame(found.body, found.start + frameHeaderBytes)
+  return found.end
 }
 
 const zeros = Buffer.alloc(pieceBytes)
