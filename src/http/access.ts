@@ -3,6 +3,7 @@ import type { Bans } from '../auth/bans.js'
 import type { ListedLogin, Logins } from '../auth/logins.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import { changeBy } from './changes.js'
 import { callerName, type Guard } from './guard.js'
 import { serve } from './route.js'
 
@@ -42,10 +43,9 @@ export async function accessRoutes(app: FastifyInstance, options: AccessOptions)
 
   serve(app, 'GET /api/bans', () => ({ bans: bans.list() }))
 
-  serve(app, 'POST /api/bans/lift', ({ source }, { request, caller }) => {
+  serve(app, 'POST /api/bans/lift', ({ source }, call) => {
     if (!bans.lift(source)) throw new HubError('not_found', `${source} is not banned; /api/bans lists those that are`)
-    const event = { event: 'change', result: 'ok', address: guard.address(request.raw), via: 'http' } as const
-    audit.record({ ...event, user: callerName(caller), what: `lift of the ban of ${source}` })
+    audit.record({ ...changeBy(call, guard), result: 'ok', what: `lift of the ban of ${source}` })
     return { lifted: source }
   })
 }

@@ -9,8 +9,9 @@ import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { isTopicFilter, isTopicName } from '../topics.js'
+import { changeBy } from './changes.js'
 import { type DevicesApi, deviceRoutes } from './devices.js'
-import { callerName, type Guard, readRulesOf } from './guard.js'
+import { type Guard, readRulesOf } from './guard.js'
 import type { HubHealth } from './health.js'
 import { RequestRefused } from './refusals.js'
 import { type RouteCall, serve } from './route.js'
@@ -138,16 +139,13 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   await app.register(deviceRoutes, { devices, pipeline, guard, audit })
   await app.register(sessionListRoutes, { sessions, guard, audit })
 
-  async function changeSeries({ request, caller }: RouteCall, change: ChangeOfSeries): Promise<boolean> {
+  async function changeSeries(call: RouteCall, change: ChangeOfSeries): Promise<boolean> {
     const isComplete = await pipeline.changeSeries(change)
     audit.record({
-      event: 'change',
+      ...changeBy(call, guard),
       result: 'ok',
-      user: callerName(caller),
-      address: guard.address(request.raw),
-      via: 'http',
       what: `${change.kind} series`,
-      detail: JSON.stringify(request.body),
+      detail: JSON.stringify(call.request.body),
     })
     return isComplete
   }
@@ -156,15 +154,10 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
    * Sends a line of JSON at intervals, so that the caller sees the job go on. The job is cancelled when the caller
    * disconnects.
    */
-  async function runJob({ request, reply, caller }: RouteCall, job: Job): Promise<FastifyReply> {
+  async function runJob(call: RouteCall, job: Job): Promise<FastifyReply> {
+    const { request, reply } = call
     const number = await pipeline.begin(job)
-    const who = {
-      event: 'change',
-      user: callerName(caller),
-      address: guard.address(request.raw),
-      via: 'http',
-      what: jobNames[job.kind],
-    } as const
+    const who = { ...changeBy(call, guard), what: jobNames[job.kind] }
     audit.record({ ...who, result: 'begun', detail: JSON.stringify(request.body) })
     let gone = false
     const { raw } = reply.hijack()

@@ -3,7 +3,8 @@ import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import { hubTopics } from '../topics.js'
-import { callerName, type Guard, readRulesOf } from './guard.js'
+import { changeBy, ofUser } from './changes.js'
+import { type Guard, readRulesOf } from './guard.js'
 import { serve } from './route.js'
 
 /** Forgets clients. Implemented by `Broker`. */
@@ -28,7 +29,7 @@ export async function deviceRoutes(
 ): Promise<void> {
   serve(app, 'GET /api/devices', (_asked, { caller }) => pipeline.devices(readRulesOf(caller, hubTopics.everyPresence)))
 
-  serve(app, 'DELETE /api/devices', async ({ client: clientId, user = '', source, id }, { request, caller }) => {
+  serve(app, 'DELETE /api/devices', async ({ client: clientId, user = '', source, id }, call) => {
     const removed =
       clientId !== undefined && source === undefined && id === undefined
         ? await removeClient(clientId, user)
@@ -37,11 +38,8 @@ export async function deviceRoutes(
           : undefined
     if (!removed) throw new HubError('bad_request', 'allowed is client (with user), or source and id')
     audit.record({
-      event: 'change',
+      ...changeBy(call, guard),
       result: 'ok',
-      user: callerName(caller),
-      address: guard.address(request.raw),
-      via: 'http',
       what: 'remove device',
       ...(clientId !== undefined && { client: clientId }),
       detail: clientId === undefined ? `${source}: ${id}` : `of user ${user || '(none)'}`,
@@ -57,8 +55,7 @@ export async function deviceRoutes(
       const { isKnown, readings } = await pipeline.removeClient({ clientId, user, cleared: cleared ?? [] })
       if (isKnown || cleared) return { readings, retained: cleared?.length ?? 0 }
     }
-    const of = user === '' ? 'without a user' : `of user ${JSON.stringify(user)}`
-    throw new HubError('not_found', `there is no client ${JSON.stringify(name)} ${of}`)
+    throw new HubError('not_found', `there is no client ${JSON.stringify(name)} ${ofUser(user)}`)
   }
 
   async function removeDescribed(source: string, id: string) {

@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
-import { callerName, type Guard } from './guard.js'
+import { changeBy, ofUser } from './changes.js'
+import type { Guard } from './guard.js'
 import { serve } from './route.js'
 
 /** Lists and ends sessions. Implemented by `Broker`. */
@@ -25,17 +26,13 @@ export async function sessionListRoutes(
     sessions.listSessions({ ...(clientId !== undefined && { clientId }), ...(user !== undefined && { user }) }, limit),
   )
 
-  serve(app, 'DELETE /api/sessions', ({ client: clientId, user = '' }, { request, caller }) => {
+  serve(app, 'DELETE /api/sessions', ({ client: clientId, user = '' }, call) => {
     if (!sessions.endSession({ clientId, user })) {
-      const of = user === '' ? 'without a user' : `of user ${JSON.stringify(user)}`
-      throw new HubError('not_found', `there is no session of client id ${JSON.stringify(clientId)} ${of}`)
+      throw new HubError('not_found', `there is no session of client id ${JSON.stringify(clientId)} ${ofUser(user)}`)
     }
     audit.record({
-      event: 'change',
+      ...changeBy(call, guard),
       result: 'ok',
-      user: callerName(caller),
-      address: guard.address(request.raw),
-      via: 'http',
       what: 'end session',
       client: clientId,
       detail: `of user ${user || '(none)'}`,
