@@ -1,9 +1,9 @@
-import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
 import { count, many, table, time } from '../runtime/terminal.js'
 import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import type { HubClient } from './hub-client.js'
+import { onlyUser } from './only-user.js'
 import { printJson } from './print.js'
 
 /* `telehub device list` and `remove`: the devices that a running hub knows. */
@@ -78,8 +78,5 @@ async function remove(call: Call<typeof removeFlags>): Promise<number> {
 async function userOf(hub: HubClient, client: string): Promise<string> {
   const { devices } = await hub.ask('GET /api/devices', {})
   const found = devices.filter(({ clientId, user }) => clientId === client || clientId === `${user}/${client}`)
-  const users = [...new Set(found.map(({ user }) => user))]
-  if (users.length <= 1) return users[0] ?? ''
-  const names = users.map(name => plain(name) || '(none)').join(', ')
-  throw new HubError('bad_settings', `users ${names} have clients of id ${plain(client)}; choose one with --user`)
+  return onlyUser(found, `clients of id ${plain(client)}`) ?? ''
 }

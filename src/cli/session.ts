@@ -5,6 +5,7 @@ import { type Call, type Command, command, type Flags } from './command.js'
 import { limitOf } from './dead.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import type { HubClient } from './hub-client.js'
+import { onlyUser } from './only-user.js'
 import { printJson } from './print.js'
 
 /* `telehub session …`: the MQTT sessions of a running hub. */
@@ -72,12 +73,7 @@ async function end(call: Call<typeof endFlags>): Promise<number> {
 /** Finds the user of the session, if only one user has a session of that client id. */
 async function ownerOf(hub: HubClient, client: string): Promise<string> {
   const { sessions } = await hub.ask('GET /api/sessions', { client })
-  const [first, second] = sessions
-  if (!first) throw new HubError('not_found', `there is no session of client id ${plain(client)}`)
-  if (!second) return first.user
-  const users = sessions.map(({ user }) => plain(user) || '(none)').join(', ')
-  throw new HubError(
-    'bad_settings',
-    `users ${users} have sessions of client id ${plain(client)}; choose one with --user`,
-  )
+  const user = onlyUser(sessions, `sessions of client id ${plain(client)}`)
+  if (user === undefined) throw new HubError('not_found', `there is no session of client id ${plain(client)}`)
+  return user
 }
