@@ -187,7 +187,7 @@ export class Broker
     return this.#restoration.failed
   }
 
-  /** What is restored so far. Undefined once all is. */
+  /** Progress of the restore. Undefined once everything is restored. */
   get restoring(): RestorationProgress | undefined {
     return this.#restoration.progress
   }
@@ -229,7 +229,7 @@ export class Broker
 
   /**
    * Called when the hub stops. Resolves when every publish accepted so far is distributed and acknowledged, or refused.
-   * What is not restored by then is restored, and distributed, by the next start.
+   * The next start restores and distributes the rest.
    */
   async drained(): Promise<void> {
     this.#restoration.stop()
@@ -330,8 +330,7 @@ export class Broker
   /** Clears the retained messages of these topics. Resolves, with the number of messages, once that is on disk. */
   async clearRetained(topics: readonly string[]): Promise<number> {
     this.#mustBeRestored()
-    const wanted = new Set(topics)
-    const cleared = await this.#sessions.clearRetained(({ topic }) => wanted.has(topic))
+    const cleared = await this.#sessions.clearRetained(() => true, topics)
     await this.flushed()
     return cleared.length
   }

@@ -4,25 +4,36 @@ import type { Retained, RetainedMessages } from './retained.js'
 /** Retained messages cleared before other work gets a turn. */
 const clearedAtOnce = 100
 
-/** Calls `clear` with the topic of each message that is meant, in several turns. Resolves with the topics. */
+/**
+ * Calls `clear` with each topic whose retained message is meant, of `topics` or of all, in several turns. Resolves with
+ * those topics.
+ */
 export async function clearRetained(
   retained: RetainedMessages,
   isMeant: (message: Retained) => boolean,
   clear: (topic: string) => void,
+  topics?: readonly string[],
 ): Promise<readonly string[]> {
-  const topics: string[] = []
-  for (const message of retained.search('#')) {
-    if (message === undefined) await turn()
-    else if (isMeant(message)) topics.push(message.topic)
-  }
   const cleared: string[] = []
-  for (const topic of topics) {
+  for (const topic of topics ?? (await topicsOf(retained, isMeant))) {
     // Another client may have retained a message meanwhile.
-    const message = retained.get(topic)
+    const [message] = retained.match(topic)
     if (message === undefined || !isMeant(message)) continue
     cleared.push(topic)
     clear(topic)
     if (cleared.length % clearedAtOnce === 0) await turn()
   }
   return cleared
+}
+
+async function topicsOf(
+  retained: RetainedMessages,
+  isMeant: (message: Retained) => boolean,
+): Promise<readonly string[]> {
+  const topics: string[] = []
+  for (const message of retained.search('#')) {
+    if (message === undefined) await turn()
+    else if (isMeant(message)) topics.push(message.topic)
+  }
+  return topics
 }

@@ -308,11 +308,11 @@ export class Sessions {
     return this.#state.retainedOf(filter).match(filter)
   }
 
-  /** Clears the retained messages that are meant, those of the hub excepted. Resolves with their topics. */
-  clearRetained(isMeant: (message: Retained) => boolean): Promise<readonly string[]> {
-    return clearRetained(this.#state.retained, isMeant, topic =>
-      this.publish({ topic, payload: Buffer.alloc(0), qos: 0, retain: true, clientId: '' }, 0),
-    )
+  /** Clears retained messages that are meant, on these topics or on all but the hub's. Resolves with their topics. */
+  clearRetained(isMeant: (message: Retained) => boolean, topics?: readonly string[]): Promise<readonly string[]> {
+    const payload = Buffer.alloc(0)
+    const clear = (topic: string) => this.publish({ topic, payload, qos: 0, retain: true, clientId: '' }, 0)
+    return clearRetained(this.#state.retained, isMeant, clear, topics)
   }
 
   #retain(message: Published): void {
