@@ -18,7 +18,7 @@ export interface PresenceOptions {
   readonly isOpen: boolean
   readonly sharing: Sharing
   readonly pages: PageStore
-  /** What is retained is known once restored, and changed then. */
+  /** Retained pages are known and changed once they are restored. */
   readonly restoration: Pick<Restoration, 'afterwards'>
   readonly bridges: BridgeStates
   readonly listener: PresenceListener

@@ -51,7 +51,7 @@ export class Restoration {
   #isStopping = false
   #isHurrying = false
   #reliever: ReliefListener | undefined
-  /** What waits for the end, in order. */
+  /** Actions that wait for the end, in order. */
   #waiting: (() => void)[] = []
   /** Number of waiting clients of each session name. */
   readonly #names = new Map<string, number>()

@@ -22,7 +22,7 @@ import { users } from './users.js'
  * remedy. Checks only read. With --repair, safe repairs are made: rights are narrowed, files without content removed.
  */
 
-/** What a call of the command says, in its flags and the environment. */
+/** Flags and environment of one call of the command. */
 export interface DoctorCall {
   /** Loads the settings; `strictly` with all demands of a hub that starts. Throws all faults as one `HubError`. */
   load(strictly: boolean): Settings

@@ -21,7 +21,7 @@ interface Description {
   readonly user: string
 }
 
-/** What one description says of a value. */
+/** Statement of one description about a value. */
 interface Statement {
   readonly entity: Entity
   readonly user: string
@@ -160,7 +160,7 @@ export class Knowledge {
     const devices = new Map<string, DeviceDescription>()
     for (const { devices: described, user } of this.#descriptions.values()) {
       for (const device of described) {
-        // What another user says of a device with the same id is another device.
+        // A device with the same id that another user describes is another device.
         const key = `${device.source}\0${device.id}\0${user}`
         const known = devices.get(key)
         devices.set(key, known ? merged(known, device) : device)

@@ -160,7 +160,7 @@ export class LivePusher {
       const topic = readingTopic(own)
       const mark = this.#marks.get(topic)
       if (mark && sequence < mark.sequence) continue
-      // What a rule ignores is not refused.
+      // A message that a rule ignores is not refused.
       if (outcome === 'ack' || outcome === 'ignored') {
         if (this.#marks.delete(topic)) changed.add(topic)
         continue

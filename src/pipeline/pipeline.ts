@@ -41,7 +41,7 @@ import type { ProcessorThreadData } from './thread-ports.js'
  *   RABBITMQ telehub.publish ─► publish ─► broker thread
  */
 
-/** What the processor thread has from its beginning: the broker thread may call it before the spool is open. */
+/** Parts of the processor thread that the broker thread may call before the spool is open. */
 export interface PipelineBasis {
   readonly broker: BrokerLink
   readonly sharing: Sharing
@@ -103,7 +103,7 @@ export async function startPipeline(
   const store = await openStore(settings, dir, incidents)
   exit.before(() => store.abandon?.())
 
-  // What cannot be stored, and the account of all: in the balance sheet, or by receipts to the hubs of other messages.
+  // Messages that cannot be stored, and the account of all: in the balance sheet, or by receipts to the hubs of other messages.
   const files = deadLetterFilesOf(settings, dir, { sharing, balance, log, incidents })
   const dead = rabbit ?? files
   const ledger = rabbit ? new BothLedgers(balance, new Receipts(rabbit)) : balance

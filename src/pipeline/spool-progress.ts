@@ -82,7 +82,7 @@ export class SettledMessages implements SettledSource {
   }
 
   get settled(): number {
-    // What the bridge has drained waits in RabbitMQ.
+    // Messages that the bridge has drained wait in RabbitMQ.
     return Math.max(this.#balance.highest, this.#progress.queued ? 0 : this.#progress.drained)
   }
 }

@@ -14,7 +14,7 @@ export interface SubscriptionLimitsOptions {
   readonly plusLevels: number
   /** Knows the wildcard subscriptions that a user may have, where the users file has a number. */
   readonly users: Pick<Authority, 'user'>
-  /** What all users have, as of now. */
+  /** Current shares of all users. */
   readonly sessions: { readonly pools: { readonly subscriptions: SharedPool; readonly wildcards: SharedPool } }
 }
 

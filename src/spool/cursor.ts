@@ -26,7 +26,7 @@ const maxYieldMs = 20
 
 /** All cursors together, as one cursor uses them. Implemented by `Cursors`. */
 export interface CursorOwner {
-  /** Where the spool is committed. */
+  /** Position up to which the spool is committed. */
   readonly position: SpoolPosition
   /** The cursor that reads before the others. */
   readonly first: Cursor | undefined

@@ -50,7 +50,7 @@ export async function protobufDecoder(
   descriptorSet: Uint8Array,
   typeName: string,
 ): Promise<(payload: Uint8Array, limits: JsonLimits) => Tree> {
-  // What reads descriptors takes time to load, which only those who have a descriptor should spend at the start.
+  // The reader of descriptors takes time to load, which only those who have a descriptor should spend at the start.
   const [{ createFileRegistry, fromBinary, toJson }, { reflect }, { FileDescriptorSetSchema }] = await Promise.all([
     import('@bufbuild/protobuf'),
     import('@bufbuild/protobuf/reflect'),

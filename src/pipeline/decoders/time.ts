@@ -10,7 +10,7 @@ const iso =
 const basic = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d(?::?\d\d)?)?$/i
 /** `20240501120000`: a clock time without separators, which as milliseconds would be a time after the year 2600. */
 const compact = /^((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])([0-5]\d)([0-5]\d)$/
-/** What `asctime` of C writes: `Wed May  1 12:00:00 2024`. */
+/** The time as `asctime` of C writes it: `Wed May  1 12:00:00 2024`. */
 const ctime =
   /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}(\d\d?) (\d\d):(\d\d):(\d\d) (\d{4})$/
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
