@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { RetriedWrite } from '../disk/retried-write.js'
 import type { SentenceLog } from '../observe/log.js'
+import { makeSecret } from '../passwords/passwords.js'
 import type { Part } from '../runtime/lifecycle.js'
-import { makeSecret } from './passwords.js'
 
 export const adminKeyPath = (dir: string) => join(dir, 'admin.key')
 

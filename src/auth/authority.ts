@@ -1,20 +1,33 @@
 import { randomBytes } from 'node:crypto'
+import type { Access } from '../access/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
+import { hashSecret, isSecretHash, verifyPassword } from '../passwords/passwords.js'
+import {
+  Challenge,
+  decoyScram,
+  parseScram,
+  readClientFirst,
+  type ScramSecret,
+  scramMethod,
+} from '../passwords/scram.js'
+import { Verifier } from '../passwords/verifier.js'
 import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { Sharing, UserShares } from '../runtime/user-shares.js'
+import type { ClientFault } from '../users/client-ids.js'
+import { UserDirectory, type UsersListener } from '../users/user-directory.js'
+import { readKey, type User } from '../users/users.js'
+import { inUsersThread } from '../users/users-task.js'
 import type { Bans } from './bans.js'
-import type { ClientFault } from './client-ids.js'
 import { keptKey } from './kept-key.js'
 import type { KnownSources } from './known-sources.js'
 import { LoginLimits } from './login-limits.js'
 import type { Logins } from './logins.js'
-import { hashSecret, isSecretHash, verifyPassword } from './passwords.js'
 import {
   busy,
   type Credentials,
@@ -25,12 +38,6 @@ import {
   type Verdict,
 } from './principal.js'
 import { RememberedPasswords } from './remembered-passwords.js'
-import type { Access } from './rules.js'
-import { Challenge, decoyScram, parseScram, readClientFirst, type ScramSecret, scramMethod } from './scram.js'
-import { UserDirectory, type UsersListener } from './user-directory.js'
-import { readKey, type User } from './users.js'
-import { inUsersThread } from './users-task.js'
-import { Verifier } from './verifier.js'
 
 export interface AuthorityOptions {
   /** Path of the users file. Empty: authentication is off, and every client may do everything. */

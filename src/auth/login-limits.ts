@@ -1,8 +1,8 @@
+import { hashSecret } from '../passwords/passwords.js'
 import { sourceOf } from '../runtime/addresses.js'
+import { Attempts } from '../runtime/attempts.js'
 import type { MillisecondClock } from '../runtime/time.js'
-import { Attempts } from './attempts.js'
 import type { Bans } from './bans.js'
-import { hashSecret } from './passwords.js'
 import { busy, type LoginRefusal } from './principal.js'
 
 export interface LoginLimitsOptions {

@@ -4,9 +4,9 @@ import { readWholeSync } from '../disk/files.js'
 import { StateFile } from '../disk/state-file.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { makeSecret } from '../passwords/passwords.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
-import { makeSecret } from './passwords.js'
 
 /*
  * A login is made by a password, and is a cookie of a browser. A login lasts as long as the browser uses the cookie

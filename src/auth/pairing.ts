@@ -1,5 +1,5 @@
+import type { Verb } from '../access/rules.js'
 import type { Authority } from './authority.js'
-import type { Verb } from './rules.js'
 
 /** What a device gets for a pairing code. `clients` are the ids that it may connect with. */
 export interface Paired {

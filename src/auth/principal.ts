@@ -1,4 +1,4 @@
-import type { RuleKind } from './users.js'
+import type { RuleKind } from '../users/users.js'
 
 /** Credentials that a client presents to authenticate. */
 export interface Credentials {

@@ -1,5 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import type { User } from './users.js'
+import type { User } from '../users/users.js'
 
 /**
  * The last correct password of each user, as a digest with a key of this process: a thousand devices that reconnect at

@@ -1,5 +1,4 @@
 import type { LoginListener } from '../auth/logins.js'
-import type { UsersListener } from '../auth/user-directory.js'
 import { HubError } from '../errors.js'
 import type { DurabilityListener, Outward, PendingPublish, PresenceListener, PublishSink } from '../model.js'
 import { PublishReader } from '../mqtt/publish.js'
@@ -28,6 +27,7 @@ import {
   type SubscriptionLimitsOptions,
 } from '../sessions/sessions.js'
 import type { Connection, PacketHandler, ProtocolServer } from '../transport/connections.js'
+import type { UsersListener } from '../users/user-directory.js'
 import { AccessPolicy, type BrokerAuthority } from './access-policy.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates } from './bridge-states.js'

@@ -1,4 +1,4 @@
-import type { Access } from '../auth/rules.js'
+import type { Access } from '../access/rules.js'
 import { encodeNames } from '../spool/message-codec.js'
 
 /** The topic that a client published to last. Most devices publish to one topic: checks and encoding are done once. */

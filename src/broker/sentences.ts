@@ -1,4 +1,4 @@
-import { type Decision, ruleText } from '../auth/rules.js'
+import { type Decision, ruleText } from '../access/rules.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
 import type { Dropped } from '../sessions/sessions.js'
 

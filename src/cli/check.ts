@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { readUsers } from '../auth/users.js'
 import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
 import { loadTls, tlsPaths } from '../transport/tls.js'
+import { readUsers } from '../users/users.js'
 import { type Command, command } from './command.js'
 
 export const checkCommand: Command = command({

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { hashPassword, hashSecret, makeSecret } from '../auth/passwords.js'
-import { quote } from '../auth/rules.js'
-import { makeScram, preparePassword, scramMethod } from '../auth/scram.js'
+import { quote } from '../access/rules.js'
 import { describe, HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
+import { hashPassword, hashSecret, makeSecret } from '../passwords/passwords.js'
+import { makeScram, preparePassword, scramMethod } from '../passwords/scram.js'
 import { askHidden, count, firstLine, many } from '../runtime/terminal.js'
 import { type Terminal, usage } from './command.js'
 

@@ -1,9 +1,13 @@
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { explain } from '../auth/explain.js'
-import { isSecretHash } from '../auth/passwords.js'
-import { type AccessRule, overlap, parseRule, quote, ruleText, verbs } from '../auth/rules.js'
-import { iterations, scramMethod } from '../auth/scram.js'
+import { type AccessRule, overlap, parseRule, quote, ruleText, verbs } from '../access/rules.js'
+import { HubError } from '../errors.js'
+import { plain } from '../observe/log.js'
+import { isSecretHash } from '../passwords/passwords.js'
+import { iterations, scramMethod } from '../passwords/scram.js'
+import { nearest } from '../runtime/nearest.js'
+import { count, firstLine, many, table, time } from '../runtime/terminal.js'
+import { explain } from '../users/explain.js'
 import {
   clientPatternFault,
   kinds,
@@ -15,12 +19,8 @@ import {
   type Users,
   userNameFault,
   usualRules,
-} from '../auth/users.js'
-import { editUsers } from '../auth/users-file.js'
-import { HubError } from '../errors.js'
-import { plain } from '../observe/log.js'
-import { nearest } from '../runtime/nearest.js'
-import { count, firstLine, many, table, time } from '../runtime/terminal.js'
+} from '../users/users.js'
+import { editUsers } from '../users/users-file.js'
 import { type Call, type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
 import { urlOf } from './hub-address.js'
 import { maxPassword, minPassword, newPassword } from './new-password.js'

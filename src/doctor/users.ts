@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type AccessRule, covers, ruleText } from '../auth/rules.js'
-import { readUsers, type User } from '../auth/users.js'
+import { type AccessRule, covers, ruleText } from '../access/rules.js'
 import { isLoopback } from '../config/config.js'
 import type { Settings } from '../config/settings.js'
 import { describe } from '../errors.js'
 import { plain } from '../observe/log.js'
+import { readUsers, type User } from '../users/users.js'
 import { type Check, type Finding, fine, problem, warning } from './finding.js'
 
 const check = 'users'

@@ -1,4 +1,4 @@
-import type { ReadRules } from '../auth/rules.js'
+import type { ReadRules } from '../access/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'

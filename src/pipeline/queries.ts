@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { mayRead, type ReadRules, readsAll } from '../access/rules.js'
 import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
-import { mayRead, type ReadRules, readsAll } from '../auth/rules.js'
 import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'

@@ -1,4 +1,4 @@
-import type { Access } from '../auth/rules.js'
+import type { Access } from '../access/rules.js'
 import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'

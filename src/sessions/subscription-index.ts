@@ -1,4 +1,4 @@
-import type { Reads } from '../auth/rules.js'
+import type { Reads } from '../access/rules.js'
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
 import type { OutboundMessage, Queued } from './delivery.js'

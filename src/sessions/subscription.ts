@@ -1,4 +1,4 @@
-import type { Access } from '../auth/rules.js'
+import type { Access } from '../access/rules.js'
 import type { QoS } from '../model.js'
 import type { GroupName } from './delivery.js'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { hashPassword } from '../../src/auth/passwords.js'
+import { hashPassword } from '../../src/passwords/passwords.js'
 import { type Guarded, startGuarded } from './guarded.js'
 
 /* As an attacker would: each attempt by its name, all refused, nothing reached, and the hub serves on. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { ReadRules } from '../../src/auth/rules.js'
+import type { ReadRules } from '../../src/access/rules.js'
 import { type Message, parseSeriesKey } from '../../src/model.js'
 import { Dependencies } from '../../src/pipeline/dependencies.js'
 import { LivePusher } from '../../src/pipeline/live-pusher.js'

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import { Access } from '../../src/auth/rules.js'
+import { Access } from '../../src/access/rules.js'
 import type { Queued } from '../../src/sessions/delivery.js'
 import { isReleased } from '../../src/sessions/delivery.js'
 import type { Session } from '../../src/sessions/session.js'

@@ -13,10 +13,10 @@ import {
   parseDocument,
   type YAMLMap,
 } from 'yaml'
+import { type AccessRule, parseRule, quote } from '../access/rules.js'
 import { describe, HubError, systemCode } from '../errors.js'
-import { hashSecret, isHash, isSecretHash, makeSecret } from './passwords.js'
-import { type AccessRule, parseRule, quote } from './rules.js'
-import { isScram } from './scram.js'
+import { hashSecret, isHash, isSecretHash, makeSecret } from '../passwords/passwords.js'
+import { isScram } from '../passwords/scram.js'
 
 export const kinds = ['device', 'dashboard', 'service', 'admin'] as const
 export type RuleKind = (typeof kinds)[number]

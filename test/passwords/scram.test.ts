@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Authority } from '../../src/auth/authority.js'
 import { keptKey } from '../../src/auth/kept-key.js'
-import { hashSecret } from '../../src/auth/passwords.js'
 import type { ScramStep } from '../../src/auth/principal.js'
+import { hashSecret } from '../../src/passwords/passwords.js'
 import {
   Challenge,
   type ClientFirst,
@@ -16,8 +16,8 @@ import {
   preparePassword,
   readClientFirst,
   type ScramSecret,
-} from '../../src/auth/scram.js'
-import { makePairing } from '../../src/auth/users.js'
+} from '../../src/passwords/scram.js'
+import { makePairing } from '../../src/users/users.js'
 import { authorityParts } from '../fixtures/authority.js'
 import { ScramClient } from '../fixtures/scram.js'
 import { usersFile } from '../fixtures/users.js'

@@ -1,6 +1,6 @@
+import { Access, covers, type Resolved, ruleText } from '../access/rules.js'
 import { isTopicFilter, isTopicName, isWildcard, matches, publishFault, sharedFilter } from '../topics.js'
 import { ClientIds } from './client-ids.js'
-import { Access, covers, type Resolved, ruleText } from './rules.js'
 import type { Users } from './users.js'
 
 export interface Question {

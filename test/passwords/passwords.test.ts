@@ -8,7 +8,7 @@ import {
   isSecretHash,
   makeSecret,
   verifyPassword,
-} from '../../src/auth/passwords.js'
+} from '../../src/passwords/passwords.js'
 
 t.test('a password belongs to its hash alone, which is another one each time', async t => {
   const [one, other] = await Promise.all([hashPassword('correct horse'), hashPassword('correct horse')])

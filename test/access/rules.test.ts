@@ -9,7 +9,7 @@ import {
   quote,
   readsAll,
   ruleText,
-} from '../../src/auth/rules.js'
+} from '../../src/access/rules.js'
 import { isTopicFilter, matches } from '../../src/topics.js'
 
 const rule = (text: string, place = ''): AccessRule => {

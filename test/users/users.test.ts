@@ -16,12 +16,12 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { ClientIds } from '../../src/auth/client-ids.js'
-import { hashSecret, isSecretHash, verifyPassword } from '../../src/auth/passwords.js'
-import { ruleText } from '../../src/auth/rules.js'
-import { isScram, makeScram } from '../../src/auth/scram.js'
-import { makeKey, makePairing, parseUsers, readKey, readUsers, type Users, usualRules } from '../../src/auth/users.js'
-import { editUsers, findPairing, type NewUser, type UsersFile } from '../../src/auth/users-file.js'
+import { ruleText } from '../../src/access/rules.js'
+import { hashSecret, isSecretHash, verifyPassword } from '../../src/passwords/passwords.js'
+import { isScram, makeScram } from '../../src/passwords/scram.js'
+import { ClientIds } from '../../src/users/client-ids.js'
+import { makeKey, makePairing, parseUsers, readKey, readUsers, type Users, usualRules } from '../../src/users/users.js'
+import { editUsers, findPairing, type NewUser, type UsersFile } from '../../src/users/users-file.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
 import { smallDisk } from '../services/small-disk.js'
@@ -455,7 +455,7 @@ t.test('keys say which they are; nothing else is one', async t => {
 
 /** A process that runs this code, in which `edit` changes the file. */
 function editor(path: string, code: string) {
-  const module = (name: string) => JSON.stringify(new URL(`../../src/auth/${name}.js`, import.meta.url).href)
+  const module = (name: string) => JSON.stringify(new URL(`../../src/users/${name}.js`, import.meta.url).href)
   const source = `import { editUsers } from ${module('users-file')}
     const device = name => ({ name, kind: 'device', password: ${JSON.stringify(hash)}, clients: [], certificates: [], rules: [] })
     const edit = act => editUsers(${JSON.stringify(path)}, act)

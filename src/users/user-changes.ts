@@ -1,4 +1,4 @@
-import { type AccessRule, ruleText } from './rules.js'
+import { type AccessRule, ruleText } from '../access/rules.js'
 import type { User, Users } from './users.js'
 
 /** Returns what has changed in a users file, for operators: a sentence for each user, without secrets. */

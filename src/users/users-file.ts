@@ -1,12 +1,12 @@
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { type Document, isMap, isSeq, type Node, type Pair, YAMLMap, YAMLSeq } from 'yaml'
+import { parseRule, ruleText } from '../access/rules.js'
 import { replaceFileSync } from '../disk/replace-file.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import { hashSecret, isSameText, makeSecret } from '../passwords/passwords.js'
+import { makeScram } from '../passwords/scram.js'
 import { withFileLock } from './file-lock.js'
-import { hashSecret, isSameText, makeSecret } from './passwords.js'
-import { parseRule, ruleText } from './rules.js'
-import { makeScram } from './scram.js'
 import {
   type ApiKey,
   hashPairingCode,

@@ -1,4 +1,4 @@
-import { dropOldest } from '../runtime/drop-oldest.js'
+import { dropOldest } from './drop-oldest.js'
 
 const minuteMs = 60_000
 
