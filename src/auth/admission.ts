@@ -12,6 +12,11 @@ import { KnownSources } from './known-sources.js'
 import { Logins } from './logins.js'
 import { DevicePairing } from './pairing.js'
 
+export type { Authority } from './authority.js'
+export type { Bans } from './bans.js'
+export type { ListedLogin, LoginListener, Logins } from './logins.js'
+export type { Paired } from './pairing.js'
+
 export interface AdmissionOptions {
   readonly audit: Auditor
   readonly incidents: IncidentReporter

@@ -16,13 +16,10 @@ import { Verifier } from '../passwords/verifier.js'
 import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Part } from '../runtime/lifecycle.js'
-import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { Sharing, UserShares } from '../runtime/user-shares.js'
-import type { ClientFault } from '../users/client-ids.js'
-import { UserDirectory, type UsersListener } from '../users/user-directory.js'
+import { type ClientFault, type Redeemed, UserDirectory, type UsersListener } from '../users/user-directory.js'
 import { readKey, type User } from '../users/users.js'
-import { inUsersThread } from '../users/users-task.js'
 import type { Bans } from './bans.js'
 import { keptKey } from './kept-key.js'
 import type { KnownSources } from './known-sources.js'
@@ -90,7 +87,6 @@ export class Authority implements Part, Sharing, AddressGate {
    * Callers that wait for the same password, by name and digest: a thousand devices of one user need one verification.
    */
   readonly #pending = new Map<string, ((verdict: Verdict) => void)[]>()
-  readonly #redeeming = new SerialQueue()
   constructor(options: AuthorityOptions) {
     this.#options = options
     this.open = options.file === ''
@@ -228,25 +224,9 @@ export class Authority implements Part, Sharing, AddressGate {
   }
 
   /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
-  async redeem(code: string): Promise<{ user: User; password: string }> {
-    const { file, clock } = this.#options
+  async redeem(code: string): Promise<Redeemed> {
     if (this.open) throw new HubError('forbidden', 'this hub has no login (auth.file), so devices cannot be paired')
-    // A code that was made a moment ago may not have been read yet.
-    if (!this.#directory.hasPairing(code, clock.now()) && this.#directory.isChanged()) await this.#directory.reload()
-    if (!this.#directory.hasPairing(code, clock.now())) {
-      throw new HubError(
-        'forbidden',
-        'this code is wrong, already used, or expired; telehub device pair makes a new one',
-      )
-    }
-    // One code at a time: the second caller finds the code used.
-    const redeemed = await this.#redeeming.run(() =>
-      inUsersThread<Redeemed>({ kind: 'redeem', file, code, now: clock.now() }),
-    )
-    await this.#directory.reload()
-    const user = this.user(redeemed.user)
-    if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)
-    return { user, password: redeemed.password }
+    return this.#directory.redeem(code, this.#options.clock)
   }
 
   // — by kind of credentials —
@@ -389,9 +369,4 @@ function isNamed({ name, certificates }: User, given: string): boolean {
 function quoted(text: string): string {
   if (/^th[akt]_/.test(text)) return 'that looks like a key'
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
-}
-
-interface Redeemed {
-  readonly user: string
-  readonly password: string
 }

@@ -1,4 +1,4 @@
-import type { LoginListener } from '../auth/logins.js'
+import type { LoginListener } from '../auth/admission.js'
 import { HubError } from '../errors.js'
 import type { DurabilityListener, Outward, PendingPublish, PresenceListener, PublishSink } from '../model.js'
 import { PublishReader } from '../mqtt/publish.js'

@@ -7,7 +7,6 @@ import { isSecretHash } from '../passwords/passwords.js'
 import { iterations, scramMethod } from '../passwords/scram.js'
 import { nearest } from '../runtime/nearest.js'
 import { count, firstLine, many, table, time } from '../runtime/terminal.js'
-import { explain } from '../users/explain.js'
 import {
   clientPatternFault,
   kinds,
@@ -20,7 +19,7 @@ import {
   userNameFault,
   usualRules,
 } from '../users/users.js'
-import { editUsers } from '../users/users-file.js'
+import { editUsers, explain } from '../users/users-file.js'
 import { type Call, type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
 import { urlOf } from './hub-address.js'
 import { maxPassword, minPassword, newPassword } from './new-password.js'

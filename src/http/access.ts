@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Bans } from '../auth/bans.js'
-import type { ListedLogin, Logins } from '../auth/logins.js'
+import type { Bans, ListedLogin, Logins } from '../auth/admission.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { changeBy } from './changes.js'

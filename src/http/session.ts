@@ -1,7 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Bans } from '../auth/bans.js'
-import type { Logins } from '../auth/logins.js'
-import type { Paired } from '../auth/pairing.js'
+import type { Bans, Logins, Paired } from '../auth/admission.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'

@@ -1,4 +1,4 @@
-import type { Authority } from '../auth/authority.js'
+import type { Authority } from '../auth/admission.js'
 import type { SharedPool } from '../runtime/shared-pool.js'
 import { isWildcard } from '../topics.js'
 import type { Session } from './session.js'

@@ -6,12 +6,15 @@ import { describe, HubError, systemCode } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
 import { userChanges } from './user-changes.js'
 import { parseUsers, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
 import { inUsersThread } from './users-task.js'
+
+export type { ClientFault } from './client-ids.js'
 
 export interface UsersListener {
   /** Called when users, their rights or their shares have changed: permissions must be asked for again. */
@@ -51,6 +54,7 @@ export class UserDirectory {
   readonly #rules = new Map<string, RulesOfUser>()
   #watch: WatchedFiles | undefined
   readonly #reloading = new SerialQueue()
+  readonly #redeeming = new SerialQueue()
   /** State of the file at the last reading. */
   #mark = ''
   #stopped = false
@@ -117,9 +121,26 @@ export class UserDirectory {
     return this.#clientIds.fault(name, clientId)
   }
 
-  /** Returns whether there is a user to be paired by this one-time code. `now` is in milliseconds. */
-  hasPairing(code: string, now: number): boolean {
-    return findPairing(this.#users, code, now) !== undefined
+  /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
+  async redeem(code: string, clock: MillisecondClock): Promise<Redeemed> {
+    const { file } = this.#options
+    const isThere = () => findPairing(this.#users, code, clock.now()) !== undefined
+    // A code that was made a moment ago may not have been read yet.
+    if (!isThere() && this.#isChanged()) await this.reload()
+    if (!isThere()) {
+      throw new HubError(
+        'forbidden',
+        'this code is wrong, already used, or expired; telehub device pair makes a new one',
+      )
+    }
+    // One code at a time: the second caller finds the code used.
+    const redeemed = await this.#redeeming.run(() =>
+      inUsersThread<{ user: string; password: string }>({ kind: 'redeem', file, code, now: clock.now() }),
+    )
+    await this.reload()
+    const user = this.user(redeemed.user)
+    if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)
+    return { user, password: redeemed.password }
   }
 
   /** Returns what a user may do through one client, as of now. */
@@ -139,7 +160,7 @@ export class UserDirectory {
   }
 
   /** Returns whether the file has changed since the last reading. */
-  isChanged(): boolean {
+  #isChanged(): boolean {
     try {
       return markOf(statSync(this.#options.file)) !== this.#mark
     } catch {
@@ -209,6 +230,12 @@ export class UserDirectory {
     const own = all.flatMap(({ name, share }) => (share === undefined ? [] : [[name, share / 100] as const]))
     this.#shares = { ...this.#shares, own: new Map(own) }
   }
+}
+
+/** User with the credentials that a pairing code became. */
+export interface Redeemed {
+  readonly user: User
+  readonly password: string
 }
 
 interface RulesOfUser {

@@ -21,6 +21,8 @@ import {
   type Users,
 } from './users.js'
 
+export { explain } from './explain.js'
+
 /** Fields of a new user. */
 export interface NewUser {
   readonly name: string
