@@ -71,7 +71,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const identity = new Identity({ dir, incidents, log })
 
   // Who may do what: users with their rules, logins of browsers, bans of those who guess.
-  const admission = new Admission(settings, dir, { audit, incidents, log })
+  const admission = new Admission(settings, dir, { clock, audit, incidents, log })
   const { authority, logins, bans, pairing, adminKey } = admission
 
   // The spool keeps every accepted message, raw and in order, until all that read it have passed.

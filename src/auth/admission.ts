@@ -4,6 +4,7 @@ import type { Auditor } from '../observe/audit.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
+import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { AdminKey } from './admin-key.js'
 import { authoritySettings, banSettings, loginSettings } from './auth-settings.js'
 import { Authority } from './authority.js'
@@ -18,6 +19,8 @@ export type { ListedLogin, LoginListener, Logins } from './logins.js'
 export type { Paired } from './pairing.js'
 
 export interface AdmissionOptions {
+  /** Clock of the hub, which goes on from the latest time on disk while the machine's is not set. */
+  readonly clock: MicrosecondClock
   readonly audit: Auditor
   readonly incidents: IncidentReporter
   readonly log: SentenceLog
@@ -33,13 +36,15 @@ export class Admission {
   /** In the order of the start. */
   readonly parts: readonly Part[]
 
-  constructor(settings: Settings, dir: string, { audit, incidents, log }: AdmissionOptions) {
-    const clock = Date
+  constructor(settings: Settings, dir: string, { clock: hubClock, audit, incidents, log }: AdmissionOptions) {
+    const clock = inMilliseconds(hubClock)
     const known = new KnownSources(join(dir, 'known.json'))
-    this.logins = new Logins({ ...loginSettings(settings, dir), clock, incidents })
+    this.logins = new Logins({ ...loginSettings(settings, dir), clock, monotonic: performance, incidents })
     this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log })
     const { logins, bans } = this
-    this.authority = new Authority({ ...authoritySettings(settings, dir), logins, known, bans, clock, audit, log })
+    // By the clock of the machine, as pairing codes are made by commands that know no other.
+    const machine = { ...authoritySettings(settings, dir), clock: Date }
+    this.authority = new Authority({ ...machine, logins, known, bans, audit, log })
     this.pairing = new DevicePairing(this.authority)
     this.#admin = new AdminKey(dir, log)
     this.parts = [this.#admin, logins, known, bans, this.authority]

@@ -7,6 +7,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { makeSecret } from '../passwords/passwords.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import { type Moment, Moments } from './moments.js'
 
 /*
  * A login is made by a password, and is a cookie of a browser. A login lasts as long as the browser uses the cookie
@@ -34,8 +35,10 @@ export interface LoginsOptions {
   readonly loginMs: number
   /** How long a login lasts however often it is used; 0: no limit. */
   readonly maxMs?: number
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, for what is shown and for the file. */
   readonly clock: MillisecondClock
+  /** Milliseconds of a clock that never jumps: a login lasts as long when the other clock is set meanwhile. */
+  readonly monotonic: MillisecondClock
   readonly incidents?: IncidentReporter
 }
 
@@ -61,17 +64,25 @@ export interface ListedLogin {
   readonly agent: string
 }
 
-interface LoginEntry extends Login {
-  /** Milliseconds since the epoch. */
+/** A login as in the file. Times in milliseconds since the epoch. */
+interface SavedLogin extends Login {
+  readonly hash: string
   readonly began: number
+  readonly used: number
+  readonly address: string
+  readonly agent: string
+}
+
+interface LoginEntry extends Login {
+  readonly began: Moment
   readonly address: string
   readonly agent: string
   /** Hash of the cookie. */
   readonly hash: string
-  /** Milliseconds since the epoch. */
-  used: number
+  used: Moment
   /**
-   * Time until which connections of this login may stay; 0: there are none. Not saved: after a restart there are none.
+   * Monotonic time until which connections of this login may stay; 0: there are none. Not saved: after a restart there
+   * are none.
    */
   aliveUntil: number
 }
@@ -99,6 +110,7 @@ const tokenPrefix = 'tht_'
 export class Logins implements Part {
   readonly name = 'logins'
   readonly #options: LoginsOptions
+  readonly #moments: Moments
   readonly #key = randomBytes(32)
   /** By the hash of the cookie: looking one up reveals nothing of the others. */
   readonly #byCookie = new Map<string, LoginEntry>()
@@ -111,6 +123,7 @@ export class Logins implements Part {
 
   constructor(options: LoginsOptions) {
     this.#options = options
+    this.#moments = new Moments(options.clock, options.monotonic)
     this.#file = new StateFile(options.path, () => this.#text())
   }
 
@@ -141,7 +154,7 @@ export class Logins implements Part {
       this.#makeRoom(user)
     }
     const cookie = makeSecret()
-    const now = this.#options.clock.now()
+    const now = this.#moments.now()
     const address = from.address.slice(0, 64)
     const agent = from.agent.slice(0, maxAgentLength)
     const entry = { login: makeSecret(), hash: hashOf(cookie), user, stamp, began: now, address, agent }
@@ -155,7 +168,7 @@ export class Logins implements Part {
     if (!/^[\w-]{20,60}$/.test(cookie)) return undefined
     const entry = this.#byCookie.get(hashOf(cookie))
     if (!entry || this.#isOver(entry)) return undefined
-    entry.used = this.#options.clock.now()
+    entry.used = this.#moments.now()
     this.#file.changed()
     const { login, user, stamp } = entry
     return { login, user, stamp, expires: this.#expires(entry) }
@@ -164,18 +177,18 @@ export class Logins implements Part {
   /** Returns for how many milliseconds a login lasts without further use; 0: the login has ended. */
   leftMs(login: string): number {
     const entry = this.#byLogin.get(login)
-    return entry ? Math.max(0, this.#expires(entry) - this.#options.clock.now()) : 0
+    return entry ? Math.max(0, this.#leftMs(entry)) : 0
   }
 
   /** Returns the logins that have not ended, of one user or of all, the one used last first. */
   list(of?: string): readonly ListedLogin[] {
     const all = [...this.#byLogin.values()].filter(entry => !this.#isOver(entry) && (of ?? entry.user) === entry.user)
     return all
-      .sort((a, b) => b.used - a.used)
       .map(entry => {
-        const { login, user, began, used, address, agent } = entry
-        return { login, user, began, used, expires: this.#expires(entry), address, agent }
+        const { login, user, address, agent } = entry
+        return { login, user, ...this.#times(entry), expires: this.#expires(entry), address, agent }
       })
+      .sort((a, b) => b.used - a.used)
   }
 
   /** Ends a login, on sign-out or when no longer valid: neither the cookie nor the tokens give access any more. */
@@ -194,7 +207,7 @@ export class Logins implements Part {
   /** Returns whether connections of the login may stay. */
   isAlive(login: string): boolean {
     const entry = this.#byLogin.get(login)
-    return entry !== undefined && !this.#isOver(entry) && this.#options.clock.now() < entry.aliveUntil
+    return entry !== undefined && !this.#isOver(entry) && this.#options.monotonic.now() < entry.aliveUntil
   }
 
   /**
@@ -204,10 +217,12 @@ export class Logins implements Part {
   token(login: string): { readonly token: string; readonly expires: number } {
     const entry = this.#byLogin.get(login)
     if (!entry || this.#isOver(entry)) throw new Error('the login has ended')
-    const expires = this.#options.clock.now() + tokenMs
-    entry.aliveUntil = Math.max(entry.aliveUntil, expires + graceMs)
-    const body = Buffer.from(JSON.stringify([login, entry.user, expires])).toString('base64url')
-    return { token: `${tokenPrefix}${body}.${this.#sign(body)}`, expires }
+    const { clock, monotonic } = this.#options
+    const until = monotonic.now() + tokenMs
+    entry.aliveUntil = Math.max(entry.aliveUntil, until + graceMs)
+    // Monotonic, as the token is for this process alone.
+    const body = Buffer.from(JSON.stringify([login, entry.user, until])).toString('base64url')
+    return { token: `${tokenPrefix}${body}.${this.#sign(body)}`, expires: clock.now() + tokenMs }
   }
 
   /**
@@ -218,17 +233,19 @@ export class Logins implements Part {
     if (token.length > maxTokenLength) return undefined
     const [, body, signature] = /^tht_([\w-]+)\.([\w-]{43})$/.exec(token) ?? []
     if (!body || !signature || !timingSafeEqual(Buffer.from(signature), Buffer.from(this.#sign(body)))) return undefined
-    const [login, user, expires] = JSON.parse(Buffer.from(body, 'base64url').toString()) as [string, string, number]
+    const [login, user, until] = JSON.parse(Buffer.from(body, 'base64url').toString()) as [string, string, number]
     const entry = this.#byLogin.get(login)
-    if (!entry || entry.user !== user || this.#options.clock.now() >= expires || !this.isAlive(login)) return undefined
+    if (!entry || entry.user !== user || this.#options.monotonic.now() >= until || !this.isAlive(login))
+      return undefined
     return { login, user, stamp: entry.stamp }
   }
 
   /** Ends logins that are over, and reports those whose page has not renewed the token in time. */
   sweep(): void {
-    const now = this.#options.clock.now()
+    const now = this.#options.monotonic.now()
+    if (this.#moments.isShifted()) this.#file.changed()
     for (const entry of [...this.#byLogin.values()]) {
-      if (this.#isOver(entry, now)) this.end(entry.login)
+      if (this.#isOver(entry)) this.end(entry.login)
       else if (entry.aliveUntil > 0 && now >= entry.aliveUntil) {
         entry.aliveUntil = 0
         this.#listener?.onLoginEnded(entry.login)
@@ -241,23 +258,18 @@ export class Logins implements Part {
     try {
       const text = readWholeSync(path)
       if (text === undefined) return []
-      const { logins } = JSON.parse(text.toString('utf8')) as { logins: LoginEntry[] }
+      const { logins } = JSON.parse(text.toString('utf8')) as { logins: SavedLogin[] }
       return logins
         .filter(isEntry)
         .slice(0, maxLogins)
         .map(({ login, hash, user, stamp, used, began, address, agent }) => {
           const from = { address: textOf(address), agent: textOf(agent) }
           // Older versions did not save when a login began.
-          return {
-            login,
-            hash,
-            user,
-            stamp,
-            used,
-            began: Number.isFinite(began) ? began : used,
-            ...from,
-            aliveUntil: 0,
+          const times = {
+            began: this.#moments.fromDisk(Number.isFinite(began) ? began : used),
+            used: this.#moments.fromDisk(used),
           }
+          return { login, hash, user, stamp, ...times, ...from, aliveUntil: 0 }
         })
     } catch (error) {
       incidents?.report(
@@ -268,14 +280,22 @@ export class Logins implements Part {
     }
   }
 
-  #expires({ began, used }: Pick<LoginEntry, 'began' | 'used'>): number {
+  #leftMs({ began, used }: Pick<LoginEntry, 'began' | 'used'>): number {
     const { loginMs, maxMs = 0 } = this.#options
-    return Math.min(used + loginMs, maxMs > 0 ? began + maxMs : Number.POSITIVE_INFINITY)
+    const unused = loginMs - this.#moments.ageMs(used)
+    return maxMs > 0 ? Math.min(unused, maxMs - this.#moments.ageMs(began)) : unused
   }
 
-  #isOver({ began, used }: LoginEntry, now = this.#options.clock.now()): boolean {
-    const { loginMs, maxMs = 0 } = this.#options
-    return now >= used + loginMs || (maxMs > 0 && now >= began + maxMs)
+  #expires(times: Pick<LoginEntry, 'began' | 'used'>): number {
+    return Math.round(this.#options.clock.now() + this.#leftMs(times))
+  }
+
+  #isOver(entry: LoginEntry): boolean {
+    return this.#leftMs(entry) <= 0
+  }
+
+  #times({ began, used }: LoginEntry): { readonly began: number; readonly used: number } {
+    return { began: this.#moments.wallTime(began), used: this.#moments.wallTime(used) }
   }
 
   #hasRoom(user: string): boolean {
@@ -286,7 +306,9 @@ export class Logins implements Part {
     const all = [...this.#byLogin.values()]
     const own = all.filter(entry => entry.user === user)
     const crowd = own.length >= maxLoginsOfUser ? own : all.length >= maxLogins ? all : []
-    if (crowd.length > 0) this.end(crowd.reduce((oldest, entry) => (entry.used < oldest.used ? entry : oldest)).login)
+    const ageMs = ({ used }: LoginEntry) => this.#moments.ageMs(used)
+    if (crowd.length > 0)
+      this.end(crowd.reduce((oldest, entry) => (ageMs(entry) > ageMs(oldest) ? entry : oldest)).login)
   }
 
   #add(entry: LoginEntry): void {
@@ -306,7 +328,10 @@ export class Logins implements Part {
   }
 
   #text(): string {
-    const logins = [...this.#byLogin.values()].map(({ aliveUntil: _, ...kept }) => kept)
+    const logins = [...this.#byLogin.values()].map((entry): SavedLogin => {
+      const { login, hash, user, stamp, address, agent } = entry
+      return { login, hash, user, stamp, ...this.#times(entry), address, agent }
+    })
     return `${JSON.stringify({ logins })}\n`
   }
 }
@@ -325,6 +350,6 @@ const maxAgentLength = 200
 const textOf = (given: unknown) => (typeof given === 'string' ? given.slice(0, maxAgentLength) : '')
 
 /** Checks an entry of the file, which may contain anything. */
-function isEntry({ login, hash, user, stamp, used }: LoginEntry): boolean {
+function isEntry({ login, hash, user, stamp, used }: SavedLogin): boolean {
   return [login, hash, user, stamp].every(text => typeof text === 'string') && Number.isFinite(used)
 }

@@ -8,13 +8,20 @@ import { tempDir } from '../services/service.js'
 const hour = 3_600_000
 const loginMs = 30 * 24 * hour
 
-/** Logins with a clock of their own. */
-async function open(t: Test, dir?: string, at = 1_000_000) {
+const july = Date.UTC(2026, 6, 1)
+
+/** Logins with clocks of their own: `now` is time that passes, `set` is by how much the wall clock was set. */
+async function open(t: Test, dir?: string, at = july) {
   const folder = dir ?? (await tempDir())
-  const clock = { now: at }
+  const clock = { now: at, set: 0 }
   const ended: string[] = []
   const path = join(folder, 'logins.json')
-  const logins = new Logins({ path, loginMs, clock: { now: () => clock.now } })
+  const logins = new Logins({
+    path,
+    loginMs,
+    clock: { now: () => clock.now + clock.set },
+    monotonic: { now: () => clock.now - at + 1_000 },
+  })
   logins.reportTo({ onLoginEnded: login => void ended.push(login) })
   logins.start()
   t.teardown(() => logins.stop())
@@ -24,7 +31,7 @@ async function open(t: Test, dir?: string, at = 1_000_000) {
 t.test('a login is found by its cookie, and by nothing else', async t => {
   const { logins } = await open(t)
   const { cookie, expires } = logins.begin('ann', 'stamp')
-  t.equal(expires, 1_000_000 + loginMs)
+  t.equal(expires, july + loginMs)
   const found = logins.find(cookie)
   t.match(found, { user: 'ann', stamp: 'stamp', expires })
   t.not(logins.begin('ann', 'stamp').cookie, cookie)
@@ -47,7 +54,7 @@ t.test('use makes it last, disuse ends it', async t => {
   t.same(ended, [])
   logins.sweep()
   t.same(ended, [login])
-  clock.now -= loginMs
+  clock.set -= loginMs
   t.equal(logins.find(cookie), undefined, 'a clock that goes back brings none back')
 })
 
@@ -216,26 +223,27 @@ t.test('connections end when the page has not renewed its token in time; the coo
 
 t.test('a login ends at its greatest age, however often it is used; the list says when', async t => {
   const path = join(await tempDir(), 'logins.json')
-  let time = 1_000_000
+  let time = july
   const ended: string[] = []
   const options = {
     path,
     loginMs: 10_000,
     maxMs: 35_000,
     clock: { now: () => time },
+    monotonic: { now: () => time },
   }
   const logins = new Logins(options)
   logins.reportTo({ onLoginEnded: login => void ended.push(login) })
   logins.start()
   const { cookie, expires } = logins.begin('ann', 'stamp', { address: '192.0.2.7', agent: 'Browser/1' })
-  t.equal(expires, 1_010_000)
+  t.equal(expires, july + 10_000)
   for (let n = 0; n < 4; n++) {
     time += 8_000
-    t.equal(logins.find(cookie)?.expires, Math.min(time + 10_000, 1_035_000))
+    t.equal(logins.find(cookie)?.expires, Math.min(time + 10_000, july + 35_000))
   }
   const other = logins.begin('bob', 'stamp', { address: '192.0.2.8', agent: 'x'.repeat(1_000) })
   const [listed] = logins.list('ann')
-  t.match(listed, { user: 'ann', began: 1_000_000, used: 1_032_000, expires: 1_035_000, address: '192.0.2.7' })
+  t.match(listed, { user: 'ann', began: july, used: july + 32_000, expires: july + 35_000, address: '192.0.2.7' })
   t.equal(logins.leftMs(listed?.login ?? ''), 3_000)
   t.same(
     logins
@@ -252,7 +260,63 @@ t.test('a login ends at its greatest age, however often it is used; the list say
   await logins.stop()
   const next = new Logins(options)
   next.start()
-  t.match(next.list(), [{ user: 'bob', began: 1_032_000, address: '192.0.2.8' }], 'after a restart')
+  t.match(next.list(), [{ user: 'bob', began: july + 32_000, address: '192.0.2.8' }], 'after a restart')
   t.ok(next.find(other.cookie))
   await next.stop()
+})
+
+t.test('a login outlives the setting of a clock that began in 1970, and a restart after it', async t => {
+  const first = await open(t, undefined, 60_000)
+  const { logins, clock, ended } = first
+  const { cookie } = logins.begin('ann', 'stamp')
+  const login = logins.find(cookie)?.login ?? ''
+  const { token } = logins.token(login)
+  logins.sweep()
+  clock.now += hour / 60
+  clock.set = july - clock.now
+  t.ok(logins.isAlive(login), 'connections stay')
+  t.match(logins.verify(token), { login }, 'the token is good')
+  logins.sweep()
+  t.same(ended, [])
+  t.equal(logins.leftMs(login), loginMs - hour / 60)
+  const times = { began: july - hour / 60, used: july - hour / 60, expires: july - hour / 60 + loginMs }
+  t.match(logins.list(), [{ user: 'ann', ...times }], 'times as they were by the clock that is right')
+  // Nothing has happened since but the setting of the clock.
+  await logins.stop()
+
+  const next = await open(t, first.dir, july + hour)
+  t.match(next.logins.list(), [{ login, ...times }])
+  next.clock.now = times.expires
+  t.equal(next.logins.find(cookie), undefined, 'the time between counts')
+})
+
+t.test('time that passes ends a login and a token, whatever the clock is set to', async t => {
+  for (const set of [-loginMs, 0, loginMs]) {
+    const { logins, clock, ended } = await open(t)
+    const { cookie } = logins.begin('ann', '')
+    const login = logins.find(cookie)?.login ?? ''
+    const { token } = logins.token(login)
+    clock.set = set
+    clock.now += tokenMs
+    t.equal(logins.verify(token), undefined)
+    t.ok(logins.isAlive(login))
+    clock.now += 60_000
+    t.notOk(logins.isAlive(login))
+    clock.now += loginMs - tokenMs - 60_001
+    t.equal(logins.leftMs(login), 1)
+    clock.now++
+    t.equal(logins.leftMs(login), 0)
+    logins.sweep()
+    t.same(ended, [login])
+  }
+})
+
+t.test('a login of a file from 1970 counts from the start, as nobody knows its age', async t => {
+  const first = await open(t, undefined, 60_000)
+  const { cookie } = first.logins.begin('ann', 'stamp')
+  await first.logins.stop()
+  const { logins, clock } = await open(t, first.dir)
+  t.equal(logins.list()[0]?.expires, july + loginMs)
+  clock.now += loginMs
+  t.equal(logins.find(cookie), undefined)
 })

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import mqtt, { type IClientOptions } from 'mqtt'
 import t, { type Test } from 'tap'
+import { passwordOf, usersFile } from '../fixtures/users.js'
 import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
 
 /** A machine without a battery: its clock starts in 1970, until NTP sets it. */
@@ -52,12 +53,12 @@ globalThis.Date = class extends Right {
 }
 `
 
-function startIn1970(t: Test, dir: string) {
+function startIn1970(t: Test, dir?: string, settings: Readonly<Record<string, string>> = {}) {
   const own = t.testdir()
   const right = join(own, 'right')
   const file = join(own, 'preload.mjs')
   writeFileSync(file, preload(Date.now(), right))
-  const hub = startHub(t, {}, dir, { NODE_OPTIONS: `--import ${pathToFileURL(file)}` })
+  const hub = startHub(t, settings, dir, { NODE_OPTIONS: `--import ${pathToFileURL(file)}` })
   return { hub, setClock: () => writeFileSync(right, '') }
 }
 
@@ -134,4 +135,36 @@ t.test('a boot in 1970 with the state of today', async t => {
   }
   t.match((await hub.get<object>('/api/balance')).body, { residual: 0, dead: 0, refused: 0 })
   t.equal(await hub.stop(), 0)
+})
+
+t.test('who signed in before the clock was set stays signed in, with the connections of the page', async t => {
+  const users = await usersFile()
+  await users.add('ann', ['allow read #'], { kind: 'dashboard' })
+  const { hub: starting, setClock } = startIn1970(t, undefined, users.settings)
+  const hub = await starting
+  const asked = (path: string, cookie: string, init: RequestInit = {}) =>
+    fetch(hub.httpUrl + path, { ...init, headers: { cookie, 'content-type': 'application/json' } })
+  const body = JSON.stringify({ user: 'ann', password: passwordOf('ann') })
+  const given = await asked('/api/login', '', { method: 'POST', body })
+  const [cookie = '', ...attributes] = (given.headers.get('set-cookie') ?? '').split('; ')
+  t.match(attributes.join(), /Max-Age=[1-9]/, 'a browser keeps the cookie')
+  const made = await asked('/api/session/token', cookie, { method: 'POST' })
+  const { username = '', password = '' } = (await made.json()) as IClientOptions
+  const page = await connectMqtt(t, hub.webSocketUrl, { username, password: String(password) })
+  let isClosed = false
+  page.once('close', () => {
+    isClosed = true
+  })
+
+  setClock()
+  await eventually(() => incident(hub, 'clock_jump'), 'the hub has seen it')
+  t.equal((await asked('/api/session', cookie)).status, 200)
+  t.notOk(isClosed, 'the page is still connected')
+  const again = await connectMqtt(t, hub.webSocketUrl, { username, password: String(password) })
+  await again.endAsync()
+  t.equal(await hub.stop(), 0)
+
+  const next = await startHub(t, users.settings, hub.dir)
+  const after = await fetch(`${next.httpUrl}/api/session`, { headers: { cookie } })
+  t.equal(after.status, 200, 'after a restart with the right clock, too')
 })

@@ -69,7 +69,7 @@ export async function startGuarded(
   // It stands still: whoever has no attempt left gets none however slow the test is.
   const started = Date.now()
   const now = () => started
-  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, clock: { now } })
+  const logins = new Logins({ path: join(dir, 'logins.json'), loginMs: 3_600_000, clock: { now }, monotonic: { now } })
   logins.start()
   const said: string[] = []
   const counted: string[] = []

@@ -569,7 +569,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     }),
     authority: undefined,
     anonymous: false,
-    logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 } }),
+    logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 }, monotonic: performance }),
     pairing: { redeem: async () => undefined },
     adminKey: '',
     proxies: [],
