@@ -39,17 +39,21 @@ export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'stamp' | 'hub'>
 
 /** A publish that waits to be on disk. */
 export interface PendingPublish extends Publish {
+  /** True for a publish of QoS 0 whose sender waits to hear that the message is on disk, unlike an MQTT client. */
+  readonly isAwaited?: boolean
   /**
    * Called when the message is on disk and distributed; or, with an error, when the message is not kept and must not be
-   * acknowledged.
+   * acknowledged. `sequence` is the place in the spool; 0 with an error, and for QoS 0 that is not awaited.
    */
-  settle(error: Error | undefined): void
+  settle(error: Error | undefined, sequence: number): void
 }
 
 /** The way of a publish from the broker to the disk. Implemented by `Ingest`, in front of the spool. */
 export interface PublishSink {
   /** Last sequence number on disk; 0 before the first message. */
   readonly sequence: number
+  /** Whether so much waits for the disk that nothing more should be read. */
+  readonly overloaded: boolean
   /**
    * Takes a publish, whose result the listener gets: QoS 0 at once or, with `inOrder`, in its place among the others;
    * QoS 1 and 2 after the group commit, in the order of the calls.
@@ -79,7 +83,8 @@ export interface DurabilityListener {
   onPassed(publish: PendingPublish): void
   /**
    * Called once for each other publish, in the order of `accept`. With an error the publish is not kept, and the sender
-   * must not be acknowledged; QoS 0 has no sender to inform. `sequence` is the place in the spool, 0 for QoS 0.
+   * must not be acknowledged; QoS 0 has no sender to inform, unless awaited. `sequence` is the place in the spool, 0 for
+   * QoS 0 that is not awaited.
    */
   onDurable(publish: PendingPublish, error: Error | undefined, sequence: number): void
   /** Called when everything up to a sequence number is on disk, after `onDurable` for each of those publishes. */
@@ -251,6 +256,11 @@ function escapeKey(text: string): string {
 
 export function fieldType(value: FieldValue): FieldType {
   return typeof value === 'number' ? 'number' : typeof value === 'boolean' ? 'boolean' : 'text'
+}
+
+/** Returns the client id of what a user publishes without an MQTT connection, as over HTTP. */
+export function requestClientId(user: string): string {
+  return user === '' ? 'http' : `http:${user}`
 }
 
 /** Beginning of the client ids that the hub assigns to clients that gave none, before a UUID. [MQTT-3.1.3-6] */

@@ -107,7 +107,7 @@ export class FanOut implements Backpressure {
 
   #finish(publish: PendingPublish, error: Error | undefined, sequence: number): void {
     if (!error) this.#options.sessions.publish(publish, sequence)
-    publish.settle(error)
+    publish.settle(error, error ? 0 : sequence)
   }
 
   #wait(lane: FanOutLane, publish: PendingPublish, error: Error | undefined, sequence: number): void {

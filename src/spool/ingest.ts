@@ -76,7 +76,7 @@ export class Ingest implements PublishSink, Backpressure, SpoolListener {
   // One callback for all publishes, as many may be on their way to the disk.
   readonly #settle = (publish: PendingPublish, error: Error | undefined, sequence: number): void => {
     this.#count(publish, error)
-    if (publish.qos > 0) this.#listener?.onDurable(publish, error, sequence)
+    if (publish.qos > 0 || publish.isAwaited) this.#listener?.onDurable(publish, error, sequence)
     else this.#listener?.onDurable(publish, undefined, 0)
   }
 

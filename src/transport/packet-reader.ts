@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { Framer } from '../mqtt/framer.js'
 import { MalformedPacket, packetType } from '../mqtt/primitives.js'
+import { RateLimit } from '../runtime/rate-limit.js'
 import { charge } from '../runtime/work.js'
 import type { Pool, Transport } from './pool.js'
-import { RateLimit } from './rate-limit.js'
 
 /** Reasons for which reading is paused, as bit flags: several may hold at a time. */
 export const pauseReason = {
