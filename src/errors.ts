@@ -9,12 +9,15 @@ const codes = {
   forbidden: 403,
   not_found: 404,
   busy: 409,
+  too_large: 413,
+  key_reused: 422,
   too_many: 429,
+  overloaded: 503,
   data_dir_locked: 500,
   data_dir_unusable: 500,
   port_taken: 500,
   spool_full: 503,
-  spool_share: 503,
+  spool_share: 429,
   spool_failed: 503,
   store_unavailable: 503,
   queue_unavailable: 503,
@@ -44,6 +47,28 @@ export class HubError extends Error {
 
   get httpStatus(): number {
     return codes[this.code]
+  }
+}
+
+/** A request with several messages that is not carried out, or not wholly. */
+export class MessagesRefused extends HubError {
+  /** Index of the first message that is refused. */
+  readonly index: number
+  /** Messages that are kept all the same: index and sequence number of each. */
+  readonly kept: readonly { readonly index: number; readonly sequence: number }[]
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    index: number,
+    {
+      kept = [],
+      ...options
+    }: { readonly kept?: MessagesRefused['kept']; readonly retryAfterMs?: number; readonly cause?: unknown } = {},
+  ) {
+    super(code, message, options)
+    this.index = index
+    this.kept = kept
   }
 }
 

@@ -111,7 +111,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, webSockets: listeners },
+    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, publisher: broker, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.
@@ -122,7 +122,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   logins.reportTo(broker)
   incidents.enterInto(pipeline)
   clock.learnFrom(spool)
-  live.reportTo(connections, pipeline)
+  live.reportTo(connections, broker, pipeline)
 
   warnOfFewFiles(settings, log)
   const stop = await startParts([

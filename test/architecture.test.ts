@@ -64,7 +64,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
-  broker: ['access', 'auth', 'config', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
+  broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
@@ -86,7 +86,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 const open = ['runtime', 'mqtt', 'observe', 'disk']
 /** The others have a door, the file of their name, and at most two files more that may be imported from outside. */
 const doors: Readonly<Record<string, readonly string[]>> = {
-  contract: ['contract.ts', 'schema.ts'],
+  contract: ['contract.ts', 'publish.ts', 'schema.ts'],
   config: ['config.ts', 'settings.ts', 'reload.ts'],
   access: ['rules.ts'],
   passwords: ['passwords.ts', 'scram.ts', 'verifier.ts'],

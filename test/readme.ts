@@ -17,6 +17,7 @@ export const docs = [
   'devices',
   'stores',
   'rabbitmq',
+  'http',
   'operate',
   'settings',
   'benchmarks',

@@ -3,6 +3,7 @@ import type { Settings } from '../config/settings.js'
 import { connectionRoom } from '../runtime/open-files.js'
 import { maxIncoming } from '../sessions/sessions.js'
 import type { BrokerOptions } from './broker.js'
+import { ratesOf } from './direct-publisher.js'
 
 export function brokerSettings(settings: Settings, dir: string) {
   return {
@@ -32,6 +33,7 @@ export function brokerSettings(settings: Settings, dir: string) {
       allWildcards: settings['limits.allWildcards'],
       plusLevels: settings['limits.plusLevels'],
     },
+    requests: { dir: join(dir, 'requests'), rates: ratesOf(settings) },
     connections: connectionRoom(settings).mqtt,
     restoreWaitMs: settings['start.wait'],
     sysMs: settings['sys.interval'],

@@ -1,4 +1,5 @@
 import type { LoginListener } from '../auth/admission.js'
+import type { Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { DurabilityListener, Outward, PendingPublish, PresenceListener, PublishSink } from '../model.js'
 import { PublishReader } from '../mqtt/publish.js'
@@ -10,6 +11,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { DebugLog } from '../observe/log.js'
 import type { RefusalCounts } from '../observe/refusal-counts.js'
 import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
+import type { Rates } from '../runtime/rate-limit.js'
 import type { Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { sliceWork, type Work } from '../runtime/work.js'
@@ -32,9 +34,11 @@ import { AccessPolicy, type BrokerAuthority } from './access-policy.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates } from './bridge-states.js'
 import type { BrokerParts, ClientLimits } from './broker-parts.js'
+import { DirectPublisher, type PublishReceipt, ratesOf } from './direct-publisher.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
 import { Presence } from './presence.js'
 import { RefusalNotices } from './refusal-notices.js'
+import { type RequestKey, RequestKeys } from './request-keys.js'
 import { Restoration, type RestorationListener, type RestorationProgress } from './restoration.js'
 import { droppedSentences } from './sentences.js'
 import { SysPublisher } from './sys-publisher.js'
@@ -57,6 +61,8 @@ export interface BrokerOptions {
   /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
+  /** Where the keys of requests to publish are kept, and how much a user may publish by requests in a second. */
+  readonly requests: { readonly dir: string; readonly rates: Rates }
   /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
   readonly restoreWaitMs: number
   /** Makes publishes durable; reports the results to the broker. */
@@ -100,6 +106,8 @@ export class Broker
   readonly #refusals: RefusalNotices
   readonly #parts: BrokerParts
   readonly #restoration: Restoration
+  readonly #keys: RequestKeys
+  readonly #direct: DirectPublisher
 
   constructor(options: BrokerOptions) {
     this.#options = options
@@ -148,6 +156,13 @@ export class Broker
       log,
     })
     this.#sys = new SysPublisher({ version, intervalMs: sysMs, sessions, presence, counters, broker: this, clock })
+    const { incidents, requests } = options
+    const keys = new RequestKeys({ dir: requests.dir, sink, clock, counters, incidents, log })
+    this.#keys = keys
+    const { rates } = requests
+    this.#direct = new DirectPublisher({
+      ...{ authority, refusals, keys, sink, fanOut: this, rates, monotonic: performance },
+    })
     const { sessionAgeMs } = options.sessions
     this.#parts = {
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
@@ -163,6 +178,7 @@ export class Broker
    */
   async start(): Promise<void> {
     this.#restoration.open()
+    this.#keys.start()
     await this.#handshake.start(this.#options.identity.brokerId)
     try {
       await this.#restoration.start(this)
@@ -197,7 +213,17 @@ export class Broker
     await this.#handshake.stop()
     // Clients that were closed without DISCONNECT have left wills.
     await this.drained()
+    await this.#keys.stop()
     await this.#sessions.stop()
+  }
+
+  onSettings(settings: Settings): void {
+    this.#direct.rates = ratesOf(settings)
+  }
+
+  /** Publishes for a caller without an MQTT connection, as {@link DirectPublisher.publish} does. */
+  publishDirectly(user: string, messages: readonly Outward[], key?: RequestKey): Promise<PublishReceipt> {
+    return this.#direct.publish(user, messages, key)
   }
 
   /** Returns the MQTT side of a connection. */
@@ -257,13 +283,13 @@ export class Broker
   onPassed(publish: PendingPublish): void {
     // Nobody is subscribed before: what is kept for others comes from the spool.
     if (this.#restoration.isOver) this.#sessions.publish(publish, 0)
-    publish.settle(undefined)
+    publish.settle(undefined, 0)
   }
 
   /** Called when the spool has stored a publish, at `sequence`, or refused the publish; in the order of `accept`. */
   onDurable(publish: PendingPublish, error: Error | undefined, sequence: number): void {
     if (this.#restoration.isOver) this.#fanOut.settled(publish, error, sequence)
-    else publish.settle(error)
+    else publish.settle(error, sequence)
   }
 
   onCommitted(sequence: number): void {

@@ -126,6 +126,12 @@ export class RefusalNotices {
     this.#show(clientId, user, 'publish', topic, reason)
   }
 
+  /** Reports that a user may not publish what came without an MQTT connection. The request is logged where it came in. */
+  refusedRequest(clientId: string, user: string, topic: string, reason: string, messages: number): void {
+    for (let n = 0; n < messages; n++) this.#count('publish', clientId)
+    this.#show(clientId, user, 'publish', topic, reason)
+  }
+
   /** Clears the refusals of a client that is removed. Returns whether there were any. */
   remove(user: string, clientId: string): boolean {
     return this.#pages.remove(clientId, user)

@@ -1,3 +1,4 @@
+import { publish } from './publish.js'
 import {
   array,
   boolean,
@@ -7,6 +8,7 @@ import {
   number,
   object,
   optional,
+  pair,
   record,
   type Schema,
   type Static,
@@ -55,6 +57,10 @@ export interface Route {
 export const problem = object({
   error: string('A stable word for programs, such as not_found'),
   message: string('A sentence for people: what was given, what is allowed'),
+  index: optional(integer('Of a request with several messages: the first that is refused')),
+  kept: optional(
+    array(object({ index: integer(), sequence: integer() }), 'Messages that are published although another is not'),
+  ),
 })
 
 const limit = (most: number, description?: string) =>
@@ -64,7 +70,6 @@ const limit = (most: number, description?: string) =>
 const instant = (description: string) => number(description, { minimum: 0, maximum: 253_402_300_800_000 })
 
 const value = union([number(), boolean(), string()])
-const pair = array(string(), undefined, { minItems: 2, maxItems: 2 }) as Schema<readonly [name: string, value: string]>
 
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
 
@@ -345,6 +350,7 @@ export const routes = {
     }),
     answer: object({ times: array(number()), values: array(value) }),
   },
+  'POST /api/publish': publish,
   'GET /api/devices': {
     summary: 'MQTT clients: online or not, and when they last published; and the devices that discovery describes',
     answer: object({ devices: array(device), described: array(describedDevice) }),
@@ -536,16 +542,16 @@ export const routes = {
 type Routes = typeof routes
 export type RouteName = keyof Routes
 
-type InputSchema<Name extends RouteName> = Routes[Name] extends { readonly query: infer S }
-  ? S
-  : Routes[Name] extends { readonly body: infer S }
-    ? S
-    : never
+type QuerySchema<Name extends RouteName> = Routes[Name] extends { readonly query: infer S } ? S : never
+type BodySchema<Name extends RouteName> = Routes[Name] extends { readonly body: infer S } ? S : never
+/** The query of a route that has both: such a route reads its body by itself. */
+type InputSchema<Name extends RouteName> = [QuerySchema<Name>] extends [never] ? BodySchema<Name> : QuerySchema<Name>
+type SentSchema<Name extends RouteName> = [BodySchema<Name>] extends [never] ? QuerySchema<Name> : BodySchema<Name>
 
-/** What a caller sends: the query, or the body. */
-export type Asked<Name extends RouteName> = [InputSchema<Name>] extends [never]
+/** What a caller sends: the body, or the query of a route that has none. */
+export type Asked<Name extends RouteName> = [SentSchema<Name>] extends [never]
   ? Empty
-  : Static<InputSchema<Name>> & object
+  : Static<SentSchema<Name>> & object
 
 /** What a route receives: the query or the body, validated, with the defaults filled in. */
 export type Received<Name extends RouteName> = [InputSchema<Name>] extends [never]

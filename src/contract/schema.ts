@@ -111,6 +111,11 @@ export function array<Item>(items: Schema<Item>, description?: string, limits?: 
   return described({ type: 'array', items }, description, limits)
 }
 
+/** A name and a value. */
+export const pair = array(string(), undefined, { minItems: 2, maxItems: 2 }) as Schema<
+  readonly [name: string, value: string]
+>
+
 /** Returns a schema of objects with any names, and values of one kind. */
 export function record<Value>(values: Schema<Value>, description?: string): Schema<Readonly<Record<string, Value>>> {
   return described({ type: 'object', additionalProperties: values }, description)

@@ -6,6 +6,7 @@ import type { Access, ReadRules } from '../access/rules.js'
 import type { Authority, Logins } from '../auth/admission.js'
 import type { Credentials, Verdict } from '../auth/principal.js'
 import type { Allow } from '../contract/contract.js'
+import type { Schema } from '../contract/schema.js'
 import { HubError } from '../errors.js'
 import { Networks, plainAddress } from '../runtime/addresses.js'
 import { clientAddress, isOwnPage } from '../transport/listeners.js'
@@ -46,6 +47,8 @@ export interface Caller {
 declare module 'fastify' {
   interface FastifyContextConfig {
     allow?: Allow
+    /** Schema of the body of a route that validates by itself, for the description of the API. */
+    body?: Schema
     /** Redirects callers that are not signed in to the sign-in page. */
     isPage?: boolean
   }

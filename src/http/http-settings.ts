@@ -11,6 +11,7 @@ export function httpSettings(settings: Settings) {
     proxies: settings['proxy.trusted'],
     connections: connectionRoom(settings).http,
     perAddress: settings['http.address'],
+    packetBytes: settings['limits.packet'],
     origins: settings['ws.origins'],
   } satisfies Partial<HttpOptions>
 }

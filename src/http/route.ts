@@ -49,7 +49,7 @@ export function serve<Name extends RouteName>(
 }
 
 /** Returns what Fastify validates by, and what /api/openapi.json says of the route. */
-function schemaOf({ summary, description, allow, query, body, answer, isStream, alsoAs = [] }: Route) {
+export function schemaOf({ summary, description, allow, query, body, answer, isStream, alsoAs = [] }: Route) {
   const success =
     answer && (isStream ? { description: 'Lines of JSON', content: { [lines]: { schema: answer } } } : answer)
   return {

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import fastifySwagger from '@fastify/swagger'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Bans, Logins } from '../auth/admission.js'
-import { describe, HubError } from '../errors.js'
+import { describe, HubError, MessagesRefused } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Counters } from '../observe/counters.js'
 import type { SentenceLog } from '../observe/log.js'
@@ -23,6 +23,7 @@ import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { pages, pageTexts } from './pages.js'
+import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type PairingDesk, sessionRoutes } from './session.js'
 import type { SessionsApi } from './session-list.js'
@@ -38,6 +39,9 @@ export interface HttpOptions {
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
   readonly devices: DevicesApi
+  readonly publisher: Publisher
+  /** Largest message that may be published. */
+  readonly packetBytes: number
   readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
@@ -134,8 +138,9 @@ export class HttpServer {
       if (status === 401) reply.header('www-authenticate', 'Bearer realm="telehub"')
       if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
       void reply.code(status).send({
-        error: hubError?.code ?? (status < 500 ? 'bad_request' : 'internal'),
+        error: hubError?.code ?? (status === 413 ? 'too_large' : status < 500 ? 'bad_request' : 'internal'),
         message: status >= 500 && !hubError ? 'internal error; see the log of the hub' : describe(error),
+        ...(error instanceof MessagesRefused && { index: error.index, kept: error.kept }),
       })
     })
     app.setNotFoundHandler((request, reply) => {
@@ -152,6 +157,11 @@ export class HttpServer {
       return guard.check(request, reply)
     })
     await app.register(fastifySwagger, {
+      // Bodies that routes validate by themselves.
+      transform: ({ schema, url, route: { config } }) => ({
+        schema: { ...schema, ...(config?.body !== undefined && { body: config.body }) },
+        url,
+      }),
       openapi: {
         info: { title: 'telehub', version, description: 'Times are milliseconds since the epoch.' },
         components: { securitySchemes },
@@ -159,6 +169,7 @@ export class HttpServer {
       },
     })
     await app.register(apiRoutes, { ...this.#options, guard })
+    await app.register(publishRoutes, this.#options)
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard))

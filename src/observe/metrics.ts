@@ -122,7 +122,7 @@ export class Metrics {
     )
     byReason(
       'telehub_given_up_total',
-      'Messages and sessions dropped for lack of room or because of their age, by kind: queue (the oldest message), sessions, session_age, retained',
+      'Messages and sessions dropped for lack of room or because of their age, by kind: queue (the oldest message), sessions, session_age, retained, request_keys',
       counters.givenUp,
     )
     counter(

@@ -5,7 +5,14 @@ import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
-import { type ClientClock, type ClientPresence, type Device, isAssignedClientId, type Message } from '../model.js'
+import {
+  type ClientClock,
+  type ClientPresence,
+  type Device,
+  isAssignedClientId,
+  type Message,
+  requestClientId,
+} from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
@@ -174,9 +181,9 @@ export class Registry {
       known.messages++
       return
     }
-    // A client without an id of its own is in the list while it is connected.
-    const device = { clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 }
-    if (!isAssignedClientId(clientId)) this.#add(device)
+    // A client without an id of its own is in the list while it is connected; a user who publishes over HTTP is none.
+    if (isAssignedClientId(clientId) || clientId === requestClientId(user)) return
+    this.#add({ clientId, user, online: false, since: receivedAt, lastSeen: receivedAt, messages: 1 })
   }
 
   /**

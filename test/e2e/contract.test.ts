@@ -52,14 +52,13 @@ t.test('every route answers as the contract says', async t => {
 
   const send = (name: RouteName, given: object, headers: Readonly<Record<string, string>>) => {
     const [method = '', path = ''] = name.split(' ')
-    const query = new URLSearchParams(given as Record<string, string>)
     return method === 'POST'
       ? fetch(hub.httpUrl + path, {
           method,
           headers: { ...headers, 'content-type': 'application/json' },
           body: JSON.stringify(given),
         })
-      : fetch(`${hub.httpUrl}${path}?${query}`, { method, headers })
+      : fetch(`${hub.httpUrl}${path}?${new URLSearchParams(given as Record<string, string>)}`, { method, headers })
   }
 
   /** Asks, and checks each line of the answer. Resolves with the last one. */
@@ -140,6 +139,8 @@ t.test('every route answers as the contract says', async t => {
   const tried = { topic: 'cmnd/plug/POWER', payload: Buffer.from('ON').toString('base64') }
   t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
 
+  t.match(await ask('POST /api/publish', { topic: 'home/x', payload: 1 }), { messages: [{}] })
+
   const { sessions } = await ask('GET /api/sessions', {})
   t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])
   await device.endAsync()
@@ -191,6 +192,7 @@ t.test('every route answers as the contract says', async t => {
     ['GET /api/history', {}, admin, 400],
     ['GET /api/dead', { device: 'x', devise: 'x' }, admin, 400],
     ['POST /api/dead/drop', {}, admin, 400],
+    ['POST /api/publish', [{ topic: 'home/x', payload: 1 }, { topic: '+' }], admin, 400],
     ['POST /api/logins/end', { id: 'x', others: true }, admin, 400],
     ['GET /api/devices', {}, {}, 401],
     ['DELETE /api/sessions', { client: 'nobody' }, admin, 404],

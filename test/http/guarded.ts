@@ -139,6 +139,13 @@ export async function startGuarded(
       changeSeries: async () => true,
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    publisher: {
+      publishDirectly: async (user, messages) => {
+        reached.push(`publish ${user} ${messages.length}`)
+        return { sequences: messages.map((_, i) => i + 1), isRepeated: false }
+      },
+    },
+    packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     origins: options.origins ?? [],
     health: { ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }) },

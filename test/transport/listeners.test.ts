@@ -551,6 +551,8 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     // No request here asks the pipeline.
     pipeline: {} as PipelineApi,
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    publisher: { publishDirectly: async () => ({ sequences: [], isRepeated: false }) },
+    packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     origins: [],
     health: { ready: async () => ({ ready: true, dependencies: [] }) },
