@@ -70,6 +70,14 @@ export const settingsTable = {
     250,
     'HTTP connections of one address, or of one IPv6 /64, at a time. Proxies in proxy.trusted are not limited.',
   ),
+  'http.frames': row(
+    list(
+      site => site === 'self' || isOrigin(site),
+      'self, * or origins such as https://example.org, with commas between',
+    ),
+    [],
+    'Sites whose pages may show the dashboard in a frame: self, origins, or * for every site. Empty: none may.',
+  ),
   'tls.cert': row(
     text('a file', /^[^\0]*$/),
     '',
@@ -346,7 +354,7 @@ export const settingsTable = {
   'ws.origins': row(
     list(isOrigin, '* or origins such as https://example.org, with commas between'),
     [],
-    'Other sites whose pages may open a WebSocket; * is every site. The dashboard always may.',
+    'Other origins whose pages may open a WebSocket, and ask the HTTP API with an API key (CORS); * is every one. The dashboard always may.',
   ),
   'ws.ping': row(
     duration,

@@ -49,6 +49,8 @@ export interface Route {
   readonly answer?: Schema
   /** True when the answer is a line of JSON every so often, each of which `answer` describes. */
   readonly isStream?: boolean
+  /** True when pages of other origins may not ask: the route is about cookies and sign-in. */
+  readonly isForOwnPages?: boolean
   /** Other statuses with the same answer. */
   readonly alsoAs?: readonly number[]
 }
@@ -463,6 +465,7 @@ export const routes = {
   },
   'POST /api/login': {
     summary: 'Signs a browser in: 204 and a cookie',
+    isForOwnPages: true,
     allow: 'anyone',
     body: closed({
       user: string(undefined, { maxLength: 64 }),
@@ -470,7 +473,7 @@ export const routes = {
       password: string(undefined, { maxLength: 1_024 }),
     }),
   },
-  'POST /api/logout': { summary: 'Ends the login of the cookie', allow: 'anyone' },
+  'POST /api/logout': { summary: 'Ends the login of the cookie', allow: 'anyone', isForOwnPages: true },
   'GET /api/session': {
     summary: 'The user of the caller, and whether the caller may change something (replay, drop)',
     answer: object({
@@ -485,12 +488,14 @@ export const routes = {
   },
   'POST /api/session/token': {
     summary: 'User name and password for an MQTT connection of a page, for five minutes; empty without a login',
+    isForOwnPages: true,
     description:
       'Each call extends the connections of this login: they are closed a minute after `expires`, unless it is called again.',
     answer: object({ username: optional(string()), password: optional(string()), expires: optional(number()) }),
   },
   'POST /api/pair': {
     summary: 'Exchanges a pairing code (telehub device pair) for the credentials of a device, once',
+    isForOwnPages: true,
     allow: 'anyone',
     body: closed({ code: string(undefined, { maxLength: 64 }) }),
     answer: object({

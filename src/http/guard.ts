@@ -84,13 +84,20 @@ export class Guard {
     return this.#options.anonymous
   }
 
-  /** The `onRequest` hook: throws the reason of a rejection, answers, or stores the caller in the request. */
+  /** Throws the reason when the hub does not answer under the name that a request gives. */
+  checkHost({ raw }: FastifyRequest): void {
+    const ambiguous = hostHeaderFault(raw)
+    if (ambiguous) throw new HubError('bad_request', ambiguous)
+    const foreign = this.hostFault(raw)
+    if (foreign) throw new RequestRefused('host', 'forbidden', foreign)
+  }
+
+  /**
+   * Decides about a request whose host is checked: throws the reason of a rejection, answers, or stores the caller in the
+   * request.
+   */
   async check(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
     const { allow = 'read', isPage } = request.routeOptions.config ?? {}
-    const ambiguous = hostHeaderFault(request.raw)
-    if (ambiguous) throw new HubError('bad_request', ambiguous)
-    const foreign = this.hostFault(request.raw)
-    if (foreign) throw new RequestRefused('host', 'forbidden', foreign)
     const fault = this.#crossSiteFault(request)
     if (fault) throw new RequestRefused('cross_site', 'forbidden', fault)
     if (allow === 'anyone') return undefined
@@ -111,7 +118,7 @@ export class Guard {
   async identify(request: FastifyRequest): Promise<Caller> {
     if (this.open) return everybody
     const { authorization } = request.headers
-    const byCookie = authorization === undefined ? this.loginOf(request) : undefined
+    const byCookie = authorization === undefined && this.#isOwn(request) ? this.loginOf(request) : undefined
     if (byCookie) return byCookie
     const caller =
       authorization === undefined ? await this.#unasked(request) : await this.#keyed(request, authorization)
@@ -190,16 +197,24 @@ export class Guard {
    * Returns why a request from a page of another site is rejected. Undefined when accepted. Such a page may send what a
    * form can send, and the browser sends where the page comes from.
    */
-  #crossSiteFault({ method, headers, raw }: FastifyRequest): string | undefined {
+  #crossSiteFault(request: FastifyRequest): string | undefined {
+    const { method, headers } = request
     if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return undefined
     const { origin, host = '' } = headers
     if (headers.cookie !== undefined && headers['sec-fetch-site'] === 'cross-site') {
       return 'requests from pages of other sites are not accepted with a cookie'
     }
     if (origin === undefined || this.#options.origins.some(one => one === '*' || one === origin)) return undefined
-    const forwarded = this.#isProxy(raw.socket.remoteAddress) ? String(headers['x-forwarded-host'] ?? '') : ''
-    if (isOwnPage(origin, [host, ...forwarded.split(',')])) return undefined
+    if (this.#isOwn(request)) return undefined
     return `requests from pages at ${origin} are not accepted; this hub is at ${host}, and ws.origins allows others`
+  }
+
+  /** Returns false for a request that a browser sends for a page of another origin and says so. */
+  #isOwn({ headers, raw }: FastifyRequest): boolean {
+    const { origin, host = '' } = headers
+    if (origin === undefined) return true
+    const forwarded = this.#isProxy(raw.socket.remoteAddress) ? String(headers['x-forwarded-host'] ?? '') : ''
+    return isOwnPage(origin, [host, ...forwarded.split(',')])
   }
 
   /** Returns the caller of a request without credentials. */

@@ -12,6 +12,7 @@ export function httpSettings(settings: Settings) {
     connections: connectionRoom(settings).http,
     perAddress: settings['http.address'],
     packetBytes: settings['limits.packet'],
+    frames: settings['http.frames'],
     origins: settings['ws.origins'],
   } satisfies Partial<HttpOptions>
 }

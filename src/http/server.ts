@@ -17,6 +17,7 @@ import { type Listeners, listenError } from '../transport/listeners.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
+import { CrossOrigin } from './cors.js'
 import type { DevicesApi } from './devices.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
@@ -45,7 +46,9 @@ export interface HttpOptions {
   readonly health: Pick<HubHealth, 'ready'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
-  /** Other sites whose pages may ask for changes; `*` is every one. */
+  /** Sites whose pages may show those of the hub in a frame: `self`, origins, or `*` for every one. */
+  readonly frames?: readonly string[]
+  /** Other origins whose pages may ask, without cookies; `*` is every one. */
   readonly origins: readonly string[]
   /** Undefined, or open: authentication is off. */
   readonly authority: AuthorityPort | undefined
@@ -95,7 +98,8 @@ export class HttpServer {
     const { audit, bans, clock } = this.#options
     const refusals = new HttpRefusals(this.#options)
     const guard = new Guard({ ...this.#options, refusals })
-    const headersFor = securityHeaders(pageTexts(), hstsMs)
+    const crossOrigin = new CrossOrigin(this.#options.origins)
+    const headersFor = securityHeaders(pageTexts(), { hstsMs, frames: this.#options.frames })
     // Set on the raw answer, so that the headers are there whatever code writes the answer.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
       for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)
@@ -154,6 +158,9 @@ export class HttpServer {
     app.decorateRequest('caller', undefined)
     app.addHook('onRequest', async (request, reply) => {
       secureAnswer(reply, request.headers.host)
+      guard.checkHost(request)
+      if (crossOrigin.isPreflight(request)) return crossOrigin.preflight(request, reply)
+      crossOrigin.share(request, reply)
       return guard.check(request, reply)
     })
     await app.register(fastifySwagger, {

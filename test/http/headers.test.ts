@@ -50,7 +50,7 @@ t.test('headers: of every answer, whatever it is', async t => {
 
 t.test('Strict-Transport-Security: over TLS, when it is set', async t => {
   const hsts = (ms?: number) =>
-    securityHeaders([], ms)(undefined).find(([name]) => name === 'strict-transport-security')?.[1]
+    securityHeaders([], { hstsMs: ms })(undefined).find(([name]) => name === 'strict-transport-security')?.[1]
   t.equal(hsts(), undefined)
   t.equal(hsts(0), undefined)
   t.equal(hsts(365 * 864e5), 'max-age=31536000')
