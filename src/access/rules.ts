@@ -30,7 +30,7 @@ export function parseRule(text: string, place = ''): AccessRule | string {
 }
 
 /** Returns why `filter` is not valid in a rule. Undefined when valid. */
-export function filterFault(filter: string): string | undefined {
+function filterFault(filter: string): string | undefined {
   const unknown = /\{(?!user\}|client\})[^}]*\}?/.exec(filter)?.[0]
   if (unknown) return `given ${quote(unknown)} in ${quote(filter)}, allowed are {user} and {client}`
   if (!isTopicFilter(filter)) {

@@ -1,7 +1,7 @@
 import { parsePattern } from '../topics.js'
 import { duration, isTimeZone, type SettingKind } from './kinds.js'
 
-export const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
+const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
 export type DecoderName = (typeof decoderNames)[number]
 
 /** One mapping rule of `telehub.yaml`: which topics, and how they become measurement, tags and fields. */
@@ -92,7 +92,7 @@ const members: Readonly<Record<keyof MappingRule, readonly [Test, allowed: strin
 }
 
 /** Returns what is wrong with a rule; empty when nothing is. */
-export function mistakesIn(rule: unknown): string[] {
+function mistakesIn(rule: unknown): string[] {
   if (typeof rule !== 'object' || rule === null || Array.isArray(rule)) return ['a rule is {topic, measurement, …}']
   const given = rule as Readonly<Record<string, unknown>>
   const mistakes: string[] = []

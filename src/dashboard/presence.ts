@@ -59,10 +59,6 @@ export class PresencePanel {
     this.#later()
   }
 
-  get size(): number {
-    return this.#rows.size
-  }
-
   snapshot(devices: readonly DeviceRow[]): void {
     for (const device of devices) this.take(device)
     this.#later()

@@ -40,10 +40,6 @@ export class HttpConnections {
     this.#options = options
   }
 
-  get count(): number {
-    return this.#all.size
-  }
-
   watch(server: Server): void {
     server.on('connection', socket => this.#arrived(socket))
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#asked(request, response))

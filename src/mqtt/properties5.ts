@@ -77,7 +77,7 @@ const zeroIsWrong = setOf(['receiveMaximum', 'maximumPacketSize', 'subscriptionI
 const travelling = setOf(['payloadFormat', 'contentType', 'responseTopic', 'correlationData', 'user'])
 
 /** Returns whether a property goes with a message from publisher to subscriber. */
-export function travels(id: number): boolean {
+function travels(id: number): boolean {
   return (definitionOf(id).bit & travelling) !== 0
 }
 

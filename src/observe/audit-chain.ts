@@ -45,7 +45,7 @@ export const noHash = ''
 const maxText = 300
 
 /** Longest line. The hub writes no longer ones; a reader treats a longer one as damage. */
-export const maxLineBytes = 16_384
+const maxLineBytes = 16_384
 
 export const auditDir = (dataDir: string) => join(dataDir, 'audit')
 

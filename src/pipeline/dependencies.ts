@@ -57,10 +57,6 @@ export class Dependencies {
     }
   }
 
-  circuit(target: Target): Circuit | undefined {
-    return this.#circuits.get(target)
-  }
-
   circuitOf(error: unknown): Circuit | undefined {
     const target = error instanceof HubError ? targets[error.code] : undefined
     return target && this.#circuits.get(target)

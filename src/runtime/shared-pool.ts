@@ -39,11 +39,6 @@ export class SharedPool {
     this.#set(account, (this.#entries.get(account)?.amount ?? 0) + amount)
   }
 
-  /** Sets the amount of a user. */
-  set(user: string, amount: number): void {
-    this.#set(this.accountOf(user), amount)
-  }
-
   used(user: string): number {
     return this.#entries.get(this.accountOf(user))?.amount ?? 0
   }

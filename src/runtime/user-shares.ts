@@ -19,7 +19,7 @@ export function shareOf({ usual, own }: UserShares, account: string): number {
 }
 
 /** Shares where authentication is off: every client may take everything. */
-export const unshared: UserShares = { isOpen: true, usual: 1, own: new Map() }
+const unshared: UserShares = { isOpen: true, usual: 1, own: new Map() }
 
 /** Knows the shares as they are now: they change with the users file. */
 export interface Sharing {

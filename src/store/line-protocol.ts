@@ -3,18 +3,14 @@ import type { Fields, FieldValue, Point, Tags } from '../model.js'
 /** Unit of a timestamp, as InfluxDB's `precision` names it. */
 export type Precision = 'n' | 'u' | 'ms' | 's'
 
-/**
- * Encodes points as lines of InfluxDB's line protocol with times in microseconds (`precision=u`). Numbers are always
- * floats; tags with an empty value are left out, as InfluxDB has no such thing. {@link decodeStored} restores names and
- * tag values exactly.
- */
-export function encodeLines(points: readonly Point[]): string {
-  return points.map(point => encodeLine(point)).join('')
-}
-
 /** Fields whose values are whole numbers, stored as integers: with the letter that line protocol puts behind them. */
 export type IntegerFields = ReadonlyMap<string, 'i' | 'u'>
 
+/**
+ * Encodes a point as a line of InfluxDB's line protocol with its time in microseconds (`precision=u`). Numbers are
+ * floats, unless `integers` names their field; tags with an empty value are left out, as InfluxDB has no such thing.
+ * {@link decodeStored} restores names and tag values exactly.
+ */
 export function encodeLine(point: Point, integers?: IntegerFields): string {
   let line = encodeSeries(point)
   let separator = ' '

@@ -1,4 +1,4 @@
-import type { Fields, FieldType, FieldValue, Point, Rejection, SeriesId } from '../model.js'
+import type { FieldType, FieldValue, Point, Rejection, SeriesId } from '../model.js'
 import type { RejectedPoint } from './store.js'
 
 /** Furthest time from 1970, about 285 years: up to there times are exact in JavaScript and in every store. */
@@ -71,10 +71,6 @@ export class RefusedFields {
   readonly #fields = new Set<string>()
   #first: Rejection | undefined
 
-  get size(): number {
-    return this.#fields.size
-  }
-
   has(field: string): boolean {
     return this.#fields.has(field)
   }
@@ -82,11 +78,6 @@ export class RefusedFields {
   add(field: string, rejection: Rejection): void {
     this.#first ??= rejection
     this.#fields.add(field)
-  }
-
-  /** Returns the fields of a point that are not refused. */
-  left({ fields }: Point): Fields {
-    return fields.filter(([field]) => !this.#fields.has(field))
   }
 
   /** Returns the refusal of the point at `index`, for a point of `count` fields. */

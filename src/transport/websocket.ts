@@ -184,7 +184,7 @@ const finalBinaryFrame = 0x82
  * Frames are written to the socket here and not by `send`, which costs a fifth more time for the small ones. This is
  * safe as ws, without compression, writes its control frames whole and at once.
  */
-export class WebSocketStream extends Duplex {
+class WebSocketStream extends Duplex {
   readonly framing = framing
   readonly #webSocket: WebSocket
   readonly #socket: Socket

@@ -67,7 +67,7 @@ export interface Users {
 
 /** Maximum size of a users file, which the hub reads whole. */
 export const maxUsers = 100_000
-export const maxUsersBytes = 50e6
+const maxUsersBytes = 50e6
 
 /** Maximum number of faults that are reported. Further ones are counted. */
 const maxFaults = 50

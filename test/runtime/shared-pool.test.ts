@@ -25,7 +25,7 @@ t.test('the user that uses most for its share is known, whatever is added and gi
   sharing.shares = { ...tenth, own: new Map() }
   t.equal(pool.heaviest, 'large', 'the users file has changed')
   pool.add('large', -20)
-  pool.set('bob', 0)
+  pool.add('bob', -5)
   pool.add('mallory', -4)
   t.equal(pool.heaviest, undefined)
   t.equal(pool.total, 0)
@@ -43,9 +43,10 @@ t.test('the heap agrees with a search through all users', async t => {
   const amounts = new Map<string, number>()
   for (let step = 0; step < 20_000; step++) {
     const user = `u${random(30)}`
-    const amount = Math.max(0, (amounts.get(user) ?? 0) + random(21) - 10)
+    const before = amounts.get(user) ?? 0
+    const amount = Math.max(0, before + random(21) - 10)
     amounts.set(user, amount)
-    pool.set(user, amount)
+    pool.add(user, amount - before)
     const heaviest = Math.max(...[...amounts].map(([name, amount]) => amount / (own.get(name) ?? 0.1)))
     const found = pool.heaviest
     const weight = found === undefined ? 0 : pool.used(found) / (own.get(found) ?? 0.1)
