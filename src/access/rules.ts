@@ -94,6 +94,8 @@ export class Access {
   readonly rules: readonly Resolved[]
   /** Permissions to read, beside the client's own topics. Clients of one user may share them. */
   readonly reads: Reads
+  /** Whether the client gets no more than the newest message of each topic while it does not keep up. */
+  conflates = false
   readonly #publish = new Map<string, boolean>()
 
   readonly #shownAs: string

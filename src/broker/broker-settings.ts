@@ -16,6 +16,7 @@ export function brokerSettings(settings: Settings, dir: string) {
         bytes: settings['limits.queueBytes'],
         ageMs: settings['limits.queueAge'],
       },
+      conflated: settings['limits.conflated'],
       queueMemory: settings['limits.queueMemory'],
       sessions: settings['limits.sessions'],
       sessionAgeMs: settings['limits.sessionAge'],

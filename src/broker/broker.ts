@@ -52,7 +52,7 @@ export interface BrokerOptions {
   readonly authority: BrokerAuthority
   readonly sessions: Omit<
     SessionsOptions,
-    'access' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing' | 'incidents' | 'isExpected'
+    'access' | 'counts' | 'clock' | 'dropped' | 'willDue' | 'log' | 'work' | 'sharing' | 'incidents' | 'isExpected'
   >
   readonly clients: Omit<ClientLimits, 'sessionExpiry'>
   readonly subscriptions: Omit<SubscriptionLimitsOptions, 'users' | 'sessions'>
@@ -118,6 +118,7 @@ export class Broker
       incidents: options.incidents,
       work,
       sharing: authority,
+      counts: counters,
       access: (user, clientId) => authority.access(user, clientId, this.#presence.nameOf(user, clientId)),
       mayRetain: (user, clientId, topic) => this.#policy.mayRetain(user, clientId, topic),
       clock: inMilliseconds(clock),

@@ -124,11 +124,11 @@ export class Client implements BrokerClient, DeliveryTarget {
 
   deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
     // Checked before the message is encoded: a packet that defines a topic alias must be sent.
-    if (this.connection.drops()) return false
+    if (this.connection.isFull) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
     if (parts) this.connection.publish(parts)
     else this.broker.tooLarge(this.id)
-    return parts !== undefined
+    return true
   }
 
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean {

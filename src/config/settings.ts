@@ -262,7 +262,12 @@ export const settingsTable = {
   'limits.outbox': row(
     size(1_024),
     1e6,
-    'Bytes that may wait for one slow subscriber. Beyond it QoS 0 messages are dropped and counted.',
+    'Bytes that may wait for one slow subscriber. Beyond it the newest message of each retained topic waits, and of the others if the subscriber asks for that; any other QoS 0 message is dropped and counted.',
+  ),
+  'limits.conflated': row(
+    size(1_024),
+    8e6,
+    'Bytes of QoS 0 messages that may wait for one slow subscriber that asks for the newest of each topic. Retained messages do not count. Beyond it the oldest is dropped and counted.',
   ),
   'limits.stuck': row(
     duration,

@@ -85,6 +85,8 @@ export interface Subscribe {
   readonly packetId: number
   /** The subscription identifier; 0: none. */
   readonly id: number
+  /** Whether the client asks, by user property, for no more than the newest message of each topic when it is slow. */
+  readonly conflate: boolean
   readonly subscriptions: readonly SubscribeOption[]
 }
 

@@ -196,6 +196,15 @@ export class PropertyReader {
     return readText(this.#buffer, this.from + 1, this.to, definitionOf(this.id).name, statements5)
   }
 
+  /** Returns whether the property is the user property of this name and value. */
+  isPair(name: string, value: string): boolean {
+    if (this.id !== propertyId.user) return false
+    const buffer = this.#buffer
+    const at = this.from + 1
+    const between = at + 2 + u16(buffer, at)
+    return buffer.toString('utf8', at + 2, between) === name && buffer.toString('utf8', between + 2, this.to) === value
+  }
+
   /** Returns the value of a property that is data: a copy, not in the pool. */
   data(): Buffer {
     return readBytes(this.#buffer, this.from + 1, this.to, definitionOf(this.id).name, statements5)

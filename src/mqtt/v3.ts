@@ -165,7 +165,7 @@ export function readSubscribe(
     if (qos > 2) throw new MalformedPacket('MQTT-3.8.3-4', `a SUBSCRIBE with ${qos} in the byte of its QoS`)
     subscriptions.push({ filter, qos: qos as QoS, noLocal: false, asPublished: false, retainHandling: 0 })
   }
-  return { packetId, id: 0, subscriptions }
+  return { packetId, id: 0, conflate: false, subscriptions }
 }
 
 export function readUnsubscribe(

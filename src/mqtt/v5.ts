@@ -181,8 +181,12 @@ export class Mqtt5 implements PacketCodec {
     if ((header & 0x0f) !== 2) throw wrongFlags(header, 'MQTT-3.8.1-1')
     const packetId = readId(buffer, start, end, 'SUBSCRIBE', 'MQTT-2.2.1-3')
     let id = 0
+    let conflate = false
     let at = properties.begin(buffer, start + 2, end, scopes.subscribe)
-    while (properties.next()) if (properties.id === propertyId.subscriptionId) id = properties.value
+    while (properties.next()) {
+      if (properties.id === propertyId.subscriptionId) id = properties.value
+      else if (properties.isPair('conflate', 'true')) conflate = true
+    }
     if (at === end) throw protocolError('MQTT-3.8.3-2', 'a SUBSCRIBE without a topic filter')
     const subscriptions: SubscribeOption[] = []
     for (; at < end; at++) {
@@ -191,7 +195,7 @@ export class Mqtt5 implements PacketCodec {
       if (at >= end) throw new MalformedPacket('MQTT-3.8.3', 'a SUBSCRIBE that ends before its options')
       subscriptions.push(readOptions(filter, buffer[at] as number))
     }
-    return { packetId, id, subscriptions }
+    return { packetId, id, conflate, subscriptions }
   }
 
   readUnsubscribe(header: number, buffer: Buffer, start: number, end: number): Unsubscribe {

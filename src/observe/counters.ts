@@ -16,8 +16,9 @@ export interface Traffic {
 export class Counters {
   readonly received: Record<QoS, number> = { 0: 0, 1: 0, 2: 0 }
   receivedBytes = 0
-  /** QoS 0 deliveries dropped because the subscriber did not read. */
+  /** QoS 0 deliveries dropped because the subscriber did not read, and those replaced by a newer one of their topic. */
   dropped = 0
+  merged = 0
   /** Messages whose readings were stored, and the points written. */
   stored = 0
   points = 0

@@ -120,6 +120,11 @@ export class Metrics {
       'QoS 0 deliveries dropped because the subscriber did not read',
       () => counters.dropped,
     )
+    counter(
+      'telehub_merged_total',
+      'QoS 0 deliveries replaced by a newer one of their topic because the subscriber did not read',
+      () => counters.merged,
+    )
     byReason(
       'telehub_given_up_total',
       'Messages and sessions dropped for lack of room or because of their age, by kind: queue (the oldest message), sessions, session_age, retained, request_keys',

@@ -20,10 +20,13 @@ export class OutboundMessage {
   readonly user: string
   readonly expiresAt: number | undefined
   readonly encoded: EncodedPublish
+  /** Whether the message is the retained one of its topic. */
+  isHeld = false
   readonly #payload: Buffer
   readonly #properties: Buffer | undefined
   #kept: Buffer | undefined
   #keptProperties: Buffer | undefined
+  #later: EncodedPublish | undefined
 
   /** With `isKept`, payload and properties are copies that may be kept as they are. */
   constructor(message: Deliverable & Pick<Outward, 'qos' | 'retain'>, at: number, isKept = false) {
@@ -48,6 +51,12 @@ export class OutboundMessage {
   get payload(): Buffer {
     this.#kept ??= lasting(this.#payload)
     return this.#kept
+  }
+
+  /** The message for those that get it later: one for all of them, which keeps no more than itself. */
+  get later(): EncodedPublish {
+    this.#later ??= new EncodedPublish(this.topic, this.payload, this.properties, this.expiresAt)
+    return this.#later
   }
 
   /** The properties to keep: a shared copy, like {@link payload}. */
@@ -140,6 +149,13 @@ export function waitingEntry(message: Enqueued, n: number): Queued {
 /** A retained message on its way to a new subscription, at the QoS to deliver with. */
 export interface RetainedDelivery extends Deliverable {
   readonly qos: QoS
+}
+
+/** Returns a retained message of QoS 1 or 2 to be queued for a new subscription; `at` as in {@link Enqueued}. */
+export function retainedEntry(message: RetainedDelivery, ids: Enqueued['ids'], at: number): Enqueued {
+  const { topic, payload, qos, clientId, properties, expiresAt } = message
+  const kept = qos === 2 ? 2 : 1
+  return { topic, payload, qos: kept, retain: true, at, clientId, properties, expiresAt, ids, group: undefined }
 }
 
 /** Encodes a message that has waited. */

@@ -7,11 +7,13 @@ import type { QueueMemory } from './session-queue.js'
 import type { SessionRecorder } from './session-recorder.js'
 import type { SessionTurns } from './session-turns.js'
 import type { SharedFailover } from './shared-failover.js'
+import type { SlowReceiverServices } from './slow-receiver.js'
 import type { SubscriptionIndex } from './subscription-index.js'
 
 export interface SessionServices {
   readonly clock: MillisecondClock
   readonly memory: QueueMemory
+  readonly slow: SlowReceiverServices
   readonly turns: SessionTurns
   readonly recorder: SessionRecorder
   readonly failover: SharedFailover
@@ -24,11 +26,13 @@ export interface SessionServices {
 /** What sessions of both kinds have in common. */
 class CommonEvents {
   readonly memory: QueueMemory
+  readonly slow: SlowReceiverServices
   protected readonly services: SessionServices
 
   constructor(services: SessionServices) {
     this.services = services
     this.memory = services.memory
+    this.slow = services.slow
   }
 
   now(): number {

@@ -2,18 +2,12 @@ import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { GroupName, Queued } from './delivery.js'
 import type { QueueMemory, WaitingLimits } from './session-queue.js'
+import type { Qos0Target, SlowReceiverServices } from './slow-receiver.js'
 
 /** The parts of a client's connection that a session uses. */
-export interface DeliveryTarget {
-  /** False while so much waits to be written that further messages should wait in the session. */
-  readonly hasCapacity: boolean
+export interface DeliveryTarget extends Qos0Target {
   /** Number of unacknowledged QoS 1 and 2 publishes that the client accepts. */
   readonly receiveMaximum: number
-  /**
-   * Sends a PUBLISH of QoS 0. Returns false when the message is dropped, and counted, as the outbox is full or the
-   * client does not accept so large a packet.
-   */
-  deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean
   /** Sends a PUBLISH of QoS 1 or 2. Returns false when the packet is larger than the client accepts, and not sent. */
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean
   /** Sends an acknowledgement; `code` only to clients whose protocol has reason codes. */
@@ -30,6 +24,7 @@ export interface SessionEvents<S> {
   /** Milliseconds since the epoch. */
   now(): number
   readonly memory: QueueMemory
+  readonly slow: SlowReceiverServices
   /** Calls `pump` of the session in one of the next turns of the event loop. */
   later(session: S): void
   queued(session: S, entry: Queued): void

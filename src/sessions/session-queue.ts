@@ -248,3 +248,26 @@ export class SessionQueue implements Iterable<Queued> {
     this.#memory.bytes += size
   }
 }
+
+/** Tells when the queues have so much in memory that a snapshot is to put messages on disk. */
+export class SpillWatch {
+  readonly #memory: Pick<QueueMemory, 'bytes'>
+  readonly #limit: number
+  /** Bytes in memory after the last snapshot. */
+  #before = 0
+
+  /** `limit` is in bytes. */
+  constructor(memory: Pick<QueueMemory, 'bytes'>, limit: number) {
+    this.#memory = memory
+    this.#limit = limit
+  }
+
+  /** Returns whether a snapshot is to be made. Memory that a snapshot does not free must not cause another one. */
+  isDue(): boolean {
+    const { bytes } = this.#memory
+    if (bytes < this.#before) this.#before = bytes
+    if (bytes <= this.#limit || bytes - this.#before < this.#limit / 2) return false
+    this.#before = bytes
+    return true
+  }
+}

@@ -79,6 +79,8 @@ export interface RecordedSubscription {
   readonly nl?: 1
   /** Retain As Published. */
   readonly rap?: 1
+  /** Only the newest message of each topic while the client does not keep up. */
+  readonly new?: 1
   /** Subscription identifier. */
   readonly id?: number
 }

@@ -165,8 +165,9 @@ export class SessionReplay implements JournalTarget<Session> {
   }
 
   #subscribe(session: Session, subscriptions: readonly RecordedSubscription[]): void {
-    for (const { topic, qos, nl, rap, id = 0 } of subscriptions) {
-      this.#state.subscribe(session, { filter: topic, qos, noLocal: nl === 1, asPublished: rap === 1, id })
+    for (const { topic, qos, nl, rap, new: newest, id = 0 } of subscriptions) {
+      const options = { noLocal: nl === 1, asPublished: rap === 1, conflate: newest === 1 }
+      this.#state.subscribe(session, { filter: topic, qos, ...options, id })
     }
   }
 

@@ -45,6 +45,7 @@ export interface Subscribing {
   readonly qos: QoS
   readonly noLocal?: boolean
   readonly asPublished?: boolean
+  readonly conflate?: boolean
   /** Subscription identifier; 0: none. */
   readonly id?: number
 }
@@ -126,19 +127,21 @@ export class SessionState {
   }
 
   /** Subscribes a session, durable or transient. */
-  subscribe(session: Session, { filter, qos, noLocal = false, asPublished = false, id = 0 }: Subscribing): void {
+  subscribe(session: Session, subscribing: Subscribing): void {
+    const { filter, qos, noLocal = false, asPublished = false, conflate = false, id = 0 } = subscribing
     const known = session.subscriptions.get(filter)
     const isSame =
       known?.qos === qos &&
       known.noLocal === noLocal &&
       known.asPublished === asPublished &&
+      known.conflate === conflate &&
       (known.ids?.[0] ?? 0) === id
     if (isSame) return
     const group = groupOf(filter)
     if (known) this.#drop(session, known)
     const reach = reachOf(session.access, topicsOf({ group, filter }))
     const ids = id > 0 ? ([id] as const) : undefined
-    const subscription = { session, filter, qos, noLocal, asPublished, ids, group, reach }
+    const subscription = { session, filter, qos, noLocal, asPublished, conflate, ids, group, reach }
     session.subscriptions.set(filter, subscription)
     session.filterLength += filter.length
     if (isWildcard(filter)) session.wildcards++
@@ -172,6 +175,11 @@ export class SessionState {
     this.index.remove(subscription)
   }
 
+  /** Number of all retained messages. */
+  get held(): number {
+    return this.retained.count + this.own.count
+  }
+
   /** Returns the retained messages that a filter reaches. No wildcard reaches both kinds. [MQTT-4.7.2-1] */
   retainedOf(filter: string): RetainedMessages {
     return filter.charCodeAt(0) === 36 ? this.own : this.retained
@@ -198,10 +206,18 @@ export function openRecord({ name: c, absentSince: a, user: u, expiry: e }: Sess
   return { t: 'open', c, a, ...(u && { u }), ...(e !== Infinity && { e }) }
 }
 
-type Recorded = Pick<Subscription, 'filter' | 'qos' | 'noLocal' | 'asPublished' | 'ids'>
+type Recorded = Pick<Subscription, 'filter' | 'qos' | 'noLocal' | 'asPublished' | 'conflate' | 'ids'>
 
-export function recordedSubscription({ filter, qos, noLocal, asPublished, ids }: Recorded): RecordedSubscription {
-  return { topic: filter, qos, ...(noLocal && { nl: 1 }), ...(asPublished && { rap: 1 }), ...(ids && { id: ids[0] }) }
+export function recordedSubscription(subscription: Recorded): RecordedSubscription {
+  const { filter, qos, noLocal, asPublished, conflate, ids } = subscription
+  return {
+    topic: filter,
+    qos,
+    ...(noLocal && { nl: 1 }),
+    ...(asPublished && { rap: 1 }),
+    ...(conflate && { new: 1 }),
+    ...(ids && { id: ids[0] }),
+  }
 }
 
 export function queuedFor({ name: c }: Session, entry: Queued): QueuedFor {

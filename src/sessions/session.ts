@@ -1,6 +1,8 @@
 import type { Access } from '../access/rules.js'
 import type { QoS } from '../model.js'
+import type { EncodedPublish } from '../mqtt/publish.js'
 import { SmallMap } from '../runtime/small-map.js'
+import { Backups } from './backups.js'
 import {
   type Enqueued,
   encodedOf,
@@ -9,6 +11,7 @@ import {
   type OutboundMessage,
   type Queued,
   type RetainedDelivery,
+  retainedEntry,
   waitingEntry,
 } from './delivery.js'
 import { GroupCounts } from './group-counts.js'
@@ -18,6 +21,7 @@ import { RetainedBacklog } from './retained-backlog.js'
 import type { DeliveryTarget, DropReason, QueueLimits, SessionEvents } from './session-host.js'
 import { ownerOf } from './session-name.js'
 import { SessionQueue } from './session-queue.js'
+import { SlowReceiver } from './slow-receiver.js'
 import type { SubscriptionOf } from './subscription.js'
 
 export type Subscription = SubscriptionOf<Session>
@@ -46,12 +50,7 @@ export class Session implements WindowOwner {
   expiry = Infinity
   /** Shared subscriptions of the session; undefined: none yet. */
   shared: Set<Subscription> | undefined
-  /**
-   * Backups of messages that other members of the same groups have. This session gets them back should those members
-   * and this process end.
-   */
-  backups: Set<Queued> | undefined
-  /** Whether a QoS 0 delivery found no room on this connection. */
+  /** Whether a retained message found no room on this connection, and was dropped. */
   hasMissed = false
   /** Length of all topic filters of the session, in characters. */
   filterLength = 0
@@ -60,10 +59,12 @@ export class Session implements WindowOwner {
   /** Number of the last message queued: new ones follow. */
   last = 0
   readonly #host: SessionEvents<Session>
-  /** Number of messages of each group in this session. Undefined: none yet. */
+  // What most sessions never need is made when first needed: messages by group, and retained ones for subscriptions.
   #ofGroups: GroupCounts | undefined
-  /** Retained messages for new subscriptions. Undefined: none yet. */
+  #backups: Backups<Session> | undefined
   #retained: RetainedBacklog | undefined
+  /** QoS 0 deliveries that wait for room on this connection. Undefined while the client keeps up. */
+  #slow: SlowReceiver | undefined
 
   constructor(name: string, durable: boolean, limits: QueueLimits, host: SessionEvents<Session>) {
     const { user, clientId } = ownerOf(name)
@@ -86,6 +87,7 @@ export class Session implements WindowOwner {
 
   detach(): void {
     this.inflight.detach()
+    this.#slow = undefined
     this.incoming.release()
     if (this.#retained?.size === 0) this.#retained = undefined
   }
@@ -96,7 +98,7 @@ export class Session implements WindowOwner {
 
   /** Whether the session has messages that other members of a group may get instead. */
   get hasOfGroups(): boolean {
-    return (this.#ofGroups?.size ?? 0) > 0 || (this.backups?.size ?? 0) > 0
+    return (this.#ofGroups?.size ?? 0) > 0 || (this.#backups?.size ?? 0) > 0
   }
 
   mayReceive(topic: string): boolean {
@@ -125,7 +127,7 @@ export class Session implements WindowOwner {
 
   /**
    * Delivers a message at `qos`. Returns the entry that now waits for an acknowledgement, if any, for the caller to
-   * journal. `retain`, `ids` and `group` as in {@link Enqueued}.
+   * journal. `retain`, `ids` and `group` as in {@link Enqueued}. `conflate`: the subscription asks for the newest only.
    */
   deliver(
     delivery: OutboundMessage,
@@ -133,12 +135,17 @@ export class Session implements WindowOwner {
     retain = false,
     ids?: readonly number[],
     group?: GroupName,
+    conflate = false,
   ): Queued | undefined {
     const { outlet } = this.inflight
     if (qos === 0) {
-      if (outlet && !outlet.deliverQos0(delivery.encoded, retain, ids)) this.hasMissed = true
+      if (outlet && (this.#slow || !outlet.deliverQos0(delivery.encoded, retain, ids))) {
+        this.#slow ??= new SlowReceiver(outlet, this, this.#host.slow)
+        this.#slow.take(delivery, retain, ids, conflate)
+      }
       return undefined
     }
+    this.#slow?.supersede(delivery.topic)
     if (!outlet && !this.durable) return undefined
     const { topic, payload, at, clientId, properties, expiresAt } = delivery
     const entry = this.enqueue({ topic, payload, qos, retain, at, clientId, properties, expiresAt, ids, group })
@@ -146,8 +153,13 @@ export class Session implements WindowOwner {
       this.#trim(at)
       return entry
     }
+    return this.#sendLast(outlet, entry, delivery.encoded)
+  }
+
+  /** Sends the only message of the queue. Returns undefined when the message is dropped. */
+  #sendLast(outlet: DeliveryTarget, entry: Queued, encoded: EncodedPublish): Queued | undefined {
     this.unsent.shift()
-    if (this.inflight.send(outlet, entry, delivery.encoded)) return entry
+    if (this.inflight.send(outlet, entry, encoded)) return entry
     this.#drop(entry, 'too_large')
     return undefined
   }
@@ -164,21 +176,10 @@ export class Session implements WindowOwner {
     return entry
   }
 
-  /** Adds a backup of a message that another group member has. The caller journals the backup as queued here. */
-  addBackup(message: Enqueued): Queued {
-    return this.keep(waitingEntry(message, ++this.last))
-  }
-
-  /** Keeps, as a backup, a message that another member has taken over. */
-  keep(entry: Queued): Queued {
-    this.backups ??= new Set()
-    this.backups.add(entry)
-    return entry
-  }
-
-  /** Drops a backup: the other member has delivered the message. */
-  dropBackup(entry: Queued): void {
-    if (this.backups?.delete(entry)) this.#host.moved(this, entry)
+  /** Messages of other members of the same groups, in case that those members end. */
+  get backups(): Backups<Session> {
+    this.#backups ??= new Backups(this, this.#host)
+    return this.#backups
   }
 
   /**
@@ -192,7 +193,6 @@ export class Session implements WindowOwner {
     else this.#host.later(this)
   }
 
-  /** Forgets the retained messages for a subscription that is over. */
   forgetRetained(filter: string): void {
     this.#retained?.delete(filter)
   }
@@ -200,22 +200,32 @@ export class Session implements WindowOwner {
   /** Sends waiting messages, as far as window and connection have room. Called when either may have room. */
   pump(): void {
     const { outlet } = this.inflight
-    if (!outlet || !this.inflight.resend()) return
-    while (this.inflight.hasRoom) {
-      if (!this.unsent.isReady) {
-        this.unsent.load(() => this.pump())
-        return
-      }
-      const entry = this.unsent.shift()
-      if (!entry) {
-        if ((this.shared && this.#host.takeOver(this)) || this.#pumpRetained(outlet)) continue
-        return
-      }
-      const fault = this.#faultOf(entry)
-      if (fault) this.#drop(entry, fault)
-      else if (this.inflight.send(outlet, entry, encodedOf(entry))) this.#host.sent(this, entry)
-      else this.#drop(entry, 'too_large')
+    if (!outlet) return
+    // In turns: neither may wait for the end of the other, which may never come.
+    while (this.#pumpSlow() || this.#pumpQueue(outlet)) this.#pumpQueue(outlet)
+  }
+
+  /** Sends one message that has waited for room. */
+  #pumpSlow(): boolean {
+    const isSent = this.#slow?.sendNext() === true
+    if (this.#slow?.isOver) this.#slow = undefined
+    return isSent
+  }
+
+  /** Sends one message of the queue, or else a retained one. */
+  #pumpQueue(outlet: DeliveryTarget): boolean {
+    if (!this.inflight.resend() || !this.inflight.hasRoom) return false
+    if (!this.unsent.isReady) {
+      this.unsent.load(() => this.pump())
+      return false
     }
+    const entry = this.unsent.shift()
+    if (!entry) return (this.shared !== undefined && this.#host.takeOver(this)) || this.#pumpRetained(outlet)
+    const fault = this.#faultOf(entry)
+    if (fault) this.#drop(entry, fault)
+    else if (this.inflight.send(outlet, entry, encodedOf(entry))) this.#host.sent(this, entry)
+    else this.#drop(entry, 'too_large')
+    return true
   }
 
   /** Drops a message that was taken out of the queue. */
@@ -312,18 +322,12 @@ export class Session implements WindowOwner {
       this.#host.later(this)
       return false
     }
-    const { topic, payload, qos, clientId, properties, expiresAt } = next.message
-    const ids = this.subscriptions.get(next.filter)?.ids
-    const encoded = encodedOf({ topic, payload, clientId, properties, expiresAt })
-    if (qos === 0) {
-      outlet.deliverQos0(encoded, true, ids)
-      return true
-    }
-    const message = { topic, payload, qos, retain: true, at: this.#host.now(), clientId, properties, expiresAt }
-    const entry = this.enqueue({ ...message, ids, group: undefined })
-    this.unsent.shift()
-    if (this.inflight.send(outlet, entry, encoded)) this.#host.queued(this, entry)
-    else this.#drop(entry, 'too_large')
+    const { message, filter } = next
+    const ids = this.subscriptions.get(filter)?.ids
+    if (message.qos > 0) {
+      const entry = this.enqueue(retainedEntry(message, ids, this.#host.now()))
+      if (this.#sendLast(outlet, entry, encodedOf(entry))) this.#host.queued(this, entry)
+    } else if (!this.#slow?.has(message.topic)) outlet.deliverQos0(encodedOf(message), true, ids)
     return true
   }
 }

@@ -2,6 +2,7 @@ import type { Access } from '../access/rules.js'
 import type { Files } from '../disk/files.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
+import type { ConflationCounts } from '../runtime/conflation.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import type { Work } from '../runtime/work.js'
@@ -32,6 +33,10 @@ export interface SessionsOptions {
   /** How long the session of an absent client is kept, in milliseconds; 0 is for ever. */
   readonly sessionAgeMs: number
   readonly retained: { readonly messages: number; readonly bytes: number }
+  /** Counts QoS 0 deliveries that a slow client did not get. */
+  readonly counts: ConflationCounts
+  /** Bytes of QoS 0 messages that may wait for one slow client, beside those that are retained. */
+  readonly conflated: number
   /** Returns what a user may do through a client, as of now; undefined: everything. */
   readonly access?: (user: string, clientId: string) => Access | undefined
   /**

@@ -9,7 +9,7 @@ import type { Session } from './session.js'
 import { capture } from './session-capture.js'
 import { SessionFactory } from './session-factory.js'
 import { SessionJournal, usualPace } from './session-journal.js'
-import type { QueueMemory } from './session-queue.js'
+import { type QueueMemory, SpillWatch } from './session-queue.js'
 import { SessionRecorder } from './session-recorder.js'
 import { type OpenedSession, SessionRegistry } from './session-registry.js'
 import { SessionStart } from './session-start.js'
@@ -55,16 +55,16 @@ export class Sessions {
   readonly #registry: SessionRegistry
   readonly wills: LastWills
   readonly #memory: QueueMemory
-  /** Bytes of the queues in memory after the last snapshot. */
-  #memoryBefore = 0
+  readonly #spill: SpillWatch
   readonly #work: Work
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: SessionsOptions) {
-    const { work, clock, sharing, queue, dropped, willDue, log } = options
+    const { work, clock, sharing, queue, counts, conflated, dropped, willDue, log } = options
     this.#options = options
     this.#work = work
     this.#memory = queueMemoryOf(options)
+    this.#spill = new SpillWatch(this.#memory, options.queueMemory)
     const state = new SessionState(clock, work, sharing)
     this.#state = state
     this.#journal = new SessionJournal({
@@ -78,7 +78,8 @@ export class Sessions {
     this.recorder = recorder
     const failover = new SharedFailover(state.index, recorder)
     this.#failover = failover
-    const services = { clock, memory: this.#memory, turns: new SessionTurns(), recorder, failover, dropped, log }
+    const slow = { counts, clock, elapsed: performance, limit: conflated, retained: state }
+    const services = { clock, memory: this.#memory, slow, turns: new SessionTurns(), recorder, failover, dropped, log }
     const factory = new SessionFactory(state, queue, { ...services, index: state.index })
     this.wills = new LastWills({ state, clock, recorder, due: willDue })
     this.#registry = new SessionRegistry({ state, recorder, failover, factory, wills: this.wills }, options)
@@ -96,7 +97,7 @@ export class Sessions {
     this.#journal.begin()
     this.#timer = setInterval(() => {
       this.recorder.mark()
-      this.#spill()
+      if (this.#spill.isDue()) this.snapshotNext()
       this.expire()
       this.wills.publishDue()
     }, 1_000).unref()
@@ -165,7 +166,7 @@ export class Sessions {
    */
   publish(message: Published, sequence: number): void {
     this.#work.done += charge.message
-    if (message.retain) this.#retain(message)
+    const isHeld = message.retain && this.#retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
     const { index } = this.#state
     const found = index.find(message.topic)
@@ -177,6 +178,7 @@ export class Sessions {
       return
     }
     const delivery = new OutboundMessage(message, at)
+    delivery.isHeld = isHeld
     const queued = found.length > 0 ? index.emit(delivery, found) : []
     if (shared.length === 0) {
       if (queued.length > 0) this.recorder.queued(queued, delivery, sequence)
@@ -315,33 +317,22 @@ export class Sessions {
     return clearRetained(this.#state.retained, isMeant, clear, topics)
   }
 
-  #retain(message: Published): void {
+  /** Returns whether the message is retained now. */
+  #retain(message: Published): boolean {
     const { topic, payload, clientId } = message
     const { retained, dropped } = this.#options
     if (payload.length === 0) {
-      if (!this.#state.retainedOf(topic).delete(topic)) return
+      if (!this.#state.retainedOf(topic).delete(topic)) return false
     } else {
       const all = this.#state.retainedOf(topic)
       const isNew = all === this.#state.retained && all.get(topic) === undefined
       if (isNew && !all.admits(message, retained.messages, retained.bytes)) {
         dropped('retained', clientId)
-        return
+        return false
       }
       all.set(message, all === this.#state.own)
     }
     if (isJournalled(topic)) this.recorder.record({ t: 'ret', p: message }, payload)
-  }
-
-  /**
-   * Makes a snapshot when too much waits in memory, which puts messages on disk. Memory that a snapshot does not free
-   * must not cause another one.
-   */
-  #spill(): void {
-    const { bytes } = this.#memory
-    const { queueMemory } = this.#options
-    if (bytes < this.#memoryBefore) this.#memoryBefore = bytes
-    if (bytes <= queueMemory || bytes - this.#memoryBefore < queueMemory / 2) return
-    this.#memoryBefore = bytes
-    this.snapshotNext()
+    return payload.length > 0
   }
 }

@@ -68,8 +68,8 @@ export class SharedFailover {
       this.#recorder.queued([{ session, entry: taken }], delivery, 0)
       this.#recorder.moved(from, entry)
     } else {
-      from.keep(entry)
-      taken.backupDone = () => from.dropBackup(entry)
+      from.backups.keep(entry)
+      taken.backupDone = () => from.backups.drop(entry)
     }
   }
 }

@@ -89,8 +89,8 @@ export class SubscriptionIndex {
       this.#work.done += only.size * charge.delivery
       for (const subscription of only.values) {
         if (!this.#isReached(subscription, delivery)) continue
-        const { session, qos, asPublished, ids } = subscription
-        deliver(queued, delivery, session, qos, asPublished, ids)
+        const { session, qos, asPublished, ids, conflate } = subscription
+        deliver(queued, delivery, session, qos, asPublished, ids, conflate)
       }
       return queued
     }
@@ -99,20 +99,20 @@ export class SubscriptionIndex {
       this.#work.done += subscriptions.size * charge.delivery
       for (const subscription of subscriptions.values) {
         if (!this.#isReached(subscription, delivery)) continue
-        const { session, qos, asPublished, ids } = subscription
+        const { session, qos, asPublished, ids, conflate } = subscription
         if (session.subscriptions.size === 1) {
-          deliver(queued, delivery, session, qos, asPublished, ids)
+          deliver(queued, delivery, session, qos, asPublished, ids, conflate)
           continue
         }
         const other = asked.get(session)
         if (!other) asked.set(session, subscription)
         else if (other instanceof MergedSubscriptions) other.add(subscription)
-        else if (ids || other.qos < qos || (asPublished && !other.asPublished))
+        else if (ids || other.qos < qos || (asPublished && !other.asPublished) || (conflate && !other.conflate))
           asked.set(session, new MergedSubscriptions(other, subscription))
       }
     }
-    for (const [session, { qos, asPublished, ids }] of asked) {
-      deliver(queued, delivery, session, qos, asPublished, ids)
+    for (const [session, { qos, asPublished, ids, conflate }] of asked) {
+      deliver(queued, delivery, session, qos, asPublished, ids, conflate)
     }
     return queued
   }
@@ -133,11 +133,11 @@ export class SubscriptionIndex {
     this.#work.done += charge.delivery + group.members.size
     const member = group.choose(delivery.qos, mayHave)
     if (!member) return false
-    const { session, qos, asPublished, ids } = member
+    const { session, qos, asPublished, ids, conflate } = member
     const lower = lowerOf(qos, delivery.qos)
     // A QoS 0 message is not kept for another member.
     const retain = lower === 0 ? asPublished && delivery.retain : delivery.retain
-    const entry = session.deliver(delivery, lower, retain, ids, group)
+    const entry = session.deliver(delivery, lower, retain, ids, group, conflate)
     if (entry && session.durable) queued.push({ session, entry })
     else if (entry) entry.backupDone = returned ?? this.#assignBackup(group, delivery, entry, queued)
     if (!session.attached) group.hold(session)
@@ -156,9 +156,9 @@ export class SubscriptionIndex {
   #assignBackup(group: Group, delivery: OutboundMessage, entry: Queued, queued: QueuedIn[]): (() => void) | undefined {
     const keeper = group.backupHolder(one => this.#isReached(one, delivery))
     if (!keeper) return undefined
-    const lent = keeper.addBackup(entry)
+    const lent = keeper.backups.add(entry)
     queued.push({ session: keeper, entry: lent })
-    return () => keeper.dropBackup(lent)
+    return () => keeper.backups.drop(lent)
   }
 
   /**
@@ -189,9 +189,10 @@ function deliver(
   qos: QoS,
   asPublished: boolean,
   ids: readonly number[] | undefined,
+  conflate: boolean,
 ): void {
   const lower = lowerOf(qos, delivery.qos)
-  const entry = session.deliver(delivery, lower, asPublished && delivery.retain, ids)
+  const entry = session.deliver(delivery, lower, asPublished && delivery.retain, ids, undefined, conflate)
   if (entry && session.durable) queued.push({ session, entry })
 }
 
@@ -203,18 +204,21 @@ function lowerOf(a: QoS, b: QoS): QoS {
 class MergedSubscriptions {
   qos: QoS
   asPublished: boolean
+  conflate: boolean
   ids: number[] | undefined
 
-  constructor({ qos, asPublished, ids }: Subscription, other: Subscription) {
+  constructor({ qos, asPublished, conflate, ids }: Subscription, other: Subscription) {
     this.qos = qos
     this.asPublished = asPublished
+    this.conflate = conflate
     if (ids) this.ids = [...ids]
     this.add(other)
   }
 
-  add({ qos, asPublished, ids }: Subscription): void {
+  add({ qos, asPublished, conflate, ids }: Subscription): void {
     if (this.qos < qos) this.qos = qos
     this.asPublished ||= asPublished
+    this.conflate ||= conflate
     if (!ids) return
     this.ids ??= []
     this.ids.push(...ids)

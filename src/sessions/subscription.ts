@@ -15,6 +15,8 @@ export interface SubscriptionOf<S> {
   readonly noLocal: boolean
   /** Whether deliveries keep the RETAIN flag of the publish. (MQTT 5 §3.8.3.1) */
   readonly asPublished: boolean
+  /** Whether the client wants no more than the newest message of each topic while it does not keep up. */
+  readonly conflate: boolean
   /** Subscription identifier. Undefined when the subscription has none. */
   readonly ids: readonly [number] | undefined
   /** The group of a shared subscription; undefined: the subscription is not shared. */

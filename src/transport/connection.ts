@@ -151,9 +151,9 @@ export class Connection implements ReadConnection, WrittenConnection {
     return this.#writer.hasCapacity
   }
 
-  /** Returns whether so much waits that QoS 0 is dropped, and counts one drop if so. */
-  drops(): boolean {
-    return this.#writer.drops()
+  /** True while so much waits that QoS 0 finds no room. */
+  get isFull(): boolean {
+    return this.#writer.isFull
   }
 
   /** Sends a PUBLISH, in one part or two. */

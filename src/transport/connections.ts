@@ -221,10 +221,6 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     this.#options.log.debug(sentence)
   }
 
-  dropped(): void {
-    this.#options.counters.dropped++
-  }
-
   // — turns —
 
   #schedule(): void {

@@ -51,11 +51,9 @@ export class PacketWriter {
     return false
   }
 
-  /** Returns whether so much waits that QoS 0 is dropped, and counts one drop if so. */
-  drops(): boolean {
-    if (this.unsent <= this.#pool.limits.outboxBytes) return false
-    this.#pool.dropped()
-    return true
+  /** True while so much waits that QoS 0 finds no room. */
+  get isFull(): boolean {
+    return this.unsent > this.#pool.limits.outboxBytes
   }
 
   /** Sends a PUBLISH, in one part or two. */

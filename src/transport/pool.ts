@@ -70,6 +70,5 @@ export interface Pool extends RefusalReport {
   /** Counts bytes from a client that is not connected. May close this connection, or another, for want of room. */
   hello(connection: Evictable, bytes: number): void
   opened(connection: Evictable): void
-  dropped(): void
   readonly traffic: Traffic
 }

@@ -147,6 +147,7 @@ export class UserDirectory {
   access(name: string, clientId: string, shownAs: string): Access {
     const known = this.#rules.get(name) ?? this.#rulesOf(name)
     const access = new Access(name, clientId, known.rules, known.reads, shownAs)
+    access.conflates = this.user(name)?.conflate === true
     if (!known.byClient) known.reads = access.reads
     return access
   }

@@ -53,6 +53,8 @@ export interface User {
   readonly certificates: readonly string[]
   /** Wildcard subscriptions that one client of the user may have. Undefined: limits.wildcards applies. */
   readonly wildcards: number | undefined
+  /** Whether clients of the user get no more than the newest message of each topic while they do not keep up. */
+  readonly conflate: boolean
   /** Guaranteed percent of each pool that all users share. Undefined: limits.share applies. */
   readonly share: number | undefined
   readonly rules: readonly AccessRule[]
@@ -200,6 +202,7 @@ const fields = [
   'certificates',
   'wildcards',
   'share',
+  'conflate',
   'rules',
   'keys',
   'pairing',
@@ -268,6 +271,7 @@ class UsersReader {
       certificates: [],
       wildcards: undefined,
       share: undefined,
+      conflate: false,
       rules: [],
     }
     for (const [field, node, place] of this.#entries(given, name, fields)) {
@@ -279,6 +283,7 @@ class UsersReader {
       else if (field === 'certificates') user = { ...user, certificates: this.#texts(node, place, what, nameFault) }
       else if (field === 'wildcards') user = { ...user, wildcards: this.#count(node, place, what, 0, 1_000_000) }
       else if (field === 'share') user = { ...user, share: this.#count(node, place, what, 1, 100) }
+      else if (field === 'conflate') user = { ...user, conflate: this.#flag(node, place, what) }
       else if (field === 'rules') user = { ...user, rules: this.#rules(node, place, what) }
       else if (field === 'keys') user = { ...user, keys: this.#keys(node, place, what) }
       else user = { ...user, pairing: this.#pairing(node, place, what) }
@@ -338,6 +343,12 @@ class UsersReader {
     if (Number.isInteger(given) && (given as number) >= least && (given as number) <= most) return given as number
     this.#fault(at, `${what}: given ${show(node)}, allowed is a whole number from ${least} to ${most}`)
     return undefined
+  }
+
+  #flag(node: Given, at: number, what: string): boolean {
+    const given = isScalar(node) ? node.value : undefined
+    if (typeof given !== 'boolean') this.#fault(at, `${what}: given ${show(node)}, allowed are true and false`)
+    return given === true
   }
 
   #rules(node: Given, at: number, what: string): AccessRule[] {

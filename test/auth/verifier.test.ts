@@ -92,6 +92,7 @@ t.test('client ids: bound, reserved, and free', async t => {
       certificates: [],
       wildcards: undefined,
       share: undefined,
+      conflate: false,
       rules: [],
     },
   ]

@@ -419,6 +419,7 @@ t.test('readers tell what they read', async t => {
   t.same(readSubscribe(...framed(packet(0x82, '0102 0001 61 00 0003 622f23 02')), 4), {
     packetId: 258,
     id: 0,
+    conflate: false,
     subscriptions: [
       { filter: 'a', qos: 0, ...plainOptions },
       { filter: 'b/#', qos: 2, ...plainOptions },

@@ -316,16 +316,38 @@ t.test('a message that is retained between a SUBSCRIBE and its SUBACK comes once
   t.same(wire.take(), ['r/before q1 #2 retain'])
 })
 
-t.test('a retained message whose live delivery found no room is sent as retained', async t => {
+t.test('a retained message whose live delivery found no room waits, and the newest one is sent', async t => {
   const { sessions } = await open(t)
   const { session, wire } = present(sessions, 'c', { 'r/+': 0 })
   const until = sessions.retainedSoFar('r/+')
+  const publish = (text: string) =>
+    sessions.publish(message('r/a', { retain: true, qos: 0, payload: Buffer.from(text) }), 0)
   wire.isFull = true
-  sessions.publish(message('r/a', { retain: true, qos: 0 }), 0)
+  publish('old')
+  publish('new')
   wire.isFull = false
   t.same(wire.take(), [])
   sessions.offerRetained(session, 'r/+', 0, until)
-  t.same(wire.take(), ['r/a q0 retain'])
+  t.same(wire.take(), ['r/a q0'], 'once, as live')
+  t.equal(wire.publishes.at(-1)?.payload, 'new')
+})
+
+t.test('a retained message that was dropped, as too much waited, is sent as retained', async t => {
+  const counts = { merged: 0, dropped: 0 }
+  const { sessions } = await open(t, {}, { conflated: 1_024, counts })
+  const { session, wire } = present(sessions, 'c', { 'r/+': 0 })
+  const until = sessions.retainedSoFar('r/+')
+  wire.isFull = true
+  // Messages that expire count for the limit.
+  for (const n of numbers(1, 5)) {
+    sessions.publish(message(`r/${n}`, { retain: true, qos: 0, expiresAt: 1e15 }), 0)
+  }
+  wire.isFull = false
+  t.same(counts, { merged: 0, dropped: 2 })
+  session.pump()
+  t.same(wire.take(), ['r/3 q0', 'r/4 q0', 'r/5 q0'])
+  sessions.offerRetained(session, 'r/+', 0, until)
+  t.same(wire.take().slice(0, 2), ['r/1 q0 retain', 'r/2 q0 retain'])
 })
 
 t.test('PUBRELs are sent again at once, and their messages count for the receive maximum until PUBCOMP', async t => {

@@ -26,19 +26,21 @@ export function handleSubscribe(client: Client, codec: PacketCodec, session: Ses
 }
 
 function subscribe(client: Client, codec: PacketCodec, session: Session, packet: Subscribe): void {
-  const { packetId, id, subscriptions } = packet
+  const { packetId, id, conflate, subscriptions } = packet
   const { broker } = client
   let refusals = 0
   const retained: RetainedRequest[] = []
   const answers = subscriptions.map((subscription): QoS | Fault => {
-    const { filter, qos } = subscription
+    const { filter } = subscription
+    // Of what is acknowledged nothing may be left out.
+    const qos = conflate ? 0 : subscription.qos
     const fault = broker.policy.subscribeFault(client, filter)
     if (fault) {
       // Only the first refusal of a packet is logged: there may be a hundred thousand.
       if (refusals++ === 0) broker.refusals.refused(client, 'subscribe', filter, fault.reason)
       return fault
     }
-    const request = accept(client, session, subscription, id)
+    const request = accept(client, session, { ...subscription, qos }, id, conflate)
     if (request) retained.push(request)
     return qos
   })
@@ -56,6 +58,7 @@ function accept(
   session: Session,
   subscription: SubscribeOption,
   id: number,
+  conflate: boolean,
 ): RetainedRequest | undefined {
   const { filter, qos, retainHandling } = subscription
   const isNew = !session.subscriptions.has(filter)
@@ -63,6 +66,7 @@ function accept(
   sessions.subscribe(session, {
     ...subscription,
     id,
+    conflate,
     ...(isBridge && !isShared && { noLocal: true, asPublished: true }),
   })
   // [MQTT-3.8.4-4]
