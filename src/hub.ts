@@ -20,6 +20,7 @@ import type { Log } from './observe/log.js'
 import { Metrics } from './observe/metrics.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
 import { PipelineThread, pipelineAlarms } from './pipeline/pipeline-thread.js'
+import { Feeds, feedSettings } from './push/feeds.js'
 import { startParts, together } from './runtime/lifecycle.js'
 import { warnOfFewFiles } from './runtime/open-files.js'
 import { Work } from './runtime/work.js'
@@ -101,24 +102,25 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), clock: Date, log }) : undefined
   const listeners = new Listeners({ ...listenerSettings(settings), tls, connections, counters, log })
 
-  // For operators: alarms, metrics, and the HTTP server with API and dashboard.
+  // For screens and operators: feeds, alarms, metrics, and the HTTP server with API and dashboard.
+  const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, authority, counters })
   const eventLoopDelay = new EventLoopDelay()
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })
-  const sources = { broker, connections, spool, pipeline, eventLoopDelay, alarms, incidents, auditLog }
+  const sources = { broker, connections, spool, pipeline, feeds, eventLoopDelay, alarms, incidents, auditLog }
   const metrics = new Metrics(counters, sources)
   const health = new HubHealth({ spool, broker, pipeline, alarms, incidents })
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, publisher: broker, webSockets: listeners },
+    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, publisher: broker, feeds, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.
   spool.reportTo(ingest, pipeline)
   ingest.reportTo(broker)
-  pipeline.deliverTo(broker)
-  authority.reportTo(broker, pipeline)
+  pipeline.deliverTo(broker, feeds)
+  authority.reportTo(broker, pipeline, feeds)
   logins.reportTo(broker)
   incidents.enterInto(pipeline)
   clock.learnFrom(spool)
@@ -128,9 +130,8 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const stop = await startParts([
     ...(tls ? [tls] : []),
     ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
-    // Both read much after a crash, each in a thread of its own.
-    together('broker and processor', [pipeline, broker]),
-    ...[incidents, refusals, alarms, eventLoopDelay, http, connections, listeners],
+    together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
+    ...[incidents, refusals, alarms, eventLoopDelay, feeds, http, connections, listeners],
   ])
   audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {

@@ -33,6 +33,7 @@ const usualAbsent: readonly string[] = [
   ],
 ]
 
+export { duration } from './kinds.js'
 export type { DecoderName, ForcedType, MappingRule } from './mapping-rule.js'
 export { fieldTagsOf, isFieldTag, microsOf } from './mapping-rule.js'
 
@@ -340,6 +341,11 @@ export const settingsTable = {
     'Sessions that are kept. Beyond it the session of an absent client is deleted and counted: the oldest of the user with the most for its share.',
   ),
   'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: forever.'),
+  'limits.feeds': row(
+    integer(1, 1_000_000),
+    200,
+    'Open feeds of one user: /api/live, $hub/history and Socket.IO subscriptions. Beyond it a feed is refused.',
+  ),
   'limits.retained': row(
     integer(1, 100_000_000),
     1_000_000,

@@ -47,10 +47,10 @@ export interface Route {
   readonly body?: Schema
   /** The body of an answer with status 200; without, the answer is 204 and has no body. */
   readonly answer?: Schema
-  /** True when the answer is a line of JSON every so often, each of which `answer` describes. */
-  readonly isStream?: boolean
   /** True when pages of other origins may not ask: the route is about cookies and sign-in. */
   readonly isForOwnPages?: boolean
+  /** Set when the answer goes on: lines of JSON, each of which `answer` describes, or Server-Sent Events. */
+  readonly isStream?: 'lines' | 'events'
   /** Other statuses with the same answer. */
   readonly alsoAs?: readonly number[]
 }
@@ -353,6 +353,21 @@ export const routes = {
     answer: object({ times: array(number()), values: array(value) }),
   },
   'POST /api/publish': publish,
+  'GET /api/live': {
+    summary: 'Newest values, history and then every reading of some topics, as Server-Sent Events',
+    description:
+      'Events: `values` (the newest reading of a topic, as in $hub/last), `history` (columns of one series), `ready`, ' +
+      '`live` (one message), `gap`, and for a receiver that is too slow `behind` and `caught_up`. The id of an event is ' +
+      'the sequence number of the message; a request with Last-Event-ID continues there, or begins with a `gap`.',
+    query: object({
+      topic: union([string(), array(string())], 'Topic filter; may be given up to 16 times'),
+      history: optional(string('A time such as 6h; default: no history')),
+      points: withDefault(integer('Most values of each series', { minimum: 1, maximum: 10_000 }), 300),
+      after: optional(integer('Continues behind this sequence number, as Last-Event-ID does', { minimum: 0 })),
+    }),
+    answer: string(),
+    isStream: 'events',
+  },
   'GET /api/devices': {
     summary: 'MQTT clients: online or not, and when they last published; and the devices that discovery describes',
     answer: object({ devices: array(device), described: array(describedDevice) }),
@@ -410,7 +425,7 @@ export const routes = {
     allow: 'change',
     body: closed(lettersMoved),
     answer: jobProgress,
-    isStream: true,
+    isStream: 'lines',
   },
   'POST /api/dead/drop': {
     summary: 'Deletes dead letters',
@@ -418,7 +433,7 @@ export const routes = {
     allow: 'change',
     body: closed(lettersMoved),
     answer: jobProgress,
-    isStream: true,
+    isStream: 'lines',
   },
   'GET /api/balance': {
     summary: 'The outcome of everything received: in total, by hour, and by device and hour',
@@ -448,7 +463,7 @@ export const routes = {
       topic: optional(string('Topic filter; default: all topics')),
     }),
     answer: jobProgress,
-    isStream: true,
+    isStream: 'lines',
   },
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',

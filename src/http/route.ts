@@ -51,7 +51,8 @@ export function serve<Name extends RouteName>(
 /** Returns what Fastify validates by, and what /api/openapi.json says of the route. */
 export function schemaOf({ summary, description, allow, query, body, answer, isStream, alsoAs = [] }: Route) {
   const success =
-    answer && (isStream ? { description: 'Lines of JSON', content: { [lines]: { schema: answer } } } : answer)
+    answer &&
+    (isStream ? { description: streams[isStream][0], content: { [streams[isStream][1]]: { schema: answer } } } : answer)
   return {
     summary,
     ...(description !== undefined && { description }),
@@ -67,4 +68,7 @@ export function schemaOf({ summary, description, allow, query, body, answer, isS
   }
 }
 
-const lines = 'application/x-ndjson'
+const streams = {
+  lines: ['Lines of JSON', 'application/x-ndjson'],
+  events: ['Server-Sent Events', 'text/event-stream'],
+} as const

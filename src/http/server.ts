@@ -23,6 +23,7 @@ import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
+import { type FeedsApi, liveRoutes } from './live.js'
 import { pages, pageTexts } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
@@ -63,6 +64,7 @@ export interface HttpOptions {
   /** Maximum number of HTTP connections, in all and of one address. */
   readonly connections: number
   readonly perAddress: number
+  readonly feeds: FeedsApi
   readonly webSockets: Pick<Listeners, 'upgrade'>
   readonly counters: Pick<Counters, 'refuse'>
   readonly log: SentenceLog
@@ -177,6 +179,7 @@ export class HttpServer {
     })
     await app.register(apiRoutes, { ...this.#options, guard })
     await app.register(publishRoutes, this.#options)
+    await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard))

@@ -22,6 +22,7 @@ export interface MetricSources {
   }
   readonly connections: { readonly count: number }
   readonly spool: { readonly bytes: number }
+  readonly feeds: { readonly count: number }
   readonly eventLoopDelay: EventLoopDelay
   readonly alarms: Alarms
   readonly incidents: Incidents
@@ -48,7 +49,7 @@ export class Metrics {
   readonly #lookUp: () => Promise<void>
 
   constructor(counters: Counters, sources: MetricSources) {
-    const { broker, connections, spool, eventLoopDelay, alarms: alarm, incidents, auditLog, pipeline } = sources
+    const { broker, connections, spool, feeds, eventLoopDelay, alarms: alarm, incidents, auditLog, pipeline } = sources
     const registers = [this.#registry]
     collectDefaultMetrics({ register: this.#registry })
     const counter = (name: string, help: string, read: () => number) =>
@@ -98,6 +99,17 @@ export class Metrics {
       ({ count }) => count,
     )
     byKind('telehub_lost_messages_total', 'Messages known to be lost, by kind of incident', ({ lost }) => lost.messages)
+    gauge('telehub_feeds', 'Open feeds: /api/live, $hub/history and Socket.IO', () => feeds.count)
+    counter(
+      'telehub_feed_merged_total',
+      'Live events of feeds that were merged into a newer one of their topic, as the receiver was too slow',
+      () => counters.feeds.merged,
+    )
+    counter(
+      'telehub_feed_dropped_total',
+      'Live events of feeds that were dropped, as the receiver was too slow for the number of its topics',
+      () => counters.feeds.dropped,
+    )
     const { received } = counters
     new Counter({
       name: 'telehub_received_total',

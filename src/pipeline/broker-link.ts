@@ -4,13 +4,15 @@ import type { SentenceLog } from '../observe/log.js'
 import type { Link } from '../runtime/worker-link.js'
 import type { DeadLetterCounts } from './consumers.js'
 import type { OutwardDelivery } from './downlink.js'
+import type { FeedItem } from './feeds/feed.js'
+import type { FeedDelivery } from './feeds/live-feeds.js'
 import type { LiveDelivery, Push } from './live-pusher.js'
 import type { RecordCounts } from './recorder.js'
 import type { BrokerOffers } from './thread-ports.js'
 
 /** The broker thread, as seen from the processor thread. Its calls are carried out by `BrokerSide`. */
 export class BrokerLink
-  implements SentenceLog, IncidentReporter, LiveDelivery, OutwardDelivery, RecordCounts, DeadLetterCounts
+  implements SentenceLog, IncidentReporter, LiveDelivery, FeedDelivery, OutwardDelivery, RecordCounts, DeadLetterCounts
 {
   readonly #link: () => Link<BrokerOffers>
 
@@ -33,6 +35,10 @@ export class BrokerLink
 
   push(pushes: readonly Push[]): Promise<void> {
     return this.#link().call('live', pushes)
+  }
+
+  feed(items: readonly FeedItem[]): Promise<void> {
+    return this.#link().call('feed', items)
   }
 
   publish(messages: readonly Outward[]): Promise<void> {

@@ -3,6 +3,7 @@ import type { Counters } from '../observe/counters.js'
 import type { IncidentReporter, Loss } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Spool } from '../spool/spool.js'
+import type { FeedItem, FeedSink } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { BrokerOffers, CrossingOutward } from './thread-ports.js'
 
@@ -20,12 +21,14 @@ export interface BrokerSideParts {
 export class BrokerSide implements BrokerOffers {
   readonly #parts: BrokerSideParts
   readonly #delivery: MessageDelivery
+  readonly #feeds: FeedSink
   readonly #died: (error: Error) => void
 
   /** @param died Called with the error that ends the thread. */
-  constructor(parts: BrokerSideParts, delivery: MessageDelivery, died: (error: Error) => void) {
+  constructor(parts: BrokerSideParts, outlets: readonly [MessageDelivery, FeedSink], died: (error: Error) => void) {
     this.#parts = parts
-    this.#delivery = delivery
+    this.#delivery = outlets[0]
+    this.#feeds = outlets[1]
     this.#died = died
   }
 
@@ -33,6 +36,10 @@ export class BrokerSide implements BrokerOffers {
     return this.#delivery.publishAll(
       pushes.map(({ topic, json }) => ({ topic, payload: Buffer.from(json), qos: 0, retain: true })),
     )
+  }
+
+  feed(items: readonly FeedItem[]): Promise<void> {
+    return this.#feeds.feed(items)
   }
 
   async outward(messages: readonly CrossingOutward[]): Promise<void> {

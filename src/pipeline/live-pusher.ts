@@ -1,15 +1,7 @@
-import {
-  type FieldValue,
-  type Message,
-  type Outcome,
-  type Point,
-  type Reading,
-  type Rejection,
-  seriesKey,
-} from '../model.js'
+import type { Message, Outcome, Reading, Rejection } from '../model.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
-import type { TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
+import type { ReadingJson, RefusedReading } from './feeds/reading-json.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
 import { readingTopic } from './sparkplug/topic.js'
@@ -32,19 +24,9 @@ export interface LiveDelivery {
 export interface LivePusherOptions {
   readonly mapping: Mapping
   readonly registry: Registry
-  /** The store that keeps the values: it decides in which field a value is. */
-  readonly store: Pick<TimeSeriesStore, 'fieldOf'>
+  readonly json: ReadingJson
   readonly delivery: LiveDelivery
 }
-
-/**
- * Most characters of one push. Values beyond are in the store alone. Each value contains names, so a small batch grows
- * large.
- */
-const maxPushed = 100_000
-
-/** Most series of one push that are named as having no value. */
-const maxAbsent = 100
 
 /** Most characters of pushes that are held before they are sent. */
 const maxHeld = 4e6
@@ -54,7 +36,7 @@ const pushedAtOnce = 1_000
 /** The newest message of a topic that was not stored as it is, and why. */
 interface Mark {
   readonly sequence: number
-  readonly refused: Pick<Rejection, 'reason' | 'detail' | 'fields'>
+  readonly refused: RefusedReading
 }
 
 /** Most topics with a mark. */
@@ -125,8 +107,8 @@ export class LivePusher {
       if ('reason' in reading) continue
       registry.noteClock(message.clientId, readingTopic(message.topic), reading.clockError)
       if (!this.#isShown(reading)) continue
-      const json = this.#toJson(reading)
       const topic = readingTopic(message.topic)
+      const json = this.#options.json.encode(reading, { refused: this.#marks.get(topic)?.refused }) as string
       for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
       }
@@ -184,46 +166,8 @@ export class LivePusher {
     }
     if (pushes.length > 0) await delivery.push(pushes)
   }
-
-  #toJson({ message, points, quality, absent, clockError }: Reading): string {
-    const { mapping, store } = this.#options
-    const topic = readingTopic(message.topic)
-    const newest = new Map<string, { point: Point; name: string; field: string; value: FieldValue }>()
-    for (const point of points) {
-      const { measurement, tags } = point
-      for (const [name, value] of point.fields) {
-        const field = store.fieldOf({ measurement, tags, field: name }, value)
-        const series = seriesKey({ measurement, tags, field })
-        const known = newest.get(series)
-        if (point.time >= (known?.point.time ?? -Infinity)) newest.set(series, { point, name, field, value })
-      }
-    }
-    const values: string[] = []
-    let length = 0
-    for (const [series, { point, name, field, value }] of newest) {
-      const { measurement, tags } = point
-      const unit = mapping.unit({ measurement, field: name }, topic)
-      const json = JSON.stringify({ series, measurement, tags: Object.fromEntries(tags), field, value, unit })
-      length += json.length
-      if (values.length > 0 && length > maxPushed) break
-      values.push(json)
-    }
-    const received = message.receivedAt / 1_000
-    const newestTime = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
-    const head = JSON.stringify({
-      topic,
-      time: points.length > 0 ? newestTime : received,
-      received,
-      quality,
-      ...(clockError !== undefined && { clockError: clockError / 1_000 }),
-      ...(absent && { absent: absent.slice(0, maxAbsent).map(seriesKey) }),
-    })
-    const mark = this.#marks.get(topic)
-    const refused = mark ? `,"refused":${JSON.stringify(mark.refused)}` : ''
-    return `${head.slice(0, -1)},"values":[${values.join(',')}]${refused}}`
-  }
 }
 
-function markOf({ reason, detail, fields }: Rejection): Mark['refused'] {
+function markOf({ reason, detail, fields }: Rejection): RefusedReading {
   return { reason, detail: detail.slice(0, maxMarkDetail), ...(fields && { fields }) }
 }

@@ -1,5 +1,6 @@
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { Message } from '../model.js'
+import type { LiveFeeds } from './feeds/live-feeds.js'
 import type { LivePusher } from './live-pusher.js'
 import type { Sparkplug } from './sparkplug/sparkplug.js'
 
@@ -7,6 +8,7 @@ export interface LiveStageOptions {
   readonly balance: BalanceSheet
   readonly sparkplug: Sparkplug
   readonly livePusher: LivePusher
+  readonly feeds: LiveFeeds
 }
 
 /** The way of messages to the screen, which is that of every message of the spool, in order. */
@@ -19,10 +21,11 @@ export class LiveStage {
 
   /** Resolves when the messages are counted, pushed, and what was learnt from births is on disk. */
   async handle(messages: readonly Message[]): Promise<undefined> {
-    const { balance, sparkplug, livePusher } = this.#options
+    const { balance, sparkplug, livePusher, feeds } = this.#options
     balance.recordAccepted(messages)
     sparkplug.observe(messages)
     await livePusher.handle(messages)
+    await feeds.handle(messages)
     await sparkplug.flush()
     return undefined
   }

@@ -3,7 +3,10 @@ import type { Answer, JobProgress, Json, Received } from '../contract/contract.j
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
+import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { ReplayJob } from './replay.js'
+
+export type { FeedChunk, FeedEnd, FeedItem, FeedQuery, FeedSink } from './feeds/feed.js'
 
 /** Selects a page of the series, and the rules for those that may be read. */
 export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }
@@ -68,4 +71,12 @@ export interface PipelineApi {
   progress(job: number): Promise<JobProgress>
   /** Ends a job between two batches. */
   cancel(job: number): Promise<void>
+  /**
+   * Opens a feed. Resolves with its number. All `live` items of the filters are delivered from now on
+   * (`FeedDelivery`), also those that a chunk has.
+   */
+  openFeed(query: FeedQuery): Promise<number>
+  /** Resolves with the next chunk of what a feed begins with. Rejects with `not_found` when the feed is closed. */
+  nextOfFeed(feed: number): Promise<FeedChunk>
+  closeFeed(feed: number): Promise<void>
 }

@@ -16,6 +16,7 @@ import type { Spool, SpoolListener, SpoolPosition } from '../spool/spool.js'
 import type { UsersListener } from '../users/user-directory.js'
 import { BrokerSide, type BrokerSideParts, type MessageDelivery } from './broker-side.js'
 import type { ProcessorStatus } from './consumers.js'
+import type { FeedSink } from './feeds/feed.js'
 import type { PipelineApi } from './pipeline-api.js'
 import { RecentPresences } from './recent-presences.js'
 import type { PipelineStatus, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
@@ -56,7 +57,12 @@ const maxRestMs = 60_000
 /** Running time after which a thread counts as healthy. */
 const wellMs = 60_000
 
-const nowhere: MessageDelivery = { publishAll: async () => {}, flushed: async () => {} }
+const nowhere: MessageDelivery & FeedSink = {
+  publishAll: async () => {},
+  flushed: async () => {},
+  feed: async () => {},
+  restarted: () => {},
+}
 
 /** The processor thread, as seen from the broker thread. */
 export class PipelineThread
@@ -71,7 +77,7 @@ export class PipelineThread
   /** The link to a thread whose start has not ended. */
   #starting: Link<ProcessorOffers> | undefined
   #settings: Settings
-  #delivery: MessageDelivery = nowhere
+  #outlets: readonly [MessageDelivery, FeedSink] = [nowhere, nowhere]
   #stopping = false
   /** Resolves when the last reload has ended. Each begins after the one before has ended. */
   readonly #reloading = new SerialQueue()
@@ -98,14 +104,12 @@ export class PipelineThread
   }
 
   /** Sets where messages of the thread go. Called before the start. */
-  deliverTo(delivery: MessageDelivery): void {
-    this.#delivery = delivery
+  deliverTo(...outlets: readonly [delivery: MessageDelivery, feeds: FeedSink]): void {
+    this.#outlets = outlets
   }
 
   async start(): Promise<void> {
     await this.#open()
-    // The thread may have replaced what it was told before it had read its files.
-    for (const presence of this.#presences) this.#link?.tell('present', presence)
     this.#presences.start()
   }
 
@@ -130,7 +134,7 @@ export class PipelineThread
       link.fail(new HubError('processor_down', `the processor thread ended: ${describe(error)}; try again`))
       if (this.#link === link) this.#died(error)
     }
-    const link: Link<ProcessorOffers> = new Link(worker, new BrokerSide(this.#options, this.#delivery, gone))
+    const link: Link<ProcessorOffers> = new Link(worker, new BrokerSide(this.#options, this.#outlets, gone))
     this.#isDying = false
     this.#exited = new Promise(resolve => worker.on('exit', () => resolve()))
     worker.on('error', gone)
@@ -141,6 +145,8 @@ export class PipelineThread
     try {
       await link.call('start', spool.position)
       this.#isUp = true
+      // The thread may have replaced what it was told before it had read its files.
+      for (const presence of this.#presences) link.tell('present', presence)
     } catch (error) {
       this.#link = undefined
       await this.#end()
@@ -219,9 +225,9 @@ export class PipelineThread
       return
     }
     this.#death = undefined
+    this.#outlets[1].restarted()
     // The last thread may not have reported all that was deleted.
     this.#options.spool.recount()
-    for (const presence of this.#presences) this.#link?.tell('present', presence)
     if (this.#lost > 0) this.#link?.tell('lost', this.#lost)
     this.#lost = 0
   }

@@ -13,6 +13,8 @@ import { Consumers } from './consumers.js'
 import { loadRuleDecoders } from './decoders/rule-decoders.js'
 import { DeviceRemoval } from './device-removal.js'
 import { Downlink } from './downlink.js'
+import { LiveFeeds } from './feeds/live-feeds.js'
+import { ReadingJson } from './feeds/reading-json.js'
 import { hubConsumers } from './hub-consumers.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
@@ -56,6 +58,7 @@ export interface Pipeline {
   readonly queries: Queries
   readonly replays: Replays
   readonly removal: DeviceRemoval
+  readonly feeds: LiveFeeds
   readonly seriesChanges: SeriesChanges
   /** Returns the bytes of dead letters on the hub's disk. */
   deadBytes(): number
@@ -70,8 +73,7 @@ export async function startPipeline(
   { broker, sharing, progress, registry, balance, exit }: PipelineBasis,
   position: SpoolPosition,
 ): Promise<Pipeline> {
-  const log = broker
-  const incidents = broker
+  const [log, incidents] = [broker, broker]
 
   // The reading side of the spool: a cursor for each consumer that reads there.
   let isStarted = false
@@ -109,15 +111,18 @@ export async function startPipeline(
   const ledger = rabbit ? new BothLedgers(balance, new Receipts(rabbit)) : balance
 
   // Live: the registry of devices, and the newest readings for the screen.
-  const livePusher = new LivePusher({ mapping, registry, store, delivery: broker })
-  const live = new LiveStage({ balance, sparkplug, livePusher })
+  const settled = new SettledMessages(balance, progress)
+  const json = new ReadingJson(mapping, store)
+  const livePusher = new LivePusher({ mapping, registry, json, delivery: broker })
+  const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
+  const live = new LiveStage({ balance, sparkplug, livePusher, feeds })
 
   // Record: within the limits of series into the store, after what a store that was emptied lacks.
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({ mapping, guard, store, counts: broker })
   const refill = new Refill({
-    ...{ kind: settings['influx.url'] ? 'influxdb' : 'duckdb', path: join(dir, 'store.json') },
-    ...{ store, settled: new SettledMessages(balance, progress), spool: cursors, recorder, incidents, log },
+    kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
+    ...{ path: join(dir, 'store.json'), store, settled, spool: cursors, recorder, incidents, log },
   })
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
@@ -155,11 +160,13 @@ export async function startPipeline(
     new StoreStart(settings, store, dependencies),
     new StoreProbe(store, dependencies),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
+    feeds,
     { name: 'live', start: () => livePusher.start(), stop: () => {} },
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
   const deadBytes = () => (rabbit ? 0 : files.bytes)
-  return { consumers, queries, replays, removal, seriesChanges, deadBytes, seriesAlarm: () => guard.alarm(), stop }
+  const seriesAlarm = () => guard.alarm()
+  return { consumers, queries, replays, removal, feeds, seriesChanges, deadBytes, seriesAlarm, stop }
 }

@@ -6,6 +6,7 @@ import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { ProcessorStatus } from './consumers.js'
+import type { FeedItem } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { PipelineApi } from './pipeline-api.js'
 
@@ -30,6 +31,8 @@ export interface PipelineStatus extends ProcessorStatus {
 export interface BrokerOffers {
   /** Resolves when the subscribers have the pushes. */
   live(pushes: readonly LivePush[]): Promise<void>
+  /** Resolves when the feeds have the items. */
+  feed(items: readonly FeedItem[]): Promise<void>
   /** Resolves when the broker has the messages for good. */
   outward(messages: readonly CrossingOutward[]): Promise<void>
   freed(bytes: number): void

@@ -202,12 +202,15 @@ export class DuckDbStore implements TimeSeriesStore {
       // Values of other types are in the fields beside this one.
       const names = [field, ...besides(field)].map(name => wanted(group, name))
       const found = await this.#lookUp(file, 'reader', names)
+      let empty: Columns = { times: [], values: [] }
       for (const name of names) {
         const series = found.get(name)
         const columns = series && (await this.#readings(file, series, query))
         if (columns && columns.times.length > 0) return columns
+        // What was read first is complete up to the lowest number.
+        if (empty.sequence === undefined && columns) empty = columns
       }
-      return { times: [], values: [] }
+      return empty
     })
   }
 
@@ -278,6 +281,8 @@ export class DuckDbStore implements TimeSeriesStore {
     const where = `FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3`
     const range = [id, BigInt(from), BigInt(to)]
     return file.inOneRead(async () => {
+      const [[stored] = []] = await file.columns('reader', 'SELECT sequence FROM progress')
+      const complete = stored == null ? {} : { sequence: Number(stored) }
       const fn = read(table, aggregateSql[type === 'number' ? query.fn : 'last'])
       const [starts = [], aggregated = [], counts = []] = await file.columns(
         'reader',
@@ -286,15 +291,15 @@ export class DuckDbStore implements TimeSeriesStore {
       )
       const readings = counts.reduce<number>((sum, count) => sum + Number(count), 0)
       if (readings > query.points) {
-        return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, type) }
+        return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, type), ...complete }
       }
-      if (readings === 0) return { times: [], values: [] }
+      if (readings === 0) return { times: [], values: [], ...complete }
       const [times = [], values = []] = await file.columns(
         'reader',
         `SELECT time, ${read(table, 'value')} ${where} ORDER BY time`,
         range,
       )
-      return { times: times.map(Number), values: typed(values, type) }
+      return { times: times.map(Number), values: typed(values, type), ...complete }
     })
   }
 

@@ -19,6 +19,11 @@ export interface Columns {
   /** Microseconds since the epoch. */
   readonly times: number[]
   readonly values: FieldValue[]
+  /**
+   * Readings of all messages up to this sequence number that belong in the answer are in it. Undefined when the store
+   * does not know.
+   */
+  readonly sequence?: number
 }
 
 export interface RejectedPoint extends Rejection {

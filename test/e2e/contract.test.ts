@@ -173,6 +173,11 @@ t.test('every route answers as the contract says', async t => {
   t.match((await ask('GET /api/bans', {})).bans, [{ source: '203.0.113.9', times: 1 }])
   t.same(await ask('POST /api/bans/lift', { source: '203.0.113.9' }), { lifted: '203.0.113.9' })
 
+  asked.add('GET /api/live')
+  const feed = await send('GET /api/live', { topic: '#' }, admin)
+  t.equal(feed.headers.get('content-type'), 'text/event-stream; charset=utf-8')
+  await feed.body?.cancel()
+
   await ask('GET /healthz', {}, {})
   t.same(await ask('GET /readyz', {}, {}), { ready: true })
   t.ok((await ask('GET /readyz', {})).dependencies?.length)

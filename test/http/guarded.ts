@@ -8,6 +8,7 @@ import { Logins } from '../../src/auth/logins.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
 import { hashSecret, makeSecret } from '../../src/passwords/passwords.js'
+import type { Feed } from '../../src/push/feeds.js'
 import { makeKey, type RuleKind } from '../../src/users/users.js'
 import type { UsersFile } from '../../src/users/users-file.js'
 import { quietAudit, quietLog } from '../fixtures/quiet.js'
@@ -137,6 +138,9 @@ export async function startGuarded(
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
       cancel: async () => {},
       changeSeries: async () => true,
+      openFeed: async () => 1,
+      nextOfFeed: async () => ({ items: [], end: { sequence: 0, series: 0, truncated: false } }),
+      closeFeed: async () => {},
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
     publisher: {
@@ -169,6 +173,12 @@ export async function startGuarded(
     },
     adminKey,
     proxies: [],
+    feeds: {
+      open: () => {
+        reached.push('feed')
+        return { next: async () => undefined, close: () => {} } as unknown as Feed
+      },
+    },
     webSockets: {
       upgrade: (_request, socket) => {
         reached.push('upgrade')

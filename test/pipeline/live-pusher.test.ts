@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Message, SeriesId } from '../../src/model.js'
+import { ReadingJson } from '../../src/pipeline/feeds/reading-json.js'
 import { LivePusher, type Push } from '../../src/pipeline/live-pusher.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
 import { Recorder } from '../../src/pipeline/recorder.js'
@@ -38,7 +39,7 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   const live = new LivePusher({
     mapping,
     registry,
-    store: asNamed,
+    json: new ReadingJson(mapping, asNamed),
     delivery: { push: async more => void pushes.push(...more) },
   })
   await live.handle(['a', 'b', 'a', 'c'].map((topic, i) => message(i + 1, topic, String(i))))
@@ -121,7 +122,7 @@ t.test(
     const live = new LivePusher({
       mapping,
       registry,
-      store: asNamed,
+      json: new ReadingJson(mapping, asNamed),
       delivery: { push: async more => void pushes.push(...more) },
     })
     await live.handle([
@@ -187,7 +188,7 @@ t.test('by how much a clock is wrong is known of the client, over a restart, unt
   const pusher = new LivePusher({
     mapping: new Mapping([], { depth: 8, fields: 100, inflated: 1e6 }),
     registry,
-    store: asNamed,
+    json: new ReadingJson(mapping, asNamed),
     delivery: { push: async () => {} },
   })
   pusher.start()
@@ -243,7 +244,7 @@ t.test(
     await new LivePusher({
       mapping,
       registry: second,
-      store: asNamed,
+      json: new ReadingJson(mapping, asNamed),
       delivery: { push: async more => void pushed.push(...more) },
     }).start()
     t.same(pushed, [{ topic: '$hub/last/x', json: '{"v":1}' }])
@@ -345,7 +346,7 @@ t.test('what the store refuses is told with the reading, until a message of the 
   const store = {
     fieldOf: ({ field }: SeriesId, value: unknown) => (typeof value === 'string' ? `${field}_str` : field),
   }
-  const live = new LivePusher({ mapping, registry, store, delivery })
+  const live = new LivePusher({ mapping, registry, json: new ReadingJson(mapping, store), delivery })
   const told = () => JSON.parse(pushed.at(-1)?.json ?? '') as { values: object[]; refused?: object }
   const refused = { reason: 'bad_value', detail: 'x is NaN', partly: true, fields: ['x'] }
   const one = message(1, 'a', '{"x":1,"y":"text"}')

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { ReadRules } from '../../src/access/rules.js'
 import { type Message, parseSeriesKey } from '../../src/model.js'
 import { Dependencies } from '../../src/pipeline/dependencies.js'
+import { ReadingJson } from '../../src/pipeline/feeds/reading-json.js'
 import { LivePusher } from '../../src/pipeline/live-pusher.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
 import { Queries, type QueriesOptions } from '../../src/pipeline/queries.js'
@@ -36,7 +37,12 @@ async function processing(t: Test) {
   let sequence = 0
   const open = (registry = new Registry(join(dir, 'registry.json'))) => {
     registry.start()
-    const live = new LivePusher({ mapping, registry, store, delivery: { push: async () => {} } })
+    const live = new LivePusher({
+      mapping,
+      registry,
+      json: new ReadingJson(mapping, store),
+      delivery: { push: async () => {} },
+    })
     // Neither dead letters nor the balance are asked for.
     const { dead, balance, offsets } = {} as QueriesOptions
     const answers = new Queries({

@@ -11,7 +11,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { Bans } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
-import { HttpServer } from '../../src/http/server.js'
+import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import { Counters } from '../../src/observe/counters.js'
 import type { PipelineApi } from '../../src/pipeline/pipeline-api.js'
 import { Listeners, type ListenersOptions } from '../../src/transport/listeners.js'
@@ -554,6 +554,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     publisher: { publishDirectly: async () => ({ sequences: [], isRepeated: false }) },
     packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
+    feeds: {} as HttpOptions['feeds'],
     origins: [],
     health: { ready: async () => ({ ready: true, dependencies: [] }) },
     metrics: { text: async () => '', contentType: 'text/plain' },

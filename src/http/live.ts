@@ -1,0 +1,81 @@
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { describe, HubError } from '../errors.js'
+import { type Feed, type FeedEvent, type Feeds, parseSpan } from '../push/feeds.js'
+import type { Guard } from './guard.js'
+import { serve } from './route.js'
+
+export type FeedsApi = Pick<Feeds, 'open'>
+
+/** Time between two comments that keep a silent stream open through proxies, and show whether the caller is still allowed. */
+const heartbeatMs = 15_000
+
+/** Serves feeds as Server-Sent Events (HTML Living Standard, section 9.2). */
+export async function liveRoutes(
+  app: FastifyInstance,
+  { guard, feeds }: { readonly guard: Pick<Guard, 'identify'>; readonly feeds: FeedsApi },
+): Promise<void> {
+  serve(app, 'GET /api/live', async ({ topic, history, points, after }, { caller, request, reply }) => {
+    const { user, access } = caller
+    const filters = typeof topic === 'string' ? [topic] : topic
+    const wanted = {
+      filters,
+      historyMs: history === undefined ? 0 : parseSpan(history),
+      points,
+      after: lastEventId(request.headers) ?? after,
+    }
+    const feed = feeds.open({ user, access }, wanted)
+    const { raw } = reply.hijack()
+    raw.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      // nginx would hold events back until its buffer is full.
+      'x-accel-buffering': 'no',
+    })
+    raw.write('retry: 1000\n\n')
+    const heartbeat = setInterval(() => {
+      guard.identify(request).then(
+        () => raw.write(':\n\n'),
+        error => feed.close(error),
+      )
+    }, heartbeatMs)
+    raw.once('close', () => feed.close())
+    if (raw.destroyed) feed.close()
+    try {
+      await write(feed, raw)
+    } finally {
+      clearInterval(heartbeat)
+      feed.close()
+      raw.end()
+    }
+    return reply
+  })
+}
+
+async function write(feed: Feed, raw: ServerResponse): Promise<void> {
+  try {
+    for (let events = await feed.next(); events; events = await feed.next()) {
+      const isRoom = raw.write(events.map(textOf).join(''))
+      // A receiver that leaves ends the wait, too.
+      if (!isRoom && !raw.destroyed) await Promise.race([once(raw, 'drain'), once(raw, 'close')])
+    }
+  } catch (error) {
+    const { code, message } = error instanceof HubError ? error : { code: 'internal', message: describe(error) }
+    raw.write(`event: error\ndata: ${JSON.stringify({ error: code, message })}\n\n`)
+  }
+}
+
+function textOf({ kind, sequence, json }: FeedEvent): string {
+  return `event: ${kind}\n${sequence > 0 ? `id: ${sequence}\n` : ''}data: ${json}\n\n`
+}
+
+function lastEventId(headers: Readonly<Record<string, unknown>>): number | undefined {
+  const given = headers['last-event-id']
+  if (given === undefined || given === '') return undefined
+  const id = /^\d{1,15}$/.test(String(given)) ? Number(given) : undefined
+  if (id === undefined) {
+    throw new HubError('bad_request', `Last-Event-ID: given ${JSON.stringify(given)}, allowed is the id of an event`)
+  }
+  return id
+}

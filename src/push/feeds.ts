@@ -1,0 +1,154 @@
+import type { Access } from '../access/rules.js'
+import { duration, type Settings } from '../config/settings.js'
+import { HubError } from '../errors.js'
+import type { FeedItem, FeedQuery, FeedSink, PipelineApi } from '../pipeline/pipeline-api.js'
+import type { ConflationCounts } from '../runtime/conflation.js'
+import { isTopicFilter, matches } from '../topics.js'
+import type { UsersListener } from '../users/user-directory.js'
+import { Feed, type FeedReader } from './feed.js'
+
+export type { Feed, FeedEvent, FeedReader } from './feed.js'
+
+/** Part of the authority that feeds need. */
+export interface FeedAuthority {
+  /** True when authentication is off. */
+  readonly open: boolean
+  user(name: string): object | undefined
+  access(name: string, clientId: string): Access | undefined
+}
+
+export interface FeedsOptions {
+  readonly pipeline: Pick<PipelineApi, 'openFeed' | 'nextOfFeed' | 'closeFeed'>
+  readonly authority: FeedAuthority
+  /** Most open feeds of one user. */
+  readonly perUser: number
+  readonly counters: { readonly feeds: ConflationCounts }
+}
+
+export function feedSettings(settings: Settings) {
+  return { perUser: settings['limits.feeds'] } satisfies Partial<FeedsOptions>
+}
+
+/** What a feed delivers. */
+export interface FeedWanted {
+  /** One to sixteen topic filters. */
+  readonly filters: readonly string[]
+  /** Milliseconds of history; 0: none. */
+  readonly historyMs: number
+  /** Maximum number of values of each series in the history. */
+  readonly points: number
+  /** Continues behind this message, as far as the spool still has what follows. */
+  readonly after?: number | undefined
+}
+
+const maxFilters = 16
+const maxHistoryMs = 10 * 366 * 86_400_000
+const maxPoints = 10_000
+/** Most topics whose feeds are remembered. */
+const maxTopics = 50_000
+
+/**
+ * The feeds that are open: for each receiver the newest values, history and then live readings of some topics. The
+ * processor thread sends each reading once; here it is handed to every feed whose filters match and whose user may read
+ * the topic.
+ */
+export class Feeds implements FeedSink, UsersListener {
+  readonly name = 'feeds'
+  readonly #options: FeedsOptions
+  readonly #open = new Set<Feed>()
+  readonly #byTopic = new Map<string, readonly Feed[]>()
+
+  constructor(options: FeedsOptions) {
+    this.#options = options
+  }
+
+  start(): void {}
+
+  stop(): void {
+    for (const feed of [...this.#open]) feed.close(new HubError('stopping', 'the hub stops'))
+  }
+
+  /** Number of open feeds. */
+  get count(): number {
+    return this.#open.size
+  }
+
+  /**
+   * Opens a feed. Throws `bad_request` when something is not allowed, `too_many` when the user has too many feeds. To be
+   * closed.
+   */
+  open(reader: FeedReader, { filters, historyMs, points, after }: FeedWanted): Feed {
+    const { perUser, pipeline, counters } = this.#options
+    const fault = faultOf({ filters, historyMs, points })
+    if (fault) throw new HubError('bad_request', fault)
+    let own = 0
+    for (const { user } of this.#open) if (user === reader.user) own++
+    if (own >= perUser) {
+      const who = reader.user === '' ? 'callers without a user have' : `user ${reader.user} has`
+      throw new HubError('too_many', `${who} ${own} open feeds, allowed are ${perUser} (limits.feeds)`)
+    }
+    const query: Omit<FeedQuery, 'rules'> = {
+      filters: [...new Set(filters)],
+      span: historyMs * 1_000,
+      points,
+      after,
+    }
+    const feed = new Feed(reader, query, { pipeline, counts: counters.feeds, closed: closed => this.#forget(closed) })
+    this.#open.add(feed)
+    this.#byTopic.clear()
+    return feed
+  }
+
+  async feed(items: readonly FeedItem[]): Promise<void> {
+    for (const item of items) for (const feed of this.#feedsOf(item.topic)) feed.offer(item)
+  }
+
+  restarted(): void {
+    for (const feed of this.#open) feed.reopen()
+  }
+
+  /** Closes the feeds of users who are gone, and narrows the rights of the others. */
+  onUsersChanged(): void {
+    const { authority } = this.#options
+    for (const feed of [...this.#open]) {
+      // Callers without a user have the key of the administrator, or authentication is off.
+      if (feed.user === '') continue
+      if (!authority.open && !authority.user(feed.user)) {
+        feed.close(new HubError('unauthorized', `user ${feed.user} was removed`))
+      } else feed.permit(authority.access(feed.user, ''))
+    }
+  }
+
+  #feedsOf(topic: string): readonly Feed[] {
+    let feeds = this.#byTopic.get(topic)
+    if (feeds) return feeds
+    feeds = [...this.#open].filter(({ filters }) => filters.some(filter => matches(filter, topic)))
+    if (this.#byTopic.size >= maxTopics) this.#byTopic.clear()
+    this.#byTopic.set(topic, feeds)
+    return feeds
+  }
+
+  #forget(feed: Feed): void {
+    this.#open.delete(feed)
+    this.#byTopic.clear()
+  }
+}
+
+/** Returns the milliseconds of a text such as 6h. Throws `bad_request` for any other text. */
+export function parseSpan(text: string): number {
+  const ms = duration.parse(text)
+  if (ms !== undefined) return ms
+  throw new HubError('bad_request', `history: given ${JSON.stringify(text)}, allowed is ${duration.allowed}`)
+}
+
+function faultOf({ filters, historyMs, points }: FeedWanted): string | undefined {
+  if (filters.length === 0 || filters.length > maxFilters) {
+    return `given ${filters.length} topic filters, allowed are 1 to ${maxFilters}`
+  }
+  const malformed = filters.find(filter => !isTopicFilter(filter))
+  if (malformed !== undefined)
+    return `given ${JSON.stringify(malformed)}, allowed is a topic filter such as home/+/+/state`
+  if (!(historyMs >= 0 && historyMs <= maxHistoryMs)) return 'history: allowed is a time from 1s to 3660d'
+  if (!(points >= 1 && points <= maxPoints)) return `points: given ${points}, allowed is 1 to ${maxPoints}`
+  return undefined
+}
