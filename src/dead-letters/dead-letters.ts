@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import { type Files, nodeFiles } from '../disk/files.js'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter } from '../model.js'
@@ -6,12 +5,12 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type DeadLetterFilter, type DeadLetters, heldBytes } from '../queue/queue.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
+import { Slices } from '../runtime/slices.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { EncodedLetter, type Key, keyOf } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import { LetterFolder } from './letter-folder.js'
 import { type DroppedLetter, LetterLimit } from './letter-limit.js'
-import { framesATurn } from './letter-scan.js'
 import { type Handle, LetterSweep } from './letter-sweep.js'
 import { LetterWriter } from './letter-writer.js'
 
@@ -132,11 +131,11 @@ export class DeadLetterFiles implements DeadLetters {
   async list(filter: DeadLetterFilter, limit: number): Promise<readonly DeadLetter[]> {
     const found: DeadLetter[] = []
     let bytes = 0
+    const slices = new Slices()
     for (const file of this.#folder.holding(filter).reverse()) {
       if (found.length >= limit || bytes >= mostListed) break
       const letters = await this.#folder.read(file)
       if (!letters) continue
-      let seen = 0
       for (const start of letters.starts.toReversed()) {
         if (found.length >= limit || bytes >= mostListed) break
         const letter = letters.matching(start, filter)
@@ -144,7 +143,7 @@ export class DeadLetterFiles implements DeadLetters {
           found.push(letter)
           bytes += heldBytes(letter.message)
         }
-        if (++seen % framesATurn === 0) await setImmediate()
+        if (slices.isOver) await slices.turn()
       }
     }
     return found

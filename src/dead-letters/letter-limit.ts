@@ -1,13 +1,12 @@
-import { setImmediate } from 'node:timers/promises'
 import { describe } from '../errors.js'
 import type { DeadLetter, Message } from '../model.js'
 import type { SentenceLog } from '../observe/log.js'
 import { fairCuts } from '../runtime/fair-cuts.js'
+import { Slices } from '../runtime/slices.js'
 import { accountOf, type Sharing } from '../runtime/user-shares.js'
 import type { Letters } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder } from './letter-folder.js'
-import { framesATurn } from './letter-scan.js'
 import type { LetterWriter } from './letter-writer.js'
 
 /** A dead letter dropped because of the limit: the message, and the reason of the letter. */
@@ -157,14 +156,15 @@ export class LetterLimit {
   /** Returns the offsets of the letters to drop, and subtracts each from the cut of its account. */
   async #due(letters: Letters, cuts: Cuts): Promise<number[]> {
     const due: number[] = []
-    for (const [i, start] of letters.starts.entries()) {
+    const slices = new Slices()
+    for (const start of letters.starts) {
       const account = accountOf(this.#options.sharing.shares, letters.user(start))
       const left = cuts.get(account) ?? 0
       if (left > 0) {
         due.push(start)
         cuts.set(account, left - letters.size(start))
       }
-      if (i % framesATurn === 0) await setImmediate()
+      if (slices.isOver) await slices.turn()
     }
     return due
   }
@@ -206,7 +206,8 @@ function ofUsers(accounts: ReadonlySet<string>): string {
 
 async function droppedOf(letters: Letters, starts: readonly number[]): Promise<DroppedLetter[]> {
   const dropped: DroppedLetter[] = []
-  for (const [i, start] of starts.entries()) {
+  const slices = new Slices()
+  for (const start of starts) {
     const letter = letters.at(start)
     if (letter) {
       const { sequence, receivedAt, clientId, hub } = letter.message
@@ -219,7 +220,7 @@ async function droppedOf(letters: Letters, starts: readonly number[]): Promise<D
         ...(letter.partly && { partly: true }),
       })
     }
-    if (i % framesATurn === 0) await setImmediate()
+    if (slices.isOver) await slices.turn()
   }
   return dropped
 }

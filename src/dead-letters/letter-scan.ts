@@ -1,10 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
 import { claimedEnd, frameAt, frameHeaderBytes, nextFrame } from '../disk/commit-log.js'
 import { type Files, openToRead, readPiece } from '../disk/files.js'
 import { describe, systemCode } from '../errors.js'
-
-/** Frames handled before the event loop gets a turn. A file may have a hundred thousand. */
-export const framesATurn = 1_000
+import { Slices } from '../runtime/slices.js'
 
 /** The readable content of a file. */
 export interface Survived {
@@ -78,17 +75,19 @@ export interface Frames {
   readonly damagedTail: number
 }
 
+/** Returns where the frames are, of which a file may have a hundred thousand. */
 export async function framesOf(bytes: Buffer): Promise<Frames> {
   const starts: number[] = []
   let end = 0
   let damaged = 0
-  for (let seen = 1; ; seen++) {
+  const slices = new Slices()
+  for (;;) {
     const frame = frameAt(bytes, end) ?? nextFrame(bytes, end)
     if (!frame) break
     damaged += frame.start - end
     starts.push(frame.start)
     end = frame.end
-    if (seen % framesATurn === 0) await setImmediate()
+    if (slices.isOver) await slices.turn()
   }
   return { starts, end, damaged, damagedTail: isCutShort(bytes, end) ? 0 : bytes.length - end }
 }

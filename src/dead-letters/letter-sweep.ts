@@ -1,12 +1,11 @@
-import { setImmediate } from 'node:timers/promises'
 import { HubError } from '../errors.js'
 import type { DeadLetter } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { unlessAborted } from '../runtime/retry.js'
+import { Slices } from '../runtime/slices.js'
 import { type Key, keyOf, type Letters } from './letter.js'
 import type { LetterFile } from './letter-file.js'
 import type { LetterFolder } from './letter-folder.js'
-import { framesATurn } from './letter-scan.js'
 
 export type Handle = Parameters<DeadLetters['sweep']>[1]
 
@@ -82,7 +81,8 @@ export class LetterSweep {
     const letters = await this.#folder.read(file)
     if (!letters) return false
     let batch: Found[] = []
-    for (const [i, start] of letters.starts.entries()) {
+    const slices = new Slices()
+    for (const start of letters.starts) {
       if (signal.aborted || start >= end) break
       const letter = letters.matching(start, filter)
       if (letter) batch.push({ start, letter })
@@ -90,7 +90,7 @@ export class LetterSweep {
         await this.#handOver(file, letters, batch, handle, signal)
         batch = []
       }
-      if (i % framesATurn === 0) await setImmediate()
+      if (slices.isOver) await slices.turn()
     }
     if (batch.length > 0 && !signal.aborted) await this.#handOver(file, letters, batch, handle, signal)
     return true

@@ -1,8 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
+import { Slices } from '../runtime/slices.js'
 import { accountOf, type Sharing } from '../runtime/user-shares.js'
 import type { Key, Letters } from './letter.js'
 import { Keys } from './letter-keys.js'
-import { framesATurn } from './letter-scan.js'
 
 /** Counts and keys of the letters in a file, held in memory. */
 export class LetterTally {
@@ -40,8 +39,9 @@ export class LetterTally {
   /** Adds letters. Resolves with the offsets of duplicates: in this file, or by `known` elsewhere. */
   async addAll(letters: Letters, known: (key: Key) => boolean): Promise<number[]> {
     const twice: number[] = []
-    for (const [i, start] of letters.starts.entries()) {
-      if (i % framesATurn === 0) await setImmediate()
+    const slices = new Slices()
+    for (const start of letters.starts) {
+      if (slices.isOver) await slices.turn()
       const key = letters.key(start)
       if (key !== undefined && (this.#keys.has(key) || known(key))) twice.push(start)
       else if (key !== undefined) this.#keys.add(key)

@@ -1,4 +1,3 @@
-import { setImmediate as turn } from 'node:timers/promises'
 import { mayRead, type ReadRules, readsAll } from '../access/rules.js'
 import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
 import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow } from '../contract/contract.js'
@@ -6,6 +5,7 @@ import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
+import { Slices } from '../runtime/slices.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
@@ -53,13 +53,14 @@ export class Queries {
     const readable: Series[] = []
     let next = after
     let looked = 0
+    const slices = new Slices()
     const words = search?.toLowerCase().split(/\s+/).filter(Boolean).slice(0, maxWords)
     do {
       const query = { limit: limit - readable.length, after: next, words }
       const page = await dependencies.ask('store', () => store.series(query))
-      for (const [i, series] of page.series.entries()) {
+      for (const series of page.series) {
         // Other work of this thread must not wait for all of them.
-        if (rules && i % atOnce === atOnce - 1) await turn()
+        if (slices.isOver) await slices.turn()
         if (!rules || this.#isReadable(series, rules)) readable.push(series)
       }
       looked += Math.max(page.series.length, costOfPage)
@@ -180,9 +181,6 @@ export class Queries {
     }
   }
 }
-
-/** Series examined before other work of this thread gets a turn. */
-const atOnce = 1_000
 
 /** Most words of a search. */
 const maxWords = 10

@@ -1,5 +1,5 @@
-import { setImmediate as turn } from 'node:timers/promises'
 import type { Message, Outcome, Point, Rejection } from '../model.js'
+import { Slices } from '../runtime/slices.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Mapping } from './mapping.js'
 import type { SeriesGuard } from './series-guard.js'
@@ -16,9 +16,6 @@ export interface RecorderOptions {
   readonly store: TimeSeriesStore
   readonly counts?: RecordCounts
 }
-
-/** Messages decoded before other work of this thread gets a turn. */
-const atOnce = 1_000
 
 /** Points held before they are written: a message may hold one for every few bytes. */
 const maxHeld = 20_000
@@ -66,9 +63,10 @@ export class Recorder {
     }
     /** Points of the messages, as far as there are any. */
     const sizes: number[] = []
+    const slices = new Slices()
     for (const [i, message] of messages.entries()) {
       // Other work of this thread, and so the screen, must not wait for a whole batch.
-      if (i > 0 && i % atOnce === 0) await turn()
+      if (slices.isOver) await slices.turn()
       const reading = mapping.read(message)
       const refused = 'reason' in reading ? reading : guard?.check(reading.points, message)
       if (refused) outcomes[i] = refused

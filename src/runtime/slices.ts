@@ -1,3 +1,6 @@
+/** Milliseconds of work between two turns of the event loop, unless told otherwise. */
+const usualSliceMs = 5
+
 /**
  * Long work in slices: once a slice is over, whoever works awaits a turn of the event loop. The time is looked at once
  * in a while only, as steps are short.
@@ -9,7 +12,7 @@ export class Slices {
   #since = performance.now()
 
   /** `goesOn` is called after each turn, and throws when the work is to be given up. */
-  constructor(sliceMs: number, goesOn: () => void = () => {}) {
+  constructor(sliceMs = usualSliceMs, goesOn: () => void = () => {}) {
     this.#sliceMs = sliceMs
     this.#goesOn = goesOn
   }

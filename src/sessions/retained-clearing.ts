@@ -1,8 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { Slices } from '../runtime/slices.js'
 import type { Retained, RetainedMessages } from './retained.js'
 
-/** Retained messages cleared before other work gets a turn. */
-const clearedAtOnce = 100
+/** Milliseconds of clearing before other work of the broker thread gets a turn. */
+const clearSliceMs = 2
 
 /**
  * Calls `clear` with each topic whose retained message is meant, of `topics` or of all, in several turns. Resolves with
@@ -15,13 +16,14 @@ export async function clearRetained(
   topics?: readonly string[],
 ): Promise<readonly string[]> {
   const cleared: string[] = []
+  const slices = new Slices(clearSliceMs)
   for (const topic of topics ?? (await topicsOf(retained, isMeant))) {
     // Another client may have retained a message meanwhile.
     const [message] = retained.match(topic)
     if (message === undefined || !isMeant(message)) continue
     cleared.push(topic)
     clear(topic)
-    if (cleared.length % clearedAtOnce === 0) await turn()
+    if (slices.isOver) await slices.turn()
   }
   return cleared
 }
