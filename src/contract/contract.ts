@@ -1,3 +1,4 @@
+import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
 import {
   array,
@@ -51,6 +52,8 @@ export interface Route {
   readonly isForOwnPages?: boolean
   /** Set when the answer goes on: lines of JSON, each of which `answer` describes, or Server-Sent Events. */
   readonly isStream?: 'lines' | 'events'
+  /** Why a request may be refused, by status, beside the reasons that all routes have. */
+  readonly problems?: Readonly<Record<number, string>>
   /** Other statuses with the same answer. */
   readonly alsoAs?: readonly number[]
 }
@@ -166,61 +169,6 @@ const jobProgress = object({
 
 const progressDescription = 'Answers with a line of JSON at intervals, the progress. The last one is `finished`.'
 
-const counts = {
-  received: integer(),
-  stored: integer(),
-  dead: integer('In the dead letters'),
-  dropped: integer('Dead letters that an operator has dropped'),
-  refused: integer(),
-  residual: integer('Messages that are missing'),
-  partly: integer('Messages in `dead` of which some values are stored; no term of the sum'),
-  ignored: integer('Messages in `stored` that are no readings: descriptions, commands, logs; no term of the sum'),
-}
-
-const hourRow = {
-  hour: number('Beginning of the hour'),
-  ...counts,
-  waiting: integer('Messages in the spool or the queue'),
-}
-
-const balance = object({
-  since: number('Beginning of the account'),
-  ...counts,
-  spool: integer(),
-  queue: integer(),
-  lost: integer('Messages that incidents report as lost; no term of the sum'),
-  reasons: object({
-    dead: record(integer(), 'Dead letters by reason'),
-    refused: record(integer(), 'Refused messages by reason'),
-  }),
-  hours: array(object(hourRow), 'All clients, the newest hour first'),
-  devices: array(object({ ...hourRow, clientId: string() }), 'Each client, the newest hour first'),
-})
-
-const spool = object({
-  bytes: integer(),
-  limit: integer(),
-  keptBytes: integer('Bytes in segments that every cursor has passed'),
-  segments: array(
-    object({
-      segment: integer('First sequence number'),
-      bytes: integer(),
-      from: optional(number('When the first message was received; left out while there is none')),
-      to: optional(number('When the last message was received; left out while the segment is being written')),
-      kept: boolean('Whether every cursor has passed the segment'),
-    }),
-  ),
-  cursors: array(
-    object({
-      name: string(),
-      sequence: integer('Sequence number of the next message'),
-      lag: integer('Messages that the cursor has yet to pass'),
-      lagBytes: integer(),
-      oldest: optional(number('When the next message was received; left out at the end of the spool')),
-    }),
-  ),
-})
-
 const sessionFilter = {
   client: optional(string('Client id')),
   user: optional(string('User name; empty for sessions without a login')),
@@ -236,47 +184,6 @@ const listedSession = object({
   subscriptions: integer(),
   queued: integer('Messages to be sent or to be acknowledged'),
   queuedBytes: integer('Bytes of the messages to be sent'),
-})
-
-const readiness = object({
-  ready: boolean(),
-  dependencies: optional(
-    array(
-      object({
-        name: string(),
-        state: words(['up', 'down', 'starting']),
-        detail: optional(string('Why it is down')),
-        since: optional(number('Since when it is down')),
-        retryAt: optional(number('Time of the next attempt')),
-      }),
-    ),
-  ),
-  waiting: optional(
-    array(
-      object({ consumer: string(), target: string(), detail: string() }),
-      'Consumers that cannot continue, and the dependency that is down',
-    ),
-  ),
-  restoring: optional(
-    object({
-      sessions: integer('Kept sessions restored so far'),
-      retained: integer('Retained messages restored so far'),
-    }),
-  ),
-  alarms: optional(array(object({ name: string(), detail: string() }), 'Each is over when the cause is')),
-  incidents: optional(
-    array(
-      object({
-        kind: string(),
-        count: integer(),
-        first: number(),
-        last: number(),
-        detail: string('The latest sentence'),
-        lost: object({ messages: integer(), bytes: integer() }),
-      }),
-      'Damage since the start, by kind: what was lost, truncated or set aside, and clocks that jumped',
-    ),
-  ),
 })
 
 const login = object({
@@ -378,6 +285,7 @@ export const routes = {
       'With `client`, a client: also its session and queue, its presence and its refusals; it must not be connected. ' +
       'With `source` and `id`, a device that discovery describes.',
     allow: 'change',
+    problems: { 404: 'There is no such device', 409: 'The client is connected' },
     query: closed({
       ...sessionFilter,
       source: optional(string('The preset that read the description')),
@@ -475,6 +383,7 @@ export const routes = {
   'DELETE /api/sessions': {
     summary: 'Ends a session and deletes its queue; its client is disconnected, and its will is published',
     allow: 'change',
+    problems: { 404: 'There is no such client', 409: 'Several users have such a client' },
     query: closed({ ...sessionFilter, client: string('Client id') }),
     answer: object({ ended: boolean() }),
   },

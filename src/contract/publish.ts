@@ -48,6 +48,13 @@ export const publish = {
     'hours it is answered without publishing twice, also after a crash of the hub. The same key with another body is 422.',
   query: closed({ ...messageProperties, topic: optional(string('Topic of a body that is the payload')) }),
   body: union([publishedMessage, array(publishedMessage), object({ messages: array(publishedMessage) })]),
+  problems: {
+    403: 'A rule forbids one of the messages: `index` says which',
+    413: 'A message, or the request, is too large',
+    422: 'The Idempotency-Key belongs to another request',
+    429: 'More than the user may publish now; Retry-After says when to come back',
+    503: 'The spool is full, the disk refuses, or too much is waiting: `kept` lists what is published all the same',
+  },
   answer: object({
     messages: array(object({ sequence: integer('Place in the spool, as in the dead letters') }), 'In the order given'),
   }),

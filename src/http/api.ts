@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Asked, JobProgress } from '../contract/contract.js'
+import { object, string } from '../contract/schema.js'
 import { describe, HubError } from '../errors.js'
 import { parseSeriesKey, type SeriesId } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
@@ -14,7 +15,7 @@ import { type DevicesApi, deviceRoutes } from './devices.js'
 import { type Guard, readRulesOf } from './guard.js'
 import type { HubHealth } from './health.js'
 import { RequestRefused } from './refusals.js'
-import { type RouteCall, serve } from './route.js'
+import { type RouteCall, schemaOfText, serve } from './route.js'
 import { type SessionsApi, sessionListRoutes } from './session-list.js'
 
 export interface ApiRoutesOptions {
@@ -43,7 +44,6 @@ const progressEveryMs = 250
 /** Routes of the contract that are answered by the pipeline, and those that are in no contract. */
 export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions): Promise<void> {
   const { pipeline, sessions, devices, health, metrics, clock, guard, audit } = options
-  const hide = { schema: { hide: true } }
 
   serve(app, 'GET /healthz', () => ({ healthy: true as const }))
 
@@ -63,7 +63,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return isKnown ? answer : { ready }
   })
 
-  app.get('/metrics', hide, async (_request, reply) => {
+  const metricsSchema = schemaOfText('The metrics, for Prometheus', 'text/plain', string())
+  app.get('/metrics', { schema: metricsSchema }, async (_request, reply) => {
     const text = await metrics.text()
     return reply.header('content-type', metrics.contentType).send(text)
   })
@@ -188,7 +189,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return reply
   }
 
-  app.get('/api/openapi.json', hide, async () => app.swagger())
+  const ownSchema = schemaOfText('This description, in OpenAPI', 'application/json', object({ openapi: string() }))
+  app.get('/api/openapi.json', { schema: ownSchema }, async () => app.swagger())
 }
 
 function seriesOf(key: string, name: string): SeriesId {

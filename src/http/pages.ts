@@ -21,6 +21,9 @@ export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
     'mqtt.js': packageFile('mqtt', 'dist/mqtt.esm.js'),
     'uplot.js': packageFile('uplot', 'dist/uPlot.esm.js'),
     'uplot.css': packageFile('uplot', 'dist/uPlot.min.css'),
+    // Of the package only these files are used: none of its code runs in the hub.
+    'swagger-ui.js': packageFile('@fastify/swagger-ui', 'static/swagger-ui-bundle.js'),
+    'swagger-ui.css': packageFile('@fastify/swagger-ui', 'static/swagger-ui.css'),
   }
   const schema = { hide: true }
   await app.register(fastifyStatic, { root, index: false, cacheControl: true, maxAge: 0 })
@@ -28,12 +31,16 @@ export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
   app.get('/', { schema, config: { isPage: true } }, (_request, reply) =>
     reply.sendFile('index.html', { cacheControl: false }),
   )
+  app.get('/api/docs', { schema, config: { isPage: true } }, (_request, reply) =>
+    reply.sendFile('docs.html', { cacheControl: false }),
+  )
   app.get('/login', { schema, config: { allow: 'anyone' } }, (_request, reply) =>
     guard.open ? reply.redirect('/') : reply.sendFile('login.html', { cacheControl: false }),
   )
   for (const [path, page] of [
     ['/index.html', '/'],
     ['/login.html', '/login'],
+    ['/docs.html', '/api/docs'],
   ] as const) {
     app.get(path, { schema, config: { allow: 'anyone' } }, (_request, reply) => reply.redirect(page))
   }

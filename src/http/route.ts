@@ -8,6 +8,7 @@ import {
   type RouteName,
   routes,
 } from '../contract/contract.js'
+import type { Schema } from '../contract/schema.js'
 import type { Caller } from './guard.js'
 
 /** One request, validated. */
@@ -48,11 +49,31 @@ export function serve<Name extends RouteName>(
   })
 }
 
+/** Statuses of refused requests that most routes have. */
+const usualProblems = {
+  asks: { 400: 'The request is wrong; the message says what is allowed' },
+  identifies: {
+    401: 'Credentials are missing or wrong',
+    403: 'The caller may not do this, or not from there',
+    429: 'Too many attempts; Retry-After says when to come back',
+  },
+  all: {
+    '4xx': 'Refused',
+    503: 'The hub, or a server behind it, is not available',
+    '5xx': 'The hub has failed',
+  },
+}
+
 /** Returns what Fastify validates by, and what /api/openapi.json says of the route. */
-export function schemaOf({ summary, description, allow, query, body, answer, isStream, alsoAs = [] }: Route) {
-  const success =
-    answer &&
-    (isStream ? { description: streams[isStream][0], content: { [streams[isStream][1]]: { schema: answer } } } : answer)
+export function schemaOf(route: Route) {
+  const { summary, description, allow, query, body, answer, isStream, alsoAs = [], problems } = route
+  const success = answer && described(summary, isStream ? streams[isStream] : json, answer)
+  const refusals = {
+    ...((query || body) && usualProblems.asks),
+    ...(allow !== 'anyone' && usualProblems.identifies),
+    ...usualProblems.all,
+    ...problems,
+  }
   return {
     summary,
     ...(description !== undefined && { description }),
@@ -61,14 +82,21 @@ export function schemaOf({ summary, description, allow, query, body, answer, isS
     ...(body && { body }),
     response: {
       ...(success ? { 200: success } : { 204: { type: 'null', description: 'Done' } }),
+      ...Object.fromEntries(Object.entries(refusals).map(([status, why]) => [status, described(why, json, problem)])),
       ...Object.fromEntries(alsoAs.map(status => [status, success])),
-      '4xx': problem,
-      '5xx': problem,
     },
   }
 }
 
-const streams = {
-  lines: ['Lines of JSON', 'application/x-ndjson'],
-  events: ['Server-Sent Events', 'text/event-stream'],
-} as const
+/** Returns what is said of a route that answers with no JSON, or with any. */
+export function schemaOfText(summary: string, type: string, schema: Schema) {
+  const { response, ...more } = schemaOf({ summary, answer: schema })
+  return { ...more, response: { ...response, 200: described(summary, type, schema) } }
+}
+
+function described(description: string, type: string, schema: Schema) {
+  return { description, content: { [type]: { schema } } }
+}
+
+const json = 'application/json'
+const streams = { lines: 'application/x-ndjson', events: 'text/event-stream' } as const

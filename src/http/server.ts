@@ -168,7 +168,11 @@ export class HttpServer {
     await app.register(fastifySwagger, {
       // Bodies that routes validate by themselves.
       transform: ({ schema, url, route: { config } }) => ({
-        schema: { ...schema, ...(config?.body !== undefined && { body: config.body }) },
+        schema: {
+          ...schema,
+          tags: [/^\/api\/([a-z]+)/.exec(url)?.[1] ?? 'hub'],
+          ...(config?.body !== undefined && { body: config.body }),
+        },
         url,
       }),
       openapi: {

@@ -209,11 +209,30 @@ t.test('every route answers as the contract says', async t => {
   }
 
   const description = await (await fetch(`${hub.httpUrl}/api/openapi.json`, { headers: admin })).json()
-  const { paths } = description as { paths: Record<string, Record<string, { responses: object; summary: string }>> }
+  interface Described {
+    readonly summary: string
+    readonly responses: Readonly<
+      Record<string, { readonly description: string; readonly content?: Readonly<Record<string, { schema?: object }>> }>
+    >
+  }
+  const { paths } = description as { paths: Record<string, Record<string, Described>> }
   for (const [name, { summary }] of Object.entries(routes)) {
     const [method = '', path = ''] = name.split(' ')
     const described = paths[path]?.[method.toLowerCase()]
     t.equal(described?.summary, summary, name)
     t.ok(Object.keys(described?.responses ?? {}).includes('4XX'), name)
+  }
+  const published = JSON.stringify(paths['/api/publish'])
+  t.match(published, /requestBody.*correlationData/, 'a body that the route validates by itself is described')
+  t.notMatch(JSON.stringify(description), /Default Response/)
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const [method, { responses }] of Object.entries(methods)) {
+      for (const [status, { description, content = {} }] of Object.entries(responses)) {
+        const isEmpty = status === '204'
+        t.ok(description.length > 3, `${method} ${path} ${status}`)
+        t.ok(isEmpty || Object.values(content).every(({ schema }) => schema), `${method} ${path} ${status}: a schema`)
+        t.equal(Object.keys(content).length, isEmpty ? 0 : 1, `${method} ${path} ${status}: a type`)
+      }
+    }
   }
 })
