@@ -25,7 +25,7 @@ export interface DirectPublisherOptions {
   /** Publishes and bytes that a user may publish in a second, over all requests. */
   readonly rates: Rates
   /** Clock that never jumps; milliseconds. */
-  readonly monotonic: { now(): number }
+  readonly monotonic: Pick<typeof performance, 'now'>
 }
 
 /** Sequence numbers of the messages of a request, in order. */

@@ -1,69 +1,73 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join, posix } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Asset, Assets } from './assets.js'
+import { codingFor } from './compression.js'
 import type { Guard } from './guard.js'
 
-const root = fileURLToPath(new URL('../dashboard', import.meta.url))
+/** The pages with their addresses, without /login. */
+const signedIn = [
+  ['/', 'index.html'],
+  ['/api/docs', 'docs.html'],
+] as const
 
-const read = (name: string) => (existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '')
+/** Addresses of the files of pages, and the pages. */
+const files = [
+  ['/index.html', '/'],
+  ['/login.html', '/login'],
+  ['/docs.html', '/api/docs'],
+] as const
 
-/** Returns the HTML of the pages. */
-export const pageTexts = () => ['index.html', 'login.html'].map(read)
+const forAYear = 'public, max-age=31536000, immutable'
 
-/** Serves the dashboard's own files, and the two libraries that they import, as the packages ship them. */
-export async function pages(app: FastifyInstance, guard: Guard): Promise<void> {
-  const require = createRequire(import.meta.url)
-  const packageFile = (name: string, file: string) => join(dirname(require.resolve(`${name}/package.json`)), file)
-  const vendor: Readonly<Record<string, string>> = {
-    'mqtt.js': packageFile('mqtt', 'dist/mqtt.esm.js'),
-    'uplot.js': packageFile('uplot', 'dist/uPlot.esm.js'),
-    'uplot.css': packageFile('uplot', 'dist/uPlot.min.css'),
-    // Of the package only these files are used: none of its code runs in the hub.
-    'swagger-ui.js': packageFile('@fastify/swagger-ui', 'static/swagger-ui-bundle.js'),
-    'swagger-ui.css': packageFile('@fastify/swagger-ui', 'static/swagger-ui.css'),
-  }
+/** Serves the pages, their own files, and the libraries that they load. */
+export async function pages(app: FastifyInstance, guard: Guard, assets: Assets): Promise<void> {
   const schema = { hide: true }
-  await app.register(fastifyStatic, { root, index: false, cacheControl: true, maxAge: 0 })
+  const anyone = { allow: 'anyone' } as const
+  const html = (reply: FastifyReply, name: string) => reply.type('text/html; charset=utf-8').send(assets.page(name))
+
   // Browsers do not keep pages: after a sign-out the back button shows none.
-  app.get('/', { schema, config: { isPage: true } }, (_request, reply) =>
-    reply.sendFile('index.html', { cacheControl: false }),
-  )
-  app.get('/api/docs', { schema, config: { isPage: true } }, (_request, reply) =>
-    reply.sendFile('docs.html', { cacheControl: false }),
-  )
-  app.get('/login', { schema, config: { allow: 'anyone' } }, (_request, reply) =>
-    guard.open ? reply.redirect('/') : reply.sendFile('login.html', { cacheControl: false }),
-  )
-  for (const [path, page] of [
-    ['/index.html', '/'],
-    ['/login.html', '/login'],
-    ['/docs.html', '/api/docs'],
-  ] as const) {
-    app.get(path, { schema, config: { allow: 'anyone' } }, (_request, reply) => reply.redirect(page))
+  for (const [path, name] of signedIn) {
+    app.get(path, { schema, config: { isPage: true } }, (_request, reply) => html(reply, name))
   }
-  const open = filesOf('login.html')
-  for (const name of open) {
-    app.get(`/${name}`, { schema, config: { allow: 'anyone' } }, (_request, reply) => reply.sendFile(name))
+  app.get('/login', { schema, config: anyone }, (_request, reply) =>
+    guard.open ? reply.redirect('/') : html(reply, 'login.html'),
+  )
+  for (const [path, page] of files) {
+    app.get(path, { schema, config: anyone }, (_request, reply) => reply.redirect(page))
   }
-  for (const [name, path] of Object.entries(vendor)) {
-    app.get(`/vendor/${name}`, { schema }, (_request, reply) => reply.sendFile(path, '/', { maxAge: '1d' }))
+
+  type Named = { Params: { name: string; version?: string } }
+  const own = (name: string) => async (request: FastifyRequest, reply: FastifyReply) => {
+    const { version } = request.params as Named['Params']
+    return sendFile(request, reply, assets.own.get(name), version === assets.version)
   }
+  // Those of the login page are for everybody; the others are not told apart from what does not exist.
+  for (const name of assets.filesOf('login.html')) {
+    app.get(`/${name}`, { schema, config: anyone }, own(name))
+    app.get(`/assets/:version/${name}`, { schema, config: anyone }, own(name))
+  }
+  app.get<Named>('/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
+  app.get<Named>('/assets/:version/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
+  app.get<Named>('/vendor/:name', { schema }, (request, reply) => {
+    const { asset, isExact = false } = assets.library(request.params.name) ?? {}
+    return sendFile(request, reply, asset, isExact)
+  })
 }
 
-/** Returns our own files that a page loads, and what those import in turn. */
-function filesOf(page: string): ReadonlySet<string> {
-  const found = new Set<string>()
-  const follow = (from: string, addresses: Iterable<readonly string[]>) => {
-    for (const [, address = ''] of addresses) {
-      const name = posix.join('/', dirname(from), address).slice(1)
-      if (found.has(name) || !/\.(js|css|svg)$/.test(name) || !existsSync(join(root, name))) continue
-      found.add(name)
-      if (name.endsWith('.js')) follow(name, read(name).matchAll(/\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g))
-    }
-  }
-  follow(page, read(page).matchAll(/\s(?:src|href)="([^":#]+)"/g))
-  return found
+/** Sends a file. `isExact`: the address names the content, so that the answer may be kept for as long as one likes. */
+async function sendFile(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  asset: Asset | undefined,
+  isExact: boolean,
+): Promise<FastifyReply> {
+  if (!asset) return reply.callNotFound() as unknown as FastifyReply
+  const etag = `"${asset.hash}"`
+  reply
+    .header('cache-control', isExact ? forAYear : 'no-cache')
+    .header('vary', 'Accept-Encoding')
+    .header('etag', etag)
+  if (request.headers['if-none-match'] === etag) return reply.code(304).send()
+  const coding = codingFor(request.headers['accept-encoding'])
+  if (coding) reply.header('content-encoding', coding)
+  return reply.type(asset.type).send(await asset.bytes(coding))
 }

@@ -17,6 +17,8 @@ import { type Listeners, listenError } from '../transport/listeners.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
+import { Assets } from './assets.js'
+import { Compression } from './compression.js'
 import { CrossOrigin } from './cors.js'
 import type { DevicesApi } from './devices.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
@@ -24,7 +26,7 @@ import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { type FeedsApi, liveRoutes } from './live.js'
-import { pages, pageTexts } from './pages.js'
+import { pages } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type PairingDesk, sessionRoutes } from './session.js'
@@ -101,7 +103,9 @@ export class HttpServer {
     const refusals = new HttpRefusals(this.#options)
     const guard = new Guard({ ...this.#options, refusals })
     const crossOrigin = new CrossOrigin(this.#options.origins)
-    const headersFor = securityHeaders(pageTexts(), { hstsMs, frames: this.#options.frames })
+    const assets = new Assets()
+    const pageTexts = ['index.html', 'login.html'].map(name => assets.page(name))
+    const headersFor = securityHeaders(pageTexts, { hstsMs, frames: this.#options.frames })
     // Set on the raw answer, so that the headers are there whatever code writes the answer.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
       for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)
@@ -165,6 +169,8 @@ export class HttpServer {
       crossOrigin.share(request, reply)
       return guard.check(request, reply)
     })
+    const compression = new Compression()
+    app.addHook('onSend', (request, reply, body) => compression.answer(request, reply, body))
     await app.register(fastifySwagger, {
       // Bodies that routes validate by themselves.
       transform: ({ schema, url, route: { config } }) => ({
@@ -186,7 +192,7 @@ export class HttpServer {
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
     await app.register(accessRoutes, { guard, logins, bans, audit })
-    await app.register(async app => pages(app, guard))
+    await app.register(async app => pages(app, guard, assets))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       const ambiguous = hostHeaderFault(request)
       const fault = ambiguous ?? guard.hostFault(request)

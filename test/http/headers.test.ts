@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { securityHeaders } from '../../src/http/headers.js'
 import { startGuarded } from './guarded.js'
@@ -23,7 +21,7 @@ t.test('headers: of every answer, whatever it is', async t => {
     ['another method', await hub.request('/api/series', { ...own, method: 'DELETE' })],
     ['health', await hub.request('/healthz')],
   ]
-  const index = readFileSync(fileURLToPath(new URL('../../src/dashboard/index.html', import.meta.url)), 'utf8')
+  const index = await (await hub.request('/', own)).text()
   const map = /<script type="importmap">(.*?)<\/script>/s.exec(index)?.[1] ?? ''
   const hash = createHash('sha256').update(map).digest('base64')
   for (const [name, { headers }] of answers) {
