@@ -51,11 +51,23 @@ declare module 'fastify' {
     body?: Schema
     /** Redirects callers that are not signed in to the sign-in page. */
     isPage?: boolean
+    /** True for requests that Socket.IO answers, and authenticates by itself. */
+    isSocketIo?: boolean
   }
   interface FastifyRequest {
     /** Undefined on routes for anyone. */
     caller: Caller | undefined
   }
+}
+
+/** Head of a request, before or without Fastify. */
+export type RequestHead = Pick<FastifyRequest, 'headers' | 'raw'>
+
+/** Caller on a connection that outlives the request. */
+export interface LastingCaller {
+  readonly caller: Caller
+  /** Returns false once the login has ended, or the credentials have changed. */
+  isValid(): boolean
 }
 
 const everybody: Caller = { user: '', kind: 'admin', login: undefined, access: undefined, anonymous: true }
@@ -115,7 +127,7 @@ export class Guard {
   /**
    * Returns the caller. Throws `unauthorized` for wrong or missing credentials, and `too_many` for too many attempts.
    */
-  async identify(request: FastifyRequest): Promise<Caller> {
+  async identify(request: RequestHead): Promise<Caller> {
     if (this.open) return everybody
     const { authorization } = request.headers
     const byCookie = authorization === undefined && this.#isOwn(request) ? this.loginOf(request) : undefined
@@ -126,13 +138,36 @@ export class Guard {
     throw authorization === undefined ? new HubError('unauthorized', whoAsks) : wrongKey('it is not an API key')
   }
 
+  /** Throws the reason when a page may not open a socket that sends the credentials of the browser. */
+  checkOrigin(head: RequestHead): void {
+    const { origin, host = '' } = head.headers
+    if (origin === undefined || this.#isAdmitted(origin) || this.#isOwn(head)) return
+    const sentence = `pages at ${origin} may not connect; this hub is at ${host}, and ws.origins allows others`
+    throw new RequestRefused('cross_site', 'forbidden', sentence)
+  }
+
+  /** Returns the caller of a socket: by the credentials given, else as {@link identify}, which says what is thrown. */
+  async identifySocket(head: RequestHead, given: { username?: string; password?: string }): Promise<LastingCaller> {
+    const always = () => true
+    if (this.open) return { caller: everybody, isValid: always }
+    if (given.password === undefined) {
+      const caller = notDevice(await this.identify(head))
+      return { caller, isValid: caller.login === undefined ? always : () => this.loginOf(head) !== undefined }
+    }
+    if (isEqual(given.password, this.#options.adminKey)) return { caller: keyHolder, isValid: always }
+    const verdict = await this.authenticate(head, given)
+    const caller = this.#callerOf(verdict)
+    if ('refused' in verdict || !caller) throw wrongKey('why' in verdict ? verdict.why : '')
+    return { caller: notDevice(caller), isValid: () => verdict.isValid() }
+  }
+
   /** Counts a refusal, and logs it. */
   report(request: IncomingMessage, status: number, error: Error): void {
     this.#options.refusals.report(request, this.address(request), status, error)
   }
 
   /** Returns the caller by the cookie of the request. Ends a login that is older than the password of the user. */
-  loginOf(request: FastifyRequest): Caller | undefined {
+  loginOf(request: RequestHead): Caller | undefined {
     const { authority, logins } = this.#options
     const login = logins.find(cookieOf(request.headers.cookie, this.#cookieName(request)) ?? '')
     if (!login || !authority) return undefined
@@ -146,7 +181,7 @@ export class Guard {
   }
 
   /** Never rejects. */
-  authenticate(request: FastifyRequest, given: { username?: string; password?: string }): Promise<Verdict> {
+  authenticate(request: RequestHead, given: { username?: string; password?: string }): Promise<Verdict> {
     const { authority } = this.#options
     const { username, password } = given
     const credentials: Credentials = { address: this.address(request.raw), username, password, certificate: [] }
@@ -204,13 +239,17 @@ export class Guard {
     if (headers.cookie !== undefined && headers['sec-fetch-site'] === 'cross-site') {
       return 'requests from pages of other sites are not accepted with a cookie'
     }
-    if (origin === undefined || this.#options.origins.some(one => one === '*' || one === origin)) return undefined
+    if (origin === undefined || this.#isAdmitted(origin)) return undefined
     if (this.#isOwn(request)) return undefined
     return `requests from pages at ${origin} are not accepted; this hub is at ${host}, and ws.origins allows others`
   }
 
+  #isAdmitted(origin: string): boolean {
+    return this.#options.origins.some(one => one === '*' || one === origin)
+  }
+
   /** Returns false for a request that a browser sends for a page of another origin and says so. */
-  #isOwn({ headers, raw }: FastifyRequest): boolean {
+  #isOwn({ headers, raw }: RequestHead): boolean {
     const { origin, host = '' } = headers
     if (origin === undefined) return true
     const forwarded = this.#isProxy(raw.socket.remoteAddress) ? String(headers['x-forwarded-host'] ?? '') : ''
@@ -218,13 +257,13 @@ export class Guard {
   }
 
   /** Returns the caller of a request without credentials. */
-  async #unasked(request: FastifyRequest): Promise<Caller | undefined> {
+  async #unasked(request: RequestHead): Promise<Caller | undefined> {
     if (!this.#options.anonymous) return undefined
     const caller = this.#callerOf(await this.authenticate(request, {}))
     return caller && caller.kind !== 'device' ? { ...caller, anonymous: true } : undefined
   }
 
-  async #keyed(request: FastifyRequest, authorization: string): Promise<Caller | undefined> {
+  async #keyed(request: RequestHead, authorization: string): Promise<Caller | undefined> {
     const key = /^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? ''
     if (isEqual(key, this.#options.adminKey)) return keyHolder
     // Tokens of pages are for MQTT alone.
@@ -247,11 +286,11 @@ export class Guard {
    * Returns the name of the cookie. Over TLS the name itself guarantees that no other host, and no page without TLS,
    * has set the cookie (RFC 6265bis §4.1.3.2).
    */
-  #cookieName(request: FastifyRequest): string {
+  #cookieName(request: RequestHead): string {
     return this.#isSecure(request) ? '__Host-telehub' : 'telehub'
   }
 
-  #isSecure({ raw: { headers, socket } }: FastifyRequest): boolean {
+  #isSecure({ raw: { headers, socket } }: RequestHead): boolean {
     if ('encrypted' in socket) return true
     const protocol = String(headers['x-forwarded-proto'] ?? '').split(',')
     return this.#isProxy(socket.remoteAddress) && protocol.at(-1)?.trim() === 'https'
@@ -298,6 +337,13 @@ export function mayLogIn(kind: RuleKind): boolean {
 export function tooMany(retryAfterMs: number): HubError {
   const seconds = Math.ceil(retryAfterMs / 1_000)
   return new HubError('too_many', `too many attempts; try again in ${seconds} s`, { retryAfterMs })
+}
+
+/** Returns the caller. Throws `forbidden` for a device. */
+function notDevice(caller: Caller): Caller {
+  const refusal = refusalOf(caller, 'read')
+  if (refusal) throw new HubError('forbidden', refusal)
+  return caller
 }
 
 /** Returns why a caller may not use a route, in words that help. Undefined when allowed. */

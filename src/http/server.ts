@@ -31,6 +31,7 @@ import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type PairingDesk, sessionRoutes } from './session.js'
 import type { SessionsApi } from './session-list.js'
+import { isForSocketIo, LazySocketIo } from './socket-io-routes.js'
 
 export interface HttpOptions {
   readonly host: string
@@ -91,6 +92,7 @@ export class HttpServer {
   readonly name = 'http'
   readonly #options: HttpOptions
   #app: FastifyInstance | undefined
+  #sockets: LazySocketIo | undefined
 
   constructor(options: HttpOptions) {
     this.#options = options
@@ -133,6 +135,8 @@ export class HttpServer {
       },
     })
     this.#app = app
+    const sockets = new LazySocketIo({ ...this.#options, guard })
+    this.#sockets = sockets
     const { connections, perAddress, proxies } = this.#options
     new HttpConnections({
       connections,
@@ -165,6 +169,7 @@ export class HttpServer {
     app.addHook('onRequest', async (request, reply) => {
       secureAnswer(reply, request.headers.host)
       guard.checkHost(request)
+      if (request.routeOptions.config?.isSocketIo) return undefined
       if (crossOrigin.isPreflight(request)) return crossOrigin.preflight(request, reply)
       crossOrigin.share(request, reply)
       return guard.check(request, reply)
@@ -190,6 +195,7 @@ export class HttpServer {
     await app.register(apiRoutes, { ...this.#options, guard })
     await app.register(publishRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
+    await app.register(async app => sockets.register(app))
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard, assets))
@@ -201,7 +207,8 @@ export class HttpServer {
         const refused = ambiguous ? new HubError('bad_request', fault) : new RequestRefused('host', 'forbidden', fault)
         guard.report(request, refused.httpStatus, refused)
         refuse(socket, status, { error, message: fault }, headersFor(undefined))
-      } else webSockets.upgrade(request, socket, head)
+      } else if (isForSocketIo(request)) sockets.upgrade(request, socket, head)
+      else webSockets.upgrade(request, socket, head)
     })
     tls?.onChange(() => (app.server as HttpsServer).setSecureContext(tls.context))
     try {
@@ -216,6 +223,7 @@ export class HttpServer {
   }
 
   async stop(): Promise<void> {
+    this.#sockets?.stop()
     await this.#app?.close()
   }
 

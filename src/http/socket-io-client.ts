@@ -1,0 +1,200 @@
+import { describe, HubError, MessagesRefused } from '../errors.js'
+import { type Feed, type FeedEvent, parseSpan } from '../push/feeds.js'
+import type { Caller } from './guard.js'
+import type { FeedsApi } from './live.js'
+import type { Publisher } from './publish.js'
+import type { PublishedMessages, Validate } from './published-messages.js'
+import type { Socket } from './socket-io.js'
+import { offsetOf, type SocketState, type SubscriptionAsked } from './socket-io-recovery.js'
+
+export interface SocketClientParts {
+  readonly feeds: FeedsApi
+  readonly publisher: Publisher
+  readonly messages: PublishedMessages
+  readonly validate: Validate
+}
+
+/** Answer to an event of a client, by its acknowledgement callback. */
+type Acknowledge = (answer: object) => void
+
+const usualPoints = 300
+
+/**
+ * One client of Socket.IO: its subscriptions, each of which is a feed, and what it publishes. Events go to the
+ * transport as text, encoded once for each reading, and no more of them than the transport takes: a slow client gets
+ * the newest readings, as every receiver of feeds.
+ */
+export class SocketClient {
+  readonly #socket: Socket
+  readonly #caller: Caller
+  readonly #parts: SocketClientParts
+  readonly #subscriptions = new Map<number, { readonly asked: SubscriptionAsked; readonly feed: Feed }>()
+  /** For each subscription that is ready, the last sequence number that was sent. */
+  readonly #reached = new Map<number, number>()
+  #numbers = 0
+
+  constructor(socket: Socket, caller: Caller, parts: SocketClientParts) {
+    this.#socket = socket
+    this.#caller = caller
+    this.#parts = parts
+  }
+
+  /** Begins to serve the client; continues the subscriptions of a client that is back after a break. */
+  start(): void {
+    const { subscriptions = [], reached } = this.#socket.data as Partial<SocketState>
+    if (this.#socket.recovered) {
+      for (const [number, asked] of subscriptions) {
+        this.#numbers = Math.max(this.#numbers, number)
+        this.#follow(number, asked, reached?.get(number))
+      }
+    }
+    this.#remember()
+    this.#on('subscribe', ([filters, options]) => {
+      const { after, ...asked } = readSubscription(filters, options)
+      const number = this.#numbers + 1
+      this.#follow(number, asked, after)
+      this.#numbers = number
+      this.#remember()
+      return { subscription: number }
+    })
+    this.#on('unsubscribe', ([number]) => {
+      const subscription = this.#subscriptions.get(Number(number))
+      if (!subscription) throw new HubError('not_found', `there is no subscription ${JSON.stringify(number)}`)
+      subscription.feed.close()
+      return {}
+    })
+    this.#on('publish', async ([given]) => {
+      const { publisher, messages, validate } = this.#parts
+      const { sequences } = await publisher.publishDirectly(this.#caller.user, messages.fromJson(given, validate))
+      return { messages: sequences.map(sequence => ({ sequence })) }
+    })
+    this.#socket.on('disconnect', () => {
+      for (const { feed } of this.#subscriptions.values()) feed.close()
+    })
+  }
+
+  /** Answers an event by its callback. Without a callback, a refusal is the event `refused`. */
+  #on(event: string, answer: (given: readonly unknown[]) => object | Promise<object>): void {
+    this.#socket.on(event, async (...given: unknown[]) => {
+      const last = given.at(-1)
+      const acknowledge = typeof last === 'function' ? (last as Acknowledge) : undefined
+      if (acknowledge) given.pop()
+      try {
+        const answered = await answer(given)
+        acknowledge?.(answered)
+      } catch (error) {
+        const refusal = refusalOf(error)
+        if (acknowledge) acknowledge(refusal)
+        else this.#socket.emit('refused', { event, ...refusal })
+      }
+    })
+  }
+
+  #follow(number: number, asked: SubscriptionAsked, after: number | undefined): void {
+    const feed = this.#parts.feeds.open(this.#caller, { ...asked, after })
+    this.#subscriptions.set(number, { asked, feed })
+    void this.#deliver(number, feed)
+  }
+
+  /** Writes the state that a client gets back after a break. */
+  #remember(): void {
+    const state: SocketState = {
+      user: this.#caller.user,
+      subscriptions: [...this.#subscriptions].map(([number, { asked }]) => [number, asked]),
+    }
+    this.#socket.data = state
+  }
+
+  async #deliver(number: number, feed: Feed): Promise<void> {
+    try {
+      for (let events = await feed.next(); events; events = await feed.next()) {
+        for (const event of events) this.#send(number, event)
+        await this.#isWritable()
+      }
+    } catch (error) {
+      const refusal = refusalOf(error)
+      this.#socket.emit('ended', refusal, number)
+      if (refusal.error === 'unauthorized') this.#socket.disconnect(true)
+    } finally {
+      feed.close()
+      if (this.#socket.connected) {
+        this.#subscriptions.delete(number)
+        this.#reached.delete(number)
+        this.#remember()
+      }
+    }
+  }
+
+  /**
+   * Sends an event as Socket.IO encodes one (packet type 2 in the default namespace), with JSON that exists already. The
+   * last argument is the offset, by which the client continues after a break.
+   */
+  #send(number: number, { kind, sequence, json }: FeedEvent): void {
+    const { conn } = this.#socket
+    let offset = ''
+    if (sequence > 0) {
+      this.#reached.set(number, sequence)
+      offset = `,"${offsetOf(this.#reached)}"`
+    }
+    if (conn.readyState === 'open') conn.write(`2["${kind}",${json},${number}${offset}]`)
+  }
+
+  /** Resolves when the transport has taken what was sent; false when the connection is over. */
+  async #isWritable(): Promise<boolean> {
+    const { conn } = this.#socket
+    while (conn.readyState === 'open' && !conn.transport.writable) {
+      const { transport } = conn
+      await new Promise<void>(resolve => {
+        const done = () => {
+          transport.off('ready', done)
+          conn.off('upgrade', done)
+          conn.off('close', done)
+          resolve()
+        }
+        transport.once('ready', done)
+        conn.once('upgrade', done)
+        conn.once('close', done)
+      })
+    }
+    return conn.readyState === 'open'
+  }
+}
+
+function refusalOf(error: unknown): { readonly error: string; readonly message: string; readonly index?: number } {
+  if (!(error instanceof HubError)) return { error: 'internal', message: describe(error) }
+  return {
+    error: error.code,
+    message: error.message,
+    ...(error instanceof MessagesRefused && { index: error.index, kept: error.kept }),
+  }
+}
+
+function readSubscription(filters: unknown, options: unknown): SubscriptionAsked & { readonly after?: number } {
+  const all = typeof filters === 'string' ? [filters] : filters
+  if (!Array.isArray(all) || !all.every(filter => typeof filter === 'string')) {
+    throw new HubError('bad_request', "subscribe: allowed is a topic filter, or an array of them, such as 'home/#'")
+  }
+  if (options !== undefined && options !== null && (typeof options !== 'object' || Array.isArray(options))) {
+    throw new HubError('bad_request', 'subscribe: the second argument is an object of options')
+  }
+  const { history, points, after, ...unknown } = (options ?? {}) as Readonly<Record<string, unknown>>
+  const [name] = Object.keys(unknown)
+  if (name !== undefined) {
+    throw new HubError('bad_request', `subscribe: there is no option ${name}; allowed are history, points, after`)
+  }
+  if (history !== undefined && typeof history !== 'string') {
+    throw new HubError('bad_request', `history: given ${JSON.stringify(history)}, allowed is a time such as '6h'`)
+  }
+  const numbers = { points, after }
+  for (const [option, value] of Object.entries(numbers)) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) >= 0)) {
+      throw new HubError('bad_request', `${option}: given ${JSON.stringify(value)}, allowed is a whole number`)
+    }
+  }
+  return {
+    filters: all as string[],
+    historyMs: history === undefined ? 0 : parseSpan(history),
+    points: (points as number | undefined) ?? usualPoints,
+    ...(after !== undefined && { after: after as number }),
+  }
+}
