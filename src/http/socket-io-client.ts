@@ -4,7 +4,6 @@ import type { Caller } from './guard.js'
 import type { FeedsApi } from './live.js'
 import type { Publisher } from './publish.js'
 import type { PublishedMessages, Validate } from './published-messages.js'
-import type { Socket } from './socket-io.js'
 import { offsetOf, type SocketState, type SubscriptionAsked } from './socket-io-recovery.js'
 
 export interface SocketClientParts {
@@ -12,6 +11,28 @@ export interface SocketClientParts {
   readonly publisher: Publisher
   readonly messages: PublishedMessages
   readonly validate: Validate
+}
+
+/** Part of a socket of Socket.IO that a client needs. */
+export interface ServedSocket {
+  data: unknown
+  /** True when the client is back after a break. */
+  readonly recovered: boolean
+  readonly connected: boolean
+  /** The connection beneath, which changes its transport when polling becomes a WebSocket. */
+  readonly conn: {
+    readonly readyState: string
+    readonly transport: Emitter & { readonly writable: boolean }
+    write(packet: string): unknown
+  } & Emitter
+  on(event: string, listener: (...given: unknown[]) => void): unknown
+  emit(event: string, ...given: unknown[]): unknown
+  disconnect(close: boolean): unknown
+}
+
+interface Emitter {
+  once(event: string, listener: () => void): unknown
+  off(event: string, listener: () => void): unknown
 }
 
 /** Answer to an event of a client, by its acknowledgement callback. */
@@ -25,7 +46,7 @@ const usualPoints = 300
  * the newest readings, as every receiver of feeds.
  */
 export class SocketClient {
-  readonly #socket: Socket
+  readonly #socket: ServedSocket
   readonly #caller: Caller
   readonly #parts: SocketClientParts
   readonly #subscriptions = new Map<number, { readonly asked: SubscriptionAsked; readonly feed: Feed }>()
@@ -33,7 +54,7 @@ export class SocketClient {
   readonly #reached = new Map<number, number>()
   #numbers = 0
 
-  constructor(socket: Socket, caller: Caller, parts: SocketClientParts) {
+  constructor(socket: ServedSocket, caller: Caller, parts: SocketClientParts) {
     this.#socket = socket
     this.#caller = caller
     this.#parts = parts

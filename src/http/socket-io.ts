@@ -8,8 +8,6 @@ import type { Guard, LastingCaller } from './guard.js'
 import { SocketClient, type SocketClientParts } from './socket-io-client.js'
 import { RecoveringAdapter, recoveryMs, type SocketState } from './socket-io-recovery.js'
 
-export type { Socket } from 'socket.io'
-
 export interface SocketIoOptions extends SocketClientParts {
   readonly guard: Guard
   /** Sites whose pages may connect; `*` is every one. */
