@@ -7,6 +7,8 @@ export const hubTopics = {
   last: (topic: string) => `$hub/last/${topic}`,
   why: (clientId: string) => `$hub/why/${encodeLevel(clientId)}`,
   everyWhy: '$hub/why/+',
+  /** How up to date the reading client is; made for each client, and reached by no wildcard. */
+  feed: '$hub/feed',
 }
 
 /** Returns the topic for the responses to a client's requests; sent to a client that asks for one. (MQTT 5 §4.10) */

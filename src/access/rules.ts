@@ -168,9 +168,10 @@ export class Access {
     return { allow: of('allow'), deny: of('deny') }
   }
 
-  /** Lets every client read why a request was refused, and its own presence. */
+  /** Lets every client read why a request was refused, its own presence, and how late its own messages are. */
   #own(topic: string): Decision | undefined {
     if (!topic.startsWith('$hub/')) return undefined
+    if (topic === hubTopics.feed) return askingForFeed
     const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.#shownAs))
     return own && { allowed: true, rule: { effect: 'allow', verb: 'read', filter: own('{client}'), place: '' } }
   }
@@ -208,6 +209,11 @@ function decide(
     allowing ??= rule
   }
   return { allowed: allowing !== undefined, rule: allowing }
+}
+
+const askingForFeed: Decision = {
+  allowed: true,
+  rule: { effect: 'allow', verb: 'read', filter: hubTopics.feed, place: '' },
 }
 
 const askingForLast: Decision = {

@@ -1,6 +1,7 @@
 import type { SentenceLog } from '../observe/log.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { GroupName, Queued } from './delivery.js'
+import type { FeedBeats } from './feed-beats.js'
 import type { Session } from './session.js'
 import type { DropReason, SessionEvents } from './session-host.js'
 import type { QueueMemory } from './session-queue.js'
@@ -14,6 +15,7 @@ export interface SessionServices {
   readonly clock: MillisecondClock
   readonly memory: QueueMemory
   readonly slow: SlowReceiverServices
+  readonly feeds: FeedBeats
   readonly turns: SessionTurns
   readonly recorder: SessionRecorder
   readonly failover: SharedFailover
@@ -27,12 +29,14 @@ export interface SessionServices {
 class CommonEvents {
   readonly memory: QueueMemory
   readonly slow: SlowReceiverServices
+  readonly feeds: FeedBeats
   protected readonly services: SessionServices
 
   constructor(services: SessionServices) {
     this.services = services
     this.memory = services.memory
     this.slow = services.slow
+    this.feeds = services.feeds
   }
 
   now(): number {

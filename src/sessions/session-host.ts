@@ -1,6 +1,7 @@
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import type { Fault } from '../mqtt/reason-codes.js'
 import type { GroupName, Queued } from './delivery.js'
+import type { FeedBeats } from './feed-beats.js'
 import type { QueueMemory, WaitingLimits } from './session-queue.js'
 import type { Qos0Target, SlowReceiverServices } from './slow-receiver.js'
 
@@ -25,6 +26,7 @@ export interface SessionEvents<S> {
   now(): number
   readonly memory: QueueMemory
   readonly slow: SlowReceiverServices
+  readonly feeds: FeedBeats
   /** Calls `pump` of the session in one of the next turns of the event loop. */
   later(session: S): void
   queued(session: S, entry: Queued): void

@@ -1,4 +1,4 @@
-import type { RetainedDelivery } from './delivery.js'
+import type { Queued, RetainedDelivery } from './delivery.js'
 import type { QueueChunk } from './queue-chunk.js'
 import type { Session } from './session.js'
 import { nameOf, sessionName } from './session-name.js'
@@ -59,7 +59,7 @@ export class SessionReplay implements JournalTarget<Session> {
   message(session: Session, { message, packetId, released, group: key }: RestoredMessage): void {
     const group = key === '' ? undefined : session.subscriptions.get(key)?.group
     const entry = session.enqueue({ ...message, group }, message.n)
-    if (packetId > 0) session.number(entry, packetId)
+    if (packetId > 0) number(session, entry, packetId)
     if (released) entry.state = 'released'
   }
 
@@ -160,7 +160,7 @@ export class SessionReplay implements JournalTarget<Session> {
       const { topic, payload, clientId, properties, expiresAt } = message
       const queued = { topic, payload, clientId, properties, expiresAt, qos: o, retain, at: record.a, ids, group }
       const entry = session.enqueue(queued, n)
-      if (m > 0) session.number(entry, m)
+      if (m > 0) number(session, entry, m)
     }
   }
 
@@ -180,8 +180,8 @@ export class SessionReplay implements JournalTarget<Session> {
       case 'drop': {
         const entry = session.unsent.find(record.n)
         if (!entry) return
-        if (record.t === 'num') session.number(entry, record.m)
-        else session.drop(entry)
+        if (record.t === 'num') number(session, entry, record.m)
+        else if (session.unsent.remove(entry)) session.over(entry)
         return
       }
       case 'rel': {
@@ -189,9 +189,11 @@ export class SessionReplay implements JournalTarget<Session> {
         if (entry) entry.state = 'released'
         return
       }
-      case 'ack':
-        session.acknowledged(record.m)
+      case 'ack': {
+        const entry = session.inflight.remove(record.m)
+        if (entry) session.over(entry)
         return
+      }
       case 'out':
         session.incoming.delete(record.m)
         return
@@ -208,4 +210,10 @@ function messageOf(head: Headed, payload: Buffer): Published {
 
 function willOf({ p, u = '', d = 0, x }: RecordedWill, payload: Buffer): LastWill {
   return { ...messageOf(headed(p), payload), user: u, delay: d, expiry: x }
+}
+
+/** Gives a queued message the packet id recorded in the journal. */
+function number({ unsent, inflight }: Session, entry: Queued, packetId: number): void {
+  unsent.remove(entry)
+  inflight.add(entry, packetId)
 }

@@ -2,6 +2,7 @@ import type { Access } from '../access/rules.js'
 import type { QoS } from '../model.js'
 import type { EncodedPublish } from '../mqtt/publish.js'
 import { SmallMap } from '../runtime/small-map.js'
+import { hubTopics } from '../topics.js'
 import { Backups } from './backups.js'
 import {
   type Enqueued,
@@ -82,6 +83,7 @@ export class Session implements WindowOwner {
     this.absentSince = 0
     this.hasMissed = false
     this.inflight.attach(outlet)
+    if (this.subscriptions.get(hubTopics.feed)) this.#host.feeds.add(this)
     this.pump()
   }
 
@@ -140,8 +142,7 @@ export class Session implements WindowOwner {
     const { outlet } = this.inflight
     if (qos === 0) {
       if (outlet && (this.#slow || !outlet.deliverQos0(delivery.encoded, retain, ids))) {
-        this.#slow ??= new SlowReceiver(outlet, this, this.#host.slow)
-        this.#slow.take(delivery, retain, ids, conflate)
+        this.#later(outlet).take(delivery, retain, ids, conflate)
       }
       return undefined
     }
@@ -162,6 +163,19 @@ export class Session implements WindowOwner {
     if (this.inflight.send(outlet, entry, encoded)) return entry
     this.#drop(entry, 'too_large')
     return undefined
+  }
+
+  /** Tells the client, if it is subscribed to that, how up to date it is. Returns false when it is not subscribed. */
+  beat(notice: EncodedPublish): boolean {
+    const { outlet } = this.inflight
+    const feed = this.subscriptions.get(hubTopics.feed)
+    if (outlet && feed && (this.#slow || !outlet.deliverQos0(notice, false, feed.ids))) this.#later(outlet).beat()
+    return outlet !== undefined && feed !== undefined
+  }
+
+  #later(outlet: DeliveryTarget): SlowReceiver {
+    this.#slow ??= new SlowReceiver(outlet, this, this.#host.slow)
+    return this.#slow
   }
 
   /** Appends a message to the queue, and does nothing else. */
@@ -271,23 +285,6 @@ export class Session implements WindowOwner {
   /** Handles PUBCOMP; see {@link InflightWindow.complete}. */
   complete(packetId: number): string | undefined {
     return this.inflight.complete(packetId)
-  }
-
-  /** Gives a queued message the packet id recorded in the journal. */
-  number(entry: Queued, packetId: number): void {
-    this.unsent.remove(entry)
-    this.inflight.add(entry, packetId)
-  }
-
-  /** Removes a message from the queue, as recorded in the journal. */
-  drop(entry: Queued): void {
-    if (this.unsent.remove(entry)) this.#forget(entry)
-  }
-
-  /** Removes an acknowledged message, as recorded in the journal. */
-  acknowledged(packetId: number): void {
-    const entry = this.inflight.remove(packetId)
-    if (entry) this.#forget(entry)
   }
 
   /** Drops messages that have been queued for too long. */

@@ -1,9 +1,12 @@
 import type { QoS } from '../model.js'
 import { charge, type Work } from '../runtime/work.js'
+import { hubTopics } from '../topics.js'
 import { isExpired, OutboundMessage } from './delivery.js'
+import { FeedBeats } from './feed-beats.js'
 import { LastWills } from './last-wills.js'
 import type { Retained } from './retained.js'
 import { clearRetained } from './retained-clearing.js'
+import { RetainedKeeper } from './retained-keeper.js'
 import { retainedFor } from './retained-offer.js'
 import type { Session } from './session.js'
 import { capture } from './session-capture.js'
@@ -13,7 +16,7 @@ import { type QueueMemory, SpillWatch } from './session-queue.js'
 import { SessionRecorder } from './session-recorder.js'
 import { type OpenedSession, SessionRegistry } from './session-registry.js'
 import { SessionStart } from './session-start.js'
-import { isJournalled, type Published, SessionState, type Subscribing } from './session-state.js'
+import { type Published, SessionState, type Subscribing } from './session-state.js'
 import { SessionTurns } from './session-turns.js'
 import { queueMemoryOf, type SessionOpening, type SessionsOptions } from './sessions-options.js'
 import { SharedFailover } from './shared-failover.js'
@@ -57,6 +60,8 @@ export class Sessions {
   readonly #memory: QueueMemory
   readonly #spill: SpillWatch
   readonly #work: Work
+  readonly #feeds: FeedBeats
+  readonly #keeper: RetainedKeeper
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: SessionsOptions) {
@@ -76,10 +81,23 @@ export class Sessions {
     })
     const recorder = new SessionRecorder(state, this.#journal)
     this.recorder = recorder
+    this.#keeper = new RetainedKeeper(state, recorder, options)
     const failover = new SharedFailover(state.index, recorder)
     this.#failover = failover
     const slow = { counts, clock, elapsed: performance, limit: conflated, retained: state }
-    const services = { clock, memory: this.#memory, slow, turns: new SessionTurns(), recorder, failover, dropped, log }
+    const feeds = new FeedBeats(clock)
+    this.#feeds = feeds
+    const services = {
+      clock,
+      memory: this.#memory,
+      slow,
+      feeds,
+      turns: new SessionTurns(),
+      recorder,
+      failover,
+      dropped,
+      log,
+    }
     const factory = new SessionFactory(state, queue, { ...services, index: state.index })
     this.wills = new LastWills({ state, clock, recorder, due: willDue })
     this.#registry = new SessionRegistry({ state, recorder, failover, factory, wills: this.wills }, options)
@@ -106,6 +124,7 @@ export class Sessions {
   /** Closes the journal; gives up a restore that is under way. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
+    this.#feeds.stop()
     await this.start.stop()
     if (!this.start.isOpen) return
     this.recorder.mark()
@@ -166,7 +185,7 @@ export class Sessions {
    */
   publish(message: Published, sequence: number): void {
     this.#work.done += charge.message
-    const isHeld = message.retain && this.#retain(message)
+    const isHeld = message.retain && this.#keeper.retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
     const { index } = this.#state
     const found = index.find(message.topic)
@@ -237,6 +256,7 @@ export class Sessions {
     const subscription = session.subscriptions.get(subscribing.filter)
     if (!subscription) return
     if (subscription.group) session.wake()
+    if (subscribing.filter === hubTopics.feed) this.#feeds.add(session)
     this.recorder.subscribed(session, subscription)
   }
 
@@ -260,6 +280,7 @@ export class Sessions {
    * any other, unless the connection had no room for it.
    */
   offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
+    if (filter === hubTopics.feed) this.#feeds.tell(session)
     const { mayRetain } = this.#options
     session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
   }
@@ -315,24 +336,5 @@ export class Sessions {
     const payload = Buffer.alloc(0)
     const clear = (topic: string) => this.publish({ topic, payload, qos: 0, retain: true, clientId: '' }, 0)
     return clearRetained(this.#state.retained, isMeant, clear, topics)
-  }
-
-  /** Returns whether the message is retained now. */
-  #retain(message: Published): boolean {
-    const { topic, payload, clientId } = message
-    const { retained, dropped } = this.#options
-    if (payload.length === 0) {
-      if (!this.#state.retainedOf(topic).delete(topic)) return false
-    } else {
-      const all = this.#state.retainedOf(topic)
-      const isNew = all === this.#state.retained && all.get(topic) === undefined
-      if (isNew && !all.admits(message, retained.messages, retained.bytes)) {
-        dropped('retained', clientId)
-        return false
-      }
-      all.set(message, all === this.#state.own)
-    }
-    if (isJournalled(topic)) this.recorder.record({ t: 'ret', p: message }, payload)
-    return payload.length > 0
   }
 }

@@ -2,7 +2,9 @@ import type { Access } from '../access/rules.js'
 import type { EncodedPublish } from '../mqtt/publish.js'
 import { Conflation, type ConflationCounts } from '../runtime/conflation.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import { hubTopics } from '../topics.js'
 import { isExpired, type OutboundMessage } from './delivery.js'
+import { encodedNotice } from './feed-beats.js'
 
 /** What the deliveries to slow receivers share. */
 export interface SlowReceiverServices {
@@ -30,6 +32,9 @@ export interface Qos0Target {
 /** The session of a slow receiver. */
 export interface SlowSession {
   readonly access: Access | undefined
+  readonly subscriptions: {
+    get(filter: string): { readonly ids: readonly number[] | undefined } | undefined
+  }
   mayReceive(topic: string): boolean
   /** Set when a retained message was dropped. */
   hasMissed: boolean
@@ -54,6 +59,8 @@ export class SlowReceiver {
   readonly #session: SlowSession
   readonly #services: SlowReceiverServices
   readonly #waiting: Conflation<Late>
+  /** Whether the client is to be told, before the next message, that it is behind. */
+  #isNoticeDue = true
   #isOver = false
 
   constructor(outlet: Qos0Target, session: SlowSession, services: SlowReceiverServices) {
@@ -71,6 +78,12 @@ export class SlowReceiver {
 
   has(topic: string): boolean {
     return this.#waiting.has(topic)
+  }
+
+  /** Called once a second when the client is to be told how late its messages are. */
+  beat(): void {
+    this.#isNoticeDue = true
+    this.#wantRoom()
   }
 
   /** Called when a later message of the topic is delivered at a higher QoS. */
@@ -119,8 +132,11 @@ export class SlowReceiver {
   /** Writes what has waited longest. Returns false when there is no room, or nothing left. */
   sendNext(): boolean {
     if (!this.#outlet.hasCapacity) return false
+    if (this.#isNoticeDue) this.#tell('behind')
+    this.#isNoticeDue = false
     const next = this.#waiting.shift()
     if (!next) {
+      this.#tell('live')
       this.#isOver = true
       return false
     }
@@ -128,5 +144,15 @@ export class SlowReceiver {
     const isDue = !isExpired(encoded, this.#services.clock.now()) && this.#session.mayReceive(encoded.topic)
     if (!isDue || !this.#outlet.deliverQos0(encoded, retain, ids)) this.#waiting.drop()
     return true
+  }
+
+  /** Sends a notice, behind what the outbox has, to a client that is subscribed to notices. */
+  #tell(state: 'live' | 'behind'): void {
+    const feed = this.#session.subscriptions.get(hubTopics.feed)
+    if (!feed) return
+    const { behindMs, merged, dropped, size } = this.#waiting
+    const counts = { merged, ...(dropped > 0 && { dropped }), ...(size > 0 && { waiting: size }) }
+    const notice = encodedNotice({ state, behind: Math.round(behindMs), ...counts }, this.#services.clock)
+    this.#outlet.deliverQos0(notice, false, feed.ids)
   }
 }

@@ -138,3 +138,77 @@ t.test('conflate: true in the users file is for all that a user gets', async t =
   await eventually(() => ['plain/a', 'plain/b'].every(topic => screen.got.get(topic)?.at(-1) === rounds), 'up to date')
   t.equal(await metric(hub, 'telehub_dropped_total'), 0)
 })
+
+interface Notice {
+  readonly state: 'live' | 'behind'
+  readonly at: string
+  readonly behind?: number
+  readonly merged?: number
+  readonly dropped?: number
+  readonly waiting?: number
+}
+
+t.test('$hub/feed: a beat each second in the order of all else; who was behind is told before and after', async t => {
+  const users = await usersFile()
+  await users.add('screen', ['allow read state/#'])
+  await users.add('device', ['allow publish #'])
+  const hub = await startHub(t, { ...settings, ...users.settings })
+  for (const version of [4, 5] as const) {
+    const { client, got } = await open(t, hub.webSocketUrl, version, ['state/#'], 'screen')
+    const order: (Notice | string)[] = []
+    const take = client.handle
+    client.handle = packet => {
+      if (packet.cmd === 'publish' && packet.topic === '$hub/feed') {
+        order.push({ ...JSON.parse(String(packet.payload)) })
+        return true
+      }
+      if (packet.cmd === 'publish') order.push(packet.topic)
+      return take(packet)
+    }
+    t.same(await client.subscribe({ '$hub/feed': 0 }), [0], 'no rule is needed')
+    const notices = () => order.filter(one => typeof one !== 'string')
+    await eventually(() => notices().length >= 3, 'beats')
+    for (const notice of notices()) t.same(Object.keys(notice), ['state', 'at'])
+    t.ok(notices().every(({ state, at }) => state === 'live' && Math.abs(Date.parse(at) - Date.now()) < 60_000))
+
+    client.pause()
+    const done = order.length
+    const device = { username: 'device', password: passwordOf('device') }
+    const rounds = await flood(t, hub, ['state/a', 'state/b'], true, 0, device)
+    client.resume()
+    await eventually(() => order.slice(done).some(one => typeof one !== 'string' && one.merged), 'it is told')
+    await eventually(() => notices().at(-1)?.state === 'live' && got.get('state/b')?.at(-1) === rounds, 'live again')
+    const after = order.slice(done)
+    const isNotice = (state: string) => (one: Notice | string) =>
+      typeof one !== 'string' && one.state === state && one.merged !== undefined
+    const behind = after.findIndex(isNotice('behind'))
+    const live = after.findIndex(isNotice('live'))
+    t.ok(behind >= 0 && live > behind, 'behind, then live')
+    t.match(after[behind], { waiting: 2, behind: Number })
+    t.match(after[live], { behind: Number, waiting: undefined, dropped: undefined })
+    t.same(after.slice(behind + 1, live).sort(), ['state/a', 'state/b'], 'between them the newest of each topic')
+    await client.unsubscribe('$hub/feed')
+    const last = notices().length
+    await client.ping()
+    t.equal(notices().length, last)
+    await client.leave()
+  }
+})
+
+t.test(
+  '$hub/feed: no wildcard reaches it, nothing is retained, and a kept session has it when it comes back',
+  async t => {
+    const hub = await startHub(t, settings)
+    const all = await open(t, hub.mqttUrl, 4, ['$hub/#', '$hub/+', '#'])
+    const kept = new RawClient(t, hub.mqttUrl, 4)
+    await kept.connect({ clientId: 'kept', clean: false })
+    await kept.subscribe({ '$hub/feed': 1 })
+    t.match(await kept.next(), { topic: '$hub/feed', qos: 0, retain: false })
+    await kept.leave()
+    const again = new RawClient(t, hub.mqttUrl, 4)
+    await again.connect({ clientId: 'kept', clean: false })
+    t.match(await again.next(), { topic: '$hub/feed' })
+    t.match(await again.next(), { topic: '$hub/feed' })
+    t.equal(all.got.has('$hub/feed'), false)
+  },
+)

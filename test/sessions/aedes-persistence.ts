@@ -150,7 +150,8 @@ export class AedesPersistence {
     let messageId = packet.messageId ?? 0
     while (session.inflight.has(messageId)) messageId = (messageId % 65_535) + 1
     packet.messageId = messageId
-    session.number(entry, messageId)
+    session.unsent.remove(entry)
+    session.inflight.add(entry, messageId)
     this.sessions.recorder.recordOf(session, { t: 'num', c: session.name, n: entry.n, m: messageId })
   }
 
