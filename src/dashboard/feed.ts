@@ -1,5 +1,6 @@
 import mqtt, { type MqttClient } from 'mqtt'
 import { ApiError, type Credentials, fetchCredentials, hubNow, type Quality, type Value } from './api.js'
+import { FeedAge, type FeedNotice, type Freshness } from './freshness.js'
 
 export interface LastValue {
   readonly series: string
@@ -41,8 +42,10 @@ export interface Refusal {
   readonly time: number
 }
 
-export type FeedState = 'live' | 'connecting' | 'offline'
+export type FeedState = 'connecting' | 'offline' | Freshness
 
+/** Topic that tells how late the others are. */
+const notices = '$hub/feed'
 /** Topic filters that the page subscribes to. */
 const filters = { readings: '$hub/last/#', presence: '$hub/presence/#', refusals: '$hub/why/+' } as const
 export type FeedPart = keyof typeof filters
@@ -50,6 +53,10 @@ export type FeedPart = keyof typeof filters
 export interface FeedHandlers {
   /** Called when the state has changed. `reason` explains the state; empty when there is nothing to add. */
   state(state: FeedState, reason: string): void
+  /** Called when, in state `behind`, the number of seconds has changed. */
+  late(seconds: number): void
+  /** Called with each notice that keeps the state `live`. */
+  beat(): void
   /** Called when subscribed (again) to all but `denied`. Changes of the time in between have to be fetched. */
   subscribed(denied: readonly FeedPart[]): void
   reading(reading: LastReading, retained: boolean): void
@@ -65,6 +72,10 @@ const last = '$hub/last/'
 const presence = '$hub/presence/'
 const why = '$hub/why/'
 const reconnectEvery = 2000
+/** Interval at which the age of the feed is looked at. */
+const lookEvery = 500
+/** Difference between two clocks from which the computer must have slept, or its clock was set. */
+const sleptAfter = 2000
 /** Time of reconnecting after which the state is shown as offline. */
 const patience = 10_000
 /** Time after which a hidden tab may have a socket that died unnoticed. */
@@ -83,7 +94,12 @@ export class Feed {
   #attempt = 0
   #attempting = false
   #again: ReturnType<typeof setTimeout> | undefined
-  #state: FeedState = 'connecting'
+  #state: 'live' | 'connecting' | 'offline' = 'connecting'
+  /** What the handlers were told last. */
+  #told: { state: FeedState; reason: string; seconds: number } = { state: 'connecting', reason: '', seconds: 0 }
+  readonly #age = new FeedAge()
+  /** Difference between the clock that never jumps and the one that does not stop in sleep. */
+  #clocks = Date.now() - performance.now()
   #refusal = ''
   #patience: ReturnType<typeof setTimeout> | undefined
   #hiddenAt = 0
@@ -100,6 +116,7 @@ export class Feed {
   start(): void {
     this.#lost()
     void this.#connect()
+    setInterval(() => this.#look(), lookEvery)
     addEventListener('online', () => this.#wake())
     addEventListener('offline', () => this.#enter('offline', 'This computer is offline'))
     document.addEventListener('visibilitychange', () => {
@@ -167,7 +184,10 @@ export class Feed {
   async #subscribe(client: MqttClient): Promise<void> {
     this.#attempting = false
     this.#heardAt = Date.now()
+    this.#age.begin(performance.now())
     this.#renewLater()
+    // First, so that the first notice comes before all that may be late.
+    await client.subscribeAsync(notices, { qos: 0 }).catch(() => {})
     const parts = Object.keys(filters) as FeedPart[]
     const denied = new Set<FeedPart>()
     const subscribe = (part: FeedPart) =>
@@ -224,13 +244,41 @@ export class Feed {
     if (this.#client?.connected ? slept && silent : !this.#attempting) void this.#connect()
   }
 
-  #enter(state: FeedState, reason: string): void {
+  #enter(state: 'live' | 'connecting' | 'offline', reason: string): void {
     this.#state = state
-    this.#handlers.state(state, reason)
+    this.#tell(reason)
+  }
+
+  /** Looks how late messages are. Called with every message, too: after a pause these may be the first to run. */
+  #look(): void {
+    const clocks = Date.now() - performance.now()
+    const slept = clocks - this.#clocks > sleptAfter
+    this.#clocks = clocks
+    // What a sleeping computer left unread would look fresh.
+    if (slept && this.#client?.connected) void this.#connect()
+    else if (this.#state === 'live') this.#tell('')
+  }
+
+  /** Tells the state of the connection, and while there is one how fresh its messages are. */
+  #tell(reason: string): void {
+    const now = performance.now()
+    const state = this.#state === 'live' ? this.#age.look(now) : this.#state
+    const seconds = state === 'behind' ? Math.round(this.#age.age(now) / 1_000) : 0
+    const told = this.#told
+    this.#told = { state, reason, seconds }
+    if (state !== told.state || reason !== told.reason) this.#handlers.state(state, reason)
+    if (seconds !== told.seconds) this.#handlers.late(seconds)
+  }
+
+  #notice(notice: FeedNotice): void {
+    this.#age.heard(notice, performance.now())
+    this.#look()
+    if (this.#told.state === 'live') this.#handlers.beat()
   }
 
   #take(topic: string, payload: Uint8Array, retained: boolean): void {
     this.#heardAt = Date.now()
+    this.#look()
     if (payload.length === 0) {
       if (topic.startsWith(last)) this.#handlers.cleared(topic.slice(last.length))
       else if (topic.startsWith(presence)) this.#handlers.forgotten(shownName(topic.slice(presence.length)))
@@ -242,7 +290,8 @@ export class Feed {
     } catch {
       return
     }
-    if (topic.startsWith(last)) this.#handlers.reading(body as LastReading, retained)
+    if (topic === notices) this.#notice(body as FeedNotice)
+    else if (topic.startsWith(last)) this.#handlers.reading(body as LastReading, retained)
     else if (topic.startsWith(presence)) this.#handlers.presence(body as Presence)
     else if (topic.startsWith(why)) this.#handlers.refusal(body as Refusal)
   }

@@ -21,7 +21,13 @@ const presence = new PresencePanel(
   element<HTMLTemplateElement>('device-template'),
   refusals,
 )
-const status = new Status(element('connection'), element('connection-text'), element('rate'), element('banners'))
+const status = new Status(
+  element('connection'),
+  element('connection-text'),
+  element('lateness'),
+  element('rate'),
+  element('banners'),
+)
 const detail = new Detail(selection => {
   if (selection && selection.range !== detail.selection?.range) chosen = selection.range
   navigate(selection)
@@ -56,6 +62,8 @@ status.onReady = ready => {
 }
 const feed = new Feed(`dashboard-${randomHex(8)}`, {
   state: (state, reason) => status.connection(state, reason),
+  late: seconds => status.late(seconds),
+  beat: () => status.beat(),
   subscribed: parts => {
     if (asked || !account.session) void account.ask()
     asked = true

@@ -4,7 +4,14 @@ import { dependencyText } from './wording.js'
 
 const readyEvery = 10_000
 
-const stateWords: Readonly<Record<FeedState, string>> = { live: 'Live', connecting: 'Connecting', offline: 'Offline' }
+const stateWords: Readonly<Record<FeedState, string>> = {
+  live: 'Live',
+  connecting: 'Connecting',
+  offline: 'Offline',
+  checking: 'Checking',
+  behind: 'Behind',
+  'catching-up': 'Catching up',
+}
 
 export interface Line {
   readonly tone: string
@@ -18,6 +25,7 @@ export interface Line {
 export class Status {
   readonly #connection: HTMLElement
   readonly #text: HTMLElement
+  readonly #lateness: HTMLElement
   readonly #rate: HTMLElement
   readonly #banners: HTMLElement
   readonly #notices = new Map<string, Line>()
@@ -31,9 +39,16 @@ export class Status {
   /** Called with each answer about the state of the hub, with undefined when the hub did not answer. */
   onReady: ((ready: Ready | undefined) => void) | undefined
 
-  constructor(connection: HTMLElement, text: HTMLElement, rate: HTMLElement, banners: HTMLElement) {
+  constructor(
+    connection: HTMLElement,
+    text: HTMLElement,
+    lateness: HTMLElement,
+    rate: HTMLElement,
+    banners: HTMLElement,
+  ) {
     this.#connection = connection
     this.#text = text
+    this.#lateness = lateness
     this.#rate = rate
     this.#banners = banners
   }
@@ -50,6 +65,17 @@ export class Status {
     this.#reason = state === 'offline' ? `${reason}. The values shown are the last received; retrying.` : ''
     if (state === 'live') void this.ask()
     this.#draw()
+  }
+
+  /** Says by how many seconds the values are late; 0: by none. */
+  late(seconds: number): void {
+    this.#lateness.textContent = seconds > 0 ? `by ${seconds} s` : ''
+  }
+
+  /** Keeps the mark of the connection green for some seconds more: even that of a page that is paused ends by itself. */
+  beat(): void {
+    const { dataset } = this.#connection
+    dataset.beat = dataset.beat === 'odd' ? 'even' : 'odd'
   }
 
   /** Sets another notice for the whole page; undefined removes the notice. */
