@@ -103,7 +103,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const listeners = new Listeners({ ...listenerSettings(settings), tls, connections, counters, log })
 
   // For screens and operators: feeds, alarms, metrics, and the HTTP server with API and dashboard.
-  const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, authority, counters })
+  const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, broker, authority, counters })
   const eventLoopDelay = new EventLoopDelay()
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })

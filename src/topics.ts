@@ -108,6 +108,31 @@ export function sharedFilter(filter: string): SharedFilter | { readonly fault: s
   return { fault: `${filter}: a shared subscription is $share/{group}/{filter}, and a group has no + or #` }
 }
 
+/** Prefix of subscriptions to history, then live. */
+export const historyPrefix = '$hub/history/'
+
+/** A subscription to `$hub/history/{span}/{points}/{filter}`. */
+export interface HistoryFilter {
+  readonly span: string
+  readonly points: number
+  readonly filter: string
+  /** What stands before the topic of each message. */
+  readonly prefix: string
+  /** Topic of messages about the whole subscription: the filter, with `$all` in place of each wildcard. */
+  readonly marker: string
+}
+
+/** Parses a filter of history. Undefined for any other filter; `fault` for a malformed one. */
+export function historyFilter(filter: string): HistoryFilter | { readonly fault: string } | undefined {
+  if (!filter.startsWith(historyPrefix)) return undefined
+  const [, span = '', points = '', inner = ''] = /^\$hub\/history\/([^/+#]+)\/(\d{1,5})\/(.+)$/s.exec(filter) ?? []
+  if (inner === '' || points === '0') {
+    return { fault: `${filter}: allowed is $hub/history/{span}/{points}/{filter}, such as $hub/history/6h/300/home/#` }
+  }
+  const prefix = `${historyPrefix}${span}/${points}/`
+  return { span, points: Number(points), filter: inner, prefix, marker: inner.replace(/[+#]/g, '$all') }
+}
+
 /** Returns whether a filter is valid: wildcards stand alone in their level, `#` last. [MQTT-4.7.1-2] [MQTT-4.7.1-3] */
 export function isTopicFilter(filter: string): boolean {
   if (filter.length === 0 || filter.includes('\u0000')) return false

@@ -1,4 +1,4 @@
-import { encodeLevel, hubTopics, isTopicFilter, matches, tooDeep, tooLong } from '../topics.js'
+import { encodeLevel, historyPrefix, hubTopics, isTopicFilter, matches, tooDeep, tooLong } from '../topics.js'
 
 /**
  * Actions of a rule: `all` is publish and read; `read` is subscribing and receiving; `subscribe` is subscribing alone.
@@ -139,6 +139,8 @@ export class Access {
   subscribe(filter: string): Decision {
     const own = this.#own(filter)
     if (own) return own
+    // History is delivered only of topics whose last values the user may read.
+    if (filter.startsWith(historyPrefix)) return askingForHistory
     const about = filter.startsWith(lastPrefix) ? filter.slice(lastPrefix.length) : undefined
     const decision = decide(
       this.rules,
@@ -214,6 +216,11 @@ function decide(
 const askingForFeed: Decision = {
   allowed: true,
   rule: { effect: 'allow', verb: 'read', filter: hubTopics.feed, place: '' },
+}
+
+const askingForHistory: Decision = {
+  allowed: true,
+  rule: { effect: 'allow', verb: 'subscribe', filter: `${historyPrefix}#`, place: '' },
 }
 
 const askingForLast: Decision = {

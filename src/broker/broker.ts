@@ -35,6 +35,7 @@ import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates } from './bridge-states.js'
 import type { BrokerParts, ClientLimits } from './broker-parts.js'
 import { DirectPublisher, type PublishReceipt, ratesOf } from './direct-publisher.js'
+import type { HistoryFeeds } from './history-feeds.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
 import { Presence } from './presence.js'
 import { RefusalNotices } from './refusal-notices.js'
@@ -168,7 +169,7 @@ export class Broker
     this.#parts = {
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
-      reader: new PublishReader(),
+      ...{ reader: new PublishReader(), feeds: undefined },
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
   }
@@ -181,12 +182,10 @@ export class Broker
     this.#restoration.open()
     this.#keys.start()
     await this.#handshake.start(this.#options.identity.brokerId)
-    try {
-      await this.#restoration.start(this)
-    } catch (error) {
+    await this.#restoration.start(this).catch(async error => {
       await this.#handshake.stop()
       throw error
-    }
+    })
   }
 
   onRestored(): void {
@@ -225,6 +224,11 @@ export class Broker
   /** Publishes for a caller without an MQTT connection, as {@link DirectPublisher.publish} does. */
   publishDirectly(user: string, messages: readonly Outward[], key?: RequestKey): Promise<PublishReceipt> {
     return this.#direct.publish(user, messages, key)
+  }
+
+  /** Sets what opens feeds for subscriptions to history. Called before the first client connects. */
+  historyFrom(feeds: HistoryFeeds): void {
+    this.#parts.feeds = feeds
   }
 
   /** Returns the MQTT side of a connection. */

@@ -6,11 +6,14 @@ import { packetType } from '../mqtt/primitives.js'
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import type { DeliveryTarget, Session } from '../sessions/sessions.js'
+import { historyPrefix } from '../topics.js'
 import type { Connection } from '../transport/connections.js'
 import type { AedesConnection } from './aedes-handshake.js'
 import type { BrokerClient } from './broker-client.js'
 import type { BrokerParts } from './broker-parts.js'
 import type { EnhancedAuthentication } from './enhanced-authentication.js'
+import type { HistoryReceiver } from './history-feeds.js'
+import { HistorySubscriptions } from './history-subscriptions.js'
 import { LastTopic } from './last-topic.js'
 import type { ReceiveQuota } from './receive-quota.js'
 
@@ -18,7 +21,7 @@ import type { ReceiveQuota } from './receive-quota.js'
  * One client on one connection: who the client is, the session, and the packets that the hub sends, written by the
  * codec of the client's MQTT version. The files in `handlers` handle the packets that come.
  */
-export class Client implements BrokerClient, DeliveryTarget {
+export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
   readonly connection: Connection
   readonly broker: BrokerParts
   /** The client id. Empty until CONNECT. */
@@ -48,6 +51,8 @@ export class Client implements BrokerClient, DeliveryTarget {
   session: Session | undefined
   /** True once DISCONNECT has come. */
   isLeaving = false
+  /** Undefined while the client has no subscription to history. */
+  histories: HistorySubscriptions | undefined
   /** Undefined before MQTT 5. */
   quota: ReceiveQuota | undefined
   readonly lastTopic = new LastTopic()
@@ -65,6 +70,19 @@ export class Client implements BrokerClient, DeliveryTarget {
   /** Returns the session expiry to grant. Before MQTT 5 that is the one asked for; the broker drops old sessions. */
   grantedExpiry(asked: number): number {
     return this.codec?.version === 5 ? Math.min(asked, this.broker.limits.sessionExpiry) : asked
+  }
+
+  /** What the client may do. Undefined: everything. */
+  get access(): Session['access'] {
+    return this.session?.access
+  }
+
+  /** Begins to send history, then live, if that is what a filter subscribes to. */
+  startHistory(filter: string): void {
+    const { feeds } = this.broker
+    if (!feeds || !filter.startsWith(historyPrefix)) return
+    this.histories ??= new HistorySubscriptions(this, feeds)
+    this.histories.start(filter)
   }
 
   // — answers —
@@ -155,6 +173,7 @@ export class Client implements BrokerClient, DeliveryTarget {
     const { session } = this
     this.session = undefined
     if (session) this.broker.sessions.leave(session)
+    this.histories?.close()
     this.broker.presence.closed(this)
     this.aedes?.close()
   }

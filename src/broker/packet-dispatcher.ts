@@ -79,6 +79,7 @@ export class PacketDispatcher implements PacketHandler {
 
   writable(): void {
     this.#client.session?.pump()
+    this.#client.histories?.wake()
   }
 
   disconnectPacket(fault: Fault): Buffer | undefined {

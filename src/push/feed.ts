@@ -25,6 +25,8 @@ export interface FeedEvent {
 export interface FeedReader {
   /** The user; empty without a login, and for the admin key. */
   readonly user: string
+  /** The MQTT client, if that is one. */
+  readonly clientId?: string
   /** Undefined: everything may be read. */
   readonly access: Access | undefined
 }
@@ -60,6 +62,8 @@ const reopenMs = 250
  */
 export class Feed {
   readonly user: string
+  /** Empty for a reader that is no MQTT client. */
+  readonly clientId: string
   #access: Access | undefined
   readonly #query: Omit<FeedQuery, 'rules'>
   readonly #parts: FeedParts
@@ -81,6 +85,7 @@ export class Feed {
 
   constructor(reader: FeedReader, query: Omit<FeedQuery, 'rules'>, parts: FeedParts) {
     this.user = reader.user
+    this.clientId = reader.clientId ?? ''
     this.#access = reader.access
     this.#query = query
     this.#parts = parts

@@ -22,6 +22,8 @@ export interface FeedsOptions {
   readonly authority: FeedAuthority
   /** Most open feeds of one user. */
   readonly perUser: number
+  /** Serves subscriptions to history over MQTT. */
+  readonly broker: { historyFrom(feeds: Feeds): void }
   readonly counters: { readonly feeds: ConflationCounts }
 }
 
@@ -62,7 +64,9 @@ export class Feeds implements FeedSink, UsersListener {
     this.#options = options
   }
 
-  start(): void {}
+  start(): void {
+    this.#options.broker.historyFrom(this)
+  }
 
   stop(): void {
     for (const feed of [...this.#open]) feed.close(new HubError('stopping', 'the hub stops'))
@@ -99,6 +103,10 @@ export class Feeds implements FeedSink, UsersListener {
     return feed
   }
 
+  span(text: string): number {
+    return parseSpan(text)
+  }
+
   async feed(items: readonly FeedItem[]): Promise<void> {
     for (const item of items) for (const feed of this.#feedsOf(item.topic)) feed.offer(item)
   }
@@ -115,7 +123,7 @@ export class Feeds implements FeedSink, UsersListener {
       if (feed.user === '') continue
       if (!authority.open && !authority.user(feed.user)) {
         feed.close(new HubError('unauthorized', `user ${feed.user} was removed`))
-      } else feed.permit(authority.access(feed.user, ''))
+      } else feed.permit(authority.access(feed.user, feed.clientId))
     }
   }
 

@@ -112,7 +112,9 @@ class ConnectingClient implements Controlled {
       sessionPresent: present,
       responseInformation: mayRespond ? responses : undefined,
     })
-    if (client.answer(connack)) session.attach(client)
+    if (!client.answer(connack)) return
+    session.attach(client)
+    for (const [filter] of session.subscriptions) client.startHistory(filter)
   }
 
   ready(): void {

@@ -3,8 +3,9 @@ import type { PacketCodec, Subscribe, SubscribeOption } from '../../mqtt/codec.j
 import type { Framer } from '../../mqtt/framer.js'
 import type { Fault } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
-import { sharedFilter } from '../../topics.js'
+import { historyPrefix, sharedFilter } from '../../topics.js'
 import type { Client } from '../client.js'
+import { historyFault } from '../history-subscriptions.js'
 import { whenKept } from './when-kept.js'
 import { whenRestored } from './when-restored.js'
 
@@ -33,8 +34,8 @@ function subscribe(client: Client, codec: PacketCodec, session: Session, packet:
   const answers = subscriptions.map((subscription): QoS | Fault => {
     const { filter } = subscription
     // Of what is acknowledged nothing may be left out.
-    const qos = conflate ? 0 : subscription.qos
-    const fault = broker.policy.subscribeFault(client, filter)
+    const qos = conflate || filter.startsWith(historyPrefix) ? 0 : subscription.qos
+    const fault = historyFault(filter, broker.feeds) ?? broker.policy.subscribeFault(client, filter)
     if (fault) {
       // Only the first refusal of a packet is logged: there may be a hundred thousand.
       if (refusals++ === 0) broker.refusals.refused(client, 'subscribe', filter, fault.reason)
@@ -46,6 +47,7 @@ function subscribe(client: Client, codec: PacketCodec, session: Session, packet:
   })
   whenKept(client, session, () => {
     if (!client.answer(codec.suback(packetId, answers))) return
+    for (const { filter } of subscriptions) if (session.subscriptions.has(filter)) client.startHistory(filter)
     for (const { filter, qos, until } of retained) {
       if (session.subscriptions.has(filter)) broker.sessions.offerRetained(session, filter, qos, until)
     }

@@ -8,6 +8,7 @@ import { whenKept } from './when-kept.js'
 export function handleUnsubscribe(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
   const { header, buffer, start, end } = framer
   const { packetId, filters } = codec.readUnsubscribe(header, buffer, start, end)
+  for (const filter of filters) client.histories?.stop(filter)
   const answers = filters.map(filter => client.broker.sessions.unsubscribe(session, filter))
   whenKept(client, session, () => client.answer(codec.unsuback(packetId, answers)))
 }
