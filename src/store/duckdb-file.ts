@@ -21,6 +21,7 @@ const chunkRows = 2048
 /** Type of a column of rows to append. */
 export type ColumnType = 'integer' | 'bigint' | 'double' | 'text'
 export type Value = DuckDBValue
+export type BoundValue = number | bigint | string | bigint[] | string[]
 
 const types = { integer: INTEGER, bigint: BIGINT, double: DOUBLE, text: VARCHAR } as const
 
@@ -35,26 +36,31 @@ export interface DuckDbFileOptions {
 }
 
 /**
- * An open DuckDB database: one connection that writes, one that reads. All calls of the driver are made here. The
+ * An open DuckDB database: one connection that writes, one that reads, and one
+ * for the questions of a query language, which may take long. All calls of the driver are made here. The
  * caller runs writes one after the other, and reads likewise: a connection holds one statement at a time.
  */
 export class DuckDbFile {
   readonly #instance: DuckDBInstance
   readonly #writer: DuckDBConnection
   readonly #reader: DuckDBConnection
+  readonly #asker: DuckDBConnection
   readonly #calls: NativeCalls
   readonly #appenders = new Map<string, DuckDBAppender>()
+  #isOpen = true
 
   private constructor(
     instance: DuckDBInstance,
     writer: DuckDBConnection,
     reader: DuckDBConnection,
+    asker: DuckDBConnection,
     calls: NativeCalls,
   ) {
     this.#calls = calls
     this.#instance = instance
     this.#writer = writer
     this.#reader = reader
+    this.#asker = asker
   }
 
   /** Opens a database. Rejects with a `HubError` of {@link openError}. */
@@ -64,7 +70,7 @@ export class DuckDbFile {
       const opened = await calls.run(() => DuckDBInstance.create(path))
       instance = opened
       const connect = () => calls.run(() => opened.connect())
-      const file = new DuckDbFile(opened, await connect(), await connect(), calls)
+      const file = new DuckDbFile(opened, await connect(), await connect(), await connect(), calls)
       await prepare(file)
       for (const table of tables) {
         const [name = '', schema = 'main'] = table.split('.').reverse()
@@ -87,13 +93,18 @@ export class DuckDbFile {
     await this.#calls.run(() => this.#writer.run(sql))
   }
 
-  /** Returns the answer column by column. Numbers are bound as integers; big integers, and lists of them, as such. */
-  async columns(by: 'writer' | 'reader', sql: string, values: readonly (number | bigint | bigint[])[] = []) {
-    const connection = by === 'writer' ? this.#writer : this.#reader
+  /**
+   * Returns the answer column by column. Numbers are bound as integers; big integers, texts, and lists of them, as
+   * such.
+   */
+  async columns(by: 'writer' | 'reader' | 'asker', sql: string, values: readonly BoundValue[] = []) {
+    const connection = { writer: this.#writer, reader: this.#reader, asker: this.#asker }[by]
     const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))
-    const kinds = values.map(value =>
-      Array.isArray(value) ? LIST(BIGINT) : typeof value === 'bigint' ? BIGINT : INTEGER,
-    )
+    const kinds = values.map(value => {
+      if (!Array.isArray(value))
+        return typeof value === 'string' ? VARCHAR : typeof value === 'bigint' ? BIGINT : INTEGER
+      return LIST(typeof value[0] === 'string' ? VARCHAR : BIGINT)
+    })
     const result = await this.#calls.run(() => connection.runAndReadAll(sql, bound, kinds))
     return result.getColumns() as Value[][]
   }
@@ -128,10 +139,21 @@ export class DuckDbFile {
   /** Makes the statement that reads just now fail. */
   interruptReads(): void {
     this.#reader.interrupt()
+    this.#asker.interrupt()
+  }
+
+  /** Makes the statement of a query language that runs just now fail. */
+  interruptQuestion(): void {
+    this.#asker.interrupt()
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen
   }
 
   /** Closes the database. An open transaction is undone. */
   close(): void {
+    this.#isOpen = false
     for (const appender of this.#appenders.values()) {
       try {
         appender.closeSync()
@@ -140,6 +162,7 @@ export class DuckDbFile {
       }
     }
     this.#reader.closeSync()
+    this.#asker.closeSync()
     this.#writer.closeSync()
     this.#instance.closeSync()
   }

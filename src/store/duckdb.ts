@@ -6,6 +6,8 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
 import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
+import { DuckDbReader } from './duckdb-reader.js'
+import { appendRows, type Placed, rowsOf } from './duckdb-rows.js'
 import {
   aggregateSql,
   guarded,
@@ -18,15 +20,7 @@ import {
   typed,
   unguarded,
 } from './duckdb-sql.js'
-import {
-  isHeld,
-  type KnownSeries,
-  SeriesCache,
-  type SeriesGroup,
-  tagsText,
-  type Wanted,
-  wanted,
-} from './known-series.js'
+import { type KnownSeries, SeriesCache, type SeriesGroup, tagsText, type Wanted, wanted } from './known-series.js'
 import { NativeCalls } from './native-calls.js'
 import {
   besideOf,
@@ -63,50 +57,9 @@ export interface DuckDbStoreOptions {
   readonly cached?: number
 }
 
-/** Rows of one table in one write, as columns. */
-class DuckRows {
-  readonly series: number[] = []
-  readonly times: bigint[] = []
-  readonly values: (number | string)[] = []
-
-  add(series: number, time: number, value: FieldValue): void {
-    this.series.push(series)
-    this.times.push(BigInt(time))
-    this.values.push(typeof value === 'boolean' ? Number(value) : value)
-  }
-}
-
-/** Rows that may be stored already. Of several with the same identity only the last is kept. */
-class LateRows extends DuckRows {
-  readonly #positions = new Map<string, number>()
-
-  override add(series: number, time: number, value: FieldValue): void {
-    const key = `${series} ${time}`
-    const position = this.#positions.get(key)
-    if (position !== undefined) {
-      this.values[position] = typeof value === 'boolean' ? Number(value) : value
-      return
-    }
-    this.#positions.set(key, this.times.length)
-    super.add(series, time, value)
-  }
-}
-
 /** A series that a write begins. */
 interface Created extends Wanted {
   readonly series: KnownSeries
-}
-
-/** A field of a point, and the series that takes the value. */
-interface Placed {
-  readonly series: KnownSeries
-  readonly time: number
-  readonly value: FieldValue
-}
-
-interface AppendBatch {
-  readonly fresh: Record<Table, DuckRows>
-  readonly late: Record<Table, LateRows>
 }
 
 /** A series as the database names one. */
@@ -138,6 +91,7 @@ export class DuckDbStore implements TimeSeriesStore {
   /** Writes, and separately reads, run one after the other: a connection holds one statement at a time. */
   readonly #writes = new SerialQueue()
   readonly #reads = new SerialQueue()
+  readonly reader = new DuckDbReader(() => this.#opened())
 
   constructor({ path, incidents, clock = Date, cached }: DuckDbStoreOptions) {
     this.#path = path
@@ -472,6 +426,12 @@ export class DuckDbStore implements TimeSeriesStore {
     return this.#file
   }
 
+  async #opened(): Promise<DuckDbFile> {
+    await this.#recovered()
+    if (!this.#file) throw new HubError('store_unavailable', 'the DuckDB store is closed')
+    return this.#file
+  }
+
   /** Resolves when the database is open. Opens the database again after a failed start or write. */
   async #recovered(): Promise<void> {
     if (!this.#file) await this.#writes.run(() => this.#ready())
@@ -555,7 +515,7 @@ export class DuckDbStore implements TimeSeriesStore {
     const file = this.#file
     if (!file) return
     this.#file = undefined
-    await this.#reads.idle()
+    await Promise.all([this.#reads.idle(), this.reader.idle()])
     file.close()
     this.#cache.clear(Number.NEGATIVE_INFINITY)
   }
@@ -570,28 +530,4 @@ export class DuckDbStore implements TimeSeriesStore {
       throw new HubError('store_unavailable', `DuckDB did not answer: ${describe(error)}`, { cause: error })
     })
   }
-}
-
-/** Returns the values as rows. Moves the newest values in memory; after a failed write they are loaded again. */
-function rowsOf(placed: readonly Placed[]): AppendBatch {
-  const batch: AppendBatch = {
-    fresh: { numbers: new DuckRows(), texts: new DuckRows() },
-    late: { numbers: new LateRows(), texts: new LateRows() },
-  }
-  for (const { series, time, value } of placed) {
-    const rows = time > series.time ? batch.fresh : batch.late
-    rows[tableOf(series.type)].add(series.id, time, value)
-    if (time < series.time) continue
-    series.time = time
-    series.value = isHeld(value) ? value : undefined
-  }
-  return batch
-}
-
-function appendRows(file: DuckDbFile, to: string, table: Table, rows: DuckRows): void {
-  file.append(to, [
-    ['integer', rows.series],
-    ['bigint', rows.times],
-    [table === 'texts' ? 'text' : 'double', rows.values],
-  ])
 }

@@ -1,4 +1,4 @@
-import type { FieldType, FieldValue, Point, Rejection, Series, SeriesId } from '../model.js'
+import type { FieldType, FieldValue, Point, Rejection, Series, SeriesId, Tags } from '../model.js'
 
 /** Ways to turn several readings of one window into one value. Fields that are not numbers always take `last`. */
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
@@ -64,8 +64,106 @@ export interface LastStored {
   readonly isNew: boolean
 }
 
+/** Selects series by their names. */
+export interface NamesQuery {
+  /** Names of measurements, and of fields. Undefined: all. */
+  readonly measurements?: readonly string[] | undefined
+  readonly fields?: readonly string[] | undefined
+  /** Tags that a series must have, all of them. */
+  readonly tags?: Tags
+  /** Leaves out the other names, so that equal rows become one; `tags` keeps the measurement. */
+  readonly only?: 'measurement' | 'field' | 'tags' | undefined
+  /** Maximum number of rows. */
+  readonly limit: number
+}
+
+/** A series with its number in this store. With `only`, names that were not asked for are empty. */
+export interface NumberedSeries extends SeriesId {
+  readonly id: number
+  readonly type: FieldType
+}
+
+/** Readings of several series of one type, put into groups. */
+export interface GroupQuery {
+  readonly type: FieldType
+  /** Numbers of the series, and for each the group that its readings are in. */
+  readonly series: readonly number[]
+  readonly groups: readonly number[]
+  /** Microseconds since the epoch; `from` is included, `to` is not. */
+  readonly from: number
+  readonly to: number
+  /** Maximum number of rows. */
+  readonly limit: number
+}
+
+export type WindowFunction =
+  | 'mean'
+  | 'median'
+  | 'min'
+  | 'max'
+  | 'sum'
+  | 'count'
+  | 'first'
+  | 'last'
+  | 'spread'
+  | 'stddev'
+  | 'mode'
+  | 'percentile'
+  | 'count distinct'
+
+export interface WindowQuery extends GroupQuery {
+  /** Windows of `width` microseconds, one of which begins at `origin`, at or before `from`. Undefined: one window. */
+  readonly windows: { readonly width: number; readonly origin: number } | undefined
+  readonly functions: readonly {
+    readonly name: WindowFunction
+    /** Of `percentile`. */
+    readonly nth: number
+    /** Whether the time of the reading is wanted beside the value. */
+    readonly isTimed: boolean
+  }[]
+}
+
+/** A value for each function; or, for `distinct`, the one value. Undefined: the function has none. */
+export interface WindowRow {
+  readonly group: number
+  /** Number of the window, from 0 at the origin. */
+  readonly window: number
+  readonly values: readonly (FieldValue | undefined)[]
+  /** Microseconds since the epoch, for the functions that are timed. */
+  readonly times: readonly (number | undefined)[]
+}
+
+export interface GroupReading {
+  /** Position in `series` of the query. */
+  readonly position: number
+  readonly time: number
+  readonly value: FieldValue
+}
+
+/**
+ * Reads many series at once, for a query language. Rows beyond a limit are not answered: ask for one more than wanted
+ * to learn of them. All reject with `store_unavailable`, and with `too_large` when an answer would need too much memory
+ * or time.
+ */
+export interface SeriesReader {
+  names(query: NamesQuery): Promise<readonly NumberedSeries[]>
+  /** Resolves with the positions of the texts that a regular expression (RE2) matches somewhere. Rejects with `bad_request`. */
+  matching(pattern: string, texts: readonly string[]): Promise<readonly number[]>
+  /** Resolves with the windows that have readings, in order of group and window. */
+  windows(query: WindowQuery): Promise<readonly WindowRow[]>
+  /** Resolves with the different values of each window, in order of group, window, and first time. */
+  distinct(query: Omit<WindowQuery, 'functions'>): Promise<readonly WindowRow[]>
+  /** Resolves with at most `perGroup` readings of each group, in order of group, time, and position. */
+  readings(
+    query: GroupQuery & { readonly descending: boolean; readonly perGroup: number },
+  ): Promise<readonly GroupReading[]>
+}
+
 /** Storage of points. Implementations only try: no retry, no queue, no back-off of their own. */
 export interface TimeSeriesStore {
+  /** Reads for a query language. Undefined: the server of the store has one, and is to be asked directly. */
+  readonly reader?: SeriesReader
+
   /**
    * Resolves when reads and writes can be tried, even if a server is down. Rejects with `store_unavailable` when a file
    * cannot be opened now: then each read and write tries to open the file again.
