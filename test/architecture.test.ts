@@ -61,6 +61,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   sessions: ['access', 'auth', 'disk', 'mqtt', 'observe', 'runtime'],
   spool: ['config', 'disk', 'observe', 'queue', 'runtime'],
   store: ['observe', 'runtime'],
+  influxql: ['store'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
@@ -68,7 +69,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract'],
+    ...['rabbitmq', 'dead-letters', 'contract', 'influxql'],
   ],
   push: ['access', 'config', 'pipeline', 'runtime', 'users'],
   http: [
@@ -109,6 +110,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   auth: ['admission.ts', 'principal.ts', 'admin-key.ts'],
   queue: ['queue.ts', 'suspects.ts'],
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
+  influxql: ['influxql.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts'],

@@ -16,6 +16,7 @@ export const docs = [
   'mqtt',
   'devices',
   'stores',
+  'grafana',
   'rabbitmq',
   'http',
   'operate',

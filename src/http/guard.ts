@@ -53,6 +53,8 @@ declare module 'fastify' {
     isPage?: boolean
     /** True for requests that Socket.IO answers, and authenticates by itself. */
     isSocketIo?: boolean
+    /** Takes credentials and answers failures as InfluxDB 1.x does. */
+    isInflux?: boolean
   }
   interface FastifyRequest {
     /** Undefined on routes for anyone. */
@@ -109,12 +111,13 @@ export class Guard {
    * request.
    */
   async check(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
-    const { allow = 'read', isPage } = request.routeOptions.config ?? {}
+    const { allow = 'read', isPage, isInflux } = request.routeOptions.config ?? {}
     const fault = this.#crossSiteFault(request)
     if (fault) throw new RequestRefused('cross_site', 'forbidden', fault)
     if (allow === 'anyone') return undefined
     const isRead = request.method === 'GET' || request.method === 'HEAD'
-    request.caller = await this.identify(request).catch((error: unknown) => {
+    const authorization = isInflux ? influxAuthorization(request) : undefined
+    request.caller = await this.identify(request, authorization).catch((error: unknown) => {
       if (isPage && isRead && error instanceof HubError && error.code === 'unauthorized') return undefined
       throw error
     })
@@ -127,9 +130,8 @@ export class Guard {
   /**
    * Returns the caller. Throws `unauthorized` for wrong or missing credentials, and `too_many` for too many attempts.
    */
-  async identify(request: RequestHead): Promise<Caller> {
+  async identify(request: RequestHead, authorization = request.headers.authorization): Promise<Caller> {
     if (this.open) return everybody
-    const { authorization } = request.headers
     const byCookie = authorization === undefined && this.#isOwn(request) ? this.loginOf(request) : undefined
     if (byCookie) return byCookie
     const caller =
@@ -301,9 +303,23 @@ export class Guard {
   }
 }
 
+/**
+ * Returns the credentials of a request to the API of InfluxDB 1.x as those of the hub: an API key is the password of HTTP
+ * Basic, or the parameter `p` of the URL. User names do not matter, as a key belongs to one user.
+ */
+function influxAuthorization({ headers: { authorization }, url }: FastifyRequest): string | undefined {
+  const [, encoded] = /^Basic +([\w+/=-]+) *$/i.exec(authorization ?? '') ?? []
+  if (encoded !== undefined) {
+    const text = Buffer.from(encoded, 'base64').toString()
+    return `Bearer ${text.slice(text.indexOf(':') + 1)}`
+  }
+  const password = new URLSearchParams(url.split('?')[1] ?? '').get('p')
+  return authorization ?? (password === null ? undefined : `Bearer ${password}`)
+}
+
 const whoAsks =
   'authentication required: sign in at /login, or send an API key as Authorization: Bearer thk_…; ' +
-  'HTTP Basic is not supported'
+  'HTTP Basic is not supported, except for /query, with an API key as the password'
 
 function wrongKey(detail: string): HubError {
   return new RequestRefused('key', 'unauthorized', whoAsks, { detail })

@@ -25,6 +25,7 @@ import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
+import { influxRoutes } from './influx.js'
 import { type FeedsApi, liveRoutes } from './live.js'
 import { pages } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
@@ -151,6 +152,10 @@ export class HttpServer {
       if (status >= 400 && status < 500 && error instanceof Error) guard.report(request.raw, status, error)
       if (status === 401) reply.header('www-authenticate', 'Bearer realm="telehub"')
       if (hubError?.retryAfterMs) reply.header('retry-after', Math.ceil(hubError.retryAfterMs / 1_000))
+      if (request.routeOptions.config.isInflux) {
+        const sentence = status >= 500 && !hubError ? 'internal error; see the log of the hub' : describe(error)
+        return void reply.code(status).send({ error: sentence })
+      }
       void reply.code(status).send({
         error: hubError?.code ?? (status === 413 ? 'too_large' : status < 500 ? 'bad_request' : 'internal'),
         message: status >= 500 && !hubError ? 'internal error; see the log of the hub' : describe(error),
@@ -194,6 +199,7 @@ export class HttpServer {
     })
     await app.register(apiRoutes, { ...this.#options, guard })
     await app.register(publishRoutes, this.#options)
+    await app.register(influxRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })

@@ -1,5 +1,6 @@
 import type { ReadRules } from '../access/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
+import type { InfluxQuestion } from '../influxql/influxql.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
@@ -48,6 +49,14 @@ export interface PipelineApi {
     readonly query: HistoryQuery
     readonly rules: ReadRules | undefined
   }): Promise<Json<Answer<'GET /api/history'>>>
+  /**
+   * Answers a request to `/query` of InfluxDB 1.x, with the status of HTTP. Rejects with `bad_request` when the store is
+   * a server that answers such requests by itself.
+   */
+  influxql(query: {
+    readonly question: InfluxQuestion
+    readonly rules: ReadRules | undefined
+  }): Promise<{ readonly status: number; readonly json: Uint8Array }>
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
   /** Removes a client from the devices, with its newest readings. */
   removeClient(client: RemovedClient): Promise<RemovedDevice>

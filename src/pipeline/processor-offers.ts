@@ -65,6 +65,7 @@ export function processorOffers(
     },
     series: query => running().queries.series(query),
     history: ({ query, rules }) => running().queries.history(query, rules),
+    influxql: ({ question, rules }) => running().queries.influxql(question, rules),
     devices: rules => running().queries.devices(rules),
     removeClient: client => running().removal.client(client),
     removeDescribed: device => running().removal.described(device),

@@ -2,6 +2,7 @@ import { mayRead, type ReadRules, readsAll } from '../access/rules.js'
 import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
 import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
+import { answerInfluxQl, type InfluxQuestion } from '../influxql/influxql.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
@@ -84,6 +85,22 @@ export class Queries {
     }
     const { times, values } = await dependencies.ask('store', () => store.history(query))
     return encodeJson({ times: times.map(time => time / 1_000), values })
+  }
+
+  /** Answers a request to `/query` of InfluxDB 1.x from the series that may be read. */
+  async influxql(question: InfluxQuestion, rules: ReadRules | undefined) {
+    const { dependencies, store } = this.#options
+    const { reader } = store
+    if (!reader) {
+      throw new HubError(
+        'bad_request',
+        'the store of this hub is InfluxDB, which answers /query by itself: use the address in influx.url',
+      )
+    }
+    const mayRead = rules && ((series: SeriesId) => this.#isReadable(series, rules))
+    const now = Date.now() * 1_000
+    const { status, json } = await dependencies.ask('store', () => answerInfluxQl(question, { reader, mayRead, now }))
+    return { status, json: Buffer.from(json) }
   }
 
   /** Returns the devices whose presence may be read. */

@@ -122,6 +122,7 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
+      influxql: async () => ({ status: 200, json: await answer('influxql', '{"results":[]}')() }),
       removeClient: async () => {
         reached.push('removeClient')
         return { isKnown: true, topics: [], readings: 0 }
