@@ -53,13 +53,8 @@ export class SmallMap<K, V> implements Iterable<[K, V]> {
     for (const [, value] of this) yield value
   }
 
-  *[Symbol.iterator](): Generator<[K, V]> {
-    if (this.#map) {
-      yield* this.#map
-      return
-    }
-    const list = this.#list ?? none
-    for (let i = 0; i < list.length; i += 2) yield [list[i] as K, list[i + 1] as V]
+  [Symbol.iterator](): IterableIterator<[K, V]> {
+    return this.#map ? this.#map.entries() : new ListIterator<K, V>(this.#list ?? none)
   }
 
   /** Returns the position of the key in the list; -1 when there is none. */
@@ -71,3 +66,24 @@ export class SmallMap<K, V> implements Iterable<[K, V]> {
 }
 
 const none: readonly never[] = []
+
+/** Entries of a list of keys and values in turn. No generator, as many maps with one entry are iterated. */
+class ListIterator<K, V> implements IterableIterator<[K, V]> {
+  readonly #list: readonly unknown[]
+  #at = 0
+
+  constructor(list: readonly unknown[]) {
+    this.#list = list
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<[K, V], undefined> {
+    const at = this.#at
+    if (at >= this.#list.length) return { done: true, value: undefined }
+    this.#at += 2
+    return { done: false, value: [this.#list[at] as K, this.#list[at + 1] as V] }
+  }
+}

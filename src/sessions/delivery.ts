@@ -153,9 +153,9 @@ export interface RetainedDelivery extends Deliverable {
 
 /** Returns a retained message of QoS 1 or 2 to be queued for a new subscription; `at` as in {@link Enqueued}. */
 export function retainedEntry(message: RetainedDelivery, ids: Enqueued['ids'], at: number): Enqueued {
-  const { topic, payload, qos, clientId, properties, expiresAt } = message
-  const kept = qos === 2 ? 2 : 1
-  return { topic, payload, qos: kept, retain: true, at, clientId, properties, expiresAt, ids, group: undefined }
+  const { topic, qos, clientId, properties, expiresAt } = message
+  const kept = { payload: lasting(message.payload), qos: qos === 2 ? 2 : 1 } as const
+  return { topic, ...kept, retain: true, at, clientId, properties, expiresAt, ids, group: undefined }
 }
 
 /** Encodes a message that has waited. */

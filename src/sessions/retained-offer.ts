@@ -4,6 +4,9 @@ import type { Session } from './session.js'
 import type { SessionsOptions } from './sessions-options.js'
 import { reachOf } from './subscription.js'
 
+/** Maximum number of messages looked at in one turn when none of them may be delivered. */
+const lookedAt = 256
+
 /**
  * Returns the retained messages to send to a new subscription, at the lower QoS, looked up one by one; undefined is a
  * pause. `until` is the number of messages that had been retained when the subscription was made. `mayRetain` as in
@@ -17,65 +20,64 @@ export function retainedFor(
   until: number,
   mayRetain: SessionsOptions['mayRetain'],
 ): Iterable<Retained | undefined> {
-  const found = atMost(qos, rightful(mayRetain, undelivered(session, until, retained.search(filter))))
-  const others = session.subscriptions.get(filter)?.noLocal ? notOf(session, found) : found
-  return reachOf(session.access, filter) === 'all' ? others : permitted(session, others)
+  return new RetainedOffer(session, filter, qos, retained.search(filter), until, mayRetain)
 }
 
-/** Maximum number of messages looked at in one turn when none of them may be delivered. */
-const lookedAt = 256
+class RetainedOffer implements IterableIterator<Retained | undefined> {
+  readonly #session: Session
+  readonly #qos: QoS
+  readonly #found: Iterator<Retained | undefined>
+  readonly #until: number
+  readonly #mayRetain: SessionsOptions['mayRetain']
+  readonly #noLocal: boolean
+  readonly #readsAll: boolean
 
-/** Yields messages that the session did not get when published: `until` had been retained at the subscription. */
-function* undelivered(
-  session: Session,
-  until: number,
-  found: Iterable<Retained | undefined>,
-): Generator<Retained | undefined> {
-  for (const message of found) if (!message || message.change <= until || session.hasMissed) yield message
-}
-
-/** Yields messages that other clients have published. [MQTT-3.8.3-3] */
-function* notOf({ clientId, user }: Session, found: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of found) if (message?.clientId !== clientId || (message.user ?? '') !== user) yield message
-}
-
-/** Yields messages whose publishers may still publish there; undefined is a pause. */
-function* rightful(
-  mayRetain: SessionsOptions['mayRetain'],
-  found: Iterable<Retained | undefined>,
-): Generator<Retained | undefined> {
-  let looked = 0
-  for (const message of found) {
-    if (!message?.user || !mayRetain || mayRetain(message.user, message.clientId, message.topic)) {
-      looked = 0
-      yield message
-    } else if (++looked === lookedAt) {
-      looked = 0
-      yield undefined
-    }
+  constructor(
+    session: Session,
+    filter: string,
+    qos: QoS,
+    found: Iterator<Retained | undefined>,
+    until: number,
+    mayRetain: SessionsOptions['mayRetain'],
+  ) {
+    this.#session = session
+    this.#qos = qos
+    this.#found = found
+    this.#until = until
+    this.#mayRetain = mayRetain
+    this.#noLocal = session.subscriptions.get(filter)?.noLocal === true
+    this.#readsAll = reachOf(session.access, filter) === 'all'
   }
-}
 
-/** Yields messages that the session may read; undefined is a pause. */
-function* permitted<T extends { readonly topic: string }>(
-  session: Session,
-  found: Iterable<T | undefined>,
-): Generator<T | undefined> {
-  let looked = 0
-  for (const message of found) {
-    if (message === undefined || session.mayReceive(message.topic)) {
-      looked = 0
-      yield message
-    } else if (++looked === lookedAt) {
-      looked = 0
-      yield undefined
-    }
+  [Symbol.iterator](): this {
+    return this
   }
-}
 
-/** Yields messages with their QoS lowered to `limit`. */
-function* atMost(limit: QoS, messages: Iterable<Retained | undefined>): Generator<Retained | undefined> {
-  for (const message of messages) yield message && message.qos > limit ? lowered(message, limit) : message
+  next(): IteratorResult<Retained | undefined, undefined> {
+    for (let looked = 0; looked < lookedAt; looked++) {
+      const found = this.#found.next()
+      if (found.done) return { done: true, value: undefined }
+      const message = found.value
+      if (message === undefined) return { done: false, value: undefined }
+      if (!this.#isDue(message)) continue
+      return message.qos > this.#qos
+        ? { done: false, value: lowered(message, this.#qos) }
+        : { done: false, value: message }
+    }
+    return { done: false, value: undefined }
+  }
+
+  #isDue(message: Retained): boolean {
+    const { change, clientId, user = '', topic } = message
+    const session = this.#session
+    // What was retained later has been delivered live.
+    if (change > this.#until && !session.hasMissed) return false
+    // [MQTT-3.8.3-3]
+    if (this.#noLocal && clientId === session.clientId && user === session.user) return false
+    // The publisher must still be permitted to publish there.
+    if (user && this.#mayRetain && !this.#mayRetain(user, clientId, topic)) return false
+    return this.#readsAll || session.mayReceive(topic)
+  }
 }
 
 function lowered(message: Retained, qos: QoS): Retained {

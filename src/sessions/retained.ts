@@ -4,17 +4,12 @@ import { SmallMap } from '../runtime/small-map.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { isWildcard } from '../topics.js'
 import { isExpired, lasting, type RetainedDelivery } from './delivery.js'
+import { type RetainedNode, TopicWalk, WalkSteps } from './topic-walk.js'
 
 /** A retained message. [MQTT-3.3.1-5] */
 export interface Retained extends RetainedDelivery {
   /** Number of messages retained until then, this one included; see {@link RetainedMessages.changes}. */
   readonly change: number
-}
-
-/** A level of a topic. `topic` is set where a topic ends; its message may have been deleted meanwhile. */
-interface RetainedNode {
-  children: SmallMap<string, RetainedNode> | undefined
-  topic: string | undefined
 }
 
 /** Payloads up to this length are kept as strings of one byte a character: a small buffer takes 300 bytes more. */
@@ -43,12 +38,9 @@ class KeptMessage implements Retained {
     this.#payload = payload.length <= maxTextBytes ? payload.toString('latin1') : lasting(payload)
   }
 
-  /** Payload in a buffer that may be kept. */
+  /** Payload for use at once: in Node's pool, to be copied if kept for long. */
   get payload(): Buffer {
-    if (typeof this.#payload !== 'string') return this.#payload
-    const bytes = Buffer.allocUnsafeSlow(this.#payload.length)
-    bytes.write(this.#payload, 'latin1')
-    return bytes
+    return typeof this.#payload === 'string' ? Buffer.from(this.#payload, 'latin1') : this.#payload
   }
 
   /** Approximate bytes in memory. */
@@ -63,6 +55,41 @@ const nodeBytes = 250
 
 /** Topics filed in the trie at each call of {@link RetainedMessages.sweep}: about ten milliseconds of work. */
 const filedAtOnce = 5_000
+/** Topics filed before each pause of a search. */
+const filedInSearch = 1_000
+
+const pause: IteratorYieldResult<undefined> = { done: false, value: undefined }
+const over: IteratorReturnResult<undefined> = { done: true, value: undefined }
+
+/** Messages found step by step. */
+class Search implements IterableIterator<Retained | undefined> {
+  readonly #walk: TopicWalk
+  readonly #message: (topic: string) => Retained | undefined
+  /** Files topics that cannot be found yet. Returns false when there are none. */
+  readonly #file: () => boolean
+  #isFiled = false
+
+  constructor(walk: TopicWalk, message: (topic: string) => Retained | undefined, file: () => boolean) {
+    this.#walk = walk
+    this.#message = message
+    this.#file = file
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<Retained | undefined, undefined> {
+    if (!this.#isFiled && this.#file()) return pause
+    this.#isFiled = true
+    for (let topic = this.#walk.next(); topic !== undefined; topic = this.#walk.next()) {
+      if (topic === 'pause') return pause
+      const value = this.#message(topic)
+      if (value) return { done: false, value }
+    }
+    return over
+  }
+}
 
 /**
  * The retained messages by topic. An exact topic is one map lookup. A filter with wildcards is a walk of the trie that
@@ -80,7 +107,7 @@ export class RetainedMessages {
   #swept: Iterator<string> | undefined
   #bytes = 0
   #changes = 0
-  readonly #steps = { left: stepsAtOnce }
+  readonly #steps = new WalkSteps()
 
   /** Number and bytes of the messages of each user. */
   readonly #messagesOf: SharedPool
@@ -215,17 +242,21 @@ export class RetainedMessages {
    * Like {@link match}, with a pause, undefined, now and then, as a filter may match few of many messages. The steps of
    * all searches count together, as one client may begin thousands of short ones.
    */
-  *search(filter: string): Generator<Retained | undefined> {
-    if (!isWildcard(filter)) {
-      const message = this.#exact.get(filter)
-      if (message && !isExpired(message, this.#now())) yield message
-      return
-    }
-    while (this.#unfiled.length > 0) if (this.#fileSome(stepsAtOnce)) yield undefined
-    for (const topic of walk(this.#root, filter.split('/'), 0, this.#steps)) {
-      const message = topic === undefined ? undefined : this.#exact.get(topic)
-      if (topic === undefined || (message && !isExpired(message, this.#now()))) yield message
-    }
+  search(filter: string): IterableIterator<Retained | undefined> {
+    const message = (topic: string) => this.#current(topic)
+    if (!isWildcard(filter)) return this.#exactly(filter)
+    const file = () => this.#unfiled.length > 0 && this.#fileSome(filedInSearch)
+    return new Search(new TopicWalk(this.#root, filter, this.#steps), message, file)
+  }
+
+  *#exactly(topic: string): Generator<Retained> {
+    const message = this.#current(topic)
+    if (message) yield message
+  }
+
+  #current(topic: string): Retained | undefined {
+    const message = this.#exact.get(topic)
+    return message?.expiresAt !== undefined && isExpired(message, this.#now()) ? undefined : message
   }
 
   /**
@@ -253,38 +284,4 @@ export class RetainedMessages {
 
 function sizeOf({ topic, properties }: Pick<RetainedDelivery, 'topic' | 'properties'>, payloadBytes: number): number {
   return overheadBytes + topic.length * 2 + payloadBytes + (properties ? properties.length + 100 : 0)
-}
-
-const stepsAtOnce = 500
-
-/** Yields the topics that match; undefined is a pause. */
-function* walk(
-  node: RetainedNode,
-  levels: readonly string[],
-  depth: number,
-  steps: { left: number },
-  isRoot = true,
-): Generator<string | undefined> {
-  if (steps.left-- === 0) {
-    steps.left = stepsAtOnce
-    yield undefined
-  }
-  const level = levels[depth]
-  if (level === undefined) {
-    if (node.topic !== undefined) yield node.topic
-    return
-  }
-  // "sport/#" also matches "sport": the parent level. [MQTT-4.7.1-2]
-  if (level === '#' && node.topic !== undefined) yield node.topic
-  if (!node.children) return
-  if (level !== '+' && level !== '#') {
-    const next = node.children.get(level)
-    if (next) yield* walk(next, levels, depth + 1, steps, false)
-    return
-  }
-  for (const [name, next] of node.children) {
-    // [MQTT-4.7.2-1]
-    if (isRoot && name.charCodeAt(0) === 36) continue
-    yield* walk(next, levels, level === '#' ? depth : depth + 1, steps, false)
-  }
 }

@@ -63,7 +63,7 @@ function* pack(session: Session, payloads: SharedPayloads): Generator<void> {
 }
 
 function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLose }: CaptureOptions): Generator<void> {
-  const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent, backups } = session
+  const { name: c, user: u, absentSince: a, expiry: e, incoming, inflight, unsent } = session
   const head: SessionHead = {
     c,
     ...(u && { u }),
@@ -78,7 +78,7 @@ function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLos
   // Copies of all collections at this moment. The messages in them do not change, except when sent.
   const sent = [...inflight.values()]
   const isWhole = session.hasOfGroups
-  const waiting: Queued[] = isWhole ? [...unsent, ...(backups ?? [])].sort((a, b) => a.n - b.n) : []
+  const waiting: Queued[] = isWhole ? [...unsent, ...session.backups].sort((a, b) => a.n - b.n) : []
   const { leading, chunks, trailing } = isWhole ? nothing : unsent
   to.session(head)
   to.messages(sent)
