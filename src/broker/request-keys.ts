@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
+import { type Files, nodeFiles } from '../disk/files.js'
 import { SnapshotLog } from '../disk/snapshot-log.js'
 import { describe, HubError } from '../errors.js'
 import { type Message, type PublishSink, type Replay, requestClientId } from '../model.js'
@@ -35,8 +36,7 @@ const keptFor = 24 * 3_600e6
 const mostOfUser = 20_000
 const mostOfAll = 50_000
 
-/** Interval at which old keys are forgotten, and the position is written. */
-const sweepMs = 5_000
+const usualSweepMs = 5_000
 
 const rotateBytes = 8e6
 const sliceMs = 5
@@ -76,6 +76,9 @@ export interface RequestKeysOptions {
   readonly counters: Pick<Counters, 'giveUp'>
   readonly incidents: IncidentReporter
   readonly log: Pick<SentenceLog, 'warn'>
+  readonly files?: Files
+  /** Interval at which old keys are forgotten, and the position is written. */
+  readonly sweepMs?: number
 }
 
 export class RequestKeys {
@@ -93,9 +96,10 @@ export class RequestKeys {
 
   constructor(options: RequestKeysOptions) {
     this.#options = options
-    const { dir, incidents } = options
+    const { dir, files = nodeFiles, incidents } = options
     this.#journal = new SnapshotLog({
       dir,
+      files,
       fsync: 'interval',
       rotateBytes,
       snapshot: () => this.#snapshot(),
@@ -222,7 +226,7 @@ export class RequestKeys {
       replay.close()
       this.#replay = undefined
     }
-    this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
+    this.#timer = setInterval(() => this.#sweep(), this.#options.sweepMs ?? usualSweepMs).unref()
   }
 
   #restore(body: Buffer): void {

@@ -1,6 +1,11 @@
+import { cpSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { isComplete, RequestKeys, sequencesOf } from '../../src/broker/request-keys.js'
+import { isComplete, RequestKeys, sequencesOf, withKey } from '../../src/broker/request-keys.js'
+import { type Message, requestClientId } from '../../src/model.js'
 import { Counters } from '../../src/observe/counters.js'
+import { FaultyFiles } from '../fixtures/faulty-files.js'
+import { Random } from '../fixtures/packets.js'
 import { quietLog } from '../fixtures/quiet.js'
 import { tempDir } from '../services/service.js'
 
@@ -72,3 +77,93 @@ t.test('the keys of a user are bounded: the oldest is forgotten, and counted', a
   t.equal(await run('ann', '0'), undefined)
   await keys.stop()
 })
+
+/*
+ * Requests of two users in parallel, on a disk that fails at random, with the hub killed again and again: the spool of
+ * the model has each message of a request at most once, and a request that was answered gets the same answer.
+ */
+const seeds = process.env.KEYS_SEED ? [Number(process.env.KEYS_SEED)] : Array.from({ length: 6 }, (_, n) => n + 1)
+for (const seed of seeds) {
+  t.test(`killed at any moment, with a disk that fails: nothing is published twice (seed ${seed})`, async t => {
+    const random = new Random(seed)
+    const files = new FaultyFiles(random)
+    const spool: Message[] = []
+    const sink = {
+      get sequence() {
+        return spool.length
+      },
+      replay: () => {
+        let at = 0
+        const skipTo = (after: number) => {
+          at = Math.max(at, after)
+        }
+        return { skipTo, next: () => spool[at++], close: () => {} }
+      },
+    }
+    const clock = { now: () => 1e15 }
+    const incidents = { report: (_kind: string, sentence: string) => t.fail(sentence) }
+    const openKeys = (dir: string) => {
+      const counters = new Counters()
+      const keys = new RequestKeys({ dir, sink, clock, counters, incidents, log: quietLog, files, sweepMs: 1 })
+      keys.start()
+      return keys
+    }
+    const answers = new Map<string, readonly number[]>()
+    const publish = async (keys: RequestKeys, user: string, key: string) => {
+      const count = 1 + (Number(key) % 3)
+      const request = await keys.enter(user, { key, body: [key] }, count)
+      const sequences = sequencesOf(request)
+      if (!isComplete(request)) {
+        for (let index = 0; index < count; index++) {
+          // What the spool refuses is missing at first.
+          if (sequences[index] || random.chance(10)) continue
+          sequences[index] = spool.length + 1
+          spool.push({
+            ...{
+              sequence: spool.length + 1,
+              receivedAt: 1e15,
+              topic: key,
+              payload: Buffer.alloc(0),
+              qos: 1,
+              retain: false,
+            },
+            ...{ clientId: requestClientId(user), user, packetId: 0, properties: withKey(request, index, undefined) },
+          })
+        }
+        if (random.chance(30)) await sleep(1)
+        keys.leave(request, sequences)
+      }
+      if (sequences.includes(0)) return
+      const before = answers.get(`${user} ${key}`)
+      if (before) t.same(sequences, before, `the answer to ${key} of ${user}`)
+      answers.set(`${user} ${key}`, sequences)
+    }
+
+    let dir = await tempDir()
+    let keys = openKeys(dir)
+    const old: RequestKeys[] = []
+    for (let round = 0; round < 12; round++) {
+      await keys.enter('', { key: 'begin', body: [`${round}`] }, 1).then(request => keys.leave(request, [0]))
+      files.percent = random.pick([0, 0, 20])
+      const lanes = Array.from({ length: 4 }, async () => {
+        for (let n = 0; n < 20; n++) {
+          await publish(keys, random.pick(['ann', 'bob']), String(random.below(40)))
+          if (random.chance(20)) await sleep(1)
+        }
+      })
+      if (random.chance(70)) await Promise.all(lanes)
+      files.percent = 0
+      // Killed: what is on disk at this moment is all that is left.
+      const next = await tempDir()
+      cpSync(dir, next, { recursive: true })
+      await Promise.all(lanes)
+      old.push(keys)
+      dir = next
+      keys = openKeys(dir)
+    }
+    for (const one of [...old, keys]) await one.stop()
+    const published = spool.map(({ user, topic, properties }) => `${user} ${topic} ${properties}`)
+    t.equal(new Set(published).size, published.length, `${published.length} messages, each once`)
+    t.ok(answers.size > 30)
+  })
+}
