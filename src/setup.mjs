@@ -136,6 +136,7 @@ async function check() {
   }
   await attempt('the type check', [tsc, '-p', at('tsconfig.json'), '--noEmit'])
   await attempt('the type check of the dashboard', [tsc, '-p', at('src/dashboard'), '--noEmit'])
+  await attempt('the type check of the client', [tsc, '-p', at('client'), '--noEmit'])
   await attempt('the format and lint check', [at('node_modules/@biomejs/biome/bin/biome'), 'check'])
   if (!failed && !isBuilt()) await locked(build)
   if (!failed) await attempt('the architecture check', [at('dist/test/architecture.test.js')])
@@ -172,7 +173,7 @@ function isBuilt() {
 /** Every source with its size and time, a line each: also notices what was removed or went back in time. */
 function listSources() {
   const files = ['tsconfig.json', 'package-lock.json']
-  for (const folder of ['src', 'devices', 'test']) {
+  for (const folder of ['src', 'devices', 'test', 'client/src']) {
     if (!existsSync(at(folder))) continue
     for (const entry of readdirSync(at(folder), { withFileTypes: true, recursive: true })) {
       if (!entry.isFile() || !/(\.ts|\.html|\.css|\.svg|tsconfig\.json)$/.test(entry.name)) continue

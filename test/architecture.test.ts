@@ -230,6 +230,16 @@ t.test('the dashboard knows nothing of the hub but the types of its API', async 
   }
 })
 
+t.test('the client imports nothing but itself, so that it is installed without any other package', async t => {
+  const client = join(root, 'client/src')
+  for (const file of readdirSync(client)) {
+    const source = readFileSync(join(client, file), 'utf8')
+    for (const [, to = ''] of source.matchAll(/from '([^']+)'|import\('([^']+)'\)/g))
+      t.match(to, /^\.\/[\w-]+\.js$/, file)
+    t.ok(source.split('\n').length <= 600, file)
+  }
+})
+
 t.test('commands start without the schemas: the types of the API are enough for them', async t => {
   const ofApi = ours.filter(({ from, to }) => ['cli', 'doctor'].includes(folderOf(from)) && folderOf(to) === 'contract')
   t.ok(ofApi.length > 0)
