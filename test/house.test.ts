@@ -26,6 +26,7 @@ interface Service {
   readonly read_only?: boolean
   readonly tmpfs?: readonly string[]
   readonly mem_limit?: string
+  readonly profiles?: readonly string[]
 }
 
 /** Variables of the environment that must be set, with what Docker Compose says when one is not. */
@@ -69,17 +70,19 @@ t.test(
   async t => {
     t.same(
       services.map(([name]) => name),
-      ['hub', 'rabbitmq', 'influxdb'],
+      ['hub', 'rabbitmq', 'influxdb', 'prometheus', 'grafana'],
     )
     for (const [name, { healthcheck, ports = [], volumes = [], image, build }] of services) {
       t.ok((healthcheck?.test.length ?? 0) > 1, `${name} has a health check`)
       t.ok(ports.length > 0 && ports.every(port => port.startsWith('127.0.0.1:')), `${name} is published to loopback`)
-      const named = volumes.map(volume => volume.split(':')[0] as string)
+      // Files of this folder are mounted to be read alone.
+      const written = volumes.filter(volume => !/^\.\/.*:ro$/.test(volume))
+      const named = written.map(volume => volume.split(':')[0] as string)
       t.ok(
         named.length > 0 && named.every(volume => Object.hasOwn(compose.volumes, volume)),
         `${name} has a named volume`,
       )
-      t.ok(build === '.' || /:\d/.test(image ?? ''), `${name} says which version`)
+      t.ok(build === '.' || /:v?\d/.test(image ?? ''), `${name} says which version`)
     }
   },
 )
@@ -122,10 +125,14 @@ t.test('the health check of the container is the command that asks with the sett
 t.test('every image is named by version and digest', async t => {
   const images = [
     ...dockerfile.filter(([instruction]) => instruction === 'FROM').map(([, rest]) => rest.split(/\s/)[0]),
-    ...services.flatMap(([, { image }]) => image ?? []),
+    ...services.filter(([, { profiles }]) => !profiles).flatMap(([, { image }]) => image ?? []),
   ]
   t.equal(images.length, 4)
   for (const image of images) t.match(image, /^[a-z]+:\d+\.\d+\.\d+[\w-]*@sha256:[\da-f]{64}$/)
+  // Those of a profile by version at least.
+  const others = services.filter(([, { profiles }]) => profiles).map(([, { image }]) => image)
+  t.equal(others.length, 2)
+  for (const image of others) t.match(image, /^[a-z]+\/[a-z]+:v?\d+\.\d+\.\d+(@sha256:[\da-f]{64})?$/)
 })
 
 t.test('compose: nothing has a password that is written in the file', async t => {

@@ -26,7 +26,14 @@ t.test('npm pack: what is published has its versions with it, and nothing that o
     files.filter(({ path }) => /\.map$|^(dist\/)?(test|src)\//.test(path) && !path.startsWith('dist/src/')),
     [],
   )
-  for (const name of ['LICENSE', 'README.md', 'docs/settings.md', 'SECURITY.md', 'dist/devices/fleet.js'])
+  for (const name of [
+    'LICENSE',
+    'README.md',
+    'docs/settings.md',
+    'SECURITY.md',
+    'grafana/dashboards/home.json',
+    'dist/devices/fleet.js',
+  ])
     t.ok(existsSync(join(dir, 'package', name)), name)
 })
 
