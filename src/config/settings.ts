@@ -343,7 +343,7 @@ export const settingsTable = {
   'limits.sessionAge': row(duration, 30 * 864e5, 'How long the session of an absent client is kept. 0s: forever.'),
   'limits.feeds': row(
     integer(1, 1_000_000),
-    200,
+    1_000,
     'Open feeds of one user: /api/live, $hub/history and Socket.IO subscriptions. Beyond it a feed is refused.',
   ),
   'limits.retained': row(

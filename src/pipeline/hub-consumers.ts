@@ -15,7 +15,7 @@ import type { RecordStage } from './record-stage.js'
  * Rest of the live consumer. The screen is no faster, and of the readings of a device in between only the newest is
  * pushed.
  */
-const liveRestMs = 20
+const liveRestMs = 10
 const liveBatch = 10_000
 export const recordBatch = 5_000
 /** Rest of the record consumer, as a transaction or a request has a fixed cost. */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { mayRead, overlap, readsAll } from '../../access/rules.js'
 import { describe, HubError } from '../../errors.js'
 import { type Message, type Series, seriesKey } from '../../model.js'
+import type { SerialQueue } from '../../runtime/serial-queue.js'
 import { Slices } from '../../runtime/slices.js'
 import type { MicrosecondClock } from '../../runtime/time.js'
 import type { Columns, TimeSeriesStore } from '../../store/store.js'
@@ -25,6 +26,8 @@ export interface SnapshotParts {
   readonly spool: NumberedMessages
   readonly settled: SettledSource
   readonly clock: MicrosecondClock
+  /** Work of all feeds that begin, one piece after the other, so that many of them leave time for everything else. */
+  readonly turns: SerialQueue
   /** Returns the sequence number of the last message that was delivered to all feeds. */
   readonly position: () => number
 }
@@ -124,14 +127,14 @@ export class FeedSnapshot {
   }
 
   async *#histories(settled: number): AsyncGenerator<FeedChunk> {
-    const { dependencies, histories, clock } = this.#parts
+    const { histories, clock } = this.#parts
     const { span, points } = this.#query
     const to = clock.now()
     try {
       for await (const series of this.#matchingSeries()) {
         this.#signal.throwIfAborted()
         const key = seriesKey(series)
-        const columns = await dependencies.ask('store', () => histories.read(series, { span, points, to }))
+        const columns = await this.#ask(() => histories.read(series, { span, points, to }))
         this.#covered.set(key, columns.sequence ?? settled)
         if (columns.times.length === 0) continue
         this.#series++
@@ -144,12 +147,12 @@ export class FeedSnapshot {
   }
 
   async *#matchingSeries(): AsyncGenerator<Series> {
-    const { dependencies, store } = this.#parts
+    const { store } = this.#parts
     let after: string | undefined
     let asked = 0
     do {
       const from = after
-      const page = await dependencies.ask('store', () => store.series({ after: from, limit: pageOfSeries }))
+      const page = await this.#ask(() => store.series({ after: from, limit: pageOfSeries }))
       for (const series of page.series) {
         if (this.#slices.isOver) await this.#slices.turn()
         if (!this.#isSelected(series)) continue
@@ -194,18 +197,38 @@ export class FeedSnapshot {
 
   /** Yields the readings of messages that no history covers. */
   async *#fromSpool(from: number, to: number): AsyncGenerator<FeedChunk> {
+    const { spool, turns } = this.#parts
+    const batches = spool.numbered({ from, to }, this.#signal)[Symbol.asyncIterator]()
     try {
-      for await (const messages of this.#parts.spool.numbered({ from, to }, this.#signal)) {
-        for (const message of messages) {
-          if (this.#slices.isOver) await this.#slices.turn()
-          const item = this.#liveItem(message)
-          if (item) yield* this.#add(item)
-        }
+      for (;;) {
+        const items = await turns.run(async () => {
+          const batch = await batches.next()
+          return batch.done ? undefined : this.#liveItems(batch.value)
+        })
+        if (!items) return
+        for (const item of items) yield* this.#add(item)
       }
     } catch (error) {
       if (!(error instanceof HubError) || error.code !== 'not_found') throw error
       this.#addGap({ from, to, reason: 'too_old' })
+    } finally {
+      await batches.return?.()
     }
+  }
+
+  async #liveItems(messages: readonly Message[]): Promise<readonly FeedItem[]> {
+    const items: FeedItem[] = []
+    for (const message of messages) {
+      if (this.#slices.isOver) await this.#slices.turn()
+      const item = this.#liveItem(message)
+      if (item) items.push(item)
+    }
+    return items
+  }
+
+  #ask<T>(question: () => Promise<T>): Promise<T> {
+    const { turns, dependencies } = this.#parts
+    return turns.run(() => dependencies.ask('store', question))
   }
 
   #liveItem(message: Message): FeedItem | undefined {

@@ -1,6 +1,7 @@
 import { HubError } from '../../errors.js'
 import type { Message } from '../../model.js'
 import type { Part } from '../../runtime/lifecycle.js'
+import { SerialQueue } from '../../runtime/serial-queue.js'
 import { machineClock } from '../../runtime/time.js'
 import type { Cursors } from '../../spool/cursors.js'
 import type { TimeSeriesStore } from '../../store/store.js'
@@ -54,7 +55,8 @@ export class LiveFeeds implements Part {
     this.#options = options
     const { cursors, store, delivery: _, ...parts } = options
     const position = () => this.#position
-    this.#parts = { ...parts, store, spool: cursors, histories: new HistoryCache(store), clock: machineClock, position }
+    const shared = { histories: new HistoryCache(store), turns: new SerialQueue(), clock: machineClock, position }
+    this.#parts = { ...parts, ...shared, store, spool: cursors }
   }
 
   /** Called before the spool is read. */
