@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { describe, HubError } from '../errors.js'
@@ -56,14 +55,26 @@ export async function liveRoutes(
 async function write(feed: Feed, raw: ServerResponse): Promise<void> {
   try {
     for (let events = await feed.next(); events; events = await feed.next()) {
-      const isRoom = raw.write(events.map(textOf).join(''))
-      // A receiver that leaves ends the wait, too.
-      if (!isRoom && !raw.destroyed) await Promise.race([once(raw, 'drain'), once(raw, 'close')])
+      if (!raw.write(events.map(textOf).join(''))) await room(raw)
     }
   } catch (error) {
     const { code, message } = error instanceof HubError ? error : { code: 'internal', message: describe(error) }
     raw.write(`event: error\ndata: ${JSON.stringify({ error: code, message })}\n\n`)
   }
+}
+
+/** Resolves when more may be written, and when the receiver has left. */
+function room(raw: ServerResponse): Promise<void> {
+  return new Promise(resolve => {
+    const done = () => {
+      raw.off('drain', done)
+      raw.off('close', done)
+      resolve()
+    }
+    if (raw.destroyed) return resolve()
+    raw.once('drain', done)
+    raw.once('close', done)
+  })
 }
 
 function textOf({ kind, sequence, json }: FeedEvent): string {
