@@ -8,7 +8,16 @@ import { beginningOf, docs, generated, headingsOf, pages, readPage, withoutCode 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Pages whose links are followed. */
-const linked = [...pages, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'devices/README.md', 'client/README.md']
+const linked = [
+  ...pages,
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'CHANGELOG.md',
+  'devices/README.md',
+  'client/README.md',
+  'examples/plain-page/README.md',
+  'examples/order-status/README.md',
+]
 
 t.test('the generated parts of README.md and docs/ are what npm run readme makes', async t => {
   for (const page of pages) {
