@@ -33,7 +33,7 @@ const functionSql: Record<WindowFunction, readonly [value: string, time?: string
   sum: ['sum(value)'],
   count: ['count(*)::DOUBLE'],
   // Of several at the same time the greatest, as InfluxDB chooses.
-  first: ['max(value) FILTER (time = first_time)', 'min(time)'],
+  first: ['arg_min(value, row(time, -value))', 'min(time)'],
   last: ['arg_max(value, row(time, value))', 'max(time)'],
   spread: ['max(value) - min(value)'],
   stddev: ['stddev_samp(value)'],
@@ -42,6 +42,9 @@ const functionSql: Record<WindowFunction, readonly [value: string, time?: string
   percentile: ['(list(value ORDER BY value, time))[$nth]', '(list(time ORDER BY value, time))[$nth]'],
   'count distinct': ['count(DISTINCT value)::DOUBLE'],
 }
+/** The first of texts, of which there is no negative: rows carry the first time of their window. */
+const firstText = 'max(value) FILTER (time = first_time)'
+
 /** Functions that hold every value in memory. */
 const holding: ReadonlySet<WindowFunction> = new Set(['median', 'mode', 'percentile', 'count distinct'])
 
@@ -117,16 +120,17 @@ export class DuckDbReader implements SeriesReader {
     const { type, windows, functions, limit } = query
     const table = tableOf(type)
     const columns = functions.flatMap(({ name, nth, isTimed }) => {
-      const [value, time = 'NULL'] = functionSql[name]
+      const [own, time = 'NULL'] = functionSql[name]
+      const value = name === 'first' && table === 'texts' ? firstText : own
       const expressions = [counting.has(name) ? value : read(table, value), ...(isTimed ? [time] : ['NULL::BIGINT'])]
       return expressions.map(one =>
         one.replace('$nth', `greatest(0, floor(count(*) * ${finite(nth)} / 100 + 0.5))::BIGINT`),
       )
     })
-    const isFirst = functions.some(({ name }) => name === 'first')
+    const needsFirstTime = table === 'texts' && functions.some(({ name }) => name === 'first')
     const { from, values } = selected(query)
     const window = windowSql(windows, values)
-    const inner = isFirst
+    const inner = needsFirstTime
       ? `(SELECT *, min(time) OVER (PARTITION BY g, w) AS first_time FROM (SELECT *, ${window} AS w ${from}))`
       : `(SELECT *, ${window} AS w ${from})`
     return this.#ask(async file => {
