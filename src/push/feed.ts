@@ -16,7 +16,10 @@ export interface FeedEvent {
   readonly kind: FeedItem['kind'] | 'ready' | 'behind' | 'caught_up'
   /** The topic of the reading. Empty for what concerns the whole feed. */
   readonly topic: string
-  /** For `live`, the sequence number of the message; for `ready`, that of the last one before. Else 0. */
+  /**
+   * A receiver that has this event has everything up to this sequence number, and may continue behind it after a break.
+   * 0: what it has does not change. So it is while merged events are sent, whose order is that of their topics.
+   */
   readonly sequence: number
   readonly json: string
 }
@@ -103,7 +106,9 @@ export class Feed {
         if (this.#reason) throw this.#reason
         return undefined
       }
-      const events = this.#phase === 'live' ? this.#liveEvents() : await this.#begin()
+      // What waits comes first, also when the feed was opened again meanwhile.
+      const isWaiting = this.#phase === 'live' || this.#waiting.length > 0 || this.#isBehind
+      const events = isWaiting ? this.#liveEvents() : await this.#begin()
       if (events.length > 0) return events
       if (this.#phase === 'live') await new Promise<void>(resolve => (this.#wake = resolve))
     }
@@ -122,7 +127,7 @@ export class Feed {
 
   /** Takes a live item that matches the filters. */
   offer(item: FeedItem): void {
-    if (this.#access && !this.#access.reads.may(hubTopics.last(item.topic))) return
+    if (!this.#mayRead(item)) return
     if (this.#phase === 'beginning') {
       const { length } = this.#meanwhile ?? []
       if (length < maxMeanwhile) this.#meanwhile?.push(item)
@@ -130,9 +135,12 @@ export class Feed {
     } else if (this.#phase === 'live') this.#put(item)
   }
 
-  /** Rights have changed. */
+  /** Rights have changed. A feed that has not come to its live readings begins anew, with these rights. */
   permit(access: Access | undefined): void {
     this.#access = access
+    if (this.#phase !== 'beginning') return
+    this.#leave()
+    this.#phase = 'opening'
   }
 
   /** The processor thread was replaced, and knows no feed. */
@@ -218,7 +226,7 @@ export class Feed {
       const events = this.#waiting
       this.#waiting = []
       this.#waitingCharacters = 0
-      return events
+      return this.#access ? events.filter(item => this.#mayRead(item)) : events
     }
     if (!this.#isBehind) return []
     const events: FeedEvent[] = []
@@ -233,15 +241,20 @@ export class Feed {
       item;
       item = length < maxReturned ? this.#conflation.shift() : undefined
     ) {
-      events.push(item)
+      if (this.#mayRead(item)) events.push({ ...item, sequence: 0 })
       length += item.json.length
     }
     if (this.#conflation.size === 0) {
       this.#isBehind = false
       const { merged, dropped, behindMs } = this.#conflation
-      events.push(notice('caught_up', { behind: Math.round(behindMs), merged, dropped }))
+      const caughtUp = notice('caught_up', { behind: Math.round(behindMs), merged, dropped })
+      events.push({ ...caughtUp, sequence: this.#last ?? 0 })
     }
     return events
+  }
+
+  #mayRead({ topic }: FeedItem): boolean {
+    return this.#access === undefined || this.#access.reads.may(hubTopics.last(topic))
   }
 
   #leave(): void {
