@@ -1,27 +1,20 @@
-// The back end: node examples/order-status/back-end.mjs rabbitmq|http ORDER STATUS
-// rabbitmq: to the exchange telehub.publish, for pages over MQTT. http: to POST /api/publish, for Socket.IO and MQTT.
+// The back end: node examples/order-status/back-end.mjs ORDER STATUS
+import { connect } from 'amqplib'
 
-const [way, order, status] = process.argv.slice(2)
-const { RABBITMQ_URL = 'amqp://guest:guest@127.0.0.1:5672', HUB_URL = 'http://127.0.0.1:8080', HUB_KEY } = process.env
-const payload = { status, since: Date.now() }
-
-if (way === 'rabbitmq') {
-  const { connect } = await import('amqplib')
-  const connection = await connect(RABBITMQ_URL)
-  const channel = await connection.createConfirmChannel()
-  // A publish to an exchange that is not there would end the channel: the hub has declared it once it was connected.
-  await channel.checkExchange('telehub.publish')
-  channel.publish('telehub.publish', `orders.${order}.status`, Buffer.from(JSON.stringify(payload)), {
-    persistent: true,
-    headers: { 'mqtt-qos': 1, 'mqtt-retain': true },
-  })
-  await channel.waitForConfirms()
-  await connection.close()
-} else if (way === 'http') {
-  const { connect } = await import('../../dist/client/src/client.js')
-  const hub = connect({ url: HUB_URL, token: HUB_KEY })
-  await hub.publish({ topic: `orders/${order}/status`, payload, retain: true })
-} else {
-  console.error('usage: back-end.mjs rabbitmq|http ORDER STATUS')
-  process.exitCode = 2
+const [order, status] = process.argv.slice(2)
+const { RABBITMQ_URL = 'amqp://guest:guest@127.0.0.1:5672' } = process.env
+if (!status) {
+  console.error('usage: back-end.mjs ORDER STATUS')
+  process.exit(2)
 }
+const connection = await connect(RABBITMQ_URL)
+const channel = await connection.createConfirmChannel()
+// A publish to an exchange that is not there would end the channel: the hub has declared it once it was connected.
+await channel.checkExchange('telehub.publish')
+const payload = Buffer.from(JSON.stringify({ status, since: Date.now() }))
+channel.publish('telehub.publish', `orders.${order}.status`, payload, {
+  persistent: true,
+  headers: { 'mqtt-qos': 1, 'mqtt-retain': true },
+})
+await channel.waitForConfirms()
+await connection.close()

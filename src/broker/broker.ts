@@ -174,10 +174,7 @@ export class Broker
     }
   }
 
-  /**
-   * Restores sessions, retained messages and wills. Resolves when that is done, or takes long: then publishes are taken
-   * meanwhile, see {@link Restoration}.
-   */
+  /** Restores sessions, retained messages and wills. Resolves when that is done, or takes long: see {@link Restoration}. */
   async start(): Promise<void> {
     this.#restoration.open()
     this.#keys.start()
@@ -226,9 +223,10 @@ export class Broker
     return this.#direct.publish(user, messages, key)
   }
 
-  /** Sets what opens feeds for subscriptions to history. Called before the first client connects. */
-  historyFrom(feeds: HistoryFeeds): void {
+  /** Sets what opens feeds for subscriptions to history, before the first client connects. Returns what is retained. */
+  historyFrom(feeds: HistoryFeeds): Pick<Sessions, 'retainedBy'> {
     this.#parts.feeds = feeds
+    return this.#sessions
   }
 
   /** Returns the MQTT side of a connection. */

@@ -43,13 +43,13 @@ export class BrokerSide implements BrokerOffers {
   }
 
   async outward(messages: readonly CrossingOutward[]): Promise<void> {
-    await this.#delivery.publishAll(
-      messages.map(({ payload, properties, ...message }) => ({
-        ...message,
-        payload: Buffer.from(payload),
-        ...(properties && { properties: Buffer.from(properties) }),
-      })),
-    )
+    const arrived = messages.map(({ payload, properties, ...message }) => ({
+      ...message,
+      payload: Buffer.from(payload),
+      ...(properties && { properties: Buffer.from(properties) }),
+    }))
+    await this.#delivery.publishAll(arrived)
+    this.#feeds.messages(arrived)
     await this.#delivery.flushed()
   }
 

@@ -61,6 +61,7 @@ const nowhere: MessageDelivery & FeedSink = {
   publishAll: async () => {},
   flushed: async () => {},
   feed: async () => {},
+  messages: () => {},
   restarted: () => {},
 }
 

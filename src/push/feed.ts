@@ -39,6 +39,8 @@ type FeedPipeline = Pick<PipelineApi, 'openFeed' | 'nextOfFeed' | 'closeFeed'>
 export interface FeedParts {
   readonly pipeline: FeedPipeline
   readonly counts: ConflationCounts
+  /** Returns the retained messages of back ends on topics that these filters match. */
+  readonly retained: (filters: readonly string[]) => Iterable<FeedItem>
   /** Forgets a feed that is closed. */
   readonly closed: (feed: Feed) => void
 }
@@ -128,7 +130,10 @@ export class Feed {
   /** Takes a live item that matches the filters. */
   offer(item: FeedItem): void {
     if (!this.#mayRead(item)) return
-    if (this.#phase === 'beginning') {
+    if (item.kind === 'message') {
+      // Before the feed is ready, its retained messages are still to be looked up.
+      if (this.#isReady && this.#phase !== 'closed') this.#put(item)
+    } else if (this.#phase === 'beginning') {
       const { length } = this.#meanwhile ?? []
       if (length < maxMeanwhile) this.#meanwhile?.push(item)
       else this.#meanwhile = undefined
@@ -196,15 +201,19 @@ export class Feed {
       return []
     }
     this.#phase = 'live'
-    for (const item of meanwhile) if (item.sequence > sequence) this.#put(item)
+    for (const item of meanwhile) this.#put(item)
     const json = JSON.stringify({ sequence, series, ...(truncated && { truncated }) })
     if (this.#isReady) return []
     this.#isReady = true
-    return [{ kind: 'ready', topic: '', sequence, json }]
+    const messages = [...this.#parts.retained(this.#query.filters)].filter(item => this.#mayRead(item))
+    return [...messages, { kind: 'ready', topic: '', sequence, json }]
   }
 
   #put(item: FeedItem): void {
-    this.#last = Math.max(this.#last ?? 0, item.sequence)
+    if (item.kind === 'live') {
+      if (item.sequence <= (this.#last ?? 0)) return
+      this.#last = item.sequence
+    }
     const isFull = this.#waiting.length >= maxWaiting || this.#waitingCharacters >= maxWaitingCharacters
     if (this.#isBehind || isFull) {
       if (!this.#isBehind) {

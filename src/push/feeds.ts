@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { Access } from '../access/rules.js'
 import { duration, type Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
@@ -17,13 +18,18 @@ export interface FeedAuthority {
   access(name: string, clientId: string): Access | undefined
 }
 
+/** Looks up retained messages. Implemented by `Sessions`. */
+interface RetainedLookup {
+  retainedBy(filter: string): Iterable<{ readonly topic: string; readonly payload: Buffer; readonly clientId: string }>
+}
+
 export interface FeedsOptions {
   readonly pipeline: Pick<PipelineApi, 'openFeed' | 'nextOfFeed' | 'closeFeed'>
   readonly authority: FeedAuthority
   /** Most open feeds of one user. */
   readonly perUser: number
   /** Serves subscriptions to history over MQTT. */
-  readonly broker: { historyFrom(feeds: Feeds): void }
+  readonly broker: { historyFrom(feeds: Feeds): RetainedLookup }
   readonly counters: { readonly feeds: ConflationCounts }
 }
 
@@ -46,6 +52,8 @@ export interface FeedWanted {
 const maxFilters = 16
 const maxHistoryMs = 10 * 366 * 86_400_000
 const maxPoints = 10_000
+/** Most retained messages of back ends that a feed begins with. */
+const maxRetained = 10_000
 /** Most topics whose feeds are remembered. */
 const maxTopics = 50_000
 
@@ -58,6 +66,7 @@ export class Feeds implements FeedSink, UsersListener {
   readonly name = 'feeds'
   readonly #options: FeedsOptions
   readonly #open = new Set<Feed>()
+  #retained: RetainedLookup | undefined
   readonly #byTopic = new Map<string, readonly Feed[]>()
 
   constructor(options: FeedsOptions) {
@@ -65,7 +74,7 @@ export class Feeds implements FeedSink, UsersListener {
   }
 
   start(): void {
-    this.#options.broker.historyFrom(this)
+    this.#retained = this.#options.broker.historyFrom(this)
   }
 
   stop(): void {
@@ -97,7 +106,12 @@ export class Feeds implements FeedSink, UsersListener {
       points,
       after,
     }
-    const feed = new Feed(reader, query, { pipeline, counts: counters.feeds, closed: closed => this.#forget(closed) })
+    const feed = new Feed(reader, query, {
+      pipeline,
+      counts: counters.feeds,
+      retained: all => this.#retainedBy(all),
+      closed: closed => this.#forget(closed),
+    })
     this.#open.add(feed)
     this.#byTopic.clear()
     return feed
@@ -109,6 +123,28 @@ export class Feeds implements FeedSink, UsersListener {
 
   async feed(items: readonly FeedItem[]): Promise<void> {
     for (const item of items) for (const feed of this.#feedsOf(item.topic)) feed.offer(item)
+  }
+
+  messages(messages: Parameters<FeedSink['messages']>[0]): void {
+    for (const message of messages) {
+      const feeds = this.#feedsOf(message.topic)
+      if (feeds.length === 0) continue
+      const item = itemOf(message)
+      for (const feed of feeds) feed.offer(item)
+    }
+  }
+
+  /** Returns the retained messages of back ends; those of clients are readings. */
+  *#retainedBy(filters: readonly string[]): Generator<FeedItem> {
+    const found = new Set<string>()
+    for (const filter of filters) {
+      for (const { topic, payload, clientId } of this.#retained?.retainedBy(filter) ?? []) {
+        if (clientId !== '' || topic.startsWith('$') || found.has(topic)) continue
+        if (found.size >= maxRetained) return
+        found.add(topic)
+        yield itemOf({ topic, payload, retain: true })
+      }
+    }
   }
 
   restarted(): void {
@@ -140,6 +176,13 @@ export class Feeds implements FeedSink, UsersListener {
     this.#open.delete(feed)
     this.#byTopic.clear()
   }
+}
+
+function itemOf({ topic, payload, retain }: Parameters<FeedSink['messages']>[0][number]): FeedItem {
+  const content = isUtf8(payload)
+    ? { payload: payload.toString() }
+    : { payload: payload.toString('base64'), encoding: 'base64' }
+  return { kind: 'message', topic, sequence: 0, json: JSON.stringify({ topic, ...content, retain }) }
 }
 
 /** Returns the milliseconds of a text such as 6h. Throws `bad_request` for any other text. */

@@ -5,7 +5,7 @@ import { freePort } from '../services/service.js'
 import { openExample, runExample, serveExamples } from './examples.js'
 
 /** A hub that pages of the origin may ask, on a port that stays when it is started again. */
-async function settingsFor(origin: string, more: Readonly<Record<string, string>> = {}) {
+async function settingsFor(origin: string, more: Readonly<Record<string, string>>) {
   return { 'ws.origins': origin, 'http.port': String(await freePort()), ...more }
 }
 
@@ -22,48 +22,33 @@ async function follow(t: Test, url: string) {
   return { page, problems, isLive, shows }
 }
 
-t.test('order status over MQTT: from RabbitMQ into the browser, also after a restart of the hub', async t => {
-  const rabbit: RabbitServer = await startRabbit()
-  t.teardown(() => rabbit.stop())
-  const origin = await serveExamples(t)
-  const settings = await settingsFor(origin, { 'rabbitmq.url': rabbit.url })
-  let hub = await startHub(t, settings)
-  const publish = (order: string, status: string) =>
-    runExample('order-status/back-end.mjs', ['rabbitmq', order, status], { RABBITMQ_URL: rabbit.url })
-  await eventually(async () => {
-    const { body } = await hub.get<Record<string, unknown>>('/readyz')
-    return JSON.stringify(body).includes('"RabbitMQ"') && /RabbitMQ[^}]*up/.test(JSON.stringify(body))
-  }, 'RabbitMQ is up')
-  const { isLive, shows, problems } = await follow(t, `${origin}/order-status/#hub=${hub.httpUrl}`)
-  await publish('4711', 'packed')
-  await shows(/^4711packed/)
-  await publish('4711', 'on its way')
-  await shows(/^4711on its way/)
-  await hub.kill()
-  await eventually(async () => !(await isLive()), 'the page says that the hub is gone')
-  await publish('4712', 'packed')
-  hub = await startHub(t, settings, hub.dir)
-  await shows(/^4711on its way/, /^4712packed/)
-  await eventually(isLive, 'live again')
-  t.same(problems, [])
-})
-
-t.test('order status over Socket.IO: from the HTTP API into the browser, also after a restart of the hub', async t => {
-  const origin = await serveExamples(t)
-  const settings = await settingsFor(origin)
-  let hub = await startHub(t, settings)
-  const publish = (order: string, status: string) =>
-    runExample('order-status/back-end.mjs', ['http', order, status], { HUB_URL: hub.httpUrl })
-  const { isLive, shows, problems } = await follow(t, `${origin}/order-status/socket-io.html#hub=${hub.httpUrl}`)
-  await publish('4711', 'packed')
-  await shows(/^4711packed/)
-  await publish('4711', 'on its way')
-  await shows(/^4711on its way/)
-  await hub.kill()
-  await eventually(async () => !(await isLive()), 'the page says that the hub is gone')
-  hub = await startHub(t, settings, hub.dir)
-  await publish('4712', 'packed')
-  await shows(/^4711on its way/, /^4712packed/)
-  await eventually(isLive, 'live again')
-  t.same(problems, [])
-})
+for (const [way, path] of [
+  ['MQTT', ''],
+  ['Socket.IO', 'socket-io.html'],
+] as const) {
+  t.test(`order status over ${way}: from RabbitMQ into the browser, also after a restart of the hub`, async t => {
+    const rabbit: RabbitServer = await startRabbit()
+    t.teardown(() => rabbit.stop())
+    const origin = await serveExamples(t)
+    const settings = await settingsFor(origin, { 'rabbitmq.url': rabbit.url })
+    let hub = await startHub(t, settings)
+    const publish = (order: string, status: string) =>
+      runExample('order-status/back-end.mjs', [order, status], { RABBITMQ_URL: rabbit.url })
+    await eventually(async () => {
+      const { body } = await hub.get<Record<string, unknown>>('/readyz')
+      return JSON.stringify(body).includes('"RabbitMQ"') && /RabbitMQ[^}]*up/.test(JSON.stringify(body))
+    }, 'RabbitMQ is up')
+    const { isLive, shows, problems } = await follow(t, `${origin}/order-status/${path}#hub=${hub.httpUrl}`)
+    await publish('4711', 'packed')
+    await shows(/^4711packed/)
+    await publish('4711', 'on its way')
+    await shows(/^4711on its way/)
+    await hub.kill()
+    await eventually(async () => !(await isLive()), 'the page says that the hub is gone')
+    await publish('4712', 'packed')
+    hub = await startHub(t, settings, hub.dir)
+    await shows(/^4711on its way/, /^4712packed/)
+    await eventually(isLive, 'live again')
+    t.same(problems, [])
+  })
+}

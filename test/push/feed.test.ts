@@ -42,7 +42,7 @@ function open(rules?: Access) {
     perUser: 10,
     pipeline: processor,
     authority: { open: false, user: () => ({}), access: () => undefined },
-    broker: { historyFrom: () => {} },
+    broker: { historyFrom: () => ({ retainedBy: () => [] }) },
     counters: { feeds: counts },
   })
   const feed = feeds.open({ user: 'u', access: rules }, { filters: ['#'], historyMs: 0, points: 1 })

@@ -1,4 +1,5 @@
 import type { ReadRules } from '../../access/rules.js'
+import type { Outward } from '../../model.js'
 
 /*
  * A feed: the newest values of some topics, the history of their series, and from there on every reading, without a gap
@@ -26,9 +27,10 @@ export interface FeedItem {
    * - `values`: the newest reading of a topic, as in `$hub/last/{topic}`.
    * - `history`: columns of one series, or a part of them.
    * - `live`: the reading of one message, as in `$hub/last/{topic}`, with the message's `sequence`.
+   * - `message`: a message of a back end, which passes no spool: raw, with its payload as text or Base64.
    * - `gap`: messages or history that the feed cannot deliver, with the reason.
    */
-  readonly kind: 'values' | 'history' | 'live' | 'gap'
+  readonly kind: 'values' | 'history' | 'live' | 'message' | 'gap'
   /** The topic of the reading. Empty for a gap, and for a series that comes from several topics. */
   readonly topic: string
   /** Sequence number of the message. 0 for what is no message. */
@@ -57,6 +59,8 @@ export interface FeedChunk {
 export interface FeedSink {
   /** Resolves when more items may be sent. */
   feed(items: readonly FeedItem[]): Promise<void>
+  /** Takes messages of back ends, when subscribers have them. */
+  messages(messages: readonly Pick<Outward, 'topic' | 'payload' | 'retain'>[]): void
   /** Called when another processor thread runs, which knows of no feed. */
   restarted(): void
 }

@@ -72,6 +72,8 @@ export class LiveFeeds implements Part {
     if (this.#filters.size > 0) {
       for (const message of messages) {
         const topic = readingTopic(message.topic)
+        // A batch that has failed comes again.
+        if (message.sequence <= this.#position) continue
         if (message.payload.length === 0 || !this.#isFollowed(topic)) continue
         const reading = mapping.read(message)
         if ('reason' in reading || (reading.points.length === 0 && !reading.absent)) continue
@@ -82,6 +84,8 @@ export class LiveFeeds implements Part {
         length += json.length
         if (length < maxSent) continue
         await delivery.feed(items)
+        // Whoever asks meanwhile must not be sent back behind what was delivered.
+        this.#position = sequence
         items = []
         length = 0
       }
