@@ -16,6 +16,10 @@ export async function liveRoutes(
   { guard, feeds }: { readonly guard: Pick<Guard, 'identify'>; readonly feeds: FeedsApi },
 ): Promise<void> {
   serve(app, 'GET /api/live', async ({ topic, history, points, after }, { caller, request, reply }) => {
+    // Such an answer has no connection yet, and would never learn that its connection is gone.
+    if (!reply.raw.socket) {
+      throw new HubError('bad_request', 'a stream may not be asked for behind a request that is not answered yet')
+    }
     const { user, access } = caller
     const filters = typeof topic === 'string' ? [topic] : topic
     const wanted = {
@@ -35,7 +39,8 @@ export async function liveRoutes(
     raw.write('retry: 1000\n\n')
     const heartbeat = setInterval(() => {
       guard.identify(request).then(
-        () => raw.write(':\n\n'),
+        // The feed may have ended meanwhile.
+        () => raw.writableEnded || raw.write(':\n\n'),
         error => feed.close(error),
       )
     }, heartbeatMs)

@@ -40,6 +40,13 @@ type Acknowledge = (answer: object) => void
 
 const usualPoints = 300
 
+/** Most subscriptions of one connection: the offset of each event names all of them. */
+const maxSubscriptions = 100
+
+/** Most answers that wait for a client that does not read, and most characters of the message in one. */
+const maxUnread = 50_000
+const maxMessage = 1_000
+
 /**
  * One client of Socket.IO: its subscriptions, each of which is a feed, and what it publishes. Events go to the
  * transport as text, encoded once for each reading, and no more of them than the transport takes: a slow client gets
@@ -53,6 +60,10 @@ export class SocketClient {
   /** For each subscription that is ready, the last sequence number that was sent. */
   readonly #reached = new Map<number, number>()
   #numbers = 0
+  /** Answers since the transport last took everything. */
+  #unread = 0
+  /** Resolves when the transport may have room. */
+  #room: Promise<void> | undefined
 
   constructor(socket: ServedSocket, caller: Caller, parts: SocketClientParts) {
     this.#socket = socket
@@ -71,6 +82,9 @@ export class SocketClient {
     }
     this.#remember()
     this.#on('subscribe', ([filters, options]) => {
+      if (this.#subscriptions.size >= maxSubscriptions) {
+        throw new HubError('too_many', `a connection may have ${maxSubscriptions} subscriptions`)
+      }
       const { after, ...asked } = readSubscription(filters, options)
       const number = this.#numbers + 1
       this.#follow(number, asked, after)
@@ -108,6 +122,9 @@ export class SocketClient {
         if (acknowledge) acknowledge(refusal)
         else this.#socket.emit('refused', { event, ...refusal })
       }
+      const { conn } = this.#socket
+      this.#unread = conn.transport.writable ? 0 : this.#unread + 1
+      if (this.#unread > maxUnread) this.#socket.disconnect(true)
     })
   }
 
@@ -172,20 +189,28 @@ export class SocketClient {
   async #isWritable(): Promise<boolean> {
     const { conn } = this.#socket
     while (conn.readyState === 'open' && !conn.transport.writable) {
-      const { transport } = conn
-      await new Promise<void>(resolve => {
-        const done = () => {
-          transport.off('ready', done)
-          conn.off('upgrade', done)
-          conn.off('close', done)
-          resolve()
-        }
-        transport.once('ready', done)
-        conn.once('upgrade', done)
-        conn.once('close', done)
-      })
+      // All subscriptions wait for the same, with one listener.
+      this.#room ??= this.#hasRoom()
+      await this.#room
     }
     return conn.readyState === 'open'
+  }
+
+  #hasRoom(): Promise<void> {
+    const { conn } = this.#socket
+    const { transport } = conn
+    return new Promise<void>(resolve => {
+      const done = () => {
+        transport.off('ready', done)
+        conn.off('upgrade', done)
+        conn.off('close', done)
+        this.#room = undefined
+        resolve()
+      }
+      transport.once('ready', done)
+      conn.once('upgrade', done)
+      conn.once('close', done)
+    })
   }
 }
 
@@ -219,7 +244,8 @@ function refusalOf(error: unknown): { readonly error: string; readonly message: 
   if (!(error instanceof HubError)) return { error: 'internal', message: describe(error) }
   return {
     error: error.code,
-    message: error.message,
+    // Some messages repeat what was sent.
+    message: error.message.slice(0, maxMessage),
     ...(error instanceof MessagesRefused && { index: error.index, kept: error.kept }),
   }
 }

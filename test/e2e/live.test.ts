@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { EventStream } from '../clients/event-stream.js'
@@ -284,4 +285,21 @@ t.test('what is asked wrongly is refused with what is allowed', async t => {
   t.match(await ask('topic=a'), { status: 429, message: /2 open feeds, allowed are 2 \(limits.feeds\)/ })
   for (const stream of open) stream.close()
   await eventually(async () => (await metric(hub, 'telehub_feeds')) === 0, 'the feeds are closed')
+})
+
+t.test('a stream that is asked for behind an unanswered request is refused, and leaves no feed', async t => {
+  const hub = await startHub(t)
+  const { hostname, port, host } = new URL(hub.httpUrl)
+  const socket = connect(Number(port), hostname)
+  t.teardown(() => socket.destroy())
+  let text = ''
+  socket.on('data', data => {
+    text += data
+  })
+  // Node answers in order: the second stream would wait for the end of the first.
+  socket.write(`GET /api/live?topic=a HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(20))
+  await eventually(() => text.includes('event: ready'), 'the first stream')
+  t.equal(await metric(hub, 'telehub_feeds'), 1)
+  socket.destroy()
+  await eventually(async () => (await metric(hub, 'telehub_feeds')) === 0, 'no feed is left')
 })

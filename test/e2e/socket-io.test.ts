@@ -1,5 +1,6 @@
 import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { passwordOf, usersFile } from '../fixtures/users.js'
 import { asAdmin, connectMqtt, eventually, history, metric, type RunningHub, startHub } from '../harness.js'
 
@@ -175,4 +176,49 @@ t.test('mistakes are answered with what is allowed, and pages of other origins a
   t.equal(good.status, 200)
   t.equal(good.headers.get('access-control-allow-origin'), 'http://good.example')
   t.equal(good.headers.get('access-control-allow-credentials'), null)
+})
+
+t.test('a connection with as many subscriptions as it may have', async t => {
+  const hub = await startHub(t)
+  const socket = client(t, hub)
+  let live = 0
+  socket.on('live', () => live++)
+  const subscribe = () => socket.emitWithAck('subscribe', 'a/#') as Promise<Refusal>
+  for (let n = 1; n <= 100; n++) t.match(await subscribe(), { subscription: n })
+  t.match(await subscribe(), { error: 'too_many', message: /100 subscriptions/ })
+  for (let n = 0; n < 5; n++) await socket.emitWithAck('publish', { topic: `a/${n}`, payload: 'x'.repeat(10_000) })
+  await eventually(() => live === 500, 'every subscription has every reading')
+  t.notMatch(hub.log(), /MaxListenersExceeded/)
+  t.match(await socket.emitWithAck('unsubscribe', 100), {})
+  await eventually(
+    async () => ((await subscribe()) as { subscription?: number }).subscription === 101,
+    'room for another',
+  )
+  socket.disconnect()
+  await eventually(async () => (await metric(hub, 'telehub_feeds')) === 0, 'no feed is left')
+})
+
+t.test('a client that asks and never reads is disconnected', async t => {
+  const hub = await startHub(t)
+  const socket = new WebSocket(`${hub.httpUrl.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`)
+  t.teardown(() => socket.terminate())
+  await new Promise(resolve => socket.once('open', resolve))
+  socket.send('40')
+  await new Promise<void>(resolve =>
+    socket.on('message', data => {
+      if (String(data).startsWith('40')) resolve()
+    }),
+  )
+  socket.pause()
+  const closed = new Promise(resolve => socket.once('close', resolve))
+  // Its answer repeats the beginning of what was sent.
+  const ask = `42["unsubscribe","${'x'.repeat(2_000)}"]`
+  for (let n = 0; n < 80_000; n++) {
+    socket.send(ask)
+    if (n % 500 === 0)
+      await eventually(() => socket.bufferedAmount < 1e6 || socket.readyState !== WebSocket.OPEN, 'sent')
+  }
+  socket.resume()
+  await closed
+  t.equal(socket.readyState, WebSocket.CLOSED)
 })
