@@ -77,7 +77,10 @@ export class SocketClient {
     if (this.#socket.recovered) {
       for (const [number, asked] of subscriptions) {
         this.#numbers = Math.max(this.#numbers, number)
-        this.#follow(number, asked, reached?.get(number))
+        const after = reached?.get(number)
+        // The next offset that the client gets must name the subscriptions that have nothing to send yet as well.
+        if (after !== undefined) this.#reached.set(number, after)
+        this.#follow(number, asked, after)
       }
     }
     this.#remember()

@@ -103,6 +103,34 @@ t.test('a client that was cut off continues where it was, without a gap and with
   await eventually(async () => (await metric(hub, 'telehub_feeds')) === 0, 'none is left')
 })
 
+t.test('after a break each offset names all subscriptions, so that another break loses nothing', async t => {
+  const hub = await startHub(t)
+  const socket = client(t, hub)
+  let offsets: string[] = []
+  let ready = 0
+  socket.onAny((event: string, ...given: unknown[]) => {
+    if (event === 'ready') ready++
+    const last = given.at(-1)
+    if (typeof last === 'string') offsets.push(last)
+  })
+  await socket.emitWithAck('subscribe', 'a')
+  // An offset names a subscription once there was a message.
+  for (const payload of ['1', '2']) {
+    const arrived = next(socket, 'live')
+    await socket.emitWithAck('publish', { topic: 'a', payload })
+    await arrived
+  }
+  for (const filter of ['b', 'c']) await socket.emitWithAck('subscribe', filter)
+  await eventually(() => ready === 3, 'all ready')
+  t.match(offsets.at(-1), /^1=\d+ 2=\d+ 3=\d+$/)
+  offsets = []
+  const back = new Promise(resolve => socket.once('connect', () => resolve(socket.recovered)))
+  socket.io.engine.close()
+  t.equal(await back, true, 'recovered')
+  await eventually(() => ready === 6, 'all ready again')
+  for (const offset of offsets) t.match(offset, /^1=\d+ 2=\d+ 3=\d+$/)
+})
+
 t.test('users: who may connect, and what each may read and publish', async t => {
   const users = await usersFile()
   await users.add('viewer', ['allow read home/#', 'deny read home/secret/#'], { kind: 'dashboard' })
