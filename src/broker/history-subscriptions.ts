@@ -86,9 +86,10 @@ function refusal(error: unknown): HistoryEvent {
 
 /** Returns why a client may not subscribe to a filter of history. Undefined for any other filter. */
 export function historyFault(filter: string, feeds: Pick<HistoryFeeds, 'span'> | undefined): Fault | undefined {
+  const invalid = (reason: string): Fault => ({ code: reasonCode.topicFilterInvalid, reason })
+  if (/^\$share\/[^/]*\/\$hub\/history\//.test(filter)) return invalid(`${filter}: history cannot be shared`)
   const history = historyFilter(filter)
   if (!history) return undefined
-  const invalid = (reason: string): Fault => ({ code: reasonCode.topicFilterInvalid, reason })
   if ('fault' in history) return invalid(history.fault)
   try {
     feeds?.span(history.span)

@@ -28,7 +28,12 @@ export async function liveRoutes(
       points,
       after: lastEventId(request.headers) ?? after,
     }
-    const feed = feeds.open({ user, access }, wanted)
+    const isValid = () =>
+      guard.identify(request).then(
+        () => true,
+        () => false,
+      )
+    const feed = feeds.open({ user, access, isValid }, wanted)
     const { raw } = reply.hijack()
     raw.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',

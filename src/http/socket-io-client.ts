@@ -1,6 +1,6 @@
 import { describe, HubError, MessagesRefused } from '../errors.js'
 import { type Feed, type FeedEvent, parseSpan } from '../push/feeds.js'
-import type { Caller } from './guard.js'
+import type { LastingCaller } from './guard.js'
 import type { FeedsApi } from './live.js'
 import type { Publisher } from './publish.js'
 import type { PublishedMessages, Validate } from './published-messages.js'
@@ -54,7 +54,7 @@ const maxMessage = 1_000
  */
 export class SocketClient {
   readonly #socket: ServedSocket
-  readonly #caller: Caller
+  readonly #lasting: LastingCaller
   readonly #parts: SocketClientParts
   readonly #subscriptions = new Map<number, { readonly asked: SubscriptionAsked; readonly feed: Feed }>()
   /** For each subscription that is ready, the last sequence number that was sent. */
@@ -65,9 +65,9 @@ export class SocketClient {
   /** Resolves when the transport may have room. */
   #room: Promise<void> | undefined
 
-  constructor(socket: ServedSocket, caller: Caller, parts: SocketClientParts) {
+  constructor(socket: ServedSocket, lasting: LastingCaller, parts: SocketClientParts) {
     this.#socket = socket
-    this.#caller = caller
+    this.#lasting = lasting
     this.#parts = parts
   }
 
@@ -103,7 +103,10 @@ export class SocketClient {
     })
     this.#on('publish', async ([given]) => {
       const { publisher, messages, validate } = this.#parts
-      const { sequences } = await publisher.publishDirectly(this.#caller.user, messages.fromJson(given, validate))
+      const { sequences } = await publisher.publishDirectly(
+        this.#lasting.caller.user,
+        messages.fromJson(given, validate),
+      )
       return { messages: sequences.map(sequence => ({ sequence })) }
     })
     this.#socket.on('disconnect', () => {
@@ -117,6 +120,7 @@ export class SocketClient {
       const last = given.at(-1)
       const acknowledge = typeof last === 'function' ? (last as Acknowledge) : undefined
       if (acknowledge) given.pop()
+      if (!this.#lasting.isValid()) return void this.#socket.disconnect(true)
       try {
         const answered = await answer(given)
         acknowledge?.(answered)
@@ -132,7 +136,8 @@ export class SocketClient {
   }
 
   #follow(number: number, asked: SubscriptionAsked, after: number | undefined): void {
-    const feed = this.#parts.feeds.open(this.#caller, { ...asked, after })
+    const { caller, isValid } = this.#lasting
+    const feed = this.#parts.feeds.open({ user: caller.user, access: caller.access, isValid }, { ...asked, after })
     this.#subscriptions.set(number, { asked, feed })
     void this.#deliver(number, feed)
   }
@@ -140,7 +145,7 @@ export class SocketClient {
   /** Writes the state that a client gets back after a break. */
   #remember(): void {
     const state: SocketState = {
-      user: this.#caller.user,
+      user: this.#lasting.caller.user,
       subscriptions: [...this.#subscriptions].map(([number, { asked }]) => [number, asked]),
     }
     this.#socket.data = state

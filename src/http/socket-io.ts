@@ -79,12 +79,12 @@ export class SocketIo {
       )
     })
     this.#server.on('connection', socket => {
-      const { caller, isValid } = callers.get(socket) as LastingCaller
+      const lasting = callers.get(socket) as LastingCaller
       const check = setInterval(() => {
-        if (!isValid()) socket.disconnect(true)
+        if (!lasting.isValid()) socket.disconnect(true)
       }, checkMs)
       socket.once('disconnect', () => clearInterval(check))
-      new SocketClient(socket, caller, options).start()
+      new SocketClient(socket, lasting, options).start()
     })
   }
 

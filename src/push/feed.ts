@@ -32,6 +32,8 @@ export interface FeedReader {
   readonly clientId?: string
   /** Undefined: everything may be read. */
   readonly access: Access | undefined
+  /** Returns whether the credentials still hold; asked when users have changed. Without, they hold as long as the user. */
+  isValid?(): boolean | Promise<boolean>
 }
 
 type FeedPipeline = Pick<PipelineApi, 'openFeed' | 'nextOfFeed' | 'closeFeed'>
@@ -70,6 +72,7 @@ export class Feed {
   /** Empty for a reader that is no MQTT client. */
   readonly clientId: string
   #access: Access | undefined
+  readonly #reader: FeedReader
   readonly #query: Omit<FeedQuery, 'rules'>
   readonly #parts: FeedParts
   readonly #conflation: Conflation<FeedItem>
@@ -91,6 +94,7 @@ export class Feed {
   constructor(reader: FeedReader, query: Omit<FeedQuery, 'rules'>, parts: FeedParts) {
     this.user = reader.user
     this.clientId = reader.clientId ?? ''
+    this.#reader = reader
     this.#access = reader.access
     this.#query = query
     this.#parts = parts
@@ -146,6 +150,12 @@ export class Feed {
     if (this.#phase !== 'beginning') return
     this.#leave()
     this.#phase = 'opening'
+  }
+
+  /** Closes the feed when the credentials of its reader do not hold any more. */
+  async recheck(): Promise<void> {
+    if ((await this.#reader.isValid?.()) === false)
+      this.close(new HubError('unauthorized', 'the credentials have ended'))
   }
 
   /** The processor thread was replaced, and knows no feed. */

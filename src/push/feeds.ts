@@ -159,7 +159,10 @@ export class Feeds implements FeedSink, UsersListener {
       if (feed.user === '') continue
       if (!authority.open && !authority.user(feed.user)) {
         feed.close(new HubError('unauthorized', `user ${feed.user} was removed`))
-      } else feed.permit(authority.access(feed.user, feed.clientId))
+      } else {
+        feed.permit(authority.access(feed.user, feed.clientId))
+        void feed.recheck()
+      }
     }
   }
 

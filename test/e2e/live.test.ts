@@ -1,7 +1,9 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { makeKey } from '../../src/users/users.js'
 import { EventStream } from '../clients/event-stream.js'
+import { usersFile } from '../fixtures/users.js'
 import { asAdmin, connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
 
 interface ReadingEvent {
@@ -201,8 +203,12 @@ t.test(`history and live join without a gap and without a duplicate, over kills 
     await publishing
   }
   const known = await eventually(async () => {
-    const lag = await metric(hub, 'telehub_balance{term="spool"}')
-    return lag === 0 && stored(hub)
+    const found = await stored(hub)
+    for (const receiver of receivers) receiver.take()
+    // What the receivers were told last may not be stored yet.
+    const isStored = ([series, values]: readonly [string, ReadonlyMap<number, unknown>]) =>
+      [...values.keys()].every(time => found.get(series)?.has(time))
+    return receivers.every(({ told }) => [...told].every(isStored)) && found
   }, 'everything stored')
   t.ok(known.size >= 4, `${known.size} series, ${source.sent.size} messages`)
   const count = [...known.values()].reduce((sum, values) => sum + values.size, 0)
@@ -302,4 +308,17 @@ t.test('a stream that is asked for behind an unanswered request is refused, and 
   t.equal(await metric(hub, 'telehub_feeds'), 1)
   socket.destroy()
   await eventually(async () => (await metric(hub, 'telehub_feeds')) === 0, 'no feed is left')
+})
+
+t.test('a stream ends when the API key that opened it is removed', async t => {
+  const users = await usersFile()
+  const { text, key } = makeKey('screen', Date.now())
+  await users.add('viewer', ['allow read #'], { kind: 'dashboard' })
+  await users.edit(file => file.addKey('viewer', key))
+  const hub = await startHub(t, users.settings)
+  const stream = new EventStream(`${hub.httpUrl}/api/live?topic=a`, { authorization: `Bearer ${text}` })
+  await eventually(() => stream.of('ready').length === 1, 'ready')
+  await users.edit(file => file.removeKey('viewer', key.id))
+  await eventually(() => stream.isOver, 'the stream ends')
+  t.match(stream.of('error')[0]?.data, /unauthorized/)
 })
