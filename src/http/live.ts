@@ -88,7 +88,7 @@ function room(raw: ServerResponse): Promise<void> {
 }
 
 function textOf({ kind, sequence, json }: FeedEvent): string {
-  return `event: ${kind}\n${sequence > 0 ? `id: ${sequence}\n` : ''}data: ${json}\n\n`
+  return `event: ${kind}\n${sequence > 0 || kind === 'ready' ? `id: ${sequence}\n` : ''}data: ${json}\n\n`
 }
 
 function lastEventId(headers: Readonly<Record<string, unknown>>): number | undefined {

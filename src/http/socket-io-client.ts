@@ -179,7 +179,8 @@ export class SocketClient {
     const { kind, sequence, json } = event
     const { conn } = this.#socket
     let offset = ''
-    if (sequence > 0) {
+    // A feed may be ready before the hub has its first message.
+    if (sequence > 0 || kind === 'ready') {
       this.#reached.set(number, sequence)
       offset = `,"${offsetOf(this.#reached)}"`
     }
