@@ -1,7 +1,6 @@
 import { describe, HubError } from '../errors.js'
 import { EncodedPublish } from '../mqtt/publish.js'
-import type { Fault } from '../mqtt/reason-codes.js'
-import { reasonCode } from '../mqtt/reason-codes.js'
+import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { type HistoryFilter, historyFilter } from '../topics.js'
 import type { HistoryEvent, HistoryFeed, HistoryFeeds, HistoryReceiver } from './history-feeds.js'
 

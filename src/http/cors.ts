@@ -6,7 +6,7 @@ import { RequestRefused } from './refusals.js'
 const others = ['GET /metrics', 'GET /api/openapi.json']
 
 /** Headers that a page may send, and those that a page may read beside the usual ones. */
-const sent = 'authorization, content-type, idempotency-key, last-event-id, Last-Event-ID'
+const sent = 'authorization, content-type, idempotency-key, last-event-id'
 const read = 'retry-after, idempotent-replayed, www-authenticate'
 
 /** Seconds that a browser may keep the answer to a preflight. */

@@ -88,11 +88,6 @@ export class SocketIo {
     })
   }
 
-  /** Number of connections. */
-  get count(): number {
-    return this.#engine.clientsCount
-  }
-
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#engine.handleRequest(request as never, response)
   }
