@@ -116,7 +116,7 @@ export interface HistoryFilter {
   readonly span: string
   readonly points: number
   readonly filter: string
-  /** What stands before the topic of each message. */
+  /** Text before the topic of each message. */
   readonly prefix: string
   /** Topic of messages about the whole subscription: the filter, with `$all` in place of each wildcard. */
   readonly marker: string

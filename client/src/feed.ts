@@ -191,7 +191,7 @@ export class Feed implements AsyncIterable<FeedEvent> {
       this.#show()
       while (this.#waiting.length >= maxWaiting && !this.#isOver()) {
         await new Promise<void>(resolve => (this.#taken = resolve))
-        // Who iterates has made the hub wait.
+        // A reader that iterates slowly has made the hub wait.
         this.#freshness.heard()
       }
     }
@@ -266,7 +266,7 @@ export class Feed implements AsyncIterable<FeedEvent> {
     this.#enter('behind')
     this.#deliver({ kind: 'behind', data: behind })
     this.#isMerging = true
-    // What is merged is on the hub's disk: reading on from there leaves nothing out.
+    // Merged readings are on the hub's disk: reading on from there leaves nothing out.
     if (this.#isComplete) this.#resume()
   }
 

@@ -67,7 +67,7 @@ export class Freshness {
     const wasOnTime = now - this.#tickedAt < stallMs
     this.#tickedAt = now
     if (now - this.#heardAt > silenceMs) return 'lost'
-    // What waited while this program stood still would have been read by now.
+    // Events that waited while this program stood still would have been read by now.
     if (wasOnTime) this.#stood = false
     if (this.#lateSince === undefined) return undefined
     if (now - this.#lateAt <= doubtMs && now - this.#lateSince <= longDoubtMs) return undefined

@@ -66,7 +66,7 @@ export interface SeriesHistory {
   readonly values: readonly FieldValue[]
 }
 
-/** What the hub cannot deliver any more. */
+/** Messages or history that the hub cannot deliver any more. */
 export interface Gap {
   /**
    * `too_old`: the hub does not keep these messages any longer. `unknown`: the hub has lost its data, or is another one.

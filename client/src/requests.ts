@@ -5,7 +5,7 @@ export class HubRequestError extends Error {
   readonly code: string
   /** HTTP status; 0 without an answer. */
   readonly status: number
-  /** Of several messages, the one that is refused, counted from 0. */
+  /** Position of the refused message among several, from 0. */
   readonly index: number | undefined
 
   constructor(code: string, message: string, status = 0, index?: number) {
@@ -16,7 +16,7 @@ export class HubRequestError extends Error {
   }
 }
 
-/** Where the hub is, and who asks. */
+/** Address of the hub, and credentials of the caller. */
 export interface HubAddress {
   /** Origin of the hub, such as `https://hub.example.org`. Default: that of the page. */
   readonly url?: string | undefined

@@ -62,7 +62,7 @@ export interface BrokerOptions {
   /** Interval at which `$SYS` is published, in milliseconds; 0 is never. */
   readonly sysMs: number
   readonly sysReadable: boolean
-  /** Where the keys of requests to publish are kept, and how much a user may publish by requests in a second. */
+  /** Folder of the keys of requests to publish, and how much a user may publish by requests in a second. */
   readonly requests: { readonly dir: string; readonly rates: Rates }
   /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
   readonly restoreWaitMs: number

@@ -72,7 +72,7 @@ export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
     return this.codec?.version === 5 ? Math.min(asked, this.broker.limits.sessionExpiry) : asked
   }
 
-  /** What the client may do. Undefined: everything. */
+  /** Permissions of the client. Undefined: everything is allowed. */
   get access(): Session['access'] {
     return this.session?.access
   }

@@ -477,7 +477,7 @@ type BodySchema<Name extends RouteName> = Routes[Name] extends { readonly body: 
 type InputSchema<Name extends RouteName> = [QuerySchema<Name>] extends [never] ? BodySchema<Name> : QuerySchema<Name>
 type SentSchema<Name extends RouteName> = [BodySchema<Name>] extends [never] ? QuerySchema<Name> : BodySchema<Name>
 
-/** What a caller sends: the body, or the query of a route that has none. */
+/** Values that a caller sends: the body, or the query of a route that has none. */
 export type Asked<Name extends RouteName> = [SentSchema<Name>] extends [never]
   ? Empty
   : Static<SentSchema<Name>> & object

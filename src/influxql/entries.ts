@@ -83,7 +83,7 @@ export function transformed(
       if (last.length === size) result.push({ ...point, value: sum / size })
       continue
     }
-    // Of several readings at a time the first counts.
+    // The first of several readings at a time counts.
     if (before?.time === point.time && name !== 'elapsed') continue
     if (before) {
       const elapsed = point.time > before.time ? point.time - before.time : before.time - point.time

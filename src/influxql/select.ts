@@ -18,7 +18,7 @@ interface Selected {
   readonly expression: Expression
 }
 
-/** What a statement needs to know of a measurement. */
+/** Properties of a measurement that a statement needs. */
 interface FieldsAndTags {
   readonly types: ReadonlyMap<string, FieldType>
   readonly tagKeys: readonly string[]
@@ -54,7 +54,7 @@ export async function select(statement: SelectStatement, catalogue: Catalogue, n
   return results
 }
 
-/** What is selected of each measurement. */
+/** Columns that are selected of each measurement. */
 interface Selection {
   readonly statement: SelectStatement
   readonly columns: readonly Selected[]
@@ -128,7 +128,7 @@ function fieldsOf({ fields }: SelectStatement): readonly string[] | undefined {
   return isAll ? undefined : names
 }
 
-/** Of several types of a field, in different series, the first of these counts. */
+/** Types of a field in the order in which they count, where series differ. */
 const precedence: readonly FieldType[] = ['number', 'text', 'boolean']
 
 function describe(series: readonly NumberedSeries[]): FieldsAndTags {

@@ -84,7 +84,7 @@ export interface ShowStatement extends RowLimits {
   readonly what: (typeof shown)[number]
   readonly database: string | undefined
   readonly sources: readonly Source[]
-  /** Of SHOW TAG VALUES: which tags. Those of a list are joined by OR. */
+  /** Tags that SHOW TAG VALUES asks for. Those of a list are joined by OR. */
   readonly keys: readonly TextTest[]
   /** WITH MEASUREMENT. */
   readonly measurement: TextTest | undefined

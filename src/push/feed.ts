@@ -112,7 +112,7 @@ export class Feed {
         if (this.#reason) throw this.#reason
         return undefined
       }
-      // What waits comes first, also when the feed was opened again meanwhile.
+      // Waiting events come first, also when the feed was opened again meanwhile.
       const isWaiting = this.#phase === 'live' || this.#waiting.length > 0 || this.#isBehind
       const events = isWaiting ? this.#liveEvents() : await this.#begin()
       if (events.length > 0) return events

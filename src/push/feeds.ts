@@ -37,7 +37,7 @@ export function feedSettings(settings: Settings) {
   return { perUser: settings['limits.feeds'] } satisfies Partial<FeedsOptions>
 }
 
-/** What a feed delivers. */
+/** Topics and history that a feed delivers. */
 export interface FeedWanted {
   /** One to sixteen topic filters. */
   readonly filters: readonly string[]

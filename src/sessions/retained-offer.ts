@@ -70,7 +70,7 @@ class RetainedOffer implements IterableIterator<Retained | undefined> {
   #isDue(message: Retained): boolean {
     const { change, clientId, user = '', topic } = message
     const session = this.#session
-    // What was retained later has been delivered live.
+    // A message that was retained later has been delivered live.
     if (change > this.#until && !session.hasMissed) return false
     // [MQTT-3.8.3-3]
     if (this.#noLocal && clientId === session.clientId && user === session.user) return false

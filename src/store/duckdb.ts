@@ -161,7 +161,7 @@ export class DuckDbStore implements TimeSeriesStore {
         const series = found.get(name)
         const columns = series && (await this.#readings(file, series, query))
         if (columns && columns.times.length > 0) return columns
-        // What was read first is complete up to the lowest number.
+        // The answer that was read first is complete up to the lowest number.
         if (empty.sequence === undefined && columns) empty = columns
       }
       return empty

@@ -28,7 +28,7 @@ class Receiver {
   readonly #query: string
   /** Value by time, by series. */
   readonly told = new Map<string, Map<number, unknown>>()
-  /** What came twice: as a live event, or in the history and as a live event. */
+  /** Readings that came twice: as live events, or in the history and as a live event. */
   readonly twice: string[] = []
   gaps = 0
   readonly #events = new Set<string>()
@@ -205,7 +205,7 @@ t.test(`history and live join without a gap and without a duplicate, over kills 
   const known = await eventually(async () => {
     const found = await stored(hub)
     for (const receiver of receivers) receiver.take()
-    // What the receivers were told last may not be stored yet.
+    // The readings that the receivers were told last may not be stored yet.
     const isStored = ([series, values]: readonly [string, ReadonlyMap<number, unknown>]) =>
       [...values.keys()].every(time => found.get(series)?.has(time))
     return receivers.every(({ told }) => [...told].every(isStored)) && found

@@ -33,7 +33,7 @@ function subscribe(client: Client, codec: PacketCodec, session: Session, packet:
   const retained: RetainedRequest[] = []
   const answers = subscriptions.map((subscription): QoS | Fault => {
     const { filter } = subscription
-    // Of what is acknowledged nothing may be left out.
+    // An acknowledged delivery may not be left out, so merging is for QoS 0.
     const qos = conflate || filter.startsWith(historyPrefix) ? 0 : subscription.qos
     const fault = historyFault(filter, broker.feeds) ?? broker.policy.subscribeFault(client, filter)
     if (fault) {

@@ -112,7 +112,7 @@ export class FeedSnapshot {
       last = Math.max(last, sequence)
     }
     await this.#until(() => position() >= last)
-    // Where messages wait in RabbitMQ, the spool may not have them any more, and the store not yet.
+    // Messages that wait in RabbitMQ may be gone from the spool, and not in the store yet.
     if (first + 1 < spool.oldest) this.#addGap({ from: first + 1, to: spool.oldest - 1, reason: 'not_stored_yet' })
     return Math.max(first + 1, spool.oldest)
   }

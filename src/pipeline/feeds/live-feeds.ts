@@ -84,7 +84,7 @@ export class LiveFeeds implements Part {
         length += json.length
         if (length < maxSent) continue
         await delivery.feed(items)
-        // Whoever asks meanwhile must not be sent back behind what was delivered.
+        // A feed that begins meanwhile must not be sent back behind what was delivered.
         this.#position = sequence
         items = []
         length = 0

@@ -63,7 +63,7 @@ export class ReadingJson {
       const unit = this.#mapping.unit({ measurement, field: name }, topic)
       const json = JSON.stringify({
         ...{ series: key, measurement, tags: Object.fromEntries(tags), field, value, unit },
-        // Whoever follows each message must know the time of each value.
+        // A receiver that follows each message must know the time of each value.
         ...(isWanted && time !== newestTime && { time }),
         ...(isWanted && found.earlier && { earlier: found.earlier }),
       })
