@@ -62,6 +62,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   spool: ['config', 'disk', 'observe', 'queue', 'runtime'],
   store: ['observe', 'runtime'],
   influxql: ['store'],
+  // Alert rules: evaluated over the readings of the live path, and over history. In the processor thread.
+  alerts: ['access', 'config', 'contract', 'disk', 'observe', 'runtime', 'store'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
@@ -69,7 +71,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract', 'influxql'],
+    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts'],
   ],
   push: ['access', 'config', 'pipeline', 'runtime', 'users'],
   http: [
@@ -111,6 +113,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   queue: ['queue.ts', 'suspects.ts'],
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
   influxql: ['influxql.ts'],
+  alerts: ['alerts.ts', 'transition.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts'],
