@@ -5,19 +5,11 @@ import { brokerSettings } from './broker/broker-settings.js'
 import type { Settings } from './config/settings.js'
 import { Identity } from './disk/identity.js'
 import { DataDirLock } from './disk/lock.js'
-import { HubHealth } from './http/health.js'
+import { HubCondition } from './http/health.js'
 import { httpSettings } from './http/http-settings.js'
 import { HttpServer } from './http/server.js'
-import { Alarms } from './observe/alarms.js'
-import { Audit } from './observe/audit.js'
-import { AuditLog, auditSettings } from './observe/audit-log.js'
-import { Clock } from './observe/clock.js'
-import { Counters } from './observe/counters.js'
-import { EventLoopDelay } from './observe/event-loop-delay.js'
-import { Incidents } from './observe/incidents.js'
-import { LiveSettings } from './observe/live-settings.js'
 import type { Log } from './observe/log.js'
-import { Metrics } from './observe/metrics.js'
+import { Observation } from './observe/observation.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
 import { PipelineThread, pipelineAlarms } from './pipeline/pipeline-thread.js'
 import { Feeds, feedSettings } from './push/feeds.js'
@@ -60,12 +52,7 @@ export interface Hub {
 export async function startHub(settings: Settings, log: Log, version: string): Promise<Hub> {
   const dir = resolve(settings['data.dir'])
   // What every part uses: counters, the list of damage, the audit log, and a clock that is right before the machine's is.
-  const counters = new Counters()
-  const incidents = new Incidents({ clock: Date, log })
-  const auditLog = new AuditLog({ ...auditSettings(settings, dir), clock: Date, incidents, log })
-  const audit = new Audit({ log: auditLog, clock: Date })
-  const clock = new Clock({ wall: Date, monotonic: performance, incidents })
-  const live = new LiveSettings(settings, log, audit)
+  const { counters, incidents, auditLog, audit, clock, live } = new Observation(settings, dir, log)
 
   // The data directory: which hub this is, and a lock that keeps a second one out.
   const lock = new DataDirLock({ dir, log })
@@ -102,14 +89,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const tls = settings['tls.cert'] ? new Tls({ paths: tlsPaths(settings), clock: Date, log }) : undefined
   const listeners = new Listeners({ ...listenerSettings(settings), tls, connections, counters, log })
 
-  // For screens and operators: feeds, alarms, metrics, and the HTTP server with API and dashboard.
+  // For screens and operators: feeds, alarms and metrics, and the HTTP server with API and dashboard.
   const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, broker, authority, counters })
-  const eventLoopDelay = new EventLoopDelay()
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
-  const alarms = new Alarms({ checks: tls ? [...checks, tls.alarm] : checks, log })
-  const sources = { broker, connections, spool, pipeline, feeds, eventLoopDelay, alarms, incidents, auditLog }
-  const metrics = new Metrics(counters, sources)
-  const health = new HubHealth({ spool, broker, pipeline, alarms, incidents })
+  const condition = new HubCondition({
+    checks: [...checks, tls?.alarm],
+    ...{ broker, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
+  })
+  const { health, metrics } = condition
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
@@ -131,7 +118,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...(tls ? [tls] : []),
     ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
     together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
-    ...[incidents, refusals, alarms, eventLoopDelay, feeds, http, connections, listeners],
+    ...[incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
   ])
   audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {

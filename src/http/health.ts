@@ -1,7 +1,12 @@
 import type { Readiness } from '../contract/contract.js'
-import type { Alarms } from '../observe/alarms.js'
+import { type AlarmCheck, Alarms } from '../observe/alarms.js'
+import type { Counters } from '../observe/counters.js'
+import { EventLoopDelay } from '../observe/event-loop-delay.js'
 import type { Incidents } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import { type MetricSources, Metrics } from '../observe/metrics.js'
 import type { PipelineThread } from '../pipeline/pipeline-thread.js'
+import type { Part } from '../runtime/lifecycle.js'
 
 export interface HubHealthOptions {
   /** `failing`: why the disk refuses writes. Undefined while it takes them. */
@@ -32,5 +37,34 @@ export class HubHealth {
       alarms: alarms.list(),
       incidents: incidents.list(),
     }
+  }
+}
+
+export interface HubConditionOptions extends Omit<HubHealthOptions, 'alarms'>, Omit<MetricSources, OwnSources> {
+  readonly checks: readonly (AlarmCheck | undefined)[]
+  readonly spool: HubHealthOptions['spool'] & MetricSources['spool']
+  readonly broker: HubHealthOptions['broker'] & MetricSources['broker']
+  readonly pipeline: HubHealthOptions['pipeline'] & MetricSources['pipeline']
+  readonly incidents: MetricSources['incidents']
+  readonly counters: Counters
+  readonly log: SentenceLog
+}
+
+/** The sources of metrics that the condition makes. */
+type OwnSources = 'alarms' | 'eventLoopDelay' | keyof HubHealthOptions
+
+/** The condition of the hub, for operators: alarms, metrics, and whether publishes are taken. */
+export class HubCondition {
+  readonly health: HubHealth
+  readonly metrics: Metrics
+  /** In the order of the start. */
+  readonly parts: readonly Part[]
+
+  constructor({ checks, counters, log, ...sources }: HubConditionOptions) {
+    const alarms = new Alarms({ checks: checks.filter(check => check !== undefined), log })
+    const eventLoopDelay = new EventLoopDelay()
+    this.metrics = new Metrics(counters, { ...sources, alarms, eventLoopDelay })
+    this.health = new HubHealth({ ...sources, alarms })
+    this.parts = [alarms, eventLoopDelay]
   }
 }
