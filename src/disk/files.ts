@@ -190,3 +190,28 @@ export function readWholeSync(path: string, files: Files = nodeFiles): Buffer | 
     files.closeSync(fd)
   }
 }
+
+/** Bytes of a file that are freed at once. */
+const freedAtOnce = 16 << 20
+
+/**
+ * Removes a file that nobody reads any more, and frees its blocks in pieces: a file system frees a large file in one
+ * step that delays every other sync (450 ms for 600 MB on ext4). A missing file is no error. Resolves when all is
+ * freed; rejects with the error of the disk.
+ */
+export async function removeInPieces(files: Files, path: string): Promise<void> {
+  const size = files.sizeOfSync(path)
+  if (size === undefined) return
+  if (size <= freedAtOnce) return files.removeSync(path)
+  const fd = files.openSync(path, openToChange)
+  try {
+    files.removeSync(path)
+    for (let left = size - freedAtOnce; left > 0; left -= freedAtOnce) {
+      await new Promise<void>((resolve, reject) =>
+        files.ftruncate(fd, left, error => (error ? reject(error) : resolve())),
+      )
+    }
+  } finally {
+    await new Promise<void>(resolve => files.close(fd, () => resolve()))
+  }
+}

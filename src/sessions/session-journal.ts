@@ -1,11 +1,19 @@
 import { ByteWriter } from '../disk/byte-buffer.js'
 import { CommitLog, frameHeaderBytes, writeFrameHeader } from '../disk/commit-log.js'
-import { dataSynced, directorySynced, type Files, nodeFiles, openNew, writeWhole } from '../disk/files.js'
+import {
+  dataSynced,
+  directorySynced,
+  type Files,
+  nodeFiles,
+  openNew,
+  removeInPieces,
+  writeWhole,
+} from '../disk/files.js'
 import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
-import type { Slices } from '../runtime/slices.js'
+import { Slices } from '../runtime/slices.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import type { CaptureOptions } from './session-capture.js'
 import { SessionFiles } from './session-files.js'
@@ -161,7 +169,7 @@ export class SessionJournal {
     await this.#log.close()
     this.#isClosing = true
     await this.#running
-    this.#snapshot?.close()
+    await this.#snapshot?.close()
   }
 
   get #limit(): number {
@@ -283,8 +291,8 @@ export class SessionJournal {
       const old = this.#snapshot
       this.#snapshot = new SnapshotFile(this.#files.disk, fd)
       this.#snapshotBytes = writer.size
-      writer.settle(this.#snapshot)
-      old?.close()
+      await writer.settle(this.#snapshot, new Slices(pace.sliceMs))
+      await old?.close()
       this.#failures = 0
     } catch (error) {
       this.#failures++
@@ -294,11 +302,10 @@ export class SessionJournal {
     }
     for (const path of this.#files.before(number)) {
       try {
-        this.#files.disk.removeSync(path)
+        await removeInPieces(this.#files.disk, path)
       } catch {
         // The next start tries again to remove the file.
       }
-      await turn()
     }
   }
 

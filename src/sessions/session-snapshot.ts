@@ -207,9 +207,12 @@ export class SnapshotWriter {
     return dataSynced(this.#files, this.#fd)
   }
 
-  /** Drops written chunks from memory: they are read from that file from now on. */
-  settle(file: ChunkFile): void {
-    for (const [stored, offset] of this.#placed) stored.moved(file, offset)
+  /** Drops written chunks from memory, in slices: each is read from that file from then on. */
+  async settle(file: ChunkFile, slices: Slices): Promise<void> {
+    for (const [stored, offset] of this.#placed) {
+      stored.moved(file, offset)
+      if (slices.isOver) await slices.turn()
+    }
   }
 
   /** Returns the offset of the chunk in the file. */

@@ -15,6 +15,8 @@ export class SnapshotFile implements ChunkFile {
   readonly #blocks = new Map<number, Buffer | OnRead[]>()
   #reading = 0
   #isClosed = false
+  #closed: Promise<void> | undefined
+  #whenClosed: (() => void) | undefined
 
   constructor(files: Files, fd: number) {
     this.#files = files
@@ -50,15 +52,20 @@ export class SnapshotFile implements ChunkFile {
     } else this.#readBlock(number, [piece])
   }
 
-  /** Closes the file once reads in progress have ended. */
-  close(): void {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    this.#closeUnread()
+  /** Closes the file once reads in progress have ended. Resolves when it is closed. */
+  close(): Promise<void> {
+    this.#closed ??= new Promise(resolve => {
+      this.#whenClosed = resolve
+    })
+    if (!this.#isClosed) {
+      this.#isClosed = true
+      this.#closeUnread()
+    }
+    return this.#closed
   }
 
   #closeUnread(): void {
-    if (this.#reading === 0) this.#files.close(this.fd, () => {})
+    if (this.#reading === 0) this.#files.close(this.fd, () => this.#whenClosed?.())
   }
 
   #readBlock(number: number, waiting: OnRead[]): void {
