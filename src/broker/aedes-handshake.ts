@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { Aedes, type Client as AedesClient, type AedesOptions } from 'aedes'
+import mqttPacket from 'mqtt-packet'
 import { describe } from '../errors.js'
 import type { Will } from '../mqtt/codec.js'
 import { lengthSize, packetType, writeHead } from '../mqtt/primitives.js'
@@ -81,6 +82,8 @@ export class AedesHandshake {
 
   async start(id: string): Promise<void> {
     this.#aedes.id = id
+    // Aedes writes nothing but CONNACKs here. Its encoder would keep a buffer for each of 65,536 numbers, 10 MB in all.
+    mqttPacket.writeToStream.cacheNumbers = false
     await this.#aedes.listen()
   }
 
