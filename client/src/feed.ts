@@ -1,6 +1,6 @@
 import { EventParser, type StreamEvent } from './event-stream.js'
 import { Freshness, tickMs } from './freshness.js'
-import type { Behind, FeedEvent, Gap, LiveReading, Ready } from './messages.js'
+import type { Behind, Cleared, FeedEvent, Gap, LiveReading, Ready } from './messages.js'
 import { backoff, describe, HubRequestError, isTemporary, type Requests } from './requests.js'
 
 export interface FeedOptions {
@@ -212,6 +212,9 @@ export class Feed implements AsyncIterable<FeedEvent> {
       case 'live':
         this.#live(json as LiveReading)
         break
+      case 'cleared':
+        this.#cleared(json as Cleared)
+        break
       case 'gap':
         this.#noteGap(json as Gap)
         break
@@ -244,10 +247,22 @@ export class Feed implements AsyncIterable<FeedEvent> {
     if (this.#phase === 'live') this.#freshness.reading(received)
     const isKnown = sequence <= (this.#after ?? -1) || this.#ahead.has(sequence)
     if (isKnown) return
+    this.#reach(sequence)
+    this.#deliver({ kind: 'live', data: reading })
+  }
+
+  /** A device may be removed at any time after the last message. */
+  #cleared(cleared: Cleared): void {
+    const { sequence } = cleared
+    if (sequence < (this.#after ?? 0)) return
+    this.#reach(sequence)
+    this.#deliver({ kind: 'cleared', data: cleared })
+  }
+
+  #reach(sequence: number): void {
     if (this.#isMerging) {
       if (this.#ahead.size < maxAhead) this.#ahead.add(sequence)
     } else if (this.#phase !== 'connecting' && this.#phase !== 'gap') this.#after = sequence
-    this.#deliver({ kind: 'live', data: reading })
   }
 
   #noteGap(gap: Gap): void {

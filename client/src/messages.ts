@@ -50,6 +50,15 @@ export interface LiveReading extends Reading {
   readonly sequence: number
 }
 
+/** Topic that has no newest reading any more: its retained message was cleared, or its device removed. */
+export interface Cleared {
+  readonly topic: string
+  /** Sequence number of the last message that came before, or that cleared the topic. */
+  readonly sequence: number
+  /** Milliseconds since the epoch, by the clock of the hub. */
+  readonly received: number
+}
+
 /** History of one series in columns, oldest first. Times in milliseconds since the epoch. */
 export interface SeriesHistory {
   readonly series: string
@@ -98,6 +107,7 @@ export type FeedEvent =
   /** Newest values and history are complete. */
   | { readonly kind: 'ready'; readonly data: Ready }
   | { readonly kind: 'live'; readonly data: LiveReading }
+  | { readonly kind: 'cleared'; readonly data: Cleared }
   | { readonly kind: 'gap'; readonly data: Gap }
   | { readonly kind: 'behind'; readonly data: Behind }
   | { readonly kind: 'caught_up'; readonly data: Behind }

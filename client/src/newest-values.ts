@@ -1,5 +1,5 @@
 import type { FeedReceiver, FeedState } from './feed.js'
-import type { FeedEvent, FieldValue, Quality, Reading, RefusedReading, SeriesValue } from './messages.js'
+import type { Cleared, FeedEvent, FieldValue, Quality, Reading, RefusedReading, SeriesValue } from './messages.js'
 
 /** Newest value of one series. */
 export interface NewestValue {
@@ -20,6 +20,8 @@ export interface NewestValuesOptions {
   readonly limit?: number
   /** Called after each change, with the series that changed. */
   readonly changed?: (value: NewestValue) => void
+  /** Called with each value that is gone, as its topic was cleared or its device removed. */
+  readonly cleared?: (value: NewestValue) => void
   /** Called when the phase of the feed changes. */
   readonly state?: (state: FeedState) => void
   /** Wall clock in milliseconds, for ages. */
@@ -58,6 +60,7 @@ export class NewestValues implements FeedReceiver, Iterable<NewestValue> {
 
   event({ kind, ...event }: FeedEvent): void {
     if (kind === 'start') this.#bySeries.clear()
+    if (kind === 'cleared' && 'data' in event) this.#clear(event.data as Cleared)
     if ((kind !== 'values' && kind !== 'live') || !('data' in event)) return
     const reading = event.data as Reading
     for (const value of reading.values) this.#put(reading, value)
@@ -79,6 +82,14 @@ export class NewestValues implements FeedReceiver, Iterable<NewestValue> {
     const known = this.#bySeries.get(series)
     if (!known || known.time > time) return
     this.#keep({ ...known, topic, value: undefined, time, quality: 'absent', refused })
+  }
+
+  #clear({ topic }: Cleared): void {
+    for (const value of this.#bySeries.values()) {
+      if (value.topic !== topic) continue
+      this.#bySeries.delete(value.series)
+      this.#options.cleared?.(value)
+    }
   }
 
   #keep(value: NewestValue): void {

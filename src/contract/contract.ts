@@ -264,7 +264,7 @@ export const routes = {
     summary: 'Newest values, history and then every reading of some topics, as Server-Sent Events',
     description:
       'Events: `values` (the newest reading of a topic, as in $hub/last), `history` (columns of one series), `ready`, ' +
-      '`live` (one message), `gap`, and for a receiver that is too slow `behind` and `caught_up`. The id of an event is ' +
+      '`live` (one message), `cleared` (a topic without a newest reading), `gap`, and for a receiver that is too slow `behind` and `caught_up`. The id of an event is ' +
       'the sequence number of the message; a request with Last-Event-ID continues there, or begins with a `gap`.',
     query: object({
       topic: union([string(), array(string())], 'Topic filter; may be given up to 16 times'),

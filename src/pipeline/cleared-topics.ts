@@ -35,6 +35,10 @@ export class ClearedTopics {
     this.#from.delete(topic)
   }
 
+  [Symbol.iterator](): Iterator<readonly [topic: string, from: number]> {
+    return this.#from.entries()
+  }
+
   toJSON(): readonly (readonly [topic: string, from: number])[] {
     return [...this.#from]
   }

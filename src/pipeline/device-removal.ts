@@ -1,4 +1,5 @@
 import { hubTopics } from '../topics.js'
+import type { LiveFeeds } from './feeds/live-feeds.js'
 import type { Knowledge } from './knowledge.js'
 import type { LiveDelivery } from './live-pusher.js'
 import type { DescribedDevice, RemovedClient, RemovedDevice } from './pipeline-api.js'
@@ -10,6 +11,14 @@ export interface LiveProgress {
   caughtUp(): Promise<void>
 }
 
+export interface DeviceRemovalOptions {
+  readonly registry: Registry
+  readonly knowledge: Knowledge
+  readonly delivery: LiveDelivery
+  readonly progress: LiveProgress
+  readonly feeds: Pick<LiveFeeds, 'clear'>
+}
+
 const pushedAtOnce = 1_000
 
 /** Removes devices that are gone from the lists, with their newest readings. What is stored stays. */
@@ -18,12 +27,14 @@ export class DeviceRemoval {
   readonly #knowledge: Knowledge
   readonly #delivery: LiveDelivery
   readonly #progress: LiveProgress
+  readonly #feeds: Pick<LiveFeeds, 'clear'>
 
-  constructor(registry: Registry, knowledge: Knowledge, delivery: LiveDelivery, progress: LiveProgress) {
+  constructor({ registry, knowledge, delivery, progress, feeds }: DeviceRemovalOptions) {
     this.#registry = registry
     this.#knowledge = knowledge
     this.#delivery = delivery
     this.#progress = progress
+    this.#feeds = feeds
   }
 
   /** Removes a client, and the readings and descriptions of the topics whose retained messages were cleared. */
@@ -46,10 +57,12 @@ export class DeviceRemoval {
 
   /** Returns how many of the topics had a reading. */
   async #clear(topics: readonly string[]): Promise<number> {
+    const last = this.#registry.next - 1
     const cleared = topics.filter(topic => this.#registry.clearLastReading(topic))
     for (let i = 0; i < cleared.length; i += pushedAtOnce) {
       const some = cleared.slice(i, i + pushedAtOnce)
       await this.#delivery.push(some.map(topic => ({ topic: hubTopics.last(topic), json: '' })))
+      await this.#feeds.clear(some, last)
     }
     await this.#registry.flush()
     return cleared.length

@@ -140,7 +140,7 @@ export async function startPipeline(
   const handler = new ReplayWays({ recording, downlink })
   const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors) })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
-  const removal = new DeviceRemoval(registry, mapping.knowledge, broker, progress)
+  const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
   const trials = { trial: () => mappingOf(settings, sparkplug.trial, decoders) }
   const queries = new Queries({ trials, store, mapping, registry, dead, balance, offsets: progress, dependencies })
 

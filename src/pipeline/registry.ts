@@ -270,6 +270,11 @@ export class Registry {
     return this.#forgetReading(topic)
   }
 
+  /** First sequence number of a message that was not recorded. */
+  get next(): number {
+    return this.#next
+  }
+
   /** The topics whose newest reading was cleared. */
   get cleared(): ClearedTopics {
     return this.#cleared

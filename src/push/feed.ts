@@ -220,10 +220,10 @@ export class Feed {
   }
 
   #put(item: FeedItem): void {
-    if (item.kind === 'live') {
-      if (item.sequence <= (this.#last ?? 0)) return
-      this.#last = item.sequence
-    }
+    const last = this.#last ?? 0
+    // A device may be removed at any time after the last message.
+    if (item.kind === 'cleared' ? item.sequence < last : item.kind === 'live' && item.sequence <= last) return
+    this.#last = Math.max(last, item.sequence)
     const isFull = this.#waiting.length >= maxWaiting || this.#waitingCharacters >= maxWaitingCharacters
     if (this.#isBehind || isFull) {
       if (!this.#isBehind) {

@@ -11,15 +11,14 @@ import type { Dependencies } from '../dependencies.js'
 import type { Mapping } from '../mapping.js'
 import type { NumberedMessages, SettledSource } from '../refill.js'
 import type { Registry } from '../registry.js'
-import { readingTopic } from '../sparkplug/topic.js'
 import type { FeedChunk, FeedItem, FeedQuery } from './feed.js'
 import type { HistoryCache } from './history-cache.js'
-import type { ReadingJson } from './reading-json.js'
+import { clearedItem, type LiveItems } from './live-item.js'
 
 export interface SnapshotParts {
-  readonly mapping: Pick<Mapping, 'read' | 'sourcesOf' | 'topicOf' | 'unit'>
-  readonly json: ReadingJson
-  readonly registry: Pick<Registry, 'last'>
+  readonly mapping: Pick<Mapping, 'sourcesOf' | 'topicOf' | 'unit'>
+  readonly items: Pick<LiveItems, 'of'>
+  readonly registry: Pick<Registry, 'last' | 'cleared'>
   readonly store: Pick<TimeSeriesStore, 'series'>
   readonly histories: HistoryCache
   readonly dependencies: Pick<Dependencies, 'ask'>
@@ -59,6 +58,8 @@ export class FeedSnapshot {
   readonly #slices: Slices
   /** For each series with history, the sequence number up to which its history has everything. */
   readonly #covered = new Map<string, number>()
+  /** Sequence number up to which the receiver knows which topics have values, and which have none. */
+  #known = 0
   #items: FeedItem[] = []
   #length = 0
   #series = 0
@@ -80,6 +81,7 @@ export class FeedSnapshot {
       const last = position()
       if (next > last) {
         // Nothing may be awaited since `position` was asked: what is delivered from now on is behind the end.
+        this.#addCleared()
         yield { items: this.#taken(), end: { sequence: last, series: this.#series, truncated: this.#truncated } }
         return undefined
       }
@@ -93,6 +95,7 @@ export class FeedSnapshot {
     const { after, span } = this.#query
     const { position, spool, settled } = this.#parts
     if (after !== undefined) {
+      this.#known = after
       // After a crash the deliveries to feeds begin again before the last one.
       await this.#until(() => position() >= after)
       if (after > position()) this.#addGap({ reason: 'unknown', message: `there is no message ${after} yet` })
@@ -100,6 +103,7 @@ export class FeedSnapshot {
       else this.#addGap({ from: after + 1, to: spool.oldest - 1, reason: 'too_old' })
     }
     const begin = position()
+    this.#known = begin
     yield* this.#newestValues()
     if (span === 0) return begin + 1
     const before = settled.settled
@@ -118,10 +122,9 @@ export class FeedSnapshot {
   }
 
   async *#newestValues(): AsyncGenerator<FeedChunk> {
-    const { rules } = this.#query
     for (const [topic, json] of this.#parts.registry.last()) {
       if (this.#slices.isOver) await this.#slices.turn()
-      if (!this.#isFollowed(topic) || (rules && !mayRead(rules, hubTopics.last(topic)))) continue
+      if (!this.#isWanted(topic)) continue
       yield* this.#add({ kind: 'values', topic, sequence: 0, json })
     }
   }
@@ -220,7 +223,13 @@ export class FeedSnapshot {
     const items: FeedItem[] = []
     for (const message of messages) {
       if (this.#slices.isOver) await this.#slices.turn()
-      const item = this.#liveItem(message)
+      const { sequence } = message
+      const item = this.#parts.items.of(message, {
+        isTopicWanted: topic => this.#isWanted(topic),
+        isWanted: series => (this.#covered.get(series) ?? 0) < sequence,
+        // No history has it, but the newest values do.
+        isAbsenceWanted: sequence > this.#known,
+      })
       if (item) items.push(item)
     }
     return items
@@ -231,18 +240,18 @@ export class FeedSnapshot {
     return turns.run(() => dependencies.ask('store', question))
   }
 
-  #liveItem(message: Message): FeedItem | undefined {
-    const { mapping } = this.#parts
+  /** Adds the topics that were cleared without a message, as by the removal of a device, and have no reading since. */
+  #addCleared(): void {
+    for (const [topic, from] of this.#parts.registry.cleared) {
+      // Messages below `from` are from before.
+      if (from <= this.#known + 1 || !this.#isWanted(topic)) continue
+      this.#items.push(clearedItem(topic, from - 1, this.#parts.clock.now()))
+    }
+  }
+
+  #isWanted(topic: string): boolean {
     const { rules } = this.#query
-    const topic = readingTopic(message.topic)
-    if (message.payload.length === 0 || !this.#isFollowed(topic)) return undefined
-    if (rules && !mayRead(rules, hubTopics.last(topic))) return undefined
-    const reading = mapping.read(message)
-    if ('reason' in reading || reading.points.length === 0) return undefined
-    const { sequence } = message
-    const isWanted = (series: string) => (this.#covered.get(series) ?? 0) < sequence
-    const json = this.#parts.json.encode(reading, { sequence, isWanted })
-    return json === undefined ? undefined : { kind: 'live', topic, sequence, json }
+    return this.#isFollowed(topic) && (rules === undefined || mayRead(rules, hubTopics.last(topic)))
   }
 
   #isFollowed(topic: string): boolean {

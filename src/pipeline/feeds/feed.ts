@@ -27,13 +27,14 @@ export interface FeedItem {
    * - `values`: the newest reading of a topic, as in `$hub/last/{topic}`.
    * - `history`: columns of one series, or a part of them.
    * - `live`: the reading of one message, as in `$hub/last/{topic}`, with the message's `sequence`.
+   * - `cleared`: the topic has no newest reading any more: its retained message was cleared, or its device removed.
    * - `message`: a message of a back end, which passes no spool: raw, with its payload as text or Base64.
    * - `gap`: messages or history that the feed cannot deliver, with the reason.
    */
-  readonly kind: 'values' | 'history' | 'live' | 'message' | 'gap'
+  readonly kind: 'values' | 'history' | 'live' | 'cleared' | 'message' | 'gap'
   /** The topic of the reading. Empty for a gap, and for a series that comes from several topics. */
   readonly topic: string
-  /** Sequence number of the message. 0 for what is no message. */
+  /** Sequence number of the message, and of the last one before a device was removed. 0 for what is no message. */
   readonly sequence: number
   readonly json: string
 }

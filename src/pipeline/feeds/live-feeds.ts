@@ -7,10 +7,11 @@ import type { Cursors } from '../../spool/cursors.js'
 import type { TimeSeriesStore } from '../../store/store.js'
 import { matches } from '../../topics.js'
 import type { Mapping } from '../mapping.js'
-import { readingTopic } from '../sparkplug/topic.js'
 import type { FeedChunk, FeedItem, FeedQuery } from './feed.js'
 import { FeedSnapshot, type SnapshotParts } from './feed-snapshot.js'
 import { HistoryCache } from './history-cache.js'
+import { clearedItem, LiveItems, type LiveWanted } from './live-item.js'
+import type { ReadingJson } from './reading-json.js'
 
 /** Takes the readings that feeds follow. */
 export interface FeedDelivery {
@@ -18,7 +19,8 @@ export interface FeedDelivery {
   feed(items: readonly FeedItem[]): Promise<void>
 }
 
-export interface LiveFeedsOptions extends Pick<SnapshotParts, 'json' | 'registry' | 'dependencies' | 'settled'> {
+export interface LiveFeedsOptions extends Pick<SnapshotParts, 'registry' | 'dependencies' | 'settled'> {
+  readonly json: ReadingJson
   readonly mapping: Mapping
   readonly store: Pick<TimeSeriesStore, 'series' | 'history'>
   readonly cursors: Pick<Cursors, 'reader' | 'numbered' | 'oldest'>
@@ -37,26 +39,34 @@ const maxTopics = 50_000
 /** Most characters of items that are sent at once. */
 const maxSent = 1e6
 
-const everyValue = { isWanted: () => true }
-
 /** The feeds of the processor thread: what each begins with, and every reading of the topics that feeds follow. */
 export class LiveFeeds implements Part {
   readonly name = 'feeds'
   readonly #options: LiveFeedsOptions
   readonly #parts: SnapshotParts
+  readonly #items: LiveItems
+  readonly #wanted: LiveWanted
   readonly #open = new Map<number, OpenFeed>()
   /** Filters of the open feeds, and the number of feeds with each. */
   readonly #filters = new Map<string, number>()
   readonly #followed = new Map<string, boolean>()
   #ids = 0
   #position = 0
+  /** Topics that were cleared after the messages that are handled now. */
+  #cleared: FeedItem[] = []
 
   constructor(options: LiveFeedsOptions) {
     this.#options = options
-    const { cursors, store, delivery: _, ...parts } = options
+    const { cursors, store, delivery: _, json, ...parts } = options
+    this.#items = new LiveItems(options.mapping, json)
+    this.#wanted = {
+      isAbsenceWanted: true,
+      isTopicWanted: topic => this.#isFollowed(topic),
+      isWanted: () => true,
+    }
     const position = () => this.#position
     const shared = { histories: new HistoryCache(store), turns: new SerialQueue(), clock: machineClock, position }
-    this.#parts = { ...parts, ...shared, store, spool: cursors }
+    this.#parts = { ...parts, ...shared, items: this.#items, store, spool: cursors }
   }
 
   /** Called before the spool is read. */
@@ -66,32 +76,43 @@ export class LiveFeeds implements Part {
 
   /** Resolves when the followed readings among the messages are delivered. Called with all messages, in order. */
   async handle(messages: readonly Message[]): Promise<void> {
-    const { mapping, delivery } = this.#options
+    const { delivery } = this.#options
     let items: FeedItem[] = []
     let length = 0
     if (this.#filters.size > 0) {
       for (const message of messages) {
-        const topic = readingTopic(message.topic)
         // A batch that has failed comes again.
         if (message.sequence <= this.#position) continue
-        if (message.payload.length === 0 || !this.#isFollowed(topic)) continue
-        const reading = mapping.read(message)
-        if ('reason' in reading || (reading.points.length === 0 && !reading.absent)) continue
-        const { sequence } = message
-        const json = this.#options.json.encode(reading, { sequence, ...(reading.points.length > 0 && everyValue) })
-        if (json === undefined) continue
-        items.push({ kind: 'live', topic, sequence, json })
-        length += json.length
+        const item = this.#items.of(message, this.#wanted)
+        if (!item) continue
+        items.push(item)
+        length += item.json.length
         if (length < maxSent) continue
         await delivery.feed(items)
         // A feed that begins meanwhile must not be sent back behind what was delivered.
-        this.#position = sequence
+        this.#position = item.sequence
         items = []
         length = 0
       }
     }
     if (items.length > 0) await delivery.feed(items)
     this.#position = Math.max(this.#position, messages.at(-1)?.sequence ?? 0)
+    const cleared = this.#cleared
+    this.#cleared = []
+    if (cleared.length > 0) await delivery.feed(cleared)
+  }
+
+  /**
+   * Resolves when feeds are told that topics have no newest reading any more.
+   *
+   * @param sequence Sequence number of the last message before
+   */
+  async clear(topics: readonly string[], sequence: number): Promise<void> {
+    const followed = topics.filter(topic => this.#isFollowed(topic))
+    const items = followed.map(topic => clearedItem(topic, sequence, machineClock.now()))
+    // What is handled now is from before.
+    if (sequence > this.#position) this.#cleared.push(...items)
+    else if (items.length > 0) await this.#options.delivery.feed(items)
   }
 
   /** Opens a feed. Its readings are delivered from now on. Returns the number of the feed. */

@@ -6,16 +6,21 @@ import { readingTopic } from '../sparkplug/topic.js'
 /** Part of a rejection that receivers are told. */
 export type RefusedReading = Pick<Rejection, 'reason' | 'detail' | 'fields'>
 
+/** For receivers that follow every message: each value has its own time and all earlier values of the message. */
+export interface FollowOptions {
+  /** Sequence number of the message. */
+  readonly sequence: number
+  /** Whether that there is no value is news. */
+  readonly isAbsenceWanted: boolean
+  /** Returns false for a series to leave out. */
+  isWanted(series: string): boolean
+}
+
 export interface EncodeOptions {
   /** Why the newest message of the topic is not stored as it is. */
   readonly refused?: RefusedReading | undefined
-  /** Sequence number of the message, for receivers that follow every message. */
-  readonly sequence?: number
-  /**
-   * Returns false for a series to leave out. When given, each value has its own time and all earlier values of the
-   * message.
-   */
-  readonly isWanted?: (series: string) => boolean
+  /** Undefined for receivers of newest readings. */
+  readonly follow?: FollowOptions
 }
 
 /**
@@ -49,12 +54,12 @@ export class ReadingJson {
     this.#store = store
   }
 
-  /** Returns the JSON of the newest value of each series in a reading. Undefined when no series is wanted. */
-  encode(reading: Reading, { refused, sequence, isWanted }: EncodeOptions = {}): string | undefined {
+  /** Returns the JSON of the newest value of each series in a reading. Undefined when that is no news to who follows. */
+  encode(reading: Reading, { refused, follow }: EncodeOptions = {}): string | undefined {
     const { message, points, quality, absent, clockError } = reading
     const topic = readingTopic(message.topic)
-    const series = this.#bySeries(points, isWanted)
-    if (isWanted && series.size === 0) return undefined
+    const series = this.#bySeries(points, follow)
+    if (follow && series.size === 0 && !(absent && follow.isAbsenceWanted)) return undefined
     const newestTime = points.reduce((latest, point) => Math.max(latest, point.time), 0) / 1_000
     const values: string[] = []
     let length = 0
@@ -64,8 +69,8 @@ export class ReadingJson {
       const json = JSON.stringify({
         ...{ series: key, measurement, tags: Object.fromEntries(tags), field, value, unit },
         // A receiver that follows each message must know the time of each value.
-        ...(isWanted && time !== newestTime && { time }),
-        ...(isWanted && found.earlier && { earlier: found.earlier }),
+        ...(follow && time !== newestTime && { time }),
+        ...(follow && found.earlier && { earlier: found.earlier }),
       })
       length += json.length
       if (values.length > 0 && length > maxCharacters) break
@@ -74,7 +79,7 @@ export class ReadingJson {
     const received = message.receivedAt / 1_000
     const head = JSON.stringify({
       topic,
-      ...(sequence !== undefined && { sequence }),
+      ...(follow && { sequence: follow.sequence }),
       time: points.length > 0 ? newestTime : received,
       received,
       quality,
@@ -86,14 +91,14 @@ export class ReadingJson {
   }
 
   /** Returns the values of a reading by series, in the order of their first points. */
-  #bySeries(points: readonly Point[], isWanted?: (series: string) => boolean): Map<string, ValueOfSeries> {
+  #bySeries(points: readonly Point[], follow: FollowOptions | undefined): Map<string, ValueOfSeries> {
     const series = new Map<string, ValueOfSeries>()
     for (const { measurement, tags, fields, time: at } of points) {
       const time = at / 1_000
       for (const [name, value] of fields) {
         const field = this.#store.fieldOf({ measurement, tags, field: name }, value)
         const key = seriesKey({ measurement, tags, field })
-        if (isWanted && !isWanted(key)) continue
+        if (follow && !follow.isWanted(key)) continue
         const known = series.get(key)
         if (!known) {
           series.set(key, { measurement, tags, name, field, time, value, earlier: undefined })
