@@ -22,6 +22,6 @@ VOLUME /data
 EXPOSE 1883 8080 8883
 STOPSIGNAL SIGTERM
 # Asks with the settings of the hub: those of the environment and of telehub.yaml, not the flags of its command line.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["node", "dist/src/cli.js", "healthcheck"]
-ENTRYPOINT ["node", "--disable-sigusr1", "dist/src/cli.js"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["node", "dist/bundle/cli.js", "healthcheck"]
+ENTRYPOINT ["node", "--disable-sigusr1", "dist/bundle/cli.js"]
 CMD ["start"]

@@ -1,6 +1,6 @@
 // What `npm start`, `npm test` and the others call: makes a fresh clone runnable, then becomes the program asked for.
 // Plain JavaScript on Node alone, because it runs before anything is installed or compiled. A production install
-// does not need it: `node dist/src/cli.js start`.
+// does not need it: `node dist/bundle/cli.js start`.
 
 import { spawn } from 'node:child_process'
 import {
@@ -24,7 +24,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const at = (...parts) => join(root, ...parts)
 
 const programs = {
-  start: 'src/cli.js',
+  start: 'bundle/cli.js',
   devices: 'devices/fleet.js',
   test: 'test/run.js',
   bench: 'test/bench/bench.js',
@@ -54,8 +54,8 @@ async function main() {
     throw new Failed(`usage: node src/setup.mjs ${Object.keys(programs).join('|')}|build|check [arguments]`, 2)
   }
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 15)) {
-    throw new Failed(`telehub needs Node.js 20.15 or newer; this is ${process.versions.node}`, 1)
+  if (major < 20 || (major === 20 && minor < 19)) {
+    throw new Failed(`telehub needs Node.js 20.19 or newer; this is ${process.versions.node}`, 1)
   }
   if (!isInstalled() || !isBuilt() || (command === 'test' && !isTapBuilt())) await locked(() => prepare(command))
   if (command === 'check') return check()
@@ -105,8 +105,8 @@ async function build() {
     for (const name of readdirSync(at('src/dashboard'))) {
       if (/\.(html|css|svg)$/.test(name)) cpSync(at('src/dashboard', name), join(pages, name))
     }
-    const cli = join(fresh, 'src/cli.js')
-    if (existsSync(cli)) chmodSync(cli, 0o755)
+    await run('the bundle', process.execPath, [at('src/setup/bundle.mjs'), fresh])
+    for (const cli of ['src/cli.js', 'bundle/cli.js']) chmodSync(join(fresh, cli), 0o755)
     writeFileSync(join(fresh, '.built'), sources)
     replaceDist()
   } finally {
@@ -172,7 +172,7 @@ function isBuilt() {
 
 /** Every source with its size and time, a line each: also notices what was removed or went back in time. */
 function listSources() {
-  const files = ['tsconfig.json', 'package-lock.json']
+  const files = ['tsconfig.json', 'package-lock.json', 'src/setup/bundle.mjs']
   for (const folder of ['src', 'devices', 'test', 'client/src']) {
     if (!existsSync(at(folder))) continue
     for (const entry of readdirSync(at(folder), { withFileTypes: true, recursive: true })) {

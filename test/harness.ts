@@ -29,7 +29,7 @@ export interface RunningHub {
   get<T>(path: string): Promise<{ readonly status: number; readonly body: T }>
 }
 
-const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+const cli = fileURLToPath(new URL('../bundle/cli.js', import.meta.url))
 
 /** The real hub, as users start it, on free ports; without `dir` in a new folder. Gone when the test ends. */
 export async function startHub(

@@ -82,7 +82,7 @@ export async function startHub(flags: readonly string[] = hubLimits, given?: str
   // What is measured is a disk: where /tmp is memory, TMPDIR names another place.
   const folder = given ?? (await tempDir())
   const args = ['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', folder, '--log.level', 'warn', ...flags]
-  const child = spawn(process.execPath, [join(root, 'dist/src/cli.js'), ...args], {
+  const child = spawn(process.execPath, [join(root, 'dist/bundle/cli.js'), ...args], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -114,7 +114,7 @@ t.test('a spool at its limit: refused as by a full disk, until its backlog is dr
 
 t.test('a file that cannot grow: that group is refused, sent again, and goes to a new file', async t => {
   const dir = await tempDir()
-  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const cli = fileURLToPath(new URL('../../bundle/cli.js', import.meta.url))
   const settings = { 'mqtt.port': '0', 'http.port': '0', 'data.dir': dir }
   const flags = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value])
   // Blocks of 512 bytes. Without the trap the signal would end it.

@@ -10,7 +10,7 @@ import { editUsers } from '../../src/users/users-file.js'
 import { ScramClient } from '../fixtures/scram.js'
 import { tempDir } from '../services/service.js'
 
-const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+const cli = fileURLToPath(new URL('../../bundle/cli.js', import.meta.url))
 
 interface Ran {
   readonly code: number | null

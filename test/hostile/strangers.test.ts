@@ -10,7 +10,7 @@ import { witness } from './witness.js'
 
 /** What somebody without a name can do before CONNECT, or over HTTP. */
 
-const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+const cli = fileURLToPath(new URL('../../bundle/cli.js', import.meta.url))
 
 function dial(t: Test, url: string): Socket {
   const { hostname, port } = new URL(url)

@@ -66,7 +66,7 @@ const queueSafeMs = 10_000
 const stuckMs = 60_000
 /** Still the same for so long, it is complete: what would come twice has come. */
 const stableMs = 2_000
-const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+const cli = fileURLToPath(new URL('../../bundle/cli.js', import.meta.url))
 
 async function main(): Promise<number> {
   const options = readOptions()
