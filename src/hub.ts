@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { Admission } from './auth/admission.js'
 import { Broker } from './broker/broker.js'
 import { brokerSettings } from './broker/broker-settings.js'
+import { Commands, commandSettings } from './commands/commands.js'
 import type { Settings } from './config/settings.js'
 import { Identity } from './disk/identity.js'
 import { DataDirLock } from './disk/lock.js'
@@ -81,6 +82,12 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...{ counters, refusals, audit, incidents, log },
   })
 
+  // Commands to devices: on disk, held back while a device is away, and sent in order.
+  const commands = new Commands({
+    ...commandSettings(settings, dir),
+    ...{ broker, replies: pipeline.api, spool, authority, clock, counters, audit, incidents, log },
+  })
+
   // The bytes: connections that are read as fast as the disk and the subscribers allow, and the ways in.
   const connections = new Connections({
     limits: connectionLimits(settings),
@@ -94,20 +101,22 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const condition = new HubCondition({
     checks: [...checks, tls?.alarm],
-    ...{ broker, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
+    ...{ broker, commands, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
   })
   const { health, metrics } = condition
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, sessions: broker, devices: broker, publisher: broker, feeds, webSockets: listeners },
+    ...{ pipeline: pipeline.api, sessions: broker.admin, devices: broker.admin, publisher: broker },
+    ...{ commands, feeds, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.
   spool.reportTo(ingest, pipeline)
   ingest.reportTo(broker)
-  pipeline.deliverTo(broker, feeds)
-  authority.reportTo(broker, pipeline, feeds)
+  pipeline.deliverTo(broker, feeds, commands)
+  broker.commandsFrom(commands)
+  authority.reportTo(broker, pipeline, feeds, commands)
   logins.reportTo(broker)
   incidents.enterInto(pipeline)
   clock.learnFrom(spool)
@@ -118,7 +127,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...(tls ? [tls] : []),
     ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
     together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
-    ...[incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
+    ...[commands, incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
   ])
   audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {

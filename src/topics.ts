@@ -7,6 +7,10 @@ export const hubTopics = {
   last: (topic: string) => `$hub/last/${topic}`,
   why: (clientId: string) => `$hub/why/${encodeLevel(clientId)}`,
   everyWhy: '$hub/why/+',
+  /** The state of a command. */
+  command: (id: string) => `$hub/commands/${id}`,
+  /** Topic on which the device that got a command may answer. */
+  commandAnswer: (id: string) => `$hub/commands/${id}/answer`,
   /** How up to date the reading client is; made for each client, and reached by no wildcard. */
   feed: '$hub/feed',
 }
@@ -107,6 +111,18 @@ export function sharedFilter(filter: string): SharedFilter | { readonly fault: s
   if (inner !== '') return { group, filter: inner }
   return { fault: `${filter}: a shared subscription is $share/{group}/{filter}, and a group has no + or #` }
 }
+
+/** Returns a filter without `$share/{group}/`. */
+export function withoutGroup(filter: string): string {
+  const shared = sharedFilter(filter)
+  return shared && 'filter' in shared ? shared.filter : filter
+}
+
+/** Prefix of the states of commands. */
+export const commandsPrefix = '$hub/commands/'
+
+/** Prefix of the topics to which MQTT clients publish commands: the topic of the command follows. */
+export const commandPrefix = '$hub/command/'
 
 /** Prefix of subscriptions to history, then live. */
 export const historyPrefix = '$hub/history/'

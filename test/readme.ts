@@ -15,6 +15,7 @@ export const docs = [
   'users-and-tls',
   'mqtt',
   'devices',
+  'commands',
   'stores',
   'grafana',
   'rabbitmq',

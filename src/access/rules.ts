@@ -1,4 +1,13 @@
-import { encodeLevel, historyPrefix, hubTopics, isTopicFilter, matches, tooDeep, tooLong } from '../topics.js'
+import {
+  commandsPrefix,
+  encodeLevel,
+  historyPrefix,
+  hubTopics,
+  isTopicFilter,
+  matches,
+  tooDeep,
+  tooLong,
+} from '../topics.js'
 
 /**
  * Actions of a rule: `all` is publish and read; `read` is subscribing and receiving; `subscribe` is subscribing alone.
@@ -75,10 +84,16 @@ const maxRememberedLength = 128
 
 const lastPrefix = '$hub/last/'
 
+/** Knows the topics that commands are about. */
+export interface CommandSubjects {
+  /** Returns the topic of the command with that id. Undefined when there is no such command. */
+  topicOf(id: string): string | undefined
+}
+
 /**
  * Permissions of one client of one user. A deny that matches always wins; otherwise an allow is needed. The order of
  * rules means nothing. A topic under `$hub/last/` is readable like the topic that follows, and every client may
- * subscribe to one.
+ * subscribe to one; so is `$hub/commands/{id}` like the topic of the command.
  *
  * | rule        | PUBLISH to a topic | SUBSCRIBE to a filter      | delivery of a topic |
  * |---|---|---|---|
@@ -96,6 +111,7 @@ export class Access {
   readonly reads: Reads
   /** Whether the client gets no more than the newest message of each topic while it does not keep up. */
   conflates = false
+  #commands: CommandSubjects | undefined
   readonly #publish = new Map<string, boolean>()
 
   readonly #shownAs: string
@@ -110,6 +126,12 @@ export class Access {
     this.clientId = clientId
     this.rules = rules.map(rule => ({ rule, filter: resolve(rule.filter, user, clientId) }))
     this.reads = shared ?? new Reads(this.rules)
+  }
+
+  /** Sets what knows the topics of commands. Returns the permissions themselves. */
+  about(commands: CommandSubjects | undefined): this {
+    this.#commands = commands
+    return this
   }
 
   /** Decides like {@link publish}, and remembers: the broker asks for every message. */
@@ -147,6 +169,7 @@ export class Access {
       ({ verb }) => verb !== 'publish',
       rule => covers(rule, filter) || (about !== undefined && covers(rule, about)),
     )
+    if (!decision.rule && filter.startsWith(commandsPrefix)) return askingForCommands
     // A dashboard subscribes to all last values, and receives those that the user may read.
     return decision.rule || about === undefined ? decision : askingForLast
   }
@@ -174,8 +197,16 @@ export class Access {
   #own(topic: string): Decision | undefined {
     if (!topic.startsWith('$hub/')) return undefined
     if (topic === hubTopics.feed) return askingForFeed
+    if (topic.startsWith(commandsPrefix)) return this.#readCommand(topic.slice(commandsPrefix.length))
     const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.#shownAs))
     return own && { allowed: true, rule: { effect: 'allow', verb: 'read', filter: own('{client}'), place: '' } }
+  }
+
+  /** Lets those read the state of a command who may read the topic of the command. */
+  #readCommand(id: string): Decision | undefined {
+    const topic = this.#commands?.topicOf(id)
+    const decision = topic === undefined ? undefined : decide(this.rules, isReading, filter => matches(filter, topic))
+    return decision?.allowed ? decision : undefined
   }
 }
 
@@ -221,6 +252,11 @@ const askingForFeed: Decision = {
 const askingForHistory: Decision = {
   allowed: true,
   rule: { effect: 'allow', verb: 'subscribe', filter: `${historyPrefix}#`, place: '' },
+}
+
+const askingForCommands: Decision = {
+  allowed: true,
+  rule: { effect: 'allow', verb: 'subscribe', filter: `${commandsPrefix}#`, place: '' },
 }
 
 const askingForLast: Decision = {

@@ -6,6 +6,7 @@ import type { Sessions } from '../sessions/sessions.js'
 import type { AccessPolicy } from './access-policy.js'
 import type { AedesHandshake } from './aedes-handshake.js'
 import type { BridgeStates } from './bridge-states.js'
+import type { CommandPort } from './command-port.js'
 import type { HistoryFeeds } from './history-feeds.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices } from './refusal-notices.js'
@@ -39,6 +40,8 @@ export interface BrokerParts {
   readonly log: Pick<DebugLog, 'debug'>
   /** Undefined before the hub has started. */
   feeds: HistoryFeeds | undefined
+  /** Undefined before the hub has started. */
+  commands: CommandPort | undefined
   readonly sink: Pick<PublishSink, 'accept'>
   /** Called when a QoS 0 delivery is larger than the client takes. */
   tooLarge(clientId: string): void

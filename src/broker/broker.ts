@@ -3,7 +3,6 @@ import type { Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { DurabilityListener, Outward, PendingPublish, PresenceListener, PublishSink } from '../model.js'
 import { PublishReader } from '../mqtt/publish.js'
-import { reasonCode } from '../mqtt/reason-codes.js'
 import type { AlarmCheck } from '../observe/alarms.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Counters } from '../observe/counters.js'
@@ -16,13 +15,8 @@ import type { Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
 import { sliceWork, type Work } from '../runtime/work.js'
 import { FanOut } from '../sessions/fan-out.js'
-import { sessionName } from '../sessions/session-name.js'
 import {
   type Dropped,
-  listSessions,
-  type Session,
-  type SessionFilter,
-  type SessionList,
   Sessions,
   type SessionsOptions,
   SubscriptionLimits,
@@ -34,6 +28,8 @@ import { AccessPolicy, type BrokerAuthority } from './access-policy.js'
 import { AedesHandshake } from './aedes-handshake.js'
 import { BridgeStates } from './bridge-states.js'
 import type { BrokerParts, ClientLimits } from './broker-parts.js'
+import { ClientAdmin } from './client-admin.js'
+import type { CommandPort } from './command-port.js'
 import { DirectPublisher, type PublishReceipt, ratesOf } from './direct-publisher.js'
 import type { HistoryFeeds } from './history-feeds.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
@@ -44,6 +40,9 @@ import { Restoration, type RestorationListener, type RestorationProgress } from 
 import { droppedSentences } from './sentences.js'
 import { SysPublisher } from './sys-publisher.js'
 import { WillPublisher } from './will-publisher.js'
+
+export type { Lending, Receiver } from '../sessions/sessions.js'
+export type { CommandClient, CommandPort, CommandPublish } from './command-port.js'
 
 export interface BrokerOptions {
   /** `brokerId` ascends with every start of the hub. Read at the start. */
@@ -77,12 +76,6 @@ export interface BrokerOptions {
   readonly log: DebugLog
 }
 
-/** Names a client. The user is empty without authentication. */
-interface ClientOfUser {
-  readonly user: string
-  readonly clientId: string
-}
-
 /** Users whose part of a pool is reported: those with the largest part. */
 const shownUsers = 10
 
@@ -109,6 +102,8 @@ export class Broker
   readonly #restoration: Restoration
   readonly #keys: RequestKeys
   readonly #direct: DirectPublisher
+  /** What administrators do with clients and their sessions. */
+  readonly admin: ClientAdmin
 
   constructor(options: BrokerOptions) {
     this.#options = options
@@ -120,7 +115,10 @@ export class Broker
       work,
       sharing: authority,
       counts: counters,
-      access: (user, clientId) => authority.access(user, clientId, this.#presence.nameOf(user, clientId)),
+      access: (user, clientId) => {
+        const access = authority.access(user, clientId, this.#presence.nameOf(user, clientId))
+        return access?.about(this.#parts.commands)
+      },
       mayRetain: (user, clientId, topic) => this.#policy.mayRetain(user, clientId, topic),
       clock: inMilliseconds(clock),
       dropped: (what, clientId) => this.#dropped(what, clientId),
@@ -169,9 +167,10 @@ export class Broker
     this.#parts = {
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
-      ...{ reader: new PublishReader(), feeds: undefined },
+      ...{ reader: new PublishReader(), feeds: undefined, commands: undefined },
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
+    this.admin = new ClientAdmin(this.#parts)
   }
 
   /** Restores sessions, retained messages and wills. Resolves when that is done, or takes long: see {@link Restoration}. */
@@ -227,6 +226,16 @@ export class Broker
   historyFrom(feeds: HistoryFeeds): Pick<Sessions, 'retainedBy'> {
     this.#parts.feeds = feeds
     return this.#sessions
+  }
+
+  /** Sets the commands, before the first client connects. */
+  commandsFrom(commands: CommandPort): void {
+    this.#parts.commands = commands
+  }
+
+  /** Delivers to connected clients what their sessions do not keep. */
+  get lending(): Sessions['lending'] {
+    return this.#sessions.lending
   }
 
   /** Returns the MQTT side of a connection. */
@@ -314,58 +323,6 @@ export class Broker
 
   get counts(): Sessions['counts'] {
     return this.#sessions.counts
-  }
-
-  /** Returns sessions that outlive their connection, and sessions of connected clients. */
-  listSessions(filter: SessionFilter, most: number): SessionList {
-    this.#mustBeRestored()
-    return listSessions(this.#allSessions(), filter, most)
-  }
-
-  *#allSessions(): Generator<Session> {
-    yield* this.#sessions.all()
-    for (const { session } of this.#presence.all()) if (session && !session.durable) yield session
-  }
-
-  /** Ends the session and the connection of a user's client; false when there is neither. The client's will is due. */
-  endSession({ user, clientId }: ClientOfUser): boolean {
-    this.#mustBeRestored()
-    const name = sessionName(user, clientId)
-    const client = this.#presence.find(name)
-    const isKept = this.#sessions.find(name) !== undefined
-    client?.connection.end({ code: reasonCode.administrativeAction, reason: 'an administrator ended its session' })
-    this.#sessions.forget(name)
-    return isKept || client !== undefined
-  }
-
-  /**
-   * Removes a user's client that is gone: session, presence, refusals, and the messages that it retained. Resolves with
-   * the topics of those messages once that is on disk; with undefined when nothing of the client was known. Rejects with
-   * `busy` while the client is connected.
-   */
-  async removeClient({ user, clientId }: ClientOfUser): Promise<readonly string[] | undefined> {
-    this.#mustBeRestored()
-    if (this.#presence.find(sessionName(user, clientId))) {
-      throw new HubError('busy', `client ${JSON.stringify(clientId)} is connected; disconnect it first`)
-    }
-    const isKept = this.endSession({ user, clientId })
-    const topics = await this.#sessions.clearRetained(one => one.clientId === clientId && (one.user ?? '') === user)
-    const isRefused = this.#refusals.remove(user, clientId)
-    const isShown = this.#presence.remove(user, clientId)
-    await this.flushed()
-    return isKept || isRefused || isShown || topics.length > 0 ? topics : undefined
-  }
-
-  /** Clears the retained messages of these topics. Resolves, with the number of messages, once that is on disk. */
-  async clearRetained(topics: readonly string[]): Promise<number> {
-    this.#mustBeRestored()
-    const cleared = await this.#sessions.clearRetained(() => true, topics)
-    await this.flushed()
-    return cleared.length
-  }
-
-  #mustBeRestored(): void {
-    if (!this.#restoration.isOver) throw new HubError('stopping', 'the sessions are being restored; ask again')
   }
 
   /** Closes clients without access, narrows the rights of the others. */

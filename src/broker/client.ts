@@ -140,6 +140,10 @@ export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
     return this.connection.hasCapacity
   }
 
+  get canRespond(): boolean {
+    return this.codec?.version === 5
+  }
+
   deliverQos0(message: EncodedPublish, retain: boolean, ids: readonly number[] | undefined): boolean {
     // Checked before the message is encoded: a packet that defines a topic alias must be sent.
     if (this.connection.isFull) return false

@@ -8,6 +8,7 @@ import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { mapTryCommand } from './map.js'
+import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
 import { spoolCommands } from './spool.js'
@@ -24,6 +25,7 @@ export const commands: readonly Command[] = [
   ...deadCommands,
   ...seriesCommands,
   ...deviceCommands,
+  ...deviceCommandCommands,
   ...sessionCommands,
   ...accessCommands,
   ...auditCommands,

@@ -29,8 +29,11 @@ export class HubClient {
 
   /** Sends what is asked as the body of a POST, otherwise in the query. */
   async #fetch(name: RouteName, asked: object): Promise<Response> {
-    const [method = '', path = ''] = name.split(' ')
-    const given = Object.entries(asked).filter(([, value]) => value !== undefined)
+    const [method = '', route = ''] = name.split(' ')
+    const all = Object.entries(asked).filter(([, value]) => value !== undefined)
+    const inPath = (key: string) => route.includes(`:${key}`)
+    const path = route.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(String(Object.fromEntries(all)[key])))
+    const given = all.filter(([key]) => !inPath(key))
     const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)] as [string, string]))
     const isPost = method === 'POST'
     const headers = { ...this.#headers, ...(isPost && { 'content-type': 'application/json' }) }

@@ -192,6 +192,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   influx: 'InfluxDB',
   auth: 'Users and logins',
   audit: 'Audit log',
+  commands: 'Commands',
   spool: 'Spool',
   dead: 'Dead letters',
   limits: 'Limits',

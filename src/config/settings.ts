@@ -176,6 +176,11 @@ export const settingsTable = {
     64e6,
     'Size of the audit log in data.dir/audit (who logged in, was refused, changed something). Beyond it the oldest file is deleted.',
   ),
+  'commands.expiry': row(
+    duration,
+    30_000,
+    'How long a command waits for its device, unless whoever sends it says otherwise. After that it is never sent.',
+  ),
   'spool.fsync': row(
     oneOf('group', 'interval'),
     'group',
@@ -297,6 +302,11 @@ export const settingsTable = {
     integer(1, 100),
     10,
     'Percent of everything that all users share (connections, sessions, retained messages, series, …) that is guaranteed to each user. A user beyond its share uses what others leave: it loses first, or gets no more once half of all is taken. A user may have a share of its own. Without auth.file all clients are one user.',
+  ),
+  'limits.commands': row(
+    integer(1, 100_000),
+    1_000,
+    'Commands of one user that may be under way at a time. All users together may have 100,000.',
   ),
   'limits.jsonDepth': row(
     integer(1, 100),

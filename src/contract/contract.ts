@@ -1,3 +1,4 @@
+import { type command, commands } from './commands.js'
 import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
 import {
@@ -44,6 +45,8 @@ export interface Route {
   readonly summary: string
   readonly description?: string
   readonly allow?: Allow
+  /** The parameters in the path, such as `:id`. A route with these has neither query nor body. */
+  readonly params?: Schema
   readonly query?: Schema
   readonly body?: Schema
   /** The body of an answer with status 200; without, the answer is 204 and has no body. */
@@ -260,6 +263,7 @@ export const routes = {
     answer: object({ times: array(number()), values: array(value) }),
   },
   'POST /api/publish': publish,
+  ...commands,
   'GET /api/live': {
     summary: 'Newest values, history and then every reading of some topics, as Server-Sent Events',
     description:
@@ -471,18 +475,22 @@ export const routes = {
 type Routes = typeof routes
 export type RouteName = keyof Routes
 
-type QuerySchema<Name extends RouteName> = Routes[Name] extends { readonly query: infer S } ? S : never
+type QuerySchema<Name extends RouteName> = Routes[Name] extends
+  | { readonly query: infer S }
+  | { readonly params: infer S }
+  ? S
+  : never
 type BodySchema<Name extends RouteName> = Routes[Name] extends { readonly body: infer S } ? S : never
 /** The query of a route that has both: such a route reads its body by itself. */
 type InputSchema<Name extends RouteName> = [QuerySchema<Name>] extends [never] ? BodySchema<Name> : QuerySchema<Name>
 type SentSchema<Name extends RouteName> = [BodySchema<Name>] extends [never] ? QuerySchema<Name> : BodySchema<Name>
 
-/** Values that a caller sends: the body, or the query of a route that has none. */
+/** Values that a caller sends: what the path names, the body, or the query of a route that has none. */
 export type Asked<Name extends RouteName> = [SentSchema<Name>] extends [never]
   ? Empty
   : Static<SentSchema<Name>> & object
 
-/** What a route receives: the query or the body, validated, with the defaults filled in. */
+/** What a route receives: what the path names, the query or the body, validated, with the defaults filled in. */
 export type Received<Name extends RouteName> = [InputSchema<Name>] extends [never]
   ? Empty
   : Validated<InputSchema<Name>>
@@ -501,6 +509,7 @@ export function encodeJson<Value>(value: Value): Json<Value> {
   return new TextEncoder().encode(JSON.stringify(value))
 }
 
+export type CommandRow = Static<typeof command>
 export type SeriesRow = Static<typeof seriesRow>
 export type DeviceRow = Static<typeof device>
 export type DeadLetterRow = Static<typeof deadLetter>

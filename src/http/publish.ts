@@ -86,7 +86,7 @@ export async function publishRoutes(app: FastifyInstance, options: PublishRouteO
 }
 
 /** Returns the Idempotency-Key of a request. Throws `bad_request` when that is not allowed. */
-function keyOf({ headers }: FastifyRequest): string | undefined {
+export function keyOf({ headers }: FastifyRequest): string | undefined {
   const key = headers['idempotency-key']
   if (key === undefined) return undefined
   if (typeof key === 'string' && /^[\x20-\x7e]{1,255}$/.test(key)) return key

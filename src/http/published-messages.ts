@@ -62,7 +62,9 @@ export class PublishedMessages {
   }
 
   #messageOf({ payload, encoding, ...more }: AskedMessage, index: number): Outward {
-    return this.#checked(more, bytesOf(payload, encoding, index), index)
+    const wrong = (sentence: string) =>
+      new MessagesRefused('bad_request', `message ${index}/payload ${sentence}`, index)
+    return this.#checked(more, bytesOf(payload, encoding, wrong), index)
   }
 
   #checked(given: Omit<AskedMessage, 'payload' | 'encoding'>, payload: Buffer, index: number): Outward {
@@ -98,8 +100,12 @@ function isList(given: unknown): given is { readonly messages: readonly unknown[
   return 'messages' in given && Array.isArray(given.messages) && Object.keys(given).length === 1
 }
 
-function bytesOf(payload: unknown, encoding: AskedMessage['encoding'], index: number): Buffer {
-  const wrong = (sentence: string) => new MessagesRefused('bad_request', `message ${index}/payload ${sentence}`, index)
+/** Returns the bytes of a payload in JSON. Throws the error of `wrong` when it is not what the encoding says. */
+export function bytesOf(
+  payload: unknown,
+  encoding: AskedMessage['encoding'],
+  wrong: (sentence: string) => HubError,
+): Buffer {
   if (encoding === 'json' || (encoding === undefined && typeof payload !== 'string')) {
     return Buffer.from(JSON.stringify(payload))
   }

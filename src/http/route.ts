@@ -38,7 +38,7 @@ export function serve<Name extends RouteName>(
     ...(route.allow && { config: { allow: route.allow } }),
     schema: schemaOf(route),
     handler: async (request, reply) => {
-      const asked = (route.query ? request.query : request.body) as Received<Name>
+      const asked = (route.params ? request.params : route.query ? request.query : request.body) as Received<Name>
       const answer = await handle(asked, { caller: request.caller as Caller, request, reply })
       if (answer instanceof Uint8Array) {
         const json = Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
@@ -66,10 +66,10 @@ const usualProblems = {
 
 /** Returns what Fastify validates by, and what /api/openapi.json says of the route. */
 export function schemaOf(route: Route) {
-  const { summary, description, allow, query, body, answer, isStream, alsoAs = [], problems } = route
+  const { summary, description, allow, params, query, body, answer, isStream, alsoAs = [], problems } = route
   const success = answer && described(summary, isStream ? streams[isStream] : json, answer)
   const refusals = {
-    ...((query || body) && usualProblems.asks),
+    ...((params || query || body) && usualProblems.asks),
     ...(allow !== 'anyone' && usualProblems.identifies),
     ...usualProblems.all,
     ...problems,
@@ -78,6 +78,7 @@ export function schemaOf(route: Route) {
     summary,
     ...(description !== undefined && { description }),
     ...(allow === 'anyone' && { security: [] }),
+    ...(params && { params }),
     ...(query && { querystring: query }),
     ...(body && { body }),
     response: {

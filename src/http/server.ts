@@ -18,6 +18,7 @@ import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
 import { Assets } from './assets.js'
+import { type CommandsApi, commandRoutes } from './commands.js'
 import { Compression } from './compression.js'
 import { CrossOrigin } from './cors.js'
 import type { DevicesApi } from './devices.js'
@@ -46,6 +47,7 @@ export interface HttpOptions {
   readonly sessions: SessionsApi
   readonly devices: DevicesApi
   readonly publisher: Publisher
+  readonly commands: CommandsApi
   /** Largest message that may be published. */
   readonly packetBytes: number
   readonly health: Pick<HubHealth, 'ready'>
@@ -199,6 +201,7 @@ export class HttpServer {
     })
     await app.register(apiRoutes, { ...this.#options, guard })
     await app.register(publishRoutes, this.#options)
+    await app.register(commandRoutes, { ...this.#options, guard })
     await app.register(influxRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))

@@ -15,9 +15,23 @@ import { escaped } from './log.js'
  * detected only with a hash that the operator has kept elsewhere: `telehub audit verify --hash`.
  */
 
+/** Kind of an event. */
+type AuditEventName =
+  | 'hub'
+  | 'login'
+  | 'logout'
+  | 'refused'
+  | 'users'
+  | 'pairing'
+  | 'change'
+  | 'command'
+  | 'ban'
+  | 'takeover'
+  | 'audit'
+
 /** An event before the log numbers and chains the line. Undefined fields are left out of the line. */
 export interface AuditEvent {
-  readonly event: 'hub' | 'login' | 'logout' | 'refused' | 'users' | 'pairing' | 'change' | 'ban' | 'takeover' | 'audit'
+  readonly event: AuditEventName
   readonly result: string
   /** A constant of the code that tells refusals apart, as in `telehub_refused_total`. */
   readonly reason?: string | undefined

@@ -29,6 +29,8 @@ export class Counters {
   readonly refused = new Map<string, number>()
   readonly dead = new Map<string, number>()
   readonly givenUp = new Map<string, number>()
+  /** Commands to devices: asked for, by how they ended, and answers that came too late. */
+  readonly commands = new Map<string, number>()
 
   refuse(reason: string): void {
     increment(this.refused, reason)

@@ -23,6 +23,7 @@ export interface MetricSources {
   readonly connections: { readonly count: number }
   readonly spool: { readonly bytes: number }
   readonly feeds: { readonly count: number }
+  readonly commands: { readonly open: number }
   readonly eventLoopDelay: EventLoopDelay
   readonly alarms: Alarms
   readonly incidents: Incidents
@@ -49,7 +50,18 @@ export class Metrics {
   readonly #lookUp: () => Promise<void>
 
   constructor(counters: Counters, sources: MetricSources) {
-    const { broker, connections, spool, feeds, eventLoopDelay, alarms: alarm, incidents, auditLog, pipeline } = sources
+    const {
+      broker,
+      commands,
+      connections,
+      spool,
+      feeds,
+      eventLoopDelay,
+      alarms: alarm,
+      incidents,
+      auditLog,
+      pipeline,
+    } = sources
     const registers = [this.#registry]
     collectDefaultMetrics({ register: this.#registry })
     const counter = (name: string, help: string, read: () => number) =>
@@ -148,6 +160,17 @@ export class Metrics {
       () => counters.stored,
     )
     counter('telehub_points_total', 'Points written to the store', () => counters.points)
+    new Counter({
+      name: 'telehub_commands_total',
+      help: 'Commands to devices: asked, by how they ended (answered, delivered, failed, expired, cancelled, sent), and late answers',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [state, count] of counters.commands) this.inc({ state }, count)
+      },
+    })
+    gauge('telehub_commands_open', 'Commands that are under way', () => commands.open)
     byReason('telehub_refused_total', 'Refused publishes, connections and requests, by reason', counters.refused)
     byReason('telehub_dead_total', 'Messages dead-lettered, by reason', counters.dead)
     counter('telehub_audit_lines_total', 'Lines written to the audit log', () => auditLog.lines)

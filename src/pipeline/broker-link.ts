@@ -8,11 +8,20 @@ import type { FeedItem } from './feeds/feed.js'
 import type { FeedDelivery } from './feeds/live-feeds.js'
 import type { LiveDelivery, Push } from './live-pusher.js'
 import type { RecordCounts } from './recorder.js'
+import type { Reply, ReplyDelivery } from './reply-watch.js'
 import type { BrokerOffers } from './thread-ports.js'
 
 /** The broker thread, as seen from the processor thread. Its calls are carried out by `BrokerSide`. */
 export class BrokerLink
-  implements SentenceLog, IncidentReporter, LiveDelivery, FeedDelivery, OutwardDelivery, RecordCounts, DeadLetterCounts
+  implements
+    SentenceLog,
+    IncidentReporter,
+    LiveDelivery,
+    FeedDelivery,
+    OutwardDelivery,
+    RecordCounts,
+    DeadLetterCounts,
+    ReplyDelivery
 {
   readonly #link: () => Link<BrokerOffers>
 
@@ -59,6 +68,10 @@ export class BrokerLink
 
   deadLettered(reason: string): void {
     this.#link().tell('deadLettered', reason)
+  }
+
+  replied(reply: Reply): void {
+    this.#link().tell('replied', reply)
   }
 
   freed(bytes: number): void {

@@ -5,6 +5,7 @@ import type { SentenceLog } from '../observe/log.js'
 import type { Spool } from '../spool/spool.js'
 import type { FeedItem, FeedSink } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
+import type { Reply, ReplySink } from './reply-watch.js'
 import type { BrokerOffers, CrossingOutward } from './thread-ports.js'
 
 /** Delivers messages to MQTT subscribers. */
@@ -22,13 +23,19 @@ export class BrokerSide implements BrokerOffers {
   readonly #parts: BrokerSideParts
   readonly #delivery: MessageDelivery
   readonly #feeds: FeedSink
+  readonly #replies: ReplySink
   readonly #died: (error: Error) => void
 
   /** @param died Called with the error that ends the thread. */
-  constructor(parts: BrokerSideParts, outlets: readonly [MessageDelivery, FeedSink], died: (error: Error) => void) {
+  constructor(
+    parts: BrokerSideParts,
+    outlets: readonly [MessageDelivery, FeedSink, ReplySink],
+    died: (error: Error) => void,
+  ) {
     this.#parts = parts
     this.#delivery = outlets[0]
     this.#feeds = outlets[1]
+    this.#replies = outlets[2]
     this.#died = died
   }
 
@@ -51,6 +58,10 @@ export class BrokerSide implements BrokerOffers {
     await this.#delivery.publishAll(arrived)
     this.#feeds.messages(arrived)
     await this.#delivery.flushed()
+  }
+
+  replied(reply: Reply): void {
+    this.#replies.replied(reply)
   }
 
   freed(bytes: number): void {

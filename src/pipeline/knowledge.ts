@@ -149,6 +149,16 @@ export class Knowledge {
     return entity
   }
 
+  /** Returns the value that is commanded by messages on a topic. Undefined when no description says so. */
+  commanded(commandTopic: string): EntityDescription | undefined {
+    for (const { devices } of this.#descriptions.values()) {
+      for (const { entities } of devices) {
+        for (const entity of entities) if (entity.commandTopic === commandTopic) return entity
+      }
+    }
+    return undefined
+  }
+
   /** Whether a description of a user counts for a topic. */
   #speaksFor(user: string, topic: string): boolean {
     const publishers = user === '' ? undefined : this.#publishers.get(topic)

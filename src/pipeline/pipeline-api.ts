@@ -6,8 +6,10 @@ import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { ReplayJob } from './replay.js'
+import type { PlannedCommand, PlannedReply } from './reply-watch.js'
 
 export type { FeedChunk, FeedEnd, FeedItem, FeedQuery, FeedSink } from './feeds/feed.js'
+export type { PlannedReply, Reply, ReplySink } from './reply-watch.js'
 
 /** Selects a page of the series, and the rules for those that may be read. */
 export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }
@@ -88,4 +90,15 @@ export interface PipelineApi {
   /** Resolves with the next chunk of what a feed begins with. Rejects with `not_found` when the feed is closed. */
   nextOfFeed(feed: number): Promise<FeedChunk>
   closeFeed(feed: number): Promise<void>
+  /**
+   * Resolves with the topics for commands of a device that a description names so, by id or name, each with the names of
+   * what it commands.
+   */
+  commandTopics(device: string): Promise<readonly { readonly topic: string; readonly names: readonly string[] }[]>
+  /** Resolves with how the device answers a command; with undefined when that is not known. */
+  planReply(command: PlannedCommand): Promise<PlannedReply | undefined>
+  /** Reports the answer to a planned command, once it comes behind a sequence number of the spool. */
+  expectReply(which: { readonly id: string; readonly after: number }): Promise<void>
+  /** Forgets the plans of commands. */
+  forgetReplies(ids: readonly string[]): Promise<void>
 }

@@ -19,6 +19,7 @@ import type { ProcessorStatus } from './consumers.js'
 import type { FeedSink } from './feeds/feed.js'
 import type { PipelineApi } from './pipeline-api.js'
 import { RecentPresences } from './recent-presences.js'
+import type { ReplySink } from './reply-watch.js'
 import type { PipelineStatus, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
 interface PipelineThreadOptions extends BrokerSideParts {
@@ -57,12 +58,13 @@ const maxRestMs = 60_000
 /** Running time after which a thread counts as healthy. */
 const wellMs = 60_000
 
-const nowhere: MessageDelivery & FeedSink = {
+const nowhere: MessageDelivery & FeedSink & ReplySink = {
   publishAll: async () => {},
   flushed: async () => {},
   feed: async () => {},
   messages: () => {},
   restarted: () => {},
+  replied: () => {},
 }
 
 /** The processor thread, as seen from the broker thread. */
@@ -78,7 +80,7 @@ export class PipelineThread
   /** The link to a thread whose start has not ended. */
   #starting: Link<ProcessorOffers> | undefined
   #settings: Settings
-  #outlets: readonly [MessageDelivery, FeedSink] = [nowhere, nowhere]
+  #outlets: readonly [MessageDelivery, FeedSink, ReplySink] = [nowhere, nowhere, nowhere]
   #stopping = false
   /** Resolves when the last reload has ended. Each begins after the one before has ended. */
   readonly #reloading = new SerialQueue()
@@ -105,8 +107,8 @@ export class PipelineThread
   }
 
   /** Sets where messages of the thread go. Called before the start. */
-  deliverTo(...outlets: readonly [delivery: MessageDelivery, feeds: FeedSink]): void {
-    this.#outlets = outlets
+  deliverTo(delivery: MessageDelivery, feeds: FeedSink, replies: ReplySink = nowhere): void {
+    this.#outlets = [delivery, feeds, replies]
   }
 
   async start(): Promise<void> {
@@ -226,7 +228,7 @@ export class PipelineThread
       return
     }
     this.#death = undefined
-    this.#outlets[1].restarted()
+    for (const outlet of [this.#outlets[1], this.#outlets[2]]) outlet.restarted()
     // The last thread may not have reported all that was deleted.
     this.#options.spool.recount()
     if (this.#lost > 0) this.#link?.tell('lost', this.#lost)

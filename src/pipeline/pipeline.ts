@@ -26,6 +26,7 @@ import { Refill } from './refill.js'
 import type { Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { KeptInSpool, ReplayWays } from './replay-ways.js'
+import type { ReplyWatch } from './reply-watch.js'
 import { SeriesChanges } from './series-changes.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import { cursorsOf } from './spool-cursors.js'
@@ -50,6 +51,7 @@ export interface PipelineBasis {
   readonly progress: SpoolProgress
   readonly registry: Registry
   readonly balance: BalanceSheet
+  readonly replies: ReplyWatch
   readonly exit: ThreadExit
 }
 
@@ -70,7 +72,7 @@ export interface Pipeline {
 /** Starts everything behind the spool, which is committed up to `position`. Throws a `HubError` that names a remedy. */
 export async function startPipeline(
   { settings, dir, hubId }: ProcessorThreadData,
-  { broker, sharing, progress, registry, balance, exit }: PipelineBasis,
+  { broker, sharing, progress, registry, balance, replies, exit }: PipelineBasis,
   position: SpoolPosition,
 ): Promise<Pipeline> {
   const [log, incidents] = [broker, broker]
@@ -115,7 +117,7 @@ export async function startPipeline(
   const json = new ReadingJson(mapping, store)
   const livePusher = new LivePusher({ mapping, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
-  const live = new LiveStage({ balance, sparkplug, livePusher, feeds })
+  const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies })
 
   // Record: within the limits of series into the store, after what a store that was emptied lacks.
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })

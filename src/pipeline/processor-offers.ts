@@ -7,6 +7,7 @@ import { BrokerLink } from './broker-link.js'
 import type { Consumers } from './consumers.js'
 import { type Pipeline, startPipeline } from './pipeline.js'
 import { Registry } from './registry.js'
+import { ReplyWatch } from './reply-watch.js'
 import { notRunning, SpoolProgress } from './spool-progress.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
@@ -27,6 +28,7 @@ export function processorOffers(
     clock: machineClock,
     incidents: broker,
   })
+  const replies = new ReplyWatch(settings['presets.off'], broker)
   let started: Pipeline | undefined
   const running = () => {
     if (!started) throw notRunning()
@@ -34,7 +36,7 @@ export function processorOffers(
   }
   return {
     start: async position => {
-      started = await startPipeline(data, { broker, sharing, progress, registry, balance, exit }, position)
+      started = await startPipeline(data, { broker, sharing, progress, registry, balance, replies, exit }, position)
     },
     stop: async ({ position, drainMs }) => {
       if (!started) return { left: undefined, problems: [] }
@@ -80,6 +82,10 @@ export function processorOffers(
     begin: job => running().replays.begin(job),
     progress: job => running().replays.progress(job),
     cancel: job => started?.replays.cancel(job),
+    commandTopics: device => running().queries.commandTopics(device),
+    planReply: command => replies.plan(command, running().queries.knowledge),
+    expectReply: which => replies.expect(which),
+    forgetReplies: ids => replies.forget(ids),
   }
 }
 

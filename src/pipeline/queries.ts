@@ -10,9 +10,10 @@ import { Slices } from '../runtime/slices.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
+import type { Knowledge } from './knowledge.js'
 import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
-import type { BalanceQuery, SeriesAnswerQuery } from './pipeline-api.js'
+import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 
@@ -104,6 +105,22 @@ export class Queries {
   }
 
   /** Returns the devices whose presence may be read. */
+  /** Returns the topics for commands of a described device: see `PipelineApi.commandTopics`. */
+  commandTopics(device: string): Awaited<ReturnType<PipelineApi['commandTopics']>> {
+    return this.knowledge
+      .devices()
+      .filter(({ id, name }) => id === device || name === device)
+      .flatMap(({ entities }) => entities)
+      .flatMap(({ commandTopic, name, field, topic }) =>
+        commandTopic === undefined ? [] : [{ topic: commandTopic, names: [name ?? field, field, topic] }],
+      )
+  }
+
+  /** What devices told of themselves. */
+  get knowledge(): Knowledge {
+    return this.#options.mapping.knowledge
+  }
+
   devices(rules: ReadRules | undefined): Json<Answer<'GET /api/devices'>> {
     const devices = this.#options.registry
       .devices()

@@ -9,6 +9,7 @@ import type { ProcessorStatus } from './consumers.js'
 import type { FeedItem } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { PipelineApi } from './pipeline-api.js'
+import type { Reply } from './reply-watch.js'
 
 /*
  * Calls between the broker thread and the processor thread, over a link.
@@ -35,6 +36,7 @@ export interface BrokerOffers {
   feed(items: readonly FeedItem[]): Promise<void>
   /** Resolves when the broker has the messages for good. */
   outward(messages: readonly CrossingOutward[]): Promise<void>
+  replied(reply: Reply): void
   freed(bytes: number): void
   stored(count: { messages: number; points: number }): void
   deadLettered(reason: string): void

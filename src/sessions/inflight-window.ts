@@ -2,6 +2,7 @@ import { packetType } from '../mqtt/primitives.js'
 import type { EncodedPublish, PublishOptions } from '../mqtt/publish.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
 import { encodedOf, type GroupName, isExpired, isReleased, type Queued, type QueuedState } from './delivery.js'
+import { Leases } from './leases.js'
 import type { DeliveryTarget, DropReason, SessionEvents } from './session-host.js'
 
 /** The session of a window, as far as sending goes. */
@@ -33,7 +34,8 @@ interface Attachment {
  * packet ids, sends, handles acknowledgements, and sends again to a client that comes back. Takes no memory for
  * messages before the first one, and none for a connection while there is none.
  */
-export class InflightWindow<S extends WindowOwner> implements Iterable<[number, Queued]> {
+export class InflightWindow<S extends WindowOwner> {
+  readonly leases = new Leases()
   readonly #session: S
   readonly #events: SessionEvents<S>
   readonly #size: number
@@ -64,16 +66,8 @@ export class InflightWindow<S extends WindowOwner> implements Iterable<[number, 
     return this.#messages?.get(packetId)
   }
 
-  keys(): IterableIterator<number> {
-    return (this.#messages ?? noMessages).keys()
-  }
-
   values(): IterableIterator<Queued> {
     return (this.#messages ?? noMessages).values()
-  }
-
-  [Symbol.iterator](): IterableIterator<[number, Queued]> {
-    return (this.#messages ?? noMessages).entries()
   }
 
   /** The last packet id given. */
@@ -121,13 +115,20 @@ export class InflightWindow<S extends WindowOwner> implements Iterable<[number, 
 
   detach(): void {
     this.#attachment = undefined
+    for (const packetId of this.leases.end()) this.#messages?.delete(packetId)
     if (this.#messages?.size === 0) this.#messages = undefined
   }
 
   /** Whether a message may be sent now. */
   get hasRoom(): boolean {
     const to = this.#attachment
-    return to !== undefined && !to.resending && this.size < to.size && to.outlet.hasCapacity
+    return this.room > 0 && to?.outlet.hasCapacity === true
+  }
+
+  /** Number of messages that the client may get in addition to those in flight; 0 while these are sent again. */
+  get room(): number {
+    const to = this.#attachment
+    return to && !to.resending ? to.size - this.size : 0
   }
 
   /**
@@ -188,7 +189,7 @@ export class InflightWindow<S extends WindowOwner> implements Iterable<[number, 
    * Sends a message, or has it sent once the journal has its packet id. Returns false when the packet is larger than
    * the client accepts.
    */
-  send(outlet: DeliveryTarget, entry: Queued, encoded: EncodedPublish): boolean {
+  send(outlet: DeliveryTarget, entry: Queued, encoded: EncodedPublish, dup = false): boolean {
     // A packet id still in flight is not given twice. [MQTT-2.3.1-2]
     let id = this.#lastId
     do id = (id % 65_535) + 1
@@ -198,7 +199,7 @@ export class InflightWindow<S extends WindowOwner> implements Iterable<[number, 
     // Messages behind a waiting one wait as well, to stay in order.
     const waits = this.#session.durable && (entry.qos === 2 || this.#numbering > 0)
     if (waits) this.#sendWhenNumbered(entry)
-    else if (!outlet.publish(encoded, this.#sending(entry), false)) {
+    else if (!outlet.publish(encoded, this.#sending(entry), dup)) {
       entry.packetId = 0
       return false
     } else this.#become(entry, 'sent')
@@ -268,6 +269,7 @@ export class InflightWindow<S extends WindowOwner> implements Iterable<[number, 
     if (!entry) return undefined
     if (entry.qos !== 1) return `PUBACK for the QoS 2 publish ${packetId}`
     if (isRefused) this.#events.dropped(this.#session, entry, 'client_refused')
+    this.leases.acknowledged(packetId, isRefused)
     this.clear(packetId)
     return undefined
   }

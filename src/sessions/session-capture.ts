@@ -76,7 +76,7 @@ function* captureSession(session: Session, to: SnapshotWriter, { ordinal, mayLos
     ...(incoming.size > 0 && { q: [...incoming.keys()] }),
   }
   // Copies of all collections at this moment. The messages in them do not change, except when sent.
-  const sent = [...inflight.values()]
+  const sent = [...inflight.values()].filter(({ packetId }) => !inflight.leases.has(packetId))
   const isWhole = session.hasOfGroups
   const waiting: Queued[] = isWhole ? [...unsent, ...session.backups].sort((a, b) => a.n - b.n) : []
   const { leading, chunks, trailing } = isWhole ? nothing : unsent

@@ -9,6 +9,8 @@ import type { Qos0Target, SlowReceiverServices } from './slow-receiver.js'
 export interface DeliveryTarget extends Qos0Target {
   /** Number of unacknowledged QoS 1 and 2 publishes that the client accepts. */
   readonly receiveMaximum: number
+  /** Whether the client knows response topics. (MQTT 5 §4.10) */
+  readonly canRespond?: boolean
   /** Sends a PUBLISH of QoS 1 or 2. Returns false when the packet is larger than the client accepts, and not sent. */
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean
   /** Sends an acknowledgement; `code` only to clients whose protocol has reason codes. */

@@ -195,11 +195,11 @@ function groupOf(key: string): GroupName | undefined {
 type OpenRecord = Extract<JournalRecord, { readonly t: 'open' }>
 
 /**
- * Returns whether retained messages of a topic are journalled. `$hub/last/…` is made anew from the registry on every
- * start, `$SYS/…` by the statistics.
+ * Returns whether retained messages of a topic are journalled. Others are made anew on every start: `$hub/last/…` from
+ * the registry, `$hub/commands/…` from the journal of commands, `$SYS/…` by the statistics.
  */
 export function isJournalled(topic: string): boolean {
-  return !topic.startsWith('$hub/last/') && !topic.startsWith('$SYS/')
+  return !/^\$(?:SYS|hub\/(?:last|commands))\//.test(topic)
 }
 
 export function openRecord({ name: c, absentSince: a, user: u, expiry: e }: Session): OpenRecord {

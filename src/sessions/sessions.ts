@@ -4,6 +4,7 @@ import { hubTopics } from '../topics.js'
 import { isExpired, OutboundMessage } from './delivery.js'
 import { FeedBeats } from './feed-beats.js'
 import { LastWills } from './last-wills.js'
+import { Lending } from './lending.js'
 import type { Retained } from './retained.js'
 import { clearRetained } from './retained-clearing.js'
 import { RetainedKeeper } from './retained-keeper.js'
@@ -23,6 +24,8 @@ import { SharedFailover } from './shared-failover.js'
 
 export { maxIncoming } from './inbound-qos2.js'
 export type { LastWills } from './last-wills.js'
+export type { Lease, LeaseEnd } from './leases.js'
+export type { Addressee, Lending, Lent, Receiver } from './lending.js'
 export type { Retained } from './retained.js'
 export type { Session } from './session.js'
 export type { DeliveryTarget } from './session-host.js'
@@ -57,6 +60,8 @@ export class Sessions {
   readonly start: SessionStart
   readonly #registry: SessionRegistry
   readonly wills: LastWills
+  /** Delivers to connected clients what their sessions do not keep. */
+  readonly lending: Lending
   readonly #memory: QueueMemory
   readonly #spill: SpillWatch
   readonly #work: Work
@@ -72,6 +77,7 @@ export class Sessions {
     this.#spill = new SpillWatch(this.#memory, options.queueMemory)
     const state = new SessionState(clock, work, sharing)
     this.#state = state
+    this.lending = new Lending(state, clock)
     this.#journal = new SessionJournal({
       ...options,
       pace: options.pace ?? usualPace,

@@ -51,14 +51,21 @@ t.test('every route answers as the contract says', async t => {
   const asked = new Set<RouteName>()
 
   const send = (name: RouteName, given: object, headers: Readonly<Record<string, string>>) => {
-    const [method = '', path = ''] = name.split(' ')
+    const [method = '', route = ''] = name.split(' ')
+    const path = route.replace(':id', 'id' in given ? String(given.id) : '')
     return method === 'POST'
       ? fetch(hub.httpUrl + path, {
           method,
           headers: { ...headers, 'content-type': 'application/json' },
           body: JSON.stringify(given),
         })
-      : fetch(`${hub.httpUrl}${path}?${new URLSearchParams(given as Record<string, string>)}`, { method, headers })
+      : fetch(
+          `${hub.httpUrl}${path}${path === route ? `?${new URLSearchParams(given as Record<string, string>)}` : ''}`,
+          {
+            method,
+            headers,
+          },
+        )
   }
 
   /** Asks, and checks each line of the answer. Resolves with the last one. */
@@ -140,6 +147,12 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
 
   t.match(await ask('POST /api/publish', { topic: 'home/x', payload: 1 }), { messages: [{}] })
+
+  const told = await ask('POST /api/commands', { topic: 'home/lamp/set', payload: { on: true }, expiry: 60 })
+  t.match(told, { state: 'queued', payload: '{"on":true}' })
+  t.match(await ask('GET /api/commands', { open: true }), { commands: [{ id: told.id }] })
+  t.match(await ask('DELETE /api/commands/:id', { id: told.id }), { state: 'cancelled' })
+  t.match(await ask('GET /api/commands/:id', { id: told.id }), { over: true })
 
   const { sessions } = await ask('GET /api/sessions', {})
   t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])

@@ -5,6 +5,7 @@ import { Authority } from '../../src/auth/authority.js'
 import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
+import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
 import { hashSecret, makeSecret } from '../../src/passwords/passwords.js'
@@ -142,6 +143,10 @@ export async function startGuarded(
       openFeed: async () => 1,
       nextOfFeed: async () => ({ items: [], end: { sequence: 0, series: 0, truncated: false } }),
       closeFeed: async () => {},
+      commandTopics: async () => [],
+      planReply: async () => undefined,
+      expectReply: async () => {},
+      forgetReplies: async () => {},
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
     publisher: {
@@ -149,6 +154,12 @@ export async function startGuarded(
         reached.push(`publish ${user} ${messages.length}`)
         return { sequences: messages.map((_, i) => i + 1), isRepeated: false }
       },
+    },
+    commands: {
+      send: async () => Promise.reject(new HubError('overloaded', 'no commands here')),
+      find: () => undefined,
+      list: () => [],
+      cancel: async () => Promise.reject(new HubError('not_found', 'no commands here')),
     },
     packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },

@@ -171,8 +171,8 @@ export class AedesPersistence {
   outgoingStream({ id }: ClientRef): Readable {
     const session = this.sessions.find(id)
     return Readable.from([
-      ...[...(session?.inflight ?? [])].map(([messageId, entry]) =>
-        isReleased(entry) ? { cmd: 'pubrel', messageId } : this.#packet(entry, messageId),
+      ...[...(session?.inflight.values() ?? [])].map(entry =>
+        isReleased(entry) ? { cmd: 'pubrel', messageId: entry.packetId } : this.#packet(entry, entry.packetId),
       ),
       ...[...(session?.unsent ?? [])].map(entry => this.#packet(entry, undefined)),
     ])

@@ -200,8 +200,8 @@ t.test('a journal with any of its records missing is read, and works', async t =
     writeFileSync(journalOf(copy), Buffer.concat(frames.filter(() => !random.chance(missing))))
     const sessions = await openSessions(copy, { queue: { ...queueLimits, messages: 3, window: 2 } })
     const { session, wire } = present(sessions, 'c', { '#': 1 })
-    const sent = [...session.inflight]
-    if (sent.some(([id, { packetId }]) => id < 1 || id !== packetId)) t.fail(`round ${round}: ids`)
+    const sent = [...session.inflight.values()]
+    if (sent.some(one => one.packetId < 1 || session.inflight.get(one.packetId) !== one)) t.fail(`round ${round}: ids`)
     for (let n = 0; session.inflight.size > 0 && n < 1_000; n++) {
       const entry = session.inflight.values().next().value as Queued
       const { packetId, qos } = entry

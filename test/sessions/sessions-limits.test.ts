@@ -282,7 +282,7 @@ t.test('drops are played again as they were, whatever the limits are by then', a
   const { session } = present(sessions, 'here', { '#': 1 })
   for (let n = 1; n <= 20; n++) {
     sessions.publish(message(`t/${n}`), n)
-    if (n % 4 === 0) for (const id of [...session.inflight.keys()].slice(0, 1)) session.acknowledge(id)
+    if (n % 4 === 0) for (const id of [...session.inflight.values()].slice(0, 1)) session.acknowledge(id.packetId)
   }
   sessions.leave(session)
   const before = stateOf(sessions)

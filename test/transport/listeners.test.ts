@@ -555,6 +555,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     feeds: {} as HttpOptions['feeds'],
+    commands: {} as HttpOptions['commands'],
     origins: [],
     health: { ready: async () => ({ ready: true, dependencies: [] }) },
     metrics: { text: async () => '', contentType: 'text/plain' },

@@ -2,7 +2,7 @@ import type { Principal, Verdict } from '../../auth/principal.js'
 import type { ConnackFields, ConnectPacket, Will } from '../../mqtt/codec.js'
 import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
 import { sessionName } from '../../sessions/session-name.js'
-import { responsesTo } from '../../topics.js'
+import { responsesTo, withoutGroup } from '../../topics.js'
 import type { Controlled } from '../aedes-handshake.js'
 import { answerTooLarge, type Client } from '../client.js'
 
@@ -114,7 +114,9 @@ class ConnectingClient implements Controlled {
     })
     if (!client.answer(connack)) return
     session.attach(client)
-    for (const [filter] of session.subscriptions) client.startHistory(filter)
+    const filters = [...session.subscriptions].map(([filter]) => filter)
+    for (const filter of filters) client.startHistory(filter)
+    if (filters.length > 0) broker.commands?.onSubscribed(filters.map(withoutGroup))
   }
 
   ready(): void {

@@ -1,10 +1,12 @@
+import { HubError } from '../../errors.js'
 import type { PendingPublish, QoS } from '../../model.js'
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
-import type { Fault } from '../../mqtt/reason-codes.js'
+import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
 import type { NamedPublish } from '../../spool/message-codec.js'
 import type { Client } from '../client.js'
+import type { CommandClient, CommandPublish } from '../command-port.js'
 
 /** Handles PUBLISH: authorises the publish, hands it to the spool, and acknowledges when it is on disk. */
 export function handlePublish(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
@@ -27,8 +29,21 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
     reader.fault ??
     (client.lastTopic.isPermitted(topic, access) ? undefined : broker.policy.publishFault(client, topic))
   if (fault) {
-    if (!reader.fault && broker.bridges.takes(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
-    else refuse(client, codec, topic, qos, packetId, fault)
+    if (reader.fault) refuse(client, codec, topic, qos, packetId, fault)
+    else if (broker.bridges.takes(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
+    else if (!topic.startsWith(commandTopics)) refuse(client, codec, topic, qos, packetId, fault)
+    else {
+      const { id, user, name } = client
+      const publish = { topic, payload, properties, expiry, dup: reader.dup }
+      takeCommand(client, codec, session, {
+        ...publish,
+        client: { id, user, name, access },
+        qos,
+        packetId,
+        bytes,
+        fault,
+      })
+    }
     return
   }
   client.lastTopic.permit(topic, access)
@@ -58,6 +73,53 @@ function accept(client: Client, session: Session, publish: InboundPublish): void
   if (waits) connection.begin(bytes)
   else publish.bytes = 0
   broker.sink.accept(publish, waits)
+}
+
+/** Beginning of the topics by which clients ask for commands and answer them. */
+const commandTopics = '$hub/command'
+
+interface InboundCommand extends CommandPublish {
+  readonly client: CommandClient
+  readonly qos: QoS
+  readonly packetId: number
+  readonly bytes: number
+  /** Why the publish is refused if it is none of a command. */
+  readonly fault: Fault
+}
+
+/** Hands a command, or the answer to one, to the commands. It is acknowledged once on disk. */
+function takeCommand(client: Client, codec: PacketCodec, session: Session, command: InboundCommand): void {
+  const { broker, connection } = client
+  const { topic, qos, packetId, bytes, fault } = command
+  const take = (done: (error?: Error) => void) => {
+    const refused = broker.commands?.take(command.client, command, done) ?? undefined
+    if (refused) refuse(client, codec, topic, qos, packetId, refused === 'other' ? fault : refused)
+    return !refused
+  }
+  if (!broker.commands || qos === 0) {
+    if (broker.commands) take(() => {})
+    else refuse(client, codec, topic, qos, packetId, fault)
+    return
+  }
+  connection.begin(bytes)
+  const settle = (error?: Error) => {
+    connection.done(bytes)
+    if (!error) client.acknowledge(qos, packetId)
+    else if (codec.version === 5 && error instanceof HubError && error.httpStatus < 500) {
+      const code = error.code === 'too_many' ? reasonCode.quotaExceeded : reasonCode.implementationSpecific
+      client.acknowledge(qos, packetId, { code, reason: error.message })
+    } else client.notAcknowledged(error)
+  }
+  if (qos === 1) {
+    if (!take(settle)) connection.done(bytes)
+    return
+  }
+  // The packet id is remembered only of a publish that was taken.
+  const isTaken = take(error => {
+    if (error) settle(error)
+    else broker.sessions.receive(session, packetId, done => done(), settle)
+  })
+  if (!isTaken) connection.done(bytes)
 }
 
 /** Sends PUBACK or PUBREC for a publish that is on disk; after an error closes the connection. */

@@ -3,7 +3,7 @@ import type { PacketCodec, Subscribe, SubscribeOption } from '../../mqtt/codec.j
 import type { Framer } from '../../mqtt/framer.js'
 import type { Fault } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
-import { historyPrefix, sharedFilter } from '../../topics.js'
+import { historyPrefix, sharedFilter, withoutGroup } from '../../topics.js'
 import type { Client } from '../client.js'
 import { historyFault } from '../history-subscriptions.js'
 import { whenKept } from './when-kept.js'
@@ -48,6 +48,7 @@ function subscribe(client: Client, codec: PacketCodec, session: Session, packet:
   whenKept(client, session, () => {
     if (!client.answer(codec.suback(packetId, answers))) return
     for (const { filter } of subscriptions) if (session.subscriptions.has(filter)) client.startHistory(filter)
+    broker.commands?.onSubscribed(subscriptions.map(({ filter }) => withoutGroup(filter)))
     for (const { filter, qos, until } of retained) {
       if (session.subscriptions.has(filter)) broker.sessions.offerRetained(session, filter, qos, until)
     }

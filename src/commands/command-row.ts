@@ -1,0 +1,35 @@
+import type { CommandRow } from '../contract/contract.js'
+import type { DeviceCommand } from './command.js'
+
+/** Longest payload shown. */
+const shownBytes = 4_096
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** Returns a command as the API and `$hub/commands/{id}` show it: times in milliseconds since the epoch. */
+export function commandRow(command: DeviceCommand): CommandRow {
+  const { payload, answer, askedAt, expiresAt, sentAt, deliveredAt, overAt, isOver, client, isRepeated, ...more } =
+    command
+  const ms = (time: number | undefined) => (time === undefined ? undefined : Math.floor(time / 1_000))
+  return {
+    ...more,
+    client,
+    ...textOf(payload.subarray(0, shownBytes)),
+    over: isOver,
+    askedAt: Math.floor(askedAt / 1_000),
+    expiresAt: Math.floor(expiresAt / 1_000),
+    sentAt: ms(sentAt),
+    deliveredAt: ms(deliveredAt),
+    overAt: ms(overAt),
+    answer: answer && { ...textOf(answer.payload), topic: answer.topic, good: answer.isGood, cut: answer.isCut },
+  }
+}
+
+/** Returns bytes as text; as base64 when they are none. */
+export function textOf(bytes: Buffer): { readonly payload: string; readonly encoding: 'text' | 'base64' } {
+  try {
+    return { payload: decoder.decode(bytes), encoding: 'text' }
+  } catch {
+    return { payload: bytes.toString('base64'), encoding: 'base64' }
+  }
+}

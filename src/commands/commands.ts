@@ -1,0 +1,384 @@
+import { join } from 'node:path'
+import type { Authority } from '../auth/admission.js'
+import type { Broker, CommandClient, CommandPort, CommandPublish, Receiver } from '../broker/broker.js'
+import type { Settings } from '../config/settings.js'
+import type { Files } from '../disk/files.js'
+import { describe, HubError } from '../errors.js'
+import { requestClientId } from '../model.js'
+import type { Fault } from '../mqtt/reason-codes.js'
+import type { Auditor } from '../observe/audit.js'
+import { isSet } from '../observe/clock.js'
+import { type Counters, increment } from '../observe/counters.js'
+import type { IncidentReporter } from '../observe/incidents.js'
+import type { SentenceLog } from '../observe/log.js'
+import type { PipelineApi, Reply, ReplySink } from '../pipeline/pipeline-api.js'
+import type { Part } from '../runtime/lifecycle.js'
+import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
+import type { UsersListener } from '../users/user-directory.js'
+import { AwaitedReplies } from './awaited-replies.js'
+import type { CommandRequest, CommandState, DeviceCommand } from './command.js'
+import { CommandEntry } from './command-entry.js'
+import { CommandJournal } from './command-journal.js'
+import { CommandList, hashOf } from './command-list.js'
+import { type CommandTaker, MqttCommands, type RequestMore } from './mqtt-commands.js'
+import { requestFault } from './request-fault.js'
+import { Sending, type SendingListener } from './sending.js'
+import { StatePages } from './state-pages.js'
+
+export type { CommandRequest, CommandState, CommandWay, DeviceCommand } from './command.js'
+
+export interface CommandsOptions {
+  readonly dir: string
+  /** Milliseconds after which a command expires, unless the caller says otherwise. */
+  readonly expiryMs: number
+  /** Commands of one user that may be under way. */
+  readonly perUser: number
+  /** Largest payload with its topic. */
+  readonly packetBytes: number
+  readonly broker: Pick<Broker, 'lending' | 'publishAll'>
+  readonly replies: Pick<PipelineApi, 'planReply' | 'expectReply' | 'forgetReplies'>
+  readonly spool: { readonly position: { readonly sequence: number } }
+  readonly authority: Pick<Authority, 'access'>
+  readonly clock: MicrosecondClock
+  /** Clock that never jumps; milliseconds. */
+  readonly monotonic: MillisecondClock
+  /** Clock of the machine, whether it is set or not; milliseconds since the epoch. */
+  readonly wall: MillisecondClock
+  readonly counters: Counters
+  readonly audit: Auditor
+  readonly incidents: IncidentReporter
+  readonly log: SentenceLog
+  readonly files?: Files
+}
+
+export function commandSettings(settings: Settings, dir: string) {
+  return {
+    dir: join(dir, 'commands'),
+    expiryMs: settings['commands.expiry'],
+    perUser: settings['limits.commands'],
+    packetBytes: settings['limits.packet'],
+    monotonic: performance,
+    wall: Date,
+  } satisfies Partial<CommandsOptions>
+}
+
+/** Pause between two looks at commands whose time may be over. */
+const sweepMs = 200
+
+/** How long a command that is over is remembered, in microseconds. */
+const rememberedFor = 24 * 3_600e6
+
+/**
+ * The commands to devices: each is on disk before the caller hears of it, is sent while its device is connected and its
+ * time is not over, and has a state that says how far it has come (command.ts).
+ */
+export class Commands implements Part, CommandPort, CommandTaker, SendingListener, ReplySink, UsersListener {
+  readonly name = 'commands'
+  readonly #options: CommandsOptions
+  readonly #list = new CommandList()
+  readonly #journal: CommandJournal
+  readonly #sending: Sending
+  readonly #pages: StatePages
+  readonly #mqtt: MqttCommands
+  readonly #replies: AwaitedReplies
+  #last = 0
+  #isOpen = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: CommandsOptions) {
+    const { broker, clock, dir, files, incidents, monotonic } = options
+    this.#options = options
+    this.#journal = new CommandJournal({ dir, files, incidents, entries: () => this.#list.all() })
+    this.#sending = new Sending({ lending: broker.lending, clock, monotonic, listener: this })
+    this.#replies = new AwaitedReplies(options.replies)
+    this.#pages = new StatePages({ broker, clock })
+    this.#mqtt = new MqttCommands({
+      commands: this,
+      list: this.#list,
+      lending: broker.lending,
+      packetBytes: options.packetBytes,
+    })
+  }
+
+  /** Reads the journal, and continues with the commands that are under way. */
+  async start(): Promise<void> {
+    const { clock } = this.#options
+    const found = await this.#journal.load()
+    const inOrder = [...found.values()].sort((a, b) => a.subject.number - b.subject.number)
+    for (const entry of inOrder) {
+      this.#last = Math.max(this.#last, entry.subject.number)
+      const { expiresAt, expiryMs } = entry.subject
+      // A clock that was set back gives no command more time than it had.
+      const leftMs = Math.min(expiryMs, Math.max(0, (expiresAt - clock.now()) / 1_000))
+      entry.deadline = this.#options.monotonic.now() + leftMs
+      this.#list.add(entry)
+      this.#pages.show(entry)
+    }
+    this.#isOpen = true
+    for (const entry of [...this.#list.open()]) void this.#resume(entry)
+    this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
+  }
+
+  async stop(): Promise<void> {
+    this.#isOpen = false
+    clearInterval(this.#timer)
+    this.#sending.stop()
+    await this.#journal.close()
+  }
+
+  /** Number of commands that are under way. */
+  get open(): number {
+    return this.#list.openCount
+  }
+
+  /**
+   * Takes a command. Resolves with the command when it is on disk; with `waitMs`, when it is over or the time has passed.
+   * Rejects with `bad_request`, with `forbidden` and the rule, with `too_large`, `too_many`, `key_reused`, `overloaded`, or
+   * as the disk does: then the command is not carried out.
+   */
+  async send(request: CommandRequest, more: RequestMore = {}): Promise<DeviceCommand> {
+    if (!this.#isOpen) throw new HubError('stopping', 'the hub does not take commands now; try again')
+    const { authority, packetBytes, perUser } = this.#options
+    const { user, topic, payload, waitMs } = request
+    const asker = more.asker ?? requestClientId(user)
+    const access = user === '' && more.asker === undefined ? undefined : authority.access(user, asker)
+    const fault = requestFault(request, access, packetBytes)
+    if (fault) throw fault
+    const key = request.key === undefined ? undefined : hashOf([user, request.key])
+    const body = key && hashOf([topic, request.client ?? '', String(request.expiryMs ?? ''), payload])
+    const known = more.isNew ? undefined : this.#list.keyed(key, body)
+    if (known) {
+      await known.kept
+      await known.end(waitMs)
+      return { ...known.view(), isRepeated: true }
+    }
+    this.#list.admit(user, payload.length + topic.length + 300, perUser)
+    const { clock, expiryMs, monotonic } = this.#options
+    const about = { number: ++this.#last, askedAt: clock.now(), key, body, asker, replyTo: more.replyTo }
+    const entry = CommandEntry.asked({ expiryMs, ...request }, about)
+    entry.deadline = monotonic.now() + entry.subject.expiryMs
+    this.#list.add(entry)
+    entry.kept = this.#keep(entry, request)
+    await entry.kept
+    await entry.end(waitMs)
+    return entry.view()
+  }
+
+  /** Returns a command. Undefined when there is none with this id. */
+  find(id: string): DeviceCommand | undefined {
+    return this.#list.find(id)?.view()
+  }
+
+  /** Returns commands, the newest first, for which `isWanted` is true, and at most `most`. */
+  list(isWanted: (command: DeviceCommand) => boolean, most: number): readonly DeviceCommand[] {
+    return this.#list.newest(isWanted, most)
+  }
+
+  /**
+   * Cancels a command: it is not sent, or not again. Resolves when that is on disk. Rejects with `not_found`, and with
+   * `busy` when the device has the command, or the command is over.
+   */
+  async cancel(id: string, by: string): Promise<DeviceCommand> {
+    const entry = this.#list.find(id)
+    if (!entry) throw new HubError('not_found', `there is no command ${id}`)
+    if (entry.isOver || entry.state === 'delivered') {
+      throw new HubError('busy', `command ${id} cannot be cancelled any more: it is ${entry.state}`)
+    }
+    const had = entry.sends > 0 ? '; it was sent before, so the device may have it' : ''
+    await this.#end(entry, 'cancelled', `cancelled by ${by}${had}`)
+    return entry.view()
+  }
+
+  // — SendingListener: on the way to the device —
+
+  mayBeSent(entry: CommandEntry): boolean {
+    if (!this.#isOpen || entry.isOver) return false
+    const { clock, monotonic, wall } = this.#options
+    if (entry.isRestored) {
+      // How long the hub was down is known to a clock that is set, and to no other.
+      if (!isSet(wall.now())) return false
+      if (clock.now() >= entry.subject.expiresAt) this.#expire(entry)
+    }
+    if (!entry.isOver && monotonic.now() >= entry.deadline) this.#expire(entry)
+    return !entry.isOver
+  }
+
+  sending(entry: CommandEntry, to: readonly Receiver[], done: (error: Error | undefined) => void): void {
+    const before = { state: entry.state, sends: entry.sends, sentAt: entry.sentAt, to: entry.to }
+    entry.state = 'sent'
+    entry.sends++
+    entry.sentAt = this.#options.clock.now()
+    entry.after = this.#options.spool.position.sequence
+    entry.to = [...new Set([...entry.to, ...to.map(({ name }) => name)])]
+    entry.mayAnswer = entry.family !== undefined || to.some(({ canRespond }) => canRespond)
+    this.#replies.expect(entry)
+    this.#journal.changed(entry, error => {
+      if (error && !entry.isOver) Object.assign(entry, before)
+      done(error)
+    })
+  }
+
+  sent(entry: CommandEntry): void {
+    if (entry.leases === 0) {
+      entry.isUnconfirmed = true
+      this.#sending.remove(entry)
+      if (!entry.mayAnswer) return void this.#end(entry, 'sent', unconfirmed)
+      this.#journal.changed(entry)
+    }
+    this.#pages.show(entry)
+  }
+
+  acknowledged(entry: CommandEntry): void {
+    if (entry.isOver || entry.state !== 'sent') return
+    entry.state = 'delivered'
+    entry.deliveredAt = this.#options.clock.now()
+    this.#sending.remove(entry)
+    if (!entry.mayAnswer) void this.#end(entry, 'delivered', undefined)
+    else {
+      this.#journal.changed(entry)
+      this.#pages.show(entry)
+    }
+  }
+
+  refused(entry: CommandEntry, reason: string): void {
+    if (!entry.isOver && entry.leases === 0) void this.#end(entry, 'failed', reason)
+  }
+
+  // — answers —
+
+  /** Takes the answer of a device, as the processor thread has recognised it. */
+  replied({ id, payload, topic, isGood }: Reply): void {
+    const entry = this.#list.find(id)
+    if (entry) void this.answered(entry, Buffer.from(payload), topic, isGood)
+  }
+
+  /** Takes the answer of a device to a command that was sent. Resolves when it is on disk. */
+  async answered(entry: CommandEntry, payload: Buffer, topic: string, isGood: boolean): Promise<void> {
+    if (entry.isOver || entry.sends === 0) {
+      increment(this.#options.counters.commands, 'late_answer')
+      return
+    }
+    entry.deliveredAt ??= this.#options.clock.now()
+    entry.answered(payload, topic, isGood)
+    await this.#end(entry, isGood ? 'answered' : 'failed', isGood ? undefined : 'the device says that it failed')
+  }
+
+  /** Called when the processor thread is a new one, which knows of no command. */
+  restarted(): void {
+    for (const entry of [...this.#list.open()]) void this.#replies.plan(entry).then(() => this.#replies.expect(entry))
+  }
+
+  // — CommandPort: MQTT clients —
+
+  topicOf(id: string): string | undefined {
+    return this.#list.find(id)?.subject.topic
+  }
+
+  onSubscribed(filters: Iterable<string>): void {
+    this.#sending.wake(filters)
+  }
+
+  onRemoved(clientId: string): void {
+    this.#cancel(({ client }) => (client === clientId ? `client ${JSON.stringify(clientId)} was removed` : undefined))
+  }
+
+  take(client: CommandClient, publish: CommandPublish, done: (error?: Error) => void): Fault | 'other' | undefined {
+    return this.#mqtt.take(client, publish, done)
+  }
+
+  /** Cancels what users may no longer ask for. */
+  onUsersChanged(): void {
+    const { authority } = this.#options
+    this.#cancel(({ user, asker, topic }) => {
+      const mayAsk = user === '' || authority.access(user, asker)?.mayPublish(topic) !== false
+      return mayAsk ? undefined : `user ${user} may not publish to this topic any more`
+    })
+  }
+
+  // — inside —
+
+  /** Cancels what the device does not have, and for which there is a reason. */
+  #cancel(reasonOf: (subject: CommandEntry['subject']) => string | undefined): void {
+    for (const entry of [...this.#list.open()]) {
+      const reason = entry.state === 'delivered' ? undefined : reasonOf(entry.subject)
+      if (reason !== undefined) void this.#end(entry, 'cancelled', reason)
+    }
+  }
+
+  /** Resolves when a new command is on disk. Otherwise the command is forgotten, and the reason thrown. */
+  async #keep(entry: CommandEntry, { caller, address, via, user }: CommandRequest): Promise<void> {
+    await this.#replies.plan(entry)
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#journal.created(entry, error => (error ? reject(error) : resolve()))
+        // The record that the command is sent may be in the same group: one trip to the disk instead of two.
+        this.#sending.add(entry)
+      })
+    } catch (error) {
+      this.#sending.remove(entry)
+      entry.isOver = true
+      this.#list.remove(entry)
+      throw error
+    }
+    increment(this.#options.counters.commands, 'asked')
+    const about = { event: 'command', result: 'asked', what: entry.subject.topic, detail: entry.id } as const
+    this.#options.audit.record({ ...about, user: caller ?? user, address, via })
+    this.#pages.show(entry)
+  }
+
+  /** Continues with a command from before the start. */
+  async #resume(entry: CommandEntry): Promise<void> {
+    await this.#replies.plan(entry)
+    entry.mayAnswer = true
+    this.#replies.expect(entry)
+    if (entry.isWaiting) this.#sending.add(entry)
+  }
+
+  #sweep(): void {
+    const now = this.#options.monotonic.now()
+    for (const entry of [...this.#list.open()]) if (now >= entry.deadline) this.#expire(entry)
+    const { clock } = this.#options
+    for (let old = this.#list.excess(clock.now() - rememberedFor); old; old = this.#list.excess(0)) {
+      this.#list.remove(old)
+      this.#journal.forgotten(old.id)
+      this.#pages.clear(old.id)
+    }
+    this.#pages.sweep()
+  }
+
+  #expire(entry: CommandEntry): void {
+    void this.#end(entry, ...expired(entry))
+  }
+
+  /** Ends a command. Resolves when that is on disk, or the disk has refused. */
+  #end(entry: CommandEntry, state: CommandState, reason: string | undefined): Promise<void> {
+    entry.state = state
+    entry.isOver = true
+    entry.reason = reason
+    entry.overAt = this.#options.clock.now()
+    this.#sending.remove(entry)
+    this.#list.ended(entry)
+    increment(this.#options.counters.commands, state)
+    this.#replies.forget(entry.id)
+    entry.ended = new Promise(resolve => {
+      this.#journal.changed(entry, error => {
+        if (error) this.#options.log.warn(`the end of command ${entry.id} could not be written: ${describe(error)}`)
+        this.#pages.show(entry)
+        this.#mqtt.respond(entry)
+        for (const over of entry.waiting) over()
+        resolve()
+      })
+    })
+    return entry.ended
+  }
+}
+
+const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
+
+/** Returns the state in which a command ends whose time is over, and why. */
+function expired({ isUnconfirmed, state, sends }: CommandEntry): [state: CommandState, reason: string] {
+  if (isUnconfirmed) return ['sent', unconfirmed]
+  if (state === 'delivered') return ['delivered', 'the device has not answered in time']
+  if (sends === 0) return ['expired', 'the device was not there in time']
+  return ['expired', 'the device has not acknowledged it in time, and may have it']
+}

@@ -1,0 +1,213 @@
+import type { Lending, Receiver } from '../broker/broker.js'
+import type { Outward } from '../model.js'
+import { encodeProperties } from '../mqtt/message-properties.js'
+import { Slices } from '../runtime/slices.js'
+import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
+import { hubTopics } from '../topics.js'
+import type { CommandEntry } from './command-entry.js'
+import { WaitingTopics } from './waiting-topics.js'
+
+/** What becomes of a command on its way to a device. Implemented by `Commands`. */
+export interface SendingListener {
+  /** Whether the command may still be sent; ends the command if its time is over. */
+  mayBeSent(entry: CommandEntry): boolean
+  /** Calls `done` when it is on disk that the command is sent. */
+  sending(entry: CommandEntry, to: readonly Receiver[], done: (error: Error | undefined) => void): void
+  sent(entry: CommandEntry): void
+  acknowledged(entry: CommandEntry): void
+  refused(entry: CommandEntry, reason: string): void
+}
+
+export interface SendingOptions {
+  readonly lending: Pick<Lending, 'receivers' | 'send'>
+  readonly clock: MicrosecondClock
+  readonly monotonic: MillisecondClock
+  readonly listener: SendingListener
+}
+
+/** Commands that wait until one client has room, in order. */
+interface Lane {
+  readonly entries: CommandEntry[]
+  /** Number of entries at the front that have gone. */
+  at: number
+}
+
+/** Pause after which lanes are looked at, although nothing was acknowledged. */
+const stallMs = 100
+
+/** Entries that have gone from a lane before their room is freed. */
+const compactedFrom = 1_000
+
+/**
+ * Sends the commands that wait: to clients that are connected, in the order in which the commands were asked for, and no
+ * more at a time than a client takes. A command whose client leaves without PUBACK waits again, and is then marked as
+ * sent before. [MQTT-3.3.1-1]
+ */
+export class Sending {
+  readonly #options: SendingOptions
+  readonly #waiting = new WaitingTopics<CommandEntry>()
+  /** What to look at next: new commands, and filters of clients that are back. */
+  readonly #queue: (CommandEntry | string)[] = []
+  #isRunning = false
+  #isStopped = false
+  /** By session name. */
+  readonly #lanes = new Map<string, Lane>()
+  /** Deliveries to each session whose records are on the way to the disk. */
+  readonly #reserved = new Map<string, number>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: SendingOptions) {
+    this.#options = options
+  }
+
+  /** Adds a command that waits. */
+  add(entry: CommandEntry): void {
+    this.#waiting.add(entry.subject.topic, entry)
+    this.#enqueue(entry)
+  }
+
+  /** Removes a command that waits no more. */
+  remove(entry: CommandEntry): void {
+    this.#waiting.remove(entry.subject.topic, entry)
+  }
+
+  /** Sends what waits for clients with these subscriptions. */
+  wake(filters: Iterable<string>): void {
+    if (this.#waiting.size > 0) for (const filter of filters) this.#enqueue(filter)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    clearTimeout(this.#timer)
+  }
+
+  #enqueue(one: CommandEntry | string): void {
+    this.#queue.push(one)
+    if (this.#isRunning || this.#isStopped) return
+    this.#isRunning = true
+    if (typeof one === 'string') setImmediate(() => void this.#run())
+    else void this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const slices = new Slices()
+    for (let at = 0; at < this.#queue.length; at++) {
+      const next = this.#queue[at] as CommandEntry | string
+      const entries = typeof next === 'string' ? this.#waiting.match(next) : [next]
+      const inOrder = entries.length > 1 ? [...entries].sort((a, b) => a.subject.number - b.subject.number) : entries
+      for (const entry of inOrder) {
+        this.#offer(entry)
+        if (slices.isOver) await slices.turn()
+        if (this.#isStopped) return
+      }
+    }
+    this.#queue.length = 0
+    this.#isRunning = false
+  }
+
+  #offer(entry: CommandEntry): void {
+    if (!entry.isWaiting || !this.#options.listener.mayBeSent(entry)) return
+    const receivers = this.#receivers(entry)
+    const busy = receivers.find(receiver => this.#lanes.has(receiver.name) || this.#roomOf(receiver) <= 0)
+    if (busy) this.#stall(busy.name, entry)
+    else if (receivers.length > 0) this.#begin(entry, receivers)
+  }
+
+  #receivers({ subject: { topic, client }, levels }: CommandEntry): readonly Receiver[] {
+    return this.#options.lending.receivers({ topic, client, levels })
+  }
+
+  #roomOf({ name, room }: Receiver): number {
+    return room - (this.#reserved.get(name) ?? 0)
+  }
+
+  #reserve(receivers: readonly Receiver[], by: 1 | -1): void {
+    for (const { name } of receivers) {
+      const reserved = (this.#reserved.get(name) ?? 0) + by
+      if (reserved > 0) this.#reserved.set(name, reserved)
+      else this.#reserved.delete(name)
+    }
+  }
+
+  #stall(name: string, entry: CommandEntry): void {
+    const lane = this.#lanes.get(name)
+    if (lane) lane.entries.push(entry)
+    else this.#lanes.set(name, { entries: [entry], at: 0 })
+    this.#wait()
+  }
+
+  /** Sends commands that wait for room, as far as there is any. */
+  #advance(name: string): void {
+    const lane = this.#lanes.get(name)
+    if (!lane || this.#isStopped) return
+    this.#lanes.delete(name)
+    for (; lane.at < lane.entries.length; lane.at++) {
+      const entry = lane.entries[lane.at] as CommandEntry
+      if (!entry.isWaiting || !this.#options.listener.mayBeSent(entry)) continue
+      const receivers = this.#receivers(entry)
+      if (receivers.length === 0) continue
+      if (receivers.some(receiver => this.#roomOf(receiver) <= 0)) break
+      this.#begin(entry, receivers)
+    }
+    if (lane.at >= lane.entries.length) return
+    if (lane.at > compactedFrom && lane.at * 2 > lane.entries.length) {
+      lane.entries.splice(0, lane.at)
+      lane.at = 0
+    }
+    this.#lanes.set(name, lane)
+    this.#wait()
+  }
+
+  #wait(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      for (const name of [...this.#lanes.keys()]) this.#advance(name)
+    }, stallMs).unref()
+  }
+
+  #begin(entry: CommandEntry, receivers: readonly Receiver[]): void {
+    entry.isSending = true
+    this.#reserve(receivers, 1)
+    this.#options.listener.sending(entry, receivers, error => {
+      entry.isSending = false
+      this.#reserve(receivers, -1)
+      if (this.#isStopped || !entry.isWaiting) return
+      if (error) this.#stall(receivers[0]?.name ?? '', entry)
+      else if (this.#options.listener.mayBeSent(entry)) this.#send(entry)
+    })
+  }
+
+  #send(entry: CommandEntry): void {
+    const { lending, listener } = this.#options
+    const { topic, client } = entry.subject
+    const lease = (receiver: Receiver) => {
+      entry.leases++
+      return {
+        over: (end: 'acknowledged' | 'refused' | 'left') => {
+          entry.leases--
+          if (end === 'acknowledged') listener.acknowledged(entry)
+          else if (end === 'refused') listener.refused(entry, 'the device has refused the command')
+          if (end !== 'left' && this.#lanes.has(receiver.name)) setImmediate(() => this.#advance(receiver.name))
+        },
+      }
+    }
+    const addressee = { topic, client, levels: entry.levels }
+    const { to, tooLarge } = lending.send(addressee, this.#messageOf(entry), entry.sends > 1, lease)
+    if (to.length > 0) listener.sent(entry)
+    else if (tooLarge) listener.refused(entry, 'the command is larger than the device takes')
+    // The device has left meanwhile, or other messages have taken its room.
+    else this.#stall(this.#receivers(entry)[0]?.name ?? '', entry)
+  }
+
+  #messageOf(entry: CommandEntry): Outward {
+    const { clock, monotonic } = this.#options
+    const { id, topic } = entry.subject
+    const properties = encodeProperties({
+      responseTopic: hubTopics.commandAnswer(id),
+      correlationData: Buffer.from(id),
+    })
+    const leftMs = Math.max(1, entry.deadline - monotonic.now())
+    const expiresAt = clock.now() + leftMs * 1_000
+    return { topic, payload: entry.payload, qos: 1, retain: false, properties, expiresAt }
+  }
+}

@@ -1,0 +1,60 @@
+import type { Broker } from '../broker/broker.js'
+import type { MicrosecondClock } from '../runtime/time.js'
+import { hubTopics } from '../topics.js'
+import type { CommandEntry } from './command-entry.js'
+import { commandRow } from './command-row.js'
+
+/** How long the state of a command that is over is retained, in microseconds. */
+const shownFor = 10 * 60e6
+
+/** Most states that are retained of commands that are over. */
+const mostOver = 2_000
+
+export interface StatePagesOptions {
+  readonly broker: Pick<Broker, 'publishAll'>
+  readonly clock: MicrosecondClock
+}
+
+/** The retained `$hub/commands/{id}`: the state of each command, until a while after its end. */
+export class StatePages {
+  readonly #options: StatePagesOptions
+  /** Commands that are over and shown, with the time of the end, the oldest first. */
+  readonly #over = new Map<string, number>()
+
+  constructor(options: StatePagesOptions) {
+    this.#options = options
+  }
+
+  show(entry: CommandEntry): void {
+    const { id, isOver, overAt = 0 } = entry
+    if (isOver) {
+      if (overAt + shownFor <= this.#options.clock.now()) return
+      this.#over.set(id, overAt)
+    }
+    this.#publish(id, JSON.stringify(commandRow(entry.view())))
+    if (this.#over.size <= mostOver) return
+    for (const oldest of this.#over.keys()) {
+      this.clear(oldest)
+      break
+    }
+  }
+
+  clear(id: string): void {
+    if (this.#over.delete(id)) this.#publish(id, '')
+  }
+
+  /** Clears what was over a while ago. */
+  sweep(): void {
+    const before = this.#options.clock.now() - shownFor
+    for (const [id, overAt] of this.#over) {
+      if (overAt > before) return
+      this.clear(id)
+    }
+  }
+
+  #publish(id: string, json: string): void {
+    const message = { topic: hubTopics.command(id), payload: Buffer.from(json), qos: 0, retain: true } as const
+    // Resolves once the broker has restored its state; fails for no reason of the message.
+    this.#options.broker.publishAll([message]).catch(() => {})
+  }
+}

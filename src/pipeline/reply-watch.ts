@@ -1,0 +1,127 @@
+import { HubError } from '../errors.js'
+import type { Message } from '../model.js'
+import type { Knowledge } from './knowledge.js'
+import { type ReplyPlan, replyPlan } from './presets/replies.js'
+
+/** A command whose way of being answered is asked for. */
+export interface PlannedCommand {
+  readonly id: string
+  readonly topic: string
+  readonly payload: Uint8Array
+}
+
+/** The way in which a command is answered. */
+export interface PlannedReply {
+  /** Name of the preset. */
+  readonly family: string
+  /** Levels of the topic that name the device, at least. */
+  readonly levels: number
+}
+
+/** The answer of a device to a command. */
+export interface Reply {
+  readonly id: string
+  /** Whether the device has done what it was told. */
+  readonly isGood: boolean
+  readonly topic: string
+  readonly payload: Uint8Array
+}
+
+/** Gets the answers that are recognised. Implemented by `Commands`. */
+export interface ReplySink {
+  replied(reply: Reply): void
+  /** Called when the processor thread is a new one, which knows of no command. */
+  restarted(): void
+}
+
+/** Delivers answers to the broker thread. */
+export interface ReplyDelivery {
+  replied(reply: Reply): void
+}
+
+interface Expectation {
+  readonly plan: ReplyPlan
+  /** Messages count from behind this sequence number on. */
+  after: number
+}
+
+/** Most commands that are watched: more than may be under way. */
+const most = 120_000
+
+/** Longest part of an answer that is handed on: one byte more than is kept, so that it is known to be cut. */
+const handedOn = 16_385
+
+/** Recognises the answers of devices to commands among the messages of the spool. */
+export class ReplyWatch {
+  readonly #off: readonly string[]
+  readonly #delivery: ReplyDelivery
+  readonly #plans = new Map<string, Expectation>()
+  /** Ids of commands by the topics of their answers. */
+  readonly #expected = new Map<string, Set<string>>()
+
+  /** @param off Presets that are switched off. */
+  constructor(off: readonly string[], delivery: ReplyDelivery) {
+    this.#off = off
+    this.#delivery = delivery
+  }
+
+  /** Returns how a command is answered, and remembers that for {@link expect}. Undefined when that is not known. */
+  plan({ id, topic, payload }: PlannedCommand, knowledge: Pick<Knowledge, 'commanded'>): PlannedReply | undefined {
+    const plan = replyPlan(topic, payload, commandTopic => knowledge.commanded(commandTopic), this.#off)
+    if (!plan || this.#plans.size >= most) return undefined
+    this.#plans.set(id, { plan, after: Infinity })
+    return { family: plan.family, levels: plan.levels }
+  }
+
+  /** Watches for the answer among messages behind a sequence number, as the command is about to be sent. */
+  expect({ id, after }: { readonly id: string; readonly after: number }): void {
+    const known = this.#plans.get(id)
+    if (!known) throw new HubError('not_found', `there is no plan for command ${id}`)
+    known.after = after
+    for (const topic of known.plan.topics) {
+      const ids = this.#expected.get(topic)
+      if (ids) ids.add(id)
+      else this.#expected.set(topic, new Set([id]))
+    }
+  }
+
+  forget(ids: readonly string[]): void {
+    for (const id of ids) {
+      this.#ignore(id)
+      this.#plans.delete(id)
+    }
+  }
+
+  #ignore(id: string): void {
+    for (const topic of this.#plans.get(id)?.plan.topics ?? []) {
+      const expected = this.#expected.get(topic)
+      if (expected?.delete(id) && expected.size === 0) this.#expected.delete(topic)
+    }
+  }
+
+  observe(messages: readonly Message[]): void {
+    if (this.#expected.size === 0) return
+    for (const message of messages) {
+      const { topic } = message
+      this.#look(message, this.#expected.get(topic))
+      this.#look(message, this.#expected.get(`${topic.slice(0, topic.lastIndexOf('/'))}/+`))
+    }
+  }
+
+  #look({ topic, payload, sequence }: Message, ids: ReadonlySet<string> | undefined): void {
+    if (!ids) return
+    const text = payload.toString('utf8')
+    for (const id of [...ids]) {
+      const { plan, after } = this.#plans.get(id) as Expectation
+      const verdict = sequence > after ? plan.judge(topic, text) : undefined
+      if (!verdict) continue
+      this.#ignore(id)
+      this.#delivery.replied({
+        id,
+        isGood: verdict === 'good',
+        topic,
+        payload: Uint8Array.from(payload.subarray(0, handedOn)),
+      })
+    }
+  }
+}
