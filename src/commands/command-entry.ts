@@ -104,7 +104,8 @@ export class CommandEntry {
 
   /** Returns a new command, without a deadline. */
   static asked(
-    { topic, payload, client, user, via, expiryMs = Infinity }: CommandRequest,
+    { topic, payload, client, user, via }: CommandRequest,
+    expiryMs: number,
     more: Pick<CommandSubject, 'number' | 'askedAt' | 'key' | 'body' | 'asker' | 'replyTo'>,
   ): CommandEntry {
     const about = { id: randomBytes(10).toString('hex'), topic, client, user, via, expiryMs }

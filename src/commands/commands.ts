@@ -155,7 +155,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.#list.admit(user, payload.length + topic.length + 300, perUser)
     const { clock, expiryMs, monotonic } = this.#options
     const about = { number: ++this.#last, askedAt: clock.now(), key, body, asker, replyTo: more.replyTo }
-    const entry = CommandEntry.asked({ expiryMs, ...request }, about)
+    const entry = CommandEntry.asked(request, request.expiryMs ?? expiryMs, about)
     entry.deadline = monotonic.now() + entry.subject.expiryMs
     this.#list.add(entry)
     entry.kept = this.#keep(entry, request)

@@ -66,7 +66,7 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
       (topic === undefined || matches(topic, command.topic)) &&
       (client === undefined || client === command.client) &&
       (state === undefined || state === command.state) &&
-      (open === undefined || !command.isOver) &&
+      (open === undefined || open !== command.isOver) &&
       maySee(caller, command)
     return { commands: commands.list(isWanted, limit).map(commandRow) } satisfies Answer<'GET /api/commands'>
   })

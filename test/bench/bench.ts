@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { access } from './access.js'
+import { act } from './act.js'
 import { mqtt5 } from './mqtt5.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
@@ -24,6 +25,8 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- mqtt5 [--seconds 4] [--only telehub,mosquitto,floor] [words]: MQTT 5 beside 3.1.1, of mqtt5.ts.
  *
  * npm run bench -- sessions [--sessions 100000] [--retained 300000]: what much state costs, of sessions.ts.
+ *
+ * npm run bench -- act: a command's way to a device and back, of act.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  *
@@ -50,6 +53,7 @@ async function main(): Promise<void> {
   const backlog = Number(values.backlog ?? 2_000_000)
   if (!(Number.isInteger(backlog) && backlog > 0)) throw new Error('--backlog: allowed is a whole number above 0')
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
+  if (positionals[0] === 'act') return act()
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'sessions') {
     return sessions({ sessions: Number(values.sessions ?? 100_000), retained: Number(values.retained ?? 300_000) })

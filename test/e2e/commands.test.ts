@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { MqttClient } from 'mqtt'
 import t from 'tap'
 import type { CommandRow } from '../../src/contract/contract.js'
 import { passwordOf, usersFile } from '../fixtures/users.js'
-import { asAdmin, connectMqtt, eventually, metric, type RunningHub, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 
 type Headers = Readonly<Record<string, string>>
 
@@ -282,4 +284,49 @@ t.test('what is refused', async t => {
   await zero.subscribeAsync('zero', { qos: 0 })
   t.match((await send(hub, { topic: 'zero', payload: 'x', wait: 20 })).body, { state: 'sent', over: true })
   await eventually(() => unsure.length === 1, 'it arrives once')
+})
+
+t.test('telehub send and telehub commands', async t => {
+  const hub = await startHub(t)
+  await plug(t, hub, 'plug1')
+  const run = async (...args: string[]) => {
+    const run = runCli([...args, '--data.dir', hub.dir, '--url', hub.httpUrl])
+    return { code: await run.exited, out: run.stdout(), err: run.stderr() }
+  }
+  const done = await run('send', 'cmnd/plug1/POWER', 'ON', '--wait', '--expiry', '30s')
+  t.match(done, { code: 0, out: /state +answered\n +answer +\{"POWER":"ON"\}/ })
+  t.match(await run('send', 'cmnd/plug1/Nonsense', '', '--wait'), { code: 1, out: /state +failed/ })
+  t.match(await run('send', 'nobody/there', 'x', '--wait', '--expiry', '500ms'), { code: 1, out: /expired/ })
+  t.match(await run('send', 'nobody', 'x'), { code: 1, err: /nobody/ })
+  t.match(await run('send', 'nobody/there', 'x', '--expiry', 'soon'), { err: /--expiry/ })
+  const { out } = await run('send', 'nobody/there', 'x', '--expiry', '1h', '--json')
+  const { id } = JSON.parse(out) as CommandRow
+  t.match(await run('commands'), { code: 0, out: new RegExp(`${id}.*nobody/there.*queued`) })
+  t.match(await run('commands', 'list', '--open', '--json'), { out: new RegExp(id) })
+  t.match(await run('commands', 'show', id), { code: 0, out: /nobody\/there/ })
+  t.match(await run('commands', 'cancel', id), { code: 0, out: /cancelled/ })
+  t.match(await run('commands', 'cancel', id), { code: 1 })
+  const described = [
+    {
+      ieee_address: '0x1',
+      friendly_name: 'Desk lamp',
+      type: 'Router',
+      definition: { exposes: [{ type: 'light', features: [{ property: 'state', access: 7 }] }] },
+    },
+  ]
+  const gateway = await connectMqtt(t, hub.mqttUrl, { clientId: 'z2m' })
+  gateway.on(
+    'message',
+    (topic, payload) => topic.endsWith('/set') && gateway.publish(topic.replace('/set', ''), payload, { qos: 1 }),
+  )
+  await gateway.subscribeAsync('zigbee2mqtt/#', { qos: 1 })
+  await gateway.publishAsync('zigbee2mqtt/bridge/devices', JSON.stringify(described), { qos: 1, retain: true })
+  await eventually(
+    async () => (await run('send', 'Desk lamp', '{"state":"ON"}', '--wait', '--expiry', '5s')).out.includes('answered'),
+    'by its name',
+  )
+  t.match(
+    readFileSync(join(hub.dir, 'audit', '000000000001.jsonl'), 'utf8'),
+    /"event":"command","result":"asked".*cmnd\/plug1\/POWER/,
+  )
 })

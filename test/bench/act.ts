@@ -1,0 +1,54 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import mqtt from 'mqtt'
+import { startHub } from './targets.js'
+
+/*
+ * npm run bench -- act: a command's round trip hub → device → hub, when the hub is idle. The time is that of the request
+ * over HTTP, until the answer of the device is recognised and on disk.
+ */
+
+const rounds = 1_000
+const targetMs = 20
+
+export async function act(): Promise<void> {
+  const hub = await startHub()
+  try {
+    const url = `mqtt://127.0.0.1:${hub.port}`
+    const five = await mqtt.connectAsync(url, { clientId: 'five', protocolVersion: 5 })
+    five.on('message', (_topic, payload, { properties }) => {
+      five.publish(properties?.responseTopic ?? '', payload, { qos: 1 })
+    })
+    await five.subscribeAsync('five/do', { qos: 1 })
+    const plug = await mqtt.connectAsync(url, { clientId: 'plug' })
+    plug.on('message', (_topic, payload) => {
+      plug.publish('stat/plug/RESULT', JSON.stringify({ POWER: payload.toString() }), { qos: 1 })
+    })
+    await plug.subscribeAsync('cmnd/plug/#', { qos: 1 })
+    const http = `http://127.0.0.1:${hub.webSocketPort}`
+    await measure(http, 'MQTT 5, response topic', 'five/do')
+    await measure(http, 'MQTT 3.1.1, Tasmota', 'cmnd/plug/POWER')
+    await Promise.all([five.endAsync(true), plug.endAsync(true)])
+  } finally {
+    await hub.stop()
+  }
+}
+
+async function measure(http: string, what: string, topic: string): Promise<void> {
+  const times: number[] = []
+  for (let n = 0; n < rounds; n++) {
+    const begin = performance.now()
+    const response = await fetch(`${http}/api/commands`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ topic, payload: n % 2 === 0 ? 'ON' : 'OFF', wait: 10 }),
+    })
+    const { state } = (await response.json()) as { state?: string }
+    if (state !== 'answered') throw new Error(`${what}: the command is ${state ?? response.status}`)
+    if (n >= rounds / 10) times.push(performance.now() - begin)
+    await sleep(2)
+  }
+  times.sort((a, b) => a - b)
+  const at = (part: number) => (times[Math.floor(times.length * part)] ?? 0).toFixed(1)
+  const verdict = Number(at(0.99)) < targetMs ? 'reached' : 'missed'
+  process.stdout.write(`command, ${what}: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms (below ${targetMs} ms: ${verdict})\n`)
+}
