@@ -153,6 +153,12 @@ export class CommandEntry {
     })
   }
 
+  /** Sets the deadline of a command from before the start. A clock that was set back gives it no more time than it had. */
+  restart(now: number, monotonicNow: number): void {
+    const { expiresAt, expiryMs } = this.subject
+    this.deadline = monotonicNow + Math.min(expiryMs, Math.max(0, (expiresAt - now) / 1_000))
+  }
+
   view(): DeviceCommand {
     const { id, topic, client, user, via, askedAt, expiresAt } = this.subject
     const { payload, state, isOver, reason, family, sentAt, deliveredAt, overAt, sends, answer } = this

@@ -23,6 +23,7 @@ interface UserUse {
 
 /** The commands that are known: those under way, and some of those that are over. */
 export class CommandList {
+  /** In the order of their numbers. */
   readonly #all = new Map<string, CommandEntry>()
   readonly #open = new Set<CommandEntry>()
   /** The oldest first. */
@@ -63,7 +64,7 @@ export class CommandList {
   /** Returns commands that are on disk, the newest first, for which `isWanted` is true, and at most `most`. */
   newest(isWanted: (command: DeviceCommand) => boolean, most: number): readonly DeviceCommand[] {
     const found: DeviceCommand[] = []
-    for (const entry of [...this.#all.values()].sort((a, b) => b.subject.number - a.subject.number)) {
+    for (const entry of [...this.#all.values()].reverse()) {
       const command = entry.view()
       if (entry.isKept && isWanted(command)) found.push(command)
       if (found.length === most) break

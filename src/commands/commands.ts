@@ -83,6 +83,8 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   readonly #replies: AwaitedReplies
   #last = 0
   #isOpen = false
+  /** Whether it is known who subscribes to what. */
+  #isReady = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: CommandsOptions) {
@@ -102,20 +104,17 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Reads the journal, and continues with the commands that are under way. */
   async start(): Promise<void> {
-    const { clock } = this.#options
+    const { clock, monotonic } = this.#options
     const found = await this.#journal.load()
     const inOrder = [...found.values()].sort((a, b) => a.subject.number - b.subject.number)
     for (const entry of inOrder) {
       this.#last = Math.max(this.#last, entry.subject.number)
-      const { expiresAt, expiryMs } = entry.subject
-      // A clock that was set back gives no command more time than it had.
-      const leftMs = Math.min(expiryMs, Math.max(0, (expiresAt - clock.now()) / 1_000))
-      entry.deadline = this.#options.monotonic.now() + leftMs
+      entry.restart(clock.now(), monotonic.now())
       this.#list.add(entry)
       this.#pages.show(entry)
     }
     this.#isOpen = true
-    for (const entry of [...this.#list.open()]) void this.#resume(entry)
+    this.#resume().catch(error => this.#options.log.warn(`no commands are sent: ${describe(error)}`))
     this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
   }
 
@@ -192,15 +191,10 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   // — SendingListener: on the way to the device —
 
   mayBeSent(entry: CommandEntry): boolean {
-    if (!this.#isOpen || entry.isOver) return false
-    const { clock, monotonic, wall } = this.#options
-    if (entry.isRestored) {
-      // How long the hub was down is known to a clock that is set, and to no other.
-      if (!isSet(wall.now())) return false
-      if (clock.now() >= entry.subject.expiresAt) this.#expire(entry)
-    }
-    if (!entry.isOver && monotonic.now() >= entry.deadline) this.#expire(entry)
-    return !entry.isOver
+    if (!this.#isOpen || !this.#isReady || entry.isOver) return false
+    const isInTime = timely(entry, this.#options)
+    if (isInTime === false) this.#expire(entry)
+    return isInTime === true
   }
 
   sending(entry: CommandEntry, to: readonly Receiver[], done: (error: Error | undefined) => void): void {
@@ -326,12 +320,17 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.#pages.show(entry)
   }
 
-  /** Continues with a command from before the start. */
-  async #resume(entry: CommandEntry): Promise<void> {
-    await this.#replies.plan(entry)
-    entry.mayAnswer = true
-    this.#replies.expect(entry)
-    if (entry.isWaiting) this.#sending.add(entry)
+  /** Continues with the commands from before the start, once the broker knows all kept sessions. */
+  async #resume(): Promise<void> {
+    await this.#options.broker.publishAll([])
+    this.#isReady = true
+    for (const entry of [...this.#list.open()]) {
+      void this.#replies.plan(entry).then(() => {
+        entry.mayAnswer ||= entry.sends > 0
+        this.#replies.expect(entry)
+        if (entry.isWaiting) this.#sending.add(entry)
+      })
+    }
   }
 
   #sweep(): void {
@@ -381,4 +380,15 @@ function expired({ isUnconfirmed, state, sends }: CommandEntry): [state: Command
   if (state === 'delivered') return ['delivered', 'the device has not answered in time']
   if (sends === 0) return ['expired', 'the device was not there in time']
   return ['expired', 'the device has not acknowledged it in time, and may have it']
+}
+
+/** Returns whether the time of a command is not over. Undefined when nobody knows how late it is. */
+function timely(
+  { isRestored, deadline, subject }: CommandEntry,
+  { clock, monotonic, wall }: Pick<CommandsOptions, 'clock' | 'monotonic' | 'wall'>,
+): boolean | undefined {
+  if (monotonic.now() >= deadline) return false
+  if (!isRestored) return true
+  // How long the hub was down is known to a clock that is set, and to no other.
+  return isSet(wall.now()) ? clock.now() < subject.expiresAt : undefined
 }

@@ -6,6 +6,7 @@ import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import { isTopicFilter, matches } from '../topics.js'
+import { BodyBudget } from './body-budget.js'
 import { changeBy } from './changes.js'
 import { type Caller, callerName, type Guard } from './guard.js'
 import { keyOf } from './publish.js'
@@ -55,7 +56,7 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
       return commandRow(command)
     },
     // A payload may be in base64, or a text that JSON escapes.
-    { bodyLimit: Math.max(1e6, packetBytes * 2) },
+    { budget: new BodyBudget(Math.max(1e6, packetBytes * 2)) },
   )
 
   serve(app, 'GET /api/commands', ({ topic, client, state, open, limit }, { caller }) => {

@@ -4,6 +4,7 @@ import { publishedMessage } from '../contract/publish.js'
 import { HubError } from '../errors.js'
 import type { Outward } from '../model.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import { BodyBudget } from './body-budget.js'
 import type { Caller } from './guard.js'
 import { PublishedMessages } from './published-messages.js'
 import { schemaOf } from './route.js'
@@ -30,17 +31,13 @@ export interface PublishRouteOptions {
 
 type Query = Received<'POST /api/publish'>
 
-/** Bytes of bodies that may be read and handled at a time, of all requests together. */
-const bodiesInHand = 64e6
-
 /** The route that publishes messages: in JSON one or many, in any other media type the payload of one. */
 export async function publishRoutes(app: FastifyInstance, options: PublishRouteOptions): Promise<void> {
   const { publisher, packetBytes, clock } = options
   const read = new PublishedMessages(packetBytes, clock)
   const route = routes['POST /api/publish']
-  const bodyLimit = Math.min(bodiesInHand, Math.max(1e6, packetBytes * 2))
+  const budget = new BodyBudget(Math.max(1e6, packetBytes * 2))
   const parseJson = app.getDefaultJsonParser('error', 'error')
-  let inHand = 0
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
 
@@ -48,20 +45,10 @@ export async function publishRoutes(app: FastifyInstance, options: PublishRouteO
   app.route<{ Body: Buffer | undefined; Querystring: Query }>({
     method: 'POST',
     url: '/api/publish',
-    bodyLimit,
+    bodyLimit: budget.limit,
     config: { body: route.body },
     schema,
-    preParsing: async (request, reply) => {
-      // The body of a request that does not say its length may be as long as is allowed.
-      const bytes = Math.min(bodyLimit, Number(request.headers['content-length'] ?? bodyLimit))
-      if (inHand > 0 && inHand + bytes > bodiesInHand) {
-        throw new HubError('overloaded', 'too many bytes are being published over HTTP', { retryAfterMs: 1_000 })
-      }
-      inHand += bytes
-      reply.raw.once('close', () => {
-        inHand -= bytes
-      })
-    },
+    preParsing: (request, reply) => budget.take(request, reply),
     handler: async (request, reply) => {
       const { user } = request.caller as Caller
       const body = request.body ?? Buffer.alloc(0)

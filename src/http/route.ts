@@ -9,6 +9,7 @@ import {
   routes,
 } from '../contract/contract.js'
 import type { Schema } from '../contract/schema.js'
+import type { BodyBudget } from './body-budget.js'
 import type { Caller } from './guard.js'
 
 /** One request, validated. */
@@ -27,7 +28,7 @@ export function serve<Name extends RouteName>(
   app: FastifyInstance,
   name: Name,
   handle: (asked: Received<Name>, call: RouteCall) => Answered<Name> | Promise<Answered<Name>>,
-  { bodyLimit }: { readonly bodyLimit?: number } = {},
+  { bodyLimit, budget }: { readonly bodyLimit?: number; readonly budget?: BodyBudget } = {},
 ): void {
   const [method = '', url = ''] = name.split(' ')
   const route: Route = routes[name]
@@ -35,6 +36,7 @@ export function serve<Name extends RouteName>(
     method,
     url,
     ...(bodyLimit !== undefined && { bodyLimit }),
+    ...(budget && { bodyLimit: budget.limit, preParsing: budget.take }),
     ...(route.allow && { config: { allow: route.allow } }),
     schema: schemaOf(route),
     handler: async (request, reply) => {
