@@ -17,6 +17,7 @@ import { Feeds, feedSettings } from './push/feeds.js'
 import { startParts, together } from './runtime/lifecycle.js'
 import { warnOfFewFiles } from './runtime/open-files.js'
 import { Work } from './runtime/work.js'
+import { Shadows, shadowSettings } from './shadows/shadows.js'
 import { Ingest, SpoolShares, spoolAlarms, spoolSettings } from './spool/ingest.js'
 import { Spool } from './spool/spool.js'
 import { Connections, connectionLimits } from './transport/connections.js'
@@ -88,6 +89,9 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...{ broker, replies: pipeline.api, spool, authority, clock, counters, audit, incidents, log },
   })
 
+  // Desired and reported state of devices, by the topics of AWS IoT.
+  const shadows = new Shadows({ ...shadowSettings(settings, dir), broker, authority, clock, counters, incidents, log })
+
   // The bytes: connections that are read as fast as the disk and the subscribers allow, and the ways in.
   const connections = new Connections({
     limits: connectionLimits(settings),
@@ -101,14 +105,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const condition = new HubCondition({
     checks: [...checks, tls?.alarm],
-    ...{ broker, commands, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
+    ...{ broker, commands, shadows, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
   })
   const { health, metrics } = condition
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
     ...{ pipeline: pipeline.api, sessions: broker.admin, devices: broker.admin, publisher: broker },
-    ...{ commands, feeds, webSockets: listeners },
+    ...{ commands, shadows, feeds, webSockets: listeners },
   })
 
   // The way back: what is on disk is acknowledged and distributed, what the processor makes goes to subscribers.
@@ -127,7 +131,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
     ...(tls ? [tls] : []),
     ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
     together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
-    ...[commands, incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
+    ...[commands, shadows, incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
   ])
   audit.record({ event: 'hub', result: 'started', what: `telehub ${version}` })
   return {

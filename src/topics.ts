@@ -124,6 +124,9 @@ export const commandsPrefix = '$hub/commands/'
 /** Prefix of the topics to which MQTT clients publish commands: the topic of the command follows. */
 export const commandPrefix = '$hub/command/'
 
+/** Prefix of the topics of shadows, which are those of AWS IoT. */
+export const shadowsPrefix = '$aws/things/'
+
 /** Prefix of subscriptions to history, then live. */
 export const historyPrefix = '$hub/history/'
 

@@ -68,6 +68,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
+  shadows: ['broker', 'config', 'disk', 'observe', 'runtime'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
@@ -138,6 +139,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   broker: ['broker.ts', 'broker-settings.ts'],
   commands: ['commands.ts', 'command.ts', 'command-row.ts'],
   push: ['feeds.ts'],
+  shadows: ['shadows.ts'],
   http: ['server.ts', 'http-settings.ts', 'health.ts'],
   cli: ['commands.ts', 'command.ts'],
   doctor: ['doctor.ts'],

@@ -18,6 +18,7 @@ export const docs = [
   'commands',
   'stores',
   'grafana',
+  'shadows',
   'rabbitmq',
   'http',
   'operate',

@@ -5,6 +5,7 @@ import {
   hubTopics,
   isTopicFilter,
   matches,
+  shadowsPrefix,
   tooDeep,
   tooLong,
 } from '../topics.js'
@@ -141,20 +142,24 @@ export class Access {
 
   /** Decides like {@link read}, and remembers. */
   mayRead(topic: string): boolean {
-    return this.reads.may(topic) || this.#own(topic) !== undefined
+    return this.reads.may(topic) || this.#own(topic) !== undefined || (isOfShadow(topic) && this.read(topic).allowed)
   }
 
   publish(topic: string): Decision {
-    return decide(
+    const decision = decide(
       this.rules,
       ({ verb }) => verb === 'publish' || verb === 'all',
       filter => matches(filter, topic),
     )
+    return decision.rule ? decision : (this.#ownShadow(topic) ?? decision)
   }
 
   /** Decides whether a topic may be delivered. */
   read(topic: string): Decision {
-    return this.#own(topic) ?? decide(this.rules, isReading, filter => matchesAsRead(filter, topic))
+    const own = this.#own(topic)
+    if (own) return own
+    const decision = decide(this.rules, isReading, filter => matchesAsRead(filter, topic))
+    return decision.rule ? decision : (this.#ownShadow(topic) ?? decision)
   }
 
   /** Decides whether a client may subscribe. What is then delivered is decided by {@link read}. */
@@ -170,6 +175,8 @@ export class Access {
       rule => covers(rule, filter) || (about !== undefined && covers(rule, about)),
     )
     if (!decision.rule && filter.startsWith(commandsPrefix)) return askingForCommands
+    const shadow = decision.rule ? undefined : this.#ownShadow(filter)
+    if (shadow) return shadow
     // A dashboard subscribes to all last values, and receives those that the user may read.
     return decision.rule || about === undefined ? decision : askingForLast
   }
@@ -208,7 +215,26 @@ export class Access {
     const decision = topic === undefined ? undefined : decide(this.rules, isReading, filter => matches(filter, topic))
     return decision?.allowed ? decision : undefined
   }
+
+  /** Lets a client use the shadow of the thing that has the name of the client or of the user, unless a rule denies it. */
+  #ownShadow(topic: string): Decision | undefined {
+    if (!isOfShadow(topic)) return undefined
+    const isOwn = [...(this.#shownAs === this.clientId ? [this.clientId] : []), this.user].some(
+      name => name !== '' && topic.startsWith(`${shadowsPrefix}${encodeLevel(name)}/shadow/`),
+    )
+    return isOwn ? { allowed: true, rule: ownShadow } : undefined
+  }
 }
+
+/** The built-in rule by which a client uses the shadow of its own name. */
+export const ownShadow: AccessRule = {
+  effect: 'allow',
+  verb: 'all',
+  filter: `${shadowsPrefix}{client}/shadow/#`,
+  place: '',
+}
+
+const isOfShadow = (topic: string) => topic.charCodeAt(0) === dollar && topic.startsWith(shadowsPrefix)
 
 /** Permissions to read. Remembers decisions: one is needed for every single delivery. */
 export class Reads {

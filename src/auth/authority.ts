@@ -63,6 +63,14 @@ export interface AuthorityOptions {
 /** Returns true while the user still has the credential that authenticated the client. */
 type Proof = (user: User) => boolean
 
+/**
+ * Returns whether the user name is no name: the SDKs of AWS send a label such as `?SDK=JavaScript&Version=2.2.15` beside
+ * their certificate.
+ */
+function isLabel({ username, password, certificate }: Credentials): boolean {
+  return certificate.length > 0 && password === undefined && username?.startsWith('?SDK=') === true
+}
+
 /** Hash that unknown names are verified against, so that they take as long as known ones. */
 const dummyHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
 
@@ -121,7 +129,8 @@ export class Authority implements Part, Sharing, AddressGate {
   /**
    * Calls `done` once: at once when the credentials are quick to check, else when their turn to be verified has come.
    */
-  authenticate(shown: Credentials, done: (verdict: Verdict) => void): void {
+  authenticate(given: Credentials, done: (verdict: Verdict) => void): void {
+    const shown = isLabel(given) && !this.open ? { ...given, username: undefined } : given
     const quick = this.#quickly(shown)
     const { address, password, certificate } = shown
     const isProven = password !== undefined || certificate.length > 0

@@ -1,4 +1,4 @@
-import type { Access } from '../access/rules.js'
+import { type Access, ownShadow } from '../access/rules.js'
 import type { Authority } from '../auth/admission.js'
 import type { Principal, ScramExchange, Verdict } from '../auth/principal.js'
 import type { ConnectPacket } from '../mqtt/codec.js'
@@ -13,6 +13,7 @@ import type { BrokerClient } from './broker-client.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices, RefusalReason } from './refusal-notices.js'
 import { faultOf, genericReasons, noLonger } from './sentences.js'
+import type { TopicService, TopicServices } from './topic-services.js'
 
 /** The part of the authority that the broker asks. */
 export type BrokerAuthority = Pick<
@@ -26,6 +27,7 @@ export interface AccessPolicyOptions {
   readonly presence: Presence
   readonly refusals: RefusalNotices
   readonly subscriptions: SubscriptionLimits
+  readonly services: Pick<TopicServices, 'find' | 'nameFault'>
   readonly work: Work
   /** Clients connected at a time. */
   readonly connections: number
@@ -129,12 +131,20 @@ export class AccessPolicy {
   // — publishing —
 
   /** Returns why a client may not publish to a topic; undefined when the client may. */
-  publishFault({ session, user }: BrokerClient, topic: string): Fault | undefined {
+  publishFault(client: BrokerClient, topic: string): Fault | undefined {
+    const { session, user } = client
     const access = session?.access
+    const service = this.#options.services.find(topic)
     let reason: string | undefined
-    if (topic.charCodeAt(0) === 36) reason = publishFault(topic)
+    if (service) reason = this.#serviceFault(client, service, topic)
+    else if (topic.charCodeAt(0) === 36) reason = publishFault(topic)
     else if (access && !access.mayPublish(topic)) reason = faultOf(access.publish(topic), user)
     return reason === undefined ? undefined : { code: reasonCode.notAuthorized, reason }
+  }
+
+  #serviceFault({ id: clientId, session, user }: BrokerClient, service: TopicService, topic: string) {
+    const decision = session?.access?.publish(topic)
+    return faultOf(decision ?? allowed, user) ?? service.fault({ user, clientId }, topic, decision?.rule === ownShadow)
   }
 
   /** Returns why the will of a client that is gone may not be published; undefined when it may. */
@@ -187,6 +197,9 @@ export class AccessPolicy {
     if (!session) return undefined
     const decision = session.access?.subscribe(topics)
     if (decision && !decision.allowed) return refused(faultOf(decision, user) ?? '')
+    const names = { user, clientId: client.id }
+    const notOwn = decision?.rule === ownShadow ? this.#options.services.nameFault(names, topics) : undefined
+    if (notOwn) return refused(notOwn)
     const tooMany = this.#options.subscriptions.fault(session, filter, topics)
     return tooMany === undefined ? undefined : { code: reasonCode.quotaExceeded, reason: tooMany }
   }
@@ -210,6 +223,8 @@ export class AccessPolicy {
     }
   }
 }
+
+const allowed = { allowed: true, rule: undefined }
 
 function explained(fault: string | ClientFault): ClientFault {
   return typeof fault === 'string' ? { reason: fault, detail: fault } : fault

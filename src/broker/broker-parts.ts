@@ -11,6 +11,7 @@ import type { HistoryFeeds } from './history-feeds.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices } from './refusal-notices.js'
 import type { Restoration } from './restoration.js'
+import type { TopicServices } from './topic-services.js'
 
 /** Limits of each client, as CONNACK of MQTT 5 announces them. */
 export interface ClientLimits {
@@ -43,6 +44,7 @@ export interface BrokerParts {
   /** Undefined before the hub has started. */
   commands: CommandPort | undefined
   readonly sink: Pick<PublishSink, 'accept'>
+  readonly services: TopicServices
   /** Called when a QoS 0 delivery is larger than the client takes. */
   tooLarge(clientId: string): void
 }

@@ -39,10 +39,12 @@ import { type RequestKey, RequestKeys } from './request-keys.js'
 import { Restoration, type RestorationListener, type RestorationProgress } from './restoration.js'
 import { droppedSentences } from './sentences.js'
 import { SysPublisher } from './sys-publisher.js'
+import { TopicServices } from './topic-services.js'
 import { WillPublisher } from './will-publisher.js'
 
 export type { Lending, Receiver } from '../sessions/sessions.js'
 export type { CommandClient, CommandPort, CommandPublish } from './command-port.js'
+export type { ServiceClient, ServicePublish, TopicService } from './topic-services.js'
 
 export interface BrokerOptions {
   /** `brokerId` ascends with every start of the hub. Read at the start. */
@@ -104,6 +106,7 @@ export class Broker
   readonly #direct: DirectPublisher
   /** What administrators do with clients and their sessions. */
   readonly admin: ClientAdmin
+  readonly services = new TopicServices()
 
   constructor(options: BrokerOptions) {
     this.#options = options
@@ -145,6 +148,7 @@ export class Broker
     const { connections, sysMs, sysReadable, version } = options
     const policy = new AccessPolicy({
       ...{ authority, sessions, presence, refusals, subscriptions, work, connections, sysReadable },
+      services: this.services,
     })
     this.#presence = presence
     this.#refusals = refusals
@@ -167,7 +171,7 @@ export class Broker
     this.#parts = {
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
-      ...{ reader: new PublishReader(), feeds: undefined, commands: undefined },
+      ...{ reader: new PublishReader(), feeds: undefined, commands: undefined, services: this.services },
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
     this.admin = new ClientAdmin(this.#parts)

@@ -362,6 +362,12 @@ export const settingsTable = {
     'Retained messages. Beyond it a message on a new topic is delivered but not retained, and counted.',
   ),
   'limits.retainedBytes': row(size(1_024), 256e6, 'Bytes of all retained messages.'),
+  'limits.shadows': row(
+    integer(1, 10_000_000),
+    100_000,
+    'Shadows ($aws/things/…): desired and reported state of devices. Beyond it an update that makes a new one is rejected. Half of them are for users within their share.',
+  ),
+  'limits.shadowBytes': row(size(65_536), 256e6, 'Bytes of all shadows with their metadata.'),
   'proxy.trusted': row(
     list(isNetwork, 'addresses or networks such as 10.0.0.7, 10.0.0.0/8 or ::1, with commas between'),
     [],

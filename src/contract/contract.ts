@@ -20,6 +20,7 @@ import {
   withDefault,
   words,
 } from './schema.js'
+import { shadows } from './shadows.js'
 
 /*
  * The HTTP API, each question declared once: method and path, who may ask, what is asked and what is answered. The
@@ -45,7 +46,7 @@ export interface Route {
   readonly summary: string
   readonly description?: string
   readonly allow?: Allow
-  /** The parameters in the path, such as `:id`. A route with these has neither query nor body. */
+  /** The parts of the path that begin with a colon. */
   readonly params?: Schema
   readonly query?: Schema
   readonly body?: Schema
@@ -300,6 +301,7 @@ export const routes = {
       retained: integer('Retained messages that were cleared'),
     }),
   },
+  ...shadows,
   'POST /api/map/try': {
     summary: 'What the mapping makes of a message, without storing anything',
     allow: 'everything',
@@ -470,30 +472,26 @@ export const routes = {
     body: closed({ source: string('As the list shows it, or an address', { maxLength: 64 }) }),
     answer: object({ lifted: string() }),
   },
-} as const satisfies Readonly<Record<`${'GET' | 'POST' | 'DELETE'} /${string}`, Route>>
+} as const satisfies Readonly<Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`, Route>>
 
 type Routes = typeof routes
 export type RouteName = keyof Routes
 
-type QuerySchema<Name extends RouteName> = Routes[Name] extends
-  | { readonly query: infer S }
-  | { readonly params: infer S }
-  ? S
-  : never
+type QuerySchema<Name extends RouteName> = Routes[Name] extends { readonly query: infer S } ? S : never
 type BodySchema<Name extends RouteName> = Routes[Name] extends { readonly body: infer S } ? S : never
 /** The query of a route that has both: such a route reads its body by itself. */
 type InputSchema<Name extends RouteName> = [QuerySchema<Name>] extends [never] ? BodySchema<Name> : QuerySchema<Name>
 type SentSchema<Name extends RouteName> = [BodySchema<Name>] extends [never] ? QuerySchema<Name> : BodySchema<Name>
 
-/** Values that a caller sends: what the path names, the body, or the query of a route that has none. */
-export type Asked<Name extends RouteName> = [SentSchema<Name>] extends [never]
-  ? Empty
-  : Static<SentSchema<Name>> & object
+type ParamsOf<Name extends RouteName> = Routes[Name] extends { readonly params: infer S } ? Static<S> : Empty
 
-/** What a route receives: what the path names, the query or the body, validated, with the defaults filled in. */
-export type Received<Name extends RouteName> = [InputSchema<Name>] extends [never]
-  ? Empty
-  : Validated<InputSchema<Name>>
+/** Values that a caller sends: the parts of the path, and the body, or the query of a route that has none. */
+export type Asked<Name extends RouteName> = ParamsOf<Name> &
+  ([SentSchema<Name>] extends [never] ? Empty : Static<SentSchema<Name>> & object)
+
+/** What a route receives: parts of the path, and query or body, validated, with the defaults filled in. */
+export type Received<Name extends RouteName> = ParamsOf<Name> &
+  ([InputSchema<Name>] extends [never] ? Empty : Validated<InputSchema<Name>>)
 
 /** The answer to a question. For a stream: each line. */
 export type Answer<Name extends RouteName> = Routes[Name] extends { readonly answer: infer S } ? Static<S> : undefined

@@ -40,7 +40,8 @@ export function serve<Name extends RouteName>(
     ...(route.allow && { config: { allow: route.allow } }),
     schema: schemaOf(route),
     handler: async (request, reply) => {
-      const asked = (route.params ? request.params : route.query ? request.query : request.body) as Received<Name>
+      const given = route.query ? request.query : request.body
+      const asked = (route.params ? { ...(request.params as object), ...(given as object) } : given) as Received<Name>
       const answer = await handle(asked, { caller: request.caller as Caller, request, reply })
       if (answer instanceof Uint8Array) {
         const json = Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)

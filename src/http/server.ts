@@ -33,6 +33,7 @@ import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type PairingDesk, sessionRoutes } from './session.js'
 import type { SessionsApi } from './session-list.js'
+import { type ShadowsApi, shadowRoutes } from './shadows.js'
 import { isForSocketIo, LazySocketIo } from './socket-io-routes.js'
 
 export interface HttpOptions {
@@ -48,6 +49,7 @@ export interface HttpOptions {
   readonly devices: DevicesApi
   readonly publisher: Publisher
   readonly commands: CommandsApi
+  readonly shadows: ShadowsApi
   /** Largest message that may be published. */
   readonly packetBytes: number
   readonly health: Pick<HubHealth, 'ready'>
@@ -202,6 +204,7 @@ export class HttpServer {
     await app.register(apiRoutes, { ...this.#options, guard })
     await app.register(publishRoutes, this.#options)
     await app.register(commandRoutes, { ...this.#options, guard })
+    await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })
     await app.register(influxRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))

@@ -22,6 +22,7 @@ export interface MetricSources {
   }
   readonly connections: { readonly count: number }
   readonly spool: { readonly bytes: number }
+  readonly shadows: { readonly count: number; readonly bytes: number; readonly requests: ReadonlyMap<string, number> }
   readonly feeds: { readonly count: number }
   readonly commands: { readonly open: number }
   readonly eventLoopDelay: EventLoopDelay
@@ -55,6 +56,7 @@ export class Metrics {
       commands,
       connections,
       spool,
+      shadows,
       feeds,
       eventLoopDelay,
       alarms: alarm,
@@ -184,6 +186,13 @@ export class Metrics {
     gauge('telehub_subscriptions', 'Subscriptions', () => broker.counts.subscriptions)
     gauge('telehub_retained', 'Retained messages', () => broker.counts.retained)
     gauge('telehub_retained_bytes', 'Approximate memory of them, in bytes', () => broker.counts.retainedBytes)
+    gauge('telehub_shadows', 'Shadows of devices', () => shadows.count)
+    gauge('telehub_shadow_bytes', 'Bytes of their documents', () => shadows.bytes)
+    byReason(
+      'telehub_shadow_requests_total',
+      'Requests to shadows: accepted, or the code of the rejection',
+      shadows.requests,
+    )
     gauge('telehub_spool_bytes', 'Size of the spool on disk', () => spool.bytes)
     gauge(
       'telehub_event_loop_delay_seconds',

@@ -1,5 +1,13 @@
 import { Access, covers, type Resolved, ruleText } from '../access/rules.js'
-import { isTopicFilter, isTopicName, isWildcard, matches, publishFault, sharedFilter } from '../topics.js'
+import {
+  isTopicFilter,
+  isTopicName,
+  isWildcard,
+  matches,
+  publishFault,
+  shadowsPrefix,
+  sharedFilter,
+} from '../topics.js'
 import { ClientIds } from './client-ids.js'
 import type { Users } from './users.js'
 
@@ -33,7 +41,8 @@ export function explain(
   if (shared && 'fault' in shared) return no(shared.fault)
   // Rules are about the filter that is shared, whatever the group.
   const topic = shared ? shared.filter : asked
-  const fault = way === 'publish' ? publishFault(topic) : topicFault(way, topic)
+  const isPlain = way === 'publish' && !topic.startsWith(shadowsPrefix)
+  const fault = isPlain ? publishFault(topic) : topicFault(way === 'publish' ? 'read' : way, topic)
   if (fault) return no(fault)
   const access = new Access(name, client, [...user.rules, ...everyone])
   const { allowed, rule } = access[way](topic)

@@ -51,21 +51,19 @@ t.test('every route answers as the contract says', async t => {
   const asked = new Set<RouteName>()
 
   const send = (name: RouteName, given: object, headers: Readonly<Record<string, string>>) => {
-    const [method = '', route = ''] = name.split(' ')
-    const path = route.replace(':id', 'id' in given ? String(given.id) : '')
-    return method === 'POST'
+    const [method = '', pattern = ''] = name.split(' ')
+    const path = pattern.replace(/:(\w+)/g, (_, part: string) => {
+      const { [part]: value, ...rest } = given as Record<string, string>
+      given = rest
+      return encodeURIComponent(value ?? '')
+    })
+    return method === 'POST' || method === 'PATCH'
       ? fetch(hub.httpUrl + path, {
           method,
           headers: { ...headers, 'content-type': 'application/json' },
           body: JSON.stringify(given),
         })
-      : fetch(
-          `${hub.httpUrl}${path}${path === route ? `?${new URLSearchParams(given as Record<string, string>)}` : ''}`,
-          {
-            method,
-            headers,
-          },
-        )
+      : fetch(`${hub.httpUrl}${path}?${new URLSearchParams(given as Record<string, string>)}`, { method, headers })
   }
 
   /** Asks, and checks each line of the answer. Resolves with the last one. */
@@ -144,6 +142,11 @@ t.test('every route answers as the contract says', async t => {
   t.same(await ask('POST /api/series/retype', { series: renamed, type: 'text' }), { changed: true, replayed: true })
   t.same(await ask('POST /api/series/drop', { series: renamed }), { changed: true })
   const tried = { topic: 'cmnd/plug/POWER', payload: Buffer.from('ON').toString('base64') }
+  const lamp = { thing: 'lamp' }
+  t.match(await ask('POST /api/shadows/:thing', { ...lamp, desired: { on: true } }), { version: 1 })
+  t.match(await ask('PATCH /api/shadows/:thing', { ...lamp, name: 'night', desired: { on: 1 } }), { name: 'night' })
+  t.match(await ask('GET /api/shadows/:thing', lamp), { delta: { on: true }, named: ['night'] })
+  t.match(await ask('DELETE /api/shadows/:thing', { ...lamp, name: 'night' }), { deleted: true, version: 1 })
   t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
 
   t.match(await ask('POST /api/publish', { topic: 'home/x', payload: 1 }), { messages: [{}] })
@@ -231,7 +234,7 @@ t.test('every route answers as the contract says', async t => {
   const { paths } = description as { paths: Record<string, Record<string, Described>> }
   for (const [name, { summary }] of Object.entries(routes)) {
     const [method = '', path = ''] = name.split(' ')
-    const described = paths[path.replace(':id', '{id}')]?.[method.toLowerCase()]
+    const described = paths[path.replace(/:(\w+)/g, '{$1}')]?.[method.toLowerCase()]
     t.equal(described?.summary, summary, name)
     t.ok(Object.keys(described?.responses ?? {}).includes('4XX'), name)
   }

@@ -149,6 +149,7 @@ export async function startGuarded(
       forgetReplies: async () => {},
     },
     sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    shadows: { ask: async () => ({ status: 404, answer: {} }), namesOf: () => [] },
     publisher: {
       publishDirectly: async (user, messages) => {
         reached.push(`publish ${user} ${messages.length}`)

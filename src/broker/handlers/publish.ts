@@ -2,11 +2,13 @@ import { HubError } from '../../errors.js'
 import type { PendingPublish, QoS } from '../../model.js'
 import type { PacketCodec } from '../../mqtt/codec.js'
 import type { Framer } from '../../mqtt/framer.js'
+import type { PublishReader } from '../../mqtt/publish.js'
 import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
 import type { NamedPublish } from '../../spool/message-codec.js'
 import type { Client } from '../client.js'
 import type { CommandClient, CommandPublish } from '../command-port.js'
+import type { TopicService } from '../topic-services.js'
 
 /** Handles PUBLISH: authorises the publish, hands it to the spool, and acknowledges when it is on disk. */
 export function handlePublish(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
@@ -48,6 +50,11 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   }
   client.lastTopic.permit(topic, access)
   if (client.shownAs === '') broker.presence.seen(client)
+  const service = broker.services.find(topic)
+  if (service) {
+    acceptForService(client, session, service, reader, payload, bytes)
+    return
+  }
   const publish = new InboundPublish(client, topic, payload, qos, retain, packetId, bytes)
   publish.properties = properties
   if (expiry >= 0) publish.expiresAt = broker.clock.now() + expiry * 1e6
@@ -151,6 +158,28 @@ function acceptBridgeState(client: Client, session: Session, qos: QoS, packetId:
       error => (error ? client.notAcknowledged(error) : client.acknowledge(qos, packetId)),
     )
   }
+}
+
+/** Hands a publish to a service of the hub, and acknowledges when the service has handled it. */
+function acceptForService(
+  client: Client,
+  session: Session,
+  service: TopicService,
+  { topic, qos, packetId, properties, expiry }: PublishReader,
+  payload: Buffer,
+  bytes: number,
+): void {
+  const { broker, connection, id: clientId, user } = client
+  const expiresAt = expiry >= 0 ? broker.clock.now() + expiry * 1e6 : undefined
+  const publish = { topic, payload, qos, properties, expiresAt, clientId, user }
+  const settle = (error?: Error) => {
+    connection.done(bytes)
+    if (error) client.notAcknowledged(error)
+    else if (qos > 0) client.acknowledge(qos, packetId)
+  }
+  connection.begin(bytes)
+  if (qos < 2) service.accept(publish, settle)
+  else broker.sessions.receive(session, packetId, done => service.accept(publish, done), settle)
 }
 
 /** A client's publish on the way to the disk. One object holds everything needed on arrival, as there may be many. */
