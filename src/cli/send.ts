@@ -32,11 +32,11 @@ const listFlags = {
 export const deviceCommandCommands: readonly Command[] = [
   command({
     name: 'send',
-    takes: ['TOPIC|DEVICE', 'PAYLOAD'],
+    takes: ['TOPIC|DEVICE', '[PAYLOAD]'],
     summary: 'send a command to a device, and wait for its answer with --wait',
     about:
       'What has a / is a topic; anything else is the id or name of a device that discovery describes. The command is held back ' +
-      'while the device is away.',
+      'while the device is away. Without PAYLOAD the payload is empty.',
     flags: sendFlags,
     examples: [
       'telehub send cmnd/plug1/POWER ON --wait --expiry 30s',

@@ -295,7 +295,7 @@ t.test('telehub send and telehub commands', async t => {
   }
   const done = await run('send', 'cmnd/plug1/POWER', 'ON', '--wait', '--expiry', '30s')
   t.match(done, { code: 0, out: /state +answered\n +answer +\{"POWER":"ON"\}/ })
-  t.match(await run('send', 'cmnd/plug1/Nonsense', '', '--wait'), { code: 1, out: /state +failed/ })
+  t.match(await run('send', 'cmnd/plug1/Nonsense', '--wait'), { code: 1, out: /state +failed/ })
   t.match(await run('send', 'nobody/there', 'x', '--wait', '--expiry', '500ms'), { code: 1, out: /expired/ })
   t.match(await run('send', 'nobody', 'x'), { code: 1, err: /nobody/ })
   t.match(await run('send', 'nobody/there', 'x', '--expiry', 'soon'), { err: /--expiry/ })
