@@ -69,10 +69,12 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
   shadows: ['broker', 'config', 'disk', 'observe', 'runtime'],
+  // Who is told of alerts.
+  notify: ['access', 'alerts', 'config', 'disk', 'observe', 'runtime'],
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts'],
+    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify'],
   ],
   // What is told to devices, and what became of it.
   commands: [
@@ -112,7 +114,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     ...['access', 'auth', 'config', 'contract', 'disk', 'doctor', 'observe', 'passwords', 'runtime', 'transport'],
-    'users',
+    ...['users', 'notify'],
   ],
 }
 
@@ -140,6 +142,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   commands: ['commands.ts', 'command.ts', 'command-row.ts'],
   push: ['feeds.ts'],
   shadows: ['shadows.ts'],
+  notify: ['notify.ts'],
   http: ['server.ts', 'http-settings.ts', 'health.ts'],
   cli: ['commands.ts', 'command.ts'],
   doctor: ['doctor.ts'],
@@ -221,7 +224,7 @@ t.test('each package is known to one file', async t => {
       )
     else if (name === 'yaml')
       t.ok(
-        [...by].every(file => folderOf(file) === 'config' || folderOf(file) === 'users'),
+        [...by].every(file => ['config', 'users', 'notify', 'alerts'].includes(folderOf(file))),
         `${name}: ${[...by]}`,
       )
     else t.equal(by.size, 1, `${name}: ${[...by].join(', ')}`)

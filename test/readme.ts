@@ -17,6 +17,7 @@ export const docs = [
   'devices',
   'commands',
   'stores',
+  'notifications',
   'grafana',
   'shadows',
   'rabbitmq',

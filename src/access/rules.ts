@@ -79,6 +79,19 @@ export interface ReadRules {
   readonly deny: readonly string[]
 }
 
+/** What one user may read. Without rules: everything. */
+export interface Reader {
+  /** False: there is no such user, or the user is a device. */
+  readonly isKnown: boolean
+  readonly rules?: ReadRules | undefined
+}
+
+/** Tells what users may read as of now. */
+export interface ReaderDirectory {
+  /** Returns the readers in the order of the names. */
+  readersOf(users: readonly string[]): readonly Reader[]
+}
+
 /** Maximum number and length of topics remembered, for one client or for what one user reads. */
 const maxRemembered = 500
 const maxRememberedLength = 128

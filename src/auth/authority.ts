@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Access } from '../access/rules.js'
+import type { Access, Reader, ReaderDirectory } from '../access/rules.js'
 import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
@@ -78,7 +78,7 @@ const dummyHash = `scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`
  * Authenticates clients and decides what they may do. Follows every change of the users file. When the file cannot be
  * read, the users before the change stay in effect.
  */
-export class Authority implements Part, Sharing, AddressGate {
+export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   readonly name = 'authority'
   /** True when authentication is off. */
   readonly open: boolean
@@ -215,6 +215,15 @@ export class Authority implements Part, Sharing, AddressGate {
   admits(address: string): boolean {
     const { bans, known } = this.#options
     return bans.leftMs(address) === 0 || known.hasSource(address)
+  }
+
+  readersOf(users: readonly string[]): readonly Reader[] {
+    return users.map(name => {
+      if (this.open) return { isKnown: true }
+      const user = this.user(name)
+      const access = user && user.kind !== 'device' ? this.access(name, '') : undefined
+      return { isKnown: access !== undefined, rules: access?.readsAll('#') ? undefined : access?.readRules }
+    })
   }
 
   user(name: string): User | undefined {

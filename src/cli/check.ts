@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
+import { environmentValue } from '../config/config.js'
 import type { Settings } from '../config/settings.js'
 import { describe, HubError } from '../errors.js'
+import { readPlan } from '../notify/notify.js'
 import { plain } from '../observe/log.js'
 import { loadTls, tlsPaths } from '../transport/tls.js'
 import { readUsers } from '../users/users.js'
@@ -34,6 +36,7 @@ function checkFiles(settings: Settings): void {
   if (settings['tls.cert']) attempt(() => loadTls(tlsPaths(settings)))
   const users = settings['auth.file']
   if (users) attempt(() => checkUsers(resolve(users)))
+  attempt(() => checkTargets(settings))
   if (faults.length > 0) throw new HubError('bad_settings', faults.join('\n'))
 }
 
@@ -53,4 +56,16 @@ function checkUsers(file: string): void {
   process.stderr.write(
     `telehub: auth.file: ${plain(file)} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first\n`,
   )
+}
+
+function checkTargets(settings: Settings): void {
+  const usual = join(resolve(settings['data.dir']), 'notify.yaml')
+  const file = settings['notify.file'] ? resolve(settings['notify.file']) : existsSync(usual) ? usual : ''
+  if (!file) return
+  try {
+    readPlan(file, environmentValue, 'UTC')
+  } catch (error) {
+    const faults = describe(error).split('\n')
+    throw new HubError('bad_settings', faults.map(fault => `notify.file: ${fault}`).join('\n'), { cause: error })
+  }
 }

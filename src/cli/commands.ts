@@ -8,6 +8,7 @@ import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { mapTryCommand } from './map.js'
+import { notifyCommands } from './notify.js'
 import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   ...seriesCommands,
   ...deviceCommands,
   ...deviceCommandCommands,
+  ...notifyCommands,
   ...sessionCommands,
   ...accessCommands,
   ...auditCommands,

@@ -204,6 +204,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   presets: 'Payloads and mapping',
   time: 'Payloads and mapping',
   values: 'Payloads and mapping',
+  notify: 'Notifications',
   log: 'Log',
   start: 'Start and stop',
   shutdown: 'Start and stop',
@@ -231,4 +232,9 @@ export function settingsMarkdown(): string {
     )
   }
   return lines.join('\n')
+}
+
+/** Returns a variable of the environment, for a file whose values name one. */
+export function environmentValue(name: string): string | undefined {
+  return process.env[name]
 }

@@ -33,7 +33,7 @@ const usualAbsent: readonly string[] = [
   ],
 ]
 
-export { duration } from './kinds.js'
+export { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from './kinds.js'
 export type { DecoderName, ForcedType, MappingRule } from './mapping-rule.js'
 export { fieldTagsOf, isFieldTag, microsOf } from './mapping-rule.js'
 
@@ -422,6 +422,11 @@ export const settingsTable = {
     list(word => word.length <= 16, 'words with commas between'),
     usualAbsent,
     'Words that say that there is no value, in any case. They are not stored, unless the field has other texts.',
+  ),
+  'notify.file': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'File with the targets of notifications and their routes, of mode 0600 (docs/notifications.md). Empty: notify.yaml in data.dir if there is one; otherwise browsers that subscribe receive warnings and critical alerts. A change acts within a second or two.',
   ),
   'log.level': row(
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),

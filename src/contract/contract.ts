@@ -1,4 +1,5 @@
 import { type command, commands } from './commands.js'
+import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
 import {
@@ -379,6 +380,7 @@ export const routes = {
     answer: jobProgress,
     isStream: 'lines',
   },
+  ...notifyRoutes,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',

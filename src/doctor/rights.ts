@@ -117,7 +117,7 @@ function narrow(files: readonly { path: string; stats: Stats }[]): Repair {
 
 /** Checks the files outside of data.dir that hold secrets. */
 function secretFiles(settings: Settings): Finding[] {
-  return (['auth.file', 'tls.key'] as const).flatMap(setting => {
+  return (['auth.file', 'notify.file', 'tls.key'] as const).flatMap(setting => {
     const path = settings[setting] && resolve(settings[setting])
     if (!path) return []
     try {

@@ -28,6 +28,7 @@ import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { influxRoutes } from './influx.js'
 import { type FeedsApi, liveRoutes } from './live.js'
+import { notifyRoutes } from './notify.js'
 import { pages } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
 import { HttpRefusals, RequestRefused } from './refusals.js'
@@ -205,6 +206,7 @@ export class HttpServer {
     await app.register(publishRoutes, this.#options)
     await app.register(commandRoutes, { ...this.#options, guard })
     await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })
+    await app.register(notifyRoutes, { ...this.#options, guard })
     await app.register(influxRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))

@@ -43,6 +43,20 @@ export interface ProcessorNumbers {
   readonly balance: Readonly<Record<string, number>>
   readonly reasons: Readonly<Record<string, ReadonlyMap<string, number>>>
   readonly deadBytes: number
+  readonly notifications: NotifyNumbers
+}
+
+/** Numbers of the notifications. */
+export interface NotifyNumbers {
+  readonly targets: readonly {
+    readonly target: string
+    readonly waiting: number
+    readonly sent: number
+    readonly failed: number
+    readonly givenUp: number
+  }[]
+  /** Changes of alerts that were deleted before they were handled. */
+  readonly skipped: number
 }
 
 /** The counters and what is looked up, as Prometheus text. Every counter begins at 0 with the process. */
@@ -212,10 +226,18 @@ export class Metrics {
       'reason',
     )
     const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
+    const notified = labelled(
+      'telehub_notifications',
+      'Messages to a target since the processor started: sent, failed (attempts) and given_up',
+      'target',
+      'outcome',
+    )
+    const unsent = labelled('telehub_notifications_waiting', 'Messages that wait for a target', 'target')
+    const skipped = labelled('telehub_notifications_skipped', 'Changes of alerts deleted before they were handled')
     const uses = labelled('telehub_pool_used', 'Users with the largest part of each shared pool', 'pool', 'user')
     const alarms = labelled('telehub_alarm', 'Alarms that are raised', 'name')
     this.#lookUp = async () => {
-      for (const gauge of [lag, failures, waiting, balance, reasons, alarms]) gauge.reset()
+      for (const gauge of [lag, failures, waiting, balance, reasons, alarms, notified, unsent]) gauge.reset()
       uses.reset()
       for (const { pool, user, amount } of broker.uses) uses.set({ pool, user }, amount)
       for (const { name } of alarm.list()) alarms.set({ name }, 1)
@@ -228,6 +250,13 @@ export class Metrics {
         for (const [reason, count] of counts) reasons.set({ term, reason }, count)
       }
       deadBytes.set(numbers.deadBytes)
+      for (const { target, waiting, sent, failed, givenUp } of numbers.notifications.targets) {
+        notified.set({ target, outcome: 'sent' }, sent)
+        notified.set({ target, outcome: 'failed' }, failed)
+        notified.set({ target, outcome: 'given_up' }, givenUp)
+        unsent.set({ target }, waiting)
+      }
+      skipped.set(numbers.notifications.skipped)
     }
   }
 

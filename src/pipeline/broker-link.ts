@@ -1,4 +1,6 @@
+import type { Reader } from '../access/rules.js'
 import type { Outward } from '../model.js'
+import type { NotifyPublisher, Readers } from '../notify/notify.js'
 import type { IncidentReporter, Loss } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Link } from '../runtime/worker-link.js'
@@ -19,6 +21,8 @@ export class BrokerLink
     LiveDelivery,
     FeedDelivery,
     OutwardDelivery,
+    NotifyPublisher,
+    Readers,
     RecordCounts,
     DeadLetterCounts,
     ReplyDelivery
@@ -60,6 +64,10 @@ export class BrokerLink
         ...(properties && { properties: Uint8Array.from(properties) }),
       })),
     )
+  }
+
+  readersOf(users: readonly string[]): Promise<readonly Reader[]> {
+    return this.#link().call('readers', users)
   }
 
   recorded(messages: number, points: number): void {

@@ -1,7 +1,9 @@
+import type { Reader, ReaderDirectory } from '../access/rules.js'
 import type { Broker } from '../broker/broker.js'
 import type { Counters } from '../observe/counters.js'
 import type { IncidentReporter, Loss } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
+import type { Sharing } from '../runtime/user-shares.js'
 import type { Spool } from '../spool/spool.js'
 import type { FeedItem, FeedSink } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
@@ -13,6 +15,8 @@ export type MessageDelivery = Pick<Broker, 'publishAll' | 'flushed'>
 
 export interface BrokerSideParts {
   readonly spool: Pick<Spool, 'freed'>
+  /** Without a directory of readers, everybody may read everything. */
+  readonly sharing: Sharing & Partial<ReaderDirectory>
   readonly counters: Counters
   readonly incidents: IncidentReporter
   readonly log: SentenceLog
@@ -62,6 +66,10 @@ export class BrokerSide implements BrokerOffers {
 
   replied(reply: Reply): void {
     this.#replies.replied(reply)
+  }
+
+  readers(users: readonly string[]): readonly Reader[] {
+    return this.#parts.sharing.readersOf?.(users) ?? users.map(() => ({ isKnown: true }))
   }
 
   freed(bytes: number): void {

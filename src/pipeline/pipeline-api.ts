@@ -1,6 +1,7 @@
 import type { ReadRules } from '../access/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
 import type { InfluxQuestion } from '../influxql/influxql.js'
+import type { NewSubscription, TargetStatus } from '../notify/notify.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
@@ -72,6 +73,21 @@ export interface PipelineApi {
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
   spool(): Promise<SpoolStatus>
+  /** Resolves with the targets of notifications, and how they do. */
+  notifyTargets(): Promise<readonly TargetStatus[]>
+  /** Resolves with the key for which browsers subscribe, and the browsers of a user. */
+  pushState(user: string): Promise<Answer<'GET /api/notify/push'>>
+  /** Keeps the subscription of a browser. Resolves with the id when it is on disk. */
+  subscribePush(subscription: NewSubscription): Promise<string>
+  /** Resolves with false when the user has no such subscription. */
+  unsubscribePush(subscription: { readonly user: string; readonly id: string }): Promise<boolean>
+  /** Sends a test to a target. Resolves with the number of receivers; rejects with what the target said. */
+  testTarget(target: string): Promise<number>
+  /** Acknowledges alerts by the token of a notification. Rejects with `forbidden` when it gives no right. */
+  acknowledgeByToken(asked: {
+    readonly token: string
+    readonly note?: string | undefined
+  }): Promise<{ readonly acknowledged: number; readonly by: string }>
   /**
    * Changes a series of the store. Once a field has another type, dead letters of type conflicts are replayed. Resolves
    * with false when that is left to do, as another job is under way.

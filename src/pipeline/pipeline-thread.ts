@@ -10,7 +10,6 @@ import type { ProcessorNumbers } from '../observe/metrics.js'
 import type { ClientRefusals, RefusalSink } from '../observe/refusal-counts.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
-import type { Sharing } from '../runtime/user-shares.js'
 import { Link, remote } from '../runtime/worker-link.js'
 import type { Spool, SpoolListener, SpoolPosition } from '../spool/spool.js'
 import type { UsersListener } from '../users/user-directory.js'
@@ -26,7 +25,6 @@ interface PipelineThreadOptions extends BrokerSideParts {
   readonly settings: Settings
   readonly dir: string
   readonly identity: Pick<Identity, 'hubId'>
-  readonly sharing: Sharing
   readonly spool: Pick<Spool, 'position' | 'flush' | 'freed' | 'recount'>
   /** Program of the thread. */
   readonly entry?: URL
@@ -289,7 +287,7 @@ export class PipelineThread
 
   /** Returns the numbers of the thread, for the metrics. */
   async numbers(): Promise<ProcessorNumbers> {
-    const { sheet, seriesAlarm: _, ...numbers } = await this.status()
+    const { sheet, seriesAlarm: _, notifyAlarm: __, ...numbers } = await this.status()
     const { since, reasons, ...balance } = sheet
     return { ...numbers, balance, reasons }
   }
@@ -374,6 +372,7 @@ const deadPercent = 80
 export function pipelineAlarms(pipeline: PipelineThread, live: { readonly current: Settings }): readonly AlarmCheck[] {
   return [
     { name: 'series', check: async () => (await pipeline.status()).seriesAlarm },
+    { name: 'notify', check: async () => (await pipeline.status()).notifyAlarm },
     {
       name: 'dead',
       check: async () => {

@@ -19,6 +19,7 @@ import { hubConsumers } from './hub-consumers.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
+import { noAlerts, notificationsOf } from './notifying.js'
 import { Queries } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
@@ -62,6 +63,7 @@ export interface Pipeline {
   readonly removal: DeviceRemoval
   readonly feeds: LiveFeeds
   readonly seriesChanges: SeriesChanges
+  readonly notifications: ReturnType<typeof notificationsOf>
   /** Returns the bytes of dead letters on the hub's disk. */
   deadBytes(): number
   seriesAlarm(): string | undefined
@@ -128,7 +130,8 @@ export async function startPipeline(
   })
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
-  // Back ends: what they publish goes to MQTT subscribers.
+  // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
+  const notifications = notificationsOf(settings, dir, { alerts: noAlerts, mapping, broker })
   const downlink = new Downlink(broker)
 
   // The loops that carry messages from a source to its handler, and find messages that crash the process.
@@ -157,18 +160,16 @@ export async function startPipeline(
     },
     knowledge,
     rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
-    guard,
-    sparkplug,
+    ...[guard, sparkplug],
     new StoreStart(settings, store, dependencies),
     new StoreProbe(store, dependencies),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
-    feeds,
+    ...[feeds, notifications],
     { name: 'live', start: () => livePusher.start(), stop: () => {} },
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
-  const deadBytes = () => (rabbit ? 0 : files.bytes)
-  const seriesAlarm = () => guard.alarm()
-  return { consumers, queries, replays, removal, feeds, seriesChanges, deadBytes, seriesAlarm, stop }
+  const alarming = { deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
+  return { consumers, queries, replays, removal, feeds, seriesChanges, notifications, ...alarming, stop }
 }

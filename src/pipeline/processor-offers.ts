@@ -57,12 +57,14 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications } = running()
       return {
         ...consumers.status(),
         sheet: balance.sheet(progress),
         deadBytes: deadBytes(),
         seriesAlarm: seriesAlarm(),
+        notifyAlarm: notifications.alarm(),
+        notifications: { targets: notifications.status(), skipped: notifications.skipped },
       }
     },
     series: query => running().queries.series(query),
@@ -77,6 +79,12 @@ export function processorOffers(
     openFeed: query => running().feeds.open(query),
     nextOfFeed: feed => running().feeds.next(feed),
     closeFeed: feed => started?.feeds.close(feed),
+    notifyTargets: () => running().notifications.status(),
+    pushState: user => running().notifications.pushState(user),
+    subscribePush: subscription => running().notifications.subscribe(subscription),
+    unsubscribePush: ({ user, id }) => running().notifications.unsubscribe(user, id),
+    testTarget: target => running().notifications.test(target),
+    acknowledgeByToken: ({ token, note }) => running().notifications.acknowledgeBy(token, note),
     spool: () => progress.cursors.status(),
     changeSeries: change => running().seriesChanges.change(change),
     begin: job => running().replays.begin(job),

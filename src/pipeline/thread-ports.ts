@@ -1,7 +1,9 @@
+import type { Reader } from '../access/rules.js'
 import type { Totals } from '../accounting/balance-sheet.js'
 import type { Settings } from '../config/settings.js'
 import type { ClientPresence, Outward } from '../model.js'
 import type { Loss } from '../observe/incidents.js'
+import type { NotifyNumbers } from '../observe/metrics.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
@@ -26,6 +28,8 @@ export interface PipelineStatus extends ProcessorStatus {
   readonly sheet: Totals
   readonly deadBytes: number
   readonly seriesAlarm: string | undefined
+  readonly notifyAlarm: string | undefined
+  readonly notifications: NotifyNumbers
 }
 
 /** Calls that the broker thread offers the processor thread. */
@@ -37,6 +41,8 @@ export interface BrokerOffers {
   /** Resolves when the broker has the messages for good. */
   outward(messages: readonly CrossingOutward[]): Promise<void>
   replied(reply: Reply): void
+  /** Resolves with what users may read now, in the order of the names. */
+  readers(users: readonly string[]): readonly Reader[]
   freed(bytes: number): void
   stored(count: { messages: number; points: number }): void
   deadLettered(reason: string): void

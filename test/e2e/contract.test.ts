@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
@@ -5,6 +6,8 @@ import fastify from 'fastify'
 import t from 'tap'
 import { type Answer, type Asked, problem, type RouteName, routes } from '../../src/contract/contract.js'
 import type { Schema } from '../../src/contract/schema.js'
+import { signRight } from '../../src/notify/acknowledge-token.js'
+import { hubKeys } from '../../src/notify/hub-keys.js'
 import { passwordOf, usersFile } from '../fixtures/users.js'
 import { asAdmin, connectMqtt, eventually, runCli, startHub } from '../harness.js'
 
@@ -149,6 +152,18 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('DELETE /api/shadows/:thing', { ...lamp, name: 'night' }), { deleted: true, version: 1 })
   t.match(await ask('POST /api/map/try', tried), { preset: 'tasmota', outcome: 'ignored' })
 
+  await writeFile(
+    join(hub.dir, 'notify.yaml'),
+    'targets: { bus: { type: mqtt, topic: home/alerts } }\nroutes: [{ targets: bus }]\n',
+    { mode: 0o600 },
+  )
+  await eventually(async () => (await ask('GET /api/notify', {})).targets[0]?.target === 'bus', 'the targets are known')
+  t.same(await ask('POST /api/notify/test', { target: 'bus' }), { sent: 1 })
+  t.match(await ask('GET /api/notify', {}), { targets: [{ target: 'bus', type: 'mqtt', waiting: 0 }] })
+  const { tokens } = hubKeys(join(hub.dir, 'notify', 'keys.json'))
+  const token = signRight(tokens, { alerts: ['none'], by: 'bus', address: 'bus', expires: Date.now() + 60_000 })
+  t.same(await ask('POST /api/notify/acknowledge', { token, note: 'seen' }, {}), { acknowledged: 0 })
+
   t.match(await ask('POST /api/publish', { topic: 'home/x', payload: 1 }), { messages: [{}] })
 
   const told = await ask('POST /api/commands', { topic: 'home/lamp/set', payload: { on: true }, expiry: 60 })
@@ -175,6 +190,10 @@ t.test('every route answers as the contract says', async t => {
   const browser = await signIn()
   t.match(await ask('GET /api/session', {}, browser), { user: 'root' })
   t.match(await ask('POST /api/session/token', {}, browser), { username: 'root' })
+  const keys = { p256dh: Buffer.alloc(65, 4).toString('base64url'), auth: Buffer.alloc(16).toString('base64url') }
+  const { id } = await ask('POST /api/notify/push', { endpoint: 'https://push.example.org/1', keys }, browser)
+  t.match(await ask('GET /api/notify/push', {}, browser), { subscriptions: [{ id }] })
+  await ask('DELETE /api/notify/push', { id }, browser)
   t.equal((await ask('GET /api/logins', {}, browser)).logins.length, 2)
   t.same(await ask('POST /api/logins/end', { others: true }, browser), { ended: 1 })
   await ask('POST /api/logout', {}, browser)

@@ -142,6 +142,15 @@ export async function startGuarded(
       changeSeries: async () => true,
       openFeed: async () => 1,
       nextOfFeed: async () => ({ items: [], end: { sequence: 0, series: 0, truncated: false } }),
+      notifyTargets: async () => {
+        reached.push('notifyTargets')
+        return []
+      },
+      pushState: async () => ({ publicKey: '', subscriptions: [] }),
+      subscribePush: async () => '1',
+      unsubscribePush: async () => true,
+      testTarget: async () => reached.push('testTarget'),
+      acknowledgeByToken: async () => ({ acknowledged: 0, by: '' }),
       closeFeed: async () => {},
       commandTopics: async () => [],
       planReply: async () => undefined,

@@ -1,0 +1,147 @@
+import { quote } from '../access/rules.js'
+import type { SettingKind } from '../config/settings.js'
+import { nearest } from '../runtime/nearest.js'
+
+export type Environment = (name: string) => string | undefined
+
+/** Mistakes found so far in a file, and the secrets that were read from it. */
+export class PlanReading {
+  readonly faults: string[] = []
+  readonly secrets = new Set<string>()
+  readonly #environment: Environment
+
+  constructor(environment: Environment) {
+    this.#environment = environment
+  }
+
+  /** Replaces `${NAME}` by variables of the environment. What they hold counts as secret. */
+  expand(text: string, place: string): string {
+    return text.replace(/\$\{([^}]*)\}/g, (all, name: string) => {
+      const value = /^[A-Za-z_]\w*$/.test(name) ? this.#environment(name) : undefined
+      if (value === undefined || value === '') {
+        this.faults.push(`${place}: ${quote(all)} is not set in the environment of the hub`)
+        return ''
+      }
+      this.secrets.add(value)
+      return value
+    })
+  }
+}
+
+const maxTextLength = 10_000
+
+/** The fields of one map of the file. What is taken is checked; what is not taken is a mistake. */
+export class PlanFields {
+  readonly place: string
+  readonly reading: PlanReading
+  readonly #fields: ReadonlyMap<string, unknown>
+  readonly #taken = new Set<string>()
+  /** Whether the value was a map. */
+  readonly isMap: boolean
+
+  constructor(value: unknown, place: string, reading: PlanReading) {
+    this.place = place
+    this.reading = reading
+    this.isMap = typeof value === 'object' && value !== null && !Array.isArray(value)
+    this.#fields = new Map(this.isMap ? Object.entries(value as object) : [])
+    if (!this.isMap) reading.faults.push(`${place}: allowed are lines such as key: value`)
+  }
+
+  get names(): readonly string[] {
+    return [...this.#fields.keys()]
+  }
+
+  placeOf(name: string): string {
+    return this.place ? `${this.place}.${name}` : name
+  }
+
+  fault(name: string, sentence: string): void {
+    this.reading.faults.push(`${this.placeOf(name)}: ${sentence}`)
+  }
+
+  /** Returns a value as it is in the file. */
+  raw(name: string): unknown {
+    this.#taken.add(name)
+    return this.#fields.get(name) ?? undefined
+  }
+
+  /** Returns a value of a kind; the fallback when there is none, or a wrong one. */
+  value<T>(name: string, kind: SettingKind<T>, fallback: T): T {
+    const given = this.raw(name)
+    if (given === undefined) return fallback
+    const text = typeof given === 'string' ? this.reading.expand(given, this.placeOf(name)) : given
+    const parsed = kind.parse(text)
+    // A value from the environment is not shown.
+    if (parsed === undefined) this.fault(name, `given ${shown(given)}, allowed is ${kind.allowed}`)
+    return parsed ?? fallback
+  }
+
+  /** Returns a text; empty when there is none. `allowed` says what `test` accepts, and is shown without the text. */
+  text(name: string, allowed: string, test: RegExp = /^[^\0]+$/, isNeeded = true): string {
+    const given = this.raw(name)
+    if (given === undefined) {
+      if (isNeeded) this.fault(name, `missing, allowed is ${allowed}`)
+      return ''
+    }
+    const text = typeof given === 'number' ? String(given) : given
+    if (typeof text !== 'string') {
+      this.fault(name, `given ${shown(given)}, allowed is ${allowed}`)
+      return ''
+    }
+    const before = this.reading.faults.length
+    const value = this.reading.expand(text, this.placeOf(name))
+    if (this.reading.faults.length > before) return ''
+    if (value.length <= maxTextLength && test.test(value)) return value
+    this.fault(name, `given ${shown(given)}, allowed is ${allowed}`)
+    return ''
+  }
+
+  /** Returns a text that no message shows, and that is kept out of every sentence. */
+  secret(name: string, allowed: string, isNeeded = false): string {
+    const given = this.raw(name)
+    if (given === undefined && !isNeeded) return ''
+    const text = given === undefined ? '' : String(given)
+    const value = this.reading.expand(text, this.placeOf(name))
+    if (value === '' || value.length > maxTextLength || value.includes('\0')) {
+      this.fault(name, `${given === undefined ? 'missing' : 'not allowed'}, allowed is ${allowed}`)
+    }
+    this.reading.secrets.add(value)
+    return value
+  }
+
+  /** Returns a list of texts: a list of the file, or a text with commas between. */
+  list(name: string, allowed: string, test: RegExp, isNeeded = true): readonly string[] {
+    const given = this.raw(name)
+    if (given === undefined && !isNeeded) return []
+    const all = typeof given === 'string' ? given.split(',') : given
+    const texts = Array.isArray(all) ? all.map(one => (typeof one === 'string' ? one.trim() : undefined)) : []
+    if (texts.length === 0 || texts.length > 100) {
+      this.fault(name, `given ${shown(given)}, allowed is ${allowed}`)
+      return []
+    }
+    return texts.flatMap((text, i) => {
+      const value = text === undefined ? '' : this.reading.expand(text, this.placeOf(name))
+      if (test.test(value)) return [value]
+      this.fault(name, `given ${shown((all as readonly unknown[])[i])}, allowed is ${allowed}`)
+      return []
+    })
+  }
+
+  /** Reports the fields that nobody has taken. */
+  end(): void {
+    for (const name of this.#fields.keys()) {
+      if (this.#taken.has(name)) continue
+      const meant = nearest(name, [...this.#taken])
+      this.fault(
+        name,
+        `no such field; ${meant ? `did you mean ${meant}?` : `allowed are ${[...this.#taken].join(', ')}`}`,
+      )
+    }
+  }
+}
+
+/** Shows a value as it is in the file, where the names of variables stand in place of their values. */
+function shown(given: unknown): string {
+  if (given === undefined || given === null) return 'nothing'
+  return quote(typeof given === 'string' ? given : (JSON.stringify(given) ?? typeof given))
+}
