@@ -81,6 +81,21 @@ export async function endLogins(which: { readonly id: string } | { readonly othe
   return (await ask('POST /api/logins/end', which)).ended
 }
 
+/** Fetches the key for which this browser subscribes to notifications, and the subscriptions of this user. */
+export function fetchPush() {
+  return ask('GET /api/notify/push', {})
+}
+
+/** Tells the hub of a subscription. Resolves with its id. */
+export async function subscribe({ endpoint = '', keys = {} }: PushSubscriptionJSON): Promise<string> {
+  const { p256dh = '', auth = '' } = keys
+  return (await ask('POST /api/notify/push', { endpoint, keys: { p256dh, auth } })).id
+}
+
+export async function endSubscription(id: string): Promise<void> {
+  await send('DELETE /api/notify/push', { id })
+}
+
 /** Ends the login, and goes to the login page. Rejects when the hub did not receive the request. */
 export async function signOut(): Promise<void> {
   // From now on the hub answers pending requests with 401.

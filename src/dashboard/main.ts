@@ -8,6 +8,7 @@ import { Feed, type FeedPart, type LastReading } from './feed.js'
 import { LoginsPage } from './logins.js'
 import { element } from './nodes.js'
 import { deviceAddress, PresencePanel } from './presence.js'
+import { PushSwitch } from './push.js'
 import { Refusals } from './refusals.js'
 import { Status } from './status.js'
 import { nameText } from './wording.js'
@@ -408,6 +409,7 @@ onPage()
 showPage(false)
 status.start()
 void account.ask()
+void new PushSwitch().start()
 feed.start()
 setInterval(() => {
   status.tick()

@@ -35,6 +35,11 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
     app.get(path, { schema, config: anyone }, (_request, reply) => reply.redirect(page))
   }
 
+  // Fetched by the browser itself, which keeps the one before when a login is missing.
+  app.get('/service-worker.js', { schema, config: anyone }, (request, reply) =>
+    sendFile(request, reply, assets.own.get('service-worker.js'), false),
+  )
+
   type Named = { Params: { name: string; version?: string } }
   const own = (name: string) => async (request: FastifyRequest, reply: FastifyReply) => {
     const { version } = request.params as Named['Params']

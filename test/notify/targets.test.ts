@@ -130,6 +130,8 @@ t.test('an answer of 10 MB, a redirect, a refusal: none of them stops the other 
     await eventually(() => good.received.length === n, `message ${n}`)
   }
   await eventually(() => big.received.length >= 2 && moved.received.length >= 2 && wrong.received.length === 5, 'tries')
+  const statusOf = (target: string) => hub.notifications.status().find(one => one.target === target)
+  await eventually(() => statusOf('wrong')?.givenUp === 5 && statusOf('good')?.sent === 5, 'the answers are counted')
   t.ok(process.memoryUsage().rss - before < 200e6)
   t.equal(good.received.length, 5, 'nobody followed the redirect')
   const status = new Map(hub.notifications.status().map(one => [one.target, one]))

@@ -1,0 +1,87 @@
+import { endSubscription, fetchPush, subscribe } from './api.js'
+import { element, put } from './nodes.js'
+
+/** The switch for notifications on this device. Hidden where the browser has none, or the page is not secure. */
+export class PushSwitch {
+  readonly #section = element('notify')
+  readonly #button = element<HTMLButtonElement>('notify-switch')
+  readonly #note = element('notify-note')
+  #subscription: PushSubscription | undefined
+  #id: string | undefined
+
+  constructor() {
+    this.#button.addEventListener('click', () => void this.#toggle())
+  }
+
+  /** Shows the state. A browser that has subscribed tells the hub again, which may have lost what was so. */
+  async start(): Promise<void> {
+    const isPossible =
+      isSecureContext && 'serviceWorker' in navigator && 'PushManager' in window && 'Notification' in window
+    this.#section.hidden = !isPossible
+    if (!isPossible) return
+    try {
+      const registration = await navigator.serviceWorker.getRegistration('/')
+      const subscription = (await registration?.pushManager.getSubscription()) ?? undefined
+      if (subscription) await this.#tell(subscription)
+    } catch {
+      // The button tries again, and says why not.
+    }
+    this.#draw()
+  }
+
+  async #toggle(): Promise<void> {
+    this.#button.disabled = true
+    put(this.#note, '')
+    try {
+      if (this.#subscription) await this.#end(this.#subscription)
+      else await this.#begin()
+    } catch (error) {
+      put(this.#note, `That did not work: ${error instanceof Error ? error.message : String(error)}`)
+    } finally {
+      this.#button.disabled = false
+      this.#draw()
+    }
+  }
+
+  async #begin(): Promise<void> {
+    if ((await Notification.requestPermission()) !== 'granted') {
+      throw new Error('this browser does not allow notifications of this page; its settings for the site say so.')
+    }
+    await navigator.serviceWorker.register('/service-worker.js', { scope: '/' })
+    const registration = await navigator.serviceWorker.ready
+    const { publicKey } = await fetchPush()
+    const old = await registration.pushManager.getSubscription()
+    // A subscription for another key, of a hub that was here before, cannot be used.
+    await old?.unsubscribe()
+    const options = { userVisibleOnly: true, applicationServerKey: bytesOf(publicKey) }
+    await this.#tell(await registration.pushManager.subscribe(options))
+    await registration.showNotification('Notifications are on', {
+      body: 'Alerts that your user may read arrive here.',
+      tag: 'telehub',
+      data: { url: '/', tag: 'telehub' },
+    })
+  }
+
+  async #tell(subscription: PushSubscription): Promise<void> {
+    this.#id = await subscribe(subscription.toJSON())
+    this.#subscription = subscription
+  }
+
+  async #end(subscription: PushSubscription): Promise<void> {
+    await subscription.unsubscribe()
+    this.#subscription = undefined
+    if (this.#id) await endSubscription(this.#id)
+  }
+
+  #draw(): void {
+    const isOn = this.#subscription !== undefined
+    put(this.#button, isOn ? 'Stop notifying me on this device' : 'Notify me on this device')
+    this.#button.setAttribute('aria-pressed', String(isOn))
+  }
+}
+
+/** Returns the bytes of a text in base64url. */
+function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
+  return Uint8Array.from(binary, char => char.charCodeAt(0))
+}

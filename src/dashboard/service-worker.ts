@@ -1,0 +1,111 @@
+/*
+ * The service worker of the dashboard: shows the notifications that the hub sends, also when no page is open. A script,
+ * not a module, as not every browser takes modules here. Nothing is cached: the dashboard shows what is so now.
+ */
+{
+  /** A notification of the hub: what `WebPushTarget` sends. */
+  interface HubNotification {
+    readonly id: string
+    readonly title: string
+    readonly body: string
+    readonly severity: 'info' | 'warning' | 'critical'
+    readonly state: string
+    readonly tag: string
+    /** Address within the dashboard. */
+    readonly url: string
+    readonly at: number
+    /** Right to acknowledge; left out when there is nothing to acknowledge. */
+    readonly token?: string
+  }
+
+  interface ExtendableEvent extends Event {
+    waitUntil(work: Promise<unknown>): void
+  }
+
+  interface Shown extends NotificationOptions {
+    readonly actions?: readonly { readonly action: string; readonly title: string }[]
+    readonly renotify?: boolean
+    readonly timestamp?: number
+  }
+
+  interface Tab {
+    readonly url: string
+    focus(): Promise<unknown>
+    navigate(url: string): Promise<unknown>
+  }
+
+  /** The part of the worker's global scope that is used. */
+  interface Scope extends EventTarget {
+    readonly registration: { showNotification(title: string, options: Shown): Promise<void> }
+    readonly clients: {
+      claim(): Promise<void>
+      matchAll(options: { readonly type: 'window' }): Promise<readonly Tab[]>
+      openWindow(url: string): Promise<unknown>
+    }
+    skipWaiting(): Promise<void>
+  }
+
+  const scope = self as unknown as Scope
+  const on = <E extends Event>(type: string, handle: (event: E) => Promise<unknown>) =>
+    scope.addEventListener(type, event => (event as unknown as ExtendableEvent).waitUntil(handle(event as E)))
+
+  on('install', () => scope.skipWaiting())
+  on('activate', () => scope.clients.claim())
+
+  on<Event & { readonly data?: { json(): HubNotification } }>('push', async ({ data }) => {
+    const { title, body, severity, state, tag, url, at, token } = data?.json() ?? unreadable
+    const isFiring = state === 'firing'
+    await scope.registration.showNotification(title, {
+      body,
+      tag,
+      // A repetition is silent; a new state of the same alert is not.
+      renotify: true,
+      silent: severity === 'info' && !isFiring,
+      requireInteraction: isFiring && severity === 'critical',
+      timestamp: at,
+      data: { url, token, tag },
+      ...(token && { actions: [{ action: 'acknowledge', title: 'Acknowledge' }] }),
+    })
+  })
+
+  const unreadable: HubNotification = {
+    ...{ id: '', title: 'telehub', body: 'Something has changed; open the dashboard.', severity: 'warning' },
+    ...{ state: 'firing', tag: 'telehub', url: '/', at: Date.now() },
+  }
+
+  type Clicked = Event & { readonly notification: Notification; readonly action: string }
+
+  on<Clicked>('notificationclick', async ({ notification, action }) => {
+    const { url, token, tag } = notification.data as { url: string; token?: string; tag: string }
+    notification.close()
+    if (action === 'acknowledge' && token) return acknowledge(token, tag, url)
+    return open(url)
+  })
+
+  /** Acknowledges, and says so; or says why not, as nobody sees a page. */
+  async function acknowledge(token: string, tag: string, url: string): Promise<void> {
+    let told: string
+    try {
+      const response = await fetch('/api/notify/acknowledge', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        // The token is all that is needed; the cookie stays out of it.
+        credentials: 'omit',
+        body: JSON.stringify({ token }),
+      })
+      if (response.ok) return
+      told = ((await response.json()) as { readonly message?: string }).message ?? `status ${response.status}`
+    } catch {
+      told = 'the hub does not answer'
+    }
+    const actions = [{ action: 'acknowledge', title: 'Try again' }]
+    const data = { url, token, tag }
+    await scope.registration.showNotification('Not acknowledged', { body: `${told}.`, tag, data, actions })
+  }
+
+  async function open(url: string): Promise<void> {
+    const [tab] = await scope.clients.matchAll({ type: 'window' })
+    if (!tab) await scope.clients.openWindow(url)
+    else await Promise.all([tab.focus(), tab.navigate(url)])
+  }
+}
