@@ -18,12 +18,14 @@ import type { NotifyPlan } from './plan.js'
 import { type PlanListener, PlanWatch } from './plan-watch.js'
 import { type AlertAccess, type Audience, escalated, maxWatched, routed } from './routing.js'
 import { type PushSubscription, Subscriptions } from './subscriptions.js'
+import { statusOf, type TargetStatus } from './target-status.js'
 import { Targets, type TargetsHost } from './targets.js'
 import { valuesOf } from './template.js'
 
 export type { NotifyPublisher } from './mqtt.js'
 export { readPlan } from './plan-file.js'
 export type { AlertAccess } from './routing.js'
+export type { TargetStatus } from './target-status.js'
 
 /** A browser that a user wants to be notified on. */
 export type NewSubscription = PushSubscription & { readonly user: string; readonly agent: string }
@@ -55,20 +57,6 @@ export interface NotificationsOptions {
   readonly files?: Files
 }
 
-/** A target and how it does, for operators. Times in milliseconds since the epoch. */
-export interface TargetStatus {
-  readonly target: string
-  readonly type: string
-  /** Messages that wait, and groups that will become one. */
-  readonly waiting: number
-  readonly sent: number
-  readonly failed: number
-  readonly givenUp: number
-  /** Why messages cannot be delivered, and since when. */
-  readonly trouble?: string
-  readonly since?: number
-}
-
 const batch = 500
 const lookMs = 250
 /** How long the button of a notification acknowledges. */
@@ -91,6 +79,7 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
   readonly #due: DueTimes
   readonly #files: Files | undefined
   #keys: HubKeys | undefined
+  #keysTrouble = ''
   #handling: Promise<void> = Promise.resolve()
   #wake = () => {}
   #timer: NodeJS.Timeout | undefined
@@ -122,10 +111,9 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
 
   /** Reads what is on disk, and begins to handle transitions and to send. */
   async start(): Promise<void> {
-    const { dir } = this.#options
     await this.#outbox.start()
     this.#handledBefore = this.#outbox.state.handled
-    this.#keys = hubKeys(join(dir, 'keys.json'), this.#files)
+    this.#readKeys()
     this.#subscriptions.start()
     this.#plans.start()
     this.#handling = this.#handle()
@@ -223,7 +211,7 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
 
   tokenFor(message: AlertMessage, address: string): string {
     const open = openAlerts(message)
-    if (open.length === 0 || open.length > maxAcknowledged || message.more > 0) return ''
+    if (!this.#keys || open.length === 0 || open.length > maxAcknowledged || message.more > 0) return ''
     const user = this.#subscriptions.get(address.split('/')[1] ?? '')?.user
     const by = user ?? targetOf(address)
     return signRight(this.keys.tokens, { alerts: open, by, address, expires: message.made + rightMs })
@@ -231,33 +219,8 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
 
   /** Returns each target and how it does. */
   status(): readonly TargetStatus[] {
-    const { counts } = this.#deliveries
-    const failing = this.#deliveries.failing()
-    const names = new Set([
-      ...(this.#plans.current?.targets.keys() ?? []),
-      ...[...this.#outbox.state.mailboxes.keys()].map(targetOf),
-    ])
-    return [...names].map(target => {
-      let waiting = 0
-      for (const [address, { messages, group }] of this.#outbox.state.mailboxes) {
-        if (targetOf(address) === target) waiting += messages.length + (group ? 1 : 0)
-      }
-      const count = (outcome: string) => counts.get(`${target} ${outcome}`) ?? 0
-      const all = failing.filter(({ address }) => targetOf(address) === target)
-      const [first] = all
-      // One browser that is gone is no trouble of the target.
-      const isTroubled =
-        first && (!first.address.includes('/') || all.length * 2 >= this.#targets.addressesOf(target).length)
-      return {
-        target,
-        type: this.#plans.current?.targets.get(target)?.type ?? 'removed',
-        waiting,
-        sent: count('sent'),
-        failed: count('failed'),
-        givenUp: count('given_up'),
-        ...(isTroubled && { trouble: first.detail, ...(first.since > 0 && { since: first.since }) }),
-      }
-    })
+    const { state } = this.#outbox
+    return statusOf({ state, plan: this.#plans.current, deliveries: this.#deliveries, targets: this.#targets })
   }
 
   /** Returns a sentence while notifications do not arrive. */
@@ -265,6 +228,7 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
     const { trouble } = this.#plans
     const sentences = [
       ...(trouble ? [`notify.file: ${trouble}`] : []),
+      ...(this.#keysTrouble ? [`browsers are not notified: ${this.#keysTrouble}`] : []),
       ...(this.#outbox.trouble ? [`notifications cannot be written to the disk: ${this.#outbox.trouble}`] : []),
       ...this.status().flatMap(({ target, trouble, since, waiting }) => {
         if (!trouble) return []
@@ -281,8 +245,20 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
   }
 
   get keys(): HubKeys {
-    if (!this.#keys) throw new HubError('stopping', 'the hub is starting; try again')
+    if (!this.#keys) this.#readKeys()
+    if (!this.#keys) throw new HubError('data_dir_unusable', this.#keysTrouble)
     return this.#keys
+  }
+
+  /** Without keys, as the disk refuses them, everything but browsers is notified. */
+  #readKeys(): void {
+    try {
+      this.#keys = hubKeys(join(this.#options.dir, 'keys.json'), this.#files)
+      this.#keysTrouble = ''
+    } catch (error) {
+      if (!this.#keysTrouble) this.#options.log.warn(`notify: no keys for browsers and buttons: ${describe(error)}`)
+      this.#keysTrouble = describe(error)
+    }
   }
 
   get #planOrUsual(): NotifyPlan {

@@ -49,9 +49,8 @@ export class Subscriptions {
   /** Reads the file. A damaged one is reported, and browsers subscribe again. */
   start(): void {
     const { path, incidents, files } = this.#options
-    const text = readWholeSync(path, files)?.toString()
-    if (text === undefined) return
     try {
+      const text = readWholeSync(path, files)?.toString() ?? '[]'
       for (const one of JSON.parse(text) as readonly KnownSubscription[]) this.#known.set(one.id, one)
     } catch (error) {
       incidents.report('notify_damaged', `${path} is damaged (${describe(error)}); browsers have to subscribe again`)
