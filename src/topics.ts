@@ -11,6 +11,8 @@ export const hubTopics = {
   command: (id: string) => `$hub/commands/${id}`,
   /** Topic on which the device that got a command may answer. */
   commandAnswer: (id: string) => `$hub/commands/${id}/answer`,
+  /** One alert, while it is not cleared. Alerts of the hub itself are of the series `hub`. */
+  alert: (rule: string, series: string) => `$hub/alerts/${encodeLevel(rule)}/${encodeLevel(series || 'hub')}`,
   /** How up to date the reading client is; made for each client, and reached by no wildcard. */
   feed: '$hub/feed',
 }

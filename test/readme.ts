@@ -23,6 +23,7 @@ export const docs = [
   'rabbitmq',
   'http',
   'operate',
+  'alerts',
   'settings',
   'benchmarks',
   'extend',

@@ -1,4 +1,5 @@
 import { accessCommands } from './access.js'
+import { alertCommands } from './alerts.js'
 import { auditCommands } from './audit.js'
 import { certificateCommand } from './certificates.js'
 import { checkCommand } from './check.js'
@@ -13,6 +14,7 @@ import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
 import { spoolCommands } from './spool.js'
+import { tailCommand } from './tail.js'
 import { userCommands } from './user-admin.js'
 
 /** All commands but those that run until they are stopped, in the order of the help. */
@@ -22,6 +24,8 @@ export const commands: readonly Command[] = [
   healthcheckCommand,
   certificateCommand,
   mapTryCommand,
+  tailCommand,
+  ...alertCommands,
   ...spoolCommands,
   ...deadCommands,
   ...seriesCommands,

@@ -27,6 +27,26 @@ export class HubClient {
     for await (const line of createInterface({ input: Readable.fromWeb(body) })) yield JSON.parse(line) as JobProgress
   }
 
+  /** Follows a stream of Server-Sent Events, and yields each until the connection ends. */
+  async *events<Name extends 'GET /api/live'>(
+    name: Name,
+    asked: Asked<Name>,
+  ): AsyncGenerator<{ readonly event: string; readonly data: string }> {
+    const { body } = await this.#fetch(name, asked)
+    if (!body) return
+    let event = ''
+    let data = ''
+    // Lines in the form of the HTML Living Standard, section 9.2, as the hub writes them.
+    for await (const line of createInterface({ input: Readable.fromWeb(body) })) {
+      if (line.startsWith('event: ')) event = line.slice(7)
+      else if (line.startsWith('data: ')) data = line.slice(6)
+      else if (line === '') {
+        if (data !== '') yield { event, data }
+        event = data = ''
+      }
+    }
+  }
+
   /** Sends what is asked as the body of a POST, otherwise in the query. */
   async #fetch(name: RouteName, asked: object): Promise<Response> {
     const [method = '', route = ''] = name.split(' ')
@@ -53,7 +73,7 @@ export class HubClient {
         `no hub answers at ${this.#url} (${describe(cause)}); start it, or give its address with --url`,
       )
     }
-    const isHub = /json/.test(response.headers.get('content-type') ?? '')
+    const isHub = /json|event-stream/.test(response.headers.get('content-type') ?? '')
     if (!isHub) {
       throw new HubError(
         'not_found',

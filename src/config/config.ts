@@ -6,6 +6,8 @@ import { nearest } from '../runtime/nearest.js'
 import { duration, showSize, showTime } from './kinds.js'
 import { type SettingKey, type Settings, settingsTable } from './settings.js'
 
+export { readYamlText, type YamlText } from './yaml-text.js'
+
 const keys = Object.keys(settingsTable) as SettingKey[]
 
 export const settingKeys: readonly SettingKey[] = keys
@@ -195,6 +197,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   commands: 'Commands',
   spool: 'Spool',
   dead: 'Dead letters',
+  alerts: 'Alerts',
   limits: 'Limits',
   proxy: 'Proxies',
   ws: 'WebSocket',

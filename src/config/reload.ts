@@ -34,6 +34,7 @@ const byProcessor: readonly SettingKey[] = [
   'spool.keepBytes',
   'spool.rate',
   'dead.limit',
+  'alerts.file',
   'rabbitmq.url',
   'rabbitmq.window',
   'rabbitmq.prefetch',

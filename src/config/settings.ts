@@ -213,6 +213,11 @@ export const settingsTable = {
     1e9,
     'Size of the dead letters without RabbitMQ. Beyond it the oldest ones of the user with the most for its share are deleted (without auth.file the oldest of all), and counted as dropped.',
   ),
+  'alerts.file': row(
+    text('a file', /^[^\0]*$/),
+    '',
+    'File with the alert rules. Empty: alerts.yaml in data.dir, if that exists. A change acts within a second or two.',
+  ),
   'limits.connections': row(
     integer(1, 1_000_000),
     10_000,

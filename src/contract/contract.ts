@@ -1,3 +1,4 @@
+import { alertRoutes } from './alerts.js'
 import { type command, commands } from './commands.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
@@ -381,6 +382,7 @@ export const routes = {
     isStream: 'lines',
   },
   ...notifyRoutes,
+  ...alertRoutes,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',

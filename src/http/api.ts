@@ -10,6 +10,7 @@ import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { isTopicFilter, isTopicName } from '../topics.js'
+import { alertRoutes } from './alerts.js'
 import { changeBy } from './changes.js'
 import { type DevicesApi, deviceRoutes } from './devices.js'
 import { type Guard, readRulesOf } from './guard.js'
@@ -137,6 +138,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     return runJob(call, { kind: 'past', past })
   })
 
+  await app.register(alertRoutes, { pipeline, clock, guard, audit })
   await app.register(deviceRoutes, { devices, pipeline, guard, audit })
   await app.register(sessionListRoutes, { sessions, guard, audit })
 

@@ -1,5 +1,5 @@
 import type { Readiness } from '../contract/contract.js'
-import { type AlarmCheck, Alarms } from '../observe/alarms.js'
+import { type AlarmCheck, type AlarmListener, Alarms } from '../observe/alarms.js'
 import type { Counters } from '../observe/counters.js'
 import { EventLoopDelay } from '../observe/event-loop-delay.js'
 import type { Incidents } from '../observe/incidents.js'
@@ -44,7 +44,7 @@ export interface HubConditionOptions extends Omit<HubHealthOptions, 'alarms'>, O
   readonly checks: readonly (AlarmCheck | undefined)[]
   readonly spool: HubHealthOptions['spool'] & MetricSources['spool']
   readonly broker: HubHealthOptions['broker'] & MetricSources['broker']
-  readonly pipeline: HubHealthOptions['pipeline'] & MetricSources['pipeline']
+  readonly pipeline: HubHealthOptions['pipeline'] & MetricSources['pipeline'] & AlarmListener
   readonly incidents: MetricSources['incidents']
   readonly counters: Counters
   readonly log: SentenceLog
@@ -61,7 +61,7 @@ export class HubCondition {
   readonly parts: readonly Part[]
 
   constructor({ checks, counters, log, ...sources }: HubConditionOptions) {
-    const alarms = new Alarms({ checks: checks.filter(check => check !== undefined), log })
+    const alarms = new Alarms({ checks: checks.filter(check => check !== undefined), listener: sources.pipeline, log })
     const eventLoopDelay = new EventLoopDelay()
     this.metrics = new Metrics(counters, { ...sources, alarms, eventLoopDelay })
     this.health = new HubHealth({ ...sources, alarms })

@@ -14,7 +14,13 @@ export interface AlarmCheck {
   check(): string | undefined | Promise<string | undefined>
 }
 
+/** Told at each look which alarms are raised. */
+export interface AlarmListener {
+  onAlarms(raised: readonly Alarm[]): void
+}
+
 export interface AlarmsOptions {
+  readonly listener?: AlarmListener
   readonly checks: readonly AlarmCheck[]
   readonly everyMs?: number
   readonly log: SentenceLog
@@ -51,6 +57,7 @@ export class Alarms implements Part {
     if (this.#looking) return
     this.#looking = true
     await this.#check()
+    this.#options.listener?.onAlarms(this.list())
     this.#looking = false
   }
 

@@ -22,7 +22,7 @@ export interface LiveDelivery {
 }
 
 export interface LivePusherOptions {
-  readonly mapping: Mapping
+  readonly mapping: Pick<Mapping, 'read'>
   readonly registry: Registry
   readonly json: ReadingJson
   readonly delivery: LiveDelivery

@@ -199,6 +199,12 @@ export class Mapping {
     return name === undefined ? {} : { preset: name }
   }
 
+  /** Returns the measurement of all points that the topic's messages make. Undefined where lines name theirs. */
+  measurementOf(topic: string): string | undefined {
+    const { rule, measurement } = this.#place(topic)
+    return rule?.decoder === 'line' ? undefined : measurement
+  }
+
   /** Returns those of the points of a message on a topic that a rule wants stored. Called once for each message. */
   thin(topic: string, points: readonly Point[]): readonly Point[] {
     const { rule } = this.#place(topic)

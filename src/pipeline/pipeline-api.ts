@@ -5,6 +5,7 @@ import type { NewSubscription, TargetStatus } from '../notify/notify.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
+import type { AlertsApi } from './alert-api.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { ReplayJob } from './replay.js'
 import type { PlannedCommand, PlannedReply } from './reply-watch.js'
@@ -45,7 +46,7 @@ export interface RemovedDevice {
  * where they may be large: made in the processor thread, so that the broker thread only passes them on. With `rules` an
  * answer holds only what the rules allow to be read.
  */
-export interface PipelineApi {
+export interface PipelineApi extends AlertsApi {
   series(query: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>>
   /** Rejects with `forbidden` when the series may not be read, or the mapping makes no such series. */
   history(query: {

@@ -4,7 +4,7 @@ import type { Settings } from '../config/settings.js'
 import type { Identity } from '../disk/identity.js'
 import { describe, HubError } from '../errors.js'
 import type { ClientPresence, PresenceListener } from '../model.js'
-import type { AlarmCheck } from '../observe/alarms.js'
+import type { Alarm, AlarmCheck, AlarmListener } from '../observe/alarms.js'
 import type { LossSink } from '../observe/incidents.js'
 import type { ProcessorNumbers } from '../observe/metrics.js'
 import type { ClientRefusals, RefusalSink } from '../observe/refusal-counts.js'
@@ -65,10 +65,11 @@ const nowhere: MessageDelivery & FeedSink & ReplySink = {
   replied: () => {},
 }
 
+/** Is told by other parts what the thread needs to know. */
+interface ThreadListener extends SpoolListener, PresenceListener, UsersListener, RefusalSink, LossSink, AlarmListener {}
+
 /** The processor thread, as seen from the broker thread. */
-export class PipelineThread
-  implements Part, SpoolListener, PresenceListener, UsersListener, RefusalSink, LossSink, SettingsFollower
-{
+export class PipelineThread implements Part, ThreadListener, SettingsFollower {
   readonly name = 'processor'
   /** Questions to the thread, answered by the functions of the same names that it offers. */
   readonly api: PipelineApi = remote((name: keyof PipelineApi, argument) => this.call(name, argument as never))
@@ -287,7 +288,7 @@ export class PipelineThread
 
   /** Returns the numbers of the thread, for the metrics. */
   async numbers(): Promise<ProcessorNumbers> {
-    const { sheet, seriesAlarm: _, notifyAlarm: __, ...numbers } = await this.status()
+    const { sheet, seriesAlarm: _, notifyAlarm: __, alertsAlarm: ___, ...numbers } = await this.status()
     const { since, reasons, ...balance } = sheet
     return { ...numbers, balance, reasons }
   }
@@ -355,6 +356,10 @@ export class PipelineThread
     this.#tell('shares', this.#options.sharing.shares)
   }
 
+  onAlarms(raised: readonly Alarm[]): void {
+    if (this.#isUp) this.#tell('alarms', raised)
+  }
+
   enterRefusals(refusals: readonly ClientRefusals[]): void {
     this.#tell('refused', refusals)
   }
@@ -373,6 +378,7 @@ export function pipelineAlarms(pipeline: PipelineThread, live: { readonly curren
   return [
     { name: 'series', check: async () => (await pipeline.status()).seriesAlarm },
     { name: 'notify', check: async () => (await pipeline.status()).notifyAlarm },
+    { name: 'alerts', check: async () => (await pipeline.status()).alertsAlarm },
     {
       name: 'dead',
       check: async () => {

@@ -2,11 +2,13 @@ import { join } from 'node:path'
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import { BothLedgers } from '../accounting/ledgers.js'
 import { Receipts } from '../accounting/receipts.js'
+import type { Alerts } from '../alerts/alerts.js'
 import { startParts } from '../runtime/lifecycle.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import { machineClock } from '../runtime/time.js'
 import type { Sharing } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
+import { alertsOf, BatchReadings } from './alert-parts.js'
 import type { BrokerLink } from './broker-link.js'
 import { ConsumerSuspects } from './consumer-suspects.js'
 import { Consumers } from './consumers.js'
@@ -19,7 +21,7 @@ import { hubConsumers } from './hub-consumers.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
-import { noAlerts, notificationsOf } from './notifying.js'
+import { notificationsOf } from './notifying.js'
 import { Queries } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
@@ -62,6 +64,7 @@ export interface Pipeline {
   readonly replays: Replays
   readonly removal: DeviceRemoval
   readonly feeds: LiveFeeds
+  readonly alerts: Alerts
   readonly seriesChanges: SeriesChanges
   readonly notifications: ReturnType<typeof notificationsOf>
   /** Returns the bytes of dead letters on the hub's disk. */
@@ -81,7 +84,7 @@ export async function startPipeline(
 
   // The reading side of the spool: a cursor for each consumer that reads there.
   let isStarted = false
-  const needed = () => (isStarted ? (records ? refill.needed : Number.POSITIVE_INFINITY) : 1)
+  const needed = () => (isStarted ? Math.min(records ? refill.needed : Number.POSITIVE_INFINITY, alerts.saved) : 1)
   const cursors = cursorsOf(settings, { dir, position, progress, registry, balance, broker, needed })
   progress.opened(cursors, position)
 
@@ -114,12 +117,14 @@ export async function startPipeline(
   const dead = rabbit ?? files
   const ledger = rabbit ? new BothLedgers(balance, new Receipts(rabbit)) : balance
 
-  // Live: the registry of devices, and the newest readings for the screen.
+  // Live: the registry of devices, the newest readings for the screen, and the alerts.
   const settled = new SettledMessages(balance, progress)
   const json = new ReadingJson(mapping, store)
-  const livePusher = new LivePusher({ mapping, registry, json, delivery: broker })
+  const readings = new BatchReadings(mapping)
+  const livePusher = new LivePusher({ mapping: readings, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
-  const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies })
+  const alerts = alertsOf({ settings, dir, mapping, readings, registry, balance, progress, cursors, store, broker })
+  const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies, alerts, registry, readings, cursors })
 
   // Record: within the limits of series into the store, after what a store that was emptied lacks.
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
@@ -131,7 +136,8 @@ export async function startPipeline(
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
   // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
-  const notifications = notificationsOf(settings, dir, { alerts: noAlerts, mapping, broker })
+  const notifications = notificationsOf(settings, dir, { alerts, mapping, broker })
+  alerts.reportTo(notifications)
   const downlink = new Downlink(broker)
 
   // The loops that carry messages from a source to its handler, and find messages that crash the process.
@@ -152,24 +158,18 @@ export async function startPipeline(
   const stop = await startParts([
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },
     balance,
-    {
-      name: 'registry',
-      // After a crash the registry and the balance lack the last seconds, which are in the spool.
-      start: () => cursors.reader('live').rewind(Math.min(registry.start(), balance.saved)),
-      stop: () => registry.stop(),
-    },
+    { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
     knowledge,
     rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
     ...[guard, sparkplug],
     new StoreStart(settings, store, dependencies),
     new StoreProbe(store, dependencies),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
-    ...[feeds, notifications],
-    { name: 'live', start: () => livePusher.start(), stop: () => {} },
+    ...[alerts, notifications, live],
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
   const alarming = { deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
-  return { consumers, queries, replays, removal, feeds, seriesChanges, notifications, ...alarming, stop }
+  return { consumers, queries, replays, removal, feeds, alerts, seriesChanges, notifications, ...alarming, stop }
 }

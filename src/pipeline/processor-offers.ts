@@ -3,6 +3,7 @@ import { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { ThreadExit } from '../runtime/thread-exit.js'
 import { machineClock } from '../runtime/time.js'
 import type { Link } from '../runtime/worker-link.js'
+import { alertOffers } from './alert-api.js'
 import { BrokerLink } from './broker-link.js'
 import type { Consumers } from './consumers.js'
 import { type Pipeline, startPipeline } from './pipeline.js'
@@ -49,7 +50,10 @@ export function processorOffers(
     },
     abandon: () => exit.prepare(),
     committed: position => progress.committed(position),
-    present: presence => registry.setPresence(presence),
+    present: presence => {
+      registry.setPresence(presence)
+      started?.alerts.presence(presence.clientId, presence.online, presence.since)
+    },
     refused: refusals => balance.refused(refusals),
     lost: messages => balance.lost(messages),
     shares: changed => {
@@ -57,7 +61,7 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm, notifications } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications, alerts } = running()
       return {
         ...consumers.status(),
         sheet: balance.sheet(progress),
@@ -65,13 +69,18 @@ export function processorOffers(
         seriesAlarm: seriesAlarm(),
         notifyAlarm: notifications.alarm(),
         notifications: { targets: notifications.status(), skipped: notifications.skipped },
+        alertsAlarm: alerts.alarm(),
       }
     },
+    ...alertOffers(() => running().alerts),
     series: query => running().queries.series(query),
     history: ({ query, rules }) => running().queries.history(query, rules),
     influxql: ({ question, rules }) => running().queries.influxql(question, rules),
     devices: rules => running().queries.devices(rules),
-    removeClient: client => running().removal.client(client),
+    removeClient: client => {
+      running().alerts.forgetDevice(client.clientId)
+      return running().removal.client(client)
+    },
     removeDescribed: device => running().removal.described(device),
     tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),

@@ -2,6 +2,7 @@ import type { Reader } from '../access/rules.js'
 import type { Totals } from '../accounting/balance-sheet.js'
 import type { Settings } from '../config/settings.js'
 import type { ClientPresence, Outward } from '../model.js'
+import type { Alarm } from '../observe/alarms.js'
 import type { Loss } from '../observe/incidents.js'
 import type { NotifyNumbers } from '../observe/metrics.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
@@ -30,6 +31,7 @@ export interface PipelineStatus extends ProcessorStatus {
   readonly seriesAlarm: string | undefined
   readonly notifyAlarm: string | undefined
   readonly notifications: NotifyNumbers
+  readonly alertsAlarm: string | undefined
 }
 
 /** Calls that the broker thread offers the processor thread. */
@@ -75,6 +77,8 @@ export interface ProcessorOffers extends Answering<PipelineApi> {
   lost(messages: number): void
   /** Reports that the users file has changed. */
   shares(shares: UserShares): void
+  /** Reports the alarms of the hub that are raised. */
+  alarms(raised: readonly Alarm[]): void
   /** Deletes messages that are kept for replays only, as the disk is full. */
   diskFull(): void
   status(): PipelineStatus

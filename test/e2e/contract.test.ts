@@ -171,6 +171,20 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('GET /api/commands', { open: true }), { commands: [{ id: told.id }] })
   t.match(await ask('DELETE /api/commands/:id', { id: told.id }), { state: 'cancelled' })
   t.match(await ask('GET /api/commands/:id', { id: told.id }), { over: true })
+  const hot = { field: 'temperature', above: 30 }
+  t.match(await ask('POST /api/alerts/rules', { name: 'hot', rule: hot }), { name: 'hot', definition: hot })
+  await device.publishAsync('home/stove', '{"temperature":90}', { qos: 1 })
+  const [alert] = await eventually(async () => {
+    const { alerts } = await ask('GET /api/alerts', { rule: 'hot' })
+    return alerts.length > 0 && alerts
+  }, 'an alert')
+  t.match(await ask('POST /api/alerts/ack', { alert: alert?.alert ?? '' }), { state: 'acknowledged' })
+  const mute = await ask('POST /api/alerts/mute', { rule: 'hot', note: 'cooking' })
+  await ask('GET /api/alerts', { state: 'all' })
+  t.match(await ask('POST /api/alerts/unmute', { id: mute.id }), { note: 'cooking' })
+  t.match(await ask('POST /api/alerts/test', { rule: 'hot', from: 0 }), { count: 1 })
+  t.match(await ask('GET /api/alerts/rules', {}), { rules: [{ firing: 1 }] })
+  t.same(await ask('DELETE /api/alerts/rules', { name: 'hot' }), { removed: true })
 
   const { sessions } = await ask('GET /api/sessions', {})
   t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])

@@ -140,6 +140,28 @@ export async function startGuarded(
       progress: async () => ({ done: 0, stored: 0, dropped: 0, kept: 0, finished: true }),
       cancel: async () => {},
       changeSeries: async () => true,
+      alerts: answer('alerts', '{"alerts":[],"count":0,"mutes":[]}'),
+      acknowledge: async ({ alert, by }) => {
+        reached.push('acknowledge')
+        return { alert, by, state: 'acknowledged', at: 0 }
+      },
+      muteAlerts: async ({ by }) => {
+        reached.push('muteAlerts')
+        return { id: '1', by, since: 0 }
+      },
+      unmuteAlerts: async id => {
+        reached.push('unmuteAlerts')
+        return { id, by: '', since: 0 }
+      },
+      alertRules: answer('alertRules', '{"rules":[],"mistakes":[],"counts":{}}'),
+      putAlertRule: async ({ name }) => {
+        reached.push('putAlertRule')
+        return { name, severity: 'info', source: 'api', watched: 0, firing: 0, definition: {} }
+      },
+      removeAlertRule: async () => {
+        reached.push('removeAlertRule')
+      },
+      testAlertRule: answer('testAlertRule'),
       openFeed: async () => 1,
       nextOfFeed: async () => ({ items: [], end: { sequence: 0, series: 0, truncated: false } }),
       notifyTargets: async () => {

@@ -1,0 +1,271 @@
+import type { FieldValue } from '../model.js'
+import type { AlertRule, ConditionRule } from './rule.js'
+import type { UsualValues } from './usual.js'
+import { hourName, type WeekTime } from './week-time.js'
+import { amount, listed, span } from './wording.js'
+
+/** A reading that a condition has looked at. Time in microseconds. */
+export type DecidingPoint = readonly [time: number, value: FieldValue]
+
+/** Knows what is usual for a series. */
+export interface UsualSource {
+  /** Undefined while nothing is known. Asking begins the learning. */
+  usualAt(time: number): UsualValues | undefined
+}
+
+/**
+ * One condition of a rule for one series: whether each reading fulfils it. Pure but for its own memory, and the same for
+ * live readings and for those of a back-test.
+ */
+export interface AlertCondition {
+  /**
+   * Returns whether the condition holds with this reading; undefined when that cannot be said, and everything stays.
+   * @param isActive Whether the condition held before, for the hysteresis
+   */
+  take(time: number, value: FieldValue, isActive: boolean): boolean | undefined
+  /** Takes a reading of the other series of a comparison. */
+  takeOther?(time: number, value: FieldValue, isActive: boolean): boolean | undefined
+  /** Returns what was compared, and with what: `is −7.3 °C, above −15 °C`. */
+  words(unit: string | undefined): string
+  /** Readings beside the newest one that decided. */
+  readonly evidence?: readonly DecidingPoint[]
+  /** State for the snapshot, as JSON. Undefined: none. */
+  save?(): unknown
+  restore?(saved: unknown): void
+}
+
+/** Returns the condition of a rule for one series. Rules about silence, connections and the hub are no such conditions. */
+export function conditionOf(rule: AlertRule, usual: UsualSource | undefined, week: WeekTime): AlertCondition {
+  const { condition } = rule
+  switch (condition.kind) {
+    case 'range':
+      return condition.minus ? new Difference(condition) : new Range(condition)
+    case 'rate':
+      return new Rate(condition)
+    case 'equals':
+      return new Equals(condition)
+    case 'unusual':
+      return new Unusual(condition.times, usual, week)
+    default:
+      return never
+  }
+}
+
+/** The condition of rules that are decided by time, presence or the hub, not by readings. */
+const never: AlertCondition = { take: () => false, words: () => '' }
+
+type RangeRule = Extract<ConditionRule, { kind: 'range' }>
+
+/** Whether a number is outside the limits; with hysteresis, once it was outside. */
+function isOutside({ above, below, hysteresis }: RangeRule, value: number, isActive: boolean): boolean {
+  const back = isActive ? hysteresis : 0
+  return (above !== undefined && value > above - back) || (below !== undefined && value < below + back)
+}
+
+function limitWords({ above, below }: RangeRule, value: number, unit: string | undefined): string {
+  const isAbove = above !== undefined && (below === undefined || value > (above + below) / 2)
+  return isAbove ? `above ${amount(above, unit)}` : `below ${amount(below as number, unit)}`
+}
+
+class Range implements AlertCondition {
+  readonly #rule: RangeRule
+  #value = 0
+
+  constructor(rule: RangeRule) {
+    this.#rule = rule
+  }
+
+  take(_time: number, value: FieldValue, isActive: boolean): boolean | undefined {
+    const number = numberOf(value)
+    if (number === undefined) return undefined
+    this.#value = number
+    return isOutside(this.#rule, number, isActive)
+  }
+
+  words(unit: string | undefined): string {
+    return `is ${amount(this.#value, unit)}, ${limitWords(this.#rule, this.#value, unit)}`
+  }
+}
+
+/** The difference of a series to another one, by the newest value of each. */
+class Difference implements AlertCondition {
+  readonly #rule: RangeRule
+  #own: readonly [number, number] | undefined
+  #other: readonly [number, number] | undefined
+
+  constructor(rule: RangeRule) {
+    this.#rule = rule
+  }
+
+  take(time: number, value: FieldValue, isActive: boolean): boolean | undefined {
+    const number = numberOf(value)
+    if (number === undefined) return undefined
+    this.#own = [time, number]
+    return this.#compare(isActive)
+  }
+
+  takeOther(time: number, value: FieldValue, isActive: boolean): boolean | undefined {
+    const number = numberOf(value)
+    if (number === undefined || (this.#other && time <= this.#other[0])) return undefined
+    this.#other = [time, number]
+    return this.#compare(isActive)
+  }
+
+  #compare(isActive: boolean): boolean | undefined {
+    if (!this.#own || !this.#other) return undefined
+    return isOutside(this.#rule, this.#own[1] - this.#other[1], isActive)
+  }
+
+  get evidence(): readonly DecidingPoint[] {
+    return this.#other ? [this.#other] : []
+  }
+
+  words(unit: string | undefined): string {
+    const [own, other] = [this.#own?.[1] ?? 0, this.#other?.[1] ?? 0]
+    const name = this.#rule.minus?.field ?? 'the other series'
+    const less = own < other
+    const distance = `${amount(Math.abs(own - other), unit)} ${less ? 'less' : 'more'} than ${name} (${amount(other, unit)})`
+    return `is ${amount(own, unit)}, ${distance}`
+  }
+
+  save(): unknown {
+    return [this.#own ?? null, this.#other ?? null]
+  }
+
+  restore(saved: unknown): void {
+    if (!Array.isArray(saved)) return
+    this.#own = pairOf(saved[0])
+    this.#other = pairOf(saved[1])
+  }
+}
+
+/** Most readings that a rate keeps of its span. */
+const maxSamples = 32
+
+class Rate implements AlertCondition {
+  readonly #rule: Extract<ConditionRule, { kind: 'rate' }>
+  /** Readings of the span, the oldest first, and the newest. */
+  #samples: (readonly [number, number])[] = []
+  #rate = 0
+  #unitSpan = 0
+
+  constructor(rule: Extract<ConditionRule, { kind: 'rate' }>) {
+    this.#rule = rule
+  }
+
+  take(time: number, value: FieldValue): boolean | undefined {
+    const number = numberOf(value)
+    if (number === undefined) return undefined
+    const { over, per, above, below } = this.#rule
+    const samples = this.#samples
+    const newest = samples.at(-1)
+    // Readings of a fast series are thinned, so that the memory of a span is bounded.
+    const beforeNewest = samples.at(-2)
+    const isDense =
+      over > 0 && newest && beforeNewest && newest[0] - beforeNewest[0] < over / maxSamples && samples.length > 2
+    if (isDense) samples.pop()
+    samples.push([time, number])
+    // The reading at the beginning of the span, or the last before.
+    while (samples.length > 2 && time - (samples[1] as readonly [number, number])[0] >= over) samples.shift()
+    if (samples.length > maxSamples * 2) samples.shift()
+    const first = samples[0] as readonly [number, number]
+    const elapsed = time - first[0]
+    // A span of which only a part is known says nothing yet.
+    if (elapsed <= 0 || elapsed < over) return undefined
+    this.#unitSpan = elapsed
+    this.#rate = ((number - first[1]) / elapsed) * per
+    return (above !== undefined && this.#rate > above) || (below !== undefined && this.#rate < below)
+  }
+
+  get evidence(): readonly DecidingPoint[] {
+    return this.#samples
+  }
+
+  words(unit: string | undefined): string {
+    const { per, above, below } = this.#rule
+    const limit =
+      above !== undefined && this.#rate > above ? `above ${amount(above, unit)}` : `below ${amount(below ?? 0, unit)}`
+    const verb = this.#rate < 0 ? 'falls' : 'rises'
+    const each = `per ${span(per)}`
+    return `${verb} by ${amount(Math.abs(this.#rate), unit)} ${each} (over ${span(this.#unitSpan)}), ${limit} ${each}`
+  }
+
+  save(): unknown {
+    return this.#samples
+  }
+
+  restore(saved: unknown): void {
+    if (!Array.isArray(saved)) return
+    this.#samples = saved.flatMap(one => {
+      const pair = pairOf(one)
+      return pair ? [pair] : []
+    })
+  }
+}
+
+class Equals implements AlertCondition {
+  readonly #rule: Extract<ConditionRule, { kind: 'equals' }>
+  #value: FieldValue = ''
+
+  constructor(rule: Extract<ConditionRule, { kind: 'equals' }>) {
+    this.#rule = rule
+  }
+
+  take(_time: number, value: FieldValue): boolean {
+    this.#value = value
+    const { values, isNegated } = this.#rule
+    // "on" in the rule means the text, and true in the rule the boolean; both are what devices send for one another.
+    return values.some(one => one === value || String(one) === String(value)) !== isNegated
+  }
+
+  words(): string {
+    const { values, isNegated } = this.#rule
+    const is = `is ${JSON.stringify(this.#value)}`
+    return isNegated ? `${is}, not ${listed(values)}` : is
+  }
+}
+
+class Unusual implements AlertCondition {
+  readonly #times: number
+  readonly #usual: UsualSource | undefined
+  readonly #week: WeekTime
+  #value = 0
+  #hour = 0
+  #known: UsualValues | undefined
+
+  constructor(times: number, usual: UsualSource | undefined, week: WeekTime) {
+    this.#times = times
+    this.#usual = usual
+    this.#week = week
+  }
+
+  take(time: number, value: FieldValue): boolean | undefined {
+    const number = numberOf(value)
+    if (number === undefined) return undefined
+    const known = this.#usual?.usualAt(time)
+    if (!known) return undefined
+    this.#value = number
+    this.#known = known
+    this.#hour = this.#week.hour(time)
+    return Math.abs(number - known.median) > this.#times * known.deviation
+  }
+
+  words(unit: string | undefined): string {
+    if (!this.#known) return 'is unusual'
+    const { median, deviation, isOfWeek } = this.#known
+    const when = isOfWeek ? hourName(this.#hour) : `${String(this.#hour % 24).padStart(2, '0')}:00`
+    const times = Math.round(Math.abs(this.#value - median) / deviation)
+    return `is ${amount(this.#value, unit)}; usual at ${when} is ${amount(median, unit)} ± ${amount(deviation, unit)}, so this is ${times} times the usual distance`
+  }
+}
+
+function numberOf(value: FieldValue): number | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
+  return typeof value === 'boolean' ? Number(value) : undefined
+}
+
+function pairOf(saved: unknown): readonly [number, number] | undefined {
+  return Array.isArray(saved) && saved.length === 2 && saved.every(Number.isFinite)
+    ? [saved[0] as number, saved[1] as number]
+    : undefined
+}

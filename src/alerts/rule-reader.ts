@@ -1,0 +1,368 @@
+import { duration } from '../config/settings.js'
+import type { FieldValue } from '../model.js'
+import { nearest } from '../runtime/nearest.js'
+import {
+  type AlertRule,
+  type ConditionRule,
+  type HeldBy,
+  type NamePatterns,
+  type OtherSeries,
+  patternOf,
+  type ScheduleSpan,
+  type Selector,
+} from './rule.js'
+import type { Severity } from './transition.js'
+
+/** A mistake in a rule, and where: the names on the way to the value. */
+export interface RuleMistake {
+  readonly path: readonly (string | number)[]
+  readonly sentence: string
+}
+
+const selectorKeys = ['measurement', 'field', 'tags', 'device', 'class'] as const
+const conditionKeys = ['above', 'below', 'rate', 'silent', 'offline', 'equals', 'not', 'unusual', 'hub'] as const
+const helperKeys = ['hysteresis', 'minus', 'of'] as const
+const otherKeys = ['about', 'severity', 'for', 'late', 'when', 'unless', 'mute'] as const
+const ruleKeys: readonly string[] = [...selectorKeys, ...conditionKeys, ...helperKeys, ...otherKeys]
+
+/** Conditions of the hub itself. All but the first three are alarms, by their names. */
+export const hubConditions = [
+  ...['residual', 'dead', 'clocks'],
+  ...['disk', 'spool', 'full', 'certificate', 'series', 'processor', 'client_fight', 'audit', 'alerts', 'any'],
+] as const
+
+const severities: readonly Severity[] = ['info', 'warning', 'critical']
+const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
+
+/** Most characters of the name of a rule, which is a level of a topic. */
+const maxName = 100
+/** Most patterns, values, spans or other rules in one list. */
+const maxList = 1_000
+const defaultLate = 5e6
+/** Longest duration: a year. */
+const longest = 366 * 864e8
+
+type GivenRule = Readonly<Record<string, unknown>>
+
+/** Reads rules as they were written, and collects all mistakes instead of stopping at the first. */
+export class RuleReader {
+  readonly mistakes: RuleMistake[] = []
+
+  /** Reads the rules by name, and what they say of each other. A rule with a mistake is left out. */
+  readAll(given: unknown, path: readonly string[] = ['rules']): AlertRule[] {
+    if (given === undefined || given === null) return []
+    if (!isMap(given)) {
+      this.#mistake(path, 'allowed are rules by name, as in "freezer-warm: {field: temperature, above: -15}"')
+      return []
+    }
+    const rules = Object.entries(given).flatMap(([name, rule]) => this.read(name, rule, [...path, name]) ?? [])
+    return this.ordered(rules, path)
+  }
+
+  /** Returns the rule. Undefined when there is a mistake in it. */
+  read(name: string, given: unknown, path: readonly (string | number)[] = [name]): AlertRule | undefined {
+    const before = this.mistakes.length
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a name must not have
+    if (name === '' || name.length > maxName || /[\u0000-\u001f\u007f/+#]/.test(name)) {
+      this.#mistake(path, `a name has 1 to ${maxName} characters, and none of / + #`)
+    }
+    if (!isMap(given)) {
+      this.#mistake(path, `given ${show(given)}, allowed is a rule such as {field: temperature, above: -15, for: 10m}`)
+      return undefined
+    }
+    for (const key of Object.keys(given)) {
+      if (ruleKeys.includes(key)) continue
+      const meant = this.mistakes.length < 200 ? nearest(key, ruleKeys) : undefined
+      this.#mistake([...path, key], `there is no ${show(key)}${meant ? `; did you mean ${meant}?` : ''}`)
+    }
+    const condition = this.#condition(given, path)
+    const rule = {
+      name,
+      about: this.#text(given, 'about', path),
+      severity: this.#word(given, 'severity', severities, path) ?? 'warning',
+      select: this.#selector(given, path),
+      condition,
+      for: this.#duration(given, 'for', path) ?? 0,
+      late: this.#duration(given, 'late', path) ?? defaultLate,
+      when: this.#schedule(given.when, [...path, 'when']),
+      unless: this.#unless(given.unless, [...path, 'unless']),
+      isMuted: this.#flag(given, 'mute', path),
+      depth: 0,
+      text: JSON.stringify({ name, ...given }),
+    }
+    return this.mistakes.length > before || !condition ? undefined : { ...rule, condition }
+  }
+
+  /** Checks what rules say of each other, and returns them with their depths. */
+  ordered(rules: readonly AlertRule[], path: readonly string[] = ['rules']): AlertRule[] {
+    const named = new Map(rules.map(rule => [rule.name, rule]))
+    const depths = new Map<string, number>()
+    const depthOf = (name: string, above: readonly string[]): number => {
+      const known = depths.get(name)
+      if (known !== undefined) return known
+      if (above.includes(name)) {
+        this.#mistake(
+          [...path, name, 'unless'],
+          `rules that wait for each other: ${[...above.slice(above.indexOf(name)), name].join(' → ')}`,
+        )
+        return 0
+      }
+      let depth = 0
+      // A chain of thousands of rules would not fit the stack.
+      if (above.length >= 100) this.#mistake([...path, name, 'unless'], 'a chain of more than 100 rules')
+      else {
+        for (const other of named.get(name)?.unless ?? [])
+          if (named.has(other.rule)) depth = Math.max(depth, depthOf(other.rule, [...above, name]) + 1)
+      }
+      depths.set(name, depth)
+      return depth
+    }
+    return rules.map(rule => {
+      for (const { rule: other } of rule.unless) {
+        if (named.has(other)) continue
+        // A hint for each of thousands of mistakes would take minutes.
+        const meant = this.mistakes.length < 20 ? nearest(other, [...named.keys()]) : undefined
+        this.#mistake(
+          [...path, rule.name, 'unless'],
+          `there is no rule ${show(other)}${meant ? `; did you mean ${meant}?` : ''}`,
+        )
+      }
+      return { ...rule, depth: depthOf(rule.name, []) }
+    })
+  }
+
+  #condition(given: GivenRule, path: readonly (string | number)[]): ConditionRule | undefined {
+    const kinds = conditionKeys.filter(key => given[key] !== undefined)
+    const isRange = kinds.length > 0 && kinds.every(key => key === 'above' || key === 'below')
+    const isHub = given.hub !== undefined && kinds.every(key => key === 'above' || key === 'hub')
+    if (kinds.length === 0 || (kinds.length > 1 && !isRange && !isHub)) {
+      const said = kinds.length === 0 ? 'the rule has no condition' : `given ${kinds.join(' and ')}`
+      this.#mistake(path, `${said}; allowed is one of ${conditionKeys.join(', ')} (above and below also together)`)
+      return undefined
+    }
+    if (!isRange) {
+      for (const key of ['hysteresis', 'minus'])
+        if (given[key] !== undefined) this.#mistake([...path, key], `${key} belongs to above or below`)
+    }
+    if (given.of !== undefined && kinds[0] !== 'silent') this.#mistake([...path, 'of'], 'of belongs to silent')
+    if (isHub) {
+      const what = this.#word(given, 'hub', hubConditions, path)
+      return what && { kind: 'hub', what, above: this.#number(given, 'above', path) ?? 0 }
+    }
+    if (isRange) return this.#range(given, path)
+    switch (kinds[0]) {
+      case 'rate':
+        return this.#rate(given.rate, [...path, 'rate'])
+      case 'silent': {
+        const after = given.silent === 'usual' ? undefined : this.#duration(given, 'silent', path, ', or usual')
+        return { kind: 'silent', of: this.#word(given, 'of', ['value', 'device'], path) ?? 'value', after }
+      }
+      case 'offline':
+        return { kind: 'offline', after: this.#duration(given, 'offline', path) ?? 0 }
+      case 'unusual': {
+        const times = given.unusual === true ? 6 : this.#number(given, 'unusual', path)
+        if (times !== undefined && times < 1) this.#mistake([...path, 'unusual'], 'allowed is a number from 1')
+        return { kind: 'unusual', times: times ?? 6 }
+      }
+      default: {
+        const key = given.equals === undefined ? 'not' : 'equals'
+        return { kind: 'equals', values: this.#values(given[key], [...path, key]), isNegated: key === 'not' }
+      }
+    }
+  }
+
+  #range(given: GivenRule, path: readonly (string | number)[]): ConditionRule {
+    const above = this.#number(given, 'above', path)
+    const below = this.#number(given, 'below', path)
+    const hysteresis = this.#number(given, 'hysteresis', path) ?? 0
+    if (hysteresis < 0) this.#mistake([...path, 'hysteresis'], `given ${hysteresis}, allowed is a number from 0`)
+    if (above !== undefined && below !== undefined && below >= above)
+      this.#mistake(
+        [...path, 'below'],
+        `given ${below}, allowed is less than above (${above}): both are the limits of a range`,
+      )
+    const minus = given.minus === undefined ? undefined : this.#other(given.minus, [...path, 'minus'])
+    return { kind: 'range', above, below, hysteresis, minus }
+  }
+
+  #rate(given: unknown, path: readonly (string | number)[]): ConditionRule | undefined {
+    if (!isMap(given)) {
+      this.#mistake(path, `given ${show(given)}, allowed is such as {above: 2, per: 1m, over: 10m}`)
+      return undefined
+    }
+    this.#known(given, ['above', 'below', 'per', 'over'], path)
+    const above = this.#number(given, 'above', path)
+    const below = this.#number(given, 'below', path)
+    if (above === undefined && below === undefined)
+      this.#mistake(path, 'allowed is a rate with above or below, or both')
+    const per = this.#duration(given, 'per', path) ?? 60e6
+    if (per === 0) this.#mistake([...path, 'per'], 'allowed is a time of more than 0')
+    return { kind: 'rate', above, below, per, over: this.#duration(given, 'over', path) ?? 0 }
+  }
+
+  #other(given: unknown, path: readonly (string | number)[]): OtherSeries | undefined {
+    if (!isMap(given)) {
+      this.#mistake(path, `given ${show(given)}, allowed is another series, such as {field: setpoint}`)
+      return undefined
+    }
+    this.#known(given, ['measurement', 'field', 'tags'], path)
+    const measurement = this.#text(given, 'measurement', path)
+    const field = this.#text(given, 'field', path)
+    const tags: [string, string][] = []
+    if (given.tags !== undefined && !isMap(given.tags)) this.#mistake([...path, 'tags'], 'allowed are tags by name')
+    for (const [name, value] of Object.entries(isMap(given.tags) ? given.tags : {})) {
+      if (typeof value === 'string' || typeof value === 'number') tags.push([name, String(value)])
+      else this.#mistake([...path, 'tags', name], `given ${show(value)}, allowed is a text`)
+    }
+    if (measurement === undefined && field === undefined && tags.length === 0)
+      this.#mistake(path, 'the other series is the same one: name its field, its measurement, or tags')
+    return { ...(measurement !== undefined && { measurement }), ...(field !== undefined && { field }), tags }
+  }
+
+  #selector(given: GivenRule, path: readonly (string | number)[]): Selector {
+    const tags: (readonly [string, NonNullable<NamePatterns>])[] = []
+    if (given.tags !== undefined && !isMap(given.tags))
+      this.#mistake([...path, 'tags'], 'allowed are tags by name, as in {room: kitchen}')
+    for (const [name, value] of Object.entries(isMap(given.tags) ? given.tags : {})) {
+      const patterns = this.#patterns(value, [...path, 'tags', name])
+      if (patterns) tags.push([name, patterns])
+    }
+    return {
+      measurement: this.#patterns(given.measurement, [...path, 'measurement']),
+      field: this.#patterns(given.field, [...path, 'field']),
+      device: this.#patterns(given.device, [...path, 'device']),
+      deviceClass: this.#patterns(given.class, [...path, 'class']),
+      tags,
+    }
+  }
+
+  #patterns(given: unknown, path: readonly (string | number)[]): NamePatterns {
+    if (given === undefined) return undefined
+    const all = Array.isArray(given) ? given : [given]
+    const isText = (one: unknown) => (typeof one === 'string' && one !== '') || typeof one === 'number'
+    if (all.length === 0 || all.length > maxList || !all.every(isText)) {
+      this.#mistake(path, `given ${show(given)}, allowed is a name, or a list of names, in which * is any text`)
+      return undefined
+    }
+    return all.map(one => patternOf(String(one)))
+  }
+
+  #values(given: unknown, path: readonly (string | number)[]): FieldValue[] {
+    const all: unknown[] = Array.isArray(given) ? given : [given]
+    const isValue = (one: unknown): one is FieldValue => ['string', 'number', 'boolean'].includes(typeof one)
+    if (all.length === 0 || all.length > maxList || !all.every(isValue)) {
+      this.#mistake(path, `given ${show(given)}, allowed is a text, a number, true or false, or a list of these`)
+      return []
+    }
+    return all
+  }
+
+  #schedule(given: unknown, path: readonly (string | number)[]): ScheduleSpan[] | undefined {
+    if (given === undefined) return undefined
+    const all: unknown[] = Array.isArray(given) ? given : [given]
+    const spans: ScheduleSpan[] = []
+    for (const one of all.slice(0, maxList)) {
+      const span = typeof one === 'string' ? parseSpan(one) : undefined
+      if (span) spans.push(span)
+      else
+        this.#mistake(path, `given ${show(one)}, allowed is such as "mon-fri 08:00-18:00", "sat,sun" or "22:00-06:00"`)
+    }
+    return spans
+  }
+
+  #unless(given: unknown, path: readonly (string | number)[]): HeldBy[] {
+    if (given === undefined) return []
+    const all: unknown[] = Array.isArray(given) ? given : [given]
+    return all.slice(0, maxList).flatMap(one => {
+      if (typeof one === 'string') return [{ rule: one, same: [] }]
+      if (isMap(one) && typeof one.rule === 'string') {
+        this.#known(one, ['rule', 'same'], path)
+        const same: unknown[] = one.same === undefined ? [] : Array.isArray(one.same) ? one.same : [one.same]
+        if (same.every(name => typeof name === 'string')) return [{ rule: one.rule, same: same as string[] }]
+      }
+      this.#mistake(path, `given ${show(one)}, allowed is the name of a rule, or {rule: NAME, same: device}`)
+      return []
+    })
+  }
+
+  #number(given: GivenRule, key: string, path: readonly (string | number)[]): number | undefined {
+    const value = given[key]
+    if (value === undefined) return undefined
+    if (typeof value === 'number' && Number.isFinite(value)) return value
+    this.#mistake([...path, key], `given ${show(value)}, allowed is a number`)
+    return undefined
+  }
+
+  #text(given: GivenRule, key: string, path: readonly (string | number)[]): string | undefined {
+    const value = given[key]
+    if (value === undefined) return undefined
+    if (typeof value === 'string' && value !== '' && value.length <= 500) return value
+    this.#mistake([...path, key], `given ${show(value)}, allowed is a text of up to 500 characters`)
+    return undefined
+  }
+
+  #flag(given: GivenRule, key: string, path: readonly (string | number)[]): boolean {
+    const value = given[key]
+    if (value !== undefined && typeof value !== 'boolean')
+      this.#mistake([...path, key], `given ${show(value)}, allowed is true or false`)
+    return value === true
+  }
+
+  #word<Word extends string>(given: GivenRule, key: string, all: readonly Word[], path: readonly (string | number)[]) {
+    const value = given[key]
+    if (value === undefined) return undefined
+    const word = all.find(one => one === value)
+    if (word === undefined) this.#mistake([...path, key], `given ${show(value)}, allowed is one of ${all.join(', ')}`)
+    return word
+  }
+
+  /** Returns microseconds. */
+  #duration(given: GivenRule, key: string, path: readonly (string | number)[], also = ''): number | undefined {
+    const value = given[key]
+    if (value === undefined) return undefined
+    const ms = typeof value === 'string' ? duration.parse(value) : undefined
+    if (ms !== undefined && ms * 1_000 <= longest) return ms * 1_000
+    this.#mistake([...path, key], `given ${show(value)}, allowed is ${duration.allowed}${also}`)
+    return undefined
+  }
+
+  #known(given: GivenRule, keys: readonly string[], path: readonly (string | number)[]): void {
+    for (const key of Object.keys(given))
+      if (!keys.includes(key)) this.#mistake([...path, key], `there is no ${show(key)}; allowed are ${keys.join(', ')}`)
+  }
+
+  #mistake(path: readonly (string | number)[], sentence: string): void {
+    this.mistakes.push({ path, sentence })
+  }
+}
+
+/** Parses `mon-fri 08:00-18:00`. A span that ends before it begins goes on past midnight. */
+function parseSpan(text: string): ScheduleSpan | undefined {
+  const found = /^\s*([a-z,\s-]*?)\s*(?:(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d))?\s*$/i.exec(text)
+  if (!found || (found[1] === '' && found[2] === undefined)) return undefined
+  const [, named = '', ...times] = found
+  const chosen = new Set<number>()
+  for (const one of named === '' ? ['mon-sun'] : named.toLowerCase().split(/\s*,\s*/)) {
+    const [from = '', to = from, ...more] = one.split(/\s*-\s*/).map(day => day.slice(0, 3))
+    const [first, last] = [days.indexOf(from), days.indexOf(to)]
+    if (first < 0 || last < 0 || more.length > 0) return undefined
+    for (let day = first; ; day = (day + 1) % 7) {
+      chosen.add(day)
+      if (day === last) break
+    }
+  }
+  if (times[0] === undefined) return { days: chosen, from: 0, to: 1_440 }
+  const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = times.map(Number)
+  const [from, to] = [fromHour * 60 + fromMinute, toHour * 60 + toMinute]
+  if (from >= 1_440 || to > 1_440 || fromMinute > 59 || toMinute > 59 || from === to) return undefined
+  return { days: chosen, from, to }
+}
+
+function isMap(value: unknown): value is GivenRule {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+}

@@ -1,0 +1,37 @@
+import { isNode, LineCounter, parseDocument } from 'yaml'
+
+/** A YAML text as values, and where each of them stands. */
+export interface YamlText {
+  readonly value: unknown
+  /** Mistakes of the YAML itself, each with the line. */
+  readonly mistakes: readonly { readonly line: number; readonly sentence: string }[]
+  /** Returns the line of a value by the names on the way to it, or of the nearest one above that is there. */
+  lineOf(path: readonly (string | number)[]): number
+}
+
+/** Reads a YAML text. A name that is given twice is a mistake, and so are aliases that would grow without limit. */
+export function readYamlText(text: string): YamlText {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error' })
+  const mistakes = document.errors.map(({ message, pos }) => ({
+    line: lines.linePos(pos[0]).line,
+    sentence: message.split('\n')[0] ?? message,
+  }))
+  let value: unknown
+  if (mistakes.length === 0) {
+    try {
+      value = document.toJS({ maxAliasCount: 100 })
+    } catch (error) {
+      mistakes.push({ line: 1, sentence: (error as Error).message })
+    }
+  }
+  const lineOf = (path: readonly (string | number)[]) => {
+    for (let length = path.length; length > 0; length--) {
+      const node = document.getIn(path.slice(0, length), true)
+      const offset = isNode(node) ? node.range?.[0] : undefined
+      if (offset !== undefined) return lines.linePos(offset).line
+    }
+    return 1
+  }
+  return { value, mistakes, lineOf }
+}
