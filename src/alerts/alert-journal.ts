@@ -85,6 +85,8 @@ export class AlertJournal implements Part, TransitionLog {
   #waiting: JournalEntry[] = []
   #writing: Promise<void> | undefined
   #again: (() => void) | undefined
+  /** The write that is under way. */
+  #attempt: Promise<void> = Promise.resolve()
   #stopped = false
   #isLoading = true
   /** Transitions that are no longer kept, since the start. */
@@ -168,11 +170,16 @@ export class AlertJournal implements Part, TransitionLog {
     return numbered
   }
 
-  /** Resolves when everything appended so far is on disk. Rejects with `stopping` when that will not be. */
+  /**
+   * Resolves when everything appended so far is on disk. Rejects with `spool_failed` when the disk refuses; what waits is
+   * tried again nevertheless.
+   */
   async flushed(): Promise<void> {
     while (this.#waiting.length > 0) {
-      if (this.#stopped) throw new HubError('stopping', 'the hub stops')
-      await this.#writing
+      if (this.failure !== undefined || this.#stopped) {
+        throw new HubError('spool_failed', `the disk refuses alerts: ${this.failure ?? 'the hub stops'}`)
+      }
+      await this.#attempt
     }
   }
 
@@ -239,9 +246,11 @@ export class AlertJournal implements Part, TransitionLog {
     await Promise.resolve()
     while (this.#waiting.length > 0) {
       const group = this.#waiting.slice(0, maxFrame)
-      const error = await new Promise<Error | undefined>(resolve =>
+      const attempt = new Promise<Error | undefined>(resolve =>
         this.#log.append(Buffer.from(JSON.stringify(group)), resolve),
       )
+      this.#attempt = attempt.then(() => {})
+      const error = await attempt
       if (error) {
         this.failure = error.message
         if (this.#stopped) return

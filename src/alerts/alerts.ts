@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { Settings } from '../config/settings.js'
-import { nodeFiles } from '../disk/files.js'
+import { type Files, nodeFiles } from '../disk/files.js'
 import { describe } from '../errors.js'
 import type { Message, Point } from '../model.js'
 import type { Alarm } from '../observe/alarms.js'
@@ -45,6 +45,8 @@ export interface AlertReadings {
 export interface AlertSurroundings {
   /** Whether the live path has handled every message of the spool. */
   readonly isCaughtUp: boolean
+  /** Sequence number of the last message that the live path has handled for good. */
+  readonly position: number
   devices(): readonly KnownDevice[]
   /** State of the hub at the moment: what its account and its list of clients say. */
   hubFindings(): readonly HubFinding[]
@@ -62,6 +64,7 @@ export interface AlertsOptions {
   readonly delivery: AlertDelivery
   readonly incidents: IncidentReporter
   readonly log: SentenceLog
+  readonly files?: Files
 }
 
 const tickMs = 1_000
@@ -115,7 +118,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
 
   constructor(options: AlertsOptions) {
     this.#options = options
-    const { dir, settings, store, naming, delivery, incidents, log } = options
+    const { dir, settings, store, naming, delivery, incidents, log, files } = options
     const own = join(dir, 'alerts')
     const [clock, week] = [this.#clock, this.#week]
     this.#usual = new UsualLearner({ store, week, clock })
@@ -123,13 +126,19 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     this.#topics = new AlertTopics(delivery, log)
     this.#history = new AlertHistory({ path: join(own, 'stored.json'), transitions: this, store, log })
     this.#listeners = [this.#topics, this.#history]
-    this.#journal = new AlertJournal({ dir: join(own, 'journal'), incidents, listeners: this.#listeners })
+    this.#journal = new AlertJournal({
+      dir: join(own, 'journal'),
+      incidents,
+      listeners: this.#listeners,
+      ...(files && { files }),
+    })
     const evaluator = this.#evaluator
     this.#snapshot = new WatchSnapshot({
       path: join(own, 'watches.json'),
       evaluator,
       journal: this.#journal,
       incidents,
+      files,
     })
     const named = settings['alerts.file']
     this.#book = new RuleBook({
@@ -155,6 +164,11 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     return (this.#snapshot.position ?? this.#taken) + 1
   }
 
+  /** Steps that are decided and not on disk yet. */
+  get pending(): number {
+    return this.#journal.pending
+  }
+
   async start(): Promise<void> {
     nodeFiles.makeDirectorySync(join(this.#options.dir, 'alerts'))
     this.#clock.start(0)
@@ -163,6 +177,12 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     this.#book.start()
     const now = this.#clock.now()
     const before = this.#snapshot.load()
+    if (before === undefined) {
+      // From here on nothing is missed, and what was before is not for these rules.
+      this.#taken = this.#options.surroundings.position
+      this.#evaluator.machine.position = this.#taken
+      await this.#snapshot.save()
+    }
     const machine = this.#evaluator.machine
     machine.now = Math.min(before ?? now, now)
     this.#deafUntil = before === undefined ? 0 : now - process.uptime() * 1e6
@@ -238,15 +258,19 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
   }
 
   rulesChanged(rules: readonly AlertRule[], zone: string | undefined): void {
+    const wasIdle = this.#evaluator.isIdle
     this.#week.use(zone)
     this.#evaluator.setRules(rules)
     if (!this.#isRestored) return
+    if (wasIdle) void this.#snapshot.save()
     this.#clearOrphans()
     this.#meetDevices()
   }
 
   decided({ watch, alert, state, at, past, sentence, value, points, position }: AlertDecision): void {
     const { rule, subject, since } = watch
+    // Decided before a crash, and over: its messages came again.
+    if (this.#journal.alerts.get(alert)?.decided === 'cleared') return
     const now = this.#clock.now()
     const isFirst = !this.#journal.alerts.has(alert)
     const id = watch.seriesId
@@ -282,14 +306,18 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       else watch.told = record ? toldOf(record) : 'idle'
       machine.restored(watch)
     }
-    for (const record of this.#journal.open()) {
+    const saved = this.#snapshot.position ?? 0
+    for (const record of alerts.values()) {
+      // An alert that began and ended since is not to be decided once more.
+      if (record.decided === 'cleared' && record.position <= saved) continue
       const last = record.transitions.at(-1)
       const kept = record.subject as (KeptSubject & { readonly id?: Watch['seriesId'] }) | undefined
       if (!last || !kept) continue
       let watch = this.#evaluator.watchOf(last.rule, last.series)
+      if (watch) watch.takenTo = Math.max(watch.takenTo, record.position)
       if (watch?.alert === last.alert && watch.state !== 'idle' && watch.told === watch.state) continue
       watch ??= this.#evaluator.restore(last.rule, kept.subject, { ...blank, position: record.position }, kept.id)
-      if (!watch) continue
+      if (!watch || record.decided === 'cleared') continue
       const state = toldOf(record)
       setState(watch, state, record)
       Object.assign(watch, { alert: last.alert, since: kept.since, told: state, points: [...record.points] })

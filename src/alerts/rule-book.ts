@@ -209,13 +209,15 @@ export class RuleBook implements Part {
     const isRead = reader.mistakes.length === 0
     // With a rule missing, its dependants would be called wrong, too.
     const rules = isRead ? reader.ordered(read) : read
-    const sentences = reader.mistakes.map(({ path, sentence }) => {
+    const sentences = reader.mistakes.slice(0, maxNamed).map(({ path, sentence }) => {
       const [, name, ...inner] = path
       const where = [name, ...inner].join('.')
       return name !== undefined && Object.hasOwn(file.rules, name)
         ? `${this.#options.file} line ${file.lineOf(path)}: ${where}: ${sentence}`
         : `${where}: ${sentence}`
     })
+    const more = reader.mistakes.length - sentences.length
+    if (more > 0) sentences.push(`${more} more mistakes`)
     return { rules: sentences.length > 0 ? [] : rules, sentences }
   }
 }

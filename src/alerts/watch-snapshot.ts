@@ -1,4 +1,4 @@
-import { readWholeSync } from '../disk/files.js'
+import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import type { SeriesId } from '../model.js'
@@ -30,6 +30,7 @@ export interface WatchSnapshotOptions {
   /** What the watches have told must be on disk before they are. */
   readonly journal: Pick<AlertJournal, 'flushed'>
   readonly incidents: IncidentReporter
+  readonly files?: Files | undefined
 }
 
 /**
@@ -55,9 +56,9 @@ export class WatchSnapshot {
 
   /** Restores the watches. Returns the time up to which they have messages. Undefined without a file. */
   load(): number | undefined {
-    const { path, evaluator, incidents } = this.#options
+    const { path, evaluator, incidents, files } = this.#options
     try {
-      const text = readWholeSync(path)
+      const text = readWholeSync(path, files)
       if (!text) return undefined
       const { position, now, watches } = JSON.parse(text.toString('utf8')) as WatchFile
       if (!Number.isSafeInteger(position) || !Number.isFinite(now) || !Array.isArray(watches))
@@ -76,22 +77,23 @@ export class WatchSnapshot {
   }
 
   start(): void {
+    const evaluatorIsIdle = () => this.#options.evaluator.isIdle
     this.#timer = setInterval(() => {
       if (this.#passes > 0) this.#passes--
-      else if (!this.#isSaving) this.save()
+      // Without rules there is nothing to lose.
+      else if (!this.#isSaving && !evaluatorIsIdle()) void this.save()
     }, saveEveryMs).unref()
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await this.#saving
-    this.save()
-    await this.#saving
+    await this.save()
   }
 
-  /** Begins to write the file. */
-  save(): void {
-    const { evaluator, path, journal } = this.#options
+  /** Resolves when the file is written, or the disk refuses; then the next interval tries again. */
+  save(): Promise<void> {
+    const { evaluator, path, journal, files } = this.#options
     const { position, now } = evaluator.machine
     this.#isSaving = true
     this.#saving = this.#saving
@@ -120,7 +122,7 @@ export class WatchSnapshot {
         const text = `${parts.join('')}]}`
         this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
         await journal.flushed()
-        await replaceFile(path, text)
+        await replaceFile(path, text, { files: files ?? nodeFiles })
         this.#position = position
       })
       // The disk refuses: tried again at the next interval, and messages stay in the spool until then.
@@ -128,5 +130,6 @@ export class WatchSnapshot {
       .finally(() => {
         this.#isSaving = false
       })
+    return this.#saving
   }
 }

@@ -1,4 +1,4 @@
-import { isNode, LineCounter, parseDocument } from 'yaml'
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 
 /** A YAML text as values, and where each of them stands. */
 export interface YamlText {
@@ -12,11 +12,19 @@ export interface YamlText {
 /** Reads a YAML text. A name that is given twice is a mistake, and so are aliases that would grow without limit. */
 export function readYamlText(text: string): YamlText {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error' })
+  // The parser would compare each name of a map with all others.
+  const document = parseDocument(text, {
+    uniqueKeys: false,
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error',
+  })
   const mistakes = document.errors.map(({ message, pos }) => ({
     line: lines.linePos(pos[0]).line,
     sentence: message.split('\n')[0] ?? message,
   }))
+  for (const offset of repeatedNames(document.contents))
+    mistakes.push({ line: lines.linePos(offset).line, sentence: 'a name is given twice; names must be unique' })
   let value: unknown
   if (mistakes.length === 0) {
     try {
@@ -34,4 +42,22 @@ export function readYamlText(text: string): YamlText {
     return 1
   }
   return { value, mistakes, lineOf }
+}
+
+/** Returns where names stand that a map has already. */
+function repeatedNames(root: unknown): number[] {
+  const found: number[] = []
+  const waiting = [root]
+  for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
+    if (isSeq(node)) waiting.push(...node.items)
+    if (!isMap(node)) continue
+    const names = new Set<unknown>()
+    for (const { key, value } of node.items) {
+      waiting.push(value)
+      const name = isScalar(key) ? String(key.value) : key
+      if (names.has(name) && isNode(key)) found.push(key.range?.[0] ?? 0)
+      names.add(name)
+    }
+  }
+  return found.sort((a, b) => a - b)
 }

@@ -99,6 +99,10 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
     return cursors.reader('live').settled.sequence > progress.accepted
   }
 
+  get position(): number {
+    return this.#sources.cursors.reader('live').settled.sequence - 1
+  }
+
   measurementOf(topic: string): string | undefined {
     return this.#sources.mapping.measurementOf(readingTopic(topic))
   }

@@ -2,7 +2,6 @@ import { join, resolve } from 'node:path'
 import { mayRead, type ReadRules, readsAll } from '../access/rules.js'
 import type { AlertActions, AlertTransition, TransitionLog } from '../alerts/transition.js'
 import type { Settings } from '../config/settings.js'
-import { HubError } from '../errors.js'
 import { parseSeriesKey } from '../model.js'
 import { type AlertAccess, Notifications } from '../notify/notify.js'
 import { hubTopics } from '../topics.js'
@@ -26,14 +25,6 @@ class MappedAccess implements AlertAccess {
     }
     return device !== undefined && mayRead(rules, hubTopics.presence(device))
   }
-}
-
-/** The alerts of a hub that has none. */
-export const noAlerts: TransitionLog & AlertActions = {
-  after: async () => ({ transitions: [], oldest: 0 }),
-  acknowledge: async alert => {
-    throw new HubError('not_found', `there is no alert ${alert}`)
-  },
 }
 
 /** Makes the part that tells people of alerts. */
