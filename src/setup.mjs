@@ -95,13 +95,7 @@ async function build() {
   try {
     await run('the build', process.execPath, [tsc, '-p', at('tsconfig.json'), '--outDir', fresh])
     const pages = join(fresh, 'src/dashboard')
-    await run('the build of the dashboard', process.execPath, [
-      tsc,
-      '-p',
-      at('src/dashboard'),
-      '--outDir',
-      join(fresh, 'src'),
-    ])
+    await run('the build of the dashboard', process.execPath, [tsc, '-p', at('src/dashboard'), '--outDir', fresh])
     for (const name of readdirSync(at('src/dashboard'))) {
       if (/\.(html|css|svg)$/.test(name)) cpSync(at('src/dashboard', name), join(pages, name))
     }

@@ -8,6 +8,8 @@ export interface FeedOptions {
   readonly history?: string
   /** Most values of each series in the history (300). */
   readonly points?: number
+  /** Keys of at most 16 series, which alone have history. Left out: all of the topics. */
+  readonly series?: string | readonly string[]
   /**
    * True: every reading is delivered, and a receiver that was too slow gets what it missed from the spool of the hub.
    * False: it gets the newest of each topic. Default: true with a history.
@@ -95,12 +97,13 @@ export class Feed implements AsyncIterable<FeedEvent> {
 
   /** Made by `Hub.subscribe`. */
   constructor(requests: Requests, filters: readonly string[], options: FeedOptions) {
-    const { history, points, after, on, signal, complete = history !== undefined } = options
+    const { history, points, series = [], after, on, signal, complete = history !== undefined } = options
     this.#requests = requests
     const query = new URLSearchParams()
     for (const filter of filters) query.append('topic', filter)
     if (history !== undefined) query.set('history', history)
     if (points !== undefined) query.set('points', String(points))
+    for (const key of typeof series === 'string' ? [series] : series) query.append('series', key)
     this.#query = query.toString()
     this.#isComplete = complete
     this.#receiver = on

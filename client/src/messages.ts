@@ -68,6 +68,9 @@ export interface SeriesHistory {
   readonly field: string
   readonly type: 'number' | 'boolean' | 'text'
   readonly unit?: string
+  /** Range of the history in milliseconds; where it has more than `points` readings these are windows of equal width. */
+  readonly from: number
+  readonly to: number
   /** A long history comes in `parts`, of which this is number `part`, counted from 1. */
   readonly part?: number
   readonly parts?: number

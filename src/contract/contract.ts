@@ -277,6 +277,7 @@ export const routes = {
       topic: union([string(), array(string())], 'Topic filter; may be given up to 16 times'),
       history: optional(string('A time such as 6h; default: no history')),
       points: withDefault(integer('Most values of each series', { minimum: 1, maximum: 10_000 }), 300),
+      series: optional(union([string(), array(string())], 'Key of a series; up to 16, which alone have history')),
       after: optional(integer('Continues behind this sequence number, as Last-Event-ID does', { minimum: 0 })),
     }),
     answer: string(),

@@ -16,8 +16,6 @@ export type SeriesType = SeriesRow['type']
 export type Quality = 'good' | 'late' | 'clock' | 'absent'
 /** Name and type of a series, as needed for drawing. */
 export type SeriesInfo = Omit<SeriesRow, 'last'>
-/** Values of one series as columns. */
-export type Columns = Answer<'GET /api/history'>
 export type Balance = Answer<'GET /api/balance'>
 export type HourRow = Balance['hours'][number]
 export type DeviceHourRow = Balance['devices'][number]
@@ -117,7 +115,7 @@ export function reload(): void {
 }
 
 /** Goes to the login page, which leads back here afterwards. */
-function signIn(): void {
+export function signIn(): void {
   if (leaving) return
   leaving = true
   const here = location.pathname + location.search + location.hash
@@ -145,12 +143,6 @@ export async function fetchDevices(): Promise<readonly DeviceRow[]> {
 /** Removes a client that is gone, with its newest readings and its retained messages. */
 export function removeDevice({ clientId, user }: Pick<DeviceRow, 'clientId' | 'user'>) {
   return ask('DELETE /api/devices', { client: clientId, user })
-}
-
-export async function fetchHistory(asked: Asked<'GET /api/history'>, signal?: AbortSignal): Promise<Columns> {
-  const { from, to, ...others } = asked
-  const whole = { ...others, from: from && Math.floor(from), to: to && Math.ceil(to) }
-  return ask('GET /api/history', whole, signal)
 }
 
 /** Fetches the state of the hub. The status is ignored, as a hub that is not ready sends the same body with 503. */

@@ -1,6 +1,7 @@
 import type { SeriesRow } from '../contract/contract.js'
-import { fetchHistory, hubNow, type Quality, type SeriesInfo, type Value } from './api.js'
+import { hubNow, type Quality, type SeriesInfo, type Value } from './api.js'
 import type { LastReading, LastValue } from './feed.js'
+import { hub } from './hub.js'
 import { Cadence, Spark, sparkPoints, sparkSpan } from './spark.js'
 import { ageText, decimalsOf, type Label, labelOf, placeOf, stateOf, valueText } from './wording.js'
 
@@ -247,10 +248,10 @@ export class Board {
       if (tile.seeded || !this.#visible.has(tile)) continue
       tile.seeded = true
       if (this.#seeding < seedsAtOnce) void this.#seed()
-      const to = hubNow()
-      const request = { series: tile.info.key, from: to - sparkSpan, to, points: sparkPoints, fn: 'mean' } as const
+      const to = Math.ceil(hubNow())
+      const { key } = tile.info
       // The history is optional: without one the line starts now.
-      await fetchHistory(request).then(
+      await hub.history(key, { from: to - sparkSpan, to, points: sparkPoints }).then(
         columns => tile.seed(columns.times, columns.values),
         () => {
           tile.seeded = false

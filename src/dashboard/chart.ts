@@ -1,6 +1,7 @@
+import type { HistoryColumns } from '@telehub/client'
 import uPlot from 'uplot'
 import { hubNow, type SeriesType, type Value } from './api.js'
-import type { Figure, Past, Plot, Span } from './plot.js'
+import type { Figure, Plot, Span } from './plot.js'
 import { decimalsOf, momentText, numberText, spanText, stateOf } from './wording.js'
 
 /** The series that is drawn. */
@@ -78,10 +79,7 @@ export class Chart implements Plot {
     return this.#stepped ? this.#stateFigures() : this.#numberFigures()
   }
 
-  set(past: Past, span: Span, window: number): void {
-    const { times, values } = past.values
-    const lows = byTime(past.lows)
-    const highs = byTime(past.highs)
+  set({ times, values }: HistoryColumns, span: Span, window: number): void {
     this.#times = []
     this.#values = []
     this.#lows = []
@@ -92,10 +90,21 @@ export class Chart implements Plot {
     this.#gap = this.#stepped ? Number.POSITIVE_INFINITY : gapOf(times, window)
     times.forEach((time, i) => {
       const value = Number(values[i])
-      this.#append(time, value, lows.get(time) ?? value, highs.get(time) ?? value)
+      this.#append(time, value, value, value)
     })
     this.#open = { start: this.#times.at(-1) ?? 0, sum: this.#values.at(-1) ?? 0, count: 1 }
     this.draw(span)
+  }
+
+  widen(lows: HistoryColumns, highs: HistoryColumns): void {
+    const [low, high] = [byTime(lows), byTime(highs)]
+    this.#times.forEach((time, i) => {
+      if (this.#values[i] === null) return
+      // Live readings may have reached further meanwhile.
+      this.#lows[i] = Math.min(this.#lows[i] ?? Number.POSITIVE_INFINITY, low.get(time) ?? Number.POSITIVE_INFINITY)
+      this.#highs[i] = Math.max(this.#highs[i] ?? Number.NEGATIVE_INFINITY, high.get(time) ?? Number.NEGATIVE_INFINITY)
+      this.#decimals = Math.max(this.#decimals, decimalsOf(this.#lows[i] ?? 0), decimalsOf(this.#highs[i] ?? 0))
+    })
   }
 
   push(time: number, value: Value): void {
@@ -354,8 +363,8 @@ export class Chart implements Plot {
   }
 }
 
-function byTime(columns: Past['lows']): Map<number, number> {
-  return new Map(columns?.times.map((time, i) => [time, Number(columns.values[i])]))
+function byTime({ times, values }: HistoryColumns): Map<number, number> {
+  return new Map(times.map((time, i) => [time, Number(values[i])]))
 }
 
 /** Returns the distance in time from which two readings are not joined, as the series was silent in between. */

@@ -1,7 +1,9 @@
-import { ApiError, fetchHistory, hubNow } from './api.js'
+import type { FeedState, HistoryColumns } from '@telehub/client'
+import { hubNow, type Value } from './api.js'
 import { lengthOf, type Sample, type Tile } from './board.js'
 import { Chart } from './chart.js'
-import type { Past, Plot, Span } from './plot.js'
+import type { Plot, Span } from './plot.js'
+import { type ReadingsReceiver, SeriesReadings } from './series-readings.js'
 import { TextList } from './texts.js'
 import { ageText, momentText } from './wording.js'
 
@@ -37,8 +39,15 @@ const retryEvery = 10_000
 
 const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
+/** What the note says while the newest readings may be missing. */
+const notes: Readonly<Partial<Record<FeedState['phase'], string>>> = {
+  connecting: 'Connecting again: the newest readings are missing.',
+  behind: 'Catching up: newer readings are on their way.',
+  gap: 'Catching up: newer readings are on their way.',
+}
+
 /** The panel of the selected series: history from the store, continued live. */
-export class Detail {
+export class Detail implements ReadingsReceiver {
   readonly #go: (selection: Selection | undefined) => void
   readonly #root = element('detail')
   readonly #name = element('detail-name')
@@ -57,9 +66,9 @@ export class Detail {
   #plot: Plot | undefined
   /** Time at which the store did not answer; 0 when the store did. After a while the history is fetched again. */
   #failedAt = 0
-  #failure = ''
-  #loading: AbortController | undefined
-  #waiting: Sample[] = []
+  #readings: SeriesReadings | undefined
+  #isLoading = false
+  #phase: FeedState['phase'] = 'live'
   #timer: ReturnType<typeof setTimeout> | undefined
   #opener: HTMLElement | undefined
 
@@ -77,6 +86,11 @@ export class Detail {
     element('steps').addEventListener('click', event => {
       const step = (event.target as Element).closest('button')?.dataset.step
       if (step) this.#step(step)
+    })
+    // A hidden page holds no connection: a browser opens six to a hub over HTTP/1.1, for all pages together.
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.#selection) void this.load()
+      else if (this.#readings?.isFollowing) this.#leave()
     })
     this.#narrow.addEventListener('change', () => this.#cover())
     element('close').addEventListener('click', () => go(undefined))
@@ -120,7 +134,7 @@ export class Detail {
 
   close(): void {
     if (this.#root.hidden) return
-    this.#loading?.abort()
+    this.#leave()
     this.#drop()
     this.#selection = undefined
     this.#tile = undefined
@@ -131,50 +145,96 @@ export class Detail {
     this.#opener = undefined
   }
 
-  /** Fetches the selected history from the store; live readings wait and are added to the answer. */
+  /** Shows the selected history: of a range up to now with a feed that goes on with live readings. */
   async load(): Promise<void> {
     const tile = this.#tile
-    if (!tile || !this.#selection) return
-    this.#loading?.abort()
-    const loading = new AbortController()
-    this.#loading = loading
-    this.#waiting = []
+    if (!tile || !this.#selection || document.hidden) return
+    this.#leave()
+    this.#isLoading = true
     this.#root.dataset.loading = 'true'
-    const span = this.#span()
     const points = Math.max(100, Math.min(mostPoints, this.#host.clientWidth))
-    const window = (span.to - span.from) / points
-    const past = await this.#past(tile, span, points, loading.signal).catch((error: unknown) => {
-      this.#failure = error instanceof ApiError ? error.message : 'The hub does not answer.'
-      return undefined
-    })
-    if (loading.signal.aborted) return
-    const plot = this.#plotFor(tile, span)
-    // Without an answer the old drawing is of another time and goes, while live readings are drawn all the same.
-    if (past || this.#failedAt === 0) plot.set(past ?? { values: { times: [], values: [] } }, span, window)
-    this.#failedAt = past ? 0 : Date.now()
-    if (!this.#selection.span) {
-      for (const sample of this.#waiting) plot.push(sample.time, sample.value)
-      // The store may be slightly behind the value that is on the screen already.
-      if (tile.time >= span.from) plot.push(tile.time, tile.value)
+    this.#readings = new SeriesReadings(tile.info, points, this)
+    const topic = tile.topic || tile.info.tags.topic
+    if (topic === undefined || this.#selection.span) await this.#readings.show(this.#span())
+    else this.#readings.follow(topic, this.#selection.range, this.#span())
+  }
+
+  /** Fetches again what no feed keeps up to date. */
+  refresh(): void {
+    if (!this.#readings?.isFollowing) void this.load()
+  }
+
+  /** Called with a reading of any series, as the board has it. */
+  push(sample: Sample): void {
+    if (sample.series.key !== this.#selection?.key) return
+    if (!this.#selection.span && !this.#isLoading && !this.#readings?.isJoined) {
+      // The topic of a series may become known only with a reading.
+      if (!this.#readings?.isFollowing && this.#tile?.topic) void this.load()
+      else this.#plot?.push(sample.time, sample.value)
     }
-    if (!past) this.#say(`Could not read the history: ${this.#failure}`)
-    else this.#say(plot.points > 0 ? '' : this.#nothing(span))
-    this.#loading = undefined
-    this.#waiting = []
+    this.#drawSoon()
+  }
+
+  past(past: HistoryColumns, window: number): void {
+    const tile = this.#tile
+    if (!tile) return
+    const span = this.#span()
+    const plot = this.#plotFor(tile, span)
+    plot.set(past, span, window)
+    this.#failedAt = 0
+    // The store may be slightly behind the value that is on the screen already.
+    if (!this.#selection?.span && !this.#readings?.isJoined && tile.time >= span.from) plot.push(tile.time, tile.value)
+    this.#loaded(plot.points > 0 ? '' : nothingBetween(span))
+  }
+
+  extremes(lows: HistoryColumns, highs: HistoryColumns): void {
+    this.#plot?.widen?.(lows, highs)
+    this.#draw()
+  }
+
+  reading(time: number, value: Value): void {
+    this.#plot?.push(time, value)
+    this.#drawSoon()
+  }
+
+  failed(failure: string): void {
+    const tile = this.#tile
+    if (!tile) return
+    const span = this.#span()
+    const plot = this.#plotFor(tile, span)
+    // The old drawing is of another time and goes, while live readings are drawn all the same.
+    if (this.#failedAt === 0) plot.set({ times: [], values: [] }, span, 1)
+    this.#failedAt = Date.now()
+    this.#loaded(`Could not read the history: ${failure}`)
+  }
+
+  phase(phase: FeedState['phase']): void {
+    this.#phase = phase
+    this.#drawSoon()
+  }
+
+  #loaded(note: string): void {
+    write(this.#note, note)
+    this.#isLoading = false
     delete this.#root.dataset.loading
     this.#draw()
   }
 
-  push(sample: Sample): void {
-    if (sample.series.key !== this.#selection?.key) return
-    if (this.#loading) this.#waiting.push(sample)
-    else if (!this.#selection.span) this.#plot?.push(sample.time, sample.value)
+  #leave(): void {
+    this.#readings?.close()
+    this.#readings = undefined
+    this.#isLoading = false
+    this.#phase = 'live'
+  }
+
+  #drawSoon(): void {
     this.#timer ??= setTimeout(() => this.#draw(), drawEvery)
   }
 
   /** Called once a second. */
   tick(): void {
-    if (this.#failedAt > 0 && !this.#loading && Date.now() - this.#failedAt > retryEvery) void this.load()
+    if (this.#failedAt === 0) this.#readings?.look()
+    if (this.#failedAt > 0 && !this.#isLoading && Date.now() - this.#failedAt > retryEvery) void this.load()
     else if (this.#tile) this.#draw()
   }
 
@@ -192,16 +252,8 @@ export class Detail {
     this.#host.dataset.points = '0'
     this.#stats.replaceChildren()
     this.#root.dataset.missing = String(!tile)
-    this.#say(tile ? '' : 'The hub has no such series. It appears here once a value arrives.')
+    write(this.#note, tile ? '' : 'The hub has no such series. It appears here once a value arrives.')
     this.#draw()
-  }
-
-  async #past(tile: Tile, span: Span, points: number, signal: AbortSignal): Promise<Past> {
-    const ask = (fn: 'mean' | 'min' | 'max' | 'last') =>
-      fetchHistory({ series: tile.info.key, ...span, points, fn }, signal)
-    if (tile.info.type !== 'number') return { values: await ask('last') }
-    const [values, lows, highs] = await Promise.all([ask('mean'), ask('min'), ask('max')])
-    return { values, lows, highs }
   }
 
   #plotFor(tile: Tile, span: Span): Plot {
@@ -230,9 +282,11 @@ export class Detail {
     this.#root.dataset.stale = String(known && tile.stale)
     this.#root.dataset.type = tile?.info.type ?? ''
     const plot = this.#plot
-    if (!plot || this.#loading) return
+    if (!plot || this.#isLoading) return
     plot.draw(this.#span())
-    if (plot.points > 0 && this.#failedAt === 0) this.#say('')
+    const note = notes[this.#phase]
+    if (this.#failedAt === 0 && (note !== undefined || plot.points > 0)) write(this.#note, note ?? '')
+    write(this.#host, this.#phase, 'phase')
     write(this.#host, String(plot.points), 'points')
     this.#figures(plot)
   }
@@ -283,15 +337,6 @@ export class Detail {
     else if (step === 'out') this.#zoom({ from: from - length / 2, to: to + length / 2 })
   }
 
-  #nothing({ from, to }: Span): string {
-    const now = hubNow()
-    return `No readings between ${momentText(from, now)} and ${momentText(to, now)}.`
-  }
-
-  #say(text: string): void {
-    write(this.#note, text)
-  }
-
   #drop(): void {
     this.#plot?.destroy()
     this.#plot = undefined
@@ -304,4 +349,9 @@ function write(target: HTMLElement, text: string, data?: string): void {
   if (data !== undefined) {
     if (target.dataset[data] !== text) target.dataset[data] = text
   } else if (target.textContent !== text) target.textContent = text
+}
+
+function nothingBetween({ from, to }: Span): string {
+  const now = hubNow()
+  return `No readings between ${momentText(from, now)} and ${momentText(to, now)}.`
 }

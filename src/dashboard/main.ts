@@ -174,7 +174,7 @@ async function synchronise(): Promise<void> {
   early = undefined
   for (const reading of waited?.values() ?? []) take(reading, true)
   grown()
-  if (detail.selection) void detail.load()
+  detail.refresh()
 }
 
 /** Called when tiles were added: the first tile, or the tile in the address, may be among them. */

@@ -1,16 +1,10 @@
-import type { Columns, Value } from './api.js'
+import type { HistoryColumns } from '@telehub/client'
+import type { Value } from './api.js'
 
 /** A stretch of time; `to` is not included. */
 export interface Span {
   readonly from: number
   readonly to: number
-}
-
-/** History of a span from the store. Extremes are present only where values were averaged. */
-export interface Past {
-  readonly values: Columns
-  readonly lows?: Columns
-  readonly highs?: Columns
 }
 
 export interface Figure {
@@ -24,8 +18,10 @@ export interface Plot {
   readonly points: number
   /** A few figures for the whole span. */
   readonly figures: readonly Figure[]
-  /** Replaces all data. `window` is the width of one of the store's windows. */
-  set(past: Past, span: Span, window: number): void
+  /** Replaces all data by history. `window` is the width of one of the store's windows. */
+  set(past: HistoryColumns, span: Span, window: number): void
+  /** Takes the extremes of the windows whose means are shown, where those are means of numbers. */
+  widen?(lows: HistoryColumns, highs: HistoryColumns): void
   /** Adds a live reading, which is visible after the next draw. */
   push(time: number, value: Value): void
   draw(span: Span): void

@@ -1,5 +1,6 @@
+import type { HistoryColumns } from '@telehub/client'
 import { hubNow, type Value } from './api.js'
-import type { Figure, Past, Plot, Span } from './plot.js'
+import type { Figure, Plot, Span } from './plot.js'
 import { momentText, spanText } from './wording.js'
 
 interface Entry {
@@ -34,10 +35,10 @@ export class TextList implements Plot {
     ]
   }
 
-  set(past: Past): void {
+  set(past: HistoryColumns): void {
     this.#entries = []
-    past.values.times.forEach((time, i) => {
-      this.push(time, past.values.values[i] ?? '')
+    past.times.forEach((time, i) => {
+      this.push(time, past.values[i] ?? '')
     })
   }
 

@@ -8,6 +8,9 @@ import { type Coding, compress } from './compression.js'
 
 const root = fileURLToPath(new URL('../dashboard', import.meta.url))
 
+/** Folder of `@telehub/client`, whose files have names that begin with `client/` here. */
+const clientRoot = fileURLToPath(new URL('../../client/src', import.meta.url))
+
 /** Files of packages that pages load, as the packages ship them: names behind /vendor/. */
 const libraries: Readonly<Record<string, readonly [packageName: string, file: string]>> = {
   'mqtt.js': ['mqtt', 'dist/mqtt.esm.js'],
@@ -62,8 +65,8 @@ export class Asset {
 
 /**
  * The files of the pages, at addresses that name their content: `/assets/{hash of all own files}/main.js` and
- * `/vendor/mqtt-{hash}.js`. Own files share a hash, as they import each other by relative addresses. What such an
- * address answers never changes.
+ * `/vendor/mqtt-{hash}.js`. Own files share a hash, as they import each other by relative addresses; those of
+ * `@telehub/client` are among them. What such an address answers never changes.
  */
 export class Assets {
   /** Own files by name. */
@@ -74,8 +77,10 @@ export class Assets {
   #version: string | undefined
 
   constructor() {
-    const names = existsSync(root) ? readdirSync(root).filter(name => /\.(js|css|svg|map)$/.test(name)) : []
-    this.own = new Map(names.sort().map(name => [name, new Asset(join(root, name))]))
+    const filesIn = (folder: string) => (existsSync(folder) ? readdirSync(folder).sort() : [])
+    const names = [...filesIn(root), ...filesIn(clientRoot).map(name => `client/${name}`)]
+    const loaded = names.filter(name => /\.(js|css|svg|map)$/.test(name))
+    this.own = new Map(loaded.map(name => [name, new Asset(pathOf(name))]))
     const require = createRequire(import.meta.url)
     const fileOf = ([name, file]: (typeof libraries)[string]) =>
       join(dirname(require.resolve(`${name}/package.json`)), file)
@@ -93,7 +98,7 @@ export class Assets {
     let page = this.#pages.get(name)
     if (page === undefined) {
       page = readOwn(name).replace(
-        /"\/((?:vendor\/)?[\w.-]+\.(?:js|css|svg))"/g,
+        /"\/((?:vendor\/|client\/)?[\w.-]+\.(?:js|css|svg))"/g,
         (_, file) => `"${this.#addressOf(file)}"`,
       )
       this.#pages.set(name, page)
@@ -130,8 +135,12 @@ export class Assets {
   }
 }
 
+function pathOf(name: string): string {
+  return name.startsWith('client/') ? join(clientRoot, name.slice('client/'.length)) : join(root, name)
+}
+
 function readOwn(name: string): string {
-  const path = join(root, name)
+  const path = pathOf(name)
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 

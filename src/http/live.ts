@@ -15,7 +15,7 @@ export async function liveRoutes(
   app: FastifyInstance,
   { guard, feeds }: { readonly guard: Pick<Guard, 'identify'>; readonly feeds: FeedsApi },
 ): Promise<void> {
-  serve(app, 'GET /api/live', async ({ topic, history, points, after }, { caller, request, reply }) => {
+  serve(app, 'GET /api/live', async ({ topic, history, points, series, after }, { caller, request, reply }) => {
     // Such an answer has no connection yet, and would never learn that its connection is gone.
     if (!reply.raw.socket) {
       throw new HubError('bad_request', 'a stream may not be asked for behind a request that is not answered yet')
@@ -26,6 +26,7 @@ export async function liveRoutes(
       filters,
       historyMs: history === undefined ? 0 : parseSpan(history),
       points,
+      series: typeof series === 'string' ? [series] : series,
       after: lastEventId(request.headers) ?? after,
     }
     const isValid = () =>

@@ -52,6 +52,9 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   }
   app.get<Named>('/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
   app.get<Named>('/assets/:version/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
+  app.get<Named>('/assets/:version/client/:name', { schema }, (request, reply) =>
+    own(`client/${request.params.name}`)(request, reply),
+  )
   app.get<Named>('/vendor/:name', { schema }, (request, reply) => {
     const { asset, isExact = false } = assets.library(request.params.name) ?? {}
     return sendFile(request, reply, asset, isExact)

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Access } from '../access/rules.js'
 import { duration, type Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
+import { parseSeriesKey } from '../model.js'
 import type { FeedItem, FeedQuery, FeedSink, PipelineApi } from '../pipeline/pipeline-api.js'
 import type { ConflationCounts } from '../runtime/conflation.js'
 import { isTopicFilter, matches } from '../topics.js'
@@ -45,6 +46,8 @@ export interface FeedWanted {
   readonly historyMs: number
   /** Maximum number of values of each series in the history. */
   readonly points: number
+  /** At most sixteen keys of series, which alone have history. Undefined: all. */
+  readonly series?: readonly string[] | undefined
   /** Continues behind this message, as far as the spool still has what follows. */
   readonly after?: number | undefined
 }
@@ -90,9 +93,9 @@ export class Feeds implements FeedSink, UsersListener {
    * Opens a feed. Throws `bad_request` when something is not allowed, `too_many` when the user has too many feeds. To be
    * closed.
    */
-  open(reader: FeedReader, { filters, historyMs, points, after }: FeedWanted): Feed {
+  open(reader: FeedReader, { filters, historyMs, points, series, after }: FeedWanted): Feed {
     const { perUser, pipeline, counters } = this.#options
-    const fault = faultOf({ filters, historyMs, points })
+    const fault = faultOf({ filters, historyMs, points, series })
     if (fault) throw new HubError('bad_request', fault)
     let own = 0
     for (const { user } of this.#open) if (user === reader.user) own++
@@ -104,6 +107,7 @@ export class Feeds implements FeedSink, UsersListener {
       filters: [...new Set(filters)],
       span: historyMs * 1_000,
       points,
+      series,
       after,
     }
     const feed = new Feed(reader, query, {
@@ -195,13 +199,16 @@ export function parseSpan(text: string): number {
   throw new HubError('bad_request', `history: given ${JSON.stringify(text)}, allowed is ${duration.allowed}`)
 }
 
-function faultOf({ filters, historyMs, points }: FeedWanted): string | undefined {
+function faultOf({ filters, historyMs, points, series = [] }: FeedWanted): string | undefined {
   if (filters.length === 0 || filters.length > maxFilters) {
     return `given ${filters.length} topic filters, allowed are 1 to ${maxFilters}`
   }
   const malformed = filters.find(filter => !isTopicFilter(filter))
   if (malformed !== undefined)
     return `given ${JSON.stringify(malformed)}, allowed is a topic filter such as home/+/+/state`
+  if (series.length > maxFilters) return `given ${series.length} series, allowed are up to ${maxFilters}`
+  const unknown = series.find(key => parseSeriesKey(key) === undefined)
+  if (unknown !== undefined) return `series: given ${JSON.stringify(unknown)}, allowed is a key from /api/series`
   if (!(historyMs >= 0 && historyMs <= maxHistoryMs)) return 'history: allowed is a time from 1s to 3660d'
   if (!(points >= 1 && points <= maxPoints)) return `points: given ${points}, allowed is 1 to ${maxPoints}`
   return undefined

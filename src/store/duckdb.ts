@@ -226,6 +226,11 @@ export class DuckDbStore implements TimeSeriesStore {
     this.#file?.close()
   }
 
+  async #progress(file: DuckDbFile): Promise<Pick<Columns, 'sequence'>> {
+    const [[stored] = []] = await file.columns('reader', 'SELECT sequence FROM progress')
+    return stored == null ? {} : { sequence: Number(stored) }
+  }
+
   /** Returns the readings of a series in a range, or their windows. */
   async #readings(file: DuckDbFile, { id, type }: KnownSeries, query: HistoryQuery): Promise<Columns> {
     const table = tableOf(type)
@@ -235,8 +240,7 @@ export class DuckDbStore implements TimeSeriesStore {
     const where = `FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3`
     const range = [id, BigInt(from), BigInt(to)]
     return file.inOneRead(async () => {
-      const [[stored] = []] = await file.columns('reader', 'SELECT sequence FROM progress')
-      const complete = stored == null ? {} : { sequence: Number(stored) }
+      const complete = query.withSequence ? await this.#progress(file) : {}
       const fn = read(table, aggregateSql[type === 'number' ? query.fn : 'last'])
       const [starts = [], aggregated = [], counts = []] = await file.columns(
         'reader',

@@ -12,6 +12,8 @@ export interface HistoryQuery {
   /** Maximum number of values returned, at least 1. */
   readonly points: number
   readonly fn: Aggregate
+  /** Whether the answer needs its `sequence`, for which a store reads once more. */
+  readonly withSequence?: boolean
 }
 
 /** Columns of equal length, ascending by time: what a chart draws and a column store holds. */
@@ -21,7 +23,7 @@ export interface Columns {
   readonly values: FieldValue[]
   /**
    * Readings of all messages up to this sequence number that belong in the answer are in it. Undefined when the store
-   * does not know.
+   * does not know, or was not asked.
    */
   readonly sequence?: number
 }

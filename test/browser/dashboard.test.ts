@@ -271,7 +271,7 @@ t.test('an address that names nothing, and history that cannot be read, are said
   await tileOf(page, temperature).waitFor()
   t.same(problems, [])
 
-  await page.route('**/api/history?*', route =>
+  await page.route(/\/api\/(history|live)\?/, route =>
     route.fulfill({ status: 503, json: { error: 'unavailable', message: 'The store is away.' } }),
   )
   await page.locator('#close').click()

@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mayRead, overlap, readsAll } from '../../access/rules.js'
 import { describe, HubError } from '../../errors.js'
-import { type Message, type Series, seriesKey } from '../../model.js'
+import { type FieldValue, fieldType, type Message, parseSeriesKey, type SeriesId, seriesKey } from '../../model.js'
 import type { SerialQueue } from '../../runtime/serial-queue.js'
 import { Slices } from '../../runtime/slices.js'
 import type { MicrosecondClock } from '../../runtime/time.js'
-import type { Columns, TimeSeriesStore } from '../../store/store.js'
+import type { TimeSeriesStore } from '../../store/store.js'
 import { hubTopics, matches } from '../../topics.js'
 import type { Dependencies } from '../dependencies.js'
 import type { Mapping } from '../mapping.js'
 import type { NumberedMessages, SettledSource } from '../refill.js'
 import type { Registry } from '../registry.js'
 import type { FeedChunk, FeedItem, FeedQuery } from './feed.js'
-import type { HistoryCache } from './history-cache.js'
+import type { HistoryCache, HistoryRead } from './history-cache.js'
 import { clearedItem, type LiveItems } from './live-item.js'
 
 export interface SnapshotParts {
@@ -149,8 +149,13 @@ export class FeedSnapshot {
     }
   }
 
-  async *#matchingSeries(): AsyncGenerator<Series> {
+  async *#matchingSeries(): AsyncGenerator<SeriesId> {
     const { store } = this.#parts
+    if (this.#query.series) {
+      const named = this.#query.series.flatMap(key => parseSeriesKey(key) ?? [])
+      yield* named.filter(series => this.#isSelected(series))
+      return
+    }
     let after: string | undefined
     let asked = 0
     do {
@@ -170,7 +175,7 @@ export class FeedSnapshot {
   }
 
   /** Whether a feed's filters match all topics that a series comes from, and all may be read. */
-  #isSelected(series: Series): boolean {
+  #isSelected(series: SeriesId): boolean {
     const { filters, rules } = this.#query
     const sources = this.#parts.mapping.sourcesOf(series)
     return (
@@ -180,16 +185,18 @@ export class FeedSnapshot {
     )
   }
 
-  *#historyItems(series: Series, key: string, { times, values }: Columns): Generator<FeedItem> {
+  *#historyItems(series: SeriesId, key: string, { times, values, from, to }: HistoryRead): Generator<FeedItem> {
     const { mapping } = this.#parts
     const topic = mapping.topicOf(series)
-    const { measurement, tags, field, type } = series
+    const { measurement, tags, field } = series
+    const type = fieldType(values[0] as FieldValue)
     const unit = mapping.unit(series, topic)
     const parts = Math.max(1, Math.ceil(times.length / itemValues))
     for (let part = 0; part < parts; part++) {
       const of = <T>(column: readonly T[]) => column.slice(part * itemValues, (part + 1) * itemValues)
       const json = JSON.stringify({
         ...{ series: key, topic, measurement, tags: Object.fromEntries(tags), field, type, unit },
+        ...{ from: from / 1_000, to: to / 1_000 },
         ...(parts > 1 && { part: part + 1, parts }),
         times: of(times).map(time => time / 1_000),
         values: of(values),

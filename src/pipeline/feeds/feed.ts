@@ -15,6 +15,8 @@ export interface FeedQuery {
   readonly span: number
   /** Maximum number of values of each series in the history. */
   readonly points: number
+  /** Keys of the series with history. Undefined: all whose topics match. */
+  readonly series?: readonly string[] | undefined
   /** Rules of the user who asks. Undefined: everything may be read. */
   readonly rules: ReadRules | undefined
   /** Continues behind the message with this sequence number, with neither newest values nor history. */

@@ -11,9 +11,15 @@ export interface HistoryWanted {
   readonly to: number
 }
 
+/** Part of a history, with the range that it was read for. Microseconds since the epoch; `to` is not included. */
+export interface HistoryRead extends Columns {
+  readonly from: number
+  readonly to: number
+}
+
 interface Cached {
   readonly at: number
-  readonly columns: Promise<Columns>
+  readonly columns: Promise<HistoryRead>
 }
 
 /** For how long an answer is used again, and how many are kept. */
@@ -35,14 +41,16 @@ export class HistoryCache {
   }
 
   /** Resolves with the history of a series. Rejects with errors of the store. */
-  async read(series: SeriesId, { span, points, to }: HistoryWanted): Promise<Columns> {
+  async read(series: SeriesId, { span, points, to }: HistoryWanted): Promise<HistoryRead> {
     const key = `${span} ${points} ${seriesKey(series)}`
     const now = this.#monotonic.now()
     const cached = this.#answers.get(key)
     if (cached && now - cached.at <= maxAgeMs) return cached.columns
     // A clock of a device may be a little ahead, and such readings belong to the history.
-    const query = { series, from: to - span, to: to + aheadUs, points, fn: 'mean' } as const
-    const columns = this.#store.history(query)
+    // In whole milliseconds, as other questions for the same windows are asked.
+    const range = { from: Math.floor((to - span) / 1_000) * 1_000, to: Math.ceil((to + aheadUs) / 1_000) * 1_000 }
+    const query = { series, ...range, points, fn: 'mean', withSequence: true } as const
+    const columns = this.#store.history(query).then(read => ({ ...read, ...range }))
     this.#answers.delete(key)
     this.#answers.set(key, { at: now, columns })
     columns.catch(() => this.#answers.delete(key))
