@@ -118,13 +118,15 @@ export function calculated(operator: Operator, a: FieldValue | null, b: FieldVal
 
 /**
  * Joins the columns of a group by time and row. Returns rows in order: a time, a row number, and a value for each column;
- * where a column has none, the number of `fill`.
+ * where a column has none, the number of `fill`, or, with `fill(previous)`, that of the row before: in the order of the
+ * answer, as InfluxDB has it.
  */
 export function joined(
   columns: readonly (readonly Entry[])[],
   { descending, windows, fill }: Pick<SelectStatement, 'descending' | 'windows' | 'fill'>,
 ) {
   const missing = windows && fill.kind === 'number' ? fill.value : null
+  const isPrevious = windows && fill.kind === 'previous'
   const rows = new Map<
     string,
     { readonly time: bigint; readonly row: number; readonly values: (FieldValue | null)[] }
@@ -134,14 +136,19 @@ export function joined(
       const key = `${time} ${row}`
       let found = rows.get(key)
       if (!found) {
-        found = { time, row, values: columns.map(() => missing) }
+        found = { time, row, values: isPrevious ? [] : columns.map(() => missing) }
         rows.set(key, found)
       }
       found.values[i] = value
     }
   }
   const sign = descending ? -1 : 1
-  return [...rows.values()].sort((a, b) => sign * (a.time < b.time ? -1 : a.time > b.time ? 1 : a.row - b.row))
+  const all = [...rows.values()]
+  all.sort((a, b) => sign * (a.time < b.time ? -1 : a.time > b.time ? 1 : a.row - b.row))
+  for (const [n, { values }] of isPrevious ? all.entries() : []) {
+    for (const i of columns.keys()) values[i] = values[i] === undefined ? (all[n - 1]?.values[i] ?? null) : values[i]
+  }
+  return all
 }
 
 /** Orders lists of texts. */
