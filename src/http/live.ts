@@ -4,11 +4,15 @@ import { describe, HubError } from '../errors.js'
 import { type Feed, type FeedEvent, type Feeds, parseSpan } from '../push/feeds.js'
 import type { Guard } from './guard.js'
 import { serve } from './route.js'
+import { SharedBatches } from './shared-batches.js'
 
 export type FeedsApi = Pick<Feeds, 'open'>
 
 /** Time between two comments that keep a silent stream open through proxies, and show whether the caller is still allowed. */
 const heartbeatMs = 15_000
+
+/** Time that a receiver has to read the end of a stream, before its connection is closed. */
+const lastReadMs = 5_000
 
 /** Serves feeds as Server-Sent Events (HTML Living Standard, section 9.2). */
 export async function liveRoutes(
@@ -57,16 +61,22 @@ export async function liveRoutes(
     } finally {
       clearInterval(heartbeat)
       feed.close()
+      // A receiver that does not read never takes the end.
+      const late = setTimeout(() => raw.destroy(), lastReadMs)
+      raw.once('close', () => clearTimeout(late))
       raw.end()
     }
     return reply
   })
 }
 
+const batches = new SharedBatches<Buffer>()
+
 async function write(feed: Feed, raw: ServerResponse): Promise<void> {
   try {
     for (let events = await feed.next(); events; events = await feed.next()) {
-      if (!raw.write(events.map(textOf).join(''))) await room(raw)
+      const bytes = batches.of(events, '', () => Buffer.from(events.map(textOf).join('')))
+      if (!raw.write(bytes)) await room(raw, feed)
     }
   } catch (error) {
     const { code, message } = error instanceof HubError ? error : { code: 'internal', message: describe(error) }
@@ -74,15 +84,17 @@ async function write(feed: Feed, raw: ServerResponse): Promise<void> {
   }
 }
 
-/** Resolves when more may be written, and when the receiver has left. */
-function room(raw: ServerResponse): Promise<void> {
+/** Resolves when more may be written, and when the receiver has left or the feed is closed. */
+function room(raw: ServerResponse, feed: Feed): Promise<void> {
   return new Promise(resolve => {
     const done = () => {
       raw.off('drain', done)
       raw.off('close', done)
+      feed.onClose = undefined
       resolve()
     }
-    if (raw.destroyed) return resolve()
+    if (raw.destroyed || feed.isClosed) return resolve()
+    feed.onClose = done
     raw.once('drain', done)
     raw.once('close', done)
   })

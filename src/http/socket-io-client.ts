@@ -4,6 +4,7 @@ import type { LastingCaller } from './guard.js'
 import type { FeedsApi } from './live.js'
 import type { Publisher } from './publish.js'
 import type { PublishedMessages, Validate } from './published-messages.js'
+import { SharedBatches } from './shared-batches.js'
 import { offsetOf, type SocketState, type SubscriptionAsked } from './socket-io-recovery.js'
 
 export interface SocketClientParts {
@@ -24,6 +25,8 @@ export interface ServedSocket {
     readonly readyState: string
     readonly transport: Emitter & { readonly writable: boolean }
     write(packet: string, options?: object): unknown
+    /** With `discard` what waits to be sent is dropped. */
+    close(discard: boolean): unknown
   } & Emitter
   on(event: string, listener: (...given: unknown[]) => void): unknown
   emit(event: string, ...given: unknown[]): unknown
@@ -39,6 +42,9 @@ interface Emitter {
 type Acknowledge = (answer: object) => void
 
 const usualPoints = 300
+
+/** Time that a client has to read the reason, before its connection is closed. */
+const lastReadMs = 5_000
 
 /** Most subscriptions of one connection: the offset of each event names all of them. */
 const maxSubscriptions = 100
@@ -64,6 +70,7 @@ export class SocketClient {
   #unread = 0
   /** Resolves when the transport may have room. */
   #room: Promise<void> | undefined
+  #wake: (() => void) | undefined
 
   constructor(socket: ServedSocket, lasting: LastingCaller, parts: SocketClientParts) {
     this.#socket = socket
@@ -138,8 +145,16 @@ export class SocketClient {
   #follow(number: number, asked: SubscriptionAsked, after: number | undefined): void {
     const { caller, isValid } = this.#lasting
     const feed = this.#parts.feeds.open({ user: caller.user, access: caller.access, isValid }, { ...asked, after })
+    feed.onClose = () => this.#wake?.()
     this.#subscriptions.set(number, { asked, feed })
     void this.#deliver(number, feed)
+  }
+
+  /** Ends the connection. A client that does not read never takes what waits for it, nor the end. */
+  #expel(): void {
+    const { conn } = this.#socket
+    this.#socket.disconnect(true)
+    setTimeout(() => conn.close(true), lastReadMs).unref()
   }
 
   /** Writes the state that a client gets back after a break. */
@@ -154,13 +169,13 @@ export class SocketClient {
   async #deliver(number: number, feed: Feed): Promise<void> {
     try {
       for (let events = await feed.next(); events; events = await feed.next()) {
-        for (const event of events) this.#send(number, event)
-        await this.#isWritable()
+        this.#send(number, events)
+        await this.#isWritable(feed)
       }
     } catch (error) {
       const refusal = refusalOf(error)
       this.#socket.emit('ended', refusal, number)
-      if (refusal.error === 'unauthorized') this.#socket.disconnect(true)
+      if (refusal.error === 'unauthorized') this.#expel()
     } finally {
       feed.close()
       if (this.#socket.connected) {
@@ -172,32 +187,32 @@ export class SocketClient {
   }
 
   /**
-   * Sends an event as Socket.IO encodes one (packet type 2 in the default namespace), with JSON that exists already. The
-   * last argument is the offset, by which the client continues after a break.
+   * Sends events as Socket.IO encodes them (packet type 2 in the default namespace), with JSON that exists already. The
+   * last argument of each is the offset, by which the client continues after a break.
    */
-  #send(number: number, event: FeedEvent): void {
-    const { kind, sequence, json } = event
+  #send(number: number, events: readonly FeedEvent[]): void {
     const { conn } = this.#socket
-    let offset = ''
-    // A feed may be ready before the hub has its first message.
-    if (sequence > 0 || kind === 'ready') {
-      this.#reached.set(number, sequence)
-      offset = `,"${offsetOf(this.#reached)}"`
-    }
-    if (conn.readyState !== 'open') return
-    const end = `,${number}${offset}]`
-    let encoded = encodedEvents.get(event)
-    if (encoded?.end !== end) {
-      encoded = encode(`2["${kind}",${json}${end}`, end)
-      encodedEvents.set(event, encoded)
-    }
-    conn.write(encoded.packet, encoded)
+    const isAlone = this.#reached.size <= Number(this.#reached.has(number))
+    const encode = () =>
+      encoded(
+        events.map(({ kind, sequence, json }) => {
+          // A feed may be ready before the hub has its first message.
+          if (sequence === 0 && kind !== 'ready') return `2["${kind}",${json},${number}]`
+          this.#reached.set(number, sequence)
+          return `2["${kind}",${json},${number},"${offsetOf(this.#reached)}"]`
+        }),
+      )
+    // An offset names all subscriptions: with several it is this client's own.
+    const packet = isAlone ? batches.of(events, `${number}`, encode) : encode()
+    const last = events.findLast(({ kind, sequence }) => sequence > 0 || kind === 'ready')
+    if (last) this.#reached.set(number, last.sequence)
+    if (conn.readyState === 'open') conn.write(packet.packet, packet)
   }
 
   /** Resolves when the transport has taken what was sent; false when the connection is over. */
-  async #isWritable(): Promise<boolean> {
+  async #isWritable(feed: Feed): Promise<boolean> {
     const { conn } = this.#socket
-    while (conn.readyState === 'open' && !conn.transport.writable) {
+    while (conn.readyState === 'open' && !conn.transport.writable && !feed.isClosed) {
       // All subscriptions wait for the same, with one listener.
       this.#room ??= this.#hasRoom()
       await this.#room
@@ -214,8 +229,10 @@ export class SocketClient {
         conn.off('upgrade', done)
         conn.off('close', done)
         this.#room = undefined
+        this.#wake = undefined
         resolve()
       }
+      this.#wake = done
       transport.once('ready', done)
       conn.once('upgrade', done)
       conn.once('close', done)
@@ -223,20 +240,27 @@ export class SocketClient {
   }
 }
 
-/** An event as sent to clients with the same subscription and offset: as a packet, and as a frame of WebSocket. */
-interface EncodedEvent {
-  readonly end: string
+/** Events as sent to clients with the same subscription and offset: as a packet, and as frames of WebSocket. */
+interface EncodedEvents {
   readonly packet: string
   readonly wsPreEncodedFrame: readonly Buffer[]
 }
 
-/** The last encoding of each event: receivers of the same events mostly have the same subscription and offset. */
-const encodedEvents = new WeakMap<FeedEvent, EncodedEvent>()
+const batches = new SharedBatches<EncodedEvents>()
 
-/** Encodes a packet as Engine.IO frames one (packet type 4), for all WebSockets at once, as the adapter does to broadcast. */
-function encode(packet: string, end: string): EncodedEvent {
-  const body = Buffer.from(`4${packet}`)
-  return { end, packet, wsPreEncodedFrame: [textFrameHeader(body.length), body] }
+/** Separates the packets of a payload of polling (Engine.IO protocol 4); the type of each packet is its first character. */
+const nextPacket = '\x1e4'
+
+/**
+ * Encodes packets as Engine.IO does (packet type 4), for all receivers at once, as the adapter does to broadcast: a
+ * payload for polling, and frames of WebSocket that are written at once.
+ */
+function encoded(packets: readonly string[]): EncodedEvents {
+  const frames = packets.flatMap(packet => {
+    const body = Buffer.from(`4${packet}`)
+    return [textFrameHeader(body.length), body]
+  })
+  return { packet: packets.join(nextPacket), wsPreEncodedFrame: [Buffer.concat(frames)] }
 }
 
 /** Returns the header of an unmasked text frame (RFC 6455, section 5.2). */

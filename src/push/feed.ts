@@ -72,6 +72,8 @@ export class Feed {
   /** Empty for a reader that is no MQTT client. */
   readonly clientId: string
   #access: Access | undefined
+  /** Called when the feed is closed. A receiver that does not read, and so does not ask for more, learns it from this. */
+  onClose: (() => void) | undefined
   readonly #reader: FeedReader
   readonly #query: Omit<FeedQuery, 'rules'>
   readonly #parts: FeedParts
@@ -129,6 +131,7 @@ export class Feed {
     this.#waiting = []
     this.#parts.closed(this)
     this.#wake?.()
+    this.onClose?.()
   }
 
   /** Takes a live item that matches the filters. */
@@ -164,6 +167,10 @@ export class Feed {
     if (this.#phase !== 'live') return
     this.#phase = 'opening'
     this.#wake?.()
+  }
+
+  get isClosed(): boolean {
+    return this.#phase === 'closed'
   }
 
   get filters(): readonly string[] {
