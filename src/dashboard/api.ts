@@ -3,6 +3,7 @@
 import type {
   Answer,
   Asked,
+  CommandRow,
   DeadLetterRow,
   DeviceRow,
   JobProgress,
@@ -10,6 +11,8 @@ import type {
   RouteName,
   SeriesRow,
 } from '../contract/contract.js'
+
+export type { CommandRow } from '../contract/contract.js'
 
 export type Value = number | boolean | string
 export type SeriesType = SeriesRow['type']
@@ -26,6 +29,8 @@ export type Dependency = NonNullable<Readiness['dependencies']>[number]
 export type DeadFilter = Pick<Asked<'GET /api/dead'>, 'id' | 'reason' | 'device'>
 /** User and rights of this page, as the hub reports them. */
 export type Session = Answer<'GET /api/session'>
+/** An alert that is not over. */
+export type AlertRow = Answer<'GET /api/alerts'>['alerts'][number]
 /** A signed-in browser. */
 export type LoginRow = Answer<'GET /api/logins'>['logins'][number]
 /** User name and password for MQTT. Both are undefined where the hub asks for no login. */
@@ -77,6 +82,31 @@ export async function fetchLogins(): Promise<readonly LoginRow[]> {
 /** Ends one login, or all of this user but the one of this page. Resolves with the number of ended logins. */
 export async function endLogins(which: { readonly id: string } | { readonly others: true }): Promise<number> {
   return (await ask('POST /api/logins/end', which)).ended
+}
+
+/** Fetches the alerts of a device that are not over. */
+export async function fetchAlerts(device: string): Promise<readonly AlertRow[]> {
+  return (await ask('GET /api/alerts', { device, limit: 50 })).alerts
+}
+
+/** Acknowledges an alert, with a note if it is not empty. */
+export function acknowledge(alert: string, note: string) {
+  return ask('POST /api/alerts/ack', note === '' ? { alert } : { alert, note })
+}
+
+/** Fetches the commands to a client, the newest first. */
+export async function fetchCommands(client: string, limit: number): Promise<readonly CommandRow[]> {
+  return (await ask('GET /api/commands', { client, limit })).commands
+}
+
+/** Sends a command to a client. Resolves when it is on disk. */
+export function sendCommand(command: { readonly client: string; readonly topic: string; readonly payload: string }) {
+  return ask('POST /api/commands', command)
+}
+
+export async function cancelCommand(id: string): Promise<void> {
+  const method = 'DELETE'
+  await checked(await fetch(`/api/commands/${encodeURIComponent(id)}`, { method, signal: AbortSignal.timeout(15_000) }))
 }
 
 /** Fetches the key for which this browser subscribes to notifications, and the subscriptions of this user. */

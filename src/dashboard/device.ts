@@ -1,6 +1,8 @@
 import type { DeviceRow } from '../contract/contract.js'
+import { AlertsCard } from './alerts-card.js'
 import { ApiError, fetchDevices, hubNow, removeDevice } from './api.js'
 import type { Board, Tile } from './board.js'
+import { CommandsCard } from './commands-card.js'
 import type { Presence } from './feed.js'
 import { element, Keyed, make, put } from './nodes.js'
 import { Poll } from './poll.js'
@@ -38,6 +40,8 @@ export class DevicePage {
   readonly #found: (rows: readonly DeviceRow[]) => void
   readonly #removed: (clientId: string) => void
   readonly #remove = element<HTMLButtonElement>('device-remove')
+  readonly #alerts = new AlertsCard()
+  readonly #commands = new CommandsCard()
   /** Why the device could not be removed. */
   #trouble = ''
   #clientId: string | undefined
@@ -141,6 +145,8 @@ export class DevicePage {
     this.#trouble = ''
     put(this.#name, nameText(clientId))
     this.#root.dataset.client = clientId
+    this.#alerts.show(clientId)
+    this.#commands.show(clientId)
     this.#draw()
     if (focus) this.#name.focus({ preventScroll: true })
     void this.#poll.ask()
@@ -149,6 +155,8 @@ export class DevicePage {
   hide(): void {
     this.#root.hidden = true
     this.#clientId = undefined
+    this.#alerts.show(undefined)
+    this.#commands.show(undefined)
     this.#poll.stop()
   }
 

@@ -8,7 +8,7 @@ import { isWithin } from './time-spans.js'
 
 /** Decides whether an alert may be read: its series, the presence of its device, or the state of the hub. */
 export interface AlertAccess {
-  mayRead(alert: Pick<AlertTransition, 'series' | 'device'>, rules: ReadRules): boolean
+  mayRead(alert: Pick<AlertTransition, 'rule' | 'series' | 'device'>, rules: ReadRules): boolean
 }
 
 export interface Audience {
@@ -112,7 +112,7 @@ function addTo(
 /** Returns the addresses behind targets: browsers of users who may read the alert, and the other targets themselves. */
 function receiversOf(
   targets: readonly string[],
-  alert: Pick<AlertTransition, 'series' | 'device'>,
+  alert: Pick<AlertTransition, 'rule' | 'series' | 'device'>,
   { plan, subscriptions, readers, access }: Audience,
 ): readonly string[] {
   return targets.flatMap(name => {

@@ -16,7 +16,8 @@ class MappedAccess implements AlertAccess {
     this.#mapping = mapping
   }
 
-  mayRead({ series, device }: Pick<AlertTransition, 'series' | 'device'>, rules: ReadRules): boolean {
+  mayRead({ rule, series, device }: Pick<AlertTransition, 'rule' | 'series' | 'device'>, rules: ReadRules): boolean {
+    if (!mayRead(rules, hubTopics.alert(rule, series))) return false
     if (readsAll(rules, '#')) return true
     const id = parseSeriesKey(series)
     if (id) {

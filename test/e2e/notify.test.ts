@@ -1,11 +1,15 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Answer } from '../../src/contract/contract.js'
 import { passwordOf, usersFile } from '../fixtures/users.js'
-import { asAdmin, metric, type RunningHub, runCli, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 import { type PushService, pushAuthority, startPushService } from '../services/push-service.js'
 import { tempDir } from '../services/service.js'
+
+const rules = `rules:
+  freezer-warm: { measurement: telemetry, field: temperature, above: -15, severity: critical }
+`
 
 const targets = `
 targets:
@@ -45,6 +49,57 @@ async function subscribe(hub: RunningHub, service: PushService, user: string): P
 async function start(t: Test, dir: string, settings: Readonly<Record<string, string>> = {}) {
   return startHub(t, settings, dir, { NODE_EXTRA_CA_CERTS: pushAuthority })
 }
+
+t.test(
+  'an alert on a phone: encrypted, for those who may read it, acknowledged by its button, over kill -9',
+  async t => {
+    const service = await startPushService()
+    t.teardown(() => service.stop())
+    const users = await usersFile()
+    await users.add('anna', ['allow read #', 'allow read $hub/#'], { kind: 'dashboard' })
+    await users.add('carl', ['allow read garden/#', 'allow read $hub/#'], { kind: 'dashboard' })
+    await users.add('freezer', ['allow all home/#'])
+    const dir = await tempDir()
+    writeFileSync(join(dir, 'notify.yaml'), targets, { mode: 0o600 })
+    writeFileSync(join(dir, 'alerts.yaml'), rules)
+    const hub = await start(t, dir, users.settings)
+    t.equal(statSync(join(dir, 'notify', 'keys.json')).mode & 0o777, 0o600)
+    await subscribe(hub, service, 'anna')
+    await subscribe(hub, service, 'carl')
+    const device = await connectMqtt(t, hub.mqttUrl, {
+      clientId: 'freezer',
+      username: 'freezer',
+      password: passwordOf('freezer'),
+    })
+    await device.publishAsync('home/kitchen/freezer/telemetry', '{"temperature":-18}', { qos: 1 })
+    await device.publishAsync('home/kitchen/freezer/telemetry', '{"temperature":-7.3}', { qos: 1 })
+    const pushed = await eventually(() => service.pushed[0], 'a notification')
+    t.equal(pushed.browser, 'anna')
+    t.match(pushed.headers, { urgency: 'high', ttl: '86400' })
+    const notification = JSON.parse(pushed.text)
+    t.match(notification, { title: /^Critical: /, severity: 'critical', state: 'firing', url: /^\/(#device=.*)?$/ })
+
+    await hub.kill()
+    const again = await start(t, dir, users.settings)
+    const { status, body } = await post(again, '/api/notify/acknowledge', { token: notification.token }, {})
+    t.same([status, body], [200, { acknowledged: 1 }])
+    const { alerts } = (await again.get<Answer<'GET /api/alerts'>>('/api/alerts')).body
+    t.match(alerts, [{ state: 'acknowledged', by: 'anna' }])
+    t.same((await post(again, '/api/notify/acknowledge', { token: notification.token }, {})).body, { acknowledged: 0 })
+    t.equal((await post(again, '/api/notify/acknowledge', { token: 'forged' }, {})).status, 403)
+
+    await users.edit(file => file.removeUser('anna'))
+    await eventually(
+      async () => (await post(again, '/api/notify/acknowledge', { token: notification.token }, {})).status === 403,
+      'the token ends with the user',
+    )
+    t.same(service.faults, [])
+    t.ok(
+      service.pushed.every(({ browser }) => browser === 'anna'),
+      'carl may not read it',
+    )
+  },
+)
 
 t.test(
   'a push service that fails is an alarm; a browser that is gone is forgotten; nothing secret is said',
