@@ -213,7 +213,7 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
     const open = openAlerts(message)
     if (!this.#keys || open.length === 0 || open.length > maxAcknowledged || message.more > 0) return ''
     const user = this.#subscriptions.get(address.split('/')[1] ?? '')?.user
-    const by = user ?? targetOf(address)
+    const by = user || targetOf(address)
     return signRight(this.keys.tokens, { alerts: open, by, address, expires: message.made + rightMs })
   }
 
