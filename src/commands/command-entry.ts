@@ -86,10 +86,10 @@ export class CommandEntry {
   leases = 0
   /** Whether the command was sent with QoS 0 only, so that no PUBACK will come. */
   isUnconfirmed = false
-  /** Levels that the subscription of a receiver has before the first wildcard, at least. */
-  levels = 1
-  /** Whether the device may answer: its family is known, or it speaks MQTT 5. */
-  mayAnswer = false
+  /** Whether a device that got the command may answer at its response topic. */
+  canRespond = false
+  /** Resolves when it is known whether the family of the device is known. Undefined before the command is sent. */
+  planned: Promise<void> | undefined
   /** Called when the command is over, and that is on disk. */
   readonly waiting = new Set<() => void>()
   /** Resolves when the end of the command is on disk. Undefined before the end. */
@@ -157,6 +157,12 @@ export class CommandEntry {
   restart(now: number, monotonicNow: number): void {
     const { expiresAt, expiryMs } = this.subject
     this.deadline = monotonicNow + Math.min(expiryMs, Math.max(0, (expiresAt - now) / 1_000))
+  }
+
+  /** Resolves with whether an answer may come. */
+  async mayAnswer(): Promise<boolean> {
+    await this.planned
+    return this.canRespond || this.family !== undefined
   }
 
   view(): DeviceCommand {
@@ -229,6 +235,8 @@ export class CommandEntry {
     const entry = new CommandEntry({ ...m, id: i, number: c, replyTo }, Buffer.from(p, 'base64'))
     entry.isKept = true
     entry.isRestored = true
+    // Whether a device that had it speaks MQTT 5 is not on record.
+    entry.canRespond = true
     entry.restore(change)
     return entry
   }

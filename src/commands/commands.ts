@@ -36,7 +36,7 @@ export interface CommandsOptions {
   /** Largest payload with its topic. */
   readonly packetBytes: number
   readonly broker: Pick<Broker, 'lending' | 'publishAll'>
-  readonly replies: Pick<PipelineApi, 'planReply' | 'expectReply' | 'forgetReplies'>
+  readonly replies: Pick<PipelineApi, 'expectReply' | 'forgetReplies'>
   readonly spool: { readonly position: { readonly sequence: number } }
   readonly authority: Pick<Authority, 'access'>
   readonly clock: MicrosecondClock
@@ -204,7 +204,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     entry.sentAt = this.#options.clock.now()
     entry.after = this.#options.spool.position.sequence
     entry.to = [...new Set([...entry.to, ...to.map(({ name }) => name)])]
-    entry.mayAnswer = entry.family !== undefined || to.some(({ canRespond }) => canRespond)
+    entry.canRespond = to.some(({ canRespond }) => canRespond)
     this.#replies.expect(entry)
     this.#journal.changed(entry, error => {
       if (error && !entry.isOver) Object.assign(entry, before)
@@ -216,8 +216,8 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     if (entry.leases === 0) {
       entry.isUnconfirmed = true
       this.#sending.remove(entry)
-      if (!entry.mayAnswer) return void this.#end(entry, 'sent', unconfirmed)
       this.#journal.changed(entry)
+      void this.#endUnanswered(entry, 'sent', unconfirmed)
     }
     this.#pages.show(entry)
   }
@@ -227,11 +227,9 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     entry.state = 'delivered'
     entry.deliveredAt = this.#options.clock.now()
     this.#sending.remove(entry)
-    if (!entry.mayAnswer) void this.#end(entry, 'delivered', undefined)
-    else {
-      this.#journal.changed(entry)
-      this.#pages.show(entry)
-    }
+    this.#journal.changed(entry)
+    this.#pages.show(entry)
+    void this.#endUnanswered(entry, 'delivered', undefined)
   }
 
   refused(entry: CommandEntry, reason: string): void {
@@ -259,7 +257,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Called when the processor thread is a new one, which knows of no command. */
   restarted(): void {
-    for (const entry of [...this.#list.open()]) void this.#replies.plan(entry).then(() => this.#replies.expect(entry))
+    for (const entry of [...this.#list.open()]) if (entry.sends > 0) this.#replies.expect(entry)
   }
 
   // — CommandPort: MQTT clients —
@@ -301,7 +299,6 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Resolves when a new command is on disk. Otherwise the command is forgotten, and the reason thrown. */
   async #keep(entry: CommandEntry, { caller, address, via, user }: CommandRequest): Promise<void> {
-    await this.#replies.plan(entry)
     try {
       await new Promise<void>((resolve, reject) => {
         this.#journal.created(entry, error => (error ? reject(error) : resolve()))
@@ -324,13 +321,13 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   async #resume(): Promise<void> {
     await this.#options.broker.publishAll([])
     this.#isReady = true
-    for (const entry of [...this.#list.open()]) {
-      void this.#replies.plan(entry).then(() => {
-        entry.mayAnswer ||= entry.sends > 0
-        this.#replies.expect(entry)
-        if (entry.isWaiting) this.#sending.add(entry)
-      })
-    }
+    this.restarted()
+    for (const entry of [...this.#list.open()]) if (entry.isWaiting) this.#sending.add(entry)
+  }
+
+  /** Ends a command to which nobody can answer. */
+  async #endUnanswered(entry: CommandEntry, state: CommandState, reason: string | undefined): Promise<void> {
+    if (!(await entry.mayAnswer()) && !entry.isOver) void this.#end(entry, state, reason)
   }
 
   #sweep(): void {

@@ -1,6 +1,7 @@
 import type { Lending, Receiver } from '../broker/broker.js'
 import type { Outward } from '../model.js'
 import { encodeProperties } from '../mqtt/message-properties.js'
+import { deviceLevels } from '../pipeline/pipeline-api.js'
 import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
 import { hubTopics } from '../topics.js'
@@ -113,8 +114,8 @@ export class Sending {
     else if (receivers.length > 0) this.#begin(entry, receivers)
   }
 
-  #receivers({ subject: { topic, client }, levels }: CommandEntry): readonly Receiver[] {
-    return this.#options.lending.receivers({ topic, client, levels })
+  #receivers({ subject: { topic, client } }: CommandEntry): readonly Receiver[] {
+    return this.#options.lending.receivers({ topic, client, levels: deviceLevels(topic) })
   }
 
   #roomOf({ name, room }: Receiver): number {
@@ -191,7 +192,7 @@ export class Sending {
         },
       }
     }
-    const addressee = { topic, client, levels: entry.levels }
+    const addressee = { topic, client, levels: deviceLevels(topic) }
     const { to, tooLarge } = lending.send(addressee, this.#messageOf(entry), entry.sends > 1, lease)
     if (to.length > 0) listener.sent(entry)
     else if (tooLarge) listener.refused(entry, 'the command is larger than the device takes')

@@ -8,10 +8,11 @@ import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { ReplayJob } from './replay.js'
-import type { PlannedCommand, PlannedReply } from './reply-watch.js'
+import type { ExpectedReply } from './reply-watch.js'
 
 export type { FeedChunk, FeedEnd, FeedItem, FeedQuery, FeedSink } from './feeds/feed.js'
-export type { PlannedReply, Reply, ReplySink } from './reply-watch.js'
+export { deviceLevels } from './presets/replies.js'
+export type { Reply, ReplySink } from './reply-watch.js'
 
 /** Selects a page of the series, and the rules for those that may be read. */
 export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }
@@ -112,10 +113,11 @@ export interface PipelineApi extends AlertsApi {
    * what it commands.
    */
   commandTopics(device: string): Promise<readonly { readonly topic: string; readonly names: readonly string[] }[]>
-  /** Resolves with how the device answers a command; with undefined when that is not known. */
-  planReply(command: PlannedCommand): Promise<PlannedReply | undefined>
-  /** Reports the answer to a planned command, once it comes behind a sequence number of the spool. */
-  expectReply(which: { readonly id: string; readonly after: number }): Promise<void>
-  /** Forgets the plans of commands. */
+  /**
+   * Reports the answer to a command, once it comes behind a sequence number of the spool. Resolves with the family of the
+   * device; with undefined when it is not known how the device answers.
+   */
+  expectReply(command: ExpectedReply): Promise<string | undefined>
+  /** Expects no answers to these commands any more. */
   forgetReplies(ids: readonly string[]): Promise<void>
 }

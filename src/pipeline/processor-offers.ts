@@ -100,8 +100,7 @@ export function processorOffers(
     progress: job => running().replays.progress(job),
     cancel: job => started?.replays.cancel(job),
     commandTopics: device => running().queries.commandTopics(device),
-    planReply: command => replies.plan(command, running().queries.knowledge),
-    expectReply: which => replies.expect(which),
+    expectReply: command => replies.expect(command, running().queries.knowledge),
     forgetReplies: ids => replies.forget(ids),
   }
 }

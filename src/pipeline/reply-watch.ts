@@ -1,21 +1,14 @@
-import { HubError } from '../errors.js'
 import type { Message } from '../model.js'
 import type { Knowledge } from './knowledge.js'
 import { type ReplyPlan, replyPlan } from './presets/replies.js'
 
-/** A command whose way of being answered is asked for. */
-export interface PlannedCommand {
+/** A command that is about to be sent. */
+export interface ExpectedReply {
   readonly id: string
   readonly topic: string
   readonly payload: Uint8Array
-}
-
-/** The way in which a command is answered. */
-export interface PlannedReply {
-  /** Name of the preset. */
-  readonly family: string
-  /** Levels of the topic that name the device, at least. */
-  readonly levels: number
+  /** Messages count from behind this sequence number on. */
+  readonly after: number
 }
 
 /** The answer of a device to a command. */
@@ -41,8 +34,7 @@ export interface ReplyDelivery {
 
 interface Expectation {
   readonly plan: ReplyPlan
-  /** Messages count from behind this sequence number on. */
-  after: number
+  readonly after: number
 }
 
 /** Most commands that are watched: more than may be under way. */
@@ -65,24 +57,19 @@ export class ReplyWatch {
     this.#delivery = delivery
   }
 
-  /** Returns how a command is answered, and remembers that for {@link expect}. Undefined when that is not known. */
-  plan({ id, topic, payload }: PlannedCommand, knowledge: Pick<Knowledge, 'commanded'>): PlannedReply | undefined {
+  /** Watches for the answer to a command. Returns the family of the device; undefined when it is not known how it answers. */
+  expect({ id, topic, payload, after }: ExpectedReply, knowledge: Pick<Knowledge, 'commanded'>): string | undefined {
+    const known = this.#plans.get(id)
+    if (known) return known.plan.family
     const plan = replyPlan(topic, payload, commandTopic => knowledge.commanded(commandTopic), this.#off)
     if (!plan || this.#plans.size >= most) return undefined
-    this.#plans.set(id, { plan, after: Infinity })
-    return { family: plan.family, levels: plan.levels }
-  }
-
-  /** Watches for the answer among messages behind a sequence number, as the command is about to be sent. */
-  expect({ id, after }: { readonly id: string; readonly after: number }): void {
-    const known = this.#plans.get(id)
-    if (!known) throw new HubError('not_found', `there is no plan for command ${id}`)
-    known.after = after
-    for (const topic of known.plan.topics) {
-      const ids = this.#expected.get(topic)
+    this.#plans.set(id, { plan, after })
+    for (const one of plan.topics) {
+      const ids = this.#expected.get(one)
       if (ids) ids.add(id)
-      else this.#expected.set(topic, new Set([id]))
+      else this.#expected.set(one, new Set([id]))
     }
+    return plan.family
   }
 
   forget(ids: readonly string[]): void {

@@ -13,9 +13,8 @@ interface Known {
 }
 
 const replies = {
-  planReply: async ({ payload }: { readonly payload: Uint8Array }) =>
-    Buffer.from(payload).toString() === 'answered' ? { family: 'test', levels: 1 } : undefined,
-  expectReply: async () => {},
+  expectReply: async ({ payload }: { readonly payload: Uint8Array }) =>
+    Buffer.from(payload).toString() === 'answered' ? 'test' : undefined,
   forgetReplies: async () => {},
 }
 

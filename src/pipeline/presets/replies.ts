@@ -10,8 +10,6 @@ import type { EntityDescription } from './preset.js'
 export interface ReplyPlan {
   /** Name of the preset. */
   readonly family: string
-  /** Levels of the topic that name the device, at least: a subscription with fewer before a wildcard only watches. */
-  readonly levels: number
   /** Topics on which the answer comes. The last level may be `+`. */
   readonly topics: readonly string[]
   /** Returns whether a message says that the command was carried out, or that it failed; undefined for any other. */
@@ -25,6 +23,14 @@ interface Commanded {
   /** The payload as JSON; the text where it is none. */
   readonly value: unknown
   readonly levels: readonly string[]
+}
+
+/**
+ * Returns how many levels of a command's topic name the device, at least: a subscription with fewer before a wildcard only
+ * watches.
+ */
+export function deviceLevels(topic: string): number {
+  return /^(?:cmnd|shellies)\//.test(topic) ? 2 : 1
 }
 
 type Family = (command: Commanded) => ReplyPlan | undefined
@@ -65,7 +71,7 @@ const zigbee2mqtt: Family = ({ topic, text, value }) => {
       if (!isMembers(said) || (transaction !== undefined && said.transaction !== transaction)) return undefined
       return said.status === 'ok' ? 'good' : said.status === 'error' ? 'bad' : undefined
     }
-    return { family: 'zigbee2mqtt', levels: 1, topics: [`${base}/bridge/response/${path}`], judge }
+    return { family: 'zigbee2mqtt', topics: [`${base}/bridge/response/${path}`], judge }
   }
   const [, base, name = '', verb, attribute] = /^(zigbee2mqtt[^/]*)\/(.+?)\/(set|get)(?:\/([^/]+))?$/.exec(topic) ?? []
   if (base === undefined) return undefined
@@ -84,14 +90,14 @@ const zigbee2mqtt: Family = ({ topic, text, value }) => {
     const isSo = there.every(([key, one]) => verb === 'get' || agrees(one, said[key]))
     return there.length > 0 && isSo ? 'good' : undefined
   }
-  return { family: 'zigbee2mqtt', levels: 1, topics: [state, `${base}/bridge/logging`, `${base}/bridge/log`], judge }
+  return { family: 'zigbee2mqtt', topics: [state, `${base}/bridge/logging`, `${base}/bridge/log`], judge }
 }
 
 // — Tasmota: https://tasmota.github.io/docs/MQTT/ —
 
 const withoutNumber = (name: string) => name.toUpperCase().replace(/\d+$/, '')
 
-const tasmota: Family = ({ topic, text, levels }) => {
+const tasmota: Family = ({ topic, text }) => {
   const [, device, name = ''] = /^cmnd\/(.+)\/([^/]+)$/.exec(topic) ?? []
   const [, before, after = ''] = /^(.+)\/cmnd\/([^/]+)$/.exec(topic) ?? []
   if (device === undefined && before === undefined) return undefined
@@ -113,7 +119,7 @@ const tasmota: Family = ({ topic, text, levels }) => {
     const found = Object.entries(said).find(([key]) => withoutNumber(key) === command)
     return found && isSo(found[1]) ? 'good' : undefined
   }
-  return { family: 'tasmota', levels: device === undefined ? levels.length - 2 : 2, topics: [`${stat}/+`], judge }
+  return { family: 'tasmota', topics: [`${stat}/+`], judge }
 }
 
 // — Shelly, first generation: https://shelly-api-docs.shelly.cloud/gen1/#mqtt-support —
@@ -124,7 +130,7 @@ const shelly1: Family = ({ topic, text, value }) => {
   const attribute = /\/command\/([^/]+)$/.exec(topic)?.[1]
   if (component === undefined) {
     const topics = text === 'announce' ? [`${device}/announce`] : []
-    return { family: 'shelly1', levels: 2, topics, judge: () => 'good' }
+    return { family: 'shelly1', topics, judge: () => 'good' }
   }
   const state = `${device}/${component}`
   const { turn, ...others } = isMembers(value) ? value : { turn: value }
@@ -136,7 +142,7 @@ const shelly1: Family = ({ topic, text, value }) => {
     return isOn && isSo ? 'good' : undefined
   }
   const topics = attribute === undefined ? [state, `${state}/status`] : [`${state}/${attribute}`]
-  return { family: 'shelly1', levels: 2, topics, judge }
+  return { family: 'shelly1', topics, judge }
 }
 
 // — Shelly, from the second generation on: https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt —
@@ -151,7 +157,7 @@ const shelly2: Family = ({ topic, text, value, levels }) => {
       if (!isMembers(said)) return undefined
       return !Object.hasOwn(said, 'output') || agrees(verb, said.output) ? 'good' : undefined
     }
-    return { family: 'shelly2', levels: levels.length - 2, topics: [`${device}/status/${component}`], judge }
+    return { family: 'shelly2', topics: [`${device}/status/${component}`], judge }
   }
   if (!topic.endsWith('/rpc') || !isMembers(value)) return undefined
   const { id, src, method } = value
@@ -161,17 +167,17 @@ const shelly2: Family = ({ topic, text, value, levels }) => {
     if (!isMembers(said) || said.id !== id) return undefined
     return 'error' in said ? 'bad' : 'result' in said ? 'good' : undefined
   }
-  return { family: 'shelly2', levels: levels.length - 1, topics: [`${src}/rpc`], judge }
+  return { family: 'shelly2', topics: [`${src}/rpc`], judge }
 }
 
 // — ESPHome: https://esphome.io/components/mqtt/ —
 
-const esphome: Family = ({ topic, value, levels }) => {
+const esphome: Family = ({ topic, value }) => {
   const [, state] =
     /^(.+\/(?:climate|cover|fan|light|lock|number|select|switch|text|valve)\/.+)\/command$/.exec(topic) ?? []
   if (state === undefined || /^(?:cmnd|shellies)\//.test(topic)) return undefined
   const judge = (_: string, payload: string) => (isAsWanted(value, parsed(payload)) ? 'good' : undefined)
-  return { family: 'esphome', levels: levels.length - 1, topics: [`${state}/state`], judge }
+  return { family: 'esphome', topics: [`${state}/state`], judge }
 }
 
 const families: readonly Family[] = [zigbee2mqtt, tasmota, shelly1, shelly2, esphome]
@@ -184,7 +190,7 @@ function byDescription({ value }: Commanded, { topic, field }: EntityDescription
     const found = isMembers(said) ? memberAt(said, field) : undefined
     return isAsWanted(value, found ? found.of[found.key] : said) ? 'good' : undefined
   }
-  return { family: 'homeassistant-discovery', levels: 1, topics: [topic], judge }
+  return { family: 'homeassistant-discovery', topics: [topic], judge }
 }
 
 // — values —
