@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import type { Settings } from '../config/settings.js'
 import { type Files, nodeFiles } from '../disk/files.js'
+import { isDiskError } from '../disk/retried-write.js'
 import { describe } from '../errors.js'
 import type { Message, Point } from '../model.js'
 import type { Alarm } from '../observe/alarms.js'
@@ -170,7 +171,12 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
   }
 
   async start(): Promise<void> {
-    nodeFiles.makeDirectorySync(join(this.#options.dir, 'alerts'))
+    try {
+      nodeFiles.makeDirectorySync(join(this.#options.dir, 'alerts'))
+    } catch (error) {
+      // A disk that is full keeps nobody from starting; the journal and the snapshot make the folder later.
+      if (!isDiskError(error)) throw error
+    }
     this.#clock.start(0)
     await this.#journal.start()
     // Only now, as rules that are gone clear their alerts.

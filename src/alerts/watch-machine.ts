@@ -290,7 +290,7 @@ export class WatchMachine {
   /** Tells of the state, unless it may be over already. */
   #tell(watch: Watch, at = watch.state === 'firing' ? watch.since + this.#waitOf(watch) : watch.since): void {
     const { state } = watch
-    if (state === 'idle') return
+    if (state === 'idle' || watch.told === state) return
     const isBehind = this.#options.clock.now() - this.now > oldAge
     if (isBehind || (watch.isOld && this.now < watch.heard + settleTime)) {
       this.timers.set(watch, this.now + settleTime)
