@@ -194,6 +194,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     this.#deafUntil = before === undefined ? 0 : now - process.uptime() * 1e6
     this.#adoptJournal()
     this.#isRestored = true
+    this.#changes = this.#options.surroundings.changes
     this.#clearOrphans()
     this.#meetDevices()
     this.#snapshot.start()
