@@ -1,3 +1,5 @@
+import { takeOldest } from '../runtime/drop-oldest.js'
+
 /** Bridges that are gone and whose state is still shown. */
 const maxGone = 1_000
 
@@ -66,9 +68,8 @@ export class BridgeStates {
     this.#gone.add(topic)
     this.#show(topic, '0')
     if (this.#gone.size <= maxGone) return
-    const longest = this.#gone.values().next().value as string
-    this.#gone.delete(longest)
-    this.#show(longest, undefined)
+    const longest = takeOldest(this.#gone)
+    if (longest !== undefined) this.#show(longest, undefined)
   }
 }
 

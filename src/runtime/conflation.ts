@@ -1,3 +1,4 @@
+import { OldestKey } from './drop-oldest.js'
 import type { MillisecondClock } from './time.js'
 
 /** What becomes of items for receivers that do not keep up; the numbers only grow. */
@@ -24,8 +25,10 @@ interface Waiting<T> {
  */
 export class Conflation<T> {
   readonly #waiting = new Map<string, Waiting<T>>()
+  readonly #oldest = new OldestKey(this.#waiting)
   /** Topics of items with bytes, in the order in which they began to count. */
   readonly #charged = new Set<string>()
+  readonly #oldestCharged = new OldestKey(this.#charged)
   readonly #limit: number
   readonly #counts: ConflationCounts
   readonly #clock: MillisecondClock
@@ -90,7 +93,7 @@ export class Conflation<T> {
       this.#waiting.set(topic, { item, bytes })
       this.#bytes += bytes
     }
-    if (bytes === 0) this.#charged.delete(topic)
+    if (bytes === 0) this.#uncharge(topic)
     else this.#charged.add(topic)
     while (this.#bytes > this.#limit) this.#dropOldest()
   }
@@ -102,11 +105,10 @@ export class Conflation<T> {
 
   /** Takes the item whose topic has waited longest. */
   shift(): T | undefined {
-    for (const [topic, { item }] of this.#waiting) {
-      this.#remove(topic)
-      return item
-    }
-    return undefined
+    const topic = this.#oldest.key
+    const longest = topic === undefined ? undefined : this.#waiting.get(topic)
+    if (topic !== undefined) this.#remove(topic)
+    return longest?.item
   }
 
   /** Counts an item that is dropped for a reason that only the caller knows. */
@@ -121,19 +123,24 @@ export class Conflation<T> {
   }
 
   #dropOldest(): void {
-    for (const topic of this.#charged) {
-      this.#remove(topic)
-      this.drop()
-      return
-    }
+    const topic = this.#oldestCharged.key
+    if (topic === undefined) return
+    this.#remove(topic)
+    this.drop()
   }
 
   #remove(topic: string): boolean {
     const known = this.#waiting.get(topic)
     if (!known) return false
     this.#waiting.delete(topic)
-    this.#charged.delete(topic)
+    this.#oldest.deleted(topic)
+    this.#uncharge(topic)
     this.#bytes -= known.bytes
     return true
+  }
+
+  #uncharge(topic: string): void {
+    this.#charged.delete(topic)
+    this.#oldestCharged.deleted(topic)
   }
 }

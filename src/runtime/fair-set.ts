@@ -1,5 +1,12 @@
+import { OldestKey } from './drop-oldest.js'
 import { SharedPool, type Use } from './shared-pool.js'
 import type { Sharing } from './user-shares.js'
+
+/** The keys of one account, oldest first. */
+interface AccountKeys<K> {
+  readonly keys: Set<K>
+  readonly oldest: OldestKey<K>
+}
 
 /**
  * Keys of many users in the order in which they were added, for sets whose total size is bounded. When there are too
@@ -9,7 +16,8 @@ export class FairSet<K> implements Iterable<K> {
   readonly #pool: SharedPool
   /** The account of each key, oldest key first. */
   readonly #accounts = new Map<K, string>()
-  readonly #byAccount = new Map<string, Set<K>>()
+  readonly #oldest = new OldestKey(this.#accounts)
+  readonly #byAccount = new Map<string, AccountKeys<K>>()
 
   /** @param shares The current shares, as for {@link SharedPool}. */
   constructor(sharing: Sharing) {
@@ -21,9 +29,12 @@ export class FairSet<K> implements Iterable<K> {
     this.delete(key)
     const account = this.#pool.accountOf(user)
     this.#accounts.set(key, account)
-    const keys = this.#byAccount.get(account)
-    if (keys) keys.add(key)
-    else this.#byAccount.set(account, new Set([key]))
+    const own = this.#byAccount.get(account)
+    if (own) own.keys.add(key)
+    else {
+      const keys = new Set([key])
+      this.#byAccount.set(account, { keys, oldest: new OldestKey(keys) })
+    }
     this.#pool.add(user, 1)
   }
 
@@ -31,9 +42,11 @@ export class FairSet<K> implements Iterable<K> {
     const account = this.#accounts.get(key)
     if (account === undefined) return false
     this.#accounts.delete(key)
-    const keys = this.#byAccount.get(account)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#byAccount.delete(account)
+    this.#oldest.deleted(key)
+    const own = this.#byAccount.get(account)
+    own?.keys.delete(key)
+    own?.oldest.deleted(key)
+    if (own?.keys.size === 0) this.#byAccount.delete(account)
     this.#pool.add(account, -1)
     return true
   }
@@ -48,12 +61,12 @@ export class FairSet<K> implements Iterable<K> {
 
   /** The key to evict when there are too many. Undefined when the set is empty. */
   get first(): K | undefined {
-    const [oldest] = this.#accounts
+    const oldest = this.#oldest.key
+    if (oldest === undefined) return undefined
     // Among users that use equally much for their shares, the oldest key of all goes.
-    if (oldest && this.#pool.isHeaviest(oldest[1])) return oldest[0]
+    if (this.#pool.isHeaviest(this.#accounts.get(oldest) ?? '')) return oldest
     const { heaviest } = this.#pool
-    const [first] = (heaviest === undefined ? undefined : this.#byAccount.get(heaviest)) ?? []
-    return first
+    return heaviest === undefined ? undefined : this.#byAccount.get(heaviest)?.oldest.key
   }
 
   /** The `most` users with the largest numbers of keys, see {@link SharedPool.top}. */

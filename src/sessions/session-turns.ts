@@ -1,3 +1,4 @@
+import { takeOldest } from '../runtime/drop-oldest.js'
 import type { Session } from './session.js'
 
 /** Number of sessions that send in one turn of the event loop: their searches may take long. */
@@ -15,9 +16,10 @@ export class SessionTurns {
 
   readonly #next = (): void => {
     const some: Session[] = []
-    for (const session of this.#waiting) {
-      this.#waiting.delete(session)
-      if (some.push(session) === pumpedInTurn) break
+    while (some.length < pumpedInTurn) {
+      const session = takeOldest(this.#waiting)
+      if (!session) break
+      some.push(session)
     }
     const isLeft = this.#waiting.size > 0
     for (const session of some) session.pump()
