@@ -14,7 +14,7 @@ import { TapReport } from './tap-report.js'
 /*
  * npm test [-- [--unit] [words]]: runs every dist/test/**\/*.test.js, or those whose path contains one of the words.
  *
- * A test that needs a real server, or starts the built program, is in test/e2e/, browser/ or hostile/ or is named
+ * A test that needs a real server, starts the built program, or kills processes, is in test/e2e/, browser/ or hostile/ or is named
  * *.server.test.ts. `--unit` leaves those out. A test is never skipped because a server is missing: the servers are
  * installed first, or the run ends with what to install.
  *
@@ -38,7 +38,8 @@ async function main(): Promise<number> {
     .map(file => relative(root, join(here, file)).replaceAll('\\', '/'))
     .filter(file => !values.unit || !needsServer(file))
     .filter(file => positionals.length === 0 || positionals.some(word => file.includes(nameInDist(word))))
-    .sort()
+    // The long ones first: the last of them would otherwise run alone at the end.
+    .sort((a, b) => Number(needsServer(b)) - Number(needsServer(a)) || (a < b ? -1 : 1))
   if (files.length === 0) {
     console.error(positionals.length > 0 ? `no test file matches ${positionals.join(' or ')}` : 'there is no test file')
     console.log('0 passed, 0 failed')

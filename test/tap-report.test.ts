@@ -50,6 +50,17 @@ t.test('assertions are counted, subtests and details are not', async t => {
   t.match(written, '1 skipped')
 })
 
+t.test('the files that took longest are listed, the slowest first', async t => {
+  const files = ['dist/test/a.test.js', 'dist/test/b.test.js', 'dist/test/c.test.js']
+  const times = [6_000, 1_000, 12_345]
+  const text = files.map(
+    (file, i) => `# Subtest: ${file}\n    ok 1 - fine\n    1..1\nok 1 - ${file} # time=${times[i]}ms\n`,
+  )
+  const { written } = read(text.join(''), files)
+  t.match(written, 'Slowest:\n   12.3 s  test/c.test.ts\n    6.0 s  test/a.test.ts\n')
+  t.notMatch(written.split('Slowest:')[1], 'b.test.ts')
+})
+
 t.test('a file that never reports is a failure', async t => {
   const { report, written } = read(output, ['dist/test/a.test.js', 'dist/test/b.test.js', 'dist/test/c.test.js'])
   t.equal(report.failed, 3)

@@ -21,6 +21,10 @@ interface Failure {
   readonly details: string[]
 }
 
+/** The summary lists files that took at least so many seconds, the slowest first, and not more than so many. */
+const slowSeconds = 5
+const mostSlow = 15
+
 /**
  * Reads the TAP output of a whole run, line by line; writes a line per test file, then every failure in full.
  * Counted are assertions. A subtest or a file counts only when it failed with no failed assertion in it: it ended
@@ -34,6 +38,7 @@ export class TapReport {
   readonly #colour: boolean
   #failures: Failure[] = []
   readonly #counts = new Map<string, Count>()
+  readonly #seconds = new Map<string, number>()
   /** The failures of files that are run a second time. */
   readonly #before = new Map<string, readonly Failure[]>()
   readonly #open: Subtest[] = []
@@ -124,8 +129,12 @@ export class TapReport {
     return [...this.#before.keys()].filter(file => this.#counts.get(file)?.failed === 0)
   }
 
-  /** Call it once, at the end: all failures, where they are looked for. */
+  /** Call it once, at the end: the files that took longest, then all failures, where they are looked for. */
   summarize(): void {
+    const slow = [...this.#seconds].filter(([, seconds]) => seconds >= slowSeconds)
+    const slowest = slow.sort(([, a], [, b]) => b - a).slice(0, mostSlow)
+    if (slowest.length > 0) this.#write('\nSlowest:')
+    for (const [file, seconds] of slowest) this.#write(`${seconds.toFixed(1).padStart(7)} s  ${sourceOf(file)}`)
     for (const file of this.#missing) this.fail(`${sourceOf(file)} did not run`)
     const unsteady = this.unsteadyFiles
     for (const file of unsteady) for (const failure of this.#before.get(file) ?? []) this.#show('~', 33, failure)
@@ -182,7 +191,10 @@ export class TapReport {
     const sign = count.failed > 0 ? this.#paint(31, '✖') : this.#paint(32, '✔')
     const parts = [`${count.passed} passed`]
     if (count.failed > 0) parts.push(`${count.failed} failed`)
-    if (ms !== undefined) parts.push(`${(Number(ms) / 1e3).toFixed(1)} s`)
+    if (ms !== undefined) {
+      this.#seconds.set(file, Number(ms) / 1e3)
+      parts.push(`${(Number(ms) / 1e3).toFixed(1)} s`)
+    }
     this.#write(`${sign} ${sourceOf(file)}  ${parts.join(', ')}`)
   }
 

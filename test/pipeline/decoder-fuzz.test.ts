@@ -3,7 +3,9 @@ import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { FuzzResult, FuzzRun } from './decoder-fuzzer.js'
 
-const inputs = 100_000
+const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000)
+/** A longer search: FUZZ_CASES=1000000. */
+const inputs = Number(process.env.FUZZ_CASES ?? 10_000)
 
 for (const decoder of [
   'cbor',
@@ -17,17 +19,20 @@ for (const decoder of [
   'protobuf',
   undefined,
 ] as const) {
-  t.test(`${inputs} inputs for ${decoder ?? 'a payload that chooses'}: decoded, or refused with a reason`, async t => {
-    const workerData: FuzzRun = { decoder, inputs, seed: 20_261_129 }
-    const worker = new Worker(new URL('decoder-fuzzer.js', import.meta.url), {
-      workerData,
-      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 },
-    })
-    const [result] = (await once(worker, 'message')) as [FuzzResult]
-    await worker.terminate()
-    const refused = Object.values(result.refused).reduce((sum, count) => sum + count, 0)
-    t.equal(result.decoded + refused, inputs, JSON.stringify(result))
-    t.ok(result.decoded > inputs / 100, 'many inputs are close to a good one')
-    t.ok(refused > inputs / 100)
-  })
+  t.test(
+    `${inputs} inputs for ${decoder ?? 'a payload that chooses'}, FUZZ_SEED=${seed}: decoded, or refused with a reason`,
+    async t => {
+      const workerData: FuzzRun = { decoder, inputs, seed }
+      const worker = new Worker(new URL('decoder-fuzzer.js', import.meta.url), {
+        workerData,
+        resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 },
+      })
+      const [result] = (await once(worker, 'message')) as [FuzzResult]
+      await worker.terminate()
+      const refused = Object.values(result.refused).reduce((sum, count) => sum + count, 0)
+      t.equal(result.decoded + refused, inputs, JSON.stringify(result))
+      t.ok(result.decoded > inputs / 100, 'many inputs are close to a good one')
+      t.ok(refused > inputs / 100)
+    },
+  )
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { chromium, type Page } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import t from 'tap'
 import { program } from './service.js'
 
 export interface PageOptions {
@@ -27,12 +28,15 @@ export async function chromiumPath(): Promise<string> {
   return found ?? program('chromium', 'chromium')
 }
 
-/** A page in a browser of its own with a new profile; 1280 × 800 and light unless told otherwise. */
-export async function openPage(
-  url: string,
-  options: PageOptions = {},
-): Promise<{ page: Page; close(): Promise<void> }> {
-  const { width = 1280, height = 800, dark = false } = options
+let started: Promise<Browser> | undefined
+
+/** The browser of this test file, started for its first page and closed after its last test. */
+function theBrowser(): Promise<Browser> {
+  started ??= launch()
+  return started
+}
+
+async function launch(): Promise<Browser> {
   const browser = await chromium.launch({
     executablePath: await chromiumPath(),
     args: [
@@ -43,13 +47,24 @@ export async function openPage(
       '--disable-sync',
     ],
   })
+  t.teardown(() => browser.close())
+  return browser
+}
+
+/** A page with a new profile, which shares nothing with other pages; 1280 × 800 and light unless told otherwise. */
+export async function openPage(
+  url: string,
+  options: PageOptions = {},
+): Promise<{ page: Page; close(): Promise<void> }> {
+  const { width = 1280, height = 800, dark = false } = options
+  const browser = await theBrowser()
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light' })
   try {
-    const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light' })
     const page = await context.newPage()
     await page.goto(url)
-    return { page, close: () => browser.close() }
+    return { page, close: () => context.close() }
   } catch (error) {
-    await browser.close()
+    await context.close()
     throw error
   }
 }
