@@ -86,7 +86,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   // Commands to devices: on disk, held back while a device is away, and sent in order.
   const commands = new Commands({
     ...commandSettings(settings, dir),
-    ...{ broker, replies: pipeline.api, spool, authority, clock, counters, audit, incidents, log },
+    ...{ broker, replies: pipeline.api, spool, authority, identity, clock, counters, audit, incidents, log },
   })
 
   // Desired and reported state of devices, by the topics of AWS IoT.

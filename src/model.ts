@@ -32,10 +32,20 @@ export interface Message {
   readonly expiresAt?: number | undefined
   /** The hub that accepted the message. Undefined for this hub. */
   readonly hub?: string
+  /** Where the answer goes, if a program has put the message into RabbitMQ and waits for one. */
+  readonly reply?: ReplyQueue
+}
+
+/** The queue of RabbitMQ in which a program waits for an answer. */
+export interface ReplyQueue {
+  readonly queue: string
+  readonly correlationId: string | undefined
+  /** Tells apart messages that are delivered again from new ones. */
+  readonly key: string
 }
 
 /** A publish of a client without a place in the spool yet. The payload may be a view into the network chunk. */
-export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'stamp' | 'hub'>
+export type Publish = Omit<Message, 'sequence' | 'receivedAt' | 'stamp' | 'hub' | 'reply'>
 
 /** A publish that waits to be on disk. */
 export interface PendingPublish extends Publish {

@@ -120,6 +120,14 @@ export function withoutGroup(filter: string): string {
   return shared && 'filter' in shared ? shared.filter : filter
 }
 
+/** Prefix of requests to services: `$hub/requests/{service}/…`. */
+export const requestsPrefix = '$hub/requests/'
+
+/** Returns whether a topic is that of a request to a service. */
+export function isRequest(topic: string): boolean {
+  return topic.startsWith(requestsPrefix) && topic.length > requestsPrefix.length && isTopicName(topic)
+}
+
 /** Prefix of the states of commands. */
 export const commandsPrefix = '$hub/commands/'
 

@@ -11,11 +11,13 @@ import { isSet } from '../observe/clock.js'
 import { type Counters, increment } from '../observe/counters.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
-import type { PipelineApi, Reply, ReplySink } from '../pipeline/pipeline-api.js'
+import type { BackEndCommand, PipelineApi, Reply, ReplySink } from '../pipeline/pipeline-api.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
+import { isRequest } from '../topics.js'
 import type { UsersListener } from '../users/user-directory.js'
 import { AwaitedReplies } from './awaited-replies.js'
+import { BackEnds } from './back-ends.js'
 import type { CommandRequest, CommandState, DeviceCommand } from './command.js'
 import { CommandEntry } from './command-entry.js'
 import { CommandJournal } from './command-journal.js'
@@ -35,6 +37,9 @@ export interface CommandsOptions {
   readonly perUser: number
   /** Largest payload with its topic. */
   readonly packetBytes: number
+  /** URL of RabbitMQ, from which services take requests. Empty: they take them over MQTT. */
+  readonly rabbitmqUrl: string
+  readonly identity: { readonly hubId: string }
   readonly broker: Pick<Broker, 'lending' | 'publishAll'>
   readonly replies: Pick<PipelineApi, 'expectReply' | 'forgetReplies'>
   readonly spool: { readonly position: { readonly sequence: number } }
@@ -54,6 +59,7 @@ export interface CommandsOptions {
 export function commandSettings(settings: Settings, dir: string) {
   return {
     dir: join(dir, 'commands'),
+    rabbitmqUrl: settings['rabbitmq.url'],
     expiryMs: settings['commands.expiry'],
     perUser: settings['limits.commands'],
     packetBytes: settings['limits.packet'],
@@ -81,6 +87,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   readonly #pages: StatePages
   readonly #mqtt: MqttCommands
   readonly #replies: AwaitedReplies
+  readonly #backEnds: BackEnds
   #last = 0
   #isOpen = false
   /** Whether it is known who subscribes to what. */
@@ -88,18 +95,14 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: CommandsOptions) {
-    const { broker, clock, dir, files, incidents, monotonic } = options
+    const { broker, clock, dir, files, incidents, monotonic, packetBytes } = options
     this.#options = options
     this.#journal = new CommandJournal({ dir, files, incidents, entries: () => this.#list.all() })
     this.#sending = new Sending({ lending: broker.lending, clock, monotonic, listener: this })
     this.#replies = new AwaitedReplies(options.replies)
     this.#pages = new StatePages({ broker, clock })
-    this.#mqtt = new MqttCommands({
-      commands: this,
-      list: this.#list,
-      lending: broker.lending,
-      packetBytes: options.packetBytes,
-    })
+    this.#mqtt = new MqttCommands({ commands: this, list: this.#list, lending: broker.lending, packetBytes })
+    this.#backEnds = new BackEnds({ ...options, commands: this, list: this.#list })
   }
 
   /** Reads the journal, and continues with the commands that are under way. */
@@ -113,6 +116,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
       this.#list.add(entry)
       this.#pages.show(entry)
     }
+    await this.#backEnds.start()
     this.#isOpen = true
     this.#resume().catch(error => this.#options.log.warn(`no commands are sent: ${describe(error)}`))
     this.#timer = setInterval(() => this.#sweep(), sweepMs).unref()
@@ -122,6 +126,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.#isOpen = false
     clearInterval(this.#timer)
     this.#sending.stop()
+    await this.#backEnds.stop()
     await this.#journal.close()
   }
 
@@ -255,6 +260,8 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     await this.#end(entry, isGood ? 'answered' : 'failed', isGood ? undefined : 'the device says that it failed')
   }
 
+  readonly asked = (command: BackEndCommand): Promise<void> => this.#backEnds.asked(command)
+
   /** Called when the processor thread is a new one, which knows of no command. */
   restarted(): void {
     for (const entry of [...this.#list.open()]) if (entry.sends > 0) this.#replies.expect(entry)
@@ -303,7 +310,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
       await new Promise<void>((resolve, reject) => {
         this.#journal.created(entry, error => (error ? reject(error) : resolve()))
         // The record that the command is sent may be in the same group: one trip to the disk instead of two.
-        this.#sending.add(entry)
+        this.#backEnds.sendingOf(entry, this.#sending).add(entry)
       })
     } catch (error) {
       this.#sending.remove(entry)
@@ -322,7 +329,8 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     await this.#options.broker.publishAll([])
     this.#isReady = true
     this.restarted()
-    for (const entry of [...this.#list.open()]) if (entry.isWaiting) this.#sending.add(entry)
+    for (const entry of [...this.#list.open()])
+      if (entry.isWaiting) this.#backEnds.sendingOf(entry, this.#sending).add(entry)
   }
 
   /** Ends a command to which nobody can answer. */
@@ -360,7 +368,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
       this.#journal.changed(entry, error => {
         if (error) this.#options.log.warn(`the end of command ${entry.id} could not be written: ${describe(error)}`)
         this.#pages.show(entry)
-        this.#mqtt.respond(entry)
+        if (!this.#backEnds.respond(entry)) this.#mqtt.respond(entry)
         for (const over of entry.waiting) over()
         resolve()
       })
@@ -372,7 +380,10 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
 
 /** Returns the state in which a command ends whose time is over, and why. */
-function expired({ isUnconfirmed, state, sends }: CommandEntry): [state: CommandState, reason: string] {
+function expired({ isUnconfirmed, state, sends, subject }: CommandEntry): [state: CommandState, reason: string] {
+  if (isRequest(subject.topic)) {
+    return ['expired', sends === 0 ? 'no service took it in time' : 'no service has answered in time']
+  }
   if (isUnconfirmed) return ['sent', unconfirmed]
   if (state === 'delivered') return ['delivered', 'the device has not answered in time']
   if (sends === 0) return ['expired', 'the device was not there in time']

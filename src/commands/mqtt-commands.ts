@@ -2,11 +2,12 @@ import type { CommandClient, CommandPublish, Lending } from '../broker/broker.js
 import type { HubError } from '../errors.js'
 import { decodeProperties, encodeProperties } from '../mqtt/message-properties.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
-import { commandPrefix, commandsPrefix, isTopicName } from '../topics.js'
-import type { CommandRequest } from './command.js'
+import { commandPrefix, commandsPrefix, isRequest, isTopicName } from '../topics.js'
+import type { CommandRequest, DeviceCommand } from './command.js'
 import type { CommandEntry, ReplyAddress } from './command-entry.js'
 import type { CommandList } from './command-list.js'
 import { requestFault } from './request-fault.js'
+import { failedProperty } from './service-sending.js'
 
 /** How a request is handed on within the hub, beside what callers give. */
 export interface RequestMore {
@@ -19,7 +20,7 @@ export interface RequestMore {
 
 /** Takes commands and answers. Implemented by `Commands`. */
 export interface CommandTaker {
-  send(request: CommandRequest, more: RequestMore): Promise<unknown>
+  send(request: CommandRequest, more: RequestMore): Promise<DeviceCommand>
   answered(entry: CommandEntry, payload: Buffer, topic: string, isGood: boolean): Promise<void>
 }
 
@@ -30,9 +31,6 @@ export interface MqttCommandsOptions {
   /** Largest payload with its topic. */
   readonly packetBytes: number
 }
-
-/** User property by which a device says that a command has failed. */
-const failedProperty = 'telehub-failed'
 
 const nobody = { over: () => {} }
 
@@ -49,7 +47,10 @@ export class MqttCommands {
 
   take(client: CommandClient, publish: CommandPublish, done: (error?: Error) => void): Fault | 'other' | undefined {
     const { topic } = publish
-    if (topic.startsWith(commandPrefix)) return this.#ask(client, publish, done)
+    if (isRequest(topic)) return this.#ask(client, publish, topic, done)
+    if (topic.startsWith(commandPrefix)) {
+      return this.#ask(client, publish, topic.slice(commandPrefix.length), done)
+    }
     if (!topic.startsWith(commandsPrefix) || !topic.endsWith('/answer')) return 'other'
     return this.#answer(client, publish, done)
   }
@@ -66,9 +67,13 @@ export class MqttCommands {
     return undefined
   }
 
-  #ask(client: CommandClient, publish: CommandPublish, done: (error?: Error) => void): Fault | undefined {
+  #ask(
+    client: CommandClient,
+    publish: CommandPublish,
+    topic: string,
+    done: (error?: Error) => void,
+  ): Fault | undefined {
     const { payload, expiry, dup } = publish
-    const topic = publish.topic.slice(commandPrefix.length)
     const given = publish.properties && decodeProperties(publish.properties)
     const correlation = given?.correlationData && Buffer.from(given.correlationData)
     const response = given?.responseTopic

@@ -1,6 +1,6 @@
 import type { Access } from '../access/rules.js'
 import { HubError } from '../errors.js'
-import { publishFault, tooDeep } from '../topics.js'
+import { isRequest, publishFault, tooDeep, tooLong } from '../topics.js'
 import type { CommandRequest } from './command.js'
 
 /** Longest expiry: what a device has slept through for longer, nobody wants any more. */
@@ -13,7 +13,8 @@ export function requestFault(
   packetBytes: number,
 ): HubError | undefined {
   const large = tooDeep('topic', topic)
-  const wrong = publishFault(topic) ?? (large && `given ${large}, allowed is a shorter one`)
+  const long = isRequest(topic) ? tooLong('topic', topic) : publishFault(topic)
+  const wrong = long ?? (large && `given ${large}, allowed is a shorter one`)
   if (wrong) return new HubError('bad_request', wrong)
   if (expiryMs !== undefined && !(expiryMs >= 1 && expiryMs <= mostExpiryMs)) {
     return new HubError('bad_request', `expiry: given ${expiryMs} ms, allowed is more than 0 and at most 30 days`)

@@ -194,6 +194,8 @@ export class Sending {
     }
     const addressee = { topic, client, levels: deviceLevels(topic) }
     const { to, tooLarge } = lending.send(addressee, this.#messageOf(entry), entry.sends > 1, lease)
+    // Of a shared subscription another member may get it than the one that was there before.
+    for (const { name } of to) if (!entry.to.includes(name)) entry.to = [...entry.to, name]
     if (to.length > 0) listener.sent(entry)
     else if (tooLarge) listener.refused(entry, 'the command is larger than the device takes')
     // The device has left meanwhile, or other messages have taken its room.

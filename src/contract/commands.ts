@@ -54,6 +54,27 @@ export const command = object({
 const id = closed({ id: string('As POST /api/commands answers it', { maxLength: 100 }) })
 
 export const commands = {
+  'POST /api/requests': {
+    summary: 'Asks a service: 200 when the request is on disk, with `wait` when it is over',
+    description:
+      'The request goes to `$hub/requests/{service}`: into RabbitMQ (exchange telehub.requests), if there is one, else to one ' +
+      'of the MQTT clients that share a subscription to it. It is a command, with the states of one. The rules of the user ' +
+      'apply as for a publish to the topic. The header `Idempotency-Key` counts as for commands.',
+    body: closed({
+      service: string('Service, and what is asked of it: `orders/create`', { minLength: 1, maxLength: 1_000 }),
+      payload: { description: 'A text as it is, or with `encoding`; any other value as its JSON text' } as Schema,
+      encoding: optional(words(['text', 'base64', 'json'], '`json`: also a string is sent as JSON, in quotes')),
+      expiry: optional(number('Seconds; default: commands.expiry', { exclusiveMinimum: 0, maximum: 2_592_000 })),
+      wait: withDefault(number('Most seconds to wait for the answer', { minimum: 0, maximum: 300 }), 30),
+    }),
+    problems: {
+      403: 'The user may not publish to the topic',
+      413: 'The payload is larger than limits.packet',
+      422: 'The Idempotency-Key belongs to another request',
+      429: 'The user has as many commands under way as limits.commands allows',
+    },
+    answer: command,
+  },
   'POST /api/commands': {
     summary: 'Sends a command to a device: 200 when it is on disk, with `wait` when it is over',
     description:

@@ -5,7 +5,7 @@ import type { Answer, Received } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
-import { isTopicFilter, matches } from '../topics.js'
+import { isTopicFilter, matches, requestsPrefix } from '../topics.js'
 import { BodyBudget } from './body-budget.js'
 import { changeBy } from './changes.js'
 import { type Caller, callerName, type Guard } from './guard.js'
@@ -56,6 +56,27 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
       return commandRow(command)
     },
     // A payload may be in base64, or a text that JSON escapes.
+    { budget: new BodyBudget(Math.max(1e6, packetBytes * 2)) },
+  )
+
+  serve(
+    app,
+    'POST /api/requests',
+    async ({ service, payload, encoding, expiry, wait }, { caller, request, reply }) => {
+      const command = await commands.send({
+        topic: `${requestsPrefix}${service}`,
+        payload: bytesOf(payload, encoding, sentence => new HubError('bad_request', `payload ${sentence}`)),
+        expiryMs: expiry && expiry * 1_000,
+        user: caller.user,
+        caller: callerName(caller),
+        address: guard.address(request.raw),
+        via: 'http',
+        key: keyOf(request),
+        waitMs: wait * 1_000,
+      })
+      if (command.isRepeated) reply.header('idempotent-replayed', 'true')
+      return commandRow(command)
+    },
     { budget: new BodyBudget(Math.max(1e6, packetBytes * 2)) },
   )
 

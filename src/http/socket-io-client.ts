@@ -1,15 +1,18 @@
+import { commandRow } from '../commands/command-row.js'
 import { describe, HubError, MessagesRefused } from '../errors.js'
 import { type Feed, type FeedEvent, parseSpan } from '../push/feeds.js'
-import type { LastingCaller } from './guard.js'
+import type { CommandsApi } from './commands.js'
+import { callerName, type LastingCaller } from './guard.js'
 import type { FeedsApi } from './live.js'
 import type { Publisher } from './publish.js'
-import type { PublishedMessages, Validate } from './published-messages.js'
+import { bytesOf, type PublishedMessages, type Validate } from './published-messages.js'
 import { SharedBatches } from './shared-batches.js'
 import { offsetOf, type SocketState, type SubscriptionAsked } from './socket-io-recovery.js'
 
 export interface SocketClientParts {
   readonly feeds: FeedsApi
   readonly publisher: Publisher
+  readonly commands: Pick<CommandsApi, 'send'>
   readonly messages: PublishedMessages
   readonly validate: Validate
 }
@@ -45,6 +48,10 @@ const usualPoints = 300
 
 /** Time that a client has to read the reason, before its connection is closed. */
 const lastReadMs = 5_000
+
+/** Seconds that a request may take, unless the client says otherwise, and at most. */
+const usualWait = 30
+const mostWait = 300
 
 /** Most subscriptions of one connection: the offset of each event names all of them. */
 const maxSubscriptions = 100
@@ -116,6 +123,7 @@ export class SocketClient {
       )
       return { messages: sequences.map(sequence => ({ sequence })) }
     })
+    this.#on('request', ([given]) => this.#request(given))
     this.#socket.on('disconnect', () => {
       for (const { feed } of this.#subscriptions.values()) feed.close()
     })
@@ -140,6 +148,32 @@ export class SocketClient {
       this.#unread = conn.transport.writable ? 0 : this.#unread + 1
       if (this.#unread > maxUnread) this.#socket.disconnect(true)
     })
+  }
+
+  /** Asks a device or a service. Resolves with the command when it is over, or the time to wait has passed. */
+  async #request(given: unknown): Promise<object> {
+    const {
+      topic,
+      payload = '',
+      encoding,
+      expiry,
+      wait = usualWait,
+    } = (given ?? {}) as Readonly<Record<string, unknown>>
+    const bad = (sentence: string) => new HubError('bad_request', sentence)
+    if (typeof topic !== 'string') throw bad('topic: allowed is a text')
+    if (encoding !== undefined && encoding !== 'text' && encoding !== 'base64' && encoding !== 'json') {
+      throw bad('encoding: allowed are text, base64 and json')
+    }
+    if (expiry !== undefined && typeof expiry !== 'number') throw bad('expiry: allowed are seconds')
+    if (typeof wait !== 'number' || !(wait >= 0 && wait <= mostWait))
+      throw bad(`wait: allowed are 0 to ${mostWait} seconds`)
+    const { caller } = this.#lasting
+    const command = await this.#parts.commands.send({
+      ...{ topic, user: caller.user, caller: callerName(caller), via: 'socket.io', waitMs: wait * 1_000 },
+      payload: bytesOf(payload, encoding, sentence => bad(`payload ${sentence}`)),
+      expiryMs: expiry === undefined ? undefined : expiry * 1_000,
+    })
+    return commandRow(command)
   }
 
   #follow(number: number, asked: SubscriptionAsked, after: number | undefined): void {

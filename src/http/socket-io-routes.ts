@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { publishedMessage } from '../contract/publish.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import type { CommandsApi } from './commands.js'
 import type { Guard } from './guard.js'
 import type { FeedsApi } from './live.js'
 import type { Publisher } from './publish.js'
@@ -13,6 +14,7 @@ export interface SocketIoParts {
   readonly guard: Guard
   readonly feeds: FeedsApi
   readonly publisher: Publisher
+  readonly commands: CommandsApi
   readonly clock: MicrosecondClock
   readonly origins: readonly string[]
   readonly connections: number

@@ -10,7 +10,7 @@ import type { FeedItem } from './feeds/feed.js'
 import type { FeedDelivery } from './feeds/live-feeds.js'
 import type { LiveDelivery, Push } from './live-pusher.js'
 import type { RecordCounts } from './recorder.js'
-import type { Reply, ReplyDelivery } from './reply-watch.js'
+import type { BackEndCommand, Reply, ReplyDelivery } from './reply-watch.js'
 import type { BrokerOffers } from './thread-ports.js'
 
 /** The broker thread, as seen from the processor thread. Its calls are carried out by `BrokerSide`. */
@@ -76,6 +76,10 @@ export class BrokerLink
 
   deadLettered(reason: string): void {
     this.#link().tell('deadLettered', reason)
+  }
+
+  ask({ payload, ...message }: BackEndCommand): Promise<void> {
+    return this.#link().call('asked', { ...message, payload: Uint8Array.from(payload) })
   }
 
   replied(reply: Reply): void {

@@ -7,7 +7,7 @@ import type { Sharing } from '../runtime/user-shares.js'
 import type { Spool } from '../spool/spool.js'
 import type { FeedItem, FeedSink } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
-import type { Reply, ReplySink } from './reply-watch.js'
+import type { BackEndCommand, Reply, ReplySink } from './reply-watch.js'
 import type { BrokerOffers, CrossingOutward } from './thread-ports.js'
 
 /** Delivers messages to MQTT subscribers. */
@@ -70,6 +70,10 @@ export class BrokerSide implements BrokerOffers {
 
   readers(users: readonly string[]): readonly Reader[] {
     return this.#parts.sharing.readersOf?.(users) ?? users.map(() => ({ isKnown: true }))
+  }
+
+  asked(message: BackEndCommand): Promise<void> {
+    return this.#replies.asked(message)
   }
 
   freed(bytes: number): void {

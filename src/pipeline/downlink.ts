@@ -1,5 +1,6 @@
 import type { Message, Outcome, Outward } from '../model.js'
 import { publishFault } from '../topics.js'
+import type { BackEndCommand } from './reply-watch.js'
 
 /** Reason for dead-lettering a message of a back end. */
 export const badTopic = 'bad_topic'
@@ -10,15 +11,21 @@ export interface OutwardDelivery {
   publish(messages: readonly Outward[]): Promise<void>
 }
 
+/** Hands on what back ends ask of devices. */
+export interface CommandDelivery {
+  /** Resolves when a command is on disk, or refused: then its sender is told. */
+  ask(message: BackEndCommand): Promise<void>
+}
+
 /**
  * Delivers messages of back ends to dashboards and devices: messages that services publish to `telehub.publish` go to
  * MQTT subscribers. `publish` resolves when the broker has all of them, queues of absent sessions and retained messages
- * included; only then are they acknowledged to RabbitMQ.
+ * included; only then are they acknowledged to RabbitMQ. A message whose sender waits for an answer is a command.
  */
 export class Downlink {
-  readonly #delivery: OutwardDelivery
+  readonly #delivery: OutwardDelivery & CommandDelivery
 
-  constructor(delivery: OutwardDelivery) {
+  constructor(delivery: OutwardDelivery & CommandDelivery) {
     this.#delivery = delivery
   }
 
@@ -27,7 +34,11 @@ export class Downlink {
       const fault = publishFault(topic)
       return fault ? { reason: badTopic, detail: fault } : 'ack'
     })
-    const good = messages.filter((_, i) => outcomes[i] === 'ack')
+    const good = messages.filter(({ reply }, i) => outcomes[i] === 'ack' && !reply)
+    // Commands first: one that comes again is recognised, a message is not.
+    for (const { topic, payload, expiresAt, reply } of messages) {
+      if (reply && !publishFault(topic)) await this.#delivery.ask({ topic, payload, expiresAt, reply })
+    }
     await this.#delivery.publish(
       good.map(({ topic, payload, qos, retain, properties, expiresAt }) => ({
         topic,

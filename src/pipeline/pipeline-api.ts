@@ -12,7 +12,7 @@ import type { ExpectedReply } from './reply-watch.js'
 
 export type { FeedChunk, FeedEnd, FeedItem, FeedQuery, FeedSink } from './feeds/feed.js'
 export { deviceLevels } from './presets/replies.js'
-export type { Reply, ReplySink } from './reply-watch.js'
+export type { BackEndCommand, Reply, ReplySink } from './reply-watch.js'
 
 /** Selects a page of the series, and the rules for those that may be read. */
 export type SeriesAnswerQuery = Received<'GET /api/series'> & { readonly rules: ReadRules | undefined }

@@ -63,6 +63,7 @@ const nowhere: MessageDelivery & FeedSink & ReplySink = {
   messages: () => {},
   restarted: () => {},
   replied: () => {},
+  asked: async () => {},
 }
 
 /** Is told by other parts what the thread needs to know. */

@@ -1,4 +1,4 @@
-import type { Message } from '../model.js'
+import type { Message, ReplyQueue } from '../model.js'
 import type { Knowledge } from './knowledge.js'
 import { type ReplyPlan, replyPlan } from './presets/replies.js'
 
@@ -21,8 +21,22 @@ export interface Reply {
 }
 
 /** Gets the answers that are recognised. Implemented by `Commands`. */
+/** A message of a back end that waits for an answer, as another thread gets it. */
+export interface BackEndCommand {
+  readonly topic: string
+  readonly payload: Uint8Array
+  /** Microseconds since the epoch. */
+  readonly expiresAt: number | undefined
+  readonly reply: ReplyQueue
+}
+
 export interface ReplySink {
   replied(reply: Reply): void
+  /**
+   * Takes a command of a back end that waits for the answer. Resolves when the command is on disk, or refused: the back
+   * end is told. Rejects when it is to be given again.
+   */
+  asked(message: BackEndCommand): Promise<void>
   /** Called when the processor thread is a new one, which knows of no command. */
   restarted(): void
 }

@@ -12,7 +12,7 @@ import type { ProcessorStatus } from './consumers.js'
 import type { FeedItem } from './feeds/feed.js'
 import type { Push as LivePush } from './live-pusher.js'
 import type { PipelineApi } from './pipeline-api.js'
-import type { Reply } from './reply-watch.js'
+import type { BackEndCommand, Reply } from './reply-watch.js'
 
 /*
  * Calls between the broker thread and the processor thread, over a link.
@@ -45,6 +45,8 @@ export interface BrokerOffers {
   replied(reply: Reply): void
   /** Resolves with what users may read now, in the order of the names. */
   readers(users: readonly string[]): readonly Reader[]
+  /** Resolves when the command is on disk, or refused. */
+  asked(message: BackEndCommand): Promise<void>
   freed(bytes: number): void
   stored(count: { messages: number; points: number }): void
   deadLettered(reason: string): void

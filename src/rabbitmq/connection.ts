@@ -20,6 +20,7 @@ export const exchanges = {
   telemetry: 'telehub.telemetry',
   batches: 'telehub.batches',
   publish: 'telehub.publish',
+  requests: 'telehub.requests',
   receipts: 'telehub.receipts',
   dead: 'telehub.dead',
 } as const
@@ -28,9 +29,13 @@ const exchangeTypes: Readonly<Record<string, 'topic' | 'direct'>> = {
   [exchanges.telemetry]: 'topic',
   [exchanges.batches]: 'direct',
   [exchanges.publish]: 'topic',
+  [exchanges.requests]: 'topic',
   [exchanges.receipts]: 'direct',
   [exchanges.dead]: 'topic',
 }
+
+/** How often a request comes back from services that died with it, before RabbitMQ gives it up. */
+const requestDeaths = 20
 
 /** Routing key of every batch. */
 export const batchKey = 'record'
@@ -39,6 +44,8 @@ export const queues = {
   record: 'telehub.record',
   publish: 'telehub.publish',
   dead: 'telehub.dead',
+  requests: 'telehub.requests',
+  answers: (hubId: string) => `telehub.answers.${hubId}`,
   receipts: (hubId: string) => `telehub.receipts.${hubId}`,
 } as const
 
@@ -88,9 +95,16 @@ export function topology(hubId: string, consumesReceipts: boolean): Topology {
       formerly: formerlyConsumed,
       bindings: [[exchanges.publish, '#']],
     },
+    // A request that nobody took in time is gone: the hub that has sent it knows.
+    {
+      queue: queues.requests,
+      arguments: { 'x-delivery-limit': requestDeaths },
+      bindings: [[exchanges.requests, '#']],
+    },
     { queue: queues.dead, arguments: noLimit, bindings: [[exchanges.dead, '#']] },
     ...(consumesReceipts
       ? [
+          { queue: queues.answers(hubId), arguments: noLimit, bindings: [] },
           {
             queue: receipts,
             arguments: consumed,

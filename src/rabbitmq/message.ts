@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Message, QoS, Rejection } from '../model.js'
+import type { Message, QoS, Rejection, ReplyQueue } from '../model.js'
 import { decodeBatch, encodeBatch, encodedLength, maxName } from '../spool/message-codec.js'
 import { routingKeyOf, topicOf } from '../topics.js'
 import { batchKey, type Delivered, exchanges } from './connection.js'
@@ -127,6 +127,7 @@ function single(got: Got, hubId: string, now: number): Message {
   const hub = named ? id.slice(0, -suffix.length) : stranger(got)
   const properties = propertiesFrom(got.properties)
   const expiresAt = expiryOf(got, now)
+  const reply = replyOf(got)
   return {
     sequence: named ? sequence : 0,
     receivedAt: integer(headers['received-at'], now),
@@ -140,7 +141,17 @@ function single(got: Got, hubId: string, now: number): Message {
     ...(properties && { properties }),
     ...(expiresAt !== undefined && { expiresAt }),
     ...(hub !== hubId && { hub }),
+    ...(reply && { reply }),
   }
+}
+
+/** Returns where the answer to a message goes. Undefined when nobody waits for one. */
+function replyOf({ properties, fields, content }: Got): ReplyQueue | undefined {
+  const queue = text(properties.replyTo, maxShort)
+  if (queue === '') return undefined
+  const correlationId = text(properties.correlationId, maxShort) || undefined
+  const named = text(properties.messageId) || correlationId
+  return { queue, correlationId, key: `${queue} ${named ?? digest(fields.routingKey, content)}` }
 }
 
 /** Returns the expiry from the hub's header, or else from the AMQP expiration: milliseconds from now, as text. */
@@ -179,7 +190,7 @@ export function integer(value: unknown, fallback: number): number {
 }
 
 /** Shortens a routing key to the 255 bytes of AMQP. The header `mqtt-topic` has the whole topic. */
-function shortened(key: string): string {
+export function shortened(key: string): string {
   if (key.length * 3 <= maxShort || Buffer.byteLength(key) <= maxShort) return key
   return Buffer.from(key)
     .subarray(0, maxShort)

@@ -168,6 +168,9 @@ t.test('every route answers as the contract says', async t => {
 
   const told = await ask('POST /api/commands', { topic: 'home/lamp/set', payload: { on: true }, expiry: 60 })
   t.match(told, { state: 'queued', payload: '{"on":true}' })
+  const request = await ask('POST /api/requests', { service: 'orders/create', payload: 1, expiry: 60, wait: 0 })
+  t.match(request, { topic: '$hub/requests/orders/create', state: 'queued' })
+  t.match(await ask('DELETE /api/commands/:id', { id: request.id }), { state: 'cancelled' })
   t.match(await ask('GET /api/commands', { open: true }), { commands: [{ id: told.id }] })
   t.match(await ask('DELETE /api/commands/:id', { id: told.id }), { state: 'cancelled' })
   t.match(await ask('GET /api/commands/:id', { id: told.id }), { over: true })

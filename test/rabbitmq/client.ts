@@ -32,11 +32,18 @@ export const exchanges = {
   'telehub.telemetry': 'topic',
   'telehub.batches': 'direct',
   'telehub.publish': 'topic',
+  'telehub.requests': 'topic',
   'telehub.receipts': 'direct',
   'telehub.dead': 'topic',
 } as const
 
-export const queues = ['telehub.record', 'telehub.publish', 'telehub.dead', `telehub.receipts.${hubId}`]
+export const queues = [
+  'telehub.record',
+  'telehub.publish',
+  'telehub.requests',
+  'telehub.dead',
+  `telehub.receipts.${hubId}`,
+]
 
 /** Nothing of the hub is left in RabbitMQ. */
 export async function wipe(url: string): Promise<void> {

@@ -6,6 +6,7 @@ import type { PublishReader } from '../../mqtt/publish.js'
 import { type Fault, reasonCode } from '../../mqtt/reason-codes.js'
 import type { Session } from '../../sessions/sessions.js'
 import type { NamedPublish } from '../../spool/message-codec.js'
+import { isRequest } from '../../topics.js'
 import type { Client } from '../client.js'
 import type { CommandClient, CommandPublish } from '../command-port.js'
 import type { TopicService } from '../topic-services.js'
@@ -33,7 +34,7 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   if (fault) {
     if (reader.fault) refuse(client, codec, topic, qos, packetId, fault)
     else if (broker.bridges.takes(client, topic, payload)) acceptBridgeState(client, session, qos, packetId)
-    else if (!topic.startsWith(commandTopics)) refuse(client, codec, topic, qos, packetId, fault)
+    else if (!topic.startsWith(commandTopics) && !isRequest(topic)) refuse(client, codec, topic, qos, packetId, fault)
     else {
       const { id, user, name } = client
       const publish = { topic, payload, properties, expiry, dup: reader.dup }

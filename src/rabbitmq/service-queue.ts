@@ -1,0 +1,84 @@
+import type { QueueReader } from '../queue/queue.js'
+import type { ServiceQueue, ServiceReply, ServiceRequest } from '../queue/service-queue.js'
+import type { MicrosecondClock } from '../runtime/time.js'
+import { routingKeyOf } from '../topics.js'
+import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
+import { shortened, text } from './message.js'
+import { RabbitPublisher } from './publisher.js'
+import { RabbitReader } from './reader.js'
+
+export interface RabbitServicesOptions {
+  readonly url: string
+  readonly hubId: string
+  readonly clock: MicrosecondClock
+}
+
+/** Messages without a confirm, and answers without an acknowledgement. */
+const window = 1_000
+
+/** Longest AMQP short string, in bytes. */
+const maxShort = 255
+
+/**
+ * Requests to services by RabbitMQ, as RabbitMQ's tutorial on RPC has it: the exchange `telehub.requests`, with the path
+ * as routing key, and `reply_to` and `correlation_id` for the answer, which goes to a durable queue of this hub.
+ */
+export class RabbitServices implements ServiceQueue {
+  readonly #options: RabbitServicesOptions
+  readonly #publishing: RabbitConnection
+  readonly #consuming: RabbitConnection
+  readonly #publisher: RabbitPublisher
+
+  constructor(options: RabbitServicesOptions) {
+    const { url, hubId } = options
+    const wanted = topology(hubId, true)
+    const health = new Health(() => {})
+    this.#options = options
+    this.#publishing = new RabbitConnection(url, wanted, health)
+    this.#consuming = new RabbitConnection(url, wanted, health)
+    this.#publisher = new RabbitPublisher(this.#publishing, window, () => {})
+  }
+
+  async request({ id, path, payload, user, expiryMs }: ServiceRequest): Promise<void> {
+    const { hubId } = this.#options
+    await this.#publisher.publish([
+      {
+        exchange: exchanges.requests,
+        key: shortened(routingKeyOf(path)),
+        body: payload,
+        properties: {
+          persistent: true,
+          mandatory: true,
+          messageId: id,
+          correlationId: id,
+          replyTo: queues.answers(hubId),
+          expiration: String(expiryMs),
+          headers: { path, ...(user && { user }) },
+        },
+      },
+    ])
+  }
+
+  async reply({ replyTo, correlationId, payload, state, reason }: ServiceReply): Promise<void> {
+    const key = text(replyTo, maxShort)
+    if (key === '') return
+    const headers = { 'telehub-state': state, ...(reason !== undefined && { 'telehub-reason': reason }) }
+    const correlated = text(correlationId, maxShort)
+    const properties = {
+      ...{ persistent: true, mandatory: false, headers },
+      ...(correlated !== '' && { correlationId: correlated }),
+    }
+    await this.#publisher.publish([{ exchange: '', key, body: payload, properties }])
+  }
+
+  answers(): QueueReader {
+    const { hubId, clock } = this.#options
+    return new RabbitReader({
+      ...{ queue: queues.answers(hubId), connection: this.#consuming, hubId, prefetch: window, clock },
+    })
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#publishing.close(), this.#consuming.close()])
+  }
+}
