@@ -20,7 +20,6 @@ export interface Reply {
   readonly payload: Uint8Array
 }
 
-/** Gets the answers that are recognised. Implemented by `Commands`. */
 /** A message of a back end that waits for an answer, as another thread gets it. */
 export interface BackEndCommand {
   readonly topic: string
@@ -30,6 +29,7 @@ export interface BackEndCommand {
   readonly reply: ReplyQueue
 }
 
+/** Gets the answers that are recognised, and the commands of back ends. Implemented by `Commands`. */
 export interface ReplySink {
   replied(reply: Reply): void
   /**

@@ -2,7 +2,7 @@ import type { MqttClient } from 'mqtt'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { connectMqtt, eventually, type RunningHub, startHub } from '../harness.js'
-import { openPage } from '../services/chromium.js'
+import { openPage } from '../services/pages.js'
 import { openDashboard } from './open-dashboard.js'
 
 /** What the page shows of one part of the sum, such as `stored`. */

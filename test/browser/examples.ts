@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
-import { openPage } from '../services/chromium.js'
+import { openPage } from '../services/pages.js'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 

@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
-import { openPage, type PageOptions } from '../services/chromium.js'
+import { openPage, type PageOptions } from '../services/pages.js'
 
 export interface Dashboard {
   readonly page: Page
