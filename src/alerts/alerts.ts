@@ -91,6 +91,7 @@ interface KeptSubject {
  *     data.dir/alerts/journal    alerts and mutes
  *     data.dir/alerts/watches.json  memory of the evaluation; messages after its place are read again after a crash
  *     data.dir/alerts/rules.json    rules of the API
+ *     data.dir/alerts/in-force.json  all rules that were right last, for a start with mistakes in the others
  *     data.dir/alerts/stored.json   how much of the journal is in the store
  */
 export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, DecisionSink {
@@ -146,6 +147,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       file: named ? resolve(named) : join(dir, 'alerts.yaml'),
       isNamed: named !== '',
       ownFile: join(own, 'rules.json'),
+      keptFile: join(own, 'in-force.json'),
       follower: this,
       log,
     })
@@ -333,8 +335,9 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     }
   }
 
-  /** Clears open alerts that no watch is in charge of: their rules are gone. */
+  /** Clears open alerts that no watch is in charge of: their rules are gone, unless rules cannot be read. */
   #clearOrphans(): void {
+    if (this.#book.mistakes.length > 0) return
     for (const record of this.#journal.open()) {
       const last = record.transitions.at(-1)
       if (!last || this.#evaluator.watchOf(last.rule, last.series)?.alert === last.alert) continue

@@ -22,6 +22,8 @@ export interface RuleBookOptions {
   readonly isNamed: boolean
   /** File of the rules that came over the API. */
   readonly ownFile: string
+  /** File of the rules that were right last, for a start at which the others have mistakes. */
+  readonly keptFile: string
   readonly follower: RuleFollower
   readonly log: SentenceLog
 }
@@ -38,11 +40,18 @@ interface GivenRules {
   readonly lineOf: (path: readonly (string | number)[]) => number
 }
 
+/** Rules that were in force, as JSON. */
+interface KeptRules {
+  readonly zone?: string
+  readonly file: Readonly<Record<string, unknown>>
+  readonly own: Readonly<Record<string, unknown>>
+}
+
 const nothing: GivenRules = { rules: {}, zone: undefined, lineOf: () => 1 }
 
 /**
  * The rules of the file, which is looked at every second, and those of the API. All mistakes of a file are named with
- * their lines; while there is one, the rules that were right last stay in force.
+ * their lines; while there is one, the rules that were right last stay in force, over a start as well.
  */
 export class RuleBook implements Part {
   readonly name = 'alert rules'
@@ -53,6 +62,9 @@ export class RuleBook implements Part {
   #own: Readonly<Record<string, unknown>> = {}
   #rules: readonly AlertRule[] = []
   #mistakes: readonly string[] = []
+  /** Why the rules of the API could not be read; empty: they were. Mended with a start. */
+  #ownFault = ''
+  #isStarted = false
 
   constructor(options: RuleBookOptions) {
     this.#options = options
@@ -63,9 +75,9 @@ export class RuleBook implements Part {
     return this.#rules
   }
 
-  /** Mistakes of the file, each with its line. Empty when the file is in force. */
+  /** Mistakes of both files, those of people's file with their lines. Empty when both are in force. */
   get mistakes(): readonly string[] {
-    return this.#mistakes
+    return this.#ownFault === '' ? this.#mistakes : [this.#ownFault, ...this.#mistakes]
   }
 
   /** Whether a rule is of the file, or came over the API. Undefined: there is none of that name. */
@@ -74,19 +86,19 @@ export class RuleBook implements Part {
     return Object.hasOwn(this.#own, name) ? 'api' : undefined
   }
 
-  /** Reads both files. Throws when the own file is damaged beyond reading. */
+  /** Reads both files. Of one with mistakes, the rules that were in force before the start are used. */
   start(): void {
-    const { ownFile } = this.#options
+    const { ownFile, log } = this.#options
     this.#watched.start()
-    if (existsSync(ownFile)) {
-      try {
-        const parsed: unknown = JSON.parse(readFileSync(ownFile, 'utf8'))
-        if (typeof parsed === 'object' && parsed !== null) this.#own = parsed as Record<string, unknown>
-      } catch (error) {
-        this.#mistakes = [`${ownFile} cannot be read: ${describe(error)}; rules of the API are missing`]
-      }
+    try {
+      if (existsSync(ownFile)) this.#own = mapOf(JSON.parse(readFileSync(ownFile, 'utf8')))
+    } catch (error) {
+      this.#ownFault = `${ownFile} cannot be read: ${describe(error)}; mend it, or remove it, and start the hub again`
+      this.#own = this.#kept()?.own ?? {}
+      log.warn(this.#ownFault)
     }
     this.#reload()
+    this.#isStarted = true
   }
 
   async stop(): Promise<void> {
@@ -96,14 +108,16 @@ export class RuleBook implements Part {
 
   /** Sentence while the file has mistakes. */
   alarm(): string | undefined {
-    const { length } = this.#mistakes
+    const { mistakes } = this
+    const { length } = mistakes
     if (length === 0) return undefined
-    return `${this.#mistakes[0]}${length > 1 ? `; and ${length - 1} more mistakes` : ''}; the alert rules from before stay in force`
+    return `${mistakes[0]}${length > 1 ? `; and ${length - 1} more mistakes` : ''}; the alert rules from before stay in force`
   }
 
   /** Adds or replaces a rule of the API. Resolves when it is on disk. Rejects with `bad_request` and all its mistakes. */
   put(name: string, given: unknown): Promise<AlertRule> {
     return this.#changes.run(async () => {
+      this.#checkOwn()
       if (Object.hasOwn(this.#file.rules, name))
         throw new HubError('busy', `${name}: a rule of this name is in ${this.#options.file}; change it there`)
       const own = { ...this.#own, [name]: given }
@@ -113,6 +127,7 @@ export class RuleBook implements Part {
       await replaceFile(this.#options.ownFile, JSON.stringify(own))
       this.#own = own
       this.#use(rules)
+      this.#keep()
       return rule
     })
   }
@@ -121,6 +136,7 @@ export class RuleBook implements Part {
   remove(name: string): Promise<void> {
     return this.#changes.run(async () => {
       const { file, ownFile } = this.#options
+      this.#checkOwn()
       if (Object.hasOwn(this.#file.rules, name))
         throw new HubError('busy', `${name} is a rule of ${file}; remove it there`)
       if (!Object.hasOwn(this.#own, name)) throw new HubError('not_found', `there is no rule ${JSON.stringify(name)}`)
@@ -130,10 +146,26 @@ export class RuleBook implements Part {
       await replaceFile(ownFile, JSON.stringify(own))
       this.#own = own
       this.#use(rules)
+      this.#keep()
     })
   }
 
+  /** Throws `busy` while the rules of the API could not be read: written now, they would be lost. */
+  #checkOwn(): void {
+    if (this.#ownFault !== '') throw new HubError('busy', this.#ownFault)
+  }
+
   #reload(): void {
+    try {
+      this.#take()
+    } catch (error) {
+      // Whatever people write, the thread and the next start go on.
+      this.#mistakes = [`${this.#options.file} cannot be taken: ${describe(error)}`]
+      this.#refused()
+    }
+  }
+
+  #take(): void {
     const { file, log } = this.#options
     const before = this.#mistakes
     const { given, sentences } = this.#read()
@@ -142,17 +174,47 @@ export class RuleBook implements Part {
     this.#mistakes =
       mistakes.length > maxNamed ? [...mistakes.slice(0, maxNamed), `${mistakes.length - maxNamed} more`] : mistakes
     if (mistakes.length > 0) {
-      log.warn(`the alert rules are not taken: ${this.#mistakes.join('; ')}`)
-      // At a start there are no rules from before: those of the API at least.
-      if (this.#rules.length === 0) this.#use(this.#combine(nothing, this.#own).rules)
+      this.#refused()
       return
     }
     if (!combined || !given) return
     const hadRules = Object.keys(this.#file.rules).length > 0
     this.#file = given
     this.#use(combined.rules)
+    this.#keep()
     const count = Object.keys(given.rules).length
     if (count > 0 || hadRules || before.length > 0) log.info(`${count} alert rules of ${file} are in force`)
+  }
+
+  /** Goes on with the rules from before: at a start those that were kept, or those of the API at least. */
+  #refused(): void {
+    this.#options.log.warn(`the alert rules are not taken: ${this.#mistakes.join('; ')}`)
+    if (this.#isStarted) return
+    const kept = this.#kept()
+    const file = kept ? { rules: kept.file, zone: kept.zone, lineOf: nothing.lineOf } : nothing
+    const { rules, sentences } = this.#combine(file, this.#own)
+    if (sentences.length === 0) this.#file = file
+    this.#use(sentences.length === 0 ? rules : this.#combine(nothing, this.#own).rules)
+  }
+
+  /** Returns the rules that were in force before the start. Undefined: there is no such file, or not a whole one. */
+  #kept(): KeptRules | undefined {
+    try {
+      const { zone, file, own } = mapOf(JSON.parse(readFileSync(this.#options.keptFile, 'utf8')))
+      return { ...(typeof zone === 'string' && isZone(zone) && { zone }), file: mapOf(file), own: mapOf(own) }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Writes the rules in force, for a start at which the files have mistakes. */
+  #keep(): void {
+    const { zone, rules: file } = this.#file
+    const text = JSON.stringify({ zone, file, own: this.#own })
+    const { keptFile, log } = this.#options
+    this.#changes
+      .run(() => replaceFile(keptFile, text))
+      .catch((error: unknown) => log.warn(`${keptFile} could not be written: ${describe(error)}`))
   }
 
   #use(rules: readonly AlertRule[]): void {
@@ -220,6 +282,12 @@ export class RuleBook implements Part {
     if (more > 0) sentences.push(`${more} more mistakes`)
     return { rules: sentences.length > 0 ? [] : rules, sentences }
   }
+}
+
+/** Returns a value that must be a map. Throws for any other. */
+function mapOf(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('it holds no rules by name')
+  return value as Readonly<Record<string, unknown>>
 }
 
 function isZone(name: string): boolean {

@@ -88,7 +88,7 @@ export class RuleReader {
       unless: this.#unless(given.unless, [...path, 'unless']),
       isMuted: this.#flag(given, 'mute', path),
       depth: 0,
-      text: JSON.stringify({ name, ...given }),
+      text: this.#wholeText(name, given, path),
     }
     return this.mistakes.length > before || !condition ? undefined : { ...rule, condition }
   }
@@ -331,6 +331,16 @@ export class RuleReader {
       if (!keys.includes(key)) this.#mistake([...path, key], `there is no ${show(key)}; allowed are ${keys.join(', ')}`)
   }
 
+  /** Returns the rule as a text. YAML can name a map within itself, which no text can. */
+  #wholeText(name: string, given: GivenRule, path: readonly (string | number)[]): string {
+    try {
+      return JSON.stringify({ name, ...given })
+    } catch {
+      this.#mistake(path, 'the rule contains itself, or is nested too deeply')
+      return ''
+    }
+  }
+
   #mistake(path: readonly (string | number)[], sentence: string): void {
     this.mistakes.push({ path, sentence })
   }
@@ -363,6 +373,11 @@ function isMap(value: unknown): value is GivenRule {
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  let text: string
+  try {
+    text = JSON.stringify(value) ?? String(value)
+  } catch {
+    return 'a value that contains itself, or is nested too deeply'
+  }
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }

@@ -13,12 +13,14 @@ export interface YamlText {
 export function readYamlText(text: string): YamlText {
   const lines = new LineCounter()
   // The parser would compare each name of a map with all others.
-  const document = parseDocument(text, {
-    uniqueKeys: false,
-    lineCounter: lines,
-    prettyErrors: false,
-    logLevel: 'error',
-  })
+  let document: ReturnType<typeof parseDocument>
+  try {
+    document = parseDocument(text, { uniqueKeys: false, lineCounter: lines, prettyErrors: false, logLevel: 'error' })
+  } catch (error) {
+    // Lists in lists by the thousand overflow the parser's stack.
+    const why = error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message
+    return { value: undefined, mistakes: [{ line: 1, sentence: why }], lineOf: () => 1 }
+  }
   const mistakes = document.errors.map(({ message, pos }) => ({
     line: lines.linePos(pos[0]).line,
     sentence: message.split('\n')[0] ?? message,

@@ -56,7 +56,12 @@ export class WatchedFiles {
     this.#seen = now
     if (!isCalm || now === this.#told) return
     this.#told = now
-    this.#options.changed()
+    try {
+      this.#options.changed()
+    } catch (error) {
+      // Rejecting, this would end the thread, with all that it does besides.
+      process.emitWarning(error instanceof Error ? error : String(error))
+    }
   }
 }
 
