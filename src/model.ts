@@ -40,8 +40,10 @@ export interface Message {
 export interface ReplyQueue {
   readonly queue: string
   readonly correlationId: string | undefined
-  /** Tells apart messages that are delivered again from new ones. */
+  /** Names the message among those of its sender: a message that is delivered again has the same key. */
   readonly key: string
+  /** Whether the message may have been handed on before. A new message may have the key of an old one. */
+  readonly isRedelivered: boolean
 }
 
 /** A publish of a client without a place in the spool yet. The payload may be a view into the network chunk. */

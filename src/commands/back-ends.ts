@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { HubError } from '../errors.js'
 import type { Counters } from '../observe/counters.js'
 import { increment } from '../observe/counters.js'
@@ -7,7 +6,7 @@ import type { BackEndCommand } from '../pipeline/pipeline-api.js'
 import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
 import { isRequest } from '../topics.js'
 import type { CommandEntry } from './command-entry.js'
-import type { CommandList } from './command-list.js'
+import { type CommandList, hashOf } from './command-list.js'
 import type { CommandTaker } from './mqtt-commands.js'
 import type { Sending, SendingListener } from './sending.js'
 import { type ServiceAnswers, ServiceSending } from './service-sending.js'
@@ -45,12 +44,12 @@ export class BackEnds implements ServiceAnswers {
 
   /** Begins when the commands are restored. Back ends that may have missed an answer before a crash get it again. */
   async start(): Promise<void> {
-    const { rabbitmqUrl: url, identity, clock, commands, list, log, monotonic } = this.#options
+    const { rabbitmqUrl: url, identity, clock, commands, counters, list, log, monotonic } = this.#options
     if (url === '') return
     // Loaded for those who need it.
     const { RabbitServices } = await import('../rabbitmq/service-queue.js')
     const queue = new RabbitServices({ url, hubId: identity.hubId, clock })
-    this.#services = new ServiceSending({ queue, listener: commands, answers: this, monotonic, log })
+    this.#services = new ServiceSending({ queue, listener: commands, answers: this, monotonic, counters, log })
     this.#services.start()
     const lately = clock.now() - repliedAgain
     for (const entry of list.all()) if (entry.isOver && (entry.overAt ?? 0) > lately) this.respond(entry)
@@ -75,36 +74,37 @@ export class BackEnds implements ServiceAnswers {
 
   /** Takes a command of a back end. Resolves when it is on disk, or refused; rejects when it is to come again. */
   async asked({ topic, payload, expiresAt, reply }: BackEndCommand): Promise<void> {
-    const { queue, correlationId, key } = reply
+    const { queue, correlationId, key, isRedelivered } = reply
     const expiryMs = expiresAt === undefined ? undefined : (expiresAt - this.#options.clock.now()) / 1_000
-    // With the payload: a program that counts its messages anew after a restart asks for something else.
-    const body = createHash('sha256').update(payload).digest('base64')
+    // With topic and payload: a program that counts its messages anew after a restart asks for something else.
+    const body = hashOf([topic, payload])
     const about = { topic, payload: Buffer.from(payload), user: '', caller: '(amqp)', via: 'amqp' } as const
     const correlation = correlationId === undefined ? undefined : Buffer.from(correlationId)
     try {
       if (expiryMs !== undefined && expiryMs < 1) throw new HubError('bad_request', 'the message has expired')
       const { id, isRepeated, isOver } = await this.#options.commands.send(
         { ...about, key: `amqp ${key} ${body}`, ...(expiryMs !== undefined && { expiryMs }) },
-        { replyTo: { topic: queue, client: amqpCaller, correlation } },
+        { replyTo: { topic: queue, client: amqpCaller, correlation }, isNew: !isRedelivered },
       )
       const known = isRepeated && isOver ? this.#options.list.find(id) : undefined
       if (known) this.respond(known)
     } catch (error) {
       // The disk, or a hub that stops: the message comes again.
       if (!(error instanceof HubError) || error.httpStatus >= 500) throw error
-      // The same message once more, of which less time is left.
-      if (error.code === 'key_reused') return
       const refused = { payload: Buffer.alloc(0), state: 'failed', reason: error.message }
       this.#services?.reply({ replyTo: queue, correlationId, ...refused })
     }
   }
 
   /** Sends the end of a command to the back end that waits for it. Returns false when it is none of a back end. */
-  respond({ answer, reason, state, subject: { replyTo } }: CommandEntry): boolean {
+  respond(entry: CommandEntry): boolean {
+    const { answer, id, reason, state, subject } = entry
+    const { replyTo } = subject
     if (replyTo?.client !== amqpCaller) return false
     const { topic, correlation } = replyTo
     const payload = answer?.payload ?? Buffer.alloc(0)
-    this.#services?.reply({ replyTo: topic, correlationId: correlation?.toString(), payload, state, reason })
+    const reply = { replyTo: topic, correlationId: correlation?.toString(), payload, state, reason }
+    this.#services?.reply(reply, () => this.#options.list.find(id) === entry)
     return true
   }
 }

@@ -92,8 +92,10 @@ export class CommandEntry {
   planned: Promise<void> | undefined
   /** Called when the command is over, and that is on disk. */
   readonly waiting = new Set<() => void>()
-  /** Resolves when the end of the command is on disk. Undefined before the end. */
+  /** Resolves when the end of the command is on disk, or the disk has refused. Undefined before the end. */
   ended: Promise<void> | undefined
+  /** Why the end of the command is not on disk. Undefined when it is, and before. */
+  endFault: Error | undefined
   /** Resolves when the command itself is on disk. */
   kept: Promise<void> = Promise.resolve()
 
@@ -131,6 +133,13 @@ export class CommandEntry {
   /** Keeps no more of a command that is over than what people want to see. */
   shrink(): void {
     if (this.payload.length > keptPayload) this.payload = Buffer.from(this.payload.subarray(0, keptPayload))
+  }
+
+  over(state: CommandState, reason: string | undefined, now: number): void {
+    this.state = state
+    this.isOver = true
+    this.reason = reason
+    this.overAt = now
   }
 
   answered(payload: Buffer, topic: string, isGood: boolean): void {

@@ -69,6 +69,20 @@ export class CommandJournal {
     this.#log.append(bodyOf({ i: entry.id, ...entry.change() }), done)
   }
 
+  /** Writes the end of a command. `done` is called when it is on disk, or the entry has `endFault`. */
+  ended(entry: CommandEntry, done: () => void): void {
+    this.changed(entry, error => {
+      entry.endFault = error
+      done()
+    })
+  }
+
+  /** Writes an end once more that the disk has refused. Rejects when it refuses again. */
+  async endedAgain(entry: CommandEntry): Promise<void> {
+    await new Promise<void>(resolve => this.ended(entry, resolve))
+    if (entry.endFault) throw entry.endFault
+  }
+
   forgotten(id: string): void {
     this.#log.append(bodyOf({ i: id, s: '' }))
   }

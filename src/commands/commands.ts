@@ -142,14 +142,14 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
    */
   async send(request: CommandRequest, more: RequestMore = {}): Promise<DeviceCommand> {
     if (!this.#isOpen) throw new HubError('stopping', 'the hub does not take commands now; try again')
-    const { authority, packetBytes, perUser } = this.#options
+    const { authority, clock, expiryMs, monotonic, packetBytes, perUser } = this.#options
     const { user, topic, payload, waitMs } = request
     const asker = more.asker ?? requestClientId(user)
     const access = user === '' && more.asker === undefined ? undefined : authority.access(user, asker)
     const fault = requestFault(request, access, packetBytes)
     if (fault) throw fault
     const key = request.key === undefined ? undefined : hashOf([user, request.key])
-    const body = key && hashOf([topic, request.client ?? '', String(request.expiryMs ?? ''), payload])
+    const body = key && bodyHash(request)
     const known = more.isNew ? undefined : this.#list.keyed(key, body)
     if (known) {
       await known.kept
@@ -157,7 +157,6 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
       return { ...known.view(), isRepeated: true }
     }
     this.#list.admit(user, payload.length + topic.length + 300, perUser)
-    const { clock, expiryMs, monotonic } = this.#options
     const about = { number: ++this.#last, askedAt: clock.now(), key, body, asker, replyTo: more.replyTo }
     const entry = CommandEntry.asked(request, request.expiryMs ?? expiryMs, about)
     entry.deadline = monotonic.now() + entry.subject.expiryMs
@@ -246,18 +245,21 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   /** Takes the answer of a device, as the processor thread has recognised it. */
   replied({ id, payload, topic, isGood }: Reply): void {
     const entry = this.#list.find(id)
-    if (entry) void this.answered(entry, Buffer.from(payload), topic, isGood)
+    // A refusal of the disk is logged at the end of the command.
+    if (entry) this.answered(entry, Buffer.from(payload), topic, isGood).catch(() => {})
   }
 
-  /** Takes the answer of a device to a command that was sent. Resolves when it is on disk. */
+  /** Takes the answer to a command that was sent. Resolves when it is on disk; rejects when it is to come again. */
   async answered(entry: CommandEntry, payload: Buffer, topic: string, isGood: boolean): Promise<void> {
     if (entry.isOver || entry.sends === 0) {
-      increment(this.#options.counters.commands, 'late_answer')
-      return
+      await entry.ended
+      if (entry.endFault) return this.#journal.endedAgain(entry)
+      return increment(this.#options.counters.commands, 'late_answer')
     }
     entry.deliveredAt ??= this.#options.clock.now()
     entry.answered(payload, topic, isGood)
     await this.#end(entry, isGood ? 'answered' : 'failed', isGood ? undefined : 'the device says that it failed')
+    if (entry.endFault) throw entry.endFault
   }
 
   readonly asked = (command: BackEndCommand): Promise<void> => this.#backEnds.asked(command)
@@ -356,17 +358,15 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Ends a command. Resolves when that is on disk, or the disk has refused. */
   #end(entry: CommandEntry, state: CommandState, reason: string | undefined): Promise<void> {
-    entry.state = state
-    entry.isOver = true
-    entry.reason = reason
-    entry.overAt = this.#options.clock.now()
+    entry.over(state, reason, this.#options.clock.now())
     this.#sending.remove(entry)
     this.#list.ended(entry)
     increment(this.#options.counters.commands, state)
     this.#replies.forget(entry.id)
     entry.ended = new Promise(resolve => {
-      this.#journal.changed(entry, error => {
-        if (error) this.#options.log.warn(`the end of command ${entry.id} could not be written: ${describe(error)}`)
+      this.#journal.ended(entry, () => {
+        const { endFault, id } = entry
+        if (endFault) this.#options.log.warn(`the end of command ${id} could not be written: ${describe(endFault)}`)
         this.#pages.show(entry)
         if (!this.#backEnds.respond(entry)) this.#mqtt.respond(entry)
         for (const over of entry.waiting) over()
@@ -378,6 +378,11 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 }
 
 const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
+
+/** Returns what tells apart requests with one key. Of a message that RabbitMQ delivers again, less time is left. */
+function bodyHash({ topic, client, expiryMs, payload, via }: CommandRequest): string {
+  return hashOf([topic, client ?? '', via === 'amqp' ? '' : String(expiryMs ?? ''), payload])
+}
 
 /** Returns the state in which a command ends whose time is over, and why. */
 function expired({ isUnconfirmed, state, sends, subject }: CommandEntry): [state: CommandState, reason: string] {

@@ -94,7 +94,11 @@ export class MqttCommands {
     // A client that was not acknowledged sends the request again, and means no second command.
     const key = correlation && `mqtt ${client.id} ${correlation.toString('base64')}`
     const more = { asker: client.id, isNew: !dup, ...(replyTo && { replyTo }) }
-    this.#parts.commands.send({ ...request, key }, more).then(() => done(), done)
+    this.#parts.commands.send({ ...request, key }, more).then(({ id, isRepeated, isOver }) => {
+      done()
+      const known = isRepeated && isOver ? this.#parts.list.find(id) : undefined
+      if (known) this.respond(known)
+    }, done)
     return undefined
   }
 

@@ -2,9 +2,10 @@ import type { Receiver } from '../broker/broker.js'
 import { describe } from '../errors.js'
 import type { Message } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
+import { type Counters, increment } from '../observe/counters.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { ServiceQueue, ServiceReply } from '../queue/service-queue.js'
-import { pause } from '../runtime/retry.js'
+import { backoffMs, pause } from '../runtime/retry.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { requestsPrefix } from '../topics.js'
 import type { CommandEntry } from './command-entry.js'
@@ -22,6 +23,7 @@ export interface ServiceSendingOptions {
   readonly listener: SendingListener
   readonly answers: ServiceAnswers
   readonly monotonic: MillisecondClock
+  readonly counters: Pick<Counters, 'commands'>
   readonly log: Pick<SentenceLog, 'warn'>
 }
 
@@ -33,8 +35,8 @@ const againMs = 1_000
 
 const answersAtOnce = 200
 
-/** Attempts to send an answer to a back end. */
-const mostReplies = 60
+/** Answers to back ends that may wait at a time while the queue is down. */
+const mostReplies = 10_000
 
 /** User property by which a service says that it has failed. */
 export const failedProperty = 'telehub-failed'
@@ -50,6 +52,10 @@ export class ServiceSending {
   #receiving: Promise<void> = Promise.resolve()
   readonly #inHand = new Set<CommandEntry>()
   #isDown = false
+  /** Answers to back ends that are not in their queues yet. */
+  #replies = 0
+  /** Whether it was logged that answers are dropped. */
+  #isDropping = false
 
   constructor(options: ServiceSendingOptions) {
     this.#options = options
@@ -88,18 +94,41 @@ export class ServiceSending {
     if (this.#isGoingOn(entry)) this.add(entry)
   }
 
-  /** Begins to send the answer to a back end. It is given up when the queue is down for long. */
-  reply(reply: ServiceReply): void {
-    void (async () => {
-      for (let attempt = 0; attempt < mostReplies && !this.#abort.signal.aborted; attempt++) {
-        try {
-          return await this.#options.queue.reply(reply)
-        } catch (error) {
-          this.#down(error)
-        }
-        await pause(againMs, this.#abort.signal)
+  /**
+   * Begins to send the answer to a back end. It is tried until it is sent, the hub stops, or `isWanted` says that the
+   * command is forgotten. What is dropped is counted.
+   */
+  reply(reply: ServiceReply, isWanted = () => true): void {
+    if (this.#replies >= mostReplies) {
+      this.#drop(`more than ${mostReplies} wait`)
+      return
+    }
+    this.#replies++
+    void this.#reply(reply, isWanted).finally(() => this.#replies--)
+  }
+
+  async #reply(reply: ServiceReply, isWanted: () => boolean): Promise<void> {
+    const { signal } = this.#abort
+    for (let attempt = 0; isWanted(); attempt++) {
+      try {
+        await this.#options.queue.reply(reply)
+        this.#isDown = this.#isDropping = false
+        return
+      } catch (error) {
+        this.#down(error)
       }
-    })()
+      await pause(backoffMs(attempt), signal)
+      if (signal.aborted) return this.#drop('the hub stops, and sends those of the last minute again at its start')
+    }
+    this.#drop('their commands are forgotten')
+  }
+
+  #drop(reason: string): void {
+    const { counters, log } = this.#options
+    increment(counters.commands, 'dropped_answer')
+    if (this.#isDropping) return
+    this.#isDropping = true
+    log.warn(`answers to back ends are dropped: ${reason}`)
   }
 
   #isGoingOn(entry: CommandEntry): boolean {
@@ -133,13 +162,24 @@ export class ServiceSending {
       try {
         const batch = await reader.next(answersAtOnce, signal)
         if (!batch) return
-        await Promise.all(batch.messages.map(message => this.#answered(message)))
+        // The queue hands out nothing of a batch again while the connection lasts.
+        for (let rest = batch.messages; rest.length > 0; ) {
+          rest = await this.#unrecorded(rest)
+          if (rest.length > 0) await pause(againMs, signal)
+          if (rest.length > 0 && signal.aborted) return
+        }
         batch.settle()
       } catch (error) {
         this.#down(error)
         await pause(againMs, signal)
       }
     }
+  }
+
+  /** Takes answers of services. Resolves with those that the disk has refused. */
+  async #unrecorded(messages: readonly Message[]): Promise<readonly Message[]> {
+    const results = await Promise.allSettled(messages.map(message => this.#answered(message)))
+    return messages.filter((_, i) => results[i]?.status === 'rejected')
   }
 
   async #answered({ payload, properties }: Message): Promise<void> {
@@ -151,6 +191,6 @@ export class ServiceSending {
   #down(error: unknown): void {
     if (this.#isDown || this.#abort.signal.aborted) return
     this.#isDown = true
-    this.#options.log.warn(`requests to services wait: ${describe(error)}`)
+    this.#options.log.warn(`requests to services, and answers to back ends, wait: ${describe(error)}`)
   }
 }

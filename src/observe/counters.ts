@@ -29,7 +29,7 @@ export class Counters {
   readonly refused = new Map<string, number>()
   readonly dead = new Map<string, number>()
   readonly givenUp = new Map<string, number>()
-  /** Commands to devices: asked for, by how they ended, and answers that came too late. */
+  /** Commands to devices: asked for, by how they ended, answers that came too late, and dropped answers to back ends. */
   readonly commands = new Map<string, number>()
 
   refuse(reason: string): void {

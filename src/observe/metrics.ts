@@ -178,7 +178,7 @@ export class Metrics {
     counter('telehub_points_total', 'Points written to the store', () => counters.points)
     new Counter({
       name: 'telehub_commands_total',
-      help: 'Commands to devices: asked, by how they ended (answered, delivered, failed, expired, cancelled, sent), and late answers',
+      help: 'Commands to devices: asked, by how they ended (answered, delivered, failed, expired, cancelled, sent), late answers, and dropped answers to back ends',
       labelNames: ['state'],
       registers,
       collect() {

@@ -1,4 +1,4 @@
-import type { Message, Outcome, Outward } from '../model.js'
+import type { Message, Outcome, Outward, ReplyQueue } from '../model.js'
 import { publishFault } from '../topics.js'
 import type { BackEndCommand } from './reply-watch.js'
 
@@ -24,6 +24,8 @@ export interface CommandDelivery {
  */
 export class Downlink {
   readonly #delivery: OutwardDelivery & CommandDelivery
+  /** Commands that were handed on, perhaps without success. */
+  readonly #asked = new WeakSet<Message>()
 
   constructor(delivery: OutwardDelivery & CommandDelivery) {
     this.#delivery = delivery
@@ -36,8 +38,8 @@ export class Downlink {
     })
     const good = messages.filter(({ reply }, i) => outcomes[i] === 'ack' && !reply)
     // Commands first: one that comes again is recognised, a message is not.
-    for (const { topic, payload, expiresAt, reply } of messages) {
-      if (reply && !publishFault(topic)) await this.#delivery.ask({ topic, payload, expiresAt, reply })
+    for (const message of messages) {
+      if (message.reply && !publishFault(message.topic)) await this.#ask(message, message.reply)
     }
     await this.#delivery.publish(
       good.map(({ topic, payload, qos, retain, properties, expiresAt }) => ({
@@ -50,5 +52,13 @@ export class Downlink {
       })),
     )
     return outcomes
+  }
+
+  async #ask(message: Message, reply: ReplyQueue): Promise<void> {
+    const { topic, payload, expiresAt } = message
+    // A batch that has failed is handled again, with the commands that were taken.
+    const isRedelivered = reply.isRedelivered || this.#asked.has(message)
+    this.#asked.add(message)
+    await this.#delivery.ask({ topic, payload, expiresAt, reply: { ...reply, isRedelivered } })
   }
 }

@@ -13,7 +13,9 @@ const batchBytes = 64 * 1024
 /** Largest AMQP short string, in bytes. */
 const maxShort = 255
 
-export type Got = Pick<Delivered, 'content' | 'properties'> & { readonly fields: { readonly routingKey: string } }
+export type Got = Pick<Delivered, 'content' | 'properties'> & {
+  readonly fields: { readonly routingKey: string; readonly redelivered?: boolean }
+}
 
 /** The content of one AMQP message. */
 export interface Unpacked {
@@ -151,7 +153,8 @@ function replyOf({ properties, fields, content }: Got): ReplyQueue | undefined {
   if (queue === '') return undefined
   const correlationId = text(properties.correlationId, maxShort) || undefined
   const named = text(properties.messageId) || correlationId
-  return { queue, correlationId, key: `${queue} ${named ?? digest(fields.routingKey, content)}` }
+  const isRedelivered = fields.redelivered === true || integer(properties.headers?.['x-delivery-count'], 0) > 0
+  return { queue, correlationId, key: `${queue} ${named ?? digest(fields.routingKey, content)}`, isRedelivered }
 }
 
 /** Returns the expiry from the hub's header, or else from the AMQP expiration: milliseconds from now, as text. */

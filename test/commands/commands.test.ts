@@ -3,6 +3,7 @@ import t from 'tap'
 import { WaitingTopics } from '../../src/commands/waiting-topics.js'
 import { isTopicFilter, matches } from '../../src/topics.js'
 import { request, type TestClocks, TestDevice, testCommands } from '../fixtures/commands.js'
+import { disk } from '../fixtures/failing-disk.js'
 import { Random } from '../fixtures/packets.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -163,5 +164,50 @@ t.test('cancelled while it is on its way: not sent again, and a late PUBACK chan
   t.equal(device.got.length, 1)
   await t.rejects(commands.cancel(id, 'anna'), { code: 'busy' })
   await t.rejects(commands.cancel('nothing', 'anna'), { code: 'not_found' })
+  await commands.stop()
+})
+
+t.test('an answer that the disk refuses is not acknowledged, and is taken when it comes again', async t => {
+  const { dir, files } = await disk(new Random(1))
+  const device = new TestDevice()
+  const commands = testCommands(dir, device, { files })
+  await commands.start()
+  device.receivers = () => [{ name: 'device', clientId: 'device', acknowledges: true, canRespond: true, room: 10 }]
+  const { id } = await commands.send(request('a'))
+  commands.onSubscribed(['#'])
+  await eventually(() => commands.find(id)?.state === 'delivered', 'it is delivered')
+  const answer = () =>
+    new Promise<Error | undefined>(resolve => {
+      const client = { id: 'device', name: 'device', user: '', access: undefined }
+      const publish = { topic: `$hub/commands/${id}/answer`, payload: Buffer.from('done'), properties: undefined }
+      commands.take(client, { ...publish, expiry: -1, dup: false }, resolve)
+    })
+  files.percent = 100
+  t.ok(await answer())
+  t.ok(await answer())
+  files.percent = 0
+  t.notOk(await answer())
+  files.off()
+  await commands.stop().catch(() => {})
+  files.on()
+  const again = testCommands(dir, new TestDevice(), { files })
+  await again.start()
+  t.match(again.find(id), { state: 'answered', answer: { payload: Buffer.from('done') } })
+  await again.stop()
+})
+
+t.test('a message of a back end is the same command only when it was delivered again', async t => {
+  const commands = testCommands(await tempDir(), new TestDevice())
+  await commands.start()
+  const ask = async (topic: string, isRedelivered: boolean, leftMs: number) => {
+    const expiresAt = (Date.UTC(2026, 5, 1) + leftMs) * 1_000
+    const reply = { queue: 'replies', correlationId: '1', key: 'replies 1', isRedelivered }
+    await commands.asked({ topic, payload: Buffer.from('on'), expiresAt, reply })
+    return commands.list(() => true, 100).length
+  }
+  t.equal(await ask('lamp/set', false, 60_000), 1)
+  t.equal(await ask('lamp/set', true, 50_000), 1, 'delivered again, with less time left')
+  t.equal(await ask('lamp/set', false, 60_000), 2, 'the id and the body of an old one, in a new message')
+  t.equal(await ask('plug/set', true, 60_000), 3, 'another topic')
   await commands.stop()
 })

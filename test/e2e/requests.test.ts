@@ -71,6 +71,10 @@ t.test('a browser asks, one of several workers answers, and a worker that dies i
   t.same(answer.properties?.correlationData, Buffer.from('c1'))
   t.equal(works.taken.length, 1)
   t.equal(answers.length, 1)
+  await page.publishAsync('$hub/requests/orders/create', '7', { qos: 1, dup: true, properties })
+  const repeated = await eventually(() => answers[1], 'the answer again, as the request was not acknowledged')
+  t.equal(String(repeated.payload), '7!')
+  t.equal(works.taken.length, 1, 'the service has no second request')
 
   t.match(await ask(hub, 'orders/list', 'all'), { state: 'answered', answer: { payload: 'all!' } }, 'over HTTP')
   const socket = io(hub.httpUrl, { transports: ['websocket'] })

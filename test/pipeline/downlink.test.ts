@@ -8,10 +8,11 @@ t.test('what back ends publish goes out with its properties and its expiry, and 
   const asked: string[] = []
   const push = new Downlink({
     publish: async messages => void out.push(...messages),
-    ask: async ({ topic, reply }) => void asked.push(`${topic} → ${reply.queue}`),
+    ask: async ({ topic, reply }) =>
+      void asked.push(`${topic} → ${reply.queue}${reply.isRedelivered ? ', again' : ''}`),
   })
   const sent = extensions.map((extension, i) => message(i, { topic: `t/${i}`, ...extension }))
-  const reply = { queue: 'replies', correlationId: '7', key: 'k' }
+  const reply = { queue: 'replies', correlationId: '7', key: 'k', isRedelivered: false }
   const command = message(98, { topic: 'lamp/set', reply })
   const outcomes = await push.handle([message(99, { topic: '$hub/x', ...extensions[4], reply }), ...sent, command])
   t.same(asked, ['lamp/set → replies'], 'who waits for an answer asks for a command')
@@ -20,4 +21,6 @@ t.test('what back ends publish goes out with its properties and its expiry, and 
     out,
     sent.map(({ topic, payload, qos, retain }, i) => ({ topic, payload, qos, retain, ...extensions[i] })),
   )
+  await push.handle([command])
+  t.equal(asked.at(-1), 'lamp/set → replies, again', 'of a batch that is handled again')
 })
