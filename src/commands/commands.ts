@@ -245,8 +245,10 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   /** Takes the answer of a device, as the processor thread has recognised it. */
   replied({ id, payload, topic, isGood }: Reply): void {
     const entry = this.#list.find(id)
+    if (!entry) return
+    const answer = mayReadAnswer(entry, topic, this.#options.authority) ? Buffer.from(payload) : Buffer.alloc(0)
     // A refusal of the disk is logged at the end of the command.
-    if (entry) this.answered(entry, Buffer.from(payload), topic, isGood).catch(() => {})
+    this.answered(entry, answer, topic, isGood).catch(() => {})
   }
 
   /** Takes the answer to a command that was sent. Resolves when it is on disk; rejects when it is to come again. */
@@ -382,6 +384,13 @@ const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothin
 /** Returns what tells apart requests with one key. Of a message that RabbitMQ delivers again, less time is left. */
 function bodyHash({ topic, client, expiryMs, payload, via }: CommandRequest): string {
   return hashOf([topic, client ?? '', via === 'amqp' ? '' : String(expiryMs ?? ''), payload])
+}
+
+/** Returns whether who has asked may read the topic of an answer: by the payload the user may have chosen the topic. */
+function mayReadAnswer({ subject }: CommandEntry, topic: string, authority: Pick<Authority, 'access'>): boolean {
+  const { user, asker } = subject
+  const access = user === '' ? undefined : authority.access(user, asker)
+  return access === undefined || access.mayRead(topic)
 }
 
 /** Returns the state in which a command ends whose time is over, and why. */

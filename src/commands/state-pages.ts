@@ -31,7 +31,8 @@ export class StatePages {
       if (overAt + shownFor <= this.#options.clock.now()) return
       this.#over.set(id, overAt)
     }
-    this.#publish(id, JSON.stringify(commandRow(entry.view())))
+    // Its readers may read the topic of the command, and perhaps not that of the answer.
+    this.#publish(id, JSON.stringify(commandRow(entry.view(), () => false)))
     if (this.#over.size <= mostOver) return
     for (const oldest of this.#over.keys()) {
       this.clear(oldest)

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { CommandRequest, DeviceCommand } from '../commands/command.js'
 import { commandRow } from '../commands/command-row.js'
-import type { Answer, Received } from '../contract/contract.js'
+import type { Answer, CommandRow, Received } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
@@ -90,10 +90,10 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
       (state === undefined || state === command.state) &&
       (open === undefined || open !== command.isOver) &&
       maySee(caller, command)
-    return { commands: commands.list(isWanted, limit).map(commandRow) } satisfies Answer<'GET /api/commands'>
+    return { commands: commands.list(isWanted, limit).map(shownTo(caller)) } satisfies Answer<'GET /api/commands'>
   })
 
-  serve(app, 'GET /api/commands/:id', ({ id }, { caller }) => commandRow(found(id, caller)))
+  serve(app, 'GET /api/commands/:id', ({ id }, { caller }) => shownTo(caller)(found(id, caller)))
 
   serve(app, 'DELETE /api/commands/:id', async ({ id }, call) => {
     const { topic } = found(id, call.caller)
@@ -102,7 +102,7 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
     const who = changeBy(call, guard)
     const command = await commands.cancel(id, who.user)
     audit.record({ ...who, event: 'command', result: 'cancelled', what: topic, detail: id })
-    return commandRow(command)
+    return shownTo(call.caller)(command)
   })
 
   function found(id: string, caller: Caller): DeviceCommand {
@@ -110,6 +110,11 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
     if (command && maySee(caller, command)) return command
     throw new HubError('not_found', `there is no command ${JSON.stringify(id)}`)
   }
+}
+
+/** Returns what shows a command to a caller. */
+function shownTo({ access }: Caller): (command: DeviceCommand) => CommandRow {
+  return command => commandRow(command, topic => access === undefined || access.mayRead(topic))
 }
 
 /** Returns whether a caller may read the topic of a command, or has sent it. */

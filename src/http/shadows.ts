@@ -50,9 +50,15 @@ export async function shadowRoutes(
   app: FastifyInstance,
   { shadows, guard, audit }: ShadowRoutesOptions,
 ): Promise<void> {
+  const topicOf = ({ thing, name = '' }: Which, verb: string) =>
+    `$aws/things/${thing}/shadow${name && `/name/${name}`}/${verb}`
+
+  const mayGet = (which: Which, { caller }: RouteCall) =>
+    caller.access === undefined || caller.access.mayRead(`${topicOf(which, 'get')}/accepted`)
+
   const ask = async (verb: 'update' | 'get' | 'delete', which: Which, call: RouteCall, request: object) => {
     const { thing, name = '' } = which
-    const topic = `$aws/things/${thing}/shadow${name && `/name/${name}`}/${verb}`
+    const topic = topicOf(which, verb)
     const { access, user } = call.caller
     const decision = access && (verb === 'get' ? access.read(`${topic}/accepted`) : access.publish(topic))
     if (decision && !decision.allowed) throw new HubError('forbidden', `no rule of user ${user} allows ${topic}`)
@@ -76,10 +82,12 @@ export async function shadowRoutes(
 
   for (const method of ['POST', 'PATCH'] as const) {
     serve(app, `${method} /api/shadows/:thing`, async ({ thing, name, desired, version, clientToken }, call) => {
-      await ask('update', { thing, name }, call, { state: { desired }, version, clientToken })
+      const accepted = await ask('update', { thing, name }, call, { state: { desired }, version, clientToken })
       const changed = Object.keys(desired ?? {}).join(', ')
       audit.record({ ...changeBy(call, guard), result: 'ok', what: 'desired state', client: thing, detail: changed })
-      return whole({ thing, name }, call)
+      if (mayGet({ thing, name }, call)) return whole({ thing, name }, call)
+      const { state, metadata, version: now, timestamp } = accepted as Whole
+      return { thing, ...(name !== undefined && { name }), ...state, metadata, version: now, timestamp }
     })
   }
 

@@ -68,7 +68,7 @@ async function isUnharmed(t: Test, page: Page, where: string): Promise<void> {
   t.equal(await page.evaluate('typeof canary'), 'undefined', `${where}: nothing ran`)
   t.same(
     await page.evaluate(`[...document.querySelectorAll('*')].filter(element =>
-      element.matches('img, iframe, object, embed, base, form:not([method=dialog]), style, math, animate, mglyph, meta[http-equiv=refresh], a[href^="javascript"]') ||
+      element.matches('img, iframe, object, embed, base, form:not([method=dialog], #command-form), style, math, animate, mglyph, meta[http-equiv=refresh], a[href^="javascript"]') ||
       (element.matches('script') && !element.src.startsWith(location.origin) && element.type !== 'importmap') ||
       [...element.attributes].some(({ name }) => /^on|^srcdoc$/.test(name)),
     ).map(element => element.outerHTML)`),

@@ -26,7 +26,7 @@ t.test('RabbitMQ: nothing is there yet, then all of it, and nothing is declared 
     first.of('RabbitMQ'),
     /^✓ .*RabbitMQ 3\.\d+\.\d+ answers, and the user has the rights; not there yet.*telehub\.record/,
   )
-  t.match(first.of('RabbitMQ policies'), '0 of 3 queues are there')
+  t.match(first.of('RabbitMQ policies'), '0 of 4 queues are there')
   t.match(first.of('clock of RabbitMQ'), '✓')
   t.equal((await rabbit.ctl('list_queues', '--quiet', 'name')).includes('telehub'), false)
   const hub = await startHub(t, { 'rabbitmq.url': rabbit.url })

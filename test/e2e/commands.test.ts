@@ -330,3 +330,38 @@ t.test('telehub send and telehub commands', async t => {
     /"event":"command","result":"asked".*cmnd\/plug1\/POWER/,
   )
 })
+
+t.test('an answer is for those who may read the topic on which it came', async t => {
+  const users = await usersFile()
+  const rules = ['allow publish cmnd/#', 'allow read cmnd/#', 'allow read replies/#']
+  await users.add('switcher', rules, { kind: 'dashboard' })
+  await users.add('dev', ['allow all cmnd/#', 'allow all stat/#'])
+  const hub = await startHub(t, users.settings)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'plug1', username: 'dev', password: passwordOf('dev') })
+  device.on('message', () => device.publish('stat/plug1/RESULT', '{"POWER":"ON"}', { qos: 1 }))
+  await device.subscribeAsync('cmnd/plug1/#', { qos: 1 })
+  const login = { username: 'switcher', password: passwordOf('switcher'), protocolVersion: 5 } as const
+  const switcher = await connectMqtt(t, hub.mqttUrl, { ...login, clientId: 's1' })
+  const got = received(switcher)
+  await switcher.subscribeAsync(['replies/s1', '$hub/commands/#'], { qos: 1 })
+  const properties = { responseTopic: 'replies/s1', correlationData: Buffer.from('1') }
+  await switcher.publishAsync('$hub/command/cmnd/plug1/POWER', 'ON', { qos: 1, properties })
+  await eventually(() => got.some(({ topic }) => topic === 'replies/s1'), 'the response')
+  const response = got.find(({ topic }) => topic === 'replies/s1')
+  t.match(response?.properties, { userProperties: { 'telehub-state': 'answered' } })
+  t.equal(response?.payload, '', 'it was done; the answer itself is not for this user')
+  await eventually(() => got.some(({ payload }) => payload.includes('"answered"')), 'the state is shown')
+  t.notOk(got.some(({ payload }) => payload.includes('POWER\\"')))
+  // Who may read both topics sees the answer to a command of an admin, and who may not does not.
+  const sent = await send(hub, { topic: 'cmnd/plug1/POWER', payload: 'ON', wait: 10 })
+  t.match(sent.body.answer, { payload: '{"POWER":"ON"}', cut: false })
+  const body = JSON.stringify({ user: 'switcher', password: passwordOf('switcher') })
+  const asJson = { 'content-type': 'application/json' }
+  const { headers } = await fetch(`${hub.httpUrl}/api/login`, { method: 'POST', headers: asJson, body })
+  const cookie = (headers.get('set-cookie') ?? '').split(';')[0] as string
+  const seen = await fetch(`${hub.httpUrl}/api/commands/${sent.body.id}`, { headers: { cookie } })
+  t.match(await seen.json(), {
+    state: 'answered',
+    answer: { payload: '', topic: 'stat/plug1/RESULT', good: true, cut: true },
+  })
+})

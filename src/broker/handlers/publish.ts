@@ -49,10 +49,11 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
     }
     return
   }
-  client.lastTopic.permit(topic, access)
   if (client.shownAs === '') broker.presence.seen(client)
   const service = broker.services.find(topic)
-  if (service) {
+  // A service may take its permission back, as when a shadow becomes somebody else's.
+  if (!service) client.lastTopic.permit(topic, access)
+  else {
     acceptForService(client, session, service, reader, payload, bytes)
     return
   }
