@@ -33,6 +33,9 @@ export interface CommandSubject {
 const keptPayload = 1_024
 const keptAnswer = 16_384
 
+/** Session names that a command keeps of clients that it was sent to, the last ones. */
+const mostNames = 1_000
+
 /** What a record says that has changed. Missing: as before. */
 export interface CommandChange {
   readonly s: CommandState
@@ -71,7 +74,7 @@ export class CommandEntry {
   sends = 0
   /** Sequence number of the spool at the last send: answers come later. */
   after = 0
-  /** Session names of the clients that it was sent to. */
+  /** Session names of the clients that it was sent to; see `sentTo`. */
   to: readonly string[] = []
   answer: CommandAnswer | undefined
   /** When the command expires, in milliseconds of a clock that never jumps. */
@@ -119,6 +122,18 @@ export class CommandEntry {
     return this.subject.id
   }
 
+  get topic(): string {
+    return this.subject.topic
+  }
+
+  get client(): string | undefined {
+    return this.subject.client
+  }
+
+  get user(): string {
+    return this.subject.user
+  }
+
   /** Bytes that count for the limits. */
   get bytes(): number {
     return this.payload.length + this.subject.topic.length + (this.answer?.payload.length ?? 0) + 300
@@ -128,6 +143,12 @@ export class CommandEntry {
   get isWaiting(): boolean {
     if (this.isOver || this.isSending || this.leases > 0) return false
     return this.state === 'queued' || (this.state === 'sent' && !this.isUnconfirmed)
+  }
+
+  /** Notes the clients that it is sent to. Of very many, those that got it first may no longer answer. */
+  sentTo(receivers: readonly { readonly name: string }[]): void {
+    const names = receivers.map(({ name }) => name).filter(name => !this.to.includes(name))
+    if (names.length > 0) this.to = [...this.to, ...names].slice(-mostNames)
   }
 
   /** Keeps no more of a command that is over than what people want to see. */
@@ -249,4 +270,9 @@ export class CommandEntry {
     entry.restore(change)
     return entry
   }
+}
+
+/** Compares commands by the order in which they were asked for. */
+export function byNumber(a: CommandEntry, b: CommandEntry): number {
+  return a.subject.number - b.subject.number
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { HubError } from '../errors.js'
-import type { DeviceCommand } from './command.js'
+import { OldestKey } from '../runtime/drop-oldest.js'
+import type { DeviceCommand, ListedCommand } from './command.js'
 import type { CommandEntry } from './command-entry.js'
 
 /** Commands that may be under way at a time, of all users. */
@@ -19,6 +20,7 @@ interface UserUse {
   openBytes: number
   /** Commands that are over, the oldest first. */
   readonly over: Set<CommandEntry>
+  readonly oldest: OldestKey<CommandEntry>
 }
 
 /** The commands that are known: those under way, and some of those that are over. */
@@ -28,6 +30,7 @@ export class CommandList {
   readonly #open = new Set<CommandEntry>()
   /** The oldest first. */
   readonly #over = new Set<CommandEntry>()
+  readonly #oldest = new OldestKey(this.#over)
   readonly #users = new Map<string, UserUse>()
   readonly #keys = new Map<string, CommandEntry>()
   readonly #sizes = new Map<CommandEntry, number>()
@@ -62,12 +65,11 @@ export class CommandList {
   }
 
   /** Returns commands that are on disk, the newest first, for which `isWanted` is true, and at most `most`. */
-  newest(isWanted: (command: DeviceCommand) => boolean, most: number): readonly DeviceCommand[] {
+  newest(isWanted: (command: ListedCommand) => boolean, most: number): readonly DeviceCommand[] {
     const found: DeviceCommand[] = []
     for (const entry of [...this.#all.values()].reverse()) {
-      const command = entry.view()
-      if (entry.isKept && isWanted(command)) found.push(command)
-      if (found.length === most) break
+      if (found.length >= most) break
+      if (entry.isKept && isWanted(entry)) found.push(entry.view())
     }
     return found
   }
@@ -123,7 +125,9 @@ export class CommandList {
     const { key, user } = entry.subject
     if (this.#open.has(entry)) this.#leave(entry)
     if (this.#over.delete(entry)) this.#overBytes -= this.#sizes.get(entry) ?? 0
+    this.#oldest.deleted(entry)
     this.#users.get(user)?.over.delete(entry)
+    this.#users.get(user)?.oldest.deleted(entry)
     this.#all.delete(entry.id)
     this.#sizes.delete(entry)
     if (key !== undefined && this.#keys.get(key) === entry) this.#keys.delete(key)
@@ -133,10 +137,10 @@ export class CommandList {
 
   /** Returns a command that is over and to be forgotten, as there are too many, or it ended before `before`. */
   excess(before: number): CommandEntry | undefined {
-    const [oldest] = this.#over
+    const oldest = this.#oldest.key
     if (!oldest) return undefined
     if ((oldest.overAt ?? 0) < before || this.#over.size > mostOver || this.#overBytes > overBytes) return oldest
-    for (const { over } of this.#users.values()) if (over.size > overOfUser) return [...over][0]
+    for (const one of this.#users.values()) if (one.over.size > overOfUser) return one.oldest.key
     return undefined
   }
 
@@ -161,7 +165,8 @@ export class CommandList {
   #useOf(user: string): UserUse {
     let use = this.#users.get(user)
     if (!use) {
-      use = { open: 0, openBytes: 0, over: new Set() }
+      const over = new Set<CommandEntry>()
+      use = { open: 0, openBytes: 0, over, oldest: new OldestKey(over) }
       this.#users.set(user, use)
     }
     return use

@@ -76,3 +76,6 @@ export interface DeviceCommand {
   /** True when the request was a repetition of an earlier one with the same key. */
   readonly isRepeated?: boolean
 }
+
+/** What of a command says whether it is wanted in a list. */
+export type ListedCommand = Pick<DeviceCommand, 'topic' | 'client' | 'user' | 'state' | 'isOver'>

@@ -18,8 +18,8 @@ import { isRequest } from '../topics.js'
 import type { UsersListener } from '../users/user-directory.js'
 import { AwaitedReplies } from './awaited-replies.js'
 import { BackEnds } from './back-ends.js'
-import type { CommandRequest, CommandState, DeviceCommand } from './command.js'
-import { CommandEntry } from './command-entry.js'
+import type { CommandRequest, CommandState, DeviceCommand, ListedCommand } from './command.js'
+import { byNumber, CommandEntry } from './command-entry.js'
 import { CommandJournal } from './command-journal.js'
 import { CommandList, hashOf } from './command-list.js'
 import { type CommandTaker, MqttCommands, type RequestMore } from './mqtt-commands.js'
@@ -92,6 +92,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   #isOpen = false
   /** Whether it is known who subscribes to what. */
   #isReady = false
+  #isClockSet = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: CommandsOptions) {
@@ -107,10 +108,9 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Reads the journal, and continues with the commands that are under way. */
   async start(): Promise<void> {
-    const { clock, monotonic } = this.#options
-    const found = await this.#journal.load()
-    const inOrder = [...found.values()].sort((a, b) => a.subject.number - b.subject.number)
-    for (const entry of inOrder) {
+    const { clock, monotonic, wall } = this.#options
+    this.#isClockSet = isSet(wall.now())
+    for (const entry of [...(await this.#journal.load()).values()].sort(byNumber)) {
       this.#last = Math.max(this.#last, entry.subject.number)
       entry.restart(clock.now(), monotonic.now())
       this.#list.add(entry)
@@ -148,8 +148,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     const access = user === '' && more.asker === undefined ? undefined : authority.access(user, asker)
     const fault = requestFault(request, access, packetBytes)
     if (fault) throw fault
-    const key = request.key === undefined ? undefined : hashOf([user, request.key])
-    const body = key && bodyHash(request)
+    const { key, body } = hashesOf(request)
     const known = more.isNew ? undefined : this.#list.keyed(key, body)
     if (known) {
       await known.kept
@@ -173,7 +172,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   }
 
   /** Returns commands, the newest first, for which `isWanted` is true, and at most `most`. */
-  list(isWanted: (command: DeviceCommand) => boolean, most: number): readonly DeviceCommand[] {
+  list(isWanted: (command: ListedCommand) => boolean, most: number): readonly DeviceCommand[] {
     return this.#list.newest(isWanted, most)
   }
 
@@ -197,7 +196,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   mayBeSent(entry: CommandEntry): boolean {
     if (!this.#isOpen || !this.#isReady || entry.isOver) return false
     const isInTime = timely(entry, this.#options)
-    if (isInTime === false) this.#expire(entry)
+    if (isInTime === false) void this.#end(entry, ...expired(entry))
     return isInTime === true
   }
 
@@ -207,7 +206,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     entry.sends++
     entry.sentAt = this.#options.clock.now()
     entry.after = this.#options.spool.position.sequence
-    entry.to = [...new Set([...entry.to, ...to.map(({ name }) => name)])]
+    entry.sentTo(to)
     entry.canRespond = to.some(({ canRespond }) => canRespond)
     this.#replies.expect(entry)
     this.#journal.changed(entry, error => {
@@ -291,11 +290,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
 
   /** Cancels what users may no longer ask for. */
   onUsersChanged(): void {
-    const { authority } = this.#options
-    this.#cancel(({ user, asker, topic }) => {
-      const mayAsk = user === '' || authority.access(user, asker)?.mayPublish(topic) !== false
-      return mayAsk ? undefined : `user ${user} may not publish to this topic any more`
-    })
+    this.#cancel(permissionFaults(this.#options.authority))
   }
 
   // — inside —
@@ -332,8 +327,14 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   async #resume(): Promise<void> {
     await this.#options.broker.publishAll([])
     this.#isReady = true
+    // The users may have changed while the hub was down.
+    this.onUsersChanged()
     this.restarted()
-    for (const entry of [...this.#list.open()])
+    this.#addWaiting()
+  }
+
+  #addWaiting(): void {
+    for (const entry of this.#list.open())
       if (entry.isWaiting) this.#backEnds.sendingOf(entry, this.#sending).add(entry)
   }
 
@@ -343,19 +344,18 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   }
 
   #sweep(): void {
-    const now = this.#options.monotonic.now()
-    for (const entry of [...this.#list.open()]) if (now >= entry.deadline) this.#expire(entry)
-    const { clock } = this.#options
+    const { clock, monotonic, wall } = this.#options
+    const now = monotonic.now()
+    for (const entry of [...this.#list.open()]) if (now >= entry.deadline) void this.#end(entry, ...expired(entry))
+    // Nobody knew of commands from before the start how late they were.
+    if (!this.#isClockSet && isSet(wall.now())) this.#addWaiting()
+    this.#isClockSet = isSet(wall.now())
     for (let old = this.#list.excess(clock.now() - rememberedFor); old; old = this.#list.excess(0)) {
       this.#list.remove(old)
       this.#journal.forgotten(old.id)
       this.#pages.clear(old.id)
     }
     this.#pages.sweep()
-  }
-
-  #expire(entry: CommandEntry): void {
-    void this.#end(entry, ...expired(entry))
   }
 
   /** Ends a command. Resolves when that is on disk, or the disk has refused. */
@@ -379,12 +379,27 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   }
 }
 
-const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
-
-/** Returns what tells apart requests with one key. Of a message that RabbitMQ delivers again, less time is left. */
-function bodyHash({ topic, client, expiryMs, payload, via }: CommandRequest): string {
-  return hashOf([topic, client ?? '', via === 'amqp' ? '' : String(expiryMs ?? ''), payload])
+/** Returns what says why the user of a command may not ask for it any more, for use at one moment. */
+function permissionFaults(authority: CommandsOptions['authority']) {
+  const known = new Map<string, ReturnType<Authority['access']>>()
+  return ({ user, asker, topic }: CommandEntry['subject']): string | undefined => {
+    if (user === '') return undefined
+    const name = `${user}\0${asker}`
+    const access = known.has(name) ? known.get(name) : authority.access(user, asker)
+    known.set(name, access)
+    return access?.mayPublish(topic) === false ? `user ${user} may not publish to this topic any more` : undefined
+  }
 }
+
+/** Returns hashes: of the key of a request, with its user, and of what tells apart requests with one key. */
+function hashesOf({ user, key, topic, client = '', expiryMs, payload, via }: CommandRequest) {
+  if (key === undefined) return {}
+  // Of a message that RabbitMQ delivers again, less time is left.
+  const expiry = via === 'amqp' ? '' : String(expiryMs ?? '')
+  return { key: hashOf([user, key]), body: hashOf([topic, client, expiry, payload]) }
+}
+
+const unconfirmed = 'the device subscribes with QoS 0, so it acknowledges nothing'
 
 /** Returns whether who has asked may read the topic of an answer: by the payload the user may have chosen the topic. */
 function mayReadAnswer({ subject }: CommandEntry, topic: string, authority: Pick<Authority, 'access'>): boolean {

@@ -5,7 +5,8 @@ import { deviceLevels } from '../pipeline/pipeline-api.js'
 import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock, MillisecondClock } from '../runtime/time.js'
 import { hubTopics } from '../topics.js'
-import type { CommandEntry } from './command-entry.js'
+import { byNumber, type CommandEntry } from './command-entry.js'
+import { Lane } from './lane.js'
 import { WaitingTopics } from './waiting-topics.js'
 
 /** What becomes of a command on its way to a device. Implemented by `Commands`. */
@@ -26,18 +27,8 @@ export interface SendingOptions {
   readonly listener: SendingListener
 }
 
-/** Commands that wait until one client has room, in order. */
-interface Lane {
-  readonly entries: CommandEntry[]
-  /** Number of entries at the front that have gone. */
-  at: number
-}
-
 /** Pause after which lanes are looked at, although nothing was acknowledged. */
 const stallMs = 100
-
-/** Entries that have gone from a lane before their room is freed. */
-const compactedFrom = 1_000
 
 /**
  * Sends the commands that wait: to clients that are connected, in the order in which the commands were asked for, and no
@@ -47,8 +38,8 @@ const compactedFrom = 1_000
 export class Sending {
   readonly #options: SendingOptions
   readonly #waiting = new WaitingTopics<CommandEntry>()
-  /** What to look at next: new commands, and filters of clients that are back. */
-  readonly #queue: (CommandEntry | string)[] = []
+  /** What to look at next, each once: new commands, and filters of clients that are back. */
+  readonly #queue = new Set<CommandEntry | string>()
   #isRunning = false
   #isStopped = false
   /** By session name. */
@@ -83,7 +74,7 @@ export class Sending {
   }
 
   #enqueue(one: CommandEntry | string): void {
-    this.#queue.push(one)
+    this.#queue.add(one)
     if (this.#isRunning || this.#isStopped) return
     this.#isRunning = true
     if (typeof one === 'string') setImmediate(() => void this.#run())
@@ -92,24 +83,23 @@ export class Sending {
 
   async #run(): Promise<void> {
     const slices = new Slices()
-    for (let at = 0; at < this.#queue.length; at++) {
-      const next = this.#queue[at] as CommandEntry | string
+    for (const next of this.#queue) {
+      this.#queue.delete(next)
       const entries = typeof next === 'string' ? this.#waiting.match(next) : [next]
-      const inOrder = entries.length > 1 ? [...entries].sort((a, b) => a.subject.number - b.subject.number) : entries
+      const inOrder = entries.length > 1 ? [...entries].sort(byNumber) : entries
       for (const entry of inOrder) {
         this.#offer(entry)
         if (slices.isOver) await slices.turn()
         if (this.#isStopped) return
       }
     }
-    this.#queue.length = 0
     this.#isRunning = false
   }
 
   #offer(entry: CommandEntry): void {
     if (!entry.isWaiting || !this.#options.listener.mayBeSent(entry)) return
     const receivers = this.#receivers(entry)
-    const busy = receivers.find(receiver => this.#lanes.has(receiver.name) || this.#roomOf(receiver) <= 0)
+    const busy = this.#busy(entry, receivers)
     if (busy) this.#stall(busy.name, entry)
     else if (receivers.length > 0) this.#begin(entry, receivers)
   }
@@ -122,6 +112,16 @@ export class Sending {
     return room - (this.#reserved.get(name) ?? 0)
   }
 
+  /** Returns a receiver that has no room, or for which earlier commands wait. */
+  #busy(entry: CommandEntry, receivers: readonly Receiver[]): Receiver | undefined {
+    return receivers.find(receiver => this.#isBehind(receiver, entry) || this.#roomOf(receiver) <= 0)
+  }
+
+  #isBehind({ name }: Receiver, entry: CommandEntry): boolean {
+    const first = this.#lanes.get(name)?.first
+    return first !== undefined && first.subject.number < entry.subject.number
+  }
+
   #reserve(receivers: readonly Receiver[], by: 1 | -1): void {
     for (const { name } of receivers) {
       const reserved = (this.#reserved.get(name) ?? 0) + by
@@ -131,9 +131,13 @@ export class Sending {
   }
 
   #stall(name: string, entry: CommandEntry): void {
-    const lane = this.#lanes.get(name)
-    if (lane) lane.entries.push(entry)
-    else this.#lanes.set(name, { entries: [entry], at: 0 })
+    if (this.#isStopped) return
+    let lane = this.#lanes.get(name)
+    if (!lane) {
+      lane = new Lane()
+      this.#lanes.set(name, lane)
+    }
+    lane.add(entry)
     this.#wait()
   }
 
@@ -141,22 +145,16 @@ export class Sending {
   #advance(name: string): void {
     const lane = this.#lanes.get(name)
     if (!lane || this.#isStopped) return
-    this.#lanes.delete(name)
-    for (; lane.at < lane.entries.length; lane.at++) {
-      const entry = lane.entries[lane.at] as CommandEntry
+    for (let entry = lane.take(); entry; entry = lane.take()) {
       if (!entry.isWaiting || !this.#options.listener.mayBeSent(entry)) continue
       const receivers = this.#receivers(entry)
-      if (receivers.length === 0) continue
-      if (receivers.some(receiver => this.#roomOf(receiver) <= 0)) break
-      this.#begin(entry, receivers)
+      const busy = this.#busy(entry, receivers)
+      // Another client may be the receiver by now.
+      if (busy) this.#stall(busy.name, entry)
+      else if (receivers.length > 0) this.#begin(entry, receivers)
+      if (busy?.name === name) return
     }
-    if (lane.at >= lane.entries.length) return
-    if (lane.at > compactedFrom && lane.at * 2 > lane.entries.length) {
-      lane.entries.splice(0, lane.at)
-      lane.at = 0
-    }
-    this.#lanes.set(name, lane)
-    this.#wait()
+    this.#lanes.delete(name)
   }
 
   #wait(): void {
@@ -173,12 +171,13 @@ export class Sending {
       entry.isSending = false
       this.#reserve(receivers, -1)
       if (this.#isStopped || !entry.isWaiting) return
-      if (error) this.#stall(receivers[0]?.name ?? '', entry)
-      else if (this.#options.listener.mayBeSent(entry)) this.#send(entry)
+      const late = receivers.find(receiver => this.#isBehind(receiver, entry))
+      if (error || late) this.#stall((late ?? receivers[0])?.name ?? '', entry)
+      else if (this.#options.listener.mayBeSent(entry)) this.#send(entry, receivers)
     })
   }
 
-  #send(entry: CommandEntry): void {
+  #send(entry: CommandEntry, meant: readonly Receiver[]): void {
     const { lending, listener } = this.#options
     const { topic, client } = entry.subject
     const lease = (receiver: Receiver) => {
@@ -188,18 +187,20 @@ export class Sending {
           entry.leases--
           if (end === 'acknowledged') listener.acknowledged(entry)
           else if (end === 'refused') listener.refused(entry, 'the device has refused the command')
-          if (end !== 'left' && this.#lanes.has(receiver.name)) setImmediate(() => this.#advance(receiver.name))
+          // Before the commands that wait already, and to whoever else is there.
+          else if (entry.isWaiting) this.#stall(receiver.name, entry)
+          if (this.#lanes.has(receiver.name)) setImmediate(() => this.#advance(receiver.name))
         },
       }
     }
-    const addressee = { topic, client, levels: deviceLevels(topic) }
+    const addressee = { topic, client, levels: deviceLevels(topic), meant: meant.map(({ name }) => name) }
     const { to, tooLarge } = lending.send(addressee, this.#messageOf(entry), entry.sends > 1, lease)
     // Of a shared subscription another member may get it than the one that was there before.
-    for (const { name } of to) if (!entry.to.includes(name)) entry.to = [...entry.to, name]
+    entry.sentTo(to)
     if (to.length > 0) listener.sent(entry)
     else if (tooLarge) listener.refused(entry, 'the command is larger than the device takes')
     // The device has left meanwhile, or other messages have taken its room.
-    else this.#stall(this.#receivers(entry)[0]?.name ?? '', entry)
+    else this.#stall(meant[0]?.name ?? '', entry)
   }
 
   #messageOf(entry: CommandEntry): Outward {

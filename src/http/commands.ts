@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { CommandRequest, DeviceCommand } from '../commands/command.js'
+import type { CommandRequest, DeviceCommand, ListedCommand } from '../commands/command.js'
 import { commandRow } from '../commands/command-row.js'
 import type { Answer, CommandRow, Received } from '../contract/contract.js'
 import { HubError } from '../errors.js'
@@ -17,7 +17,7 @@ import { serve } from './route.js'
 export interface CommandsApi {
   send(request: CommandRequest): Promise<DeviceCommand>
   find(id: string): DeviceCommand | undefined
-  list(isWanted: (command: DeviceCommand) => boolean, most: number): readonly DeviceCommand[]
+  list(isWanted: (command: ListedCommand) => boolean, most: number): readonly DeviceCommand[]
   cancel(id: string, by: string): Promise<DeviceCommand>
 }
 
@@ -84,7 +84,7 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
     if (topic !== undefined && !isTopicFilter(topic)) {
       throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
     }
-    const isWanted = (command: DeviceCommand) =>
+    const isWanted = (command: ListedCommand) =>
       (topic === undefined || matches(topic, command.topic)) &&
       (client === undefined || client === command.client) &&
       (state === undefined || state === command.state) &&
@@ -118,7 +118,7 @@ function shownTo({ access }: Caller): (command: DeviceCommand) => CommandRow {
 }
 
 /** Returns whether a caller may read the topic of a command, or has sent it. */
-function maySee({ access, user }: Caller, command: DeviceCommand): boolean {
+function maySee({ access, user }: Caller, command: ListedCommand): boolean {
   return access === undefined || (user !== '' && user === command.user) || access.mayRead(command.topic)
 }
 

@@ -41,8 +41,8 @@ export class InflightWindow<S extends WindowOwner> {
   readonly #size: number
   #messages: Map<number, Queued> | undefined
   #lastId = 0
-  /** Number of messages whose packet ids the journal does not have yet. */
-  #numbering = 0
+  /** Number of messages whose packet ids the journal does not have yet: later ones wait behind them. */
+  numbering = 0
   #attachment: Attachment | undefined
 
   /** `size` is the maximum number of deliveries without an acknowledgement. */
@@ -197,7 +197,7 @@ export class InflightWindow<S extends WindowOwner> {
     this.#lastId = id
     entry.packetId = id
     // Messages behind a waiting one wait as well, to stay in order.
-    const waits = this.#session.durable && (entry.qos === 2 || this.#numbering > 0)
+    const waits = this.#session.durable && (entry.qos === 2 || this.numbering > 0)
     if (waits) this.#sendWhenNumbered(entry)
     else if (!outlet.publish(encoded, this.#sending(entry), dup)) {
       entry.packetId = 0
@@ -329,8 +329,8 @@ export class InflightWindow<S extends WindowOwner> {
   }
 
   #become(entry: Queued, state: QueuedState): void {
-    if (entry.state === 'numbering') this.#numbering--
-    if (state === 'numbering') this.#numbering++
+    if (entry.state === 'numbering') this.numbering--
+    if (state === 'numbering') this.numbering++
     entry.state = state
   }
 }

@@ -15,6 +15,8 @@ export interface Addressee {
   readonly levels: number
   /** Whether `client` is a session name, and nobody else sees the message. */
   readonly isPrivate?: boolean
+  /** Names of sessions that {@link Lending.receivers} has returned: of a shared subscription, it is no other's turn yet. */
+  readonly meant?: readonly string[]
 }
 
 /** A client that would get a message now. */
@@ -105,7 +107,7 @@ export class Lending {
   }
 
   /** Returns the subscriptions of the connected receivers, one of each client. */
-  #receiving({ topic, client, levels, isPrivate = false }: Addressee): readonly Subscription[] {
+  #receiving({ topic, client, levels, isPrivate = false, meant }: Addressee): readonly Subscription[] {
     const candidates: RankedSubscription[] = []
     let best = client === undefined ? Math.max(1, levels) : 0
     const offer = (subscription: Subscription) => {
@@ -119,7 +121,9 @@ export class Lending {
     for (const { values } of this.#state.index.find(topic)) for (const one of values) offer(one)
     for (const { values } of this.#state.index.findShared(topic)) {
       for (const group of values) {
-        const member = group.choose(1, ({ session }) => session.attached && session.mayReceive(topic))
+        const may = ({ session }: Subscription) => session.attached && session.mayReceive(topic)
+        const known = meant && group.choose(1, member => meant.includes(member.session.name) && may(member))
+        const member = known ?? group.choose(1, may)
         if (member) offer(member)
       }
     }
@@ -142,7 +146,8 @@ function rankOf(filter: string): number {
 
 function receiverOf({ name, clientId, inflight, unsent }: Session, qos: number): Receiver {
   const { outlet } = inflight
-  // Messages that wait go first.
-  const room = !outlet?.hasCapacity || unsent.length > 0 ? 0 : qos === 0 ? Infinity : inflight.room
+  // Messages that wait go first. Behind one that waits for the journal, a message could outlive its lease.
+  const waits = !outlet?.hasCapacity || unsent.length > 0 || inflight.numbering > 0
+  const room = waits ? 0 : qos === 0 ? Infinity : inflight.room
   return { name, clientId, room, acknowledges: qos > 0, canRespond: outlet?.canRespond === true }
 }

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { byNumber, CommandEntry } from '../../src/commands/command-entry.js'
+import { Lane } from '../../src/commands/lane.js'
 import { WaitingTopics } from '../../src/commands/waiting-topics.js'
 import { isTopicFilter, matches } from '../../src/topics.js'
 import { request, type TestClocks, TestDevice, testCommands } from '../fixtures/commands.js'
@@ -78,7 +80,6 @@ t.test('after a restart the wall clock counts, if it is set', async t => {
   await sleep(300)
   t.equal(device.got.length, 0, 'nobody knows how late it is')
   unset.wall = clocks.wall + 5 * hour
-  second.onSubscribed(['#'])
   await eventually(() => second.find(long.id)?.state === 'delivered', 'the long one is sent')
   await eventually(() => second.find(short.id)?.state === 'expired', 'the short one never')
   t.same(
@@ -210,4 +211,107 @@ t.test('a message of a back end is the same command only when it was delivered a
   t.equal(await ask('lamp/set', false, 60_000), 2, 'the id and the body of an old one, in a new message')
   t.equal(await ask('plug/set', true, 60_000), 3, 'another topic')
   await commands.stop()
+})
+
+t.test('a lane keeps the order of the numbers, and each command once', async t => {
+  const seed = Number(process.env.COMMANDS_SEED ?? Math.floor(Math.random() * 1e6))
+  t.comment(`COMMANDS_SEED=${seed} repeats this`)
+  const random = new Random(seed)
+  const entries = Array.from({ length: 3_000 }, (_, number) => {
+    const about = { number, askedAt: 0, key: undefined, body: undefined, asker: '', replyTo: undefined }
+    return CommandEntry.asked(request('a'), hour, about)
+  })
+  const lane = new Lane()
+  const model = new Set<CommandEntry>()
+  const first = () => [...model].sort(byNumber)[0]
+  for (const entry of entries) {
+    lane.add(entry)
+    model.add(entry)
+  }
+  for (let round = 0; round < 3_000; round++) {
+    if (random.chance(70)) {
+      const entry = lane.take()
+      if (entry !== first()) t.fail('another one comes first')
+      if (entry) model.delete(entry)
+    } else {
+      const entry = random.pick(entries)
+      lane.add(entry)
+      model.add(entry)
+    }
+  }
+  const left: CommandEntry[] = []
+  for (let entry = lane.take(); entry; entry = lane.take()) left.push(entry)
+  t.same(
+    left.map(({ subject }) => subject.number),
+    [...model].sort(byNumber).map(({ subject }) => subject.number),
+  )
+})
+
+t.test(
+  'commands that a device has left without PUBACK go before those that have waited, however often it subscribes',
+  async t => {
+    const device = new TestDevice()
+    device.acknowledges = false
+    device.room = 20
+    const commands = testCommands(await tempDir(), device)
+    await commands.start()
+    for (let n = 0; n < 50; n++) await commands.send(request(String(n)))
+    device.come(commands)
+    await eventually(() => device.got.length === 20, 'the first ones')
+    for (let n = 0; n < 10; n++) commands.onSubscribed(['#', 'things/+'])
+    device.leave()
+    device.come(commands)
+    device.acknowledges = true
+    await eventually(() => commands.open === 0, 'all are delivered')
+    t.same(
+      device.got.slice(20).map(({ payload }) => Number(payload)),
+      Array.from({ length: 50 }, (_, n) => n),
+    )
+    t.same(
+      device.got.slice(20).map(({ dup }) => dup),
+      Array.from({ length: 50 }, (_, n) => n < 20),
+    )
+    await commands.stop()
+  },
+)
+
+t.test('a command whose receiver has left goes to another one that is there', async t => {
+  const device = new TestDevice()
+  device.acknowledges = false
+  const commands = testCommands(await tempDir(), device)
+  await commands.start()
+  device.come(commands)
+  const { id } = await commands.send(request('a'))
+  await eventually(() => device.got.length === 1, 'it is sent')
+  device.leave()
+  device.isThere = true
+  device.name = 'another'
+  await eventually(() => device.got.length === 2, 'nobody has subscribed')
+  t.equal(device.got[1]?.dup, true)
+  device.got[1]?.acknowledge()
+  await eventually(() => commands.find(id)?.state === 'delivered', 'it is there')
+  await commands.stop()
+})
+
+t.test('commands of a user removed while the hub was down are cancelled', async t => {
+  const dir = await tempDir()
+  const first = testCommands(dir, new TestDevice())
+  await first.start()
+  const gone = await first.send(request('a', { user: 'anna' }))
+  const stays = await first.send(request('b', { user: 'bob' }))
+  await first.stop()
+  const device = new TestDevice()
+  let asked = 0
+  const access = (user: string) => {
+    asked++
+    return { mayPublish: () => user !== 'anna' } as never
+  }
+  device.isThere = true
+  const second = testCommands(dir, device, { authority: { access } })
+  await second.start()
+  await eventually(() => second.open === 0, 'both are over')
+  t.match(second.find(gone.id), { state: 'cancelled', sends: 0 })
+  t.match(second.find(stays.id), { state: 'delivered' })
+  t.equal(asked, 2)
+  await second.stop()
 })
