@@ -84,7 +84,7 @@ export class AlertDesk implements AlertActions {
     return {
       alerts: found.slice(0, limit).map(alertRow),
       count: found.length,
-      mutes: this.#options.journal.mutes.map(muteRow),
+      mutes: this.#options.journal.mutes.filter(mute => isShown(mute, rules)).map(muteRow),
     }
   }
 
@@ -135,4 +135,10 @@ export class AlertDesk implements AlertActions {
   test(query: BackTestQuery): Promise<BackTestAnswer> {
     return this.#options.backTests.run(query, this.#options.book.rules)
   }
+}
+
+/** Whether a caller may know of a mute: one that reads all alerts, or the very series that is muted. */
+function isShown({ rule, series }: Mute, rules: ReadRules | undefined): boolean {
+  if (!rules) return true
+  return rule !== undefined && series !== undefined && mayRead(rules, hubTopics.alert(rule, series))
 }

@@ -12,6 +12,8 @@ const againMs = 1_000
 const pushedAtOnce = 500
 /** Most messages that wait for the broker. */
 const maxWaiting = 20_000
+/** Longest topic, in bytes. (MQTT §1.5.3) */
+const maxTopic = 65_535
 
 /**
  * The alerts as retained messages: `$hub/alerts/{rule}/{series}`, until the alert is cleared. Of an alert that changes
@@ -24,7 +26,7 @@ export class AlertTopics implements TransitionListener {
   #pushing: Promise<void> | undefined
   #isStopped = false
   #again: (() => void) | undefined
-  /** Messages that were given up, as too many waited. */
+  /** Messages that were given up, as too many waited, or for a topic too long. */
   dropped = 0
 
   constructor(delivery: AlertDelivery, log: SentenceLog) {
@@ -52,6 +54,11 @@ export class AlertTopics implements TransitionListener {
   }
 
   #put(key: string, json: string): void {
+    // Refused by the broker each time, it would hold back all others.
+    if (Buffer.byteLength(key) > maxTopic) {
+      this.dropped++
+      return
+    }
     if (json !== '') this.#waiting.delete(`${key}\0end`)
     this.#waiting.delete(key)
     this.#waiting.set(key, json)

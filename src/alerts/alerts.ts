@@ -38,6 +38,8 @@ export type { AlertRow, BackTestAnswer, MuteRow, RuleRow } from './rows.js'
 export interface AlertReadings {
   /** Returns the measurement that the points of a topic have. Undefined: several, or not known. */
   measurementOf(topic: string): string | undefined
+  /** Returns the points of a message that was read already. Undefined: it was not, or has none. */
+  known(message: Message): readonly Point[] | undefined
   /** Returns the points of a message. Undefined: it has none. */
   pointsOf(message: Message): readonly Point[] | undefined
 }
@@ -225,9 +227,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       evaluator.machine.position = Math.max(evaluator.machine.position, this.#taken)
       return
     }
-    const { readings } = this.#options
-    const clockNow = this.#clock.now()
-    const slices = new Slices()
+    const [clockNow, slices] = [this.#clock.now(), new Slices()]
     for (const message of messages) {
       if (message.sequence <= this.#taken) continue
       if (slices.isOver) await slices.turn()
@@ -235,7 +235,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       if (this.#deafUntil > 0 && now >= this.#deafUntil) this.#hearAgain()
       // Mostly nothing waits; when much does, the disk is the limit for messages, too.
       if (this.#journal.pending > maxPending) await this.#journal.flushed()
-      const points = evaluator.concerns(readings.measurementOf(message.topic)) ? readings.pointsOf(message) : undefined
+      const points = pointsFor(evaluator, this.#options.readings, message)
       if (points) evaluator.take(message, points, now)
       else evaluator.pass(message, now)
       this.#taken = message.sequence
@@ -261,9 +261,10 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     const wrong = this.#book.alarm()
     if (wrong) return wrong
     if (this.#journal.failure) return `alerts cannot be written: ${this.#journal.failure}`
-    const { overLimit } = this.#evaluator
-    if (overLimit + this.#usual.overLimit === 0) return undefined
-    return `the alert rules select too many series: ${this.#evaluator.size} are watched, and others not; select fewer`
+    if (this.#snapshot.failure)
+      return `the memory of the alerts cannot be written, and messages stay in the spool: ${this.#snapshot.failure}`
+    if (this.#evaluator.overLimit + this.#usual.overLimit === 0) return undefined
+    return `the alert rules select too many series, or some with too long names: ${this.#evaluator.size} are watched, and others not; select fewer`
   }
 
   rulesChanged(rules: readonly AlertRule[], zone: string | undefined): void {
@@ -306,8 +307,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
 
   /** Brings the watches to the state of the journal, which is ahead of their own file after a crash. */
   #adoptJournal(): void {
-    const { machine } = this.#evaluator
-    const alerts = this.#journal.alerts
+    const [{ machine }, { alerts }] = [this.#evaluator, this.#journal]
     for (const watch of [...this.#evaluator.watches()]) {
       if (watch.state === 'idle') continue
       const record = alerts.get(watch.alert)
@@ -323,9 +323,10 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       const kept = record.subject as (KeptSubject & { readonly id?: Watch['seriesId'] }) | undefined
       if (!last || !kept) continue
       let watch = this.#evaluator.watchOf(last.rule, last.series)
-      if (watch) watch.takenTo = Math.max(watch.takenTo, record.position)
+      if (watch) noteTaken(watch, record, kept)
       if (watch?.alert === last.alert && watch.state !== 'idle' && watch.told === watch.state) continue
-      watch ??= this.#evaluator.restore(last.rule, kept.subject, { ...blank, position: record.position }, kept.id)
+      const before = { ...blank, position: record.position, lastSince: kept.since }
+      watch ??= this.#evaluator.restore(last.rule, kept.subject, before, kept.id)
       if (!watch || record.decided === 'cleared') continue
       const state = toldOf(record)
       setState(watch, state, record)
@@ -393,6 +394,19 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       log.warn(`alerts: ${describe(error)}`)
     }
   }
+}
+
+/** Returns the points of a message, unless no rule can be about one of them. */
+function pointsFor(evaluator: AlertEvaluator, readings: AlertReadings, message: Message): readonly Point[] | undefined {
+  const known = readings.known(message)
+  if (!known) return evaluator.concerns(readings.measurementOf(message.topic)) ? readings.pointsOf(message) : undefined
+  for (let n = 0; n < known.length; n++) if (evaluator.concerns((known[n] as Point).measurement)) return known
+  return undefined
+}
+
+function noteTaken(watch: Watch, { position }: AlertRecord, { since }: KeptSubject): void {
+  watch.takenTo = Math.max(watch.takenTo, position)
+  watch.lastSince = Math.max(watch.lastSince, since)
 }
 
 const blank: Omit<SavedWatch, 'position'> = {

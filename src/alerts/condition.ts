@@ -145,7 +145,7 @@ const maxSamples = 32
 class Rate implements AlertCondition {
   readonly #rule: Extract<ConditionRule, { kind: 'rate' }>
   /** Readings of the span, the oldest first, and the newest. */
-  #samples: (readonly [number, number])[] = []
+  #samples: [number, number][] = []
   #rate = 0
   #unitSpan = 0
 
@@ -158,6 +158,29 @@ class Rate implements AlertCondition {
     if (number === undefined) return undefined
     const { over, per, above, below } = this.#rule
     const samples = this.#samples
+    if (over === 0 && samples.length === 2) this.#takeNext(time, number)
+    else this.#takeOfSpan(time, number)
+    const first = samples[0] as [number, number]
+    const elapsed = time - first[0]
+    // A span of which only a part is known says nothing yet.
+    if (elapsed <= 0 || elapsed < over) return undefined
+    this.#unitSpan = elapsed
+    this.#rate = ((number - first[1]) / elapsed) * per
+    return (above !== undefined && this.#rate > above) || (below !== undefined && this.#rate < below)
+  }
+
+  /** Keeps the newest two readings, in the same memory. */
+  #takeNext(time: number, number: number): void {
+    const [first, newest] = this.#samples as [[number, number], [number, number]]
+    first[0] = newest[0]
+    first[1] = newest[1]
+    newest[0] = time
+    newest[1] = number
+  }
+
+  #takeOfSpan(time: number, number: number): void {
+    const { over } = this.#rule
+    const samples = this.#samples
     const newest = samples.at(-1)
     // Readings of a fast series are thinned, so that the memory of a span is bounded.
     const beforeNewest = samples.at(-2)
@@ -168,17 +191,11 @@ class Rate implements AlertCondition {
     // The reading at the beginning of the span, or the last before.
     while (samples.length > 2 && time - (samples[1] as readonly [number, number])[0] >= over) samples.shift()
     if (samples.length > maxSamples * 2) samples.shift()
-    const first = samples[0] as readonly [number, number]
-    const elapsed = time - first[0]
-    // A span of which only a part is known says nothing yet.
-    if (elapsed <= 0 || elapsed < over) return undefined
-    this.#unitSpan = elapsed
-    this.#rate = ((number - first[1]) / elapsed) * per
-    return (above !== undefined && this.#rate > above) || (below !== undefined && this.#rate < below)
   }
 
   get evidence(): readonly DecidingPoint[] {
-    return this.#samples
+    // Copied, as the memory is used again.
+    return this.#samples.map(([time, number]) => [time, number] as const)
   }
 
   words(unit: string | undefined): string {
@@ -198,7 +215,7 @@ class Rate implements AlertCondition {
     if (!Array.isArray(saved)) return
     this.#samples = saved.flatMap(one => {
       const pair = pairOf(one)
-      return pair ? [pair] : []
+      return pair ? [[pair[0], pair[1]]] : []
     })
   }
 }

@@ -1,4 +1,4 @@
-import type { Message, Point, SeriesId } from '../model.js'
+import type { FieldValue, Message, Point, SeriesId } from '../model.js'
 import { seriesKey } from '../model.js'
 import { conditionOf, type UsualSource } from './condition.js'
 import { type HubFinding, takeFindings } from './hub-findings.js'
@@ -48,6 +48,8 @@ export interface EvaluatorOptions extends WatchMachineOptions {
 
 const none: readonly never[] = []
 const usualMaxWatches = 250_000
+/** Longest key of a series that is watched, in characters: escaped, the key is a level of a topic. */
+const maxKey = 4_000
 /** Most devices whose watches are remembered. */
 const maxDevices = 100_000
 
@@ -73,7 +75,7 @@ export class AlertEvaluator {
   /** Whether a rule compares two series. */
   #compares = false
   #count = 0
-  /** Watches that were not made, as there were too many. */
+  /** Watches that were not made since the rules were found last, as there were too many, or for a key too long. */
   overLimit = 0
 
   constructor(options: EvaluatorOptions) {
@@ -134,6 +136,8 @@ export class AlertEvaluator {
   /** Has the rules of each series found again, with its next reading. */
   rebind(): void {
     this.#generation++
+    // Each one is counted anew.
+    this.overLimit = 0
   }
 
   /** Takes the points of a message. `now` is the time up to which messages were taken, in microseconds. */
@@ -143,16 +147,13 @@ export class AlertEvaluator {
     for (const { measurement, tags, fields, time } of points) {
       if (!Number.isFinite(time)) continue
       const group = this.#groups.of(measurement, tags)
-      for (const [field, value] of fields) {
+      // By index, as each reading of the hub comes through here.
+      for (let n = 0; n < fields.length; n++) {
+        const [field, value] = fields[n] as Point['fields'][number]
         let met = group.fields.get(field)
         if (met?.generation !== this.#generation) met = this.#bind(group, { measurement, tags, field }, source)
         if (this.#compares && !(time <= (met.last?.[0] ?? 0))) met.last = [time, value]
-        if (met.watches === none && met.others === none) continue
-        for (const watch of met.watches) {
-          if (watch.rule.condition.kind === 'silent') machine.heard(watch, time, value)
-          else machine.take(watch, time, value, time === source.receivedAt)
-        }
-        for (const watch of met.others) machine.takeOther(watch, time, value)
+        takeReading(machine, met, time, value, time === source.receivedAt)
       }
     }
   }
@@ -283,7 +284,7 @@ export class AlertEvaluator {
   watch(rule: AlertRule, subject: AlertSubject, id?: SeriesId): Watch | undefined {
     const known = this.#watches.get(rule.name)?.get(subject.series)
     if (known) return known
-    if (this.#count >= (this.#options.maxWatches ?? usualMaxWatches)) {
+    if (this.#count >= (this.#options.maxWatches ?? usualMaxWatches) || subject.series.length > maxKey) {
       this.overLimit++
       return undefined
     }
@@ -324,7 +325,7 @@ export class AlertEvaluator {
       watches: watches.length > 0 ? watches : none,
       others: others.length > 0 ? others : none,
     }
-    group.fields.set(id.field, met)
+    this.#groups.add(group, id.field, met)
     return met
   }
 
@@ -353,6 +354,21 @@ export class AlertEvaluator {
     this.#devices.set(clientId, { generation: this.#generation, watches })
     return watches
   }
+}
+
+function takeReading(
+  machine: WatchMachine,
+  { watches, others }: MetSeries,
+  time: number,
+  value: FieldValue,
+  isHubTime: boolean,
+): void {
+  for (let i = 0; i < watches.length; i++) {
+    const watch = watches[i] as Watch
+    if (watch.isSilent) machine.heard(watch, time, value)
+    else machine.take(watch, time, value, isHubTime)
+  }
+  for (let i = 0; i < others.length; i++) machine.takeOther(others[i] as Watch, time, value)
 }
 
 /** Time in which the broker announces, after a start, who is connected. */

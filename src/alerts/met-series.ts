@@ -19,26 +19,51 @@ export interface MetGroup {
 
 /** Most groups that are found by the text of their tags. */
 const maxGroups = 100_000
+/** Most fields of all groups: devices name them, too. */
+const usualMaxFields = 500_000
 
 /** The series that were met in readings, by measurement and tags. Frozen tags are shared by many points, and are found without their text. */
 export class MetGroups {
-  readonly #byTags = new WeakMap<Tags, MetGroup>()
-  readonly #byText = new Map<string, MetGroup>()
+  readonly #maxFields: number
+  #byTags = new WeakMap<Tags, MetGroup>()
+  #byText = new Map<string, MetGroup>()
+  #fields = 0
+
+  constructor(maxFields = usualMaxFields) {
+    this.#maxFields = maxFields
+  }
+
+  /** Number of fields that are known. */
+  get size(): number {
+    return this.#fields
+  }
 
   /** Returns the group of a measurement and tags: a new, empty one when not known. */
   of(measurement: string, tags: Tags): MetGroup {
-    const isFrozen = Object.isFrozen(tags)
-    const known = isFrozen ? this.#byTags.get(tags) : undefined
+    // Only frozen tags are in there.
+    const known = this.#byTags.get(tags)
     if (known?.measurement === measurement) return known
     const text = seriesKey({ measurement, tags, field: '' })
     let group = this.#byText.get(text)
     if (!group) {
       group = { measurement, fields: new Map() }
-      if (this.#byText.size >= maxGroups) this.#byText.clear()
+      if (this.#byText.size >= maxGroups) this.#forget()
       this.#byText.set(text, group)
     }
-    if (isFrozen) this.#byTags.set(tags, group)
+    if (Object.isFrozen(tags)) this.#byTags.set(tags, group)
     return group
+  }
+
+  /** Adds a series to its group. Beyond the limit all are forgotten, and found again with their next readings. */
+  add(group: MetGroup, field: string, met: MetSeries): void {
+    if (!group.fields.has(field) && ++this.#fields > this.#maxFields) this.#forget()
+    group.fields.set(field, met)
+  }
+
+  #forget(): void {
+    this.#byTags = new WeakMap()
+    this.#byText = new Map()
+    this.#fields = 0
   }
 }
 

@@ -42,6 +42,8 @@ const oldAge = 60e6
 const settleTime = 10e6
 /** Time between two looks at an alert that is held back. */
 const blockedEvery = 10e6
+/** Span within which alerts of a watch are kept apart by their `since`. */
+const apart = 1e6
 
 /**
  * Makes decisions: a watch goes from idle to pending to firing and back, by readings in the order of their own time, and
@@ -74,15 +76,16 @@ export class WatchMachine {
       this.late++
       return
     }
-    const before =
-      watch.state === 'idle' && watch.value !== undefined ? ([watch.time, watch.value] as const) : undefined
+    const isIdle = watch.state === 'idle'
+    const timeBefore = watch.time
+    const valueBefore = watch.value
     watch.time = time
     watch.value = value
     watch.isHubTime = isHubTime
     watch.heard = this.now
-    const holds = watch.condition.take(time, value, watch.state !== 'idle')
-    if (holds === undefined || (!holds && watch.state === 'idle')) return
-    if (before && holds) watch.keepPoint(...before)
+    const holds = watch.condition.take(time, value, !isIdle)
+    if (holds === undefined || (!holds && isIdle)) return
+    if (isIdle && valueBefore !== undefined) watch.keepPoint(timeBefore, valueBefore)
     this.step(watch, holds, time)
   }
 
@@ -132,11 +135,14 @@ export class WatchMachine {
   begin(watch: Watch, since: number): void {
     watch.state = 'pending'
     watch.told = 'idle'
-    watch.since = since
-    watch.alert = hash('sha256', `${watch.key}\0${since}`, 'base64url').slice(0, 16)
+    // The compared series may change again while the watched one has the same reading; the id is made of `since`.
+    const early = watch.lastSince - since
+    watch.since = early >= 0 && early < apart ? watch.lastSince + 1 : since
+    watch.lastSince = watch.since
+    watch.alert = hash('sha256', `${watch.key}\0${watch.since}`, 'base64url').slice(0, 16)
     const wait = this.#waitOf(watch)
     if (wait === 0) {
-      this.#fire(watch, since)
+      this.#fire(watch, watch.since)
       return
     }
     this.#tell(watch)

@@ -44,6 +44,8 @@ export class WatchSnapshot {
   #isSaving = false
   #passes = 0
   #timer: NodeJS.Timeout | undefined
+  /** Why the file could not be written last; empty: it was. */
+  failure = ''
 
   constructor(options: WatchSnapshotOptions) {
     this.#options = options
@@ -124,9 +126,12 @@ export class WatchSnapshot {
         await journal.flushed()
         await replaceFile(path, text, { files: files ?? nodeFiles })
         this.#position = position
+        this.failure = ''
       })
       // The disk refuses: tried again at the next interval, and messages stay in the spool until then.
-      .catch(() => {})
+      .catch((error: unknown) => {
+        this.failure = describe(error)
+      })
       .finally(() => {
         this.#isSaving = false
       })

@@ -37,6 +37,8 @@ export interface SavedWatch {
   readonly heard: number | null
   readonly position: number
   readonly points: readonly DecidingPoint[]
+  /** Since when the newest alert holds, or held. */
+  readonly lastSince?: number
   readonly condition?: unknown
   readonly rhythm?: readonly number[]
 }
@@ -56,6 +58,8 @@ export class Watch implements Timed {
   alert = ''
   /** Since when the condition holds. */
   since = 0
+  /** `since` of the newest alert, also when that is over: no two alerts have the same. */
+  lastSince = Number.NEGATIVE_INFINITY
   /** Time of the newest reading: earlier ones are late, and change nothing. */
   time = Number.NEGATIVE_INFINITY
   value: FieldValue | undefined
@@ -83,11 +87,14 @@ export class Watch implements Timed {
   otherKey: string | undefined
   /** False once the rule or the series is gone. */
   isCurrent = true
+  /** Whether the alert is about silence, of a series or a device. */
+  readonly isSilent: boolean
 
   constructor(rule: AlertRule, subject: AlertSubject, condition: AlertCondition) {
     this.rule = rule
     this.subject = subject
     this.condition = condition
+    this.isSilent = rule.condition.kind === 'silent'
     if (rule.condition.kind === 'silent' && rule.condition.after === undefined) this.rhythm = new Rhythm()
   }
 
@@ -125,6 +132,7 @@ export class Watch implements Timed {
       heard: Number.isFinite(this.heard) ? this.heard : null,
       position,
       points: this.points,
+      ...(Number.isFinite(this.lastSince) && { lastSince: this.lastSince }),
       ...(condition !== undefined && { condition }),
       ...(this.rhythm && { rhythm: this.rhythm.save() }),
     }
@@ -139,6 +147,7 @@ export class Watch implements Timed {
     this.value = saved.value ?? undefined
     this.heard = saved.heard ?? Number.NEGATIVE_INFINITY
     this.takenTo = saved.position
+    this.lastSince = saved.lastSince ?? Number.NEGATIVE_INFINITY
     this.points = [...saved.points]
     if (saved.condition !== undefined) this.condition.restore?.(saved.condition)
     this.rhythm?.restore(saved.rhythm)

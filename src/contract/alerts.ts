@@ -99,7 +99,8 @@ const ruleName = string('Name of the rule', { minLength: 1, maxLength: 100 })
 export const alertRoutes = {
   'GET /api/alerts': {
     summary: 'Alerts, the newest first, and the mutes in force',
-    description: 'A caller with rules sees the alerts whose topic `$hub/alerts/{rule}/{series}` it may read.',
+    description:
+      'A caller with rules sees the alerts whose topic `$hub/alerts/{rule}/{series}` it may read, and mutes of such a pair.',
     query: closed({
       state: withDefault(words(['open', 'all']), 'open'),
       rule: optional(string()),

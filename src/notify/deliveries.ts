@@ -246,10 +246,12 @@ export class Deliveries {
   }
 
   #safe(sentence: string): string {
-    return withoutSecrets(sentence, this.#options.book.secrets)
+    return withoutSecrets(sentence, this.#options.book.secrets).slice(0, maxSentence)
   }
 }
 
+/** Longest sentence about a failure, in characters, as it may quote an answer. */
+const maxSentence = 300
 /** Longest time that a group may wait. */
 const maxGroupMs = 3_600_000
 

@@ -106,7 +106,8 @@ function notAllowed(host: string): Error {
 /** Throws unless an answer says that the request was taken: `Undeliverable` when another attempt makes no sense. */
 export function requireTaken({ status, text, retryAfterMs }: CallAnswer): void {
   if (status >= 200 && status < 300) return
-  const said = text.replace(/\s+/g, ' ').trim().slice(0, 200)
+  // Cut where secrets are taken out: a part of one would not be found.
+  const said = text.replace(/\s+/g, ' ').trim()
   const sentence = `answers with ${status}${said ? `: ${said}` : ''}`
   if (status >= 300 && status < 400) throw new Error(`${sentence}; redirects are not followed`)
   if ([400, 413, 415, 422].includes(status)) throw new Undeliverable(sentence)

@@ -62,6 +62,11 @@ export class BatchReadings {
     return reading
   }
 
+  /** Returns the reading of a message that was read already. */
+  known(message: Message): Reading | Rejection | undefined {
+    return this.#read.get(message)
+  }
+
   /** Returns the reading of a message that was read already, or reads it without remembering. */
   again(message: Message): Reading | Rejection {
     return this.#read.get(message) ?? this.#mapping.read(message)
@@ -107,10 +112,13 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
     return this.#sources.mapping.measurementOf(readingTopic(topic))
   }
 
+  known(message: Message): readonly Point[] | undefined {
+    const reading = this.#sources.readings.known(message)
+    return reading && message.payload.length > 0 ? pointsOf(reading) : undefined
+  }
+
   pointsOf(message: Message): readonly Point[] | undefined {
-    if (message.payload.length === 0) return undefined
-    const reading = this.#sources.readings.again(message)
-    return 'reason' in reading || reading.points.length === 0 ? undefined : reading.points
+    return message.payload.length > 0 ? pointsOf(this.#sources.readings.again(message)) : undefined
   }
 
   describe(id: SeriesId, source: ReadingSource | undefined): SeriesNames {
@@ -173,4 +181,8 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
       for (const { topic } of entities) this.#byTopic.set(topic, names)
     }
   }
+}
+
+function pointsOf(reading: Reading | Rejection): readonly Point[] | undefined {
+  return 'reason' in reading || reading.points.length === 0 ? undefined : reading.points
 }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { AlertEvaluator, type EvaluatorOptions, type SeriesNaming } from '../../src/alerts/evaluator.js'
+import { MetGroups } from '../../src/alerts/met-series.js'
 import type { AlertRule } from '../../src/alerts/rule.js'
 import { RuleReader } from '../../src/alerts/rule-reader.js'
 import type { AlertDecision } from '../../src/alerts/watch-machine.js'
@@ -337,4 +338,34 @@ t.test('model: random readings, late, repeated, and restarts: each alert as a si
       `round ${round} of seed ${seed}`,
     )
   }
+})
+
+t.test('what devices name is bounded: fields, and the keys of series', async t => {
+  const groups = new MetGroups(100)
+  const met = { generation: 1, watches: [], others: [], last: undefined }
+  const tags: Tags = Object.freeze([])
+  for (let n = 0; n < 1_000; n++) groups.add(groups.of('home', tags), `f${n}`, met)
+  t.ok(groups.size <= 100)
+  t.ok(groups.of('home', tags).fields.size <= 101)
+
+  const bench = new Bench({ warm: { above: 0 } })
+  bench.read(5, { field: 'x'.repeat(5_000) })
+  t.same(bench.told, [])
+  t.equal(bench.evaluator.overLimit, 1)
+  bench.evaluator.setRules(rulesOf({ warm: { field: 'temperature', above: 0 } }))
+  t.equal(bench.evaluator.overLimit, 0, 'counted anew for other rules')
+  bench.read(5)
+  t.same(bench.told, ['firing'])
+})
+
+t.test('two alerts that begin with the same reading are two', async t => {
+  const bench = new Bench({ off: { field: 'temperature', above: 2, minus: { field: 'setpoint' } } })
+  const time = start + 5 * second
+  bench.read(20, { time })
+  for (const [n, setpoint] of [10, 20, 11, 20, 12].entries())
+    bench.read(setpoint, { time: start + n * second, field: 'setpoint' })
+  t.same(bench.told, ['firing', 'cleared', 'firing', 'cleared', 'firing'])
+  t.equal(new Set(bench.decisions.map(({ alert }) => alert)).size, 3)
+  const [saved] = [...bench.evaluator.watches()].map(watch => watch.save(bench.sequence))
+  t.equal(saved?.lastSince, time + 2, 'kept over a start')
 })

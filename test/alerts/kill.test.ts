@@ -88,6 +88,7 @@ class Life {
       },
       readings: {
         measurementOf: () => 'home',
+        known: () => undefined,
         pointsOf: ({ payload, receivedAt }) => [
           { measurement: 'home', tags: [], fields: [['value', Number(payload.toString())]], time: receivedAt },
         ],

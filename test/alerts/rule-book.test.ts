@@ -82,6 +82,7 @@ t.test('a start with mistakes clears no alert', async t => {
       },
       readings: {
         measurementOf: () => 'home',
+        known: () => undefined,
         pointsOf: () => [{ measurement: 'home', tags: [], fields: [['value', 20]], time: message.receivedAt }],
       },
       surroundings: { isCaughtUp: true, position: 0, devices: () => [], hubFindings: () => [], changes: 0 },
