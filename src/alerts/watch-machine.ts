@@ -139,7 +139,8 @@ export class WatchMachine {
     const early = watch.lastSince - since
     watch.since = early >= 0 && early < apart ? watch.lastSince + 1 : since
     watch.lastSince = watch.since
-    watch.alert = hash('sha256', `${watch.key}\0${watch.since}`, 'base64url').slice(0, 16)
+    // In hexadecimal: commands take an id that begins with a dash for a flag.
+    watch.alert = hash('sha256', `${watch.key}\0${watch.since}`, 'hex').slice(0, 20)
     const wait = this.#waitOf(watch)
     if (wait === 0) {
       this.#fire(watch, watch.since)
