@@ -29,7 +29,12 @@ export interface RunningHub {
   get<T>(path: string): Promise<{ readonly status: number; readonly body: T }>
 }
 
-const cli = fileURLToPath(new URL('../bundle/cli.js', import.meta.url))
+const bundled = fileURLToPath(new URL('../bundle/cli.js', import.meta.url))
+const modules = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+
+/** The command, as users start it. A fixture that changes a class finds it only in the module of that class. */
+const cliOf = ({ NODE_OPTIONS = '' }: Readonly<Record<string, string>>) =>
+  NODE_OPTIONS.includes('--import') ? modules : bundled
 
 /** The real hub, as users start it, on free ports; without `dir` in a new folder. Gone when the test ends. */
 export async function startHub(
@@ -81,7 +86,7 @@ export interface Run {
 
 /** The telehub command in a process of its own. */
 export function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string): Run {
-  const child = spawn(process.execPath, [cli, ...args], {
+  const child = spawn(process.execPath, [cliOf(env), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
     ...(cwd && { cwd }),

@@ -32,7 +32,7 @@ t.test('RabbitMQ: nothing is there yet, then all of it, and nothing is declared 
   const hub = await startHub(t, { 'rabbitmq.url': rabbit.url })
   t.equal(await hub.stop(), 0)
   const then = await doctor({ 'rabbitmq.url': rabbit.url, 'data.dir': hub.dir }, '--management', management)
-  t.match(then.of('RabbitMQ policies'), '4 of 4 queues are there')
+  t.match(then.of('RabbitMQ policies'), '6 of 6 queues are there')
   t.notMatch(then.of('RabbitMQ'), 'not there yet')
 })
 

@@ -58,7 +58,13 @@ t.test('what a cookie opens is for pages of the hub alone', async t => {
   const own = Object.entries<Route>(routes).filter(([, { isForOwnPages }]) => isForOwnPages)
   t.same(
     own.map(([name]) => name),
-    ['POST /api/login', 'POST /api/logout', 'POST /api/session/token', 'POST /api/pair'],
+    [
+      'POST /api/notify/acknowledge',
+      'POST /api/login',
+      'POST /api/logout',
+      'POST /api/session/token',
+      'POST /api/pair',
+    ],
   )
   for (const [name] of own) {
     const [method = '', path = ''] = name.split(' ')

@@ -130,6 +130,7 @@ t.test('a list of transitions that begins anew is read from its beginning', asyn
   await eventually(() => told(second).length === 2, 'both')
   second.raise(transition(3, { alert: 'new-3' }))
   await eventually(() => told(second).length === 3, 'the third')
+  t.equal(told(first).length, 9, 'and nothing is told twice')
 })
 
 t.test('a gap in the list is reported', async t => {

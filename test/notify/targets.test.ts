@@ -234,8 +234,8 @@ t.test('a server that says nothing, and one that never stops, delay nobody', asy
     `targets: { mute: ${mail(mute)}, chatty: ${mail(chatty)}, bus: { type: mqtt, topic: alerts } }\n${routeTo('mute', 'chatty', 'bus')}`,
   )
   hub.raise(transition(1), transition(2))
-  await eventually(() => hub.published.all[0], 'the other target')
-  await eventually(() => open.size >= 2, 'both are called')
+  t.ok(await eventually(() => hub.published.all[0], 'the other target'), 'the other target is told')
+  t.ok(await eventually(() => open.size >= 2, 'both are called'), 'while the two are called')
 })
 
 t.test('addresses that are not of the public internet, in every spelling', async t => {
