@@ -1,5 +1,6 @@
 import { describe } from '../errors.js'
 import type { SentenceLog } from '../observe/log.js'
+import { takeOldest } from '../runtime/drop-oldest.js'
 import { hubTopics } from '../topics.js'
 import type { AlertTransition, TransitionListener } from './transition.js'
 
@@ -63,8 +64,7 @@ export class AlertTopics implements TransitionListener {
     this.#waiting.delete(key)
     this.#waiting.set(key, json)
     if (this.#waiting.size > maxWaiting) {
-      const [oldest = ''] = this.#waiting.keys()
-      this.#waiting.delete(oldest)
+      takeOldest(this.#waiting)
       this.dropped++
     }
     this.#pushing ??= this.#pushAll().finally(() => {

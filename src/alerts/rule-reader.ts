@@ -11,7 +11,7 @@ import {
   type ScheduleSpan,
   type Selector,
 } from './rule.js'
-import type { Severity } from './transition.js'
+import { severities } from './transition.js'
 
 /** A mistake in a rule, and where: the names on the way to the value. */
 export interface RuleMistake {
@@ -31,7 +31,6 @@ export const hubConditions = [
   ...['disk', 'spool', 'full', 'certificate', 'series', 'processor', 'client_fight', 'audit', 'alerts', 'any'],
 ] as const
 
-const severities: readonly Severity[] = ['info', 'warning', 'critical']
 const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
 
 /** Most characters of the name of a rule, which is a level of a topic. */

@@ -1,4 +1,6 @@
-export type Severity = 'info' | 'warning' | 'critical'
+/** From the least to the most severe. */
+export const severities = ['info', 'warning', 'critical'] as const
+export type Severity = (typeof severities)[number]
 export type AlertState = 'pending' | 'firing' | 'acknowledged' | 'cleared'
 
 /** A durable change of an alert's state. */

@@ -1,4 +1,5 @@
 import type { Broker } from '../broker/broker.js'
+import { takeOldest } from '../runtime/drop-oldest.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { hubTopics } from '../topics.js'
 import type { CommandEntry } from './command-entry.js'
@@ -33,11 +34,8 @@ export class StatePages {
     }
     // Its readers may read the topic of the command, and perhaps not that of the answer.
     this.#publish(id, JSON.stringify(commandRow(entry.view(), () => false)))
-    if (this.#over.size <= mostOver) return
-    for (const oldest of this.#over.keys()) {
-      this.clear(oldest)
-      break
-    }
+    const oldest = this.#over.size > mostOver ? takeOldest(this.#over) : undefined
+    if (oldest !== undefined) this.#publish(oldest, '')
   }
 
   clear(id: string): void {

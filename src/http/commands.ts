@@ -11,7 +11,7 @@ import { changeBy } from './changes.js'
 import { type Caller, callerName, type Guard } from './guard.js'
 import { keyOf } from './publish.js'
 import { bytesOf } from './published-messages.js'
-import { serve } from './route.js'
+import { type RouteCall, serve } from './route.js'
 
 /** Sends commands, and knows what became of them. Implemented by `Commands`. */
 export interface CommandsApi {
@@ -31,54 +31,46 @@ export interface CommandRoutesOptions {
 }
 
 type AskedCommand = Received<'POST /api/commands'>
+type Sent = Pick<AskedCommand, 'payload' | 'encoding' | 'expiry' | 'wait'>
 
 /** Routes that send, list and cancel commands. */
 export async function commandRoutes(app: FastifyInstance, options: CommandRoutesOptions): Promise<void> {
   const { commands, pipeline, packetBytes, guard, audit } = options
 
-  serve(
-    app,
-    'POST /api/commands',
-    async (asked, { caller, request, reply }) => {
-      const command = await commands.send({
-        topic: await topicOf(asked, pipeline),
-        payload: bytesOf(asked.payload, asked.encoding, sentence => new HubError('bad_request', `payload ${sentence}`)),
-        client: asked.client,
-        expiryMs: asked.expiry && asked.expiry * 1_000,
-        user: caller.user,
-        caller: callerName(caller),
-        address: guard.address(request.raw),
-        via: 'http',
-        key: keyOf(request),
-        waitMs: asked.wait * 1_000,
-      })
-      if (command.isRepeated) reply.header('idempotent-replayed', 'true')
-      return commandRow(command)
-    },
-    // A payload may be in base64, or a text that JSON escapes.
-    { budget: new BodyBudget(Math.max(1e6, packetBytes * 2)) },
-  )
+  const send = async (
+    topic: string,
+    client: string | undefined,
+    asked: Sent,
+    { caller, request, reply }: RouteCall,
+  ) => {
+    const command = await commands.send({
+      topic,
+      payload: bytesOf(asked.payload, asked.encoding, sentence => new HubError('bad_request', `payload ${sentence}`)),
+      client,
+      expiryMs: asked.expiry && asked.expiry * 1_000,
+      user: caller.user,
+      caller: callerName(caller),
+      address: guard.address(request.raw),
+      via: 'http',
+      key: keyOf(request),
+      waitMs: asked.wait * 1_000,
+    })
+    if (command.isRepeated) reply.header('idempotent-replayed', 'true')
+    return commandRow(command)
+  }
+
+  // A payload may be in base64, or a text that JSON escapes.
+  const budget = () => new BodyBudget(Math.max(1e6, packetBytes * 2))
 
   serve(
     app,
-    'POST /api/requests',
-    async ({ service, payload, encoding, expiry, wait }, { caller, request, reply }) => {
-      const command = await commands.send({
-        topic: `${requestsPrefix}${service}`,
-        payload: bytesOf(payload, encoding, sentence => new HubError('bad_request', `payload ${sentence}`)),
-        expiryMs: expiry && expiry * 1_000,
-        user: caller.user,
-        caller: callerName(caller),
-        address: guard.address(request.raw),
-        via: 'http',
-        key: keyOf(request),
-        waitMs: wait * 1_000,
-      })
-      if (command.isRepeated) reply.header('idempotent-replayed', 'true')
-      return commandRow(command)
-    },
-    { budget: new BodyBudget(Math.max(1e6, packetBytes * 2)) },
+    'POST /api/commands',
+    async (asked, call) => send(await topicOf(asked, pipeline), asked.client, asked, call),
+    { budget: budget() },
   )
+  serve(app, 'POST /api/requests', (asked, call) => send(`${requestsPrefix}${asked.service}`, undefined, asked, call), {
+    budget: budget(),
+  })
 
   serve(app, 'GET /api/commands', ({ topic, client, state, open, limit }, { caller }) => {
     if (topic !== undefined && !isTopicFilter(topic)) {

@@ -1,4 +1,4 @@
-import type { AlertState, AlertTransition, Severity } from '../alerts/transition.js'
+import { type AlertState, type AlertTransition, type Severity, severities } from '../alerts/transition.js'
 import { plain } from '../observe/log.js'
 
 /** An alert as a message tells of it: the parts of a transition that a receiver needs. */
@@ -31,8 +31,6 @@ export interface AlertMessage {
   /** A test call: the message is about no alert. */
   readonly isTest?: true
 }
-
-export const severities = ['info', 'warning', 'critical'] as const satisfies readonly Severity[]
 
 const maxSentence = 500
 const maxName = 200

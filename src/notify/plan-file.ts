@@ -2,10 +2,10 @@ import { readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { parse } from 'yaml'
 import type { AlertState, Severity } from '../alerts/transition.js'
+import { severities } from '../alerts/transition.js'
 import { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { isTopicName } from '../topics.js'
-import { severities } from './message.js'
 import {
   type EmailTargetPlan,
   type EscalationStep,

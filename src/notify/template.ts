@@ -1,5 +1,6 @@
+import { severities } from '../alerts/transition.js'
 import type { AlertMessage } from './message.js'
-import { openAlerts, severities, severityOf, stateOf, textOf, titleOf } from './message.js'
+import { openAlerts, severityOf, stateOf, textOf, titleOf } from './message.js'
 
 /** TemplateValues that a template may name, as {{name}}. */
 export const variables = [
