@@ -31,7 +31,7 @@ export interface CommandRoutesOptions {
 }
 
 type AskedCommand = Received<'POST /api/commands'>
-type Sent = Pick<AskedCommand, 'payload' | 'encoding' | 'expiry' | 'wait'>
+type CommonFields = Pick<AskedCommand, 'payload' | 'encoding' | 'expiry' | 'wait'>
 
 /** Routes that send, list and cancel commands. */
 export async function commandRoutes(app: FastifyInstance, options: CommandRoutesOptions): Promise<void> {
@@ -40,7 +40,7 @@ export async function commandRoutes(app: FastifyInstance, options: CommandRoutes
   const send = async (
     topic: string,
     client: string | undefined,
-    asked: Sent,
+    asked: CommonFields,
     { caller, request, reply }: RouteCall,
   ) => {
     const command = await commands.send({

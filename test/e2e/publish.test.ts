@@ -58,13 +58,13 @@ t.test('messages of all forms are on disk, stored and delivered when the answer 
     { status: 200 },
   )
   await eventually(() => got.length === 13, 'all are delivered')
+  // A delivery with QoS 2 takes one more round trip, so others can pass it.
   t.same(
-    texts().slice(0, 9).sort(),
+    texts().sort(),
     [
       ...['{"temperature":21.5}', 'on', '"on"', Buffer.from([0, 255]).toString(), '20.5', 'false', 'null'],
-      ...['[1,{"b":2}]', ''],
+      ...['[1,{"b":2}]', '', 'on', 'raw ü', '{ "not": "a message" }', 'x'],
     ].sort(),
-    'QoS 2 comes later than the others',
   )
   const qosOf = (text: string) => got.find(({ payload }) => payload.toString() === text)?.qos
   t.same(['on', '"on"', '20.5'].map(qosOf), [0, 2, 1], 'as asked, 1 without')

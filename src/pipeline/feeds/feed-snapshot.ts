@@ -137,8 +137,8 @@ export class FeedSnapshot {
       for await (const series of this.#matchingSeries()) {
         this.#signal.throwIfAborted()
         const key = seriesKey(series)
-        const columns = await this.#ask(() => histories.read(series, { span, points, to }))
-        this.#covered.set(key, columns.sequence ?? settled)
+        const columns = await this.#ask(() => histories.read(series, { span, points, to, settled }))
+        this.#covered.set(key, columns.sequence)
         if (columns.times.length === 0) continue
         this.#series++
         for (const item of this.#historyItems(series, key, columns)) yield* this.#add(item)

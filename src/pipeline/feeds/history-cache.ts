@@ -9,10 +9,14 @@ export interface HistoryWanted {
   readonly points: number
   /** Microseconds since the epoch. */
   readonly to: number
+  /** Sequence number up to which the store had everything before the question. */
+  readonly settled: number
 }
 
 /** Part of a history, with the range that it was read for. Microseconds since the epoch; `to` is not included. */
 export interface HistoryRead extends Columns {
+  /** Sequence number up to which the part has everything: the store's own, or what was settled before it was asked. */
+  readonly sequence: number
   readonly from: number
   readonly to: number
 }
@@ -41,7 +45,7 @@ export class HistoryCache {
   }
 
   /** Resolves with the history of a series. Rejects with errors of the store. */
-  async read(series: SeriesId, { span, points, to }: HistoryWanted): Promise<HistoryRead> {
+  async read(series: SeriesId, { span, points, to, settled }: HistoryWanted): Promise<HistoryRead> {
     const key = `${span} ${points} ${seriesKey(series)}`
     const now = this.#monotonic.now()
     const cached = this.#answers.get(key)
@@ -50,7 +54,7 @@ export class HistoryCache {
     // In whole milliseconds, as other questions for the same windows are asked.
     const range = { from: Math.floor((to - span) / 1_000) * 1_000, to: Math.ceil((to + aheadUs) / 1_000) * 1_000 }
     const query = { series, ...range, points, fn: 'mean', withSequence: true } as const
-    const columns = this.#store.history(query).then(read => ({ ...read, ...range }))
+    const columns = this.#store.history(query).then(read => ({ ...read, sequence: read.sequence ?? settled, ...range }))
     this.#answers.delete(key)
     this.#answers.set(key, { at: now, columns })
     columns.catch(() => this.#answers.delete(key))
