@@ -22,7 +22,7 @@ export function processorOffers(
   const broker = new BrokerLink(link)
   const sharing = { shares: data.shares }
   const progress = new SpoolProgress(settings['rabbitmq.url'] !== '')
-  const registry = new Registry(join(dir, 'registry.json'), undefined, { incidents: broker, sharing })
+  const registry = new Registry(join(dir, 'registry.json'), { incidents: broker, sharing })
   const balance = new BalanceSheet({
     dir: join(dir, 'balance'),
     offsets: progress,

@@ -19,10 +19,14 @@ import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { ClearedTopics } from './cleared-topics.js'
 
 /**
- * Most clients, and most topics, that are remembered. Beyond this the silent ones are removed, of the user with the
- * most for its share.
+ * Most clients, and most topics with a last reading, that are remembered. Beyond this the silent ones are removed, of the
+ * user with the most for its share.
  */
-const defaultLimit = 100_000
+export interface RegistryLimits {
+  readonly devices: number
+  readonly topics: number
+}
+const defaultLimits: RegistryLimits = { devices: 100_000, topics: 400_000 }
 
 /** Most characters of names, and of readings: the snapshot is one text of limited length, and escapes are longer. */
 const maxDeviceCharacters = 16e6
@@ -53,6 +57,7 @@ interface Snapshot {
 }
 
 export interface RegistryOptions {
+  readonly limits?: RegistryLimits
   readonly files?: Files
   readonly incidents?: IncidentReporter
   /** Shares of users. Default: clients need not authenticate. */
@@ -73,7 +78,7 @@ interface LastReading {
  */
 export class Registry {
   readonly #path: string
-  readonly #limit: number
+  readonly #limits: RegistryLimits
   readonly #maxCharacters: number
   readonly #files: Files
   readonly #incidents: IncidentReporter | undefined
@@ -94,13 +99,13 @@ export class Registry {
   /** Timer checks to skip after a large snapshot. */
   #passes = 0
 
-  constructor(path: string, limit = defaultLimit, more: RegistryOptions = {}) {
+  constructor(path: string, options: RegistryOptions = {}) {
     this.#path = path
-    this.#limit = limit
+    this.#limits = { ...defaultLimits, ...options.limits }
     this.#maxCharacters = Math.min(maxReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
-    this.#files = more.files ?? nodeFiles
-    this.#incidents = more.incidents
-    this.#sharing = more.sharing ?? unsharing
+    this.#files = options.files ?? nodeFiles
+    this.#incidents = options.incidents
+    this.#sharing = options.sharing ?? unsharing
     this.#topics = new FairSet(this.#sharing)
   }
 
@@ -220,9 +225,9 @@ export class Registry {
     this.#last.set(topic, { json, user, client })
     this.#topics.add(topic, user)
     this.#readingCharacters += topic.length + json.length
-    if (this.#last.size <= this.#limit && this.#readingCharacters <= this.#maxCharacters) return none
+    if (this.#last.size <= this.#limits.topics && this.#readingCharacters <= this.#maxCharacters) return none
     // Several are removed at once: the first key of a map from which many were removed is found ever more slowly.
-    const most = this.#limit - Math.floor(this.#limit / 20)
+    const most = this.#limits.topics - Math.floor(this.#limits.topics / 20)
     const maxCharacters = this.#maxCharacters * 0.95
     const forgotten: string[] = []
     while (this.#last.size > most || this.#readingCharacters > maxCharacters) {
@@ -295,7 +300,7 @@ export class Registry {
   }
 
   #add(device: DeviceEntry): void {
-    if (this.#devices.size >= this.#limit || this.#deviceCharacters > maxDeviceCharacters) this.#forgetSilent()
+    if (this.#devices.size >= this.#limits.devices || this.#deviceCharacters > maxDeviceCharacters) this.#forgetSilent()
     this.#devices.set(device.clientId, device)
     this.#deviceCharacters += nameLength(device)
   }

@@ -174,7 +174,7 @@ t.test('registry: the file is always whole, and never older than it was said to 
     for (let generation = 0; generation < 4; generation++) {
       const damage: string[] = []
       const incidents = { report: (_kind: string, sentence: string) => void damage.push(sentence) }
-      const registry = new Registry(path, undefined, { files, incidents })
+      const registry = new Registry(path, { files, incidents })
       const begun = registry.start()
       if (damage.length > 0) t.fail(`seed ${seed}: ${damage}`)
       if (begun < saved) t.fail(`seed ${seed}: it begins at ${begun}, and ${saved} was saved`)

@@ -34,7 +34,7 @@ const message = (sequence: number, topic: string, payload: string, clientId = 'c
 
 t.test('a topic that is forgotten for a newer one is taken from the screen, too', async t => {
   const pushes: Push[] = []
-  const registry = new Registry(join(await tempDir(), 'registry.json'), 2)
+  const registry = new Registry(join(await tempDir(), 'registry.json'), { limits: { devices: 2, topics: 2 } })
   registry.start()
   const live = new LivePusher({
     mapping,
@@ -67,10 +67,17 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   await registry.stop()
 })
 
+t.test('the newest values of 139,000 topics are kept', async t => {
+  const registry = new Registry(join(await tempDir(), 'registry.json'))
+  const forgotten = Array.from({ length: 139_000 }, (_, n) => registry.setLastReading(`a/${n}`, '{"value":1}'))
+  t.same(forgotten.flat(), [])
+  t.equal([...registry.last()].length, 139_000)
+})
+
 t.test('last readings and devices are forgotten of the user who has most, also after a restart', async t => {
   const path = join(await tempDir(), 'registry.json')
   const sharing = { shares: { isOpen: false, usual: 0.1, own: new Map() } }
-  const first = new Registry(path, 20, { sharing })
+  const first = new Registry(path, { limits: { devices: 20, topics: 20 }, sharing })
   first.start()
   first.setLastReading('bob/state', '1', 'bob')
   first.setPresence({ clientId: 'bob', user: 'bob', online: false, since: 1 })
@@ -85,7 +92,7 @@ t.test('last readings and devices are forgotten of the user who has most, also a
   t.same(isThere(first), [true, true])
   t.ok([...first.last()].length <= 20)
   await first.stop()
-  const second = new Registry(path, 20, { sharing })
+  const second = new Registry(path, { limits: { devices: 20, topics: 20 }, sharing })
   second.start()
   const forgotten = [1, 2].flatMap(n => second.setLastReading(`mallory/more/${n}`, '1', 'mallory'))
   t.ok(forgotten.length > 0 && forgotten.every(topic => topic.startsWith('mallory/')), 'those of the same user')
@@ -402,7 +409,7 @@ t.test('a damaged registry is set aside and reported, and does not keep the hub 
     const path = join(await tempDir(), 'registry.json')
     writeFileSync(path, damaged)
     const reports: string[] = []
-    const registry = new Registry(path, undefined, {
+    const registry = new Registry(path, {
       incidents: { report: (kind, sentence) => reports.push(`${kind}: ${sentence}`) },
     })
     t.equal(registry.start(), 0, 'the spool is read again as far back as it reaches')
