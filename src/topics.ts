@@ -7,6 +7,8 @@ export const hubTopics = {
   last: (topic: string) => `$hub/last/${topic}`,
   why: (clientId: string) => `$hub/why/${encodeLevel(clientId)}`,
   everyWhy: '$hub/why/+',
+  /** The revision of the catalogue of devices. */
+  home: '$hub/home',
   /** The state of a command. */
   command: (id: string) => `$hub/commands/${id}`,
   /** Topic on which the device that got a command may answer. */

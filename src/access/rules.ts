@@ -213,10 +213,20 @@ export class Access {
     return { allow: of('allow'), deny: of('deny') }
   }
 
+  /** Rules for publishing, for use elsewhere with {@link mayRead}. */
+  get publishRules(): ReadRules {
+    const of = (effect: AccessRule['effect']) =>
+      this.rules
+        .filter(({ rule }) => rule.effect === effect && (rule.verb === 'publish' || rule.verb === 'all'))
+        .map(({ filter }) => filter)
+    return { allow: of('allow'), deny: of('deny') }
+  }
+
   /** Lets every client read why a request was refused, its own presence, and how late its own messages are. */
   #own(topic: string): Decision | undefined {
     if (!topic.startsWith('$hub/')) return undefined
     if (topic === hubTopics.feed) return askingForFeed
+    if (topic === hubTopics.home) return askingForHome
     if (topic.startsWith(commandsPrefix)) return this.#readCommand(topic.slice(commandsPrefix.length))
     const own = [hubTopics.why, hubTopics.presence].find(one => topic === one(this.#shownAs))
     return own && { allowed: true, rule: { effect: 'allow', verb: 'read', filter: own('{client}'), place: '' } }
@@ -286,6 +296,12 @@ function decide(
 const askingForFeed: Decision = {
   allowed: true,
   rule: { effect: 'allow', verb: 'read', filter: hubTopics.feed, place: '' },
+}
+
+/** Everyone may know that the catalogue of devices has changed; what is in it is decided by the rules. */
+const askingForHome: Decision = {
+  allowed: true,
+  rule: { effect: 'allow', verb: 'read', filter: hubTopics.home, place: '' },
 }
 
 const askingForHistory: Decision = {

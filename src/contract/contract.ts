@@ -1,5 +1,6 @@
 import { alertRoutes } from './alerts.js'
 import { type command, commands } from './commands.js'
+import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
@@ -384,6 +385,7 @@ export const routes = {
   },
   ...notifyRoutes,
   ...alertRoutes,
+  ...home,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',
@@ -515,6 +517,9 @@ export function encodeJson<Value>(value: Value): Json<Value> {
 export type CommandRow = Static<typeof command>
 export type SeriesRow = Static<typeof seriesRow>
 export type DeviceRow = Static<typeof device>
+export type HomeDevice = Static<typeof homeDevice>
+export type HomeValue = Static<typeof homeValue>
+export type HomeControl = Static<typeof homeControl>
 export type DeadLetterRow = Static<typeof deadLetter>
 export type JobProgress = Static<typeof jobProgress>
 export type Readiness = Static<typeof readiness>

@@ -74,6 +74,10 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     pipeline.series({ limit, after, search, rules: readRulesOf(caller, '#') }),
   )
 
+  serve(app, 'GET /api/home', (asked, { caller }) =>
+    pipeline.home({ ...asked, rules: readRulesOf(caller, '#'), publish: caller.access?.publishRules }),
+  )
+
   serve(app, 'GET /api/history', (asked, { caller }) => {
     const series = seriesOf(asked.series, 'series')
     const to = asked.to ?? clock.now() / 1_000

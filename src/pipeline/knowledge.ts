@@ -1,7 +1,7 @@
 import type { DeviceDescription, EntityDescription } from './presets/preset.js'
 
 /** Description of one value of a topic. */
-type Entity = Pick<EntityDescription, 'unit' | 'name' | 'deviceClass' | 'precision'>
+type Entity = Pick<EntityDescription, 'unit' | 'name' | 'deviceClass' | 'precision' | 'category' | 'states'>
 
 /** Most topics with units, and most messages that describe devices, which are remembered. */
 const maxTopics = 50_000
@@ -144,7 +144,7 @@ export class Knowledge {
     if (!statements) return undefined
     let entity: Entity | undefined
     for (const one of statements) {
-      if (this.#speaksFor(one.user, topic)) entity = entity ? { ...entity, ...one.entity } : one.entity
+      if (this.#speaksFor(one.user, topic)) entity = entity ? together(entity, one.entity) : one.entity
     }
     return entity
   }
@@ -177,6 +177,24 @@ export class Knowledge {
       }
     }
     return [...devices.values()].sort((a, b) => compare(a.name ?? a.id, b.name ?? b.id))
+  }
+
+  /**
+   * Yields the devices that were described, by the user who described them, each with the values for which that user
+   * speaks.
+   */
+  *speaking(): Iterable<readonly [user: string, device: DeviceDescription]> {
+    const devices = new Map<string, readonly [user: string, device: DeviceDescription]>()
+    for (const { devices: described, user } of this.#descriptions.values()) {
+      for (const device of described) {
+        const own = device.entities.filter(({ topic }) => this.#speaksFor(user, topic))
+        const heard = own.length === device.entities.length ? device : { ...device, entities: own }
+        const key = `${device.source}\0${device.id}\0${user}`
+        const known = devices.get(key)
+        devices.set(key, [user, known ? merged(known[1], heard) : heard])
+      }
+    }
+    yield* devices.values()
   }
 
   snapshot(): KnowledgeSnapshot {
@@ -216,9 +234,43 @@ export class Knowledge {
   }
 }
 
-function merged(known: DeviceDescription, { source, id, entities, ...more }: DeviceDescription): DeviceDescription {
-  const given = Object.fromEntries(Object.entries(more).filter(([, value]) => value !== undefined))
-  return { ...known, ...given, source, id, entities: [...known.entities, ...entities] }
+function merged(
+  known: DeviceDescription,
+  { source, id, entities, controls, availability, kinds, ...more }: DeviceDescription,
+): DeviceDescription {
+  return {
+    ...known,
+    ...definite(more),
+    ...{ source, id, entities: [...known.entities, ...entities] },
+    ...both('controls', known.controls, controls),
+    ...both('availability', known.availability, availability),
+    ...both('kinds', known.kinds, kinds),
+  }
+}
+
+/** Most members of one kind of a device with many descriptions. */
+const maxMerged = 200
+
+function both<Name extends string, Item>(name: Name, one: readonly Item[] = [], other: readonly Item[] = []) {
+  if (other.length === 0 || one.length >= maxMerged) return {}
+  return { [name]: one.length === 0 ? other : [...one, ...other].slice(0, maxMerged) } as Record<Name, readonly Item[]>
+}
+
+/** Returns what two descriptions say of a value; the second counts. By hand, as each value of each reading needs it. */
+function together(one: Entity, other: Entity): Entity {
+  return {
+    unit: other.unit ?? one.unit,
+    name: other.name ?? one.name,
+    deviceClass: other.deviceClass ?? one.deviceClass,
+    precision: other.precision ?? one.precision,
+    category: other.category ?? one.category,
+    states: other.states ?? one.states,
+  }
+}
+
+/** Returns the members that have a value. */
+function definite<Members extends object>(members: Members): Partial<Members> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as Partial<Members>
 }
 
 function compare(a: string, b: string): number {

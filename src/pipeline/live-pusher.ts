@@ -2,6 +2,7 @@ import type { Message, Outcome, Reading, Rejection } from '../model.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
 import { hubTopics } from '../topics.js'
 import type { ReadingJson, RefusedReading } from './feeds/reading-json.js'
+import { TopicBook } from './home/topic-book.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
 import { readingTopic } from './sparkplug/topic.js'
@@ -55,9 +56,11 @@ const maxMarkDetail = 500
 export class LivePusher {
   readonly #options: LivePusherOptions
   /** Last readings from before the start that are still to be pushed, the next one last. */
-  #known: (readonly [topic: string, json: string])[] = []
+  #known: (readonly [topic: string, json: string, client: string])[] = []
   #pushing: Promise<void> | undefined
   readonly #marks = new Map<string, Mark>()
+  /** The fields of the topics that are pushed. */
+  readonly topics = new TopicBook()
 
   constructor(options: LivePusherOptions) {
     this.#options = options
@@ -102,6 +105,7 @@ export class LivePusher {
       if (message.retain && message.payload.length === 0) {
         this.#marks.delete(message.topic)
         if (registry.clearLastReading(message.topic)) pushes.push({ topic: hubTopics.last(message.topic), json: '' })
+        this.topics.forget(message.topic)
         continue
       }
       if ('reason' in reading) continue
@@ -109,8 +113,10 @@ export class LivePusher {
       if (!this.#isShown(reading)) continue
       const topic = readingTopic(message.topic)
       const json = this.#options.json.encode(reading, { refused: this.#marks.get(topic)?.refused }) as string
+      this.topics.observe(topic, reading)
       for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {
         pushes.push({ topic: hubTopics.last(forgotten), json: '' })
+        this.topics.forget(forgotten)
       }
       pushes.push({ topic: hubTopics.last(topic), json })
       held += json.length
@@ -121,6 +127,11 @@ export class LivePusher {
     }
     if (pushes.length > 0) await delivery.push(pushes)
     return undefined
+  }
+
+  /** Returns why the newest message of a topic is not stored as it is. Undefined: it is. */
+  refusedOf(topic: string): RefusedReading | undefined {
+    return this.#marks.get(topic)?.refused
   }
 
   /** Whether a reading changes a tile. That there is no value is shown where there was one. */
@@ -156,6 +167,7 @@ export class LivePusher {
     if (this.#known.length > 0) await this.#pushKnown()
     const pushes: Push[] = []
     for (const topic of changed) {
+      this.topics.changed(topic)
       const before = registry.lastReading(topic)
       if (before === undefined) continue
       const { refused: _, ...reading } = JSON.parse(before) as { readonly refused?: unknown }

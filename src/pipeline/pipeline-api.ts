@@ -7,6 +7,7 @@ import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
+import type { HomeQuery } from './home/home.js'
 import type { ReplayJob } from './replay.js'
 import type { ExpectedReply } from './reply-watch.js'
 
@@ -63,6 +64,8 @@ export interface PipelineApi extends AlertsApi {
     readonly rules: ReadRules | undefined
   }): Promise<{ readonly status: number; readonly json: Uint8Array }>
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
+  /** Answers with the catalogue of devices. */
+  home(query: HomeQuery): Promise<Json<Answer<'GET /api/home'>>>
   /** Removes a client from the devices, with its newest readings. */
   removeClient(client: RemovedClient): Promise<RemovedDevice>
   /** Removes a described device, with the newest readings of its topics. */

@@ -17,6 +17,7 @@ import { DeviceRemoval } from './device-removal.js'
 import { Downlink } from './downlink.js'
 import { LiveFeeds } from './feeds/live-feeds.js'
 import { ReadingJson } from './feeds/reading-json.js'
+import { Home } from './home/home.js'
 import { hubConsumers } from './hub-consumers.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
@@ -25,7 +26,6 @@ import { notificationsOf } from './notifying.js'
 import { Queries } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
-import { Refill } from './refill.js'
 import type { Registry } from './registry.js'
 import { Replays } from './replay.js'
 import { KeptInSpool, ReplayWays } from './replay-ways.js'
@@ -34,7 +34,7 @@ import { SeriesChanges } from './series-changes.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import { cursorsOf } from './spool-cursors.js'
 import { SettledMessages, type SpoolProgress } from './spool-progress.js'
-import { StoreProbe, StoreRefill, StoreStart } from './store-parts.js'
+import { refillOf, StoreProbe, StoreRefill, StoreStart } from './store-parts.js'
 import { deadLetterFilesOf, dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import type { ProcessorThreadData } from './thread-ports.js'
 
@@ -65,6 +65,7 @@ export interface Pipeline {
   readonly removal: DeviceRemoval
   readonly feeds: LiveFeeds
   readonly alerts: Alerts
+  readonly home: Home
   readonly seriesChanges: SeriesChanges
   readonly notifications: ReturnType<typeof notificationsOf>
   /** Returns the bytes of dead letters on the hub's disk. */
@@ -124,15 +125,13 @@ export async function startPipeline(
   const livePusher = new LivePusher({ mapping: readings, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
   const alerts = alertsOf({ settings, dir, mapping, readings, registry, balance, progress, cursors, store, broker })
+  const home = new Home({ settings, mapping, store, registry, live: livePusher, alerts, delivery: broker })
   const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies, alerts, registry, readings, cursors })
 
   // Record: within the limits of series into the store, after what a store that was emptied lacks.
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({ mapping, guard, store, counts: broker })
-  const refill = new Refill({
-    kind: settings['influx.url'] ? 'influxdb' : 'duckdb',
-    ...{ path: join(dir, 'store.json'), store, settled, spool: cursors, recorder, incidents, log },
-  })
+  const refill = refillOf(settings, dir, { store, settled, spool: cursors, recorder, incidents, log })
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
   // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
@@ -165,11 +164,11 @@ export async function startPipeline(
     new StoreStart(settings, store, dependencies),
     new StoreProbe(store, dependencies),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
-    ...[alerts, notifications, live],
+    ...[alerts, notifications, home, live],
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
   const alarming = { deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
-  return { consumers, queries, replays, removal, feeds, alerts, seriesChanges, notifications, ...alarming, stop }
+  return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...alarming, stop }
 }

@@ -77,6 +77,7 @@ export function processorOffers(
     history: ({ query, rules }) => running().queries.history(query, rules),
     influxql: ({ question, rules }) => running().queries.influxql(question, rules),
     devices: rules => running().queries.devices(rules),
+    home: query => running().home.answer(query),
     removeClient: client => {
       running().alerts.forgetDevice(client.clientId)
       return running().removal.client(client)

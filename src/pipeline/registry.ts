@@ -259,6 +259,11 @@ export class Registry {
     return this.#last.get(topic)?.json
   }
 
+  /** Returns a client by its id. */
+  device(clientId: string): Device | undefined {
+    return this.#devices.get(clientId)
+  }
+
   /** Changes what is told of the newest reading of a topic. */
   amendLastReading(topic: string, json: string): void {
     const known = this.#last.get(topic)
@@ -295,8 +300,8 @@ export class Registry {
     return [...this.#devices.values()].sort((a, b) => (a.clientId < b.clientId ? -1 : 1))
   }
 
-  *last(): Iterable<readonly [topic: string, json: string]> {
-    for (const [topic, { json }] of this.#last) yield [topic, json]
+  *last(): Iterable<readonly [topic: string, json: string, client: string]> {
+    for (const [topic, { json, client }] of this.#last) yield [topic, json, client]
   }
 
   #add(device: DeviceEntry): void {
@@ -341,19 +346,13 @@ export class Registry {
     }
   }
 
-  *#recorded(): Iterable<readonly [string, string, string?, string?]> {
-    for (const [topic, { json, user, client }] of this.#last) {
-      yield client === '' ? (user === '' ? [topic, json] : [topic, json, user]) : [topic, json, user, client]
-    }
-  }
-
   #save(): void {
     if (!this.#dirty) return
     this.#dirty = false
     const next = this.#next
     // Devices are serialized at once, as they change with every message. For readings a newer one does as well.
     const devices = JSON.stringify([...this.#devices.values()])
-    const last = [...this.#recorded()]
+    const last = [...this.#last].map(recorded)
     const cleared = JSON.stringify(this.#cleared)
     this.#isSaving = true
     this.#saving = this.#saving
@@ -378,6 +377,11 @@ export class Registry {
 }
 
 const none: readonly never[] = []
+
+/** Returns a reading as in the snapshot. */
+function recorded([topic, { json, user, client }]: readonly [string, LastReading]): Snapshot['last'][number] {
+  return client === '' ? (user === '' ? [topic, json] : [topic, json, user]) : [topic, json, user, client]
+}
 
 function nameLength({ clientId, user, clock }: Device): number {
   return clientId.length + user.length + (clock?.topic.length ?? 0)

@@ -1,12 +1,18 @@
+import { join } from 'node:path'
 import type { Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { retryForever } from '../runtime/retry.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Dependencies } from './dependencies.js'
-import type { Refill } from './refill.js'
+import { Refill, type RefillOptions } from './refill.js'
 
 const probeEveryMs = 2_000
+
+/** Returns what fills the store of the settings again, when somebody has emptied it. */
+export function refillOf(settings: Settings, dir: string, options: Omit<RefillOptions, 'kind' | 'path'>): Refill {
+  return new Refill({ ...options, kind: settings['influx.url'] ? 'influxdb' : 'duckdb', path: join(dir, 'store.json') })
+}
 
 /** Starts the store. A store that cannot be opened now does not keep the hub from starting: the spool waits for it. */
 export class StoreStart implements Part {

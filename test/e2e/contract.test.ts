@@ -132,6 +132,10 @@ t.test('every route answers as the contract says', async t => {
     return dead.length > 0 && dead
   }, 'a dead letter')
   t.match(letters[0], { topic: 'home/nothing', contentType: 'application/x', userProperties: [['a', '1']] })
+  const {
+    devices: [thing],
+  } = await ask('GET /api/home', { values: 'all' })
+  t.match(thing, { values: [{ field: 'temperature', main: true, fate: 'kept' }], online: true })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })

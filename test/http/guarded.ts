@@ -123,6 +123,7 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
+      home: answer('home', '{"devices":[]}'),
       influxql: async () => ({ status: 200, json: await answer('influxql', '{"results":[]}')() }),
       removeClient: async () => {
         reached.push('removeClient')

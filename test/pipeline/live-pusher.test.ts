@@ -228,7 +228,7 @@ t.test('a snapshot of many readings is written in parts, while they change, and 
   await stopped
   const again = new Registry(path)
   t.equal(again.start(), 8)
-  t.equal(new Map(again.last()).size, 9_000, 'each topic once')
+  t.equal([...again.last()].length, 9_000, 'each topic once')
   t.match(again.devices(), [{ clientId: 'c', messages: 1 }])
   await again.stop()
 })

@@ -22,6 +22,58 @@ export interface EntityDescription {
   readonly precision?: number | undefined
   /** Topic on which the device takes commands for this value. */
   readonly commandTopic?: string | undefined
+  /** Set when the value tells of the device, or sets it up, and is not what people have the device for. */
+  readonly category?: 'diagnostic' | 'config' | undefined
+  /** Words for the values of a state. */
+  readonly states?: readonly StateWord[] | undefined
+}
+
+/** Meaning of one value of a state, as the device or the documentation of its family says. */
+export interface StateWord {
+  readonly value: string | number | boolean
+  /** Language-neutral: `open`, `closed`, `on`, `off`, … */
+  readonly key: string
+}
+
+/** Something that can be set or done at a device. */
+export interface ControlDescription {
+  readonly kind: 'switch' | 'slider' | 'choice' | 'button'
+  readonly name: string
+  /** Topic for the payloads. */
+  readonly topic: string
+  /** `switch`: on, then off. `choice`: all. `button`: one. */
+  readonly options?: readonly ControlOption[] | undefined
+  /** `slider`: the payload, in which `{value}` stands for the number. */
+  readonly payload?: string | undefined
+  readonly range?: ControlRange | undefined
+  /** Where the value is that it sets. */
+  readonly state?: { readonly topic: string; readonly field: string } | undefined
+  /** Set when a slip of the finger could do harm. */
+  readonly dangerous?: true | undefined
+}
+
+export interface ControlOption {
+  readonly name: string
+  /** Language-neutral: `on`, `off`, `open`, `close`, `stop`, `lock`, `unlock`, `press`. */
+  readonly key?: string | undefined
+  readonly payload: string
+  /** Value of the state that means this option. */
+  readonly value?: string | number | boolean | undefined
+}
+
+export interface ControlRange {
+  readonly min: number
+  readonly max: number
+  readonly step: number
+  readonly unit?: string | undefined
+}
+
+/** A topic that says whether a device is there. */
+export interface AvailabilityDescription {
+  readonly topic: string
+  readonly field: string
+  readonly online: string
+  readonly offline: string
 }
 
 /** A device, as it describes itself or is described by its gateway. */
@@ -35,6 +87,12 @@ export interface DeviceDescription {
   readonly model?: string | undefined
   readonly manufacturer?: string | undefined
   readonly version?: string | undefined
+  /** Beginning that the topics of the device have in common, and only they. */
+  readonly base?: string | undefined
+  /** Kinds of the device, in the words of Home Assistant: `light`, `lock`, `climate`. */
+  readonly kinds?: readonly string[] | undefined
+  readonly availability?: readonly AvailabilityDescription[] | undefined
+  readonly controls?: readonly ControlDescription[] | undefined
   readonly entities: readonly EntityDescription[]
 }
 

@@ -1,0 +1,270 @@
+import { mayRead, type ReadRules } from '../../access/rules.js'
+import type { Settings } from '../../config/settings.js'
+import { type Answer, encodeJson, type HomeDevice, type Json, type Received } from '../../contract/contract.js'
+import type { Part } from '../../runtime/lifecycle.js'
+import { Slices } from '../../runtime/slices.js'
+import { hubTopics } from '../../topics.js'
+import type { LiveDelivery, LivePusher } from '../live-pusher.js'
+import type { Registry } from '../registry.js'
+import { type DeviceRows, type RowSources, rowsOf } from './device-rows.js'
+import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './device-state.js'
+import { Families } from './families.js'
+import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
+import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
+
+/** Selects devices, and the rules for what the caller may read and publish; without, everything. */
+export type HomeQuery = Received<'GET /api/home'> & {
+  readonly rules: ReadRules | undefined
+  readonly publish: ReadRules | undefined
+}
+
+export interface HomeOptions extends RowSources {
+  readonly registry: Pick<Registry, 'last' | 'device'>
+  readonly live: Pick<LivePusher, 'topics' | 'refusedOf'>
+  readonly alerts: OpenAlerts
+  readonly delivery: LiveDelivery
+  readonly settings: Pick<Settings, 'presets.off'>
+}
+
+/** What is kept of a device between two answers: all but the values that only few ask for. */
+interface Card extends Omit<DeviceRows, 'values'> {
+  readonly device: GroupedDevice
+  readonly main: DeviceRows['values']
+  readonly more: number
+  readonly notKept: number
+}
+
+const tickMs = 1_000
+
+/** A new grouping waits as many times as long as the last one took: it must not be all that the thread does. */
+const restTimes = 10
+
+/**
+ * The catalogue of devices: which values belong together, what they are called, and what can be done with them. Made
+ * when somebody asks, in slices, from the topics that were seen and what is known from discovery, and made anew when
+ * those have changed.
+ */
+export class Home implements Part, TopicFollower {
+  readonly name = 'home'
+  readonly #options: HomeOptions
+  readonly #families: Families
+  #grouping: Grouping | undefined
+  #cards: readonly Card[] = []
+  /** Devices whose cards are made anew, and whether all of them are. */
+  readonly #stale = new Set<GroupedDevice>()
+  #isGroupingStale = true
+  /** Changes of what is known from discovery: those in the cards, and those that pages were told of. */
+  #knowledge = -1
+  #told = -1
+  #restored: Promise<void> | undefined
+  #revision = Date.now()
+  #isAnnounced = false
+  #making: Promise<void> | undefined
+  #nextGrouping = 0
+  #timer: NodeJS.Timeout | undefined
+  #isStopped = false
+  readonly #since = Date.now() * 1_000
+
+  constructor(options: HomeOptions) {
+    this.#options = options
+    this.#families = new Families(options.settings['presets.off'])
+    options.live.topics.reportTo(this)
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#announce(), tickMs)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    clearInterval(this.#timer)
+  }
+
+  /** Takes the readings from before the start. */
+  async #restore(): Promise<void> {
+    const { registry, live } = this.#options
+    const slices = new Slices()
+    for (const [topic, json, client] of [...registry.last()]) {
+      if (slices.isOver) await slices.turn()
+      const { received, values } = JSON.parse(json) as KnownReading
+      if (!Array.isArray(values)) continue
+      live.topics.restore({ topic, received, values, client })
+    }
+  }
+
+  topicChanged(seen: SeenTopic): void {
+    this.#changed()
+    const known = this.#grouping?.byTopic.get(seen.topic)
+    if (known) for (const device of known) this.#stale.add(device)
+    // A topic with other fields may belong elsewhere.
+    if (!known || seen.groups.length > 1) this.#isGroupingStale = true
+  }
+
+  topicGone(): void {
+    this.#isGroupingStale = true
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#isAnnounced = false
+  }
+
+  /** Tells pages that the structure has changed, once a second at most. */
+  #announce(): void {
+    const { mapping, delivery } = this.#options
+    if (this.#told !== mapping.knowledge.changes) this.#changed()
+    if (this.#isAnnounced) return
+    this.#isAnnounced = true
+    this.#told = mapping.knowledge.changes
+    this.#revision = Math.max(this.#revision + 1, Date.now())
+    const json = JSON.stringify({ revision: this.#revision })
+    delivery.push([{ topic: hubTopics.home, json }]).catch(() => this.#changed())
+  }
+
+  async answer({
+    device: id,
+    values,
+    limit,
+    after,
+    rules,
+    publish,
+  }: HomeQuery): Promise<Json<Answer<'GET /api/home'>>> {
+    await this.#refresh()
+    const revision = this.#revision
+    const slices = new Slices()
+    const firing = firingBy(this.#options.alerts, this.#options.mapping)
+    const now = Date.now() * 1_000
+    const devices: HomeDevice[] = []
+    const areas = new Map<string, number>()
+    let count = 0
+    let next: string | undefined
+    const from = Number(after ?? 0)
+    for (const [i, card] of this.#cards.entries()) {
+      if (slices.isOver) await slices.turn()
+      const shown = rules ? this.#readable(card, rules) : card
+      if (!shown) continue
+      count++
+      if (card.area !== undefined) areas.set(card.area, (areas.get(card.area) ?? 0) + 1)
+      if (id !== undefined ? id !== card.id && !card.device.aliases.includes(id) : i < from) continue
+      if (devices.length >= limit) next ??= String(i)
+      else devices.push(this.#describe(shown, id !== undefined || values === 'all', { firing, now, publish, rules }))
+    }
+    const listed = [...areas].map(([name, devices]) => ({ name, devices }))
+    return encodeJson({ revision, count, areas: listed, devices, ...(next !== undefined && { next }) })
+  }
+
+  /** Returns what the rules allow of a device. Undefined: nothing. */
+  #readable(card: Card, rules: ReadRules): Card | undefined {
+    const { device } = card
+    const topics = device.members.map(({ seen }) => seen.topic)
+    const own = device.described.flatMap(({ entities }) => entities.map(({ topic }) => topic))
+    const may = new Map([...topics, ...own].map(topic => [topic, mayRead(rules, topic)]))
+    const allowed = [...may.values()].filter(Boolean).length
+    if (allowed === may.size) return allowed > 0 ? card : undefined
+    if (allowed === 0) return undefined
+    const part: GroupedDevice = {
+      ...device,
+      members: device.members.filter(({ seen }) => may.get(seen.topic)),
+      described: device.described.map(one => ({
+        ...one,
+        entities: one.entities.filter(({ topic }) => may.get(topic)),
+      })),
+    }
+    return this.#card(part)
+  }
+
+  #describe(
+    card: Card,
+    isWhole: boolean,
+    { firing, now, publish, rules }: Pick<HomeQuery, 'publish' | 'rules'> & { firing: FiringAlerts; now: number },
+  ): HomeDevice {
+    const { device, about, main, more, notKept, id, name, area } = card
+    const values = isWhole && more > 0 ? this.#rows(device).values : main
+    const controls = card.controls.filter(
+      ({ topic, state }) =>
+        (!publish || mayRead(publish, topic)) && (!rules || state === undefined || mayRead(rules, state.topic)),
+    )
+    return {
+      ...{ id, name },
+      ...(area !== undefined && { area }),
+      class: card.class,
+      ...about,
+      ...conditionOf(device, {
+        registry: this.#options.registry,
+        firing,
+        now,
+        since: this.#since,
+        topics: this.#options.live.topics,
+      }),
+      values,
+      more: isWhole ? 0 : more,
+      notKept,
+      controls,
+    }
+  }
+
+  /** Resolves when the cards are those of the topics and descriptions of now, or were made a moment ago. */
+  async #refresh(): Promise<void> {
+    this.#making ??= this.#make().finally(() => {
+      this.#making = undefined
+    })
+    await this.#making
+  }
+
+  async #make(): Promise<void> {
+    const { mapping, live } = this.#options
+    this.#restored ??= this.#restore()
+    await this.#restored
+    const isKnown = this.#grouping !== undefined && this.#knowledge === mapping.knowledge.changes
+    if (!isKnown || this.#isGroupingStale) {
+      if (this.#grouping && performance.now() < this.#nextGrouping) return
+      const began = performance.now()
+      this.#isGroupingStale = false
+      this.#knowledge = mapping.knowledge.changes
+      this.#grouping = await groupDevices(live.topics, mapping.knowledge, this.#families)
+      await this.#deal(this.#grouping)
+      this.#nextGrouping = performance.now() + (performance.now() - began) * restTimes
+    } else if (this.#stale.size > 0) {
+      const stale = [...this.#stale]
+      this.#stale.clear()
+      const slices = new Slices()
+      const made = new Map<GroupedDevice, Card>()
+      for (const device of stale) {
+        if (slices.isOver) await slices.turn()
+        made.set(device, this.#card(device))
+      }
+      this.#cards = this.#cards.map(card => made.get(card.device) ?? card)
+    }
+  }
+
+  /** Makes all cards. */
+  async #deal(grouping: Grouping): Promise<void> {
+    this.#stale.clear()
+    const slices = new Slices()
+    const cards: Card[] = []
+    for (const device of grouping.devices.values()) {
+      if (slices.isOver) await slices.turn()
+      if (this.#isStopped) return
+      cards.push(this.#card(device))
+    }
+    this.#cards = cards.sort(byPlace)
+  }
+
+  #card(device: GroupedDevice): Card {
+    const { values, ...rows } = this.#rows(device)
+    const main = values.filter(({ main }) => main)
+    const notKept = values.filter(({ fate }) => fate === 'live').length
+    return { ...rows, device, main, more: values.length - main.length, notKept }
+  }
+
+  #rows(device: GroupedDevice): DeviceRows {
+    return rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
+  }
+}
+
+/** By area, those without one last; then by name. */
+function byPlace(a: Card, b: Card): number {
+  const [one, other] = [a.area ?? '\uffff', b.area ?? '\uffff']
+  if (one !== other) return one < other ? -1 : 1
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1
+}

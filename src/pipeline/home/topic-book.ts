@@ -1,0 +1,211 @@
+import { Rhythm } from '../../alerts/alerts.js'
+import { type FieldType, type FieldValue, fieldType, type Reading, type Tags } from '../../model.js'
+
+/** A field of the readings of a topic, by its name in the payload and the type of its values. */
+export interface SeenField {
+  readonly name: string
+  readonly type: FieldType
+}
+
+const bits: Readonly<Record<FieldType, number>> = { number: 1, boolean: 2, text: 4 }
+
+/**
+ * The fields that were seen together. Topics of the same kind of device have the same fields, so they share one of
+ * these: a new field leads to another shape, which is made once.
+ */
+export class Shape {
+  readonly fields: readonly SeenField[]
+  readonly #types: ReadonlyMap<string, number>
+  readonly #next = new Map<string, Shape>()
+
+  constructor(fields: readonly SeenField[] = []) {
+    this.fields = fields
+    const types = new Map<string, number>()
+    for (const { name, type } of fields) types.set(name, (types.get(name) ?? 0) | bits[type])
+    this.#types = types
+  }
+
+  has(name: string, type: FieldType): boolean {
+    return ((this.#types.get(name) ?? 0) & bits[type]) !== 0
+  }
+
+  /** Returns the shape with one field more. */
+  with(name: string, type: FieldType): Shape {
+    const key = `${type} ${name}`
+    const known = this.#next.get(key)
+    if (known) return known
+    const next = new Shape([...this.fields, { name, type }])
+    // Topics with ever new fields share no shapes, and are bounded by the fields of one topic.
+    if (this.#next.size < maxBranches) this.#next.set(key, next)
+    return next
+  }
+}
+
+const maxBranches = 1_000
+
+/** The fields of one measurement and tag set on a topic. */
+export interface SeenGroup {
+  readonly measurement: string
+  readonly tags: Tags
+  shape: Shape
+}
+
+/** Most fields of a group, groups of a topic, and points of a reading that are looked at. */
+const maxFields = 500
+const maxGroups = 200
+const maxPoints = 200
+/** Most groups beyond the first of each topic, in all. */
+const maxMoreGroups = 50_000
+
+/** What was seen of one topic. Times in microseconds. */
+export class SeenTopic {
+  readonly topic: string
+  readonly groups: SeenGroup[] = []
+  readonly rhythm = new Rhythm()
+  client = ''
+  lastSeen = 0
+  /** Whether the newest reading was late, or its time was not believed. */
+  isLate = false
+  /** The value of the newest reading that has one alone. */
+  only: FieldValue | undefined
+
+  constructor(topic: string) {
+    this.topic = topic
+  }
+}
+
+/** A reading as it was pushed, with the client that sent it. */
+export interface KnownReading {
+  readonly topic: string
+  readonly client: string
+  /** Milliseconds since the epoch. */
+  readonly received: number
+  readonly values: readonly {
+    readonly measurement: string
+    readonly tags: Readonly<Record<string, string>>
+    readonly field: string
+    readonly value: FieldValue
+  }[]
+}
+
+/** Is told of topics whose fields have changed. */
+export interface TopicFollower {
+  topicChanged(seen: SeenTopic): void
+  topicGone(topic: string): void
+}
+
+/** The topics with readings, with the fields that were seen on each: what the catalogue of devices is made of. */
+export class TopicBook {
+  readonly #topics = new Map<string, SeenTopic>()
+  readonly #root = new Shape()
+  #moreGroups = 0
+  #follower: TopicFollower | undefined
+
+  reportTo(follower: TopicFollower): void {
+    this.#follower = follower
+  }
+
+  get size(): number {
+    return this.#topics.size
+  }
+
+  get(topic: string): SeenTopic | undefined {
+    return this.#topics.get(topic)
+  }
+
+  all(): IterableIterator<SeenTopic> {
+    return this.#topics.values()
+  }
+
+  /** Takes the newest reading of a topic. Called for each that the screen gets: costs little when nothing is new. */
+  observe(topic: string, { message, points, quality }: Reading): void {
+    const seen = this.#seen(topic)
+    if (seen.lastSeen > 0) seen.rhythm.take(message.receivedAt - seen.lastSeen)
+    seen.lastSeen = message.receivedAt
+    seen.client = message.clientId
+    seen.isLate = quality === 'late' || quality === 'clock'
+    const [first] = points
+    seen.only = points.length === 1 && first?.fields.length === 1 ? shortened(first.fields[0]?.[1]) : undefined
+    let isNew = false
+    for (const [i, { measurement, tags, fields }] of points.entries()) {
+      if (i >= maxPoints) break
+      const group = this.#group(seen, measurement, tags)
+      if (!group) continue
+      for (const [name, value] of fields) isNew = this.#see(group, name, fieldType(value)) || isNew
+    }
+    if (isNew) this.#follower?.topicChanged(seen)
+  }
+
+  /** Takes what is known of a topic from before the start. */
+  restore({ topic, received, client, values }: KnownReading): void {
+    const isKnown = this.#topics.has(topic)
+    const seen = this.#seen(topic)
+    for (const { measurement, tags, field, value } of values) {
+      const sorted = Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1))
+      const group = this.#group(seen, measurement, sorted)
+      if (group) this.#see(group, field, fieldType(value))
+    }
+    if (!isKnown) {
+      seen.lastSeen = received * 1_000
+      seen.client = client
+      seen.only = values.length === 1 ? shortened(values[0]?.value) : undefined
+    }
+    this.#follower?.topicChanged(seen)
+  }
+
+  /** Called when something else than its fields has changed about a topic. */
+  changed(topic: string): void {
+    const seen = this.#topics.get(topic)
+    if (seen) this.#follower?.topicChanged(seen)
+  }
+
+  forget(topic: string): void {
+    const seen = this.#topics.get(topic)
+    if (!seen) return
+    this.#moreGroups -= Math.max(0, seen.groups.length - 1)
+    this.#topics.delete(topic)
+    this.#follower?.topicGone(topic)
+  }
+
+  #seen(topic: string): SeenTopic {
+    let seen = this.#topics.get(topic)
+    if (!seen) {
+      seen = new SeenTopic(topic)
+      this.#topics.set(topic, seen)
+    }
+    return seen
+  }
+
+  #see(group: SeenGroup, name: string, type: FieldType): boolean {
+    if (group.shape.has(name, type) || group.shape.fields.length >= maxFields) return false
+    group.shape = group.shape.with(name, type)
+    return true
+  }
+
+  #group(seen: SeenTopic, measurement: string, tags: Tags): SeenGroup | undefined {
+    for (const group of seen.groups) {
+      // The tags of a topic are one object as long as the mapping remembers them.
+      if (group.measurement === measurement && (group.tags === tags || isSame(group.tags, tags))) return group
+    }
+    if (seen.groups.length > 0) {
+      if (seen.groups.length >= maxGroups || this.#moreGroups >= maxMoreGroups) return undefined
+      this.#moreGroups++
+    }
+    const group = { measurement, tags, shape: this.#root }
+    seen.groups.push(group)
+    return group
+  }
+}
+
+function isSame(one: Tags, other: Tags): boolean {
+  return (
+    one.length === other.length && one.every(([name, value], i) => name === other[i]?.[0] && value === other[i]?.[1])
+  )
+}
+
+/** Longest text that is remembered of a reading: words such as `online`. */
+const maxOnly = 40
+
+function shortened(value: FieldValue | undefined): FieldValue | undefined {
+  return typeof value === 'string' && value.length > maxOnly ? undefined : value
+}
