@@ -194,7 +194,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
 }
 
 /** Returns an error in words: Node wraps the failures of trying several addresses, and leaves the message empty. */
-function reasonOf(error: Error): string {
+export function reasonOf(error: Error): string {
   return error.message || String((error as { code?: unknown }).code ?? error.name)
 }
 

@@ -2,14 +2,21 @@
 import { parseArgs } from 'node:util'
 import { Device } from './device.js'
 import { type FaultName, type Faults, faultNames, stormEveryMs } from './faults.js'
+import { type Behaviour, Member } from './member.js'
+import { plant } from './plant.js'
 import { type ProfileName, profileNames } from './profiles.js'
+import { realHome } from './real-home.js'
 
 const help = `Simulated devices for an MQTT broker
 
   npm run devices                                      a smart home of ten devices
   npm run devices -- --count 200 --profile meter --rate 50
+  npm run devices -- --home real                       a home as real firmware speaks, with discovery and commands
+  npm run devices -- --home plant                      40 machines with 30 values each
 
   --url URL          the broker [mqtt://127.0.0.1:1883]
+  --home NAME        simple: the ten devices; real: Zigbee2MQTT, Tasmota, Shelly and ESPHome, a freezer that warms and a
+                     sensor that falls silent; plant: five lines of eight machines [simple]
   --profile NAME     home, or one of ${profileNames.join(', ')} [home]
   --count N          how many devices; the home always has its ten [10]
   --rate N           messages per second of all devices together [what is natural for the profile]
@@ -18,7 +25,7 @@ const help = `Simulated devices for an MQTT broker
   --faults LIST      what goes wrong: ${faultNames.join(', ')}, joined by commas [nothing]
   --help
 
-They publish to home/{room}/{device}/telemetry, and say online or offline on home/{room}/{device}/status. A light
+The simple devices publish to home/{room}/{device}/telemetry, and say online or offline on home/{room}/{device}/status. A light
 obeys home/{room}/{device}/set: {"on": true, "brightness": 80}.
 `
 
@@ -35,8 +42,18 @@ const home: readonly (readonly [room: string, name: string, profile: ProfileName
   ['bedroom', 'air', 'air'],
 ]
 
+/** Behaviours by `--home`; null: the simple devices. */
+const homes: Readonly<Record<string, ((seed: number) => readonly Behaviour[]) | null>> = {
+  simple: null,
+  real: realHome,
+  plant,
+}
+
+/** Part of a fleet with a connection of its own. */
+type FleetMember = Pick<Device, 'start' | 'report' | 'drop' | 'counts' | 'stop'>
+
 interface Plan {
-  readonly devices: readonly Device[]
+  readonly devices: readonly FleetMember[]
   readonly url: string
   /** Messages per second of the fleet; undefined: each device at its own pace. */
   readonly rate: number | undefined
@@ -50,6 +67,7 @@ function planFrom(args: readonly string[], onTrouble: (reason: string) => void):
     args: [...args],
     options: {
       url: { type: 'string', default: 'mqtt://127.0.0.1:1883' },
+      home: { type: 'string', default: 'simple' },
       profile: { type: 'string', default: 'home' },
       count: { type: 'string' },
       rate: { type: 'string' },
@@ -79,6 +97,18 @@ function planFrom(args: readonly string[], onTrouble: (reason: string) => void):
       onTrouble,
       ...(rate !== undefined && { interval: 0 }),
     })
+  const behaviours = homes[values.home]
+  if (behaviours === undefined) {
+    throw new Error(`--home: given ${values.home}, allowed is one of ${Object.keys(homes).join(', ')}`)
+  }
+  if (behaviours !== null) {
+    if (values.count !== undefined || values.profile !== 'home' || faults.size > 0) {
+      throw new Error(`--home ${values.home}: --count, --profile and --faults are for simple devices`)
+    }
+    const interval = rate === undefined ? undefined : 0
+    const devices = behaviours(seed).map(behaviour => new Member({ url, behaviour, interval, onTrouble }))
+    return { devices, url, rate, durationMs, faults }
+  }
   const profile = profileNames.find(name => name === values.profile)
   if (!profile && values.profile !== 'home') {
     throw new Error(`--profile: given ${values.profile}, allowed is home or one of ${profileNames.join(', ')}`)
@@ -160,7 +190,7 @@ async function run({ devices, rate, durationMs, faults }: Plan, untold: () => st
 }
 
 /** Makes the devices report in turn, as many as are due by the clock, so that the rate holds over time. */
-function pace(devices: readonly Device[], rate: number): NodeJS.Timeout {
+function pace(devices: readonly FleetMember[], rate: number): NodeJS.Timeout {
   const startedAt = performance.now()
   let reported = 0
   return setInterval(() => {
@@ -171,11 +201,11 @@ function pace(devices: readonly Device[], rate: number): NodeJS.Timeout {
   }, 5)
 }
 
-function drop(device: Device): void {
+function drop(device: FleetMember): void {
   device.drop()
 }
 
-function totals(devices: readonly Device[]) {
+function totals(devices: readonly FleetMember[]) {
   const sum = { published: 0, acknowledged: 0, buffered: 0, dropped: 0, connected: 0 }
   for (const device of devices) {
     const counts = device.counts()
@@ -189,12 +219,12 @@ function totals(devices: readonly Device[]) {
 }
 
 class Progress {
-  readonly #devices: readonly Device[]
+  readonly #devices: readonly FleetMember[]
   readonly #untold: () => string | undefined
   #acknowledged = 0
   #at = performance.now()
 
-  constructor(devices: readonly Device[], untold: () => string | undefined) {
+  constructor(devices: readonly FleetMember[], untold: () => string | undefined) {
     this.#devices = devices
     this.#untold = untold
   }

@@ -114,7 +114,8 @@ function daylight(time: number): number {
   return Math.max(0, Math.sin(2 * Math.PI * (dayOf(time) - 0.25)))
 }
 
-function battery(seed: number, time: number): number {
+/** Returns the charge of a battery in percent. */
+export function battery(seed: number, time: number): number {
   return round(100 - ((time / day + 300 * share(seed)) % 365) * 0.2, 1)
 }
 
@@ -129,7 +130,7 @@ function chance(seed: number, time: number, bucket: number): number {
 }
 
 /** Returns smooth noise from -1 to 1, with new values every `bucket`. */
-function noise(seed: number, time: number, bucket: number): number {
+export function noise(seed: number, time: number, bucket: number): number {
   const at = Math.floor(time / bucket)
   const between = inBucket(time, bucket) / bucket
   const eased = between * between * (3 - 2 * between)
@@ -137,7 +138,7 @@ function noise(seed: number, time: number, bucket: number): number {
 }
 
 /** Returns a sine with this period, each seed in a different phase. */
-function wave(seed: number, time: number, period: number): number {
+export function wave(seed: number, time: number, period: number): number {
   return Math.sin(2 * Math.PI * (time / period + share(seed)))
 }
 
@@ -166,6 +167,7 @@ function isBetween(time: number, fromHour: number, toHour: number): boolean {
   return hours >= fromHour && hours < toHour
 }
 
-function round(value: number, digits: number): number {
+/** Rounds to so many decimals. */
+export function round(value: number, digits: number): number {
   return Number(value.toFixed(digits))
 }
