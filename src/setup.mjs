@@ -170,7 +170,7 @@ function listSources() {
   for (const folder of ['src', 'devices', 'test', 'client/src']) {
     if (!existsSync(at(folder))) continue
     for (const entry of readdirSync(at(folder), { withFileTypes: true, recursive: true })) {
-      if (!entry.isFile() || !/(\.ts|\.html|\.css|\.svg|tsconfig\.json)$/.test(entry.name)) continue
+      if (!entry.isFile() || !/(\.tsx?|\.html|\.css|\.svg|tsconfig\.json)$/.test(entry.name)) continue
       // `path` is what `parentPath` was called before Node 20.12; newer ones have dropped it.
       files.push(relative(root, join(entry.parentPath ?? entry.path, entry.name)))
     }

@@ -11,7 +11,7 @@ import t from 'tap'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const files = ['src', 'devices'].flatMap(folder =>
   (readdirSync(join(root, folder), { recursive: true }) as string[])
-    .filter(name => name.endsWith('.ts'))
+    .filter(name => /\.tsx?$/.test(name))
     .map(name => join(folder, name)),
 )
 

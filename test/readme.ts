@@ -12,6 +12,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The pages of docs/, in the order in which the README lists them. */
 export const docs = [
+  'screen',
   'users-and-tls',
   'mqtt',
   'devices',

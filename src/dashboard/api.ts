@@ -89,6 +89,33 @@ export async function fetchAlerts(device: string): Promise<readonly AlertRow[]> 
   return (await ask('GET /api/alerts', { device, limit: 50 })).alerts
 }
 
+/** Fetches the alerts that are not over, the newest first, of all devices that this user may see. */
+export async function fetchOpenAlerts(): Promise<readonly AlertRow[]> {
+  return (await ask('GET /api/alerts', { limit: 500 })).alerts
+}
+
+/** Mutes what fits all that is given, until a time in milliseconds. */
+export function muteAlert(mute: Asked<'POST /api/alerts/mute'>) {
+  return ask('POST /api/alerts/mute', mute)
+}
+
+/** Fetches the devices with their main values, at most `mostSeries` of them. */
+export async function fetchHome(): Promise<Answer<'GET /api/home'>> {
+  const first = await ask('GET /api/home', {})
+  const devices = [...first.devices]
+  for (let after = first.next; after !== undefined && devices.length < mostSeries; ) {
+    const page: Answer<'GET /api/home'> = await ask('GET /api/home', { after })
+    devices.push(...page.devices)
+    after = page.next
+  }
+  return { ...first, devices }
+}
+
+/** Fetches one device with all of its values. */
+export async function fetchHomeDevice(device: string): Promise<Answer<'GET /api/home'>['devices'][number] | undefined> {
+  return (await ask('GET /api/home', { device, values: 'all' })).devices[0]
+}
+
 /** Acknowledges an alert, with a note if it is not empty. */
 export function acknowledge(alert: string, note: string) {
   return ask('POST /api/alerts/ack', note === '' ? { alert } : { alert, note })
@@ -99,9 +126,15 @@ export async function fetchCommands(client: string, limit: number): Promise<read
   return (await ask('GET /api/commands', { client, limit })).commands
 }
 
-/** Sends a command to a client. Resolves when it is on disk. */
-export function sendCommand(command: { readonly client: string; readonly topic: string; readonly payload: string }) {
+/** Sends a command, to one client or to whoever listens. Resolves when the command is on disk. */
+export function sendCommand(command: { readonly client?: string; readonly topic: string; readonly payload: string }) {
   return ask('POST /api/commands', command)
+}
+
+export async function fetchCommand(id: string): Promise<CommandRow> {
+  const signal = AbortSignal.timeout(15_000)
+  const response = await fetch(`/api/commands/${encodeURIComponent(id)}`, { cache: 'no-store', signal })
+  return (await checked(response)).json() as Promise<CommandRow>
 }
 
 export async function cancelCommand(id: string): Promise<void> {

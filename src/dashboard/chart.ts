@@ -65,6 +65,7 @@ export class Chart implements Plot {
     host.ariaLabel = 'Chart: left and right arrow read it out, plus and minus zoom'
     const { signal } = this.#aborted
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plot.redraw(), { signal })
+    addEventListener('telehub-theme', () => this.#plot.redraw(), { signal })
     host.addEventListener('keydown', event => this.#key(event), { signal })
     host.addEventListener('blur', () => this.#leave(), { signal })
     this.#plot.over.addEventListener('dblclick', () => handlers.reset(), { signal })

@@ -47,7 +47,13 @@ export type FeedState = 'connecting' | 'offline' | Freshness
 /** Topic that tells how late the others are. */
 const notices = '$hub/feed'
 /** Topic filters that the page subscribes to. */
-const filters = { readings: '$hub/last/#', presence: '$hub/presence/#', refusals: '$hub/why/+' } as const
+const filters = {
+  readings: '$hub/last/#',
+  presence: '$hub/presence/#',
+  refusals: '$hub/why/+',
+  alerts: '$hub/alerts/#',
+  home: '$hub/home',
+} as const
 export type FeedPart = keyof typeof filters
 
 export interface FeedHandlers {
@@ -66,11 +72,16 @@ export interface FeedHandlers {
   /** Called when the client with this id has no presence any more. */
   forgotten(clientId: string): void
   refusal(refusal: Refusal): void
+  /** Called when an alert has begun, changed or ended. */
+  alerts(): void
+  /** Called with the revision of the catalogue of devices when that has changed. */
+  home(revision: number): void
 }
 
 const last = '$hub/last/'
 const presence = '$hub/presence/'
 const why = '$hub/why/'
+const alerts = '$hub/alerts/'
 const reconnectEvery = 2000
 /** Interval at which the age of the feed is looked at. */
 const lookEvery = 500
@@ -196,7 +207,9 @@ export class Feed {
       })
     await Promise.all(parts.map(subscribe))
     if (client !== this.#client || !client.connected) return
-    this.#refusal = denied.size < parts.length ? '' : 'This page may not read live values'
+    // Alerts and changes of structure are not what a page without readings could live on.
+    const isEmpty = (['readings', 'presence', 'refusals'] as const).every(part => denied.has(part))
+    this.#refusal = !isEmpty ? '' : 'This page may not read live values'
     if (this.#refusal) return this.#enter('offline', this.#refusal)
     clearTimeout(this.#patience)
     this.#patience = undefined
@@ -279,6 +292,7 @@ export class Feed {
   #take(topic: string, payload: Uint8Array, retained: boolean): void {
     this.#heardAt = Date.now()
     this.#look()
+    if (topic.startsWith(alerts)) this.#handlers.alerts()
     if (payload.length === 0) {
       if (topic.startsWith(last)) this.#handlers.cleared(topic.slice(last.length))
       else if (topic.startsWith(presence)) this.#handlers.forgotten(shownName(topic.slice(presence.length)))
@@ -294,6 +308,7 @@ export class Feed {
     else if (topic.startsWith(last)) this.#handlers.reading(body as LastReading, retained)
     else if (topic.startsWith(presence)) this.#handlers.presence(body as Presence)
     else if (topic.startsWith(why)) this.#handlers.refusal(body as Refusal)
+    else if (topic === filters.home) this.#handlers.home((body as { revision?: number }).revision ?? 0)
   }
 }
 

@@ -4,15 +4,21 @@ import { BalancePage } from './balance.js'
 import { Board } from './board.js'
 import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
 import { DevicePage } from './device.js'
+import { startDisplay } from './display.js'
 import { Feed, type FeedPart, type LastReading } from './feed.js'
+import { startHome } from './home/home-page.js'
+import { HomeModel } from './home/model.js'
 import { LoginsPage } from './logins.js'
 import { element } from './nodes.js'
 import { deviceAddress, PresencePanel } from './presence.js'
 import { PushSwitch } from './push.js'
 import { Refusals } from './refusals.js'
+import { snippetFor } from './snippet.js'
 import { Status } from './status.js'
+import { language, say, translate } from './texts/language.js'
 import { nameText } from './wording.js'
 
+const home = new HomeModel()
 const board = new Board(element('groups'), element('matches'))
 const refusals = new Refusals()
 const presence = new PresencePanel(
@@ -22,13 +28,7 @@ const presence = new PresencePanel(
   element<HTMLTemplateElement>('device-template'),
   refusals,
 )
-const status = new Status(
-  element('connection'),
-  element('connection-text'),
-  element('lateness'),
-  element('rate'),
-  element('banners'),
-)
+const status = new Status(element('connection'), element('connection-text'), element('rate'), element('banners'))
 const detail = new Detail(selection => {
   if (selection && selection.range !== detail.selection?.range) chosen = selection.range
   navigate(selection)
@@ -51,6 +51,9 @@ const account = new Account(session => {
   if (isSignedIn(session)) logins.session = session
   else leaveLogins()
   balance.readOnly = whyNotChange(session)
+  const needsKey = session.auth === 'required'
+  home.set({ mayChange: session.mayChange, needsKey })
+  element('snippet').textContent = snippetFor(location.origin, needsKey)
   device.users = session.auth === 'required'
   device.mayChange = session.mayChange
   const anonymous = session.user ? unnamedNotice : anonymousNotice
@@ -58,7 +61,7 @@ const account = new Account(session => {
 })
 status.onReady = ready => {
   // Only a hub that keeps a balance sends `waiting`.
-  if (ready) element('pages').hidden = ready.waiting === undefined
+  if (ready) deliveryLink().hidden = ready.waiting === undefined
   balance.ready(ready)
 }
 const feed = new Feed(`dashboard-${randomHex(8)}`, {
@@ -73,19 +76,23 @@ const feed = new Feed(`dashboard-${randomHex(8)}`, {
     device.presenceReadable = !denied.includes('presence')
     presence.readable = device.presenceReadable
     void synchronise()
+    home.synchronise()
   },
   reading: (reading, retained) => {
     if (!retained) status.reading()
+    home.live.take(reading)
     if (early) early.set(reading.topic, reading)
     else take(reading, retained)
   },
   cleared: topic => {
     early?.delete(topic)
+    home.live.clear(topic)
     board.clear(topic)
   },
   presence: body => {
     presence.take(body)
     device.presence(body)
+    if (asked) home.presenceChanged()
   },
   forgotten: clientId => {
     presence.forget(clientId)
@@ -96,6 +103,8 @@ const feed = new Feed(`dashboard-${randomHex(8)}`, {
     presence.refused(body.clientId)
     device.refused(body.clientId)
   },
+  alerts: () => home.alertsChanged(),
+  home: revision => home.structureChanged(revision),
 })
 
 const anonymousNotice = {
@@ -123,8 +132,12 @@ let chosen: string | undefined
 let listed = false
 /** Readings that came before the list, which wait so that the board appears once and in order. Undefined afterwards. */
 let early: Map<string, LastReading> | undefined = new Map()
+/** Whether the wall of all values has been needed: until then no tile of it is made, as there may be very many. */
+let isBoardWanted = false
+/** The place in which charts and pages of devices are opened, and to which they return. */
+let place: 'home' | 'values' = 'home'
 /** The filter of each page. */
-const filters = { board: '', balance: '' }
+const filters = { home: '', values: '', balance: '' }
 let opener: HTMLElement | undefined
 let again: ReturnType<typeof setTimeout> | undefined
 
@@ -141,8 +154,9 @@ async function synchronise(): Promise<void> {
   if (denied.includes('presence')) unseen.add('who is online')
   const isForbidden = (error: unknown) => error instanceof ApiError && error.status === 403
   if (denied.includes('readings')) again = setTimeout(() => void synchronise(), askEvery)
+  const isForBoard = isBoardWanted
   const [series] = await Promise.all([
-    fetchSeries().catch((error: unknown) => {
+    (isForBoard ? fetchSeries() : Promise.resolve(undefined)).catch((error: unknown) => {
       if (isForbidden(error)) unseen.add('readings')
       // The store may be down; the retained messages of the broker are on their way. Retried after a while.
       if (!(error instanceof ApiError) || error.status >= 500) {
@@ -170,6 +184,7 @@ async function synchronise(): Promise<void> {
     board.snapshot(series)
     listed = true
   }
+  if (!isForBoard) return
   const waited = early
   early = undefined
   for (const reading of waited?.values() ?? []) take(reading, true)
@@ -183,6 +198,35 @@ function grown(): void {
   const wanted = readAddress()
   if (wanted && detail.selection?.key !== wanted.key) followAddress()
   else if (wanted && board.tile(wanted.key) && element('detail').dataset.missing === 'true') followAddress()
+}
+
+/** Makes the tiles, now that a page is shown which needs them. */
+function wantBoard(): void {
+  if (isBoardWanted) return
+  isBoardWanted = true
+  if (asked) void synchronise()
+}
+
+function deliveryLink(): HTMLElement {
+  return element('pages').querySelector('[data-page="balance"]') as HTMLElement
+}
+
+/** The address of the wall of all values. */
+const valuesAddress = '#values'
+
+function parametersOf(): URLSearchParams {
+  return new URLSearchParams(location.hash.slice(1))
+}
+
+/** Returns the id of the device whose sheet the address names. */
+function onThing(): string | undefined {
+  return parametersOf().get('thing') || undefined
+}
+
+/** Notes in which of the two places the address is; an address of a chart is in the one it was opened from. */
+function notePlace(): void {
+  if (location.hash === '' || onThing() !== undefined) place = 'home'
+  else if (location.hash === valuesAddress) place = 'values'
 }
 
 /** The address of the balance. */
@@ -204,28 +248,46 @@ function onDevice(): string | undefined {
   return new URLSearchParams(location.hash.slice(1)).get('device') || undefined
 }
 
+/** Leads from a topic whose messages are not stored to the dead letters of that topic. */
+function followDead(): void {
+  const topic = parametersOf().get('dead')
+  if (!topic) return
+  history.replaceState(null, '', balanceAddress)
+  filters.balance = topic
+  balance.filter(topic)
+  element('dead-title').scrollIntoView()
+}
+
+const placeholders = { home: 'search.home', values: 'search.values', balance: 'search.delivery' } as const
+
 /** Shows the page of the address. The selected series is opened afterwards. */
 function showPage(focus: boolean): void {
+  notePlace()
+  followDead()
   const clientId = onDevice()
-  const shown = onBalance() ? 'balance' : 'board'
-  const other = balance.shown !== onBalance()
   if (onBalance()) balance.show(focus)
   else balance.hide()
   if (clientId !== undefined) device.show(clientId, focus)
   else if (device.shown) leaveDevice()
   if (onLogins()) logins.show(focus)
   else logins.hide()
-  const isBoard = !onBalance() && !onLogins() && clientId === undefined
-  element('page').hidden = !isBoard
-  const page = onBalance() ? 'balance' : isBoard ? 'board' : undefined
+  const isPlace = !onBalance() && !onLogins() && clientId === undefined
+  element('home').hidden = !isPlace || place !== 'home'
+  element('page').hidden = !isPlace || place !== 'values'
+  if ((isPlace && place === 'values') || clientId !== undefined || readAddress()) wantBoard()
+  home.show(isPlace && place === 'home')
+  home.set({ open: onThing() })
+  const page = onBalance() ? 'balance' : isPlace ? place : undefined
   for (const link of element('pages').querySelectorAll('a')) {
     if (link.dataset.page === page) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
-  if (!other) return
   const search = element<HTMLInputElement>('search')
+  const shown = page ?? place
+  if (search.dataset.page === shown && search.value === filters[shown]) return
+  search.dataset.page = shown
   search.value = filters[shown]
-  search.placeholder = onBalance() ? 'Filter by device, topic, reason' : 'Filter by room, device, field'
+  search.placeholder = say(placeholders[shown])
 }
 
 function openDevice(clientId: string): void {
@@ -245,7 +307,7 @@ function leaveDevice(): void {
 
 /** Leaves the balance of a hub that keeps none. */
 function leaveBalance(): void {
-  element('pages').hidden = true
+  deliveryLink().hidden = true
   if (onBalance()) goBack()
 }
 
@@ -254,19 +316,20 @@ function leaveLogins(): void {
   if (onLogins()) goBack()
 }
 
+/** The address of the place to which charts and pages return. */
+function placeAddress(): string {
+  return place === 'home' ? location.pathname + location.search : valuesAddress
+}
+
 function goBack(): void {
-  history.replaceState(null, '', location.pathname + location.search)
+  history.replaceState(null, '', placeAddress())
   followAddress()
 }
 
-function openLogins(): void {
-  if (!onLogins()) history.pushState(null, '', loginsAddress)
-  followAddress(true)
-  scrollTo({ top: 0 })
-}
-
-function openBalance(): void {
-  if (!onBalance()) history.pushState(null, '', balanceAddress)
+/** Goes to another page, at its top. */
+function go(address: string): void {
+  const isThere = address.startsWith('#') ? location.hash === address : location.hash === ''
+  if (!isThere) history.pushState(null, '', address)
   followAddress(true)
   scrollTo({ top: 0 })
 }
@@ -276,8 +339,11 @@ function filterBy(text: string): void {
   if (onBalance()) {
     filters.balance = text
     balance.filter(text)
+  } else if (place === 'home') {
+    filters.home = text
+    home.set({ text })
   } else {
-    filters.board = text
+    filters.values = text
     board.filter(text)
     presence.filter(text)
   }
@@ -305,8 +371,8 @@ function hashOf({ key, range, span }: Selection): string {
 
 /** Changes the address, as a step that the back button can undo. */
 function navigate(selection: Selection | undefined): void {
-  const address = selection ? hashOf(selection) : location.pathname + location.search
-  if (selection ? location.hash === address : location.hash === '') return
+  const address = selection ? hashOf(selection) : placeAddress()
+  if (address.startsWith('#') ? location.hash === address : location.hash === '') return
   history.pushState(null, '', address)
   followAddress()
 }
@@ -319,7 +385,9 @@ function followAddress(focus = false): void {
     board.select(undefined)
     detail.close()
     const name = onDevice()
-    const page = onBalance() ? 'Delivery' : onLogins() ? 'Account' : name === undefined ? undefined : nameText(name)
+    const named = name === undefined ? undefined : nameText(name)
+    const placed = place === 'home' ? undefined : say('place.values')
+    const page = onBalance() ? say('place.delivery') : onLogins() ? 'Account' : (named ?? placed)
     document.title = page === undefined ? title : `${page} · ${title}`
     return
   }
@@ -365,23 +433,25 @@ function onPage(): void {
       search.select()
     }
     if (event.key !== 'Escape' || account.isOpen) return
+    // The sheet of a device closes itself.
+    if (home.open !== undefined) return
     if (typing && search.value) filterBy('')
     else if (!onBalance()) navigate(undefined)
   })
 
   document.querySelector('.skip')?.addEventListener('click', event => {
     event.preventDefault()
-    element(onBalance() ? 'balance' : onLogins() ? 'logins' : device.shown ? 'device' : 'board').focus()
+    const place = element('home').hidden ? 'board' : 'home'
+    element(onBalance() ? 'balance' : onLogins() ? 'logins' : device.shown ? 'device' : place).focus()
   })
   document.addEventListener('click', event => {
     const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a, a.back')
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
-    if (link.getAttribute('href') === '/login') return
+    const address = link.getAttribute('href') ?? ''
+    if (address === '/login') return
     event.preventDefault()
-    if (link.getAttribute('href') === balanceAddress) return openBalance()
-    if (link.getAttribute('href') === loginsAddress) return openLogins()
-    navigate(undefined)
-    scrollTo({ top: 0 })
+    if (link.matches('.back')) return go(placeAddress())
+    go(address === '/' ? location.pathname + location.search : address)
   })
 
   const wide = matchMedia('(min-width: 1000px)')
@@ -391,12 +461,10 @@ function onPage(): void {
     details.open = wide.matches
   })
 
-  const snippet = `mosquitto_pub -h ${location.hostname} -t home/kitchen/thermostat/telemetry -m '{"temperature":21.5}'`
-  element('snippet').textContent = snippet
   const copy = element<HTMLButtonElement>('copy')
   copy.hidden = !navigator.clipboard
   copy.addEventListener('click', () => {
-    void navigator.clipboard.writeText(snippet).then(() => {
+    void navigator.clipboard.writeText(element('snippet').textContent ?? '').then(() => {
       copy.textContent = 'Copied'
       setTimeout(() => {
         copy.textContent = 'Copy'
@@ -405,8 +473,16 @@ function onPage(): void {
   })
 }
 
+document.documentElement.lang = language
+translate(document)
 onPage()
-showPage(false)
+startDisplay()
+startHome(element('home-root'), home, () => {
+  if (onThing() !== undefined) navigate(undefined)
+})
+// Addresses from before there was a Home are those of the wall.
+if (readAddress() || onDevice() !== undefined) place = 'values'
+followAddress()
 status.start()
 void account.ask()
 void new PushSwitch().start()
@@ -414,6 +490,7 @@ feed.start()
 setInterval(() => {
   status.tick()
   if (document.hidden) return
+  home.live.tick()
   board.tick()
   presence.tick()
   detail.tick()

@@ -1,17 +1,10 @@
 import { fetchReady, type Ready } from './api.js'
 import type { FeedState } from './feed.js'
+import { clockText } from './home/format.js'
+import { say } from './texts/language.js'
 import { dependencyText } from './wording.js'
 
 const readyEvery = 10_000
-
-const stateWords: Readonly<Record<FeedState, string>> = {
-  live: 'Live',
-  connecting: 'Connecting',
-  offline: 'Offline',
-  checking: 'Checking',
-  behind: 'Behind',
-  'catching-up': 'Catching up',
-}
 
 export interface Line {
   readonly tone: string
@@ -25,7 +18,6 @@ export interface Line {
 export class Status {
   readonly #connection: HTMLElement
   readonly #text: HTMLElement
-  readonly #lateness: HTMLElement
   readonly #rate: HTMLElement
   readonly #banners: HTMLElement
   readonly #notices = new Map<string, Line>()
@@ -35,20 +27,17 @@ export class Status {
   #readings = 0
   #shown = ''
   #wasLive = false
+  #state: FeedState = 'connecting'
+  #seconds = 0
+  /** When the last message came, in milliseconds of this computer's clock; 0: none yet. */
+  #heardAt = 0
 
   /** Called with each answer about the state of the hub, with undefined when the hub did not answer. */
   onReady: ((ready: Ready | undefined) => void) | undefined
 
-  constructor(
-    connection: HTMLElement,
-    text: HTMLElement,
-    lateness: HTMLElement,
-    rate: HTMLElement,
-    banners: HTMLElement,
-  ) {
+  constructor(connection: HTMLElement, text: HTMLElement, rate: HTMLElement, banners: HTMLElement) {
     this.#connection = connection
     this.#text = text
-    this.#lateness = lateness
     this.#rate = rate
     this.#banners = banners
   }
@@ -61,7 +50,8 @@ export class Status {
   connection(state: FeedState, reason: string): void {
     if (state === 'live') this.#wasLive = true
     this.#connection.dataset.state = state
-    this.#text.textContent = state === 'connecting' && this.#wasLive ? 'Reconnecting' : stateWords[state]
+    this.#state = state
+    this.#words()
     this.#reason = state === 'offline' ? `${reason}. The values shown are the last received; retrying.` : ''
     if (state === 'live') void this.ask()
     this.#draw()
@@ -69,13 +59,26 @@ export class Status {
 
   /** Says by how many seconds the values are late; 0: by none. */
   late(seconds: number): void {
-    this.#lateness.textContent = seconds > 0 ? `by ${seconds} s` : ''
+    this.#seconds = seconds
+    this.#words()
+  }
+
+  /** Says how true the values on the page are, in the fewest words. */
+  #words(): void {
+    const text =
+      this.#state === 'behind'
+        ? say('feed.behind', { seconds: this.#seconds })
+        : this.#state === 'offline' && this.#heardAt > 0
+          ? say('feed.offline-since', { time: clockText(this.#heardAt) })
+          : say(this.#state === 'connecting' && this.#wasLive ? 'feed.reconnecting' : `feed.${this.#state}`)
+    if (this.#text.textContent !== text) this.#text.textContent = text
   }
 
   /** Keeps the mark of the connection green for some seconds more: even that of a page that is paused ends by itself. */
   beat(): void {
     const { dataset } = this.#connection
     dataset.beat = dataset.beat === 'odd' ? 'even' : 'odd'
+    this.#heardAt = Date.now()
   }
 
   /** Sets another notice for the whole page; undefined removes the notice. */
@@ -86,12 +89,13 @@ export class Status {
   }
 
   reading(): void {
+    this.#heardAt = Date.now()
     this.#readings++
   }
 
   /** Called once a second. */
   tick(): void {
-    const text = this.#connection.dataset.state === 'live' ? `${this.#readings} msg/s` : ''
+    const text = this.#connection.dataset.state === 'live' ? say('feed.rate', { count: this.#readings }) : ''
     this.#readings = 0
     if (this.#rate.textContent !== text) this.#rate.textContent = text
   }

@@ -16,6 +16,9 @@ const libraries: Readonly<Record<string, readonly [packageName: string, file: st
   'mqtt.js': ['mqtt', 'dist/mqtt.esm.js'],
   'uplot.js': ['uplot', 'dist/uPlot.esm.js'],
   'uplot.css': ['uplot', 'dist/uPlot.min.css'],
+  'preact.js': ['preact', 'dist/preact.mjs'],
+  'preact-hooks.js': ['preact', 'hooks/dist/hooks.mjs'],
+  'preact-jsx.js': ['preact', 'jsx-runtime/dist/jsxRuntime.mjs'],
   // Of the package only these files are used: none of its code runs in the hub.
   'swagger-ui.js': ['@fastify/swagger-ui', 'static/swagger-ui-bundle.js'],
   'swagger-ui.css': ['@fastify/swagger-ui', 'static/swagger-ui.css'],
@@ -23,6 +26,7 @@ const libraries: Readonly<Record<string, readonly [packageName: string, file: st
 
 const types: Readonly<Record<string, string>> = {
   js: 'text/javascript; charset=utf-8',
+  mjs: 'text/javascript; charset=utf-8',
   css: 'text/css; charset=utf-8',
   svg: 'image/svg+xml',
   map: 'application/json; charset=utf-8',
@@ -77,7 +81,8 @@ export class Assets {
   #version: string | undefined
 
   constructor() {
-    const filesIn = (folder: string) => (existsSync(folder) ? readdirSync(folder).sort() : [])
+    const filesIn = (folder: string) =>
+      existsSync(folder) ? (readdirSync(folder, { recursive: true }) as string[]).map(toAddress).sort() : []
     const names = [...filesIn(root), ...filesIn(clientRoot).map(name => `client/${name}`)]
     const loaded = names.filter(name => /\.(js|css|svg|map)$/.test(name))
     this.own = new Map(loaded.map(name => [name, new Asset(pathOf(name))]))
@@ -101,6 +106,7 @@ export class Assets {
         /"\/((?:vendor\/|client\/)?[\w.-]+\.(?:js|css|svg))"/g,
         (_, file) => `"${this.#addressOf(file)}"`,
       )
+      page = page.replace('</head>', () => `${this.#preloads(name)}</head>`)
       this.#pages.set(name, page)
     }
     return page
@@ -115,13 +121,24 @@ export class Assets {
 
   /** Returns the names of own files that a page loads, and of those that these import in turn. */
   filesOf(page: string): ReadonlySet<string> {
+    return this.#reached(page, /\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g)
+  }
+
+  /** Links by which a browser loads all modules of a page at once, not one import after the other. */
+  #preloads(page: string): string {
+    const names = [...this.#reached(page, /\b(?:from|import)\s*'(\.[^']+)'/g)].filter(name => name.endsWith('.js'))
+    if (!/<script type="module"/.test(readOwn(page))) return ''
+    return names.map(name => `  <link rel="modulepreload" href="${this.#addressOf(name)}">\n`).join('')
+  }
+
+  #reached(page: string, imports: RegExp): ReadonlySet<string> {
     const found = new Set<string>()
     const follow = (from: string, addresses: Iterable<readonly string[]>) => {
       for (const [, address = ''] of addresses) {
         const name = posix.join('/', dirname(from), address).slice(1)
         if (found.has(name) || !this.own.has(name)) continue
         found.add(name)
-        if (name.endsWith('.js')) follow(name, readOwn(name).matchAll(/\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g))
+        if (name.endsWith('.js')) follow(name, readOwn(name).matchAll(imports))
       }
     }
     follow(page, readOwn(page).matchAll(/\s(?:src|href)="([^":#]+)"/g))
@@ -133,6 +150,11 @@ export class Assets {
     if (library) return `/${file.replace(/(\.\w+)$/, `-${library.hash}$1`)}`
     return this.own.has(file) ? `/assets/${this.version}/${file}` : `/${file}`
   }
+}
+
+/** Returns a path inside of a folder as the end of an address. */
+function toAddress(path: string): string {
+  return path.replaceAll('\\', '/')
 }
 
 function pathOf(name: string): string {

@@ -40,6 +40,7 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
     sendFile(request, reply, assets.own.get('service-worker.js'), false),
   )
 
+  type InFolder = { Params: { folder: string; name: string; version: string } }
   type Named = { Params: { name: string; version?: string } }
   const own = (name: string) => async (request: FastifyRequest, reply: FastifyReply) => {
     const { version } = request.params as Named['Params']
@@ -52,8 +53,8 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   }
   app.get<Named>('/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
   app.get<Named>('/assets/:version/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
-  app.get<Named>('/assets/:version/client/:name', { schema }, (request, reply) =>
-    own(`client/${request.params.name}`)(request, reply),
+  app.get<InFolder>('/assets/:version/:folder/:name', { schema }, (request, reply) =>
+    own(`${request.params.folder}/${request.params.name}`)(request, reply),
   )
   app.get<Named>('/vendor/:name', { schema }, (request, reply) => {
     const { asset, isExact = false } = assets.library(request.params.name) ?? {}

@@ -50,7 +50,7 @@ t.test('an empty hub says so, and the first publish makes a tile without a reloa
   const hub = await startHub(t)
   const { page, problems } = await openDashboard(t, hub.httpUrl)
   await eventually(() => page.locator('#empty').isVisible(), 'the page says that it waits for a reading')
-  t.match(await page.locator('#snippet').textContent(), /^mosquitto_pub .* home\/kitchen\/thermostat\/telemetry /)
+  t.match(await page.locator('#snippet').textContent(), /^curl .*"home\/kitchen\/thermostat\/telemetry"/)
   t.equal(await page.locator('.tile').count(), 0)
   t.match(await page.locator('#devices-note').textContent(), /No device/)
   await page.evaluate('window.notReloaded = true')
@@ -193,7 +193,7 @@ t.test('the hub is killed: the page says that it is not live, and is again by it
 
   await first.kill()
   await eventually(async () => !(await isLive(page)), 'not live')
-  t.match(await page.locator('#connection-text').textContent(), /Reconnecting|Offline/)
+  t.match(await page.locator('#connection-text').textContent(), /Reconnecting|Not connected/)
   const banner = page.locator('.banner[data-tone="offline"]')
   await banner.waitFor()
   t.match(await page.locator('#banners').textContent(), /Not connected.*does not answer.*last received/)

@@ -61,7 +61,7 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
   await device.endAsync()
   await eventually(async () => /^Offline for/.test(await textOf(page, '#device-state')), 'it is told that it left')
   await page.keyboard.press('Escape')
-  t.equal(new URL(page.url()).hash, '')
+  t.equal(new URL(page.url()).hash, '#values')
   await page.locator('#groups').waitFor()
   t.equal(
     await page.evaluate('document.activeElement.closest("li").dataset.client'),

@@ -52,7 +52,7 @@ export async function signIn(page: Page, name: string, secret = password): Promi
   await page.locator('#password').press('Enter')
 }
 
-export async function openSignedIn(t: Test, hub: RunningHub, name: string, path = '/'): Promise<Dashboard> {
+export async function openSignedIn(t: Test, hub: RunningHub, name: string, path = '/#values'): Promise<Dashboard> {
   const opened = await openDashboard(t, hub.httpUrl + path)
   await signIn(opened.page, name)
   await eventually(() => isLive(opened.page), 'live')

@@ -78,13 +78,13 @@ t.test('an admin sees the logins of others too, and ends them one by one', async
   await eventually(async () => (await foreign.count()) === 0, 'not listed')
   await page.keyboard.press('Escape')
   t.equal(new URL(page.url()).hash, '')
-  t.ok(await page.locator('#board').isVisible())
+  t.ok(await page.locator('#home').isVisible())
 })
 
 t.test('without users there is no page of logins', async t => {
   const hub = await startHub(t)
   const { page } = await openDashboard(t, `${hub.httpUrl}/#account`)
   await eventually(() => isLive(page), 'live')
-  await eventually(() => new URL(page.url()).hash === '', 'back at the board')
-  t.ok(await page.locator('#board').isVisible())
+  await eventually(() => new URL(page.url()).hash === '', 'back on Home')
+  t.ok(await page.locator('#home').isVisible())
 })

@@ -8,7 +8,10 @@ export interface Dashboard {
   readonly problems: readonly string[]
 }
 
-/** A dashboard of its own, gone when the test ends; watched from before its first request. `hub`: the origin, if not of `url`. */
+/**
+ * A dashboard of its own, gone when the test ends; watched from before its first request. An address without a path is
+ * that of the wall of all values. `hub`: the origin, if not of `url`.
+ */
 export async function openDashboard(t: Test, url: string, options?: PageOptions, hub = url): Promise<Dashboard> {
   const { page, close } = await openPage('about:blank', options)
   t.teardown(close)
@@ -21,6 +24,6 @@ export async function openDashboard(t: Test, url: string, options?: PageOptions,
   page.on('pageerror', error => problems.push(`not caught: ${error.message}`))
   page.on('request', request => leaves(request.url()) && problems.push(`left the origin: ${request.url()}`))
   page.on('websocket', socket => leaves(socket.url()) && problems.push(`left the origin: ${socket.url()}`))
-  await page.goto(url)
+  await page.goto(/^http:\/\/[^/]+$/.test(url) ? `${url}/#values` : url)
   return { page, problems }
 }

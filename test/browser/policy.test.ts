@@ -16,7 +16,7 @@ t.test('the page stays within its policy, with a chart open; what others put int
   await device.publishAsync('home/kitchen/t1/telemetry', '{"temperature":21.5}', { qos: 1 })
   const { page, problems } = await openDashboard(t, 'about:blank')
   await page.addInitScript(collect)
-  await page.goto(hub.httpUrl)
+  await page.goto(`${hub.httpUrl}/#values`)
   await page.locator('.tile').first().click()
   await eventually(async () => Number(await page.locator('#chart').getAttribute('data-points')) > 0, 'a chart')
   t.ok(((await page.locator('.u-wrap').boundingBox())?.width ?? 0) > 100, 'it has its size, which is set as a style')

@@ -1,0 +1,74 @@
+/** Words about the devices of the catalogue: how bad they are off, where they stand, what a search finds. */
+
+import type { Answer } from '../../contract/contract.js'
+
+export type Catalogue = Answer<'GET /api/home'>
+export type HomeDevice = Catalogue['devices'][number]
+export type HomeValue = HomeDevice['values'][number]
+export type HomeControl = HomeDevice['controls'][number]
+export type ControlOption = NonNullable<HomeControl['options']>[number]
+
+/** How a device is, the worst last. `unstored`: some of its values are not stored. */
+export const levels = ['ok', 'unstored', 'silent', 'offline', 'info', 'warning', 'critical'] as const
+export type Level = (typeof levels)[number]
+
+/** Returns the worst that is known of a device. */
+export function levelOf(device: HomeDevice): Level {
+  if (device.alerts > 0 && device.severity) return device.severity
+  if (device.online === false) return 'offline'
+  if (device.silent) return 'silent'
+  return device.notKept > 0 ? 'unstored' : 'ok'
+}
+
+export function worstOf(found: readonly Level[]): Level {
+  return levels[Math.max(0, ...found.map(level => levels.indexOf(level)))] ?? 'ok'
+}
+
+/** Devices of one area; `name` is empty for those that stand nowhere. */
+export interface Group {
+  readonly name: string
+  readonly devices: readonly HomeDevice[]
+  readonly level: Level
+  /** Devices that are not `ok`. */
+  readonly wrong: number
+}
+
+/** Returns the devices by area, in the order of the catalogue; those without an area come last. */
+export function groupsOf({ areas }: Pick<Catalogue, 'areas'>, devices: readonly HomeDevice[]): readonly Group[] {
+  const found = new Map<string, HomeDevice[]>(areas.map(({ name }) => [name, []]))
+  const nowhere: HomeDevice[] = []
+  for (const device of devices) {
+    const { area = '' } = device
+    if (area === '') nowhere.push(device)
+    else if (found.has(area)) found.get(area)?.push(device)
+    else found.set(area, [device])
+  }
+  return [...found, ['', nowhere] as const]
+    .filter(([, members]) => members.length > 0)
+    .map(([name, members]) => {
+      const of = members.map(levelOf)
+      return { name, devices: members, level: worstOf(of), wrong: of.filter(level => level !== 'ok').length }
+    })
+}
+
+const haystacks = new WeakMap<HomeDevice, string>()
+
+/** Whether all words, in lower case, are in what is written on the device. */
+export function isFound(device: HomeDevice, words: readonly string[]): boolean {
+  if (words.length === 0) return true
+  let haystack = haystacks.get(device)
+  if (haystack === undefined) {
+    const { id, name, area = '', model = '', values } = device
+    haystack = [id, name, area, device.class, model, ...values.flatMap(({ name, topic }) => [name, topic])]
+      .join('\n')
+      .toLowerCase()
+    haystacks.set(device, haystack)
+  }
+  const text = haystack
+  return words.every(word => text.includes(word))
+}
+
+/** Identifies a value of a device among all that the feed brings. */
+export function keyOf({ topic, field }: { readonly topic: string; readonly field: string }): string {
+  return `${topic}\0${field}`
+}

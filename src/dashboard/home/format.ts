@@ -1,0 +1,117 @@
+/** How values, times and names are written on the cards. Nothing is concluded from a name: only class and unit count. */
+
+import type { Value } from '../api.js'
+import { en, type TextKey } from '../texts/en.js'
+import { locale, say } from '../texts/language.js'
+import { decimalsOf, nameText } from '../wording.js'
+import type { ControlOption, HomeControl, HomeValue } from './catalogue.js'
+
+export type Tone = 'quiet' | 'on' | 'active' | 'alert'
+
+type Words = readonly [yes: TextKey, no: TextKey, tone: Tone]
+const opened: Words = ['state.open', 'state.closed', 'active']
+const noticed: Words = ['state.detected', 'state.clear', 'active']
+const danger: Words = ['state.detected', 'state.clear', 'alert']
+const switched: Words = ['state.on', 'state.off', 'on']
+
+/** Words for yes and no by class, in the sense of Home Assistant's binary sensors. */
+const words: Readonly<Record<string, Words>> = {
+  ...{ door: opened, window: opened, garage_door: opened, opening: opened, cover: opened, valve: opened, gate: opened },
+  ...{ motion: noticed, occupancy: noticed, vibration: noticed, sound: noticed, moving: noticed },
+  ...{ smoke: danger, gas: danger, carbon_monoxide: danger, moisture: danger, leak: danger, tamper: danger },
+  ...{ problem: danger, safety: danger, heat: danger, cold: danger },
+  ...{ switch: switched, light: switched, plug: switched, power: switched, outlet: switched, fan: switched },
+  presence: ['state.home', 'state.away', 'on'],
+  lock: ['state.unlocked', 'state.locked', 'active'],
+  battery: ['state.low', 'state.ok', 'alert'],
+  battery_low: ['state.low', 'state.ok', 'alert'],
+  battery_charging: ['state.charging', 'state.not-charging', 'on'],
+  connectivity: ['state.connected', 'state.disconnected', 'on'],
+  running: ['state.running', 'state.idle', 'on'],
+}
+/** Without a class: a device that writes ON is read as yes, so that these words are nearest to what was sent. */
+const plain: Words = ['state.on', 'state.off', 'on']
+
+const formats = new Map<number, Intl.NumberFormat>()
+
+/** Formats a number whole, however long: a number that is cut would be another one. */
+export function numberText(value: number, decimals: number): string {
+  const size = Math.abs(value)
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toExponential(3)
+  let format = formats.get(decimals)
+  if (!format) {
+    format = new Intl.NumberFormat(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
+    formats.set(decimals, format)
+  }
+  const text = format.format(value)
+  // Minus nothing is nothing.
+  return /[1-9]/.test(text) ? text : format.format(0)
+}
+
+export interface Shown {
+  readonly text: string
+  readonly tone: Tone
+}
+
+type Spec = Pick<HomeValue, 'class' | 'decimals' | 'texts' | 'thresholds'>
+
+/** Returns how a value is written, and how urgent it looks. */
+export function shownOf(value: Value, spec: Spec): Shown {
+  const called = spec.texts?.find(text => String(text.value) === String(value))
+  if (typeof value === 'number') {
+    const text = called ? wordOf(called) : numberText(value, spec.decimals ?? decimalsOf(value))
+    return { text, tone: toneOf(value, spec) }
+  }
+  const isSwitched = typeof value === 'string' && /^(on|off)$/i.test(value) && words[spec.class ?? ''] === switched
+  if (typeof value === 'boolean' || isSwitched) {
+    const [yes, no, tone] = words[spec.class ?? ''] ?? plain
+    const holds = typeof value === 'boolean' ? value : value.toLowerCase() === 'on'
+    return { text: called ? wordOf(called) : say(holds ? yes : no), tone: holds ? tone : 'quiet' }
+  }
+  return { text: called ? wordOf(called) : nameText(String(value)), tone: 'quiet' }
+}
+
+/** Returns the word of a description for a value, in the language of the page if there is one. */
+function wordOf({ key, name }: NonNullable<HomeValue['texts']>[number]): string {
+  const wanted = `state.${key}`
+  return key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
+}
+
+function toneOf(value: number, { thresholds = {} }: Spec): Tone {
+  const { low = -Infinity, high = Infinity, veryLow = -Infinity, veryHigh = Infinity } = thresholds
+  if (value < veryLow || value > veryHigh) return 'alert'
+  return value < low || value > high ? 'active' : 'quiet'
+}
+
+/** Returns the name of a value or a control in the language of the page, if there is a word for it. */
+export function nameOf(
+  named: Pick<HomeValue | HomeControl, 'key' | 'name'> & { readonly part?: string | undefined },
+): string {
+  const { key, name, part } = named
+  const wanted = `name.${key}`
+  const text = key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
+  return part === undefined ? text : `${text} · ${nameText(part)}`
+}
+
+export function optionName({ key, name }: Pick<ControlOption, 'key' | 'name'>): string {
+  const wanted = `option.${key}`
+  return key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
+}
+
+export function spanText(milliseconds: number): string {
+  const seconds = Math.max(0, milliseconds / 1_000)
+  if (seconds < 60) return say('span.s', { n: Math.floor(seconds) })
+  if (seconds < 3_600) return say('span.min', { n: Math.floor(seconds / 60) })
+  if (seconds < 172_800) return say('span.h', { n: Math.floor(seconds / 3_600) })
+  return say('span.d', { n: Math.floor(seconds / 86_400) })
+}
+
+export function ageText(milliseconds: number): string {
+  return milliseconds < 2_000 ? say('age.now') : say('age.ago', { span: spanText(milliseconds) })
+}
+
+const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' })
+
+export function clockText(time: number): string {
+  return clock.format(time)
+}

@@ -1,0 +1,246 @@
+import { type AlertRow, type Balance, fetchBalance, fetchDead, fetchHome, fetchOpenAlerts } from '../api.js'
+import { type Catalogue, type Group, groupsOf, type HomeDevice, isFound, keyOf, levelOf } from './catalogue.js'
+import { type Density, densities } from './layout.js'
+import { Live } from './live.js'
+import { Orders } from './orders.js'
+
+/** Messages of a topic that were not stored, for one reason. */
+export interface Unstored {
+  readonly topic: string
+  readonly reason: string
+  readonly count: number
+}
+
+const settleAfter = 250
+const accountEvery = 10_000
+const mostLetters = 1_000
+const manyDevices = 300
+const refreshManyEvery = 30_000
+const densityKey = 'telehub.home.density'
+const knownKey = 'telehub.home.known'
+
+/** What the page Home shows, and what changes it. */
+export class HomeModel {
+  readonly live = new Live()
+  readonly orders = new Orders(this.live, () => this.#changed())
+  catalogue: Catalogue | undefined
+  /** Why there is no catalogue; empty while there is one, or the answer is awaited. */
+  failure = ''
+  alerts: readonly AlertRow[] = []
+  unstored: readonly Unstored[] = []
+  balance: Balance | undefined
+  /** Devices that this browser has not seen before. */
+  found: readonly HomeDevice[] = []
+  mayChange = false
+  /** Whether the hub asks for a login. */
+  needsKey = false
+  density: Density = densityOf(kept(densityKey))
+  onlyWrong = false
+  text = ''
+  /** Id of the device whose sheet is open. */
+  open: string | undefined
+  /** Id of the device that has the focus of the arrow keys. */
+  active: string | undefined
+  #known: Set<string> | undefined
+  #isShown = false
+  #pending = new Map<string, ReturnType<typeof setTimeout>>()
+  #account: ReturnType<typeof setTimeout> | undefined
+  #tellings = 0
+  #availability: readonly (() => void)[] = []
+  #refreshedAt = 0
+  #drawn: readonly Group[] = []
+  #drawnOf: readonly unknown[] = []
+
+  /** Called, at most once in a frame, when something has changed that is not a value. */
+  onChange: (() => void) | undefined
+
+  show(shown: boolean): void {
+    if (shown === this.#isShown) return
+    this.#isShown = shown
+    clearTimeout(this.#account)
+    if (shown) void this.#accountNow()
+    this.#changed()
+  }
+
+  /** Devices that are shown, by area. The same array as long as nothing of it has changed. */
+  get groups(): readonly Group[] {
+    const { catalogue, text, onlyWrong } = this
+    if (!catalogue) return []
+    const of = [catalogue, text, onlyWrong]
+    if (this.#drawnOf.every((one, i) => one === of[i]) && this.#drawnOf.length > 0) return this.#drawn
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean)
+    const shown = catalogue.devices.filter(
+      device => isShown(device) && isFound(device, words) && (!onlyWrong || levelOf(device) !== 'ok'),
+    )
+    this.#drawnOf = of
+    this.#drawn = groupsOf(catalogue, shown)
+    return this.#drawn
+  }
+
+  device(id: string): HomeDevice | undefined {
+    return this.catalogue?.devices.find(device => device.id === id)
+  }
+
+  /** Changes what is shown; `active` and `open` included. */
+  set(
+    change: Partial<Pick<HomeModel, 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'mayChange' | 'needsKey'>>,
+  ): void {
+    Object.assign(this, change)
+    if (change.density) keep(densityKey, change.density)
+    this.#changed()
+  }
+
+  /** Fetches all anew: a connection has begun. */
+  synchronise(): void {
+    this.structureChanged()
+    this.alertsChanged()
+  }
+
+  /** Fetches the catalogue, a little later, as changes come together. `revision`: of the hub's, if known. */
+  structureChanged(revision?: number): void {
+    if (revision !== undefined && revision === this.catalogue?.revision) return
+    this.#soon('catalogue', () => this.#fetchCatalogue())
+  }
+
+  /** A client has come or gone, and so perhaps a device. */
+  presenceChanged(): void {
+    if (this.catalogue) this.#soon('catalogue', () => this.#fetchCatalogue(), 1_000)
+  }
+
+  alertsChanged(): void {
+    this.#soon('alerts', async () => {
+      this.alerts = await fetchOpenAlerts().catch(() => this.alerts)
+      this.structureChanged()
+      this.#changed()
+    })
+  }
+
+  /** Notes that the new devices have been seen. */
+  acceptFound(): void {
+    for (const { id } of this.found) this.#known?.add(id)
+    keep(knownKey, JSON.stringify([...(this.#known ?? [])]))
+    this.found = []
+    this.#changed()
+  }
+
+  async #fetchCatalogue(): Promise<void> {
+    try {
+      const fetched = await fetchHome()
+      const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
+      // A device that is as it was stays the same object, so that its card is not drawn again.
+      const devices = fetched.devices.map(device => {
+        const old = before.get(device.id)
+        const { lastSeen } = device
+        if (!old || JSON.stringify({ ...old, lastSeen }) !== JSON.stringify(device)) return device
+        return Object.assign(old, { lastSeen })
+      })
+      this.catalogue = { ...fetched, devices }
+      this.failure = ''
+      this.#findNew(devices)
+      this.#watchAvailability(devices)
+    } catch (error) {
+      this.failure = (error as Error).message
+      this.#soon('again', () => this.structureChanged(), 5_000)
+    }
+    this.#changed()
+  }
+
+  /** Asks again as soon as a device says that it has come or gone. */
+  #watchAvailability(devices: readonly HomeDevice[]): void {
+    for (const end of this.#availability) end()
+    this.#availability = devices.flatMap(({ availability }) => {
+      if (!availability) return []
+      const key = keyOf(availability)
+      let was = this.live.of(key)?.value
+      const look = () => {
+        const value = this.live.of(key)?.value
+        if (value === was) return
+        was = value
+        this.structureChanged()
+      }
+      return [this.live.watch(key, look)]
+    })
+  }
+
+  #findNew(devices: readonly HomeDevice[]): void {
+    if (!this.#known) {
+      const text = kept(knownKey)
+      // At the first visit nothing is new, as everything is.
+      this.#known = new Set(text === null ? devices.map(({ id }) => id) : (JSON.parse(text) as string[]))
+      if (text === null && devices.length > 0) keep(knownKey, JSON.stringify([...this.#known]))
+      else if (text === null) this.#known = undefined
+    }
+    const known = this.#known
+    this.found = known ? devices.filter(device => isShown(device) && !known.has(device.id)) : []
+  }
+
+  /** Fetches how many messages there were, and which are not stored. A user who may not know is shown nothing of it. */
+  async #accountNow(): Promise<void> {
+    if (!document.hidden) {
+      this.#refresh()
+      this.balance = await fetchBalance(2, 1).catch(() => undefined)
+      const letters = this.balance && this.balance.dead > 0 ? await fetchDead({}, mostLetters).catch(() => []) : []
+      const counts = new Map<string, Unstored>()
+      for (const { topic, reason } of letters) {
+        const key = `${reason} ${topic}`
+        counts.set(key, { topic, reason, count: (counts.get(key)?.count ?? 0) + 1 })
+      }
+      this.unstored = [...counts.values()].sort((a, b) => b.count - a.count)
+      this.#changed()
+    }
+    if (this.#isShown) this.#account = setTimeout(() => void this.#accountNow(), accountEvery)
+  }
+
+  /** Asks for the catalogue again now and then: that a device has fallen silent is announced by nothing. */
+  #refresh(): void {
+    const { length = 0 } = this.catalogue?.devices ?? []
+    const now = performance.now()
+    if (now - this.#refreshedAt < (length > manyDevices ? refreshManyEvery : 0)) return
+    this.#refreshedAt = now
+    if (this.catalogue) this.structureChanged()
+  }
+
+  #soon(name: string, act: () => void | Promise<void>, inMs = settleAfter): void {
+    if (this.#pending.has(name)) return
+    const timer = setTimeout(
+      () => {
+        this.#pending.delete(name)
+        void act()
+      },
+      this.catalogue || inMs !== settleAfter ? inMs : 0,
+    )
+    this.#pending.set(name, timer)
+  }
+
+  #changed(): void {
+    this.#tellings ||= requestAnimationFrame(() => {
+      this.#tellings = 0
+      if (this.#isShown) this.onChange?.()
+    })
+  }
+}
+
+/** Whether a device has its place on the page: not one that is hidden, or of which nothing but the name is known. */
+export function isShown({ hidden, values, more, lastSeen }: HomeDevice): boolean {
+  return !hidden && (values.length > 0 || more > 0 || lastSeen > 0)
+}
+
+function densityOf(text: string | null): Density {
+  return densities.find(density => density === text) ?? 'cards'
+}
+
+function kept(key: string): string | null {
+  try {
+    return localStorage.getItem(key)
+  } catch {
+    return null
+  }
+}
+
+function keep(key: string, text: string): void {
+  try {
+    localStorage.setItem(key, text)
+  } catch {
+    // Storage is off: kept for as long as the page is open.
+  }
+}

@@ -1,0 +1,163 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { type AlertRow, fetchHomeDevice, hubNow } from '../api.js'
+import { say } from '../texts/language.js'
+import { nameText } from '../wording.js'
+import { newestOrder } from './card.js'
+import { type HomeDevice, type HomeValue, keyOf, levelOf } from './catalogue.js'
+import { useModel } from './context.js'
+import { Control } from './controls.js'
+import { nameOf, spanText } from './format.js'
+import { Icon } from './icons.js'
+import { Reading, Status } from './reading.js'
+import { Receipt } from './receipt.js'
+
+const roles = [
+  ['value', 'sheet.main'],
+  ['diagnostic', 'sheet.diagnostic'],
+  ['config', 'sheet.config'],
+] as const
+
+/** All that is known of one device, over the page it was opened from. Escape closes it, and so does the back button. */
+export function Sheet({ device, onClose }: { readonly device: HomeDevice; readonly onClose: () => void }) {
+  const model = useModel()
+  const dialog = useRef<HTMLDialogElement>(null)
+  const [whole, setWhole] = useState<HomeDevice>(device)
+  const { revision } = model.catalogue ?? {}
+  useEffect(() => {
+    dialog.current?.showModal()
+  }, [])
+  useEffect(() => {
+    let isOver = false
+    void fetchHomeDevice(device.id).then(
+      found => !isOver && found && setWhole(found),
+      () => {},
+    )
+    return () => {
+      isOver = true
+    }
+  }, [device.id, revision])
+  const shown = whole.id === device.id ? whole : device
+  const values = shown.values.filter(({ hidden }) => !hidden)
+  const series = new Set(shown.values.flatMap(value => value.series ?? []))
+  const names = [shown.id, shown.client]
+  const alerts = model.alerts.filter(
+    ({ device: of, series: key, state }) =>
+      (state === 'firing' || state === 'acknowledged') && (series.has(key) || (of !== undefined && names.includes(of))),
+  )
+  return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself; the click is one beside the sheet.
+    <dialog
+      ref={dialog}
+      class="sheet"
+      aria-labelledby="sheet-title"
+      data-level={levelOf(shown)}
+      onClose={onClose}
+      onClick={event => event.target === dialog.current && dialog.current?.close()}
+    >
+      <div class="sheet-body">
+        <div class="sheet-head">
+          <span class="thing-icon">
+            <Icon name={shown.icon ?? shown.class} size={26} />
+          </span>
+          <div class="thing-title">
+            <h2 id="sheet-title">
+              <bdi>{nameText(shown.name)}</bdi>
+            </h2>
+            <Status live={model.live} device={shown} />
+          </div>
+          <button type="button" class="icon" aria-label={say('sheet.close')} onClick={() => dialog.current?.close()}>
+            <Icon name="close" />
+          </button>
+        </div>
+        <Alerts alerts={alerts} />
+        {shown.controls.length > 0 ? (
+          <section class="sheet-part">
+            <h3>{say('sheet.controls')}</h3>
+            <div class="sheet-controls">
+              {shown.controls.map(control => (
+                <Control key={`${control.topic} ${control.name}`} control={control} device={shown.name} />
+              ))}
+            </div>
+            {newestOrder(shown, control => model.orders.of(control)) ? <Receipt controls={shown.controls} /> : null}
+          </section>
+        ) : null}
+        {roles.map(([role, title]) => {
+          const of = values.filter(value => value.role === role)
+          return of.length === 0 ? null : (
+            <section class="sheet-part" key={role}>
+              <h3>{say(title)}</h3>
+              <ul class="sheet-values">
+                {of.map(value => (
+                  <ValueRow key={keyOf(value)} value={value} />
+                ))}
+              </ul>
+            </section>
+          )
+        })}
+        <Facts device={shown} />
+      </div>
+    </dialog>
+  )
+}
+
+function ValueRow({ value }: { readonly value: HomeValue }) {
+  const { live } = useModel()
+  const name = nameOf(value)
+  return (
+    <li class="sheet-value">
+      {value.series === undefined ? (
+        <span class="sheet-name">{name}</span>
+      ) : (
+        <a
+          class="sheet-name"
+          href={`#${new URLSearchParams({ series: value.series })}`}
+          aria-label={say('sheet.chart', { name })}
+        >
+          {name}
+          <Icon name="chart" size={16} />
+        </a>
+      )}
+      <Reading live={live} value={value} />
+    </li>
+  )
+}
+
+function Alerts({ alerts }: { readonly alerts: readonly AlertRow[] }) {
+  if (alerts.length === 0) return null
+  return (
+    <section class="sheet-part">
+      <h3>{say('sheet.alerts')}</h3>
+      <ul class="sheet-alerts">
+        {alerts.map(({ alert, severity, sentence, since }) => (
+          <li key={alert} data-level={severity}>
+            <strong>{say(`severity.${severity}`)}</strong> <bdi>{nameText(sentence)}</bdi>{' '}
+            <span class="hint">{say('needs.since', { span: spanText(hubNow() - since) })}</span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+function Facts({ device }: { readonly device: HomeDevice }) {
+  const { area, manufacturer, model, version, id } = device
+  const facts: readonly (readonly [name: string, text: string | undefined])[] = [
+    [say('sheet.area'), area],
+    [say('sheet.model'), [manufacturer, model, version].filter(Boolean).join(' ') || undefined],
+    [say('sheet.id'), id],
+  ]
+  return (
+    <dl class="sheet-facts">
+      {facts.map(([name, text]) =>
+        text === undefined ? null : (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <bdi>{nameText(text)}</bdi>
+            </dd>
+          </div>
+        ),
+      )}
+    </dl>
+  )
+}
