@@ -111,7 +111,7 @@ export async function fetchHome(): Promise<Answer<'GET /api/home'>> {
   return { ...first, devices }
 }
 
-/** Fetches one device with all of its values. */
+/** Fetches one device with all values. */
 export async function fetchHomeDevice(device: string): Promise<Answer<'GET /api/home'>['devices'][number] | undefined> {
   return (await ask('GET /api/home', { device, values: 'all' })).devices[0]
 }

@@ -132,7 +132,7 @@ let chosen: string | undefined
 let listed = false
 /** Readings that came before the list, which wait so that the board appears once and in order. Undefined afterwards. */
 let early: Map<string, LastReading> | undefined = new Map()
-/** Whether the wall of all values has been needed: until then no tile of it is made, as there may be very many. */
+/** Whether the wall of all values has been needed: until then no tile is made, as there may be very many. */
 let isBoardWanted = false
 /** The place in which charts and pages of devices are opened, and to which they return. */
 let place: 'home' | 'values' = 'home'
@@ -223,7 +223,7 @@ function onThing(): string | undefined {
   return parametersOf().get('thing') || undefined
 }
 
-/** Notes in which of the two places the address is; an address of a chart is in the one it was opened from. */
+/** Notes in which of the two places the address is; an address of a chart is in the one from which the chart was opened. */
 function notePlace(): void {
   if (location.hash === '' || onThing() !== undefined) place = 'home'
   else if (location.hash === valuesAddress) place = 'values'
@@ -326,7 +326,7 @@ function goBack(): void {
   followAddress()
 }
 
-/** Goes to another page, at its top. */
+/** Goes to the top of another page. */
 function go(address: string): void {
   const isThere = address.startsWith('#') ? location.hash === address : location.hash === ''
   if (!isThere) history.pushState(null, '', address)
@@ -433,7 +433,7 @@ function onPage(): void {
       search.select()
     }
     if (event.key !== 'Escape' || account.isOpen) return
-    // The sheet of a device closes itself.
+    // The dialog closes without help.
     if (home.open !== undefined) return
     if (typing && search.value) filterBy('')
     else if (!onBalance()) navigate(undefined)

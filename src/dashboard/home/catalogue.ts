@@ -8,7 +8,7 @@ export type HomeValue = HomeDevice['values'][number]
 export type HomeControl = HomeDevice['controls'][number]
 export type ControlOption = NonNullable<HomeControl['options']>[number]
 
-/** How a device is, the worst last. `unstored`: some of its values are not stored. */
+/** How a device is, the worst last. `unstored`: some values are not stored. */
 export const levels = ['ok', 'unstored', 'silent', 'offline', 'info', 'warning', 'critical'] as const
 export type Level = (typeof levels)[number]
 

@@ -2,7 +2,7 @@ import { createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import type { HomeModel } from './model.js'
 
-/** The model of the page for all of its components. */
+/** The model of the page, for all components. */
 export const Model = createContext<HomeModel | undefined>(undefined)
 
 export function useModel(): HomeModel {

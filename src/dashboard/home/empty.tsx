@@ -3,7 +3,7 @@ import { snippetFor } from '../snippet.js'
 import { say } from '../texts/language.js'
 import { useModel } from './context.js'
 
-/** What to do when there is no device: a command that works as it is copied. */
+/** A page without devices: a command to begin with, to be copied. */
 export function Empty() {
   const [isCopied, setCopied] = useState(false)
   const snippet = snippetFor(location.origin, useModel().needsKey)

@@ -55,7 +55,7 @@ export interface Shown {
 
 type Spec = Pick<HomeValue, 'class' | 'decimals' | 'texts' | 'thresholds'>
 
-/** Returns how a value is written, and how urgent it looks. */
+/** Returns the text of a value, and how urgent that looks. */
 export function shownOf(value: Value, spec: Spec): Shown {
   const called = spec.texts?.find(text => String(text.value) === String(value))
   if (typeof value === 'number') {
@@ -83,7 +83,7 @@ function toneOf(value: number, { thresholds = {} }: Spec): Tone {
   return value < low || value > high ? 'active' : 'quiet'
 }
 
-/** Returns the name of a value or a control in the language of the page, if there is a word for it. */
+/** Returns the name of a value or a control in the language of the page, where there is a word. */
 export function nameOf(
   named: Pick<HomeValue | HomeControl, 'key' | 'name'> & { readonly part?: string | undefined },
 ): string {

@@ -20,7 +20,7 @@ export interface GroupProperties {
 }
 
 /**
- * An area with its devices. Only the rows near the window are on the page; the rest is space of the right height. The
+ * An area with devices. Only the rows near the window are on the page; the rest is space of the right height. The
  * heading is always there, so that a screen reader finds all areas.
  */
 export function GroupSection(properties: GroupProperties) {

@@ -28,7 +28,7 @@ export function gapOf(density: Density): number {
   return sizes[density].gap
 }
 
-/** Whether a card has a row of controls. A lone switch is in its head. */
+/** Whether a card has a row of controls. A lone switch is in the head of the card. */
 export function hasControlRow({ controls }: Pick<HomeDevice, 'controls'>): boolean {
   return controls.some(({ kind }) => kind !== 'switch') || controls.length > 1
 }
@@ -105,7 +105,7 @@ export function placed(heights: readonly (readonly number[])[], columns: number,
   })
 }
 
-/** A card among groups: which group, which card in it. */
+/** A card among groups: number of the group, number in the group. */
 export type Place = readonly [group: number, at: number]
 
 /** Pixels that a card in another column seems farther away. */
@@ -147,7 +147,7 @@ function last(counts: readonly number[], group: number): Place | undefined {
   return count > 0 ? [group, count - 1] : undefined
 }
 
-/** Returns the column of a card, and its pixels from the top of all groups. */
+/** Returns the column of a card, and the pixels from the top of all groups. */
 export function spotOf(
   places: readonly Placed[],
   group: number,

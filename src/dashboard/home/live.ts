@@ -8,7 +8,7 @@ export interface Now {
   /** Milliseconds of the hub's clock. */
   time: number
   quality: Quality
-  /** Why the newest message was not stored, or this value of it. */
+  /** Why the newest message was not stored, or this value alone. */
   refused: { readonly reason: string; readonly detail: string } | undefined
 }
 
@@ -35,7 +35,7 @@ export class Live {
     return this.#now.get(key)
   }
 
-  /** When the hub last received a message of a topic, in milliseconds of its clock; 0: never. */
+  /** When the hub last received a message of a topic, in milliseconds of the hub's clock; 0: never. */
   heard(topic: string): number {
     return this.#heard.get(topic) ?? 0
   }

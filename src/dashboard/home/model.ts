@@ -19,7 +19,7 @@ const refreshManyEvery = 30_000
 const densityKey = 'telehub.home.density'
 const knownKey = 'telehub.home.known'
 
-/** What the page Home shows, and what changes it. */
+/** The state of the page Home, and all that changes the page. */
 export class HomeModel {
   readonly live = new Live()
   readonly orders = new Orders(this.live, () => this.#changed())
@@ -62,7 +62,7 @@ export class HomeModel {
     this.#changed()
   }
 
-  /** Devices that are shown, by area. The same array as long as nothing of it has changed. */
+  /** Devices that are shown, by area. The same array as long as nothing has changed. */
   get groups(): readonly Group[] {
     const { catalogue, text, onlyWrong } = this
     if (!catalogue) return []
@@ -127,7 +127,7 @@ export class HomeModel {
     try {
       const fetched = await fetchHome()
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
-      // A device that is as it was stays the same object, so that its card is not drawn again.
+      // A device that is as it was stays the same object, so that the card is not drawn again.
       const devices = fetched.devices.map(device => {
         const old = before.get(device.id)
         const { lastSeen } = device
@@ -145,7 +145,7 @@ export class HomeModel {
     this.#changed()
   }
 
-  /** Asks again as soon as a device says that it has come or gone. */
+  /** Asks again as soon as a device says that the device has come or gone. */
   #watchAvailability(devices: readonly HomeDevice[]): void {
     for (const end of this.#availability) end()
     this.#availability = devices.flatMap(({ availability }) => {
@@ -174,7 +174,7 @@ export class HomeModel {
     this.found = known ? devices.filter(device => isShown(device) && !known.has(device.id)) : []
   }
 
-  /** Fetches how many messages there were, and which are not stored. A user who may not know is shown nothing of it. */
+  /** Fetches how many messages there were, and which are not stored. A user who may not know is shown nothing. */
   async #accountNow(): Promise<void> {
     if (!document.hidden) {
       this.#refresh()
@@ -220,7 +220,7 @@ export class HomeModel {
   }
 }
 
-/** Whether a device has its place on the page: not one that is hidden, or of which nothing but the name is known. */
+/** Whether a device has a place on the page: not one that is hidden, or of which nothing but the name is known. */
 export function isShown({ hidden, values, more, lastSeen }: HomeDevice): boolean {
   return !hidden && (values.length > 0 || more > 0 || lastSeen > 0)
 }

@@ -3,12 +3,12 @@ import type { HomeControl } from './catalogue.js'
 import { keyOf } from './catalogue.js'
 import type { Live } from './live.js'
 
-/** A command that this page has sent, and what is known of it. */
+/** A command that this page has sent, and what is known of the command. */
 export interface Order {
   readonly control: string
   /** Milliseconds of the hub's clock. */
   readonly begun: number
-  /** As the hub last told; undefined before it has the command on disk. */
+  /** As the hub last told; undefined before the command is on disk. */
   readonly row?: CommandRow
   /** When the device showed the state that was wanted. */
   readonly seenAt?: number
@@ -17,7 +17,7 @@ export interface Order {
 }
 
 const askEvery = 500
-/** How long a receipt stays after its end. */
+/** How long a receipt stays after the end. */
 const shownFor = 12_000
 /** How long the state of the device is waited for after the command has arrived. */
 const seenWithin = 15_000
@@ -69,7 +69,7 @@ export class Orders {
     }
   }
 
-  /** Cancels the command of a control, if it is still under way. */
+  /** Cancels the command of a control, if still under way. */
   async cancel(control: HomeControl): Promise<void> {
     const row = this.of(control)?.row
     if (row) await cancelCommand(row.id).catch(() => {})

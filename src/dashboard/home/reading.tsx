@@ -12,7 +12,7 @@ interface ReadingProperties {
 }
 
 /**
- * The newest value with its unit. Preact makes the elements once; their texts are written by hand, at most once in a
+ * The newest value with the unit. Preact makes the elements once; their texts are written by hand, at most once in a
  * frame, as values may change much faster than anything else on the page.
  */
 export class Reading extends Pure<ReadingProperties> {
@@ -94,7 +94,7 @@ interface StatusProperties {
   readonly device: HomeDevice
 }
 
-/** Whether a device is there, and how long ago it was heard of. Written once a second. */
+/** Whether a device is there, and when last heard of. Written once a second. */
 export class Status extends Pure<StatusProperties> {
   #end: (() => void) | undefined
   #host: HTMLElement | null = null

@@ -17,7 +17,7 @@ const roles = [
   ['config', 'sheet.config'],
 ] as const
 
-/** All that is known of one device, over the page it was opened from. Escape closes it, and so does the back button. */
+/** All that is known of one device, over the page behind. Escape closes it, and so does the back button. */
 export function Sheet({ device, onClose }: { readonly device: HomeDevice; readonly onClose: () => void }) {
   const model = useModel()
   const dialog = useRef<HTMLDialogElement>(null)

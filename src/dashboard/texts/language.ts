@@ -1,4 +1,4 @@
-/** The language of the page, and its texts, numbers and times. Everything is decided once, when the page is loaded. */
+/** The language of the page: texts, numbers and times. Everything is decided once, when the page is loaded. */
 
 import { en, type TextKey, type Texts } from './en.js'
 
