@@ -123,7 +123,7 @@ export class Knowledge {
       isFound = true
       if (others.length === 0) own.add(topic)
       for (const { entities } of devices.filter(isMeant)) {
-        for (const entity of entities) if (this.#speaksFor(user, entity.topic)) own.add(entity.topic)
+        for (const entity of entities) if (this.speaksFor(user, entity.topic)) own.add(entity.topic)
       }
       this.describe(topic, others, user)
     }
@@ -144,7 +144,7 @@ export class Knowledge {
     if (!statements) return undefined
     let entity: Entity | undefined
     for (const one of statements) {
-      if (this.#speaksFor(one.user, topic)) entity = entity ? together(entity, one.entity) : one.entity
+      if (this.speaksFor(one.user, topic)) entity = entity ? together(entity, one.entity) : one.entity
     }
     return entity
   }
@@ -160,7 +160,7 @@ export class Knowledge {
   }
 
   /** Whether a description of a user counts for a topic. */
-  #speaksFor(user: string, topic: string): boolean {
+  speaksFor(user: string, topic: string): boolean {
     const publishers = user === '' ? undefined : this.#publishers.get(topic)
     return publishers === undefined || publishers.has(user)
   }
@@ -187,8 +187,12 @@ export class Knowledge {
     const devices = new Map<string, readonly [user: string, device: DeviceDescription]>()
     for (const { devices: described, user } of this.#descriptions.values()) {
       for (const device of described) {
-        const own = device.entities.filter(({ topic }) => this.#speaksFor(user, topic))
-        const heard = own.length === device.entities.length ? device : { ...device, entities: own }
+        const own = device.entities.filter(({ topic }) => this.speaksFor(user, topic))
+        const { controls: _, availability: __, ...foreign } = device
+        // Whoever describes nothing but readings of others has no controls for them either.
+        const isForeign = own.length === 0 && device.entities.length > 0
+        const heard =
+          own.length === device.entities.length ? device : { ...(isForeign ? foreign : device), entities: own }
         const key = `${device.source}\0${device.id}\0${user}`
         const known = devices.get(key)
         devices.set(key, [user, known ? merged(known[1], heard) : heard])

@@ -48,22 +48,25 @@ export function rowsOf(
   sources: RowSources,
   refusedOf: (topic: string) => RefusedReading | undefined,
 ): DeviceRows {
+  const said = firsts(device.described)
+  const controls = distinctControls([
+    ...device.described.flatMap(({ controls = [] }) => controls.map(controlRow)),
+    ...familyControls(device),
+  ])
+  const switched = new Set(
+    controls.flatMap(({ kind, state }) => (kind === 'switch' && state ? [`${state.topic}\0${state.field}`] : [])),
+  )
   const rows: ValueRow[] = []
   for (const member of device.members) {
     const refused = refusedOf(member.seen.topic)
     for (const row of seenRows(member, sources, refused)) if (rows.length < maxValues) rows.push(row)
   }
   rows.push(...unseenRows(device, sources))
-  const named = distinct(rows)
+  const named = distinct(rows).map(row => (isSwitched(row, switched) ? { ...row, rank: switchedRank } : row))
   const main = mainOf(named)
   const others = named.filter(row => !main.includes(row)).sort(byRole)
   const values = [...main.map(({ value }) => ({ ...value, main: true })), ...others.map(({ value }) => value)]
   const battery = named.find(({ isBattery }) => isBattery)?.value
-  const said = firsts(device.described)
-  const controls = [
-    ...device.described.flatMap(({ controls = [] }) => controls.map(controlRow)),
-    ...familyControls(device),
-  ]
   const ownName = said.name ?? device.tagged.name ?? lastLevel(device.base ?? device.id)
   const name = said.name ?? human(ownName)
   return {
@@ -85,13 +88,23 @@ export function rowsOf(
       ...(battery && { battery: { topic: battery.topic, field: battery.field } }),
     },
     values,
-    controls: distinctControls(controls),
+    controls,
   }
 }
 
+/** Whether a value is what a switch sets, and no better known as something else. */
+function isSwitched({ value, rank }: ValueRow, switched: ReadonlySet<string>): boolean {
+  return value.role === 'value' && rank > switchedRank && switched.has(`${value.topic}\0${value.field}`)
+}
+
+const switchedRank = 7
+
 function firsts(described: readonly DeviceDescription[]) {
   const first = <Name extends 'name' | 'area' | 'model' | 'manufacturer' | 'version'>(member: Name) =>
-    described.map(one => one[member]).find(one => one !== undefined && one !== '')
+    // Some call themselves by nothing but their id.
+    described
+      .map(one => (one[member] === one.id ? undefined : one[member]))
+      .find(one => one !== undefined && one !== '')
   return {
     name: first('name'),
     area: first('area'),
@@ -172,7 +185,7 @@ function valueRow({ sources, topic, name, field, type, owner, unit, fate }: Valu
   const levels = rest.length === 0 && name === 'value' ? [lastLevel(topic)] : rest
   const made = nameOf([...levels, ...(name === 'value' ? [] : name.split('.'))])
   const said = entity?.name === undefined ? undefined : nameSaid(entity.name)
-  const role = entity?.category ?? (owner.availability ? 'diagnostic' : made.role)
+  const role = entity?.category ?? (owner.availability || inside.test(topic) ? 'diagnostic' : made.role)
   const quantity = entity?.deviceClass ?? (type === 'number' ? made.class : undefined)
   const rank = role !== 'value' ? 0 : rankOf(entity?.deviceClass, made, type, entity !== undefined)
   const key = said ? said.key : made.key
@@ -201,12 +214,17 @@ function valueRow({ sources, topic, name, field, type, owner, unit, fate }: Valu
   }
 }
 
+/** The temperature inside a relay of Shelly; that of a sensor is below `sensor`. */
+const inside = /^shellies\/[^/]+\/temperature(?:_f)?$/
+
 const textOf = ({ value, key }: StateWord) => ({ value, key, name: human(key) })
 
 /** A name that a device gives, with the key when it is but the English word of the table. */
 function nameSaid(name: string): { readonly name: string; readonly key: string | undefined } {
   const word = wordOf(name)
-  return word && word.name.toLowerCase() === name.toLowerCase() ? word : { name: human(name), key: undefined }
+  const lower = name.toLowerCase()
+  const isWord = word && (word.name.toLowerCase() === lower || word.key === lower.replaceAll(' ', '_'))
+  return isWord ? word : { name: human(name), key: undefined }
 }
 
 function rankOf(
@@ -222,6 +240,9 @@ function rankOf(
   return plainRank[type ?? 'text'] - (isDescribed ? 5 : 0)
 }
 
+/** Rank from which on a value is shown large only while there are too few others. */
+const fillingRank = 30
+
 /** Returns the values that a card shows large: each quantity once, by rank; others only while there are too few. */
 function mainOf(rows: readonly ValueRow[]): readonly ValueRow[] {
   const wanted = rows.filter(({ rank }) => rank > 0).sort((a, b) => a.rank - b.rank)
@@ -229,7 +250,7 @@ function mainOf(rows: readonly ValueRow[]): readonly ValueRow[] {
   const keys = new Set<string>()
   for (const row of wanted) {
     const key = row.value.key ?? row.value.name
-    const isPlain = row.rank >= plainRank.number - 5
+    const isPlain = row.rank >= fillingRank
     if (main.length >= (isPlain ? fewestMain : maxMain) || keys.has(key)) continue
     keys.add(key)
     main.push(row)
@@ -246,10 +267,13 @@ function byRole({ value: a }: ValueRow, { value: b }: ValueRow): number {
 
 /** Leaves the part of the device out where the name alone tells a value from the others. */
 function distinct(rows: readonly ValueRow[]): readonly ValueRow[] {
-  const counts = new Map<string, number>()
-  for (const { value } of rows) counts.set(value.name, (counts.get(value.name) ?? 0) + 1)
+  const parts = new Map<string, Set<string>>()
+  for (const { value } of rows) {
+    const known = parts.get(value.name) ?? new Set()
+    parts.set(value.name, known.add(value.part ?? ''))
+  }
   return rows.map(row => {
-    if (row.value.part === undefined || (counts.get(row.value.name) ?? 0) > 1) return row
+    if (row.value.part === undefined || (parts.get(row.value.name)?.size ?? 0) > 1) return row
     const { part: _, ...value } = row.value
     return { ...row, value }
   })

@@ -2,6 +2,7 @@ import type { AlertRow } from '../../alerts/alerts.js'
 import type { HomeDevice } from '../../contract/contract.js'
 import { isAssignedClientId, parseSeriesKey, requestClientId } from '../../model.js'
 import type { Mapping } from '../mapping.js'
+import { valueShown } from '../presets/control-values.js'
 import type { Registry } from '../registry.js'
 import type { GroupedDevice } from './grouping.js'
 import type { TopicBook } from './topic-book.js'
@@ -135,14 +136,6 @@ function available(
   const isOnline = is(online) ? true : is(offline) ? false : undefined
   const shown = (words: readonly string[]) => words.map(word => valueShown(word))
   return { place: { topic, field, online: shown(online), offline: shown(offline) }, isOnline }
-}
-
-/** Returns a word as readings have it: the words for yes and no are booleans there. */
-export function valueShown(word: string): string | boolean | number {
-  const lower = word.toLowerCase()
-  if (lower === 'on' || lower === 'true' || lower === 'yes') return true
-  if (lower === 'off' || lower === 'false' || lower === 'no') return false
-  return /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/.test(word) ? Number(word) : word
 }
 
 const asShown = (word: string) => String(valueShown(word)).toLowerCase()

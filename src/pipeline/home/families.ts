@@ -137,6 +137,9 @@ export class Families {
 const generic =
   /^(?:state|value|val|status|current|get|telemetry|tele|data|sensor|sensors|values|attributes|up|event|events|measurement|measurements|json|reading|readings|metrics|uplink|info)$/i
 
+/** Those behind the name of a bare value: `…/temperature/state`. */
+const behindName = /^(?:state|value|val|current|get)$/i
+
 export const isGeneric = (level: string) => generic.test(level)
 
 /**
@@ -148,10 +151,10 @@ export const isGeneric = (level: string) => generic.test(level)
 export function defaultOwner(topic: string, isBare: boolean, isJoined: boolean): TopicOwner {
   const levels = topic.split('/')
   let keep = levels.length
-  const isWorthless = () => isGeneric(levels[keep - 1] as string)
-  if (!isBare) keep -= keep > 1 && (isWorthless() || isJoined) ? 1 : 0
+  const last = levels.at(-1) as string
+  if (!isBare) keep -= keep > 1 && (isGeneric(last) || isJoined) ? 1 : 0
   else {
-    if (keep > 2 && isWorthless()) keep--
+    if (keep > 2 && behindName.test(last)) keep--
     if (keep > 1) keep--
   }
   return { base: levels.slice(0, keep).join('/'), family: undefined, rest: levels.slice(keep) }

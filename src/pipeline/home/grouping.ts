@@ -49,6 +49,8 @@ interface BaseNode {
 
 interface DescribedNode {
   readonly id: string
+  /** The user who described the device. */
+  readonly user: string
   readonly device: DeviceDescription
   readonly members: DeviceMember[]
   parent: Node | undefined
@@ -72,7 +74,7 @@ const areaTags = ['room', 'area', 'line', 'zone', 'location', 'building', 'hall'
 /** Finds out which topics belong to one device. In slices, so that other work of the thread gets its turns. */
 export async function groupDevices(
   book: TopicBook,
-  knowledge: Pick<Knowledge, 'speaking'>,
+  knowledge: Pick<Knowledge, 'speaking' | 'speaksFor'>,
   families: Families,
 ): Promise<Grouping> {
   const slices = new Slices()
@@ -130,12 +132,20 @@ export async function groupDevices(
   }
   for (const node of described) {
     const base = node.device.base
-    if (base !== undefined) join(node, baseOf(base, node.device.source))
+    if (base === undefined) continue
+    const known = baseOf(base, node.device.source)
+    // A user who may describe devices does not describe those of others.
+    const mayJoin =
+      known.members.length === 0 || known.members.some(({ seen }) => knowledge.speaksFor(node.user, seen.topic))
+    if (mayJoin) join(node, known)
   }
   return collected([...bases.values()], described, slices)
 }
 
-async function describedNodes(knowledge: Pick<Knowledge, 'speaking'>, slices: Slices): Promise<DescribedNode[]> {
+async function describedNodes(
+  knowledge: Pick<Knowledge, 'speaking' | 'speaksFor'>,
+  slices: Slices,
+): Promise<DescribedNode[]> {
   const nodes: DescribedNode[] = []
   const ids = new Set<string>()
   for (const [user, device] of knowledge.speaking()) {
@@ -143,7 +153,7 @@ async function describedNodes(knowledge: Pick<Knowledge, 'speaking'>, slices: Sl
     const own = `${device.source}:${device.id}`
     const id = ids.has(own) ? `${own}@${user}` : own
     ids.add(id)
-    nodes.push({ id, device, members: [], parent: undefined })
+    nodes.push({ id, user, device, members: [], parent: undefined })
   }
   return nodes
 }
@@ -198,7 +208,12 @@ function isBare({ groups }: SeenTopic): boolean {
 function plainOwner(seen: SeenTopic, bare: ReadonlyMap<string, number>): TopicOwner {
   const { topic } = seen
   if (isBare(seen)) {
-    const owner = defaultOwner(topic, true, false)
+    const parent = topic.slice(0, Math.max(0, topic.lastIndexOf('/')))
+    // `…/press/state` beside `…/press/speed` is the state of the press.
+    const isBeside = (bare.get(parent) ?? 0) > 0
+    const owner = isBeside
+      ? { base: parent, family: undefined, rest: [lastOf(topic)] }
+      : defaultOwner(topic, true, false)
     const isList = (bare.get(owner.base) ?? 0) > bareOfMost
     return isList ? { base: topic, family: undefined, rest: [] } : owner
   }
@@ -206,6 +221,8 @@ function plainOwner(seen: SeenTopic, bare: ReadonlyMap<string, number>): TopicOw
   const beside = bare.get(parent) ?? 0
   return defaultOwner(topic, false, beside >= bareOfOne && beside <= bareOfMost)
 }
+
+const lastOf = (topic: string) => topic.slice(topic.lastIndexOf('/') + 1)
 
 /** Returns the longest base above a topic, or equal to it. */
 function anchorOf(topic: string, anchors: ReadonlyMap<string, string>): string | undefined {

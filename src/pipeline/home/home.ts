@@ -36,8 +36,9 @@ interface Card extends Omit<DeviceRows, 'values'> {
 
 const tickMs = 1_000
 
-/** A new grouping waits as many times as long as the last one took: it must not be all that the thread does. */
+/** A new grouping waits as many times as long as a long one took: it must not be all that the thread does. */
 const restTimes = 10
+const shortMs = 200
 
 /**
  * The catalogue of devices: which values belong together, what they are called, and what can be done with them. Made
@@ -223,7 +224,8 @@ export class Home implements Part, TopicFollower {
       this.#knowledge = mapping.knowledge.changes
       this.#grouping = await groupDevices(live.topics, mapping.knowledge, this.#families)
       await this.#deal(this.#grouping)
-      this.#nextGrouping = performance.now() + (performance.now() - began) * restTimes
+      const now = performance.now()
+      this.#nextGrouping = now + Math.max(0, now - began - shortMs) * restTimes
     } else if (this.#stale.size > 0) {
       const stale = [...this.#stale]
       this.#stale.clear()
@@ -264,7 +266,10 @@ export class Home implements Part, TopicFollower {
 
 /** By area, those without one last; then by name. */
 function byPlace(a: Card, b: Card): number {
-  const [one, other] = [a.area ?? '\uffff', b.area ?? '\uffff']
-  if (one !== other) return one < other ? -1 : 1
-  return a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1
+  return compare(a.area ?? '\uffff', b.area ?? '\uffff') || compare(a.name, b.name) || compare(a.id, b.id)
+}
+
+function compare(a: string, b: string): number {
+  const [one, other] = [a.toLowerCase(), b.toLowerCase()]
+  return one < other ? -1 : one > other ? 1 : 0
 }

@@ -35,7 +35,10 @@ const rows: readonly (readonly [key: string, name: string, rank: number, cls: st
   ['energy', 'Energy', 4, 'energy', 'energy_total total_energy aenergy.total energy.total act_energy total_act'],
   ['energy_today', 'Energy today', 14, 'energy', 'energy.today today_energy daily_energy yieldday'],
   ['energy_yesterday', 'Energy yesterday', 0, 'energy', 'energy.yesterday'],
-  ['contact', 'Contact', 5, '', 'door window opening'],
+  ['contact', 'Contact', 5, '', ''],
+  ['door', 'Door', 5, '', ''],
+  ['window', 'Window', 5, '', ''],
+  ['opening', 'Opening', 5, '', ''],
   ['occupancy', 'Occupancy', 6, '', 'presence'],
   ['motion', 'Motion', 6, '', 'pir'],
   ['water_leak', 'Water leak', 5, '', 'leak moisture_detected flood'],
@@ -44,7 +47,8 @@ const rows: readonly (readonly [key: string, name: string, rank: number, cls: st
   ['carbon_monoxide', 'Carbon monoxide', 5, '', 'co'],
   ['vibration', 'Vibration', 16, '', ''],
   ['lock', 'Lock', 5, '', 'lock_state'],
-  ['state', 'State', 7, '', 'power1 output relay on ison'],
+  ['state', 'State', 7, '', 'output relay ison'],
+  ['on', 'On', 7, '', ''],
   ['position', 'Position', 8, '', 'current_pos pos'],
   ['brightness', 'Brightness', 8, '', 'dimmer bri'],
   ['level', 'Level', 8, '', ''],
@@ -163,7 +167,10 @@ function makeName(path: readonly string[]): MadeName {
   let last = parts.at(-1) ?? 'value'
   let before = parts.slice(0, -1)
   const pair = before.length > 0 ? table.get(`${before.at(-1)}.${last}`.toLowerCase()) : undefined
-  let word = pair ?? wordOf(last)
+  // Tasmota's relays, in capitals: nothing that is measured.
+  const relay = /^POWER(\d*)$/.exec(last)
+  let word = relay ? table.get('state') : (pair ?? wordOf(last))
+  if (relay) before = relay[1] === '' ? [] : [relay[1] as string]
   // `relay/0`: the number is that of the part.
   if (!word && /^\d+$/.test(last) && before.length > 0) {
     word = wordOf(before.at(-1) as string)

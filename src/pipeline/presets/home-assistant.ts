@@ -1,6 +1,7 @@
 import { isMembers, type Members } from '../decoders/members.js'
 import { knownUnit } from '../decoders/units.js'
-import { type DeviceDescription, type Preset, textOf } from './preset.js'
+import { availabilityOf, binaryStates, type DiscoveredEntity, discoveredControls } from './home-assistant-controls.js'
+import { type DeviceDescription, type EntityDescription, type Preset, textOf } from './preset.js'
 
 /** Components of Home Assistant that have MQTT discovery. */
 const components =
@@ -19,13 +20,13 @@ export const homeAssistantDiscovery: Preset = {
     {
       topic: `{prefix...}/${components}/{object}/config`,
       is: 'description',
-      describe: ({ topic, payload }) => describe(topic, payload),
+      describe: ({ topic, payload }) => describe(topic, payload, -3),
     },
     {
       topic: `{prefix...}/${components}/{node}/{object}/config`,
       is: 'description',
       about: 'names, areas, models, units and commands of devices',
-      describe: ({ topic, payload }) => describe(topic, payload),
+      describe: ({ topic, payload }) => describe(topic, payload, -4),
     },
   ],
 }
@@ -90,25 +91,87 @@ const telling = [
   't',
 ]
 
-function describe(topic: string, payload: unknown): readonly DeviceDescription[] | undefined {
+/** @param level Place of the component among the levels of the topic, from the end */
+function describe(topic: string, payload: unknown, level: number): readonly DeviceDescription[] | undefined {
   if (!isMembers(payload) || !telling.some(name => name in payload)) return undefined
   const device = isMembers(payload.device) ? payload.device : isMembers(payload.dev) ? payload.dev : {}
   const parts = [payload.components, payload.cmps].find(isMembers)
-  const entities = (parts ? Object.values(parts).filter(isMembers) : [payload]).flatMap(one =>
-    entityOf({ ...payload, ...one }, parts ? textOf(one, 'name') : textOf(payload, 'name')),
-  )
+  const component = topic.split('/').at(level) ?? ''
+  const described = (parts ? Object.values(parts).filter(isMembers) : [payload]).map(one => {
+    const config: Members = { ...payload, ...one }
+    const kind = (parts && textOf(one, 'platform', 'p')) ?? component
+    const name = parts ? textOf(one, 'name') : textOf(payload, 'name')
+    return { config, name, entity: discovered(config, kind, name ?? '') }
+  })
+  const deviceName = textOf(device, 'name') ?? textOf(payload, 'name')
+  const area = textOf(device, ...short.area)
   return [
     {
       source: 'homeassistant',
       id: idOf(device) ?? textOf(payload, ...short.id) ?? topic,
-      name: textOf(device, 'name') ?? textOf(payload, 'name'),
-      area: textOf(device, ...short.area),
+      name: deviceName,
+      ...(area !== undefined && { area }),
       model: textOf(device, ...short.model),
       manufacturer: textOf(device, ...short.manufacturer),
       version: textOf(device, ...short.version),
-      entities,
+      ...listed('kinds', kindsOf(described.map(({ entity }) => entity))),
+      ...listed('availability', described.flatMap(({ entity }) => availabilityOf(entity)).slice(0, 4)),
+      ...listed(
+        'controls',
+        described.flatMap(({ entity }) => discoveredControls(entity)),
+      ),
+      entities: described.flatMap(({ config, name, entity }) => entityOf(config, name, entity)),
     },
   ]
+}
+
+/** Returns a member, unless its list is empty: most devices have nothing of the kind. */
+function listed<Name extends string, Item>(name: Name, items: readonly Item[]) {
+  return (items.length > 0 ? { [name]: items } : {}) as { readonly [key in Name]?: readonly Item[] }
+}
+
+/** Components that say what a whole device is; a sensor or a switch may be a small part of anything. */
+const telltale = [
+  'light',
+  'climate',
+  'water_heater',
+  'cover',
+  'lock',
+  'fan',
+  'valve',
+  'vacuum',
+  'lawn_mower',
+  'camera',
+  'siren',
+]
+
+function kindsOf(entities: readonly DiscoveredEntity[]): readonly string[] {
+  const found = entities.filter(({ config }) => categoryOf(config) === undefined)
+  const kinds = found.map(({ component, deviceClass }) => (deviceClass === 'outlet' ? 'outlet' : component))
+  return [...new Set(kinds.filter(kind => telltale.includes(kind) || kind === 'outlet'))]
+}
+
+function categoryOf(config: Members): EntityDescription['category'] {
+  const category = textOf(config, 'entity_category', 'ent_cat')
+  return category === 'diagnostic' || category === 'config' ? category : undefined
+}
+
+function discovered(config: Members, component: string, name: string): DiscoveredEntity {
+  const full = fullTopics(config)
+  const deviceClass = textOf(config, ...short.class)
+  return {
+    ...{ component, config, deviceClass },
+    name: name || component.charAt(0).toUpperCase() + component.slice(1).replaceAll('_', ' '),
+    topic: (...names) => full(textOf(config, ...names)),
+    field: (...names) => fieldOf(textOf(config, ...names)),
+  }
+}
+
+/** Returns what fills the base into topics of an object of discovery. */
+function fullTopics(config: Members): (topic: string | undefined) => string | undefined {
+  const base = textOf(config, '~') ?? ''
+  return topic =>
+    topic?.startsWith('~') ? base + topic.slice(1) : topic?.endsWith('~') ? topic.slice(0, -1) + base : topic
 }
 
 function idOf(device: Members): string | undefined {
@@ -148,10 +211,8 @@ const templates: Readonly<Record<string, readonly string[]>> = {
   target_humidity_state_topic: ['target_humidity_state_template', 'hum_state_tpl'],
 }
 
-function entityOf(config: Members, name: string | undefined) {
-  const base = textOf(config, '~') ?? ''
-  const full = (topic: string | undefined) =>
-    topic?.startsWith('~') ? base + topic.slice(1) : topic?.endsWith('~') ? topic.slice(0, -1) + base : topic
+function entityOf(config: Members, name: string | undefined, entity: DiscoveredEntity): readonly EntityDescription[] {
+  const full = fullTopics(config)
   const more = others.flatMap(([names, from]) => {
     const topic = full(textOf(config, ...names))
     if (topic === undefined) return []
@@ -162,15 +223,20 @@ function entityOf(config: Members, name: string | undefined) {
   const topic = full(textOf(config, ...short.state))
   if (topic === undefined) return more
   const precision = config.suggested_display_precision ?? config.sug_dsp_prc
+  const category = categoryOf(config)
+  const states = binaryStates(entity)
   return [
     {
       topic,
-      field: fieldOf(textOf(config, ...short.template)),
+      // The payload of such a light is an object whose state has this name.
+      field: config.schema === 'json' ? 'state' : fieldOf(textOf(config, ...short.template)),
       name,
       unit: textOf(config, ...short.unit),
       deviceClass: textOf(config, ...short.class),
       ...(typeof precision === 'number' && { precision }),
       commandTopic: full(textOf(config, ...short.command)),
+      ...(category !== undefined && { category }),
+      ...(states && { states }),
     },
     ...more,
   ]

@@ -1,5 +1,6 @@
 import { isMembers } from '../decoders/members.js'
-import { type DeviceDescription, type Preset, textOf } from './preset.js'
+import { valueShown } from './control-values.js'
+import { type ControlDescription, type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** OwnTracks: https://owntracks.org/booklet/tech/json/ */
 export const ownTracks: Preset = {
@@ -266,7 +267,50 @@ function describeHomie5(topic: string, device: string, payload: unknown): readon
           : [],
     ),
   )
-  return [{ source: 'homie', id: device, name: textOf(payload, 'name') ?? device, entities }]
+  const controls = Object.entries(payload.nodes).flatMap(([node, described]) =>
+    Object.entries(isMembers(described) && isMembers(described.properties) ? described.properties : {}).flatMap(
+      ([id, property]) => homieControl(`${base}/${node}/${id}`, id, property),
+    ),
+  )
+  return [
+    {
+      ...{ source: 'homie', id: device, name: textOf(payload, 'name') ?? device, base, entities },
+      ...(controls.length > 0 && { controls }),
+    },
+  ]
+}
+
+/** Returns the control of a property that may be set: https://homieiot.github.io/specification/#property-attributes */
+function homieControl(topic: string, id: string, property: unknown): readonly ControlDescription[] {
+  if (!isMembers(property) || property.settable !== true) return []
+  const format = textOf(property, 'format') ?? ''
+  const common = { name: textOf(property, 'name') ?? id, topic: `${topic}/set`, state: { topic, field: 'value' } }
+  switch (property.datatype) {
+    case 'boolean': {
+      const options = [
+        { name: 'On', key: 'on', payload: 'true', value: true },
+        { name: 'Off', key: 'off', payload: 'false', value: false },
+      ]
+      return [{ kind: 'switch', ...common, options }]
+    }
+    case 'enum':
+      return [
+        {
+          ...({ kind: 'choice', ...common } as const),
+          options: format.split(',').map(value => ({ name: value, payload: value, value: valueShown(value) })),
+        },
+      ]
+    case 'integer':
+    case 'float': {
+      const [min, max, step = property.datatype === 'integer' ? 1 : 0.1] = format
+        .split(':')
+        .map(part => (part === '' ? undefined : Number(part)))
+      if (min === undefined || max === undefined || ![min, max, step].every(Number.isFinite)) return []
+      return [{ kind: 'slider', ...common, payload: '{value}', range: { min, max, step } }]
+    }
+    default:
+      return []
+  }
 }
 
 function describeProperty(
@@ -275,7 +319,7 @@ function describeProperty(
   member: { readonly unit?: string; readonly name?: string },
 ): readonly DeviceDescription[] {
   const entity = { topic: topic.slice(0, topic.lastIndexOf('/')), field: 'value', ...member }
-  return [{ source: 'homie', id: device, name: device, entities: [entity] }]
+  return [{ source: 'homie', id: device, name: device, base: `homie/${device}`, entities: [entity] }]
 }
 
 /** Kepware's IoT gateway: https://support.ptc.com/help/kepware/features/en/kepware/features/IoT_GATEWAY/ */

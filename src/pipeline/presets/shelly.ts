@@ -123,6 +123,7 @@ function describe(payload: unknown, device: string | undefined): readonly Device
       model: textOf(payload, 'model'),
       manufacturer: 'Shelly',
       version: textOf(payload, 'fw_ver'),
+      base: `shellies/${device ?? id}`,
       entities: [],
     },
   ]

@@ -1,5 +1,5 @@
 import { isMembers } from '../decoders/members.js'
-import { type DeviceDescription, type Preset, textOf } from './preset.js'
+import { type ControlDescription, type DeviceDescription, type Preset, textOf } from './preset.js'
 
 /** Units of Tasmota's sensors: https://tasmota.github.io/docs/MQTT/ and its `tasmota.h`. */
 const units = {
@@ -62,6 +62,10 @@ function describe(mac: string, payload: unknown): readonly DeviceDescription[] |
   const topic = textOf(payload, 't')
   const full = textOf(payload, 'ft') ?? '%prefix%/%topic%/'
   const base = (prefix: string) => full.replace('%prefix%', prefix).replace('%topic%', topic ?? '')
+  const friendly = Array.isArray(payload.fn) ? payload.fn : []
+  // https://tasmota.github.io/docs/Commands/: LightSubtype of 2 and more can be dimmed.
+  const isDimmed = typeof payload.lt_st === 'number' && payload.lt_st > 0
+  const kinds = Array.isArray(payload.rl) && payload.rl.includes(2) ? ['light'] : undefined
   const relays = Array.isArray(payload.rl) ? payload.rl.filter(one => one !== 0).length : 0
   return [
     {
@@ -71,10 +75,43 @@ function describe(mac: string, payload: unknown): readonly DeviceDescription[] |
       model: textOf(payload, 'md'),
       manufacturer: 'Tasmota',
       version: textOf(payload, 'sw'),
+      ...(topic !== undefined && { base: `tasmota/${topic}` }),
+      ...(kinds && { kinds }),
+      ...(topic !== undefined && relays > 0 && { controls: controlsOf(base, relays, friendly, isDimmed) }),
       entities: Array.from({ length: topic === undefined ? 0 : relays }, (_, i) => {
         const power = relays === 1 ? 'POWER' : `POWER${i + 1}`
         return { topic: `${base('stat')}${power}`, field: 'value', commandTopic: `${base('cmnd')}${power}` }
       }),
     },
+  ]
+}
+
+/** Returns the relays as switches, and the brightness of a light as a slider. */
+function controlsOf(
+  base: (prefix: string) => string,
+  relays: number,
+  friendly: readonly unknown[],
+  isDimmed: boolean,
+): readonly ControlDescription[] {
+  const switches = Array.from({ length: relays }, (_, i): ControlDescription => {
+    const power = relays === 1 ? 'POWER' : `POWER${i + 1}`
+    const name = friendly[i]
+    return {
+      kind: 'switch',
+      name: relays === 1 ? 'State' : typeof name === 'string' && name !== '' ? name : `Relay ${i + 1}`,
+      topic: `${base('cmnd')}${power}`,
+      options: [
+        { name: 'On', key: 'on', payload: 'ON', value: true },
+        { name: 'Off', key: 'off', payload: 'OFF', value: false },
+      ],
+      state: { topic: `${base('stat')}${power}`, field: 'value' },
+    }
+  })
+  if (!isDimmed) return switches
+  const range = { min: 0, max: 100, step: 1, unit: '%' }
+  const state = { topic: `${base('tele')}STATE`, field: 'Dimmer' }
+  return [
+    ...switches,
+    { kind: 'slider', name: 'Brightness', topic: `${base('cmnd')}Dimmer`, payload: '{value}', range, state },
   ]
 }

@@ -1,5 +1,6 @@
 import { isMembers, type Members } from '../decoders/members.js'
 import { type DeviceDescription, type EntityDescription, type Preset, textOf } from './preset.js'
+import { exposedControls, exposedStates, specificTypes } from './zigbee2mqtt-controls.js'
 
 /** Zigbee2MQTT: https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html */
 export const zigbee2mqtt: Preset = {
@@ -64,6 +65,10 @@ function describe(base: string, device: Members): DeviceDescription[] {
   if (device.type === 'Coordinator' || name === undefined) return []
   const definition = isMembers(device.definition) ? device.definition : {}
   const topic = `${base}/${name}`
+  const exposes = Array.isArray(definition.exposes) ? definition.exposes.filter(isMembers) : []
+  const kinds = exposes.map(({ type }) => type).filter(type => typeof type === 'string' && specificTypes.includes(type))
+  const about = `${textOf(definition, 'description') ?? ''} ${textOf(definition, 'model') ?? ''}`
+  const controls = exposedControls(topic, exposes, about)
   return [
     {
       source: 'zigbee2mqtt',
@@ -72,6 +77,9 @@ function describe(base: string, device: Members): DeviceDescription[] {
       model: textOf(definition, 'model') ?? textOf(device, 'model_id'),
       manufacturer: textOf(definition, 'vendor') ?? textOf(device, 'manufacturer'),
       version: textOf(device, 'software_build_id'),
+      base: topic,
+      ...(kinds.length > 0 && { kinds: [...new Set(kinds as string[])] }),
+      ...(controls.length > 0 && { controls }),
       entities: entitiesOf(topic, definition.exposes, ''),
     },
   ]
@@ -88,6 +96,8 @@ function entitiesOf(topic: string, exposes: unknown, prefix: string): EntityDesc
     const features = entitiesOf(topic, one.features, inner)
     if (property === undefined || one.type === 'composite') return features
     const isSettable = typeof one.access === 'number' && (one.access & mayBeSet) !== 0
+    const category = textOf(one, 'category')
+    const states = exposedStates(one)
     return [
       {
         topic,
@@ -95,6 +105,8 @@ function entitiesOf(topic: string, exposes: unknown, prefix: string): EntityDesc
         name: textOf(one, 'label', 'name'),
         unit: textOf(one, 'unit'),
         ...(isSettable && { commandTopic: `${topic}/set` }),
+        ...((category === 'config' || category === 'diagnostic') && { category }),
+        ...(states && { states }),
       },
       ...features,
     ]
