@@ -13,7 +13,7 @@ import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
 import type { Rates } from '../runtime/rate-limit.js'
 import type { Use } from '../runtime/shared-pool.js'
 import { inMilliseconds, type MicrosecondClock } from '../runtime/time.js'
-import { sliceWork, type Work } from '../runtime/work.js'
+import type { Work } from '../runtime/work.js'
 import { FanOut } from '../sessions/fan-out.js'
 import {
   type Dropped,
@@ -130,7 +130,7 @@ export class Broker
     })
     this.#sessions = sessions
     this.#fanOut = new FanOut({ work, sessions })
-    const restoration = new Restoration({ sessions, sink, waitMs: options.restoreWaitMs, log })
+    const restoration = new Restoration({ sessions, sink, work, waitMs: options.restoreWaitMs, log })
     this.#restoration = restoration
     const publish = (message: Outward) => this.publish(message)
     const pages = { publish, retainedBy: (filter: string) => sessions.retainedBy(filter) }
@@ -259,11 +259,11 @@ export class Broker
   async publishAll(messages: Iterable<Outward>): Promise<void> {
     const { work } = this.#options
     await this.#restoration.done
-    let end = work.done + sliceWork
+    let end = work.done + work.slice
     for (const message of messages) {
       if (work.done >= end) {
         await new Promise(resolve => setImmediate(resolve))
-        end = work.done + sliceWork
+        end = work.done + work.slice
       }
       this.publish(message)
     }

@@ -3,12 +3,14 @@ import type { Message, PublishSink, Replay } from '../model.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { ReliefListener } from '../runtime/backpressure.js'
 import { Slices } from '../runtime/slices.js'
+import type { Work } from '../runtime/work.js'
 import { sessionName } from '../sessions/session-name.js'
 import type { Sessions } from '../sessions/sessions.js'
 
 export interface RestorationOptions {
   readonly sessions: Sessions
   readonly sink: Pick<PublishSink, 'sequence' | 'replay'>
+  readonly work: Work
   /** Milliseconds from the start after which publishes are taken although not everything is restored. */
   readonly waitMs: number
   readonly log: Pick<SentenceLog, 'info'>
@@ -132,10 +134,11 @@ export class Restoration {
 
   /** Publishes to the sessions what they lack of the spool, and ends the restoration. */
   async #publishAgain(replay: Replay): Promise<void> {
-    const { sessions, sink } = this.#options
-    const slices = new Slices(sliceMs, () => {
+    const { sessions, sink, work } = this.#options
+    const goesOn = () => {
       if (this.#isStopping) throw new HubError('stopping', 'the hub stops')
-    })
+    }
+    const slices = new Slices(sliceMs, goesOn, work)
     let last = sessions.applied
     replay.skipTo(last)
     let goal = sink.sequence
@@ -193,7 +196,7 @@ export class Restoration {
 
   /** Runs everything that waits, and what comes meanwhile. */
   async #goOn(): Promise<void> {
-    const slices = new Slices(sliceMs)
+    const slices = new Slices(sliceMs, undefined, this.#options.work)
     // The list is emptied at the end alone: while there is something in it, nobody overtakes.
     for (let next = 0; next < this.#waiting.length; next++) {
       this.#waiting[next]?.()

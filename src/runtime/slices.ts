@@ -8,13 +8,18 @@ const usualSliceMs = 5
 export class Slices {
   readonly #sliceMs: number
   readonly #goesOn: () => void
+  readonly #work: { readonly isHurried: boolean } | undefined
   #steps = 0
   #since = performance.now()
 
-  /** `goesOn` is called after each turn, and throws when the work is to be given up. */
-  constructor(sliceMs = usualSliceMs, goesOn: () => void = () => {}) {
+  /**
+   * `goesOn` is called after each turn, and throws when the work is to be given up. While `work.isHurried`, other work
+   * has several turns between two slices.
+   */
+  constructor(sliceMs = usualSliceMs, goesOn: () => void = () => {}, work?: { readonly isHurried: boolean }) {
     this.#sliceMs = sliceMs
     this.#goesOn = goesOn
+    this.#work = work
   }
 
   /** Returns, after each step of the work, whether to await {@link turn}. */
@@ -25,11 +30,16 @@ export class Slices {
 
   /** Lets input, output and timers have a turn. Rejects when the work is to be given up. */
   async turn(): Promise<void> {
-    await new Promise(resolve => setImmediate(resolve))
+    let turns = 0
+    do await new Promise(resolve => setImmediate(resolve))
+    while (this.#work?.isHurried && ++turns < hurriedTurns)
     this.#goesOn()
     this.#since = performance.now()
   }
 }
+
+/** Turns of the event loop between two slices while other work is in a hurry. */
+const hurriedTurns = 16
 
 /** Steps between two looks at the time. */
 const stepsBetween = 8

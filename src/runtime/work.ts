@@ -4,6 +4,16 @@
  */
 export class Work {
   done = 0
+  /**
+   * True while connections come. The event loop accepts one in each turn, and the system's queue of new connections
+   * overflows after some thousands: the system then resets connections, some after seconds. So turns are short.
+   */
+  isHurried = false
+
+  /** The most work that one loop does in this turn. */
+  get slice(): number {
+    return this.isHurried ? hurriedWork : sliceWork
+  }
 }
 
 /** Units charged for each step of work. Each visited node of a filter index is one unit more. */
@@ -20,6 +30,9 @@ export const charge = {
 
 /** The most work that reading all connections may cause in one turn of the event loop: about 10 ms. */
 export const turnWork = 100_000
+
+/** The most work of one loop while connections come: about 0.2 ms. */
+export const hurriedWork = 2_000
 
 /** The most work that one loop does at a time: about 2.5 ms. */
 export const sliceWork = 25_000

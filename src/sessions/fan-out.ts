@@ -1,6 +1,6 @@
 import type { PendingPublish } from '../model.js'
 import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
-import { sliceWork, type Work } from '../runtime/work.js'
+import type { Work } from '../runtime/work.js'
 import { Fifo } from './fifo.js'
 
 /** Distributes publishes to the subscribers. Implemented by `Sessions`. */
@@ -126,7 +126,7 @@ export class FanOut implements Backpressure {
 
   #schedule(): void {
     this.#isScheduled = true
-    this.#end = this.#work.done + sliceWork
+    this.#end = this.#work.done + this.#work.slice
     setImmediate(this.#turn)
   }
 

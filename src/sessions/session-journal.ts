@@ -14,6 +14,7 @@ import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Slices } from '../runtime/slices.js'
+import type { Work } from '../runtime/work.js'
 import type { SharedPayloads } from './queue-chunk.js'
 import type { CaptureOptions } from './session-capture.js'
 import { SessionFiles } from './session-files.js'
@@ -47,6 +48,7 @@ export interface SessionJournalOptions {
   /** Writes the state into `to`; each step takes a millisecond or two. */
   readonly snapshot: (to: SnapshotWriter, options: CaptureOptions) => Iterable<void>
   readonly payloads: SharedPayloads
+  readonly work: Work
   /** Returns the sequence in the spool up to which every publish is in the state. */
   readonly applied: () => number
   /** Returns whether there was a journal when the hub ran last. */
@@ -263,18 +265,19 @@ export class SessionJournal {
 
   /** Writes the state beside other work. Earlier files are removed when the snapshot is on disk. */
   async #makeSnapshot(number: number): Promise<void> {
-    const { pace, snapshot, payloads, applied } = this.#options
+    const { pace, snapshot, payloads, applied, work } = this.#options
     const path = this.#files.path(number, 'snapshot')
     const fd = this.#files.disk.openSync(`${path}.new`, openNew)
     try {
       const writer = new SnapshotWriter(this.#files.disk, fd, payloads)
       writer.header({ version: 1, ordinal: this.#ordinal, applied: applied() })
       let since = performance.now()
+      const slices = new Slices(pace.sliceMs, undefined, work)
       const options = { ordinal: () => this.#ordinal, mayLose: this.#failures >= maxFailures }
       for (const _ of snapshot(writer, options)) {
         if (writer.isFull) await writer.flush()
         else if (performance.now() - since < pace.sliceMs) continue
-        else await turn()
+        await slices.turn()
         if (this.#isClosing) throw new Error('the hub is stopping')
         since = performance.now()
       }
@@ -291,7 +294,7 @@ export class SessionJournal {
       const old = this.#snapshot
       this.#snapshot = new SnapshotFile(this.#files.disk, fd)
       this.#snapshotBytes = writer.size
-      await writer.settle(this.#snapshot, new Slices(pace.sliceMs))
+      await writer.settle(this.#snapshot, new Slices(pace.sliceMs, undefined, work))
       await old?.close()
       this.#failures = 0
     } catch (error) {
@@ -327,10 +330,6 @@ async function writeSynced(files: Files, fd: number, bodies: readonly Buffer[]):
   await writeWhole(files, fd, bytes, 0)
   await dataSynced(files, fd)
   return bytes.length
-}
-
-function turn(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve))
 }
 
 function copyTo(bytes: Buffer, target: Buffer, at: number): void {

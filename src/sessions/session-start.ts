@@ -1,5 +1,6 @@
 import { HubError } from '../errors.js'
 import { Slices } from '../runtime/slices.js'
+import type { Work } from '../runtime/work.js'
 import type { Session } from './session.js'
 import type { SessionFactory } from './session-factory.js'
 import type { SessionJournal } from './session-journal.js'
@@ -15,6 +16,7 @@ export interface SessionStartParts {
   readonly recorder: SessionRecorder
   readonly factory: SessionFactory
   readonly registry: SessionRegistry
+  readonly work: Work
 }
 
 /** Milliseconds that a restore works before other work has a turn. */
@@ -49,10 +51,11 @@ export class SessionStart {
   }
 
   async #restore(): Promise<void> {
-    const { state, journal, recorder, factory, registry } = this.#parts
-    const slices = new Slices(restoreSliceMs, () => {
+    const { state, journal, recorder, factory, registry, work } = this.#parts
+    const goesOn = () => {
       if (this.#isStopping) throw new HubError('stopping', 'the hub stops')
-    })
+    }
+    const slices = new Slices(restoreSliceMs, goesOn, work)
     await journal.load(new SessionReplay(state, name => factory.durable(name)), slices)
     this.#isOpen = true
     await registry.restored(slices)

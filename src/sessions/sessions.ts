@@ -107,7 +107,7 @@ export class Sessions {
     const factory = new SessionFactory(state, queue, { ...services, index: state.index })
     this.wills = new LastWills({ state, clock, recorder, due: willDue })
     this.#registry = new SessionRegistry({ state, recorder, failover, factory, wills: this.wills }, options)
-    this.start = new SessionStart({ state, journal: this.#journal, recorder, factory, registry: this.#registry })
+    this.start = new SessionStart({ state, journal: this.#journal, recorder, factory, registry: this.#registry, work })
   }
 
   /** Restores the state, when nothing is to be published again. Otherwise: {@link start}, then {@link begin}. */

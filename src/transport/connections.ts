@@ -7,7 +7,8 @@ import type { DebugLog } from '../observe/log.js'
 import type { AddressGate } from '../runtime/addresses.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { Backpressure, ReliefListener } from '../runtime/backpressure.js'
-import { sliceWork, turnWork, type Work } from '../runtime/work.js'
+import { hurriedWork, sliceWork, turnWork, type Work } from '../runtime/work.js'
+import { Arrivals } from './arrivals.js'
 import { Connection, type PacketHandler } from './connection.js'
 import { connectionLimits, type PoolLimits } from './connection-limits.js'
 import type { ConnectionSink, Flushed, Peer, Pool, TurnTaker } from './pool.js'
@@ -48,9 +49,6 @@ const smallWork = 2_000
 /** Longest CONNECT that devices send; clients that sent more are evicted first when memory is short. */
 const usualHelloBytes = 4_096
 
-/** Work in one turn beyond which nothing is read at once any more, however little. */
-const maxWork = 2 * turnWork
-
 /** Bytes of all connections that are read and held for a later turn; above that, none is read before a turn comes. */
 const heldBytes = 33_554_432
 
@@ -82,6 +80,7 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
   readonly #sources = new Map<string, number>()
   readonly #dirty: Flushed[] = []
   #queue: TurnTaker[] = []
+  readonly #arrivals: Arrivals
   #held = 0
   #allWait = false
   #left = turnBytes
@@ -95,6 +94,7 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     this.#options = options
     this.limits = options.limits
     this.work = options.work
+    this.#arrivals = new Arrivals(options.work)
     this.traffic = options.counters.traffic
     for (const each of options.backpressure) each.relieves(this)
   }
@@ -146,6 +146,7 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
       this.#turnAway(stream, 'too_many_connections', `${this.#all.size} connections are open (limits.connections)`)
       return
     }
+    this.#arrivals.accepted()
     this.#schedule()
     const connection = new Connection(stream, peer, this)
     this.#all.add(connection)
@@ -170,13 +171,30 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     this.#schedule()
     const { done } = this.work
     const used = done - this.#turnBegan
-    const isLeft = this.#left > 0 && used < turnWork
+    const most = this.#turnWork
+    const isLeft = this.#left > 0 && used < most
     this.#left -= bytes
     this.workEnd = done + (isLeft ? sliceWork : smallWork)
-    return isLeft || (bytes <= smallBytes && used < maxWork)
+    return isLeft || (bytes <= smallBytes && used < 2 * most)
+  }
+
+  /** The most work in one turn; with twice as much, nothing is read at once any more, however little. */
+  get #turnWork(): number {
+    return this.work.isHurried ? hurriedWork : turnWork
+  }
+
+  grantConnect(): boolean {
+    this.#schedule()
+    this.workEnd = this.work.done + sliceWork
+    return this.#arrivals.admits()
   }
 
   queue(reader: TurnTaker): void {
+    if (!reader.hasBegun) {
+      this.#arrivals.add(reader)
+      this.#schedule()
+      return
+    }
     this.#queue.push(reader)
     this.#held += reader.buffered
     this.#schedule()
@@ -236,7 +254,11 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     this.now = performance.now()
     this.#left = turnBytes
     this.#turnBegan = this.work.done
-    if (this.#queue.length > 0 && !this.overloaded) this.#resume()
+    if (this.#arrivals.turn()) this.#schedule()
+    if (!this.overloaded) {
+      if (this.#queue.length > 0) this.#resume()
+      if (this.#arrivals.welcome(this.#connect)) this.#schedule()
+    }
     for (const writer of this.#dirty.splice(0)) writer.flush()
   }
 
@@ -245,8 +267,9 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     this.#queue = []
     let served = 0
     const { work } = this
-    const turnEnd = work.done + turnWork
-    const slice = Math.max(smallWork, Math.min(sliceWork, Math.floor(turnWork / waiting.length)))
+    const most = this.#turnWork
+    const turnEnd = work.done + most
+    const slice = Math.max(smallWork, Math.min(sliceWork, Math.floor(most / waiting.length)))
     while (served < waiting.length && this.#left > 0 && work.done < turnEnd) {
       this.workEnd = work.done + slice
       this.#left -= (waiting[served++] as TurnTaker).takeTurn()
@@ -257,6 +280,11 @@ export class Connections implements Pool, ConnectionSink, ReliefListener, Settin
     for (const reader of this.#queue) this.#held += reader.buffered
     this.#allWait &&= this.#held > heldBytes / 2
     if (this.#queue.length > 0) this.#schedule()
+  }
+
+  readonly #connect = (reader: TurnTaker): void => {
+    this.workEnd = this.work.done + sliceWork
+    reader.takeTurn()
   }
 
   #sweep(): void {

@@ -142,11 +142,15 @@ export class PacketReader {
     this.#hasTurn = false
     if (this.#holds !== 0) this.#stop()
     else if (this.#pool.overloaded) this.pause(pauseReason.overload)
-    else if (this.#pool.grant(chunk.length) || hasTurn) {
+    else if (this.#isGranted(chunk.length) || hasTurn) {
       this.#process()
       // A flooding client waits for the next turn with bytes in the kernel, not in memory.
       if (chunk.length >= bulkBytes) this.yield()
     } else this.pause(pauseReason.turn)
+  }
+
+  #isGranted(bytes: number): boolean {
+    return this.#hasBegun ? this.#pool.grant(bytes) : this.#pool.grantConnect()
   }
 
   /** Pauses reading until the next turn of this connection. */
@@ -175,6 +179,11 @@ export class PacketReader {
   /** True while the client waits for the hub: for its turn, or for the answer to CONNECT. */
   get isPaused(): boolean {
     return this.#holds !== 0
+  }
+
+  /** True once CONNECT has come. */
+  get hasBegun(): boolean {
+    return this.#hasBegun
   }
 
   /** Bytes that came and are not handled yet. */

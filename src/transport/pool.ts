@@ -36,6 +36,8 @@ export interface RefusalReport {
 export interface TurnTaker {
   /** Bytes that came and are not handled yet. */
   readonly buffered: number
+  /** True once CONNECT has come. */
+  readonly hasBegun: boolean
   /** Called when the turn has come. Returns the bytes that the turn may be used for. */
   takeTurn(): number
 }
@@ -61,6 +63,8 @@ export interface Pool extends RefusalReport {
   readonly work: Work
   /** Returns whether so many bytes may be processed in this turn, or the connection has to wait for a later one. */
   grant(bytes: number): boolean
+  /** Returns whether a CONNECT may be processed in this turn, or the connection has to wait for a later one. */
+  grantConnect(): boolean
   /** The value of `work.done` at which the connection served now must let others have their turn. */
   readonly workEnd: number
   /** Queues a reader for one of the next turns. */

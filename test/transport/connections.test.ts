@@ -40,6 +40,7 @@ class Counter implements PacketHandler {
   mostWaiting = 0
   mostBytes = 0
   isClosed = false
+  hasConnected = false
   readonly #hangs: boolean
 
   constructor(connection: Connection, hangs: boolean) {
@@ -49,6 +50,7 @@ class Counter implements PacketHandler {
 
   packet({ header, buffer, start, end }: Parameters<PacketHandler['packet']>[0]): void {
     if (header >> 4 === packetType.connect) {
+      this.hasConnected = true
       this.connection.connecting()
       if (!this.#hangs) setImmediate(() => this.connection.open(0))
       return
@@ -91,12 +93,12 @@ interface Setup {
 async function serve(
   t: Test,
   more: Partial<ConnectionsOptions['limits']> = {},
-  { tls = false, hangs = false, overloaded = (): boolean => false } = {},
+  { tls = false, hangs = false, overloaded = (): boolean => false, work = new Work() } = {},
 ): Promise<Setup> {
   const counters: Counter[] = []
   const counts = new Counters()
   const pool = new Connections({
-    work: new Work(),
+    work,
     limits: { ...limits, ...more },
     server: {
       protocol: connection => {
@@ -160,6 +162,11 @@ function numbered(n: number, bytes = 8): Buffer {
   return packet
 }
 
+/** Lets the event loop go round so many times. */
+async function turns(count: number): Promise<void> {
+  for (let n = 0; n < count; n++) await new Promise(resolve => setImmediate(resolve))
+}
+
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
 
 t.test('limits.address is for all addresses of one IPv6 /64 together', async t => {
@@ -200,6 +207,55 @@ t.test('limits.helloMemory: of those that are not connected, one that has sent m
   t.same(refused(), ['gave_way'])
   t.ok(first.destroyed)
   t.notOk(honest.destroyed || second.destroyed || third.destroyed)
+})
+
+t.test(
+  'clients that come at once are connected some at a time, and a connected one does not wait behind them',
+  async t => {
+    const { pool, counters } = await serve(t, { connections: 1_000, perAddress: 1_000 })
+    const come = () => {
+      const stream = new PassThrough()
+      t.teardown(() => stream.destroy())
+      pool.accept(stream, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
+      return stream
+    }
+    const connected = come()
+    connected.write(hello)
+    await eventually(() => counters[0]?.hasConnected, 'one is connected')
+    await turns(5)
+    for (let n = 0; n < 200; n++) come().write(hello)
+    connected.write(numbered(1))
+    const handled = () => counters.filter(({ hasConnected }) => hasConnected).length - 1
+    let most = 0
+    let whenRead = -1
+    for (let before = 0; handled() < 200; ) {
+      await turns(1)
+      most = Math.max(most, handled() - before)
+      before = handled()
+      if (whenRead < 0 && counters[0]?.seen.length === 1) whenRead = before
+    }
+    t.ok(most <= 16, `${most} CONNECTs between two looks`)
+    t.ok(whenRead >= 0 && whenRead < 50, `the publish was read after ${whenRead} of 200 CONNECTs`)
+  },
+)
+
+t.test('while connections come, turns are short, and CONNECTs few', async t => {
+  const work = new Work()
+  const { pool, counters } = await serve(t, { connections: 1_000, perAddress: 1_000 }, { work })
+  const usual = work.slice
+  for (let n = 0; n < 40; n++) {
+    const stream = new PassThrough()
+    t.teardown(() => stream.destroy())
+    pool.accept(stream, { address: '127.0.0.1', listener: 'mqtt', certificate: [] })
+    stream.write(hello)
+    t.ok(work.isHurried && work.slice < usual, 'the event loop is to come round soon: it accepts one in a turn')
+    await turns(1)
+  }
+  const early = counters.filter(({ hasConnected }) => hasConnected).length
+  t.ok(early >= 1 && early <= 20, `${early} of 40 connected while more came`)
+  await eventually(() => counters.every(({ hasConnected }) => hasConnected), 'then all are')
+  await turns(3)
+  t.equal(work.isHurried, false)
 })
 
 t.test('limits.connect covers an authentication that hangs, with three times as long', async t => {
