@@ -16,12 +16,19 @@ export class Work {
   }
 }
 
-/** Units charged for each step of work. Each visited node of a filter index is one unit more. */
+/**
+ * Units charged for each step of work, as measured with 100,000 sessions and 300,000 retained messages, whose maps are in
+ * no cache of the processor. Each visited node of a filter index is one unit more.
+ */
 export const charge = {
   /** A packet that was read, decoded and checked. */
-  packet: 20,
-  /** A message that is looked up, journalled or acknowledged. */
-  message: 10,
+  packet: 50,
+  /** A message that is looked up and acknowledged. */
+  message: 40,
+  /** A message that is retained, or cleared. */
+  retained: 150,
+  /** A message that is journalled for the sessions that keep it. */
+  queued: 60,
   /** One subscription that a message reaches. */
   delivery: 6,
   /** A filter that is looked up, added or removed. */

@@ -53,8 +53,8 @@ class KeptMessage implements Retained {
 const overheadBytes = 200
 const nodeBytes = 250
 
-/** Topics filed in the trie at each call of {@link RetainedMessages.sweep}: about ten milliseconds of work. */
-const filedAtOnce = 5_000
+/** Topics filed in the trie at each call of {@link RetainedMessages.sweep}: about a millisecond of work. */
+const filedAtOnce = 500
 /** Topics filed before each pause of a search. */
 const filedInSearch = 1_000
 
@@ -260,11 +260,12 @@ export class RetainedMessages {
   }
 
   /**
-   * Deletes expired messages, looking at `most` messages and continuing behind them the next time, and files topics
-   * that wait.
+   * Deletes expired messages, looking at `most` messages and continuing behind them the next time, or at all with
+   * Infinity, and files topics that wait.
    */
   sweep(most: number): void {
     this.#fileSome(filedAtOnce)
+    if (most === Infinity) this.#swept = undefined
     for (let looked = 0; looked < most; looked++) {
       this.#swept ??= this.#expiring.values()
       const { done, value: topic } = this.#swept.next()

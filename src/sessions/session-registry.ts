@@ -39,6 +39,8 @@ export class SessionRegistry {
   readonly #factory: SessionFactory
   readonly #wills: LastWills
   readonly #options: SessionRegistryOptions
+  /** The position of the sweep among the absent sessions. */
+  #swept: Iterator<Session, undefined> | undefined
 
   constructor({ state, recorder, failover, factory, wills }: SessionRegistryParts, options: SessionRegistryOptions) {
     this.#state = state
@@ -170,11 +172,21 @@ export class SessionRegistry {
     for (const group of groups) this.#failover.left(group, session)
   }
 
-  /** Removes sessions and queued messages of absent clients that are too old. */
-  expire(): void {
+  /**
+   * Removes sessions and queued messages of absent clients that are too old. Looks at `most` sessions and continues
+   * behind them the next time; Infinity: at all.
+   */
+  expire(most: number): void {
     const { queue, clock } = this.#options
     const time = clock.now()
-    for (const session of this.#state.absent) {
+    if (most === Infinity) this.#swept = undefined
+    for (let looked = 0; looked < most; looked++) {
+      this.#swept ??= this.#state.absent[Symbol.iterator]()
+      const { done, value: session } = this.#swept.next()
+      if (done) {
+        this.#swept = undefined
+        return
+      }
       if (this.#isOver(session, time)) this.#outlived(session)
       else if (queue.ageMs > 0) session.expire(time)
     }

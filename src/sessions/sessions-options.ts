@@ -20,6 +20,8 @@ export interface SessionsOptions {
   readonly fsync: 'group' | 'interval'
   readonly queue: QueueLimits
   readonly pace?: SnapshotPace
+  /** Milliseconds between two looks at some of what may be too old. */
+  readonly sweepMs?: number
   readonly files?: Files
   /** Bytes of waiting messages of all queues that may be in memory; the rest is on disk alone. */
   readonly queueMemory: number

@@ -35,8 +35,9 @@ export type { Dropped, SessionsOptions } from './sessions-options.js'
 export { topicsOf } from './subscription.js'
 export { beyondShare, SubscriptionLimits, type SubscriptionLimitsOptions } from './subscription-limits.js'
 
-/** Retained messages that are checked for expiry in a second. */
-const sweptAtOnce = 10_000
+/** Absent sessions, and retained messages, that are looked at in one turn for what is too old, and how often that is. */
+const sweptAtOnce = { sessions: 2_000, retained: 1_000 }
+const usualSweepMs = 100
 
 /**
  * Sessions, their subscriptions and queues, retained messages, wills and QoS 2 state. Memory is the truth: every call
@@ -67,7 +68,7 @@ export class Sessions {
   readonly #work: Work
   readonly #feeds: FeedBeats
   readonly #keeper: RetainedKeeper
-  #timer: NodeJS.Timeout | undefined
+  readonly #timers: NodeJS.Timeout[] = []
 
   constructor(options: SessionsOptions) {
     const { work, clock, sharing, queue, counts, conflated, dropped, willDue, log } = options
@@ -119,17 +120,22 @@ export class Sessions {
   /** Called when everything that the spool has above {@link applied} is published again. */
   begin(): void {
     this.#journal.begin()
-    this.#timer = setInterval(() => {
+    const everySecond = () => {
       this.recorder.mark()
       if (this.#spill.isDue()) this.snapshotNext()
-      this.expire()
       this.wills.publishDue()
-    }, 1_000).unref()
+    }
+    // A look at all hundred thousand at once would hold up everybody for that long.
+    const sweep = () => this.expire(sweptAtOnce.sessions, sweptAtOnce.retained)
+    this.#timers.push(
+      setInterval(everySecond, 1_000).unref(),
+      setInterval(sweep, this.#options.sweepMs ?? usualSweepMs).unref(),
+    )
   }
 
   /** Closes the journal; gives up a restore that is under way. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    for (const timer of this.#timers) clearInterval(timer)
     this.#feeds.stop()
     await this.start.stop()
     if (!this.start.isOpen) return
@@ -190,7 +196,7 @@ export class Sessions {
    * once.
    */
   publish(message: Published, sequence: number): void {
-    this.#work.done += charge.message
+    this.#work.done += message.retain ? charge.message + charge.retained : charge.message
     const isHeld = message.retain && this.#keeper.retain(message)
     if (this.#state.queuedBefore.size > 0 && this.#state.queuedBefore.has(sequence)) return
     const { index } = this.#state
@@ -205,12 +211,10 @@ export class Sessions {
     const delivery = new OutboundMessage(message, at)
     delivery.isHeld = isHeld
     const queued = found.length > 0 ? index.emit(delivery, found) : []
-    if (shared.length === 0) {
-      if (queued.length > 0) this.recorder.queued(queued, delivery, sequence)
-      return
-    }
-    const all = [...queued, ...index.emitShared(delivery, shared)]
-    if (all.length > 0) this.recorder.queued(all, delivery, sequence)
+    const all = shared.length === 0 ? queued : [...queued, ...index.emitShared(delivery, shared)]
+    if (all.length === 0) return
+    this.#work.done += charge.queued
+    this.recorder.queued(all, delivery, sequence)
   }
 
   // — sessions —
@@ -291,11 +295,14 @@ export class Sessions {
     session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
   }
 
-  /** Removes sessions, queued messages and retained messages that are too old. */
-  expire(): void {
-    this.#registry.expire()
-    this.#state.retained.sweep(sweptAtOnce)
-    this.#state.own.sweep(sweptAtOnce)
+  /**
+   * Removes sessions, queued messages and retained messages that are too old, among so many absent sessions and so many
+   * retained messages that expire. The next call continues behind them.
+   */
+  expire(sessions = Infinity, retained = Infinity): void {
+    this.#registry.expire(sessions)
+    this.#state.retained.sweep(retained)
+    this.#state.own.sweep(retained)
   }
 
   // — QoS 2 of the client —

@@ -214,6 +214,21 @@ t.test('who is there does not age, and its absence begins anew', async t => {
   t.same(idsOf(sessions), [])
 })
 
+t.test('what is too old is looked for in pieces, each behind the last one', async t => {
+  const { sessions, clock } = await open(t, { sessionAgeMs: 1_000 })
+  for (const id of ['a', 'b', 'c', 'd', 'e']) sessions.leave(present(sessions, id).session)
+  clock.now += 500
+  sessions.expire(2, 1)
+  t.equal(idsOf(sessions).length, 5, 'none is too old')
+  clock.now += 500
+  sessions.expire(2, 1)
+  t.same(idsOf(sessions), ['a', 'b', 'e'], 'the next two')
+  sessions.expire(2, 1)
+  t.same(idsOf(sessions), ['a', 'b'], 'the last one')
+  sessions.expire(2, 1)
+  t.same(idsOf(sessions), [], 'and from the front')
+})
+
 // — retained —
 
 t.test('more retained messages than may be: delivered and not retained, counted; known topics may change', async t => {
