@@ -9,6 +9,7 @@ import type { SentenceLog } from '../observe/log.js'
 import { rateLimited } from '../observe/log.js'
 import { inUrl, Networks, plainAddress } from '../runtime/addresses.js'
 import { connectionRoom } from '../runtime/open-files.js'
+import { ListenQueue } from './listen-queue.js'
 import type { ConnectionSink, RefusalReport } from './pool.js'
 import { readProxyHeader } from './proxy-protocol.js'
 import { type CertificateId, chainIds } from './revocation.js'
@@ -72,6 +73,7 @@ export class Listeners implements RefusalReport {
   readonly #webSockets: WebSockets
   readonly #mqtt: Server
   readonly #mqtts: Server
+  readonly #queue = new ListenQueue(sentence => this.refused('connections_dropped', sentence))
   #tls: TlsServer | undefined
   /** Open connections with the ids of their certificates, which may yet be revoked. */
   readonly #certified = new Map<TLSSocket, readonly CertificateId[]>()
@@ -102,6 +104,7 @@ export class Listeners implements RefusalReport {
       }
       if (mqttPort !== 'off') await this.#listen(this.#mqtt, 'mqtt.port', host, mqttPort)
       this.#webSockets.start()
+      this.#queue.start()
     } catch (error) {
       this.stop()
       throw error
@@ -112,6 +115,7 @@ export class Listeners implements RefusalReport {
   stop(): void {
     this.#mqtt.close()
     this.#mqtts.close()
+    this.#queue.stop()
     this.#webSockets.stop()
     this.#handshakes.stop()
   }
