@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { tempDir } from '../services/service.js'
 import { Connection } from './connection.js'
 import type { ClientsJob, ProbeReport, ReconnectReport } from './session-clients.js'
-import { hubLimits, processorSeconds, residentBytes, startHub, type Target } from './targets.js'
+import { hubLimits, processorSeconds, residentBytes, startObservedHub, type Target } from './targets.js'
 import { publishPacket } from './wire.js'
 
 /*
@@ -24,7 +24,7 @@ const returning = 10_000
 
 export async function sessions({ sessions, retained }: SessionsOptions): Promise<void> {
   const folder = await tempDir()
-  let hub = await startHub(hubLimits, folder)
+  let hub = await startObservedHub(hubLimits, folder)
   try {
     let probe = await startProbe(hub.port)
     const phase = async (what: string, work: () => Promise<void>) => {
@@ -42,10 +42,16 @@ export async function sessions({ sessions, retained }: SessionsOptions): Promise
       )
     }
     await phase('idle', () => sleep(3_000))
-    const before = residentBytes(hub.pid).now
+    const before = { resident: residentBytes(hub.pid).now, inUse: await hub.heap() }
     await phase(`${sessions} kept sessions`, () => keepSessions(hub.port, sessions))
-    const kept = residentBytes(hub.pid).now - before
-    console.log(`${(kept / sessions / 1_000).toFixed(2)} KB for each`)
+    const { resident, inUse } = before
+    const grown = residentBytes(hub.pid).now - resident
+    const now = await hub.heap()
+    const each = (bytes: number) => `${(bytes / sessions / 1_000).toFixed(2)} KB`
+    console.log(
+      `for each, once garbage is collected: ${each(now.broker - inUse.broker)} in the broker thread, ` +
+        `${each(now.others - inUse.others)} in the others; with garbage, RSS grew by ${each(grown)}`,
+    )
     await phase(`${retained} retained messages`, () =>
       publishAll(hub.port, retained, n => publish(`plant/${n % 1_000}/r/${n}`, n, true)),
     )
@@ -56,7 +62,7 @@ export async function sessions({ sessions, retained }: SessionsOptions): Promise
     probe.stop()
     await hub.stop()
     const begin = performance.now()
-    hub = await startHub(hubLimits, folder)
+    hub = await startObservedHub(hubLimits, folder)
     const readyMs = performance.now() - begin
     await publishAll(hub.port, 1, n => publish('first', n, false), 1)
     console.log(
@@ -75,8 +81,12 @@ export async function sessions({ sessions, retained }: SessionsOptions): Promise
           messages: messagesEach,
         })
       })
-      for (const { connectedMs, deliveredMs, received } of await Promise.all(halves))
-        console.log(`connected after ${seconds(connectedMs)}, ${received} messages after ${seconds(deliveredMs)}`)
+      for (const { connectedMs, deliveredMs, received, failed } of await Promise.all(halves)) {
+        const tries = failed === 0 ? '' : `, after ${failed} connections that failed`
+        console.log(
+          `connected after ${seconds(connectedMs)}, ${received} messages after ${seconds(deliveredMs)}${tries}`,
+        )
+      }
     })
     probe.stop()
   } finally {

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { freePort, program, startProcess, tempDir } from '../services/service.js'
 
@@ -15,6 +15,17 @@ export interface Target {
   /** MQTT over WebSocket, path `/mqtt`. */
   readonly webSocketPort: number
   stop(): Promise<void>
+}
+
+/** Bytes of a hub's threads that are in use once garbage is collected: objects, and buffers beside them. */
+export interface HeapInUse {
+  readonly broker: number
+  readonly others: number
+}
+
+/** A hub that tells what it has in use. */
+export interface ObservedHub extends Target {
+  heap(): Promise<HeapInUse>
 }
 
 export interface Candidate {
@@ -78,11 +89,47 @@ async function startRival(): Promise<Target> {
  * The built hub, as users run it: embedded queue and store, acknowledged after fdatasync. A folder that is given is
  * there after `stop`, to start with again.
  */
-export async function startHub(flags: readonly string[] = hubLimits, given?: string): Promise<Target> {
+export function startHub(flags: readonly string[] = hubLimits, given?: string): Promise<Target> {
+  return spawnHub(flags, given, []).then(({ target }) => target)
+}
+
+/** Starts a hub as {@link startHub} does, which collects its garbage when it is asked what it has in use. */
+export async function startObservedHub(flags: readonly string[], given: string): Promise<ObservedHub> {
+  const collector = new URL('collect.js', import.meta.url).href
+  const { target, child, lines } = await spawnHub(flags, given, ['--expose-gc', '--import', collector])
+  const heap = () =>
+    new Promise<HeapInUse>((resolve, reject) => {
+      const ended = () => reject(new Error('the hub ended'))
+      const line = (text: string) => {
+        const [, broker, others] = /^heap (\d+) (\d+)$/.exec(text) ?? []
+        if (broker === undefined) return
+        lines.off('line', line)
+        child.off('exit', ended)
+        resolve({ broker: Number(broker), others: Number(others) })
+      }
+      lines.on('line', line)
+      child.once('exit', ended)
+      child.kill('SIGUSR2')
+    })
+  return { ...target, heap }
+}
+
+interface SpawnedHub {
+  readonly target: Target
+  readonly child: ChildProcess
+  /** The lines that the hub prints. */
+  readonly lines: Interface
+}
+
+async function spawnHub(
+  flags: readonly string[],
+  given: string | undefined,
+  nodeFlags: readonly string[],
+): Promise<SpawnedHub> {
   // What is measured is a disk: where /tmp is memory, TMPDIR names another place.
   const folder = given ?? (await tempDir())
   const args = ['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', folder, '--log.level', 'warn', ...flags]
-  const child = spawn(process.execPath, [join(root, 'dist/bundle/cli.js'), ...args], {
+  const child = spawn(process.execPath, [...nodeFlags, join(root, 'dist/bundle/cli.js'), ...args], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
@@ -98,8 +145,9 @@ export async function startHub(flags: readonly string[] = hubLimits, given?: str
     process.off('exit', kill)
     if (given === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
   }
+  const lines = createInterface({ input: child.stdout })
   const ready = new Promise<Omit<Target, 'stop'>>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', line => {
+    lines.on('line', line => {
       const port = /^telehub ready .*mqtt:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1]
       const webSocketPort = /ws:\/\/127\.0\.0\.1:(\d+)\/mqtt/.exec(line)?.[1]
       if (port) resolve({ pid: child.pid as number, port: Number(port), webSocketPort: Number(webSocketPort) })
@@ -107,7 +155,7 @@ export async function startHub(flags: readonly string[] = hubLimits, given?: str
     child.once('exit', code => reject(new Error(`telehub ended with exit code ${code} before it was ready`)))
   })
   try {
-    return { ...(await ready), stop }
+    return { target: { ...(await ready), stop }, child, lines }
   } catch (error) {
     await stop()
     throw error
