@@ -8,8 +8,24 @@ const planMs = 1_000
 export class AwaitedReplies {
   readonly #pipeline: Pick<PipelineApi, 'expectReply' | 'forgetReplies'>
 
+  readonly #forgotten: string[] = []
+
   constructor(pipeline: Pick<PipelineApi, 'expectReply' | 'forgetReplies'>) {
     this.#pipeline = pipeline
+  }
+
+  /**
+   * Returns a function that does what {@link expect} does, once. It is called in the next turn at the latest: the disk is
+   * asked first, as the processor thread takes processor time of this one when it wakes.
+   */
+  soon(entry: CommandEntry): () => void {
+    let isDone = false
+    const expect = () => {
+      if (!isDone) this.expect(entry)
+      isDone = true
+    }
+    setImmediate(expect)
+    return expect
   }
 
   /**
@@ -31,7 +47,13 @@ export class AwaitedReplies {
     })
   }
 
+  /** Forgets a command soon: nobody waits for that, and the processor thread need not wake for each. */
   forget(id: string): void {
-    this.#pipeline.forgetReplies([id]).catch(() => {})
+    if (this.#forgotten.length === 0) setImmediate(() => this.#forget())
+    this.#forgotten.push(id)
+  }
+
+  #forget(): void {
+    this.#pipeline.forgetReplies(this.#forgotten.splice(0)).catch(() => {})
   }
 }

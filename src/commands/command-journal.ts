@@ -30,8 +30,11 @@ export class CommandJournal {
   constructor({ dir, entries, incidents, files }: CommandJournalOptions) {
     this.#log = new SnapshotLog({
       dir,
-      fsync: 'group',
+      // Two syncs are in the way of each command: one trip through the thread pool for each is what one waits for.
+      fsync: 'write',
       rotateBytes,
+      // A change that comes meanwhile is a frame behind the snapshot, which says all that has changed.
+      inTurns: true,
       // A command that is not on disk yet is in the group that follows, or refused.
       snapshot: function* () {
         for (const entry of entries()) if (entry.isKept) yield bodyOf(entry.record())

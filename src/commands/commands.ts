@@ -208,8 +208,9 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     entry.after = this.#options.spool.position.sequence
     entry.sentTo(to)
     entry.canRespond = to.some(({ canRespond }) => canRespond)
-    this.#replies.expect(entry)
+    const expect = this.#replies.soon(entry)
     this.#journal.changed(entry, error => {
+      expect()
       if (error && !entry.isOver) Object.assign(entry, before)
       done(error)
     })
@@ -293,8 +294,6 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.#cancel(permissionFaults(this.#options.authority))
   }
 
-  // — inside —
-
   /** Cancels what the device does not have, and for which there is a reason. */
   #cancel(reasonOf: (subject: CommandEntry['subject']) => string | undefined): void {
     for (const entry of [...this.#list.open()]) {
@@ -319,7 +318,8 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     }
     increment(this.#options.counters.commands, 'asked')
     const about = { event: 'command', result: 'asked', what: entry.subject.topic, detail: entry.id } as const
-    this.#options.audit.record({ ...about, user: caller ?? user, address, via })
+    // The command itself leaves first.
+    setImmediate(() => this.#options.audit.record({ ...about, user: caller ?? user, address, via }))
     this.#pages.show(entry)
   }
 
@@ -353,7 +353,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     for (let old = this.#list.excess(clock.now() - rememberedFor); old; old = this.#list.excess(0)) {
       this.#list.remove(old)
       this.#journal.forgotten(old.id)
-      this.#pages.clear(old.id)
+      this.#pages.clear(old)
     }
     this.#pages.sweep()
   }
@@ -364,7 +364,6 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.#sending.remove(entry)
     this.#list.ended(entry)
     increment(this.#options.counters.commands, state)
-    this.#replies.forget(entry.id)
     entry.ended = new Promise(resolve => {
       this.#journal.ended(entry, () => {
         const { endFault, id } = entry
@@ -372,6 +371,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
         this.#pages.show(entry)
         if (!this.#backEnds.respond(entry)) this.#mqtt.respond(entry)
         for (const over of entry.waiting) over()
+        this.#replies.forget(id)
         resolve()
       })
     })

@@ -11,6 +11,9 @@ const shownFor = 10 * 60e6
 /** Most states that are retained of commands that are over. */
 const mostOver = 2_000
 
+/** Milliseconds of work in one turn of the event loop. */
+const turnMs = 5
+
 export interface StatePagesOptions {
   readonly broker: Pick<Broker, 'publishAll'>
   readonly clock: MicrosecondClock
@@ -22,11 +25,30 @@ export class StatePages {
   /** Commands that are over and shown, with the time of the end, the oldest first. */
   readonly #over = new Map<string, number>()
 
+  /** Commands whose state is to be shown, the first one first. */
+  readonly #changed = new Set<CommandEntry>()
+
   constructor(options: StatePagesOptions) {
     this.#options = options
   }
 
+  /** Shows the state of a command soon: several changes of one turn are shown once, behind what is under way. */
   show(entry: CommandEntry): void {
+    if (this.#changed.size === 0) setImmediate(this.#next)
+    this.#changed.add(entry)
+  }
+
+  readonly #next = (): void => {
+    const end = performance.now() + turnMs
+    for (const entry of this.#changed) {
+      this.#changed.delete(entry)
+      this.#show(entry)
+      if (performance.now() > end) break
+    }
+    if (this.#changed.size > 0) setImmediate(this.#next)
+  }
+
+  #show(entry: CommandEntry): void {
     const { id, isOver, overAt = 0 } = entry
     if (isOver) {
       if (overAt + shownFor <= this.#options.clock.now()) return
@@ -38,7 +60,12 @@ export class StatePages {
     if (oldest !== undefined) this.#publish(oldest, '')
   }
 
-  clear(id: string): void {
+  clear(entry: CommandEntry): void {
+    this.#changed.delete(entry)
+    this.#clear(entry.id)
+  }
+
+  #clear(id: string): void {
     if (this.#over.delete(id)) this.#publish(id, '')
   }
 
@@ -47,7 +74,7 @@ export class StatePages {
     const before = this.#options.clock.now() - shownFor
     for (const [id, overAt] of this.#over) {
       if (overAt > before) return
-      this.clear(id)
+      this.#clear(id)
     }
   }
 

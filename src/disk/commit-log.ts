@@ -1,7 +1,18 @@
 import { constants } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { describe, HubError, systemCode } from '../errors.js'
-import { type Files, nodeFiles, openNew, openToRead, readPiece, syncDirectory, writeWholeSync } from './files.js'
+import { Slices } from '../runtime/slices.js'
+import {
+  type Files,
+  nodeFiles,
+  openNew,
+  openToRead,
+  readPiece,
+  syncDirectory,
+  synced,
+  writeWhole,
+  writeWholeSync,
+} from './files.js'
 
 /**
  * Frames and group commit, which every append-only file of the hub is made of.
@@ -92,6 +103,31 @@ export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files =
   }
   flush()
   files.fsyncSync(fd)
+  return end
+}
+
+/** Does what {@link writeFrames} does, and lets other work have its turns. Rejects as the disk does. */
+export async function writeFramesInTurns(fd: number, bodies: Iterable<Buffer>, files: Files): Promise<number> {
+  const slices = new Slices()
+  let end = 0
+  let parts: Buffer[] = []
+  let held = 0
+  const flush = async () => {
+    await writeWhole(files, fd, Buffer.concat(parts), end)
+    end += held
+    parts = []
+    held = 0
+  }
+  for (const body of bodies) {
+    const header = Buffer.allocUnsafe(frameHeaderBytes)
+    writeFrameHeader(header, 0, body)
+    parts.push(header, body)
+    held += header.length + body.length
+    if (held >= 1 << 20) await flush()
+    if (slices.isOver) await slices.turn()
+  }
+  await flush()
+  await synced(files, fd)
   return end
 }
 

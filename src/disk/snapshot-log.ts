@@ -1,5 +1,12 @@
 import { join } from 'node:path'
-import { CommitLog, type CommitLogOptions, keepDamaged, writeFrames } from './commit-log.js'
+import {
+  CommitLog,
+  type CommitLogOptions,
+  keepDamaged,
+  syncedWrites,
+  writeFrames,
+  writeFramesInTurns,
+} from './commit-log.js'
 import { type Files, nodeFiles, openNew, openToChange, openToRead, syncDirectory } from './files.js'
 import { readFrames } from './frame-file.js'
 import { isDiskError } from './retried-write.js'
@@ -8,6 +15,11 @@ export interface SnapshotLogOptions extends Pick<CommitLogOptions, 'fsync' | 'ro
   readonly dir: string
   /** Returns the state as frames that rebuild it, in order. */
   readonly snapshot: () => Iterable<Buffer>
+  /**
+   * Whether the state may change while the snapshot is taken, as frames appended meanwhile follow it and say again what
+   * has changed: then a large snapshot takes many turns of the event loop.
+   */
+  readonly inTurns?: boolean
   /** After each group that the disk refused. */
   readonly refused?: () => void
   /** Called with the number of unreadable bytes in the file. Whole frames are kept. */
@@ -24,6 +36,8 @@ export class SnapshotLog {
   readonly #options: SnapshotLogOptions
   readonly #files: Files
   readonly #log: CommitLog
+  /** Flags, beside the usual ones, for files that are appended to. */
+  readonly #flags: number
   #file = 0
   /** File descriptor being written to. Negative while the disk refuses to open a file. */
   #opened = -1
@@ -31,11 +45,13 @@ export class SnapshotLog {
   constructor(options: SnapshotLogOptions) {
     this.#options = options
     this.#files = options.files ?? nodeFiles
+    const writesAreSynced = options.fsync === 'write' && syncedWrites !== 0
+    this.#flags = writesAreSynced ? syncedWrites : 0
     this.#log = new CommitLog({
-      fsync: options.fsync,
+      fsync: options.fsync === 'write' && !writesAreSynced ? 'group' : options.fsync,
       rotateBytes: options.rotateBytes,
       rotate: async () => {
-        const next = this.#rewrite()
+        const next = options.inTurns ? await this.#rewriteInTurns() : this.#rewrite()
         // The log closes the previous file.
         this.#opened = next.fd
         return next
@@ -64,7 +80,7 @@ export class SnapshotLog {
     const end = await this.#read(path, read)
     let fd = -1
     this.#attempt(() => {
-      const opened = this.#files.openSync(path, openToChange)
+      const opened = this.#files.openSync(path, openToChange | this.#flags)
       try {
         if (end < this.#files.sizeSync(opened)) this.#files.ftruncateSync(opened, end)
         // The content written by the previous process, and the name of the file, may not be on disk yet.
@@ -161,24 +177,48 @@ export class SnapshotLog {
 
   /** Begins a new file with a snapshot. The snapshot is complete and synced before the file gets its name. */
   #rewrite(): { fd: number; end: number } {
-    const { dir, snapshot } = this.#options
-    const path = join(dir, nameOf(this.#file + 1))
-    this.#files.makeDirectorySync(dir)
-    this.#files.removeSync(`${path}.new`)
-    const fd = this.#files.openSync(`${path}.new`, openNew)
-    let end: number
+    const fd = this.#beginFile()
     try {
-      end = writeFrames(fd, snapshot(), this.#files)
-      this.#files.renameSync(`${path}.new`, path)
-      syncDirectory(dir, this.#files)
+      return this.#nameFile(fd, writeFrames(fd, this.#options.snapshot(), this.#files))
     } catch (error) {
-      this.#files.closeSync(fd)
-      // The name is removed too, as the next writes go to the old file.
-      for (const begun of [`${path}.new`, path]) this.#remove(begun)
+      this.#giveUpFile(fd)
       throw error
     }
+  }
+
+  /** Does what {@link #rewrite} does, and lets other work have its turns. */
+  async #rewriteInTurns(): Promise<{ fd: number; end: number }> {
+    const fd = this.#beginFile()
+    try {
+      return this.#nameFile(fd, await writeFramesInTurns(fd, this.#options.snapshot(), this.#files))
+    } catch (error) {
+      this.#giveUpFile(fd)
+      throw error
+    }
+  }
+
+  get #nextPath(): string {
+    return join(this.#options.dir, nameOf(this.#file + 1))
+  }
+
+  #beginFile(): number {
+    this.#files.makeDirectorySync(this.#options.dir)
+    this.#files.removeSync(`${this.#nextPath}.new`)
+    return this.#files.openSync(`${this.#nextPath}.new`, openNew | this.#flags)
+  }
+
+  #nameFile(fd: number, end: number): { fd: number; end: number } {
+    const { dir } = this.#options
+    this.#files.renameSync(`${this.#nextPath}.new`, this.#nextPath)
+    syncDirectory(dir, this.#files)
     this.#remove(join(dir, nameOf(this.#file++)))
     return { fd, end }
+  }
+
+  #giveUpFile(fd: number): void {
+    this.#files.closeSync(fd)
+    // The name is removed too, as the next writes go to the old file.
+    for (const begun of [`${this.#nextPath}.new`, this.#nextPath]) this.#remove(begun)
   }
 
   /**

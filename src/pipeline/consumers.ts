@@ -17,10 +17,7 @@ export interface ConsumersOptions {
   readonly dependencies: Dependencies
   readonly dead: DeadLetters
   /** The source and the handler of each consumer. */
-  readonly consumers: readonly Pick<
-    Consumer,
-    'name' | 'reader' | 'suspects' | 'handle' | 'batch' | 'restMs' | 'ledger'
-  >[]
+  readonly consumers: readonly Pick<Consumer, 'name' | 'reader' | 'suspects' | 'handle' | 'batch' | 'rest' | 'ledger'>[]
   /** The spool that the consumers drain; undefined where there is none. */
   readonly spool?: SpoolLag
   readonly counts?: readonly DeadLetterCounts[]

@@ -4,6 +4,7 @@ import { takeReceipts } from '../accounting/receipts.js'
 import type { Message } from '../model.js'
 import type { Ledger, QueueReader } from '../queue/queue.js'
 import type { RabbitMq } from '../rabbitmq/rabbitmq.js'
+import { Rest } from '../runtime/rest.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { ConsumerSuspects } from './consumer-suspects.js'
 import type { ConsumersOptions } from './consumers.js'
@@ -11,11 +12,6 @@ import type { Downlink } from './downlink.js'
 import type { LiveStage } from './live-stage.js'
 import type { RecordStage } from './record-stage.js'
 
-/**
- * Rest of the live consumer. The screen is no faster, and of the readings of a device in between only the newest is
- * pushed.
- */
-const liveRestMs = 10
 const liveBatch = 10_000
 export const recordBatch = 5_000
 /** Rest of the record consumer, as a transaction or a request has a fixed cost. */
@@ -54,7 +50,7 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     reader: inSpool('live'),
     handle: messages => live.handle(messages),
     batch: liveBatch,
-    restMs: liveRestMs,
+    rest: live.rest,
   }
   const toStore = (reader: QueueReader): ConsumerSetup => ({
     name: 'record',
@@ -62,7 +58,7 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     suspects: suspects.of('record', recordBatch, 'poison'),
     handle: messages => recording.handle(messages, true),
     batch: recordBatch,
-    restMs: recordRestMs,
+    rest: new Rest(recordRestMs),
     ledger,
   })
   if (!rabbit) return [toScreen, toStore(inSpool('record'))]

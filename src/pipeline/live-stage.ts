@@ -2,6 +2,7 @@ import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { Alerts } from '../alerts/alerts.js'
 import type { Message } from '../model.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { Rest } from '../runtime/rest.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { BatchReadings } from './alert-parts.js'
 import type { LiveFeeds } from './feeds/live-feeds.js'
@@ -29,6 +30,11 @@ export class LiveStage implements Part {
 
   constructor(options: LiveStageOptions) {
     this.#options = options
+  }
+
+  /** Pause of the consumer between small batches. */
+  get rest(): Rest {
+    return this.#options.replies.rest
   }
 
   /** Called before the spool is read. After a crash the registry, the balance and the alerts lack the last seconds. */

@@ -1,4 +1,5 @@
 import type { Message, ReplyQueue } from '../model.js'
+import { Rest } from '../runtime/rest.js'
 import type { Knowledge } from './knowledge.js'
 import { type ReplyPlan, replyPlan } from './presets/replies.js'
 
@@ -51,6 +52,12 @@ interface Expectation {
   readonly after: number
 }
 
+/**
+ * Pause of the consumer whose messages are watched, in milliseconds. The screen is no faster, and of the readings of a
+ * device in between only the newest is pushed.
+ */
+const restMs = 10
+
 /** Most commands that are watched: more than may be under way. */
 const most = 120_000
 
@@ -59,6 +66,8 @@ const handedOn = 16_385
 
 /** Recognises the answers of devices to commands among the messages of the spool. */
 export class ReplyWatch {
+  /** Pause of the consumer whose messages are watched: short after a command, as the answer comes soon. */
+  readonly rest = new Rest(restMs)
   readonly #off: readonly string[]
   readonly #delivery: ReplyDelivery
   readonly #plans = new Map<string, Expectation>()
@@ -77,6 +86,7 @@ export class ReplyWatch {
     if (known) return known.plan.family
     const plan = replyPlan(topic, payload, commandTopic => knowledge.commanded(commandTopic), this.#off)
     if (!plan || this.#plans.size >= most) return undefined
+    this.rest.hurry()
     this.#plans.set(id, { plan, after })
     for (const one of plan.topics) {
       const ids = this.#expected.get(one)

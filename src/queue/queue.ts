@@ -1,6 +1,7 @@
 import { HubError } from '../errors.js'
 import { type DeadLetter, type Message, messageId, type Outcome, type Rejection } from '../model.js'
-import { pause, type RetryPolicy, retryForever } from '../runtime/retry.js'
+import type { Rest } from '../runtime/rest.js'
+import { type RetryPolicy, retryForever } from '../runtime/retry.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { Suspects } from './suspects.js'
 
@@ -112,8 +113,8 @@ export interface Consumer {
   readonly suspects?: Suspects
   /** Maximum number of messages handed over at a time. */
   readonly batch: number
-  /** Pause in milliseconds after a small batch, so that more messages gather for the next one. Without: no pause. */
-  readonly restMs?: number
+  /** Pause after a small batch. Without: no pause. */
+  readonly rest?: Rest
   readonly clock: MicrosecondClock
   readonly circuitOf: RetryPolicy['circuitOf']
   readonly retrying: RetryPolicy['retrying']
@@ -127,7 +128,7 @@ export interface Consumer {
  * messages in hand then are not settled and are delivered again.
  */
 export async function consume(consumer: Consumer, signal: AbortSignal): Promise<void> {
-  const { reader, batch, restMs, ledger, suspects } = consumer
+  const { reader, batch, rest, ledger, suspects } = consumer
   const attempt = <T>(action: () => Promise<T>) => retryForever(action, { ...consumer, signal })
   while (!signal.aborted) {
     const isLooking = suspects?.isLooking ?? false
@@ -138,7 +139,7 @@ export async function consume(consumer: Consumer, signal: AbortSignal): Promise<
     if (ledger && settled.length > 0 && !(await attempt(() => ledger.settle(settled).then(() => true)))) return
     delivery.settle()
     const isFew = delivery.messages.length < batch / 4 && !isLooking && !delivery.redeliveries
-    if (restMs && isFew) await pause(restMs, signal)
+    if (rest && isFew) await rest.take(signal)
   }
 }
 

@@ -9,7 +9,7 @@ import { startHub } from './targets.js'
 /*
  * npm run bench -- act: a command's round trip hub → device → hub, when the hub is idle. The time is that of the request
  * over HTTP, until the answer of the device is recognised and on disk: that takes two or three syncs of the disk, one after
- * the other, so one sync is measured beside. And what alert rules cost the live path (alert-rules.ts).
+ * the other, so one sync is measured beside, and one request that does next to nothing. And what alert rules cost the live path (alert-rules.ts).
  */
 
 const rounds = 1_000
@@ -33,6 +33,7 @@ export async function act(): Promise<void> {
     const http = `http://127.0.0.1:${hub.webSocketPort}`
     await measure(http, 'MQTT 5, response topic', 'five/do')
     await measure(http, 'MQTT 3.1.1, Tasmota', 'cmnd/plug/POWER')
+    await requests(http)
     await Promise.all([five.endAsync(true), plug.endAsync(true)])
     await syncs()
   } finally {
@@ -57,6 +58,19 @@ async function measure(http: string, what: string, topic: string): Promise<void>
   const { p50, p99 } = percentiles(times)
   const verdict = p99 < targetMs ? 'reached' : 'missed'
   process.stdout.write(`command, ${what}: p50 ${p50} ms, p99 ${p99} ms (below ${targetMs} ms: ${verdict})\n`)
+}
+
+/** What a request over HTTP takes that asks for next to nothing. */
+async function requests(http: string): Promise<void> {
+  const times: number[] = []
+  for (let n = 0; n < rounds; n++) {
+    const begin = performance.now()
+    await (await fetch(`${http}/healthz`)).text()
+    times.push(performance.now() - begin)
+    await sleep(2)
+  }
+  const { p50, p99 } = percentiles(times)
+  process.stdout.write(`one request beside: p50 ${p50} ms, p99 ${p99} ms\n`)
 }
 
 /** What one write with fdatasync takes. */
