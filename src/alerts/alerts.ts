@@ -22,7 +22,7 @@ import type { AlertRule } from './rule.js'
 import { RuleBook, type RuleFollower } from './rule-book.js'
 import type { AlertActions, AlertTransition, TransitionListener, TransitionLog } from './transition.js'
 import { UsualLearner } from './usual-learner.js'
-import type { AlertSubject, SavedWatch, Watch, WatchState } from './watch.js'
+import type { AlertSubject, Watch, WatchState } from './watch.js'
 import type { AlertDecision, DecisionSink } from './watch-machine.js'
 import { WatchSnapshot } from './watch-snapshot.js'
 import { WeekTime } from './week-time.js'
@@ -326,7 +326,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       let watch = this.#evaluator.watchOf(last.rule, last.series)
       if (watch) noteTaken(watch, record, kept)
       if (watch?.alert === last.alert && watch.state !== 'idle' && watch.told === watch.state) continue
-      const before = { ...blank, position: record.position, lastSince: kept.since }
+      const before = { position: record.position, lastSince: kept.since }
       watch ??= this.#evaluator.restore(last.rule, kept.subject, before, kept.id)
       if (!watch || record.decided === 'cleared') continue
       const state = toldOf(record)
@@ -408,10 +408,6 @@ function pointsFor(evaluator: AlertEvaluator, readings: AlertReadings, message: 
 function noteTaken(watch: Watch, { position }: AlertRecord, { since }: KeptSubject): void {
   watch.takenTo = Math.max(watch.takenTo, position)
   watch.lastSince = Math.max(watch.lastSince, since)
-}
-
-const blank: Omit<SavedWatch, 'position'> = {
-  ...{ state: 'idle', told: 'idle', alert: '', since: 0, time: null, value: null, heard: null, points: [] },
 }
 
 function toldOf({ decided }: AlertRecord): WatchState {

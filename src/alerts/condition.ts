@@ -69,7 +69,7 @@ function limitWords({ above, below }: RangeRule, value: number, unit: string | u
 
 class Range implements AlertCondition {
   readonly #rule: RangeRule
-  #value = 0
+  #value = Number.NaN
 
   constructor(rule: RangeRule) {
     this.#rule = rule

@@ -25,7 +25,8 @@ const usualMaxFields = 500_000
 /** The series that were met in readings, by measurement and tags. Frozen tags are shared by many points, and are found without their text. */
 export class MetGroups {
   readonly #maxFields: number
-  #byTags = new WeakMap<Tags, MetGroup>()
+  /** Not weak: a weak map of that size costs the garbage collector more than all rules cost otherwise. */
+  readonly #byTags = new Map<Tags, MetGroup>()
   #byText = new Map<string, MetGroup>()
   #fields = 0
 
@@ -50,7 +51,10 @@ export class MetGroups {
       if (this.#byText.size >= maxGroups) this.#forget()
       this.#byText.set(text, group)
     }
-    if (Object.isFrozen(tags)) this.#byTags.set(tags, group)
+    if (Object.isFrozen(tags)) {
+      if (this.#byTags.size >= maxGroups) this.#byTags.clear()
+      this.#byTags.set(tags, group)
+    }
     return group
   }
 
@@ -61,7 +65,7 @@ export class MetGroups {
   }
 
   #forget(): void {
-    this.#byTags = new WeakMap()
+    this.#byTags.clear()
     this.#byText = new Map()
     this.#fields = 0
   }

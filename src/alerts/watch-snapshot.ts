@@ -1,13 +1,20 @@
 import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
+import { replaceInPieces } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import type { SeriesId } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { Slices } from '../runtime/slices.js'
 import type { AlertJournal } from './alert-journal.js'
 import type { AlertEvaluator } from './evaluator.js'
-import type { AlertSubject, SavedWatch } from './watch.js'
+import type { AlertSubject, SavedWatch, Watch } from './watch.js'
 
-/** One watch in the file. */
+/*
+ * The file is JSON, a line each:
+ *
+ *     {"position": sequence, "now": microseconds}                  first line
+ *     [rule, subject, series or null, state of the watch]          one line for each watch
+ */
+
 type WatchRow = readonly [rule: string, subject: AlertSubject, id: SeriesId | null, saved: SavedWatch]
 
 interface WatchFile {
@@ -15,14 +22,16 @@ interface WatchFile {
   readonly position: number
   /** Time up to which messages were taken, in microseconds. */
   readonly now: number
-  readonly watches: readonly WatchRow[]
+  /** The lines, as they were written before. */
+  readonly watches?: readonly WatchRow[]
 }
 
 const saveEveryMs = 10_000
 /** Characters written per second, which limits how often a large snapshot is written. */
 const charactersPerSecond = 1e6
-/** Watches serialized before other work of the thread gets a turn. */
-const atOnce = 500
+/** Characters written at once, and milliseconds of work before other work of the thread gets a turn. */
+const pieceLength = 1e6
+const sliceMs = 2
 
 export interface WatchSnapshotOptions {
   readonly path: string
@@ -60,13 +69,14 @@ export class WatchSnapshot {
   load(): number | undefined {
     const { path, evaluator, incidents, files } = this.#options
     try {
-      const text = readWholeSync(path, files)
-      if (!text) return undefined
-      const { position, now, watches } = JSON.parse(text.toString('utf8')) as WatchFile
-      if (!Number.isSafeInteger(position) || !Number.isFinite(now) || !Array.isArray(watches))
-        throw new Error('it lacks position, now or watches')
+      const bytes = readWholeSync(path, files)
+      if (!bytes) return undefined
+      const [first, ...lines] = linesOf(bytes)
+      const { position, now, watches = [] } = JSON.parse(first ?? '') as WatchFile
+      if (!Number.isSafeInteger(position) || !Number.isFinite(now)) throw new Error('it lacks position or now')
+      const rows = [...watches, ...lines.map(line => JSON.parse(line) as WatchRow)]
       evaluator.machine.now = now
-      for (const [rule, subject, id, saved] of watches) evaluator.restore(rule, subject, saved, id ?? undefined)
+      for (const [rule, subject, id, saved] of rows) evaluator.restore(rule, subject, saved, id ?? undefined)
       this.#position = position
       return now
     } catch (error) {
@@ -95,36 +105,12 @@ export class WatchSnapshot {
 
   /** Resolves when the file is written, or the disk refuses; then the next interval tries again. */
   save(): Promise<void> {
-    const { evaluator, path, journal, files } = this.#options
+    const { evaluator, path, files } = this.#options
     const { position, now } = evaluator.machine
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {
-        const parts = [`{"position":${position},"now":${now},"watches":[`]
-        let rows: string[] = []
-        let isFirst = true
-        for (const watch of [...evaluator.watches()]) {
-          if (!watch.isCurrent) continue
-          // Watches that are saved later have taken more messages, and say so.
-          rows.push(
-            JSON.stringify([
-              watch.rule.name,
-              watch.subject,
-              watch.seriesId ?? null,
-              watch.save(evaluator.machine.position),
-            ]),
-          )
-          if (rows.length < atOnce) continue
-          parts.push(isFirst ? '' : ',', rows.join(','))
-          isFirst = false
-          rows = []
-          await new Promise(resolve => setImmediate(resolve))
-        }
-        if (rows.length > 0) parts.push(isFirst ? '' : ',', rows.join(','))
-        const text = `${parts.join('')}]}`
-        this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
-        await journal.flushed()
-        await replaceFile(path, text, { files: files ?? nodeFiles })
+        await replaceInPieces(path, this.#pieces({ position, now }), { files: files ?? nodeFiles })
         this.#position = position
         this.failure = ''
       })
@@ -136,5 +122,40 @@ export class WatchSnapshot {
         this.#isSaving = false
       })
     return this.#saving
+  }
+
+  /** Returns the content of the file, and lets other work of the thread have its turns. */
+  async *#pieces(head: WatchFile): AsyncGenerator<string> {
+    const { evaluator, journal } = this.#options
+    const slices = new Slices(sliceMs)
+    let piece = JSON.stringify(head)
+    let length = 0
+    for (const watch of evaluator.watches()) {
+      if (slices.isOver) await slices.turn()
+      if (piece.length >= pieceLength) {
+        length += piece.length
+        yield piece
+        piece = ''
+      }
+      if (watch.isCurrent) piece += `\n${rowOf(watch, evaluator.machine.position)}`
+    }
+    yield piece
+    this.#passes = Math.floor(((length + piece.length) / charactersPerSecond) * (1_000 / saveEveryMs))
+    await journal.flushed()
+  }
+}
+
+/** Returns the line of a watch. Watches that are saved later have taken more messages, and say so. */
+function rowOf(watch: Watch, position: number): string {
+  const { rule, seriesId, subject } = watch
+  return JSON.stringify([rule.name, subject, seriesId ?? null, watch.save(position)] satisfies WatchRow)
+}
+
+function* linesOf(bytes: Buffer): Generator<string> {
+  for (let from = 0; from < bytes.length; ) {
+    const end = bytes.indexOf(10, from)
+    const to = end < 0 ? bytes.length : end
+    yield bytes.toString('utf8', from, to)
+    from = to + 1
   }
 }

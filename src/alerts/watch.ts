@@ -20,23 +20,26 @@ export interface AlertSubject {
 /** What a watch has found: `idle`, or an alert that is to be told. */
 export type WatchState = 'idle' | 'pending' | 'firing'
 
+const none: readonly never[] = []
+
 /** Most points that an alert keeps: the first ones and the last. */
 const maxPoints = 32
 const firstPoints = 16
 
 /** State of a watch in the snapshot, as JSON. Times in microseconds. */
 export interface SavedWatch {
-  readonly state: WatchState
-  readonly told: WatchState
-  readonly alert: string
-  readonly since: number
-  /** Time of the newest reading; null: none. */
-  readonly time: number | null
-  readonly value: FieldValue | null
-  /** When the series or device was last heard of, by the hub's clock; null: never. */
-  readonly heard: number | null
+  /** Missing: idle. */
+  readonly state?: WatchState
+  readonly told?: WatchState
+  readonly alert?: string
+  readonly since?: number
+  /** Time of the newest reading; missing: none. */
+  readonly time?: number | null
+  readonly value?: FieldValue | null
+  /** When the series or device was last heard of, by the hub's clock; missing: never. */
+  readonly heard?: number | null
   readonly position: number
-  readonly points: readonly DecidingPoint[]
+  readonly points?: readonly DecidingPoint[]
   /** Since when the newest alert holds, or held. */
   readonly lastSince?: number
   readonly condition?: unknown
@@ -62,7 +65,9 @@ export class Watch implements Timed {
   lastSince = Number.NEGATIVE_INFINITY
   /** Time of the newest reading: earlier ones are late, and change nothing. */
   time = Number.NEGATIVE_INFINITY
-  value: FieldValue | undefined
+  #number = Number.NaN
+  #text: string | boolean | undefined
+  #isNumber = false
   /** Whether the newest reading has the time of the hub's clock, as the device sent none. */
   isHubTime = false
   /** When it was last heard of, by the hub's clock. */
@@ -76,7 +81,7 @@ export class Watch implements Timed {
   /** Sentence of a condition of the hub. */
   hubSentence = ''
   /** Readings that decide, once the condition holds. */
-  points: DecidingPoint[] = []
+  points: readonly DecidingPoint[] = none
   /** For learned silence. */
   readonly rhythm: Rhythm | undefined
   due = Number.POSITIVE_INFINITY
@@ -98,6 +103,21 @@ export class Watch implements Timed {
     if (rule.condition.kind === 'silent' && rule.condition.after === undefined) this.rhythm = new Rhythm()
   }
 
+  /** Value of the newest reading. A number is kept in its own place, so that a new one makes no new object. */
+  get value(): FieldValue | undefined {
+    return this.#isNumber ? this.#number : this.#text
+  }
+
+  set value(value: FieldValue | undefined) {
+    if (typeof value === 'number') {
+      this.#number = value
+      this.#isNumber = true
+    } else {
+      this.#text = value
+      this.#isNumber = false
+    }
+  }
+
   get depth(): number {
     return this.rule.depth
   }
@@ -115,23 +135,22 @@ export class Watch implements Timed {
   }
 
   keepPoint(time: number, value: FieldValue): void {
-    this.points.push([time, value])
-    if (this.points.length > maxPoints) this.points.splice(firstPoints, 1)
+    const { points } = this
+    const kept = points.length < maxPoints ? points : points.filter((_, n) => n !== firstPoints)
+    this.points = [...kept, [time, value]]
   }
 
   /** @param position Sequence number of the last message that was taken */
   save(position: number): SavedWatch {
     const condition = this.condition.save?.()
+    const { state, told, alert, since, time, value, heard, points } = this
     return {
-      state: this.state,
-      told: this.told,
-      alert: this.alert,
-      since: this.since,
-      time: Number.isFinite(this.time) ? this.time : null,
-      value: this.value ?? null,
-      heard: Number.isFinite(this.heard) ? this.heard : null,
       position,
-      points: this.points,
+      ...((state !== 'idle' || told !== 'idle') && { state, told, alert, since }),
+      ...(Number.isFinite(time) && { time }),
+      ...(value !== undefined && { value }),
+      ...(Number.isFinite(heard) && { heard }),
+      ...(points.length > 0 && { points }),
       ...(Number.isFinite(this.lastSince) && { lastSince: this.lastSince }),
       ...(condition !== undefined && { condition }),
       ...(this.rhythm && { rhythm: this.rhythm.save() }),
@@ -139,16 +158,16 @@ export class Watch implements Timed {
   }
 
   restore(saved: SavedWatch): void {
-    this.state = saved.state
-    this.told = saved.told
-    this.alert = saved.alert
-    this.since = saved.since
+    this.state = saved.state ?? 'idle'
+    this.told = saved.told ?? 'idle'
+    this.alert = saved.alert ?? ''
+    this.since = saved.since ?? 0
     this.time = saved.time ?? Number.NEGATIVE_INFINITY
     this.value = saved.value ?? undefined
     this.heard = saved.heard ?? Number.NEGATIVE_INFINITY
     this.takenTo = saved.position
     this.lastSince = saved.lastSince ?? Number.NEGATIVE_INFINITY
-    this.points = [...saved.points]
+    this.points = saved.points ?? none
     if (saved.condition !== undefined) this.condition.restore?.(saved.condition)
     this.rhythm?.restore(saved.rhythm)
   }

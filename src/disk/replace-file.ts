@@ -48,11 +48,25 @@ export function replaceFileSync(path: string, content: string | Uint8Array, how:
  * one replacement at a time for each path.
  */
 export async function replaceFile(path: string, content: string | Uint8Array, how: Replacing = {}): Promise<void> {
+  await replaceInPieces(path, [content], how)
+}
+
+/** Replaces a file as {@link replaceFile} does, by pieces of the content, so that a large one is never there as a whole. */
+export async function replaceInPieces(
+  path: string,
+  pieces: Iterable<string | Uint8Array> | AsyncIterable<string>,
+  how: Replacing = {},
+): Promise<void> {
   const { files = nodeFiles } = how
   const fresh = begin(path, how)
   try {
     try {
-      await writeWhole(files, fresh.fd, Buffer.from(content as string), 0)
+      let at = 0
+      for await (const piece of pieces) {
+        const bytes = Buffer.from(piece as string)
+        await writeWhole(files, fresh.fd, bytes, at)
+        at += bytes.length
+      }
       await synced(files, fresh.fd)
     } finally {
       files.closeSync(fresh.fd)
