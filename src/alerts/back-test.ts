@@ -3,6 +3,7 @@ import { type FieldValue, type SeriesId, seriesKey } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import type { WeekTime } from '../runtime/week-time.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import { AlertEvaluator, otherSeries, type SeriesNaming, type UsualSeries } from './evaluator.js'
 import type { BackTestAnswer } from './rows.js'
@@ -11,7 +12,6 @@ import { isSeriesSelected } from './rule-index.js'
 import { RuleReader } from './rule-reader.js'
 import { UsualWeek } from './usual.js'
 import type { AlertDecision, DecisionSink } from './watch-machine.js'
-import type { WeekTime } from './week-time.js'
 
 /** A rule, by name or as in the file, and the time to test it over; microseconds, `to` not included. */
 export interface BackTestQuery {

@@ -1,7 +1,7 @@
 import type { FieldValue } from '../model.js'
+import { hourName, type WeekTime } from '../runtime/week-time.js'
 import type { AlertRule, ConditionRule } from './rule.js'
 import type { UsualValues } from './usual.js'
-import { hourName, type WeekTime } from './week-time.js'
 import { amount, listed, span } from './wording.js'
 
 /** A reading that a condition has looked at. Time in microseconds. */

@@ -1,6 +1,7 @@
 import { duration } from '../config/settings.js'
 import type { FieldValue } from '../model.js'
 import { nearest } from '../runtime/nearest.js'
+import { allowedWeekSpans, parseWeekSpan, type WeekSpan } from '../runtime/week-time.js'
 import {
   type AlertRule,
   type ConditionRule,
@@ -8,7 +9,6 @@ import {
   type NamePatterns,
   type OtherSeries,
   patternOf,
-  type ScheduleSpan,
   type Selector,
 } from './rule.js'
 import { severities } from './transition.js'
@@ -30,8 +30,6 @@ export const hubConditions = [
   ...['residual', 'dead', 'clocks'],
   ...['disk', 'spool', 'full', 'certificate', 'series', 'processor', 'client_fight', 'audit', 'alerts', 'any'],
 ] as const
-
-const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
 
 /** Most characters of the name of a rule, which is a level of a topic. */
 const maxName = 100
@@ -256,15 +254,14 @@ export class RuleReader {
     return all
   }
 
-  #schedule(given: unknown, path: readonly (string | number)[]): ScheduleSpan[] | undefined {
+  #schedule(given: unknown, path: readonly (string | number)[]): WeekSpan[] | undefined {
     if (given === undefined) return undefined
     const all: unknown[] = Array.isArray(given) ? given : [given]
-    const spans: ScheduleSpan[] = []
+    const spans: WeekSpan[] = []
     for (const one of all.slice(0, maxList)) {
-      const span = typeof one === 'string' ? parseSpan(one) : undefined
+      const span = typeof one === 'string' ? parseWeekSpan(one) : undefined
       if (span) spans.push(span)
-      else
-        this.#mistake(path, `given ${show(one)}, allowed is such as "mon-fri 08:00-18:00", "sat,sun" or "22:00-06:00"`)
+      else this.#mistake(path, `given ${show(one)}, allowed are ${allowedWeekSpans}`)
     }
     return spans
   }
@@ -343,28 +340,6 @@ export class RuleReader {
   #mistake(path: readonly (string | number)[], sentence: string): void {
     this.mistakes.push({ path, sentence })
   }
-}
-
-/** Parses `mon-fri 08:00-18:00`. A span that ends before it begins goes on past midnight. */
-function parseSpan(text: string): ScheduleSpan | undefined {
-  const found = /^\s*([a-z,\s-]*?)\s*(?:(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d))?\s*$/i.exec(text)
-  if (!found || (found[1] === '' && found[2] === undefined)) return undefined
-  const [, named = '', ...times] = found
-  const chosen = new Set<number>()
-  for (const one of named === '' ? ['mon-sun'] : named.toLowerCase().split(/\s*,\s*/)) {
-    const [from = '', to = from, ...more] = one.split(/\s*-\s*/).map(day => day.slice(0, 3))
-    const [first, last] = [days.indexOf(from), days.indexOf(to)]
-    if (first < 0 || last < 0 || more.length > 0) return undefined
-    for (let day = first; ; day = (day + 1) % 7) {
-      chosen.add(day)
-      if (day === last) break
-    }
-  }
-  if (times[0] === undefined) return { days: chosen, from: 0, to: 1_440 }
-  const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = times.map(Number)
-  const [from, to] = [fromHour * 60 + fromMinute, toHour * 60 + toMinute]
-  if (from >= 1_440 || to > 1_440 || fromMinute > 59 || toMinute > 59 || from === to) return undefined
-  return { days: chosen, from, to }
 }
 
 function isMap(value: unknown): value is GivenRule {

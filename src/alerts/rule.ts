@@ -1,4 +1,5 @@
 import type { FieldValue } from '../model.js'
+import type { WeekSpan } from '../runtime/week-time.js'
 import type { Severity } from './transition.js'
 
 /* The rules of alerts, as the evaluator uses them. All durations and times are microseconds. */
@@ -55,13 +56,6 @@ export type ConditionRule =
   | { readonly kind: 'unusual'; readonly times: number }
   | { readonly kind: 'hub'; readonly what: string; readonly above: number }
 
-/** Part of a week: days from 0 (Monday), minutes of the day. */
-export interface ScheduleSpan {
-  readonly days: ReadonlySet<number>
-  readonly from: number
-  readonly to: number
-}
-
 /** Another rule, whose alerts hold back those of this rule. */
 export interface HeldBy {
   readonly rule: string
@@ -81,7 +75,7 @@ export interface AlertRule {
   /** Time for which late readings are waited for before a timer decides. */
   readonly late: number
   /** Undefined: always. */
-  readonly when: readonly ScheduleSpan[] | undefined
+  readonly when: readonly WeekSpan[] | undefined
   readonly unless: readonly HeldBy[]
   readonly isMuted: boolean
   /** Number of rules below this one in the order of `unless`. */

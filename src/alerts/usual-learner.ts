@@ -2,11 +2,11 @@ import type { SeriesId } from '../model.js'
 import { seriesKey } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import type { WeekTime } from '../runtime/week-time.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { UsualSource } from './condition.js'
 import type { UsualSeries } from './evaluator.js'
 import { type UsualValues, UsualWeek } from './usual.js'
-import type { WeekTime } from './week-time.js'
 
 export interface UsualLearnerOptions {
   readonly store: Pick<TimeSeriesStore, 'history'>

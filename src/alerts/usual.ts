@@ -1,4 +1,4 @@
-import type { WeekTime } from './week-time.js'
+import type { WeekTime } from '../runtime/week-time.js'
 
 const hours = 168
 /** Fewest readings of an hour that tell what is usual then. */

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
 import type { FieldValue } from '../model.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import type { WeekTime } from '../runtime/week-time.js'
 import type { DecidingPoint } from './condition.js'
 import { endOf, sentenceOf } from './sentences.js'
 import { Timers } from './timers.js'
 import type { Watch } from './watch.js'
-import type { WeekTime } from './week-time.js'
 import { sentenceCase } from './wording.js'
 
 /** A change of an alert that the evaluator has decided. Times in microseconds. */

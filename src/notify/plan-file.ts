@@ -5,6 +5,7 @@ import type { AlertState, Severity } from '../alerts/transition.js'
 import { severities } from '../alerts/transition.js'
 import { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from '../config/settings.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import { allowedWeekSpans, parseWeekSpan } from '../runtime/week-time.js'
 import { isTopicName } from '../topics.js'
 import {
   type EmailTargetPlan,
@@ -20,7 +21,6 @@ import {
 } from './plan.js'
 import { type Environment, PlanFields, PlanReading } from './plan-fields.js'
 import { escapeFor, fill, type TemplateValues, unknownVariables, variables } from './template.js'
-import { allowedSpans, parseSpan } from './time-spans.js'
 
 const maxBytes = 1_000_000
 const maxTargets = 100
@@ -256,8 +256,8 @@ function readRoute(fields: PlanFields, targets: ReadonlyMap<string, TargetPlan>)
   }
   const when = fields.raw('when')
   const spans = (when === undefined ? [] : Array.isArray(when) ? when : [when]).flatMap(text => {
-    const span = typeof text === 'string' ? parseSpan(text) : undefined
-    if (!span) fields.fault('when', `given ${JSON.stringify(text)?.slice(0, 100)}, allowed are ${allowedSpans}`)
+    const span = typeof text === 'string' ? parseWeekSpan(text) : undefined
+    if (!span) fields.fault('when', `given ${JSON.stringify(text)?.slice(0, 100)}, allowed are ${allowedWeekSpans}`)
     return span ? [span] : []
   })
   const route = {

@@ -1,5 +1,5 @@
 import type { AlertState, Severity } from '../alerts/transition.js'
-import type { TimeSpan } from './time-spans.js'
+import type { WeekSpan } from '../runtime/week-time.js'
 
 /** A target, as the file describes it. */
 interface AnyTarget {
@@ -60,7 +60,7 @@ export interface NotifyRoute {
   readonly severities: readonly Severity[]
   readonly states: readonly AlertState[]
   /** Empty: always. */
-  readonly when: readonly TimeSpan[]
+  readonly when: readonly WeekSpan[]
   readonly targets: readonly string[]
   /** Milliseconds within which alerts become one message. */
   readonly group: number

@@ -1,10 +1,10 @@
 import type { Reader, ReadRules } from '../access/rules.js'
 import type { AlertTransition } from '../alerts/transition.js'
+import { WeekTime } from '../runtime/week-time.js'
 import { type AlertLine, lineOf } from './message.js'
 import type { Escalation, OutboxEntry } from './outbox-state.js'
 import type { NotifyPlan, NotifyRoute } from './plan.js'
 import type { KnownSubscription } from './subscriptions.js'
-import { isWithin } from './time-spans.js'
 
 /** Decides whether an alert may be read: its series, the presence of its device, or the state of the hub. */
 export interface AlertAccess {
@@ -41,7 +41,8 @@ export function routed(
   const additions: Additions = new Map()
   const watch = new Map<string, Escalation>()
   const settle = new Set<string>()
-  const isOn = audience.plan.routes.map(({ when }) => when.length === 0 || isWithin(when, now, audience.plan.zone))
+  const week = new WeekTime(audience.plan.zone)
+  const isOn = audience.plan.routes.map(({ when }) => when.length === 0 || week.isWithin(when, now * 1_000))
   let unwatched = 0
   for (const transition of transitions) {
     const { alert, state, severity, past, muted } = transition

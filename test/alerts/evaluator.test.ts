@@ -4,8 +4,8 @@ import { MetGroups } from '../../src/alerts/met-series.js'
 import type { AlertRule } from '../../src/alerts/rule.js'
 import { RuleReader } from '../../src/alerts/rule-reader.js'
 import type { AlertDecision } from '../../src/alerts/watch-machine.js'
-import { WeekTime } from '../../src/alerts/week-time.js'
 import type { FieldValue, SeriesId, Tags } from '../../src/model.js'
+import { WeekTime } from '../../src/runtime/week-time.js'
 import { Random } from '../fixtures/packets.js'
 
 const second = 1e6

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { NotifyPlan } from '../../src/notify/plan.js'
 import { parsePlan, readPlan } from '../../src/notify/plan-file.js'
-import { isWithin, parseSpan } from '../../src/notify/time-spans.js'
+import { parseWeekSpan, WeekTime } from '../../src/runtime/week-time.js'
 import { tempDir } from '../services/service.js'
 
 const environment = (name: string) => ({ SMTP_PASSWORD: 'hunter2hunter2', TOKEN: '123:abc' })[name]
@@ -111,8 +111,8 @@ t.test('a file that others may read is refused, with the reason', async t => {
 
 t.test('spans of the week', async t => {
   const at = (iso: string, text: string, zone = 'UTC') => {
-    const span = parseSpan(text)
-    return span && isWithin([span], Date.parse(iso), zone)
+    const span = parseWeekSpan(text)
+    return span && new WeekTime(zone).isWithin([span], Date.parse(iso) * 1_000)
   }
   const monday = '2026-11-30T'
   for (const [iso, text, isIn] of [
@@ -125,6 +125,9 @@ t.test('spans of the week', async t => {
     // Sunday night is still the span that began on Sunday.
     [`${monday}05:59Z`, 'sun 22:00-06:00', true],
     [`${monday}23:00Z`, 'sun 22:00-06:00', false],
+    ['2026-11-29T10:00Z', 'Saturday , sun', true],
+    [`${monday}08:30Z`, 'mon - fri 8:00 - 9:00', true],
+    [`${monday}08:30Z`, 'tues 8:00-9:00', false],
     ['2026-11-29T12:00Z', 'fri-mon', true],
     ['2026-12-02T12:00Z', 'fri-mon', false],
   ] as const) {
@@ -132,7 +135,7 @@ t.test('spans of the week', async t => {
   }
   t.equal(at(`${monday}07:30Z`, '08:00-09:00', 'Europe/Berlin'), true)
   t.equal(at('2026-07-06T06:30Z', 'mon 08:00-09:00', 'Europe/Berlin'), true, 'summer time')
-  for (const wrong of ['', 'mon-', 'xyz', '8:00-9:00', '08:00-08:00', '25:00-26:00', 'mon tue', '08:00']) {
-    t.equal(parseSpan(wrong), undefined, wrong)
+  for (const wrong of ['', 'mon-', 'xyz', 'mo', 'monkey', '08:00-08:00', '25:00-26:00', 'mon tue', '08:00']) {
+    t.equal(parseWeekSpan(wrong), undefined, wrong)
   }
 })

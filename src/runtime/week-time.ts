@@ -1,5 +1,3 @@
-import type { ScheduleSpan } from './rule.js'
-
 const minuteMicros = 60e6
 const quarterMicros = 900e6
 const dayMinutes = 1_440
@@ -7,6 +5,57 @@ const weekMinutes = 7 * dayMinutes
 const maxQuarters = 10_000
 
 const dayNames = ['Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday']
+
+/** Part of each week. A span whose end is not after its beginning ends on the next day. */
+export interface WeekSpan {
+  /** Days on which the span begins, from 0 (Monday) to 6. */
+  readonly days: ReadonlySet<number>
+  /** Minutes since midnight. `to` is not included. */
+  readonly from: number
+  readonly to: number
+}
+
+/** Names, for a mistake, what {@link parseWeekSpan} reads. */
+export const allowedWeekSpans = 'days and times such as "mon-fri 08:00-18:00", "sat,sun" or "22:00-06:00"'
+
+/**
+ * Reads `mon-fri 08:00-18:00`, `sat, sun` or `22:00-6:00`. Days may have their whole names. Returns undefined for any
+ * other text.
+ */
+export function parseWeekSpan(text: string): WeekSpan | undefined {
+  const found = /^\s*([a-z,\s-]*?)\s*(?:(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d))?\s*$/i.exec(text)
+  if (!found || (found[1] === '' && found[2] === undefined)) return undefined
+  const [, named = '', ...times] = found
+  const days = named === '' ? [0, 1, 2, 3, 4, 5, 6] : daysOf(named)
+  if (!days) return undefined
+  if (times[0] === undefined) return { days: new Set(days), from: 0, to: dayMinutes }
+  const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = times.map(Number)
+  const [from, to] = [fromHour * 60 + fromMinute, toHour * 60 + toMinute]
+  if (from > dayMinutes || to > dayMinutes || fromMinute > 59 || toMinute > 59 || from === to) return undefined
+  return { days: new Set(days), from, to }
+}
+
+function daysOf(text: string): readonly number[] | undefined {
+  const found: number[] = []
+  for (const part of text
+    .toLowerCase()
+    .trim()
+    .split(/\s*,\s*/)) {
+    const [first = '', last = first, ...more] = part.split(/\s*-\s*/).map(dayOf)
+    if (first === '' || last === '' || more.length > 0) return undefined
+    for (let day = first; ; day = (day + 1) % 7) {
+      found.push(day)
+      if (day === last) break
+    }
+  }
+  return found
+}
+
+/** Returns the number of a day; an empty text when it is none. */
+function dayOf(text: string): number | '' {
+  const day = text.length < 3 ? -1 : dayNames.findIndex(name => name.toLowerCase().startsWith(text))
+  return day < 0 ? '' : day
+}
 
 /** Tells the time of the week on the clocks of one time zone, with its daylight saving. */
 export class WeekTime {
@@ -43,7 +92,7 @@ export class WeekTime {
   }
 
   /** Whether a time lies in one of the spans. */
-  isWithin(spans: readonly ScheduleSpan[], time: number): boolean {
+  isWithin(spans: readonly WeekSpan[], time: number): boolean {
     const minute = this.minute(time)
     const day = Math.floor(minute / dayMinutes)
     const ofDay = minute % dayMinutes
