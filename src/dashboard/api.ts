@@ -99,9 +99,16 @@ export function muteAlert(mute: Asked<'POST /api/alerts/mute'>) {
   return ask('POST /api/alerts/mute', mute)
 }
 
-/** Fetches the devices with their main values, at most `mostSeries` of them. */
-export async function fetchHome(): Promise<Answer<'GET /api/home'>> {
-  const first = await ask('GET /api/home', {})
+/** Devices that fill any screen, so that a page has something to show before all of them are fetched. */
+const firstDevices = 200
+
+/**
+ * Fetches the devices with their main values, at most `mostSeries` of them. Calls `begun`, if given, with the first ones
+ * when there are more.
+ */
+export async function fetchHome(begun?: (first: Answer<'GET /api/home'>) => void): Promise<Answer<'GET /api/home'>> {
+  const first = await ask('GET /api/home', begun ? { limit: firstDevices } : {})
+  if (first.next !== undefined) begun?.(first)
   const devices = [...first.devices]
   for (let after = first.next; after !== undefined && devices.length < mostSeries; ) {
     const page: Answer<'GET /api/home'> = await ask('GET /api/home', { after })

@@ -12,9 +12,10 @@ const { numberText, shownOf } = (await import(module)) as Module
 t.test('numbers are written whole', async t => {
   t.equal(numberText(123_456_789.1, 1), '123,456,789.1')
   t.equal(numberText(-0.001, 1), '0.0')
-  t.equal(numberText(-7.31, 1), '-7.3')
+  t.equal(numberText(-7.31, 1), '−7.3')
+  t.equal(shownOf(16_777_241, {}).text, '16777241', 'a version is no quantity')
   t.equal(numberText(1e21, 0), '1.000e+21')
-  t.equal(shownOf(123_456_789.1, {}).text, '123,456,789.1')
+  t.equal(shownOf(123_456_789.1, { unit: 'kWh' }).text, '123,456,789.1')
 })
 
 t.test('yes and no get words from the class alone', async t => {

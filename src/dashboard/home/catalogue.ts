@@ -72,3 +72,22 @@ export function isFound(device: HomeDevice, words: readonly string[]): boolean {
 export function keyOf({ topic, field }: { readonly topic: string; readonly field: string }): string {
   return `${topic}\0${field}`
 }
+
+const spoken = new WeakMap<HomeValue, HomeValue>()
+
+/**
+ * Returns a value with words for what it may be: where the device gives none, those of the control that sets the value.
+ * The same object each time.
+ */
+export function withWords(value: HomeValue, { controls }: Pick<HomeDevice, 'controls'>): HomeValue {
+  if (value.texts) return value
+  const known = spoken.get(value)
+  if (known) return known
+  const control = controls.find(({ state, options }) => state && options && keyOf(state) === keyOf(value))
+  const texts = (control?.options ?? []).flatMap(({ value: means, key, name }) =>
+    means === undefined ? [] : [{ value: means, name, ...(key !== undefined && { key }) }],
+  )
+  const worded = texts.length > 0 ? { ...value, texts } : value
+  spoken.set(value, worded)
+  return worded
+}

@@ -32,20 +32,25 @@ const words: Readonly<Record<string, Words>> = {
 /** Without a class: a device that writes ON is read as yes, so that these words are nearest to what was sent. */
 const plain: Words = ['state.on', 'state.off', 'on']
 
-const formats = new Map<number, Intl.NumberFormat>()
+const formats = new Map<string, Intl.NumberFormat>()
 
-/** Formats a number whole, however long: a number that is cut would be another one. */
-export function numberText(value: number, decimals: number): string {
+/**
+ * Formats a number whole, however long: a number that is cut would be another one. Without `isGrouped` there are no
+ * separators of thousands, as in a version or an id.
+ */
+export function numberText(value: number, decimals: number, isGrouped = true): string {
   const size = Math.abs(value)
   if (size >= 1e15 || (size > 0 && size < 1e-6)) return value.toExponential(3)
-  let format = formats.get(decimals)
+  const kind = `${decimals} ${isGrouped}`
+  let format = formats.get(kind)
   if (!format) {
-    format = new Intl.NumberFormat(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
-    formats.set(decimals, format)
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals }
+    format = new Intl.NumberFormat(locale, { ...digits, useGrouping: isGrouped })
+    formats.set(kind, format)
   }
   const text = format.format(value)
   // Minus nothing is nothing.
-  return /[1-9]/.test(text) ? text : format.format(0)
+  return /[1-9]/.test(text) ? text.replace(/^-/, '−') : format.format(0)
 }
 
 export interface Shown {
@@ -53,13 +58,14 @@ export interface Shown {
   readonly tone: Tone
 }
 
-type Spec = Pick<HomeValue, 'class' | 'decimals' | 'texts' | 'thresholds'>
+type Spec = Pick<HomeValue, 'class' | 'unit' | 'decimals' | 'texts' | 'thresholds'>
 
 /** Returns the text of a value, and how urgent that looks. */
 export function shownOf(value: Value, spec: Spec): Shown {
   const called = spec.texts?.find(text => String(text.value) === String(value))
   if (typeof value === 'number') {
-    const text = called ? wordOf(called) : numberText(value, spec.decimals ?? decimalsOf(value))
+    const isQuantity = spec.unit !== undefined || spec.class !== undefined
+    const text = called ? wordOf(called) : numberText(value, spec.decimals ?? decimalsOf(value), isQuantity)
     return { text, tone: toneOf(value, spec) }
   }
   const isSwitched = typeof value === 'string' && /^(on|off)$/i.test(value) && words[spec.class ?? ''] === switched

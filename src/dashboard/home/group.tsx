@@ -1,10 +1,12 @@
 import { say, sayCount } from '../texts/language.js'
 import { nameText } from '../wording.js'
-import { Card, levelWord, newestOrder } from './card.js'
+import { Card } from './card.js'
+import { levelWord } from './card-parts.js'
 import type { Group } from './catalogue.js'
 import { useModel } from './context.js'
 import { Icon } from './icons.js'
 import { type Density, gapOf, headingHeight, type Row } from './layout.js'
+import { newestOrder } from './orders.js'
 
 export interface GroupProperties {
   readonly group: Group

@@ -125,7 +125,11 @@ export class HomeModel {
 
   async #fetchCatalogue(): Promise<void> {
     try {
-      const fetched = await fetchHome()
+      const begin = (first: Catalogue) => {
+        this.catalogue = first
+        this.#changed()
+      }
+      const fetched = await fetchHome(this.catalogue ? undefined : begin)
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
       // A device that is as it was stays the same object, so that the card is not drawn again.
       const devices = fetched.devices.map(device => {

@@ -1,6 +1,5 @@
 import { type CommandRow, cancelCommand, fetchCommand, hubNow, sendCommand, type Value } from '../api.js'
-import type { HomeControl } from './catalogue.js'
-import { keyOf } from './catalogue.js'
+import { type HomeControl, type HomeDevice, keyOf } from './catalogue.js'
 import type { Live } from './live.js'
 
 /** A command that this page has sent, and what is known of the command. */
@@ -111,4 +110,17 @@ export class Orders {
 /** Whether two values mean the same: devices write numbers and states as texts, too. */
 export function isSame(a: Value, b: Value): boolean {
   return a === b || String(a).toLowerCase() === String(b).toLowerCase()
+}
+
+/** The newest command of a device that this page has sent. */
+export function newestOrder(
+  { controls }: HomeDevice,
+  orderOf: (control: HomeControl) => Order | undefined,
+): Order | undefined {
+  let newest: Order | undefined
+  for (const control of controls) {
+    const order = orderOf(control)
+    if (order && (!newest || order.begun >= newest.begun)) newest = order
+  }
+  return newest
 }

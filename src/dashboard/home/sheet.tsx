@@ -2,12 +2,12 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { type AlertRow, fetchHomeDevice, hubNow } from '../api.js'
 import { say } from '../texts/language.js'
 import { nameText } from '../wording.js'
-import { newestOrder } from './card.js'
-import { type HomeDevice, type HomeValue, keyOf, levelOf } from './catalogue.js'
+import { type HomeDevice, type HomeValue, keyOf, levelOf, withWords } from './catalogue.js'
 import { useModel } from './context.js'
 import { Control } from './controls.js'
 import { nameOf, spanText } from './format.js'
 import { Icon } from './icons.js'
+import { newestOrder } from './orders.js'
 import { Reading, Status } from './reading.js'
 import { Receipt } from './receipt.js'
 
@@ -37,7 +37,7 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
     }
   }, [device.id, revision])
   const shown = whole.id === device.id ? whole : device
-  const values = shown.values.filter(({ hidden }) => !hidden)
+  const values = shown.values.filter(({ hidden }) => !hidden).map(value => withWords(value, shown))
   const series = new Set(shown.values.flatMap(value => value.series ?? []))
   const names = [shown.id, shown.client]
   const alerts = model.alerts.filter(
