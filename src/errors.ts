@@ -9,6 +9,7 @@ const codes = {
   forbidden: 403,
   not_found: 404,
   busy: 409,
+  changed: 412,
   too_large: 413,
   key_reused: 422,
   too_many: 429,

@@ -16,6 +16,7 @@ export const docs = [
   'users-and-tls',
   'mqtt',
   'devices',
+  'home',
   'commands',
   'stores',
   'notifications',

@@ -1,4 +1,5 @@
 import { alertRoutes } from './alerts.js'
+import { boards } from './boards.js'
 import { type command, commands } from './commands.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
 import { notifyRoutes } from './notify.js'
@@ -32,6 +33,8 @@ import { shadows } from './shadows.js'
  *
  * Times are milliseconds since the epoch, unless a description says otherwise.
  */
+
+export { type BoardEdits, boardsFile } from './boards.js'
 
 /** Callers that a route is for. The default is `read`. */
 export type Allow =
@@ -386,6 +389,7 @@ export const routes = {
   ...notifyRoutes,
   ...alertRoutes,
   ...home,
+  ...boards,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',

@@ -146,7 +146,7 @@ export const home = {
     }),
     answer: object({
       revision: integer('Grows with each change of structure; as in `$hub/home`'),
-      edits: optional(integer('Revision of the edits that are in it, as the ETag of /api/boards')),
+      edits: string('ETag of the edits that are in it, as of /api/boards'),
       count: integer('Devices that the caller may see'),
       areas: array(object({ name: string(), devices: integer() }), 'In the order in which they are shown'),
       devices: array(homeDevice, 'By area and order'),

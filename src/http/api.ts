@@ -11,6 +11,7 @@ import type { DeadLetterFilter } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { isTopicFilter, isTopicName } from '../topics.js'
 import { alertRoutes } from './alerts.js'
+import { boardRoutes } from './boards.js'
 import { changeBy } from './changes.js'
 import { type DevicesApi, deviceRoutes } from './devices.js'
 import { type Guard, readRulesOf } from './guard.js'
@@ -72,10 +73,6 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
 
   serve(app, 'GET /api/series', ({ limit, after, search }, { caller }) =>
     pipeline.series({ limit, after, search, rules: readRulesOf(caller, '#') }),
-  )
-
-  serve(app, 'GET /api/home', (asked, { caller }) =>
-    pipeline.home({ ...asked, rules: readRulesOf(caller, '#'), publish: caller.access?.publishRules }),
   )
 
   serve(app, 'GET /api/history', (asked, { caller }) => {
@@ -143,6 +140,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   })
 
   await app.register(alertRoutes, { pipeline, clock, guard, audit })
+  await app.register(boardRoutes, { pipeline, guard, audit })
   await app.register(deviceRoutes, { devices, pipeline, guard, audit })
   await app.register(sessionListRoutes, { sessions, guard, audit })
 

@@ -7,6 +7,7 @@ import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
+import type { BoardsApi } from './home/board-desk.js'
 import type { HomeQuery } from './home/home.js'
 import type { ReplayJob } from './replay.js'
 import type { ExpectedReply } from './reply-watch.js'
@@ -48,7 +49,7 @@ export interface RemovedDevice {
  * where they may be large: made in the processor thread, so that the broker thread only passes them on. With `rules` an
  * answer holds only what the rules allow to be read.
  */
-export interface PipelineApi extends AlertsApi {
+export interface PipelineApi extends AlertsApi, BoardsApi {
   series(query: SeriesAnswerQuery): Promise<Json<Answer<'GET /api/series'>>>
   /** Rejects with `forbidden` when the series may not be read, or the mapping makes no such series. */
   history(query: {

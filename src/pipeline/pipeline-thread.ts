@@ -19,7 +19,7 @@ import type { FeedSink } from './feeds/feed.js'
 import type { PipelineApi } from './pipeline-api.js'
 import { RecentPresences } from './recent-presences.js'
 import type { ReplySink } from './reply-watch.js'
-import type { PipelineStatus, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
+import { type PipelineStatus, type ProcessorOffers, type ProcessorThreadData, threadAlarms } from './thread-ports.js'
 
 interface PipelineThreadOptions extends BrokerSideParts {
   readonly settings: Settings
@@ -289,7 +289,7 @@ export class PipelineThread implements Part, ThreadListener, SettingsFollower {
 
   /** Returns the numbers of the thread, for the metrics. */
   async numbers(): Promise<ProcessorNumbers> {
-    const { sheet, seriesAlarm: _, notifyAlarm: __, alertsAlarm: ___, ...numbers } = await this.status()
+    const { sheet, alarms: _, ...numbers } = await this.status()
     const { since, reasons, ...balance } = sheet
     return { ...numbers, balance, reasons }
   }
@@ -377,9 +377,7 @@ const deadPercent = 80
 /** Returns the alarms of the processor thread and of what runs in it, by the settings in effect. */
 export function pipelineAlarms(pipeline: PipelineThread, live: { readonly current: Settings }): readonly AlarmCheck[] {
   return [
-    { name: 'series', check: async () => (await pipeline.status()).seriesAlarm },
-    { name: 'notify', check: async () => (await pipeline.status()).notifyAlarm },
-    { name: 'alerts', check: async () => (await pipeline.status()).alertsAlarm },
+    ...threadAlarms.map(name => ({ name, check: async () => (await pipeline.status()).alarms[name] })),
     {
       name: 'dead',
       check: async () => {

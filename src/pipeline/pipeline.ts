@@ -125,7 +125,7 @@ export async function startPipeline(
   const livePusher = new LivePusher({ mapping: readings, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
   const alerts = alertsOf({ settings, dir, mapping, readings, registry, balance, progress, cursors, store, broker })
-  const home = new Home({ settings, mapping, store, registry, live: livePusher, alerts, delivery: broker })
+  const home = new Home({ settings, dir, mapping, store, registry, live: livePusher, alerts, broker })
   const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies, alerts, registry, readings, cursors })
 
   // Record: within the limits of series into the store, after what a store that was emptied lacks.

@@ -6,6 +6,7 @@ import type { Link } from '../runtime/worker-link.js'
 import { alertOffers } from './alert-api.js'
 import { BrokerLink } from './broker-link.js'
 import type { Consumers } from './consumers.js'
+import { boardOffers } from './home/board-desk.js'
 import { type Pipeline, startPipeline } from './pipeline.js'
 import { Registry } from './registry.js'
 import { ReplyWatch } from './reply-watch.js'
@@ -61,15 +62,16 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm, notifications, alerts } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home } = running()
       return {
         ...consumers.status(),
         sheet: balance.sheet(progress),
         deadBytes: deadBytes(),
-        seriesAlarm: seriesAlarm(),
-        notifyAlarm: notifications.alarm(),
         notifications: { targets: notifications.status(), skipped: notifications.skipped },
-        alertsAlarm: alerts.alarm(),
+        alarms: {
+          ...{ series: seriesAlarm(), notify: notifications.alarm() },
+          ...{ alerts: alerts.alarm(), boards: home.boards.alarm() },
+        },
       }
     },
     ...alertOffers(() => running().alerts),
@@ -78,6 +80,7 @@ export function processorOffers(
     influxql: ({ question, rules }) => running().queries.influxql(question, rules),
     devices: rules => running().queries.devices(rules),
     home: query => running().home.answer(query),
+    ...boardOffers(() => running().home.desk),
     removeClient: client => {
       running().alerts.forgetDevice(client.clientId)
       return running().removal.client(client)

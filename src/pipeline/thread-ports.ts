@@ -24,14 +24,17 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
   readonly properties?: Uint8Array
 }
 
+/** Alarms of parts of the processor thread. */
+export const threadAlarms = ['series', 'notify', 'alerts', 'boards'] as const
+export type ThreadAlarm = (typeof threadAlarms)[number]
+
 /** State that the processor thread reports. */
 export interface PipelineStatus extends ProcessorStatus {
   readonly sheet: Totals
   readonly deadBytes: number
-  readonly seriesAlarm: string | undefined
-  readonly notifyAlarm: string | undefined
   readonly notifications: NotifyNumbers
-  readonly alertsAlarm: string | undefined
+  /** Sentences while there are causes, by the name of the alarm. */
+  readonly alarms: Readonly<Record<ThreadAlarm, string | undefined>>
 }
 
 /** Calls that the broker thread offers the processor thread. */

@@ -136,6 +136,14 @@ t.test('every route answers as the contract says', async t => {
     devices: [thing],
   } = await ask('GET /api/home', { values: 'all' })
   t.match(thing, { values: [{ field: 'temperature', main: true, fate: 'kept' }], online: true })
+  const place = { devices: { [thing?.id ?? '']: { name: 'Warmth', main: ['home/thermo#state'] } } }
+  t.match(await ask('PATCH /api/boards', place), { undo: 1, changes: [{ by: 'admin.key' }] })
+  const shown = (await ask('GET /api/home', { device: thing?.id ?? '' })).devices[0]
+  t.match(shown, { name: 'Warmth', given: { name: thing?.name }, values: [{ field: 'state', main: true }] })
+  t.same(await ask('POST /api/boards/favourites', { devices: ['x'] }), { changed: true })
+  t.match(await ask('GET /api/boards', {}), { mayEdit: true, favourites: ['x'], devices: place.devices })
+  t.equal((await send('POST /api/boards/undo', {}, { ...admin, 'if-match': '"0-x"' })).status, 412)
+  t.match(await ask('POST /api/boards/undo', {}), { undo: 0, devices: {} })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })

@@ -124,6 +124,12 @@ export async function startGuarded(
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
       home: answer('home', '{"devices":[]}'),
+      boards: answer('boards', '{"revision":"1"}'),
+      patchBoards: answer('patchBoards', '{"revision":"1"}'),
+      undoBoards: answer('undoBoards', '{"revision":"1"}'),
+      setFavourites: async () => {
+        reached.push('setFavourites')
+      },
       influxql: async () => ({ status: 200, json: await answer('influxql', '{"results":[]}')() }),
       removeClient: async () => {
         reached.push('removeClient')

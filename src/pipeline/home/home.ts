@@ -1,13 +1,18 @@
 import { mayRead, type ReadRules } from '../../access/rules.js'
+import { type BoardEdits, Boards, type EditFollower } from '../../boards/boards.js'
 import type { Settings } from '../../config/settings.js'
 import { type Answer, encodeJson, type HomeDevice, type Json, type Received } from '../../contract/contract.js'
+import type { IncidentReporter } from '../../observe/incidents.js'
+import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
 import { Slices } from '../../runtime/slices.js'
 import { hubTopics } from '../../topics.js'
 import type { LiveDelivery, LivePusher } from '../live-pusher.js'
 import type { Registry } from '../registry.js'
+import { BoardDesk, type VisibleDevices } from './board-desk.js'
 import { type DeviceRows, type RowSources, rowsOf } from './device-rows.js'
 import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './device-state.js'
+import { type Edited, editedRows, editOf } from './edited.js'
 import { Families } from './families.js'
 import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
 import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
@@ -19,16 +24,20 @@ export type HomeQuery = Received<'GET /api/home'> & {
 }
 
 export interface HomeOptions extends RowSources {
+  /** Data directory. */
+  readonly dir: string
   readonly registry: Pick<Registry, 'last' | 'device'>
   readonly live: Pick<LivePusher, 'topics' | 'refusedOf'>
   readonly alerts: OpenAlerts
-  readonly delivery: LiveDelivery
+  readonly broker: LiveDelivery & IncidentReporter & SentenceLog
   readonly settings: Pick<Settings, 'presets.off'>
 }
 
 /** What is kept of a device between two answers: all but the values that only few ask for. */
 interface Card extends Omit<DeviceRows, 'values'> {
+  readonly edited: Edited
   readonly device: GroupedDevice
+  /** Those that are shown large; for a device of a part of which the caller may know, all of that part. */
   readonly main: DeviceRows['values']
   readonly more: number
   readonly notKept: number
@@ -45,15 +54,20 @@ const shortMs = 200
  * when somebody asks, in slices, from the topics that were seen and what is known from discovery, and made anew when
  * those have changed.
  */
-export class Home implements Part, TopicFollower {
+export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   readonly name = 'home'
   readonly #options: HomeOptions
   readonly #families: Families
+  /** What people have changed. */
+  readonly boards: Boards
+  /** Questions and orders about that. */
+  readonly desk: BoardDesk
   #grouping: Grouping | undefined
   #cards: readonly Card[] = []
   /** Devices whose cards are made anew, and whether all of them are. */
   readonly #stale = new Set<GroupedDevice>()
   #isGroupingStale = true
+  #areEditsStale = false
   /** Changes of what is known from discovery: those in the cards, and those that pages were told of. */
   #knowledge = -1
   #told = -1
@@ -70,15 +84,20 @@ export class Home implements Part, TopicFollower {
     this.#options = options
     this.#families = new Families(options.settings['presets.off'])
     options.live.topics.reportTo(this)
+    this.boards = new Boards({ dir: options.dir, incidents: options.broker, log: options.broker })
+    this.boards.reportTo(this)
+    this.desk = new BoardDesk(this.boards, this, options.mapping)
   }
 
   start(): void {
+    this.boards.start()
     this.#timer = setInterval(() => this.#announce(), tickMs)
   }
 
-  stop(): void {
+  stop(): Promise<void> {
     this.#isStopped = true
     clearInterval(this.#timer)
+    return this.boards.stop()
   }
 
   /** Takes the readings from before the start. */
@@ -101,6 +120,11 @@ export class Home implements Part, TopicFollower {
     if (!known || seen.groups.length > 1) this.#isGroupingStale = true
   }
 
+  editsChanged(): void {
+    this.#areEditsStale = true
+    this.#changed()
+  }
+
   topicGone(): void {
     this.#isGroupingStale = true
     this.#changed()
@@ -112,14 +136,25 @@ export class Home implements Part, TopicFollower {
 
   /** Tells pages that the structure has changed, once a second at most. */
   #announce(): void {
-    const { mapping, delivery } = this.#options
+    const { mapping, broker } = this.#options
     if (this.#told !== mapping.knowledge.changes) this.#changed()
     if (this.#isAnnounced) return
     this.#isAnnounced = true
     this.#told = mapping.knowledge.changes
     this.#revision = Math.max(this.#revision + 1, Date.now())
     const json = JSON.stringify({ revision: this.#revision })
-    delivery.push([{ topic: hubTopics.home, json }]).catch(() => this.#changed())
+    broker.push([{ topic: hubTopics.home, json }]).catch(() => this.#changed())
+  }
+
+  async visible(rules: ReadRules): Promise<ReadonlySet<string>> {
+    await this.#refresh()
+    const ids = new Set<string>()
+    const slices = new Slices()
+    for (const card of this.#cards) {
+      if (slices.isOver) await slices.turn()
+      if (this.#readable(card, rules)) for (const id of [card.id, ...card.device.aliases]) ids.add(id)
+    }
+    return ids
   }
 
   async answer({
@@ -131,7 +166,7 @@ export class Home implements Part, TopicFollower {
     publish,
   }: HomeQuery): Promise<Json<Answer<'GET /api/home'>>> {
     await this.#refresh()
-    const revision = this.#revision
+    const [revision, edits] = [this.#revision, this.boards.etag]
     const slices = new Slices()
     const firing = firingBy(this.#options.alerts, this.#options.mapping)
     const now = Date.now() * 1_000
@@ -151,7 +186,7 @@ export class Home implements Part, TopicFollower {
       else devices.push(this.#describe(shown, id !== undefined || values === 'all', { firing, now, publish, rules }))
     }
     const listed = [...areas].map(([name, devices]) => ({ name, devices }))
-    return encodeJson({ revision, count, areas: listed, devices, ...(next !== undefined && { next }) })
+    return encodeJson({ revision, edits, count, areas: listed, devices, ...(next !== undefined && { next }) })
   }
 
   /** Returns what the rules allow of a device. Undefined: nothing. */
@@ -180,7 +215,7 @@ export class Home implements Part, TopicFollower {
     { firing, now, publish, rules }: Pick<HomeQuery, 'publish' | 'rules'> & { firing: FiringAlerts; now: number },
   ): HomeDevice {
     const { device, about, main, more, notKept, id, name, area } = card
-    const values = isWhole && more > 0 ? this.#rows(device).values : main
+    const values = isWhole && more > 0 ? this.#rows(device).rows.values : main
     const controls = card.controls.filter(
       ({ topic, state }) =>
         (!publish || mayRead(publish, topic)) && (!rules || state === undefined || mayRead(rules, state.topic)),
@@ -190,6 +225,7 @@ export class Home implements Part, TopicFollower {
       ...(area !== undefined && { area }),
       class: card.class,
       ...about,
+      ...card.edited,
       ...conditionOf(device, {
         registry: this.#options.registry,
         firing,
@@ -226,6 +262,9 @@ export class Home implements Part, TopicFollower {
       await this.#deal(this.#grouping)
       const now = performance.now()
       this.#nextGrouping = now + Math.max(0, now - began - shortMs) * restTimes
+    } else if (this.#areEditsStale) {
+      this.#areEditsStale = false
+      await this.#deal(this.#grouping as Grouping)
     } else if (this.#stale.size > 0) {
       const stale = [...this.#stale]
       this.#stale.clear()
@@ -235,7 +274,10 @@ export class Home implements Part, TopicFollower {
         if (slices.isOver) await slices.turn()
         made.set(device, this.#card(device))
       }
-      this.#cards = this.#cards.map(card => made.get(card.device) ?? card)
+      this.#cards = sorted(
+        this.#cards.map(card => made.get(card.device) ?? card),
+        this.boards.edits,
+      )
     }
   }
 
@@ -249,24 +291,36 @@ export class Home implements Part, TopicFollower {
       if (this.#isStopped) return
       cards.push(this.#card(device))
     }
-    this.#cards = cards.sort(byPlace)
+    this.#cards = sorted(cards, this.boards.edits)
   }
 
   #card(device: GroupedDevice): Card {
-    const { values, ...rows } = this.#rows(device)
+    const { rows: all, edited } = this.#rows(device)
+    const { values, ...rows } = all
     const main = values.filter(({ main }) => main)
     const notKept = values.filter(({ fate }) => fate === 'live').length
-    return { ...rows, device, main, more: values.length - main.length, notKept }
+    return { ...rows, edited, device, main, more: values.length - main.length, notKept }
   }
 
-  #rows(device: GroupedDevice): DeviceRows {
-    return rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
+  #rows(device: GroupedDevice): { readonly rows: DeviceRows; readonly edited: Edited } {
+    const rows = rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
+    return editedRows(rows, editOf(this.boards.edits, device.id, device.aliases))
   }
 }
 
-/** By area, those without one last; then by name. */
-function byPlace(a: Card, b: Card): number {
-  return compare(a.area ?? '\uffff', b.area ?? '\uffff') || compare(a.name, b.name) || compare(a.id, b.id)
+/** Sorts by area, in the order that people chose, those without one last; then by place, then by name. */
+function sorted(cards: readonly Card[], { areas = [] }: BoardEdits): readonly Card[] {
+  const places = new Map(areas.map((area, i) => [area, i]))
+  const placeOf = ({ area }: Card) => (area === undefined ? Number.MAX_VALUE : (places.get(area) ?? areas.length))
+  const orderOf = ({ edited }: Card) => edited.order ?? Number.MAX_VALUE
+  return [...cards].sort(
+    (a, b) =>
+      placeOf(a) - placeOf(b) ||
+      compare(a.area ?? '', b.area ?? '') ||
+      orderOf(a) - orderOf(b) ||
+      compare(a.name, b.name) ||
+      compare(a.id, b.id),
+  )
 }
 
 function compare(a: string, b: string): number {

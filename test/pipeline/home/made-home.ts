@@ -25,15 +25,18 @@ export class MadeHome {
   constructor(rules: readonly MappingRule[] = []) {
     this.mapping = new Mapping(rules, json)
     const store = { fieldOf: ({ field }: { readonly field: string }) => field }
-    const delivery = {
+    const broker = {
+      report: () => {},
+      info: () => {},
+      warn: () => {},
       push: async (pushes: readonly Push[]) => {
         this.pushes.push(...pushes)
       },
     }
     const { mapping, registry } = this
-    this.live = new LivePusher({ mapping, registry, json: new ReadingJson(mapping, store), delivery })
+    this.live = new LivePusher({ mapping, registry, json: new ReadingJson(mapping, store), delivery: broker })
     this.home = new Home({
-      ...{ mapping, registry, store, live: this.live, delivery, settings: { 'presets.off': [] } },
+      ...{ mapping, registry, store, live: this.live, broker, dir: '/nonexistent', settings: { 'presets.off': [] } },
       alerts: { desk: { list: () => ({ alerts: [] }) } },
     })
   }

@@ -1,0 +1,118 @@
+import { mayRead, type ReadRules } from '../../access/rules.js'
+import type { BoardEdits, Boards, JsonMap } from '../../boards/boards.js'
+import { type Answer, encodeJson, type Json } from '../../contract/contract.js'
+import { parseSeriesKey } from '../../model.js'
+import type { Mapping } from '../mapping.js'
+
+/** Who asks about boards. With `rules` only what these allow to be read is answered. */
+export interface BoardsCaller {
+  /** Empty without a login. */
+  readonly user: string
+  readonly rules: ReadRules | undefined
+  readonly mayEdit: boolean
+}
+
+type BoardsJson = Promise<Json<Answer<'GET /api/boards'>>>
+
+/** Questions and orders about boards, with one argument each that can be sent to another thread. */
+export interface BoardsApi {
+  boards(caller: BoardsCaller): BoardsJson
+  patchBoards(asked: {
+    readonly caller: BoardsCaller
+    readonly match: string | undefined
+    readonly patch: unknown
+  }): BoardsJson
+  undoBoards(asked: { readonly caller: BoardsCaller; readonly match: string | undefined }): BoardsJson
+  setFavourites(asked: { readonly user: string; readonly devices: readonly string[] }): Promise<void>
+}
+
+/** The devices that a caller may know of. Implemented by `Home`. */
+export interface VisibleDevices {
+  /** Resolves with the ids, also those from before a device was described. */
+  visible(rules: ReadRules): Promise<ReadonlySet<string>>
+}
+
+/** Most changes that an answer names. */
+const maxNamed = 20
+
+/** Answers questions about boards, and carries out the orders of people. */
+export class BoardDesk {
+  readonly #boards: Boards
+  readonly #devices: VisibleDevices
+  readonly #mapping: Pick<Mapping, 'topicOf'>
+
+  constructor(boards: Boards, devices: VisibleDevices, mapping: Pick<Mapping, 'topicOf'>) {
+    this.#boards = boards
+    this.#devices = devices
+    this.#mapping = mapping
+  }
+
+  async answer({ user, rules, mayEdit }: BoardsCaller): BoardsJson {
+    const shown = rules ? await this.#readable(rules) : this.#boards.edits
+    const { etag, changes, mistakes, edits } = this.#boards
+    const favourites = Object.hasOwn(edits.favourites ?? {}, user) ? (edits.favourites?.[user] ?? []) : []
+    return encodeJson({
+      revision: etag,
+      areas: shown.areas ?? [],
+      devices: shown.devices ?? {},
+      boards: shown.boards ?? {},
+      favourites,
+      mayEdit,
+      undo: mayEdit ? changes.length : 0,
+      // What was changed names devices.
+      changes: rules ? [] : [...changes].reverse().slice(0, maxNamed),
+      mistakes: mayEdit ? mistakes : [],
+    })
+  }
+
+  async patch({ caller, match, patch }: Parameters<BoardsApi['patchBoards']>[0]): BoardsJson {
+    await this.#boards.patch(patch as JsonMap, { by: caller.user, match })
+    return this.answer(caller)
+  }
+
+  async undo({ caller, match }: Parameters<BoardsApi['undoBoards']>[0]): BoardsJson {
+    await this.#boards.undo({ by: caller.user, match })
+    return this.answer(caller)
+  }
+
+  setFavourites({ user, devices }: Parameters<BoardsApi['setFavourites']>[0]): Promise<void> {
+    return this.#boards.setFavourites(user, devices)
+  }
+
+  /** Returns the edits of what the rules allow to be read. */
+  async #readable(rules: ReadRules): Promise<BoardEdits> {
+    const visible = await this.#devices.visible(rules)
+    const { devices = {}, boards = {} } = this.#boards.edits
+    const isReadable = (key: string) => {
+      const id = parseSeriesKey(key)
+      const topic = id && this.#mapping.topicOf(id)
+      return topic !== undefined && mayRead(rules, topic)
+    }
+    const own = Object.entries(devices).filter(([id]) => visible.has(id))
+    const areas = new Set(own.map(([, { area }]) => area))
+    const shown = Object.entries(boards).map(([id, board]) => [
+      id,
+      {
+        ...board,
+        ...(board.devices && { devices: board.devices.filter(one => visible.has(one)) }),
+        ...(board.series && { series: board.series.filter(isReadable) }),
+        ...(board.areas && { areas: board.areas.filter(area => areas.has(area)) }),
+      },
+    ])
+    return {
+      areas: (this.#boards.edits.areas ?? []).filter(area => areas.has(area)),
+      devices: Object.fromEntries(own),
+      boards: Object.fromEntries(shown),
+    }
+  }
+}
+
+/** Returns the answers of the processor thread to questions about boards. */
+export function boardOffers(desk: () => BoardDesk) {
+  return {
+    boards: (caller: BoardsCaller) => desk().answer(caller),
+    patchBoards: (asked: Parameters<BoardsApi['patchBoards']>[0]) => desk().patch(asked),
+    undoBoards: (asked: Parameters<BoardsApi['undoBoards']>[0]) => desk().undo(asked),
+    setFavourites: (asked: Parameters<BoardsApi['setFavourites']>[0]) => desk().setFavourites(asked),
+  }
+}

@@ -1,0 +1,71 @@
+import type { BoardEdits } from '../../boards/boards.js'
+import type { HomeDevice, HomeValue } from '../../contract/contract.js'
+import type { DeviceRows } from './device-rows.js'
+
+type EditOfDevice = NonNullable<BoardEdits['devices']>[string]
+type EditOfValue = NonNullable<EditOfDevice['values']>[string]
+
+/** What people have changed about a device, beside its rows. */
+export type Edited = Pick<HomeDevice, 'hidden' | 'icon' | 'order' | 'given'>
+
+/** Names a value in edits. No topic has a `#`. */
+export const valueKey = ({ topic, field }: Pick<HomeValue, 'topic' | 'field'>) => `${topic}#${field}`
+
+/** Returns the edit of a device by its id, or by one that it had before it was described. */
+export function editOf({ devices = {} }: BoardEdits, id: string, aliases: readonly string[]): EditOfDevice | undefined {
+  const name = [id, ...aliases].find(one => Object.hasOwn(devices, one))
+  return name === undefined ? undefined : devices[name]
+}
+
+/** Returns the rows of a device as people want them. */
+export function editedRows(
+  rows: DeviceRows,
+  edit: EditOfDevice | undefined,
+): { readonly rows: DeviceRows; readonly edited: Edited } {
+  if (!edit) return { rows, edited: {} }
+  const { name, area, hidden, icon, order, main, values = {} } = edit
+  const isNamed = name !== undefined && name !== rows.name
+  const isPlaced = area !== undefined && area !== (rows.area ?? '')
+  const changed = rows.values.map(value => {
+    const key = valueKey(value)
+    return Object.hasOwn(values, key) ? editedValue(value, values[key] as EditOfValue) : value
+  })
+  return {
+    rows: {
+      ...rows,
+      name: name ?? rows.name,
+      area: area === undefined ? rows.area : area === '' ? undefined : area,
+      values: inOrder(changed, main),
+    },
+    edited: {
+      ...(hidden && { hidden: true as const }),
+      ...(icon !== undefined && { icon }),
+      ...(order !== undefined && { order }),
+      ...((isNamed || isPlaced) && {
+        given: { ...(isNamed && { name: rows.name }), ...(isPlaced && rows.area !== undefined && { area: rows.area }) },
+      }),
+    },
+  }
+}
+
+function editedValue(value: HomeValue, { name, unit, decimals, hidden, icon, thresholds }: EditOfValue): HomeValue {
+  const { key, ...rest } = value
+  return {
+    ...rest,
+    // A name that a person chose is not translated.
+    ...(name === undefined ? key !== undefined && { key } : { name }),
+    ...(unit !== undefined && { unit }),
+    ...(decimals !== undefined && { decimals }),
+    ...(hidden && { hidden: true as const, main: false }),
+    ...(icon !== undefined && { icon }),
+    ...(thresholds && { thresholds }),
+  }
+}
+
+/** Main values first, in the order that a person chose. */
+function inOrder(values: readonly HomeValue[], main: readonly string[] | undefined): readonly HomeValue[] {
+  if (main === undefined) return [...values.filter(one => one.main), ...values.filter(one => !one.main)]
+  const chosen = main.flatMap(key => values.find(value => valueKey(value) === key) ?? [])
+  const others = values.filter(value => !chosen.includes(value))
+  return [...chosen.map(value => ({ ...value, main: true })), ...others.map(value => ({ ...value, main: false }))]
+}
