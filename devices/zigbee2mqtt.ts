@@ -200,11 +200,14 @@ export class Zigbee2Mqtt implements Behaviour {
             ...(unit && { unit }),
           })),
         ...(device.hasBattery
-          ? [{ type: 'numeric', name: 'battery', property: 'battery', label: 'Battery', unit: '%', access: 1 }]
+          ? [
+              { type: 'numeric', name: 'battery', property: 'battery', label: 'Battery', unit: '%', ...diagnostic },
+              { type: 'numeric', name: 'voltage', property: 'voltage', label: 'Voltage', unit: 'mV', ...diagnostic },
+            ]
           : []),
         {
           ...{ type: 'numeric', name: 'linkquality', property: 'linkquality', label: 'Linkquality' },
-          ...{ unit: 'lqi', access: 1 },
+          ...{ unit: 'lqi', ...diagnostic },
         },
       ],
     },
@@ -251,12 +254,17 @@ export class Zigbee2Mqtt implements Behaviour {
             ...{ name: 'Battery', value_template: '{{ value_json.battery }}', device_class: 'battery' },
             ...{ unit_of_measurement: '%', entity_category: 'diagnostic' },
           }),
+          config('sensor', 'voltage', {
+            ...{ name: 'Voltage', value_template: '{{ value_json.voltage }}', device_class: 'voltage' },
+            ...{ unit_of_measurement: 'mV', entity_category: 'diagnostic' },
+          }),
         ]
       : []
     return [...(taking ?? []), ...readings, ...charge]
   }
 }
 
+const diagnostic = { access: 1, category: 'diagnostic' }
 const address = (i: number) => `0x00158d0001${(0xa1b2c3 + i).toString(16)}`
 const label = (name: string) => name[0]?.toUpperCase() + name.slice(1)
 

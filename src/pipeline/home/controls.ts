@@ -20,9 +20,25 @@ const covers = ['open', 'stop', 'close'].map(payload => ({
 /** Most controls of one device that come from its topics. */
 const maxControls = 32
 
+/**
+ * Returns the controls of a device: those that are described, and those that its topics show by its family. A described
+ * state of which nothing was heard yet is taken from the topic that the family knows, as Tasmota's `stat/…/POWER` comes
+ * with changes only.
+ */
+export function controlsOf(device: GroupedDevice, described: readonly HomeControl[]): readonly HomeControl[] {
+  const heard = new Set(device.members.map(({ seen }) => seen.topic))
+  const shown = familyControls(device)
+  const withStates = described.map(control => {
+    if (!control.state || heard.has(control.state.topic)) return control
+    const state = shown.find(({ topic, kind }) => topic === control.topic && kind === control.kind)?.state
+    return state ? { ...control, state } : control
+  })
+  const known = new Set(described.map(({ topic }) => topic))
+  return [...withStates, ...shown.filter(({ topic }) => !known.has(topic))]
+}
+
 /** Returns the controls that the topics of a device show, by its family. */
-export function familyControls({ base = '', members, described }: GroupedDevice): readonly HomeControl[] {
-  const known = new Set(described.flatMap(({ controls = [] }) => controls.map(({ topic }) => topic)))
+function familyControls({ base = '', members }: GroupedDevice): readonly HomeControl[] {
   const found = new Map<string, HomeControl>()
   for (const { seen, group, owner } of members) {
     const { topic } = seen
@@ -30,8 +46,7 @@ export function familyControls({ base = '', members, described }: GroupedDevice)
     if (!make) continue
     for (const { name: field } of group.shape.fields) {
       const control = make(topic, field, base)
-      if (control && !known.has(control.topic) && !found.has(control.topic) && found.size < maxControls)
-        found.set(control.topic, control)
+      if (control && !found.has(control.topic) && found.size < maxControls) found.set(control.topic, control)
     }
   }
   return [...found.values()]

@@ -4,7 +4,7 @@ import type { TimeSeriesStore } from '../../store/store.js'
 import type { RefusedReading } from '../feeds/reading-json.js'
 import type { Mapping } from '../mapping.js'
 import type { DeviceDescription, StateWord } from '../presets/preset.js'
-import { familyControls } from './controls.js'
+import { controlsOf } from './controls.js'
 import { classOf } from './device-class.js'
 import { isGeneric } from './families.js'
 import type { DeviceMember, GroupedDevice } from './grouping.js'
@@ -49,10 +49,8 @@ export function rowsOf(
   refusedOf: (topic: string) => RefusedReading | undefined,
 ): DeviceRows {
   const said = firsts(device.described)
-  const controls = distinctControls([
-    ...device.described.flatMap(({ controls = [] }) => controls.map(controlRow)),
-    ...familyControls(device),
-  ])
+  const described = device.described.flatMap(({ controls = [] }) => controls.map(controlRow))
+  const controls = distinctControls(controlsOf(device, described))
   const switched = new Set(
     controls.flatMap(({ kind, state }) => (kind === 'switch' && state ? [`${state.topic}\0${state.field}`] : [])),
   )

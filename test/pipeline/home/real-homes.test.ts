@@ -160,6 +160,14 @@ t.test('Tasmota and Shelly: relays and meters, with and without discovery', asyn
   t.same(inWords(await home.ask()), [
     'Waschmaschine (washer online): Power W, Energy kWh, State, Energy today kWh | State:switch',
   ])
+  const states = async () =>
+    (await home.ask()).devices.flatMap(({ controls }) => controls.flatMap(({ state }) => state?.topic ?? []))
+  t.same(await states(), ['stat/washer/POWER'])
+  const quiet = new MadeHome()
+  await quiet.send('tele/plug/STATE', { POWER: 'ON' })
+  await quiet.send('tasmota/discovery/AABBCD/config', { dn: 'Plug', t: 'plug', ft: '%prefix%/%topic%/', rl: [1] })
+  const [plug] = (await quiet.ask()).devices
+  t.match(plug?.controls, [{ state: { topic: 'tele/plug/STATE', field: 'POWER' } }], 'stat comes with a change only')
   await home.send('shellies/shelly1pm-1/announce', { id: 'shelly1pm-1', model: 'SHSW-PM', fw_ver: '1.11' })
   await home.send('shellies/shelly1pm-1/online', 'true', { retain: true })
   await home.send('shellies/shelly1pm-1/relay/0', 'off')
