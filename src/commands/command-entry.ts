@@ -41,6 +41,8 @@ export interface CommandChange {
   readonly s: CommandState
   readonly o?: boolean
   readonly z?: boolean
+  /** Whether the response is in the session of the client that waits for it, or there is none. */
+  readonly d?: boolean
   readonly r?: string
   readonly f?: string
   /** Times: sent, delivered, over. */
@@ -85,6 +87,8 @@ export class CommandEntry {
   isKept = false
   /** Whether the record that it is sent is on the way to the disk. */
   isSending = false
+  /** Whether the client that waits for the response has it in its session, or there is no such session any more. */
+  isResponded = false
   /** Deliveries that wait for PUBACK. */
   leases = 0
   /** Whether the command was sent with QoS 0 only, so that no PUBACK will come. */
@@ -210,6 +214,7 @@ export class CommandEntry {
       s: state,
       ...(isOver && { o: true }),
       ...(this.isUnconfirmed && { z: true }),
+      ...(this.isResponded && { d: true }),
       ...(reason !== undefined && { r: reason }),
       ...(family !== undefined && { f: family }),
       ...(sentAt !== undefined && { t: [sentAt, deliveredAt ?? null, overAt ?? null] }),
@@ -231,10 +236,11 @@ export class CommandEntry {
     }
   }
 
-  restore({ s, o, z, r, f, t, n, a }: CommandChange): void {
+  restore({ s, o, z, d, r, f, t, n, a }: CommandChange): void {
     this.state = s
     this.isOver = o === true
     this.isUnconfirmed = z === true
+    this.isResponded = d === true
     this.reason = r
     this.family = f
     if (t) {

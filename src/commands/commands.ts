@@ -96,13 +96,13 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: CommandsOptions) {
-    const { broker, clock, dir, files, incidents, monotonic, packetBytes } = options
+    const { broker, clock, dir, files, incidents, monotonic } = options
     this.#options = options
     this.#journal = new CommandJournal({ dir, files, incidents, entries: () => this.#list.all() })
     this.#sending = new Sending({ lending: broker.lending, clock, monotonic, listener: this })
     this.#replies = new AwaitedReplies(options.replies)
     this.#pages = new StatePages({ broker, clock })
-    this.#mqtt = new MqttCommands({ commands: this, list: this.#list, lending: broker.lending, packetBytes })
+    this.#mqtt = new MqttCommands({ ...options, commands: this, list: this.#list, journal: this.#journal })
     this.#backEnds = new BackEnds({ ...options, commands: this, list: this.#list })
   }
 
@@ -240,8 +240,6 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     if (!entry.isOver && entry.leases === 0) void this.#end(entry, 'failed', reason)
   }
 
-  // — answers —
-
   /** Takes the answer of a device, as the processor thread has recognised it. */
   replied({ id, payload, topic, isGood }: Reply): void {
     const entry = this.#list.find(id)
@@ -331,6 +329,7 @@ export class Commands implements Part, CommandPort, CommandTaker, SendingListene
     this.onUsersChanged()
     this.restarted()
     this.#addWaiting()
+    this.#mqtt.respondAgain()
   }
 
   #addWaiting(): void {

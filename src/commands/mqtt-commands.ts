@@ -2,9 +2,11 @@ import type { CommandClient, CommandPublish, Lending } from '../broker/broker.js
 import type { HubError } from '../errors.js'
 import { decodeProperties, encodeProperties } from '../mqtt/message-properties.js'
 import { type Fault, reasonCode } from '../mqtt/reason-codes.js'
+import { type Counters, increment } from '../observe/counters.js'
 import { commandPrefix, commandsPrefix, isRequest, isTopicName } from '../topics.js'
 import type { CommandRequest, DeviceCommand } from './command.js'
 import type { CommandEntry, ReplyAddress } from './command-entry.js'
+import type { CommandJournal } from './command-journal.js'
 import type { CommandList } from './command-list.js'
 import { requestFault } from './request-fault.js'
 import { failedProperty } from './service-sending.js'
@@ -26,13 +28,13 @@ export interface CommandTaker {
 
 export interface MqttCommandsOptions {
   readonly commands: CommandTaker
-  readonly list: Pick<CommandList, 'find'>
-  readonly lending: Pick<Lending, 'send'>
+  readonly list: Pick<CommandList, 'find' | 'over'>
+  readonly journal: Pick<CommandJournal, 'changed'>
+  readonly broker: { readonly lending: Pick<Lending, 'deliver'> }
+  readonly counters: Pick<Counters, 'commands'>
   /** Largest payload with its topic. */
   readonly packetBytes: number
 }
-
-const nobody = { over: () => {} }
 
 /**
  * Commands over MQTT: a client asks by a publish to `$hub/command/{topic}`, and gets the answer at its response topic;
@@ -102,10 +104,15 @@ export class MqttCommands {
     return undefined
   }
 
-  /** Sends the end of a command to the client that has asked for it with a response topic, if the client is subscribed. */
-  respond({ id, state, reason, answer, subject: { replyTo } }: CommandEntry): void {
-    if (!replyTo) return
-    const { topic, client, correlation } = replyTo
+  /**
+   * Sends the end of a command to the client that has asked for it with a response topic: into its session, so that a
+   * client that is away gets it later. A client without a session, or that is not subscribed, gets nothing.
+   */
+  respond(entry: CommandEntry): void {
+    const { id, state, reason, answer, subject } = entry
+    // Back ends have their own way.
+    if (!subject.replyTo?.client) return
+    const { topic, client, correlation } = subject.replyTo
     const properties = encodeProperties({
       ...(correlation && { correlationData: correlation }),
       userProperties: [
@@ -116,7 +123,21 @@ export class MqttCommands {
     })
     const payload = answer?.payload ?? Buffer.alloc(0)
     const message = { topic, payload, qos: 1, retain: false, properties, expiresAt: undefined } as const
-    this.#parts.lending.send({ topic, client, levels: 0, isPrivate: true }, message, false, () => nobody)
+    const { broker, counters, journal } = this.#parts
+    const done = (error?: Error) => {
+      // Not on disk: sent once more after a restart.
+      if (error || entry.isResponded) return
+      entry.isResponded = true
+      journal.changed(entry)
+    }
+    if (broker.lending.deliver(client, message, done)) return
+    increment(counters.commands, 'dropped_answer')
+    done()
+  }
+
+  /** Sends, after a start, the responses that no session is known to have. Called when the broker knows all sessions. */
+  respondAgain(): void {
+    for (const entry of this.#parts.list.over()) if (!entry.isResponded) this.respond(entry)
   }
 }
 

@@ -3,6 +3,7 @@ import type { MillisecondClock } from '../runtime/time.js'
 import { OutboundMessage, waitingEntry } from './delivery.js'
 import type { Lease } from './leases.js'
 import type { Session, Subscription } from './session.js'
+import type { SessionRecorder } from './session-recorder.js'
 import type { SessionState } from './session-state.js'
 import { topicsOf } from './subscription.js'
 
@@ -13,8 +14,6 @@ export interface Addressee {
   readonly client: string | undefined
   /** Levels that the filter of a receiver has before the first wildcard, at least. */
   readonly levels: number
-  /** Whether `client` is a session name, and nobody else sees the message. */
-  readonly isPrivate?: boolean
   /** Names of sessions that {@link Lending.receivers} has returned: of a shared subscription, it is no other's turn yet. */
   readonly meant?: readonly string[]
 }
@@ -54,10 +53,12 @@ interface RankedSubscription {
  */
 export class Lending {
   readonly #state: SessionState
+  readonly #recorder: SessionRecorder
   readonly #clock: MillisecondClock
 
-  constructor(state: SessionState, clock: MillisecondClock) {
+  constructor(state: SessionState, recorder: SessionRecorder, clock: MillisecondClock) {
     this.#state = state
+    this.#recorder = recorder
     this.#clock = clock
   }
 
@@ -89,9 +90,33 @@ export class Lending {
         to.push(receiver)
       } else tooLarge = true
     }
-    if (to.length > 0 && !dup && !addressee.isPrivate)
-      this.#show(outbound, new Set(receiving.map(({ session }) => session)))
+    if (to.length > 0 && !dup) this.#show(outbound, new Set(receiving.map(({ session }) => session)))
     return { to, tooLarge }
+  }
+
+  /**
+   * Delivers a message to one client, by its session name, as a publish that nobody else sees: a kept session gets it
+   * when the client is back. Returns false, and does nothing, when there is no such session or it is not subscribed to
+   * the topic. Otherwise `done` is called once what a kept session has to send outlives a crash, or with the error.
+   */
+  deliver(name: string, message: Outward, done: (error?: Error) => void): boolean {
+    let found: Subscription | undefined
+    for (const { values } of this.#state.index.find(message.topic)) {
+      for (const one of values) {
+        const { session, qos } = one
+        if (session.name !== name || !session.mayReceive(message.topic)) continue
+        if (session.attached || session.durable) found = found && found.qos >= qos ? found : one
+      }
+    }
+    if (!found) return false
+    const { session, qos, ids } = found
+    const delivery = new OutboundMessage({ ...message, clientId: '' }, this.#clock.now())
+    const entry = session.deliver(delivery, qos === 0 ? 0 : 1, false, ids)
+    if (entry && session.durable) {
+      this.#recorder.queued([{ session, entry }], delivery, 0)
+      this.#recorder.whenKept(done)
+    } else done()
+    return true
   }
 
   /** Sends a copy to the clients that watch the topic. */
@@ -107,12 +132,12 @@ export class Lending {
   }
 
   /** Returns the subscriptions of the connected receivers, one of each client. */
-  #receiving({ topic, client, levels, isPrivate = false, meant }: Addressee): readonly Subscription[] {
+  #receiving({ topic, client, levels, meant }: Addressee): readonly Subscription[] {
     const candidates: RankedSubscription[] = []
     let best = client === undefined ? Math.max(1, levels) : 0
     const offer = (subscription: Subscription) => {
       const { session } = subscription
-      if (client !== undefined && (isPrivate ? session.name : session.clientId) !== client) return
+      if (client !== undefined && session.clientId !== client) return
       const rank = rankOf(topicsOf(subscription))
       if (rank < best || !session.mayReceive(topic)) return
       best = Math.max(best, rank)

@@ -78,7 +78,6 @@ export class Sessions {
     this.#spill = new SpillWatch(this.#memory, options.queueMemory)
     const state = new SessionState(clock, work, sharing)
     this.#state = state
-    this.lending = new Lending(state, clock)
     this.#journal = new SessionJournal({
       ...options,
       pace: options.pace ?? usualPace,
@@ -88,6 +87,7 @@ export class Sessions {
     })
     const recorder = new SessionRecorder(state, this.#journal)
     this.recorder = recorder
+    this.lending = new Lending(state, recorder, clock)
     this.#keeper = new RetainedKeeper(state, recorder, options)
     const failover = new SharedFailover(state.index, recorder)
     this.#failover = failover
