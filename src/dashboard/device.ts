@@ -26,6 +26,9 @@ const actionWords: Readonly<Record<Refused['action'], string>> = {
   receive: 'receive',
 }
 
+/** Beginning of the keys of series that hold the history of alerts. */
+const ofAlerts = 'telehub_alerts,'
+
 /** The page of one client: presence, readings, and what the hub refused that client. */
 export class DevicePage {
   readonly #root = element('device')
@@ -234,7 +237,9 @@ export class DevicePage {
     put(element('refusals-note'), refusals.length > 0 ? '' : none)
     // The name of a user with several devices says nothing about this device.
     const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
-    const tiles = this.#board.named(clientId, isShared ? '' : user)
+    // Alerts about the device name it, too, and are no values from it.
+    const named = this.#board.named(clientId, isShared ? '' : user)
+    const tiles = named.filter(({ info }) => !info.key.startsWith(ofAlerts))
     this.#readings.show(tiles.slice(0, mostReadings))
     element('device-readings-card').hidden = tiles.length === 0
     put(element('device-readings-count'), tiles.length > mostReadings ? `${mostReadings} of ${tiles.length}` : '')
