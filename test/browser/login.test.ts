@@ -153,7 +153,7 @@ t.test('a page that becomes another user shows nothing of the one before', async
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 't1', username: 'thermo', password })
   await device.publishAsync('home/thermo/t1/telemetry', '{"temperature":21.5}', { qos: 1 })
   const { page } = await openSignedIn(t, hub, 'anna', '/login')
-  await page.locator('.tile').waitFor()
+  await page.locator('.thing').waitFor()
   await page.evaluate('document.before = true')
   const second = await page.context().newPage()
   await second.goto(hub.httpUrl)
@@ -163,15 +163,15 @@ t.test('a page that becomes another user shows nothing of the one before', async
   await eventually(async () => !(await page.evaluate('document.before')), 'a new page')
   await eventually(async () => /Not signed in/.test(await textOf(page, '#banners')), 'of somebody else')
   await eventually(() => isLive(page), 'live')
-  t.equal(await page.locator('.tile').count(), 0, 'no reading')
+  t.equal(await page.locator('.thing').count(), 0, 'no reading')
   t.equal(await page.locator('#devices li').count(), 0, 'no device')
 
   await second.goto(`${hub.httpUrl}/login`)
   await signIn(second, 'anna')
-  await second.locator('.tile').waitFor()
+  await second.locator('.thing').waitFor()
   // As when its tab is looked at again.
   await page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
-  await page.locator('.tile').waitFor()
+  await page.locator('.thing').waitFor()
   t.equal(await textOf(page, '#account-name'), 'anna')
 })
 
