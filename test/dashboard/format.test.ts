@@ -34,6 +34,12 @@ t.test('words of a description come first, limits colour a number', async t => {
   ]
   t.equal(shownOf(0, { texts }).text, 'closed')
   t.equal(shownOf(1, { texts }).text, 'offen')
+  const contact = [
+    { value: true, key: 'closed', name: 'Closed' },
+    { value: false, key: 'open', name: 'Open' },
+  ]
+  t.same(shownOf(true, { class: 'door', texts: contact }), { text: 'closed', tone: 'quiet' })
+  t.same(shownOf(false, { class: 'door', texts: contact }), { text: 'open', tone: 'active' })
   const thresholds = { high: 10, veryHigh: 20 }
   t.same(
     [5, 15, 25].map(value => shownOf(value, { thresholds }).tone),

@@ -71,7 +71,10 @@ export function shownOf(value: Value, spec: Spec): Shown {
   const isSwitched = typeof value === 'string' && /^(on|off)$/i.test(value) && words[spec.class ?? ''] === switched
   if (typeof value === 'boolean' || isSwitched) {
     const [yes, no, tone] = words[spec.class ?? ''] ?? plain
-    const holds = typeof value === 'boolean' ? value : value.toLowerCase() === 'on'
+    const word = called?.key === undefined ? undefined : `state.${called.key}`
+    const isOn = typeof value === 'boolean' ? value : value.toLowerCase() === 'on'
+    // What a description calls closed is closed: contacts of Zigbee2MQTT are true then.
+    const holds = word === yes || (isOn && word !== no)
     return { text: called ? wordOf(called) : say(holds ? yes : no), tone: holds ? tone : 'quiet' }
   }
   return { text: called ? wordOf(called) : nameText(String(value)), tone: 'quiet' }
