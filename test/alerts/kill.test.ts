@@ -5,8 +5,8 @@ import { Alerts, type AlertsOptions } from '../../src/alerts/alerts.js'
 import type { AlertTransition } from '../../src/alerts/transition.js'
 import type { Files } from '../../src/disk/files.js'
 import type { Message } from '../../src/model.js'
+import { KilledFiles } from '../fixtures/killed-files.js'
 import { Random } from '../fixtures/packets.js'
-import { PowerFiles } from '../fixtures/power-files.js'
 import { quietLog } from '../fixtures/quiet.js'
 import { tempDir } from '../services/service.js'
 
@@ -15,34 +15,6 @@ import { tempDir } from '../services/service.js'
  * again, and killed one operation later each time. Whatever the place, the alerts come out as without a kill: each step
  * once, in order, without gaps, and nobody was told of a step that is not on disk.
  */
-
-/** A disk from which nothing comes or goes any more after some operations. */
-class KilledFiles extends PowerFiles {
-  left = Number.POSITIVE_INFINITY
-  #count(): void {
-    if (--this.left <= 0) this.off()
-  }
-  override write(...given: Parameters<Files['write']>): void {
-    this.#count()
-    super.write(...given)
-  }
-  override writeSync(...given: Parameters<Files['writeSync']>): number {
-    this.#count()
-    return super.writeSync(...given)
-  }
-  override fdatasync(...given: Parameters<Files['fdatasync']>): void {
-    this.#count()
-    super.fdatasync(...given)
-  }
-  override fsync(...given: Parameters<Files['fsync']>): void {
-    this.#count()
-    super.fsync(...given)
-  }
-  override renameSync(...given: Parameters<Files['renameSync']>): void {
-    this.#count()
-    super.renameSync(...given)
-  }
-}
 
 const began = Date.now() * 1_000 - 30e6
 const values = [1, 20, 20, 3, 25, 26, 1, 1, 30, 2, 40]

@@ -8,6 +8,7 @@ import { pipeline } from './pipeline.js'
 import { push } from './push.js'
 import { comparison, figure, type Results, type Row, readResults, resultsFile, rounded, verdict } from './results.js'
 import { type Measured, type Measurement, measurements } from './rows.js'
+import { screen } from './screen.js'
 import { sessions } from './sessions.js'
 import { type Candidate, candidates, machine, versions } from './targets.js'
 
@@ -29,6 +30,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- act: a command's way to a device and back, of act.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
+ * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
  *
  * Linux only: processes agree on the monotonic clock, and /proc says what they use. The hub's data go where TMPDIR says,
  * which should be a disk.
@@ -55,6 +57,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
   if (positionals[0] === 'act') return act()
   if (positionals[0] === 'push') return push(given ?? 10)
+  if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {
     return sessions({ sessions: Number(values.sessions ?? 100_000), retained: Number(values.retained ?? 300_000) })
   }

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import { Boards } from '../../src/boards/boards.js'
 import type { JsonMap } from '../../src/boards/merge.js'
 import type { Files } from '../../src/disk/files.js'
+import { KilledFiles } from '../fixtures/killed-files.js'
 import { Random } from '../fixtures/packets.js'
-import { PowerFiles } from '../fixtures/power-files.js'
 import { quietLog } from '../fixtures/quiet.js'
 import { tempDir } from '../services/service.js'
 
@@ -15,27 +15,11 @@ import { tempDir } from '../services/service.js'
  * can be undone leads back to what was there.
  */
 
-/** A disk from which nothing comes or goes any more after some operations. */
-class KilledDisk extends PowerFiles {
-  left = Number.POSITIVE_INFINITY
-  #count(): void {
-    if (--this.left <= 0) this.off()
-  }
-  override write(...given: Parameters<Files['write']>): void {
-    this.#count()
-    super.write(...given)
-  }
-  override fsync(...given: Parameters<Files['fsync']>): void {
-    this.#count()
-    super.fsync(...given)
-  }
+/** Opening a file counts, too: boards are written whole. */
+class KilledDisk extends KilledFiles {
   override openSync(...given: Parameters<Files['openSync']>): number {
-    this.#count()
+    this.count()
     return super.openSync(...given)
-  }
-  override renameSync(...given: Parameters<Files['renameSync']>): void {
-    this.#count()
-    super.renameSync(...given)
   }
 }
 

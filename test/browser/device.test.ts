@@ -40,6 +40,7 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
     'what it did',
   )
   t.match(await textOf(page, '#refusals-note'), /Nothing was refused/)
+  await page.locator('.device-reading').first().waitFor()
   t.same(await page.locator('.device-reading .reading-name').allTextContents(), ['temperature kitchen'], 'by its name')
   await publish(device, 'home/kitchen/t1/telemetry', { temperature: 22.5 })
   await eventually(async () => (await textOf(page, '.reading-value')) === '22.5', 'they are live')

@@ -1,5 +1,6 @@
+import { getHeapStatistics } from 'node:v8'
 import { Rhythm } from '../../alerts/alerts.js'
-import { type FieldType, type FieldValue, fieldType, type Reading, type Tags } from '../../model.js'
+import { type FieldType, type FieldValue, fieldType, type Point, type Reading, type Tags } from '../../model.js'
 
 /** A field of the readings of a topic, by its name in the payload and the type of its values. */
 export interface SeenField {
@@ -11,37 +12,51 @@ const bits: Readonly<Record<FieldType, number>> = { number: 1, boolean: 2, text:
 
 /**
  * The fields that were seen together. Topics of the same kind of device have the same fields, so they share one of
- * these: a new field leads to another shape, which is made once.
+ * these: the new fields of a reading lead to another shape, which is made once.
  */
 export class Shape {
   readonly fields: readonly SeenField[]
   readonly #types: ReadonlyMap<string, number>
-  readonly #next = new Map<string, Shape>()
+  /** Shapes with more fields, by these. Undefined where this shape is one topic's own. */
+  readonly #next: Map<string, Shape> | undefined
 
-  constructor(fields: readonly SeenField[] = []) {
+  constructor(fields: readonly SeenField[], isShared: boolean) {
     this.fields = fields
     const types = new Map<string, number>()
     for (const { name, type } of fields) types.set(name, (types.get(name) ?? 0) | bits[type])
     this.#types = types
+    if (isShared) this.#next = new Map()
+  }
+
+  /** Whether other topics may have the same shape. */
+  get isShared(): boolean {
+    return this.#next !== undefined
   }
 
   has(name: string, type: FieldType): boolean {
     return ((this.#types.get(name) ?? 0) & bits[type]) !== 0
   }
 
-  /** Returns the shape with one field more. */
-  with(name: string, type: FieldType): Shape {
-    const key = `${type} ${name}`
-    const known = this.#next.get(key)
-    if (known) return known
-    const next = new Shape([...this.fields, { name, type }])
-    // Topics with ever new fields share no shapes, and are bounded by the fields of one topic.
-    if (this.#next.size < maxBranches) this.#next.set(key, next)
-    return next
+  /** Returns the shape with more fields, and whether it was made for this. */
+  with(added: readonly SeenField[]): { readonly shape: Shape; readonly isNew: boolean } {
+    const key = added.map(({ name, type }) => `${type} ${name}`).join('\n')
+    const known = this.#next?.get(key)
+    if (known) return { shape: known, isNew: false }
+    const isShared = this.#next !== undefined && this.#next.size < maxBranches
+    const shape = new Shape([...this.fields, ...added], isShared)
+    if (isShared) this.#next?.set(key, shape)
+    return { shape, isNew: true }
   }
 }
 
-const maxBranches = 1_000
+/** Shapes that lead on from one. Topics with ever new fields share none. */
+const maxBranches = 200
+
+/**
+ * Most fields of all shapes together. Each takes some 100 bytes; beyond it new fields are not in the catalogue. A device
+ * that sends ever new names must not take the memory of this thread.
+ */
+const maxShapeFields = Math.floor(getHeapStatistics().heap_size_limit / 12 / 100)
 
 /** The fields of one measurement and tag set on a topic. */
 export interface SeenGroup {
@@ -97,8 +112,10 @@ export interface TopicFollower {
 /** The topics with readings, with the fields that were seen on each: what the catalogue of devices is made of. */
 export class TopicBook {
   readonly #topics = new Map<string, SeenTopic>()
-  readonly #root = new Shape()
+  readonly #root = new Shape([], true)
   #moreGroups = 0
+  /** Fields of all shapes: those that are shared, and the own ones of topics. */
+  #shapeFields = 0
   #follower: TopicFollower | undefined
 
   reportTo(follower: TopicFollower): void {
@@ -131,7 +148,7 @@ export class TopicBook {
       if (i >= maxPoints) break
       const group = this.#group(seen, measurement, tags)
       if (!group) continue
-      for (const [name, value] of fields) isNew = this.#see(group, name, fieldType(value)) || isNew
+      isNew = this.#see(group, fields) || isNew
     }
     if (isNew) this.#follower?.topicChanged(seen)
   }
@@ -140,11 +157,16 @@ export class TopicBook {
   restore({ topic, received, client, values }: KnownReading): void {
     const isKnown = this.#topics.has(topic)
     const seen = this.#seen(topic)
+    const fieldsOf = new Map<SeenGroup, (readonly [name: string, value: FieldValue])[]>()
     for (const { measurement, tags, field, value } of values) {
       const sorted = Object.entries(tags).sort(([a], [b]) => (a < b ? -1 : 1))
       const group = this.#group(seen, measurement, sorted)
-      if (group) this.#see(group, field, fieldType(value))
+      if (!group) continue
+      const fields = fieldsOf.get(group)
+      if (fields) fields.push([field, value])
+      else fieldsOf.set(group, [[field, value]])
     }
+    for (const [group, fields] of fieldsOf) this.#see(group, fields)
     if (!isKnown) {
       seen.lastSeen = received * 1_000
       seen.client = client
@@ -163,6 +185,7 @@ export class TopicBook {
     const seen = this.#topics.get(topic)
     if (!seen) return
     this.#moreGroups -= Math.max(0, seen.groups.length - 1)
+    for (const { shape } of seen.groups) this.#giveUp(shape)
     this.#topics.delete(topic)
     this.#follower?.topicGone(topic)
   }
@@ -176,10 +199,27 @@ export class TopicBook {
     return seen
   }
 
-  #see(group: SeenGroup, name: string, type: FieldType): boolean {
-    if (group.shape.has(name, type) || group.shape.fields.length >= maxFields) return false
-    group.shape = group.shape.with(name, type)
+  /** Notes the fields of a reading. Returns whether there are new ones. */
+  #see(group: SeenGroup, fields: Point['fields']): boolean {
+    const before = group.shape
+    if (fields.every(([name, value]) => before.has(name, fieldType(value)))) return false
+    const room = Math.min(maxFields, maxShapeFields - this.#shapeFields) - before.fields.length
+    const added: SeenField[] = []
+    for (const [name, value] of fields) {
+      if (added.length >= room) break
+      const type = fieldType(value)
+      if (!before.has(name, type)) added.push({ name, type })
+    }
+    if (added.length === 0) return false
+    const { shape, isNew } = before.with(added)
+    if (isNew) this.#shapeFields += shape.fields.length
+    this.#giveUp(before)
+    group.shape = shape
     return true
+  }
+
+  #giveUp({ isShared, fields }: Shape): void {
+    if (!isShared) this.#shapeFields -= fields.length
   }
 
   #group(seen: SeenTopic, measurement: string, tags: Tags): SeenGroup | undefined {

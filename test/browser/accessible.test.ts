@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { AxeResults } from 'axe-core'
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { Member } from '../../devices/member.js'
+import { realHome } from '../../devices/real-home.js'
+import { usersFile } from '../fixtures/users.js'
+import { connectMqtt, startHub } from '../harness.js'
+import { openPage } from '../services/pages.js'
+import { openDashboard } from './open-dashboard.js'
+
+/* Every page, in both colour schemes and two sizes, by the rules of axe-core (WCAG 2.2 A and AA, and best practice). */
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** Returns the violations, each with the first elements that it is about. */
+async function violations(page: Page): Promise<readonly string[]> {
+  await page.evaluate(axe)
+  const { violations } = (await page.evaluate('axe.run(document)')) as AxeResults
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))}`)
+}
+
+const looks = [
+  { width: 1440, height: 900, dark: false },
+  { width: 1440, height: 900, dark: true },
+  { width: 390, height: 844, dark: false },
+  { width: 390, height: 844, dark: true },
+]
+
+t.test('the pages of a home', async t => {
+  const hub = await startHub(t)
+  const members = realHome(1).map(behaviour => new Member({ url: hub.mqttUrl, behaviour }))
+  for (const member of members) member.start()
+  t.teardown(() => Promise.all(members.map(member => member.stop(2_000))))
+  const broken = await connectMqtt(t, hub.mqttUrl, { clientId: 'broken' })
+  await broken.publishAsync('home/hall/broken/telemetry', '{"broken', { qos: 1 })
+
+  for (const { width, height, dark } of looks) {
+    const look = `${width} px, ${dark ? 'dark' : 'light'}`
+    const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width, height, dark })
+    await page.locator('.thing', { hasText: 'Kitchen thermometer' }).waitFor()
+    t.same(await violations(page), [], `Home, ${look}`)
+    await page.locator('.thing-link', { hasText: 'Living room lamp' }).click()
+    await page.locator('dialog.sheet').waitFor()
+    t.same(await violations(page), [], `the sheet of a device, ${look}`)
+    await page.keyboard.press('Escape')
+    await page.goto(`${hub.httpUrl}/#values`)
+    await page.locator('.tile').first().waitFor()
+    t.same(await violations(page), [], `All values, ${look}`)
+    await page.locator('.tile').first().click()
+    await page.locator('#chart[data-points]:not([data-points="0"])').waitFor()
+    t.same(await violations(page), [], `a chart, ${look}`)
+    await page.goto(`${hub.httpUrl}/#balance`)
+    await page.locator('#dead li, #dead tr, #dead article').first().waitFor()
+    t.same(await violations(page), [], `Delivery, ${look}`)
+    await page.goto(`${hub.httpUrl}/#device=broken`)
+    await page.locator('#device-name').waitFor()
+    t.same(await violations(page), [], `the page of a client, ${look}`)
+    await page.context().close()
+  }
+})
+
+t.test('the login', async t => {
+  const users = await usersFile()
+  await users.add('anna', ['allow all #'], { kind: 'admin' })
+  const hub = await startHub(t, users.settings)
+  for (const { width, height, dark } of looks) {
+    const { page, close } = await openPage(`${hub.httpUrl}/login`, { width, height, dark })
+    await page.locator('form').waitFor()
+    t.same(await violations(page), [], `${width} px, ${dark ? 'dark' : 'light'}`)
+    await close()
+  }
+})
