@@ -39,8 +39,9 @@ t.test('the pages of a home', async t => {
   for (const { width, height, dark } of looks) {
     const look = `${width} px, ${dark ? 'dark' : 'light'}`
     const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width, height, dark })
-    await page.locator('.thing', { hasText: 'Kitchen thermometer' }).waitFor()
+    await page.getByText('15 devices', { exact: true }).waitFor()
     t.same(await violations(page), [], `Home, ${look}`)
+    await page.locator('#search').fill('lamp')
     await page.locator('.thing-link', { hasText: 'Living room lamp' }).click()
     await page.locator('dialog.sheet').waitFor()
     t.same(await violations(page), [], `the sheet of a device, ${look}`)
