@@ -69,7 +69,7 @@ async function measure({ devices, values, updates }: Size, seconds: number): Pro
     await painted(page)
     const first = performance.now() - begin
     const code = bytes
-    await page.getByText(new RegExp(`${devices.toLocaleString('en')} devices`)).waitFor()
+    await page.locator('.home-count', { hasText: devices.toLocaleString('en') }).waitFor()
     const all = performance.now() - begin
 
     const messages = updates / values
