@@ -202,9 +202,13 @@ function makeName(path: readonly string[]): MadeName {
   }
 }
 
-/** Makes a name readable: `outdoor_temp` → Outdoor temp, `currentHumidity` → Current humidity. */
+/**
+ * Makes a name readable: `outdoor_temp` → Outdoor temp, `currentHumidity` → Current humidity, `living-room` → Living room.
+ * Hyphens stay where digits or capitals are, as in `shelly1pm-C45BBE` and `line-3`.
+ */
 export function human(text: string): string {
-  const spaced = text
+  const words = /^[a-z]+(?:-[a-z]+)+$/.test(text) ? text.replaceAll('-', ' ') : text
+  const spaced = words
     .replace(/([a-z\d])([A-Z][a-z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
     .replace(/[_\s]+/g, ' ')
     .trim()

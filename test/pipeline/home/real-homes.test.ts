@@ -1,4 +1,5 @@
 import t from 'tap'
+import { human } from '../../../src/pipeline/home/words.js'
 import { inWords, MadeHome } from './made-home.js'
 
 const exposes = (...features: readonly object[]) => features
@@ -282,4 +283,11 @@ t.test('topics of no family: rooms, objects, and many topics below one prefix', 
   for (const { values } of answer.devices)
     for (const { unit, texts } of values)
       t.same([unit, texts], [undefined, undefined], 'nothing is guessed from a name')
+})
+
+t.test('names in topics are written as people write', t => {
+  t.same(['living-room', 'outdoor_temp', 'currentHumidity', 'line-3', 'shelly1pm-C45BBE'].map(human), [
+    ...['Living room', 'Outdoor temp', 'Current humidity', 'Line-3', 'Shelly1pm-C45BBE'],
+  ])
+  t.end()
 })
