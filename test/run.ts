@@ -29,7 +29,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 
 const needsServer = (file: string) => /^dist\/test\/(e2e|browser|hostile)\/|\.server\.test\.js$/.test(file)
 
-const timeoutMs = 180_000
+const timeoutMs = 300_000
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ options: { unit: { type: 'boolean' } }, allowPositionals: true })
