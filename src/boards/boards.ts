@@ -83,6 +83,8 @@ export class Boards implements Part {
   #edits: JsonMap = {}
   #revision = 0
   #text = ''
+  /** Beginning of the hash of the text. */
+  #digest = digestOf('')
   #changes: readonly BoardChange[] = []
   #mistakes: readonly string[] = []
 
@@ -116,7 +118,7 @@ export class Boards implements Part {
 
   /** Entity tag of what is in force: also a file that a person has changed has another. */
   get etag(): string {
-    return `"${this.#revision}-${createHash('sha256').update(this.#text).digest('hex').slice(0, 12)}"`
+    return `"${this.#revision}-${this.#digest}"`
   }
 
   /** Reads the file. One that cannot be used is set aside, and the hub starts without edits. */
@@ -124,8 +126,8 @@ export class Boards implements Part {
     this.#watched.start()
     try {
       mkdirSync(dirname(this.path), { recursive: true })
-      const { edits, mistakes } = this.#read()
-      if (edits) this.#take(edits)
+      const { edits, mistakes, text } = this.#read()
+      if (edits) this.#take(edits, text)
       else if (mistakes.length > 0) throw new Error(mistakes.join('; '))
     } catch (error) {
       const text = `the edits of the screen cannot be used (${describe(error)}); ${setAside(this.path, this.#files)}`
@@ -217,7 +219,7 @@ export class Boards implements Part {
     this.#edits = edits
     this.#revision = revision
     this.#changes = changes
-    this.#text = text
+    this.#setText(text)
     this.#follower?.editsChanged()
   }
 
@@ -238,10 +240,15 @@ export class Boards implements Part {
     })
   }
 
-  #take({ revision, ...edits }: JsonMap, text = this.#read().text): void {
+  #take({ revision, ...edits }: JsonMap, text: string): void {
     this.#edits = edits
     this.#revision = Math.max(this.#revision, typeof revision === 'number' ? revision : 0)
+    this.#setText(text)
+  }
+
+  #setText(text: string): void {
     this.#text = text
+    this.#digest = digestOf(text)
   }
 
   /** Reads the file. No file, no edits. */
@@ -282,6 +289,10 @@ export class Boards implements Part {
       this.#options.incidents.report('boards_damaged', text)
     }
   }
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }
 
 function bounded(changes: readonly BoardChange[]): readonly BoardChange[] {

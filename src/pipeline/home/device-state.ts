@@ -38,7 +38,9 @@ export function firingBy(alerts: OpenAlerts, mapping: Pick<Mapping, 'topicOf'>):
     const id = parseSeriesKey(series)
     const topic = id && (id.tags.find(([name]) => name === 'topic')?.[1] ?? mapping.topicOf(id))
     const [found, key] = topic === undefined ? [byDevice, device ?? series] : [byTopic, topic]
-    found.set(key, [...(found.get(key) ?? []), severity])
+    const severities = found.get(key)
+    if (severities) severities.push(severity)
+    else found.set(key, [severity])
   }
   return { byTopic, byDevice }
 }
