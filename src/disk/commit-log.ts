@@ -83,23 +83,44 @@ export function nextFrame(buffer: Buffer, at: number): Frame | undefined {
   return undefined
 }
 
-/** Writes whole frames to the start of a new file, a megabyte at a time, and syncs. Returns the end of the file. */
-export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files = nodeFiles): number {
-  let end = 0
-  let parts: Buffer[] = []
-  let held = 0
-  const flush = () => {
-    writeWholeSync(files, fd, Buffer.concat(parts), end)
-    end += held
-    parts = []
-    held = 0
+/** Frames that are written together. */
+class FramePiece {
+  #parts: Buffer[] = []
+  #bytes = 0
+
+  /** Whether a megabyte or more waits to be written. */
+  get isFull(): boolean {
+    return this.#bytes >= 1 << 20
   }
-  for (const body of bodies) {
+
+  add(body: Buffer): void {
     const header = Buffer.allocUnsafe(frameHeaderBytes)
     writeFrameHeader(header, 0, body)
-    parts.push(header, body)
-    held += header.length + body.length
-    if (held >= 1 << 20) flush()
+    this.#parts.push(header, body)
+    this.#bytes += header.length + body.length
+  }
+
+  /** Returns the bytes of all frames, which then are here no more. */
+  take(): Buffer {
+    const bytes = Buffer.concat(this.#parts)
+    this.#parts = []
+    this.#bytes = 0
+    return bytes
+  }
+}
+
+/** Writes whole frames to the start of a new file, a megabyte at a time, and syncs. Returns the end of the file. */
+export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files = nodeFiles): number {
+  const piece = new FramePiece()
+  let end = 0
+  const flush = () => {
+    const bytes = piece.take()
+    writeWholeSync(files, fd, bytes, end)
+    end += bytes.length
+  }
+  for (const body of bodies) {
+    piece.add(body)
+    if (piece.isFull) flush()
   }
   flush()
   files.fsyncSync(fd)
@@ -109,21 +130,16 @@ export function writeFrames(fd: number, bodies: Iterable<Buffer>, files: Files =
 /** Does what {@link writeFrames} does, and lets other work have its turns. Rejects as the disk does. */
 export async function writeFramesInTurns(fd: number, bodies: Iterable<Buffer>, files: Files): Promise<number> {
   const slices = new Slices()
+  const piece = new FramePiece()
   let end = 0
-  let parts: Buffer[] = []
-  let held = 0
   const flush = async () => {
-    await writeWhole(files, fd, Buffer.concat(parts), end)
-    end += held
-    parts = []
-    held = 0
+    const bytes = piece.take()
+    await writeWhole(files, fd, bytes, end)
+    end += bytes.length
   }
   for (const body of bodies) {
-    const header = Buffer.allocUnsafe(frameHeaderBytes)
-    writeFrameHeader(header, 0, body)
-    parts.push(header, body)
-    held += header.length + body.length
-    if (held >= 1 << 20) await flush()
+    piece.add(body)
+    if (piece.isFull) await flush()
     if (slices.isOver) await slices.turn()
   }
   await flush()
