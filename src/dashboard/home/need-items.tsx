@@ -7,10 +7,10 @@ import { nameText, reasonText } from '../wording.js'
 import { addressOf } from './card-parts.js'
 import type { HomeDevice } from './catalogue.js'
 import { useModel } from './context.js'
+import { heardOf } from './device-status.js'
 import { spanText } from './format.js'
 import { Icon } from './icons.js'
 import type { Unstored } from './model.js'
-import { heardOf } from './reading.js'
 
 const muteFor = 3_600_000
 

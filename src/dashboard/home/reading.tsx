@@ -1,46 +1,26 @@
-import { hubNow, type Value } from '../api.js'
+import type { Value } from '../api.js'
 import { say } from '../texts/language.js'
 import { decimalsOf, reasonText } from '../wording.js'
-import { type HomeDevice, type HomeValue, keyOf } from './catalogue.js'
-import { ageText, shownOf, spanText } from './format.js'
+import { type HomeValue, keyOf } from './catalogue.js'
+import { shownOf } from './format.js'
 import type { Live, Now } from './live.js'
-import { Pure } from './pure.js'
+import { Painted, setData, write } from './painted.js'
 
 interface ReadingProperties {
   readonly live: Live
   readonly value: HomeValue
 }
 
-/**
- * The newest value with the unit. Preact makes the elements once; their texts are written by hand, at most once in a
- * frame, as values may change much faster than anything else on the page.
- */
-export class Reading extends Pure<ReadingProperties> {
-  #end: (() => void) | undefined
-  #host: HTMLElement | null = null
-  readonly #hosted = (host: HTMLElement | null) => {
-    this.#host = host
-  }
+/** The newest value with the unit, written at most once in a frame. */
+export class Reading extends Painted<ReadingProperties> {
   #decimals = 0
 
-  override componentDidMount(): void {
+  protected override watch(paint: () => void): () => void {
     const { live, value } = this.props
-    this.#end = live.watch(keyOf(value), () => this.#paint())
-    this.#paint()
+    return live.watch(keyOf(value), paint)
   }
 
-  override componentDidUpdate(): void {
-    this.componentWillUnmount()
-    this.componentDidMount()
-  }
-
-  override componentWillUnmount(): void {
-    this.#end?.()
-  }
-
-  #paint(): void {
-    const host = this.#host
-    if (!host) return
+  protected override paint(host: HTMLElement): void {
     const { live, value } = this.props
     const now = live.of(keyOf(value))
     const [text, unit, mark] = host.children as unknown as [HTMLElement, HTMLElement, HTMLElement]
@@ -48,11 +28,11 @@ export class Reading extends Pure<ReadingProperties> {
     const isNumber = typeof now?.value === 'number'
     write(text, shown)
     write(unit, isNumber ? (value.unit ?? '') : '')
-    set(host, 'type', isNumber ? 'number' : typeof now?.value === 'string' ? 'text' : 'state')
-    set(host, 'tone', tone)
-    set(host, 'length', lengthOf(shown.length + (isNumber ? (value.unit?.length ?? 0) : 0) * 0.75))
+    setData(host, 'type', isNumber ? 'number' : typeof now?.value === 'string' ? 'text' : 'state')
+    setData(host, 'tone', tone)
+    setData(host, 'length', lengthOf(shown.length + (isNumber ? (value.unit?.length ?? 0) : 0) * 0.75))
     const [fate, why] = fateOf(value, now)
-    set(host, 'fate', fate)
+    setData(host, 'fate', fate)
     write(mark, why === '' ? '' : say(fate === 'live' ? 'sheet.live-only' : 'sheet.late'))
     if (host.title !== why) host.title = why
   }
@@ -67,7 +47,7 @@ export class Reading extends Pure<ReadingProperties> {
 
   override render() {
     return (
-      <span class="now" ref={this.#hosted}>
+      <span class="now" ref={this.hosted}>
         <bdi class="now-value" />
         <span class="now-unit" />
         <span class="now-mark" />
@@ -89,70 +69,7 @@ export function fateOf(value: HomeValue, now: Now | undefined): readonly [fate: 
   return ['kept', '']
 }
 
-interface StatusProperties {
-  readonly live: Live
-  readonly device: HomeDevice
-}
-
-/** Whether a device is there, and when last heard of. Written once a second. */
-export class Status extends Pure<StatusProperties> {
-  #end: (() => void) | undefined
-  #host: HTMLElement | null = null
-  readonly #hosted = (host: HTMLElement | null) => {
-    this.#host = host
-  }
-
-  override componentDidMount(): void {
-    this.#end = this.props.live.eachSecond(() => this.#paint())
-    this.#paint()
-  }
-
-  override componentDidUpdate(): void {
-    this.#paint()
-  }
-
-  override componentWillUnmount(): void {
-    this.#end?.()
-  }
-
-  #paint(): void {
-    const host = this.#host
-    if (!host) return
-    const { live, device } = this.props
-    const heard = heardOf(live, device)
-    const age = hubNow() - heard
-    const state = device.online === false ? 'offline' : device.silent ? 'silent' : heard === 0 ? 'never' : 'online'
-    set(host, 'state', state)
-    const since = heard === 0 ? '' : ` ${spanText(age)}`
-    const words =
-      state === 'online' ? ageText(age) : state === 'never' ? say('card.never') : `${say(`card.${state}`)}${since}`
-    write(host.lastElementChild as HTMLElement, words)
-  }
-
-  override render() {
-    return (
-      <span class="thing-status" ref={this.#hosted}>
-        <span class="dot" aria-hidden="true" />
-        <span />
-      </span>
-    )
-  }
-}
-
-/** Returns when the hub last heard of a device; 0: never. */
-export function heardOf(live: Live, device: HomeDevice): number {
-  return Math.max(device.lastSeen, ...device.values.map(({ topic }) => live.heard(topic)))
-}
-
 /** Returns the size class of a value: long ones are set smaller, so that they need not be cut. */
 export function lengthOf(characters: number): string {
   return characters > 13 ? 'longest' : characters > 9 ? 'longer' : characters > 7.2 ? 'long' : 'short'
-}
-
-function write(element: HTMLElement, text: string): void {
-  if (element.textContent !== text) element.textContent = text
-}
-
-function set(element: HTMLElement, name: string, value: string): void {
-  if (element.dataset[name] !== value) element.dataset[name] = value
 }

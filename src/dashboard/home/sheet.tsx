@@ -5,10 +5,11 @@ import { nameText } from '../wording.js'
 import { type HomeDevice, type HomeValue, keyOf, levelOf, withWords } from './catalogue.js'
 import { useModel } from './context.js'
 import { Control } from './controls.js'
+import { Status } from './device-status.js'
 import { nameOf, spanText } from './format.js'
 import { Icon } from './icons.js'
 import { newestOrder } from './orders.js'
-import { Reading, Status } from './reading.js'
+import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
 
 const roles = [
