@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Connection } from './connection.js'
+import { each, pace } from './pace.js'
 import type { ReceiveJob, ReceiveReport } from './push-receivers.js'
 import { hubLimits, processorSeconds, residentBytes, startHub, type Target } from './targets.js'
 import { monotonicMicros, publishPacket } from './wire.js'
@@ -37,16 +38,10 @@ class Readings {
   }
 
   start(rate: number): void {
-    const begin = monotonicMicros()
-    let sent = 0
-    this.#timer = setInterval(() => {
-      const now = monotonicMicros()
-      const packets: Buffer[] = []
-      for (; sent < ((now - begin) / 1e6) * rate; sent++) {
-        packets.push(publishPacket(`bench/t${sent % topics}`, Buffer.from(`{"value":${Math.round(now)}}`), 0))
-      }
-      if (packets.length > 0) this.#connection.write(Buffer.concat(packets))
-    }, 2)
+    this.#timer = pace(rate, (from, to) => {
+      const payload = Buffer.from(`{"value":${Math.round(monotonicMicros())}}`)
+      this.#connection.write(Buffer.concat(each(from, to, n => publishPacket(`bench/t${n % topics}`, payload, 0))))
+    })
   }
 
   stop(): void {
@@ -170,14 +165,10 @@ async function saturation(seconds: number, start: () => Promise<Source>): Promis
       deaf: 0,
       sampleEvery: 50,
     })
-    const begin = monotonicMicros()
-    let sent = 0
-    const timer = setInterval(() => {
+    const timer = pace(rate, (from, to) => {
       const now = Math.round(monotonicMicros())
-      const values: number[] = []
-      for (; sent < ((now - begin) / 1e6) * rate; sent++) values.push(now)
-      if (values.length > 0) source.send(values)
-    }, 5)
+      source.send(each(from, to, () => now))
+    })
     await sleep(1_500)
     await report(child)
     const from = performance.now()

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type CDPSession, chromium } from 'playwright-core'
 import { chromiumPath } from '../services/chromium.js'
 import { Connection } from './connection.js'
+import { each, pace } from './pace.js'
 import { hubLimits, startHub } from './targets.js'
-import { monotonicMicros, publishPacket } from './wire.js'
+import { publishPacket } from './wire.js'
 
 /*
  * npm run bench -- screen [--seconds 10]: the page Home in headless Chromium with many devices: when the first card is
@@ -43,7 +44,7 @@ async function measure({ devices, values, updates }: Size, seconds: number): Pro
     return publishPacket(topic, Buffer.from(`{${fields.join(',')}}`), 0)
   }
   for (let n = 0; n < devices; n += 500) {
-    source.write(Buffer.concat(Array.from({ length: Math.min(500, devices - n) }, (_, i) => packet(n + i))))
+    source.write(Buffer.concat(each(n, Math.min(n + 500, devices), packet)))
     await sleep(20)
   }
   const url = `http://127.0.0.1:${hub.webSocketPort}`
@@ -72,14 +73,7 @@ async function measure({ devices, values, updates }: Size, seconds: number): Pro
     await page.locator('.home-count', { hasText: devices.toLocaleString('en') }).waitFor()
     const all = performance.now() - begin
 
-    const messages = updates / values
-    const from = monotonicMicros()
-    let sent = 0
-    timer = setInterval(() => {
-      const packets: Buffer[] = []
-      for (; sent < ((monotonicMicros() - from) / 1e6) * messages; sent++) packets.push(packet(sent))
-      if (packets.length > 0) source.write(Buffer.concat(packets))
-    }, 5)
+    timer = pace(updates / values, (from, to) => source.write(Buffer.concat(each(from, to, packet))))
     await sleep(2_000)
     const before = await scriptSeconds(session)
     const [frames, spent] = (await page.evaluate(`new Promise(resolve => {

@@ -12,6 +12,18 @@ import { tempDir } from '../services/service.js'
 
 const hour = 3_600_000
 
+/** Commands with one that was sent to a device, which does not acknowledge. */
+async function sentWithoutPuback() {
+  const device = new TestDevice()
+  device.acknowledges = false
+  const commands = testCommands(await tempDir(), device)
+  await commands.start()
+  device.come(commands)
+  const { id } = await commands.send(request('a'))
+  await eventually(() => device.got.length === 1, 'it is sent')
+  return { device, commands, id }
+}
+
 t.test('topics that wait are found by filters as topics are by subscriptions', async t => {
   const seed = Number(process.env.COMMANDS_SEED ?? Math.floor(Math.random() * 1e6))
   t.comment(`COMMANDS_SEED=${seed} repeats this`)
@@ -148,13 +160,7 @@ t.test('two requests with one key are one command, also when they come together'
 })
 
 t.test('cancelled while it is on its way: not sent again, and a late PUBACK changes nothing', async t => {
-  const device = new TestDevice()
-  device.acknowledges = false
-  const commands = testCommands(await tempDir(), device)
-  await commands.start()
-  device.come(commands)
-  const { id } = await commands.send(request('a'))
-  await eventually(() => device.got.length === 1, 'it is sent')
+  const { device, commands, id } = await sentWithoutPuback()
   t.match(await commands.cancel(id, 'anna'), { state: 'cancelled', reason: /anna; it was sent before/ })
   device.got[0]?.acknowledge()
   device.leave()
@@ -276,13 +282,7 @@ t.test(
 )
 
 t.test('a command whose receiver has left goes to another one that is there', async t => {
-  const device = new TestDevice()
-  device.acknowledges = false
-  const commands = testCommands(await tempDir(), device)
-  await commands.start()
-  device.come(commands)
-  const { id } = await commands.send(request('a'))
-  await eventually(() => device.got.length === 1, 'it is sent')
+  const { device, commands, id } = await sentWithoutPuback()
   device.leave()
   device.isThere = true
   device.name = 'another'
