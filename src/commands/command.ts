@@ -77,5 +77,5 @@ export interface DeviceCommand {
   readonly isRepeated?: boolean
 }
 
-/** What of a command says whether it is wanted in a list. */
+/** The members of a command that say whether a list wants it. */
 export type ListedCommand = Pick<DeviceCommand, 'topic' | 'client' | 'user' | 'state' | 'isOver'>

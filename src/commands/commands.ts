@@ -393,7 +393,7 @@ function permissionFaults(authority: CommandsOptions['authority']) {
 /** Returns hashes: of the key of a request, with its user, and of what tells apart requests with one key. */
 function hashesOf({ user, key, topic, client = '', expiryMs, payload, via }: CommandRequest) {
   if (key === undefined) return {}
-  // Of a message that RabbitMQ delivers again, less time is left.
+  // A message that RabbitMQ delivers again has less time left.
   const expiry = via === 'amqp' ? '' : String(expiryMs ?? '')
   return { key: hashOf([user, key]), body: hashOf([topic, client, expiry, payload]) }
 }

@@ -38,7 +38,7 @@ const stallMs = 100
 export class Sending {
   readonly #options: SendingOptions
   readonly #waiting = new WaitingTopics<CommandEntry>()
-  /** What to look at next, each once: new commands, and filters of clients that are back. */
+  /** New commands, and filters of clients that are back, to be looked at next, each once. */
   readonly #queue = new Set<CommandEntry | string>()
   #isRunning = false
   #isStopped = false

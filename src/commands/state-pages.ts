@@ -54,7 +54,7 @@ export class StatePages {
       if (overAt + shownFor <= this.#options.clock.now()) return
       this.#over.set(id, overAt)
     }
-    // Its readers may read the topic of the command, and perhaps not that of the answer.
+    // Readers of this page may read the topic of the command, and perhaps not that of the answer.
     this.#publish(id, JSON.stringify(commandRow(entry.view(), () => false)))
     const oldest = this.#over.size > mostOver ? takeOldest(this.#over) : undefined
     if (oldest !== undefined) this.#publish(oldest, '')

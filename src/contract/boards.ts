@@ -13,7 +13,7 @@ import {
   words,
 } from './schema.js'
 
-/* What people change about the screen: names, areas, order, what is shown and how; and boards. */
+/* The changes that people make to the screen: names, areas, order, which values are shown and how; and boards. */
 
 const short = (description?: string) => string(description, { maxLength: 200 })
 const ids = (most: number, description?: string) =>

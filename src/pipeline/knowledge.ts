@@ -189,7 +189,7 @@ export class Knowledge {
       for (const device of described) {
         const own = device.entities.filter(({ topic }) => this.speaksFor(user, topic))
         const { controls: _, availability: __, ...foreign } = device
-        // Whoever describes nothing but readings of others has no controls for them either.
+        // A user who describes nothing but readings of others has no controls for them either.
         const isForeign = own.length === 0 && device.entities.length > 0
         const heard =
           own.length === device.entities.length ? device : { ...(isForeign ? foreign : device), entities: own }

@@ -73,7 +73,7 @@ export function shownOf(value: Value, spec: Spec): Shown {
     const [yes, no, tone] = words[spec.class ?? ''] ?? plain
     const word = called?.key === undefined ? undefined : `state.${called.key}`
     const isOn = typeof value === 'boolean' ? value : value.toLowerCase() === 'on'
-    // What a description calls closed is closed: contacts of Zigbee2MQTT are true then.
+    // The word of a description counts: a contact of Zigbee2MQTT is true when it is closed.
     const holds = word === yes || (isOn && word !== no)
     return { text: called ? wordOf(called) : say(holds ? yes : no), tone: holds ? tone : 'quiet' }
   }

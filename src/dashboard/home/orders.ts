@@ -7,7 +7,7 @@ export interface Order {
   readonly control: string
   /** Milliseconds of the hub's clock. */
   readonly begun: number
-  /** As the hub last told; undefined before the command is on disk. */
+  /** The command as the hub last told it; undefined before it is on disk. */
   readonly row?: CommandRow
   /** When the device showed the state that was wanted. */
   readonly seenAt?: number

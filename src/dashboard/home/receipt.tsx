@@ -26,7 +26,7 @@ export function stepsOf({ begun, row, seenAt }: Order): readonly Step[] {
   return steps
 }
 
-/** What became of the newest command among some controls; nothing without one. */
+/** The receipt of the newest command among some controls; nothing without a command. */
 export function Receipt({ controls }: { readonly controls: readonly HomeControl[] }) {
   const { orders } = useModel()
   const newest = controls

@@ -4,7 +4,7 @@ import { type Answer, encodeJson, type Json } from '../../contract/contract.js'
 import { parseSeriesKey } from '../../model.js'
 import type { Mapping } from '../mapping.js'
 
-/** Who asks about boards. With `rules` only what these allow to be read is answered. */
+/** A caller who asks about boards. With `rules` the answer holds only what these allow to be read. */
 export interface BoardsCaller {
   /** Empty without a login. */
   readonly user: string
@@ -59,7 +59,7 @@ export class BoardDesk {
       favourites,
       mayEdit,
       undo: mayEdit ? changes.length : 0,
-      // What was changed names devices.
+      // Changes name devices, which the rules may hide.
       changes: rules ? [] : [...changes].reverse().slice(0, maxNamed),
       mistakes: mayEdit ? mistakes : [],
     })

@@ -46,7 +46,7 @@ const names: readonly (readonly [RegExp, DeviceClass])[] = [
   [/machine|press\b|pump|motor|conveyor|robot|\bcnc|spindle|maschine|pumpe|机床|电机|泵/i, 'machine'],
 ]
 
-/** What is known of a device. */
+/** Signs from which the class of a device follows. */
 export interface ClassSigns {
   readonly kinds: readonly string[]
   /** Classes and keys of its main values. */

@@ -10,7 +10,7 @@ import { isGeneric } from './families.js'
 import type { DeviceMember, GroupedDevice } from './grouping.js'
 import { human, type MadeName, nameOf, plainRank, wordOf } from './words.js'
 
-/** What the rows of a device are made with. */
+/** Sources of the rows of a device. */
 export interface RowSources {
   readonly mapping: Mapping
   readonly store: Pick<TimeSeriesStore, 'fieldOf'>
@@ -234,7 +234,7 @@ function rankOf(
   const said = deviceClass === undefined ? undefined : wordOf(deviceClass)?.rank
   if (said !== undefined && said > 0) return said
   if (made.rank !== undefined) return made.rank
-  // What a device describes counts before what it sends besides.
+  // Described values count before those that a device sends besides.
   return plainRank[type ?? 'text'] - (isDescribed ? 5 : 0)
 }
 
@@ -283,7 +283,7 @@ function controlRow({ options, ...control }: NonNullable<DeviceDescription['cont
   return { ...control, ...(isWord && { key: word.key }), ...(options && { options }) } as HomeControl
 }
 
-/** Of controls for the same thing the first one stays: two descriptions of a device may both have it. */
+/** Keeps the first of several controls for the same thing: two descriptions of a device may both have it. */
 function distinctControls(controls: readonly HomeControl[]): readonly HomeControl[] {
   const seen = new Set<string>()
   return controls.filter(({ kind, topic, options, payload, state }) => {

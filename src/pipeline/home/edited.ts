@@ -5,7 +5,7 @@ import type { DeviceRows } from './device-rows.js'
 type EditOfDevice = NonNullable<BoardEdits['devices']>[string]
 type EditOfValue = NonNullable<EditOfDevice['values']>[string]
 
-/** What people have changed about a device, beside its rows. */
+/** Changes that people made to a device, beside those in the rows. */
 export type Edited = Pick<HomeDevice, 'hidden' | 'icon' | 'order' | 'given'>
 
 /** Names a value in edits. No topic has a `#`. */

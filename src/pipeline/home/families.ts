@@ -137,7 +137,7 @@ export class Families {
 const generic =
   /^(?:state|value|val|status|current|get|telemetry|tele|data|sensor|sensors|values|attributes|up|event|events|measurement|measurements|json|reading|readings|metrics|uplink|info)$/i
 
-/** Those behind the name of a bare value: `…/temperature/state`. */
+/** Last levels of topics behind the name of a bare value: `…/temperature/state`. */
 const behindName = /^(?:state|value|val|current|get)$/i
 
 export const isGeneric = (level: string) => generic.test(level)

@@ -33,11 +33,11 @@ export interface HomeOptions extends RowSources {
   readonly settings: Pick<Settings, 'presets.off'>
 }
 
-/** What is kept of a device between two answers: all but the values that only few ask for. */
+/** Everything about a device that is kept between two answers: all but the values that only few ask for. */
 interface Card extends Omit<DeviceRows, 'values'> {
   readonly edited: Edited
   readonly device: GroupedDevice
-  /** Those that are shown large; for a device of a part of which the caller may know, all of that part. */
+  /** Values that are shown large. */
   readonly main: DeviceRows['values']
   readonly more: number
   readonly notKept: number
@@ -58,9 +58,9 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   readonly name = 'home'
   readonly #options: HomeOptions
   readonly #families: Families
-  /** What people have changed. */
+  /** Changes that people made to the screen. */
   readonly boards: Boards
-  /** Questions and orders about that. */
+  /** Questions and orders about these changes. */
   readonly desk: BoardDesk
   #grouping: Grouping | undefined
   #cards: readonly Card[] = []

@@ -72,7 +72,7 @@ const maxPoints = 200
 /** Most groups beyond the first of each topic, in all. */
 const maxMoreGroups = 50_000
 
-/** What was seen of one topic. Times in microseconds. */
+/** A topic with readings, and the fields and the rhythm that were seen there. Times in microseconds. */
 export class SeenTopic {
   readonly topic: string
   readonly groups: SeenGroup[] = []

@@ -138,7 +138,7 @@ export type NameRole = 'value' | 'diagnostic' | 'config'
 export interface MadeName {
   readonly key: string | undefined
   readonly name: string
-  /** What stands before the name where several values of a device have the same. */
+  /** Text before the name where several values of a device have the same name. */
   readonly part: string
   readonly role: NameRole
   /** Place among what is wanted first; 0: never shown large. */

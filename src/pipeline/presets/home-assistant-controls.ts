@@ -9,7 +9,7 @@ import {
 } from './preset.js'
 
 /*
- * What the discovery of Home Assistant says of commands, states and availability. A command that a template makes of
+ * Commands, states and availability in the discovery of Home Assistant. A command that a template makes of
  * something else than the bare value is left out: what cannot be sent exactly is not offered.
  */
 

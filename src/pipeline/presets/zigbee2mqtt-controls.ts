@@ -3,7 +3,7 @@ import { valueShown } from './control-values.js'
 import { type ControlDescription, type ControlOption, type StateWord, textOf } from './preset.js'
 
 /*
- * What `exposes` of Zigbee2MQTT says of commands and states: https://www.zigbee2mqtt.io/guide/usage/exposes.html
+ * Commands and states in `exposes` of Zigbee2MQTT: https://www.zigbee2mqtt.io/guide/usage/exposes.html
  */
 
 /** Bits of `access`. */
