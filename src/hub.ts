@@ -105,7 +105,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const condition = new HubCondition({
     checks: [...checks, tls?.alarm],
-    ...{ broker, commands, shadows, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
+    ...{ identity, broker, commands, shadows, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
   })
   const { health, metrics } = condition
   const http = new HttpServer({

@@ -27,6 +27,8 @@ export interface HistoryOptions {
 export interface HistoryColumns {
   readonly times: readonly number[]
   readonly values: readonly FieldValue[]
+  /** Milliseconds of one window, where the values are of windows. Undefined: the values are the readings as stored. */
+  readonly window?: number
 }
 
 export interface SeriesOptions {

@@ -225,6 +225,10 @@ export const routes = {
     answer: readiness,
     alsoAs: [503],
   },
+  'GET /api/starts': {
+    summary: 'When the hub was started, the oldest first: the last 200 times, this one included',
+    answer: object({ starts: array(number('Milliseconds')) }),
+  },
   'GET /api/series': {
     summary: 'A page of the series, each with its newest value; `next` is there when there are more',
     query: object({
@@ -267,7 +271,13 @@ export const routes = {
       points: limit(500),
       fn: withDefault(words(aggregates), 'mean'),
     }),
-    answer: object({ times: array(number()), values: array(value) }),
+    answer: object({
+      times: array(number()),
+      values: array(value),
+      window: optional(
+        number('Milliseconds of one window, stamped with its start. Left out: the values are the readings as stored'),
+      ),
+    }),
   },
   'POST /api/publish': publish,
   ...commands,

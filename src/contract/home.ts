@@ -140,6 +140,14 @@ export const home = {
       '`$hub/last/#`; a change of what is listed here is announced on the retained topic `$hub/home`, once a second at most.',
     query: closed({
       device: optional(string('Only this device, with all its values')),
+      series: optional(
+        union([string(), array(string())], 'Only the values of these series: keys from /api/series, up to 16'),
+      ),
+      search: optional(
+        string('Only values whose names, with those of their device, contain all these words; `a|b`: one of both', {
+          maxLength: 1_000,
+        }),
+      ),
       values: withDefault(words(['main', 'all'], '`main`: of each device the main values only'), 'main'),
       limit: withDefault(integer(undefined, { minimum: 1, maximum: 20_000 }), 2_000),
       after: optional(string('`next` of the page before')),

@@ -4,6 +4,7 @@ import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
+import type { MillisecondClock } from '../runtime/time.js'
 import { setAside } from './damaged.js'
 import { type Files, nodeFiles, readWholeSync } from './files.js'
 import { replaceFileSync } from './replace-file.js'
@@ -14,9 +15,20 @@ export interface IdentityOptions {
   readonly incidents: IncidentReporter
   readonly log: Pick<SentenceLog, 'warn'>
   readonly files?: Files
+  /** Milliseconds since the epoch. */
+  readonly clock?: MillisecondClock
 }
 
-/** The hub's id, for message ids, and the number of its starts, which makes broker ids ascend. */
+/** Most starts of which the time is kept. */
+const maxTimes = 200
+
+interface KnownIdentity {
+  readonly id: string
+  readonly starts: number
+  readonly times: readonly number[]
+}
+
+/** The hub's id, for message ids, and its starts: their number, which makes broker ids ascend, and when they were. */
 export class Identity implements Part {
   readonly name = 'identity'
   readonly #options: IdentityOptions
@@ -24,6 +36,7 @@ export class Identity implements Part {
   readonly #file: RetriedWrite
   #id = ''
   #starts = 0
+  #times: readonly number[] = []
 
   constructor(options: IdentityOptions) {
     const { dir, log, files = nodeFiles } = options
@@ -32,7 +45,9 @@ export class Identity implements Part {
     this.#file = new RetriedWrite({
       what: this.#path,
       write: () =>
-        replaceFileSync(this.#path, `${JSON.stringify({ id: this.#id, starts: this.#starts })}\n`, { files }),
+        replaceFileSync(this.#path, `${JSON.stringify({ id: this.#id, starts: this.#starts, times: this.#times })}\n`, {
+          files,
+        }),
       log,
     })
   }
@@ -42,9 +57,11 @@ export class Identity implements Part {
    * the write, the write is retried.
    */
   start(): void {
-    const known = this.#read() ?? { id: randomUUID(), starts: 0 }
+    const { clock = Date } = this.#options
+    const known = this.#read() ?? { id: randomUUID(), starts: 0, times: [] }
     this.#id = known.id
     this.#starts = known.starts + 1
+    this.#times = [...known.times, clock.now()].slice(-maxTimes)
     this.#file.start()
   }
 
@@ -52,14 +69,21 @@ export class Identity implements Part {
     this.#file.stop()
   }
 
-  #read(): { id: string; starts: number } | undefined {
+  #read(): KnownIdentity | undefined {
     const { incidents, files = nodeFiles } = this.#options
     let why: string
     try {
       const text = readWholeSync(this.#path, files)
       if (text === undefined) return undefined
-      const { id, starts } = JSON.parse(text.toString('utf8')) as { id: string; starts: number }
-      if (typeof id === 'string' && id !== '' && Number.isSafeInteger(starts)) return { id, starts }
+      const {
+        id,
+        starts,
+        times = [],
+      } = JSON.parse(text.toString('utf8')) as Omit<KnownIdentity, 'times'> & Partial<KnownIdentity>
+      if (typeof id === 'string' && id !== '' && Number.isSafeInteger(starts)) {
+        // Older versions kept no times.
+        return { id, starts, times: Array.isArray(times) ? times.filter(Number.isFinite) : [] }
+      }
       why = 'it lacks the id or the number of starts'
     } catch (error) {
       why = describe(error)
@@ -69,6 +93,11 @@ export class Identity implements Part {
       `${this.#path} cannot be read (${why}); the hub gets a new id, and receipts in RabbitMQ for the old id are not received; ${setAside(this.#path, files)}`,
     )
     return undefined
+  }
+
+  /** When the hub was started, in milliseconds, the oldest first. */
+  get times(): readonly number[] {
+    return this.#times
   }
 
   get hubId(): string {

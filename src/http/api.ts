@@ -24,7 +24,7 @@ export interface ApiRoutesOptions {
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
   readonly devices: DevicesApi
-  readonly health: Pick<HubHealth, 'ready'>
+  readonly health: Pick<HubHealth, 'ready' | 'starts'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   readonly guard: Guard
@@ -70,6 +70,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     const text = await metrics.text()
     return reply.header('content-type', metrics.contentType).send(text)
   })
+
+  serve(app, 'GET /api/starts', () => ({ starts: [...health.starts] }))
 
   serve(app, 'GET /api/series', ({ limit, after, search }, { caller }) =>
     pipeline.series({ limit, after, search, rules: readRulesOf(caller, '#') }),

@@ -16,6 +16,8 @@ export interface HubHealthOptions {
   readonly pipeline: Pick<PipelineThread, 'readiness'>
   readonly alarms: Pick<Alarms, 'list'>
   readonly incidents: Pick<Incidents, 'list'>
+  /** `times`: when the hub was started. */
+  readonly identity: { readonly times: readonly number[] }
 }
 
 /** Knows whether publishes are taken, and what is wrong. */
@@ -24,6 +26,11 @@ export class HubHealth {
 
   constructor(options: HubHealthOptions) {
     this.#options = options
+  }
+
+  /** When the hub was started, in milliseconds, the oldest first. */
+  get starts(): readonly number[] {
+    return this.#options.identity.times
   }
 
   async ready(): Promise<Readiness> {

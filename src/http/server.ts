@@ -53,7 +53,7 @@ export interface HttpOptions {
   readonly shadows: ShadowsApi
   /** Largest message that may be published. */
   readonly packetBytes: number
-  readonly health: Pick<HubHealth, 'ready'>
+  readonly health: Pick<HubHealth, 'ready' | 'starts'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   /** Sites whose pages may show those of the hub in a frame: `self`, origins, or `*` for every one. */

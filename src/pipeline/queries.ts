@@ -84,8 +84,12 @@ export class Queries {
         `${key}: the mapping makes this series from no topic, or from a topic that this user may not read`,
       )
     }
-    const { times, values } = await dependencies.ask('store', () => store.history(query))
-    return encodeJson({ times: times.map(time => time / 1_000), values })
+    const { times, values, window } = await dependencies.ask('store', () => store.history(query))
+    return encodeJson({
+      times: times.map(time => time / 1_000),
+      values,
+      ...(window !== undefined && { window: window / 1_000 }),
+    })
   }
 
   /** Answers a request to `/query` of InfluxDB 1.x from the series that may be read. */

@@ -249,7 +249,12 @@ export class DuckDbStore implements TimeSeriesStore {
       )
       const readings = counts.reduce<number>((sum, count) => sum + Number(count), 0)
       if (readings > query.points) {
-        return { times: starts.map(w => from + Number(w) * width), values: typed(aggregated, type), ...complete }
+        return {
+          times: starts.map(w => from + Number(w) * width),
+          values: typed(aggregated, type),
+          window: width,
+          ...complete,
+        }
       }
       if (readings === 0) return { times: [], values: [], ...complete }
       const [times = [], values = []] = await file.columns(

@@ -148,7 +148,8 @@ export class InfluxStore implements TimeSeriesStore {
     const width = windowWidth(from, to, points)
     const offset = ((from % width) + width) % width
     const aggregate = typeof raw.values[0] === 'number' ? fn : 'last'
-    return select(`SELECT ${aggregate}(${field}) ${source}, time(${width}u, ${offset}u) fill(none)`)
+    const windows = await select(`SELECT ${aggregate}(${field}) ${source}, time(${width}u, ${offset}u) fill(none)`)
+    return { ...windows, window: width }
   }
 
   /** Pages are in the order of measurement, field, tags. */

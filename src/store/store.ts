@@ -21,6 +21,8 @@ export interface Columns {
   /** Microseconds since the epoch. */
   readonly times: number[]
   readonly values: FieldValue[]
+  /** Width in microseconds of the windows that the values are of. Undefined: the values are the readings as stored. */
+  readonly window?: number
   /**
    * Readings of all messages up to this sequence number that belong in the answer are in it. Undefined when the store
    * does not know, or was not asked.

@@ -507,7 +507,7 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
       times: [0, 1, 2, 3, 4].map(i => noon + i),
       values: [0, 1, 2, 3, 4],
     })
-    t.strictSame(await store.history({ ...query, points: 4 }), { times: [noon], values: [2] })
+    t.strictSame(await store.history({ ...query, points: 4 }), { times: [noon], values: [2], window: 250 })
   })
 
   check('windows start at from, are equally wide, and empty ones give nothing', async (t, store) => {
@@ -537,13 +537,13 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     for (const fn of aggregates) {
       t.strictSame(
         await store.history({ series: temperature, from: noon, to: noon + 500, points: 5, fn }),
-        { times: [0, 100, 300, 400].map(offset => noon + offset), values: expected[fn] },
+        { times: [0, 100, 300, 400].map(offset => noon + offset), values: expected[fn], window: 100 },
         fn,
       )
     }
     t.strictSame(
       await store.history({ series: temperature, from: noon, to: noon + 500, points: 1, fn: 'count' }),
-      { times: [noon], values: [9] },
+      { times: [noon], values: [9], window: 500 },
       'one window for all',
     )
   })
@@ -554,6 +554,7 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
     t.strictSame(await store.history(query), {
       times: [0, 1, 2, 3, 4, 5].map(i => noon + i * 167),
       values: [0, 17, 34, 51, 67, 84],
+      window: 167,
     })
   })
 
@@ -566,12 +567,12 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
       const times = [noon, noon + 100]
       t.strictSame(
         await store.history({ ...query, series: { ...temperature, field: 'flag' } }),
-        { times, values: [true, true] },
+        { times, values: [true, true], window: 100 },
         fn,
       )
       t.strictSame(
         await store.history({ ...query, series: { ...temperature, field: 'text' } }),
-        { times, values: ['text 2', 'text 4'] },
+        { times, values: ['text 2', 'text 4'], window: 100 },
         fn,
       )
     }
@@ -585,7 +586,7 @@ export function storeContract(t: Test, place: () => Promise<() => TimeSeriesStor
       times.map((time, i) => [time, i]),
     )
     const windows = { series: temperature, from: -3, to: 3, points: 2, fn: 'count' } as const
-    t.strictSame(await store.history(windows), { times: [-3, 0], values: [1, 2] })
+    t.strictSame(await store.history(windows), { times: [-3, 0], values: [1, 2], window: 3 })
   })
 
   check('a page of series is ordered by measurement, tags, field; pages hold all of them once', async (t, store) => {

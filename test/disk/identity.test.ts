@@ -28,6 +28,16 @@ t.test('the id is kept, the broker ids ascend', async t => {
   t.ok(second.brokerId > first.brokerId)
 })
 
+t.test('it is known when the hub was started, the last 200 times; a file of an older version has no times', async t => {
+  const dir = await tempDir()
+  writeFileSync(join(dir, 'hub.json'), '{"id":"x","starts":7}')
+  const startAt = (now: number) => begin(t, dir, { clock: { now: () => now } }).identity
+  t.same(startAt(1).times, [1])
+  t.same(startAt(2).times, [1, 2])
+  for (let now = 3; now <= 200; now++) startAt(now)
+  t.same([startAt(201).times.length, startAt(202).times[0]], [200, 3])
+})
+
 t.test('a damaged file is set aside, and reported', async t => {
   for (const damaged of ['', '{', '[]', 'null', '{"id":"","starts":1}', '{"id":"x","starts":"y"}']) {
     const dir = await tempDir()

@@ -126,6 +126,9 @@ t.test('every route answers as the contract says', async t => {
     const { times, values } = await ask('GET /api/history', { series: key, fn: 'last' })
     t.same([times.length, values.length], [1, 1], key)
   }
+  const whole = { series: series[0]?.key ?? '', from: 0, points: 1 }
+  t.equal('window' in (await ask('GET /api/history', whole)), false, 'one reading, as it is stored')
+  t.equal((await ask('GET /api/starts', {})).starts.length, 1)
   t.match((await ask('GET /api/devices', {})).devices, [{ clientId: 'one', online: true }])
   const letters = await eventually(async () => {
     const { dead } = await ask('GET /api/dead', {})
@@ -136,6 +139,12 @@ t.test('every route answers as the contract says', async t => {
     devices: [thing],
   } = await ask('GET /api/home', { values: 'all' })
   t.match(thing, { values: [{ field: 'temperature', main: true, fate: 'kept' }], online: true })
+  const [value] = thing?.values ?? []
+  const found = async (given: Asked<'GET /api/home'>) =>
+    (await ask('GET /api/home', given)).devices.map(({ values }) => values.map(({ field }) => field))
+  t.same(await found({ search: 'thermo temp|temperatur' }), [['temperature']], 'by the names of device and value')
+  t.same(await found({ search: 'thermo pressure' }), [])
+  t.same(await found({ series: value?.series ?? '' }), [[value?.field]], 'by series')
   const place = { devices: { [thing?.id ?? '']: { name: 'Warmth', main: ['home/thermo#state'] } } }
   t.match(await ask('PATCH /api/boards', place), { undo: 1, changes: [{ by: 'admin.key' }] })
   const shown = (await ask('GET /api/home', { device: thing?.id ?? '' })).devices[0]

@@ -202,7 +202,10 @@ export async function startGuarded(
     packetBytes: 1e6,
     devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     origins: options.origins ?? [],
-    health: { ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }) },
+    health: {
+      starts: [],
+      ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }),
+    },
     metrics: {
       text: async () => {
         reached.push('metrics')

@@ -2,6 +2,7 @@ import { mayRead, type ReadRules } from '../../access/rules.js'
 import { type BoardEdits, Boards, type EditFollower } from '../../boards/boards.js'
 import type { Settings } from '../../config/settings.js'
 import { type Answer, encodeJson, type HomeDevice, type Json, type Received } from '../../contract/contract.js'
+import { parseSeriesKey } from '../../model.js'
 import type { IncidentReporter } from '../../observe/incidents.js'
 import type { SentenceLog } from '../../observe/log.js'
 import type { Part } from '../../runtime/lifecycle.js'
@@ -14,6 +15,7 @@ import { type DeviceRows, type RowSources, rowsOf } from './device-rows.js'
 import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './device-state.js'
 import { type Edited, editedRows, editOf } from './edited.js'
 import { Families } from './families.js'
+import { FoundValues } from './found-values.js'
 import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
 import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
 
@@ -159,6 +161,8 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
 
   async answer({
     device: id,
+    series,
+    search,
     values,
     limit,
     after,
@@ -175,6 +179,8 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     let count = 0
     let next: string | undefined
     const from = Number(after ?? 0)
+    const found = series === undefined && search === undefined ? undefined : new FoundValues(series, search)
+    const holders = found && this.#holders(found.series)
     for (const [i, card] of this.#cards.entries()) {
       if (slices.isOver) await slices.turn()
       const shown = rules ? this.#readable(card, rules) : card
@@ -182,11 +188,31 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
       count++
       if (card.area !== undefined) areas.set(card.area, (areas.get(card.area) ?? 0) + 1)
       if (id !== undefined ? id !== card.id && !card.device.aliases.includes(id) : i < from) continue
-      if (devices.length >= limit) next ??= String(i)
+      if (found) {
+        const rows = (holders?.has(card.device) ?? true) ? found.of(card.device, this.#rows(shown.device).rows) : []
+        if (rows.length === 0) continue
+        if (devices.length < limit) {
+          devices.push({ ...this.#describe(shown, false, { firing, now, publish, rules }), values: [...rows], more: 0 })
+        } else next ??= String(i)
+      } else if (devices.length >= limit) next ??= String(i)
       else devices.push(this.#describe(shown, id !== undefined || values === 'all', { firing, now, publish, rules }))
     }
     const listed = [...areas].map(([name, devices]) => ({ name, devices }))
     return encodeJson({ revision, edits, count, areas: listed, devices, ...(next !== undefined && { next }) })
+  }
+
+  /** Returns the devices that have these series. Undefined: any device may have them. */
+  #holders(series: readonly string[]): ReadonlySet<GroupedDevice> | undefined {
+    const { mapping } = this.#options
+    const holders = new Set<GroupedDevice>()
+    for (const key of series) {
+      const id = parseSeriesKey(key)
+      const topic = id && mapping.topicOf(id)
+      const of = topic === undefined ? undefined : this.#grouping?.byTopic.get(topic)
+      if (!of) return undefined
+      for (const device of of) holders.add(device)
+    }
+    return holders.size > 0 ? holders : undefined
   }
 
   /** Returns what the rules allow of a device. Undefined: nothing. */
