@@ -1,15 +1,15 @@
-import { Account, isSignedIn, whyNotChange } from './account.js'
-import { ApiError, fetchDevices, fetchSeries } from './api.js'
-import { BalancePage } from './balance.js'
+import { Account } from './account.js'
+import { ApiError, fetchDevices, fetchSeries, type Ready } from './api.js'
 import { Board } from './board.js'
 import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
 import { DevicePage } from './device.js'
 import { startDisplay } from './display.js'
 import { Feed, type FeedPart, type LastReading } from './feed.js'
+import { FeedListeners } from './feed-listeners.js'
 import { startHome } from './home/home-page.js'
 import { HomeModel } from './home/model.js'
-import { LoginsPage } from './logins.js'
 import { element } from './nodes.js'
+import { Pages, type Shell } from './pages.js'
 import { deviceAddress, PresencePanel } from './presence.js'
 import { PushSwitch } from './push.js'
 import { Refusals } from './refusals.js'
@@ -33,7 +33,6 @@ const detail = new Detail(selection => {
   if (selection && selection.range !== detail.selection?.range) chosen = selection.range
   navigate(selection)
 })
-const balance = new BalancePage(() => status.ask(), leaveBalance, filterBy)
 const device = new DevicePage(
   board,
   refusals,
@@ -46,11 +45,7 @@ const device = new DevicePage(
     navigate(undefined)
   },
 )
-const logins = new LoginsPage()
 const account = new Account(session => {
-  if (isSignedIn(session)) logins.session = session
-  else leaveLogins()
-  balance.readOnly = whyNotChange(session)
   const needsKey = session.auth === 'required'
   home.set({ mayChange: session.mayChange, needsKey })
   element('snippet').textContent = snippetFor(location.origin, needsKey)
@@ -58,13 +53,31 @@ const account = new Account(session => {
   device.mayChange = session.mayChange
   const anonymous = session.user ? unnamedNotice : anonymousNotice
   status.notice('anonymous', session.auth === 'anonymous' ? anonymous : undefined)
+  pages.changed()
 })
+let hub: Ready | undefined
 status.onReady = ready => {
-  // Only a hub that keeps a balance sends `waiting`.
-  if (ready) deliveryLink().hidden = ready.waiting === undefined
-  balance.ready(ready)
+  hub = ready ?? hub
+  pages.changed()
 }
-const feed = new Feed(`dashboard-${randomHex(8)}`, {
+const listeners = new FeedListeners()
+const shell: Shell = {
+  home,
+  get session() {
+    return account.session
+  },
+  get ready() {
+    return hub
+  },
+  go,
+  leave: goBack,
+  filterBy,
+  askReady: () => status.ask(),
+  listen: listener => listeners.add(listener),
+}
+const pages = new Pages(shell, element('pages'))
+const feed = new Feed(`dashboard-${randomHex(8)}`, listeners)
+listeners.add({
   state: (state, reason) => status.connection(state, reason),
   late: seconds => status.late(seconds),
   beat: () => status.beat(),
@@ -137,7 +150,7 @@ let isBoardWanted = false
 /** The place in which charts and pages of devices are opened, and to which they return. */
 let place: 'home' | 'values' = 'home'
 /** The filter of each page. */
-const filters = { home: '', values: '', balance: '' }
+const filters = { home: '', values: '' }
 let opener: HTMLElement | undefined
 let again: ReturnType<typeof setTimeout> | undefined
 
@@ -207,10 +220,6 @@ function wantBoard(): void {
   if (asked) void synchronise()
 }
 
-function deliveryLink(): HTMLElement {
-  return element('pages').querySelector('[data-page="balance"]') as HTMLElement
-}
-
 /** The address of the wall of all values. */
 const valuesAddress = '#values'
 
@@ -229,65 +238,39 @@ function notePlace(): void {
   else if (location.hash === valuesAddress) place = 'values'
 }
 
-/** The address of the balance. */
-const balanceAddress = '#balance'
-
-function onBalance(): boolean {
-  return location.hash === balanceAddress
-}
-
-/** The address of the logins of the signed-in user. */
-const loginsAddress = '#account'
-
-function onLogins(): boolean {
-  return location.hash === loginsAddress
-}
-
 /** Returns the client whose page the address names. */
 function onDevice(): string | undefined {
   return new URLSearchParams(location.hash.slice(1)).get('device') || undefined
 }
 
-/** Leads from a topic whose messages are not stored to the dead letters of that topic. */
-function followDead(): void {
-  const topic = parametersOf().get('dead')
-  if (!topic) return
-  history.replaceState(null, '', balanceAddress)
-  filters.balance = topic
-  balance.filter(topic)
-  element('dead-title').scrollIntoView()
-}
-
-const placeholders = { home: 'search.home', values: 'search.values', balance: 'search.delivery' } as const
+const placeholders = { home: 'search.home', values: 'search.values' } as const
 
 /** Shows the page of the address. The selected series is opened afterwards. */
 function showPage(focus: boolean): void {
   notePlace()
-  followDead()
   const clientId = onDevice()
-  if (onBalance()) balance.show(focus)
-  else balance.hide()
+  pages.show(parametersOf(), focus)
+  const loaded = pages.current
   if (clientId !== undefined) device.show(clientId, focus)
   else if (device.shown) leaveDevice()
-  if (onLogins()) logins.show(focus)
-  else logins.hide()
-  const isPlace = !onBalance() && !onLogins() && clientId === undefined
+  const isPlace = !loaded && clientId === undefined
   element('home').hidden = !isPlace || place !== 'home'
   element('page').hidden = !isPlace || place !== 'values'
   if ((isPlace && place === 'values') || clientId !== undefined || readAddress()) wantBoard()
   home.show(isPlace && place === 'home')
   home.set({ open: onThing() })
-  const page = onBalance() ? 'balance' : isPlace ? place : undefined
+  const page = loaded?.name ?? (isPlace ? place : undefined)
   for (const link of element('pages').querySelectorAll('a')) {
     if (link.dataset.page === page) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
   const search = element<HTMLInputElement>('search')
-  const shown = page ?? place
-  if (search.dataset.page === shown && search.value === filters[shown]) return
+  const shown = loaded?.name ?? place
+  const text = loaded ? pages.filterText : filters[place]
+  if (search.dataset.page === shown && search.value === text) return
   search.dataset.page = shown
-  search.value = filters[shown]
-  search.placeholder = say(placeholders[shown])
+  search.value = text
+  search.placeholder = say(loaded?.search ?? placeholders[place])
 }
 
 function openDevice(clientId: string): void {
@@ -300,20 +283,9 @@ function openDevice(clientId: string): void {
 function leaveDevice(): void {
   const left = element('device').dataset.client
   device.hide()
-  if (onBalance() || onLogins() || left === undefined) return
+  if (pages.current || left === undefined) return
   // After the board is shown again.
   queueMicrotask(() => presence.link(left)?.focus({ preventScroll: true }))
-}
-
-/** Leaves the balance of a hub that keeps none. */
-function leaveBalance(): void {
-  deliveryLink().hidden = true
-  if (onBalance()) goBack()
-}
-
-/** Leaves the logins when no user is signed in. */
-function leaveLogins(): void {
-  if (onLogins()) goBack()
 }
 
 /** The address of the place to which charts and pages return. */
@@ -336,10 +308,8 @@ function go(address: string): void {
 
 function filterBy(text: string): void {
   element<HTMLInputElement>('search').value = text
-  if (onBalance()) {
-    filters.balance = text
-    balance.filter(text)
-  } else if (place === 'home') {
+  if (pages.current) pages.filter(text)
+  else if (place === 'home') {
     filters.home = text
     home.set({ text })
   } else {
@@ -387,7 +357,7 @@ function followAddress(focus = false): void {
     const name = onDevice()
     const named = name === undefined ? undefined : nameText(name)
     const placed = place === 'home' ? undefined : say('place.values')
-    const page = onBalance() ? say('place.delivery') : onLogins() ? 'Account' : (named ?? placed)
+    const page = pages.current ? say(pages.current.title) : (named ?? placed)
     document.title = page === undefined ? title : `${page} · ${title}`
     return
   }
@@ -436,13 +406,14 @@ function onPage(): void {
     // The dialog closes without help.
     if (home.open !== undefined) return
     if (typing && search.value) filterBy('')
-    else if (!onBalance()) navigate(undefined)
+    else if (!pages.current?.isLinked) navigate(undefined)
   })
 
   document.querySelector('.skip')?.addEventListener('click', event => {
     event.preventDefault()
     const place = element('home').hidden ? 'board' : 'home'
-    element(onBalance() ? 'balance' : onLogins() ? 'logins' : device.shown ? 'device' : place).focus()
+    const shown = pages.host ?? element(device.shown ? 'device' : place)
+    shown.focus()
   })
   document.addEventListener('click', event => {
     const link = (event.target as Element).closest<HTMLAnchorElement>('.bar a, .banner a, a.back')
@@ -495,6 +466,5 @@ setInterval(() => {
   presence.tick()
   detail.tick()
   device.tick()
-  balance.tick()
-  logins.tick()
+  pages.tick()
 }, 1000)

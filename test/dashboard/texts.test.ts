@@ -1,7 +1,5 @@
+import { existsSync, readdirSync } from 'node:fs'
 import t from 'tap'
-import { de } from '../../src/dashboard/texts/de.js'
-import { en } from '../../src/dashboard/texts/en.js'
-import { zh } from '../../src/dashboard/texts/zh.js'
 
 /** What is tested of a module that is compiled for browsers. */
 interface Module {
@@ -12,22 +10,42 @@ interface Module {
 const module = new URL('../../src/dashboard/texts/language.js', import.meta.url).href
 const { fill, languageOf } = (await import(module)) as Module
 
-const languages: Readonly<Record<string, Readonly<Record<string, string>>>> = { en, de, zh }
+type Texts = Readonly<Record<string, string>>
+const root = new URL('../../src/dashboard/', import.meta.url)
+const names = ['en', 'de', 'zh'] as const
 const namesIn = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort()
 
+/** The texts of the shell, and of each page that has its own, by folder. */
+async function allTexts(): Promise<ReadonlyMap<string, Readonly<Record<(typeof names)[number], Texts>>>> {
+  const folders = readdirSync(root, { withFileTypes: true }).filter(entry => entry.isDirectory())
+  const withTexts = folders.map(({ name }) => name).filter(name => existsSync(new URL(`${name}/en.js`, root)))
+  const read = async (folder: string, name: string) => (await import(new URL(`${folder}/${name}.js`, root).href))[name]
+  const texts = withTexts.map(async folder => {
+    const [en, de, zh] = await Promise.all(names.map(name => read(folder, name) as Promise<Texts>))
+    return [folder, { en: en ?? {}, de: de ?? {}, zh: zh ?? {} }] as const
+  })
+  return new Map(await Promise.all(texts))
+}
+
 t.test('each language has all texts, and fills in the same', async t => {
-  for (const [name, texts] of Object.entries(languages)) {
-    t.same(Object.keys(texts).sort(), Object.keys(en).sort(), name)
-    for (const [key, text] of Object.entries(texts)) {
-      t.not(text.trim(), '', `${name} ${key}`)
-      t.same(namesIn(text), namesIn(en[key as keyof typeof en]), `${name} ${key}`)
+  const all = await allTexts()
+  t.ok(all.has('texts'))
+  for (const [folder, texts] of all) {
+    for (const name of names) {
+      t.same(Object.keys(texts[name]).sort(), Object.keys(texts.en).sort(), `${folder}, ${name}`)
+      for (const [key, text] of Object.entries(texts[name])) {
+        t.not(text.trim(), '', `${folder}, ${name} ${key}`)
+        t.same(namesIn(text), namesIn(texts.en[key] ?? ''), `${folder}, ${name} ${key}`)
+      }
     }
   }
 })
 
 t.test('a counted text has a form for one and one for others', async t => {
-  for (const key of Object.keys(en)) {
-    if (key.endsWith('.one')) t.ok(Object.hasOwn(en, key.replace(/one$/, 'other')), key)
+  for (const [folder, { en }] of await allTexts()) {
+    for (const key of Object.keys(en)) {
+      if (key.endsWith('.one')) t.ok(Object.hasOwn(en, key.replace(/one$/, 'other')), `${folder} ${key}`)
+    }
   }
 })
 

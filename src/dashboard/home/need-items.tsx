@@ -112,7 +112,7 @@ export function UnstoredItem({ unstored: { topic, reason, count } }: { readonly 
       <div class="need-acts">
         <a
           class="plain"
-          href={`#${new URLSearchParams({ dead: topic })}`}
+          href={`#${new URLSearchParams({ balance: '', topic })}`}
           aria-label={say('needs.fix-label', { topic: nameText(topic) })}
         >
           {say('needs.fix')}

@@ -61,12 +61,39 @@ export function say(key: TextKey, filling: Filling = {}): string {
   return fill(texts[key], filling)
 }
 
-type Counted = Extract<TextKey, `${string}.other`> extends `${infer Stem}.other` ? Stem : never
+type Stem<Key extends string> = Extract<Key, `${string}.other`> extends `${infer Found}.other` ? Found : never
 
 /** Returns the text for a count, which is `{count}` in it with separated thousands. */
-export function sayCount(stem: Counted, count: number, filling: Filling = {}): string {
+export function sayCount(stem: Stem<TextKey>, count: number, filling: Filling = {}): string {
+  return sayCountOf(texts, stem, count, filling)
+}
+
+function sayCountOf(from: Readonly<Record<string, string>>, stem: string, count: number, filling: Filling): string {
   const form = plural.select(count) === 'one' ? 'one' : 'other'
-  return fill(texts[`${stem}.${form}` as TextKey], { ...filling, count: counts.format(count) })
+  return fill(from[`${stem}.${form}`] ?? '', { ...filling, count: counts.format(count) })
+}
+
+/** The texts of one page, in the language of the browser. */
+export interface Vocabulary<Key extends string> {
+  /** Returns the text of a key. */
+  say(key: Key, filling?: Filling): string
+  /** Returns the text for a count, of the keys `{stem}.one` and `{stem}.other`. */
+  sayCount(stem: Stem<Key>, count: number, filling?: Filling): string
+}
+
+/**
+ * Resolves with the texts of a page, of which only the language needed is loaded. English has all keys.
+ *
+ * @param load For each language, a function that imports the texts.
+ */
+export async function vocabulary<Key extends string>(
+  load: Readonly<Record<Language, () => Promise<Readonly<Record<Key, string>>>>>,
+): Promise<Vocabulary<Key>> {
+  const own = await load[language]().catch(() => load.en())
+  return {
+    say: (key, filling = {}) => fill(own[key], filling),
+    sayCount: (stem, count, filling = {}) => sayCountOf(own, stem, count, filling),
+  }
 }
 
 /** Puts the texts of the language into elements with `data-say`, and into the attributes that `data-say-attr` lists. */

@@ -1,6 +1,6 @@
-import { type Balance, type DeviceHourRow, type HourRow, hubNow } from './api.js'
-import { element, Keyed, make, put } from './nodes.js'
-import { countText, hourText, manyText } from './wording.js'
+import { type Balance, type DeviceHourRow, type HourRow, hubNow } from '../api.js'
+import { element, Keyed, make, put } from '../nodes.js'
+import { countText, hourText, manyText } from '../wording.js'
 
 const hourLength = 3_600_000
 /** Rows drawn at first, and at most after a click on the button for more; the filter reaches the others. */

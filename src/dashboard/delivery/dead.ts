@@ -1,7 +1,7 @@
-import type { DeadLetterRow, JobProgress } from '../contract/contract.js'
-import { ApiError, type Balance, type DeadFilter, fetchDead, hubNow, moveDead } from './api.js'
-import { element, Keyed, make, put, reasonLabel } from './nodes.js'
-import { bytesText, countText, manyText, momentText } from './wording.js'
+import type { DeadLetterRow, JobProgress } from '../../contract/contract.js'
+import { ApiError, type Balance, type DeadFilter, fetchDead, hubNow, moveDead } from '../api.js'
+import { element, Keyed, make, put, reasonLabel } from '../nodes.js'
+import { bytesText, countText, manyText, momentText } from '../wording.js'
 
 const deadHint =
   'Messages that could not be stored. Replay tries again, for example after fixing a mapping; Drop deletes them.'

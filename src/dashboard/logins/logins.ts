@@ -1,7 +1,7 @@
-import { ApiError, endLogins, fetchLogins, hubNow, type LoginRow, type Session, signOut } from './api.js'
-import { element, Keyed, make, put } from './nodes.js'
-import { Poll } from './poll.js'
-import { ageText, browserText, countText, manyText, nameText, sinceText } from './wording.js'
+import { ApiError, endLogins, fetchLogins, hubNow, type LoginRow, type Session, signOut } from '../api.js'
+import { element, Keyed, make, put } from '../nodes.js'
+import { Poll } from '../poll.js'
+import { ageText, browserText, countText, manyText, nameText, sinceText } from '../wording.js'
 
 const pollEvery = 10_000
 /** Most logins of other users shown; an admin may see all, which may be thousands. */
@@ -9,7 +9,6 @@ const mostOfOthers = 100
 
 /** The page of logins: those of the user, and for an admin those of all others. Each can be ended. */
 export class LoginsPage {
-  readonly #root = element('logins')
   readonly #title = element('logins-title')
   readonly #note = element('logins-note')
   readonly #endOthers = element<HTMLButtonElement>('logins-end-others')
@@ -18,6 +17,7 @@ export class LoginsPage {
   #session: Session | undefined
   #rows: readonly LoginRow[] | undefined
   readonly #poll: Poll<readonly LoginRow[]>
+  #isShown = false
   #busy = false
   #outcome = ''
   #trouble = ''
@@ -46,7 +46,7 @@ export class LoginsPage {
   }
 
   get shown(): boolean {
-    return !this.#root.hidden
+    return this.#isShown
   }
 
   /** The session of this page. */
@@ -58,8 +58,8 @@ export class LoginsPage {
 
   /** Shows the page. `focus`: the user came here by a link. */
   show(focus: boolean): void {
-    if (this.shown) return
-    this.#root.hidden = false
+    if (this.#isShown) return
+    this.#isShown = true
     this.#outcome = ''
     if (focus) this.#title.focus({ preventScroll: true })
     this.#draw()
@@ -67,7 +67,7 @@ export class LoginsPage {
   }
 
   hide(): void {
-    this.#root.hidden = true
+    this.#isShown = false
     this.#poll.stop()
   }
 

@@ -1,9 +1,9 @@
-import { ApiError, type Balance, type Dependency, fetchBalance, hubNow, type Ready } from './api.js'
+import { ApiError, type Balance, type Dependency, fetchBalance, hubNow, type Ready } from '../api.js'
+import { element, Keyed, make, put, reasonLabel } from '../nodes.js'
+import { Poll } from '../poll.js'
+import { countText, dependencyText, manyText, momentText, shareText, sinceText, spanText } from '../wording.js'
 import { DeadPanel } from './dead.js'
 import { Hours } from './hours.js'
-import { element, Keyed, make, put, reasonLabel } from './nodes.js'
-import { Poll } from './poll.js'
-import { countText, dependencyText, manyText, momentText, shareText, sinceText, spanText } from './wording.js'
 
 const pollEvery = 2000
 /** Rights change seldom. */
@@ -47,6 +47,7 @@ export class BalancePage {
   readonly #dependencies: Keyed<Dependency, HTMLElement>
   #ready: Ready | undefined
   readonly #poll: Poll<Balance>
+  #isShown = false
   #odd = 0
   #filter = ''
   /** The filter text, when taken as the full name of a device that is not among the fetched rows. */
@@ -113,20 +114,19 @@ export class BalancePage {
   }
 
   get shown(): boolean {
-    return !this.#root.hidden
+    return this.#isShown
   }
 
   /** Shows the page and keeps the numbers fresh. `focus`: the user came here by a link. */
   show(focus: boolean): void {
-    const first = !this.shown
-    this.#root.hidden = false
-    if (!first) return
+    if (this.#isShown) return
+    this.#isShown = true
     if (focus) this.#verdict.focus({ preventScroll: true })
     this.#poll.soon(0)
   }
 
   hide(): void {
-    this.#root.hidden = true
+    this.#isShown = false
     this.#poll.stop()
   }
 
