@@ -119,11 +119,12 @@ export const homeDevice = object({
   silent: optional(constant(true, 'It has been silent for longer than is usual for it')),
   alerts: integer('Alerts that are firing'),
   severity: optional(words(['info', 'warning', 'critical'], 'The worst of these')),
-  values: array(homeValue, 'Main values first'),
+  values: array(homeValue, 'Main values first; those with thresholds are never left out'),
   more: integer('Values that are left out here, as `values=main` asks'),
   notKept: integer('Values that are not stored'),
   controls: array(homeControl, 'Those that the caller may use'),
   hidden: optional(constant(true, 'Hidden by a person')),
+  edits: optional(string('Id under which its edits are in /api/boards, where that is another one')),
   order: optional(number('Place within its area that a person chose')),
   given: optional(
     object({ name: optional(string()), area: optional(string()) }, 'What the device says, where a person changed it'),

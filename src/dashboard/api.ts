@@ -33,6 +33,10 @@ export type Session = Answer<'GET /api/session'>
 export type AlertRow = Answer<'GET /api/alerts'>['alerts'][number]
 /** A signed-in browser. */
 export type LoginRow = Answer<'GET /api/logins'>['logins'][number]
+/** Edits of the screen, boards, and the favourites of this user. */
+export type Boards = Answer<'GET /api/boards'>
+/** Changes of the edits: members are merged, null removes one. */
+export type BoardsPatch = Asked<'PATCH /api/boards'>
 /** User name and password for MQTT. Both are undefined where the hub asks for no login. */
 export type Credentials = Answer<'POST /api/session/token'>
 
@@ -121,6 +125,24 @@ export async function fetchHome(begun?: (first: Answer<'GET /api/home'>) => void
 /** Fetches one device with all values. */
 export async function fetchHomeDevice(device: string): Promise<Answer<'GET /api/home'>['devices'][number] | undefined> {
   return (await ask('GET /api/home', { device, values: 'all' })).devices[0]
+}
+
+export function fetchBoards(): Promise<Boards> {
+  return ask('GET /api/boards', {})
+}
+
+/** Changes the edits of the screen. Rejects with status 412 when they are not those of the revision `match` any more. */
+export async function patchBoards(patch: BoardsPatch, match: string): Promise<Boards> {
+  return (await send('PATCH /api/boards', patch, undefined, { 'if-match': match })).json() as Promise<Boards>
+}
+
+/** Takes the last change back, whoever made it, unless there is another one than `match` has. */
+export async function undoBoards(match: string): Promise<Boards> {
+  return (await send('POST /api/boards/undo', {}, undefined, { 'if-match': match })).json() as Promise<Boards>
+}
+
+export async function setFavourites(devices: readonly string[]): Promise<void> {
+  await send('POST /api/boards/favourites', { devices })
 }
 
 /** Acknowledges an alert, with a note if it is not empty. */
@@ -271,14 +293,15 @@ async function ask<Name extends RouteName>(
   return (await send(name, asked, signal)).json() as Promise<Answer<Name>>
 }
 
-/** Sends what is asked as the body of a POST, otherwise in the query. Without a signal there is a time limit. */
+/** Sends what is asked as the body of a POST or PATCH, otherwise in the query. Without a signal there is a time limit. */
 async function send<Name extends RouteName>(
   name: Name,
   asked: Asked<Name>,
   signal?: AbortSignal | null,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<Response> {
   const [method = '', path = ''] = name.split(' ')
-  const isPost = method === 'POST'
+  const isPost = method === 'POST' || method === 'PATCH'
   const given = Object.entries(asked).filter(([, value]) => value !== undefined)
   const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]))
   const response = await fetch(isPost || query.size === 0 ? path : `${path}?${query}`, {
@@ -287,6 +310,7 @@ async function send<Name extends RouteName>(
     headers: {
       accept: 'application/x-ndjson, application/json',
       ...(isPost && { 'content-type': 'application/json' }),
+      ...headers,
     },
     ...(isPost && { body: JSON.stringify(asked) }),
     signal: signal === undefined ? AbortSignal.timeout(isPost ? 8_000 : 15_000) : signal,

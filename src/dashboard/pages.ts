@@ -2,6 +2,7 @@ import { type Ready, reload, type Session } from './api.js'
 import type { FeedHandlers } from './feed.js'
 import type { HomeModel } from './home/model.js'
 import { make } from './nodes.js'
+import { withStyle } from './styles.js'
 import type { TextKey } from './texts/en.js'
 import { say } from './texts/language.js'
 
@@ -218,26 +219,4 @@ export class Pages {
       loaded.isLoading = false
     }
   }
-}
-
-const styles = new Map<string, Promise<void>>()
-
-/** Loads a style sheet that is beside this file. Resolves when it counts, or could not be loaded. */
-function withStyle(name: string): Promise<void> {
-  const before = styles.get(name)
-  if (before) return before
-  const link = make('link')
-  const loaded = new Promise<void>(resolve => {
-    link.addEventListener('load', () => resolve())
-    link.addEventListener('error', () => {
-      link.remove()
-      styles.delete(name)
-      resolve()
-    })
-  })
-  styles.set(name, loaded)
-  link.rel = 'stylesheet'
-  link.href = new URL(name, import.meta.url).href
-  document.head.append(link)
-  return loaded
 }

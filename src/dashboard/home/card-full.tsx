@@ -1,7 +1,7 @@
 import { say, sayCount } from '../texts/language.js'
 import { type BodyProperties, DeviceIcon, headSwitch, LevelMark, mainsOf, Name } from './card-parts.js'
 import { type HomeControl, type HomeDevice, type HomeValue, keyOf } from './catalogue.js'
-import { Control, Switch } from './controls.js'
+import { Control } from './control.js'
 import { Status } from './device-status.js'
 import { nameOf } from './format.js'
 import { Icon } from './icons.js'
@@ -10,6 +10,7 @@ import type { Live } from './live.js'
 import type { Order } from './orders.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { Switch } from './switch.js'
 
 /** A device as a card. */
 export function Full({ device, live, level, isActive, order }: BodyProperties) {

@@ -49,6 +49,7 @@ export function Name({ device, level, isActive }: Pick<BodyProperties, 'device' 
 export function levelWord(level: Level): string {
   if (level === 'ok') return say('card.well')
   if (level === 'unstored') return say('sheet.live-only')
+  if (level === 'unusual' || level === 'bad') return say(`level.${level}`)
   return level === 'silent' || level === 'offline' ? say(`card.${level}`) : say(`severity.${level}`)
 }
 

@@ -1,7 +1,6 @@
 import { Full } from './card-full.js'
 import { type BodyProperties, DeviceIcon, headSwitch, mainsOf, Name } from './card-parts.js'
-import { type HomeDevice, keyOf, levelOf } from './catalogue.js'
-import { Switch } from './controls.js'
+import { type HomeDevice, keyOf, type Level } from './catalogue.js'
 import { Status } from './device-status.js'
 import { nameOf } from './format.js'
 import type { Density } from './layout.js'
@@ -10,10 +9,12 @@ import type { Order } from './orders.js'
 import { Pure } from './pure.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { Switch } from './switch.js'
 
 export interface CardProperties {
   readonly device: HomeDevice
   readonly live: Live
+  readonly level: Level
   /** Whether Tab goes to this card; arrow keys go on from there. */
   readonly isActive: boolean
   readonly density: Density
@@ -23,8 +24,7 @@ export interface CardProperties {
 
 /** One device: in each density an item of a list, with a link that opens the sheet. */
 export class Card extends Pure<CardProperties> {
-  override render({ device, density, isActive, live, order }: CardProperties) {
-    const level = levelOf(device)
+  override render({ device, density, isActive, live, level, order }: CardProperties) {
     const properties = { device, live, level, isActive, order }
     const body =
       density === 'cards' ? (

@@ -8,12 +8,19 @@ export type HomeValue = HomeDevice['values'][number]
 export type HomeControl = HomeDevice['controls'][number]
 export type ControlOption = NonNullable<HomeControl['options']>[number]
 
-/** How a device is, the worst last. `unstored`: some values are not stored. */
-export const levels = ['ok', 'unstored', 'silent', 'offline', 'info', 'warning', 'critical'] as const
+/**
+ * How a device is, the worst last. `unstored`: some values are not stored. `unusual`, `bad`: a value is outside of the
+ * limits that people have set.
+ */
+export const levels = ['ok', 'unstored', 'unusual', 'silent', 'offline', 'info', 'warning', 'bad', 'critical'] as const
 export type Level = (typeof levels)[number]
 
-/** Returns the worst that is known of a device. */
-export function levelOf(device: HomeDevice): Level {
+/** Returns the worst that is known of a device. `limits`: that of its values. */
+export function levelOf(device: HomeDevice, limits: Level = 'ok'): Level {
+  return worstOf([limits, conditionOf(device)])
+}
+
+function conditionOf(device: HomeDevice): Level {
   if (device.alerts > 0 && device.severity) return device.severity
   if (device.online === false) return 'offline'
   if (device.silent) return 'silent'
@@ -34,7 +41,11 @@ export interface Group {
 }
 
 /** Returns the devices by area, in the order of the catalogue; those without an area come last. */
-export function groupsOf({ areas }: Pick<Catalogue, 'areas'>, devices: readonly HomeDevice[]): readonly Group[] {
+export function groupsOf(
+  { areas }: Pick<Catalogue, 'areas'>,
+  devices: readonly HomeDevice[],
+  levelFor: (device: HomeDevice) => Level = device => levelOf(device),
+): readonly Group[] {
   const found = new Map<string, HomeDevice[]>(areas.map(({ name }) => [name, []]))
   const nowhere: HomeDevice[] = []
   for (const device of devices) {
@@ -46,7 +57,7 @@ export function groupsOf({ areas }: Pick<Catalogue, 'areas'>, devices: readonly 
   return [...found, ['', nowhere] as const]
     .filter(([, members]) => members.length > 0)
     .map(([name, members]) => {
-      const of = members.map(levelOf)
+      const of = members.map(levelFor)
       return { name, devices: members, level: worstOf(of), wrong: of.filter(level => level !== 'ok').length }
     })
 }

@@ -86,10 +86,20 @@ function wordOf({ key, name }: NonNullable<HomeValue['texts']>[number]): string 
   return key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
 }
 
-function toneOf(value: number, { thresholds = {} }: Spec): Tone {
+/** Where a number is, seen from the limits that people have set; empty within these. */
+export type Side = '' | 'low' | 'high' | 'very-low' | 'very-high'
+
+export function sideOf(value: Value | undefined, { thresholds }: Pick<HomeValue, 'thresholds'>): Side {
+  if (typeof value !== 'number' || !thresholds) return ''
   const { low = -Infinity, high = Infinity, veryLow = -Infinity, veryHigh = Infinity } = thresholds
-  if (value < veryLow || value > veryHigh) return 'alert'
-  return value < low || value > high ? 'active' : 'quiet'
+  if (value < veryLow) return 'very-low'
+  if (value > veryHigh) return 'very-high'
+  return value < low ? 'low' : value > high ? 'high' : ''
+}
+
+function toneOf(value: number, spec: Spec): Tone {
+  const side = sideOf(value, spec)
+  return side === '' ? 'quiet' : side.startsWith('very') ? 'alert' : 'active'
 }
 
 /** Returns the name of a value or a control in the language of the page, where there is a word. */

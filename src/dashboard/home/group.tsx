@@ -27,7 +27,8 @@ export interface GroupProperties {
  */
 export function GroupSection(properties: GroupProperties) {
   const { group, rows, span, density, first, end, height, active } = properties
-  const { live, orders } = useModel()
+  const model = useModel()
+  const { live, orders } = model
   const shown = rows.slice(first, end)
   const [from, to] = [shown[0]?.from ?? 0, shown.at(-1)?.to ?? 0]
   const name = group.name === '' ? say('home.other-area') : nameText(group.name)
@@ -57,6 +58,7 @@ export function GroupSection(properties: GroupProperties) {
             key={device.id}
             device={device}
             live={live}
+            level={model.levelOf(device)}
             density={density}
             isActive={device.id === active}
             order={newestOrder(device, control => orders.of(control))}

@@ -1,6 +1,7 @@
 import { Component, render } from 'preact'
 import { say } from '../texts/language.js'
 import { Model } from './context.js'
+import { EditMode } from './edit-mode.js'
 import { Empty } from './empty.js'
 import { GroupSection } from './group.js'
 import {
@@ -125,6 +126,7 @@ class HomePage extends Component<Properties> {
     if (!catalogue) {
       return <p class="hint home-wait">{failure ? say('home.failed', { why: failure }) : say('home.loading')}</p>
     }
+    if (model.isEditing) return <EditMode model={model} />
     const { groups } = model
     const all = catalogue.devices.filter(isShown).length
     const shown = groups.reduce((sum, { devices }) => sum + devices.length, 0)

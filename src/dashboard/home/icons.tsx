@@ -1,6 +1,7 @@
 /** Icons of devices and of the page, drawn with lines on a field of 24 by 24. */
 
-const drawings: Readonly<Record<string, string>> = {
+/** Icons to choose from, for devices. */
+const deviceDrawings = {
   light: 'M9 18h6M10 21h4M12 3a6 6 0 0 0-3.8 10.6c.8.7 1.3 1.5 1.3 2.4h5c0-.9.5-1.7 1.3-2.4A6 6 0 0 0 12 3Z',
   switch: 'M7 3h10a2 2 0 0 1 2 2v14a2 2 0 0 1-2 2H7a2 2 0 0 1-2-2V5a2 2 0 0 1 2-2ZM10 7h4v10h-4zM10 12h4',
   plug: 'M9 3v5M15 3v5M6.5 8h11v3a5.5 5.5 0 0 1-11 0ZM12 16.500V21',
@@ -36,6 +37,12 @@ const drawings: Readonly<Record<string, string>> = {
     'M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6ZM12 3v3M12 18v3M3 12h3M18 12h3M5.6 5.600l2.2 2.200M16.2 16.200l2.2 2.200M18.4 5.600l-2.2 2.200M7.8 16.200l-2.2 2.2',
   other:
     'M8 8h8v8H8zM10.5 8V4.500M13.5 8V4.500M10.5 19.500V16M13.5 19.500V16M8 10.500H4.500M8 13.500H4.500M19.5 10.500H16M19.5 13.500H16',
+} as const
+
+export const iconNames = Object.keys(deviceDrawings) as readonly (keyof typeof deviceDrawings)[]
+
+const drawings: Readonly<Record<string, string>> = {
+  ...deviceDrawings,
   alert: 'M12 4 2.8 20h18.400ZM12 10v4.500M12 17.300v.1',
   silent: 'M9.5 9.500a3.5 3.5 0 0 0 5 5M6.5 6.500a7.8 7.8 0 0 0 0 11M17.5 17.500a7.8 7.8 0 0 0 0-11M4 4l16 16',
   unstored: 'M5 7c0-1.7 3.1-3 7-3s7 1.3 7 3v10c0 1.7-3.1 3-7 3s-7-1.3-7-3ZM9.5 10.500l5 5M14.5 10.500l-5 5',
@@ -46,6 +53,7 @@ const drawings: Readonly<Record<string, string>> = {
   heat: 'M4 4h4v4H4zM10 4h4v4h-4zM16 4h4v4h-4zM4 10h4v4H4zM10 10h4v4h-4zM16 10h4v4h-4zM4 16h4v4H4zM10 16h4v4h-4zM16 16h4v4h-4z',
   close: 'm6 6 12 12M18 6 6 18',
   chart: 'M4 19h16M5 15l4-5 4 3 6-7',
+  edit: 'M4 20l1-4.500L16 4.500l3.500 3.500L8.500 19ZM14 6.500l3.500 3.500',
 }
 
 /** A line drawing; unknown names are drawn as `other`. */

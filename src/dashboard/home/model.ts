@@ -1,6 +1,16 @@
 import { type AlertRow, type Balance, fetchBalance, fetchDead, fetchHome, fetchOpenAlerts } from '../api.js'
-import { type Catalogue, type Group, groupsOf, type HomeDevice, isFound, keyOf, levelOf } from './catalogue.js'
+import {
+  type Catalogue,
+  type Group,
+  groupsOf,
+  type HomeDevice,
+  isFound,
+  keyOf,
+  type Level,
+  levelOf,
+} from './catalogue.js'
 import { type Density, densities } from './layout.js'
+import { Limits } from './limits.js'
 import { Live } from './live.js'
 import { Orders } from './orders.js'
 
@@ -23,6 +33,7 @@ const knownKey = 'telehub.home.known'
 export class HomeModel {
   readonly live = new Live()
   readonly orders = new Orders(this.live, () => this.#changed())
+  readonly limits = new Limits(this.live, () => this.#changed())
   catalogue: Catalogue | undefined
   /** Why there is no catalogue; empty while there is one, or the answer is awaited. */
   failure = ''
@@ -32,6 +43,8 @@ export class HomeModel {
   /** Devices that this browser has not seen before. */
   found: readonly HomeDevice[] = []
   mayChange = false
+  /** Whether names, places and values are being edited. */
+  isEditing = false
   /** Whether the hub asks for a login. */
   needsKey = false
   density: Density = densityOf(kept(densityKey))
@@ -64,17 +77,22 @@ export class HomeModel {
 
   /** Devices that are shown, by area. The same array as long as nothing has changed. */
   get groups(): readonly Group[] {
-    const { catalogue, text, onlyWrong } = this
+    const { catalogue, text, onlyWrong, limits } = this
     if (!catalogue) return []
-    const of = [catalogue, text, onlyWrong]
+    const of = [catalogue, text, onlyWrong, limits.version]
     if (this.#drawnOf.every((one, i) => one === of[i]) && this.#drawnOf.length > 0) return this.#drawn
     const words = text.toLowerCase().split(/\s+/).filter(Boolean)
     const shown = catalogue.devices.filter(
-      device => isShown(device) && isFound(device, words) && (!onlyWrong || levelOf(device) !== 'ok'),
+      device => isShown(device) && isFound(device, words) && (!onlyWrong || this.levelOf(device) !== 'ok'),
     )
     this.#drawnOf = of
-    this.#drawn = groupsOf(catalogue, shown)
+    this.#drawn = groupsOf(catalogue, shown, device => this.levelOf(device))
     return this.#drawn
+  }
+
+  /** Returns the worst that is known of a device and the values there. */
+  levelOf(device: HomeDevice): Level {
+    return levelOf(device, this.limits.levelOf(device.id))
   }
 
   device(id: string): HomeDevice | undefined {
@@ -83,10 +101,18 @@ export class HomeModel {
 
   /** Changes what is shown; `active` and `open` included. */
   set(
-    change: Partial<Pick<HomeModel, 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'mayChange' | 'needsKey'>>,
+    change: Partial<
+      Pick<HomeModel, 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'mayChange' | 'needsKey' | 'isEditing'>
+    >,
   ): void {
     Object.assign(this, change)
     if (change.density) keep(densityKey, change.density)
+    this.#changed()
+  }
+
+  /** Shows a catalogue as a person wants to have that, until that of the hub is fetched. */
+  showAs(catalogue: Catalogue): void {
+    this.catalogue = catalogue
     this.#changed()
   }
 
@@ -131,7 +157,7 @@ export class HomeModel {
       }
       const fetched = await fetchHome(this.catalogue ? undefined : begin)
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
-      // A device that is as it was stays the same object, so that the card is not drawn again.
+      // An unchanged device stays the same object, so that the card is not drawn again.
       const devices = fetched.devices.map(device => {
         const old = before.get(device.id)
         const { lastSeen } = device
@@ -142,6 +168,7 @@ export class HomeModel {
       this.failure = ''
       this.#findNew(devices)
       this.#watchAvailability(devices)
+      this.limits.take(devices)
     } catch (error) {
       this.failure = (error as Error).message
       this.#soon('again', () => this.structureChanged(), 5_000)
@@ -225,8 +252,13 @@ export class HomeModel {
 }
 
 /** Whether a device has a place on the page: not one that is hidden, or of which nothing but the name is known. */
-export function isShown({ hidden, values, more, lastSeen }: HomeDevice): boolean {
-  return !hidden && (values.length > 0 || more > 0 || lastSeen > 0)
+export function isShown(device: HomeDevice): boolean {
+  return !device.hidden && isKnown(device)
+}
+
+/** Whether more than the name is known of a device. */
+export function isKnown({ values, more, lastSeen }: HomeDevice): boolean {
+  return values.length > 0 || more > 0 || lastSeen > 0
 }
 
 function densityOf(text: string | null): Density {

@@ -1,4 +1,4 @@
-/** Things that may wait for a person, each with the way to see to it. */
+/** Things that may wait for a person, each with the way there. */
 
 import { useState } from 'preact/hooks'
 import { type AlertRow, acknowledge, hubNow, muteAlert } from '../api.js'
@@ -8,9 +8,11 @@ import { addressOf } from './card-parts.js'
 import type { HomeDevice } from './catalogue.js'
 import { useModel } from './context.js'
 import { heardOf } from './device-status.js'
-import { spanText } from './format.js'
+import { nameOf, spanText } from './format.js'
 import { Icon } from './icons.js'
+import type { Outside } from './limits.js'
 import type { Unstored } from './model.js'
+import { Reading } from './reading.js'
 
 const muteFor = 3_600_000
 
@@ -89,6 +91,33 @@ export function GoneItem({ device }: { readonly device: HomeDevice }) {
               .join(' · ')}
           </p>
         ) : null}
+      </div>
+      <div class="need-acts">
+        <a class="plain" href={addressOf(device.id)}>
+          {say('needs.show')}
+        </a>
+      </div>
+    </li>
+  )
+}
+
+/** A device with a value outside of the limits that people have set. */
+export function OutsideItem({ device, outside }: { readonly device: HomeDevice; readonly outside: Outside }) {
+  const { live } = useModel()
+  const { value, side } = outside
+  return (
+    <li class="need" data-level={side.startsWith('very') ? 'critical' : 'warning'}>
+      <Icon name="alert" />
+      <div class="need-text">
+        <p>
+          <bdi>
+            {say('needs.outside', { name: nameText(device.name), value: nameOf(value), side: say(`side.${side}`) })}
+          </bdi>
+        </p>
+        <p class="hint">
+          {device.area ? <bdi>{nameText(device.area)} · </bdi> : null}
+          <Reading live={live} value={value} />
+        </p>
       </div>
       <div class="need-acts">
         <a class="plain" href={addressOf(device.id)}>

@@ -6,7 +6,7 @@ import { useModel } from './context.js'
 import { clockText } from './format.js'
 import { Icon } from './icons.js'
 import { type HomeModel, isShown } from './model.js'
-import { AlertItem, FoundItem, GoneItem, MissingItem, UnstoredItem } from './need-items.js'
+import { AlertItem, FoundItem, GoneItem, MissingItem, OutsideItem, UnstoredItem } from './need-items.js'
 
 const mostAtFirst = 6
 
@@ -47,10 +47,15 @@ function itemsOf(model: HomeModel) {
   const gone = devices.filter(
     device => (device.silent || device.online === false) && device.alerts === 0 && !told.has(device.id),
   )
+  const outside = devices.flatMap(device => {
+    const found = model.limits.of(device.id)
+    return found && device.alerts === 0 && !told.has(device.id) ? [{ device, outside: found }] : []
+  })
   const missing = model.balance?.residual ?? 0
   return [
     ...open.map(alert => <AlertItem key={`alert ${alert.alert}`} alert={alert} />),
     ...(missing > 0 ? [<MissingItem key="missing" count={missing} />] : []),
+    ...outside.map(one => <OutsideItem key={`outside ${one.device.id}`} {...one} />),
     ...gone.map(device => <GoneItem key={`gone ${device.id}`} device={device} />),
     ...unstored.map(topic => <UnstoredItem key={`unstored ${topic.reason} ${topic.topic}`} unstored={topic} />),
     ...(found.length > 0 ? [<FoundItem key="found" found={found} />] : []),

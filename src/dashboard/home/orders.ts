@@ -7,7 +7,7 @@ export interface Order {
   readonly control: string
   /** Milliseconds of the hub's clock. */
   readonly begun: number
-  /** The command as the hub last told it; undefined before it is on disk. */
+  /** The command as last told by the hub; undefined before that is on disk. */
   readonly row?: CommandRow
   /** When the device showed the state that was wanted. */
   readonly seenAt?: number

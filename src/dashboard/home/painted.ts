@@ -7,7 +7,7 @@ import { Pure } from './pure.js'
 export abstract class Painted<Properties extends object> extends Pure<Properties> {
   #end: (() => void) | undefined
   #host: HTMLElement | null = null
-  /** Takes the element that is painted, as its `ref`. */
+  /** Takes the element that is painted, as a `ref`. */
   protected readonly hosted = (host: HTMLElement | null): void => {
     this.#host = host
   }
@@ -37,12 +37,12 @@ export abstract class Painted<Properties extends object> extends Pure<Properties
   }
 }
 
-/** Writes a text, unless the element has it. */
+/** Writes a text, unless that is there already. */
 export function write(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text
 }
 
-/** Sets a data attribute, unless the element has it. */
+/** Sets a data attribute, unless the value is the same. */
 export function setData(element: HTMLElement, name: string, value: string): void {
   if (element.dataset[name] !== value) element.dataset[name] = value
 }

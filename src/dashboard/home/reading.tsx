@@ -2,7 +2,7 @@ import type { Value } from '../api.js'
 import { say } from '../texts/language.js'
 import { decimalsOf, reasonText } from '../wording.js'
 import { type HomeValue, keyOf } from './catalogue.js'
-import { shownOf } from './format.js'
+import { shownOf, sideOf } from './format.js'
 import type { Live, Now } from './live.js'
 import { Painted, setData, write } from './painted.js'
 
@@ -23,14 +23,19 @@ export class Reading extends Painted<ReadingProperties> {
   protected override paint(host: HTMLElement): void {
     const { live, value } = this.props
     const now = live.of(keyOf(value))
-    const [text, unit, mark] = host.children as unknown as [HTMLElement, HTMLElement, HTMLElement]
+    const [text, unit, outside, mark] = [...host.children] as [HTMLElement, HTMLElement, HTMLElement, HTMLElement]
     const { text: shown, tone } = now ? this.#shown(now.value) : { text: '–', tone: 'quiet' }
     const isNumber = typeof now?.value === 'number'
     write(text, shown)
     write(unit, isNumber ? (value.unit ?? '') : '')
     setData(host, 'type', isNumber ? 'number' : typeof now?.value === 'string' ? 'text' : 'state')
     setData(host, 'tone', tone)
-    setData(host, 'length', lengthOf(shown.length + (isNumber ? (value.unit?.length ?? 0) : 0) * 0.75))
+    // By a mark and a word, too: colour alone says nothing to many.
+    const side = sideOf(now?.value, value)
+    setData(host, 'side', side)
+    write(outside, side === '' ? '' : say(`side.${side}`))
+    const besides = (isNumber ? (value.unit?.length ?? 0) * 0.75 : 0) + (side === '' ? 0 : 1.5)
+    setData(host, 'length', lengthOf(shown.length + besides))
     const [fate, why] = fateOf(value, now)
     setData(host, 'fate', fate)
     write(mark, why === '' ? '' : say(fate === 'live' ? 'sheet.live-only' : 'sheet.late'))
@@ -50,6 +55,7 @@ export class Reading extends Painted<ReadingProperties> {
       <span class="now" ref={this.hosted}>
         <bdi class="now-value" />
         <span class="now-unit" />
+        <span class="now-side" />
         <span class="now-mark" />
       </span>
     )

@@ -2,9 +2,9 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { type AlertRow, fetchHomeDevice, hubNow } from '../api.js'
 import { say } from '../texts/language.js'
 import { nameText } from '../wording.js'
-import { type HomeDevice, type HomeValue, keyOf, levelOf, withWords } from './catalogue.js'
+import { type HomeDevice, type HomeValue, keyOf, withWords } from './catalogue.js'
 import { useModel } from './context.js'
-import { Control } from './controls.js'
+import { Control } from './control.js'
 import { Status } from './device-status.js'
 import { nameOf, spanText } from './format.js'
 import { Icon } from './icons.js'
@@ -51,7 +51,7 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
       ref={dialog}
       class="sheet"
       aria-labelledby="sheet-title"
-      data-level={levelOf(shown)}
+      data-level={model.levelOf(shown)}
       onClose={onClose}
       onClick={event => event.target === dialog.current && dialog.current?.close()}
     >

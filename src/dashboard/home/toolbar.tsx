@@ -33,6 +33,12 @@ export function Toolbar({ shown, all }: { readonly shown: number; readonly all: 
           </button>
         ))}
       </fieldset>
+      {model.mayChange ? (
+        <button type="button" class="plain" onClick={() => model.set({ isEditing: true })}>
+          <Icon name="edit" size={16} />
+          {say('home.edit')}
+        </button>
+      ) : null}
     </div>
   )
 }

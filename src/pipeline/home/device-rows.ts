@@ -51,9 +51,10 @@ export function rowsOf(
   const said = firsts(device.described)
   const described = device.described.flatMap(({ controls = [] }) => controls.map(controlRow))
   const controls = distinctControls(controlsOf(device, described))
-  const switched = new Set(
-    controls.flatMap(({ kind, state }) => (kind === 'switch' && state ? [`${state.topic}\0${state.field}`] : [])),
-  )
+  const setBy = (wanted: HomeControl['kind']) =>
+    new Set(controls.flatMap(({ kind, state }) => (kind === wanted && state ? [placeOf(state)] : [])))
+  const switched = setBy('switch')
+  const chosen = setBy('choice')
   const rows: ValueRow[] = []
   for (const member of device.members) {
     const refused = refusedOf(member.seen.topic)
@@ -61,7 +62,7 @@ export function rowsOf(
   }
   rows.push(...unseenRows(device, sources))
   const named = distinct(rows).map(row => (isSwitched(row, switched) ? { ...row, rank: switchedRank } : row))
-  const main = mainOf(named)
+  const main = mainOf(named, chosen)
   const others = named.filter(row => !main.includes(row)).sort(byRole)
   const values = [...main.map(({ value }) => ({ ...value, main: true })), ...others.map(({ value }) => value)]
   const battery = named.find(({ isBattery }) => isBattery)?.value
@@ -92,8 +93,10 @@ export function rowsOf(
 
 /** Whether a value is what a switch sets, and no better known as something else. */
 function isSwitched({ value, rank }: ValueRow, switched: ReadonlySet<string>): boolean {
-  return value.role === 'value' && rank > switchedRank && switched.has(`${value.topic}\0${value.field}`)
+  return value.role === 'value' && rank > switchedRank && switched.has(placeOf(value))
 }
+
+const placeOf = ({ topic, field }: { readonly topic: string; readonly field: string }) => `${topic}\0${field}`
 
 const switchedRank = 7
 
@@ -241,9 +244,16 @@ function rankOf(
 /** Rank from which on a value is shown large only while there are too few others. */
 const fillingRank = 30
 
-/** Returns the values that a card shows large: each quantity once, by rank; others only while there are too few. */
-function mainOf(rows: readonly ValueRow[]): readonly ValueRow[] {
-  const wanted = rows.filter(({ rank }) => rank > 0).sort((a, b) => a.rank - b.rank)
+/**
+ * Returns the values that a card shows large: each quantity once, by rank; others only while there are too few. What a
+ * choice sets is on the card already. `chosen`: places of the states of choices.
+ */
+function mainOf(rows: readonly ValueRow[], chosen: ReadonlySet<string>): readonly ValueRow[] {
+  const ranked = rows.filter(({ rank }) => rank > 0).sort((a, b) => a.rank - b.rank)
+  const besides = ranked.filter(({ value }) => !chosen.has(placeOf(value)))
+  // A bridge has nothing but the state that says whether it is there.
+  if (ranked.length === 0) return [...rows].sort(byRole).slice(0, fewestMain)
+  const wanted = besides.length > 0 ? besides : ranked
   const main: ValueRow[] = []
   const keys = new Set<string>()
   for (const row of wanted) {

@@ -5,6 +5,7 @@ import type { Mapping } from '../mapping.js'
 import { valueShown } from '../presets/control-values.js'
 import type { Registry } from '../registry.js'
 import type { GroupedDevice } from './grouping.js'
+import type { Rhythms } from './rhythms.js'
 import type { TopicBook } from './topic-book.js'
 
 /** The alerts that are not cleared. Implemented by `Alerts`. */
@@ -49,9 +50,9 @@ export interface ConditionSources {
   readonly registry: Pick<Registry, 'device'>
   readonly topics: Pick<TopicBook, 'get'>
   readonly firing: FiringAlerts
-  /** Now, and when this process began to listen, in microseconds. */
+  readonly rhythms: Pick<Rhythms, 'silence'>
+  /** Microseconds. */
   readonly now: number
-  readonly since: number
 }
 
 type DeviceCondition = Pick<
@@ -61,7 +62,7 @@ type DeviceCondition = Pick<
 
 /** Returns how a device is at the moment. */
 export function conditionOf(device: GroupedDevice, sources: ConditionSources): DeviceCondition {
-  const { registry, now, since, firing } = sources
+  const { registry, now, rhythms, firing } = sources
   let lastSeen = 0
   let usual: number | undefined
   let limit: number | undefined
@@ -78,9 +79,9 @@ export function conditionOf(device: GroupedDevice, sources: ConditionSources): D
   }
   const [client] = clients
   const known = client !== undefined && clients.size === 1 && !isPasser(client) ? registry.device(client) : undefined
-  const isSilent = limit !== undefined && now - Math.max(lastSeen, since) > limit
+  const isSilent = limit !== undefined && rhythms.silence(lastSeen, now) > limit
   const available = availabilityOf(device, sources.topics)
-  // A device that connects only to send is not offline between two of its readings.
+  // A device that connects only to send is not offline between two readings.
   const isResting = known?.online === false && limit !== undefined && !isSilent
   const connected = isResting ? undefined : known?.online
   const online = available?.isOnline !== undefined ? available.isOnline && connected !== false : connected
@@ -100,7 +101,7 @@ export function conditionOf(device: GroupedDevice, sources: ConditionSources): D
   }
 }
 
-/** Whether a client is no device: it publishes over HTTP, or has no id of its own. */
+/** Whether a client is no device: publishes over HTTP, or has no id of the device's choice. */
 function isPasser(client: string): boolean {
   return client.startsWith(requestClientId('')) || isAssignedClientId(client)
 }

@@ -6,23 +6,27 @@ type EditOfDevice = NonNullable<BoardEdits['devices']>[string]
 type EditOfValue = NonNullable<EditOfDevice['values']>[string]
 
 /** Changes that people made to a device, beside those in the rows. */
-export type Edited = Pick<HomeDevice, 'hidden' | 'icon' | 'order' | 'given'>
+export type Edited = Pick<HomeDevice, 'hidden' | 'icon' | 'order' | 'given' | 'edits'>
 
 /** Names a value in edits. No topic has a `#`. */
 export const valueKey = ({ topic, field }: Pick<HomeValue, 'topic' | 'field'>) => `${topic}#${field}`
 
-/** Returns the edit of a device by its id, or by one that it had before it was described. */
-export function editOf({ devices = {} }: BoardEdits, id: string, aliases: readonly string[]): EditOfDevice | undefined {
-  const name = [id, ...aliases].find(one => Object.hasOwn(devices, one))
-  return name === undefined ? undefined : devices[name]
+/** Returns the id under which a device has edits: its own, or one that it had before it was described. */
+export function editedAs(
+  { devices = {} }: BoardEdits,
+  { id, aliases }: { readonly id: string; readonly aliases: readonly string[] },
+): string | undefined {
+  return [id, ...aliases].find(one => Object.hasOwn(devices, one))
 }
 
-/** Returns the rows of a device as people want them. */
+/** Returns the rows of a device as people want them. `as`: the id under which it has edits. */
 export function editedRows(
   rows: DeviceRows,
-  edit: EditOfDevice | undefined,
+  { devices = {} }: BoardEdits,
+  as: string | undefined,
 ): { readonly rows: DeviceRows; readonly edited: Edited } {
-  if (!edit) return { rows, edited: {} }
+  const edit = as === undefined ? undefined : devices[as]
+  if (as === undefined || !edit) return { rows, edited: {} }
   const { name, area, hidden, icon, order, main, values = {} } = edit
   const isNamed = name !== undefined && name !== rows.name
   const isPlaced = area !== undefined && area !== (rows.area ?? '')
@@ -38,6 +42,7 @@ export function editedRows(
       values: inOrder(changed, main),
     },
     edited: {
+      ...(as !== rows.id && { edits: as }),
       ...(hidden && { hidden: true as const }),
       ...(icon !== undefined && { icon }),
       ...(order !== undefined && { order }),

@@ -13,10 +13,11 @@ import type { Registry } from '../registry.js'
 import { BoardDesk, type VisibleDevices } from './board-desk.js'
 import { type DeviceRows, type RowSources, rowsOf } from './device-rows.js'
 import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './device-state.js'
-import { type Edited, editedRows, editOf } from './edited.js'
+import { type Edited, editedAs, editedRows } from './edited.js'
 import { Families } from './families.js'
 import { FoundValues } from './found-values.js'
 import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
+import { Rhythms } from './rhythms.js'
 import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
 
 /** Selects devices, and the rules for what the caller may read and publish; without, everything. */
@@ -39,7 +40,7 @@ export interface HomeOptions extends RowSources {
 interface Card extends Omit<DeviceRows, 'values'> {
   readonly edited: Edited
   readonly device: GroupedDevice
-  /** Values that are shown large. */
+  /** Values that pages need without being asked for all: those that are shown large, and those with thresholds. */
   readonly main: DeviceRows['values']
   readonly more: number
   readonly notKept: number
@@ -80,7 +81,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   #nextGrouping = 0
   #timer: NodeJS.Timeout | undefined
   #isStopped = false
-  readonly #since = Date.now() * 1_000
+  readonly #rhythms: Rhythms
 
   constructor(options: HomeOptions) {
     this.#options = options
@@ -88,18 +89,20 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     options.live.topics.reportTo(this)
     this.boards = new Boards({ dir: options.dir, incidents: options.broker, log: options.broker })
     this.boards.reportTo(this)
+    this.#rhythms = new Rhythms({ dir: options.dir, topics: options.live.topics, incidents: options.broker })
     this.desk = new BoardDesk(this.boards, this, options.mapping)
   }
 
   start(): void {
     this.boards.start()
+    this.#rhythms.start()
     this.#timer = setInterval(() => this.#announce(), tickMs)
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.#isStopped = true
     clearInterval(this.#timer)
-    return this.boards.stop()
+    await Promise.all([this.boards.stop(), this.#rhythms.stop()])
   }
 
   /** Takes the readings from before the start. */
@@ -110,8 +113,9 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
       if (slices.isOver) await slices.turn()
       const { received, values } = JSON.parse(json) as KnownReading
       if (!Array.isArray(values)) continue
-      live.topics.restore({ topic, received, values, client })
+      this.#rhythms.restore(live.topics.restore({ topic, received, values, client }))
     }
+    this.#rhythms.restored()
   }
 
   topicChanged(seen: SeenTopic): void {
@@ -256,7 +260,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
         registry: this.#options.registry,
         firing,
         now,
-        since: this.#since,
+        rhythms: this.#rhythms,
         topics: this.#options.live.topics,
       }),
       values,
@@ -323,14 +327,15 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   #card(device: GroupedDevice): Card {
     const { rows: all, edited } = this.#rows(device)
     const { values, ...rows } = all
-    const main = values.filter(({ main }) => main)
+    // Of a value with thresholds the page must know when that is outside of these.
+    const main = values.filter(({ main, thresholds, hidden }) => main || (thresholds && !hidden))
     const notKept = values.filter(({ fate }) => fate === 'live').length
     return { ...rows, edited, device, main, more: values.length - main.length, notKept }
   }
 
   #rows(device: GroupedDevice): { readonly rows: DeviceRows; readonly edited: Edited } {
     const rows = rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
-    return editedRows(rows, editOf(this.boards.edits, device.id, device.aliases))
+    return editedRows(rows, this.boards.edits, editedAs(this.boards.edits, device))
   }
 }
 

@@ -154,7 +154,7 @@ export class TopicBook {
   }
 
   /** Takes what is known of a topic from before the start. */
-  restore({ topic, received, client, values }: KnownReading): void {
+  restore({ topic, received, client, values }: KnownReading): SeenTopic {
     const isKnown = this.#topics.has(topic)
     const seen = this.#seen(topic)
     const fieldsOf = new Map<SeenGroup, (readonly [name: string, value: FieldValue])[]>()
@@ -173,6 +173,7 @@ export class TopicBook {
       seen.only = values.length === 1 ? shortened(values[0]?.value) : undefined
     }
     this.#follower?.topicChanged(seen)
+    return seen
   }
 
   /** Called when something else than its fields has changed about a topic. */

@@ -92,7 +92,7 @@ const rows: readonly (readonly [key: string, name: string, rank: number, cls: st
   ['availability', 'Availability', 0, '', 'status online available reachable lwt $state'],
 ]
 
-/** Fields that tell of the device and not of what it measures, beside those of rank 0 above. */
+/** Fields that tell of the device and not of measurements, beside those of rank 0 above. */
 const diagnostic = new Set(
   (
     'device_temperature power_outage_count tamper voltage_battery battery_voltage heap freeheap free_heap heap_free ' +
@@ -106,7 +106,7 @@ const diagnostic = new Set(
 /** First or middle parts of nested names whose values are all of that kind. */
 const diagnosticParts =
   /^(?:update(?:_available)?|update|wifi|wi-fi|sys|cloud|mqtt|ble|eth|ws|ui|firmware|rx_metadata|rxinfo|txinfo|network|device_info|berry|status(?:prm|fwr|mem|net|log)|esp\d*|rf)$/i
-/** Settings of a device that it reports among its readings. */
+/** Settings of a device among the readings. */
 const settings =
   /(?:_calibration|_delay|_timeout|_interval|_sensitivity|_threshold|_offset|on_behavior|_memory|^child_lock|^keypad_lockout|^led_|_led|^indicator_mode|^power_on|^motion_sensitivity|^temperature_unit|^auto_lock|^window_detection|_schedule|^schedule)/i
 
@@ -127,7 +127,7 @@ const snake = (text: string) =>
     .replace(/[\s-]+/g, '_')
     .toLowerCase()
 
-/** Returns the word of a name, if it is in the table. */
+/** Returns the word of a name that is in the table. */
 export function wordOf(name: string): Word | undefined {
   return table.get(name.toLowerCase()) ?? table.get(snake(name))
 }

@@ -17,7 +17,7 @@ t.test('Zigbee2MQTT: devices by their descriptions, before and after these come'
   await home.send('zigbee2mqtt/Küche/Klima/availability', '{"state":"online"}', { retain: true })
   t.same(
     inWords(await home.ask()),
-    ['Bridge (gateway online): ', 'Klima (thermometer online): Temperature, Humidity'].sort(),
+    ['Bridge (gateway online): State', 'Klima (thermometer online): Temperature, Humidity'].sort(),
   )
   const [before] = (await home.ask()).devices.filter(({ name }) => name === 'Klima')
   await home.send('zigbee2mqtt/bridge/devices', [
@@ -90,7 +90,7 @@ t.test('Zigbee2MQTT: devices by their descriptions, before and after these come'
   })
   const after = await home.ask()
   t.same(inWords(after), [
-    'Bridge (gateway online): ',
+    'Bridge (gateway online): State',
     'Fenster (door online): Contact',
     'Haustür (lock): State | State:choice!',
     'Küche/Klima (thermometer online): Temperature °C, Humidity %',
