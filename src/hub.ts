@@ -111,7 +111,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, sessions: broker.admin, devices: broker.admin, publisher: broker },
+    ...{ pipeline: pipeline.api, admin: broker.admin, publisher: broker },
     ...{ commands, shadows, feeds, webSockets: listeners },
   })
 

@@ -3,12 +3,16 @@ import { reasonCode } from '../mqtt/reason-codes.js'
 import { sessionName } from '../sessions/session-name.js'
 import { listSessions, type Session, type SessionFilter, type SessionList } from '../sessions/sessions.js'
 import type { BrokerParts } from './broker-parts.js'
+import { listRetained, retainedOn } from './retained-admin.js'
 
 /** Names a client. The user is empty without authentication. */
 interface ClientOfUser {
   readonly user: string
   readonly clientId: string
 }
+
+/** The arguments but the first. */
+type Skipped<All extends readonly unknown[]> = All extends readonly [unknown, ...infer Rest] ? Rest : never
 
 /** What administrators see of clients and sessions, and how they end or remove them. */
 export class ClientAdmin {
@@ -67,6 +71,28 @@ export class ClientAdmin {
     const cleared = await this.#parts.sessions.clearRetained(() => true, topics)
     await this.#parts.sessions.flush()
     return cleared.length
+  }
+
+  /** Returns the retained message of a topic. */
+  retainedOn(topic: string): ReturnType<typeof retainedOn> {
+    return retainedOn(this.#parts.sessions, topic)
+  }
+
+  /** Resolves with the retained messages that the filter matches, of the topics that `reader` may read. */
+  listRetained(...asked: Skipped<Parameters<typeof listRetained>>): ReturnType<typeof listRetained> {
+    this.#mustBeRestored()
+    return listRetained(this.#parts.sessions, ...asked)
+  }
+
+  /** Deletes the retained messages that the filter matches. Resolves, with their number, once that is on disk. */
+  async clearRetainedUnder(filter: string): Promise<number> {
+    this.#mustBeRestored()
+    const topics: string[] = []
+    for (const message of this.#parts.sessions.searchRetained(filter)) {
+      if (message) topics.push(message.topic)
+      else await new Promise(resolve => setImmediate(resolve))
+    }
+    return this.clearRetained(topics)
   }
 
   #mustBeRestored(): void {

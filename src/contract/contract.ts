@@ -1,6 +1,7 @@
 import { alertRoutes } from './alerts.js'
 import { boards } from './boards.js'
 import { type command, commands } from './commands.js'
+import { explore, mapped, messageProperties } from './explore.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
@@ -14,7 +15,6 @@ import {
   number,
   object,
   optional,
-  pair,
   record,
   type Schema,
   type Static,
@@ -149,12 +149,7 @@ const deadLetter = object({
   sequence: integer(),
   receivedAt: number(),
   payload: string('Base64'),
-  payloadFormat: optional(integer('1: the publisher has marked the payload as UTF-8 (MQTT 5)')),
-  contentType: optional(string('MQTT 5')),
-  responseTopic: optional(string('MQTT 5')),
-  correlationData: optional(string('Base64 (MQTT 5)')),
-  userProperties: optional(array(pair, 'Pairs of name and value (MQTT 5)')),
-  expiresAt: optional(number()),
+  ...messageProperties,
 })
 
 const letterFilter = {
@@ -324,23 +319,7 @@ export const routes = {
     allow: 'everything',
     body: closed({ topic: string(), payload: string('In base64') }),
     answer: object({
-      rule: optional(string('Topic of the rule that decides')),
-      preset: optional(string('Name of the preset that decides, where no rule does')),
-      outcome: words(['stored', 'nothing', 'ignored', 'dead']),
-      ignored: optional(string('What the message is, as it is no reading')),
-      reason: optional(string('Why the message, or a part of it, would be a dead letter')),
-      detail: optional(string('A sentence for people')),
-      quality: optional(string()),
-      clockError: optional(number('Milliseconds by which the clock of the device is wrong')),
-      points: array(
-        object({
-          measurement: string(),
-          tags: record(string()),
-          fields: array(object({ name: string(), value, unit: optional(string()) })),
-          time: number(),
-        }),
-      ),
-      absent: optional(array(string(), 'Series for which the message says that there is no value')),
+      ...mapped,
       described: optional(array(describedDevice)),
     }),
   },
@@ -400,6 +379,7 @@ export const routes = {
   ...alertRoutes,
   ...home,
   ...boards,
+  ...explore,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',

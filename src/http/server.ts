@@ -22,6 +22,7 @@ import { type CommandsApi, commandRoutes } from './commands.js'
 import { Compression } from './compression.js'
 import { CrossOrigin } from './cors.js'
 import type { DevicesApi } from './devices.js'
+import { exploreRoutes, type RetainedApi } from './explore.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
@@ -46,8 +47,8 @@ export interface HttpOptions {
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
-  readonly sessions: SessionsApi
-  readonly devices: DevicesApi
+  /** What administrators do with clients, their sessions, and what is retained. */
+  readonly admin: SessionsApi & DevicesApi & RetainedApi
   readonly publisher: Publisher
   readonly commands: CommandsApi
   readonly shadows: ShadowsApi
@@ -202,7 +203,9 @@ export class HttpServer {
         security: guard.open ? [] : Object.keys(securitySchemes).map(name => ({ [name]: [] })),
       },
     })
-    await app.register(apiRoutes, { ...this.#options, guard })
+    const { admin, pipeline } = this.#options
+    await app.register(apiRoutes, { ...this.#options, sessions: admin, devices: admin, guard })
+    await app.register(exploreRoutes, { pipeline, retained: admin, guard, audit })
     await app.register(publishRoutes, this.#options)
     await app.register(commandRoutes, { ...this.#options, guard })
     await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })

@@ -1,6 +1,8 @@
 import type { Message, Outcome, Reading, Rejection } from '../model.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
 import { hubTopics } from '../topics.js'
+import { TopicTree } from './explore/topic-tree.js'
+import { TopicWatch } from './explore/topic-watch.js'
 import type { ReadingJson, RefusedReading } from './feeds/reading-json.js'
 import { TopicBook } from './home/topic-book.js'
 import type { Mapping } from './mapping.js'
@@ -61,9 +63,13 @@ export class LivePusher {
   readonly #marks = new Map<string, Mark>()
   /** The fields of the topics that are pushed. */
   readonly topics = new TopicBook()
+  /** All topics, also those of messages that are no readings. */
+  readonly tree: TopicTree
+  readonly watch = new TopicWatch()
 
   constructor(options: LivePusherOptions) {
     this.#options = options
+    this.tree = new TopicTree(options.registry.sharing)
   }
 
   /**
@@ -95,6 +101,8 @@ export class LivePusher {
     const newest = new Map<string, Message>()
     for (const message of messages) {
       registry.recordMessage(message)
+      this.tree.observe(message)
+      this.watch.observe(message)
       newest.set(message.topic, message)
     }
     let pushes: Push[] = []
@@ -150,6 +158,7 @@ export class LivePusher {
       const outcome = outcomes[i] ?? 'ack'
       // The pushes of another hub are its own, and an empty message says nothing of the ones before.
       if (hub !== undefined || outcome === 'retry' || payload.length === 0) continue
+      this.tree.judge(own, outcome)
       const topic = readingTopic(own)
       const mark = this.#marks.get(topic)
       if (mark && sequence < mark.sequence) continue

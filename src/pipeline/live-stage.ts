@@ -5,6 +5,7 @@ import type { Part } from '../runtime/lifecycle.js'
 import type { Rest } from '../runtime/rest.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { BatchReadings } from './alert-parts.js'
+import { Explore } from './explore/explore.js'
 import type { LiveFeeds } from './feeds/live-feeds.js'
 import type { LivePusher } from './live-pusher.js'
 import type { Registry } from './registry.js'
@@ -20,16 +21,20 @@ export interface LiveStageOptions {
   readonly alerts: Alerts
   readonly registry: Registry
   readonly readings: BatchReadings
-  readonly cursors: Pick<Cursors, 'reader'>
+  readonly cursors: Pick<Cursors, 'reader' | 'numbered' | 'segments'>
 }
 
 /** The way of messages to the screen and the alerts, which is that of every message of the spool, in order. */
 export class LiveStage implements Part {
   readonly name = 'live'
   readonly #options: LiveStageOptions
+  /** Questions about topics. */
+  readonly explore: Explore
 
   constructor(options: LiveStageOptions) {
     this.#options = options
+    const { livePusher: live, registry, cursors } = options
+    this.explore = new Explore({ live, registry, cursors })
   }
 
   /** Pause of the consumer between small batches. */

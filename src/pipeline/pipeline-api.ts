@@ -6,6 +6,7 @@ import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
+import type { MessagesQuery, TopicsQuery } from './explore/explore.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { BoardsApi } from './home/board-desk.js'
 import type { HomeQuery } from './home/home.js'
@@ -67,6 +68,10 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
   /** Answers with the catalogue of devices. */
   home(query: HomeQuery): Promise<Json<Answer<'GET /api/home'>>>
+  /** Answers with a page of the tree of topics. */
+  topics(query: TopicsQuery): Promise<Json<Answer<'GET /api/topics'>>>
+  /** Resolves with the last messages of a topic. Rejects with `forbidden` when it may not be read. */
+  topicMessages(query: MessagesQuery): Promise<Pick<Answer<'GET /api/topics/messages'>, 'messages' | 'isWhole'>>
   /** Removes a client from the devices, with its newest readings. */
   removeClient(client: RemovedClient): Promise<RemovedDevice>
   /** Removes a described device, with the newest readings of its topics. */

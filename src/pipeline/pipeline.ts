@@ -66,6 +66,7 @@ export interface Pipeline {
   readonly feeds: LiveFeeds
   readonly alerts: Alerts
   readonly home: Home
+  readonly live: LiveStage
   readonly seriesChanges: SeriesChanges
   readonly notifications: ReturnType<typeof notificationsOf>
   /** Returns the bytes of dead letters on the hub's disk. */
@@ -169,6 +170,6 @@ export async function startPipeline(
     consumers,
   ])
   isStarted = true
-  const alarming = { deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
-  return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...alarming, stop }
+  const more = { live, deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
+  return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...more, stop }
 }

@@ -81,6 +81,8 @@ export function processorOffers(
     devices: rules => running().queries.devices(rules),
     home: query => running().home.answer(query),
     ...boardOffers(() => running().home.desk),
+    topics: query => running().live.explore.topics(query),
+    topicMessages: query => running().live.explore.messages(query, running().queries),
     removeClient: client => {
       running().alerts.forgetDevice(client.clientId)
       return running().removal.client(client)

@@ -4,15 +4,16 @@ import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow 
 import { HubError } from '../errors.js'
 import { answerInfluxQl, type InfluxQuestion } from '../influxql/influxql.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
-import { decodeProperties } from '../mqtt/message-properties.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { Slices } from '../runtime/slices.js'
 import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
+import type { MessageTrial } from './explore/explore.js'
 import type { Knowledge } from './knowledge.js'
 import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
+import { describeMessage } from './message-row.js'
 import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
@@ -38,7 +39,7 @@ export interface QueriesOptions {
  * Queries of the API to the processor thread. Answers are JSON bytes, made here so that the broker thread only passes
  * them on; times in milliseconds. With `rules` an answer contains only what the rules allow to be read.
  */
-export class Queries {
+export class Queries implements MessageTrial {
   readonly #options: QueriesOptions
 
   constructor(options: QueriesOptions) {
@@ -154,6 +155,11 @@ export class Queries {
     return encodeJson(tryMapping(this.#options.trials.trial(), { sequence: 0, receivedAt, topic, payload, ...client }))
   }
 
+  trial(): (message: Message) => Answer<'POST /api/map/try'> {
+    const mapping = this.#options.trials.trial()
+    return message => tryMapping(mapping, message)
+  }
+
   async dead(filter: DeadLetterFilter, limit: number): Promise<Json<Answer<'GET /api/dead'>>> {
     const letters = await this.#options.dead.list(filter, limit)
     const fitting: DeadLetter[] = []
@@ -239,24 +245,8 @@ function describeLetter({ message, reason, detail, partly, failedAt, attempts }:
     failedAt: failedAt / 1_000,
     attempts,
     topic: message.topic,
-    clientId: message.clientId,
-    user: message.user,
-    qos: message.qos,
-    retain: message.retain,
-    sequence: message.sequence,
-    receivedAt: message.receivedAt / 1_000,
     payload: message.payload.toString('base64'),
-    ...describeProperties(message),
-  }
-}
-
-/** Returns the MQTT 5 properties of a message, if there are any. */
-function describeProperties({ properties, expiresAt }: Message) {
-  const { correlationData, ...texts } = (properties && decodeProperties(properties)) ?? {}
-  return {
-    ...texts,
-    ...(correlationData && { correlationData: Buffer.from(correlationData).toString('base64') }),
-    ...(expiresAt !== undefined && { expiresAt: expiresAt / 1_000 }),
+    ...describeMessage(message),
   }
 }
 

@@ -280,6 +280,11 @@ export class Registry {
     return this.#forgetReading(topic)
   }
 
+  /** Shares of users. */
+  get sharing(): Sharing {
+    return this.#sharing
+  }
+
   /** First sequence number of a message that was not recorded. */
   get next(): number {
     return this.#next

@@ -344,6 +344,11 @@ export class Sessions {
     return this.#state.retainedOf(filter).match(filter)
   }
 
+  /** Like {@link retainedBy}, with pauses in which other work is to have a turn: undefined. */
+  searchRetained(filter: string): IterableIterator<Retained | undefined> {
+    return this.#state.retainedOf(filter).search(filter)
+  }
+
   /** Clears retained messages that are meant, on these topics or on all but the hub's. Resolves with their topics. */
   clearRetained(isMeant: (message: Retained) => boolean, topics?: readonly string[]): Promise<readonly string[]> {
     const payload = Buffer.alloc(0)

@@ -275,6 +275,11 @@ export class Cursors implements CursorOwner {
     return this.#segments.list[0]?.segment ?? 1
   }
 
+  /** First sequence numbers of the segments, the newest segment first. */
+  get segments(): readonly number[] {
+    return this.#segments.list.map(({ segment }) => segment).reverse()
+  }
+
   /** Deletes segments that no reader needs any more and that are not to be kept. */
   deletePassed(): void {
     const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = this.#options

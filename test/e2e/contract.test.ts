@@ -153,6 +153,20 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('GET /api/boards', {}), { mayEdit: true, favourites: ['x'], devices: place.devices })
   t.equal((await send('POST /api/boards/undo', {}, { ...admin, 'if-match': '"0-x"' })).status, 412)
   t.match(await ask('POST /api/boards/undo', {}), { undo: 0, devices: {} })
+  const { levels } = await ask('GET /api/topics', { under: 'home' })
+  t.match(levels, [
+    { name: 'nothing', topics: 1, own: { client: 'one', user: 'thermo', fate: 'refused', retained: true } },
+    { name: 'thermo', own: { fate: 'stored' } },
+  ])
+  t.match(await ask('GET /api/topics', { search: 'therm' }), { topics: 1, levels: [{ name: 'home/thermo' }] })
+  t.match(await ask('GET /api/topics/messages', { topic: 'home/nothing' }), {
+    messages: [{ retain: true, contentType: 'application/x', bytes: 2, mapped: { outcome: 'dead' } }],
+    isWhole: true,
+    mayPublish: true,
+    retained: { bytes: 2, clientId: 'one' },
+  })
+  t.match(await ask('GET /api/retained', { filter: 'home/+' }), { count: 1, messages: [{ topic: 'home/nothing' }] })
+  t.same(await ask('POST /api/retained/clear', { filter: 'nowhere/+' }), { cleared: 0 })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })

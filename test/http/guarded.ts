@@ -123,6 +123,8 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       devices: answer('devices', '{"devices":[]}'),
+      topics: answer('topics', '{"topics":0,"rate":0,"levels":[],"forgotten":0}'),
+      topicMessages: async () => ({ messages: [], isWhole: true }),
       home: answer('home', '{"devices":[]}'),
       boards: answer('boards', '{"revision":"1"}'),
       patchBoards: answer('patchBoards', '{"revision":"1"}'),
@@ -185,7 +187,6 @@ export async function startGuarded(
       expectReply: async () => undefined,
       forgetReplies: async () => {},
     },
-    sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
     shadows: { ask: async () => ({ status: 404, answer: {} }), namesOf: () => [] },
     publisher: {
       publishDirectly: async (user, messages) => {
@@ -200,7 +201,15 @@ export async function startGuarded(
       cancel: async () => Promise.reject(new HubError('not_found', 'no commands here')),
     },
     packetBytes: 1e6,
-    devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
+    admin: {
+      listSessions: () => ({ count: 0, sessions: [] }),
+      endSession: () => false,
+      removeClient: async () => undefined,
+      clearRetained: async () => 0,
+      retainedOn: () => undefined,
+      listRetained: async () => ({ count: 0, messages: [] }),
+      clearRetainedUnder: async () => 0,
+    },
     origins: options.origins ?? [],
     health: {
       starts: [],

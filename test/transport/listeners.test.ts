@@ -550,11 +550,10 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     tls: certificates(t, secure),
     // No request here asks the pipeline.
     pipeline: {} as PipelineApi,
-    sessions: { listSessions: () => ({ count: 0, sessions: [] }), endSession: () => false },
+    admin: {} as HttpOptions['admin'],
     shadows: { ask: async () => ({ status: 404, answer: {} }), namesOf: () => [] },
     publisher: { publishDirectly: async () => ({ sequences: [], isRepeated: false }) },
     packetBytes: 1e6,
-    devices: { removeClient: async () => undefined, clearRetained: async () => 0 },
     feeds: {} as HttpOptions['feeds'],
     commands: {} as HttpOptions['commands'],
     origins: [],
