@@ -88,7 +88,7 @@ export class ClientAdmin {
   async clearRetainedUnder(filter: string): Promise<number> {
     this.#mustBeRestored()
     const topics: string[] = []
-    for (const message of this.#parts.sessions.searchRetained(filter)) {
+    for (const message of this.#parts.sessions.retainedOf(filter).search(filter)) {
       if (message) topics.push(message.topic)
       else await new Promise(resolve => setImmediate(resolve))
     }

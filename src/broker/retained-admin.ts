@@ -18,14 +18,14 @@ export function retainedOn(sessions: Pick<Sessions, 'retainedBy'>, topic: string
 
 /** Counts the messages that a filter matches, of the topics that may be read, and describes the first ones. */
 export async function listRetained(
-  sessions: Pick<Sessions, 'searchRetained'>,
+  sessions: Pick<Sessions, 'retainedOf'>,
   filter: string,
   reader: TopicReader | undefined,
   most: number,
 ) {
   const found: Retained[] = []
   let count = 0
-  for (const message of sessions.searchRetained(filter)) {
+  for (const message of sessions.retainedOf(filter).search(filter)) {
     if (message === undefined) {
       await new Promise(resolve => setImmediate(resolve))
       continue

@@ -156,7 +156,7 @@ export const explore = {
   },
   'POST /api/retained/clear': {
     summary: 'Deletes the retained messages that a topic filter matches; what is stored stays',
-    description: 'Those under `$` only when the filter begins so. Subscribers are not told.',
+    description: 'Subscribers are told, by an empty message, as when a client deletes one.',
     allow: 'change',
     body: closed({ filter: topicName('Topic filter') }),
     answer: object({ cleared: integer() }),

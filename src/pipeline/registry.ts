@@ -86,7 +86,8 @@ export class Registry {
   #last = new Map<string, LastReading>()
   /** Topics with a last reading, the longest silent first. */
   #topics: FairSet<string>
-  readonly #sharing: Sharing
+  /** Shares of users. */
+  readonly sharing: Sharing
   #cleared = new ClearedTopics()
   #deviceCharacters = 0
   #readingCharacters = 0
@@ -105,8 +106,8 @@ export class Registry {
     this.#maxCharacters = Math.min(maxReadingCharacters, getHeapStatistics().heap_size_limit * shareOfHeap)
     this.#files = options.files ?? nodeFiles
     this.#incidents = options.incidents
-    this.#sharing = options.sharing ?? unsharing
-    this.#topics = new FairSet(this.#sharing)
+    this.sharing = options.sharing ?? unsharing
+    this.#topics = new FairSet(this.sharing)
   }
 
   /**
@@ -136,7 +137,7 @@ export class Registry {
     }
     const knownDevices = new Map<string, DeviceEntry>()
     const knownLast = new Map<string, LastReading>()
-    const topics = new FairSet<string>(this.#sharing)
+    const topics = new FairSet<string>(this.sharing)
     let [deviceCharacters, readingCharacters] = [0, 0]
     for (const one of devices) {
       const device = restored(one)
@@ -280,11 +281,6 @@ export class Registry {
     return this.#forgetReading(topic)
   }
 
-  /** Shares of users. */
-  get sharing(): Sharing {
-    return this.#sharing
-  }
-
   /** First sequence number of a message that was not recorded. */
   get next(): number {
     return this.#next
@@ -341,7 +337,7 @@ export class Registry {
    */
   #forgetSilent(): void {
     const bySilence = [...this.#devices.values()].sort((a, b) => lastHeard(a) - lastHeard(b))
-    const silent = new FairSet<DeviceEntry>(this.#sharing)
+    const silent = new FairSet<DeviceEntry>(this.sharing)
     for (const device of bySilence) silent.add(device, device.user)
     for (let left = Math.max(1, Math.floor(this.#devices.size / 10)); left > 0; left--) {
       const device = silent.first

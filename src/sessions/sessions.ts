@@ -5,7 +5,7 @@ import { isExpired, OutboundMessage } from './delivery.js'
 import { FeedBeats } from './feed-beats.js'
 import { LastWills } from './last-wills.js'
 import { Lending } from './lending.js'
-import type { Retained } from './retained.js'
+import type { Retained, RetainedMessages } from './retained.js'
 import { clearRetained } from './retained-clearing.js'
 import { RetainedKeeper } from './retained-keeper.js'
 import { retainedFor } from './retained-offer.js'
@@ -279,17 +279,17 @@ export class Sessions {
     return true
   }
 
-  /** Returns how many messages have been retained so far, of those that the filter may match. */
-  retainedSoFar(filter: string): number {
-    return this.#state.retainedOf(filter).changes
+  /** Returns the retained messages among which those are that a filter matches: the hub's own, or the others. */
+  retainedOf(filter: string): Pick<RetainedMessages, 'changes' | 'search'> {
+    return this.#state.retainedOf(filter)
   }
 
   /**
    * Sends a new subscription the matching retained messages, at the lower QoS. [MQTT-3.3.1-6] [MQTT-3.3.1-8] `until` is
-   * the value of {@link retainedSoFar} when the subscription was made. A message retained later has been delivered like
+   * the value of `changes` of these when the subscription was made. A message retained later has been delivered like
    * any other, unless the connection had no room for it.
    */
-  offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedSoFar(filter)): void {
+  offerRetained(session: Session, filter: string, qos: QoS, until = this.retainedOf(filter).changes): void {
     if (filter === hubTopics.feed) this.#feeds.tell(session)
     const { mayRetain } = this.#options
     session.offerRetained(filter, retainedFor(session, filter, qos, this.#state.retainedOf(filter), until, mayRetain))
@@ -342,11 +342,6 @@ export class Sessions {
 
   retainedBy(filter: string): Iterable<Retained> {
     return this.#state.retainedOf(filter).match(filter)
-  }
-
-  /** Like {@link retainedBy}, with pauses in which other work is to have a turn: undefined. */
-  searchRetained(filter: string): IterableIterator<Retained | undefined> {
-    return this.#state.retainedOf(filter).search(filter)
   }
 
   /** Clears retained messages that are meant, on these topics or on all but the hub's. Resolves with their topics. */

@@ -318,7 +318,7 @@ t.test('a message that is retained between a SUBSCRIBE and its SUBACK comes once
   sessions.publish(message('r/before', { retain: true }), 0)
   sessions.publish(message('r/changes', { retain: true, payload: Buffer.from('old') }), 0)
   const { session, wire } = present(sessions, 'c', { 'r/+': 1 })
-  const until = sessions.retainedSoFar('r/+')
+  const until = sessions.retainedOf('r/+').changes
   sessions.publish(message('r/changes', { retain: true, payload: Buffer.from('new') }), 0)
   sessions.publish(message('r/new', { retain: true, qos: 0 }), 0)
   t.same(wire.take(), ['r/changes q1 #1', 'r/new q0'])
@@ -329,7 +329,7 @@ t.test('a message that is retained between a SUBSCRIBE and its SUBACK comes once
 t.test('a retained message whose live delivery found no room waits, and the newest one is sent', async t => {
   const { sessions } = await open(t)
   const { session, wire } = present(sessions, 'c', { 'r/+': 0 })
-  const until = sessions.retainedSoFar('r/+')
+  const until = sessions.retainedOf('r/+').changes
   const publish = (text: string) =>
     sessions.publish(message('r/a', { retain: true, qos: 0, payload: Buffer.from(text) }), 0)
   wire.isFull = true
@@ -346,7 +346,7 @@ t.test('a retained message that was dropped, as too much waited, is sent as reta
   const counts = { merged: 0, dropped: 0 }
   const { sessions } = await open(t, {}, { conflated: 1_024, counts })
   const { session, wire } = present(sessions, 'c', { 'r/+': 0 })
-  const until = sessions.retainedSoFar('r/+')
+  const until = sessions.retainedOf('r/+').changes
   wire.isFull = true
   // Messages that expire count for the limit.
   for (const n of numbers(1, 5)) {

@@ -74,5 +74,5 @@ function accept(
   })
   // [MQTT-3.8.4-4]
   const isWanted = !isShared && (retainHandling === 0 || (retainHandling === 1 && isNew))
-  return isWanted ? { filter, qos, until: sessions.retainedSoFar(filter) } : undefined
+  return isWanted ? { filter, qos, until: sessions.retainedOf(filter).changes } : undefined
 }
