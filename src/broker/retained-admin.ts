@@ -1,13 +1,9 @@
+import type { Access } from '../access/rules.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
 import type { Retained, Sessions } from '../sessions/sessions.js'
 
 /** Longest payload in a list. */
 const longestPayload = 4_096
-
-/** Knows which topics somebody may read. */
-interface TopicReader {
-  mayRead(topic: string): boolean
-}
 
 /** Returns the retained message of a topic. */
 export function retainedOn(sessions: Pick<Sessions, 'retainedBy'>, topic: string) {
@@ -20,7 +16,7 @@ export function retainedOn(sessions: Pick<Sessions, 'retainedBy'>, topic: string
 export async function listRetained(
   sessions: Pick<Sessions, 'retainedOf'>,
   filter: string,
-  reader: TopicReader | undefined,
+  reader: Pick<Access, 'mayRead'> | undefined,
   most: number,
 ) {
   const found: Retained[] = []

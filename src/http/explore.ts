@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { Access } from '../access/rules.js'
 import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
@@ -13,14 +14,13 @@ export interface RetainedApi {
   /** Returns the retained message of a topic. */
   retainedOn(topic: string): Answer<'GET /api/topics/messages'>['retained']
   /** Resolves with those that the filter matches, at most `most` of them, of the topics that may be read. */
-  listRetained(filter: string, reader: TopicReader | undefined, most: number): Promise<Answer<'GET /api/retained'>>
+  listRetained(
+    filter: string,
+    reader: Pick<Access, 'mayRead'> | undefined,
+    most: number,
+  ): Promise<Answer<'GET /api/retained'>>
   /** Deletes those that the filter matches. Resolves with how many they were, once that is on disk. */
   clearRetainedUnder(filter: string): Promise<number>
-}
-
-/** Knows which topics somebody may read. */
-export interface TopicReader {
-  mayRead(topic: string): boolean
 }
 
 interface ExploreRoutesOptions {

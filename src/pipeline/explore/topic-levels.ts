@@ -1,12 +1,12 @@
 import { mayRead, overlap, type ReadRules, readsAll } from '../../access/rules.js'
 import type { Answer, Received } from '../../contract/contract.js'
 import { Slices } from '../../runtime/slices.js'
-import { type TopicNode, type TopicTree, topicsBelow } from './topic-tree.js'
+import { type TopicBranch, type TopicTree, topicsBelow } from './topic-tree.js'
 
 /** Selects a page of a level of the tree, or of the topics that a search finds. */
 export type TopicsQuery = Received<'GET /api/topics'> & { readonly rules: ReadRules | undefined }
 
-type Level = Answer<'GET /api/topics'>['levels'][number]
+type TopicLevel = Answer<'GET /api/topics'>['levels'][number]
 
 /** Most topics that are looked at one by one for an answer. */
 const mostLooked = 500_000
@@ -14,8 +14,8 @@ const mostLooked = 500_000
 /** Most words of a search. */
 const mostWords = 10
 
-/** Counts of a level, as far as the rules allow topics to be read. */
-interface Counts {
+/** LevelCounts of a level, as far as the rules allow topics to be read. */
+interface LevelCounts {
   topics: number
   messages: number
   rate: number
@@ -47,7 +47,7 @@ export class TopicLevels {
       if (rules && !mayContain(rules, prefix + child.name)) continue
       if (after === undefined || child.name > after) page.offer(child)
     }
-    const levels: Level[] = []
+    const levels: TopicLevel[] = []
     const { nodes, next } = page.sorted()
     for (const node of nodes) {
       const counts = await this.#counts(node, prefix + node.name, { rules, now, budget, slices })
@@ -64,9 +64,9 @@ export class TopicLevels {
     }
   }
 
-  /** Counts what may be read. Without rules, or where they allow everything below, the tree has counted already. */
+  /** LevelCounts what may be read. Without rules, or where they allow everything below, the tree has counted already. */
   async #counts(
-    node: TopicNode,
+    node: TopicBranch,
     path: string,
     context: {
       readonly rules: ReadRules | undefined
@@ -74,13 +74,13 @@ export class TopicLevels {
       readonly budget: { left: number }
       readonly slices: Slices
     },
-  ): Promise<Counts> {
+  ): Promise<LevelCounts> {
     const { rules, now, budget, slices } = context
     const isRoot = node.parent === undefined
     if (!rules || readsAll(rules, isRoot ? '#' : `${path}/#`)) {
       return { topics: node.topics, messages: node.messages, rate: node.rate(now), last: node.last }
     }
-    const counts: Counts = { topics: 0, messages: 0, rate: 0, last: 0 }
+    const counts: LevelCounts = { topics: 0, messages: 0, rate: 0, last: 0 }
     for (const topic of topicsBelow(node)) {
       if (slices.isOver) await slices.turn()
       if (budget.left-- <= 0) break
@@ -122,7 +122,7 @@ export class TopicLevels {
 /** The first names of many, in order. */
 class Page {
   readonly #limit: number
-  #kept: { readonly name: string; readonly node: TopicNode }[] = []
+  #kept: { readonly name: string; readonly node: TopicBranch }[] = []
   /** Name behind which nothing is of this page. */
   #end: string | undefined
   #isMore = false
@@ -131,7 +131,7 @@ class Page {
     this.#limit = limit
   }
 
-  offer(node: TopicNode, name = node.name): void {
+  offer(node: TopicBranch, name = node.name): void {
     if (this.#end !== undefined && name > this.#end) {
       this.#isMore = true
       return
@@ -140,7 +140,7 @@ class Page {
     if (this.#kept.length >= 2 * this.#limit + 1_000) this.#cut()
   }
 
-  sorted(): { readonly nodes: readonly TopicNode[]; readonly next: string | undefined } {
+  sorted(): { readonly nodes: readonly TopicBranch[]; readonly next: string | undefined } {
     this.#cut()
     const last = this.#kept.at(-1)
     return { nodes: this.#kept.map(({ node }) => node), next: this.#isMore ? last?.name : undefined }
@@ -161,12 +161,12 @@ function mayContain({ allow }: ReadRules, path: string): boolean {
 }
 
 function describe(
-  node: TopicNode,
+  node: TopicBranch,
   name: string,
-  { topics, messages, rate, last }: Counts,
+  { topics, messages, rate, last }: LevelCounts,
   rules: ReadRules | undefined,
   path: string,
-): Level {
+): TopicLevel {
   const isTopic = node.isTopic && (!rules || mayRead(rules, path))
   const { size, client, user, fate, reason } = node
   return {

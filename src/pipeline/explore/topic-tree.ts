@@ -10,10 +10,10 @@ export type TopicFate = 'stored' | 'ignored' | 'refused'
 const windowMs = 10_000
 
 /** A level of the tree: what is known of the messages on its topics, and of its own topic if it is one. */
-export class TopicNode {
+export class TopicBranch {
   readonly name: string
-  readonly parent: TopicNode | undefined
-  children: Map<string, TopicNode> | undefined
+  readonly parent: TopicBranch | undefined
+  children: Map<string, TopicBranch> | undefined
   /** Topics here and below. */
   topics = 0
   /** Whether messages have come on this very topic. */
@@ -34,7 +34,7 @@ export class TopicNode {
   fate: TopicFate | undefined
   reason: string | undefined
 
-  constructor(name: string, parent: TopicNode | undefined) {
+  constructor(name: string, parent: TopicBranch | undefined) {
     this.name = name
     this.parent = parent
   }
@@ -89,13 +89,13 @@ const longest = 2_000
  * some topics is forgotten for each new one, of the user with the most for its share.
  */
 export class TopicTree {
-  readonly root = new TopicNode('', undefined)
+  readonly root = new TopicBranch('', undefined)
   readonly #mostNodes: number
   readonly #topicsOf: SharedPool
   /** Topics seen lately, by their whole name. */
-  #recent = new Map<string, TopicNode>()
+  #recent = new Map<string, TopicBranch>()
   #nodes = 1
-  #hand: Iterator<TopicNode> | undefined
+  #hand: Iterator<TopicBranch> | undefined
   #forgotten = 0
 
   constructor(
@@ -129,7 +129,7 @@ export class TopicTree {
     if (node.client !== clientId) node.client = clientId
     if (node.user !== user) this.#give(node, user)
     const at = receivedAt / 1_000
-    for (let level: TopicNode | undefined = node; level; level = level.parent) level.count(at)
+    for (let level: TopicBranch | undefined = node; level; level = level.parent) level.count(at)
   }
 
   /** Takes a topic from before the start. */
@@ -138,7 +138,7 @@ export class TopicTree {
     const node = this.#place(topic, user)
     if (node.last > 0 && node.messages > 0) return
     node.client = client
-    for (let level: TopicNode | undefined = node; level; level = level.parent) level.last = Math.max(level.last, last)
+    for (let level: TopicBranch | undefined = node; level; level = level.parent) level.last = Math.max(level.last, last)
   }
 
   /** Called when it is known what became of a message. */
@@ -151,8 +151,8 @@ export class TopicTree {
   }
 
   /** Returns the level of a topic, or of the beginning of topics. */
-  find(path: string): TopicNode | undefined {
-    let node: TopicNode | undefined = this.root
+  find(path: string): TopicBranch | undefined {
+    let node: TopicBranch | undefined = this.root
     for (const name of path.split('/')) {
       node = node.children?.get(name)
       if (!node) return undefined
@@ -160,13 +160,13 @@ export class TopicTree {
     return node
   }
 
-  #place(topic: string, user: string): TopicNode {
+  #place(topic: string, user: string): TopicBranch {
     let node = this.root
     for (const name of topic.split('/')) {
       node.children ??= new Map()
       let next = node.children.get(name)
       if (!next) {
-        next = new TopicNode(name, node)
+        next = new TopicBranch(name, node)
         node.children.set(name, next)
         this.#nodes++
       }
@@ -176,21 +176,21 @@ export class TopicTree {
       node.isTopic = true
       node.user = user
       this.#topicsOf.add(user, 1)
-      for (let level: TopicNode | undefined = node; level; level = level.parent) level.topics++
+      for (let level: TopicBranch | undefined = node; level; level = level.parent) level.topics++
       while (this.#nodes > this.#mostNodes) if (!this.#makeRoom(node)) break
     }
     return node
   }
 
-  #give(node: TopicNode, user: string): void {
+  #give(node: TopicBranch, user: string): void {
     this.#topicsOf.add(node.user, -1)
     this.#topicsOf.add(user, 1)
     node.user = user
   }
 
   /** Forgets the longest silent of some topics, of the user with the most for its share where there is one. */
-  #makeRoom(fresh: TopicNode): boolean {
-    let oldest: TopicNode | undefined
+  #makeRoom(fresh: TopicBranch): boolean {
+    let oldest: TopicBranch | undefined
     let isHeaviest = false
     for (let looked = 0; looked < sampled; looked++) {
       this.#hand ??= topicsBelow(this.root)
@@ -209,12 +209,12 @@ export class TopicTree {
     return oldest !== undefined
   }
 
-  #forget(node: TopicNode): void {
+  #forget(node: TopicBranch): void {
     this.#forgotten++
     this.#recent.delete(node.path)
     this.#topicsOf.add(node.user, -1)
     node.isTopic = false
-    for (let level: TopicNode | undefined = node; level; level = level.parent) level.topics--
+    for (let level: TopicBranch | undefined = node; level; level = level.parent) level.topics--
     for (let level = node; level.parent && !level.isTopic && !level.children; level = level.parent) {
       const { children } = level.parent
       children?.delete(level.name)
@@ -225,9 +225,9 @@ export class TopicTree {
 }
 
 /** Yields the topics at and below a level. Those that come or go meanwhile may be among them or not. */
-export function* topicsBelow(top: TopicNode): Generator<TopicNode> {
+export function* topicsBelow(top: TopicBranch): Generator<TopicBranch> {
   if (top.isTopic) yield top
-  const open: Iterator<TopicNode>[] = top.children ? [top.children.values()] : []
+  const open: Iterator<TopicBranch>[] = top.children ? [top.children.values()] : []
   for (let level = open.at(-1); level; level = open.at(-1)) {
     const { value, done } = level.next()
     if (done) {
