@@ -285,7 +285,7 @@ export async function moveDead(
 }
 
 /** Asks a question of the contract. */
-async function ask<Name extends RouteName>(
+export async function ask<Name extends RouteName>(
   name: Name,
   asked: Asked<Name>,
   signal?: AbortSignal,
@@ -303,7 +303,8 @@ async function send<Name extends RouteName>(
   const [method = '', path = ''] = name.split(' ')
   const isPost = method === 'POST' || method === 'PATCH'
   const given = Object.entries(asked).filter(([, value]) => value !== undefined)
-  const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]))
+  const several = given.flatMap(([name, value]) => [value].flat().map(one => [name, String(one)]))
+  const query = new URLSearchParams(several)
   const response = await fetch(isPost || query.size === 0 ? path : `${path}?${query}`, {
     method,
     cache: 'no-store',

@@ -1,7 +1,7 @@
 import { Account } from './account.js'
 import { ApiError, fetchDevices, fetchSeries, type Ready } from './api.js'
 import { Board } from './board.js'
-import { Detail, defaultRange, rangeFor, ranges, type Selection } from './detail.js'
+import { ChartDock } from './chart-dock.js'
 import { DevicePage } from './device.js'
 import { startDisplay } from './display.js'
 import { Feed, type FeedPart, type LastReading } from './feed.js'
@@ -29,9 +29,12 @@ const presence = new PresencePanel(
   refusals,
 )
 const status = new Status(element('connection'), element('connection-text'), element('rate'), element('banners'))
-const detail = new Detail(selection => {
-  if (selection && selection.range !== detail.selection?.range) chosen = selection.range
-  navigate(selection)
+const charts = new ChartDock({
+  host: element('chart-dock'),
+  live: home.live,
+  // A chart is over the page from which it was opened.
+  more: () => (place === 'values' ? { over: place } : {}),
+  go: navigate,
 })
 const device = new DevicePage(
   board,
@@ -139,8 +142,6 @@ const askEvery = 10_000
 let denied: readonly FeedPart[] = []
 /** Whether there was a connection before. A new connection may be another user's, so the session is fetched again. */
 let asked = false
-/** The range chosen by hand, which is used for the next chart too. */
-let chosen: string | undefined
 /** Whether the list of the hub has been read. Until then a series that is missing may still come. */
 let listed = false
 /** Readings that came before the list, which wait so that the board appears once and in order. Undefined afterwards. */
@@ -156,7 +157,7 @@ let again: ReturnType<typeof setTimeout> | undefined
 
 function take(reading: LastReading, retained: boolean): void {
   const before = board.size
-  for (const sample of board.take(reading, retained)) detail.push(sample)
+  board.take(reading, retained)
   if (board.size > before) grown()
 }
 
@@ -202,15 +203,12 @@ async function synchronise(): Promise<void> {
   early = undefined
   for (const reading of waited?.values() ?? []) take(reading, true)
   grown()
-  detail.refresh()
 }
 
 /** Called when tiles were added: the first tile, or the tile in the address, may be among them. */
 function grown(): void {
   element('empty').hidden = board.size > 0 || !listed
-  const wanted = readAddress()
-  if (wanted && detail.selection?.key !== wanted.key) followAddress()
-  else if (wanted && board.tile(wanted.key) && element('detail').dataset.missing === 'true') followAddress()
+  board.select(chartKey())
 }
 
 /** Makes the tiles, now that a page is shown which needs them. */
@@ -234,8 +232,10 @@ function onThing(): string | undefined {
 
 /** Notes in which of the two places the address is; an address of a chart is in the one from which the chart was opened. */
 function notePlace(): void {
+  const parameters = parametersOf()
   if (location.hash === '' || onThing() !== undefined) place = 'home'
   else if (location.hash === valuesAddress) place = 'values'
+  else if (chartKey() !== undefined) place = parameters.get('over') === 'values' ? 'values' : 'home'
 }
 
 /** Returns the client whose page the address names. */
@@ -256,7 +256,7 @@ function showPage(focus: boolean): void {
   const isPlace = !loaded && clientId === undefined
   element('home').hidden = !isPlace || place !== 'home'
   element('page').hidden = !isPlace || place !== 'values'
-  if ((isPlace && place === 'values') || clientId !== undefined || readAddress()) wantBoard()
+  if ((isPlace && place === 'values') || clientId !== undefined) wantBoard()
   home.show(isPlace && place === 'home')
   home.set({ open: onThing() })
   const page = loaded?.name ?? (isPlace ? place : undefined)
@@ -319,55 +319,37 @@ function filterBy(text: string): void {
   }
 }
 
-function readAddress(): Selection | undefined {
-  const parameters = new URLSearchParams(location.hash.slice(1))
-  const key = parameters.get('series')
-  if (!key) return undefined
-  const wanted = parameters.get('range') ?? chosen ?? defaultRange
-  const from = Number(parameters.get('from'))
-  const to = Number(parameters.get('to'))
-  const named = ranges.has(wanted) ? wanted : defaultRange
-  return from > 0 && to > from ? { key, range: named, span: { from, to } } : { key, range: named }
+/** Returns the series whose chart the address names. */
+function chartKey(): string | undefined {
+  return parametersOf().get('series') || undefined
 }
 
-function hashOf({ key, range, span }: Selection): string {
-  const parameters = new URLSearchParams({ series: key, range })
-  if (span) {
-    parameters.set('from', String(span.from))
-    parameters.set('to', String(span.to))
-  }
-  return `#${parameters}`
-}
-
-/** Changes the address, as a step that the back button can undo. */
-function navigate(selection: Selection | undefined): void {
-  const address = selection ? hashOf(selection) : placeAddress()
+/** Changes the address, as a step that the back button can undo, or without one. */
+function navigate(wanted: string | undefined, replace = false): void {
+  const address = wanted ?? placeAddress()
   if (address.startsWith('#') ? location.hash === address : location.hash === '') return
-  history.pushState(null, '', address)
+  if (replace) history.replaceState(null, '', address)
+  else history.pushState(null, '', address)
   followAddress()
 }
 
 function followAddress(focus = false): void {
   showPage(focus)
-  const selection = readAddress()
-  const title = 'telehub'
-  if (!selection) {
-    board.select(undefined)
-    detail.close()
-    const name = onDevice()
-    const named = name === undefined ? undefined : nameText(name)
-    const placed = place === 'home' ? undefined : say('place.values')
-    const page = pages.current ? say(pages.current.title) : (named ?? placed)
-    document.title = page === undefined ? title : `${page} · ${title}`
-    return
+  const key = chartKey()
+  board.select(key)
+  const name = onDevice()
+  const named = name === undefined ? undefined : nameText(name)
+  const placed = place === 'home' ? undefined : say('place.values')
+  const page = pages.current ? say(pages.current.title) : (named ?? placed)
+  const titled = (text: string | undefined) => {
+    document.title = text ? `${text} · telehub` : 'telehub'
   }
-  const tile = board.tile(selection.key)
-  if (!tile && !listed) return
-  board.select(selection.key)
-  detail.open(selection, tile, opener)
+  titled(page)
+  const opening = charts.show(parametersOf(), opener)
   opener = undefined
-  document.title = tile ? `${[tile.label.name, tile.label.device].filter(Boolean).join(', ')} · ${title}` : title
-  tile?.anchor.scrollIntoView({ block: 'nearest' })
+  if (key === undefined) return
+  board.tile(key)?.anchor.scrollIntoView({ block: 'nearest' })
+  void opening.then(text => text && chartKey() === key && titled(text))
 }
 
 function randomHex(bytes: number): string {
@@ -383,7 +365,7 @@ function onPage(): void {
     if (!tile || key === undefined || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
     event.preventDefault()
     opener = tile
-    navigate({ key, range: chosen ?? rangeFor(board.tile(key)?.interval ?? 0) })
+    navigate(`#${new URLSearchParams({ series: key, over: 'values' })}`)
   })
 
   element('devices').addEventListener('click', event => {
@@ -452,7 +434,7 @@ startHome(element('home-root'), home, () => {
   if (onThing() !== undefined) navigate(undefined)
 })
 // Addresses from before there was a Home are those of the wall.
-if (readAddress() || onDevice() !== undefined) place = 'values'
+if (onDevice() !== undefined) place = 'values'
 followAddress()
 status.start()
 void account.ask()
@@ -464,7 +446,7 @@ setInterval(() => {
   home.live.tick()
   board.tick()
   presence.tick()
-  detail.tick()
+  charts.tick()
   device.tick()
   pages.tick()
 }, 1000)

@@ -15,7 +15,6 @@ const clientRoot = fileURLToPath(new URL('../../client/src', import.meta.url))
 const libraries: Readonly<Record<string, readonly [packageName: string, file: string]>> = {
   'mqtt.js': ['mqtt', 'dist/mqtt.esm.js'],
   'uplot.js': ['uplot', 'dist/uPlot.esm.js'],
-  'uplot.css': ['uplot', 'dist/uPlot.min.css'],
   'preact.js': ['preact', 'dist/preact.mjs'],
   'preact-hooks.js': ['preact', 'hooks/dist/hooks.mjs'],
   'preact-jsx.js': ['preact', 'jsx-runtime/dist/jsxRuntime.mjs'],
