@@ -97,7 +97,7 @@ async function build() {
     const pages = join(fresh, 'src/dashboard')
     await run('the build of the dashboard', process.execPath, [tsc, '-p', at('src/dashboard'), '--outDir', fresh])
     for (const name of readdirSync(at('src/dashboard'))) {
-      if (/\.(html|css|svg)$/.test(name)) cpSync(at('src/dashboard', name), join(pages, name))
+      if (/\.(html|css|svg|png|webmanifest)$/.test(name)) cpSync(at('src/dashboard', name), join(pages, name))
     }
     await run('the bundle', process.execPath, [at('src/setup/bundle.mjs'), fresh])
     for (const cli of ['src/cli.js', 'bundle/cli.js']) chmodSync(join(fresh, cli), 0o755)
@@ -170,7 +170,8 @@ function listSources() {
   for (const folder of ['src', 'devices', 'test', 'client/src']) {
     if (!existsSync(at(folder))) continue
     for (const entry of readdirSync(at(folder), { withFileTypes: true, recursive: true })) {
-      if (!entry.isFile() || !/(\.tsx?|\.html|\.css|\.svg|tsconfig\.json)$/.test(entry.name)) continue
+      if (!entry.isFile() || !/(\.tsx?|\.html|\.css|\.svg|\.png|\.webmanifest|tsconfig\.json)$/.test(entry.name))
+        continue
       // `path` is what `parentPath` was called before Node 20.12; newer ones have dropped it.
       files.push(relative(root, join(entry.parentPath ?? entry.path, entry.name)))
     }

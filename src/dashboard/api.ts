@@ -11,6 +11,7 @@ import type {
   RouteName,
   SeriesRow,
 } from '../contract/contract.js'
+import { forgetState } from './offline/state.js'
 
 export type { CommandRow } from '../contract/contract.js'
 
@@ -196,6 +197,7 @@ export async function signOut(): Promise<void> {
     leaving = false
     if (!(error instanceof ApiError) || error.status !== 401) throw error
   }
+  await forgetState()
   location.replace('/login')
 }
 
@@ -203,7 +205,7 @@ export async function signOut(): Promise<void> {
 export function reload(): void {
   if (leaving) return
   leaving = true
-  location.reload()
+  void forgetState().finally(() => location.reload())
 }
 
 /** Goes to the login page, which leads back here afterwards. */
@@ -211,7 +213,7 @@ export function signIn(): void {
   if (leaving) return
   leaving = true
   const here = location.pathname + location.search + location.hash
-  location.replace(`/login?${new URLSearchParams({ next: here })}`)
+  void forgetState().finally(() => location.replace(`/login?${new URLSearchParams({ next: here })}`))
 }
 
 /** Fetches the series page by page, at most `mostSeries`: a screen has no use for more. */

@@ -4,7 +4,7 @@ import type { FeedHandlers, FeedPart, FeedState, LastReading, Presence, Refusal 
 export class FeedListeners implements FeedHandlers {
   readonly #listeners = new Set<Partial<FeedHandlers>>()
 
-  /** Adds a listener. Returns a function that removes it. */
+  /** Adds a listener. Returns how to remove the listener. */
   add(listener: Partial<FeedHandlers>): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)

@@ -93,6 +93,7 @@ listeners.add({
     presence.readable = device.presenceReadable
     void synchronise()
     home.synchronise()
+    keepOfflineOnce()
   },
   reading: (reading, retained) => {
     if (!retained) status.reading()
@@ -159,6 +160,15 @@ function take(reading: LastReading, retained: boolean): void {
   const before = board.size
   board.take(reading, retained)
   if (board.size > before) grown()
+}
+
+let isKept = false
+
+/** Prepares for the time when the hub cannot be reached, after the page has shown the first values. */
+function keepOfflineOnce(): void {
+  if (isKept) return
+  isKept = true
+  setTimeout(() => void import('./offline/keep.js').then(({ keepOffline }) => keepOffline(home)), 3_000)
 }
 
 /** Fetches the complete state of the hub, whenever the feed starts anew. */

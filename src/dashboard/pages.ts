@@ -18,7 +18,7 @@ export interface Shell {
   go(address: string): void
   /** Replaces the address by that of the page before, as this one has nothing to show. */
   leave(): void
-  /** Puts a text into the search field, and filters the page by it. */
+  /** Puts a text into the search field, and filters the page by that text. */
   filterBy(text: string): void
   /** Asks for the state of the hub now. Resolves when `ready` is that. */
   askReady(): Promise<void>
@@ -26,7 +26,7 @@ export interface Shell {
   listen(listener: Partial<FeedHandlers>): () => void
 }
 
-/** A page with an address of its own, loaded when it is first shown. */
+/** A page that has an address, and is loaded when first shown. */
 export interface Page {
   /** Draws the page into an element. Called once. */
   start(host: HTMLElement, shell: Shell): void
@@ -94,7 +94,7 @@ interface Loaded {
   focus: boolean
 }
 
-/** Shows one of the pages of the table, or none, and loads each when it is first needed. */
+/** Shows one of the pages of the table, or none, and loads each when first needed. */
 export class Pages {
   readonly #shell: Shell
   readonly #loaded = new Map<string, Loaded>()
@@ -117,7 +117,7 @@ export class Pages {
     }
   }
 
-  /** Returns the page of an address; undefined when it is that of a place which is always there. */
+  /** Returns the page of an address; undefined when the address is that of a place which is always there. */
   static of(parameters: URLSearchParams): PageEntry | undefined {
     const [first] = parameters.keys()
     return pageTable.find(({ name }) => name === first)
@@ -151,7 +151,7 @@ export class Pages {
     this.#current = shown
     shown.parameters = parameters
     shown.focus = focus
-    // Until a page has its styles, nothing of it is shown.
+    // A page without styles is not shown.
     shown.host.hidden = shown.page === undefined
     if (shown.page) shown.page.show(parameters, focus)
     else void this.#load(shown)

@@ -1,6 +1,7 @@
 /*
- * The service worker of the dashboard: shows the notifications that the hub sends, also when no page is open. A script,
- * not a module, as not every browser takes modules here. Nothing is cached: the dashboard shows what is so now.
+ * The service worker of the dashboard: shows the notifications that the hub sends, also when no page is open, and the page
+ * `offline.html` when the hub cannot be reached. A script, not a module, as not every browser takes modules here. The
+ * dashboard itself is never taken from a cache, as people want to see what is so now.
  */
 {
   /** A notification of the hub: what `WebPushTarget` sends. */
@@ -67,6 +68,35 @@
       ...(token && { actions: [{ action: 'acknowledge', title: 'Acknowledge' }] }),
     })
   })
+
+  interface FetchEvent extends Event {
+    readonly request: Request
+    respondWith(answer: Promise<Response>): void
+  }
+
+  /** The cache that `offline/state.ts` names, too. Pages put in what is needed. */
+  const offlineCache = 'telehub-offline'
+
+  scope.addEventListener('fetch', event => {
+    const { request, respondWith } = event as FetchEvent
+    const { pathname, origin } = new URL(request.url)
+    const isPage = request.mode === 'navigate' && (pathname === '/' || pathname === '/login')
+    // Everything else goes the usual way.
+    if (request.method !== 'GET' || origin !== location.origin) return
+    if (isPage || pathname.startsWith('/assets/'))
+      respondWith.call(event, answer(request, isPage ? '/offline' : pathname))
+  })
+
+  /** Answers from the network; without one, from the cache. */
+  async function answer(request: Request, kept: string): Promise<Response> {
+    try {
+      return await fetch(request)
+    } catch (error) {
+      const found = await (await caches.open(offlineCache)).match(kept)
+      if (found) return found
+      throw error
+    }
+  }
 
   const unreadable: HubNotification = {
     ...{ id: '', title: 'telehub', body: 'Something has changed; open the dashboard.', severity: 'warning' },

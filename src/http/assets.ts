@@ -28,6 +28,8 @@ const types: Readonly<Record<string, string>> = {
   mjs: 'text/javascript; charset=utf-8',
   css: 'text/css; charset=utf-8',
   svg: 'image/svg+xml',
+  png: 'image/png',
+  webmanifest: 'application/manifest+json',
   map: 'application/json; charset=utf-8',
 }
 
@@ -83,7 +85,7 @@ export class Assets {
     const filesIn = (folder: string) =>
       existsSync(folder) ? (readdirSync(folder, { recursive: true }) as string[]).map(toAddress).sort() : []
     const names = [...filesIn(root), ...filesIn(clientRoot).map(name => `client/${name}`)]
-    const loaded = names.filter(name => /\.(js|css|svg|map)$/.test(name))
+    const loaded = names.filter(name => /\.(js|css|svg|png|webmanifest|map)$/.test(name))
     this.own = new Map(loaded.map(name => [name, new Asset(pathOf(name))]))
     const require = createRequire(import.meta.url)
     const fileOf = ([name, file]: (typeof libraries)[string]) =>

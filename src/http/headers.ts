@@ -50,6 +50,7 @@ export function securityHeaders(
       `script-src 'self'${[...new Set(scripts)].join('')}`,
       "style-src 'self'",
       "img-src 'self' data:",
+      "manifest-src 'self'",
       `connect-src 'self'${sockets}`,
       "form-action 'self'",
       "base-uri 'none'",

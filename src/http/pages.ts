@@ -14,7 +14,18 @@ const files = [
   ['/index.html', '/'],
   ['/login.html', '/login'],
   ['/docs.html', '/api/docs'],
+  ['/offline.html', '/offline'],
 ] as const
+
+/** Files at fixed addresses that browsers fetch by themselves, without a login: none of them tells anything of the hub. */
+const fetched = [
+  'service-worker.js',
+  'manifest.webmanifest',
+  'icon-180.png',
+  'icon-192.png',
+  'icon-512.png',
+  'icon-maskable.png',
+]
 
 const forAYear = 'public, max-age=31536000, immutable'
 
@@ -35,10 +46,13 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
     app.get(path, { schema, config: anyone }, (_request, reply) => reply.redirect(page))
   }
 
-  // Fetched by the browser itself, which keeps the one before when a login is missing.
-  app.get('/service-worker.js', { schema, config: anyone }, (request, reply) =>
-    sendFile(request, reply, assets.own.get('service-worker.js'), false),
-  )
+  for (const name of fetched) {
+    app.get(`/${name}`, { schema, config: anyone }, (request, reply) =>
+      sendFile(request, reply, assets.own.get(name), false),
+    )
+  }
+  // Kept by browsers for the time when the hub cannot be reached. Tells nothing of the hub.
+  app.get('/offline', { schema, config: anyone }, (_request, reply) => html(reply, 'offline.html'))
 
   type InFolder = { Params: { folder: string; name: string; version: string } }
   type Named = { Params: { name: string; version?: string } }
@@ -46,8 +60,8 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
     const { version } = request.params as Named['Params']
     return sendFile(request, reply, assets.own.get(name), version === assets.version)
   }
-  // Those of the login page are for everybody; the others are not told apart from what does not exist.
-  for (const name of assets.filesOf('login.html')) {
+  // Those of the login page and of the offline page are for everybody; the others are not told apart from what does not exist.
+  for (const name of new Set([...assets.filesOf('login.html'), ...assets.filesOf('offline.html')])) {
     app.get(`/${name}`, { schema, config: anyone }, own(name))
     app.get(`/assets/:version/${name}`, { schema, config: anyone }, own(name))
   }
