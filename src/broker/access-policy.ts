@@ -147,7 +147,7 @@ export class AccessPolicy {
     return faultOf(decision ?? allowed, user) ?? service.fault({ user, clientId }, topic, decision?.rule === ownShadow)
   }
 
-  /** Returns why the will of a client that is gone may not be published; undefined when it may. */
+  /** Returns why the will of a client that is gone may not be published; undefined when allowed. */
   willFault(topic: string, user: string, clientId: string): string | undefined {
     return publishFault(topic) ?? this.#ruleFault(topic, user, clientId)
   }
@@ -165,7 +165,7 @@ export class AccessPolicy {
     return access && faultOf(access.publish(topic), user)
   }
 
-  /** Returns whether a retained message may be delivered: its publisher must still exist and be allowed the topic. */
+  /** Returns whether a retained message may be delivered: the publisher must still exist and be allowed the topic. */
   mayRetain(user: string, clientId: string, topic: string): boolean {
     const { authority } = this.#options
     if (authority.open) return true

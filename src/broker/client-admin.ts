@@ -45,7 +45,7 @@ export class ClientAdmin {
   }
 
   /**
-   * Removes a user's client that is gone: session, presence, refusals, and the messages that it retained. Resolves with
+   * Removes a user's client that is gone: session, presence, refusals, and the messages that the client retained. Resolves with
    * the topics of those messages once that is on disk; with undefined when nothing of the client was known. Rejects with
    * `busy` while the client is connected.
    */

@@ -41,7 +41,7 @@ export class ClientPages {
     return this.#clearable.has(name)
   }
 
-  /** Shows a page until it is cleared to make room, or for good with `isKept`. */
+  /** Shows a page until room is needed, or for good with `isKept`. */
   show(name: string, user: string, page: object, isKept = false): void {
     if (isKept) this.#clearable.delete(name)
     else this.#clearable.add(name, user)

@@ -31,7 +31,7 @@ export interface DirectPublisherOptions {
 /** Sequence numbers of the messages of a request, in order. */
 export interface PublishReceipt {
   readonly sequences: readonly number[]
-  /** True when the request was carried out before, under its key. */
+  /** True when the request was carried out before, under the same key. */
   readonly isRepeated: boolean
 }
 

@@ -10,7 +10,7 @@ export interface HistoryEvent {
 }
 
 export interface HistoryFeed {
-  /** Resolves with the next events; with undefined when the feed is closed. Rejects with the reason when the hub closes it. */
+  /** Resolves with the next events; with undefined when the feed is closed. Rejects with the reason when the hub closes the feed. */
   next(): Promise<readonly HistoryEvent[] | undefined>
   close(): void
 }
@@ -26,7 +26,7 @@ export interface HistoryFeeds {
   span(text: string): number
 }
 
-/** A client, as far as its subscriptions to history go. Implemented by `Client`. */
+/** A client, as far as subscriptions to history go. Implemented by `Client`. */
 export interface HistoryReceiver {
   readonly id: string
   readonly user: string

@@ -19,7 +19,7 @@ export class HistorySubscriptions {
     this.#feeds = feeds
   }
 
-  /** Begins a subscription, or begins it anew. */
+  /** Begins a subscription, or begins one anew. */
   start(filter: string): void {
     const history = historyFilter(filter)
     if (!history || 'fault' in history) return

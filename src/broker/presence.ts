@@ -179,7 +179,7 @@ export class Presence {
     this.#show(shownAs === id ? this.nameOf(user, id) : shownAs, id, user, false)
   }
 
-  /** Forgets a client that is gone. Returns whether its presence was shown. */
+  /** Forgets a client that is gone. Returns whether the presence was shown. */
   remove(user: string, clientId: string): boolean {
     const name = this.nameOf(user, clientId)
     const isShown = this.#pages.remove(clientId, user)
@@ -207,7 +207,7 @@ export class Presence {
   }
 }
 
-/** Returns a name as the lists of devices show it. */
+/** Returns a name as the lists of devices show names. */
 function shownName(name: string): string {
   return name.replace('\0', '/')
 }

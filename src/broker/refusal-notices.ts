@@ -11,7 +11,7 @@ import type { Presence } from './presence.js'
 import type { Restoration } from './restoration.js'
 import { isTooLongToShow, short } from './sentences.js'
 
-/** An action of a client that may be refused; `receive`: it receives nothing of a subscription any more. */
+/** An action of a client that may be refused; `receive`: no more messages of a subscription. */
 export type Action = 'connect' | 'publish' | 'subscribe' | 'receive'
 
 /** Why a client was refused, as metrics count refusals. */

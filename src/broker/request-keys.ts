@@ -32,7 +32,7 @@ export const requestPropertyBytes = 100
 /** How long a key is kept, in microseconds. */
 const keptFor = 24 * 3_600e6
 
-/** Keys that are kept of one user, and of all. Beyond it the oldest of that user, or of the user with most, is forgotten. */
+/** Keys that are kept of one user, and of all. Beyond that the oldest of that user, or of the user with most, is forgotten. */
 const mostOfUser = 20_000
 const mostOfAll = 50_000
 
@@ -41,7 +41,7 @@ const usualSweepMs = 5_000
 const rotateBytes = 8e6
 const sliceMs = 5
 
-/** A key as the caller gives it, and the bytes that it stands for. */
+/** A key as the caller gives it, and the bytes that the key stands for. */
 export interface RequestKey {
   readonly key: string
   /** Everything by which two requests with the same key are told apart. */
@@ -51,7 +51,7 @@ export interface RequestKey {
 /** Messages `count` from `index` on have the sequence numbers from `sequence` on. */
 type Run = readonly [index: number, sequence: number, count: number]
 
-/** A request as far as its messages are on disk. */
+/** A request as far as the messages are on disk. */
 export interface KeyedRequest {
   readonly key: string
   readonly body: string
@@ -61,7 +61,7 @@ export interface KeyedRequest {
   /** Number of messages. */
   readonly count: number
   runs: readonly Run[]
-  /** Resolves when the request is carried out. Undefined once it is. */
+  /** Resolves when the request is carried out. Undefined once that is so. */
   running: Promise<void> | undefined
   /** Ends `running`. */
   over: () => void
@@ -354,7 +354,7 @@ function runsOf(sequences: readonly number[]): Run[] {
   return runs
 }
 
-/** Returns encoded properties with the user property that keeps a key with its message. */
+/** Returns encoded properties with the user property that keeps a key with the message. */
 export function withKey({ key, body, count }: KeyedRequest, index: number, properties: Buffer | undefined): Buffer {
   const value = `${key}.${body}.${index}.${count}`
   const own = encodeProperties({ userProperties: [[requestProperty, value]] }) as Buffer

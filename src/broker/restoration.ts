@@ -33,7 +33,7 @@ export interface RestorationProgress {
 /** Milliseconds of work before other work has a turn. */
 const sliceMs = 5
 
-/** Times that the spool may be ahead again when all that it had is published, before clients have to wait. */
+/** Times that the spool may be ahead again when all that was there is published, before clients have to wait. */
 const mostRounds = 3
 
 /**
@@ -43,7 +43,7 @@ const mostRounds = 3
  */
 export class Restoration {
   readonly #options: RestorationOptions
-  /** Resolves when the restoration is over. Rejects when it failed, or with `stop`. */
+  /** Resolves when the restoration is over. Rejects when that failed, or with `stop`. */
   done: Promise<void> = Promise.resolve()
   /** Resolves, with the reason, when the restoration fails after `start` has resolved. */
   readonly failed: Promise<Error>
@@ -197,7 +197,7 @@ export class Restoration {
   /** Runs everything that waits, and what comes meanwhile. */
   async #goOn(): Promise<void> {
     const slices = new Slices(sliceMs, undefined, this.#options.work)
-    // The list is emptied at the end alone: while there is something in it, nobody overtakes.
+    // The list is emptied at the end alone: until then nobody overtakes.
     for (let next = 0; next < this.#waiting.length; next++) {
       this.#waiting[next]?.()
       if (slices.isOver && !this.#isStopping) await slices.turn()

@@ -145,7 +145,7 @@ export function parseCommand(commands: readonly Command[], argv: readonly string
   }
 }
 
-/** Returns the command that the words begin with, and how many of them are its name. */
+/** Returns the command that the words begin with, and how many of them are the name. */
 function findCommand(commands: readonly Command[], words: readonly string[]) {
   for (const command of commands) {
     for (const name of [command.name, ...(command.alias === undefined ? [] : [command.alias])]) {

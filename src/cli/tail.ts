@@ -17,7 +17,7 @@ export const tailCommand = command({
   run: tail,
 })
 
-/** A message of `/api/live`, as far as it is shown. */
+/** A message of `/api/live`, as far as shown. */
 interface LiveMessage {
   readonly topic: string
   readonly time: number

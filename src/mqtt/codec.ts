@@ -97,7 +97,7 @@ export interface Unsubscribe {
 
 export interface Disconnect {
   readonly code: number
-  /** Seconds that the session is kept from now on; undefined: as it was. */
+  /** Seconds that the session is kept from now on; undefined: as before. */
   readonly sessionExpiry: number | undefined
 }
 

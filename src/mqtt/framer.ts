@@ -30,7 +30,7 @@ export class Framer {
   /** The beginning of a packet that does not end in the same chunk. */
   #part = nothing
   #filled = 0
-  /** Size of that packet with its fixed header; 0 as long as unknown. */
+  /** Size of that packet with the fixed header; 0 as long as unknown. */
   #size = 0
 
   constructor(limit: number) {

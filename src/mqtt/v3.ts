@@ -123,7 +123,7 @@ function checkConnectFlags(flags: number): void {
 
 function checkClientId(clientId: string, protocol: ProtocolName, clean: boolean): void {
   let fault = tooLong('client id', clientId)
-  // MQTT 3.1 allows 23 characters, but its clients use more, and most servers accept that.
+  // MQTT 3.1 allows 23 characters, but clients use more, and most servers accept that.
   if (protocol === 3 && clientId.length === 0) fault = 'an empty client id, which MQTT 3.1 does not allow'
   if (fault) throw new MalformedPacket('MQTT-3.1.3-9', fault, identifierRejected)
   if (clientId.length === 0 && !clean)

@@ -89,7 +89,7 @@ export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLett
 export interface Settled {
   readonly message: Message
   readonly rejection: Rejection | undefined
-  /** True when nothing of the message was to be stored, as it is no reading. */
+  /** True when nothing of the message was to be stored: the message is no reading. */
   readonly ignored?: true
 }
 

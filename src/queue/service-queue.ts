@@ -1,6 +1,6 @@
 import type { QueueReader } from './queue.js'
 
-/** A request to services, as they get it from a queue. */
+/** A request to services, as queues deliver them. */
 export interface ServiceRequest {
   /** Comes back with the answer. The same for a request that is sent again. */
   readonly id: string
@@ -27,7 +27,7 @@ export interface ServiceReply {
 export interface ServiceQueue {
   /** Resolves when the request is durable. Rejects with `queue_unavailable`: send it again. */
   request(request: ServiceRequest): Promise<void>
-  /** Resolves when the reply is on its way; nobody may wait for it any more. Rejects with `queue_unavailable`. */
+  /** Resolves when the reply is on its way; perhaps nobody waits any more. Rejects with `queue_unavailable`. */
   reply(reply: ServiceReply): Promise<void>
   /** Returns the answers, each a message whose correlation data is the id of the request. */
   answers(): QueueReader

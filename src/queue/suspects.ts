@@ -15,7 +15,7 @@ const deathsAlone = 3
  */
 const suspicionMs = 2_000
 
-/** Redeliveries after which a process without a record of its own sets the first message aside. */
+/** Redeliveries after which a process without a record sets the first message aside. */
 const redeliveriesAlone = 30
 
 /** Maximum number of remembered messages that were set aside and may come to another consumer of the process. */

@@ -57,7 +57,7 @@ export function sourceOf(address: string): string {
     .join(':')
 }
 
-/** Returns a host as it is written in a URL, where an IPv6 address has brackets. */
+/** Returns a host as written in a URL, where an IPv6 address has brackets. */
 export function inUrl(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }

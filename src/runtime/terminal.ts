@@ -43,7 +43,7 @@ export function time(ms: number): string {
     .replace(/\.\d+Z$/, 'Z')
 }
 
-/** The longest password with its line end: input from a pipe need not end. */
+/** The longest password with a line end: input from a pipe need not end. */
 const maxLine = 10_000
 
 /** Asks on the terminal for a line that is not echoed. Rejects when the operator gives up. */

@@ -8,7 +8,7 @@ export interface MicrosecondClock {
   now(): number
 }
 
-/** The wall clock of the machine, in microseconds, whether it is set or not. */
+/** The wall clock of the machine, in microseconds, set or not. */
 export const machineClock: MicrosecondClock = { now: () => Date.now() * 1_000 }
 
 /** Returns a clock that tells the same time in whole milliseconds. */

@@ -51,7 +51,7 @@ function daysOf(text: string): readonly number[] | undefined {
   return found
 }
 
-/** Returns the number of a day; an empty text when it is none. */
+/** Returns the number of a day; an empty text when there is none. */
 function dayOf(text: string): number | '' {
   const day = text.length < 3 ? -1 : dayNames.findIndex(name => name.toLowerCase().startsWith(text))
   return day < 0 ? '' : day

@@ -257,7 +257,7 @@ function tooLarge(sentence: string): HubError {
 function asHubError(error: unknown): HubError {
   if (error instanceof HubError) return error
   const text = describe(error)
-  // RE2 refused a pattern: its syntax, or the memory that it needs.
+  // RE2 refused a pattern: the syntax, or the memory needed.
   if (/^Invalid Input Error/.test(text)) {
     return new HubError(
       'bad_request',

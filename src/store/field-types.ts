@@ -23,7 +23,7 @@ export function fieldKey(measurement: string, field: string): string {
   return `${measurement.length}:${measurement}${field}`
 }
 
-/** Returns the type by InfluxDB's word for it. */
+/** Returns the type by InfluxDB's word. */
 export function typeOfKind(kind: unknown): StoredType {
   switch (kind) {
     case 'string':

@@ -2,7 +2,7 @@ import type { FieldValue, Point } from '../model.js'
 import { integerOf, type StoredType, typeOfKind } from './field-types.js'
 import { type IntegerFields, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 
-/** A point to write: its position in the caller's batch, and its line. */
+/** A point to write: the position in the caller's batch, and the line. */
 export interface RefusedEntry {
   readonly index: number
   readonly point: Point

@@ -50,7 +50,7 @@ export interface InfluxStoreOptions {
   readonly incidents?: IncidentReporter
 }
 
-/** InfluxDB over its 1.x API. The database is created when a write finds it missing. */
+/** InfluxDB over its 1.x API. The database is created when a write finds none. */
 export class InfluxStore implements TimeSeriesStore {
   readonly #client: InfluxDB
   readonly #database: string

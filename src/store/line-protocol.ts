@@ -116,7 +116,7 @@ class Scanner {
     return this.#text[this.#at] ?? ''
   }
 
-  /** Returns whether the line is at its end; `\r\n` ends a line, too. */
+  /** Returns whether the line is at the end; `\r\n` ends a line, too. */
   atEnd(): boolean {
     const rest = this.#text.slice(this.#at, this.#at + 2)
     return rest === '' || rest[0] === '\n' || rest === '\r' || rest === '\r\n'

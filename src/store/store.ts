@@ -12,7 +12,7 @@ export interface HistoryQuery {
   /** Maximum number of values returned, at least 1. */
   readonly points: number
   readonly fn: Aggregate
-  /** Whether the answer needs its `sequence`, for which a store reads once more. */
+  /** Whether the answer needs a `sequence`, for which a store reads once more. */
   readonly withSequence?: boolean
 }
 
@@ -81,7 +81,7 @@ export interface NamesQuery {
   readonly limit: number
 }
 
-/** A series with its number in this store. With `only`, names that were not asked for are empty. */
+/** A series with the number in this store. With `only`, names that were not asked for are empty. */
 export interface NumberedSeries extends SeriesId {
   readonly id: number
   readonly type: FieldType
@@ -90,7 +90,7 @@ export interface NumberedSeries extends SeriesId {
 /** Readings of several series of one type, put into groups. */
 export interface GroupQuery {
   readonly type: FieldType
-  /** Numbers of the series, and for each the group that its readings are in. */
+  /** Numbers of the series, and for each the group that the readings are in. */
   readonly series: readonly number[]
   readonly groups: readonly number[]
   /** Microseconds since the epoch; `from` is included, `to` is not. */

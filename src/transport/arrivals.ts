@@ -35,7 +35,7 @@ export class Arrivals {
     this.#work.isHurried = true
   }
 
-  /** Returns whether a CONNECT may be handled now; if not, {@link add} its reader. */
+  /** Returns whether a CONNECT may be handled now; if not, {@link add} the reader. */
   admits(): boolean {
     if (this.#waiting.size > 0 || this.#handled >= this.#most) return false
     this.#handled++

@@ -14,7 +14,7 @@ export interface PacketHandler {
   /** Returns the packet that tells the client why the connection is about to be closed. Undefined if there is none. */
   disconnectPacket(fault: Fault): Buffer | undefined
   /**
-   * Called when the client has sent a packet larger than it may, before the connection is closed. Returns whether the
+   * Called when the client has sent a packet larger than allowed, before the connection is closed. Returns whether the
    * handler has counted and logged that.
    */
   tooLarge(sentence: string): boolean
@@ -22,12 +22,12 @@ export interface PacketHandler {
   closed(): void
 }
 
-/** Code of the error of ws for a message beyond its limit. */
+/** Code of the error of ws for a message beyond the limit. */
 const messageTooLong = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
 
 /** How long a peer may take to close after the last packet has left. */
 const lingerMs = 500
-/** Limit of the time from the connection to its CONNACK while the client waits for the hub, in `limits.connect`. */
+/** Limit of the time from the connection to CONNACK while the client waits for the hub, in `limits.connect`. */
 const waitFactor = 3
 
 /**

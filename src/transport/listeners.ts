@@ -120,7 +120,7 @@ export class Listeners implements RefusalReport {
     this.#handshakes.stop()
   }
 
-  /** The address of a listener as clients may use it. Undefined without that listener. */
+  /** The address of a listener as clients may use that. Undefined without that listener. */
   get mqttUrl(): string | undefined {
     return urlOf('mqtt', this.#options.host, this.mqttPort)
   }

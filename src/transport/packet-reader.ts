@@ -24,7 +24,7 @@ const maxTimerMs = 2 ** 31 - 1
 /** Bytes in one read that come only from a client sending as fast as possible: Node reads up to twice as many. */
 const bulkBytes = 32_768
 
-/** The connection, as its reader uses it. */
+/** The connection, as the reader uses one. */
 export interface ReadConnection {
   /** True once nothing more is to be read. */
   readonly isClosed: boolean
@@ -32,7 +32,7 @@ export interface ReadConnection {
   arrived(bytes: number): void
   /** Called when the framer is at a whole packet. */
   packet(framer: Framer): void
-  /** Called when a packet could not be read, or its handler has thrown. */
+  /** Called when a packet could not be read, or the handler has thrown. */
   failed(error: unknown): void
   /** Called when the peer has closed and all packets that came before are handled. */
   finished(): void
@@ -176,7 +176,7 @@ export class PacketReader {
     return Math.max(buffered, bulkBytes)
   }
 
-  /** True while the client waits for the hub: for its turn, or for the answer to CONNECT. */
+  /** True while the client waits for the hub: for a turn, or for the answer to CONNECT. */
   get isPaused(): boolean {
     return this.#holds !== 0
   }

@@ -2,7 +2,7 @@ import { writeAck } from '../mqtt/v3.js'
 import { Outbox, type Packet } from './outbox.js'
 import type { Pool, Transport } from './pool.js'
 
-/** The connection, as its writer uses it. */
+/** The connection, as the writer uses one. */
 export interface WrittenConnection {
   /** Called when so much waits that the client, which sends requests, does not seem to read the answers. */
   congested(): void
@@ -73,7 +73,7 @@ export class PacketWriter {
     this.#pushed()
   }
 
-  /** Sends an acknowledgement in its place: that of a resumed session must not overtake CONNACK. [MQTT-3.2.0-1] */
+  /** Sends an acknowledgement in the right place: that of a resumed session must not overtake CONNACK. [MQTT-3.2.0-1] */
   writeAckInOrder(type: number, packetId: number): void {
     const packet = Buffer.allocUnsafe(4)
     writeAck(packet, 0, type, packetId)
@@ -114,7 +114,7 @@ export class PacketWriter {
     this.#connection.relieved(isWanted)
   }
 
-  /** Returns whether the piece on the way takes longer than it may. */
+  /** Returns whether the piece on the way takes longer than allowed. */
   isStuck(now: number): boolean {
     return this.#writing > 0 && now - this.#writingSince > this.#pool.limits.stuckMs
   }

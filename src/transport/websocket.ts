@@ -15,7 +15,7 @@ export interface WebSocketsOptions {
   readonly trusted: Networks
   /** Milliseconds between pings; 0: none. */
   readonly pingMs: number
-  /** Largest MQTT packet, counted as its remaining length. */
+  /** Largest MQTT packet, counted as the remaining length. */
   readonly packetBytes: number
   /** Largest MQTT packet before CONNECT is accepted, counted likewise. */
   readonly helloBytes: number

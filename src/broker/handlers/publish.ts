@@ -11,7 +11,7 @@ import type { Client } from '../client.js'
 import type { CommandClient, CommandPublish } from '../command-port.js'
 import type { TopicService } from '../topic-services.js'
 
-/** Handles PUBLISH: authorises the publish, hands it to the spool, and acknowledges when it is on disk. */
+/** Handles PUBLISH: authorises the publish, hands the publish to the spool, and acknowledges once that is on disk. */
 export function handlePublish(client: Client, codec: PacketCodec, session: Session, framer: Framer): void {
   const { broker, connection } = client
   const { header, buffer, start, end } = framer
@@ -51,7 +51,7 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   }
   if (client.shownAs === '') broker.presence.seen(client)
   const service = broker.services.find(topic)
-  // A service may take its permission back, as when a shadow becomes somebody else's.
+  // A service may take a permission back, as when a shadow becomes somebody else's.
   if (!service) client.lastTopic.permit(topic, access)
   else {
     acceptForService(client, session, service, reader, payload, bytes)
@@ -63,7 +63,7 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   accept(client, session, publish)
 }
 
-/** Hands a publish to the spool, which settles the publish when it is on disk or refused. */
+/** Hands a publish to the spool, which settles the publish: on disk, or refused. */
 function accept(client: Client, session: Session, publish: InboundPublish): void {
   const { broker, connection } = client
   const { qos, retain, bytes } = publish
@@ -92,11 +92,11 @@ interface InboundCommand extends CommandPublish {
   readonly qos: QoS
   readonly packetId: number
   readonly bytes: number
-  /** Why the publish is refused if it is none of a command. */
+  /** Why a publish that is none of a command is refused. */
   readonly fault: Fault
 }
 
-/** Hands a command, or the answer to one, to the commands. It is acknowledged once on disk. */
+/** Hands a command, or the answer to one, to the commands. Acknowledged once on disk. */
 function takeCommand(client: Client, codec: PacketCodec, session: Session, command: InboundCommand): void {
   const { broker, connection } = client
   const { topic, qos, packetId, bytes, fault } = command
@@ -162,7 +162,7 @@ function acceptBridgeState(client: Client, session: Session, qos: QoS, packetId:
   }
 }
 
-/** Hands a publish to a service of the hub, and acknowledges when the service has handled it. */
+/** Hands a publish to a service of the hub, and acknowledges when the service is done. */
 function acceptForService(
   client: Client,
   session: Session,
