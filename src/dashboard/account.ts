@@ -76,10 +76,3 @@ export class Account {
 export function isSignedIn({ auth, user }: Pick<Session, 'auth' | 'user'>): boolean {
   return auth === 'required' && user !== ''
 }
-
-/** Returns why this page may not change anything; empty when changes are allowed. */
-export function whyNotChange({ auth, user, kind, mayChange }: Session): string {
-  if (mayChange) return ''
-  const who = auth === 'required' && user ? ` You are signed in as ${user}${kind ? ` (${kind})` : ''}.` : ''
-  return `Only an admin may replay or drop messages.${who}`
-}

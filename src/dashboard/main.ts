@@ -15,7 +15,7 @@ import { PushSwitch } from './push.js'
 import { Refusals } from './refusals.js'
 import { snippetFor } from './snippet.js'
 import { Status } from './status.js'
-import { language, say, translate } from './texts/language.js'
+import { language, say, words } from './texts/language.js'
 import { nameText } from './wording.js'
 
 const home = new HomeModel()
@@ -437,7 +437,7 @@ function onPage(): void {
 }
 
 document.documentElement.lang = language
-translate(document)
+words.translate(document)
 onPage()
 startDisplay()
 startHome(element('home-root'), home, () => {

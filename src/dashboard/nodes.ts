@@ -16,6 +16,11 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return made
 }
 
+/** Returns a text in which the names in braces stand for elements, as texts and elements. */
+export function withNodes(text: string, nodes: Readonly<Record<string, Node>>): readonly (string | Node)[] {
+  return text.split(/\{(\w+)\}/).map((part, i) => (i % 2 === 1 ? (nodes[part] ?? `{${part}}`) : part))
+}
+
 /** Creates the words for a reason, if there are any, and the code. */
 export function reasonLabel(reason: string): HTMLElement {
   const words = reasonText(reason)

@@ -1,6 +1,8 @@
 /** Wording of places, names, numbers, states and ages on the page. Pure functions. */
 
 import type { SeriesInfo, Value } from './api.js'
+import { en, type TextKey } from './texts/en.js'
+import { locale, say } from './texts/language.js'
 
 /** Place and name under which a series is shown. */
 export interface Label {
@@ -61,10 +63,18 @@ export function decimalsOf(value: number): number {
   return text.length - text.indexOf('.') - 1
 }
 
+const numbers = new Map<number, Intl.NumberFormat>()
+
 export function numberText(value: number, decimals: number): string {
   const whole = Math.abs(value)
   if (whole >= 1e12 || (whole > 0 && whole < 1e-6)) return value.toExponential(3)
-  return value.toFixed(decimals).replace(/^-(?=[0.]+$)/, '')
+  let format = numbers.get(decimals)
+  if (!format) {
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals }
+    format = new Intl.NumberFormat(locale, { ...digits, useGrouping: false, signDisplay: 'negative' })
+    numbers.set(decimals, format)
+  }
+  return format.format(value)
 }
 
 /** Word for a state, and how urgently the state needs attention. */
@@ -99,27 +109,25 @@ export function valueText(field: string, value: Value, decimals: number): string
 }
 
 export function ageText(milliseconds: number): string {
-  const seconds = milliseconds / 1000
-  if (seconds < 2) return 'now'
-  return `${spanText(milliseconds)} ago`
+  return milliseconds < 2_000 ? say('age.now') : say('age.ago', { span: spanText(milliseconds) })
 }
 
 export function spanText(milliseconds: number): string {
-  const seconds = Math.max(0, milliseconds / 1000)
-  if (seconds < 60) return `${Math.floor(seconds)} s`
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`
-  return `${Math.floor(seconds / 86_400)} d`
+  const seconds = Math.max(0, milliseconds / 1_000)
+  if (seconds < 60) return say('span.s', { n: Math.floor(seconds) })
+  if (seconds < 3_600) return say('span.min', { n: Math.floor(seconds / 60) })
+  if (seconds < 172_800) return say('span.h', { n: Math.floor(seconds / 3_600) })
+  return say('span.d', { n: Math.floor(seconds / 86_400) })
 }
 
-const clock = new Intl.DateTimeFormat(undefined, {
+const clock = new Intl.DateTimeFormat(locale, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
   hourCycle: 'h23',
 })
-const minute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
-const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
+const minute = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' })
 
 /** Formats a time of day, with the date unless today. */
 export function momentText(time: number, now: number): string {
@@ -137,63 +145,40 @@ export function sinceText(time: number, now: number): string {
       : day.format(time)
 }
 
-const dependencyNames = new Map([
-  ['store', 'The store'],
+const dependencyNames: Readonly<Record<string, TextKey>> = {
+  store: 'dependency.store',
+  queue: 'dependency.queue',
+  spool: 'dependency.spool',
+}
+const products = new Map([
   ['influxdb', 'InfluxDB'],
   ['influx', 'InfluxDB'],
   ['duckdb', 'DuckDB'],
   ['rabbitmq', 'RabbitMQ'],
-  ['queue', 'The queue'],
-  ['spool', 'The spool'],
 ])
 
 export function dependencyText(name: string): string {
-  return dependencyNames.get(name.toLowerCase()) ?? name
+  const known = name.toLowerCase()
+  const key = Object.hasOwn(dependencyNames, known) ? dependencyNames[known] : undefined
+  return key === undefined ? (products.get(known) ?? name) : say(key)
 }
 
-/** Words for the reasons of dead letters and refusals that users meet most. The others are shown by their code alone. */
-const reasonWords: Readonly<Record<string, string>> = {
-  bad_json: 'Broken JSON',
-  bad_line: 'Broken line protocol',
-  bad_value: 'Impossible value',
-  beyond_retention: 'Too old for the store',
-  no_reading: 'Nothing to store',
-  not_permitted: 'Not permitted',
-  not_utf8: 'Not text',
-  poison: 'Crashes the processor',
-  spool_full: 'Spool full',
-  store_refused: 'Rejected by the store',
-  too_deep: 'Nested too deeply',
-  too_large: 'Too large',
-  too_many_fields: 'Too many fields',
-  too_many_series: 'Too many series',
-  type_conflict: 'Type changed',
+/** Returns the word for the state of a dependency. */
+export function stateText(state: 'up' | 'down' | 'starting'): string {
+  return say(`dependency.${state}`)
 }
 
-/** Returns words for a reason; empty when there are none beside the code. */
+/** Returns words for a reason of a dead letter or a refusal; empty when there are none beside the code. */
 export function reasonText(reason: string): string {
-  return Object.hasOwn(reasonWords, reason) ? (reasonWords[reason] as string) : ''
+  const key = `reason.${reason}`
+  return Object.hasOwn(en, key) ? say(key as TextKey) : ''
 }
 
-const counts = new Intl.NumberFormat()
+const counts = new Intl.NumberFormat(locale)
 
 /** Formats a count with separated thousands. */
 export function countText(count: number): string {
   return counts.format(count)
-}
-
-/** Formats a count with a noun: `1 message`, `2 messages`. */
-export function manyText(count: number, noun: string): string {
-  return `${countText(count)} ${noun}${count === 1 ? '' : 's'}`
-}
-
-/** Formats a part of a whole in per cent, never rounded up to 100 nor down to 0. */
-export function shareText(part: number, whole: number): string {
-  if (whole <= 0 || part <= 0) return '0 %'
-  const percent = (part / whole) * 100
-  if (percent >= 100) return '100 %'
-  if (percent < 0.1) return 'under 0.1 %'
-  return percent > 99.9 ? 'over 99.9 %' : `${percent.toFixed(percent >= 10 && percent < 99 ? 0 : 1)} %`
 }
 
 /** Formats the hour that begins at `time`, as `14:00`, with the date unless today. */
@@ -237,37 +222,4 @@ export function hasHidden(text: string): boolean {
 export function nameText(name: string): string {
   if (!hasHidden(name)) return name
   return name.replace(hiddenCharacters, char => `‹${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}›`)
-}
-
-/** Patterns of browsers, of which the first match counts: most browsers also name those they descend from. */
-const browsers: readonly (readonly [pattern: RegExp, name: string])[] = [
-  [/\b(Edg|EdgA|EdgiOS)\//, 'Edge'],
-  [/\bOPR\//, 'Opera'],
-  [/\bSamsungBrowser\//, 'Samsung Internet'],
-  [/\b(Firefox|FxiOS)\//, 'Firefox'],
-  [/(Chrome|CriOS)\//, 'Chrome'],
-  [/\bVersion\/[\d.]+ .*Safari\//, 'Safari'],
-]
-
-const systems: readonly (readonly [pattern: RegExp, name: string])[] = [
-  [/\biPhone\b/, 'iPhone'],
-  [/\biPad\b/, 'iPad'],
-  [/\bAndroid\b/, 'Android'],
-  [/\bCrOS\b/, 'ChromeOS'],
-  [/\bWindows\b/, 'Windows'],
-  [/\bMac OS X\b/, 'macOS'],
-  [/\bLinux\b/, 'Linux'],
-]
-
-const mostAgent = 60
-
-/**
- * Returns a name for a User-Agent: `Firefox on Linux`; for a client that is no browser, the words of the User-Agent.
- */
-export function browserText(agent: string): string {
-  const named = (names: typeof browsers) => names.find(([pattern]) => pattern.test(agent))?.[1]
-  const browser = named(browsers)
-  if (browser === undefined) return agent === '' ? 'Unknown browser' : nameText(agent.slice(0, mostAgent))
-  const system = named(systems)
-  return system === undefined ? browser : `${browser} on ${system}`
 }

@@ -7,7 +7,7 @@ interface Module {
   languageOf(wanted: readonly string[]): string
 }
 
-const module = new URL('../../src/dashboard/texts/language.js', import.meta.url).href
+const module = new URL('../../src/dashboard/texts/locale.js', import.meta.url).href
 const { fill, languageOf } = (await import(module)) as Module
 
 type Texts = Readonly<Record<string, string>>

@@ -1,12 +1,13 @@
 import type { DeadLetterRow, JobProgress } from '../../contract/contract.js'
-import { ApiError, type Balance, type DeadFilter, fetchDead, hubNow, moveDead } from '../api.js'
+import { ApiError, type Balance, type DeadFilter, fetchDead, moveDead } from '../api.js'
 import { element, Keyed, make, put, reasonLabel } from '../nodes.js'
-import { bytesText, countText, manyText, momentText } from '../wording.js'
+import { countText } from '../wording.js'
+import { actionButton, type LetterActions } from './letter.js'
+import { remedyText } from './remedies.js'
+import { Topics } from './topics.js'
+import { say, sayCount } from './words.js'
 
-const deadHint =
-  'Messages that could not be stored. Replay tries again, for example after fixing a mapping; Drop deletes them.'
 const shown = 50
-const mostBytes = 2000
 /** Longest time between two fetches. Changes that the counts do not show, such as another attempt, appear then. */
 const againEvery = 30_000
 
@@ -19,14 +20,14 @@ interface Group {
 }
 
 interface MadeGroup {
-  readonly letters: Keyed<DeadLetterRow, HTMLElement>
+  readonly topics: Topics
   group: Group
 }
 
-/** The panel of dead letters by reason, where they can be replayed or dropped. */
-export class DeadPanel {
+/** The panel of dead letters by reason and topic, where they can be replayed or dropped. */
+export class DeadPanel implements LetterActions {
   readonly #changed: () => void
-  readonly #filterBy: (device: string) => void
+  readonly filterBy: (device: string) => void
   readonly #groups: Keyed<Group, HTMLElement>
   readonly #made = new WeakMap<HTMLElement, MadeGroup>()
   readonly #chips: Keyed<{ reason: string; text: string }, HTMLButtonElement>
@@ -51,7 +52,7 @@ export class DeadPanel {
    */
   constructor(changed: () => void, filterBy: (device: string) => void) {
     this.#changed = changed
-    this.#filterBy = filterBy
+    this.filterBy = filterBy
     this.#groups = new Keyed(
       element('dead'),
       group => group.reason,
@@ -82,7 +83,7 @@ export class DeadPanel {
   /** Why this page may not change anything; empty when changes are allowed. */
   set readOnly(why: string) {
     this.#readOnly = why
-    put(element('dead-hint'), why ? `Messages that could not be stored. ${why}` : deadHint)
+    put(element('dead-hint'), why ? `${say('dead.hint-read')} ${why}` : say('dead.hint'))
     this.#draw()
   }
 
@@ -133,7 +134,7 @@ export class DeadPanel {
       .sort((a, b) => b[1] - a[1])
     element('dead-reasons').hidden = reasons.length < 2
     this.#chips.show([
-      { reason: '', text: 'All' },
+      { reason: '', text: say('dead.all') },
       ...reasons.map(([reason, count]) => ({ reason, text: `${reason} ${countText(count)}` })),
     ])
     const matching = this.#matching()
@@ -149,57 +150,45 @@ export class DeadPanel {
     this.#groups.show(groups)
     put(element('dead-count'), total > 0 ? countText(total) : '')
     const drawn = groups.reduce((sum, { letters }) => sum + letters.length, 0)
-    const state =
-      total === 0
-        ? 'No dead letters'
-        : drawn === 0 && this.#text
-          ? 'No matching dead letters'
-          : this.#letters.length >= shown
-            ? `Showing the newest ${shown} of ${countText(total)}. For all: telehub dead list`
-            : ''
+    const cut = this.#letters.length >= shown ? say('dead.cut', { shown, count: countText(total) }) : ''
+    const noMatch = drawn === 0 && this.#text !== ''
+    const state = total === 0 ? say('dead.none') : noMatch ? say('dead.no-match') : cut
     put(this.#note, [this.#outcome, state].filter(Boolean).join(' '))
   }
 
   #makeGroup(reason: string): HTMLElement {
-    const list = make('ul', 'letters')
+    const host = make('div', 'dead-topics')
     const root = make('section', 'dead-group')
     const head = make(
       'div',
       'dead-head',
       make('h3', '', reasonLabel(reason), make('span', 'dead-size')),
-      this.#button('Replay all', 'replay', () => this.#replay(...this.#allOf(root))),
-      this.#button('Drop all', 'drop', () => this.#drop(...this.#allOf(root))),
+      actionButton('replay', () => this.#replay(...this.#allOf(root))),
+      actionButton('drop', () => this.#drop(...this.#allOf(root))),
     )
-    root.append(head, list)
+    root.append(head, make('p', 'dead-remedy', remedyText(reason)), host)
     root.dataset.reason = reason
-    const letters = new Keyed<DeadLetterRow, HTMLElement>(
-      list,
-      letter => letter.id,
-      letter => this.#makeLetter(letter),
-      (made, letter) => this.#paintLetter(made, letter),
-    )
-    this.#made.set(root, { letters, group: { reason, count: 0, letters: [], device: undefined } })
+    const group = { reason, count: 0, letters: [], device: undefined }
+    this.#made.set(root, { topics: new Topics(host, this), group })
     return root
   }
 
   #paintGroup(root: HTMLElement, group: Group): void {
     const { reason, count, letters, device } = group
     put(root.querySelector('.dead-size') as Element, countText(count))
-    const [replay, drop] = root.querySelectorAll<HTMLButtonElement>('.dead-head button')
-    for (const [button, word] of [
-      [replay, 'Replay'],
-      [drop, 'Drop'],
-    ] as const) {
+    for (const action of ['replay', 'drop'] as const) {
+      const button = root.querySelector<HTMLButtonElement>(`.dead-head [data-action="${action}"]`)
       if (!button) continue
       // While a filter shows only a part of the letters, "all" would include letters that are not visible.
       button.hidden = this.#readOnly !== '' || (this.#text !== '' && device === undefined)
-      put(button, device ? `${word} all of ${device}` : count === 1 ? word : `${word} all ${countText(count)}`)
-      const which = device ? `all dead letters of ${device}` : manyText(count, 'dead letter')
-      button.setAttribute('aria-label', `${word} ${which} with the reason ${reason}`)
+      const all = count === 1 ? say(`${action}.this`) : say(`${action}.all`, { count: countText(count) })
+      put(button, device ? say(`${action}.device`, { device }) : all)
+      const what = device ? say('letters.of', { device }) : sayCount('letters', count)
+      button.setAttribute('aria-label', say(`${action}.label`, { what, reason }))
     }
     const made = this.#made.get(root)
     if (made) made.group = group
-    made?.letters.show(letters)
+    made?.topics.show(letters, this.#letters.length >= shown ? shown : undefined)
     for (const button of root.querySelectorAll('button')) if (button.dataset.action) button.disabled = this.#busy
     for (const buttons of root.querySelectorAll<HTMLElement>('.letter-buttons')) buttons.hidden = this.#readOnly !== ''
   }
@@ -212,82 +201,30 @@ export class DeadPanel {
     return device ? [{ reason, device }, letters.length] : [{ reason }, count]
   }
 
-  #makeLetter(letter: DeadLetterRow): HTMLElement {
-    const { id, topic, clientId, user, qos, retain, payload, reason } = letter
-    const bytes = Uint8Array.from(atob(payload), char => char.charCodeAt(0))
-    const { text, hex } = bytesText(bytes, mostBytes)
-    const body = make('pre', '', bytes.length === 0 ? '(empty)' : text)
-    // A scrolling box must be reachable by keyboard.
-    body.tabIndex = 0
-    body.role = 'region'
-    body.setAttribute('aria-label', `Payload of ${topic}`)
-    body.dataset.hex = String(hex)
-    const facts = [
-      `${manyText(bytes.length, 'byte')}${hex ? ', hexadecimal' : ''}${bytes.length > mostBytes ? `, the first ${countText(mostBytes)} shown` : ''}`,
-      `QoS ${qos}`,
-      ...(retain ? ['retained'] : []),
-      ...(user ? [`user ${user}`] : []),
-    ]
-    const device = make('button', 'letter-device', clientId)
-    device.type = 'button'
-    device.title = `Only ${clientId}`
-    device.addEventListener('click', () => this.#filterBy(clientId))
-    const buttons = make(
-      'div',
-      'letter-buttons',
-      this.#button('Replay', 'replay', () => this.#replay({ id }, 1)),
-      this.#button('Drop', 'drop', () => this.#drop({ id }, 1, topic)),
-    )
-    for (const button of buttons.querySelectorAll('button')) {
-      button.setAttribute('aria-label', `${button.textContent} the dead letter of ${topic}`)
-    }
-    const made = make(
-      'li',
-      'letter',
-      make('div', 'letter-head', make('span', 'letter-topic', topic), device, make('span', 'letter-when')),
-      make('p', 'letter-detail'),
-      body,
-      make('p', 'letter-facts', facts.join(' · ')),
-      buttons,
-    )
-    made.dataset.id = id
-    made.dataset.reason = reason
-    made.dataset.client = clientId
-    return made
+  replay({ id }: DeadLetterRow): void {
+    void this.#replay({ id }, 1)
   }
 
-  #paintLetter(made: HTMLElement, { detail, failedAt, attempts }: DeadLetterRow): void {
-    const tries = attempts > 1 ? `, ${countText(attempts)} attempts` : ''
-    put(made.querySelector('.letter-when') as Element, `${momentText(failedAt, hubNow())}${tries}`)
-    put(made.querySelector('.letter-detail') as Element, detail)
-  }
-
-  #button(text: string, action: string, click: () => void): HTMLButtonElement {
-    const button = make('button', action === 'drop' ? 'plain danger' : 'plain', text)
-    button.type = 'button'
-    button.dataset.action = action
-    button.addEventListener('click', click)
-    return button
+  drop({ id, topic }: DeadLetterRow): void {
+    void this.#drop({ id }, 1, topic)
   }
 
   async #replay(filter: DeadFilter, count: number): Promise<void> {
     const end = await this.#move('replay', filter, count)
     if (!end) return
-    const { stored, kept } = end
-    const left = kept > 0 ? `, ${countText(kept)} rejected again` : ''
-    this.#say(`${countText(stored)} stored${left}.`)
+    const [stored, kept] = [countText(end.stored), countText(end.kept)]
+    this.#say(end.kept > 0 ? say('replay.done-kept', { stored, kept }) : say('replay.done', { stored }))
   }
 
   async #drop(filter: DeadFilter, count: number, topic?: string): Promise<void> {
-    put(element('drop-title'), `Drop ${manyText(count, 'dead letter')}?`)
-    const whose = filter.device === undefined ? '' : ` of ${filter.device}`
-    const which = topic === undefined ? `All${whose} with the reason ${filter.reason}` : `The letter of ${topic}`
-    const are = topic === undefined ? 'They are deleted, and count' : 'It is deleted, and counts'
-    put(element('drop-text'), `${which}. ${are} as dropped.`)
-    put(element('drop-yes'), `Drop ${countText(count)}`)
+    put(element('drop-title'), sayCount('drop.ask', count))
+    const { reason = '', device } = filter
+    const all = device === undefined ? say('drop.which', { reason }) : say('drop.which-device', { device, reason })
+    put(element('drop-text'), topic === undefined ? all : say('drop.which-letter', { topic }))
+    put(element('drop-yes'), say('drop.yes', { count: countText(count) }))
     if (!(await confirmed(element<HTMLDialogElement>('drop')))) return
     const end = await this.#move('drop', filter, count)
-    if (end) this.#say(`${manyText(end.dropped, 'dead letter')} dropped.`)
+    if (end) this.#say(sayCount('drop.done', end.dropped))
   }
 
   /**
@@ -296,7 +233,7 @@ export class DeadPanel {
   async #move(kind: 'replay' | 'drop', filter: DeadFilter, count: number): Promise<JobProgress | undefined> {
     if (this.#busy) return undefined
     const [bar, words] = this.#progress.children as unknown as [HTMLProgressElement, HTMLElement]
-    const what = `${kind === 'replay' ? 'Replaying' : 'Dropping'} ${filter.reason ?? manyText(count, 'dead letter')}`
+    const what = say(`${kind}.progress`, { what: filter.reason ?? sayCount('letters', count) })
     bar.removeAttribute('value')
     put(words, what)
     this.#busy = true
@@ -307,11 +244,12 @@ export class DeadPanel {
         const total = Math.max(count, done, 1)
         bar.max = total
         bar.value = done
-        const became = kind === 'replay' ? `, ${countText(stored)} stored, ${countText(kept)} rejected again` : ''
-        put(words, `${what}: ${countText(done)} of ${countText(total)}${became}`)
+        const counts = { what, done: countText(done), total: countText(total) }
+        const became = { stored: countText(stored), kept: countText(kept) }
+        put(words, kind === 'replay' ? say('progress.replay', { ...counts, ...became }) : say('progress.of', counts))
       })
     } catch (error) {
-      this.#say(`Could not ${kind}: ${error instanceof ApiError ? error.message : 'the hub does not answer'}`)
+      this.#say(say(`${kind}.failed`, { why: error instanceof ApiError ? error.message : say('no-answer') }))
       return undefined
     } finally {
       this.#busy = false

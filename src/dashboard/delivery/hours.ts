@@ -1,6 +1,8 @@
 import { type Balance, type DeviceHourRow, type HourRow, hubNow } from '../api.js'
 import { element, Keyed, make, put } from '../nodes.js'
-import { countText, hourText, manyText } from '../wording.js'
+import { countText, hourText } from '../wording.js'
+import { receivedOf } from './verdict.js'
+import { say, sayCount } from './words.js'
 
 const hourLength = 3_600_000
 /** Rows drawn at first, and at most after a click on the button for more; the filter reaches the others. */
@@ -9,15 +11,7 @@ const most = 300
 
 type Numbers = Pick<HourRow, 'received' | 'stored' | 'waiting' | 'dead' | 'dropped' | 'refused' | 'residual'>
 
-const columns: readonly { readonly name: keyof Numbers; readonly text: string }[] = [
-  { name: 'received', text: 'Received' },
-  { name: 'stored', text: 'Stored' },
-  { name: 'waiting', text: 'Waiting' },
-  { name: 'dead', text: 'Dead' },
-  { name: 'dropped', text: 'Dropped' },
-  { name: 'refused', text: 'Refused' },
-  { name: 'residual', text: 'Residual' },
-]
+const columns = ['received', 'stored', 'waiting', 'dead', 'dropped', 'refused', 'residual'] as const
 
 /** The layers of a column, from the bottom up. */
 const layers = ['stored', 'waiting', 'dropped', 'dead', 'refused'] as const
@@ -58,7 +52,7 @@ export class Hours {
     plot.addEventListener('pointerleave', () => this.#say(undefined))
     const head = make('div', 'row row-head')
     head.role = 'row'
-    for (const text of ['Hour', 'Device', ...columns.map(column => column.text)]) {
+    for (const text of [say('rows.hour'), say('rows.device'), ...columns.map(name => say(`column.${name}`))]) {
       const cell = make('span', '', text)
       cell.role = 'columnheader'
       head.append(cell)
@@ -129,12 +123,11 @@ export class Hours {
       )
     })
     if (this.#hour !== undefined && !this.#hours.some(row => row.hour === this.#hour)) this.#hour = undefined
-    this.#highest = Math.max(1, ...this.#hours.map(row => row.received))
+    this.#highest = Math.max(1, ...this.#hours.map(receivedOf))
     this.#bars.show(this.#hours)
     const [mostText, , axis] = this.#host.children
-    if (mostText) put(mostText, `${countText(this.#highest)} an hour`)
-    const now = hubNow()
-    const marks = this.#hours.filter((_, i) => i % 6 === 0).map(row => hourText(row.hour, now).replace(/^.*, /, ''))
+    if (mostText) put(mostText, say('hours.most', { count: countText(this.#highest) }))
+    const marks = this.#hours.filter((_, i) => i % 6 === 0).map(row => hourText(row.hour, row.hour))
     if (axis && axis.textContent !== marks.join('')) axis.replaceChildren(...marks.map(text => make('span', '', text)))
     const at = this.#hours.findIndex(row => row.hour === this.#hour)
     const stop = at < 0 ? this.#hours.length - 1 : at
@@ -177,7 +170,7 @@ export class Hours {
     if (bar.getAttribute('aria-label') !== label) bar.setAttribute('aria-label', label)
     bar.dataset.residual = String(row.residual !== 0)
     const stack = bar.firstElementChild as HTMLElement
-    stack.style.height = `${(row.received / this.#highest) * 100}%`
+    stack.style.height = `${(receivedOf(row) / this.#highest) * 100}%`
     for (const layer of stack.children as Iterable<HTMLElement> & HTMLCollection) {
       const count = row[(layer as HTMLElement).dataset.part as (typeof layers)[number]]
       ;(layer as HTMLElement).style.flexGrow = String(count)
@@ -199,7 +192,7 @@ export class Hours {
   /** Shows the counts of the hour under the pointer, or else of the chosen hour. */
   #say(row: HourRow | undefined): void {
     const chosen = row ?? this.#hours.find(({ hour }) => hour === this.#hour)
-    put(this.#words, chosen ? hourWords(chosen) : 'Choose an hour to see its devices.')
+    put(this.#words, chosen ? hourWords(chosen) : say('hours.choose'))
   }
 
   #drawRows({ devices }: Balance): void {
@@ -213,24 +206,17 @@ export class Hours {
     this.#rows.show(rows)
     element('rows').hidden = rows.length === 0
     this.#more.hidden = matching.length <= few
-    put(
-      this.#more,
-      this.#all
-        ? 'Show fewer'
-        : `Show ${matching.length > most ? `${most} of ${countText(matching.length)}` : `all ${matching.length}`}`,
-    )
+    const count = countText(matching.length)
+    const all = matching.length > most ? say('rows.some', { some: most, count }) : say('rows.all', { count })
+    put(this.#more, this.#all ? say('rows.fewer') : all)
     this.#hourButton.hidden = this.#hour === undefined
-    if (this.#hour !== undefined) put(this.#hourButton, `Only ${hourText(this.#hour, hubNow())} – show all hours`)
+    if (this.#hour !== undefined) {
+      put(this.#hourButton, say('rows.only-hour', { hour: hourText(this.#hour, hubNow()) }))
+    }
     const odd = matching.filter(row => trouble(row) > 1).length
-    const text =
-      matching.length === 0
-        ? this.#text
-          ? 'No matching devices'
-          : 'No device has sent anything in this period.'
-        : odd > 0
-          ? `${manyText(odd, 'row')} with problems, shown first`
-          : 'no trouble'
-    put(element('rows-count'), text)
+    const none = say(this.#text ? 'rows.no-match' : 'rows.none')
+    const some = odd > 0 ? sayCount('rows.trouble', odd) : say('rows.well')
+    put(element('rows-count'), matching.length === 0 ? none : some)
   }
 
   #makeRow({ clientId, hour }: DeviceHourRow): HTMLElement {
@@ -240,13 +226,13 @@ export class Hours {
     made.dataset.hour = String(hour)
     const device = make('button', 'row-device', clientId)
     device.type = 'button'
-    device.title = `Only ${clientId}`
+    device.title = say('rows.only', { device: clientId })
     device.addEventListener('click', () => this.#filterBy(clientId))
     const cells = [make('span', 'row-hour'), make('span', 'row-name', device)]
-    for (const { name, text } of columns) {
+    for (const name of columns) {
       const cell = make('span', 'row-number')
       cell.dataset.column = name
-      cell.dataset.label = text
+      cell.dataset.label = say(`column.${name}`)
       cells.push(cell)
     }
     for (const cell of cells) cell.role = 'cell'
@@ -258,10 +244,11 @@ export class Hours {
 function paintRow(made: HTMLElement, row: DeviceHourRow): void {
   made.dataset.trouble = String(trouble(row))
   put(made.children[0] as Element, hourText(row.hour, hubNow()))
-  columns.forEach(({ name }, i) => {
+  columns.forEach((name, i) => {
     const cell = made.children[i + 2] as HTMLElement
-    cell.dataset.count = String(row[name])
-    put(cell, countText(row[name]))
+    const count = name === 'received' ? receivedOf(row) : row[name]
+    cell.dataset.count = String(count)
+    put(cell, countText(count))
   })
 }
 
@@ -271,8 +258,10 @@ function trouble({ residual, dead, refused, waiting }: Numbers): number {
 }
 
 function hourWords(row: HourRow): string {
-  const rest = columns.slice(1).filter(({ name }) => row[name] !== 0)
-  const words = rest.map(({ name, text }) => `${countText(row[name])} ${text.toLowerCase()}`)
-  const end = hourText(row.hour + hourLength, hubNow()).replace(/^.*, /, '')
-  return `${hourText(row.hour, hubNow())}–${end}: ${[`${countText(row.received)} received`, ...words].join(', ')}`
+  const rest = columns.slice(1).filter(name => row[name] !== 0)
+  const counted = (name: (typeof columns)[number], count: number) =>
+    say('hours.part', { name: say(`part.${name}`), count: countText(count) })
+  const counts = [counted('received', receivedOf(row)), ...rest.map(name => counted(name, row[name]))].join(say('and'))
+  const end = row.hour + hourLength
+  return say('hours.words', { from: hourText(row.hour, hubNow()), to: hourText(end, end), counts })
 }

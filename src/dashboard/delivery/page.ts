@@ -1,14 +1,16 @@
-import { whyNotChange } from '../account.js'
+import type { Session } from '../api.js'
 import type { Page, Shell } from '../pages.js'
 import { BalancePage } from './balance.js'
+import { say, translate } from './words.js'
 
 let balance: BalancePage
 let given: Shell
 
 /** The page Delivery: what became of all messages. */
 export const page: Page = {
-  start(_host, shell) {
+  start(host, shell) {
     given = shell
+    translate(host)
     balance = new BalancePage(
       () => shell.askReady(),
       () => shell.leave(),
@@ -33,7 +35,14 @@ export const page: Page = {
     balance.tick()
   },
   changed() {
-    if (given.session) balance.readOnly = whyNotChange(given.session)
+    if (given.session) balance.readOnly = readOnlyText(given.session)
     balance.ready(given.ready)
   },
+}
+
+/** Returns why this user may not replay or drop dead letters; empty when that is allowed. */
+function readOnlyText({ auth, user, kind, mayChange }: Session): string {
+  if (mayChange) return ''
+  if (auth !== 'required' || !user) return say('dead.admin')
+  return `${say('dead.admin')} ${say('dead.who', { user: kind ? `${user} (${kind})` : user })}`
 }

@@ -6,6 +6,8 @@ import { locale, say } from '../texts/language.js'
 import { decimalsOf, nameText } from '../wording.js'
 import type { ControlOption, HomeControl, HomeValue } from './catalogue.js'
 
+export { ageText, spanText } from '../wording.js'
+
 export type Tone = 'quiet' | 'on' | 'active' | 'alert'
 
 type Words = readonly [yes: TextKey, no: TextKey, tone: Tone]
@@ -115,18 +117,6 @@ export function nameOf(
 export function optionName({ key, name }: Pick<ControlOption, 'key' | 'name'>): string {
   const wanted = `option.${key}`
   return key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
-}
-
-export function spanText(milliseconds: number): string {
-  const seconds = Math.max(0, milliseconds / 1_000)
-  if (seconds < 60) return say('span.s', { n: Math.floor(seconds) })
-  if (seconds < 3_600) return say('span.min', { n: Math.floor(seconds / 60) })
-  if (seconds < 172_800) return say('span.h', { n: Math.floor(seconds / 3_600) })
-  return say('span.d', { n: Math.floor(seconds / 86_400) })
-}
-
-export function ageText(milliseconds: number): string {
-  return milliseconds < 2_000 ? say('age.now') : say('age.ago', { span: spanText(milliseconds) })
 }
 
 const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' })

@@ -1,7 +1,9 @@
 import { ApiError, endLogins, fetchLogins, hubNow, type LoginRow, type Session, signOut } from '../api.js'
-import { element, Keyed, make, put } from '../nodes.js'
+import { element, Keyed, make, put, withNodes } from '../nodes.js'
 import { Poll } from '../poll.js'
-import { ageText, browserText, countText, manyText, nameText, sinceText } from '../wording.js'
+import { ageText, countText, nameText, sinceText } from '../wording.js'
+import { browserText } from './browser.js'
+import { say, sayCount } from './words.js'
 
 const pollEvery = 10_000
 /** Most logins of other users shown; an admin may see all, which may be thousands. */
@@ -38,7 +40,7 @@ export class LoginsPage {
       ask: fetchLogins,
       answered: rows => {
         if (!(rows instanceof Error)) this.#rows = rows
-        this.#trouble = rows instanceof Error ? `Could not read the logins: ${sentenceOf(rows)}` : ''
+        this.#trouble = rows instanceof Error ? say('logins.failed', { why: sentenceOf(rows) }) : ''
         this.#draw()
         return pollEvery
       },
@@ -52,7 +54,8 @@ export class LoginsPage {
   /** The session of this page. */
   set session(session: Session) {
     this.#session = session
-    put(element('logins-user'), nameText(session.user))
+    const user = make('bdi', '', nameText(session.user))
+    element('logins-hint').replaceChildren(...withNodes(say('logins.hint'), { user }))
     if (this.shown) this.#draw()
   }
 
@@ -88,10 +91,7 @@ export class LoginsPage {
     element('logins-foreign-card').hidden = foreign.length === 0
     put(element('logins-foreign-count'), countText(foreign.length))
     const isCut = foreign.length > mostOfOthers
-    put(
-      element('logins-foreign-note'),
-      isCut ? `Showing the ${mostOfOthers} used last. For all: telehub login list` : '',
-    )
+    put(element('logins-foreign-note'), isCut ? say('logins.cut', { count: mostOfOthers }) : '')
     put(this.#note, [this.#outcome, this.#trouble].filter(Boolean).join(' '))
   }
 
@@ -100,10 +100,10 @@ export class LoginsPage {
     const isOwn = user === this.#session?.user
     const browser = make('span', 'login-browser', browserText(agent))
     if (agent) browser.title = nameText(agent)
-    const button = make('button', current ? 'plain' : 'plain danger', current ? 'Sign out' : 'End')
+    const button = make('button', current ? 'plain' : 'plain danger', say(current ? 'login.sign-out' : 'login.end'))
     button.type = 'button'
-    const whose = isOwn ? '' : ` of ${nameText(user)}`
-    if (!current) button.setAttribute('aria-label', `End the login${whose}: ${browserText(agent)} from ${address}`)
+    const facts = { user: nameText(user), browser: browserText(agent), address }
+    if (!current) button.setAttribute('aria-label', say(isOwn ? 'login.end-own' : 'login.end-of', facts))
     button.addEventListener('click', () => void (current ? this.#leave() : this.#end({ id })))
     const made = make(
       'li',
@@ -113,7 +113,7 @@ export class LoginsPage {
         'login-head',
         ...(isOwn ? [] : [make('bdi', 'login-user', nameText(user))]),
         browser,
-        ...(current ? [make('span', 'login-current', 'This browser')] : []),
+        ...(current ? [make('span', 'login-current', say('login.current'))] : []),
       ),
       make('p', 'login-facts', make('span', 'login-began'), make('span', 'login-used')),
       button,
@@ -124,9 +124,9 @@ export class LoginsPage {
 
   #paint(made: HTMLElement, { began, used, address }: LoginRow): void {
     const now = hubNow()
-    const from = address ? `from ${address}` : 'from an unknown address'
-    put(made.querySelector('.login-began') as Element, `Since ${sinceText(began, now)}, ${from}`)
-    put(made.querySelector('.login-used') as Element, `Last used ${ageText(now - used)}`)
+    const since = { time: sinceText(began, now), address }
+    put(made.querySelector('.login-began') as Element, say(address ? 'login.began' : 'login.began-unknown', since))
+    put(made.querySelector('.login-used') as Element, say('login.used', { age: ageText(now - used) }))
     const button = made.querySelector('button')
     if (button) button.disabled = this.#busy
   }
@@ -138,11 +138,11 @@ export class LoginsPage {
     this.#draw()
     try {
       const ended = await endLogins(which)
-      this.#outcome = `${manyText(ended, 'login')} ended.`
+      this.#outcome = sayCount('logins.ended', ended)
     } catch (error) {
       // The login has ended already: another page was quicker, or the login was not used for too long.
       const isGone = error instanceof ApiError && error.status === 404
-      this.#outcome = isGone ? 'That login had already ended.' : `Not ended: ${sentenceOf(error)}`
+      this.#outcome = isGone ? say('logins.already') : say('logins.not-ended', { why: sentenceOf(error) })
     }
     this.#busy = false
     await this.#poll.ask()
@@ -153,12 +153,12 @@ export class LoginsPage {
   async #leave(): Promise<void> {
     this.#outcome = ''
     await signOut().catch((error: unknown) => {
-      this.#outcome = `You are still signed in: ${sentenceOf(error)}`
+      this.#outcome = say('logins.still', { why: sentenceOf(error) })
     })
     this.#draw()
   }
 }
 
 function sentenceOf(error: unknown): string {
-  return error instanceof ApiError ? error.message : 'The hub does not answer.'
+  return error instanceof ApiError ? error.message : say('logins.no-answer')
 }

@@ -1,14 +1,16 @@
 import { isSignedIn } from '../account.js'
 import type { Page, Shell } from '../pages.js'
 import { LoginsPage } from './logins.js'
+import { translate } from './words.js'
 
 let logins: LoginsPage
 let given: Shell
 
 /** The page of the logins of a user. */
 export const page: Page = {
-  start(_host, shell) {
+  start(host, shell) {
     given = shell
+    translate(host)
     logins = new LoginsPage()
   },
   show(_parameters, focus) {

@@ -1,0 +1,28 @@
+import type { Texts } from './en.js'
+
+export const zh: Texts = {
+  'logins.title': '您的登录位置',
+  'logins.back': '全部数值',
+  'logins.hint': '{user} 已登录的浏览器。如有不认识的，请结束其登录并更改密码。',
+  'logins.own': '您的登录',
+  'logins.end-others': '结束其他所有登录',
+  'logins.foreign': '其他用户的登录',
+  'logins.cut': '显示最近使用的 {count} 个。查看全部：telehub login list',
+  'logins.failed': '无法读取登录：{why}',
+  'logins.ended.one': '已结束 {count} 个登录。',
+  'logins.ended.other': '已结束 {count} 个登录。',
+  'logins.already': '该登录已经结束。',
+  'logins.not-ended': '未结束：{why}',
+  'logins.still': '您仍处于登录状态：{why}',
+  'logins.no-answer': '集线器没有响应。',
+  'login.sign-out': '退出登录',
+  'login.end': '结束',
+  'login.end-own': '结束登录：{browser}，来自 {address}',
+  'login.end-of': '结束 {user} 的登录：{browser}，来自 {address}',
+  'login.current': '此浏览器',
+  'login.began': '自 {time} 起，来自 {address}',
+  'login.began-unknown': '自 {time} 起，来自未知地址',
+  'login.used': '上次使用：{age}',
+  'browser.unknown': '未知浏览器',
+  'browser.on': '{system} 上的 {browser}',
+}
