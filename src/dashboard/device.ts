@@ -1,12 +1,13 @@
 import type { DeviceRow } from '../contract/contract.js'
 import { AlertsCard } from './alerts-card.js'
 import { ApiError, fetchDevices, hubNow, removeDevice } from './api.js'
-import type { Board, Tile } from './board.js'
 import { CommandsCard } from './commands-card.js'
 import type { Presence } from './feed.js'
 import { element, Keyed, make, put } from './nodes.js'
 import { Poll } from './poll.js'
 import { type Refusals, type Refused, remedyOf } from './refusals.js'
+import type { Board } from './values/board.js'
+import type { Tile } from './values/tile.js'
 import { ageText, countText, momentText, nameText, sinceText, spanText } from './wording.js'
 
 const pollEvery = 10_000
@@ -33,7 +34,7 @@ const ofAlerts = 'telehub_alerts,'
 export class DevicePage {
   readonly #root = element('device')
   readonly #name = element('device-name')
-  readonly #board: Board
+  readonly #board: Pick<Board, 'named'>
   readonly #refusals: Refusals
   readonly #rows = new Map<string, DeviceRow>()
   readonly #presences = new Map<string, Presence>()
@@ -65,7 +66,7 @@ export class DevicePage {
    * @param removed Called when the client whose page is shown has been removed.
    */
   constructor(
-    board: Board,
+    board: Pick<Board, 'named'>,
     refusals: Refusals,
     found: (rows: readonly DeviceRow[]) => void,
     removed: (clientId: string) => void,
@@ -101,7 +102,7 @@ export class DevicePage {
       tile => tile.info.key,
       tile => {
         const link = make('a', 'device-reading')
-        link.href = tile.anchor.getAttribute('href') ?? ''
+        link.href = tile.href
         link.append(
           make('span', 'reading-name', make('span'), ' ', make('span', 'hint')),
           make('span', 'reading-value'),

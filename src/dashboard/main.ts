@@ -1,6 +1,5 @@
 import { Account } from './account.js'
 import { ApiError, fetchDevices, fetchSeries, type Ready } from './api.js'
-import { Board } from './board.js'
 import { ChartDock } from './chart-dock.js'
 import { DevicePage } from './device.js'
 import { startDisplay } from './display.js'
@@ -16,10 +15,10 @@ import { Refusals } from './refusals.js'
 import { snippetFor } from './snippet.js'
 import { Status } from './status.js'
 import { language, say, words } from './texts/language.js'
+import type { Board } from './values/board.js'
 import { nameText } from './wording.js'
 
 const home = new HomeModel()
-const board = new Board(element('groups'), element('matches'))
 const refusals = new Refusals()
 const presence = new PresencePanel(
   element('devices'),
@@ -37,7 +36,7 @@ const charts = new ChartDock({
   go: navigate,
 })
 const device = new DevicePage(
-  board,
+  { named: (...names) => board?.named(...names) ?? [] },
   refusals,
   rows => {
     presence.snapshot(rows)
@@ -104,7 +103,7 @@ listeners.add({
   cleared: topic => {
     early?.delete(topic)
     home.live.clear(topic)
-    board.clear(topic)
+    board?.clear(topic)
   },
   presence: body => {
     presence.take(body)
@@ -147,7 +146,9 @@ let asked = false
 let listed = false
 /** Readings that came before the list, which wait so that the board appears once and in order. Undefined afterwards. */
 let early: Map<string, LastReading> | undefined = new Map()
-/** Whether the wall of all values has been needed: until then no tile is made, as there may be very many. */
+/** The wall of all values, which is loaded when it is needed: there may be very many tiles. */
+let board: Board | undefined
+/** Whether the wall has been needed. */
 let isBoardWanted = false
 /** The place in which charts and pages of devices are opened, and to which they return. */
 let place: 'home' | 'values' = 'home'
@@ -157,6 +158,7 @@ let opener: HTMLElement | undefined
 let again: ReturnType<typeof setTimeout> | undefined
 
 function take(reading: LastReading, retained: boolean): void {
+  if (!board) return
   const before = board.size
   board.take(reading, retained)
   if (board.size > before) grown()
@@ -178,7 +180,7 @@ async function synchronise(): Promise<void> {
   if (denied.includes('presence')) unseen.add('who is online')
   const isForbidden = (error: unknown) => error instanceof ApiError && error.status === 403
   if (denied.includes('readings')) again = setTimeout(() => void synchronise(), askEvery)
-  const isForBoard = isBoardWanted
+  const isForBoard = board !== undefined
   const [series] = await Promise.all([
     (isForBoard ? fetchSeries() : Promise.resolve(undefined)).catch((error: unknown) => {
       if (isForbidden(error)) unseen.add('readings')
@@ -205,7 +207,7 @@ async function synchronise(): Promise<void> {
   const text = `user ${user} may not read ${what}, which ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
   status.notice('unseen', unseen.size > 0 ? { tone: 'unseen', title: 'Some of it is hidden:', text } : undefined)
   if (series) {
-    board.snapshot(series)
+    board?.snapshot(series)
     listed = true
   }
   if (!isForBoard) return
@@ -213,19 +215,31 @@ async function synchronise(): Promise<void> {
   early = undefined
   for (const reading of waited?.values() ?? []) take(reading, true)
   grown()
+  const key = chartKey()
+  if (waited && key !== undefined) board?.reveal(key)
 }
 
 /** Called when tiles were added: the first tile, or the tile in the address, may be among them. */
 function grown(): void {
-  element('empty').hidden = board.size > 0 || !listed
-  board.select(chartKey())
+  element('empty').hidden = (board?.size ?? 0) > 0 || !listed
+  board?.select(chartKey())
 }
 
 /** Makes the tiles, now that a page is shown which needs them. */
 function wantBoard(): void {
   if (isBoardWanted) return
   isBoardWanted = true
-  if (asked) void synchronise()
+  import('./values/wall.js').then(
+    ({ startWall }) => {
+      board = startWall()
+      board.filter(filters.values)
+      if (asked) void synchronise()
+    },
+    (error: Error) => {
+      isBoardWanted = false
+      element('groups').textContent = say('page.failed', { why: error.message })
+    },
+  )
 }
 
 /** The address of the wall of all values. */
@@ -324,7 +338,7 @@ function filterBy(text: string): void {
     home.set({ text })
   } else {
     filters.values = text
-    board.filter(text)
+    board?.filter(text)
     presence.filter(text)
   }
 }
@@ -346,7 +360,7 @@ function navigate(wanted: string | undefined, replace = false): void {
 function followAddress(focus = false): void {
   showPage(focus)
   const key = chartKey()
-  board.select(key)
+  board?.select(key)
   const name = onDevice()
   const named = name === undefined ? undefined : nameText(name)
   const placed = place === 'home' ? undefined : say('place.values')
@@ -358,7 +372,7 @@ function followAddress(focus = false): void {
   const opening = charts.show(parametersOf(), opener)
   opener = undefined
   if (key === undefined) return
-  board.tile(key)?.anchor.scrollIntoView({ block: 'nearest' })
+  board?.reveal(key)
   void opening.then(text => text && chartKey() === key && titled(text))
 }
 
@@ -454,7 +468,7 @@ setInterval(() => {
   status.tick()
   if (document.hidden) return
   home.live.tick()
-  board.tick()
+  board?.tick()
   presence.tick()
   charts.tick()
   device.tick()

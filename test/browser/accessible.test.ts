@@ -6,7 +6,7 @@ import t from 'tap'
 import { Member } from '../../devices/member.js'
 import { realHome } from '../../devices/real-home.js'
 import { usersFile } from '../fixtures/users.js'
-import { connectMqtt, startHub } from '../harness.js'
+import { connectMqtt, eventually, startHub } from '../harness.js'
 import { openPage } from '../services/pages.js'
 import { openDashboard } from './open-dashboard.js'
 
@@ -19,6 +19,18 @@ async function violations(page: Page): Promise<readonly string[]> {
   await page.evaluate(axe)
   const { violations } = (await page.evaluate('axe.run(document)')) as AxeResults
   return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))}`)
+}
+
+/** Returns the address of a chart with numbers, a boolean and a text. */
+async function severalOf(url: string): Promise<URLSearchParams> {
+  const wanted = ['number', 'number', 'boolean', 'text']
+  const keys = await eventually(async () => {
+    const { series } = (await (await fetch(`${url}/api/series`)).json()) as { series: { key: string; type: string }[] }
+    const found = wanted.map((type, i) => series.filter(one => one.type === type)[i % 2]?.key)
+    return found.every(key => key !== undefined) && found
+  }, 'series of all types')
+  const named = keys.map((key, i): [string, string] => [i ? 'with' : 'series', key ?? ''])
+  return new URLSearchParams([...named, ['range', '15m']])
 }
 
 const looks = [
@@ -36,6 +48,8 @@ t.test('the pages of a home', async t => {
   const broken = await connectMqtt(t, hub.mqttUrl, { clientId: 'broken' })
   await broken.publishAsync('home/hall/broken/telemetry', '{"broken', { qos: 1 })
 
+  const several = await severalOf(hub.httpUrl)
+
   for (const { width, height, dark } of looks) {
     const look = `${width} px, ${dark ? 'dark' : 'light'}`
     const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width, height, dark })
@@ -52,6 +66,13 @@ t.test('the pages of a home', async t => {
     await page.locator('.tile').first().click()
     await page.locator('#chart[data-points]:not([data-points="0"])').waitFor()
     t.same(await violations(page), [], `a chart, ${look}`)
+    await page.locator('[data-tool="dates"]').click()
+    t.same(await violations(page), [], `the dates of a chart, ${look}`)
+    await page.goto('about:blank')
+    await page.goto(`${hub.httpUrl}/#${several}`)
+    await page.locator('.lane').first().waitFor()
+    await page.locator('[data-tool="add"]').click()
+    t.same(await violations(page), [], `a chart of several series, ${look}`)
     await page.goto(`${hub.httpUrl}/#balance`)
     await page.locator('#dead li, #dead tr, #dead article').first().waitFor()
     t.same(await violations(page), [], `Delivery, ${look}`)

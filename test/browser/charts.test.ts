@@ -277,3 +277,27 @@ t.test('alerts, commands and starts are marked, and read by keyboard', async t =
   t.equal(await page.locator('.tip').isVisible(), true, 'words beside it')
   t.same(problems, [])
 })
+
+t.test('of very many values only those near the window have tiles', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'plant' })
+  const machine = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`value${n}`, n]))
+  for (let n = 0; n < 5; n++) await publish(device, `plant/line/m${n}/telemetry`, machine)
+  const { page, problems } = await openDashboard(t, hub.httpUrl)
+  const known = () =>
+    page.evaluate<number>(
+      `[...document.querySelectorAll('.group-count')].reduce((sum, one) => sum + Number(one.textContent), 0)`,
+    )
+  await eventually(async () => (await known()) === 500, 'all are known')
+  const shown = await page.locator('.tile').count()
+  t.ok(shown > 5 && shown < 200, `${shown} on the page`)
+  await page.evaluate('scrollTo(0, document.documentElement.scrollHeight)')
+  await eventually(() => page.locator('.tile', { hasText: 'value99' }).last().isVisible(), 'the last ones')
+  t.ok((await page.locator('.tile').count()) < 200)
+  await publish(device, 'plant/line/m4/telemetry', { value99: 4321 })
+  await eventually(async () => (await page.locator('.tile-value').allTextContents()).includes('4321'), 'live')
+  await page.locator('#search').fill('m2 value42')
+  await eventually(async () => (await page.locator('.tile').count()) === 1, 'the filter knows all')
+  t.equal(await page.locator('#matches').textContent(), '1 of 500 readings')
+  t.same(problems, [])
+})

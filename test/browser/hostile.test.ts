@@ -88,7 +88,8 @@ const shown = (page: Page, selector: string) => page.locator(selector).allTextCo
 
 t.test('the page shows what devices call themselves and say, letter by letter, and runs none of it', async t => {
   const hub = await startAttacked(t)
-  const { page, problems } = await openDashboard(t, hub.httpUrl)
+  // A window that holds all tiles: others are not on the page.
+  const { page, problems } = await openDashboard(t, hub.httpUrl, { height: 8_000 })
   const series = texts.length * 4
   await eventually(async () => (await page.locator('.tile').count()) >= series - 1, 'all tiles')
   await isUnharmed(t, page, 'live')

@@ -195,3 +195,74 @@ t.test('two units have an axis each, a third has none; labels do not cover each 
   t.same(spread([10, 11, 50], 10, 100), [10, 20, 50])
   t.same(spread([95, 96], 10, 100), [80, 90])
 })
+
+t.test('of the wall only the tiles near the window are on the page', async t => {
+  interface Grid {
+    readonly columns: number
+    readonly gap: number
+    readonly height: number
+  }
+  const wall = await of<{
+    gridOf(width: number, isNarrow: boolean): Grid
+    heightOf(count: number, grid: Grid): number
+    nearOf(count: number, from: number, to: number, grid: Grid): object
+    placeOf(rows: readonly number[], row: number, compare: (a: number, b: number) => number): number
+  }>('values/wall-layout')
+  const grid = { columns: 4, gap: 10, height: 100 }
+  t.equal(wall.gridOf(708, false).columns, 4)
+  t.equal(wall.gridOf(707, false).columns, 3)
+  t.equal(wall.gridOf(0, false).columns, 1)
+  t.equal(wall.gridOf(360, true).columns, 2)
+  t.equal(wall.heightOf(9, grid), 320)
+  t.equal(wall.heightOf(0, grid), 0)
+  t.same(wall.nearOf(100, 0, 300, grid), { first: 0, end: 12, above: 0 })
+  t.same(wall.nearOf(100, 1_100, 1_200, grid), { first: 40, end: 44, above: 1_100 })
+  t.same(wall.nearOf(10, 5_000, 6_000, grid), { first: 0, end: 0, above: 0 }, 'below all')
+  t.same(wall.nearOf(10, -500, -100, grid), { first: 0, end: 0, above: 0 }, 'above all')
+  t.equal(
+    wall.placeOf([1, 3, 3, 5], 3, (a, b) => a - b),
+    3,
+  )
+  t.equal(
+    wall.placeOf([], 3, (a, b) => a - b),
+    0,
+  )
+})
+
+t.test('a file has every reading, however many: never means, in as many answers as it takes', async t => {
+  interface Asked {
+    readonly from: number
+    readonly to: number
+    readonly points: number
+  }
+  const { csvOf } = await of<{ csvOf(wanted: object): Promise<readonly string[]> }>('charts/download')
+  const count = 130_000
+  const begin = 1_700_000_000_000
+  // A quarter of an hour with a reading in 7 ms, after hours of silence.
+  const times = Array.from({ length: count }, (_, n) => begin + 36_000_000 + n * 7)
+  let answers = 0
+  const ask = async (_key: string, { from, to, points }: Asked) => {
+    answers++
+    const own = times.filter(time => time >= from && time < to)
+    if (own.length > points) return { times: [from], values: [-1], window: to - from }
+    return { times: own, values: own.map((_, i) => i) }
+  }
+  const said: number[] = []
+  const wanted = {
+    series: [{ key: 'a', title: '=name, "quoted"' }],
+    span: { from: begin, to: begin + 40_000_000 },
+    ask,
+    progress: (_readings: number, part: number) => said.push(part),
+    signal: new AbortController().signal,
+  }
+  const text = (await csvOf(wanted)).join('')
+  const lines = text.split('\r\n')
+  t.equal(lines[0], `time,"'=name, ""quoted"""`)
+  t.equal(lines.length, count + 2)
+  t.notMatch(text, /,-1\r/, 'no window')
+  t.equal(new Set(lines).size, count + 2, 'each once')
+  t.ok(answers < 60, `${answers} answers`)
+  t.equal(said.at(-1), 1)
+  const aborted = AbortSignal.abort(new Error('enough'))
+  await t.rejects(csvOf({ ...wanted, signal: aborted }), /enough/)
+})

@@ -7,9 +7,12 @@ import { type Bar, barsOf, type States } from './states.js'
 import { type Subject, stateOf } from './subject.js'
 import { say } from './words.js'
 
-/** Narrowest bar that can be seen, and narrowest that has room for a word, in pixels. */
+/** Narrowest bar that can be seen, in pixels. */
 const leastPixels = 4
-const wordPixels = 26
+/** Room for a letter and beside a word, and room that is enough for the beginning of any word, in pixels. */
+const letterPixels = 7.5
+const besidePixels = 13
+const enoughPixels = 64
 const textColours = 6
 
 /** The states of booleans and texts: a lane for each series, in which bars with colour and word follow each other. */
@@ -92,7 +95,8 @@ function paintBars(host: HTMLElement, subject: Subject, states: States, { span, 
     const { word, tone, colour } = lookOf(subject, bar, colours)
     setData(made, 'tone', tone)
     setData(made, 'colour', colour)
-    const hasRoom = (bar.to - bar.from) / perPixel >= wordPixels
+    const needed = Math.min(enoughPixels, word.length * letterPixels + besidePixels)
+    const hasRoom = (bar.to - bar.from) / perPixel >= needed
     write(made.firstElementChild as HTMLElement, hasRoom ? word : '')
     const title = `${word}, ${say('states.until', { from: momentText(bar.from, now), to: momentText(bar.to, now) })}`
     if (made.title !== title) made.title = title

@@ -1,9 +1,13 @@
 /** The small line of a tile: the last quarter of an hour, one point per ten seconds, as SVG path text. */
 
+import { leastHeight, type Wobble, withFloor } from '../noise.js'
+
 export const sparkSpan = 900_000
 export const sparkPoints = 90
 const step = sparkSpan / sparkPoints
 const shortest = 30_000
+/** A small line needs more news than a chart to look lively. */
+const calm = 2
 const most = 400
 
 export class Spark {
@@ -50,7 +54,7 @@ export class Spark {
   }
 
   /** Returns the line, and the same path closed to the bottom; empty strings when there is nothing to see yet. */
-  paths(width: number, height: number, now: number): { readonly line: string; readonly area: string } {
+  paths(width: number, height: number, now: number, wobble: Wobble): { readonly line: string; readonly area: string } {
     const count = this.#times.length
     if (count < 2 && !(this.#stepped && count > 0)) return { line: '', area: '' }
     const oldest = this.#times[0] as number
@@ -64,13 +68,8 @@ export class Spark {
       if (value < low) low = value
       if (value > high) high = value
     }
-    // A nearly constant value is drawn as constant, not enlarged to fill the height.
-    const least = Math.max(Math.abs(high), Math.abs(low)) * 0.002 || 1
-    if (high - low < least) {
-      const middle = (high + low) / 2
-      low = middle - least / 2
-      high = middle + least / 2
-    }
+    // A value that wobbles by a step of its own is drawn as calm, not enlarged to fill the height.
+    if (!this.#stepped) [low, high] = withFloor(low, high, calm * leastHeight(low, high, wobble))
     const x = (time: number) => (Math.max(0, (time - from) / (now - from)) * width).toFixed(1)
     const y = (value: number) => (2 + (1 - (value - low) / (high - low)) * (height - 4)).toFixed(1)
     const startX = x(this.#times[start] as number)
