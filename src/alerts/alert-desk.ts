@@ -8,8 +8,18 @@ import type { AlertJournal, Mute } from './alert-journal.js'
 import type { AlertTopics } from './alert-topics.js'
 import type { BackTestQuery, BackTests } from './back-test.js'
 import type { AlertEvaluator } from './evaluator.js'
-import { type AlertRow, alertRow, type BackTestAnswer, type MuteRow, muteRow, type RuleRow, ruleRow } from './rows.js'
+import {
+  type AlertRow,
+  alertRow,
+  type BackTestAnswer,
+  type MuteRow,
+  muteRow,
+  type RuleCheckAnswer,
+  type RuleRow,
+  ruleRow,
+} from './rows.js'
 import type { RuleBook } from './rule-book.js'
+import type { RuleChecks } from './rule-check.js'
 import type { AlertActions, AlertTransition } from './transition.js'
 
 /** Selects alerts. With `rules` an answer has only those whose topics the rules allow to be read. */
@@ -18,6 +28,9 @@ export interface AlertsQuery {
   readonly state: 'open' | 'all'
   readonly rule?: string | undefined
   readonly device?: string | undefined
+  /** Milliseconds: alerts that were not over at `from`, and had begun before `to`. */
+  readonly from?: number | undefined
+  readonly to?: number | undefined
   readonly limit: number
   readonly rules: ReadRules | undefined
 }
@@ -27,6 +40,7 @@ export interface AlertDeskOptions {
   readonly book: RuleBook
   readonly evaluator: AlertEvaluator
   readonly backTests: BackTests
+  readonly checks: RuleChecks
   readonly history: Pick<AlertHistory, 'missed'>
   readonly topics: Pick<AlertTopics, 'dropped'>
   readonly clock: MicrosecondClock
@@ -42,6 +56,7 @@ export class AlertDesk implements AlertActions {
 
   stop(): void {
     this.#options.backTests.stop()
+    this.#options.checks.stop()
   }
 
   async acknowledge(alert: string, by: string, note?: string): Promise<AlertTransition> {
@@ -70,21 +85,34 @@ export class AlertDesk implements AlertActions {
   }
 
   /** Returns alerts, the newest first. */
-  list({ state, rule, device, limit, rules }: AlertsQuery): { alerts: AlertRow[]; count: number; mutes: MuteRow[] } {
-    const found = [...this.#options.journal.alerts].reverse().flatMap(([, record]) => {
+  list({ state, rule, device, from, to, limit, rules }: AlertsQuery): {
+    alerts: AlertRow[]
+    count: number
+    mutes: MuteRow[]
+  } {
+    const { journal, book, clock } = this.#options
+    const found = [...journal.alerts].reverse().flatMap(([, record]) => {
       const last = record.transitions.at(-1)
       const fits =
         last &&
         (state === 'all' || last.state !== 'cleared') &&
         (rule === undefined || last.rule === rule) &&
         (device === undefined || last.device === device) &&
+        (from === undefined || last.state !== 'cleared' || last.at > from * 1_000) &&
+        (to === undefined || (record.transitions[0]?.at ?? 0) < to * 1_000) &&
         (!rules || mayRead(rules, hubTopics.alert(last.rule, last.series)))
       return fits ? [record] : []
     })
+    const now = clock.now()
+    const muted = new Set(book.rules.flatMap(one => (one.isMuted ? [one.name] : [])))
     return {
-      alerts: found.slice(0, limit).map(alertRow),
+      alerts: found.slice(0, limit).map(record => {
+        const last = record.transitions.at(-1)
+        const isMuted = last && (muted.has(last.rule) || journal.isMuted(last.rule, last.series, last.device, now))
+        return alertRow(record, isMuted === true)
+      }),
       count: found.length,
-      mutes: this.#options.journal.mutes.filter(mute => isShown(mute, rules)).map(muteRow),
+      mutes: journal.mutes.filter(mute => isShown(mute, rules)).map(muteRow),
     }
   }
 
@@ -94,7 +122,7 @@ export class AlertDesk implements AlertActions {
     const rows = this.#options.book.rules.map(rule =>
       ruleRow(
         rule,
-        this.#options.book.sourceOf(rule.name) ?? 'file',
+        this.#options.book.placeOf(rule.name),
         this.#options.evaluator.countOf(rule.name),
         machine.firing.get(rule.name)?.size ?? 0,
       ),
@@ -109,7 +137,7 @@ export class AlertDesk implements AlertActions {
   /** Resolves when the rule is on disk and in force. Rejects with `bad_request` and all mistakes, or `busy`. */
   async putRule(name: string, given: unknown): Promise<RuleRow> {
     const rule = await this.#options.book.put(name, given)
-    return ruleRow(rule, 'api', this.#options.evaluator.countOf(name), 0)
+    return ruleRow(rule, undefined, this.#options.evaluator.countOf(name), 0)
   }
 
   /** Resolves when the rule of the API is gone. Rejects with `not_found` or `busy`. */
@@ -125,6 +153,11 @@ export class AlertDesk implements AlertActions {
     const mute = { ...given, id: randomUUID().slice(0, 8), since: Math.round(this.#options.clock.now()) }
     await this.#options.journal.mute(mute)
     return muteRow(mute)
+  }
+
+  /** Resolves with what a rule would watch, and all its mistakes. */
+  checkRule(name: string | undefined, given: unknown): Promise<RuleCheckAnswer> {
+    return this.#options.checks.run(name, given, this.#options.book)
   }
 
   async unmute(id: string): Promise<MuteRow> {

@@ -21,6 +21,7 @@ import type { HubFinding } from './hub-findings.js'
 import { LiveClock } from './live-clock.js'
 import type { AlertRule } from './rule.js'
 import { RuleBook, type RuleFollower } from './rule-book.js'
+import { RuleChecks } from './rule-check.js'
 import type { AlertActions, AlertTransition, TransitionListener, TransitionLog } from './transition.js'
 import { UsualLearner } from './usual-learner.js'
 import type { AlertSubject, Watch, WatchState } from './watch.js'
@@ -155,8 +156,9 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       log,
     })
     const backTests = new BackTests({ store, naming, week, clock })
+    const checks = new RuleChecks({ store, naming, clients: options.surroundings })
     const [journal, book, history, topics] = [this.#journal, this.#book, this.#history, this.#topics]
-    this.desk = new AlertDesk({ journal, book, evaluator, backTests, history, topics, clock })
+    this.desk = new AlertDesk({ journal, book, evaluator, backTests, checks, history, topics, clock })
   }
 
   /** Has a listener told of each transition from now on. Called before the start. */

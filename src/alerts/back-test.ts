@@ -108,7 +108,7 @@ function rulesOf(given: unknown, inForce: readonly AlertRule[]): { rule: AlertRu
   for (const one of all.values()) {
     for (const { rule: other } of one.unless) {
       const parent = named.get(other)
-      if (parent) all.set(other, parent)
+      if (parent?.isEnabled) all.set(other, parent)
     }
   }
   return { rule, all: [...all.values()] }

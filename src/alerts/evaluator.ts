@@ -374,7 +374,8 @@ function takeReading(
 /** Time in which the broker announces, after a start, who is connected. */
 const announceTime = 60e6
 
-function isAboutDevices({ condition }: AlertRule): boolean {
+/** Whether a rule is about clients, not about series. */
+export function isAboutDevices({ condition }: AlertRule): boolean {
   return condition.kind === 'offline' || (condition.kind === 'silent' && condition.of === 'device')
 }
 
@@ -382,7 +383,8 @@ function isAboutSeries(rule: AlertRule): boolean {
   return rule.condition.kind !== 'hub' && !isAboutDevices(rule)
 }
 
-function isDeviceSelected({ select }: AlertRule, names: readonly string[]): boolean {
+/** Whether a rule about clients selects one of these names. */
+export function isDeviceSelected({ select }: AlertRule, names: readonly string[]): boolean {
   return !select.device || names.some(name => isSelected(select.device, name))
 }
 

@@ -8,9 +8,10 @@ export type AlertRow = Answer<'GET /api/alerts'>['alerts'][number]
 export type MuteRow = Answer<'POST /api/alerts/mute'>
 export type RuleRow = Answer<'POST /api/alerts/rules'>
 export type BackTestAnswer = Answer<'POST /api/alerts/test'>
+export type RuleCheckAnswer = Answer<'POST /api/alerts/check'>
 
-/** Returns the row of an alert with at least one transition on disk. */
-export function alertRow({ transitions, points, ruleText }: AlertRecord): AlertRow {
+/** Returns the row of an alert with at least one transition on disk. `isMuted`: whether it is at the moment, if not over. */
+export function alertRow({ transitions, points, ruleText }: AlertRecord, isMuted: boolean): AlertRow {
   const first = transitions[0] as AlertRecord['transitions'][number]
   const last = transitions.at(-1) ?? first
   const acknowledged = transitions.findLast(({ state }) => state === 'acknowledged')
@@ -28,7 +29,7 @@ export function alertRow({ transitions, points, ruleText }: AlertRecord): AlertR
     ...(acknowledged?.by !== undefined && { by: acknowledged.by }),
     ...(acknowledged?.note !== undefined && { note: acknowledged.note }),
     past: last.past,
-    muted: last.muted,
+    muted: last.state === 'cleared' ? last.muted : isMuted,
     transitions: transitions.map(({ sequence, state, at, decidedAt, sentence, by }) => ({
       ...{ sequence, state, at: at / 1_000, decidedAt: decidedAt / 1_000, sentence },
       ...(by !== undefined && { by }),
@@ -38,9 +39,16 @@ export function alertRow({ transitions, points, ruleText }: AlertRecord): AlertR
   }
 }
 
-export function ruleRow(rule: AlertRule, source: 'file' | 'api', watched: number, firing: number): RuleRow {
+/** Returns the row of a rule. `place`: where it is written, if in a file. */
+export function ruleRow(
+  rule: AlertRule,
+  place: { readonly file: string; readonly line: number } | undefined,
+  watched: number,
+  firing: number,
+): RuleRow {
   const { name: _, ...definition } = JSON.parse(rule.text) as { readonly name: string }
-  return { name: rule.name, severity: rule.severity, source, watched, firing, definition }
+  const { name, severity, isEnabled: enabled } = rule
+  return { name, severity, source: place ? 'file' : 'api', ...place, enabled, watched, firing, definition }
 }
 
 export function muteRow({ since, until, rule, series, device, note, ...mute }: Mute): MuteRow {

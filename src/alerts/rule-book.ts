@@ -86,6 +86,12 @@ export class RuleBook implements Part {
     return Object.hasOwn(this.#own, name) ? 'api' : undefined
   }
 
+  /** Returns where a rule of the file is written. Undefined for any other. */
+  placeOf(name: string): { readonly file: string; readonly line: number } | undefined {
+    if (!Object.hasOwn(this.#file.rules, name)) return undefined
+    return { file: this.#options.file, line: this.#file.lineOf(['rules', name]) }
+  }
+
   /** Reads both files. Of one with mistakes, the rules that were in force before the start are used. */
   start(): void {
     const { ownFile, log } = this.#options
@@ -219,7 +225,10 @@ export class RuleBook implements Part {
 
   #use(rules: readonly AlertRule[]): void {
     this.#rules = rules
-    this.#options.follower.rulesChanged(rules, this.#file.zone)
+    this.#options.follower.rulesChanged(
+      rules.filter(({ isEnabled }) => isEnabled),
+      this.#file.zone,
+    )
   }
 
   /** Reads the file. A file that is not there has no rules, unless a setting names it. */

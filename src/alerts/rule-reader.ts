@@ -22,7 +22,7 @@ export interface RuleMistake {
 const selectorKeys = ['measurement', 'field', 'tags', 'device', 'class'] as const
 const conditionKeys = ['above', 'below', 'rate', 'silent', 'offline', 'equals', 'not', 'unusual', 'hub'] as const
 const helperKeys = ['hysteresis', 'minus', 'of'] as const
-const otherKeys = ['about', 'severity', 'for', 'late', 'when', 'unless', 'mute'] as const
+const otherKeys = ['about', 'severity', 'for', 'late', 'when', 'unless', 'mute', 'enabled'] as const
 const ruleKeys: readonly string[] = [...selectorKeys, ...conditionKeys, ...helperKeys, ...otherKeys]
 
 /** Conditions of the hub itself. All but the first three are alarms, by their names. */
@@ -84,6 +84,7 @@ export class RuleReader {
       when: this.#schedule(given.when, [...path, 'when']),
       unless: this.#unless(given.unless, [...path, 'unless']),
       isMuted: this.#flag(given, 'mute', path),
+      isEnabled: given.enabled === undefined || this.#flag(given, 'enabled', path),
       depth: 0,
       text: this.#wholeText(name, given, path),
     }

@@ -78,6 +78,8 @@ export interface AlertRule {
   readonly when: readonly WeekSpan[] | undefined
   readonly unless: readonly HeldBy[]
   readonly isMuted: boolean
+  /** Whether the rule is evaluated at all. */
+  readonly isEnabled: boolean
   /** Number of rules below this one in the order of `unless`. */
   readonly depth: number
   /** The rule as given, in JSON: what an alert keeps. */

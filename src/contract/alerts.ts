@@ -36,7 +36,7 @@ const alertRow = object({
   by: optional(string('Who acknowledged it')),
   note: optional(string()),
   past: boolean('Whether it was over when the hub learned of it'),
-  muted: boolean(),
+  muted: boolean('Whether nobody is told: at the moment, or when it was over'),
   transitions: array(
     object({
       sequence: integer(),
@@ -66,6 +66,9 @@ const ruleRow = object({
   name: string(),
   severity,
   source: words(['file', 'api']),
+  file: optional(string('File in which it is written')),
+  line: optional(integer()),
+  enabled: boolean('Whether it is evaluated'),
   watched: integer('Series or devices that it watches'),
   firing: integer(),
   definition: { description: 'The rule as given' } as Schema,
@@ -93,6 +96,24 @@ const backTest = object({
   ),
 })
 
+const ruleCheck = object({
+  mistakes: array(
+    object({ path: array(string(), 'Names on the way to what is wrong; empty: the whole rule'), sentence: string() }),
+  ),
+  count: integer('Series or devices that the rule selects now'),
+  selected: array(
+    object({
+      series: string('Key of the series, or id of the client'),
+      label: string(),
+      device: optional(string()),
+      unit: optional(string()),
+      type: optional(words(['number', 'boolean', 'text'])),
+    }),
+    'The first ones',
+  ),
+  incomplete: optional(constant(true, 'There are too many series to look at all')),
+})
+
 const ruleName = string('Name of the rule', { minLength: 1, maxLength: 100 })
 
 /** The declarations of the routes of alerts. */
@@ -105,6 +126,8 @@ export const alertRoutes = {
       state: withDefault(words(['open', 'all']), 'open'),
       rule: optional(string()),
       device: optional(string()),
+      from: optional(number('Those that were not over before', { minimum: 0 })),
+      to: optional(number('Those that had begun before', { minimum: 0 })),
       limit: withDefault(integer(undefined, { minimum: 1, maximum: 10_000 }), 1_000),
     }),
     answer: object({
@@ -163,6 +186,14 @@ export const alertRoutes = {
     problems: { 404: 'There is no such rule', 409: 'The rule is in the file' },
     query: closed({ name: ruleName }),
     answer: object({ removed: constant(true) }),
+  },
+  'POST /api/alerts/check': {
+    summary: 'All mistakes of a rule, and what it would watch',
+    description: 'Changes nothing. A rule with mistakes is answered with 200, too.',
+    allow: 'everything',
+    problems: { 429: 'Too many checks are under way' },
+    body: closed({ name: optional(string(undefined, { maxLength: 200 })), rule: anyRule }),
+    answer: ruleCheck,
   },
   'POST /api/alerts/test': {
     summary: 'When a rule would have fired, how often and for how long',

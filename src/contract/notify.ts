@@ -1,4 +1,4 @@
-import { array, closed, integer, number, object, optional, string } from './schema.js'
+import { array, closed, integer, number, object, optional, string, words } from './schema.js'
 
 /* Notifications: the targets, the browsers that have subscribed, and the button of a notification. */
 
@@ -10,7 +10,7 @@ const subscription = object({
 
 export const notifyRoutes = {
   'GET /api/notify': {
-    summary: 'The targets of notifications (notify.file), and how they do',
+    summary: 'The targets of notifications (notify.file), how they do, and the routes to them',
     allow: 'change',
     answer: object({
       targets: array(
@@ -24,6 +24,24 @@ export const notifyRoutes = {
           trouble: optional(string('Why messages do not arrive')),
           since: optional(number('Since when')),
         }),
+      ),
+      routes: array(
+        object({
+          severity: array(words(['info', 'warning', 'critical'])),
+          states: array(words(['pending', 'firing', 'acknowledged', 'cleared'])),
+          when: array(
+            object({
+              days: array(integer(), 'From 0 (Monday) to 6'),
+              from: integer('Minutes since midnight'),
+              to: integer('Not included; before `from`: on the next day'),
+            }),
+            'Empty: always',
+          ),
+          targets: array(string()),
+          group: integer('Milliseconds within which alerts become one message'),
+          escalate: array(object({ after: integer('Milliseconds'), to: array(string()) })),
+        }),
+        'Which alerts go to which targets; all that match apply',
       ),
     }),
   },

@@ -71,6 +71,8 @@ export async function alertRoutes(app: FastifyInstance, options: AlertRoutesOpti
     return { removed: true as const }
   })
 
+  serve(app, 'POST /api/alerts/check', asked => pipeline.checkAlertRule(asked), { bodyLimit })
+
   serve(
     app,
     'POST /api/alerts/test',

@@ -8,6 +8,7 @@ import { serve } from './route.js'
 
 type NotifyQuestions =
   | 'notifyTargets'
+  | 'notifyRoutes'
   | 'pushState'
   | 'subscribePush'
   | 'unsubscribePush'
@@ -24,7 +25,10 @@ export interface NotifyRouteOptions {
 export async function notifyRoutes(app: FastifyInstance, options: NotifyRouteOptions): Promise<void> {
   const { pipeline, guard, audit } = options
 
-  serve(app, 'GET /api/notify', async () => ({ targets: await pipeline.notifyTargets() }))
+  serve(app, 'GET /api/notify', async () => {
+    const [targets, routes] = await Promise.all([pipeline.notifyTargets(), pipeline.notifyRoutes()])
+    return { targets, routes }
+  })
 
   serve(app, 'POST /api/notify/test', async ({ target }, call) => {
     const who = { ...changeBy(call, guard), what: `test of target ${target}` }

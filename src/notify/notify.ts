@@ -18,14 +18,14 @@ import type { NotifyPlan } from './plan.js'
 import { type PlanListener, PlanWatch } from './plan-watch.js'
 import { type AlertAccess, type Audience, escalated, maxWatched, routed } from './routing.js'
 import { type PushSubscription, Subscriptions } from './subscriptions.js'
-import { statusOf, type TargetStatus } from './target-status.js'
+import { type RouteStatus, routesOf, statusOf, type TargetStatus } from './target-status.js'
 import { Targets, type TargetsHost } from './targets.js'
 import { valuesOf } from './template.js'
 
 export type { NotifyPublisher } from './mqtt.js'
 export { readPlan } from './plan-file.js'
 export type { AlertAccess } from './routing.js'
-export type { TargetStatus } from './target-status.js'
+export type { RouteStatus, TargetStatus } from './target-status.js'
 
 /** A browser that a user wants to be notified on. */
 export type NewSubscription = PushSubscription & { readonly user: string; readonly agent: string }
@@ -221,6 +221,11 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
   status(): readonly TargetStatus[] {
     const { state } = this.#outbox
     return statusOf({ state, plan: this.#plans.current, deliveries: this.#deliveries, targets: this.#targets })
+  }
+
+  /** Returns the routes in effect. */
+  routes(): readonly RouteStatus[] {
+    return routesOf(this.#planOrUsual)
   }
 
   /** Returns a sentence while notifications do not arrive. */

@@ -1,6 +1,6 @@
 import { type Deliveries, type DeliveryOutcome, targetOf } from './deliveries.js'
 import type { OutboxState } from './outbox-state.js'
-import type { NotifyPlan } from './plan.js'
+import type { NotifyPlan, NotifyRoute } from './plan.js'
 import type { Targets } from './targets.js'
 
 /** A target and how it does, for operators. Times in milliseconds since the epoch. */
@@ -15,6 +15,16 @@ export interface TargetStatus {
   /** Why messages cannot be delivered, and since when. */
   readonly trouble?: string
   readonly since?: number
+}
+
+/** A route, for operators. Durations in milliseconds; times of the day in minutes. */
+export interface RouteStatus {
+  readonly severity: NotifyRoute['severities'][number][]
+  readonly states: NotifyRoute['states'][number][]
+  readonly when: { readonly days: number[]; readonly from: number; readonly to: number }[]
+  readonly targets: string[]
+  readonly group: number
+  readonly escalate: { readonly after: number; readonly to: string[] }[]
 }
 
 interface StatusSources {
@@ -48,4 +58,13 @@ export function statusOf({ state, plan, deliveries, targets }: StatusSources): r
       ...(isTroubled && { trouble: first.detail, ...(first.since > 0 && { since: first.since }) }),
     }
   })
+}
+
+/** Returns the routes of a plan. */
+export function routesOf({ routes }: NotifyPlan): readonly RouteStatus[] {
+  return routes.map(({ severities, states, when, targets, group, escalate }) => ({
+    ...{ severity: [...severities], states: [...states], targets: [...targets], group },
+    when: when.map(({ days, from, to }) => ({ days: [...days].sort(), from, to })),
+    escalate: escalate.map(({ after, to }) => ({ after, to: [...to] })),
+  }))
 }

@@ -18,6 +18,10 @@ export interface AlertsApi {
   alertRules(): Promise<Json<Answer<'GET /api/alerts/rules'>>>
   putAlertRule(rule: { readonly name: string; readonly rule: unknown }): Promise<Answer<'POST /api/alerts/rules'>>
   removeAlertRule(name: string): Promise<void>
+  checkAlertRule(rule: {
+    readonly name?: string | undefined
+    readonly rule: unknown
+  }): Promise<Answer<'POST /api/alerts/check'>>
   testAlertRule(query: BackTestQuery): Promise<Json<Answer<'POST /api/alerts/test'>>>
 }
 
@@ -35,6 +39,7 @@ export function alertOffers(alerts: () => Alerts) {
     alertRules: () => encodeJson(alerts().desk.rules()),
     putAlertRule: ({ name, rule }: Parameters<AlertsApi['putAlertRule']>[0]) => alerts().desk.putRule(name, rule),
     removeAlertRule: (name: string) => alerts().desk.removeRule(name),
+    checkAlertRule: ({ name, rule }: Parameters<AlertsApi['checkAlertRule']>[0]) => alerts().desk.checkRule(name, rule),
     testAlertRule: async (query: BackTestQuery) => encodeJson(await alerts().desk.test(query)),
     alarms: (raised: readonly Alarm[]) => alerts().hubAlarms(raised),
   }

@@ -1,7 +1,7 @@
 import type { ReadRules } from '../access/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
 import type { InfluxQuestion } from '../influxql/influxql.js'
-import type { NewSubscription, TargetStatus } from '../notify/notify.js'
+import type { NewSubscription, RouteStatus, TargetStatus } from '../notify/notify.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
 import type { HistoryQuery, SeriesChange } from '../store/store.js'
@@ -86,6 +86,7 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   spool(): Promise<SpoolStatus>
   /** Resolves with the targets of notifications, and how they do. */
   notifyTargets(): Promise<readonly TargetStatus[]>
+  notifyRoutes(): Promise<readonly RouteStatus[]>
   /** Resolves with the key for which browsers subscribe, and the browsers of a user. */
   pushState(user: string): Promise<Answer<'GET /api/notify/push'>>
   /** Keeps the subscription of a browser. Resolves with the id when it is on disk. */

@@ -95,6 +95,7 @@ export function processorOffers(
     nextOfFeed: feed => running().feeds.next(feed),
     closeFeed: feed => started?.feeds.close(feed),
     notifyTargets: () => running().notifications.status(),
+    notifyRoutes: () => running().notifications.routes(),
     pushState: user => running().notifications.pushState(user),
     subscribePush: subscription => running().notifications.subscribe(subscription),
     unsubscribePush: ({ user, id }) => running().notifications.unsubscribe(user, id),

@@ -195,6 +195,63 @@ t.test('rules, mutes and removal over the API; a rule that is removed clears its
   for (const what of ['change alert rule', 'mute alerts', 'remove alert rule']) t.match(audited.stdout(), what)
 })
 
+t.test(
+  'a rule is checked while it is written; one that is off does nothing; alerts of a span; a mute counts at once',
+  async t => {
+    const dir = await tempDir()
+    writeFileSync(join(dir, 'alerts.yaml'), freezer)
+    const hub = await startHub(t, {}, dir)
+    const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'freezer' })
+    const send = (temperature: number) =>
+      device.publishAsync('home/kitchen/freezer/telemetry', JSON.stringify({ temperature }), { qos: 1 })
+    const check = async (rule: unknown, name?: string) =>
+      (await post(hub, '/api/alerts/check', name === undefined ? { rule } : { name, rule })).body
+    await send(-18)
+    const warm = { field: 'temperature', device: 'freez*', above: -15 }
+    await eventually(async () => (await check({ field: 'temperature', above: 1 })).count === 1, 'stored')
+    t.match(await check({ field: 'temperature', tags: { device: 'freezer' }, above: 1 }), {
+      ...{ mistakes: [], count: 1 },
+      selected: [{ series: /temperature/, label: /freezer/, type: 'number', unit: '°C' }],
+    })
+    t.match(await check({ ...warm, device: 'nobody' }), { mistakes: [], count: 0, selected: [] })
+    t.match(await check({ offline: '1m', device: 'freez*' }), { count: 1, selected: [{ series: 'freezer' }] })
+    const wrong = { field: 'temperature', above: 1, below: 2, for: 'long', when: 'never', rates: 1, unless: 'nobody' }
+    t.match(
+      ((await check(wrong, 'freezer-warm')).mistakes as { path: string[] }[]).map(({ path }) => path.join('.')).sort(),
+      ['below', 'for', 'name', 'rates', 'when'],
+    )
+    t.match(await check({ field: 'temperature', above: 1, unless: 'nobody' }), { mistakes: [{ path: ['unless'] }] })
+    t.match(await check({ field: 'x' }), { mistakes: [{ path: [], sentence: /no condition/ }] })
+
+    const own = { measurement: 'telemetry', field: 'temperature', above: -15 }
+    t.match(await post(hub, '/api/alerts/rules', { name: 'own', rule: { ...own, enabled: false } }), { status: 200 })
+    t.match((await hub.get('/api/alerts/rules')).body, {
+      rules: [
+        { name: 'freezer-warm', source: 'file', file: join(dir, 'alerts.yaml'), line: 3, enabled: true },
+        { name: 'own', source: 'api', enabled: false, watched: 0 },
+      ],
+    })
+    await send(-7)
+    const fired = async () => (await alerts(hub)).alerts
+    const [first] = await eventually(async () => (await fired()).length > 0 && (await fired()), 'an alert')
+    t.match(await fired(), [{ rule: 'freezer-warm', muted: false }], 'the rule that is off does nothing')
+    t.equal((await post(hub, '/api/alerts/rules', { name: 'own', rule: own })).status, 200)
+    await send(-6)
+    await eventually(async () => (await fired()).length === 2, 'both fire')
+    t.equal((await post(hub, '/api/alerts/rules', { name: 'own', rule: { ...own, enabled: false } })).status, 200)
+    await eventually(async () => (await fired()).length === 1, 'off: over')
+
+    const { body } = await post(hub, '/api/alerts/mute', { rule: 'freezer-warm', series: first?.series })
+    t.match(await fired(), [{ muted: true }])
+    t.equal((await post(hub, '/api/alerts/unmute', { id: body.id })).status, 200)
+    t.match(await fired(), [{ muted: false }])
+    const { since = 0 } = first ?? {}
+    t.equal((await alerts(hub, `?state=all&to=${since}`)).count, 0)
+    t.equal((await alerts(hub, `?state=all&from=${since}&to=${since + 1}`)).count, 1)
+    t.equal((await alerts(hub, `?state=all&from=${Date.now() + 60_000}`)).count, 1, 'only what is not over')
+  },
+)
+
 t.test('tail shows readings as they arrive', async t => {
   const hub = await startHub(t)
   const device = await connectMqtt(t, hub.mqttUrl)

@@ -194,7 +194,10 @@ t.test('every route answers as the contract says', async t => {
   )
   await eventually(async () => (await ask('GET /api/notify', {})).targets[0]?.target === 'bus', 'the targets are known')
   t.same(await ask('POST /api/notify/test', { target: 'bus' }), { sent: 1 })
-  t.match(await ask('GET /api/notify', {}), { targets: [{ target: 'bus', type: 'mqtt', waiting: 0 }] })
+  t.match(await ask('GET /api/notify', {}), {
+    targets: [{ target: 'bus', type: 'mqtt', waiting: 0 }],
+    routes: [{ targets: ['bus'] }],
+  })
   const { tokens } = hubKeys(join(hub.dir, 'notify', 'keys.json'))
   const token = signRight(tokens, { alerts: ['none'], by: 'bus', address: 'bus', expires: Date.now() + 60_000 })
   t.same(await ask('POST /api/notify/acknowledge', { token, note: 'seen' }, {}), { acknowledged: 0 })
@@ -221,6 +224,9 @@ t.test('every route answers as the contract says', async t => {
   await ask('GET /api/alerts', { state: 'all' })
   t.match(await ask('POST /api/alerts/unmute', { id: mute.id }), { note: 'cooking' })
   t.match(await ask('POST /api/alerts/test', { rule: 'hot', from: 0 }), { count: 1 })
+  const wrong = { ...hot, above: 'much' }
+  t.match(await ask('POST /api/alerts/check', { name: 'hot', rule: wrong }), { mistakes: [{ path: ['above'] }] })
+  t.match(await ask('POST /api/alerts/check', { rule: hot }), { mistakes: [] })
   t.match(await ask('GET /api/alerts/rules', {}), { rules: [{ firing: 1 }] })
   t.same(await ask('DELETE /api/alerts/rules', { name: 'hot' }), { removed: true })
 

@@ -165,10 +165,14 @@ export async function startGuarded(
       alertRules: answer('alertRules', '{"rules":[],"mistakes":[],"counts":{}}'),
       putAlertRule: async ({ name }) => {
         reached.push('putAlertRule')
-        return { name, severity: 'info', source: 'api', watched: 0, firing: 0, definition: {} }
+        return { name, severity: 'info', source: 'api', enabled: true, watched: 0, firing: 0, definition: {} }
       },
       removeAlertRule: async () => {
         reached.push('removeAlertRule')
+      },
+      checkAlertRule: async () => {
+        reached.push('checkAlertRule')
+        return { mistakes: [], count: 0, selected: [] }
       },
       testAlertRule: answer('testAlertRule'),
       openFeed: async () => 1,
@@ -177,6 +181,7 @@ export async function startGuarded(
         reached.push('notifyTargets')
         return []
       },
+      notifyRoutes: async () => [],
       pushState: async () => ({ publicKey: '', subscriptions: [] }),
       subscribePush: async () => '1',
       unsubscribePush: async () => true,
