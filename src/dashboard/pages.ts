@@ -63,10 +63,22 @@ export interface PageEntry {
   readonly isLinked?: (shell: Shell) => boolean
   /** Place that the link follows, after those of earlier rows; left out: the last one. */
   readonly after?: 'home'
+  /** Number beside the link, of what waits for a person; 0: none is shown. */
+  readonly count?: (shell: Shell) => number
 }
 
 /** The pages that are loaded when they are first shown, in the order of their links. */
 export const pageTable: readonly PageEntry[] = [
+  {
+    name: 'alerts',
+    title: 'place.alerts',
+    search: 'search.alerts',
+    load: () => import('./alerts/page.js'),
+    styles: ['alerts.css'],
+    isLinked: () => true,
+    after: 'home',
+    count: ({ home }) => home.alerts.filter(({ state, muted }) => state === 'firing' && !muted).length,
+  },
   {
     name: 'balance',
     title: 'place.delivery',
@@ -165,6 +177,7 @@ export class Pages {
 
   tick(): void {
     this.#current?.page?.tick?.()
+    this.#countAll()
   }
 
   /** The session or the state of the hub has changed. */
@@ -173,6 +186,17 @@ export class Pages {
     for (const { name, isLinked } of pageTable) {
       const link = this.#nav.querySelector<HTMLElement>(`[data-page="${name}"]`)
       if (link && isLinked) link.hidden = !isLinked(this.#shell)
+    }
+  }
+
+  #countAll(): void {
+    for (const { name, title, count } of pageTable) {
+      const link = this.#nav.querySelector<HTMLElement>(`[data-page="${name}"]`)
+      const found = count?.(this.#shell) ?? 0
+      if (!link || link.dataset.count === String(found)) continue
+      link.dataset.count = String(found)
+      const mark = make('span', 'nav-count', String(found))
+      link.replaceChildren(say(title), ...(found > 0 ? [' ', mark] : []))
     }
   }
 

@@ -1,24 +1,30 @@
 import { endSubscription, fetchPush, subscribe } from './api.js'
 import { element, put } from './nodes.js'
 
-/** The switch for notifications on this device. Hidden where the browser has none, or the page is not secure. */
-export class PushSwitch {
-  readonly #section = element('notify')
-  readonly #button = element<HTMLButtonElement>('notify-switch')
-  readonly #note = element('notify-note')
+/** What is said by this browser itself. */
+export interface PushTexts {
+  /** The notification which says that notifications work. */
+  readonly title: string
+  readonly body: string
+  /** Why there is no subscription when the browser does not allow notifications. */
+  readonly refused: string
+}
+
+/** The subscription of this browser to notifications. */
+export class PushSubscriber {
+  /** Whether there can be one: the browser has notifications, and the page is secure. */
+  readonly isPossible =
+    isSecureContext && 'serviceWorker' in navigator && 'PushManager' in window && 'Notification' in window
   #subscription: PushSubscription | undefined
   #id: string | undefined
 
-  constructor() {
-    this.#button.addEventListener('click', () => void this.#toggle())
+  get isOn(): boolean {
+    return this.#subscription !== undefined
   }
 
-  /** Shows the state. A browser that has subscribed tells the hub again, which may have lost what was so. */
+  /** Finds the state. A browser that has subscribed tells the hub again, which may have lost what was so. */
   async start(): Promise<void> {
-    const isPossible =
-      isSecureContext && 'serviceWorker' in navigator && 'PushManager' in window && 'Notification' in window
-    this.#section.hidden = !isPossible
-    if (!isPossible) return
+    if (!this.isPossible) return
     try {
       const registration = await navigator.serviceWorker.getRegistration('/')
       const subscription = (await registration?.pushManager.getSubscription()) ?? undefined
@@ -26,27 +32,16 @@ export class PushSwitch {
     } catch {
       // The button tries again, and says why not.
     }
-    this.#draw()
   }
 
-  async #toggle(): Promise<void> {
-    this.#button.disabled = true
-    put(this.#note, '')
-    try {
-      if (this.#subscription) await this.#end(this.#subscription)
-      else await this.#begin()
-    } catch (error) {
-      put(this.#note, `That did not work: ${error instanceof Error ? error.message : String(error)}`)
-    } finally {
-      this.#button.disabled = false
-      this.#draw()
-    }
+  /** Subscribes, or ends the subscription. Rejects with a sentence. */
+  async toggle(texts: PushTexts): Promise<void> {
+    if (this.#subscription) await this.#end(this.#subscription)
+    else await this.#begin(texts)
   }
 
-  async #begin(): Promise<void> {
-    if ((await Notification.requestPermission()) !== 'granted') {
-      throw new Error('this browser does not allow notifications of this page; its settings for the site say so.')
-    }
+  async #begin({ title, body, refused }: PushTexts): Promise<void> {
+    if ((await Notification.requestPermission()) !== 'granted') throw new Error(refused)
     await navigator.serviceWorker.register('/service-worker.js', { scope: '/' })
     const registration = await navigator.serviceWorker.ready
     const { publicKey } = await fetchPush()
@@ -55,11 +50,7 @@ export class PushSwitch {
     await old?.unsubscribe()
     const options = { userVisibleOnly: true, applicationServerKey: bytesOf(publicKey) }
     await this.#tell(await registration.pushManager.subscribe(options))
-    await registration.showNotification('Notifications are on', {
-      body: 'Alerts that your user may read arrive here.',
-      tag: 'telehub',
-      data: { url: '/', tag: 'telehub' },
-    })
+    await registration.showNotification(title, { body, tag: 'telehub', data: { url: '/', tag: 'telehub' } })
   }
 
   async #tell(subscription: PushSubscription): Promise<void> {
@@ -72,9 +63,47 @@ export class PushSwitch {
     this.#subscription = undefined
     if (this.#id) await endSubscription(this.#id)
   }
+}
+
+const texts: PushTexts = {
+  title: 'Notifications are on',
+  body: 'Alerts that your user may read arrive here.',
+  refused: 'this browser does not allow notifications of this page; its settings for the site say so.',
+}
+
+/** The switch for notifications on this device. Hidden where the browser has none, or the page is not secure. */
+export class PushSwitch {
+  readonly #section = element('notify')
+  readonly #button = element<HTMLButtonElement>('notify-switch')
+  readonly #note = element('notify-note')
+  readonly #subscriber = new PushSubscriber()
+
+  constructor() {
+    this.#button.addEventListener('click', () => void this.#toggle())
+  }
+
+  /** Shows the state. */
+  async start(): Promise<void> {
+    this.#section.hidden = !this.#subscriber.isPossible
+    await this.#subscriber.start()
+    this.#draw()
+  }
+
+  async #toggle(): Promise<void> {
+    this.#button.disabled = true
+    put(this.#note, '')
+    try {
+      await this.#subscriber.toggle(texts)
+    } catch (error) {
+      put(this.#note, `That did not work: ${error instanceof Error ? error.message : String(error)}`)
+    } finally {
+      this.#button.disabled = false
+      this.#draw()
+    }
+  }
 
   #draw(): void {
-    const isOn = this.#subscription !== undefined
+    const { isOn } = this.#subscriber
     put(this.#button, isOn ? 'Stop notifying me on this device' : 'Notify me on this device')
     this.#button.setAttribute('aria-pressed', String(isOn))
   }

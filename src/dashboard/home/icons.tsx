@@ -51,6 +51,7 @@ const drawings: Readonly<Record<string, string>> = {
   cards: 'M4 5h7v6H4zM13 5h7v6h-7zM4 13h7v6H4zM13 13h7v6h-7z',
   list: 'M4 6.500h16M4 12h16M4 17.500h16',
   heat: 'M4 4h4v4H4zM10 4h4v4h-4zM16 4h4v4h-4zM4 10h4v4H4zM10 10h4v4h-4zM16 10h4v4h-4zM4 16h4v4H4zM10 16h4v4h-4zM16 16h4v4h-4z',
+  bell: 'M6 17V11a6 6 0 0 1 12 0v6l1.5 1.500h-15ZM10 21h4',
   close: 'm6 6 12 12M18 6 6 18',
   chart: 'M4 19h16M5 15l4-5 4 3 6-7',
   edit: 'M4 20l1-4.500L16 4.500l3.500 3.500L8.500 19ZM14 6.500l3.500 3.500',

@@ -72,6 +72,11 @@ export class HomeModel {
     this.#isShown = shown
     clearTimeout(this.#account)
     if (shown) void this.#accountNow()
+    else {
+      // Unseen, and open above all, a sheet would keep the page that is shown instead from being used.
+      this.open = undefined
+      this.onChange?.()
+    }
     this.#changed()
   }
 

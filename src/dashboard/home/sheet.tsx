@@ -102,7 +102,7 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
 }
 
 function ValueRow({ value }: { readonly value: HomeValue }) {
-  const { live } = useModel()
+  const { live, mayChange } = useModel()
   const name = nameOf(value)
   return (
     <li class="sheet-value">
@@ -119,6 +119,16 @@ function ValueRow({ value }: { readonly value: HomeValue }) {
         </a>
       )}
       <Reading live={live} value={value} />
+      {value.series === undefined || !mayChange ? null : (
+        <a
+          class="icon sheet-alert"
+          href={`#alerts&${new URLSearchParams({ new: '', topic: value.topic, field: value.field })}`}
+          aria-label={say('sheet.alert', { name })}
+          title={say('sheet.alert', { name })}
+        >
+          <Icon name="bell" size={18} />
+        </a>
+      )}
     </li>
   )
 }

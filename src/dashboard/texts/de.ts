@@ -4,6 +4,7 @@ export const de: Texts = {
   'place.home': 'Zuhause',
   'place.values': 'Alle Werte',
   'place.delivery': 'Zustellung',
+  'place.alerts': 'Alarme',
   'place.account': 'Konto',
   'page.failed': 'Diese Seite konnte nicht geladen werden: {why}',
   'page.reload': 'Neu laden',
@@ -16,6 +17,7 @@ export const de: Texts = {
   'search.home': 'Gerät, Bereich oder Wert suchen',
   'search.values': 'Nach Raum, Gerät, Feld filtern',
   'search.delivery': 'Nach Gerät, Topic, Grund filtern',
+  'search.alerts': 'Alarm oder Regel suchen',
   'search.label': 'Suche',
 
   'feed.live': 'Live',
@@ -137,6 +139,7 @@ export const de: Texts = {
   'sheet.last-seen': 'Zuletzt gesehen',
   'sheet.id': 'Id',
   'sheet.chart': 'Diagramm von {name}',
+  'sheet.alert': 'Alarm bei {name} …',
   'sheet.kept': 'gespeichert',
   'sheet.live-only': 'nicht gespeichert',
   'sheet.late': 'verspätet',

@@ -3,6 +3,7 @@ export const en = {
   'place.home': 'Home',
   'place.values': 'All values',
   'place.delivery': 'Delivery',
+  'place.alerts': 'Alerts',
   'place.account': 'Account',
   'page.failed': 'This page could not be loaded: {why}',
   'page.reload': 'Load again',
@@ -15,6 +16,7 @@ export const en = {
   'search.home': 'Find a device, area or value',
   'search.values': 'Filter by room, device, field',
   'search.delivery': 'Filter by device, topic, reason',
+  'search.alerts': 'Find an alert or rule',
   'search.label': 'Search',
 
   'feed.live': 'Live',
@@ -136,6 +138,7 @@ export const en = {
   'sheet.last-seen': 'Last seen',
   'sheet.id': 'Id',
   'sheet.chart': 'Chart of {name}',
+  'sheet.alert': 'Alert me about {name} …',
   'sheet.kept': 'stored',
   'sheet.live-only': 'not stored',
   'sheet.late': 'late',

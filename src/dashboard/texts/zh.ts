@@ -4,6 +4,7 @@ export const zh: Texts = {
   'place.home': '主页',
   'place.values': '全部数值',
   'place.delivery': '投递',
+  'place.alerts': '告警',
   'place.account': '账户',
   'page.failed': '无法加载此页面：{why}',
   'page.reload': '重新加载',
@@ -16,6 +17,7 @@ export const zh: Texts = {
   'search.home': '查找设备、区域或数值',
   'search.values': '按房间、设备、字段筛选',
   'search.delivery': '按设备、主题、原因筛选',
+  'search.alerts': '查找告警或规则',
   'search.label': '搜索',
 
   'feed.live': '实时',
@@ -137,6 +139,7 @@ export const zh: Texts = {
   'sheet.last-seen': '最后在线',
   'sheet.id': '标识',
   'sheet.chart': '{name} 的图表',
+  'sheet.alert': '{name} 告警……',
   'sheet.kept': '已存储',
   'sheet.live-only': '未存储',
   'sheet.late': '迟到',
