@@ -27,7 +27,7 @@ const maxLooked = 1_000_000
 const maxNamed = 50
 const pageSize = 10_000
 
-type Selected = RuleCheckAnswer['selected'][number]
+type CheckedSeries = RuleCheckAnswer['selected'][number]
 
 /** Checks of rules that are being written: their mistakes, and what they would watch now. */
 export class RuleChecks {
@@ -68,7 +68,7 @@ export class RuleChecks {
 
   #devicesOf(rule: AlertRule): Omit<RuleCheckAnswer, 'mistakes'> {
     const { naming, clients } = this.#options
-    const selected: Selected[] = []
+    const selected: CheckedSeries[] = []
     let count = 0
     for (const { clientId } of clients.devices()) {
       const names = naming.namesOf(clientId)
@@ -81,7 +81,7 @@ export class RuleChecks {
   async #seriesOf(rule: AlertRule): Promise<Omit<RuleCheckAnswer, 'mistakes'>> {
     const { store, naming } = this.#options
     const slices = new Slices()
-    const selected: Selected[] = []
+    const selected: CheckedSeries[] = []
     let [count, looked] = [0, 0]
     let after: string | undefined
     do {

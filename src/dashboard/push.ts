@@ -1,7 +1,7 @@
 import { endSubscription, fetchPush, subscribe } from './api.js'
 import { element, put } from './nodes.js'
 
-/** What is said by this browser itself. */
+/** Texts that the browser itself shows. */
 export interface PushTexts {
   /** The notification which says that notifications work. */
   readonly title: string

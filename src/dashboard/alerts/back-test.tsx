@@ -8,7 +8,7 @@ import { say, sayCount } from './words.js'
 
 const ranges = [1, 7, 30] as const
 
-/** What the rule would have done, drawn over the readings of the past; limits are moved on the chart. */
+/** The alerts that the rule would have made, drawn over the readings of the past; limits are moved on the chart. */
 export function Test({ edit }: { readonly edit: EditModel }) {
   const { kind, rule, trial, isReadOnly } = edit
   const { days, data, drawn, test, isTesting, testFailure, check } = trial

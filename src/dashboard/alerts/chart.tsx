@@ -11,7 +11,7 @@ interface Properties {
   readonly limits: Limits
   readonly spans: readonly FiredSpan[]
   readonly marks?: Marks
-  /** What the chart shows, for those who do not see it. */
+  /** Text of the chart for those who do not see it. */
   readonly label: string
   readonly unit?: string | undefined
   /** Called while a limit is moved. Without, limits stay where they are. */

@@ -81,7 +81,7 @@ function withOver({ over: _, ...rate }: ReturnType<typeof rateOf>, over: string 
   return over === undefined ? rate : { ...rate, over }
 }
 
-/** What is watched; opens the choice. */
+/** The button that names the watched value and opens the choice. */
 function What({ edit }: { readonly edit: EditModel }) {
   const [isOpen, setOpen] = useState(false)
   const button = useRef<HTMLButtonElement>(null)

@@ -6,7 +6,7 @@ import type { AlertsKey } from './en.js'
 import { say } from './words.js'
 
 interface Common {
-  /** What the control sets, for those who do not see the sentence around. */
+  /** Name of the control, for those who do not see the sentence around. */
   readonly label: string
   /** Whether what is set is wrong. */
   readonly isWrong?: boolean

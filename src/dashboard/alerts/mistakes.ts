@@ -17,7 +17,7 @@ interface Given {
   readonly name: string
   /** Names of other rules. */
   readonly taken: ReadonlySet<string>
-  /** What the hub has said. */
+  /** Mistakes that the hub has found. */
   readonly said: RuleCheck['mistakes']
 }
 

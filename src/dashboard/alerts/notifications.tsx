@@ -8,7 +8,7 @@ import { weekText } from './week-text.js'
 import { momentText, spanText } from './when.js'
 import { say, sayCount } from './words.js'
 
-/** Who is told: this browser, the targets and how they do, and the routes to them. */
+/** Receivers of alerts: this browser, the targets and how they do, and the routes to them. */
 export function Notifications() {
   const { notify } = useAlerts()
   return (

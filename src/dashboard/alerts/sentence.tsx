@@ -4,7 +4,7 @@ import type { Mistake } from './mistakes.js'
 interface Properties {
   /** A text with names in braces. */
   readonly text: string
-  /** What stands in place of each name. */
+  /** Contents for each name. */
   readonly parts: Readonly<Record<string, ComponentChildren>>
   /** Fields of the rule that are set here; their mistakes are said below. */
   readonly fields: readonly string[]

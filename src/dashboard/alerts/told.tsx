@@ -6,7 +6,7 @@ import { Select } from './inputs.js'
 import { Sentence } from './sentence.js'
 import { say } from './words.js'
 
-/** Who is told of the alerts of a rule: as the routes of its severity say, or nobody. */
+/** The choice who is told of the alerts of a rule: those whom the routes of the severity name, or nobody. */
 export function Told({ edit }: { readonly edit: EditModel }) {
   const { notify } = useAlerts()
   const { rule, mistakes, isReadOnly } = edit

@@ -17,7 +17,7 @@ export interface TriedRule {
   readonly isWhole: boolean
 }
 
-/** What the hub says of a rule while the rule is written: mistakes, what the rule selects, and its back-test. */
+/** The answers of the hub about a rule that is being written: mistakes, what the rule selects, and its back-test. */
 export class Trial {
   readonly #subject: TriedRule
   readonly #changed: () => void
