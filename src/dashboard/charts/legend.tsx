@@ -77,7 +77,6 @@ function Entry({ drawn: { subject, place, isShown, course }, side }: EntryProper
         type="button"
         class="legend-toggle"
         aria-pressed={isShown}
-        aria-label={say('legend.toggle', { name: full })}
         title={say('legend.toggle', { name: full })}
         onClick={toggle}
       >
@@ -85,8 +84,7 @@ function Entry({ drawn: { subject, place, isShown, course }, side }: EntryProper
           <path d="M1 4h20" stroke-dasharray={dashOf(place).join(' ')} style={{ stroke: `var(${colourOf(place)})` }} />
         </svg>
         <span class="legend-text">
-          <bdi class="legend-name">{name}</bdi>
-          <bdi class="legend-device">{device}</bdi>
+          <bdi class="legend-name">{name}</bdi> <bdi class="legend-device">{device}</bdi>
         </span>
       </button>
       <bdi class="legend-value" ref={value} />
