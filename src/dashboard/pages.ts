@@ -89,6 +89,14 @@ export const pageTable: readonly PageEntry[] = [
     isLinked: ({ ready }) => ready?.waiting !== undefined,
   },
   {
+    name: 'explore',
+    title: 'place.explore',
+    search: 'search.explore',
+    load: () => import('./explore/page.js'),
+    styles: ['explore.css'],
+    isLinked: ({ session }) => session !== undefined,
+  },
+  {
     name: 'account',
     title: 'place.account',
     host: 'logins',

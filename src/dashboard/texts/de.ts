@@ -5,6 +5,7 @@ export const de: Texts = {
   'place.values': 'Alle Werte',
   'place.delivery': 'Zustellung',
   'place.alerts': 'Alarme',
+  'place.explore': 'Erkunden',
   'place.account': 'Konto',
   'page.failed': 'Diese Seite konnte nicht geladen werden: {why}',
   'page.reload': 'Neu laden',
@@ -18,6 +19,7 @@ export const de: Texts = {
   'search.values': 'Nach Raum, Gerät, Feld filtern',
   'search.delivery': 'Nach Gerät, Topic, Grund filtern',
   'search.alerts': 'Alarm oder Regel suchen',
+  'search.explore': 'Topic suchen',
   'search.label': 'Suche',
 
   'feed.live': 'Live',

@@ -4,6 +4,7 @@ export const en = {
   'place.values': 'All values',
   'place.delivery': 'Delivery',
   'place.alerts': 'Alerts',
+  'place.explore': 'Explore',
   'place.account': 'Account',
   'page.failed': 'This page could not be loaded: {why}',
   'page.reload': 'Load again',
@@ -17,6 +18,7 @@ export const en = {
   'search.values': 'Filter by room, device, field',
   'search.delivery': 'Filter by device, topic, reason',
   'search.alerts': 'Find an alert or rule',
+  'search.explore': 'Find a topic',
   'search.label': 'Search',
 
   'feed.live': 'Live',

@@ -5,6 +5,7 @@ export const zh: Texts = {
   'place.values': '全部数值',
   'place.delivery': '投递',
   'place.alerts': '告警',
+  'place.explore': '浏览',
   'place.account': '账户',
   'page.failed': '无法加载此页面：{why}',
   'page.reload': '重新加载',
@@ -18,6 +19,7 @@ export const zh: Texts = {
   'search.values': '按房间、设备、字段筛选',
   'search.delivery': '按设备、主题、原因筛选',
   'search.alerts': '查找告警或规则',
+  'search.explore': '查找主题',
   'search.label': '搜索',
 
   'feed.live': '实时',

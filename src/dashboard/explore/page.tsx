@@ -1,0 +1,74 @@
+import { Component, render } from 'preact'
+import type { Page } from '../pages.js'
+import { Model } from './context.js'
+import { ExploreModel } from './model.js'
+import { Publish } from './publish.js'
+import { RetainedMessages } from './retained.js'
+import { TopicPanel } from './topic.js'
+import { Tree } from './tree.js'
+import { say } from './words.js'
+
+const views = ['topics', 'retained', 'publish'] as const
+
+/** The page Explore: the tree of topics, the messages of one, what is retained, and publishing. */
+class ExplorePage extends Component<{ readonly model: ExploreModel }> {
+  override componentDidMount(): void {
+    this.props.model.onChange = () => this.forceUpdate()
+  }
+
+  override render({ model }: { readonly model: ExploreModel }) {
+    const { view, topic, parameters } = model
+    return (
+      <Model.Provider value={model}>
+        <h1 class="unseen" tabIndex={-1}>
+          {say('title')}
+        </h1>
+        <nav class="explore-views" aria-label={say('title')}>
+          {views.map(name => (
+            <a
+              key={name}
+              href={name === 'topics' ? '#explore' : `#${new URLSearchParams({ explore: '', [name]: '' })}`}
+              aria-current={view === name ? 'page' : undefined}
+            >
+              {say(`view.${name}`)}
+            </a>
+          ))}
+        </nav>
+        {view === 'topics' ? (
+          <div class="explore-columns" data-open={topic !== undefined}>
+            <Tree />
+            <TopicPanel key={topic} />
+          </div>
+        ) : null}
+        {view === 'retained' ? (
+          <RetainedMessages key={parameters.toString()} given={parameters.get('retained') || '#'} />
+        ) : null}
+        {view === 'publish' ? <Publish key={parameters.toString()} given={parameters.get('publish') ?? ''} /> : null}
+      </Model.Provider>
+    )
+  }
+}
+
+let model: ExploreModel
+let host: HTMLElement
+
+export const page: Page = {
+  start(element, shell) {
+    host = element
+    model = new ExploreModel(shell)
+    render(<ExplorePage model={model} />, host)
+  },
+  show(parameters, focus) {
+    model.show(parameters)
+    if (focus) host.querySelector('h1')?.focus()
+  },
+  filter(text) {
+    model.find(text)
+  },
+  tick() {
+    model.tick()
+  },
+  changed() {
+    model.onChange()
+  },
+}
