@@ -50,7 +50,7 @@ export interface AuthorityOptions {
   readonly share: number
   readonly logins: Logins
   readonly known: KnownSources
-  readonly bans: Pick<Bans, 'failed' | 'leftMs'>
+  readonly bans: Pick<Bans, 'failed' | 'leftMs'> & Partial<Pick<Bans, 'excludes' | 'fault'>>
   /** File for the key of the salts that are shown for names without a SCRAM secret. Created when missing. */
   readonly saltKey: string
   /** Milliseconds since the epoch. */
@@ -214,6 +214,7 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   /** Whether connections from an address are taken: the address is not banned, or a user has authenticated from there. */
   admits(address: string): boolean {
     const { bans, known } = this.#options
+    if (bans.excludes?.(address)) return false
     return bans.leftMs(address) === 0 || known.hasSource(address)
   }
 
@@ -232,6 +233,8 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
 
   /** Returns why a user may not connect with this client id. Undefined when the id is allowed. */
   clientFault(name: string, clientId: string): ClientFault | undefined {
+    const reason = this.#options.bans.fault?.(name, clientId)
+    if (reason !== undefined) return { reason, detail: reason }
     return this.open ? undefined : this.#directory.clientFault(name, clientId)
   }
 

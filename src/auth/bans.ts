@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { StateFile } from '../disk/state-file.js'
+import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
+import { type ExcludedKind, type Exclusion, Exclusions } from './exclusions.js'
 
 /** Ban of a source, whose passwords are not verified. Times are milliseconds since the epoch. */
 export interface Ban {
@@ -61,10 +63,12 @@ export class Bans implements Part {
   /** Ordered by last ban, oldest first. */
   readonly #bans = new Map<string, Ban>()
   readonly #file: StateFile
+  readonly #imposed: Exclusions
 
   constructor(options: BansOptions) {
     this.#options = options
     this.#file = new StateFile(options.path, () => this.#text())
+    this.#imposed = new Exclusions(options.path.replace(/\.json$/, '.imposed.json'), options.clock)
     this.#exempt = new Networks([...options.exempt, '127.0.0.0/8', '::1'])
   }
 
@@ -72,10 +76,11 @@ export class Bans implements Part {
   start(): void {
     for (const ban of readBans(this.#options.path)) this.#bans.set(ban.source, ban)
     this.#file.saveEvery(saveEveryMs)
+    this.#imposed.start()
   }
 
-  stop(): Promise<void> {
-    return this.#file.stop()
+  async stop(): Promise<void> {
+    await Promise.all([this.#file.stop(), this.#imposed.stop()])
   }
 
   /** Counts a wrong password, key or code of this address. */
@@ -109,6 +114,33 @@ export class Bans implements Part {
     if (this.#bans.size === 0) return 0
     const ban = this.#bans.get(sourceOf(address))
     return ban ? Math.max(0, ban.until - this.#options.clock.now()) : 0
+  }
+
+  /** Bans that administrators have imposed. */
+  get imposed(): readonly Exclusion[] {
+    return this.#imposed.list()
+  }
+
+  /** Bans a client id, a user or an address for a time. Throws `bad_request` for this machine and trusted proxies. */
+  impose(kind: ExcludedKind, name: string, forMs: number, by: string): Exclusion {
+    if (kind === 'address' && this.#exempt.has(name))
+      throw new HubError('bad_request', `${name} is this machine or a trusted proxy, behind which others are`)
+    return this.#imposed.impose(kind, name, forMs, by)
+  }
+
+  /** Ends a ban that an administrator has imposed. Returns whether there was one. */
+  liftImposed(kind: ExcludedKind, name: string): boolean {
+    return this.#imposed.lift(kind, name)
+  }
+
+  /** Whether an administrator has banned an address. */
+  excludes(address: string): boolean {
+    return this.#imposed.hasAddress(address)
+  }
+
+  /** Returns why an administrator lets this client of a user not connect. */
+  fault(user: string, clientId: string): string | undefined {
+    return this.#imposed.fault(user, clientId)
   }
 
   /** Bans that hold now, the latest first. */

@@ -19,6 +19,13 @@ export interface BrokerClient {
   shownAs: string
   /** When a refusal of this client was last logged, in microseconds since the epoch. */
   refusedAt: number
+  /** Version of MQTT as in CONNECT: 3, 4 or 5. */
+  readonly version: number
+  /** When the client was connected, in microseconds since the epoch. */
+  readonly connectedAt: number
+  /** Publishes on this connection, and when the last one came by `performance.now()`; 0: none. */
+  readonly published: number
+  readonly publishedAt: number
   /** False once the user is gone or the credentials have changed. */
   isValid(): boolean
 }

@@ -1,8 +1,10 @@
 import { HubError } from '../errors.js'
 import { reasonCode } from '../mqtt/reason-codes.js'
+import { sourceOf } from '../runtime/addresses.js'
 import { sessionName } from '../sessions/session-name.js'
 import { listSessions, type Session, type SessionFilter, type SessionList } from '../sessions/sessions.js'
 import type { BrokerParts } from './broker-parts.js'
+import { ClientList, type ClientQuery } from './client-list.js'
 import { listRetained, retainedOn } from './retained-admin.js'
 
 /** Names a client. The user is empty without authentication. */
@@ -11,12 +13,20 @@ interface ClientOfUser {
   readonly clientId: string
 }
 
+/** Selects connected clients that fit all that is given. `source`: as `sourceOf` an address. */
+export interface ClientSelection {
+  readonly clientId?: string
+  readonly user?: string
+  readonly source?: string
+}
+
 /** The arguments but the first. */
 type Skipped<All extends readonly unknown[]> = All extends readonly [unknown, ...infer Rest] ? Rest : never
 
 /** What administrators see of clients and sessions, and how they end or remove them. */
 export class ClientAdmin {
   readonly #parts: BrokerParts
+  readonly #list = new ClientList()
 
   constructor(parts: BrokerParts) {
     this.#parts = parts
@@ -26,6 +36,30 @@ export class ClientAdmin {
   listSessions(filter: SessionFilter, most: number): SessionList {
     this.#mustBeRestored()
     return listSessions(this.#allSessions(), filter, most)
+  }
+
+  /** Resolves with connected clients and kept sessions, and with those that talk most, or take least. */
+  listClients(query: ClientQuery): ReturnType<ClientList['list']> {
+    this.#mustBeRestored()
+    const { presence } = this.#parts
+    return this.#list.list(
+      this.#allSessions(),
+      ({ user, clientId }) => presence.find(sessionName(user, clientId)),
+      query,
+    )
+  }
+
+  /** Closes the connections of clients; their sessions stay. Returns how many. MQTT 5 clients get 0x98 with the reason. */
+  disconnect({ clientId, user, source }: ClientSelection): number {
+    const fault = { code: reasonCode.administrativeAction, reason: 'an administrator has disconnected it' }
+    const meant = [...this.#parts.presence.all()].filter(
+      one =>
+        (clientId === undefined || one.id === clientId) &&
+        (user === undefined || one.user === user) &&
+        (source === undefined || sourceOf(one.connection.peer.address) === source),
+    )
+    for (const { connection } of meant) connection.end(fault)
+    return meant.length
   }
 
   *#allSessions(): Generator<Session> {

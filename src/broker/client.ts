@@ -34,6 +34,9 @@ export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
   shownAs = ''
   /** When a refusal of this client was last logged, in microseconds since the epoch. */
   refusedAt = 0
+  connectedAt = 0
+  published = 0
+  publishedAt = 0
   receiveMaximum = 0
   /** True for a bridge of another broker that speaks MQTT 3.1 or 3.1.1. */
   isBridge = false
@@ -70,6 +73,10 @@ export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
   /** Returns the session expiry to grant. Before MQTT 5 that is the one asked for; the broker drops old sessions. */
   grantedExpiry(asked: number): number {
     return this.codec?.version === 5 ? Math.min(asked, this.broker.limits.sessionExpiry) : asked
+  }
+
+  get version(): number {
+    return this.codec?.version ?? 0
   }
 
   /** Permissions of the client. Undefined: everything is allowed. */

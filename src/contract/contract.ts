@@ -1,5 +1,6 @@
 import { alertRoutes } from './alerts.js'
 import { boards } from './boards.js'
+import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
 import { explore, mapped, messageProperties } from './explore.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
@@ -380,6 +381,7 @@ export const routes = {
   ...home,
   ...boards,
   ...explore,
+  ...clients,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',
@@ -465,12 +467,16 @@ export const routes = {
           times: integer('Number of bans of this source so far'),
         }),
       ),
+      imposed: array(imposedBan, 'Bans that administrators have imposed'),
     }),
   },
   'POST /api/bans/lift': {
     summary: 'Ends a ban',
     allow: 'change',
-    body: closed({ source: string('As the list shows it, or an address', { maxLength: 64 }) }),
+    body: closed({
+      source: string('As the list shows it, or an address', { maxLength: 65_535 }),
+      kind: optional(words(['client', 'user', 'address'], 'Of a ban that an administrator has imposed')),
+    }),
     answer: object({ lifted: string() }),
   },
 } as const satisfies Readonly<Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`, Route>>

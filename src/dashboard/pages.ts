@@ -97,6 +97,15 @@ export const pageTable: readonly PageEntry[] = [
     isLinked: ({ session }) => session !== undefined,
   },
   {
+    name: 'clients',
+    title: 'place.clients',
+    search: 'search.clients',
+    load: () => import('./clients/page.js'),
+    styles: ['explore.css', 'clients.css'],
+    // Like the balance, the list is for those who may read everything.
+    isLinked: ({ ready }) => ready?.waiting !== undefined,
+  },
+  {
     name: 'account',
     title: 'place.account',
     host: 'logins',

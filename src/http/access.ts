@@ -40,10 +40,11 @@ export async function accessRoutes(app: FastifyInstance, options: AccessOptions)
     return { ended: meant.length }
   })
 
-  serve(app, 'GET /api/bans', () => ({ bans: bans.list() }))
+  serve(app, 'GET /api/bans', () => ({ bans: bans.list(), imposed: bans.imposed }))
 
-  serve(app, 'POST /api/bans/lift', ({ source }, call) => {
-    if (!bans.lift(source)) throw new HubError('not_found', `${source} is not banned; /api/bans lists those that are`)
+  serve(app, 'POST /api/bans/lift', ({ source, kind }, call) => {
+    if (!(kind ? bans.liftImposed(kind, source) : bans.lift(source)))
+      throw new HubError('not_found', `${source} is not banned; /api/bans lists those that are`)
     audit.record({ ...changeBy(call, guard), result: 'ok', what: `lift of the ban of ${source}` })
     return { lifted: source }
   })

@@ -18,6 +18,7 @@ import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
 import { apiRoutes } from './api.js'
 import { Assets } from './assets.js'
+import { type ClientsApi, clientRoutes } from './clients.js'
 import { type CommandsApi, commandRoutes } from './commands.js'
 import { Compression } from './compression.js'
 import { CrossOrigin } from './cors.js'
@@ -48,7 +49,7 @@ export interface HttpOptions {
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
   /** What administrators do with clients, their sessions, and what is retained. */
-  readonly admin: SessionsApi & DevicesApi & RetainedApi
+  readonly admin: SessionsApi & DevicesApi & RetainedApi & ClientsApi
   readonly publisher: Publisher
   readonly commands: CommandsApi
   readonly shadows: ShadowsApi
@@ -206,6 +207,7 @@ export class HttpServer {
     const { admin, pipeline } = this.#options
     await app.register(apiRoutes, { ...this.#options, sessions: admin, devices: admin, guard })
     await app.register(exploreRoutes, { pipeline, retained: admin, guard, audit })
+    await app.register(clientRoutes, { clients: admin, bans, guard, audit })
     await app.register(publishRoutes, this.#options)
     await app.register(commandRoutes, { ...this.#options, guard })
     await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })

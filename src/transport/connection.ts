@@ -36,6 +36,8 @@ const waitFactor = 3
  */
 export class Connection implements ReadConnection, WrittenConnection {
   readonly peer: Peer
+  /** Bytes that came, and that were written. */
+  readonly traffic = { bytesIn: 0, bytesOut: 0 }
   readonly #stream: Transport
   readonly #pool: Pool
   readonly #reader: PacketReader
@@ -107,8 +109,6 @@ export class Connection implements ReadConnection, WrittenConnection {
     this.#pool.opened(this)
     this.#reader.resume(pauseReason.connecting)
   }
-
-  // — in —
 
   /** Called when a publish of `bytes` begins to wait for the disk. */
   begin(bytes: number): void {

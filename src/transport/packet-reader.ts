@@ -28,6 +28,7 @@ const bulkBytes = 32_768
 export interface ReadConnection {
   /** True once nothing more is to be read. */
   readonly isClosed: boolean
+  readonly traffic: { bytesIn: number }
   /** Called when bytes have come, before they are read. May close the connection. */
   arrived(bytes: number): void
   /** Called when the framer is at a whole packet. */
@@ -137,6 +138,7 @@ export class PacketReader {
       return
     }
     this.#pool.traffic.bytesIn += chunk.length
+    connection.traffic.bytesIn += chunk.length
     this.#framer.push(chunk)
     const hasTurn = this.#hasTurn
     this.#hasTurn = false

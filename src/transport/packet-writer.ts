@@ -4,6 +4,7 @@ import type { Pool, Transport } from './pool.js'
 
 /** The connection, as the writer uses one. */
 export interface WrittenConnection {
+  readonly traffic: { bytesOut: number }
   /** Called when so much waits that the client, which sends requests, does not seem to read the answers. */
   congested(): void
   /** Called when everything has left. */
@@ -101,6 +102,7 @@ export class PacketWriter {
     this.#writing = piece.length
     this.#writingSince = this.#pool.now
     this.#pool.traffic.bytesOut += piece.length
+    this.#connection.traffic.bytesOut += piece.length
     this.#stream.write(piece, this.#written)
   }
 

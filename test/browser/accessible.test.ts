@@ -89,6 +89,11 @@ t.test('the pages of a home', async t => {
       await page.locator('#explore form').waitFor()
       t.same(await violations(page), [], `${place}, ${look}`)
     }
+    await page.goto(`${hub.httpUrl}/#clients`)
+    await page.locator('.client').first().waitFor()
+    t.same(await violations(page), [], `Clients, ${look}`)
+    await page.getByRole('button', { name: 'Ban …' }).first().click()
+    t.same(await violations(page), [], `a ban, ${look}`)
     await page.goto(`${hub.httpUrl}/#device=broken`)
     await page.locator('#device-name').waitFor()
     t.same(await violations(page), [], `the page of a client, ${look}`)

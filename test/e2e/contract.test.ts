@@ -167,6 +167,14 @@ t.test('every route answers as the contract says', async t => {
   })
   t.match(await ask('GET /api/retained', { filter: 'home/+' }), { count: 1, messages: [{ topic: 'home/nothing' }] })
   t.same(await ask('POST /api/retained/clear', { filter: 'nowhere/+' }), { cleared: 0 })
+  t.match(await ask('GET /api/clients', { search: 'on', sort: 'in' }), {
+    count: 1,
+    clients: [{ clientId: 'one', user: 'thermo', version: '5', listener: 'mqtt', filters: ['home/#'], publishes: 2 }],
+    talkers: [{ clientId: 'one' }],
+  })
+  t.match(await ask('POST /api/bans', { kind: 'user', name: 'nobody', seconds: 60 }), { disconnected: 0 })
+  t.match((await ask('GET /api/bans', {})).imposed, [{ kind: 'user', name: 'nobody', by: 'admin.key' }])
+  t.same(await ask('POST /api/bans/lift', { kind: 'user', source: 'nobody' }), { lifted: 'nobody' })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })
@@ -234,6 +242,14 @@ t.test('every route answers as the contract says', async t => {
   t.match(sessions, [{ clientId: 'one', user: 'thermo', expiry: 600 }])
   await device.endAsync()
   await eventually(async () => !(await ask('GET /api/sessions', {})).sessions[0]?.connected, 'the client has left')
+  const guest = await connectMqtt(t, hub.mqttUrl, {
+    username: 'thermo',
+    password: passwordOf('thermo'),
+    clientId: 'kicked',
+    reconnectPeriod: 0,
+  })
+  t.same(await ask('POST /api/clients/disconnect', { client: 'kicked', user: 'thermo' }), { disconnected: 1 })
+  guest.end(true)
   t.same(await ask('DELETE /api/sessions', { client: 'one', user: 'thermo' }), { ended: true })
   t.match(await ask('DELETE /api/devices', { client: 'one', user: 'thermo' }), { retained: 1 })
 

@@ -214,6 +214,8 @@ export async function startGuarded(
       retainedOn: () => undefined,
       listRetained: async () => ({ count: 0, messages: [] }),
       clearRetainedUnder: async () => 0,
+      listClients: async () => ({ count: 0, connected: 0, clients: [], talkers: [], slow: [] }),
+      disconnect: () => 0,
     },
     origins: options.origins ?? [],
     health: {

@@ -123,7 +123,8 @@ class ConnectingClient implements Controlled {
     const client = this.#client
     const { connect, connection } = client
     if (!client.session || !connect) return
-    const { policy, presence } = client.broker
+    const { policy, presence, clock } = client.broker
+    client.connectedAt = clock.now()
     client.broker.refusals.hasTakenOver(client, presence.connected(client))
     // The user may have changed since the credentials were checked.
     if (!policy.dismissed(client)) presence.admitted(client)

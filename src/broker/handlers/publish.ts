@@ -20,6 +20,8 @@ export function handlePublish(client: Client, codec: PacketCodec, session: Sessi
   const { topic, qos, retain, packetId, properties, expiry } = reader
   const bytes = end - start
   connection.spend(bytes)
+  client.published++
+  client.publishedAt = performance.now()
   if (qos > 0) client.quota?.take(qos, packetId)
   // A retransmission of an accepted publish is acknowledged again, whatever the packet contains now.
   if (qos === 2 && session.incoming.has(packetId)) {

@@ -6,6 +6,7 @@ export const de: Texts = {
   'place.delivery': 'Zustellung',
   'place.alerts': 'Alarme',
   'place.explore': 'Erkunden',
+  'place.clients': 'Clients',
   'place.account': 'Konto',
   'page.failed': 'Diese Seite konnte nicht geladen werden: {why}',
   'page.reload': 'Neu laden',
@@ -20,6 +21,7 @@ export const de: Texts = {
   'search.delivery': 'Nach Gerät, Topic, Grund filtern',
   'search.alerts': 'Alarm oder Regel suchen',
   'search.explore': 'Topic suchen',
+  'search.clients': 'Client, Benutzer oder Adresse suchen',
   'search.label': 'Suche',
 
   'feed.live': 'Live',

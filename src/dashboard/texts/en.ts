@@ -5,6 +5,7 @@ export const en = {
   'place.delivery': 'Delivery',
   'place.alerts': 'Alerts',
   'place.explore': 'Explore',
+  'place.clients': 'Clients',
   'place.account': 'Account',
   'page.failed': 'This page could not be loaded: {why}',
   'page.reload': 'Load again',
@@ -19,6 +20,7 @@ export const en = {
   'search.delivery': 'Filter by device, topic, reason',
   'search.alerts': 'Find an alert or rule',
   'search.explore': 'Find a topic',
+  'search.clients': 'Find a client, user or address',
   'search.label': 'Search',
 
   'feed.live': 'Live',

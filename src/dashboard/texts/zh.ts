@@ -6,6 +6,7 @@ export const zh: Texts = {
   'place.delivery': '投递',
   'place.alerts': '告警',
   'place.explore': '浏览',
+  'place.clients': '客户端',
   'place.account': '账户',
   'page.failed': '无法加载此页面：{why}',
   'page.reload': '重新加载',
@@ -20,6 +21,7 @@ export const zh: Texts = {
   'search.delivery': '按设备、主题、原因筛选',
   'search.alerts': '查找告警或规则',
   'search.explore': '查找主题',
+  'search.clients': '查找客户端、用户或地址',
   'search.label': '搜索',
 
   'feed.live': '实时',
