@@ -11,7 +11,7 @@ export interface ClientQuery {
 }
 
 /** A connected client, or a kept session without one. */
-export interface ClientLine {
+export interface ListedClient {
   readonly clientId: string
   readonly user: string
   readonly connected: boolean
@@ -39,7 +39,7 @@ export interface ClientLine {
 }
 
 /** Bytes and publishes of a connection at a time, and what they were in a second before. */
-interface Sample {
+interface TrafficSample {
   at: number
   bytesIn: number
   bytesOut: number
@@ -57,7 +57,7 @@ const versions: Readonly<Record<number, string>> = { 3: '3.1', 4: '3.1.1', 5: '5
 
 /** Lists connected clients and kept sessions, with their traffic since the list was last asked for. */
 export class ClientList {
-  readonly #samples = new WeakMap<Connection, Sample>()
+  readonly #samples = new WeakMap<Connection, TrafficSample>()
 
   /** @param clientOf Returns the connected client of a session. */
   async list(
@@ -86,7 +86,7 @@ export class ClientList {
     return { count, connected, clients: page.rows, talkers: talkers.rows, slow: slow.rows }
   }
 
-  #row(session: Session, client: BrokerClient | undefined): ClientLine {
+  #row(session: Session, client: BrokerClient | undefined): ListedClient {
     const { clientId, user, durable, absentSince, expiry, subscriptions, load, unsent } = session
     const traffic = client ? this.#sample(client) : idle
     const filters: string[] = []
@@ -119,7 +119,7 @@ export class ClientList {
     }
   }
 
-  #sample({ connection, published, connectedAt }: BrokerClient): Sample['perSecond'] {
+  #sample({ connection, published, connectedAt }: BrokerClient): TrafficSample['perSecond'] {
     const { bytesIn, bytesOut } = connection.traffic
     const at = performance.now()
     const before = this.#samples.get(connection)
@@ -137,9 +137,9 @@ export class ClientList {
   }
 }
 
-const idle: Sample['perSecond'] = { bytesIn: 0, bytesOut: 0, publishes: 0 }
+const idle: TrafficSample['perSecond'] = { bytesIn: 0, bytesOut: 0, publishes: 0 }
 
-const orders: Readonly<Record<ClientQuery['sort'], (a: ClientLine, b: ClientLine) => number>> = {
+const orders: Readonly<Record<ClientQuery['sort'], (a: ListedClient, b: ListedClient) => number>> = {
   name: (a, b) => (a.clientId < b.clientId ? -1 : a.clientId > b.clientId ? 1 : 0),
   in: (a, b) => b.publishesPerSecond - a.publishesPerSecond || b.bytesInPerSecond - a.bytesInPerSecond,
   out: (a, b) => b.bytesOutPerSecond - a.bytesOutPerSecond,
@@ -150,20 +150,20 @@ const orders: Readonly<Record<ClientQuery['sort'], (a: ClientLine, b: ClientLine
 /** The first of many rows in an order, without a list of all. */
 class Best {
   readonly #limit: number
-  readonly #order: (a: ClientLine, b: ClientLine) => number
-  #rows: ClientLine[] = []
+  readonly #order: (a: ListedClient, b: ListedClient) => number
+  #rows: ListedClient[] = []
 
   constructor(limit: number, sort: ClientQuery['sort']) {
     this.#limit = limit
     this.#order = orders[sort]
   }
 
-  offer(row: ClientLine): void {
+  offer(row: ListedClient): void {
     this.#rows.push(row)
     if (this.#rows.length >= 2 * this.#limit + 1_000) this.#cut()
   }
 
-  get rows(): readonly ClientLine[] {
+  get rows(): readonly ListedClient[] {
     this.#cut()
     return this.#rows
   }
