@@ -93,6 +93,7 @@ export const de: Readonly<Record<AlertsKey, string>> = {
   'rules.none': 'Es gibt noch keine Regel. Hier anlegen, oder alerts.yaml schreiben.',
   'rules.denied': 'Regeln sehen nur Benutzer, die alles lesen dürfen.',
   'rules.gone': 'Diese Regel gibt es nicht.',
+  'rules.not-you': 'Regeln legen nur Administratoren an.',
   'rules.enabled': 'eingeschaltet',
   'rules.edit': 'Bearbeiten',
   'rules.edit-label': '{name} bearbeiten',

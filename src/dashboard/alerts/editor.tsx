@@ -74,6 +74,7 @@ export class Editor extends Component<Properties> {
               ) : null}
             </p>
           ) : null}
+          {mayChange || original ? null : <p class="alerts-note">{say('rules.not-you')}</p>}
           <Condition edit={edit} />
           <Matches edit={edit} />
           {edit.kind ? <Clauses edit={edit} /> : null}

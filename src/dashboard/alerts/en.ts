@@ -91,6 +91,7 @@ export const en = {
   'rules.none': 'There is no rule yet. Make one here, or write alerts.yaml.',
   'rules.denied': 'Rules are for users who may read everything.',
   'rules.gone': 'There is no such rule.',
+  'rules.not-you': 'Only administrators make rules.',
   'rules.enabled': 'switched on',
   'rules.edit': 'Edit',
   'rules.edit-label': 'Edit {name}',

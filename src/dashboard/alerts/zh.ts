@@ -93,6 +93,7 @@ export const zh: Readonly<Record<AlertsKey, string>> = {
   'rules.none': '还没有规则。可在此新建，或编写 alerts.yaml。',
   'rules.denied': '只有可读取全部数据的用户才能查看规则。',
   'rules.gone': '没有这条规则。',
+  'rules.not-you': '只有管理员可以新建规则。',
   'rules.enabled': '启用',
   'rules.edit': '编辑',
   'rules.edit-label': '编辑 {name}',

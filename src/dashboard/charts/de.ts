@@ -16,6 +16,7 @@ export const de: Readonly<Record<ChartKey, string>> = {
   'chart.no-axis':
     'Nicht gezeichnet: {names}. Ein Diagramm hat Platz für zwei Einheiten; nehmen Sie einen Wert mit anderer Einheit heraus.',
 
+  'alert.new': 'Alarm …',
   'range.title': 'Zeitraum',
   'range.5m': '5 min',
   'range.15m': '15 min',

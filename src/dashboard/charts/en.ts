@@ -14,6 +14,7 @@ export const en = {
   'chart.to-readings': 'Show the newest readings',
   'chart.no-axis': 'Not drawn: {names}. A chart has room for two units; take a series of another unit away.',
 
+  'alert.new': 'Alert me …',
   'range.title': 'Time range',
   'range.5m': '5 min',
   'range.15m': '15 min',

@@ -99,6 +99,14 @@ export function Tools() {
         {say('add.open')}
       </button>
       <Download />
+      <a
+        class="chart-tool"
+        data-tool="alert"
+        href={`#alerts&${new URLSearchParams({ new: '', series: selection.keys[0] ?? '' })}`}
+      >
+        <Icon name="bell" size={16} />
+        {say('alert.new')}
+      </a>
       {open === 'dates' ? <Dates onDone={() => setOpen(undefined)} /> : null}
       {open === 'add' ? <AddSeries onDone={() => setOpen(undefined)} /> : null}
     </div>

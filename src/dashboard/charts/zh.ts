@@ -15,6 +15,7 @@ export const zh: Readonly<Record<ChartKey, string>> = {
   'chart.to-readings': '显示最新数据',
   'chart.no-axis': '未绘制：{names}。一张图表只能容纳两种单位；请移除其他单位的数值。',
 
+  'alert.new': '告警……',
   'range.title': '时间范围',
   'range.5m': '5 分钟',
   'range.15m': '15 分钟',
