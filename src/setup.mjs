@@ -30,6 +30,7 @@ const programs = {
   bench: 'test/bench/bench.js',
   proof: 'test/proof/proof.js',
   readme: 'test/readme.js',
+  pictures: 'test/pictures.js',
   sbom: 'test/sbom.js',
   shrinkwrap: 'test/shrinkwrap.js',
   'test-node': 'test/test-node.js',
