@@ -187,8 +187,22 @@ export async function endSubscription(id: string): Promise<void> {
   await send('DELETE /api/notify/push', { id })
 }
 
+/** Time limit for the end of notifications: a push service that is away must not keep anybody signed in. */
+const notificationsMs = 3_000
+
+/** Ends the notifications of this browser, which are those of the user who leaves. */
+async function endNotifications(): Promise<void> {
+  const registration = await navigator.serviceWorker?.getRegistration('/')
+  const subscription = await registration?.pushManager?.getSubscription()
+  if (!subscription) return
+  // The hub answers a known subscription with the same id.
+  await endSubscription(await subscribe(subscription.toJSON()))
+  await subscription.unsubscribe()
+}
+
 /** Ends the login, and goes to the login page. Rejects when the hub did not receive the request. */
 export async function signOut(): Promise<void> {
+  await Promise.race([endNotifications().catch(() => {}), new Promise(done => setTimeout(done, notificationsMs))])
   // From now on the hub answers pending requests with 401.
   leaving = true
   try {

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Answer } from '../../src/contract/contract.js'
 import { connectMqtt, eventually, startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
+import { signIn, startGuarded } from './guarded-hub.js'
 import { openDashboard } from './open-dashboard.js'
 
 const isLive = async (page: Page) => (await page.locator('#connection').getAttribute('data-state')) === 'live'
@@ -137,4 +138,31 @@ t.test('the page of a device: its alerts, with an acknowledgement, and its comma
   await waiting.locator('button').click()
   await page.locator('#device-commands .command[data-state="cancelled"]').waitFor()
   t.same(problems, [])
+})
+
+t.test('a browser that signs out gets no more notifications of that user', async t => {
+  const hub = await startGuarded(t)
+  const { page } = await openDashboard(t, `${hub.httpUrl}/login`)
+  await signIn(page, 'bert')
+  await eventually(() => isLive(page), 'live')
+  await page.evaluate("navigator.serviceWorker.register('/service-worker.js', { scope: '/' })")
+  await page.evaluate('navigator.serviceWorker.ready.then(() => true)')
+  const keys = { p256dh: Buffer.alloc(65, 4).toString('base64url'), auth: Buffer.alloc(16).toString('base64url') }
+  const subscription = { endpoint: 'https://push.example.org/1', keys }
+  // There is no push service that a headless browser could subscribe to: the browser's own answer is put in its mouth.
+  await page.evaluate(`PushManager.prototype.getSubscription = async () => ({
+    toJSON: () => (${JSON.stringify(subscription)}),
+    unsubscribe: async () => localStorage.setItem('unsubscribed', 'yes'),
+  })`)
+  const ids = `fetch('/api/notify/push').then(answer => answer.json()).then(({ subscriptions }) => subscriptions.length)`
+  await page.evaluate(`fetch('/api/notify/push', { method: 'POST', headers: { 'content-type': 'application/json' },
+    body: ${JSON.stringify(JSON.stringify(subscription))} }).then(answer => answer.status)`)
+  t.equal(await page.evaluate(ids), 1)
+  await page.locator('#account-button').click()
+  await page.locator('#sign-out').click()
+  await page.locator('#form').waitFor()
+  t.equal(await page.evaluate("localStorage.getItem('unsubscribed')"), 'yes')
+  await signIn(page, 'bert')
+  await eventually(() => isLive(page), 'live again')
+  t.equal(await page.evaluate(ids), 0)
 })
