@@ -16,6 +16,7 @@ import { chromiumPath } from './services/chromium.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const day = 86_400_000
+const coldRoom = { topic: 'home/Cellar/cold-room/telemetry', field: 'temperature' }
 
 interface Hub {
   readonly http: string
@@ -52,23 +53,39 @@ async function startHome(home: 'real' | 'plant'): Promise<Hub> {
   }
 }
 
-/** Publishes a week of readings of a cold room: a course by day, and two doors that were left open. */
-async function publishWeek(url: string): Promise<void> {
+/**
+ * Publishes a week of readings of a cold room: a course by day, and a door that was left open twice. Goes on with new
+ * readings. Resolves with what ends that.
+ */
+async function publishWeek(url: string): Promise<() => Promise<void>> {
   const client = await mqtt.connectAsync(url, { clientId: 'cold-room' })
+  const send = (rows: unknown) => client.publishAsync(coldRoom.topic, JSON.stringify(rows), { qos: 1 })
   const now = Date.now()
-  const rows: object[] = []
-  for (let time = now - 7 * day; time < now; time += 600_000) {
-    const hour = (time / 3_600_000) % 24
-    const ago = Math.floor((now - time) / day)
-    const isOpen = (ago === 1 && hour > 10 && hour < 12) || (ago === 4 && hour > 18 && hour < 19.5)
+  const reading = (time: number) => {
+    const ago = (now - time) / day
+    const isOpen = (ago > 1.7 && ago < 1.78) || (ago > 4.3 && ago < 4.36)
     const temperature = -18 + Math.sin((time / day) * 2 * Math.PI) * 0.6 + Math.sin(time / 2e6) * 0.3 + (isOpen ? 7 : 0)
     const humidity = 48 + Math.cos((time / day) * 2 * Math.PI) * 6 + (isOpen ? 20 : 0)
-    rows.push({ time, temperature: round(temperature), humidity: round(humidity), door: isOpen })
+    return { time, temperature: round(temperature), humidity: round(humidity) }
   }
-  for (let i = 0; i < rows.length; i += 200) {
-    await client.publishAsync('home/Cellar/cold-room/telemetry', JSON.stringify(rows.slice(i, i + 200)), { qos: 1 })
+  const rows = Array.from({ length: 7 * 144 }, (_, i) => reading(now - 7 * day + i * 600_000))
+  for (let i = 0; i < rows.length; i += 200) await send(rows.slice(i, i + 200))
+  const timer = setInterval(() => void send(reading(Date.now())), 5_000)
+  return async () => {
+    clearInterval(timer)
+    await client.endAsync()
   }
-  await client.endAsync()
+}
+
+/** Makes a rule, so that the page has something to say of the oven that is too hot. */
+async function addRule({ http }: Hub): Promise<void> {
+  const rule = { field: 'temperature', above: 100, severity: 'critical' }
+  const answer = await fetch(`${http}/api/alerts/rules`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'too-hot', rule }),
+  })
+  if (!answer.ok) throw new Error(await answer.text())
 }
 
 const round = (value: number) => Math.round(value * 10) / 10
@@ -83,8 +100,6 @@ interface Picture {
   readonly awaits: string
   readonly prepare?: (page: Page) => Promise<unknown>
 }
-
-const coldRoom = { topic: 'home/Cellar/cold-room/telemetry', field: 'temperature' }
 
 const ofHome: readonly Picture[] = [
   { name: 'dashboard', address: '/', awaits: '.thing' },
@@ -144,11 +159,13 @@ try {
     ['plant', ofPlant],
   ] as const) {
     const hub = await startHome(home)
+    const end = home === 'real' ? await publishWeek(hub.mqtt) : undefined
     try {
-      if (home === 'real') await publishWeek(hub.mqtt)
+      if (home === 'plant') await addRule(hub)
       await sleep(25_000)
       for (const picture of pictures) await take(browser, hub, picture)
     } finally {
+      await end?.()
       await hub.stop()
     }
   }
