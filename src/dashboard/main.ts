@@ -7,6 +7,7 @@ import { Feed, type FeedPart, type LastReading } from './feed.js'
 import { FeedListeners } from './feed-listeners.js'
 import { startHome } from './home/home-page.js'
 import { HomeModel } from './home/model.js'
+import { isKiosk, startKiosk } from './kiosk.js'
 import { element } from './nodes.js'
 import { Pages, type Shell } from './pages.js'
 import { deviceAddress, PresencePanel } from './presence.js'
@@ -152,6 +153,8 @@ let board: Board | undefined
 let isBoardWanted = false
 /** The place in which charts and pages of devices are opened, and to which they return. */
 let place: 'home' | 'values' = 'home'
+/** The board of Home that is shown. */
+let homeBoard: string | undefined
 /** The filter of each page. */
 const filters = { home: '', values: '' }
 let opener: HTMLElement | undefined
@@ -257,8 +260,11 @@ function onThing(): string | undefined {
 /** Notes in which of the two places the address is; an address of a chart is in the one from which the chart was opened. */
 function notePlace(): void {
   const parameters = parametersOf()
-  if (location.hash === '' || onThing() !== undefined) place = 'home'
-  else if (location.hash === valuesAddress) place = 'values'
+  const board = parameters.get('board') || undefined
+  if (location.hash === '' || onThing() !== undefined || board !== undefined) {
+    place = 'home'
+    homeBoard = board
+  } else if (location.hash === valuesAddress) place = 'values'
   else if (chartKey() !== undefined) place = parameters.get('over') === 'values' ? 'values' : 'home'
 }
 
@@ -282,7 +288,7 @@ function showPage(focus: boolean): void {
   element('page').hidden = !isPlace || place !== 'values'
   if ((isPlace && place === 'values') || clientId !== undefined) wantBoard()
   home.show(isPlace && place === 'home')
-  home.set({ open: onThing() })
+  home.set({ open: onThing(), board: homeBoard })
   const page = loaded?.name ?? (isPlace ? place : undefined)
   for (const link of element('pages').querySelectorAll('a')) {
     if (link.dataset.page === page) link.setAttribute('aria-current', 'page')
@@ -314,7 +320,9 @@ function leaveDevice(): void {
 
 /** The address of the place to which charts and pages return. */
 function placeAddress(): string {
-  return place === 'home' ? location.pathname + location.search : valuesAddress
+  if (place === 'values') return valuesAddress
+  if (homeBoard !== undefined) return `#${new URLSearchParams({ board: homeBoard })}`
+  return location.pathname + location.search
 }
 
 function goBack(): void {
@@ -454,6 +462,10 @@ document.documentElement.lang = language
 words.translate(document)
 onPage()
 startDisplay()
+if (isKiosk()) {
+  startKiosk()
+  home.set({ isKiosk: true })
+}
 startHome(element('home-root'), home, () => {
   if (onThing() !== undefined) navigate(undefined)
 })

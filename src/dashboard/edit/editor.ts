@@ -161,6 +161,7 @@ export class Editor {
     const [last] = boards.changes
     if (last) this.#own.add(last.revision)
     this.boards = boards
+    this.#model.takeBoards(boards)
   }
 
   #take(boards: Boards): void {

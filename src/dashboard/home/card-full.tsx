@@ -1,3 +1,4 @@
+import type { ComponentChildren } from 'preact'
 import { say, sayCount } from '../texts/language.js'
 import { type BodyProperties, DeviceIcon, headSwitch, LevelMark, mainsOf, Name } from './card-parts.js'
 import { type HomeControl, type HomeDevice, type HomeValue, keyOf } from './catalogue.js'
@@ -10,10 +11,11 @@ import type { Live } from './live.js'
 import type { Order } from './orders.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { Star } from './star.js'
 import { Switch } from './switch.js'
 
 /** A device as a card. */
-export function Full({ device, live, level, isActive, order }: BodyProperties) {
+export function Full({ device, live, level, isFavourite, isActive, order }: BodyProperties) {
   const mains = mainsOf(device)
   const first = headSwitch(device)
   const others = device.controls.filter(control => control !== first)
@@ -40,7 +42,9 @@ export function Full({ device, live, level, isActive, order }: BodyProperties) {
         ))}
       </dl>
       {hasControlRow(device) ? <ControlRow controls={others} device={device.name} /> : null}
-      <Foot device={device} live={live} order={order} shown={mains.length} />
+      <Foot device={device} live={live} order={order} shown={mains.length}>
+        <Star device={device} isFavourite={isFavourite} isActive={isActive} />
+      </Foot>
     </>
   )
 }
@@ -63,9 +67,10 @@ interface FootProperties {
   readonly live: Live
   readonly order: Order | undefined
   readonly shown: number
+  readonly children: ComponentChildren
 }
 
-function Foot({ device, live, order, shown }: FootProperties) {
+function Foot({ device, live, order, shown, children }: FootProperties) {
   if (order) {
     return (
       <div class="thing-foot">
@@ -80,6 +85,7 @@ function Foot({ device, live, order, shown }: FootProperties) {
       {more > 0 ? <span>{sayCount('card.more', more)}</span> : null}
       {device.notKept > 0 ? <span class="thing-unstored">{sayCount('card.not-stored', device.notKept)}</span> : null}
       {battery ? <Battery live={live} of={battery} /> : null}
+      {children}
     </div>
   )
 }

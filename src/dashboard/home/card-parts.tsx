@@ -12,6 +12,7 @@ export interface BodyProperties {
   readonly device: HomeDevice
   readonly live: Live
   readonly level: Level
+  readonly isFavourite: boolean
   readonly isActive: boolean
   readonly order: Order | undefined
 }
@@ -27,9 +28,10 @@ export function headSwitch({ controls }: HomeDevice): HomeControl | undefined {
   return controls.find(({ kind, dangerous }) => kind === 'switch' && !dangerous)
 }
 
-/** The address of the sheet of a device. */
+/** The address of the sheet of a device, over the board that is shown. */
 export function addressOf(id: string): string {
-  return `#${new URLSearchParams({ thing: id })}`
+  const board = new URLSearchParams(location.hash.slice(1)).get('board')
+  return `#${new URLSearchParams(board === null ? { thing: id } : { board, thing: id })}`
 }
 
 /** The name, as the link that opens the sheet. */

@@ -15,6 +15,7 @@ export interface CardProperties {
   readonly device: HomeDevice
   readonly live: Live
   readonly level: Level
+  readonly isFavourite: boolean
   /** Whether Tab goes to this card; arrow keys go on from there. */
   readonly isActive: boolean
   readonly density: Density
@@ -24,8 +25,8 @@ export interface CardProperties {
 
 /** One device: in each density an item of a list, with a link that opens the sheet. */
 export class Card extends Pure<CardProperties> {
-  override render({ device, density, isActive, live, level, order }: CardProperties) {
-    const properties = { device, live, level, isActive, order }
+  override render({ device, density, isActive, live, level, isFavourite, order }: CardProperties) {
+    const properties = { device, live, level, isFavourite, isActive, order }
     const body =
       density === 'cards' ? (
         <Full {...properties} />

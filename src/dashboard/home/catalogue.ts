@@ -3,6 +3,8 @@
 import type { Answer } from '../../contract/contract.js'
 
 export type Catalogue = Answer<'GET /api/home'>
+/** A named view of some devices. */
+export type Board = Answer<'GET /api/boards'>['boards'][string]
 export type HomeDevice = Catalogue['devices'][number]
 export type HomeValue = HomeDevice['values'][number]
 export type HomeControl = HomeDevice['controls'][number]
@@ -38,28 +40,37 @@ export interface Group {
   readonly level: Level
   /** Devices that are not `ok`. */
   readonly wrong: number
+  /** Whether these are the favourites of the user, of whatever area. */
+  readonly isFavourites: boolean
 }
 
-/** Returns the devices by area, in the order of the catalogue; those without an area come last. */
+/**
+ * Returns the devices by area, in the order of the catalogue; the favourites come first, and those without an area last.
+ * `favourites`: ids.
+ */
 export function groupsOf(
   { areas }: Pick<Catalogue, 'areas'>,
   devices: readonly HomeDevice[],
   levelFor: (device: HomeDevice) => Level = device => levelOf(device),
+  favourites: readonly string[] = [],
 ): readonly Group[] {
+  const group = (name: string, members: readonly HomeDevice[], isFavourites = false): Group => {
+    const of = members.map(levelFor)
+    const wrong = of.filter(level => level !== 'ok').length
+    return { name, devices: members, level: worstOf(of), wrong, isFavourites }
+  }
   const found = new Map<string, HomeDevice[]>(areas.map(({ name }) => [name, []]))
   const nowhere: HomeDevice[] = []
+  const chosen = favourites.flatMap(id => devices.find(device => device.id === id) ?? [])
   for (const device of devices) {
     const { area = '' } = device
+    if (chosen.includes(device)) continue
     if (area === '') nowhere.push(device)
     else if (found.has(area)) found.get(area)?.push(device)
     else found.set(area, [device])
   }
-  return [...found, ['', nowhere] as const]
-    .filter(([, members]) => members.length > 0)
-    .map(([name, members]) => {
-      const of = members.map(levelFor)
-      return { name, devices: members, level: worstOf(of), wrong: of.filter(level => level !== 'ok').length }
-    })
+  const groups = [...found, ['', nowhere] as const].map(([name, members]) => group(name, members))
+  return [group('', chosen, true), ...groups].filter(({ devices: members }) => members.length > 0)
 }
 
 const haystacks = new WeakMap<HomeDevice, string>()
@@ -77,6 +88,11 @@ export function isFound(device: HomeDevice, words: readonly string[]): boolean {
   }
   const text = haystack
   return words.every(word => text.includes(word))
+}
+
+/** Whether a board shows a device. */
+export function isOnBoard({ areas = [], devices = [] }: Board, { id, area }: HomeDevice): boolean {
+  return devices.includes(id) || (area !== undefined && areas.includes(area))
 }
 
 /** Identifies a value of a device among all that the feed brings. */

@@ -31,7 +31,11 @@ export function GroupSection(properties: GroupProperties) {
   const { live, orders } = model
   const shown = rows.slice(first, end)
   const [from, to] = [shown[0]?.from ?? 0, shown.at(-1)?.to ?? 0]
-  const name = group.name === '' ? say('home.other-area') : nameText(group.name)
+  const name = group.isFavourites
+    ? say('home.favourites')
+    : group.name === ''
+      ? say('home.other-area')
+      : nameText(group.name)
   const above = shown[0]?.top ?? 0
   const style = {
     height: `${height}px`,
@@ -59,6 +63,7 @@ export function GroupSection(properties: GroupProperties) {
             device={device}
             live={live}
             level={model.levelOf(device)}
+            isFavourite={model.favourites.includes(device.id)}
             density={density}
             isActive={device.id === active}
             order={newestOrder(device, control => orders.of(control))}

@@ -1,5 +1,6 @@
 import { Component, render } from 'preact'
 import { say } from '../texts/language.js'
+import { BoardParts } from './board-parts.js'
 import { Model } from './context.js'
 import { EditMode } from './edit-mode.js'
 import { Empty } from './empty.js'
@@ -18,7 +19,7 @@ import {
   spotOf,
   totalOf,
 } from './layout.js'
-import { type HomeModel, isShown } from './model.js'
+import type { HomeModel } from './model.js'
 import { Needs } from './needs.js'
 import { Sheet } from './sheet.js'
 import { Toolbar } from './toolbar.js'
@@ -67,12 +68,16 @@ class HomePage extends Component<Properties> {
   #measure(): void {
     const areas = this.#areas
     if (!areas || areas.clientWidth === 0) return
-    const { top } = areas.getBoundingClientRect()
-    const margin = innerHeight * spare
+    const box = areas.getBoundingClientRect()
+    // On a wall the page is enlarged; the layout is not.
+    const zoom = (areas as { readonly currentCSSZoom?: number }).currentCSSZoom ?? 1
+    const height = innerHeight / zoom
+    const margin = height * spare
     // In steps, so that not every pixel of a scroll draws.
-    const step = Math.max(100, innerHeight / 4)
+    const step = Math.max(100, height / 4)
+    const top = box.top / zoom
     const from = Math.floor((-top - margin) / step) * step
-    const to = Math.ceil((innerHeight - top + margin) / step) * step
+    const to = Math.ceil((height - top + margin) / step) * step
     if (from === this.#near.from && to === this.#near.to && areas.clientWidth === this.#width) return
     this.#near = { from, to }
     this.#width = areas.clientWidth
@@ -126,9 +131,18 @@ class HomePage extends Component<Properties> {
     if (!catalogue) {
       return <p class="hint home-wait">{failure ? say('home.failed', { why: failure }) : say('home.loading')}</p>
     }
-    if (model.isEditing) return <EditMode model={model} />
+    if (model.isEditing && model.board === undefined) return <EditMode model={model} />
+    if (model.board !== undefined && !model.shownBoard) {
+      return (
+        <Model.Provider value={model}>
+          <Toolbar shown={0} all={0} />
+          <p class="hint home-wait">{say(model.boards ? 'boards.gone' : 'home.loading')}</p>
+        </Model.Provider>
+      )
+    }
     const { groups } = model
-    const all = catalogue.devices.filter(isShown).length
+    const all = model.count
+    const isEmpty = all === 0 && model.board === undefined
     const shown = groups.reduce((sum, { devices }) => sum + devices.length, 0)
     const columns = columnsOf(density, this.#width || 1_000)
     const places = this.#places(columns)
@@ -143,15 +157,20 @@ class HomePage extends Component<Properties> {
     return (
       <Model.Provider value={model}>
         <Needs />
-        {all === 0 ? <Empty /> : <Toolbar shown={shown} all={all} />}
+        {isEmpty ? <Empty /> : <Toolbar shown={shown} all={all} />}
         {/* biome-ignore lint/a11y/noStaticElementInteractions: arrow keys go from link to link; the links are reached by Tab. */}
-        <div class="areas" style={style} ref={this.#hosted} onKeyDown={this.#key}>
+        <div class="areas" key={model.board ?? ''} style={style} ref={this.#hosted} onKeyDown={this.#key}>
           {groups.map((group, i) => {
             const { span = 1, top = 0, rows = [] } = places[i] ?? {}
             const begins = top + headingHeight
             const [first, end] = rowsBetween(rows, this.#near.from - begins, this.#near.to - begins)
             const height = totalOf(rows)
-            return <GroupSection key={group.name} {...{ group, rows, span, density, first, end, height, active }} />
+            return (
+              <GroupSection
+                key={group.isFavourites ? '★' : group.name}
+                {...{ group, rows, span, density, first, end, height, active }}
+              />
+            )
           })}
         </div>
         {all > 0 && shown === 0 ? (
@@ -164,6 +183,7 @@ class HomePage extends Component<Properties> {
             ) : null}
           </div>
         ) : null}
+        {model.board === undefined ? null : <BoardParts key={model.board} model={model} id={model.board} />}
         {opened ? <Sheet key={opened.id} device={opened} onClose={onClose} /> : null}
       </Model.Provider>
     )

@@ -1,13 +1,26 @@
-import { type AlertRow, type Balance, fetchBalance, fetchDead, fetchHome, fetchOpenAlerts } from '../api.js'
 import {
+  type AlertRow,
+  type Balance,
+  type Boards,
+  fetchBalance,
+  fetchBoards,
+  fetchDead,
+  fetchHome,
+  fetchOpenAlerts,
+  setFavourites,
+} from '../api.js'
+import {
+  type Board,
   type Catalogue,
   type Group,
   groupsOf,
   type HomeDevice,
   isFound,
+  isOnBoard,
   keyOf,
   type Level,
   levelOf,
+  withWords,
 } from './catalogue.js'
 import { type Density, densities } from './layout.js'
 import { Limits } from './limits.js'
@@ -28,6 +41,9 @@ const manyDevices = 300
 const refreshManyEvery = 30_000
 const densityKey = 'telehub.home.density'
 const knownKey = 'telehub.home.known'
+
+type Filters = 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'board'
+type Settable = Filters | 'mayChange' | 'needsKey' | 'isEditing' | 'isKiosk' | 'isShared'
 
 /** The state of the page Home, and all that changes the page. */
 export class HomeModel {
@@ -50,6 +66,15 @@ export class HomeModel {
   density: Density = densityOf(kept(densityKey))
   onlyWrong = false
   text = ''
+  /** Boards, and the favourites of the user. */
+  boards: Boards | undefined
+  favourites: readonly string[] = []
+  /** Id of the board that is shown; undefined: all devices. */
+  board: string | undefined
+  /** Whether the page is on a wall, where nothing can be touched. */
+  isKiosk = false
+  /** Whether the page was opened by a link that shares one board. */
+  isShared = false
   /** Id of the device whose sheet is open. */
   open: string | undefined
   /** Id of the device that has the focus of the arrow keys. */
@@ -82,17 +107,45 @@ export class HomeModel {
 
   /** Devices that are shown, by area. The same array as long as nothing has changed. */
   get groups(): readonly Group[] {
-    const { catalogue, text, onlyWrong, limits } = this
+    const { catalogue, text, onlyWrong, limits, shownBoard, favourites } = this
     if (!catalogue) return []
-    const of = [catalogue, text, onlyWrong, limits.version]
+    const of = [catalogue, text, onlyWrong, limits.version, shownBoard, favourites]
     if (this.#drawnOf.every((one, i) => one === of[i]) && this.#drawnOf.length > 0) return this.#drawn
     const words = text.toLowerCase().split(/\s+/).filter(Boolean)
     const shown = catalogue.devices.filter(
-      device => isShown(device) && isFound(device, words) && (!onlyWrong || this.levelOf(device) !== 'ok'),
+      device => this.#isShownHere(device) && isFound(device, words) && (!onlyWrong || this.levelOf(device) !== 'ok'),
     )
     this.#drawnOf = of
-    this.#drawn = groupsOf(catalogue, shown, device => this.levelOf(device))
+    const first = shownBoard ? [] : favourites
+    this.#drawn = groupsOf(catalogue, shown, device => this.levelOf(device), first)
     return this.#drawn
+  }
+
+  /** The board that is shown; undefined also while it is not known. */
+  get shownBoard(): Board | undefined {
+    return this.board === undefined ? undefined : this.boards?.boards[this.board]
+  }
+
+  /** Number of devices that are shown when nothing is filtered out. */
+  get count(): number {
+    return (this.catalogue?.devices ?? []).filter(device => this.#isShownHere(device)).length
+  }
+
+  #isShownHere(device: HomeDevice): boolean {
+    if (!isShown(device)) return false
+    const { shownBoard } = this
+    return this.board === undefined || (shownBoard !== undefined && isOnBoard(shownBoard, device))
+  }
+
+  /** Makes a device a favourite of the user, or one no more. Shown at once; back as before when that is not saved. */
+  async toggleFavourite(id: string): Promise<void> {
+    const before = this.favourites
+    this.favourites = before.includes(id) ? before.filter(one => one !== id) : [...before, id]
+    this.#changed()
+    await setFavourites(this.favourites).catch(() => {
+      this.favourites = before
+    })
+    this.#changed()
   }
 
   /** Returns the worst that is known of a device and the values there. */
@@ -105,14 +158,20 @@ export class HomeModel {
   }
 
   /** Changes what is shown; `active` and `open` included. */
-  set(
-    change: Partial<
-      Pick<HomeModel, 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'mayChange' | 'needsKey' | 'isEditing'>
-    >,
-  ): void {
+  set(change: Partial<Pick<HomeModel, Settable>>): void {
+    const { board } = this
     Object.assign(this, change)
-    if (change.density) keep(densityKey, change.density)
+    if (change.density && this.board === undefined) keep(densityKey, change.density)
+    if (this.board !== board) {
+      this.isEditing = false
+      this.#takeDensity()
+    }
     this.#changed()
+  }
+
+  /** A board has a density; elsewhere that of this browser counts. */
+  #takeDensity(): void {
+    this.density = this.shownBoard?.density ?? densityOf(kept(densityKey))
   }
 
   /** Shows a catalogue as a person wants to have that, until that of the hub is fetched. */
@@ -161,9 +220,11 @@ export class HomeModel {
         this.#changed()
       }
       const fetched = await fetchHome(this.catalogue ? undefined : begin)
+      await this.#fetchBoards(fetched.edits)
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
       // An unchanged device stays the same object, so that the card is not drawn again.
-      const devices = fetched.devices.map(device => {
+      const devices = fetched.devices.map(one => {
+        const device = this.isKiosk ? withoutControls(one) : one
         const old = before.get(device.id)
         const { lastSeen } = device
         if (!old || JSON.stringify({ ...old, lastSeen }) !== JSON.stringify(device)) return device
@@ -179,6 +240,22 @@ export class HomeModel {
       this.#soon('again', () => this.structureChanged(), 5_000)
     }
     this.#changed()
+  }
+
+  /** Shows the edits that the hub has just answered with. */
+  takeBoards(boards: Boards): void {
+    const isFirst = this.boards === undefined
+    this.boards = boards
+    this.favourites = boards.favourites
+    if (isFirst || this.board !== undefined) this.#takeDensity()
+    this.#changed()
+  }
+
+  /** Fetches the boards when the edits are not those that are here. A hub that does not answer is asked next time. */
+  async #fetchBoards(edits: string): Promise<void> {
+    if (this.boards?.revision === edits) return
+    const boards = await fetchBoards().catch(() => undefined)
+    if (boards) this.takeBoards(boards)
   }
 
   /** Asks again as soon as a device says that the device has come or gone. */
@@ -264,6 +341,11 @@ export function isShown(device: HomeDevice): boolean {
 /** Whether more than the name is known of a device. */
 export function isKnown({ values, more, lastSeen }: HomeDevice): boolean {
   return values.length > 0 || more > 0 || lastSeen > 0
+}
+
+/** Returns a device that takes no commands. The words of the controls stay with the values. */
+function withoutControls(device: HomeDevice): HomeDevice {
+  return { ...device, values: device.values.map(value => withWords(value, device)), controls: [] }
 }
 
 function densityOf(text: string | null): Density {

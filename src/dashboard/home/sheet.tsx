@@ -11,6 +11,7 @@ import { Icon } from './icons.js'
 import { newestOrder } from './orders.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { Star } from './star.js'
 
 const roles = [
   ['value', 'sheet.main'],
@@ -66,6 +67,7 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
             </h2>
             <Status live={model.live} device={shown} />
           </div>
+          <Star device={shown} isFavourite={model.favourites.includes(shown.id)} isActive />
           <button type="button" class="icon" aria-label={say('sheet.close')} onClick={() => dialog.current?.close()}>
             <Icon name="close" />
           </button>

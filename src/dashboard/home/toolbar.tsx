@@ -1,4 +1,5 @@
 import { say, sayCount } from '../texts/language.js'
+import { BoardLinks } from './board-links.js'
 import { useModel } from './context.js'
 import { Icon } from './icons.js'
 import { densities } from './layout.js'
@@ -8,6 +9,7 @@ export function Toolbar({ shown, all }: { readonly shown: number; readonly all: 
   const model = useModel()
   return (
     <div class="home-tools">
+      <BoardLinks />
       <p class="home-count" role="status">
         {shown === all ? sayCount('devices', all) : sayCount('home.shown', shown, { all })}
       </p>
@@ -33,10 +35,10 @@ export function Toolbar({ shown, all }: { readonly shown: number; readonly all: 
           </button>
         ))}
       </fieldset>
-      {model.mayChange ? (
+      {model.mayChange && (model.board === undefined || model.shownBoard) ? (
         <button type="button" class="plain" onClick={() => model.set({ isEditing: true })}>
           <Icon name="edit" size={16} />
-          {say('home.edit')}
+          {say(model.board === undefined ? 'home.edit' : 'boards.edit')}
         </button>
       ) : null}
     </div>

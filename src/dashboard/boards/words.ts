@@ -1,0 +1,8 @@
+import { vocabulary } from '../texts/language.js'
+
+/** The texts of boards. */
+export const { say, sayCount } = await vocabulary({
+  en: () => import('./en.js').then(({ en }) => en),
+  de: () => import('./de.js').then(({ de }) => de),
+  zh: () => import('./zh.js').then(({ zh }) => zh),
+})
