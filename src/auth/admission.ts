@@ -12,11 +12,13 @@ import { Bans } from './bans.js'
 import { KnownSources } from './known-sources.js'
 import { Logins } from './logins.js'
 import { DevicePairing } from './pairing.js'
+import { ShareLinks } from './share-links.js'
 
-export type { Authority } from './authority.js'
+export { type Authority, stampOf } from './authority.js'
 export type { Bans } from './bans.js'
 export type { ListedLogin, LoginListener, Logins } from './logins.js'
 export type { Paired } from './pairing.js'
+export type { ShareLinks } from './share-links.js'
 
 export interface AdmissionOptions {
   /** Clock of the hub, which goes on from the latest time on disk while the machine's is not set. */
@@ -41,13 +43,14 @@ export class Admission {
     const known = new KnownSources(join(dir, 'known.json'))
     this.logins = new Logins({ ...loginSettings(settings, dir), clock, monotonic: performance, incidents })
     this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log })
+    const links = new ShareLinks({ path: join(dir, 'shares.json'), clock, incidents })
     const { logins, bans } = this
     // By the clock of the machine, as pairing codes are made by commands that know no other.
     const machine = { ...authoritySettings(settings, dir), clock: Date }
-    this.authority = new Authority({ ...machine, logins, known, bans, audit, log })
+    this.authority = new Authority({ ...machine, logins, links, known, bans, audit, log })
     this.pairing = new DevicePairing(this.authority)
     this.#admin = new AdminKey(dir, log)
-    this.parts = [this.#admin, logins, known, bans, this.authority]
+    this.parts = [this.#admin, logins, links, known, bans, this.authority]
   }
 
   /** Key that allows everything; for callers that may read the files of the hub. */

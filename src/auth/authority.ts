@@ -35,6 +35,7 @@ import {
   type Verdict,
 } from './principal.js'
 import { RememberedPasswords } from './remembered-passwords.js'
+import type { ShareLinks } from './share-links.js'
 
 export interface AuthorityOptions {
   /** Path of the users file. Empty: authentication is off, and every client may do everything. */
@@ -49,6 +50,8 @@ export interface AuthorityOptions {
   /** Share of a user without one in the users file, as a fraction of 1. */
   readonly share: number
   readonly logins: Logins
+  /** Visitors by links that share a board. */
+  readonly links: ShareLinks
   readonly known: KnownSources
   readonly bans: Pick<Bans, 'failed' | 'leftMs'> & Partial<Pick<Bans, 'excludes' | 'fault'>>
   /** File for the key of the salts that are shown for names without a SCRAM secret. Created when missing. */
@@ -82,6 +85,8 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   readonly name = 'authority'
   /** True when authentication is off. */
   readonly open: boolean
+  /** Links that share a board; who comes by one is a user. */
+  readonly links: ShareLinks
   readonly #directory: UserDirectory
   readonly #options: AuthorityOptions
   readonly #verifier = new Verifier()
@@ -98,10 +103,12 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   constructor(options: AuthorityOptions) {
     this.#options = options
     this.open = options.file === ''
+    this.links = options.links
     this.#directory = new UserDirectory(options)
     const isThere = (name: string) => this.user(name) !== undefined
     this.#directory.reportTo({ onUsersChanged: () => this.#remembered.forget(isThere) })
     this.#limits = new LoginLimits(options)
+    options.links.reportTo({ sharesChanged: () => this.#directory.tellRights() })
   }
 
   /** Adds listeners, which are called in the order given. */
@@ -203,7 +210,8 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
    * {@link UsersListener.onUsersChanged}.
    */
   access(name: string, clientId: string, shownAs = clientId): Access | undefined {
-    return this.open ? undefined : this.#directory.access(name, clientId, shownAs)
+    const owner = this.links.isVisitor(name) ? this.links : this.#directory
+    return this.open ? undefined : owner.access(name, clientId, shownAs)
   }
 
   /** Current shares. They change with the users file. */
@@ -228,7 +236,7 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   }
 
   user(name: string): User | undefined {
-    return this.#directory.user(name)
+    return (this.links.isVisitor(name) ? this.links : this.#directory).user(name)
   }
 
   /** Returns why a user may not connect with this client id. Undefined when the id is allowed. */
@@ -378,7 +386,8 @@ function hasPassword({ password }: User): Proof {
   return user => user.password === password
 }
 
-function stampOf({ password, scram, kind }: User): string {
+/** Returns what changes with the credentials of a user. */
+export function stampOf({ password, scram, kind }: User): string {
   return hashSecret(`${kind} ${password}${scram && ` ${scram}`}`)
 }
 

@@ -13,6 +13,7 @@ import { notifyCommands } from './notify.js'
 import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
+import { shareCommands } from './share.js'
 import { spoolCommands } from './spool.js'
 import { tailCommand } from './tail.js'
 import { userCommands } from './user-admin.js'
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
   ...deviceCommandCommands,
   ...notifyCommands,
   ...sessionCommands,
+  ...shareCommands,
   ...accessCommands,
   ...auditCommands,
   ...userCommands,

@@ -26,6 +26,7 @@ import {
   words,
 } from './schema.js'
 import { shadows } from './shadows.js'
+import { shares } from './shares.js'
 
 /*
  * The HTTP API, each question declared once: method and path, who may ask, what is asked and what is answered. The
@@ -380,6 +381,7 @@ export const routes = {
   ...alertRoutes,
   ...home,
   ...boards,
+  ...shares,
   ...explore,
   ...clients,
   'GET /api/sessions': {
@@ -417,6 +419,9 @@ export const routes = {
       user: string(),
       kind: userKind,
       mayChange: boolean(),
+      share: optional(
+        object({ board: string(), expires: number() }, 'Of a visitor by a link, who sees that board alone, until then'),
+      ),
     }),
   },
   'POST /api/session/token': {

@@ -146,6 +146,21 @@ export async function setFavourites(devices: readonly string[]): Promise<void> {
   await send('POST /api/boards/favourites', { devices })
 }
 
+export type ShareRow = Answer<'GET /api/shares'>['shares'][number]
+
+export async function fetchShares(): Promise<readonly ShareRow[]> {
+  return (await ask('GET /api/shares', {})).shares
+}
+
+/** Makes a link to a board that ends at a time. Resolves with the path of the link, which is told only here. */
+export async function shareBoard(board: string, expires: number): Promise<string> {
+  return (await ask('POST /api/shares', { board, expires })).path
+}
+
+export async function endShare(id: string): Promise<void> {
+  await send('POST /api/shares/end', { id })
+}
+
 /** Acknowledges an alert, with a note if it is not empty. */
 export function acknowledge(alert: string, note: string) {
   return ask('POST /api/alerts/ack', note === '' ? { alert } : { alert, note })

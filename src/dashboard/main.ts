@@ -50,7 +50,9 @@ const device = new DevicePage(
 )
 const account = new Account(session => {
   const needsKey = session.auth === 'required'
-  home.set({ mayChange: session.mayChange, needsKey })
+  const { share } = session
+  home.set({ mayChange: session.mayChange, needsKey, isShared: share !== undefined })
+  if (share) showShared(share.board)
   element('snippet').textContent = snippetFor(location.origin, needsKey)
   device.users = session.auth === 'required'
   device.mayChange = session.mayChange
@@ -136,6 +138,15 @@ const unnamedNotice = {
   text: 'You see what this hub shows without a login (auth.anonymous).',
   more: { text: 'Sign in', href: '/login' },
 }
+/** Shows the board that a link shares, whatever the address. */
+function showShared(id: string): void {
+  document.documentElement.dataset.shared = ''
+  const address = `#${new URLSearchParams({ board: id })}`
+  if (parametersOf().get('board') === id) return
+  history.replaceState(null, '', address)
+  followAddress()
+}
+
 /** Interval of polling readings that are not pushed to this page. */
 const askEvery = 10_000
 
@@ -208,7 +219,10 @@ async function synchronise(): Promise<void> {
   const { user = '' } = account.session ?? {}
   const what = [...unseen].join(', ')
   const text = `user ${user} may not read ${what}, which ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
-  status.notice('unseen', unseen.size > 0 ? { tone: 'unseen', title: 'Some of it is hidden:', text } : undefined)
+  status.notice(
+    'unseen',
+    unseen.size > 0 && !account.session?.share ? { tone: 'unseen', title: 'Some of it is hidden:', text } : undefined,
+  )
   if (series) {
     board?.snapshot(series)
     listed = true

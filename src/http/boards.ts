@@ -24,11 +24,17 @@ export async function boardRoutes(app: FastifyInstance, { pipeline, guard, audit
     user: callerName(caller),
     rules: readRulesOf(caller, '#'),
     mayEdit: caller.kind === 'admin',
+    board: caller.share?.board,
   })
   const matchOf = ({ request }: RouteCall) => request.headers['if-match']
 
   serve(app, 'GET /api/home', (asked, { caller }) =>
-    pipeline.home({ ...asked, rules: readRulesOf(caller, '#'), publish: caller.access?.publishRules }),
+    pipeline.home({
+      ...asked,
+      rules: readRulesOf(caller, '#'),
+      publish: caller.access?.publishRules,
+      board: caller.share?.board,
+    }),
   )
 
   serve(app, 'GET /api/boards', async (_asked, call) => tagged(await pipeline.boards(callerOf(call)), call))

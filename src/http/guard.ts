@@ -14,7 +14,7 @@ import type { RuleKind } from '../users/users.js'
 import { type HttpRefusals, RequestRefused } from './refusals.js'
 
 /** Part of the authority that HTTP needs. */
-export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp'>
+export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp' | 'links'>
 
 export interface GuardOptions {
   readonly host: string
@@ -42,6 +42,8 @@ export interface Caller {
   readonly access: Access | undefined
   /** True when authentication is off, or the caller has sent no credentials. */
   readonly anonymous: boolean
+  /** What a link shares, by which the caller came: nothing else is shown. */
+  readonly share?: { readonly board: string; readonly series: readonly string[] } | undefined
 }
 
 declare module 'fastify' {
@@ -122,7 +124,7 @@ export class Guard {
       throw error
     })
     if (!request.caller) return reply.redirect('/login')
-    const refusal = refusalOf(request.caller, allow)
+    const refusal = refusalOf(request.caller, allow) ?? shareRefusalOf(request)
     if (refusal) throw new HubError('forbidden', refusal)
     return undefined
   }
@@ -154,12 +156,14 @@ export class Guard {
     if (this.open) return { caller: everybody, isValid: always }
     if (given.password === undefined) {
       const caller = notDevice(await this.identify(head))
+      if (caller.share) throw new HubError('forbidden', sharedOnly)
       return { caller, isValid: caller.login === undefined ? always : () => this.loginOf(head) !== undefined }
     }
     if (isEqual(given.password, this.#options.adminKey)) return { caller: keyHolder, isValid: always }
     const verdict = await this.authenticate(head, given)
     const caller = this.#callerOf(verdict)
     if ('refused' in verdict || !caller) throw wrongKey('why' in verdict ? verdict.why : '')
+    if (this.#options.authority?.links.isVisitor(caller.user)) throw new HubError('forbidden', sharedOnly)
     return { caller: notDevice(caller), isValid: () => verdict.isValid() }
   }
 
@@ -179,7 +183,9 @@ export class Guard {
       return undefined
     }
     const access = authority.access(user.name, '')
-    return { user: user.name, kind: user.kind, login: login.login, access, anonymous: false }
+    const visited = authority.links.visited(user.name)
+    const share = visited && { board: visited.board, series: visited.scope.series }
+    return { user: user.name, kind: user.kind, login: login.login, access, anonymous: false, share }
   }
 
   /** Never rejects. */
@@ -372,6 +378,21 @@ function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undef
     return `user ${user} may not read every topic; this needs the rule allow read #, and no deny`
   }
   return undefined
+}
+
+/** Routes for visitors by a link: the page, and what a board shows. All others are refused, those to come too. */
+const forVisitors: ReadonlySet<string> = new Set([
+  ...['GET /', 'GET /:name', 'GET /assets/:version/:name', 'GET /assets/:version/:folder/:name', 'GET /vendor/:name'],
+  ...['GET /api/session', 'POST /api/session/token', 'GET /api/home', 'GET /api/boards', 'GET /api/history'],
+])
+
+const sharedOnly = 'this link shares one board, and nothing else; sign in for more'
+
+/** Returns why a visitor by a link may not use a route. Undefined when allowed, and for other callers. */
+function shareRefusalOf({ caller, method, routeOptions }: FastifyRequest): string | undefined {
+  if (!caller?.share) return undefined
+  const route = `${method === 'HEAD' ? 'GET' : method} ${routeOptions.url ?? ''}`
+  return forVisitors.has(route) ? undefined : sharedOnly
 }
 
 /** Returns true for addresses, and for names that no public DNS knows (RFC 6761, 6762, 8375; .internal is ICANN's). */

@@ -37,6 +37,7 @@ import { HttpRefusals, RequestRefused } from './refusals.js'
 import { type PairingDesk, sessionRoutes } from './session.js'
 import type { SessionsApi } from './session-list.js'
 import { type ShadowsApi, shadowRoutes } from './shadows.js'
+import { shareRoutes } from './shares.js'
 import { isForSocketIo, LazySocketIo } from './socket-io-routes.js'
 
 export interface HttpOptions {
@@ -216,6 +217,7 @@ export class HttpServer {
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
+    await app.register(shareRoutes, { ...this.#options, guard })
     await app.register(accessRoutes, { guard, logins, bans, audit })
     await app.register(async app => pages(app, guard, assets))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {

@@ -96,9 +96,10 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
     { bodyLimit },
   )
 
-  serve(app, 'GET /api/session', (_asked, { caller: { user, kind, anonymous } }) => {
+  serve(app, 'GET /api/session', (_asked, { caller: { user, kind, anonymous, share } }) => {
     const auth = guard.open && !guard.isAnonymous ? 'open' : anonymous || guard.open ? 'anonymous' : 'required'
-    return { auth, user, kind, mayChange: kind === 'admin' } as const
+    const shared = share && { board: share.board, expires: authority?.links.visited(user)?.expires ?? 0 }
+    return { auth, user, kind, mayChange: kind === 'admin', ...(shared && { share: shared }) } as const
   })
 
   serve(

@@ -194,6 +194,11 @@ export class UserDirectory {
     })
   }
 
+  /** Tells the listeners that rights have changed which are in no users file. */
+  tellRights(): void {
+    for (const listener of this.#listeners) listener.onUsersChanged()
+  }
+
   #hint(error: unknown): string {
     const { file } = this.#options
     if (systemCode(error) !== 'ENOENT') return `${file}: ${describe(error)}`

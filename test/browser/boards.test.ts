@@ -44,7 +44,10 @@ t.test('favourites on top, and boards made, renamed and deleted on the screen', 
   t.equal(await other.page.locator('.bar').isVisible(), false, 'without a header')
   t.equal(await other.page.locator('.home-tools, .star, .switch').locator('visible=true').count(), 0, 'nor controls')
   const cards = `[...document.querySelectorAll('.thing')].map(one => one.getBoundingClientRect().width)`
-  t.ok((await other.page.evaluate<number[]>(cards)).every(width => width > 500), 'large enough to be seen from afar')
+  t.ok(
+    (await other.page.evaluate<number[]>(cards)).every(width => width > 500),
+    'large enough to be seen from afar',
+  )
   await eventually(() => other.page.evaluate<boolean>(`'still' in document.documentElement.dataset`), 'no pointer')
 
   await page.getByRole('button', { name: 'Edit board' }).click()
@@ -59,7 +62,9 @@ t.test('a wall has all of its width filled, and goes on over a restart of the hu
   const hub = await startHub(t)
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'd1' })
   const names = Array.from({ length: 60 }, (_, n) => `m${n}`)
-  await Promise.all(names.map(name => device.publishAsync(`plant/line/${name}/telemetry`, '{"temperature":1}', { qos: 1 })))
+  await Promise.all(
+    names.map(name => device.publishAsync(`plant/line/${name}/telemetry`, '{"temperature":1}', { qos: 1 })),
+  )
   const { page } = await openDashboard(t, `${hub.httpUrl}/?kiosk`, { width: 3840, height: 2160 })
   await eventually(async () => (await page.locator('.thing').count()) > 20, 'many cards')
   const right = `Math.max(...[...document.querySelectorAll('.thing')].map(one => one.getBoundingClientRect().right))`

@@ -153,6 +153,10 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('GET /api/boards', {}), { mayEdit: true, favourites: ['x'], devices: place.devices })
   t.equal((await send('POST /api/boards/undo', {}, { ...admin, 'if-match': '"0-x"' })).status, 412)
   t.match(await ask('POST /api/boards/undo', {}), { undo: 0, devices: {} })
+  await ask('PATCH /api/boards', { boards: { wall: { name: 'Wall' } } })
+  const share = await ask('POST /api/shares', { board: 'wall', expires: Date.now() + 1e6 })
+  t.match(await ask('GET /api/shares', {}), { shares: [{ id: share.id, board: 'wall', by: 'admin.key' }] })
+  t.same(await ask('POST /api/shares/end', { id: share.id }), { ended: true })
   const { levels } = await ask('GET /api/topics', { under: 'home' })
   t.match(levels, [
     { name: 'nothing', topics: 1, own: { client: 'one', user: 'thermo', fate: 'refused', retained: true } },

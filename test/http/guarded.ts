@@ -5,6 +5,7 @@ import { Authority } from '../../src/auth/authority.js'
 import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
+import { ShareLinks } from '../../src/auth/share-links.js'
 import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
@@ -96,6 +97,7 @@ export async function startGuarded(
     attempts: 20,
     share: 0.1,
     logins,
+    links: new ShareLinks({ path: join(dir, 'shares.json'), clock: { now }, incidents: { report: () => {} } }),
     known: new KnownSources(join(dir, 'sources.json')),
     bans,
     saltKey: join(dir, 'salt.key'),
@@ -129,6 +131,7 @@ export async function startGuarded(
       boards: answer('boards', '{"revision":"1"}'),
       patchBoards: answer('patchBoards', '{"revision":"1"}'),
       undoBoards: answer('undoBoards', '{"revision":"1"}'),
+      boardScope: async () => undefined,
       setFavourites: async () => {
         reached.push('setFavourites')
       },

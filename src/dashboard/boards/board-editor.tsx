@@ -10,6 +10,7 @@ import { Icon } from '../home/icons.js'
 import { type HomeModel, isShown } from '../home/model.js'
 import { nameText } from '../wording.js'
 import { labelOf } from './series-label.js'
+import { SharePart } from './share-part.js'
 import { say } from './words.js'
 
 interface EditorProperties {
@@ -153,6 +154,7 @@ export function BoardEditor({ model, id, board, editor }: EditorProperties) {
           </ul>
           <AddChart devices={all} taken={series} add={key => save({ series: [...series, key] })} />
         </section>
+        <SharePart board={id} needsLogin={model.needsKey} />
         <section class="sheet-part">
           <button type="button" class="plain danger" onClick={() => void remove()}>
             {say(isSure ? 'delete-sure' : 'delete')}
@@ -183,7 +185,7 @@ function AddChart({ devices, taken, add }: AddProperties) {
     )
   }
   return (
-    <div class="field-row">
+    <div class="fields">
       <div class="field">
         <select
           aria-label={say('add-chart')}

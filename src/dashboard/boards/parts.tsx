@@ -25,7 +25,7 @@ export function BoardParts({ model, id, board }: PartsProperties) {
           </h2>
           <ul>
             {series.map(key => (
-              <BoardChart key={key} series={key} devices={model.catalogue?.devices ?? []} />
+              <BoardChart key={key} series={key} devices={model.catalogue?.devices ?? []} isLinked={!model.isShared} />
             ))}
           </ul>
         </section>

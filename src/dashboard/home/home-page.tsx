@@ -94,17 +94,26 @@ class HomePage extends Component<Properties> {
     return this.#layout.places
   }
 
+  /** Returns how many columns there are: as many as have room; on a wall so many that areas fill the width. */
+  #columns(): number {
+    const { density, isKiosk } = this.props.model
+    const most = columnsOf(density, this.#width || 1_000)
+    if (!isKiosk) return most
+    const fills = (columns: number) => this.#places(columns).some(({ column, span }) => column + span === columns)
+    return [most, most - 1, most - 2].find(columns => columns > 0 && fills(columns)) ?? most
+  }
+
   /** Moves to the card beside with an arrow key, also to one that is not on the page yet. */
   readonly #key = (event: KeyboardEvent) => {
     const link = (event.target as Element).closest?.('.thing-link')
     if (!link || !event.key.startsWith('Arrow') || event.altKey || event.ctrlKey || event.metaKey) return
     const id = link.closest<HTMLElement>('.thing')?.dataset.device
-    const { groups, density } = this.props.model
+    const { groups } = this.props.model
     const group = groups.findIndex(({ devices }) => devices.some(device => device.id === id))
     const at = groups[group]?.devices.findIndex(device => device.id === id) ?? -1
     if (at < 0) return
     event.preventDefault()
-    const columns = columnsOf(density, this.#width)
+    const columns = this.#columns()
     const counts = groups.map(({ devices }) => devices.length)
     const places = this.#places(columns)
     const next = beside(counts, places, [group, at], event.key)
@@ -144,7 +153,7 @@ class HomePage extends Component<Properties> {
     const all = model.count
     const isEmpty = all === 0 && model.board === undefined
     const shown = groups.reduce((sum, { devices }) => sum + devices.length, 0)
-    const columns = columnsOf(density, this.#width || 1_000)
+    const columns = this.#columns()
     const places = this.#places(columns)
     const active = groups.some(({ devices }) => devices.some(({ id }) => id === model.active))
       ? model.active

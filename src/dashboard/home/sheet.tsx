@@ -104,11 +104,11 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
 }
 
 function ValueRow({ value }: { readonly value: HomeValue }) {
-  const { live, mayChange } = useModel()
+  const { live, mayChange, isShared } = useModel()
   const name = nameOf(value)
   return (
     <li class="sheet-value">
-      {value.series === undefined ? (
+      {value.series === undefined || isShared ? (
         <span class="sheet-name">{name}</span>
       ) : (
         <a

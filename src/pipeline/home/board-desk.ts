@@ -10,9 +10,18 @@ export interface BoardsCaller {
   readonly user: string
   readonly rules: ReadRules | undefined
   readonly mayEdit: boolean
+  /** Id of the only board that the caller may see. Undefined: all, as far as the rules allow. */
+  readonly board?: string | undefined
 }
 
+export type BoardEdit = NonNullable<BoardEdits['boards']>[string]
 type BoardsJson = Promise<Json<Answer<'GET /api/boards'>>>
+
+/** Topics of the devices on a board, and the series of the charts there. */
+export interface BoardScope {
+  readonly topics: readonly string[]
+  readonly series: readonly string[]
+}
 
 /** Questions and orders about boards, with one argument each that can be sent to another thread. */
 export interface BoardsApi {
@@ -23,6 +32,8 @@ export interface BoardsApi {
     readonly patch: unknown
   }): BoardsJson
   undoBoards(asked: { readonly caller: BoardsCaller; readonly match: string | undefined }): BoardsJson
+  /** Resolves with what a board shows; with undefined when there is no such board. */
+  boardScope(asked: { readonly board: string }): Promise<BoardScope | undefined>
   setFavourites(asked: { readonly user: string; readonly devices: readonly string[] }): Promise<void>
 }
 
@@ -30,6 +41,8 @@ export interface BoardsApi {
 export interface VisibleDevices {
   /** Resolves with the ids, also those from before a device was described. */
   visible(rules: ReadRules): Promise<ReadonlySet<string>>
+  /** Resolves with the topics of the devices that are on a board. */
+  topicsOn(board: Pick<BoardEdit, 'areas' | 'devices'>): Promise<readonly string[]>
 }
 
 /** Most changes that an answer names. */
@@ -47,8 +60,9 @@ export class BoardDesk {
     this.#mapping = mapping
   }
 
-  async answer({ user, rules, mayEdit }: BoardsCaller): BoardsJson {
-    const shown = rules ? await this.#readable(rules) : this.#boards.edits
+  async answer({ user, rules, mayEdit, board }: BoardsCaller): BoardsJson {
+    const readable = rules ? await this.#readable(rules) : this.#boards.edits
+    const shown = board === undefined ? readable : this.#only(board, readable)
     const { etag, changes, mistakes, edits } = this.#boards
     const favourites = Object.hasOwn(edits.favourites ?? {}, user) ? (edits.favourites?.[user] ?? []) : []
     return encodeJson({
@@ -77,6 +91,28 @@ export class BoardDesk {
 
   setFavourites({ user, devices }: Parameters<BoardsApi['setFavourites']>[0]): Promise<void> {
     return this.#boards.setFavourites(user, devices)
+  }
+
+  async boardScope({ board: id }: { readonly board: string }): Promise<BoardScope | undefined> {
+    const board = this.#board(id)
+    return board && { topics: await this.#devices.topicsOn(board), series: board.series ?? [] }
+  }
+
+  #board(id: string): BoardEdit | undefined {
+    const { boards = {} } = this.#boards.edits
+    return Object.hasOwn(boards, id) ? boards[id] : undefined
+  }
+
+  /** Returns the edits with one board alone, which has all the areas and charts that were put there. */
+  #only(id: string, { areas = [], devices = {}, boards = {} }: BoardEdits): BoardEdits {
+    const whole = this.#board(id)
+    const own = new Set([...Object.values(devices).map(({ area }) => area), ...(whole?.areas ?? [])])
+    const shown = {
+      ...boards[id],
+      ...(whole?.series && { series: whole.series }),
+      ...(whole?.areas && { areas: whole.areas }),
+    }
+    return { areas: areas.filter(area => own.has(area)), devices, boards: whole ? { [id]: shown } : {} }
   }
 
   /** Returns the edits of what the rules allow to be read. */
@@ -113,6 +149,7 @@ export function boardOffers(desk: () => BoardDesk) {
     boards: (caller: BoardsCaller) => desk().answer(caller),
     patchBoards: (asked: Parameters<BoardsApi['patchBoards']>[0]) => desk().patch(asked),
     undoBoards: (asked: Parameters<BoardsApi['undoBoards']>[0]) => desk().undo(asked),
+    boardScope: (asked: Parameters<BoardsApi['boardScope']>[0]) => desk().boardScope(asked),
     setFavourites: (asked: Parameters<BoardsApi['setFavourites']>[0]) => desk().setFavourites(asked),
   }
 }

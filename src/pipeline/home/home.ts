@@ -10,7 +10,7 @@ import { Slices } from '../../runtime/slices.js'
 import { hubTopics } from '../../topics.js'
 import type { LiveDelivery, LivePusher } from '../live-pusher.js'
 import type { Registry } from '../registry.js'
-import { BoardDesk, type VisibleDevices } from './board-desk.js'
+import { BoardDesk, type BoardEdit, type VisibleDevices } from './board-desk.js'
 import { type DeviceRows, type RowSources, rowsOf } from './device-rows.js'
 import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './device-state.js'
 import { type Edited, editedAs, editedRows } from './edited.js'
@@ -24,6 +24,8 @@ import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
 export type HomeQuery = Received<'GET /api/home'> & {
   readonly rules: ReadRules | undefined
   readonly publish: ReadRules | undefined
+  /** Id of the only board whose devices the caller may see. */
+  readonly board?: string | undefined
 }
 
 export interface HomeOptions extends RowSources {
@@ -163,6 +165,17 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     return ids
   }
 
+  async topicsOn(board: Pick<BoardEdit, 'areas' | 'devices'>): Promise<readonly string[]> {
+    await this.#refresh()
+    const topics = new Set<string>()
+    for (const card of this.#cards) {
+      if (!isOn(board, card)) continue
+      for (const { seen } of card.device.members) topics.add(seen.topic)
+      for (const { topic } of card.device.described.flatMap(({ entities }) => entities)) topics.add(topic)
+    }
+    return [...topics].sort()
+  }
+
   async answer({
     device: id,
     series,
@@ -172,6 +185,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     after,
     rules,
     publish,
+    board: boardId,
   }: HomeQuery): Promise<Json<Answer<'GET /api/home'>>> {
     await this.#refresh()
     const [revision, edits] = [this.#revision, this.boards.etag]
@@ -185,8 +199,11 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     const from = Number(after ?? 0)
     const found = series === undefined && search === undefined ? undefined : new FoundValues(series, search)
     const holders = found && this.#holders(found.series)
+    const { boards = {} } = this.boards.edits
+    const board = boardId !== undefined && Object.hasOwn(boards, boardId) ? boards[boardId] : undefined
     for (const [i, card] of this.#cards.entries()) {
       if (slices.isOver) await slices.turn()
+      if (boardId !== undefined && !(board && isOn(board, card))) continue
       const shown = rules ? this.#readable(card, rules) : card
       if (!shown) continue
       count++
@@ -337,6 +354,13 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     const rows = rowsOf(device, this.#options, topic => this.#options.live.refusedOf(topic))
     return editedRows(rows, this.boards.edits, editedAs(this.boards.edits, device))
   }
+}
+
+/** Whether a board shows a device. A hidden one is on no board. */
+function isOn({ areas = [], devices = [] }: Pick<BoardEdit, 'areas' | 'devices'>, card: Card): boolean {
+  if (card.edited.hidden) return false
+  const { id, area, device } = card
+  return (area !== undefined && areas.includes(area)) || [id, ...device.aliases].some(one => devices.includes(one))
 }
 
 /** Sorts by area, in the order that people chose, those without one last; then by place, then by name. */
