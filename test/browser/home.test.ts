@@ -147,4 +147,16 @@ t.test('a phone reaches all pages with a thumb', async t => {
   t.equal(await page.evaluate('document.documentElement.scrollWidth - innerWidth'), 0, 'nothing sideways')
   await page.locator('#pages a[data-page="values"]').click()
   await page.locator('#empty').waitFor()
+  await page.setViewportSize({ width: 360, height: 640 })
+  for (const language of ['en', 'de', 'zh']) {
+    await page.evaluate(`localStorage.setItem('telehub.language', '${language}')`)
+    await page.reload()
+    const links = page.locator('#pages a:visible')
+    await page.locator('#pages a[data-page="clients"]').waitFor()
+    for (const link of await links.all()) {
+      const { x = -1, width = 0, height = 0 } = (await link.boundingBox()) ?? {}
+      const what = `${language}: ${await link.textContent()} at ${x}, ${width} x ${height}`
+      t.ok(x >= 0 && x + width <= 360 && height >= 44, what)
+    }
+  }
 })

@@ -2,7 +2,7 @@ import type { Texts } from './en.js'
 
 export const de: Texts = {
   'place.home': 'Zuhause',
-  'place.values': 'Alle Werte',
+  'place.values': 'Werte',
   'place.delivery': 'Zustellung',
   'place.alerts': 'Alarme',
   'place.explore': 'Erkunden',
