@@ -1,10 +1,6 @@
 import { ApiError, fetchSession, reload, type Session, signOut } from './api.js'
-import { element, put } from './nodes.js'
-
-const kindWords: Readonly<Record<string, string>> = {
-  admin: 'Full access',
-  dashboard: 'View only',
-}
+import { element, make, put, withNodes } from './nodes.js'
+import { say } from './texts/language.js'
 
 /** Longest wait for the session before the bar appears, in milliseconds. */
 const patience = 1500
@@ -52,17 +48,17 @@ export class Account {
     element('account').hidden = !isSomebody
     if (!isSomebody) return
     put(element('account-name'), user)
-    element('account-button').setAttribute('aria-label', `Signed in as ${user}`)
-    put(element('account-user'), user)
-    put(element('account-kind'), kindWords[kind] ?? '')
+    element('account-button').setAttribute('aria-label', say('account.user', { user }))
+    element('account-user').replaceChildren(...withNodes(say('account.user'), { user: make('bdi', '', user) }))
+    put(element('account-kind'), kind === 'admin' || kind === 'dashboard' ? say(`account.${kind}`) : '')
   }
 
   async #leave(): Promise<void> {
     const note = element('account-note')
     put(note, '')
     await signOut().catch((error: unknown) => {
-      const why = error instanceof ApiError ? error.message : 'The hub does not answer.'
-      put(note, `You are still signed in. ${why}`)
+      const why = error instanceof ApiError ? error.message : `${say('why.silent')}.`
+      put(note, say('account.still', { why }))
     })
   }
 

@@ -1,6 +1,7 @@
 import mqtt, { type MqttClient } from 'mqtt'
 import { ApiError, type Credentials, fetchCredentials, hubNow, type Quality, type Value } from './api.js'
 import { FeedAge, type FeedNotice, type Freshness } from './freshness.js'
+import { say } from './texts/language.js'
 
 export interface LastValue {
   readonly series: string
@@ -129,7 +130,7 @@ export class Feed {
     void this.#connect()
     setInterval(() => this.#look(), lookEvery)
     addEventListener('online', () => this.#wake())
-    addEventListener('offline', () => this.#enter('offline', 'This computer is offline'))
+    addEventListener('offline', () => this.#enter('offline', say('why.offline')))
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) this.#hiddenAt = Date.now()
       else this.#wake()
@@ -175,7 +176,7 @@ export class Feed {
     })
     client.on('error', error => {
       if (client !== this.#client) return
-      this.#refusal = /not authorized|bad user/i.test(error.message) ? 'The hub rejects this page' : ''
+      this.#refusal = /not authorized|bad user/i.test(error.message) ? say('why.rejected') : ''
     })
     client.on('message', (topic, payload, packet) => {
       if (client === this.#client) this.#take(topic, payload, packet.retain)
@@ -209,7 +210,7 @@ export class Feed {
     if (client !== this.#client || !client.connected) return
     // Alerts and changes of structure are not what a page without readings could live on.
     const isEmpty = (['readings', 'presence', 'refusals'] as const).every(part => denied.has(part))
-    this.#refusal = !isEmpty ? '' : 'This page may not read live values'
+    this.#refusal = !isEmpty ? '' : say('why.no-live')
     if (this.#refusal) return this.#enter('offline', this.#refusal)
     clearTimeout(this.#patience)
     this.#patience = undefined
@@ -241,10 +242,10 @@ export class Feed {
   }
 
   #lost(): void {
-    if (!navigator.onLine || this.#refusal) this.#enter('offline', this.#refusal || 'This computer is offline')
+    if (!navigator.onLine || this.#refusal) this.#enter('offline', this.#refusal || say('why.offline'))
     else if (this.#state === 'live') this.#enter('connecting', '')
     this.#patience ??= setTimeout(() => {
-      if (this.#state !== 'live') this.#enter('offline', this.#refusal || 'The hub does not answer')
+      if (this.#state !== 'live') this.#enter('offline', this.#refusal || say('why.silent'))
     }, patience)
   }
 
@@ -315,7 +316,7 @@ export class Feed {
 /** Returns why there is no password; empty when the hub did not answer, which is shown anyway. */
 function refusalOf(error: unknown): string {
   if (!(error instanceof ApiError)) return ''
-  return error.status === 401 ? 'This page is not signed in' : error.message.replace(/\.$/, '')
+  return error.status === 401 ? say('why.no-login') : error.message.replace(/\.$/, '')
 }
 
 /** Returns a name, as the last level of a topic, as the list of devices shows it: see `hubTopics.presence`. */

@@ -1,4 +1,7 @@
-/** The login page. Public, so this module imports nothing of the other ones. */
+/** The login page. Public, so this module imports its texts and nothing that needs a login. */
+
+import { say, translate } from './login/words.js'
+import { language, locale } from './texts/locale.js'
 
 const element = <T extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as T
 
@@ -11,7 +14,7 @@ const submit = element<HTMLButtonElement>('submit')
 const patience = 20_000
 /** Seconds to wait when the hub names no time. */
 const usualWait = 60
-const clock = new Intl.DateTimeFormat(undefined, {
+const clock = new Intl.DateTimeFormat(locale, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
@@ -23,14 +26,14 @@ let notBefore = 0
 let countdown: ReturnType<typeof setInterval> | undefined
 let busy = false
 
-function say(text: string): void {
+function tell(text: string): void {
   element('error').textContent = text
 }
 
 /** Draws the button. The button is not disabled, as a disabled button would lose the focus. */
 function draw(): void {
   submit.setAttribute('aria-disabled', String(busy || notBefore > 0))
-  submit.textContent = busy ? 'Signing in' : 'Sign in'
+  submit.textContent = say(busy ? 'busy' : 'title')
 }
 
 function markInvalid(...inputs: readonly HTMLInputElement[]): void {
@@ -57,11 +60,11 @@ async function signIn(): Promise<void> {
   if (busy || notBefore > 0) return
   const missing = [user, password].filter(input => input.value === '')
   if (missing.length > 0) {
-    say(missing[0] === user ? 'Your user name is missing.' : 'Your password is missing.')
+    tell(say(missing[0] === user ? 'no-user' : 'no-password'))
     return markInvalid(...missing)
   }
   reveal(false)
-  say('')
+  tell('')
   markInvalid()
   busy = true
   draw()
@@ -79,21 +82,19 @@ async function signIn(): Promise<void> {
   busy = false
   draw()
   if (!response) {
-    return say(
-      navigator.onLine ? 'The hub does not answer. Is it running, and can this computer reach it?' : 'You are offline.',
-    )
+    return tell(say(navigator.onLine ? 'silent' : 'offline'))
   }
   if (response.status === 429) return waitFor(secondsOf(response.headers.get('retry-after')))
   if (response.status === 401) {
-    say('Wrong user name or password.')
+    tell(say('wrong'))
     markInvalid(password)
     password.select()
     return
   }
   const body = (await response.json().catch(() => ({}))) as { message?: unknown }
   const message = typeof body.message === 'string' ? body.message : ''
-  if (response.status === 503) return say('The hub is busy with other logins. Try again in a moment.')
-  say(`Sign-in failed: ${message || `the hub answered with status ${response.status}`}`)
+  if (response.status === 503) return tell(say('crowded'))
+  tell(say('failed', { why: message || say('status', { status: response.status }) }))
 }
 
 /** Parses a Retry-After header, which has a number of seconds or a date. */
@@ -106,7 +107,7 @@ function secondsOf(header: string | null): number {
 function waitFor(seconds: number): void {
   notBefore = Date.now() + seconds * 1000
   // Announced once with the time of day; the countdown is only visible.
-  say(`Too many attempts. Try again at ${clock.format(notBefore)}.`)
+  tell(say('wait', { time: clock.format(notBefore) }))
   clearInterval(countdown)
   countdown = setInterval(count, 250)
   count()
@@ -121,14 +122,14 @@ function count(): void {
   if (!over) return
   clearInterval(countdown)
   notBefore = 0
-  say('')
+  tell('')
   draw()
 }
 
 function reveal(shown: boolean): void {
   password.type = shown ? 'text' : 'password'
   show.setAttribute('aria-pressed', String(shown))
-  show.title = shown ? 'Hide the password' : 'Show the password'
+  show.title = say(shown ? 'hide' : 'show')
 }
 
 form.addEventListener('submit', event => {
@@ -140,12 +141,15 @@ for (const input of [user, password]) {
   input.addEventListener('input', () => input.removeAttribute('aria-invalid'))
   input.addEventListener('keyup', event => {
     const caps = event.getModifierState?.('CapsLock') === true
-    const text = caps && input === password ? 'Caps Lock is on.' : ''
+    const text = caps && input === password ? say('caps') : ''
     if (element('caps').textContent !== text) element('caps').textContent = text
   })
 }
+document.documentElement.lang = language
+document.title = `${say('title')} · telehub`
+translate(document)
 reveal(false)
 draw()
-element('host').textContent = `to the hub at ${location.host}`
+element('host').textContent = say('host', { host: location.host })
 element('plain').hidden = isSecureContext
 if (!user.value) user.focus()

@@ -1,7 +1,7 @@
 import { Account } from './account.js'
 import { ApiError, fetchDevices, fetchSeries, type Ready } from './api.js'
 import { ChartDock } from './chart-dock.js'
-import { DevicePage } from './device.js'
+import { DevicePage } from './device/device.js'
 import { startDisplay } from './display.js'
 import { Feed, type FeedPart, type LastReading } from './feed.js'
 import { FeedListeners } from './feed-listeners.js'
@@ -126,17 +126,13 @@ listeners.add({
   home: revision => home.structureChanged(revision),
 })
 
-const anonymousNotice = {
-  tone: 'anonymous',
-  title: 'Open to all.',
-  text: 'Anyone who can reach this hub may read and publish everything (auth.anonymous).',
-}
+const anonymousNotice = { tone: 'anonymous', title: say('banner.open'), text: say('banner.open-text') }
 /** Notice for a hub with users, one of which is for clients without a name. */
 const unnamedNotice = {
   tone: 'anonymous',
-  title: 'Not signed in.',
-  text: 'You see what this hub shows without a login (auth.anonymous).',
-  more: { text: 'Sign in', href: '/login' },
+  title: say('banner.nobody'),
+  text: say('banner.nobody-text'),
+  more: { text: say('banner.sign-in'), href: '/login' },
 }
 /** Shows the board that a link shares, whatever the address. */
 function showShared(id: string): void {
@@ -190,14 +186,14 @@ function keepOfflineOnce(): void {
 /** Fetches the complete state of the hub, whenever the feed starts anew. */
 async function synchronise(): Promise<void> {
   clearTimeout(again)
-  const unseen = new Set<string>(denied.includes('readings') ? ['live readings'] : [])
-  if (denied.includes('presence')) unseen.add('who is online')
+  const unseen = new Set<string>(denied.includes('readings') ? [say('unseen.live')] : [])
+  if (denied.includes('presence')) unseen.add(say('unseen.presence'))
   const isForbidden = (error: unknown) => error instanceof ApiError && error.status === 403
   if (denied.includes('readings')) again = setTimeout(() => void synchronise(), askEvery)
   const isForBoard = board !== undefined
   const [series] = await Promise.all([
     (isForBoard ? fetchSeries() : Promise.resolve(undefined)).catch((error: unknown) => {
-      if (isForbidden(error)) unseen.add('readings')
+      if (isForbidden(error)) unseen.add(say('unseen.readings'))
       // The store may be down; the retained messages of the broker are on their way. Retried after a while.
       if (!(error instanceof ApiError) || error.status >= 500) {
         clearTimeout(again)
@@ -211,18 +207,16 @@ async function synchronise(): Promise<void> {
         device.snapshot(rows)
       },
       (error: unknown) => {
-        if (isForbidden(error)) unseen.add('devices')
+        if (isForbidden(error)) unseen.add(say('unseen.devices'))
         presence.snapshot([])
       },
     ),
   ])
   const { user = '' } = account.session ?? {}
-  const what = [...unseen].join(', ')
-  const text = `user ${user} may not read ${what}, which ${unseen.size > 1 ? 'are' : 'is'} missing or late.`
-  status.notice(
-    'unseen',
-    unseen.size > 0 && !account.session?.share ? { tone: 'unseen', title: 'Some of it is hidden:', text } : undefined,
-  )
+  const what = [...unseen].join(say('comma'))
+  const text = say('banner.hidden-text', { user, what })
+  const isToldHidden = unseen.size > 0 && !account.session?.share
+  status.notice('unseen', isToldHidden ? { tone: 'unseen', title: say('banner.hidden'), text } : undefined)
   if (series) {
     board?.snapshot(series)
     listed = true
@@ -464,9 +458,9 @@ function onPage(): void {
   copy.hidden = !navigator.clipboard
   copy.addEventListener('click', () => {
     void navigator.clipboard.writeText(element('snippet').textContent ?? '').then(() => {
-      copy.textContent = 'Copied'
+      copy.textContent = say('home.copied')
       setTimeout(() => {
-        copy.textContent = 'Copy'
+        copy.textContent = say('home.copy')
       }, 2000)
     })
   })
@@ -474,6 +468,7 @@ function onPage(): void {
 
 document.documentElement.lang = language
 words.translate(document)
+words.translate(element<HTMLTemplateElement>('device-template').content)
 onPage()
 startDisplay()
 if (isKiosk()) {

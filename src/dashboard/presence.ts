@@ -3,6 +3,7 @@ import { hubNow } from './api.js'
 import type { Presence } from './feed.js'
 import { arrange } from './nodes.js'
 import type { Refusals } from './refusals.js'
+import { locale, say } from './texts/language.js'
 import { nameText, sinceText, spanText } from './wording.js'
 
 interface Row {
@@ -18,7 +19,7 @@ interface Row {
 /** Returns the address of a client's page. */
 export const deviceAddress = (clientId: string) => `#${new URLSearchParams({ device: clientId })}`
 
-const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
+const order = new Intl.Collator(locale, { numeric: true, sensitivity: 'base' })
 /** Rows drawn at most; the filter reaches the others. */
 const most = 300
 /** Client ids of pages like this one, which are clients but no devices. */
@@ -147,16 +148,16 @@ export class PresencePanel {
     )
     const present = all.filter(row => row.presence)
     const online = present.filter(row => row.presence?.online).length
-    this.#count.textContent = present.length === 0 ? '' : `${online} of ${present.length} online`
+    this.#count.textContent = present.length === 0 ? '' : say('clients.online', { online, count: present.length })
     this.#note.textContent =
       all.length === 0
         ? this.#readable
-          ? 'No device has connected yet.'
-          : 'Connections are hidden: your user may not read $hub/presence/#.'
+          ? say('clients.none')
+          : say('clients.hidden')
         : matching.length === 0
-          ? 'No matching devices'
+          ? say('clients.no-match')
           : matching.length > most
-            ? `${matching.length - most} more: filter to see them`
+            ? say('clients.more', { count: matching.length - most })
             : ''
   }
 
@@ -166,15 +167,19 @@ export class PresencePanel {
     // A client without presence, such as one that only subscribes, may well be connected.
     const state = presence ? String(online) : 'unknown'
     if (row.element.dataset.online !== state) row.element.dataset.online = state
-    const word = presence ? (online ? 'online' : 'offline') : 'refused'
-    const text = since <= 0 ? word : online ? `online ${spanText(now - since)}` : `offline ${spanText(now - since)}`
+    const word = say(presence ? (online ? 'client.online' : 'client.offline') : 'client.refused')
+    const text = since <= 0 ? word : say('client.for', { state: word, span: spanText(now - since) })
     if (row.since.textContent !== text) row.since.textContent = text
     const refused = this.#refusals.news(clientId, presence, now)
     if (mark.hidden !== !refused) mark.hidden = !refused
-    const refusal = refused ? `\nRefused: ${refused.action} at ${sinceText(refused.time, now)}` : ''
-    const title = `${nameText(clientId)}${user ? ` (${nameText(user)})` : ''}: ${word}${
-      since > 0 ? ` since ${sinceText(since, now)}` : ''
-    }${refusal}`
+    const name = `${nameText(clientId)}${user ? ` (${nameText(user)})` : ''}`
+    const lines = [
+      since > 0
+        ? say('client.title-since', { name, state: word, time: sinceText(since, now) })
+        : say('client.title', { name, state: word }),
+      ...(refused ? [say('client.title-refused', { action: refused.action, time: sinceText(refused.time, now) })] : []),
+    ]
+    const title = lines.join('\n')
     if (row.link.title !== title) row.link.title = title
   }
 }

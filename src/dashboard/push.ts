@@ -1,5 +1,6 @@
 import { endSubscription, fetchPush, subscribe } from './api.js'
 import { element, put } from './nodes.js'
+import { say } from './texts/language.js'
 
 /** Texts that the browser itself shows. */
 export interface PushTexts {
@@ -55,6 +56,7 @@ export class PushSubscriber {
 
   async #tell(subscription: PushSubscription): Promise<void> {
     this.#id = await subscribe(subscription.toJSON())
+    await keepTexts()
     this.#subscription = subscription
   }
 
@@ -66,9 +68,9 @@ export class PushSubscriber {
 }
 
 const texts: PushTexts = {
-  title: 'Notifications are on',
-  body: 'Alerts that your user may read arrive here.',
-  refused: 'this browser does not allow notifications of this page; its settings for the site say so.',
+  title: say('notify.on'),
+  body: say('notify.on-text'),
+  refused: say('notify.denied'),
 }
 
 /** The switch for notifications on this device. Hidden where the browser has none, or the page is not secure. */
@@ -95,7 +97,7 @@ export class PushSwitch {
     try {
       await this.#subscriber.toggle(texts)
     } catch (error) {
-      put(this.#note, `That did not work: ${error instanceof Error ? error.message : String(error)}`)
+      put(this.#note, say('notify.failed', { why: error instanceof Error ? error.message : String(error) }))
     } finally {
       this.#button.disabled = false
       this.#draw()
@@ -104,9 +106,18 @@ export class PushSwitch {
 
   #draw(): void {
     const { isOn } = this.#subscriber
-    put(this.#button, isOn ? 'Stop notifying me on this device' : 'Notify me on this device')
+    put(this.#button, say(isOn ? 'notify.stop' : 'notify.start'))
     this.#button.setAttribute('aria-pressed', String(isOn))
   }
+}
+
+/** Keeps the texts of notifications for the service worker, which has no page to ask for the language. */
+async function keepTexts(): Promise<void> {
+  const names = ['acknowledge', 'again', 'not-acknowledged', 'silent', 'changed'] as const
+  const kept = Object.fromEntries(names.map(name => [name, say(`notify.${name}`)]))
+  // Without storage, notifications are in English.
+  const cache = await caches.open('telehub-texts').catch(() => undefined)
+  await cache?.put('/notification-texts', new Response(JSON.stringify(kept))).catch(() => {})
 }
 
 /** Returns the bytes of a text in base64url. */

@@ -54,7 +54,8 @@
   on('activate', () => scope.clients.claim())
 
   on<Event & { readonly data?: { json(): HubNotification } }>('push', async ({ data }) => {
-    const { title, body, severity, state, tag, url, at, token } = data?.json() ?? unreadable
+    const texts = await textsOf()
+    const { title, body, severity, state, tag, url, at, token } = data?.json() ?? unreadable(texts)
     const isFiring = state === 'firing'
     await scope.registration.showNotification(title, {
       body,
@@ -65,7 +66,7 @@
       requireInteraction: isFiring && severity === 'critical',
       timestamp: at,
       data: { url, token, tag },
-      ...(token && { actions: [{ action: 'acknowledge', title: 'Acknowledge' }] }),
+      ...(token && { actions: [{ action: 'acknowledge', title: texts.acknowledge }] }),
     })
   })
 
@@ -98,10 +99,22 @@
     }
   }
 
-  const unreadable: HubNotification = {
-    ...{ id: '', title: 'telehub', body: 'Something has changed; open the dashboard.', severity: 'warning' },
-    ...{ state: 'firing', tag: 'telehub', url: '/', at: Date.now() },
+  /** Texts of the worker; in English until a page has left others for it. */
+  const english = {
+    ...{ acknowledge: 'Acknowledge', again: 'Try again', 'not-acknowledged': 'Not acknowledged' },
+    ...{ silent: 'the hub does not answer', changed: 'Something has changed; open the dashboard.' },
   }
+
+  /** Resolves with the texts in the language of the page that has subscribed. */
+  async function textsOf(): Promise<typeof english> {
+    const kept = await caches.match('/notification-texts', { cacheName: 'telehub-texts' }).catch(() => undefined)
+    return { ...english, ...((await kept?.json().catch(() => ({}))) as Partial<typeof english> | undefined) }
+  }
+
+  const unreadable = (texts: typeof english): HubNotification => ({
+    ...{ id: '', title: 'telehub', body: texts.changed, severity: 'warning' },
+    ...{ state: 'firing', tag: 'telehub', url: '/', at: Date.now() },
+  })
 
   type Clicked = Event & { readonly notification: Notification; readonly action: string }
 
@@ -114,6 +127,7 @@
 
   /** Acknowledges, and says so; or says why not, as nobody sees a page. */
   async function acknowledge(token: string, tag: string, url: string): Promise<void> {
+    const texts = await textsOf()
     let told: string
     try {
       const response = await fetch('/api/notify/acknowledge', {
@@ -126,11 +140,11 @@
       if (response.ok) return
       told = ((await response.json()) as { readonly message?: string }).message ?? `status ${response.status}`
     } catch {
-      told = 'the hub does not answer'
+      told = texts.silent
     }
-    const actions = [{ action: 'acknowledge', title: 'Try again' }]
+    const actions = [{ action: 'acknowledge', title: texts.again }]
     const data = { url, token, tag }
-    await scope.registration.showNotification('Not acknowledged', { body: `${told}.`, tag, data, actions })
+    await scope.registration.showNotification(texts['not-acknowledged'], { body: `${told}.`, tag, data, actions })
   }
 
   async function open(url: string): Promise<void> {

@@ -2,7 +2,7 @@ import { fetchReady, type Ready } from './api.js'
 import type { FeedState } from './feed.js'
 import { clockText } from './home/format.js'
 import { say } from './texts/language.js'
-import { dependencyText } from './wording.js'
+import { dependencyText, stateText } from './wording.js'
 
 const readyEvery = 10_000
 
@@ -52,7 +52,7 @@ export class Status {
     this.#connection.dataset.state = state
     this.#state = state
     this.#words()
-    this.#reason = state === 'offline' ? `${reason}. The values shown are the last received; retrying.` : ''
+    this.#reason = state === 'offline' ? say('banner.retrying', { why: reason }) : ''
     if (state === 'live') void this.ask()
     this.#draw()
   }
@@ -118,18 +118,16 @@ export class Status {
 
   #draw(): void {
     const lines: Line[] = []
-    if (this.#reason) lines.push({ tone: 'offline', title: 'Not connected', text: this.#reason })
+    if (this.#reason) lines.push({ tone: 'offline', title: say('banner.not-connected'), text: this.#reason })
     for (const { detail } of this.#ready?.alarms ?? []) {
       const [, title = detail, text = ''] = /^([^:]+): (.+)$/s.exec(detail) ?? []
-      const more = { text: 'Show the backlog', href: '#balance' }
+      const more = { text: say('banner.backlog'), href: '#balance' }
       lines.push({ tone: 'alarm', title: text ? `${title}:` : title, text, more })
     }
     for (const { name, state, detail } of this.#ready?.dependencies ?? []) {
       if (state === 'up') continue
-      const title = `${dependencyText(name)} is ${state}`
-      const kept = /spool|broker/i.test(name)
-        ? ''
-        : 'Readings are kept in the spool until it is back; live values still arrive.'
+      const title = say('banner.dependency', { name: dependencyText(name), state: stateText(state) })
+      const kept = /spool|broker/i.test(name) ? '' : say('banner.kept')
       const text = detail ? detail.charAt(0).toUpperCase() + detail.slice(1) : kept
       lines.push({ tone: state, title, text })
     }

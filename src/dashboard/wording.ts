@@ -80,32 +80,17 @@ export function numberText(value: number, decimals: number): string {
 /** Word for a state, and how urgently the state needs attention. */
 export interface State {
   readonly word: string
-  readonly tone: 'quiet' | 'on' | 'active' | 'alert'
+  readonly tone: 'quiet' | 'on'
 }
 
-const states: readonly (readonly [field: RegExp, on: string, off: string, tone: State['tone']])[] = [
-  [/leak|smoke|alarm|fault|error|tamper|flood|overheat|gas_?detected/i, 'detected', 'clear', 'alert'],
-  [/low_?batt|batt\w*_?low/i, 'low', 'ok', 'alert'],
-  [/motion|occup|presence|vibration/i, 'detected', 'clear', 'active'],
-  [/open|door|window|gate|garage/i, 'open', 'closed', 'active'],
-  [/lock/i, 'locked', 'unlocked', 'on'],
-  [/online|connected|reachable/i, 'online', 'offline', 'on'],
-  [
-    /^on$|power|relay|switch|heat|cool|light|lamp|pump|fan|state|enabled|running|charging|valve|plug/i,
-    'on',
-    'off',
-    'on',
-  ],
-]
-
-export function stateOf(field: string, value: boolean): State {
-  const [, on, off, tone] = states.find(([pattern]) => pattern.test(field)) ?? ['', 'true', 'false', 'on']
-  return { word: value ? on : off, tone: value ? tone : 'quiet' }
+/** Returns the word for a state of which nothing is known but that it is one: nothing is concluded from its name. */
+export function stateOf(value: boolean): State {
+  return { word: say(value ? 'state.on' : 'state.off'), tone: value ? 'on' : 'quiet' }
 }
 
-export function valueText(field: string, value: Value, decimals: number): string {
+export function valueText(value: Value, decimals: number): string {
   if (typeof value === 'number') return numberText(value, decimals)
-  return typeof value === 'boolean' ? stateOf(field, value).word : value
+  return typeof value === 'boolean' ? stateOf(value).word : value
 }
 
 export function ageText(milliseconds: number): string {

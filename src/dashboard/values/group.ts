@@ -1,10 +1,11 @@
 import { make } from '../nodes.js'
+import { locale } from '../texts/language.js'
 import { nameText } from '../wording.js'
 import type { Tile, TileView } from './tile.js'
 import { type Grid, headingHeight, heightOf, nearOf, placeOf } from './wall-layout.js'
 import { say } from './words.js'
 
-const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' })
+const order = new Intl.Collator(locale, { numeric: true, sensitivity: 'base' })
 
 /** Gives elements for tiles, and takes them back. */
 export interface Views {

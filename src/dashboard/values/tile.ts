@@ -57,7 +57,7 @@ export class Tile {
   }
 
   get valueText(): string {
-    const text = valueText(this.label.name, this.value, this.decimals)
+    const text = valueText(this.value, this.decimals)
     return typeof this.value === 'string' ? nameText(text) : text
   }
 
@@ -185,7 +185,7 @@ export class TileView {
     write(this.#unit, tile.unit)
     setData(anchor, 'length', lengthOf(text.length + tile.unit.length * 0.6))
     setData(this.#value, 'value', String(tile.value))
-    if (typeof tile.value === 'boolean') setData(anchor, 'tone', stateOf(tile.label.name, tile.value).tone)
+    if (typeof tile.value === 'boolean') setData(anchor, 'tone', stateOf(tile.value).tone)
     write(this.#age, ageText(now - tile.time))
     setData(anchor, 'stale', String(tile.stale))
     setData(anchor, 'refused', String(tile.refused !== undefined))

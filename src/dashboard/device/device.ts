@@ -1,14 +1,16 @@
-import type { DeviceRow } from '../contract/contract.js'
+import type { DeviceRow } from '../../contract/contract.js'
+import { ApiError, fetchDevices, hubNow, removeDevice } from '../api.js'
+import type { Presence } from '../feed.js'
+import { element, Keyed, make, put } from '../nodes.js'
+import { Poll } from '../poll.js'
+import type { Refusals, Refused } from '../refusals.js'
+import type { Board } from '../values/board.js'
+import type { Tile } from '../values/tile.js'
+import { ageText, countText, momentText, nameText, sinceText, spanText } from '../wording.js'
 import { AlertsCard } from './alerts-card.js'
-import { ApiError, fetchDevices, hubNow, removeDevice } from './api.js'
 import { CommandsCard } from './commands-card.js'
-import type { Presence } from './feed.js'
-import { element, Keyed, make, put } from './nodes.js'
-import { Poll } from './poll.js'
-import { type Refusals, type Refused, remedyOf } from './refusals.js'
-import type { Board } from './values/board.js'
-import type { Tile } from './values/tile.js'
-import { ageText, countText, momentText, nameText, sinceText, spanText } from './wording.js'
+import { remedyOf } from './remedies.js'
+import { say, translate } from './words.js'
 
 const pollEvery = 10_000
 const mostReadings = 60
@@ -16,15 +18,8 @@ const mostReadings = 60
 /** Says by how much a clock is wrong, and where; empty when none is. */
 function clockText({ clockError = 0, clockTopic = '' }: DeviceRow): string {
   if (clockError === 0) return ''
-  const side = clockError < 0 ? 'behind' : 'ahead'
-  return `${spanText(Math.abs(clockError))} ${side}, in ${nameText(clockTopic)}; the time of reception is used`
-}
-
-const actionWords: Readonly<Record<Refused['action'], string>> = {
-  connect: 'connect',
-  publish: 'publish',
-  subscribe: 'subscribe',
-  receive: 'receive',
+  const filling = { span: spanText(Math.abs(clockError)), topic: nameText(clockTopic) }
+  return say(clockError < 0 ? 'clock.behind' : 'clock.ahead', filling)
 }
 
 /** Beginning of the keys of series that hold the history of alerts. */
@@ -75,6 +70,7 @@ export class DevicePage {
     this.#refusals = refusals
     this.#found = found
     this.#removed = removed
+    translate(this.#root)
     const dialog = element<HTMLDialogElement>('device-removal')
     this.#remove.addEventListener('click', () => dialog.showModal())
     dialog.addEventListener('close', () => {
@@ -93,8 +89,9 @@ export class DevicePage {
       refused => this.#makeRefusal(refused),
       (made, { time, times }) => {
         const now = hubNow()
-        const often = times > 1 ? ` · ${countText(times)} times` : ''
-        put(made.querySelector('.refusal-when') as Element, `${momentText(time, now)} · ${ageText(now - time)}${often}`)
+        const when = `${momentText(time, now)} · ${ageText(now - time)}`
+        const text = times > 1 ? say('refusals.times', { when, count: countText(times) }) : when
+        put(made.querySelector('.refusal-when') as Element, text)
       },
     )
     this.#readings = new Keyed(
@@ -128,7 +125,7 @@ export class DevicePage {
       answered: rows => {
         if (!(rows instanceof Error)) this.#found(rows)
         const forbidden = rows instanceof ApiError && rows.status === 403
-        const hidden = forbidden ? `Some details are hidden: ${rows.message}` : ''
+        const hidden = forbidden ? say('device.hidden', { why: rows.message }) : ''
         put(element('device-note'), [this.#trouble, hidden].filter(Boolean).join(' '))
         this.#draw()
         return forbidden ? undefined : pollEvery
@@ -196,7 +193,7 @@ export class DevicePage {
       this.forget(clientId)
       this.#removed(clientId)
     } catch (error) {
-      this.#trouble = `The device was not removed: ${error instanceof Error ? error.message : String(error)}.`
+      this.#trouble = say('device.not-removed', { why: error instanceof Error ? error.message : String(error) })
       put(element('device-note'), this.#trouble)
     } finally {
       this.#remove.disabled = false
@@ -225,16 +222,14 @@ export class DevicePage {
     put(element('device-state'), this.#stateText(presence, refusals.length > 0, now))
     const user = presence?.user || refusals[0]?.user || ''
     const facts = [
-      { name: 'User', text: nameText(user) },
-      { name: 'Messages', text: row ? countText(row.messages) : '' },
-      { name: 'Last seen', text: row && row.lastSeen > 0 ? momentText(row.lastSeen, now) : '' },
-      { name: 'Clock', text: row ? clockText(row) : '' },
+      { name: say('fact.user'), text: nameText(user) },
+      { name: say('fact.messages'), text: row ? countText(row.messages) : '' },
+      { name: say('fact.last-seen'), text: row && row.lastSeen > 0 ? momentText(row.lastSeen, now) : '' },
+      { name: say('fact.clock'), text: row ? clockText(row) : '' },
     ]
     this.#facts.show(facts.filter(({ text }) => text !== ''))
     this.#list.show(refusals)
-    const none = this.refusalsReadable
-      ? 'Nothing was refused.'
-      : 'Refusals are hidden: your user may not read $hub/why/+.'
+    const none = say(this.refusalsReadable ? 'refusals.none' : 'refusals.hidden')
     put(element('refusals-note'), refusals.length > 0 ? '' : none)
     // The name of a user with several devices says nothing about this device.
     const isShared = [...this.#presences.values()].some(other => other.user === user && other.clientId !== clientId)
@@ -243,18 +238,22 @@ export class DevicePage {
     const tiles = named.filter(({ info }) => !info.key.startsWith(ofAlerts))
     this.#readings.show(tiles.slice(0, mostReadings))
     element('device-readings-card').hidden = tiles.length === 0
-    put(element('device-readings-count'), tiles.length > mostReadings ? `${mostReadings} of ${tiles.length}` : '')
+    put(
+      element('device-readings-count'),
+      tiles.length > mostReadings ? say('values.cut', { shown: mostReadings, count: tiles.length }) : '',
+    )
   }
 
   #stateText(presence: Presence | undefined, refused: boolean, now: number): string {
     if (presence) {
       const { online, since } = presence
-      const word = online ? 'Online' : 'Offline'
-      return since > 0 ? `${word} for ${spanText(now - since)}, since ${sinceText(since, now)}` : word
+      const name = online ? 'online' : 'offline'
+      const filling = { span: spanText(now - since), time: sinceText(since, now) }
+      return since > 0 ? say(`state.${name}-for`, filling) : say(`state.${name}`)
     }
-    if (!this.presenceReadable) return 'The connection state is hidden: your user may not read $hub/presence/#.'
-    if (refused) return 'It has never connected; only its refusals are known.'
-    return this.#known ? 'Unknown device. It appears here once it connects.' : ''
+    if (!this.presenceReadable) return say('state.hidden')
+    if (refused) return say('state.never')
+    return this.#known ? say('state.unknown') : ''
   }
 
   #makeRefusal(refused: Refused): HTMLElement {
@@ -265,7 +264,7 @@ export class DevicePage {
       make(
         'p',
         'refusal-head',
-        make('span', 'refusal-action', actionWords[action] ?? nameText(String(action))),
+        make('span', 'refusal-action', actionText(action)),
         ' ',
         make('bdi', 'refusal-topic', nameText(topic ?? '')),
         make('span', 'refusal-when'),
@@ -274,23 +273,27 @@ export class DevicePage {
     )
     made.dataset.action = action
     const { text, command } = remedyOf(refused, this.users)
-    if (text && (command || !text.endsWith(':'))) made.append(make('p', 'refusal-remedy', text))
+    if (text && (command || !/[:：]$/.test(text))) made.append(make('p', 'refusal-remedy', text))
     if (command) made.append(copyable(command))
     return made
   }
+}
+
+function actionText(action: Refused['action']): string {
+  return ['connect', 'publish', 'subscribe', 'receive'].includes(action) ? say(`action.${action}`) : nameText(action)
 }
 
 /** Makes a command with a copy button; without a clipboard the command can be selected. */
 function copyable(command: string): HTMLElement {
   const snippet = make('div', 'snippet', make('code', '', command))
   if (!navigator.clipboard) return snippet
-  const button = make('button', '', 'Copy')
+  const button = make('button', '', say('copy'))
   button.type = 'button'
-  button.setAttribute('aria-label', 'Copy the command')
+  button.setAttribute('aria-label', say('copy.label'))
   button.addEventListener('click', () => {
     void navigator.clipboard.writeText(command).then(() => {
-      put(button, 'Copied')
-      setTimeout(() => put(button, 'Copy'), 2000)
+      put(button, say('copied'))
+      setTimeout(() => put(button, say('copy')), 2000)
     })
   })
   snippet.append(button)

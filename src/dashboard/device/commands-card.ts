@@ -1,22 +1,13 @@
-import { ApiError, type CommandRow, cancelCommand, fetchCommands, hubNow, sendCommand } from './api.js'
-import { element, Keyed, make, put } from './nodes.js'
-import { Poll } from './poll.js'
-import { momentText, nameText } from './wording.js'
+import { ApiError, type CommandRow, cancelCommand, fetchCommands, hubNow, sendCommand } from '../api.js'
+import { element, Keyed, make, put } from '../nodes.js'
+import { Poll } from '../poll.js'
+import { momentText, nameText } from '../wording.js'
+import { say } from './words.js'
 
 const pollEvery = 5_000
 /** While a command is under way its receipts come one after the other. */
 const pollSoon = 1_000
 const mostShown = 20
-
-const stateWords: Readonly<Record<CommandRow['state'], string>> = {
-  queued: 'Waiting',
-  sent: 'Sent',
-  delivered: 'Delivered',
-  answered: 'Answered',
-  failed: 'Failed',
-  expired: 'Expired',
-  cancelled: 'Cancelled',
-}
 
 /** Sends commands to a device, and shows what became of them. */
 export class CommandsCard {
@@ -81,20 +72,20 @@ export class CommandsCard {
       await sendCommand({ client, topic, payload: this.#payload.value })
       await this.#poll.ask()
     } catch (error) {
-      put(this.#note, `Not sent: ${(error as Error).message}`)
+      put(this.#note, say('commands.not-sent', { why: (error as Error).message }))
     } finally {
       this.#send.disabled = false
     }
   }
 
   #make({ id }: CommandRow): HTMLElement {
-    const cancel = make('button', 'plain command-cancel', 'Cancel')
+    const cancel = make('button', 'plain command-cancel', say('commands.cancel'))
     cancel.type = 'button'
     cancel.addEventListener('click', () => {
       cancel.disabled = true
       cancelCommand(id)
         .then(() => this.#poll.ask())
-        .catch((error: unknown) => put(this.#note, `Not cancelled: ${(error as Error).message}`))
+        .catch((error: unknown) => put(this.#note, say('commands.not-cancelled', { why: (error as Error).message })))
         .finally(() => {
           cancel.disabled = false
         })
@@ -110,20 +101,17 @@ export class CommandsCard {
     const now = hubNow()
     const part = (name: string) => made.querySelector(`.${name}`) as HTMLElement
     made.dataset.state = state
-    put(part('command-state'), stateWords[state])
+    put(part('command-state'), say(`command.${state}`))
     put(part('command-topic'), nameText(topic))
     put(part('command-when'), `${momentText(askedAt, now)}${user ? ` · ${nameText(user)}` : ''}`)
     put(part('command-payload').firstElementChild as Element, shown(payload, encoding))
-    const answerText = answer ? `: ${shown(answer.payload, answer.encoding)}` : ''
+    const answered = say('command.answered')
     part('command-receipts').replaceChildren(
-      ...receiptsOf(row).map(({ word, at }) =>
-        make(
-          'li',
-          '',
-          `${word}${word === stateWords.answered ? answerText : ''} `,
-          make('span', 'hint', momentText(at, now)),
-        ),
-      ),
+      ...receiptsOf(row).map(({ word, at }) => {
+        const isAnswer = answer !== undefined && word === answered
+        const text = isAnswer ? say('commands.answer', { word, answer: shown(answer.payload, answer.encoding) }) : word
+        return make('li', '', `${text} `, make('span', 'hint', momentText(at, now)))
+      }),
     )
     put(part('command-reason'), nameText(reason))
     part('command-cancel').hidden = over
@@ -139,9 +127,9 @@ interface Receipt {
 /** Returns what is known of a command, in the order in which it happened. */
 function receiptsOf({ state, sentAt, deliveredAt, overAt }: CommandRow): readonly Receipt[] {
   const found: readonly { readonly word: string; readonly at: number | undefined }[] = [
-    { word: stateWords.sent, at: sentAt },
-    { word: stateWords.delivered, at: deliveredAt },
-    { word: stateWords[state], at: overAt },
+    { word: say('command.sent'), at: sentAt },
+    { word: say('command.delivered'), at: deliveredAt },
+    { word: say(`command.${state}`), at: overAt },
   ]
   // The end of a command that needs no answer is its delivery.
   return found.flatMap(({ word, at }, i) => (at === undefined || word === found[i - 1]?.word ? [] : [{ word, at }]))

@@ -1,22 +1,10 @@
-import { type AlertRow, ApiError, acknowledge, fetchAlerts, hubNow } from './api.js'
-import { element, Keyed, make, put } from './nodes.js'
-import { Poll } from './poll.js'
-import { ageText, countText, momentText, nameText } from './wording.js'
+import { type AlertRow, ApiError, acknowledge, fetchAlerts, hubNow } from '../api.js'
+import { element, Keyed, make, put } from '../nodes.js'
+import { Poll } from '../poll.js'
+import { ageText, countText, momentText, nameText } from '../wording.js'
+import { say } from './words.js'
 
 const pollEvery = 5_000
-
-const stateWords: Readonly<Record<AlertRow['state'], string>> = {
-  pending: 'Pending',
-  firing: 'Firing',
-  acknowledged: 'Acknowledged',
-  cleared: 'Over',
-}
-
-const severityWords: Readonly<Record<AlertRow['severity'], string>> = {
-  info: 'Info',
-  warning: 'Warning',
-  critical: 'Critical',
-}
 
 /** The alerts of a device that are not over, each with a form to acknowledge it. */
 export class AlertsCard {
@@ -57,8 +45,8 @@ export class AlertsCard {
     this.#card.hidden = false
     this.#list.show(rows)
     const firing = rows.filter(({ state }) => state === 'firing').length
-    put(element('device-alerts-count'), firing > 0 ? `${countText(firing)} firing` : '')
-    put(this.#note, rows.length === 0 ? 'Nothing is wrong, as far as the rules can tell.' : '')
+    put(element('device-alerts-count'), firing > 0 ? say('alerts.firing', { count: countText(firing) }) : '')
+    put(this.#note, rows.length === 0 ? say('alerts.none') : '')
     return pollEvery
   }
 
@@ -66,9 +54,9 @@ export class AlertsCard {
     const note = make('input')
     note.type = 'text'
     note.maxLength = 1_000
-    note.placeholder = 'Note (optional)'
-    note.setAttribute('aria-label', 'Note for the acknowledgement')
-    const button = make('button', 'plain', 'Acknowledge')
+    note.placeholder = say('alerts.note')
+    note.setAttribute('aria-label', say('alerts.note-label'))
+    const button = make('button', 'plain', say('alerts.acknowledge'))
     button.type = 'submit'
     const form = make('form', 'alert-form', note, button)
     const trouble = make('p', 'alert-trouble')
@@ -79,7 +67,7 @@ export class AlertsCard {
       put(trouble, '')
       acknowledge(alert, note.value.trim())
         .then(() => this.#poll.ask())
-        .catch((error: unknown) => put(trouble, `Not acknowledged: ${(error as Error).message}`))
+        .catch((error: unknown) => put(trouble, say('alerts.failed', { why: (error as Error).message })))
         .finally(() => {
           button.disabled = false
         })
@@ -103,13 +91,14 @@ export class AlertsCard {
     const part = (name: string) => made.querySelector(`.${name}`) as HTMLElement
     made.dataset.severity = severity
     made.dataset.state = state
-    put(part('alert-severity'), severityWords[severity])
-    put(part('alert-state'), `${stateWords[state]}${muted ? ', muted' : ''}`)
-    put(part('alert-since'), `since ${momentText(since, now)} · ${ageText(now - since)}`)
+    put(part('alert-severity'), say(`severity.${severity}`))
+    const word = say(`alert.${state}`)
+    put(part('alert-state'), muted ? say('alert.muted', { state: word }) : word)
+    put(part('alert-since'), say('alerts.since', { time: momentText(since, now), age: ageText(now - since) }))
     put(part('alert-sentence').firstElementChild as Element, nameText(sentence))
-    const who =
-      state === 'acknowledged' && by ? `Acknowledged by ${nameText(by)}${note ? `: ${nameText(note)}` : ''}. ` : ''
-    put(part('alert-by'), `${who}Rule ${nameText(rule)}`)
+    const filling = { user: nameText(by ?? ''), note: nameText(note ?? '') }
+    const who = state === 'acknowledged' && by ? say(note ? 'alerts.by-note' : 'alerts.by', filling) : ''
+    put(part('alert-by'), [who, say('alerts.rule', { rule: nameText(rule) })].filter(Boolean).join(' '))
     part('alert-form').hidden = state !== 'firing'
   }
 }
