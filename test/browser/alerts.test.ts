@@ -7,13 +7,135 @@ import { tempDir } from '../services/service.js'
 import { openSignedIn, startGuarded } from './guarded-hub.js'
 import { openDashboard } from './open-dashboard.js'
 
+const topic = 'home/kitchen/freezer/telemetry'
+const series = 'telemetry,device=freezer,room=kitchen temperature'
+const hour = 3_600_000
+
 async function post(hub: RunningHub, path: string, body: unknown): Promise<void> {
   const headers = { ...asAdmin(hub.dir), 'content-type': 'application/json' }
   const response = await fetch(hub.httpUrl + path, { method: 'POST', headers, body: JSON.stringify(body) })
   if (!response.ok) throw new Error(await response.text())
 }
 
+/** Two days of a freezer, with a warm hour on the first. */
+function pastOf(now: number): readonly object[] {
+  return Array.from({ length: 48 * 6 }, (_, n) => {
+    const time = now - 48 * hour + n * (hour / 6)
+    return { temperature: n >= 60 && n < 66 ? -9 : -18 - (n % 3) / 10, time }
+  })
+}
+
 const textOf = async (page: Page, selector: string) => (await page.locator(selector).first().textContent()) ?? ''
+
+t.test('a rule is written from the sheet of a device, tried on the past, fires, and is seen to', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'freezer' })
+  const send = (payload: unknown) => device.publishAsync(topic, JSON.stringify(payload), { qos: 1 })
+  const past = pastOf(Date.now())
+  await send(past)
+  await send({ temperature: -18 })
+  await eventually(async () => (await history(hub, series)).length === past.length + 1, 'all stored')
+  const { page, problems } = await openDashboard(t, `${hub.httpUrl}/`)
+
+  t.comment('three clicks to an alert: the device, the bell, save')
+  await page.locator('.thing-link').click()
+  await page.locator('.sheet-alert').click()
+  await page.locator('.editor').waitFor()
+  t.match(new URL(page.url()).hash, /^#alerts&new=/)
+  await page.locator('.blank-button', { hasText: 'Temperature of Freezer' }).waitFor()
+  const verdict = async () => `${await textOf(page, '.alerts-verdict')}`
+  await eventually(async () => /would have fired/.test(await verdict()), 'tried with the newest value as the limit')
+  const limit = page.getByRole('textbox', { name: 'Upper limit' })
+  await limit.fill('-15')
+  await eventually(async () => /fired 1 time in the last 7 days, for 1 h/.test(await verdict()), 'the warm hour')
+  await page.locator('.alerts-plot canvas').waitFor()
+  t.ok(Number(await page.locator('.alerts-plot').getAttribute('data-points')) > 200, 'drawn')
+
+  t.comment('the limit is moved by keyboard and by hand')
+  const handle = page.getByRole('slider', { name: 'Upper limit' })
+  await handle.focus()
+  const before = Number(await limit.inputValue())
+  await page.keyboard.press('ArrowUp')
+  await eventually(async () => Number(await limit.inputValue()) > before, 'one step up')
+  const box = (await handle.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 }
+  await page.mouse.move(box.x + 30, box.y + box.height / 2)
+  await page.mouse.down()
+  await page.mouse.move(box.x + 30, box.y + box.height / 2 - 180, { steps: 6 })
+  await page.mouse.up()
+  t.ok(Number(await limit.inputValue()) > -9, await limit.inputValue())
+  await eventually(async () => /would not have fired/.test(await verdict()), 'tried again')
+
+  t.comment('mistakes stand at their fields')
+  await limit.fill('much')
+  await page.locator('.alerts-trouble[data-field="above"]').waitFor()
+  t.equal(await limit.getAttribute('aria-invalid'), 'true')
+  const name = page.getByRole('textbox', { name: 'Name of the rule' })
+  await name.fill('a/b')
+  await page.locator('.alerts-trouble[data-field="name"]').waitFor()
+  const save = page.getByRole('button', { name: 'Save' })
+  await save.click()
+  t.match(new URL(page.url()).hash, /new/, 'not saved')
+  await limit.fill('-15')
+  await name.fill('freezer-warm')
+  await page.getByRole('combobox', { name: 'Severity' }).selectOption('critical')
+  await page.getByRole('textbox', { name: 'How far back' }).fill('1')
+  await page.getByRole('textbox', { name: 'Words before each alert' }).fill('The food thaws')
+  await save.click()
+  const rule = page.locator('[data-rule="freezer-warm"]')
+  await rule.waitFor()
+  t.match(await rule.textContent(), /Critical.*is above −15.*back by 1/)
+
+  t.comment('it fires, without a reload')
+  await page.locator('.alerts-tabs a', { hasText: 'Now' }).click()
+  await page.getByText('Nothing is wrong.').waitFor()
+  t.match(await textOf(page, '.alerts-none'), /1 rule, \d value/)
+  await send({ temperature: -7.3 })
+  const item = page.locator('.alerts-item')
+  await item.waitFor()
+  t.match(await item.textContent(), /The food thaws.*−7\.3.*Freezer.*now −7\.3/)
+  await eventually(async () => (await page.locator('#pages .nav-count').textContent()) === '1', 'counted in the header')
+  await send({ temperature: -6.5 })
+  await eventually(async () => /now −6\.5/.test((await item.textContent()) ?? ''), 'the value now')
+
+  t.comment('muted, and unmuted')
+  await item.getByRole('button', { name: /^Mute/ }).click()
+  await page.getByRole('button', { name: 'For 8 h' }).click()
+  await page.locator('.alerts-group[data-state="muted"]').waitFor()
+  t.match(await item.textContent(), /Muted by anyone until/)
+  await item.getByRole('button', { name: /^Unmute/ }).click()
+  await page.locator('.alerts-group[data-state="firing"]').waitFor()
+
+  t.comment('acknowledged with a note')
+  await item.getByRole('button', { name: /^Acknowledge/ }).click()
+  await page.getByRole('textbox', { name: 'Note' }).fill('on my way')
+  await page.keyboard.press('Enter')
+  await page.locator('.alerts-group[data-state="acknowledged"]').waitFor()
+  t.match(await item.textContent(), /Acknowledged by anyone: on my way/)
+
+  t.comment('over, and in the history')
+  await send({ temperature: -18 })
+  await page.getByText('Nothing is wrong.').waitFor()
+  await page.locator('.alerts-tabs a', { hasText: 'History' }).click()
+  const gone = page.locator('.alerts-past')
+  await gone.waitFor()
+  t.match(await gone.textContent(), /The food thaws.*Acknowledged by anyone/)
+  await gone.locator('a').click()
+  await page.locator('.alerts-plot canvas').waitFor()
+  t.match(await page.locator('.alerts-steps').textContent(), /Firing.*Acknowledged.*on my way.*Over/)
+  t.match(await textOf(page, '.alerts-rule-then'), /Temperature of Freezer is above −15 °C/)
+
+  t.comment('switched off, and deleted after a question')
+  await page.locator('.alerts-tabs a', { hasText: 'Rules' }).click()
+  await rule.getByRole('button', { name: /^Switch/ }).click()
+  await eventually(async () => (await rule.getAttribute('data-off')) === 'true', 'off')
+  await rule.getByRole('button', { name: /^Delete/ }).click()
+  await page.locator('dialog.confirm button[value="yes"]').click()
+  await eventually(async () => (await rule.count()) === 0, 'gone')
+  t.same(
+    problems.filter(problem => !/400 \(Bad Request\)/.test(problem)),
+    [],
+  )
+})
 
 t.test('a rule is chosen by search, made wider, and says what it selects', async t => {
   const hub = await startHub(t)

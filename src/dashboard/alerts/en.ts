@@ -96,9 +96,9 @@ export const en = {
   'rules.edit': 'Edit',
   'rules.edit-label': 'Edit {name}',
   'rules.enable': 'Switch on',
-  'rules.enable-label': 'Switch {name} on',
+  'rules.enable-label': 'Switch on: {name}',
   'rules.disable': 'Switch off',
-  'rules.disable-label': 'Switch {name} off',
+  'rules.disable-label': 'Switch off: {name}',
   'rules.delete': 'Delete',
   'rules.delete-label': 'Delete {name}',
 

@@ -72,7 +72,7 @@ function Line({ text, isOff, onText }: LineProperties) {
                 class="schedule-day"
                 disabled={isOff}
                 aria-pressed={span.days.includes(day)}
-                aria-label={long.format(dateOf(day))}
+                title={long.format(dateOf(day))}
                 onClick={() => change({ days: toggled(day) })}
               >
                 {short.format(dateOf(day))}
