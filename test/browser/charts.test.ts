@@ -278,6 +278,25 @@ t.test('alerts, commands and starts are marked, and read by keyboard', async t =
   t.same(problems, [])
 })
 
+t.test('a number on the wall is whole, however long', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'd1' })
+  const values = { a: 1234567.8, b: 123_456_789.1, c: -123_456_789_012.5, d: 1e-9 }
+  await publish(device, 'home/kitchen/d1/telemetry', values)
+  // Tiles of the smallest width on a desktop, and those of a phone.
+  for (const { width, height } of [
+    { width: 1_280, height: 800 },
+    { width: 360, height: 740 },
+  ]) {
+    const { page, problems } = await openDashboard(t, hub.httpUrl, { width, height })
+    await eventually(async () => (await page.locator('.tile').count()) === 4, 'four tiles')
+    const cut = `[...document.querySelectorAll('.tile-value')]
+      .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)`
+    t.same(await page.evaluate(cut), [], `at ${width} px`)
+    t.same(problems, [])
+  }
+})
+
 t.test('of very many values only those near the window have tiles', async t => {
   const hub = await startHub(t)
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'plant' })

@@ -53,7 +53,7 @@ t.test('a device has a page: how it is, what it has sent, and the way there and 
   await eventually(async () => !/Clock/.test(await textOf(page, '#device-facts')), 'until it is right')
 
   await page.locator('.device-reading').first().click()
-  t.equal(await textOf(page, '#detail-name'), 'Temperature')
+  await page.locator('#detail-name', { hasText: 'Temperature' }).waitFor()
   await page.goBack()
   await page.locator('#device').waitFor()
   await page.reload()

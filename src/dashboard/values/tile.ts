@@ -222,7 +222,7 @@ export function infoOf(last: LastValue): SeriesInfo {
  * Returns the size class of a value: long numbers are set smaller, as a number that is cut off would be another one.
  */
 function lengthOf(characters: number): string {
-  return characters > 15 ? 'longest' : characters > 11 ? 'longer' : characters > 7.5 ? 'long' : 'short'
+  return characters > 12.5 ? 'longest' : characters > 9 ? 'longer' : characters > 7.5 ? 'long' : 'short'
 }
 
 function part<T extends Element = HTMLElement>(element: Element, selector: string): T {
