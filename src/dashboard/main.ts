@@ -180,7 +180,13 @@ let isKept = false
 function keepOfflineOnce(): void {
   if (isKept) return
   isKept = true
-  setTimeout(() => void import('./offline/keep.js').then(({ keepOffline }) => keepOffline(home)), 3_000)
+  const keep = () => import('./offline/keep.js').then(({ keepOffline }) => keepOffline(home))
+  setTimeout(() => {
+    // Without the hub there is no such file now; the next connection is the next chance.
+    keep().catch(() => {
+      isKept = false
+    })
+  }, 3_000)
 }
 
 /** Fetches the complete state of the hub, whenever the feed starts anew. */
