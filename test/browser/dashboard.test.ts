@@ -227,7 +227,8 @@ t.test('the hub is killed: the page says that it is not live, and is again by it
 
 t.test('what devices send is text, whatever is in it', async t => {
   const hub = await startHub(t)
-  const { page, problems } = await openDashboard(t, hub.httpUrl)
+  // A window that holds all tiles: others are not on the page.
+  const { page, problems } = await openDashboard(t, hub.httpUrl, { height: 4_000 })
   await eventually(() => isLive(page), 'live')
   const image = '<img src=x onerror=window.pwned=1>'
   const script = '<script>window.pwned=1</script>'
