@@ -1,8 +1,8 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
-import { fetchHomeDevice } from '../api.js'
 import type { HomeDevice } from '../home/catalogue.js'
 import { Icon } from '../home/icons.js'
 import type { HomeModel } from '../home/model.js'
+import { SheetDialog } from '../home/sheet-dialog.js'
+import { useWholeDevice } from '../home/whole-device.js'
 import { nameText } from '../wording.js'
 import { AreaChoice } from './area-choice.js'
 import { type DevicePatch, patchOf, valueKey } from './changes.js'
@@ -25,22 +25,7 @@ const mostMain = 8
 
 /** All that can be changed of one device. Every change is saved at once. */
 export function DeviceEditor({ device, model, editor, onClose }: EditorProperties) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const [whole, setWhole] = useState<HomeDevice>()
-  const { revision } = model.catalogue ?? {}
-  useEffect(() => {
-    dialog.current?.showModal()
-  }, [])
-  useEffect(() => {
-    let isOver = false
-    void fetchHomeDevice(device.id).then(
-      found => !isOver && found && setWhole(found),
-      () => {},
-    )
-    return () => {
-      isOver = true
-    }
-  }, [device.id, revision, editor.boards?.revision])
+  const whole = useWholeDevice(device.id, model.catalogue?.revision, editor.boards?.revision)
   const edit = editor.editOf(device)
   const save = (change: DevicePatch) => editor.save(patchOf(device, change))
   const values = whole?.values ?? []
@@ -49,16 +34,13 @@ export function DeviceEditor({ device, model, editor, onClose }: EditorPropertie
   const given = device.given?.name ?? device.name
   const { note } = editor
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself; the click is one beside the sheet.
-    <dialog
-      ref={dialog}
+    <SheetDialog
       class="sheet editor"
-      aria-labelledby="editor-title"
+      titleId="editor-title"
+      closeName={say('close')}
       onClose={onClose}
-      onClick={event => event.target === dialog.current && dialog.current?.close()}
-    >
-      <div class="sheet-body">
-        <div class="sheet-head">
+      head={
+        <>
           <span class="thing-icon">
             <Icon name={edit.icon ?? device.class} size={26} />
           </span>
@@ -70,56 +52,54 @@ export function DeviceEditor({ device, model, editor, onClose }: EditorPropertie
               {note?.text ?? say('at-once')}
             </span>
           </div>
-          <button type="button" class="icon" aria-label={say('close')} onClick={() => dialog.current?.close()}>
-            <Icon name="close" />
-          </button>
-        </div>
-        <section class="sheet-part fields">
-          <Field
-            label={say('name')}
-            value={edit.name ?? given}
-            placeholder={given}
-            {...(edit.name === undefined ? {} : { hint: say('given', { name: nameText(given) }) })}
-            save={text => save({ name: text === '' || text === given ? null : text })}
-          />
-          <AreaChoice
-            device={device}
-            edit={edit}
-            areas={model.catalogue?.areas.map(({ name }) => name) ?? []}
-            save={save}
-          />
-          <IconChoice value={edit.icon} own={device.class} save={icon => save({ icon: icon ?? null })} />
-          <Check
-            checked={edit.hidden === true}
-            text={say('hide-device')}
-            save={checked => save({ hidden: checked ? true : null })}
-          />
-        </section>
-        <section class="sheet-part">
-          <h3>{say('values')}</h3>
-          <p class="hint">{say('values-hint')}</p>
-          <ul class="edit-values">
-            {shown.map(value => {
-              const key = valueKey(value)
-              const at = mains.indexOf(key)
-              return (
-                <ValueEditor
-                  key={key}
-                  value={value}
-                  edit={edit.values?.[key] ?? {}}
-                  model={model}
-                  at={at}
-                  count={mains.length}
-                  isFull={mains.length >= mostMain}
-                  place={to => save({ main: moved(mains, key, to) })}
-                  save={change => save({ values: { [key]: change } } as DevicePatch)}
-                />
-              )
-            })}
-          </ul>
-        </section>
-      </div>
-    </dialog>
+        </>
+      }
+    >
+      <section class="sheet-part fields">
+        <Field
+          label={say('name')}
+          value={edit.name ?? given}
+          placeholder={given}
+          {...(edit.name === undefined ? {} : { hint: say('given', { name: nameText(given) }) })}
+          save={text => save({ name: text === '' || text === given ? null : text })}
+        />
+        <AreaChoice
+          device={device}
+          edit={edit}
+          areas={model.catalogue?.areas.map(({ name }) => name) ?? []}
+          save={save}
+        />
+        <IconChoice value={edit.icon} own={device.class} save={icon => save({ icon: icon ?? null })} />
+        <Check
+          checked={edit.hidden === true}
+          text={say('hide-device')}
+          save={checked => save({ hidden: checked ? true : null })}
+        />
+      </section>
+      <section class="sheet-part">
+        <h3>{say('values')}</h3>
+        <p class="hint">{say('values-hint')}</p>
+        <ul class="edit-values">
+          {shown.map(value => {
+            const key = valueKey(value)
+            const at = mains.indexOf(key)
+            return (
+              <ValueEditor
+                key={key}
+                value={value}
+                edit={edit.values?.[key] ?? {}}
+                model={model}
+                at={at}
+                count={mains.length}
+                isFull={mains.length >= mostMain}
+                place={to => save({ main: moved(mains, key, to) })}
+                save={change => save({ values: { [key]: change } } as DevicePatch)}
+              />
+            )
+          })}
+        </ul>
+      </section>
+    </SheetDialog>
   )
 }
 

@@ -1,5 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
-import { type AlertRow, fetchHomeDevice, hubNow } from '../api.js'
+import { type AlertRow, hubNow } from '../api.js'
 import { say } from '../texts/language.js'
 import { nameText } from '../wording.js'
 import { type HomeDevice, type HomeValue, keyOf, withWords } from './catalogue.js'
@@ -11,7 +10,9 @@ import { Icon } from './icons.js'
 import { newestOrder } from './orders.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { SheetDialog } from './sheet-dialog.js'
 import { Star } from './star.js'
+import { useWholeDevice } from './whole-device.js'
 
 const roles = [
   ['value', 'sheet.main'],
@@ -22,23 +23,8 @@ const roles = [
 /** All that is known of one device, over the page behind. Escape closes it, and so does the back button. */
 export function Sheet({ device, onClose }: { readonly device: HomeDevice; readonly onClose: () => void }) {
   const model = useModel()
-  const dialog = useRef<HTMLDialogElement>(null)
-  const [whole, setWhole] = useState<HomeDevice>(device)
-  const { revision } = model.catalogue ?? {}
-  useEffect(() => {
-    dialog.current?.showModal()
-  }, [])
-  useEffect(() => {
-    let isOver = false
-    void fetchHomeDevice(device.id).then(
-      found => !isOver && found && setWhole(found),
-      () => {},
-    )
-    return () => {
-      isOver = true
-    }
-  }, [device.id, revision])
-  const shown = whole.id === device.id ? whole : device
+  const whole = useWholeDevice(device.id, model.catalogue?.revision)
+  const shown = whole?.id === device.id ? whole : device
   const values = shown.values.filter(({ hidden }) => !hidden).map(value => withWords(value, shown))
   const series = new Set(shown.values.flatMap(value => value.series ?? []))
   const names = [shown.id, shown.client]
@@ -47,17 +33,13 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
       (state === 'firing' || state === 'acknowledged') && (series.has(key) || (of !== undefined && names.includes(of))),
   )
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself; the click is one beside the sheet.
-    <dialog
-      ref={dialog}
-      class="sheet"
-      aria-labelledby="sheet-title"
-      data-level={model.levelOf(shown)}
+    <SheetDialog
+      titleId="sheet-title"
+      closeName={say('sheet.close')}
+      level={model.levelOf(shown)}
       onClose={onClose}
-      onClick={event => event.target === dialog.current && dialog.current?.close()}
-    >
-      <div class="sheet-body">
-        <div class="sheet-head">
+      head={
+        <>
           <span class="thing-icon">
             <Icon name={shown.icon ?? shown.class} size={26} />
           </span>
@@ -68,38 +50,36 @@ export function Sheet({ device, onClose }: { readonly device: HomeDevice; readon
             <Status live={model.live} device={shown} />
           </div>
           <Star device={shown} isFavourite={model.favourites.includes(shown.id)} isActive />
-          <button type="button" class="icon" aria-label={say('sheet.close')} onClick={() => dialog.current?.close()}>
-            <Icon name="close" />
-          </button>
-        </div>
-        <Alerts alerts={alerts} />
-        {shown.controls.length > 0 ? (
-          <section class="sheet-part">
-            <h3>{say('sheet.controls')}</h3>
-            <div class="sheet-controls">
-              {shown.controls.map(control => (
-                <Control key={`${control.topic} ${control.name}`} control={control} device={shown.name} />
+        </>
+      }
+    >
+      <Alerts alerts={alerts} />
+      {shown.controls.length > 0 ? (
+        <section class="sheet-part">
+          <h3>{say('sheet.controls')}</h3>
+          <div class="sheet-controls">
+            {shown.controls.map(control => (
+              <Control key={`${control.topic} ${control.name}`} control={control} device={shown.name} />
+            ))}
+          </div>
+          {newestOrder(shown, control => model.orders.of(control)) ? <Receipt controls={shown.controls} /> : null}
+        </section>
+      ) : null}
+      {roles.map(([role, title]) => {
+        const of = values.filter(value => value.role === role)
+        return of.length === 0 ? null : (
+          <section class="sheet-part" key={role}>
+            <h3>{say(title)}</h3>
+            <ul class="sheet-values">
+              {of.map(value => (
+                <ValueRow key={keyOf(value)} value={value} />
               ))}
-            </div>
-            {newestOrder(shown, control => model.orders.of(control)) ? <Receipt controls={shown.controls} /> : null}
+            </ul>
           </section>
-        ) : null}
-        {roles.map(([role, title]) => {
-          const of = values.filter(value => value.role === role)
-          return of.length === 0 ? null : (
-            <section class="sheet-part" key={role}>
-              <h3>{say(title)}</h3>
-              <ul class="sheet-values">
-                {of.map(value => (
-                  <ValueRow key={keyOf(value)} value={value} />
-                ))}
-              </ul>
-            </section>
-          )
-        })}
-        <Facts device={shown} />
-      </div>
-    </dialog>
+        )
+      })}
+      <Facts device={shown} />
+    </SheetDialog>
   )
 }
 
