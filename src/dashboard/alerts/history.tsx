@@ -1,11 +1,12 @@
 import { useEffect, useState } from 'preact/hooks'
 import { hubNow } from '../api.js'
+import { clockText } from '../home/format.js'
 import { nameText } from '../wording.js'
 import { addressOf } from './alert-item.js'
 import { useAlerts } from './context.js'
 import { isFound } from './now.js'
 import { type AlertRow, fetchPast, type Listed } from './requests.js'
-import { clockText, dayOf, dayText, spanText } from './when.js'
+import { dayOf, dayText, spanText } from './when.js'
 import { say, sayCount } from './words.js'
 
 const day = 86_400_000

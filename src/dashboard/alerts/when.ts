@@ -16,10 +16,6 @@ export function momentText(time: number): string {
   return (isToday ? clock : moment).format(time)
 }
 
-export function clockText(time: number): string {
-  return clock.format(time)
-}
-
 /** Returns midnight before a time, on the clocks of this browser. */
 export function dayOf(time: number): number {
   return new Date(time).setHours(0, 0, 0, 0)

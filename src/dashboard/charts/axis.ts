@@ -34,11 +34,3 @@ export function axisTime(at: number, step: number): string {
   if (step >= day || midnight) return date.format(at)
   return step < minute ? timeWithSeconds.format(at) : time.format(at)
 }
-
-const moment = new Intl.DateTimeFormat(locale, { ...clock, second: '2-digit' })
-
-/** Formats a time of day, with the date unless today. */
-export function momentText(at: number, now: number): string {
-  const today = new Date(at).toDateString() === new Date(now).toDateString()
-  return today ? moment.format(at) : `${date.format(at)}, ${moment.format(at)}`
-}

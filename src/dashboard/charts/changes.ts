@@ -1,7 +1,7 @@
 import { spanText } from '../home/format.js'
 import { write } from '../home/painted.js'
 import { make } from '../nodes.js'
-import { momentText } from './axis.js'
+import { momentText } from '../wording.js'
 import type { Drawn } from './line.js'
 import type { Span } from './span.js'
 import { stateOf } from './subject.js'
@@ -16,7 +16,7 @@ export class Changes {
   constructor(host: HTMLElement) {
     this.#host = host
     host.ariaLabel = say('states.title')
-    // What can be scrolled has to be reached by keyboard.
+    // A part that scrolls has to be reached by keyboard.
     host.tabIndex = 0
   }
 

@@ -1,7 +1,7 @@
 import { hubNow } from '../api.js'
 import { write } from '../home/painted.js'
 import { make } from '../nodes.js'
-import { momentText } from './axis.js'
+import { momentText } from '../wording.js'
 import { Changes } from './changes.js'
 import { Lanes } from './lanes.js'
 import { colourOf, type Drawn, dashOf, namesOf, spread } from './line.js'

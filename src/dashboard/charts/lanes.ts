@@ -1,6 +1,6 @@
 import { setData, write } from '../home/painted.js'
 import { make } from '../nodes.js'
-import { momentText } from './axis.js'
+import { momentText } from '../wording.js'
 import { colourOf, type Drawn } from './line.js'
 import type { Span } from './span.js'
 import { type Bar, barsOf, type States } from './states.js'

@@ -1,5 +1,5 @@
 import { make } from '../nodes.js'
-import { momentText } from './axis.js'
+import { momentText } from '../wording.js'
 import { type Cluster, clustersOf, type Mark, type MarkKind } from './marks.js'
 import type { Plot } from './plot.js'
 import { say } from './words.js'
@@ -26,7 +26,7 @@ export interface MarkHandlers {
   told(lines: readonly string[], left: number): void
 }
 
-/** What happened, above the drawing: buttons that arrow keys reach, with a line down through the drawing. */
+/** Marks of events above the drawing: buttons that arrow keys reach, with a line down through the drawing. */
 export class MarkStrip {
   readonly #strip: HTMLElement
   readonly #lines: HTMLElement

@@ -1,5 +1,5 @@
 import { hubNow } from '../api.js'
-import { momentText } from './axis.js'
+import { momentText } from '../wording.js'
 import type { ChartModel } from './model.js'
 import { say } from './words.js'
 

@@ -2,11 +2,11 @@ import { useState } from 'preact/hooks'
 import { hubNow } from '../api.js'
 import { confirmed } from '../confirm.js'
 import { spanText } from '../home/format.js'
-import { nameText } from '../wording.js'
+import { countText, nameText } from '../wording.js'
 import { BanForm } from './ban-form.js'
 import type { ClientsModel } from './model.js'
 import { type ClientRow, disconnect, endSession } from './requests.js'
-import { countText, sizeText } from './sizes.js'
+import { rateText, sizeText } from './sizes.js'
 import { say, sayCount } from './words.js'
 
 interface Properties {
@@ -110,7 +110,7 @@ function Facts({ client }: { readonly client: ClientRow }) {
             <dd>
               {sincePublish === undefined
                 ? say('published.never')
-                : say('published.value', { rate: countText(publishesPerSecond), span: spanText(sincePublish) })}
+                : say('published.value', { rate: rateText(publishesPerSecond), span: spanText(sincePublish) })}
             </dd>
           </div>
         </>

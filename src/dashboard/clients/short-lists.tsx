@@ -1,9 +1,9 @@
-import { nameText } from '../wording.js'
+import { countText, nameText } from '../wording.js'
 import type { ClientRow, ClientsAnswer } from './requests.js'
-import { countText, sizeText } from './sizes.js'
+import { rateText, sizeText } from './sizes.js'
 import { say } from './words.js'
 
-/** Who publishes most, and who takes less than is sent. */
+/** The clients that publish most, and those that take less than is sent. */
 export function ShortLists({ answer }: { readonly answer: ClientsAnswer }) {
   const waiting = ({ queued, queuedBytes, isFull }: ClientRow) =>
     queuedBytes > 0 || !isFull
@@ -14,7 +14,7 @@ export function ShortLists({ answer }: { readonly answer: ClientsAnswer }) {
       <ShortList
         title={say('talkers')}
         none={say('talkers.none')}
-        rows={answer.talkers.map(row => [row, say('rate', { rate: countText(row.publishesPerSecond) })])}
+        rows={answer.talkers.map(row => [row, say('rate', { rate: rateText(row.publishesPerSecond) })])}
       />
       <ShortList title={say('slow')} none={say('slow.none')} rows={answer.slow.map(row => [row, waiting(row)])} />
     </div>

@@ -14,8 +14,8 @@ export function sizeText(bytes: number): string {
   return new Intl.NumberFormat(locale, { ...style, maximumFractionDigits: at === 0 ? 0 : 1 }).format(value)
 }
 
-const counts = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 })
+const rates = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 })
 
-export function countText(count: number): string {
-  return counts.format(count)
+export function rateText(perSecond: number): string {
+  return rates.format(perSecond)
 }

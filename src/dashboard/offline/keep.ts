@@ -1,5 +1,5 @@
 import { hubNow } from '../api.js'
-import { type HomeDevice, type HomeValue, keyOf } from '../home/catalogue.js'
+import { groupsOf, type HomeValue, keyOf } from '../home/catalogue.js'
 import { nameOf, shownOf } from '../home/format.js'
 import type { HomeModel } from '../home/model.js'
 import { language, say } from '../texts/language.js'
@@ -48,11 +48,6 @@ async function keepState(cache: Cache, home: HomeModel): Promise<void> {
   const { catalogue } = home
   if (!catalogue || !mayKeep()) return
   const devices = catalogue.devices.filter(device => !device.hidden).slice(0, mostDevices)
-  const areas = new Map<string, HomeDevice[]>()
-  for (const device of devices) {
-    const area = areas.get(device.area ?? '') ?? []
-    areas.set(device.area ?? '', [...area, device])
-  }
   const skew = hubNow() - Date.now()
   const state: KeptState = {
     language,
@@ -63,7 +58,7 @@ async function keepState(cache: Cache, home: HomeModel): Promise<void> {
       again: say('offline.again'),
       waiting: say('offline.waiting'),
     },
-    areas: [...areas].map(([name, members]) => ({
+    areas: groupsOf(catalogue, devices).map(({ name, devices: members }) => ({
       name: nameText(name),
       devices: members.map(device => ({
         name: nameText(device.name),
