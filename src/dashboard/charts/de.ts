@@ -1,7 +1,6 @@
 import type { ChartKey } from './en.js'
 
 export const de: Readonly<Record<ChartKey, string>> = {
-  'chart.series': 'Diagramm',
   'chart.not-found': 'Nicht gefunden',
   'chart.loading': 'Wird geladen …',
   'chart.close': 'Diagramm schließen',
@@ -62,7 +61,6 @@ export const de: Readonly<Record<ChartKey, string>> = {
   'legend.toggle': '{name} zeichnen',
   'legend.remove': '{name} herausnehmen',
   'legend.right': 'rechte Achse',
-  'legend.off': 'nicht gezeichnet',
 
   'csv.save': 'CSV',
   'csv.title': 'Die gezeigten Messungen herunterladen, wie sie gespeichert sind',

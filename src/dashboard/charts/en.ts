@@ -1,6 +1,5 @@
 /** The texts of charts in English, and so the keys of all languages. A name in braces is filled in. */
 export const en = {
-  'chart.series': 'Chart',
   'chart.not-found': 'Not found',
   'chart.loading': 'Loading …',
   'chart.close': 'Close the chart',
@@ -60,7 +59,6 @@ export const en = {
   'legend.toggle': 'Draw {name}',
   'legend.remove': 'Take {name} away',
   'legend.right': 'right axis',
-  'legend.off': 'not drawn',
 
   'csv.save': 'CSV',
   'csv.title': 'Download the readings that are shown, as they are stored',

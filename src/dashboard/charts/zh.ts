@@ -1,7 +1,6 @@
 import type { ChartKey } from './en.js'
 
 export const zh: Readonly<Record<ChartKey, string>> = {
-  'chart.series': '图表',
   'chart.not-found': '未找到',
   'chart.loading': '正在加载…',
   'chart.close': '关闭图表',
@@ -61,7 +60,6 @@ export const zh: Readonly<Record<ChartKey, string>> = {
   'legend.toggle': '绘制 {name}',
   'legend.remove': '移除 {name}',
   'legend.right': '右轴',
-  'legend.off': '未绘制',
 
   'csv.save': 'CSV',
   'csv.title': '下载所示数据，与存储的一致',

@@ -6,7 +6,6 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'view.topics': 'Topics',
   'view.retained': 'Retained-Nachrichten',
   'view.publish': 'Veröffentlichen',
-  'view.rules': 'Zuordnungsregeln',
 
   loading: 'Wird geladen …',
   failed: 'Der Hub hat nicht geantwortet: {why}',
@@ -24,7 +23,6 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'tree.found.one': '{count} Topic gefunden',
   'tree.found.other': '{count} Topics gefunden',
   'tree.rate': '{rate}/s',
-  'tree.rate-label': '{rate} Nachrichten je Sekunde',
   'tree.size': '{size} B',
   'tree.by': 'von {client}',
   'tree.never': 'seit dem Start keine Nachricht',
@@ -45,11 +43,9 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'topic.waiting': 'Von diesem Topic ist keine Nachricht mehr im Spool. Die nächste erscheint, sobald sie kommt.',
   'topic.part': 'Im Spool können ältere Nachrichten sein; dies sind die neuesten.',
   'topic.messages': 'Nachrichten',
-  'topic.map': 'Zuordnen',
   'topic.publish': 'Hier veröffentlichen',
   'topic.clear': 'Retained-Nachricht löschen',
 
-  'message.at': '{time}',
   'message.client': 'Client',
   'message.user': 'Benutzer',
   'message.qos': 'QoS',
@@ -117,7 +113,6 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'publish.done': 'Auf der Platte als Nachricht {sequence} um {time}.',
   'publish.failed': 'Nicht veröffentlicht: {why}',
   'publish.wildcard': 'Ein Topic zum Veröffentlichen hat kein + und kein #.',
-  'publish.forbidden': 'Du darfst auf dieses Topic nicht veröffentlichen.',
 
   'retained.filter': 'Topic-Filter',
   'retained.find': 'Anzeigen',

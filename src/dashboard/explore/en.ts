@@ -4,7 +4,6 @@ export const en = {
   'view.topics': 'Topics',
   'view.retained': 'Retained messages',
   'view.publish': 'Publish',
-  'view.rules': 'Mapping rules',
 
   loading: 'Loading …',
   failed: 'The hub did not answer: {why}',
@@ -22,7 +21,6 @@ export const en = {
   'tree.found.one': '{count} topic found',
   'tree.found.other': '{count} topics found',
   'tree.rate': '{rate}/s',
-  'tree.rate-label': '{rate} messages a second',
   'tree.size': '{size} B',
   'tree.by': 'from {client}',
   'tree.never': 'no message since the start',
@@ -43,11 +41,9 @@ export const en = {
   'topic.waiting': 'No message of this topic is in the spool any more. The next one is shown as it comes.',
   'topic.part': 'Older messages may be in the spool; these are the newest.',
   'topic.messages': 'Messages',
-  'topic.map': 'Map this',
   'topic.publish': 'Publish here',
   'topic.clear': 'Delete retained message',
 
-  'message.at': '{time}',
   'message.client': 'Client',
   'message.user': 'User',
   'message.qos': 'QoS',
@@ -115,7 +111,6 @@ export const en = {
   'publish.done': 'On disk as message {sequence} at {time}.',
   'publish.failed': 'Not published: {why}',
   'publish.wildcard': 'A topic to publish to has no + and no #.',
-  'publish.forbidden': 'You may not publish to this topic.',
 
   'retained.filter': 'Topic filter',
   'retained.find': 'Show',

@@ -6,7 +6,6 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'view.topics': '主题',
   'view.retained': '保留消息',
   'view.publish': '发布',
-  'view.rules': '映射规则',
 
   loading: '正在加载…',
   failed: '中心没有响应：{why}',
@@ -24,7 +23,6 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'tree.found.one': '找到 {count} 个主题',
   'tree.found.other': '找到 {count} 个主题',
   'tree.rate': '{rate}/秒',
-  'tree.rate-label': '每秒 {rate} 条消息',
   'tree.size': '{size} 字节',
   'tree.by': '来自 {client}',
   'tree.never': '启动以来没有消息',
@@ -45,11 +43,9 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'topic.waiting': '暂存区中已没有此主题的消息。下一条到达时会显示。',
   'topic.part': '暂存区中可能还有更早的消息；这里是最新的。',
   'topic.messages': '消息',
-  'topic.map': '建立映射',
   'topic.publish': '在此发布',
   'topic.clear': '删除保留消息',
 
-  'message.at': '{time}',
   'message.client': '客户端',
   'message.user': '用户',
   'message.qos': 'QoS',
@@ -117,7 +113,6 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'publish.done': '已写入磁盘，消息编号 {sequence}，时间 {time}。',
   'publish.failed': '未发布：{why}',
   'publish.wildcard': '要发布的主题不能含有 + 和 #。',
-  'publish.forbidden': '您不能发布到此主题。',
 
   'retained.filter': '主题过滤器',
   'retained.find': '显示',
