@@ -14,7 +14,7 @@ export interface Exclusion {
   readonly name: string
   readonly since: number
   readonly until: number
-  /** Who has imposed it. */
+  /** Administrator who has imposed the ban. */
   readonly by: string
 }
 
@@ -40,7 +40,7 @@ export class Exclusions {
       const { bans } = JSON.parse(readFileSync(this.#path, 'utf8')) as { readonly bans: readonly Exclusion[] }
       for (const ban of bans.filter(isExclusion).slice(0, most)) this.#all.set(keyOf(ban.kind, ban.name), ban)
     } catch {
-      // As if there were none.
+      // A file that cannot be read counts as none.
     }
   }
 

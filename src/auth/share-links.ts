@@ -11,7 +11,7 @@ import type { MillisecondClock } from '../runtime/time.js'
 import { shadowsPrefix } from '../topics.js'
 import type { User } from '../users/users.js'
 
-/** What a link shares: the topics of the devices on a board, and the series of the charts on the board. */
+/** The scope of a link: the topics of the devices on a board, and the series of the charts on the board. */
 export interface ShareScope {
   readonly topics: readonly string[]
   /** Keys as in /api/history. */

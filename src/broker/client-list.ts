@@ -124,7 +124,7 @@ export class ClientList {
     const at = performance.now()
     const before = this.#samples.get(connection)
     if (before && at - before.at < leastMs) return before.perSecond
-    // Of a client that is new in the list, the mean since it connected.
+    // For a client that is new in the list: the mean since the connection began.
     const seconds = before ? (at - before.at) / 1_000 : Math.max(1, Date.now() / 1_000 - connectedAt / 1e6)
     const rate = (now: number, was = 0) => Math.round(((now - was) / seconds) * 100) / 100
     const perSecond = {

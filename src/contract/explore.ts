@@ -54,7 +54,7 @@ const level = object({
   ),
 })
 
-/** What the mapping makes of a message. */
+/** The outcome of the mapping for a message. */
 export const mapped = {
   rule: optional(string('Topic of the rule that decides')),
   preset: optional(string('Name of the preset that decides, where no rule does')),

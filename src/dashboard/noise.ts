@@ -13,7 +13,7 @@ const steps = 10
 /** Part of a value of an unknown unit that fills an axis at least. */
 const part = 0.005
 
-/** What is known of the values of an axis. */
+/** Known facts about the values of an axis. */
 export interface Wobble {
   readonly unit: string
   /** Digits behind the point that the values have. */

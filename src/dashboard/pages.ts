@@ -6,7 +6,7 @@ import { withStyle } from './styles.js'
 import type { TextKey } from './texts/en.js'
 import { say } from './texts/language.js'
 
-/** What the shell, which is the header and all around the pages, gives to a page. */
+/** The shell, which is the header and all around the pages, as pages use one. */
 export interface Shell {
   /** Devices, their newest values and alerts. */
   readonly home: HomeModel

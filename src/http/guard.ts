@@ -42,7 +42,7 @@ export interface Caller {
   readonly access: Access | undefined
   /** True when authentication is off, or the caller has sent no credentials. */
   readonly anonymous: boolean
-  /** What a link shares, by which the caller came: nothing else is shown. */
+  /** The scope of the link by which the caller came: nothing else is shown. */
   readonly share?: { readonly board: string; readonly series: readonly string[] } | undefined
 }
 

@@ -49,7 +49,7 @@ export interface HttpOptions {
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
-  /** What administrators do with clients, their sessions, and what is retained. */
+  /** Actions of administrators on clients, sessions and retained messages. */
   readonly admin: SessionsApi & DevicesApi & RetainedApi & ClientsApi
   readonly publisher: Publisher
   readonly commands: CommandsApi

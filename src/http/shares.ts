@@ -117,7 +117,7 @@ export async function shareRoutes(app: FastifyInstance, options: ShareRoutesOpti
     }
     const user = links.userOf(link)
     const before = guard.loginOf(request)
-    // Who is signed in stays so, and sees the board with the rights of that login.
+    // A signed-in user stays so, and sees the board with the rights of that login.
     if (!before || links.isVisitor(before.user)) {
       if (before && before.user !== user && before.login) logins.end(before.login)
       if (before?.user !== user) {

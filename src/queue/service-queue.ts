@@ -1,6 +1,6 @@
 import type { QueueReader } from './queue.js'
 
-/** A request to services, as queues deliver them. */
+/** A request to services, as a queue delivers one. */
 export interface ServiceRequest {
   /** Comes back with the answer. The same for a request that is sent again. */
   readonly id: string

@@ -303,7 +303,7 @@ function withCertificates(pem: Buffer): Buffer {
   return pem
 }
 
-/** Returns the lists of a file. Throws a sentence when an authority has none: OpenSSL would refuse all clients of that authority. */
+/** Returns the lists of a file. Throws a sentence when an authority has none: OpenSSL would refuse that one's clients. */
 function listsFor(issuers: Buffer, path: string, pem: Buffer): RevocationList[] {
   const lists = revocationLists(pem)
   for (const issuer of certificates(issuers)) {

@@ -32,7 +32,7 @@ export function linesOf({ times, values }: HistoryColumns, { width, height, from
   }
   let [low, high] = [Math.min(...numbers), Math.max(...numbers)]
   const ends = { low, high }
-  // What hardly changes is drawn as constant: noise is no news.
+  // A value that hardly changes is drawn as constant: noise is no news.
   const least = Math.max(Math.abs(low), Math.abs(high)) * 0.05 || 1
   if (high - low < least) [low, high] = [(low + high - least) / 2, (low + high + least) / 2]
   const x = (time: number) => (((time - from) / (to - from)) * width).toFixed(1)

@@ -12,7 +12,7 @@ interface PartsProperties {
   readonly board: Board
 }
 
-/** What a board has beside the cards of devices: charts, and a sheet on which the board is changed. */
+/** The parts of a board beside the cards of devices: charts, and a sheet on which the board is changed. */
 export function BoardParts({ model, id, board }: PartsProperties) {
   const { series = [], devices = [], areas = [] } = board
   const isEmpty = series.length + devices.length + areas.length === 0

@@ -1,4 +1,4 @@
-/** What a chart shows, as the address of the page has it. Pure functions. */
+/** The selection of a chart in the address of the page. Pure functions. */
 
 import type { Span } from './span.js'
 

@@ -38,7 +38,7 @@ export function colourOf(place: number): string {
   return `--course-${(place % dashes.length) + 1}`
 }
 
-/** Where a line is drawn. `none`: its unit has no axis, as there are two others already. */
+/** The axis of a line. `none`: the unit has no axis, as there are two others already. */
 export type Side = 'left' | 'right' | 'none'
 
 /** Returns the side of each series of numbers: the first unit is on the left, the second on the right. */

@@ -19,7 +19,7 @@ const pollEvery = 10_000
 const marksEvery = 30_000
 const defaultRange = '1h'
 
-/** What the model needs of the page around. */
+/** The page around, as the model needs one. */
 export interface ChartShell {
   readonly live: Live
   /** Changes the address, which then changes the model; `replace`: without a step for the back button. */

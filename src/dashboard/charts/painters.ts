@@ -1,6 +1,6 @@
 const drawEvery = 100
 
-/** Those who draw readings, called at most ten times a second however fast these come. */
+/** Functions that draw readings, called at most ten times a second however fast these come. */
 export class Painters {
   readonly #painters = new Set<() => void>()
   readonly #before: () => void

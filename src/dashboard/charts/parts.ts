@@ -15,7 +15,7 @@ interface Part {
   earlier: Earlier | undefined
 }
 
-/** What is drawn of the series of a chart, by key. */
+/** The drawn parts of the series of a chart, by key. */
 export class Parts {
   readonly #parts = new Map<string, Part>()
 

@@ -42,7 +42,7 @@ export class Plot {
   readonly #resize: ResizeObserver
   readonly #aborted = new AbortController()
   #plot: uPlot | undefined
-  /** What the plot was made for: other series need another plot. */
+  /** The series that the plot was made for: others need another plot. */
   #made = ''
   #lines: readonly Line[] = []
   #span: Span = { from: 0, to: 1 }

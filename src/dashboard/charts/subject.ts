@@ -59,7 +59,7 @@ export async function findSubjects(keys: readonly string[]): Promise<readonly Su
   const { devices } = await ask('GET /api/home', { series: [...keys], limit: 100 })
   const known = subjectsOf(devices)
   const missing = keys.filter(key => !known.some(subject => subject.key === key))
-  // Of devices that have not been heard of for long the catalogue knows nothing.
+  // The catalogue knows nothing of devices that have been silent for long.
   return [...known, ...(await Promise.all(missing.map(findStored))).filter(one => one !== undefined)]
 }
 

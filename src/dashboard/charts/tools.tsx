@@ -16,7 +16,7 @@ const steps: readonly (readonly [step: Step, drawing: string])[] = [
   ['later', 'm8 4 6 6-6 6'],
 ]
 
-/** What can be done with a chart: range, dates, comparison, more series, and a file of it. */
+/** The tools of a chart: range, dates, comparison, more series, and a file. */
 export function Tools() {
   const model = useModel()
   const { selection, isLive } = model

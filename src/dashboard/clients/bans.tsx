@@ -6,7 +6,7 @@ import { say } from './words.js'
 
 const moments = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' })
 
-/** Who is banned, by administrators or for guessing passwords, and until when. */
+/** The list of bans, by administrators or for guessing passwords, and until when. */
 export function Bans({ bans: { bans, imposed }, model }: { readonly bans: BanList; readonly model: ClientsModel }) {
   const rows = [
     ...imposed.map(({ kind, name, until, by }) => ({ kind, name, until, by })),

@@ -3,7 +3,7 @@ import type { Shell } from '../pages.js'
 import { type BanList, type ClientsAnswer, fetchBans, fetchClients, type Sort } from './requests.js'
 import { say } from './words.js'
 
-/** What the page Clients shows. */
+/** The state of the page Clients. */
 export class ClientsModel {
   readonly shell: Shell
   onChange: () => void = () => {}

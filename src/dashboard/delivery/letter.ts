@@ -6,7 +6,7 @@ import { say, sayCount } from './words.js'
 
 const mostBytes = 2000
 
-/** What a user may do with a dead letter. */
+/** Actions of a user on a dead letter. */
 export interface LetterActions {
   filterBy(device: string): void
   replay(letter: DeadLetterRow): void

@@ -1,7 +1,7 @@
 import type { en } from './en.js'
 import { say } from './words.js'
 
-/** What to do about dead letters, by their reason. */
+/** Remedies for dead letters, by reason. */
 const remedies: Readonly<Record<string, keyof typeof en>> = {
   bad_json: 'do.bad_json',
   ...{ bad_batch: 'do.broken', bad_cbor: 'do.broken', bad_line: 'do.broken', bad_msgpack: 'do.broken' },

@@ -9,7 +9,7 @@ interface Wait {
   readonly tone: 'waits' | 'quiet'
 }
 
-/** What waits for what, and the dependencies of the hub. */
+/** The backlog of each consumer, and the dependencies of the hub. */
 export class Waits {
   readonly #waits: Keyed<Wait, HTMLElement>
   readonly #dependencies: Keyed<Dependency, HTMLElement>

@@ -15,7 +15,7 @@ interface Properties {
   readonly model: HomeModel
 }
 
-/** What a part of the page may have done. Implemented by the page. */
+/** Changes that a part of the page may ask for. Implemented by the page. */
 export interface Arranging {
   readonly editor: Editor
   move(device: HomeDevice, area: string, to: number, act: string): void
@@ -41,7 +41,7 @@ interface Members {
 export class Arrange extends Component<Properties, State> implements Arranging {
   readonly editor = new Editor(this.props.model)
   readonly #root = createRef<HTMLDivElement>()
-  /** Where the focus goes once the page is drawn again: what was moved takes the focus along. */
+  /** Target of the focus once the page is drawn again: a part that was moved takes the focus along. */
   #focus: string | undefined
 
   override componentDidMount(): void {

@@ -23,7 +23,7 @@ export function patchOf(device: HomeDevice, change: DevicePatch): BoardsPatch {
   return { devices: { [editsOf(device)]: change } }
 }
 
-/** What moves on the screen, and the patch for that. */
+/** A move on the screen, and the patch for that. */
 export interface Move {
   readonly catalogue: Catalogue
   readonly patch: BoardsPatch

@@ -16,7 +16,7 @@ interface FieldProperties {
   readonly save: (text: string) => Promise<Outcome>
 }
 
-/** What a person has typed and not saved, and the text that was in force when the typing began. */
+/** Text that a person has typed and not saved, and the text that was in force when the typing began. */
 interface Typed {
   readonly text: string
   readonly over: string

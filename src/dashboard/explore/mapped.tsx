@@ -5,7 +5,7 @@ import { say, sayCount } from './words.js'
 
 const mostRows = 100
 
-/** What the mapping makes of a message: its values, or why there are none. */
+/** The outcome of the mapping for a message: values, or why there are none. */
 export function MappedView({ mapped }: { readonly mapped: Mapped }) {
   const { rule, preset, outcome, ignored, reason, detail, points } = mapped
   const why = `${reasonText(reason ?? '') || reason || ''}${detail ? ` — ${nameText(detail)}` : ''}`

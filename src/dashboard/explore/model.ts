@@ -25,7 +25,7 @@ const mostLooked = 12
 /** Most messages of a topic that are kept on the page. */
 const mostMessages = 200
 
-/** What the page Explore shows: the levels that are open, the topic that is chosen, and its messages. */
+/** The state of the page Explore: the levels that are open, the topic that is chosen, and its messages. */
 export class ExploreModel {
   readonly shell: Shell
   onChange: () => void = () => {}

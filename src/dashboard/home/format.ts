@@ -88,7 +88,7 @@ function wordOf({ key, name }: NonNullable<HomeValue['texts']>[number]): string 
   return key !== undefined && Object.hasOwn(en, wanted) ? say(wanted as TextKey) : nameText(name)
 }
 
-/** Where a number is, seen from the limits that people have set; empty within these. */
+/** The side of a number, seen from the limits that people have set; empty within these. */
 export type Side = '' | 'low' | 'high' | 'very-low' | 'very-high'
 
 export function sideOf(value: Value | undefined, { thresholds }: Pick<HomeValue, 'thresholds'>): Side {

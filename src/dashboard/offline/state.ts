@@ -1,4 +1,4 @@
-/** Where the browser keeps what is shown while the hub cannot be reached. */
+/** The browser's own copy of the last state, for the time when the hub cannot be reached. */
 
 /** Name of the cache; the service worker knows the name, too. */
 export const offlineCache = 'telehub-offline'

@@ -217,7 +217,7 @@ export class Board {
   }
 
   #touch(tile: Tile): void {
-    // What is not on the page is painted when it comes there.
+    // Tiles outside of the page are painted when they come there.
     if (!this.#views.has(tile)) return
     this.#changed.add(tile)
     this.#inFrame()

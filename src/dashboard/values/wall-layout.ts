@@ -1,4 +1,4 @@
-/** Where the tiles of the wall are, without asking the browser: only those near the window are on the page. */
+/** Places of the tiles of the wall, without asking the browser: only those near the window are on the page. */
 
 /** Sizes in pixels, which `board.css` repeats. */
 const wide = { width: 168, gap: 12, height: 136 } as const

@@ -137,7 +137,7 @@ export class Explore {
         if (!(error instanceof HubError && error.code === 'not_found')) throw error
         return { messages: found, isWhole: false }
       }
-      // What was cut short has the oldest messages of a segment, between which and the newer ones some are missing.
+      // A search that was cut short has the oldest messages of a segment: some are missing before the newer ones.
       if (signal.signal.aborted) return { messages: found.length > 0 ? found : own, isWhole: false }
       found = [...own, ...found].slice(-most)
       if (found.length >= most || looked > mostLooked || bytes > mostLookedBytes)

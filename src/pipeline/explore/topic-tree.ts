@@ -26,7 +26,7 @@ export class TopicBranch {
   window = 0
   current = 0
   previous = 0
-  /** Of the newest message on this very topic. */
+  /** Facts about the newest message on this very topic. */
   sequence = 0
   size = 0
   client = ''

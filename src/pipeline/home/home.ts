@@ -344,7 +344,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   #card(device: GroupedDevice): Card {
     const { rows: all, edited } = this.#rows(device)
     const { values, ...rows } = all
-    // Of a value with thresholds the page must know when that is outside of these.
+    // The page must know when a value is outside of the thresholds.
     const main = values.filter(({ main, thresholds, hidden }) => main || (thresholds && !hidden))
     const notKept = values.filter(({ fate }) => fate === 'live').length
     return { ...rows, edited, device, main, more: values.length - main.length, notKept }
