@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Page } from 'playwright-core'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Page, Route } from 'playwright-core'
 import t from 'tap'
 import { asAdmin, connectMqtt, eventually, history, type RunningHub, startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
@@ -66,7 +67,9 @@ t.test('a rule is written from the sheet of a device, tried on the past, fires, 
   await eventually(async () => /would not have fired/.test(await verdict()), 'tried again')
 
   t.comment('mistakes stand at their fields')
+  const told = page.waitForResponse(response => response.url().endsWith('/api/alerts/check'))
   await limit.fill('much')
+  await told
   await page.locator('.alerts-trouble[data-field="above"]').waitFor()
   t.equal(await limit.getAttribute('aria-invalid'), 'true')
   const name = page.getByRole('textbox', { name: 'Name of the rule' })
@@ -75,6 +78,9 @@ t.test('a rule is written from the sheet of a device, tried on the past, fires, 
   const save = page.getByRole('button', { name: 'Save' })
   await save.click()
   t.match(new URL(page.url()).hash, /new/, 'not saved')
+  // Mistakes that the hub has found before must not keep a rule from being saved that has none any more.
+  const slowly = (route: Route) => sleep(2_000).then(() => route.continue().catch(() => {}))
+  await page.route('**/api/alerts/check', slowly)
   await limit.fill('-15')
   await name.fill('freezer-warm')
   await page.getByRole('combobox', { name: 'Severity' }).selectOption('critical')
@@ -83,6 +89,7 @@ t.test('a rule is written from the sheet of a device, tried on the past, fires, 
   await save.click()
   const rule = page.locator('[data-rule="freezer-warm"]')
   await rule.waitFor()
+  await page.unroute('**/api/alerts/check', slowly)
   t.match(await rule.textContent(), /Critical.*is above −15.*back by 1/)
 
   t.comment('it fires, without a reload')

@@ -15,7 +15,7 @@ import {
 } from './definition.js'
 import { localMistakes, type Mistake } from './mistakes.js'
 import type { AlertsModel, Subject } from './model.js'
-import { checkRule, findSeries, findValues, type RuleRow, saveRule } from './requests.js'
+import { checkRule, findSeries, findValues, type RuleCheck, type RuleRow, saveRule } from './requests.js'
 import { exactOf, fieldOf, type OneName } from './rule-words.js'
 import { Trial, type TriedRule } from './trial.js'
 
@@ -90,8 +90,12 @@ export class EditModel implements TriedRule {
 
   /** All mistakes, each with where it is. */
   get mistakes(): readonly Mistake[] {
+    return this.#mistakesWith(this.trial.check?.mistakes ?? [])
+  }
+
+  #mistakesWith(said: RuleCheck['mistakes']): readonly Mistake[] {
     const taken = this.original ? new Set<string>() : new Set(this.#page.ruleNames)
-    return localMistakes({ rule: this.rule, name: this.name, taken, said: this.trial.check?.mistakes ?? [] })
+    return localMistakes({ rule: this.rule, name: this.name, taken, said })
   }
 
   get isWhole(): boolean {
@@ -163,7 +167,9 @@ export class EditModel implements TriedRule {
   async save(): Promise<boolean> {
     this.isAsked = true
     this.saveFailure = ''
-    if (this.mistakes.length > 0) {
+    // What the hub said of the rule before a change does not count; the hub checks again what is saved.
+    const mistakes = this.trial.checked === this.rule ? this.mistakes : this.#mistakesWith([])
+    if (mistakes.length > 0) {
       this.#changed()
       return false
     }

@@ -22,6 +22,8 @@ export class Trial {
   readonly #subject: TriedRule
   readonly #changed: () => void
   check: RuleCheck | undefined
+  /** The rule that `check` is about. */
+  checked: Definition | undefined
   checkFailure = ''
   test: BackTest | undefined
   testFailure = ''
@@ -89,6 +91,7 @@ export class Trial {
     const signal = AbortSignal.any([running.signal, this.#ended.signal])
     try {
       this.check = await checkRule(rule, signal)
+      this.checked = rule
       this.checkFailure = ''
     } catch (error) {
       if (signal.aborted) return
