@@ -88,7 +88,10 @@ t.test('names, areas, values and limits are kept in the hub, and count at once',
   const sheet = page.locator('dialog.editor')
   const fill = async (label: string, text: string, at = 0) => {
     await sheet.getByLabel(label, { exact: true }).nth(at).fill(text)
+    // The note may still be that of the change before: only the answer says that this one is saved.
+    const answered = page.waitForResponse(response => response.request().method() === 'PATCH')
     await sheet.getByLabel(label, { exact: true }).nth(at).press('Enter')
+    await answered
     await sheet.locator('.arrange-note', { hasText: 'Saved.' }).waitFor()
     await eventually(async () => (await sheet.locator('[data-trouble="true"]').count()) === 0, label)
   }
