@@ -111,7 +111,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, admin: broker.admin, publisher: broker },
+    ...{ pipeline: pipeline.api, admin: broker.admin, publisher: broker, auditLog, live },
     ...{ commands, shadows, feeds, webSockets: listeners },
   })
 

@@ -17,7 +17,7 @@ import { ShareLinks } from './share-links.js'
 export { type Authority, stampOf } from './authority.js'
 export type { Bans } from './bans.js'
 export type { ListedLogin, LoginListener, Logins } from './logins.js'
-export type { Paired } from './pairing.js'
+export type { Paired, PairedFrom } from './pairing.js'
 export type { ShareLinks } from './share-links.js'
 
 export interface AdmissionOptions {

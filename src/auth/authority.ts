@@ -87,7 +87,8 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   readonly open: boolean
   /** Links that share a board; who comes by one is a user. */
   readonly links: ShareLinks
-  readonly #directory: UserDirectory
+  /** Users of the users file; none when authentication is off. */
+  readonly directory: UserDirectory
   readonly #options: AuthorityOptions
   readonly #verifier = new Verifier()
   readonly #limits: LoginLimits
@@ -104,16 +105,16 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
     this.#options = options
     this.open = options.file === ''
     this.links = options.links
-    this.#directory = new UserDirectory(options)
+    this.directory = new UserDirectory(options)
     const isThere = (name: string) => this.user(name) !== undefined
-    this.#directory.reportTo({ onUsersChanged: () => this.#remembered.forget(isThere) })
+    this.directory.reportTo({ onUsersChanged: () => this.#remembered.forget(isThere) })
     this.#limits = new LoginLimits(options)
-    options.links.reportTo({ sharesChanged: () => this.#directory.tellRights() })
+    options.links.reportTo({ sharesChanged: () => this.directory.tellRights() })
   }
 
   /** Adds listeners, which are called in the order given. */
   reportTo(...listeners: readonly UsersListener[]): void {
-    this.#directory.reportTo(...listeners)
+    this.directory.reportTo(...listeners)
   }
 
   start(): void {
@@ -126,11 +127,11 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
         `the key for SCRAM decoy salts could not be saved, so after a restart SCRAM may reveal which names are users: ${describe(error)}`,
       )
     }
-    this.#directory.start()
+    this.directory.start()
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#directory.stop(), this.#verifier.stop()])
+    await Promise.all([this.directory.stop(), this.#verifier.stop()])
   }
 
   /**
@@ -149,7 +150,7 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   /** Returns the verdict when the check takes no time and the credentials cannot be found by guessing. */
   #quickly({ address, username = '', password, certificate }: Credentials): Verdict | undefined {
     if (this.open) return { ...everybody, user: username }
-    const certified = certificate.map(name => this.#directory.certified(name)).find(name => name !== undefined)
+    const certified = certificate.map(name => this.directory.certified(name)).find(name => name !== undefined)
     if (certified !== undefined && (username === '' || username === certified)) {
       return this.#principal(certified, user => certificate.some(name => isNamed(user, name)))
     }
@@ -210,13 +211,13 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
    * {@link UsersListener.onUsersChanged}.
    */
   access(name: string, clientId: string, shownAs = clientId): Access | undefined {
-    const owner = this.links.isVisitor(name) ? this.links : this.#directory
+    const owner = this.links.isVisitor(name) ? this.links : this.directory
     return this.open ? undefined : owner.access(name, clientId, shownAs)
   }
 
   /** Current shares. They change with the users file. */
   get shares(): UserShares {
-    return this.#directory.shares
+    return this.directory.shares
   }
 
   /** Whether connections from an address are taken: the address is not banned, or a user has authenticated from there. */
@@ -236,14 +237,14 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   }
 
   user(name: string): User | undefined {
-    return (this.links.isVisitor(name) ? this.links : this.#directory).user(name)
+    return (this.links.isVisitor(name) ? this.links : this.directory).user(name)
   }
 
   /** Returns why a user may not connect with this client id. Undefined when the id is allowed. */
   clientFault(name: string, clientId: string): ClientFault | undefined {
     const reason = this.#options.bans.fault?.(name, clientId)
     if (reason !== undefined) return { reason, detail: reason }
-    return this.open ? undefined : this.#directory.clientFault(name, clientId)
+    return this.open ? undefined : this.directory.clientFault(name, clientId)
   }
 
   /** Returns true while the stamp is that of the user's current credentials. */
@@ -255,7 +256,7 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
   /** Turns a one-time code into credentials, and resolves when they are on disk. Throws a `HubError`. */
   async redeem(code: string): Promise<Redeemed> {
     if (this.open) throw new HubError('forbidden', 'this hub has no login (auth.file), so devices cannot be paired')
-    return this.#directory.redeem(code, this.#options.clock)
+    return this.directory.redeem(code, this.#options.clock)
   }
 
   // — by kind of credentials —
@@ -285,7 +286,7 @@ export class Authority implements ReaderDirectory, Part, Sharing, AddressGate {
 
   #byKey(username: string, key: string): Verdict {
     const { id = '', secret = '' } = readKey(key) ?? {}
-    const name = this.#directory.ownerOfKey(id)
+    const name = this.directory.ownerOfKey(id)
     const hash = name === undefined ? undefined : this.user(name)?.keys.find(one => one.id === id)?.hash
     const isRight = verifyPassword(hash ?? hashSecret(''), secret)
     if (!hash || !isRight || name === undefined || (username !== '' && username !== name)) {

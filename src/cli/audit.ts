@@ -1,6 +1,7 @@
 import type { Settings } from '../config/settings.js'
 import { HubError, systemCode } from '../errors.js'
-import { auditDir, auditFiles, auditLines, parseAuditLine, verifyAudit } from '../observe/audit-chain.js'
+import { auditDir, parseAuditLine, verifyAudit } from '../observe/audit-chain.js'
+import { searchAudit } from '../observe/audit-search.js'
 import { escaped, plain } from '../observe/log.js'
 import { count, many, table } from '../runtime/terminal.js'
 import { type Command, command, type Flags, type FlagValues, usage } from './command.js'
@@ -54,19 +55,8 @@ async function tail(
 ): Promise<number> {
   if (!/^[1-9]\d{0,6}$/.test(limit))
     throw usage(`--limit: given ${JSON.stringify(limit)}, allowed is a number of lines`)
-  const most = Number(limit)
-  const last: string[] = []
-  // As many of the newest files as are needed for that number of lines.
-  for (const { path } of auditFiles(dir).toReversed()) {
-    const lines: string[] = []
-    for await (const { text } of auditLines(path)) {
-      lines.push(text)
-      if (lines.length > most) lines.shift()
-    }
-    last.unshift(...lines)
-    if (last.length >= most) break
-  }
-  const shown = last.slice(-most)
+  const { lines } = await searchAudit(dir, { limit: Number(limit) })
+  const shown = lines.map(({ text }) => text).reverse()
   if (json) {
     for (const line of shown) out(`${escaped(line.replaceAll('\n', ' '))}\n`)
     return 0

@@ -3,7 +3,6 @@ import { basename, dirname, join } from 'node:path'
 import { type AccessRule, overlap, parseRule, quote, ruleText, verbs } from '../access/rules.js'
 import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
-import { isSecretHash } from '../passwords/passwords.js'
 import { iterations, scramMethod } from '../passwords/scram.js'
 import { nearest } from '../runtime/nearest.js'
 import { count, firstLine, many, table, time } from '../runtime/terminal.js'
@@ -12,6 +11,7 @@ import {
   kinds,
   makeKey,
   makePairing,
+  passwordKind,
   type RuleKind,
   readUsers,
   type User,
@@ -19,7 +19,7 @@ import {
   userNameFault,
   usualRules,
 } from '../users/users.js'
-import { editUsers, explain } from '../users/users-file.js'
+import { applyEdit, article, editUsers, explain } from '../users/users-file.js'
 import { type Call, type Command, command, type Flags, type FlagValues, type Terminal, usage } from './command.js'
 import { urlOf } from './hub-address.js'
 import { maxPassword, minPassword, newPassword } from './new-password.js'
@@ -232,7 +232,8 @@ async function addUser({ args: [name = ''], flags, place, terminal }: UserCall<t
   const { hash, scram, made } = needsNone
     ? { hash: '', scram: '', made: undefined }
     : await newPassword(name, flags, terminal)
-  await editUsers(place.file, file => file.addUser({ name, kind, password: hash, scram, clients, certificates, rules }))
+  const user = { name, kind, password: hash, scram, clients, certificates, rules }
+  await editUsers(place.file, file => applyEdit(file, { do: 'add', user }))
   const { out } = terminal
   out(`Added ${name} (${kind}) to ${shown(place)}. Rules:\n`)
   for (const rule of rules) out(`  ${plain(rule)}\n`)
@@ -253,7 +254,7 @@ async function setPassword({
 }: UserCall<typeof passwordFlags>): Promise<number> {
   const before = userOf(readUsers(place.file), name, place)
   const { hash, scram, made } = await newPassword(name, flags, terminal)
-  await editUsers(place.file, file => file.setPassword(name, hash, scram))
+  await editUsers(place.file, file => applyEdit(file, { do: 'password', name, hash, scram }))
   terminal.out(`Changed the password of ${name}. Connections with the old one are closed.\n`)
   if (made) terminal.out(`Password, shown only now: ${made}\n`)
   if (scram) terminal.out(`The password also works for ${scramMethod}\n`)
@@ -273,7 +274,7 @@ async function removeUser({
     process.stderr.write(`Remove ${name} and its ${many(keys.length, 'key')}? [y/N] `)
     if (!/^y(es)?$/i.test((await firstLine()).trim())) throw new HubError('bad_request', 'nothing was changed')
   }
-  await editUsers(place.file, file => file.removeUser(name))
+  await editUsers(place.file, file => applyEdit(file, { do: 'remove', name }))
   terminal.out(`Removed ${name} from ${shown(place)}. Its keys no longer work, and its connections are closed.\n`)
   return done(place, terminal.out)
 }
@@ -292,7 +293,7 @@ function listUsers({ flags, place, terminal: { out, now } }: UserCall<typeof jso
   const rows = [...all.users.values()].map(user => [
     user.name,
     user.kind,
-    passwordText(user),
+    passwordKind(user),
     String(user.keys.length),
     plain(user.clients.join(', ')) || 'any',
     String(user.rules.length),
@@ -309,7 +310,7 @@ function showUser({ args: [name = ''], flags, place, terminal: { out, now } }: U
   const rows: [string, string][] = [
     ['user', user.name],
     ['kind', user.kind],
-    ['password', passwordText(user)],
+    ['password', passwordKind(user)],
     ['scram', user.scram ? scramMethod : 'none'],
     ['clients', user.clients.join(', ') || 'any'],
     ['certificates', [name, ...user.certificates].join(', ')],
@@ -339,7 +340,8 @@ async function grant({
   terminal,
 }: UserCall<typeof denyFlags>): Promise<number> {
   const text = ruleOf(`${flags.deny ? 'deny' : 'allow'} ${verb} ${filter}`)
-  const isNew = await editUsers(place.file, file => file.addRule(name, text))
+  const edit = { do: 'rules', name, add: [text], remove: [] } as const
+  const isNew = await editUsers(place.file, file => applyEdit(file, edit))
   const all = readUsers(place.file)
   const user = userOf(all, name, place)
   const rule = user.rules.find(one => ruleText(one) === text)
@@ -360,28 +362,22 @@ async function revoke({
   terminal,
 }: UserCall<typeof denyFlags>): Promise<number> {
   const text = ruleOf(`${flags.deny ? 'deny' : 'allow'} ${verb} ${filter}`)
-  const { rules } = userOf(readUsers(place.file), name, place)
-  if (!(await editUsers(place.file, file => file.removeRule(name, text)))) {
-    const has = rules.map(ruleText).join(', ')
-    throw new HubError(
-      'not_found',
-      `${name} has no rule ${quote(text)}; ${has ? `it has ${plain(has)}` : 'it has no rules'}`,
-    )
-  }
+  userOf(readUsers(place.file), name, place)
+  await editUsers(place.file, file => applyEdit(file, { do: 'rules', name, add: [], remove: [text] }))
   terminal.out(`Removed the rule ${plain(text)} from ${name}\n`)
   return done(place, terminal.out)
 }
 
 async function addKey({ args: [name = ''], flags, place, terminal }: UserCall<typeof labelFlags>): Promise<number> {
   const { text, key } = makeKey(flags.label ?? '', terminal.now())
-  await editUsers(place.file, file => file.addKey(name, key))
+  await editUsers(place.file, file => applyEdit(file, { do: 'add key', name, key }))
   terminal.out(`New API key for ${name}. It is shown only now:\n  ${text}\n`)
   terminal.out(`HTTP: Authorization: Bearer ${text.slice(0, 13)}…; MQTT: as the password of ${name}\n`)
   return done(place, terminal.out)
 }
 
 async function removeKey({ args: [name = '', id = ''], place, terminal }: UserCall<Flags>): Promise<number> {
-  await editUsers(place.file, file => file.removeKey(name, id))
+  await editUsers(place.file, file => applyEdit(file, { do: 'remove key', name, id }))
   terminal.out(`Removed the key ${id} of ${name}; it is rejected from now on\n`)
   return done(place, terminal.out)
 }
@@ -397,20 +393,14 @@ async function pair({ args: [name = ''], flags, place, terminal }: UserCall<type
   const clients = checkedTexts('client', flags.client, clientPatternFault)
   const rules = rulesOf(flags, 'device')
   const { code, pairing } = makePairing(terminal.now())
-  const isNew = await editUsers(place.file, file => {
-    const known = file.before.users.get(name)
-    if (known && known.kind !== 'device') {
-      throw new HubError('bad_request', `${name} is ${article(known.kind)}, and only devices can be paired`)
-    }
-    if (known && (flags.allow || flags.deny || flags.client)) {
-      throw usage(
-        `the device ${name} already exists: --allow, --deny and --client are for new ones; telehub user grant adds rules`,
-      )
-    }
-    if (!known) file.addUser({ name, kind: 'device', password: '', clients, certificates: [], rules })
-    file.setPairing(name, pairing)
-    return !known
-  })
+  const isGiven = [flags.allow, flags.deny, flags.client].some(given => given !== undefined)
+  if (isGiven && readUsers(place.file).users.get(name)?.kind === 'device') {
+    throw usage(
+      `the device ${name} already exists: --allow, --deny and --client are for new ones; telehub user grant adds rules`,
+    )
+  }
+  const edit = { do: 'pair', name, pairing, device: { clients, rules, isGiven } } as const
+  const isNew = await editUsers(place.file, file => applyEdit(file, edit))
   const { out } = terminal
   out(
     isNew
@@ -484,13 +474,7 @@ function done({ file, isNamed, settingsFile }: UserPlace, out: Terminal['out']):
   return 0
 }
 
-const article = (kind: RuleKind) => `${kind === 'admin' ? 'an' : 'a'} ${kind}`
-
 const shown = ({ file }: UserPlace) => plain(file)
-
-function passwordText({ password }: User): string {
-  return password === '' ? 'none' : isSecretHash(password) ? 'generated' : 'set'
-}
 
 /** Returns a user without secrets. */
 function asJson({ name, kind, password, scram, clients, certificates, wildcards, share, rules, keys, pairing }: User) {

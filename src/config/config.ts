@@ -4,7 +4,9 @@ import { isNode, LineCounter, parseDocument, parse as parseYaml } from 'yaml'
 import { HubError, withoutPasswords } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
 import { duration, showSize, showTime } from './kinds.js'
+import { reloadable } from './reload.js'
 import { type SettingKey, type Settings, settingsTable } from './settings.js'
+import { type Sources, sourcesOf, withSources } from './sources.js'
 
 export { readYamlText, type YamlText } from './yaml-text.js'
 
@@ -55,6 +57,7 @@ export function loadSettings({
   for (const [key, value] of Object.entries(flags)) given.set(key, { value, from: `--${key}` })
 
   const settings: Record<string, unknown> = {}
+  const sources: { -readonly [Key in keyof Sources]: Sources[Key] } = {}
   for (const key of keys) settings[key] = settingsTable[key].default
   for (const [key, { value, from }] of given) {
     if (!isSettingKey(key)) {
@@ -70,7 +73,10 @@ export function loadSettings({
     if (parsed === undefined && mistakes.length === 0) {
       const given = key.endsWith('.url') ? showUrl(value) : show(value)
       problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
-    } else settings[key] = parsed
+    } else {
+      settings[key] = parsed
+      sources[key] = from
+    }
   }
   const result = settings as unknown as Settings
   if (serves && !isLoopback(result.host) && result['auth.file'] === '' && !result['auth.anonymous']) {
@@ -102,7 +108,7 @@ export function loadSettings({
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
   if (problems.length > 0) throw new HubError('bad_settings', problems.join('\n'))
-  return result
+  return withSources(result, sources)
 }
 
 const defaultFile = 'telehub.yaml'
@@ -125,13 +131,20 @@ function fileValues(file: string | undefined, problems: string[]): [string, unkn
 
 /** Returns where an element of a list is given: the line of a file, else its number. */
 function placeOf(from: string, key: string, index: number): string {
-  const rule = `rule ${index + 1}`
-  if (!existsSync(from)) return `${rule} (${from})`
+  return placesIn(from, key)(index)
+}
+
+/** Returns where each element of a list is given. The file is read once. */
+function placesIn(from: string, key: string): (index: number) => string {
+  const rule = (index: number) => `rule ${index + 1}`
+  if (!existsSync(from)) return index => `${rule(index)} (${from})`
   const lines = new LineCounter()
   const document = parseDocument(readFileSync(from, 'utf8'), { lineCounter: lines })
-  const node = document.getIn([key, index], true)
-  const offset = isNode(node) ? node.range?.[0] : undefined
-  return offset === undefined ? `${rule} (${from})` : `${from} line ${lines.linePos(offset).line}`
+  return index => {
+    const node = document.getIn([key, index], true)
+    const offset = isNode(node) ? node.range?.[0] : undefined
+    return offset === undefined ? `${rule(index)} (${from})` : `${from} line ${lines.linePos(offset).line}`
+  }
 }
 
 /** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
@@ -162,13 +175,51 @@ const listed = 'telehub --help lists them all'
 /** Settings that a hint may name: never the one that lets all clients in, as a hint must not lead an operator there. */
 const hinted = keys.filter(key => key !== 'auth.anonymous')
 
-const shown = (key: SettingKey) => {
-  const value: unknown = settingsTable[key].default
+const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => {
   if (key === 'mapping' || value === '') return ''
   if (typeof value === 'number' && settingsTable[key].kind.allowed.startsWith('a size')) return showSize(value)
   if (settingsTable[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')
   return String(value)
+}
+
+/** A setting in effect, for people. */
+export interface ListedSetting {
+  readonly key: SettingKey
+  /** As the value is written in the file, without passwords. Empty: none, and for the mapping. */
+  readonly value: string
+  readonly fallback: string
+  /** `default`, or the file, the variable or the flag that gives the value. */
+  readonly source: string
+  /** Name in the environment. */
+  readonly variable: string
+  readonly help: string
+  readonly allowed: string
+  /** Whether a change of the file acts without a restart. */
+  readonly atOnce: boolean
+}
+
+/** Lists all settings with their sources, in the order of the table. */
+export function listSettings(settings: Settings): ListedSetting[] {
+  const sources = sourcesOf(settings)
+  return keys.map(key => ({
+    key,
+    value: withoutPasswords(shown(key, settings[key])),
+    fallback: shown(key),
+    source: sources[key] ?? 'default',
+    variable: environmentName(key),
+    help: settingsTable[key].help,
+    allowed: settingsTable[key].kind.allowed,
+    atOnce: reloadable.includes(key),
+  }))
+}
+
+/** Lists the own rules of the mapping, in order, with where each is written. */
+export function listMapping(settings: Settings): { readonly rule: string; readonly place: string }[] {
+  const { mapping } = settings
+  const { mapping: source } = sourcesOf(settings)
+  const places = source === undefined ? () => 'default' : placesIn(source, 'mapping')
+  return mapping.map((rule, index) => ({ rule: JSON.stringify(rule), place: places(index) }))
 }
 
 /** The settings part of `--help`. */

@@ -1,4 +1,5 @@
 import type { SettingKey, Settings } from './settings.js'
+import { sourcesOf, withSources } from './sources.js'
 
 /** Settings that are read each time they are used. */
 const atOnce: readonly SettingKey[] = [
@@ -66,10 +67,15 @@ export function changeOf(before: Settings, after: Settings): SettingsChange {
   const differs = (key: SettingKey) => JSON.stringify(before[key]) !== JSON.stringify(after[key])
   const changed = (Object.keys(after) as SettingKey[]).filter(differs)
   const applied = changed.filter(key => reloadable.includes(key))
+  const needRestart = changed.filter(key => !reloadable.includes(key))
+  const [old, next] = [sourcesOf(before), sourcesOf(after)]
+  // What needs a restart has the value, and so the source, of before.
+  const kept = Object.fromEntries(needRestart.map(key => [key, old[key]]))
+  const settings = { ...before, ...Object.fromEntries(applied.map(key => [key, after[key]])) }
   return {
-    settings: { ...before, ...Object.fromEntries(applied.map(key => [key, after[key]])) },
+    settings: withSources(settings, { ...next, ...kept }),
     applied,
     forProcessor: applied.some(key => byProcessor.includes(key)),
-    needRestart: changed.filter(key => !reloadable.includes(key)),
+    needRestart,
   }
 }

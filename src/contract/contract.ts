@@ -1,3 +1,4 @@
+import { administration } from './administration.js'
 import { alertRoutes } from './alerts.js'
 import { boards } from './boards.js'
 import { clients, imposedBan } from './clients.js'
@@ -27,6 +28,7 @@ import {
 } from './schema.js'
 import { shadows } from './shadows.js'
 import { shares } from './shares.js'
+import { userKinds, users } from './users.js'
 
 /*
  * The HTTP API, each question declared once: method and path, who may ask, what is asked and what is answered. The
@@ -206,7 +208,7 @@ const login = object({
 
 const seriesChange = 'With DuckDB only: InfluxDB cannot change a series.'
 
-const userKind = words(['device', 'dashboard', 'service', 'admin'])
+const userKind = words(userKinds)
 
 export const routes = {
   'GET /healthz': {
@@ -384,6 +386,8 @@ export const routes = {
   ...shares,
   ...explore,
   ...clients,
+  ...users,
+  ...administration,
   'GET /api/sessions': {
     summary: 'Sessions of MQTT clients: those that are kept, and those that are connected',
     description: '`count` is how many there are, also beyond `limit`.',
@@ -442,6 +446,7 @@ export const routes = {
       clients: array(string(), 'Client ids'),
       publish: array(string(), 'Topic filters'),
       read: array(string(), 'Topic filters'),
+      addresses: array(string(), 'MQTT under the name by which the caller reaches the hub, with TLS first'),
     }),
   },
   'GET /api/logins': {

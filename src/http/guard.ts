@@ -14,7 +14,10 @@ import type { RuleKind } from '../users/users.js'
 import { type HttpRefusals, RequestRefused } from './refusals.js'
 
 /** Part of the authority that HTTP needs. */
-export type AuthorityPort = Pick<Authority, 'open' | 'authenticate' | 'access' | 'user' | 'isStamp' | 'links'>
+export type AuthorityPort = Pick<
+  Authority,
+  'open' | 'authenticate' | 'access' | 'user' | 'isStamp' | 'links' | 'directory'
+>
 
 export interface GuardOptions {
   readonly host: string

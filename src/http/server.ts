@@ -16,6 +16,7 @@ import type { MicrosecondClock } from '../runtime/time.js'
 import { type Listeners, listenError } from '../transport/listeners.js'
 import type { Tls } from '../transport/tls.js'
 import { accessRoutes } from './access.js'
+import { type AdministrationOptions, administrationRoutes } from './administration.js'
 import { apiRoutes } from './api.js'
 import { Assets } from './assets.js'
 import { type ClientsApi, clientRoutes } from './clients.js'
@@ -39,6 +40,7 @@ import type { SessionsApi } from './session-list.js'
 import { type ShadowsApi, shadowRoutes } from './shadows.js'
 import { shareRoutes } from './shares.js'
 import { isForSocketIo, LazySocketIo } from './socket-io-routes.js'
+import { userRoutes } from './users.js'
 
 export interface HttpOptions {
   readonly host: string
@@ -77,7 +79,10 @@ export interface HttpOptions {
   readonly connections: number
   readonly perAddress: number
   readonly feeds: FeedsApi
-  readonly webSockets: Pick<Listeners, 'upgrade'>
+  readonly webSockets: Pick<Listeners, 'upgrade' | 'mqttUrl' | 'mqttsUrl'>
+  readonly auditLog: AdministrationOptions['auditLog']
+  /** The settings in effect, to be shown. */
+  readonly live: AdministrationOptions['live']
   readonly counters: Pick<Counters, 'refuse'>
   readonly log: SentenceLog
   readonly audit: Auditor
@@ -216,9 +221,11 @@ export class HttpServer {
     await app.register(influxRoutes, this.#options)
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))
-    await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock })
+    await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock, listeners: webSockets })
     await app.register(shareRoutes, { ...this.#options, guard })
     await app.register(accessRoutes, { guard, logins, bans, audit })
+    await app.register(userRoutes, { ...this.#options, guard, site: { host, url: () => this.url } })
+    await app.register(administrationRoutes, this.#options)
     await app.register(async app => pages(app, guard, assets))
     app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       const ambiguous = hostHeaderFault(request)

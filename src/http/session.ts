@@ -1,19 +1,23 @@
 import type { FastifyInstance } from 'fastify'
-import type { Bans, Logins, Paired } from '../auth/admission.js'
+import type { Bans, Logins, Paired, PairedFrom } from '../auth/admission.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import { sourceOf } from '../runtime/addresses.js'
 import { Attempts } from '../runtime/attempts.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import type { Listeners } from '../transport/listeners.js'
 import { plainPairingCode } from '../users/users.js'
 import { type AuthorityPort, type Guard, mayLogIn, tooMany } from './guard.js'
+import { mqttUrls } from './own-urls.js'
 import { RequestRefused } from './refusals.js'
 import { serve } from './route.js'
 
 /** Turns pairing codes into credentials. Implemented by `DevicePairing`. */
 export interface PairingDesk {
   /** Resolves with undefined, or rejects, when there is no such code. */
-  redeem(code: string): Promise<Paired | undefined>
+  redeem(code: string, from: PairedFrom): Promise<Paired | undefined>
+  /** Returns when and from where a device has paired last. */
+  last(user: string): PairedFrom | undefined
 }
 
 export interface SessionOptions {
@@ -25,6 +29,7 @@ export interface SessionOptions {
   readonly clock: MicrosecondClock
   readonly audit: Auditor
   readonly bans: Pick<Bans, 'failed' | 'leftMs'>
+  readonly listeners: Pick<Listeners, 'mqttUrl' | 'mqttsUrl'>
 }
 
 /**
@@ -128,14 +133,18 @@ export async function sessionRoutes(app: FastifyInstance, options: SessionOption
       const wait = bans.leftMs(address) || attempts.take(sourceOf(address), now())
       if (wait > 0) throw tooMany(wait)
       const code = plainPairingCode(asked.code)
+      const from = { at: now(), address }
       const paired =
-        code.length === 12 ? await pairing.redeem(code).catch(wrongCodeOf) : wrongCode('it does not have 12 characters')
+        code.length === 12
+          ? await pairing.redeem(code, from).catch(wrongCodeOf)
+          : wrongCode('it does not have 12 characters')
       if (!paired || paired instanceof HubError) {
         bans.failed(address)
         throw paired ?? wrongCode('there is no such code')
       }
       audit.record({ event: 'pairing', result: 'ok', user: paired.user, address, via: 'http' })
-      return paired
+      const { mqttsUrl, mqttUrl } = options.listeners
+      return { ...paired, addresses: mqttUrls(request.headers.host, [mqttsUrl, mqttUrl]) }
     },
     { bodyLimit },
   )

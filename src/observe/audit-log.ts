@@ -93,6 +93,11 @@ export class AuditLog implements Part, AuditSink {
     this.#rotateBytes = Math.min(maxFileBytes, Math.ceil(options.limitBytes / 8))
   }
 
+  /** The folder of the log. */
+  get dir(): string {
+    return this.#options.dir
+  }
+
   /** Lines written since the start. */
   get lines(): number {
     return this.#lines

@@ -9,6 +9,7 @@ import type { SentenceLog } from '../observe/log.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { type CertificateId, isRevoked, type RevocationList, revocationLists, subjectOf } from './revocation.js'
+import { authorityBeside, type CertificateFacts, certificateFacts } from './served-certificate.js'
 
 export interface TlsPaths {
   /** Paths of PEM files; '' is none. */
@@ -64,6 +65,11 @@ const terms: SecureContextOptions = {
   ecdhCurve: 'X25519:P-256:P-384:P-521',
   // A client admitted with one certificate must not change to another later.
   secureOptions: constants.SSL_OP_PRIORITIZE_CHACHA | constants.SSL_OP_NO_RENEGOTIATION,
+}
+
+export interface ServedCertificate {
+  readonly certificate: CertificateFacts
+  readonly authority: (CertificateFacts & { readonly pem: string }) | undefined
 }
 
 const dayMs = 864e5
@@ -136,6 +142,18 @@ export class Tls implements Part {
   revokes(certificates: readonly CertificateId[]): boolean {
     const { crl } = this.#current
     return crl !== undefined && certificates.some(one => isRevoked(one, crl))
+  }
+
+  /** The certificate that servers show now, and the authority beside it in the folder that has signed it. */
+  get served(): ServedCertificate {
+    const { paths } = this.#options
+    const own = certificates(this.#current.cert)[0] as X509Certificate
+    return { certificate: certificateFacts(paths.cert, own), authority: authorityBeside(paths.cert, own) }
+  }
+
+  /** Path of the authorities that sign certificates of clients; empty: clients are asked for none. */
+  get clientAuthorities(): string {
+    return this.#options.paths.ca
   }
 
   /** True when clients are asked for certificates. Does not change before the next start. */

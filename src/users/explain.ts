@@ -1,4 +1,4 @@
-import { Access, covers, type Resolved, ruleText } from '../access/rules.js'
+import { Access, type AccessRule, covers, type Resolved, ruleText } from '../access/rules.js'
 import {
   isTopicFilter,
   isTopicName,
@@ -22,6 +22,14 @@ export interface Question {
 /** Maximum number of near rules shown. */
 const most = 3
 
+export interface Explanation {
+  readonly allowed: boolean
+  /** Sentences: the line that decides, or why no line does. */
+  readonly lines: readonly string[]
+  /** The rule that decides. Undefined when none does, or one that is built in. */
+  readonly rule: AccessRule | undefined
+}
+
 /**
  * Explains whether a user may do something, and which line of the file decides. `wildcards`: subscriptions with
  * wildcards that one client may have when the user has no limit in the file.
@@ -31,8 +39,8 @@ export function explain(
   file: string,
   wildcards: number,
   { user: name, client, way, topic: asked }: Question,
-): { readonly allowed: boolean; readonly lines: readonly string[] } {
-  const no = (...lines: string[]) => ({ allowed: false, lines })
+): Explanation {
+  const no = (...lines: string[]): Explanation => ({ allowed: false, lines, rule: undefined })
   const user = users.get(name)
   if (!user) return no(`there is no user ${name} in ${file}`)
   const clientFault = new ClientIds({ users, everyone }).fault(name, client)
@@ -51,7 +59,7 @@ export function explain(
     const lines = decided
       ? lineOf(decided, name, client)
       : [`built in: every client may ${rule.verb === 'read' ? 'read' : 'ask for'} ${rule.filter}`]
-    if (!allowed) return no(...lines, 'a matching deny overrides every allow')
+    if (!allowed) return { ...no(...lines, 'a matching deny overrides every allow'), rule: decided?.rule }
     if (way === 'subscribe' && isWildcard(topic) && (user.wildcards ?? wildcards) === 0) {
       const where =
         user.wildcards === undefined ? 'the settings: limits.wildcards is 0' : `${file}: ${name}.wildcards is 0`
@@ -61,6 +69,7 @@ export function explain(
     const rest = withheld.flatMap(one => lineOf(one, name, client))
     return {
       allowed,
+      rule: decided?.rule,
       lines:
         rest.length > 0
           ? [...lines, 'but messages on topics that these rules match are not delivered:', ...rest]

@@ -9,12 +9,15 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import { type ClientFault, ClientIds } from './client-ids.js'
+import { type Explanation, explain, type Question } from './explain.js'
 import { userChanges } from './user-changes.js'
 import { parseUsers, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
-import { inUsersThread } from './users-task.js'
+import { type Edited, type EditTask, inUsersThread } from './users-task.js'
 
 export type { ClientFault } from './client-ids.js'
+export type { Explanation, Question } from './explain.js'
+export type { Edited } from './users-task.js'
 
 export interface UsersListener {
   /** Called when users, their rights or their shares have changed: permissions must be asked for again. */
@@ -54,9 +57,13 @@ export class UserDirectory {
   readonly #rules = new Map<string, RulesOfUser>()
   #watch: WatchedFiles | undefined
   readonly #reloading = new SerialQueue()
-  readonly #redeeming = new SerialQueue()
+  readonly #editing = new SerialQueue()
   /** State of the file at the last reading. */
   #mark = ''
+  /** Version of the file that is in effect. */
+  #version = ''
+  /** Why the file as it is now is not in effect. */
+  #trouble: string | undefined
   #stopped = false
 
   constructor(options: UserDirectoryOptions) {
@@ -83,7 +90,7 @@ export class UserDirectory {
       throw new HubError('bad_settings', `auth.file: ${this.#hint(error)}`, { cause: error })
     }
     if ('faults' in read) throw new HubError('bad_settings', read.faults.map(fault => `auth.file: ${fault}`).join('\n'))
-    this.#take(read.users)
+    this.#take(read.users, read.version)
     if (this.#users.users.size === 0) {
       log.warn(
         `auth.file: ${file} has no users, so nobody can log in; telehub user add NAME --kind admin makes the first`,
@@ -134,13 +141,34 @@ export class UserDirectory {
       )
     }
     // One code at a time: the second caller finds the code used.
-    const redeemed = await this.#redeeming.run(() =>
+    const redeemed = await this.#editing.run(() =>
       inUsersThread<{ user: string; password: string }>({ kind: 'redeem', file, code, now: clock.now() }),
     )
     await this.reload()
     const user = this.user(redeemed.user)
     if (!user) throw new HubError('forbidden', `user ${redeemed.user} was removed meanwhile`)
     return { user, password: redeemed.password }
+  }
+
+  /** The users in effect, and the file that they come from. */
+  get state(): UsersState {
+    return { ...this.#users, file: this.#options.file, version: this.#version, trouble: this.#trouble }
+  }
+
+  /**
+   * Edits the users file in a thread, one edit at a time, and resolves when the edit is in effect. Rejects with `changed`
+   * when the file is no longer of the version given, and with the faults of a file that was edited by hand.
+   */
+  async edit(task: Omit<EditTask, 'kind' | 'file'>): Promise<Edited> {
+    const { file } = this.#options
+    const edited = await this.#editing.run(() => inUsersThread<Edited>({ kind: 'edit', file, ...task }))
+    await this.reload()
+    return edited
+  }
+
+  /** Explains what a user may do, by the users in effect. `wildcards`: the setting limits.wildcards. */
+  explain(question: Question, wildcards: number): Explanation {
+    return explain(this.#users, basename(this.#options.file), wildcards, question)
   }
 
   /** Returns what a user may do through one client, as of now. */
@@ -177,18 +205,20 @@ export class UserDirectory {
         this.#look()
         const read = await inUsersThread<Read>({ kind: 'read', file })
         if ('faults' in read) throw new Error(summary(read.faults))
-        const { users } = read
+        const { users, version } = read
         // An editor may write an empty file first. An operator who wants no users can stop the hub.
         if (users.users.size === 0 && this.#users.users.size > 0) throw new Error('it contains no users')
         if (this.#stopped) return
         const changes = userChanges(this.#users, users)
-        this.#take(users)
+        this.#take(users, version)
+        this.#trouble = undefined
         log.info(`auth.file: ${file} was read again: ${users.users.size} users`)
         this.#tell(changes)
         for (const listener of this.#listeners) listener.onUsersChanged()
       } catch (error) {
+        this.#trouble = this.#hint(error)
         log.warn(
-          `auth.file: the changes to ${file} were rejected, and the previous version stays in use: ${this.#hint(error)}`,
+          `auth.file: the changes to ${file} were rejected, and the previous version stays in use: ${this.#trouble}`,
         )
       }
     })
@@ -223,8 +253,9 @@ export class UserDirectory {
     if (more > 0) audit?.record({ event: 'users', result: 'ok', via: 'file', what, count: more })
   }
 
-  #take(users: Users): void {
+  #take(users: Users, version: string): void {
     this.#users = users
+    this.#version = version
     this.#rules.clear()
     const all = [...users.users.values()]
     this.#named = new Map([
@@ -242,6 +273,15 @@ export class UserDirectory {
 export interface Redeemed {
   readonly user: User
   readonly password: string
+}
+
+/** The users in effect. */
+export interface UsersState extends Users {
+  /** Path; empty when authentication is off. */
+  readonly file: string
+  readonly version: string
+  /** Why the file as it is now is not in effect. Undefined when the file is. */
+  readonly trouble: string | undefined
 }
 
 interface RulesOfUser {

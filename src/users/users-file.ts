@@ -7,35 +7,23 @@ import { describe, HubError, systemCode } from '../errors.js'
 import { hashSecret, isSameText, makeSecret } from '../passwords/passwords.js'
 import { makeScram } from '../passwords/scram.js'
 import { withFileLock } from './file-lock.js'
+import type { EditableUsers, NewUser } from './user-edits.js'
 import {
   type ApiKey,
   hashPairingCode,
   nameOf,
   type Pairing,
   parseUsers,
-  type RuleKind,
   readDocument,
   readUsersText,
   textOf,
   type User,
   type Users,
+  versionOf,
 } from './users.js'
 
-export { explain } from './explain.js'
-
-/** Fields of a new user. */
-export interface NewUser {
-  readonly name: string
-  readonly kind: RuleKind
-  /** A hash. Empty: no password is accepted. */
-  readonly password: string
-  /** Text by `makeScram`. Undefined: SCRAM is not accepted. */
-  readonly scram?: string
-  readonly clients: readonly string[]
-  readonly certificates: readonly string[]
-  /** Rules such as `allow publish a/#`. */
-  readonly rules: readonly string[]
-}
+export { explain, type Question } from './explain.js'
+export { applyEdit, article, checkedRules, type NewDevice, type NewUser, type UserEdit } from './user-edits.js'
 
 const heading =
   ' telehub: users and their rules. Written by `telehub user`; can be edited, and changes apply within a second or two.'
@@ -44,11 +32,17 @@ const heading =
  * Changes the users file, which is created when missing. Comments and what is not changed stay. Resolves with the
  * result of `edit` when the new file is on disk, of mode 0600. Rejects with the old file unchanged. One edit at a time
  * over all processes: `edit` sees the result of the edit before.
+ *
+ * @param version The file as the caller knows it, by `versionOf`. Rejects with `changed` when the file is another one.
  */
-export async function editUsers<T>(path: string, edit: (file: UsersFile) => T): Promise<T> {
+export async function editUsers<T>(path: string, edit: (file: UsersFile) => T, version?: string): Promise<T> {
   const real = realPath(path)
   return withFileLock(`${real}.lock`, check => {
-    const file = new UsersFile(readUsersText(real), basename(path))
+    const before = readUsersText(real)
+    if (version !== undefined && version !== versionOf(before)) {
+      throw new HubError('changed', `${path} has been changed meanwhile; look at it again, then repeat your change`)
+    }
+    const file = new UsersFile(before, basename(path))
     const result = edit(file)
     const text = file.changed()
     if (text !== undefined) {
@@ -72,7 +66,7 @@ export function findPairing({ users }: Users, code: string, now: number): User |
 }
 
 /** A users file during a change. A method that throws has changed nothing. */
-export class UsersFile {
+export class UsersFile implements EditableUsers {
   /** Users before any change. */
   readonly before: Users
   readonly #name: string

@@ -1,8 +1,28 @@
 import { Worker } from 'node:worker_threads'
 import { type ErrorCode, HubError } from '../errors.js'
+import type { UserEdit } from './user-edits.js'
 
-/** Task of the thread: to read the users of a file, or to redeem a pairing code. */
+/** An edit of the users file. */
+export interface EditTask {
+  readonly kind: 'edit'
+  readonly file: string
+  readonly edit: UserEdit
+  /** Version that the file must have. Undefined: any. */
+  readonly version: string | undefined
+  /** Whether the thread makes a password for `add` and `password`, and one that works for SCRAM. */
+  readonly makes: 'none' | 'password' | 'scram'
+}
+
+/** Outcome of an edit. */
+export interface Edited {
+  readonly isNew: boolean
+  /** The password that was made. */
+  readonly password: string | undefined
+}
+
+/** Task of the thread: to read the users of a file, to edit them, or to redeem a pairing code. */
 export type UsersTask =
+  | EditTask
   | { readonly kind: 'read'; readonly file: string }
   | { readonly kind: 'redeem'; readonly file: string; readonly code: string; readonly now: number }
 

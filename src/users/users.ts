@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import {
@@ -58,6 +58,11 @@ export interface User {
   /** Guaranteed percent of each pool that all users share. Undefined: limits.share applies. */
   readonly share: number | undefined
   readonly rules: readonly AccessRule[]
+}
+
+/** Returns whether a user has a password, and whether a person has chosen it. */
+export function passwordKind({ password }: Pick<User, 'password'>): 'none' | 'set' | 'generated' {
+  return password === '' ? 'none' : isSecretHash(password) ? 'generated' : 'set'
 }
 
 /** Parsed users file. */
@@ -161,9 +166,17 @@ export function readDocument(text: string, name: string) {
 }
 
 /** Reads a users file of this name. Every fault is a line: where, what was given, what is allowed. */
-export function parseUsers(text: string, name: string): { readonly users: Users } | { readonly faults: string[] } {
+export function parseUsers(
+  text: string,
+  name: string,
+): { readonly users: Users; readonly version: string } | { readonly faults: string[] } {
   const { users, faults } = readDocument(text, name)
-  return faults.length > 0 ? { faults } : { users }
+  return faults.length > 0 ? { faults } : { users, version: versionOf(text) }
+}
+
+/** Returns what changes with every change of a users file, and tells nothing of its content. */
+export function versionOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
 }
 
 /**

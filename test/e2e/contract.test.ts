@@ -278,11 +278,38 @@ t.test('every route answers as the contract says', async t => {
   t.same(await ask('POST /api/logins/end', { others: true }, browser), { ended: 1 })
   await ask('POST /api/logout', {}, browser)
 
+  const { version } = await ask('GET /api/users', { search: 'therm' })
+  const added = await send('POST /api/users', { name: 'screen', kind: 'dashboard' }, { ...admin, 'if-match': 'x' })
+  t.equal(added.status, 412, 'another file')
+  t.match(await ask('POST /api/users', { name: 'screen', kind: 'dashboard' }), { password: /^[\w-]{27}$/ })
+  t.match(await ask('POST /api/users/password', { name: 'screen', scram: true }), { password: /./ })
+  t.match(await ask('POST /api/users/rules', { name: 'screen', add: ['deny read home/secret'] }), { version: /./ })
+  const isAllowed = { user: 'screen', action: 'read', topic: 'home/secret' } as const
+  t.match(await ask('GET /api/explain', isAllowed), { allowed: false, rule: { rule: 'deny read home/secret' } })
+  const made = await ask('POST /api/users/keys', { name: 'screen', label: 'wall' })
+  const listed = await ask('GET /api/users', { name: 'screen' })
+  t.match(listed.users, [{ kind: 'dashboard', keys: [{ id: made.id, label: 'wall' }], password: 'generated' }])
+  t.not(listed.version, version)
+  await ask('DELETE /api/users/keys', { name: 'screen', id: made.id })
+  t.match(await ask('POST /api/users/pairing', { name: 'sensor' }), { isNew: true, code: /^\w{4}-\w{4}-\w{4}$/ })
+  await ask('DELETE /api/users', { name: 'sensor' })
+  await ask('DELETE /api/users', { name: 'screen' })
+  const { settings } = await ask('GET /api/settings', {})
+  t.match(
+    settings.find(({ key }) => key === 'auth.banAfter'),
+    { value: '2', source: '--auth.banAfter', atOnce: false },
+  )
+  t.same(await ask('GET /api/certificate', {}), {})
+  t.match(await ask('GET /api/audit', { event: 'change', text: 'user screen', limit: 2 }), {
+    lines: [{ what: 'remove user screen', user: 'admin.key', via: 'http' }, { what: 'end API key of user screen' }],
+    next: Number,
+  })
+
   const pair = runCli(['device', 'pair', 'lamp', '--auth.file', users.file, '--data.dir', join(hub.dir, 'none')])
   t.equal(await pair.exited, 0, pair.stderr())
   const code = /\b\w{4}-\w{4}-\w{4}\b/.exec(pair.stdout())?.[0] ?? ''
   await eventually(() => /auth\.file: .*\b3 users/.test(hub.log()), 'the hub knows the new user')
-  t.match(await ask('POST /api/pair', { code }, {}), { user: 'lamp' })
+  t.match(await ask('POST /api/pair', { code }, {}), { user: 'lamp', addresses: [hub.mqttUrl] })
 
   for (let n = 0; n < 3; n++) await send('POST /api/login', { user: 'root', password: `${n}` }, from)
   t.match((await ask('GET /api/bans', {})).bans, [{ source: '203.0.113.9', times: 1 }])

@@ -6,6 +6,7 @@ import { Bans, type BansOptions } from '../../src/auth/bans.js'
 import { KnownSources } from '../../src/auth/known-sources.js'
 import { Logins } from '../../src/auth/logins.js'
 import { ShareLinks } from '../../src/auth/share-links.js'
+import { loadSettings } from '../../src/config/config.js'
 import { HubError } from '../../src/errors.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
@@ -242,6 +243,7 @@ export async function startGuarded(
         if (code !== 'ABCDEFGHJKMN') return undefined
         return { user: 'thermo', password: 'made', clients: [], publish: ['devices/thermo/#'], read: [] }
       },
+      last: () => undefined,
     },
     adminKey,
     proxies: [],
@@ -251,7 +253,11 @@ export async function startGuarded(
         return { next: async () => undefined, close: () => {} } as unknown as Feed
       },
     },
+    auditLog: { dir: join(dir, 'audit') },
+    live: { current: loadSettings({}) },
     webSockets: {
+      mqttUrl: 'mqtt://0.0.0.0:1883',
+      mqttsUrl: undefined,
       upgrade: (_request, socket) => {
         reached.push('upgrade')
         socket.destroy()

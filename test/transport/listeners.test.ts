@@ -11,6 +11,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { Bans } from '../../src/auth/bans.js'
 import { Logins } from '../../src/auth/logins.js'
+import { loadSettings } from '../../src/config/config.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import { Counters } from '../../src/observe/counters.js'
 import type { PipelineApi } from '../../src/pipeline/pipeline-api.js'
@@ -574,7 +575,9 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     authority: undefined,
     anonymous: false,
     logins: new Logins({ path: '', loginMs: 0, clock: { now: () => 0 }, monotonic: performance }),
-    pairing: { redeem: async () => undefined },
+    pairing: { redeem: async () => undefined, last: () => undefined },
+    auditLog: { dir: '' },
+    live: { current: loadSettings({}) },
     adminKey: '',
     proxies: [],
     webSockets: served.listeners,
