@@ -6,7 +6,7 @@ import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { LiveSettings } from '../observe/live-settings.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
-import type { Edited, UserDirectory } from '../users/user-directory.js'
+import type { UserDirectory, UsersEdited } from '../users/user-directory.js'
 import {
   clientPatternFault,
   makeKey,
@@ -170,7 +170,7 @@ export async function userRoutes(app: FastifyInstance, options: UserRoutesOption
     const users = directory()
     const match = call.request.headers['if-match']?.replace(/^"(.*)"$/, '$1')
     const by = { ...changeBy(call, guard), what, ...(detail && { detail }) }
-    let edited: Edited
+    let edited: UsersEdited
     try {
       edited = await users.edit({ edit: change, version: match, makes })
     } catch (error) {

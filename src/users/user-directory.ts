@@ -13,11 +13,11 @@ import { type Explanation, explain, type Question } from './explain.js'
 import { userChanges } from './user-changes.js'
 import { parseUsers, readUsersText, type User, type Users } from './users.js'
 import { findPairing } from './users-file.js'
-import { type Edited, type EditTask, inUsersThread } from './users-task.js'
+import { type EditTask, inUsersThread, type UsersEdited } from './users-task.js'
 
 export type { ClientFault } from './client-ids.js'
 export type { Explanation, Question } from './explain.js'
-export type { Edited } from './users-task.js'
+export type { UsersEdited } from './users-task.js'
 
 export interface UsersListener {
   /** Called when users, their rights or their shares have changed: permissions must be asked for again. */
@@ -159,9 +159,9 @@ export class UserDirectory {
    * Edits the users file in a thread, one edit at a time, and resolves when the edit is in effect. Rejects with `changed`
    * when the file is no longer of the version given, and with the faults of a file that was edited by hand.
    */
-  async edit(task: Omit<EditTask, 'kind' | 'file'>): Promise<Edited> {
+  async edit(task: Omit<EditTask, 'kind' | 'file'>): Promise<UsersEdited> {
     const { file } = this.#options
-    const edited = await this.#editing.run(() => inUsersThread<Edited>({ kind: 'edit', file, ...task }))
+    const edited = await this.#editing.run(() => inUsersThread<UsersEdited>({ kind: 'edit', file, ...task }))
     await this.reload()
     return edited
   }

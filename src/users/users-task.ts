@@ -14,7 +14,7 @@ export interface EditTask {
 }
 
 /** Outcome of an edit. */
-export interface Edited {
+export interface UsersEdited {
   readonly isNew: boolean
   /** The password that was made. */
   readonly password: string | undefined

@@ -5,7 +5,7 @@ import { hashSecret, makeSecret } from '../passwords/passwords.js'
 import { makeScram } from '../passwords/scram.js'
 import { parseUsers, readUsersText } from './users.js'
 import { applyEdit, editUsers, type UserEdit } from './users-file.js'
-import type { Edited, EditTask, UsersTask } from './users-task.js'
+import type { EditTask, UsersEdited, UsersTask } from './users-task.js'
 
 /** Entry of a thread that reads or edits the users file and ends: with ten thousand users this takes a second. */
 if (parentPort) {
@@ -24,7 +24,7 @@ if (parentPort) {
   )
 }
 
-async function editFile({ file, edit, version, makes }: EditTask): Promise<Edited> {
+async function editFile({ file, edit, version, makes }: EditTask): Promise<UsersEdited> {
   const password = makes === 'none' ? undefined : makeSecret()
   const complete = password === undefined ? edit : withPassword(edit, password, makes === 'scram')
   return { isNew: await editUsers(file, users => applyEdit(users, complete), version), password }
