@@ -1,6 +1,6 @@
-import mqtt, { type MqttClient } from 'mqtt'
 import { ApiError, type Credentials, fetchCredentials, hubNow, type Quality, type Value } from './api.js'
 import { FeedAge, type FeedNotice, type Freshness } from './freshness.js'
+import { MqttSocket } from './mqtt-socket.js'
 import { say } from './texts/language.js'
 
 export interface LastValue {
@@ -102,7 +102,7 @@ export class Feed {
   readonly #handlers: FeedHandlers
   readonly #decoder = new TextDecoder()
   /** The client of the current attempt; events of earlier ones are ignored. */
-  #client: MqttClient | undefined
+  #client: MqttSocket | undefined
   #attempt = 0
   #attempting = false
   #again: ReturnType<typeof setTimeout> | undefined
@@ -142,8 +142,9 @@ export class Feed {
     clearTimeout(this.#again)
     const attempt = ++this.#attempt
     this.#attempting = true
-    this.#client?.end(true)
+    const before = this.#client
     this.#client = undefined
+    before?.end()
     const credentials = await fetchCredentials().catch((error: unknown) => {
       if (attempt === this.#attempt) this.#refusal = refusalOf(error)
       return undefined
@@ -153,34 +154,30 @@ export class Feed {
     this.#given(credentials)
     const { username, password } = credentials
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
-    const client = mqtt.connect(`${scheme}://${location.host}/mqtt`, {
-      protocolVersion: 4,
-      clean: true,
-      clientId: this.clientId,
-      ...(username !== undefined && { username }),
-      ...(password !== undefined && { password }),
-      // The next attempt needs a new password.
-      reconnectPeriod: 0,
-      connectTimeout: 8000,
-      // A hidden tab's timers run once a minute: the broker's limit of 1.5 times this value is longer than that.
-      keepalive: 60,
-      timerVariant: 'native',
-      resubscribe: false,
-    })
+    const isThis = () => client === this.#client
+    const client: MqttSocket = new MqttSocket(
+      `${scheme}://${location.host}/mqtt?packets=joined`,
+      { clientId: this.clientId, username, password },
+      {
+        connected: () => {
+          if (isThis()) void this.#subscribe(client)
+        },
+        arrived: () => {
+          if (!isThis()) return
+          this.#heardAt = Date.now()
+          this.#look()
+        },
+        message: (topic, payload, retained) => {
+          if (isThis()) this.#take(topic, payload, retained)
+        },
+        closed: isRefused => {
+          if (!isThis()) return
+          if (isRefused) this.#refusal = say('why.rejected')
+          this.#failed()
+        },
+      },
+    )
     this.#client = client
-    client.on('connect', () => {
-      if (client === this.#client) void this.#subscribe(client)
-    })
-    client.on('close', () => {
-      if (client === this.#client) this.#failed()
-    })
-    client.on('error', error => {
-      if (client !== this.#client) return
-      this.#refusal = /not authorized|bad user/i.test(error.message) ? say('why.rejected') : ''
-    })
-    client.on('message', (topic, payload, packet) => {
-      if (client === this.#client) this.#take(topic, payload, packet.retain)
-    })
   }
 
   /** Schedules the next attempt when a connection failed or ended. */
@@ -192,22 +189,17 @@ export class Feed {
     this.#lost()
   }
 
-  /** Subscribes to each filter separately, so that a denied filter does not affect the others. */
-  async #subscribe(client: MqttClient): Promise<void> {
+  /** Subscribes to all filters, of which the hub may refuse some. */
+  async #subscribe(client: MqttSocket): Promise<void> {
     this.#attempting = false
     this.#heardAt = Date.now()
     this.#age.begin(performance.now())
     this.#renewLater()
-    // First, so that the first notice comes before all that may be late.
-    await client.subscribeAsync(notices, { qos: 0 }).catch(() => {})
     const parts = Object.keys(filters) as FeedPart[]
-    const denied = new Set<FeedPart>()
-    const subscribe = (part: FeedPart) =>
-      client.subscribeAsync(filters[part], { qos: 0 }).catch(() => {
-        denied.add(part)
-      })
-    await Promise.all(parts.map(subscribe))
-    if (client !== this.#client || !client.connected) return
+    // Notices are first, so that the first one comes before all that may be late.
+    const [, ...granted] = await client.subscribe([notices, ...parts.map(part => filters[part])])
+    const denied = new Set(parts.filter((_, i) => !granted[i]))
+    if (client !== this.#client || !client.isConnected) return
     // Alerts and changes of structure are not what a page without readings could live on.
     const isEmpty = (['readings', 'presence', 'refusals'] as const).every(part => denied.has(part))
     this.#refusal = !isEmpty ? '' : say('why.no-live')
@@ -226,7 +218,7 @@ export class Feed {
   #renewLater(): void {
     clearTimeout(this.#renewal)
     const { at, life } = this.#password
-    if (life === 0 || !this.#client?.connected) return
+    if (life === 0 || !this.#client?.isConnected) return
     const due = at + life * renewAt[document.hidden ? 'hidden' : 'seen']
     this.#renewal = setTimeout(() => void this.#renew(), Math.max(0, due - Date.now()))
   }
@@ -255,7 +247,7 @@ export class Feed {
     const slept = this.#hiddenAt > 0 && Date.now() - this.#hiddenAt > asleepAfter
     this.#hiddenAt = 0
     const silent = Date.now() - this.#heardAt > asleepAfter / 4
-    if (this.#client?.connected ? slept && silent : !this.#attempting) void this.#connect()
+    if (this.#client?.isConnected ? slept && silent : !this.#attempting) void this.#connect()
   }
 
   #enter(state: 'live' | 'connecting' | 'offline', reason: string): void {
@@ -269,7 +261,7 @@ export class Feed {
     const slept = clocks - this.#clocks > sleptAfter
     this.#clocks = clocks
     // What a sleeping computer left unread would look fresh.
-    if (slept && this.#client?.connected) void this.#connect()
+    if (slept && this.#client?.isConnected) void this.#connect()
     else if (this.#state === 'live') this.#tell('')
   }
 
@@ -291,8 +283,6 @@ export class Feed {
   }
 
   #take(topic: string, payload: Uint8Array, retained: boolean): void {
-    this.#heardAt = Date.now()
-    this.#look()
     if (topic.startsWith(alerts)) this.#handlers.alerts()
     if (payload.length === 0) {
       if (topic.startsWith(last)) this.#handlers.cleared(topic.slice(last.length))

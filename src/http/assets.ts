@@ -13,7 +13,6 @@ const clientRoot = fileURLToPath(new URL('../../client/src', import.meta.url))
 
 /** Files of packages that pages load, as the packages ship them: names behind /vendor/. */
 const libraries: Readonly<Record<string, readonly [packageName: string, file: string]>> = {
-  'mqtt.js': ['mqtt', 'dist/mqtt.esm.js'],
   'uplot.js': ['uplot', 'dist/uPlot.esm.js'],
   'preact.js': ['preact', 'dist/preact.mjs'],
   'preact-hooks.js': ['preact', 'hooks/dist/hooks.mjs'],
@@ -70,7 +69,7 @@ export class Asset {
 
 /**
  * The files of the pages, at addresses that name their content: `/assets/{hash of all own files}/main.js` and
- * `/vendor/mqtt-{hash}.js`. Own files share a hash, as they import each other by relative addresses; those of
+ * `/vendor/preact-{hash}.js`. Own files share a hash, as they import each other by relative addresses; those of
  * `@telehub/client` are among them. What such an address answers never changes.
  */
 export class Assets {

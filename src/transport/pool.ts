@@ -15,7 +15,7 @@ export interface Peer {
 
 /** A byte stream to a client. With `framing`, bytes written to the stream must be framed. */
 export type Transport = Duplex & {
-  readonly framing?: Framing
+  readonly framing?: Framing | undefined
   /** Called with the number of bytes that came, by a transport that holds bytes back until a message is whole. */
   arrived?: ((bytes: number) => void) | undefined
   /** Called when the client is connected: allows messages as long as any packet, and ends the calls of `arrived`. */

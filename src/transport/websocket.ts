@@ -104,7 +104,7 @@ export class WebSockets {
     this.#server.handleUpgrade(request, socket, head, webSocket => {
       socket.setKeepAlive(true, 60_000)
       // A frame may hold more than one packet, or parts of them.
-      const stream = new WebSocketStream(webSocket, socket, 2 * (packetBytes + fixedHeaderBytes))
+      const stream = new WebSocketStream(webSocket, socket, 2 * (packetBytes + fixedHeaderBytes), target.isJoined)
       this.#streams.set(stream, address)
       stream.once('close', () => this.#streams.delete(stream))
       stream.on('error', () => {})
@@ -120,13 +120,21 @@ export class WebSockets {
   }
 }
 
+interface RequestTarget {
+  readonly path: string
+  readonly host: string | undefined
+  /** Whether the client reads messages that hold many packets. */
+  readonly isJoined: boolean
+}
+
 /**
- * Returns the path of a request target. In absolute form, as `ws://host/mqtt`, a target also has the host, which then
+ * Returns the parts of a request target. In absolute form, as `ws://host/mqtt`, a target also has the host, which then
  * counts instead of the Host header. (RFC 9112 §3.2.2)
  */
-function targetOf(url: string): { readonly path: string; readonly host: string | undefined } {
+function targetOf(url: string): RequestTarget {
   const [, host, rest = url] = /^(?:https?|wss?):\/\/([^/?#]+)(.*)$/i.exec(url) ?? []
-  return { path: rest.split('?')[0] as string, host }
+  const [path = '', query] = rest.split('?')
+  return { path, host, isJoined: new URLSearchParams(query).get('packets') === 'joined' }
 }
 
 /**
@@ -154,7 +162,9 @@ function answer(socket: Socket, status: string, sentence: string): void {
 /**
  * One MQTT packet is one binary message: Paho C reads the first packet of a message and forgets the others. A packet
  * that is longer than a piece of the outbox is several messages and not fragments of one, as Paho for Python and Java
- * do not read continuation frames (paho.mqtt.python#89, paho.mqtt.java#501).
+ * do not read continuation frames (paho.mqtt.python#89, paho.mqtt.java#501). A client that opens `/mqtt?packets=joined`
+ * can do better, and gets all packets that leave together as one message: a browser takes longer for a message than
+ * for the packet in it.
  */
 const framing: Framing = {
   headerBytes: length => (length < 126 ? 2 : length < 65_536 ? 4 : 10),
@@ -178,14 +188,14 @@ const finalBinaryFrame = 0x82
 
 /**
  * A WebSocket as the byte stream that MQTT wants. Bytes read are the content of binary frames; bytes written must be
- * whole frames, as `framing` makes them. A full reader stops the peer; a text frame ends the connection.
+ * whole frames, as `framing` makes them; without `framing` they become one frame. A full reader stops the peer; a text frame ends the connection.
  * [MQTT-6.0.0-1] [MQTT-6.0.0-2]
  *
  * Frames are written to the socket here and not by `send`, which costs a fifth more time for the small ones. This is
  * safe as ws, without compression, writes its control frames whole and at once.
  */
 class WebSocketStream extends Duplex {
-  readonly framing = framing
+  readonly framing: Framing | undefined
   readonly #webSocket: WebSocket
   readonly #socket: Socket
   readonly #messageBytes: number
@@ -195,8 +205,9 @@ class WebSocketStream extends Duplex {
   #readAtPing = -1
 
   /** `socket` is the one below the WebSocket. `messageBytes`: the longest message, once the client is connected. */
-  constructor(webSocket: WebSocket, socket: Socket, messageBytes: number) {
+  constructor(webSocket: WebSocket, socket: Socket, messageBytes: number, isJoined: boolean) {
     super({ allowHalfOpen: false, readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
+    this.framing = isJoined ? undefined : framing
     this.#webSocket = webSocket
     this.#socket = socket
     this.#messageBytes = messageBytes
@@ -251,7 +262,15 @@ class WebSocketStream extends Duplex {
   override _write(frames: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     // Behind a close frame nothing may follow (RFC 6455 §5.5.1), and the peer would not read it.
     if (this.#webSocket.readyState !== this.#webSocket.OPEN) done()
-    else this.#socket.write(frames, done)
+    else if (this.framing) this.#socket.write(frames, done)
+    else {
+      const header = Buffer.allocUnsafe(framing.headerBytes(frames.length))
+      framing.writeHeader(header, 0, frames.length)
+      this.#socket.cork()
+      this.#socket.write(header)
+      this.#socket.write(frames, done)
+      this.#socket.uncork()
+    }
   }
 
   override _final(done: () => void): void {

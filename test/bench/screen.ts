@@ -1,17 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type CDPSession, chromium } from 'playwright-core'
+import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
 import { chromiumPath } from '../services/chromium.js'
 import { Connection } from './connection.js'
 import { each, pace } from './pace.js'
-import { hubLimits, startHub } from './targets.js'
+import { hubLimits, processorSeconds, startHub, type Target } from './targets.js'
 import { publishPacket } from './wire.js'
 
 /*
  * npm run bench -- screen [--seconds 10]: Home, and the wall of all values, in headless Chromium with many devices: when the first card is
  * painted, frames per second under load and the share of script in that, a filter until it is painted, memory of the tab,
  * and bytes of the first visit. Chromium draws without a graphics processor here, and shares the machine with the hub:
- * frame times are upper bounds.
+ * frame times are upper bounds. So a floor is measured beside: a page of two lines, which moves one square, in a browser of its own
+ * with the same hub under the same load.
  */
 
 interface Size {
@@ -29,92 +30,186 @@ const sizes: readonly Size[] = [
 
 const targets = { frames: 60, scriptPercent: 25, firstMs: 1_000, filterMs: 100, tabMb: 150, bytes: 150_000 }
 
+const places = ['Home', 'All values'] as const
+type Place = (typeof places)[number]
+
 export async function screen(seconds: number): Promise<void> {
-  for (const size of sizes) await measure(size, seconds, 'Home')
-  for (const size of sizes) await measure(size, seconds, 'All values')
+  for (const size of sizes) await measure(size, seconds)
 }
 
-type Place = 'Home' | 'All values'
+/** A hub with devices, and what publishes their values. */
+interface Plant {
+  readonly hub: Target
+  readonly url: string
+  /** Publishes from now on, until what is returned is called. */
+  load(): () => void
+}
 
-async function measure({ devices, values, updates }: Size, seconds: number, place: Place): Promise<void> {
+async function measure(size: Size, seconds: number): Promise<void> {
+  const { devices, values, updates } = size
   const hub = await startHub([...hubLimits])
   const source = new Connection({ port: hub.port, clientId: 'source', onPacket: () => {}, onFailure: () => {} })
-  await source.ready
-  const packet = (n: number) => {
-    const device = n % devices
-    const fields = Array.from({ length: values }, (_, i) => `"v${i}":${(20 + ((n + i) % 100) / 10).toFixed(1)}`)
-    const topic = `home/room-${device % 20}/device-${device}/telemetry`
-    return publishPacket(topic, Buffer.from(`{${fields.join(',')}}`), 0)
+  try {
+    await source.ready
+    const packet = (n: number) => {
+      const device = n % devices
+      const fields = Array.from({ length: values }, (_, i) => `"v${i}":${(20 + ((n + i) % 100) / 10).toFixed(1)}`)
+      const topic = `home/room-${device % 20}/device-${device}/telemetry`
+      return publishPacket(topic, Buffer.from(`{${fields.join(',')}}`), 0)
+    }
+    for (let n = 0; n < devices; n += 500) {
+      source.write(Buffer.concat(each(n, Math.min(n + 500, devices), packet)))
+      await sleep(20)
+    }
+    const url = `http://127.0.0.1:${hub.webSocketPort}`
+    while ((await devicesOf(url)) < devices) await sleep(500)
+    const load = () => {
+      const timer = pace(updates / values, (from, to) => source.write(Buffer.concat(each(from, to, packet))))
+      return () => clearInterval(timer)
+    }
+    const plant = { hub, url, load }
+    console.log(`${devices} devices of ${values} values, ${updates} updates/s`)
+    console.log(`  floor: ${await inBrowser(browser => floor(browser, plant, seconds))}`)
+    for (const place of places) {
+      const said = await inBrowser(browser => visit(browser, plant, size, place, seconds))
+      console.log(`  ${place}: ${said}`)
+    }
+  } finally {
+    source.socket.destroy()
+    await hub.stop()
   }
-  for (let n = 0; n < devices; n += 500) {
-    source.write(Buffer.concat(each(n, Math.min(n + 500, devices), packet)))
-    await sleep(20)
-  }
-  const url = `http://127.0.0.1:${hub.webSocketPort}`
-  while ((await devicesOf(url)) < devices) await sleep(500)
+}
 
+async function inBrowser(act: (browser: Browser) => Promise<string>): Promise<string> {
   const browser = await chromium.launch({
     executablePath: await chromiumPath(),
     args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'],
   })
-  let timer: NodeJS.Timeout | undefined
   try {
-    const page = await browser.newPage({ viewport: { width: 1_440, height: 900 } })
-    const session = await page.context().newCDPSession(page)
-    let bytes = 0
-    session.on('Network.loadingFinished', ({ encodedDataLength }) => {
-      bytes += encodedDataLength
-    })
-    await session.send('Network.enable')
-    await session.send('Performance.enable')
-    const begin = performance.now()
-    await page.goto(place === 'Home' ? url : `${url}/#values`)
-    await page
-      .locator(place === 'Home' ? '.thing' : '.tile')
-      .first()
-      .waitFor()
-    await painted(page)
-    const first = performance.now() - begin
-    const code = bytes
-    if (place === 'Home') await page.locator('.home-count', { hasText: devices.toLocaleString('en') }).waitFor()
-    else await page.waitForFunction(`${countTiles} >= ${devices * values}`)
-    const all = performance.now() - begin
-
-    timer = pace(updates / values, (from, to) => source.write(Buffer.concat(each(from, to, packet))))
-    await sleep(2_000)
-    const before = await scriptSeconds(session)
-    const [frames, spent] = (await page.evaluate(`new Promise(resolve => {
-      const begin = performance.now()
-      let frames = 0
-      const next = now => (now - begin < ${seconds * 1_000} ? (frames++, requestAnimationFrame(next)) : resolve([frames, now - begin]))
-      requestAnimationFrame(next)
-    })`)) as [number, number]
-    const script = ((await scriptSeconds(session)) - before) / (spent / 1_000)
-
-    await page.locator('#search').focus()
-    const filter = (await page.evaluate(`new Promise(resolve => {
-      const search = document.getElementById('search')
-      const begin = performance.now()
-      search.value = 'device-77'
-      search.dispatchEvent(new Event('input', { bubbles: true }))
-      requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - begin)))
-    })`)) as number
-    const tab = await tabBytes(await browser.newBrowserCDPSession())
-    const said = [
-      `first card ${told(first, targets.firstMs, 'ms')}`,
-      `all known ${Math.round(all)} ms`,
-      `${Math.round((frames * 1_000) / spent)} frames/s (${targets.frames})`,
-      `script ${told(script * 100, targets.scriptPercent, '%')}`,
-      `filter ${told(filter, targets.filterMs, 'ms')}`,
-      `tab ${told(tab / 1e6, targets.tabMb, 'MB')}`,
-      `first visit ${told(code, targets.bytes, 'bytes')}`,
-    ]
-    console.log(`${place}, ${devices} devices of ${values} values, ${updates} updates/s: ${said.join(' · ')}`)
+    return await act(browser)
   } finally {
-    clearInterval(timer)
     await browser.close()
-    source.socket.destroy()
-    await hub.stop()
+  }
+}
+
+const screenSize = { viewport: { width: 1_440, height: 900 } }
+
+/** What Chromium takes for a page of nothing, while the hub is as busy as with the real one. */
+async function floor(browser: Browser, { hub, load }: Plant, seconds: number): Promise<string> {
+  const page = await browser.newPage(screenSize)
+  await page.setContent(
+    '<!doctype html><div id="square" style="position:absolute;width:9px;height:9px;background:red">',
+  )
+  await page.evaluate(`{
+    const move = now => {
+      square.style.left = Math.round(now / 5) % 400 + 'px'
+      requestAnimationFrame(move)
+    }
+    requestAnimationFrame(move)
+  }`)
+  const end = load()
+  const run = await runOf(browser, page, hub, seconds)
+  end()
+  return [`${run.frames} frames/s`, ...run.shares, `tab ${Math.round(run.tabBytes / 1e6)} MB`].join(' · ')
+}
+
+async function visit(
+  browser: Browser,
+  { hub, url, load }: Plant,
+  { devices, values }: Size,
+  place: Place,
+  seconds: number,
+): Promise<string> {
+  const page = await browser.newPage(screenSize)
+  const session = await page.context().newCDPSession(page)
+  let bytes = 0
+  session.on('Network.loadingFinished', ({ encodedDataLength }) => {
+    bytes += encodedDataLength
+  })
+  await session.send('Network.enable')
+  const begin = performance.now()
+  await page.goto(place === 'Home' ? url : `${url}/#values`)
+  const seen = place === 'Home' ? '.thing' : '.tile'
+  await page.locator(seen).first().waitFor()
+  await painted(page)
+  const first = performance.now() - begin
+  const code = bytes
+  if (place === 'Home') await page.locator('.home-count', { hasText: devices.toLocaleString('en') }).waitFor()
+  else await page.waitForFunction(`${countTiles} >= ${devices * values}`)
+  const all = performance.now() - begin
+
+  const end = load()
+  const run = await runOf(browser, page, hub, seconds)
+  const drawn = await page.locator(seen).count()
+  await page.locator('#search').focus()
+  const filter = (await page.evaluate(`new Promise(resolve => {
+    const search = document.getElementById('search')
+    const begin = performance.now()
+    search.value = 'device-77'
+    search.dispatchEvent(new Event('input', { bubbles: true }))
+    requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - begin)))
+  })`)) as number
+  end()
+  return [
+    `first card ${told(first, targets.firstMs, 'ms')}`,
+    `all known ${Math.round(all)} ms`,
+    `${run.frames} frames/s (${targets.frames}) with ${drawn} on the page`,
+    `script ${told(run.scriptPercent, targets.scriptPercent, '%')}`,
+    ...run.shares,
+    `filter ${told(filter, targets.filterMs, 'ms')}`,
+    `tab ${told(run.tabBytes / 1e6, targets.tabMb, 'MB')}`,
+    `first visit ${told(code, targets.bytes, 'bytes')}`,
+  ].join(' · ')
+}
+
+interface Run {
+  readonly frames: number
+  readonly scriptPercent: number
+  /** Where the time went: of the page's thread, and of the processes in parts of one core. */
+  readonly shares: readonly string[]
+  readonly tabBytes: number
+}
+
+/** Counts frames for a time, beginning a little later. */
+async function runOf(browser: Browser, page: Page, hub: Target, seconds: number): Promise<Run> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Performance.enable')
+  const whole = await browser.newBrowserCDPSession()
+  await sleep(2_000)
+  const measured = async () => {
+    const { metrics } = await session.send('Performance.getMetrics')
+    const of = (name: string) => metrics.find(metric => metric.name === name)?.value ?? 0
+    const { processInfo } = await whole.send('SystemInfo.getProcessInfo')
+    const spent = (type: string) =>
+      processInfo.filter(one => one.type === type).reduce((sum, { cpuTime }) => sum + cpuTime, 0)
+    return {
+      script: of('ScriptDuration'),
+      style: of('RecalcStyleDuration'),
+      layout: of('LayoutDuration'),
+      'all tasks': of('TaskDuration'),
+      tab: spent('renderer'),
+      compositor: spent('GPU'),
+      hub: processorSeconds(hub.pid),
+    }
+  }
+  const before = await measured()
+  const [frames, ms] = (await page.evaluate(`new Promise(resolve => {
+    const begin = performance.now()
+    let frames = 0
+    const next = now => (now - begin < ${seconds * 1_000} ? (frames++, requestAnimationFrame(next)) : resolve([frames, now - begin]))
+    requestAnimationFrame(next)
+  })`)) as [number, number]
+  const after = await measured()
+  const percent = (name: keyof typeof before) => Math.round(((after[name] - before[name]) / (ms / 1_000)) * 100)
+  const list = (names: readonly (keyof typeof before)[]) => names.map(name => `${name} ${percent(name)}`).join(', ')
+  return {
+    frames: Math.round((frames * 1_000) / ms),
+    scriptPercent: percent('script'),
+    shares: [
+      `page's thread: ${list(['script', 'style', 'layout', 'all tasks'])} %`,
+      `processes: ${list(['tab', 'compositor', 'hub'])} %`,
+    ],
+    tabBytes: await tabBytes(whole),
   }
 }
 
@@ -131,13 +226,8 @@ async function devicesOf(url: string): Promise<number> {
 }
 
 /** Resolves when what is in the document now has been painted. */
-function painted(page: { evaluate(source: string): Promise<unknown> }): Promise<unknown> {
+function painted(page: Page): Promise<unknown> {
   return page.evaluate('new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))')
-}
-
-async function scriptSeconds(session: CDPSession): Promise<number> {
-  const { metrics } = await session.send('Performance.getMetrics')
-  return metrics.find(({ name }) => name === 'ScriptDuration')?.value ?? 0
 }
 
 /** Returns the resident memory of the process that draws the page, which has nothing else to draw. */

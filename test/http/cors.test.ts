@@ -71,7 +71,7 @@ t.test('what a cookie opens is for pages of the hub alone', async t => {
     const asked = await preflight(hub, path, method, app)
     t.match([asked.status, corsOf(asked)], [403, []], name)
   }
-  for (const path of ['/', '/login', '/main.js', '/vendor/mqtt.js']) {
+  for (const path of ['/', '/login', '/main.js', '/vendor/preact.js']) {
     t.same(corsOf(await hub.request(path, { headers: { origin: app, cookie } })), [], path)
   }
 })

@@ -26,7 +26,11 @@ interface Served {
   /** The server's side of the next connection. */
   next(): Promise<Accepted>
   /** Connects, and resolves with both sides. */
-  open(protocols?: string[], options?: ClientOptions): Promise<Accepted & { readonly client: WebSocket }>
+  open(
+    protocols?: string[],
+    options?: ClientOptions,
+    query?: string,
+  ): Promise<Accepted & { readonly client: WebSocket }>
 }
 
 async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = false, isOpened = true): Promise<Served> {
@@ -64,8 +68,8 @@ async function serve(t: Test, options: Partial<WebSocketsOptions> = {}, tls = fa
     while (accepted.length === 0) await sleep(1)
     return accepted.shift() as Accepted
   }
-  const open = async (protocols = ['mqtt'], options: ClientOptions = {}) => {
-    const client = new WebSocket(url, protocols, { ca: file('ca.pem'), ...options })
+  const open = async (protocols = ['mqtt'], options: ClientOptions = {}, query = '') => {
+    const client = new WebSocket(url + query, protocols, { ca: file('ca.pem'), ...options })
     t.teardown(() => client.terminate())
     accepted.length = 0
     await once(client, 'open')
@@ -161,6 +165,28 @@ t.test('each packet leaves as one binary message, a long one as several', async 
     sizesOfParts.map(size => [0x82, size]),
     'messages of their own, not fragments',
   )
+})
+
+t.test('for a client that asks for it, packets that leave together are one message', async t => {
+  const { open } = await serve(t)
+  for (const [query, isJoined] of [
+    ['?packets=joined', true],
+    ['?packets=single', false],
+  ] as const) {
+    const { stream, client } = await open(['mqtt'], {}, query)
+    const got: Buffer[] = []
+    client.on('message', (data: Buffer) => got.push(data))
+    const bytes = () => got.reduce((sum, one) => sum + one.length, 0)
+    const packets = [1, 2, 125, 300].map((size, i) => Buffer.alloc(size, i + 1))
+    await writePackets(stream, ...packets)
+    await eventually(() => bytes() === 428, 'all have come')
+    t.equal(got.length, isJoined ? 1 : 4, query)
+    t.ok(Buffer.concat(got).equals(Buffer.concat(packets)), 'in order')
+    got.length = 0
+    await writePackets(stream, Buffer.alloc(150_000, 9), Buffer.alloc(3, 8))
+    await eventually(() => bytes() === 150_003, 'a packet of three pieces, and one more')
+    t.ok(Buffer.concat(got).equals(Buffer.concat([Buffer.alloc(150_000, 9), Buffer.alloc(3, 8)])))
+  }
 })
 
 t.test('what comes in is a stream, whatever its frames', async t => {
