@@ -30,6 +30,7 @@ import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
 import { influxRoutes } from './influx.js'
+import { lazyValidators } from './lazy-validators.js'
 import { type FeedsApi, liveRoutes } from './live.js'
 import { notifyRoutes } from './notify.js'
 import { pages } from './pages.js'
@@ -135,6 +136,7 @@ export class HttpServer {
       keepAliveTimeout: idleMs,
       // A mistyped filter must be refused, not ignored.
       ajv: { customOptions: { removeAdditional: false } },
+      schemaController: { compilersFactory: { buildValidator: lazyValidators } },
       routerOptions: { maxParamLength: 2_000 },
       clientErrorHandler: (error, socket) => {
         const [status, message] = malformed[error.code] ?? ['400 Bad Request', 'this is not a valid HTTP request']
