@@ -69,14 +69,11 @@ export class TopicBranch {
 }
 
 /** Approximate bytes of a level in memory, and the part of the heap that all may take. */
-const nodeBytes = 280
+const nodeBytes = 320
 const shareOfHeap = 1 / 14
 
 /** Most levels. A hub with 400,000 topics has some 450,000. */
 const mostNodes = 500_000
-
-/** Topics whose levels need not be looked for. */
-const mostRecent = 20_000
 
 /** Topics that are looked at to find one to forget. */
 const sampled = 64
@@ -92,8 +89,8 @@ export class TopicTree {
   readonly root = new TopicBranch('', undefined)
   readonly #mostNodes: number
   readonly #topicsOf: SharedPool
-  /** Topics seen lately, by their whole name. */
-  #recent = new Map<string, TopicBranch>()
+  /** All topics by their whole name, as looking a topic up level by level for each message costs ten times as much. */
+  readonly #byName = new Map<string, TopicBranch>()
   #nodes = 1
   #hand: Iterator<TopicBranch> | undefined
   #forgotten = 0
@@ -118,12 +115,7 @@ export class TopicTree {
   /** Takes a message. Called for every one, in order. */
   observe({ topic, receivedAt, sequence, payload, clientId, user }: Message): void {
     if (topic.length > longest) return
-    let node = this.#recent.get(topic)
-    if (!node) {
-      node = this.#place(topic, user)
-      if (this.#recent.size >= mostRecent) this.#recent.clear()
-      this.#recent.set(topic, node)
-    }
+    const node = this.#byName.get(topic) ?? this.#place(topic, user)
     node.sequence = sequence
     node.size = payload.length
     if (node.client !== clientId) node.client = clientId
@@ -143,7 +135,7 @@ export class TopicTree {
 
   /** Called when it is known what became of a message. */
   judge(topic: string, outcome: Outcome): void {
-    const node = this.#recent.get(topic) ?? this.find(topic)
+    const node = this.#byName.get(topic)
     if (!node || outcome === 'retry') return
     node.fate = outcome === 'ack' ? 'stored' : outcome === 'ignored' ? 'ignored' : 'refused'
     const reason = typeof outcome === 'string' ? undefined : outcome.reason
@@ -175,6 +167,7 @@ export class TopicTree {
     if (!node.isTopic) {
       node.isTopic = true
       node.user = user
+      this.#byName.set(topic, node)
       this.#topicsOf.add(user, 1)
       for (let level: TopicBranch | undefined = node; level; level = level.parent) level.topics++
       while (this.#nodes > this.#mostNodes) if (!this.#makeRoom(node)) break
@@ -211,7 +204,7 @@ export class TopicTree {
 
   #forget(node: TopicBranch): void {
     this.#forgotten++
-    this.#recent.delete(node.path)
+    this.#byName.delete(node.path)
     this.#topicsOf.add(node.user, -1)
     node.isTopic = false
     for (let level: TopicBranch | undefined = node; level; level = level.parent) level.topics--
