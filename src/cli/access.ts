@@ -1,5 +1,6 @@
 import { plain } from '../observe/log.js'
 import { many, table, time } from '../runtime/terminal.js'
+import { banKinds, wordOf } from './clients.js'
 import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import { printJson } from './print.js'
@@ -7,6 +8,10 @@ import { printJson } from './print.js'
 /* `telehub login …` and `telehub ban …`: browsers that are signed in, and addresses that are banned. */
 
 const listFlags = { user: { value: 'USER', help: 'only logins of this user' }, ...hubFlags } as const satisfies Flags
+const liftFlags = {
+  kind: { value: 'KIND', help: `of a ban that an administrator has imposed: ${banKinds.join(', ')}` },
+  ...hubFlags,
+} as const satisfies Flags
 const endFlags = { user: { value: 'USER', help: 'all logins of this user' }, ...hubFlags } as const satisfies Flags
 
 export const accessCommands: readonly Command[] = [
@@ -28,17 +33,18 @@ export const accessCommands: readonly Command[] = [
   }),
   command({
     name: 'ban list',
-    summary: 'list the addresses that are banned after too many failures, and until when',
+    summary:
+      'list the addresses that are banned after too many failures, what administrators have banned, and until when',
     flags: hubFlags,
     examples: ['telehub ban list'],
     run: listBans,
   }),
   command({
     name: 'ban lift',
-    takes: ['ADDRESS'],
-    summary: 'end the ban of an address',
-    flags: hubFlags,
-    examples: ['telehub ban lift 203.0.113.5'],
+    takes: ['NAME'],
+    summary: 'end the ban of an address, or with --kind one that an administrator has imposed',
+    flags: liftFlags,
+    examples: ['telehub ban lift 203.0.113.5', 'telehub ban lift thermo-1 --kind client'],
     run: liftBan,
   }),
 ]
@@ -73,19 +79,24 @@ async function listBans(call: Call<typeof hubFlags>): Promise<number> {
   const { out } = call.terminal
   const answer = await hubOf(call).ask('GET /api/bans', {})
   if (call.flags.json) return printJson(out, answer)
-  const rows = answer.bans.map(({ source, since, until, times }) => [
-    plain(source),
-    time(since),
-    time(until),
+  const guessed = answer.bans.map(({ source, since, until, times }) => [
+    ...['address', plain(source), time(since), time(until)],
     many(times, 'time'),
   ])
-  out(rows.length > 0 ? table(['address', 'since', 'until', 'banned'], rows) : 'no bans\n')
+  const imposed = answer.imposed.map(({ kind, name, since, until, by }) => [
+    ...[kind, plain(name), time(since), time(until)],
+    `by ${plain(by)}`,
+  ])
+  const rows = [...guessed, ...imposed]
+  out(rows.length > 0 ? table(['what', 'name', 'since', 'until', 'banned'], rows) : 'no bans\n')
   return 0
 }
 
-async function liftBan(call: Call<typeof hubFlags>): Promise<number> {
+async function liftBan(call: Call<typeof liftFlags>): Promise<number> {
   const { out } = call.terminal
-  const answer = await hubOf(call).ask('POST /api/bans/lift', { source: call.args[0] as string })
+  const { kind: given } = call.flags
+  const kind = given === undefined ? undefined : wordOf('kind', given, banKinds)
+  const answer = await hubOf(call).ask('POST /api/bans/lift', { source: call.args[0] as string, kind })
   if (call.flags.json) return printJson(out, answer)
   out(`the ban of ${plain(answer.lifted)} is lifted\n`)
   return 0

@@ -3,6 +3,7 @@ import { alertCommands } from './alerts.js'
 import { auditCommands } from './audit.js'
 import { certificateCommand } from './certificates.js'
 import { checkCommand } from './check.js'
+import { clientCommands } from './clients.js'
 import type { Command } from './command.js'
 import { deadCommands } from './dead.js'
 import { deviceCommands } from './device.js'
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
   ...deviceCommands,
   ...deviceCommandCommands,
   ...notifyCommands,
+  ...clientCommands,
   ...sessionCommands,
   ...shareCommands,
   ...accessCommands,
