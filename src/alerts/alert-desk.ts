@@ -124,7 +124,7 @@ export class AlertDesk implements AlertActions {
         rule,
         this.#options.book.placeOf(rule.name),
         this.#options.evaluator.countOf(rule.name),
-        machine.firing.get(rule.name)?.size ?? 0,
+        machine.firing.countOf(rule.name),
       ),
     )
     const counts = {

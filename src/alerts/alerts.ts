@@ -11,6 +11,7 @@ import type { Part } from '../runtime/lifecycle.js'
 import { Slices } from '../runtime/slices.js'
 import { WeekTime } from '../runtime/week-time.js'
 import type { TimeSeriesStore } from '../store/store.js'
+import { adoptJournal } from './adopted.js'
 import { AlertDesk } from './alert-desk.js'
 import { AlertHistory } from './alert-history.js'
 import { AlertJournal, type AlertRecord } from './alert-journal.js'
@@ -24,7 +25,6 @@ import { RuleBook, type RuleFollower } from './rule-book.js'
 import { RuleChecks } from './rule-check.js'
 import type { AlertActions, AlertTransition, TransitionListener, TransitionLog } from './transition.js'
 import { UsualLearner } from './usual-learner.js'
-import type { AlertSubject, Watch, WatchState } from './watch.js'
 import type { AlertDecision, DecisionSink } from './watch-machine.js'
 import { WatchSnapshot } from './watch-snapshot.js'
 
@@ -82,12 +82,6 @@ const forgetTicks = 3_600
 /** Cleared alerts whose retained messages are removed once more at a start. */
 const recentlyCleared = 1_000
 
-/** What an alert's first transition keeps, to go on after a start. */
-interface KeptSubject {
-  readonly subject: AlertSubject
-  readonly since: number
-}
-
 /**
  * The alerts of the hub: rules, their evaluation over all readings behind the spool, the journal of what they found,
  * retained messages and history in the store.
@@ -115,6 +109,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
   readonly desk: AlertDesk
   #isRestored = false
   #tick: NodeJS.Timeout | undefined
+  #looking: Promise<void> | undefined
   #ticks = 0
   #changes = -1
   #taken = 0
@@ -197,9 +192,11 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       await this.#snapshot.save()
     }
     const machine = this.#evaluator.machine
+    // A clock that was put back while the hub was off: what is running goes back with it.
+    if (before !== undefined && before > now) machine.shift(now - before, this.#evaluator.watches())
     machine.now = Math.min(before ?? now, now)
     this.#deafUntil = before === undefined ? 0 : now - process.uptime() * 1e6
-    this.#adoptJournal()
+    adoptJournal(this.#evaluator, this.#journal, this.#snapshot.position ?? 0)
     this.#isRestored = true
     this.#changes = this.#options.surroundings.changes
     this.#clearOrphans()
@@ -212,6 +209,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
 
   async stop(): Promise<void> {
     clearInterval(this.#tick)
+    await this.#looking
     this.#usual.stop()
     this.desk.stop()
     await this.#book.stop()
@@ -238,6 +236,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       if (this.#deafUntil > 0 && now >= this.#deafUntil) this.#hearAgain()
       // Mostly nothing waits; when much does, the disk is the limit for messages, too.
       if (this.#journal.pending > maxPending) await this.#journal.flushed()
+      if (evaluator.machine.timers.earliest <= now) await this.#advance(now)
       const points = pointsFor(evaluator, this.#options.readings, message)
       if (points) evaluator.take(message, points, now)
       else evaluator.pass(message, now)
@@ -308,37 +307,6 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     return this.desk.acknowledge(alert, by, note)
   }
 
-  /** Brings the watches to the state of the journal, which is ahead of their own file after a crash. */
-  #adoptJournal(): void {
-    const [{ machine }, { alerts }] = [this.#evaluator, this.#journal]
-    for (const watch of [...this.#evaluator.watches()]) {
-      if (watch.state === 'idle') continue
-      const record = alerts.get(watch.alert)
-      if (record?.decided === 'cleared') setState(watch, 'idle', record)
-      else watch.told = record ? toldOf(record) : 'idle'
-      machine.restored(watch)
-    }
-    const saved = this.#snapshot.position ?? 0
-    for (const record of alerts.values()) {
-      // An alert that began and ended since is not to be decided once more.
-      if (record.decided === 'cleared' && record.position <= saved) continue
-      const last = record.transitions.at(-1)
-      const kept = record.subject as (KeptSubject & { readonly id?: Watch['seriesId'] }) | undefined
-      if (!last || !kept) continue
-      let watch = this.#evaluator.watchOf(last.rule, last.series)
-      if (watch) noteTaken(watch, record, kept)
-      if (watch?.alert === last.alert && watch.state !== 'idle' && watch.told === watch.state) continue
-      const before = { position: record.position, lastSince: kept.since }
-      watch ??= this.#evaluator.restore(last.rule, kept.subject, before, kept.id)
-      if (!watch || record.decided === 'cleared') continue
-      const state = toldOf(record)
-      setState(watch, state, record)
-      Object.assign(watch, { alert: last.alert, since: kept.since, told: state, points: [...record.points] })
-      if (last.value !== undefined && watch.value === undefined) watch.value = last.value
-      machine.restored(watch)
-    }
-  }
-
   /** Clears open alerts that no watch is in charge of: their rules are gone, unless rules cannot be read. */
   #clearOrphans(): void {
     if (this.#book.mistakes.length > 0) return
@@ -376,26 +344,40 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     if (jump !== 0) this.#evaluator.machine.shift(jump, this.#evaluator.watches())
   }
 
-  #onTick(): void {
-    const { surroundings, log } = this.#options
-    const evaluator = this.#evaluator
-    try {
-      this.#lookAtClock()
-      const now = this.#clock.now()
-      if (surroundings.isCaughtUp) {
-        if (this.#deafUntil > 0) this.#hearAgain()
-        evaluator.machine.advance(now)
-      }
-      if (evaluator.concernsHub) evaluator.hub([...surroundings.hubFindings(), ...this.#hubAlarms], now)
-      this.#ticks++
-      if (this.#ticks % rebindTicks === 0 && surroundings.changes !== this.#changes) {
-        this.#changes = surroundings.changes
-        evaluator.rebind()
-      }
-      if (this.#ticks % forgetTicks === 0) evaluator.forgetBefore(now - forgetAfter)
-    } catch (error) {
-      log.warn(`alerts: ${describe(error)}`)
+  /** Wakes what is due, in slices, as far as the disk takes what that decides. */
+  async #advance(now: number): Promise<void> {
+    const slices = new Slices()
+    while (!this.#evaluator.machine.advance(now, slices)) {
+      if (this.#journal.pending > maxPending) return
+      await slices.turn()
     }
+  }
+
+  async #look(): Promise<void> {
+    const { surroundings } = this.#options
+    const evaluator = this.#evaluator
+    this.#lookAtClock()
+    const now = this.#clock.now()
+    if (surroundings.isCaughtUp) {
+      if (this.#deafUntil > 0) this.#hearAgain()
+      await this.#advance(now)
+    }
+    if (evaluator.concernsHub) evaluator.hub([...surroundings.hubFindings(), ...this.#hubAlarms], now)
+    this.#ticks++
+    if (this.#ticks % rebindTicks === 0 && surroundings.changes !== this.#changes) {
+      this.#changes = surroundings.changes
+      evaluator.rebind()
+    }
+    if (this.#ticks % forgetTicks === 0) evaluator.forgetBefore(now - forgetAfter)
+  }
+
+  #onTick(): void {
+    // A look at very many alerts may take longer than a tick.
+    this.#looking ??= this.#look()
+      .catch(error => this.#options.log.warn(`alerts: ${describe(error)}`))
+      .finally(() => {
+        this.#looking = undefined
+      })
   }
 }
 
@@ -405,22 +387,4 @@ function pointsFor(evaluator: AlertEvaluator, readings: AlertReadings, message: 
   if (!known) return evaluator.concerns(readings.measurementOf(message.topic)) ? readings.pointsOf(message) : undefined
   for (let n = 0; n < known.length; n++) if (evaluator.concerns((known[n] as Point).measurement)) return known
   return undefined
-}
-
-function noteTaken(watch: Watch, { position }: AlertRecord, { since }: KeptSubject): void {
-  watch.takenTo = Math.max(watch.takenTo, position)
-  watch.lastSince = Math.max(watch.lastSince, since)
-}
-
-function toldOf({ decided }: AlertRecord): WatchState {
-  return decided === 'pending' ? 'pending' : decided === 'cleared' ? 'idle' : 'firing'
-}
-
-function setState(watch: Watch, state: WatchState, record: AlertRecord): void {
-  watch.state = state
-  watch.told = state
-  watch.takenTo = Math.max(watch.takenTo, record.position)
-  if (state !== 'idle') return
-  watch.alert = ''
-  watch.points = []
 }

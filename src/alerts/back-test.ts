@@ -1,5 +1,5 @@
 import { HubError } from '../errors.js'
-import { type FieldValue, type SeriesId, seriesKey } from '../model.js'
+import { type FieldValue, type Point, type SeriesId, seriesKey } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
@@ -287,11 +287,17 @@ class BackTest implements DecisionSink {
   }
 
   async #evaluate(rows: readonly Row[]): Promise<void> {
-    for (const { time, value, id } of rows) {
+    for (let i = 0; i < rows.length; ) {
       if (this.#slices.isOver) await this.#slices.turn()
+      const { time } = rows[i] as Row
+      const points: Point[] = []
+      // What has one time was in one message, as far as anybody knows.
+      for (let row = rows[i]; row?.time === time; row = rows[++i]) {
+        const { measurement, tags, field } = row.id
+        points.push({ measurement, tags, fields: [[field, row.value]], time })
+      }
       const source = { topic: '', clientId: '', sequence: this.#evaluator.machine.position + 1, receivedAt: time }
-      const { measurement, tags, field } = id
-      this.#evaluator.take(source, [{ measurement, tags, fields: [[field, value]], time }], time)
+      this.#evaluator.take(source, points, time)
     }
   }
 }

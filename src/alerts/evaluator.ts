@@ -144,8 +144,11 @@ export class AlertEvaluator {
   take(source: ReadingSource, points: readonly Point[], now: number): void {
     const { machine } = this
     this.pass(source, now)
+    let decided = Number.NaN
     for (const { measurement, tags, fields, time } of points) {
       if (!Number.isFinite(time)) continue
+      if (time !== decided && machine.isUndecided) machine.decide()
+      decided = time
       const group = this.#groups.of(measurement, tags)
       // By index, as each reading of the hub comes through here.
       for (let n = 0; n < fields.length; n++) {
@@ -156,6 +159,7 @@ export class AlertEvaluator {
         takeReading(machine, met, time, value, time === source.receivedAt)
       }
     }
+    if (machine.isUndecided) machine.decide()
   }
 
   /** Notes that a client has connected or left, at a time. */
@@ -238,14 +242,8 @@ export class AlertEvaluator {
   }
 
   #replace(watch: Watch, rule: AlertRule | undefined): void {
-    const { subject } = watch
-    const id = watch.seriesId
-    const stays =
-      rule &&
-      rule.condition.kind === watch.rule.condition.kind &&
-      (id
-        ? this.#index.rulesFor(this.#options.naming.describe(id, undefined)).includes(rule)
-        : rule.condition.kind === 'hub' || isDeviceSelected(rule, subject.devices))
+    const { subject, seriesId: id } = watch
+    const stays = rule && isStillSelected(rule, watch, this.#index, this.#options.naming)
     if (!stays) {
       this.#drop(watch, rule ? 'the rule was changed' : 'the rule was removed')
       return
@@ -261,7 +259,9 @@ export class AlertEvaluator {
   }
 
   #dropAll(isMeant: (watch: Watch) => boolean, why: string): void {
-    for (const watch of [...this.watches()].filter(isMeant)) this.#drop(watch, why)
+    const meant: Watch[] = []
+    for (const watch of this.watches()) if (isMeant(watch)) meant.push(watch)
+    for (const watch of meant) this.#drop(watch, why)
     this.rebind()
   }
 
@@ -273,7 +273,7 @@ export class AlertEvaluator {
   #remove(watch: Watch): void {
     watch.isCurrent = false
     watch.due = Number.POSITIVE_INFINITY
-    this.machine.firing.get(watch.rule.name)?.delete(watch)
+    this.machine.firing.delete(watch)
     const ofRule = this.#watches.get(watch.rule.name)
     if (ofRule?.delete(watch.subject.series)) this.#count--
     if (ofRule?.size === 0) this.#watches.delete(watch.rule.name)
@@ -369,6 +369,17 @@ function takeReading(
     else machine.take(watch, time, value, isHubTime)
   }
   for (let i = 0; i < others.length; i++) machine.takeOther(others[i] as Watch, time, value)
+}
+
+function isStillSelected(
+  rule: AlertRule,
+  { rule: before, subject, seriesId: id }: Watch,
+  index: RuleIndex,
+  naming: SeriesNaming,
+) {
+  if (rule.condition.kind !== before.condition.kind) return false
+  if (id) return index.rulesFor(naming.describe(id, undefined)).includes(rule)
+  return rule.condition.kind === 'hub' || isDeviceSelected(rule, subject.devices)
 }
 
 /** Time in which the broker announces, after a start, who is connected. */

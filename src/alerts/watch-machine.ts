@@ -1,8 +1,10 @@
 import { hash } from 'node:crypto'
 import type { FieldValue } from '../model.js'
+import type { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { WeekTime } from '../runtime/week-time.js'
 import type { DecidingPoint } from './condition.js'
+import { FiringWatches } from './firing-watches.js'
 import { endOf, sentenceOf } from './sentences.js'
 import { Timers } from './timers.js'
 import type { Watch } from './watch.js'
@@ -36,6 +38,14 @@ export interface WatchMachineOptions {
   readonly sink: DecisionSink
 }
 
+/** Comparison of two series, as the newest reading of a message leaves it. */
+interface Undecided {
+  readonly holds: boolean
+  readonly at: number
+  /** Reading before the message. */
+  readonly before: DecidingPoint | undefined
+}
+
 /** Age from which on a reading is of the past: a device, or the hub, catches up after an outage. */
 const oldAge = 60e6
 /** Time without newer readings after which old ones are what is true now. */
@@ -55,8 +65,9 @@ const apart = 1e6
  */
 export class WatchMachine {
   readonly timers = new Timers<Watch>()
-  /** Watches that fire, by rule. */
-  readonly firing = new Map<string, Set<Watch>>()
+  readonly firing = new FiringWatches()
+  /** Comparisons of two series of which the message that is being taken has a reading. */
+  readonly #undecided = new Map<Watch, Undecided>()
   /** Time up to which messages were taken. */
   now = 0
   /** Sequence number of the message that is being taken, or was taken last. */
@@ -84,6 +95,10 @@ export class WatchMachine {
     watch.isHubTime = isHubTime
     watch.heard = this.now
     const holds = watch.condition.take(time, value, !isIdle)
+    if (watch.otherKey !== undefined) {
+      this.#defer(watch, holds, time, valueBefore === undefined ? undefined : [timeBefore, valueBefore])
+      return
+    }
     if (holds === undefined || (!holds && isIdle)) return
     if (isIdle && valueBefore !== undefined) watch.keepPoint(timeBefore, valueBefore)
     this.step(watch, holds, time)
@@ -93,9 +108,32 @@ export class WatchMachine {
   takeOther(watch: Watch, time: number, value: FieldValue): void {
     if (this.position <= watch.takenTo) return
     const holds = watch.condition.takeOther?.(time, value, watch.state !== 'idle')
-    if (holds === undefined || (!holds && watch.state === 'idle')) return
-    watch.heard = this.now
-    this.step(watch, holds, Math.max(time, watch.time))
+    this.#defer(watch, holds, Math.max(time, watch.time), undefined)
+  }
+
+  /** Whether a comparison waits for {@link decide}. */
+  get isUndecided(): boolean {
+    return this.#undecided.size > 0
+  }
+
+  /**
+   * Decides the comparisons whose readings were taken. Called once all readings of a message that have one time are
+   * taken: between the new value of one series and the old one of the other nothing is compared.
+   */
+  decide(): void {
+    for (const [watch, { holds, at, before }] of this.#undecided) {
+      if (!holds && watch.state === 'idle') continue
+      if (watch.state === 'idle' && before) watch.keepPoint(...before)
+      watch.heard = this.now
+      this.step(watch, holds, at)
+    }
+    this.#undecided.clear()
+  }
+
+  #defer(watch: Watch, holds: boolean | undefined, at: number, before: DecidingPoint | undefined): void {
+    if (holds === undefined) return
+    const known = this.#undecided.get(watch)
+    this.#undecided.set(watch, { holds, at: Math.max(at, known?.at ?? at), before: known?.before ?? before })
   }
 
   /** Notes that a series or a device, whose silence is watched, was heard of at `now`. */
@@ -158,7 +196,7 @@ export class WatchMachine {
     if (isPast) this.#emit(watch, 'firing', watch.since + this.#waitOf(watch), true)
     const sentence = why === undefined ? endOf(watch, at) : `${watch.subject.label}: ${why}`
     if (isPast || told !== 'idle') this.#emit(watch, 'cleared', Math.max(at, watch.since), isPast, sentence)
-    this.firing.get(watch.rule.name)?.delete(watch)
+    this.firing.delete(watch)
     watch.state = 'idle'
     watch.told = 'idle'
     watch.alert = ''
@@ -167,12 +205,17 @@ export class WatchMachine {
     watch.points = []
   }
 
-  /** Wakes all watches that are due by `now`. Parents come before those that wait for them. */
-  advance(now: number): void {
+  /**
+   * Wakes watches that are due by `now`, all of them unless a slice is over before. Parents come before those that wait
+   * for them. Returns whether none is left.
+   */
+  advance(now: number, slices?: Slices): boolean {
     this.now = Math.max(this.now, now)
     for (let watch = this.timers.next(this.now); watch; watch = this.timers.next(this.now)) {
       if (watch.isCurrent) this.#wake(watch)
+      if (slices?.isOver) return this.timers.earliest > this.now
     }
+    return true
   }
 
   /** Moves all durations that are running, as the clock has jumped: a jump is no time that has passed. */
@@ -203,7 +246,7 @@ export class WatchMachine {
   /** Puts a restored watch into the lists that its state belongs to, and sets its timer. */
   restored(watch: Watch): void {
     const { silentAfter } = watch
-    if (watch.state === 'firing') this.#firingOf(watch.rule.name).add(watch)
+    if (watch.state === 'firing') this.firing.add(watch)
     if (watch.state === 'pending') this.timers.set(watch, Math.max(this.#readyAt(watch), this.now + 1))
     else if (watch.state !== watch.told) this.timers.set(watch, this.now + settleTime)
     else if (watch.state === 'idle' && silentAfter !== undefined && Number.isFinite(watch.heard))
@@ -266,32 +309,14 @@ export class WatchMachine {
     }
     watch.isBlocked = false
     watch.state = 'firing'
-    this.#firingOf(watch.rule.name).add(watch)
+    this.firing.add(watch)
     this.#tell(watch, at)
-  }
-
-  #firingOf(rule: string): Set<Watch> {
-    let all = this.firing.get(rule)
-    if (!all) {
-      all = new Set()
-      this.firing.set(rule, all)
-    }
-    return all
   }
 
   /** Whether neither the schedule nor another alert holds this one back. */
   #isOpen({ rule, subject, isOld, time }: Watch): boolean {
     if (rule.when && !this.#options.week.isWithin(rule.when, isOld ? time : this.now)) return false
-    return rule.unless.every(({ rule: other, same }) => {
-      for (const { subject: parent } of this.firing.get(other) ?? []) {
-        const isShared = (name: string) =>
-          name === 'device'
-            ? parent.devices.some(device => subject.devices.includes(device))
-            : tagOf(parent.tags, name) !== undefined && tagOf(parent.tags, name) === tagOf(subject.tags, name)
-        if (same.every(isShared)) return false
-      }
-      return true
-    })
+    return rule.unless.every(other => !this.firing.holdBack(other, subject))
   }
 
   /** Tells of the state, unless it may be over already. */
@@ -322,8 +347,4 @@ export class WatchMachine {
       points: state === 'firing' ? points : [],
     })
   }
-}
-
-function tagOf(tags: readonly (readonly [string, string])[], name: string): string | undefined {
-  return tags.find(([tag]) => tag === name)?.[1]
 }

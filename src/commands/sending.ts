@@ -142,25 +142,38 @@ export class Sending {
   }
 
   /** Sends commands that wait for room, as far as there is any. */
-  #advance(name: string): void {
-    const lane = this.#lanes.get(name)
-    if (!lane || this.#isStopped) return
-    for (let entry = lane.take(); entry; entry = lane.take()) {
-      if (!entry.isWaiting || !this.#options.listener.mayBeSent(entry)) continue
-      const receivers = this.#receivers(entry)
-      const busy = this.#busy(entry, receivers)
-      // Another client may be the receiver by now.
-      if (busy) this.#stall(busy.name, entry)
-      else if (receivers.length > 0) this.#begin(entry, receivers)
-      if (busy?.name === name) return
+  async #advance(name: string, slices = new Slices()): Promise<void> {
+    // The lane may be another one after a turn.
+    for (let lane = this.#lanes.get(name); lane && !this.#isStopped; lane = this.#lanes.get(name)) {
+      const entry = lane.take()
+      if (!entry) {
+        this.#lanes.delete(name)
+        return
+      }
+      if (entry.isWaiting && this.#options.listener.mayBeSent(entry)) {
+        const receivers = this.#receivers(entry)
+        const busy = this.#busy(entry, receivers)
+        // Another client may be the receiver by now.
+        if (busy) this.#stall(busy.name, entry)
+        else if (receivers.length > 0) this.#begin(entry, receivers)
+        if (busy?.name === name) return
+      }
+      if (slices.isOver) await slices.turn()
     }
-    this.#lanes.delete(name)
+  }
+
+  async #advanceAll(): Promise<void> {
+    const slices = new Slices()
+    for (const name of [...this.#lanes.keys()]) {
+      await this.#advance(name, slices)
+      if (slices.isOver) await slices.turn()
+    }
   }
 
   #wait(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
-      for (const name of [...this.#lanes.keys()]) this.#advance(name)
+      void this.#advanceAll()
     }, stallMs).unref()
   }
 
@@ -189,7 +202,7 @@ export class Sending {
           else if (end === 'refused') listener.refused(entry, 'the device has refused the command')
           // Before the commands that wait already, and to whoever else is there.
           else if (entry.isWaiting) this.#stall(receiver.name, entry)
-          if (this.#lanes.has(receiver.name)) setImmediate(() => this.#advance(receiver.name))
+          if (this.#lanes.has(receiver.name)) setImmediate(() => void this.#advance(receiver.name))
         },
       }
     }

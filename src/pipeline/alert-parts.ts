@@ -84,10 +84,6 @@ const clocksEveryMs = 10_000
 /** Tells the alerts what the mapping, the registry and the account know. */
 class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurroundings {
   readonly #sources: AlertSources
-  /** Names of described devices by topic, as of `#changes`. */
-  #byTopic = new Map<string, readonly string[]>()
-  #byId = new Map<string, readonly string[]>()
-  #known = -1
   #clocks = 0
   #clocksAt = Number.NEGATIVE_INFINITY
 
@@ -127,8 +123,7 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
       ? readingTopic(source.topic)
       : (id.tags.find(([name]) => name === 'topic')?.[1] ?? mapping.topicOf(id))
     const entity = topic === undefined ? undefined : mapping.knowledge.entityOf(topic, id.field)
-    this.#refresh()
-    const described = (topic === undefined ? undefined : this.#byTopic.get(topic)) ?? []
+    const described = topic === undefined ? [] : mapping.knowledge.namesOn(topic)
     const devices = source?.clientId ? [...described, source.clientId] : described
     const place = described[0] ?? id.tags.map(([, value]) => value).join(' ')
     const field = entity?.name ?? (id.field === 'value' ? '' : id.field)
@@ -143,8 +138,7 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
   }
 
   namesOf(clientId: string): readonly string[] {
-    this.#refresh()
-    const described = this.#byId.get(clientId) ?? []
+    const described = this.#sources.mapping.knowledge.namesOf(clientId)
     return [clientId, ...described.filter(name => name !== clientId)]
   }
 
@@ -163,24 +157,21 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
       {
         name: 'residual',
         value: Math.abs(residual),
-        sentence: `${residual} messages are missing in the balance sheet`,
+        sentence: `${counted(residual)} missing in the balance sheet`,
       },
-      { name: 'dead', value: dead, sentence: `${dead} messages are in the dead letters` },
-      { name: 'clocks', value: this.#clocks, sentence: `the clocks of ${this.#clocks} clients are wrong` },
+      { name: 'dead', value: dead, sentence: `${counted(dead)} in the dead letters` },
+      {
+        name: 'clocks',
+        value: this.#clocks,
+        sentence:
+          this.#clocks === 1 ? 'the clock of 1 client is wrong' : `the clocks of ${this.#clocks} clients are wrong`,
+      },
     ]
   }
+}
 
-  #refresh(): void {
-    if (this.#known === this.changes) return
-    this.#known = this.changes
-    this.#byTopic = new Map()
-    this.#byId = new Map()
-    for (const { id, name, entities } of this.#sources.mapping.knowledge.devices()) {
-      const names = name === undefined || name === id ? [id] : [name, id]
-      this.#byId.set(id, names)
-      for (const { topic } of entities) this.#byTopic.set(topic, names)
-    }
-  }
+function counted(messages: number): string {
+  return messages === 1 ? '1 message is' : `${messages} messages are`
 }
 
 function pointsOf(reading: Reading | Rejection): readonly Point[] | undefined {

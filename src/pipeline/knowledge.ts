@@ -25,6 +25,8 @@ interface Description {
 interface Statement {
   readonly entity: Entity
   readonly user: string
+  readonly device: DeviceDescription
+  readonly of: Description
 }
 
 /** A snapshot, as JSON. */
@@ -48,7 +50,9 @@ export class Knowledge {
   readonly #descriptions = new Map<string, Description>()
   #characters = 0
   /** Described values by topic and field. */
-  #entities: Map<string, Map<string, readonly Statement[]>> | undefined
+  readonly #entities = new Map<string, Map<string, readonly Statement[]>>()
+  /** Descriptions of each device, the oldest first. */
+  readonly #byId = new Map<string, readonly DeviceDescription[]>()
   /** Users who publish, by topic. */
   readonly #publishers = new Map<string, Set<string>>()
   #changes = 0
@@ -85,7 +89,7 @@ export class Knowledge {
       if (this.#publishers.size >= maxTopics) this.#publishers.clear()
       this.#publishers.set(topic, new Set([user]))
     }
-    if (this.#descriptions.size > 0 && this.#indexed().has(topic)) this.#changes++
+    if (this.#descriptions.size > 0 && this.#entities.has(topic)) this.#changes++
   }
 
   /** Takes what a message of a user describes. No devices: the description is taken back. */
@@ -94,18 +98,17 @@ export class Knowledge {
     const characters = JSON.stringify(devices).length
     const isSame = before?.user === user && characters === before.characters
     if (isSame && JSON.stringify(before.devices) === JSON.stringify(devices)) return
-    if (before) this.#characters -= before.characters
-    this.#descriptions.delete(topic)
+    if (before) this.#remove(topic, before)
     if (devices.length > 0) {
-      this.#descriptions.set(topic, { devices, characters, user })
+      const description = { devices, characters, user }
+      this.#descriptions.set(topic, description)
       this.#characters += characters
+      this.#index(description)
     }
-    for (const [oldest, { characters: freed }] of this.#descriptions) {
+    for (const [oldest, description] of this.#descriptions) {
       if (this.#descriptions.size <= maxDescriptions && this.#characters <= maxCharacters) break
-      this.#descriptions.delete(oldest)
-      this.#characters -= freed
+      this.#remove(oldest, description)
     }
-    this.#entities = undefined
     this.#changes++
   }
 
@@ -140,7 +143,7 @@ export class Knowledge {
   /** Returns what descriptions say of a field on a topic. */
   entityOf(topic: string, field: string): Entity | undefined {
     if (this.#descriptions.size === 0) return undefined
-    const statements = this.#indexed().get(topic)?.get(field)
+    const statements = this.#entities.get(topic)?.get(field)
     if (!statements) return undefined
     let entity: Entity | undefined
     for (const one of statements) {
@@ -179,6 +182,24 @@ export class Knowledge {
     return [...devices.values()].sort((a, b) => compare(a.name ?? a.id, b.name ?? b.id))
   }
 
+  /** Returns the names of the device that has values on a topic, its id last. Empty when none is described. */
+  namesOn(topic: string): readonly string[] {
+    let newest: DeviceDescription | undefined
+    for (const statements of this.#entities.get(topic)?.values() ?? []) {
+      for (const { user, device } of statements)
+        if ((!newest || device.name !== undefined) && this.speaksFor(user, topic)) newest = device
+    }
+    return newest ? this.namesOf(newest.id) : []
+  }
+
+  /** Returns the names of the described device with an id, the id last. Empty when none is described. */
+  namesOf(id: string): readonly string[] {
+    const devices = this.#byId.get(id)
+    if (!devices) return []
+    const name = devices.findLast(one => one.name !== undefined)?.name
+    return name === undefined || name === id ? [id] : [name, id]
+  }
+
   /**
    * Yields the devices that were described, by the user who described them, each with the values for which that user
    * speaks.
@@ -208,7 +229,7 @@ export class Knowledge {
         user === '' ? ([topic, devices] as const) : ([topic, devices, user] as const),
       ),
       publishers: [...this.#publishers]
-        .filter(([topic]) => this.#indexed().has(topic))
+        .filter(([topic]) => this.#entities.has(topic))
         .map(([topic, users]) => [topic, [...users]] as const),
     }
   }
@@ -219,22 +240,36 @@ export class Knowledge {
     for (const [topic, users] of publishers) for (const user of users) this.publishedBy(topic, user)
   }
 
-  #indexed(): ReadonlyMap<string, ReadonlyMap<string, readonly Statement[]>> {
-    if (this.#entities) return this.#entities
-    const index = new Map<string, Map<string, Statement[]>>()
-    for (const { devices, user } of this.#descriptions.values()) {
-      for (const { entities } of devices) {
-        for (const { topic, field, ...entity } of entities) {
-          const fields = index.get(topic) ?? new Map<string, Statement[]>()
-          index.set(topic, fields)
-          const statements = fields.get(field) ?? []
-          fields.set(field, statements)
-          statements.push({ entity, user })
-        }
+  #remove(topic: string, description: Description): void {
+    this.#descriptions.delete(topic)
+    this.#characters -= description.characters
+    for (const device of description.devices) {
+      const same = this.#byId.get(device.id)?.filter(one => one !== device) ?? []
+      if (same.length > 0) this.#byId.set(device.id, same)
+      else this.#byId.delete(device.id)
+      for (const { topic: of, field } of device.entities) {
+        const fields = this.#entities.get(of)
+        const others = fields?.get(field)?.filter(one => one.of !== description) ?? []
+        if (others.length > 0) fields?.set(field, others)
+        else if (fields?.delete(field) && fields.size === 0) this.#entities.delete(of)
       }
     }
-    this.#entities = index
-    return index
+  }
+
+  /** Adds the values of a description behind those of all others. */
+  #index(description: Description): void {
+    for (const device of description.devices) {
+      this.#byId.set(device.id, [...(this.#byId.get(device.id) ?? []), device])
+      for (const { topic, field, ...entity } of device.entities) {
+        let fields = this.#entities.get(topic)
+        if (!fields) {
+          fields = new Map()
+          this.#entities.set(topic, fields)
+        }
+        const statement = { entity, user: description.user, device, of: description }
+        fields.set(field, [...(fields.get(field) ?? []), statement])
+      }
+    }
   }
 }
 

@@ -110,6 +110,37 @@ t.test('late and repeated readings change nothing; wild times neither', async t 
   t.equal(bench.evaluator.machine.late, 4)
 })
 
+t.test('two series of one message are compared once, with both new values', async t => {
+  const bench = new Bench({
+    apart: { field: 'temperature', minus: { field: 'setpoint' }, above: 3, below: -3 },
+  })
+  const take = (times: readonly number[], ...fields: readonly (readonly [string, number])[]) => {
+    const source = { topic: 'x', clientId: 'oven', sequence: ++bench.sequence, receivedAt: bench.now }
+    const tags: Tags = [['room', 'cellar']]
+    const points = times.flatMap((time, n) =>
+      fields.map(([field, value]) => ({
+        ...{ measurement: 'home', tags, time },
+        fields: [[field, value + n * 100] as const],
+      })),
+    )
+    bench.evaluator.take(source, points, bench.now)
+    bench.pass(second)
+  }
+  // Both jump together, the watched one first and then the other one first.
+  take([bench.now], ['temperature', 20], ['setpoint', 20])
+  take([bench.now], ['temperature', 80], ['setpoint', 81])
+  take([bench.now], ['setpoint', 20], ['temperature', 21])
+  take([bench.now - 2, bench.now - 1, bench.now], ['temperature', 30], ['setpoint', 31])
+  t.same(bench.told, [], 'never apart')
+  take([bench.now], ['temperature', 30], ['setpoint', 20])
+  t.same(bench.told, ['firing'])
+  t.match(bench.decisions[0], { value: 30, sentence: /is 30 °C, 10 °C more than setpoint \(20 °C\)/ })
+  take([bench.now], ['setpoint', 40], ['temperature', 50])
+  t.equal(bench.told.length, 1, 'it goes on')
+  take([bench.now], ['temperature', 50], ['setpoint', 50])
+  t.same(bench.told, ['firing', 'cleared'])
+})
+
 t.test('after an outage what was is recorded, and what is still so is raised', async t => {
   const bench = new Bench({ warm: { field: 'temperature', above: 0, for: '1m' } })
   bench.read(-5)

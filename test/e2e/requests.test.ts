@@ -156,3 +156,57 @@ t.test('without RabbitMQ one of the MQTT clients that share a subscription answe
   }
   t.equal(taken.length, 4, 'each is taken once')
 })
+
+t.test(
+  'a worker that dies between request and answer: another one gets it, or the request is said to have failed',
+  async t => {
+    const hub = await startHub(t)
+    const share = '$share/workers/$hub/requests/orders/#'
+    // Takes a request, and dies before it acknowledges.
+    const silent = await connectMqtt(t, hub.mqttUrl, { ...five, clientId: 'dies-1' })
+    const dies: string[] = []
+    silent.handleMessage = ({ payload }) => {
+      dies.push(String(payload))
+      silent.stream.destroy()
+    }
+    await silent.subscribeAsync(share, { qos: 1 })
+    const first = await ask(hub, 'orders/create', 'a', { wait: 0, expiry: 60 })
+    await eventually(() => dies.length === 1, 'the worker has it')
+    t.match(await stateOf(hub, first.id), { state: /sent|queued/ })
+    const works = async (clientId: string) => {
+      const worker = await connectMqtt(t, hub.mqttUrl, { ...five, clientId })
+      const taken: string[] = []
+      worker.on('message', (_topic, payload, { properties }) => {
+        taken.push(String(payload))
+        const { responseTopic = '', correlationData = Buffer.alloc(0) } = properties ?? {}
+        worker.publish(responseTopic, `${payload}!`, { qos: 1, properties: { correlationData } })
+      })
+      await worker.subscribeAsync(share, { qos: 1 })
+      return { worker, taken }
+    }
+    const { worker, taken } = await works('works-1')
+    const done = await eventually(async () => {
+      const row = await stateOf(hub, first.id)
+      return row.state === 'answered' && row
+    }, 'another one answers')
+    t.match(done, { answer: { payload: 'a!' } })
+    t.same(taken, ['a'])
+    await worker.endAsync()
+
+    // Acknowledges, and dies before it answers: nobody knows whether the work is done, so it is not done twice.
+    const lazy = await connectMqtt(t, hub.mqttUrl, { ...five, clientId: 'dies-2' })
+    lazy.on('message', (_topic, payload) => dies.push(String(payload)))
+    await lazy.subscribeAsync(share, { qos: 1 })
+    const second = await ask(hub, 'orders/create', 'b', { wait: 0, expiry: 4 })
+    await eventually(async () => (await stateOf(hub, second.id)).state === 'delivered', 'it is acknowledged')
+    lazy.stream.destroy()
+    const { taken: takenLater } = await works('works-2')
+    const failed = await eventually(async () => {
+      const row = await stateOf(hub, second.id)
+      return row.state !== 'delivered' && row
+    }, 'it is over')
+    t.match(failed, { state: 'expired', reason: 'no service has answered in time' })
+    t.same(takenLater, [], 'not done twice')
+    t.match(await ask(hub, 'orders/create', 'c'), { state: 'answered', answer: { payload: 'c!' } })
+  },
+)
