@@ -14,6 +14,7 @@ import { printJson } from './print.js'
 const filterFlags = {
   reason: { value: 'REASON', help: 'only letters with this reason, such as no_reading' },
   device: { value: 'CLIENT', help: 'only letters of this client id' },
+  topic: { value: 'FILTER', help: 'only letters on topics that the filter matches, such as plant/+/#' },
   from: { value: 'TIME', help: 'only letters that failed at this time or later' },
   to: { value: 'TIME', help: 'only letters that failed before this time' },
 } as const satisfies Flags
@@ -54,7 +55,7 @@ export const deadCommands: readonly Command[] = [
     summary: 'handle dead letters again, after a fix; those that are stored now are removed',
     about: `Selects one letter by its id, those that match all flags, or all of them. ${instantHelp}`,
     flags: moveFlags,
-    examples: ['telehub dead replay --device thermo-1', 'telehub dead replay --all'],
+    examples: ['telehub dead replay --device thermo-1', "telehub dead replay --topic 'plant/+/oven/#'", 'telehub dead replay --all'],
     run: call => move(call, 'replay'),
   }),
   command({
@@ -146,14 +147,14 @@ async function move(call: Call<typeof moveFlags>, kind: 'replay' | 'drop'): Prom
     throw usage(`telehub ${name}: given --all with an ID or a filter, allowed is one of them`, name)
   }
   if (!flags.all && !isFiltered) {
-    throw usage(`telehub ${name} needs an ID, a filter (--reason, --device, --from, --to), or --all`, name)
+    throw usage(`telehub ${name} needs an ID, a filter (--reason, --device, --topic, --from, --to), or --all`, name)
   }
   if (id !== undefined) await find(hubOf(call), id)
   return follow(call, `POST /api/dead/${kind}`, flags.all ? { all: true } : filter, 'rejected again')
 }
 
-function filterOf({ reason, device, from, to }: FlagValues<typeof filterFlags>, now: number) {
-  return { reason, device, from: instant('from', from, now), to: instant('to', to, now) }
+function filterOf({ reason, device, topic, from, to }: FlagValues<typeof filterFlags>, now: number) {
+  return { reason, device, topic, from: instant('from', from, now), to: instant('to', to, now) }
 }
 
 /** Returns the number of rows to show. */

@@ -160,6 +160,7 @@ const letterFilter = {
   id: optional(string('One letter, by the id that the list shows')),
   reason: optional(string()),
   device: optional(string('Client id')),
+  topic: optional(string('Topic filter')),
   from: optional(instant('When the message failed: included')),
   to: optional(instant('Not included')),
 }

@@ -116,7 +116,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
       if (!all && Object.keys(filter).length === 0) {
         throw new HubError(
           'bad_request',
-          'no letters selected; allowed are id, reason, device, from and to, or all: true',
+          'no letters selected; allowed are id, reason, device, topic, from and to, or all: true',
         )
       }
       return runJob(call, { kind, filter: filterOf(filter) })
@@ -136,9 +136,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   })
 
   serve(app, 'POST /api/spool/replay', ({ from, to = clock.now() / 1_000, topic }, call) => {
-    if (topic !== undefined && !isTopicFilter(topic)) {
-      throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
-    }
+    if (topic !== undefined && !isTopicFilter(topic)) throw notFilter(topic)
     const past = { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
     return runJob(call, { kind: 'past', past })
   })
@@ -207,7 +205,12 @@ function seriesOf(key: string, name: string): SeriesId {
   throw new HubError('bad_request', `${name}: given ${JSON.stringify(key)}, allowed is a key from /api/series`)
 }
 
-function filterOf({ id, reason, device, from, to }: Omit<Asked<'GET /api/dead'>, 'limit'>): DeadLetterFilter {
+function notFilter(topic: string): HubError {
+  return new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
+}
+
+function filterOf({ id, reason, device, topic, from, to }: Omit<Asked<'GET /api/dead'>, 'limit'>): DeadLetterFilter {
+  if (topic !== undefined && !isTopicFilter(topic)) throw notFilter(topic)
   const micros = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms * 1_000))
-  return { id, reason, clientId: device, from: micros(from), to: micros(to) }
+  return { id, reason, clientId: device, topic, from: micros(from), to: micros(to) }
 }

@@ -3,6 +3,7 @@ import { type DeadLetter, type Message, messageId, type Outcome, type Rejection 
 import type { Rest } from '../runtime/rest.js'
 import { type RetryPolicy, retryForever } from '../runtime/retry.js'
 import type { MicrosecondClock } from '../runtime/time.js'
+import { matches } from '../topics.js'
 import type { Suspects } from './suspects.js'
 
 /** Messages taken from a queue in order and not settled yet. */
@@ -43,6 +44,8 @@ export interface DeadLetterFilter {
   readonly id?: string | undefined
   readonly reason?: string | undefined
   readonly clientId?: string | undefined
+  /** Topic filter. */
+  readonly topic?: string | undefined
   /** Microseconds since the epoch, compared with `failedAt`; `from` is included, `to` is not. */
   readonly from?: number | undefined
   readonly to?: number | undefined
@@ -80,6 +83,7 @@ export function fits({ message, reason, failedAt }: DeadLetter, filter: DeadLett
     (filter.id === undefined || filter.id === messageId(message)) &&
     (filter.reason === undefined || filter.reason === reason) &&
     (filter.clientId === undefined || filter.clientId === message.clientId) &&
+    (filter.topic === undefined || matches(filter.topic, message.topic)) &&
     failedAt >= (filter.from ?? -Infinity) &&
     failedAt < (filter.to ?? Infinity)
   )

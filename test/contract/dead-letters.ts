@@ -132,10 +132,10 @@ export function deadLettersContract(t: Test, open: () => Promise<DeadLettersUnde
     await again.close()
   })
 
-  t.test('a filter names what is meant: id, reason, client, from and to, all of them together', async t => {
+  t.test('a filter names what is meant: id, reason, client, topic, from and to, all of them together', async t => {
     const { dead, close } = await open()
     const letters = [1, 2, 3, 4, 5, 6].map(n =>
-      letter(n, { reason: n % 2 ? 'odd' : 'even' }, { clientId: n < 4 ? 'low' : 'high' }),
+      letter(n, { reason: n % 2 ? 'odd' : 'even' }, { clientId: n < 4 ? 'low' : 'high', topic: n === 5 ? 'plant/5' : `plant/${n}/oven` }),
     )
     await dead.put(letters)
     const cases: [DeadLetterFilter, number[]][] = [
@@ -146,6 +146,10 @@ export function deadLettersContract(t: Test, open: () => Promise<DeadLettersUnde
       [{ reason: 'even' }, [6, 4, 2]],
       [{ reason: 'eve' }, []],
       [{ clientId: 'low' }, [3, 2, 1]],
+      [{ topic: 'plant/5' }, [5]],
+      [{ topic: 'plant/+/oven' }, [6, 4, 3, 2, 1]],
+      [{ topic: '#', reason: 'even' }, [6, 4, 2]],
+      [{ topic: 'plant' }, []],
       [{ from: epoch + 5 }, [6, 5]],
       [{ to: epoch + 2 }, [1]],
       [{ from: epoch + 2, to: epoch + 5 }, [4, 3, 2]],
