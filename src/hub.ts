@@ -12,7 +12,7 @@ import { HttpServer } from './http/server.js'
 import type { Log } from './observe/log.js'
 import { Observation } from './observe/observation.js'
 import { RefusalCounts } from './observe/refusal-counts.js'
-import { PipelineThread, pipelineAlarms } from './pipeline/pipeline-thread.js'
+import { OwnMapping, PipelineThread, pipelineAlarms } from './pipeline/pipeline-thread.js'
 import { Feeds, feedSettings } from './push/feeds.js'
 import { startParts, together } from './runtime/lifecycle.js'
 import { warnOfFewFiles } from './runtime/open-files.js'
@@ -69,6 +69,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
 
   // Behind the spool, in the processor thread: decode, map, store, or hand over to RabbitMQ (pipeline.ts).
   const pipeline = new PipelineThread({ settings, dir, identity, sharing: authority, spool, counters, incidents, log })
+  const mapping = new OwnMapping({ settings, dir, pipeline, incidents, log })
   const refusals = new RefusalCounts(pipeline)
 
   // The entrance to the spool: a publish is within the budgets, or refused and counted.
@@ -104,14 +105,14 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const feeds = new Feeds({ ...feedSettings(settings), pipeline: pipeline.api, broker, authority, counters })
   const checks = [...spoolAlarms(spool, dir, live), ...pipelineAlarms(pipeline, live), auditLog.alarm, broker.alarm]
   const condition = new HubCondition({
-    checks: [...checks, tls?.alarm],
+    checks: [...checks, mapping.alarm, tls?.alarm],
     ...{ identity, broker, commands, shadows, connections, spool, pipeline, feeds, incidents, auditLog, counters, log },
   })
   const { health, metrics } = condition
   const http = new HttpServer({
     ...httpSettings(settings),
     ...{ version, tls, authority, logins, bans, pairing, adminKey, health, metrics, clock, counters, audit, log },
-    ...{ pipeline: pipeline.api, admin: broker.admin, publisher: broker, auditLog, live },
+    ...{ pipeline: pipeline.api, mapping, admin: broker.admin, publisher: broker, auditLog, live },
     ...{ commands, shadows, feeds, webSockets: listeners },
   })
 
@@ -124,12 +125,11 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   logins.reportTo(broker)
   incidents.enterInto(pipeline)
   clock.learnFrom(spool)
-  live.reportTo(connections, broker, pipeline)
+  live.reportTo(connections, broker, mapping)
 
   warnOfFewFiles(settings, log)
   const stop = await startParts([
-    ...(tls ? [tls] : []),
-    ...[lock, identity, auditLog, audit, ...admission.parts, spool, clock],
+    ...[...(tls ? [tls] : []), lock, identity, auditLog, audit, ...admission.parts, spool, clock, mapping],
     together('broker and processor', [pipeline, broker]), // Each reads much after a crash, in a thread of its own.
     ...[commands, shadows, incidents, refusals, ...condition.parts, feeds, http, connections, listeners],
   ])

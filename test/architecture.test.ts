@@ -64,8 +64,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   influxql: ['store'],
   // Alert rules: evaluated over the readings of the live path, and over history. In the processor thread.
   alerts: ['access', 'config', 'contract', 'disk', 'observe', 'runtime', 'store'],
-  // What people change about the screen.
-  boards: ['config', 'contract', 'disk', 'observe', 'runtime'],
+  // What people change over the API or by hand, in a file with undo; and what they change about the screen.
+  edits: ['config', 'disk', 'observe', 'runtime'],
+  boards: ['config', 'contract', 'disk', 'edits', 'observe', 'runtime'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
@@ -76,7 +77,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards'],
+    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits'],
   ],
   // What is told to devices, and what became of it.
   commands: [
@@ -136,6 +137,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   store: ['store.ts', 'duckdb.ts', 'influxdb.ts'],
   influxql: ['influxql.ts'],
   alerts: ['alerts.ts', 'transition.ts'],
+  edits: ['edit-file.ts'],
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],

@@ -1,27 +1,12 @@
-import { createHash } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { readYamlText } from '../config/config.js'
 import { type BoardEdits, boardsFile } from '../contract/contract.js'
-import { setAside } from '../disk/damaged.js'
-import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
-import { WatchedFiles } from '../disk/watched-files.js'
-import { describe, HubError } from '../errors.js'
+import type { Files } from '../disk/files.js'
+import { EditFile, type EditKind, isJsonMap, type JsonMap } from '../edits/edit-file.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
-import type { Part } from '../runtime/lifecycle.js'
-import { SerialQueue } from '../runtime/serial-queue.js'
 import { mistakesIn } from './check.js'
-import { difference, isJsonMap, type JsonMap, merged } from './merge.js'
 
 export type { BoardEdits } from '../contract/contract.js'
-export type { JsonMap } from './merge.js'
-
-/** Is told when the edits have changed. */
-export interface EditFollower {
-  editsChanged(): void
-}
+export type { EditFollower, JsonMap } from '../edits/edit-file.js'
 
 export interface BoardsOptions {
   /** Data directory. */
@@ -31,280 +16,29 @@ export interface BoardsOptions {
   readonly files?: Files
 }
 
-/** One change, with the patch that takes it back. */
-interface BoardChange {
-  readonly revision: number
-  readonly by: string
-  readonly at: number
-  readonly what: string
-  readonly undo: JsonMap
+const kind: EditKind = {
+  name: 'boards',
+  noun: 'the edits of the screen',
+  incident: 'boards_damaged',
+  mistakesIn: value => mistakesIn(boardsFile, value),
+  describe: path => path.join('.'),
+  changesOf: whatChanges,
 }
 
-/** The file with the last changes. */
-interface ChangeHistory {
-  /** Revision of the edits to which the changes lead. */
-  readonly revision: number
-  readonly changes: readonly BoardChange[]
-  /** The change that was undone to come there. */
-  readonly removed?: BoardChange
-}
-
-/** A change that somebody asks for. */
-export interface AskedChange {
-  readonly by: string
-  /** ETag that the edits must have. Undefined: any. */
-  readonly match: string | undefined
-}
-
-const maxBytes = 16e6
-/** Changes that can be undone. */
-const maxChanges = 50
-/** Most characters of these together. */
-const maxChangeCharacters = 4e6
-
-/**
- * The edits of the screen and the boards, in two files of the data directory:
- *
- *     boards.json          what is in force; people may edit it, and all their mistakes are told at once
- *     boards.history.json  the last changes, to be undone; written before boards.json
- *
- * A change is in force once boards.json is on disk. After a kill between the two writes the history is that of a
- * revision beyond boards.json: a change that is not in force is dropped, and one that was being undone is still there.
- */
-export class Boards implements Part {
-  readonly name = 'boards'
-  readonly path: string
-  readonly #history: string
-  readonly #options: BoardsOptions
-  readonly #files: Files
-  readonly #watched: WatchedFiles
-  readonly #queue = new SerialQueue()
-  #follower: EditFollower | undefined
-  #edits: JsonMap = {}
-  #revision = 0
-  #text = ''
-  /** Beginning of the hash of the text. */
-  #digest = digestOf('')
-  #changes: readonly BoardChange[] = []
-  #mistakes: readonly string[] = []
-
+/** The edits of the screen and the boards, in `boards.json` of the data directory. */
+export class Boards extends EditFile {
   constructor(options: BoardsOptions) {
-    this.#options = options
-    this.#files = options.files ?? nodeFiles
-    this.path = join(options.dir, 'boards.json')
-    this.#history = join(options.dir, 'boards.history.json')
-    this.#watched = new WatchedFiles({ paths: [this.path], changed: () => this.#reload() })
+    super({ ...options, kind })
   }
 
-  reportTo(follower: EditFollower): void {
-    this.#follower = follower
-  }
-
-  get edits(): BoardEdits {
-    return this.#edits as BoardEdits
-  }
-
-  get changes(): readonly Omit<BoardChange, 'undo'>[] {
-    return this.#changes.map(({ undo: _, ...change }) => change)
-  }
-
-  get mistakes(): readonly string[] {
-    return this.#mistakes
-  }
-
-  get revision(): number {
-    return this.#revision
-  }
-
-  /** Entity tag of what is in force: also a file that a person has changed has another. */
-  get etag(): string {
-    return `"${this.#revision}-${this.#digest}"`
-  }
-
-  /** Reads the file. One that cannot be used is set aside, and the hub starts without edits. */
-  start(): void {
-    this.#watched.start()
-    try {
-      mkdirSync(dirname(this.path), { recursive: true })
-      const { edits, mistakes, text } = this.#read()
-      if (edits) this.#take(edits, text)
-      else if (mistakes.length > 0) throw new Error(mistakes.join('; '))
-    } catch (error) {
-      const text = `the edits of the screen cannot be used (${describe(error)}); ${setAside(this.path, this.#files)}`
-      this.#options.incidents.report('boards_damaged', text)
-      this.#options.log.warn(text)
-    }
-    this.#readHistory()
-  }
-
-  async stop(): Promise<void> {
-    this.#watched.stop()
-    await this.#queue.idle()
-  }
-
-  /** Sentence while the file has mistakes. */
-  alarm(): string | undefined {
-    const [first, ...more] = this.#mistakes
-    if (first === undefined) return undefined
-    return `${first}${more.length > 0 ? `; and ${more.length} more mistakes` : ''}; the edits from before stay in force`
-  }
-
-  /** Merges a patch. Resolves when that is on disk. Rejects with `busy`, `changed` or `bad_request`. */
-  patch(given: JsonMap, asked: AskedChange): Promise<void> {
-    return this.#change(asked, () => ({ patch: given, what: whatChanges(given) }))
-  }
-
-  /** Takes the last change back. Resolves when that is on disk. Rejects with `not_found`, `busy` or `changed`. */
-  undo(asked: AskedChange): Promise<void> {
-    return this.#change(asked, () => {
-      const last = this.#changes.at(-1)
-      if (!last) throw new HubError('not_found', 'there is no change that could be undone')
-      return { patch: last.undo, what: `undone: ${last.what}`, isUndo: true }
-    })
+  override get edits(): BoardEdits & JsonMap {
+    return super.edits as BoardEdits & JsonMap
   }
 
   /** Sets the favourites of a user, which is no change that others could undo. */
   setFavourites(user: string, devices: readonly string[]): Promise<void> {
-    return this.#queue.run(async () => {
-      this.#refuseWithMistakes()
-      const patch = { favourites: { [user]: devices.length === 0 ? null : devices } }
-      await this.#write(merged(this.#edits, patch), this.#revision, this.#changes)
-    })
+    return this.patchQuietly({ favourites: { [user]: devices.length === 0 ? null : devices } })
   }
-
-  #change(
-    { by, match }: AskedChange,
-    make: () => { readonly patch: JsonMap; readonly what: string; readonly isUndo?: boolean },
-  ): Promise<void> {
-    return this.#queue.run(async () => {
-      this.#refuseWithMistakes()
-      if (match !== undefined && match !== '*' && match !== this.etag) throw this.#changed()
-      const { patch, what, isUndo } = make()
-      const next = merged(this.#edits, patch)
-      const mistakes = mistakesIn(boardsFile, next).map(({ path, sentence }) => `${path.join('.')}: ${sentence}`)
-      if (mistakes.length > 0) throw new HubError('bad_request', mistakes.join('; '))
-      if (JSON.stringify(next).length > maxBytes)
-        throw new HubError('too_large', `the edits would be larger than ${maxBytes / 1e6} MB`)
-      const revision = this.#revision + 1
-      const change = { revision, by, at: Date.now(), what, undo: difference(next, this.#edits) }
-      const changes = isUndo ? this.#changes.slice(0, -1) : bounded([...this.#changes, change])
-      await this.#write(next, revision, changes)
-      if (isUndo) this.#options.log.info(`${what} (by ${by || 'somebody without a login'})`)
-    })
-  }
-
-  #refuseWithMistakes(): void {
-    // Written now, what the person is working on would be lost.
-    const [first] = this.#mistakes
-    if (first !== undefined) throw new HubError('busy', `${first}; mend the file first`)
-  }
-
-  #changed(): HubError {
-    const last = this.#changes.at(-1)
-    const who = last
-      ? `${last.by || 'somebody'} changed ${last.what} at ${new Date(last.at).toISOString()}`
-      : `${this.path} was edited`
-    return new HubError('changed', `the edits are others by now: ${who}; get them again, and repeat your change`)
-  }
-
-  async #write(edits: JsonMap, revision: number, changes: readonly BoardChange[]): Promise<void> {
-    const files = this.#files
-    const text = `${JSON.stringify({ revision, ...edits }, null, 2)}\n`
-    if (changes !== this.#changes) {
-      const last = this.#changes.at(-1)
-      const removed = last && !changes.includes(last) && changes.length < this.#changes.length ? last : undefined
-      await replaceFile(this.#history, JSON.stringify({ revision, changes, removed }), { files })
-    }
-    await replaceFile(this.path, text, { files })
-    this.#edits = edits
-    this.#revision = revision
-    this.#changes = changes
-    this.#setText(text)
-    this.#follower?.editsChanged()
-  }
-
-  #reload(): void {
-    void this.#queue.run(async () => {
-      const before = this.#mistakes.length
-      const { edits, mistakes, text } = this.#read()
-      // The hub's own writes are seen, too.
-      if (text === this.#text && before === 0) return
-      this.#mistakes = mistakes
-      if (mistakes.length > 0) {
-        this.#options.log.warn(`the edits of the screen are not taken: ${mistakes.join('; ')}`)
-        return
-      }
-      this.#take(edits ?? {}, text)
-      this.#options.log.info(`the edits of ${this.path} are in force`)
-      this.#follower?.editsChanged()
-    })
-  }
-
-  #take({ revision, ...edits }: JsonMap, text: string): void {
-    this.#edits = edits
-    this.#revision = Math.max(this.#revision, typeof revision === 'number' ? revision : 0)
-    this.#setText(text)
-  }
-
-  #setText(text: string): void {
-    this.#text = text
-    this.#digest = digestOf(text)
-  }
-
-  /** Reads the file. No file, no edits. */
-  #read(): { readonly edits?: JsonMap; readonly mistakes: readonly string[]; readonly text: string } {
-    let text: string
-    try {
-      const bytes = readWholeSync(this.path, this.#files)
-      if (bytes === undefined) return { edits: {}, mistakes: [], text: '' }
-      if (bytes.length > maxBytes) return { mistakes: [`${this.path} is larger than ${maxBytes / 1e6} MB`], text: '' }
-      text = bytes.toString('utf8')
-    } catch (error) {
-      return { mistakes: [`${this.path} cannot be read: ${describe(error)}`], text: '' }
-    }
-    const { value, mistakes, lineOf } = readYamlText(text)
-    if (mistakes.length > 0) {
-      return { mistakes: mistakes.map(({ line, sentence }) => `${this.path} line ${line}: ${sentence}`), text }
-    }
-    const found = mistakesIn(boardsFile, value ?? {}).map(
-      ({ path, sentence }) => `${this.path} line ${lineOf(path)}: ${path.join('.')}: ${sentence}`,
-    )
-    return found.length > 0 ? { mistakes: found, text } : { edits: (value ?? {}) as JsonMap, mistakes: [], text }
-  }
-
-  /** Reads what can be undone. A history that cannot be read takes only that away. */
-  #readHistory(): void {
-    try {
-      const bytes = readWholeSync(this.#history, this.#files)
-      if (bytes === undefined) return
-      const { revision, changes, removed } = JSON.parse(bytes.toString('utf8')) as ChangeHistory
-      const isWhole = ({ revision, by, at, what, undo }: BoardChange) =>
-        [revision, at].every(Number.isFinite) && [by, what].every(one => typeof one === 'string') && isJsonMap(undo)
-      if (!Array.isArray(changes) || !changes.every(isWhole)) throw new Error('it holds no changes')
-      // An undo that is not in force has taken a change away that still is.
-      const all = removed && isWhole(removed) && revision > this.#revision ? [...changes, removed] : changes
-      this.#changes = all.filter(one => one.revision <= this.#revision)
-    } catch (error) {
-      const text = `${this.#history} cannot be read (${describe(error)}): the last edits cannot be undone; ${setAside(this.#history, this.#files)}`
-      this.#options.incidents.report('boards_damaged', text)
-    }
-  }
-}
-
-function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 12)
-}
-
-function bounded(changes: readonly BoardChange[]): readonly BoardChange[] {
-  const kept = changes.slice(-maxChanges)
-  let characters = 0
-  let from = kept.length
-  while (from > 0) {
-    characters += JSON.stringify(kept[from - 1]).length
-    if (characters > maxChangeCharacters && from < kept.length) break
-    from--
-  }
-  return kept.slice(from)
 }
 
 /** Most names in a sentence about a change. */

@@ -1,10 +1,5 @@
 import type { Schema } from '../contract/schema.js'
-
-/** A mistake, and where in the value it is. */
-export interface EditMistake {
-  readonly path: readonly (string | number)[]
-  readonly sentence: string
-}
+import type { EditMistake } from '../edits/edit-file.js'
 
 /** Most mistakes that are named. */
 const maxMistakes = 100

@@ -9,7 +9,7 @@ import { deadCommands } from './dead.js'
 import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
-import { mapTryCommand } from './map.js'
+import { mapCommands } from './map.js'
 import { notifyCommands } from './notify.js'
 import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
@@ -25,7 +25,7 @@ export const commands: readonly Command[] = [
   doctorCommand,
   healthcheckCommand,
   certificateCommand,
-  mapTryCommand,
+  ...mapCommands,
   tailCommand,
   ...alertCommands,
   ...spoolCommands,

@@ -55,7 +55,11 @@ export const deadCommands: readonly Command[] = [
     summary: 'handle dead letters again, after a fix; those that are stored now are removed',
     about: `Selects one letter by its id, those that match all flags, or all of them. ${instantHelp}`,
     flags: moveFlags,
-    examples: ['telehub dead replay --device thermo-1', "telehub dead replay --topic 'plant/+/oven/#'", 'telehub dead replay --all'],
+    examples: [
+      'telehub dead replay --device thermo-1',
+      "telehub dead replay --topic 'plant/+/oven/#'",
+      'telehub dead replay --all',
+    ],
     run: call => move(call, 'replay'),
   }),
   command({

@@ -48,6 +48,24 @@ export interface MappingRule {
   readonly every?: string
 }
 
+/** Where a rule stands: among those that the hub keeps itself, or in the settings; from 1 on. */
+export interface RulePlace {
+  readonly from: 'hub' | 'settings'
+  readonly number: number
+}
+
+export interface PlacedRule extends MappingRule {
+  /** Undefined where there are no rules but those of the settings. */
+  readonly place?: RulePlace
+}
+
+/** Returns all rules in the order in which they are asked: those that the hub keeps itself come first. */
+export function placedRules(own: readonly MappingRule[], given: readonly MappingRule[]): readonly PlacedRule[] {
+  const place = (from: RulePlace['from'], rules: readonly MappingRule[]) =>
+    rules.map((rule, i) => ({ ...rule, place: { from, number: i + 1 } }))
+  return [...place('hub', own), ...place('settings', given)]
+}
+
 const types = ['number', 'boolean', 'text'] as const
 export type ForcedType = (typeof types)[number]
 
@@ -91,30 +109,49 @@ const members: Readonly<Record<keyof MappingRule, readonly [Test, allowed: strin
   every: [isDuration, 'a time such as 10s'],
 }
 
-/** Returns what is wrong with a rule; empty when nothing is. */
-function mistakesIn(rule: unknown): string[] {
-  if (typeof rule !== 'object' || rule === null || Array.isArray(rule)) return ['a rule is {topic, measurement, …}']
+/** A mistake of a rule. */
+export interface MappingMistake {
+  /** Member of the rule. Undefined: the rule as a whole. */
+  readonly key?: keyof MappingRule
+  readonly sentence: string
+}
+
+/** Returns all that is wrong with a rule; empty when nothing is. */
+export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
+  if (typeof rule !== 'object' || rule === null || Array.isArray(rule))
+    return [{ sentence: 'a rule is {topic, measurement, …}' }]
   const given = rule as Readonly<Record<string, unknown>>
-  const mistakes: string[] = []
+  const mistakes: MappingMistake[] = []
   for (const [name, value] of Object.entries(given)) {
     const member = Object.hasOwn(members, name) ? members[name as keyof MappingRule] : undefined
-    if (!member) mistakes.push(`${name}: no such option; there are ${Object.keys(members).join(', ')}`)
-    else if (!member[0](value)) mistakes.push(`${name}: given ${JSON.stringify(value)}, allowed is ${member[1]}`)
+    const key = name as keyof MappingRule
+    if (!member) mistakes.push({ key, sentence: `no such option; there are ${Object.keys(members).join(', ')}` })
+    else if (!member[0](value))
+      mistakes.push({ key, sentence: `given ${JSON.stringify(value)}, allowed is ${member[1]}` })
   }
-  if (given.topic === undefined) mistakes.push('topic: missing')
-  if (given.measurement === undefined && given.ignore !== true) mistakes.push('measurement: missing')
-  if ((given.descriptor === undefined) !== (given.message === undefined)) mistakes.push('descriptor needs message')
+  if (given.topic === undefined) mistakes.push({ key: 'topic', sentence: 'missing' })
+  if (given.measurement === undefined && given.ignore !== true)
+    mistakes.push({ key: 'measurement', sentence: 'missing' })
+  if ((given.descriptor === undefined) !== (given.message === undefined))
+    mistakes.push({ sentence: 'descriptor needs message' })
   const ways = ['decoder', 'descriptor', 'codec'].filter(name => given[name] !== undefined)
-  if (ways.length > 1) mistakes.push(`${ways.join(' and ')}: one of them decides how payloads are read`)
+  if (ways.length > 1) mistakes.push({ sentence: `${ways.join(' and ')}: one of them decides how payloads are read` })
   if (typeof given.topic !== 'string') return mistakes
   const pattern = parsePattern(given.topic)
-  if (typeof pattern === 'string') return [...mistakes, `topic: ${pattern}`]
+  if (typeof pattern === 'string') return [...mistakes, { key: 'topic', sentence: pattern }]
   const inMeasurement = [...String(given.measurement ?? '').matchAll(/\{(.*?)\}/g)].map(found => found[1] as string)
   const inTags = isList(given.tags ?? []) ? ((given.tags ?? []) as string[]).filter(tag => !isFieldTag(tag)) : []
-  for (const name of [...inMeasurement, ...inTags]) {
-    if (!pattern.names.includes(name)) mistakes.push(`${name}: no level of ${given.topic} has this name`)
+  for (const [key, names] of [['measurement', inMeasurement] as const, ['tags', inTags] as const]) {
+    for (const name of names) {
+      if (pattern.names.includes(name)) continue
+      mistakes.push({ key, sentence: `${name}: no level of ${given.topic} has this name` })
+    }
   }
   return mistakes
+}
+
+function sentencesOf(rule: unknown): string[] {
+  return ruleMistakes(rule).map(({ key, sentence }) => (key === undefined ? sentence : `${key}: ${sentence}`))
 }
 
 /** Returns microseconds of a duration such as `10s`. */
@@ -137,7 +174,7 @@ export function fieldTagsOf({ tags = [] }: Pick<MappingRule, 'tags'>): readonly 
 export const mappingRules: SettingKind<readonly MappingRule[]> = {
   allowed:
     'a list of rules {topic, measurement, tags?, fields?, …} in the settings file (docs/devices.md); named levels are {name}, and {name...} for all that follow',
-  parse: given => (Array.isArray(given) && given.every(rule => mistakesIn(rule).length === 0) ? given : undefined),
+  parse: given => (Array.isArray(given) && given.every(rule => ruleMistakes(rule).length === 0) ? given : undefined),
   mistakes: given =>
-    Array.isArray(given) ? given.flatMap((rule, i) => mistakesIn(rule).map(one => [i, one] as const)) : [],
+    Array.isArray(given) ? given.flatMap((rule, i) => sentencesOf(rule).map(one => [i, one] as const)) : [],
 }

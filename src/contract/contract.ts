@@ -5,6 +5,7 @@ import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
 import { explore, mapped, messageProperties } from './explore.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
+import { mapping } from './mapping.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
@@ -386,6 +387,7 @@ export const routes = {
   ...boards,
   ...shares,
   ...explore,
+  ...mapping,
   ...clients,
   ...users,
   ...administration,

@@ -54,9 +54,16 @@ const level = object({
   ),
 })
 
+/** Where a mapping rule stands. */
+export const rulePlace = object({
+  from: words(['hub', 'settings'], 'One that the hub keeps itself (/api/mapping), or one of the settings'),
+  number: integer('Of these, from 1 on'),
+})
+
 /** The outcome of the mapping for a message. */
 export const mapped = {
   rule: optional(string('Topic of the rule that decides')),
+  place: optional(rulePlace),
   preset: optional(string('Name of the preset that decides, where no rule does')),
   outcome: words(['stored', 'nothing', 'ignored', 'dead']),
   ignored: optional(string('What the message is, as it is no reading')),

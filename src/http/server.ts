@@ -32,6 +32,7 @@ import { HttpConnections } from './http-connections.js'
 import { influxRoutes } from './influx.js'
 import { lazyValidators } from './lazy-validators.js'
 import { type FeedsApi, liveRoutes } from './live.js'
+import { type MappingApi, mappingRoutes } from './mapping.js'
 import { notifyRoutes } from './notify.js'
 import { pages } from './pages.js'
 import { type Publisher, publishRoutes } from './publish.js'
@@ -52,6 +53,8 @@ export interface HttpOptions {
   /** Sent as Strict-Transport-Security over TLS, in milliseconds; 0: not sent. */
   readonly hstsMs?: number
   readonly pipeline: PipelineApi
+  /** The mapping rules. */
+  readonly mapping: MappingApi
   /** Actions of administrators on clients, sessions and retained messages. */
   readonly admin: SessionsApi & DevicesApi & RetainedApi & ClientsApi
   readonly publisher: Publisher
@@ -215,6 +218,7 @@ export class HttpServer {
     const { admin, pipeline } = this.#options
     await app.register(apiRoutes, { ...this.#options, sessions: admin, devices: admin, guard })
     await app.register(exploreRoutes, { pipeline, retained: admin, guard, audit })
+    await app.register(mappingRoutes, { ...this.#options, guard })
     await app.register(clientRoutes, { clients: admin, bans, guard, audit })
     await app.register(publishRoutes, this.#options)
     await app.register(commandRoutes, { ...this.#options, guard })

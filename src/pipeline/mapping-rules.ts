@@ -1,4 +1,4 @@
-import { fieldTagsOf, isFieldTag, type MappingRule, microsOf } from '../config/settings.js'
+import { fieldTagsOf, isFieldTag, type MappingRule, microsOf, type PlacedRule } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Tags } from '../model.js'
 import { parsePattern, type TopicPattern } from '../topics.js'
@@ -11,7 +11,7 @@ import type { ThinningRule } from './thinning.js'
  * The rules of the setting `mapping`, prepared: which topics a rule takes, and from which topics a rule makes a series.
  */
 
-export interface CompiledRule extends MappingRule {
+export interface CompiledRule extends PlacedRule {
   readonly pattern: TopicPattern
   /** Beginning of every topic that matches. */
   readonly prefix: string
@@ -33,7 +33,7 @@ export interface CompiledRule extends MappingRule {
 /** Measurement of a topic whose name for it is empty. */
 export const fallbackMeasurement = 'mqtt'
 
-export function compileRule(rule: MappingRule): CompiledRule {
+export function compileRule(rule: PlacedRule): CompiledRule {
   const pattern = parsePattern(rule.topic)
   if (typeof pattern === 'string') throw new HubError('bad_settings', pattern)
   const measurement = rule.measurement ?? ''

@@ -1,4 +1,4 @@
-import { type MappingRule, settingsTable } from '../config/settings.js'
+import { type PlacedRule, type RulePlace, settingsTable } from '../config/settings.js'
 import type { FieldValue, IgnoredAs, Message, Point, Reading, Rejection, SeriesId, Tags } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
 import { isTopicName } from '../topics.js'
@@ -82,6 +82,8 @@ export interface MappingOptions {
  */
 export class Mapping {
   readonly knowledge: Knowledge
+  /** All rules, in the order in which they are asked. */
+  readonly rules: readonly PlacedRule[]
   readonly #rules: readonly CompiledRule[]
   readonly #json: JsonLimits
   readonly #clock: ReadingClock
@@ -98,8 +100,9 @@ export class Mapping {
   /** Whether a rule may make the tag `topic`, so that the topic in tags with fields of the payload proves nothing. */
   readonly #fieldsNeedPublisher: boolean
 
-  constructor(rules: readonly MappingRule[], json: JsonLimits, options: MappingOptions = {}) {
+  constructor(rules: readonly PlacedRule[], json: JsonLimits, options: MappingOptions = {}) {
     const { clock = { isSet: () => true }, zone = 'auto', absent = settingsTable['values.absent'].default } = options
+    this.rules = rules
     this.#json = json
     this.#sparkplug = options.sparkplug
     this.#clock = new ReadingClock({ clock, zone })
@@ -191,10 +194,10 @@ export class Mapping {
     }
   }
 
-  /** Returns which rule, or which preset, decides about a topic. */
-  decidedBy(topic: string): { readonly rule?: string; readonly preset?: string } {
+  /** Returns which rule and where it stands, or which preset, decides about a topic. */
+  decidedBy(topic: string): { readonly rule?: string; readonly place?: RulePlace; readonly preset?: string } {
     const { rule, preset } = this.#place(topic)
-    if (rule) return { rule: rule.topic }
+    if (rule) return { rule: rule.topic, ...(rule.place && { place: rule.place }) }
     const name = preset.preset ?? preset.others?.[0]?.of.preset
     return name === undefined ? {} : { preset: name }
   }

@@ -10,6 +10,7 @@ import type { MessagesQuery, TopicsQuery } from './explore/explore.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { BoardsApi } from './home/board-desk.js'
 import type { HomeQuery } from './home/home.js'
+import type { CheckedRule } from './own-rules/rule-trial.js'
 import type { ReplayJob } from './replay.js'
 import type { ExpectedReply } from './reply-watch.js'
 
@@ -81,6 +82,8 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
     readonly topic: string
     readonly payload: Uint8Array
   }): Promise<Json<Answer<'POST /api/map/try'>>>
+  /** Tells what a mapping rule would make of the last messages of a topic, and stores nothing. */
+  checkRule(asked: CheckedRule): Promise<Json<Answer<'POST /api/mapping/check'>>>
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
   spool(): Promise<SpoolStatus>

@@ -21,6 +21,8 @@ import { RecentPresences } from './recent-presences.js'
 import type { ReplySink } from './reply-watch.js'
 import { type PipelineStatus, type ProcessorOffers, type ProcessorThreadData, threadAlarms } from './thread-ports.js'
 
+export { OwnMapping } from './own-rules/own-mapping.js'
+
 interface PipelineThreadOptions extends BrokerSideParts {
   readonly settings: Settings
   readonly dir: string

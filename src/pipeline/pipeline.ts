@@ -23,7 +23,7 @@ import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
 import { notificationsOf } from './notifying.js'
-import { Queries } from './queries.js'
+import { Queries, TrialMappings } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
 import type { Registry } from './registry.js'
@@ -152,7 +152,7 @@ export async function startPipeline(
   const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors) })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
-  const trials = { trial: () => mappingOf(settings, sparkplug.trial, decoders) }
+  const trials = new TrialMappings(settings, sparkplug, decoders)
   const queries = new Queries({ trials, store, mapping, registry, dead, balance, offsets: progress, dependencies })
 
   const stop = await startParts([

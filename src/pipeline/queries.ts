@@ -14,19 +14,18 @@ import type { Knowledge } from './knowledge.js'
 import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
 import { describeMessage } from './message-row.js'
+import { RuleTrial } from './own-rules/rule-trial.js'
+import type { TrialMappings } from './own-rules/trial-mappings.js'
 import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 
-export interface TrialMappings {
-  /** Returns a mapping like that of the hub that nothing else uses. */
-  trial(): Mapping
-}
+export { TrialMappings } from './own-rules/trial-mappings.js'
 
 export interface QueriesOptions {
   readonly store: TimeSeriesStore
   readonly mapping: Mapping
-  readonly trials: TrialMappings
+  readonly trials: Pick<TrialMappings, 'trial'>
   readonly registry: Registry
   readonly dead: DeadLetters
   readonly balance: BalanceSheet
@@ -41,9 +40,12 @@ export interface QueriesOptions {
  */
 export class Queries implements MessageTrial {
   readonly #options: QueriesOptions
+  /** Tries mapping rules. */
+  readonly rules: RuleTrial
 
   constructor(options: QueriesOptions) {
     this.#options = options
+    this.rules = new RuleTrial(options)
   }
 
   /**

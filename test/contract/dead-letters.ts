@@ -135,7 +135,11 @@ export function deadLettersContract(t: Test, open: () => Promise<DeadLettersUnde
   t.test('a filter names what is meant: id, reason, client, topic, from and to, all of them together', async t => {
     const { dead, close } = await open()
     const letters = [1, 2, 3, 4, 5, 6].map(n =>
-      letter(n, { reason: n % 2 ? 'odd' : 'even' }, { clientId: n < 4 ? 'low' : 'high', topic: n === 5 ? 'plant/5' : `plant/${n}/oven` }),
+      letter(
+        n,
+        { reason: n % 2 ? 'odd' : 'even' },
+        { clientId: n < 4 ? 'low' : 'high', topic: n === 5 ? 'plant/5' : `plant/${n}/oven` },
+      ),
     )
     await dead.put(letters)
     const cases: [DeadLetterFilter, number[]][] = [

@@ -179,6 +179,23 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/bans', { kind: 'user', name: 'nobody', seconds: 60 }), { disconnected: 0 })
   t.match((await ask('GET /api/bans', {})).imposed, [{ kind: 'user', name: 'nobody', by: 'admin.key' }])
   t.same(await ask('POST /api/bans/lift', { kind: 'user', source: 'nobody' }), { lifted: 'nobody' })
+  const ownRule = { topic: 'home/{device}', measurement: 'home', decoder: 'value' }
+  const proposal = await ask('POST /api/mapping/check', { topic: 'home/nothing' })
+  t.match(proposal, { proposed: true, mistakes: [], topic: 'home/nothing', messages: [{ now: { outcome: 'dead' } }] })
+  t.equal(proposal.messages[0]?.letter, letters[0]?.id)
+  t.match(await ask('POST /api/mapping/check', { rule: ownRule }), {
+    mistakes: [],
+    matches: { count: 2, topics: [{ topic: /^home/, taken: true }, { taken: true }] },
+  })
+  t.match(await ask('POST /api/mapping/check', { rule: { topic: 'home/{a}', unit: 1 }, topic: 'home/thermo' }), {
+    mistakes: [{ key: 'unit' }, { key: 'measurement', sentence: 'missing' }],
+  })
+  const rulesBefore = await ask('GET /api/mapping', {})
+  const rulesSaved = await ask('POST /api/mapping', { rules: [ownRule] })
+  t.match(rulesSaved, { undo: 1, rules: [{ place: { from: 'hub', number: 1 }, rule: ownRule }] })
+  t.equal(rulesSaved.rules.length, rulesBefore.rules.length + 1)
+  t.equal((await send('POST /api/mapping/undo', {}, { ...admin, 'if-match': rulesBefore.revision })).status, 412)
+  t.match(await ask('POST /api/mapping/undo', {}), { undo: 0, rules: rulesBefore.rules })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })

@@ -8,6 +8,7 @@ import { Logins } from '../../src/auth/logins.js'
 import { ShareLinks } from '../../src/auth/share-links.js'
 import { loadSettings } from '../../src/config/config.js'
 import { HubError } from '../../src/errors.js'
+import type { MappingApi } from '../../src/http/mapping.js'
 import { type HttpOptions, HttpServer } from '../../src/http/server.js'
 import type { AuditEvent } from '../../src/observe/audit-chain.js'
 import { hashSecret, makeSecret } from '../../src/passwords/passwords.js'
@@ -27,6 +28,29 @@ function putUser(file: UsersFile, name: string, kind: RuleKind, password: string
   const { text, key } = makeKey('', Date.now())
   file.addKey(name, key)
   return text
+}
+
+/** The mapping rules of a hub that has none. */
+class NoRules implements MappingApi {
+  readonly #reached: string[]
+
+  constructor(reached: string[]) {
+    this.#reached = reached
+  }
+
+  list() {
+    return { revision: '"0-x"', rules: [], file: 'mapping.json', mayEdit: true, undo: 0, changes: [], mistakes: [] }
+  }
+
+  async save() {
+    this.#reached.push('saveRules')
+    return this.list()
+  }
+
+  async undo() {
+    this.#reached.push('undoRules')
+    return this.list()
+  }
 }
 
 const everything: readonly string[] = ['allow all #', 'allow read $hub/#']
@@ -143,6 +167,7 @@ export async function startGuarded(
       },
       removeDescribed: async () => ({ isKnown: false, topics: [], readings: 0 }),
       tryMapping: answer('tryMapping', '{"outcome":"nothing","points":[]}'),
+      checkRule: answer('checkRule', '{"mistakes":[],"messages":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),
       spool: async () => {
@@ -210,6 +235,7 @@ export async function startGuarded(
       cancel: async () => Promise.reject(new HubError('not_found', 'no commands here')),
     },
     packetBytes: 1e6,
+    mapping: new NoRules(reached),
     admin: {
       listSessions: () => ({ count: 0, sessions: [] }),
       endSession: () => false,

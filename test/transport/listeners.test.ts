@@ -551,6 +551,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     tls: certificates(t, secure),
     // No request here asks the pipeline.
     pipeline: {} as PipelineApi,
+    mapping: {} as HttpOptions['mapping'],
     admin: {} as HttpOptions['admin'],
     shadows: { ask: async () => ({ status: 404, answer: {} }), namesOf: () => [] },
     publisher: { publishDirectly: async () => ({ sequences: [], isRepeated: false }) },

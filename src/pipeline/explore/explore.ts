@@ -9,6 +9,7 @@ import type { LivePusher } from '../live-pusher.js'
 import { describeMessage } from '../message-row.js'
 import type { Registry } from '../registry.js'
 import { TopicLevels, type TopicsQuery } from './topic-levels.js'
+import type { TopicTree } from './topic-tree.js'
 
 export type { TopicsQuery } from './topic-levels.js'
 
@@ -51,9 +52,19 @@ export class Explore {
     this.#levels = new TopicLevels(options.live.tree)
   }
 
-  async topics(query: TopicsQuery): Promise<Json<Answer<'GET /api/topics'>>> {
+  /** Resolves when topics from before the start are in the tree. */
+  restored(): Promise<void> {
     this.#restored ??= this.#restore()
-    await this.#restored
+    return this.#restored
+  }
+
+  /** Topics on which messages came. */
+  get tree(): TopicTree {
+    return this.#options.live.tree
+  }
+
+  async topics(query: TopicsQuery): Promise<Json<Answer<'GET /api/topics'>>> {
+    await this.restored()
     return encodeJson(await this.#levels.answer(query))
   }
 
@@ -76,9 +87,31 @@ export class Explore {
     if (rules && !mayRead(rules, topic)) {
       throw new HubError('forbidden', `${JSON.stringify(topic)}: this user may not read the topic`)
     }
+    const found = await this.recent(topic, limit, after)
+    const read = trials.trial()
+    const rows: Messages['messages'][number][] = []
+    let bytes = 0
+    for (const message of found.messages) {
+      bytes += Math.min(longestPayload, message.payload.length)
+      if (bytes > mostBytes && rows.length > 0) break
+      const { described: _, ...mapped } = read(message)
+      rows.push({ ...payloadRow(message), mapped })
+    }
+    return { messages: rows, isWhole: found.isWhole && rows.length === found.messages.length }
+  }
+
+  /**
+   * Resolves with the last messages of a topic, at most `limit` of them and the newest first. `isWhole`: none is missing
+   * between `after`, or the oldest of them, and now.
+   */
+  async recent(
+    topic: string,
+    limit: number,
+    after = 0,
+  ): Promise<{ readonly messages: readonly Message[]; readonly isWhole: boolean }> {
     const { live, registry } = this.#options
     const watched = live.watch.ask(topic, Date.now(), registry.next)
-    const least = (after ?? 0) + 1
+    const least = after + 1
     let found = watched.messages.filter(({ sequence }) => sequence >= least)
     let isWhole = least >= watched.from
     if (!isWhole && found.length < limit) {
@@ -88,17 +121,7 @@ export class Explore {
       isWhole = older.isWhole
     }
     const newest = found.slice(-limit).reverse()
-    const read = trials.trial()
-    const rows: Messages['messages'][number][] = []
-    let bytes = 0
-    for (const message of newest) {
-      bytes += Math.min(longestPayload, message.payload.length)
-      if (bytes > mostBytes && rows.length > 0) break
-      const { described: _, ...mapped } = read(message)
-      const payload = message.payload.subarray(0, longestPayload).toString('base64')
-      rows.push({ ...describeMessage(message), bytes: message.payload.length, payload, mapped })
-    }
-    return { messages: rows, isWhole: isWhole && rows.length === found.length }
+    return { messages: newest, isWhole: isWhole && newest.length === found.length }
   }
 
   /** Looks through the spool for messages of a topic: backwards by segments, as far as that is worth it. */
@@ -146,4 +169,10 @@ export class Explore {
     }
     return { messages: found, isWhole: end < from }
   }
+}
+
+/** Returns what answers say of a message, with the beginning of its payload. */
+export function payloadRow(message: Message) {
+  const payload = message.payload.subarray(0, longestPayload).toString('base64')
+  return { ...describeMessage(message), bytes: message.payload.length, payload }
 }

@@ -1,0 +1,134 @@
+import { mapped, messageProperties, rulePlace } from './explore.js'
+import {
+  array,
+  boolean,
+  closed,
+  constant,
+  integer,
+  number,
+  object,
+  optional,
+  record,
+  type Schema,
+  string,
+  union,
+  withDefault,
+} from './schema.js'
+
+/* Mapping rules: those that the hub keeps itself, and trying one. Times are milliseconds. */
+
+/** Checked by the hub itself, which names all mistakes at once. */
+const rule = record(
+  {} as Schema,
+  'As under `mapping` in telehub.yaml: topic, measurement, tags, fields, … (docs/devices.md)',
+)
+
+const change = object({
+  revision: integer(),
+  by: string('User; empty without a login'),
+  at: number(),
+  what: string('Sentence for people'),
+})
+
+const answer = object({
+  revision: string('As in the header ETag, for If-Match'),
+  rules: array(
+    object({ place: rulePlace, rule }),
+    'In the order in which they are asked: the first that matches decides',
+  ),
+  file: string('Where the hub keeps its own rules'),
+  mayEdit: boolean(),
+  undo: integer('Changes that can be undone'),
+  changes: array(change, 'The latest first'),
+  mistakes: array(string(), 'Of the file; while there are any, the rules from before are in force'),
+})
+
+const problems = {
+  409: 'The file has mistakes: mend it first',
+  412: 'Somebody else has changed it since; the message says who, what and when',
+}
+
+const conditions = 'With the header If-Match, the change is refused with 412 unless the rules have that ETag.'
+
+const triedMessage = object({
+  topic: string(),
+  sequence: integer(),
+  receivedAt: number(),
+  clientId: string(),
+  user: string(),
+  qos: integer(),
+  retain: boolean(),
+  bytes: integer('Of the payload'),
+  payload: string('Base64; of a long one the beginning, 64 KB'),
+  ...messageProperties,
+  letter: optional(string('Id of the dead letter that the message is')),
+  now: object(mapped, 'What the rules in force make of it'),
+  tried: optional(object(mapped, 'What they would make of it with this rule; left out while the rule has mistakes')),
+})
+
+const matchedTopic = object({
+  topic: string(),
+  now: object(
+    { rule: optional(string()), place: optional(rulePlace), preset: optional(string()) },
+    'What decides today; empty: the default, first level and topic',
+  ),
+  taken: boolean('Whether this rule would decide'),
+})
+
+/** The declarations of the routes of mapping rules. */
+export const mapping = {
+  'GET /api/mapping': {
+    summary: 'The mapping rules in their order: those that the hub keeps itself, and those of the settings',
+    allow: 'everything',
+    answer,
+  },
+  'POST /api/mapping': {
+    summary: 'Replaces the rules that the hub keeps itself, all at once',
+    description: `Answers when they are in force. A mistake changes nothing; all mistakes are named. ${conditions}`,
+    allow: 'change',
+    body: closed({ rules: array(rule) }),
+    problems,
+    answer,
+  },
+  'POST /api/mapping/undo': {
+    summary: 'Takes the last change of these rules back',
+    description: conditions,
+    allow: 'change',
+    body: closed({}),
+    problems: { ...problems, 404: 'There is nothing to undo' },
+    answer,
+  },
+  'POST /api/mapping/check': {
+    summary: 'What a rule would make of the last messages of a topic, and which topics it would take; stores nothing',
+    description:
+      'Messages are those that the spool still has, and dead letters of the topic. Without `rule`, the hub proposes one ' +
+      'for the topic. The rule is asked first of all, or in the place of the one that it replaces.',
+    allow: 'everything',
+    body: closed({
+      rule: optional(rule),
+      topic: optional(string('Whose messages; default: the first topic that the rule matches', { maxLength: 65_535 })),
+      replaces: optional(integer('Number of the rule of the hub that it replaces', { minimum: 1 })),
+      limit: withDefault(integer(undefined, { minimum: 1, maximum: 50 }), 10),
+    }),
+    answer: object({
+      rule,
+      proposed: optional(constant(true)),
+      mistakes: array(
+        object({ key: optional(string('Member of the rule')), sentence: string() }),
+        'While there are any, the rule takes no topic and would not be saved',
+      ),
+      topic: optional(string('Whose messages they are')),
+      messages: array(triedMessage, 'The newest first'),
+      fields: array(
+        object({ name: string(), value: union([number(), boolean(), string()]), unit: optional(string()) }),
+        'Fields of the payloads under their own names, with the newest value, whatever the rule keeps of them',
+      ),
+      isWhole: boolean('Whether no message of the topic is missing before the oldest'),
+      matches: object({
+        count: integer('Known topics that the filter of the rule matches'),
+        incomplete: optional(constant(true, 'There are so many topics that not all were looked at')),
+        topics: array(matchedTopic, 'Some of them'),
+      }),
+    }),
+  },
+} as const

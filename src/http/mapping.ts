@@ -1,0 +1,88 @@
+import type { FastifyInstance } from 'fastify'
+import type { Answer } from '../contract/contract.js'
+import { HubError } from '../errors.js'
+import type { Auditor } from '../observe/audit.js'
+import type { PipelineApi } from '../pipeline/pipeline-api.js'
+import { isTopicName } from '../topics.js'
+import { changeBy } from './changes.js'
+import { callerName, type Guard } from './guard.js'
+import { type RouteCall, serve } from './route.js'
+
+/** Somebody who asks for the mapping rules. */
+interface MappingCaller {
+  readonly user: string
+  readonly mayEdit: boolean
+}
+
+type Rules = Answer<'GET /api/mapping'>
+
+/** Keeps mapping rules. Implemented by `OwnMapping`. */
+export interface MappingApi {
+  list(editor: MappingCaller): Rules
+  /** Replaces the rules that the hub keeps itself. Resolves when they are in force. */
+  save(rules: readonly unknown[], editor: MappingCaller, match: string | undefined): Promise<Rules>
+  /** Takes the last change back. Resolves when that is in force. */
+  undo(editor: MappingCaller, match: string | undefined): Promise<Rules>
+}
+
+interface MappingRoutesOptions {
+  readonly mapping: MappingApi
+  readonly pipeline: Pick<PipelineApi, 'checkRule'>
+  readonly guard: Guard
+  readonly audit: Auditor
+}
+
+/** Largest body with rules. */
+const bodyLimit = 1e6
+
+/** Routes of mapping rules. */
+export async function mappingRoutes(
+  app: FastifyInstance,
+  { mapping, pipeline, guard, audit }: MappingRoutesOptions,
+): Promise<void> {
+  const editorOf = ({ caller }: RouteCall) => ({ user: callerName(caller), mayEdit: caller.kind === 'admin' })
+  const matchOf = ({ request }: RouteCall) => request.headers['if-match']
+
+  serve(app, 'GET /api/mapping', (_asked, call) => tagged(mapping.list(editorOf(call)), call))
+
+  serve(
+    app,
+    'POST /api/mapping',
+    async ({ rules }, call) => {
+      const answer = await mapping.save(rules, editorOf(call), matchOf(call))
+      entered(call, 'change of mapping rules', answer.changes[0]?.what ?? '')
+      return tagged(answer, call)
+    },
+    { bodyLimit },
+  )
+
+  serve(app, 'POST /api/mapping/undo', async (_asked, call) => {
+    const undone = mapping.list(editorOf(call)).changes[0]?.what ?? ''
+    const answer = await mapping.undo(editorOf(call), matchOf(call))
+    entered(call, 'undo of a change of mapping rules', undone)
+    return tagged(answer, call)
+  })
+
+  serve(
+    app,
+    'POST /api/mapping/check',
+    asked => {
+      const { topic, rule } = asked
+      if (topic !== undefined && !isTopicName(topic)) {
+        throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic without + and #`)
+      }
+      if (topic === undefined && rule === undefined) throw new HubError('bad_request', 'topic or rule is needed')
+      return pipeline.checkRule(asked)
+    },
+    { bodyLimit },
+  )
+
+  function entered(call: RouteCall, what: string, detail: string): void {
+    audit.record({ ...changeBy(call, guard), result: 'ok', what, detail })
+  }
+
+  function tagged(answer: Rules, { reply }: RouteCall): Rules {
+    reply.header('etag', answer.revision)
+    return answer
+  }
+}
