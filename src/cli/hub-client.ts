@@ -16,6 +16,11 @@ export class HubClient {
     this.#headers = key ? { authorization: `Bearer ${key}` } : {}
   }
 
+  /** Returns the URL of a path of the hub. */
+  at(path: string): string {
+    return `${this.#url}${path}`
+  }
+
   async ask<Name extends RouteName>(name: Name, asked: Asked<Name>): Promise<Answer<Name>> {
     return (await (await this.#fetch(name, asked)).json()) as Answer<Name>
   }

@@ -1,3 +1,4 @@
+import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
 import { many, table, time } from '../runtime/terminal.js'
@@ -27,7 +28,7 @@ export const shareCommands: readonly Command[] = [
     takes: ['BOARD'],
     summary: 'make a link that shows one board without a login until a date',
     flags: addFlags,
-    examples: ['telehub share add 5f3a --days 30'],
+    examples: ['telehub share add "Living room" --days 30'],
     run: add,
   }),
   command({
@@ -42,11 +43,13 @@ export const shareCommands: readonly Command[] = [
 
 async function list(call: Call<typeof listFlags>): Promise<number> {
   const { out } = call.terminal
-  const answer = await hubOf(call).ask('GET /api/shares', {})
+  const hub = hubOf(call)
+  const answer = await hub.ask('GET /api/shares', {})
   if (call.flags.json) return printJson(out, answer)
+  const { boards } = await hub.ask('GET /api/boards', {})
   const rows = answer.shares.map(({ id, board, by, expires }) => [
     id,
-    plain(board),
+    plain(boards[board]?.name ?? `${board} (deleted)`),
     plain(by),
     `until ${time(expires)}`,
   ])
@@ -61,11 +64,30 @@ async function add(call: Call<typeof addFlags>): Promise<number> {
   if (!(days > 0 && days <= 366)) {
     throw new HubError('bad_request', `--days: given ${call.flags.days}, allowed are numbers up to 366`)
   }
-  const board = call.args[0] as string
-  const answer = await hubOf(call).ask('POST /api/shares', { board, expires: Date.now() + days * 86_400_000 })
+  const hub = hubOf(call)
+  const board = boardIn(await hub.ask('GET /api/boards', {}), call.args[0] as string)
+  const answer = await hub.ask('POST /api/shares', { board, expires: Date.now() + days * 86_400_000 })
   if (call.flags.json) return printJson(out, answer)
-  out(`link ${answer.id}, until ${time(answer.expires)}; the address is shown only now:\n${answer.path}\n`)
+  out(`link ${answer.id}, until ${time(answer.expires)}; the address is shown only now:\n${hub.at(answer.path)}\n`)
   return 0
+}
+
+/** Returns the id of the board that is named by its id or by its name. */
+function boardIn({ boards }: Answer<'GET /api/boards'>, given: string): string {
+  if (Object.hasOwn(boards, given)) return given
+  const all = Object.entries(boards).map(([id, { name = id }]) => ({ id, name }))
+  const named = all.filter(({ name }) => name === given)
+  if (named.length === 1 && named[0]) return named[0].id
+  if (named.length > 1) {
+    const ids = named.map(({ id }) => id).join(', ')
+    throw new HubError(
+      'bad_request',
+      `several boards have the name ${JSON.stringify(given)}: give one of the ids ${ids}`,
+    )
+  }
+  const names = all.map(({ name }) => JSON.stringify(name)).join(', ')
+  const rest = names ? `there are ${names}` : 'there is none yet: make one on the page Home with Edit'
+  throw new HubError('not_found', `there is no board ${JSON.stringify(given)}; ${rest}`)
 }
 
 async function end(call: Call<typeof listFlags>): Promise<number> {

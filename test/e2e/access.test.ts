@@ -1,7 +1,7 @@
 import mqtt from 'mqtt'
 import t from 'tap'
 import { passwordOf, usersFile } from '../fixtures/users.js'
-import { connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, metric, type RunningHub, runCli, startHub } from '../harness.js'
 
 /** Runs a command that asks the hub; resolves with its exit code and all that it printed. */
 async function telehub(hub: RunningHub, ...args: string[]) {
@@ -116,4 +116,39 @@ t.test('a login ends with auth.loginMax', async t => {
     async () => (await fetch(`${hub.httpUrl}/api/session`, { headers: { cookie } })).status === 401,
     'it is over, though it is used all the time',
   )
+})
+
+t.test('links that share a board: made by its name or id, listed, ended', async t => {
+  const users = await usersFile()
+  await users.add('root', ['allow all #'], { kind: 'admin' })
+  const hub = await startHub(t, users.settings)
+  const none = await telehub(hub, 'share', 'add', 'Kitchen')
+  t.match(none, { code: 1, out: /there is no board "Kitchen"; there is none yet: make one/ })
+  const boards = { k1: { name: 'Kitchen', areas: ['Kitchen'] }, w1: { name: 'Wall' }, w2: { name: 'Wall' } }
+  const changed = await fetch(`${hub.httpUrl}/api/boards`, {
+    method: 'PATCH',
+    headers: { ...asAdmin(hub.dir), 'content-type': 'application/json' },
+    body: JSON.stringify({ boards }),
+  })
+  t.equal(changed.status, 200)
+  t.match(await telehub(hub, 'share', 'add', 'Cellar'), {
+    code: 1,
+    out: /"Cellar"; there are "Kitchen", "Wall", "Wall"/,
+  })
+  t.match(await telehub(hub, 'share', 'add', 'Wall'), { code: 1, out: /several boards .* the ids w1, w2/ })
+  t.match(await telehub(hub, 'share', 'add', 'Kitchen', '--days', '400'), { code: 1, out: /given 400, allowed/ })
+  t.match(await telehub(hub, 'share', 'list'), { code: 0, out: '0 links\n' })
+
+  const made = await telehub(hub, 'share', 'add', 'Kitchen', '--days', '2')
+  t.equal(made.code, 0)
+  const address = /^http\S+\/share\/\S+$/m.exec(made.out)?.[0] ?? ''
+  const open = async () => (await fetch(address, { redirect: 'manual' })).status
+  t.equal(await open(), 200, made.out)
+  t.equal((await telehub(hub, 'share', 'add', 'w2', '--json')).code, 0, 'by its id')
+  const list = await telehub(hub, 'share', 'list')
+  t.match(list.out, /^id +board +by *\n\w+ +Wall +admin\.key +until .*\n\w+ +Kitchen +admin\.key +until .*\n2 links\n$/)
+  const id = /^(\w+) +Kitchen/m.exec(list.out)?.[1] ?? ''
+  t.match(await telehub(hub, 'share', 'end', id), { code: 0, out: `link ${id} is ended\n` })
+  t.equal(await open(), 404)
+  t.match(await telehub(hub, 'share', 'end', id), { code: 1, out: /there is no such link/ })
 })
