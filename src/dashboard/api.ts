@@ -107,12 +107,17 @@ export function muteAlert(mute: Asked<'POST /api/alerts/mute'>) {
 /** Devices that fill any screen, so that a page has something to show before all of them are fetched. */
 const firstDevices = 200
 
+/** Fetches the first devices with their main values. */
+export function fetchFirstHome(): Promise<Answer<'GET /api/home'>> {
+  return ask('GET /api/home', { limit: firstDevices })
+}
+
 /**
  * Fetches the devices with their main values, at most `mostSeries` of them. Calls `begun`, if given, with the first ones
  * when there are more.
  */
 export async function fetchHome(begun?: (first: Answer<'GET /api/home'>) => void): Promise<Answer<'GET /api/home'>> {
-  const first = await ask('GET /api/home', begun ? { limit: firstDevices } : {})
+  const first = await (begun ? fetchFirstHome() : ask('GET /api/home', {}))
   if (first.next !== undefined) begun?.(first)
   const devices = [...first.devices]
   for (let after = first.next; after !== undefined && devices.length < mostSeries; ) {

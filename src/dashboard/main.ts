@@ -197,8 +197,10 @@ async function synchronise(): Promise<void> {
   const isForbidden = (error: unknown) => error instanceof ApiError && error.status === 403
   if (denied.includes('readings')) again = setTimeout(() => void synchronise(), askEvery)
   const isForBoard = board !== undefined
+  const asking = earlySeries ?? fetchSeries
+  if (isForBoard) earlySeries = undefined
   const [series] = await Promise.all([
-    (isForBoard ? fetchSeries() : Promise.resolve(undefined)).catch((error: unknown) => {
+    (isForBoard ? asking() : Promise.resolve(undefined)).catch((error: unknown) => {
       if (isForbidden(error)) unseen.add(say('unseen.readings'))
       // The store may be down; the retained messages of the broker are on their way. Retried after a while.
       if (!(error instanceof ApiError) || error.status >= 500) {
@@ -242,10 +244,17 @@ function grown(): void {
   board?.select(chartKey())
 }
 
+/** Answers with the list that was asked for before there were a connection and a wall: readings that came since are newer. */
+let earlySeries: typeof fetchSeries | undefined
+
 /** Makes the tiles, now that a page is shown which needs them. */
 function wantBoard(): void {
   if (isBoardWanted) return
   isBoardWanted = true
+  const series = fetchSeries()
+  // A failure is that of who waits for the answer.
+  series.catch(() => {})
+  earlySeries = () => series
   import('./values/wall.js').then(
     ({ startWall }) => {
       board = startWall()
@@ -254,6 +263,7 @@ function wantBoard(): void {
     },
     (error: Error) => {
       isBoardWanted = false
+      earlySeries = undefined
       element('groups').textContent = say('page.failed', { why: error.message })
     },
   )
@@ -481,6 +491,7 @@ if (isKiosk()) {
   startKiosk()
   home.set({ isKiosk: true })
 }
+if (Pages.of(parametersOf()) === undefined && location.hash !== valuesAddress) home.begin()
 startHome(element('home-root'), home, () => {
   if (onThing() !== undefined) navigate(undefined)
 })

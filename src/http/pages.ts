@@ -27,6 +27,9 @@ const fetched = [
   'icon-maskable.png',
 ]
 
+/** Time after the start, which has more urgent things to do. */
+const warmAfter = 1_500
+
 const forAYear = 'public, max-age=31536000, immutable'
 
 /** Serves the pages, their own files, and the libraries that they load. */
@@ -34,6 +37,13 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   const schema = { hide: true }
   const anyone = { allow: 'anyone' } as const
   const html = (reply: FastifyReply, name: string) => reply.type('text/html; charset=utf-8').send(assets.page(name))
+
+  const warming = setTimeout(() => {
+    // What cannot be read now is told to whoever asks for it.
+    assets.warm('index.html').catch(() => {})
+  }, warmAfter)
+  warming.unref()
+  app.addHook('onClose', async () => clearTimeout(warming))
 
   // Browsers do not keep pages: after a sign-out the back button shows none.
   for (const [path, name] of signedIn) {
@@ -76,6 +86,12 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   })
 }
 
+/**
+ * Headers that say something about a page or a worker. Scripts and style sheets at their own addresses are neither, and there are
+ * so many that these headers would be a quarter of a first visit.
+ */
+const ofPages = ['content-security-policy', 'permissions-policy', 'x-frame-options', 'cross-origin-opener-policy']
+
 /** Sends a file. `isExact`: the address names the content, so that the answer may be kept for as long as one likes. */
 async function sendFile(
   request: FastifyRequest,
@@ -89,6 +105,7 @@ async function sendFile(
     .header('cache-control', isExact ? forAYear : 'no-cache')
     .header('vary', 'Accept-Encoding')
     .header('etag', etag)
+  if (isExact) for (const name of ofPages) reply.raw.removeHeader(name)
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()
   const coding = codingFor(request.headers['accept-encoding'])
   if (coding) reply.header('content-encoding', coding)

@@ -87,6 +87,8 @@ t.test('files have addresses that name their content, and are kept for a year', 
     t.match(address, /^\/(assets\/[0-9a-f]{16}\/([\w-]+\/)?[\w-]+|vendor\/[\w-]+-[0-9a-f]{16})\.(js|css)$/)
     const plain = await ask(hub.url + address, { cookie })
     t.match(plain, { status: 200, headers: { 'cache-control': 'public, max-age=31536000, immutable' } }, address)
+    t.equal(plain.headers['x-content-type-options'], 'nosniff')
+    t.notOk(plain.headers['content-security-policy'] ?? plain.headers['permissions-policy'], 'none of a page')
     t.match(plain.headers['content-type'], address.endsWith('.js') ? /^text\/javascript/ : /^text\/css/)
     for (const [coding, decode] of Object.entries(decoders)) {
       const { headers, body } = await ask(hub.url + address, { cookie, 'accept-encoding': coding })

@@ -5,6 +5,7 @@ import {
   fetchBalance,
   fetchBoards,
   fetchDead,
+  fetchFirstHome,
   fetchHome,
   fetchOpenAlerts,
   setFavourites,
@@ -86,6 +87,9 @@ export class HomeModel {
   #tellings = 0
   #availability: readonly (() => void)[] = []
   #refreshedAt = 0
+  #isFetching = false
+  /** Set when the catalogue has changed while one was being fetched: to the revision, or to NaN if that is not known. */
+  #missed: number | undefined
   #drawn: readonly Group[] = []
   #drawnOf: readonly unknown[] = []
 
@@ -180,16 +184,26 @@ export class HomeModel {
     this.#changed()
   }
 
+  /** Shows the first devices as soon as the hub answers, while the page is still connecting. */
+  begin(): void {
+    // A hub that does not answer is asked again when there is a connection.
+    fetchFirstHome().then(
+      first => this.#begin(first),
+      () => {},
+    )
+  }
+
   /** Fetches all anew: a connection has begun. */
   synchronise(): void {
     this.structureChanged()
-    this.alertsChanged()
+    this.#soon('alerts', () => this.#fetchAlerts())
   }
 
   /** Fetches the catalogue, a little later, as changes come together. `revision`: of the hub's, if known. */
   structureChanged(revision?: number): void {
     if (revision !== undefined && revision === this.catalogue?.revision) return
-    this.#soon('catalogue', () => this.#fetchCatalogue())
+    if (this.#isFetching) this.#missed = this.#missed === undefined ? (revision ?? Number.NaN) : Number.NaN
+    else this.#soon('catalogue', () => this.#fetchCatalogue())
   }
 
   /** A client has come or gone, and so perhaps a device. */
@@ -199,10 +213,14 @@ export class HomeModel {
 
   alertsChanged(): void {
     this.#soon('alerts', async () => {
-      this.alerts = await fetchOpenAlerts().catch(() => this.alerts)
+      await this.#fetchAlerts()
       this.structureChanged()
-      this.#changed()
     })
+  }
+
+  async #fetchAlerts(): Promise<void> {
+    this.alerts = await fetchOpenAlerts().catch(() => this.alerts)
+    this.#changed()
   }
 
   /** Notes that the new devices have been seen. */
@@ -213,13 +231,22 @@ export class HomeModel {
     this.#changed()
   }
 
+  /** Shows the first devices until all are known. */
+  #begin(first: Catalogue): void {
+    if (this.catalogue) return
+    this.catalogue = this.isKiosk ? { ...first, devices: first.devices.map(withoutControls) } : first
+    this.#changed()
+  }
+
+  /** Fetches the catalogue. Only one is fetched at a time; what has changed meanwhile is asked for afterwards. */
   async #fetchCatalogue(): Promise<void> {
+    if (this.#isFetching) {
+      this.#missed = Number.NaN
+      return
+    }
+    this.#isFetching = true
     try {
-      const begin = (first: Catalogue) => {
-        this.catalogue = first
-        this.#changed()
-      }
-      const fetched = await fetchHome(this.catalogue ? undefined : begin)
+      const fetched = await fetchHome(this.catalogue ? undefined : first => this.#begin(first))
       await this.#fetchBoards(fetched.edits)
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
       // An unchanged device stays the same object, so that the card is not drawn again.
@@ -239,6 +266,10 @@ export class HomeModel {
       this.failure = (error as Error).message
       this.#soon('again', () => this.structureChanged(), 5_000)
     }
+    this.#isFetching = false
+    const missed = this.#missed
+    this.#missed = undefined
+    if (missed !== undefined) this.structureChanged(missed)
     this.#changed()
   }
 
