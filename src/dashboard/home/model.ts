@@ -23,6 +23,8 @@ import {
   levelOf,
   withWords,
 } from './catalogue.js'
+import { keep, kept } from './kept.js'
+import { KnownDevices } from './known-devices.js'
 import { type Density, densities } from './layout.js'
 import { Limits } from './limits.js'
 import { Live } from './live.js'
@@ -41,7 +43,6 @@ const mostLetters = 1_000
 const manyDevices = 300
 const refreshManyEvery = 30_000
 const densityKey = 'telehub.home.density'
-const knownKey = 'telehub.home.known'
 
 type Filters = 'density' | 'onlyWrong' | 'text' | 'open' | 'active' | 'board'
 type Settable = Filters | 'mayChange' | 'needsKey' | 'isEditing' | 'isKiosk' | 'isShared'
@@ -80,7 +81,7 @@ export class HomeModel {
   open: string | undefined
   /** Id of the device that has the focus of the arrow keys. */
   active: string | undefined
-  #known: Set<string> | undefined
+  readonly #known = new KnownDevices()
   #isShown = false
   #pending = new Map<string, ReturnType<typeof setTimeout>>()
   #account: ReturnType<typeof setTimeout> | undefined
@@ -187,10 +188,7 @@ export class HomeModel {
   /** Shows the first devices as soon as the hub answers, while the page is still connecting. */
   begin(): void {
     // A hub that does not answer is asked again when there is a connection.
-    fetchFirstHome().then(
-      first => this.#begin(first),
-      () => {},
-    )
+    fetchFirstHome().then(this.#begin, () => {})
   }
 
   /** Fetches all anew: a connection has begun. */
@@ -225,14 +223,13 @@ export class HomeModel {
 
   /** Notes that the new devices have been seen. */
   acceptFound(): void {
-    for (const { id } of this.found) this.#known?.add(id)
-    keep(knownKey, JSON.stringify([...(this.#known ?? [])]))
+    this.#known.add(this.found)
     this.found = []
     this.#changed()
   }
 
   /** Shows the first devices until all are known. */
-  #begin(first: Catalogue): void {
+  readonly #begin = (first: Catalogue): void => {
     if (this.catalogue) return
     this.catalogue = this.isKiosk ? { ...first, devices: first.devices.map(withoutControls) } : first
     this.#changed()
@@ -246,7 +243,7 @@ export class HomeModel {
     }
     this.#isFetching = true
     try {
-      const fetched = await fetchHome(this.catalogue ? undefined : first => this.#begin(first))
+      const fetched = await fetchHome(this.catalogue ? undefined : this.#begin)
       await this.#fetchBoards(fetched.edits)
       const before = new Map(this.catalogue?.devices.map(device => [device.id, device]))
       // An unchanged device stays the same object, so that the card is not drawn again.
@@ -259,7 +256,7 @@ export class HomeModel {
       })
       this.catalogue = { ...fetched, devices }
       this.failure = ''
-      this.#findNew(devices)
+      this.found = this.#known.missing(devices).filter(isShown)
       this.#watchAvailability(devices)
       this.limits.take(devices)
     } catch (error) {
@@ -304,18 +301,6 @@ export class HomeModel {
       }
       return [this.live.watch(key, look)]
     })
-  }
-
-  #findNew(devices: readonly HomeDevice[]): void {
-    if (!this.#known) {
-      const text = kept(knownKey)
-      // At the first visit nothing is new, as everything is.
-      this.#known = new Set(text === null ? devices.map(({ id }) => id) : (JSON.parse(text) as string[]))
-      if (text === null && devices.length > 0) keep(knownKey, JSON.stringify([...this.#known]))
-      else if (text === null) this.#known = undefined
-    }
-    const known = this.#known
-    this.found = known ? devices.filter(device => isShown(device) && !known.has(device.id)) : []
   }
 
   /** Fetches how many messages there were, and which are not stored. A user who may not know is shown nothing. */
@@ -381,20 +366,4 @@ function withoutControls(device: HomeDevice): HomeDevice {
 
 function densityOf(text: string | null): Density {
   return densities.find(density => density === text) ?? 'cards'
-}
-
-function kept(key: string): string | null {
-  try {
-    return localStorage.getItem(key)
-  } catch {
-    return null
-  }
-}
-
-function keep(key: string, text: string): void {
-  try {
-    localStorage.setItem(key, text)
-  } catch {
-    // Storage is off: kept for as long as the page is open.
-  }
 }
