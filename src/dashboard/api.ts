@@ -27,7 +27,7 @@ export type DeviceHourRow = Balance['devices'][number]
 export type Ready = Readiness & { readonly dependencies: readonly Dependency[] }
 export type Dependency = NonNullable<Readiness['dependencies']>[number]
 /** Selects the dead letters that match all given fields. */
-export type DeadFilter = Pick<Asked<'GET /api/dead'>, 'id' | 'reason' | 'device'>
+export type DeadFilter = Pick<Asked<'GET /api/dead'>, 'id' | 'reason' | 'device' | 'topic'>
 /** User and rights of this page, as the hub reports them. */
 export type Session = Answer<'GET /api/session'>
 /** An alert that is not over. */
@@ -327,6 +327,16 @@ export async function ask<Name extends RouteName>(
   signal?: AbortSignal,
 ): Promise<Answer<Name>> {
   return (await send(name, asked, signal)).json() as Promise<Answer<Name>>
+}
+
+/** Asks for a change that is refused with 412 when what is changed has another ETag by now. */
+export async function askMatching<Name extends RouteName>(
+  name: Name,
+  asked: Asked<Name>,
+  match: string,
+  signal?: AbortSignal,
+): Promise<Answer<Name>> {
+  return (await send(name, asked, signal, { 'if-match': match })).json() as Promise<Answer<Name>>
 }
 
 /** Sends what is asked as the body of a POST or PATCH, otherwise in the query. Without a signal there is a time limit. */

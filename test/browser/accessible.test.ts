@@ -89,6 +89,13 @@ t.test('the pages of a home', async t => {
       await page.locator('#explore form').waitFor()
       t.same(await violations(page), [], `${place}, ${look}`)
     }
+    await page.goto(`${hub.httpUrl}/#explore&rules`)
+    await page.locator('.rule').first().waitFor()
+    t.same(await violations(page), [], `mapping rules, ${look}`)
+    await page.goto(`${hub.httpUrl}/#explore&map&topic=home/hall/broken/telemetry`)
+    await page.locator('.tried li').first().waitFor()
+    await page.locator('.chip').nth(1).click()
+    t.same(await violations(page), [], `a rule, ${look}`)
     await page.goto(`${hub.httpUrl}/#clients`)
     await page.locator('.client').first().waitFor()
     t.same(await violations(page), [], `Clients, ${look}`)

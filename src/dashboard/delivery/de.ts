@@ -117,6 +117,7 @@ export const de: Texts = {
   'replay.all': 'Alle {count} wiederholen',
   'replay.device': 'Alle von {device} wiederholen',
   'replay.label': '{what} mit dem Grund {reason} wiederholen',
+  'replay.topic': 'Alle unzustellbaren Nachrichten von {topic} mit diesem Grund wiederholen',
   'replay.letter': 'Unzustellbare Nachricht von {topic} wiederholen',
   'replay.progress': '{what} wird wiederholt',
   'replay.failed': 'Wiederholen ist fehlgeschlagen: {why}',

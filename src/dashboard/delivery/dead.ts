@@ -169,7 +169,7 @@ export class DeadPanel implements LetterActions {
     root.append(head, make('p', 'dead-remedy', remedyText(reason)), host)
     root.dataset.reason = reason
     const group = { reason, count: 0, letters: [], device: undefined }
-    this.#made.set(root, { topics: new Topics(host, this), group })
+    this.#made.set(root, { topics: new Topics(host, this, reason), group })
     return root
   }
 
@@ -203,6 +203,13 @@ export class DeadPanel implements LetterActions {
 
   replay({ id }: DeadLetterRow): void {
     void this.#replay({ id }, 1)
+  }
+
+  replayTopic(topic: string, reason: string): void {
+    void this.#replay(
+      { reason, topic },
+      this.#letters.filter(one => one.topic === topic && one.reason === reason).length,
+    )
   }
 
   drop({ id, topic }: DeadLetterRow): void {

@@ -115,6 +115,7 @@ export const en = {
   'replay.all': 'Replay all {count}',
   'replay.device': 'Replay all of {device}',
   'replay.label': 'Replay {what} with the reason {reason}',
+  'replay.topic': 'Replay all dead letters of {topic} with this reason',
   'replay.letter': 'Replay the dead letter of {topic}',
   'replay.progress': 'Replaying {what}',
   'replay.failed': 'Could not replay: {why}',

@@ -10,6 +10,8 @@ const mostBytes = 2000
 export interface LetterActions {
   filterBy(device: string): void
   replay(letter: DeadLetterRow): void
+  /** Replays the letters with a reason on a topic. */
+  replayTopic(topic: string, reason: string): void
   drop(letter: DeadLetterRow): void
 }
 

@@ -2,7 +2,7 @@ import type { DeadLetterRow } from '../../contract/contract.js'
 import { Keyed, make, put } from '../nodes.js'
 import { pageTable } from '../pages.js'
 import { countText } from '../wording.js'
-import { type LetterActions, makeLetter, paintLetter } from './letter.js'
+import { actionButton, type LetterActions, makeLetter, paintLetter } from './letter.js'
 import { say } from './words.js'
 
 interface OfTopic {
@@ -14,10 +14,12 @@ interface OfTopic {
 
 /** The letters of one reason, grouped by their topics; each topic has a link to where its mapping is mended. */
 export class Topics {
+  readonly #reason: string
   readonly #groups: Keyed<OfTopic, HTMLElement>
   readonly #letters = new WeakMap<HTMLElement, Keyed<DeadLetterRow, HTMLElement>>()
 
-  constructor(host: HTMLElement, actions: LetterActions) {
+  constructor(host: HTMLElement, actions: LetterActions, reason: string) {
+    this.#reason = reason
     this.#groups = new Keyed(
       host,
       group => group.topic,
@@ -36,7 +38,11 @@ export class Topics {
   #make(topic: string, actions: LetterActions): HTMLElement {
     const head = make('h4', '', make('bdi', 'letter-topic', topic), ' ', make('span', 'dead-size'))
     const list = make('ul', 'letters')
-    const made = make('section', 'dead-topic', make('div', 'dead-topic-head', head, ...fixOf(topic)), list)
+    const replay = actionButton('replay', () => actions.replayTopic(topic, this.#reason))
+    replay.setAttribute('aria-label', say('replay.topic', { topic }))
+    // Hidden, as those of letters are, for users who may change nothing.
+    const buttons = make('span', 'letter-buttons', replay)
+    const made = make('section', 'dead-topic', make('div', 'dead-topic-head', head, buttons, ...fixOf(topic)), list)
     made.dataset.topic = topic
     const letters = new Keyed<DeadLetterRow, HTMLElement>(
       list,

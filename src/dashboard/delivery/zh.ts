@@ -115,6 +115,7 @@ export const zh: Texts = {
   'replay.all': '重放全部 {count} 条',
   'replay.device': '重放 {device} 的全部死信',
   'replay.label': '重放原因为 {reason} 的 {what}',
+  'replay.topic': '重放 {topic} 中原因相同的全部死信',
   'replay.letter': '重放 {topic} 的死信',
   'replay.progress': '正在重放 {what}',
   'replay.failed': '无法重放：{why}',

@@ -6,6 +6,7 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'view.topics': 'Topics',
   'view.retained': 'Retained-Nachrichten',
   'view.publish': 'Veröffentlichen',
+  'view.rules': 'Zuordnung',
 
   loading: 'Wird geladen …',
   failed: 'Der Hub hat nicht geantwortet: {why}',
@@ -44,6 +45,7 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'topic.part': 'Im Spool können ältere Nachrichten sein; dies sind die neuesten.',
   'topic.messages': 'Nachrichten',
   'topic.publish': 'Hier veröffentlichen',
+  'topic.map': 'Zuordnen',
   'topic.clear': 'Retained-Nachricht löschen',
 
   'message.client': 'Client',
@@ -83,6 +85,8 @@ export const de: Readonly<Record<ExploreKey, string>> = {
 
   'mapped.title': 'Was der Hub daraus macht',
   'mapped.rule': 'Regel der Zuordnung: {rule}',
+  'mapped.hub': 'Regel {number} des Hubs',
+  'mapped.settings': 'Regel {number} der Einstellungen',
   'mapped.preset': 'Vorlage: {preset}',
   'mapped.neither': 'Keine Regel und keine Vorlage nimmt das Topic: Jeder Wert wird eine eigene Reihe.',
   'mapped.stored.one': '{count} Wert',

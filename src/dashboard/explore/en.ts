@@ -4,6 +4,7 @@ export const en = {
   'view.topics': 'Topics',
   'view.retained': 'Retained messages',
   'view.publish': 'Publish',
+  'view.rules': 'Mapping',
 
   loading: 'Loading …',
   failed: 'The hub did not answer: {why}',
@@ -42,6 +43,7 @@ export const en = {
   'topic.part': 'Older messages may be in the spool; these are the newest.',
   'topic.messages': 'Messages',
   'topic.publish': 'Publish here',
+  'topic.map': 'Map this',
   'topic.clear': 'Delete retained message',
 
   'message.client': 'Client',
@@ -81,6 +83,8 @@ export const en = {
 
   'mapped.title': 'What the hub makes of it',
   'mapped.rule': 'Rule of the mapping: {rule}',
+  'mapped.hub': 'rule {number} of the hub',
+  'mapped.settings': 'rule {number} of the settings',
   'mapped.preset': 'Preset: {preset}',
   'mapped.neither': 'No rule and no preset takes the topic: each value becomes a series of its own.',
   'mapped.stored.one': '{count} value',

@@ -7,7 +7,7 @@ const mostRows = 100
 
 /** The outcome of the mapping for a message: values, or why there are none. */
 export function MappedView({ mapped }: { readonly mapped: Mapped }) {
-  const { rule, preset, outcome, ignored, reason, detail, points } = mapped
+  const { rule, place, preset, outcome, ignored, reason, detail, points } = mapped
   const why = `${reasonText(reason ?? '') || reason || ''}${detail ? ` — ${nameText(detail)}` : ''}`
   const rows = points.flatMap(point =>
     point.fields.map(field => ({ ...field, time: point.time, series: seriesText(point, field.name) })),
@@ -30,6 +30,7 @@ export function MappedView({ mapped }: { readonly mapped: Mapped }) {
           : preset !== undefined
             ? say('mapped.preset', { preset })
             : say('mapped.neither')}
+        {place ? ` (${say(`mapped.${place.from}`, { number: place.number })})` : ''}
       </p>
       {outcome === 'dead' ? <p class="trouble">{say('mapped.dead', { why })}</p> : null}
       {outcome === 'nothing' ? <p class="hint">{say('mapped.nothing')}</p> : null}

@@ -1,5 +1,6 @@
 import { hubNow } from '../api.js'
 import type { Shell } from '../pages.js'
+import { withStyle } from '../styles.js'
 import { fetchMessages, fetchTopics, type Level, type TopicMessage, type TopicMessages } from './requests.js'
 
 /** A level of the tree as it is shown. */
@@ -13,6 +14,9 @@ export interface ShownLevel {
 }
 
 export type View = 'topics' | 'retained' | 'publish' | 'rules'
+
+/** The mapping, which is loaded when first shown. */
+export type MappingModule = typeof import('../mapping/view.js')
 
 /** Key of the first level; other levels have their path with a slash before it. */
 export const rootKey = ''
@@ -31,6 +35,7 @@ export class ExploreModel {
   onChange: () => void = () => {}
   view: View = 'topics'
   parameters = new URLSearchParams()
+  mapping: MappingModule | undefined
   /** Levels by key; those that are closed are forgotten. */
   readonly levels = new Map<string, ShownLevel>()
   search = ''
@@ -67,8 +72,15 @@ export class ExploreModel {
         : parameters.has('map') || parameters.has('rules')
           ? 'rules'
           : 'topics'
+    if (this.view === 'rules' && !this.mapping) void this.#loadMapping()
     if (this.view === 'topics' && topic !== this.topic) this.#choose(topic)
     if (!this.levels.has(rootKey)) void this.#load(rootKey, undefined)
+    this.onChange()
+  }
+
+  async #loadMapping(): Promise<void> {
+    const [module] = await Promise.all([import('../mapping/view.js'), withStyle('mapping.css')])
+    this.mapping = module
     this.onChange()
   }
 

@@ -8,7 +8,7 @@ import { TopicPanel } from './topic.js'
 import { Tree } from './tree.js'
 import { say } from './words.js'
 
-const views = ['topics', 'retained', 'publish'] as const
+const views = ['topics', 'retained', 'publish', 'rules'] as const
 
 /** The page Explore: the tree of topics, the messages of one, what is retained, and publishing. */
 class ExplorePage extends Component<{ readonly model: ExploreModel }> {
@@ -17,14 +17,17 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
   }
 
   override render({ model }: { readonly model: ExploreModel }) {
-    const { view, topic, parameters } = model
+    const { view, topic, parameters, shell } = model
+    const Mapping = model.mapping?.MappingView
+    // Like the balance, the rules are for those who may read everything.
+    const shown = views.filter(name => name !== 'rules' || shell.ready?.waiting !== undefined)
     return (
       <Model.Provider value={model}>
         <h1 class="unseen" tabIndex={-1}>
           {say('title')}
         </h1>
         <nav class="explore-views" aria-label={say('title')}>
-          {views.map(name => (
+          {shown.map(name => (
             <a
               key={name}
               href={name === 'topics' ? '#explore' : `#${new URLSearchParams({ explore: '', [name]: '' })}`}
@@ -43,6 +46,7 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
         {view === 'retained' ? (
           <RetainedMessages key={parameters.toString()} given={parameters.get('retained') || '#'} />
         ) : null}
+        {view === 'rules' && Mapping ? <Mapping shell={shell} parameters={parameters} /> : null}
         {view === 'publish' ? <Publish key={parameters.toString()} given={parameters.get('publish') ?? ''} /> : null}
       </Model.Provider>
     )

@@ -46,6 +46,11 @@ export function TopicPanel() {
           <button type="button" class="plain" aria-pressed={isFrozen} onClick={() => model.freeze(!isFrozen)}>
             {say(isFrozen ? 'topic.follow' : 'topic.freeze')}
           </button>
+          {model.shell.ready?.waiting === undefined ? null : (
+            <a class="plain" href={`#explore&map&${new URLSearchParams({ topic })}`}>
+              {say('topic.map')}
+            </a>
+          )}
           {about?.mayPublish ? (
             <a class="plain" href={`#${new URLSearchParams({ explore: '', publish: topic })}`}>
               {say('topic.publish')}

@@ -6,6 +6,7 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'view.topics': '主题',
   'view.retained': '保留消息',
   'view.publish': '发布',
+  'view.rules': '映射',
 
   loading: '正在加载…',
   failed: '中心没有响应：{why}',
@@ -44,6 +45,7 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'topic.part': '暂存区中可能还有更早的消息；这里是最新的。',
   'topic.messages': '消息',
   'topic.publish': '在此发布',
+  'topic.map': '设置映射',
   'topic.clear': '删除保留消息',
 
   'message.client': '客户端',
@@ -83,6 +85,8 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
 
   'mapped.title': '中心如何处理',
   'mapped.rule': '映射规则：{rule}',
+  'mapped.hub': '集线器的第 {number} 条规则',
+  'mapped.settings': '设置中的第 {number} 条规则',
   'mapped.preset': '预设：{preset}',
   'mapped.neither': '没有规则或预设适用于此主题：每个值成为一个独立的序列。',
   'mapped.stored.one': '{count} 个值',

@@ -141,7 +141,7 @@ export function UnstoredItem({ unstored: { topic, reason, count } }: { readonly 
       <div class="need-acts">
         <a
           class="plain"
-          href={`#${new URLSearchParams({ balance: '', topic })}`}
+          href={`#explore&map&${new URLSearchParams({ topic })}`}
           aria-label={say('needs.fix-label', { topic: nameText(topic) })}
         >
           {say('needs.fix')}

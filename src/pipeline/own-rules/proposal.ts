@@ -38,7 +38,9 @@ export function proposedRules(
   const guessed = guessedRule(tree, topic)
   const fresh = [guessed, ...ways.map(way => ({ ...guessed, ...way }))]
   if (!decides) return fresh
-  const { place: _, descriptor, message, codec, ...copy } = decides
+  const { place: _, descriptor, message, codec, ...given } = decides
+  // Wildcards without names tell devices apart no better than no rule does.
+  const copy = given.topic.includes('{') ? given : { ...given, topic: guessed.topic }
   if (descriptor !== undefined || message !== undefined || codec !== undefined || copy.ignore) return fresh
   const { types: __, ...untyped } = copy
   const { fields: ___, keep: ____, drop: _____, ...whole } = untyped

@@ -153,10 +153,11 @@ export class RuleTrial {
     const decides = mapping.rules.find(one => one.place?.from === place?.from && one.place?.number === place?.number)
     const proposals = proposedRules(explore.tree, topic, place && decides)
     const [newest] = messages
-    const works = (rule: MappingRule) =>
-      newest !== undefined &&
-      ruleMistakes(rule).length === 0 &&
-      tryMapping(trials.trial([rule]), newest).outcome === 'stored'
+    const works = (rule: MappingRule) => {
+      if (newest === undefined || ruleMistakes(rule).length > 0) return false
+      const { outcome, reason } = tryMapping(trials.trial([rule]), newest)
+      return outcome === 'stored' && reason === undefined
+    }
     return proposals.find(works) ?? (proposals[0] as MappingRule)
   }
 
