@@ -112,6 +112,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
   #looking: Promise<void> | undefined
   #ticks = 0
   #changes = -1
+  #areRulesNew = true
   #taken = 0
   #hubAlarms: readonly HubFinding[] = []
   /** Start of this process, until messages or time have reached it: before, nothing could be heard of. */
@@ -271,6 +272,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
 
   rulesChanged(rules: readonly AlertRule[], zone: string | undefined): void {
     const wasIdle = this.#evaluator.isIdle
+    this.#areRulesNew = true
     this.#week.use(zone)
     this.#evaluator.setRules(rules)
     if (!this.#isRestored) return
@@ -292,6 +294,7 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
       ...{ at: Math.round(at), decidedAt: Math.round(now), sentence },
       ...(value !== undefined && { value }),
       past,
+      ...(rule.notify.length > 0 && { notify: rule.notify }),
       muted: rule.isMuted || this.#journal.isMuted(rule.name, subject.series, subject.device, now),
       ...(points.length > 0 && { points }),
       position,
@@ -364,9 +367,13 @@ export class Alerts implements Part, TransitionLog, AlertActions, RuleFollower, 
     }
     if (evaluator.concernsHub) evaluator.hub([...surroundings.hubFindings(), ...this.#hubAlarms], now)
     this.#ticks++
-    if (this.#ticks % rebindTicks === 0 && surroundings.changes !== this.#changes) {
-      this.#changes = surroundings.changes
-      evaluator.rebind()
+    if (this.#ticks % rebindTicks === 0 || this.#areRulesNew) {
+      this.#areRulesNew = false
+      if (evaluator.selectsPlaces) await this.#options.naming.ready?.()
+      if (surroundings.changes !== this.#changes) {
+        this.#changes = surroundings.changes
+        evaluator.rebind()
+      }
     }
     if (this.#ticks % forgetTicks === 0) evaluator.forgetBefore(now - forgetAfter)
   }

@@ -5,7 +5,7 @@ import { Slices } from '../runtime/slices.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import type { WeekTime } from '../runtime/week-time.js'
 import type { TimeSeriesStore } from '../store/store.js'
-import { AlertEvaluator, otherSeries, type SeriesNaming, type UsualSeries } from './evaluator.js'
+import { AlertEvaluator, doesSelectPlaces, otherSeries, type SeriesNaming, type UsualSeries } from './evaluator.js'
 import type { BackTestAnswer } from './rows.js'
 import type { AlertRule } from './rule.js'
 import { isSeriesSelected } from './rule-index.js'
@@ -163,6 +163,7 @@ class BackTest implements DecisionSink {
 
   async run(): Promise<BackTestAnswer> {
     const { from, to } = this.#query
+    if (this.#all.some(doesSelectPlaces)) await this.#options.naming.ready?.()
     const { series, isCut } = await this.#seriesOf()
     await this.#learnUsual(series)
     let incomplete = isCut ? `the rule selects more series than a test takes: ${maxSeries} were tested` : undefined

@@ -22,6 +22,8 @@ export interface SeriesNaming {
   describe(id: SeriesId, source: ReadingSource | undefined): SeriesNames
   /** Returns the names of a client, its id first. */
   namesOf(clientId: string): readonly string[]
+  /** Resolves when areas and icons are those of now. Missing: there are none. */
+  ready?(): Promise<void>
 }
 
 /** What the evaluator uses of a message. */
@@ -74,6 +76,8 @@ export class AlertEvaluator {
   #generation = 1
   /** Whether a rule compares two series. */
   #compares = false
+  /** Whether rules select by area or icon. */
+  selectsPlaces = false
   #count = 0
   /** Watches that were not made since the rules were found last, as there were too many, or for a key too long. */
   overLimit = 0
@@ -122,6 +126,7 @@ export class AlertEvaluator {
     }
     const all = [...this.#rules.values()]
     this.#compares = all.some(({ condition }) => condition.kind === 'range' && condition.minus)
+    this.selectsPlaces = all.some(doesSelectPlaces)
     this.#index = new RuleIndex(all.filter(isAboutSeries))
     this.#deviceRules = all.filter(isAboutDevices)
     this.#hubRules = all.filter(({ condition }) => condition.kind === 'hub')
@@ -144,11 +149,9 @@ export class AlertEvaluator {
   take(source: ReadingSource, points: readonly Point[], now: number): void {
     const { machine } = this
     this.pass(source, now)
-    let decided = Number.NaN
     for (const { measurement, tags, fields, time } of points) {
       if (!Number.isFinite(time)) continue
-      if (time !== decided && machine.isUndecided) machine.decide()
-      decided = time
+      if (machine.isUndecided) machine.decide(time)
       const group = this.#groups.of(measurement, tags)
       // By index, as each reading of the hub comes through here.
       for (let n = 0; n < fields.length; n++) {
@@ -310,7 +313,6 @@ export class AlertEvaluator {
   }
 
   #bind(group: MetGroup, id: SeriesId, source: ReadingSource): MetSeries {
-    const generation = this.#generation
     const names = this.#options.naming.describe(id, source)
     const rules = this.#index.rulesFor(names)
     const key = rules.length > 0 || this.#compared.size > 0 ? seriesKey(id) : ''
@@ -318,10 +320,12 @@ export class AlertEvaluator {
     const subject = { series: key, label, device, devices, tags: id.tags, unit }
     const watches = rules.flatMap(rule => this.watch(rule, subject, id) ?? [])
     const others = this.#compared.of(key)
-    const { last } = group.fields.get(id.field) ?? { last: undefined }
+    const before = group.fields.get(id.field)
+    for (const watch of before?.watches ?? [])
+      if (watch.isCurrent && !watches.includes(watch)) this.#drop(watch, 'the rule does not select it any more')
     const met = {
-      generation,
-      last,
+      generation: this.#generation,
+      last: before?.last,
       watches: watches.length > 0 ? watches : none,
       others: others.length > 0 ? others : none,
     }
@@ -380,6 +384,11 @@ function isStillSelected(
   if (rule.condition.kind !== before.condition.kind) return false
   if (id) return index.rulesFor(naming.describe(id, undefined)).includes(rule)
   return rule.condition.kind === 'hub' || isDeviceSelected(rule, subject.devices)
+}
+
+/** Whether a rule selects by what Home knows of devices. */
+export function doesSelectPlaces({ select }: AlertRule): boolean {
+  return select.area !== undefined || select.icon !== undefined
 }
 
 /** Time in which the broker announces, after a start, who is connected. */

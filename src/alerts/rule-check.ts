@@ -3,7 +3,7 @@ import { seriesKey } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { Slices } from '../runtime/slices.js'
 import type { TimeSeriesStore } from '../store/store.js'
-import { isAboutDevices, isDeviceSelected, type KnownDevice, type SeriesNaming } from './evaluator.js'
+import { doesSelectPlaces, isAboutDevices, isDeviceSelected, type KnownDevice, type SeriesNaming } from './evaluator.js'
 import type { RuleCheckAnswer } from './rows.js'
 import type { AlertRule } from './rule.js'
 import type { RuleBook } from './rule-book.js'
@@ -80,6 +80,7 @@ export class RuleChecks {
 
   async #seriesOf(rule: AlertRule): Promise<Omit<RuleCheckAnswer, 'mistakes'>> {
     const { store, naming } = this.#options
+    if (doesSelectPlaces(rule)) await naming.ready?.()
     const slices = new Slices()
     const selected: CheckedSeries[] = []
     let [count, looked] = [0, 0]

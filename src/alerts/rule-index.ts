@@ -7,6 +7,9 @@ export interface SelectableSeries {
   /** The names of the device: as described, its id, and the client that publishes. */
   readonly devices: readonly string[]
   readonly deviceClass: string | undefined
+  /** Area and icon of the device on Home. Missing: not known, or none. */
+  readonly area?: string | undefined
+  readonly icon?: string | undefined
 }
 
 /** Rules by the names that a series must have: by a tag, the device or the field, whichever they name exactly. */
@@ -73,11 +76,16 @@ export class RuleIndex {
 }
 
 /** Whether a rule selects a series. */
-export function isSeriesSelected({ select }: AlertRule, { id, devices, deviceClass }: SelectableSeries): boolean {
+export function isSeriesSelected(
+  { select }: AlertRule,
+  { id, devices, deviceClass, area, icon }: SelectableSeries,
+): boolean {
   return (
     isSelected(select.measurement, id.measurement) &&
     isSelected(select.field, id.field) &&
     isSelected(select.deviceClass, deviceClass) &&
+    isSelected(select.area, area?.toLowerCase()) &&
+    isSelected(select.icon, icon) &&
     (!select.device || devices.some(name => isSelected(select.device, name))) &&
     select.tags.every(([name, patterns]) => isSelected(patterns, id.tags.find(([tag]) => tag === name)?.[1]))
   )

@@ -11,6 +11,7 @@ import {
   patternOf,
   type Selector,
 } from './rule.js'
+import { orderedRules } from './rule-order.js'
 import { severities } from './transition.js'
 
 /** A mistake in a rule, and where: the names on the way to the value. */
@@ -19,10 +20,10 @@ export interface RuleMistake {
   readonly sentence: string
 }
 
-const selectorKeys = ['measurement', 'field', 'tags', 'device', 'class'] as const
+const selectorKeys = ['measurement', 'field', 'tags', 'device', 'class', 'area', 'icon'] as const
 const conditionKeys = ['above', 'below', 'rate', 'silent', 'offline', 'equals', 'not', 'unusual', 'hub'] as const
 const helperKeys = ['hysteresis', 'minus', 'of'] as const
-const otherKeys = ['about', 'severity', 'for', 'late', 'when', 'unless', 'mute', 'enabled'] as const
+const otherKeys = ['about', 'severity', 'for', 'late', 'when', 'unless', 'notify', 'mute', 'enabled'] as const
 const ruleKeys: readonly string[] = [...selectorKeys, ...conditionKeys, ...helperKeys, ...otherKeys]
 
 /** Conditions of the hub itself. All but the first three are alarms, by their names. */
@@ -35,6 +36,7 @@ export const hubConditions = [
 const maxName = 100
 /** Most patterns, values, spans or other rules in one list. */
 const maxList = 1_000
+const maxTargets = 20
 const defaultLate = 5e6
 /** Longest duration: a year. */
 const longest = 366 * 864e8
@@ -73,6 +75,10 @@ export class RuleReader {
       this.#mistake([...path, key], `there is no ${show(key)}${meant ? `; did you mean ${meant}?` : ''}`)
     }
     const condition = this.#condition(given, path)
+    if (condition && !isOfValues(condition)) {
+      for (const key of ['area', 'icon'])
+        if (given[key] !== undefined) this.#mistake([...path, key], `${key} belongs to rules about values`)
+    }
     const rule = {
       name,
       about: this.#text(given, 'about', path),
@@ -83,6 +89,7 @@ export class RuleReader {
       late: this.#duration(given, 'late', path) ?? defaultLate,
       when: this.#schedule(given.when, [...path, 'when']),
       unless: this.#unless(given.unless, [...path, 'unless']),
+      notify: this.#targets(given.notify, [...path, 'notify']),
       isMuted: this.#flag(given, 'mute', path),
       isEnabled: given.enabled === undefined || this.#flag(given, 'enabled', path),
       depth: 0,
@@ -93,40 +100,9 @@ export class RuleReader {
 
   /** Checks what rules say of each other, and returns them with their depths. */
   ordered(rules: readonly AlertRule[], path: readonly string[] = ['rules']): AlertRule[] {
-    const named = new Map(rules.map(rule => [rule.name, rule]))
-    const depths = new Map<string, number>()
-    const depthOf = (name: string, above: readonly string[]): number => {
-      const known = depths.get(name)
-      if (known !== undefined) return known
-      if (above.includes(name)) {
-        this.#mistake(
-          [...path, name, 'unless'],
-          `rules that wait for each other: ${[...above.slice(above.indexOf(name)), name].join(' → ')}`,
-        )
-        return 0
-      }
-      let depth = 0
-      // A chain of thousands of rules would not fit the stack.
-      if (above.length >= 100) this.#mistake([...path, name, 'unless'], 'a chain of more than 100 rules')
-      else {
-        for (const other of named.get(name)?.unless ?? [])
-          if (named.has(other.rule)) depth = Math.max(depth, depthOf(other.rule, [...above, name]) + 1)
-      }
-      depths.set(name, depth)
-      return depth
-    }
-    return rules.map(rule => {
-      for (const { rule: other } of rule.unless) {
-        if (named.has(other)) continue
-        // A hint for each of thousands of mistakes would take minutes.
-        const meant = this.mistakes.length < 20 ? nearest(other, [...named.keys()]) : undefined
-        this.#mistake(
-          [...path, rule.name, 'unless'],
-          `there is no rule ${show(other)}${meant ? `; did you mean ${meant}?` : ''}`,
-        )
-      }
-      return { ...rule, depth: depthOf(rule.name, []) }
-    })
+    const { rules: ordered, mistakes } = orderedRules(rules)
+    for (const { rule, sentence } of mistakes) this.#mistake([...path, rule, 'unless'], sentence)
+    return ordered
   }
 
   #condition(given: GivenRule, path: readonly (string | number)[]): ConditionRule | undefined {
@@ -230,6 +206,8 @@ export class RuleReader {
       field: this.#patterns(given.field, [...path, 'field']),
       device: this.#patterns(given.device, [...path, 'device']),
       deviceClass: this.#patterns(given.class, [...path, 'class']),
+      area: this.#patterns(lowerCase(given.area), [...path, 'area']),
+      icon: this.#patterns(given.icon, [...path, 'icon']),
       tags,
     }
   }
@@ -280,6 +258,13 @@ export class RuleReader {
       this.#mistake(path, `given ${show(one)}, allowed is the name of a rule, or {rule: NAME, same: device}`)
       return []
     })
+  }
+
+  #targets(given: unknown, path: readonly (string | number)[]): string[] {
+    const all: unknown[] = given === undefined ? [] : Array.isArray(given) ? given : [given]
+    if (all.length <= maxTargets && all.every(one => typeof one === 'string' && one !== '')) return all as string[]
+    this.#mistake(path, `given ${show(given)}, allowed are up to ${maxTargets} names of targets of notify.file`)
+    return []
   }
 
   #number(given: GivenRule, key: string, path: readonly (string | number)[]): number | undefined {
@@ -341,6 +326,16 @@ export class RuleReader {
   #mistake(path: readonly (string | number)[], sentence: string): void {
     this.mistakes.push({ path, sentence })
   }
+}
+
+function isOfValues(condition: ConditionRule): boolean {
+  return !['hub', 'offline'].includes(condition.kind) && !(condition.kind === 'silent' && condition.of === 'device')
+}
+
+/** Returns names in lower case; anything else as it is. */
+function lowerCase(given: unknown): unknown {
+  if (Array.isArray(given)) return given.map(lowerCase)
+  return typeof given === 'string' ? given.toLowerCase() : given
 }
 
 function isMap(value: unknown): value is GivenRule {

@@ -21,6 +21,10 @@ export interface Selector {
   readonly device: NamePatterns
   /** Class of what is measured, in the words of Home Assistant. */
   readonly deviceClass: NamePatterns
+  /** Area of the device on Home, in lower case. */
+  readonly area: NamePatterns
+  /** Icon of the device on Home, which follows from its class unless a person chose it. */
+  readonly icon: NamePatterns
   readonly tags: readonly (readonly [name: string, patterns: readonly NamePattern[]])[]
 }
 
@@ -77,6 +81,8 @@ export interface AlertRule {
   /** Undefined: always. */
   readonly when: readonly WeekSpan[] | undefined
   readonly unless: readonly HeldBy[]
+  /** Targets of notify.file that are told, besides those of the routes. */
+  readonly notify: readonly string[]
   readonly isMuted: boolean
   /** Whether the rule is evaluated at all. */
   readonly isEnabled: boolean

@@ -25,6 +25,8 @@ export interface AlertTransition {
   /** One English sentence: "Freezer temperature is −7.3 °C, above −15 °C for 10 min". */
   readonly sentence: string
   readonly value?: number | string | boolean
+  /** Targets that the rule names, besides those of the routes. */
+  readonly notify?: readonly string[]
   /** True if it was over when the hub learned of it (after an outage): recorded, not notified. */
   readonly past: boolean
   /** True while the rule, series or device is muted: recorded, not notified. */

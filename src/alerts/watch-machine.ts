@@ -41,6 +41,8 @@ export interface WatchMachineOptions {
 /** Comparison of two series, as the newest reading of a message leaves it. */
 interface Undecided {
   readonly holds: boolean
+  /** Time of the reading. */
+  readonly time: number
   readonly at: number
   /** Reading before the message. */
   readonly before: DecidingPoint | undefined
@@ -108,7 +110,7 @@ export class WatchMachine {
   takeOther(watch: Watch, time: number, value: FieldValue): void {
     if (this.position <= watch.takenTo) return
     const holds = watch.condition.takeOther?.(time, value, watch.state !== 'idle')
-    this.#defer(watch, holds, Math.max(time, watch.time), undefined)
+    this.#defer(watch, holds, time, undefined)
   }
 
   /** Whether a comparison waits for {@link decide}. */
@@ -117,23 +119,25 @@ export class WatchMachine {
   }
 
   /**
-   * Decides the comparisons whose readings were taken. Called once all readings of a message that have one time are
-   * taken: between the new value of one series and the old one of the other nothing is compared.
+   * Decides the comparisons whose readings were taken, but for those of readings of this time. Called once all readings
+   * of a message that have one time are taken: between the new value of one series and the old one of the other nothing
+   * is compared.
    */
-  decide(): void {
-    for (const [watch, { holds, at, before }] of this.#undecided) {
+  decide(time?: number): void {
+    for (const [watch, { holds, at, before, time: taken }] of this.#undecided) {
+      if (taken === time) continue
+      this.#undecided.delete(watch)
       if (!holds && watch.state === 'idle') continue
       if (watch.state === 'idle' && before) watch.keepPoint(...before)
       watch.heard = this.now
       this.step(watch, holds, at)
     }
-    this.#undecided.clear()
   }
 
-  #defer(watch: Watch, holds: boolean | undefined, at: number, before: DecidingPoint | undefined): void {
+  #defer(watch: Watch, holds: boolean | undefined, time: number, before: DecidingPoint | undefined): void {
     if (holds === undefined) return
     const known = this.#undecided.get(watch)
-    this.#undecided.set(watch, { holds, at: Math.max(at, known?.at ?? at), before: known?.before ?? before })
+    this.#undecided.set(watch, { holds, time, at: Math.max(time, watch.time), before: known?.before ?? before })
   }
 
   /** Notes that a series or a device, whose silence is watched, was heard of at `now`. */

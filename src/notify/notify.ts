@@ -307,8 +307,12 @@ export class Notifications implements Part, TransitionListener, TargetsHost, Pla
       incidents.report('notify_gap', `${gap} changes of alerts were deleted before notifications could handle them`)
     }
     const room = maxWatched - state.escalations.size
-    const { entry, unwatched } = routed(transitions, await this.#audience(plan), clock.now(), room)
+    const { entry, unwatched, missing } = routed(transitions, await this.#audience(plan), clock.now(), room)
     if (unwatched > 0) log.warn(`notify: ${unwatched} alerts are not watched for escalation, as ${maxWatched} are`)
+    for (const [target, rule] of missing) {
+      const sentence = `rule ${rule} names the target ${target}, which notify.file does not have: it is not told`
+      incidents.report('notify_target', sentence)
+    }
     await this.#outbox.record(entry, this.#deliveries.signal)
     if (this.#restartAt !== undefined) this.#handledBefore = 0
     this.#restartAt = undefined

@@ -1,5 +1,5 @@
 import type { Reader, ReadRules } from '../access/rules.js'
-import type { AlertTransition } from '../alerts/transition.js'
+import { type AlertTransition, severities } from '../alerts/transition.js'
 import { WeekTime } from '../runtime/week-time.js'
 import { type AlertLine, lineOf } from './message.js'
 import type { Escalation, OutboxEntry } from './outbox-state.js'
@@ -18,6 +18,9 @@ export interface Audience {
   readonly access: AlertAccess
 }
 
+/** Milliseconds within which alerts of rules that name targets become one message. */
+const ownGroup = 5_000
+
 /** Most alerts that are watched for an acknowledgement. */
 export const maxWatched = 10_000
 
@@ -28,6 +31,8 @@ type Additions = Map<string, { lines: number[]; due: number }>
  * Returns what becomes of transitions: the lines for each receiver, and the alerts to be watched for escalation. Past and
  * muted ones are handled and sent to nobody.
  *
+ * `missing`: names of targets that rules name and the file does not have, with one of the rules.
+ *
  * @param now Milliseconds since the epoch.
  * @param room Alerts that may be watched in addition; of others the number is in `unwatched`.
  */
@@ -36,7 +41,7 @@ export function routed(
   audience: Audience,
   now: number,
   room: number,
-): { readonly entry: Handled; readonly unwatched: number } {
+): { readonly entry: Handled; readonly unwatched: number; readonly missing: ReadonlyMap<string, string> } {
   const lines: AlertLine[] = []
   const additions: Additions = new Map()
   const watch = new Map<string, Escalation>()
@@ -44,6 +49,7 @@ export function routed(
   const week = new WeekTime(audience.plan.zone)
   const isOn = audience.plan.routes.map(({ when }) => when.length === 0 || week.isWithin(when, now * 1_000))
   let unwatched = 0
+  const missing = new Map<string, string>()
   for (const transition of transitions) {
     const { alert, state, severity, past, muted } = transition
     if (state === 'acknowledged' || state === 'cleared') {
@@ -56,6 +62,9 @@ export function routed(
       if (index < 0) index = lines.push(lineOf(transition)) - 1
       return index
     }
+    const own = ownRoute(transition.notify)
+    for (const name of own?.targets ?? []) if (!audience.plan.targets.has(name)) missing.set(name, transition.rule)
+    if (own?.states.includes(state)) addTo(additions, own, line, transition, audience, now)
     for (const [i, route] of audience.plan.routes.entries()) {
       if (!isOn[i] || !route.severities.includes(severity)) continue
       if (route.states.includes(state)) addTo(additions, route, line, transition, audience, now)
@@ -72,7 +81,13 @@ export function routed(
     watch: [...watch].map(([key, escalation]) => ({ key, escalation })),
     settle: [...settle],
   } as const
-  return { entry, unwatched }
+  return { entry, unwatched, missing }
+}
+
+/** Returns the route to the targets that a rule names: at any time, when an alert fires and when it is over. */
+function ownRoute(targets: readonly string[] | undefined): NotifyRoute | undefined {
+  if (!targets || targets.length === 0) return undefined
+  return { severities, states: ['firing', 'cleared'], when: [], targets, group: ownGroup, escalate: [] }
 }
 
 /** Returns the entry for the next step of an escalation, which is sent at once. */

@@ -14,6 +14,7 @@ import type { Message, Point, Reading, Rejection, SeriesId } from '../model.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { BrokerLink } from './broker-link.js'
+import type { DevicePlace, Home } from './home/home.js'
 import type { Mapping } from './mapping.js'
 import type { Registry } from './registry.js'
 import { readingTopic } from './sparkplug/topic.js'
@@ -31,6 +32,8 @@ export interface AlertSources {
   readonly cursors: Cursors
   readonly store: TimeSeriesStore
   readonly broker: BrokerLink
+  /** Knows areas and icons. Asked once the hub has started. */
+  readonly home: () => Pick<Home, 'places'>
 }
 
 /** Returns the alerts of the hub. */
@@ -84,6 +87,8 @@ const clocksEveryMs = 10_000
 /** Tells the alerts what the mapping, the registry and the account know. */
 class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurroundings {
   readonly #sources: AlertSources
+  #places: ReadonlyMap<string, DevicePlace> = new Map()
+  #placesChanges = 0
   #clocks = 0
   #clocksAt = Number.NEGATIVE_INFINITY
 
@@ -92,7 +97,14 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
   }
 
   get changes(): number {
-    return this.#sources.mapping.knowledge.changes
+    return this.#sources.mapping.knowledge.changes + this.#placesChanges
+  }
+
+  async ready(): Promise<void> {
+    const places = await this.#sources.home().places()
+    if (places === this.#places) return
+    this.#places = places
+    this.#placesChanges++
   }
 
   get isCaughtUp(): boolean {
@@ -125,12 +137,15 @@ class AlertSourcesOfHub implements SeriesNaming, AlertReadings, AlertSurrounding
     const entity = topic === undefined ? undefined : mapping.knowledge.entityOf(topic, id.field)
     const described = topic === undefined ? [] : mapping.knowledge.namesOn(topic)
     const devices = source?.clientId ? [...described, source.clientId] : described
+    const { area, icon } = (topic === undefined ? undefined : this.#places.get(topic)) ?? {}
     const place = described[0] ?? id.tags.map(([, value]) => value).join(' ')
     const field = entity?.name ?? (id.field === 'value' ? '' : id.field)
     return {
       id,
       devices,
       deviceClass: entity?.deviceClass,
+      area,
+      icon,
       label: `${place || id.measurement} ${field}`.trimEnd(),
       unit: mapping.unit(id, topic),
       device: devices[0],

@@ -79,10 +79,10 @@ export interface Pipeline {
 /** Starts everything behind the spool, which is committed up to `position`. Throws a `HubError` that names a remedy. */
 export async function startPipeline(
   { settings, dir, hubId }: ProcessorThreadData,
-  { broker, sharing, progress, registry, balance, replies, exit }: PipelineBasis,
+  basis: PipelineBasis,
   position: SpoolPosition,
 ): Promise<Pipeline> {
-  const [log, incidents] = [broker, broker]
+  const { broker, broker: log, broker: incidents, sharing, progress, registry, balance, replies, exit } = basis
 
   // The reading side of the spool: a cursor for each consumer that reads there.
   let isStarted = false
@@ -125,7 +125,7 @@ export async function startPipeline(
   const readings = new BatchReadings(mapping)
   const livePusher = new LivePusher({ mapping: readings, registry, json, delivery: broker })
   const feeds = new LiveFeeds({ mapping, json, registry, store, dependencies, cursors, settled, delivery: broker })
-  const alerts = alertsOf({ settings, dir, mapping, readings, registry, balance, progress, cursors, store, broker })
+  const alerts = alertsOf({ ...basis, settings, dir, mapping, readings, cursors, store, home: () => home })
   const home = new Home({ settings, dir, mapping, store, registry, live: livePusher, alerts, broker })
   const live = new LiveStage({ balance, sparkplug, livePusher, feeds, replies, alerts, registry, readings, cursors })
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Answer } from '../../src/contract/contract.js'
-import { connectMqtt, eventually, history, type RunningHub, runCli, startHub } from '../harness.js'
+import { asAdmin, connectMqtt, eventually, history, type RunningHub, runCli, startHub } from '../harness.js'
 import { freePort, tempDir } from '../services/service.js'
 import { smallDisk } from '../services/small-disk.js'
 
@@ -174,4 +174,72 @@ t.test('a certificate that ends soon', async t => {
     state: 'firing',
     sentence: /certificate.*ends|expires/,
   })
+})
+
+t.test('rules by the area and the icon of a device on Home, which a person moves', async t => {
+  const dir = await tempDir()
+  writeFileSync(
+    join(dir, 'alerts.yaml'),
+    `rules:
+  kitchen-hot: { field: temperature, area: kitchen, above: 30, notify: [siren] }
+  freezer-warm: { field: temperature, icon: freezer, above: -15 }
+  hall-hot: { field: temperature, area: [hall, attic], above: 30 }
+`,
+  )
+  writeFileSync(join(dir, 'notify.yaml'), 'targets: { siren: { type: mqtt, topic: house/siren } }\nroutes: []\n', {
+    mode: 0o600,
+  })
+  const hub = await startHub(t, {}, dir)
+  const ask = async (method: string, path: string, body: unknown) => {
+    const headers = { ...asAdmin(dir), 'content-type': 'application/json' }
+    const response = await fetch(hub.httpUrl + path, { method, headers, body: JSON.stringify(body) })
+    return (await response.json()) as Record<string, unknown>
+  }
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'gateway' })
+  const siren: string[] = []
+  device.on('message', (_topic, payload) => siren.push(payload.toString()))
+  await device.subscribeAsync('house/siren')
+  const send = (name: string, temperature: number) =>
+    device.publishAsync(`home/${name}/telemetry`, JSON.stringify({ temperature }), { qos: 1 })
+  const open = async () => (await alerts(hub)).map(({ rule, device: of, series }) => `${rule} ${of} ${series}`).sort()
+  const key = (room: string, name: string) => `gateway telemetry,device=${name},room=${room} temperature`
+  const found = (what: string, expected: readonly string[]) =>
+    eventually(async () => {
+      await send('kitchen/oven', 40)
+      await send('cellar/freezer', 40)
+      await send('hall/lamp', 20)
+      const all = await open()
+      return JSON.stringify(all) === JSON.stringify([...expected].sort())
+    }, what)
+  await found('by area and icon', [`freezer-warm ${key('cellar', 'freezer')}`, `kitchen-hot ${key('kitchen', 'oven')}`])
+  t.match(JSON.parse(await eventually(() => siren[0], 'the target of the rule')), {
+    alerts: [{ rule: 'kitchen-hot', state: 'firing' }],
+  })
+  const check = (rule: object) =>
+    ask('POST', '/api/alerts/check', { rule: { field: 'temperature', above: 1, ...rule } })
+  await eventually(async () => (await check({})).count === 3, 'all stored')
+  t.match(await check({ area: 'Kitchen' }), { count: 1, selected: [{ series: /oven/ }] })
+  t.match(await check({ icon: 'freezer' }), { count: 1, selected: [{ series: /freezer/ }] })
+  t.match(await check({ area: 'x*' }), { mistakes: [], count: 0 })
+  t.match(await ask('POST', '/api/alerts/check', { rule: { offline: '1m', area: 'kitchen', notify: [''] } }), {
+    mistakes: [{ path: ['area'] }, { path: ['notify'] }],
+  })
+  t.match(
+    await ask('POST', '/api/alerts/test', { rule: { field: 'temperature', above: 30, area: 'kitchen' }, from: 0 }),
+    {
+      ...{ series: 1, count: 1 },
+    },
+  )
+
+  const { body } = await hub.get<{ devices: { id: string; name: string }[] }>('/api/home')
+  const oven = body.devices.find(({ id }) => id.includes('oven'))?.id ?? ''
+  t.match(await ask('PATCH', '/api/boards', { devices: { [oven]: { area: 'Attic', icon: 'freezer' } } }), { undo: 1 })
+  await found('moved', [
+    `freezer-warm ${key('cellar', 'freezer')}`,
+    `freezer-warm ${key('kitchen', 'oven')}`,
+    `hall-hot ${key('kitchen', 'oven')}`,
+  ])
+  const gone = (await alerts(hub, '?state=all')).find(({ rule }) => rule === 'kitchen-hot')
+  t.match(gone, { state: 'cleared', sentence: /the rule does not select it any more/ })
+  await eventually(() => siren.length === 2, 'the target is told that it is over')
 })

@@ -44,6 +44,23 @@ t.test('routes by severity and state; what is past, muted or pending is told to 
   t.same(told(hub), ['alert-1 cleared', 'alert-1 firing', 'alert-3 firing'])
 })
 
+t.test('targets that a rule names are told whatever the routes say', async t => {
+  const hub = await start(t, toBus(', group: 0s, severity: critical'))
+  const own = { severity: 'info', notify: ['boss', 'nobody'] } as const
+  hub.raise(
+    transition(1, own),
+    transition(2, { notify: ['boss'] }),
+    transition(3, { ...own, muted: true }),
+    transition(4, { ...own, past: true }),
+    transition(5, { ...own, alert: 'alert-1', state: 'acknowledged' }),
+    transition(6, { ...own, alert: 'alert-1', state: 'cleared' }),
+  )
+  await eventually(() => told(hub, 'boss').length === 3, 'three alerts')
+  t.same(told(hub, 'boss'), ['alert-1 cleared', 'alert-1 firing', 'alert-2 firing'])
+  t.same(told(hub), ['alert-2 firing'], 'the routes as before')
+  t.ok(hub.log.includes('rule freezer names the target nobody, which notify.file does not have: it is not told'))
+})
+
 t.test('alerts within a window are one message, and what it has no room for is counted in it', async t => {
   const hub = await start(t, toBus(', group: 1s'))
   hub.raise(...Array.from({ length: 120 }, (_, i) => transition(i + 1)))

@@ -17,7 +17,9 @@ export const severities = ['info', 'warning', 'critical'] as const
 
 const conditionKeys = ['above', 'below', 'rate', 'silent', 'offline', 'equals', 'not', 'unusual', 'hub']
 const helperKeys = ['hysteresis', 'minus', 'of']
-export const selectorKeys = ['measurement', 'field', 'device', 'class', 'tags'] as const
+export const selectorKeys = ['measurement', 'field', 'device', 'class', 'area', 'icon', 'tags'] as const
+/** Selectors of values, which rules about devices do not have. */
+const valueKeys = selectorKeys.filter(key => key !== 'device')
 
 export const hubConditions = [
   ...['residual', 'dead', 'clocks', 'disk', 'spool', 'full', 'certificate', 'series'],
@@ -110,9 +112,9 @@ export function withKind(rule: Definition, kind: Kind, now?: number | boolean | 
     case 'unusual':
       return { ...rest, unusual: 6, for: lasts ?? '10m' }
     case 'device-silent':
-      return { ...without(rest, ['measurement', 'field', 'class', 'tags']), silent: '1h', of: 'device' }
+      return { ...without(rest, valueKeys), silent: '1h', of: 'device' }
     case 'offline':
-      return { ...without(rest, ['measurement', 'field', 'class', 'tags']), offline: '2m' }
+      return { ...without(rest, valueKeys), offline: '2m' }
     case 'hub':
       return { ...without(rest, selectorKeys), hub: 'any' }
   }

@@ -1,5 +1,7 @@
 /** How rules are said in words. */
 
+import { en as editWords } from '../edit/en.js'
+import { say as sayEdit } from '../edit/words.js'
 import { en, type TextKey } from '../texts/en.js'
 import { say as sayCommon } from '../texts/language.js'
 import { nameText } from '../wording.js'
@@ -12,6 +14,12 @@ import { say } from './words.js'
 export function quantityName(name: string): string {
   const key = `name.${name}`
   return Object.hasOwn(en, key) ? sayCommon(key as TextKey) : nameText(name)
+}
+
+/** Returns the word for an icon where there is one, else its name. */
+export function iconName(icon: string): string {
+  const key = `icon.${icon}`
+  return Object.hasOwn(editWords, key) ? sayEdit(key as keyof typeof editWords) : nameText(icon)
 }
 
 function listOf(given: unknown): readonly string[] {
@@ -49,7 +57,14 @@ export function whatText(rule: Definition, one?: OneName): string {
   const value = fields.length > 0 ? orText(fields) : say('what.any-value')
   const tags = tagsOf(rule).map(([name, values]) => `${nameText(name)} ${orText(values.map(nameText))}`)
   const measurement = listOf(rule.measurement).map(nameText)
-  const of = [...(devices.length > 0 ? [orText(devices)] : []), ...tags]
+  const areas = listOf(rule.area).map(nameText)
+  const icons = listOf(rule.icon).map(iconName)
+  const of = [
+    ...(devices.length > 0 ? [orText(devices)] : []),
+    ...(icons.length > 0 ? [say('what.icon', { icon: orText(icons) })] : []),
+    ...(areas.length > 0 ? [say('what.area', { area: orText(areas) })] : []),
+    ...tags,
+  ]
   if (of.length === 0 && measurement.length > 0) of.push(orText(measurement))
   return say('what.of', { value, device: of.length > 0 ? of.join(', ') : say('what.any-device') })
 }
@@ -135,6 +150,8 @@ export function ruleText(rule: Definition, one?: OneName, unit = ''): string {
     typeof other === 'object' && other !== null ? String((other as { rule?: unknown }).rule) : String(other),
   )
   if (held.length > 0) parts.push(say('rule.unless', { rules: orText(held.map(nameText)) }))
+  const told = listOf(rule.notify)
+  if (told.length > 0) parts.push(say('rule.notify', { targets: told.map(nameText).join(', ') }))
   return parts.join(' ')
 }
 
@@ -165,7 +182,12 @@ const hubWords = {
 export function exactOf(rule: Definition): boolean {
   const { measurement, field, tags } = rule
   const isExact = (one: unknown) => typeof one === 'string' && !one.includes('*')
-  if (!isExact(measurement) || !isExact(field) || rule.device !== undefined || rule.class !== undefined) return false
+  if (
+    !isExact(measurement) ||
+    !isExact(field) ||
+    [rule.device, rule.class, rule.area, rule.icon].some(one => one !== undefined)
+  )
+    return false
   return typeof tags === 'object' && tags !== null && Object.values(tags).every(isExact)
 }
 

@@ -1,7 +1,7 @@
 import { nameText } from '../wording.js'
 import { type Definition, isAboutDevices, type SeriesName, selectorKeys, seriesName, withKeys } from './definition.js'
 import type { EditModel } from './edit-model.js'
-import { quantityName } from './rule-words.js'
+import { iconName, quantityName } from './rule-words.js'
 import { say, sayCount } from './words.js'
 
 interface Choice {
@@ -32,6 +32,20 @@ function choicesOf({ device, value: began }: NonNullable<EditModel['began']>, na
         text: say('scope.tag', { value: said, tag: nameText(tag), text: nameText(text) }),
         select: { ...value, tags: { [tag]: text } },
       })),
+    ...(device.area === undefined
+      ? []
+      : [
+          {
+            id: 'area',
+            text: say('scope.area', { value: said, area: nameText(device.area) }),
+            select: { ...value, area: device.area },
+          },
+        ]),
+    {
+      id: 'icon',
+      text: say('scope.icon', { value: said, icon: iconName(device.icon ?? device.class) }),
+      select: { ...value, icon: device.icon ?? device.class },
+    },
     { id: 'any', text: say('scope.any', { value: said }), select: value },
     // The class of a rule is what discovery says; that of the catalogue may come from elsewhere, and then selects nothing.
     ...(quantity === undefined
@@ -116,7 +130,9 @@ function Exact({ edit }: { readonly edit: EditModel }) {
   }
   const tags = typeof rule.tags === 'object' && rule.tags !== null ? Object.entries(rule.tags) : []
   const tagsText = tags.map(([name, value]) => `${name}=${listText(value).replaceAll(', ', '|')}`).join(', ')
-  const keys = isAboutDevices(kind) ? (['device'] as const) : (['measurement', 'field', 'class', 'device'] as const)
+  const keys = isAboutDevices(kind)
+    ? (['device'] as const)
+    : (['measurement', 'field', 'class', 'device', 'area', 'icon'] as const)
   return (
     <div class="exact">
       <p class="hint">{say('scope.stars')}</p>

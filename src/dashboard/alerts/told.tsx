@@ -6,6 +6,36 @@ import { Select } from './inputs.js'
 import { Sentence } from './sentence.js'
 import { say } from './words.js'
 
+/** Targets that are told of the rule, whatever the routes say. */
+function Also({ edit }: { readonly edit: EditModel }) {
+  const { notify } = useAlerts()
+  const { rule, isReadOnly } = edit
+  const own = [rule.notify ?? []].flat().map(String)
+  const known = typeof notify === 'object' ? notify.targets.filter(({ type }) => type !== 'removed') : []
+  const names = [...new Set([...known.map(({ target }) => target), ...own])]
+  if (names.length === 0) return null
+  const put = (name: string, isTold: boolean) => {
+    const next = isTold ? [...own, name] : own.filter(one => one !== name)
+    edit.set({ notify: next.length > 0 ? next : undefined })
+  }
+  return (
+    <fieldset class="scope">
+      <legend>{say('told.also')}</legend>
+      {names.map(name => (
+        <label key={name} class="alerts-choice">
+          <input
+            type="checkbox"
+            checked={own.includes(name)}
+            disabled={isReadOnly}
+            onChange={event => put(name, event.currentTarget.checked)}
+          />
+          <bdi>{nameText(name)}</bdi>
+        </label>
+      ))}
+    </fieldset>
+  )
+}
+
 /** The choice who is told of the alerts of a rule: those whom the routes of the severity name, or nobody. */
 export function Told({ edit }: { readonly edit: EditModel }) {
   const { notify } = useAlerts()
@@ -34,6 +64,7 @@ export function Told({ edit }: { readonly edit: EditModel }) {
           ),
         }}
       />
+      {rule.mute === true ? null : <Also edit={edit} />}
       {typeof notify === 'object' && rule.mute !== true ? (
         <p class="hint">
           {targets.length > 0

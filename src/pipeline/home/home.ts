@@ -17,8 +17,11 @@ import { type Edited, editedAs, editedRows } from './edited.js'
 import { Families } from './families.js'
 import { FoundValues } from './found-values.js'
 import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
+import { type DevicePlace, DevicePlaces, topicsOf } from './places.js'
 import { Rhythms } from './rhythms.js'
 import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
+
+export type { DevicePlace } from './places.js'
 
 /** Selects devices, and the rules for what the caller may read and publish; without, everything. */
 export type HomeQuery = Received<'GET /api/home'> & {
@@ -84,6 +87,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   #timer: NodeJS.Timeout | undefined
   #isStopped = false
   readonly #rhythms: Rhythms
+  readonly #places = new DevicePlaces()
 
   constructor(options: HomeOptions) {
     this.#options = options
@@ -165,14 +169,17 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     return ids
   }
 
+  /** Returns the area and the icon of the device of each topic, in a new map when one may have changed. */
+  async places(): Promise<ReadonlyMap<string, DevicePlace>> {
+    await this.#refresh()
+    return this.#places.of(this.#cards)
+  }
+
   async topicsOn(board: Pick<BoardEdit, 'areas' | 'devices'>): Promise<readonly string[]> {
     await this.#refresh()
     const topics = new Set<string>()
-    for (const card of this.#cards) {
-      if (!isOn(board, card)) continue
-      for (const { seen } of card.device.members) topics.add(seen.topic)
-      for (const { topic } of card.device.described.flatMap(({ entities }) => entities)) topics.add(topic)
-    }
+    for (const { device } of this.#cards.filter(card => isOn(board, card)))
+      for (const topic of topicsOf(device)) topics.add(topic)
     return [...topics].sort()
   }
 
