@@ -4,12 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt'
 import { tempDir } from '../services/service.js'
 import { alertRules } from './alert-rules.js'
+import { alertTurns } from './alert-turns.js'
 import { startHub } from './targets.js'
 
 /*
  * npm run bench -- act: a command's round trip hub → device → hub, when the hub is idle. The time is that of the request
  * over HTTP, until the answer of the device is recognised and on disk: that takes two or three syncs of the disk, one after
- * the other, so one sync is measured beside, and one request that does next to nothing. And what alert rules cost the live path (alert-rules.ts).
+ * the other, so one sync is measured beside, and one request that does next to nothing. And what alert rules cost the
+ * live path (alert-rules.ts), and how long its turns are when very many alerts are due at once (alert-turns.ts).
  */
 
 const rounds = 1_000
@@ -17,6 +19,7 @@ const targetMs = 20
 
 export async function act(): Promise<void> {
   await alertRules()
+  await alertTurns()
   const hub = await startHub()
   try {
     const url = `mqtt://127.0.0.1:${hub.port}`
