@@ -19,6 +19,7 @@ export function DeviceRow({ device, at, count, arranging }: RowProperties) {
   const name = nameText(device.name)
   const { area = '', hidden = false } = device
   const mains = device.values.filter(({ main, hidden }) => main && !hidden).map(nameOf)
+  const about = hidden ? say('hidden') : mains.join(' · ')
   return (
     <li class="arrange-device" data-drop-key={`d:${device.id}`} data-hidden={hidden}>
       <span class="drag-handle" onPointerDown={event => arranging.drag(event, { device })}>
@@ -30,13 +31,13 @@ export function DeviceRow({ device, at, count, arranging }: RowProperties) {
       <button
         type="button"
         class="arrange-name"
-        aria-label={say('change', { name })}
+        aria-label={`${say('change', { name })} ${about}`}
         onClick={() => arranging.change(device)}
       >
         <span>
           <bdi>{name}</bdi> <EditIcon name="change" size={13} />
         </span>
-        <span class="hint">{hidden ? say('hidden') : mains.join(' · ')}</span>
+        <span class="hint">{about}</span>
       </button>
       <button
         type="button"
