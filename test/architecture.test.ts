@@ -255,7 +255,8 @@ t.test('no cycles, not of types either', async t => {
 t.test('the dashboard knows nothing of the hub but the types of its API', async t => {
   for (const file of files.filter(name => name.startsWith('dashboard/'))) {
     for (const { to, typeOnly } of importsOf(file)) {
-      const isOwn = to.startsWith('dashboard/') || ['uplot', 'preact', 'preact/hooks', '@telehub/client'].includes(to)
+      const isOwn =
+        to.startsWith('dashboard/') || ['uplot', 'uqr', 'preact', 'preact/hooks', '@telehub/client'].includes(to)
       t.ok(isOwn || (typeOnly && to === 'contract/contract.ts'), `${file} imports ${to}`)
     }
   }

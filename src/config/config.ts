@@ -131,20 +131,13 @@ function fileValues(file: string | undefined, problems: string[]): [string, unkn
 
 /** Returns where an element of a list is given: the line of a file, else its number. */
 function placeOf(from: string, key: string, index: number): string {
-  return placesIn(from, key)(index)
-}
-
-/** Returns where each element of a list is given. The file is read once. */
-function placesIn(from: string, key: string): (index: number) => string {
-  const rule = (index: number) => `rule ${index + 1}`
-  if (!existsSync(from)) return index => `${rule(index)} (${from})`
+  const rule = `rule ${index + 1}`
+  if (!existsSync(from)) return `${rule} (${from})`
   const lines = new LineCounter()
   const document = parseDocument(readFileSync(from, 'utf8'), { lineCounter: lines })
-  return index => {
-    const node = document.getIn([key, index], true)
-    const offset = isNode(node) ? node.range?.[0] : undefined
-    return offset === undefined ? `${rule(index)} (${from})` : `${from} line ${lines.linePos(offset).line}`
-  }
+  const node = document.getIn([key, index], true)
+  const offset = isNode(node) ? node.range?.[0] : undefined
+  return offset === undefined ? `${rule} (${from})` : `${from} line ${lines.linePos(offset).line}`
 }
 
 /** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
@@ -212,14 +205,6 @@ export function listSettings(settings: Settings): ListedSetting[] {
     allowed: settingsTable[key].kind.allowed,
     atOnce: reloadable.includes(key),
   }))
-}
-
-/** Lists the own rules of the mapping, in order, with where each is written. */
-export function listMapping(settings: Settings): { readonly rule: string; readonly place: string }[] {
-  const { mapping } = settings
-  const { mapping: source } = sourcesOf(settings)
-  const places = source === undefined ? () => 'default' : placesIn(source, 'mapping')
-  return mapping.map((rule, index) => ({ rule: JSON.stringify(rule), place: places(index) }))
 }
 
 /** The settings part of `--help`. */

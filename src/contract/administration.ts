@@ -36,7 +36,6 @@ export const administration = {
           atOnce: boolean('Whether a change of the file acts without a restart (SIGHUP)'),
         }),
       ),
-      mapping: array(object({ rule: string('JSON'), place: string() }), 'Own rules of the mapping, in order'),
     }),
   },
   'GET /api/certificate': {

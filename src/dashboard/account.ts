@@ -43,7 +43,12 @@ export class Account {
     delete this.#bar.dataset.waiting
   }
 
-  #draw({ auth, user, kind }: Session): void {
+  #draw({ auth, user, kind, mayChange }: Session): void {
+    // On a phone, the bar of pages has no room for this link.
+    for (const link of document.querySelectorAll<HTMLElement>('.to-settings')) {
+      link.hidden = !mayChange
+      link.onclick = () => link.closest<HTMLElement>('[popover]')?.hidePopover()
+    }
     const isSomebody = isSignedIn({ auth, user })
     element('account').hidden = !isSomebody
     if (!isSomebody) return

@@ -106,6 +106,14 @@ export const pageTable: readonly PageEntry[] = [
     isLinked: ({ ready }) => ready?.waiting !== undefined,
   },
   {
+    name: 'settings',
+    title: 'place.settings',
+    search: 'search.settings',
+    load: () => import('./settings/page.js'),
+    styles: ['settings.css'],
+    isLinked: ({ session }) => session?.mayChange === true,
+  },
+  {
     name: 'account',
     title: 'place.account',
     host: 'logins',

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { listMapping, listSettings } from '../config/config.js'
+import { listSettings } from '../config/config.js'
 import type { Answer } from '../contract/contract.js'
 import { systemCode } from '../errors.js'
 import type { AuditEvent } from '../observe/audit-chain.js'
@@ -25,10 +25,7 @@ export async function administrationRoutes(
   app: FastifyInstance,
   { tls, auditLog, live }: AdministrationOptions,
 ): Promise<void> {
-  serve(app, 'GET /api/settings', () => ({
-    settings: listSettings(live.current),
-    mapping: listMapping(live.current),
-  }))
+  serve(app, 'GET /api/settings', () => ({ settings: listSettings(live.current) }))
 
   serve(app, 'GET /api/certificate', () => {
     if (!tls) return {}

@@ -14,6 +14,7 @@ const clientRoot = fileURLToPath(new URL('../../client/src', import.meta.url))
 /** Files of packages that pages load, as the packages ship them: names behind /vendor/. */
 const libraries: Readonly<Record<string, readonly [packageName: string, file: string]>> = {
   'uplot.js': ['uplot', 'dist/uPlot.esm.js'],
+  'uqr.js': ['uqr', 'dist/index.mjs'],
   'preact.js': ['preact', 'dist/preact.mjs'],
   'preact-hooks.js': ['preact', 'hooks/dist/hooks.mjs'],
   'preact-jsx.js': ['preact', 'jsx-runtime/dist/jsxRuntime.mjs'],
@@ -90,8 +91,10 @@ export class Assets {
     const loaded = names.filter(name => /\.(js|css|svg|png|webmanifest|map)$/.test(name))
     this.own = new Map(loaded.map(name => [name, new Asset(pathOf(name))]))
     const require = createRequire(import.meta.url)
-    const fileOf = ([name, file]: (typeof libraries)[string]) =>
-      join(dirname(require.resolve(`${name}/package.json`)), file)
+    // By the main file, as some packages do not let others resolve their package.json.
+    const folderOf = (main: string, name: string) =>
+      main.slice(0, main.lastIndexOf(join('node_modules', name)) + join('node_modules', name).length)
+    const fileOf = ([name, file]: (typeof libraries)[string]) => join(folderOf(require.resolve(name), name), file)
     this.vendor = new Map(Object.entries(libraries).map(([name, from]) => [name, new Asset(fileOf(from))]))
   }
 

@@ -15,6 +15,7 @@ const files = [
   ['/login.html', '/login'],
   ['/docs.html', '/api/docs'],
   ['/offline.html', '/offline'],
+  ['/pair.html', '/pair'],
 ] as const
 
 /** Files at fixed addresses that browsers fetch by themselves, without a login: none of them tells anything of the hub. */
@@ -52,6 +53,10 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   app.get('/login', { schema, config: anyone }, (_request, reply) =>
     guard.open ? reply.redirect('/') : html(reply, 'login.html'),
   )
+  // A QR code leads here. The page has no code until a script reads it from the fragment, which is not sent.
+  app.get('/pair', { schema, config: anyone }, (_request, reply) =>
+    guard.open ? reply.redirect('/') : html(reply, 'pair.html'),
+  )
   for (const [path, page] of files) {
     app.get(path, { schema, config: anyone }, (_request, reply) => reply.redirect(page))
   }
@@ -70,8 +75,9 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
     const { version } = request.params as Named['Params']
     return sendFile(request, reply, assets.own.get(name), version === assets.version)
   }
-  // Those of the login page and of the offline page are for everybody; the others are not told apart from what does not exist.
-  for (const name of new Set([...assets.filesOf('login.html'), ...assets.filesOf('offline.html')])) {
+  // Those of these pages are for everybody; the others are not told apart from what does not exist.
+  const forAll = ['login.html', 'offline.html', 'pair.html']
+  for (const name of new Set(forAll.flatMap(page => [...assets.filesOf(page)]))) {
     app.get(`/${name}`, { schema, config: anyone }, own(name))
     app.get(`/assets/:version/${name}`, { schema, config: anyone }, own(name))
   }

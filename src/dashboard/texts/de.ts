@@ -7,6 +7,7 @@ export const de: Texts = {
   'place.alerts': 'Alarme',
   'place.explore': 'Erkunden',
   'place.clients': 'Clients',
+  'place.settings': 'Einstellungen',
   'place.account': 'Konto',
   'page.failed': 'Diese Seite konnte nicht geladen werden: {why}',
   'page.reload': 'Neu laden',
@@ -22,6 +23,7 @@ export const de: Texts = {
   'search.alerts': 'Alarm oder Regel suchen',
   'search.explore': 'Topic suchen',
   'search.clients': 'Client, Benutzer oder Adresse suchen',
+  'search.settings': 'In den Einstellungen suchen',
   'search.label': 'Suche',
 
   'feed.live': 'Live',

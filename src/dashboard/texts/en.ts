@@ -6,6 +6,7 @@ export const en = {
   'place.alerts': 'Alerts',
   'place.explore': 'Explore',
   'place.clients': 'Clients',
+  'place.settings': 'Settings',
   'place.account': 'Account',
   'page.failed': 'This page could not be loaded: {why}',
   'page.reload': 'Load again',
@@ -21,6 +22,7 @@ export const en = {
   'search.alerts': 'Find an alert or rule',
   'search.explore': 'Find a topic',
   'search.clients': 'Find a client, user or address',
+  'search.settings': 'Find in the settings',
   'search.label': 'Search',
 
   'feed.live': 'Live',

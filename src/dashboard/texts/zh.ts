@@ -7,6 +7,7 @@ export const zh: Texts = {
   'place.alerts': '告警',
   'place.explore': '浏览',
   'place.clients': '客户端',
+  'place.settings': '设置',
   'place.account': '账户',
   'page.failed': '无法加载此页面：{why}',
   'page.reload': '重新加载',
@@ -22,6 +23,7 @@ export const zh: Texts = {
   'search.alerts': '查找告警或规则',
   'search.explore': '查找主题',
   'search.clients': '查找客户端、用户或地址',
+  'search.settings': '在设置中查找',
   'search.label': '搜索',
 
   'feed.live': '实时',
