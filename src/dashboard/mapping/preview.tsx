@@ -18,7 +18,8 @@ export function Preview() {
   const stored = messages.filter(({ tried }) => isWhole(tried)).length
   const before = messages.filter(({ now }) => isWhole(now)).length
   return (
-    <section class="preview card" aria-labelledby="map-preview">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard.
+    <section class="preview card" tabIndex={0} aria-labelledby="map-preview">
       <h3 id="map-preview">{say('preview.title')}</h3>
       {topic === undefined ? null : (
         <p class="preview-topic">
