@@ -128,7 +128,7 @@ export const settingsTable = {
   'rabbitmq.envelope': row(
     oneOf('message', 'batch'),
     'message',
-    'message: one AMQP message for each publish, for any consumer. batch: many publishes in one AMQP message, only for the hub, and faster.',
+    'The hub stores from batches of many messages. message: each message is also an AMQP message of its own on telehub.telemetry, for other consumers. batch: it is not, which is faster.',
   ),
   'rabbitmq.record': row(
     flag,

@@ -56,6 +56,8 @@ export type Topology = readonly {
   /** Arguments with which an older version declared the queue. Such a queue is used unchanged. */
   readonly formerly?: Readonly<Record<string, unknown>>
   readonly bindings: readonly (readonly [exchange: string, key: string])[]
+  /** Bindings of an older version, which are taken away. */
+  readonly formerBindings?: readonly (readonly [exchange: string, key: string])[]
 }[]
 
 /**
@@ -73,8 +75,8 @@ const formerlyConsumed = { ...consumed, 'x-delivery-limit': 100 }
  *
  * `telehub.record` has one active consumer at a time, however many there are. So the messages of a device are stored in
  * their order, and when that consumer ends, the next one continues at the same place, with nothing to distribute anew.
- * One consumer stores more than one InfluxDB node takes. The queue is bound to both exchanges, so a hub that changes
- * from messages to batches leaves nothing behind.
+ * One consumer stores more than one InfluxDB node takes. The queue gets batches only: a single message costs RabbitMQ
+ * more than the hub and the store together.
  */
 export function topology(hubId: string, consumesReceipts: boolean): Topology {
   const receipts = queues.receipts(hubId)
@@ -84,10 +86,8 @@ export function topology(hubId: string, consumesReceipts: boolean): Topology {
       queue: queues.record,
       arguments: { ...consumed, ...single },
       formerly: { ...formerlyConsumed, ...single },
-      bindings: [
-        [exchanges.telemetry, '#'],
-        [exchanges.batches, batchKey],
-      ],
+      bindings: [[exchanges.batches, batchKey]],
+      formerBindings: [[exchanges.telemetry, '#']],
     },
     {
       queue: queues.publish,
@@ -307,7 +307,7 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
       )
     })
   }
-  for (const { queue, arguments: wanted, formerly = wanted, bindings } of topology) {
+  for (const { queue, arguments: wanted, formerly = wanted, bindings, formerBindings = [] } of topology) {
     const assert = (more: Readonly<Record<string, unknown>>) =>
       onChannel(model, channel =>
         channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum', ...more } }),
@@ -324,6 +324,7 @@ async function declare(model: ChannelModel, topology: Topology): Promise<void> {
     )
     await onChannel(model, async channel => {
       for (const [exchange, key] of bindings) await channel.bindQueue(queue, exchange, key)
+      for (const [exchange, key] of formerBindings) await channel.unbindQueue(queue, exchange, key)
     })
   }
 }

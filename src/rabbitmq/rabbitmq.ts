@@ -4,7 +4,7 @@ import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { RabbitDeadLetters } from './dead-letters.js'
 import { outgoingBatches, outgoingMessage } from './message.js'
-import { RabbitPublisher } from './publisher.js'
+import { type Outgoing, RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
 
 export interface RabbitMqOptions {
@@ -12,12 +12,12 @@ export interface RabbitMqOptions {
   /** First part of every message id. */
   readonly hubId: string
   /**
-   * How messages are packed. `message`: each message is an AMQP message that any consumer can bind to and read.
-   * `batch`: up to 200 messages or 64 KB are one AMQP message, in the layout of spool/message-codec.ts; several times
-   * faster. Both can be read, mixed, whatever this setting is.
+   * The consumers of the hub get batches: up to 200 messages or 64 KB in one AMQP message, in the layout of
+   * spool/message-codec.ts. `message`: other consumers get each message besides, as an AMQP message that anyone can
+   * read. `batch`: they do not.
    */
   readonly envelope: 'message' | 'batch'
-  /** Most messages published without a confirm. With `batch`, a hundred count as one AMQP message. */
+  /** Most messages published without a confirm. A hundred messages in batches count as one AMQP message. */
   readonly window: number
   /** Most messages taken without being settled. */
   readonly prefetch: number
@@ -68,11 +68,7 @@ export class RabbitMq implements Queue, DeadLetters {
 
   async publish(messages: readonly Message[]): Promise<void> {
     const { envelope, hubId } = this.#options
-    await this.#publisher.publish(
-      envelope === 'batch'
-        ? outgoingBatches(messages, hubId)
-        : messages.map(message => outgoingMessage(exchanges.telemetry, message, hubId)),
-    )
+    await this.#publisher.publish(envelope === 'batch' ? outgoingBatches(messages, hubId) : withCopies(messages, hubId))
   }
 
   /**
@@ -86,7 +82,7 @@ export class RabbitMq implements Queue, DeadLetters {
 
   /** Returns the reader of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
   reader(group: string): QueueReader {
-    const { hubId, prefetch, envelope, consumesReceipts, clock } = this.#options
+    const { hubId, prefetch, consumesReceipts, clock } = this.#options
     const known: Readonly<Record<string, string>> = {
       record: queues.record,
       publish: queues.publish,
@@ -98,7 +94,7 @@ export class RabbitMq implements Queue, DeadLetters {
       queue,
       connection: this.#consuming,
       hubId,
-      prefetch: amqpMessages(prefetch, group === 'record' ? envelope : 'message'),
+      prefetch: amqpMessages(prefetch, group === 'record' ? 'batch' : 'message'),
       clock,
     })
   }
@@ -117,6 +113,15 @@ export class RabbitMq implements Queue, DeadLetters {
     signal: AbortSignal,
   ): Promise<void> {
     return this.#dead.sweep(filter, handle, signal)
+  }
+}
+
+/** Yields the batches for the hub's consumers, and each message for those of others, of whom there may be none. */
+function* withCopies(messages: readonly Message[], hubId: string): Generator<Outgoing> {
+  yield* outgoingBatches(messages, hubId)
+  for (const message of messages) {
+    const copy = outgoingMessage(exchanges.telemetry, message, hubId)
+    yield { ...copy, properties: { ...copy.properties, mandatory: false } }
   }
 }
 

@@ -237,9 +237,11 @@ async function ingest({ seconds }: PipelineOptions): Promise<Measured> {
 async function toQueue(envelope: Envelope, seconds: number): Promise<Measured> {
   return withHub({ envelope, record: false }, async (system, { rabbit }) => {
     const watched: System = { ...system, backlogOf: notInQueue }
+    const { url } = rabbit as RabbitServer
+    const others = envelope === 'message' ? await quorumQueue(url, 'bench.others', 'telehub.telemetry') : undefined
     const { flat, ...stretch } = await sustain(watched, seconds, say)
     await drained(watched, say)
-    const queue = await quorumQueue((rabbit as RabbitServer).url, 'telehub.record')
+    const queue = others ?? (await quorumQueue(url, 'telehub.record'))
     const kept = await queue.count().finally(() => queue.close())
     const { received } = await sample(system.hub)
     // How many are in a batch is for the hub to know; that RabbitMQ has confirmed it the cursor says.
@@ -250,10 +252,16 @@ async function toQueue(envelope: Envelope, seconds: number): Promise<Measured> {
 }
 
 async function toStore({ envelope }: { readonly envelope?: Envelope }, seconds: number): Promise<Measured> {
-  return withHub({ ...(envelope && { envelope, influx: true }) }, async system => {
+  return withHub({ ...(envelope && { envelope, influx: true }) }, async (system, { rabbit }) => {
+    const other = rabbit && envelope === 'message' ? await consumer(rabbit.url) : undefined
     const { flat, ...stretch } = await sustain(system, seconds, say)
     const took = await allReadable(system)
     say(`all of them readable ${took.toFixed(1)} s after the last was acknowledged`)
+    if (other) {
+      const { received } = await sample(system.hub)
+      await other.close()
+      if (other.got < received) throw new Error(`accepted ${received}, another consumer got ${other.got}`)
+    }
     return { ...measuredOf(stretch, { held: Math.min(stretch.sent, stretch.done) }), ...fellBehind(flat) }
   })
 }
@@ -419,6 +427,17 @@ async function quorumQueue(url: string, name: string, exchange?: string): Promis
     count: async () => (await channel.checkQueue(name)).messageCount,
     close: () => connection.close(),
   }
+}
+
+/** Another program that reads every message, from a queue that ends with its connection. */
+async function consumer(url: string) {
+  const connection = await connect(url, { noDelay: true })
+  const channel = await connection.createChannel()
+  const { queue } = await channel.assertQueue('', { exclusive: true })
+  await channel.bindQueue(queue, 'telehub.telemetry', '#')
+  const counted = { got: 0, close: () => connection.close() }
+  await channel.consume(queue, () => counted.got++, { noAck: true })
+  return counted
 }
 
 function say(text: string): void {

@@ -158,7 +158,7 @@ t.test('whose message it is, is in its message id', async t => {
     [`${hubId}--1`, { sequence: -1 }],
   ]
   for (const [messageId, headers] of tricky) {
-    channel.publish('telehub.telemetry', 'x', Buffer.from(messageId), { messageId, headers })
+    channel.sendToQueue('telehub.record', Buffer.from(messageId), { messageId, headers })
   }
   const reader = hub.reader('record')
   const came = (await take(reader, 8)).map(one => [one.hub, one.sequence])
@@ -175,7 +175,7 @@ t.test('whose message it is, is in its message id', async t => {
   await hub.stop()
 })
 
-t.test('a batch is the documented one; both envelopes mixed come in order, from several hubs', async t => {
+t.test('a batch is the documented one; those of both envelopes and of several hubs come in order', async t => {
   await wipe(rabbit.url)
   const [single, batching] = [client(rabbit.url), client(rabbit.url, { envelope: 'batch' })]
   const other = client(rabbit.url, { envelope: 'batch', hubId: 'attic-2' })
@@ -193,7 +193,7 @@ t.test('a batch is the documented one; both envelopes mixed come in order, from 
       if (!got) return
       const { messageId, contentType, deliveryMode, headers } = got.properties
       batches.push({ messageId, contentType, deliveryMode, headers, decoded: decodeBatch(got.content)?.length })
-      if (batches.length === 7) resolve()
+      if (batches.length === 8) resolve()
     })
   })
   const expected = (hub: string, first: number, last: number) => ({
@@ -207,6 +207,7 @@ t.test('a batch is the documented one; both envelopes mixed come in order, from 
     expected(hubId, 3, 202),
     expected(hubId, 203, 402),
     expected(hubId, 403, 452),
+    expected(hubId, 453, 453),
     expected('attic-2', 1, 2),
     expected(hubId, 454, 454),
     expected('attic-2', 9, 10),
@@ -224,6 +225,28 @@ t.test('a batch is the documented one; both envelopes mixed come in order, from 
     message(455),
   ])
   await Promise.all([single.stop(), batching.stop(), other.stop()])
+})
+
+t.test('a binding that an older hub made is taken away, so that nothing is stored twice', async t => {
+  await wipe(rabbit.url)
+  const older = client(rabbit.url)
+  await older.publish([message(1)])
+  const channel = await channelOf(t, rabbit.url)
+  await channel.bindQueue('telehub.record', 'telehub.telemetry', '#')
+  const hub = client(rabbit.url)
+  await hub.publish([message(2)])
+  const reader = hub.reader('record')
+  t.same(
+    (await take(reader, 2)).map(({ sequence }) => sequence),
+    [1, 2],
+  )
+  await hub.publish([message(3)])
+  t.same(
+    (await take(reader, 1)).map(({ sequence }) => sequence),
+    [3],
+  )
+  t.equal((await channel.checkQueue('telehub.record')).messageCount, 0)
+  await Promise.all([older.stop(), hub.stop()])
 })
 
 t.test('what MQTT 5 adds is there for every consumer, in headers', async t => {
