@@ -99,6 +99,9 @@ export class AlertJournal implements Part, TransitionLog {
       dir: options.dir,
       fsync: 'group',
       rotateBytes: 8e6,
+      // One group is written at a time, and what is on disk is entered after that: nothing in the snapshot changes meanwhile
+      // but mutes, which the frames behind the snapshot say again.
+      inTurns: true,
       snapshot: () => this.#snapshot(),
       damaged: (sentence, bytes) => options.incidents.report('alerts_damaged', sentence, { bytes }),
       ...(options.files && { files: options.files }),
