@@ -89,13 +89,6 @@ t.test('the pages of a home', async t => {
       await page.locator('#explore form').waitFor()
       t.same(await violations(page), [], `${place}, ${look}`)
     }
-    await page.goto(`${hub.httpUrl}/#explore&rules`)
-    await page.locator('.rule').first().waitFor()
-    t.same(await violations(page), [], `mapping rules, ${look}`)
-    await page.goto(`${hub.httpUrl}/#explore&map&topic=home/hall/broken/telemetry`)
-    await page.locator('.tried li').first().waitFor()
-    await page.locator('.chip').nth(1).click()
-    t.same(await violations(page), [], `a rule, ${look}`)
     await page.goto(`${hub.httpUrl}/#clients`)
     await page.locator('.client').first().waitFor()
     t.same(await violations(page), [], `Clients, ${look}`)
@@ -107,75 +100,6 @@ t.test('the pages of a home', async t => {
     await page.context().close()
   }
 })
-
-t.test('editing a home, a board, and its link', async t => {
-  const users = await usersFile()
-  await users.add('anna', ['allow all #'], { kind: 'admin' })
-  await users.add('meter', ['allow all #'])
-  const hub = await startHub(t, users.settings)
-  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'd1', username: 'meter', password: passwordOf('meter') })
-  for (const name of ['kitchen/a', 'hall/b'])
-    await device.publishAsync(`home/${name}/telemetry`, '{"temperature":21}', { qos: 1 })
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/login`, { width, height, dark })
-    await page.locator('#user').fill('anna')
-    await page.locator('#password').fill(passwordOf('anna'))
-    await page.keyboard.press('Enter')
-    await page.locator('.thing').nth(1).waitFor()
-    await page.getByRole('button', { name: 'Edit', exact: true }).click()
-    await page.locator('.arrange-device').nth(1).waitFor()
-    t.same(await violations(page), [], `the mode in which one edits, ${look}`)
-    await page.getByRole('button', { name: /^Change A\b/ }).click()
-    await page.locator('dialog.editor').waitFor()
-    t.same(await violations(page), [], `the editor of a device, ${look}`)
-    await page.keyboard.press('Escape')
-    await page.goto(`${hub.httpUrl}/`)
-    await page.getByRole('button', { name: 'New board' }).click()
-    const sheet = page.locator('dialog.editor')
-    await sheet.getByRole('button', { name: 'Make a link' }).click()
-    await sheet.getByText('Copy the link now').waitFor()
-    t.same(await violations(page), [], `the editor of a board with a link, ${look}`)
-    await page.context().close()
-  }
-})
-
-t.test('forced colours, and reduced motion', async t => {
-  const hub = await startHub(t)
-  const members = realHome(1).map(behaviour => new Member({ url: hub.mqttUrl, behaviour }))
-  for (const member of members) member.start()
-  t.teardown(() => Promise.all(members.map(member => member.stop(2_000))))
-  const places: readonly (readonly [address: string, seen: string])[] = [
-    ['', '.thing'],
-    ['#values', '.tile'],
-    ['#alerts', '.alerts-tabs, #alerts h1'],
-    ['#balance', '#sum li'],
-    ['#explore', '.level'],
-    ['#clients', '.client'],
-  ]
-  const { page } = await openDashboard(t, `${hub.httpUrl}/`, { width: 1440, height: 900 })
-  await page.getByText('15 devices', { exact: true }).waitFor()
-  await page.emulateMedia({ forcedColors: 'active', reducedMotion: 'reduce' })
-  for (const [address, seen] of places) {
-    await page.goto(`${hub.httpUrl}/${address}`)
-    await page.locator(seen).first().waitFor()
-    t.same(await violations(page), [], `${address || 'Home'} in forced colours`)
-    t.same(await page.evaluate(moving), [], `nothing moves on ${address || 'Home'}`)
-  }
-  await page.goto(`${hub.httpUrl}/`)
-  await page.locator('.thing-link', { hasText: 'Living room lamp' }).click()
-  await page.locator('dialog.sheet').waitFor()
-  t.same(await violations(page), [], 'the sheet of a device in forced colours')
-  t.same(await page.evaluate(moving), [], 'nothing moves on the sheet')
-  await page.keyboard.press('Escape')
-  await page.keyboard.press('Tab')
-  const focused = await page.evaluate<string>('getComputedStyle(document.activeElement).outlineStyle')
-  t.not(focused, 'none', 'the focus is seen')
-})
-
-/** Animations that run, but for those that only end the green of the connection. */
-const moving = `document.getAnimations().map(one => one.animationName ?? one.transitionProperty)
-  .filter(name => !String(name).startsWith('unknown-'))`
 
 t.test('the page Alerts', async t => {
   const hub = await startHub(t)
@@ -206,6 +130,40 @@ t.test('the page Alerts', async t => {
     await page.locator('.blank-button').first().click()
     await page.locator('.chooser-value').first().waitFor()
     t.same(await violations(page), [], `the choice of what is watched, ${look}`)
+    await page.context().close()
+  }
+})
+
+t.test('the page Settings', async t => {
+  const users = await usersFile()
+  await users.add('anna', ['allow all #', 'allow read $hub/#'], { kind: 'admin' })
+  await users.add('hall', ['allow publish home/hall/#', 'deny publish home/hall/secret'])
+  const hub = await startHub(t, users.settings)
+  for (const { width, height, dark } of looks) {
+    const look = `${width} px, ${dark ? 'dark' : 'light'}`
+    const { page } = await openDashboard(t, `${hub.httpUrl}/#settings`, { width, height, dark })
+    await page.locator('#user').fill('anna')
+    await page.locator('#password').fill(passwordOf('anna'))
+    await page.locator('#password').press('Enter')
+    await page.getByText('2 users').waitFor()
+    await page.getByRole('button', { name: 'Add a user' }).click()
+    await page.locator('summary', { hasText: 'hall' }).click()
+    t.same(await violations(page), [], `users, ${look}`)
+    await page.goto(`${hub.httpUrl}/#settings&part=explain&user=hall&action=publish&topic=home/hall/secret`)
+    await page.locator('.set-verdict').waitFor()
+    t.same(await violations(page), [], `explain, ${look}`)
+    await page.goto(`${hub.httpUrl}/#settings&part=pair&user=hall`)
+    await page.getByRole('button', { name: 'Show a code' }).click()
+    await page.locator('.set-qr').waitFor()
+    t.same(await violations(page), [], `a pairing code, ${look}`)
+    for (const part of ['keys', 'mapping', 'notify', 'certificate', 'audit', 'all']) {
+      await page.goto(`${hub.httpUrl}/#settings&part=${part}`)
+      await page.locator(`[data-part="${part}"] :is(.card, .set-audit-line)`).first().waitFor()
+      t.same(await violations(page), [], `${part}, ${look}`)
+    }
+    await page.goto(`${hub.httpUrl}/pair#ABCD-EFGH-JKMN`)
+    await page.locator('#form').waitFor()
+    t.same(await violations(page), [], `the page of a code, ${look}`)
     await page.context().close()
   }
 })
