@@ -1,25 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import type { AxeResults } from 'axe-core'
-import type { Page } from 'playwright-core'
 import t from 'tap'
 import { Member } from '../../devices/member.js'
 import { realHome } from '../../devices/real-home.js'
-import { passwordOf, usersFile } from '../fixtures/users.js'
-import { asAdmin, connectMqtt, eventually, startHub } from '../harness.js'
-import { openPage } from '../services/pages.js'
+import { connectMqtt, eventually, startHub } from '../harness.js'
+import { looks, violations } from './axe.js'
 import { openDashboard } from './open-dashboard.js'
-
-/* Every page, in both colour schemes and two sizes, by the rules of axe-core (WCAG 2.2 A and AA, and best practice). */
-
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
-/** Returns the violations, each with the first elements that it is about. */
-async function violations(page: Page): Promise<readonly string[]> {
-  await page.evaluate(axe)
-  const { violations } = (await page.evaluate('axe.run(document)')) as AxeResults
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))}`)
-}
 
 /** Returns the address of a chart with numbers, a boolean and a text. */
 async function severalOf(url: string): Promise<URLSearchParams> {
@@ -32,13 +16,6 @@ async function severalOf(url: string): Promise<URLSearchParams> {
   const named = keys.map((key, i): [string, string] => [i ? 'with' : 'series', key ?? ''])
   return new URLSearchParams([...named, ['range', '15m']])
 }
-
-const looks = [
-  { width: 1440, height: 900, dark: false },
-  { width: 1440, height: 900, dark: true },
-  { width: 390, height: 844, dark: false },
-  { width: 390, height: 844, dark: true },
-]
 
 t.test('the pages of a home', async t => {
   const hub = await startHub(t)
@@ -89,6 +66,13 @@ t.test('the pages of a home', async t => {
       await page.locator('#explore form').waitFor()
       t.same(await violations(page), [], `${place}, ${look}`)
     }
+    await page.goto(`${hub.httpUrl}/#explore&rules`)
+    await page.locator('.rule').first().waitFor()
+    t.same(await violations(page), [], `mapping rules, ${look}`)
+    await page.goto(`${hub.httpUrl}/#explore&map&topic=home/hall/broken/telemetry`)
+    await page.locator('.tried li').first().waitFor()
+    await page.locator('.chip').nth(1).click()
+    t.same(await violations(page), [], `a rule, ${look}`)
     await page.goto(`${hub.httpUrl}/#clients`)
     await page.locator('.client').first().waitFor()
     t.same(await violations(page), [], `Clients, ${look}`)
@@ -98,84 +82,5 @@ t.test('the pages of a home', async t => {
     await page.locator('#device-name').waitFor()
     t.same(await violations(page), [], `the page of a client, ${look}`)
     await page.context().close()
-  }
-})
-
-t.test('the page Alerts', async t => {
-  const hub = await startHub(t)
-  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'freezer' })
-  const rule = { field: 'temperature', above: -15, hysteresis: 1, severity: 'critical', when: 'mon-sun 00:00-24:00' }
-  await fetch(`${hub.httpUrl}/api/alerts/rules`, {
-    method: 'POST',
-    headers: { ...asAdmin(hub.dir), 'content-type': 'application/json' },
-    body: JSON.stringify({ name: 'warm', rule }),
-  })
-  for (const temperature of [-7, -18, -7])
-    await device.publishAsync('home/kitchen/freezer/telemetry', JSON.stringify({ temperature }), { qos: 1 })
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/#alerts`, { width, height, dark })
-    await page.locator('.alerts-item').waitFor()
-    t.same(await violations(page), [], `now, ${look}`)
-    await page.getByRole('button', { name: /^Mute/ }).click()
-    t.same(await violations(page), [], `a mute, ${look}`)
-    for (const view of ['history', 'rules', 'notify']) {
-      await page.goto(`${hub.httpUrl}/#alerts&view=${view}`)
-      await page.locator('.alerts-past, [data-rule], [data-target]').first().waitFor()
-      t.same(await violations(page), [], `${view}, ${look}`)
-    }
-    await page.goto(`${hub.httpUrl}/#alerts&rule=warm`)
-    await page.locator('.alerts-handle').waitFor()
-    t.same(await violations(page), [], `the editor of a rule, ${look}`)
-    await page.locator('.blank-button').first().click()
-    await page.locator('.chooser-value').first().waitFor()
-    t.same(await violations(page), [], `the choice of what is watched, ${look}`)
-    await page.context().close()
-  }
-})
-
-t.test('the page Settings', async t => {
-  const users = await usersFile()
-  await users.add('anna', ['allow all #', 'allow read $hub/#'], { kind: 'admin' })
-  await users.add('hall', ['allow publish home/hall/#', 'deny publish home/hall/secret'])
-  const hub = await startHub(t, users.settings)
-  for (const { width, height, dark } of looks) {
-    const look = `${width} px, ${dark ? 'dark' : 'light'}`
-    const { page } = await openDashboard(t, `${hub.httpUrl}/#settings`, { width, height, dark })
-    await page.locator('#user').fill('anna')
-    await page.locator('#password').fill(passwordOf('anna'))
-    await page.locator('#password').press('Enter')
-    await page.getByText('2 users').waitFor()
-    await page.getByRole('button', { name: 'Add a user' }).click()
-    await page.locator('summary', { hasText: 'hall' }).click()
-    t.same(await violations(page), [], `users, ${look}`)
-    await page.goto(`${hub.httpUrl}/#settings&part=explain&user=hall&action=publish&topic=home/hall/secret`)
-    await page.locator('.set-verdict').waitFor()
-    t.same(await violations(page), [], `explain, ${look}`)
-    await page.goto(`${hub.httpUrl}/#settings&part=pair&user=hall`)
-    await page.getByRole('button', { name: 'Show a code' }).click()
-    await page.locator('.set-qr').waitFor()
-    t.same(await violations(page), [], `a pairing code, ${look}`)
-    for (const part of ['keys', 'mapping', 'notify', 'certificate', 'audit', 'all']) {
-      await page.goto(`${hub.httpUrl}/#settings&part=${part}`)
-      await page.locator(`[data-part="${part}"] :is(.card, .set-audit-line)`).first().waitFor()
-      t.same(await violations(page), [], `${part}, ${look}`)
-    }
-    await page.goto(`${hub.httpUrl}/pair#ABCD-EFGH-JKMN`)
-    await page.locator('#form').waitFor()
-    t.same(await violations(page), [], `the page of a code, ${look}`)
-    await page.context().close()
-  }
-})
-
-t.test('the login', async t => {
-  const users = await usersFile()
-  await users.add('anna', ['allow all #'], { kind: 'admin' })
-  const hub = await startHub(t, users.settings)
-  for (const { width, height, dark } of looks) {
-    const { page, close } = await openPage(`${hub.httpUrl}/login`, { width, height, dark })
-    await page.locator('form').waitFor()
-    t.same(await violations(page), [], `${width} px, ${dark ? 'dark' : 'light'}`)
-    await close()
   }
 })
