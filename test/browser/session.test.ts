@@ -142,7 +142,7 @@ t.test('MQTT gets the token, a new one for each connection; it is renewed withou
       given.push(`tht_${given.length}`)
       return route.fulfill({ json: { username: 'anna', password: given.at(-1), expires: Date.now() + 5_000 } })
     })
-    await page.routeWebSocket(/\/mqtt$/, socket => {
+    await page.routeWebSocket(/\/mqtt\b/, socket => {
       const server = socket.connectToServer()
       socket.onMessage(message => {
         const packet = Buffer.from(message as Buffer)
@@ -176,7 +176,7 @@ t.test('who is no longer signed in goes to the login, and comes back to the same
         ended ? route.fulfill({ status: 401, json: { error: 'unauthorized', message: 'no' } }) : route.fulfill({ json })
       await page.route('**/api/session', unless(signedIn))
       await page.route('**/api/session/token', unless({}))
-      await page.routeWebSocket(/\/mqtt$/, socket => {
+      await page.routeWebSocket(/\/mqtt\b/, socket => {
         socket.connectToServer()
         drop = () => void socket.close()
       })

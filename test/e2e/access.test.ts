@@ -43,7 +43,10 @@ t.test('bans: a source that guesses, what still comes in from there, the list an
   t.equal((await login('203.0.113.6', 'root', passwordOf('root'))).status, 204, 'another address')
   for (let n = 0; n < 12; n++) await fetch(`${hub.httpUrl}/api/login`, { method: 'POST', body: '{}' })
   const bans = await telehub(hub, 'ban', 'list')
-  t.match(bans.out, /^address +since +until +banned\n203\.0\.113\.9 .* 1 time\n203\.0\.113\.5 .* 1 time\n$/)
+  t.match(
+    bans.out,
+    /^what +name +since .*banned\naddress +203\.0\.113\.9 .* 1 time\naddress +203\.0\.113\.5 .* 1 time\n$/,
+  )
   t.match(await telehub(hub, 'ban', 'lift', '203.0.113.7'), { code: 1, out: /is not banned/ })
   t.match(await telehub(hub, 'ban', 'lift', '203.0.113.5'), { code: 0, out: 'the ban of 203.0.113.5 is lifted\n' })
   t.equal((await login('203.0.113.5', 'root', passwordOf('root'))).status, 204)
