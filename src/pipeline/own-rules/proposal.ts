@@ -1,9 +1,10 @@
 import type { MappingRule } from '../../config/settings.js'
 import type { TopicTree } from '../explore/topic-tree.js'
 
-/** A level that names one of many: `line1`, `oven-3`, an address, a serial number. */
+/** A level that names one of many: `line1`, `oven-3`, an address, a serial number; and not `zigbee2mqtt`. */
 const numbered = /^([A-Za-z][A-Za-z]*)[-_ ]?\d+$/
-const idLike = /^(?:\d+|[0-9a-f]{6,}|0x[0-9a-f]+|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[\w]*\d[\w-]*)$/i
+const idLike =
+  /^(?=.*\d)(?:[0-9a-f]{6,}|0x[0-9a-f]+|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}|[\w-]*\d|[\w-]*[-_][0-9a-f]{4,})$/i
 
 /** Names for the levels of home and plant where nothing else tells. */
 const usualNames: Readonly<Record<number, readonly string[]>> = {

@@ -18,6 +18,8 @@ const cases: readonly [topics: readonly string[], rule: string, measurement: str
   [['garden/pump/state'], 'garden/{device}/state', 'garden'],
   [['garden/pump'], 'garden/{device}', 'garden'],
   [['a4c138f1e2d3/telemetry'], '{device}/telemetry', 'telemetry'],
+  [['shellyplus1pm-441793a1b2c3/status'], '{device}/status', 'status'],
+  [['zigbee2mqtt/Freezer', 'zigbee2mqtt/Lamp', 'shellies/plug/power'], 'zigbee2mqtt/{device}', 'zigbee2mqtt'],
   [['alone'], 'alone', 'alone'],
   [['/x/y'], '/{device}/y', 'y'],
   [['a/{b}/c'], 'a/{device}/c', 'a'],
