@@ -1,4 +1,4 @@
-import { existsSync, renameSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, renameSync, statSync } from 'node:fs'
 import {
   BIGINT,
   DOUBLE,
@@ -216,8 +216,13 @@ export function setAside(path: string, what: 'wal' | 'database', now: number): s
 
 /** Returns the files, database and log, that the next opening creates. Empty when there is a database. */
 export function missingFiles(path: string): readonly string[] {
-  const missing = [path, `${path}.wal`].filter(file => sizeOf(file) === 0)
+  const missing = [path, `${path}.wal`].filter(isMissing)
   return missing.includes(path) ? missing : []
+}
+
+/** A link is somebody's choice of another disk, which may not be there now. */
+function isMissing(file: string): boolean {
+  return sizeOf(file) === 0 && !lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink()
 }
 
 /** Bytes of a file; 0 when there is none. */
