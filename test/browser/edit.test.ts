@@ -118,7 +118,7 @@ t.test('names, areas, values and limits are kept in the hub, and count at once',
   await card.waitFor()
   t.same(await page.locator('.area-name').allTextContents(), ['Cellar', 'Hall', 'Kitchen'])
   t.match(await card.locator('.main-value').allTextContents(), ['Temperature21.00'])
-  t.equal(await page.locator('.thing').count(), 3, 'one is hidden')
+  await eventually(async () => (await page.locator('.thing').count()) === 3, 'one is hidden')
   await publish(device, 'home/kitchen/a/telemetry', { temperature: 26, humidity: 40 })
   await page.locator('.thing[data-level="bad"]').waitFor()
   t.match(await card.locator('.now').first().textContent(), /26\.00.*very high/, 'in words, too')

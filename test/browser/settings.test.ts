@@ -186,4 +186,5 @@ t.test('without a login the page says what that means', async t => {
   const { page } = await openDashboard(t, `${hub.httpUrl}/#settings`)
   await page.getByText('This hub asks nobody for a login').waitFor()
   await page.getByText('telehub user add ME --kind admin').waitFor()
+  t.equal(await page.getByRole('button', { name: 'Add a user' }).count(), 0)
 })
