@@ -1,3 +1,4 @@
+import { editHistory, editProblems, editRevision, ifMatch } from './edits.js'
 import {
   array,
   boolean,
@@ -121,33 +122,18 @@ const patch = {
   } as Schema<Readonly<Record<string, unknown>> | null>),
 }
 
-const change = object({
-  revision: integer(),
-  by: string('User; empty without a login'),
-  at: number(),
-  what: string('Sentence for people'),
-})
-
 const answer = object({
-  revision: string('As in the header ETag, for If-Match'),
+  revision: editRevision,
   areas: array(string()),
   devices: { ...record({} as Schema), description: 'Edits by id; those that the caller may see' } as Schema<
     Readonly<Record<string, DeviceEdit>>
   >,
   boards: record({} as Schema) as Schema<Readonly<Record<string, Board>>>,
   favourites: array(string(), 'Ids of devices that the caller has chosen'),
-  mayEdit: boolean(),
-  undo: integer('Changes that can be undone'),
-  changes: array(change, 'The latest first'),
-  mistakes: array(string(), 'Of the file; while there are any, the edits from before are in force'),
+  ...editHistory('edits'),
 })
 
-const problems = {
-  409: 'The file has mistakes: mend it first',
-  412: 'Somebody else has changed it since; the message says who, what and when',
-}
-
-const conditions = 'With the header If-Match, the change is refused with 412 unless the edits have that ETag.'
+const conditions = ifMatch('edits')
 
 /** The declarations of the routes of boards. */
 export const boards = {
@@ -161,7 +147,7 @@ export const boards = {
     description: conditions,
     allow: 'change',
     body: closed(patch, { minProperties: 1 }),
-    problems,
+    problems: editProblems,
     answer,
   },
   'POST /api/boards/undo': {
@@ -169,13 +155,13 @@ export const boards = {
     description: conditions,
     allow: 'change',
     body: closed({}),
-    problems: { ...problems, 404: 'There is nothing to undo' },
+    problems: { ...editProblems, 404: 'There is nothing to undo' },
     answer,
   },
   'POST /api/boards/favourites': {
     summary: 'Sets the favourites of the caller',
     body: closed({ devices: ids(1_000, 'Ids of devices, in their order') }),
-    problems: { 409: problems[409] },
+    problems: { 409: editProblems[409] },
     answer: object({ changed: constant(true) }),
   },
 } as const

@@ -54,7 +54,7 @@ const level = object({
   ),
 })
 
-/** Where a mapping rule stands. */
+/** The place of a mapping rule. */
 export const rulePlace = object({
   from: words(['hub', 'settings'], 'One that the hub keeps itself (/api/mapping), or one of the settings'),
   number: integer('Of these, from 1 on'),
@@ -88,7 +88,8 @@ export const mapped = {
   absent: optional(array(string(), 'Series for which the message says that there is no value')),
 }
 
-const message = object({
+/** A message as the page Explore shows one. */
+export const shownMessage = {
   sequence: integer(),
   receivedAt: number(),
   clientId: string(),
@@ -98,6 +99,10 @@ const message = object({
   bytes: integer('Of the payload'),
   payload: string('Base64; of a long one the beginning, 64 KB'),
   ...messageProperties,
+} as const
+
+const message = object({
+  ...shownMessage,
   mapped: object(mapped, 'What the mapping of now makes of it'),
 })
 

@@ -1,4 +1,5 @@
-import { mapped, messageProperties, rulePlace } from './explore.js'
+import { editHistory, editProblems, editRevision, ifMatch } from './edits.js'
+import { mapped, rulePlace, shownMessage } from './explore.js'
 import {
   array,
   boolean,
@@ -23,44 +24,21 @@ const rule = record(
   'As under `mapping` in telehub.yaml: topic, measurement, tags, fields, … (docs/devices.md)',
 )
 
-const change = object({
-  revision: integer(),
-  by: string('User; empty without a login'),
-  at: number(),
-  what: string('Sentence for people'),
-})
-
 const answer = object({
-  revision: string('As in the header ETag, for If-Match'),
+  revision: editRevision,
   rules: array(
     object({ place: rulePlace, rule }),
     'In the order in which they are asked: the first that matches decides',
   ),
   file: string('Where the hub keeps its own rules'),
-  mayEdit: boolean(),
-  undo: integer('Changes that can be undone'),
-  changes: array(change, 'The latest first'),
-  mistakes: array(string(), 'Of the file; while there are any, the rules from before are in force'),
+  ...editHistory('rules'),
 })
 
-const problems = {
-  409: 'The file has mistakes: mend it first',
-  412: 'Somebody else has changed it since; the message says who, what and when',
-}
-
-const conditions = 'With the header If-Match, the change is refused with 412 unless the rules have that ETag.'
+const conditions = ifMatch('rules')
 
 const triedMessage = object({
   topic: string(),
-  sequence: integer(),
-  receivedAt: number(),
-  clientId: string(),
-  user: string(),
-  qos: integer(),
-  retain: boolean(),
-  bytes: integer('Of the payload'),
-  payload: string('Base64; of a long one the beginning, 64 KB'),
-  ...messageProperties,
+  ...shownMessage,
   letter: optional(string('Id of the dead letter that the message is')),
   now: object(mapped, 'What the rules in force make of it'),
   tried: optional(object(mapped, 'What they would make of it with this rule; left out while the rule has mistakes')),
@@ -87,7 +65,7 @@ export const mapping = {
     description: `Answers when they are in force. A mistake changes nothing; all mistakes are named. ${conditions}`,
     allow: 'change',
     body: closed({ rules: array(rule) }),
-    problems,
+    problems: editProblems,
     answer,
   },
   'POST /api/mapping/undo': {
@@ -95,7 +73,7 @@ export const mapping = {
     description: conditions,
     allow: 'change',
     body: closed({}),
-    problems: { ...problems, 404: 'There is nothing to undo' },
+    problems: { ...editProblems, 404: 'There is nothing to undo' },
     answer,
   },
   'POST /api/mapping/check': {

@@ -77,6 +77,8 @@ export interface AskedChange {
 }
 
 const maxBytes = 16e6
+/** Most changes that an answer names. */
+const maxNamed = 20
 /** Changes that can be undone. */
 const maxChanges = 50
 /** Most characters of these together. */
@@ -141,6 +143,17 @@ export class EditFile implements Part {
   /** Entity tag of what is in force: also a file that a person has changed has another. */
   get etag(): string {
     return `"${this.#revision}-${this.#digest}"`
+  }
+
+  /** Returns what answers about the edits say of their history, to somebody who may change them or not. */
+  historyFor(mayEdit: boolean) {
+    return {
+      revision: this.etag,
+      mayEdit,
+      undo: mayEdit ? this.#changes.length : 0,
+      changes: [...this.changes].reverse().slice(0, maxNamed),
+      mistakes: mayEdit ? this.#mistakes : [],
+    }
   }
 
   /** Reads the file. One that cannot be used is set aside, and the hub starts without. */

@@ -45,9 +45,6 @@ export interface VisibleDevices {
   topicsOn(board: Pick<BoardEdit, 'areas' | 'devices'>): Promise<readonly string[]>
 }
 
-/** Most changes that an answer names. */
-const maxNamed = 20
-
 /** Answers questions about boards, and carries out the orders of people. */
 export class BoardDesk {
   readonly #boards: Boards
@@ -63,19 +60,16 @@ export class BoardDesk {
   async answer({ user, rules, mayEdit, board }: BoardsCaller): BoardsJson {
     const readable = rules ? await this.#readable(rules) : this.#boards.edits
     const shown = board === undefined ? readable : this.#only(board, readable)
-    const { etag, changes, mistakes, edits } = this.#boards
+    const { edits } = this.#boards
     const favourites = Object.hasOwn(edits.favourites ?? {}, user) ? (edits.favourites?.[user] ?? []) : []
     return encodeJson({
-      revision: etag,
+      ...this.#boards.historyFor(mayEdit),
       areas: shown.areas ?? [],
       devices: shown.devices ?? {},
       boards: shown.boards ?? {},
       favourites,
-      mayEdit,
-      undo: mayEdit ? changes.length : 0,
       // Changes name devices, which the rules may hide.
-      changes: rules ? [] : [...changes].reverse().slice(0, maxNamed),
-      mistakes: mayEdit ? mistakes : [],
+      ...(rules && { changes: [] }),
     })
   }
 

@@ -21,9 +21,6 @@ export interface RuleEditor {
 
 type Listed = Answer<'GET /api/mapping'>
 
-/** Most changes that an answer names. */
-const maxNamed = 20
-
 /**
  * The mapping of the hub: the rules that the hub keeps itself, and then those of the settings. A change takes effect as
  * one of the setting `mapping` does: the processor thread is stopped in order and started with the new rules, while MQTT
@@ -70,18 +67,14 @@ export class OwnMapping implements Part, SettingsFollower, EditFollower {
 
   /** Returns all rules in their order. */
   list({ mayEdit }: RuleEditor): Listed {
-    const { etag, path, changes, mistakes, rules } = this.#rules
+    const { path, rules } = this.#rules
     return {
-      revision: etag,
+      ...this.#rules.historyFor(mayEdit),
       rules: placedRules(rules, this.#settings.mapping).map(({ place, ...rule }) => ({
         place: place as NonNullable<typeof place>,
         rule: rule as Readonly<Record<string, unknown>>,
       })),
       file: path,
-      mayEdit,
-      undo: mayEdit ? changes.length : 0,
-      changes: [...changes].reverse().slice(0, maxNamed),
-      mistakes: mayEdit ? mistakes : [],
     }
   }
 
