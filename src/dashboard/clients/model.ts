@@ -25,6 +25,10 @@ export class ClientsModel {
     return this.shell.session?.mayChange === true
   }
 
+  show(): Promise<void> {
+    return this.load()
+  }
+
   tick(): void {
     if (this.#ticks++ % 2 === 0) void this.load()
   }

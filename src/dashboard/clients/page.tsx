@@ -1,5 +1,5 @@
-import { Component, render } from 'preact'
-import type { Page } from '../pages.js'
+import { Component } from 'preact'
+import { modelPage } from '../model-page.js'
 import { nameText } from '../wording.js'
 import { Bans } from './bans.js'
 import { ClientItem } from './client.js'
@@ -59,26 +59,4 @@ class ClientsPage extends Component<{ readonly model: ClientsModel }> {
   }
 }
 
-let model: ClientsModel
-let host: HTMLElement
-
-export const page: Page = {
-  start(element, shell) {
-    host = element
-    model = new ClientsModel(shell)
-    render(<ClientsPage model={model} />, host)
-  },
-  show(_parameters, focus) {
-    void model.load()
-    if (focus) host.querySelector('h1')?.focus()
-  },
-  filter(text) {
-    model.find(text)
-  },
-  tick() {
-    model.tick()
-  },
-  changed() {
-    model.onChange()
-  },
-}
+export const page = modelPage(ClientsModel, ClientsPage)

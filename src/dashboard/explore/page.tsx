@@ -1,5 +1,5 @@
-import { Component, render } from 'preact'
-import type { Page } from '../pages.js'
+import { Component } from 'preact'
+import { modelPage } from '../model-page.js'
 import { Model } from './context.js'
 import { ExploreModel } from './model.js'
 import { Publish } from './publish.js'
@@ -53,26 +53,4 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
   }
 }
 
-let model: ExploreModel
-let host: HTMLElement
-
-export const page: Page = {
-  start(element, shell) {
-    host = element
-    model = new ExploreModel(shell)
-    render(<ExplorePage model={model} />, host)
-  },
-  show(parameters, focus) {
-    model.show(parameters)
-    if (focus) host.querySelector('h1')?.focus()
-  },
-  filter(text) {
-    model.find(text)
-  },
-  tick() {
-    model.tick()
-  },
-  changed() {
-    model.onChange()
-  },
-}
+export const page = modelPage(ExploreModel, ExplorePage)

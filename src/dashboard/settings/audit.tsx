@@ -5,6 +5,7 @@ import { dayText } from './moments.js'
 import type { PartProperties } from './part.js'
 import { type AuditAsked, type AuditLine, fetchAudit } from './requests.js'
 import { save } from './save.js'
+import { Told } from './told.js'
 import { say, sayCount } from './words.js'
 
 const events = [
@@ -132,12 +133,7 @@ export function Audit({ search }: PartProperties) {
           </button>
         </div>
       </form>
-      <p class="set-note" role="status">
-        {note}
-      </p>
-      <p class="set-trouble" role="alert">
-        {trouble}
-      </p>
+      <Told note={note} trouble={trouble} />
       {lines === undefined && trouble === '' ? <p class="hint">{say('loading')}</p> : null}
       {lines?.length === 0 ? <p class="hint">{say(next === undefined ? 'audit.none' : 'audit.none-yet')}</p> : null}
       <ol class="set-audit">

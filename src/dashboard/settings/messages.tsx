@@ -1,4 +1,5 @@
 import { Copy } from './copy.js'
+import { Told } from './told.js'
 import type { UsersModel } from './users-model.js'
 import { say } from './words.js'
 
@@ -7,12 +8,7 @@ export function Messages({ model }: { readonly model: UsersModel }) {
   const { note, trouble, secret, list } = model
   return (
     <>
-      <p class="set-note" role="status">
-        {note}
-      </p>
-      <p class="set-trouble" role="alert">
-        {trouble}
-      </p>
+      <Told note={note} trouble={trouble} />
       {list?.trouble === undefined ? null : (
         <div class="set-warning">
           <strong>{say('users.file-trouble')}</strong> <bdi>{list.trouble}</bdi>

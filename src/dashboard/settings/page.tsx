@@ -1,9 +1,10 @@
-import { Component, render } from 'preact'
-import type { Page, Shell } from '../pages.js'
+import { Component, createRef } from 'preact'
+import { modelPage } from '../model-page.js'
+import type { Shell } from '../pages.js'
 import { type Part, type PartEntry, parts } from './part.js'
 import { say } from './words.js'
 
-/** What the page shows, and the parts loaded so far. */
+/** State of the page, with the parts loaded so far. */
 class SettingsModel {
   readonly shell: Shell
   readonly loaded = new Map<string, Part>()
@@ -44,6 +45,7 @@ class SettingsModel {
 
 /** The page Settings, for administrators: its parts, each with an address and loaded when first shown. */
 class SettingsPage extends Component<{ readonly model: SettingsModel }> {
+  readonly #tabs = createRef<HTMLElement>()
   #inView = ''
 
   override componentDidMount(): void {
@@ -55,7 +57,7 @@ class SettingsPage extends Component<{ readonly model: SettingsModel }> {
     const { entry } = this.props.model
     if (entry.name === this.#inView) return
     this.#inView = entry.name
-    host.querySelector('.set-parts [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+    this.#tabs.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
   }
 
   override render({ model }: { readonly model: SettingsModel }) {
@@ -75,7 +77,7 @@ class SettingsPage extends Component<{ readonly model: SettingsModel }> {
         <h1 class="unseen" tabIndex={-1}>
           {say('title')}: {say(title)}
         </h1>
-        <nav class="set-parts" aria-label={say('parts')}>
+        <nav ref={this.#tabs} class="set-parts" aria-label={say('parts')}>
           {parts.map(one => (
             <a key={one.name} href={`#settings&part=${one.name}`} aria-current={one.name === name ? 'page' : undefined}>
               {say(one.title)}
@@ -99,23 +101,4 @@ class SettingsPage extends Component<{ readonly model: SettingsModel }> {
   }
 }
 
-let model: SettingsModel
-let host: HTMLElement
-
-export const page: Page = {
-  start(element, shell) {
-    host = element
-    model = new SettingsModel(shell)
-    render(<SettingsPage model={model} />, host)
-  },
-  show(parameters, focus) {
-    void model.show(parameters)
-    if (focus) host.querySelector('h1')?.focus()
-  },
-  filter(text) {
-    model.find(text)
-  },
-  changed() {
-    model.onChange()
-  },
-}
+export const page = modelPage(SettingsModel, SettingsPage)
