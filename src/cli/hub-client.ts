@@ -64,7 +64,7 @@ export class HubClient {
     const headers = { ...this.#headers, ...(isPost && { 'content-type': 'application/json' }) }
     let response: Response
     try {
-      response = await fetch(`${this.#url}${path}${isPost || query.size === 0 ? '' : `?${query}`}`, {
+      response = await fetch(this.at(`${path}${isPost || query.size === 0 ? '' : `?${query}`}`), {
         method,
         headers,
         ...(isPost && { body: JSON.stringify(asked) }),
