@@ -3,7 +3,7 @@ import type { AlertRecord } from './alert-journal.js'
 import type { AlertEvaluator } from './evaluator.js'
 import type { AlertSubject, Watch, WatchState } from './watch.js'
 
-/** What an alert's first transition keeps, to go on after a start. */
+/** Part of an alert's first transition by which the alert goes on after a start. */
 interface KeptSubject {
   readonly subject: AlertSubject
   readonly since: number

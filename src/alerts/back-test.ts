@@ -292,7 +292,7 @@ class BackTest implements DecisionSink {
       if (this.#slices.isOver) await this.#slices.turn()
       const { time } = rows[i] as Row
       const points: Point[] = []
-      // What has one time was in one message, as far as anybody knows.
+      // The store does not say which readings were in one message: those of the same time are taken for one.
       for (let row = rows[i]; row?.time === time; row = rows[++i]) {
         const { measurement, tags, field } = row.id
         points.push({ measurement, tags, fields: [[field, row.value]], time })

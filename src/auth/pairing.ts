@@ -12,7 +12,7 @@ export interface Paired {
   readonly read: readonly string[]
 }
 
-/** When a device has paired last since the start of the hub, and from which address. */
+/** The last pairing of a device since the start of the hub. */
 export interface PairedFrom {
   /** Milliseconds since the epoch. */
   readonly at: number

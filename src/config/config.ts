@@ -179,7 +179,7 @@ const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => 
 /** A setting in effect, for people. */
 export interface ListedSetting {
   readonly key: SettingKey
-  /** As the value is written in the file, without passwords. Empty: none, and for the mapping. */
+  /** The value as a file has it, without passwords. Empty when there is none, and for the mapping. */
   readonly value: string
   readonly fallback: string
   /** `default`, or the file, the variable or the flag that gives the value. */

@@ -48,7 +48,7 @@ export interface MappingRule {
   readonly every?: string
 }
 
-/** Where a rule stands: among those that the hub keeps itself, or in the settings; from 1 on. */
+/** Place of a rule: its number, from 1 on, among the rules of the hub or those of the settings. */
 export interface RulePlace {
   readonly from: 'hub' | 'settings'
   readonly number: number

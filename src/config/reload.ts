@@ -69,7 +69,7 @@ export function changeOf(before: Settings, after: Settings): SettingsChange {
   const applied = changed.filter(key => reloadable.includes(key))
   const needRestart = changed.filter(key => !reloadable.includes(key))
   const [old, next] = [sourcesOf(before), sourcesOf(after)]
-  // What needs a restart has the value, and so the source, of before.
+  // A setting that needs a restart keeps its value, and so the source of that value.
   const kept = Object.fromEntries(needRestart.map(key => [key, old[key]]))
   const settings = { ...before, ...Object.fromEntries(applied.map(key => [key, after[key]])) }
   return {

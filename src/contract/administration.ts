@@ -1,6 +1,6 @@
 import { array, boolean, closed, integer, number, object, optional, string, withDefault } from './schema.js'
 
-/* What administrators look at: settings, certificate, audit log. Nothing here changes anything. */
+/* Settings, certificate and audit log, for administrators to look at. These routes change nothing. */
 
 const auditLine = object({
   n: integer('Number of the line'),

@@ -108,7 +108,7 @@ export class MqttSocket {
   }
 
   #ping(): void {
-    // Nothing has come since the last ping, not even the answer.
+    // The hub has not sent anything since the last ping, not even the answer.
     if (!this.#isHeard) this.#close()
     this.#isHeard = false
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(pingPacket)

@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os'
 import { isLoopback } from '../config/config.js'
 import { inUrl } from '../runtime/addresses.js'
 
-/** Where the HTTP server listens. */
+/** The address on which the HTTP server listens. */
 export interface Site {
   /** The setting `host`. */
   readonly host: string

@@ -40,7 +40,7 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   const html = (reply: FastifyReply, name: string) => reply.type('text/html; charset=utf-8').send(assets.page(name))
 
   const warming = setTimeout(() => {
-    // What cannot be read now is told to whoever asks for it.
+    // A file that cannot be read now is reported to the visitor who asks for it.
     assets.warm('index.html').catch(() => {})
   }, warmAfter)
   warming.unref()

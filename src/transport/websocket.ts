@@ -188,7 +188,8 @@ const finalBinaryFrame = 0x82
 
 /**
  * A WebSocket as the byte stream that MQTT wants. Bytes read are the content of binary frames; bytes written must be
- * whole frames, as `framing` makes them; without `framing` they become one frame. A full reader stops the peer; a text frame ends the connection.
+ * whole frames, as `framing` makes them; without `framing` they become one frame. A full reader stops the peer; a text
+ * frame ends the connection.
  * [MQTT-6.0.0-1] [MQTT-6.0.0-2]
  *
  * Frames are written to the socket here and not by `send`, which costs a fifth more time for the small ones. This is

@@ -167,7 +167,7 @@ export class EditModel implements TriedRule {
   async save(): Promise<boolean> {
     this.isAsked = true
     this.saveFailure = ''
-    // What the hub said of the rule before a change does not count; the hub checks again what is saved.
+    // The hub's answer about the rule before a change does not count; the hub checks the rule again when that is saved.
     const mistakes = this.trial.checked === this.rule ? this.mistakes : this.#mistakesWith([])
     if (mistakes.length > 0) {
       this.#changed()

@@ -104,7 +104,7 @@ export function withTag(rule: Rule, name: string, isTag: boolean): Rule {
 
 const fieldTag = 'payload.'
 
-/** What a rule makes of one field of the payload. */
+/** The part of a rule about one field of the payload. */
 export interface FieldPlan {
   readonly isKept: boolean
   /** Name under which it is stored. */

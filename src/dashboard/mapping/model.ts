@@ -24,7 +24,7 @@ export class MapModel {
   readonly shell: Shell
   onChange: () => void = () => {}
   rules: Rules | undefined
-  /** Whose messages the rule is tried on. */
+  /** The topic on whose messages the rule is tried. */
   topic: string | undefined
   /** Number of the hub's rule that is edited; undefined: a new one. */
   replaces: number | undefined
@@ -32,7 +32,7 @@ export class MapModel {
   check: RuleCheck | undefined
   isBusy = false
   failure = ''
-  /** Where the rule stands that was saved. */
+  /** The place of the rule that was saved. */
   saved: Place | undefined
   /** Dead letters on the topics of the rule; undefined: not known. */
   waiting: number | undefined

@@ -6,7 +6,7 @@ import { endKeyOf } from './user-keys.js'
 import { useUsers } from './users-model.js'
 import { say, sayCount } from './words.js'
 
-/** All that lets one in: API keys of all users, and where logins, links and the key of the hub are. */
+/** Everything by which somebody gets in: API keys of all users, and links to logins, shared boards and the key of the hub. */
 export function Keys({ search }: PartProperties) {
   const model = useUsers(search)
   const { list } = model

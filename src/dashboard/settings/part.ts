@@ -2,7 +2,7 @@ import type { ComponentType } from 'preact'
 import type { Shell } from '../pages.js'
 import type { SettingsKey } from './en.js'
 
-/** What each part of the page gets. */
+/** Properties that each part of the page gets. */
 export interface PartProperties {
   readonly shell: Shell
   /** Those of the address, such as `user`. */

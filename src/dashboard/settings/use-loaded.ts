@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { say } from './words.js'
 
-/** What was asked of the hub. */
+/** The answer of the hub to a question of a part. */
 export interface Loaded<Value> {
   /** Undefined until the first answer. */
   readonly value: Value | undefined

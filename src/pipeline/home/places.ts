@@ -3,7 +3,7 @@ import type { DeviceRows } from './device-rows.js'
 import type { Edited } from './edited.js'
 import type { GroupedDevice } from './grouping.js'
 
-/** Where a device is, and what it is, as the screen shows it. */
+/** Area and icon of a device, as the screen shows them. */
 export interface DevicePlace {
   readonly area: string | undefined
   /** The icon that a person chose, or the class of the device. */
