@@ -274,15 +274,19 @@ class BackTest implements DecisionSink {
     const rows: Row[] = []
     for (const id of series) {
       const points = readAtOnce
-      const { times, values } = await this.#options.store.history({ series: id, from, to, points, fn: 'last' })
+      const query = { series: id, from, to, points, fn: 'last' } as const
+      const { times, values, window } = await this.#options.store.history(query)
       if (this.#isGivenUp()) throw new HubError('stopping', 'the hub stops')
-      const width = Math.ceil((to - from) / points)
-      // More readings than asked for come as one value for each window, at its beginning.
-      const isThinned = times.length > 2 && to - from > 1e6 && times.every(time => (time - from) % width === 0)
+      // More readings than asked for come as one value for each window, at its beginning. Windows much wider than asked
+      // for are all that is left of older readings.
+      const isThinned = window !== undefined && to - from > 1e6 && window <= (2 * (to - from)) / points
       if (isThinned || rows.length + times.length > maxHeld) {
         if (to - from > 1e6) return undefined
       }
-      for (const [i, time] of times.entries()) rows.push({ time, value: values[i] as FieldValue, id })
+      for (const [i, time] of times.entries()) {
+        // A window that began before belongs to the piece before.
+        if (time >= from) rows.push({ time, value: values[i] as FieldValue, id })
+      }
     }
     return rows.sort((a, b) => a.time - b.time)
   }

@@ -1,6 +1,7 @@
 import { HubError } from '../errors.js'
 import { type FieldType, type SeriesId, seriesKey } from '../model.js'
 import type { DuckDbFile } from './duckdb-file.js'
+import { deleteRollUps, hasRollUpsAlone, markRollUps, moveRollUps, settleRollUps } from './duckdb-rollup-changes.js'
 import { type Table, tableOf } from './duckdb-sql.js'
 import { nameHashes, tagsText } from './known-series.js'
 import { besideOf } from './points.js'
@@ -82,6 +83,10 @@ async function retype(file: DuckDbFile, old: StoredSeries, type: FieldType, next
   const beside = await find(file, { ...name, field: besideOf(name.field, type) })
   const target = beside?.type === type ? beside : undefined
   const id = target?.id ?? nextId
+  const aside = { ...name, field: besideOf(name.field, old.type) }
+  const there = await find(file, aside)
+  const numeric = [old, target, there].flatMap(one => (one && tableOf(one.type) === 'numbers' ? [one.id] : []))
+  await settleRollUps(file, numeric)
   const conversion = conversions[`${old.type} ${type}`]
   if (conversion) {
     const { from, to, where, as } = conversion
@@ -90,23 +95,26 @@ async function retype(file: DuckDbFile, old: StoredSeries, type: FieldType, next
          AND time NOT IN (SELECT time FROM ${to} WHERE series = ${id});
        DELETE FROM ${from} WHERE series = ${old.id} AND ${where}`,
     )
+    if (from === to && where === 'true') await moveRollUps(file, old.id, id)
   }
-  const [[left] = []] = await file.columns(
-    'writer',
-    `SELECT count(*) FROM ${tableOf(old.type)} WHERE series = ${old.id}`,
-  )
-  const aside = { ...name, field: besideOf(name.field, old.type) }
-  const there = Number(left) > 0 ? await find(file, aside) : undefined
-  if (Number(left) === 0) await remove(file, old)
-  else if (!there) await rename(file, old, aside)
-  else if (there.type === old.type) {
-    const table = tableOf(old.type)
+  const table = tableOf(old.type)
+  const [[readings] = []] = await file.columns('writer', `SELECT count(*) FROM ${table} WHERE series = ${old.id}`)
+  if (Number(readings) === 0 && !(await hasRollUpsAlone(file, old.id))) await remove(file, old)
+  else if (!there) {
+    await rename(file, old, aside)
+    await markRollUps(file, old.id)
+  } else if (there.type === old.type) {
     await file.run(
       `DELETE FROM ${table} WHERE series = ${there.id} AND time IN (SELECT time FROM ${table} WHERE series = ${old.id});
        UPDATE ${table} SET series = ${there.id} WHERE series = ${old.id}`,
     )
+    if (table === 'numbers') {
+      await moveRollUps(file, old.id, there.id)
+      await markRollUps(file, there.id)
+    }
     await remove(file, old)
   } else throw new HubError('bad_request', `${seriesKey(aside)} is of another type: rename or drop that series first`)
+  if (tableOf(type) === 'numbers') await markRollUps(file, id)
   if (target) await rename(file, target, name)
   else append(file, { id, type, name })
   return target === undefined
@@ -131,6 +139,7 @@ async function rename(file: DuckDbFile, { id, type }: StoredSeries, to: SeriesId
 
 async function remove(file: DuckDbFile, { id }: StoredSeries): Promise<void> {
   await file.run(`DELETE FROM series WHERE id = ${id}`)
+  await deleteRollUps(file, id)
 }
 
 function append(file: DuckDbFile, { id, type, name }: StoredSeries): void {

@@ -1,5 +1,7 @@
+import { HubError } from '../errors.js'
 import type { FieldType, FieldValue } from '../model.js'
 import type { DuckDbFile, Value } from './duckdb-file.js'
+import { rollUpSchema } from './duckdb-rollups.js'
 import { nameHashes } from './known-series.js'
 import type { Aggregate } from './store.js'
 
@@ -10,6 +12,9 @@ import type { Aggregate } from './store.js'
  *     numbers    readings; booleans are 0 and 1 among them
  *     texts
  *     progress   one row: every message up to this sequence number is stored or rejected; NULL while that is not known
+ *     format     one row: the number of this layout
+ *
+ * The tables of roll-ups: see `duckdb-rollups.ts`.
  *
  * There is no index: DuckDB would hold one in memory, and a scan of a column of a million hashes takes milliseconds.
  */
@@ -24,12 +29,18 @@ const maxRanges = 16
 const columnsOfSeries = `id INTEGER NOT NULL, measurement VARCHAR NOT NULL, tags VARCHAR NOT NULL, field VARCHAR NOT NULL,
   type VARCHAR NOT NULL, first_hash BIGINT NOT NULL, second_hash BIGINT NOT NULL`
 
+/** Number of the layout. 1: without roll-ups, and without a number. */
+const format = 2
+
 const schema = `
   CREATE TABLE IF NOT EXISTS series (${columnsOfSeries});
   CREATE TABLE IF NOT EXISTS numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
   CREATE TABLE IF NOT EXISTS texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
   CREATE TABLE IF NOT EXISTS progress (sequence BIGINT);
   INSERT INTO progress SELECT NULL WHERE NOT EXISTS (FROM progress);
+  CREATE TABLE IF NOT EXISTS format (number INTEGER NOT NULL);
+  DELETE FROM format WHERE number < ${format};
+  INSERT INTO format SELECT ${format} WHERE NOT EXISTS (FROM format);
   CREATE TEMP TABLE late_numbers (series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE NOT NULL);
   CREATE TEMP TABLE late_texts (series INTEGER NOT NULL, time BIGINT NOT NULL, value VARCHAR NOT NULL);
 `
@@ -47,15 +58,34 @@ export const aggregateSql: Record<Aggregate, string> = {
   count: 'count(*)::DOUBLE',
 }
 
-/** Creates the tables that are missing. Resolves with whether there were none before. */
+/**
+ * Creates the tables that are missing. Resolves with whether there were none before. Rejects with `store_unavailable`
+ * when a newer version has made the file, which is left as it is.
+ */
 export async function prepareDatabase(file: DuckDbFile): Promise<boolean> {
+  await refuseNewer(file)
   const [names = []] = await file.columns(
     'writer',
     "SELECT column_name FROM information_schema.columns WHERE table_schema = 'main' AND table_name = 'series'",
   )
   if (names.length > 0 && !names.includes('first_hash')) await migrate(file)
   await file.run(schema)
+  await file.run(rollUpSchema)
   return names.length === 0
+}
+
+async function refuseNewer(file: DuckDbFile): Promise<void> {
+  const [tables = []] = await file.columns(
+    'writer',
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' AND table_name = 'format'",
+  )
+  if (tables.length === 0) return
+  const [[found] = []] = await file.columns('writer', 'SELECT max(number) FROM format')
+  if (Number(found ?? 0) <= format) return
+  throw new HubError(
+    'store_unavailable',
+    `the DuckDB store has format ${found}, and this version of telehub knows formats up to ${format}: start the version that made it`,
+  )
 }
 
 /** Adds hashes to the series of a version that found them by a unique index, in one transaction. */

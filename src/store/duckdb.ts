@@ -6,10 +6,11 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
 import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
+import { readHistory } from './duckdb-history.js'
 import { DuckDbReader } from './duckdb-reader.js'
+import { Roller, RollUpTurns } from './duckdb-roller.js'
 import { appendRows, type Placed, rowsOf } from './duckdb-rows.js'
 import {
-  aggregateSql,
   guarded,
   having,
   prepareDatabase,
@@ -32,7 +33,6 @@ import {
   maxBesides,
   RefusedFields,
   typeConflict,
-  windowWidth,
 } from './points.js'
 import type {
   Columns,
@@ -55,6 +55,8 @@ export interface DuckDbStoreOptions {
   readonly clock?: MillisecondClock
   /** Series held in memory. */
   readonly cached?: number
+  /** False: roll-ups are made only by {@link DuckDbStore.rollUp}. */
+  readonly rollsUp?: boolean
 }
 
 /** A series that a write begins. */
@@ -84,6 +86,8 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #calls = new NativeCalls()
   #file: DuckDbFile | undefined
   #last: LastStored = { sequence: undefined, isNew: false }
+  readonly #roller: Roller
+  readonly #turns: RollUpTurns | undefined
   #stopped = true
   #nextId = 1
   /** Damage inside the file that a statement has met: the file is set aside at the next opening. */
@@ -93,11 +97,13 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #reads = new SerialQueue()
   readonly reader = new DuckDbReader(() => this.#opened())
 
-  constructor({ path, incidents, clock = Date, cached }: DuckDbStoreOptions) {
+  constructor({ path, incidents, clock = Date, cached, rollsUp = true }: DuckDbStoreOptions) {
     this.#path = path
     this.#incidents = incidents
     this.#clock = clock
     this.#cache = new SeriesCache(cached ?? cachedSeries)
+    this.#roller = new Roller(clock)
+    this.#turns = rollsUp ? new RollUpTurns(this) : undefined
   }
 
   /**
@@ -106,6 +112,7 @@ export class DuckDbStore implements TimeSeriesStore {
    */
   async start(): Promise<void> {
     this.#stopped = false
+    this.#turns?.start()
     await this.#writes.run(() => this.#open())
   }
 
@@ -159,7 +166,7 @@ export class DuckDbStore implements TimeSeriesStore {
       let empty: Columns = { times: [], values: [] }
       for (const name of names) {
         const series = found.get(name)
-        const columns = series && (await this.#readings(file, series, query))
+        const columns = series && (await readHistory(file, series, query))
         if (columns && columns.times.length > 0) return columns
         // The answer that was read first is complete up to the lowest number.
         if (empty.sequence === undefined && columns) empty = columns
@@ -213,57 +220,37 @@ export class DuckDbStore implements TimeSeriesStore {
     })
   }
 
+  /**
+   * Does a piece of the work on the roll-ups, which the store else does by itself, between two writes. Resolves with
+   * whether there is more to do at once. Rejects with `store_unavailable`: nothing of the piece is done.
+   */
+  rollUp(): Promise<boolean> {
+    return this.#writes.run(async () => {
+      // Whoever reads or writes opens the file.
+      if (!this.#file) return false
+      try {
+        return await this.#roller.turn(this.#file)
+      } catch (error) {
+        this.#met(error)
+        await this.#close()
+        throw new HubError('store_unavailable', `DuckDB did not roll up readings: ${describe(error)}`, { cause: error })
+      }
+    })
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#turns?.stop()
     await this.#writes.run(() => this.#close())
   }
 
   async abandon(): Promise<void> {
     this.#stopped = true
+    this.#turns?.stop()
     // A long answer would delay the end, and is of no use any more.
     this.#file?.interruptReads()
     await this.#calls.end()
     this.#file?.close()
-  }
-
-  async #progress(file: DuckDbFile): Promise<Pick<Columns, 'sequence'>> {
-    const [[stored] = []] = await file.columns('reader', 'SELECT sequence FROM progress')
-    return stored == null ? {} : { sequence: Number(stored) }
-  }
-
-  /** Returns the readings of a series in a range, or their windows. */
-  async #readings(file: DuckDbFile, { id, type }: KnownSeries, query: HistoryQuery): Promise<Columns> {
-    const table = tableOf(type)
-    const from = Math.ceil(query.from)
-    const to = Math.ceil(query.to)
-    const width = windowWidth(from, to, query.points)
-    const where = `FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3`
-    const range = [id, BigInt(from), BigInt(to)]
-    return file.inOneRead(async () => {
-      const complete = query.withSequence ? await this.#progress(file) : {}
-      const fn = read(table, aggregateSql[type === 'number' ? query.fn : 'last'])
-      const [starts = [], aggregated = [], counts = []] = await file.columns(
-        'reader',
-        `SELECT (time - $2) // $4 AS w, ${fn}, count(*) ${where} GROUP BY w ORDER BY w`,
-        [...range, BigInt(width)],
-      )
-      const readings = counts.reduce<number>((sum, count) => sum + Number(count), 0)
-      if (readings > query.points) {
-        return {
-          times: starts.map(w => from + Number(w) * width),
-          values: typed(aggregated, type),
-          window: width,
-          ...complete,
-        }
-      }
-      if (readings === 0) return { times: [], values: [], ...complete }
-      const [times = [], values = []] = await file.columns(
-        'reader',
-        `SELECT time, ${read(table, 'value')} ${where} ORDER BY time`,
-        range,
-      )
-      return { times: times.map(Number), values: typed(values, type), ...complete }
-    })
   }
 
   /** Returns the newest reading of each series, by id: from memory if held there, else from the disk. */
@@ -416,6 +403,11 @@ export class DuckDbStore implements TimeSeriesStore {
         await replaceStaged(file, table, late[table].times)
       }
     }
+    const marks = this.#roller.marks(placed)
+    file.append('stale', [
+      ['integer', marks.series],
+      ['bigint', marks.hours],
+    ])
     if (sequence !== undefined) {
       await file.run(`UPDATE progress SET sequence = greatest(coalesce(sequence, 0), ${sequence})`)
     }
@@ -493,7 +485,7 @@ export class DuckDbStore implements TimeSeriesStore {
       prepare: async file => {
         isNew = await prepareDatabase(file)
       },
-      tables: ['series', 'numbers', 'texts', 'temp.late_numbers', 'temp.late_texts'],
+      tables: ['series', 'numbers', 'texts', 'stale', 'temp.late_numbers', 'temp.late_texts'],
     })
     try {
       const [[id] = [], [newest] = [], [sequence] = []] = await file.columns(
@@ -502,7 +494,9 @@ export class DuckDbStore implements TimeSeriesStore {
            (SELECT sequence FROM progress)`,
       )
       this.#nextId = Number(id ?? 0) + 1
-      this.#cache.clear(newest == null ? Number.NEGATIVE_INFINITY : Number(newest))
+      const time = newest == null ? Number.NEGATIVE_INFINITY : Number(newest)
+      this.#cache.clear(time)
+      await this.#roller.opened(file, time)
       this.#last = { sequence: sequence == null ? undefined : Number(sequence), isNew }
       this.#file = file
     } catch (error) {

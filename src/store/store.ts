@@ -215,6 +215,12 @@ export interface TimeSeriesStore {
    * the range is cut from `from` on into at most `points` windows of equal width, rounded up to whole microseconds;
    * each window with readings gives one value, stamped with the window's start. A series without readings in the range
    * is answered with those of a field beside, if there are any, else with empty columns.
+   *
+   * A store with roll-ups of numbers and booleans in buckets (of a minute, an hour, a day of UTC) cuts windows at least
+   * twice as wide as a bucket at whole buckets: they are as many whole buckets wide as it takes, and the first one begins
+   * with a bucket, at `from` or before; readings before `from` are not in it. Where the readings themselves are not kept
+   * any more, windows are at least as wide as the finest bucket kept, also where there are not more than `points`, and
+   * whole buckets belong to the answer, which may have readings before `from` and after `to`.
    */
   history(query: HistoryQuery): Promise<Columns>
 

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { access } from './access.js'
 import { act } from './act.js'
+import { history } from './history.js'
 import { mqtt5 } from './mqtt5.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
@@ -28,6 +29,8 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- sessions [--sessions 100000] [--retained 300000]: what much state costs, of sessions.ts.
  *
  * npm run bench -- act: a command's way to a device and back, of act.ts.
+ *
+ * npm run bench -- history: what roll-ups cost and give, of history.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
@@ -56,6 +59,7 @@ async function main(): Promise<void> {
   if (!(Number.isInteger(backlog) && backlog > 0)) throw new Error('--backlog: allowed is a whole number above 0')
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
   if (positionals[0] === 'act') return act()
+  if (positionals[0] === 'history') return history()
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {

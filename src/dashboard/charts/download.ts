@@ -39,11 +39,14 @@ export async function csvOf({ series, span, ask, progress, signal }: CsvWanted):
       series.map(({ key }) => ask(key, { from: at, to: until, points: page, fn: 'last' })),
     )
     // Windows instead of readings: a shorter stretch has fewer readings. One millisecond has at most a thousand times.
-    if (answers.some(({ window }) => window !== undefined) && until - at > 1) {
+    // Windows much wider than asked for are all that is left of older readings.
+    const asked = (until - at) / page
+    if (answers.some(({ window }) => window !== undefined && window <= 2 * asked) && until - at > 1) {
       stretch = Math.max(1, Math.floor((until - at) / 2))
       continue
     }
-    parts.push(rows(answers))
+    // A window that began before belongs to the stretch before.
+    parts.push(rows(answers.map(answer => beginningAt(answer, at))))
     const most = Math.max(...answers.map(({ times }) => times.length))
     readings += answers.reduce((sum, { times }) => sum + times.length, 0)
     if (most < few) stretch *= 4
@@ -65,4 +68,12 @@ export function keep(parts: readonly string[], name: string): void {
   link.click()
   link.remove()
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
+}
+
+/** Returns the rows from a time on. */
+function beginningAt(columns: HistoryColumns, from: number): HistoryColumns {
+  const first = columns.times.findIndex(time => time >= from)
+  if (first === 0 || columns.times.length === 0) return columns
+  if (first < 0) return { ...columns, times: [], values: [] }
+  return { ...columns, times: columns.times.slice(first), values: columns.values.slice(first) }
 }

@@ -1,0 +1,120 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DuckDBInstance } from '@duckdb/node-api'
+import type { Point, SeriesId } from '../../src/model.js'
+import { DuckDbStore } from '../../src/store/duckdb.js'
+import { tempDir } from '../services/service.js'
+
+/*
+ * What roll-ups cost and give: points written with and without them, by turns; and a year of one series at one reading a
+ * second, among others, in 500 points.
+ */
+
+const second = 1e6
+const start = Date.UTC(2025, 0, 1) * 1_000
+const year = 365 * 86_400 * second
+
+const devices = 1_000
+const batch = 5_000
+const rowsOfRound = 1_500_000
+const rounds = 3
+
+const asked = 500
+const mostMs = 50
+const leastRatio = 0.9
+
+export async function history(): Promise<void> {
+  const dir = await tempDir()
+  try {
+    await ingest(dir)
+    await longSpan(join(dir, 'year.duckdb'))
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function ingest(dir: string): Promise<void> {
+  const rates = { without: [] as number[], with: [] as number[] }
+  for (let round = 0; round < rounds; round++) {
+    for (const kind of ['without', 'with'] as const) {
+      let now = start
+      const clock = { now: () => now / 1_000 }
+      const store = new DuckDbStore({ path: join(dir, `${kind}-${round}.duckdb`), clock, rollsUp: kind === 'with' })
+      await store.start()
+      const began = performance.now()
+      for (let rows = 0; rows < rowsOfRound; rows += batch) {
+        const points = Array.from({ length: batch }, (_, n): Point => {
+          const time = now + Math.floor(n / devices) * second + (n % devices)
+          return { measurement: 'm', tags: tagsOf[n % devices] ?? [], fields: [['v', (rows + n) % 977]], time }
+        })
+        now += (batch / devices) * second
+        await store.write(points)
+      }
+      rates[kind].push(rowsOfRound / ((performance.now() - began) / 1_000))
+      await store.stop()
+    }
+  }
+  const [plain, rolled] = [median(rates.without), median(rates.with)]
+  say(`store.write without roll-ups: ${Math.round(plain).toLocaleString('en')} readings/s`)
+  const ratio = rolled / plain
+  say(
+    `store.write with roll-ups: ${Math.round(rolled).toLocaleString('en')} readings/s, ${ratio.toFixed(2)} of that (at least ${leastRatio}: ${ratio >= leastRatio ? 'reached' : 'missed'})`,
+  )
+}
+
+const tagsOf = Array.from({ length: devices }, (_, n) => Object.freeze([['device', `d${n}`] as const]))
+
+async function longSpan(path: string): Promise<void> {
+  const series: SeriesId = { measurement: 'm', tags: tagsOf[0] ?? [], field: 'v' }
+  const clock = { now: () => (start + year) / 1_000 }
+  const store = new DuckDbStore({ path, clock, rollsUp: false })
+  await store.start()
+  await store.write([{ ...series, fields: [['v', 1]], time: start }])
+  await store.stop()
+  const instance = await DuckDBInstance.create(path)
+  const connection = await instance.connect()
+  await connection.run(
+    `INSERT INTO numbers SELECT 1, ${start} + i * ${second}, sin(i / 7000) * 20 + i % 11 FROM range(1, ${year / second}) AS of(i)`,
+  )
+  connection.closeSync()
+  instance.closeSync()
+  await store.start()
+  const query = { series, from: start, to: start + year, points: asked } as const
+  const answer = async (what: string) => {
+    for (const fn of ['mean', 'max', 'last'] as const) {
+      const times: number[] = []
+      let windows = 0
+      for (let n = 0; n < 15; n++) {
+        const began = performance.now()
+        windows = (await store.history({ ...query, fn })).times.length
+        times.push(performance.now() - began)
+      }
+      const ms = median(times)
+      say(
+        `a year at 1/s in ${asked} points, ${fn}, ${what}: ${ms.toFixed(1)} ms, ${windows} windows (at most ${mostMs} ms: ${ms <= mostMs ? 'reached' : 'missed'})`,
+      )
+    }
+  }
+  await answer('from raw readings')
+  const began = performance.now()
+  let turns = 0
+  let longest = 0
+  for (let isMore = true; isMore; turns++) {
+    const turn = performance.now()
+    isMore = await store.rollUp()
+    longest = Math.max(longest, performance.now() - turn)
+  }
+  say(
+    `${(year / second).toLocaleString('en')} readings rolled up in ${((performance.now() - began) / 1_000).toFixed(1)} s, ${turns} turns, the longest of ${longest.toFixed(0)} ms`,
+  )
+  await answer('from roll-ups')
+  await store.stop()
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
