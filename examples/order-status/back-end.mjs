@@ -7,7 +7,7 @@ if (!status) {
   console.error('usage: back-end.mjs ORDER STATUS')
   process.exit(2)
 }
-const connection = await connect(RABBITMQ_URL)
+const connection = await connect(RABBITMQ_URL, { noDelay: true })
 const channel = await connection.createConfirmChannel()
 // A publish to an exchange that is not there would end the channel: the hub has declared it once it was connected.
 await channel.checkExchange('telehub.publish')

@@ -40,6 +40,7 @@ const byProcessor: readonly SettingKey[] = [
   'rabbitmq.window',
   'rabbitmq.prefetch',
   'rabbitmq.envelope',
+  'rabbitmq.headers',
   'rabbitmq.record',
   'influx.url',
 ]

@@ -130,6 +130,11 @@ export const settingsTable = {
     'message',
     'The hub stores from batches of many messages. message: each message is also an AMQP message of its own on telehub.telemetry, for other consumers. batch: it is not, which is faster.',
   ),
+  'rabbitmq.headers': row(
+    oneOf('full', 'lean'),
+    'full',
+    'Headers of the messages on telehub.telemetry. full: all. lean: without topic and sequence, which routing key and message id say, and without QoS, retain flag, client and user.',
+  ),
   'rabbitmq.record': row(
     flag,
     true,

@@ -61,6 +61,7 @@ export async function openRabbit(
     url: settings['rabbitmq.url'],
     hubId,
     envelope: settings['rabbitmq.envelope'],
+    headers: settings['rabbitmq.headers'],
     consumesReceipts,
     window: settings['rabbitmq.window'],
     prefetch: settings['rabbitmq.prefetch'],

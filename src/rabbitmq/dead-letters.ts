@@ -101,12 +101,16 @@ export class RabbitDeadLetters implements DeadLetters {
     await publisher.publish(
       letters.map(({ message, reason, detail, partly, failedAt, attempts }) =>
         outgoingMessage(exchanges.dead, message, hubId, {
-          reason,
-          detail: detail.slice(0, maxDetail),
-          ...(partly && { partly }),
-          'failed-at': failedAt,
-          attempts,
-          'packet-id': message.packetId,
+          mandatory: true,
+          set: 'full',
+          more: {
+            reason,
+            detail: detail.slice(0, maxDetail),
+            ...(partly && { partly }),
+            'failed-at': failedAt,
+            attempts,
+            'packet-id': message.packetId,
+          },
         }),
       ),
     )

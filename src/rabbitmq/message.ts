@@ -3,8 +3,8 @@ import type { Message, QoS, Rejection, ReplyQueue } from '../model.js'
 import { decodeBatch, encodeBatch, encodedLength, maxName } from '../spool/message-codec.js'
 import { routingKeyOf, topicOf } from '../topics.js'
 import { batchKey, type Delivered, exchanges } from './connection.js'
+import { type Outgoing, Publish } from './frames.js'
 import { batchType, propertiesFrom, propertyHeaders } from './properties.js'
-import type { Outgoing } from './publisher.js'
 
 /** Most messages in one AMQP message, and most bytes of them. A single longer message is sent alone. */
 const batchMessages = 200
@@ -28,37 +28,65 @@ export interface Unpacked {
   readonly rejection?: Rejection
 }
 
+/**
+ * Which headers a message has. `full`: all. `lean`: only those that neither routing key nor message id say; QoS, retain
+ * flag, client and user are left out. docs/rabbitmq.md lists them.
+ */
+export type HeaderSet = 'full' | 'lean'
+
+type Headers = Readonly<Record<string, unknown>>
+
+export interface MessageOptions {
+  /** Whether RabbitMQ returns the message when no queue takes it. */
+  readonly mandatory: boolean
+  readonly set: HeaderSet
+  /** Headers beside those of every message. */
+  readonly more?: Headers
+}
+
 export function outgoingMessage(
   exchange: string,
   message: Message,
   hubId: string,
-  more?: Readonly<Record<string, unknown>>,
+  { mandatory, set, more }: MessageOptions,
 ): Outgoing {
   const extension = message.properties && propertyHeaders(message.properties)
-  return {
-    exchange,
-    key: shortened(routingKeyOf(message.topic)),
-    body: message.payload,
-    properties: {
-      persistent: true,
-      mandatory: true,
-      messageId: `${hubPart(message, hubId)}-${message.sequence}`,
-      timestamp: Math.floor(message.receivedAt / 1e6),
-      ...(extension?.contentType && { contentType: extension.contentType }),
-      headers: {
-        'mqtt-topic': message.topic,
-        'mqtt-qos': message.qos,
-        'mqtt-retain': message.retain,
-        'client-id': message.clientId,
-        ...(message.user && { user: message.user }),
-        'received-at': message.receivedAt,
-        sequence: message.sequence,
-        ...extension?.headers,
-        ...(message.expiresAt !== undefined && { 'mqtt-expires-at': message.expiresAt }),
-        ...more,
-      },
+  return new Publish(exchange, keyOf(message.topic), message.payload, {
+    persistent: true,
+    mandatory,
+    messageId: `${hubPart(message, hubId)}-${message.sequence}`,
+    timestamp: Math.floor(message.receivedAt / 1e6),
+    ...(extension?.contentType && { contentType: extension.contentType }),
+    headers: {
+      ...topicHeaders(message.topic, set, message),
+      ...clientHeaders(message.clientId, message.user, set),
+      'received-at': message.receivedAt,
+      ...(set === 'full' && { sequence: message.sequence }),
+      ...extension?.headers,
+      ...(message.expiresAt !== undefined && { 'mqtt-expires-at': message.expiresAt }),
+      ...more,
     },
-  }
+  })
+}
+
+/** Returns the routing key of the messages of a topic. */
+export function keyOf(topic: string): string {
+  return shortened(routingKeyOf(topic))
+}
+
+/** Returns the headers in front: the topic, where the routing key does not say it, and how the message was published. */
+export function topicHeaders(
+  topic: string,
+  set: HeaderSet,
+  { qos, retain }: Pick<Message, 'qos' | 'retain'> = { qos: 0, retain: false },
+): Headers {
+  if (set === 'full') return { 'mqtt-topic': topic, 'mqtt-qos': qos, 'mqtt-retain': retain }
+  return topicOf(keyOf(topic)) === topic ? {} : { 'mqtt-topic': topic }
+}
+
+/** Returns the headers behind those of the topic: who has published. */
+export function clientHeaders(clientId: string, user: string, set: HeaderSet): Headers {
+  return set === 'full' ? { 'client-id': clientId, ...(user && { user }) } : {}
 }
 
 /** Yields the messages in as few AMQP messages as possible, each made when requested. */
@@ -79,19 +107,14 @@ export function* outgoingBatches(messages: readonly Message[], hubId: string): G
 function outgoingBatch(messages: readonly Message[], hubId: string): Outgoing {
   const first = messages[0] as Message
   const last = messages.at(-1) as Message
-  return {
-    exchange: exchanges.batches,
-    key: batchKey,
-    body: encodeBatch(messages),
-    properties: {
-      persistent: true,
-      mandatory: true,
-      contentType: batchType,
-      messageId: `${hubPart(first, hubId)}-${first.sequence}..${last.sequence}`,
-      timestamp: Math.floor(first.receivedAt / 1e6),
-      headers: { count: messages.length, 'first-sequence': first.sequence, 'last-sequence': last.sequence },
-    },
-  }
+  return new Publish(exchanges.batches, batchKey, encodeBatch(messages), {
+    persistent: true,
+    mandatory: true,
+    contentType: batchType,
+    messageId: `${hubPart(first, hubId)}-${first.sequence}..${last.sequence}`,
+    timestamp: Math.floor(first.receivedAt / 1e6),
+    headers: { count: messages.length, 'first-sequence': first.sequence, 'last-sequence': last.sequence },
+  })
 }
 
 /**
@@ -173,7 +196,7 @@ function stranger({ properties, fields, content }: Got): string {
 }
 
 /** Returns the hub's part of a message id, which must fit an AMQP short string together with the sequences behind. */
-function hubPart({ hub }: Message, hubId: string): string {
+export function hubPart({ hub }: Pick<Message, 'hub'>, hubId: string): string {
   const name = hub ?? hubId
   return name.length > 60 && Buffer.byteLength(name) > maxShort - 40 ? `?${digest(name)}` : name
 }
@@ -193,7 +216,7 @@ export function integer(value: unknown, fallback: number): number {
 }
 
 /** Shortens a routing key to the 255 bytes of AMQP. The header `mqtt-topic` has the whole topic. */
-export function shortened(key: string): string {
+function shortened(key: string): string {
   if (key.length * 3 <= maxShort || Buffer.byteLength(key) <= maxShort) return key
   return Buffer.from(key)
     .subarray(0, maxShort)

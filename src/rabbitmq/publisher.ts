@@ -1,21 +1,23 @@
 import { HubError } from '../errors.js'
-import { type ConfirmChannel, type Properties, type RabbitConnection, unavailable } from './connection.js'
+import { type RabbitConnection, unavailable } from './connection.js'
+import { FrameWriter, type Outgoing } from './frames.js'
+import { PublishChannel } from './publish-channel.js'
 
-export interface Outgoing {
-  readonly exchange: string
-  readonly key: string
-  readonly body: Buffer
-  readonly properties: Properties
-}
-
-/** Messages handed to the channel before other work of this thread, and the socket, get a turn. */
+/** Messages encoded before other work of this thread, and the socket, get a turn. */
 const atOnce = 250
+
+/** Bytes of frames that go to the channel in one piece, unless a single message has more. */
+const chunkBytes = 64 * 1_024
+
+/** Chunks that wait for the socket before the channel is full. */
+const maxChunks = 16
 
 /** Longest time without a confirm while RabbitMQ takes messages. */
 const confirmMs = 60_000
 
 interface Open {
-  readonly channel: ConfirmChannel
+  readonly channel: PublishChannel
+  readonly frames: FrameWriter
   /** Routing keys of all messages returned on this channel. */
   readonly returned: string[]
 }
@@ -55,9 +57,9 @@ export class RabbitPublisher {
     this.#open ??= this.#opened()
     const opened = this.#open
     try {
-      const { channel, returned } = await opened
+      const { channel, frames, returned } = await opened
       const before = returned.length
-      await this.#confirmed(channel, outgoing, handedOver)
+      await this.#confirmed(channel, frames, outgoing, handedOver)
       // A message that no queue takes is confirmed like any other, after being returned.
       const lost = returned.length - before
       if (lost === 0) return
@@ -77,7 +79,12 @@ export class RabbitPublisher {
     }
   }
 
-  #confirmed(channel: ConfirmChannel, outgoing: Iterable<Outgoing>, handedOver: () => void): Promise<void> {
+  #confirmed(
+    channel: PublishChannel,
+    frames: FrameWriter,
+    outgoing: Iterable<Outgoing>,
+    handedOver: () => void,
+  ): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       const waiting = outgoing[Symbol.iterator]()
       let published = 0
@@ -85,6 +92,7 @@ export class RabbitPublisher {
       let seen = 0
       let ended = false
       let scheduled = false
+      let isFull = false
       const timer = setInterval(() => {
         const { isBlocked } = this.#connection
         if (confirmed === seen && !isBlocked) end(() => reject(new Error(`no confirm for ${confirmMs / 1000} s`)))
@@ -97,7 +105,7 @@ export class RabbitPublisher {
         how()
       }
       const schedule = () => {
-        if (scheduled || ended) return
+        if (scheduled || ended || isFull) return
         scheduled = true
         setImmediate(publishSome)
       }
@@ -106,24 +114,36 @@ export class RabbitPublisher {
         confirmed++
         schedule()
       }
+      const send = () => {
+        if (frames.waiting === 0 || channel.send(frames.take())) return
+        isFull = true
+        channel.onceDrained(() => {
+          isFull = false
+          schedule()
+        })
+      }
       const publishSome = () => {
         scheduled = false
         if (ended) return
         try {
-          for (let n = 0; n < atOnce && published - confirmed < this.#window; n++) {
+          for (let n = 0; n < atOnce && !isFull && published - confirmed < this.#window; n++) {
             const { done, value } = waiting.next()
             if (done) {
+              send()
               handedOver()
               if (confirmed === published) end(resolve)
               return
             }
-            channel.publish(value.exchange, value.key, value.body, value.properties, onConfirm)
+            value.writeTo(frames)
+            channel.expectConfirm(onConfirm)
             published++
+            if (frames.waiting >= chunkBytes) send()
           }
+          send()
         } catch (error) {
           end(() => reject(error))
         }
-        // When the window is full, the next confirm continues.
+        // When the window or the channel is full, the next confirm or the drained channel continues.
         if (published - confirmed < this.#window) schedule()
       }
       publishSome()
@@ -131,11 +151,12 @@ export class RabbitPublisher {
   }
 
   async #opened(): Promise<Open> {
-    const channel = await this.#connection.channel(model => model.createConfirmChannel())
-    const open: Open = { channel, returned: [] }
+    const opened = await this.#connection.channel(model => model.createConfirmChannel({ highWaterMark: maxChunks }))
+    const channel = new PublishChannel(opened)
+    const open: Open = { channel, frames: new FrameWriter(channel.number, channel.frameMax), returned: [] }
     const opening = this.#open
-    channel.on('return', ({ fields }) => open.returned.push((fields as { routingKey: string }).routingKey))
-    channel.on('close', () => {
+    opened.on('return', ({ fields }) => open.returned.push((fields as { routingKey: string }).routingKey))
+    opened.on('close', () => {
       if (this.#open === opening) this.#open = undefined
     })
     return open

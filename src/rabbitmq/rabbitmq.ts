@@ -2,9 +2,11 @@ import type { DeadLetter, Message } from '../model.js'
 import type { DeadLetterFilter, DeadLetters, Queue, QueueReader } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
+import { TelemetryCopies } from './copies.js'
 import { RabbitDeadLetters } from './dead-letters.js'
-import { outgoingBatches, outgoingMessage } from './message.js'
-import { type Outgoing, RabbitPublisher } from './publisher.js'
+import { type Outgoing, Publish } from './frames.js'
+import { type HeaderSet, outgoingBatches } from './message.js'
+import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
 
 export interface RabbitMqOptions {
@@ -17,6 +19,8 @@ export interface RabbitMqOptions {
    * read. `batch`: they do not.
    */
   readonly envelope: 'message' | 'batch'
+  /** Which headers the messages for other consumers have. */
+  readonly headers: HeaderSet
   /** Most messages published without a confirm. A hundred messages in batches count as one AMQP message. */
   readonly window: number
   /** Most messages taken without being settled. */
@@ -46,9 +50,11 @@ export class RabbitMq implements Queue, DeadLetters {
   readonly #consuming: RabbitConnection
   readonly #publisher: RabbitPublisher
   readonly #dead: RabbitDeadLetters
+  /** Undefined when other consumers get no messages. */
+  readonly #copies: TelemetryCopies | undefined
 
   constructor(options: RabbitMqOptions) {
-    const { url, hubId, envelope, window, consumesReceipts, state, clock } = options
+    const { url, hubId, envelope, headers, window, consumesReceipts, state, clock } = options
     const wanted = topology(hubId, consumesReceipts)
     const health = new Health(state)
     this.#options = options
@@ -59,6 +65,7 @@ export class RabbitMq implements Queue, DeadLetters {
     this.#publisher = new RabbitPublisher(this.#publishing, amqpMessages(window, envelope), () =>
       this.#consuming.reset(),
     )
+    this.#copies = envelope === 'message' ? new TelemetryCopies(hubId, headers) : undefined
     this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, clock })
   }
 
@@ -67,8 +74,8 @@ export class RabbitMq implements Queue, DeadLetters {
   }
 
   async publish(messages: readonly Message[]): Promise<void> {
-    const { envelope, hubId } = this.#options
-    await this.#publisher.publish(envelope === 'batch' ? outgoingBatches(messages, hubId) : withCopies(messages, hubId))
+    const { hubId } = this.#options
+    await this.#publisher.publish(withCopies(messages, hubId, this.#copies))
   }
 
   /**
@@ -77,7 +84,7 @@ export class RabbitMq implements Queue, DeadLetters {
    */
   async publishReceipts(hub: string, payload: Buffer): Promise<void> {
     const properties = { persistent: true, mandatory: false, contentType: 'application/json' }
-    await this.#publisher.publish([{ exchange: exchanges.receipts, key: hub, body: payload, properties }])
+    await this.#publisher.publish([new Publish(exchanges.receipts, hub, payload, properties)])
   }
 
   /** Returns the reader of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */
@@ -117,12 +124,13 @@ export class RabbitMq implements Queue, DeadLetters {
 }
 
 /** Yields the batches for the hub's consumers, and each message for those of others, of whom there may be none. */
-function* withCopies(messages: readonly Message[], hubId: string): Generator<Outgoing> {
+function* withCopies(
+  messages: readonly Message[],
+  hubId: string,
+  copies: TelemetryCopies | undefined,
+): Generator<Outgoing> {
   yield* outgoingBatches(messages, hubId)
-  for (const message of messages) {
-    const copy = outgoingMessage(exchanges.telemetry, message, hubId)
-    yield { ...copy, properties: { ...copy.properties, mandatory: false } }
-  }
+  if (copies) for (const message of messages) yield copies.of(message)
 }
 
 /** Returns about how many AMQP messages carry this many messages. */

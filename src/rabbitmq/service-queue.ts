@@ -1,9 +1,9 @@
 import type { QueueReader } from '../queue/queue.js'
 import type { ServiceQueue, ServiceReply, ServiceRequest } from '../queue/service-queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
-import { routingKeyOf } from '../topics.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
-import { shortened, text } from './message.js'
+import { Publish } from './frames.js'
+import { keyOf, text } from './message.js'
 import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
 
@@ -42,20 +42,15 @@ export class RabbitServices implements ServiceQueue {
   async request({ id, path, payload, user, expiryMs }: ServiceRequest): Promise<void> {
     const { hubId } = this.#options
     await this.#publisher.publish([
-      {
-        exchange: exchanges.requests,
-        key: shortened(routingKeyOf(path)),
-        body: payload,
-        properties: {
-          persistent: true,
-          mandatory: true,
-          messageId: id,
-          correlationId: id,
-          replyTo: queues.answers(hubId),
-          expiration: String(expiryMs),
-          headers: { path, ...(user && { user }) },
-        },
-      },
+      new Publish(exchanges.requests, keyOf(path), payload, {
+        persistent: true,
+        mandatory: true,
+        messageId: id,
+        correlationId: id,
+        replyTo: queues.answers(hubId),
+        expiration: String(expiryMs),
+        headers: { path, ...(user && { user }) },
+      }),
     ])
   }
 
@@ -68,7 +63,7 @@ export class RabbitServices implements ServiceQueue {
       ...{ persistent: true, mandatory: false, headers },
       ...(correlated !== '' && { correlationId: correlated }),
     }
-    await this.#publisher.publish([{ exchange: '', key, body: payload, properties }])
+    await this.#publisher.publish([new Publish('', key, payload, properties)])
   }
 
   answers(): QueueReader {

@@ -98,6 +98,7 @@ t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
     url: rabbit.url,
     hubId: 'seen',
     envelope: 'message',
+    headers: 'full',
     window: 10,
     prefetch: 10,
     consumesReceipts: false,

@@ -9,6 +9,7 @@ export function client(url: string, more: Partial<RabbitMqOptions> = {}): Rabbit
     url,
     hubId,
     envelope: 'message',
+    headers: 'full',
     window: 2_000,
     prefetch: 1_000,
     consumesReceipts: false,

@@ -113,6 +113,53 @@ t.test('the topology is the documented one, durable, and another consumer gets w
   await hub.stop()
 })
 
+t.test('headers lean: routing key, message id and one header say what docs/rabbitmq.md promises', async t => {
+  await wipe(rabbit.url)
+  const hub = client(rabbit.url, { headers: 'lean' })
+  await hub.publish([])
+  const channel = await channelOf(t, rabbit.url)
+  const { queue } = await channel.assertQueue('', { exclusive: true })
+  await channel.bindQueue(queue, 'telehub.telemetry', '#')
+  const long = `${'l'.repeat(300)}/ü`
+  const properties = encodeProperties({ contentType: 'text/plain', userProperties: [['a', 'b']] }) as Buffer
+  const sent = [
+    message(1, { topic: 'home/v1.2/x', qos: 1, retain: true, clientId: 'c1', user: 'u1' }),
+    message(2, { topic: long }),
+    message(3, { topic: 'home/x', properties, expiresAt: 2 ** 52 }),
+  ]
+  await hub.publish(sent)
+  const got: object[] = []
+  for (const { sequence } of sent) {
+    const delivery = await channel.get(queue, { noAck: true })
+    if (!delivery) throw new Error(`no message ${sequence}`)
+    const { headers, messageId, deliveryMode, timestamp, contentType } = delivery.properties
+    got.push({ key: delivery.fields.routingKey, headers, messageId, deliveryMode, timestamp, contentType })
+  }
+  const same = { deliveryMode: 2, timestamp: 1_700_000_000, contentType: undefined }
+  t.strictSame(got, [
+    {
+      ...{ ...same, key: 'home.v1%2E2.x', messageId: `${hubId}-1` },
+      headers: { 'received-at': 1_700_000_000_000_001 },
+    },
+    {
+      ...{ ...same, key: 'l'.repeat(255), messageId: `${hubId}-2` },
+      headers: { 'mqtt-topic': long, 'received-at': 1_700_000_000_000_002 },
+    },
+    {
+      ...{ ...same, key: 'home.x', messageId: `${hubId}-3`, contentType: 'text/plain' },
+      headers: {
+        'received-at': 1_700_000_000_000_003,
+        'mqtt-content-type': 'text/plain',
+        'mqtt-user-properties': [['a', 'b']],
+        'mqtt-expires-at': 2 ** 52,
+      },
+    },
+  ])
+  // What the hub itself stores lacks nothing.
+  t.match(await take(hub.reader('record'), 3), [{ clientId: 'c1', user: 'u1', qos: 1, retain: true }, {}, {}])
+  await hub.stop()
+})
+
 t.test('queues that an older version declared are used as they are', async t => {
   await wipe(rabbit.url)
   const channel = await channelOf(t, rabbit.url)
