@@ -94,20 +94,23 @@ export function* outgoingBatches(messages: readonly Message[], hubId: string): G
   for (let from = 0, to = 0; from < messages.length; from = to) {
     const { hub } = messages[from] as Message
     let bytes = 0
+    const lengths: number[] = []
     for (; to < messages.length && to - from < batchMessages; to++) {
       const message = messages[to] as Message
-      bytes += encodedLength(message)
+      const length = encodedLength(message)
+      bytes += length
       // The hub is named in the message id, not in the body.
       if (to > from && (bytes > batchBytes || message.hub !== hub)) break
+      lengths.push(length)
     }
-    yield outgoingBatch(messages.slice(from, to), hubId)
+    yield outgoingBatch(messages.slice(from, to), lengths, hubId)
   }
 }
 
-function outgoingBatch(messages: readonly Message[], hubId: string): Outgoing {
+function outgoingBatch(messages: readonly Message[], lengths: number[], hubId: string): Outgoing {
   const first = messages[0] as Message
   const last = messages.at(-1) as Message
-  return new Publish(exchanges.batches, batchKey, encodeBatch(messages), {
+  return new Publish(exchanges.batches, batchKey, encodeBatch(messages, lengths), {
     persistent: true,
     mandatory: true,
     contentType: batchType,

@@ -205,18 +205,17 @@ const batchVersion = 0x81
 const batchHeaderBytes = 4
 const lengthBytes = 4
 
-/** Encodes at least one message, at most 65,535. */
-export function encodeBatch(messages: readonly Message[]): Buffer {
-  const lengths = messages.map(encodedLength)
+/** Encodes at least one message, at most 65,535. `lengths`: what {@link encodedLength} returns of each. */
+export function encodeBatch(messages: readonly Message[], lengths = messages.map(encodedLength)): Buffer {
   const body = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + lengthBytes + length, batchHeaderBytes))
   body[0] = batchVersion
   body[1] = 0
   body.writeUInt16LE(messages.length, 2)
   let at = batchHeaderBytes
-  for (const [i, message] of messages.entries()) {
+  for (let i = 0; i < messages.length; i++) {
     const length = lengths[i] as number
     body.writeUInt32LE(length, at)
-    encodeMessage(message, body, at + lengthBytes)
+    encodeMessage(messages[i] as Message, body, at + lengthBytes)
     at += lengthBytes + length
   }
   return body
