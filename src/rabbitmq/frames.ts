@@ -322,7 +322,7 @@ export class FrameWriter {
 }
 
 /** A message of any kind, encoded when it is written. */
-export class Publish implements Outgoing {
+export class PlainOutgoing implements Outgoing {
   readonly #exchange: string
   readonly #key: string
   readonly #body: Buffer

@@ -3,7 +3,7 @@ import type { Message, QoS, Rejection, ReplyQueue } from '../model.js'
 import { decodeBatch, encodeBatch, encodedLength, maxName } from '../spool/message-codec.js'
 import { routingKeyOf, topicOf } from '../topics.js'
 import { batchKey, type Delivered, exchanges } from './connection.js'
-import { type Outgoing, Publish } from './frames.js'
+import { type Outgoing, PlainOutgoing } from './frames.js'
 import { batchType, propertiesFrom, propertyHeaders } from './properties.js'
 
 /** Most messages in one AMQP message, and most bytes of them. A single longer message is sent alone. */
@@ -51,7 +51,7 @@ export function outgoingMessage(
   { mandatory, set, more }: MessageOptions,
 ): Outgoing {
   const extension = message.properties && propertyHeaders(message.properties)
-  return new Publish(exchange, keyOf(message.topic), message.payload, {
+  return new PlainOutgoing(exchange, keyOf(message.topic), message.payload, {
     persistent: true,
     mandatory,
     messageId: `${hubPart(message, hubId)}-${message.sequence}`,
@@ -110,7 +110,7 @@ export function* outgoingBatches(messages: readonly Message[], hubId: string): G
 function outgoingBatch(messages: readonly Message[], lengths: number[], hubId: string): Outgoing {
   const first = messages[0] as Message
   const last = messages.at(-1) as Message
-  return new Publish(exchanges.batches, batchKey, encodeBatch(messages, lengths), {
+  return new PlainOutgoing(exchanges.batches, batchKey, encodeBatch(messages, lengths), {
     persistent: true,
     mandatory: true,
     contentType: batchType,

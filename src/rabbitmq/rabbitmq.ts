@@ -4,7 +4,7 @@ import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { TelemetryCopies } from './copies.js'
 import { RabbitDeadLetters } from './dead-letters.js'
-import { type Outgoing, Publish } from './frames.js'
+import { type Outgoing, PlainOutgoing } from './frames.js'
 import { type HeaderSet, outgoingBatches } from './message.js'
 import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
@@ -84,7 +84,7 @@ export class RabbitMq implements Queue, DeadLetters {
    */
   async publishReceipts(hub: string, payload: Buffer): Promise<void> {
     const properties = { persistent: true, mandatory: false, contentType: 'application/json' }
-    await this.#publisher.publish([new Publish(exchanges.receipts, hub, payload, properties)])
+    await this.#publisher.publish([new PlainOutgoing(exchanges.receipts, hub, payload, properties)])
   }
 
   /** Returns the reader of `record`, `publish` or, for the bodies given to `publishReceipts`, `receipts`. */

@@ -2,7 +2,7 @@ import type { QueueReader } from '../queue/queue.js'
 import type { ServiceQueue, ServiceReply, ServiceRequest } from '../queue/service-queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
-import { Publish } from './frames.js'
+import { PlainOutgoing } from './frames.js'
 import { keyOf, text } from './message.js'
 import { RabbitPublisher } from './publisher.js'
 import { RabbitReader } from './reader.js'
@@ -42,7 +42,7 @@ export class RabbitServices implements ServiceQueue {
   async request({ id, path, payload, user, expiryMs }: ServiceRequest): Promise<void> {
     const { hubId } = this.#options
     await this.#publisher.publish([
-      new Publish(exchanges.requests, keyOf(path), payload, {
+      new PlainOutgoing(exchanges.requests, keyOf(path), payload, {
         persistent: true,
         mandatory: true,
         messageId: id,
@@ -63,7 +63,7 @@ export class RabbitServices implements ServiceQueue {
       ...{ persistent: true, mandatory: false, headers },
       ...(correlated !== '' && { correlationId: correlated }),
     }
-    await this.#publisher.publish([new Publish('', key, payload, properties)])
+    await this.#publisher.publish([new PlainOutgoing('', key, payload, properties)])
   }
 
   answers(): QueueReader {

@@ -6,7 +6,7 @@ import t from 'tap'
 import type { Message } from '../../src/model.js'
 import { encodeProperties } from '../../src/mqtt/message-properties.js'
 import { TelemetryCopies } from '../../src/rabbitmq/copies.js'
-import { FrameWriter, Publish, type PublishProperties } from '../../src/rabbitmq/frames.js'
+import { FrameWriter, PlainOutgoing, type PublishProperties } from '../../src/rabbitmq/frames.js'
 import { outgoingMessage } from '../../src/rabbitmq/message.js'
 import { PublishChannel } from '../../src/rabbitmq/publish-channel.js'
 import { Random } from '../fixtures/packets.js'
@@ -106,7 +106,7 @@ t.test('the frames are those of the driver, byte for byte', async t => {
     for (let n = 0; n < cases / frameMaxima.length; n++) {
       const [exchange, key, some] = [text(random, 60), text(random, 60), properties(random)]
       const body = random.chance(20) ? Buffer.alloc(random.pick(sizes), n) : random.bytes(random.pick(given))
-      new Publish(exchange, key, body, some).writeTo(frames)
+      new PlainOutgoing(exchange, key, body, some).writeTo(frames)
       channel.publish(exchange, key, body, some as Options.Publish)
       const expected = written()
       const actual = frames.take()
@@ -202,7 +202,7 @@ t.test('more topics and clients than are kept', async t => {
 t.test('what AMQP has no room for is an error', async t => {
   const frames = new FrameWriter(1, 4_096)
   const publish = (key: string, more: Partial<PublishProperties>) => () =>
-    new Publish('', key, Buffer.alloc(1), { persistent: true, mandatory: true, ...more }).writeTo(frames)
+    new PlainOutgoing('', key, Buffer.alloc(1), { persistent: true, mandatory: true, ...more }).writeTo(frames)
   t.throws(publish('ü'.repeat(128), {}), /short string of 256 bytes/)
   t.throws(publish('', { messageId: 'x'.repeat(256) }), RangeError)
   t.throws(publish('', { headers: { ['x'.repeat(256)]: 1 } }), RangeError)
