@@ -1,4 +1,5 @@
-import { bytes, count, table, time } from '../runtime/terminal.js'
+import type { Answer } from '../contract/contract.js'
+import { bytes, count, many, table, time } from '../runtime/terminal.js'
 import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import { age, instant, instantHelp } from './instant.js'
@@ -17,7 +18,8 @@ const replayFlags = {
 export const spoolCommands: readonly Command[] = [
   command({
     name: 'spool replay',
-    summary: 'handle messages again that the spool has kept (spool.keep), as under a new mapping',
+    summary:
+      'handle messages again that the spool (spool.keep) and the archive (spool.archive) have, as under a new mapping',
     about: instantHelp,
     flags: replayFlags,
     examples: ['telehub spool replay --from 2h --topic "home/#"'],
@@ -25,7 +27,7 @@ export const spoolCommands: readonly Command[] = [
   }),
   command({
     name: 'spool',
-    summary: 'show the segments and cursors of the spool, and how far the cursors are behind',
+    summary: 'show the segments and cursors of the spool, the archive, and how far the cursors are behind',
     flags: hubFlags,
     examples: ['telehub spool'],
     run: show,
@@ -38,13 +40,15 @@ async function show(call: Call<typeof hubFlags>): Promise<number> {
   if (call.flags.json) return printJson(out, spool)
   const percent = Math.round((100 * spool.bytes) / spool.limit)
   const kept = spool.keptBytes > 0 ? `, of that ${bytes(spool.keptBytes)} kept for replays` : ''
-  out(`spool ${bytes(spool.bytes)} of ${bytes(spool.limit)} (${percent} %)${kept}\n\n`)
+  out(`spool ${bytes(spool.bytes)} of ${bytes(spool.limit)} (${percent} %)${kept}\n`)
+  if (spool.archive) showArchive(spool.archive, out)
   const cursors = spool.cursors.map(({ name, sequence, lag, oldest }) => [
     name,
     count(sequence),
     count(lag),
     oldest === undefined ? 'at the end' : `since ${age(now() - oldest)}`,
   ])
+  out('\n')
   out(table(['cursor', 'next', 'messages behind', ''], cursors))
   const segments = spool.segments.map(({ segment, bytes: size, from, to, kept }) => [
     count(segment),
@@ -55,6 +59,14 @@ async function show(call: Call<typeof hubFlags>): Promise<number> {
   ])
   out(`\n${table(['segment', 'size', 'from', 'to', ''], segments)}`)
   return 0
+}
+
+function showArchive(archive: NonNullable<Answer<'GET /api/spool'>['archive']>, out: (text: string) => void): void {
+  const { bytes: used, limit, keepMs, rawBytes, messages, from, to, givenUp } = archive
+  const kept = `archive ${bytes(used)} of ${bytes(limit)}, kept for ${age(keepMs)}`
+  out(messages === 0 ? `${kept}: empty\n` : `${kept}: ${count(messages)} messages, ${bytes(rawBytes)} raw`)
+  if (messages > 0) out(from && to ? `, from ${time(from)} to ${time(to)}\n` : '\n')
+  if (givenUp > 0) out(`${many(givenUp, 'segment')} not kept for as long, for want of room\n`)
 }
 
 async function replay(call: Call<typeof replayFlags>): Promise<number> {

@@ -33,6 +33,8 @@ const byProcessor: readonly SettingKey[] = [
   'sparkplug.host',
   'spool.keep',
   'spool.keepBytes',
+  'spool.archive',
+  'spool.archiveBytes',
   'spool.rate',
   'dead.limit',
   'alerts.file',

@@ -213,6 +213,16 @@ export const settingsTable = {
     1e9,
     'Size of the messages kept by spool.keep. The spool never keeps more than half of spool.limit in all.',
   ),
+  'spool.archive': row(
+    duration,
+    0,
+    'How long messages are kept compressed in data.dir/archive after the spool has let go of them (30d: a month). 0s: not at all. telehub spool replay and telehub map diff read both.',
+  ),
+  'spool.archiveBytes': row(
+    size(1e6),
+    10e9,
+    'Size of the archive, compressed. Beyond it the oldest segments are deleted; on a full disk, too, before the spool refuses.',
+  ),
   'dead.limit': row(
     size(1e6),
     1e9,

@@ -370,7 +370,8 @@ export const routes = {
     answer: spool,
   },
   'POST /api/spool/replay': {
-    summary: 'Handles messages again that the spool has kept (spool.keep), as under a new mapping',
+    summary:
+      'Handles messages again that the spool (spool.keep) and the archive (spool.archive) have, as under a new mapping',
     description: progressDescription,
     allow: 'change',
     body: closed({

@@ -46,6 +46,26 @@ export const spool = object({
       kept: boolean('Whether every cursor has passed the segment'),
     }),
   ),
+  archive: optional(
+    object(
+      {
+        bytes: integer(),
+        limit: integer(),
+        keepMs: integer('How long messages are kept after their receipt'),
+        rawBytes: integer('Bytes before compression'),
+        messages: integer(),
+        segments: integer(),
+        from: optional(number('When the first message was received; left out while the archive is empty')),
+        to: optional(number('When the last message was received')),
+        added: integer('Segments archived since the hub started'),
+        expired: integer('Segments deleted after their time'),
+        givenUp: integer(
+          'Segments deleted before their time: beyond the limit, or as the spool or the disk needed room',
+        ),
+      },
+      'Messages that the spool has let go of; left out without spool.archive',
+    ),
+  ),
   cursors: array(
     object({
       name: string(),

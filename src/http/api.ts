@@ -126,7 +126,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   serve(app, 'GET /api/balance', query => pipeline.balance(query))
 
   serve(app, 'GET /api/spool', async () => {
-    const { segments, cursors, ...more } = await pipeline.spool()
+    const { segments, cursors, archive, ...more } = await pipeline.spool()
     const ms = (time: number | undefined) => (time === undefined ? undefined : time / 1_000)
     return {
       ...more,
@@ -136,6 +136,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
   })
 
   serve(app, 'POST /api/spool/replay', ({ from, to = clock.now() / 1_000, topic }, call) => {
+      ...(archive && { archive: { ...archive, from: ms(archive.from), to: ms(archive.to) } }),
     if (topic !== undefined && !isTopicFilter(topic)) throw notFilter(topic)
     const past = { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
     return runJob(call, { kind: 'past', past })

@@ -35,6 +35,11 @@ export function cursorsOf(
     keepMs: settings['spool.keep'],
     keepBytes: settings['spool.keepBytes'],
     limitBytes: settings['spool.limit'],
+    archive: {
+      dir: join(dir, 'archive'),
+      keepMs: settings['spool.archive'],
+      limitBytes: settings['spool.archiveBytes'],
+    },
     pinned: () => Math.min(balance.saved, registry.saved, needed()),
     rate: settings['spool.rate'],
     clock: machineClock,

@@ -4,14 +4,16 @@ import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { type MicrosecondClock, type MillisecondClock, machineClock } from '../runtime/time.js'
+import { Archive, type ArchiveOptions, type ArchiveStatus } from './archive.js'
 import { Meter } from './backlog-meter.js'
 import { Cursor, type CursorOwner } from './cursor.js'
 import { CursorFile, type CursorPlace, listCursors } from './cursor-file.js'
-import { type PastRange, type ReplayRange, readNumbered, readPast } from './history.js'
+import { type PastRange, type PastSource, type ReplayRange, readNumbered, readPast } from './history.js'
 import { decodeMessage } from './message-codec.js'
-import { segmentHeaderBytes, segmentPath } from './segment-file.js'
+import { PassedSegments } from './passed-segments.js'
+import { segmentHeaderBytes } from './segment-file.js'
 import { SegmentReader } from './segment-reader.js'
-import { passedOf, Segments, surplus } from './segments.js'
+import { passedOf, Segments } from './segments.js'
 import type { SpoolPosition } from './spool.js'
 
 export interface CursorsOptions {
@@ -28,6 +30,8 @@ export interface CursorsOptions {
   /** How long, and up to how many bytes, messages are kept that every cursor has passed. 0: not at all. */
   readonly keepMs?: number
   readonly keepBytes?: number
+  /** Where passed segments are kept compressed, for longer. Without a time there is no archive. */
+  readonly archive?: Pick<ArchiveOptions, 'dir' | 'keepMs' | 'limitBytes'>
   /** Limit of the spool. Kept messages never fill the spool beyond half of the limit. */
   readonly limitBytes?: number
   /** Returns the sequence number from which everything must stay readable. */
@@ -70,6 +74,8 @@ export interface SpoolStatus {
     readonly to: number | undefined
     readonly kept: boolean
   }[]
+  /** Undefined without an archive. */
+  readonly archive?: ArchiveStatus
   readonly cursors: readonly {
     readonly name: string
     /** Next sequence number to read. */
@@ -95,20 +101,34 @@ export class Cursors implements CursorOwner {
   readonly #cursors = new Map<string, Cursor>()
   readonly #meters: Meter[] = []
   readonly #clock: MicrosecondClock
+  readonly #archive: Archive | undefined
+  readonly #passed: PassedSegments
   #position: SpoolPosition
   #timer: NodeJS.Timeout | undefined
-  #deletingFails = false
 
   constructor(options: CursorsOptions) {
     this.#options = options
     this.#position = options.position
     this.#clock = options.clock ?? machineClock
     this.#files = options.files ?? nodeFiles
-    this.#segments = new Segments(options.dir, this.#clock, this.#files)
+    const { dir, archive, freed, log, incidents, monotonic = performance } = options
+    const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = options
+    const shared = { clock: this.#clock, files: this.#files, log }
+    this.#segments = new Segments(dir, this.#clock, this.#files)
+    this.#archive =
+      archive && archive.keepMs > 0
+        ? new Archive({ ...archive, ...shared, spoolDir: dir, monotonic, incidents })
+        : undefined
+    const retention = { keepMs, keepBytes, limitBytes }
+    this.#passed = new PassedSegments({
+      ...shared,
+      ...{ dir, segments: this.#segments, archive: this.#archive, retention, freed },
+    })
   }
 
   start(): void {
     const { dir, groups, inherit } = this.#options
+    this.#archive?.start()
     this.#segments.start()
     this.#segments.grow(this.#position)
     const names = listCursors(dir, this.#files)
@@ -246,6 +266,7 @@ export class Cursors implements CursorOwner {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     for (const cursor of this.#cursors.values()) await cursor.close()
+    await this.#archive?.stop()
   }
 
   get groups(): readonly string[] {
@@ -257,9 +278,9 @@ export class Cursors implements CursorOwner {
     return this.reader(group).lag
   }
 
-  /** Reads the messages of a time range that are still in the spool. */
+  /** Reads the messages of a time range that are still in the spool, or in the archive. */
   past(range: PastRange, signal: AbortSignal): ReplayRange {
-    return readPast(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
+    return readPast(this.#past, this.#position, range, signal)
   }
 
   /** Reads the messages of a range of sequence numbers that are still in the spool. */
@@ -267,7 +288,11 @@ export class Cursors implements CursorOwner {
     range: { readonly from: number; readonly to: number },
     signal: AbortSignal,
   ): AsyncIterable<readonly Message[]> {
-    return readNumbered(this.#options.dir, this.#files, this.#segments, this.#position, range, signal)
+    return readNumbered(this.#past, this.#position, range, signal)
+  }
+
+  get #past(): PastSource {
+    return { dir: this.#options.dir, files: this.#files, segments: this.#segments, archive: this.#archive }
   }
 
   /** First sequence number still in the spool. */
@@ -282,36 +307,15 @@ export class Cursors implements CursorOwner {
 
   /** Deletes segments that no reader needs any more and that are not to be kept. */
   deletePassed(): void {
-    const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = this.#options
-    this.#delete({ keepMs, keepBytes, limitBytes })
+    this.#passed.delete(this.#needed)
   }
 
   /**
-   * Deletes all segments that every cursor has passed at once, also pinned ones, as the disk is full. Without room no
-   * state of the readers can be saved, and so no segment would ever be released.
+   * Makes room, as the disk is full: the archive yields first, and then all segments that every cursor has passed go at
+   * once, also pinned ones. Without room no state of the readers can be saved, and so no segment would ever be released.
    */
   giveUpKept(): void {
-    this.#delete({ keepMs: 0, keepBytes: 0, limitBytes: 0 }, this.#settledSegment)
-  }
-
-  #delete(retention: Parameters<typeof surplus>[2], needed = this.#needed): void {
-    const { dir, freed, log } = this.#options
-    let count = surplus(this.#segments.list, needed, retention, this.#clock.now())
-    for (; count > 0; count--) {
-      const oldest = this.#segments.list[0]
-      if (!oldest) return
-      const path = segmentPath(dir, oldest.segment)
-      try {
-        this.#files.removeSync(path)
-      } catch (error) {
-        if (!this.#deletingFails) log.warn(`could not delete ${path}: ${describe(error)}; retrying`)
-        this.#deletingFails = true
-        return
-      }
-      this.#deletingFails = false
-      this.#segments.shift()
-      freed(oldest.bytes)
-    }
+    this.#passed.giveUp(this.#settledSegment)
   }
 
   /** The first segment that a cursor still reads, or that is read again after a crash. */
@@ -340,6 +344,7 @@ export class Cursors implements CursorOwner {
         to: list[i + 1]?.before,
         kept: i < kept.length,
       })),
+      ...(this.#archive && { archive: this.#archive.status() }),
       cursors: await Promise.all([...this.#cursors].map(([name, cursor]) => this.#statusOf(name, cursor))),
     }
   }
