@@ -4,7 +4,11 @@ import type { Answer, Asked, JobProgress, RouteName } from '../contract/contract
 import { describe, HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
 
-export type JobName = 'POST /api/dead/replay' | 'POST /api/dead/drop' | 'POST /api/spool/replay'
+export type JobName =
+  | 'POST /api/dead/replay'
+  | 'POST /api/dead/drop'
+  | 'POST /api/spool/replay'
+  | 'POST /api/mapping/diff'
 
 /** The HTTP API of a running hub. */
 export class HubClient {

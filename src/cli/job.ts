@@ -7,17 +7,14 @@ import { type hubFlags, hubOf } from './hub-address.js'
 import type { JobName } from './hub-client.js'
 import { printJson } from './print.js'
 
+type JobCall = Pick<Call<typeof hubFlags>, 'flags' | 'environmentKey' | 'settings' | 'terminal'>
+
 /**
- * Starts a job of the hub and shows the progress. `kept` says what became of messages that were not stored. Resolves
- * with the exit code: 1 when the job did not finish.
+ * Starts a job of the hub, shows the progress, and resolves with the last report. Rejects when the connection ends
+ * before the job does.
  */
-export async function follow<Name extends JobName>(
-  call: Pick<Call<typeof hubFlags>, 'flags' | 'environmentKey' | 'settings' | 'terminal'>,
-  name: Name,
-  asked: Asked<Name>,
-  kept: string,
-): Promise<number> {
-  const { out, progress } = call.terminal
+export async function watch<Name extends JobName>(call: JobCall, name: Name, asked: Asked<Name>): Promise<JobProgress> {
+  const { progress } = call.terminal
   let last: JobProgress | undefined
   try {
     for await (const report of hubOf(call).job(name, asked)) {
@@ -33,6 +30,21 @@ export async function follow<Name extends JobName>(
   if (!last?.finished) {
     throw new HubError('stopping', 'the connection to the hub ended before the job did; what was done stays done')
   }
+  return last
+}
+
+/**
+ * Starts a job of the hub and shows the progress. `kept` says what became of messages that were not stored. Resolves
+ * with the exit code: 1 when the job did not finish.
+ */
+export async function follow<Name extends JobName>(
+  call: JobCall,
+  name: Name,
+  asked: Asked<Name>,
+  kept: string,
+): Promise<number> {
+  const { out } = call.terminal
+  const last = await watch(call, name, asked)
   if (call.flags.json) return printJson(out, last) || (last.error ? 1 : 0)
   const parts = [
     many(last.done, 'message'),

@@ -1,9 +1,14 @@
 import { readFileSync } from 'node:fs'
-import type { Answer } from '../contract/contract.js'
+import { readYamlText } from '../config/config.js'
+import { ruleMistakes } from '../config/settings.js'
+import type { Answer, JobProgress } from '../contract/contract.js'
+import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
-import { table } from '../runtime/terminal.js'
-import { type Call, type Command, command, type Flags } from './command.js'
+import { count, table } from '../runtime/terminal.js'
+import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
+import { instant, instantHelp } from './instant.js'
+import { watch } from './job.js'
 import { printJson } from './print.js'
 
 /* `telehub map …`: what a running hub would make of a message, and the rules that say so. */
@@ -15,6 +20,13 @@ const tryFlags = {
 
 const rulesFlags = {
   yaml: { help: 'prints all as the setting mapping of a telehub.yaml, as telehub process on another machine needs it' },
+  ...hubFlags,
+} as const satisfies Flags
+
+const diffFlags = {
+  from: { value: 'TIME', help: 'messages received from this time on (needed)' },
+  to: { value: 'TIME', help: 'messages received before this time; default: now' },
+  topic: { value: 'FILTER', help: 'only messages whose topic matches this filter' },
   ...hubFlags,
 } as const satisfies Flags
 
@@ -35,6 +47,17 @@ export const mapCommands: readonly Command[] = [
     flags: rulesFlags,
     examples: ['telehub map rules', 'telehub map rules --yaml'],
     run: listRules,
+  }),
+  command({
+    name: 'map diff',
+    takes: ['FILE'],
+    summary: 'show what other rules would have made of the raw past (spool and archive), and store nothing',
+    about:
+      'FILE has the rules as a list, or under `mapping:` as in telehub.yaml. They stand for those that the hub keeps itself, ' +
+      `before those of its settings. ${instantHelp}`,
+    flags: diffFlags,
+    examples: ['telehub map diff new.yaml --from 7d', 'telehub map diff new.yaml --from 2h --topic "plant/#"'],
+    run: diff,
   }),
 ]
 
@@ -60,6 +83,78 @@ async function listRules(call: Call<typeof rulesFlags>): Promise<number> {
   if (rules.some(({ place }) => place.from === 'hub')) out(`rules of the hub are in ${plain(file)}\n`)
   for (const mistake of mistakes) out(`mistake: ${plain(mistake)}\n`)
   return mistakes.length > 0 ? 1 : 0
+}
+
+/** Reads rules of a YAML file. Throws with the line of a mistake. */
+function rulesIn(file: string): readonly unknown[] {
+  const { value, mistakes, lineOf } = readYamlText(readFileSync(file, 'utf8'))
+  const [mistake] = mistakes
+  if (mistake) throw new HubError('bad_request', `${file}:${mistake.line}: ${mistake.sentence}`)
+  const isMap = typeof value === 'object' && value !== null && 'mapping' in value
+  const rules: unknown = isMap ? value.mapping : value
+  if (!Array.isArray(rules))
+    throw new HubError('bad_request', `${file}: allowed is a list of rules, or mapping: with one`)
+  for (const [i, rule] of rules.entries()) {
+    const [wrong] = ruleMistakes(rule)
+    if (!wrong) continue
+    const place = [...(isMap ? ['mapping'] : []), i, ...(wrong.key === undefined ? [] : [wrong.key])]
+    const key = wrong.key === undefined ? '' : `${wrong.key}: `
+    throw new HubError('bad_request', `${file}:${lineOf(place)}: ${key}${wrong.sentence}`)
+  }
+  return rules
+}
+
+async function diff(call: Call<typeof diffFlags>): Promise<number> {
+  const { args, flags, terminal } = call
+  const rules = rulesIn(args[0] ?? '')
+  const from = instant('from', flags.from, terminal.now())
+  if (from === undefined) throw usage('telehub map diff needs --from TIME', 'map diff')
+  const to = instant('to', flags.to, terminal.now())
+  if (to !== undefined && to < from) throw usage('--to is before --from')
+  const last = await watch(call, 'POST /api/mapping/diff', { rules, from, to, topic: flags.topic })
+  const { out } = terminal
+  if (flags.json) return printJson(out, last) || (last.error ? 1 : 0)
+  if (last.diff) showDiff(last.diff, out)
+  if (last.error) out(`the comparison stopped early: ${plain(last.error)}\n`)
+  return last.error ? 1 : 0
+}
+
+type Diff = NonNullable<JobProgress['diff']>
+
+function showDiff(diff: Diff, out: (text: string) => void): void {
+  const { before, after, series, fates } = diff
+  const row = (name: string, of: (tally: Diff['before']) => number) => [name, count(of(before)), count(of(after))]
+  const reasons = [...new Set([...Object.keys(before.reasons), ...Object.keys(after.reasons)])].sort()
+  const rows = [
+    row('messages', ({ messages }) => messages),
+    row('stored', ({ stored }) => stored),
+    row('ignored', ({ ignored }) => ignored),
+    row('dead', ({ dead }) => dead),
+    ...reasons.map(reason => row(`  ${plain(reason)}`, tally => tally.reasons[reason] ?? 0)),
+    row('points', ({ points }) => points),
+    ['series', count(series.before), count(series.after)],
+  ]
+  out(table(['', 'now', 'new'], rows))
+  out(
+    `\n${count(series.same)} series stay, ${count(series.appear)} appear, ${count(series.vanish)} vanish, ` +
+      `${count(series.retyped)} change type${diff.incomplete ? ' (there were too many series to compare all)' : ''}\n`,
+  )
+  for (const kind of ['appear', 'vanish', 'retyped'] as const) {
+    if (diff[kind].length === 0) continue
+    const samples = diff[kind].map(({ series: key, topic, types, before: old, after: fresh }) => [
+      plain(key),
+      types,
+      plain([old, fresh].map(value => (value === undefined ? '' : JSON.stringify(value))).join(' → ')),
+      plain(topic),
+    ])
+    const title = { appear: 'appears', vanish: 'vanishes', retyped: 'changes type' }[kind]
+    out(`\n${table([title, 'type', 'value', 'on'], samples)}`)
+    const more = series[kind] - samples.length
+    if (more > 0) out(`and ${count(more)} more\n`)
+  }
+  if (fates.length === 0) return
+  const changes = fates.map(fate => [count(fate.messages), plain(fate.before), plain(fate.after), plain(fate.topic)])
+  out(`\n${table(['messages', 'now', 'new', 'such as'], changes)}`)
 }
 
 function placeText({ from, number }: Answer<'GET /api/mapping'>['rules'][number]['place']): string {

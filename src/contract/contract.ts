@@ -5,7 +5,7 @@ import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
 import { explore, mapped, messageProperties } from './explore.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
-import { mapping } from './mapping.js'
+import { mapping, mappingDiff } from './mapping.js'
 import { notifyRoutes } from './notify.js'
 import { balance, readiness, spool } from './operation.js'
 import { publish } from './publish.js'
@@ -175,6 +175,7 @@ const jobProgress = object({
   dropped: integer(),
   kept: integer('Rejected again, or still in the dead letters'),
   finished: boolean(),
+  diff: optional(mappingDiff),
   error: optional(string('Why the job ended early. Messages handled by then stay handled')),
 })
 
@@ -375,6 +376,19 @@ export const routes = {
     description: progressDescription,
     allow: 'change',
     body: closed({
+      from: instant('When the message was received: included'),
+      to: optional(instant('Not included; default: now')),
+      topic: optional(string('Topic filter; default: all topics')),
+    }),
+    answer: jobProgress,
+    isStream: 'lines',
+  },
+  'POST /api/mapping/diff': {
+    summary: 'What other rules of the hub would have made of the messages that spool and archive have; stores nothing',
+    description: `${progressDescription} With the last one comes \`diff\`.`,
+    allow: 'change',
+    body: closed({
+      rules: array({} as Schema, 'Instead of those that the hub keeps itself, as in POST /api/mapping'),
       from: instant('When the message was received: included'),
       to: optional(instant('Not included; default: now')),
       topic: optional(string('Topic filter; default: all topics')),

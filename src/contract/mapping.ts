@@ -14,6 +14,7 @@ import {
   string,
   union,
   withDefault,
+  words,
 } from './schema.js'
 
 /* Mapping rules: those that the hub keeps itself, and trying one. Times are milliseconds. */
@@ -52,6 +53,51 @@ const matchedTopic = object({
   ),
   taken: boolean('Whether this rule would decide'),
 })
+
+const mappingTally = object({
+  messages: integer(),
+  stored: integer(),
+  ignored: integer('As they are no readings, or thinned out'),
+  dead: integer(),
+  partly: integer('Of those stored, with values that are refused'),
+  points: integer(),
+  reasons: record(integer(), 'Dead letters by reason'),
+})
+
+const value = optional(union([number(), boolean(), string()]))
+
+const comparedSeries = array(
+  object({
+    series: string('Key of the series'),
+    topic: string('Topic of a message that has it'),
+    types: string('Type of the values, or `before → after`'),
+    ...{ before: value, after: value },
+  }),
+  'Some of them, each with a sample',
+)
+
+/** The outcome of a comparison of mappings over the past. */
+export const mappingDiff = object(
+  {
+    before: mappingTally,
+    after: mappingTally,
+    series: object({
+      before: integer(),
+      after: integer(),
+      same: integer(),
+      appear: integer(),
+      vanish: integer(),
+      retyped: integer('Of another type'),
+    }),
+    incomplete: optional(constant(true, 'There were so many series that not all were compared')),
+    fates: array(
+      object({ before: string(), after: string(), messages: integer(), topic: string('Topic of one of them') }),
+      'Messages of which something else becomes, the most frequent first',
+    ),
+    ...{ appear: comparedSeries, vanish: comparedSeries, retyped: comparedSeries },
+  },
+  'How the new rules differ from those in force',
+)
 
 /** The declarations of the routes of mapping rules. */
 export const mapping = {

@@ -38,7 +38,11 @@ const jobNames = {
   replay: 'replay of dead letters',
   drop: 'drop of dead letters',
   past: 'replay of the spool',
+  diff: 'comparison of mappings',
 } as const satisfies Record<Job['kind'], string>
+
+/** Largest body with mapping rules. */
+const rulesLimit = 1e6
 
 /** Interval of the progress lines of a job. */
 const progressEveryMs = 250
@@ -132,15 +136,23 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
       ...more,
       segments: segments.map(segment => ({ ...segment, from: ms(segment.from), to: ms(segment.to) })),
       cursors: cursors.map(cursor => ({ ...cursor, oldest: ms(cursor.oldest) })),
+      ...(archive && { archive: { ...archive, from: ms(archive.from), to: ms(archive.to) } }),
     }
   })
 
-  serve(app, 'POST /api/spool/replay', ({ from, to = clock.now() / 1_000, topic }, call) => {
-      ...(archive && { archive: { ...archive, from: ms(archive.from), to: ms(archive.to) } }),
+  serve(app, 'POST /api/spool/replay', (asked, call) => runJob(call, { kind: 'past', past: pastOf(asked) }))
+
+  serve(
+    app,
+    'POST /api/mapping/diff',
+    ({ rules, ...asked }, call) => runJob(call, { kind: 'diff', past: pastOf(asked), rules }),
+    { bodyLimit: rulesLimit },
+  )
+
+  function pastOf({ from, to = clock.now() / 1_000, topic }: Omit<Asked<'POST /api/mapping/diff'>, 'rules'>) {
     if (topic !== undefined && !isTopicFilter(topic)) throw notFilter(topic)
-    const past = { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
-    return runJob(call, { kind: 'past', past })
-  })
+    return { from: Math.round(from * 1_000), to: Math.round(to * 1_000), topic }
+  }
 
   await app.register(alertRoutes, { pipeline, clock, guard, audit })
   await app.register(boardRoutes, { pipeline, guard, audit })
@@ -166,7 +178,7 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     const { request, reply } = call
     const number = await pipeline.begin(job)
     const who = { ...changeBy(call, guard), what: jobNames[job.kind] }
-    audit.record({ ...who, result: 'begun', detail: JSON.stringify(request.body) })
+    audit.record({ ...who, result: 'begun', detail: JSON.stringify(request.body).slice(0, 2_000) })
     let gone = false
     const { raw } = reply.hijack()
     const leave = () => {

@@ -148,11 +148,11 @@ export async function startPipeline(
   })
 
   // Questions and orders of the API.
+  const trials = new TrialMappings(settings, sparkplug, decoders)
   const handler = new ReplayWays({ recording, downlink })
-  const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors) })
+  const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors), trials })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
-  const trials = new TrialMappings(settings, sparkplug, decoders)
   const queries = new Queries({ trials, store, mapping, registry, dead, balance, offsets: progress, dependencies })
 
   const stop = await startParts([

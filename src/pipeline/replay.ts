@@ -2,6 +2,9 @@ import type { JobProgress } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
 import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
+import { RestedSlices } from '../runtime/slices.js'
+import type { TrialMappings } from './own-rules/trial-mappings.js'
+import { MappingComparison } from './past/mapping-diff.js'
 import { isDone } from './recorder.js'
 
 /**
@@ -20,6 +23,8 @@ export type ReplayJob =
   | { readonly kind: 'drop'; readonly filter: DeadLetterFilter }
   /** Handles messages again that the spool has kept. */
   | { readonly kind: 'past'; readonly past: Past }
+  /** Reads messages of the past with other rules of the hub, and stores nothing. */
+  | { readonly kind: 'diff'; readonly past: Past; readonly rules: readonly unknown[] }
 
 /** Handles messages again. */
 export interface ReplayHandler {
@@ -46,6 +51,7 @@ export interface ReplaysOptions {
   readonly handler: ReplayHandler
   readonly account: LetterAccount
   readonly kept: KeptMessages
+  readonly trials: Pick<TrialMappings, 'trial' | 'withOwn'>
 }
 
 /** Handles messages once more: dead letters after a fix, or the raw past under a new mapping. One job at a time. */
@@ -65,9 +71,10 @@ export class Replays {
     if (!this.#progress.finished) {
       throw new HubError('busy', `another replay is running (${this.#progress.done} messages done); wait until it ends`)
     }
+    const task = this.#taskOf(job)
     this.#abort = new AbortController()
     this.#progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
-    this.#running = this.#run(job, this.#abort.signal).then(
+    this.#running = task(this.#abort.signal).then(
       () => this.#report({ finished: true }),
       error => this.#report({ finished: true, error: describe(error) }),
     )
@@ -89,20 +96,48 @@ export class Replays {
     await this.#running
   }
 
-  async #run(job: ReplayJob, signal: AbortSignal): Promise<void> {
-    const { dead, kept } = this.#options
+  /** Returns what carries out a job. Throws `bad_request` when the job has mistakes. */
+  #taskOf(job: ReplayJob): (signal: AbortSignal) => Promise<void> {
+    const { trials } = this.#options
+    if (job.kind !== 'diff') return signal => this.#run(job, signal)
+    const comparison = new MappingComparison(trials.trial(), trials.withOwn(job.rules))
+    return signal => this.#compare(job.past, comparison, signal)
+  }
+
+  async #run(job: Exclude<ReplayJob, { kind: 'diff' }>, signal: AbortSignal): Promise<void> {
+    const { dead } = this.#options
     if (job.kind === 'replay') await dead.sweep(job.filter, letters => this.#replay(letters), signal)
     else if (job.kind === 'drop') await dead.sweep(job.filter, letters => this.#drop(letters), signal)
     else {
-      const { total, batches } = kept.past(job.past, signal)
-      this.#report({ total })
-      for await (const messages of batches) {
+      for await (const messages of this.#past(job.past, signal)) {
         const stored = (await this.#options.handler.handle(messages)).filter(isDone).length
         this.#add({ done: messages.length, stored, kept: messages.length - stored })
         if (signal.aborted) break
       }
     }
     if (signal.aborted) throw new HubError('stopping', 'cancelled')
+  }
+
+  #past(past: Past, signal: AbortSignal): AsyncIterable<readonly Message[]> {
+    const { total, batches } = this.#options.kept.past(past, signal)
+    this.#report({ total })
+    return batches
+  }
+
+  /** Compares in slices with rests as long: what arrives meanwhile comes first. */
+  async #compare(past: Past, comparison: MappingComparison, signal: AbortSignal): Promise<void> {
+    const slices = new RestedSlices(() => {
+      if (signal.aborted) throw new HubError('stopping', 'cancelled')
+    })
+    for await (const messages of this.#past(past, signal)) {
+      for (const message of messages) {
+        if (slices.isOver) await slices.turn()
+        comparison.add(message)
+      }
+      this.#add({ done: messages.length })
+    }
+    if (signal.aborted) throw new HubError('stopping', 'cancelled')
+    this.#report({ diff: comparison.result() })
   }
 
   async #replay(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {

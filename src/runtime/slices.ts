@@ -38,6 +38,31 @@ export class Slices {
   }
 }
 
+/** Long work as in {@link Slices} that leaves at least half of the thread to others: it rests as long as it works. */
+export class RestedSlices {
+  readonly #goesOn: () => void
+  #steps = 0
+  #since = performance.now()
+
+  /** `goesOn` is called after each rest, and throws when the work is to be given up. */
+  constructor(goesOn: () => void = () => {}) {
+    this.#goesOn = goesOn
+  }
+
+  /** Returns, after each step of the work, whether to await {@link turn}. */
+  get isOver(): boolean {
+    return ++this.#steps % stepsBetween === 0 && performance.now() - this.#since >= usualSliceMs
+  }
+
+  /** Rests. Rejects when the work is to be given up. */
+  async turn(): Promise<void> {
+    const worked = performance.now() - this.#since
+    await new Promise(resolve => setTimeout(resolve, Math.ceil(worked)))
+    this.#goesOn()
+    this.#since = performance.now()
+  }
+}
+
 /** Turns of the event loop between two slices while other work is in a hurry. */
 const hurriedTurns = 16
 

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import t from 'tap'
+import type { MappingRule } from '../../src/config/settings.js'
 import type { JobProgress } from '../../src/contract/contract.js'
 import { DeadLetterFiles } from '../../src/dead-letters/dead-letters.js'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter, Message, Outcome } from '../../src/model.js'
+import { Mapping } from '../../src/pipeline/mapping.js'
 import {
   type KeptMessages,
   type LetterAccount,
@@ -14,6 +16,8 @@ import {
 import { message } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'
+
+const json = { depth: 20, fields: 1_000, inflated: 1e6 }
 
 const letter = (n: number, reason = 'bad_json'): DeadLetter => ({
   message: message(n),
@@ -50,6 +54,7 @@ async function open(
       ...more,
     },
     kept: { past: () => ({ total: 0, batches: (async function* () {})() }), ...more },
+    trials: { trial: () => new Mapping([], json), withOwn: rules => new Mapping(rules as MappingRule[], json) },
   })
   test.teardown(async () => {
     await replays.stop()

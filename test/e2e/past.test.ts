@@ -1,0 +1,44 @@
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { connectMqtt, eventually, runCli, startHub } from '../harness.js'
+
+t.test('rules are tried over spool and archive, before and after a kill -9, and nothing is stored by that', async t => {
+  const settings = { 'spool.segment': '64KB', 'spool.archive': '30d' }
+  const hub = await startHub(t, settings)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
+  const filler = 'x'.repeat(2_000)
+  for (let n = 0; n < 300; n++)
+    await device.publishAsync(`plant/press${n % 3}`, JSON.stringify({ rpm: n, note: filler }), { qos: 1 })
+  await eventually(
+    () => readdirSync(join(hub.dir, 'archive')).filter(name => name.endsWith('.arc')).length > 2,
+    'archived',
+  )
+
+  const file = join(t.testdir(), 'new.yaml')
+  writeFileSync(file, 'mapping:\n  - {topic: "plant/{machine}", measurement: press, fields: {rpm: speed}}\n')
+  const diff = async (dir: string, ...more: string[]) => {
+    const run = runCli(['map', 'diff', file, '--from', '1h', '--data.dir', dir, ...more])
+    const code = await run.exited
+    return { code, out: run.stdout(), err: run.stderr() }
+  }
+  const { code, out, err } = await diff(hub.dir, '--url', hub.httpUrl)
+  t.equal(code, 0, err)
+  t.match(out, /messages +300 +300/)
+  t.match(out, /0 series stay, 3 appear, 6 vanish, 0 change type/)
+  t.match(out, /press,machine=press0 speed +number +→ 0 +plant\/press0|press,machine=press0 speed/)
+  t.same((await hub.get<{ series: unknown[] }>('/api/series')).body.series.length, 6, 'nothing new is stored')
+
+  const shown = runCli(['spool', '--url', hub.httpUrl, '--data.dir', hub.dir])
+  t.equal(await shown.exited, 0)
+  t.match(shown.stdout(), /archive .* of 10(\.0)? GB, kept for 30\.0 d: \d+ messages/)
+
+  await hub.kill()
+  const again = await startHub(t, settings, hub.dir)
+  t.match((await diff(again.dir, '--url', again.httpUrl)).out, /messages +300 +300/)
+
+  writeFileSync(file, 'mapping:\n  - {topic: "plant/{machine}", measurement: press}\n  - {topic: 7}\n')
+  const wrong = await diff(again.dir, '--url', again.httpUrl)
+  t.equal(wrong.code, 1)
+  t.match(wrong.err, /new\.yaml:3: /)
+})
