@@ -10,6 +10,7 @@ import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { mapCommands } from './map.js'
+import { noiseCommands } from './noise.js'
 import { notifyCommands } from './notify.js'
 import { deviceCommandCommands } from './send.js'
 import { seriesCommands } from './series.js'
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   healthcheckCommand,
   certificateCommand,
   ...mapCommands,
+  ...noiseCommands,
   tailCommand,
   ...alertCommands,
   ...spoolCommands,

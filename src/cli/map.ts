@@ -76,7 +76,7 @@ async function listRules(call: Call<typeof rulesFlags>): Promise<number> {
   const rows = rules.map(({ place, rule: { topic, measurement, ignore, ...more } }) => [
     placeText(place),
     plain(String(topic)),
-    ignore === true ? 'not stored' : plain(String(measurement)),
+    ignore === true ? 'not stored' : measurement === undefined ? 'stored less often' : plain(String(measurement)),
     plain(Object.keys(more).join(', ')),
   ])
   if (rows.length > 0) out(table(['rule', 'topic', 'measurement', 'more'], rows))

@@ -8,7 +8,10 @@ export type DecoderName = (typeof decoderNames)[number]
 export interface MappingRule {
   /** A topic filter whose levels may be named: `home/{room}/{device}/telemetry`, `plant/{path...}`. */
   readonly topic: string
-  /** Text in which `{name}` stands for a named level. Needed unless the topics are ignored. */
+  /**
+   * Text in which `{name}` stands for a named level. Needed unless the topics are ignored, or the rule only thins: see
+   * {@link isThinningRule}.
+   */
   readonly measurement: string
   /** Whether messages on these topics are not stored; they are counted as ignored. */
   readonly ignore?: boolean
@@ -46,6 +49,17 @@ export interface MappingRule {
   readonly deadband?: number | Readonly<Record<string, number>>
   /** Least time between two stored values, such as `10s`. */
   readonly every?: string
+}
+
+const thinningMembers: readonly string[] = ['onChange', 'deadband', 'every']
+
+/**
+ * Whether a rule says nothing but how often values are stored: `{topic, deadband: {temperature: 0.1}}`. Then it decides
+ * about no topic: another rule, or none, says how messages are read.
+ */
+export function isThinningRule(rule: object): boolean {
+  const names = Object.keys(rule).filter(name => name !== 'topic' && name !== 'place')
+  return names.length > 0 && names.every(name => thinningMembers.includes(name))
 }
 
 /** Place of a rule: its number, from 1 on, among the rules of the hub or those of the settings. */
@@ -130,7 +144,7 @@ export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
       mistakes.push({ key, sentence: `given ${JSON.stringify(value)}, allowed is ${member[1]}` })
   }
   if (given.topic === undefined) mistakes.push({ key: 'topic', sentence: 'missing' })
-  if (given.measurement === undefined && given.ignore !== true)
+  if (given.measurement === undefined && given.ignore !== true && !isThinningRule(given))
     mistakes.push({ key: 'measurement', sentence: 'missing' })
   if ((given.descriptor === undefined) !== (given.message === undefined))
     mistakes.push({ sentence: 'descriptor needs message' })

@@ -35,7 +35,7 @@ const usualAbsent: readonly string[] = [
 
 export { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from './kinds.js'
 export type { DecoderName, ForcedType, MappingMistake, MappingRule, PlacedRule, RulePlace } from './mapping-rule.js'
-export { fieldTagsOf, isFieldTag, microsOf, placedRules, ruleMistakes } from './mapping-rule.js'
+export { fieldTagsOf, isFieldTag, isThinningRule, microsOf, placedRules, ruleMistakes } from './mapping-rule.js'
 
 interface SettingRow<T> {
   readonly kind: SettingKind<T>

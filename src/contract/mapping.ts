@@ -101,6 +101,44 @@ export const mappingDiff = object(
 
 /** The declarations of the routes of mapping rules. */
 export const mapping = {
+  'GET /api/noise': {
+    summary: 'The series with the most points, and what rules that store less would leave of them',
+    description:
+      'Of the embedded store. `tried` says what is left of the points when only changes are stored, and with dead bands of a ' +
+      'thousandth, a hundredth and a twentieth of the range of the values. `rule` goes into POST /api/mapping, with the others.',
+    allow: 'everything',
+    query: closed({
+      hours: withDefault(integer('Up to now', { minimum: 1, maximum: 168 }), 24),
+      series: optional(string('Key of a series: only this one', { maxLength: 65_535 })),
+      limit: withDefault(integer(undefined, { minimum: 1, maximum: 50 }), 20),
+    }),
+    answer: object({
+      from: number(),
+      to: number(),
+      series: integer('Series with points in this time'),
+      points: number('Of all of them'),
+      bytes: number('Before compression'),
+      rows: array(
+        object({
+          series: string('Key of the series'),
+          type: words(['number', 'boolean', 'text']),
+          unit: optional(string()),
+          points: number(),
+          bytes: number(),
+          readings: integer('The newest points, on which rules were tried'),
+          tried: array(
+            object({
+              deadband: optional(number('Left out: what repeats is not stored, and nothing is lost')),
+              points: number('What would be left of the points'),
+              error: number('Largest difference between a value and the last one stored'),
+            }),
+            'The most exact one first. An unchanged value is stored once an hour all the same',
+          ),
+          rule: optional(record({} as Schema, 'Rule that is proposed; left out where it would save little')),
+        }),
+      ),
+    }),
+  },
   'GET /api/mapping': {
     summary: 'The mapping rules in their order: those that the hub keeps itself, and those of the settings',
     allow: 'everything',

@@ -27,7 +27,7 @@ export interface MappingApi {
 
 interface MappingRoutesOptions {
   readonly mapping: MappingApi
-  readonly pipeline: Pick<PipelineApi, 'checkRule'>
+  readonly pipeline: Pick<PipelineApi, 'checkRule' | 'noise'>
   readonly guard: Guard
   readonly audit: Auditor
 }
@@ -55,6 +55,8 @@ export async function mappingRoutes(
     },
     { bodyLimit },
   )
+
+  serve(app, 'GET /api/noise', asked => pipeline.noise(asked))
 
   serve(app, 'POST /api/mapping/undo', async (_asked, call) => {
     const undone = mapping.list(editorOf(call)).changes[0]?.what ?? ''

@@ -1,4 +1,4 @@
-import { type PlacedRule, type RulePlace, settingsTable } from '../config/settings.js'
+import { isThinningRule, type PlacedRule, type RulePlace, settingsTable } from '../config/settings.js'
 import type { FieldValue, IgnoredAs, Message, Point, Reading, Rejection, SeriesId, Tags } from '../model.js'
 import { decodeProperties } from '../mqtt/message-properties.js'
 import { isTopicName } from '../topics.js'
@@ -21,7 +21,7 @@ import { type FoundTopic, Presets } from './presets/presets.js'
 import { ReadingClock, type SettableClock } from './reading-clock.js'
 import type { SparkplugReader } from './sparkplug/reader.js'
 import { readingTopic } from './sparkplug/topic.js'
-import { Thinning } from './thinning.js'
+import { Thinning, type ThinningRule } from './thinning.js'
 
 /** Everything that a topic alone decides, and the texts that its fields have had. */
 interface TopicPlace extends TextMemory {
@@ -39,6 +39,7 @@ interface TopicPlace extends TextMemory {
   readonly reading: ReadingRules
   /** Undefined when all fields are stored as they are. */
   readonly plans: FieldPlans | undefined
+  readonly thinning: ThinningRule | undefined
   /** Fields of the payload that become tags. */
   readonly tagFields: ReadonlySet<string> | undefined
   /** Names of these tags. */
@@ -85,6 +86,8 @@ export class Mapping {
   /** All rules, in the order in which they are asked. */
   readonly rules: readonly PlacedRule[]
   readonly #rules: readonly CompiledRule[]
+  /** Rules that say only how often values are stored. */
+  readonly #thinningRules: readonly CompiledRule[]
   readonly #json: JsonLimits
   readonly #clock: ReadingClock
   readonly #presets: Presets
@@ -109,7 +112,9 @@ export class Mapping {
     this.#presets = options.presets ?? new Presets()
     this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
     this.knowledge = options.knowledge ?? new Knowledge()
-    this.#rules = rules.map(rule => ({ ...compileRule(rule), ownDecoder: options.decoders?.get(rule) }))
+    const compiled = rules.map(rule => ({ ...compileRule(rule), ownDecoder: options.decoders?.get(rule) }))
+    this.#rules = compiled.filter((_, i) => !isThinningRule(rules[i] as PlacedRule))
+    this.#thinningRules = compiled.filter((_, i) => isThinningRule(rules[i] as PlacedRule))
     this.#linesNeedPublisher = this.#rules.some(
       ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
     )
@@ -210,8 +215,8 @@ export class Mapping {
 
   /** Returns those of the points of a message on a topic that a rule wants stored. Called once for each message. */
   thin(topic: string, points: readonly Point[]): readonly Point[] {
-    const { rule } = this.#place(topic)
-    return rule?.thinning ? this.#thinning.thin(points, rule) : points
+    const place = this.#place(topic)
+    return place.thinning ? this.#thinning.thin(points, place) : points
   }
 
   /** Returns the unit of a series: of a rule, of the payload, of a description or a preset. Undefined: not known. */
@@ -341,6 +346,7 @@ export class Mapping {
       texts: undefined,
       reading: readingRules(topic, rule, preset, this.#absent),
       plans: rule ? rule.plans : preset.plans,
+      thinning: (this.#thinningRules.find(one => placeByRule(one, topic)) ?? rule)?.thinning,
       tagFields,
       fieldTags: tagFields && new Set([...tagFields].map(field => field.slice(field.lastIndexOf('.') + 1))),
     }

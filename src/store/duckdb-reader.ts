@@ -1,9 +1,12 @@
 import { describe, HubError } from '../errors.js'
 import type { FieldType, FieldValue, Tags } from '../model.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
+import { busiestSeries } from './duckdb-busiest.js'
 import type { BoundValue, DuckDbFile, Value } from './duckdb-file.js'
 import { guarded, read, type Table, tableOf, typed, unguarded } from './duckdb-sql.js'
 import type {
+  BusiestQuery,
+  BusiestSeries,
   GroupQuery,
   GroupReading,
   NamesQuery,
@@ -194,6 +197,10 @@ export class DuckDbReader implements SeriesReader {
         value: converted[i] as FieldValue,
       }))
     })
+  }
+
+  busiest(query: BusiestQuery): Promise<BusiestSeries> {
+    return this.#ask(file => busiestSeries(file, query))
   }
 
   async #ask<T>(question: (file: DuckDbFile) => Promise<T>): Promise<T> {

@@ -144,6 +144,24 @@ export interface GroupReading {
   readonly value: FieldValue
 }
 
+export interface BusiestQuery {
+  /** Microseconds since the epoch; `from` is included, `to` is not. */
+  readonly from: number
+  readonly to: number
+  /** Maximum number of series. */
+  readonly limit: number
+  /** Asks for this series only. */
+  readonly series?: SeriesId | undefined
+}
+
+/** Readings of a span in numbers: of all series, and of those with the most. Bytes are those before compression. */
+export interface BusiestSeries {
+  readonly series: number
+  readonly points: number
+  readonly bytes: number
+  readonly busiest: readonly (NumberedSeries & { readonly points: number; readonly bytes: number })[]
+}
+
 /**
  * Reads many series at once, for a query language. Rows beyond a limit are not answered: ask for one more than wanted
  * to learn of them. All reject with `store_unavailable`, and with `too_large` when an answer would need too much memory
@@ -161,6 +179,8 @@ export interface SeriesReader {
   readings(
     query: GroupQuery & { readonly descending: boolean; readonly perGroup: number },
   ): Promise<readonly GroupReading[]>
+  /** Resolves with the series that have the most readings in a span. */
+  busiest(query: BusiestQuery): Promise<BusiestSeries>
 }
 
 /** Storage of points. Implementations only try: no retry, no queue, no back-off of their own. */
