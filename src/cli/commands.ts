@@ -9,6 +9,7 @@ import { deadCommands } from './dead.js'
 import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
 import { healthcheckCommand } from './healthcheck.js'
+import { inboxCommands } from './inbox.js'
 import { mapCommands } from './map.js'
 import { noiseCommands } from './noise.js'
 import { notifyCommands } from './notify.js'
@@ -27,6 +28,7 @@ export const commands: readonly Command[] = [
   healthcheckCommand,
   certificateCommand,
   ...mapCommands,
+  ...inboxCommands,
   ...noiseCommands,
   tailCommand,
   ...alertCommands,

@@ -101,6 +101,36 @@ export const mappingDiff = object(
 
 /** The declarations of the routes of mapping rules. */
 export const mapping = {
+  'GET /api/inbox': {
+    summary: 'Topics that no rule and no preset knows, in groups of one shape, each with a proposed rule',
+    description:
+      'The busiest group first. To accept a group, add its `rule` to POST /api/mapping, and then replay the past and the dead ' +
+      'letters of its `filter`.',
+    allow: 'everything',
+    query: closed({ limit: withDefault(integer(undefined, { minimum: 1, maximum: 200 }), 20) }),
+    answer: object({
+      topics: integer('Of all groups'),
+      groups: array(
+        object({
+          filter: string('Matches the topics of the group'),
+          topics: integer(),
+          messages: integer('Since the hub started'),
+          rate: number('Messages in a second'),
+          last: optional(number('When the newest message came')),
+          fates: object(
+            { stored: integer('Under the name of the topic'), ignored: integer(), refused: integer() },
+            'Topics by what became of their newest message',
+          ),
+          reasons: record(integer(), 'Topics by the reason why their newest message is a dead letter'),
+          topic: string('One of them'),
+          sample: optional(object(shownMessage, 'The newest message of it, as far as the spool still has it')),
+          rule,
+        }),
+      ),
+      more: integer('Groups that are not listed'),
+      incomplete: optional(constant(true, 'There are more topics or groups than are looked at')),
+    }),
+  },
   'GET /api/noise': {
     summary: 'The series with the most points, and what rules that store less would leave of them',
     description:

@@ -27,7 +27,7 @@ export interface MappingApi {
 
 interface MappingRoutesOptions {
   readonly mapping: MappingApi
-  readonly pipeline: Pick<PipelineApi, 'checkRule' | 'noise'>
+  readonly pipeline: Pick<PipelineApi, 'checkRule' | 'noise' | 'inbox'>
   readonly guard: Guard
   readonly audit: Auditor
 }
@@ -56,6 +56,7 @@ export async function mappingRoutes(
     { bodyLimit },
   )
 
+  serve(app, 'GET /api/inbox', asked => pipeline.inbox(asked))
   serve(app, 'GET /api/noise', asked => pipeline.noise(asked))
 
   serve(app, 'POST /api/mapping/undo', async (_asked, call) => {

@@ -207,6 +207,13 @@ export class Mapping {
     return name === undefined ? {} : { preset: name }
   }
 
+  /** Whether a rule or a preset says how messages on a topic are read. Keeps nothing in mind, as {@link decidedBy} does. */
+  isKnown(topic: string): boolean {
+    if (this.#rules.some(rule => placeByRule(rule, topic))) return true
+    const { preset, others } = this.#presets.find(topic)
+    return preset !== undefined || others?.[0]?.of.preset !== undefined
+  }
+
   /** Returns the measurement of all points that the topic's messages make. Undefined where lines name theirs. */
   measurementOf(topic: string): string | undefined {
     const { rule, measurement } = this.#place(topic)

@@ -84,6 +84,8 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   }): Promise<Json<Answer<'POST /api/map/try'>>>
   /** Tells what a mapping rule would make of the last messages of a topic, and stores nothing. */
   checkRule(asked: CheckedRule): Promise<Json<Answer<'POST /api/mapping/check'>>>
+  /** Answers with the topics that no rule and no preset knows. */
+  inbox(query: Received<'GET /api/inbox'>): Promise<Json<Answer<'GET /api/inbox'>>>
   /** Tells which series have the most points, and what rules that store less would leave of them. */
   noise(query: Received<'GET /api/noise'>): Promise<Json<Answer<'GET /api/noise'>>>
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>

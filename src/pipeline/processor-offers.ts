@@ -90,6 +90,7 @@ export function processorOffers(
     removeDescribed: device => running().removal.described(device),
     tryMapping: ({ topic, payload }) => running().queries.tryMapping(topic, Buffer.from(payload)),
     checkRule: asked => running().queries.rules.check(asked, running().live.explore),
+    inbox: query => running().queries.inbox.list(query, running().live.explore),
     noise: query => running().queries.noise.list(query),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
     balance: query => running().queries.balance(query),

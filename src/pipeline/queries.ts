@@ -16,6 +16,7 @@ import type { Mapping } from './mapping.js'
 import { describeMessage } from './message-row.js'
 import { RuleTrial } from './own-rules/rule-trial.js'
 import type { TrialMappings } from './own-rules/trial-mappings.js'
+import { Inbox } from './past/inbox.js'
 import { Noise } from './past/noise.js'
 import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
@@ -43,12 +44,15 @@ export class Queries implements MessageTrial {
   readonly #options: QueriesOptions
   /** Tries mapping rules. */
   readonly rules: RuleTrial
+  /** Topics that nothing knows. */
+  readonly inbox: Inbox
   /** Finds the series with the most points. */
   readonly noise: Noise
 
   constructor(options: QueriesOptions) {
     this.#options = options
     this.rules = new RuleTrial(options)
+    this.inbox = new Inbox({ ...options, rules: this.rules })
     this.noise = new Noise(options)
   }
 

@@ -1,7 +1,8 @@
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { connectMqtt, eventually, runCli, startHub } from '../harness.js'
+import type { Answer } from '../../src/contract/contract.js'
+import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
 
 t.test('rules are tried over spool and archive, before and after a kill -9, and nothing is stored by that', async t => {
   const settings = { 'spool.segment': '64KB', 'spool.archive': '30d' }
@@ -42,3 +43,44 @@ t.test('rules are tried over spool and archive, before and after a kill -9, and 
   t.equal(wrong.code, 1)
   t.match(wrong.err, /new\.yaml:3: /)
 })
+
+t.test(
+  'topics that nothing knows are listed by shape, and accepting one stores their past by the proposed rule',
+  async t => {
+    const hub = await startHub(t)
+    const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'shop' })
+    for (let n = 0; n < 12; n++) {
+      await device.publishAsync(`shop/till${n % 4}/state`, JSON.stringify({ total: n }), { qos: 1 })
+      await device.publishAsync('home/hall/t1/telemetry', '{"temperature":21}', { qos: 1 })
+    }
+    await device.publishAsync('odd', '{"half', { qos: 1 })
+    const inbox = async () => (await hub.get<Answer<'GET /api/inbox'>>('/api/inbox')).body
+    await eventually(async () => (await inbox()).groups.some(({ fates }) => fates.refused === 1), 'judged')
+    const { topics, groups } = await inbox()
+    t.equal(topics, 5, 'those of home have a rule')
+    t.match(groups, [
+      {
+        filter: 'shop/+/state',
+        ...{ topics: 4, messages: 12, fates: { stored: 4, refused: 0 } },
+        sample: { clientId: 'shop' },
+        rule: { topic: 'shop/{till}/state', measurement: 'shop' },
+      },
+      { filter: 'odd', topics: 1, messages: 1, reasons: { bad_json: 1 } },
+    ])
+    const cli = async (...args: string[]) => {
+      const run = runCli([...args, '--url', hub.httpUrl, '--data.dir', hub.dir])
+      t.equal(await run.exited, 0, run.stderr())
+      return run.stdout()
+    }
+    t.match(await cli('inbox'), /shop\/\+\/state +4 .*stored by topic .*\{"total":\d+\}/)
+    t.match(
+      await cli('inbox', 'accept', 'shop/+/state'),
+      /is in force\npast: 12 messages stored; dead letters: 0 stored/,
+    )
+    t.same(await history(hub, 'shop,till=till3 total'), [3, 7, 11])
+    t.same(
+      (await inbox()).groups.map(({ filter }) => filter),
+      ['odd'],
+    )
+  },
+)

@@ -168,6 +168,7 @@ export async function startGuarded(
       removeDescribed: async () => ({ isKnown: false, topics: [], readings: 0 }),
       tryMapping: answer('tryMapping', '{"outcome":"nothing","points":[]}'),
       checkRule: answer('checkRule', '{"mistakes":[],"messages":[]}'),
+      inbox: answer('inbox', '{"topics":0,"groups":[],"more":0}'),
       noise: answer('noise', '{"rows":[]}'),
       dead: answer('dead', '{"dead":[]}'),
       balance: answer('balance'),

@@ -56,7 +56,7 @@ export class RuleTrial {
     const known = filter && (await this.#matching(explore, filter))
     const topic = asked.topic ?? known?.topics[0]
     const { messages, letters, isWhole } = await this.#messages(explore, topic, asked.limit)
-    const rule = given ?? this.#proposal(explore, topic ?? '', messages)
+    const rule = given ?? this.proposal(explore, topic ?? '', messages)
     const mistakes = ownRuleMistakes(rule)
     const tried = mistakes.length === 0 ? this.#options.trials.trial(this.#with(rule, asked.replaces)) : undefined
     const matched = known ?? (await this.#matching(explore, parsePattern(rule.topic)))
@@ -147,7 +147,7 @@ export class RuleTrial {
   }
 
   /** Returns the first proposal by which the newest message would be stored; the first of all when there is none. */
-  #proposal(explore: Explore, topic: string, messages: readonly Message[]): MappingRule {
+  proposal(explore: Explore, topic: string, messages: readonly Message[]): MappingRule {
     const { mapping, trials } = this.#options
     const { place } = mapping.decidedBy(topic)
     const decides = mapping.rules.find(one => one.place?.from === place?.from && one.place?.number === place?.number)

@@ -1,0 +1,93 @@
+import type { Answer } from '../contract/contract.js'
+import { HubError } from '../errors.js'
+import { plain } from '../observe/log.js'
+import { count, many, table } from '../runtime/terminal.js'
+import { type Call, type Command, command } from './command.js'
+import { hubFlags, hubOf } from './hub-address.js'
+import { watch } from './job.js'
+import { printJson } from './print.js'
+
+/* `telehub inbox …`: topics that no rule and no preset knows. */
+
+export const inboxCommands: readonly Command[] = [
+  command({
+    name: 'inbox accept',
+    takes: ['FILTER'],
+    summary: 'save the rule that is proposed for a group of the inbox, and fill in the past',
+    about:
+      'FILTER is that of the group. The rule goes behind those that the hub keeps itself. Messages that the spool and the ' +
+      'archive still have are stored by it, and dead letters of these topics are replayed. What was stored under the name ' +
+      'of the topic stays: telehub series drop removes it.',
+    flags: hubFlags,
+    examples: ["telehub inbox accept 'plant/+/status'"],
+    run: accept,
+  }),
+  command({
+    name: 'inbox',
+    summary: 'list topics that no rule and no preset knows, in groups of one shape, with a rule for each',
+    about: 'Their values are stored under the name of the topic where they can be read, and else are dead letters.',
+    flags: hubFlags,
+    examples: ['telehub inbox'],
+    run: list,
+  }),
+]
+
+type Group = Answer<'GET /api/inbox'>['groups'][number]
+
+async function list(call: Call<typeof hubFlags>): Promise<number> {
+  const { out } = call.terminal
+  const answer = await hubOf(call).ask('GET /api/inbox', { limit: 50 })
+  if (call.flags.json) return printJson(out, answer)
+  const { groups, topics, more, incomplete } = answer
+  if (groups.length === 0) {
+    out('every topic has a rule or a preset\n')
+    return 0
+  }
+  const rows = groups.map(group => [
+    plain(group.filter),
+    count(group.topics),
+    `${group.rate.toFixed(1)}/s`,
+    fateOf(group),
+    plain(sampleOf(group)),
+    plain(JSON.stringify(group.rule)),
+  ])
+  out(table(['topics', 'how many', 'rate', 'now', 'such as', 'proposed rule'], rows))
+  out(`\n${many(topics, 'topic')}${more > 0 ? `, ${count(more)} more groups` : ''}`)
+  out(`${incomplete ? '; there are more topics than were looked at' : ''}\n`)
+  out(`telehub inbox accept '${plain(groups[0]?.filter ?? '')}' saves the first rule and fills in the past\n`)
+  return 0
+}
+
+function fateOf({ fates, reasons }: Group): string {
+  if (fates.refused === 0) return fates.stored > 0 ? 'stored by topic' : 'not stored'
+  return `dead: ${plain(Object.keys(reasons)[0] ?? '')}`
+}
+
+/** Longest sample that is shown, in characters. */
+const longest = 40
+
+function sampleOf({ sample }: Group): string {
+  if (!sample) return ''
+  const text = Buffer.from(sample.payload, 'base64').toString()
+  return text.length > longest ? `${text.slice(0, longest)}…` : text
+}
+
+async function accept(call: Call<typeof hubFlags>): Promise<number> {
+  const { args, flags, terminal } = call
+  const hub = hubOf(call)
+  const { groups } = await hub.ask('GET /api/inbox', { limit: 200 })
+  const group = groups.find(({ filter }) => filter === args[0])
+  if (!group) throw new HubError('not_found', `${args[0]}: there is no such group; telehub inbox lists them`)
+  const { rules } = await hub.ask('GET /api/mapping', {})
+  const own = rules.filter(({ place }) => place.from === 'hub').map(({ rule }) => rule)
+  await hub.ask('POST /api/mapping', { rules: [...own, group.rule] })
+  const topic = group.filter
+  const past = await watch(call, 'POST /api/spool/replay', { from: 0, topic })
+  const letters = await watch(call, 'POST /api/dead/replay', { topic })
+  const error = past.error ?? letters.error
+  if (flags.json) return printJson(terminal.out, { rule: group.rule, past, letters }) || (error ? 1 : 0)
+  terminal.out(`${plain(JSON.stringify(group.rule))} is in force\n`)
+  terminal.out(`past: ${many(past.stored, 'message')} stored; dead letters: ${count(letters.stored)} stored\n`)
+  if (error) terminal.out(`stopped early: ${plain(error)}\n`)
+  return error ? 1 : 0
+}
