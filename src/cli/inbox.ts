@@ -59,6 +59,8 @@ async function list(call: Call<typeof hubFlags>): Promise<number> {
 }
 
 function fateOf({ fates, reasons }: Group): string {
+  // After a start, or a change of the rules, nothing is known until the next message.
+  if (fates.stored + fates.ignored + fates.refused === 0) return 'not known yet'
   if (fates.refused === 0) return fates.stored > 0 ? 'stored by topic' : 'not stored'
   return `dead: ${plain(Object.keys(reasons)[0] ?? '')}`
 }

@@ -5,7 +5,7 @@ import type { Answer } from '../../src/contract/contract.js'
 import { connectMqtt, eventually, history, runCli, startHub } from '../harness.js'
 
 t.test('rules are tried over spool and archive, before and after a kill -9, and nothing is stored by that', async t => {
-  const settings = { 'spool.segment': '64KB', 'spool.archive': '30d' }
+  const settings = { 'spool.segment': '66KB', 'spool.archive': '30d' }
   const hub = await startHub(t, settings)
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
   const filler = 'x'.repeat(2_000)
@@ -78,9 +78,6 @@ t.test(
       /is in force\npast: 12 messages stored; dead letters: 0 stored/,
     )
     t.same(await history(hub, 'shop,till=till3 total'), [3, 7, 11])
-    t.same(
-      (await inbox()).groups.map(({ filter }) => filter),
-      ['odd'],
-    )
+    t.same((await inbox()).groups, [], 'a topic of which nothing is stored is known again with its next message')
   },
 )
