@@ -32,7 +32,7 @@ export const inboxCommands: readonly Command[] = [
   }),
 ]
 
-type Group = Answer<'GET /api/inbox'>['groups'][number]
+type InboxGroup = Answer<'GET /api/inbox'>['groups'][number]
 
 async function list(call: Call<typeof hubFlags>): Promise<number> {
   const { out } = call.terminal
@@ -58,7 +58,7 @@ async function list(call: Call<typeof hubFlags>): Promise<number> {
   return 0
 }
 
-function fateOf({ fates, reasons }: Group): string {
+function fateOf({ fates, reasons }: InboxGroup): string {
   // After a start, or a change of the rules, nothing is known until the next message.
   if (fates.stored + fates.ignored + fates.refused === 0) return 'not known yet'
   if (fates.refused === 0) return fates.stored > 0 ? 'stored by topic' : 'not stored'
@@ -68,7 +68,7 @@ function fateOf({ fates, reasons }: Group): string {
 /** Longest sample that is shown, in characters. */
 const longest = 40
 
-function sampleOf({ sample }: Group): string {
+function sampleOf({ sample }: InboxGroup): string {
   if (!sample) return ''
   const text = Buffer.from(sample.payload, 'base64').toString()
   return text.length > longest ? `${text.slice(0, longest)}…` : text

@@ -49,7 +49,7 @@ export const noiseCommands: readonly Command[] = [
   }),
 ]
 
-type Row = Answer<'GET /api/noise'>['rows'][number]
+type NoisyRow = Answer<'GET /api/noise'>['rows'][number]
 
 async function list(call: Call<typeof listFlags>): Promise<number> {
   const { flags, terminal } = call
@@ -71,7 +71,7 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-function proposal({ rule, tried, points, unit = '' }: Row): string {
+function proposal({ rule, tried, points, unit = '' }: NoisyRow): string {
   if (!rule) return 'nothing to gain'
   const deadband = Object.values((rule.deadband ?? {}) as Record<string, number>)[0]
   const trial = tried.find(one => one.deadband === deadband)

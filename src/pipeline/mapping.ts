@@ -86,7 +86,6 @@ export class Mapping {
   /** All rules, in the order in which they are asked. */
   readonly rules: readonly PlacedRule[]
   readonly #rules: readonly CompiledRule[]
-  /** Rules that say only how often values are stored. */
   readonly #thinningRules: readonly CompiledRule[]
   readonly #json: JsonLimits
   readonly #clock: ReadingClock
@@ -112,9 +111,9 @@ export class Mapping {
     this.#presets = options.presets ?? new Presets()
     this.#absent = new Set(['', ...absent.map(word => word.toLowerCase())])
     this.knowledge = options.knowledge ?? new Knowledge()
-    const compiled = rules.map(rule => ({ ...compileRule(rule), ownDecoder: options.decoders?.get(rule) }))
-    this.#rules = compiled.filter((_, i) => !isThinningRule(rules[i] as PlacedRule))
-    this.#thinningRules = compiled.filter((_, i) => isThinningRule(rules[i] as PlacedRule))
+    const reading = rules.filter(rule => !isThinningRule(rule))
+    this.#rules = reading.map(rule => ({ ...compileRule(rule), ownDecoder: options.decoders?.get(rule) }))
+    this.#thinningRules = rules.filter(isThinningRule).map(compileRule)
     this.#linesNeedPublisher = this.#rules.some(
       ({ tagNames }) => tagNames.has(topicTag) && tagNames.has(measurementTag),
     )
@@ -209,9 +208,8 @@ export class Mapping {
 
   /** Whether a rule or a preset says how messages on a topic are read. Keeps nothing in mind, as {@link decidedBy} does. */
   isKnown(topic: string): boolean {
-    if (this.#rules.some(rule => placeByRule(rule, topic))) return true
     const { preset, others } = this.#presets.find(topic)
-    return preset !== undefined || others?.[0]?.of.preset !== undefined
+    return this.#rules.some(rule => placeByRule(rule, topic)) || (preset ?? others?.[0]?.of.preset) !== undefined
   }
 
   /** Returns the measurement of all points that the topic's messages make. Undefined where lines name theirs. */

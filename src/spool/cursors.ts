@@ -111,7 +111,7 @@ export class Cursors implements CursorOwner {
     this.#position = options.position
     this.#clock = options.clock ?? machineClock
     this.#files = options.files ?? nodeFiles
-    const { dir, archive, freed, log, incidents, monotonic = performance } = options
+    const { dir, archive, log, incidents, monotonic = performance } = options
     const { keepMs = 0, keepBytes = 0, limitBytes = Number.POSITIVE_INFINITY } = options
     const shared = { clock: this.#clock, files: this.#files, log }
     this.#segments = new Segments(dir, this.#clock, this.#files)
@@ -122,7 +122,7 @@ export class Cursors implements CursorOwner {
     const retention = { keepMs, keepBytes, limitBytes }
     this.#passed = new PassedSegments({
       ...shared,
-      ...{ dir, segments: this.#segments, archive: this.#archive, retention, freed },
+      ...{ dir, segments: this.#segments, archive: this.#archive, retention, listener: options },
     })
   }
 

@@ -163,7 +163,7 @@ function nextOf({ segments, archive }: PastSource, segment: number, range: PastR
 }
 
 /** Messages of the range; `isEnd`: nothing behind them is of the range. */
-interface Taken {
+interface TakenMessages {
   readonly messages: readonly Message[]
   readonly isEnd: boolean
 }
@@ -173,7 +173,7 @@ async function* spooled(
   segment: number,
   position: SpoolPosition,
   judge: Judge,
-): AsyncGenerator<Taken> {
+): AsyncGenerator<TakenMessages> {
   const end: number = segment === position.segment ? position.end : reader.size(segment)
   for (let offset = segmentHeaderBytes; offset < end; ) {
     const { messages, reached } = take(reader, segment, offset, judge)
@@ -184,7 +184,7 @@ async function* spooled(
   }
 }
 
-async function* judged(archived: AsyncIterable<readonly Message[]>, judge: Judge): AsyncGenerator<Taken> {
+async function* judged(archived: AsyncIterable<readonly Message[]>, judge: Judge): AsyncGenerator<TakenMessages> {
   for await (const all of archived) {
     const places = all.map(judge)
     yield { messages: all.filter((_, i) => places[i] === 'in'), isEnd: places.includes('end') }

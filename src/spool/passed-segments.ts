@@ -6,6 +6,11 @@ import type { Archive } from './archive.js'
 import { segmentPath } from './segment-file.js'
 import { type Retention, type Segment, type Segments, surplus } from './segments.js'
 
+/** Hears of the room that deleted segments leave. */
+export interface FreedListener {
+  freed(bytes: number): void
+}
+
 export interface PassedSegmentsOptions {
   readonly dir: string
   readonly segments: Segments
@@ -14,8 +19,7 @@ export interface PassedSegmentsOptions {
   readonly retention: Retention
   readonly clock: MicrosecondClock
   readonly files: Files
-  /** Called when segments were deleted. */
-  readonly freed: (bytes: number) => void
+  readonly listener: FreedListener
   readonly log: Pick<SentenceLog, 'warn'>
 }
 
@@ -70,7 +74,7 @@ export class PassedSegments {
   }
 
   #remove(oldest: Segment): boolean {
-    const { dir, segments, files, freed, log } = this.#options
+    const { dir, segments, files, listener, log } = this.#options
     const path = segmentPath(dir, oldest.segment)
     try {
       files.removeSync(path)
@@ -81,7 +85,7 @@ export class PassedSegments {
     }
     this.#deletingFails = false
     segments.shift()
-    freed(oldest.bytes)
+    listener.freed(oldest.bytes)
     return true
   }
 }

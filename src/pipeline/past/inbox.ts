@@ -9,7 +9,7 @@ import { proposedRules } from '../own-rules/proposal.js'
 import type { RuleTrial } from '../own-rules/rule-trial.js'
 
 type InboxAnswer = Answer<'GET /api/inbox'>
-type Group = InboxAnswer['groups'][number]
+type ProposedGroup = InboxAnswer['groups'][number]
 
 export interface InboxOptions {
   /** The mapping in force. */
@@ -25,7 +25,7 @@ const mostGroups = 200
 const samplesMs = 2_000
 
 /** Topics of one shape. */
-interface Shape {
+interface TopicShape {
   readonly pattern: TopicPattern
   readonly sample: TopicBranch
   topics: number
@@ -51,7 +51,7 @@ export class Inbox {
     await explore.restored()
     const { tree } = explore
     // Shapes by first level and number of levels: those that a topic may be of.
-    const shapes = new Map<string, Shape[]>()
+    const shapes = new Map<string, TopicShape[]>()
     const slices = new RestedSlices()
     const now = Date.now()
     let [topics, looked, groups, isIncomplete] = [0, 0, 0, false]
@@ -82,7 +82,7 @@ export class Inbox {
     }
     const busiest = [...shapes.values()].flat().sort((a, b) => b.messages - a.messages || b.topics - a.topics)
     const end = performance.now() + samplesMs
-    const rows: Group[] = []
+    const rows: ProposedGroup[] = []
     for (const shape of busiest.slice(0, limit)) rows.push(await this.#row(shape, explore, end))
     return encodeJson<InboxAnswer>({
       ...{ topics, groups: rows, more: Math.max(0, busiest.length - rows.length) },
@@ -90,7 +90,7 @@ export class Inbox {
     })
   }
 
-  async #row(shape: Shape, explore: Explore, end: number): Promise<Group> {
+  async #row(shape: TopicShape, explore: Explore, end: number): Promise<ProposedGroup> {
     const topic = shape.sample.path
     const { messages }: { readonly messages: readonly Message[] } =
       performance.now() < end ? await explore.recent(topic, 1) : { messages: [] }
@@ -102,18 +102,18 @@ export class Inbox {
       reasons: Object.fromEntries(reasons),
       topic,
       ...(newest && { sample: payloadRow(newest) }),
-      rule: this.#options.rules.proposal(explore, topic, messages) as unknown as Group['rule'],
+      rule: this.#options.rules.proposal(explore, topic, messages) as unknown as ProposedGroup['rule'],
       filter: shape.pattern.filter,
     }
   }
 }
 
-function newShape(pattern: TopicPattern, sample: TopicBranch): Shape {
+function newShape(pattern: TopicPattern, sample: TopicBranch): TopicShape {
   const fates = { stored: 0, ignored: 0, refused: 0 }
   return { pattern, sample, topics: 0, rate: 0, messages: 0, last: 0, fates, reasons: new Map() }
 }
 
-function count(shape: Shape, branch: TopicBranch, now: number): void {
+function count(shape: TopicShape, branch: TopicBranch, now: number): void {
   shape.topics++
   // A topic that has others below counts their messages, too.
   const below = [...(branch.children?.values() ?? [])]

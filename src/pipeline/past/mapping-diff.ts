@@ -6,7 +6,7 @@ import { SeriesMarks } from './series-marks.js'
 /** How a new mapping differs from the one in force, over messages of the past. */
 export type MappingDiff = NonNullable<JobProgress['diff']>
 
-type Sample = MappingDiff['appear'][number]
+type SeriesSample = MappingDiff['appear'][number]
 
 /** Most series of each kind that are named, and most that are watched meanwhile: some turn out to be the same. */
 const mostNamed = 100
@@ -23,7 +23,7 @@ const afterShift = 3
 const typeMask = 7
 
 /** One message under one mapping. */
-interface Outcome {
+interface MappedMessage {
   readonly fate: string
   readonly points: readonly Point[]
 }
@@ -41,7 +41,7 @@ export class MappingComparison {
   readonly #tallies = { before: newTally(), after: newTally() }
   readonly #marks = new SeriesMarks()
   /** Series that are on one side only so far, or of another type, with a sample. */
-  readonly #watched = new Map<string, { bits: number; sample: Sample }>()
+  readonly #watched = new Map<string, { bits: number; sample: SeriesSample }>()
   readonly #fates = new Map<string, MappingDiff['fates'][number] & { messages: number }>()
 
   constructor(before: Mapping, after: Mapping) {
@@ -123,7 +123,7 @@ function newTally() {
 }
 
 /** Reads a message as the recorder does, and counts what would become of it. */
-function take(mapping: Mapping, message: Message, tally: ReturnType<typeof newTally>): Outcome {
+function take(mapping: Mapping, message: Message, tally: ReturnType<typeof newTally>): MappedMessage {
   tally.messages++
   const read = mapping.read(message)
   if ('reason' in read) {

@@ -9,8 +9,8 @@ import type { Mapping } from '../mapping.js'
 import { Thinning, type ThinningRule } from '../thinning.js'
 
 type NoiseAnswer = Answer<'GET /api/noise'>
-type Row = NoiseAnswer['rows'][number]
-type Trial = Row['tried'][number]
+type NoisySeries = NoiseAnswer['rows'][number]
+type ThinningTrial = NoisySeries['tried'][number]
 
 export interface NoiseOptions {
   readonly store: TimeSeriesStore
@@ -60,14 +60,14 @@ export class Noise {
     const to = Date.now() * 1_000
     const from = to - (hours / 24) * dayMs * 1_000
     const found = await dependencies.ask('store', () => reader.busiest({ from, to, limit, series }))
-    const rows: Row[] = []
+    const rows: NoisySeries[] = []
     for (const one of found.busiest) rows.push(await this.#row(reader, one, from, to))
     return encodeJson<NoiseAnswer>({
       ...{ from: from / 1_000, to: to / 1_000, series: found.series, points: found.points, bytes: found.bytes, rows },
     })
   }
 
-  async #row(reader: SeriesReader, one: BusiestSeries['busiest'][number], from: number, to: number): Promise<Row> {
+  async #row(reader: SeriesReader, one: BusiestSeries['busiest'][number], from: number, to: number): Promise<NoisySeries> {
     const { mapping, dependencies } = this.#options
     const { id, type, points, bytes, ...series } = one
     const query = { type, series: [id], groups: [0], from, to, limit: mostTried, descending: true, perGroup: mostTried }
@@ -87,8 +87,8 @@ export class Noise {
   }
 
   /** Returns what each rule would leave, the most exact one first. */
-  async #tried(readings: readonly GroupReading[], points: number): Promise<readonly Trial[]> {
-    const trials: Trial[] = []
+  async #tried(readings: readonly GroupReading[], points: number): Promise<readonly ThinningTrial[]> {
+    const trials: ThinningTrial[] = []
     for (const deadband of deadbands(readings)) {
       const { kept, error } = await thinned(readings, deadband)
       const left = readings.length === 0 ? 0 : Math.round((points * kept) / readings.length)
@@ -139,6 +139,6 @@ async function thinned(readings: readonly GroupReading[], deadband: number) {
 }
 
 /** Returns the mapping rule of the hub that stores less of a field, and leaves the rest of the mapping as it is. */
-function ruleOf(topic: string, field: string, { deadband }: Trial): NonNullable<Row['rule']> {
+function ruleOf(topic: string, field: string, { deadband }: ThinningTrial): NonNullable<NoisySeries['rule']> {
   return { topic, onChange: { heartbeat }, ...(deadband !== undefined && { deadband: { [field]: deadband } }) }
 }
