@@ -4,7 +4,7 @@ import { ruleMistakes } from '../config/settings.js'
 import type { Answer, JobProgress } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import { plain } from '../observe/log.js'
-import { count, table } from '../runtime/terminal.js'
+import { count, many, table } from '../runtime/terminal.js'
 import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import { instant, instantHelp } from './instant.js'
@@ -27,6 +27,11 @@ const diffFlags = {
   from: { value: 'TIME', help: 'messages received from this time on (needed)' },
   to: { value: 'TIME', help: 'messages received before this time; default: now' },
   topic: { value: 'FILTER', help: 'only messages whose topic matches this filter' },
+  ...hubFlags,
+} as const satisfies Flags
+
+const undoFlags = {
+  from: { value: 'TIME', help: 'stores again what was received from this time on; default: nothing' },
   ...hubFlags,
 } as const satisfies Flags
 
@@ -59,6 +64,27 @@ export const mapCommands: readonly Command[] = [
     examples: ['telehub map diff new.yaml --from 7d', 'telehub map diff new.yaml --from 2h --topic "plant/#"'],
     run: diff,
   }),
+  command({
+    name: 'map apply',
+    takes: ['FILE'],
+    summary: 'put the rules of a file in force, and store the raw past (spool and archive) by them',
+    about:
+      'FILE as for map diff. The rules take effect at once for all that arrives; the past follows in order, and a chart sees ' +
+      'each message stored by the old rules, by the new ones, or by both where the series have other names. Series that ' +
+      'vanish stay, and are listed. Interrupted, it is run again: what is stored already is replaced by itself. ' +
+      instantHelp,
+    flags: diffFlags,
+    examples: ['telehub map apply new.yaml --from 7d'],
+    run: apply,
+  }),
+  command({
+    name: 'map undo',
+    summary: 'take the last change of the rules of the hub back, and store the raw past by the rules before',
+    about: `Up to 50 changes are kept, whoever made them. ${instantHelp}`,
+    flags: undoFlags,
+    examples: ['telehub map undo --from 7d'],
+    run: undo,
+  }),
 ]
 
 async function listRules(call: Call<typeof rulesFlags>): Promise<number> {
@@ -86,7 +112,7 @@ async function listRules(call: Call<typeof rulesFlags>): Promise<number> {
 }
 
 /** Reads rules of a YAML file. Throws with the line of a mistake. */
-function rulesIn(file: string): readonly unknown[] {
+function rulesIn(file: string): readonly Readonly<Record<string, unknown>>[] {
   const { value, mistakes, lineOf } = readYamlText(readFileSync(file, 'utf8'))
   const [mistake] = mistakes
   if (mistake) throw new HubError('bad_request', `${file}:${mistake.line}: ${mistake.sentence}`)
@@ -101,17 +127,56 @@ function rulesIn(file: string): readonly unknown[] {
     const key = wrong.key === undefined ? '' : `${wrong.key}: `
     throw new HubError('bad_request', `${file}:${lineOf(place)}: ${key}${wrong.sentence}`)
   }
-  return rules
+  return rules as readonly Readonly<Record<string, unknown>>[]
+}
+
+/** Returns the span of the past that the flags name. */
+function spanOf({ flags, terminal }: Call<typeof diffFlags>, name: string) {
+  const from = instant('from', flags.from, terminal.now())
+  if (from === undefined) throw usage(`telehub ${name} needs --from TIME`, name)
+  const to = instant('to', flags.to, terminal.now())
+  if (to !== undefined && to < from) throw usage('--to is before --from')
+  return { from, to, topic: flags.topic }
+}
+
+async function apply(call: Call<typeof diffFlags>): Promise<number> {
+  const { args, flags, terminal } = call
+  const rules = rulesIn(args[0] ?? '')
+  const span = spanOf(call, 'map apply')
+  const compared = await watch(call, 'POST /api/mapping/diff', { rules, ...span })
+  await hubOf(call).ask('POST /api/mapping', { rules })
+  const last = await watch(call, 'POST /api/spool/replay', span)
+  const { out } = terminal
+  const { diff } = compared
+  if (flags.json) return printJson(out, { ...last, diff }) || (last.error ? 1 : 0)
+  out(`the rules are in force; past: ${many(last.stored, 'message')} stored, ${count(last.kept)} rejected\n`)
+  if (last.error) out(`the past is stored in part only: ${plain(last.error)}; run it again\n`)
+  if (diff && diff.series.vanish > 0) {
+    out(
+      `\n${count(diff.series.vanish)} series get no more values, and stay as they were stored (telehub series drop):\n`,
+    )
+    for (const { series } of diff.vanish) out(`  ${plain(series)}\n`)
+  }
+  return last.error ? 1 : 0
+}
+
+async function undo(call: Call<typeof undoFlags>): Promise<number> {
+  const { flags, terminal } = call
+  const from = instant('from', flags.from, terminal.now())
+  const answer = await hubOf(call).ask('POST /api/mapping/undo', {})
+  const last = from === undefined ? undefined : await watch(call, 'POST /api/spool/replay', { from })
+  if (flags.json) return printJson(terminal.out, last ?? answer) || (last?.error ? 1 : 0)
+  terminal.out('the rules before are in force\n')
+  if (last) terminal.out(`past: ${many(last.stored, 'message')} stored, ${count(last.kept)} rejected\n`)
+  if (last?.error) terminal.out(`the past is stored in part only: ${plain(last.error)}\n`)
+  return last?.error ? 1 : 0
 }
 
 async function diff(call: Call<typeof diffFlags>): Promise<number> {
   const { args, flags, terminal } = call
   const rules = rulesIn(args[0] ?? '')
-  const from = instant('from', flags.from, terminal.now())
-  if (from === undefined) throw usage('telehub map diff needs --from TIME', 'map diff')
-  const to = instant('to', flags.to, terminal.now())
-  if (to !== undefined && to < from) throw usage('--to is before --from')
-  const last = await watch(call, 'POST /api/mapping/diff', { rules, from, to, topic: flags.topic })
+  const span = spanOf(call, 'map diff')
+  const last = await watch(call, 'POST /api/mapping/diff', { rules, ...span })
   const { out } = terminal
   if (flags.json) return printJson(out, last) || (last.error ? 1 : 0)
   if (last.diff) showDiff(last.diff, out)

@@ -220,8 +220,7 @@ export class Mapping {
 
   /** Returns those of the points of a message on a topic that a rule wants stored. Called once for each message. */
   thin(topic: string, points: readonly Point[]): readonly Point[] {
-    const place = this.#place(topic)
-    return place.thinning ? this.#thinning.thin(points, place) : points
+    return this.#thinning.thin(points, this.#place(topic))
   }
 
   /** Returns the unit of a series: of a rule, of the payload, of a description or a preset. Undefined: not known. */

@@ -81,3 +81,26 @@ t.test(
     t.same((await inbox()).groups, [], 'a topic of which nothing is stored is known again with its next message')
   },
 )
+
+t.test('rules are put in force with the past, and taken back', async t => {
+  const hub = await startHub(t)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
+  for (const rpm of [1, 2]) await device.publishAsync('plant/press', JSON.stringify({ rpm }), { qos: 1 })
+  const old = 'plant,topic=plant/press rpm'
+  await eventually(async () => (await history(hub, old)).length === 2, 'stored')
+  const file = join(t.testdir(), 'new.yaml')
+  writeFileSync(file, '- {topic: "plant/{machine}", measurement: press, fields: {rpm: speed}}\n')
+  const cli = async (...args: string[]) => {
+    const run = runCli([...args, '--url', hub.httpUrl, '--data.dir', hub.dir])
+    t.equal(await run.exited, 0, run.stderr())
+    return run.stdout()
+  }
+  const said = await cli('map', 'apply', file, '--from', '1h')
+  t.match(said, /in force; past: 2 messages stored, 0 rejected/)
+  t.match(said, /1 series get no more values.*\n {2}plant,topic=plant\/press rpm/)
+  t.same(await history(hub, 'press,machine=press speed'), [1, 2])
+  t.same(await history(hub, old), [1, 2], 'stays')
+  t.match(await cli('map', 'undo', '--from', '1h'), /the rules before are in force\npast: 2 messages stored/)
+  await device.publishAsync('plant/press', '{"rpm":3}', { qos: 1 })
+  await eventually(async () => (await history(hub, old)).length === 3, 'as before')
+})

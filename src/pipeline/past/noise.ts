@@ -67,7 +67,12 @@ export class Noise {
     })
   }
 
-  async #row(reader: SeriesReader, one: BusiestSeries['busiest'][number], from: number, to: number): Promise<NoisySeries> {
+  async #row(
+    reader: SeriesReader,
+    one: BusiestSeries['busiest'][number],
+    from: number,
+    to: number,
+  ): Promise<NoisySeries> {
     const { mapping, dependencies } = this.#options
     const { id, type, points, bytes, ...series } = one
     const query = { type, series: [id], groups: [0], from, to, limit: mostTried, descending: true, perGroup: mostTried }
