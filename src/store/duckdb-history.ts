@@ -217,7 +217,11 @@ function planOf({ from, to, until, dropped, stale }: WindowsWanted, level: numbe
     cover(at - 1, last, end)
   }
   cover(level, from, to)
-  if (from < dropped.raw) raw.push([origin, Math.min(ceilTo(to, bucket), dropped.raw)])
+  const covered = [...raw, ...rolled.flat()]
+  const start = Math.min(...covered.map(([first]) => first))
+  const end = Math.min(Math.max(...covered.map(([, last]) => last)), dropped.raw)
+  // Readings that came later, and are not in the roll-ups yet.
+  if (start < end) raw.push([start, end])
   return { origin, width, raw, rolled }
 }
 
