@@ -244,7 +244,7 @@ t.test('a file has every reading, however many: never means, in as many answers 
   const ask = async (_key: string, { from, to, points }: Asked) => {
     answers++
     const own = times.filter(time => time >= from && time < to)
-    if (own.length > points) return { times: [from], values: [-1], window: to - from }
+    if (own.length > points) return { times: [from], values: [-1], window: (to - from) / points }
     return { times: own, values: own.map((_, i) => i) }
   }
   const said: number[] = []
@@ -265,4 +265,30 @@ t.test('a file has every reading, however many: never means, in as many answers 
   t.equal(said.at(-1), 1)
   const aborted = AbortSignal.abort(new Error('enough'))
   await t.rejects(csvOf({ ...wanted, signal: aborted }), /enough/)
+})
+
+t.test('a file has the windows of a minute where they are all that is left, each once', async t => {
+  interface Asked {
+    readonly from: number
+    readonly to: number
+  }
+  const { csvOf } = await of<{ csvOf(wanted: object): Promise<readonly string[]> }>('charts/download')
+  const minute = 60_000
+  const begin = 1_700_000_040_000
+  // A window belongs to every answer that has a part of it.
+  const ask = async (_key: string, { from, to }: Asked) => {
+    const first = Math.floor(from / minute) * minute
+    const times = Array.from({ length: Math.ceil((to - first) / minute) }, (_, n) => first + n * minute)
+    return { times, values: times.map(() => 1), window: minute }
+  }
+  const wanted = {
+    series: [{ key: 'a', title: 'a' }],
+    span: { from: begin, to: begin + 10 * 3_600_000 + 1 },
+    ask,
+    progress: () => {},
+    signal: new AbortController().signal,
+  }
+  const lines = (await csvOf(wanted)).join('').split('\r\n')
+  t.equal(lines.length, 1 + 601 + 1)
+  t.equal(new Set(lines).size, lines.length)
 })
