@@ -203,7 +203,7 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/spool/replay', { from: 0, topic: 'home/#' }), { finished: true })
   t.match(await ask('POST /api/mapping/diff', { rules: [ownRule], from: 0 }), { finished: true, diff: { fates: [] } })
   t.match(await ask('GET /api/inbox', {}), { more: 0 })
-  t.match(await ask('GET /api/noise', {}), { rows: [{ readings: 1 }] })
+  t.match(await ask('GET /api/noise', {}), { series: Number, rows: Array })
   t.match(await ask('GET /api/balance', { device: 'one', limit: 1 }), { dropped: 1, devices: [{ clientId: 'one' }] })
 
   const measured = series.find(({ type }) => type === 'number')?.key ?? ''
