@@ -240,7 +240,7 @@ export async function redoMarks(file: DuckDbFile, condition: string, until: numb
 }
 
 /** Times between two turns: at the start, when nothing is left, and after a failure. */
-const firstMs = 1_000
+const firstMs = 10_000
 const idleMs = 2_000
 const failedMs = 30_000
 /** Turns take at most this part of the time, so that writes and questions have theirs. */
