@@ -57,7 +57,7 @@ export async function startHub(settings: Settings, log: Log, version: string): P
   const { counters, incidents, auditLog, audit, clock, live } = new Observation(settings, dir, log)
 
   // The data directory: which hub this is, and a lock that keeps a second one out.
-  const lock = new DataDirLock({ dir, log })
+  const lock = new DataDirLock({ dir, version, log })
   const identity = new Identity({ dir, incidents, log })
 
   // Who may do what: users with their rules, logins of browsers, bans of those who guess.

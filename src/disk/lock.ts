@@ -5,6 +5,7 @@ import { join, relative } from 'node:path'
 import { describe, HubError, systemCode } from '../errors.js'
 import type { SentenceLog } from '../observe/log.js'
 import { nodeFiles, readWholeSync } from './files.js'
+import { openFormats } from './formats.js'
 import { replaceFileSync } from './replace-file.js'
 import { isDiskError } from './retried-write.js'
 
@@ -41,6 +42,8 @@ const againMs = 1_000
 
 export interface DataDirLockOptions {
   readonly dir: string
+  /** Version of telehub, for the formats of the files. Without one they are not looked at. */
+  readonly version?: string
   readonly log: Pick<SentenceLog, 'warn'>
 }
 
@@ -70,10 +73,21 @@ export class DataDirLock {
   /**
    * Makes the directory (0700) if need be, and takes the lock. Rejects with `data_dir_locked` when another hub is in
    * the directory. Rejects with `data_dir_unusable` when other users may write to the directory, or when the hub's user
-   * may not. A disk that is full, read-only or broken is no reason to reject: the lock is tried again every second, and
-   * until it is held nothing may be written.
+   * may not, or when a newer telehub has written in the directory. A disk that is full, read-only or broken is no reason
+   * to reject: the lock is tried again every second, and until it is held nothing may be written.
    */
   async start(): Promise<void> {
+    await this.#start()
+    const { version } = this.#options
+    try {
+      if (version !== undefined) openFormats(this.#dir, version, this.#held)
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  async #start(): Promise<void> {
     try {
       makeDirectory(this.#dir)
       this.#tighten(statSync(this.#dir))

@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, readFileSync, rmSync, type Stats, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { nodeFiles, openToRead } from '../disk/files.js'
+import { newerFormats } from '../disk/formats.js'
 import { readFrames } from '../disk/frame-file.js'
 import { describe } from '../errors.js'
 import { auditDir, verifyAudit } from '../observe/audit-chain.js'
@@ -22,6 +23,7 @@ export const state: Check = async examined => {
     ...cursors(dir, spool),
     ...journals(examined),
     ...(await auditLog(examined)),
+    ...formats(dir),
     ...jsonFiles(dir),
     ...leftovers(examined),
   ]
@@ -240,6 +242,15 @@ async function auditLog({ dir, hub }: Examined): Promise<Finding[]> {
     ]
   } catch (error) {
     return [unreadable(check, folder, error)]
+  }
+}
+
+function formats(dir: string): Finding[] {
+  const advice = 'A hub of this version does not start here, and changes nothing.'
+  try {
+    return newerFormats(dir, '').map(sentence => problem('formats', sentence, advice))
+  } catch (error) {
+    return [unreadable('formats', dir, error)]
   }
 }
 
