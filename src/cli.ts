@@ -83,6 +83,7 @@ async function main(): Promise<void> {
     settingsFile: config ?? 'telehub.yaml',
     environmentKey,
     terminal,
+    version,
   })
 }
 

@@ -112,13 +112,27 @@ const layers: Readonly<Record<string, readonly string[]>> = {
       'users',
     ],
   ],
+  // Copies of a data directory, made in a process of their own.
+  backup: ['accounting', 'disk', 'runtime', 'spool'],
   // Looks at what all others have made, with the readers of each.
   doctor: [
     ...['access', 'config', 'dead-letters', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool'],
     ...['store', 'transport', 'users', 'contract'],
   ],
   cli: [
-    ...['access', 'auth', 'config', 'contract', 'disk', 'doctor', 'observe', 'passwords', 'runtime', 'transport'],
+    ...[
+      'access',
+      'auth',
+      'backup',
+      'config',
+      'contract',
+      'disk',
+      'doctor',
+      'observe',
+      'passwords',
+      'runtime',
+      'transport',
+    ],
     ...['users', 'notify'],
   ],
 }
@@ -138,6 +152,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   influxql: ['influxql.ts'],
   alerts: ['alerts.ts', 'transition.ts'],
   edits: ['edit-file.ts'],
+  backup: ['backup.ts'],
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],

@@ -25,6 +25,7 @@ export const docs = [
   'rabbitmq',
   'http',
   'operate',
+  'backup',
   'alerts',
   'settings',
   'benchmarks',

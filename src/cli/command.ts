@@ -51,6 +51,8 @@ export interface Call<F extends Flags = Flags> {
   /** TELEHUB_KEY of the environment. */
   readonly environmentKey: string | undefined
   readonly terminal: Terminal
+  /** Version of telehub. */
+  readonly version: string
 }
 
 export interface Command<F extends Flags = Flags> {

@@ -1,6 +1,7 @@
 import { accessCommands } from './access.js'
 import { alertCommands } from './alerts.js'
 import { auditCommands } from './audit.js'
+import { backupCommands } from './backup.js'
 import { certificateCommand } from './certificates.js'
 import { checkCommand } from './check.js'
 import { clientCommands } from './clients.js'
@@ -32,6 +33,7 @@ export const commands: readonly Command[] = [
   ...noiseCommands,
   tailCommand,
   ...alertCommands,
+  ...backupCommands,
   ...spoolCommands,
   ...deadCommands,
   ...seriesCommands,

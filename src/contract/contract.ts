@@ -1,5 +1,6 @@
 import { administration } from './administration.js'
 import { alertRoutes } from './alerts.js'
+import { backups } from './backup.js'
 import { boards } from './boards.js'
 import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
@@ -396,6 +397,7 @@ export const routes = {
     answer: jobProgress,
     isStream: 'lines',
   },
+  ...backups,
   ...notifyRoutes,
   ...alertRoutes,
   ...home,

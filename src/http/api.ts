@@ -24,7 +24,7 @@ export interface ApiRoutesOptions {
   readonly pipeline: PipelineApi
   readonly sessions: SessionsApi
   readonly devices: DevicesApi
-  readonly health: Pick<HubHealth, 'ready' | 'starts'>
+  readonly health: Pick<HubHealth, 'ready' | 'starts' | 'hubId'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   readonly guard: Guard
@@ -138,6 +138,16 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
       cursors: cursors.map(cursor => ({ ...cursor, oldest: ms(cursor.oldest) })),
       ...(archive && { archive: { ...archive, from: ms(archive.from), to: ms(archive.to) } }),
     }
+  })
+
+  serve(app, 'POST /api/backup/hold', async ({ seconds }, call) => {
+    const store = await pipeline.holdStore(seconds * 1_000)
+    audit.record({ ...changeBy(call, guard), result: 'ok', what: 'hold of the store for a backup' })
+    return { hub: health.hubId, store }
+  })
+  serve(app, 'POST /api/backup/release', async () => {
+    await pipeline.releaseStore()
+    return { hub: health.hubId }
   })
 
   serve(app, 'POST /api/spool/replay', (asked, call) => runJob(call, { kind: 'past', past: pastOf(asked) }))

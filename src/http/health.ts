@@ -17,7 +17,7 @@ export interface HubHealthOptions {
   readonly alarms: Pick<Alarms, 'list'>
   readonly incidents: Pick<Incidents, 'list'>
   /** `times`: when the hub was started. */
-  readonly identity: { readonly times: readonly number[] }
+  readonly identity: { readonly times: readonly number[]; readonly hubId: string }
 }
 
 /** Knows whether publishes are taken, and what is wrong. */
@@ -31,6 +31,10 @@ export class HubHealth {
   /** When the hub was started, in milliseconds, the oldest first. */
   get starts(): readonly number[] {
     return this.#options.identity.times
+  }
+
+  get hubId(): string {
+    return this.#options.identity.hubId
   }
 
   async ready(): Promise<Readiness> {

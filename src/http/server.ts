@@ -62,7 +62,7 @@ export interface HttpOptions {
   readonly shadows: ShadowsApi
   /** Largest message that may be published. */
   readonly packetBytes: number
-  readonly health: Pick<HubHealth, 'ready' | 'starts'>
+  readonly health: Pick<HubHealth, 'ready' | 'starts' | 'hubId'>
   readonly metrics: Pick<Metrics, 'text' | 'contentType'>
   readonly clock: MicrosecondClock
   /** Sites whose pages may show those of the hub in a frame: `self`, origins, or `*` for every one. */

@@ -4,7 +4,7 @@ import type { InfluxQuestion } from '../influxql/influxql.js'
 import type { NewSubscription, RouteStatus, TargetStatus } from '../notify/notify.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
-import type { HistoryQuery, SeriesChange } from '../store/store.js'
+import type { HeldStore, HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { MessagesQuery, TopicsQuery } from './explore/explore.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
@@ -107,6 +107,9 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
     readonly token: string
     readonly note?: string | undefined
   }): Promise<{ readonly acknowledged: number; readonly by: string }>
+  /** Holds the file of the store for a copy. Undefined when the store is not a file of the hub. */
+  holdStore(ms: number): Promise<HeldStore | undefined>
+  releaseStore(): Promise<void>
   /**
    * Changes a series of the store. Once a field has another type, dead letters of type conflicts are replayed. Resolves
    * with false when that is left to do, as another job is under way.

@@ -105,6 +105,8 @@ export function processorOffers(
     testTarget: target => running().notifications.test(target),
     acknowledgeByToken: ({ token, note }) => running().notifications.acknowledgeBy(token, note),
     spool: () => progress.cursors.status(),
+    holdStore: ms => running().seriesChanges.hold(ms),
+    releaseStore: () => running().seriesChanges.release(),
     changeSeries: change => running().seriesChanges.change(change),
     begin: job => running().replays.begin(job),
     progress: job => running().replays.progress(job),

@@ -1,5 +1,5 @@
 import { HubError } from '../errors.js'
-import type { SeriesChange, TimeSeriesStore } from '../store/store.js'
+import type { HeldStore, SeriesChange, TimeSeriesStore } from '../store/store.js'
 import type { Dependencies } from './dependencies.js'
 import type { Replays } from './replay.js'
 import type { SeriesGuard } from './series-guard.js'
@@ -11,7 +11,7 @@ export interface SeriesChangesOptions {
   readonly replays: Replays
 }
 
-/** Renames, drops and retypes series. */
+/** Changes the store as a whole: renames, drops and retypes series, and holds the file for a copy. */
 export class SeriesChanges {
   readonly #options: SeriesChangesOptions
 
@@ -35,5 +35,14 @@ export class SeriesChanges {
       if (error instanceof HubError && error.code === 'busy') return false
       throw error
     }
+  }
+
+  /** Holds the file of the store for a copy. Undefined when the store is not a file of the hub. */
+  async hold(ms: number): Promise<HeldStore | undefined> {
+    return this.#options.store.hold?.(ms)
+  }
+
+  async release(): Promise<void> {
+    await this.#options.store.release?.()
   }
 }

@@ -16,6 +16,8 @@ import { SegmentReader } from './segment-reader.js'
 import { passedOf, Segments } from './segments.js'
 import type { SpoolPosition } from './spool.js'
 
+export { beginAbove, endOfSegment, readCut, type SpoolCut } from './spool-cut.js'
+
 export interface CursorsOptions {
   readonly dir: string
   /** Consumer groups that will read. The cursor of any other group is removed. */

@@ -13,6 +13,7 @@ import { encodedLength, encodePublish, stampedBytes } from './message-codec.js'
 import { MessageStamps } from './message-stamps.js'
 import { listSegments } from './segment-file.js'
 import { type OpenSegment, SegmentWriter } from './segment-writer.js'
+import { restoredNumber } from './spool-cut.js'
 import { leapNumbers, type SpoolEnd, SpoolRecovery } from './spool-recovery.js'
 import { type ReplayedSpool, SpoolReplay } from './spool-replay.js'
 
@@ -150,7 +151,9 @@ export class Spool implements ReplayedSpool {
       else this.#log.open(-1, 0)
       const highest = Math.max(known, this.#clean.sequence, recovery.knownToCursors())
       if (highest > this.#stamps.settledSequence) this.#passOver(highest)
-      else if (this.#mayHaveLost) this.#leap()
+      else if (this.#mayHaveLost) this.#leap(this.#stamps.settledSequence + leapNumbers)
+      const restored = restoredNumber(dir, this.#files)
+      if (restored > this.#stamps.settledSequence) this.#leap(restored)
       this.#stamps.time = this.#stamps.receivedAt
       this.#attempt(() => this.#clean.remove())
     } catch (error) {
@@ -370,8 +373,8 @@ export class Spool implements ReplayedSpool {
   }
 
   /** Continues with numbers that cannot be known anywhere. Readers take the numbers between for never assigned. */
-  #leap(): void {
-    this.#stamps.sequence = this.#stamps.settledSequence += leapNumbers
+  #leap(to: number): void {
+    this.#stamps.sequence = this.#stamps.settledSequence = to
     this.#goOnInNewSegment()
   }
 }

@@ -5,7 +5,7 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
-import { DuckDbFile, missingFiles, setAside, tellsOfDamage, type Value } from './duckdb-file.js'
+import { DuckDbFile, missingFiles, setAside, sizeOf, tellsOfDamage, type Value } from './duckdb-file.js'
 import { readHistory } from './duckdb-history.js'
 import { DuckDbReader } from './duckdb-reader.js'
 import { Roller, RollUpTurns } from './duckdb-roller.js'
@@ -36,6 +36,7 @@ import {
 } from './points.js'
 import type {
   Columns,
+  HeldStore,
   HistoryQuery,
   LastStored,
   RejectedPoint,
@@ -89,6 +90,7 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #roller: Roller
   readonly #turns: RollUpTurns | undefined
   #stopped = true
+  #held: NodeJS.Timeout | undefined
   #nextId = 1
   /** Damage inside the file that a statement has met: the file is set aside at the next opening. */
   #damage: string | undefined
@@ -220,6 +222,22 @@ export class DuckDbStore implements TimeSeriesStore {
     })
   }
 
+  hold(ms: number): Promise<HeldStore> {
+    return this.#writes.run(async () => {
+      const file = await this.#ready()
+      await file.run("SET wal_autocheckpoint = '1TB'")
+      clearTimeout(this.#held)
+      // The caller may be gone without a word.
+      this.#held = setTimeout(() => this.release().catch(() => {}), ms).unref()
+      return { logBytes: sizeOf(`${this.#path}.wal`) }
+    })
+  }
+
+  release(): Promise<void> {
+    clearTimeout(this.#held)
+    return this.#writes.run(async () => this.#file?.run('RESET GLOBAL wal_autocheckpoint'))
+  }
+
   /**
    * Does a piece of the work on the roll-ups, which the store else does by itself, between two writes. Resolves with
    * whether there is more to do at once. Rejects with `store_unavailable`: nothing of the piece is done.
@@ -241,6 +259,7 @@ export class DuckDbStore implements TimeSeriesStore {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#turns?.stop()
+    clearTimeout(this.#held)
     await this.#writes.run(() => this.#close())
   }
 

@@ -184,6 +184,12 @@ export interface SeriesReader {
 }
 
 /** Storage of points. Implementations only try: no retry, no queue, no back-off of their own. */
+/** A store whose file can be copied while it is written to. */
+export interface HeldStore {
+  /** Bytes of the log beside the database, up to a whole write. */
+  readonly logBytes: number
+}
+
 export interface TimeSeriesStore {
   /** Reads for a query language. Undefined: the server of the store has one, and is to be asked directly. */
   readonly reader?: SeriesReader
@@ -193,6 +199,13 @@ export interface TimeSeriesStore {
    * cannot be opened now: then each read and write tries to open the file again.
    */
   start(): Promise<void>
+
+  /**
+   * Keeps what is in the file as it is, for `ms` or until `release`: meanwhile writes only append to the log beside the
+   * file, so that both can be copied. Undefined: the store is not a file of the hub.
+   */
+  hold?(ms: number): Promise<HeldStore>
+  release?(): Promise<void>
 
   /** Resolves with the progress of the store. Undefined when the store keeps none. Rejects with `store_unavailable`. */
   last(): Promise<LastStored | undefined>

@@ -221,6 +221,8 @@ export async function startGuarded(
       closeFeed: async () => {},
       commandTopics: async () => [],
       expectReply: async () => undefined,
+      holdStore: async () => undefined,
+      releaseStore: async () => {},
       forgetReplies: async () => {},
     },
     shadows: { ask: async () => ({ status: 404, answer: {} }), namesOf: () => [] },
@@ -252,6 +254,7 @@ export async function startGuarded(
     origins: options.origins ?? [],
     health: {
       starts: [],
+      hubId: 'hub',
       ready: async () => ({ ready: true, dependencies: [{ name: 'the secret place', state: 'up' }] }),
     },
     metrics: {

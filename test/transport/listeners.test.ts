@@ -559,7 +559,7 @@ t.test('with a certificate HTTP is HTTPS, and its WebSockets are secure', async 
     feeds: {} as HttpOptions['feeds'],
     commands: {} as HttpOptions['commands'],
     origins: [],
-    health: { starts: [], ready: async () => ({ ready: true, dependencies: [] }) },
+    health: { starts: [], hubId: 'hub', ready: async () => ({ ready: true, dependencies: [] }) },
     metrics: { text: async () => '', contentType: 'text/plain' },
     clock: { now: () => 0 },
     counters: new Counters(),
