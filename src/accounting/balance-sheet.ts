@@ -203,6 +203,11 @@ export class BalanceSheet implements Ledger {
     if (to > this.#state.base) await this.#append({ never: [Math.max(from, this.#state.base + 1), to] })
   }
 
+  /** Whether a message is known to be stored or rejected. */
+  isSettled(sequence: number): boolean {
+    return sequence <= this.#state.base || this.#state.settled.has(sequence)
+  }
+
   unsettled(messages: readonly Message[]): readonly Message[] {
     if (areBehind(Math.max(this.#state.base, this.#state.highest), messages)) return messages
     const seen = new Set<number>()

@@ -9,6 +9,7 @@ import type { Command } from './command.js'
 import { deadCommands } from './dead.js'
 import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
+import { findCommand } from './find.js'
 import { healthcheckCommand } from './healthcheck.js'
 import { inboxCommands } from './inbox.js'
 import { mapCommands } from './map.js'
@@ -35,6 +36,7 @@ export const commands: readonly Command[] = [
   ...alertCommands,
   ...backupCommands,
   ...spoolCommands,
+  findCommand,
   ...deadCommands,
   ...seriesCommands,
   ...deviceCommands,

@@ -5,6 +5,7 @@ import { boards } from './boards.js'
 import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
 import { explore, mapped, messageProperties } from './explore.js'
+import { find } from './find.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
 import { mapping, mappingDiff } from './mapping.js'
 import { notifyRoutes } from './notify.js'
@@ -398,6 +399,7 @@ export const routes = {
     isStream: 'lines',
   },
   ...backups,
+  ...find,
   ...notifyRoutes,
   ...alertRoutes,
   ...home,

@@ -140,6 +140,11 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     }
   })
 
+  serve(app, 'GET /api/find', (asked, { caller }) => {
+    if (asked.topic !== undefined && !isTopicFilter(asked.topic)) throw notFilter(asked.topic)
+    return pipeline.find({ ...asked, rules: readRulesOf(caller, '#') })
+  })
+
   serve(app, 'POST /api/backup/hold', async ({ seconds }, call) => {
     const store = await pipeline.holdStore(seconds * 1_000)
     audit.record({ ...changeBy(call, guard), result: 'ok', what: 'hold of the store for a backup' })

@@ -8,6 +8,7 @@ import type { HeldStore, HistoryQuery, SeriesChange } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { MessagesQuery, TopicsQuery } from './explore/explore.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
+import type { FindQuery } from './find.js'
 import type { BoardsApi } from './home/board-desk.js'
 import type { HomeQuery } from './home/home.js'
 import type { CheckedRule } from './own-rules/rule-trial.js'
@@ -107,6 +108,8 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
     readonly token: string
     readonly note?: string | undefined
   }): Promise<{ readonly acknowledged: number; readonly by: string }>
+  /** Resolves with messages of the spool and where they are. */
+  find(query: FindQuery): Promise<Json<Answer<'GET /api/find'>>>
   /** Holds the file of the store for a copy. Undefined when the store is not a file of the hub. */
   holdStore(ms: number): Promise<HeldStore | undefined>
   releaseStore(): Promise<void>

@@ -50,7 +50,10 @@ export function processorOffers(
       return { left, problems }
     },
     abandon: () => exit.prepare(),
-    committed: position => progress.committed(position),
+    committed: position => {
+      progress.committed(position)
+      progress.note(Date.now(), balance.highest)
+    },
     present: presence => {
       registry.setPresence(presence)
       started?.alerts.presence(presence.clientId, presence.online, presence.since)
@@ -81,6 +84,7 @@ export function processorOffers(
     devices: rules => running().queries.devices(rules),
     home: query => running().home.answer(query),
     ...boardOffers(() => running().home.desk),
+    find: query => running().queries.finder.find(query, Date.now()),
     topics: query => running().live.explore.topics(query),
     topicMessages: query => running().live.explore.messages(query, running().queries),
     removeClient: client => {

@@ -10,6 +10,7 @@ import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
 import type { MessageTrial } from './explore/explore.js'
+import { Finder, type FinderOptions } from './find.js'
 import type { Knowledge } from './knowledge.js'
 import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
@@ -32,7 +33,7 @@ export interface QueriesOptions {
   readonly dead: DeadLetters
   readonly balance: BalanceSheet
   /** Read with each balance. */
-  readonly offsets: PipelineOffsets
+  readonly offsets: PipelineOffsets & FinderOptions['progress']
   readonly dependencies: Dependencies
 }
 
@@ -48,12 +49,15 @@ export class Queries implements MessageTrial {
   readonly inbox: Inbox
   /** Finds the series with the most points. */
   readonly noise: Noise
+  /** Finds messages. */
+  readonly finder: Finder
 
   constructor(options: QueriesOptions) {
     this.#options = options
     this.rules = new RuleTrial(options)
     this.inbox = new Inbox({ ...options, rules: this.rules })
     this.noise = new Noise(options)
+    this.finder = new Finder({ ...options, progress: options.offsets })
   }
 
   /**

@@ -4,6 +4,7 @@ import { HubError } from '../errors.js'
 import type { Cursors } from '../spool/cursors.js'
 import type { SpoolPosition } from '../spool/spool.js'
 import type { SpoolLag } from './consumers.js'
+import { ProgressBook } from './progress-book.js'
 import type { SettledSource } from './refill.js'
 
 const mostBehindMs = 10_000
@@ -13,6 +14,8 @@ const askEveryMs = 20
 export class SpoolProgress implements PipelineOffsets, SpoolLag {
   /** Whether messages go on into RabbitMQ. */
   readonly queued: boolean
+  /** When messages passed, as far as that was noted. */
+  readonly book = new ProgressBook()
   #committed: SpoolPosition = { segment: 1, end: 0, sequence: 0 }
   #cursors: Cursors | undefined
 
@@ -42,6 +45,12 @@ export class SpoolProgress implements PipelineOffsets, SpoolLag {
   committed(position: SpoolPosition): void {
     this.#committed = position
     this.#cursors?.committed(position)
+  }
+
+  /** Notes how far messages have passed by now; `at` in milliseconds, `settled` by the balance sheet. */
+  note(at: number, settled: number): void {
+    if (!this.#cursors) return
+    this.book.note({ at, onDisk: this.accepted, drained: this.drained, settled })
   }
 
   get accepted(): number {

@@ -198,6 +198,9 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/mapping/undo', {}), { undo: 0, rules: rulesBefore.rules })
   await ask('GET /api/balance', {})
   await ask('GET /api/spool', {})
+  t.match(await ask('GET /api/find', { topic: 'home/nothing' }), {
+    messages: [{ clientId: 'one', hops: [{ hop: 'received' }, { hop: 'on disk' }, { hop: 'dead' }] }],
+  })
   const held = await ask('POST /api/backup/hold', { seconds: 1 })
   t.ok((held.store?.logBytes ?? -1) >= 0)
   t.same(await ask('POST /api/backup/release', {}), { hub: held.hub })

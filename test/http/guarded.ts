@@ -221,6 +221,7 @@ export async function startGuarded(
       closeFeed: async () => {},
       commandTopics: async () => [],
       expectReply: async () => undefined,
+      find: answer('find', '{"messages":[],"accepted":0}'),
       holdStore: async () => undefined,
       releaseStore: async () => {},
       forgetReplies: async () => {},
