@@ -244,6 +244,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   time: 'Payloads and mapping',
   values: 'Payloads and mapping',
   notify: 'Notifications',
+  otel: 'OpenTelemetry',
   log: 'Log',
   start: 'Start and stop',
   shutdown: 'Start and stop',

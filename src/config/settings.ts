@@ -448,6 +448,12 @@ export const settingsTable = {
     '',
     'File with the targets of notifications and their routes, of mode 0600 (docs/notifications.md). Empty: notify.yaml in data.dir if there is one; otherwise browsers that subscribe receive warnings and critical alerts. A change acts within a second or two.',
   ),
+  'otel.url': row(
+    url('http:', 'https:'),
+    '',
+    'Collector of OpenTelemetry (OTLP over HTTP, JSON), such as http://127.0.0.1:4318. Messages with a sampled traceparent, as MQTT 5 user property, get spans there. Empty: none are sent.',
+  ),
+  'otel.percent': row(integer(0, 100), 100, 'Percent of the sampled traces whose spans are sent to otel.url.'),
   'log.level': row(
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'),
     'info',

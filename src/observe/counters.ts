@@ -22,6 +22,8 @@ export class Counters {
   /** Messages whose readings were stored, and the points written. */
   stored = 0
   points = 0
+  /** Spans that did not reach the collector of OpenTelemetry. */
+  spansLost = 0
   /** Live events of feeds whose receivers were too slow: merged into a newer one of the topic, or gone without. */
   readonly feeds = { merged: 0, dropped: 0 }
   readonly traffic: Traffic = { bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsOut: 0, publishesOut: 0 }

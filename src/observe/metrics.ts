@@ -175,6 +175,11 @@ export class Metrics {
       'Messages whose readings were stored; replayed messages count again',
       () => counters.stored,
     )
+    counter(
+      'telehub_otel_spans_lost_total',
+      'Spans that did not reach the collector of otel.url',
+      () => counters.spansLost,
+    )
     counter('telehub_points_total', 'Points written to the store', () => counters.points)
     new Counter({
       name: 'telehub_commands_total',

@@ -3,6 +3,7 @@ import type { Outward } from '../model.js'
 import type { NotifyPublisher, Readers } from '../notify/notify.js'
 import type { IncidentReporter, Loss } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
+import type { SpanLosses } from '../observe/otel.js'
 import type { Link } from '../runtime/worker-link.js'
 import type { DeadLetterCounts } from './consumers.js'
 import type { OutwardDelivery } from './downlink.js'
@@ -25,6 +26,7 @@ export class BrokerLink
     Readers,
     RecordCounts,
     DeadLetterCounts,
+    SpanLosses,
     ReplyDelivery
 {
   readonly #link: () => Link<BrokerOffers>
@@ -84,6 +86,10 @@ export class BrokerLink
 
   replied(reply: Reply): void {
     this.#link().tell('replied', reply)
+  }
+
+  spansLost(count: number): void {
+    this.#link().tell('spansLost', count)
   }
 
   freed(bytes: number): void {

@@ -89,6 +89,10 @@ export class BrokerSide implements BrokerOffers {
     this.#parts.counters.deadLetter(reason)
   }
 
+  spansLost(count: number): void {
+    this.#parts.counters.spansLost += count
+  }
+
   log({ level, sentence }: { readonly level: 'info' | 'warn'; readonly sentence: string }): void {
     this.#parts.log[level](sentence)
   }

@@ -10,6 +10,7 @@ import type { ConsumerSuspects } from './consumer-suspects.js'
 import type { ConsumersOptions } from './consumers.js'
 import type { Downlink } from './downlink.js'
 import type { LiveStage } from './live-stage.js'
+import { MessageSpans, type SpanSink, TracedLedger } from './message-spans.js'
 import type { RecordStage } from './record-stage.js'
 
 const liveBatch = 10_000
@@ -23,6 +24,8 @@ const receiptBatch = 100
 
 type ConsumerSetup = ConsumersOptions['consumers'][number]
 
+export { spansOf } from './message-spans.js'
+
 export interface HubConsumersOptions {
   readonly cursors: Cursors
   readonly rabbit: RabbitMq | undefined
@@ -34,11 +37,14 @@ export interface HubConsumersOptions {
   readonly balance: BalanceSheet
   readonly ledger: Ledger
   readonly suspects: ConsumerSuspects
+  /** Undefined when no spans are sent. */
+  readonly spans: SpanSink | undefined
 }
 
 /** Returns what each consumer of a hub reads, and which handler takes it. */
 export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSetup[] {
-  const { cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects } = options
+  const { cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects, spans } = options
+  const traced = spans && new MessageSpans(spans)
   // Cursors are there once the spool is open.
   const inSpool = (group: string): QueueReader => ({
     next: (limit, signal) => cursors.reader(group).next(limit, signal),
@@ -59,7 +65,7 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     handle: messages => recording.handle(messages, true),
     batch: recordBatch,
     rest: new Rest(recordRestMs),
-    ledger,
+    ledger: traced ? new TracedLedger(ledger, traced) : ledger,
   })
   if (!rabbit) return [toScreen, toStore(inSpool('record'))]
   const toRabbit: ConsumerSetup = {
@@ -67,7 +73,10 @@ export function hubConsumers(options: HubConsumersOptions): readonly ConsumerSet
     reader: inSpool('bridge'),
     suspects: suspects.of('bridge', bridgeBatch, 'poison'),
     ledger: new RejectedOnly(balance),
-    handle: async (messages: readonly Message[]) => void (await rabbit.publish(messages)),
+    handle: async (messages: readonly Message[]) => {
+      if (traced) await traced.around('telehub publish', messages, all => rabbit.publish(all))
+      else await rabbit.publish(messages)
+    },
     batch: bridgeBatch,
   }
   const toSubscribers: ConsumerSetup = {

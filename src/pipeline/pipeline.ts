@@ -18,7 +18,7 @@ import { Downlink } from './downlink.js'
 import { LiveFeeds } from './feeds/live-feeds.js'
 import { ReadingJson } from './feeds/reading-json.js'
 import { Home } from './home/home.js'
-import { hubConsumers } from './hub-consumers.js'
+import { hubConsumers, spansOf } from './hub-consumers.js'
 import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
@@ -138,12 +138,12 @@ export async function startPipeline(
   // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
   const notifications = notificationsOf(settings, dir, { alerts, mapping, broker })
   alerts.reportTo(notifications)
-  const downlink = new Downlink(broker)
+  const [downlink, spans] = [new Downlink(broker), spansOf(settings, broker)]
 
   // The loops that carry messages from a source to its handler, and find messages that crash the process.
   const suspects = new ConsumerSuspects(join(dir, 'handling'), { log, incidents, exit })
   const consumers = new Consumers({
-    consumers: hubConsumers({ cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects }),
+    consumers: hubConsumers({ cursors, rabbit, records, live, recording, downlink, balance, ledger, suspects, spans }),
     ...{ dependencies, dead, spool: progress, counts: [sparkplug, broker], clock: machineClock },
   })
 
@@ -161,7 +161,7 @@ export async function startPipeline(
     { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
     knowledge,
     rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
-    ...[guard, sparkplug],
+    ...[guard, sparkplug, ...(spans ? [spans] : [])],
     new StoreStart(settings, store, dependencies),
     new StoreProbe(store, dependencies),
     ...(records ? [new StoreRefill(refill, dependencies)] : []),

@@ -53,6 +53,7 @@ export interface BrokerOffers {
   freed(bytes: number): void
   stored(count: { messages: number; points: number }): void
   deadLettered(reason: string): void
+  spansLost(count: number): void
   log(line: { level: 'info' | 'warn'; sentence: string }): void
   /**
    * Reports that an error ends the processor thread, as soon as its native calls have ended. Nothing else is sent
