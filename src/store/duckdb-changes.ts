@@ -138,7 +138,7 @@ async function rename(file: DuckDbFile, { id, type }: StoredSeries, to: SeriesId
 }
 
 async function remove(file: DuckDbFile, { id }: StoredSeries): Promise<void> {
-  await file.run(`DELETE FROM series WHERE id = ${id}`)
+  await file.run(`DELETE FROM series WHERE id = ${id}; DELETE FROM retention_members WHERE series = ${id}`)
   await deleteRollUps(file, id)
 }
 

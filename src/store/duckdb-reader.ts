@@ -90,7 +90,7 @@ export class DuckDbReader implements SeriesReader {
     const selected = only ? `DISTINCT ${columns[only]}` : 'id, field, tags, type, measurement'
     const [id, field, tagsColumn, type, measurement] = selected.replace('DISTINCT ', '').split(', ')
     const list = [id, guarded(`${field}`), tagsColumn, type, guarded(`${measurement}`)].join(', ')
-    return this.#ask(async file => {
+    return this.ask(async file => {
       const [ids = [], names = [], texts = [], types = [], of = []] = await file.columns(
         'asker',
         `SELECT ${only ? 'DISTINCT ' : ''}${list} FROM series ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
@@ -109,7 +109,7 @@ export class DuckDbReader implements SeriesReader {
 
   matching(pattern: string, texts: readonly string[]): Promise<readonly number[]> {
     if (texts.length === 0) return Promise.resolve([])
-    return this.#ask(async file => {
+    return this.ask(async file => {
       const [found = []] = await file.columns(
         'asker',
         `SELECT i FROM (SELECT unnest($1) AS text, generate_subscripts($1, 1) AS i) WHERE regexp_matches(text, $2)`,
@@ -136,7 +136,7 @@ export class DuckDbReader implements SeriesReader {
     const inner = needsFirstTime
       ? `(SELECT *, min(time) OVER (PARTITION BY g, w) AS first_time FROM (SELECT *, ${window} AS w ${from}))`
       : `(SELECT *, ${window} AS w ${from})`
-    return this.#ask(async file => {
+    return this.ask(async file => {
       if (functions.some(({ name }) => holding.has(name))) await checkHeld(file, query)
       const [groups = [], numbers = [], ...results] = await file.columns(
         'asker',
@@ -155,7 +155,7 @@ export class DuckDbReader implements SeriesReader {
   distinct(query: Omit<WindowQuery, 'functions'>): Promise<readonly WindowRow[]> {
     const { type, windows, limit } = query
     const { from, values } = selected(query)
-    return this.#ask(async file => {
+    return this.ask(async file => {
       await checkHeld(file, query)
       const [groups = [], numbers = [], found = []] = await file.columns(
         'asker',
@@ -183,7 +183,7 @@ export class DuckDbReader implements SeriesReader {
       perGroup < limit
         ? `QUALIFY row_number() OVER (PARTITION BY g ORDER BY ${order}) <= $${values.push(perGroup)}`
         : ''
-    return this.#ask(async file => {
+    return this.ask(async file => {
       if (table === 'texts') await checkHeld(file, query)
       const [positions = [], times = [], found = []] = await file.columns(
         'asker',
@@ -200,10 +200,11 @@ export class DuckDbReader implements SeriesReader {
   }
 
   busiest(query: BusiestQuery): Promise<BusiestSeries> {
-    return this.#ask(file => busiestSeries(file, query))
+    return this.ask(file => busiestSeries(file, query))
   }
 
-  async #ask<T>(question: (file: DuckDbFile) => Promise<T>): Promise<T> {
+  /** Answers one question after the other. Rejects with `overloaded` when too many wait. */
+  async ask<T>(question: (file: DuckDbFile) => Promise<T>): Promise<T> {
     if (this.#waiting >= mostWaiting) {
       throw new HubError('overloaded', `${mostWaiting} queries wait to be answered; try again`, { retryAfterMs: 1_000 })
     }

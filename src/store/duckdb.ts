@@ -8,6 +8,7 @@ import { changeSeries } from './duckdb-changes.js'
 import { DuckDbFile, missingFiles, setAside, sizeOf, tellsOfDamage, type Value } from './duckdb-file.js'
 import { readHistory } from './duckdb-history.js'
 import { DuckDbReader } from './duckdb-reader.js'
+import { DuckDbRetention } from './duckdb-retention.js'
 import { Roller, RollUpTurns } from './duckdb-roller.js'
 import { appendRows, type Placed, rowsOf } from './duckdb-rows.js'
 import {
@@ -26,6 +27,7 @@ import { NativeCalls } from './native-calls.js'
 import {
   besideOf,
   besides,
+  beyondRetention,
   compareSeries,
   faultOf,
   faultyFields,
@@ -98,6 +100,7 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #writes = new SerialQueue()
   readonly #reads = new SerialQueue()
   readonly reader = new DuckDbReader(() => this.#opened())
+  readonly retention: DuckDbRetention
 
   constructor({ path, incidents, clock = Date, cached, rollsUp = true }: DuckDbStoreOptions) {
     this.#path = path
@@ -106,6 +109,11 @@ export class DuckDbStore implements TimeSeriesStore {
     this.#cache = new SeriesCache(cached ?? cachedSeries)
     this.#roller = new Roller(clock)
     this.#turns = rollsUp ? new RollUpTurns(this) : undefined
+    this.retention = new DuckDbRetention({
+      path,
+      between: work => this.#between(work),
+      ask: question => this.reader.ask(question),
+    })
   }
 
   /**
@@ -333,7 +341,12 @@ export class DuckDbStore implements TimeSeriesStore {
             continue
           }
           const known = group.fields.get(name)
-          if (typeof known === 'object') placed.push({ series: known, time: point.time, value })
+          const from = typeof known === 'object' ? this.retention.from(known.id, known.type === 'text') : point.time
+          if (point.time < from) {
+            refused ??= new RefusedFields()
+            refused.add(field, beyondRetention(point.measurement, field, from))
+            faulty.set(index, refused)
+          } else if (typeof known === 'object') placed.push({ series: known, time: point.time, value })
           else if (known === 'absent') {
             const series = this.#begin(value)
             group.fields.set(name, series)
@@ -436,6 +449,20 @@ export class DuckDbStore implements TimeSeriesStore {
     }
   }
 
+  /** Runs work between two writes. After work that fails the file is opened again, which ends an open transaction. */
+  #between<T>(work: (file: DuckDbFile) => Promise<T>): Promise<T> {
+    return this.#writes.run(async () => {
+      const file = await this.#ready()
+      try {
+        return await work(file)
+      } catch (error) {
+        this.#met(error)
+        await this.#close()
+        throw new HubError('store_unavailable', `DuckDB did not do this: ${describe(error)}`, { cause: error })
+      }
+    })
+  }
+
   async #ready(): Promise<DuckDbFile> {
     if (!this.#file && !this.#stopped) {
       await this.#open().catch(error => {
@@ -503,6 +530,7 @@ export class DuckDbStore implements TimeSeriesStore {
       calls: this.#calls,
       prepare: async file => {
         isNew = await prepareDatabase(file)
+        await this.retention.load(file)
       },
       tables: ['series', 'numbers', 'texts', 'stale', 'temp.late_numbers', 'temp.late_texts'],
     })

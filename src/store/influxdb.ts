@@ -10,6 +10,7 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
+import { InfluxPolicies } from './influx-policy.js'
 import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 import { besides, compareSeries, windowWidth } from './points.js'
 import type { Columns, HistoryQuery, RejectedPoint, SeriesPage, SeriesQuery, TimeSeriesStore } from './store.js'
@@ -69,6 +70,10 @@ export class InfluxStore implements TimeSeriesStore {
   readonly #incidents: IncidentReporter | undefined
   /** True once data was found or stored in the database: if the database is missing later, the database was dropped. */
   #wasThere = false
+  readonly policies = new InfluxPolicies(
+    statement => this.#query([statement]),
+    () => identifier(this.#database),
+  )
 
   constructor(options: InfluxStoreOptions) {
     this.#incidents = options.incidents

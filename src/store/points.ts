@@ -41,6 +41,15 @@ export function typeConflict(measurement: string, field: string): Rejection {
   }
 }
 
+/** @param from The time from which on there are readings, in microseconds since the epoch */
+export function beyondRetention(measurement: string, field: string, from: number): Rejection {
+  const time = new Date(from / 1_000).toISOString()
+  return {
+    reason: 'beyond_retention',
+    detail: `readings of field '${field}' of '${measurement}' from before ${time} were deleted, as they are kept no longer (store.keep, store.limit, or keep of the mapping rule)`,
+  }
+}
+
 /** Orders by measurement, then tag by tag, then field. Compares code units, so the order is the same everywhere. */
 export function compareSeries(a: SeriesId, b: SeriesId): number {
   const byMeasurement = compareText(a.measurement, b.measurement)

@@ -1,4 +1,19 @@
 import type { FieldType, FieldValue, Point, Rejection, Series, SeriesId, Tags } from '../model.js'
+import type { RetentionPolicies } from './influx-policy.js'
+import type { StoreRetention } from './retention.js'
+
+export type { DefaultPolicy, RetentionPolicies } from './influx-policy.js'
+export type {
+  DropRow,
+  DropSlice,
+  KeptTier,
+  RetentionClass,
+  RowRate,
+  StoreRetention,
+  StoreSize,
+  TableSize,
+  TierTimes,
+} from './retention.js'
 
 /** Ways to turn several readings of one window into one value. Fields that are not numbers always take `last`. */
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
@@ -194,6 +209,12 @@ export interface TimeSeriesStore {
   /** Reads for a query language. Undefined: the server of the store has one, and is to be asked directly. */
   readonly reader?: SeriesReader
 
+  /** Deletes what was kept long enough. Undefined: the server of the store does, by its policies. */
+  readonly retention?: StoreRetention
+
+  /** Policies of the server, by which that deletes. Undefined: there is no server. */
+  readonly policies?: RetentionPolicies
+
   /**
    * Resolves when reads and writes can be tried, even if a server is down. Rejects with `store_unavailable` when a file
    * cannot be opened now: then each read and write tries to open the file again.
@@ -223,7 +244,7 @@ export interface TimeSeriesStore {
    *
    * - `type_conflict`: the fields beside are of other types, too.
    * - `bad_value`: NaN, infinity, half a microsecond, no name, no fields, text that is not valid Unicode.
-   * - `beyond_retention`: older than the server's retention policy keeps anything.
+   * - `beyond_retention`: older than the store keeps readings of the series; those of that time were deleted.
    * - `series_limit`: the point would begin a series, or bring a tag value, beyond the server's limit of these.
    * - `too_large`: the point alone is more than the server, or a proxy before the server, takes.
    * - `store_refused`: any other reason that the server gives.
