@@ -29,7 +29,7 @@ const ruleKeys: readonly string[] = [...selectorKeys, ...conditionKeys, ...helpe
 /** Conditions of the hub itself. All but the first three are alarms, by their names. */
 export const hubConditions = [
   ...['residual', 'dead', 'clocks'],
-  ...['disk', 'spool', 'full', 'certificate', 'series', 'processor', 'client_fight', 'audit', 'alerts', 'any'],
+  ...['disk', 'spool', 'full', 'certificate', 'series', 'processor', 'client_fight', 'audit', 'alerts', 'store', 'any'],
 ] as const
 
 /** Most characters of the name of a rule, which is a level of a topic. */

@@ -20,6 +20,7 @@ import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
 import { shareCommands } from './share.js'
 import { spoolCommands } from './spool.js'
+import { storeCommands } from './store.js'
 import { tailCommand } from './tail.js'
 import { userCommands } from './user-admin.js'
 
@@ -38,6 +39,7 @@ export const commands: readonly Command[] = [
   ...spoolCommands,
   findCommand,
   ...deadCommands,
+  ...storeCommands,
   ...seriesCommands,
   ...deviceCommands,
   ...deviceCommandCommands,

@@ -5,7 +5,7 @@ import { HubError, withoutPasswords } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
 import { duration, showSize, showTime } from './kinds.js'
 import { reloadable } from './reload.js'
-import { type SettingKey, type Settings, settingsTable } from './settings.js'
+import { type KeepTimes, type SettingKey, type Settings, settingsTable, showKeep } from './settings.js'
 import { type Sources, sourcesOf, withSources } from './sources.js'
 
 export { readYamlText, type YamlText } from './yaml-text.js'
@@ -140,10 +140,10 @@ function placeOf(from: string, key: string, index: number): string {
   return offset === undefined ? `${rule} (${from})` : `${from} line ${lines.linePos(offset).line}`
 }
 
-/** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. */
+/** Flattens nested keys: `mqtt: {port: 1}` and `mqtt.port: 1` are the same setting. The value of a setting may be a map. */
 function flatten(values: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
   return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !isSettingKey(prefix + name)
       ? flatten(value as Record<string, unknown>, `${prefix}${name}.`)
       : [[prefix + name, value]],
   )
@@ -173,6 +173,7 @@ const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => 
   if (typeof value === 'number' && settingsTable[key].kind.allowed.startsWith('a size')) return showSize(value)
   if (settingsTable[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')
+  if (key === 'store.keep') return showKeep(value as KeepTimes)
   return String(value)
 }
 
@@ -228,6 +229,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   data: 'Data folder',
   rabbitmq: 'RabbitMQ',
   influx: 'InfluxDB',
+  store: 'Stored readings',
   auth: 'Users and logins',
   audit: 'Audit log',
   commands: 'Commands',

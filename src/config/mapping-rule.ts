@@ -1,4 +1,5 @@
 import { parsePattern } from '../topics.js'
+import { type KeepTimes, keepAllowed, keepTimes } from './keep.js'
 import { duration, isTimeZone, type SettingKind } from './kinds.js'
 
 const decoderNames = ['json', 'value', 'line', 'senml', 'cbor', 'msgpack', 'gzip', 'zlib'] as const
@@ -19,8 +20,12 @@ export interface MappingRule {
   readonly tags?: readonly string[]
   /** Fields to keep, by flattened name, with their new names; default all under their own name. */
   readonly fields?: Readonly<Record<string, string>>
-  /** Fields to keep, and fields to leave out, by flattened name; `*` is any text. */
-  readonly keep?: readonly string[]
+  /**
+   * A list: fields to keep, by flattened name; `*` is any text. A map: how long the readings of the series are kept,
+   * `{raw: 90d, 1m: 2y}`, in place of `store.keep`.
+   */
+  readonly keep?: readonly string[] | Readonly<Record<string, string>>
+  /** Fields to leave out, by flattened name; `*` is any text. */
   readonly drop?: readonly string[]
   /** Types of fields; `*` in a name is any text. */
   readonly types?: Readonly<Record<string, ForcedType>>
@@ -102,7 +107,10 @@ const members: Readonly<Record<keyof MappingRule, readonly [Test, allowed: strin
   ignore: [isFlag, 'true or false'],
   tags: [isList, 'a list of named levels, and of fields such as payload.model'],
   fields: [isMapOf(isText), 'new names by field, such as {p.bar: pressure}'],
-  keep: [isList, 'a list of fields, in which * is any text'],
+  keep: [
+    value => isList(value) || (typeof value === 'object' && keepTimes(value) !== undefined),
+    `a list of fields, in which * is any text, or ${keepAllowed}`,
+  ],
   drop: [isList, 'a list of fields, in which * is any text'],
   types: [isMapOf(value => types.some(type => type === value)), 'number, boolean or text by field'],
   time: [isText, 'the name of a field'],
@@ -148,6 +156,11 @@ export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
     mistakes.push({ key: 'measurement', sentence: 'missing' })
   if ((given.descriptor === undefined) !== (given.message === undefined))
     mistakes.push({ sentence: 'descriptor needs message' })
+  if (given.decoder === 'line' && timesOf(given as Pick<MappingRule, 'keep'>))
+    mistakes.push({
+      key: 'keep',
+      sentence: 'times need series that the topic names, not lines: use store.keep for these',
+    })
   const ways = ['decoder', 'descriptor', 'codec'].filter(name => given[name] !== undefined)
   if (ways.length > 1) mistakes.push({ sentence: `${ways.join(' and ')}: one of them decides how payloads are read` })
   if (typeof given.topic !== 'string') return mistakes
@@ -166,6 +179,16 @@ export function ruleMistakes(rule: unknown): readonly MappingMistake[] {
 
 function sentencesOf(rule: unknown): string[] {
   return ruleMistakes(rule).map(({ key, sentence }) => (key === undefined ? sentence : `${key}: ${sentence}`))
+}
+
+/** Returns the fields that a rule keeps. Undefined: all. */
+export function keptFields({ keep }: Pick<MappingRule, 'keep'>): readonly string[] | undefined {
+  return Array.isArray(keep) ? keep : undefined
+}
+
+/** Returns how long a rule keeps the readings of its series. Undefined: as `store.keep` says. */
+export function timesOf({ keep }: Pick<MappingRule, 'keep'>): KeepTimes | undefined {
+  return keep === undefined || Array.isArray(keep) ? undefined : keepTimes(keep)
 }
 
 /** Returns microseconds of a duration such as `10s`. */

@@ -45,6 +45,9 @@ const byProcessor: readonly SettingKey[] = [
   'rabbitmq.headers',
   'rabbitmq.record',
   'influx.url',
+  'influx.retention',
+  'store.keep',
+  'store.limit',
 ]
 
 /** Settings that act without a restart when the hub reads the settings again. */

@@ -1,3 +1,4 @@
+import { type KeepTimes, keepKind } from './keep.js'
 import {
   duration,
   flag,
@@ -33,9 +34,19 @@ const usualAbsent: readonly string[] = [
   ],
 ]
 
+export { type KeepTimes, keepAllowed, keepKind, keepTimes, ordered, showKeep, type Tier, tiers } from './keep.js'
 export { duration, flag, integer, isTimeZone, oneOf, type SettingKind } from './kinds.js'
 export type { DecoderName, ForcedType, MappingMistake, MappingRule, PlacedRule, RulePlace } from './mapping-rule.js'
-export { fieldTagsOf, isFieldTag, isThinningRule, microsOf, placedRules, ruleMistakes } from './mapping-rule.js'
+export {
+  fieldTagsOf,
+  isFieldTag,
+  isThinningRule,
+  keptFields,
+  microsOf,
+  placedRules,
+  ruleMistakes,
+  timesOf,
+} from './mapping-rule.js'
 
 interface SettingRow<T> {
   readonly kind: SettingKind<T>
@@ -144,6 +155,21 @@ export const settingsTable = {
     url('http:', 'https:'),
     '',
     'InfluxDB (1.x API) with the database as path. Empty: readings are stored in the embedded DuckDB.',
+  ),
+  'influx.retention': row(
+    oneOf('own', 'alter'),
+    'own',
+    'Which default retention policy of the InfluxDB store.keep may change. own: one that keeps everything, or whose duration the hub has set. alter: also one whose duration somebody else has set.',
+  ),
+  'store.keep': row(
+    keepKind,
+    {} as KeepTimes,
+    'How long readings are kept: raw=90d for readings as stored, 1m, 1h and 1d for their roll-ups; forever is a time, too. What is not named is kept for ever. Rules of the mapping may say otherwise (keep). A shorter time acts after an hour.',
+  ),
+  'store.limit': row(
+    size(0),
+    0,
+    'Size of the embedded store. At 90 % an alarm is raised; beyond the limit the oldest days of raw readings are deleted. 0B: no limit.',
   ),
   'auth.file': row(
     text('a file', /^[^\0]*$/),

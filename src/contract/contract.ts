@@ -9,7 +9,7 @@ import { find } from './find.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
 import { mapping, mappingDiff } from './mapping.js'
 import { notifyRoutes } from './notify.js'
-import { balance, readiness, spool } from './operation.js'
+import { balance, readiness, spool, store } from './operation.js'
 import { publish } from './publish.js'
 import {
   array,
@@ -366,6 +366,16 @@ export const routes = {
       limit: limit(1_000, 'Rows of devices'),
     }),
     answer: balance,
+  },
+  'GET /api/store': {
+    summary: 'How large the store is, what it will need, and what was deleted from it',
+    allow: 'everything',
+    query: closed({
+      keep: optional(
+        string('Times to compute the forecast with, such as raw=90d,1m=2y, in place of store.keep', { maxLength: 200 }),
+      ),
+    }),
+    answer: store,
   },
   'GET /api/spool': {
     summary: 'The segments of the spool, and the positions of its readers',

@@ -29,8 +29,66 @@ export const balance = object({
     dead: record(integer(), 'Dead letters by reason'),
     refused: record(integer(), 'Refused messages by reason'),
   }),
+  expired: optional(
+    object(
+      {
+        readings: integer('Readings (raw) and rows of roll-ups'),
+        series: integer('The most series that one turn has deleted of'),
+        from: number('Time of the oldest of them'),
+        to: number('Time of the newest of them'),
+      },
+      'What retention has deleted from the store (store.keep, store.limit); readings, and no term of the sum of messages',
+    ),
+  ),
   hours: array(object(hourRow), 'All clients, the newest hour first'),
   devices: array(object({ ...hourRow, clientId: string() }), 'Each client, the newest hour first'),
+})
+
+const tier = words(['raw', '1m', '1h', '1d'], 'Readings as stored, or their roll-ups')
+
+export const store = object({
+  kind: words(['duckdb', 'influxdb'], 'With InfluxDB only `keep` and `held` are told'),
+  keep: string('How long readings are kept (store.keep, or what was asked for), such as raw=90d; empty: for ever'),
+  limit: integer('store.limit in bytes; 0: none'),
+  bytes: optional(integer('Bytes of the files')),
+  used: optional(integer('Bytes of them that hold something; the others are filled before the files grow')),
+  diskFree: optional(integer()),
+  held: optional(string('Why nothing is deleted just now')),
+  tables: array(
+    object({
+      tier,
+      rows: integer(),
+      bytes: integer(),
+      oldest: optional(number()),
+      newest: optional(number()),
+      perDay: number('Rows that came in a day, on the average of the last seven days'),
+      bytesPerDay: number(),
+    }),
+  ),
+  forecast: optional(
+    object(
+      {
+        at: array(object({ days: integer(), bytes: integer() }), 'Bytes of the store in so many days'),
+        most: optional(integer('Bytes that the store comes to in the end; left out when it grows for ever')),
+        fullInDays: optional(
+          integer('When store.limit, or the disk, is full; left out when that is not so within ten years'),
+        ),
+      },
+      'If as much arrives as in the last seven days',
+    ),
+  ),
+  deleted: array(
+    object({
+      tier,
+      why: words(['age', 'limit'], 'Kept long enough; or the store was at store.limit'),
+      day: number('Day (UTC) on which it was deleted'),
+      readings: integer(),
+      series: integer('The most series that one turn has deleted of'),
+      from: number('Time of the oldest of them'),
+      to: number('Time of the newest of them'),
+    }),
+    'The newest day first, at most 400 rows',
+  ),
 })
 
 export const spool = object({

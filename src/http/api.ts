@@ -129,6 +129,8 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
 
   serve(app, 'GET /api/balance', query => pipeline.balance(query))
 
+  serve(app, 'GET /api/store', query => pipeline.store(query))
+
   serve(app, 'GET /api/spool', async () => {
     const { segments, cursors, archive, ...more } = await pipeline.spool()
     const ms = (time: number | undefined) => (time === undefined ? undefined : time / 1_000)

@@ -43,7 +43,17 @@ export interface ProcessorNumbers {
   readonly balance: Readonly<Record<string, number>>
   readonly reasons: Readonly<Record<string, ReadonlyMap<string, number>>>
   readonly deadBytes: number
+  readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
+}
+
+/** Numbers of the embedded store. */
+export interface StoreNumbers {
+  /** Bytes of the files, and those that hold something. Undefined: not known, as with a server. */
+  readonly bytes: number | undefined
+  readonly used: number | undefined
+  /** Readings that retention has deleted, by tier and reason. */
+  readonly dropped: readonly { readonly tier: string; readonly why: string; readonly readings: number }[]
 }
 
 /** Numbers of the notifications. */
@@ -231,6 +241,13 @@ export class Metrics {
       'reason',
     )
     const deadBytes = labelled('telehub_dead_bytes', 'Dead letters in data.dir')
+    const storeBytes = labelled('telehub_store_bytes', 'Bytes of the embedded store: of its files, and in use', 'of')
+    const expired = labelled(
+      'telehub_store_deleted_readings',
+      'Readings (raw) and rows of roll-ups (1m, 1h, 1d) that retention has deleted since the store was made, by reason',
+      'tier',
+      'reason',
+    )
     const notified = labelled(
       'telehub_notifications',
       'Messages to a target since the processor started: sent, failed (attempts) and given_up',
@@ -255,6 +272,10 @@ export class Metrics {
         for (const [reason, count] of counts) reasons.set({ term, reason }, count)
       }
       deadBytes.set(numbers.deadBytes)
+      const { bytes, used, dropped } = numbers.store
+      if (bytes !== undefined) storeBytes.set({ of: 'files' }, bytes)
+      if (used !== undefined) storeBytes.set({ of: 'used' }, used)
+      for (const { tier, why, readings } of dropped) expired.set({ tier, reason: why }, readings)
       for (const { target, waiting, sent, failed, givenUp } of numbers.notifications.targets) {
         notified.set({ target, outcome: 'sent' }, sent)
         notified.set({ target, outcome: 'failed' }, failed)

@@ -1,4 +1,4 @@
-import { fieldTagsOf, isFieldTag, type MappingRule, microsOf, type PlacedRule } from '../config/settings.js'
+import { fieldTagsOf, isFieldTag, keptFields, type MappingRule, microsOf, type PlacedRule } from '../config/settings.js'
 import { HubError } from '../errors.js'
 import type { Tags } from '../model.js'
 import { parsePattern, type TopicPattern } from '../topics.js'
@@ -40,8 +40,8 @@ export function compileRule(rule: PlacedRule): CompiledRule {
   const parts = measurement.split(/\{(.*?)\}/)
   const made = new RegExp(`^${parts.map((part, i) => (i % 2 === 0 ? escapeRegExp(part) : '.*')).join('')}$`, 's')
   const prefix = (/^[^+#]*/.exec(pattern.filter)?.[0] ?? '').replace(/\/$/, '')
-  const { fields, keep, drop, types } = rule
-  const plans = new FieldPlans({ fields, keep, drop, types })
+  const { fields, drop, types } = rule
+  const plans = new FieldPlans({ fields, keep: keptFields(rule), drop, types })
   const tagFields = fieldTagsOf(rule)
   return {
     ...rule,

@@ -91,6 +91,8 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
   noise(query: Received<'GET /api/noise'>): Promise<Json<Answer<'GET /api/noise'>>>
   dead(query: { readonly filter: DeadLetterFilter; readonly limit: number }): Promise<Json<Answer<'GET /api/dead'>>>
   balance(query: BalanceQuery): Promise<Json<Answer<'GET /api/balance'>>>
+  /** Answers with what the store has and will need. Rejects with `bad_request` for times that are none. */
+  store(query: Received<'GET /api/store'>): Promise<Json<Answer<'GET /api/store'>>>
   spool(): Promise<SpoolStatus>
   /** Resolves with the targets of notifications, and how they do. */
   notifyTargets(): Promise<readonly TargetStatus[]>

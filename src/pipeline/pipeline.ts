@@ -34,7 +34,7 @@ import { SeriesChanges } from './series-changes.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import { cursorsOf } from './spool-cursors.js'
 import { SettledMessages, type SpoolProgress } from './spool-progress.js'
-import { refillOf, StoreProbe, StoreRefill, StoreStart } from './store-parts.js'
+import { refillOf, retentionOf, StoreRefill, storeParts } from './store-parts.js'
 import { deadLetterFilesOf, dependenciesOf, mappingOf, openRabbit, openStore, seriesGuardOf } from './targets.js'
 import type { ProcessorThreadData } from './thread-ports.js'
 
@@ -68,6 +68,7 @@ export interface Pipeline {
   readonly home: Home
   readonly live: LiveStage
   readonly seriesChanges: SeriesChanges
+  readonly retention: ReturnType<typeof retentionOf>
   readonly notifications: ReturnType<typeof notificationsOf>
   /** Returns the bytes of dead letters on the hub's disk. */
   deadBytes(): number
@@ -133,6 +134,7 @@ export async function startPipeline(
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({ mapping, guard, store, counts: broker })
   const refill = refillOf(settings, dir, { store, settled, spool: cursors, recorder, incidents, log })
+  const retention = retentionOf(settings, dir, { store, mapping, dependencies, log })
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
   // Back ends: what they publish goes to MQTT subscribers. People: they are told of alerts.
@@ -161,15 +163,13 @@ export async function startPipeline(
     { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
     knowledge,
     rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
-    ...[guard, sparkplug, ...(spans ? [spans] : [])],
-    new StoreStart(settings, store, dependencies),
-    new StoreProbe(store, dependencies),
+    ...[guard, sparkplug, ...(spans ? [spans] : []), ...storeParts(settings, store, dependencies)],
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
-    ...[alerts, notifications, home, live],
+    ...[retention, alerts, notifications, home, live],
     { name: 'replays', start: () => {}, stop: () => replays.stop() },
     consumers,
   ])
   isStarted = true
-  const more = { live, deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
+  const more = { live, retention, deadBytes: () => (rabbit ? 0 : files.bytes), seriesAlarm: () => guard.alarm() }
   return { consumers, queries, replays, removal, feeds, alerts, home, seriesChanges, notifications, ...more, stop }
 }

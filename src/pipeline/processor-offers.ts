@@ -10,6 +10,7 @@ import { boardOffers } from './home/board-desk.js'
 import { type Pipeline, startPipeline } from './pipeline.js'
 import { Registry } from './registry.js'
 import { ReplyWatch } from './reply-watch.js'
+import { storeAnswer } from './retention/answer.js'
 import { notRunning, SpoolProgress } from './spool-progress.js'
 import type { BrokerOffers, ProcessorOffers, ProcessorThreadData } from './thread-ports.js'
 
@@ -65,15 +66,16 @@ export function processorOffers(
     },
     diskFull: () => progress.giveUpKept(),
     status: () => {
-      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home } = running()
+      const { consumers, deadBytes, seriesAlarm, notifications, alerts, home, retention } = running()
       return {
         ...consumers.status(),
         sheet: balance.sheet(progress),
         deadBytes: deadBytes(),
+        store: retention.numbers,
         notifications: { targets: notifications.status(), skipped: notifications.skipped },
         alarms: {
           ...{ series: seriesAlarm(), notify: notifications.alarm() },
-          ...{ alerts: alerts.alarm(), boards: home.boards.alarm() },
+          ...{ alerts: alerts.alarm(), boards: home.boards.alarm(), store: retention.alarm() },
         },
       }
     },
@@ -97,7 +99,8 @@ export function processorOffers(
     inbox: query => running().queries.inbox.list(query, running().live.explore),
     noise: query => running().queries.noise.list(query),
     dead: ({ filter, limit }) => running().queries.dead(filter, limit),
-    balance: query => running().queries.balance(query),
+    balance: query => running().queries.balance(query, running().retention.expired),
+    store: ({ keep }) => storeAnswer(running().retention, keep),
     openFeed: query => running().feeds.open(query),
     nextOfFeed: feed => running().feeds.next(feed),
     closeFeed: feed => started?.feeds.close(feed),

@@ -22,6 +22,7 @@ import { Noise } from './past/noise.js'
 import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-api.js'
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
+import type { Expired } from './retention/retention.js'
 
 export { TrialMappings } from './own-rules/trial-mappings.js'
 
@@ -187,13 +188,15 @@ export class Queries implements MessageTrial {
     return encodeJson({ dead: fitting.map(describeLetter) })
   }
 
-  balance({ hours, device, limit }: BalanceQuery): Json<Answer<'GET /api/balance'>> {
+  /** @param expired What retention has deleted */
+  balance({ hours, device, limit }: BalanceQuery, expired?: Expired): Json<Answer<'GET /api/balance'>> {
     const { balance, offsets } = this.#options
     const { since, reasons, ...sheet } = balance.sheet(offsets)
     return encodeJson({
       since: since / 1_000,
       ...sheet,
       reasons: { dead: Object.fromEntries(reasons.dead), refused: Object.fromEntries(reasons.refused) },
+      ...(expired && { expired: { ...expired, from: expired.from / 1_000, to: expired.to / 1_000 } }),
       hours: balance.hours(hours).map(inMilliseconds),
       devices: balance.clients(hours, limit, device).map(inMilliseconds),
     })

@@ -6,6 +6,7 @@ import { retryForever } from '../runtime/retry.js'
 import type { TimeSeriesStore } from '../store/store.js'
 import type { Dependencies } from './dependencies.js'
 import { Refill, type RefillOptions } from './refill.js'
+import { ReadingRetention, type RetentionOptions } from './retention/retention.js'
 
 const probeEveryMs = 2_000
 
@@ -14,8 +15,18 @@ export function refillOf(settings: Settings, dir: string, options: Omit<RefillOp
   return new Refill({ ...options, kind: settings['influx.url'] ? 'influxdb' : 'duckdb', path: join(dir, 'store.json') })
 }
 
+/** Returns what deletes readings that were kept long enough. */
+export function retentionOf(settings: Settings, dir: string, options: Omit<RetentionOptions, 'settings' | 'dir'>) {
+  return new ReadingRetention({ settings, dir, ...options })
+}
+
+/** Returns the parts that start the store, and look after whether it answers. */
+export function storeParts(settings: Settings, store: TimeSeriesStore, dependencies: Dependencies): readonly Part[] {
+  return [new StoreStart(settings, store, dependencies), new StoreProbe(store, dependencies)]
+}
+
 /** Starts the store. A store that cannot be opened now does not keep the hub from starting: the spool waits for it. */
-export class StoreStart implements Part {
+class StoreStart implements Part {
   readonly name = 'store'
   readonly #settings: Settings
   readonly #store: TimeSeriesStore
@@ -46,7 +57,7 @@ export class StoreStart implements Part {
 /**
  * Probes the store by a query with an empty answer, so that its state is known without anything to write or to query.
  */
-export class StoreProbe implements Part {
+class StoreProbe implements Part {
   readonly name = 'store probe'
   readonly #store: TimeSeriesStore
   readonly #dependencies: Dependencies

@@ -4,7 +4,7 @@ import type { Settings } from '../config/settings.js'
 import type { ClientPresence, Outward } from '../model.js'
 import type { Alarm } from '../observe/alarms.js'
 import type { Loss } from '../observe/incidents.js'
-import type { NotifyNumbers } from '../observe/metrics.js'
+import type { NotifyNumbers, StoreNumbers } from '../observe/metrics.js'
 import type { ClientRefusals } from '../observe/refusal-counts.js'
 import type { UserShares } from '../runtime/user-shares.js'
 import type { SpoolPosition } from '../spool/spool.js'
@@ -25,13 +25,14 @@ export type CrossingOutward = Omit<Outward, 'payload' | 'properties'> & {
 }
 
 /** Alarms of parts of the processor thread. */
-export const threadAlarms = ['series', 'notify', 'alerts', 'boards'] as const
+export const threadAlarms = ['series', 'notify', 'alerts', 'boards', 'store'] as const
 export type ThreadAlarm = (typeof threadAlarms)[number]
 
 /** State that the processor thread reports. */
 export interface PipelineStatus extends ProcessorStatus {
   readonly sheet: Totals
   readonly deadBytes: number
+  readonly store: StoreNumbers
   readonly notifications: NotifyNumbers
   /** Sentences while there are causes, by the name of the alarm. */
   readonly alarms: Readonly<Record<ThreadAlarm, string | undefined>>

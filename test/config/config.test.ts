@@ -2,12 +2,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import {
+  listSettings,
   loadSettings,
   type SettingsSources,
   settingKeys,
   settingsHelp,
   settingsMarkdown,
 } from '../../src/config/config.js'
+import { ruleMistakes } from '../../src/config/settings.js'
 import { describe, type HubError, withoutPasswords } from '../../src/errors.js'
 import { tempDir } from '../services/service.js'
 
@@ -172,4 +174,36 @@ t.test('client certificates are asked for on mqtts.port alone, and that it is th
   const message = 'tls.ca: given "ca.pem", which needs mqtts.port: clients are asked for certificates only there'
   t.throws(() => loadSettings({ flags }), { code: 'bad_settings', message })
   t.equal(loadSettings({ flags: { ...flags, 'mqtts.port': '0' } })['tls.clients'], 'required')
+})
+
+t.test('times to keep: as a map in the file, as a text in environment and flags', async t => {
+  const path = await file('store:\n  keep: {raw: 90d, 1m: 2y, 1h: forever}\n')
+  const day = 864e5
+  const all = { raw: 90 * day, '1m': 730 * day, '1h': Number.POSITIVE_INFINITY }
+  t.same(loadSettings({ file: path })['store.keep'], all)
+  t.same(loadSettings({ flags: { 'store.keep': 'raw=90d, 1m: 2y,1h=forever' } })['store.keep'], all)
+  t.equal(
+    listSettings(loadSettings({ file: path })).find(({ key }) => key === 'store.keep')?.value,
+    'raw=90d,1m=2y,1h=forever',
+  )
+  for (const given of ['raw=1h', 'raw', '2h=1d', 'raw=90d,1m=30d', '1m=30d', 'raw=90d,raw=1d', 'raw=ever']) {
+    t.throws(
+      () => loadSettings({ flags: { 'store.keep': given } }),
+      /store\.keep: given .*, allowed is times such as/,
+      given,
+    )
+  }
+})
+
+t.test('keep of a mapping rule: a list is of fields, a map of times', async t => {
+  const rule = { topic: 'a/{b}', measurement: 'm' }
+  t.same(ruleMistakes({ ...rule, keep: ['temp*'] }), [])
+  t.same(ruleMistakes({ ...rule, keep: { raw: '90d', '1h': 'forever' } }), [])
+  t.match(ruleMistakes({ ...rule, keep: { raw: 'soon' } }), [
+    { key: 'keep', sentence: /given \{"raw":"soon"\}, allowed is a list of fields.*, or times such as/ },
+  ])
+  t.match(ruleMistakes({ ...rule, keep: 'raw=90d' }), [{ key: 'keep' }])
+  t.match(ruleMistakes({ ...rule, decoder: 'line', keep: { raw: '90d' } }), [
+    { key: 'keep', sentence: /not lines: use store.keep/ },
+  ])
 })

@@ -149,6 +149,7 @@ export async function startGuarded(
     pipeline: {
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
+      store: answer('store'),
       devices: answer('devices', '{"devices":[]}'),
       topics: answer('topics', '{"topics":0,"rate":0,"levels":[],"forgotten":0}'),
       topicMessages: async () => ({ messages: [], isWhole: true }),

@@ -1,4 +1,4 @@
-import type { MappingRule } from '../../config/settings.js'
+import { type MappingRule, timesOf } from '../../config/settings.js'
 import type { TopicTree } from '../explore/topic-tree.js'
 
 /** A level that names one of many: `line1`, `oven-3`, an address, a serial number; and not `zigbee2mqtt`. */
@@ -44,7 +44,8 @@ export function proposedRules(
   const copy = given.topic.includes('{') ? given : { ...given, topic: guessed.topic }
   if (descriptor !== undefined || message !== undefined || codec !== undefined || copy.ignore) return fresh
   const { types: __, ...untyped } = copy
-  const { fields: ___, keep: ____, drop: _____, ...whole } = untyped
+  const { fields: ___, keep, drop: ____, ...others } = untyped
+  const whole = timesOf(copy) ? { ...others, keep } : others
   return [copy, untyped, whole, ...ways.map(way => ({ ...whole, ...way })), ...fresh]
 }
 
