@@ -27,7 +27,7 @@ t.test('the page Settings', async t => {
     await page.getByRole('button', { name: 'Show a code' }).click()
     await page.locator('.set-qr').waitFor()
     t.same(await violations(page), [], `a pairing code, ${look}`)
-    for (const part of ['keys', 'mapping', 'notify', 'certificate', 'audit', 'all']) {
+    for (const part of ['keys', 'mapping', 'notify', 'kept', 'certificate', 'audit', 'all']) {
       await page.goto(`${hub.httpUrl}/#settings&part=${part}`)
       await page.locator(`[data-part="${part}"] :is(.card, .set-audit-line)`).first().waitFor()
       t.same(await violations(page), [], `${part}, ${look}`)

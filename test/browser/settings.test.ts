@@ -166,6 +166,7 @@ t.test('certificate, mapping, notifications and settings are shown; all of it to
   for (const [name, text] of [
     ['certificate', 'This hub speaks without TLS'],
     ['mapping', 'presets of known devices'],
+    ['kept', 'Computed from what came in the last seven days'],
     ['notify', 'Browsers of yours that get notifications'],
     ['keys', 'What else lets somebody in'],
   ] as const) {

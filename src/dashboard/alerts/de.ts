@@ -232,6 +232,7 @@ export const de: Readonly<Record<AlertsKey, string>> = {
   'hub.full': 'einen vollen Puffer',
   'hub.certificate': 'ein Zertifikat, das bald endet',
   'hub.series': 'zu viele Zeitreihen',
+  'hub.store': 'ein Speicher nahe seiner Grenze, oder nicht wie eingestellt',
   'hub.processor': 'eine angehaltene Verarbeitung',
   'hub.client_fight': 'zwei Clients mit einer Kennung',
   'hub.audit': 'Ärger mit dem Prüfprotokoll',

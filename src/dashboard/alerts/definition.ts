@@ -23,7 +23,7 @@ const valueKeys = selectorKeys.filter(key => key !== 'device')
 
 export const hubConditions = [
   ...['residual', 'dead', 'clocks', 'disk', 'spool', 'full', 'certificate', 'series'],
-  ...['processor', 'client_fight', 'audit', 'alerts', 'any'],
+  ...['processor', 'client_fight', 'audit', 'alerts', 'store', 'any'],
 ] as const
 /** Conditions of the hub that are numbers, and so have a limit. */
 export const hubCounts: readonly string[] = ['residual', 'dead', 'clocks']

@@ -229,6 +229,7 @@ export const en = {
   'hub.full': 'a spool at its limit',
   'hub.certificate': 'a certificate that ends soon',
   'hub.series': 'too many series',
+  'hub.store': 'a store near its limit, or not kept as set',
   'hub.processor': 'a processor that stopped',
   'hub.client_fight': 'two clients with one id',
   'hub.audit': 'an audit log in trouble',

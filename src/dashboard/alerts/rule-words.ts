@@ -171,6 +171,7 @@ const hubWords = {
   'hub.full': 'hub.full',
   'hub.certificate': 'hub.certificate',
   'hub.series': 'hub.series',
+  'hub.store': 'hub.store',
   'hub.processor': 'hub.processor',
   'hub.client_fight': 'hub.client_fight',
   'hub.audit': 'hub.audit',

@@ -230,6 +230,7 @@ export const zh: Readonly<Record<AlertsKey, string>> = {
   'hub.full': '缓冲区已满',
   'hub.certificate': '证书即将到期',
   'hub.series': '序列过多',
+  'hub.store': '存储接近上限，或未按设置保留',
   'hub.processor': '处理线程停止',
   'hub.client_fight': '两个客户端使用同一标识',
   'hub.audit': '审计日志异常',

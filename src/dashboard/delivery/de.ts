@@ -50,6 +50,7 @@ export const de: Texts = {
   'note.spool': 'auf der Platte, wartend',
   'note.queue': 'in RabbitMQ, wartend',
   'note.dead': 'mit dem Grund aufbewahrt',
+  'note.expired': '{count} Messwerte wurden gelöscht, da lange genug aufbewahrt',
   'note.partly': '{count} davon zum Teil gespeichert',
   'note.dropped': 'gelöschte unzustellbare Nachrichten',
   'note.refused': 'nie bestätigt',

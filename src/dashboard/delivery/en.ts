@@ -48,6 +48,7 @@ export const en = {
   'note.spool': 'on disk, waiting',
   'note.queue': 'in RabbitMQ, waiting',
   'note.dead': 'kept with the reason',
+  'note.expired': '{count} readings were deleted, as they were kept long enough',
   'note.partly': '{count} of them stored in part',
   'note.dropped': 'deleted dead letters',
   'note.refused': 'never acknowledged',

@@ -63,10 +63,13 @@ export function helpText({ residual, hours }: Pick<Balance, 'residual' | 'hours'
 }
 
 /** Returns what the counts tell of the part that is stored, or dead; undefined when there is nothing to tell. */
-export function noteOf(name: string, { stored, received, partly, ignored }: Balance): string | undefined {
+export function noteOf(name: string, { stored, received, partly, ignored, expired }: Balance): string | undefined {
   if (name === 'stored' && received > 0) {
-    const share = say('note.share', { share: shareText(stored, received) })
-    return ignored > 0 ? `${share}; ${say('note.ignored', { count: countText(ignored) })}` : share
+    return [
+      say('note.share', { share: shareText(stored, received) }),
+      ...(ignored > 0 ? [say('note.ignored', { count: countText(ignored) })] : []),
+      ...(expired ? [say('note.expired', { count: countText(expired.readings) })] : []),
+    ].join('; ')
   }
   return name === 'dead' && partly > 0 ? say('note.partly', { count: countText(partly) }) : undefined
 }

@@ -49,6 +49,7 @@ export const zh: Texts = {
   'note.spool': '在磁盘上等待',
   'note.queue': '在 RabbitMQ 中等待',
   'note.dead': '连同原因保留',
+  'note.expired': '{count} 个读数已到保留时间并被删除',
   'note.partly': '其中 {count} 条部分存储',
   'note.dropped': '已删除的死信',
   'note.refused': '从未确认',

@@ -28,6 +28,7 @@ export const parts: readonly PartEntry[] = [
   { name: 'keys', title: 'part.keys', load: () => import('./keys.js').then(({ Keys }) => Keys) },
   { name: 'mapping', title: 'part.mapping', load: () => import('./mapping.js').then(({ Mapping }) => Mapping) },
   { name: 'notify', title: 'part.notify', load: () => import('./notify.js').then(({ Notify }) => Notify) },
+  { name: 'kept', title: 'part.kept', load: () => import('./kept.js').then(({ Kept }) => Kept) },
   {
     name: 'certificate',
     title: 'part.certificate',

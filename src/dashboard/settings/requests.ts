@@ -42,4 +42,6 @@ export const fetchSettings = () => ask('GET /api/settings', {})
 export const fetchCertificate = () => ask('GET /api/certificate', {})
 export const fetchNotify = () => ask('GET /api/notify', {})
 export const testTarget = (target: string) => ask('POST /api/notify/test', { target })
+export type StoreAnswer = Answer<'GET /api/store'>
+export const fetchStore = (keep?: string) => ask('GET /api/store', { keep })
 export const fetchMapping = () => ask('GET /api/mapping', {})
