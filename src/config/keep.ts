@@ -1,20 +1,20 @@
 import { duration, type SettingKind } from './kinds.js'
 
-/** Readings as stored, and their roll-ups over a minute, an hour and a day: each is kept for a time of its own. */
+/** Readings as stored, and their roll-ups over a minute, an hour and a day: each has a time to be kept for. */
 export const tiers = ['raw', '1m', '1h', '1d'] as const
 export type Tier = (typeof tiers)[number]
 
 /** Milliseconds that each kind is kept; `Infinity`: for ever. What is not named is as elsewhere. */
 export type KeepTimes = Readonly<Partial<Record<Tier, number>>>
 
-/** Readings go by whole days (UTC), so that no hour or day of the roll-ups has lost a part of what it is made of. */
+/** Readings go by whole days (UTC), so that no hour or day of the roll-ups has lost a part of the readings that make the value. */
 const leastMs = 864e5
 const yearMs = 365 * 864e5
 
 /** Times that are allowed, for people. */
 export const keepAllowed = 'times such as {raw: 90d, 1m: 2y, 1h: forever}, of at least 1d, for raw, 1m, 1h and 1d'
 
-/** Parses one time: `90d`, `2y` of 365 days, or `forever`. Returns milliseconds, or undefined when it is none. */
+/** Parses one time: `90d`, `2y` of 365 days, or `forever`. Returns milliseconds; undefined for any other text. */
 export function keepTime(given: unknown): number | undefined {
   const text = String(given).trim()
   if (text === 'forever') return Number.POSITIVE_INFINITY
@@ -23,7 +23,7 @@ export function keepTime(given: unknown): number | undefined {
   return ms !== undefined && ms >= leastMs ? ms : undefined
 }
 
-/** Parses a map of times, or the text of one: `raw=90d,1m=2y`. Returns undefined when a part of it is not allowed. */
+/** Parses a map of times, or the text of one: `raw=90d,1m=2y`. Returns undefined when a part is not allowed. */
 export function keepTimes(given: unknown): KeepTimes | undefined {
   const pairs = pairsOf(given)
   const times: Partial<Record<Tier, number>> = {}
@@ -59,7 +59,7 @@ function showKeepTime(ms: number): string {
   return ms % 864e5 === 0 ? `${ms / 864e5}d` : `${ms / 36e5}h`
 }
 
-/** The setting `store.keep`. A roll-up is what is left of the finer ones, so it is never kept for a shorter time. */
+/** The setting `store.keep`. A roll-up is what is left of the finer ones, and is never kept for a shorter time. */
 export const keepKind: SettingKind<KeepTimes> = {
   allowed: `${keepAllowed}; a roll-up at least as long as what is finer, and what is not named forever`,
   parse: given => {

@@ -186,7 +186,7 @@ export function keptFields({ keep }: Pick<MappingRule, 'keep'>): readonly string
   return Array.isArray(keep) ? keep : undefined
 }
 
-/** Returns how long a rule keeps the readings of its series. Undefined: as `store.keep` says. */
+/** Returns how long a rule keeps readings. Undefined: as `store.keep` says. */
 export function timesOf({ keep }: Pick<MappingRule, 'keep'>): KeepTimes | undefined {
   return keep === undefined || Array.isArray(keep) ? undefined : keepTimes(keep)
 }

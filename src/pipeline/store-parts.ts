@@ -20,7 +20,7 @@ export function retentionOf(settings: Settings, dir: string, options: Omit<Reten
   return new ReadingRetention({ settings, dir, ...options })
 }
 
-/** Returns the parts that start the store, and look after whether it answers. */
+/** Returns the parts that start the store, and see whether the store answers. */
 export function storeParts(settings: Settings, store: TimeSeriesStore, dependencies: Dependencies): readonly Part[] {
   return [new StoreStart(settings, store, dependencies), new StoreProbe(store, dependencies)]
 }

@@ -38,7 +38,7 @@ const schema = `
   INSERT INTO retention_state SELECT 0, NULL WHERE NOT EXISTS (FROM retention_state);
 `
 
-/** A tier: the tables, which have columns `series` and `time`, and the column that tells before when it is gone. */
+/** A tier: the tables, which have columns `series` and `time`, and the column that tells before when all is gone. */
 interface TierTables {
   readonly name: KeptTier
   readonly tables: readonly string[]
@@ -78,7 +78,7 @@ export interface DuckDbAccess {
 }
 
 /**
- * Retention in a DuckDB file. A deletion is a transaction, so a kill leaves it whole or undone. Freed blocks are used
+ * Retention in a DuckDB file. A deletion is a transaction, whole or undone after a kill. Freed blocks are used
  * again by later writes; only when many are free are rows moved, with DELETE and INSERT in one transaction each, from
  * the end of the file into free blocks, which lets a checkpoint cut the file. So no second file is needed, and no more
  * disk than the log of one turn.
@@ -143,7 +143,7 @@ export class DuckDbRetention implements StoreRetention {
         await file.columns('writer', `INSERT INTO retention_classes VALUES (${id}, $1, ${since}, ${times})`, [keep])
       }
       if (members.length > 0) {
-        // From now on what is gone is not the same for all: each series that there is gets a note of its own.
+        // From now on what is gone is not the same for all: each series that there is gets a note.
         const greatest = columns.map(column => `max(${column}) AS ${column}`).join(', ')
         await file.run(
           `INSERT INTO dropped SELECT id, gone.* FROM series, (SELECT ${greatest} FROM dropped WHERE series = 0) AS gone

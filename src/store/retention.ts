@@ -4,8 +4,8 @@ import type { SeriesId } from '../model.js'
 export type KeptTier = 'raw' | '1m' | '1h' | '1d'
 
 /**
- * Series of one retention. A series changes into another class when the rule that decides about it says other times;
- * then the class is a new one, with a `since` of its own, so that the change has its time of grace.
+ * Series of one retention. A series changes into another class when the rule that decides says other times;
+ * then the class is a new one, with another `since`, so that the change has a time of grace.
  */
 export interface RetentionClass {
   /** 0: all series of which no rule says how long they are kept. */
@@ -38,7 +38,7 @@ export interface RetentionChange {
   readonly seen?: number
 }
 
-/** A series with its number and class. */
+/** A series with number and class. */
 export interface RetainedSeries {
   readonly id: number
   readonly retentionClass: number
@@ -116,7 +116,7 @@ export interface StoreRetention {
    * @param day The day to count them for, in microseconds since the epoch.
    */
   drop(slice: DropSlice, why: ExpiryReason, day: number): Promise<number | undefined>
-  /** Resolves when the room of what was deleted is free for other readings: before, {@link size} counts it as used. */
+  /** Resolves when the room of what was deleted is free for other readings: before, {@link size} counts that as used. */
   settle(): Promise<void>
   /** Resolves with all that was deleted, the newest day first. */
   dropped(): Promise<readonly DropRow[]>

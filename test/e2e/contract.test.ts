@@ -204,6 +204,7 @@ t.test('every route answers as the contract says', async t => {
   const held = await ask('POST /api/backup/hold', { seconds: 1 })
   t.ok((held.store?.logBytes ?? -1) >= 0)
   t.same(await ask('POST /api/backup/release', {}), { hub: held.hub })
+  await ask('GET /api/store', {})
   t.match(await ask('POST /api/dead/replay', { all: true }), { finished: true, kept: 1 })
   t.match(await ask('POST /api/dead/drop', { id: letters[0]?.id ?? '' }), { finished: true, dropped: 1 })
   t.match(await ask('POST /api/spool/replay', { from: 0, topic: 'home/#' }), { finished: true })

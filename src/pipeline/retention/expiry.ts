@@ -7,7 +7,7 @@ import type { KeepRules } from './keep-rules.js'
 
 const dayUs = 86_400_000_000
 
-/** How long a shorter time waits before it acts, so that a mistake can be taken back. */
+/** Pause before a shorter time acts, so that a mistake can be taken back. */
 export const graceUs = 3_600_000_000
 
 /** Days that the limit never takes: today and the day before. */
@@ -115,7 +115,7 @@ export class Expiry {
     return [...classes.values()]
   }
 
-  /** Says what will go, before it does. */
+  /** Says beforehand what will go. */
   async #announce({ id, keep, since }: RetentionClass, now: number): Promise<void> {
     const { store, log } = this.#options
     const at = new Date((since + graceUs) / 1_000).toISOString().slice(0, 16)
@@ -134,7 +134,7 @@ export class Expiry {
   async #expire(one: RetentionClass, now: number): Promise<void> {
     const { store } = this.#options
     const times: KeepTimes = keepTimes(one.keep) ?? {}
-    // The finer goes first: a roll-up is what is left of it.
+    // The finer goes first: a roll-up is what is left then.
     let reached = Number.POSITIVE_INFINITY
     for (const tier of tiers) {
       const ms = times[tier] ?? Number.POSITIVE_INFINITY
@@ -234,10 +234,10 @@ function classFor(classes: ReadonlyMap<number, RetentionClass>, { keep, isNew, b
   const least = Number.NEGATIVE_INFINITY
   const text = keep ?? usual.keep
   const isCovered = tiers.every(tier => (from[tier] ?? least) <= (usual.from[tier] ?? least))
-  // Back among all others at once only if that takes nothing; else in a class of its own, which has its time of grace.
+  // Back among all others at once only if that takes nothing; else in another class, which has a time of grace.
   if (keep === undefined && isCovered && !shortens(before?.keep ?? text, text)) return usual
   const isSame = (one: RetentionClass) => tiers.every(tier => one.from[tier] === from[tier])
-  // What a series has lost by its old class stays lost, also when the new one keeps longer.
+  // What a series has lost by the old class stays lost, also when the new one keeps longer.
   const fits = (one: RetentionClass) => isNew || (one.since === now && isSame(one))
   const found = [...classes.values()].find(one => one.id !== 0 && one.keep === text && fits(one))
   return found ?? { id: Math.max(...classes.keys()) + 1, keep: text, since: now, from: isNew ? {} : from }

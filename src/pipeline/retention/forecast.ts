@@ -27,7 +27,7 @@ const mostDays = 3_650
  * Computes how large the store becomes, if as much arrives as in the last days, and is kept as given.
  *
  * @param other Bytes of the store that are no readings.
- * @param room Bytes that the store may have: the limit, or what it has and what is free on the disk.
+ * @param room Bytes that the store may have: the limit, or the bytes of now and those that are free on the disk.
  */
 export function forecast(rates: readonly TierRate[], other: number, room: number): Forecast {
   const bytesIn = (days: number) => other + rates.reduce((sum, rate) => sum + bytesOf(rate, days), 0)
@@ -43,7 +43,7 @@ export function forecast(rates: readonly TierRate[], other: number, room: number
   }
 }
 
-/** Returns the bytes of a tier in so many days: what there is shrinks to the days that it is kept, and new rows come. */
+/** Returns the bytes of a tier in so many days: what there is shrinks to the days to keep, and new rows come. */
 function bytesOf({ tier, rows, days: age, bytesPerRow, classes }: TierRate, days: number): number {
   const perDay = classes.reduce((sum, one) => sum + one.perDay, 0)
   let all = 0

@@ -44,14 +44,14 @@ export class InfluxExpiry {
     const { policies, keep, alters, log } = this.#options
     this.alarm = undefined
     const isOwn = this.#memory.keptMs !== undefined
-    // Without the setting the hub has nothing to say, but for taking back what it has said.
+    // Without the setting the hub only takes back what the hub has set.
     if (keep.raw === undefined && !isOwn) return
     const wanted = keep.raw ?? Number.POSITIVE_INFINITY
     const found = await policies.usual()
     if (!found) return
     const { name, keptMs } = found
     if (keptMs === wanted) {
-      // A crash came between the change and its note.
+      // A crash came between the change and the note.
       if (this.#memory.wanted === wanted) await this.#remember({ policy: name, keptMs: wanted })
       return
     }

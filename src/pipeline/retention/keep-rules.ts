@@ -8,7 +8,7 @@ import { type CompiledRule, compileRule, placeByRule, sourcesByRule } from '../m
 const beside = /(?:_(?:str|num|bool))+$/
 const publisherTag = 'publisher'
 
-/** A rule, and how long it keeps the readings of its series. */
+/** A rule, and how long the readings of that rule are kept. */
 interface TimedRule {
   readonly rule: CompiledRule
   readonly times: KeepTimes | undefined

@@ -44,7 +44,7 @@ const dayUs = 86_400_000_000
 /** Days from which the rates are taken. */
 const rateDays = 7
 
-/** Share of store.limit, in percent, from which on it is an alarm. */
+/** Share of store.limit, in percent, from which on there is an alarm. */
 const alarmPercent = 90
 
 /** Readings that retention has deleted, all days together. Times in microseconds since the epoch. */
@@ -115,7 +115,7 @@ export class ReadingRetention implements Part {
     await this.#running
   }
 
-  /** Returns a sentence while the store is near its limit, or is not kept as the settings say. */
+  /** Returns a sentence while the store is near the limit, or is not kept as the settings say. */
   alarm(): string | undefined {
     const limit = this.#options.settings['store.limit']
     const percent = limit > 0 && this.#size ? Math.floor((this.#size.used / limit) * 100) : 0
@@ -150,7 +150,7 @@ export class ReadingRetention implements Part {
   }
 
   /**
-   * Returns what the store has, and what it will need.
+   * Returns what the store has, and what will be needed.
    *
    * @param keep Times to compute with in place of those of `store.keep`, as a text. Rejects with `bad_request` when it is
    *   none.
@@ -240,7 +240,7 @@ export class ReadingRetention implements Part {
     }
   }
 
-  /** Notes why nothing is deleted, and says it once. */
+  /** Notes why nothing is deleted, and logs that once. */
   #hold(trouble: string | undefined): void {
     if (trouble !== undefined && this.#trouble === undefined) this.#options.log.warn(trouble)
     this.#trouble = trouble

@@ -2,7 +2,7 @@ import { isSet } from '../../observe/clock.js'
 import type { MillisecondClock } from '../../runtime/time.js'
 
 const hourMs = 3_600_000
-/** How far the clock may be ahead of what is known, and how long it must go on steadily when it is further ahead. */
+/** How far the clock may be ahead of what is known, and how long a clock that is further ahead must go on steadily. */
 const aheadMs = 24 * hourMs
 
 export type TrustedTime = { readonly now: number } | { readonly why: string }
@@ -31,7 +31,7 @@ export class TrustedClock {
     this.#seen ??= latest === undefined ? undefined : { wall: latest, monotonic: undefined }
   }
 
-  /** Returns the time in milliseconds since the epoch, or why it is not trusted. To be called every few minutes. */
+  /** Returns the time in milliseconds since the epoch, or why the clock is not trusted. To be called every few minutes. */
   look(): TrustedTime {
     const [wall, monotonic] = [this.#wall.now(), this.#monotonic.now()]
     const last = this.#last
