@@ -262,7 +262,9 @@ export class DuckDbRetention implements StoreRetention {
 
   /** Deleted rows are in their blocks up to the next checkpoint. */
   settle(): Promise<void> {
-    return this.#access.between(file => file.run('CHECKPOINT'))
+    return this.#access.between(async file => {
+      if (!(await isHeld(file))) await file.run('CHECKPOINT')
+    })
   }
 
   dropped(): Promise<readonly DropRow[]> {
@@ -336,6 +338,7 @@ export class DuckDbRetention implements StoreRetention {
     }
     const before = sizeOf(path)
     await this.#access.between(async file => {
+      if (await isHeld(file)) return
       const { used, size } = await blocksOf(file)
       const [tables = []] = await file.columns(
         'writer',
@@ -405,6 +408,12 @@ function of(retentionClass: number | undefined): string {
   return retentionClass === 0
     ? `AND series <= (SELECT assigned FROM retention_state) AND series NOT IN (SELECT series FROM retention_members)`
     : `AND series IN (SELECT series FROM retention_members WHERE class = ${retentionClass})`
+}
+
+/** Returns whether a backup copies the file just now: then no checkpoint may change the file (`hold` of the store). */
+async function isHeld(file: DuckDbFile): Promise<boolean> {
+  const [[size] = []] = await file.columns('writer', "SELECT current_setting('wal_autocheckpoint')")
+  return /[GT]i?B/.test(String(size))
 }
 
 async function droppedRows(file: DuckDbFile): Promise<readonly DropRow[]> {
