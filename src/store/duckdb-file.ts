@@ -8,6 +8,7 @@ import {
   DuckDBInstance,
   type DuckDBValue,
   INTEGER,
+  type Json,
   LIST,
   listValue,
   VARCHAR,
@@ -21,6 +22,7 @@ const chunkRows = 2048
 /** Type of a column of rows to append. */
 export type ColumnType = 'integer' | 'bigint' | 'double' | 'text'
 export type Value = DuckDBValue
+export type SqlValue = Json
 export type BoundValue = number | bigint | string | bigint[] | string[]
 
 const types = { integer: INTEGER, bigint: BIGINT, double: DOUBLE, text: VARCHAR } as const
@@ -99,12 +101,7 @@ export class DuckDbFile {
    */
   async columns(by: 'writer' | 'reader' | 'asker', sql: string, values: readonly BoundValue[] = []) {
     const connection = { writer: this.#writer, reader: this.#reader, asker: this.#asker }[by]
-    const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))
-    const kinds = values.map(value => {
-      if (!Array.isArray(value))
-        return typeof value === 'string' ? VARCHAR : typeof value === 'bigint' ? BIGINT : INTEGER
-      return LIST(typeof value[0] === 'string' ? VARCHAR : BIGINT)
-    })
+    const { bound, kinds } = binding(values)
     const result = await this.#calls.run(() => connection.runAndReadAll(sql, bound, kinds))
     return result.getColumns() as Value[][]
   }
@@ -134,6 +131,11 @@ export class DuckDbFile {
       appender.appendDataChunk(chunk)
     }
     appender.flushSync()
+  }
+
+  /** Opens one more connection, to be closed before the file is. */
+  async aside(): Promise<DuckDbAside> {
+    return new DuckDbAside(await this.#calls.run(() => this.#instance.connect()), this.#calls)
   }
 
   /** Makes the statement that reads just now fail. */
@@ -166,6 +168,65 @@ export class DuckDbFile {
     this.#writer.closeSync()
     this.#instance.closeSync()
   }
+}
+
+/** A connection for one reader of its own, such as an export. The caller runs one statement after the other. */
+export class DuckDbAside {
+  readonly #connection: DuckDBConnection
+  readonly #calls: NativeCalls
+  #isInterrupted = false
+
+  constructor(connection: DuckDBConnection, calls: NativeCalls) {
+    this.#connection = connection
+    this.#calls = calls
+  }
+
+  async run(sql: string): Promise<void> {
+    await this.#run(() => this.#connection.run(sql))
+  }
+
+  /** Returns the answer column by column, as {@link DuckDbFile.columns} does. */
+  async columns(sql: string, values: readonly BoundValue[] = []): Promise<Value[][]> {
+    const { bound, kinds } = binding(values)
+    const result = await this.#run(() => this.#connection.runAndReadAll(sql, bound, kinds))
+    return result.getColumns() as Value[][]
+  }
+
+  /** Begins a statement. The answer comes in chunks of rows, as JSON values, and is made as it is read. */
+  async stream(sql: string) {
+    const result = await this.#run(() => this.#connection.stream(sql))
+    const columns = result.columnNames().map((name, i) => ({ name, type: String(result.columnType(i)) }))
+    const next = (chunks: AsyncIterator<SqlValue[][]>) => this.#run(() => chunks.next())
+    async function* rows(chunks: AsyncIterator<SqlValue[][]>) {
+      for (let one = await next(chunks); !one.done; one = await next(chunks)) yield one.value
+    }
+    return { columns, chunks: rows(result.yieldRowsJson()) }
+  }
+
+  /** Makes the statement that runs just now fail, and all that are to come. */
+  interrupt(): void {
+    this.#isInterrupted = true
+    this.#connection.interrupt()
+  }
+
+  #run<T>(statement: () => Promise<T>): Promise<T> {
+    if (this.#isInterrupted) throw new HubError('store_unavailable', 'the DuckDB store was closed; try again')
+    return this.#calls.run(statement)
+  }
+
+  close(): void {
+    this.#connection.closeSync()
+  }
+}
+
+/** Returns values and their types as the driver takes them. */
+function binding(values: readonly BoundValue[]) {
+  const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))
+  const kinds = values.map(value => {
+    if (!Array.isArray(value)) return typeof value === 'string' ? VARCHAR : typeof value === 'bigint' ? BIGINT : INTEGER
+    return LIST(typeof value[0] === 'string' ? VARCHAR : BIGINT)
+  })
+  return { bound, kinds }
 }
 
 /** Words of temporary errors: the file is unchanged, and can be opened when the cause is gone. */

@@ -5,8 +5,10 @@ import type { IncidentReporter } from '../observe/incidents.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
+import { DuckDbExport } from './duckdb-export.js'
 import { DuckDbFile, missingFiles, setAside, sizeOf, tellsOfDamage, type Value } from './duckdb-file.js'
 import { readHistory } from './duckdb-history.js'
+import { DuckDbQuestions } from './duckdb-query.js'
 import { DuckDbReader } from './duckdb-reader.js'
 import { DuckDbRetention } from './duckdb-retention.js'
 import { Roller, RollUpTurns } from './duckdb-roller.js'
@@ -101,6 +103,8 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #reads = new SerialQueue()
   readonly reader = new DuckDbReader(() => this.#opened())
   readonly retention: DuckDbRetention
+  readonly rows = new DuckDbExport(() => this.#opened())
+  readonly sql = new DuckDbQuestions(() => this.#opened())
 
   constructor({ path, incidents, clock = Date, cached, rollsUp = true }: DuckDbStoreOptions) {
     this.#path = path
@@ -276,6 +280,8 @@ export class DuckDbStore implements TimeSeriesStore {
     this.#turns?.stop()
     // A long answer would delay the end, and is of no use any more.
     this.#file?.interruptReads()
+    this.rows.interrupt()
+    this.sql.interrupt()
     await this.#calls.end()
     this.#file?.close()
   }
@@ -565,7 +571,7 @@ export class DuckDbStore implements TimeSeriesStore {
     const file = this.#file
     if (!file) return
     this.#file = undefined
-    await Promise.all([this.#reads.idle(), this.reader.idle()])
+    await Promise.all([this.#reads.idle(), this.reader.idle(), this.rows.release(), this.sql.release()])
     file.close()
     this.#cache.clear(Number.NEGATIVE_INFINITY)
   }

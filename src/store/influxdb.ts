@@ -8,6 +8,7 @@ import { type FieldValue, fieldType, type Point, type Series, type SeriesId, typ
 import type { IncidentReporter } from '../observe/incidents.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
+import { HistoryRows } from './history-rows.js'
 import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
 import { InfluxPolicies } from './influx-policy.js'
@@ -53,6 +54,7 @@ export interface InfluxStoreOptions {
 
 /** InfluxDB over its 1.x API. The database is created when a write finds none. */
 export class InfluxStore implements TimeSeriesStore {
+  readonly rows = new HistoryRows(this)
   readonly #client: InfluxDB
   readonly #database: string
   readonly #writeUrl: string

@@ -14,6 +14,9 @@ export type {
   TableSize,
   TierTimes,
 } from './retention.js'
+import type { RowSource, SqlReader } from './rows.js'
+
+export type { RowChunk, RowReading, RowSeries, RowSource, RowsQuery, SqlAnswer, SqlQuery } from './rows.js'
 
 /** Ways to turn several readings of one window into one value. Fields that are not numbers always take `last`. */
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const
@@ -208,6 +211,10 @@ export interface HeldStore {
 export interface TimeSeriesStore {
   /** Reads for a query language. Undefined: the server of the store has one, and is to be asked directly. */
   readonly reader?: SeriesReader
+  /** Reads rows of many series. Undefined: they are read by `series` and `history`. */
+  readonly rows?: RowSource
+  /** Answers SQL. Undefined: the server of the store has a language of its own. */
+  readonly sql?: SqlReader
 
   /** Deletes what was kept long enough. Undefined: the server of the store does, by its policies. */
   readonly retention?: StoreRetention
