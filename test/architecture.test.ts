@@ -64,6 +64,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   influxql: ['store'],
   // Alert rules: evaluated over the readings of the live path, and over history. In the processor thread.
   alerts: ['access', 'config', 'contract', 'disk', 'observe', 'runtime', 'store'],
+  // Readings in bulk, out of the hub.
+  export: ['alerts', 'store'],
+  // The rows of files: read by the command, stored by the hub.
+  import: [],
   // What people change over the API or by hand, in a file with undo; and what they change about the screen.
   edits: ['config', 'disk', 'observe', 'runtime'],
   boards: ['config', 'contract', 'disk', 'edits', 'observe', 'runtime'],
@@ -77,7 +81,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits'],
+    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits', 'export'],
   ],
   // What is told to devices, and what became of it.
   commands: [
@@ -133,7 +137,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
       'runtime',
       'transport',
     ],
-    ...['users', 'notify'],
+    ...['users', 'notify', 'import'],
   ],
 }
 
@@ -153,6 +157,8 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   alerts: ['alerts.ts', 'transition.ts'],
   edits: ['edit-file.ts'],
   backup: ['backup.ts'],
+  export: ['exports.ts'],
+  import: ['row-files.ts', 'influx-rows.ts'],
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],

@@ -19,6 +19,7 @@ export const docs = [
   'home',
   'commands',
   'stores',
+  'data',
   'notifications',
   'grafana',
   'shadows',

@@ -34,6 +34,7 @@ export type { BackTestQuery } from './back-test.js'
 export type { KnownDevice, ReadingSource, SeriesNames, SeriesNaming } from './evaluator.js'
 export type { HubFinding } from './hub-findings.js'
 export type { AlertRow, BackTestAnswer, MuteRow, RuleRow } from './rows.js'
+export { type SelectableNames, SeriesSelection } from './selection.js'
 export { Rhythm } from './usual.js'
 
 /** Reads messages for the alerts. */

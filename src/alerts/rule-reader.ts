@@ -98,6 +98,14 @@ export class RuleReader {
     return this.mistakes.length > before || !condition ? undefined : { ...rule, condition }
   }
 
+  /** Reads what selects series, outside of a rule: by all that does not need the screen. */
+  selector(given: unknown): Selector {
+    const map = isMap(given) ? given : {}
+    if (!isMap(given)) this.#mistake([], `given ${show(given)}, allowed is such as {field: temperature}`)
+    this.#known(map, ['measurement', 'field', 'tags', 'device', 'class'], [])
+    return this.#selector(map, [])
+  }
+
   /** Checks what rules say of each other, and returns them with their depths. */
   ordered(rules: readonly AlertRule[], path: readonly string[] = ['rules']): AlertRule[] {
     const { rules: ordered, mistakes } = orderedRules(rules)

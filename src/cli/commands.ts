@@ -9,8 +9,10 @@ import type { Command } from './command.js'
 import { deadCommands } from './dead.js'
 import { deviceCommands } from './device.js'
 import { doctorCommand } from './doctor.js'
+import { exportCommand } from './export.js'
 import { findCommand } from './find.js'
 import { healthcheckCommand } from './healthcheck.js'
+import { importCommand } from './import.js'
 import { inboxCommands } from './inbox.js'
 import { mapCommands } from './map.js'
 import { noiseCommands } from './noise.js'
@@ -20,6 +22,7 @@ import { seriesCommands } from './series.js'
 import { sessionCommands } from './session.js'
 import { shareCommands } from './share.js'
 import { spoolCommands } from './spool.js'
+import { sqlCommand } from './sql.js'
 import { storeCommands } from './store.js'
 import { tailCommand } from './tail.js'
 import { userCommands } from './user-admin.js'
@@ -41,6 +44,9 @@ export const commands: readonly Command[] = [
   ...deadCommands,
   ...storeCommands,
   ...seriesCommands,
+  exportCommand,
+  importCommand,
+  sqlCommand,
   ...deviceCommands,
   ...deviceCommandCommands,
   ...notifyCommands,

@@ -56,6 +56,11 @@ export class HubClient {
     }
   }
 
+  /** Asks for a stream that is no JSON. Rejects as {@link ask} does. */
+  download<Name extends 'GET /api/export'>(name: Name, asked: Asked<Name>): Promise<Response> {
+    return this.#fetch(name, asked)
+  }
+
   /** Sends what is asked as the body of a POST, otherwise in the query. */
   async #fetch(name: RouteName, asked: object): Promise<Response> {
     const [method = '', route = ''] = name.split(' ')
@@ -71,7 +76,7 @@ export class HubClient {
       response = await fetch(this.at(`${path}${isPost || query.size === 0 ? '' : `?${query}`}`), {
         method,
         headers,
-        ...(isPost && { body: JSON.stringify(asked) }),
+        ...(isPost && { body: JSON.stringify(Object.fromEntries(given)) }),
         // The key must not be sent to another server.
         redirect: 'manual',
       })
@@ -82,7 +87,7 @@ export class HubClient {
         `no hub answers at ${this.#url} (${describe(cause)}); start it, or give its address with --url`,
       )
     }
-    const isHub = /json|event-stream/.test(response.headers.get('content-type') ?? '')
+    const isHub = /json|event-stream|text\/csv|text\/plain|parquet/.test(response.headers.get('content-type') ?? '')
     if (!isHub) {
       throw new HubError(
         'not_found',

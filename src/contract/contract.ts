@@ -4,6 +4,7 @@ import { backups } from './backup.js'
 import { boards } from './boards.js'
 import { clients, imposedBan } from './clients.js'
 import { type command, commands } from './commands.js'
+import { data } from './data.js'
 import { explore, mapped, messageProperties } from './explore.js'
 import { find } from './find.js'
 import { home, type homeControl, type homeDevice, type homeValue } from './home.js'
@@ -283,6 +284,7 @@ export const routes = {
       ),
     }),
   },
+  ...data,
   'POST /api/publish': publish,
   ...commands,
   'GET /api/live': {

@@ -24,6 +24,10 @@ export const balance = object({
   ...counts,
   spool: integer(),
   queue: integer(),
+  imported: object(
+    { rows: integer(), stored: integer(), dead: integer(), ignored: integer() },
+    'Rows of imported files: an account of their own, `rows` is the sum of the others',
+  ),
   lost: integer('Messages that incidents report as lost; no term of the sum'),
   reasons: object({
     dead: record(integer(), 'Dead letters by reason'),

@@ -25,10 +25,12 @@ import { Compression } from './compression.js'
 import { CrossOrigin } from './cors.js'
 import type { DevicesApi } from './devices.js'
 import { exploreRoutes, type RetainedApi } from './explore.js'
+import { exportRoutes } from './export.js'
 import { type AuthorityPort, Guard, hostHeaderFault } from './guard.js'
 import { securityHeaders } from './headers.js'
 import type { HubHealth } from './health.js'
 import { HttpConnections } from './http-connections.js'
+import { importRoutes } from './import.js'
 import { influxRoutes } from './influx.js'
 import { lazyValidators } from './lazy-validators.js'
 import { type FeedsApi, liveRoutes } from './live.js'
@@ -225,6 +227,8 @@ export class HttpServer {
     await app.register(shadowRoutes, { guard, audit, shadows: this.#options.shadows })
     await app.register(notifyRoutes, { ...this.#options, guard })
     await app.register(influxRoutes, this.#options)
+    await app.register(exportRoutes, { ...this.#options, guard })
+    await app.register(importRoutes, { ...this.#options, guard })
     await app.register(liveRoutes, { guard, feeds: this.#options.feeds })
     await app.register(async app => sockets.register(app))
     await app.register(sessionRoutes, { guard, authority, logins, pairing, audit, bans, clock, listeners: webSockets })

@@ -25,6 +25,7 @@ type AuditEventName =
   | 'pairing'
   | 'change'
   | 'command'
+  | 'export'
   | 'ban'
   | 'takeover'
   | 'audit'

@@ -1,16 +1,18 @@
 import type { ReadRules } from '../access/rules.js'
 import type { Answer, JobProgress, Json, Received } from '../contract/contract.js'
+import type { BegunExport, ExportChunk, ExportQuery } from '../export/exports.js'
 import type { InfluxQuestion } from '../influxql/influxql.js'
 import type { NewSubscription, RouteStatus, TargetStatus } from '../notify/notify.js'
 import type { DeadLetterFilter } from '../queue/queue.js'
 import type { SpoolStatus } from '../spool/cursors.js'
-import type { HeldStore, HistoryQuery, SeriesChange } from '../store/store.js'
+import type { HeldStore, HistoryQuery, SeriesChange, SqlAnswer, SqlQuery } from '../store/store.js'
 import type { AlertsApi } from './alert-api.js'
 import type { MessagesQuery, TopicsQuery } from './explore/explore.js'
 import type { FeedChunk, FeedQuery } from './feeds/feed.js'
 import type { FindQuery } from './find.js'
 import type { BoardsApi } from './home/board-desk.js'
 import type { HomeQuery } from './home/home.js'
+import type { ImportAnswer, ImportBatch, ImportBegin } from './imports/imports.js'
 import type { CheckedRule } from './own-rules/rule-trial.js'
 import type { ReplayJob } from './replay.js'
 import type { ExpectedReply } from './reply-watch.js'
@@ -67,6 +69,17 @@ export interface PipelineApi extends AlertsApi, BoardsApi {
     readonly question: InfluxQuestion
     readonly rules: ReadRules | undefined
   }): Promise<{ readonly status: number; readonly json: Uint8Array }>
+  /** Begins an export of the selected series that may be read. Resolves with the id, for the next two. */
+  beginExport(asked: { readonly query: ExportQuery; readonly rules: ReadRules | undefined }): Promise<BegunExport>
+  /** Resolves with the next bytes of an export; undefined at the end. */
+  nextOfExport(id: number): Promise<ExportChunk | undefined>
+  endExport(id: number): Promise<void>
+  /** Answers a question in SQL. Rejects with `bad_request` when the store is a server, and for any other statement. */
+  askSql(query: SqlQuery): Promise<Json<SqlAnswer>>
+  /** Begins an import, or the rest of one. Resolves with the place of the next row. */
+  beginImport(begun: ImportBegin): Promise<ImportAnswer>
+  /** Resolves when the rows of a batch are stored, refused or ignored. */
+  takeImport(batch: ImportBatch): Promise<ImportAnswer>
   devices(rules: ReadRules | undefined): Promise<Json<Answer<'GET /api/devices'>>>
   /** Answers with the catalogue of devices. */
   home(query: HomeQuery): Promise<Json<Answer<'GET /api/home'>>>

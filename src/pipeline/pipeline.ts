@@ -155,7 +155,7 @@ export async function startPipeline(
   const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors), trials })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
-  const queries = new Queries({ trials, store, mapping, registry, dead, balance, offsets: progress, dependencies })
+  const queries = new Queries({ ...basis, trials, store, mapping, dead, offsets: progress, dependencies, dir, guard })
 
   const stop = await startParts([
     { name: 'cursors', start: () => cursors.start(), stop: () => cursors.stop() },

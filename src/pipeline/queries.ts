@@ -1,16 +1,19 @@
+import { join } from 'node:path'
 import { mayRead, type ReadRules, readsAll } from '../access/rules.js'
 import type { BalanceSheet, PipelineOffsets, SheetLine } from '../accounting/balance-sheet.js'
 import { type Answer, type DeadLetterRow, encodeJson, type Json, type SeriesRow } from '../contract/contract.js'
 import { HubError } from '../errors.js'
+import { type BegunExport, type ExportQuery, Exports, type SeriesFacts } from '../export/exports.js'
 import { answerInfluxQl, type InfluxQuestion } from '../influxql/influxql.js'
 import { type DeadLetter, type Message, messageId, type Series, type SeriesId, seriesKey } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { Slices } from '../runtime/slices.js'
-import type { HistoryQuery, TimeSeriesStore } from '../store/store.js'
+import type { HistoryQuery, SqlAnswer, SqlQuery, TimeSeriesStore } from '../store/store.js'
 import { hubTopics } from '../topics.js'
 import type { Dependencies } from './dependencies.js'
 import type { MessageTrial } from './explore/explore.js'
 import { Finder, type FinderOptions } from './find.js'
+import { Imports } from './imports/imports.js'
 import type { Knowledge } from './knowledge.js'
 import { tryMapping } from './map-try.js'
 import type { Mapping } from './mapping.js'
@@ -23,6 +26,7 @@ import type { BalanceQuery, PipelineApi, SeriesAnswerQuery } from './pipeline-ap
 import type { DeviceDescription } from './presets/preset.js'
 import type { Registry } from './registry.js'
 import type { Expired } from './retention/retention.js'
+import type { SeriesGuard } from './series-guard.js'
 
 export { TrialMappings } from './own-rules/trial-mappings.js'
 
@@ -36,6 +40,10 @@ export interface QueriesOptions {
   /** Read with each balance. */
   readonly offsets: PipelineOffsets & FinderOptions['progress']
   readonly dependencies: Dependencies
+  /** Data directory. */
+  readonly dir: string
+  /** Limits the series that imports begin. */
+  readonly guard?: SeriesGuard | undefined
 }
 
 /**
@@ -52,6 +60,8 @@ export class Queries implements MessageTrial {
   readonly noise: Noise
   /** Finds messages. */
   readonly finder: Finder
+  readonly exports: Exports
+  readonly imports: Imports
 
   constructor(options: QueriesOptions) {
     this.#options = options
@@ -59,6 +69,9 @@ export class Queries implements MessageTrial {
     this.inbox = new Inbox({ ...options, rules: this.rules })
     this.noise = new Noise(options)
     this.finder = new Finder({ ...options, progress: options.offsets })
+    const { store, mapping, dir } = options
+    this.imports = new Imports(options)
+    this.exports = new Exports({ store, facts: new SeriesDescriptions(mapping), dir: join(dir, 'exports') })
   }
 
   /**
@@ -106,6 +119,24 @@ export class Queries implements MessageTrial {
       values,
       ...(window !== undefined && { window: window / 1_000 }),
     })
+  }
+
+  /** Begins an export of the selected series that may be read. */
+  export(query: ExportQuery, rules: ReadRules | undefined): Promise<BegunExport> {
+    const readable = { may: (series: SeriesId) => !rules || this.#isReadable(series, rules) }
+    return this.#options.dependencies.ask('store', () => this.exports.begin(query, readable))
+  }
+
+  /** Answers a question in SQL. */
+  async sql(query: SqlQuery): Promise<Json<SqlAnswer>> {
+    const { dependencies, store } = this.#options
+    const { sql } = store
+    if (!sql)
+      throw new HubError(
+        'bad_request',
+        'the store of this hub is InfluxDB, which has its own language: ask it directly',
+      )
+    return encodeJson(await dependencies.ask('store', () => sql.ask(query)))
   }
 
   /** Answers a request to `/query` of InfluxDB 1.x from the series that may be read. */
@@ -195,6 +226,7 @@ export class Queries implements MessageTrial {
     return encodeJson({
       since: since / 1_000,
       ...sheet,
+      imported: this.imports.totals,
       reasons: { dead: Object.fromEntries(reasons.dead), refused: Object.fromEntries(reasons.refused) },
       ...(expired && { expired: { ...expired, from: expired.from / 1_000, to: expired.to / 1_000 } }),
       hours: balance.hours(hours).map(inMilliseconds),
@@ -240,6 +272,22 @@ export class Queries implements MessageTrial {
       ...(this.#isCleared(series) && { cleared: true as const }),
       last: { time: last.time / 1_000, value: last.value },
     }
+  }
+}
+
+/** What descriptions of devices say of series, for selections. */
+class SeriesDescriptions implements SeriesFacts {
+  readonly #mapping: Mapping
+
+  constructor(mapping: Mapping) {
+    this.#mapping = mapping
+  }
+
+  describe(series: SeriesId) {
+    const { knowledge } = this.#mapping
+    const topic = series.tags.find(([name]) => name === 'topic')?.[1] ?? this.#mapping.topicOf(series)
+    if (topic === undefined) return { devices: [], deviceClass: undefined }
+    return { devices: knowledge.namesOn(topic), deviceClass: knowledge.entityOf(topic, series.field)?.deviceClass }
   }
 }
 

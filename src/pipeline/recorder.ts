@@ -10,10 +10,10 @@ export interface RecordCounts {
 }
 
 export interface RecorderOptions {
-  readonly mapping: Mapping
+  readonly mapping: Pick<Mapping, 'read' | 'thin'>
   /** Limits the number of series. Without a guard there is no limit. */
-  readonly guard?: SeriesGuard
-  readonly store: TimeSeriesStore
+  readonly guard?: Pick<SeriesGuard, 'check'> | undefined
+  readonly store: Pick<TimeSeriesStore, 'write'>
   readonly counts?: RecordCounts
 }
 

@@ -44,7 +44,7 @@ interface TableRows {
 }
 
 /**
- * Reads the rows of a DuckDB store for exports, each on a connection of its own. Every chunk is one short statement, so
+ * Reads the rows of a DuckDB store for exports, each on an own connection. Every chunk is one short statement, so
  * no transaction stays open while a slow receiver reads, and a file that is closed and opened again is no end.
  */
 export class DuckDbExport implements RowSource {
@@ -324,7 +324,7 @@ async function readRows(connection: DuckDbAside, table: Table, { from, to, after
   return { ids: ids as number[], times: times.map(Number), values, isFull }
 }
 
-/** Asks for each series of the store whether it is chosen. */
+/** Asks for each series of the store whether to read that. */
 async function chooseSeries(aside: LastingAside, { chosen }: RowsQuery): Promise<ChosenSeries> {
   const series: RowSeries[] = []
   const numbers: number[] = []

@@ -170,7 +170,7 @@ export class DuckDbFile {
   }
 }
 
-/** A connection for one reader of its own, such as an export. The caller runs one statement after the other. */
+/** A connection for one reader alone, such as an export. The caller runs one statement after the other. */
 export class DuckDbAside {
   readonly #connection: DuckDBConnection
   readonly #calls: NativeCalls
@@ -192,7 +192,7 @@ export class DuckDbAside {
     return result.getColumns() as Value[][]
   }
 
-  /** Begins a statement. The answer comes in chunks of rows, as JSON values, and is made as it is read. */
+  /** Begins a statement. The answer comes in chunks of rows, as JSON values, and is made while the caller reads. */
   async stream(sql: string) {
     const result = await this.#run(() => this.#connection.stream(sql))
     const columns = result.columnNames().map((name, i) => ({ name, type: String(result.columnType(i)) }))

@@ -4,7 +4,7 @@ import type { DuckDbAside, DuckDbFile, SqlValue } from './duckdb-file.js'
 import type { SqlAnswer, SqlQuery, SqlReader } from './rows.js'
 import { checkTree, refused } from './sql-guard.js'
 
-/** Time limit of a question, its memory, bytes of its answer, and characters of its text. */
+/** Limits of a question: time, memory, bytes of the answer, and characters of the text. */
 const patienceMs = 20_000
 const mostMemory = 512_000_000
 const mostBytes = 16_000_000
@@ -17,9 +17,9 @@ const lookEveryMs = 25
 const mostWaiting = 8
 
 /**
- * Answers questions in SQL. The tree of a statement is checked first; then it runs in a read-only transaction of its own
+ * Answers questions in SQL. The tree of a statement is checked first; then follows a read-only transaction on an own
  * connection, which sees two views. DuckDB limits memory by process and not by statement: the process is watched, and
- * the statement interrupted when it grows.
+ * the statement interrupted when that grows.
  */
 export class DuckDbQuestions implements SqlReader {
   readonly #open: () => Promise<DuckDbFile>

@@ -14,6 +14,7 @@ export type {
   TableSize,
   TierTimes,
 } from './retention.js'
+
 import type { RowSource, SqlReader } from './rows.js'
 
 export type { RowChunk, RowReading, RowSeries, RowSource, RowsQuery, SqlAnswer, SqlQuery } from './rows.js'

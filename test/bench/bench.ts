@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { access } from './access.js'
 import { act } from './act.js'
+import { data } from './data.js'
 import { history } from './history.js'
 import { mqtt5 } from './mqtt5.js'
 import { overload } from './overload.js'
@@ -31,6 +32,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  * npm run bench -- act: a command's way to a device and back, of act.ts.
  *
  * npm run bench -- history: what roll-ups cost and give, of history.ts.
+ * npm run bench -- data: readings out of the hub in bulk and in, of data.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
@@ -60,6 +62,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'pipeline') return pipeline({ seconds: given ?? 60, backlog, words: positionals.slice(1) })
   if (positionals[0] === 'act') return act()
   if (positionals[0] === 'history') return history()
+  if (positionals[0] === 'data') return data()
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {

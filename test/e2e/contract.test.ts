@@ -128,6 +128,21 @@ t.test('every route answers as the contract says', async t => {
   }
   const whole = { series: series[0]?.key ?? '', from: 0, points: 1 }
   t.equal('window' in (await ask('GET /api/history', whole)), false, 'one reading, as it is stored')
+  t.match(await ask('GET /api/export', { select: 'field=temperature' }), { field: 'temperature', value: 21.5 })
+  t.match(await ask('POST /api/sql', { sql: 'SELECT count(*) AS n FROM readings' }), { rows: [[3]], isWhole: true })
+  t.match(await ask('POST /api/imports', { job: 'one', file: 'one.csv' }), { next: 1, finished: false })
+  const content = JSON.stringify({
+    series: [['past', [], 'value']],
+    s: [0, 0],
+    t: [1e15, 2e15],
+    v: [1, 'x'],
+    n: [2, 3],
+  })
+  t.match(await ask('POST /api/imports/:job', { job: 'one', batch: 1, position: '9', last: true, content }), {
+    ...{ rows: 2, stored: 2, finished: true },
+  })
+  t.match(await ask('POST /api/series/drop', { series: 'past value' }), { changed: true })
+  t.match(await ask('POST /api/series/drop', { series: 'past value_str' }), { changed: true })
   t.equal((await ask('GET /api/starts', {})).starts.length, 1)
   t.match((await ask('GET /api/devices', {})).devices, [{ clientId: 'one', online: true }])
   const letters = await eventually(async () => {

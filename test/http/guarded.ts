@@ -139,6 +139,9 @@ export async function startGuarded(
       reached.push(name)
       return Buffer.from(json)
     }
+  const imported = {
+    ...{ rows: 0, stored: 0, dead: 0, ignored: 0, next: 1, position: '', finished: false, mistakes: [] },
+  }
   const adminKey = `tha_${makeSecret()}`
   const server = new HttpServer({
     connections: 1_000,
@@ -150,6 +153,15 @@ export async function startGuarded(
       series: answer('series', '{"series":[]}'),
       history: answer('history'),
       store: answer('store'),
+      beginExport: async () => {
+        reached.push('beginExport')
+        return { id: 1, extent: undefined, order: 'time' }
+      },
+      nextOfExport: async () => undefined,
+      endExport: async () => {},
+      askSql: answer('askSql', '{"columns":[],"rows":[],"isWhole":true}'),
+      beginImport: async () => imported,
+      takeImport: async () => imported,
       devices: answer('devices', '{"devices":[]}'),
       topics: answer('topics', '{"topics":0,"rate":0,"levels":[],"forgotten":0}'),
       topicMessages: async () => ({ messages: [], isWhole: true }),

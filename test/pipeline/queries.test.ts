@@ -51,6 +51,7 @@ async function processing(t: Test) {
       mapping,
       registry,
       dependencies,
+      dir,
       dead,
       balance,
       offsets,
