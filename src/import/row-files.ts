@@ -95,7 +95,7 @@ class CsvReader implements RecordReader {
   #line = new CsvLine(',')
   #columns: readonly string[] = []
   #isOwn = false
-  readonly #tags = new Memory<Tags>(text => tagsOf(JSON.parse(text) as unknown))
+  readonly #tags = new NameMemory<Tags>(text => tagsOf(JSON.parse(text) as unknown))
 
   constructor({ topic }: ReadingOptions) {
     this.#topic = topic === undefined ? undefined : new TopicTemplate(topic)
@@ -191,7 +191,7 @@ class LineReader implements RecordReader {
   readonly needsHead = false
   readonly #precision: Precision
   readonly #topic: string | undefined
-  readonly #names = new Memory<{ readonly measurement: string; readonly tags: Tags }>(text => {
+  readonly #names = new NameMemory<{ readonly measurement: string; readonly tags: Tags }>(text => {
     const [point] = parseLineProtocol(`${text} f=1 0`, 0)
     const { measurement = '', tags = [] } = point ?? {}
     return {
@@ -239,7 +239,7 @@ class LineReader implements RecordReader {
 }
 
 /** Values by text: names come again and again. */
-class Memory<Value> {
+class NameMemory<Value> {
   readonly #known = new Map<string, Value>()
   readonly #make: (text: string) => Value
 
