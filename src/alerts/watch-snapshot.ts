@@ -147,8 +147,7 @@ export class WatchSnapshot {
 
 /** Returns the line of a watch. Watches that are saved later have taken more messages, and say so. */
 function rowOf(watch: Watch, position: number): string {
-  const { rule, seriesId, subject } = watch
-  return JSON.stringify([rule.name, subject, seriesId ?? null, watch.save(position)] satisfies WatchRow)
+  return `[${watch.savedNames},${JSON.stringify(watch.save(position) satisfies WatchRow[3])}]`
 }
 
 function* linesOf(bytes: Buffer): Generator<string> {

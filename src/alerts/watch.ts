@@ -94,6 +94,7 @@ export class Watch implements Timed {
   isCurrent = true
   /** Whether the alert is about silence, of a series or a device. */
   readonly isSilent: boolean
+  #savedNames: string | undefined
 
   constructor(rule: AlertRule, subject: AlertSubject, condition: AlertCondition) {
     this.rule = rule
@@ -138,6 +139,15 @@ export class Watch implements Timed {
     const { points } = this
     const kept = points.length < maxPoints ? points : points.filter((_, n) => n !== firstPoints)
     this.points = [...kept, [time, value]]
+  }
+
+  /**
+   * Rule, subject and series as JSON, without brackets, for the snapshot. Kept, as these never change, and there may be
+   * very many watches to save.
+   */
+  get savedNames(): string {
+    this.#savedNames ??= JSON.stringify([this.rule.name, this.subject, this.seriesId ?? null]).slice(1, -1)
+    return this.#savedNames
   }
 
   /** @param position Sequence number of the last message that was taken */
