@@ -104,6 +104,12 @@ t.test('by keyboard: search, arrows from card to card, Enter opens, Escape close
   for (const density of ['List', 'Heat map', 'Cards']) {
     await page.locator(`.segments button[aria-label="${density}"]`).click()
     await eventually(async () => (await page.locator('.thing').count()) === 3, density)
+    if (density !== 'List') continue
+    const star = page.locator('.thing[data-device] .star').first()
+    await star.click()
+    await page.getByRole('region', { name: 'Favourites' }).waitFor()
+    await page.getByRole('region', { name: 'Favourites' }).locator('.star').click()
+    await eventually(async () => (await page.locator('.star[aria-pressed="true"]').count()) === 0, 'no favourite')
   }
   t.same(problems, [])
 })

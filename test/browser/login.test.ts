@@ -103,7 +103,14 @@ t.test('what a device was refused stands on its page, with the line that decides
   await device.subscribeAsync('home/other/#').catch(() => {})
   await says(/^subscribe home\/other\/#.*no rule of user thermo allows it/)
   t.equal(await newest.locator('code').textContent(), "telehub user grant thermo read 'home/other/#'")
+  t.equal(await page.locator('.refusal-why').count(), 0, 'only admins may ask for the rule')
   t.same(problems, [])
+
+  const admin = await openSignedIn(t, hub, 'anna', '/#device=t1')
+  const refused = admin.page.locator('.refusal', { hasText: 'home/other/#' })
+  await refused.getByRole('link', { name: 'Why?' }).click()
+  await admin.page.getByText('Refused: thermo may not subscribe to home/other/#.').waitFor()
+  t.same(others(admin.problems), [])
 })
 
 t.test('a dashboard user may look at dead letters; an admin may drop them', async t => {

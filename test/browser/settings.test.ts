@@ -175,6 +175,21 @@ t.test('certificate, mapping, notifications and settings are shown; all of it to
   }
   t.same(others(problems), [])
 
+  // The page may call what its own address may.
+  await page.evaluate(`(async () => {
+    const send = (method, path, body, more) =>
+      fetch(path, { method, headers: { 'content-type': 'application/json', ...more }, body: JSON.stringify(body) })
+    await send('PATCH', '/api/boards', { boards: { wall: { name: 'Hall' } } }, { 'if-match': '*' })
+    const made = await send('POST', '/api/shares', { board: 'wall', expires: Date.now() + 86_400_000 })
+    if (!made.ok) throw new Error(await made.text())
+  })()`)
+  await page.reload()
+  const shared = part(page, 'keys').locator('li', { has: page.getByRole('link', { name: 'Hall' }) })
+  t.match(await shared.textContent(), /ends .*anna/)
+  await shared.getByRole('button', { name: 'End the link to Hall' }).click()
+  await part(page, 'keys').getByText('There are no such links.').waitFor()
+  t.same(others(problems), [])
+
   const bert = await openDashboard(t, `${hub.httpUrl}/#settings`)
   await signIn(bert.page, 'bert')
   await eventually(() => isLive(bert.page), 'live')

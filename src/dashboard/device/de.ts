@@ -66,6 +66,7 @@ export const de: Texts = {
   'refusals.none': 'Nichts wurde abgelehnt.',
   'refusals.hidden': 'Ablehnungen sind verborgen: Ihr Benutzer darf $hub/why/+ nicht lesen.',
   'refusals.times': '{when} · {count}-mal',
+  'refusals.why': 'Warum? Die entscheidende Regel zeigen',
   'action.connect': 'Verbinden',
   'action.publish': 'Senden',
   'action.subscribe': 'Abonnieren',

@@ -275,8 +275,19 @@ export class DevicePage {
     const { text, command } = remedyOf(refused, this.users)
     if (text && (command || !/[:：]$/.test(text))) made.append(make('p', 'refusal-remedy', text))
     if (command) made.append(copyable(command))
+    if (this.users && this.mayChange) made.append(...explanationOf(refused))
     return made
   }
+}
+
+/** Returns a link to the rule that decided, where rules of a user decide. */
+function explanationOf({ action, user, clientId, topic }: Refused): HTMLElement[] {
+  const asked = action === 'receive' ? 'read' : action
+  if ((asked !== 'publish' && asked !== 'subscribe' && asked !== 'read') || !user || !topic) return []
+  const link = make('a', '', say('refusals.why'))
+  const question = new URLSearchParams({ part: 'explain', user, client: clientId, action: asked, topic })
+  link.href = `#settings&${question}`
+  return [make('p', 'refusal-why', link)]
 }
 
 function actionText(action: Refused['action']): string {

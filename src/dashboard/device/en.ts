@@ -65,6 +65,7 @@ export const en = {
   'refusals.none': 'Nothing was refused.',
   'refusals.hidden': 'Refusals are hidden: your user may not read $hub/why/+.',
   'refusals.times': '{when} · {count} times',
+  'refusals.why': 'Why? Show the rule that decides',
   'action.connect': 'connect',
   'action.publish': 'publish',
   'action.subscribe': 'subscribe',

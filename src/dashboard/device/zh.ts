@@ -65,6 +65,7 @@ export const zh: Texts = {
   'refusals.none': '没有被拒绝的内容。',
   'refusals.hidden': '拒绝记录已隐藏：您的用户无权读取 $hub/why/+。',
   'refusals.times': '{when} · {count} 次',
+  'refusals.why': '为什么？显示起决定作用的规则',
   'action.connect': '连接',
   'action.publish': '发布',
   'action.subscribe': '订阅',

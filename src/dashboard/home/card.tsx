@@ -9,6 +9,7 @@ import type { Order } from './orders.js'
 import { Pure } from './pure.js'
 import { Reading } from './reading.js'
 import { Receipt } from './receipt.js'
+import { Star } from './star.js'
 import { Switch } from './switch.js'
 
 export interface CardProperties {
@@ -43,7 +44,7 @@ export class Card extends Pure<CardProperties> {
   }
 }
 
-function Line({ device, live, level, isActive, order }: BodyProperties) {
+function Line({ device, live, level, isFavourite, isActive, order }: BodyProperties) {
   const first = headSwitch(device)
   return (
     <>
@@ -61,6 +62,7 @@ function Line({ device, live, level, isActive, order }: BodyProperties) {
         ))}
       </div>
       {first ? <Switch control={first} device={device.name} /> : null}
+      <Star device={device} isFavourite={isFavourite} isActive={isActive} />
     </>
   )
 }

@@ -151,8 +151,12 @@ export const de: Readonly<Record<SettingsKey, string>> = {
   'keys.logins-text': 'Anmeldungen von Menschen, seit wann und von wo.',
   'keys.logins-go': 'Anmeldungen ansehen und beenden',
   'keys.shares': 'Links, die ein Board teilen',
-  'keys.shares-text': 'Wer so einen Link hat, sieht ein Board, bis er endet.',
-  'keys.shares-go': 'Die Links eines Boards zeigt seine Bearbeitung auf der Startseite',
+  'keys.shares-text':
+    'Wer so einen Link hat, sieht ein Board, bis er endet. Einen neuen erzeugt man, wo das Board auf der Startseite bearbeitet wird.',
+  'shares.none': 'Es gibt keine solchen Links.',
+  'shares.until': 'endet {time}',
+  'shares.end': 'Beenden',
+  'shares.end-label': 'Den Link zu {board} beenden',
   'keys.admin': 'Schlüssel des Hubs',
   'keys.admin-text':
     'Befehle auf dem Rechner des Hubs benutzen admin.key in data.dir, der alles darf. Er steht in keiner Antwort. Um ihn zu ersetzen, löschen Sie die Datei und starten den Hub neu.',

@@ -148,8 +148,12 @@ export const en = {
   'keys.logins-text': 'Logins of people, since when and from where.',
   'keys.logins-go': 'See and end logins',
   'keys.shares': 'Links that share a board',
-  'keys.shares-text': 'Whoever has such a link sees one board until its end.',
-  'keys.shares-go': 'Edit a board on Home to see its links',
+  'keys.shares-text':
+    'Whoever has such a link sees one board until its end. A new one is made where the board is edited on Home.',
+  'shares.none': 'There are no such links.',
+  'shares.until': 'ends {time}',
+  'shares.end': 'End',
+  'shares.end-label': 'End the link to {board}',
   'keys.admin': 'Key of the hub',
   'keys.admin-text':
     'Commands on the machine of the hub use admin.key in data.dir, which may do everything. It is in no answer. To replace it, delete the file and restart the hub.',

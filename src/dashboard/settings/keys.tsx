@@ -2,6 +2,7 @@ import { nameText } from '../wording.js'
 import { Messages, NoLogin } from './messages.js'
 import { momentText } from './moments.js'
 import type { PartProperties } from './part.js'
+import { Shares } from './shares.js'
 import { endKeyOf } from './user-keys.js'
 import { useUsers } from './users-model.js'
 import { say, sayCount } from './words.js'
@@ -56,7 +57,8 @@ export function Keys({ search }: PartProperties) {
           </dd>
           <dt>{say('keys.shares')}</dt>
           <dd>
-            {say('keys.shares-text')} <a href="#home">{say('keys.shares-go')}</a>
+            {say('keys.shares-text')}
+            <Shares />
           </dd>
           <dt>{say('keys.admin')}</dt>
           <dd>{say('keys.admin-text')}</dd>

@@ -146,8 +146,11 @@ export const zh: Readonly<Record<SettingsKey, string>> = {
   'keys.logins-text': '人员的登录，起始时间和来源。',
   'keys.logins-go': '查看和结束登录',
   'keys.shares': '共享面板的链接',
-  'keys.shares-text': '持有此类链接的人在到期前可以看到一个面板。',
-  'keys.shares-go': '在主页编辑面板即可看到它的链接',
+  'keys.shares-text': '持有此类链接的人在到期前可以看到一个面板。新链接在主页编辑面板时生成。',
+  'shares.none': '没有此类链接。',
+  'shares.until': '{time} 到期',
+  'shares.end': '终止',
+  'shares.end-label': '终止到 {board} 的链接',
   'keys.admin': '中心的密钥',
   'keys.admin-text':
     '中心所在机器上的命令使用 data.dir 中的 admin.key，它可以做任何事，不会出现在任何回答中。要更换它，请删除该文件并重启中心。',
