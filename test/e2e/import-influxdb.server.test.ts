@@ -13,8 +13,8 @@ t.test('a database of InfluxDB, with every type, and again after an interruption
     fetch(`${influx.url}/${path}`, { method: 'POST', body })
   await post('query', new URLSearchParams({ q: `CREATE DATABASE "${database}"` }))
   const lines = [
-    `odd\\ name,tag\\ one=a\\,b f=1.5,i=7i,s="two\nlines \\"q\\"",b=true ${at}000001`,
-    `odd\\ name f=-0.25 ${at}000002`,
+    `odd\\ name,tag\\ one=a\\,b f=1.5,i=7i,s="two\nlines \\"q\\"",b=true ${at}001`,
+    `odd\\ name f=-0.25 ${at}002`,
     ...Array.from({ length: 25_000 }, (_, i) => `many,n=${i % 2} v=${i} ${at + i}000`),
   ]
   t.equal((await post(`write?db=${database}&precision=u`, lines.join('\n'))).status, 204)
