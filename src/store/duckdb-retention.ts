@@ -344,17 +344,16 @@ export class DuckDbRetention implements StoreRetention {
         'writer',
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND NOT temporary",
       )
-      let groups = 0
-      for (const table of tables.map(String)) {
-        const ranges = await endOfFile(file, table, Math.ceil(used / size))
-        if (ranges.length === 0) continue
-        groups += ranges.length
-        const where = ranges.map(([first, last]) => `rowid BETWEEN ${first} AND ${last}`).join(' OR ')
+      const ends: EndRows[] = []
+      for (const table of tables.map(String)) ends.push(...(await endOfFile(file, table, Math.ceil(used / size))))
+      const last = ends.sort((a, b) => b.block - a.block).slice(0, groupsPerTurn)
+      for (const table of new Set(last.map(range => range.table))) {
+        const own = last.filter(range => range.table === table)
+        const where = own.map(range => `rowid BETWEEN ${range.first} AND ${range.last}`).join(' OR ')
         await file.run(
           `BEGIN TRANSACTION; INSERT INTO ${table} SELECT * FROM ${table} WHERE ${where};
            DELETE FROM ${table} WHERE ${where}; COMMIT`,
         )
-        if (groups >= groupsPerTurn) break
       }
       // Without a change a checkpoint does nothing, and what describes the tables stays at the end.
       await file.run('UPDATE retention_state SET assigned = assigned; CHECKPOINT')
@@ -441,17 +440,25 @@ async function blocksOf(file: DuckDbFile, by: 'writer' | 'asker' = 'writer') {
   return { size: Number(size), used: Number(used) * Number(size) }
 }
 
+/** Rows of a table by their numbers, and the last block that they are in. */
+interface EndRows {
+  readonly table: string
+  readonly first: number
+  readonly last: number
+  readonly block: number
+}
+
 /** Returns ranges of row numbers that are stored behind the block `from`, those at the very end first. */
-async function endOfFile(file: DuckDbFile, table: string, from: number) {
-  const [firsts = [], lasts = []] = await file.columns(
+async function endOfFile(file: DuckDbFile, table: string, from: number): Promise<EndRows[]> {
+  const [firsts = [], lasts = [], blocks = []] = await file.columns(
     'writer',
     `WITH groups AS (
        SELECT row_group_id, max(block_id) AS block, sum(count) FILTER (column_id = 0 AND segment_type <> 'VALIDITY') AS rows
        FROM pragma_storage_info('${table}') GROUP BY row_group_id),
      places AS (SELECT *, sum(rows) OVER (ORDER BY row_group_id) AS behind FROM groups)
-     SELECT (behind - rows)::BIGINT, (behind - 1)::BIGINT FROM places WHERE block >= ${from} ORDER BY block DESC LIMIT ${groupsPerTurn}`,
+     SELECT (behind - rows)::BIGINT, (behind - 1)::BIGINT, block FROM places WHERE block >= ${from} ORDER BY block DESC LIMIT ${groupsPerTurn}`,
   )
-  return firsts.map((first, i) => [Number(first), Number(lasts[i])] as const)
+  return firsts.map((first, i) => ({ table, first: Number(first), last: Number(lasts[i]), block: Number(blocks[i]) }))
 }
 
 function known(value: Value | undefined): number | undefined {

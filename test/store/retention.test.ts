@@ -187,7 +187,7 @@ async function large(store: DuckDbStore, days: number): Promise<void> {
 }
 
 async function packed(store: DuckDbStore): Promise<void> {
-  for (let idle = 0; idle < 8; ) idle = (await store.retention.pack()) > 0 ? 0 : idle + 1
+  for (let turn = 0; turn < 20; turn++) await store.retention.pack()
 }
 
 t.test('the disk gets the room back, and every other reading is as before', async t => {

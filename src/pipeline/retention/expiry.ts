@@ -21,7 +21,7 @@ const worthPacking = 64e6
 const shareWorthPacking = 0.4
 const shareLeft = 0.1
 /** Turns without a gain after which packing ends for now. */
-const idleTurns = 8
+const idleTurns = 16
 
 /** Readings whose deletion must show in the size. */
 const worthGain = 1_000_000
@@ -182,9 +182,13 @@ export class Expiry {
     const begin = await store.size()
     if (begin.bytes - begin.used < Math.max(worthPacking, begin.bytes * shareWorthPacking)) return
     let size = begin
-    for (let idle = 0; idle < idleTurns && !this.#abort.signal.aborted; ) {
-      idle = (await this.#turn(() => store.pack())) > 0 ? 0 : idle + 1
+    let least = begin.bytes
+    // A turn makes the file longer before the next one cuts it: only a new least size is a gain.
+    for (let idle = 0; idle < idleTurns && !this.#abort.signal.aborted; idle++) {
+      await this.#turn(() => store.pack())
       size = await store.size()
+      if (size.bytes < least) idle = -1
+      least = Math.min(least, size.bytes)
       if (size.bytes - size.used < size.bytes * shareLeft) break
     }
     const given = Math.round((begin.bytes - size.bytes) / 1e6)
