@@ -39,7 +39,8 @@ export const fileKinds: readonly FileKind[] = [
   kind('sessions', /^sessions\//),
   kind('balance', /^balance\//),
   kind('dead letters', /^dead(\.index|\/)/),
-  kind('store', /^store\.(duckdb|json)/),
+  // 2: with roll-ups. DuckDB's own table `format` has the same number.
+  kind('store', /^store\.(duckdb|json)/, 2),
   kind('commands', /^commands\//),
   kind('shadows', /^shadows\//),
   kind('requests', /^requests\//),
@@ -54,6 +55,7 @@ export const fileKinds: readonly FileKind[] = [
   kind('series', /^series\./),
   kind('handling', /^(handling|process)\//),
   kind('archive', /^archive\//),
+  kind('imports', /^imports\./),
   kind('audit log', /^audit\//),
   kind('logins', /^logins\./),
   kind('bans', /^(bans|known)\./),

@@ -45,7 +45,7 @@ t.test('a newer format of any file is refused with a sentence, and nothing is ch
   const run = runCli(['start', '--mqtt.port', '0', '--http.port', '0', '--data.dir', dir])
   t.not(await run.exited, 0)
   t.match(run.stderr(), 'start telehub 9.8.7 or a newer one; nothing was changed')
-  t.match((await doctor(dir)).of('formats'), /has format 2, and this telehub reads formats up to 1/)
+  t.match((await doctor(dir)).of('formats'), /store has format 3, and this telehub reads formats up to 2/)
 })
 
 t.test('a segment of a newer spool is refused although the formats say nothing of it', async t => {
@@ -81,6 +81,6 @@ t.test('the first layout is opened: messages, sessions, users, boards, alerts an
   t.match((await hub.get('/api/alerts/rules')).body, { rules: [{ name: 'hot', firing: 1 }] })
   t.match((await hub.get('/api/alerts')).body, { alerts: [{ rule: 'hot' }] })
   t.match((await hub.get('/api/mapping')).body, { rules: [{ rule: { measurement: 'rooms' } }] })
-  t.match(JSON.parse(readFileSync(join(dir, 'formats.json'), 'utf8')), { formats: { spool: 1, store: 1 } })
+  t.match(JSON.parse(readFileSync(join(dir, 'formats.json'), 'utf8')), { formats: { spool: 1, store: 2 } })
   t.equal(await hub.stop(), 0)
 })
