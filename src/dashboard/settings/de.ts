@@ -34,6 +34,7 @@ export const de: Readonly<Record<SettingsKey, string>> = {
   'kept.held': 'Zurzeit wird nichts gelöscht: {why}',
   'kept.influx':
     'Die Messwerte sind in InfluxDB, das nach seiner eigenen Retention Policy löscht; der Hub stellt sie nach store.keep ein.',
+  'kept.tables': 'Messwerte nach ihrer Feinheit',
   'kept.tier': 'Was',
   'kept.rows': 'Zeilen',
   'kept.bytes': 'Platz',

@@ -32,6 +32,7 @@ export const en = {
   'kept.held': 'Nothing is deleted just now: {why}',
   'kept.influx':
     'The readings are in InfluxDB, which deletes by its own retention policy; the hub sets that from store.keep.',
+  'kept.tables': 'Readings by how fine they are',
   'kept.tier': 'What',
   'kept.rows': 'Rows',
   'kept.bytes': 'Room',

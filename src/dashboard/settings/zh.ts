@@ -33,6 +33,7 @@ export const zh: Readonly<Record<SettingsKey, string>> = {
   'kept.ever': '永久',
   'kept.held': '目前不删除任何数据：{why}',
   'kept.influx': '读数存放在 InfluxDB 中，按其自身的保留策略删除；本中心根据 store.keep 设置该策略。',
+  'kept.tables': '按精细程度列出的读数',
   'kept.tier': '内容',
   'kept.rows': '行数',
   'kept.bytes': '空间',
