@@ -53,7 +53,8 @@ export function processorOffers(
     abandon: () => exit.prepare(),
     committed: position => {
       progress.committed(position)
-      progress.note(Date.now(), balance.highest)
+      // Messages may be on disk before there is a cursor to ask.
+      if (started) progress.note(Date.now(), balance.highest)
     },
     present: presence => {
       registry.setPresence(presence)
