@@ -1,9 +1,8 @@
 import { dirname } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
-import { replaceFile } from '../disk/replace-file.js'
+import { replaceInPieces } from '../disk/replace-file.js'
 import { describe } from '../errors.js'
 import {
   type ClientClock,
@@ -15,6 +14,7 @@ import {
 } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
+import { Slices } from '../runtime/slices.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { ClearedTopics } from './cleared-topics.js'
 
@@ -28,11 +28,11 @@ export interface RegistryLimits {
 }
 const defaultLimits: RegistryLimits = { devices: 100_000, topics: 400_000 }
 
-/** Most characters of names, and of readings: the snapshot is one text of limited length, and escapes are longer. */
+/** Most characters of names, and of readings: the snapshot is read as one text of limited length, and escapes are longer. */
 const maxDeviceCharacters = 16e6
 const maxReadingCharacters = 100e6
 
-/** Largest part of the heap that readings take. Their snapshot takes more than as much again. */
+/** Largest part of the heap that readings take. To read their snapshot takes more than as much again. */
 const shareOfHeap = 1 / 12
 
 const saveEveryMs = 5_000
@@ -40,8 +40,8 @@ const saveEveryMs = 5_000
 /** Characters of snapshots written per second, which limits how often a snapshot is written. */
 const charactersPerSecond = 2e6
 
-/** Readings serialized before other work of this thread gets a turn. */
-const atOnce = 2_000
+/** Characters of a snapshot that are in memory at a time. */
+const pieceLength = 1e6
 
 /** A device as kept here, changing with every message. */
 type DeviceEntry = { -readonly [key in keyof Device]: Device[key] }
@@ -358,14 +358,12 @@ export class Registry {
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {
-        const parts = [`{"next":${next},"devices":${devices},"last":[`]
-        for (let i = 0; i < last.length; i += atOnce) {
-          if (i > 0) await turn()
-          parts.push(i > 0 ? ',' : '', JSON.stringify(last.slice(i, i + atOnce)).slice(1, -1))
-        }
-        const text = `${parts.join('')}],"cleared":${cleared}}`
-        this.#passes = Math.floor((text.length / charactersPerSecond) * (1_000 / saveEveryMs))
-        await replaceFile(this.#path, text, { files: this.#files })
+        const head = `{"next":${next},"devices":${devices},"last":[`
+        const length = { written: 0 }
+        await replaceInPieces(this.#path, piecesOf(head, last, `],"cleared":${cleared}}`, length), {
+          files: this.#files,
+        })
+        this.#passes = Math.floor((length.written / charactersPerSecond) * (1_000 / saveEveryMs))
         this.#saved = next
       })
       .catch(() => {
@@ -378,6 +376,27 @@ export class Registry {
 }
 
 const none: readonly never[] = []
+
+/** Yields the snapshot in pieces, so that a large one is never in memory as a whole. Other work gets its turns. */
+async function* piecesOf(
+  head: string,
+  last: Snapshot['last'],
+  end: string,
+  length: { written: number },
+): AsyncGenerator<string> {
+  const slices = new Slices()
+  let piece = head
+  for (const [i, reading] of last.entries()) {
+    if (slices.isOver) await slices.turn()
+    piece += `${i > 0 ? ',' : ''}${JSON.stringify(reading)}`
+    if (piece.length < pieceLength) continue
+    length.written += piece.length
+    yield piece
+    piece = ''
+  }
+  length.written += piece.length + end.length
+  yield piece + end
+}
 
 /** Returns a reading as in the snapshot. */
 function recorded([topic, { json, user, client }]: readonly [string, LastReading]): Snapshot['last'][number] {
