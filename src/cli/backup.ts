@@ -88,7 +88,7 @@ async function makeBackup(call: Call<typeof hubFlags>): Promise<number> {
     if (flags.json) return printJson(terminal.out, { ...manifest, files: manifest.files.length, bytes: size, written })
     terminal.out(
       `backed up: everything up to message ${count(manifest.sequence)}, ${many(manifest.files.length, 'file')} of ${bytes(size)}, ${bytes(written)} of that new\n` +
-        'DIR holds keys and passwords of the hub: keep it as safe as data.dir\n',
+        `${call.args[0]} holds keys and passwords of the hub: keep it as safe as data.dir\n`,
     )
     for (const sentence of manifest.without) terminal.out(`not in the backup: ${sentence}\n`)
     return 0
