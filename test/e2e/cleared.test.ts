@@ -118,7 +118,16 @@ t.test('what is read again from the spool says the same as what was live', async
     said.some(({ values }) => values?.length === 0),
     'an absent value among them',
   )
-  t.same(ofMessages(again), said)
+  // The topic that the last of them has cleared is told once more: with that number, or a later one if the message behind
+  // was handled in the same batch.
+  const isRepeated = (one: object, i: number, all: readonly object[]) =>
+    JSON.stringify(one) === JSON.stringify(all[i - 1])
+  const repeated = ofMessages(again).filter(isRepeated)
+  t.ok(repeated.length <= 1 && repeated.every(({ event, topic }) => event === 'cleared' && topic === 'home/t2'))
+  t.same(
+    ofMessages(again).filter((one, i, all) => !isRepeated(one, i, all)),
+    said,
+  )
   const gone = (from: EventStream) => {
     const all = saidBy(from).filter(({ event, sequence }) => event === 'cleared' && sequence === 62)
     return all.map(({ topic }) => topic).sort()
