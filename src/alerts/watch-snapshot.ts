@@ -1,9 +1,9 @@
 import { type Files, nodeFiles, readWholeSync } from '../disk/files.js'
 import { replaceInPieces } from '../disk/replace-file.js'
+import { TextPieces } from '../disk/text-pieces.js'
 import { describe } from '../errors.js'
 import type { SeriesId } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
-import { Slices } from '../runtime/slices.js'
 import type { AlertJournal } from './alert-journal.js'
 import type { AlertEvaluator } from './evaluator.js'
 import type { AlertSubject, SavedWatch, Watch } from './watch.js'
@@ -29,8 +29,7 @@ interface WatchFile {
 const saveEveryMs = 10_000
 /** Characters written per second, which limits how often a large snapshot is written. */
 const charactersPerSecond = 1e6
-/** Characters written at once, and milliseconds of work before other work of the thread gets a turn. */
-const pieceLength = 1e6
+/** Milliseconds of work before other work of the thread gets a turn. */
 const sliceMs = 2
 
 export interface WatchSnapshotOptions {
@@ -110,7 +109,8 @@ export class WatchSnapshot {
     this.#isSaving = true
     this.#saving = this.#saving
       .then(async () => {
-        await replaceInPieces(path, this.#pieces({ position, now }), { files: files ?? nodeFiles })
+        const pieces = new TextPieces(this.#lines({ position, now }), sliceMs)
+        await replaceInPieces(path, this.#behindJournal(pieces), { files: files ?? nodeFiles })
         this.#position = position
         this.failure = ''
       })
@@ -124,24 +124,18 @@ export class WatchSnapshot {
     return this.#saving
   }
 
-  /** Returns the content of the file, and lets other work of the thread have its turns. */
-  async *#pieces(head: WatchFile): AsyncGenerator<string> {
-    const { evaluator, journal } = this.#options
-    const slices = new Slices(sliceMs)
-    let piece = JSON.stringify(head)
-    let length = 0
-    for (const watch of evaluator.watches()) {
-      if (slices.isOver) await slices.turn()
-      if (piece.length >= pieceLength) {
-        length += piece.length
-        yield piece
-        piece = ''
-      }
-      if (watch.isCurrent) piece += `\n${rowOf(watch, evaluator.machine.position)}`
-    }
-    yield piece
-    this.#passes = Math.floor(((length + piece.length) / charactersPerSecond) * (1_000 / saveEveryMs))
-    await journal.flushed()
+  /** Yields the lines of the file. */
+  *#lines(head: WatchFile): Generator<string> {
+    const { evaluator } = this.#options
+    yield JSON.stringify(head)
+    for (const watch of evaluator.watches()) if (watch.isCurrent) yield `\n${rowOf(watch, evaluator.machine.position)}`
+  }
+
+  /** Yields the pieces, and ends when what the watches have told is on disk. */
+  async *#behindJournal(pieces: TextPieces): AsyncGenerator<string> {
+    yield* pieces
+    this.#passes = Math.floor((pieces.length / charactersPerSecond) * (1_000 / saveEveryMs))
+    await this.#options.journal.flushed()
   }
 }
 

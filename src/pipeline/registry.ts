@@ -3,6 +3,7 @@ import { getHeapStatistics } from 'node:v8'
 import { setAside } from '../disk/damaged.js'
 import { type Files, nodeFiles, readWholeSync, syncDirectory } from '../disk/files.js'
 import { replaceInPieces } from '../disk/replace-file.js'
+import { TextPieces } from '../disk/text-pieces.js'
 import { describe } from '../errors.js'
 import {
   type ClientClock,
@@ -14,7 +15,6 @@ import {
 } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { FairSet } from '../runtime/fair-set.js'
-import { Slices } from '../runtime/slices.js'
 import { type Sharing, unsharing } from '../runtime/user-shares.js'
 import { ClearedTopics } from './cleared-topics.js'
 
@@ -39,9 +39,6 @@ const saveEveryMs = 5_000
 
 /** Characters of snapshots written per second, which limits how often a snapshot is written. */
 const charactersPerSecond = 2e6
-
-/** Characters of a snapshot that are in memory at a time. */
-const pieceLength = 1e6
 
 /** A device as kept here, changing with every message. */
 type DeviceEntry = { -readonly [key in keyof Device]: Device[key] }
@@ -359,11 +356,9 @@ export class Registry {
     this.#saving = this.#saving
       .then(async () => {
         const head = `{"next":${next},"devices":${devices},"last":[`
-        const length = { written: 0 }
-        await replaceInPieces(this.#path, piecesOf(head, last, `],"cleared":${cleared}}`, length), {
-          files: this.#files,
-        })
-        this.#passes = Math.floor((length.written / charactersPerSecond) * (1_000 / saveEveryMs))
+        const pieces = new TextPieces(textsOf(head, last, `],"cleared":${cleared}}`))
+        await replaceInPieces(this.#path, pieces, { files: this.#files })
+        this.#passes = Math.floor((pieces.length / charactersPerSecond) * (1_000 / saveEveryMs))
         this.#saved = next
       })
       .catch(() => {
@@ -377,25 +372,11 @@ export class Registry {
 
 const none: readonly never[] = []
 
-/** Yields the snapshot in pieces, so that a large one is never in memory as a whole. Other work gets its turns. */
-async function* piecesOf(
-  head: string,
-  last: Snapshot['last'],
-  end: string,
-  length: { written: number },
-): AsyncGenerator<string> {
-  const slices = new Slices()
-  let piece = head
-  for (const [i, reading] of last.entries()) {
-    if (slices.isOver) await slices.turn()
-    piece += `${i > 0 ? ',' : ''}${JSON.stringify(reading)}`
-    if (piece.length < pieceLength) continue
-    length.written += piece.length
-    yield piece
-    piece = ''
-  }
-  length.written += piece.length + end.length
-  yield piece + end
+/** Yields the texts of a snapshot. */
+function* textsOf(head: string, last: Snapshot['last'], end: string): Generator<string> {
+  yield head
+  for (const [i, reading] of last.entries()) yield `${i > 0 ? ',' : ''}${JSON.stringify(reading)}`
+  yield end
 }
 
 /** Returns a reading as in the snapshot. */
