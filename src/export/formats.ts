@@ -1,5 +1,5 @@
 import type { FieldValue, SeriesId } from '../model.js'
-import { encodeSeries, storedKey } from '../store/line-protocol.js'
+import { encodeKey, encodeSeries, quoteText } from '../store/line-protocol.js'
 import type { RowChunk, RowSeries } from '../store/store.js'
 
 /*
@@ -83,14 +83,14 @@ class LineFormat implements RowFormat {
   readonly head = ''
   readonly #names = new Beginnings(series => {
     const point = { ...series, fields: [], time: 0 }
-    return `${encodeSeries(point)} ${escaped(storedKey(series.field))}=`
+    return `${encodeSeries(point)} ${encodeKey(series.field)}=`
   })
 
   lines({ series, times, values }: RowChunk, all: readonly RowSeries[]): string {
     let text = ''
     for (const [i, position] of series.entries()) {
       const value = values[i] as FieldValue
-      const shown = typeof value === 'string' ? `"${value.replace(/["\\]/g, '\\$&')}"` : numberOrFlag(value)
+      const shown = typeof value === 'string' ? quoteText(value) : numberOrFlag(value)
       const time = times[i] as number
       text += `${this.#names.at(position, all)}${shown} ${time === 0 ? '0' : `${time}000`}\n`
     }
@@ -145,8 +145,4 @@ function cell(text: string): string {
 
 function quoted(text: string): string {
   return `"${text.replaceAll('"', '""')}"`
-}
-
-function escaped(text: string): string {
-  return /[,= ]/.test(text) ? text.replace(/[,= ]/g, '\\$&') : text
 }

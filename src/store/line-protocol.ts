@@ -38,7 +38,8 @@ const encoded = new WeakMap<Tags, { readonly measurement: string; readonly text:
 /** Matches a text that needs no escaping in any place. */
 const plain = /^[\w./:-]+$/
 
-function encodeKey(name: string): string {
+/** Returns the name of a tag or field as written in a line. */
+export function encodeKey(name: string): string {
   return plain.test(name) && name !== 'time' ? name : escapeText(storedKey(name))
 }
 
@@ -80,7 +81,12 @@ function escapeText(text: string): string {
 }
 
 function encodeValue(value: FieldValue): string {
-  return typeof value === 'string' ? `"${value.replace(/["\\]/g, '\\$&')}"` : String(value)
+  return typeof value === 'string' ? quoteText(value) : String(value)
+}
+
+/** Returns a text value as written in a line. */
+export function quoteText(text: string): string {
+  return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
 /**
