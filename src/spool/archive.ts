@@ -5,6 +5,7 @@ import { describe, systemCode } from '../errors.js'
 import type { Message } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
+import { pause } from '../runtime/retry.js'
 import { inMilliseconds, type MicrosecondClock, type MillisecondClock } from '../runtime/time.js'
 import { ArchiveClock } from './archive-clock.js'
 import { type ArchivedRange, type Pace, readArchive, readArchiveHeader, writeArchive } from './archive-file.js'
@@ -222,7 +223,8 @@ export class Archive {
     this.#files.removeSync(fresh)
     try {
       const from = segmentPath(spoolDir, segment)
-      const pace: Pace = { signal: this.#abort.signal, rest: workedMs => this.#rest(workedMs) }
+      const { signal } = this.#abort
+      const pace: Pace = { signal, rest: workedMs => pause(workedMs * restShare, signal) }
       const { damaged, ...written } = await writeArchive(this.#files, from, fresh, pace)
       this.#files.renameSync(fresh, path)
       syncDirectory(dir, this.#files)
@@ -234,21 +236,6 @@ export class Archive {
       this.#discard(fresh)
       throw error
     }
-  }
-
-  #rest(workedMs: number): Promise<void> {
-    const { signal } = this.#abort
-    signal.throwIfAborted()
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(end, workedMs * restShare)
-      function end(): void {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', end)
-        if (signal.aborted) reject(signal.reason)
-        else resolve()
-      }
-      signal.addEventListener('abort', end)
-    })
   }
 
   #failed(segment: number, error: unknown): void {

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type KeepTimes, keepTimes, tiers } from '../../config/settings.js'
 import type { SentenceLog } from '../../observe/log.js'
+import { pause } from '../../runtime/retry.js'
 import { Slices } from '../../runtime/slices.js'
 import type { DropRow, DropSlice, RetentionClass, StoreRetention, TierTimes } from '../../store/store.js'
 import type { KeepRules } from './keep-rules.js'
@@ -201,7 +201,7 @@ export class Expiry {
     const began = performance.now()
     const result = await work()
     const ms = Math.max(this.#options.pauseMs ?? 50, 2 * (performance.now() - began))
-    await sleep(ms, undefined, { signal: this.#abort.signal }).catch(() => {})
+    await pause(ms, this.#abort.signal)
     return result
   }
 
