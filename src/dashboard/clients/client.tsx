@@ -2,11 +2,11 @@ import { useState } from 'preact/hooks'
 import { hubNow } from '../api.js'
 import { confirmed } from '../confirm.js'
 import { spanText } from '../home/format.js'
+import { rateText, sizeText } from '../sizes.js'
 import { countText, nameText } from '../wording.js'
 import { BanForm } from './ban-form.js'
 import type { ClientsModel } from './model.js'
 import { type ClientRow, disconnect, endSession } from './requests.js'
-import { rateText, sizeText } from './sizes.js'
 import { say, sayCount } from './words.js'
 
 interface Properties {

@@ -1,6 +1,6 @@
+import { rateText, sizeText } from '../sizes.js'
 import { countText, nameText } from '../wording.js'
 import type { ClientRow, ClientsAnswer } from './requests.js'
-import { rateText, sizeText } from './sizes.js'
 import { say } from './words.js'
 
 /** The clients that publish most, and those that take less than is sent. */

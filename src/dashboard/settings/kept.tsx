@@ -1,5 +1,6 @@
 import { Fragment } from 'preact'
 import { useState } from 'preact/hooks'
+import { sizeText } from '../sizes.js'
 import { countText } from '../wording.js'
 import type { SettingsKey } from './en.js'
 import { dayText } from './moments.js'
@@ -187,12 +188,4 @@ function Deleted({ rows }: { readonly rows: StoreAnswer['deleted'] }) {
       </ul>
     </section>
   )
-}
-
-/** Bytes for people, in powers of ten. */
-function sizeText(bytes: number): string {
-  const units = ['B', 'KB', 'MB', 'GB', 'TB']
-  let [value, at] = [bytes, 0]
-  for (; value >= 1_000 && at < units.length - 1; at++) value /= 1_000
-  return `${countText(at === 0 ? Math.round(value) : Math.round(value * 10) / 10)} ${units[at]}`
 }

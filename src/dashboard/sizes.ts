@@ -1,6 +1,6 @@
-import { locale } from '../texts/language.js'
+import { locale } from './texts/language.js'
 
-const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const
+const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'] as const
 
 /** Returns a number of bytes in the largest unit of which there is one. */
 export function sizeText(bytes: number): string {
