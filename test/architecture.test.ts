@@ -158,7 +158,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   edits: ['edit-file.ts'],
   backup: ['backup.ts'],
   export: ['exports.ts'],
-  import: ['row-files.ts', 'influx-rows.ts'],
+  import: ['row-files.ts', 'influx-rows.ts', 'row-batch.ts'],
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],

@@ -5,7 +5,8 @@ import { readYamlText } from '../config/config.js'
 import type { Answer } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
 import { isInfluxUrl, readInflux } from '../import/influx-rows.js'
-import { type FileFormat, type FileRow, fileFormats, type NamedRow, readRows } from '../import/row-files.js'
+import { RowBatch } from '../import/row-batch.js'
+import { type FileFormat, type FileRow, fileFormats, readRows } from '../import/row-files.js'
 import { plain } from '../observe/log.js'
 import { count, many } from '../runtime/terminal.js'
 import { type Call, command, type Flags, usage } from './command.js'
@@ -112,10 +113,11 @@ async function importFile(call: ImportCall, file: string, rule: Rule): Promise<n
     const batch = new RowBatch(begun.position)
     for await (const rows of rowsOf(file, { format, topic, precision, from: begun.position })) {
       for (const row of rows) {
-        batch.add(row, report)
+        if (row.mistake !== undefined) report.add([{ line: row.line, reason: 'bad_line', detail: row.mistake }])
+        batch.add(row)
         if (!batch.isFull) continue
         await sender.send(batch, false)
-        terminal.progress(progressOf(sender.answer, offsetOf(batch.position) / Math.max(1, size)))
+        terminal.progress(progressOf(sender.answer, batch.place / Math.max(1, size)))
         batch.clear()
       }
     }
@@ -156,8 +158,6 @@ function progressOf(answer: ImportState | undefined, share: number): string {
   return `${bar} ${Math.floor(share * 100)} %, ${count(answer?.rows ?? 0)} rows, ${count(answer?.dead ?? 0)} refused`
 }
 
-const offsetOf = (position: string) => Number(position.split(':')[0] ?? 0)
-
 /** Returns the name of an import: the same for the same beginning and size of the file, and the same options. */
 function nameOf(file: string, options: readonly unknown[]): { readonly job: string; readonly size: number } {
   try {
@@ -184,88 +184,6 @@ function nameOfServer(address: string): { readonly job: string; readonly size: n
       .digest('hex')
       .slice(0, 32),
     size: Number.POSITIVE_INFINITY,
-  }
-}
-
-/** Rows and bytes of a batch. */
-const batchRows = 10_000
-const batchBytes = 4_000_000
-
-/** Rows that are sent together, as columns. */
-class RowBatch {
-  position: string
-  #bytes = 0
-  #records = 0
-  #bad = 0
-  #names = new Map<string, number>()
-  #series: (readonly [string, NamedRow['tags'], string])[] = []
-  #topics: string[] = []
-  #indexes: number[] = []
-  #lines: number[] = []
-  #times: number[] = []
-  #values: unknown[] = []
-  #payloads: string[] = []
-
-  constructor(position: string) {
-    this.position = position
-  }
-
-  get isFull(): boolean {
-    return this.#records >= batchRows || this.#bytes >= batchBytes
-  }
-
-  add({ rows, mistake, line, position }: FileRow, report: Report): void {
-    this.position = position
-    this.#records++
-    if (mistake !== undefined) {
-      this.#bad++
-      report.add([{ line, reason: 'bad_line', detail: mistake }])
-    }
-    for (const row of rows) {
-      this.#lines.push(line)
-      if ('payload' in row) {
-        this.#indexes.push(this.#indexOf(row.topic, () => this.#topics.push(row.topic)))
-        this.#payloads.push(row.payload)
-        this.#bytes += row.payload.length
-      } else {
-        const { measurement, tags, field, time, value } = row
-        const key = JSON.stringify([measurement, tags, field])
-        this.#indexes.push(this.#indexOf(key, () => this.#series.push([measurement, tags, field])))
-        this.#times.push(time)
-        this.#values.push(value)
-        this.#bytes += typeof value === 'string' ? value.length : 16
-      }
-    }
-  }
-
-  /** Returns the rows as JSON. */
-  get content(): string {
-    const rows = { n: this.#lines, bad: this.#bad }
-    return JSON.stringify(
-      this.#payloads.length > 0
-        ? { topics: this.#topics, m: this.#indexes, payloads: this.#payloads, ...rows }
-        : { series: this.#series, s: this.#indexes, t: this.#times, v: this.#values, ...rows },
-    )
-  }
-
-  clear(): void {
-    this.#bytes = this.#records = this.#bad = 0
-    this.#names = new Map()
-    this.#series = []
-    this.#topics = []
-    this.#indexes = []
-    this.#lines = []
-    this.#times = []
-    this.#values = []
-    this.#payloads = []
-  }
-
-  #indexOf(name: string, add: () => number): number {
-    const known = this.#names.get(name)
-    if (known !== undefined) return known
-    const index = add() - 1
-    this.#names.set(name, index)
-    return index
   }
 }
 

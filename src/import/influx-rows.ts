@@ -86,17 +86,18 @@ export async function* readInflux(address: string, from: string): AsyncGenerator
         const tags = Object.entries(series.tags ?? {})
           .filter(([, value]) => value !== '')
           .map(([tag, value]) => [decodeStored(tag), decodeStored(value)] as const)
-        const fields = series.columns.map(decodeStored)
+        const measurement = decodeStored(series.name)
+        const names = series.columns.map((field, i) =>
+          i === 0 ? undefined : { measurement, tags, field: decodeStored(field) },
+        )
         for (const values of series.values) {
           if (++row <= left) continue
           const time = Number(values[0])
-          const named = fields.flatMap((field, i): NamedRow[] => {
+          const named = names.flatMap((of, i): NamedRow[] => {
             const value = values[i]
-            return i === 0 || value === null || value === undefined
-              ? []
-              : [{ measurement: decodeStored(series.name), tags, field, time, value }]
+            return !of || value === null || value === undefined ? [] : [{ of, time, value }]
           })
-          rows.push({ rows: named, line: row, position: `${at}:${row}` })
+          rows.push({ rows: named, line: row, place: at, step: row })
         }
       }
       if (rows.length > 0) yield rows

@@ -8,11 +8,16 @@ import { type Quoting, readRecords, type TextRecord } from './records.js'
 export const fileFormats = ['csv', 'jsonl', 'line'] as const
 export type FileFormat = (typeof fileFormats)[number]
 
-/** A row that names a series. */
-export interface NamedRow {
+/** The name of a series. Readers give rows of one series the same object, which is quicker to find than its text. */
+export interface SeriesName {
   readonly measurement: string
   readonly tags: Tags
   readonly field: string
+}
+
+/** A row that names a series. */
+export interface NamedRow {
+  readonly of: SeriesName
   /** Microseconds since the epoch. */
   readonly time: number
   readonly value: FieldValue
@@ -31,8 +36,14 @@ export interface FileRow {
   /** Why the record holds none. */
   readonly mistake?: string
   readonly line: number
-  /** Where reading can begin again behind this record: in the words of the reader. */
-  readonly position: string
+  /** Where reading can begin again behind this record: two numbers that the reader understands, for {@link positionOf}. */
+  readonly place: number
+  readonly step: number
+}
+
+/** Returns the position behind a row, as readers take one. */
+export function positionOf({ place, step }: Pick<FileRow, 'place' | 'step'>): string {
+  return `${place}:${step}`
 }
 
 export interface ReadingOptions {
@@ -64,11 +75,11 @@ export async function* readRows(path: string, options: ReadingOptions): AsyncGen
     const found: FileRow[] = []
     for (const record of records) {
       if (reader.isPassedOver(record)) continue
-      const position = `${record.end}:${record.nextLine}`
+      const { line, end: place, nextLine: step } = record
       try {
-        found.push({ rows: reader.rows(record.text), line: record.line, position })
+        found.push({ rows: reader.rows(record.text), line, place, step })
       } catch (error) {
-        found.push({ rows: [], mistake: (error as Error).message, line: record.line, position })
+        found.push({ rows: [], mistake: (error as Error).message, line, place, step })
       }
     }
     if (found.length > 0) yield found
@@ -95,7 +106,17 @@ class CsvReader implements RecordReader {
   #line = new CsvLine(',')
   #columns: readonly string[] = []
   #isOwn = false
-  readonly #tags = new NameMemory<Tags>(text => tagsOf(JSON.parse(text) as unknown))
+  /** By the text of the cells measurement, tags and field. */
+  readonly #names = new NameMemory<SeriesName>(text => {
+    const cells = this.#line.cells(text)
+    const [measurement = '', tags = '', field = ''] = cells
+    if (cells.length !== 3) throw new Error(`${cells.length + 3} cells; the head of the file names 6 columns`)
+    return {
+      measurement: unharmed(measurement),
+      tags: tagsOf(JSON.parse(tags) as unknown),
+      field: unharmed(field),
+    }
+  })
 
   constructor({ topic }: ReadingOptions) {
     this.#topic = topic === undefined ? undefined : new TopicTemplate(topic)
@@ -118,6 +139,8 @@ class CsvReader implements RecordReader {
   }
 
   rows(text: string): readonly (NamedRow | MappedRow)[] {
+    const plain = this.#isOwn ? this.#plain(text) : undefined
+    if (plain) return [plain]
     const cells = this.#line.cells(text)
     if (cells.length !== this.#columns.length)
       throw new Error(`${cells.length} cells; the head of the file names ${this.#columns.length} columns`)
@@ -132,22 +155,35 @@ class CsvReader implements RecordReader {
     return [{ topic, payload: `{${members.join()}}` }]
   }
 
-  #named(cells: readonly string[]): NamedRow {
-    const [time = '', measurement = '', tags = '', field = '', type = '', value = ''] = cells
+  /** Returns a row without a quote in time, type and value, as most are. Undefined: the cells decide. */
+  #plain(text: string): NamedRow | undefined {
+    const value = text.lastIndexOf(',')
+    const type = text.lastIndexOf(',', value - 1)
+    const names = text.indexOf(',')
+    if (names >= type || text.indexOf('"', type) >= 0 || text.lastIndexOf('"', names) >= 0) return undefined
     return {
-      measurement: unharmed(measurement),
-      tags: this.#tags.of(tags),
-      field: unharmed(field),
-      time: microsecondsOf(time),
-      value: typedValue(type, value),
+      of: this.#names.of(text.slice(names + 1, type)),
+      time: microsecondsOf(text.slice(0, names)),
+      value: typedValue(text.slice(type + 1, value), text.slice(value + 1)),
     }
   }
+
+  #named(cells: readonly string[]): NamedRow {
+    const [time = '', measurement = '', tags = '', field = '', type = '', value = ''] = cells
+    const names = [measurement, tags, field].map(cell => `"${cell.replaceAll('"', '""')}"`).join()
+    return { of: this.#names.of(names), time: microsecondsOf(time), value: typedValue(type, value) }
+  }
 }
+
+/** The beginning of a line as `telehub export` writes it. */
+const plainJson = '{"time":"'
 
 class JsonReader implements RecordReader {
   readonly quoting = 'none'
   readonly needsHead = false
   readonly #topic: TopicTemplate | undefined
+  /** By the text of their members in the line. */
+  readonly #names = new NameMemory<SeriesName>(text => nameOf(JSON.parse(`{${text}}`) as Record<string, unknown>))
 
   constructor({ topic }: ReadingOptions) {
     this.#topic = topic === undefined ? undefined : new TopicTemplate(topic)
@@ -161,6 +197,8 @@ class JsonReader implements RecordReader {
 
   rows(text: string): readonly (NamedRow | MappedRow)[] {
     if (this.#topic?.isFixed) return [{ topic: this.#topic.text, payload: text }]
+    const plain = this.#topic ? undefined : this.#plain(text)
+    if (plain) return [plain]
     let row: unknown
     try {
       row = JSON.parse(text)
@@ -173,17 +211,37 @@ class JsonReader implements RecordReader {
       return [{ topic, payload: JSON.stringify(row, (key, value) => (used.has(key) ? undefined : (value as unknown))) }]
     }
     const { time, measurement, tags, field, value } = row as Record<string, unknown>
-    if (typeof measurement !== 'string' || typeof field !== 'string' || typeof time !== 'string')
-      throw new Error(needsTopic)
+    const of = this.#names.of(JSON.stringify({ measurement, tags, field }).slice(1, -1))
+    if (typeof time !== 'string') throw new Error(needsTopic)
     if (!['number', 'boolean', 'string'].includes(typeof value))
       throw new Error('the value is no number, boolean or text')
-    return [{ measurement, tags: tagsOf(tags ?? {}), field, time: microsecondsOf(time), value: value as FieldValue }]
+    return [{ of, time: microsecondsOf(time), value: value as FieldValue }]
+  }
+
+  /** Returns a row as `telehub export` writes it, of a number or a boolean. Undefined: the whole line is to be parsed. */
+  #plain(text: string): NamedRow | undefined {
+    const names = text.indexOf('","measurement":', plainJson.length)
+    const value = text.lastIndexOf(',"value":')
+    if (names < 0 || value < names || !text.startsWith(plainJson)) return undefined
+    const found = /^(?:(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)|true|false)\}$/.exec(text.slice(value + ',"value":'.length))
+    if (!found) return undefined
+    return {
+      of: this.#names.of(text.slice(names + 2, value)),
+      time: microsecondsOf(text.slice(plainJson.length, names)),
+      value: found[1] === undefined ? found[0] === 'true}' : Number(found[1]),
+    }
   }
 }
 
-/** Lines of one number each, without anything escaped: most are so. */
-const plainLine =
-  /^([^\s"\\=,]+(?:,[^\s"\\=,]+=[^\s"\\=,]+)*) ([^\s"\\=,]+)=([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)i? (\d{1,19})$/
+function nameOf({ measurement, tags, field }: Readonly<Record<string, unknown>>): SeriesName {
+  if (typeof measurement !== 'string' || typeof field !== 'string') throw new Error(needsTopic)
+  return { measurement, tags: tagsOf(tags ?? {}), field }
+}
+
+/** The beginning of a line of one field, without anything escaped: most are so. */
+const plainNames = /^[^\s"\\=,]+(?:,[^\s"\\=,]+=[^\s"\\=,]+)* [^\s"\\=,]+$/
+const plainNumber = /^[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?i?$/
+const plainStamp = /^\d{1,19}$/
 const perMicrosecond = { n: -3, u: 0, ms: 3, s: 6 } as const
 
 class LineReader implements RecordReader {
@@ -191,14 +249,14 @@ class LineReader implements RecordReader {
   readonly needsHead = false
   readonly #precision: Precision
   readonly #topic: string | undefined
-  readonly #names = new NameMemory<{ readonly measurement: string; readonly tags: Tags }>(text => {
-    const [point] = parseLineProtocol(`${text} f=1 0`, 0)
-    const { measurement = '', tags = [] } = point ?? {}
-    return {
-      measurement: decodeStored(measurement),
-      tags: tags.map(([name, value]) => [decodeStored(name), decodeStored(value)]),
-    }
+  /** By the beginning of a line, if that is plain. */
+  readonly #plainNames = new NameMemory<SeriesName | null>(text => {
+    if (!plainNames.test(text)) return null
+    const [point] = parseLineProtocol(`${text}=1 0`, 0)
+    return point ? storedName(point, point.fields[0]?.[0] ?? '') : null
   })
+  /** By their JSON. */
+  readonly #names = new NameMemory<SeriesName>(text => JSON.parse(text) as SeriesName)
 
   constructor({ precision, topic }: ReadingOptions) {
     this.#precision = precision
@@ -214,20 +272,29 @@ class LineReader implements RecordReader {
 
   rows(text: string): readonly (NamedRow | MappedRow)[] {
     if (this.#topic !== undefined) return [{ topic: this.#topic, payload: text }]
-    const plain = plainLine.exec(text)
-    if (plain) {
-      const [, names = '', field = '', value, stamp = ''] = plain
-      return [{ ...this.#names.of(names), field: decodeStored(field), time: this.#time(stamp), value: Number(value) }]
-    }
+    const plain = this.#plain(text)
+    if (plain) return [plain]
     const missing = Number.NaN
-    return parseLineProtocol(text, missing, this.#precision).flatMap(({ measurement, tags, fields, time }) => {
-      if (Number.isNaN(time)) throw new Error('the line has no time')
-      const of = {
-        measurement: decodeStored(measurement),
-        tags: tags.map(([name, value]) => [decodeStored(name), decodeStored(value)] as const),
-      }
-      return fields.map(([field, value]) => ({ ...of, field: decodeStored(field), time, value }))
+    return parseLineProtocol(text, missing, this.#precision).flatMap(point => {
+      if (Number.isNaN(point.time)) throw new Error('the line has no time')
+      return point.fields.map(([field, value]) => {
+        const of = this.#names.of(JSON.stringify(storedName(point, field)))
+        return { of, time: point.time, value }
+      })
     })
+  }
+
+  /** Returns the row of a line of one number, with nothing escaped. Undefined: the whole line is to be parsed. */
+  #plain(text: string): NamedRow | undefined {
+    const stamp = text.lastIndexOf(' ')
+    const value = text.lastIndexOf('=', stamp)
+    if (value < 0) return undefined
+    const digits = text.slice(stamp + 1)
+    const number = text.slice(value + 1, stamp)
+    if (!plainStamp.test(digits) || !plainNumber.test(number)) return undefined
+    const of = this.#plainNames.of(text.slice(0, value))
+    const parsed = Number.parseFloat(number)
+    return of && Number.isFinite(parsed) ? { of, time: this.#time(digits), value: parsed } : undefined
   }
 
   #time(stamp: string): number {
@@ -235,6 +302,14 @@ class LineReader implements RecordReader {
     const time = shift < 0 ? Number(stamp.slice(0, shift) || '0') : Number(stamp) * 10 ** shift
     if (!Number.isSafeInteger(time)) throw new Error(`the timestamp ${stamp} is out of range for --precision`)
     return time
+  }
+}
+
+function storedName({ measurement, tags }: Pick<SeriesName, 'measurement' | 'tags'>, field: string): SeriesName {
+  return {
+    measurement: decodeStored(measurement),
+    tags: tags.map(([name, value]) => [decodeStored(name), decodeStored(value)]),
+    field: decodeStored(field),
   }
 }
 

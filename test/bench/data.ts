@@ -14,7 +14,7 @@ import { tempDir } from '../services/service.js'
 
 const rows = 4_000_000
 const series = 1_000
-const importRows = 500_000
+const importRows = 1_000_000
 const begin = 1_760_000_000_000_000
 
 export async function data(): Promise<void> {
