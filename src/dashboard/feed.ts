@@ -10,6 +10,8 @@ export interface LastValue {
   readonly field: string
   readonly value: Value
   readonly unit?: string
+  /** Where it differs from the time of the reading, as for values of earlier messages. */
+  readonly time?: number
 }
 
 /** Retained message on `$hub/last/{topic}`. */

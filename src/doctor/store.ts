@@ -135,6 +135,11 @@ async function identity(url: string, database: string, dir: string): Promise<Fin
   }
 }
 
+interface LastJson {
+  readonly time: number
+  readonly values?: readonly { readonly series: string; readonly time?: number }[]
+}
+
 /**
  * The last readings that the hub keeps for new subscribers in registry.json, the latest first. Times in microseconds.
  */
@@ -144,11 +149,11 @@ function lastReadings(dir: string): { readonly series: SeriesId; readonly time: 
       last: [topic: string, json: string][]
     }
     return last
-      .map(([, json]) => JSON.parse(json) as { time: number; values?: { series: string }[] })
+      .map(([, json]) => JSON.parse(json) as LastJson)
       .sort((a, b) => b.time - a.time)
-      .flatMap(({ time, values }) => {
-        const series = parseSeriesKey(values?.[0]?.series ?? '')
-        return series ? [{ series, time: Math.round(time * 1_000) }] : []
+      .flatMap(({ time, values: [newest] = [] }) => {
+        const series = parseSeriesKey(newest?.series ?? '')
+        return series ? [{ series, time: Math.round((newest?.time ?? time) * 1_000) }] : []
       })
       .slice(0, samples)
   } catch {

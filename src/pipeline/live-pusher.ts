@@ -3,6 +3,7 @@ import { dropOldest } from '../runtime/drop-oldest.js'
 import { hubTopics } from '../topics.js'
 import { TopicTree } from './explore/topic-tree.js'
 import { TopicWatch } from './explore/topic-watch.js'
+import { haveSameFields, withEarlierValues } from './feeds/newest-values.js'
 import type { ReadingJson, RefusedReading } from './feeds/reading-json.js'
 import { TopicBook } from './home/topic-book.js'
 import type { Mapping } from './mapping.js'
@@ -49,8 +50,9 @@ const maxMarks = 10_000
 const maxMarkDetail = 500
 
 /**
- * Keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}` for the screen. Of the
- * messages of one topic in a batch only the newest is decoded and pushed, and of one series only the newest value.
+ * Keeps the registry, and pushes the newest reading of each topic to `$hub/last/{topic}` for the screen: one push for
+ * the messages of a topic in a batch, and of one series only the newest value. Series that the newest message lacks are
+ * in the push with their values of earlier messages, so that a push replaces all pushes of the topic before it.
  *
  * The push tells the truth about the store: values are named by the field that they are stored in, and a topic whose
  * newest message was not stored says so (`refused`), until one is stored again.
@@ -96,38 +98,24 @@ export class LivePusher {
   }
 
   async handle(messages: readonly Message[]): Promise<undefined> {
-    const { mapping, registry, delivery } = this.#options
+    const { registry, delivery } = this.#options
     if (this.#known.length > 0) await this.#pushKnown()
-    const newest = new Map<string, Message>()
+    const byTopic = new Map<string, Message[]>()
     for (const message of messages) {
       registry.recordMessage(message)
       this.tree.observe(message)
       this.watch.observe(message)
-      newest.set(message.topic, message)
+      const others = byTopic.get(message.topic)
+      if (others) others.push(message)
+      else byTopic.set(message.topic, [message])
     }
     let pushes: Push[] = []
     let held = 0
-    for (const message of newest.values()) {
-      if (registry.cleared.isBefore(readingTopic(message.topic), message.sequence)) continue
-      const reading = mapping.read(message)
-      if (message.retain && message.payload.length === 0) {
-        this.#marks.delete(message.topic)
-        if (registry.clearLastReading(message.topic)) pushes.push({ topic: hubTopics.last(message.topic), json: '' })
-        this.topics.forget(message.topic)
-        continue
-      }
-      if ('reason' in reading) continue
-      registry.noteClock(message.clientId, readingTopic(message.topic), reading.clockError)
-      if (!this.#isShown(reading)) continue
-      const topic = readingTopic(message.topic)
-      const json = this.#options.json.encode(reading, { refused: this.#marks.get(topic)?.refused }) as string
-      this.topics.observe(topic, reading)
-      for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {
-        pushes.push({ topic: hubTopics.last(forgotten), json: '' })
-        this.topics.forget(forgotten)
-      }
-      pushes.push({ topic: hubTopics.last(topic), json })
-      held += json.length
+    for (const ofTopic of byTopic.values()) {
+      const push = this.#take(ofTopic, pushes)
+      if (!push) continue
+      pushes.push(push)
+      held += push.json.length
       if (held < maxHeld) continue
       await delivery.push(pushes)
       pushes = []
@@ -135,6 +123,53 @@ export class LivePusher {
     }
     if (pushes.length > 0) await delivery.push(pushes)
     return undefined
+  }
+
+  /**
+   * Takes the messages of one topic in a batch, the oldest first. Returns the push of the newest reading. Adds the pushes
+   * that remove the readings of topics that are forgotten instead.
+   */
+  #take(messages: readonly Message[], pushes: Push[]): Push | undefined {
+    let push: Push | undefined
+    for (const message of this.#neededOf(messages)) push = this.#takeOne(message, pushes) ?? push
+    return push
+  }
+
+  /** Returns the newest message of a topic, and before it those that may have values of other fields. */
+  #neededOf(messages: readonly Message[]): readonly Message[] {
+    const newest = messages.at(-1) as Message
+    if (messages.length === 1) return messages
+    const reading = this.#options.mapping.read(newest)
+    const seen = this.topics.get(readingTopic(newest.topic))
+    if (seen && !('reason' in reading) && !seen.isWhole(reading.points)) return messages
+    return messages.filter(message => message === newest || !haveSameFields(message.payload, newest.payload))
+  }
+
+  #takeOne(message: Message, pushes: Push[]): Push | undefined {
+    const { mapping, registry } = this.#options
+    const topic = readingTopic(message.topic)
+    if (registry.cleared.isBefore(topic, message.sequence)) return undefined
+    if (message.retain && message.payload.length === 0) {
+      this.#marks.delete(message.topic)
+      const isKnown = registry.clearLastReading(message.topic)
+      this.topics.forget(message.topic)
+      return isKnown ? { topic: hubTopics.last(message.topic), json: '' } : undefined
+    }
+    const reading = mapping.read(message)
+    if ('reason' in reading) return undefined
+    registry.noteClock(message.clientId, topic, reading.clockError)
+    if (!this.#isShown(reading)) return undefined
+    this.topics.observe(topic, reading)
+    const refused = this.#marks.get(topic)?.refused
+    const own = this.#options.json.encode(reading, { refused }) as string
+    const before = registry.lastReading(topic)
+    const isWhole = before === undefined || this.topics.get(topic)?.isWhole(reading.points)
+    const json = isWhole ? own : withEarlierValues(own, before)
+    for (const forgotten of registry.setLastReading(topic, json, message.user, message.clientId)) {
+      pushes.push({ topic: hubTopics.last(forgotten), json: '' })
+      this.topics.forget(forgotten)
+    }
+    return { topic: hubTopics.last(topic), json }
   }
 
   /** Returns why the newest message of a topic is not stored as it is. Undefined: it is. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { connectMqtt, eventually, metric, startHub } from '../harness.js'
 import { openDashboard } from './open-dashboard.js'
@@ -68,6 +69,8 @@ t.test('a tab that its debugger stalls ends with the right values, and is never 
     await Promise.all(topics.map(one => device.publishAsync(one, `{"value":${round},"text":"${text}"}`, { qos: 1 })))
   }
   t.equal(await metric(hub, 'telehub_dropped_total'), 0)
+  // A page is behind from three seconds on. A value that was published later than that may be on its way to a green page.
+  await sleep(3_500)
   await debug.send('Debugger.evaluateOnCallFrame', { callFrameId, expression: 'watch()' })
   await debug.send('Debugger.resume')
   await debug.send('Debugger.disable')

@@ -67,6 +67,61 @@ t.test('a topic that is forgotten for a newer one is taken from the screen, too'
   await registry.stop()
 })
 
+t.test('messages of one topic that come in one batch with different fields lose no value on the screen', async t => {
+  const pushes: Push[] = []
+  const registry = new Registry(join(await tempDir(), 'registry.json'))
+  registry.start()
+  const read: number[] = []
+  const live = new LivePusher({
+    mapping: {
+      read: one => {
+        read.push(one.sequence)
+        return mapping.read(one)
+      },
+    },
+    registry,
+    json: new ReadingJson(mapping, asNamed),
+    delivery: { push: async more => void pushes.push(...more) },
+  })
+  let sequence = 0
+  const handle = async (...payloads: readonly string[]) => {
+    pushes.length = read.length = 0
+    await live.handle(payloads.map(payload => message(++sequence, 'mixed', payload)))
+    t.equal(pushes.length, 1, 'one push, which replaces all before')
+    const { time, values } = JSON.parse(pushes[0]?.json ?? '') as {
+      time: number
+      values: { field: string; value: unknown; time?: number }[]
+    }
+    return values.map(one => [one.field, one.value, one.time !== undefined && one.time < time])
+  }
+  const older = true
+  const own = false
+  t.same(await handle('first', '{"a":1}', '{"b":2,"text":"x1"}'), [
+    ['b', 2, own],
+    ['text', 'x1', own],
+    ['a', 1, older],
+    ['value', 'first', older],
+  ])
+  t.same((await handle('{"a":3}')).map(String), ['a,3,false', 'b,2,true', 'text,x1,true', 'value,first,true'])
+  t.same((await handle('{"a":4}', '{"b":5}', '{"a":6}')).slice(0, 2), [
+    ['a', 6, own],
+    ['b', 5, older],
+  ])
+  t.same(
+    (await handle('{"a":null}', '{"b":7}', 'not {json')).map(([field]) => field),
+    ['value', 'b', 'text'],
+    'a value that the device says is absent goes',
+  )
+  // Uniform messages, as most devices send them, are not decoded for a value that a newer one replaces.
+  pushes.length = read.length = 0
+  const uniform = Array.from({ length: 50 }, (_, n) => message(++sequence, 'uniform', `{"t1":${n}.5,"ok":true}`))
+  await live.handle(uniform)
+  t.equal(pushes.length, 1)
+  t.ok(read.length <= 3, `${read.length} of 50 decoded`)
+  t.match(pushes[0]?.json, /"value":49.5/)
+  await registry.stop()
+})
+
 t.test('the newest values of 139,000 topics are kept', async t => {
   const registry = new Registry(join(await tempDir(), 'registry.json'))
   const forgotten = Array.from({ length: 139_000 }, (_, n) => registry.setLastReading(`a/${n}`, '{"value":1}'))

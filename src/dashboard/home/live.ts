@@ -41,14 +41,17 @@ export class Live {
   }
 
   take(reading: LastReading): void {
-    const { topic, time, quality, refused, absent = [] } = reading
+    const { topic, quality, refused, absent = [] } = reading
     this.#heard.set(topic, reading.received)
     const fields = this.#fields.get(topic) ?? new Set<string>()
     this.#fields.set(topic, fields)
-    for (const { field, value } of reading.values) {
+    for (const { field, value, time: own } of reading.values) {
+      const time = own ?? reading.time
       const key = keyOf({ topic, field })
       fields.add(key)
       const now = this.#now.get(key)
+      // A value of an earlier message, which is most often known, is told with each reading of the topic.
+      if (own !== undefined && now && time <= now.time) continue
       const why = refused && (refused.fields?.includes(field) ?? true) ? refused : undefined
       if (!now) this.#now.set(key, { value, time, quality, refused: why })
       else if (time >= now.time) Object.assign(now, { value, time, quality, refused: why })

@@ -89,10 +89,13 @@ export class Board {
     const { topic, refused } = reading
     for (const last of reading.values) {
       const tile = this.#tiles.get(last.series) ?? this.#add(infoOf(last))
+      const { time = reading.time } = last
+      // A value of an earlier message, which is most often known, is told with each reading of the topic.
+      if (last.time !== undefined && time <= tile.time) continue
       if (last.unit !== undefined) tile.unit = last.unit
       this.#note(tile, topic)
       tile.refused = refused && (refused.fields?.includes(last.field) ?? true) ? refused : undefined
-      if (reading.time >= tile.time) tile.take(reading.time, last.value, reading.quality, reading.received, !retained)
+      if (time >= tile.time) tile.take(time, last.value, reading.quality, reading.received, !retained)
       this.#touch(tile)
     }
     for (const key of reading.absent ?? []) {

@@ -6,6 +6,18 @@ import { readingTopic } from '../sparkplug/topic.js'
 /** Part of a rejection that receivers are told. */
 export type RefusedReading = Pick<Rejection, 'reason' | 'detail' | 'fields'>
 
+/** A reading as receivers of newest readings get it. Times in milliseconds since the epoch. */
+export interface LiveJson {
+  readonly time: number
+  readonly received: number
+  readonly absent?: readonly string[]
+  readonly values: readonly {
+    readonly series: string
+    /** Where it differs from the time of the reading. */
+    readonly time?: number
+  }[]
+}
+
 /** For receivers that follow every message: each value has its own time and all earlier values of the message. */
 export interface FollowOptions {
   /** Sequence number of the message. */
@@ -68,8 +80,7 @@ export class ReadingJson {
       const unit = this.#mapping.unit({ measurement, field: name }, topic)
       const json = JSON.stringify({
         ...{ series: key, measurement, tags: Object.fromEntries(tags), field, value, unit },
-        // A receiver that follows each message must know the time of each value.
-        ...(follow && time !== newestTime && { time }),
+        ...(time !== newestTime && { time }),
         ...(follow && found.earlier && { earlier: found.earlier }),
       })
       length += json.length

@@ -28,6 +28,11 @@ export class Shape {
     if (isShared) this.#next = new Map()
   }
 
+  /** Number of names. */
+  get size(): number {
+    return this.#types.size
+  }
+
   /** Whether other topics may have the same shape. */
   get isShared(): boolean {
     return this.#next !== undefined
@@ -86,6 +91,18 @@ export class SeenTopic {
 
   constructor(topic: string) {
     this.topic = topic
+  }
+
+  /** Whether some points have values of all fields that were seen on the topic. */
+  isWhole(points: readonly Point[]): boolean {
+    return this.groups.every(({ measurement, tags, shape }) =>
+      points.some(
+        point =>
+          point.fields.length >= shape.size &&
+          point.measurement === measurement &&
+          (point.tags === tags || isSame(point.tags, tags)),
+      ),
+    )
   }
 }
 
