@@ -49,6 +49,15 @@ async function show(call: Call<typeof hubFlags>, keep?: string): Promise<number>
     ])
     out(table(['what', 'rows', 'bytes', 'since', 'rows a day', 'bytes a day'], rows))
   }
+  if (store.rolledUp) {
+    const { until, behind, waiting } = store.rolledUp
+    const hours = waiting > 0 ? `, ${count(waiting)} hours of a series wait to be rolled up anew` : ''
+    out(
+      until === undefined
+        ? 'nothing is rolled up yet\n'
+        : `rolled up to ${time(until)}, ${count(Math.round(behind / 1_000))} s behind the newest reading${hours}\n`,
+    )
+  }
   if (forecast) {
     for (const { days, bytes: size } of forecast.at) out(`in ${count(days)} days: ${bytes(size)}\n`)
     out(forecast.most === undefined ? 'it grows for ever\n' : `in the end: ${bytes(forecast.most)}\n`)

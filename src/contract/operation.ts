@@ -58,6 +58,18 @@ export const store = object({
   used: optional(integer('Bytes of them that hold something; the others are filled before the files grow')),
   diskFree: optional(integer()),
   held: optional(string('Why nothing is deleted just now')),
+  rolledUp: optional(
+    object(
+      {
+        until: optional(
+          number('Everything before is rolled up, except the hours that wait; left out while nothing is'),
+        ),
+        behind: number('Milliseconds between that and the newest reading; about a minute when nothing waits'),
+        waiting: integer('Hours of a series to roll up anew, as readings came late or were changed'),
+      },
+      'How far the roll-ups are',
+    ),
+  ),
   tables: array(
     object({
       tier,

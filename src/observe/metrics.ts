@@ -54,6 +54,8 @@ export interface StoreNumbers {
   readonly used: number | undefined
   /** Readings that retention has deleted, by tier and reason. */
   readonly dropped: readonly { readonly tier: string; readonly why: string; readonly readings: number }[]
+  /** Seconds that the roll-ups are behind the newest reading, and hours that wait to be rolled up anew. */
+  readonly rolledUp?: { readonly behind: number; readonly waiting: number }
 }
 
 /** Numbers of the notifications. */
@@ -248,6 +250,11 @@ export class Metrics {
       'tier',
       'reason',
     )
+    const rollUpLag = labelled('telehub_store_rollup_lag_seconds', 'Seconds from the roll-ups to the newest reading')
+    const rollUpWaiting = labelled(
+      'telehub_store_rollup_waiting_hours',
+      'Hours of a series that wait to be rolled up anew, as readings came late or were changed',
+    )
     const notified = labelled(
       'telehub_notifications',
       'Messages to a target since the processor started: sent, failed (attempts) and given_up',
@@ -272,9 +279,11 @@ export class Metrics {
         for (const [reason, count] of counts) reasons.set({ term, reason }, count)
       }
       deadBytes.set(numbers.deadBytes)
-      const { bytes, used, dropped } = numbers.store
+      const { bytes, used, dropped, rolledUp } = numbers.store
       if (bytes !== undefined) storeBytes.set({ of: 'files' }, bytes)
       if (used !== undefined) storeBytes.set({ of: 'used' }, used)
+      if (rolledUp) rollUpLag.set(rolledUp.behind)
+      if (rolledUp) rollUpWaiting.set(rolledUp.waiting)
       for (const { tier, why, readings } of dropped) expired.set({ tier, reason: why }, readings)
       for (const { target, waiting, sent, failed, givenUp } of numbers.notifications.targets) {
         notified.set({ target, outcome: 'sent' }, sent)

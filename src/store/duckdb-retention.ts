@@ -12,6 +12,7 @@ import type {
   RetainedSeries,
   RetentionChange,
   RetentionState,
+  RollUpProgress,
   RowRate,
   StoreRetention,
   StoreSize,
@@ -75,6 +76,8 @@ export interface DuckDbAccess {
   between<T>(work: (file: DuckDbFile) => Promise<T>): Promise<T>
   /** Runs a question that may take long beside the writes. */
   ask<T>(question: (file: DuckDbFile) => Promise<T>): Promise<T>
+  /** Before when everything is rolled up, and the time of the newest reading; not finite when there is none. */
+  rolled(): { readonly until: number; readonly newest: number }
 }
 
 /**
@@ -279,6 +282,10 @@ export class DuckDbRetention implements StoreRetention {
     return { bytes: sizeOf(path) + log, used: used + log, diskFree: bavail * bsize }
   }
 
+  rolledUp(): Promise<RollUpProgress> {
+    return this.#access.ask(file => progressOf(file, this.#access.rolled()))
+  }
+
   tables(): Promise<readonly TableSize[]> {
     return this.#access.ask(async file => {
       const { size } = await blocksOf(file, 'asker')
@@ -374,6 +381,19 @@ export class DuckDbRetention implements StoreRetention {
     this.#classes = new Map(series.map((one, i) => [Number(one), Number(classes[i])]))
     const [[assigned] = []] = await file.columns('writer', 'SELECT assigned FROM retention_state')
     this.#assigned = Number(assigned ?? 0)
+  }
+}
+
+async function progressOf(
+  file: DuckDbFile,
+  { until, newest }: ReturnType<DuckDbAccess['rolled']>,
+): Promise<RollUpProgress> {
+  const [[waiting] = []] = await file.columns('asker', 'SELECT count(DISTINCT (series, hour)) FROM stale')
+  const isKnown = Number.isFinite(until) && Number.isFinite(newest)
+  return {
+    until: Number.isFinite(until) ? until : undefined,
+    behind: isKnown ? Math.max(0, newest - until) : 0,
+    waiting: Number(waiting ?? 0),
   }
 }
 

@@ -62,6 +62,11 @@ export class Roller {
     this.#hasMarks = true
   }
 
+  /** Before when everything but what is marked is rolled up, and the time of the newest reading. */
+  get progress(): { readonly until: number; readonly newest: number } {
+    return { until: this.#until, newest: this.#newest }
+  }
+
   /**
    * Returns the marks, in columns, that a write of these values has to store in `stale` in the same transaction. After a
    * failed write {@link opened} must be called.

@@ -117,6 +117,7 @@ export class DuckDbStore implements TimeSeriesStore {
       path,
       between: work => this.#between(work),
       ask: question => this.reader.ask(question),
+      rolled: () => this.#roller.progress,
     })
   }
 

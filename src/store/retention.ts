@@ -89,6 +89,16 @@ export interface StoreSize {
   readonly diskFree: number
 }
 
+/** How far the roll-ups are. Times in microseconds since the epoch. */
+export interface RollUpProgress {
+  /** All readings before are rolled up, except those of `waiting` hours. Undefined: there are none yet. */
+  readonly until: number | undefined
+  /** Age of `until` beside the newest reading, in microseconds; about a minute when nothing waits. */
+  readonly behind: number
+  /** Hours of a series that wait to be rolled up anew, as readings came late or were changed. */
+  readonly waiting: number
+}
+
 /** Rows of a class that a tier got in a day, on the average of the last days. */
 export interface RowRate {
   readonly tier: KeptTier
@@ -121,6 +131,8 @@ export interface StoreRetention {
   /** Resolves with all that was deleted, the newest day first. */
   dropped(): Promise<readonly DropRow[]>
   size(): Promise<StoreSize>
+  /** Resolves with how far the roll-ups are. */
+  rolledUp(): Promise<RollUpProgress>
   tables(): Promise<readonly TableSize[]>
   /** Resolves with the rows that each tier got in the days [from, to). */
   rates(from: number, to: number): Promise<readonly RowRate[]>

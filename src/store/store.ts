@@ -8,6 +8,7 @@ export type {
   DropSlice,
   KeptTier,
   RetentionClass,
+  RollUpProgress,
   RowRate,
   StoreRetention,
   StoreSize,

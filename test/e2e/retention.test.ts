@@ -40,6 +40,9 @@ t.test('a hub deletes what was kept long enough, counts it, and says what the st
   t.match(balance, { residual: 0, expired: { readings: 168 } })
   const metrics = await (await fetch(`${hub.httpUrl}/metrics`)).text()
   t.match(metrics, /telehub_store_deleted_readings\{tier="raw",reason="age"\} 168/)
+  t.match(deleted.rolledUp, { until: Number, behind: Number, waiting: 0 })
+  t.match(metrics, /telehub_store_rollup_lag_seconds \d+/)
+  t.match(metrics, /telehub_store_rollup_waiting_hours 0/)
   t.match(metrics, /telehub_store_bytes\{of="files"\} \d+/)
 
   const forever = (await hub.get<Store>('/api/store?keep=raw%3Dforever')).body
@@ -54,5 +57,8 @@ t.test('a hub deletes what was kept long enough, counts it, and says what the st
   const { port } = new URL(hub.httpUrl)
   const run = runCli(['store', 'forecast', '--keep', 'raw=30d', '--http.port', port, '--data.dir', dir])
   t.equal(await run.exited, 0)
-  t.match(run.stdout(), /kept: raw=30d\n[\s\S]*in 365 days: [\s\S]*deleted on .*: 168 \(raw\)/)
+  t.match(
+    run.stdout(),
+    /kept: raw=30d\n[\s\S]*rolled up to \d{4}.*, \d+ s behind the newest reading\n[\s\S]*in 365 days: [\s\S]*deleted on .*: 168 \(raw\)/,
+  )
 })

@@ -9,13 +9,19 @@ export async function storeAnswer(
   retention: Pick<ReadingRetention, 'report'>,
   keep: string | undefined,
 ): Promise<Json<Answer<'GET /api/store'>>> {
-  const { kind, keep: used, limit, size, tiers, dropped, held, forecast } = await retention.report(keep)
+  const { kind, keep: used, limit, size, rolledUp, tiers, dropped, held, forecast } = await retention.report(keep)
   return encodeJson({
     kind,
     keep: used,
     limit,
     ...(size && { bytes: size.bytes, used: size.used, diskFree: size.diskFree }),
     ...(held !== undefined && { held }),
+    ...(rolledUp && {
+      rolledUp: {
+        ...(rolledUp.until !== undefined && { until: rolledUp.until / 1_000 }),
+        ...{ behind: rolledUp.behind / 1_000, waiting: rolledUp.waiting },
+      },
+    }),
     tables: tiers.map(({ tier, rows, bytes, bytesPerRow, classes, oldest, newest }) => {
       const perDay = classes.reduce((sum, one) => sum + one.perDay, 0)
       return {

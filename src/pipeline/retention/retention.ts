@@ -13,7 +13,7 @@ import type { SentenceLog } from '../../observe/log.js'
 import type { StoreNumbers } from '../../observe/metrics.js'
 import type { Part } from '../../runtime/lifecycle.js'
 import type { MillisecondClock } from '../../runtime/time.js'
-import type { DropRow, StoreSize, TimeSeriesStore } from '../../store/store.js'
+import type { DropRow, RollUpProgress, StoreSize, TimeSeriesStore } from '../../store/store.js'
 import type { Dependencies } from '../dependencies.js'
 import type { Mapping } from '../mapping.js'
 import { Expiry } from './expiry.js'
@@ -61,6 +61,8 @@ export interface StoreReport {
   readonly keep: string
   readonly limit: number
   readonly size: StoreSize | undefined
+  /** How far the roll-ups are. Undefined: the store has none. */
+  readonly rolledUp?: RollUpProgress
   readonly tiers: readonly (TierRate & { readonly bytes: number; readonly oldest?: number; readonly newest?: number })[]
   readonly dropped: readonly DropRow[]
   /** Why nothing is deleted just now. */
@@ -83,6 +85,7 @@ export class ReadingRetention implements Part {
   #held: string | undefined
   #trouble: string | undefined
   #size: StoreSize | undefined
+  #rolledUp: RollUpProgress | undefined
   #dropped: readonly DropRow[] = []
 
   constructor(options: RetentionOptions) {
@@ -146,7 +149,10 @@ export class ReadingRetention implements Part {
       const key = `${tier} ${why}`
       dropped.set(key, { tier, why, readings: readings + (dropped.get(key)?.readings ?? 0) })
     }
-    return { bytes: this.#size?.bytes, used: this.#size?.used, dropped: [...dropped.values()] }
+    return {
+      ...{ bytes: this.#size?.bytes, used: this.#size?.used, dropped: [...dropped.values()] },
+      ...(this.#rolledUp && { rolledUp: { behind: this.#rolledUp.behind / 1e6, waiting: this.#rolledUp.waiting } }),
+    }
   }
 
   /**
@@ -166,6 +172,7 @@ export class ReadingRetention implements Part {
     const { retention } = store
     if (!retention) return { kind: 'influxdb', size: undefined, tiers: [], forecast: undefined, ...rest }
     const size = await retention.size()
+    const rolledUp = await retention.rolledUp()
     const tables = await retention.tables()
     const { classes } = await retention.state()
     const to = Date.now() * 1_000
@@ -190,7 +197,7 @@ export class ReadingRetention implements Part {
     }))
     const other = Math.max(0, size.used - tables.reduce((sum, { bytes }) => sum + bytes, 0))
     const room = Math.min(limit || Number.POSITIVE_INFINITY, size.bytes + size.diskFree)
-    return { kind: 'duckdb', size, tiers, forecast: forecast(tiers, other, room), ...rest }
+    return { kind: 'duckdb', size, rolledUp, tiers, forecast: forecast(tiers, other, room), ...rest }
   }
 
   #tick(): void {
@@ -212,7 +219,10 @@ export class ReadingRetention implements Part {
         this.#dropped = await retention.dropped()
         this.#hasLearnt = true
       }
-      if (retention) this.#size = await retention.size()
+      if (retention) {
+        this.#size = await retention.size()
+        this.#rolledUp = await retention.rolledUp()
+      }
       const time = this.#clock.look()
       const isNeeded = Object.keys(settings['store.keep']).length > 0 || settings['store.limit'] > 0
       this.#held = 'why' in time ? time.why : undefined
