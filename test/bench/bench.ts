@@ -4,6 +4,7 @@ import { access } from './access.js'
 import { act } from './act.js'
 import { data } from './data.js'
 import { history } from './history.js'
+import { month } from './month.js'
 import { mqtt5 } from './mqtt5.js'
 import { overload } from './overload.js'
 import { pipeline } from './pipeline.js'
@@ -33,6 +34,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  *
  * npm run bench -- history: what roll-ups cost and give, of history.ts.
  * npm run bench -- data: readings out of the hub in bulk and in, of data.ts.
+ * npm run bench -- month [--days 30]: a month of the simulated home and plant through the hub, of month.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
@@ -52,6 +54,7 @@ async function main(): Promise<void> {
       backlog: { type: 'string' },
       sessions: { type: 'string' },
       retained: { type: 'string' },
+      days: { type: 'string' },
     },
     allowPositionals: true,
   })
@@ -63,6 +66,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'act') return act()
   if (positionals[0] === 'history') return history()
   if (positionals[0] === 'data') return data()
+  if (positionals[0] === 'month') return month(Number(values.days ?? 30))
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {
@@ -105,7 +109,7 @@ async function main(): Promise<void> {
   }
   // A part of the rows is for whoever is tuning, and no result to publish.
   if (words.length === 0 && names.length === candidates.length) {
-    const { pipeline: behind, access: ruled, mqtt5: beside } = readResults()
+    const { pipeline: behind, access: ruled, mqtt5: beside, month: ofMonth } = readResults()
     const results: Results = {
       date,
       machine: machine(),
@@ -115,6 +119,7 @@ async function main(): Promise<void> {
       ...(behind && { pipeline: behind }),
       ...(ruled && { access: ruled }),
       ...(beside && { mqtt5: beside }),
+      ...(ofMonth && { month: ofMonth }),
     }
     writeFileSync(resultsFile, `${JSON.stringify(results, undefined, 2)}\n`)
     say('written to test/bench/results.json; npm run readme takes it over')

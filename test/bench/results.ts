@@ -38,6 +38,19 @@ export interface Results {
   readonly access?: AccessResults
   /** Of another run: npm run bench -- mqtt5. */
   readonly mqtt5?: Mqtt5Results
+  /** Of another run: npm run bench -- month. */
+  readonly month?: MonthResults
+}
+
+/** What a month of simulated readings takes, by name: see month.ts. */
+export interface MonthResults extends Pick<Results, 'date' | 'machine'> {
+  readonly telehub: string
+  readonly days: number
+  /** Interval of the reports of a machine of the plant. */
+  readonly plantSeconds: number
+  /** store.keep. */
+  readonly keep: string
+  readonly figures: Readonly<Record<string, number>>
 }
 
 /** The same figure twice, in words what was different. */
