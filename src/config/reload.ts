@@ -39,6 +39,7 @@ const byProcessor: readonly SettingKey[] = [
   'dead.limit',
   'alerts.file',
   'rabbitmq.url',
+  'rabbitmq.channels',
   'rabbitmq.window',
   'rabbitmq.prefetch',
   'rabbitmq.envelope',

@@ -126,6 +126,11 @@ export const settingsTable = {
     '',
     'RabbitMQ to which messages are bridged. Empty: only the embedded queue is used.',
   ),
+  'rabbitmq.channels': row(
+    integer(1, 1_000),
+    32,
+    'Channels on which the messages for other consumers are published, those of a client always on the same one. 1: all in the order in which the hub received them.',
+  ),
   'rabbitmq.window': row(
     integer(1, 100_000),
     2_000,

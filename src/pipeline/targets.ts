@@ -63,6 +63,7 @@ export async function openRabbit(
     envelope: settings['rabbitmq.envelope'],
     headers: settings['rabbitmq.headers'],
     consumesReceipts,
+    channels: settings['rabbitmq.channels'],
     window: settings['rabbitmq.window'],
     prefetch: settings['rabbitmq.prefetch'],
     state: (up, detail) => dependencies.heard('rabbitmq', up, detail),

@@ -68,7 +68,8 @@ export class TelemetryCopies {
   }
 
   #whole(message: Message): Outgoing {
-    return outgoingMessage(exchanges.telemetry, message, this.#hubId, { mandatory: false, set: this.#set })
+    const whole = outgoingMessage(exchanges.telemetry, message, this.#hubId, { mandatory: false, set: this.#set })
+    return { order: message.clientId, writeTo: frames => whole.writeTo(frames) }
   }
 
   /** Appends the frames of a message without properties, expiry and hub. */
@@ -160,6 +161,10 @@ class Copy implements Outgoing {
   constructor(message: Message, copies: TelemetryCopies) {
     this.#message = message
     this.#copies = copies
+  }
+
+  get order(): string {
+    return this.#message.clientId
   }
 
   writeTo(frames: FrameWriter): void {

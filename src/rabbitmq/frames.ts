@@ -29,6 +29,11 @@ export interface PublishProperties {
 
 /** A message that can be written as frames. */
 export interface Outgoing {
+  /**
+   * Messages with the same text keep their order, and so do those without one. Messages with different texts may
+   * overtake each other.
+   */
+  readonly order?: string
   /** Appends the frames of this message. Throws when AMQP has no such message; then nothing may be sent any more. */
   writeTo(frames: FrameWriter): void
 }
@@ -66,9 +71,10 @@ const maxRest = 3_072
 /** Bytes of one buffer, of which each `take` gets a part. */
 const bufferBytes = 256 * 1_024
 
-/** Appends frames of one channel to a buffer. */
+/** Appends frames to a buffer. */
 export class FrameWriter {
-  readonly channel: number
+  /** The channel of the frames that are appended next. */
+  channel: number
   readonly #maxBody: number
   /** The buffer in which `reserve` has made room. */
   buffer = Buffer.alloc(0)

@@ -10,6 +10,7 @@ interface DriverChannel {
 
 interface DriverConnection {
   readonly frameMax: number
+  readonly channelMax: number
   /** By number. The frames in a buffer are written to the socket in their order, between those of other channels. */
   readonly channels: readonly ({ readonly channel: unknown; readonly buffer: Writable } | null)[]
   /** Tells the heartbeat that nothing else need be sent. */
@@ -38,6 +39,18 @@ export class PublishChannel {
     return this.#driver.connection.frameMax
   }
 
+  /** Number of channels that the connection may have, as agreed with the server. */
+  get channelMax(): number {
+    return this.#driver.connection.channelMax
+  }
+
+  /** Whether frames for this channel may be sent: neither channel nor connection are closed, or about to be. */
+  get isOpen(): boolean {
+    const { ch, connection } = this.#driver
+    // The number of a closed channel belongs to the next one.
+    return connection.channels[ch]?.channel === this.#driver && !isEnding(this.#driver) && !isEnding(connection)
+  }
+
   /**
    * Called once for each message, before its frames are sent: `confirmed` is called when RabbitMQ has confirmed the
    * message, or with an error when RabbitMQ refuses it or the channel closes before.
@@ -47,16 +60,13 @@ export class PublishChannel {
   }
 
   /**
-   * Sends whole frames. Returns false when so many wait that no more should be sent before the channel is drained.
-   * Throws when channel or connection are closed, or about to be.
+   * Sends whole frames, of this channel and of others of the same connection. Returns false when so many wait that no
+   * more should be sent before the channel is drained. Throws when the channel is not open.
    */
   send(frames: Buffer): boolean {
     const { ch, connection } = this.#driver
     const slot = connection.channels[ch]
-    // The number of a closed channel belongs to the next one.
-    if (slot?.channel !== this.#driver || isEnding(this.#driver) || isEnding(connection)) {
-      throw new Error('the channel is closed')
-    }
+    if (!slot || !this.isOpen) throw new Error('the channel is closed')
     connection.sentSinceLastCheck = true
     return slot.buffer.write(frames)
   }

@@ -21,6 +21,11 @@ export interface RabbitMqOptions {
   readonly envelope: 'message' | 'batch'
   /** Which headers the messages for other consumers have. */
   readonly headers: HeaderSet
+  /**
+   * Channels on which the messages for other consumers are published: those of a client on one. With 1 they share the
+   * channel of the batches.
+   */
+  readonly channels: number
   /** Most messages published without a confirm. A hundred messages in batches count as one AMQP message. */
   readonly window: number
   /** Most messages taken without being settled. */
@@ -54,7 +59,7 @@ export class RabbitMq implements Queue, DeadLetters {
   readonly #copies: TelemetryCopies | undefined
 
   constructor(options: RabbitMqOptions) {
-    const { url, hubId, envelope, headers, window, consumesReceipts, state, clock } = options
+    const { url, hubId, envelope, headers, channels, window, consumesReceipts, state, clock } = options
     const wanted = topology(hubId, consumesReceipts)
     const health = new Health(state)
     this.#options = options
@@ -62,8 +67,10 @@ export class RabbitMq implements Queue, DeadLetters {
     this.#consuming = new RabbitConnection(url, wanted, health)
     // RabbitMQ moves the consumer of a deleted queue to a new queue of the same name, and then delivers nothing to the
     // consumer.
-    this.#publisher = new RabbitPublisher(this.#publishing, amqpMessages(window, envelope), () =>
-      this.#consuming.reset(),
+    const lanes = envelope === 'message' && channels > 1 ? channels : 0
+    this.#publisher = new RabbitPublisher(
+      { connection: this.#publishing, window: amqpMessages(window, envelope), lanes },
+      { onUnroutable: () => this.#consuming.reset() },
     )
     this.#copies = envelope === 'message' ? new TelemetryCopies(hubId, headers) : undefined
     this.#dead = new RabbitDeadLetters({ hubId, publisher: this.#publisher, connection: this.#consuming, clock })

@@ -36,7 +36,7 @@ export class RabbitServices implements ServiceQueue {
     this.#options = options
     this.#publishing = new RabbitConnection(url, wanted, health)
     this.#consuming = new RabbitConnection(url, wanted, health)
-    this.#publisher = new RabbitPublisher(this.#publishing, window, () => {})
+    this.#publisher = new RabbitPublisher({ connection: this.#publishing, window, lanes: 0 })
   }
 
   async request({ id, path, payload, user, expiryMs }: ServiceRequest): Promise<void> {

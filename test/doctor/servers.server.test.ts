@@ -99,6 +99,7 @@ t.test('looking at RabbitMQ takes no message and leaves no queue', async t => {
     hubId: 'seen',
     envelope: 'message',
     headers: 'full',
+    channels: 2,
     window: 10,
     prefetch: 10,
     consumesReceipts: false,

@@ -10,6 +10,7 @@ export function client(url: string, more: Partial<RabbitMqOptions> = {}): Rabbit
     hubId,
     envelope: 'message',
     headers: 'full',
+    channels: 32,
     window: 2_000,
     prefetch: 1_000,
     consumesReceipts: false,

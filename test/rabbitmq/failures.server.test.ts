@@ -15,8 +15,19 @@ const rabbit = await startRabbit()
 t.teardown(() => rabbit.stop())
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
-const sequences = (messages: readonly Message[]) => messages.map(({ sequence }) => sequence)
+const sequences = (messages: readonly Pick<Message, 'sequence'>[]) => messages.map(({ sequence }) => sequence)
 const firstOccurrences = (all: readonly number[]) => [...new Set(all)]
+
+/** Takes from a queue of another consumer all that is in it, and deletes it. */
+async function everythingIn(channel: Awaited<ReturnType<typeof channelOf>>, queue: string) {
+  const held: { sequence: number; clientId: string }[] = []
+  for (let got = await channel.get(queue, { noAck: true }); got; got = await channel.get(queue, { noAck: true })) {
+    const { headers = {} } = got.properties
+    held.push({ sequence: Number(headers.sequence), clientId: String(headers['client-id']) })
+  }
+  await channel.deleteQueue(queue)
+  return held
+}
 
 /** Publishes until it works, all of it again each time, as the consumer loop does. */
 async function publishFor(queue: RabbitMq, messages: readonly Message[]): Promise<void> {
@@ -86,6 +97,10 @@ for (const envelope of ['message', 'batch'] as const) {
     await wipe(rabbit.url)
     const hub = client(rabbit.url, { envelope })
     await hub.publish([message(1)])
+    const queue = 'test.others'
+    const setup = await channelOf(t, rabbit.url)
+    await setup.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    await setup.bindQueue(queue, 'telehub.telemetry', '#')
     // RabbitMQ writes down that a quorum queue exists only seconds later; killed before that, it has lost the queue.
     await sleep(8_000)
     let published = 1
@@ -95,7 +110,7 @@ for (const envelope of ['message', 'batch'] as const) {
     let restarted = false
     const publishing = (async () => {
       for (let more = 5; more > 0; more -= restarted ? 1 : 0) {
-        const window = numbers(published + 1, published + 500).map(n => message(n))
+        const window = numbers(published + 1, published + 500).map(n => message(n, { clientId: `client-${n % 7}` }))
         while (
           !(await hub.publish(window).then(
             () => true,
@@ -118,6 +133,21 @@ for (const envelope of ['message', 'batch'] as const) {
     await publishFor(hub, [message(last)])
     t.same(firstOccurrences(await reading), numbers(1, last))
     await hub.stop()
+    const held = await everythingIn(await channelOf(t, rabbit.url), queue)
+    const expected = envelope === 'batch' ? [] : numbers(2, last)
+    t.same(
+      [...new Set(held.map(({ sequence }) => sequence))].sort((a, b) => a - b),
+      expected,
+      'others miss nothing',
+    )
+    for (const clientId of new Set(held.map(one => one.clientId))) {
+      const order = firstOccurrences(sequences(held.filter(one => one.clientId === clientId)))
+      t.same(
+        order,
+        [...order].sort((a, b) => a - b),
+        `and get the messages of ${clientId} in order`,
+      )
+    }
   })
 }
 

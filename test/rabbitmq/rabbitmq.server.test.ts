@@ -113,9 +113,53 @@ t.test('the topology is the documented one, durable, and another consumer gets w
   await hub.stop()
 })
 
+t.test('many channels: each client keeps its order, and nothing is missing; one channel: all keep it', async t => {
+  const queue = 'test.order'
+  for (const channels of [1, 8]) {
+    await wipe(rabbit.url)
+    const hub = client(rabbit.url, { channels })
+    await hub.publish([])
+    const channel = await channelOf(t, rabbit.url)
+    await channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    await channel.bindQueue(queue, 'telehub.telemetry', '#')
+    const clients = 50
+    const all = Array.from({ length: 4_000 }, (_, i) =>
+      // Those with an expiry are encoded in another way.
+      message(i + 1, { clientId: `c${i % clients}`, ...(i % 3 === 0 && { expiresAt: 2 ** 50 }) }),
+    )
+    await Promise.all([0, 1_000, 2_000, 3_000].map(from => hub.publish(all.slice(from, from + 1_000))))
+    const publishing = (await rabbit.ctl('list_channels', '--quiet', 'confirm')).match(/true/g)
+    t.equal(publishing?.length, channels === 1 ? 1 : channels + 1)
+    const got: { sequence: number; client: number }[] = []
+    const done = new Promise<void>(resolve => {
+      void channel.consume(
+        queue,
+        delivery => {
+          const { headers = {} } = delivery?.properties ?? {}
+          got.push({ sequence: headers.sequence, client: Number(String(headers['client-id']).slice(1)) })
+          if (got.length === all.length) resolve()
+        },
+        { noAck: true },
+      )
+    })
+    await done
+    const inOrder = all.map(({ sequence }) => sequence)
+    if (channels === 1)
+      t.same(
+        got.map(({ sequence }) => sequence),
+        inOrder,
+      )
+    const byClient = (a: (typeof got)[0], b: (typeof got)[0]) => a.client - b.client
+    const expected = all.map(({ sequence }, i) => ({ sequence, client: i % clients })).sort(byClient)
+    t.same([...got].sort(byClient), expected)
+    await hub.stop()
+    await channel.deleteQueue(queue)
+  }
+})
+
 t.test('headers lean: routing key, message id and one header say what docs/rabbitmq.md promises', async t => {
   await wipe(rabbit.url)
-  const hub = client(rabbit.url, { headers: 'lean' })
+  const hub = client(rabbit.url, { headers: 'lean', channels: 1 })
   await hub.publish([])
   const channel = await channelOf(t, rabbit.url)
   const { queue } = await channel.assertQueue('', { exclusive: true })
@@ -298,7 +342,7 @@ t.test('a binding that an older hub made is taken away, so that nothing is store
 
 t.test('what MQTT 5 adds is there for every consumer, in headers', async t => {
   await wipe(rabbit.url)
-  const hub = client(rabbit.url)
+  const hub = client(rabbit.url, { channels: 1 })
   await hub.publish([])
   const channel = await channelOf(t, rabbit.url)
   const { queue } = await channel.assertQueue('', { exclusive: true })
