@@ -73,7 +73,7 @@ export class HubCondition {
 
   constructor({ checks, counters, log, ...sources }: HubConditionOptions) {
     const alarms = new Alarms({ checks: checks.filter(check => check !== undefined), listener: sources.pipeline, log })
-    const eventLoopDelay = new EventLoopDelay()
+    const eventLoopDelay = new EventLoopDelay(performance)
     this.metrics = new Metrics(counters, { ...sources, alarms, eventLoopDelay })
     this.health = new HubHealth({ ...sources, alarms })
     this.parts = [alarms, eventLoopDelay]

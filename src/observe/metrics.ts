@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Alarms } from './alarms.js'
 import type { AuditLog } from './audit-log.js'
 import type { Counters } from './counters.js'
@@ -230,6 +230,13 @@ export class Metrics {
       'Longest delay of the event loop of the broker thread in the last minute',
       () => eventLoopDelay.longest,
     )
+    const delays = new Histogram({
+      name: 'telehub_event_loop_lag_seconds',
+      help: 'How late the event loop of the broker thread was, sampled every 10 ms',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
+      registers,
+    })
+    eventLoopDelay.reportTo({ onDelay: seconds => delays.observe(seconds) })
     const labelled = (name: string, help: string, ...labelNames: string[]) =>
       new Gauge({ name, help, labelNames, registers })
     const lag = labelled('telehub_spool_lag', 'Messages in the spool that a cursor has yet to pass', 'cursor')
