@@ -1,10 +1,8 @@
-import { open, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt'
-import { tempDir } from '../services/service.js'
 import { alertRules } from './alert-rules.js'
 import { alertTurns } from './alert-turns.js'
+import { syncTimes } from './disk.js'
 import { startHub } from './targets.js'
 
 /*
@@ -76,22 +74,9 @@ async function requests(http: string): Promise<void> {
   process.stdout.write(`one request beside: p50 ${p50} ms, p99 ${p99} ms\n`)
 }
 
-/** What one write with fdatasync takes. */
 async function syncs(): Promise<void> {
-  const folder = await tempDir()
-  const file = await open(join(folder, 'probe'), 'w')
-  const times: number[] = []
-  for (let n = 0; n < rounds / 2; n++) {
-    const begin = performance.now()
-    await file.write(Buffer.alloc(500))
-    await file.datasync()
-    times.push(performance.now() - begin)
-    await sleep(2)
-  }
-  await file.close()
-  await rm(folder, { recursive: true })
-  const { p50, p99 } = percentiles(times)
-  process.stdout.write(`one fdatasync beside: p50 ${p50} ms, p99 ${p99} ms\n`)
+  const { p50, p99 } = await syncTimes(2)
+  process.stdout.write(`one fdatasync beside: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms\n`)
 }
 
 function percentiles(times: readonly number[]): { readonly p50: number; readonly p99: number } {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'amqplib'
 import { startInflux } from '../services/influxdb.js'
 import { type RabbitServer, startRabbit } from '../services/rabbitmq.js'
+import { barePublishRate } from './bare-publisher.js'
 import { startGenerator } from './generator.js'
 import {
   comparison,
@@ -84,21 +85,21 @@ const measurements: readonly Measurement[] = [
     measure: ingest,
   },
   ...(['message', 'batch'] as const).map(envelope => {
-    const target = { timesPlugin: envelope === 'message' ? 1 : 4 }
+    const target = { timesPlugin: envelope === 'message' ? 1.5 : 6 }
     return {
       rows: [row(`device to RabbitMQ, quorum queue, envelope ${envelope}`, 'held', target)],
       measure: ({ seconds }: PipelineOptions) => toQueue(envelope, seconds),
     }
   }),
   ...(['message', 'batch'] as const).map(envelope => {
-    const target = { atLeast: envelope === 'message' ? 15_000 : 60_000 }
+    const target = { atLeast: envelope === 'message' ? 30_000 : 80_000 }
     return {
       rows: [row(`device to RabbitMQ to InfluxDB, readable, envelope ${envelope}`, 'held', target)],
       measure: ({ seconds }: PipelineOptions) => toStore({ envelope }, seconds),
     }
   }),
   {
-    rows: [row('embedded: device to DuckDB, readable', 'held', { atLeast: 60_000 })],
+    rows: [row('embedded: device to DuckDB, readable', 'held', { atLeast: 120_000 })],
     measure: ({ seconds }) => toStore({}, seconds),
   },
   catchingUp('RabbitMQ and InfluxDB, envelope message', { envelope: 'message' }),
@@ -247,7 +248,8 @@ async function toQueue(envelope: Envelope, seconds: number): Promise<Measured> {
     // How many are in a batch is for the hub to know; that RabbitMQ has confirmed it the cursor says.
     if (envelope === 'message' ? kept < received : kept === 0)
       throw new Error(`accepted ${received}, in the queue ${kept}`)
-    return { ...measuredOf(stretch, { held: Math.min(stretch.sent, stretch.done) }), ...fellBehind(flat) }
+    const bare = envelope === 'message' ? [await bareNote(url, seconds)] : []
+    return { ...measuredOf(stretch, { held: Math.min(stretch.sent, stretch.done) }), ...noted(flat, bare) }
   })
 }
 
@@ -259,10 +261,11 @@ async function toStore({ envelope }: { readonly envelope?: Envelope }, seconds: 
     say(`all of them readable ${took.toFixed(1)} s after the last was acknowledged`)
     if (other) {
       const { received } = await sample(system.hub)
-      await other.close()
       if (other.got < received) throw new Error(`accepted ${received}, another consumer got ${other.got}`)
     }
-    return { ...measuredOf(stretch, { held: Math.min(stretch.sent, stretch.done) }), ...fellBehind(flat) }
+    const bare = other && rabbit ? [await bareNote(rabbit.url, seconds)] : []
+    await other?.close()
+    return { ...measuredOf(stretch, { held: Math.min(stretch.sent, stretch.done) }), ...noted(flat, bare) }
   })
 }
 
@@ -347,8 +350,15 @@ function measuredOf(
   return { figures, cores, peakBytes }
 }
 
-function fellBehind(flat: boolean): Pick<Measured, 'note' | 'failed'> {
-  return flat ? {} : { note: 'fell behind', failed: true }
+function noted(flat: boolean, more: readonly string[]): Pick<Measured, 'note' | 'failed'> {
+  const notes = [...(flat ? [] : ['fell behind']), ...more]
+  return { ...(notes.length > 0 && { note: notes.join('; ') }), ...(!flat && { failed: true }) }
+}
+
+/** What RabbitMQ does with the same messages when nothing else is to be done on this machine. */
+async function bareNote(url: string, seconds: number): Promise<string> {
+  const rate = await barePublishRate(url, Math.min(10, seconds))
+  return `a program that only publishes: ${perSecondText(rounded(rate))}`
 }
 
 interface Needs {
