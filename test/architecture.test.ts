@@ -67,7 +67,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // Readings in bulk, out of the hub.
   export: ['alerts', 'store'],
   // The rows of files: read by the command, stored by the hub.
-  import: [],
+  import: ['store'],
   // What people change over the API or by hand, in a file with undo; and what they change about the screen.
   edits: ['config', 'disk', 'observe', 'runtime'],
   boards: ['config', 'contract', 'disk', 'edits', 'observe', 'runtime'],

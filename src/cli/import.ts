@@ -6,7 +6,7 @@ import type { Answer } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
 import { isInfluxUrl, readInflux } from '../import/influx-rows.js'
 import { RowBatch } from '../import/row-batch.js'
-import { type FileFormat, type FileRow, fileFormats, readRows } from '../import/row-files.js'
+import { type FileFormat, fileFormats, readRows } from '../import/row-files.js'
 import { plain } from '../observe/log.js'
 import { count, many } from '../runtime/terminal.js'
 import { type Call, command, type Flags, usage } from './command.js'
@@ -35,16 +35,17 @@ type ImportState = Answer<'POST /api/imports'>
 export const importCommand = command({
   name: 'import',
   takes: ['FILE', '[FILE2]', '[FILE3]', '[FILE4]', '[FILE5]', '[FILE6]', '[FILE7]', '[FILE8]'],
-  summary: 'store the rows of files (CSV, JSON lines, line protocol) or of an InfluxDB 1.x',
+  summary: 'store the rows of files (CSV, JSON lines, line protocol, Parquet), of Home Assistant or of an InfluxDB 1.x',
   about:
-    'Files of telehub export, and line protocol as influx_inspect export writes it, name their series. The rows of others need\n' +
-    'a mapping rule; {column} in its topic is the value of that column. The same command again goes on where an import\n' +
+    'Files of telehub export, and line protocol as influx_inspect export writes it, name their series. The recorder database of\n' +
+    'Home Assistant is read as messages of its state stream. The rows of others need a mapping rule; {column} in its topic is the value of that column. The same command again goes on where an import\n' +
     'was interrupted; a row that is stored already is not stored twice. docs/data.md describes the formats.',
   flags: importFlags,
   examples: [
     'telehub import january.csv',
     'telehub import weather.csv --map \'{topic: "weather/{station}/hourly", measurement: weather, time: measured_at}\' --dry-run',
     'telehub import old-influx.lp --precision ns',
+    'telehub import home-assistant_v2.db --dry-run',
     'telehub import http://reader:secret@influx.lan:8086/telegraf',
   ],
   run: async call => {
@@ -73,6 +74,9 @@ function formatOf({ format }: ImportCall['flags'], file: string): FileFormat {
     ndjson: 'jsonl',
     json: 'jsonl',
     lp: 'line',
+    db: 'recorder',
+    sqlite: 'recorder',
+    sqlite3: 'recorder',
     txt: 'line',
     tsv: 'csv',
   }
@@ -117,7 +121,7 @@ async function importFile(call: ImportCall, file: string, rule: Rule): Promise<n
         batch.add(row)
         if (!batch.isFull) continue
         await sender.send(batch, false)
-        terminal.progress(progressOf(sender.answer, batch.place / Math.max(1, size)))
+        terminal.progress(progressOf(sender.answer, batch.share(size)))
         batch.clear()
       }
     }
@@ -129,7 +133,7 @@ async function importFile(call: ImportCall, file: string, rule: Rule): Promise<n
   return told(call, shown, sender.answer as ImportState, report.sentence)
 }
 
-async function* rowsOf(file: string, options: Parameters<typeof readRows>[1]): AsyncGenerator<readonly FileRow[]> {
+async function* rowsOf(file: string, options: Parameters<typeof readRows>[1]): ReturnType<typeof readRows> {
   try {
     yield* isInfluxUrl(file) ? readInflux(file, options.from) : readRows(file, options)
   } catch (error) {
@@ -166,9 +170,11 @@ function nameOf(file: string, options: readonly unknown[]): { readonly job: stri
     const descriptor = openSync(file, 'r')
     readSync(descriptor, begin, 0, begin.length, 0)
     closeSync(descriptor)
+    // A database of SQLite may have its newest rows in a log beside it.
+    const log = statSync(`${file}-wal`, { throwIfNoEntry: false })
     const hash = createHash('sha256')
       .update(begin)
-      .update(JSON.stringify([size, ...options]))
+      .update(JSON.stringify([size, ...options, ...(log ? [log.size, log.mtimeMs] : [])]))
     return { job: hash.digest('hex').slice(0, 32), size }
   } catch (error) {
     throw new HubError('bad_request', `${file} cannot be read: ${describe(error)}`)

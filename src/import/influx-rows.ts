@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import type { FieldValue } from '../model.js'
 import { decodeStored } from '../store/line-protocol.js'
-import type { FileRow, NamedRow } from './row-files.js'
+import type { FileRow, NamedRow } from './rows.js'
 
 /* The rows of a database of InfluxDB 1.x, over its query API: measurement by measurement, in chunks of 10,000 rows. */
 

@@ -1,4 +1,4 @@
-import { type FileRow, positionOf, type SeriesName } from './row-files.js'
+import { type FileRow, positionOf, type SeriesName } from './rows.js'
 
 /**
  * Rows and bytes of a batch. Each batch costs a request and a write of the progress to disk; the hub stores a batch in
@@ -32,9 +32,9 @@ export class RowBatch {
     return this.#last ? positionOf(this.#last) : this.#from
   }
 
-  /** First number of the position: for files the byte. */
-  get place(): number {
-    return this.#last?.place ?? 0
+  /** Returns how far the reader is, from 0 to 1, in a file of so many bytes. */
+  share(size: number): number {
+    return this.#last?.share ?? (this.#last?.place ?? 0) / Math.max(1, size)
   }
 
   get isFull(): boolean {

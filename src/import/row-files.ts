@@ -1,50 +1,23 @@
-import type { FieldValue, Tags } from '../model.js'
+import type { FieldValue } from '../model.js'
 import { decodeStored, type Precision, parseLineProtocol } from '../store/line-protocol.js'
 import { CsvLine } from './csv.js'
 import { type Quoting, readRecords, type TextRecord } from './records.js'
+import {
+  type FileRow,
+  jsonOf,
+  type MappedRow,
+  type NamedRow,
+  NameMemory,
+  needsTopic,
+  type SeriesName,
+  TopicTemplate,
+  tagsOf,
+} from './rows.js'
 
 /* The rows of files, one after the other, each with the place where it stands. */
 
-export const fileFormats = ['csv', 'jsonl', 'line'] as const
+export const fileFormats = ['csv', 'jsonl', 'line', 'parquet', 'recorder'] as const
 export type FileFormat = (typeof fileFormats)[number]
-
-/** The name of a series. Readers give rows of one series the same object, which is quicker to find than its text. */
-export interface SeriesName {
-  readonly measurement: string
-  readonly tags: Tags
-  readonly field: string
-}
-
-/** A row that names a series. */
-export interface NamedRow {
-  readonly of: SeriesName
-  /** Microseconds since the epoch. */
-  readonly time: number
-  readonly value: FieldValue
-}
-
-/** A row that a mapping is to read. */
-export interface MappedRow {
-  readonly topic: string
-  /** JSON. */
-  readonly payload: string
-}
-
-export interface FileRow {
-  /** A record of line protocol may hold several. */
-  readonly rows: readonly (NamedRow | MappedRow)[]
-  /** Why the record holds none. */
-  readonly mistake?: string
-  readonly line: number
-  /** Where reading can begin again behind this record: two numbers that the reader understands, for {@link positionOf}. */
-  readonly place: number
-  readonly step: number
-}
-
-/** Returns the position behind a row, as readers take one. */
-export function positionOf({ place, step }: Pick<FileRow, 'place' | 'step'>): string {
-  return `${place}:${step}`
-}
 
 export interface ReadingOptions {
   readonly format: FileFormat
@@ -59,6 +32,8 @@ export interface ReadingOptions {
 /** Reads the rows of a file. Throws an error for people when the file as a whole cannot be read. */
 export async function* readRows(path: string, options: ReadingOptions): AsyncGenerator<readonly FileRow[]> {
   const { format, from } = options
+  if (format === 'parquet') return yield* (await import('./parquet-rows.js')).readParquet(path, options)
+  if (format === 'recorder') return yield* (await import('./recorder-rows.js')).readRecorder(path, options)
   const [offset = 0, line = 1] = from === '' ? [] : from.split(':').map(Number)
   const reader = {
     csv: () => new CsvReader(options),
@@ -96,9 +71,6 @@ interface RecordReader {
 }
 
 const ownColumns = 'time,measurement,tags,field,type,value'
-const needsTopic =
-  'the rows name no series: give a mapping rule with --map, or a topic with --topic, such as home/{room}/climate'
-
 class CsvReader implements RecordReader {
   readonly quoting = 'csv'
   readonly needsHead = true
@@ -313,59 +285,6 @@ function storedName({ measurement, tags }: Pick<SeriesName, 'measurement' | 'tag
   }
 }
 
-/** Values by text: names come again and again. */
-class NameMemory<Value> {
-  readonly #known = new Map<string, Value>()
-  readonly #make: (text: string) => Value
-
-  constructor(make: (text: string) => Value) {
-    this.#make = make
-  }
-
-  of(text: string): Value {
-    const known = this.#known.get(text)
-    if (known !== undefined) return known
-    if (this.#known.size >= 100_000) this.#known.clear()
-    const value = this.#make(text)
-    this.#known.set(text, value)
-    return value
-  }
-}
-
-/** A topic with columns in braces. */
-class TopicTemplate {
-  readonly text: string
-  readonly isFixed: boolean
-  readonly #names: readonly string[]
-
-  constructor(text: string) {
-    this.text = text
-    this.#names = [...text.matchAll(/\{([^}]+)\}/g)].map(([, name = '']) => name)
-    this.isFixed = this.#names.length === 0
-    if (/[+#]|\.\.\.\}/.test(text.replace(/\{[^}]+\.\.\.\}/g, '…}')) || text.includes('...}'))
-      throw new Error(`the topic ${text} has wildcards: give one with --topic, with columns in braces`)
-  }
-
-  check(columns: readonly string[]): void {
-    const missing = this.#names.find(name => !columns.includes(name))
-    if (missing !== undefined) throw new Error(`the topic names {${missing}}; the columns are ${columns.join(', ')}`)
-  }
-
-  fill(row: Readonly<Record<string, unknown>>): { readonly topic: string; readonly used: ReadonlySet<string> } {
-    const topic = this.text.replace(/\{([^}]+)\}/g, (_, name: string) => {
-      const value = row[name]
-      if (value === undefined || value === '' || typeof value === 'object')
-        throw new Error(`the row has no ${name}, which the topic needs`)
-      // One level of a topic, whatever the value is.
-      return String(value).replace(
-        /[%/+#\0]/g,
-        char => `%${char.charCodeAt(0).toString(16).padStart(2, '0').toUpperCase()}`,
-      )
-    })
-    return { topic, used: new Set(this.#names) }
-  }
-}
-
 /** Parses RFC 3339 with up to nine digits of a second, exact to the microsecond; or a number of microseconds. */
 export function microsecondsOf(text: string): number {
   const found = /^([+-]?\d{4,6}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)$/.exec(text)
@@ -388,16 +307,4 @@ function typedValue(type: string, text: string): FieldValue {
 /** Removes the apostrophe that stands in a file of `telehub export` before what a spreadsheet would take for a formula. */
 function unharmed(text: string): string {
   return /^'+[=+\-@\t\r\n|%]/.test(text) ? text.slice(1) : text
-}
-
-function tagsOf(given: unknown): Tags {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw new Error('tags are no JSON object')
-  const tags = Object.entries(given)
-  if (!tags.every(([, value]) => typeof value === 'string')) throw new Error('the value of a tag is no text')
-  return tags as [string, string][]
-}
-
-/** Returns a cell as JSON: numbers and booleans as such, everything else as a text. */
-function jsonOf(cell: string): string {
-  return /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false)$/.test(cell) ? cell : JSON.stringify(cell)
 }

@@ -20,7 +20,7 @@ const input = {
 }
 
 /** Packages that read files beside their own code: native libraries, WebAssembly, pages. They are loaded from node_modules. */
-const external = [/^@duckdb\/node-bindings/, /^@jitl\//, /^pino$/]
+const external = [/^@duckdb\/node-bindings/, /^@jitl\//, /^node-sqlite3-wasm$/, /^pino$/]
 
 /** Own code, with the maps that tsc made. What it reads by relative addresses is looked for from DIST/src. */
 const ownCode = {

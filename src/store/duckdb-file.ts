@@ -219,6 +219,23 @@ export class DuckDbAside {
   }
 }
 
+/**
+ * Opens a connection to a database of no file, to read files of others: one thread, so that rows come in order, and as
+ * much memory as one row group takes. Nothing is written to the disk.
+ */
+export async function inMemory(
+  calls: NativeCalls,
+): Promise<{ readonly aside: DuckDbAside; readonly close: () => void }> {
+  const settings = { threads: '1', memory_limit: '1GB', temp_directory: '' }
+  const instance = await calls.run(() => DuckDBInstance.create(':memory:', settings))
+  const aside = new DuckDbAside(await calls.run(() => instance.connect()), calls)
+  const close = () => {
+    aside.close()
+    instance.closeSync()
+  }
+  return { aside, close }
+}
+
 /** Returns values and their types as the driver takes them. */
 function binding(values: readonly BoundValue[]) {
   const bound = values.map(value => (Array.isArray(value) ? listValue(value) : value))

@@ -50,6 +50,8 @@ import type {
   TimeSeriesStore,
 } from './store.js'
 
+export { ParquetRows } from './parquet-file.js'
+
 /** Series held in memory. The others are looked up when they are written or asked for. */
 const cachedSeries = 100_000
 
