@@ -60,12 +60,12 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   transport: ['config', 'disk', 'mqtt', 'observe', 'runtime'],
   sessions: ['access', 'auth', 'disk', 'mqtt', 'observe', 'runtime'],
   spool: ['config', 'disk', 'observe', 'queue', 'runtime'],
-  store: ['observe', 'runtime'],
+  store: ['disk', 'observe', 'runtime'],
   influxql: ['store'],
   // Alert rules: evaluated over the readings of the live path, and over history. In the processor thread.
   alerts: ['access', 'config', 'contract', 'disk', 'observe', 'runtime', 'store'],
   // Readings in bulk, out of the hub.
-  export: ['alerts', 'store'],
+  export: ['alerts', 'observe', 'runtime', 'store'],
   // The rows of files: read by the command, stored by the hub.
   import: ['store'],
   // What people change over the API or by hand, in a file with undo; and what they change about the screen.
@@ -157,7 +157,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   alerts: ['alerts.ts', 'transition.ts'],
   edits: ['edit-file.ts'],
   backup: ['backup.ts'],
-  export: ['exports.ts'],
+  export: ['exports.ts', 'nightly.ts'],
   import: ['row-files.ts', 'influx-rows.ts', 'row-batch.ts'],
   boards: ['boards.ts'],
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],

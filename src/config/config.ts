@@ -104,6 +104,10 @@ export function loadSettings({
   if (result['proxy.protocol'] && result['proxy.trusted'].length === 0) {
     problems.push('proxy.protocol: given true, which needs proxy.trusted to name the proxies')
   }
+  if (result['export.nightly'] && result['influx.url'])
+    problems.push(
+      `export.nightly: given ${show(result['export.nightly'])}, which is of the embedded store: with influx.url there is none`,
+    )
   if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
@@ -230,6 +234,7 @@ const chapters: Readonly<Record<Subject, string>> = {
   rabbitmq: 'RabbitMQ',
   influx: 'InfluxDB',
   store: 'Stored readings',
+  export: 'Stored readings',
   auth: 'Users and logins',
   audit: 'Audit log',
   commands: 'Commands',

@@ -176,6 +176,11 @@ export const settingsTable = {
     0,
     'Size of the embedded store. At 90 % an alarm is raised; beyond the limit the oldest days of raw readings are deleted. 0B: no limit.',
   ),
+  'export.nightly': row(
+    text('a folder', /^[^\0]*$/),
+    '',
+    'Folder to which the readings of each day of UTC are written an hour after its end, as Parquet by measurement and day. History reads them where store.keep has deleted the readings (docs/data.md). Embedded store only. Empty: nothing is written.',
+  ),
   'auth.file': row(
     text('a file', /^[^\0]*$/),
     '',

@@ -163,7 +163,7 @@ export async function startPipeline(
     { name: 'registry', start: () => void registry.start(), stop: () => registry.stop() },
     knowledge,
     rabbit ? { name: rabbit.name, start: () => {}, stop: () => rabbit.stop() } : files,
-    ...[guard, sparkplug, ...(spans ? [spans] : []), ...storeParts(settings, store, dependencies)],
+    ...[guard, sparkplug, ...(spans ? [spans] : []), ...storeParts(settings, store, dependencies, incidents)],
     ...(records ? [new StoreRefill(refill, dependencies)] : []),
     ...[retention, alerts, notifications, home, live],
     { name: 'replays', start: () => {}, stop: () => replays.stop() },

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import type { Settings } from '../config/settings.js'
 import { HubError } from '../errors.js'
+import { NightlyExport } from '../export/nightly.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { retryForever } from '../runtime/retry.js'
 import type { TimeSeriesStore } from '../store/store.js'
@@ -20,9 +22,19 @@ export function retentionOf(settings: Settings, dir: string, options: Omit<Reten
   return new ReadingRetention({ settings, dir, ...options })
 }
 
-/** Returns the parts that start the store, and see whether the store answers. */
-export function storeParts(settings: Settings, store: TimeSeriesStore, dependencies: Dependencies): readonly Part[] {
-  return [new StoreStart(settings, store, dependencies), new StoreProbe(store, dependencies)]
+/** Returns the parts that start the store, see whether the store answers, and write ended days to a folder. */
+export function storeParts(
+  settings: Settings,
+  store: TimeSeriesStore,
+  dependencies: Dependencies,
+  incidents: IncidentReporter,
+): readonly Part[] {
+  const days = store.rows?.days
+  return [
+    new StoreStart(settings, store, dependencies),
+    new StoreProbe(store, dependencies),
+    ...(days ? [new NightlyExport({ days, incidents })] : []),
+  ]
 }
 
 /** Starts the store. A store that cannot be opened now does not keep the hub from starting: the spool waits for it. */

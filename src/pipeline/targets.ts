@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
 import type { Settings } from '../config/settings.js'
 import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
@@ -77,7 +77,11 @@ export async function openStore(
   incidents: IncidentReporter,
 ): Promise<TimeSeriesStore> {
   const url = settings['influx.url']
-  if (!url) return new (await import('../store/duckdb.js')).DuckDbStore({ path: join(dir, 'store.duckdb'), incidents })
+  if (!url) {
+    const { DuckDbStore } = await import('../store/duckdb.js')
+    const folder = settings['export.nightly']
+    return new DuckDbStore({ path: join(dir, 'store.duckdb'), incidents, days: folder && resolve(folder) })
+  }
   return new (await import('../store/influxdb.js')).InfluxStore({ url, incidents })
 }
 

@@ -1,5 +1,6 @@
 import { describe, HubError } from '../errors.js'
 import type { FieldType, FieldValue, Tags } from '../model.js'
+import { DuckDbDays } from './duckdb-days.js'
 import type { BoundValue, DuckDbAside, DuckDbFile } from './duckdb-file.js'
 import { guarded, type Table, unguarded } from './duckdb-sql.js'
 import {
@@ -50,9 +51,12 @@ interface TableRows {
 export class DuckDbExport implements RowSource {
   readonly #open: () => Promise<DuckDbFile>
   readonly #asides = new Set<LastingAside>()
+  readonly days: DuckDbDays | undefined
 
-  constructor(open: () => Promise<DuckDbFile>) {
+  /** @param folder Folder with the readings of whole days. Undefined: there is none */
+  constructor(open: () => Promise<DuckDbFile>, folder: string | undefined) {
     this.#open = open
+    if (folder) this.days = new DuckDbDays(folder, () => this.#aside(), copyRows)
   }
 
   async open(query: RowsQuery): Promise<RowReading> {
@@ -373,15 +377,21 @@ async function extentOf(aside: LastingAside, chosen: ChosenSeries, { from, to }:
 
 /** Writes rows to a Parquet file by one statement, which DuckDB runs in its own threads, a row group at a time. */
 async function copyTo(connection: DuckDbAside, path: string, chosen: ChosenSeries, query: RowsQuery) {
-  const { from, to } = query
   await connection.run('CREATE OR REPLACE TEMP TABLE chosen (id INTEGER)')
   for (let at = 0; !chosen.isAll && at < chosen.ids.length; at += pageSeries) {
     const some = chosen.ids.slice(at, at + pageSeries).map(BigInt)
     await connection.columns('INSERT INTO chosen SELECT unnest($1)', [some])
   }
-  const some = chosen.isAll ? '' : 'WHERE id IN (FROM temp.chosen)'
-  const tags = `to_json(map_from_entries(list_transform(from_json(tags, '[["VARCHAR"]]'), lambda p: {k: p[1], v: p[2]})))`
-  const names = `(SELECT id, measurement, ${tags}::VARCHAR AS tags, field, type FROM series ${some})`
+  return { rows: await copyRows(connection, path, query.from, query.to, chosen.isAll) }
+}
+
+/** Tags as a JSON object, in SQL: from the column of the series. */
+export const tagsAsObject = `to_json(map_from_entries(list_transform(from_json(tags, '[["VARCHAR"]]'), lambda p: {k: p[1], v: p[2]})))::VARCHAR`
+
+/** Writes the rows of the series in `temp.chosen`, or of all. Resolves with their number. */
+async function copyRows(connection: DuckDbAside, path: string, from: number, to: number, all = false): Promise<number> {
+  const some = all ? '' : 'WHERE id IN (FROM temp.chosen)'
+  const names = `(SELECT id, measurement, ${tagsAsObject} AS tags, field, type FROM series ${some})`
   const range = `time >= ${BigInt(from)} AND time < ${BigInt(to)}`
   const columns = 'make_timestamptz(time) AS time, measurement, tags, field, type'
   const number =
@@ -393,7 +403,7 @@ async function copyTo(connection: DuckDbAside, path: string, chosen: ChosenSerie
        SELECT ${columns}, NULL::DOUBLE, NULL::BOOLEAN, value FROM texts JOIN ${names} ON id = series WHERE ${range}
      ) TO '${path.replaceAll("'", "''")}' (FORMAT parquet, COMPRESSION zstd)`,
   )
-  return { rows: Number(rows ?? 0) }
+  return Number(rows ?? 0)
 }
 
 function tooManySeries(): HubError {

@@ -1,3 +1,6 @@
+import type { FieldType } from '../model.js'
+import type { ArchivedDays, DuckDbDays } from './duckdb-days.js'
+import { tagsAsObject } from './duckdb-export.js'
 import type { DuckDbFile } from './duckdb-file.js'
 import { ceilTo, floorTo, type GoneBefore, levels, unpacked } from './duckdb-rollups.js'
 import { aggregateSql, read, tableOf, typed } from './duckdb-sql.js'
@@ -18,7 +21,17 @@ interface WindowPlan {
   readonly raw: readonly TimeSpan[]
   /** For each level. */
   readonly rolled: readonly (readonly TimeSpan[])[]
+  readonly archived: ArchivedDays
 }
+
+/** Readings that the database has no more. */
+export interface Archive {
+  readonly days: DuckDbDays | undefined
+  /** Time before which the texts of the series are gone. */
+  readonly textsFrom: number
+}
+
+const nothingArchived: ArchivedDays = { spans: [], files: [] }
 
 /** For each function `a`, and `t` where a time decides: from raw readings, from roll-ups, and from several such rows. */
 const partial: Record<Aggregate, readonly [raw: string, rolled: string, whole: string]> = {
@@ -41,17 +54,21 @@ const partial: Record<Aggregate, readonly [raw: string, rolled: string, whole: s
 
 /**
  * Returns the readings of a series in a range, or their windows. Windows at least twice as wide as the bucket of a
- * roll-up are made from that roll-up, where it is right, and else from a finer one or from the raw readings.
+ * roll-up are made from that roll-up, where it is right, and else from a finer one or from the raw readings. Where
+ * retention has deleted what is as fine, the files of whole days answer, for those days alone.
  */
-export async function readHistory(file: DuckDbFile, series: KnownSeries, query: HistoryQuery): Promise<Columns> {
+export async function readHistory(
+  file: DuckDbFile,
+  series: KnownSeries,
+  query: HistoryQuery,
+  archive: Archive = { days: undefined, textsFrom: Number.NEGATIVE_INFINITY },
+): Promise<Columns> {
   const from = Math.ceil(query.from)
   const to = Math.ceil(query.to)
   const asked = { ...query, from, to, fn: series.type === 'number' ? query.fn : ('last' as const) }
   return file.inOneRead(async () => {
     const complete = query.withSequence ? await progress(file) : {}
-    const columns =
-      (series.type === 'text' ? undefined : await rolledHistory(file, series, asked)) ??
-      (await rawHistory(file, series, asked))
+    const columns = (await mixedHistory(file, series, asked, archive)) ?? (await rawHistory(file, series, asked))
     return { ...columns, ...complete }
   })
 }
@@ -82,36 +99,73 @@ async function readingsAsStored(
   { id, type }: Pick<KnownSeries, 'id' | 'type'>,
   from: number,
   to: number,
+  { spans, files }: ArchivedDays = nothingArchived,
 ): Promise<Columns> {
   const table = tableOf(type)
+  const inRange = 'WHERE series = $1 AND time >= $2 AND time < $3'
+  const own = without([[from, to]], spans)
+  const more =
+    files.length > 0
+      ? `UNION ALL SELECT time, value FROM ${rowsOfFiles(files, type)} ${inRange} AND ${within(spans)}`
+      : ''
+  const less = spans.length > 0 ? `AND ${own.length > 0 ? within(own) : 'false'}` : ''
   const [times = [], values = []] = await file.columns(
     'reader',
-    `SELECT time, ${read(table, 'value')} FROM ${table} WHERE series = $1 AND time >= $2 AND time < $3 ORDER BY time`,
+    `SELECT time, ${read(table, 'value')} FROM (SELECT time, value FROM ${table} ${inRange} ${less} ${more}) ORDER BY time`,
     [id, BigInt(from), BigInt(to)],
   )
   return { times: times.map(Number), values: typed(values, type) }
 }
 
-/** Returns the history where roll-ups answer. Undefined: the raw readings are all there, and the windows are narrow. */
-async function rolledHistory(file: DuckDbFile, series: KnownSeries, query: HistoryQuery): Promise<Columns | undefined> {
+/**
+ * Returns the history where roll-ups or files of whole days answer. Undefined: the raw readings are all there, and the
+ * windows are narrow.
+ */
+async function mixedHistory(
+  file: DuckDbFile,
+  series: KnownSeries,
+  query: HistoryQuery,
+  { days, textsFrom }: Archive,
+): Promise<Columns | undefined> {
   const { from, to, points } = query
-  if (to <= from) return undefined
-  const { id, type } = series
-  const known = await knownOf(file, id, from, to)
+  const isText = series.type === 'text'
+  if (to <= from || (isText && from >= textsFrom)) return undefined
+  const { id } = series
+  const known = isText ? { ...unknown, dropped: { raw: textsFrom, byLevel: [] } } : await knownOf(file, id, from, to)
   const { dropped } = known
   const width = windowWidth(from, to, points)
-  const wanted = levels.findLastIndex(level => 2 * level.width <= width)
-  const coarsest = from < dropped.raw ? await coarsestNeeded(file, id, from, to, dropped) : -1
+  const wanted = isText ? -1 : levels.findLastIndex(level => 2 * level.width <= width)
+  const gone = dropped.byLevel[wanted] ?? dropped.raw
+  const archived =
+    days && from < gone ? days.archived(id, query.series.measurement, from, Math.min(to, gone)) : nothingArchived
+  let coarsest = -1
+  for (const [start, end] of isText || from >= dropped.raw ? [] : without([[from, to]], archived.spans))
+    coarsest = Math.max(coarsest, await coarsestNeeded(file, id, start, end, dropped))
   const level = Math.max(wanted, coarsest)
-  if (level < 0) return undefined
-  const planned = { ...known, from, to }
+  if (level < 0 && archived.spans.length === 0) return undefined
+  const planned = { ...known, from, to, archived }
   const found = await windowsOf(file, series, query, planOf(planned, level, points))
   if (found.readings > points) return found.columns
   if (coarsest < 0)
-    return found.readings === 0 ? { times: [], values: [] } : readingsAsStored(file, { id, type }, from, to)
+    return found.readings === 0 ? { times: [], values: [] } : readingsAsStored(file, series, from, to, archived)
   const finest = levels[coarsest]?.width ?? 1
   // As many windows as the range has buckets: those with readings are no more than the readings.
   return (await windowsOf(file, series, query, planOf(planned, coarsest, (to - from) / finest + 2))).columns
+}
+
+/** Returns what is left of ranges without others. Both ascend. */
+function without(ranges: readonly TimeSpan[], others: readonly TimeSpan[]): TimeSpan[] {
+  return ranges.flatMap(([from, to]) => {
+    const left: TimeSpan[] = []
+    let next = from
+    for (const [start, end] of others) {
+      if (end <= next || start >= to) continue
+      if (start > next) left.push([next, start])
+      next = Math.max(next, end)
+    }
+    if (next < to) left.push([next, to])
+    return left
+  })
 }
 
 /** How far the roll-ups of a series are right. */
@@ -119,6 +173,12 @@ interface RollUpState {
   readonly until: number
   readonly dropped: GoneBefore
   readonly stale: readonly TimeSpan[]
+}
+
+const unknown: RollUpState = {
+  until: Number.NEGATIVE_INFINITY,
+  dropped: { raw: Number.NEGATIVE_INFINITY, byLevel: [] },
+  stale: [],
 }
 
 async function knownOf(file: DuckDbFile, id: number, from: number, to: number): Promise<RollUpState> {
@@ -179,10 +239,15 @@ function rangesOf(hours: readonly number[]): TimeSpan[] {
 interface WindowsWanted extends RollUpState {
   readonly from: number
   readonly to: number
+  readonly archived: ArchivedDays
 }
 
 /** Returns at most `points` windows of whole buckets of a level, and from which rows each moment is answered. */
-function planOf({ from, to, until, dropped, stale }: WindowsWanted, level: number, points: number): WindowPlan {
+function planOf(
+  { from, to, until, dropped, stale, archived }: WindowsWanted,
+  level: number,
+  points: number,
+): WindowPlan {
   const bucket = levels[level]?.width ?? 1
   const origin = floorTo(from, bucket)
   const width = Math.max(bucket, ceilTo(windowWidth(origin, to, points), bucket))
@@ -216,21 +281,27 @@ function planOf({ from, to, until, dropped, stale }: WindowsWanted, level: numbe
     if (next < last) rolled[at]?.push([next, last])
     cover(at - 1, last, end)
   }
-  cover(level, from, to)
+  for (const [start, end] of without([[from, to]], archived.spans)) cover(level, start, end)
   const covered = [...raw, ...rolled.flat()]
   const start = Math.min(...covered.map(([first]) => first))
   const end = Math.min(Math.max(...covered.map(([, last]) => last)), dropped.raw)
   // Readings that came later, and are not in the roll-ups yet.
-  if (start < end) raw.push([start, end])
-  return { origin, width, raw, rolled }
+  if (start < end) raw.push(...without([[start, end]], archived.spans))
+  return { origin, width, raw, rolled, archived }
 }
 
 /** Returns the windows of a plan, and how many readings they are of. */
 async function windowsOf(file: DuckDbFile, { id, type }: KnownSeries, query: HistoryQuery, plan: WindowPlan) {
   const [ofRaw, ofRolled, whole] = partial[query.fn]
-  const { origin, width } = plan
+  const { origin, width, archived } = plan
+  const table = tableOf(type)
   const sources = [
-    { table: 'numbers', ranges: plan.raw, columns: `${ofRaw}, count(*) AS n` },
+    { table: table as string, ranges: plan.raw, columns: `${ofRaw}, count(*) AS n` },
+    {
+      table: rowsOfFiles(archived.files, type),
+      ranges: archived.files.length > 0 ? archived.spans : [],
+      columns: `${ofRaw}, count(*) AS n`,
+    },
     ...levels.map((level, i) => ({
       table: unpacked(level),
       ranges: plan.rolled[i] ?? [],
@@ -243,15 +314,25 @@ async function windowsOf(file: DuckDbFile, { id, type }: KnownSeries, query: His
       ({ table, ranges, columns }) =>
         `SELECT (time - $2) // $3 AS w, ${columns} FROM ${table} WHERE series = $1 AND ${within(ranges)} GROUP BY w`,
     )
+  if (parts.length === 0) return { readings: 0, columns: { times: [], values: [] } }
   const [starts = [], values = [], counts = []] = await file.columns(
     'reader',
-    `SELECT w, ${whole}, sum(n) FROM (${parts.join(' UNION ALL ')}) GROUP BY w ORDER BY w`,
+    `SELECT w, ${read(table, whole)}, sum(n) FROM (${parts.join(' UNION ALL ')}) GROUP BY w ORDER BY w`,
     [id, BigInt(origin), BigInt(width)],
   )
   return {
     readings: counts.reduce<number>((sum, count) => sum + Number(count), 0),
     columns: { times: starts.map(w => origin + Number(w) * width), values: typed(values, type), window: width },
   }
+}
+
+/** Returns the rows of the series `$1` in files of whole days as a table, in SQL, with the columns of the own ones. */
+function rowsOfFiles(files: readonly string[], type: FieldType): string {
+  const list = files.map(file => `'${file.replaceAll("'", "''")}'`).join(', ')
+  const value = { number: 'number', boolean: 'CAST(boolean AS DOUBLE)', text: 'text' }[type]
+  return `(SELECT $1 AS series, epoch_us(read.time) AS time, ${value} AS value FROM read_parquet([${list}]) AS read,
+     (SELECT ${tagsAsObject} AS tags, field, type FROM series WHERE id = $1) AS own
+     WHERE read.tags = own.tags AND read.field = own.field AND read.type = own.type)`
 }
 
 function within(ranges: readonly TimeSpan[]): string {

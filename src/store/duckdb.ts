@@ -64,6 +64,8 @@ export interface DuckDbStoreOptions {
   readonly cached?: number
   /** False: roll-ups are made only by {@link DuckDbStore.rollUp}. */
   readonly rollsUp?: boolean
+  /** Folder with the readings of whole days. */
+  readonly days?: string | undefined
 }
 
 /** A series that a write begins. */
@@ -105,11 +107,12 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly #reads = new SerialQueue()
   readonly reader = new DuckDbReader(() => this.#opened())
   readonly retention: DuckDbRetention
-  readonly rows = new DuckDbExport(() => this.#opened())
+  readonly rows: DuckDbExport
   readonly sql = new DuckDbQuestions(() => this.#opened())
 
-  constructor({ path, incidents, clock = Date, cached, rollsUp = true }: DuckDbStoreOptions) {
+  constructor({ path, incidents, clock = Date, cached, rollsUp = true, days }: DuckDbStoreOptions) {
     this.#path = path
+    this.rows = new DuckDbExport(() => this.#opened(), days)
     this.#incidents = incidents
     this.#clock = clock
     this.#cache = new SeriesCache(cached ?? cachedSeries)
@@ -183,7 +186,8 @@ export class DuckDbStore implements TimeSeriesStore {
       let empty: Columns = { times: [], values: [] }
       for (const name of names) {
         const series = found.get(name)
-        const columns = series && (await readHistory(file, series, query))
+        const archive = series && { days: this.rows.days, textsFrom: this.retention.from(series.id, true) }
+        const columns = series && (await readHistory(file, series, query, archive))
         if (columns && columns.times.length > 0) return columns
         // The answer that was read first is complete up to the lowest number.
         if (empty.sequence === undefined && columns) empty = columns

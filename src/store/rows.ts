@@ -54,6 +54,25 @@ export interface RowSource {
    * whole. Undefined: the store cannot.
    */
   parquet?(query: RowsQuery, path: string, signal: AbortSignal): Promise<ParquetFile>
+  /** A folder with the readings of whole days. Undefined: there is none, or the store cannot. */
+  readonly days?: DayPartitions | undefined
+}
+
+/** What was written of a folder of days. */
+export interface WrittenDays {
+  readonly days: number
+  readonly files: number
+  readonly rows: number
+}
+
+/** A folder with a Parquet file of each measurement and day of UTC, from which history is answered, too. */
+export interface DayPartitions {
+  readonly folder: string
+  /**
+   * Writes the days that ended before `until` (microseconds since the epoch) and are not there yet, or of which the store
+   * has other readings by now. A file appears when it is whole. Rejects when one could not be written: call again.
+   */
+  write(until: number, signal: AbortSignal): Promise<WrittenDays>
 }
 
 /** A question in SQL. */

@@ -18,7 +18,16 @@ export type {
 
 import type { RowSource, SqlReader } from './rows.js'
 
-export type { RowChunk, RowReading, RowSeries, RowSource, RowsQuery, SqlAnswer, SqlQuery } from './rows.js'
+export type {
+  DayPartitions,
+  RowChunk,
+  RowReading,
+  RowSeries,
+  RowSource,
+  RowsQuery,
+  SqlAnswer,
+  SqlQuery,
+} from './rows.js'
 
 /** Ways to turn several readings of one window into one value. Fields that are not numbers always take `last`. */
 export const aggregates = ['mean', 'min', 'max', 'first', 'last', 'sum', 'count'] as const

@@ -86,6 +86,10 @@ t.test('a host others can reach needs a word that this is meant', async t => {
 
 t.test('what belongs together, and a size that is none', async t => {
   t.match(problems({ flags: { 'rabbitmq.record': 'false' } })[0], /rabbitmq\.record: .* needs rabbitmq\.url/)
+  t.match(
+    problems({ flags: { 'export.nightly': 'days', 'influx.url': 'http://127.0.0.1:8086/x' } })[0],
+    /export\.nightly: .* embedded store/,
+  )
   t.same(problems({ flags: { host: '0.0.0.0' }, serves: false }), [], 'who does not listen needs no care who may come')
   for (const given of ['lots', '-1', '10XB']) {
     t.match(
