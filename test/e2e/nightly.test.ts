@@ -17,33 +17,30 @@ function readings(days: number) {
   return Array.from({ length: days * 24 }, (_, i) => ({ time: end - (i + 0.5) * 3_600_000, v: i, state: `s${i}` }))
 }
 
-t.test(
-  'ended days are written to the folder, a kill leaves whole files, and history is as before',
-  async t => {
-    const folder = join(await tempDir(), 'days')
-    const hub = await startHub(t, { 'export.nightly': folder })
-    const device = await connectMqtt(t, hub.mqttUrl)
-    await device.publishAsync('home/a', JSON.stringify(readings(4)), { qos: 1 })
-    await eventually(
-      async () => (await hub.get<{ stored: number }>('/api/balance')).body.stored === 1,
-      'the readings are stored',
-    )
-    const before = [await history(hub, 'home,topic=home/a v'), await history(hub, 'home,topic=home/a state')]
-    await hub.stop()
-    const again = await startHub(t, { 'export.nightly': folder }, hub.dir)
-    await eventually(() => dates(folder).length >= 4, 'the days are written')
-    t.same(await history(again, 'home,topic=home/a v'), before[0])
-    await again.kill()
-    t.same(
-      (readdirSync(folder, { recursive: true }) as string[]).filter(name => name.endsWith('.part')),
-      [],
-    )
-    const last = await startHub(t, { 'export.nightly': folder, 'store.keep': 'raw=1d,1m=1d,1h=1d,1d=1d' }, hub.dir)
-    t.same(await history(last, 'home,topic=home/a v'), before[0])
-    t.same(await history(last, 'home,topic=home/a state'), before[1])
-    t.notOk(last.log().includes('export.nightly'))
-  },
-)
+t.test('ended days are written to the folder, a kill leaves whole files, and history is as before', async t => {
+  const folder = join(await tempDir(), 'days')
+  const hub = await startHub(t, { 'export.nightly': folder })
+  const device = await connectMqtt(t, hub.mqttUrl)
+  await device.publishAsync('home/a', JSON.stringify(readings(4)), { qos: 1 })
+  await eventually(
+    async () => (await hub.get<{ stored: number }>('/api/balance')).body.stored === 1,
+    'the readings are stored',
+  )
+  const before = [await history(hub, 'home,topic=home/a v'), await history(hub, 'home,topic=home/a state')]
+  await hub.stop()
+  const again = await startHub(t, { 'export.nightly': folder }, hub.dir)
+  await eventually(() => dates(folder).length >= 4, 'the days are written')
+  t.same(await history(again, 'home,topic=home/a v'), before[0])
+  await again.kill()
+  t.same(
+    (readdirSync(folder, { recursive: true }) as string[]).filter(name => name.endsWith('.part')),
+    [],
+  )
+  const last = await startHub(t, { 'export.nightly': folder, 'store.keep': 'raw=1d,1m=1d,1h=1d,1d=1d' }, hub.dir)
+  t.same(await history(last, 'home,topic=home/a v'), before[0])
+  t.same(await history(last, 'home,topic=home/a state'), before[1])
+  t.notOk(last.log().includes('export.nightly'))
+})
 
 t.test('a full disk of the folder is told, harms nothing, and the days are written when there is room', async t => {
   const disk = await smallDisk(t, 2e6)
