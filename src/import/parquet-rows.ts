@@ -15,7 +15,7 @@ import {
  * position is the number of the next row, counted from 0.
  */
 
-type Cell = unknown
+type ParquetCell = unknown
 
 /** Columns of a file of `telehub export`, in the order in which they are asked for. */
 const ownColumns = ['time', 'measurement', 'tags', 'field', 'type', 'number', 'boolean', 'text']
@@ -54,7 +54,7 @@ interface ColumnReader {
   /** What is asked for of each row, in SQL. */
   readonly expressions: readonly string[]
   /** Throws an error for people. */
-  row(cells: readonly Cell[]): NamedRow | MappedRow
+  row(cells: readonly ParquetCell[]): NamedRow | MappedRow
 }
 
 class OwnColumns implements ColumnReader {
@@ -66,7 +66,7 @@ class OwnColumns implements ColumnReader {
     return { measurement, tags: tagsOf(JSON.parse(tags ?? '{}') as unknown), field }
   })
 
-  row([time, measurement, tags, field, type, number, boolean, text]: readonly Cell[]): NamedRow {
+  row([time, measurement, tags, field, type, number, boolean, text]: readonly ParquetCell[]): NamedRow {
     const value = { number, boolean, text }[type as 'number' | 'boolean' | 'text']
     if (typeof time !== 'number') throw new Error('the row has no time')
     if (value === null || value === undefined) throw new Error(`the row has no value of the type ${String(type)}`)
@@ -102,7 +102,7 @@ class MappedColumns implements ColumnReader {
     })
   }
 
-  row(cells: readonly Cell[]): MappedRow {
+  row(cells: readonly ParquetCell[]): MappedRow {
     const row: Record<string, unknown> = Object.create(null)
     for (const [i, name] of this.#names.entries()) row[name] = cells[i] ?? undefined
     const { topic, used } = this.#topic.fill(row)

@@ -44,7 +44,7 @@ const tables = [
   { name: 'statistics', key: 'id', kind: 'statistics_hour', page: statistics('statistics') },
 ] as const
 
-type Row = Readonly<Record<string, unknown>>
+type RecorderRow = Readonly<Record<string, unknown>>
 
 /** Reads the rows of a database, which must not be in use meanwhile. Throws an error for people. */
 export async function* readRecorder(
@@ -103,7 +103,7 @@ class StateMessages {
   }
 
   /** Throws an error for people. */
-  of({ entity, time, state, attributes, ...numbers }: Row, kind: string): readonly MappedRow[] {
+  of({ entity, time, state, attributes, ...numbers }: RecorderRow, kind: string): readonly MappedRow[] {
     if (typeof entity !== 'string') throw new Error('the row has no entity')
     if (typeof time !== 'number') throw new Error('the row has no time')
     const at = `"time":${JSON.stringify(timeOf(time))}`
@@ -182,21 +182,21 @@ class RecorderDatabase {
     }
   }
 
-  rows(sql: string, after: number): readonly Row[] {
-    return this.#sqlite.all(sql, [after]) as readonly Row[]
+  rows(sql: string, after: number): readonly RecorderRow[] {
+    return this.#sqlite.all(sql, [after]) as readonly RecorderRow[]
   }
 
   number(sql: string): number {
-    const [row = {}] = this.#sqlite.all(sql) as readonly Row[]
+    const [row = {}] = this.#sqlite.all(sql) as readonly RecorderRow[]
     return Number(Object.values(row)[0] ?? 0)
   }
 
   /** Returns a set of attributes that states share. */
-  attributes(id: number): Row {
+  attributes(id: number): RecorderRow {
     const [row] = this.rows('SELECT shared_attrs FROM state_attributes WHERE attributes_id = ?', id)
     try {
       const found: unknown = JSON.parse(String(row?.shared_attrs ?? '{}'))
-      return typeof found === 'object' && found !== null ? (found as Row) : {}
+      return typeof found === 'object' && found !== null ? (found as RecorderRow) : {}
     } catch {
       // A state is worth more than its attributes.
       return {}

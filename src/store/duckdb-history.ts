@@ -25,7 +25,7 @@ interface WindowPlan {
 }
 
 /** Readings that the database has no more. */
-export interface Archive {
+export interface HistoryArchive {
   readonly days: DuckDbDays | undefined
   /** Time before which the texts of the series are gone. */
   readonly textsFrom: number
@@ -61,7 +61,7 @@ export async function readHistory(
   file: DuckDbFile,
   series: KnownSeries,
   query: HistoryQuery,
-  archive: Archive = { days: undefined, textsFrom: Number.NEGATIVE_INFINITY },
+  archive: HistoryArchive = { days: undefined, textsFrom: Number.NEGATIVE_INFINITY },
 ): Promise<Columns> {
   const from = Math.ceil(query.from)
   const to = Math.ceil(query.to)
@@ -125,7 +125,7 @@ async function mixedHistory(
   file: DuckDbFile,
   series: KnownSeries,
   query: HistoryQuery,
-  { days, textsFrom }: Archive,
+  { days, textsFrom }: HistoryArchive,
 ): Promise<Columns | undefined> {
   const { from, to, points } = query
   const isText = series.type === 'text'
