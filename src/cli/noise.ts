@@ -1,11 +1,9 @@
 import type { Answer } from '../contract/contract.js'
 import { HubError } from '../errors.js'
-import { parseSeriesKey } from '../model.js'
 import { plain } from '../observe/log.js'
 import { bytes, count, table } from '../runtime/terminal.js'
 import { type Call, type Command, command, type Flags } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
-import type { HubClient } from './hub-client.js'
 import { printJson } from './print.js'
 
 /* `telehub noise …`: series with many points, and rules that store less of them. */
@@ -81,54 +79,14 @@ function proposal({ rule, tried, points, unit = '' }: NoisyRow): string {
   return `${count(points)} → ${count(trial.points)}, ${error} (${how})`
 }
 
-interface StoredRule {
-  readonly topic: unknown
-  readonly measurement?: unknown
-  readonly ignore?: unknown
-  readonly deadband?: unknown
-}
-
 async function fix(call: Call<typeof fixFlags>): Promise<number> {
   const { args, flags, terminal } = call
   const deadband = flags.deadband === undefined ? undefined : Number(flags.deadband)
   if (deadband !== undefined && !(deadband >= 0))
     throw new HubError('bad_request', `--deadband: given ${flags.deadband}, allowed is a number of at least 0`)
-  const hub = hubOf(call)
-  const fresh: Readonly<Record<string, unknown>>[] = []
-  for (const key of args) fresh.push(await ruleFor(hub, key, deadband))
-  const { rules } = await hub.ask('GET /api/mapping', {})
-  const own = rules.filter(({ place }) => place.from === 'hub').map(({ rule }) => rule)
-  const saved = await hub.ask('POST /api/mapping', { rules: fresh.reduce(withRule, own) })
+  const saved = await hubOf(call).ask('POST /api/noise/fix', { series: args, deadband })
   if (flags.json) return printJson(terminal.out, saved)
-  for (const rule of fresh) terminal.out(`${plain(JSON.stringify(rule))}\n`)
+  for (const rule of saved.written) terminal.out(`${plain(JSON.stringify(rule))}\n`)
   terminal.out('in force; telehub map rules lists them\n')
   return 0
-}
-
-async function ruleFor(hub: HubClient, key: string, deadband: number | undefined) {
-  const [row] = (await hub.ask('GET /api/noise', { series: key, hours: 168 })).rows
-  if (!row) throw new HubError('not_found', `${key}: the hub has stored no value of this series in the last seven days`)
-  if (!row.rule) {
-    throw new HubError(
-      'bad_request',
-      `${key}: a rule would save little, or the mapping makes this series from several topics`,
-    )
-  }
-  const field = parseSeriesKey(key)?.field ?? ''
-  return deadband === undefined ? row.rule : { ...row.rule, deadband: { [field]: deadband } }
-}
-
-/** Adds a rule that only thins; joined with one for the same topic. */
-function withRule(
-  rules: readonly Readonly<Record<string, unknown>>[],
-  rule: Readonly<Record<string, unknown>>,
-): readonly Readonly<Record<string, unknown>>[] {
-  const isSame = (one: StoredRule) => one.topic === rule.topic && one.measurement === undefined && one.ignore !== true
-  const at = rules.findIndex(one => isSame(one as unknown as StoredRule))
-  const before = rules[at]
-  if (!before) return [...rules, rule]
-  const { deadband } = before
-  const known = typeof deadband === 'number' ? { '*': deadband } : ((deadband ?? {}) as object)
-  const joined = { ...before, ...rule, deadband: { ...known, ...((rule.deadband ?? {}) as object) } }
-  return rules.map((one, i) => (i === at ? joined : one))
 }

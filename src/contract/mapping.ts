@@ -25,7 +25,7 @@ const rule = record(
   'As under `mapping` in telehub.yaml: topic, measurement, tags, fields, … (docs/devices.md)',
 )
 
-const answer = object({
+const answerMembers = {
   revision: editRevision,
   rules: array(
     object({ place: rulePlace, rule }),
@@ -33,7 +33,9 @@ const answer = object({
   ),
   file: string('Where the hub keeps its own rules'),
   ...editHistory('rules'),
-})
+}
+
+const answer = object(answerMembers)
 
 const conditions = ifMatch('rules')
 
@@ -135,7 +137,7 @@ export const mapping = {
     summary: 'The series with the most points, and what rules that store less would leave of them',
     description:
       'Of the embedded store. `tried` says what is left of the points when only changes are stored, and with dead bands of a ' +
-      'thousandth, a hundredth and a twentieth of the range of the values. `rule` goes into POST /api/mapping, with the others.',
+      'thousandth, a hundredth and a twentieth of the range of the values. POST /api/noise/fix writes the `rule`.',
     allow: 'everything',
     query: closed({
       hours: withDefault(integer('Up to now', { minimum: 1, maximum: 168 }), 24),
@@ -168,6 +170,21 @@ export const mapping = {
         }),
       ),
     }),
+  },
+  'POST /api/noise/fix': {
+    summary: 'Writes rules of the hub that store less of some series, each joined with one that thins the same topic',
+    description: `Answers when they are in force. ${conditions}`,
+    allow: 'change',
+    body: closed({
+      series: array(string('Key of a series', { maxLength: 65_535 }), undefined, { minItems: 1, maxItems: 50 }),
+      deadband: optional(
+        number('Difference up to which a value counts as unchanged; default: what GET /api/noise proposes', {
+          minimum: 0,
+        }),
+      ),
+    }),
+    problems: { ...editProblems, 404: 'Nothing of a series was stored in the last seven days' },
+    answer: object({ ...answerMembers, written: array(rule, 'The rules of these series') }),
   },
   'GET /api/mapping': {
     summary: 'The mapping rules in their order: those that the hub keeps itself, and those of the settings',

@@ -291,16 +291,29 @@ export async function fetchDead(filter: DeadFilter, limit: number): Promise<read
 }
 
 /**
- * Replays dead letters, or drops them for good. Calls `progress` meanwhile; resolves with the final state, rejects when
- * the job broke off before the end. A caller that stops waiting ends the job.
+ * Replays dead letters, or drops them for good. Calls `progress` meanwhile; resolves and rejects as {@link runJob} does.
  */
-export async function moveDead(
+export function moveDead(
   kind: 'replay' | 'drop',
   filter: DeadFilter,
   progress: (progress: JobProgress) => void,
 ): Promise<JobProgress> {
+  return runJob(`POST /api/dead/${kind}`, filter, progress)
+}
+
+type JobName = 'POST /api/dead/replay' | 'POST /api/dead/drop' | 'POST /api/spool/replay'
+
+/**
+ * Runs a job of the hub. Calls `progress` meanwhile; resolves with the final state, rejects when the job broke off before
+ * the end. A caller that stops waiting ends the job.
+ */
+export async function runJob<Name extends JobName>(
+  name: Name,
+  asked: Asked<Name>,
+  progress: (progress: JobProgress) => void,
+): Promise<JobProgress> {
   // No time limit: the job may take long.
-  const response = await send(`POST /api/dead/${kind}`, filter, null)
+  const response = await send(name, asked, null)
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
   let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
   let text = ''

@@ -7,6 +7,7 @@ import { isTopicName } from '../topics.js'
 import { changeBy } from './changes.js'
 import { callerName, type Guard } from './guard.js'
 import { type RouteCall, serve } from './route.js'
+import { thinningRule, withThinning } from './thinning-rules.js'
 
 /** Somebody who asks for the mapping rules. */
 interface MappingCaller {
@@ -58,6 +59,18 @@ export async function mappingRoutes(
 
   serve(app, 'GET /api/inbox', asked => pipeline.inbox(asked))
   serve(app, 'GET /api/noise', asked => pipeline.noise(asked))
+
+  serve(app, 'POST /api/noise/fix', async ({ series, deadband }, call) => {
+    const { rules, revision } = mapping.list(editorOf(call))
+    const written: Readonly<Record<string, unknown>>[] = []
+    for (const key of series) written.push(await thinningRule(pipeline, key, deadband))
+    const own = rules.filter(({ place }) => place.from === 'hub').map(({ rule }) => rule)
+    const all = written.reduce<readonly Readonly<Record<string, unknown>>[]>(withThinning, own)
+    // Meanwhile somebody may have changed the rules.
+    const answer = await mapping.save(all, editorOf(call), matchOf(call) ?? revision)
+    entered(call, 'change of mapping rules', answer.changes[0]?.what ?? '')
+    return { ...tagged(answer, call), written }
+  })
 
   serve(app, 'POST /api/mapping/undo', async (_asked, call) => {
     const undone = mapping.list(editorOf(call)).changes[0]?.what ?? ''

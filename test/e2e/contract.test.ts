@@ -226,6 +226,15 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/mapping/diff', { rules: [ownRule], from: 0 }), { finished: true, diff: { fates: [] } })
   t.match(await ask('GET /api/inbox', {}), { more: 0 })
   t.match(await ask('GET /api/noise', {}), { series: Number, rows: Array })
+  t.equal((await send('POST /api/noise/fix', { series: ['nothing x'] }, admin)).status, 404)
+  const steady = 'home,topic=home/steady value'
+  for (let n = 0; n < 3; n++) await ask('POST /api/publish', { topic: 'home/steady', payload: '7', qos: 1 })
+  await eventually(
+    async () => (await ask('GET /api/noise', { series: steady })).rows[0]?.points === 3,
+    'the same value is stored three times',
+  )
+  t.match(await ask('POST /api/noise/fix', { series: [steady] }), { undo: 1, written: [{ topic: 'home/steady' }] })
+  t.match(await ask('POST /api/mapping/undo', {}), { undo: 0 })
   t.match(await ask('GET /api/balance', { device: 'one', limit: 1 }), { dropped: 1, devices: [{ clientId: 'one' }] })
 
   const measured = series.find(({ type }) => type === 'number')?.key ?? ''

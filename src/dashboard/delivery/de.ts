@@ -99,6 +99,9 @@ export const de: Texts = {
   'rows.well': 'keine Probleme',
   'dead.title': 'Unzustellbare Nachrichten',
   'dead.reason': 'Grund',
+  'inbox.one': '{count} Topic hat weder Regel noch Voreinstellung.',
+  'inbox.other': '{count} Topics haben weder Regel noch Voreinstellung.',
+  'inbox.see': 'Zum Eingang',
   'dead.hint':
     'Nachrichten, die nicht gespeichert werden konnten. „Wiederholen“ versucht es noch einmal, etwa nachdem ein Mapping korrigiert wurde; „Verwerfen“ löscht sie.',
   'dead.hint-read': 'Nachrichten, die nicht gespeichert werden konnten.',

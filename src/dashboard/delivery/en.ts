@@ -97,6 +97,9 @@ export const en = {
   'rows.well': 'no problems',
   'dead.title': 'Dead letters',
   'dead.reason': 'Reason',
+  'inbox.one': '{count} topic has neither a rule nor a preset.',
+  'inbox.other': '{count} topics have neither a rule nor a preset.',
+  'inbox.see': 'See the inbox',
   'dead.hint':
     'Messages that could not be stored. Replay tries again, for example after fixing a mapping; Drop deletes them.',
   'dead.hint-read': 'Messages that could not be stored.',

@@ -1,9 +1,11 @@
 import type { Session } from '../api.js'
 import type { Page, Shell } from '../pages.js'
 import { BalancePage } from './balance.js'
+import { InboxLink } from './inbox-link.js'
 import { say, translate } from './words.js'
 
 let balance: BalancePage
+let inbox: InboxLink
 let given: Shell
 
 /** The page Delivery: what became of all messages. */
@@ -16,9 +18,11 @@ export const page: Page = {
       () => shell.leave(),
       text => shell.filterBy(text),
     )
+    inbox = new InboxLink()
   },
   show(parameters, focus) {
     balance.show(focus)
+    void inbox.refresh()
     // Leads from a topic whose messages are not stored to the dead letters of that topic.
     const topic = parameters.get('topic')
     if (!topic) return

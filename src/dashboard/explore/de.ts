@@ -7,6 +7,7 @@ export const de: Readonly<Record<ExploreKey, string>> = {
   'view.retained': 'Retained-Nachrichten',
   'view.publish': 'Veröffentlichen',
   'view.rules': 'Zuordnung',
+  'view.inbox': 'Eingang',
 
   loading: 'Wird geladen …',
   failed: 'Der Hub hat nicht geantwortet: {why}',

@@ -5,6 +5,7 @@ export const en = {
   'view.retained': 'Retained messages',
   'view.publish': 'Publish',
   'view.rules': 'Mapping',
+  'view.inbox': 'Inbox',
 
   loading: 'Loading …',
   failed: 'The hub did not answer: {why}',

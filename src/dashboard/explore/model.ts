@@ -1,7 +1,14 @@
 import { hubNow } from '../api.js'
 import type { Shell } from '../pages.js'
 import { withStyle } from '../styles.js'
-import { fetchMessages, fetchTopics, type Level, type TopicMessage, type TopicMessages } from './requests.js'
+import {
+  countInbox,
+  fetchMessages,
+  fetchTopics,
+  type Level,
+  type TopicMessage,
+  type TopicMessages,
+} from './requests.js'
 
 /** A level of the tree as it is shown. */
 export interface ShownLevel {
@@ -13,10 +20,12 @@ export interface ShownLevel {
   failure: string
 }
 
-export type View = 'topics' | 'retained' | 'publish' | 'rules'
+export type View = 'topics' | 'retained' | 'publish' | 'rules' | 'inbox'
 
 /** The mapping, which is loaded when first shown. */
 export type MappingModule = typeof import('../mapping/view.js')
+/** The inbox, likewise. */
+export type InboxModule = typeof import('../inbox/view.js')
 
 /** Key of the first level; other levels have their path with a slash before it. */
 export const rootKey = ''
@@ -26,6 +35,8 @@ const pageSize = 200
 /** Milliseconds between two looks at the levels that are open, and how many are looked at. */
 const lookEveryMs = 3_000
 const mostLooked = 12
+/** Shortest time between two counts of the inbox, for which the hub goes through all topics. */
+const countEveryMs = 60_000
 /** Most messages of a topic that are kept on the page. */
 const mostMessages = 200
 
@@ -36,6 +47,9 @@ export class ExploreModel {
   view: View = 'topics'
   parameters = new URLSearchParams()
   mapping: MappingModule | undefined
+  inbox: InboxModule | undefined
+  /** Topics that no rule and no preset knows; undefined: not known. */
+  unknown: number | undefined
   /** Levels by key; those that are closed are forgotten. */
   readonly levels = new Map<string, ShownLevel>()
   search = ''
@@ -50,6 +64,7 @@ export class ExploreModel {
   /** Sequence number of the message that is opened; undefined: the newest. */
   chosen: number | undefined
   #lookedAt = 0
+  #countedAt = Number.NEGATIVE_INFINITY
   #isAsking = false
   #isLooking = false
   #searching: ReturnType<typeof setTimeout> | undefined
@@ -71,7 +86,10 @@ export class ExploreModel {
         ? 'publish'
         : parameters.has('map') || parameters.has('rules')
           ? 'rules'
-          : 'topics'
+          : parameters.has('inbox')
+            ? 'inbox'
+            : 'topics'
+    if (this.view === 'inbox' && !this.inbox) void this.#loadInbox()
     if (this.view === 'rules' && !this.mapping) void this.#loadMapping()
     if (this.view === 'topics' && topic !== this.topic) this.#choose(topic)
     if (!this.levels.has(rootKey)) void this.#load(rootKey, undefined)
@@ -84,7 +102,28 @@ export class ExploreModel {
     this.onChange()
   }
 
+  async #loadInbox(): Promise<void> {
+    const [module] = await Promise.all([import('../inbox/view.js'), withStyle('inbox.css')])
+    this.inbox = module
+    this.onChange()
+  }
+
+  /** Asks how many topics nothing knows. Those who may not read everything see no inbox. */
+  async #count(): Promise<void> {
+    if (!this.seesAll || hubNow() - this.#countedAt < countEveryMs) return
+    this.#countedAt = hubNow()
+    this.unknown = await countInbox().catch(() => undefined)
+    this.onChange()
+  }
+
+  /** Whether the user may read everything, like the balance. */
+  get seesAll(): boolean {
+    return this.shell.ready?.waiting !== undefined
+  }
+
   tick(): void {
+    // The inbox itself asks for more.
+    if (this.view !== 'inbox') void this.#count()
     if (this.view !== 'topics') return
     if (this.topic !== undefined && !this.isFrozen) void this.#ask()
     if (hubNow() - this.#lookedAt >= lookEveryMs && !this.#isLooking) void this.#look()

@@ -1,5 +1,6 @@
 import { Component } from 'preact'
 import { modelPage } from '../model-page.js'
+import { countText } from '../wording.js'
 import { Model } from './context.js'
 import { ExploreModel } from './model.js'
 import { Publish } from './publish.js'
@@ -8,9 +9,11 @@ import { TopicPanel } from './topic.js'
 import { Tree } from './tree.js'
 import { say } from './words.js'
 
-const views = ['topics', 'retained', 'publish', 'rules'] as const
+const views = ['topics', 'retained', 'publish', 'rules', 'inbox'] as const
+/** Like the balance, these are for those who may read everything. */
+const forAll: readonly string[] = ['rules', 'inbox']
 
-/** The page Explore: the tree of topics, the messages of one, what is retained, and publishing. */
+/** The page Explore: the tree of topics, the messages of one, what is retained, publishing, the mapping, the inbox. */
 class ExplorePage extends Component<{ readonly model: ExploreModel }> {
   override componentDidMount(): void {
     this.props.model.onChange = () => this.forceUpdate()
@@ -19,8 +22,8 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
   override render({ model }: { readonly model: ExploreModel }) {
     const { view, topic, parameters, shell } = model
     const Mapping = model.mapping?.MappingView
-    // Like the balance, the rules are for those who may read everything.
-    const shown = views.filter(name => name !== 'rules' || shell.ready?.waiting !== undefined)
+    const Inbox = model.inbox?.InboxView
+    const shown = views.filter(name => !forAll.includes(name) || model.seesAll)
     return (
       <Model.Provider value={model}>
         <h1 class="unseen" tabIndex={-1}>
@@ -34,6 +37,12 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
               aria-current={view === name ? 'page' : undefined}
             >
               {say(`view.${name}`)}
+              {name === 'inbox' && model.unknown ? (
+                <>
+                  {' '}
+                  <span class="explore-count">{countText(model.unknown)}</span>
+                </>
+              ) : null}
             </a>
           ))}
         </nav>
@@ -47,6 +56,7 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
           <RetainedMessages key={parameters.toString()} given={parameters.get('retained') || '#'} />
         ) : null}
         {view === 'rules' && Mapping ? <Mapping shell={shell} parameters={parameters} /> : null}
+        {view === 'inbox' && Inbox ? <Inbox shell={shell} /> : null}
         {view === 'publish' ? <Publish key={parameters.toString()} given={parameters.get('publish') ?? ''} /> : null}
       </Model.Provider>
     )

@@ -14,6 +14,11 @@ export function fetchTopics(asked: Partial<Asked<'GET /api/topics'>>): Promise<T
   return ask('GET /api/topics', asked as Asked<'GET /api/topics'>)
 }
 
+/** Resolves with the number of topics that no rule and no preset knows. */
+export async function countInbox(): Promise<number> {
+  return (await ask('GET /api/inbox', { limit: 1 })).topics
+}
+
 export function fetchMessages(topic: string, after?: number): Promise<TopicMessages> {
   return ask('GET /api/topics/messages', after === undefined ? { topic, limit: 30 } : { topic, limit: 30, after })
 }

@@ -7,6 +7,7 @@ export const zh: Readonly<Record<ExploreKey, string>> = {
   'view.retained': '保留消息',
   'view.publish': '发布',
   'view.rules': '映射',
+  'view.inbox': '收件箱',
 
   loading: '正在加载…',
   failed: '中心没有响应：{why}',

@@ -31,6 +31,7 @@ export function Kept() {
       <div class="set-head">
         <h2>{say('part.kept')}</h2>
         <p class="hint">{say('kept.text')}</p>
+        <a href="#settings&part=noise">{say('kept.noise')}</a>
       </div>
       <p class="set-trouble" role="alert">
         {trouble}

@@ -29,6 +29,7 @@ export const parts: readonly PartEntry[] = [
   { name: 'mapping', title: 'part.mapping', load: () => import('./mapping.js').then(({ Mapping }) => Mapping) },
   { name: 'notify', title: 'part.notify', load: () => import('./notify.js').then(({ Notify }) => Notify) },
   { name: 'kept', title: 'part.kept', load: () => import('./kept.js').then(({ Kept }) => Kept) },
+  { name: 'noise', title: 'part.noise', load: () => import('./noise.js').then(({ Noise }) => Noise) },
   {
     name: 'certificate',
     title: 'part.certificate',

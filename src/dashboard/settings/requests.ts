@@ -44,4 +44,13 @@ export const fetchNotify = () => ask('GET /api/notify', {})
 export const testTarget = (target: string) => ask('POST /api/notify/test', { target })
 export type StoreAnswer = Answer<'GET /api/store'>
 export const fetchStore = (keep?: string) => ask('GET /api/store', { keep })
+export type NoiseAnswer = Answer<'GET /api/noise'>
+export type NoisySeries = NoiseAnswer['rows'][number]
+/** The hub goes through the readings of a day, and starts its processor thread anew for a change. */
+const patienceMs = 60_000
+export const fetchNoise = () => ask('GET /api/noise', {}, AbortSignal.timeout(patienceMs))
+export const storeLess = (series: string, deadband: number) =>
+  ask('POST /api/noise/fix', { series: [series], deadband }, AbortSignal.timeout(patienceMs))
+export const undoMapping = (revision: string) =>
+  askMatching('POST /api/mapping/undo', {}, revision, AbortSignal.timeout(patienceMs))
 export const fetchMapping = () => ask('GET /api/mapping', {})

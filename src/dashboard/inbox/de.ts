@@ -1,0 +1,52 @@
+import type { InboxKey } from './en.js'
+
+/** German texts of the inbox. */
+export const de: Readonly<Record<InboxKey, string>> = {
+  title: 'Eingang',
+  'topics.one': '{count} Topic, das keine Regel und keine Voreinstellung kennt',
+  'topics.other': '{count} Topics, die keine Regel und keine Voreinstellung kennt',
+  none: 'Jedes Topic hat eine Regel oder eine Voreinstellung.',
+  hint: 'Topics gleicher Form stehen zusammen, die mit den meisten Nachrichten zuerst. Eine Regel gibt ihren Werten einen Namen; auch die Nachrichten, die der Hub noch hat, speichert er dann nach der Regel.',
+  loading: 'Wird geladen …',
+  failed: 'Der Hub hat nicht geantwortet: {why}',
+  again: 'Noch einmal nachsehen',
+  'more.one': 'und {count} weitere Gruppe',
+  'more.other': 'und {count} weitere Gruppen',
+  incomplete: 'Es gibt mehr Topics, als der Hub sich ansieht.',
+  admin: 'Nur Administratoren speichern Regeln.',
+
+  'count.one': '{count} Topic',
+  'count.other': '{count} Topics',
+  rate: '{rate} Nachrichten/s',
+  'messages.one': '{count} Nachricht seit dem Start',
+  'messages.other': '{count} Nachrichten seit dem Start',
+  last: 'neueste {age}',
+  'fate.stored': 'unter dem Namen des Topics gespeichert',
+  'fate.ignored': 'nicht gespeichert, da es kein Messwert ist',
+  'fate.refused': 'nicht gespeichert: {why}',
+  'fate.unknown': 'vor der nächsten Nachricht nicht bekannt',
+  sample: 'Neueste Nachricht auf {topic}',
+  'sample.none': 'Der Hub hat keine Nachricht dieser Topics mehr.',
+  'sample.empty': '(leer)',
+
+  proposed: 'Vorgeschlagene Regel',
+  measurement: 'Gespeichert als {measurement}',
+  tags: 'unterschieden nach {names}',
+  'rule.whole': 'Die ganze Regel',
+  accept: 'Annehmen und die Vergangenheit füllen',
+  'accept.label': 'Die Regel für {filter} annehmen und die Vergangenheit füllen',
+  change: 'Erst ändern',
+  'change.label': 'Die Regel für {filter} erst ändern',
+
+  'step.rule': 'Die Regel tritt in Kraft …',
+  'step.past': 'Die Vergangenheit wird nach der Regel gespeichert: {done} Nachrichten',
+  'step.past-of': 'Die Vergangenheit wird nach der Regel gespeichert: {done} von etwa {total} Nachrichten angesehen',
+  'step.letters': 'Nicht gespeicherte Nachrichten werden noch einmal versucht: {done}',
+  progress: 'Fortschritt für {filter}',
+  done: '{filter}: Die Regel gilt, und {stored} Nachrichten der Vergangenheit sind nach ihr gespeichert.',
+  'done.kept':
+    '{filter}: Die Regel gilt; {stored} Nachrichten der Vergangenheit sind nach ihr gespeichert, {kept} nicht.',
+  'done.rules': 'Regeln ansehen oder rückgängig machen',
+  broken: '{filter}: Die Regel gilt, aber die Vergangenheit ist nicht ganz gefüllt: {why}',
+  refused: '{filter}: Es wurde nichts geändert: {why}',
+}
