@@ -9,6 +9,8 @@ export type JobName =
   | 'POST /api/dead/drop'
   | 'POST /api/spool/replay'
   | 'POST /api/mapping/diff'
+  | 'POST /api/mapping/apply'
+  | 'POST /api/mapping/apply/undo'
 
 /** The HTTP API of a running hub. */
 export class HubClient {

@@ -4,7 +4,7 @@ import { plain } from '../observe/log.js'
 import { count, many, table } from '../runtime/terminal.js'
 import { type Call, type Command, command } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
-import { watch } from './job.js'
+import { goesOn, watch } from './job.js'
 import { printJson } from './print.js'
 
 /* `telehub inbox …`: topics that no rule and no preset knows. */
@@ -15,9 +15,9 @@ export const inboxCommands: readonly Command[] = [
     takes: ['FILTER'],
     summary: 'save the rule that is proposed for a group of the inbox, and fill in the past',
     about:
-      'FILTER is that of the group. The rule goes behind those that the hub keeps itself. Messages that the spool and the ' +
-      'archive still have are stored by it, and dead letters of these topics are replayed. What was stored under the name ' +
-      'of the topic stays: telehub series drop removes it.',
+      'FILTER is that of the group. The rule goes behind those that the hub keeps itself, as with telehub map apply: what ' +
+      'the spool and the archive still have of these topics is stored by it instead of under the name of the topic, all at ' +
+      'once, and telehub map undo takes that back. Then dead letters of these topics are replayed.',
     flags: hubFlags,
     examples: ["telehub inbox accept 'plant/+/status'"],
     run: accept,
@@ -82,11 +82,12 @@ async function accept(call: Call<typeof hubFlags>): Promise<number> {
   if (!group) throw new HubError('not_found', `${args[0]}: there is no such group; telehub inbox lists them`)
   const { rules } = await hub.ask('GET /api/mapping', {})
   const own = rules.filter(({ place }) => place.from === 'hub').map(({ rule }) => rule)
-  await hub.ask('POST /api/mapping', { rules: [...own, group.rule] })
   const topic = group.filter
-  const past = await watch(call, 'POST /api/spool/replay', { from: 0, topic })
+  const asked = { rules: [...own, group.rule], from: 0, topic }
+  const past = await watch(call, 'POST /api/mapping/apply', asked, goesOn)
+  if (past.error) throw new HubError('bad_request', `the rule is not in force: ${plain(past.error)}`)
   const letters = await watch(call, 'POST /api/dead/replay', { topic })
-  const error = past.error ?? letters.error
+  const { error } = letters
   if (flags.json) return printJson(terminal.out, { rule: group.rule, past, letters }) || (error ? 1 : 0)
   terminal.out(`${plain(JSON.stringify(group.rule))} is in force\n`)
   terminal.out(`past: ${many(past.stored, 'message')} stored; dead letters: ${count(letters.stored)} stored\n`)

@@ -7,13 +7,21 @@ import { type hubFlags, hubOf } from './hub-address.js'
 import type { JobName } from './hub-client.js'
 import { printJson } from './print.js'
 
+/** Said when the connection ends before a change of the past does. */
+export const goesOn = 'the connection to the hub ended; the hub goes on by itself: see telehub map past'
+
 type JobCall = Pick<Call<typeof hubFlags>, 'flags' | 'environmentKey' | 'settings' | 'terminal'>
 
 /**
  * Starts a job of the hub, shows the progress, and resolves with the last report. Rejects when the connection ends
- * before the job does.
+ * before the job does, with what `ended` says.
  */
-export async function watch<Name extends JobName>(call: JobCall, name: Name, asked: Asked<Name>): Promise<JobProgress> {
+export async function watch<Name extends JobName>(
+  call: JobCall,
+  name: Name,
+  asked: Asked<Name>,
+  ended = 'the connection to the hub ended before the job did; what was done stays done',
+): Promise<JobProgress> {
   const { progress } = call.terminal
   let last: JobProgress | undefined
   try {
@@ -28,7 +36,7 @@ export async function watch<Name extends JobName>(call: JobCall, name: Name, ask
     progress('')
   }
   if (!last?.finished) {
-    throw new HubError('stopping', 'the connection to the hub ended before the job did; what was done stays done')
+    throw new HubError('stopping', ended)
   }
   return last
 }

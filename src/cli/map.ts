@@ -8,7 +8,7 @@ import { count, many, table } from '../runtime/terminal.js'
 import { type Call, type Command, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
 import { instant, instantHelp } from './instant.js'
-import { watch } from './job.js'
+import { goesOn, watch } from './job.js'
 import { printJson } from './print.js'
 
 /* `telehub map …`: what a running hub would make of a message, and the rules that say so. */
@@ -31,7 +31,8 @@ const diffFlags = {
 } as const satisfies Flags
 
 const undoFlags = {
-  from: { value: 'TIME', help: 'stores again what was received from this time on; default: nothing' },
+  rules: { help: 'takes only the last change of the rules back' },
+  from: { value: 'TIME', help: 'with --rules: stores again what was received from this time on; default: nothing' },
   ...hubFlags,
 } as const satisfies Flags
 
@@ -67,22 +68,33 @@ export const mapCommands: readonly Command[] = [
   command({
     name: 'map apply',
     takes: ['FILE'],
-    summary: 'put the rules of a file in force, and store the raw past (spool and archive) by them',
+    summary: 'put the rules of a file in force, for the raw past (spool and archive), too, all at once',
     about:
-      'FILE as for map diff. The rules take effect at once for all that arrives; the past follows in order, and a chart sees ' +
-      'each message stored by the old rules, by the new ones, or by both where the series have other names. Series that ' +
-      'vanish stay, and are listed. Interrupted, it is run again: what is stored already is replaced by itself. ' +
-      instantHelp,
+      'FILE as for map diff. What the new rules make of the messages of the span is made aside, and then takes the place of ' +
+      'what the rules before have made of them, in one transaction; readings that only those made are removed. What comes ' +
+      'is by the new rules from then on. The hub goes on by itself when this command ends, and after a restart; on an ' +
+      'error nothing is changed. InfluxDB has no transactions: there the past is stored again by the new rules, message by ' +
+      `message, and what only the rules before made stays. ${instantHelp}`,
     flags: diffFlags,
     examples: ['telehub map apply new.yaml --from 7d'],
     run: apply,
   }),
   command({
+    name: 'map past',
+    summary: 'show the last map apply, or its undo, and how far it is',
+    about: 'Both go on in the hub, whether the command that began them is there or not.',
+    flags: hubFlags,
+    examples: ['telehub map past'],
+    run: past,
+  }),
+  command({
     name: 'map undo',
-    summary: 'take the last change of the rules of the hub back, and store the raw past by the rules before',
-    about: `Up to 50 changes are kept, whoever made them. ${instantHelp}`,
+    summary: 'take the last map apply back, within a day: the rules, and the readings as they were',
+    about:
+      'What came since is made anew by the rules before. When there is no map apply to take back, or with --rules: takes ' +
+      `the last change of the rules back, whoever made it; up to 50 are kept. ${instantHelp}`,
     flags: undoFlags,
-    examples: ['telehub map undo --from 7d'],
+    examples: ['telehub map undo', 'telehub map undo --rules --from 7d'],
     run: undo,
   }),
 ]
@@ -143,26 +155,35 @@ async function apply(call: Call<typeof diffFlags>): Promise<number> {
   const { args, flags, terminal } = call
   const rules = rulesIn(args[0] ?? '')
   const span = spanOf(call, 'map apply')
-  const compared = await watch(call, 'POST /api/mapping/diff', { rules, ...span })
-  await hubOf(call).ask('POST /api/mapping', { rules })
-  const last = await watch(call, 'POST /api/spool/replay', span)
-  const { out } = terminal
-  const { diff } = compared
-  if (flags.json) return printJson(out, { ...last, diff }) || (last.error ? 1 : 0)
-  out(`the rules are in force; past: ${many(last.stored, 'message')} stored, ${count(last.kept)} rejected\n`)
-  if (last.error) out(`the past is stored in part only: ${plain(last.error)}; run it again\n`)
-  if (diff && diff.series.vanish > 0) {
-    out(
-      `\n${count(diff.series.vanish)} series get no more values, and stay as they were stored (telehub series drop):\n`,
-    )
-    for (const { series } of diff.vanish) out(`  ${plain(series)}\n`)
+  const last = await watch(call, 'POST /api/mapping/apply', { rules, ...span }, goesOn)
+  if (flags.json) return printJson(terminal.out, last) || (last.error ? 1 : 0)
+  if (last.error) {
+    terminal.out(`nothing was changed: ${plain(last.error)}\n`)
+    return 1
   }
-  return last.error ? 1 : 0
+  terminal.out(`the rules are in force, for the past, too: ${pastText(last)}\n`)
+  terminal.out('telehub map undo takes all of it back within a day\n')
+  return 0
+}
+
+function pastText({ stored, kept, dropped }: JobProgress): string {
+  return (
+    `${many(stored, 'message')} stored, ${count(kept)} rejected, ` +
+    `${many(dropped, 'reading')} removed that only the rules before made`
+  )
 }
 
 async function undo(call: Call<typeof undoFlags>): Promise<number> {
   const { flags, terminal } = call
   const from = instant('from', flags.from, terminal.now())
+  const { change } = await hubOf(call).ask('GET /api/mapping/past', {})
+  if (!flags.rules && from === undefined && change?.until !== undefined && change.until > terminal.now()) {
+    const last = await watch(call, 'POST /api/mapping/apply/undo', {}, goesOn)
+    if (flags.json) return printJson(terminal.out, last) || (last.error ? 1 : 0)
+    if (last.error) terminal.out(`nothing was changed: ${plain(last.error)}\n`)
+    else terminal.out('the rules before are in force, and the past is as it was\n')
+    return last.error ? 1 : 0
+  }
   const answer = await hubOf(call).ask('POST /api/mapping/undo', {})
   const last = from === undefined ? undefined : await watch(call, 'POST /api/spool/replay', { from })
   if (flags.json) return printJson(terminal.out, last ?? answer) || (last?.error ? 1 : 0)
@@ -170,6 +191,34 @@ async function undo(call: Call<typeof undoFlags>): Promise<number> {
   if (last) terminal.out(`past: ${many(last.stored, 'message')} stored, ${count(last.kept)} rejected\n`)
   if (last?.error) terminal.out(`the past is stored in part only: ${plain(last.error)}\n`)
   return last?.error ? 1 : 0
+}
+
+const phases = {
+  applying: 'rules are being put in force for the past',
+  done: 'rules are in force for the past',
+  undoing: 'rules for the past are being taken back',
+  undone: 'rules for the past were taken back',
+  failed: 'rules for the past were not put in force',
+  final: 'rules are in force for the past, and no undo is kept any more',
+} as const
+
+async function past(call: Call<typeof hubFlags>): Promise<number> {
+  const { out } = call.terminal
+  const answer = await hubOf(call).ask('GET /api/mapping/past', {})
+  if (call.flags.json) return printJson(out, answer)
+  const { change, progress } = answer
+  if (!change) {
+    out('no rules were put in force for the past yet\n')
+    return 0
+  }
+  const { phase, at, by, from, to, topic, until, error } = change
+  const iso = (time: number) => new Date(time).toISOString()
+  out(`${phases[phase]} (${iso(at)}${by ? `, by ${plain(by)}` : ''})\n`)
+  out(`from ${iso(from)}${to === undefined ? '' : ` to ${iso(to)}`}${topic === undefined ? '' : `, ${plain(topic)}`}: `)
+  out(`${pastText(progress)}\n`)
+  if (until !== undefined) out(`telehub map undo takes it back until ${iso(until)}\n`)
+  if (error !== undefined) out(`${plain(error)}\n`)
+  return phase === 'failed' ? 1 : 0
 }
 
 async function diff(call: Call<typeof diffFlags>): Promise<number> {

@@ -301,19 +301,24 @@ export function moveDead(
   return runJob(`POST /api/dead/${kind}`, filter, progress)
 }
 
-type JobName = 'POST /api/dead/replay' | 'POST /api/dead/drop' | 'POST /api/spool/replay'
+type JobName =
+  | 'POST /api/dead/replay'
+  | 'POST /api/dead/drop'
+  | 'POST /api/mapping/apply'
+  | 'POST /api/mapping/apply/undo'
 
 /**
  * Runs a job of the hub. Calls `progress` meanwhile; resolves with the final state, rejects when the job broke off before
- * the end. A caller that stops waiting ends the job.
+ * the end. A caller that stops waiting ends the job, unless it changes the past. `match`: the ETag that the rules must have.
  */
 export async function runJob<Name extends JobName>(
   name: Name,
   asked: Asked<Name>,
   progress: (progress: JobProgress) => void,
+  match?: string,
 ): Promise<JobProgress> {
   // No time limit: the job may take long.
-  const response = await send(name, asked, null)
+  const response = await send(name, asked, null, match === undefined ? {} : { 'if-match': match })
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
   let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
   let text = ''

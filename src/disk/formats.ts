@@ -48,6 +48,7 @@ export const fileKinds: readonly FileKind[] = [
   kind('notifications', /^notify(\/|\.)/),
   kind('boards', /^boards\./),
   kind('mapping', /^mapping\./),
+  kind('past', /^past\./),
   kind('registry', /^registry\./),
   kind('rhythms', /^rhythms\./),
   kind('knowledge', /^knowledge\./),

@@ -39,6 +39,7 @@ const jobNames = {
   drop: 'drop of dead letters',
   past: 'replay of the spool',
   diff: 'comparison of mappings',
+  swap: 'rules for the past',
 } as const satisfies Record<Job['kind'], string>
 
 /** Largest body with mapping rules. */

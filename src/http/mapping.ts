@@ -1,9 +1,10 @@
-import type { FastifyInstance } from 'fastify'
-import type { Answer } from '../contract/contract.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Answer, JobProgress } from '../contract/contract.js'
 import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
-import { isTopicName } from '../topics.js'
+import { isTopicFilter, isTopicName } from '../topics.js'
 import { changeBy } from './changes.js'
 import { callerName, type Guard } from './guard.js'
 import { type RouteCall, serve } from './route.js'
@@ -24,6 +25,24 @@ export interface MappingApi {
   save(rules: readonly unknown[], editor: MappingCaller, match: string | undefined): Promise<Rules>
   /** Takes the last change back. Resolves when that is in force. */
   undo(editor: MappingCaller, match: string | undefined): Promise<Rules>
+  /** Begins to replace the rules for the past, too. Resolves when that is on disk. */
+  applyToPast(rules: readonly unknown[], past: Past, editor: MappingCaller, match: string | undefined): Promise<void>
+  /** Begins to take that back. */
+  undoPast(editor: MappingCaller): Promise<void>
+  /** The last change of the past, and how far it is. */
+  readonly past: { readonly change: ChangeOfPast | undefined; readonly progress: JobProgress }
+}
+
+/** A span of received messages, in microseconds. */
+interface Past {
+  readonly from: number
+  readonly to: number
+  readonly topic: string | undefined
+}
+
+/** A change of the past; `at` and `until` in milliseconds. */
+interface ChangeOfPast extends Omit<NonNullable<Answer<'GET /api/mapping/past'>['change']>, 'from' | 'to' | 'topic'> {
+  readonly past: Past
 }
 
 interface MappingRoutesOptions {
@@ -32,6 +51,9 @@ interface MappingRoutesOptions {
   readonly guard: Guard
   readonly audit: Auditor
 }
+
+/** Longest time between two reports of a change of the past. */
+const progressEveryMs = 500
 
 /** Largest body with rules. */
 const bodyLimit = 1e6
@@ -92,6 +114,61 @@ export async function mappingRoutes(
     },
     { bodyLimit },
   )
+
+  serve(
+    app,
+    'POST /api/mapping/apply',
+    async ({ rules, from, to, topic }, call) => {
+      if (topic !== undefined && !isTopicFilter(topic))
+        throw new HubError('bad_request', `topic: given ${JSON.stringify(topic)}, allowed is a topic filter`)
+      const past = {
+        from: Math.round(from * 1_000),
+        to: to === undefined ? Number.MAX_SAFE_INTEGER : Math.round(to * 1_000),
+        topic,
+      }
+      await mapping.applyToPast(rules, past, editorOf(call), matchOf(call))
+      entered(call, 'rules for the past', JSON.stringify({ from, to, topic, rules }).slice(0, 2_000))
+      return followPast(call)
+    },
+    { bodyLimit },
+  )
+
+  serve(app, 'POST /api/mapping/apply/undo', async (_asked, call) => {
+    await mapping.undoPast(editorOf(call))
+    entered(call, 'undo of rules for the past', mapping.past.change?.id ?? '')
+    return followPast(call)
+  })
+
+  serve(app, 'GET /api/mapping/past', () => {
+    const { change, progress } = mapping.past
+    if (!change) return { progress }
+    const { past, until, error, ...more } = change
+    return {
+      change: {
+        ...more,
+        from: past.from / 1_000,
+        ...(past.to < Number.MAX_SAFE_INTEGER && { to: past.to / 1_000 }),
+        ...(past.topic !== undefined && { topic: past.topic }),
+        ...(until !== undefined && { until }),
+        ...(error !== undefined && { error }),
+      },
+      progress,
+    }
+  })
+
+  /** Sends a line of JSON at intervals, until the change ends. It goes on when the caller leaves. */
+  async function followPast({ reply }: RouteCall): Promise<FastifyReply> {
+    const { raw } = reply.hijack()
+    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' })
+    for (let wait = 20; !raw.destroyed; wait = Math.min(wait * 2, progressEveryMs)) {
+      const { progress } = mapping.past
+      raw.write(`${JSON.stringify(progress)}\n`)
+      if (progress.finished) break
+      await sleep(wait)
+    }
+    raw.end()
+    return reply
+  }
 
   function entered(call: RouteCall, what: string, detail: string): void {
     audit.record({ ...changeBy(call, guard), result: 'ok', what, detail })

@@ -23,6 +23,7 @@ import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
 import { notificationsOf } from './notifying.js'
+import { PastSwap } from './past/past-swap.js'
 import { Queries, TrialMappings } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
@@ -152,7 +153,9 @@ export async function startPipeline(
   // Questions and orders of the API.
   const trials = new TrialMappings(settings, sparkplug, decoders)
   const handler = new ReplayWays({ recording, downlink })
-  const replays = new Replays({ dead, handler, account: ledger, kept: new KeptInSpool(cursors), trials })
+  const kept = new KeptInSpool(cursors)
+  const swap = new PastSwap({ store, trials, kept, settled, guard, dependencies, handler })
+  const replays = new Replays({ dead, handler, account: ledger, kept, trials, swap })
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
   const queries = new Queries({ ...basis, trials, store, mapping, dead, offsets: progress, dependencies, dir, guard })

@@ -51,6 +51,11 @@ export class KeptInSpool implements KeptMessages {
     const { total, batches } = this.#cursors.past({ from, to }, signal)
     return { total, batches: topic === undefined ? batches : ofTopic(batches, topic) }
   }
+
+  above(sequence: number, signal: AbortSignal): AsyncIterable<readonly Message[]> {
+    const from = Math.max(sequence + 1, this.#cursors.oldest)
+    return this.#cursors.numbered({ from, to: Number.MAX_SAFE_INTEGER }, signal)
+  }
 }
 
 async function* ofTopic(batches: AsyncIterable<readonly Message[]>, filter: string): AsyncGenerator<Message[]> {

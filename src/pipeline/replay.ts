@@ -5,6 +5,7 @@ import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { RestedSlices } from '../runtime/slices.js'
 import type { TrialMappings } from './own-rules/trial-mappings.js'
 import { MappingComparison } from './past/mapping-diff.js'
+import type { PastSwap, SwapJob, SwapProgress } from './past/past-swap.js'
 import { isDone } from './recorder.js'
 
 /**
@@ -25,6 +26,7 @@ export type ReplayJob =
   | { readonly kind: 'past'; readonly past: Past }
   /** Reads messages of the past with other rules of the hub, and stores nothing. */
   | { readonly kind: 'diff'; readonly past: Past; readonly rules: readonly unknown[] }
+  | SwapJob
 
 /** Handles messages again. */
 export interface ReplayHandler {
@@ -44,6 +46,8 @@ export interface LetterAccount {
 export interface KeptMessages {
   /** Returns the messages of a range, in order, in batches. `total` is their approximate number. */
   past(past: Past, signal: AbortSignal): { total: number; batches: AsyncIterable<readonly Message[]> }
+  /** Returns the messages above a sequence number, in order, in batches, as far as they are still there. */
+  above(sequence: number, signal: AbortSignal): AsyncIterable<readonly Message[]>
 }
 
 export interface ReplaysOptions {
@@ -52,10 +56,11 @@ export interface ReplaysOptions {
   readonly account: LetterAccount
   readonly kept: KeptMessages
   readonly trials: Pick<TrialMappings, 'trial' | 'withOwn'>
+  readonly swap: Pick<PastSwap, 'taskOf'>
 }
 
 /** Handles messages once more: dead letters after a fix, or the raw past under a new mapping. One job at a time. */
-export class Replays {
+export class Replays implements SwapProgress {
   readonly #options: ReplaysOptions
   #abort = new AbortController()
   #running: Promise<void> = Promise.resolve()
@@ -75,8 +80,8 @@ export class Replays {
     this.#abort = new AbortController()
     this.#progress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
     this.#running = task(this.#abort.signal).then(
-      () => this.#report({ finished: true }),
-      error => this.#report({ finished: true, error: describe(error) }),
+      () => this.report({ finished: true }),
+      error => this.report({ finished: true, error: describe(error) }),
     )
     return ++this.#job
   }
@@ -99,19 +104,20 @@ export class Replays {
   /** Returns what carries out a job. Throws `bad_request` when the job has mistakes. */
   #taskOf(job: ReplayJob): (signal: AbortSignal) => Promise<void> {
     const { trials } = this.#options
+    if (job.kind === 'swap') return this.#options.swap.taskOf(job, this)
     if (job.kind !== 'diff') return signal => this.#run(job, signal)
     const comparison = new MappingComparison(trials.trial(), trials.withOwn(job.rules))
     return signal => this.#compare(job.past, comparison, signal)
   }
 
-  async #run(job: Exclude<ReplayJob, { kind: 'diff' }>, signal: AbortSignal): Promise<void> {
+  async #run(job: Exclude<ReplayJob, { kind: 'diff' | 'swap' }>, signal: AbortSignal): Promise<void> {
     const { dead } = this.#options
     if (job.kind === 'replay') await dead.sweep(job.filter, letters => this.#replay(letters), signal)
     else if (job.kind === 'drop') await dead.sweep(job.filter, letters => this.#drop(letters), signal)
     else {
       for await (const messages of this.#past(job.past, signal)) {
         const stored = (await this.#options.handler.handle(messages)).filter(isDone).length
-        this.#add({ done: messages.length, stored, kept: messages.length - stored })
+        this.add({ done: messages.length, stored, kept: messages.length - stored })
         if (signal.aborted) break
       }
     }
@@ -120,7 +126,7 @@ export class Replays {
 
   #past(past: Past, signal: AbortSignal): AsyncIterable<readonly Message[]> {
     const { total, batches } = this.#options.kept.past(past, signal)
-    this.#report({ total })
+    this.report({ total })
     return batches
   }
 
@@ -134,10 +140,10 @@ export class Replays {
         if (slices.isOver) await slices.turn()
         comparison.add(message)
       }
-      this.#add({ done: messages.length })
+      this.add({ done: messages.length })
     }
     if (signal.aborted) throw new HubError('stopping', 'cancelled')
-    this.#report({ diff: comparison.result() })
+    this.report({ diff: comparison.result() })
   }
 
   async #replay(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
@@ -147,20 +153,20 @@ export class Replays {
     const isStored = letters.map((_, i) => isDone(outcomes[i]))
     const stored = letters.filter((_, i) => isStored[i])
     await this.#options.account.moved(stored, 'stored')
-    this.#add({ done: letters.length, stored: stored.length, kept: letters.length - stored.length })
+    this.add({ done: letters.length, stored: stored.length, kept: letters.length - stored.length })
     return isStored
   }
 
   async #drop(letters: readonly DeadLetter[]): Promise<readonly boolean[]> {
     if (this.#abort.signal.aborted) throw new HubError('stopping', 'cancelled')
     await this.#options.account.moved(letters, 'dropped')
-    this.#add({ done: letters.length, dropped: letters.length })
+    this.add({ done: letters.length, dropped: letters.length })
     return letters.map(() => true)
   }
 
-  #add({ done, stored = 0, dropped = 0, kept = 0 }: Partial<JobProgress> & { readonly done: number }): void {
+  add({ done, stored = 0, dropped = 0, kept = 0 }: Partial<JobProgress> & { readonly done: number }): void {
     const before = this.#progress
-    this.#report({
+    this.report({
       done: before.done + done,
       stored: before.stored + stored,
       dropped: before.dropped + dropped,
@@ -168,7 +174,7 @@ export class Replays {
     })
   }
 
-  #report(change: Partial<JobProgress>): void {
+  report(change: Partial<JobProgress>): void {
     this.#progress = { ...this.#progress, ...change }
   }
 }

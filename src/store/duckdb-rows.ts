@@ -1,7 +1,7 @@
 import type { FieldValue } from '../model.js'
 import type { DuckDbFile } from './duckdb-file.js'
 import { type Table, tableOf } from './duckdb-sql.js'
-import { isHeld, type KnownSeries } from './known-series.js'
+import { isHeld, type KnownSeries, tagsText, type Wanted } from './known-series.js'
 
 /** Rows of one table in one write, as columns. */
 class DuckRows {
@@ -65,5 +65,22 @@ export function appendRows(file: DuckDbFile, to: string, table: Table, rows: Duc
     ['integer', rows.series],
     ['bigint', rows.times],
     [table === 'texts' ? 'text' : 'double', rows.values],
+  ])
+}
+
+/** A series that a write begins. */
+export interface Created extends Wanted {
+  readonly series: KnownSeries
+}
+
+export function appendSeries(file: DuckDbFile, created: readonly Created[]): void {
+  file.append('series', [
+    ['integer', created.map(({ series }) => series.id)],
+    ['text', created.map(({ group }) => group.measurement)],
+    ['text', created.map(({ group }) => tagsText(group.tags))],
+    ['text', created.map(({ field }) => field)],
+    ['text', created.map(({ series }) => series.type)],
+    ['bigint', created.map(({ first }) => first)],
+    ['bigint', created.map(({ second }) => second)],
   ])
 }

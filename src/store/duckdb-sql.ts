@@ -2,6 +2,7 @@ import { HubError } from '../errors.js'
 import type { FieldType, FieldValue } from '../model.js'
 import type { DuckDbFile, Value } from './duckdb-file.js'
 import { rollUpSchema } from './duckdb-rollups.js'
+import { swapSchema } from './duckdb-swap-schema.js'
 import { nameHashes } from './known-series.js'
 import type { Aggregate } from './store.js'
 
@@ -14,7 +15,7 @@ import type { Aggregate } from './store.js'
  *     progress   one row: every message up to this sequence number is stored or rejected; NULL while that is not known
  *     format     one row: the number of this layout
  *
- * The tables of roll-ups: see `duckdb-rollups.ts`.
+ * The tables of roll-ups: see `duckdb-rollups.ts`; those of a swap of the past: see `duckdb-swap-schema.ts`.
  *
  * There is no index: DuckDB would hold one in memory, and a scan of a column of a million hashes takes milliseconds.
  */
@@ -71,6 +72,7 @@ export async function prepareDatabase(file: DuckDbFile): Promise<boolean> {
   if (names.length > 0 && !names.includes('first_hash')) await migrate(file)
   await file.run(schema)
   await file.run(rollUpSchema)
+  await file.run(swapSchema)
   return names.length === 0
 }
 

@@ -12,7 +12,7 @@ import { DuckDbQuestions } from './duckdb-query.js'
 import { DuckDbReader } from './duckdb-reader.js'
 import { DuckDbRetention } from './duckdb-retention.js'
 import { Roller, RollUpTurns } from './duckdb-roller.js'
-import { appendRows, type Placed, rowsOf } from './duckdb-rows.js'
+import { appendRows, appendSeries, type Created, type Placed, rowsOf } from './duckdb-rows.js'
 import {
   guarded,
   having,
@@ -24,7 +24,9 @@ import {
   typed,
   unguarded,
 } from './duckdb-sql.js'
-import { type KnownSeries, SeriesCache, type SeriesGroup, tagsText, type Wanted, wanted } from './known-series.js'
+import { DuckDbSwaps } from './duckdb-swap.js'
+import { swapTables } from './duckdb-swap-schema.js'
+import { type KnownSeries, SeriesCache, type SeriesGroup, type Wanted, wanted } from './known-series.js'
 import { NativeCalls } from './native-calls.js'
 import {
   besideOf,
@@ -68,11 +70,6 @@ export interface DuckDbStoreOptions {
   readonly days?: string | undefined
 }
 
-/** A series that a write begins. */
-interface Created extends Wanted {
-  readonly series: KnownSeries
-}
-
 /** A series as the database names one. */
 interface NamedSeries {
   readonly id: number
@@ -109,6 +106,14 @@ export class DuckDbStore implements TimeSeriesStore {
   readonly retention: DuckDbRetention
   readonly rows: DuckDbExport
   readonly sql = new DuckDbQuestions(() => this.#opened())
+  readonly swaps = new DuckDbSwaps({
+    between: (work, isChanging) => this.#between(work, isChanging),
+    place: async (file, points, rejected) => {
+      const { placed, created } = await this.#place(file, points, rejected)
+      appendSeries(file, created)
+      return placed
+    },
+  })
 
   constructor({ path, incidents, clock = Date, cached, rollsUp = true, days }: DuckDbStoreOptions) {
     this.#path = path
@@ -432,15 +437,7 @@ export class DuckDbStore implements TimeSeriesStore {
   ) {
     const { fresh, late } = rowsOf(placed)
     await file.run('BEGIN TRANSACTION')
-    file.append('series', [
-      ['integer', created.map(({ series }) => series.id)],
-      ['text', created.map(({ group }) => group.measurement)],
-      ['text', created.map(({ group }) => tagsText(group.tags))],
-      ['text', created.map(({ field }) => field)],
-      ['text', created.map(({ series }) => series.type)],
-      ['bigint', created.map(({ first }) => first)],
-      ['bigint', created.map(({ second }) => second)],
-    ])
+    appendSeries(file, created)
     for (const table of ['numbers', 'texts'] as const) {
       appendRows(file, table, table, fresh[table])
       if (late[table].times.length > 0) {
@@ -463,11 +460,14 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   /** Runs work between two writes. After work that fails the file is opened again, which ends an open transaction. */
-  #between<T>(work: (file: DuckDbFile) => Promise<T>): Promise<T> {
+  #between<T>(work: (file: DuckDbFile) => Promise<T>, isChanging = false): Promise<T> {
     return this.#writes.run(async () => {
       const file = await this.#ready()
       try {
-        return await work(file)
+        const result = await work(file)
+        // What memory knows of the series is not so any more.
+        if (isChanging) await this.#close()
+        return result
       } catch (error) {
         this.#met(error)
         await this.#close()
@@ -545,7 +545,7 @@ export class DuckDbStore implements TimeSeriesStore {
         isNew = await prepareDatabase(file)
         await this.retention.load(file)
       },
-      tables: ['series', 'numbers', 'texts', 'stale', 'temp.late_numbers', 'temp.late_texts'],
+      tables: ['series', 'numbers', 'texts', 'stale', 'temp.late_numbers', 'temp.late_texts', ...swapTables],
     })
     try {
       const [[id] = [], [newest] = [], [sequence] = []] = await file.columns(

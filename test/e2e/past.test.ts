@@ -82,11 +82,14 @@ t.test(
   },
 )
 
-t.test('rules are put in force with the past, and taken back', async t => {
-  const hub = await startHub(t)
+t.test('rules are put in force with the past, at once, and taken back with the readings as they were', async t => {
+  const hub = await startHub(t, { 'spool.keep': '1h' })
   const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
-  for (const rpm of [1, 2]) await device.publishAsync('plant/press', JSON.stringify({ rpm }), { qos: 1 })
+  const send = (rpm: number) => device.publishAsync('plant/press', JSON.stringify({ rpm, on: true }), { qos: 1 })
+  for (const rpm of [1, 2]) await send(rpm)
+  await device.publishAsync('plant/other', '{"rpm":7}', { qos: 1 })
   const old = 'plant,topic=plant/press rpm'
+  const fresh = 'press,machine=press speed'
   await eventually(async () => (await history(hub, old)).length === 2, 'stored')
   const file = join(t.testdir(), 'new.yaml')
   writeFileSync(file, '- {topic: "plant/{machine}", measurement: press, fields: {rpm: speed}}\n')
@@ -95,12 +98,30 @@ t.test('rules are put in force with the past, and taken back', async t => {
     t.equal(await run.exited, 0, run.stderr())
     return run.stdout()
   }
-  const said = await cli('map', 'apply', file, '--from', '1h')
-  t.match(said, /in force; past: 2 messages stored, 0 rejected/)
-  t.match(said, /1 series get no more values.*\n {2}plant,topic=plant\/press rpm/)
-  t.same(await history(hub, 'press,machine=press speed'), [1, 2])
-  t.same(await history(hub, old), [1, 2], 'stays')
-  t.match(await cli('map', 'undo', '--from', '1h'), /the rules before are in force\npast: 2 messages stored/)
-  await device.publishAsync('plant/press', '{"rpm":3}', { qos: 1 })
-  await eventually(async () => (await history(hub, old)).length === 3, 'as before')
+  const names = async () =>
+    (await hub.get<{ series: { key: string }[] }>('/api/series')).body.series.map(({ key }) => key).sort()
+  const before = await names()
+  const said = await cli('map', 'apply', file, '--from', '1h', '--topic', 'plant/press')
+  t.match(said, /in force, for the past, too: 2 messages stored, 0 rejected, 2 readings removed/)
+  t.same(await history(hub, fresh), [1, 2])
+  t.same(await history(hub, old), [], 'what only the rules before made is gone')
+  t.same(await names(), [fresh, 'plant,topic=plant/other rpm'].sort(), 'other topics stay as they were')
+  t.match(
+    await cli('map', 'past'),
+    /^rules are in force for the past.*\n.*plant\/press: 2 messages.*\ntelehub map undo/,
+  )
+  await send(3)
+  await eventually(async () => (await history(hub, fresh)).length === 3, 'what comes is by the new rules')
+
+  t.match(await cli('map', 'undo'), /the rules before are in force, and the past is as it was/)
+  t.same(await history(hub, old), [1, 2, 3], 'also what came meanwhile')
+  t.same(await history(hub, fresh), [])
+  t.same(await names(), before)
+  t.same(
+    (await hub.get<Answer<'GET /api/mapping'>>('/api/mapping')).body.rules.filter(({ place }) => place.from === 'hub'),
+    [],
+  )
+  await send(4)
+  await eventually(async () => (await history(hub, old)).length === 4, 'as before')
+  t.match(await cli('map', 'past'), /taken back/)
 })

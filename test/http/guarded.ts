@@ -51,6 +51,18 @@ class NoRules implements MappingApi {
     this.#reached.push('undoRules')
     return this.list()
   }
+
+  async applyToPast() {
+    this.#reached.push('applyToPast')
+  }
+
+  async undoPast() {
+    this.#reached.push('undoPast')
+  }
+
+  get past() {
+    return { change: undefined, progress: { done: 0, stored: 0, dropped: 0, kept: 0, finished: true } }
+  }
 }
 
 const everything: readonly string[] = ['allow all #', 'allow read $hub/#']

@@ -53,7 +53,12 @@ async function open(
       moved: async (letters, to) => void moved.push(...letters.map(({ message }) => `${message.sequence} ${to}`)),
       ...more,
     },
-    kept: { past: () => ({ total: 0, batches: (async function* () {})() }), ...more },
+    kept: {
+      past: () => ({ total: 0, batches: (async function* () {})() }),
+      above: () => (async function* () {})(),
+      ...more,
+    },
+    swap: { taskOf: () => async () => {} },
     trials: { trial: () => new Mapping([], json), withOwn: rules => new Mapping(rules as MappingRule[], json) },
   })
   test.teardown(async () => {

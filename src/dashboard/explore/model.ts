@@ -1,4 +1,4 @@
-import { hubNow } from '../api.js'
+import { ApiError, hubNow } from '../api.js'
 import type { Shell } from '../pages.js'
 import { withStyle } from '../styles.js'
 import {
@@ -65,6 +65,7 @@ export class ExploreModel {
   chosen: number | undefined
   #lookedAt = 0
   #countedAt = Number.NEGATIVE_INFINITY
+  #isRefused = false
   #isAsking = false
   #isLooking = false
   #searching: ReturnType<typeof setTimeout> | undefined
@@ -110,10 +111,19 @@ export class ExploreModel {
 
   /** Asks how many topics nothing knows. Those who may not read everything see no inbox. */
   async #count(): Promise<void> {
-    if (!this.seesAll || hubNow() - this.#countedAt < countEveryMs) return
+    if (!this.seesInbox || hubNow() - this.#countedAt < countEveryMs) return
     this.#countedAt = hubNow()
-    this.unknown = await countInbox().catch(() => undefined)
+    try {
+      this.unknown = await countInbox()
+    } catch (error) {
+      this.unknown = undefined
+      this.#isRefused = error instanceof ApiError && error.status === 403
+    }
     this.onChange()
+  }
+
+  get seesInbox(): boolean {
+    return this.seesAll && !this.#isRefused
   }
 
   /** Whether the user may read everything, like the balance. */

@@ -10,8 +10,6 @@ import { Tree } from './tree.js'
 import { say } from './words.js'
 
 const views = ['topics', 'retained', 'publish', 'rules', 'inbox'] as const
-/** Like the balance, these are for those who may read everything. */
-const forAll: readonly string[] = ['rules', 'inbox']
 
 /** The page Explore: the tree of topics, the messages of one, what is retained, publishing, the mapping, the inbox. */
 class ExplorePage extends Component<{ readonly model: ExploreModel }> {
@@ -23,7 +21,9 @@ class ExplorePage extends Component<{ readonly model: ExploreModel }> {
     const { view, topic, parameters, shell } = model
     const Mapping = model.mapping?.MappingView
     const Inbox = model.inbox?.InboxView
-    const shown = views.filter(name => !forAll.includes(name) || model.seesAll)
+    // Like the balance, the rules and the inbox are for those who may read everything.
+    const isShown = { topics: true, retained: true, publish: true, rules: model.seesAll, inbox: model.seesInbox }
+    const shown = views.filter(name => isShown[name])
     return (
       <Model.Provider value={model}>
         <h1 class="unseen" tabIndex={-1}>

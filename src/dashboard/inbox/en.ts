@@ -32,20 +32,23 @@ export const en = {
   tags: 'told apart by {names}',
   'rule.whole': 'The rule in full',
   accept: 'Accept, and fill in the past',
-  'accept.label': 'Accept the rule for {filter}, and fill in the past',
+  'accept.label': 'Accept, and fill in the past: {filter}',
   change: 'Change it first',
-  'change.label': 'Change the rule for {filter} first',
+  'change.label': 'Change it first: {filter}',
 
   'step.rule': 'The rule is put in force …',
   'step.past': 'The past is stored by the rule: {done} messages',
   'step.past-of': 'The past is stored by the rule: {done} of about {total} messages looked at',
   'step.letters': 'Messages that were not stored are tried again: {done}',
   progress: 'Progress for {filter}',
+  undo: 'Undo',
+  undoing: 'The rule is taken back …',
+  undone: 'The rule was taken back, and the past is as it was.',
+  rules: 'See the rules',
+  refused: '{filter}: the rule is not in force: {why}',
   done: '{filter}: the rule is in force, and {stored} messages of the past are stored by it.',
-  'done.kept': '{filter}: the rule is in force; {stored} messages of the past are stored by it, {kept} are not.',
-  'done.rules': 'See the rules, or undo',
-  broken: '{filter}: the rule is in force, but the past is not all filled in: {why}',
-  refused: '{filter}: nothing was changed: {why}',
+  'done.kept':
+    '{filter}: the rule is in force, and {stored} messages of the past are stored by it; {kept} dead letters stay.',
 } as const
 
 export type InboxKey = keyof typeof en

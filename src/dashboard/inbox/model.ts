@@ -1,5 +1,5 @@
 import { countText, nameText } from '../wording.js'
-import { fetchInbox, type InboxAnswer, type InboxGroup, saveRule, storeLetters, storePast } from './requests.js'
+import { acceptRule, fetchInbox, type InboxAnswer, type InboxGroup, storeLetters, undoAccepted } from './requests.js'
 import { say } from './words.js'
 
 /** The acceptance that runs just now. */
@@ -14,7 +14,7 @@ export interface Acceptance {
 /** The outcome of an acceptance. */
 export interface Accepted {
   readonly sentence: string
-  readonly isTrouble: boolean
+  readonly canUndo: boolean
 }
 
 /** The state of the inbox: the groups, and the one that is being accepted. */
@@ -36,31 +36,38 @@ export class InboxModel {
     this.onChange()
   }
 
-  /** Saves the rule of a group, and stores by it what the hub still has of these topics. */
+  /** Puts the rule of a group into force, also for what the hub still has of these topics. */
   async accept(group: InboxGroup): Promise<void> {
     if (this.running) return
     const { filter } = group
     const name = nameText(filter)
     this.#step(filter, say('step.rule'))
     try {
-      await saveRule(group)
-    } catch (error) {
-      this.#end({ sentence: say('refused', { filter: name, why: (error as Error).message }), isTrouble: true })
-      return
-    }
-    try {
-      const past = await storePast(filter, ({ done, total }) => {
+      const past = await acceptRule(group, ({ done, total }) => {
         const counts = { done: countText(done), total: countText(total ?? 0) }
-        this.#step(filter, total ? say('step.past-of', counts) : say('step.past', counts), done, total)
+        const text = total ? say('step.past-of', counts) : done > 0 ? say('step.past', counts) : say('step.rule')
+        this.#step(filter, text, done, total)
       })
       const letters = await storeLetters(filter, ({ done }) =>
         this.#step(filter, say('step.letters', { done: countText(done) })),
       )
-      const kept = past.kept + letters.kept
-      const counts = { filter: name, stored: countText(past.stored + letters.stored), kept: countText(kept) }
-      this.#end({ sentence: kept > 0 ? say('done.kept', counts) : say('done', counts), isTrouble: false })
+      const counts = { filter: name, stored: countText(past.stored), kept: countText(letters.kept) }
+      this.#end({ sentence: letters.kept > 0 ? say('done.kept', counts) : say('done', counts), canUndo: true })
     } catch (error) {
-      this.#end({ sentence: say('broken', { filter: name, why: (error as Error).message }), isTrouble: true })
+      this.#end({ sentence: say('refused', { filter: name, why: (error as Error).message }), canUndo: false })
+    }
+    await this.load()
+  }
+
+  /** Takes the acceptance back that was the last. */
+  async undo(): Promise<void> {
+    if (this.running) return
+    this.#step('', say('undoing'))
+    try {
+      await undoAccepted(() => {})
+      this.#end({ sentence: say('undone'), canUndo: false })
+    } catch (error) {
+      this.#end({ sentence: say('failed', { why: (error as Error).message }), canUndo: false })
     }
     await this.load()
   }

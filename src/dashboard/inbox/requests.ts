@@ -1,28 +1,31 @@
 /** Questions of the inbox to the hub. */
 
 import type { Answer, JobProgress } from '../../contract/contract.js'
-import { ask, askMatching, moveDead, runJob } from '../api.js'
+import { ask, moveDead, runJob } from '../api.js'
 
 export type InboxAnswer = Answer<'GET /api/inbox'>
 export type InboxGroup = InboxAnswer['groups'][number]
-
-/** A change takes effect by a start of the processor thread of the hub, which may take a while. */
-const patienceMs = 60_000
 
 export function fetchInbox(): Promise<InboxAnswer> {
   return ask('GET /api/inbox', { limit: 50 })
 }
 
-/** Saves the rule of a group behind those that the hub keeps. Resolves when it is in force. */
-export async function saveRule({ rule }: InboxGroup): Promise<void> {
+/**
+ * Puts the rule of a group behind those that the hub keeps, and into force for the messages on these topics that the hub
+ * still has. The hub goes on with that when the page is gone.
+ */
+export async function acceptRule(
+  { rule, filter }: InboxGroup,
+  progress: (progress: JobProgress) => void,
+): Promise<JobProgress> {
   const { rules, revision } = await ask('GET /api/mapping', {})
   const own = rules.filter(({ place }) => place.from === 'hub').map(one => one.rule)
-  await askMatching('POST /api/mapping', { rules: [...own, rule] }, revision, AbortSignal.timeout(patienceMs))
+  return runJob('POST /api/mapping/apply', { rules: [...own, rule], from: 0, topic: filter }, progress, revision)
 }
 
-/** Stores the messages on these topics again that the hub still has. */
-export function storePast(topic: string, progress: (progress: JobProgress) => void): Promise<JobProgress> {
-  return runJob('POST /api/spool/replay', { from: 0, topic }, progress)
+/** Takes the rule that was accepted last back, with what it has made of the past. */
+export function undoAccepted(progress: (progress: JobProgress) => void): Promise<JobProgress> {
+  return runJob('POST /api/mapping/apply/undo', {}, progress)
 }
 
 /** Handles the dead letters on these topics again. */

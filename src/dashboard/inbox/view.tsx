@@ -38,12 +38,22 @@ export class InboxView extends Component<{ readonly shell: Shell }> {
           {failure === '' ? '' : say('failed', { why: failure })}
         </p>
         <div role="status" class="inbox-outcomes">
-          {outcomes.map(({ sentence, isTrouble }, i) => (
-            <p key={i} class={isTrouble ? 'trouble' : ''}>
-              <bdi>{sentence}</bdi> <a href="#explore&rules">{say('done.rules')}</a>
+          {outcomes.map(({ sentence }, i) => (
+            <p key={i}>
+              <bdi>{sentence}</bdi>
             </p>
           ))}
         </div>
+        {outcomes.at(-1)?.canUndo && !running ? (
+          <div class="inbox-acts">
+            <button type="button" class="plain" onClick={() => void this.#model.undo()}>
+              {say('undo')}
+            </button>
+            <a class="plain" href="#explore&rules">
+              {say('rules')}
+            </a>
+          </div>
+        ) : null}
         {answer || failure !== '' ? null : <p class="hint">{say('loading')}</p>}
         <ul>
           {(answer?.groups ?? []).map((group, i) => (
@@ -159,5 +169,6 @@ function sampleText({ payload, bytes }: NonNullable<InboxGroup['sample']>): stri
   if (bytes === 0) return say('sample.empty')
   const found = bytesOf(payload.slice(0, 1_200))
   const hex = () => [...found.subarray(0, 80)].map(byte => byte.toString(16).padStart(2, '0')).join(' ')
-  return nameText((textOf(found) ?? hex()).slice(0, longest))
+  const text = textOf(found) ?? hex()
+  return nameText(text.length > longest || bytes > found.length ? `${text.slice(0, longest)}…` : text)
 }

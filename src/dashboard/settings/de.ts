@@ -66,7 +66,7 @@ export const de: Readonly<Record<SettingsKey, string>> = {
     'Die Reihen mit den meisten Punkten der letzten 24 Stunden, und was Regeln von ihnen übrig ließen, die nur Änderungen speichern. Ausprobiert an dem, was gespeichert ist; daran ändert sich nichts.',
   'noise.sum': '{points} Punkte von {series} Reihen in 24 Stunden, {size} vor der Kompression.',
   'noise.none': 'In den letzten 24 Stunden wurde nichts gespeichert.',
-  'noise.facts': '{points} Punkte am Tag, {size}',
+  'noise.facts': '{points} Punkte, {size}',
   'noise.choose': 'Was von {series} übrig bliebe',
   'noise.change': 'nur Änderungen',
   'noise.band': 'Totband {band}',
@@ -74,7 +74,7 @@ export const de: Readonly<Record<SettingsKey, string>> = {
   'noise.lost': 'größter Fehler {error}',
   'noise.exact': 'nichts geht verloren',
   'noise.fix': 'Weniger speichern',
-  'noise.fix-label': 'Weniger von {series} speichern',
+  'noise.fix-label': 'Weniger speichern: {series}',
   'noise.little': 'Eine Regel würde hier wenig sparen, oder mehrere Topics schreiben diese Reihe.',
   'noise.hour':
     'Ein unveränderter Wert wird trotzdem einmal in der Stunde gespeichert. Der Bildschirm zeigt jeden Wert.',

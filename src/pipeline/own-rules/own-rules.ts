@@ -1,6 +1,7 @@
 import { type MappingRule, ruleMistakes } from '../../config/settings.js'
 import type { Files } from '../../disk/files.js'
 import { EditFile, type EditKind, type EditMistake, isJsonMap, type JsonMap } from '../../edits/edit-file.js'
+import { HubError } from '../../errors.js'
 import type { IncidentReporter } from '../../observe/incidents.js'
 import type { SentenceLog } from '../../observe/log.js'
 
@@ -47,6 +48,17 @@ export class OwnRules extends EditFile {
     return rulesOf(this.edits) as unknown as readonly MappingRule[]
   }
 }
+
+/** Throws `bad_request` with the mistakes of rules that the hub is to keep. */
+export function refuseMistakes(rules: readonly unknown[]): void {
+  const sentences = mistakesIn({ rules }).map(({ path: [, rule], sentence }) =>
+    typeof rule === 'number' ? `rule ${rule + 1}: ${sentence}` : sentence,
+  )
+  if (sentences.length > 0) throw new HubError('bad_request', sentences.slice(0, maxSentences).join('; '))
+}
+
+/** Most mistakes that are told at once. */
+const maxSentences = 20
 
 function rulesOf({ rules }: JsonMap): readonly JsonMap[] {
   return Array.isArray(rules) ? rules : []

@@ -12,6 +12,9 @@ import { tempDir } from '../../services/service.js'
 class Processor implements SettingsFollower {
   readonly taken: (readonly string[])[] = []
 
+  /** No change of the past is asked for here. */
+  readonly api = { begin: async () => 0, progress: async () => t.fail('nothing was begun') as never }
+
   async onSettings({ mapping }: Settings): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
     this.taken.push(mapping.map(({ topic }) => topic))
