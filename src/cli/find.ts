@@ -30,7 +30,7 @@ const findFlags = {
 export const findCommand: Command = command({
   name: 'find',
   summary: 'where is my message: received, on disk, published, confirmed, stored or dead, and when',
-  about: `Looks through what the spool still has (spool.keep). Times that nobody wrote down are ranges.\n${instantHelp}`,
+  about: `Looks through what the spool (spool.keep) and the archive (spool.archive) still have. Times that nobody wrote down are ranges.\n${instantHelp}`,
   flags: findFlags,
   examples: ['telehub find --device thermo-1 --from 2h', 'telehub find --topic "plant/#" --packet 17'],
   run: find,
@@ -68,7 +68,8 @@ async function find(call: Call<typeof findFlags>): Promise<number> {
   terminal.progress('')
   if (flags.json) return printJson(terminal.out, { ...last, messages })
   if (messages.length === 0) {
-    const oldest = last.oldest === undefined ? 'the spool is empty' : `the spool goes back to ${time(last.oldest)}`
+    const oldest =
+      last.oldest === undefined ? 'the spool is empty' : `the spool and the archive go back to ${time(last.oldest)}`
     terminal.out(`no such message in this time; ${oldest}\n`)
     return 1
   }

@@ -19,7 +19,7 @@ export const find = {
   'GET /api/find': {
     summary: 'Where messages are: received, on disk, published, confirmed, stored or dead, each with its time',
     description:
-      'Looks through what the spool still has (spool.keep), the oldest first, and answers with messages on topics that ' +
+      'Looks through what the spool (spool.keep) and the archive (spool.archive) still have, the oldest first, and answers with messages on topics that ' +
       'the caller may read. A time that nobody wrote down is a range: not before `after`, no later than `before`. ' +
       '`next` is there when the search has not come to the end: ask again with it as `after`, also when the page is empty.',
     query: closed({
@@ -33,7 +33,9 @@ export const find = {
       ),
       hash: optional(string('SHA-256 of the payload, in hexadecimal', { minLength: 64, maxLength: 64 })),
       sequence: optional(integer('Sequence number of the hub', { minimum: 1 })),
-      from: optional(instant('When the hub received it: included; default: an hour before `to`')),
+      from: optional(
+        instant('When the hub received it: included; default: an hour before `to`; with `sequence` alone any time'),
+      ),
       to: optional(instant('Not included; default: now')),
       after: optional(integer('`next` of the page before', { minimum: 0 })),
       limit: withDefault(integer(undefined, { minimum: 1, maximum: 100 }), 20),
@@ -66,7 +68,7 @@ export const find = {
       ),
       accepted: integer('Last sequence number of the spool'),
       next: optional(integer()),
-      oldest: optional(number('When the oldest message was received that the spool has')),
+      oldest: optional(number('When the oldest message was received that the spool or the archive has')),
     }),
   },
 } as const

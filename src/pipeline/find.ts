@@ -10,7 +10,7 @@ import { Slices } from '../runtime/slices.js'
 import { matches } from '../topics.js'
 import type { SpoolProgress } from './spool-progress.js'
 
-/** Selects messages of the spool, and the rules for what the caller may read. */
+/** Selects messages of the spool and the archive, and the rules for what the caller may read. */
 export type FindQuery = Received<'GET /api/find'> & { readonly rules: ReadRules | undefined }
 
 type FoundMessages = Answer<'GET /api/find'>
@@ -29,7 +29,7 @@ const longestMs = 3_000
 const hour = 3_600_000
 
 /**
- * Answers where messages are, from what is kept anyway: the spool, the cursors, the balance sheet, the dead letters.
+ * Answers where messages are, from what is kept anyway: the spool and its archive, the cursors, the balance sheet, the dead letters.
  * Times that nobody wrote down are ranges.
  */
 export class Finder {
@@ -55,8 +55,8 @@ export class Finder {
     const { messages, next } = await this.#search(query, { from: from * 1_000, to: to * 1_000, first })
     const rows: MessageWay[] = []
     for (const message of messages) rows.push(await this.#row(message, now))
-    const { segments } = await cursors.status()
-    const oldest = segments.find(({ from }) => from !== undefined)?.from
+    const { segments, archive } = await cursors.status()
+    const oldest = archive?.from ?? segments.find(({ from }) => from !== undefined)?.from
     return {
       messages: rows,
       accepted,
@@ -74,17 +74,24 @@ export class Finder {
     const began = performance.now()
     let looked = 0
     let last: number | undefined
-    const source =
-      first > 0
-        ? cursors.numbered({ from: first, to: Number.MAX_SAFE_INTEGER }, abort.signal)
-        : cursors.past({ from, to }, abort.signal).batches
+    const { sequence } = query
+    const isNumbered = first > 0 || sequence !== undefined
+    const source = isNumbered
+      ? cursors.numbered(
+          { from: Math.max(first, sequence ?? 0), to: sequence ?? Number.MAX_SAFE_INTEGER },
+          abort.signal,
+        )
+      : cursors.past({ from, to }, abort.signal).batches
     try {
       for await (const batch of source) {
         for (const message of batch) {
           if (slices.isOver) await slices.turn()
           last = message.sequence
           looked++
-          const isInTime = message.receivedAt >= from && message.receivedAt < to
+          // A number says all: no time is needed.
+          const isInTime =
+            (sequence !== undefined && query.from === undefined && query.to === undefined) ||
+            (message.receivedAt >= from && message.receivedAt < to)
           if (isInTime && fits(message, query)) {
             found.push({ ...message, payload: Buffer.from(message.payload) })
             if (found.length >= query.limit) return { messages: found, next: last }
@@ -95,7 +102,7 @@ export class Finder {
     } catch (error) {
       // The oldest segment was deleted meanwhile: what is left is found with the next page.
       if (!(error instanceof HubError && error.code === 'not_found')) throw error
-      return { messages: found, next: last ?? cursors.oldest }
+      return { messages: found, next: last ?? cursors.oldestKept }
     } finally {
       abort.abort()
     }

@@ -23,13 +23,11 @@ import { KnowledgeFile } from './knowledge-file.js'
 import { LivePusher } from './live-pusher.js'
 import { LiveStage } from './live-stage.js'
 import { notificationsOf } from './notifying.js'
-import { PastSwap } from './past/past-swap.js'
 import { Queries, TrialMappings } from './queries.js'
 import { RecordStage } from './record-stage.js'
 import { Recorder } from './recorder.js'
 import type { Registry } from './registry.js'
-import { Replays } from './replay.js'
-import { KeptInSpool, ReplayWays } from './replay-ways.js'
+import { replaysOf, SpoolAndArchive } from './replay-ways.js'
 import type { ReplyWatch } from './reply-watch.js'
 import { SeriesChanges } from './series-changes.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
@@ -62,7 +60,7 @@ export interface PipelineBasis {
 export interface Pipeline {
   readonly consumers: Consumers
   readonly queries: Queries
-  readonly replays: Replays
+  readonly replays: ReturnType<typeof replaysOf>
   readonly removal: DeviceRemoval
   readonly feeds: LiveFeeds
   readonly alerts: Alerts
@@ -134,7 +132,8 @@ export async function startPipeline(
   // Record: within the limits of series into the store, after what a store that was emptied lacks.
   const guard = seriesGuardOf(settings, sharing, { path: join(dir, 'series.seen'), incidents })
   const recorder = new Recorder({ mapping, guard, store, counts: broker })
-  const refill = refillOf(settings, dir, { store, settled, spool: cursors, recorder, incidents, log })
+  const spool = new SpoolAndArchive(cursors)
+  const refill = refillOf(settings, dir, { store, settled, spool, recorder, incidents, log })
   const retention = retentionOf(settings, dir, { store, mapping, dependencies, log })
   const recording = new RecordStage({ recorder, refill, sparkplug, livePusher, dependencies })
 
@@ -152,10 +151,8 @@ export async function startPipeline(
 
   // Questions and orders of the API.
   const trials = new TrialMappings(settings, sparkplug, decoders)
-  const handler = new ReplayWays({ recording, downlink })
-  const kept = new KeptInSpool(cursors)
-  const swap = new PastSwap({ store, trials, kept, settled, guard, dependencies, handler })
-  const replays = new Replays({ dead, handler, account: ledger, kept, trials, swap })
+  const found = { cursors, recording, downlink, dead, account: ledger, trials, store, settled, guard, dependencies }
+  const replays = replaysOf(found)
   const seriesChanges = new SeriesChanges({ store, guard, dependencies, replays })
   const removal = new DeviceRemoval({ registry, knowledge: mapping.knowledge, delivery: broker, progress, feeds })
   const queries = new Queries({ ...basis, trials, store, mapping, dead, offsets: progress, dependencies, dir, guard })

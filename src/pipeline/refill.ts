@@ -12,7 +12,7 @@ export interface SettledSource {
 
 /** Reads messages by their numbers. Implemented by `Cursors`. */
 export interface NumberedMessages {
-  /** First sequence number still in the spool. */
+  /** First sequence number that can still be read. */
   readonly oldest: number
   /**
    * Reads the messages of a range of sequence numbers, both included; rejects with `not_found` when some are deleted.
@@ -46,7 +46,7 @@ export interface RefillOptions {
 /**
  * Repairs a store that has lost its end: a log was cut, an older copy was put in place, or the file is gone. The store
  * keeps the number of its last message. Messages missing up to the last settled number are written again from the
- * spool, as far as the spool still has them. The rest is reported as lost.
+ * spool and the archive, as far as these still have them. The rest is reported as lost.
  */
 export class Refill {
   readonly #options: RefillOptions
@@ -154,7 +154,7 @@ export class Refill {
     const next = this.#next ?? 1
     this.#options.incidents.report(
       'store_lost',
-      `messages ${next} to ${last} are neither in the store nor in the spool any more (spool.keep keeps messages longer)`,
+      `messages ${next} to ${last} are neither in the store nor in the spool any more (spool.keep and spool.archive keep messages longer)`,
       { messages: last - next + 1 },
     )
     this.#next = last + 1

@@ -2,8 +2,10 @@ import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { Cursors } from '../spool/cursors.js'
 import { matches } from '../topics.js'
 import { badTopic, type Downlink } from './downlink.js'
+import { PastSwap, type PastSwapOptions } from './past/past-swap.js'
 import type { RecordStage } from './record-stage.js'
-import type { KeptMessages, Past, ReplayHandler } from './replay.js'
+import type { NumberedMessages } from './refill.js'
+import { type KeptMessages, type Past, type ReplayHandler, Replays, type ReplaysOptions } from './replay.js'
 
 /** Reasons for dead letters from back ends. Such messages were never on their way to the store. */
 const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
@@ -11,6 +13,21 @@ const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']
 export interface ReplayWaysOptions {
   readonly recording: RecordStage
   readonly downlink: Downlink
+}
+
+export interface ReplayParts
+  extends ReplayWaysOptions,
+    Omit<ReplaysOptions, 'handler' | 'kept' | 'swap'>,
+    Omit<PastSwapOptions, 'handler' | 'kept'> {
+  readonly cursors: Cursors
+  readonly trials: ReplaysOptions['trials']
+}
+
+/** Makes what handles messages once more. */
+export function replaysOf({ cursors, ...parts }: ReplayParts): Replays {
+  const handler = new ReplayWays(parts)
+  const kept = new KeptInSpool(cursors)
+  return new Replays({ ...parts, handler, kept, swap: new PastSwap({ ...parts, handler, kept }) })
 }
 
 /** Hands messages that are handled again to where they were going: to the store, or to MQTT subscribers. */
@@ -53,8 +70,25 @@ export class KeptInSpool implements KeptMessages {
   }
 
   above(sequence: number, signal: AbortSignal): AsyncIterable<readonly Message[]> {
-    const from = Math.max(sequence + 1, this.#cursors.oldest)
+    const from = Math.max(sequence + 1, this.#cursors.oldestKept)
     return this.#cursors.numbered({ from, to: Number.MAX_SAFE_INTEGER }, signal)
+  }
+}
+
+/** The spool, and the archive before it, for a store that has lost its end. */
+export class SpoolAndArchive implements NumberedMessages {
+  readonly #cursors: Cursors
+
+  constructor(cursors: Cursors) {
+    this.#cursors = cursors
+  }
+
+  get oldest(): number {
+    return this.#cursors.oldestKept
+  }
+
+  numbered(range: { from: number; to: number }, signal: AbortSignal): AsyncIterable<readonly Message[]> {
+    return this.#cursors.numbered(range, signal)
   }
 }
 

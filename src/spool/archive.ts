@@ -121,6 +121,12 @@ export class Archive {
     return found?.segment === segment ? found : undefined
   }
 
+  /** Returns the segment with a sequence number, or else the first one behind it. */
+  holding(sequence: number): ArchivedSegment | undefined {
+    const before = this.#list[this.#placeOf(sequence + 1) - 1]
+    return before && before.last >= sequence ? before : this.after(sequence)
+  }
+
   /** Returns the first segment behind another. */
   after(segment: number): ArchivedSegment | undefined {
     return this.#list[this.#placeOf(segment + 1)]

@@ -285,7 +285,7 @@ export class Cursors implements CursorOwner {
     return readPast(this.#past, this.#position, range, signal)
   }
 
-  /** Reads the messages of a range of sequence numbers that are still in the spool. */
+  /** Reads the messages of a range of sequence numbers that are still in the spool, or in the archive. */
   numbered(
     range: { readonly from: number; readonly to: number },
     signal: AbortSignal,
@@ -300,6 +300,11 @@ export class Cursors implements CursorOwner {
   /** First sequence number still in the spool. */
   get oldest(): number {
     return this.#segments.list[0]?.segment ?? 1
+  }
+
+  /** First sequence number that can still be read, in the archive or in the spool. */
+  get oldestKept(): number {
+    return Math.min(this.oldest, this.#archive?.list[0]?.segment ?? Number.POSITIVE_INFINITY)
   }
 
   /** First sequence numbers of the segments, the newest segment first. */

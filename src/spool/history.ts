@@ -84,8 +84,9 @@ function isWanted({ earliest, latest, messages }: ArchivedSegment, { from, to }:
 }
 
 /**
- * Reads the messages of a range of sequence numbers, both included, as far as they are committed. Ends when the signal
- * aborts; rejects with `not_found` when the next messages have been deleted.
+ * Reads the messages of a range of sequence numbers, both included, as far as they are committed: of the archive, too,
+ * where the spool begins later. Ends when the signal aborts; rejects with `not_found` when the next messages have been
+ * deleted.
  */
 export function readNumbered(
   source: PastSource,
@@ -93,8 +94,10 @@ export function readNumbered(
   { from, to }: { readonly from: number; readonly to: number },
   signal: AbortSignal,
 ): AsyncIterable<readonly Message[]> {
-  const { segments } = source
-  const first = segments.find(segments.holding(from))?.segment
+  const { segments, archive } = source
+  const spooled = segments.find(segments.holding(from))?.segment
+  const archived = from < (spooled ?? Number.POSITIVE_INFINITY) ? archive?.holding(from)?.segment : undefined
+  const first = archived ?? spooled
   const judge = ({ sequence }: Message) => (sequence < from ? 'out' : sequence > to ? 'end' : 'in')
   return first === undefined ? none() : batches(source, first, position, judge, signal, always)
 }

@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Answer } from '../../src/contract/contract.js'
@@ -34,6 +34,21 @@ t.test('rules are tried over spool and archive, before and after a kill -9, and 
   t.equal(await shown.exited, 0)
   t.match(shown.stdout(), /archive .* of 10(\.0)? GB, kept for 30\.0 d: \d+ messages/)
 
+  // The oldest messages are in the archive alone, and found by time, by number, and page by page.
+  const find = async (query: string) => (await hub.get<Answer<'GET /api/find'>>(`/api/find?${query}`)).body
+  t.match((await find('device=press&limit=1')).messages, [{ sequence: 1, topic: 'plant/press0' }])
+  t.match((await find('sequence=2')).messages, [{ sequence: 2, topic: 'plant/press1' }])
+  const found: number[] = []
+  for (let after: number | undefined = 0; after !== undefined; ) {
+    const { messages, next }: Answer<'GET /api/find'> = await find(`device=press&limit=100&after=${after}`)
+    found.push(...messages.map(({ sequence }) => sequence))
+    after = next
+  }
+  t.same(
+    found,
+    Array.from({ length: 300 }, (_, i) => i + 1),
+  )
+
   await hub.kill()
   const again = await startHub(t, settings, hub.dir)
   t.match((await diff(again.dir, '--url', again.httpUrl)).out, /messages +300 +300/)
@@ -42,6 +57,25 @@ t.test('rules are tried over spool and archive, before and after a kill -9, and 
   const wrong = await diff(again.dir, '--url', again.httpUrl)
   t.equal(wrong.code, 1)
   t.match(wrong.err, /new\.yaml:3: /)
+})
+
+t.test('a store that is lost is filled from the archive, too', async t => {
+  const settings = { 'spool.segment': '66KB', 'spool.archive': '30d' }
+  const hub = await startHub(t, settings)
+  const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'press' })
+  const filler = 'x'.repeat(2_000)
+  for (let n = 0; n < 200; n++)
+    await device.publishAsync('plant/press', JSON.stringify({ rpm: n, note: filler }), { qos: 1 })
+  const key = 'plant,topic=plant/press rpm'
+  await eventually(async () => (await history(hub, key)).length === 200, 'stored')
+  await eventually(
+    () => readdirSync(join(hub.dir, 'archive')).filter(name => name.endsWith('.arc')).length > 2,
+    'archived',
+  )
+  await hub.kill()
+  for (const name of ['store.duckdb', 'store.duckdb.wal']) rmSync(join(hub.dir, name), { force: true })
+  const again = await startHub(t, settings, hub.dir)
+  await eventually(async () => (await history(again, key)).length === 200, 'all is there again')
 })
 
 t.test(
