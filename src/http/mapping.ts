@@ -26,7 +26,7 @@ export interface MappingApi {
   /** Takes the last change back. Resolves when that is in force. */
   undo(editor: MappingCaller, match: string | undefined): Promise<Rules>
   /** Begins to replace the rules for the past, too. Resolves when that is on disk. */
-  applyToPast(rules: readonly unknown[], past: Past, editor: MappingCaller, match: string | undefined): Promise<void>
+  applyToPast(rules: readonly unknown[], past: PastSpan, editor: MappingCaller, match: string | undefined): Promise<void>
   /** Begins to take that back. */
   undoPast(editor: MappingCaller): Promise<void>
   /** The last change of the past, and how far it is. */
@@ -34,7 +34,7 @@ export interface MappingApi {
 }
 
 /** A span of received messages, in microseconds. */
-interface Past {
+interface PastSpan {
   readonly from: number
   readonly to: number
   readonly topic: string | undefined
@@ -42,7 +42,7 @@ interface Past {
 
 /** A change of the past; `at` and `until` in milliseconds. */
 interface ChangeOfPast extends Omit<NonNullable<Answer<'GET /api/mapping/past'>['change']>, 'from' | 'to' | 'topic'> {
-  readonly past: Past
+  readonly past: PastSpan
 }
 
 interface MappingRoutesOptions {

@@ -3,7 +3,7 @@ import { HubError } from '../errors.js'
 import { parseSeriesKey } from '../model.js'
 import type { PipelineApi } from '../pipeline/pipeline-api.js'
 
-type Rule = Readonly<Record<string, unknown>>
+type RuleText = Readonly<Record<string, unknown>>
 
 /** Members of a rule that are looked at here. */
 interface StoredRule {
@@ -23,7 +23,7 @@ export async function thinningRule(
   pipeline: Pick<PipelineApi, 'noise'>,
   key: string,
   deadband: number | undefined,
-): Promise<Rule> {
+): Promise<RuleText> {
   const json = await pipeline.noise({ series: key, hours: 168, limit: 1 })
   const { rows } = JSON.parse(new TextDecoder().decode(json)) as Answer<'GET /api/noise'>
   const [row] = rows
@@ -40,7 +40,7 @@ export async function thinningRule(
 }
 
 /** Adds a rule that only thins; joined with one for the same topic. */
-export function withThinning(rules: readonly Rule[], rule: Rule): readonly Rule[] {
+export function withThinning(rules: readonly RuleText[], rule: RuleText): readonly RuleText[] {
   const at = rules.findIndex(
     ({ topic, measurement, ignore }: StoredRule) =>
       topic === rule.topic && measurement === undefined && ignore !== true,

@@ -2,10 +2,11 @@ import type { DeadLetter, Message, Outcome } from '../model.js'
 import type { Cursors } from '../spool/cursors.js'
 import { matches } from '../topics.js'
 import { badTopic, type Downlink } from './downlink.js'
+import type { KeptMessages, Past, ReplayHandler } from './past/kept-messages.js'
 import { PastSwap, type PastSwapOptions } from './past/past-swap.js'
 import type { RecordStage } from './record-stage.js'
 import type { NumberedMessages } from './refill.js'
-import { type KeptMessages, type Past, type ReplayHandler, Replays, type ReplaysOptions } from './replay.js'
+import { Replays, type ReplaysOptions } from './replay.js'
 
 /** Reasons for dead letters from back ends. Such messages were never on their way to the store. */
 const outwardReasons = [badTopic, 'publish_poison', 'publish_limit']

@@ -1,21 +1,13 @@
 import type { JobProgress } from '../contract/contract.js'
 import { describe, HubError } from '../errors.js'
-import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { DeadLetter, Message } from '../model.js'
 import type { DeadLetterFilter, DeadLetters } from '../queue/queue.js'
 import { RestedSlices } from '../runtime/slices.js'
 import type { TrialMappings } from './own-rules/trial-mappings.js'
+import type { KeptMessages, Past, ReplayHandler } from './past/kept-messages.js'
 import { MappingComparison } from './past/mapping-diff.js'
 import type { PastSwap, SwapJob, SwapProgress } from './past/past-swap.js'
 import { isDone } from './recorder.js'
-
-/**
- * A range of received messages: from one time of receipt to another, in microseconds, on topics that match the filter.
- */
-export interface Past {
-  readonly from: number
-  readonly to: number
-  readonly topic: string | undefined
-}
 
 export type ReplayJob =
   /** Handles dead letters again, and removes those that are stored now. */
@@ -28,26 +20,10 @@ export type ReplayJob =
   | { readonly kind: 'diff'; readonly past: Past; readonly rules: readonly unknown[] }
   | SwapJob
 
-/** Handles messages again. */
-export interface ReplayHandler {
-  /** Returns one outcome per message. Acknowledged messages are stored. */
-  handle(messages: readonly Message[]): Promise<readonly Outcome[]>
-  /** Returns one outcome per dead letter. Each goes where the message was going before the failure. */
-  handleLetters(letters: readonly DeadLetter[]): Promise<readonly Outcome[]>
-}
-
 /** Accounts for dead letters that are none any more. Implemented by the ledgers. */
 export interface LetterAccount {
   /** Resolves when the account of the letters is durable. */
   moved(letters: readonly DeadLetter[], to: 'stored' | 'dropped'): Promise<void>
-}
-
-/** The messages that the spool has kept. */
-export interface KeptMessages {
-  /** Returns the messages of a range, in order, in batches. `total` is their approximate number. */
-  past(past: Past, signal: AbortSignal): { total: number; batches: AsyncIterable<readonly Message[]> }
-  /** Returns the messages above a sequence number, in order, in batches, as far as they are still there. */
-  above(sequence: number, signal: AbortSignal): AsyncIterable<readonly Message[]>
 }
 
 export interface ReplaysOptions {

@@ -6,13 +6,8 @@ import { DeadLetterFiles } from '../../src/dead-letters/dead-letters.js'
 import { HubError } from '../../src/errors.js'
 import type { DeadLetter, Message, Outcome } from '../../src/model.js'
 import { Mapping } from '../../src/pipeline/mapping.js'
-import {
-  type KeptMessages,
-  type LetterAccount,
-  type ReplayHandler,
-  type ReplayJob,
-  Replays,
-} from '../../src/pipeline/replay.js'
+import type { KeptMessages, ReplayHandler } from '../../src/pipeline/past/kept-messages.js'
+import { type LetterAccount, type ReplayJob, Replays } from '../../src/pipeline/replay.js'
 import { message } from '../contract/queue.js'
 import { eventually } from '../harness.js'
 import { tempDir } from '../services/service.js'

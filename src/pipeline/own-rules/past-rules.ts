@@ -8,9 +8,9 @@ import { describe, HubError } from '../../errors.js'
 import type { IncidentReporter } from '../../observe/incidents.js'
 import type { SentenceLog } from '../../observe/log.js'
 import { pause } from '../../runtime/retry.js'
+import type { Past } from '../past/kept-messages.js'
 import type { SwapJob } from '../past/past-swap.js'
 import type { PipelineApi } from '../pipeline-api.js'
-import type { Past } from '../replay.js'
 
 /*
  * Rules of the hub that are put into force for the past as well, in data.dir/past.json:

@@ -8,8 +8,8 @@ import type { Dependencies } from '../dependencies.js'
 import type { Mapping } from '../mapping.js'
 import type { TrialMappings } from '../own-rules/trial-mappings.js'
 import type { SettledSource } from '../refill.js'
-import type { KeptMessages, Past, ReplayHandler } from '../replay.js'
 import type { SeriesGuard } from '../series-guard.js'
+import type { KeptMessages, Past, ReplayHandler } from './kept-messages.js'
 
 /**
  * A step of putting other rules of the hub into force for the past, or of taking that back:
