@@ -26,7 +26,12 @@ export interface MappingApi {
   /** Takes the last change back. Resolves when that is in force. */
   undo(editor: MappingCaller, match: string | undefined): Promise<Rules>
   /** Begins to replace the rules for the past, too. Resolves when that is on disk. */
-  applyToPast(rules: readonly unknown[], past: PastSpan, editor: MappingCaller, match: string | undefined): Promise<void>
+  applyToPast(
+    rules: readonly unknown[],
+    past: PastSpan,
+    editor: MappingCaller,
+    match: string | undefined,
+  ): Promise<void>
   /** Begins to take that back. */
   undoPast(editor: MappingCaller): Promise<void>
   /** The last change of the past, and how far it is. */
