@@ -38,8 +38,8 @@ export interface DuckDbFileOptions {
 }
 
 /**
- * An open DuckDB database: one connection that writes, one that reads, and one
- * for the questions of a query language, which may take long. All calls of the driver are made here. The
+ * An open DuckDB database: one connection that writes, one that reads, one that rolls
+ * up beside the writes, and one for the questions of a query language, which may take long. All calls of the driver are made here. The
  * caller runs writes one after the other, and reads likewise: a connection holds one statement at a time.
  */
 export class DuckDbFile {
@@ -47,6 +47,7 @@ export class DuckDbFile {
   readonly #writer: DuckDBConnection
   readonly #reader: DuckDBConnection
   readonly #asker: DuckDBConnection
+  readonly #roller: DuckDBConnection
   readonly #calls: NativeCalls
   readonly #appenders = new Map<string, DuckDBAppender>()
   #isOpen = true
@@ -56,6 +57,7 @@ export class DuckDbFile {
     writer: DuckDBConnection,
     reader: DuckDBConnection,
     asker: DuckDBConnection,
+    roller: DuckDBConnection,
     calls: NativeCalls,
   ) {
     this.#calls = calls
@@ -63,6 +65,7 @@ export class DuckDbFile {
     this.#writer = writer
     this.#reader = reader
     this.#asker = asker
+    this.#roller = roller
   }
 
   /** Opens a database. Rejects with a `HubError` of {@link openError}. */
@@ -72,7 +75,7 @@ export class DuckDbFile {
       const opened = await calls.run(() => DuckDBInstance.create(path))
       instance = opened
       const connect = () => calls.run(() => opened.connect())
-      const file = new DuckDbFile(opened, await connect(), await connect(), await connect(), calls)
+      const file = new DuckDbFile(opened, await connect(), await connect(), await connect(), await connect(), calls)
       await prepare(file)
       for (const table of tables) {
         const [name = '', schema = 'main'] = table.split('.').reverse()
@@ -90,17 +93,18 @@ export class DuckDbFile {
     }
   }
 
-  /** Runs statements on the connection that writes. */
-  async run(sql: string): Promise<void> {
-    await this.#calls.run(() => this.#writer.run(sql))
+  /** Runs statements on the connection that writes, or on that of the roll-ups. */
+  async run(sql: string, by: 'writer' | 'roller' = 'writer'): Promise<void> {
+    const connection = by === 'writer' ? this.#writer : this.#roller
+    await this.#calls.run(() => connection.run(sql))
   }
 
   /**
    * Returns the answer column by column. Numbers are bound as integers; big integers, texts, and lists of them, as
    * such.
    */
-  async columns(by: 'writer' | 'reader' | 'asker', sql: string, values: readonly BoundValue[] = []) {
-    const connection = { writer: this.#writer, reader: this.#reader, asker: this.#asker }[by]
+  async columns(by: 'writer' | 'reader' | 'asker' | 'roller', sql: string, values: readonly BoundValue[] = []) {
+    const connection = { writer: this.#writer, reader: this.#reader, asker: this.#asker, roller: this.#roller }[by]
     const { bound, kinds } = binding(values)
     const result = await this.#calls.run(() => connection.runAndReadAll(sql, bound, kinds))
     return result.getColumns() as Value[][]
@@ -165,6 +169,7 @@ export class DuckDbFile {
     }
     this.#reader.closeSync()
     this.#asker.closeSync()
+    this.#roller.closeSync()
     this.#writer.closeSync()
     this.#instance.closeSync()
   }

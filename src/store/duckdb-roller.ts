@@ -23,31 +23,52 @@ const lag = 60e6
 /** Microseconds of readings that one turn rolls up: as many as take about so long, and have at most so many readings. */
 const shortestStep = minutes.width
 const longestStep = 30 * days.width
-const quickMs = 100
-const slowMs = 300
 const mostReadings = 2_000_000
+
+/** How long a turn may take in milliseconds: beside the writes, and between two of them, which wait meanwhile. */
+const beside: TurnLength = { quick: 100, slow: 300 }
+const between: TurnLength = { quick: 30, slow: 100 }
+
+interface TurnLength {
+  readonly quick: number
+  readonly slow: number
+}
 
 /** Marks that are redone in one turn, and marks held in memory, so that they are not written again and again. */
 const mostRedone = 5_000
+const leastRedone = 200
 const mostKnown = 200_000
 
 /** Finest source that is left for a mark, beside the number of a level. */
 const raw = -1
 const nothing = levels.length
 
+/** Readings from `from` on, before `to`, that one turn rolls up. */
+export interface RollUpStep {
+  readonly from: number
+  readonly to: number
+}
+
 /**
- * Keeps the roll-ups of a database up to date, in turns on the connection that writes. What readings of a write mark is
- * told by {@link marks}. Memory holds nothing that is not in the database, so that {@link opened} begins anew.
+ * Keeps the roll-ups of a database up to date, in turns. New readings are rolled up on a connection of their own, beside
+ * the writes: which readings are in is settled between two writes, by {@link begin}, and what later writes add to that
+ * time they mark. Marked hours are rolled up anew on the connection that writes. What readings of a write mark is told by
+ * {@link marks}. Memory holds nothing that is not in the database, so that {@link opened} begins anew.
  */
 export class Roller {
   readonly #clock: MillisecondClock
   #until = Number.NEGATIVE_INFINITY
+  /** End of the step that is being rolled up: readings before that are written now are not in it. */
+  #begun = Number.NEGATIVE_INFINITY
   /** Time of the newest reading: the store may lag far behind the clock. */
   #newest = Number.NEGATIVE_INFINITY
   readonly #known = new Set<string>()
   #hasMarks = true
+  /** Whether the last step had no readings: the next one goes on from the next reading. */
+  #wasEmpty = false
   #step: number = hours.width
-  #redoStep: number = days.width
+  #redoStep: number = hours.width
+  #redone = mostRedone
 
   constructor(clock: MillisecondClock) {
     this.#clock = clock
@@ -57,9 +78,11 @@ export class Roller {
   async opened(file: DuckDbFile, newest: number): Promise<void> {
     const [[until] = []] = await file.columns('writer', 'SELECT until FROM rolled')
     this.#until = until == null ? Number.NEGATIVE_INFINITY : Number(until)
+    this.#begun = Number.NEGATIVE_INFINITY
     this.#newest = newest
     this.#known.clear()
     this.#hasMarks = true
+    this.#wasEmpty = false
   }
 
   /** Before when everything but what is marked is rolled up, and the time of the newest reading. */
@@ -75,9 +98,10 @@ export class Roller {
     const series: number[] = []
     const marked: bigint[] = []
     if (this.#known.size > mostKnown) this.#known.clear()
+    const settled = Math.max(this.#until, this.#begun)
     for (const { series: known, time } of placed) {
       if (time > this.#newest) this.#newest = time
-      if (time >= this.#until || tableOf(known.type) === 'texts') continue
+      if (time >= settled || tableOf(known.type) === 'texts') continue
       const hour = floorTo(time, hours.width)
       const key = `${known.id} ${hour}`
       if (this.#known.has(key)) continue
@@ -90,10 +114,10 @@ export class Roller {
   }
 
   /**
-   * Does a piece of the work, in a transaction of its own. Resolves with whether there is more to do at once. After a
-   * rejection the transaction may be open: the file must be closed.
+   * Begins a turn, between two writes. Resolves with a step for {@link advance}, or, when what there was to do is done,
+   * with whether there is more to do at once. After a rejection transactions may be open: the file must be closed.
    */
-  async turn(file: DuckDbFile): Promise<boolean> {
+  async begin(file: DuckDbFile): Promise<RollUpStep | boolean> {
     if (this.#until === Number.NEGATIVE_INFINITY) {
       const [[first] = []] = await file.columns('writer', 'SELECT min(time) FROM numbers')
       if (first == null) return false
@@ -102,42 +126,53 @@ export class Roller {
       await file.run(`UPDATE rolled SET until = ${start}`)
       this.#until = start
     }
-    if (this.#until < this.#limit()) return (await this.#advance(file)) || this.#hasMarks
-    return this.#hasMarks && (await this.#redo(file))
+    const limit = this.#limit()
+    if (this.#until >= limit) return this.#hasMarks && (await this.#redo(file))
+    const from = this.#until
+    let to = Math.min(from + this.#step, limit)
+    if (this.#wasEmpty) {
+      const [[next] = []] = await file.columns(
+        'writer',
+        `SELECT min(time) FROM numbers WHERE time >= ${from} AND time < ${limit}`,
+      )
+      const start = next == null ? limit : floorTo(Number(next), minutes.width)
+      if (start > from) to = start
+    }
+    // The first statement settles which rows the transaction sees.
+    await file.run('BEGIN TRANSACTION; FROM rolled', 'roller')
+    this.#begun = to
+    return { from, to }
   }
 
   #limit(): number {
     return floorTo(Math.min(this.#clock.now() * 1_000, this.#newest) - lag, minutes.width)
   }
 
-  /** Rolls up readings after `until`. */
-  async #advance(file: DuckDbFile): Promise<boolean> {
+  /**
+   * Rolls up the readings of a step, beside the writes. Resolves with whether there is more to do at once. After a
+   * rejection the file must be closed.
+   */
+  async advance(file: DuckDbFile, { from, to: wanted }: RollUpStep): Promise<boolean> {
     const began = performance.now()
-    const limit = this.#limit()
-    const from = this.#until
-    let to = await bounded(file, from, Math.min(from + this.#step, limit), shortestStep)
-    await file.run('BEGIN TRANSACTION')
+    const to = await bounded(file, 'roller', from, wanted, shortestStep)
     const where = `time >= ${from} AND time < ${to}`
-    const [[count] = []] = await file.columns('writer', insertion(minutes, aggregatedRows(where, minutes.width)))
-    if (Number(count) === 0 && to < limit) {
-      const [[next] = []] = await file.columns(
-        'writer',
-        `SELECT min(time) FROM numbers WHERE time >= ${to} AND time < ${limit}`,
-      )
-      to = next == null ? limit : floorTo(Number(next), minutes.width)
-    }
+    const [[count] = []] = await file.columns('roller', insertion(minutes, aggregatedRows(where, minutes.width)))
     for (const [level, finer] of [
       [hours, minutes],
       [days, hours],
     ] as const) {
       const [first, end] = [floorTo(from, level.width), floorTo(to, level.width)]
       if (first === end) continue
-      await file.run(insertion(level, mergedRows(finer, `time >= ${first} AND time < ${end}`, level.width)))
+      await file.run(insertion(level, mergedRows(finer, `time >= ${first} AND time < ${end}`, level.width)), 'roller')
+      // Marks of an hour that had not ended have waited for this.
+      this.#hasMarks = true
     }
-    await file.run(`UPDATE rolled SET until = ${to}; COMMIT`)
+    await file.run(`UPDATE rolled SET until = ${to}; COMMIT`, 'roller')
     this.#until = to
-    this.#step = nextStep(this.#step, performance.now() - began, shortestStep)
-    return to < this.#limit()
+    this.#begun = Number.NEGATIVE_INFINITY
+    this.#wasEmpty = Number(count) === 0
+    this.#step = nextStep(this.#step, performance.now() - began, beside, shortestStep)
+    return to < this.#limit() || this.#hasMarks
   }
 
   /** Rolls up the oldest marked hours anew. Marks of the hour that is not rolled up yet wait for it. */
@@ -149,47 +184,56 @@ export class Roller {
       this.#hasMarks = false
       return false
     }
-    const to = await bounded(file, Number(first), Math.min(Number(first) + this.#redoStep, end), hours.width)
+    const to = await bounded(file, 'writer', Number(first), Math.min(Number(first) + this.#redoStep, end), hours.width)
     await file.run('BEGIN TRANSACTION')
-    await redoMarks(file, `hour >= ${first} AND hour < ${to}`, this.#until)
+    await redoMarks(file, `hour >= ${first} AND hour < ${to}`, this.#until, this.#redone)
     await file.run('COMMIT')
     // Those that are done must be written again when they are stale again.
     this.#known.clear()
-    this.#redoStep = nextStep(this.#redoStep, performance.now() - began, hours.width)
+    const took = performance.now() - began
+    this.#redoStep = nextStep(this.#redoStep, took, between, hours.width)
+    const most = took > between.slow ? this.#redone / 2 : took < between.quick ? this.#redone * 2 : this.#redone
+    this.#redone = Math.ceil(Math.min(mostRedone, Math.max(leastRedone, most)))
     return true
   }
 }
 
 /** Returns the end of a range with not too many readings, by halves, down to the shortest. */
-async function bounded(file: DuckDbFile, from: number, to: number, shortest: number): Promise<number> {
+async function bounded(
+  file: DuckDbFile,
+  by: 'writer' | 'roller',
+  from: number,
+  to: number,
+  shortest: number,
+): Promise<number> {
   for (let end = to; ; end = from + ceilTo((end - from) / 2, shortest)) {
     if (end - from <= shortest) return end
     const [[count] = []] = await file.columns(
-      'writer',
+      by,
       `SELECT count(*) FROM numbers WHERE time >= ${from} AND time < ${end}`,
     )
     if (Number(count) <= mostReadings) return end
   }
 }
 
-function nextStep(step: number, tookMs: number, shortest: number): number {
-  if (tookMs < quickMs) return Math.min(step * 2, longestStep)
-  return tookMs > slowMs ? Math.max(shortest, floorTo(step / 2, shortest)) : step
+function nextStep(step: number, tookMs: number, { quick, slow }: TurnLength, shortest: number): number {
+  if (tookMs < quick) return Math.min(step * 2, longestStep)
+  return tookMs > slow ? Math.max(shortest, floorTo(step / 2, shortest)) : step
 }
 
 /**
- * Rolls up hours of `stale` anew, at most {@link mostRedone} of those that a condition selects, and deletes these marks:
+ * Rolls up hours of `stale` anew, at most `most` of those that a condition selects, and deletes these marks:
  * from the raw readings, or, where these are gone, by adding the raw readings that came later to the finest roll-up that
  * is left. The caller begins and ends the transaction. `until`: that of `rolled`.
  */
-export async function redoMarks(file: DuckDbFile, condition: string, until: number): Promise<void> {
+export async function redoMarks(file: DuckDbFile, condition: string, until: number, most = mostRedone): Promise<void> {
   const gone = ({ column }: { readonly column: string }) =>
     `hour < greatest(coalesce(own.${column}, everyone.${column}), coalesce(everyone.${column}, own.${column}))`
   const greatest = ['raw', ...levels.map(({ column }) => column)].map(name => `max(${name}) AS ${name}`).join(', ')
   await file.run(
     `INSERT INTO redo SELECT marks.series, hour, CASE WHEN ${gone(days)} THEN ${nothing} WHEN ${gone(hours)} THEN 2
          WHEN ${gone(minutes)} THEN 1 WHEN ${gone({ column: 'raw' })} THEN 0 ELSE ${raw} END
-       FROM (SELECT DISTINCT series, hour FROM stale WHERE ${condition} ORDER BY hour, series LIMIT ${mostRedone}) AS marks
+       FROM (SELECT DISTINCT series, hour FROM stale WHERE ${condition} ORDER BY hour, series LIMIT ${most}) AS marks
        LEFT JOIN (SELECT series, ${greatest} FROM dropped WHERE series > 0 GROUP BY series) AS own
          ON own.series = marks.series
        CROSS JOIN (SELECT ${greatest} FROM dropped WHERE series = 0) AS everyone`,
@@ -242,50 +286,4 @@ export async function redoMarks(file: DuckDbFile, condition: string, until: numb
   await file.run(
     'DELETE FROM stale USING redo WHERE stale.series = redo.series AND stale.hour = redo.hour; DELETE FROM redo',
   )
-}
-
-/** Times between two turns: at the start, when nothing is left, and after a failure. */
-const firstMs = 10_000
-const idleMs = 2_000
-const failedMs = 30_000
-/** Turns take at most this part of the time, so that writes and questions have theirs. */
-const share = 0.2
-
-/** Gives the roll-ups their turns while a store is running. */
-export class RollUpTurns {
-  readonly #store: { rollUp(): Promise<boolean> }
-  #timer: NodeJS.Timeout | undefined
-  #isRunning = false
-
-  constructor(store: { rollUp(): Promise<boolean> }) {
-    this.#store = store
-  }
-
-  start(): void {
-    this.#isRunning = true
-    this.#after(firstMs)
-  }
-
-  stop(): void {
-    this.#isRunning = false
-    clearTimeout(this.#timer)
-  }
-
-  #after(ms: number): void {
-    if (!this.#isRunning) return
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => void this.#turn(), ms)
-    this.#timer.unref()
-  }
-
-  async #turn(): Promise<void> {
-    const began = performance.now()
-    try {
-      const isMore = await this.#store.rollUp()
-      this.#after(isMore ? (performance.now() - began) * (1 / share - 1) : idleMs)
-    } catch {
-      // The next write or question tells of a store that is away. Raw readings answer meanwhile.
-      this.#after(failedMs)
-    }
-  }
 }

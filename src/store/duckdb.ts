@@ -11,7 +11,8 @@ import { readHistory } from './duckdb-history.js'
 import { DuckDbQuestions } from './duckdb-query.js'
 import { DuckDbReader } from './duckdb-reader.js'
 import { DuckDbRetention } from './duckdb-retention.js'
-import { Roller, RollUpTurns } from './duckdb-roller.js'
+import { RollUpTurns } from './duckdb-roll-turns.js'
+import { Roller } from './duckdb-roller.js'
 import { appendRows, appendSeries, type Created, type Placed, rowsOf } from './duckdb-rows.js'
 import {
   guarded,
@@ -93,7 +94,7 @@ export class DuckDbStore implements TimeSeriesStore {
   #file: DuckDbFile | undefined
   #last: LastStored = { sequence: undefined, isNew: false }
   readonly #roller: Roller
-  readonly #turns: RollUpTurns | undefined
+  readonly #turns: RollUpTurns
   #stopped = true
   #held: NodeJS.Timeout | undefined
   #nextId = 1
@@ -122,7 +123,8 @@ export class DuckDbStore implements TimeSeriesStore {
     this.#clock = clock
     this.#cache = new SeriesCache(cached ?? cachedSeries)
     this.#roller = new Roller(clock)
-    this.#turns = rollsUp ? new RollUpTurns(this) : undefined
+    const rolling = { file: () => this.#file, failed: (error: unknown) => this.#failed(error), isAutomatic: rollsUp }
+    this.#turns = new RollUpTurns(this.#roller, this.#writes, rolling)
     this.retention = new DuckDbRetention({
       path,
       between: work => this.#between(work),
@@ -137,7 +139,7 @@ export class DuckDbStore implements TimeSeriesStore {
    */
   async start(): Promise<void> {
     this.#stopped = false
-    this.#turns?.start()
+    this.#turns.start()
     await this.#writes.run(() => this.#open())
   }
 
@@ -160,8 +162,7 @@ export class DuckDbStore implements TimeSeriesStore {
         return rejected.sort((a, b) => a.index - b.index)
       } catch (error) {
         // Whether the commit reached the disk is unknown: memory is loaded from the disk again.
-        this.#met(error)
-        await this.#close()
+        await this.#failed(error)
         throw new HubError('store_unavailable', `DuckDB did not store ${points.length} points: ${describe(error)}`, {
           cause: error,
         })
@@ -223,13 +224,12 @@ export class DuckDbStore implements TimeSeriesStore {
         const last = newest.get(id)
         return last ? [{ ...name, last }] : []
       })
-      const isMore = ids.length > limit
-      return { series: series.sort(compareSeries), next: isMore ? String(named.at(-1)?.id) : undefined }
+      return { series: series.sort(compareSeries), next: ids.length > limit ? String(named.at(-1)?.id) : undefined }
     })
   }
 
   change(change: SeriesChange): Promise<void> {
-    return this.#writes.run(async () => {
+    return this.#alone(async () => {
       const file = await this.#ready()
       await file.run('BEGIN TRANSACTION')
       try {
@@ -247,7 +247,7 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   hold(ms: number): Promise<HeldStore> {
-    return this.#writes.run(async () => {
+    return this.#alone(async () => {
       const file = await this.#ready()
       await file.run("SET wal_autocheckpoint = '1TB'")
       clearTimeout(this.#held)
@@ -263,33 +263,23 @@ export class DuckDbStore implements TimeSeriesStore {
   }
 
   /**
-   * Does a piece of the work on the roll-ups, which the store else does by itself, between two writes. Resolves with
+   * Does a piece of the work on the roll-ups, which the store else does by itself, beside the writes. Resolves with
    * whether there is more to do at once. Rejects with `store_unavailable`: nothing of the piece is done.
    */
   rollUp(): Promise<boolean> {
-    return this.#writes.run(async () => {
-      // Whoever reads or writes opens the file.
-      if (!this.#file) return false
-      try {
-        return await this.#roller.turn(this.#file)
-      } catch (error) {
-        this.#met(error)
-        await this.#close()
-        throw new HubError('store_unavailable', `DuckDB did not roll up readings: ${describe(error)}`, { cause: error })
-      }
-    })
+    return this.#turns.turn()
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
-    this.#turns?.stop()
+    this.#turns.stop()
     clearTimeout(this.#held)
     await this.#writes.run(() => this.#close())
   }
 
   async abandon(): Promise<void> {
     this.#stopped = true
-    this.#turns?.stop()
+    this.#turns.stop()
     // A long answer would delay the end, and is of no use any more.
     this.#file?.interruptReads()
     this.rows.interrupt()
@@ -459,9 +449,17 @@ export class DuckDbStore implements TimeSeriesStore {
     }
   }
 
+  /** Runs work between two writes, while no roll-up is made. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#writes.run(async () => {
+      await this.#turns.idle()
+      return work()
+    })
+  }
+
   /** Runs work between two writes. After work that fails the file is opened again, which ends an open transaction. */
   #between<T>(work: (file: DuckDbFile) => Promise<T>, isChanging = false): Promise<T> {
-    return this.#writes.run(async () => {
+    return this.#alone(async () => {
       const file = await this.#ready()
       try {
         const result = await work(file)
@@ -469,8 +467,7 @@ export class DuckDbStore implements TimeSeriesStore {
         if (isChanging) await this.#close()
         return result
       } catch (error) {
-        this.#met(error)
-        await this.#close()
+        await this.#failed(error)
         throw new HubError('store_unavailable', `DuckDB did not do this: ${describe(error)}`, { cause: error })
       }
     })
@@ -566,6 +563,12 @@ export class DuckDbStore implements TimeSeriesStore {
     }
   }
 
+  /** Closes the file after an error, which ends open transactions. */
+  async #failed(error: unknown): Promise<void> {
+    this.#met(error)
+    await this.#close()
+  }
+
   /** Notes damage inside the file when a statement has failed for that: a new file must be created. */
   #met(error: unknown): void {
     if (tellsOfDamage(error)) this.#damage = describe(error)
@@ -578,7 +581,13 @@ export class DuckDbStore implements TimeSeriesStore {
     const file = this.#file
     if (!file) return
     this.#file = undefined
-    await Promise.all([this.#reads.idle(), this.reader.idle(), this.rows.release(), this.sql.release()])
+    await Promise.all([
+      this.#turns.idle(),
+      this.#reads.idle(),
+      this.reader.idle(),
+      this.rows.release(),
+      this.sql.release(),
+    ])
     file.close()
     this.#cache.clear(Number.NEGATIVE_INFINITY)
   }

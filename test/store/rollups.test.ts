@@ -418,3 +418,38 @@ t.test('a disk that is full in the middle of a turn leaves nothing half done', a
   await compare(t, store, model, random, now)
   t.ok(failures > 0, `${failures} turns failed`)
 })
+
+t.test('readings that come late while a step is rolled up are in the roll-ups in the end', async t => {
+  const store = new DuckDbStore({
+    path: join(await tempDir(), 'store.duckdb'),
+    clock: { now: () => (start + 3 * day) / 1_000 },
+    rollsUp: false,
+  })
+  await store.start()
+  t.teardown(() => store.stop())
+  const first = Math.floor(start / day) * day
+  const points = (from: number, every: number, count: number) =>
+    Array.from({ length: count }, (_, n) => ({
+      ...seriesOf('fast'),
+      fields: [['fast', 1]] as const,
+      time: first + from + n * every,
+    }))
+  await store.write(points(0, 60e6, 2 * 24 * 60))
+  let [late, turns] = [0, 0]
+  for (let isMore = true; isMore; turns++) {
+    // Begun before the write, and done beside it: the readings of the write are in no step.
+    const turn = store.rollUp()
+    for (; late < 3 * (turns + 1) && late < 60; late++)
+      await store.write(points((late + 0.5) * 60e6 + late, 3 * hour, 12))
+    isMore = await turn
+  }
+  const from = first
+  const to = first + 2 * day
+  const counted = await store.history({ series: seriesOf('fast'), from, to, points: 2, fn: 'count' })
+  const sum = counted.values.reduce<number>((all, value) => all + Number(value), 0)
+  t.equal(sum, 2 * 24 * 60 + late * 12, `${late} late writes in ${turns} turns`)
+  await store.stop()
+  await store.start()
+  t.same(await store.history({ series: seriesOf('fast'), from, to, points: 2, fn: 'count' }), counted)
+  t.match(await store.retention.rolledUp(), { until: Number, waiting: 0 })
+})
