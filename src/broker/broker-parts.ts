@@ -7,6 +7,7 @@ import type { AccessPolicy } from './access-policy.js'
 import type { AedesHandshake } from './aedes-handshake.js'
 import type { BridgeStates } from './bridge-states.js'
 import type { CommandPort } from './command-port.js'
+import type { DeliverySpans } from './delivery-spans.js'
 import type { HistoryFeeds } from './history-feeds.js'
 import type { Presence } from './presence.js'
 import type { RefusalNotices } from './refusal-notices.js'
@@ -44,6 +45,8 @@ export interface BrokerParts {
   /** Undefined before the hub has started. */
   commands: CommandPort | undefined
   readonly sink: Pick<PublishSink, 'accept'>
+  /** Undefined without a collector of spans. */
+  readonly spans: DeliverySpans | undefined
   readonly services: TopicServices
   /** Called when a QoS 0 delivery is larger than the client takes. */
   tooLarge(clientId: string): void

@@ -30,6 +30,7 @@ import { BridgeStates } from './bridge-states.js'
 import type { BrokerParts, ClientLimits } from './broker-parts.js'
 import { ClientAdmin } from './client-admin.js'
 import type { CommandPort } from './command-port.js'
+import { DeliverySpans, type DeliverySpansOptions } from './delivery-spans.js'
 import { DirectPublisher, type PublishReceipt, ratesOf } from './direct-publisher.js'
 import type { HistoryFeeds } from './history-feeds.js'
 import { PacketDispatcher } from './packet-dispatcher.js'
@@ -67,6 +68,8 @@ export interface BrokerOptions {
   readonly requests: { readonly dir: string; readonly rates: Rates }
   /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
   readonly restoreWaitMs: number
+  /** Where spans of deliveries go. Undefined: nowhere. */
+  readonly traces: Pick<DeliverySpansOptions, 'url' | 'percent'> | undefined
   /** Makes publishes durable; reports the results to the broker. */
   readonly sink: PublishSink
   readonly clock: MicrosecondClock
@@ -172,6 +175,7 @@ export class Broker
       ...{ policy, presence, refusals, bridges, sessions, handshake: this.#handshake, restoration, clock, log, sink },
       limits: { ...options.clients, sessionExpiry: sessionAgeMs === 0 ? Infinity : Math.ceil(sessionAgeMs / 1_000) },
       ...{ reader: new PublishReader(), feeds: undefined, commands: undefined, services: this.services },
+      spans: options.traces && new DeliverySpans({ ...options.traces, counters, clock, log }),
       tooLarge: clientId => this.#dropped('too_large', clientId),
     }
     this.admin = new ClientAdmin(this.#parts)
@@ -180,6 +184,7 @@ export class Broker
   /** Restores sessions, retained messages and wills. Resolves when that is done, or takes long: see {@link Restoration}. */
   async start(): Promise<void> {
     this.#restoration.open()
+    this.#parts.spans?.start()
     this.#keys.start()
     await this.#handshake.start(this.#options.identity.brokerId)
     await this.#restoration.start(this).catch(async error => {
@@ -213,6 +218,7 @@ export class Broker
     await this.#handshake.stop()
     // Clients that were closed without DISCONNECT have left wills.
     await this.drained()
+    await this.#parts.spans?.stop()
     await this.#keys.stop()
     await this.#sessions.stop()
   }

@@ -155,15 +155,20 @@ export class Client implements BrokerClient, DeliveryTarget, HistoryReceiver {
     // Checked before the message is encoded: a packet that defines a topic alias must be sent.
     if (this.connection.isFull) return false
     const parts = this.#encode(message, retain || ids ? { qos: 0, packetId: 0, retain, ids } : plainQoS0, false)
-    if (parts) this.connection.publish(parts)
+    if (parts) this.#written(message, 0, parts)
     else this.broker.tooLarge(this.id)
     return true
   }
 
   publish(message: EncodedPublish, sending: PublishOptions, dup: boolean): boolean {
     const parts = this.#encode(message, sending, dup)
-    if (parts) this.connection.publish(parts)
+    if (parts) this.#written(message, sending.qos, parts)
     return parts !== undefined
+  }
+
+  #written(message: EncodedPublish, qos: QoS, parts: readonly Buffer[]): void {
+    this.connection.publish(parts)
+    if (message.properties) this.broker.spans?.delivered(this.id, message, qos)
   }
 
   #encode(message: EncodedPublish, sending: PublishOptions, dup: boolean): readonly Buffer[] | undefined {

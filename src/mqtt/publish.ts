@@ -123,6 +123,8 @@ export class EncodedPublish {
   readonly topic: string
   /** When the message expires, in microseconds since the epoch. Undefined for never. */
   readonly expiresAt: number | undefined
+  /** When the hub has taken the message, in milliseconds since the epoch. Undefined: not known. */
+  readonly at: number | undefined
   readonly #properties: Buffer | undefined
   readonly #length: number
   #topicLength = -1
@@ -141,12 +143,18 @@ export class EncodedPublish {
    * Encodes nothing yet. `payload` may be overwritten once a form is encoded; `properties`, which go with the message
    * (see message-properties.ts), may not.
    */
-  constructor(topic: string, payload: Buffer, properties?: Buffer, expiresAt?: number) {
+  constructor(topic: string, payload: Buffer, properties?: Buffer, expiresAt?: number, at?: number) {
     this.topic = topic
     this.#length = payload.length
     this.#source = payload
     this.#properties = properties
     this.expiresAt = expiresAt
+    this.at = at
+  }
+
+  /** Properties that go with the message. */
+  get properties(): Buffer | undefined {
+    return this.#properties
   }
 
   /** Returns a whole QoS 0 PUBLISH in one part; the same at every call. */

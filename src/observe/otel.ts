@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { describe } from '../errors.js'
+import { decodeProperties } from '../mqtt/message-properties.js'
 import type { Part } from '../runtime/lifecycle.js'
 import type { SentenceLog } from './log.js'
 
@@ -28,6 +29,20 @@ export function parseTraceParent(text: string): TraceParent | undefined {
   return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 }
 }
 
+/** Spelling of the name in the bytes of nearly all messages that have one (W3C Trace Context MQTT: lower case). */
+const header = Buffer.from('traceparent')
+
+export const isTraceParent = (name: string) => name.toLowerCase() === 'traceparent'
+
+/** Returns the trace that a message is part of, by its MQTT 5 user property `traceparent`. */
+export function traceOf({ properties }: { readonly properties?: Uint8Array | undefined }): TraceParent | undefined {
+  // Most messages have none: decoding them all would cost more than all the rest.
+  if (!properties || !Buffer.from(properties.buffer, properties.byteOffset, properties.length).includes(header)) return
+  const { userProperties = [] } = decodeProperties(Buffer.from(properties)) ?? {}
+  const text = userProperties.find(([name]) => isTraceParent(name))?.[1]
+  return text === undefined ? undefined : parseTraceParent(text)
+}
+
 /** Writes what {@link parseTraceParent} reads, for a trace that is sampled. */
 export function writeTraceParent({ traceId }: TraceParent, spanId: string): string {
   return `00-${traceId}-${spanId}-01`
@@ -43,6 +58,8 @@ export interface TraceSpan {
   /** Default: a new one. */
   readonly spanId?: string | undefined
   readonly name: string
+  /** Default: `consumer`. */
+  readonly kind?: keyof typeof kinds
   /** Microseconds since the epoch. */
   readonly from: number
   readonly to: number
@@ -73,8 +90,8 @@ const requestMs = 10_000
 const longestPauseMs = 30_000
 /** Statuses after which the same request may succeed: OTLP/HTTP, "Retryable Response Codes". */
 const retryable = [429, 502, 503, 504]
-/** SPAN_KIND_CONSUMER and STATUS_CODE_ERROR of opentelemetry-proto. */
-const consumerKind = 5
+/** SPAN_KIND_PRODUCER, SPAN_KIND_CONSUMER and STATUS_CODE_ERROR of opentelemetry-proto. */
+const kinds = { producer: 4, consumer: 5 } as const
 const errorStatus = 2
 
 /** Sends spans to a collector. */
@@ -119,14 +136,14 @@ export class SpanExporter implements Part {
     return isSampled && Number.parseInt(traceId.slice(-8), 16) < (this.#options.percent / 100) * 2 ** 32
   }
 
-  add({ parent, spanId = newSpanId(), name, from, to, attributes, error }: TraceSpan): void {
+  add({ parent, spanId = newSpanId(), name, kind = 'consumer', from, to, attributes, error }: TraceSpan): void {
     if (this.#waiting.length >= maxWaiting) this.#lose(1)
     this.#waiting.push({
       traceId: parent.traceId,
       spanId,
       parentSpanId: parent.spanId,
       name,
-      kind: consumerKind,
+      kind: kinds[kind],
       startTimeUnixNano: nanoseconds(from),
       endTimeUnixNano: nanoseconds(Math.max(from, to)),
       attributes: attributesOf(attributes),

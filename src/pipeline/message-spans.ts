@@ -3,19 +3,17 @@ import type { Message } from '../model.js'
 import { decodeProperties, encodeProperties } from '../mqtt/message-properties.js'
 import type { SentenceLog } from '../observe/log.js'
 import {
+  isTraceParent,
   newSpanId,
-  parseTraceParent,
   SpanExporter,
   type SpanLosses,
   type TraceParent,
   type TraceSpan,
+  traceOf,
   writeTraceParent,
 } from '../observe/otel.js'
 import type { Ledger, Settled } from '../queue/queue.js'
 import { type MicrosecondClock, machineClock } from '../runtime/time.js'
-
-/** Spelling of the name in the bytes of nearly all messages that have one (W3C Trace Context MQTT: lower case). */
-const header = Buffer.from('traceparent')
 
 /** Takes spans. Implemented by `SpanExporter`. */
 export interface SpanSink {
@@ -27,17 +25,6 @@ export interface SpanSink {
 export function spansOf(settings: Settings, broker: SpanLosses & SentenceLog): SpanExporter | undefined {
   const { 'otel.url': url, 'otel.percent': percent } = settings
   return url ? new SpanExporter({ url, percent, losses: broker, log: broker }) : undefined
-}
-
-const isTraceParent = (name: string) => name.toLowerCase() === 'traceparent'
-
-/** Returns the trace that a message is part of, by its MQTT 5 user property `traceparent`. */
-export function traceOf({ properties }: Pick<Message, 'properties'>): TraceParent | undefined {
-  // Most messages have none: decoding them all would cost more than all the rest.
-  if (!properties || !Buffer.from(properties.buffer, properties.byteOffset, properties.length).includes(header)) return
-  const { userProperties = [] } = decodeProperties(Buffer.from(properties)) ?? {}
-  const text = userProperties.find(([name]) => isTraceParent(name))?.[1]
-  return text === undefined ? undefined : parseTraceParent(text)
 }
 
 /** A message that is handed on, with the trace that the next hop continues. */

@@ -16,6 +16,7 @@ import type { Delivered, Properties } from './connection.js'
  *     mqtt-correlation-data   bytes
  *     mqtt-user-properties    array of arrays [name, value]: in their order, names may repeat
  *     mqtt-properties         bytes: instead of an array that would be too large, the user properties as in a PUBLISH
+ *     traceparent             text: that of W3C Trace Context, also among the user properties, where tracers look for it
  */
 const header = {
   payloadFormat: 'mqtt-payload-format',
@@ -25,6 +26,8 @@ const header = {
   userProperties: 'mqtt-user-properties',
   encoded: 'mqtt-properties',
 } as const
+
+const traceParent = 'traceparent'
 
 /** AMQP content type of a batch. */
 export const batchType = 'application/vnd.telehub.batch'
@@ -49,6 +52,7 @@ export function propertyHeaders(
   const properties = encoded.length <= maxPropertyBytes ? decodeProperties(encoded) : undefined
   if (!properties) return undefined
   const { payloadFormat, contentType, responseTopic, correlationData, userProperties } = properties
+  const trace = userProperties && traceParentOf(userProperties)
   const isMany = userProperties !== undefined && userProperties.length > maxInArray
   return {
     headers: {
@@ -58,9 +62,20 @@ export function propertyHeaders(
       ...(correlationData !== undefined && { [header.correlationData]: correlationData }),
       ...(userProperties && !isMany && { [header.userProperties]: userProperties }),
       ...(isMany && { [header.encoded]: encodeProperties({ userProperties }) }),
+      ...(trace !== undefined && { [traceParent]: trace }),
     },
     contentType: contentType && isForAmqp(contentType) ? contentType : undefined,
   }
+}
+
+/** Returns the first user property `traceparent`, if that is well-formed (W3C Trace Context §3.2.2). */
+function traceParentOf(userProperties: readonly (readonly [string, string])[]): string | undefined {
+  const text = userProperties.find(([name]) => name.toLowerCase() === traceParent)?.[1]
+  return text !== undefined && isTraceParent(text) ? text : undefined
+}
+
+function isTraceParent(text: unknown): text is string {
+  return typeof text === 'string' && /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/.test(text)
 }
 
 /**
@@ -100,6 +115,10 @@ export function propertiesFrom({
   if (correlation) found.correlationData = correlation
   const users = pairsOf(headers[header.userProperties])
   if (users.length > 0) found.userProperties = users
+  const trace: unknown = headers[traceParent]
+  // Of a program that traces and knows nothing of MQTT. Hubs have the same among the user properties.
+  if (isTraceParent(trace) && traceParentOf(found.userProperties ?? []) === undefined)
+    found.userProperties = [...(found.userProperties ?? []), [traceParent, trace]]
   const bytes = encodeProperties(found)
   return bytes && bytes.length <= maxPropertyBytes ? bytes : undefined
 }

@@ -44,7 +44,7 @@ export class OutboundMessage {
       this.#kept = payload
       this.#keptProperties = properties
     }
-    this.encoded = new EncodedPublish(topic, payload, properties, expiresAt)
+    this.encoded = new EncodedPublish(topic, payload, properties, expiresAt, at)
   }
 
   /** The payload to keep: a copy, shared by every queue that keeps the message. */
@@ -55,7 +55,7 @@ export class OutboundMessage {
 
   /** The message for those that get it later: one for all of them, which keeps no more than itself. */
   get later(): EncodedPublish {
-    this.#later ??= new EncodedPublish(this.topic, this.payload, this.properties, this.expiresAt)
+    this.#later ??= new EncodedPublish(this.topic, this.payload, this.properties, this.expiresAt, this.at)
     return this.#later
   }
 
@@ -159,8 +159,9 @@ export function retainedEntry(message: RetainedDelivery, ids: Enqueued['ids'], a
 }
 
 /** Encodes a message that has waited. */
-export function encodedOf({ topic, payload, properties, expiresAt }: Deliverable): EncodedPublish {
-  return new EncodedPublish(topic, payload, properties, expiresAt)
+export function encodedOf(message: Deliverable & { readonly at?: number }): EncodedPublish {
+  const { topic, payload, properties, expiresAt, at } = message
+  return new EncodedPublish(topic, payload, properties, expiresAt, at)
 }
 
 /** Returns whether a message has expired. `now` is in milliseconds. */

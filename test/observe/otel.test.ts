@@ -1,74 +1,13 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { encodeProperties } from '../../src/mqtt/message-properties.js'
-import { parseTraceParent, SpanExporter, type TraceSpan } from '../../src/observe/otel.js'
-import { MessageSpans, traceOf } from '../../src/pipeline/message-spans.js'
+import { parseTraceParent, SpanExporter, type TraceSpan, traceOf } from '../../src/observe/otel.js'
+import { MessageSpans } from '../../src/pipeline/message-spans.js'
+import { collector } from '../fixtures/collector.js'
 import { connectMqtt, eventually, metric, startHub } from '../harness.js'
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
 const parentId = '00f067aa0ba902b7'
 const parent = { traceId, spanId: parentId, isSampled: true }
-
-interface Attribute {
-  readonly key: string
-  readonly value: { readonly stringValue?: string; readonly intValue?: string }
-}
-
-interface SentSpan {
-  readonly traceId: string
-  readonly spanId: string
-  readonly parentSpanId: string
-  readonly name: string
-  readonly kind: number
-  readonly startTimeUnixNano: string
-  readonly endTimeUnixNano: string
-  readonly attributes: readonly Attribute[]
-  readonly status?: { readonly code: number; readonly message: string }
-}
-
-/** A collector that judges by the published shape: opentelemetry-proto, trace/v1/trace.proto, in the JSON of OTLP. */
-async function collector(t: Test, statusOf: (request: number) => number = () => 200, answer = '{}') {
-  const spans: SentSpan[] = []
-  let requests = 0
-  const server = createServer(async (request, response) => {
-    const parts: Buffer[] = []
-    for await (const part of request) parts.push(part as Buffer)
-    const status = statusOf(++requests)
-    response.writeHead(status, { 'content-type': 'application/json' }).end(answer)
-    if (status !== 200) return
-    t.equal(request.url, '/v1/traces')
-    t.equal(request.headers['content-type'], 'application/json')
-    const body = JSON.parse(Buffer.concat(parts).toString())
-    t.same(Object.keys(body), ['resourceSpans'])
-    for (const { resource, scopeSpans } of body.resourceSpans) {
-      t.same(resource.attributes, [{ key: 'service.name', value: { stringValue: 'telehub' } }])
-      for (const { scope, spans: sent } of scopeSpans) {
-        t.same(scope, { name: 'telehub' })
-        spans.push(...sent)
-      }
-    }
-    for (const span of spans) {
-      t.match(span.traceId, /^[\da-f]{32}$/)
-      t.match(span.spanId, /^[\da-f]{16}$/)
-      t.match(span.parentSpanId, /^[\da-f]{16}$/)
-      t.ok(Number.isInteger(span.kind) && span.kind >= 0 && span.kind <= 5)
-      t.match(span.startTimeUnixNano, /^\d{19}$/)
-      t.ok(BigInt(span.endTimeUnixNano) >= BigInt(span.startTimeUnixNano))
-      for (const { key, value } of span.attributes) {
-        t.type(key, 'string')
-        t.equal(Object.keys(value).length, 1)
-        if (value.intValue !== undefined) t.match(value.intValue, /^-?\d+$/)
-      }
-    }
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return { spans, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests: () => requests }
-}
 
 function exporter(t: Test, url: string, percent = 100) {
   let lost = 0
@@ -187,3 +126,35 @@ t.test('a message with a traceparent becomes a span when stored, and one with it
   t.match(stored?.attributes.find(({ key }) => key === 'telehub.sequence')?.value, { intValue: '1' })
   t.equal(await metric(hub, 'telehub_otel_spans_lost_total'), 0)
 })
+
+t.test(
+  'each delivery of a sampled message is a span, and the message keeps the traceparent of its publisher',
+  async t => {
+    const { url, spans } = await collector(t)
+    const hub = await startHub(t, { 'otel.url': url })
+    const got: unknown[] = []
+    for (const [clientId, qos] of [
+      ['one', 0],
+      ['two', 1],
+    ] as const) {
+      const reader = await connectMqtt(t, hub.mqttUrl, { clientId, protocolVersion: 5 })
+      await reader.subscribeAsync('hall/#', { qos })
+      reader.on('message', (_topic, _payload, { properties }) => got.push(properties?.userProperties?.traceparent))
+    }
+    const device = await connectMqtt(t, hub.mqttUrl, { clientId: 'thermo', protocolVersion: 5 })
+    const sampled = `00-${traceId}-${parentId}-01`
+    for (const traceparent of [sampled, `00-${traceId}-${parentId}-00`]) {
+      const properties = { userProperties: { traceparent } }
+      await device.publishAsync('hall/t', '{"value": 1}', { qos: 1, properties })
+    }
+    const delivered = () => spans.filter(({ name }) => name === 'telehub deliver')
+    await eventually(() => got.length === 4 && delivered().length === 2, 'both deliveries')
+    t.equal(got.filter(text => text === sampled).length, 2)
+    t.match(delivered(), [
+      { traceId, parentSpanId: parentId, kind: 4 },
+      { traceId, parentSpanId: parentId, kind: 4 },
+    ])
+    const readers = delivered().map(span => span.attributes.find(({ key }) => key === 'messaging.client.id')?.value)
+    t.same(readers.map(value => value?.stringValue).sort(), ['one', 'two'])
+  },
+)
