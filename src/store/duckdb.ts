@@ -6,25 +6,16 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import type { MillisecondClock } from '../runtime/time.js'
 import { changeSeries } from './duckdb-changes.js'
 import { DuckDbExport } from './duckdb-export.js'
-import { DuckDbFile, missingFiles, setAside, sizeOf, tellsOfDamage, type Value } from './duckdb-file.js'
+import { DuckDbFile, missingFiles, setAside, sizeOf, tellsOfDamage } from './duckdb-file.js'
 import { readHistory } from './duckdb-history.js'
+import { newestOf } from './duckdb-newest.js'
 import { DuckDbQuestions } from './duckdb-query.js'
 import { DuckDbReader } from './duckdb-reader.js'
 import { DuckDbRetention } from './duckdb-retention.js'
 import { RollUpTurns } from './duckdb-roll-turns.js'
 import { Roller } from './duckdb-roller.js'
 import { appendRows, appendSeries, type Created, type Placed, rowsOf } from './duckdb-rows.js'
-import {
-  guarded,
-  having,
-  prepareDatabase,
-  read,
-  replaceStaged,
-  type Table,
-  tableOf,
-  typed,
-  unguarded,
-} from './duckdb-sql.js'
+import { guarded, having, prepareDatabase, replaceStaged, unguarded } from './duckdb-sql.js'
 import { DuckDbSwaps } from './duckdb-swap.js'
 import { swapTables } from './duckdb-swap-schema.js'
 import { type KnownSeries, SeriesCache, type SeriesGroup, type Wanted, wanted } from './known-series.js'
@@ -69,15 +60,6 @@ export interface DuckDbStoreOptions {
   readonly rollsUp?: boolean
   /** Folder with the readings of whole days. */
   readonly days?: string | undefined
-}
-
-/** A series as the database names one. */
-interface NamedSeries {
-  readonly id: number
-  readonly measurement: string
-  readonly tags: Tags
-  readonly field: string
-  readonly type: FieldType
 }
 
 /**
@@ -219,7 +201,7 @@ export class DuckDbStore implements TimeSeriesStore {
         field: unguarded(fields[i]),
         type: types[i] as FieldType,
       }))
-      const newest = await this.#newest(file, named)
+      const newest = await newestOf(file, this.#cache, named)
       const series = named.flatMap(({ id, ...name }) => {
         const last = newest.get(id)
         return last ? [{ ...name, last }] : []
@@ -286,33 +268,6 @@ export class DuckDbStore implements TimeSeriesStore {
     this.sql.interrupt()
     await this.#calls.end()
     this.#file?.close()
-  }
-
-  /** Returns the newest reading of each series, by id: from memory if held there, else from the disk. */
-  async #newest(file: DuckDbFile, named: readonly NamedSeries[]) {
-    const newest = new Map<number, { time: number; value: FieldValue }>()
-    const unknown: Record<Table, NamedSeries[]> = { numbers: [], texts: [] }
-    for (const series of named) {
-      const known = this.#cache.peek(series.measurement, series.tags, series.field)
-      if (known?.value === undefined) unknown[tableOf(series.type)].push(series)
-      else newest.set(series.id, { time: known.time, value: known.value })
-    }
-    for (const table of ['numbers', 'texts'] as const) {
-      const some = unknown[table]
-      if (some.length === 0) continue
-      const types = new Map(some.map(({ id, type }) => [id, type]))
-      const [ids = [], times = [], values = []] = await file.columns(
-        'reader',
-        `SELECT series, max(time), ${read(table, 'arg_max(value, time)')} FROM ${table}
-         WHERE series BETWEEN $1 AND $2 AND series IN (SELECT unnest($3)) GROUP BY series`,
-        [BigInt(some[0]?.id ?? 0), BigInt(some.at(-1)?.id ?? 0), some.map(({ id }) => BigInt(id))],
-      )
-      for (const [i, id] of ids.entries()) {
-        const type = types.get(Number(id)) ?? 'number'
-        newest.set(Number(id), { time: Number(times[i]), value: typed([values[i] as Value], type)[0] as FieldValue })
-      }
-    }
-    return newest
   }
 
   /**
