@@ -6,7 +6,6 @@ import { spawn } from 'node:child_process'
 import {
   chmodSync,
   closeSync,
-  cpSync,
   existsSync,
   openSync,
   readdirSync,
@@ -95,12 +94,9 @@ async function build() {
   const sources = listSources()
   try {
     await run('the build', process.execPath, [tsc, '-p', at('tsconfig.json'), '--outDir', fresh])
-    const pages = join(fresh, 'src/dashboard')
     await run('the build of the dashboard', process.execPath, [tsc, '-p', at('src/dashboard'), '--outDir', fresh])
-    for (const name of readdirSync(at('src/dashboard'))) {
-      if (/\.(html|css|svg|png|webmanifest)$/.test(name)) cpSync(at('src/dashboard', name), join(pages, name))
-    }
     await run('the bundle', process.execPath, [at('src/setup/bundle.mjs'), fresh])
+    await run('the bundle of the dashboard', process.execPath, [at('src/setup/bundle-dashboard.mjs'), fresh])
     for (const cli of ['src/cli.js', 'bundle/cli.js']) chmodSync(join(fresh, cli), 0o755)
     writeFileSync(join(fresh, '.built'), sources)
     replaceDist()
@@ -167,7 +163,8 @@ function isBuilt() {
 
 /** Every source with its size and time, a line each: also notices what was removed or went back in time. */
 function listSources() {
-  const files = ['tsconfig.json', 'package-lock.json', 'src/setup/bundle.mjs']
+  const steps = readdirSync(at('src/setup')).map(name => `src/setup/${name}`)
+  const files = ['tsconfig.json', 'package-lock.json', ...steps]
   for (const folder of ['src', 'devices', 'test', 'client/src']) {
     if (!existsSync(at(folder))) continue
     for (const entry of readdirSync(at(folder), { withFileTypes: true, recursive: true })) {

@@ -107,8 +107,15 @@ export function muteAlert(mute: Asked<'POST /api/alerts/mute'>) {
 /** Devices that fill any screen, so that a page has something to show before all of them are fetched. */
 const firstDevices = 200
 
+/** Answer to the question that `early.ts` asked while the modules were loaded. Undefined when it has been taken. */
+const early = globalThis as { firstHome?: Promise<Response | undefined> | undefined }
+
 /** Fetches the first devices with their main values. */
-export function fetchFirstHome(): Promise<Answer<'GET /api/home'>> {
+export async function fetchFirstHome(): Promise<Answer<'GET /api/home'>> {
+  const begun = early.firstHome
+  early.firstHome = undefined
+  const response = await begun
+  if (response) return (await checked(response)).json() as Promise<Answer<'GET /api/home'>>
   return ask('GET /api/home', { limit: firstDevices })
 }
 

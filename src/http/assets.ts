@@ -6,18 +6,11 @@ import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Coding, compress } from './compression.js'
 
-const root = fileURLToPath(new URL('../dashboard', import.meta.url))
-
-/** Folder of `@telehub/client`, whose files have names that begin with `client/` here. */
-const clientRoot = fileURLToPath(new URL('../../client/src', import.meta.url))
+/** What `src/setup/bundle-dashboard.mjs` makes of the dashboard. */
+const root = fileURLToPath(new URL('../../bundle/dashboard', import.meta.url))
 
 /** Files of packages that pages load, as the packages ship them: names behind /vendor/. */
 const libraries: Readonly<Record<string, readonly [packageName: string, file: string]>> = {
-  'uplot.js': ['uplot', 'dist/uPlot.esm.js'],
-  'uqr.js': ['uqr', 'dist/index.mjs'],
-  'preact.js': ['preact', 'dist/preact.mjs'],
-  'preact-hooks.js': ['preact', 'hooks/dist/hooks.mjs'],
-  'preact-jsx.js': ['preact', 'jsx-runtime/dist/jsxRuntime.mjs'],
   // Of the package only these files are used: none of its code runs in the hub.
   'swagger-ui.js': ['@fastify/swagger-ui', 'static/swagger-ui-bundle.js'],
   'swagger-ui.css': ['@fastify/swagger-ui', 'static/swagger-ui.css'],
@@ -34,7 +27,7 @@ const types: Readonly<Record<string, string>> = {
 }
 
 /** Imports that a browser follows before a module runs. */
-const staticImports = /\b(?:from|import)\s*'(\.[^']+)'/g
+const staticImports = /\b(?:from|import)\s*["'](\.[^"']+)["']/g
 
 /** Brotli's quality for files: a better one saves a tenth, and takes ten times as long. */
 const quality = 5
@@ -73,8 +66,8 @@ export class Asset {
 
 /**
  * The files of the pages, at addresses that name their content: `/assets/{hash of all own files}/main.js` and
- * `/vendor/preact-{hash}.js`. Own files share a hash, as they import each other by relative addresses; those of
- * `@telehub/client` are among them. What such an address answers never changes.
+ * `/vendor/swagger-ui-{hash}.js`. Own files share a hash, as they import each other by relative addresses. What such an
+ * address answers never changes.
  */
 export class Assets {
   /** Own files by name. */
@@ -85,11 +78,9 @@ export class Assets {
   #version: string | undefined
 
   constructor() {
-    const filesIn = (folder: string) =>
-      existsSync(folder) ? (readdirSync(folder, { recursive: true }) as string[]).map(toAddress).sort() : []
-    const names = [...filesIn(root), ...filesIn(clientRoot).map(name => `client/${name}`)]
+    const names = existsSync(root) ? readdirSync(root).sort() : []
     const loaded = names.filter(name => /\.(js|css|svg|png|webmanifest|map)$/.test(name))
-    this.own = new Map(loaded.map(name => [name, new Asset(pathOf(name))]))
+    this.own = new Map(loaded.map(name => [name, new Asset(join(root, name))]))
     const require = createRequire(import.meta.url)
     // By the main file, as some packages do not let others resolve their package.json.
     const folderOf = (main: string, name: string) =>
@@ -109,7 +100,7 @@ export class Assets {
     let page = this.#pages.get(name)
     if (page === undefined) {
       page = readOwn(name).replace(
-        /"\/((?:vendor\/|client\/)?[\w.-]+\.(?:js|css|svg))"/g,
+        /"\/((?:vendor\/)?[\w.-]+\.(?:js|css|svg))"/g,
         (_, file) => `"${this.#addressOf(file)}"`,
       )
       page = page.replace('</head>', () => `${this.#preloads(name)}</head>`)
@@ -133,7 +124,7 @@ export class Assets {
 
   /** Returns the names of own files that a page loads, and of those that these import in turn. */
   filesOf(page: string): ReadonlySet<string> {
-    return this.#reached(page, /\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g)
+    return this.#reached(page, /\b(?:from|import)\s*\(?\s*["'`](\.[^"'`]+)["'`]/g)
   }
 
   /** Links by which a browser loads all modules of a page at once, not one import after the other. */
@@ -164,17 +155,8 @@ export class Assets {
   }
 }
 
-/** Returns a path inside of a folder as the end of an address. */
-function toAddress(path: string): string {
-  return path.replaceAll('\\', '/')
-}
-
-function pathOf(name: string): string {
-  return name.startsWith('client/') ? join(clientRoot, name.slice('client/'.length)) : join(root, name)
-}
-
 function readOwn(name: string): string {
-  const path = pathOf(name)
+  const path = join(root, name)
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 

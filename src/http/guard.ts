@@ -385,7 +385,7 @@ function refusalOf({ user, kind, access }: Caller, allow: Allow): string | undef
 
 /** Routes for visitors by a link: the page, and what a board shows. All others are refused, those to come too. */
 const forVisitors: ReadonlySet<string> = new Set([
-  ...['GET /', 'GET /:name', 'GET /assets/:version/:name', 'GET /assets/:version/:folder/:name', 'GET /vendor/:name'],
+  ...['GET /', 'GET /:name', 'GET /assets/:version/:name', 'GET /vendor/:name'],
   ...['GET /api/session', 'POST /api/session/token', 'GET /api/home', 'GET /api/boards', 'GET /api/history'],
 ])
 

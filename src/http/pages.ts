@@ -69,7 +69,6 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   // Kept by browsers for the time when the hub cannot be reached. Tells nothing of the hub.
   app.get('/offline', { schema, config: anyone }, (_request, reply) => html(reply, 'offline.html'))
 
-  type InFolder = { Params: { folder: string; name: string; version: string } }
   type Named = { Params: { name: string; version?: string } }
   const own = (name: string) => async (request: FastifyRequest, reply: FastifyReply) => {
     const { version } = request.params as Named['Params']
@@ -83,9 +82,6 @@ export async function pages(app: FastifyInstance, guard: Guard, assets: Assets):
   }
   app.get<Named>('/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
   app.get<Named>('/assets/:version/:name', { schema }, (request, reply) => own(request.params.name)(request, reply))
-  app.get<InFolder>('/assets/:version/:folder/:name', { schema }, (request, reply) =>
-    own(`${request.params.folder}/${request.params.name}`)(request, reply),
-  )
   app.get<Named>('/vendor/:name', { schema }, (request, reply) => {
     const { asset, isExact = false } = assets.library(request.params.name) ?? {}
     return sendFile(request, reply, asset, isExact)

@@ -126,8 +126,7 @@ export class HttpServer {
     const guard = new Guard({ ...this.#options, refusals })
     const crossOrigin = new CrossOrigin(this.#options.origins)
     const assets = new Assets()
-    const pageTexts = ['index.html', 'login.html'].map(name => assets.page(name))
-    const headersFor = securityHeaders(pageTexts, { hstsMs, frames: this.#options.frames })
+    const headersFor = securityHeaders({ hstsMs, frames: this.#options.frames })
     // Set on the raw answer, so that the headers are there whatever code writes the answer.
     const secureAnswer = (reply: FastifyReply, asked: string | undefined) => {
       for (const [name, value] of headersFor(asked)) reply.raw.setHeader(name, value)

@@ -3,9 +3,10 @@
 // a thousand. They are not minified and name their sources, so that an error can be read; `node --enable-source-maps`
 // shows the lines of src/. DIST/src runs as well.
 
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
+import { licences } from './licences.mjs'
 
 const dist = resolve(process.argv[2])
 const src = join(dist, 'src')
@@ -53,15 +54,3 @@ const { output } = await build.write({
 })
 await build.close()
 writeFileSync(join(bundle, 'LICENSES.txt'), licences(output.flatMap(({ moduleIds = [] }) => moduleIds)))
-
-/** Returns the licence texts of the packages to which the files belong: the bundle is a copy of their code. */
-function licences(files) {
-  const folders = files.map(file => /^.*\/node_modules\/(@[^/]+\/)?[^/]+/.exec(file.replaceAll('\\', '/'))?.[0])
-  const texts = [...new Set(folders)].filter(Boolean).map(folder => {
-    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-    const found = readdirSync(folder).filter(file => /^(licen[cs]e|copying|notice)/i.test(file))
-    const text = found.sort().map(file => readFileSync(join(folder, file), 'utf8').trim())
-    return [`${name} ${version} (${license})`, ...text].join('\n\n')
-  })
-  return `${texts.sort().join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
-}

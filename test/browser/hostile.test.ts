@@ -69,7 +69,7 @@ async function isUnharmed(t: Test, page: Page, where: string): Promise<void> {
   t.same(
     await page.evaluate(`[...document.querySelectorAll('*')].filter(element =>
       element.matches('img, iframe, object, embed, base, form:not([method=dialog], #command-form), style, math, animate, mglyph, meta[http-equiv=refresh], a[href^="javascript"]') ||
-      (element.matches('script') && !element.src.startsWith(location.origin) && element.type !== 'importmap') ||
+      (element.matches('script') && !element.src.startsWith(location.origin)) ||
       [...element.attributes].some(({ name }) => /^on|^srcdoc$/.test(name)),
     ).map(element => element.outerHTML)`),
     [],

@@ -18,7 +18,7 @@ const secrets = [
   '/api/spool',
   '/api/session',
   '/api/openapi.json',
-  '/vendor/preact.js',
+  '/vendor/swagger-ui.js',
 ]
 const changes: readonly (readonly [path: string, body: object])[] = [
   ['/api/dead/replay', { all: true }],

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import t from 'tap'
 import { securityHeaders } from '../../src/http/headers.js'
 import { startGuarded } from './guarded.js'
@@ -10,7 +9,7 @@ t.test('headers: of every answer, whatever it is', async t => {
   const answers: readonly (readonly [string, Response])[] = [
     ['the page', await hub.request('/', own)],
     ['a file', await hub.request('/main.js', own)],
-    ['a library', await hub.request('/vendor/uplot.js', own)],
+    ['a library', await hub.request('/vendor/swagger-ui.js', own)],
     ['the API', await hub.request('/api/series', own)],
     ['a stream', await hub.post('/api/dead/drop', { all: true }, { cookie })],
     ['nothing there', await hub.request('/api/nothing', own)],
@@ -21,13 +20,10 @@ t.test('headers: of every answer, whatever it is', async t => {
     ['another method', await hub.request('/api/series', { ...own, method: 'DELETE' })],
     ['health', await hub.request('/healthz')],
   ]
-  const index = await (await hub.request('/', own)).text()
-  const map = /<script type="importmap">(.*?)<\/script>/s.exec(index)?.[1] ?? ''
-  const hash = createHash('sha256').update(map).digest('base64')
   for (const [name, { headers }] of answers) {
     const policy = headers.get('content-security-policy') ?? ''
     t.match(policy, /default-src 'none'; .*frame-ancestors 'none'$/, name)
-    t.ok(policy.includes(`script-src 'self' 'sha256-${hash}'`), `${name}: the import map is known`)
+    t.match(policy, /script-src 'self';/, name)
     t.notMatch(policy, /unsafe|\*|https?:/, name)
     t.equal(headers.get('x-frame-options'), 'DENY', name)
     t.equal(headers.get('x-content-type-options'), 'nosniff', name)
@@ -48,7 +44,7 @@ t.test('headers: of every answer, whatever it is', async t => {
 
 t.test('Strict-Transport-Security: over TLS, when it is set', async t => {
   const hsts = (ms?: number) =>
-    securityHeaders([], { hstsMs: ms })(undefined).find(([name]) => name === 'strict-transport-security')?.[1]
+    securityHeaders({ hstsMs: ms })(undefined).find(([name]) => name === 'strict-transport-security')?.[1]
   t.equal(hsts(), undefined)
   t.equal(hsts(0), undefined)
   t.equal(hsts(365 * 864e5), 'max-age=31536000')

@@ -1,3 +1,4 @@
+import { mayRead, type ReadRules } from '../../access/rules.js'
 import type { Tags } from '../../model.js'
 import { Slices } from '../../runtime/slices.js'
 import type { Knowledge } from '../knowledge.js'
@@ -326,4 +327,19 @@ const hasFields = ({ group, fields, others }: DeviceMember) =>
 function rankOf(source: string): number {
   const rank = sources.indexOf(source)
   return rank < 0 ? sources.length : rank
+}
+
+/** Returns the part of a device that the rules let somebody read: the device itself if all of it. Undefined: nothing. */
+export function readablePart(device: GroupedDevice, rules: ReadRules): GroupedDevice | undefined {
+  const topics = device.members.map(({ seen }) => seen.topic)
+  const own = device.described.flatMap(({ entities }) => entities.map(({ topic }) => topic))
+  const may = new Map([...topics, ...own].map(topic => [topic, mayRead(rules, topic)]))
+  const allowed = [...may.values()].filter(Boolean).length
+  if (allowed === 0) return undefined
+  if (allowed === may.size) return device
+  return {
+    ...device,
+    members: device.members.filter(({ seen }) => may.get(seen.topic)),
+    described: device.described.map(one => ({ ...one, entities: one.entities.filter(({ topic }) => may.get(topic)) })),
+  }
 }

@@ -16,10 +16,11 @@ import { conditionOf, type FiringAlerts, firingBy, type OpenAlerts } from './dev
 import { type Edited, editedAs, editedRows } from './edited.js'
 import { Families } from './families.js'
 import { FoundValues } from './found-values.js'
-import { type GroupedDevice, type Grouping, groupDevices } from './grouping.js'
+import { type GroupedDevice, type Grouping, groupDevices, readablePart } from './grouping.js'
 import { type DevicePlace, DevicePlaces, topicsOf } from './places.js'
 import { Rhythms } from './rhythms.js'
 import type { KnownReading, SeenTopic, TopicFollower } from './topic-book.js'
+import { Unasked } from './unasked.js'
 
 export type { DevicePlace } from './places.js'
 
@@ -58,9 +59,9 @@ const restTimes = 10
 const shortMs = 200
 
 /**
- * The catalogue of devices: which values belong together, what they are called, and what can be done with them. Made
- * when somebody asks, in slices, from the topics that were seen and what is known from discovery, and made anew when
- * those have changed.
+ * The catalogue of devices: which values belong together, what they are called, and what can be done with them. Made in
+ * slices, from the topics that were seen and what is known from discovery, and made anew when those have changed and
+ * somebody asks. Now and then it is made without a question, as ten thousand devices take more than a second.
  */
 export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   readonly name = 'home'
@@ -84,6 +85,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   #isAnnounced = false
   #making: Promise<void> | undefined
   #nextGrouping = 0
+  readonly #unasked = new Unasked()
   #timer: NodeJS.Timeout | undefined
   #isStopped = false
   readonly #rhythms: Rhythms
@@ -102,7 +104,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
   start(): void {
     this.boards.start()
     this.#rhythms.start()
-    this.#timer = setInterval(() => this.#announce(), tickMs)
+    this.#timer = setInterval(() => this.#tick(), tickMs)
   }
 
   async stop(): Promise<void> {
@@ -146,6 +148,11 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     this.#isAnnounced = false
   }
 
+  #tick(): void {
+    this.#announce()
+    if (!this.#isMade) this.#unasked.run(() => this.#refresh())
+  }
+
   /** Tells pages that the structure has changed, once a second at most. */
   #announce(): void {
     const { mapping, broker } = this.#options
@@ -156,6 +163,15 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     this.#revision = Math.max(this.#revision + 1, Date.now())
     const json = JSON.stringify({ revision: this.#revision })
     broker.push([{ topic: hubTopics.home, json }]).catch(() => this.#changed())
+  }
+
+  /** Whether the cards are those of now. */
+  get #isMade(): boolean {
+    return this.#isKnown && !this.#isGroupingStale && !this.#areEditsStale && this.#stale.size === 0
+  }
+
+  get #isKnown(): boolean {
+    return this.#grouping !== undefined && this.#knowledge === this.#options.mapping.knowledge.changes
   }
 
   async visible(rules: ReadRules): Promise<ReadonlySet<string>> {
@@ -245,22 +261,8 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
 
   /** Returns what the rules allow of a device. Undefined: nothing. */
   #readable(card: Card, rules: ReadRules): Card | undefined {
-    const { device } = card
-    const topics = device.members.map(({ seen }) => seen.topic)
-    const own = device.described.flatMap(({ entities }) => entities.map(({ topic }) => topic))
-    const may = new Map([...topics, ...own].map(topic => [topic, mayRead(rules, topic)]))
-    const allowed = [...may.values()].filter(Boolean).length
-    if (allowed === may.size) return allowed > 0 ? card : undefined
-    if (allowed === 0) return undefined
-    const part: GroupedDevice = {
-      ...device,
-      members: device.members.filter(({ seen }) => may.get(seen.topic)),
-      described: device.described.map(one => ({
-        ...one,
-        entities: one.entities.filter(({ topic }) => may.get(topic)),
-      })),
-    }
-    return this.#card(part)
+    const part = readablePart(card.device, rules)
+    return part === card.device ? card : part && this.#card(part)
   }
 
   #describe(
@@ -306,8 +308,7 @@ export class Home implements Part, TopicFollower, EditFollower, VisibleDevices {
     const { mapping, live } = this.#options
     this.#restored ??= this.#restore()
     await this.#restored
-    const isKnown = this.#grouping !== undefined && this.#knowledge === mapping.knowledge.changes
-    if (!isKnown || this.#isGroupingStale) {
+    if (!this.#isKnown || this.#isGroupingStale) {
       if (this.#grouping && performance.now() < this.#nextGrouping) return
       const began = performance.now()
       this.#isGroupingStale = false
