@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, rename, rm, rmdir } from 'node:fs/promises'
+import { mkdir, open, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable, Transform, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -89,7 +89,10 @@ async function download(
   try {
     const target: Writable = out === undefined ? process.stdout : createWriteStream(part)
     await pipeline(Readable.fromWeb(response.body as never), meter, target, { end: out !== undefined })
-    if (out !== undefined) await rename(part, out)
+    if (out !== undefined) {
+      await synced(part)
+      await rename(part, out)
+    }
   } catch (error) {
     if (out !== undefined) await rm(part, { force: true })
     // Whoever reads the output has enough.
@@ -100,6 +103,12 @@ async function download(
     terminal.progress('')
   }
   return meter
+}
+
+/** Resolves when a file is on disk: a name never leads to less than the whole, whatever happens to the machine. */
+async function synced(path: string): Promise<void> {
+  const file = await open(path)
+  await file.sync().finally(() => file.close())
 }
 
 function failed(error: unknown, out: string | undefined): HubError {

@@ -263,8 +263,20 @@ class Report {
     if (this.#dry) {
       for (const { line, reason, detail } of mistakes.slice(0, Math.max(0, mostShown - this.#mistakes)))
         this.#terminal.out(`line ${line}: ${reason}: ${plain(detail)}\n`)
-    } else appendFileSync(this.#path, mistakes.map(one => `${JSON.stringify(one)}\n`).join(''))
+    } else this.#append(mistakes.map(one => `${JSON.stringify(one)}\n`).join(''))
     this.#mistakes += mistakes.length
+  }
+
+  #append(lines: string): void {
+    try {
+      appendFileSync(this.#path, lines)
+    } catch (error) {
+      const what = `${this.#path}, the list of refused lines, cannot be written: ${describe(error)}`
+      throw new HubError(
+        'bad_request',
+        `${what}; make room or give another with --report, and run the same command again`,
+      )
+    }
   }
 }
 
