@@ -9,7 +9,7 @@ import { tempDir } from '../services/service.js'
 
 /*
  * How fast readings leave the hub in bulk and come in: rows of the embedded store to Parquet and to the texts, without
- * HTTP; and the whole way of an import, from a file of line protocol by the command into a hub.
+ * HTTP; and the whole way of an import, from a file by the command into a hub.
  */
 
 const rows = 4_000_000
@@ -62,25 +62,29 @@ async function fill(path: string): Promise<void> {
   instance.closeSync()
 }
 
+/** Imports the same rows in each format, each into a hub of its own. */
 async function importing(dir: string): Promise<void> {
-  const ends: (() => unknown)[] = []
-  const hub = await startHub({ teardown: end => void ends.push(end) })
-  const file = join(dir, 'import.lp')
-  const out = createWriteStream(file)
+  const line = join(dir, 'import.lp')
+  const out = createWriteStream(line)
   for (let i = 0; i < importRows; i++)
     if (!out.write(`climate,device=d${i % series} temperature=${(i % 4_000) / 100} ${begin + i * 1_000}000\n`))
       await new Promise<void>(resolve => out.once('drain', () => resolve()))
   await new Promise<void>(resolve => out.end(() => resolve()))
-  const seconds = await timed(async () => {
-    const cli = runCli(
-      ['import', file, '--url', hub.httpUrl, '--key', asAdmin(hub.dir).authorization.slice(7)],
-      {},
-      dir,
-    )
-    if ((await cli.exited) !== 0) throw new Error(cli.stderr())
-  })
-  told('import of line protocol, command to store', importRows, seconds, 100_000)
-  for (const end of ends) await end()
+  for (const format of ['line', 'csv', 'jsonl', 'parquet']) {
+    const ends: (() => unknown)[] = []
+    const hub = await startHub({ teardown: end => void ends.push(end) })
+    const command = async (args: readonly string[]) => {
+      const key = asAdmin(hub.dir).authorization.slice(7)
+      const cli = runCli([...args, '--url', hub.httpUrl, '--key', key], {}, dir)
+      if ((await cli.exited) !== 0) throw new Error(cli.stderr())
+    }
+    const file = format === 'line' ? line : join(dir, `import.${format}`)
+    const seconds = await timed(() => command(['import', file]))
+    told(`import of ${format}, command to store`, importRows, seconds, 100_000)
+    if (format === 'line')
+      for (const other of ['csv', 'jsonl', 'parquet']) await command(['export', '--out', join(dir, `import.${other}`)])
+    for (const end of ends) await end()
+  }
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
