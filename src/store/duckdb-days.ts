@@ -1,10 +1,11 @@
-import { mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { directorySynced } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
-import { systemCode } from '../errors.js'
+import { describe, systemCode } from '../errors.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import type { DuckDbAside } from './duckdb-file.js'
 import { guarded, unguarded } from './duckdb-sql.js'
 import type { DayPartitions, WrittenDays } from './rows.js'
@@ -56,10 +57,12 @@ export class DuckDbDays implements DayPartitions {
   readonly folder: string
   readonly #aside: () => Aside
   readonly #copy: CopyChosen
+  readonly #incidents: IncidentReporter | undefined
   /** Days by their time, with the time at which the file was changed. */
   readonly #known = new Map<number, { readonly at: number; readonly complete: CompleteDay }>()
 
-  constructor(folder: string, aside: () => Aside, copy: CopyChosen) {
+  constructor(folder: string, aside: () => Aside, copy: CopyChosen, incidents: IncidentReporter | undefined) {
+    this.#incidents = incidents
     this.folder = folder
     this.#aside = aside
     this.#copy = copy
@@ -72,14 +75,9 @@ export class DuckDbDays implements DayPartitions {
     const written = { days: 0, files: 0, rows: 0 }
     try {
       mkdirSync(join(this.folder, 'complete'), { recursive: true })
-      const [[first] = []] = await aside.use(connection =>
-        connection.columns(
-          'SELECT min(time) FROM (SELECT min(time) AS time FROM numbers UNION ALL SELECT min(time) FROM texts)',
-        ),
-      )
-      const begin = first == null ? until : Math.floor(Number(first) / dayUs) * dayUs
+      const days = await aside.use(connection => daysOf(connection, until))
       let compared = 0
-      for (const day of daysBackwards(begin, until)) {
+      for (const day of days) {
         signal.throwIfAborted()
         const known = this.#complete(day)
         if (known && compared >= comparedDays) continue
@@ -108,7 +106,7 @@ export class DuckDbDays implements DayPartitions {
       if (!complete || complete.without.includes(series)) continue
       const file = this.#file(measurement, day)
       if (Object.hasOwn(complete.measurements, measurement)) {
-        if (!statSync(file, { throwIfNoEntry: false })) continue
+        if (!existsSync(file)) continue
         files.push(file)
       }
       const [start, end] = [Math.max(from, day), Math.min(to, day + dayUs)]
@@ -117,6 +115,12 @@ export class DuckDbDays implements DayPartitions {
       else spans.push([start, end])
     }
     return { spans, files }
+  }
+
+  /** Tells that files could not be read, and were left out of an answer. */
+  unreadable(error: unknown): void {
+    const sentence = `files of ${this.folder} (export.nightly) cannot be read, and history leaves them out`
+    this.#incidents?.report('nightly_export_unreadable', `${sentence}: ${describe(error)}`)
   }
 
   /** Resolves with the rows of each file written. Undefined: the day is as it was, or has nothing to write. */
@@ -168,11 +172,11 @@ export class DuckDbDays implements DayPartitions {
 
   #complete(day: number): CompleteDay | undefined {
     const path = this.#marker(day)
-    const at = statSync(path, { throwIfNoEntry: false })?.mtimeMs
-    if (at === undefined) return undefined
-    const known = this.#known.get(day)
-    if (known?.at === at) return known.complete
     try {
+      const at = statSync(path, { throwIfNoEntry: false })?.mtimeMs
+      if (at === undefined) return undefined
+      const known = this.#known.get(day)
+      if (known?.at === at) return known.complete
       const complete = JSON.parse(readFileSync(path, 'utf8')) as CompleteDay
       if (complete.format !== 1) return undefined
       this.#known.set(day, { at, complete })
@@ -192,9 +196,14 @@ export class DuckDbDays implements DayPartitions {
   }
 }
 
-/** Newest first: late readings come to the last days, and these are read most. */
-function* daysBackwards(from: number, until: number): Generator<number> {
-  for (let day = Math.floor(until / dayUs) * dayUs - dayUs; day >= from; day -= dayUs) yield day
+/** Returns the days with readings that ended before a time. Newest first: these are read most, and change most. */
+async function daysOf(connection: DuckDbAside, until: number): Promise<readonly number[]> {
+  const of = (table: string) =>
+    `SELECT DISTINCT time // ${dayUs} AS day FROM ${table} WHERE time >= 0 AND time < ${until}`
+  const [days = []] = await connection.columns(
+    `SELECT DISTINCT day FROM (${of('numbers')} UNION ALL ${of('texts')}) ORDER BY day DESC`,
+  )
+  return days.map(day => Number(day) * dayUs)
 }
 
 /** What the store has of a day. */

@@ -1,5 +1,6 @@
 import { describe, HubError } from '../errors.js'
 import type { FieldType, FieldValue, Tags } from '../model.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import { DuckDbDays } from './duckdb-days.js'
 import type { BoundValue, DuckDbAside, DuckDbFile } from './duckdb-file.js'
 import { guarded, type Table, unguarded } from './duckdb-sql.js'
@@ -54,9 +55,9 @@ export class DuckDbExport implements RowSource {
   readonly days: DuckDbDays | undefined
 
   /** @param folder Folder with the readings of whole days. Undefined: there is none */
-  constructor(open: () => Promise<DuckDbFile>, folder: string | undefined) {
+  constructor(open: () => Promise<DuckDbFile>, folder?: string, incidents?: IncidentReporter) {
     this.#open = open
-    if (folder) this.days = new DuckDbDays(folder, () => this.#aside(), copyRows)
+    if (folder) this.days = new DuckDbDays(folder, () => this.#aside(), copyRows, incidents)
   }
 
   async open(query: RowsQuery): Promise<RowReading> {

@@ -66,11 +66,21 @@ export async function readHistory(
   const from = Math.ceil(query.from)
   const to = Math.ceil(query.to)
   const asked = { ...query, from, to, fn: series.type === 'number' ? query.fn : ('last' as const) }
-  return file.inOneRead(async () => {
-    const complete = query.withSequence ? await progress(file) : {}
-    const columns = (await mixedHistory(file, series, asked, archive)) ?? (await rawHistory(file, series, asked))
-    return { ...columns, ...complete }
-  })
+  const answer = (from: HistoryArchive) =>
+    file.inOneRead(async () => {
+      const complete = query.withSequence ? await progress(file) : {}
+      const columns = (await mixedHistory(file, series, asked, from)) ?? (await rawHistory(file, series, asked))
+      return { ...columns, ...complete }
+    })
+  try {
+    return await answer(archive)
+  } catch (error) {
+    if (!archive.days) throw error
+    // A file that somebody has damaged does not take the store's own readings along.
+    const columns = await answer({ ...archive, days: undefined })
+    archive.days.unreadable(error)
+    return columns
+  }
 }
 
 async function progress(file: DuckDbFile): Promise<Pick<Columns, 'sequence'>> {

@@ -100,7 +100,7 @@ export class DuckDbStore implements TimeSeriesStore {
 
   constructor({ path, incidents, clock = Date, cached, rollsUp = true, days }: DuckDbStoreOptions) {
     this.#path = path
-    this.rows = new DuckDbExport(() => this.#opened(), days)
+    this.rows = new DuckDbExport(() => this.#opened(), days, incidents)
     this.#incidents = incidents
     this.#clock = clock
     this.#cache = new SeriesCache(cached ?? cachedSeries)

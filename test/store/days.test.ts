@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -35,8 +35,9 @@ const reading = (of: SeriesId, time: number, value: FieldValue): Point => ({
   time: Math.floor(time),
 })
 
-async function opened(t: Test, dir: string, name = 's.duckdb'): Promise<DuckDbStore> {
-  const store = new DuckDbStore({ path: join(dir, name), rollsUp: false, days: join(dir, 'days') })
+async function opened(t: Test, dir: string, name = 's.duckdb', told: string[] = []): Promise<DuckDbStore> {
+  const incidents = { report: (_kind: string, sentence: string) => void told.push(sentence) }
+  const store = new DuckDbStore({ path: join(dir, name), incidents, rollsUp: false, days: join(dir, 'days') })
   await store.start()
   t.teardown(() => store.stop())
   return store
@@ -123,9 +124,10 @@ t.test(`history is the same when readings are in files alone, FUZZ_SEED=${seed}`
   )
 })
 
-t.test('a day that is not whole in the folder is answered by roll-ups', async t => {
+t.test('a day that is not whole in the folder, or damaged, is answered by roll-ups', async t => {
   const dir = await tempDir()
-  const store = await opened(t, dir)
+  const told: string[] = []
+  const store = await opened(t, dir, 's.duckdb', told)
   await filled(store, new Random(seed))
   await store.rows.days?.write(begin + 5 * day, never)
   const query = { series: device('a'), from: begin, to: begin + 5 * day, points: 100_000, fn: 'count' } as const
@@ -136,6 +138,13 @@ t.test('a day that is not whole in the folder is answered by roll-ups', async t 
   const { values, window } = await store.history(query)
   t.equal(window, 60e6, 'minutes')
   t.equal(sum(values), all)
+  const damaged = join(dir, 'days/measurement=room%2Fa', `day=${dateOf(begin).slice(0, 10)}`, 'telehub.parquet')
+  const whole = readFileSync(damaged)
+  writeFileSync(damaged, whole.subarray(0, whole.length / 2))
+  t.equal(sum((await store.history(query)).values), all, 'a damaged file')
+  t.match(told, [/cannot be read, and history leaves them out/])
+  t.equal(sum((await store.history(query)).values), all, 'again')
+  writeFileSync(damaged, whole)
   // The store has the readings of neither day any more, so neither is written from what is left.
   t.match(await store.rows.days?.write(begin + 5 * day, never), { days: 0 })
 })
