@@ -76,7 +76,11 @@ export class AedesHandshake {
     this.#aedes.on('error' as 'closed', ((error: unknown) => log.debug(`aedes: ${describe(error)}`)) as () => void)
     this.#aedes.on('clientError', (client, error) => log.debug(`${ownerOf(client).id}: ${error.message}`))
     this.#aedes.on('connectionError', (_client, error) => log.debug(`a connection: ${error.message}`))
-    this.#aedes.on('clientReady', client => ownerOf(client).ready())
+    this.#aedes.on('clientReady', client => {
+      ownerOf(client).ready()
+      // Aedes has something left to do with the client.
+      setImmediate(release, client)
+    })
     this.#aedes.on('clientDisconnect', client => ownerOf(client).left())
   }
 
@@ -132,6 +136,48 @@ class NoEmitter {
   }
 }
 
+/** The parts of a client of Aedes that its types do not name. package.json names the one version they are from. */
+interface AedesParts {
+  readonly conn: AedesConnection
+  readonly closed: boolean
+  _disconnected: boolean
+  _parser: typeof noParser
+  _eos: () => void
+  _nextBatch: () => void
+  _inboundInflight: ReadonlySet<number>
+  deliver0: () => void
+  deliverQoS: () => void
+  subscriptions: object
+  duplicates: object
+}
+
+function nothing(): void {}
+
+/** The same for all clients that are connected. */
+const noParser = { _queue: null, removeAllListeners: nothing, parse: nothing }
+const noPackets: ReadonlySet<number> = new Set()
+const noEntries: object = Object.freeze(Object.create(null))
+
+/**
+ * Takes from a client that is connected what Aedes had for its handshake and for messages, of which Aedes sees none: a
+ * parser with a stream of its own, and listeners. They are 3.8 KB of the 9.5 KB of objects of an idle connection.
+ */
+function release(aedesClient: AedesClient): void {
+  const client = aedesClient as unknown as AedesParts
+  // One that is closed already is garbage soon.
+  if (client.closed) return
+  client._eos()
+  client._eos = nothing
+  client._parser = noParser
+  client._nextBatch = nothing
+  client._inboundInflight = noPackets
+  client.deliver0 = nothing
+  client.deliverQoS = nothing
+  client.subscriptions = noEntries
+  client.duplicates = noEntries
+  client.conn.release(client)
+}
+
 function ownerOf(client: AedesClient): Controlled {
   return (client.conn as unknown as AedesConnection).owner
 }
@@ -154,6 +200,8 @@ function connectPacket({ name, will }: Controlled): Buffer {
   return packet
 }
 
+const noBuffers: Buffer[] = []
+
 const disconnectPacket = Buffer.from([packetType.disconnect << 4, 0])
 
 /** Bytes of a CONNACK; the last one is the return code. [MQTT-3.2.2] */
@@ -168,8 +216,10 @@ export class AedesConnection extends EventEmitter {
   readonly readable = true
   readonly writable = true
   destroyed = false
-  readonly #packets: Buffer[] = []
+  #packets: Buffer[] = []
   #written = 0
+  /** The client of Aedes, once it reads no packet any more. */
+  #released: Pick<AedesParts, '_disconnected'> | undefined
 
   constructor(owner: Controlled) {
     super()
@@ -184,7 +234,18 @@ export class AedesConnection extends EventEmitter {
 
   /** Called when the client has sent DISCONNECT: Aedes forgets the will and destroys this connection. */
   goodbye(): void {
-    this.push(disconnectPacket)
+    if (this.#released) {
+      // As Aedes does with the packet.
+      this.#released._disconnected = true
+      this.destroy()
+    } else this.push(disconnectPacket)
+  }
+
+  /** Called when the client of Aedes reads no packet any more. */
+  release(client: Pick<AedesParts, '_disconnected'>): void {
+    this.#released = client
+    this.#packets = noBuffers
+    this.removeAllListeners('readable')
   }
 
   /** Called when the connection is closed: Aedes publishes the will unless the client has sent DISCONNECT. */
