@@ -42,7 +42,7 @@ export class Admission {
     const clock = inMilliseconds(hubClock)
     const known = new KnownSources(join(dir, 'known.json'))
     this.logins = new Logins({ ...loginSettings(settings, dir), clock, monotonic: performance, incidents })
-    this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log })
+    this.bans = new Bans({ ...banSettings(settings, dir), clock, audit, log, incidents })
     const links = new ShareLinks({ path: join(dir, 'shares.json'), clock, incidents })
     const { logins, bans } = this
     // By the clock of the machine, as pairing codes are made by commands that know no other.

@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
+import { setAside } from '../disk/damaged.js'
+import { readWholeSync } from '../disk/files.js'
 import { StateFile } from '../disk/state-file.js'
-import { HubError } from '../errors.js'
+import { describe, HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
 import { Networks, sourceOf } from '../runtime/addresses.js'
 import { dropOldest } from '../runtime/drop-oldest.js'
@@ -36,6 +38,8 @@ export interface BansOptions {
   /** Get each ban, and the end of one by an operator. */
   readonly audit: Pick<Auditor, 'repeated'>
   readonly log: Pick<SentenceLog, 'info'>
+  /** Told when a file of bans cannot be read. */
+  readonly incidents?: Pick<IncidentReporter, 'report'>
 }
 
 const windowMs = 600_000
@@ -68,13 +72,13 @@ export class Bans implements Part {
   constructor(options: BansOptions) {
     this.#options = options
     this.#file = new StateFile(options.path, () => this.#text())
-    this.#imposed = new Exclusions(options.path.replace(/\.json$/, '.imposed.json'), options.clock)
+    this.#imposed = new Exclusions(options.path.replace(/\.json$/, '.imposed.json'), options.clock, options.incidents)
     this.#exempt = new Networks([...options.exempt, '127.0.0.0/8', '::1'])
   }
 
-  /** Loads the bans. A file that is missing or damaged holds none. */
+  /** Loads the bans. A damaged file is reported and set aside, and counts as none. */
   start(): void {
-    for (const ban of readBans(this.#options.path)) this.#bans.set(ban.source, ban)
+    for (const ban of this.#read()) this.#bans.set(ban.source, ban)
     this.#file.saveEvery(saveEveryMs)
     this.#imposed.start()
   }
@@ -177,20 +181,24 @@ export class Bans implements Part {
     return ban !== undefined && ban.until > now
   }
 
+  #read(): readonly Ban[] {
+    const { path, incidents } = this.#options
+    try {
+      const text = readWholeSync(path)
+      if (text === undefined) return []
+      const { bans } = JSON.parse(text.toString('utf8')) as { bans: Ban[] }
+      return bans.filter(isBan).slice(-maxSources)
+    } catch (error) {
+      const lost = 'sources that were banned for wrong passwords may try again'
+      incidents?.report('bans_damaged', `${path} cannot be read (${describe(error)}); ${lost}; ${setAside(path)}`)
+      return []
+    }
+  }
+
   #text(): string {
     const now = this.#options.clock.now()
     for (const { source, until } of this.#bans.values()) if (until + rememberMs < now) this.#bans.delete(source)
     return `${JSON.stringify({ bans: [...this.#bans.values()] })}\n`
-  }
-}
-
-/** Returns the valid bans of a file. */
-function readBans(path: string): Ban[] {
-  try {
-    const { bans } = JSON.parse(readFileSync(path, 'utf8')) as { bans: Ban[] }
-    return bans.filter(isBan).slice(-maxSources)
-  } catch {
-    return []
   }
 }
 

@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { setAside } from '../disk/damaged.js'
+import { readWholeSync } from '../disk/files.js'
 import { StateFile } from '../disk/state-file.js'
-import { HubError } from '../errors.js'
+import { describe, HubError } from '../errors.js'
+import type { IncidentReporter } from '../observe/incidents.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { MillisecondClock } from '../runtime/time.js'
 
@@ -28,19 +30,27 @@ export class Exclusions {
   readonly #all = new Map<string, Exclusion>()
   readonly #file: StateFile
 
-  constructor(path: string, clock: MillisecondClock) {
+  readonly #incidents: Pick<IncidentReporter, 'report'> | undefined
+
+  /** @param incidents Told when the file of the bans cannot be read. */
+  constructor(path: string, clock: MillisecondClock, incidents?: Pick<IncidentReporter, 'report'>) {
     this.#path = path
     this.#clock = clock
+    this.#incidents = incidents
     this.#file = new StateFile(path, () => `${JSON.stringify({ bans: this.list() })}\n`)
   }
 
-  /** Loads the bans. A file that is missing or damaged holds none. */
+  /** Loads the bans. A damaged file is reported and set aside, and counts as none. */
   start(): void {
     try {
-      const { bans } = JSON.parse(readFileSync(this.#path, 'utf8')) as { readonly bans: readonly Exclusion[] }
+      const text = readWholeSync(this.#path)
+      if (text === undefined) return
+      const { bans } = JSON.parse(text.toString('utf8')) as { readonly bans: readonly Exclusion[] }
       for (const ban of bans.filter(isExclusion).slice(0, most)) this.#all.set(keyOf(ban.kind, ban.name), ban)
-    } catch {
-      // A file that cannot be read counts as none.
+    } catch (error) {
+      const lost = 'the bans of administrators have ended; impose them again'
+      const text = `${this.#path} cannot be read (${describe(error)}); ${lost}; ${setAside(this.#path)}`
+      this.#incidents?.report('bans_damaged', text)
     }
   }
 

@@ -1,5 +1,7 @@
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { Bans } from '../../src/auth/bans.js'
 import { Exclusions } from '../../src/auth/exclusions.js'
 import { tempDir } from '../services/service.js'
 
@@ -29,4 +31,26 @@ t.test('a ban holds until its time, over a restart, and can be lifted', async t 
   for (let i = 0; again.list().length < 1_000; i++) again.impose('client', `c${i}`, 1_000, '')
   t.throws(() => again.impose('client', 'one more', 1_000, ''), { code: 'too_many' })
   await again.stop()
+})
+
+t.test('files of bans that are damaged are reported and set aside, and hold no bans', async t => {
+  const dir = await tempDir()
+  const reports: string[] = []
+  const incidents = { report: (code: string, text: string) => void reports.push(`${code} ${text}`) }
+  const paths = ['bans.json', 'bans.imposed.json'].map(name => join(dir, name))
+  for (const path of paths) writeFileSync(path, '{"bans":[{"kind":"us')
+  const bans = new Bans({
+    ...{ path: paths[0] as string, failures: 3, firstMs: 60_000, exempt: [], clock: Date, incidents },
+    audit: { repeated: () => {} },
+    log: { info: () => {} },
+  })
+  bans.start()
+  t.same([bans.list(), bans.imposed], [[], []])
+  t.equal(reports.length, 2)
+  t.ok(
+    reports.every(text => /^bans_damaged .*cannot be read .*the damaged file is /.test(text)),
+    reports.join('\n'),
+  )
+  for (const path of paths) t.ok(existsSync(`${path}.bad`), `${path} is kept`)
+  await bans.stop()
 })
