@@ -110,13 +110,14 @@ export class DuckDbFile {
     return result.getColumns() as Value[][]
   }
 
-  /** Runs `work` on the connection that reads, in one transaction: all its statements see the same rows. */
-  async inOneRead<T>(work: () => Promise<T>): Promise<T> {
-    await this.#calls.run(() => this.#reader.run('BEGIN TRANSACTION READ ONLY'))
+  /** Runs `work` on a connection that reads, in one transaction: all its statements see the same rows. */
+  async inOneRead<T>(work: () => Promise<T>, by: 'reader' | 'asker' = 'reader'): Promise<T> {
+    const connection = by === 'reader' ? this.#reader : this.#asker
+    await this.#calls.run(() => connection.run('BEGIN TRANSACTION READ ONLY'))
     try {
       return await work()
     } finally {
-      await this.#calls.run(() => this.#reader.run('COMMIT'))
+      await this.#calls.run(() => connection.run('ROLLBACK'))
     }
   }
 

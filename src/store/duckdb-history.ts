@@ -11,17 +11,13 @@ import type { Aggregate, Columns, HistoryQuery } from './store.js'
 /** Ranges of time that one statement names. Where there are more, raw readings are read between them, too. */
 const mostRanges = 100
 
-type TimeSpan = readonly [from: number, to: number]
+export type TimeSpan = readonly [from: number, to: number]
 
-/** Windows to answer with, and where their readings are. Microseconds since the epoch. */
-interface WindowPlan {
-  /** Beginning of the first window. */
-  readonly origin: number
-  readonly width: number
+/** Where the readings of a range are: each moment is in one of the spans. Microseconds since the epoch. */
+export interface ReadingSpans {
   readonly raw: readonly TimeSpan[]
   /** For each level. */
   readonly rolled: readonly (readonly TimeSpan[])[]
-  readonly archived: ArchivedDays
 }
 
 /** Readings that the database has no more. */
@@ -31,7 +27,15 @@ export interface HistoryArchive {
   readonly textsFrom: number
 }
 
-const nothingArchived: ArchivedDays = { spans: [], files: [] }
+export const nothingArchived: ArchivedDays = { spans: [], files: [] }
+
+/** Windows to answer with, and where their readings are. */
+interface WindowPlan extends ReadingSpans {
+  /** Beginning of the first window. */
+  readonly origin: number
+  readonly width: number
+  readonly archived: ArchivedDays
+}
 
 /** For each function `a`, and `t` where a time decides: from raw readings, from roll-ups, and from several such rows. */
 const partial: Record<Aggregate, readonly [raw: string, rolled: string, whole: string]> = {
@@ -179,7 +183,7 @@ function without(ranges: readonly TimeSpan[], others: readonly TimeSpan[]): Time
 }
 
 /** How far the roll-ups of a series are right. */
-interface RollUpState {
+export interface RollUpState {
   readonly until: number
   readonly dropped: GoneBefore
   readonly stale: readonly TimeSpan[]
@@ -235,7 +239,7 @@ async function coarsestNeeded(file: DuckDbFile, id: number, from: number, to: nu
 }
 
 /** Returns hours, each given by the beginning and some twice, as ranges. */
-function rangesOf(hours: readonly number[]): TimeSpan[] {
+export function rangesOf(hours: readonly number[]): TimeSpan[] {
   const { width } = levels[1]
   const ranges: [number, number][] = []
   for (const start of [...new Set(hours)].sort((a, b) => a - b)) {
@@ -253,14 +257,16 @@ interface WindowsWanted extends RollUpState {
 }
 
 /** Returns at most `points` windows of whole buckets of a level, and from which rows each moment is answered. */
-function planOf(
-  { from, to, until, dropped, stale, archived }: WindowsWanted,
-  level: number,
-  points: number,
-): WindowPlan {
+function planOf(wanted: WindowsWanted, level: number, points: number): WindowPlan {
+  const { from, to, archived } = wanted
   const bucket = levels[level]?.width ?? 1
   const origin = floorTo(from, bucket)
   const width = Math.max(bucket, ceilTo(windowWidth(origin, to, points), bucket))
+  return { origin, width, archived, ...sourcesOf(wanted, level) }
+}
+
+/** Returns from which rows each moment of a range is answered, when roll-ups of a level and finer ones may answer. */
+export function sourcesOf({ from, to, until, dropped, stale, archived }: WindowsWanted, level: number): ReadingSpans {
   const raw: TimeSpan[] = []
   const rolled: TimeSpan[][] = levels.map(() => [])
   const cover = (at: number, start: number, end: number) => {
@@ -297,7 +303,7 @@ function planOf(
   const end = Math.min(Math.max(...covered.map(([, last]) => last)), dropped.raw)
   // Readings that came later, and are not in the roll-ups yet.
   if (start < end) raw.push(...without([[start, end]], archived.spans))
-  return { origin, width, raw, rolled, archived }
+  return { raw, rolled }
 }
 
 /** Returns the windows of a plan, and how many readings they are of. */
@@ -345,7 +351,8 @@ function rowsOfFiles(files: readonly string[], type: FieldType): string {
      WHERE read.tags = own.tags AND read.field = own.field AND read.type = own.type)`
 }
 
-function within(ranges: readonly TimeSpan[]): string {
+/** Returns the condition that a time is in one of these ranges, in SQL. */
+export function within(ranges: readonly TimeSpan[]): string {
   const all = ranges.map(([from, to]) => `(time >= ${from} AND time < ${to})`).join(' OR ')
   // Of several ranges DuckDB takes no part of the table out of the scan, of one it does.
   const outer = ranges.reduce(([from, to], [start, end]) => [Math.min(from, start), Math.max(to, end)] as const)

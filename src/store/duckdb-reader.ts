@@ -4,6 +4,7 @@ import { SerialQueue } from '../runtime/serial-queue.js'
 import { busiestSeries } from './duckdb-busiest.js'
 import type { BoundValue, DuckDbFile, Value } from './duckdb-file.js'
 import { guarded, read, type Table, tableOf, typed, unguarded } from './duckdb-sql.js'
+import { rolledWindows } from './duckdb-windows.js'
 import type {
   BusiestQuery,
   BusiestSeries,
@@ -132,17 +133,19 @@ export class DuckDbReader implements SeriesReader {
     })
     const needsFirstTime = table === 'texts' && functions.some(({ name }) => name === 'first')
     const { from, values } = selected(query)
-    const window = windowSql(windows, values)
+    const window = windowSql(windows)
     const inner = needsFirstTime
       ? `(SELECT *, min(time) OVER (PARTITION BY g, w) AS first_time FROM (SELECT *, ${window} AS w ${from}))`
       : `(SELECT *, ${window} AS w ${from})`
+    const fromReadings = `SELECT g, w, ${columns.join(', ')} FROM ${inner} GROUP BY g, w ORDER BY g, w`
     return this.ask(async file => {
       if (functions.some(({ name }) => holding.has(name))) await checkHeld(file, query)
-      const [groups = [], numbers = [], ...results] = await file.columns(
-        'asker',
-        `SELECT g, w, ${columns.join(', ')} FROM ${inner} GROUP BY g, w ORDER BY g, w LIMIT $${values.push(limit)}`,
-        values,
-      )
+      const [groups = [], numbers = [], ...results] = await file.inOneRead(async () => {
+        const rolled = await rolledWindows(file, { ...query, window: windowSql(windows) })
+        const bound = rolled === undefined ? values : values.slice(0, 2)
+        const sql = `${rolled ?? fromReadings} LIMIT $${bound.push(limit)}`
+        return file.columns('asker', sql, bound)
+      }, 'asker')
       return groups.map((group, row) => ({
         group: Number(group),
         window: Number(numbers[row]),
@@ -159,7 +162,7 @@ export class DuckDbReader implements SeriesReader {
       await checkHeld(file, query)
       const [groups = [], numbers = [], found = []] = await file.columns(
         'asker',
-        `SELECT g, ${windowSql(windows, values)} AS w, ${read(tableOf(type), 'value')} ${from}
+        `SELECT g, ${windowSql(windows)} AS w, ${read(tableOf(type), 'value')} ${from}
          GROUP BY g, w, value ORDER BY g, w, min(time), value LIMIT $${values.push(limit)}`,
         values,
       )
@@ -242,9 +245,9 @@ function selected({ type, series, groups, from, to }: GroupQuery): { readonly fr
   }
 }
 
-function windowSql(windows: WindowQuery['windows'], values: BoundValue[]): string {
-  if (!windows) return '0'
-  return `(time - $${values.push(BigInt(windows.origin))}) // $${values.push(BigInt(windows.width))}`
+/** Returns the number of the window that a time is in, in SQL. */
+function windowSql(windows: WindowQuery['windows']): string {
+  return windows ? `(time - (${BigInt(windows.origin)})) // ${BigInt(windows.width)}` : '0'
 }
 
 /** Throws `too_large` when a statement would hold too many values in memory. */

@@ -453,3 +453,79 @@ t.test('readings that come late while a step is rolled up are in the roll-ups in
   t.same(await store.history({ series: seriesOf('fast'), from, to, points: 2, fn: 'count' }), counted)
   t.match(await store.retention.rolledUp(), { until: Number, waiting: 0 })
 })
+
+t.test('windows of many series are the same from roll-ups as from the readings', async t => {
+  const random = new Random(seed + 3)
+  const now = start + 5 * day
+  const store = new DuckDbStore({
+    path: join(await tempDir(), 'store.duckdb'),
+    clock: { now: () => now / 1_000 },
+    rollsUp: false,
+  })
+  await store.start()
+  t.teardown(() => store.stop())
+  const point = (time: number) => ({
+    ...seriesOf('fast'),
+    fields: ['a', 'b', 'c'].filter(() => random.chance(70)).map(field => [field, someNumber(random)] as const),
+    time,
+  })
+  const points = Array.from({ length: 6_000 }, () => point(start + random.below(5 * day)))
+  await store.write(points.filter(({ fields }) => fields.length > 0))
+  await store.write([{ ...seriesOf('fast'), fields: [['a', 0]], time: now }])
+  const numbered = await store.reader.names({ fields: ['a', 'b', 'c'], limit: 10 })
+  const names = ['mean', 'min', 'max', 'sum', 'count', 'spread', 'first', 'last'] as const
+  const questions = Array.from({ length: 60 }, () => {
+    const width = random.pick([7e6, minute, 15 * minute, hour, 6 * hour, day, 2 * day])
+    const from = start + random.below(4 * day)
+    return {
+      type: 'number' as const,
+      series: numbered.map(({ id }) => id),
+      groups: random.pick([
+        [0, 0, 0],
+        [0, 1, 1],
+        [2, 1, 0],
+      ]),
+      ...{ from, to: from + 1 + random.below(now + 1 - from), limit: 1_000_000 },
+      windows: random.chance(90) ? { width, origin: Math.floor(from / width) * width } : undefined,
+      functions: names
+        .filter(() => random.chance(60))
+        .map(name => ({ name, nth: 0, isTimed: (name === 'first' || name === 'last') && random.chance(50) })),
+    }
+  })
+  const ask = async () => {
+    const answers = []
+    for (const question of questions) answers.push(await store.reader.windows(question))
+    return answers
+  }
+  const fromReadings = await ask()
+  while (await store.rollUp());
+  t.strictSame(await ask(), fromReadings, `FUZZ_SEED=${seed}`)
+  await store.write(Array.from({ length: 40 }, () => point(start + random.below(day))).filter(one => one.fields.length))
+  const withMarks = await ask()
+  while (await store.rollUp());
+  t.strictSame(await ask(), withMarks, 'late readings are in, before they are rolled up and after it')
+
+  await store.stop()
+  const before = Math.floor((start + 3 * day) / hour) * hour
+  const path = join(await tempDir(), 'gone.duckdb')
+  const gone = new DuckDbStore({ path, clock: { now: () => now / 1_000 }, rollsUp: false })
+  await gone.start()
+  await gone.write([
+    ...points.filter(({ fields }) => fields.length > 0),
+    { ...seriesOf('fast'), fields: [['a', 0]], time: now },
+  ])
+  while (await gone.rollUp());
+  const query = {
+    type: 'number' as const,
+    series: (await gone.reader.names({ fields: ['a', 'b', 'c'], limit: 10 })).map(({ id }) => id),
+    ...{ groups: [0, 1, 2], limit: 1_000_000, windows: { width: hour, origin: Math.floor(start / hour) * hour } },
+    ...{ from: Math.floor(start / hour) * hour, to: now },
+    functions: names.map(name => ({ name, nth: 0, isTimed: false })),
+  }
+  const whole = await gone.reader.windows(query)
+  await gone.stop()
+  await run(path, `DELETE FROM numbers WHERE time < ${before}; INSERT INTO dropped (series, raw) VALUES (0, ${before})`)
+  await gone.start()
+  t.strictSame(await gone.reader.windows(query), whole, 'also where retention has deleted the readings')
+  await gone.stop()
+})
