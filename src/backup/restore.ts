@@ -40,11 +40,22 @@ const perSecond = 200_000
 /**
  * Restores a backup. Resolves with the balance sheet of the cut when all is on disk. Until then a file
  * `restore.unfinished` is there, and no hub starts in the directory. Rejects with `bad_request` when the directory is
- * not empty, with `data_dir_unusable` when a chunk is damaged, and with the errors of the disk.
+ * not empty, with `data_dir_unusable` when a chunk is damaged, and with the errors of the disk. What was written up to
+ * then is removed: a disk that is full gets back what the restore has taken.
  */
 export async function restore(options: RestoreOptions): Promise<Totals> {
-  const { from, manifest, to, newIdentity, progress, clock, files = nodeFiles } = options
+  const { to, files = nodeFiles } = options
   begin(to, files)
+  try {
+    return await write(options, files)
+  } catch (error) {
+    for (const name of files.listSync(to)) rmSync(join(to, name), { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function write(options: RestoreOptions, files: Files): Promise<Totals> {
+  const { from, manifest, to, newIdentity, progress, clock } = options
   const chunks = new Chunks(from, files)
   const total = manifest.files.reduce((sum, { size }) => sum + size, 0)
   let done = 0

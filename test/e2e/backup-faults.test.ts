@@ -1,13 +1,16 @@
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { cpSync, existsSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { backUp, restore, verify } from '../../src/backup/backup.js'
+import { DuckDbStore } from '../../src/store/duckdb.js'
 import { usedDirectory } from '../doctor/examination.js'
 import { FaultyFiles } from '../fixtures/faulty-files.js'
 import { Random } from '../fixtures/packets.js'
 import { runCli, startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
+import { smallDisk } from '../services/small-disk.js'
 
 const progress = { report: () => {} }
 
@@ -125,4 +128,85 @@ t.test('what is no backup is left alone', async t => {
   cpSync(dir, another, { recursive: true, filter: name => !/lock\./.test(name) })
   writeFileSync(join(another, 'hub.json'), '{"id":"another","starts":1}')
   t.match((await telehub('backup', to, '--data.dir', another)).errors, 'is a backup of another hub')
+})
+
+t.test(
+  'a backup onto a disk that becomes full says so, gives back what it took, and goes on when there is room',
+  async t => {
+    const disk = await smallDisk(t, 40e6)
+    if (!disk) return t.pass('no file system can be mounted here')
+    const dir = await usedDirectory(t)
+    const to = join(disk.dir, 'backup')
+    t.equal((await telehub('backup', to, '--data.dir', dir)).code, 0)
+    const manifest = readFileSync(join(to, 'telehub-backup.json'))
+    const taken = () => statfsSync(disk.dir).bfree
+    const before = taken()
+    writeFileSync(join(dir, 'large.bin'), randomBytes(60e6))
+    const full = await telehub('backup', to, '--data.dir', dir)
+    t.not(full.code, 0)
+    t.match(full.errors, /no space left|ENOSPC|full/i)
+    t.same(readFileSync(join(to, 'telehub-backup.json')), manifest)
+    t.same((await verify(to, '0.1.0', progress)).faults, [], 'the backup before is whole')
+    t.ok(before - taken() < 20, `${before - taken()} blocks were not given back`)
+    writeFileSync(join(dir, 'large.bin'), randomBytes(10e6))
+    t.equal((await telehub('backup', to, '--data.dir', dir)).code, 0)
+    t.match((await telehub('backup', 'verify', to)).out, /^whole/)
+  },
+)
+
+t.test('a restore onto a disk that becomes full says so, leaves nothing, and succeeds when there is room', async t => {
+  const disk = await smallDisk(t, 40e6)
+  if (!disk) return t.pass('no file system can be mounted here')
+  const dir = await usedDirectory(t)
+  writeFileSync(join(dir, 'large.bin'), randomBytes(20e6))
+  const to = join(await tempDir(), 'backup')
+  t.equal((await telehub('backup', to, '--data.dir', dir)).code, 0)
+  const data = join(disk.dir, 'data')
+  disk.fill(10e6)
+  const full = await telehub('restore', to, '--to', data)
+  t.not(full.code, 0)
+  t.match(full.errors, /no space left|ENOSPC|full/i)
+  t.same(readdirSync(data), [])
+  disk.free()
+  const restored = await telehub('restore', to, '--to', data, '--json')
+  t.equal(restored.code, 0, restored.errors)
+  t.match(JSON.parse(restored.out), { received: 21, stored: 20, dead: 1, residual: 0 })
+})
+
+t.test('a checkpoint in the middle of the copy of the store begins the cut anew', async t => {
+  const dir = await usedDirectory(t)
+  const path = join(dir, 'store.duckdb')
+  const store = new DuckDbStore({ path, rollsUp: false })
+  await store.start()
+  t.teardown(() => store.stop())
+  const written = { measurement: 'm', tags: [], fields: [['v', 1]] as [string, number][] }
+  let [holds, time] = [0, Date.now()]
+  const hub = {
+    hold: async () => {
+      // The second one renews the hold while the first file is copied, as if it had been too late.
+      if (++holds === 2) {
+        await store.release()
+        await store.write(Array.from({ length: 500 }, (_, i) => ({ ...written, time: 1e15 + i })))
+        await store.retention.settle()
+      }
+      return store.hold(60_000)
+    },
+    release: () => store.release(),
+  }
+  // Each look at the clock is half a minute later than the one before.
+  const clock = { now: () => (time += 30_000) }
+  const to = join(await tempDir(), 'backup')
+  const header = readFileSync(path).subarray(0, 12_288)
+  const options = { data: dir, to, version: '0.1.0', hub, outside: {}, without: [], clock }
+  const { manifest } = await backUp({ ...options, progress })
+  t.notSame(readFileSync(path).subarray(0, 12_288), header, 'the file was rewritten')
+  t.ok(holds > 3, `${holds} holds`)
+  t.same((await verify(to, '0.1.0', progress)).faults, [])
+  const data = join(await tempDir(), 'data')
+  await restore({ from: to, manifest, to: data, newIdentity: true, clock: Date, progress })
+  const copy = new DuckDbStore({ path: join(data, 'store.duckdb'), rollsUp: false })
+  await copy.start()
+  t.teardown(() => copy.stop())
+  const series = { measurement: 'm', tags: [], field: 'v' }
+  t.equal((await copy.history({ series, from: 0, to: 2e15, points: 1_000, fn: 'count' })).times.length, 500)
 })
