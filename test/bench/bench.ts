@@ -34,7 +34,7 @@ import { type Candidate, candidates, machine, versions } from './targets.js'
  *
  * npm run bench -- history: what roll-ups cost and give, of history.ts.
  * npm run bench -- data: readings out of the hub in bulk and in, of data.ts.
- * npm run bench -- month [--days 30]: a month of the simulated home and plant through the hub, of month.ts.
+ * npm run bench -- month [--days 30] [--dir DIR]: a month of the simulated home and plant through the hub, of month.ts.
  *
  * npm run bench -- push [--seconds 10]: readings to screens of each kind, of push.ts.
  * npm run bench -- screen [--seconds 10]: the page Home in Chromium, of screen.ts.
@@ -55,6 +55,7 @@ async function main(): Promise<void> {
       sessions: { type: 'string' },
       retained: { type: 'string' },
       days: { type: 'string' },
+      dir: { type: 'string' },
     },
     allowPositionals: true,
   })
@@ -66,7 +67,7 @@ async function main(): Promise<void> {
   if (positionals[0] === 'act') return act()
   if (positionals[0] === 'history') return history()
   if (positionals[0] === 'data') return data()
-  if (positionals[0] === 'month') return month(Number(values.days ?? 30))
+  if (positionals[0] === 'month') return month({ days: Number(values.days ?? 30), dir: values.dir })
   if (positionals[0] === 'push') return push(given ?? 10)
   if (positionals[0] === 'screen') return screen(given ?? 10)
   if (positionals[0] === 'sessions') {

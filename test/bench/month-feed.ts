@@ -37,15 +37,15 @@ interface Source {
 
 const home: readonly (readonly [room: string, name: string, profile: ProfileName, seconds: number, field: string])[] = [
   ['hall', 'front-door', 'door', 60, 'battery'],
-  ['hall', 'motion', 'motion', 30, 'illuminance'],
+  ['hall', 'motion', 'motion', 60, 'illuminance'],
   ['hall', 'meter', 'meter', 10, 'power'],
-  ['kitchen', 'thermostat', 'thermostat', 30, 'temperature'],
-  ['kitchen', 'light', 'light', 30, 'power'],
-  ['living-room', 'thermostat', 'thermostat', 30, 'temperature'],
-  ['living-room', 'air', 'air', 30, 'co2'],
-  ['living-room', 'light', 'light', 30, 'power'],
-  ['bedroom', 'thermostat', 'thermostat', 30, 'temperature'],
-  ['bedroom', 'air', 'air', 30, 'co2'],
+  ['kitchen', 'thermostat', 'thermostat', 60, 'temperature'],
+  ['kitchen', 'light', 'light', 60, 'power'],
+  ['living-room', 'thermostat', 'thermostat', 60, 'temperature'],
+  ['living-room', 'air', 'air', 60, 'co2'],
+  ['living-room', 'light', 'light', 60, 'power'],
+  ['bedroom', 'thermostat', 'thermostat', 60, 'temperature'],
+  ['bedroom', 'air', 'air', 60, 'co2'],
 ]
 
 /** Returns the ten devices of the home, each at a pace usual for its kind, and 40 machines of the plant. */
@@ -90,11 +90,14 @@ export class MonthFeed {
   readonly #sent: ReadonlyMap<string, Sent>
   messages = 0
   readings = 0
+  /** Up to when all was sent. */
+  reached: number
 
   /** @param plantSeconds Interval of the reports of a machine. */
   constructor(from: number, to: number, plantSeconds: number) {
     this.from = from
     this.to = to
+    this.reached = from
     this.#sources = sources(plantSeconds)
     const hours = (to - from) / hour
     const empty = () => ({ counts: new Float64Array(hours), sums: new Float64Array(hours) })
@@ -106,11 +109,29 @@ export class MonthFeed {
     return [...this.#sent.values()]
   }
 
-  /** Sends everything but what devices measured while they were away. `pace`: awaited now and then. */
+  /** Sends a day more of everything but what devices measured while they were away. `pace`: awaited now and then. */
   async send(port: number, away: readonly Away[], pace: () => Promise<unknown>): Promise<void> {
     const isAway = ({ topic }: Source, time: number) =>
       away.some(one => one.topic === topic && time >= one.from && time < one.to)
-    await this.#run(port, this.#sources, this.from, this.to, isAway, pace)
+    const end = Math.min(this.to, this.reached + 24 * hour)
+    await this.#run(port, this.#sources, this.reached, end, isAway, pace)
+    this.reached = end
+  }
+
+  /** What to {@link resume} with, as JSON. */
+  state() {
+    const { messages, readings, reached } = this
+    const sent = this.sent.map(({ counts, sums }) => ({ counts: [...counts], sums: [...sums] }))
+    return { messages, readings, reached, sent }
+  }
+
+  /** Goes on where another feed of the same month has ended. */
+  resume({ messages, readings, reached, sent }: ReturnType<MonthFeed['state']>): void {
+    Object.assign(this, { messages, readings, reached })
+    for (const [i, { counts, sums }] of this.sent.entries()) {
+      counts.set(sent[i]?.counts ?? [])
+      sums.set(sent[i]?.sums ?? [])
+    }
   }
 
   /** Sends what a device measured while it was away. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Answer } from '../../src/contract/contract.js'
@@ -11,7 +11,7 @@ import { sample } from './sustained.js'
 import { machine, version } from './targets.js'
 
 /*
- * npm run bench -- month [--days 30]: a month of the simulated home and plant, made at speed, through the hub into DuckDB.
+ * npm run bench -- month [--days 30] [--dir DIR]: a month of the simulated home and plant, made at speed, through the hub into DuckDB.
  * What the month takes on disk: as it came, with roll-ups, after retention, with the rules that telehub noise proposes;
  * and how long backup and restore take. Every hour of every device is compared with what was sent: before retention, after
  * it, after data of a week that came late into every tier, and in the restored hub.
@@ -28,70 +28,113 @@ const mostWaiting = 100_000
 
 type Store = Answer<'GET /api/store'>
 
-export async function month(days: number): Promise<void> {
-  const bench = new MonthBench(days)
+export interface MonthOptions {
+  readonly days: number
+  /** Where data and progress are kept: a run that was ended goes on there. Undefined: in a new folder, removed at the end. */
+  readonly dir: string | undefined
+}
+
+export async function month({ days, dir }: MonthOptions): Promise<void> {
+  const bench = new MonthBench(days, dir ?? (await tempDir()))
+  process.once('SIGTERM', () => void bench.end().finally(() => process.exit(1)))
   try {
     await bench.run()
   } finally {
     await bench.end()
+    if (dir === undefined) rmSync(bench.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
   }
 }
 
+/** Progress that a run goes on from. */
+interface Progress {
+  readonly to: number
+  /** Steps that are done. */
+  readonly done: string[]
+  readonly figures: Record<string, number>
+  readonly feeds: Record<string, ReturnType<MonthFeed['state']>>
+  rules: readonly Rule[]
+}
+
 class MonthBench {
+  readonly dir: string
   readonly #days: number
   readonly #ends: (() => unknown)[] = []
-  readonly #folders: string[] = []
-  readonly #figures: Record<string, number> = {}
-  #faults = 0
+  readonly #progress: Progress
 
-  constructor(days: number) {
+  constructor(days: number, dir: string) {
     this.#days = days
+    this.dir = dir
+    const path = join(dir, 'month.json')
+    const to = Math.floor(Date.now() / hour) * hour
+    this.#progress = existsSync(path)
+      ? (JSON.parse(readFileSync(path, 'utf8')) as Progress)
+      : { to, done: [], figures: { 'hours compared': 0, 'hours different': 0 }, feeds: {}, rules: [] }
   }
 
   async run(): Promise<void> {
-    const to = Math.floor(Date.now() / hour) * hour
-    const feed = new MonthFeed(to - this.#days * day, to, plantSeconds)
+    const { to } = this.#progress
+    const from = to - this.#days * day
+    const feed = new MonthFeed(from, to, plantSeconds)
     const away = this.#away(feed)
-    const [data, noData, copies] = [await this.#folder(), await this.#folder(), await this.#folder()]
+    const at = (name: string) => {
+      const folder = join(this.dir, name)
+      mkdirSync(folder, { recursive: true })
+      return folder
+    }
     const part = (share: number) => Math.max(1, Math.round(share * this.#days))
     const keep = `raw=${part(7 / 30)}d,1m=${part(14 / 30)}d`
-
-    let hub = await this.#hub(data, { 'store.keep': keep })
-    await this.#fed('ingest', hub, feed, away)
-    await this.#same(hub, 'before retention', feed)
-    await hub.stop()
-    hub = await this.#hub(data, { 'store.keep': keep })
-    await this.#sizes('month', hub)
-    await this.#backedUp(hub, join(copies, 'backup'), join(copies, 'data'), feed)
-    const rules = await this.#rules(hub)
-    await hub.stop()
-
+    const kept = { 'store.keep': keep }
     // A shorter time acts after an hour.
-    const clock = movedClock({ testdir: () => copies })
+    const clock = movedClock({ testdir: () => at('clock') })
     clock.moveTo(hour + 120_000)
-    hub = await this.#hub(data, { 'store.keep': keep }, clock.environment)
-    await this.#timed('retention', () => this.#logged(hub, /readings \(1m\) were deleted/))
-    await hub.stop()
-    hub = await this.#hub(data, { 'store.keep': keep }, clock.environment)
-    await this.#sizes('retained', hub)
-    await this.#same(hub, 'after retention', feed)
-    await this.#late(hub, feed, away)
-    await hub.stop()
 
-    hub = await this.#hub(noData, {})
-    await this.#ask(hub, 'POST', '/api/mapping', { rules })
-    const thinned = new MonthFeed(feed.from, feed.to, plantSeconds)
-    await this.#fed('thinned', hub, thinned, [])
-    await hub.stop()
-    hub = await this.#hub(noData, {})
-    await this.#sizes('thinned', hub)
-    await hub.stop()
+    await this.#fed('ingest', at('data'), kept, feed, away)
+    await this.#step('month', async () => {
+      const hub = await this.#hub(at('data'), kept)
+      await this.#sizes('month', hub)
+      await this.#same(hub, 'before retention', feed)
+      rmSync(at('copies'), { recursive: true })
+      await this.#backedUp(hub, join(at('copies'), 'backup'), join(at('copies'), 'data'), feed)
+      this.#progress.rules = await this.#rules(hub)
+      await hub.stop()
+    })
+    await this.#step('retention', async () => {
+      const hub = await this.#hub(at('data'), kept, clock.environment)
+      await this.#timed('retention', () => this.#logged(hub, /readings \(1m\) were deleted/))
+      await hub.stop()
+    })
+    await this.#step('retained', async () => {
+      const hub = await this.#hub(at('data'), kept, clock.environment)
+      await this.#sizes('retained', hub)
+      await this.#same(hub, 'after retention', feed)
+      await this.#late(hub, feed, away)
+      await hub.stop()
+    })
+    await this.#fed('thinned', at('thinned'), {}, new MonthFeed(from, to, plantSeconds), [])
+    await this.#step('thinned sizes', async () => {
+      const hub = await this.#hub(at('thinned'), {})
+      await this.#sizes('thinned', hub)
+      await hub.stop()
+    })
     this.#write(keep)
   }
 
   async end(): Promise<void> {
     for (const end of this.#ends.reverse()) await end()
-    for (const folder of this.#folders) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  }
+
+  /** Does a step that is not done yet. */
+  async #step(name: string, work: () => Promise<void>): Promise<void> {
+    const { done } = this.#progress
+    if (done.includes(name)) return
+    await work()
+    done.push(name)
+    this.#save()
+  }
+
+  #save(): void {
+    writeFileSync(join(this.dir, 'month.json.new'), JSON.stringify(this.#progress))
+    renameSync(join(this.dir, 'month.json.new'), join(this.dir, 'month.json'))
   }
 
   /** Returns for three devices a week, by a month, in which they are away: across the ends of the tiers. */
@@ -106,27 +149,39 @@ class MonthBench {
     ).map(([room, from, end]) => ({ topic: `home/${room}/thermostat/telemetry`, from: ago(from), to: ago(end) }))
   }
 
-  async #folder(): Promise<string> {
-    const folder = await tempDir()
-    this.#folders.push(folder)
-    return folder
-  }
-
   #hub(dir: string, settings: Readonly<Record<string, string>>, environment = {}): Promise<RunningHub> {
     return startHub({ teardown: end => void this.#ends.push(end) }, settings, dir, environment)
   }
 
-  async #fed(name: string, hub: RunningHub, feed: MonthFeed, away: readonly Away[]): Promise<void> {
-    const began = performance.now()
-    await feed.send(Number(new URL(hub.mqttUrl).port), away, this.#pace(hub))
-    while ((await waiting(hub)) > 0) await sleep(200)
-    const seconds = this.#note(`${name} seconds`, (performance.now() - began) / 1_000)
-    await this.#rolledUp(hub)
-    this.#note(`${name} messages`, feed.messages)
-    this.#note(`${name} readings`, feed.readings)
-    say(
-      `${count(feed.messages)} messages, ${count(feed.readings)} readings: ${count(feed.readings / seconds)} readings/s`,
-    )
+  /** Sends the month, day by day: what was sent of a day when a run was ended is sent once more. */
+  async #fed(
+    name: string,
+    dir: string,
+    settings: Readonly<Record<string, string>>,
+    feed: MonthFeed,
+    away: readonly Away[],
+  ): Promise<void> {
+    const { feeds, figures, rules } = this.#progress
+    const before = feeds[name]
+    if (before) feed.resume(before)
+    await this.#step(name, async () => {
+      const hub = await this.#hub(dir, settings)
+      if (rules.length > 0 && !before) await this.#ask(hub, 'POST', '/api/mapping', { rules })
+      while (feed.reached < feed.to) {
+        const began = performance.now()
+        await feed.send(Number(new URL(hub.mqttUrl).port), away, this.#pace(hub))
+        while ((await waiting(hub)) > 0) await sleep(100)
+        this.#note(`${name} seconds`, (figures[`${name} seconds`] ?? 0) + (performance.now() - began) / 1_000)
+        feeds[name] = feed.state()
+        this.#save()
+      }
+      await this.#rolledUp(hub)
+      this.#note(`${name} messages`, feed.messages)
+      this.#note(`${name} readings`, feed.readings)
+      const seconds = figures[`${name} seconds`] ?? 0
+      say(`${name}: ${count(feed.messages)} messages, ${count(feed.readings)} readings in ${seconds.toFixed(0)} s`)
+      await hub.stop()
+    })
   }
 
   /** Keeps what waits to be stored within bounds. */
@@ -222,6 +277,7 @@ class MonthBench {
     await this.#rolledUp(hub)
     const seconds = this.#note('late seconds', (performance.now() - began) / 1_000)
     this.#note('late readings', feed.readings - before)
+    this.#progress.feeds.ingest = feed.state()
     say(`late: ${count(feed.readings - before)} readings in ${seconds.toFixed(1)} s`)
     await this.#same(hub, 'after late data', feed)
   }
@@ -243,13 +299,15 @@ class MonthBench {
         }
       }
     }
-    this.#note('hours compared', (this.#figures['hours compared'] ?? 0) + hours)
-    this.#note('hours different', this.#faults)
-    say(`${when}: ${count(hours)} counts and sums of hours compared, ${this.#faults} differ`)
+    const { figures } = this.#progress
+    this.#note('hours compared', (figures['hours compared'] ?? 0) + hours)
+    say(`${when}: ${count(hours)} counts and sums of hours compared, ${figures['hours different']} differ so far`)
   }
 
   #differs(sentence: string): void {
-    if (this.#faults++ < 10) say(sentence)
+    const before = this.#progress.figures['hours different'] ?? 0
+    if (before < 10) say(sentence)
+    this.#note('hours different', before + 1)
     process.exitCode = 1
   }
 
@@ -271,19 +329,19 @@ class MonthBench {
   }
 
   #note(name: string, value: number): number {
-    this.#figures[name] = Number(value.toFixed(3))
+    this.#progress.figures[name] = Number(value.toFixed(3))
     return value
   }
 
   #write(keep: string): void {
     const results: MonthResults = {
       ...{ date: new Date().toISOString(), machine: machine(), telehub: version() },
-      ...{ days: this.#days, plantSeconds, keep, figures: this.#figures },
+      ...{ days: this.#days, plantSeconds, keep, figures: this.#progress.figures },
     }
     if (this.#days === 30) {
       writeFileSync(resultsFile, `${JSON.stringify({ ...readResults(), month: results }, undefined, 2)}\n`)
       say('written to test/bench/results.json; npm run readme takes it over')
-    } else say(JSON.stringify(this.#figures))
+    } else say(JSON.stringify(this.#progress.figures))
   }
 }
 
