@@ -1,14 +1,19 @@
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import { DuckDBInstance } from '@duckdb/node-api'
 import type { Point, SeriesId } from '../../src/model.js'
 import { DuckDbStore } from '../../src/store/duckdb.js'
 import type { Aggregate } from '../../src/store/store.js'
+import { startHub } from '../harness.js'
 import { tempDir } from '../services/service.js'
+import { Sender } from './month-feed.js'
+import { sample } from './sustained.js'
 
 /*
- * What roll-ups cost and give: points written with and without them, by turns; and a year of one series at one reading a
- * second, among others, in 500 points.
+ * What roll-ups cost and give: points written with and without them, by turns; the same over the whole way of a hub, from
+ * MQTT to DuckDB; and a year of one series at one reading a second, among others, in 500 points.
  */
 
 const second = 1e6
@@ -29,6 +34,7 @@ export async function history(): Promise<void> {
   const dir = await tempDir()
   try {
     await ingest(dir)
+    await wholeWay(dir)
     await longSpan(join(dir, 'year.duckdb'))
   } finally {
     rmSync(dir, { recursive: true, force: true })
@@ -65,6 +71,65 @@ async function ingest(dir: string): Promise<void> {
   const ratio = rolled / plain
   say(
     `store.write with roll-ups: ${Math.round(rolled).toLocaleString('en')} readings/s, ${ratio.toFixed(2)} of that (at least ${leastRatio}: ${ratio >= leastRatio ? 'reached' : 'missed'})`,
+  )
+}
+
+/** Devices that send a reading of two numbers a second each, in the time of the readings. */
+const senders = 100
+const messagesOfRound = 300_000
+
+/** Messages stored a second by hubs that roll up and that do not, by turns. */
+async function wholeWay(dir: string): Promise<void> {
+  const turns = new URL('../../src/store/duckdb-roll-turns.js', import.meta.url).href
+  const preload = (name: string, code: string) => {
+    const file = join(dir, name)
+    writeFileSync(file, code)
+    return { NODE_OPTIONS: `--import ${pathToFileURL(file)}` }
+  }
+  const environments = {
+    without: preload(
+      'without.mjs',
+      `import { RollUpTurns } from ${JSON.stringify(turns)}\nRollUpTurns.prototype.start = () => {}\n`,
+    ),
+    with: preload('with.mjs', ''),
+  }
+  const rates = { without: [] as number[], with: [] as number[] }
+  for (let round = 0; round < rounds; round++) {
+    for (const kind of round % 2 ? (['with', 'without'] as const) : (['without', 'with'] as const)) {
+      const ends: (() => unknown)[] = []
+      const hub = await startHub(
+        { teardown: end => void ends.push(end) },
+        {},
+        join(dir, `${kind}-hub-${round}`),
+        environments[kind],
+      )
+      const port = Number(new URL(hub.mqttUrl).port)
+      const devicesOfHub = Array.from({ length: senders }, (_, n) => new Sender(port, `meter-${n}`))
+      for (const one of devicesOfHub) await one.ready
+      // The roll-ups begin ten seconds after the start.
+      await sleep(11_000)
+      const from = Date.now() - (messagesOfRound / senders) * 1_000
+      const began = performance.now()
+      for (let n = 0; n < messagesOfRound / senders; n++) {
+        for (const [i, one] of devicesOfHub.entries())
+          one.add(`hall/meter-${i}`, Buffer.from(`{"time":${from + n * 1_000},"power":${n % 977},"energy":${n}}`))
+        if (n % 50 === 49) for (const one of devicesOfHub) await one.flush()
+      }
+      for (const one of devicesOfHub) await one.idle()
+      const webSocketPort = Number(new URL(hub.httpUrl).port)
+      while ((await sample({ webSocketPort })).stored < messagesOfRound) await sleep(50)
+      rates[kind].push(messagesOfRound / ((performance.now() - began) / 1_000))
+      for (const one of devicesOfHub) one.end()
+      await hub.stop()
+      for (const end of ends) await end()
+      rmSync(hub.dir, { recursive: true, force: true })
+    }
+  }
+  const [plain, rolled] = [median(rates.without), median(rates.with)]
+  const ratio = rolled / plain
+  say(`MQTT to DuckDB without roll-ups: ${Math.round(plain).toLocaleString('en')} messages/s`)
+  say(
+    `MQTT to DuckDB with roll-ups: ${Math.round(rolled).toLocaleString('en')} messages/s, ${ratio.toFixed(2)} of that (at least ${leastRatio}: ${ratio >= leastRatio ? 'reached' : 'missed'})`,
   )
 }
 

@@ -183,7 +183,7 @@ export class MonthFeed {
 }
 
 /** A connection that keeps a window of publishes full. */
-class Sender {
+export class Sender {
   readonly ready: Promise<void>
   readonly #connection: Connection
   #waiting: Buffer[] = []

@@ -158,13 +158,14 @@ export const verdict = ({ reached }: Pick<Row, 'reached'>): string =>
 
 /** The rows of all runs in docs/benchmarks.md, a chapter for each run. */
 export function resultsMarkdown(results: Results): string {
-  const { pipeline, access, mqtt5 } = results
+  const { pipeline, access, mqtt5, month } = results
   const chapter = (title: string, text: string) => `## ${title}\n\n${text}`
   return [
     chapter('The broker', brokerMarkdown(results)),
     ...(pipeline ? [chapter('RabbitMQ, InfluxDB and DuckDB', pipelineMarkdown(pipeline))] : []),
     ...(access ? [chapter('Users and rules', accessMarkdown(access))] : []),
     ...(mqtt5 ? [chapter('MQTT 5 beside 3.1.1', mqtt5Markdown(mqtt5))] : []),
+    ...(month ? [chapter('A month on disk', monthMarkdown(month))] : []),
   ].join('\n\n')
 }
 
@@ -252,6 +253,36 @@ function mqtt5Markdown({ date, machine, versions, seconds, rows }: Mqtt5Results)
       'aliases: the bytes that a subscriber receives over TCP, for 64 bytes of JSON on 10 topics such as ' +
       '`plant/line-4/press-17/telemetry`. With more topics than aliases, less is saved. ' +
       `telehub ${versions.telehub} (Node ${versions.node}), Mosquitto ${versions.mosquitto}.`,
+  ].join('\n')
+}
+
+function monthMarkdown({ date, machine, telehub, days, plantSeconds, keep, figures }: MonthResults): string {
+  const of = (name: string) => figures[name] ?? 0
+  const megabytes = (name: string) => `${(of(name) / 1e6).toFixed(1)} MB`
+  const count = (name: string) => Math.round(of(name)).toLocaleString('en')
+  const seconds = (name: string) => `${of(`${name} seconds`).toFixed(1)} s`
+  const line = (what: string, name: string) => {
+    const rolled = ['1m', '1h', '1d'].reduce((sum, tier) => sum + of(`${name} ${tier} bytes`), 0)
+    const size = `${(rolled / 1e6).toFixed(1)} MB`
+    return `| ${what} | ${count(`${name} raw rows`)} | ${megabytes(`${name} raw bytes`)} | ${size} | ${megabytes(`${name} used bytes`)} |`
+  }
+  return [
+    `| ${days} days in DuckDB | readings stored | they take | roll-ups take | in all |`,
+    '|---|---:|---:|---:|---:|',
+    line('as it came', 'month'),
+    line(`after retention (\`${keep}\`)`, 'retained'),
+    line('with the rules that `telehub noise` proposes', 'thinned'),
+    '',
+    `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- month\` on ${coresOf(machine)}, beside other work: the times are ` +
+      `upper bounds. ${count('ingest messages')} messages with ${count('ingest readings')} readings of the simulated devices: a home ` +
+      `of ten (the meter every 10 s, the others once a minute), and 40 machines with 30 values each, every ${plantSeconds / 60} minutes ` +
+      '(the simulator sends each second, 900 times as much). Each reading has its own time in the past month; all went by MQTT, QoS 1, ' +
+      `through a hub. A backup of the month took ${seconds('backup')} (${megabytes('backup bytes')}), once more ` +
+      `${seconds('backup again')}, the restore ${seconds('restore')}, and the start of the restored hub ` +
+      `${seconds('restored start')}. Readings of a week, of three devices that were away, came late into readings, minutes and hours: ` +
+      `${count('late readings')} in ${seconds('late')}. Count and sum of every hour of every device were compared with what was sent: ` +
+      'before retention, after it, after the late readings, and in the restored hub: ' +
+      `${count('hours compared')} compared, ${count('hours different')} different. telehub ${telehub}.`,
   ].join('\n')
 }
 
