@@ -147,10 +147,10 @@ export async function mappingRoutes(
   serve(app, 'GET /api/mapping/past', () => {
     const { change, progress } = mapping.past
     if (!change) return { progress }
-    const { past, until, error, ...more } = change
+    const { past, until, error, id, phase, by, at } = change
     return {
       change: {
-        ...more,
+        ...{ id, phase, by, at },
         from: past.from / 1_000,
         ...(past.to < Number.MAX_SAFE_INTEGER && { to: past.to / 1_000 }),
         ...(past.topic !== undefined && { topic: past.topic }),

@@ -56,7 +56,8 @@ t.test('what was sent is stored as it was sent, and nothing else', async t => {
   const names = await rows(path, 'SELECT table_name FROM duckdb_tables() ORDER BY 1')
   const rollUps = ['dropped', 'numbers_1d', 'numbers_1h', 'numbers_1m', 'rolled', 'stale']
   const retention = ['retention_classes', 'retention_drops', 'retention_members', 'retention_state']
-  const own = ['format', 'numbers', 'progress', 'series', 'texts', ...rollUps, ...retention]
+  const swap = ['swap', 'swap_made', 'swap_numbers', 'swap_texts', 'swap_keys', 'kept_numbers', 'kept_texts']
+  const own = ['format', 'numbers', 'progress', 'series', 'texts', ...rollUps, ...retention, ...swap]
   t.same(
     names,
     own.sort().map(name => [name]),

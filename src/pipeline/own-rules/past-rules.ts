@@ -106,10 +106,10 @@ export class PastRules {
 
   /** Returns the last change of the past; undefined while there was none. */
   get last() {
-    const { id, phase, by, at, past, counts, error } = this.#state ?? {}
+    const { id, phase, by, at, past, error } = this.#state ?? {}
     if (id === undefined || phase === undefined || past === undefined) return undefined
     const until = phase === 'done' ? (at ?? 0) + undoMs : undefined
-    return { id, phase, by: by ?? '', at: at ?? 0, past, counts: counts ?? nothing, until, error }
+    return { id, phase, by: by ?? '', at: at ?? 0, past, until, error }
   }
 
   /** Returns the progress of the change that runs, or of the last one. */
