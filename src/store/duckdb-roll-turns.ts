@@ -7,8 +7,13 @@ import type { Roller } from './duckdb-roller.js'
 const firstMs = 10_000
 const idleMs = 2_000
 const failedMs = 30_000
-/** Turns take at most this part of the time, so that writes and questions have theirs. */
-const share = 0.1
+/**
+ * Turns take at most this part of the time, so that writes and questions have theirs: while more than so many values a
+ * second are written, and else.
+ */
+const shareWhenBusy = 0.1
+const shareWhenCalm = 0.5
+const busyPerSecond = 2_000
 
 /** What the turns need of a store. */
 export interface RollingStore {
@@ -28,6 +33,7 @@ export class RollUpTurns {
   readonly #turns = new SerialQueue()
   #underWay: Promise<unknown> = Promise.resolve()
   #tookMs = 0
+  #seen = { values: 0, at: performance.now() }
   #timer: NodeJS.Timeout | undefined
   #isRunning = false
 
@@ -86,6 +92,14 @@ export class RollUpTurns {
     return { isMore }
   }
 
+  /** Whether much was written since the last look. */
+  #isBusy(): boolean {
+    const [values, at] = [this.#roller.values, performance.now()]
+    const perSecond = ((values - this.#seen.values) * 1_000) / (at - this.#seen.at)
+    this.#seen = { values, at }
+    return perSecond > busyPerSecond
+  }
+
   #after(ms: number): void {
     if (!this.#isRunning) return
     clearTimeout(this.#timer)
@@ -97,6 +111,7 @@ export class RollUpTurns {
     try {
       const isMore = await this.turn()
       await this.#underWay
+      const share = this.#isBusy() ? shareWhenBusy : shareWhenCalm
       this.#after(isMore ? this.#tookMs * (1 / share - 1) : idleMs)
     } catch {
       // The next write or question tells of a store that is away. Raw readings answer meanwhile.

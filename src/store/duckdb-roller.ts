@@ -64,6 +64,7 @@ export class Roller {
   #newest = Number.NEGATIVE_INFINITY
   readonly #known = new Set<string>()
   #hasMarks = true
+  #values = 0
   /** Whether the last step had no readings: the next one goes on from the next reading. */
   #wasEmpty = false
   #step: number = hours.width
@@ -85,6 +86,11 @@ export class Roller {
     this.#wasEmpty = false
   }
 
+  /** Values that were written since the start. */
+  get values(): number {
+    return this.#values
+  }
+
   /** Before when everything but what is marked is rolled up, and the time of the newest reading. */
   get progress(): { readonly until: number; readonly newest: number } {
     return { until: this.#until, newest: this.#newest }
@@ -99,6 +105,7 @@ export class Roller {
     const marked: bigint[] = []
     if (this.#known.size > mostKnown) this.#known.clear()
     const settled = Math.max(this.#until, this.#begun)
+    this.#values += placed.length
     for (const { series: known, time } of placed) {
       if (time > this.#newest) this.#newest = time
       if (time >= settled || tableOf(known.type) === 'texts') continue
