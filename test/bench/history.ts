@@ -49,6 +49,7 @@ async function ingest(dir: string): Promise<void> {
       const clock = { now: () => now / 1_000 }
       const store = new DuckDbStore({ path: join(dir, `${kind}-${round}.duckdb`), clock, rollsUp: false })
       await store.start()
+      let rolling: Promise<unknown> = Promise.resolve()
       const began = performance.now()
       for (let rows = 0; rows < rowsOfRound; rows += batch) {
         const points = Array.from({ length: batch }, (_, n): Point => {
@@ -57,11 +58,12 @@ async function ingest(dir: string): Promise<void> {
         })
         now += (batch / devices) * second
         await store.write(points)
-        // As the store does by itself once a minute of readings.
+        // As the store does by itself once a minute of readings: beside the writes.
         if (kind === 'with' && Math.floor(now / minute) > Math.floor((now - (batch / devices) * second) / minute)) {
-          await store.rollUp()
+          rolling = store.rollUp()
         }
       }
+      await rolling
       rates[kind].push(rowsOfRound / ((performance.now() - began) / 1_000))
       await store.stop()
     }

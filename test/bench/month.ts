@@ -107,6 +107,10 @@ class MonthBench {
       const hub = await this.#hub(at('data'), kept, clock.environment)
       await this.#sizes('retained', hub)
       await this.#same(hub, 'after retention', feed)
+      await hub.stop()
+    })
+    await this.#step('late', async () => {
+      const hub = await this.#hub(at('data'), kept, clock.environment)
       await this.#late(hub, feed, away)
       await hub.stop()
     })
