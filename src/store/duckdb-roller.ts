@@ -27,7 +27,7 @@ const mostReadings = 2_000_000
 
 /** How long a turn may take in milliseconds: beside the writes, and between two of them, which wait meanwhile. */
 const beside: TurnLength = { quick: 100, slow: 300 }
-const between: TurnLength = { quick: 30, slow: 100 }
+const between: TurnLength = { quick: 100, slow: 300 }
 
 interface TurnLength {
   readonly quick: number
@@ -68,7 +68,7 @@ export class Roller {
   /** Whether the last step had no readings: the next one goes on from the next reading. */
   #wasEmpty = false
   #step: number = hours.width
-  #redoStep: number = hours.width
+  #redoStep: number = days.width
   #redone = mostRedone
 
   constructor(clock: MillisecondClock) {
@@ -198,7 +198,8 @@ export class Roller {
     // Those that are done must be written again when they are stale again.
     this.#known.clear()
     const took = performance.now() - began
-    this.#redoStep = nextStep(this.#redoStep, took, between, hours.width)
+    // Most of a turn is the same for an hour and for a day: shorter steps only make more of them.
+    this.#redoStep = nextStep(this.#redoStep, took, between, days.width)
     const most = took > between.slow ? this.#redone / 2 : took < between.quick ? this.#redone * 2 : this.#redone
     this.#redone = Math.ceil(Math.min(mostRedone, Math.max(leastRedone, most)))
     return true

@@ -53,6 +53,7 @@ interface Progress {
   readonly figures: Record<string, number>
   readonly feeds: Record<string, ReturnType<MonthFeed['state']>>
   rules: readonly Rule[]
+  isLateBegun?: boolean
 }
 
 class MonthBench {
@@ -110,6 +111,10 @@ class MonthBench {
       await hub.stop()
     })
     await this.#step('late', async () => {
+      // A reading that comes twice counts twice where the readings of its time are gone.
+      if (this.#progress.isLateBegun) throw new Error('ended while late data were sent: begin anew in another folder')
+      this.#progress.isLateBegun = true
+      this.#save()
       const hub = await this.#hub(at('data'), kept, clock.environment)
       await this.#late(hub, feed, away)
       await hub.stop()

@@ -261,6 +261,10 @@ function monthMarkdown({ date, machine, telehub, days, plantSeconds, keep, figur
   const megabytes = (name: string) => `${(of(name) / 1e6).toFixed(1)} MB`
   const count = (name: string) => Math.round(of(name)).toLocaleString('en')
   const seconds = (name: string) => `${of(`${name} seconds`).toFixed(1)} s`
+  const late =
+    figures['late readings'] === undefined
+      ? ''
+      : `Readings of a week, of three devices that were away, came late into readings, minutes and hours: ${count('late readings')} in ${seconds('late')}. `
   const line = (what: string, name: string) => {
     const rolled = ['1m', '1h', '1d'].reduce((sum, tier) => sum + of(`${name} ${tier} bytes`), 0)
     const size = `${(rolled / 1e6).toFixed(1)} MB`
@@ -271,17 +275,18 @@ function monthMarkdown({ date, machine, telehub, days, plantSeconds, keep, figur
     '|---|---:|---:|---:|---:|',
     line('as it came', 'month'),
     line(`after retention (\`${keep}\`)`, 'retained'),
-    line('with the rules that `telehub noise` proposes', 'thinned'),
+    ...(figures['thinned used bytes'] === undefined
+      ? []
+      : [line('with the rules that `telehub noise` proposes', 'thinned')]),
     '',
-    `Measured ${date.slice(0, 10)} in one run of \`npm run bench -- month\` on ${coresOf(machine)}, beside other work: the times are ` +
+    `Measured ${date.slice(0, 10)} by \`npm run bench -- month\`, in parts, on ${coresOf(machine)}, beside other work: the times are ` +
       `upper bounds. ${count('ingest messages')} messages with ${count('ingest readings')} readings of the simulated devices: a home ` +
       `of ten (the meter every 10 s, the others once a minute), and 40 machines with 30 values each, every ${plantSeconds / 60} minutes ` +
       '(the simulator sends each second, 900 times as much). Each reading has its own time in the past month; all went by MQTT, QoS 1, ' +
       `through a hub. A backup of the month took ${seconds('backup')} (${megabytes('backup bytes')}), once more ` +
       `${seconds('backup again')}, the restore ${seconds('restore')}, and the start of the restored hub ` +
-      `${seconds('restored start')}. Readings of a week, of three devices that were away, came late into readings, minutes and hours: ` +
-      `${count('late readings')} in ${seconds('late')}. Count and sum of every hour of every device were compared with what was sent: ` +
-      'before retention, after it, after the late readings, and in the restored hub: ' +
+      `${seconds('restored start')}. ${late}Count and sum of every hour of every device were compared with what was sent: ` +
+      `before retention, after it, ${late ? 'after the late readings, ' : ''}and in the restored hub: ` +
       `${count('hours compared')} compared, ${count('hours different')} different. telehub ${telehub}.`,
   ].join('\n')
 }
