@@ -165,7 +165,8 @@ async function exchange(file: DuckDbFile, kind: SwapStep['kind']) {
            JOIN changed ON old.series = changed.series AND old.time = changed.time WHERE ${isOld} AND ${within('old.time')}`,
       )
     }
-    removed += await deleteRows(file, table, 'changed')
+    removed += await countGone(file, table)
+    await deleteRows(file, table, 'changed')
     const [[count] = []] = await file.columns(
       'writer',
       `INSERT INTO ${table} SELECT staged.series, staged.time, arg_max(staged.value, staged.rowid) FROM swap_${table} AS staged
@@ -182,7 +183,7 @@ async function exchange(file: DuckDbFile, kind: SwapStep['kind']) {
     )
   }
   await file.run('DROP TABLE changed')
-  return { removed: Math.max(0, removed - written), written }
+  return { removed, written }
 }
 
 /** Puts back what a swap has removed or replaced, as far as its series are still there, and keeps nothing any more. */
@@ -208,15 +209,24 @@ function within(time: string): string {
   return `${time} BETWEEN (SELECT min(time) FROM changed) AND (SELECT max(time) FROM changed)`
 }
 
-async function deleteRows(file: DuckDbFile, table: string, keys: string): Promise<number> {
-  const [[first] = [], [last] = []] = await file.columns('writer', `SELECT min(time), max(time) FROM ${keys}`)
-  if (first == null) return 0
+/** Resolves with how many readings go that are not written anew. */
+async function countGone(file: DuckDbFile, table: string): Promise<number> {
   const [[count] = []] = await file.columns(
     'writer',
+    `SELECT count(*) FROM ${table} AS old JOIN changed ON old.series = changed.series AND old.time = changed.time
+       ANTI JOIN swap_${table} AS staged ON staged.series = old.series AND staged.time = old.time
+       WHERE ${within('old.time')}`,
+  )
+  return Number(count)
+}
+
+async function deleteRows(file: DuckDbFile, table: string, keys: string): Promise<void> {
+  const [[first] = [], [last] = []] = await file.columns('writer', `SELECT min(time), max(time) FROM ${keys}`)
+  if (first == null) return
+  await file.run(
     `DELETE FROM ${table} USING ${keys} WHERE ${table}.time BETWEEN ${first} AND ${last}
        AND ${table}.series = ${keys}.series AND ${table}.time = ${keys}.time`,
   )
-  return Number(count)
 }
 
 /** Marks the hours of the roll-ups that are not right any more, as late readings do. */
