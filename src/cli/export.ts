@@ -5,6 +5,7 @@ import { Readable, Transform, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Asked } from '../contract/contract.js'
 import { describe, HubError, systemCode } from '../errors.js'
+import { partitionOf } from '../runtime/partitions.js'
 import { bytes, count, many } from '../runtime/terminal.js'
 import { type Call, command, type Flags, usage } from './command.js'
 import { hubFlags, hubOf } from './hub-address.js'
@@ -208,11 +209,7 @@ async function partitioned(
           to: Math.min(day + dayMs, to),
           format: 'parquet' as const,
         }
-        const folder = join(
-          dir,
-          `measurement=${encodeURIComponent(measurement)}`,
-          `day=${new Date(day).toISOString().slice(0, 10)}`,
-        )
+        const folder = join(dir, ...partitionOf(measurement, day))
         const file = join(folder, 'telehub.parquet')
         await mkdir(folder, { recursive: true })
         const written = await download(call, hub, asked, file).finally(() => rmdir(folder).catch(() => {}))

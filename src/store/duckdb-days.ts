@@ -6,6 +6,7 @@ import { directorySynced } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
+import { partitionOf } from '../runtime/partitions.js'
 import type { DuckDbAside } from './duckdb-file.js'
 import { guarded, unguarded } from './duckdb-sql.js'
 import type { DayPartitions, WrittenDays } from './rows.js'
@@ -192,7 +193,7 @@ export class DuckDbDays implements DayPartitions {
   }
 
   #file(measurement: string, day: number): string {
-    return join(this.folder, `measurement=${encodeURIComponent(measurement)}`, `day=${dateOf(day)}`, 'telehub.parquet')
+    return join(this.folder, ...partitionOf(measurement, day / 1_000), 'telehub.parquet')
   }
 }
 

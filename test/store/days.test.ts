@@ -236,3 +236,18 @@ t.test('a full disk leaves no part of a file, and the next turn writes the day',
 
 const sum = (values: readonly unknown[]) => values.reduce<number>((all, one) => all + Number(one), 0)
 const dateOf = (time: number) => `${new Date(time / 1_000).toISOString().slice(0, 10)}.json`
+
+t.test('a measurement with a name longer than file systems take has its day, too', async t => {
+  const dir = await tempDir()
+  const store = await opened(t, dir)
+  const names = ['x'.repeat(300), `${'x'.repeat(299)}y`, '温度'.repeat(40)]
+  const ids = names.map(name => device('a', 'value', name))
+  await store.write(ids.map((of, i) => reading(of, begin + hour, i)))
+  await store.rows.days?.write(begin + 2 * day, never)
+  t.equal(await rowsOf(dir), 3)
+  await dropAll(store, 'raw', begin + day)
+  for (const [i, of] of ids.entries()) {
+    const found = await store.history({ series: of, from: begin, to: begin + day, points: 10, fn: 'mean' })
+    t.match(found, { values: [i] }, of.measurement.slice(0, 20))
+  }
+})
