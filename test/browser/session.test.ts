@@ -9,7 +9,7 @@ import { openDashboard } from './open-dashboard.js'
 
 const isLive = async (page: Page) => (await page.locator('#connection').getAttribute('data-state')) === 'live'
 const textOf = async (page: Page, selector: string) => (await page.locator(selector).textContent()) ?? ''
-const loginPage = await readFile(fileURLToPath(new URL('../../src/dashboard/login.html', import.meta.url)), 'utf8')
+const loginPage = await readFile(fileURLToPath(new URL('../../bundle/dashboard/login.html', import.meta.url)), 'utf8')
 const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'"
 const signedIn = { auth: 'required', user: 'anna', kind: 'dashboard', mayChange: false }
