@@ -233,7 +233,7 @@ t.test(
 )
 
 t.test('the part of docs/benchmarks.md: both sides, how they compare, also of what was not measured', async t => {
-  const { mqtt5: _, ...others } = readResults()
+  const { mqtt5: _, month: __, ...others } = readResults()
   const alone = resultsMarkdown(others)
   const mqtt5: Mqtt5Results = {
     date: '2030-01-02T03:04:05Z',
@@ -257,7 +257,7 @@ t.test('the part of docs/benchmarks.md: both sides, how they compare, also of wh
     ],
   }
   const text = resultsMarkdown({ ...others, mqtt5 })
-  t.ok(text.startsWith(`${alone}\n\n`), 'it comes last')
+  t.ok(text.startsWith(`${alone}\n\n`), 'the rows of the broker come first')
   const lines = text.slice(alone.length).trim().split('\n')
   t.same(lines.slice(4, 7), [
     '| a | 3.1.1: 1,000/s | 5: 900/s | 0.90 × | 0.85 × 3.1.1 | reached | 1.00 × | 0.50 × |',
