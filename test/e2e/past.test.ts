@@ -76,6 +76,10 @@ t.test('a store that is lost is filled from the archive, too', async t => {
   for (const name of ['store.duckdb', 'store.duckdb.wal']) rmSync(join(hub.dir, name), { force: true })
   const again = await startHub(t, settings, hub.dir)
   await eventually(async () => (await history(again, key)).length === 200, 'all is there again')
+  t.same(
+    await history(again, key),
+    Array.from({ length: 200 }, (_, n) => n),
+  )
 })
 
 t.test(
