@@ -1,8 +1,7 @@
 import { isIPv4 } from 'node:net'
-import { setAside } from '../disk/damaged.js'
-import { readWholeSync } from '../disk/files.js'
+import { readOrSetAside } from '../disk/damaged.js'
 import { StateFile } from '../disk/state-file.js'
-import { describe, HubError } from '../errors.js'
+import { HubError } from '../errors.js'
 import type { Auditor } from '../observe/audit.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { SentenceLog } from '../observe/log.js'
@@ -78,7 +77,14 @@ export class Bans implements Part {
 
   /** Loads the bans. A damaged file is reported and set aside, and counts as none. */
   start(): void {
-    for (const ban of this.#read()) this.#bans.set(ban.source, ban)
+    const { path, incidents } = this.#options
+    const bans = readOrSetAside(
+      path,
+      text => (JSON.parse(text) as { bans: Ban[] }).bans.filter(isBan).slice(-maxSources),
+      'sources that were banned for wrong passwords may try again',
+      sentence => incidents?.report('bans_damaged', sentence),
+    )
+    for (const ban of bans ?? []) this.#bans.set(ban.source, ban)
     this.#file.saveEvery(saveEveryMs)
     this.#imposed.start()
   }
@@ -179,20 +185,6 @@ export class Bans implements Part {
   #isBanned(source: string, now: number): boolean {
     const ban = this.#bans.get(source)
     return ban !== undefined && ban.until > now
-  }
-
-  #read(): readonly Ban[] {
-    const { path, incidents } = this.#options
-    try {
-      const text = readWholeSync(path)
-      if (text === undefined) return []
-      const { bans } = JSON.parse(text.toString('utf8')) as { bans: Ban[] }
-      return bans.filter(isBan).slice(-maxSources)
-    } catch (error) {
-      const lost = 'sources that were banned for wrong passwords may try again'
-      incidents?.report('bans_damaged', `${path} cannot be read (${describe(error)}); ${lost}; ${setAside(path)}`)
-      return []
-    }
   }
 
   #text(): string {

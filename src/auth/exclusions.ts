@@ -1,7 +1,6 @@
-import { setAside } from '../disk/damaged.js'
-import { readWholeSync } from '../disk/files.js'
+import { readOrSetAside } from '../disk/damaged.js'
 import { StateFile } from '../disk/state-file.js'
-import { describe, HubError } from '../errors.js'
+import { HubError } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { sourceOf } from '../runtime/addresses.js'
 import type { MillisecondClock } from '../runtime/time.js'
@@ -42,16 +41,13 @@ export class Exclusions {
 
   /** Loads the bans. A damaged file is reported and set aside, and counts as none. */
   start(): void {
-    try {
-      const text = readWholeSync(this.#path)
-      if (text === undefined) return
-      const { bans } = JSON.parse(text.toString('utf8')) as { readonly bans: readonly Exclusion[] }
-      for (const ban of bans.filter(isExclusion).slice(0, most)) this.#all.set(keyOf(ban.kind, ban.name), ban)
-    } catch (error) {
-      const lost = 'the bans of administrators have ended; impose them again'
-      const text = `${this.#path} cannot be read (${describe(error)}); ${lost}; ${setAside(this.#path)}`
-      this.#incidents?.report('bans_damaged', text)
-    }
+    const bans = readOrSetAside(
+      this.#path,
+      text => (JSON.parse(text) as { readonly bans: readonly Exclusion[] }).bans.filter(isExclusion).slice(0, most),
+      'the bans of administrators have ended; impose them again',
+      sentence => this.#incidents?.report('bans_damaged', sentence),
+    )
+    for (const ban of bans ?? []) this.#all.set(keyOf(ban.kind, ban.name), ban)
   }
 
   stop(): Promise<void> {

@@ -1,8 +1,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { setAside } from '../disk/damaged.js'
-import { readWholeSync } from '../disk/files.js'
+import { readOrSetAside } from '../disk/damaged.js'
 import { StateFile } from '../disk/state-file.js'
-import { describe } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { makeSecret } from '../passwords/passwords.js'
 import type { Part } from '../runtime/lifecycle.js'
@@ -255,11 +253,8 @@ export class Logins implements Part {
 
   #read(): LoginEntry[] {
     const { path, incidents } = this.#options
-    try {
-      const text = readWholeSync(path)
-      if (text === undefined) return []
-      const { logins } = JSON.parse(text.toString('utf8')) as { logins: SavedLogin[] }
-      return logins
+    const parse = (text: string) =>
+      (JSON.parse(text) as { logins: SavedLogin[] }).logins
         .filter(isEntry)
         .slice(0, maxLogins)
         .map(({ login, hash, user, stamp, used, began, address, agent }) => {
@@ -271,13 +266,8 @@ export class Logins implements Part {
           }
           return { login, hash, user, stamp, ...times, ...from, aliveUntil: 0 }
         })
-    } catch (error) {
-      incidents?.report(
-        'logins_damaged',
-        `${path} cannot be read (${describe(error)}); users have to sign in again; ${setAside(path)}`,
-      )
-      return []
-    }
+    const report = (sentence: string) => incidents?.report('logins_damaged', sentence)
+    return readOrSetAside(path, parse, 'users have to sign in again', report) ?? []
   }
 
   #leftMs({ began, used }: Pick<LoginEntry, 'began' | 'used'>): number {

@@ -1,9 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { Access, type AccessRule, type Reads } from '../access/rules.js'
-import { setAside } from '../disk/damaged.js'
-import { readWholeSync } from '../disk/files.js'
+import { readOrSetAside } from '../disk/damaged.js'
 import { replaceFile } from '../disk/replace-file.js'
-import { describe, HubError } from '../errors.js'
+import { HubError } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import type { Part } from '../runtime/lifecycle.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
@@ -85,14 +84,13 @@ export class ShareLinks implements Part {
   /** Reads the links. A file that cannot be used counts as none: all links have ended. */
   start(): void {
     const { path, incidents } = this.#options
-    try {
-      const bytes = readWholeSync(path)
-      const { links = [] } = bytes === undefined ? {} : (JSON.parse(bytes.toString('utf8')) as { links?: unknown[] })
-      for (const link of links.filter(isLink).slice(0, maxLinks)) this.#links.set(link.id, link)
-    } catch (error) {
-      const text = `${path} cannot be read (${describe(error)}); links that share boards have ended; ${setAside(path)}`
-      incidents.report('shares_damaged', text)
-    }
+    const links = readOrSetAside(
+      path,
+      text => ((JSON.parse(text) as { links?: unknown[] }).links ?? []).filter(isLink).slice(0, maxLinks),
+      'links that share boards have ended',
+      sentence => incidents.report('shares_damaged', sentence),
+    )
+    for (const link of links ?? []) this.#links.set(link.id, link)
     this.#timer = setInterval(() => this.#endOver(), checkEveryMs).unref()
   }
 

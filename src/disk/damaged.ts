@@ -1,5 +1,5 @@
 import { describe } from '../errors.js'
-import { type Files, nodeFiles } from './files.js'
+import { type Files, nodeFiles, readWholeSync } from './files.js'
 
 /**
  * Renames a damaged file so that a new one can replace it: `path.bad`, or `path.bad.2` and so on up to 9, the last of
@@ -20,3 +20,25 @@ export function setAside(path: string, files: Files = nodeFiles): string {
 }
 
 const maxKept = 9
+
+/**
+ * Returns the value of a small file of state. Undefined: there is no file, or it could not be used; then it was set aside,
+ * and `report` was given a sentence for an operator.
+ *
+ * @param parse Returns the value of the text of the file. Throws when that is damaged.
+ * @param lost Says what a damaged file costs, as a part of the sentence.
+ */
+export function readOrSetAside<T>(
+  path: string,
+  parse: (text: string) => T,
+  lost: string,
+  report: (sentence: string) => void,
+): T | undefined {
+  try {
+    const bytes = readWholeSync(path)
+    return bytes && parse(bytes.toString('utf8'))
+  } catch (error) {
+    report(`${path} cannot be read (${describe(error)}); ${lost}; ${setAside(path)}`)
+    return undefined
+  }
+}
