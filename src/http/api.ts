@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Asked, JobProgress } from '../contract/contract.js'
+import type { Asked } from '../contract/contract.js'
 import { object, string } from '../contract/schema.js'
-import { describe, HubError } from '../errors.js'
+import { HubError } from '../errors.js'
 import { parseSeriesKey, type SeriesId } from '../model.js'
 import type { Auditor } from '../observe/audit.js'
 import type { Metrics } from '../observe/metrics.js'
@@ -16,6 +15,7 @@ import { changeBy } from './changes.js'
 import { type DevicesApi, deviceRoutes } from './devices.js'
 import { type Guard, readRulesOf } from './guard.js'
 import type { HubHealth } from './health.js'
+import { writeProgress } from './job-progress.js'
 import { RequestRefused } from './refusals.js'
 import { type RouteCall, schemaOfText, serve } from './route.js'
 import { type SessionsApi, sessionListRoutes } from './session-list.js'
@@ -44,9 +44,6 @@ const jobNames = {
 
 /** Largest body with mapping rules. */
 const rulesLimit = 1e6
-
-/** Interval of the progress lines of a job. */
-const progressEveryMs = 250
 
 /** Routes of the contract that are answered by the pipeline, and those that are in no contract. */
 export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions): Promise<void> {
@@ -206,23 +203,9 @@ export async function apiRoutes(app: FastifyInstance, options: ApiRoutesOptions)
     }
     if (raw.destroyed) leave()
     else raw.once('close', leave)
-    let last: JobProgress = { done: 0, stored: 0, dropped: 0, kept: 0, finished: false }
-    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' })
-    try {
-      for (let pause = 20; ; pause = Math.min(pause * 2, progressEveryMs)) {
-        last = await pipeline.progress(number)
-        raw.write(`${JSON.stringify(last)}\n`)
-        if (last.finished || gone) break
-        await sleep(pause)
-      }
-    } catch (error) {
-      last = { ...last, finished: true, error: describe(error) }
-      raw.write(`${JSON.stringify(last)}\n`)
-    }
-    const { done, stored, dropped, kept, error } = last
+    const { done, stored, dropped, kept, error } = await writeProgress(raw, () => pipeline.progress(number))
     const detail = `${done} done, ${stored} stored, ${dropped} dropped, ${kept} kept${error ? `: ${error}` : ''}`
     audit.record({ ...who, result: error ? 'failed' : gone ? 'given up' : 'ok', detail })
-    raw.end()
     return reply
   }
 

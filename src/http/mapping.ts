@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Answer, JobProgress } from '../contract/contract.js'
 import { HubError } from '../errors.js'
@@ -7,6 +6,7 @@ import type { PipelineApi } from '../pipeline/pipeline-api.js'
 import { isTopicFilter, isTopicName } from '../topics.js'
 import { changeBy } from './changes.js'
 import { callerName, type Guard } from './guard.js'
+import { writeProgress } from './job-progress.js'
 import { type RouteCall, serve } from './route.js'
 import { thinningRule, withThinning } from './thinning-rules.js'
 
@@ -56,9 +56,6 @@ interface MappingRoutesOptions {
   readonly guard: Guard
   readonly audit: Auditor
 }
-
-/** Longest time between two reports of a change of the past. */
-const progressEveryMs = 500
 
 /** Largest body with rules. */
 const bodyLimit = 1e6
@@ -163,15 +160,7 @@ export async function mappingRoutes(
 
   /** Sends a line of JSON at intervals, until the change ends. It goes on when the caller leaves. */
   async function followPast({ reply }: RouteCall): Promise<FastifyReply> {
-    const { raw } = reply.hijack()
-    raw.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' })
-    for (let wait = 20; !raw.destroyed; wait = Math.min(wait * 2, progressEveryMs)) {
-      const { progress } = mapping.past
-      raw.write(`${JSON.stringify(progress)}\n`)
-      if (progress.finished) break
-      await sleep(wait)
-    }
-    raw.end()
+    await writeProgress(reply.hijack().raw, () => mapping.past.progress)
     return reply
   }
 
