@@ -1,9 +1,10 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, rename, rm, rmdir } from 'node:fs/promises'
+import { mkdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable, Transform, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Asked } from '../contract/contract.js'
+import { fileSynced } from '../disk/files.js'
 import { describe, HubError, systemCode } from '../errors.js'
 import { partitionOf } from '../runtime/partitions.js'
 import { bytes, count, many } from '../runtime/terminal.js'
@@ -91,7 +92,8 @@ async function download(
     const target: Writable = out === undefined ? process.stdout : createWriteStream(part)
     await pipeline(Readable.fromWeb(response.body as never), meter, target, { end: out !== undefined })
     if (out !== undefined) {
-      await synced(part)
+      // The name never leads to less than the whole, whatever happens to the machine.
+      await fileSynced(part)
       await rename(part, out)
     }
   } catch (error) {
@@ -104,12 +106,6 @@ async function download(
     terminal.progress('')
   }
   return meter
-}
-
-/** Resolves when a file is on disk: a name never leads to less than the whole, whatever happens to the machine. */
-async function synced(path: string): Promise<void> {
-  const file = await open(path)
-  await file.sync().finally(() => file.close())
 }
 
 function failed(error: unknown, out: string | undefined): HubError {

@@ -19,6 +19,7 @@ import {
   write,
   writeSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { systemCode } from '../errors.js'
 
 type FileCallback = (error: Error | null) => void
@@ -135,6 +136,12 @@ export function synced(files: Files, fd: number): Promise<void> {
 /** Resolves when the content of the file is on disk. */
 export function dataSynced(files: Files, fd: number): Promise<void> {
   return new Promise((resolve, reject) => files.fdatasync(fd, error => (error ? reject(error) : resolve())))
+}
+
+/** Resolves when what was written to a file, by whoever has closed it, is on disk. */
+export async function fileSynced(path: string): Promise<void> {
+  const file = await open(path)
+  await file.sync().finally(() => file.close())
 }
 
 /** Syncs a directory as {@link syncDirectory} does, without blocking the thread. */

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { directorySynced } from '../disk/files.js'
+import { directorySynced, fileSynced } from '../disk/files.js'
 import { replaceFile } from '../disk/replace-file.js'
 import { describe, systemCode } from '../errors.js'
 import type { IncidentReporter } from '../observe/incidents.js'
@@ -159,8 +159,7 @@ export class DuckDbDays implements DayPartitions {
         await connection.columns(named, [`.${measurement}`])
         return this.#copy(connection, part, day, day + dayUs)
       })
-      const file = await open(part)
-      await file.sync().finally(() => file.close())
+      await fileSynced(part)
       await rename(part, path)
       await directorySynced(dirname(path))
       return rows
