@@ -116,15 +116,8 @@ export class PastRules {
   get progress(): JobProgress {
     const { counts = nothing, error } = this.#state ?? {}
     if (!this.#running) return { ...counts, finished: true, ...(error !== undefined && { error }) }
-    const { done, stored, dropped, kept, total } = this.#step
-    return {
-      done: counts.done + done,
-      stored: counts.stored + stored,
-      dropped: counts.dropped + dropped,
-      kept: counts.kept + kept,
-      ...(total !== undefined && { total }),
-      finished: false,
-    }
+    const { total } = this.#step
+    return { ...sum(counts, this.#step), ...(total !== undefined && { total }), finished: false }
   }
 
   /** Begins to put rules into force for a span. Resolves when that is on disk; it goes on by itself. */
@@ -140,7 +133,7 @@ export class PastRules {
   async undo(by: string): Promise<void> {
     this.#refuseBusy()
     const state = this.#state
-    if (state?.phase !== 'done' || Date.now() - state.at > undoMs)
+    if (!state || !this.canUndo)
       throw new HubError('not_found', 'there is no change of the past within the last day that could be undone')
     if (JSON.stringify(this.#options.rules.own) !== JSON.stringify(state.after)) {
       throw new HubError(
@@ -246,17 +239,11 @@ export class PastRules {
         await this.#rest()
         continue
       }
-      const { error, done, stored, dropped, kept } = this.#step
+      const { error } = this.#step
       if (error === undefined) {
-        const { counts } = this.#state as PastState
-        const sum = {
-          done: counts.done + done,
-          stored: counts.stored + stored,
-          dropped: counts.dropped + dropped,
-          kept: counts.kept + kept,
-        }
+        const state = this.#state as PastState
+        this.#state = { ...state, counts: sum(state.counts, this.#step) }
         this.#step = { ...nothing, finished: false }
-        this.#state = { ...(this.#state as PastState), counts: sum }
         return
       }
       // Nobody cancels a step but a thread that ends.
@@ -313,6 +300,15 @@ export class PastRules {
 
   async #save(): Promise<void> {
     await replaceFile(this.#path, `${JSON.stringify({ format, ...this.#state })}\n`)
+  }
+}
+
+function sum(one: PastState['counts'], other: PastState['counts']): PastState['counts'] {
+  return {
+    done: one.done + other.done,
+    stored: one.stored + other.stored,
+    dropped: one.dropped + other.dropped,
+    kept: one.kept + other.kept,
   }
 }
 
