@@ -235,7 +235,7 @@ export class AedesConnection extends EventEmitter {
   /** Called when the client has sent DISCONNECT: Aedes forgets the will and destroys this connection. */
   goodbye(): void {
     if (this.#released) {
-      // As Aedes does with the packet.
+      // Aedes does the same with the packet.
       this.#released._disconnected = true
       this.destroy()
     } else this.push(disconnectPacket)

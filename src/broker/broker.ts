@@ -68,7 +68,7 @@ export interface BrokerOptions {
   readonly requests: { readonly dir: string; readonly rates: Rates }
   /** Milliseconds that the start waits for the state to be restored, before publishes are taken meanwhile. */
   readonly restoreWaitMs: number
-  /** Where spans of deliveries go. Undefined: nowhere. */
+  /** Collector of the spans of deliveries. Undefined: no spans are made. */
   readonly traces: Pick<DeliverySpansOptions, 'url' | 'percent'> | undefined
   /** Makes publishes durable; reports the results to the broker. */
   readonly sink: PublishSink

@@ -7,7 +7,7 @@ import { type hubFlags, hubOf } from './hub-address.js'
 import type { JobName } from './hub-client.js'
 import { printJson } from './print.js'
 
-/** Said when the connection ends before a change of the past does. */
+/** Sentence for a connection that ends before a change of the past does. */
 export const goesOn = 'the connection to the hub ended; the hub goes on by itself: see telehub map past'
 
 type JobCall = Pick<Call<typeof hubFlags>, 'flags' | 'environmentKey' | 'settings' | 'terminal'>

@@ -13,5 +13,5 @@ export const jobProgress = object({
   error: optional(string('Why the job ended early. Messages handled by then stay handled')),
 })
 
-/** What the description of a job says of its answer. */
+/** Sentences on the answer, for the descriptions of the jobs' routes. */
 export const progressDescription = 'Answers with a line of JSON at intervals, the progress. The last one is `finished`.'

@@ -6,7 +6,7 @@ import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Coding, compress } from './compression.js'
 
-/** What `src/setup/bundle-dashboard.mjs` makes of the dashboard. */
+/** Folder that `src/setup/bundle-dashboard.mjs` makes of the dashboard. */
 const root = fileURLToPath(new URL('../../bundle/dashboard', import.meta.url))
 
 /** Files of packages that pages load, as the packages ship them: names behind /vendor/. */

@@ -51,7 +51,7 @@ export async function* readParquet(
 }
 
 interface ColumnReader {
-  /** What is asked for of each row, in SQL. */
+  /** SQL expressions for the parts of a row. */
   readonly expressions: readonly string[]
   /** Throws an error for people. */
   row(cells: readonly ParquetCell[]): NamedRow | MappedRow

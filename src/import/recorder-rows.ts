@@ -142,7 +142,7 @@ function timeOf(seconds: number): string {
   return `${new Date(Math.floor(micros / 1_000)).toISOString().slice(0, -1)}${digits}Z`
 }
 
-/** What is used of a database of node-sqlite3-wasm: SQLite in WebAssembly, so that every Node reads one. */
+/** The part of a node-sqlite3-wasm database that is used: SQLite in WebAssembly, so that every Node reads one. */
 interface Sqlite {
   exec(sql: string): void
   all(sql: string, values?: readonly unknown[]): unknown

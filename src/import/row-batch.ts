@@ -27,7 +27,7 @@ export class RowBatch {
     this.#from = position
   }
 
-  /** Where reading goes on behind the rows. */
+  /** Place in the file at which reading goes on behind the rows. */
   get position(): string {
     return this.#last ? positionOf(this.#last) : this.#from
   }

@@ -78,7 +78,7 @@ class CsvReader implements RecordReader {
   #line = new CsvLine(',')
   #columns: readonly string[] = []
   #isOwn = false
-  /** By the text of the cells measurement, tags and field. */
+  /** Names by the text of the cells measurement, tags and field. */
   readonly #names = new NameMemory<SeriesName>(text => {
     const cells = this.#line.cells(text)
     const [measurement = '', tags = '', field = ''] = cells
@@ -154,7 +154,7 @@ class JsonReader implements RecordReader {
   readonly quoting = 'none'
   readonly needsHead = false
   readonly #topic: TopicTemplate | undefined
-  /** By the text of their members in the line. */
+  /** Names by the text of their members in the line. */
   readonly #names = new NameMemory<SeriesName>(text => nameOf(JSON.parse(`{${text}}`) as Record<string, unknown>))
 
   constructor({ topic }: ReadingOptions) {
@@ -221,13 +221,13 @@ class LineReader implements RecordReader {
   readonly needsHead = false
   readonly #precision: Precision
   readonly #topic: string | undefined
-  /** By the beginning of a line, if that is plain. */
+  /** Names by the beginning of a line, if that is plain. */
   readonly #plainNames = new NameMemory<SeriesName | null>(text => {
     if (!plainNames.test(text)) return null
     const [point] = parseLineProtocol(`${text}=1 0`, 0)
     return point ? storedName(point, point.fields[0]?.[0] ?? '') : null
   })
-  /** By their JSON. */
+  /** Names by their JSON. */
   readonly #names = new NameMemory<SeriesName>(text => JSON.parse(text) as SeriesName)
 
   constructor({ precision, topic }: ReadingOptions) {

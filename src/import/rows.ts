@@ -30,10 +30,10 @@ export interface FileRow {
   /** Why the record holds none. */
   readonly mistake?: string
   readonly line: number
-  /** Where reading can begin again behind this record: two numbers that the reader understands, for {@link positionOf}. */
+  /** Place at which reading can begin again behind this record: two numbers that the reader understands, for {@link positionOf}. */
   readonly place: number
   readonly step: number
-  /** How far the reader is, from 0 to 1. Undefined: `place` is a byte of the file. */
+  /** Share of the file that the reader has read, from 0 to 1. Undefined: `place` is a byte of the file. */
   readonly share?: number
 }
 
@@ -42,7 +42,7 @@ export function positionOf({ place, step }: Pick<FileRow, 'place' | 'step'>): st
   return `${place}:${step}`
 }
 
-/** What is said when rows name no series, and nothing says how to read them. */
+/** Sentence for rows that name no series, when nothing says how to read them. */
 export const needsTopic =
   'the rows name no series: give a mapping rule with --map, or a topic with --topic, such as home/{room}/climate'
 

@@ -6,7 +6,7 @@ const intervalMs = 5_000
 /** Number of intervals that `longest` covers: one minute. */
 const intervals = 12
 
-/** What gets each sample. */
+/** Receiver of each sample. */
 export interface DelayListener {
   /** Called every 10 ms while the event loop is not blocked. */
   onDelay(seconds: number): void

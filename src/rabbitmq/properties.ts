@@ -116,7 +116,7 @@ export function propertiesFrom({
   const users = pairsOf(headers[header.userProperties])
   if (users.length > 0) found.userProperties = users
   const trace: unknown = headers[traceParent]
-  // Of a program that traces and knows nothing of MQTT. Hubs have the same among the user properties.
+  // The header is of a program that traces and knows nothing of MQTT. Hubs have the same among the user properties.
   if (isTraceParent(trace) && traceParentOf(found.userProperties ?? []) === undefined)
     found.userProperties = [...(found.userProperties ?? []), [traceParent, trace]]
   const bytes = encodeProperties(found)

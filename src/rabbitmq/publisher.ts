@@ -43,7 +43,7 @@ export interface UnroutableListener {
 interface Open {
   /** The first one has the messages without an order. */
   readonly channels: readonly [PublishChannel, ...PublishChannel[]]
-  /** For all channels: so a write to the socket has the messages of many channels, in the order of the calls. */
+  /** One writer for all channels: so a write to the socket has the messages of many channels, in the order of the calls. */
   readonly frames: FrameWriter
   /** Routing keys of all messages returned on these channels. */
   readonly returned: string[]

@@ -206,7 +206,7 @@ async function daysOf(connection: DuckDbAside, until: number): Promise<readonly 
   return days.map(day => Number(day) * dayUs)
 }
 
-/** What the store has of a day. */
+/** The readings of a day in the store, in sum. */
 interface DaySummary {
   readonly measurements: CompleteDay['measurements']
   readonly without: readonly number[]

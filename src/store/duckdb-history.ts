@@ -13,7 +13,7 @@ const mostRanges = 100
 
 export type TimeSpan = readonly [from: number, to: number]
 
-/** Where the readings of a range are: each moment is in one of the spans. Microseconds since the epoch. */
+/** Spans of a range by the place of their readings: each moment is in one of them. Microseconds since the epoch. */
 export interface ReadingSpans {
   readonly raw: readonly TimeSpan[]
   /** For each level. */

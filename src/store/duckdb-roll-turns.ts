@@ -15,7 +15,7 @@ const shareWhenBusy = 0.1
 const shareWhenCalm = 0.5
 const busyPerSecond = 2_000
 
-/** What the turns need of a store. */
+/** The part of a store that the turns need. */
 export interface RollingStore {
   /** Undefined: whoever reads or writes opens the file. */
   readonly file: () => DuckDbFile | undefined

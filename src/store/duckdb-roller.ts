@@ -25,7 +25,7 @@ const shortestStep = minutes.width
 const longestStep = 30 * days.width
 const mostReadings = 2_000_000
 
-/** How long a turn may take in milliseconds: beside the writes, and between two of them, which wait meanwhile. */
+/** Longest turns in milliseconds: beside the writes, and between two of them, which wait meanwhile. */
 const beside: TurnLength = { quick: 100, slow: 300 }
 const between: TurnLength = { quick: 100, slow: 300 }
 

@@ -4,7 +4,7 @@ import { ceilTo, floorTo, levels, unpacked } from './duckdb-rollups.js'
 import { tableOf } from './duckdb-sql.js'
 import type { WindowFunction, WindowQuery } from './store.js'
 
-/** What a row of readings, or of a roll-up, is merged from, by the names that {@link finals} use. */
+/** Parts from which rows of readings, or of roll-ups, are merged, by the names that {@link finals} use. */
 const columns = {
   n: ['count(*)', 'sum(count)'],
   s: ['sum(value)', 'sum(sum)'],
@@ -19,7 +19,7 @@ const columns = {
 
 type PartColumn = keyof typeof columns
 
-/** What each function makes of these, and its time where roll-ups know that. */
+/** Value of each function from these parts, and its time where roll-ups know that. */
 const finals: Partial<Record<WindowFunction, readonly [needs: readonly PartColumn[], value: string, time?: string]>> = {
   mean: [['s', 'n'], 'sum(s) / sum(n)'],
   min: [['least'], 'min(least)'],

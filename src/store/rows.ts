@@ -58,7 +58,7 @@ export interface RowSource {
   readonly days?: DayPartitions | undefined
 }
 
-/** What was written of a folder of days. */
+/** Counts of the days, files and rows that were written. */
 export interface WrittenDays {
   readonly days: number
   readonly files: number

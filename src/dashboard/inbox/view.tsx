@@ -138,7 +138,7 @@ function Group({ model, group, mayChange, number }: GroupProperties) {
   )
 }
 
-/** What the rule says, in words, and in full. */
+/** The proposed rule, in words and in full. */
 function Rule({ group: { rule } }: { readonly group: InboxGroup }) {
   const { topic = '', measurement = '' } = rule as { readonly topic?: string; readonly measurement?: string }
   const names = [...topic.matchAll(/\{(\w[\w-]*)(?:\.\.\.)?\}/g)].map(([, name]) => name)

@@ -57,7 +57,7 @@ export interface PastRulesOptions {
   readonly log: Pick<SentenceLog, 'info' | 'warn'>
 }
 
-/** How long a change of the past can be taken back, in milliseconds. */
+/** Time in which a change of the past can be taken back, in milliseconds. */
 const undoMs = 86_400_000
 
 /** Time between two looks at a step, and before a step is tried again, in milliseconds. */

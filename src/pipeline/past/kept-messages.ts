@@ -1,6 +1,6 @@
 import type { DeadLetter, Message, Outcome } from '../../model.js'
 
-/* What jobs over the past read, and how they handle messages again. */
+/* Messages that jobs over the past read, and the handler of messages that are handled again. */
 
 /**
  * A range of received messages: from one time of receipt to another, in microseconds, on topics that match the filter.

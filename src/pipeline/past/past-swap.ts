@@ -173,7 +173,7 @@ function refuseCancelled(signal: AbortSignal): void {
   if (signal.aborted) throw new HubError('stopping', 'cancelled')
 }
 
-/** What a mapping makes of a message, and what of that is stored. */
+/** Returns the points that a mapping makes of a message, and those of them that are stored. */
 function readBy(mapping: Mapping, message: Message) {
   const read = mapping.read(message)
   if ('reason' in read) return { points: [], kept: [], isRefused: true }

@@ -61,7 +61,7 @@ export interface StoreReport {
   readonly keep: string
   readonly limit: number
   readonly size: StoreSize | undefined
-  /** How far the roll-ups are. Undefined: the store has none. */
+  /** Progress of the roll-ups. Undefined: the store has none. */
   readonly rolledUp?: RollUpProgress
   readonly tiers: readonly (TierRate & { readonly bytes: number; readonly oldest?: number; readonly newest?: number })[]
   readonly dropped: readonly DropRow[]
