@@ -73,6 +73,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   boards: ['config', 'contract', 'disk', 'edits', 'observe', 'runtime'],
   accounting: ['disk', 'observe', 'queue', 'runtime'],
   rabbitmq: ['queue', 'runtime'],
+  kafka: ['queue', 'runtime'],
   'dead-letters': ['disk', 'observe', 'queue', 'runtime'],
   broker: ['access', 'auth', 'config', 'disk', 'mqtt', 'observe', 'runtime', 'sessions', 'transport', 'users'],
   shadows: ['broker', 'config', 'disk', 'observe', 'runtime'],
@@ -81,7 +82,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The processor thread, and its link to the broker thread.
   pipeline: [
     ...['config', 'disk', 'observe', 'runtime', 'access', 'users', 'broker', 'queue', 'spool', 'store', 'accounting'],
-    ...['rabbitmq', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits', 'export'],
+    ...['rabbitmq', 'kafka', 'dead-letters', 'contract', 'influxql', 'alerts', 'notify', 'boards', 'edits', 'export'],
   ],
   // What is told to devices, and what became of it.
   commands: [
@@ -120,7 +121,19 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   backup: ['accounting', 'disk', 'runtime', 'spool'],
   // Looks at what all others have made, with the readers of each.
   doctor: [
-    ...['access', 'config', 'dead-letters', 'disk', 'observe', 'pipeline', 'rabbitmq', 'runtime', 'sessions', 'spool'],
+    ...[
+      'access',
+      'config',
+      'dead-letters',
+      'disk',
+      'observe',
+      'pipeline',
+      'rabbitmq',
+      'kafka',
+      'runtime',
+      'sessions',
+      'spool',
+    ],
     ...['store', 'transport', 'users', 'contract'],
   ],
   cli: [
@@ -163,6 +176,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   spool: ['spool.ts', 'ingest.ts', 'cursors.ts'],
   accounting: ['balance-sheet.ts', 'ledgers.ts', 'receipts.ts'],
   rabbitmq: ['rabbitmq.ts', 'service-queue.ts'],
+  kafka: ['kafka.ts'],
   'dead-letters': ['dead-letters.ts'],
   sessions: ['sessions.ts', 'fan-out.ts', 'session-name.ts'],
   transport: ['connections.ts', 'listeners.ts', 'tls.ts'],

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { runFiles } from './run-files.js'
 import { ensureChromium } from './services/chromium.js'
 import { dockerAnswers } from './services/docker.js'
+import { ensureKafka } from './services/kafka.js'
 import { ensureMosquitto } from './services/mosquitto.js'
 import { ensureRabbit } from './services/rabbitmq.js'
 import { program } from './services/service.js'
@@ -47,7 +48,7 @@ async function main(): Promise<number> {
   }
   if (files.some(needsServer)) {
     // Once and here, as the test files run at the same time and apt-get does not.
-    for (const ensure of [ensureRabbit, ensureInflux, ensureMosquitto, ensureChromium]) await ensure()
+    for (const ensure of [ensureRabbit, ensureKafka, ensureInflux, ensureMosquitto, ensureChromium]) await ensure()
   }
 
   const temporary = mkdtempSync(join(tmpdir(), 'telehub-run-'))

@@ -72,6 +72,24 @@ export interface DeadLetters {
   ): Promise<void>
 }
 
+/** A server that the record path runs through: hubs publish to it, and record consumers on any machine read from it. */
+export interface QueueServer extends Queue {
+  readonly name: string
+  /**
+   * As `publish`, but a message that the server will never take does not keep the others back. Returns one outcome per
+   * message, in their order; undefined: all are durable.
+   */
+  bridge(messages: readonly Message[]): Promise<readonly Outcome[] | undefined>
+  /**
+   * Sends another hub the outcomes of its messages. Resolves when they are durable, or when that hub has no place for
+   * them.
+   */
+  publishReceipts(hub: string, body: Buffer): Promise<void>
+  /** Returns where dead letters go. `own`: the files of this hub, undefined in a process that is none. */
+  deadLetters(own: DeadLetters | undefined): DeadLetters
+  stop(): Promise<void>
+}
+
 /** Bytes that a message counts for where memory is bounded. */
 export function heldBytes({ payload, properties }: Message): number {
   return payload.length + (properties?.length ?? 0)

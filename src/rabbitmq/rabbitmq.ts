@@ -1,5 +1,5 @@
-import type { DeadLetter, Message } from '../model.js'
-import type { DeadLetterFilter, DeadLetters, Queue, QueueReader } from '../queue/queue.js'
+import type { DeadLetter, Message, Outcome } from '../model.js'
+import type { DeadLetterFilter, DeadLetters, QueueReader, QueueServer } from '../queue/queue.js'
 import type { MicrosecondClock } from '../runtime/time.js'
 import { exchanges, Health, queues, RabbitConnection, topology } from './connection.js'
 import { TelemetryCopies } from './copies.js'
@@ -48,7 +48,7 @@ export interface RabbitMqOptions {
  * Publishing and consuming have a connection each: a memory or disk alarm blocks connections that publish, and the
  * acknowledgements of consumers must not wait behind them.
  */
-export class RabbitMq implements Queue, DeadLetters {
+export class RabbitMq implements QueueServer, DeadLetters {
   readonly name = 'rabbitmq'
   readonly #options: RabbitMqOptions
   readonly #publishing: RabbitConnection
@@ -83,6 +83,16 @@ export class RabbitMq implements Queue, DeadLetters {
   async publish(messages: readonly Message[]): Promise<void> {
     const { hubId } = this.#options
     await this.#publisher.publish(withCopies(messages, hubId, this.#copies))
+  }
+
+  async bridge(messages: readonly Message[]): Promise<readonly Outcome[] | undefined> {
+    await this.publish(messages)
+    return undefined
+  }
+
+  /** Returns this: with RabbitMQ the letters are in its queue. */
+  deadLetters(): DeadLetters {
+    return this
   }
 
   /**

@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { accessSync, closeSync, constants, openSync, readFileSync, rmSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -156,6 +156,19 @@ export async function program(name: string, debianPackage: string): Promise<stri
   const installed = find(name, debianPackage)
   if (!installed) throw new Error(`${debianPackage} was installed but has no program ${name}`)
   return installed
+}
+
+/** Makes sure that a file of a Debian package is there, as {@link program} does for programs. */
+export async function debianFile(path: string, debianPackage: string): Promise<void> {
+  if (existsSync(path)) return
+  const missing = `${path} is needed for this test: install it (Debian: apt-get install ${debianPackage})`
+  if (process.getuid?.() !== 0 || !find('apt-get', 'apt')) throw new Error(missing)
+  process.stderr.write(`installing ${debianPackage} for the tests …\n`)
+  await install(debianPackage).catch(async () => {
+    await aptGet('update')
+    await install(debianPackage)
+  })
+  if (!existsSync(path)) throw new Error(missing)
 }
 
 function install(debianPackage: string): Promise<unknown> {
