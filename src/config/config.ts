@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net'
 import { isNode, LineCounter, parseDocument, parse as parseYaml } from 'yaml'
 import { HubError, withoutPasswords } from '../errors.js'
 import { nearest } from '../runtime/nearest.js'
-import { duration, showSize, showTime } from './kinds.js'
+import { duration, type SettingKind, showSize, showTime } from './kinds.js'
 import { reloadable } from './reload.js'
 import { type KeepTimes, type SettingKey, type Settings, settingsTable, showKeep } from './settings.js'
 import { type Sources, sourcesOf, withSources } from './sources.js'
@@ -71,7 +71,7 @@ export function loadSettings({
     const mistakes = parsed === undefined ? (kind.mistakes?.(value) ?? []) : []
     for (const [index, mistake] of mistakes) problems.push(`${key}: ${placeOf(from, key, index)}: ${mistake}`)
     if (parsed === undefined && mistakes.length === 0) {
-      const given = key.endsWith('.url') ? showUrl(value) : show(value)
+      const given = kind.isSecret ? '***' : key.endsWith('.url') ? showUrl(value) : show(value)
       problems.push(`${key}: given ${given} (${from}), allowed is ${kind.allowed}`)
     } else {
       settings[key] = parsed
@@ -108,6 +108,8 @@ export function loadSettings({
     problems.push(
       `export.nightly: given ${show(result['export.nightly'])}, which is of the embedded store: with influx.url there is none`,
     )
+  for (const key of ['influx.token', 'influx.org', 'influx.bucket'] as const)
+    if (result[key] !== '' && result['influx.url'] === '') problems.push(`${key}: given, which needs influx.url`)
   if (serves && !result['rabbitmq.record'] && result['rabbitmq.url'] === '') {
     problems.push('rabbitmq.record: given false, so that other machines store the messages; that needs rabbitmq.url')
   }
@@ -174,6 +176,7 @@ const hinted = keys.filter(key => key !== 'auth.anonymous')
 
 const shown = (key: SettingKey, value: unknown = settingsTable[key].default) => {
   if (key === 'mapping' || value === '') return ''
+  if ((settingsTable[key].kind as SettingKind<unknown>).isSecret) return '***'
   if (typeof value === 'number' && settingsTable[key].kind.allowed.startsWith('a size')) return showSize(value)
   if (settingsTable[key].kind === (duration as unknown)) return showTime(value as number)
   if (Array.isArray(value)) return value.join(', ')

@@ -5,6 +5,8 @@ export interface SettingKind<T> {
   readonly allowed: string
   /** @returns undefined when `given` is not allowed */
   parse(given: unknown): T | undefined
+  /** Whether values are shown to nobody. */
+  readonly isSecret?: boolean
   /** Returns what is wrong in which element of a list. Without, the whole value is shown. */
   mistakes?(given: unknown): readonly (readonly [index: number, mistake: string])[]
 }
@@ -13,6 +15,13 @@ export const text = (allowed = 'a text', test = /^[^\0]*$/): SettingKind<string>
   allowed,
   parse: given => (typeof given === 'string' && test.test(given) ? given : undefined),
 })
+
+/** A secret that goes into a header of HTTP. */
+export const secret: SettingKind<string> = {
+  allowed: 'a text of printable ASCII characters without spaces',
+  isSecret: true,
+  parse: given => (typeof given === 'string' && /^[!-~]*$/.test(given) ? given : undefined),
+}
 
 export const integer = (min: number, max: number): SettingKind<number> => ({
   allowed: `a whole number from ${min} to ${max}`,

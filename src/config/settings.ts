@@ -9,6 +9,7 @@ import {
   oneOf,
   portOrOff,
   type SettingKind,
+  secret,
   size,
   text,
   timeZone,
@@ -159,12 +160,23 @@ export const settingsTable = {
   'influx.url': row(
     url('http:', 'https:'),
     '',
-    'InfluxDB (1.x API) with the database as path. Empty: readings are stored in the embedded DuckDB.',
+    'InfluxDB 1.x, 2.x or 3.x with the database or bucket as path. Empty: readings are stored in the embedded DuckDB.',
+  ),
+  'influx.token': row(
+    secret,
+    '',
+    'API token of InfluxDB 2.x or 3.x, in place of user and password in influx.url. It is shown nowhere; better given by the environment than by a flag.',
+  ),
+  'influx.org': row(text(), '', 'Organisation of InfluxDB 2.x that the bucket belongs to: its name.'),
+  'influx.bucket': row(
+    text(),
+    '',
+    'Name of the bucket or database. Then all of the path in influx.url is that of a proxy. Empty: the last part of the path, or telehub.',
   ),
   'influx.retention': row(
     oneOf('own', 'alter'),
     'own',
-    'Which default retention policy of the InfluxDB store.keep may change. own: one that keeps everything, or whose duration the hub has set. alter: also one whose duration somebody else has set.',
+    'Which default retention policy of InfluxDB 1.x, or time of a bucket of 2.x, store.keep may change. own: one that keeps everything, or whose duration the hub has set. alter: also one whose duration somebody else has set.',
   ),
   'store.keep': row(
     keepKind,
@@ -506,3 +518,13 @@ export const settingsTable = {
 
 export type SettingKey = keyof typeof settingsTable
 export type Settings = { readonly [K in SettingKey]: (typeof settingsTable)[K] extends SettingRow<infer T> ? T : never }
+
+/** Returns the InfluxDB that the settings name, and who asks it. */
+export function influxAddress(settings: Settings) {
+  return {
+    url: settings['influx.url'],
+    token: settings['influx.token'],
+    org: settings['influx.org'],
+    bucket: settings['influx.bucket'],
+  }
+}

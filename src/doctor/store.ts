@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { influxAddress } from '../config/settings.js'
 import { nodeFiles } from '../disk/files.js'
 import { describe, HubError, withoutPasswords } from '../errors.js'
 import { parseSeriesKey, type SeriesId } from '../model.js'
 import { bytes, count, many } from '../runtime/terminal.js'
 import { CursorFile } from '../spool/cursor-file.js'
+import type { InfluxStore } from '../store/influxdb.js'
 import { clockDifference } from './date-header.js'
 import { type Check, type Examined, type Finding, fine, problem, warning } from './finding.js'
 
@@ -13,92 +15,65 @@ export const store: Check = examined => (examined.settings['influx.url'] ? influ
 
 const influxCheck = 'InfluxDB'
 
-interface InfluxReply {
-  readonly results?: readonly {
-    readonly series?: readonly {
-      readonly columns: readonly string[]
-      readonly values: readonly (readonly unknown[])[]
-    }[]
-    readonly error?: string
-  }[]
-  readonly error?: string
+async function influx({ settings, dir, clock }: Examined): Promise<Finding[]> {
+  const { InfluxStore } = await import('../store/influxdb.js')
+  const influxStore = new InfluxStore({ ...influxAddress(settings), timeoutMs: 10_000 })
+  try {
+    return await examined(influxStore, clock.now(), dir)
+  } finally {
+    await influxStore.stop()
+  }
 }
 
-async function influx({ settings, dir, clock }: Examined): Promise<Finding[]> {
-  const url = new URL(settings['influx.url'])
-  const path = url.pathname.split('/').filter(Boolean)
-  const database = decodeURIComponent(path.pop() ?? 'telehub')
-  const base = `${url.origin}${path.map(part => `/${part}`).join('')}`
-  const headers: Record<string, string> = url.username
-    ? {
-        authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}`,
-      }
-    : {}
-  const ask = (to: string) => fetch(base + to, { headers, redirect: 'manual', signal: AbortSignal.timeout(10_000) })
-  let ping: Response
+async function examined(influxStore: InfluxStore, now: number, dir: string): Promise<Finding[]> {
+  const { database, place } = influxStore
+  const said = (error: unknown) => withoutPasswords(describe(error)).replace(/^InfluxDB cannot be used: /, '')
+  let found: Finding[]
   try {
-    ping = await ask('/ping')
+    found = clockDifference('clock of InfluxDB', await influxStore.date(), now)
   } catch (error) {
-    const why = withoutPasswords(describe((error as { cause?: unknown }).cause ?? error))
     return [
       problem(
         influxCheck,
-        `nothing answers at ${base} (${why})`,
+        `nothing answers at ${place} (${said(error)})`,
         'Start it, or fix influx.url; meanwhile the spool keeps arriving messages, up to spool.limit.',
       ),
     ]
   }
-  const found = clockDifference('clock of InfluxDB', ping.headers.get('date'), clock.now())
-  const version = ping.headers.get('x-influxdb-version')
-  if (version === null) {
-    return [
-      ...found,
-      problem(
-        influxCheck,
-        `what answers at ${base} does not say that it is InfluxDB`,
-        'Check host, port and path in influx.url.',
-      ),
-    ]
+  let version: string
+  try {
+    version = await influxStore.version()
+  } catch (error) {
+    return [...found, problem(influxCheck, said(error), 'Fix that; meanwhile the spool keeps arriving messages.')]
   }
-  const query = async (q: string): Promise<InfluxReply & { readonly status: number }> => {
-    const response = await ask(`/query?db=${encodeURIComponent(database)}&q=${encodeURIComponent(q)}`)
-    return { status: response.status, ...((await response.json().catch(() => ({}))) as InfluxReply) }
+  const finding = await kept(influxStore, version).catch((error: unknown): Finding => {
+    // A server that sets this itself says so.
+    if (error instanceof HubError && error.code === 'bad_request')
+      return fine(influxCheck, `version ${version} answers; it says itself how long ${database} keeps readings`)
+    const remedy = 'Check influx.token, influx.org and influx.bucket, or user and password in influx.url.'
+    return problem(influxCheck, `version ${version} refuses: ${said(error)}`, remedy)
+  })
+  if (finding === undefined) {
+    const sentence = `version ${version} answers; the database ${database} is not there yet, and made by the hub`
+    return [...found, fine(influxCheck, sentence)]
   }
-  const policies = await query(
-    `SHOW RETENTION POLICIES ON "${database.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`,
+  return [...found, finding, ...(finding.level === 'problem' ? [] : await identity(influxStore, dir))]
+}
+
+/** Checks how long the database keeps readings. Undefined without a database. */
+async function kept({ database, policies }: InfluxStore, version: string): Promise<Finding | undefined> {
+  const usual = await policies.usual()
+  if (!usual) return undefined
+  if (usual.keptMs === Number.POSITIVE_INFINITY)
+    return fine(influxCheck, `version ${version} answers; the database ${database} keeps readings for ever`)
+  const change = /^v?1\./.test(version)
+    ? `ALTER RETENTION POLICY "${usual.name}" ON "${database}" DURATION INF`
+    : `influx bucket update --retention 0 --id …`
+  return warning(
+    influxCheck,
+    `retention policy ${usual.name} of ${database} deletes readings older than ${usual.keptMs / 3_600_000}h0m0s`,
+    `Keep them for ever, unless this is meant: ${change}.`,
   )
-  const said = policies.error ?? policies.results?.[0]?.error
-  if (policies.status === 401 || policies.status === 403) {
-    return [
-      ...found,
-      problem(
-        influxCheck,
-        `version ${version} refuses this user: ${said ?? policies.status}`,
-        'Check user and password in influx.url.',
-      ),
-    ]
-  }
-  if (said && /database not found/.test(said)) {
-    return [
-      ...found,
-      fine(influxCheck, `version ${version} answers; the database ${database} is not there yet, and made by the hub`),
-    ]
-  }
-  if (said)
-    return [...found, warning(influxCheck, `version ${version} says: ${said}`, 'Check the database in influx.url.')]
-  const { columns = [], values = [] } = policies.results?.[0]?.series?.[0] ?? {}
-  const rows = values.map(row => Object.fromEntries(columns.map((name, i) => [name, row[i]])))
-  const standard = rows.find(row => row.default === true)
-  if (standard && standard.duration !== '0s') {
-    found.push(
-      warning(
-        influxCheck,
-        `retention policy ${standard.name} of ${database} deletes readings older than ${standard.duration}`,
-        `Keep them for ever, unless this is meant: ALTER RETENTION POLICY "${standard.name}" ON "${database}" DURATION INF.`,
-      ),
-    )
-  } else found.push(fine(influxCheck, `version ${version} answers; the database ${database} keeps readings for ever`))
-  return [...found, ...(await identity(settings['influx.url'], database, dir))]
 }
 
 /** Number of last readings of this hub that are looked up. */
@@ -108,11 +83,10 @@ const samples = 5
  * Checks whether this hub has written to the database, which then has the last readings that the hub knows, unless some
  * are on their way.
  */
-async function identity(url: string, database: string, dir: string): Promise<Finding[]> {
+async function identity(influxStore: InfluxStore, dir: string): Promise<Finding[]> {
   const known = lastReadings(dir)
   if (known.length === 0) return []
-  const { InfluxStore } = await import('../store/influxdb.js')
-  const influxStore = new InfluxStore({ url })
+  const { database } = influxStore
   try {
     let there = 0
     for (const { series, time } of known) {
@@ -130,8 +104,6 @@ async function identity(url: string, database: string, dir: string): Promise<Fin
     ]
   } catch (error) {
     return [warning('store identity', `not looked at: ${withoutPasswords(describe(error))}`, 'Fix that first.')]
-  } finally {
-    await influxStore.stop()
   }
 }
 

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { BalanceSheet } from '../accounting/balance-sheet.js'
-import type { Settings } from '../config/settings.js'
+import { influxAddress, type Settings } from '../config/settings.js'
 import { DeadLetterFiles } from '../dead-letters/dead-letters.js'
 import { isSet } from '../observe/clock.js'
 import type { IncidentReporter } from '../observe/incidents.js'
@@ -82,7 +82,8 @@ export async function openStore(
     const folder = settings['export.nightly']
     return new DuckDbStore({ path: join(dir, 'store.duckdb'), incidents, days: folder && resolve(folder) })
   }
-  return new (await import('../store/influxdb.js')).InfluxStore({ url, incidents })
+  const { InfluxStore } = await import('../store/influxdb.js')
+  return new InfluxStore({ ...influxAddress(settings), incidents })
 }
 
 /** Makes the series guard. Without `path` the series that were seen are forgotten when the process ends. */

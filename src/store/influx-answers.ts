@@ -1,6 +1,7 @@
 import type { FieldValue, Point } from '../model.js'
 import { integerOf, type StoredType, typeOfKind } from './field-types.js'
 import { type IntegerFields, storedKey, storedMeasurement, storedText } from './line-protocol.js'
+import type { RejectedPoint } from './store.js'
 
 /** A point to write: the position in the caller's batch, and the line. */
 export interface RefusedEntry {
@@ -16,6 +17,12 @@ export interface FixedType {
   readonly measurement: string
   readonly field: string
   readonly type: StoredType
+}
+
+/** Refusal of one line of a body, counted from 1, in the server's own words. */
+export interface LineRefusal {
+  readonly line: number
+  readonly words: string
 }
 
 /** Meaning of InfluxDB's words for the points of a write that was refused at least in part. */
@@ -58,6 +65,40 @@ export function judge(
     restIsIn: countIsWhole && !dropsOthers && blamed.length === dropped && entries.every(parses),
     ...(fixed && { fixed }),
   }
+}
+
+/**
+ * Finds the points of the lines that InfluxDB 3 names: every other line is stored. Undefined when a line is named that was
+ * not sent.
+ */
+export function judgeLines(
+  lines: readonly LineRefusal[],
+  entries: readonly RefusedEntry[],
+): { readonly refused: readonly RejectedPoint[]; readonly fixed: readonly FixedType[] } | undefined {
+  const fixed: FixedType[] = []
+  const refused: RejectedPoint[] = []
+  for (const { line, words } of lines) {
+    const entry = entries[line - 1]
+    if (!entry) return undefined
+    const type = columnType(words, entry)
+    if (type) fixed.push(type)
+    refused.push({ index: entry.index, reason: type ? 'type_conflict' : 'store_refused', detail: shorten(words) })
+  }
+  return { refused, fixed }
+}
+
+/** Returns the type of the field that InfluxDB 3 says another value has. Undefined for other words. */
+function columnType(words: string, { point: { measurement, fields } }: RefusedEntry): FixedType | undefined {
+  const start = "invalid column type for column '"
+  if (!words.startsWith(start)) return undefined
+  // The name may hold quotes: the words are not parsed, but compared with those for each field.
+  for (const [field] of fields) {
+    const expected = `${start}${storedKey(field)}', expected iox::column_type::field::`
+    if (!words.startsWith(expected)) continue
+    const kind = /^\w+/.exec(words.slice(expected.length))?.[0]
+    return { measurement, field, type: typeOfKind(kind === 'uinteger' ? 'unsigned' : kind) }
+  }
+  return undefined
 }
 
 /** Returns InfluxDB's own words, or the beginning of the answer of another server. */

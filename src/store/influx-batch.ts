@@ -1,5 +1,5 @@
 import type { AdaptedPoint } from './field-types.js'
-import { type FixedType, judge, type RefusedEntry, shorten } from './influx-answers.js'
+import { type FixedType, judge, judgeLines, type LineRefusal, type RefusedEntry, shorten } from './influx-answers.js'
 import { encodeLine, encodeSeries } from './line-protocol.js'
 import type { RejectedPoint } from './store.js'
 
@@ -7,6 +7,8 @@ import type { RejectedPoint } from './store.js'
 export interface PointRefusal {
   readonly tooLarge: boolean
   readonly words: string
+  /** The lines that are refused, where the server says so of each. All others are stored. */
+  readonly lines?: readonly LineRefusal[]
 }
 
 export interface WriteOutcome {
@@ -80,6 +82,11 @@ export class BatchWriter {
       const half = Buffer.byteLength(lines) >> 1
       this.#largest = Math.max(smallestLimit, Math.min(this.#largest, half))
       return this.#halve(entries, fixed)
+    }
+    const named = refusal.lines && judgeLines(refusal.lines, entries)
+    if (named) {
+      fixed.push(...named.fixed)
+      return named.refused
     }
     const verdict = judge(words, entries, entry => this.#beyondLimit.has(encodeSeries(entry.point)))
     if (verdict.fixed) fixed.push(verdict.fixed)

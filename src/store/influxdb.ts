@@ -1,109 +1,68 @@
-import { setMaxListeners } from 'node:events'
-import { IncomingMessage } from 'node:http'
-import { promisify } from 'node:util'
-import { gzip as gzipCallback } from 'node:zlib'
-import { InfluxDB } from 'influx'
 import { describe, HubError } from '../errors.js'
 import { type FieldValue, fieldType, type Point, type Series, type SeriesId, type Tags } from '../model.js'
 import type { IncidentReporter } from '../observe/incidents.js'
 import { SerialQueue } from '../runtime/serial-queue.js'
 import { type AdaptedPoint, FieldTypes, fieldKey, type StoredType, typeOfKind } from './field-types.js'
 import { HistoryRows } from './history-rows.js'
-import { errorWords, retryAfterMs, shorten, verdictWords } from './influx-answers.js'
 import { BatchWriter, type PointRefusal, type WriteOutcome } from './influx-batch.js'
-import { InfluxPolicies } from './influx-policy.js'
+import { DatabaseMissing, type InfluxAddress, InfluxConnection } from './influx-connection.js'
+import { serverOf } from './influx-kind.js'
+import type { RetentionPolicies } from './influx-policy.js'
+import type { InfluxServer, ResultSeries, StatementResult } from './influx-server.js'
 import { decodeStored, storedKey, storedMeasurement, storedText } from './line-protocol.js'
 import { besides, compareSeries, windowWidth } from './points.js'
 import type { Columns, HistoryQuery, RejectedPoint, SeriesPage, SeriesQuery, TimeSeriesStore } from './store.js'
 
-const gzip = promisify(gzipCallback)
-
 /** Statements in one request for the newest value of every field. */
 const statementsPerQuery = 200
 
-/** Answer of `/query`, as far as read here. */
-interface QueryAnswer {
-  readonly results: readonly StatementResult[]
-}
-interface StatementResult {
-  readonly series?: readonly ResultSeries[]
-  readonly error?: string
-}
-interface ResultSeries {
-  readonly name: string
-  readonly tags?: Readonly<Record<string, string>>
-  readonly values: readonly (readonly [time: number | string, value: FieldValue])[]
-}
-
-interface HttpAnswer {
-  readonly status: number
-  readonly body: string
-  readonly retryAfterMs: number | undefined
-}
-
-/** Bodies smaller than this are not compressed. */
-const worthCompressing = 1_000
-
-export interface InfluxStoreOptions {
-  /** URL of the server. The path is the database; user name and password may be included. */
-  readonly url: string
-  /** Time limit of each request. */
-  readonly timeoutMs?: number
+export interface InfluxStoreOptions extends InfluxAddress {
   readonly incidents?: IncidentReporter
 }
 
-/** InfluxDB over its 1.x API. The database is created when a write finds none. */
+/**
+ * InfluxDB 1.x, 2.x or 3.x. Which one answers is asked before the first request, and again after a failure. The database is
+ * created when a write finds none.
+ */
 export class InfluxStore implements TimeSeriesStore {
   readonly rows = new HistoryRows(this)
-  readonly #client: InfluxDB
-  readonly #database: string
-  readonly #writeUrl: string
-  readonly #headers: Readonly<Record<string, string>>
-  readonly #timeoutMs: number
-  readonly #stopping = new AbortController()
+  readonly #connection: InfluxConnection
+  readonly database: string
+  /** The server that answers, or the question which one it is. */
+  #server: Promise<InfluxServer> | undefined
   readonly #types = new FieldTypes()
   #typesLoaded = false
   readonly #batches = new BatchWriter(lines => this.#post(lines))
-  /** False for a server on this machine, where compressing costs more than is saved. */
-  readonly #compress: boolean
   /** Writes run one after the other: of two for one series and time the later must win. */
   readonly #writes = new SerialQueue()
 
   readonly #incidents: IncidentReporter | undefined
   /** True once data was found or stored in the database: if the database is missing later, the database was dropped. */
   #wasThere = false
-  readonly policies = new InfluxPolicies(
-    statement => this.#query([statement]),
-    () => identifier(this.#database),
-  )
+  readonly policies: RetentionPolicies = {
+    usual: () => this.#use(({ policies }) => policies.usual()),
+    alter: (name, keptMs) => this.#use(({ policies }) => policies.alter(name, keptMs)),
+  }
 
   constructor(options: InfluxStoreOptions) {
     this.#incidents = options.incidents
-    const url = new URL(options.url)
-    const path = url.pathname.split('/').filter(Boolean).map(decodeURIComponent)
-    this.#database = path.pop() ?? 'telehub'
-    this.#timeoutMs = options.timeoutMs ?? 30_000
-    // One listener for each request under way, however many there are.
-    setMaxListeners(0, this.#stopping.signal)
-    const prefix = path.length > 0 ? `/${path.map(encodeURIComponent).join('/')}` : ''
-    const username = decodeURIComponent(url.username)
-    const password = decodeURIComponent(url.password)
-    this.#writeUrl = `${url.origin}${prefix}/write?db=${encodeURIComponent(this.#database)}&precision=u`
-    const basic = Buffer.from(`${username}:${password}`).toString('base64')
-    this.#headers = {
-      'content-type': 'text/plain; charset=utf-8',
-      ...(username && { authorization: `Basic ${basic}` }),
-    }
-    this.#compress = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(url.hostname)
-    const protocol = url.protocol === 'https:' ? 'https' : 'http'
-    this.#client = new InfluxDB({
-      database: this.#database,
-      ...(username && { username, password }),
-      hosts: [
-        { host: url.hostname, port: Number(url.port || { https: 443, http: 80 }[protocol]), protocol, path: prefix },
-      ],
-      pool: { maxRetries: 0, requestTimeout: this.#timeoutMs, backoff: neverDisabled },
-    })
+    this.#connection = new InfluxConnection(options)
+    this.database = this.#connection.database
+  }
+
+  /** Address for people, without user and password. */
+  get place(): string {
+    return this.#connection.place
+  }
+
+  /** Resolves with the server's header `Date`. */
+  async date(): Promise<string | null> {
+    return (await this.#connection.ask('/ping')).headers.get('date')
+  }
+
+  /** Resolves with the version that the server names. Rejects with `store_unavailable`, also for what is no InfluxDB. */
+  version(): Promise<string> {
+    return this.#use(async ({ version }) => version)
   }
 
   /** Does not contact the server: one that is down fails the first write or read. */
@@ -213,7 +172,7 @@ export class InfluxStore implements TimeSeriesStore {
 
   /** Aborts the requests under way. */
   async stop(): Promise<void> {
-    this.#stopping.abort(new Error('the store was stopped'))
+    this.#connection.stop()
     await this.#writes.idle()
   }
 
@@ -278,43 +237,25 @@ export class InfluxStore implements TimeSeriesStore {
 
   /** Sends one request. Throws when the answer is not about the points. */
   async #post(lines: string): Promise<PointRefusal | undefined> {
-    const compress = this.#compress && lines.length >= worthCompressing
-    const body = compress ? await gzip(lines, { level: 1 }) : lines
-    const headers = compress ? { ...this.#headers, 'content-encoding': 'gzip' } : this.#headers
-    const answer = await this.#limited(async (signal): Promise<HttpAnswer> => {
-      // A redirect that is followed would turn the write into a read, which succeeds.
-      const response = await fetch(this.#writeUrl, { method: 'POST', headers, body, signal, redirect: 'manual' })
-      const after = retryAfterMs(response.headers.get('retry-after'), response.headers.get('date'))
-      return { status: response.status, body: await beginningOf(response), retryAfterMs: after }
-    })
-    const { status } = answer
-    // Only this status means stored: any web server answers 200.
-    if (status === 204) {
-      this.#wasThere = true
-      return undefined
-    }
-    if (status === 413) return { tooLarge: true, words: errorWords(answer.body) }
-    const words = status === 400 || status === 422 ? verdictWords(answer.body) : undefined
-    // A shard that is being deleted is gone in a moment.
-    if (words !== undefined && !pendingDeletion.test(words)) return { tooLarge: false, words }
-    if (status === 404 && answer.body.includes('database not found')) throw new DatabaseMissing(this.#database)
-    throw answered(status, errorWords(answer.body), answer.retryAfterMs)
+    const refusal = await this.#use(server => server.write(lines))
+    if (!refusal) this.#wasThere = true
+    return refusal
   }
 
   async #createDatabase(): Promise<void> {
     try {
-      await this.#limited(() => this.#client.createDatabase(this.#database))
+      await this.#use(server => server.createDatabase())
       if (this.#wasThere) {
         this.#incidents?.report(
           'store_dropped',
-          `InfluxDB had lost the database '${this.#database}', which was created again: its readings are lost`,
+          `InfluxDB had lost the database '${this.database}', which was created again: its readings are lost`,
         )
       }
     } catch (error) {
       const asked = error instanceof HubError ? error.retryAfterMs : undefined
       throw new HubError(
         'store_unavailable',
-        `InfluxDB has no database '${this.#database}', and creating it failed: ${describe(error)}`,
+        `InfluxDB has no database '${this.database}', and creating it failed: ${describe(error)}`,
         { cause: error, retryAfterMs: asked },
       )
     }
@@ -352,39 +293,19 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /** Returns one result a statement. Empty when the database does not exist yet. */
-  async #query(statements: readonly string[]): Promise<readonly StatementResult[]> {
-    const answer = await this.#limited(
-      signal =>
-        this.#client.queryRaw(statements.join('; '), {
-          precision: 'u',
-          method: 'POST',
-          signal,
-        }) as Promise<QueryAnswer>,
-    )
-    const error = answer.results.find(result => result.error)?.error
-    if (error?.startsWith('database not found')) return []
-    if (error) throw unavailable(`InfluxDB did not answer: ${error}`)
-    return answer.results
+  #query(statements: readonly string[]): Promise<readonly StatementResult[]> {
+    return this.#use(server => server.query(statements))
   }
 
-  /** Limits the time of one exchange, body included. A call of the driver that never settles is left behind then. */
-  async #limited<T>(exchange: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const limit = new AbortController()
-    const give = (reason: Error) => limit.abort(reason)
-    const stopped = () => give(this.#stopping.signal.reason as Error)
-    const timer = setTimeout(() => give(new Error(`no answer within ${this.#timeoutMs} ms`)), this.#timeoutMs)
-    this.#stopping.signal.addEventListener('abort', stopped)
-    if (this.#stopping.signal.aborted) stopped()
+  /** Uses the server. After a failure another kind of server may answer: then it is asked anew. */
+  async #use<T>(use: (server: InfluxServer) => Promise<T>): Promise<T> {
+    this.#server ??= serverOf(this.#connection)
+    const asked = this.#server
     try {
-      return await Promise.race([exchange(limit.signal), rejectionOf(limit.signal)])
+      return await use(await asked)
     } catch (error) {
-      const cause = limit.signal.aborted ? limit.signal.reason : error
-      const response = (cause as { readonly res?: unknown } | null)?.res
-      if (response instanceof IncomingMessage) throw answeredQuery(response, describe(cause))
-      throw unavailable(`InfluxDB cannot be used: ${sentence(cause)}`, cause)
-    } finally {
-      clearTimeout(timer)
-      this.#stopping.signal.removeEventListener('abort', stopped)
+      if (this.#server === asked && !(error instanceof DatabaseMissing)) this.#server = undefined
+      throw error
     }
   }
 }
@@ -408,85 +329,6 @@ function compareCursors(a: PageCursor, b: PageCursor): number {
 
 function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
-}
-
-/**
- * Words for a shard of a dropped database. The pattern begins at the start: further on the words may come from a
- * device.
- */
-const pendingDeletion = /^(?:[\w ]+: )?(?:partial write: )?(?:engine: )?shard \d+ is pending deletion\b/
-
-/**
- * Back-off that never disables the server: the client's pool would refuse queries for seconds after one failure. When
- * to try again is the caller's decision.
- */
-const neverDisabled = {
-  getDelay: () => 0,
-  next: () => neverDisabled,
-  reset: () => neverDisabled,
-}
-
-function rejectionOf(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
-}
-
-/**
- * Maximum size of an answer. InfluxDB repeats the lines that are refused; a longer answer is not from InfluxDB but,
- * say, a compressed bomb.
- */
-const maxAnswer = 16 * 1024 * 1024
-
-async function beginningOf(response: Response): Promise<string> {
-  const parts: Uint8Array[] = []
-  let bytes = 0
-  for await (const part of response.body ?? []) {
-    bytes += part.length
-    if (bytes > maxAnswer) throw new Error(`an answer of more than ${maxAnswer / 2 ** 20} MB to a write`)
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString('utf8')
-}
-
-/** Returns the message with that of `cause`, where `fetch` hides the reason. */
-function sentence(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause === undefined ? describe(error) : `${describe(error)} (${describe(cause)})`
-}
-
-function unavailable(message: string, cause?: unknown): HubError {
-  return new HubError('store_unavailable', message, { cause })
-}
-
-class DatabaseMissing extends HubError {
-  constructor(database: string) {
-    super('store_unavailable', `InfluxDB has no database '${database}'`)
-  }
-}
-
-/** Advice for a person by status. Statuses that pass by themselves have none. */
-const advice: Readonly<Record<number, string>> = {
-  200: 'this is not the answer to a write: check host and path in influx.url',
-  401: 'check user and password in influx.url',
-  403: 'check user and password in influx.url, and that this user may read and write the database',
-  404: 'check host and path in influx.url',
-}
-
-function answered(status: number, words: string, retryAfterMs: number | undefined): HubError {
-  const act = advice[status] ?? (status >= 300 && status < 400 ? 'check protocol and host in influx.url' : '')
-  const message = `InfluxDB answered ${status}: ${shorten(words)}${act && `; ${act}`}`
-  return new HubError('store_unavailable', message, { retryAfterMs })
-}
-
-/**
- * Converts an error of the client, which keeps the body of the answer only within the message. That error holds the
- * password, and must go no further.
- */
-function answeredQuery({ statusCode = 0, headers }: IncomingMessage, message: string): HubError {
-  const words = errorWords(message.replace(/^.*? error occurred: /s, ''))
-  return answered(statusCode, words, retryAfterMs(headers['retry-after'], headers.date))
 }
 
 /**

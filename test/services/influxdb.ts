@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { dockerAnswers, startComposed } from './docker.js'
@@ -12,6 +13,13 @@ export interface InfluxServer {
   kill(): Promise<void>
   /** On the same folder and port, after `stop` or `kill`. */
   restart(): Promise<void>
+}
+
+/** Answers `GET /ping` as InfluxDB 1.x does, for servers that a test scripts; false for any other request. */
+export function answersPing({ url }: IncomingMessage, response: ServerResponse): boolean {
+  if (url !== '/ping') return false
+  response.writeHead(204, { 'x-influxdb-version': '1.6.7' }).end()
+  return true
 }
 
 /**

@@ -1,5 +1,6 @@
 import { createServer, type ServerResponse } from 'node:http'
 import { gunzipSync } from 'node:zlib'
+import { answersPing } from '../services/influxdb.js'
 import { freePort } from '../services/service.js'
 
 /** Done with a write, if anything, instead of passing InfluxDB's answer on. `pass` is to reach InfluxDB first. */
@@ -20,6 +21,7 @@ export async function influxProxy(t: { teardown(end: () => unknown): void }, tar
     const parts: Buffer[] = []
     request.on('data', part => parts.push(part))
     request.on('end', async () => {
+      if (answersPing(request, response)) return
       const body = Buffer.concat(parts)
       const { host, connection, 'content-length': length, ...headers } = request.headers
       const forward = () =>

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import type { KeepTimes } from '../../config/settings.js'
 import { replaceFile } from '../../disk/replace-file.js'
+import { HubError } from '../../errors.js'
 import type { SentenceLog } from '../../observe/log.js'
-import type { RetentionPolicies } from '../../store/store.js'
+import type { DefaultPolicy, RetentionPolicies } from '../../store/store.js'
 
 export interface InfluxExpiryOptions {
   readonly policies: RetentionPolicies
@@ -47,7 +48,13 @@ export class InfluxExpiry {
     // Without the setting the hub only takes back what the hub has set.
     if (keep.raw === undefined && !isOwn) return
     const wanted = keep.raw ?? Number.POSITIVE_INFINITY
-    const found = await policies.usual()
+    let found: DefaultPolicy | undefined
+    try {
+      found = await policies.usual()
+    } catch (error) {
+      if (!(error instanceof HubError) || error.code !== 'bad_request') throw error
+      this.alarm = `store.keep keeps raw readings for ${text(wanted)}: ${error.message}`
+    }
     if (!found) return
     const { name, keptMs } = found
     if (keptMs === wanted) {
