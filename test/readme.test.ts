@@ -17,6 +17,7 @@ const linked = [
   'client/README.md',
   'examples/plain-page/README.md',
   'examples/order-status/README.md',
+  'examples/back-ends/README.md',
 ]
 
 t.test('the generated parts of README.md and docs/ are what npm run readme makes', async t => {

@@ -142,7 +142,25 @@ export function answers(port: number): Promise<boolean> {
 export async function program(name: string, debianPackage: string): Promise<string> {
   const found = find(name, debianPackage)
   if (found) return found
-  const missing = `${name} is needed for this test: install it (Debian: apt-get install ${debianPackage})`
+  await installPackage(name, debianPackage)
+  const installed = find(name, debianPackage)
+  if (!installed) throw new Error(`${debianPackage} was installed but has no program ${name}`)
+  return installed
+}
+
+/** Makes sure that Debian's Python has a module. */
+export async function pythonModule(name: string, debianPackage: string): Promise<void> {
+  const imported = () => promisify(execFile)('/usr/bin/python3', ['-c', `import ${name}`])
+  try {
+    await imported()
+  } catch {
+    await installPackage(`the Python module ${name}`, debianPackage)
+    await imported()
+  }
+}
+
+async function installPackage(what: string, debianPackage: string): Promise<void> {
+  const missing = `${what} is needed for this test: install it (Debian: apt-get install ${debianPackage})`
   if (process.getuid?.() !== 0 || !find('apt-get', 'apt')) throw new Error(missing)
   process.stderr.write(`installing ${debianPackage} for the tests …\n`)
   try {
@@ -153,9 +171,6 @@ export async function program(name: string, debianPackage: string): Promise<stri
   } catch (error) {
     throw new Error(missing, { cause: error })
   }
-  const installed = find(name, debianPackage)
-  if (!installed) throw new Error(`${debianPackage} was installed but has no program ${name}`)
-  return installed
 }
 
 /** Makes sure that a file of a Debian package is there, as {@link program} does for programs. */
