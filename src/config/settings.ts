@@ -519,7 +519,7 @@ export const settingsTable = {
 export type SettingKey = keyof typeof settingsTable
 export type Settings = { readonly [K in SettingKey]: (typeof settingsTable)[K] extends SettingRow<infer T> ? T : never }
 
-/** Returns the InfluxDB that the settings name, and who asks it. */
+/** Returns the InfluxDB that the settings name, and who asks there. */
 export function influxAddress(settings: Settings) {
   return {
     url: settings['influx.url'],

@@ -47,7 +47,7 @@ async function examined(influxStore: InfluxStore, now: number, dir: string): Pro
     return [...found, problem(influxCheck, said(error), 'Fix that; meanwhile the spool keeps arriving messages.')]
   }
   const finding = await kept(influxStore, version).catch((error: unknown): Finding => {
-    // A server that sets this itself says so.
+    // A server with a time of the server's own says so.
     if (error instanceof HubError && error.code === 'bad_request')
       return fine(influxCheck, `version ${version} answers; it says itself how long ${database} keeps readings`)
     const remedy = 'Check influx.token, influx.org and influx.bucket, or user and password in influx.url.'

@@ -3,7 +3,7 @@ import { type FixedType, judge, judgeLines, type LineRefusal, type RefusedEntry,
 import { encodeLine, encodeSeries } from './line-protocol.js'
 import type { RejectedPoint } from './store.js'
 
-/** InfluxDB's refusal of points, in its own words. `tooLarge`: the points were not even parsed. */
+/** Refusal of points in InfluxDB's own words. `tooLarge`: the points were not even parsed. */
 export interface PointRefusal {
   readonly tooLarge: boolean
   readonly words: string

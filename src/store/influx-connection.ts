@@ -25,7 +25,7 @@ export interface InfluxAddress {
   readonly url: string
   /** API token. Undefined or empty: user name and password of the URL, if there are any, say who asks. */
   readonly token?: string | undefined
-  /** Organisation of InfluxDB 2: its name. */
+  /** Name of the organisation of InfluxDB 2. */
   readonly org?: string | undefined
   /** Name of the bucket or database. All of the path of the URL is that of a proxy then. */
   readonly bucket?: string | undefined
@@ -40,7 +40,7 @@ export interface HttpAnswer {
   readonly headers: Headers
 }
 
-/** Sends requests to one server, within a time limit, until it is stopped. Errors are `store_unavailable`. */
+/** Sends requests to one server, within a time limit, until `stop`. Errors are `store_unavailable`. */
 export class InfluxConnection {
   readonly url: URL
   readonly database: string

@@ -4,9 +4,9 @@ import { InfluxThree } from './influx-three.js'
 import { InfluxTwo } from './influx-two.js'
 
 /**
- * Asks a server which InfluxDB it is. Rejects with `store_unavailable` when it cannot be reached, refuses who asks, or does
- * not say that it is InfluxDB: others take lines and lose what is in them. VictoriaMetrics answers a write with 204, stores
- * texts as 0, and answers no InfluxQL.
+ * Asks a server which InfluxDB this is. Rejects with `store_unavailable` when nothing answers, when the server refuses who
+ * asks, or does not name a version of InfluxDB: other servers take lines and lose values. VictoriaMetrics answers a write
+ * with 204, stores texts as 0, and answers no InfluxQL.
  */
 export async function serverOf(connection: InfluxConnection): Promise<InfluxServer> {
   const ping = await connection.ask('/ping')

@@ -46,7 +46,7 @@ export class InfluxPolicies implements RetentionPolicies {
 
 const hourMs = 3_600_000
 
-/** Returns the span of a shard as InfluxDB itself chooses it. Shards go as a whole, and must not be longer. */
+/** Returns the span of a shard, by the rule of InfluxDB. Shards go as a whole, and must not be longer. */
 function shardHours(keptMs: number): number {
   if (keptMs < 48 * hourMs) return 1
   return keptMs <= 180 * 24 * hourMs ? 24 : 7 * 24

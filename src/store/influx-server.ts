@@ -21,9 +21,9 @@ export interface ResultSeries {
   readonly values: readonly (readonly [time: number | string, value: FieldValue])[]
 }
 
-/** One kind of InfluxDB: what its version needs to be written to and asked. All reject with `store_unavailable`. */
+/** One kind of InfluxDB: the API of a version. All reject with `store_unavailable`. */
 export interface InfluxServer {
-  /** As the server names it, such as `1.8.10`. */
+  /** Version by the server's own word, such as `1.8.10`. */
   readonly version: string
   readonly policies: RetentionPolicies
   /** Resolves when the lines are stored, or with the refusal of some. Rejects with {@link DatabaseMissing}, too. */
@@ -39,7 +39,7 @@ export interface QueryPlace {
   readonly policy?: string
 }
 
-/** InfluxQL over `/query`, as 1.x and 2.x serve it. */
+/** InfluxQL over `/query` of 1.x and 2.x. */
 export class InfluxQl {
   readonly #connection: InfluxConnection
   readonly #client: InfluxDB

@@ -9,7 +9,7 @@ const together = 8
 
 /**
  * InfluxDB 3 (Core, Enterprise): written by `/api/v3/write_lp`, asked in InfluxQL by `/query`, one statement a request.
- * A database is made by its first write.
+ * The first write makes a database.
  */
 export class InfluxThree implements InfluxServer {
   readonly version: string

@@ -3,14 +3,14 @@ import { DatabaseMissing, type HttpAnswer, type InfluxConnection, unavailable } 
 import type { DefaultPolicy, RetentionPolicies } from './influx-policy.js'
 import { InfluxQl, type InfluxServer, type QueryPlace, refusalOf, type StatementResult } from './influx-server.js'
 
-interface Bucket {
+interface InfluxBucket {
   readonly id: string
   readonly orgID: string
   readonly name: string
   readonly retentionRules?: readonly { readonly everySeconds?: number }[]
 }
 
-interface Mapping {
+interface BucketMapping {
   readonly database: string
   readonly retention_policy: string
   readonly default?: boolean
@@ -18,7 +18,7 @@ interface Mapping {
 
 /**
  * InfluxDB 2.x: written by `/api/v2/write`, asked in InfluxQL by `/query`, which finds a bucket by a mapping of database
- * and retention policy (DBRP). 2.x makes one for most buckets; where it has not, the hub does.
+ * and retention policy (DBRP). 2.x makes one for most buckets; the hub makes the missing ones.
  */
 export class InfluxTwo implements InfluxServer {
   readonly version: string
@@ -74,7 +74,7 @@ export class InfluxTwo implements InfluxServer {
     if (!bucket) return undefined
     const { id: bucketID, orgID } = bucket
     const question = `/api/v2/dbrps?orgID=${orgID}&bucketID=${bucketID}`
-    const { content = [] } = (await this.#json<{ readonly content?: readonly Mapping[] }>(question)) ?? {}
+    const { content = [] } = (await this.#json<{ readonly content?: readonly BucketMapping[] }>(question)) ?? {}
     const known = content.find(one => one.default) ?? content[0]
     if (known) return { database: known.database, policy: known.retention_policy }
     const made = { bucketID, orgID, database, retention_policy: 'autogen', default: true }
@@ -82,10 +82,10 @@ export class InfluxTwo implements InfluxServer {
     return { database, policy: 'autogen' }
   }
 
-  async #bucket(): Promise<Bucket | undefined> {
+  async #bucket(): Promise<InfluxBucket | undefined> {
     const { org, database } = this.#connection
     const question = `/api/v2/buckets?org=${encodeURIComponent(org)}&name=${encodeURIComponent(database)}`
-    const found = await this.#json<{ readonly buckets?: readonly Bucket[] }>(question)
+    const found = await this.#json<{ readonly buckets?: readonly InfluxBucket[] }>(question)
     return found?.buckets?.find(({ name }) => name === database)
   }
 

@@ -28,7 +28,7 @@ export class InfluxStore implements TimeSeriesStore {
   readonly rows = new HistoryRows(this)
   readonly #connection: InfluxConnection
   readonly database: string
-  /** The server that answers, or the question which one it is. */
+  /** The server that answers, or the question for the version. */
   #server: Promise<InfluxServer> | undefined
   readonly #types = new FieldTypes()
   #typesLoaded = false
@@ -280,7 +280,7 @@ export class InfluxStore implements TimeSeriesStore {
   }
 
   /**
-   * Loads the types of all fields. InfluxDB itself enforces the type of a field only within a shard, which is a week.
+   * Loads the types of all fields. InfluxDB 1.x and 2.x enforce the type of a field only within a shard, which is a week.
    */
   async #loadTypes(): Promise<void> {
     const keys = await this.#fieldKeys()
@@ -297,7 +297,7 @@ export class InfluxStore implements TimeSeriesStore {
     return this.#use(server => server.query(statements))
   }
 
-  /** Uses the server. After a failure another kind of server may answer: then it is asked anew. */
+  /** Uses the server. After a failure the version is asked anew: another server may answer by then. */
   async #use<T>(use: (server: InfluxServer) => Promise<T>): Promise<T> {
     this.#server ??= serverOf(this.#connection)
     const asked = this.#server
